@@ -1,0 +1,85 @@
+"""Places in a network, as values: which vector (a site), at which tokens (a position)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, order=True)
+class Site:
+    """A vector that a network computes for each token (or each row), without the token.
+
+    ``component`` is one of the names in :mod:`causal_dsl.program.components`. ``heads`` are given
+    for ``q k v z q_rot k_rot pattern`` only. ``dims`` selects coordinates of the vector
+    (for several heads: of their concatenation); None is all of them.
+    """
+
+    component: str
+    layer: int | None = None
+    heads: tuple[int, ...] = ()
+    module: str | None = None
+    dims: tuple[int, ...] | None = None
+
+    def __str__(self) -> str:
+        parts = []
+        if self.layer is not None:
+            parts.append(f"layer[{self.layer}]")
+        if self.heads:
+            parts.append(f"head[{', '.join(map(str, self.heads))}]")
+        parts.append(f'module("{self.module}")' if self.component == "module" else self.component)
+        return ".".join(parts)
+
+
+@dataclass(frozen=True)
+class Position:
+    """Tokens of a prompt, still to be looked up row by row.
+
+    ``kind`` is ``hole`` (the tokens of a hole's value; ``name``, and ``occurrence`` from 1 for a hole used more
+    than once), ``text`` (a literal of the prompt; ``name`` is the literal), ``index`` (``index``, negative from
+    the end) or ``all``. ``part`` is ``last``, ``first`` or ``all`` of a hole's or literal's tokens.
+    """
+
+    kind: Literal["hole", "text", "index", "all"]
+    name: str = ""
+    occurrence: int = 0
+    part: Literal["first", "last", "all"] = "last"
+    index: int = 0
+
+    def __str__(self) -> str:
+        if self.kind == "index":
+            return {0: "first", -1: "last"}.get(self.index, str(self.index))
+        if self.kind == "all":
+            return "all"
+        name = f'"{self.name}"' if self.kind == "text" else self.name
+        if self.occurrence:
+            name += f"({self.occurrence})"
+        return name if self.part == "last" else f"{name}.{self.part}"
+
+
+@dataclass(frozen=True)
+class Feature:
+    """``via name(settings)``: how a variable sits in the vector at its sites."""
+
+    name: str
+    settings: tuple[tuple[str, object], ...] = ()
+
+
+@dataclass(frozen=True)
+class Place:
+    """One site at one position; ``position`` is None for vector networks."""
+
+    site: Site
+    position: Position | None = None
+
+    def __str__(self) -> str:
+        inside = [str(self.position)] if self.position is not None else []
+        if self.site.dims is not None:
+            inside.append(_dims(self.site.dims))
+        return f"{self.site}[{', '.join(inside)}]" if inside else str(self.site)
+
+
+def _dims(dims: tuple[int, ...]) -> str:
+    if len(dims) > 1 and dims == tuple(range(dims[0], dims[-1] + 1)):
+        return f"{dims[0]}:{dims[-1] + 1}"
+    return ", ".join(map(str, dims))

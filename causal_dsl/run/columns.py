@@ -1,0 +1,60 @@
+"""What a run hands to the scores: one number a pair for each quantity of each forward.
+
+The executors reduce logits to these columns on the device; :mod:`causal_dsl.score` works on the
+columns alone and knows no network.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class ValueRef:
+    """Whose token a quantity is about: a variable of the base, of a source, of the label, or a constant.
+
+    ``role`` is a name drawn in the test (``base``, ``source``, …), ``label`` (the causal model run under the
+    test's intervention), or ``""`` for a constant, which then stands in ``constant``.
+    """
+
+    role: str
+    variable: str = ""
+    constant: object = None
+
+    def __str__(self) -> str:
+        if not self.role:
+            return repr(self.constant)
+        return self.variable if self.role == "base" else f"{self.role}.{self.variable}"
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """One number a row, computed from the logits at the read-out.
+
+    ``answer``: the code of the causal model's value that the network gives (:data:`NO_ANSWER` where it gives none of them).
+    ``logit``: the logit of ``of``. ``log_normalizer``: logsumexp over the vocabulary (or the classes).
+    ``kl``, ``js``: divergence from the base run to this run, in nats.
+    """
+
+    kind: Literal["answer", "logit", "log_normalizer", "kl", "js"]
+    of: ValueRef | None = None
+
+
+#: Code of an answer that is no value of the read-out's domain. It is never right.
+NO_ANSWER = np.iinfo(np.int64).min
+
+
+@dataclass
+class Columns:
+    """Numbers of one cell of one test, a row a pair (all arrays have the same length n).
+
+    ``patched[q]``, ``base[q]`` and ``sources[role][q]`` hold quantity q of the patched run, of the unpatched base
+    run and of the unpatched source runs. Where a test has no intervention, ``patched`` is empty.
+    """
+
+    base: dict[Quantity, np.ndarray]
+    patched: dict[Quantity, np.ndarray] = field(default_factory=dict)
+    sources: dict[str, dict[Quantity, np.ndarray]] = field(default_factory=dict)

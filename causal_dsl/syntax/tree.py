@@ -1,0 +1,382 @@
+"""The tree of a spec: what was written, with the place of every part.
+
+Frozen dataclasses; two trees are equal when they say the same, wherever it stands. The parser and
+the builder make the same tree, and :mod:`causal_dsl.syntax.format` prints it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
+from typing import Union
+
+from causal_dsl.diagnostics import NOWHERE, Span
+
+
+@dataclass(frozen=True)
+class Node:
+    """A part of a tree. ``span`` takes no part in comparison."""
+
+    span: Span = field(default=NOWHERE, compare=False, repr=False, kw_only=True)
+
+    def children(self) -> Iterator[Node]:
+        """The nodes directly below this one, in the order of the text."""
+        for f in fields(self):
+            value = getattr(self, f.name)
+            for item in value if isinstance(value, tuple) else (value,):
+                if isinstance(item, Node):
+                    yield item
+
+    def walk(self) -> Iterator[Node]:
+        """This node and all below it, parents first."""
+        stack: list[Node] = [self]
+        while stack:
+            node = stack.pop()
+            yield node
+            stack.extend(reversed(list(node.children())))
+
+
+@dataclass(frozen=True)
+class Ident(Node):
+    """A name where it is declared or used as a bare word."""
+
+    name: str
+
+
+# ── expressions ─────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class Number(Node):
+    """``3``, ``0.5``, ``95%``, ``0.05 nats``. ``value`` is as written: 95 for ``95%``."""
+
+    value: int | float
+    unit: str | None = None  # "%", "nats", "bits"
+
+
+@dataclass(frozen=True)
+class String(Node):
+    value: str
+
+
+@dataclass(frozen=True)
+class Bool(Node):
+    value: bool
+
+
+@dataclass(frozen=True)
+class Name(Node):
+    name: str
+
+
+@dataclass(frozen=True)
+class Attribute(Node):
+    """``value.name``"""
+
+    value: Expr
+    name: Ident
+
+
+@dataclass(frozen=True)
+class Slice(Node):
+    """``start:stop``; the end is left out."""
+
+    start: Expr | None
+    stop: Expr | None
+
+
+@dataclass(frozen=True)
+class Subscript(Node):
+    """``value[index, …]``"""
+
+    value: Expr
+    indices: tuple[Expr | Slice, ...]
+
+
+@dataclass(frozen=True)
+class Argument(Node):
+    name: Ident | None
+    value: Expr
+
+
+@dataclass(frozen=True)
+class Call(Node):
+    """``function(argument, …)``; ``function`` is a path."""
+
+    function: Expr
+    arguments: tuple[Argument, ...]
+
+
+@dataclass(frozen=True)
+class List(Node):
+    items: tuple[Expr, ...]
+
+
+@dataclass(frozen=True)
+class Unary(Node):
+    """``op`` is ``-`` or ``not``."""
+
+    op: str
+    operand: Expr
+
+
+@dataclass(frozen=True)
+class Binary(Node):
+    """``op`` is one of ``+ - * / div mod and or``."""
+
+    op: str
+    left: Expr
+    right: Expr
+
+
+@dataclass(frozen=True)
+class Compare(Node):
+    """``op`` is one of ``== != < <= > >=``."""
+
+    op: str
+    left: Expr
+    right: Expr
+
+
+@dataclass(frozen=True)
+class Member(Node):
+    """``element in domain``"""
+
+    element: Expr
+    domain: DomainExpr
+
+
+@dataclass(frozen=True)
+class IfElse(Node):
+    condition: Expr
+    then: Expr
+    otherwise: Expr
+
+
+# ── domains ─────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class Range(Node):
+    """``low..high``, its end included."""
+
+    low: Expr
+    high: Expr
+
+
+@dataclass(frozen=True)
+class Set(Node):
+    """``{a, b, …}``"""
+
+    items: tuple[Expr, ...]
+
+
+Expr = Union[
+    Number, String, Bool, Name, Attribute, Subscript, Call, List, Unary, Binary, Compare, Member, IfElse
+]
+#: A bare name or a call (`bool`, `Shape`, `real(-1, 1)`, `lines("f.txt")`) stands as itself.
+DomainExpr = Union[Range, Set, Name, Call]
+
+
+# ── declarations ────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class Declaration(Node):
+    """``doc`` is the comment block right above it, one ``\\n`` between lines, without the ``#``."""
+
+    doc: str = field(default="", kw_only=True)
+
+
+@dataclass(frozen=True)
+class Import(Declaration):
+    path: String
+    names: tuple[Ident, ...]
+
+
+@dataclass(frozen=True)
+class DomainDecl(Declaration):
+    name: Ident
+    domain: DomainExpr
+
+
+@dataclass(frozen=True)
+class TableDecl(Declaration):
+    name: Ident
+    value: Call
+
+
+@dataclass(frozen=True)
+class NetworkDecl(Declaration):
+    name: Ident
+    value: Call
+
+
+@dataclass(frozen=True)
+class MetricDecl(Declaration):
+    name: Ident
+    value: Expr
+
+
+@dataclass(frozen=True)
+class Draw(Declaration):
+    """``names ~ domain where condition``, in a causal model or a test."""
+
+    names: tuple[Ident, ...]
+    domain: DomainExpr
+    where: Expr | None = None
+
+
+@dataclass(frozen=True)
+class Mechanism(Declaration):
+    """``[output] name [: domain] := value``"""
+
+    name: Ident
+    value: Expr
+    domain: DomainExpr | None = None
+    output: bool = False
+
+
+@dataclass(frozen=True)
+class CausalDecl(Declaration):
+    name: Ident
+    members: tuple[Draw | Mechanism, ...]
+
+
+@dataclass(frozen=True)
+class Parameter(Node):
+    """``name in 0:12`` or ``name in [a, b]``"""
+
+    name: Ident
+    values: Slice | List
+
+
+@dataclass(frozen=True)
+class Prompt(Declaration):
+    text: String
+    where: Expr | None = None
+
+
+@dataclass(frozen=True)
+class Placement(Declaration):
+    """``name @ site, … via feature``; each site is a path, ``next_token`` and ``logits`` included."""
+
+    name: Ident
+    sites: tuple[Expr, ...]
+    via: Call | None = None
+
+
+@dataclass(frozen=True)
+class AlignDecl(Declaration):
+    """``align name(parameters) : model -> network { … }``; with no ``network``, ``model`` names an alignment."""
+
+    name: Ident
+    parameters: tuple[Parameter, ...]
+    model: Ident
+    network: Ident | None
+    members: tuple[Prompt | Placement, ...]
+
+
+@dataclass(frozen=True)
+class Group(Declaration):
+    name: Ident
+    sites: tuple[Expr, ...]
+
+
+@dataclass(frozen=True)
+class Edge(Declaration):
+    """``sites -> sites -> …``"""
+
+    stages: tuple[EdgeEnd, ...]
+
+
+@dataclass(frozen=True)
+class EdgeEnd(Node):
+    sites: tuple[Expr, ...]
+
+
+@dataclass(frozen=True)
+class CircuitDecl(Declaration):
+    name: Ident
+    network: Ident
+    members: tuple[Group | Edge, ...]
+
+
+@dataclass(frozen=True)
+class Interchange(Node):
+    """``target <- source``"""
+
+    target: Expr
+    source: Expr
+
+
+@dataclass(frozen=True)
+class PatchPath(Node):
+    """``sender -> receiver <- source``"""
+
+    sender: Expr
+    receiver: Expr
+    source: Expr
+
+
+@dataclass(frozen=True)
+class SetTo(Node):
+    """``target = value``"""
+
+    target: Expr
+    value: Expr
+
+
+@dataclass(frozen=True)
+class AddTo(Node):
+    """``target += value``"""
+
+    target: Expr
+    value: Expr
+
+
+@dataclass(frozen=True)
+class Do(Declaration):
+    actions: tuple[Interchange | PatchPath | SetTo | AddTo, ...]
+
+
+@dataclass(frozen=True)
+class Expect(Declaration):
+    value: Expr
+
+
+@dataclass(frozen=True)
+class Report(Declaration):
+    value: Expr
+
+
+@dataclass(frozen=True)
+class TestDecl(Declaration):
+    """``test name on path { … }``; ``on`` is a name or a call of one (`tau(l=8)`)."""
+
+    __test__ = False  # not a pytest class
+
+    name: Ident
+    on: Expr
+    members: tuple[Draw | Do | Expect | Report, ...]
+
+
+AnyDeclaration = Union[
+    Import, DomainDecl, TableDecl, NetworkDecl, MetricDecl, CausalDecl, AlignDecl, CircuitDecl, TestDecl
+]
+
+
+@dataclass(frozen=True)
+class Comment(Node):
+    """One ``#`` comment; ``text`` is without the ``#``. ``alone``: nothing but space before it on its line."""
+
+    text: str
+    alone: bool
+
+
+@dataclass(frozen=True)
+class Tree(Node):
+    """A whole file. ``comments`` are all comments in order, for the formatter; they take no part in equality."""
+
+    declarations: tuple[AnyDeclaration, ...]
+    comments: tuple[Comment, ...] = field(default=(), compare=False, repr=False)
