@@ -1,0 +1,154 @@
+"""The components of a network by their names: what each takes, how wide it is, where it does not exist."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from causal_dsl.diagnostics import did_you_mean
+from causal_dsl.program.facts import ARCHITECTURES, EXPERTS, Facts
+from causal_dsl.program.locations import Site
+
+
+@dataclass(frozen=True)
+class Component:
+    """``layer``: written ``layer[l].…``. ``heads``: written ``head[h].…``. ``position``: one vector a token, for
+    language networks. ``kinds``: the networks that have it. ``rank``: its place within a layer, in the order in which
+    it is computed. ``meaning``: one line for messages and docs."""
+
+    name: str
+    layer: bool
+    heads: bool
+    position: bool
+    kinds: tuple[str, ...]
+    rank: int
+    meaning: str
+
+
+_LANGUAGE, _VECTOR, _BOTH = ("language",), ("vector",), ("language", "vector")
+
+_TABLE = (
+    Component("embed", False, False, True, _LANGUAGE, 0, "the token embedding, as it enters the residual stream"),
+    Component("resid_pre", True, False, True, _LANGUAGE, 0, "the residual stream as it enters the layer"),
+    Component("attn_in", True, False, True, _LANGUAGE, 1, "what the attention reads, after its norm"),
+    Component("q", True, True, True, _LANGUAGE, 2, "queries, before rotary angles and norms"),
+    Component("k", True, True, True, _LANGUAGE, 2, "keys, before rotary angles and norms"),
+    Component("v", True, True, True, _LANGUAGE, 2, "values"),
+    Component("q_rot", True, True, True, _LANGUAGE, 3, "queries as they are compared, after rotary angles and norms"),
+    Component("k_rot", True, True, True, _LANGUAGE, 3, "keys as they are compared, after rotary angles and norms"),
+    Component(
+        "pattern", True, True, True, _LANGUAGE, 4, "attention weights from the token to every token of its prompt"
+    ),
+    Component("z", True, True, True, _LANGUAGE, 5, "a head's output, before the output projection"),
+    Component("attn_out", True, False, True, _LANGUAGE, 6, "the term that attention adds to the residual stream"),
+    Component("resid_mid", True, False, True, _LANGUAGE, 7, "the residual stream between attention and MLP"),
+    Component("mlp_in", True, False, True, _LANGUAGE, 8, "what the MLP reads, after its norm"),
+    Component("neurons", True, False, True, _LANGUAGE, 9, "what enters the down-projection of the MLP, gate included"),
+    Component("mlp_out", True, False, True, _LANGUAGE, 10, "the term that the MLP adds to the residual stream"),
+    Component("resid_post", True, False, True, _LANGUAGE, 11, "the residual stream as it leaves the layer"),
+    Component("final_norm", False, False, True, _LANGUAGE, 0, "the residual stream after the last norm"),
+    Component("logits", False, False, True, _BOTH, 1, "the scores of all tokens (or classes)"),
+    Component("input", False, False, False, _VECTOR, 0, "the input vector"),
+    Component("out", True, False, False, _VECTOR, 0, "the output of a layer"),
+    Component("module", False, False, True, _BOTH, 0, 'the output of any module: module("a.b.c")'),
+)
+
+#: name -> what it takes and which networks have it
+COMPONENTS: Mapping[str, Component] = {component.name: component for component in _TABLE}
+
+#: These compute attention without the interface that shows queries, keys and weights after rotary angles.
+_OWN_ATTENTION = frozenset({"gptj", "falcon"})
+
+
+def missing(component: str, facts: Facts) -> str | None:
+    """Why networks of these facts have no such site, in the user's words; None where they have it.
+
+    Of networks of which nothing is known yet (``torch(…)``, a hub name without a local copy) nothing is refused.
+    """
+    if component not in COMPONENTS:
+        return f"no component is called `{component}`"
+    if facts.kind == "unknown":
+        return None
+    if facts.kind not in COMPONENTS[component].kinds:
+        if facts.kind == "vector":
+            return f"a vector network has no `{component}`: it has `input`, `layer[l].out`, `logits` and `module(…)`"
+        return f"a language network has no `{component}`; its layers leave through `layer[l].resid_post`"
+    if facts.kind == "vector" or not facts.architecture or component in ("module", "logits"):
+        return None
+    if facts.architecture not in ARCHITECTURES:
+        return f'where `{component}` is in `{facts.architecture}` is not known; name a module instead: module("…")'
+    if component == "resid_mid" and facts.parallel:
+        return (
+            f"`{facts.architecture}` runs attention and MLP in parallel, both on `resid_pre`: "
+            "there is no residual stream between them"
+        )
+    if component == "neurons" and facts.architecture in EXPERTS:
+        return f"the experts of `{facts.architecture}` are fused: there is no one vector of neurons"
+    if component in ("q_rot", "k_rot", "pattern") and facts.architecture in _OWN_ATTENTION:
+        return f"`{facts.architecture}` computes attention in code of its own, which does not show `{component}`"
+    return None
+
+
+def suggestion(component: str, facts: Facts) -> str:
+    """A help line: the nearest component that these networks have."""
+    return did_you_mean(component, [name for name in COMPONENTS if missing(name, facts) is None])
+
+
+def takes_position(component: str, facts: Facts) -> bool:
+    """Whether the site has one vector a token, so that a position must be named."""
+    return COMPONENTS[component].position and facts.kind != "vector"
+
+
+def head_count(component: str, facts: Facts) -> int | None:
+    """How many heads the component has: for keys and values those that query heads share."""
+    return facts.kv_heads if component in ("k", "v", "k_rot") else facts.heads
+
+
+def shared_heads(site: Site, facts: Facts) -> str | None:
+    """What to say of a key or value head that several query heads share; None where none is shared."""
+    if site.component not in ("k", "v", "k_rot") or not facts.heads or not facts.kv_heads:
+        return None
+    group = facts.heads // facts.kv_heads
+    if group == 1 or not site.heads:
+        return None
+    told = [f"head {h} serves query heads {h * group} to {(h + 1) * group - 1}" for h in site.heads]
+    return f"`{site.component}` has {facts.kv_heads} heads, each shared by {group} query heads: " + ", ".join(told)
+
+
+def full_width(site: Site, facts: Facts) -> int | None:
+    """The width of the vector at a site before ``dims`` choose from it; None where it is not known."""
+    component = site.component
+    if component in ("q", "k", "v", "z", "q_rot", "k_rot"):
+        heads = len(site.heads) or head_count(component, facts)
+        return heads * facts.head_dim if heads and facts.head_dim else None
+    if component == "neurons":
+        return facts.mlp_width
+    if component == "logits":
+        return facts.classes if facts.kind == "vector" else facts.vocabulary
+    if component == "input":
+        return facts.widths[0] if facts.widths else None
+    if component == "out":
+        known = site.layer is not None and 0 <= site.layer < len(facts.widths) - 1
+        return facts.widths[site.layer + 1] if known and site.layer is not None else None
+    if component in ("module", "pattern"):
+        return None  # as wide as the module says, as long as the prompt is
+    return facts.width
+
+
+def width(site: Site, facts: Facts) -> int | None:
+    """The width of the vector that is read and written at a site; None where it is not known."""
+    return len(site.dims) if site.dims is not None else full_width(site, facts)
+
+
+def depth(site: Site) -> tuple[float, int] | None:
+    """Where in the computation a site stands, (layer, place in the layer): sites compare by it.
+
+    None for ``module(…)``, whose place a path does not tell. In parallel blocks attention and MLP do not feed each
+    other though their places differ.
+    """
+    if site.component == "module":
+        return None
+    if site.layer is not None:
+        return (float(site.layer), COMPONENTS[site.component].rank)
+    layer = -1.0 if site.component in ("embed", "input") else float("inf")
+    return (layer, COMPONENTS[site.component].rank)

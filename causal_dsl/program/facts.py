@@ -1,0 +1,308 @@
+"""What is known of a network before its weights are read: its shape, from ``config.json`` alone.
+
+Neither torch nor transformers is imported. A key that a config file leaves out has the value that the
+configuration class of transformers would give it (``DEFAULTS``).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from causal_dsl.diagnostics import Diagnostics, Span, SpecError, fail, shown_path
+
+
+@dataclass(frozen=True)
+class Facts:
+    """The shape of a network; None is "not known".
+
+    ``kind``: ``language`` (token ids to logits), ``vector`` (a float vector to logits), ``unknown`` (made by a user's
+    Python function, not yet called). ``architecture`` is the ``model_type`` of transformers, ``""`` where unknown.
+    ``mlp_width`` is the width of ``neurons``, None for fused experts. ``parallel``: attention and MLP read the same
+    residual stream. ``context`` is the longest prompt in tokens. ``widths`` (vector networks) is the width of the
+    input and then of each layer's output. ``folder`` holds the weights, ``tokenizer`` is its ``tokenizer.json``.
+    """
+
+    kind: Literal["language", "vector", "unknown"]
+    architecture: str = ""
+    layers: int | None = None
+    heads: int | None = None
+    kv_heads: int | None = None
+    head_dim: int | None = None
+    width: int | None = None
+    mlp_width: int | None = None
+    vocabulary: int | None = None
+    context: int | None = None
+    parallel: bool = False
+    widths: tuple[int, ...] = ()
+    classes: int | None = None
+    tokenizer: Path | None = None
+    folder: Path | None = None
+
+
+class Shape(NamedTuple):
+    """Sizes of one configuration class; ``kv`` and ``head`` None: as many as heads, width // heads."""
+
+    layers: int
+    heads: int
+    kv: int | None
+    head: int | None
+    width: int
+    mlp: int | None
+    context: int
+    vocabulary: int
+
+
+#: What the configuration classes of transformers 5.23 say where the file says nothing.
+DEFAULTS: Mapping[str, Shape] = {
+    "gpt2": Shape(12, 12, None, None, 768, None, 1024, 50257),
+    "gpt_neox": Shape(44, 64, None, None, 6144, 24576, 2048, 50432),
+    "llama": Shape(32, 32, None, None, 4096, 11008, 2048, 32000),
+    "mistral": Shape(32, 32, 8, None, 4096, 14336, 131072, 32000),
+    "qwen2": Shape(32, 32, 32, None, 4096, 22016, 32768, 151936),
+    "qwen3": Shape(32, 32, 32, 128, 4096, 22016, 32768, 151936),
+    "gemma": Shape(28, 16, 16, 256, 3072, 24576, 8192, 256000),
+    "gemma2": Shape(26, 8, 4, 256, 2304, 9216, 8192, 256000),
+    "gemma3_text": Shape(26, 8, 4, 256, 2304, 9216, 131072, 262208),
+    "phi3": Shape(32, 32, None, None, 3072, 8192, 4096, 32064),
+    "olmo": Shape(32, 32, None, None, 4096, 11008, 2048, 50304),
+    "olmo2": Shape(32, 32, None, None, 4096, 11008, 2048, 50304),
+    "olmo3": Shape(32, 32, None, None, 4096, 11008, 2048, 50304),
+    "smollm3": Shape(36, 16, 4, None, 2048, 11008, 32768, 128256),
+    "granite": Shape(32, 32, None, None, 4096, 11008, 2048, 32000),
+    "mixtral": Shape(32, 32, 8, None, 4096, 14336, 131072, 32000),
+    "qwen2_moe": Shape(24, 16, 16, None, 2048, 5632, 32768, 151936),
+    "qwen3_moe": Shape(24, 32, 4, None, 2048, 6144, 32768, 151936),
+    "olmoe": Shape(16, 16, None, None, 2048, 2048, 4096, 50304),
+    "gptj": Shape(28, 16, None, None, 4096, None, 2048, 50400),
+    "phi": Shape(24, 32, None, None, 2048, 8192, 2048, 51200),
+    "cohere": Shape(40, 64, None, None, 8192, 22528, 8192, 256000),
+    "falcon": Shape(32, 71, None, None, 4544, None, 2048, 65024),
+}
+
+#: Feed-forward blocks of fused experts: there is no one vector of neurons.
+EXPERTS = frozenset({"mixtral", "qwen2_moe", "qwen3_moe", "olmoe"})
+
+#: Every architecture whose sites are known.
+ARCHITECTURES = frozenset({*DEFAULTS, "gemma3"})
+
+#: The names that one size goes by, in the order in which they are looked up.
+_KEYS = {
+    "layers": ("num_hidden_layers", "n_layer", "num_layers"),
+    "heads": ("num_attention_heads", "n_head"),
+    "kv": ("num_key_value_heads", "num_kv_heads"),
+    "head": ("head_dim",),
+    "width": ("hidden_size", "n_embd", "n_embed", "d_model"),
+    "mlp": ("intermediate_size", "n_inner", "ffn_hidden_size", "ffn_dim"),
+    "context": ("max_position_embeddings", "n_positions", "n_ctx", "max_sequence_length"),
+    "vocabulary": ("vocab_size",),
+}
+_LARGEST = {"layers": 10_000, "heads": 10_000, "kv": 10_000, "head": 100_000}
+_LARGEST_OTHER = 1_000_000_000
+_LARGEST_FILE = 20_000_000
+
+
+def facts_of_folder(path: Path, span: Span, diagnostics: Diagnostics) -> Facts | None:
+    """The facts of the checkpoint in a local folder, or None with a diagnostic (E630 to E632)."""
+    try:
+        return _read(Path(path), span)
+    except SpecError as error:
+        diagnostics.extend(error.diagnostics)
+        return None
+
+
+def facts_of_hub(name: str, revision: str | None, span: Span, diagnostics: Diagnostics) -> Facts | None:
+    """The facts of ``org/name``, from the local Hugging Face cache; the network is never touched.
+
+    Where the cache has no copy: facts of which nothing is known, and the warning W633, which says how to pass a folder.
+    """
+    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name) or ".." in name or len(name) > 200:
+        diagnostics.report(
+            "E630",
+            f"`{name}` is neither a folder nor the name of a repository",
+            span,
+            help="write a folder, or `organisation/name` as on the Hugging Face hub",
+        )
+        return None
+    folder = cached_folder(name, revision)
+    if folder is not None:
+        return facts_of_folder(folder, span, diagnostics)
+    diagnostics.report(
+        "W633",
+        f"there is no local copy of `{name}`",
+        span,
+        notes=(
+            f"looked for a folder of that name and in {shown_path(hub_cache())}",
+            "layers, heads and tokens of this network are not checked; `run` will try to fetch it from the hub",
+        ),
+        help="pass a folder that holds it: --network NAME=PATH",
+    )
+    return Facts("language")
+
+
+def facts_of_reference(
+    name: str, revision: str | None, base: Path, span: Span, diagnostics: Diagnostics
+) -> Facts | None:
+    """The facts of what ``hf("…")`` names: a folder (relative to ``base``, the spec's folder), else a hub name."""
+    folder = local_folder(name, base)
+    if folder is not None:
+        return facts_of_folder(folder, span, diagnostics)
+    return facts_of_hub(name, revision, span, diagnostics)
+
+
+def local_folder(name: str, base: Path) -> Path | None:
+    """The folder that ``name`` stands for, or None where it can only be a hub name.
+
+    What is written like a path (``./x``, ``/x``, ``~/x``) is one, whether or not it is there.
+    """
+    try:
+        path = Path(base, Path(name).expanduser())
+        if name.startswith((".", "/", "~")) or Path(name).is_absolute() or path.exists():
+            return path
+    except (OSError, ValueError, RuntimeError):  # a name too long, a NUL in it, no home folder
+        return None
+    return None
+
+
+def hub_cache() -> Path:
+    """Where the Hugging Face libraries keep what they fetched, by the environment variables that they heed."""
+    for variable in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
+        if os.environ.get(variable):
+            return Path(os.environ[variable]).expanduser()
+    if os.environ.get("HF_HOME"):
+        return Path(os.environ["HF_HOME"]).expanduser() / "hub"
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(cache).expanduser() / "huggingface" / "hub"
+
+
+def cached_folder(name: str, revision: str | None = None) -> Path | None:
+    """The snapshot of a repository in the local cache (layout: models--org--name/{refs,snapshots}), or None."""
+    repository = hub_cache() / ("models--" + name.replace("/", "--"))
+    revision = revision or "main"
+    try:
+        reference = repository / "refs" / revision
+        commit = reference.read_text().strip() if reference.is_file() else revision
+        folder = repository / "snapshots" / commit
+        return folder if (folder / "config.json").is_file() else None
+    except (OSError, ValueError):
+        return None
+
+
+def read_config(folder: Path, span: Span) -> dict[str, Any]:
+    """``config.json`` of a folder as a dict; raises E630 (no folder or file) or E631 (not a JSON object)."""
+    path = folder / "config.json"
+    try:
+        if not folder.is_dir():
+            raise fail(
+                "E630",
+                f"there is no folder {shown_path(folder)}" if not folder.exists() else "the network is not a folder",
+                span,
+                notes=(f"looked for {folder}",),
+                help="pass the folder that holds config.json and the weights: --network NAME=PATH",
+            )
+        if not path.is_file():
+            raise fail(
+                "E630",
+                f"{shown_path(folder)} holds no config.json",
+                span,
+                help="pass the folder that holds config.json and the weights: --network NAME=PATH",
+            )
+        if path.stat().st_size > _LARGEST_FILE:
+            raise fail("E631", f"{shown_path(path)} is not a network's config: it is too large", span)
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise fail(
+            "E631", f"cannot read {shown_path(path)}", span, notes=(_first_line(error),), help="is the download whole?"
+        ) from error
+    if not isinstance(config, dict):
+        raise fail("E631", f"{shown_path(path)} is not a JSON object", span)
+    return config
+
+
+def facts_of_config(config: Mapping[str, Any], folder: Path | None, span: Span) -> Facts:
+    """The facts that a config says; raises E632 where it says something that cannot be."""
+    model_type = config.get("model_type", "")
+    if not isinstance(model_type, str):
+        raise fail("E632", "`model_type` in config.json is not a name", span, notes=(f"it is {model_type!r:.80}",))
+    text = config.get("text_config")
+    inner = model_type
+    if model_type == "gemma3" or (isinstance(text, dict) and not any(key in config for key in _KEYS["width"])):
+        text = text if isinstance(text, dict) else {}
+        inner = "gemma3_text" if model_type == "gemma3" else str(text.get("model_type", ""))
+        config = {**text, "architectures": config.get("architectures")}
+    sizes = {size: _size(config, size, inner, span) for size in _KEYS}
+    layers, heads, width = sizes["layers"], sizes["heads"], sizes["width"]
+    kv = _falcon_kv(config, sizes) if inner == "falcon" else sizes["kv"] or heads
+    head = sizes["head"]
+    if head is None and heads and width:
+        if width % heads:
+            raise fail("E632", f"config.json says {heads} heads for a width of {width}, which they do not divide", span)
+        head = width // heads
+    if kv and heads and heads % kv:
+        raise fail("E632", f"config.json says {heads} heads that share {kv} keys and values; {kv} must divide it", span)
+    mlp = sizes["mlp"] or (4 * width if inner in ("gpt2", "gptj", "falcon") and width else None)
+    tokenizer = folder / "tokenizer.json" if folder is not None else None
+    return Facts(
+        "language",
+        architecture=model_type,
+        layers=layers,
+        heads=heads,
+        kv_heads=kv,
+        head_dim=head,
+        width=width,
+        mlp_width=None if inner in EXPERTS else mlp,
+        vocabulary=sizes["vocabulary"],
+        context=sizes["context"],
+        parallel=_parallel(config, inner),
+        tokenizer=tokenizer if tokenizer is not None and tokenizer.is_file() else None,
+        folder=folder,
+    )
+
+
+def _read(folder: Path, span: Span) -> Facts:
+    return facts_of_config(read_config(folder, span), folder, span)
+
+
+def _size(config: Mapping[str, Any], size: str, model_type: str, span: Span) -> int | None:
+    default = getattr(DEFAULTS[model_type], size) if model_type in DEFAULTS else None
+    if size == "head" and model_type in ("gpt2", "gpt_neox", "gptj", "falcon"):
+        return None  # these classes compute it, whatever a file says
+    for key in _KEYS[size]:
+        if key not in config:
+            continue
+        value = config[key]
+        if value is None and size in ("kv", "head", "mlp"):
+            return None
+        largest = _LARGEST.get(size, _LARGEST_OTHER)
+        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= largest:
+            raise fail(
+                "E632",
+                f"`{key}` in config.json cannot be {value!r:.60}",
+                span,
+                notes=(f"it must be a whole number from 1 to {largest}",),
+            )
+        return value
+    return default
+
+
+def _parallel(config: Mapping[str, Any], model_type: str) -> bool:
+    if model_type == "gpt_neox":
+        return bool(config.get("use_parallel_residual", True))
+    if model_type == "falcon":
+        return bool(config.get("new_decoder_architecture", False)) or bool(config.get("parallel_attn", True))
+    return model_type in ("gptj", "phi", "cohere")
+
+
+def _falcon_kv(config: Mapping[str, Any], sizes: Mapping[str, int | None]) -> int | None:
+    if config.get("new_decoder_architecture", False):
+        return sizes["kv"] or sizes["heads"]
+    return 1 if config.get("multi_query", True) else sizes["heads"]
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0][:200]

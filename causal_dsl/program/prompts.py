@@ -1,0 +1,392 @@
+"""Prompts with holes: their text for given values, and the tokens that a position names.
+
+A template is ``"When {first} and {second} met, {first} gave"``; ``{{`` and ``}}`` stand for the braces themselves. A
+position is looked up row by row on the tokens of the unpadded prompt, the special tokens that the tokenizer adds
+included: ``first`` is index 0, the beginning-of-sequence token where there is one, and ``last`` is index -1. The
+tokens of a value (or of a literal) are all that cover any of its characters.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from causal_dsl.diagnostics import NOWHERE, Diagnostics, Span, did_you_mean, fail
+from causal_dsl.program.facts import Facts
+from causal_dsl.program.locations import Position
+from causal_dsl.program.tokens import Encoded, Tokens
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A stretch of a template: literal ``text``, or (``hole``) the name of the variable that stands there."""
+
+    text: str
+    hole: bool
+
+
+@dataclass(frozen=True)
+class Template:
+    """A prompt with holes."""
+
+    segments: tuple[Segment, ...]
+
+    @cached_property
+    def holes(self) -> tuple[str, ...]:
+        """The names in the holes, in order, one for each use."""
+        return tuple(segment.text for segment in self.segments if segment.hole)
+
+    def __str__(self) -> str:
+        parts = []
+        for segment in self.segments:
+            escaped = segment.text.replace("{", "{{").replace("}", "}}")
+            parts.append("{" + segment.text + "}" if segment.hole else escaped)
+        return "".join(parts)
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """A prompt for given values. ``spans``: (hole, its use from 1) -> characters; ``literals``: characters between."""
+
+    text: str
+    spans: Mapping[tuple[str, int], tuple[int, int]]
+    literals: tuple[tuple[int, int], ...]
+
+
+# ── templates ───────────────────────────────────────────────────────────────────────────────────
+
+_PIECE = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
+
+
+def parse_template(text: str, span: Span, diagnostics: Diagnostics) -> Template | None:
+    """The template that a prompt's text says, or None with E501 for a brace without its partner or an odd hole."""
+    segments: list[Segment] = []
+    literal, at, sound = "", 0, True
+    for match in _PIECE.finditer(text):
+        literal += text[at : match.start()]
+        at = match.end()
+        if match.group() in ("{{", "}}"):
+            literal += match.group()[0]
+            continue
+        name = (match.group(1) or "").strip()
+        if match.group(1) is None or not name.isidentifier():
+            diagnostics.report(
+                "E501",
+                f"`{match.group()}` in a prompt is not a hole"
+                if match.group(1) is not None
+                else "a brace stands alone",
+                _within(span, text, match.start(), match.end()),
+                help="a hole is the name of a variable in braces, {subject}; for a brace itself write {{ or }}",
+            )
+            sound = False
+            continue
+        if literal:
+            segments.append(Segment(literal, hole=False))
+            literal = ""
+        segments.append(Segment(name, hole=True))
+    literal += text[at:]
+    if literal:
+        segments.append(Segment(literal, hole=False))
+    if sound and not segments:
+        diagnostics.report("E501", "the prompt is empty", span, help="write the text that the network is to read")
+        return None
+    return Template(tuple(segments)) if sound else None
+
+
+def check_holes(template: Template, variables: Iterable[str], span: Span, diagnostics: Diagnostics) -> None:
+    """Report E500 for every hole that names none of the model's variables."""
+    known = list(variables)
+    for hole in dict.fromkeys(template.holes):
+        if hole not in known:
+            place = _within_find(span, hole)
+            diagnostics.report(
+                "E500", f"the prompt has a hole {{{hole}}}, which is no variable", place, help=did_you_mean(hole, known)
+            )
+
+
+def check_end(template: Template, prefix: str, span: Span, diagnostics: Diagnostics) -> None:
+    """Report W514 where the prompt ends in a space and the answer would bring another."""
+    last = template.segments[-1]
+    if not last.hole and last.text[-1:].isspace() and prefix[:1].isspace():
+        diagnostics.report(
+            "W514",
+            "the prompt ends in a space, and the answer begins with one",
+            span,
+            notes=("after a space most tokenizers expect no second one: the answer's token would be an unlikely one",),
+            help='end the prompt without the space, or read the answer with next_token(prefix="")',
+        )
+
+
+def check_position(position: Position, template: Template, span: Span, diagnostics: Diagnostics) -> bool:
+    """Whether a position names one place of the template; else E502 to E505, with what to write."""
+    if position.kind == "hole":
+        return _check_hole(position, template, span, diagnostics)
+    if position.kind == "text":
+        found = sum(len(_occurrences(position.name, segment.text)) for segment in template.segments if not segment.hole)
+        return _check_text(position, found, template, span, diagnostics)
+    return True
+
+
+def _check_hole(position: Position, template: Template, span: Span, diagnostics: Diagnostics) -> bool:
+    uses = Counter(template.holes)[position.name]
+    if uses == 0:
+        known = [*template.holes, "first", "last", "all"]
+        diagnostics.report(
+            "E502",
+            f"the prompt has no hole {{{position.name}}}",
+            span,
+            notes=(f'the prompt is "{template}"',),
+            help=did_you_mean(position.name, known),
+        )
+    elif uses > 1 and not position.occurrence:
+        diagnostics.report(
+            "E503",
+            f"the prompt has {uses} holes {{{position.name}}}",
+            span,
+            help=f"say which one: {position.name}(1), … {position.name}({uses})",
+        )
+    elif position.occurrence > uses:
+        times = "once" if uses == 1 else f"{uses} times"
+        diagnostics.report(
+            "E503", f"there is no {position.name}({position.occurrence}): the hole is used {times}", span
+        )
+    else:
+        return True
+    return False
+
+
+def _check_text(position: Position, found: int, template: Template, span: Span, diagnostics: Diagnostics) -> bool:
+    shown = f'"{position.name}"'
+    if found == 0:
+        words = {word for s in template.segments if not s.hole for word in re.findall(r"\w+|[^\w\s]", s.text)}
+        diagnostics.report(
+            "E504",
+            f"{shown} does not stand in the prompt",
+            span,
+            notes=(
+                f'the prompt is "{template}"',
+                "a literal is looked for as whole words, and never in the values of the holes",
+            ),
+            help=did_you_mean(position.name, words),
+        )
+    elif found > 1 and not position.occurrence:
+        diagnostics.report(
+            "E505",
+            f"{shown} stands {found} times in the prompt",
+            span,
+            help=f"say which one: {shown}(1), … {shown}({found})",
+        )
+    elif position.occurrence > found:
+        times = "once" if found == 1 else f"{found} times"
+        diagnostics.report("E505", f"there is no {shown}({position.occurrence}): it stands {times} in the prompt", span)
+    else:
+        return True
+    return False
+
+
+# ── texts ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def show_value(value: object) -> str:
+    """A value as prompts and answers write it: ``true``, ``7``, ``0.5``, ``Mary``."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value)
+
+
+def render(template: Template, values: Mapping[str, str]) -> Rendered:
+    """The prompt with each hole filled; ``values`` has the text for every hole (see :func:`show_value`)."""
+    parts: list[str] = []
+    spans: dict[tuple[str, int], tuple[int, int]] = {}
+    literals: list[tuple[int, int]] = []
+    uses: Counter[str] = Counter()
+    at = 0
+    for segment in template.segments:
+        text = values[segment.text] if segment.hole else segment.text
+        parts.append(text)
+        if segment.hole:
+            uses[segment.text] += 1
+            spans[segment.text, uses[segment.text]] = (at, at + len(text))
+        else:
+            literals.append((at, at + len(text)))
+        at += len(text)
+    return Rendered("".join(parts), spans, tuple(literals))
+
+
+# ── tokens ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def locate(position: Position, rendered: Rendered, encoded: Encoded, span: Span = NOWHERE) -> tuple[int, ...]:
+    """The indices of the tokens that a position names, on the unpadded prompt, in rising order.
+
+    Raises E502 to E505 as :func:`check_position`; E506 for an index outside the prompt; E507 for a value that has no
+    token; E513 where a token of the value also covers another hole's value.
+    """
+    if position.kind == "all":
+        return tuple(range(len(encoded)))
+    if position.kind == "index":
+        index = position.index if position.index >= 0 else len(encoded) + position.index
+        if not 0 <= index < len(encoded):
+            raise fail(
+                "E506",
+                f"there is no token {position.index}: the prompt has {len(encoded)}",
+                span,
+                notes=(f'the prompt is "{_clip(rendered.text)}"',),
+            )
+        return (index,)
+    start, end = _characters(position, rendered, span)
+    tokens = tuple(i for i, (left, right) in enumerate(encoded.offsets) if left < end and right > start)
+    if not tokens:
+        raise fail(
+            "E507", f"`{position}` has no token of its own", span, notes=(f'in the prompt "{_clip(rendered.text)}"',)
+        )
+    _refuse_shared(position, (start, end), rendered, encoded, tokens, span)
+    return {"first": tokens[:1], "last": tokens[-1:], "all": tokens}[position.part]
+
+
+def _characters(position: Position, rendered: Rendered, span: Span) -> tuple[int, int]:
+    if position.kind == "hole":
+        found = [spot for (hole, _), spot in rendered.spans.items() if hole == position.name]
+    else:
+        found = [
+            (left + start, left + end)
+            for left, right in rendered.literals
+            for start, end in _occurrences(position.name, rendered.text[left:right])
+        ]
+    if not found or position.occurrence > len(found) or (len(found) > 1 and not position.occurrence):
+        faults = Diagnostics()
+        check_position(position, _template_of(rendered), span, faults)
+        faults.raise_errors()
+    return found[max(position.occurrence, 1) - 1]
+
+
+def _template_of(rendered: Rendered) -> Template:
+    """The template back from a rendered prompt, for messages."""
+    pieces = [(left, Segment(rendered.text[left:right], hole=False)) for left, right in rendered.literals]
+    pieces += [(left, Segment(hole, hole=True)) for (hole, _), (left, _) in rendered.spans.items()]
+    return Template(tuple(segment for _, segment in sorted(pieces, key=lambda piece: (piece[0], not piece[1].hole))))
+
+
+def _refuse_shared(
+    position: Position,
+    own: tuple[int, int],
+    rendered: Rendered,
+    encoded: Encoded,
+    tokens: tuple[int, ...],
+    span: Span,
+) -> None:
+    """A token that covers two values is in neither place: what is patched there would carry both."""
+    low, high = encoded.offsets[tokens[0]][0], encoded.offsets[tokens[-1]][1]
+    for (hole, _), (start, end) in rendered.spans.items():
+        if (start, end) != own and start < high and end > low and start < end:
+            raise fail(
+                "E513",
+                f"`{position}` and {{{hole}}} share a token",
+                span,
+                notes=(f'in the prompt "{_clip(rendered.text)}"',),
+                help="put something between the two holes that this tokenizer splits at, a space or a comma",
+            )
+
+
+def _occurrences(literal: str, text: str) -> list[tuple[int, int]]:
+    """Where a literal stands in a text as whole words: no letter or digit goes on at its ends."""
+    if not literal:
+        return []
+    before = r"(?<!\w)" if re.match(r"\w", literal) else ""
+    after = r"(?!\w)" if re.search(r"\w\Z", literal) else ""
+    return [match.span() for match in re.finditer(before + re.escape(literal) + after, text)]
+
+
+def answer_tokens(
+    tokens: Tokens, prompt_text: str, value_text: str, prefix: str = " ", span: Span = NOWHERE
+) -> tuple[int, ...]:
+    """The ids that a network must say after a prompt to answer with a value.
+
+    The answer's text is ``prefix + value_text``. Raises E509 where the tokenizer does not split between prompt and
+    answer, so that no token of the answer is "the next" one, and E507 where the answer has no token at all.
+    """
+    ids = tokens.continuation(prompt_text, prefix + value_text)
+    if ids is None:
+        ends = prompt_text[-1:].isspace() and prefix[:1].isspace()
+        raise fail(
+            "E509",
+            f'after the prompt, "{prefix}{value_text}" does not begin with a token of its own',
+            span,
+            notes=(
+                f'the prompt is "{_clip(prompt_text)}"',
+                "the tokenizer joins the end of the prompt and the start of the answer into other tokens",
+            ),
+            help="end the prompt without a space"
+            if ends
+            else 'try another end of the prompt, or next_token(prefix="…")',
+        )
+    if not ids:
+        raise fail("E507", f'the answer "{prefix}{value_text}" has no token', span)
+    return ids
+
+
+def collisions(answers: Mapping[str, tuple[int, ...]]) -> list[tuple[str, str]]:
+    """Pairs of answers that begin with the same token: a single next token cannot tell them apart."""
+    seen: dict[int, str] = {}
+    found = []
+    for answer, ids in answers.items():
+        if ids and ids[0] in seen:
+            found.append((seen[ids[0]], answer))
+        elif ids:
+            seen[ids[0]] = answer
+    return found
+
+
+def check_length(encoded: Encoded, text: str, facts: Facts, span: Span, diagnostics: Diagnostics) -> bool:
+    """Whether a prompt fits the network's context; else E508 (nothing is ever cut off). E511: it has no token."""
+    if len(encoded) == 0:
+        diagnostics.report(
+            "E511",
+            "the prompt has no token",
+            span,
+            notes=(f'the prompt is "{_clip(text)}"', "this tokenizer puts no token before a text"),
+        )
+        return False
+    if facts.context is not None and len(encoded) > facts.context:
+        diagnostics.report(
+            "E508",
+            f"a prompt of {len(encoded)} tokens is longer than the network reads",
+            span,
+            notes=(f"the context is {facts.context} tokens", f'the prompt is "{_clip(text)}"'),
+            help="shorten the prompt: nothing is ever cut off",
+        )
+        return False
+    return True
+
+
+def check_tokenizer(tokens: Tokens, span: Span, diagnostics: Diagnostics) -> None:
+    """Report W512 where the tokenizer ends every text with a special token: ``last`` and the read-out are then there."""
+    if tokens.appended():
+        ending = tokens.token(tokens.encode("a").ids[-1])
+        diagnostics.report(
+            "W512",
+            f"this tokenizer puts `{ending}` after every prompt",
+            span,
+            notes=("`last` and the read-out are at that token, not at the end of the text",),
+            help="set add_eos_token to false in its tokenizer_config.json, or use a tokenizer made for generation",
+        )
+
+
+def _clip(text: str) -> str:
+    return text if len(text) <= 120 else text[:117] + "…"
+
+
+def _within(span: Span, text: str, start: int, end: int) -> Span:
+    """The part of a string's span that holds these characters, where the source writes the string without escapes."""
+    offset = span.text.find(text) if text else -1
+    return span if offset < 0 else Span(span.source, span.start + offset + start, span.start + offset + end)
+
+
+def _within_find(span: Span, hole: str) -> Span:
+    match = re.search(r"\{\s*(" + re.escape(hole) + r")\s*\}", span.text)
+    return span if match is None else Span(span.source, span.start + match.start(1), span.start + match.end(1))

@@ -1,0 +1,166 @@
+"""A tokenizer as the rest of the language sees it: ids, and which characters each token covers.
+
+Made from ``tokenizer.json`` by the ``tokenizers`` library, without transformers: ``check`` and ``run`` see the same
+tokens. What ``tokenizer_config.json`` says of ``add_bos_token`` and ``add_eos_token`` is heeded. Nothing is ever cut
+off or padded.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer, processors
+from tokenizers.implementations import ByteLevelBPETokenizer
+
+from causal_dsl.diagnostics import Span, fail, shown_path
+
+#: Half a character: it has no UTF-8 form, and the tokenizer would raise. One stands for one, so offsets hold.
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A text as tokens: ``ids``, and for each token the characters it covers, [start, end) of the text.
+
+    ``special`` marks those that the tokenizer adds (a beginning-of-sequence token, say); they cover no characters.
+    """
+
+    ids: tuple[int, ...]
+    offsets: tuple[tuple[int, int], ...]
+    special: tuple[bool, ...]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+class Tokens:
+    """``tokenizers.Tokenizer``, without truncation and padding; what it is asked often is remembered."""
+
+    def __init__(self, tokenizer: Tokenizer):
+        self.tokenizer = tokenizer
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        self._encode = lru_cache(maxsize=1 << 16)(self._encode_now)
+
+    @classmethod
+    def from_file(cls, path: Path, span: Span) -> Tokens:
+        """The tokenizer of a ``tokenizer.json``, with the settings of the ``tokenizer_config.json`` beside it.
+
+        Raises E643 where it cannot be read.
+        """
+        try:
+            tokenizer = Tokenizer.from_file(str(path))
+        except Exception as error:  # the library raises bare Exception
+            raise fail(
+                "E643",
+                f"cannot read the tokenizer {shown_path(path)}",
+                span,
+                notes=((str(error) or type(error).__name__).splitlines()[0][:200],),
+                help="is the download whole? The file is written by `save_pretrained` of a fast tokenizer",
+            ) from error
+        _heed_settings(tokenizer, path.with_name("tokenizer_config.json"), span)
+        return cls(tokenizer)
+
+    @classmethod
+    def from_folder(cls, folder: Path, span: Span) -> Tokens | None:
+        """The tokenizer of a checkpoint's folder: ``tokenizer.json``, or GPT-2's ``vocab.json`` and ``merges.txt``.
+
+        None where the folder has neither; raises E643 where what it has cannot be read.
+        """
+        if (folder / "tokenizer.json").is_file():
+            return cls.from_file(folder / "tokenizer.json", span)
+        vocabulary, merges = folder / "vocab.json", folder / "merges.txt"
+        if not (vocabulary.is_file() and merges.is_file()):
+            return None
+        try:
+            tokenizer = ByteLevelBPETokenizer.from_file(str(vocabulary), str(merges))._tokenizer
+        except Exception as error:  # the library raises bare Exception
+            raise fail(
+                "E643",
+                f"cannot read the tokenizer in {shown_path(folder)}",
+                span,
+                notes=((str(error) or type(error).__name__).splitlines()[0][:200],),
+            ) from error
+        _heed_settings(tokenizer, folder / "tokenizer_config.json", span)
+        return cls(tokenizer)
+
+    @property
+    def size(self) -> int:
+        """How many ids there are, those added to the vocabulary included."""
+        return int(self.tokenizer.get_vocab_size(with_added_tokens=True))
+
+    def encode(self, text: str) -> Encoded:
+        """The tokens of a text, with the special tokens that the tokenizer's own post-processor adds."""
+        return self._encode(text)
+
+    def decode(self, ids: tuple[int, ...]) -> str:
+        return str(self.tokenizer.decode(list(ids), skip_special_tokens=False))
+
+    def token(self, index: int) -> str:
+        """The text of one token as the vocabulary writes it; ``""`` for an id without a token."""
+        return self.tokenizer.id_to_token(index) or ""
+
+    def continuation(self, prompt: str, text: str) -> tuple[int, ...] | None:
+        """The ids of ``prompt + text`` after those of ``prompt``; None where ``prompt``'s ids do not come first.
+
+        Special tokens that the tokenizer puts at the end are left out of both.
+        """
+        before, whole = _without_end(self.encode(prompt)), _without_end(self.encode(prompt + text))
+        if whole[: len(before)] != before:
+            return None
+        return whole[len(before) :]
+
+    def appended(self) -> int:
+        """How many special tokens the tokenizer puts after every text."""
+        encoded = self.encode("a")
+        return len(encoded) - len(_without_end(encoded))
+
+    def _encode_now(self, text: str) -> Encoded:
+        encoding = self.tokenizer.encode(_SURROGATE.sub("\N{REPLACEMENT CHARACTER}", text))
+        return Encoded(
+            tuple(encoding.ids),
+            tuple((start, end) for start, end in encoding.offsets),
+            tuple(bool(mark) for mark in encoding.special_tokens_mask),
+        )
+
+
+def _without_end(encoded: Encoded) -> tuple[int, ...]:
+    end = len(encoded)
+    while end and encoded.special[end - 1] and encoded.offsets[end - 1][0] == encoded.offsets[end - 1][1]:
+        end -= 1
+    return encoded.ids[:end]
+
+
+def _heed_settings(tokenizer: Tokenizer, path: Path, span: Span) -> None:
+    """Put the beginning and end tokens where ``tokenizer_config.json`` says so, as transformers does."""
+    if not path.exists():
+        return  # the tokenizer's own post-processor holds
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        note = (str(error) or type(error).__name__).splitlines()[0][:200]
+        raise fail("E643", f"cannot read {shown_path(path)}", span, notes=(note,)) from error
+    if not isinstance(settings, dict) or not ("add_bos_token" in settings or "add_eos_token" in settings):
+        return
+    begin = _special(tokenizer, settings, "bos_token") if settings.get("add_bos_token") else None
+    end = _special(tokenizer, settings, "eos_token") if settings.get("add_eos_token") else None
+    if begin is None and end is None and tokenizer.post_processor is None:
+        return
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=" ".join([*([begin[0]] if begin else []), "$A", *([end[0]] if end else [])]),
+        special_tokens=list(dict.fromkeys(item for item in (begin, end) if item)),
+    )
+
+
+def _special(tokenizer: Tokenizer, settings: Mapping[str, Any], key: str) -> tuple[str, int] | None:
+    token = settings.get(key)
+    if isinstance(token, dict):
+        token = token.get("content")
+    index = tokenizer.token_to_id(token) if isinstance(token, str) else None
+    return None if index is None else (str(token), index)
