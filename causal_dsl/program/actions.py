@@ -1,0 +1,312 @@
+"""What `do(…)` says: targets, sources and written values, in one cell of a sweep."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean
+from causal_dsl.program.components import width
+from causal_dsl.program.locations import Place
+from causal_dsl.program.placements import LEARNED
+from causal_dsl.program.program import (
+    Alignment,
+    Arithmetic,
+    Constant,
+    FromRun,
+    Intervention,
+    Mean,
+    Noise,
+    Value,
+    Vector,
+)
+from causal_dsl.program.settings import Setting, call_name, constant, read_settings
+from causal_dsl.program.sites import SITE_HEADS, SiteReader, overlap, steps
+from causal_dsl.syntax import tree
+from causal_dsl.syntax.format import format_expr
+
+_WRITTEN = ("mean", "noise", "vector")
+
+
+@dataclass
+class ActionReader:
+    """Makes :class:`Intervention` of actions. ``implicit`` maps (variable, value) of `do(left = true)` to its role."""
+
+    diagnostics: Diagnostics
+    alignment: Alignment
+    roles: tuple[str, ...]
+    circuits: frozenset[str]
+    folder: Path
+    implicit: Mapping[tuple[str, object], str]
+    cell: Mapping[str, tree.Expr] = field(default_factory=dict)
+
+    @property
+    def sites(self) -> SiteReader:
+        templates = tuple(line.template for line in self.alignment.prompts)
+        return SiteReader(self.alignment.network.facts, templates, self.diagnostics, self.cell)
+
+    def read(self, action: tree.Interchange | tree.PatchPath | tree.SetTo | tree.AddTo) -> Intervention | None:
+        """The intervention of one action; None where a fault was reported."""
+        match action:
+            case tree.Interchange():
+                return self._interchange(action)
+            case tree.PatchPath():
+                for end in (action.sender, action.receiver):
+                    if not self._circuit(end):
+                        self.target(end)
+                self.diagnostics.report(
+                    "E690", "path patching is not run yet", action.span,
+                    notes=("this version writes values at sites; what flows along one edge alone needs the circuit engine",),
+                    help="patch the sender itself: do(sender <- source)",
+                )  # fmt: skip
+                return None
+            case tree.SetTo():
+                return self._set(action, add=False)
+            case tree.AddTo():
+                return self._set(action, add=True)
+
+    # ── targets ─────────────────────────────────────────────────────────────────────────────────
+
+    def _circuit(self, expr: tree.Expr) -> bool:
+        """Whether ``expr`` speaks of a circuit (`wang.mover.q`, `outside(wang)`); reported as not run yet."""
+        path = steps(expr)
+        if not path or not (path[0].name in self.circuits or path[0].name == "outside"):
+            return False
+        self.diagnostics.report(
+            "E691", f"interventions on circuits are not run yet: `{format_expr(expr)[:60]}`", expr.span,
+            notes=("circuits are parsed and their names are checked; this version intervenes on sites and variables",),
+            help="name the sites themselves: do(layer[9].head[6, 9].z[last] = mean)",
+        )  # fmt: skip
+        return True
+
+    def variable(self, expr: tree.Expr) -> str | None:
+        """The causal variable that a target names, if it is one."""
+        if isinstance(expr, tree.Name) and expr.name in self.alignment.model.variables:
+            return expr.name
+        return None
+
+    def target(self, expr: tree.Expr) -> tuple[Place, ...] | None:
+        """The places of a variable or a site."""
+        name = self.variable(expr)
+        if name is None:
+            return self._site_target(expr)
+        placement = self.alignment.placements.get(name)
+        if placement is None:
+            placed = list(self.alignment.placements)
+            why = ("it is where the answer is read, which no intervention may write",) if name in self.alignment.readouts else ()
+            self.diagnostics.report(
+                "E682", f"`{self.alignment.name}` places `{name}` nowhere that can be written", expr.span, notes=why,
+                help=f"write `{name} @ site` in the alignment" + (f"; it places {', '.join(f'`{p}`' for p in placed)}" if placed else ""),
+            )  # fmt: skip
+            return None
+        if placement.via is not None and (call_name(placement.via) or ("",))[0] in LEARNED:
+            self.diagnostics.report(
+                "E692", f"`{format_expr(placement.via)[:60]}` is not run yet", expr.span,
+                others=((placement.via.span, "placed here"),),
+                notes=("this version writes whole vectors and chosen coordinates; learned features need the fitting engine",),
+                help="leave the `via` out, or name coordinates: layer[8].resid_post[last, 0:64]",
+            )  # fmt: skip
+            return None
+        places = [self.sites.place(site) for site in placement.sites]
+        return None if any(place is None for place in places) else tuple(p for p in places if p is not None)
+
+    def _site_target(self, expr: tree.Expr) -> tuple[Place, ...] | None:
+        if self._circuit(expr):
+            return None
+        if isinstance(expr, tree.Name) and expr.name not in SITE_HEADS:
+            known = [*self.alignment.placements, *self.roles]
+            self.diagnostics.report(
+                "E201", f"no variable `{expr.name}` in `{self.alignment.model.name}`", expr.span,
+                label=f"not a variable of `{self.alignment.model.name}`",
+                help=did_you_mean(expr.name, self.alignment.model.variables, "") or f"there is {', '.join(known)}",
+            )  # fmt: skip
+            return None
+        place = self.sites.place(expr)
+        if place is not None and place.site.component == "logits":
+            self.diagnostics.report(
+                "E683", "the read-out cannot be written: the answer is read there", expr.span,
+                help="intervene upstream of it, at a layer",
+            )  # fmt: skip
+            return None
+        return None if place is None else (place,)
+
+    # ── actions ─────────────────────────────────────────────────────────────────────────────────
+
+    def _interchange(self, action: tree.Interchange) -> Intervention | None:
+        places = self.target(action.target)
+        if places is None:
+            self._source(action.source, ())
+            return None
+        value = self._source(action.source, places)
+        if value is None:
+            return None
+        variable = self.variable(action.target)
+        if variable is not None and value.places != places:
+            self.diagnostics.report(
+                "E684", f"`{variable}` takes its value from a run, not from a site", action.source.span,
+                notes=("what the causal model should do then is not said",), help=f"write `{variable} <- {value.role}`, or patch the site itself",
+            )  # fmt: skip
+            return None
+        return Intervention(places, value, variable=variable, text=format_expr_action(action), span=action.span)
+
+    def _source(self, expr: tree.Expr, places: tuple[Place, ...]) -> FromRun | None:
+        path = steps(expr)
+        role = path[0].name if path else None
+        if path is None or role not in self.roles or path[0].indices is not None or path[0].arguments is not None:
+            name = role or format_expr(expr)[:60]
+            self.diagnostics.report(
+                "E216", f"no run `{name}` in this test", expr.span,
+                help=did_you_mean(name, self.roles, "draw it: base, source ~ model(n=256)"),
+            )  # fmt: skip
+            return None
+        if len(path) == 1:
+            return FromRun(role, places)
+        other = self.sites.place(_without_head(expr))
+        if other is None:
+            return None
+        for place in places:
+            mine, theirs = (width(p.site, self.alignment.network.facts) for p in (place, other))
+            if mine is not None and theirs is not None and mine != theirs:
+                self.diagnostics.report(
+                    "E460", f"{other} has {theirs} numbers, and {place} has {mine}", expr.span,
+                    help="patch from a site of the same width",
+                )  # fmt: skip
+                return None
+        return FromRun(role, (other,) * len(places))
+
+    def _set(self, action: tree.SetTo | tree.AddTo, add: bool) -> Intervention | None:
+        name = self.variable(action.target)
+        if name is not None and not add:
+            role = self.implicit.get((name, constant(action.value)))
+            places = self.target(action.target)
+            if role is None or places is None:
+                return None
+            return Intervention(places, FromRun(role, places), variable=name, text=format_expr_action(action), span=action.span)
+        if name is not None:
+            self.diagnostics.report(
+                "E685", f"`{name}` is a causal variable: nothing is added to it", action.span,
+                help=f"write do({name} <- source), or add to a site",
+            )  # fmt: skip
+            return None
+        places = self.target(action.target)
+        value = self._value(action.value, places or ())
+        if places is None or value is None:
+            return None
+        return Intervention(places, value, add, text=format_expr_action(action), span=action.span)
+
+    # ── written values ──────────────────────────────────────────────────────────────────────────
+
+    def _value(self, expr: tree.Expr, places: tuple[Place, ...]) -> Value | None:
+        match expr:
+            case tree.Number():
+                number = constant(expr)
+                if number is None:
+                    return self._no_value(expr)
+                return Constant(float(number))
+            case tree.List(items=items):
+                return self._vector(expr, items, places)
+            case tree.Unary(op="-", operand=operand):
+                value = self._value(operand, places)
+                return None if value is None else Arithmetic("*", Constant(-1.0), value)
+            case tree.Binary(op=op, left=left, right=right) if op in "+-*/":
+                a, b = self._value(left, places), self._value(right, places)
+                if op == "/" and b == Constant(0.0):
+                    self.diagnostics.report("E686", "a division by zero", expr.span, help="divide by something else")
+                    return None
+                return None if a is None or b is None else Arithmetic(op, a, b)
+            case tree.Name(name="mean"):
+                return Mean()
+            case tree.Call() if (called := call_name(expr)) and called[0] in _WRITTEN:
+                return self._call(expr, called[0])
+            case tree.Name() | tree.Attribute() | tree.Subscript() | tree.Call():
+                path = steps(expr)
+                if path and path[0].name in self.roles:
+                    return self._source(expr, places)
+                return self._no_value(expr)
+        return self._no_value(expr)
+
+    def _no_value(self, expr: tree.Expr) -> None:
+        path = steps(expr)
+        known = [*_WRITTEN, *self.roles]
+        self.diagnostics.report(
+            "E687", f"`{format_expr(expr)[:60]}` is nothing that can be written at a site", expr.span,
+            help=did_you_mean(path[0].name, known, "") if path else "write 0, mean, noise(std=3), a list of numbers, or vector(\"file.safetensors\")",
+        )  # fmt: skip
+
+    def _vector(self, expr: tree.List, items: tuple[tree.Expr, ...], places: tuple[Place, ...]) -> Vector | None:
+        numbers = [constant(item) for item in items]
+        if not numbers or any(isinstance(n, (bool, str)) or n is None for n in numbers):
+            self._no_value(expr)
+            return None
+        for place in places:
+            needed = width(place.site, self.alignment.network.facts)
+            if needed is not None and needed != len(numbers):
+                self.diagnostics.report(
+                    "E460", f"{place} has {needed} numbers, and the list has {len(numbers)}", expr.span, help=f"write {needed} numbers"
+                )
+                return None
+        return Vector(tuple(float(n) for n in numbers))
+
+    def _call(self, call: tree.Call, name: str) -> Value | None:
+        if name == "noise":
+            known = {"std": Setting("number", required=True, low=0), "seed": Setting("int", 0)}
+            settings = read_settings(name, call.arguments, known, self.diagnostics, call.span)
+            return None if settings is None else Noise(float(settings["std"]), settings["seed"])
+        if name == "mean":
+            known = {"of": Setting("word", "base", choices=self.roles, positional=True), "pooled": Setting("bool", False)}
+            settings = read_settings(name, call.arguments, known, self.diagnostics, call.span)
+            return None if settings is None else Mean(settings["of"], settings["pooled"])
+        known = {"path": Setting("string", positional=True, required=True), "key": Setting("string", "")}
+        settings = read_settings(name, call.arguments, known, self.diagnostics, call.span)
+        if settings is None:
+            return None
+        path = self.folder / settings["path"]
+        if not path.is_file():
+            self.diagnostics.report("E688", f'there is no file "{settings["path"]}"', call.span,
+                                    help="name a safetensors file, relative to this spec")  # fmt: skip
+            return None
+        return Vector((), path, settings["key"], call.span)
+
+
+def disjoint(interventions: list[Intervention], alignment: Alignment, diagnostics: Diagnostics) -> bool:
+    """Report interventions of one `do` that write the same number; additions may meet."""
+    for i, one in enumerate(interventions):
+        for other in interventions[:i]:
+            if one.add or other.add:
+                continue
+            for a in one.places:
+                for b in other.places:
+                    if overlap(a, b, alignment.network.facts):
+                        assert one.span is not None and other.span is not None
+                        diagnostics.report(
+                            "E461", f"`{other.text}` and `{one.text}` write the same place", one.span,
+                            others=((other.span, "already written here"),), notes=(f"{b} and {a} overlap",),
+                            help="give each variable coordinates, heads or tokens of its own",
+                        )  # fmt: skip
+                        return False
+    return True
+
+
+def format_expr_action(action: tree.Interchange | tree.SetTo | tree.AddTo) -> str:
+    """One action as it is written."""
+    if isinstance(action, tree.Interchange):
+        return f"{format_expr(action.target)} <- {format_expr(action.source)}"
+    return f"{format_expr(action.target)} {'+=' if isinstance(action, tree.AddTo) else '='} {format_expr(action.value)}"
+
+
+def _without_head(expr: tree.Expr) -> tree.Expr:
+    """`source.layer[5].resid_post[last]` without `source`."""
+    match expr:
+        case tree.Attribute(value=tree.Name(), name=ident):
+            return tree.Name(ident.name, span=ident.span)
+        case tree.Attribute(value=value, name=ident):
+            return tree.Attribute(_without_head(value), ident, span=expr.span)
+        case tree.Subscript(value=value, indices=indices):
+            return tree.Subscript(_without_head(value), indices, span=expr.span)
+        case tree.Call(function=function, arguments=arguments):
+            return tree.Call(_without_head(function), arguments, span=expr.span)
+    return expr
+
+
+__all__ = ["ActionReader", "Span", "disjoint", "format_expr_action"]

@@ -1,0 +1,200 @@
+"""Spec files and what they import from each other: names, without what the names mean."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from causal_dsl.diagnostics import Diagnostics, Source, Span, did_you_mean, shown_path
+from causal_dsl.syntax import tree
+from causal_dsl.syntax.parse import parse
+
+#: Files that no person wrote: a spec is text, and longer than this it is something else.
+LARGEST_SPEC = 8_000_000
+
+KINDS: dict[type, str] = {
+    tree.DomainDecl: "domain",
+    tree.TableDecl: "table",
+    tree.NetworkDecl: "network",
+    tree.MetricDecl: "metric",
+    tree.CausalDecl: "causal model",
+    tree.AlignDecl: "alignment",
+    tree.CircuitDecl: "circuit",
+    tree.TestDecl: "test",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class PythonName:
+    """A function named in `from "tasks.py" import plural`."""
+
+    name: tree.Ident
+    path: Path
+
+
+@dataclass(frozen=True, eq=False)
+class Definition:
+    """A declaration and the module whose names it uses."""
+
+    declaration: tree.AnyDeclaration | PythonName
+    module: Module
+
+    @property
+    def kind(self) -> str:
+        return KINDS.get(type(self.declaration), "Python function")
+
+    @property
+    def span(self) -> Span:
+        return self.declaration.name.span  # type: ignore[union-attr]
+
+
+@dataclass(eq=False)
+class Module:
+    """One spec file: its tree, and its names, imported ones included."""
+
+    source: Source
+    folder: Path
+    tree: tree.Tree
+    names: dict[str, Definition] = field(default_factory=dict)
+
+    def of_kind(self, kind: str) -> dict[str, Definition]:
+        return {name: definition for name, definition in self.names.items() if definition.kind == kind}
+
+
+def read_source(path: Path, diagnostics: Diagnostics, span: Span | None = None) -> Source | None:
+    """The text of a spec file; a diagnostic (at ``span``, or at the file) where it cannot be read as one."""
+    shown = shown_path(path)
+    place = span or Span(Source(shown, ""), 0, 0)
+
+    def refuse(why: str, help: str) -> None:
+        diagnostics.report("E220", f"cannot read `{shown}`: {why}", place, help=help)
+
+    try:
+        if path.is_dir():
+            refuse("it is a folder", "name a `.causal` file in it")
+            return None
+        if not path.is_file():
+            refuse("there is no such file", _similar_file(path))
+            return None
+        if path.stat().st_size > LARGEST_SPEC:
+            refuse(f"it has {path.stat().st_size:,} bytes", "a spec is a text that people read; is this the right file?")
+            return None
+        return Source(shown, path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n"))
+    except UnicodeDecodeError as error:
+        refuse(f"it is not UTF-8 text (byte {error.start})", "save it as UTF-8; is this the right file?")
+    except OSError as error:
+        refuse(error.strerror or str(error), "make the file readable")
+    return None
+
+
+def _similar_file(path: Path) -> str:
+    try:
+        names = [entry.name for entry in path.parent.iterdir() if entry.suffix == path.suffix]
+    except OSError:
+        return f"there is no folder `{shown_path(path.parent)}` either"
+    return did_you_mean(path.name, names, "check the path: it is relative to the file that names it")
+
+
+class Loader:
+    """Reads spec files once each and follows their imports.
+
+    ``trust`` allows imports by absolute path and from Python files' code at run time.
+    """
+
+    def __init__(self, diagnostics: Diagnostics, trust: bool = False):
+        self.diagnostics = diagnostics
+        self.trust = trust
+        self._modules: dict[Path, Module] = {}
+        self._open: list[Path] = []
+
+    def file(self, path: Path, span: Span | None = None) -> Module | None:
+        """The module of a spec file; None where it cannot be read."""
+        path = path.resolve()
+        if path in self._modules:
+            return self._modules[path]
+        source = read_source(path, self.diagnostics, span)
+        if source is None:
+            return None
+        self._open.append(path)
+        try:
+            module = self.text(source, path.parent)
+        finally:
+            self._open.pop()
+        self._modules[path] = module
+        return module
+
+    def text(self, source: Source, folder: Path) -> Module:
+        """The module of a text whose relative paths start at ``folder``."""
+        return self.tree(parse(source, self.diagnostics), source, folder)
+
+    def tree(self, parsed: tree.Tree, source: Source, folder: Path) -> Module:
+        module = Module(source, folder, parsed)
+        for declaration in parsed.declarations:
+            if isinstance(declaration, tree.Import):
+                for definition, name in self._imported(declaration, folder):
+                    self._declare(module, name, definition)
+            else:
+                self._declare(module, declaration.name, Definition(declaration, module))
+        return module
+
+    def _declare(self, module: Module, name: tree.Ident, definition: Definition) -> None:
+        earlier = module.names.get(name.name)
+        if earlier is not None:
+            self.diagnostics.report(
+                "E202", f"`{name.name}` is declared twice", name.span,
+                others=((earlier.span, "first declared here"),), help="give one of them another name",
+            )  # fmt: skip
+            return
+        module.names[name.name] = definition
+
+    def _imported(self, declaration: tree.Import, folder: Path) -> Iterable[tuple[Definition, tree.Ident]]:
+        written = declaration.path.value
+        span = declaration.path.span
+        path = Path(written)
+        if not written.strip() or "\0" in written:
+            self.diagnostics.report("E221", "this import names no file", span, help='write from "file.causal" import name')
+            return
+        if path.is_absolute() and not self.trust:
+            self.diagnostics.report(
+                "E222", f'an import by absolute path: "{written}"', span,
+                notes=("a spec that names files anywhere on a machine runs on that machine only, and may read what it should not",),
+                help="write the path relative to this file, or pass --trust",
+            )  # fmt: skip
+            return
+        path = (folder / path).resolve()
+        if path.suffix == ".py":
+            yield from self._python(declaration, path)
+            return
+        if path in self._open:
+            chain = [p.name for p in self._open[self._open.index(path) :]] + [path.name]
+            self.diagnostics.report(
+                "E223", "these files import each other: " + " -> ".join(chain), span,
+                help="move what both need into a third file",
+            )  # fmt: skip
+            return
+        module = self.file(path, span)
+        if module is None:
+            return
+        for name in declaration.names:
+            definition = module.names.get(name.name)
+            if definition is None:
+                self.diagnostics.report(
+                    "E203", f"`{path.name}` declares no `{name.name}`", name.span,
+                    help=did_you_mean(name.name, module.names, "it declares nothing"),
+                )  # fmt: skip
+            elif isinstance(definition.declaration, tree.TestDecl):
+                self.diagnostics.report(
+                    "E204", f"`{name.name}` is a test, and tests are not imported", name.span,
+                    help=f"run `{shown_path(path)}` as well, or import the alignment it is on",
+                )  # fmt: skip
+            else:
+                yield definition, name
+
+    def _python(self, declaration: tree.Import, path: Path) -> Iterable[tuple[Definition, tree.Ident]]:
+        source = read_source(path, self.diagnostics, declaration.path.span)
+        if source is None:
+            return
+        holder = Module(source, path.parent, tree.Tree(()))
+        for name in declaration.names:
+            yield Definition(PythonName(name, path), holder), name

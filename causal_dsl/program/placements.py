@@ -1,0 +1,292 @@
+"""The lines `variable @ site via feature` of an alignment: places, read-outs, and inputs of vector networks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from causal_dsl.causal.domains import Finite
+from causal_dsl.causal.model import CausalModel
+from causal_dsl.diagnostics import Diagnostics, did_you_mean
+from causal_dsl.program.program import Alignment, InputPlacement, NetworkRef, PromptLine, Readout
+from causal_dsl.program.settings import Setting, call_name, read_settings
+from causal_dsl.program.sites import SiteReader, Step, steps
+from causal_dsl.syntax import tree
+from causal_dsl.syntax.format import format_expr
+
+if TYPE_CHECKING:
+    from causal_dsl.program.modules import Module
+    from causal_dsl.program.resolve import Resolver
+
+ENCODINGS: dict[str, dict[str, Setting]] = {
+    "onehot": {},
+    "scalar": {},
+    "embedding": {"dim": Setting("int", required=True, low=1), "seed": Setting("int", 0)},
+}
+#: Features that the language knows and the engine does not fit yet.
+LEARNED = ("rotation", "boundless", "mask", "pca", "sae", "standardize", "linear_probe", "affine", "lowrank", "revnet")
+_READOUTS = ("next_token", "logits")
+_MOST_ANSWERS = 10_000
+
+
+class PlacementReader:
+    """Reads the placements of one alignment; ``read`` gives what they say, restated ones replaced."""
+
+    def __init__(
+        self, diagnostics: Diagnostics, model: CausalModel, network: NetworkRef, prompts: tuple[PromptLine, ...],
+        parameters: dict[str, tuple[tree.Expr, ...]], resolver: Resolver, module: Module,
+    ):  # fmt: skip
+        self.diagnostics = diagnostics
+        self.model = model
+        self.network = network
+        self.prompts = prompts
+        self.parameters = parameters
+        self.resolver = resolver
+        self.module = module
+
+    def read(
+        self, declaration: tree.AlignDecl, parent: Alignment | None
+    ) -> tuple[dict[str, tree.Placement], dict[str, Readout], tuple[InputPlacement, ...], bool]:
+        placements = dict(parent.placements) if parent else {}
+        readouts = dict(parent.readouts) if parent else {}
+        inputs = {placement.variable: placement for placement in parent.inputs} if parent else {}
+        seen: dict[str, tree.Placement] = {}
+        good = True
+        for member in declaration.members:
+            if not isinstance(member, tree.Placement):
+                continue
+            name = member.name.name
+            if name not in self.model.variables:
+                self.diagnostics.report(
+                    "E201", f"no variable `{name}` in `{self.model.name}`", member.name.span,
+                    label=f"not a variable of `{self.model.name}`",
+                    others=((declaration.name.span, "aligned from here"),), help=did_you_mean(name, self.model.variables),
+                )  # fmt: skip
+                good = False
+                continue
+            if name in seen:
+                self.diagnostics.report(
+                    "E672", f"`{name}` is placed twice", member.name.span, others=((seen[name].name.span, "first placed here"),),
+                    help=f"name several sites on one line: {name} @ site, site",
+                )  # fmt: skip
+                good = False
+                continue
+            seen[name] = member
+            kind = self._kind(member)
+            if kind in _READOUTS:
+                readout = self._readout(member)
+                placements.pop(name, None)
+                if readout is None:
+                    good = False
+                else:
+                    readouts[name] = readout
+                continue
+            if not self._feature(member):
+                good = False
+                continue
+            if member.via is not None and call_name(member.via)[0] in ENCODINGS:  # type: ignore[index]
+                placed = self._input(member, kind)
+                if placed is None:
+                    good = False
+                    continue
+                inputs[name] = placed
+            elif kind == "input" and self.model.variables[name].kind == "exogenous":
+                self.diagnostics.report(
+                    "E673", f"how does `{name}` enter the network?", member.span,
+                    help=f"write `{name} @ input[…] via onehot()`, via scalar() or via embedding(dim=4)",
+                )  # fmt: skip
+                good = False
+                continue
+            placements[name] = member
+            good = self._sites(member) and good
+        return placements, readouts, tuple(sorted(inputs.values(), key=lambda p: p.start)), good and self._inputs_fit(inputs)
+
+    # ── kinds of placements ─────────────────────────────────────────────────────────────────────
+
+    def _kind(self, member: tree.Placement) -> str:
+        path = steps(member.sites[0])
+        head = path[0].name if path else ""
+        # `logits` under an intervention is a site; as a placement it is where the output is read.
+        return head if len(member.sites) == 1 and path and len(path) == 1 else ""
+
+    def _sites(self, member: tree.Placement) -> bool:
+        """Judge the sites in the first and the last cell: the ends of every range."""
+        templates = tuple(line.template for line in self.prompts)
+        ends = []
+        for pick in (0, -1):
+            ends.append({name: values[pick] for name, values in self.parameters.items()})
+        for cell in ends if ends[0] != ends[1] else ends[:1]:
+            reader = SiteReader(self.network.facts, templates, self.diagnostics, cell)
+            if any(reader.place(site) is None for site in member.sites):
+                return False
+        return True
+
+    def _feature(self, member: tree.Placement) -> bool:
+        if member.via is None:
+            return True
+        called = call_name(member.via)
+        known = [*ENCODINGS, *LEARNED]
+        if called is None or called[0] not in known:
+            name = called[0] if called else format_expr(member.via)
+            self.diagnostics.report("E215", f"no feature `{name}`", member.via.span, help=did_you_mean(name, known))
+            return False
+        return True
+
+    def _readout(self, member: tree.Placement) -> Readout | None:
+        name = member.name.name
+        variable = self.model.variables[name]
+        path = steps(member.sites[0])
+        assert path is not None
+        step = path[0]
+        if not variable.output:
+            self.diagnostics.report(
+                "E674", f"`{name}` is read out, but it is no output of `{self.model.name}`", member.name.span,
+                others=((variable.span, "declared here"),), help=f"write `output {name} := …` in the causal model",
+            )  # fmt: skip
+            return None
+        if member.via is not None:
+            self.diagnostics.report("E674", "a read-out takes no feature", member.via.span, help="leave the `via` out")
+            return None
+        values = self._values(member, variable.domain)
+        if values is None:
+            return None
+        if step.name == "next_token":
+            return self._next_token(member, step, values)
+        return self._logits(member, step, values)
+
+    def _values(self, member: tree.Placement, domain: Any) -> tuple[Any, ...] | None:
+        if not isinstance(domain, Finite) or len(domain.values) > _MOST_ANSWERS:
+            self.diagnostics.report(
+                "E675", f"`{member.name.name}` has too many values to be read out as an answer", member.name.span,
+                notes=(f"its domain is {domain}",),
+                help=f"give it a finite domain of at most {_MOST_ANSWERS:,} values: `output {member.name.name} : Domain := …`",
+            )  # fmt: skip
+            return None
+        return tuple(domain.values)
+
+    def _next_token(self, member: tree.Placement, step: Step, values: tuple[Any, ...]) -> Readout | None:
+        if self.network.facts.kind == "vector":
+            self.diagnostics.report(
+                "E676", f"`{self.network.name}` has no tokens: it maps a vector to classes", step.span, help="read out at `logits`"
+            )
+            return None
+        if not self.prompts:
+            self.diagnostics.report(
+                "E531", "`next_token` of what? The alignment has no prompt", step.span, help='write prompt "…" above'
+            )
+            return None
+        known = {"among": Setting("domain"), "prefix": Setting("string", " ")}
+        settings = read_settings("next_token", step.arguments or (), known, self.diagnostics, member.sites[0].span)
+        if settings is None or step.indices is not None:
+            if step.indices is not None:
+                self.diagnostics.report("E676", "`next_token` has no position: it follows the prompt", step.span, help="write `next_token`")
+            return None
+        among = settings["among"]
+        if among is not None:
+            definition = self.resolver.find(self.module, among, "domain") if isinstance(among, tree.Name) else None
+            domain = self.resolver.domain(definition) if definition else None
+            if domain is None:
+                if not isinstance(among, tree.Name):
+                    self.diagnostics.report("E213", "`among` takes the name of a domain", among.span, help="write among=Name")
+                return None
+            chosen = self._values(member, domain)
+            if chosen is None:
+                return None
+            absent = [value for value in values if value not in chosen]
+            if absent:
+                self.diagnostics.report(
+                    "E677", f"`{among.name}` does not hold every value of `{member.name.name}`", among.span,
+                    notes=(f"it has no {absent[0]!r}: such an answer could never be right",),
+                    help="name the domain that the answers come from",
+                )  # fmt: skip
+                return None
+            values = chosen
+        return Readout("next_token", member.name.name, values, among is not None, settings["prefix"], span=member.span)
+
+    def _logits(self, member: tree.Placement, step: Step, values: tuple[Any, ...]) -> Readout | None:
+        if self.network.facts.kind == "language":
+            self.diagnostics.report(
+                "E676", f"the logits of `{self.network.name}` are over its vocabulary", step.span,
+                help="read the answer at `next_token`, or at `next_token(among=Domain)`",
+            )  # fmt: skip
+            return None
+        dims = None
+        if step.indices:
+            place = SiteReader(self.network.facts, (), self.diagnostics).place(member.sites[0])
+            if place is None:
+                return None
+            dims = place.site.dims
+        count = len(dims) if dims is not None else self.network.facts.classes
+        if count is not None and count != len(values):
+            self.diagnostics.report(
+                "E678", f"`{member.name.name}` has {len(values)} values, but there are {count} logits", member.span,
+                notes=("the order of the logits is the order of the domain",),
+                help="read some of them: logits[0:2]" if count > len(values) else f"give `{member.name.name}` a domain of {count} values",
+            )  # fmt: skip
+            return None
+        return Readout("logits", member.name.name, values, dims=dims, span=member.span)
+
+    # ── inputs of vector networks ───────────────────────────────────────────────────────────────
+
+    def _input(self, member: tree.Placement, kind: str) -> InputPlacement | None:
+        name = member.name.name
+        assert member.via is not None
+        called = call_name(member.via)
+        assert called is not None
+        encoding = called[0]
+        arguments = member.via.arguments if isinstance(member.via, tree.Call) else ()
+        settings = read_settings(encoding, arguments, ENCODINGS[encoding], self.diagnostics, member.via.span)
+        if settings is None:
+            return None
+        if kind != "input" or self.network.facts.kind == "language":
+            self.diagnostics.report(
+                "E679", f"`{encoding}()` says how a value enters at `input`", member.via.span,
+                help=f"write `{name} @ input[0:4] via {encoding}(…)`; for a sequence network, put {{{name}}} in the prompt",
+            )  # fmt: skip
+            return None
+        place = SiteReader(self.network.facts, (), self.diagnostics).place(member.sites[0])
+        if place is None:
+            return None
+        dims = place.site.dims
+        if dims is None and self.network.facts.widths:
+            dims = tuple(range(self.network.facts.widths[0]))
+        if dims is None or dims != tuple(range(dims[0], dims[-1] + 1)):
+            self.diagnostics.report(
+                "E679", f"`{name}` needs a stretch of the input", member.sites[0].span, help=f"write `{name} @ input[0:4] via …`"
+            )
+            return None
+        domain = self.model.variables[name].domain
+        if encoding == "scalar":
+            needed, why = 1, "a scalar is one number"
+            if self.model.variables[name].type == "string":
+                self.diagnostics.report("E679", f"`{name}` holds texts, which are no scalar", member.via.span, help="write via onehot()")
+                return None
+        elif encoding == "onehot":
+            if not isinstance(domain, Finite) or len(domain.values) > _MOST_ANSWERS:
+                self.diagnostics.report("E679", f"`{name}` has too many values for `onehot`", member.via.span, help="write via scalar()")
+                return None
+            needed, why = len(domain.values), f"`{name}` has {len(domain.values)} values"
+        else:
+            if not isinstance(domain, Finite) or len(domain.values) > _MOST_ANSWERS:
+                self.diagnostics.report("E679", f"`{name}` has too many values for `embedding`", member.via.span, help="write via scalar()")
+                return None
+            needed, why = settings["dim"], f"the embedding has {settings['dim']} dimensions"
+        if needed != len(dims):
+            self.diagnostics.report(
+                "E680", f"`{name}` needs {needed} numbers of the input, and has {len(dims)}", member.sites[0].span, notes=(why,),
+                help=f"write input[{dims[0]}:{dims[0] + needed}]",
+            )  # fmt: skip
+            return None
+        return InputPlacement(name, dims[0], dims[-1] + 1, encoding, tuple(settings.items()))  # type: ignore[arg-type]
+
+    def _inputs_fit(self, inputs: dict[str, InputPlacement]) -> bool:
+        ordered = sorted(inputs.values(), key=lambda placement: placement.start)
+        for before, after in zip(ordered, ordered[1:], strict=False):
+            if after.start < before.stop:
+                span = self.model.variables[after.variable].span
+                self.diagnostics.report(
+                    "E681", f"`{before.variable}` and `{after.variable}` share numbers of the input", span,
+                    notes=(f"input[{before.start}:{before.stop}] and input[{after.start}:{after.stop}]",),
+                    help="give each variable a stretch of its own",
+                )  # fmt: skip
+                return False
+        return True

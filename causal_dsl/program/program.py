@@ -1,0 +1,218 @@
+"""A spec with every name resolved: what ``check`` judges, and what the plan is made from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Union
+
+from causal_dsl.causal.designs import Design
+from causal_dsl.causal.model import CausalModel
+from causal_dsl.diagnostics import Span
+from causal_dsl.program.facts import Facts
+from causal_dsl.program.locations import Place
+from causal_dsl.program.prompts import Template
+from causal_dsl.syntax import tree
+
+if TYPE_CHECKING:
+    from causal_dsl.causal.predicates import Predicate
+
+
+@dataclass(frozen=True)
+class NetworkRef:
+    """A declared network: where it comes from, and what is known of it without its weights."""
+
+    name: str
+    kind: Literal["hf", "zoo", "torch"]
+    target: str
+    settings: tuple[tuple[str, Any], ...]
+    base: Path
+    facts: Facts
+    span: Span
+
+    def setting(self, name: str, default: Any = None) -> Any:
+        return dict(self.settings).get(name, default)
+
+
+# ── what an intervention writes ─────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class FromRun:
+    """The values of ``places`` in the run of ``role``, row by row."""
+
+    role: str
+    places: tuple[Place, ...]
+
+
+@dataclass(frozen=True)
+class Mean:
+    """The mean over the rows of ``role`` at the written place; ``pooled``: over the tokens of a span as well."""
+
+    role: str = "base"
+    pooled: bool = False
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Independent Gaussian noise with this standard deviation, in the units of the site."""
+
+    std: float
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Constant:
+    """The same number in every coordinate."""
+
+    value: float
+
+
+@dataclass(frozen=True)
+class Vector:
+    """A vector with a number for each coordinate of the site: written out, or a tensor of a safetensors file."""
+
+    values: tuple[float, ...] = ()
+    path: Path | None = None
+    key: str = ""
+    span: Span | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """``op`` is one of ``+ - * /``, coordinate by coordinate."""
+
+    op: str
+    left: Value
+    right: Value
+
+
+Value = Union[FromRun, Mean, Noise, Constant, Vector, Arithmetic]
+
+
+@dataclass(frozen=True)
+class Intervention:
+    """One write: ``value`` set at (or added to) ``places``. ``variable`` is the causal variable that lives there."""
+
+    places: tuple[Place, ...]
+    value: Value
+    add: bool = False
+    variable: str | None = None
+    text: str = ""
+    span: Span | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One setting of an alignment's parameters, and the interventions of the test there."""
+
+    values: tuple[tuple[str, int | str], ...]
+    interventions: tuple[Intervention, ...] = ()
+
+    @property
+    def settings(self) -> dict[str, int | str]:
+        return dict(self.values)
+
+    def __str__(self) -> str:
+        return ", ".join(f"{name}={value}" for name, value in self.values)
+
+
+# ── alignments and tests ────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class Readout:
+    """How an output variable is read.
+
+    ``next_token``: argmax over the vocabulary, or over the first tokens of ``among``; ``prefix`` stands between the
+    prompt and the answer. ``logits``: argmax over the classes (of ``dims``), in the order of ``values``.
+    """
+
+    kind: Literal["next_token", "logits"]
+    variable: str
+    values: tuple[Any, ...]
+    among: bool = False
+    prefix: str = " "
+    dims: tuple[int, ...] | None = None
+    span: Span | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True)
+class InputPlacement:
+    """``a @ input[start:stop] via onehot()``; ``codes`` gives the vector of each value of the domain (rows)."""
+
+    variable: str
+    start: int
+    stop: int
+    encoding: Literal["onehot", "scalar", "embedding"]
+    settings: tuple[tuple[str, Any], ...] = ()
+
+
+@dataclass(frozen=True)
+class PromptLine:
+    template: Template
+    where: Predicate | None
+    span: Span
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """tau : H -> L, with its parents' prompts and placements already in it.
+
+    ``placements`` are still expressions over ``parameters``; :mod:`causal_dsl.program.sites` makes places of them.
+    """
+
+    name: str
+    model: CausalModel
+    network: NetworkRef
+    parameters: dict[str, tuple[tree.Expr, ...]]
+    prompts: tuple[PromptLine, ...]
+    placements: dict[str, tree.Placement]
+    readouts: dict[str, Readout]
+    inputs: tuple[InputPlacement, ...]
+    span: Span
+
+
+@dataclass
+class Test:
+    """A test, ready to be planned."""
+
+    __test__ = False  # not a pytest class
+
+    name: str
+    span: Span
+    doc: str
+    alignment: Alignment
+    readout: Readout
+    design: Design
+    solved: tuple[str, ...]
+    cells: tuple[Cell, ...]
+    swaps: tuple[tuple[str, str], ...]
+    scores: Any  # score.metrics.TestScores
+
+    @property
+    def model(self) -> CausalModel:
+        return self.alignment.model
+
+    @property
+    def network(self) -> NetworkRef:
+        return self.alignment.network
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        return tuple(role for statement in self.design.statements for role in statement.roles)
+
+    @property
+    def intervenes(self) -> bool:
+        return any(cell.interventions for cell in self.cells)
+
+
+@dataclass
+class Program:
+    """All that one spec file declares or imports. ``tests`` are the file's own."""
+
+    path: str
+    networks: dict[str, NetworkRef]
+    models: dict[str, CausalModel]
+    alignments: dict[str, Alignment]
+    tests: list[Test]

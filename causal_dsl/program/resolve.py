@@ -1,0 +1,324 @@
+"""Names to what they mean: from the tree of a file to a :class:`Program`.
+
+Faults are reported, and the part at fault is left out, so that one run finds many.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from causal_dsl.causal.domains import Domain
+from causal_dsl.causal.functions import PythonFunction, read_function
+from causal_dsl.causal.model import CausalModel, Scope, compile_domain, compile_model
+from causal_dsl.causal.predicates import compile_predicate
+from causal_dsl.causal.tables import load_table
+from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean
+from causal_dsl.program.facts import Facts, facts_of_reference, facts_of_zoo
+from causal_dsl.program.modules import Definition, Module, PythonName
+from causal_dsl.program.placements import PlacementReader
+from causal_dsl.program.program import Alignment, NetworkRef, PromptLine
+from causal_dsl.program.prompts import check_holes, parse_template
+from causal_dsl.program.settings import Setting, call_name, read_settings
+from causal_dsl.syntax import tree
+from causal_dsl.syntax.format import format_expr
+
+_DTYPES = ("float32", "float16", "bfloat16", "float64")
+_COMMON = {
+    "dtype": Setting("word", choices=_DTYPES),
+    "device": Setting("word"),
+    "padding": Setting("word", "right", choices=("left", "right")),
+}
+NETWORKS: dict[str, dict[str, Setting]] = {
+    "hf": {"name": Setting("string", positional=True, required=True), "revision": Setting("string"), **_COMMON},
+    "zoo": {"name": Setting("string", positional=True, required=True), **_COMMON},
+    "torch": {"factory": Setting("string", positional=True, required=True), "weights": Setting("string"), **_COMMON},
+}
+_MOST_CELLS = 100_000
+
+
+@dataclass
+class Options:
+    """What the caller changes of a spec without touching its text."""
+
+    trust: bool = False
+    #: network name -> folder of another checkpoint
+    networks: Mapping[str, Path] = field(default_factory=dict)
+    #: network name -> facts read from the loaded network, where its file could not tell
+    facts: Mapping[str, Facts] = field(default_factory=dict)
+    #: added to the seed of every draw
+    seed: int = 0
+    #: names of the tests that are wanted; None is all
+    only: frozenset[str] | None = None
+
+
+class Resolver:
+    """Makes values of definitions, each once. Methods give None where a fault was reported."""
+
+    def __init__(self, diagnostics: Diagnostics, options: Options):
+        self.diagnostics = diagnostics
+        self.options = options
+        self._made: dict[Any, Any] = {}
+
+    # ── looking names up ────────────────────────────────────────────────────────────────────────
+
+    def find(self, module: Module, name: tree.Ident | tree.Name, *kinds: str) -> Definition | None:
+        """The definition of a name, which must be of one of these kinds."""
+        definition = module.names.get(name.name)
+        wanted = " or ".join(f"{_article(kind)} {kind}" for kind in kinds)
+        if definition is None:
+            known = [n for n, d in module.names.items() if d.kind in kinds]
+            self.diagnostics.report(
+                "E200", f"no {' or '.join(kinds)} `{name.name}`", name.span,
+                help=did_you_mean(name.name, known, f"this file declares no {' or '.join(kinds)}"),
+            )  # fmt: skip
+            return None
+        if definition.kind not in kinds:
+            known = [n for n, d in module.names.items() if d.kind in kinds]
+            self.diagnostics.report(
+                "E205", f"`{name.name}` is {_article(definition.kind)} {definition.kind}, not {wanted}", name.span,
+                others=((definition.span, "declared here"),), help=did_you_mean(name.name, known),
+            )  # fmt: skip
+            return None
+        return definition
+
+    def _once(self, key: Any, make: Any) -> Any:
+        if key not in self._made:
+            self._made[key] = None  # a definition that needs itself finds nothing
+            self._made[key] = make()
+        return self._made[key]
+
+    # ── domains, tables, functions, models ──────────────────────────────────────────────────────
+
+    def scope(self, module: Module) -> Scope:
+        """What the expressions of a module's causal models may name."""
+        found: Scope | None = self._made.get((id(module), "scope"))
+        if found is None:
+            found = self._made[id(module), "scope"] = Scope({}, {}, {})
+            for name, definition in module.names.items():
+                if definition.kind == "domain":
+                    domain = self.domain(definition)
+                    if domain is not None:
+                        found.domains[name] = domain
+                elif definition.kind == "table":
+                    table = self._once((id(definition.declaration), "table"), lambda d=definition: load_table(
+                        d.declaration, d.module.folder, self.diagnostics))  # fmt: skip
+                    if table is not None:
+                        found.tables[name] = table
+                elif definition.kind == "Python function":
+                    function = self._once((id(definition.declaration), "function"), lambda d=definition: self._function(d))
+                    if function is not None:
+                        found.functions[name] = function
+        return found
+
+    def _function(self, definition: Definition) -> PythonFunction | None:
+        python = definition.declaration
+        assert isinstance(python, PythonName)
+        return read_function(python.path, python.name.name, python.name.span, self.diagnostics, trust=self.options.trust)
+
+    def domain(self, definition: Definition) -> Domain | None:
+        declaration = definition.declaration
+        assert isinstance(declaration, tree.DomainDecl)
+        key = (id(declaration), "domain")
+        if key in self._made and self._made[key] is None and key in self._open_domains:
+            self.diagnostics.report(
+                "E206", f"the domain `{declaration.name.name}` is defined by itself", declaration.name.span,
+                help="write out its values",
+            )  # fmt: skip
+            return None
+        if key not in self._made:
+            self._open_domains.add(key)
+            self._made[key] = None
+            known: dict[str, Domain] = {}
+            for node in declaration.domain.walk():
+                if isinstance(node, tree.Name) and node.name in definition.module.names:
+                    other = definition.module.names[node.name]
+                    if other.kind == "domain":
+                        value = self.domain(other)
+                        if value is None:
+                            self._open_domains.discard(key)
+                            return None
+                        known[node.name] = value
+            self._made[key] = compile_domain(
+                declaration.domain, Scope(known, {}, {}), definition.module.folder, self.diagnostics
+            )
+            self._open_domains.discard(key)
+        return self._made[key]
+
+    @property
+    def _open_domains(self) -> set[Any]:
+        return self._made.setdefault("open domains", set())
+
+    def model(self, definition: Definition) -> CausalModel | None:
+        declaration = definition.declaration
+        assert isinstance(declaration, tree.CausalDecl)
+        return self._once(
+            (id(declaration), "model"),
+            lambda: compile_model(declaration, self.scope(definition.module), self.diagnostics),
+        )
+
+    # ── networks ────────────────────────────────────────────────────────────────────────────────
+
+    def network(self, definition: Definition) -> NetworkRef | None:
+        return self._once((id(definition.declaration), "network"), lambda: self._network(definition))
+
+    def _network(self, definition: Definition) -> NetworkRef | None:
+        declaration = definition.declaration
+        assert isinstance(declaration, tree.NetworkDecl)
+        name, folder = declaration.name.name, definition.module.folder
+        called = call_name(declaration.value)
+        if called is None or called[0] not in NETWORKS:
+            self.diagnostics.report(
+                "E207", f"a network comes from {', '.join(NETWORKS)}, not from `{format_expr(declaration.value.function)}`",
+                declaration.value.span,
+                help=did_you_mean(called[0] if called else "", NETWORKS, 'write hf("folder or name") or zoo("name")'),
+            )  # fmt: skip
+            return None
+        kind = called[0]
+        settings = read_settings(kind, declaration.value.arguments, NETWORKS[kind], self.diagnostics, declaration.value.span)
+        if settings is None:
+            return None
+        target = settings.pop("factory" if kind == "torch" else "name")
+        place = declaration.value.span
+        if name in self.options.networks:
+            kind, target = "hf", str(self.options.networks[name].absolute())
+            settings["revision"] = None
+        facts = self.options.facts.get(name) or self._facts(kind, target, settings, folder, place)
+        if facts is None:
+            return None
+        kept = tuple((key, value) for key, value in settings.items() if value is not None)
+        return NetworkRef(name, kind, target, kept, folder, facts, place)  # type: ignore[arg-type]
+
+    def _facts(self, kind: str, target: str, settings: dict[str, Any], folder: Path, span: Span) -> Facts | None:
+        if kind == "zoo":
+            return facts_of_zoo(target, span, self.diagnostics)
+        if kind == "torch":
+            return Facts("unknown")
+        return facts_of_reference(target, settings.get("revision"), folder, span, self.diagnostics)
+
+    # ── alignments ──────────────────────────────────────────────────────────────────────────────
+
+    def alignment(self, definition: Definition) -> Alignment | None:
+        key = (id(definition.declaration), "alignment")
+        if key in self._made and self._made[key] is None and key in self._open_domains:
+            declaration = definition.declaration
+            assert isinstance(declaration, tree.AlignDecl)
+            self.diagnostics.report(
+                "E208", f"the alignment `{declaration.name.name}` takes its placements from itself", declaration.name.span,
+                help="name another alignment after the `:`",
+            )  # fmt: skip
+            return None
+        if key not in self._made:
+            self._open_domains.add(key)
+            self._made[key] = None
+            self._made[key] = self._alignment(definition)
+            self._open_domains.discard(key)
+        return self._made[key]
+
+    def _alignment(self, definition: Definition) -> Alignment | None:
+        declaration, module = definition.declaration, definition.module
+        assert isinstance(declaration, tree.AlignDecl)
+        parent: Alignment | None = None
+        model: CausalModel | None
+        network: NetworkRef | None
+        if declaration.network is None:
+            above = self.find(module, declaration.model, "alignment", "causal model")
+            if above is None:
+                return None
+            if above.kind == "causal model":
+                self.diagnostics.report(
+                    "E209", f"`{declaration.name.name}` aligns `{declaration.model.name}` with no network", declaration.model.span,
+                    help=f"write `: {declaration.model.name} -> network`",
+                )  # fmt: skip
+                return None
+            parent = self.alignment(above)
+            if parent is None:
+                return None
+            model, network = parent.model, parent.network
+        else:
+            high = self.find(module, declaration.model, "causal model")
+            low = self.find(module, declaration.network, "network")
+            model = self.model(high) if high else None
+            network = self.network(low) if low else None
+            if model is None or network is None:
+                return None
+        parameters = self._parameters(declaration, parent)
+        prompts = self._prompts(declaration, module, model) or (parent.prompts if parent else ())
+        reader = PlacementReader(self.diagnostics, model, network, prompts, parameters or {}, self, module)
+        placements, readouts, inputs, good = reader.read(declaration, parent)
+        if parameters is None or not good:
+            return None
+        return Alignment(
+            declaration.name.name, model, network, parameters, prompts, placements, readouts, inputs, declaration.name.span
+        )
+
+    def _parameters(
+        self, declaration: tree.AlignDecl, parent: Alignment | None
+    ) -> dict[str, tuple[tree.Expr, ...]] | None:
+        found: dict[str, tuple[tree.Expr, ...]] = {}
+        good = True
+        for parameter in declaration.parameters:
+            name = parameter.name
+            if name.name in found:
+                self.diagnostics.report("E202", f"`{name.name}` is declared twice", name.span, help="give one of them another name")
+                good = False
+                continue
+            values = self._parameter_values(parameter)
+            if values is None:
+                good = False
+                continue
+            found[name.name] = values
+        # Parameters of the parent that this alignment does not restate are its own as well.
+        merged = {**(parent.parameters if parent else {}), **found}
+        count = 1
+        for values in merged.values():
+            count *= len(values)
+        if count > _MOST_CELLS:
+            self.diagnostics.report(
+                "E670", f"`{declaration.name.name}` sweeps over {count:,} cells", declaration.name.span,
+                help=f"make the sweep smaller: at most {_MOST_CELLS:,}",
+            )  # fmt: skip
+            return None
+        return merged if good else None
+
+    def _parameter_values(self, parameter: tree.Parameter) -> tuple[tree.Expr, ...] | None:
+        values = parameter.values
+        if isinstance(values, tree.List):
+            if not values.items:
+                self.diagnostics.report("E671", f"`{parameter.name.name}` has no values", values.span, help="list at least one")
+                return None
+            return values.items
+        start = 0 if values.start is None else _whole(values.start)
+        stop = None if values.stop is None else _whole(values.stop)
+        if start is None or stop is None or start >= stop or stop - start > _MOST_CELLS:
+            self.diagnostics.report(
+                "E671", f"`{parameter.name.name}` needs a range of whole numbers, as 0:12", values.span,
+                notes=("the end is left out: 0:12 is 0 to 11",), help="write start:stop, or a list as [last, subject]",
+            )  # fmt: skip
+            return None
+        return tuple(tree.Number(number, span=values.span) for number in range(start, stop))
+
+    def _prompts(self, declaration: tree.AlignDecl, module: Module, model: CausalModel) -> tuple[PromptLine, ...]:
+        found = []
+        for member in declaration.members:
+            if not isinstance(member, tree.Prompt):
+                continue
+            template = parse_template(member.text.value, member.text.span, self.diagnostics)
+            if template is None:
+                continue
+            check_holes(template, model.variables, member.text.span, self.diagnostics)
+            where = None
+            if member.where is not None:
+                where = compile_predicate(member.where, {"": model}, self.diagnostics)
+            found.append(PromptLine(template, where, member.text.span))
+        return tuple(found)
+
+
+def _article(word: str) -> str:
+    return "an" if word[0] in "aeiou" else "a"
+
+
+def _whole(expr: tree.Expr) -> int | None:
+    return expr.value if isinstance(expr, tree.Number) and isinstance(expr.value, int) and expr.unit is None else None

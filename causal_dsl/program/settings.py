@@ -1,0 +1,150 @@
+"""Arguments of calls that set things: `hf("repo", dtype=float32)`, `ioi(n=512, seed=0)`, `rotation(dim=8)`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean
+from causal_dsl.syntax import tree
+from causal_dsl.syntax.format import format_expr
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a setting takes. ``kind``: int, number, bool, string, word (a bare name), names (a list of names), or words."""
+
+    kind: str
+    default: Any = None
+    choices: tuple[str, ...] = ()
+    low: float = -math.inf
+    positional: bool = False
+    required: bool = False
+    more: Mapping[str, Any] = field(default_factory=dict)
+
+
+_SAYS = {
+    "int": "a whole number",
+    "number": "a number",
+    "bool": "true or false",
+    "string": 'a text in quotes, as in "name"',
+    "word": "a bare word",
+    "names": "a list of names, as in [a, b]",
+    "domain": "the name of a domain",
+}
+
+
+def call_name(call: tree.Expr) -> tuple[str, Span] | None:
+    """The bare name that is called (or stands alone), with its place."""
+    if isinstance(call, tree.Call):
+        call = call.function
+    return (call.name, call.span) if isinstance(call, tree.Name) else None
+
+
+def constant(expr: tree.Expr | tree.Slice) -> Any:
+    """The value of a literal number, text, truth value or a negated number; None for anything else."""
+    match expr:
+        case tree.Number(value=value, unit=unit):
+            return value / 100 if unit == "%" else value if unit is None else None
+        case tree.String(value=value) | tree.Bool(value=value):
+            return value
+        case tree.Unary(op="-", operand=tree.Number() as operand):
+            value = constant(operand)
+            return None if value is None else -value
+    return None
+
+
+def read_settings(
+    what: str, arguments: tuple[tree.Argument, ...], known: Mapping[str, Setting], diagnostics: Diagnostics, span: Span
+) -> dict[str, Any] | None:
+    """Match arguments to the known settings of ``what``; None (and diagnostics) where they do not fit.
+
+    Every known setting is in the result, with its default where it was not given.
+    """
+    positional = [name for name, setting in known.items() if setting.positional]
+    found: dict[str, Any] = {}
+    good = True
+    for argument in arguments:
+        if argument.name is None:
+            if not positional:
+                hint = ", ".join(f"{name}=…" for name in known)
+                diagnostics.report(
+                    "E210", f"`{what}` takes its settings by name", argument.span,
+                    help=f"write {hint}" if hint else f"write `{what}()`",
+                )
+                good = False
+                continue
+            name, place = positional.pop(0), argument.span
+        else:
+            name, place = argument.name.name, argument.name.span
+        if name in positional:
+            positional.remove(name)
+        if name not in known:
+            diagnostics.report(
+                "E211", f"`{what}` has no setting `{name}`", place,
+                help=did_you_mean(name, known, f"`{what}` takes no settings"),
+            )  # fmt: skip
+            good = False
+            continue
+        if name in found:
+            diagnostics.report("E212", f"`{name}` is set twice", place, help="keep one of them")
+            good = False
+            continue
+        value = _read(known[name], argument.value)
+        if value is None:
+            _refuse(what, name, known[name], argument.value, diagnostics)
+            good = False
+        found[name] = value
+    for name, setting in known.items():
+        if name not in found:
+            if setting.required:
+                diagnostics.report("E214", f"`{what}` needs `{name}`", span, help=f"write {name}=…, {_wanted(setting)}")
+                good = False
+            found[name] = setting.default
+    return found if good else None
+
+
+def _read(setting: Setting, expr: tree.Expr) -> Any:
+    value = constant(expr)
+    match setting.kind:
+        case "int":
+            good = isinstance(value, int) and not isinstance(value, bool) and value >= setting.low
+            return value if good else None
+        case "number":
+            good = isinstance(value, (int, float)) and not isinstance(value, bool)
+            return value if good and value >= setting.low and math.isfinite(value) else None
+        case "bool":
+            return value if isinstance(value, bool) else None
+        case "string":
+            return value if isinstance(value, str) else None
+        case "word":
+            word = expr.name if isinstance(expr, tree.Name) else value if isinstance(value, str) else None
+            return word if not setting.choices or word in setting.choices else None
+        case "domain":
+            return expr if isinstance(expr, (tree.Name, tree.Call)) else None
+        case "names":
+            if isinstance(expr, tree.List) and expr.items:
+                fits = all(isinstance(item, (tree.Name, tree.Attribute)) for item in expr.items)
+                return expr.items if fits else None
+    return None
+
+
+def _wanted(setting: Setting) -> str:
+    text = _SAYS[setting.kind]
+    if setting.low > -math.inf:
+        text += f" of at least {setting.low:g}"
+    if setting.choices:
+        text = "one of " + ", ".join(f"`{choice}`" for choice in setting.choices)
+    return text
+
+
+def _refuse(what: str, name: str, setting: Setting, value: tree.Expr, diagnostics: Diagnostics) -> None:
+    help = f"write {name}=…, {_wanted(setting)}"
+    if setting.choices and isinstance(value, tree.Name):
+        help = did_you_mean(value.name, setting.choices, help)
+    diagnostics.report(
+        "E213", f"`{name}` of `{what}` cannot be `{format_expr(value)[:60]}`", value.span,
+        notes=(f"it takes {_wanted(setting)}",), help=help,
+    )  # fmt: skip
