@@ -171,9 +171,7 @@ class Set(Node):
     items: tuple[Expr, ...]
 
 
-Expr = Union[
-    Number, String, Bool, Name, Attribute, Subscript, Call, List, Unary, Binary, Compare, Member, IfElse
-]
+Expr = Union[Number, String, Bool, Name, Attribute, Subscript, Call, List, Unary, Binary, Compare, Member, IfElse]
 #: A bare name or a call (`bool`, `Shape`, `real(-1, 1)`, `lines("f.txt")`) stands as itself.
 DomainExpr = Union[Range, Set, Name, Call]
 
@@ -376,7 +374,12 @@ class Comment(Node):
 
 @dataclass(frozen=True)
 class Tree(Node):
-    """A whole file. ``comments`` are all comments in order, for the formatter; they take no part in equality."""
+    """A whole file. ``comments`` are all comments in order, for the formatter; they take no part in equality.
+
+    ``broken`` are the names that faulty declarations and statements would have declared: they are not unknown,
+    so that one fault of syntax does not show up again wherever its name is used.
+    """
 
     declarations: tuple[AnyDeclaration, ...]
     comments: tuple[Comment, ...] = field(default=(), compare=False, repr=False)
+    broken: tuple[str, ...] = field(default=(), compare=False, repr=False)

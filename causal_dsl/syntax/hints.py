@@ -1,0 +1,396 @@
+"""What is said of a token that does not fit: (found, what could have stood there) -> a sentence.
+
+The table :data:`ADVICE` holds what is decided by those two alone; the functions below it look at the tokens
+around. All of them get a :class:`Stuck`, and the first that has something to say is heard.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from causal_dsl.diagnostics import Diagnostic, Span, nearest
+from causal_dsl.syntax.grammar import load_grammar
+from causal_dsl.syntax.transform import Lexeme
+
+DECLARATIONS = ("FROM", "DOMAIN", "TABLE", "NETWORK", "METRIC", "CAUSAL", "ALIGN", "CIRCUIT", "TEST")
+#: Where a statement belongs that begins with a keyword.
+HOME = {
+    "DO": "a `test`",
+    "EXPECT": "a `test`",
+    "REPORT": "a `test`",
+    "PROMPT": "an `align`",
+    "OUTPUT": "a `causal` model",
+}
+OPENING = {"LPAR": "RPAR", "LSQB": "RSQB", "LBRACE": "RBRACE"}
+_SIGNS = {"LPAR": "(", "RPAR": ")", "LSQB": "[", "RSQB": "]", "LBRACE": "{", "RBRACE": "}"}
+END = "$END"
+
+
+@dataclass(frozen=True)
+class Stuck:
+    """The parser at a token that does not fit. ``accepts`` are the terminals that would."""
+
+    tokens: list[Lexeme]  # of what was parsed: one declaration, or one statement inside its braces
+    at: int  # index of the token; len(tokens) for the end
+    accepts: frozenset[str]
+    inside: str = ""  # "causal", "align", "circuit", "test": the kind of block, or "" outside of any
+    after: Lexeme | None = None  # the token that follows the last one
+
+    @property
+    def found(self) -> str:
+        return self.tokens[self.at].type if self.at < len(self.tokens) else END
+
+    @property
+    def text(self) -> str:
+        return self.tokens[self.at].text if self.at < len(self.tokens) else ""
+
+    @property
+    def span(self) -> Span:
+        if self.at < len(self.tokens):
+            return self.tokens[self.at].span
+        last = self.tokens[-1].span
+        return Span(last.source, last.end, last.end)
+
+    def type(self, offset: int) -> str:
+        """The type of a token near this one, "" beyond the ends."""
+        index = self.at + offset
+        return self.tokens[index].type if 0 <= index < len(self.tokens) else ""
+
+    @property
+    def opened(self) -> list[Lexeme]:
+        """The brackets that are open here, outermost first."""
+        stack: list[Lexeme] = []
+        for token in self.tokens[: self.at]:
+            if token.type in OPENING:
+                stack.append(token)
+            elif token.type in OPENING.values() and stack:
+                stack.pop()
+        return stack
+
+    def fault(self, code: str, title: str, **more: object) -> Diagnostic:
+        return Diagnostic(code, title, self.span, **more)  # type: ignore[arg-type]
+
+
+# ── the table ───────────────────────────────────────────────────────────────────────────────────
+
+#: (found, a terminal that would have fitted) -> code, title, help. The first row that applies is taken.
+ADVICE: tuple[tuple[str, str, str, str, str], ...] = (
+    ("==", "DEFINE", "E107", "a mechanism is stated with `:=`", "write `:=`; `==` compares two values"),
+    ("==", "LARROW", "E107", "`==` compares, it sets nothing", "write `=` to set a value, `<-` to take one"),
+    ("==", "EQUAL", "E107", "`==` compares, it names nothing", "write `=`"),
+    ("=", "DEFINE", "E107", "a mechanism is stated with `:=`", "write `:=`; `=` names a thing"),
+    ("=", "AT", "E107", "`=` does not place a variable", "write `@`: `variable @ site`"),
+    ("=", "TILDE", "E107", "`=` draws no inputs", "write `~`: `base, source ~ model(n=256, seed=0)`"),
+    ("=", "COMPARE", "E107", "`=` does not compare", "write `==`; `=` names a thing"),
+    ("=", "COLON", "E107", "`=` does not belong here", "write `:`, as in `align NAME : model -> network { … }`"),
+    ("=", "ON", "E107", "`=` does not belong here", "write `on`, as in `test NAME on alignment { … }`"),
+    ("=", "LBRACE", "E107", "`=` does not belong here", "leave it out: the `{ … }` follows the name"),
+    (":=", "TILDE", "E107", "`:=` draws no inputs", "write `~`: `base, source ~ model(n=256, seed=0)`"),
+    (":=", "AT", "E107", "`:=` does not place a variable", "write `@`: `variable @ site`"),
+    (":=", "EQUAL", "E107", "`:=` states a mechanism", "write `=` to name a thing or to set a value"),
+    ("<-", "COMPARE", "E107", "`<-` does not compare", "for less than a negative number, put a space: `x < -1`"),
+    ("<-", "DEFINE", "E107", "a mechanism is stated with `:=`", "write `:=`; `<-` takes a value, inside `do( )`"),
+    ("<-", "RARROW", "E107", "`<-` takes a value, inside `do( )`", "write `->` for what maps or flows to"),
+    ("<-", "TILDE", "E107", "`<-` draws no inputs", "write `~`: `base, source ~ model(n=256, seed=0)`"),
+    ("<-", "AT", "E107", "`<-` does not place a variable", "write `@`: `variable @ site`"),
+    ("<-", "EQUAL", "E107", "`<-` takes a value, inside `do( )`", "write `=`"),
+    ("->", "DEFINE", "E107", "a mechanism is stated with `:=`", "write `:=`; `->` is for what maps or flows to"),
+    ("->", "AT", "E107", "`->` does not place a variable", "write `@`: `variable @ site`"),
+    ("->", "TILDE", "E107", "`->` draws no inputs", "write `~`: `base, source ~ model(n=256, seed=0)`"),
+    ("->", "COLON", "E107", "a `:` is missing before the model", "write `align NAME : model -> network { … }`"),
+    ("->", "EQUAL", "E107", "`->` is for what maps or flows to", "write `=`"),
+    (
+        "~",
+        "DEFINE",
+        "E107",
+        "a domain or `:=` belongs here",
+        "`name ~ domain` draws, `name := value` states a mechanism",
+    ),
+    ("~", "AT", "E107", "`~` does not place a variable", "write `@`: `variable @ site`"),
+    ("~", "EQUAL", "E107", "`~` is for what is drawn", "write `=`"),
+    ("@", "TILDE", "E107", "`@` places a variable, inside an `align`", "write `~` to draw"),
+    ("@", "EQUAL", "E107", "`@` places a variable, inside an `align`", "write `=`"),
+    ("in", "TILDE", "E107", "`in` draws nothing", "write `~`: `name ~ domain`"),
+    ("in", "AT", "E107", "`in` does not place a variable", "write `@`: `variable @ site`"),
+    ("in", "EQUAL", "E107", "`in` names nothing", "write `=`"),
+    (":", "TILDE", "E107", "`:` draws nothing", "write `~`: `name ~ domain`"),
+    (":", "AT", "E107", "`:` does not place a variable", "write `@`: `variable @ site`"),
+    (":", "EQUAL", "E107", "`:` names nothing", "write `=`"),
+    (":", "THEN", "E101", "a condition is followed by `then`", "write `if condition then a else b`"),
+    ("on", "COLON", "E107", "`on` belongs to a `test`", "write `:`, as in `align NAME : model -> network { … }`"),
+    (":", "ON", "E107", "a test stands on an alignment", "write `on`: `test NAME on alignment { … }`"),
+    ("else", "THEN", "E101", "a condition is followed by `then`", "write `if condition then a else b`"),
+    ("if", "AND", "E101", "the condition comes first", "write `if condition then a else b`"),
+    ("then", "AND", "E101", "there is no `if` before this `then`", "write `if condition then a else b`"),
+    ("else", "AND", "E101", "there is no `if` before this `else`", "write `if condition then a else b`"),
+    ("%", "MOD", "E107", "`%` is percent, after a number", "for the remainder write `mod`: `a mod 2`"),
+    ("..", "COLON", "E107", "`..` makes a domain, not a slice", "write `:`, as in `0:12` (its end is left out)"),
+    ("..", "AND", "E107", "`..` makes a domain", "write `x in 0..9`, or `0:12` for a slice"),
+    (
+        "[",
+        "LBRACE",
+        "E101",
+        "the values of a domain stand in braces",
+        'write `{"a", "b"}`, or `0..9`, or `real(-1, 1)`',
+    ),
+    ("{", "LSQB", "E101", "a list stands in square brackets", "write `[a, b]`; braces are for domains and blocks"),
+    ("{", "ON", "E101", "a test stands on an alignment", "write `test NAME on alignment { … }`"),
+    ("{", "COLON", "E101", "something is missing before `{`", "write `align NAME : model -> network { … }`"),
+    ("(", "LBRACE", "E101", "`(` does not fit here", "a block stands in braces: `{ … }`"),
+    ("via", "AT", "E101", "a placement needs its site before `via`", "write `variable @ site via feature`"),
+)
+
+
+def from_table(stuck: Stuck) -> Diagnostic | None:
+    for found, expected, code, title, help in ADVICE:
+        if stuck.text == found and expected in stuck.accepts:
+            return stuck.fault(code, title, help=help)
+    return None
+
+
+# ── looking around ──────────────────────────────────────────────────────────────────────────────
+
+
+def chained(stuck: Stuck) -> Diagnostic | None:
+    """``a == b == c``"""
+    if stuck.found not in ("COMPARE", "IN") or "AND" not in stuck.accepts or "COMPARE" in stuck.accepts:
+        return None
+    depth, first = 0, None
+    for token in reversed(stuck.tokens[: stuck.at]):
+        depth += (token.type in OPENING.values()) - (token.type in OPENING)
+        if depth == 0 and token.type in ("COMPARE", "IN"):
+            first = token
+            break
+    return stuck.fault(
+        "E108",
+        "comparisons do not chain",
+        label="a second comparison",
+        others=((first.span, "the first one"),) if first else (),
+        help="write `a == b and b == c`, or put parentheses around the one that comes first",
+    )
+
+
+def percent(stuck: Stuck) -> Diagnostic | None:
+    """``7 % 2``: percent, then something that cannot follow."""
+    for back in (-1, -2):
+        if stuck.type(back) == "PERCENT" and stuck.found in ("NUMBER", "NAME", "LPAR", "COMPARE", "PLUS", "STAR"):
+            sign = stuck.tokens[stuck.at + back]
+            return Diagnostic(
+                "E107", "`%` is percent, after a number", sign.span, help="for the remainder write `mod`: `a mod 2`"
+            )
+    return None
+
+
+def arrow_in_do(stuck: Stuck) -> Diagnostic | None:
+    """``do(left -> source)``: fine so far, but it says no source."""
+    if stuck.found not in ("RPAR", "COMMA", END) or "LARROW" not in stuck.accepts or "EQUAL" in stuck.accepts:
+        return None
+    arrows = [token for token in stuck.tokens[: stuck.at] if token.type == "RARROW"]
+    if not arrows:
+        return None
+    return Diagnostic(
+        "E107",
+        "`->` says where a value flows, not where it is taken from",
+        arrows[-1].span,
+        help="write `left <- source`; one path is `sender -> receiver <- source`",
+    )
+
+
+def two_arrows_missing_target(stuck: Stuck) -> Diagnostic | None:
+    """``do(left)``, ``do(left <-)``"""
+    if stuck.found in ("RPAR", "COMMA") and {"LARROW", "EQUAL"} <= stuck.accepts:
+        return stuck.fault(
+            "E101", "`do( )` does something to what it names", help="write `left <- source`, `site = 0` or `site += x`"
+        )
+    return None
+
+
+def spaced_define(stuck: Stuck) -> Diagnostic | None:
+    """``left : = a``"""
+    if stuck.text in ("=", "==") and stuck.type(-1) == "COLON":
+        return stuck.fault("E107", "`:=` is one sign", help="leave out the space: `left := a == b`")
+    return None
+
+
+def keyword_as_name(stuck: Stuck) -> Diagnostic | None:
+    """``test := a == b``"""
+    keyword, at = stuck.text, stuck.at
+    used_as_name = ("DEFINE", "TILDE", "AT", "EQUAL", "COLON", "DOT")
+    if stuck.type(-1) == "OUTPUT" and stuck.found in ("DEFINE", "TILDE", "COLON"):
+        keyword, at = stuck.tokens[stuck.at - 1].text, stuck.at - 1
+    elif keyword not in load_grammar().keywords or "NAME" not in stuck.accepts:
+        return None
+    elif "NUMBER" in stuck.accepts:  # where a value could stand
+        closing = (*OPENING.values(), "COMMA", "DOT", "COMPARE", "PLUS", "MINUS", "STAR", "SLASH", "AND", "OR", END)
+        if stuck.type(1) not in closing or stuck.found in ("THEN", "ELSE", "AND", "OR", "IN", "WHERE"):
+            return None
+    elif stuck.type(1) not in used_as_name and stuck.found in HOME and stuck.type(-1) not in ("", "COMMA", "DOT"):
+        return None
+    return Diagnostic(
+        "E106",
+        f"`{keyword}` is a word of the language, it cannot be a name",
+        stuck.tokens[at].span,
+        help=f"choose another name, such as `{keyword}_` or `the_{keyword}`",
+    )
+
+
+def misplaced(stuck: Stuck) -> Diagnostic | None:
+    """``expect`` inside a causal model"""
+    home = HOME.get(stuck.found)
+    if home is None or home.endswith(f"`{stuck.inside}`") or (stuck.inside == "causal" and home.endswith("model")):
+        return None
+    where = f"inside `{stuck.inside}`" if stuck.inside else "outside of any block"
+    return stuck.fault("E112", f"`{stuck.text}` does not belong {where}", help=f"it belongs inside {home} block")
+
+
+def nearly_keyword(stuck: Stuck) -> Diagnostic | None:
+    """``expct iia``, ``a ~ Shape wher …``: the word itself, or the one before it, is nearly a keyword."""
+    words = {text for text, terminal in load_grammar().keywords.items() if terminal in stuck.accepts}
+    if stuck.found == "NAME":
+        if stuck.text.lower() in ("elif", "elseif") and "ELSE" in stuck.accepts:
+            return stuck.fault("E105", f"there is no `{stuck.text}`", help="write `else if … then …`")
+        if stuck.text == "is" and "COMPARE" in stuck.accepts:
+            return stuck.fault("E105", "there is no `is`", help="write `==`")
+        close = nearest(stuck.text, words)
+        if close is not None:
+            return stuck.fault("E105", f"`{stuck.text}` does not fit here", help=f"did you mean `{close}`?")
+    if stuck.type(-1) == "NAME" and stuck.found in ("NAME", "STRING", "NUMBER", "LPAR", "IF", "NOT", "LBRACE"):
+        before = stuck.tokens[stuck.at - 1]
+        if before.text in ("elif", "elseif"):
+            return Diagnostic("E105", f"there is no `{before.text}`", before.span, help="write `else if … then …`")
+        if before.text in ("f", "r", "b", "rb", "u") and stuck.found == "STRING":
+            return Diagnostic("E103", "a string has no prefix", before.span, help='write `"…"`')
+        close = nearest(before.text, set(load_grammar().keywords))
+        if close is not None:
+            return Diagnostic(
+                "E105", f"`{before.text}` is no word of the language", before.span, help=f"did you mean `{close}`?"
+            )
+    return None
+
+
+def dotted_number(stuck: Stuck) -> Diagnostic | None:
+    """``.5`` and ``1.``"""
+    if stuck.found == "DOT" and stuck.type(1) == "NUMBER" and "NUMBER" in stuck.accepts:
+        text = stuck.tokens[stuck.at + 1].text
+        return stuck.fault("E114", "a number begins with a digit", help=f"write `0.{text}`")
+    if stuck.found == "DOT" and stuck.type(-1) == "NUMBER":
+        text = stuck.tokens[stuck.at - 1].text
+        return stuck.fault(
+            "E114", "a digit follows the dot of a number", help=f"write `{text}.0`, or `{text}..9` for a range"
+        )
+    return None
+
+
+def brackets(stuck: Stuck) -> Diagnostic | None:
+    """A bracket that is never closed, or closed by another kind."""
+    opened = stuck.opened
+    if stuck.found in OPENING.values():
+        if not opened:
+            return stuck.fault("E102", f"this `{stuck.text}` closes nothing", help="leave it out")
+        if OPENING[opened[-1].type] != stuck.found:
+            return stuck.fault(
+                "E102",
+                f"`{stuck.text}` cannot close `{opened[-1].text}`",
+                others=((opened[-1].span, "opened here"),),
+                help=f"write `{_SIGNS[OPENING[opened[-1].type]]}`",
+            )
+        return None
+    if not opened or not (
+        stuck.found == END or stuck.tokens[stuck.at].first or stuck.found in ("DEFINE", "TILDE", "AT")
+    ):
+        return None
+    closing = OPENING[opened[-1].type]
+    if closing not in stuck.accepts and stuck.found != END:
+        return None
+    return Diagnostic(
+        "E102",
+        f"this `{opened[-1].text}` is never closed",
+        opened[-1].span,
+        others=((stuck.span, f"`{_SIGNS[closing]}` is missing before here"),),
+        help=f"write `{_SIGNS[closing]}`",
+    )
+
+
+def comma(stuck: Stuck) -> Diagnostic | None:
+    values = ("NAME", "NUMBER", "STRING", "TRUE", "FALSE", "LPAR", "LSQB")
+    if stuck.opened and "COMMA" in stuck.accepts and stuck.found in values:
+        return stuck.fault("E101", f"`{stuck.text}` does not fit here", help="put a `,` between two values")
+    if stuck.found in ("COMMA", *OPENING.values()) and stuck.type(-1) == "COMMA":
+        return stuck.fault("E101", "a value is missing after the comma", help="write one, or leave the comma out")
+    return None
+
+
+def words_of_python(stuck: Stuck) -> Diagnostic | None:
+    """``def``, ``import x``, ``let x = …``"""
+    if stuck.found == "IMPORT" and not stuck.inside:
+        return stuck.fault("E101", "an import begins with `from`", help='write `from "file.causal" import name`')
+    return None
+
+
+_LOOKS: tuple[Callable[[Stuck], Diagnostic | None], ...] = (
+    chained,
+    percent,
+    arrow_in_do,
+    two_arrows_missing_target,
+    spaced_define,
+    dotted_number,
+    words_of_python,
+    keyword_as_name,
+    misplaced,
+    from_table,
+    nearly_keyword,
+    brackets,
+    comma,
+)
+
+
+def explain(stuck: Stuck) -> Diagnostic:
+    """The most useful thing that can be said of a token that does not fit."""
+    for look in _LOOKS:
+        found = look(stuck)
+        if found is not None:
+            return found
+    help = expectation(stuck.accepts)
+    if stuck.found == END:
+        follows = f" before `{stuck.after.text}`" if stuck.after else ""
+        return stuck.fault("E101", f"something is missing here{follows}", help=help)
+    shown = stuck.text if len(stuck.text) <= 40 else stuck.text[:37] + "…"
+    return stuck.fault("E101", f"{_quoted(shown)} does not fit here", help=help)
+
+
+def _quoted(text: str) -> str:
+    return f"`{text}`" if "`" not in text else text
+
+
+_VALUE = frozenset(("NUMBER", "STRING", "LSQB", "TRUE", "FALSE", "MINUS", "NOT", "IF", "LPAR", "NAME"))
+_OPERATORS = frozenset(
+    ("PLUS", "MINUS", "STAR", "SLASH", "DIV", "MOD", "COMPARE", "AND", "OR", "IN", "DOT", "LPAR", "LSQB", "PERCENT")
+    + ("NATS", "BITS")
+)
+
+
+def expectation(accepts: Iterable[str]) -> str:
+    """``expected a name or `{` ``: what could have stood there, in a few words."""
+    left = set(accepts) - {END}
+    said: list[str] = []
+    if "NUMBER" in left:
+        said.append("a value")
+        left -= _VALUE
+    elif {"AND", "OR"} <= left or {"STAR", "SLASH"} <= left:
+        said.append("an operator")
+        left -= _OPERATORS
+        left.discard("STRING")
+    if "NAME" in left:
+        said.append("a name")
+    if "STRING" in left:
+        said.append("a string in double quotes")
+    if set(DECLARATIONS) <= left:
+        said.append("a declaration")
+        left -= set(DECLARATIONS)
+    grammar = load_grammar()
+    spelt = {terminal: text for text, terminal in (grammar.keywords | grammar.symbols).items()}
+    said += [f"`{spelt[terminal]}`" for terminal in sorted(left) if terminal in spelt]
+    if not said or len(said) > 7:
+        return ""
+    return "expected " + (said[0] if len(said) == 1 else ", ".join(said[:-1]) + " or " + said[-1])
