@@ -62,6 +62,7 @@ class _Several:
 
     items: tuple[Any, ...]
     span: Span
+    doc: str = ""
 
 
 class BuildTree(Transformer):
@@ -113,7 +114,7 @@ class BuildTree(Transformer):
     # ── members ──
 
     def draw(self, c: list[Any]) -> tree.Draw:
-        return tree.Draw(c[0].items, c[2], c[4], span=_span(c), doc=c[0].items[0].doc)
+        return tree.Draw(c[0].items, c[2], c[4], span=_span(c), doc=c[0].doc)
 
     def mechanism(self, c: list[Any]) -> tree.Mechanism:
         output, name, _, domain, _, value = c
@@ -226,4 +227,4 @@ class BuildTree(Transformer):
         return tree.Slice(c[0], c[2], span=_span(c))
 
     def names(self, c: list[Any]) -> _Several:
-        return _Several(tuple(c[::2]), _span(c))
+        return _Several(tuple(_ident(token) for token in c[::2]), _span(c), c[0].doc)

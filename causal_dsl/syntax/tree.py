@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
-from typing import Union
 
 from causal_dsl.diagnostics import NOWHERE, Span
 
@@ -171,9 +170,9 @@ class Set(Node):
     items: tuple[Expr, ...]
 
 
-Expr = Union[Number, String, Bool, Name, Attribute, Subscript, Call, List, Unary, Binary, Compare, Member, IfElse]
+Expr = Number | String | Bool | Name | Attribute | Subscript | Call | List | Unary | Binary | Compare | Member | IfElse
 #: A bare name or a call (`bool`, `Shape`, `real(-1, 1)`, `lines("f.txt")`) stands as itself.
-DomainExpr = Union[Range, Set, Name, Call]
+DomainExpr = Range | Set | Name | Call
 
 
 # ── declarations ────────────────────────────────────────────────────────────────────────────────
@@ -359,9 +358,9 @@ class TestDecl(Declaration):
     members: tuple[Draw | Do | Expect | Report, ...]
 
 
-AnyDeclaration = Union[
-    Import, DomainDecl, TableDecl, NetworkDecl, MetricDecl, CausalDecl, AlignDecl, CircuitDecl, TestDecl
-]
+AnyDeclaration = (
+    Import | DomainDecl | TableDecl | NetworkDecl | MetricDecl | CausalDecl | AlignDecl | CircuitDecl | TestDecl
+)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,268 @@
+"""From nodes to documents: how each part of a tree is spelt, and where its lines may break.
+
+Parentheses are written where the grammar needs them and nowhere else.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+from causal_dsl.syntax import tree
+from causal_dsl.syntax.layout import Doc, Group, Line, Nest, fill, join
+from causal_dsl.syntax.transform import ESCAPES
+
+#: How tightly an expression binds, as in the grammar's chain of rules.
+EXPR, OR, AND, NOT, COMPARE, SUM, PRODUCT, FACTOR, ATOM = range(9)
+_LEVELS = {"or": OR, "and": AND, "+": SUM, "-": SUM, "*": PRODUCT, "/": PRODUCT, "div": PRODUCT, "mod": PRODUCT}
+_INDENT = 4
+_ESCAPED = str.maketrans({value: "\\" + letter for letter, value in ESCAPES.items()})
+
+#: Makes the document of a word that stands at an offset of the source: with the comments before it.
+Leaf = Callable[[str, int | None], Doc]
+
+
+def quoted(value: str) -> str:
+    """A string as it is written."""
+    return f'"{value.translate(_ESCAPED)}"'
+
+
+def level(node: tree.Expr) -> int:
+    """How tightly an expression binds."""
+    match node:
+        case tree.IfElse():
+            return EXPR
+        case tree.Binary():
+            return _LEVELS[node.op]
+        case tree.Unary():
+            return NOT if node.op == "not" else FACTOR
+        case tree.Compare() | tree.Member():
+            return COMPARE
+        case tree.Number() if node.value < 0:
+            return FACTOR
+    return ATOM
+
+
+class Phrases:
+    """Spells nodes; ``leaf`` is told of every word in the order of the text."""
+
+    def __init__(self, leaf: Leaf):
+        self.leaf = leaf
+
+    def word(self, node: tree.Node, text: str) -> Doc:
+        return self.leaf(text, node.span.start if node.span.end > node.span.start else None)
+
+    def close(self, node: tree.Node, text: str) -> Doc:
+        return self.leaf(text, node.span.end - 1 if node.span.end > node.span.start else None)
+
+    def ident(self, node: tree.Ident) -> Doc:
+        return self.word(node, node.name)
+
+    # ── expressions ──
+
+    def expr(self, node: tree.Expr | tree.Slice, least: int = EXPR) -> Doc:
+        """An expression where the grammar wants one that binds at least so tightly."""
+        if not isinstance(node, tree.Slice) and level(node) < least:
+            return Group(("(", Nest(_INDENT, (Line(""), self.bare(node))), Line(""), ")"))
+        return self.bare(node)
+
+    def bare(self, node: tree.Expr | tree.Slice) -> Doc:
+        match node:
+            case tree.Number():
+                return self.word(node, _number(node))
+            case tree.String():
+                return self.word(node, quoted(node.value))
+            case tree.Bool():
+                return self.word(node, "true" if node.value else "false")
+            case tree.Name():
+                return self.word(node, node.name)
+            case tree.Attribute():
+                return (self.expr(node.value, ATOM), ".", self.ident(node.name))
+            case tree.Subscript():
+                value = self.expr(node.value, ATOM)
+                return self.bracketed((value, "["), [self.expr(i) for i in node.indices], node, "]")
+            case tree.Call():
+                function = self.expr(node.function, ATOM)
+                return self.bracketed((function, "("), [self.argument(a) for a in node.arguments], node, ")")
+            case tree.List():
+                return self.bracketed("[", [self.expr(item) for item in node.items], node, "]")
+            case tree.Slice():
+                start = self.expr(node.start) if node.start else ""
+                return (start, ":", self.expr(node.stop) if node.stop else "")
+            case tree.Unary():
+                if node.op == "not":
+                    return ("not ", self.expr(node.operand, NOT))
+                return ("-", self.expr(node.operand, FACTOR))
+            case tree.Binary():
+                return self.chain(node)
+            case tree.Compare():
+                left = self.expr(node.left, SUM)
+                return Group((left, Nest(_INDENT, (Line(), f"{node.op} ", self.expr(node.right, SUM)))))
+            case tree.Member():
+                element = self.expr(node.element, SUM)
+                return Group((element, Nest(_INDENT, (Line(), "in ", self.domain(node.domain)))))
+            case tree.IfElse():
+                return self.if_else(node)
+        raise TypeError(f"no expression: {node!r}")
+
+    def argument(self, node: tree.Argument) -> Doc:
+        if node.name is None:
+            return self.expr(node.value)
+        return (self.ident(node.name), "=", self.expr(node.value))
+
+    def chain(self, node: tree.Binary) -> Doc:
+        """``a + b - c``: operands that bind alike, broken together or not at all."""
+        binds = _LEVELS[node.op]
+        links: list[tree.Binary] = []
+        left: tree.Expr = node
+        while isinstance(left, tree.Binary) and _LEVELS[left.op] == binds:
+            links.append(left)
+            left = left.left
+        first = self.expr(left, binds)
+        rest: list[Doc] = [(Line(), f"{link.op} ", self.expr(link.right, binds + 1)) for link in reversed(links)]
+        return Group((first, Nest(_INDENT, tuple(rest))))
+
+    def if_else(self, node: tree.IfElse) -> Doc:
+        """``if a then b else if …``: broken before every ``else``."""
+        parts: list[Doc] = []
+        last: tree.Expr = node
+        lead = "if "
+        while isinstance(last, tree.IfElse):
+            condition = self.expr(last.condition)
+            parts.append(Group((lead, condition, Nest(_INDENT, (Line(), "then ", self.expr(last.then))))))
+            parts.append(Line())
+            lead = "else if "
+            last = last.otherwise
+        return Group((*parts, "else ", self.expr(last)))
+
+    def bracketed(self, opening: Doc, items: Sequence[Doc], node: tree.Node, closing: str) -> Doc:
+        end = self.close(node, closing)
+        if not items:
+            return (opening, end)
+        return Group((opening, Nest(_INDENT, (Line(""), fill(list(items)))), Line(""), end))
+
+    def domain(self, node: tree.DomainExpr) -> Doc:
+        match node:
+            case tree.Range():
+                low = self.expr(node.low, SUM)
+                return (low, "..", self.expr(node.high, SUM))
+            case tree.Set():
+                return self.bracketed("{", [self.expr(item) for item in node.items], node, "}")
+        return self.expr(node)
+
+    # ── statements; each in columns that are aligned with those of the statements around it ──
+
+    def names(self, names: Sequence[tree.Ident]) -> Doc:
+        return fill([self.ident(name) for name in names])
+
+    def sites(self, sites: Sequence[tree.Expr]) -> Doc:
+        return fill([self.expr(site) for site in sites])
+
+    def where(self, condition: tree.Expr | None) -> Doc:
+        return Nest(_INDENT, (Line(), "where ", self.expr(condition))) if condition else ""
+
+    def statement(self, node: tree.Declaration) -> tuple[Doc, ...]:
+        """The columns of a statement that has no block."""
+        match node:
+            case tree.Import():
+                path = self.expr(node.path)
+                return (Group(("from ", path, " import ", Nest(_INDENT, self.names(node.names)))),)
+            case tree.DomainDecl():
+                return (("domain ", self.ident(node.name)), ("= ", self.domain(node.domain)))
+            case tree.TableDecl():
+                return (("table ", self.ident(node.name)), ("= ", self.expr(node.value)))
+            case tree.NetworkDecl():
+                return (("network ", self.ident(node.name)), ("= ", self.expr(node.value)))
+            case tree.MetricDecl():
+                return (("metric ", self.ident(node.name)), ("= ", self.expr(node.value)))
+            case tree.Draw():
+                names = self.names(node.names)
+                return (names, Group(("~ ", self.domain(node.domain), self.where(node.where))))
+            case tree.Mechanism():
+                name: Doc = ("output " if node.output else "", self.ident(node.name))
+                if node.domain is not None:
+                    name = (name, " : ", self.domain(node.domain))
+                return (name, (":= ", Nest(_INDENT, self.expr(node.value))))
+            case tree.Prompt():
+                text = Nest(len("prompt "), self.long_string(node.text))
+                return (("prompt ", text, Group(self.where(node.where))),)
+            case tree.Placement():
+                columns = (self.ident(node.name), ("@ ", Nest(_INDENT, self.sites(node.sites))))
+                return columns if node.via is None else (*columns, ("via ", self.expr(node.via)))
+            case tree.Group():
+                return (self.ident(node.name), ("= ", Nest(_INDENT, self.sites(node.sites))))
+            case tree.Edge():
+                first, *stages = [self.sites(stage.sites) for stage in node.stages]
+                rest: list[Doc] = [("-> ", stage) for stage in stages]
+                return (first, Group(Nest(_INDENT, join(Line(), rest))))
+            case tree.Do():
+                actions = [self.action(action) for action in node.actions]
+                return (self.bracketed("do(", actions, node, ")"),)
+            case tree.Expect():
+                return (("expect ", self.expr(node.value)),)
+            case tree.Report():
+                return (("report ", self.expr(node.value)),)
+        raise TypeError(f"no statement: {node!r}")
+
+    def action(self, node: tree.Interchange | tree.PatchPath | tree.SetTo | tree.AddTo) -> Doc:
+        match node:
+            case tree.Interchange():
+                target = self.expr(node.target)
+                return (target, " <- ", self.expr(node.source))
+            case tree.PatchPath():
+                ends: Doc = (self.expr(node.sender), " -> ", self.expr(node.receiver))
+                return (ends, " <- ", self.expr(node.source))
+            case tree.SetTo():
+                target = self.expr(node.target)
+                return (target, " = ", self.expr(node.value))
+        target = self.expr(node.target)
+        return (target, " += ", self.expr(node.value))
+
+    def long_string(self, node: tree.String, width: int = 84) -> Doc:
+        """A text as one string, or as several below each other, cut at spaces."""
+        pieces, piece = [], ""
+        for word in _words(node.value):
+            if piece and len(piece) + len(word) > width:
+                pieces.append(piece)
+                piece = ""
+            piece += word
+        pieces.append(piece)
+        first = self.word(node, quoted(pieces[0]))
+        return (first, *(part for piece in pieces[1:] for part in (Line(), quoted(piece))))
+
+    def header(self, node: tree.Declaration) -> Doc:
+        """What stands before the braces of a declaration."""
+        match node:
+            case tree.CausalDecl():
+                return ("causal ", self.ident(node.name))
+            case tree.AlignDecl():
+                head: Doc = ("align ", self.ident(node.name))
+                if node.parameters:
+                    head = (head, "(", fill([self.parameter(p) for p in node.parameters]), ")")
+                head = (head, " : ", self.ident(node.model))
+                return (head, " -> ", self.ident(node.network)) if node.network else head
+            case tree.CircuitDecl():
+                return (("circuit ", self.ident(node.name)), " : ", self.ident(node.network))
+            case tree.TestDecl():
+                return (("test ", self.ident(node.name)), " on ", self.expr(node.on))
+        raise TypeError(f"no declaration with a block: {node!r}")
+
+    def parameter(self, node: tree.Parameter) -> Doc:
+        name = self.ident(node.name)
+        return (name, " in ", self.expr(node.values))
+
+
+def _number(node: tree.Number) -> str:
+    if not math.isfinite(node.value):
+        raise ValueError(f"{node.value} cannot be written in a spec")
+    return f"{node.value!r}{'' if node.unit is None else '%' if node.unit == '%' else ' ' + node.unit}"
+
+
+def _words(text: str) -> list[str]:
+    """The words of a text, each with the spaces after it."""
+    words, start = [], 0
+    for i in range(1, len(text)):
+        if text[i] != " " and text[i - 1] == " ":
+            words.append(text[start:i])
+            start = i
+    return [*words, text[start:]]
