@@ -79,7 +79,7 @@ class TestReader:
         design = Design(tuple(statements), templates)
         return Test(
             declaration.name.name, declaration.name.span, declaration.doc, alignment, readout, design, solved, cells,
-            tuple(swaps), None,
+            tuple(swaps), self._draw_text(implicit), declaration.members, self.resolver.metrics(self.module),
         )  # fmt: skip
 
     def _fault(self, code: str, title: str, span: Any, **more: Any) -> None:
@@ -212,6 +212,15 @@ class TestReader:
         n = None if settings["exhaustive"] else settings["n"] or DEFAULT_PAIRS
         seed = settings["seed"] + self.resolver.options.seed
         return DrawStatement(roles, model, n, seed, balance, settings["exhaustive"], where, member.span)
+
+    def _draw_text(self, implicit: dict[tuple[str, object], str]) -> str:
+        """What is drawn, as text: tests whose texts are equal share their draws."""
+        lines = []
+        for member in self.declaration.members:
+            if isinstance(member, tree.Draw):
+                line = f"{', '.join(name.name for name in member.names)} ~ {format_expr(member.domain)}"
+                lines.append(line + (f" where {format_expr(member.where)}" if member.where is not None else ""))
+        return "; ".join([*lines, *implicit.values()])
 
     def _balance(
         self, names: tuple[tree.Expr, ...], roles: tuple[str, ...], model: CausalModel

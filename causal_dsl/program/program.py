@@ -175,7 +175,7 @@ class Alignment:
 
 @dataclass
 class Test:
-    """A test, ready to be planned."""
+    """A test, ready to be planned. ``draws`` is what it draws, as text; ``members`` the lines of the test."""
 
     __test__ = False  # not a pytest class
 
@@ -188,7 +188,11 @@ class Test:
     solved: tuple[str, ...]
     cells: tuple[Cell, ...]
     swaps: tuple[tuple[str, str], ...]
-    scores: Any  # score.metrics.TestScores
+    draws: str
+    members: tuple[tree.Node, ...]
+    metrics: dict[str, tree.Expr]
+    #: what it measures, compiled: :class:`causal_dsl.score.context.TestScores`, put here by the pipeline
+    scores: Any = None
 
     @property
     def model(self) -> CausalModel:

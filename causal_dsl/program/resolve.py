@@ -6,7 +6,7 @@ Faults are reported, and the part at fault is left out, so that one run finds ma
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -158,6 +158,15 @@ class Resolver:
             (id(declaration), "model"),
             lambda: compile_model(declaration, self.scope(definition.module), self.diagnostics),
         )
+
+    def metrics(self, module: Module) -> dict[str, tree.Expr]:
+        """The metrics that a module's tests may name, each with the metrics of its own file written out."""
+        found = {}
+        for name, definition in module.of_kind("metric").items():
+            assert isinstance(definition.declaration, tree.MetricDecl)
+            value = definition.declaration.value
+            found[name] = value if definition.module is module else _inlined(value, definition.module, (name,))
+        return found
 
     # ── networks ────────────────────────────────────────────────────────────────────────────────
 
@@ -322,3 +331,19 @@ def _article(word: str) -> str:
 
 def _whole(expr: tree.Expr) -> int | None:
     return expr.value if isinstance(expr, tree.Number) and isinstance(expr.value, int) and expr.unit is None else None
+
+
+def _inlined(node: Any, module: Module, open_names: tuple[str, ...]) -> Any:
+    """An imported metric with the names of its own file's metrics replaced by what they stand for."""
+    if isinstance(node, tree.Name) and node.name in module.names and node.name not in open_names:
+        definition = module.names[node.name]
+        if isinstance(definition.declaration, tree.MetricDecl):
+            return _inlined(definition.declaration.value, definition.module, (*open_names, node.name))
+    changed: dict[str, Any] = {}
+    for f in fields(node):
+        value = getattr(node, f.name)
+        if isinstance(value, tree.Node):
+            changed[f.name] = _inlined(value, module, open_names)
+        elif isinstance(value, tuple) and value and isinstance(value[0], tree.Node):
+            changed[f.name] = tuple(_inlined(item, module, open_names) for item in value)
+    return replace(node, **changed) if changed else node

@@ -1,0 +1,209 @@
+"""The plan as a graph: nodes are values that hold their inputs, so equal work is the same node.
+
+``networkx`` finds common subexpressions by itself: adding a node that is there already adds nothing. An edge runs
+from each input to the node that needs it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Union
+
+import networkx as nx
+
+from causal_dsl.engine.columns import Quantity
+from causal_dsl.program.locations import Place
+from causal_dsl.program.program import Constant, Noise, Vector
+
+
+@dataclass(frozen=True)
+class Draw:
+    """The settings of a test's runs. ``text`` says how they are drawn; ``prompts`` what shows them to the network."""
+
+    text: str
+    prompts: tuple[str, ...]
+
+    @property
+    def inputs(self) -> tuple[Node, ...]:
+        return ()
+
+    def __str__(self) -> str:
+        return f"draw {self.text}"
+
+
+@dataclass(frozen=True)
+class Label:
+    """What the causal model says, with each variable of ``swaps`` taken from the named run."""
+
+    draw: Draw
+    output: str
+    swaps: tuple[tuple[str, str], ...]
+
+    @property
+    def inputs(self) -> tuple[Node, ...]:
+        return (self.draw,)
+
+    def __str__(self) -> str:
+        done = ", ".join(f"{variable} <- {role}" for variable, role in self.swaps)
+        return f"label {self.output}" + (f" under do({done})" if done else "")
+
+
+@dataclass(frozen=True)
+class Forward:
+    """The network run on the inputs of ``role``, nothing changed. It stops at the deepest site that is read."""
+
+    network: str
+    draw: Draw
+    role: str
+
+    @property
+    def inputs(self) -> tuple[Node, ...]:
+        return (self.draw,)
+
+    def __str__(self) -> str:
+        return f"forward {self.network} on {self.role}"
+
+
+@dataclass(frozen=True)
+class Capture:
+    """The vectors at a place, kept while a run passes."""
+
+    run: Forward
+    place: Place
+
+    @property
+    def inputs(self) -> tuple[Node, ...]:
+        return (self.run,)
+
+    def __str__(self) -> str:
+        return f"capture {self.place} of {self.run.role}"
+
+
+@dataclass(frozen=True)
+class Average:
+    """The mean of captured vectors over all rows; ``pooled``: over the tokens of a span as well."""
+
+    capture: Capture
+    pooled: bool
+
+    @property
+    def inputs(self) -> tuple[Node, ...]:
+        return (self.capture,)
+
+    def __str__(self) -> str:
+        return f"mean of {self.capture.place} over {self.capture.run.role}"
+
+
+@dataclass(frozen=True)
+class Combine:
+    """Arithmetic of vectors, coordinate by coordinate."""
+
+    op: str
+    left: Written
+    right: Written
+
+    @property
+    def inputs(self) -> tuple[Node, ...]:
+        return tuple(side for side in (self.left, self.right) if isinstance(side, (Capture, Average, Combine)))
+
+    def __str__(self) -> str:
+        return f"combine with {self.op}"
+
+
+@dataclass(frozen=True)
+class Write:
+    """A value set at (or added to) a place of the run that is intervened on."""
+
+    place: Place
+    value: Written
+    add: bool
+
+    @property
+    def inputs(self) -> tuple[Node, ...]:
+        return (self.value,) if isinstance(self.value, (Capture, Average, Combine)) else ()
+
+    def __str__(self) -> str:
+        return f"{'add to' if self.add else 'write'} {self.place}"
+
+
+@dataclass(frozen=True)
+class Resume:
+    """The base run with all ``writes`` in place, from the first of them to the read-out."""
+
+    base: Forward
+    writes: tuple[Write, ...]
+
+    @property
+    def inputs(self) -> tuple[Node, ...]:
+        return (self.base, *self.writes)
+
+    def __str__(self) -> str:
+        return f"run {self.base.network} on {self.base.role}, " + ", ".join(str(write.place) for write in self.writes) + " written"
+
+
+@dataclass(frozen=True)
+class Read:
+    """Numbers computed from a run's logits where the answer is read. ``variable`` is the output read there."""
+
+    run: Forward | Resume
+    variable: str
+    readout: str
+    quantities: tuple[Quantity, ...]
+    against: Forward | None = None
+
+    @property
+    def inputs(self) -> tuple[Node, ...]:
+        return (self.run,) if self.against in (None, self.run) else (self.run, self.against)
+
+    def __str__(self) -> str:
+        return f"read {self.variable} @ {self.readout}"
+
+
+@dataclass(frozen=True)
+class Score:
+    """The scores of one cell of one test."""
+
+    test: str
+    cell: tuple[tuple[str, int | str], ...]
+    label: Label
+    reads: tuple[tuple[str, Read], ...]
+
+    @property
+    def inputs(self) -> tuple[Node, ...]:
+        return (self.label, *(read for _, read in self.reads))
+
+    def read(self, run: str) -> Read | None:
+        """The read-out of ``patched``, ``base`` or a source."""
+        return dict(self.reads).get(run)
+
+    def __str__(self) -> str:
+        at = ", ".join(f"{name}={value}" for name, value in self.cell)
+        return f"score {self.test}" + (f" at {at}" if at else "")
+
+
+Written = Union[Capture, Average, Combine, Constant, Noise, Vector]
+Node = Union[Draw, Label, Forward, Capture, Average, Combine, Write, Resume, Read, Score]
+
+
+def add(graph: nx.DiGraph, node: Node) -> None:
+    """Put a node and all that it needs into the graph; what is there already is shared."""
+    stack: list[Node] = [node]
+    while stack:
+        current = stack.pop()
+        if current in graph and graph.nodes[current].get("entered"):
+            continue
+        graph.add_node(current, entered=True)
+        for needed in current.inputs:
+            graph.add_edge(needed, current)
+            stack.append(needed)
+
+
+def of_kind(graph: nx.DiGraph, *kinds: type) -> Iterator[Node]:
+    """The nodes of these kinds, in the order in which they were added."""
+    return (node for node in graph.nodes if isinstance(node, kinds))
+
+
+def kind(node: Node) -> str:
+    """The kind of a node, as the plan prints it."""
+    return type(node).__name__.lower()

@@ -1,0 +1,163 @@
+"""The distinct inputs of a network over all tests: prompts with their tokens, or vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from causal_dsl.causal.designs import Drawn
+from causal_dsl.causal.domains import Finite
+from causal_dsl.causal.model import CausalModel
+from causal_dsl.causal.uniform import normals
+from causal_dsl.diagnostics import NOWHERE, Diagnostics, Span, fail
+from causal_dsl.program.facts import Facts
+from causal_dsl.program.locations import Position
+from causal_dsl.program.program import Alignment, InputPlacement
+from causal_dsl.program.prompts import Rendered, check_length, locate, render, show_value
+from causal_dsl.program.tokens import Encoded, Tokens
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One rendered prompt and its tokens."""
+
+    rendered: Rendered
+    encoded: Encoded
+
+    @property
+    def text(self) -> str:
+        return self.rendered.text
+
+    def __len__(self) -> int:
+        return len(self.encoded)
+
+
+@dataclass
+class Inputs:
+    """What one network reads in a run, each input once.
+
+    A sequence network has ``prompts`` (rows may share their tokens and still differ in where a hole is: those are
+    two prompts with one ``forward``); a vector network has ``vectors`` [m, width].
+    """
+
+    facts: Facts
+    tokens: Tokens | None
+    prompts: list[Prompt] = field(default_factory=list)
+    vectors: list[np.ndarray] = field(default_factory=list)
+    _index: dict[Any, int] = field(default_factory=dict)
+    _located: dict[tuple[Position, int], tuple[int, ...]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.prompts) or len(self.vectors)
+
+    @property
+    def sequence(self) -> bool:
+        return self.tokens is not None
+
+    def length(self, index: int) -> int:
+        """The number of tokens of an input; 1 for a vector."""
+        return len(self.prompts[index]) if self.prompts else 1
+
+    def ids(self, index: int) -> tuple[int, ...]:
+        """The token ids of a prompt."""
+        return self.prompts[index].encoded.ids
+
+    def where(self, position: Position | None, index: int) -> tuple[int, ...]:
+        """The tokens that a position names in an input; (0,) for a vector."""
+        if position is None or not self.prompts:
+            return (0,)
+        key = (position, index)
+        if key not in self._located:
+            prompt = self.prompts[index]
+            self._located[key] = locate(position, prompt.rendered, prompt.encoded)
+        return self._located[key]
+
+    def add(self, alignment: Alignment, drawn: Drawn, role: str, span: Span) -> np.ndarray:
+        """Enter the inputs of a role; gives the index of each row's input [n]."""
+        settings = drawn.values[role]
+        if alignment.prompts:
+            return self._add_prompts(alignment, settings, drawn.n, span)
+        return self._add_vectors(alignment, settings, drawn.n, span)
+
+    def _add_prompts(self, alignment: Alignment, settings: dict[str, np.ndarray], n: int, span: Span) -> np.ndarray:
+        if self.tokens is None:
+            raise fail("E510", f"`{alignment.network.name}` has no tokenizer", alignment.network.span,
+                       help="put a tokenizer.json beside the weights")  # fmt: skip
+        lines = [line.template for line in alignment.prompts]
+        names = sorted({hole for template in lines for hole in template.holes})
+        texts = {name: [show_value(value) for value in alignment.model.decode(name, settings[name])] for name in names}
+        chosen = settings["template"] if len(lines) > 1 or "template" in settings else np.zeros(n, dtype=np.int64)
+        faults = Diagnostics()
+        found = np.empty(n, dtype=np.int64)
+        for row in range(n):
+            line = int(chosen[row])
+            template = lines[line]
+            values = {hole: texts[hole][row] for hole in template.holes}
+            key = (str(template), tuple(values.items()))
+            index = self._index.get(key)
+            if index is None:
+                rendered = render(template, values)
+                encoded = self.tokens.encode(rendered.text)
+                check_length(encoded, rendered.text, self.facts, alignment.prompts[line].span, faults)
+                faults.raise_errors()
+                index = self._index[key] = len(self.prompts)
+                self.prompts.append(Prompt(rendered, encoded))
+            found[row] = index
+        return found
+
+    def _add_vectors(self, alignment: Alignment, settings: dict[str, np.ndarray], n: int, span: Span) -> np.ndarray:
+        if not alignment.inputs:
+            kind = "prompt" if self.sequence else "input"
+            raise fail("E531", f"`{alignment.name}` does not say what the network reads", alignment.span,
+                       help='write prompt "…"' if kind == "prompt" else "write `a @ input[0:4] via onehot()` for every variable that enters")  # fmt: skip
+        width = self.facts.widths[0] if self.facts.widths else max(p.stop for p in alignment.inputs)
+        matrix = np.zeros((n, width))
+        for placement in alignment.inputs:
+            matrix[:, placement.start : placement.stop] = encode(placement, alignment.model, settings[placement.variable])
+        found = np.empty(n, dtype=np.int64)
+        for row in range(n):
+            key = matrix[row].tobytes()
+            index = self._index.get(key)
+            if index is None:
+                index = self._index[key] = len(self.vectors)
+                self.vectors.append(matrix[row].copy())
+            found[row] = index
+        return found
+
+
+def encode(placement: InputPlacement, model: CausalModel, codes: np.ndarray) -> np.ndarray:
+    """The numbers [n, stop - start] by which the values of a variable enter a vector network."""
+    values = model.decode(placement.variable, codes)
+    if placement.encoding == "scalar":
+        return np.array([[float(value)] for value in values])
+    domain = model.variables[placement.variable].domain
+    assert isinstance(domain, Finite)
+    order = {value: i for i, value in enumerate(domain.values)}
+    if placement.encoding == "onehot":
+        table = np.eye(len(order))
+    else:
+        settings = dict(placement.settings)
+        table = normals(settings["seed"], (len(order), settings["dim"]))
+    return table[[order[value] for value in values]]
+
+
+def lengths_agree(
+    inputs: Inputs, position: Position | None, mine: Sequence[int], theirs: Position | None, others: Sequence[int], span: Span | None
+) -> None:
+    """Refuse a span patched into a span of another length; the message names the row (E539)."""
+    if position is None:
+        return
+    for row, (a, b) in enumerate(zip(mine, others, strict=True)):
+        here, there = inputs.where(position, a), inputs.where(theirs, b)
+        if len(here) != len(there):
+            raise fail(
+                "E539", f"`{position}` is {len(here)} tokens in the base and {len(there)} in the source", span or NOWHERE,
+                notes=(
+                    f"row {row}: base {inputs.prompts[a].text!r}",
+                    f"row {row}: source {inputs.prompts[b].text!r}",
+                ),
+                help="patch one token of it, `name.last` or `name.first`, or draw values of as many tokens",
+            )  # fmt: skip

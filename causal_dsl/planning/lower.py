@@ -1,0 +1,149 @@
+"""Tests to a plan: what is drawn, run, kept, written, read and scored, with equal work named once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import networkx as nx
+import numpy as np
+
+from causal_dsl.causal.designs import Drawn, draw
+from causal_dsl.diagnostics import Diagnostics
+from causal_dsl.engine.columns import Quantity
+from causal_dsl.planning import graph as g
+from causal_dsl.planning.inputs import Inputs, lengths_agree
+from causal_dsl.program.program import (
+    Arithmetic,
+    Cell,
+    FromRun,
+    Intervention,
+    Mean,
+    NetworkRef,
+    Program,
+    Test,
+    Value,
+)
+from causal_dsl.program.tokens import Tokens
+
+#: Gives the tokenizer of a network, or None for vector networks.
+Tokenizers = Callable[[NetworkRef], Tokens | None]
+
+
+@dataclass
+class Plan:
+    """All the work of one spec file.
+
+    ``graph`` is the intervention graph. ``drawn`` and ``rows`` hold what its Draw and Forward nodes stand for: the
+    settings, and for each row the index of its input in ``inputs[network]``.
+    """
+
+    program: Program
+    tests: list[Test]
+    graph: nx.DiGraph
+    drawn: dict[g.Draw, Drawn]
+    inputs: dict[str, Inputs]
+    rows: dict[g.Forward, np.ndarray]
+    scores: dict[str, list[g.Score]] = field(default_factory=dict)
+
+    @property
+    def networks(self) -> dict[str, NetworkRef]:
+        """The networks that the plan runs, by name."""
+        return {test.network.name: test.network for test in self.tests}
+
+    def draw_of(self, test: Test) -> Drawn:
+        """The settings of a test's runs."""
+        return self.drawn[self.scores[test.name][0].label.draw]
+
+
+def make_plan(program: Program, tests: Sequence[Test], tokenizers: Tokenizers, diagnostics: Diagnostics) -> Plan:
+    """The plan of ``tests``; faults of prompts and draws raise :class:`SpecError`."""
+    plan = Plan(program, list(tests), nx.DiGraph(), {}, {}, {})
+    for test in tests:
+        _Lowering(plan, test, tokenizers, diagnostics).lower()
+    return plan
+
+
+class _Lowering:
+    def __init__(self, plan: Plan, test: Test, tokenizers: Tokenizers, diagnostics: Diagnostics):
+        self.plan = plan
+        self.test = test
+        self.diagnostics = diagnostics
+        network = test.network
+        if network.name not in plan.inputs:
+            plan.inputs[network.name] = Inputs(network.facts, tokenizers(network))
+        self.inputs = plan.inputs[network.name]
+        lines = tuple(str(line.template) for line in test.alignment.prompts)
+        entries = tuple(f"{p.variable} @ {p.start}:{p.stop} via {p.encoding}" for p in test.alignment.inputs)
+        self.draw = g.Draw(test.draws, lines or entries)
+
+    def lower(self) -> None:
+        drawn = self._drawn()
+        test = self.test
+        quantities: Mapping[str, set[Quantity]] = test.scores.quantities
+        label = g.Label(self.draw, test.readout.variable, test.swaps)
+        base = self._forward("base", drawn)
+        readout = "next_token" if test.readout.kind == "next_token" else "logits"
+        unpatched = [("base", self._read(base, readout, quantities.get("base", set()), base))]
+        for role in test.roles:
+            wanted = quantities.get(role, set())
+            if role != "base" and wanted:
+                unpatched.append((role, self._read(self._forward(role, drawn), readout, wanted, base)))
+        nodes = []
+        for cell in test.cells:
+            reads = list(unpatched)
+            if cell.interventions:
+                resume = self._resume(base, cell, drawn)
+                reads.append(("patched", self._read(resume, readout, quantities.get("patched", set()), base)))
+            node = g.Score(test.name, cell.values, label, tuple(reads))
+            g.add(self.plan.graph, node)
+            nodes.append(node)
+        self.plan.scores[test.name] = nodes
+
+    def _drawn(self) -> Drawn:
+        if self.draw not in self.plan.drawn:
+            found = draw(self.test.design, self.diagnostics)
+            self.diagnostics.raise_errors()
+            assert found is not None
+            self.plan.drawn[self.draw] = found
+        return self.plan.drawn[self.draw]
+
+    def _forward(self, role: str, drawn: Drawn) -> g.Forward:
+        node = g.Forward(self.test.network.name, self.draw, role)
+        if node not in self.plan.rows:
+            self.plan.rows[node] = self.inputs.add(self.test.alignment, drawn, role, self.test.span)
+        return node
+
+    def _read(self, run: g.Forward | g.Resume, readout: str, quantities: set[Quantity], base: g.Forward) -> g.Read:
+        ordered = tuple(sorted(quantities, key=str))
+        against = base if any(q.kind in ("kl", "js") for q in ordered) else None
+        return g.Read(run, self.test.readout.variable, readout, ordered, against)
+
+    # ── interventions ───────────────────────────────────────────────────────────────────────────
+
+    def _resume(self, base: g.Forward, cell: Cell, drawn: Drawn) -> g.Resume:
+        writes: list[g.Write] = []
+        for intervention in cell.interventions:
+            for i, place in enumerate(intervention.places):
+                value = self._value(intervention.value, intervention, i, drawn)
+                writes.append(g.Write(place, value, intervention.add))
+        return g.Resume(base, tuple(writes))
+
+    def _value(self, value: Value, intervention: Intervention, i: int, drawn: Drawn) -> g.Written:
+        place = intervention.places[i]
+        match value:
+            case FromRun(role=role, places=places):
+                source = self._forward(role, drawn)
+                base = g.Forward(self.test.network.name, self.draw, "base")
+                lengths_agree(
+                    self.inputs, place.position, self.plan.rows[base].tolist(), places[i].position,
+                    self.plan.rows[source].tolist(), intervention.span,
+                )  # fmt: skip
+                return g.Capture(source, places[i])
+            case Mean(role=role, pooled=pooled):
+                return g.Average(g.Capture(self._forward(role, drawn), place), pooled)
+            case Arithmetic(op=op, left=left, right=right):
+                return g.Combine(
+                    op, self._value(left, intervention, i, drawn), self._value(right, intervention, i, drawn)
+                )
+        return value
