@@ -173,8 +173,8 @@ class _Scanner:
     def is_foreign(self, found: re.Match[str]) -> bool:
         """Whether it is a fault: `1e5` looks like a number with letters, `!=` begins with `!`, `"a"` with a quote."""
         if found.lastgroup == "NUMBER":
-            number = _NUMBER.match(found[0])
-            rest = found[0][number.end() :] if number else found[0]
+            number = _NUMBER.match(self.source.text, found.start())
+            rest = self.source.text[number.end() : found.end()] if number else found[0]
             return bool(rest) and rest not in self.grammar.keywords
         if found.lastgroup == "SIGN":
             here = self.grammar.scanner.match(self.source.text, found.start())

@@ -1,0 +1,295 @@
+"""The Python builder: operators and functions that make the same tree as the parser.
+
+>>> import causal_dsl as cd
+>>> equality = cd.Causal("equality")
+>>> a, b = equality.draw("a", "b", domain=cd.between(0, 3))
+>>> same = equality.output("same", a == b)
+
+Here are the words of the language as Python names (scores, sites, features, positions) and what makes declarations.
+They are named as in a spec, with an underscore where Python has the word for itself (`if_`, `bool_`, `import_`). Some
+shadow builtins on purpose (`max`, `input`, `all`): use them as ``cd.max``, never ``from causal_dsl import *``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from causal_dsl.building.declarations import (
+    Action,
+    Alignment,
+    Causal,
+    Circuit,
+    Imported,
+    Named,
+    Network,
+    Test,
+    collect,
+)
+from causal_dsl.building.expressions import Expression, checked, combine, domain_node, name, node_of, value_node
+from causal_dsl.syntax import tree
+
+__all__ = [
+    "Causal",
+    "Expression",
+    "accuracy",
+    "add_to",
+    "align",
+    "all",
+    "argmax",
+    "best",
+    "between",
+    "bits",
+    "bool_",
+    "boundless",
+    "change",
+    "circuit",
+    "cross_entropy",
+    "csv",
+    "domain",
+    "embed",
+    "embedding",
+    "final_norm",
+    "first",
+    "hf",
+    "if_",
+    "iia",
+    "iia_informative",
+    "iia_star",
+    "import_",
+    "input",
+    "js",
+    "jsonl",
+    "kl",
+    "label",
+    "last",
+    "layer",
+    "lines",
+    "log_prob",
+    "logit",
+    "logits",
+    "mask",
+    "max",
+    "mean",
+    "metric",
+    "min",
+    "module",
+    "name",
+    "nats",
+    "next_token",
+    "node_of",
+    "noise",
+    "onehot",
+    "outside",
+    "param",
+    "patch",
+    "path",
+    "pca",
+    "percent",
+    "prob",
+    "real",
+    "recovered",
+    "rotation",
+    "sae",
+    "scalar",
+    "set_to",
+    "solved",
+    "spec",
+    "standardize",
+    "swap",
+    "table",
+    "test",
+    "torch",
+    "vector",
+    "zoo",
+]
+
+# ── scores and what they are made of ──
+accuracy, iia, iia_informative, iia_star = map(name, ("accuracy", "iia", "iia_informative", "iia_star"))
+kl, js, label = map(name, ("kl", "js", "label"))
+mean, noise, vector = map(name, ("mean", "noise", "vector"))
+max, min, argmax, best = map(name, ("max", "min", "argmax", "best"))
+recovered, change, solved, outside = map(name, ("recovered", "change", "solved", "outside"))
+logit, prob, log_prob, cross_entropy = map(name, ("logit", "prob", "log_prob", "cross_entropy"))
+
+# ── sites and positions ──
+layer, embed, final_norm, logits, input = map(name, ("layer", "embed", "final_norm", "logits", "input"))
+module, next_token = map(name, ("module", "next_token"))
+first, last, all = map(name, ("first", "last", "all"))
+
+# ── features ──
+onehot, scalar, embedding, rotation = map(name, ("onehot", "scalar", "embedding", "rotation"))
+boundless, mask, pca, sae, standardize = map(name, ("boundless", "mask", "pca", "sae", "standardize"))
+
+# ── domains and values ──
+#: ``true`` and ``false``
+bool_ = name("bool")
+#: ``real(low, high)``, an interval
+real = name("real")
+#: ``lines("names.txt")``, one value a line
+lines = name("lines")
+
+
+def between(low: int, high: int) -> Expression:
+    """``low..high``, both ends included."""
+    return combine(tree.Range, low, high)
+
+
+def csv(path: str, key: str) -> Expression:
+    """The rows of a csv file by the column ``key``."""
+    return name("csv")(path, key=name(key))
+
+
+def jsonl(path: str, key: str) -> Expression:
+    """The objects of a file with one JSON object a line, by their ``key``."""
+    return name("jsonl")(path, key=name(key))
+
+
+def param(text: str) -> Expression:
+    """A parameter of an alignment, in its placements: ``layer[param("l")]``."""
+    return name(text)
+
+
+def _unit(value: float, unit: str) -> Expression:
+    node: Any = node_of(value)
+    if isinstance(node, tree.Unary) and isinstance(node.operand, tree.Number):
+        return -_unit(node.operand.value, unit)
+    if not isinstance(node, tree.Number):
+        raise TypeError(f"{value!r} is no number")
+    return Expression(tree.Number(node.value, unit))
+
+
+def percent(value: float) -> Expression:
+    """``95%`` of ``percent(95)``."""
+    return _unit(value, "%")
+
+
+def nats(value: float) -> Expression:
+    """``0.05 nats`` of ``nats(0.05)``."""
+    return _unit(value, "nats")
+
+
+def bits(value: float) -> Expression:
+    """``0.05 bits`` of ``bits(0.05)``."""
+    return _unit(value, "bits")
+
+
+def if_(condition: Any, then: Any, otherwise: Any) -> Expression:
+    """``if condition then then else otherwise``."""
+    return combine(tree.IfElse, condition, then, otherwise)
+
+
+# ── declarations ──
+
+
+def domain(name: str, values: Any, doc: str = "") -> Named:
+    """``domain NAME = values``: a list, a range, ``between(0, 9)``, ``bool_``, ``real(-1, 1)``, ``lines(path)``."""
+    node, needs = domain_node(values)
+    return Named(name, node, needs, tree.DomainDecl, doc)
+
+
+class Table(Named):
+    """A table: a domain of its keys, and ``table[key].column``."""
+
+    def __getitem__(self, key: Any) -> Expression:
+        return self.reference[key]
+
+
+def table(name: str, rows: Expression, doc: str = "") -> Table:
+    """``table NAME = csv(…)`` of :func:`csv` or :func:`jsonl`."""
+    node, needs = value_node(rows)
+    return Table(name, node, needs, tree.TableDecl, doc)
+
+
+def metric(name: str, value: Any, doc: str = "") -> Expression:
+    """``metric NAME = value``; gives its name as an expression."""
+    node, needs = value_node(value)
+    # The variables a metric speaks of are those of the test that it is asked for in: it needs no model before it.
+    return Named(name, node, [n for n in needs if not isinstance(n, Causal)], tree.MetricDecl, doc).reference
+
+
+def import_(path: str, *names: str, doc: str = "") -> Any:
+    """``from "path" import names``; gives one expression, or a tuple of several."""
+    imported = Imported(path, names, doc)
+    found = tuple(Expression(tree.Name(each), (imported,)) for each in imported.names)
+    return found[0] if len(found) == 1 else found
+
+
+def _network(kind: str, reference: str, name_: str, doc: str, words: dict[str, Any], texts: dict[str, Any]) -> Network:
+    arguments = [tree.Argument(None, tree.String(reference))]
+    arguments += [tree.Argument(tree.Ident(k), tree.String(v)) for k, v in texts.items() if v is not None]
+    arguments += [tree.Argument(tree.Ident(k), tree.Name(checked(v))) for k, v in words.items() if v is not None]
+    return Network(name_, tree.Call(tree.Name(kind), tuple(arguments)), doc)
+
+
+def hf(reference: str, *, name: str, revision: str | None = None, doc: str = "", **words: str) -> Network:
+    """``network NAME = hf("repo or folder", revision=…, dtype=float32, device=…, padding=…)``."""
+    return _network("hf", reference, name, doc, words, {"revision": revision})
+
+
+def zoo(reference: str, *, name: str, doc: str = "", **words: str) -> Network:
+    """``network NAME = zoo("name")``, a network that comes with the package."""
+    return _network("zoo", reference, name, doc, words, {})
+
+
+def torch(reference: str, *, name: str, weights: str | None = None, doc: str = "", **words: str) -> Network:
+    """``network NAME = torch("file.py:factory", weights="file.safetensors")``."""
+    return _network("torch", reference, name, doc, words, {"weights": weights})
+
+
+def align(name: str, model: Any, network: Any = None, *, doc: str = "", **parameters: Any) -> Alignment:
+    """``align NAME(parameters) : model -> network``; parameters are ranges or lists, and make a sweep.
+
+    Given an alignment in place of a model, and no network, it takes over what it does not restate.
+    """
+    return Alignment(name, model, network, parameters, doc)
+
+
+def circuit(name: str, network: Any, doc: str = "") -> Circuit:
+    """``circuit NAME : network``."""
+    return Circuit(name, network, doc)
+
+
+def test(name: str, on: Any, doc: str = "") -> Test:
+    """``test NAME on alignment``."""
+    return Test(name, on, doc)
+
+
+test.__test__ = False  # type: ignore[attr-defined]  # not a pytest function
+
+
+# ── actions ──
+
+
+def _action(make: Any, *parts: Any) -> Action:
+    made = combine(make, *parts)
+    return Action(made._node, made._needs)
+
+
+def swap(target: Any, source: Any) -> Action:
+    """``target <- source``: a variable (or a site) takes its value from another run."""
+    return _action(tree.Interchange, target, source)
+
+
+def patch(site: Any, source: Any) -> Action:
+    """``site <- source``: a site takes its value from another run, or from another site of it."""
+    return _action(tree.Interchange, site, source)
+
+
+def set_to(target: Any, value: Any) -> Action:
+    """``target = value``: 0, ``mean``, ``noise(std=3)``, or a value of a variable."""
+    return _action(tree.SetTo, target, value)
+
+
+def add_to(target: Any, value: Any) -> Action:
+    """``target += value``: steer a site."""
+    return _action(tree.AddTo, target, value)
+
+
+def path(sender: Any, receiver: Any, source: Any) -> Action:
+    """``sender -> receiver <- source``: only what flows along one path comes from another run."""
+    return _action(tree.PatchPath, sender, receiver, source)
+
+
+def spec(*objects: Any) -> tree.Tree:
+    """The tree of a spec that declares the given objects, and before each whatever it refers to."""
+    return collect(objects)
