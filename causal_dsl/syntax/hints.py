@@ -20,7 +20,7 @@ HOME = {
     "EXPECT": "a `test`",
     "REPORT": "a `test`",
     "PROMPT": "an `align`",
-    "OUTPUT": "a `causal` model",
+    "OUTPUT": "a `causal`",
 }
 OPENING = {"LPAR": "RPAR", "LSQB": "RSQB", "LBRACE": "RBRACE"}
 _SIGNS = {"LPAR": "(", "RPAR": ")", "LSQB": "[", "RSQB": "]", "LBRACE": "{", "RBRACE": "}"}
@@ -121,6 +121,13 @@ ADVICE: tuple[tuple[str, str, str, str, str], ...] = (
     ("on", "COLON", "E107", "`on` belongs to a `test`", "write `:`, as in `align NAME : model -> network { … }`"),
     (":", "ON", "E107", "a test stands on an alignment", "write `on`: `test NAME on alignment { … }`"),
     ("else", "THEN", "E101", "a condition is followed by `then`", "write `if condition then a else b`"),
+    ("where", "AND", "E101", "`where` belongs to a draw or a prompt", "write `if … then … else` in a value"),
+    ("nats", "AND", "E101", "a number has one unit", "keep one of them"),
+    ("bits", "AND", "E101", "a number has one unit", "keep one of them"),
+    ("=", "IN", "E107", "`=` gives no values to a parameter", "write `in`: `l in 0:12`, or `p in [subject, last]`"),
+    (":", "IN", "E107", "`:` gives no values to a parameter", "write `in`: `l in 0:12`, or `p in [subject, last]`"),
+    (":", "DOTS", "E107", "`:` makes a slice, not a domain", "write `..`, as in `0..3` (its end is included)"),
+    ("*", "NAME", "E101", "`*` does not fit here", "name what is imported"),
     ("if", "AND", "E101", "the condition comes first", "write `if condition then a else b`"),
     ("then", "AND", "E101", "there is no `if` before this `then`", "write `if condition then a else b`"),
     ("else", "AND", "E101", "there is no `if` before this `else`", "write `if condition then a else b`"),
@@ -173,8 +180,10 @@ def chained(stuck: Stuck) -> Diagnostic | None:
 
 def percent(stuck: Stuck) -> Diagnostic | None:
     """``7 % 2``: percent, then something that cannot follow."""
+    if stuck.type(-1) == "PERCENT" and stuck.found not in ("NUMBER", "NAME", "LPAR"):
+        return None
     for back in (-1, -2):
-        if stuck.type(back) == "PERCENT" and stuck.found in ("NUMBER", "NAME", "LPAR", "COMPARE", "PLUS", "STAR"):
+        if stuck.type(back) == "PERCENT" and (back == -1 or stuck.type(-1) == "NAME"):
             sign = stuck.tokens[stuck.at + back]
             return Diagnostic(
                 "E107", "`%` is percent, after a number", sign.span, help="for the remainder write `mod`: `a mod 2`"
@@ -213,20 +222,23 @@ def spaced_define(stuck: Stuck) -> Diagnostic | None:
     return None
 
 
+_NAMING = ("DEFINE", "TILDE", "AT", "EQUAL", "COLON", "DOT")
+
+
 def keyword_as_name(stuck: Stuck) -> Diagnostic | None:
     """``test := a == b``"""
-    keyword, at = stuck.text, stuck.at
-    used_as_name = ("DEFINE", "TILDE", "AT", "EQUAL", "COLON", "DOT")
+    keyword, at, named = stuck.text, stuck.at, stuck.type(1) in _NAMING
     if stuck.type(-1) == "OUTPUT" and stuck.found in ("DEFINE", "TILDE", "COLON"):
         keyword, at = stuck.tokens[stuck.at - 1].text, stuck.at - 1
     elif keyword not in load_grammar().keywords or "NAME" not in stuck.accepts:
         return None
+    elif "AND" in stuck.accepts:  # behind a whole value
+        if not (named and stuck.tokens[at].first):
+            return None
     elif "NUMBER" in stuck.accepts:  # where a value could stand
-        closing = (*OPENING.values(), "COMMA", "DOT", "COMPARE", "PLUS", "MINUS", "STAR", "SLASH", "AND", "OR", END)
+        closing = (*OPENING.values(), "COMMA", "DOT", "COMPARE", "PLUS", "MINUS", "STAR", "SLASH", "AND", "OR", "")
         if stuck.type(1) not in closing or stuck.found in ("THEN", "ELSE", "AND", "OR", "IN", "WHERE"):
             return None
-    elif stuck.type(1) not in used_as_name and stuck.found in HOME and stuck.type(-1) not in ("", "COMMA", "DOT"):
-        return None
     return Diagnostic(
         "E106",
         f"`{keyword}` is a word of the language, it cannot be a name",
@@ -238,10 +250,46 @@ def keyword_as_name(stuck: Stuck) -> Diagnostic | None:
 def misplaced(stuck: Stuck) -> Diagnostic | None:
     """``expect`` inside a causal model"""
     home = HOME.get(stuck.found)
-    if home is None or home.endswith(f"`{stuck.inside}`") or (stuck.inside == "causal" and home.endswith("model")):
+    if home is None or home.endswith(f"`{stuck.inside}`") or stuck.type(1) in (*_NAMING, "COMMA"):
         return None
-    where = f"inside `{stuck.inside}`" if stuck.inside else "outside of any block"
-    return stuck.fault("E112", f"`{stuck.text}` does not belong {where}", help=f"it belongs inside {home} block")
+    where = f"does not belong inside `{stuck.inside}`" if stuck.inside else "stands outside of any block"
+    return stuck.fault("E112", f"`{stuck.text}` {where}", help=f"it belongs inside {home} block")
+
+
+def missing_before(stuck: Stuck) -> Diagnostic | None:
+    """``a ~`` and on the next line ``b ~ 0..3``: the name was read as what is missing."""
+    hanging = ("TILDE", "DEFINE", "AT", "EQUAL", "LARROW", "RARROW", "COMPARE", "PLUS", "MINUS", "AND", "OR", "COMMA")
+    if stuck.found not in ("TILDE", "DEFINE", "AT", "EQUAL") or stuck.at < 2 or stuck.opened:
+        return None
+    name = stuck.tokens[stuck.at - 1]
+    if name.type != "NAME" or not name.first or stuck.type(-2) not in hanging:
+        return None
+    before = stuck.tokens[stuck.at - 2].span
+    what = "a domain" if stuck.type(-2) == "TILDE" else "a site" if stuck.type(-2) == "AT" else "a value"
+    place = Span(before.source, before.end, before.end)
+    return Diagnostic("E101", f"{what} is missing here before `{name.text}`", place, help=f"write {what}")
+
+
+def no_domain(stuck: Stuck) -> Diagnostic | None:
+    """``domain A = ["a", "b"]``: a value where a domain is due."""
+    if "DOTS" not in stuck.accepts or stuck.text == ":":
+        return None
+    return stuck.fault(
+        "E101",
+        "a domain is due here, not a value",
+        help='write `{"a", "b"}`, `0..9`, `bool`, `real(-1, 1)`, `lines("file.txt")` or the name of a domain',
+    )
+
+
+def left_over(stuck: Stuck) -> Diagnostic | None:
+    """``95 percent``: a name behind a whole value begins a statement, which then comes to nothing."""
+    if stuck.at < 2 or stuck.type(-1) != "NAME" or stuck.opened or "NUMBER" in stuck.accepts or "AND" in stuck.accepts:
+        return None
+    name = stuck.tokens[stuck.at - 1]
+    ends = ("NUMBER", "STRING", "NAME", "TRUE", "FALSE", "PERCENT", "NATS", "BITS", *OPENING.values())
+    if name.first or stuck.type(-2) not in ends or not stuck.accepts & {"TILDE", "DEFINE", "AT", "EQUAL"}:
+        return None
+    return Diagnostic("E101", f"`{name.text}` does not fit here", name.span, help="expected an operator")
 
 
 def nearly_keyword(stuck: Stuck) -> Diagnostic | None:
@@ -255,18 +303,36 @@ def nearly_keyword(stuck: Stuck) -> Diagnostic | None:
         close = nearest(stuck.text, words)
         if close is not None:
             return stuck.fault("E105", f"`{stuck.text}` does not fit here", help=f"did you mean `{close}`?")
-    if stuck.type(-1) == "NAME" and stuck.found in ("NAME", "STRING", "NUMBER", "LPAR", "IF", "NOT", "LBRACE"):
-        before = stuck.tokens[stuck.at - 1]
-        if before.text in ("elif", "elseif"):
-            return Diagnostic("E105", f"there is no `{before.text}`", before.span, help="write `else if … then …`")
-        if before.text in ("f", "r", "b", "rb", "u") and stuck.found == "STRING":
-            return Diagnostic("E103", "a string has no prefix", before.span, help='write `"…"`')
-        close = nearest(before.text, set(load_grammar().keywords))
-        if close is not None:
-            return Diagnostic(
-                "E105", f"`{before.text}` is no word of the language", before.span, help=f"did you mean `{close}`?"
-            )
-    return None
+    if stuck.found == "THEN":
+        for token in reversed(stuck.tokens[: stuck.at]):
+            if token.type == "NAME" and nearest(token.text, ["if"]):
+                return Diagnostic(
+                    "E105", f"`{token.text}` is no word of the language", token.span, help="did you mean `if`?"
+                )
+    return _word_before(stuck)
+
+
+_BEGINNING = ("output", "prompt", "expect", "report", "do")
+_WITHIN = ("and", "or", "not", "in", "div", "mod", "where", "via", "on", "then", "else", "if", "nats", "bits", "import")
+
+
+def _word_before(stuck: Stuck) -> Diagnostic | None:
+    """``a ~ Shape wher a != b``: it was read as a name, and the next token does not fit."""
+    if stuck.type(-1) != "NAME" or stuck.found not in ("NAME", "STRING", "NUMBER", "LPAR", "IF", "NOT", "LBRACE"):
+        return None
+    before = stuck.tokens[stuck.at - 1]
+    if before.text in ("elif", "elseif"):
+        return Diagnostic("E105", f"there is no `{before.text}`", before.span, help="write `else if … then …`")
+    if before.text == "is":
+        return Diagnostic("E105", "there is no `is`", before.span, help="write `==`")
+    if before.text in ("f", "r", "b", "rb", "u") and stuck.found == "STRING":
+        return Diagnostic("E103", "a string has no prefix", before.span, help='write `"…"`')
+    close = nearest(before.text, _BEGINNING if before.first or stuck.at == 1 else _WITHIN)
+    if close is None:
+        return None
+    return Diagnostic(
+        "E105", f"`{before.text}` is no word of the language", before.span, help=f"did you mean `{close}`?"
+    )
 
 
 def dotted_number(stuck: Stuck) -> Diagnostic | None:
@@ -321,10 +387,14 @@ def comma(stuck: Stuck) -> Diagnostic | None:
     return None
 
 
-def words_of_python(stuck: Stuck) -> Diagnostic | None:
-    """``def``, ``import x``, ``let x = …``"""
+def declarations(stuck: Stuck) -> Diagnostic | None:
+    """``import "x"``, ``network n = "gpt2"``"""
     if stuck.found == "IMPORT" and not stuck.inside:
         return stuck.fault("E101", "an import begins with `from`", help='write `from "file.causal" import name`')
+    if stuck.found == "STRING" and stuck.type(-1) == "EQUAL" and stuck.tokens[0].type in ("NETWORK", "TABLE"):
+        makers = {"NETWORK": f"hf({stuck.text})`, `zoo({stuck.text})", "TABLE": f"csv({stuck.text}, key=column)"}
+        help = f"write `{makers[stuck.tokens[0].type]}`"
+        return stuck.fault("E101", "a call is due here, which says what the text names", help=help)
     return None
 
 
@@ -335,13 +405,16 @@ _LOOKS: tuple[Callable[[Stuck], Diagnostic | None], ...] = (
     two_arrows_missing_target,
     spaced_define,
     dotted_number,
-    words_of_python,
-    keyword_as_name,
+    declarations,
     misplaced,
+    keyword_as_name,
+    missing_before,
     from_table,
     nearly_keyword,
     brackets,
     comma,
+    left_over,
+    no_domain,
 )
 
 

@@ -64,6 +64,7 @@ def render(doc: Doc, width: int, indent: int = 0, column: int | None = None) -> 
     out: list[str] = []
     at = indent if column is None else column
     fresh = False  # a comment has just ended the line
+    broken = False  # nothing stands on this line yet
     stack: list[_Command] = [(indent, False, doc)]
     while stack:
         depth, flat, part = stack.pop()
@@ -71,7 +72,7 @@ def render(doc: Doc, width: int, indent: int = 0, column: int | None = None) -> 
             text = part.lstrip(" ") if fresh else part
             out.append(text)
             at += len(text)
-            fresh = fresh and not text
+            fresh, broken = fresh and not text, broken and not text
         elif isinstance(part, tuple):
             stack += [(depth, flat, inner) for inner in reversed(part)]
         elif isinstance(part, Nest):
@@ -79,28 +80,28 @@ def render(doc: Doc, width: int, indent: int = 0, column: int | None = None) -> 
         elif isinstance(part, Group):
             stack.append((depth, flat or _fits(width - at, part.inner, stack), part.inner))
         elif isinstance(part, Remark):
-            _strip(out)
-            if part.alone and not fresh:
-                out.append("\n" + " " * depth)
-            elif not fresh:
-                out.append("  ")
+            _strip(out, "\n " if broken and not fresh else " ")
+            if fresh:
+                out.append(" " * depth)
+            else:
+                out.append("\n" + " " * depth if part.alone else "  ")
             out += ["#", part.text, "\n" + " " * depth]
-            at, fresh = depth, True
+            at, fresh, broken = depth, True, True
         elif flat:
             stack.append((depth, True, part.flat))
-        elif not fresh:
-            _strip(out)
-            out.append("\n" + " " * depth)
-            at = depth
+        else:
+            _strip(out, " ")
+            out.append(("" if fresh else "\n") + " " * depth)
+            at, broken = depth, True
     return "".join(out)
 
 
-def _strip(out: list[str]) -> None:
-    """Take back the spaces before a line break."""
-    while out and not out[-1].strip(" "):
+def _strip(out: list[str], space: str) -> None:
+    """Take back the spaces, or the line break, at the end."""
+    while out and not out[-1].strip(space):
         out.pop()
     if out:
-        out[-1] = out[-1].rstrip(" ")
+        out[-1] = out[-1].rstrip(space)
 
 
 def _fits(room: int, doc: Doc, rest: list[_Command]) -> bool:

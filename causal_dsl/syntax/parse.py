@@ -142,7 +142,8 @@ class _Parser:
         if not isinstance(header, _Failure):
             yield replace(header, members=members, span=tokens[0].span.to(tokens[end if closing else -1].span))
         if closing is not None and closing + 1 < len(tokens):
-            yield from self.stray(tokens[closing + 1 :], after)
+            ended = (tokens[closing].span, f"`{' '.join(token.text for token in tokens[:2])}` ends here")
+            yield from self.stray(tokens[closing + 1 :], after, ended)
 
     def members(self, tokens: list[Lexeme], start: str, inside: str, unclosed: bool) -> Iterator[Any]:
         """The statements of a block, each parsed by itself."""
@@ -157,7 +158,7 @@ class _Parser:
                 at = end
                 continue
             # A fault inside an unclosed bracket shows at the next statement: go on from there.
-            resume = next((i for i in range(at + max(1, parsed.at), len(tokens)) if _begins(tokens, i)), len(tokens))
+            resume = _resume(tokens, at + max(1, parsed.at))
             statement = tokens[at : max(end, resume)]
             if unclosed and statement and resume == len(tokens) and statement[-1].type == "RBRACE":
                 statement = statement[:-1] or statement
@@ -179,8 +180,10 @@ class _Parser:
             if len(tokens) - cut > _LONGEST_LOOK:
                 return
 
-    def stray(self, tokens: list[Lexeme], after: Lexeme | None) -> Iterator[tree.AnyDeclaration]:
-        """Tokens that begin with no declaration keyword."""
+    def stray(
+        self, tokens: list[Lexeme], after: Lexeme | None, ended: tuple[Span, str] | None = None
+    ) -> Iterator[tree.AnyDeclaration]:
+        """Tokens that begin with no declaration keyword, behind a block that has ended."""
         first = tokens[0]
         keywords = [text for text, terminal in load_grammar().keywords.items() if terminal in DECLARATIONS]
         meant = nearest(first.text, keywords) if first.type == "NAME" else None
@@ -194,24 +197,26 @@ class _Parser:
             yield from self.declaration([replace(first, type=kind, text=meant), *tokens[1:]], after)
             return
         self.lose(_declared(tokens))
-        if self.already(tokens):
-            return
+        if not self.already(tokens):
+            fault = self.outside(tokens, after)
+            self.tell(replace(fault, others=(*fault.others, ended)) if ended else fault)
+
+    def outside(self, tokens: list[Lexeme], after: Lexeme | None) -> Diagnostic:
+        """What is wrong with tokens that stand outside of any declaration."""
+        first = tokens[0]
         second = tokens[1].type if len(tokens) > 1 else ""
         if first.type == "NAME" and second in ("DEFINE", "TILDE", "AT"):
-            home = {"DEFINE": "a `causal` model", "TILDE": "a `causal` model or a `test`", "AT": "an `align`"}[second]
-            self.tell(
-                Diagnostic(
-                    "E112", f"`{first.text}` stands outside of any block", first.span, help=f"it belongs inside {home}"
-                )
-            )
-            return
+            home = {"DEFINE": "a `causal` block", "TILDE": "a `causal` or `test` block", "AT": "an `align` block"}[
+                second
+            ]
+            title = f"`{first.text}` stands outside of any block"
+            return Diagnostic("E112", title, first.span, help=f"it belongs inside {home}")
         if first.type == "NAME" and second == "EQUAL":
             help = (
                 f"say what it names: `domain {first.text} = …`, `network {first.text} = …`, `metric {first.text} = …`"
             )
-            self.tell(Diagnostic("E101", f"no declaration begins with `{first.text}`", first.span, help=help))
-            return
-        self.tell(explain(Stuck(tokens, 0, frozenset((*DECLARATIONS, "$END")), "", after)))
+            return Diagnostic("E101", f"no declaration begins with `{first.text}`", first.span, help=help)
+        return explain(Stuck(tokens, 0, frozenset((*DECLARATIONS, "$END")), "", after))
 
     # ── parsing and telling ──
 
@@ -318,6 +323,14 @@ def _begins(tokens: list[Lexeme], at: int) -> bool:
     if token.type in HOME:
         return True
     return token.type in ("NAME", *DECLARATIONS) and (at == 0 or tokens[at - 1].type not in _CONTINUES)
+
+
+def _resume(tokens: list[Lexeme], start: int) -> int:
+    """Where the next statement likely begins, behind a token that did not fit."""
+    for i in range(start, len(tokens)):
+        if _begins(tokens, i) or (i == start + 1 and tokens[i].first and tokens[i].type == "NAME"):
+            return i
+    return len(tokens)
 
 
 def _statement_end(tokens: list[Lexeme], start: int) -> int:
