@@ -36,6 +36,7 @@ __all__ = [
     "align",
     "all",
     "argmax",
+    "argmin",
     "best",
     "between",
     "bits",
@@ -70,9 +71,11 @@ __all__ = [
     "mask",
     "max",
     "mean",
+    "median",
     "metric",
     "min",
     "module",
+    "moved",
     "name",
     "nats",
     "next_token",
@@ -88,6 +91,7 @@ __all__ = [
     "prob",
     "real",
     "recovered",
+    "recovered_per_pair",
     "rotation",
     "sae",
     "scalar",
@@ -105,10 +109,11 @@ __all__ = [
 
 # ── scores and what they are made of ──
 accuracy, iia, iia_informative, iia_star = map(name, ("accuracy", "iia", "iia_informative", "iia_star"))
-kl, js, label = map(name, ("kl", "js", "label"))
+kl, js, moved, label = map(name, ("kl", "js", "moved", "label"))
 mean, noise, vector = map(name, ("mean", "noise", "vector"))
-max, min, argmax, best = map(name, ("max", "min", "argmax", "best"))
-recovered, change, solved, outside = map(name, ("recovered", "change", "solved", "outside"))
+max, min, median, argmax, argmin, best = map(name, ("max", "min", "median", "argmax", "argmin", "best"))
+recovered, recovered_per_pair, change = map(name, ("recovered", "recovered_per_pair", "change"))
+solved, outside = map(name, ("solved", "outside"))
 logit, prob, log_prob, cross_entropy = map(name, ("logit", "prob", "log_prob", "cross_entropy"))
 
 # ── sites and positions ──
