@@ -1,0 +1,283 @@
+"""One forward pass of a network in which sites are read and written: plain hooks on an untouched model.
+
+Everything that is read or written is a hook on the module that holds it, put there for this pass and removed after it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from causal_dsl.diagnostics import fail
+from causal_dsl.network.attention import Wanted, tapped, want
+from causal_dsl.network.batches import Batch, batch_of_prompts, batch_of_vectors
+from causal_dsl.network.network import Network
+from causal_dsl.network.sites import LAST_READ, Tap
+from causal_dsl.network.sites import tap as find_tap
+from causal_dsl.network.tape import Done, Fired, Job, Outcome, Read, Tape, Write, run_jobs
+from causal_dsl.program.locations import Site
+
+__all__ = ["Fired", "Outcome", "Read", "Write", "forward"]
+
+#: What acts at each side of each module.
+_Jobs = dict[tuple[nn.Module, str], list[Job]]
+
+
+def forward(
+    network: Network,
+    inputs: Sequence[Sequence[int]] | Tensor,
+    reads: Sequence[Read] = (),
+    writes: Sequence[Write] = (),
+    readout: Tensor | None = None,
+    positions: Tensor | None = None,
+    stop: bool = True,
+    padding: Literal["left", "right"] = "right",
+) -> Outcome:
+    """Run a network once, reading and writing at sites on the way.
+
+    ``inputs``: token ids, one prompt a row, or a float tensor [rows, width] for a vector network. ``readout`` are the
+    rows whose logits are wanted, [k], at the unpadded ``positions`` [k] (default: the last token); no other logits are
+    ever computed. Within a pass writes act before reads: what is read is what the rest of the network goes on with.
+    Writes at one site act in the order given; overlapping sites of one tensor in the order in which they are computed.
+    With ``stop``, and nothing left to do, the pass ends at the deepest site. Attention weights (``pattern``) are
+    [m, heads x longest], keys counted from the prompt's first token and 0 past its end, ``longest`` the longest prompt
+    of this pass.
+
+    Gradients are as the caller sets them (the model's parameters have none).
+
+    Raises E420 to E426 for sites that are not there, E421 for a read or write that never happened, ValueError for rows
+    or positions that are not in the batch.
+    """
+    batch = _batch(network, inputs, padding)
+    tape = Tape(batch, list(reads), list(writes), stop and readout is None)
+    jobs: _Jobs = defaultdict(list)
+    wanted: dict[nn.Module, Wanted] = {}
+    late: list[tuple[bool, int]] = []  # reads and writes of the logits themselves
+    for writing, count in ((True, len(tape.writes)), (False, len(tape.reads))):
+        for number in range(count):
+            site = (tape.writes if writing else tape.reads)[number].site
+            if site.component == "logits":
+                find_tap(network, site)
+                late.append((writing, number))
+            elif site.component in ("q_rot", "k_rot", "pattern"):
+                want(network, tape, wanted, number, writing)
+            elif writing:
+                _write(network, tape, jobs, number)
+            else:
+                tap = find_tap(network, site)
+                jobs[tap.module, tap.side].append(tape.reader(number, tap))
+    if not (jobs or wanted or late or readout is not None):
+        return Outcome([], None, [])
+    needed = _Needed(network, batch, readout, positions, tape, late)
+    with ExitStack() as stack:
+        for (module, side), own in jobs.items():
+            stack.callback(_hook(network, module, side, own, tape).remove)
+        needed.select(stack, jobs)
+        stack.enter_context(tapped(network, tape, wanted))
+        try:
+            result = _call(network, batch)
+        except Done:
+            return tape.outcome(None)
+    return tape.outcome(needed.logits(result))
+
+
+def _batch(network: Network, inputs: Sequence[Sequence[int]] | Tensor, padding: Literal["left", "right"]) -> Batch:
+    if network.is_vector:
+        return batch_of_vectors(torch.as_tensor(inputs), network.device, network.dtype)
+    if "position_ids" not in network.accepts and "kwargs" not in network.accepts:
+        padding = "right"  # positions then count from the left, and must begin with the prompt
+    rows = inputs.tolist() if isinstance(inputs, Tensor) else inputs
+    return batch_of_prompts(rows, padding, network.device)
+
+
+def _call(network: Network, batch: Batch) -> Any:
+    if batch.mask is None:
+        return network.model(batch.ids)
+    more: dict[str, Any] = {
+        "attention_mask": batch.mask,
+        "position_ids": batch.position_ids,
+        "use_cache": False,
+    }
+    known = {k: v for k, v in more.items() if k in network.accepts or "kwargs" in network.accepts}
+    return network.model(input_ids=batch.ids, **known)
+
+
+def _write(network: Network, tape: Tape, jobs: _Jobs, number: int) -> None:
+    """Hook a write in; one between attention and MLP changes what attention adds to the residual stream.
+
+    Written where it is read, at the next norm's input, it would reach the MLP but not the stream beside it.
+    """
+    write = tape.writes[number]
+    tap = find_tap(network, write.site)
+    if write.site.component != "resid_mid":
+        jobs[tap.module, tap.side].append(tape.writer(number, tap))
+        return
+    layer = network.layers[write.site.layer or 0]
+    term = find_tap(network, Site("attn_out", write.site.layer))
+    points = tape.batch.points(write.rows, write.positions)
+    stream: list[Tensor] = []
+
+    def keep(hidden: Tensor) -> Tensor:
+        stream[:] = [hidden[points.on(hidden.device)]]
+        return hidden
+
+    jobs[layer, "in"].append(Job((LAST_READ, 2, number), keep))
+    jobs[term.module, term.side].append(tape.adder(number, tap, term, lambda: stream[0]))
+
+
+def _hook(
+    network: Network, module: nn.Module, side: str, jobs: list[Job], tape: Tape
+) -> torch.utils.hooks.RemovableHandle:
+    """A hook that runs jobs on what enters or leaves a module."""
+    runs: list[None] = []
+
+    def act(tensor: Tensor) -> Tensor:
+        runs.append(None)
+        if len(runs) > 1:
+            raise fail(
+                "E424",
+                f"module {_path(network, module)} runs more than once in a forward pass",
+                network.span,
+                notes=("which of its runs is meant cannot be told",),
+                help="name a module that runs once, the one around it say",
+            )
+        hidden = _as_rows(tensor, tape.batch, network, module)
+        changed = run_jobs(jobs, hidden)
+        tape.check_done()
+        return tensor if changed is hidden else changed.reshape(tensor.shape)
+
+    def before(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if args:
+            return (act(args[0]), *args[1:]), kwargs
+        key = "hidden_states" if "hidden_states" in kwargs else next(iter(kwargs))
+        return args, {**kwargs, key: act(kwargs[key])}
+
+    def after(_: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+        if isinstance(output, tuple) and output:
+            return (act(output[0]), *output[1:])
+        return act(output)
+
+    if side == "in":
+        return module.register_forward_pre_hook(before, with_kwargs=True)
+    return module.register_forward_hook(after)
+
+
+def _path(network: Network, module: nn.Module) -> str:
+    path = next((name for name, other in network.model.named_modules() if other is module), "")
+    return f'"{path}"' if path else "of the whole network"
+
+
+def _as_rows(tensor: Any, batch: Batch, network: Network, module: nn.Module) -> Tensor:
+    """A module's tensor as [rows, tokens, width] (or [rows, width]); raises E423 where it has no such form."""
+    shape = batch.shape
+    if isinstance(tensor, Tensor) and tensor.is_floating_point():
+        if tuple(tensor.shape[:-1]) == shape:
+            return tensor
+        if tuple(tensor.shape[: len(shape)]) == shape and tensor.ndim > len(shape):
+            return tensor.reshape(*shape, -1)
+        if tensor.ndim == 2 and tensor.shape[0] == batch.rows * batch.longest and batch.mask is not None:
+            return tensor.reshape(*shape, -1)
+    found = list(tensor.shape) if isinstance(tensor, Tensor) else type(tensor).__name__
+    each = "row" if batch.mask is None else "token"
+    raise fail(
+        "E423",
+        f"module {_path(network, module)} does not give one vector for each {each}",
+        network.span,
+        notes=(f"it is {found}, where {list(shape)} and a width were looked for",),
+    )
+
+
+class _Needed:
+    """The places whose logits are needed, each once, and the unembedding of those alone."""
+
+    def __init__(
+        self,
+        network: Network,
+        batch: Batch,
+        readout: Tensor | None,
+        positions: Tensor | None,
+        tape: Tape,
+        late: list[tuple[bool, int]],
+    ):
+        self.network, self.batch, self.tape, self.late = network, batch, tape, late
+        self.readout = None
+        self.selected = False
+        self.keys: list[Tensor] = []
+        if readout is not None:
+            rows = torch.as_tensor(readout, dtype=torch.long).cpu()
+            where = batch.last(rows) if positions is None else positions
+            self.readout = self._add(rows, where)
+        self.at = [self._add(asked.rows, asked.positions) for asked in map(self._asked, late)]
+        every = torch.cat(self.keys) if self.keys else torch.zeros(1, dtype=torch.long)
+        self.unique, self.inverse = torch.unique(every, return_inverse=True)
+
+    def _asked(self, item: tuple[bool, int]) -> Read | Write:
+        writing, number = item
+        return self.tape.writes[number] if writing else self.tape.reads[number]
+
+    def _add(self, rows: Tensor, positions: Tensor | None) -> slice:
+        """Note places as one number each; gives where they stand among all."""
+        points = self.batch.points(rows, None if self.batch.mask is None else positions)
+        key = points.rows if points.columns is None else points.rows * self.batch.longest + points.columns
+        start = sum(len(k) for k in self.keys)
+        self.keys.append(key)
+        return slice(start, start + len(key))
+
+    def _index(self, device: torch.device) -> tuple[Tensor, ...]:
+        if self.batch.mask is None:
+            return (self.unique.to(device),)
+        longest = self.batch.longest
+        return ((self.unique // longest).to(device), (self.unique % longest).to(device))
+
+    def select(self, stack: ExitStack, jobs: _Jobs) -> None:
+        """Let only the needed places reach the unembedding, unless something is read or written in it."""
+        if self.batch.mask is None:
+            return
+        head = _unembedding(self.network)
+        if head is None or any(module in set(head.modules()) for module, _ in jobs):
+            return
+
+        def gather(_: nn.Module, args: tuple[Any, ...]) -> Any:
+            if not args or tuple(args[0].shape[:2]) != self.batch.shape:
+                return None
+            self.selected = True
+            return (args[0][self._index(args[0].device)].contiguous()[None], *args[1:])
+
+        stack.callback(head.register_forward_pre_hook(gather).remove)
+
+    def logits(self, result: Any) -> Tensor | None:
+        """The logits of the read-out, after the reads and writes of logits; None where none were asked for."""
+        if self.readout is None and not self.late:
+            return None
+        found = getattr(result, "logits", result)
+        found = found[0] if isinstance(found, tuple) else found
+        found = found[0] if self.selected else found[self._index(found.device)]
+        inverse = self.inverse.to(found.device)
+        order = sorted(range(len(self.late)), key=lambda i: (not self.late[i][0], i))
+        for i in order:
+            writing, number = self.late[i]
+            places, tap = inverse[self.at[i]], find_tap(self.network, self._asked(self.late[i]).site)
+            found = self._late(writing, number, places, tap, found)
+        return None if self.readout is None else found[inverse[self.readout]]
+
+    def _late(self, writing: bool, number: int, places: Tensor, tap: Tap, found: Tensor) -> Tensor:
+        columns = slice(None) if tap.columns is None else tap.columns.to(found.device)
+        rows = found[places]
+        if not writing:
+            self.tape.values[number] = rows[:, columns]
+            return found
+        rows = rows.clone()
+        rows[:, columns] = self.tape.edited(number, rows[:, columns])
+        return found.index_put((places,), rows)
+
+
+def _unembedding(network: Network) -> nn.Module | None:
+    if network.layout is not None:
+        return network.model.get_submodule(network.layout.unembed)
+    getter: Callable[[], nn.Module | None] | None = getattr(network.model, "get_output_embeddings", None)
+    return getter() if getter is not None else None

@@ -1,0 +1,82 @@
+"""A loaded network as a value."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from causal_dsl.diagnostics import NOWHERE, Span
+from causal_dsl.network.layouts import Layout, layout_of
+from causal_dsl.program.facts import Facts
+from causal_dsl.program.locations import Site
+from causal_dsl.program.tokens import Tokens
+
+if TYPE_CHECKING:
+    from causal_dsl.network.prove import Proof
+    from causal_dsl.network.sites import Tap
+
+
+@dataclass(eq=False)
+class Network:
+    """``model`` as its library made it: in eval mode, its parameters without gradients, otherwise untouched.
+
+    ``tokens`` is None for vector networks. ``layers`` are the modules that ``layer[l]`` counts. ``proof`` says which
+    sites were found where the table says (:func:`causal_dsl.network.prove.prove`).
+    """
+
+    model: nn.Module
+    facts: Facts
+    tokens: Tokens | None
+    device: torch.device
+    dtype: torch.dtype
+    name: str = ""
+    span: Span = NOWHERE
+    layout: Layout | None = None
+    layers: tuple[nn.Module, ...] = ()
+    proof: Proof | None = None
+    taps: dict[Site, Tap] = field(default_factory=dict, repr=False)
+    accepts: frozenset[str] = frozenset()
+
+    @property
+    def is_vector(self) -> bool:
+        return self.facts.kind == "vector"
+
+
+def wrap(model: nn.Module, facts: Facts, tokens: Tokens | None = None, name: str = "", span: Span = NOWHERE) -> Network:
+    """A module as a :class:`Network`: eval mode, no gradients of parameters, its layers found. Nothing is proved yet.
+
+    ``facts.kind`` is ``language`` or ``vector``.
+    """
+    model.eval()
+    model.requires_grad_(False)
+    first = next(iter([*model.parameters(), *model.buffers()]), None)
+    device = first.device if first is not None else torch.device("cpu")
+    kinds = [p.dtype for p in model.parameters() if p.is_floating_point()]
+    dtype = kinds[0] if kinds else torch.float32
+    layout = layout_of(facts.architecture, _text_config(model)) if facts.kind == "language" else None
+    layers: tuple[nn.Module, ...] = ()
+    if layout is not None:
+        layers = tuple(model.get_submodule(layout.layers).children())
+    elif facts.kind == "vector":
+        layers = vector_layers(model)
+    accepts = frozenset(inspect.signature(model.forward).parameters)
+    return Network(model, facts, tokens, device, dtype, name, span, layout, layers, accepts=accepts)
+
+
+def vector_layers(model: nn.Module) -> tuple[nn.Module, ...]:
+    """What ``layer[l].out`` counts: the modules in ``model.layers``, else the children of a ``Sequential``."""
+    layers = getattr(model, "layers", None)
+    if isinstance(layers, nn.ModuleDict):
+        layers = list(layers.values())
+    if isinstance(layers, nn.ModuleList | nn.Sequential | list | tuple):
+        return tuple(layer for layer in layers if isinstance(layer, nn.Module))
+    return tuple(model.children()) if isinstance(model, nn.Sequential) else ()
+
+
+def _text_config(model: nn.Module) -> object:
+    config = getattr(model, "config", None)
+    return getattr(config, "text_config", None) or config

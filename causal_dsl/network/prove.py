@@ -1,0 +1,346 @@
+"""Are the sites where the table says? Tested at load on the user's own model, in well under a second.
+
+A tap in the wrong place gives plausible numbers. So at every layer the identities that tie the sites to each other are
+computed, a few short prompts in one padded batch:
+
+    resid_pre + attn_out = resid_mid        resid_mid + mlp_out = resid_post       resid_post[l] = resid_pre[l + 1]
+    output projection(z) = attention        down projection(neurons) = MLP         projections(attn_in) = q, k, v
+    MLP(mlp_in) = MLP                       pattern x v = z                        q_rot, k_rot = q, k at position 0
+    norm(resid_post[-1]) = final_norm       unembedding(final_norm) ~ logits       batch = single runs
+
+and noise is written at every kind of site: one that does not reach the logits is dead. What fails is refused at run.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from causal_dsl.diagnostics import SpecError
+from causal_dsl.network.forward import Read, Write, forward
+from causal_dsl.network.layouts import Layout
+from causal_dsl.network.network import Network
+from causal_dsl.network.sites import tap
+from causal_dsl.program.components import COMPONENTS, missing
+from causal_dsl.program.locations import Site
+
+
+@dataclass(eq=False)
+class Proof:
+    """``ok``: components found where the table says. ``refused``: the others, and why. ``errors``: the largest
+    relative error of each identity over layers and tokens. ``runs``: modules that do not run exactly once in a pass,
+    and how often they do."""
+
+    ok: frozenset[str] = frozenset()
+    refused: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    errors: dict[str, float] = field(default_factory=dict)
+    runs: dict[str, int] = field(default_factory=dict)
+
+
+#: The largest relative error that rounding explains.
+_TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-4, torch.float16: 5e-3, torch.bfloat16: 3e-2}
+_PLAIN = ("resid_pre", "attn_in", "q", "k", "v", "z", "attn_out", "resid_mid", "mlp_in", "neurons", "mlp_out")
+_COMPARED = ("q_rot", "k_rot", "pattern")
+
+
+@torch.no_grad()
+def prove(network: Network) -> Proof:
+    """Test the sites of a loaded network; the result is also kept as ``network.proof``.
+
+    Never raises for a fault of the network: what cannot be tested is refused with the reason.
+    """
+    network.proof = None
+    network.taps.clear()
+    found = _prove_vector(network) if network.is_vector else _Trial(network).run()
+    network.proof = found
+    network.taps.clear()
+    return found
+
+
+class _Trial:
+    """The tests of one language network."""
+
+    def __init__(self, network: Network):
+        self.network = network
+        self.tolerance = _TOLERANCE.get(network.dtype, 3e-2)
+        self.refused: dict[str, str] = {}
+        self.notes: list[str] = []
+        self.errors: dict[str, float] = {}
+        self.runs: dict[str, int] = {}
+        facts = network.facts
+        for component, about in COMPONENTS.items():
+            if about.layer and not network.layers and "language" in about.kinds:
+                self.refused[component] = "the layers of this network are not known"
+        names = [name for name, about in COMPONENTS.items() if "language" in about.kinds]
+        self.names = [name for name in names if missing(name, facts) is None and name not in self.refused]
+        generator = torch.Generator().manual_seed(0)
+        size = facts.vocabulary or 2
+        lengths = [min(length, facts.context or length) for length in (6, 4, 5)]
+        self.prompts = [torch.randint(0, size, (length,), generator=generator).tolist() for length in lengths]
+        self.rows = torch.tensor([row for row, length in enumerate(lengths) for _ in range(length)])
+        self.positions = torch.tensor([place for length in lengths for place in range(length)])
+
+    def run(self) -> Proof:
+        with self._guard(self.names, "a forward pass fails"):
+            self._batch()
+        if self.network.layout is not None and not self.refused:
+            with self._guard(self.names, "the sites cannot be read"):
+                self._identities(self.network.layout)
+            self._noise()
+        ok = frozenset(name for name in self.names if name not in self.refused)
+        return Proof(ok, self.refused, tuple(self.notes), self.errors, self.runs)
+
+    @contextmanager
+    def _guard(self, components: list[str] | tuple[str, ...], what: str) -> Iterator[None]:
+        """Whatever a model's own code raises is a reason to refuse the components."""
+        try:
+            yield
+        except SpecError as error:
+            self._refuse(components, f"{what}: {error.diagnostics[0].title}")
+        except Exception as error:
+            self._refuse(components, f"{what}: {type(error).__name__}: {str(error).splitlines()[0][:160]}")
+
+    def _refuse(self, components: list[str] | tuple[str, ...], reason: str) -> None:
+        for component in components:
+            if component in self.names:
+                self.refused.setdefault(component, reason)
+
+    def _hold(
+        self,
+        identity: str,
+        got: Tensor,
+        expected: Tensor,
+        components: tuple[str, ...],
+        layer: int = -1,
+        slack: float = 1,
+    ) -> None:
+        """Note an identity's error; refuse its components where it does not hold. ``slack``: for what runs deep."""
+        error = _distance(got, expected)
+        self.errors[identity] = max(error, self.errors.get(identity, 0.0))
+        if not error <= slack * self.tolerance:
+            where = f" at layer {layer}" if layer >= 0 else ""
+            self._refuse(components, f"`{identity}` does not hold{where}: off by {error:.1e} of its size")
+
+    # ── batches ─────────────────────────────────────────────────────────────────────────────────
+
+    def _batch(self) -> None:
+        """Left and right padding give what single runs give; and how often each module runs."""
+        rows = torch.arange(len(self.prompts))
+        with _counting(self.network.model) as counts:
+            right = forward(self.network, self.prompts, readout=rows, padding="right").logits
+        self.runs = {name: counts[name] for name, _ in self.network.model.named_modules() if counts[name] != 1}
+        left = forward(self.network, self.prompts, readout=rows, padding="left").logits
+        alone = [forward(self.network, [prompt], readout=torch.tensor([0])).logits for prompt in self.prompts]
+        single = torch.cat([logits for logits in alone if logits is not None])
+        assert left is not None and right is not None
+        everything = tuple(self.names)
+        self._hold("right-padded batch = single runs", right, single, everything, slack=10)
+        self._hold("left-padded batch = single runs", left, single, everything, slack=10)
+
+    # ── identities ──────────────────────────────────────────────────────────────────────────────
+
+    def _read(self, sites: list[Site], padding: Any = "left") -> dict[Site, Tensor]:
+        outcome = forward(
+            self.network, self.prompts, [Read(site, self.rows, self.positions) for site in sites], padding=padding
+        )
+        return dict(zip(sites, outcome.reads, strict=True))
+
+    def _identities(self, layout: Layout) -> None:
+        network, count = self.network, len(self.network.layers)
+        there = [name for name in (*_PLAIN, "resid_post") if name in self.names]
+        sites = [Site(name, layer) for layer in range(count) for name in there]
+        sites += [Site("embed"), Site("final_norm"), Site("logits")]
+        blocks = {
+            (name, layer): Site("module", module=f"{layout.layers}.{layer}.{path}")
+            for layer in range(count)
+            for name, path in (("attention", layout.attention), ("mlp", layout.mlp))
+        }
+        values = self._read([*sites, *blocks.values()])
+        compared = [name for name in _COMPARED if name in self.names]
+        if compared:
+            with self._guard(compared, "attention does not go through the interface that shows it"):
+                rotated = [Site(name, layer) for layer in range(count) for name in compared]
+                also = self._read([*rotated, Site("logits")])
+                identity = "a forward whose attention is watched = a plain one"
+                self._hold(identity, also.pop(Site("logits")), values[Site("logits")], tuple(compared))
+                values.update(also)
+        for layer, module in enumerate(network.layers):
+            read = {name: values[Site(name, layer)] for name in there}
+            read.update({name: values[Site(name, layer)] for name in compared if Site(name, layer) in values})
+            raw = {name: values[blocks[name, layer]] for name in ("attention", "mlp")}
+            with self._guard(tuple(there), f"layer {layer} is not as the table says"):
+                self._sums(layer, read)
+                self._blocks(layer, read, raw)
+            if "pattern" in read:
+                with self._guard(compared, f"attention in layer {layer} is not as the table says"):
+                    self._compared(layer, read, module.get_submodule(layout.attention))
+            if layer + 1 < count:
+                ahead = values[Site("resid_pre", layer + 1)]
+                chain = "resid_post[l] = resid_pre[l + 1]"
+                self._hold(chain, read["resid_post"], ahead, ("resid_pre", "resid_post"), layer)
+        with self._guard(("embed", "final_norm", "logits"), "the ends of the network are not as the table says"):
+            self._ends(layout, values)
+
+    def _sums(self, layer: int, read: dict[str, Tensor]) -> None:
+        if "resid_mid" in read:
+            first = read["resid_pre"] + read["attn_out"]
+            self._hold("resid_pre + attn_out = resid_mid", first, read["resid_mid"], ("attn_out", "resid_mid"), layer)
+            second = read["resid_mid"] + read["mlp_out"]
+            parts: tuple[str, ...] = ("resid_mid", "mlp_out")
+            self._hold("resid_mid + mlp_out = resid_post", second, read["resid_post"], parts, layer)
+        else:
+            whole = read["resid_pre"] + read["attn_out"] + read["mlp_out"]
+            identity = "resid_pre + attn_out + mlp_out = resid_post"
+            self._hold(identity, whole, read["resid_post"], ("attn_out", "mlp_out"), layer)
+
+    def _blocks(self, layer: int, read: dict[str, Tensor], raw: dict[str, Tensor]) -> None:
+        network = self.network
+        got = tap(network, Site("z", layer)).module(read["z"])
+        self._hold("output projection(z) = attention", got, raw["attention"], ("z",), layer)
+        for name in ("q", "k", "v"):
+            place = tap(network, Site(name, layer))
+            projected = place.module(read["attn_in"])
+            projected = projected if place.columns is None else projected[:, place.columns.to(projected.device)]
+            self._hold(f"projection(attn_in) = {name}", projected, read[name], ("attn_in", name), layer)
+        if "neurons" in read:
+            got = tap(network, Site("neurons", layer)).module(read["neurons"])
+            self._hold("down projection(neurons) = MLP", got, raw["mlp"], ("neurons",), layer)
+        got = tap(network, Site("mlp_in", layer)).module(read["mlp_in"][None])
+        got = got[0] if isinstance(got, tuple) else got
+        self._hold("MLP(mlp_in) = MLP", got.reshape(raw["mlp"].shape), raw["mlp"], ("mlp_in",), layer)
+
+    def _compared(self, layer: int, read: dict[str, Tensor], attention: nn.Module) -> None:
+        facts = self.network.facts
+        heads, kv, size = facts.heads or 1, facts.kv_heads or 1, facts.head_dim or 1
+        longest = max(map(len, self.prompts))
+        value = torch.zeros(len(self.prompts), longest, kv, size, dtype=read["v"].dtype, device=read["v"].device)
+        value[self.rows, self.positions] = read["v"].view(-1, kv, size)
+        every = value.repeat_interleave(heads // kv, dim=2)[self.rows]  # [m, keys, heads, size]
+        weights = read["pattern"].view(-1, heads, longest)
+        mixed = torch.einsum("mhk,mkhd->mhd", weights, every).flatten(1)
+        self._hold("pattern x v = z", mixed, read["z"], ("pattern", "v", "z"), layer)
+        first = self.positions == 0
+        for name, count in (("q", heads), ("k", kv)):
+            plain = _normed(attention, name, read[name][first], count, size)
+            turned = read[f"{name}_rot"][first].view(-1, count, size)
+            plain = plain.view(-1, count, size) * (turned.norm() / plain.norm().clamp_min(1e-30))
+            self._hold(f"{name}_rot = {name} at position 0", turned, plain, (name, f"{name}_rot"), layer)
+
+    def _ends(self, layout: Layout, values: dict[Site, Tensor]) -> None:
+        network = self.network
+        last = values[Site("resid_post", len(network.layers) - 1)]
+        normed = tap(network, Site("final_norm")).module(last)
+        self._hold("norm(last resid_post) = final_norm", normed, values[Site("final_norm")], ("final_norm",))
+        ends = torch.tensor([len(prompt) for prompt in self.prompts]).cumsum(0) - 1
+        scores = network.model.get_submodule(layout.unembed)(values[Site("final_norm")][ends])
+        order, expected = _ranks(scores), _ranks(values[Site("logits")][ends])
+        self._hold("unembedding(final_norm) orders as logits", order, expected, ("final_norm", "logits"), slack=10)
+        # A position's own embedding, where there is one, is the same in every prompt.
+        starts = torch.nonzero(self.positions == 0)[:, 0]
+        embedded, entered = values[Site("embed")][starts], values[Site("resid_pre", 0)][starts]
+        steps = embedded[1:] - embedded[:1]
+        self._hold("embed, up to positions = resid_pre[0]", steps, entered[1:] - entered[:1], ("embed",))
+
+    # ── noise ───────────────────────────────────────────────────────────────────────────────────
+
+    def _noise(self) -> None:
+        """Write noise at each kind of site, a row each, in one batch; it must reach that row's logits and no other."""
+        names = [name for name in self.names if name not in self.refused and name != "module"]
+        prompt = self.prompts[2][:3]
+        middle = len(self.network.layers) // 2
+        place = torch.tensor([len(prompt) - 1])
+        sites = [Site(name, middle if COMPONENTS[name].layer else None) for name in names]
+        writes = [Write(site, torch.tensor([row]), place, _shake(row)) for row, site in enumerate(sites)]
+        rows = torch.arange(len(names) + 2)
+        with self._guard(names, "noise cannot be written"):
+            logits = forward(self.network, [prompt] * len(rows), (), writes, readout=rows).logits
+            assert logits is not None
+            clean = logits[-1].float()
+            floor = float((logits[-2].float() - clean).abs().max())
+            for row, name in enumerate(names):
+                moved = float((logits[row].float() - clean).abs().max())
+                if not moved > 2 * floor:
+                    self._refuse((name,), f"noise written there, at layer {middle}, does not reach the logits")
+
+
+def _prove_vector(network: Network) -> Proof:
+    """Vector networks: how often modules run, and which layers do not reach the logits."""
+    facts, notes, refused = network.facts, [], {}
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.randn(8, facts.widths[0] if facts.widths else 1, generator=generator)
+    rows, runs = torch.arange(8), {}
+    try:
+        with _counting(network.model) as counts:
+            clean = forward(network, inputs, readout=rows).logits
+        runs = {name: counts[name] for name, _ in network.model.named_modules() if counts[name] != 1}
+    except Exception as error:
+        reason = f"a forward pass fails: {type(error).__name__}: {(str(error) or '-').splitlines()[0][:160]}"
+        return Proof(refused=dict.fromkeys(("input", "out", "logits", "module"), reason))
+    for site in [Site("input"), *(Site("out", layer) for layer in range(len(network.layers)))]:
+        try:
+            moved = forward(network, inputs, (), [Write(site, rows, None, _shake(1))], readout=rows).logits
+        except SpecError as error:
+            notes.append(f"`{site}` cannot be written: {error.diagnostics[0].title}")
+            continue
+        if clean is not None and moved is not None and torch.equal(clean, moved):
+            notes.append(f"noise written at `{site}` does not reach the logits")
+    return Proof(frozenset(("input", "out", "logits", "module")), refused, tuple(notes), {}, runs)
+
+
+def _distance(got: Tensor, expected: Tensor) -> float:
+    """The largest relative error of a row."""
+    got, expected = got.float(), expected.float()
+    size = expected.norm(dim=-1).clamp_min(1e-20)
+    worst = float(((got - expected).norm(dim=-1) / size).max()) if got.numel() else 0.0
+    return worst if worst == worst else float("inf")
+
+
+def _ranks(scores: Tensor) -> Tensor:
+    """Each row's ranks around their mean: the same for any rising function of the scores (a scale, a soft cap)."""
+    ranks = scores.float().argsort(dim=-1).argsort(dim=-1).float()
+    return ranks - (scores.shape[-1] - 1) / 2
+
+
+def _normed(attention: nn.Module, name: str, vectors: Tensor, heads: int, size: int) -> Tensor:
+    """Queries or keys [m, heads x size] after the norm of their own that some architectures have."""
+    norm = getattr(attention, f"{name}_norm", None) or getattr(attention, f"{name}_layernorm", None)
+    if norm is None:
+        return vectors
+    weight = getattr(norm, "weight", None)
+    whole = isinstance(weight, Tensor) and weight.numel() == heads * size and weight.ndim == 1 and heads > 1
+    changed: Tensor = norm(vectors if whole else vectors.view(-1, heads, size))
+    return changed.reshape(vectors.shape)
+
+
+def _shake(seed: int) -> Callable[[Tensor], Tensor]:
+    """Adds noise three times as large as what is there."""
+
+    def edit(old: Tensor) -> Tensor:
+        noise = torch.randn(old.shape, generator=torch.Generator().manual_seed(seed)).to(old.device)
+        size = old.float().std(dim=-1, keepdim=True, unbiased=False).clamp_min(1e-3)
+        return (old.float() + 3 * size * noise).to(old.dtype)
+
+    return edit
+
+
+@contextmanager
+def _counting(model: nn.Module) -> Iterator[Counter[str]]:
+    """Counts how often each module runs."""
+    counts: Counter[str] = Counter()
+
+    def hook(name: str) -> Callable[..., None]:
+        return lambda *_: counts.update((name,))
+
+    handles = [module.register_forward_pre_hook(hook(name)) for name, module in model.named_modules()]
+    try:
+        yield counts
+    finally:
+        for handle in handles:
+            handle.remove()

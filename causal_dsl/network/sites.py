@@ -1,0 +1,191 @@
+"""From a site to the tensor that holds it: a module, what enters or leaves it, and which of its columns.
+
+The table of architectures is in :mod:`causal_dsl.network.layouts`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import nn
+
+from causal_dsl.diagnostics import did_you_mean, fail
+from causal_dsl.network.layouts import Layout
+from causal_dsl.network.network import Network
+from causal_dsl.program.components import COMPONENTS, full_width, head_count, missing, suggestion
+from causal_dsl.program.locations import Site
+
+
+@dataclass(frozen=True, eq=False)
+class Tap:
+    """Where a site is.
+
+    ``side`` is ``in`` or ``out`` of ``module``, or ``attention``: what the attention of ``module`` compares
+    (``q_rot``, ``k_rot``, ``pattern``). ``columns`` of the tensor's last axis are the site's vector, None for all of
+    them. What is read is multiplied by ``scale``, what is written divided by it. ``rank`` orders sites of one tensor.
+    """
+
+    module: nn.Module
+    path: str
+    side: Literal["in", "out", "attention", "logits"]
+    rank: int
+    columns: torch.Tensor | None = None
+    scale: float = 1.0
+
+
+#: A named module is written before any site of the same tensor is touched, and read after all of them.
+FIRST_WRITE, LAST_READ = -1, 99
+
+
+def tap(network: Network, site: Site) -> Tap:
+    """Where a site is in a loaded network.
+
+    Raises E420 where it has no such site, E425 where the site failed its proof, E426 for a layer, head or coordinate
+    out of range, E422 for a module that is not there.
+    """
+    found = network.taps.get(site)
+    if found is None:
+        found = network.taps[site] = _find(network, site)
+    return found
+
+
+def _find(network: Network, site: Site) -> Tap:
+    refuse(network, site)
+    if site.component == "module":
+        return _module(network, site)
+    if site.component == "logits":
+        return Tap(network.model, "", "logits", COMPONENTS["logits"].rank, _dims(network, site))
+    if network.is_vector:
+        return _vector(network, site)
+    if network.layout is None:
+        raise fail("E420", f"where `{site.component}` is in this network is not known", network.span)
+    return _language(network, site, network.layout)
+
+
+def refuse(network: Network, site: Site) -> None:
+    """Raise for a site that the network does not have, or that is not where the table says."""
+    reason = missing(site.component, network.facts)
+    if reason is not None:
+        raise fail(
+            "E420",
+            f"`{network.name or 'the network'}` has no `{site.component}`",
+            network.span,
+            notes=(reason,),
+            help=suggestion(site.component, network.facts),
+        )
+    if network.proof is not None and site.component in network.proof.refused:
+        raise fail(
+            "E425",
+            f"`{site.component}` is not where it should be in `{network.name or 'the network'}`",
+            network.span,
+            notes=(network.proof.refused[site.component], "this was tested on the loaded model itself"),
+            help='name a module instead: module("…")',
+        )
+    if COMPONENTS[site.component].layer and not 0 <= (-1 if site.layer is None else site.layer) < len(network.layers):
+        count = len(network.layers)
+        raise fail("E426", f"there is no layer {site.layer}: the network has layers 0 to {count - 1}", network.span)
+
+
+def _language(network: Network, site: Site, layout: Layout) -> Tap:
+    component, rank = site.component, COMPONENTS[site.component].rank
+    if component == "embed":
+        scale = _scale(network.model.get_submodule(layout.base), layout.embed_scale)
+        return _at(network.model, layout.embed, rank, _dims(network, site), scale)
+    if component == "final_norm":
+        return _at(network.model, layout.norm, rank, _dims(network, site))
+    layer = network.layers[site.layer or 0]
+    if component in ("resid_pre", "resid_post"):
+        path = f"{layout.layers}.{site.layer}"
+        return Tap(layer, path, "in" if component == "resid_pre" else "out", rank, _dims(network, site))
+    if component in ("q", "k", "v", "z"):
+        place = {"q": layout.q, "k": layout.k, "v": layout.v, "z": layout.z}[component]
+        return _at(layer, place, rank, _heads(network, site, layout))
+    if component in ("q_rot", "k_rot", "pattern"):
+        module = layer.get_submodule(layout.attention)
+        columns = None if component == "pattern" else _heads(network, site, layout)
+        return Tap(module, layout.attention, "attention", rank, columns)
+    places = {
+        "attn_in": layout.attention + "<",
+        "attn_out": layout.attn_out,
+        "resid_mid": layout.mid or "",
+        "mlp_in": layout.mlp + "<",
+        "neurons": layout.neurons or "",
+        "mlp_out": layout.mlp_out,
+    }
+    scale = _scale(layer, layout.scale) if component in ("attn_out", "mlp_out") else 1.0
+    return _at(layer, places[component], rank, _dims(network, site), scale)
+
+
+def _vector(network: Network, site: Site) -> Tap:
+    if site.component == "input":
+        return Tap(network.model, "", "in", 0, _dims(network, site))
+    return Tap(network.layers[site.layer or 0], f"layer[{site.layer}]", "out", 0, _dims(network, site))
+
+
+def _module(network: Network, site: Site) -> Tap:
+    path = site.module or ""
+    modules = dict(network.model.named_modules())
+    if not path or path not in modules:
+        near = did_you_mean(path, [name for name in modules if name])
+        raise fail("E422", f'there is no module "{path}" in `{network.name or "the network"}`', network.span, help=near)
+    times = network.proof.runs.get(path, 1) if network.proof is not None else 1
+    if times != 1:
+        raise fail(
+            "E424",
+            f'module "{path}" runs {"never" if times == 0 else f"{times} times"} in a forward pass',
+            network.span,
+            notes=("which of its runs is meant cannot be told",) if times else ("its output never exists",),
+            help="name a module that runs once, the one around it say",
+        )
+    columns = None if site.dims is None else torch.tensor(site.dims, dtype=torch.long)
+    return Tap(modules[path], path, "out", LAST_READ, columns)
+
+
+def _at(root: nn.Module, place: str, rank: int, columns: torch.Tensor | None, scale: float = 1.0) -> Tap:
+    path = place[:-1]
+    return Tap(root.get_submodule(path), path, "in" if place.endswith("<") else "out", rank, columns, scale)
+
+
+def _scale(module: nn.Module, attribute: str | None) -> float:
+    return 1.0 if attribute is None else float(getattr(module, attribute))
+
+
+def _dims(network: Network, site: Site) -> torch.Tensor | None:
+    """The coordinates that a site takes of its vector."""
+    if site.dims is None:
+        return None
+    width = full_width(site, network.facts)
+    if width is not None and not all(0 <= dim < width for dim in site.dims):
+        raise fail("E426", f"`{site}` has {width} coordinates, 0 to {width - 1}", network.span)
+    return torch.tensor(site.dims, dtype=torch.long)
+
+
+def _heads(network: Network, site: Site, layout: Layout) -> torch.Tensor:
+    """The columns of the heads of a site, head after head, and of these the coordinates that it takes."""
+    count, size = head_count(site.component, network.facts), network.facts.head_dim
+    if count is None or size is None:
+        raise fail("E420", f"how many heads `{network.name}` has is not known", network.span)
+    for head in site.heads:
+        if not 0 <= head < count:
+            raise fail("E426", f"`{site.component}` has heads 0 to {count - 1}, not {head}", network.span)
+    starts = [_start(site.component, head, network, layout) for head in site.heads or range(count)]
+    columns = (torch.tensor(starts)[:, None] + torch.arange(size)[None, :]).reshape(-1)
+    dims = _dims(network, site)
+    return columns if dims is None else columns[dims]
+
+
+def _start(component: str, head: int, network: Network, layout: Layout) -> int:
+    """The first column of a head in the tensor that holds it."""
+    size, heads, kv = network.facts.head_dim or 0, network.facts.heads or 0, network.facts.kv_heads or 0
+    if component not in ("q", "k", "v") or layout.split == "apart":
+        return head * size
+    if layout.split == "blocks":
+        return (head + {"q": 0, "k": heads, "v": heads + kv}[component]) * size
+    if layout.split == "heads":
+        return (3 * head + {"q": 0, "k": 1, "v": 2}[component]) * size
+    group = heads // kv
+    if component == "q":
+        return ((head // group) * (group + 2) + head % group) * size
+    return (head * (group + 2) + group + {"k": 0, "v": 1}[component]) * size

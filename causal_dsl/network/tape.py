@@ -1,0 +1,171 @@
+"""What is read and written during one forward pass: jobs that act on a tensor as it passes by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from causal_dsl.diagnostics import NOWHERE, Span, fail
+from causal_dsl.network.batches import Batch, Points
+from causal_dsl.network.sites import FIRST_WRITE, LAST_READ, Tap
+from causal_dsl.program.locations import Site
+
+Edit = Callable[[Tensor], Tensor]
+
+
+@dataclass(eq=False)
+class Read:
+    """The vectors [m, width] at a site, for m pairs of ``rows`` [m] and unpadded ``positions`` [m] (None: vectors)."""
+
+    site: Site
+    rows: Tensor
+    positions: Tensor | None = None
+
+
+@dataclass(eq=False)
+class Write:
+    """``edit`` maps the vectors [m, width] at a site to those that take their place."""
+
+    site: Site
+    rows: Tensor
+    positions: Tensor | None
+    edit: Edit
+
+
+@dataclass(frozen=True, eq=False)
+class Fired:
+    """A write that happened: at how many places, and the relative change |new - old| / |old| at each, [rows]."""
+
+    rows: int
+    change: Tensor
+
+
+@dataclass(eq=False)
+class Outcome:
+    """``reads`` in the order asked, each [m, width]; ``logits`` [k, vocabulary or classes] at the read-out, if asked."""
+
+    reads: list[Tensor]
+    logits: Tensor | None
+    written: list[Fired]
+
+
+class Done(Exception):
+    """Everything asked for has been read: the rest of the network need not run."""
+
+
+@dataclass(eq=False)
+class Job:
+    """One act on a tensor; jobs of one tensor act in the order of ``order``."""
+
+    order: tuple[int, int, int]
+    act: Callable[[Tensor], Tensor]
+
+
+@dataclass(eq=False)
+class Tape:
+    """Keeps what a forward reads and writes, and ends it once all is done where ``stop`` says so."""
+
+    batch: Batch
+    reads: list[Read]
+    writes: list[Write]
+    stop: bool
+    values: dict[int, Tensor] = field(default_factory=dict)
+    fired: dict[int, Fired] = field(default_factory=dict)
+
+    def check_done(self) -> None:
+        if self.stop and len(self.values) == len(self.reads) and len(self.fired) == len(self.writes):
+            raise Done
+
+    def reader(self, number: int, tap: Tap) -> Job:
+        """Keep what is at a read's places."""
+        read = self.reads[number]
+        points = self.batch.points(read.rows, read.positions)
+
+        def act(hidden: Tensor) -> Tensor:
+            value = _columns(hidden[points.on(hidden.device)], tap)
+            self.values[number] = value * tap.scale if tap.scale != 1 else value
+            return hidden
+
+        return Job((tap.rank, 1, number), act)
+
+    def writer(self, number: int, tap: Tap) -> Job:
+        """Put a write's edit in place of what is there."""
+        write = self.writes[number]
+        points = self.batch.points(write.rows, write.positions)
+
+        def act(hidden: Tensor) -> Tensor:
+            index = points.on(hidden.device)
+            whole = hidden[index]
+            old = _columns(whole, tap)
+            new = self.edited(number, old * tap.scale if tap.scale != 1 else old)
+            if tap.scale != 1:  # as a difference, so that writing what is there changes nothing at all
+                new = old + (new - old * tap.scale) / tap.scale
+            return hidden.index_put(index, _put(whole, tap, new))
+
+        return Job((FIRST_WRITE if tap.rank == LAST_READ else tap.rank, 0, number), act)
+
+    def adder(self, number: int, site: Tap, term: Tap, before: Callable[[], Tensor]) -> Job:
+        """Write a sum of the residual stream by adding the difference to the ``term`` that enters it.
+
+        ``before`` gives the stream [m, width] that the term is added to, at the places of the write.
+        """
+        write = self.writes[number]
+        points = self.batch.points(write.rows, write.positions)
+
+        def act(hidden: Tensor) -> Tensor:
+            index = points.on(hidden.device)
+            whole = hidden[index]
+            old = _columns(before() + whole * term.scale, site)
+            difference = (self.edited(number, old) - old) / term.scale
+            return hidden.index_put(index, _put(whole, site, _columns(whole, site) + difference))
+
+        return Job((site.rank, 0, number), act)
+
+    def edited(self, number: int, old: Tensor) -> Tensor:
+        """Apply a write's edit, and note that it fired and by how much it changed what was there."""
+        new = self.writes[number].edit(old)
+        if new.shape != old.shape:
+            raise ValueError(f"an edit of {list(old.shape)} gave {list(new.shape)}")
+        new = new.to(device=old.device, dtype=old.dtype)
+        with torch.no_grad():
+            size = old.float().norm(dim=-1).clamp_min(torch.finfo(torch.float32).tiny)
+            change = (new.float() - old.float()).norm(dim=-1) / size
+        self.fired[number] = Fired(int(old.shape[0]), change)
+        return new
+
+    def outcome(self, logits: Tensor | None, span: Span = NOWHERE) -> Outcome:
+        """All that was read; raises E421 for a site that the forward never came by."""
+        for number, read in enumerate(self.reads):
+            if number not in self.values:
+                raise fail("E421", f"`{read.site}` was never computed, so it could not be read", span, notes=_NEVER)
+        for number, write in enumerate(self.writes):
+            if number not in self.fired:
+                raise fail("E421", f"the intervention on `{write.site}` never happened", span, notes=_NEVER)
+        values = [self.values[number] for number in range(len(self.reads))]
+        return Outcome(values, logits, [self.fired[number] for number in range(len(self.writes))])
+
+
+_NEVER = ("the forward pass of this network did not run the module that holds the site",)
+
+
+def _columns(whole: Tensor, tap: Tap) -> Tensor:
+    return whole if tap.columns is None else whole[..., tap.columns.to(whole.device)]
+
+
+def _put(whole: Tensor, tap: Tap, new: Tensor) -> Tensor:
+    if tap.columns is None:
+        return new
+    return whole.index_copy(-1, tap.columns.to(whole.device), new)
+
+
+def run_jobs(jobs: list[Job], hidden: Tensor) -> Tensor:
+    """All jobs of one tensor, writes before reads at each site, sites in the order in which they are computed."""
+    for job in sorted(jobs, key=lambda job: job.order):
+        hidden = job.act(hidden)
+    return hidden
+
+
+__all__ = ["Done", "Edit", "Fired", "Job", "Outcome", "Points", "Read", "Tape", "Write", "run_jobs"]
