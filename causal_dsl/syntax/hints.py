@@ -1,6 +1,6 @@
 """What is said of a token that does not fit: (found, what could have stood there) -> a sentence.
 
-The table :data:`ADVICE` holds what is decided by those two alone; the functions below it look at the tokens
+The table in :mod:`causal_dsl.syntax.advice` holds what is decided by those two alone; the functions below it look at the tokens
 around. All of them get a :class:`Stuck`, and the first that has something to say is heard.
 """
 
@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from causal_dsl.diagnostics import Diagnostic, Span, nearest
+from causal_dsl.syntax.advice import ADVICE
 from causal_dsl.syntax.grammar import load_grammar
 from causal_dsl.syntax.transform import Lexeme
 
@@ -73,80 +74,6 @@ class Stuck:
 
 
 # ── the table ───────────────────────────────────────────────────────────────────────────────────
-
-#: (found, a terminal that would have fitted) -> code, title, help. The first row that applies is taken.
-ADVICE: tuple[tuple[str, str, str, str, str], ...] = (
-    ("==", "DEFINE", "E107", "a mechanism is stated with `:=`", "write `:=`; `==` compares two values"),
-    ("==", "LARROW", "E107", "`==` compares, it sets nothing", "write `=` to set a value, `<-` to take one"),
-    ("==", "EQUAL", "E107", "`==` compares, it names nothing", "write `=`"),
-    ("=", "DEFINE", "E107", "a mechanism is stated with `:=`", "write `:=`; `=` names a thing"),
-    ("=", "AT", "E107", "`=` does not place a variable", "write `@`: `variable @ site`"),
-    ("=", "TILDE", "E107", "`=` draws no inputs", "write `~`: `base, source ~ model(n=256, seed=0)`"),
-    ("=", "COMPARE", "E107", "`=` does not compare", "write `==`; `=` names a thing"),
-    ("=", "COLON", "E107", "`=` does not belong here", "write `:`, as in `align NAME : model -> network { … }`"),
-    ("=", "ON", "E107", "`=` does not belong here", "write `on`, as in `test NAME on alignment { … }`"),
-    ("=", "LBRACE", "E107", "`=` does not belong here", "leave it out: the `{ … }` follows the name"),
-    (":=", "TILDE", "E107", "`:=` draws no inputs", "write `~`: `base, source ~ model(n=256, seed=0)`"),
-    (":=", "AT", "E107", "`:=` does not place a variable", "write `@`: `variable @ site`"),
-    (":=", "EQUAL", "E107", "`:=` states a mechanism", "write `=` to name a thing or to set a value"),
-    ("<-", "COMPARE", "E107", "`<-` does not compare", "for less than a negative number, put a space: `x < -1`"),
-    ("<-", "DEFINE", "E107", "a mechanism is stated with `:=`", "write `:=`; `<-` takes a value, inside `do( )`"),
-    ("<-", "RARROW", "E107", "`<-` takes a value, inside `do( )`", "write `->` for what maps or flows to"),
-    ("<-", "TILDE", "E107", "`<-` draws no inputs", "write `~`: `base, source ~ model(n=256, seed=0)`"),
-    ("<-", "AT", "E107", "`<-` does not place a variable", "write `@`: `variable @ site`"),
-    ("<-", "EQUAL", "E107", "`<-` takes a value, inside `do( )`", "write `=`"),
-    ("->", "DEFINE", "E107", "a mechanism is stated with `:=`", "write `:=`; `->` is for what maps or flows to"),
-    ("->", "AT", "E107", "`->` does not place a variable", "write `@`: `variable @ site`"),
-    ("->", "TILDE", "E107", "`->` draws no inputs", "write `~`: `base, source ~ model(n=256, seed=0)`"),
-    ("->", "COLON", "E107", "a `:` is missing before the model", "write `align NAME : model -> network { … }`"),
-    ("->", "EQUAL", "E107", "`->` is for what maps or flows to", "write `=`"),
-    (
-        "~",
-        "DEFINE",
-        "E107",
-        "a domain or `:=` belongs here",
-        "`name ~ domain` draws, `name := value` states a mechanism",
-    ),
-    ("~", "AT", "E107", "`~` does not place a variable", "write `@`: `variable @ site`"),
-    ("~", "EQUAL", "E107", "`~` is for what is drawn", "write `=`"),
-    ("@", "TILDE", "E107", "`@` places a variable, inside an `align`", "write `~` to draw"),
-    ("@", "EQUAL", "E107", "`@` places a variable, inside an `align`", "write `=`"),
-    ("in", "TILDE", "E107", "`in` draws nothing", "write `~`: `name ~ domain`"),
-    ("in", "AT", "E107", "`in` does not place a variable", "write `@`: `variable @ site`"),
-    ("in", "EQUAL", "E107", "`in` names nothing", "write `=`"),
-    (":", "TILDE", "E107", "`:` draws nothing", "write `~`: `name ~ domain`"),
-    (":", "AT", "E107", "`:` does not place a variable", "write `@`: `variable @ site`"),
-    (":", "EQUAL", "E107", "`:` names nothing", "write `=`"),
-    (":", "THEN", "E101", "a condition is followed by `then`", "write `if condition then a else b`"),
-    ("on", "COLON", "E107", "`on` belongs to a `test`", "write `:`, as in `align NAME : model -> network { … }`"),
-    (":", "ON", "E107", "a test stands on an alignment", "write `on`: `test NAME on alignment { … }`"),
-    ("else", "THEN", "E101", "a condition is followed by `then`", "write `if condition then a else b`"),
-    ("where", "AND", "E101", "`where` belongs to a draw or a prompt", "write `if … then … else` in a value"),
-    ("nats", "AND", "E101", "a number has one unit", "keep one of them"),
-    ("bits", "AND", "E101", "a number has one unit", "keep one of them"),
-    ("=", "IN", "E107", "`=` gives no values to a parameter", "write `in`: `l in 0:12`, or `p in [subject, last]`"),
-    (":", "IN", "E107", "`:` gives no values to a parameter", "write `in`: `l in 0:12`, or `p in [subject, last]`"),
-    (":", "DOTS", "E107", "`:` makes a slice, not a domain", "write `..`, as in `0..3` (its end is included)"),
-    ("*", "NAME", "E101", "`*` does not fit here", "name what is imported"),
-    ("if", "AND", "E101", "the condition comes first", "write `if condition then a else b`"),
-    ("then", "AND", "E101", "there is no `if` before this `then`", "write `if condition then a else b`"),
-    ("else", "AND", "E101", "there is no `if` before this `else`", "write `if condition then a else b`"),
-    ("%", "MOD", "E107", "`%` is percent, after a number", "for the remainder write `mod`: `a mod 2`"),
-    ("..", "COLON", "E107", "`..` makes a domain, not a slice", "write `:`, as in `0:12` (its end is left out)"),
-    ("..", "AND", "E107", "`..` makes a domain", "write `x in 0..9`, or `0:12` for a slice"),
-    (
-        "[",
-        "LBRACE",
-        "E101",
-        "the values of a domain stand in braces",
-        'write `{"a", "b"}`, or `0..9`, or `real(-1, 1)`',
-    ),
-    ("{", "LSQB", "E101", "a list stands in square brackets", "write `[a, b]`; braces are for domains and blocks"),
-    ("{", "ON", "E101", "a test stands on an alignment", "write `test NAME on alignment { … }`"),
-    ("{", "COLON", "E101", "something is missing before `{`", "write `align NAME : model -> network { … }`"),
-    ("(", "LBRACE", "E101", "`(` does not fit here", "a block stands in braces: `{ … }`"),
-    ("via", "AT", "E101", "a placement needs its site before `via`", "write `variable @ site via feature`"),
-)
 
 
 def from_table(stuck: Stuck) -> Diagnostic | None:

@@ -15,26 +15,30 @@ from lark.exceptions import UnexpectedToken
 
 from causal_dsl.diagnostics import Diagnostic, Diagnostics, Source, Span, nearest
 from causal_dsl.syntax import tree
+from causal_dsl.syntax.cut import (
+    CONTINUES,
+    DEEPEST_BRACKETS,
+    DEEPEST_TREE,
+    closing_brace,
+    cut_declarations,
+    declared_names,
+    deep_node,
+    end_token,
+    resume,
+    statement_end,
+    too_deep,
+)
 from causal_dsl.syntax.grammar import load_grammar
-from causal_dsl.syntax.hints import DECLARATIONS, HOME, OPENING, Stuck, explain
+from causal_dsl.syntax.hints import DECLARATIONS, HOME, Stuck, explain
 from causal_dsl.syntax.lex import LONGEST_TEXT, is_binary, scan
 from causal_dsl.syntax.transform import Lexeme
 
-#: How deep brackets may be nested, and how deep the tree of a declaration may be: what walks it may then recurse.
-DEEPEST_BRACKETS = 64
-DEEPEST_TREE = 128
 #: Syntax faults in one file after which the rest is not told.
 MOST_FAULTS = 60
 
 #: How many tokens are looked through for whole statements before a faulty one on the same line.
 _LONGEST_LOOK = 100
 _BLOCKS = {"CAUSAL": "causal_body", "ALIGN": "align_body", "CIRCUIT": "circuit_body", "TEST": "test_body"}
-#: After these a statement goes on.
-_CONTINUES = frozenset(
-    ("COMMA", "TILDE", "DEFINE", "AT", "RARROW", "LARROW", "EQUAL", "PLUS_EQUAL", "COMPARE", "PLUS", "MINUS", "STAR")
-    + ("SLASH", "DIV", "MOD", "AND", "OR", "NOT", "IN", "IF", "THEN", "ELSE", "WHERE", "VIA", "DOT", "DOTS", "COLON")
-    + ("LPAR", "LSQB", "OUTPUT", "PROMPT", "EXPECT", "REPORT", "DO")
-)
 
 
 def parse(source: Source, diagnostics: Diagnostics) -> tree.Tree:
@@ -87,7 +91,7 @@ class _Parser:
         self.broken: list[str] = []
 
     def run(self) -> Iterator[tree.AnyDeclaration]:
-        for tokens, after in _cut(self.tokens):
+        for tokens, after in cut_declarations(self.tokens):
             if self.told > MOST_FAULTS:
                 return
             yield from self.declaration(tokens, after)
@@ -123,7 +127,7 @@ class _Parser:
             self.lose(tokens[1:2])
             self.stuck(Stuck(tokens, failure.at, failure.accepts, "", after))
             return
-        closing = _closing(tokens, opening)
+        closing = closing_brace(tokens, opening)
         end = len(tokens) if closing is None else closing
         before = self.told
         brace = tokens[opening].span
@@ -149,7 +153,7 @@ class _Parser:
         """The statements of a block, each parsed by itself."""
         at = 0
         while at < len(tokens) and self.told <= MOST_FAULTS:
-            end = _statement_end(tokens, at)
+            end = statement_end(tokens, at)
             statement = tokens[at:end]
             parsed = self.attempt(statement, start)
             if not isinstance(parsed, _Failure):
@@ -158,21 +162,21 @@ class _Parser:
                 at = end
                 continue
             # A fault inside an unclosed bracket shows at the next statement: go on from there.
-            resume = _resume(tokens, at + max(1, parsed.at))
-            statement = tokens[at : max(end, resume)]
-            if unclosed and statement and resume == len(tokens) and statement[-1].type == "RBRACE":
+            following_at = resume(tokens, at + max(1, parsed.at))
+            statement = tokens[at : max(end, following_at)]
+            if unclosed and statement and following_at == len(tokens) and statement[-1].type == "RBRACE":
                 statement = statement[:-1] or statement
             if parsed.at > 0 and tokens[at + parsed.at - 1 : at + parsed.at] and parsed.at < len(statement):
                 yield from self.whole_ones(statement[: parsed.at], start)
-            self.lose(_declared(statement))
-            following = tokens[resume] if resume < len(tokens) else None
+            self.lose(declared_names(statement))
+            following = tokens[following_at] if following_at < len(tokens) else None
             self.stuck(Stuck(statement, min(parsed.at, len(statement)), parsed.accepts, inside, following))
-            at = max(resume, at + 1)
+            at = max(following_at, at + 1)
 
     def whole_ones(self, tokens: list[Lexeme], start: str) -> Iterator[Any]:
         """Statements that are whole before the faulty one, where several share a line."""
         for cut in range(len(tokens) - 1, 0, -1):
-            if tokens[cut].type in ("NAME", *HOME) and tokens[cut - 1].type not in _CONTINUES:
+            if tokens[cut].type in ("NAME", *HOME) and tokens[cut - 1].type not in CONTINUES:
                 parsed = self.attempt(tokens[:cut], start)
                 if not isinstance(parsed, _Failure):
                     yield from (_with_doc(member, tokens) for member in parsed)
@@ -196,7 +200,7 @@ class _Parser:
             kind = load_grammar().keywords[meant]
             yield from self.declaration([replace(first, type=kind, text=meant), *tokens[1:]], after)
             return
-        self.lose(_declared(tokens))
+        self.lose(declared_names(tokens))
         if not self.already(tokens):
             fault = self.outside(tokens, after)
             self.tell(replace(fault, others=(*fault.others, ended)) if ended else fault)
@@ -222,7 +226,7 @@ class _Parser:
 
     def attempt(self, tokens: list[Lexeme], start: str) -> Any:
         """What the tokens are, or a :class:`_Failure`. Too deep a nesting is reported, and what holds it left out."""
-        deep = _too_deep(tokens)
+        deep = too_deep(tokens)
         if deep is not None:
             return _Failure(deep, frozenset(("DEEP",)))
         interactive = load_grammar().tables.parse_interactive(None, start=start)  # type: ignore[arg-type]
@@ -231,10 +235,10 @@ class _Parser:
             for at, token in enumerate(tokens):
                 interactive.feed_token(token)  # type: ignore[arg-type]
             at = len(tokens)
-            parsed = interactive.feed_token(_end(tokens))  # type: ignore[arg-type]
+            parsed = interactive.feed_token(end_token(tokens))  # type: ignore[arg-type]
         except UnexpectedToken:
             return _Failure(at, self.acceptable(tokens[:at], start))
-        deep = _deep_node(parsed, tokens)
+        deep = deep_node(parsed, tokens)
         return parsed if deep is None else _Failure(deep, frozenset(("DEEP",)))
 
     def acceptable(self, tokens: list[Lexeme], start: str) -> frozenset[str]:
@@ -275,113 +279,6 @@ class _Parser:
     def lose(self, tokens: list[Lexeme]) -> None:
         """Remember the names that a faulty declaration would have declared."""
         self.broken += [token.text for token in tokens if token.type == "NAME"]
-
-
-# ── cutting ─────────────────────────────────────────────────────────────────────────────────────
-
-
-def _cut(tokens: list[Lexeme]) -> Iterator[tuple[list[Lexeme], Lexeme | None]]:
-    """The tokens of each declaration, and the token that follows it.
-
-    In a text without faults every declaration keyword begins a declaration. In others one may stand
-    where a name should: then it is followed by what follows a name.
-    """
-    starts, depth = [0], 0
-    for i, token in enumerate(tokens):
-        if token.type in DECLARATIONS:
-            following = tokens[i + 1].type if i + 1 < len(tokens) else ""
-            named = following in ("DEFINE", "TILDE", "AT", "EQUAL", "COLON", "COMMA", "DOT")
-            expected = following == ("STRING" if token.type == "FROM" else "NAME")
-            if expected or (token.first and not (named and depth > 0)):
-                depth = 0
-                if i > 0:
-                    starts.append(i)
-        elif token.type == "LBRACE":
-            depth += 1
-        elif token.type == "RBRACE":
-            depth -= 1
-    for start, end in zip(starts, [*starts[1:], len(tokens)], strict=True):
-        if start < end:
-            yield tokens[start:end], tokens[end] if end < len(tokens) else None
-
-
-def _closing(tokens: list[Lexeme], opening: int) -> int | None:
-    """The index of the brace that closes the one at ``opening``."""
-    depth = 0
-    for i in range(opening, len(tokens)):
-        depth += (tokens[i].type == "LBRACE") - (tokens[i].type == "RBRACE")
-        if depth == 0:
-            return i
-    return None
-
-
-def _begins(tokens: list[Lexeme], at: int) -> bool:
-    """Whether a statement likely begins here: on a new line, and the last one was not left hanging."""
-    token = tokens[at]
-    if not token.first:
-        return False
-    if token.type in HOME:
-        return True
-    return token.type in ("NAME", *DECLARATIONS) and (at == 0 or tokens[at - 1].type not in _CONTINUES)
-
-
-def _resume(tokens: list[Lexeme], start: int) -> int:
-    """Where the next statement likely begins, behind a token that did not fit."""
-    for i in range(start, len(tokens)):
-        if _begins(tokens, i) or (i == start + 1 and tokens[i].first and tokens[i].type == "NAME"):
-            return i
-    return len(tokens)
-
-
-def _statement_end(tokens: list[Lexeme], start: int) -> int:
-    """Where the statement that begins at ``start`` likely ends: at the next that begins outside of brackets."""
-    depth = 0
-    for i in range(start, len(tokens)):
-        if i > start and depth <= 0 and _begins(tokens, i):
-            return i
-        depth += (tokens[i].type in OPENING) - (tokens[i].type in OPENING.values())
-    return len(tokens)
-
-
-def _declared(tokens: list[Lexeme]) -> list[Lexeme]:
-    """The names at the head of a statement, before what is said of them."""
-    head = []
-    for token in tokens:
-        if token.type not in ("NAME", "COMMA", "OUTPUT"):
-            break
-        head.append(token)
-    return head
-
-
-def _end(tokens: list[Lexeme]) -> Lexeme:
-    span = tokens[-1].span
-    return Lexeme("$END", "", Span(span.source, span.end, span.end))
-
-
-# ── depth ───────────────────────────────────────────────────────────────────────────────────────
-
-
-def _too_deep(tokens: list[Lexeme]) -> int | None:
-    """The index of the first bracket that is nested too deep."""
-    depth = 0
-    for i, token in enumerate(tokens):
-        depth += (token.type in OPENING) - (token.type in OPENING.values())
-        if depth > DEEPEST_BRACKETS:
-            return i
-    return None
-
-
-def _deep_node(parsed: Any, tokens: list[Lexeme]) -> int | None:
-    """The index of the token where a node too deep for recursion begins: long chains of operators make those."""
-    if len(tokens) <= DEEPEST_TREE:
-        return None
-    stack = [(node, 0) for node in (parsed if isinstance(parsed, tuple) else (parsed,))]
-    while stack:
-        node, depth = stack.pop()
-        if depth > DEEPEST_TREE:
-            return next((i for i, token in enumerate(tokens) if token.span.end > node.span.start), 0)
-        stack.extend((child, depth + 1) for child in node.children())
-    return None
 
 
 # ── documentation ───────────────────────────────────────────────────────────────────────────────
