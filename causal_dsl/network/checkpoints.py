@@ -1,0 +1,127 @@
+"""The files of a checkpoint, looked at before anything is loaded: are the weights there, whole, and will they fit?"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import struct
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from causal_dsl.diagnostics import Span, fail, shown_path
+
+_LARGEST_HEADER = 100_000_000
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files that transformers reads: those of the index where there is one, else the single file."""
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        listed = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
+        return [folder / name for name in sorted(set(map(str, listed)))]
+    single = folder / "model.safetensors"
+    return [single] if single.is_file() else []
+
+
+def check_weights(folder: Path, trust: bool, span: Span) -> None:
+    """Raise E635 for a pickle checkpoint that is not trusted, E641 for weights that are missing or broken."""
+    try:
+        files = weight_files(folder)
+    except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
+        raise fail(
+            "E641", f"cannot read the index of the weights in {shown_path(folder)}", span, notes=(str(error)[:200],)
+        ) from error
+    pickles = sorted(path.name for suffix in ("bin", "pt", "pth") for path in folder.glob(f"*.{suffix}"))
+    if not files and pickles:
+        if trust:
+            return
+        raise fail(
+            "E635",
+            f"the weights in {shown_path(folder)} are a pickle, {pickles[0]}",
+            span,
+            notes=("a pickle can run any code as it is read",),
+            help="convert it to safetensors (`save_pretrained` does), or run with --trust",
+        )
+    if not files:
+        raise fail(
+            "E641",
+            f"{shown_path(folder)} holds no weights",
+            span,
+            notes=("looked for model.safetensors and model.safetensors.index.json",),
+            help="is the download whole?",
+        )
+    for path in files:
+        tensors(path, span)
+
+
+def tensors(path: Path, span: Span) -> dict[str, dict[str, Any]]:
+    """The header of a safetensors file: name -> dtype, shape, data_offsets. Raises E641 where the file is not whole."""
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            start = file.read(8)
+            length = struct.unpack("<Q", start)[0] if len(start) == 8 else -1
+            if not 0 < length <= min(size - 8, _LARGEST_HEADER):
+                raise ValueError("it does not begin with a header, as safetensors files do")
+            header = json.loads(file.read(length))
+        if not isinstance(header, dict):
+            raise TypeError("its header is not an object")
+        header.pop("__metadata__", None)
+        end = max((int(about["data_offsets"][1]) for about in header.values()), default=0)
+        if size != 8 + length + end:
+            raise ValueError(f"it has {size} bytes, and its header says {8 + length + end}")
+    except FileNotFoundError as error:
+        raise fail("E641", f"there is no {shown_path(path)}, which the index of the weights names", span) from error
+    except (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError, struct.error) as error:
+        raise fail(
+            "E641",
+            f"{shown_path(path)} is damaged",
+            span,
+            notes=(str(error)[:200] or type(error).__name__,),
+            help="fetch it again: an interrupted download looks like this",
+        ) from error
+    return header
+
+
+_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4}
+
+
+def check_memory(
+    folder: Path, config: dict[str, Any], device: torch.device, dtype: torch.dtype | None, span: Span
+) -> None:
+    """Raise E642 where the weights alone are larger than the memory that is free: waiting would end in a kill."""
+    if "quantization_config" in config:
+        return  # what is stored is not what is held
+    needed = 0
+    for path in weight_files(folder):
+        for about in tensors(path, span).values():
+            stored = _BYTES.get(str(about.get("dtype")), 1)
+            count = math.prod(about.get("shape", ()))
+            needed += count * (dtype.itemsize if dtype is not None and stored > 1 else stored)
+    free = free_memory(device)
+    if free is not None and needed > free:
+        raise fail(
+            "E642",
+            "there is not enough memory for the network",
+            span,
+            notes=(f"its weights take {needed / 1e9:.1f} GB on {device}, where {free / 1e9:.1f} GB are free",),
+            help="use a smaller dtype (dtype=bfloat16), another device, or a smaller network",
+        )
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Bytes that could be allocated on a device now; None where that cannot be told."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    if device.type != "cpu":
+        return None
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, AttributeError):
+        return None

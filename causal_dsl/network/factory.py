@@ -1,0 +1,177 @@
+"""Networks that a user's Python function makes: ``torch("file.py:factory", weights="x.safetensors")``.
+
+The factory takes no arguments and returns a module from floats [batch, width] to logits [batch, classes], or a causal
+language model of transformers, alone or as ``(model, tokenizer)``: the tokenizer is one of transformers or
+tokenizers, or the path of a ``tokenizer.json``.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer
+from torch import nn
+
+from causal_dsl.diagnostics import Span, did_you_mean, fail, shown_path
+from causal_dsl.network.network import vector_layers
+from causal_dsl.network.prove import told
+from causal_dsl.program.facts import Facts
+from causal_dsl.program.tokens import Tokens
+
+
+def call_factory(name: str, base: Path, span: Span) -> tuple[nn.Module, Tokens | None]:
+    """Import the file and call the function of ``file.py:function``; the caller has asked for trust.
+
+    Raises E637 (no such file), E638 (no such function), E639 (it raises, or what it returns is no network).
+    """
+    file, _, function = name.rpartition(":")
+    path = base / file
+    if not file or not function:
+        raise fail("E637", f'"{name}" does not name a function', span, help='write torch("file.py:function")')
+    if not path.is_file():
+        raise fail("E637", f"there is no file {shown_path(path)}", span, notes=("paths are relative to the spec",))
+    module = _import(path, span)
+    factory = getattr(module, function, None)
+    if not callable(factory):
+        own = [key for key, value in vars(module).items() if inspect.isfunction(value) or inspect.isclass(value)]
+        raise fail("E638", f"{shown_path(path)} has no function `{function}`", span, help=did_you_mean(function, own))
+    made = _call(factory, path, span, f"`{function}` of {shown_path(path)}")
+    model, tokenizer = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
+    if not isinstance(model, nn.Module):
+        raise fail(
+            "E639",
+            f"`{function}` returns a {type(model).__name__}, not a network",
+            span,
+            help="return a torch.nn.Module from floats [batch, width] to logits [batch, classes]",
+        )
+    return model, _tokens(tokenizer, base, span)
+
+
+def load_weights(model: nn.Module, path: Path, span: Span) -> None:
+    """Read a safetensors file into a module. Raises E641 (missing or damaged), E640 (they do not fit)."""
+    from safetensors.torch import load_file
+
+    if not path.is_file():
+        raise fail("E641", f"there is no file {shown_path(path)}", span, notes=("paths are relative to the spec",))
+    try:
+        weights = load_file(path)
+    except Exception as error:
+        raise fail(
+            "E641", f"{shown_path(path)} is damaged, or no safetensors file", span, notes=(told(error),)
+        ) from error
+    try:
+        model.load_state_dict(weights, strict=True)
+    except RuntimeError as error:
+        lines = [line.strip() for line in str(error).splitlines()[1:] if line.strip()]
+        raise fail(
+            "E640", f"the weights in {shown_path(path)} do not fit the network", span, notes=tuple(lines[:3])
+        ) from error
+
+
+@torch.no_grad()
+def vector_facts(model: nn.Module, span: Span) -> Facts:
+    """The shape of a vector network, found by running it on zeros. Raises E639 where it cannot be run so.
+
+    The width of its input is its attribute ``in_features``, else that of its first linear layer.
+    """
+    model.eval()
+    linear = next((module for module in model.modules() if isinstance(module, nn.Linear)), None)
+    width = getattr(model, "in_features", None) or (linear.in_features if linear is not None else None)
+    if not isinstance(width, int) or width < 1:
+        raise fail(
+            "E639",
+            "the width of the network's input is not known",
+            span,
+            notes=("it has no linear layer to tell it by",),
+            help="set `self.in_features` in the module",
+        )
+    layers = vector_layers(model)
+    widths: dict[int, int] = {}
+
+    def hook(number: int) -> Callable[..., None]:
+        def keep(_: nn.Module, __: Any, output: Any) -> None:
+            if isinstance(output, torch.Tensor) and output.ndim >= 1:
+                widths[number] = int(output.shape[-1])
+
+        return keep
+
+    handles = [layer.register_forward_hook(hook(number)) for number, layer in enumerate(layers)]
+    first = next((p for p in model.parameters() if p.is_floating_point()), torch.zeros(1))
+    try:
+        output = model(torch.zeros(2, width, dtype=first.dtype, device=first.device))
+    except Exception as error:
+        raise fail(
+            "E639",
+            f"the network cannot be run on floats [batch, {width}]",
+            span,
+            notes=(told(error),),
+            help="a vector network takes one float tensor [batch, width] and gives logits [batch, classes]",
+        ) from error
+    finally:
+        for handle in handles:
+            handle.remove()
+    if not isinstance(output, torch.Tensor) or output.ndim != 2 or output.shape[0] != 2:
+        found = list(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
+        raise fail("E639", "the network does not give logits [batch, classes]", span, notes=(f"it gives {found}",))
+    known = tuple(widths[number] for number in range(len(layers)) if number in widths)
+    complete = len(known) == len(layers)
+    return Facts(
+        "vector",
+        architecture=type(model).__name__,
+        layers=len(layers),
+        widths=(width, *known) if complete else (width,),
+        classes=int(output.shape[1]),
+    )
+
+
+def _import(path: Path, span: Span) -> ModuleType:
+    name = f"causal_dsl_user_{abs(hash(path.resolve()))}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise fail("E637", f"{shown_path(path)} is not a Python file", span)
+    module = importlib.util.module_from_spec(spec)
+    loader = spec.loader
+    sys.modules[name] = module  # dataclasses and pickles look their module up
+    sys.path.insert(0, str(path.resolve().parent))
+    try:
+        _call(lambda: loader.exec_module(module), path, span, shown_path(path))
+    finally:
+        sys.path.remove(str(path.resolve().parent))
+    return module
+
+
+def _call(function: Callable[[], Any], path: Path, span: Span, what: str) -> Any:
+    try:
+        return function()
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
+    except (Exception, SystemExit) as error:
+        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+        line = getattr(error, "lineno", None) if isinstance(error, SyntaxError) else None
+        line = line or (frames[-1].lineno if frames else None)
+        where = f" at line {line}" if line else ""
+        raise fail("E639", f"{what} raises an exception{where}", span, notes=(told(error),)) from error
+
+
+def _tokens(tokenizer: Any, base: Path, span: Span) -> Tokens | None:
+    if tokenizer is None:
+        return None
+    if isinstance(tokenizer, str | Path):
+        return Tokens.from_file(base / tokenizer, span)
+    backend = tokenizer if isinstance(tokenizer, Tokenizer) else getattr(tokenizer, "backend_tokenizer", None)
+    if not isinstance(backend, Tokenizer):
+        raise fail(
+            "E643",
+            f"a {type(tokenizer).__name__} is not a tokenizer that tells which characters its tokens cover",
+            span,
+            help="return a fast tokenizer of transformers, a tokenizers.Tokenizer, or the path of a tokenizer.json",
+        )
+    return Tokens(Tokenizer.from_str(backend.to_str()))

@@ -1,0 +1,334 @@
+"""Networks into memory: a Hugging Face checkpoint, or what a user's Python function makes. Every failure is a
+diagnostic.
+
+Weights are read from safetensors; a pickle checkpoint, code that a checkpoint brings with it and a user's Python file
+can run anything, so they need ``--trust``.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from causal_dsl.diagnostics import NOWHERE, Span, SpecError, did_you_mean, fail, shown_path
+from causal_dsl.network.checkpoints import check_memory, check_weights
+from causal_dsl.network.factory import call_factory, load_weights, vector_facts
+from causal_dsl.network.network import Network, wrap
+from causal_dsl.network.prove import Proof, prove, told
+from causal_dsl.program.facts import Facts, cached_folder, facts_of_config, local_folder, read_config
+from causal_dsl.program.tokens import Tokens
+
+__all__ = ["Network", "Proof", "Reference", "load", "load_folder", "prove", "wrap"]
+
+#: What ``dtype=`` may be.
+DTYPES = {
+    "float32": torch.float32,
+    "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
+    "float64": torch.float64,
+}
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What a network declaration names. ``name`` is a folder or a hub name (``hf``), or ``file.py:factory``
+    (``torch``); ``base`` the spec's folder, against which paths are taken; ``weights`` a safetensors file."""
+
+    kind: Literal["hf", "torch"]
+    name: str
+    base: Path = Path()
+    revision: str | None = None
+    weights: str | None = None
+
+
+def load(
+    facts: Facts | None,
+    reference: Reference,
+    device: str | None = None,
+    dtype: str | None = None,
+    trust: bool = False,
+    span: Span = NOWHERE,
+    name: str = "",
+) -> Network:
+    """Load what ``reference`` names and prove its sites.
+
+    ``device``: default a GPU where there is one, else the CPU. ``dtype``: default float32 on the CPU, else what the
+    checkpoint says. ``facts`` as ``check`` knew them: what is loaded must agree. Raises :class:`SpecError` (E630 to
+    E649) for whatever goes wrong.
+    """
+    where = device_of(device, span)
+    kind = dtype_of(dtype, span)
+    if kind is None and where.type == "cpu":
+        kind = torch.float32
+    with _memory(span):
+        if reference.kind == "torch":
+            network = _load_factory(reference, where, kind, trust, span, name)
+        else:
+            network = _load_hub_or_folder(reference, where, kind, trust, span, name)
+    if facts is not None and facts.kind == network.facts.kind:
+        _check_facts(facts, network, span)
+    prove(network)
+    return network
+
+
+def device_of(device: str | None, span: Span) -> torch.device:
+    """The device of a name (``cpu``, ``cuda``, ``cuda:1``, ``mps``); None: the first GPU, else the CPU. Raises E645."""
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        found = torch.device(device)
+        torch.empty(1, device=found)
+    except Exception as error:
+        raise fail(
+            "E645",
+            f"there is no device `{device}` here",
+            span,
+            notes=(told(error),),
+            help="this machine has `cpu`" + (" and `cuda`" if torch.cuda.is_available() else ""),
+        ) from error
+    if found.type == "meta":
+        raise fail("E645", "`meta` is no device to run on", span, help="this machine has `cpu`")
+    return found
+
+
+def dtype_of(dtype: str | None, span: Span) -> torch.dtype | None:
+    """The dtype of a name; None for None and ``auto``. Raises E647."""
+    if dtype in (None, "auto"):
+        return None
+    if dtype not in DTYPES:
+        raise fail("E647", f"there is no dtype `{dtype}`", span, help=did_you_mean(str(dtype), [*DTYPES, "auto"]))
+    return DTYPES[dtype]
+
+
+# ── Hugging Face ────────────────────────────────────────────────────────────────────────────────
+
+
+def _load_hub_or_folder(
+    reference: Reference, device: torch.device, dtype: torch.dtype | None, trust: bool, span: Span, name: str
+) -> Network:
+    folder = local_folder(reference.name, reference.base) or cached_folder(reference.name, reference.revision)
+    if folder is None:
+        folder = _fetch(reference, trust, span)
+    return load_folder(folder, device, dtype, trust, span, name)
+
+
+def load_folder(
+    folder: Path,
+    device: torch.device | None = None,
+    dtype: torch.dtype | None = None,
+    trust: bool = False,
+    span: Span = NOWHERE,
+    name: str = "",
+) -> Network:
+    """The checkpoint of a local folder; nothing is proved yet. ``dtype`` None: what the checkpoint says."""
+    device = device or torch.device("cpu")
+    config = read_config(folder, span)
+    facts = facts_of_config(config, folder, span)
+    _check_code(config, trust, span)
+    check_weights(folder, trust, span)
+    check_memory(folder, config, device, dtype, span)
+    with _quiet():
+        from transformers import AutoConfig, AutoModelForCausalLM
+
+        settings: dict[str, Any] = {"trust_remote_code": trust, "local_files_only": True}
+        try:
+            parsed = AutoConfig.from_pretrained(folder, **settings)
+        except Exception as error:
+            raise fail(
+                "E632", f"transformers cannot read the config of {shown_path(folder)}", span, notes=(told(error),)
+            ) from error
+        if type(parsed) not in AutoModelForCausalLM._model_mapping and not (trust and "auto_map" in config):
+            raise fail(
+                "E648",
+                f"`{facts.architecture}` is not a language model that transformers can load",
+                span,
+                notes=("it has no class that maps token ids to the logits of the next token",),
+            )
+        try:
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
+                folder,
+                config=parsed,
+                dtype=dtype or "auto",
+                use_safetensors=None if trust else True,
+                output_loading_info=True,
+                **settings,
+            )
+            model, report = loaded[0].to(device), loaded[1]
+        except (MemoryError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:
+            raise _load_fault(error, folder, span) from error
+    _check_report(report, folder, span)
+    tokens = Tokens.from_folder(folder, span) or _converted_tokens(folder, trust, span)
+    return wrap(model, _loaded_facts(model, facts), tokens, name or folder.name, span)
+
+
+def _fetch(reference: Reference, trust: bool, span: Span) -> Path:
+    """A repository from the hub into the local cache; raises E634 where that cannot be."""
+    patterns = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
+    if trust:
+        patterns += ["*.bin", "*.py"]
+    try:
+        from huggingface_hub import snapshot_download
+
+        with _quiet():
+            found = snapshot_download(reference.name, revision=reference.revision, allow_patterns=patterns)
+        return Path(found)
+    except Exception as error:
+        raise fail(
+            "E634",
+            f"cannot get `{reference.name}` from the Hugging Face hub",
+            span,
+            notes=(told(error), "there is no folder of that name, and no copy in the local cache"),
+            help="fetch it elsewhere and pass the folder: --network NAME=PATH",
+        ) from error
+
+
+def _check_code(config: dict[str, Any], trust: bool, span: Span) -> None:
+    """A model type of its own comes with code: that code runs only where it is trusted."""
+    if "auto_map" not in config or trust:
+        return
+    from transformers import CONFIG_MAPPING
+
+    if config.get("model_type") not in CONFIG_MAPPING:
+        raise fail(
+            "E636",
+            f"`{config.get('model_type', 'this network')}` runs code that comes with the checkpoint",
+            span,
+            notes=("such code can do anything on this machine",),
+            help="read the .py files of the checkpoint, then run with --trust",
+        )
+
+
+def _check_report(report: Any, folder: Path, span: Span) -> None:
+    """Weights that a checkpoint lacks are drawn at random: a score of such a network means nothing."""
+    missing = sorted(map(str, report.get("missing_keys", ())))
+    mismatched = sorted(str(item[0]) for item in report.get("mismatched_keys", ()))
+    if missing or mismatched:
+        shown = ", ".join(f"`{key}`" for key in (missing or mismatched)[:3])
+        count = len(missing or mismatched)
+        raise fail(
+            "E640",
+            f"the weights in {shown_path(folder)} do not fit its config",
+            span,
+            notes=(f"{count} {'are missing' if missing else 'have another shape'}: {shown}",),
+            help="is the download whole? Are config.json and the weights of one checkpoint?",
+        )
+
+
+def _load_fault(error: Exception, folder: Path, span: Span) -> SpecError:
+    said = told(error)
+    if "shape" in str(error) or "size mismatch" in str(error):
+        return fail("E640", f"the weights in {shown_path(folder)} do not fit its config", span, notes=(said,))
+    if type(error).__name__ == "SafetensorError" or "safetensors" in str(error).lower():
+        return fail("E641", f"cannot read the weights in {shown_path(folder)}", span, notes=(said,))
+    return fail("E644", f"cannot load the network in {shown_path(folder)}", span, notes=(said,))
+
+
+def _converted_tokens(folder: Path, trust: bool, span: Span) -> Tokens:
+    """The tokenizer as transformers makes it of older files; raises E643 where there is none."""
+    try:
+        with _quiet():
+            from transformers import AutoTokenizer
+
+            made = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust, local_files_only=True)
+        return Tokens(made.backend_tokenizer)
+    except Exception as error:
+        raise fail(
+            "E643",
+            f"{shown_path(folder)} holds no tokenizer that can be read",
+            span,
+            notes=(told(error), "positions are found by the tokenizer.json of a fast tokenizer"),
+            help="put the checkpoint's tokenizer.json beside its config.json",
+        ) from error
+
+
+def _loaded_facts(model: nn.Module, facts: Facts) -> Facts:
+    """The facts, corrected by what was loaded."""
+    config: Any = model.config
+    loaded = facts_of_config(config.to_dict(), facts.folder, NOWHERE)
+    found = model.get_output_embeddings()  # type: ignore[operator]
+    rows = found.weight.shape[0] if found is not None else loaded.vocabulary
+    return replace(loaded, vocabulary=int(rows) if rows else None, tokenizer=facts.tokenizer)
+
+
+def _check_facts(expected: Facts, network: Network, span: Span) -> None:
+    """What ``check`` relied on must be what was loaded."""
+    for size in ("layers", "heads", "kv_heads", "head_dim", "width", "mlp_width"):
+        before, now = getattr(expected, size), getattr(network.facts, size)
+        if before is not None and now is not None and before != now:
+            raise fail(
+                "E640", f"the network has {now} {size.replace('_', ' ')}, not {before} as its config.json says", span
+            )
+    if network.layout is not None and network.facts.layers != len(network.layers):
+        raise fail("E640", f"the network has {len(network.layers)} layers, not {network.facts.layers}", span)
+
+
+# ── a user's function ───────────────────────────────────────────────────────────────────────────
+
+
+def _load_factory(
+    reference: Reference, device: torch.device, dtype: torch.dtype | None, trust: bool, span: Span, name: str
+) -> Network:
+    if not trust:
+        raise fail(
+            "E646",
+            f"`{reference.name}` runs a Python file",
+            span,
+            notes=("a Python file can do anything on this machine",),
+            help="read it, then run with --trust",
+        )
+    model, tokens = call_factory(reference.name, reference.base, span)
+    if reference.weights is not None:
+        load_weights(model, reference.base / reference.weights, span)
+    try:
+        model = model.to(device=device, dtype=dtype) if dtype is not None else model.to(device)
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        raise fail("E644", f"cannot move the network to {device}", span, notes=(told(error),)) from error
+    name = name or reference.name
+    if hasattr(getattr(model, "config", None), "to_dict"):
+        config: Any = model.config
+        facts = facts_of_config(config.to_dict(), None, span)
+        return wrap(model, _loaded_facts(model, facts), tokens, name, span)
+    return wrap(model, vector_facts(model, span), None, name, span)
+
+
+@contextmanager
+def _memory(span: Span) -> Iterator[None]:
+    try:
+        yield
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        raise fail(
+            "E642",
+            "there is not enough memory for the network",
+            span,
+            notes=(told(error),),
+            help="use a smaller dtype (dtype=bfloat16), another device, or a smaller network",
+        ) from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Loading without the libraries' own warnings; bars are drawn to a terminal only."""
+    from transformers.utils import logging
+
+    before = logging.get_verbosity()
+    bars = logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    if not sys.stderr.isatty():
+        logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+        if bars:
+            logging.enable_progress_bar()
