@@ -48,6 +48,7 @@ class Inputs:
     prompts: list[Prompt] = field(default_factory=list)
     vectors: list[np.ndarray] = field(default_factory=list)
     _index: dict[Any, int] = field(default_factory=dict)
+    _runs: dict[tuple[int, ...], int] = field(default_factory=dict)
     _located: dict[tuple[Position, int], tuple[int, ...]] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -64,6 +65,12 @@ class Inputs:
     def ids(self, index: int) -> tuple[int, ...]:
         """The token ids of a prompt."""
         return self.prompts[index].encoded.ids
+
+    def run_of(self, index: int) -> int:
+        """The first input with the same tokens: prompts that differ only in their holes are one run."""
+        if not self.prompts:
+            return index
+        return self._runs.setdefault(self.ids(index), index)
 
     def where(self, position: Position | None, index: int) -> tuple[int, ...]:
         """The tokens that a position names in an input; (0,) for a vector."""

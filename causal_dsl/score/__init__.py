@@ -1,0 +1,1 @@
+"""Scores: metrics compiled, intervals, findings, results."""

@@ -1,0 +1,84 @@
+"""From sympy expressions to one vectorised function, by :func:`sympy.lambdify`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import sympy
+from causal_dsl.causal.operations import HELPERS, Line, Printer
+from sympy.functions.elementary.piecewise import ExprCondPair
+
+#: Rows that are computed at once: the columns of a model then stay in the cache of a core.
+CHUNK = 1 << 15
+#: Expressions deeper than this get a name in the middle, so that the printed code nests little.
+_DEEP = 12
+
+
+def compile_lines(
+    arguments: Sequence[sympy.Symbol],
+    lines: Sequence[tuple[sympy.Symbol, Any]],
+    results: Sequence[sympy.Symbol],
+    helpers: Mapping[str, Callable[..., Any]],
+) -> Callable[..., list[Any]]:
+    """A function of the arguments that carries out ``symbol = expression`` line by line and returns the results.
+
+    Expressions may use the symbols of arguments and of earlier lines. What occurs in several of them is computed once.
+    The function takes numpy columns of one length; a result may be a scalar where it depends on no argument.
+    """
+    names: dict[Any, str] = {}
+    shared = _share(lines, names)
+
+    def share(_: Any) -> tuple[list[tuple[sympy.Symbol, Any]], list[sympy.Symbol]]:
+        return shared, list(results)
+
+    namespace = {**HELPERS, **helpers}
+    made: Callable[..., list[Any]] = sympy.lambdify(
+        list(arguments), list(results), modules=[namespace], printer=Printer(names), cse=share, docstring_limit=0
+    )
+    return made
+
+
+def _share(lines: Sequence[tuple[sympy.Symbol, Any]], names: dict[Any, str]) -> list[tuple[sympy.Symbol, Any]]:
+    """Give a name to every part that occurs twice or lies deep, in front of the line that first needs it."""
+    counts: dict[Any, int] = {}
+    for _, expr in lines:
+        stack = [expr]
+        while stack:
+            node = stack.pop()
+            counts[node] = counts.get(node, 0) + 1
+            if counts[node] == 1:
+                stack.extend(node.args)
+    shared: list[tuple[sympy.Symbol, Any]] = []
+    depths: dict[Any, int] = {}
+    for symbol, expr in lines:
+        stack = [(expr, False)]
+        while stack:
+            node, ready = stack.pop()
+            if node in depths:
+                continue
+            if not ready:
+                stack.append((node, True))
+                stack.extend((child, False) for child in node.args)
+                continue
+            depths[node] = 1 + max((depths[child] for child in node.args), default=-1)
+            worth = counts[node] > 1 or depths[node] >= _DEEP
+            if worth and node is not expr and node.args and not isinstance(node, ExprCondPair):
+                temporary = sympy.Symbol(f"t{len(shared)}")
+                shared.append((temporary, Line(node)))
+                names[node] = temporary.name
+                depths[node] = 0
+        shared.append((symbol, Line(expr)))
+    return shared
+
+
+def run(function: Callable[..., list[Any]], columns: Sequence[np.ndarray], dtypes: Sequence[Any], n: int) -> list[np.ndarray]:
+    """Call a compiled function on columns of ``n`` rows, chunk by chunk; gives arrays of length ``n``."""
+    results = [np.empty(n, dtype) for dtype in dtypes]
+    with np.errstate(all="ignore"):
+        for start in range(0, n, CHUNK):
+            stop = min(n, start + CHUNK)
+            for result, part in zip(results, function(*(column[start:stop] for column in columns)), strict=True):
+                result[start:stop] = part
+    return results

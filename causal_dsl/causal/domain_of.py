@@ -1,0 +1,189 @@
+"""From a domain as it is written to a :class:`~causal_dsl.causal.domains.Domain`."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from causal_dsl.causal.domains import BOOL, LIMIT, WORDS, Domain, Finite, Real, Value, show, type_of
+from causal_dsl.causal.files import read_text
+from causal_dsl.causal.scope import Scope
+from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean
+from causal_dsl.syntax import tree
+
+FORMS = 'write {"a", "b"}, 0..9, bool, real(-1, 1) or lines("file.txt")'
+
+
+def constant(expr: tree.Node) -> Value | None:
+    """The value of an expression that mentions no names, else None. Sums and products of numbers count."""
+    match expr:
+        case tree.Number(value=value, unit=None) | tree.String(value=value) | tree.Bool(value=value):
+            return value
+        case tree.Unary(op="-", operand=operand):
+            value = constant(operand)
+            return None if value is None or isinstance(value, (bool, str)) else -value
+        case tree.Binary(op="+" | "-" | "*" as op, left=left, right=right):
+            a, b = constant(left), constant(right)
+            if a is None or b is None or isinstance(a, (bool, str)) or isinstance(b, (bool, str)):
+                return None
+            if max(abs(a), abs(b)) > 2 * LIMIT:  # products of products would grow without end
+                return None
+            return a + b if op == "+" else a - b if op == "-" else a * b
+    return None
+
+
+def compile_domain(expr: tree.DomainExpr, scope: Scope, folder: Path, diagnostics: Diagnostics) -> Domain | None:
+    """The domain that ``expr`` says, or None with a diagnostic.
+
+    ``folder`` is where ``lines("file.txt")`` is looked for. Faults: E308 (a number too large), E310 (empty), E311 (a
+    value twice), E312 (values of several types), E313 (unknown name), E314 (wrongly written), E315 (file of lines).
+    """
+    match expr:
+        case tree.Range():
+            return _range(expr, diagnostics)
+        case tree.Set():
+            return _set(expr, diagnostics)
+        case tree.Name():
+            return _named(expr, scope, diagnostics)
+        case tree.Call(function=tree.Name(name="real")):
+            return _real(expr, diagnostics)
+        case tree.Call(function=tree.Name(name="lines")):
+            return _lines(expr, folder, diagnostics)
+        case tree.Call(function=tree.Name(name=name)):
+            diagnostics.report("E313", f"no domain `{name}(…)`", expr.span, help=did_you_mean(name, ("real", "lines"), FORMS))
+        case _:
+            diagnostics.report("E314", "this is no domain", expr.span, help=FORMS)
+    return None
+
+
+def _named(expr: tree.Name, scope: Scope, diagnostics: Diagnostics) -> Domain | None:
+    name = expr.name
+    if name == "bool":
+        return BOOL
+    if name == "real":
+        return Real()
+    if name in scope.domains:
+        return scope.domains[name]
+    if name in scope.tables:
+        table = scope.tables[name]
+        return None if table is None else table.keys
+    known = [*scope.domains, *scope.tables, "bool", "real"]
+    diagnostics.report("E313", f"no domain `{name}`", expr.span, help=did_you_mean(name, known, FORMS))
+    return None
+
+
+def _range(expr: tree.Range, diagnostics: Diagnostics) -> Domain | None:
+    bounds: list[int] = []
+    for side in (expr.low, expr.high):
+        value = constant(side)
+        if isinstance(value, int) and not isinstance(value, bool):
+            if abs(value) >= LIMIT:
+                diagnostics.report("E308", "this number is too large", side.span, label="whole numbers end at 4.6e18")
+                return None
+            bounds.append(value)
+            continue
+        if isinstance(value, float):
+            help = f"write real({_plain(expr.low)}, {_plain(expr.high)}) for all numbers between"
+            diagnostics.report("E314", "a range counts whole numbers", side.span, help=help)
+        else:
+            diagnostics.report("E314", "the bounds of a range are whole numbers", side.span, help="write it as 0..9")
+        return None
+    low, high = bounds
+    if low > high:
+        diagnostics.report("E310", "this range is empty", expr.span, label=f"{low} is more than {high}", help=f"write {high}..{low}")
+        return None
+    return Finite(range(low, high + 1))
+
+
+def _plain(expr: tree.Node) -> str:
+    value = constant(expr)
+    return "…" if value is None else show(value)
+
+
+def _set(expr: tree.Set, diagnostics: Diagnostics) -> Domain | None:
+    if not expr.items:
+        diagnostics.report("E310", "this set is empty", expr.span, help="list at least one value")
+        return None
+    values: list[Value] = []
+    spans: list[Span] = []
+    good = True
+    for item in expr.items:
+        value = constant(item)
+        if value is None:
+            said = f'write "{item.name}" if it is a text' if isinstance(item, tree.Name) else 'write numbers, "texts", true or false'
+            diagnostics.report("E314", "a domain lists plain values", item.span, help=said)
+            good = False
+            continue
+        if not isinstance(value, (bool, str)) and not (abs(value) < LIMIT if isinstance(value, int) else math.isfinite(value)):
+            diagnostics.report("E308", "this number is too large", item.span, label="whole numbers end at 4.6e18")
+            good = False
+            continue
+        values.append(value)
+        spans.append(item.span)
+    return finite(values, spans, diagnostics) if good else None
+
+
+def finite(values: list[Value], spans: list[Span], diagnostics: Diagnostics) -> Finite | None:
+    """A domain of these values; whole numbers beside fractions become fractions (E311, E312)."""
+    kinds = {type_of(value) for value in values}
+    if kinds == {"int", "real"}:
+        values = [float(value) for value in values]
+    elif len(kinds) > 1:
+        other = next(i for i, value in enumerate(values) if type_of(value) != type_of(values[0]))
+        diagnostics.report(
+            "E312", "the values of a domain are of one type", spans[other], label=f"this is {WORDS[type_of(values[other])]}",
+            others=((spans[0], f"this is {WORDS[type_of(values[0])]}"),), help="write all as numbers, or all as texts in quotes",
+        )  # fmt: skip
+        return None
+    seen: dict[Value, Span] = {}
+    for value, span in zip(values, spans, strict=True):
+        if value in seen:
+            diagnostics.report(
+                "E311", f"{show(value)} is listed twice", span, others=((seen[value], "first here"),),
+                help="leave one out: the values of a domain are drawn alike, each once",
+            )  # fmt: skip
+            return None
+        seen[value] = span
+    return Finite(tuple(values))
+
+
+def _real(expr: tree.Call, diagnostics: Diagnostics) -> Domain | None:
+    bounds = [constant(argument.value) for argument in expr.arguments if argument.name is None]
+    numbers = [float(b) for b in bounds if isinstance(b, (int, float)) and not isinstance(b, bool) and abs(b) <= 1e300]
+    if len(numbers) != 2 or len(expr.arguments) != 2:
+        diagnostics.report("E314", "`real` takes its lowest and its highest number", expr.span, help="write it as real(-1, 1)")
+        return None
+    low, high = numbers
+    if low > high:
+        diagnostics.report(
+            "E310", "this interval is empty", expr.span, label=f"{low!r} is more than {high!r}", help=f"write real({high!r}, {low!r})"
+        )
+        return None
+    return Real(low, high)
+
+
+def _lines(expr: tree.Call, folder: Path, diagnostics: Diagnostics) -> Domain | None:
+    match expr.arguments:
+        case (tree.Argument(name=None, value=tree.String(value=name, span=span)),):
+            pass
+        case _:
+            diagnostics.report("E314", "`lines` takes the name of a text file", expr.span, help='write it as lines("names.txt")')
+            return None
+    text = read_text(name, folder, span, diagnostics, "E315")
+    if text is None:
+        return None
+    found: dict[str, int] = {}
+    for number, line in enumerate(text.splitlines(), start=1):
+        value = line.strip()
+        if value in found:
+            diagnostics.report(
+                "E311", f"{show(value)} stands twice in `{name}`", span, label=f"in lines {found[value]} and {number}",
+                help="leave one out: the values of a domain are drawn alike, each once",
+            )  # fmt: skip
+            return None
+        if value:
+            found[value] = number
+    if not found:
+        diagnostics.report("E310", f"`{name}` has no lines", span, help="write one value a line")
+        return None
+    return Finite(tuple(found))

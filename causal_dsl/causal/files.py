@@ -1,0 +1,42 @@
+"""Reading the text files that a spec names, without trusting them to be there, regular or text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from causal_dsl.diagnostics import NOWHERE, Diagnostics, Span, did_you_mean, shown_path
+
+#: Larger files are refused: a spec names lists and tables, not corpora.
+LARGEST = 256 * 2**20
+
+
+def folder_of(span: Span) -> Path:
+    """The folder of the spec that a span lies in; the working directory for what was made in Python."""
+    return Path() if span.source is NOWHERE.source else Path(span.source.path).parent
+
+
+def read_text(name: str, folder: Path, span: Span, diagnostics: Diagnostics, code: str) -> str | None:
+    """The text of the file ``name`` (relative to ``folder``), or None with a diagnostic of that code."""
+    try:
+        path = folder / name
+        if not path.exists():
+            beside = sorted(p.name for p in path.parent.iterdir())[:10000] if path.parent.is_dir() else []
+            close = did_you_mean(path.name, beside) if beside else ""
+            note = f"looked for {shown_path(path)}"
+            diagnostics.report(code, f"there is no file `{name}`", span, notes=(note,), help=close)
+            return None
+        if not path.is_file():
+            diagnostics.report(code, f"`{name}` is not a file", span, label="a folder or a device")
+            return None
+        if path.stat().st_size > LARGEST:
+            size = f"{path.stat().st_size / 2**20:.0f} MiB"
+            diagnostics.report(code, f"`{name}` is too large", span, label=f"{size}; at most {LARGEST // 2**20} MiB")
+            return None
+        return path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        note = f"byte {error.start} cannot be decoded"
+        diagnostics.report(code, f"`{name}` is not UTF-8 text", span, notes=(note,))
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        diagnostics.report(code, f"`{name}` cannot be read", span, label=why)
+    return None

@@ -1,0 +1,191 @@
+"""Table cells, Python functions and large sets in expressions: calls of helpers that hold the data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import sympy
+from causal_dsl.causal.domains import WORDS, Domain, Finite, Real, Text, Value
+from causal_dsl.causal.operations import every, negation, relation
+from causal_dsl.causal.scope import Strings
+from causal_dsl.causal.typed import Typed, as_condition, as_number, call, variable
+from causal_dsl.diagnostics import did_you_mean
+from causal_dsl.syntax import tree
+
+if TYPE_CHECKING:
+    from causal_dsl.causal.expressions import Compiler
+    from causal_dsl.causal.functions import PythonFunction
+
+_SMALL = 100_000
+
+
+def code_of(value: Value, strings: Strings) -> Any:
+    """The number that stands for a value."""
+    return strings.code(value) if isinstance(value, str) else int(value) if isinstance(value, (bool, int)) else value
+
+
+def value_of(code: Any, kind: str, strings: Strings) -> Value:
+    """The value that a number stands for."""
+    if kind == "string":
+        return strings.text(int(code))
+    return bool(code) if kind == "bool" else int(code) if kind == "int" else float(code)
+
+
+def _add(compiler: Compiler, stem: str, helper: Callable[..., Any]) -> str:
+    name = f"{stem}{len(compiler.helpers)}"
+    compiler.helpers[name] = helper
+    return name
+
+
+def _within(element: Typed, domain: Finite, strings: Strings) -> bool:
+    """Whether a value is known to lie in a domain before anything is computed."""
+    if element.texts is not None:
+        return domain.size <= _SMALL and element.texts <= {code_of(value, strings) for value in domain.values}
+    if isinstance(element.domain, Finite) and element.domain.size <= _SMALL:
+        return all(value in domain for value in element.domain.values)
+    return domain.contiguous and domain.low <= element.low and element.high <= domain.high
+
+
+def _searcher(domain: Finite, strings: Strings) -> tuple[np.ndarray, np.ndarray]:
+    codes = np.array([code_of(value, strings) for value in domain.values])
+    order = np.argsort(codes, kind="stable")
+    return codes[order], order
+
+
+def membership(compiler: Compiler, element: Typed, domain: Finite) -> Any:
+    """1 where the value lies in the domain, 0 elsewhere."""
+    codes, _ = _searcher(domain, compiler.strings)
+
+    def member(value: Any) -> Any:
+        at = np.minimum(np.searchsorted(codes, value), len(codes) - 1)
+        return (codes[at] == value).astype(np.int64)
+
+    return call(_add(compiler, "member", member), element.number)
+
+
+def table_cell(compiler: Compiler, cell: tree.Subscript, expr: tree.Attribute) -> Typed | None:
+    """``Table[key].column``"""
+    assert isinstance(cell.value, tree.Name)
+    name, column = cell.value.name, expr.name.name
+    if name not in compiler.scope.tables:
+        help = did_you_mean(name, compiler.scope.tables, 'declare it: table Cities = csv("cities.csv", key=city)')
+        compiler.diagnostics.report("E305", f"no table `{name}`", cell.value.span, help=help)
+        return None
+    table = compiler.scope.tables[name]
+    if table is None:
+        return None
+    if column not in table.columns:
+        help = did_you_mean(column, table.columns)
+        compiler.diagnostics.report("E349", f"`{name}` has no column `{column}`", expr.name.span, help=help)
+        return None
+    if len(cell.indices) != 1 or isinstance(cell.indices[0], tree.Slice):
+        compiler.diagnostics.report("E306", f"`{name}` is asked for one row", cell.span, help=f"write {name}[x].{column}")
+        return None
+    key = compiler._any(cell.indices[0])
+    if key is None:
+        return None
+    if key.type != table.keys.type:
+        title = f"`{name}` is keyed by `{table.key}`, which is {WORDS[table.keys.type]}"
+        compiler.diagnostics.report("E300", title, cell.indices[0].span, label=f"this is {WORDS[key.type]}")
+        return None
+    strings = compiler.strings
+    domain = table.domain(column)
+    keys, order = _searcher(table.keys, strings)
+    cells = np.array([code_of(value, strings) for value in table.columns[column]])[order]
+
+    def look(code: Any) -> Any:
+        return cells[np.minimum(np.searchsorted(keys, code), len(keys) - 1)]
+
+    if not _within(key, table.keys, strings):
+        known = membership(compiler, key, table.keys)
+        compiler.guard(relation("==", known, 0), "key", cell.indices[0].span, name)
+    result = call(_add(compiler, "look", look), key.number)
+    return _typed(result, domain, strings)
+
+
+def _typed(result: Any, domain: Domain, strings: Strings) -> Typed:
+    shape = variable(sympy.Symbol("_"), domain, strings)
+    expr = as_condition(result) if domain.type == "bool" else result
+    return Typed(shape.type, expr, shape.low, shape.high, shape.texts, domain)
+
+
+def function_call(compiler: Compiler, expr: tree.Call) -> Typed | None:
+    """``plural(noun)``: a Python function over the values of its arguments."""
+    functions = compiler.scope.functions
+    if not isinstance(expr.function, tree.Name) or expr.function.name not in functions:
+        name = expr.function.name if isinstance(expr.function, tree.Name) else expr.function.span.text or "this"
+        help = did_you_mean(name, functions, f'import it: from "tasks.py" import {name}')
+        compiler.diagnostics.report("E304", f"no function `{name}`", expr.function.span, help=help)
+        return None
+    function = functions[expr.function.name]
+    before = len(compiler.guards)
+    arguments = [(compiler._any(argument.value), argument) for argument in expr.arguments]
+    if function is None:
+        return None
+    named = next((argument for argument in expr.arguments if argument.name is not None), None)
+    if named is not None:
+        compiler.diagnostics.report("E304", f"`{function.name}` takes its arguments in order", named.span, help="leave the name out")
+        return None
+    if len(arguments) != len(function.parameters):
+        wants = ", ".join(name for name, _ in function.parameters)
+        title = f"`{function.name}` takes {len(function.parameters)} argument{'s' * (len(function.parameters) != 1)}, not {len(arguments)}"
+        compiler.diagnostics.report("E304", title, expr.span, help=f"write {function.name}({wants})")
+        return None
+    given: list[Typed] = []
+    for (value, argument), (name, domain) in zip(arguments, function.parameters, strict=True):
+        if value is None:
+            return None
+        widened = value.type == "int" and domain.type == "real"
+        if value.type != domain.type and not widened:
+            title = f"`{name}` of `{function.name}` is {WORDS[domain.type]}"
+            compiler.diagnostics.report("E304", title, argument.span, label=f"this is {WORDS[value.type]}")
+            return None
+        if isinstance(domain, Finite) and domain.type == "string" and value.texts is not None:
+            allowed = {compiler.strings.code(str(text)) for text in domain.values}
+            if value.texts - allowed:
+                odd = compiler.strings.text(min(value.texts - allowed))
+                title = f'`{name}` of `{function.name}` is never "{odd}"'
+                compiler.diagnostics.report("E304", title, argument.span, label=f"its annotation says {domain}")
+                return None
+        given.append(value)
+    kinds = [domain.type for _, domain in function.parameters]
+    numbers = [value.real if kind == "real" else value.number for value, kind in zip(given, kinds, strict=True)]
+    helper = _caller(function, kinds, compiler.strings)
+    # A row whose arguments are themselves at fault is reported for that; the function is not called with them.
+    sound = [negation(guard.condition) for guard in compiler.guards[before:]]
+    needed = as_number(every([compiler.reached, *sound]))
+    result = call(_add(compiler, "call", helper), needed, *numbers)
+    return _typed(result, function.result, compiler.strings)
+
+
+def _caller(function: PythonFunction, kinds: list[str], strings: Strings) -> Callable[..., Any]:
+    """Calls a function on the rows that need it, once for each distinct tuple of arguments."""
+    dtype = np.float64 if function.result.type == "real" else np.int64
+
+    def apply(needed: Any, *codes: Any) -> Any:
+        mask, *columns = np.broadcast_arrays(np.atleast_1d(needed).astype(bool), *codes)
+        result = np.zeros(mask.shape, dtype)
+        rows = np.flatnonzero(mask)
+        if not len(rows):
+            return result
+        group = np.zeros(len(rows), np.int64)
+        for column in columns:
+            _, inverse = np.unique(column[rows], return_inverse=True)
+            _, group = np.unique(group * (int(inverse.max()) + 1) + inverse.reshape(-1), return_inverse=True)
+        group = group.reshape(-1)
+        _, first = np.unique(group, return_index=True)
+        table = np.zeros(len(first), dtype)
+        for i, at in enumerate(rows[first]):
+            values = [value_of(column[at], kind, strings) for column, kind in zip(columns, kinds, strict=True)]
+            table[i] = code_of(function(*values), strings)
+        result[rows] = table[group]
+        return result
+
+    return apply
+
+
+def enumerable(function: PythonFunction) -> bool:
+    """Whether the values of a function are known from its annotation."""
+    return not isinstance(function.result, (Text, Real))

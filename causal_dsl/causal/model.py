@@ -1,0 +1,212 @@
+"""A causal model as a value: variables in topological order, and one compiled function for all of them.
+
+Codes: arrays hold numbers. A whole number is itself (int64), a real number too (float64), a truth value is 0 or 1, a
+text is its number in the model's list of texts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import sympy
+from causal_dsl.causal.compiled import compile_lines, run
+from causal_dsl.causal.domain_of import compile_domain
+from causal_dsl.causal.domains import Domain, Finite, Type, Value, show, type_of
+from causal_dsl.causal.evaluate import Equation, Evaluator, dtype_of, guard_fault
+from causal_dsl.causal.functions import PythonFunction
+from causal_dsl.causal.lookups import code_of, value_of
+from causal_dsl.causal.scope import Scope, Strings
+from causal_dsl.causal.tables import load_table
+from causal_dsl.causal.typed import Guard
+from causal_dsl.diagnostics import NOWHERE, Diagnostics, Span, SpecError
+from causal_dsl.syntax import tree
+
+if TYPE_CHECKING:
+    import networkx as nx
+    from causal_dsl.causal.support import Support
+
+__all__ = ["CausalModel", "Condition", "Scope", "Variable", "compile_domain", "compile_model", "load_table"]
+
+
+@dataclass(frozen=True)
+class Variable:
+    """One variable. ``parents`` are what its mechanism (or the set that it is drawn from) mentions, in order."""
+
+    name: str
+    kind: Literal["exogenous", "mechanism", "template"]
+    domain: Domain
+    type: Type
+    output: bool
+    span: Span
+    parents: tuple[str, ...]
+
+
+@dataclass
+class Condition:
+    """A compiled truth value over columns of codes. ``inputs`` are keys of the columns that it reads."""
+
+    inputs: tuple[Any, ...]
+    function: Callable[..., list[Any]]
+    dtypes: tuple[Any, ...]
+    guards: tuple[Guard, ...]
+    span: Span
+
+    def __call__(self, columns: Mapping[Any, np.ndarray], n: int) -> np.ndarray:
+        """Where it holds, ``[n]`` bool. Raises SpecError for a division by zero."""
+        given = [np.asarray(columns[key], dtype) for key, dtype in zip(self.inputs, self.dtypes, strict=True)]
+        holds, *failed = run(self.function, given, [np.bool_] * (1 + len(self.guards)), n)
+        for guard, rows in zip(self.guards, failed, strict=True):
+            if rows.any():
+                raise SpecError([guard_fault(guard, "where", "", "", ())])
+        return holds
+
+
+def compile_condition(
+    expr: Any, guards: Iterable[Guard], symbols: Mapping[Any, sympy.Symbol], types: Mapping[Any, str],
+    helpers: Mapping[str, Callable[..., Any]], span: Span,
+) -> Condition:  # fmt: skip
+    """Compile a sympy Boolean over ``symbols`` (by the keys of the columns that hold their codes)."""
+    guards = tuple(guards)
+    used = expr.free_symbols.union(*(guard.condition.free_symbols for guard in guards))
+    keys = tuple(key for key, symbol in symbols.items() if symbol in used)
+    marks = [sympy.Symbol(f"g{i}") for i in range(1 + len(guards))]
+    lines = list(zip(marks, [expr, *(guard.condition for guard in guards)], strict=True))
+    function = compile_lines([symbols[key] for key in keys], lines, marks, helpers)
+    return Condition(keys, function, tuple(dtype_of(types[key]) for key in keys), guards, span)
+
+
+class CausalModel:
+    """A compiled causal model.
+
+    ``variables`` are in topological order. ``expressions[name]`` is the sympy expression of a mechanism over
+    ``symbols``. ``choices[name]`` computes the values of a set that depends on other variables. ``wheres`` are the
+    conditions on its inputs.
+    """
+
+    def __init__(self, name: str, span: Span, strings: Strings):
+        self.name = name
+        self.span = span
+        self.strings = strings
+        self.variables: dict[str, Variable] = {}
+        self.outputs: tuple[str, ...] = ()
+        self.symbols: dict[str, sympy.Symbol] = {}
+        self.choices: dict[str, Choices] = {}
+        self.wheres: tuple[Condition, ...] = ()
+        self.functions: tuple[PythonFunction, ...] = ()
+        self._evaluator = Evaluator(self, {}, self.symbols, {})
+        self._support: dict[int, Support | None] = {}
+
+    def __repr__(self) -> str:
+        return f"<CausalModel {self.name}: {', '.join(self.variables)}>"
+
+    @property
+    def exogenous(self) -> tuple[str, ...]:
+        """The drawn variables, in the order in which they are drawn."""
+        return tuple(name for name, variable in self.variables.items() if variable.kind == "exogenous")
+
+    @property
+    def expressions(self) -> dict[str, Any]:
+        """The sympy expression of every mechanism."""
+        return {name: equation.expr for name, equation in self._evaluator.equations.items()}
+
+    @property
+    def needs_trust(self) -> tuple[PythonFunction, ...]:
+        """Python functions that it calls and that may not be run; with any, it cannot be evaluated (E346)."""
+        return tuple(function for function in self.functions if not function.trusted)
+
+    @cached_property
+    def graph(self) -> nx.DiGraph:
+        """Parents to children. Edges from what a drawn set depends on are included."""
+        import networkx as nx  # a fifth of a second that `check` need not pay
+
+        graph = nx.DiGraph()
+        graph.add_nodes_from(self.variables)
+        graph.add_edges_from((parent, name) for name, variable in self.variables.items() for parent in variable.parents)
+        return graph
+
+    def evaluate(
+        self, settings: Mapping[str, np.ndarray], do: Mapping[str, np.ndarray] | None = None,
+        wanted: Iterable[str] | None = None,
+    ) -> dict[str, np.ndarray]:  # fmt: skip
+        """Compute every variable (or only the ``wanted`` ones and nothing that they do not need).
+
+        ``settings`` holds codes of the exogenous variables, ``do`` codes of the intervened ones, each ``[n]``; gives codes
+        ``[n]`` by variable. Raises SpecError for a division by zero in a branch that is taken (E325), a number too
+        large (E326), a value outside a declared domain (E324), a key that a table lacks (E349), and for Python
+        functions that are not trusted or fail (E346 to E348).
+        """
+        return self._evaluator.evaluate(settings, do or {}, wanted)
+
+    def encode(self, variable: str, value: Value) -> int | float:
+        """The code of a value of a variable. Raises ValueError for a value that it never takes."""
+        domain = self.variables[variable].domain
+        widened = domain.type == "real" and type_of(value) == "int"
+        if value not in domain or (type_of(value) != domain.type and not widened):
+            raise ValueError(f"{show(value)} is no value of {variable!r}: {domain}")
+        code: int | float = float(value) if widened else code_of(value, self.strings)
+        return code
+
+    def value(self, variable: str, code: Any) -> Value:
+        """The value that one code of a variable stands for."""
+        return value_of(code, self.variables[variable].type, self.strings)
+
+    def decode(self, variable: str, codes: Iterable[Any]) -> list[Value]:
+        """The values that codes of a variable stand for."""
+        kind = self.variables[variable].type
+        return [value_of(code, kind, self.strings) for code in np.asarray(codes).tolist()]
+
+    def codes(self, variable: str) -> np.ndarray:
+        """The codes of all values of a finite domain, in its order."""
+        domain = self.variables[variable].domain
+        assert isinstance(domain, Finite)
+        if isinstance(domain.values, range):
+            return np.arange(domain.values.start, domain.values.stop, dtype=np.int64)
+        return np.array([code_of(value, self.strings) for value in domain.values], dtype_of(domain.type))
+
+    def support(self, cap: int) -> Support | None:
+        """All inputs that can be drawn, with their weights; None if there are more than ``cap`` or no end of them."""
+        from causal_dsl.causal.support import enumerate_support
+
+        if cap not in self._support:
+            self._support[cap] = enumerate_support(self, cap)
+        return self._support[cap]
+
+
+@dataclass
+class Choices:
+    """The values of a set that depends on other variables, as in ``subject ~ {first, second}``."""
+
+    parents: tuple[str, ...]
+    function: Callable[..., list[Any]]
+    count: int
+    dtype: Any
+    guards: tuple[Guard, ...] = ()
+
+    def __call__(self, columns: Mapping[str, np.ndarray], n: int) -> np.ndarray:
+        """The codes of the set's items, ``[n, count]``; items may be equal."""
+        given = [np.asarray(columns[name]) for name in self.parents]
+        found = run(self.function, given, [self.dtype] * self.count + [np.bool_] * len(self.guards), n)
+        for guard, rows in zip(self.guards, found[self.count :], strict=True):
+            if rows.any():
+                raise SpecError([guard_fault(guard, "this set", "", "", ())])
+        return np.stack(found[: self.count], axis=1)
+
+
+def compile_model(decl: tree.CausalDecl, scope: Scope, diagnostics: Diagnostics) -> CausalModel | None:
+    """Compile a causal model, or None where a fault was reported.
+
+    Faults: E300 to E308 and E349 (expressions), E310 to E316 (domains), E320 to E327 (variables), E330 (a `where` that
+    never holds), and what Python functions raise where they are trusted.
+    """
+    from causal_dsl.causal.members import MemberCompiler
+
+    return MemberCompiler(decl, scope, diagnostics).compile()
+
+
+def equation(symbol: sympy.Symbol, expr: Any, guards: Iterable[Guard], span: Span = NOWHERE) -> Equation:
+    """A mechanism for :class:`~causal_dsl.causal.evaluate.Evaluator`."""
+    return Equation(symbol, expr, tuple(guards), span)

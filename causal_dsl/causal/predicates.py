@@ -1,0 +1,95 @@
+"""Conditions over the runs of a test: ``base.left != source.left``, ``base.x in {1, 2}``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import sympy
+
+from causal_dsl.causal.domains import LIMIT
+from causal_dsl.causal.expressions import Compiler
+from causal_dsl.causal.model import CausalModel, Condition, compile_condition
+from causal_dsl.causal.scope import Scope, Strings
+from causal_dsl.causal.operations import relation
+from causal_dsl.causal.typed import Typed, as_condition, variable
+from causal_dsl.diagnostics import Diagnostics, Span
+from causal_dsl.syntax import tree
+
+
+@dataclass(eq=False)
+class Predicate:
+    """A compiled condition. ``mentions`` are the (role, variable) that it reads; ``template`` is a variable, too."""
+
+    condition: Condition
+    span: Span
+    #: (role, variable) whose texts are coded otherwise than the condition's: the texts of that role's model
+    _foreign: dict[tuple[str, str], Strings] = field(default_factory=dict)
+    _strings: Strings = field(default_factory=Strings)
+
+    @property
+    def mentions(self) -> frozenset[tuple[str, str]]:
+        return frozenset(self.condition.inputs)
+
+    def __call__(self, settings: Mapping[str, Mapping[str, np.ndarray]], n: int | None = None) -> np.ndarray:
+        """Where it holds, ``[n]`` bool, for columns of codes by role and variable. Raises SpecError (E325, E326)."""
+        if n is None:
+            n = next((len(column) for columns in settings.values() for column in columns.values()), 0)
+        columns = {key: settings[key[0]][key[1]] for key in self.condition.inputs}
+        for key, strings in self._foreign.items():
+            recoded = np.array([self._strings.code(text) for text in strings.texts()] or [0])
+            columns[key] = recoded[columns[key]]
+        return self.condition(columns, n)
+
+
+def compile_predicate(
+    expr: tree.Expr, roles: Mapping[str, CausalModel], diagnostics: Diagnostics, scope: Scope | None = None
+) -> Predicate | None:
+    """Compile a condition over the variables of several runs, ``role.name``; None where a fault was reported.
+
+    With a single role its variables may be named alone; the role ``""`` has only bare names. ``template``, the number
+    of the prompt line that a row uses, counts as a whole number of every named role.
+    """
+    models = list({id(model): model for model in roles.values()}.values())
+    strings = models[0].strings if models else Strings()
+    names: dict[str, Typed | None] = {}
+    symbols: dict[tuple[str, str], sympy.Symbol] = {}
+    types: dict[tuple[str, str], str] = {}
+    for role, model in roles.items():
+        entries = {name: (v.type, variable(sympy.Symbol("_"), v.domain, strings)) for name, v in model.variables.items()}
+        if role and "template" not in entries:
+            entries["template"] = ("int", Typed("int", None, 0, LIMIT - 1))
+        for name, (kind, shape) in entries.items():
+            symbol = symbols[role, name] = sympy.Symbol(f"p{len(symbols)}")
+            types[role, name] = kind
+            typed = Typed(shape.type, _expr(symbol, kind), shape.low, shape.high, shape.texts, shape.domain)
+            if role:
+                names[f"{role}.{name}"] = typed
+            if len(roles) == 1 and name not in roles:
+                names[name] = typed
+    title = f"`{models[0].name}`" if len(models) == 1 else "these models"
+    compiler = Compiler(names, scope or Scope(), strings, diagnostics, title)
+    found = compiler.condition(expr)
+    if found is None:
+        return None
+    condition = compile_condition(found.expr, compiler.guards, symbols, types, compiler.helpers, expr.span)
+    foreign = {
+        key: roles[key[0]].strings
+        for key in condition.inputs
+        if types[key] == "string" and roles[key[0]].strings is not strings
+    }
+    return Predicate(condition, expr.span, foreign, strings)
+
+
+def _expr(symbol: sympy.Symbol, kind: str) -> object:
+    return as_condition(symbol) if kind == "bool" else symbol
+
+
+def equals(model: CausalModel, role: str, name: str, code: int | float, span: Span) -> Predicate:
+    """The condition that a variable of one run has this code."""
+    key = (role, name)
+    symbol = sympy.Symbol("p0")
+    number = sympy.Integer(int(code)) if model.variables[name].type != "real" else sympy.Float(code, 17)
+    types = {key: model.variables[name].type}
+    return Predicate(compile_condition(relation("==", symbol, number), (), {key: symbol}, types, {}, span), span)

@@ -1,0 +1,185 @@
+"""Inputs of one run, drawn: from the list of all of them where it is short, else variable by variable."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from causal_dsl.causal.domains import Finite, show
+from causal_dsl.causal.support import Support, distinct, known, needs
+from causal_dsl.causal.uniform import below, bits, key, unit
+from causal_dsl.diagnostics import Diagnostics, fail
+
+if TYPE_CHECKING:
+    from causal_dsl.causal.model import CausalModel, Condition
+    from causal_dsl.causal.predicates import Predicate
+
+#: A run with at most this many inputs is drawn from the list of them.
+LISTED = 400_000
+#: Inputs that `check` tries a model on where there are too many to list.
+_TRIED = 4096
+_CANDIDATES = 2**22
+
+Columns = dict[str, np.ndarray]
+
+
+def with_templates(model: CausalModel, support: Support, templates: Sequence[Predicate | None]) -> Support:
+    """Every input once for each prompt line that it fits; the weight is split evenly among them.
+
+    Raises SpecError (E334) if an input fits none.
+    """
+    if not templates:
+        return support
+    fits = _fits(model, support.values, templates, support.n)
+    counts = fits.sum(axis=1)
+    whole = int(np.lcm.reduce(np.unique(counts))) if support.n else 1
+    rows, lines = np.nonzero(fits)
+    weights = (support.weights * (whole // counts))[rows]
+    weights = weights // (int(np.gcd.reduce(weights)) if len(weights) else 1)
+    return Support({**{name: codes[rows] for name, codes in support.values.items()}, "template": lines}, weights, support.broken)
+
+
+def _fits(model: CausalModel, values: Mapping[str, np.ndarray], templates: Sequence[Predicate | None], n: int) -> np.ndarray:
+    if "template" in model.variables:
+        raise fail("E334", "`template` is the prompt that a row uses", model.variables["template"].span,
+                   label="this variable would hide it", help="give the variable another name")  # fmt: skip
+    columns = [np.ones(n, bool) if where is None else where({"": values}, n) for where in templates]
+    fits = np.stack(columns, axis=1)
+    none = ~fits.any(axis=1)
+    if none.any():
+        row = int(np.argmax(none))
+        shown = ", ".join(f"{name} = {show(model.value(name, codes[row]))}" for name, codes in values.items() if name in model.variables)
+        span = next(where.span for where in templates if where is not None)
+        raise fail("E334", "no prompt fits some inputs", span, notes=(f"for example {shown}",),
+                   help="add a `prompt` without `where`, or one for these inputs")  # fmt: skip
+    return fits
+
+
+def _wanted_by(templates: Sequence[Predicate | None]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for where in templates if where is not None for _, name in where.condition.inputs))
+
+
+@dataclass
+class Sampler:
+    """Draws the inputs of one role. Columns are either an index into ``support`` (named ``#``) or exogenous codes."""
+
+    model: CausalModel
+    role: str
+    seed: int
+    templates: tuple[Predicate | None, ...] = ()
+    listed: int = LISTED
+
+    def __post_init__(self) -> None:
+        support = self.model.support(self.listed)
+        self.support = None if support is None else with_templates(self.model, support, self.templates)
+        self._needs = [(needs(self.model, tuple(where.inputs)), where) for where in self.model.wheres]
+        self._sums = None if self.support is None else np.cumsum(self.support.weights)
+        self._even = self.support is not None and bool((self.support.weights == self.support.weights[:1]).all())
+        #: how many candidates each condition of the model was asked about, and how many it let through
+        self.tried: dict[int, list[int]] = {}
+
+    def _bits(self, name: str, rows: np.ndarray, attempts: np.ndarray) -> np.ndarray:
+        return bits(key(self.seed, self.role, name), rows, attempts)
+
+    def propose(self, rows: np.ndarray, attempts: np.ndarray) -> tuple[np.ndarray, Columns]:
+        """One candidate for each (row, attempt); gives the indices of those that the model allows, and their columns."""
+        if self.support is not None and self._sums is not None:
+            random = self._bits("", rows, attempts)
+            if self._even:
+                return np.arange(len(rows)), {"#": below(random, self.support.n)}
+            pick = below(random, self.support.total)
+            return np.arange(len(rows)), {"#": np.searchsorted(self._sums, pick, side="right")}
+        at = np.arange(len(rows))
+        columns: Columns = {}
+        waiting = self._needs
+        for name in self.model.exogenous:
+            columns[name] = self._draw(name, columns, self._bits(name, rows[at], attempts[at]))
+            ready = [where for need, where in waiting if need <= columns.keys()]
+            waiting = [(need, where) for need, where in waiting if not need <= columns.keys()]
+            for where in ready:
+                keep = where(known(self.model, columns, where.inputs, len(at)), len(at))
+                seen = self.tried.setdefault(id(where), [0, 0])
+                seen[0] += len(at)
+                seen[1] += int(keep.sum())
+                at = at[keep]
+                columns = {other: codes[keep] for other, codes in columns.items()}
+        if self.templates:
+            columns["template"] = self._template(columns, self._bits("template", rows[at], attempts[at]))
+        return at, columns
+
+    def _draw(self, name: str, columns: Columns, random: np.ndarray) -> np.ndarray:
+        model, n = self.model, len(random)
+        if name in model.choices:
+            choices = model.choices[name]
+            codes, first = distinct(choices(known(model, columns, choices.parents, n), n))
+            pick = below(random, first.sum(axis=1))
+            column = np.argmax(np.cumsum(first, axis=1) > pick[:, None], axis=1)
+            return codes[np.arange(n), column]
+        domain = model.variables[name].domain
+        if isinstance(domain, Finite):
+            pick = below(random, domain.size)
+            return pick + domain.values.start if isinstance(domain.values, range) else model.codes(name)[pick]
+        return np.minimum(domain.low + (domain.high - domain.low) * unit(random), domain.high)  # type: ignore[union-attr]
+
+    def _template(self, columns: Columns, random: np.ndarray) -> np.ndarray:
+        n = len(random)
+        values = known(self.model, columns, _wanted_by(self.templates) or self.model.exogenous, n)
+        fits = _fits(self.model, values, self.templates, n)
+        pick = below(random, np.maximum(fits.sum(axis=1), 1))
+        return np.argmax(np.cumsum(fits, axis=1) > pick[:, None], axis=1)
+
+    def complete(self, columns: Columns, names: Iterable[str], n: int) -> Columns:
+        """The columns of these variables (``template`` among them) for proposed rows."""
+        if self.support is not None:
+            return {name: self.support.values[name][columns["#"]] for name in names}
+        return known(self.model, columns, tuple(names), n)
+
+    def everything(self, columns: Columns, n: int) -> Columns:
+        """The columns of all variables."""
+        if self.support is not None:
+            return {name: codes[columns["#"]] for name, codes in self.support.values.items()}
+        found = self.model.evaluate({"": np.zeros(n), **columns})
+        return {**found, **({"template": columns["template"]} if self.templates else {})}
+
+    def rarest(self) -> tuple[Condition, int, int] | None:
+        """The condition of the model that lets the least through: asked about, let through."""
+        found = [(where, *self.tried[id(where)]) for where in self.model.wheres if id(where) in self.tried]
+        return min(found, key=lambda item: item[2] / max(1, item[1]), default=None)
+
+
+def report_rare(condition: object, tried: int, held: int, diagnostics: Diagnostics) -> None:
+    """A `where` that never holds, or too rarely to draw from (E330). ``tried`` are draws, of which ``held`` satisfy it."""
+    span = condition.span  # type: ignore[attr-defined]
+    never = "almost never" if held else "never"
+    diagnostics.report("E330", f"this `where` {never} holds", span, label=f"on {held:,} of {tried:,} draws",
+                       help="ask for less, or draw from smaller domains")  # fmt: skip
+
+
+def try_out(model: CausalModel, diagnostics: Diagnostics) -> Columns | None:
+    """Evaluate a model on all its inputs, or on a few thousand; gives the values where these are all.
+
+    Reports a `where` of the model that never holds (E330); raises SpecError where the model cannot be evaluated.
+    """
+    support = model.support(LISTED)
+    if support is not None:
+        if support.broken is not None:
+            diagnostics.report("E330", "this `where` never holds", support.broken.span, label="on none of the inputs",
+                               help="no input is left to draw: ask for less")  # fmt: skip
+        return support.values if support.n else None
+    sampler = Sampler(model, "base", 0)
+    found: list[Columns] = []
+    count = tried = 0
+    while count < _TRIED and tried < _CANDIDATES:
+        rows = np.arange(tried, tried + (_TRIED if tried < 16 * _TRIED else 2**18))
+        at, columns = sampler.propose(rows, np.zeros(len(rows), np.int64))
+        found.append(columns)
+        count, tried = count + len(at), tried + len(rows)
+        if len(at):
+            model.evaluate({"": np.zeros(len(at)), **columns})
+    rare = sampler.rarest()
+    if rare is not None and count < _TRIED and count / tried < 1e-4:
+        report_rare(rare[0], rare[1], rare[2], diagnostics)
+    return None

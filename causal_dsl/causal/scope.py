@@ -1,0 +1,51 @@
+"""What the expressions of a causal model may name besides its variables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from causal_dsl.causal.domains import Domain
+
+if TYPE_CHECKING:
+    from causal_dsl.causal.functions import PythonFunction
+    from causal_dsl.causal.tables import Table
+
+
+@dataclass
+class Scope:
+    """Domains, tables and Python functions by name. None stands for one whose fault was already reported."""
+
+    domains: dict[str, Domain | None] = field(default_factory=dict)
+    tables: dict[str, Table | None] = field(default_factory=dict)
+    functions: dict[str, PythonFunction | None] = field(default_factory=dict)
+
+
+class Strings:
+    """The texts of one model as whole numbers, in the order in which they were first seen."""
+
+    def __init__(self) -> None:
+        self._codes: dict[str, int] = {}
+        self._texts: list[str] = []
+
+    def __len__(self) -> int:
+        return len(self._texts)
+
+    def code(self, text: str) -> int:
+        """The code of a text, which is given one if it has none."""
+        found = self._codes.get(text)
+        if found is None:
+            found = self._codes[text] = len(self._texts)
+            self._texts.append(text)
+        return found
+
+    def known(self, text: str) -> int | None:
+        """The code of a text, or None if it has none."""
+        return self._codes.get(text)
+
+    def text(self, code: int) -> str:
+        return self._texts[code]
+
+    def texts(self) -> Mapping[str, int]:
+        return self._codes

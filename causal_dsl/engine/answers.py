@@ -1,0 +1,97 @@
+"""What a network can answer, as token ids (or class numbers): from values of the causal model to the logits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from causal_dsl.causal.model import CausalModel
+from causal_dsl.diagnostics import NOWHERE, Diagnostics, Span
+from causal_dsl.engine.columns import NO_ANSWER, Quantity, ValueRef
+from causal_dsl.program.program import Readout
+from causal_dsl.program.prompts import answer_tokens, show_value
+from causal_dsl.program.tokens import Tokens
+
+
+@dataclass(frozen=True)
+class Answers:
+    """The answers of one read-out.
+
+    ``ids[value]`` are the tokens that say a value (one class number for vector networks); ``codes[value]`` is its code
+    in the causal model. ``among`` are the ids that the argmax is taken over, None for all.
+    """
+
+    ids: dict[Any, tuple[int, ...]]
+    codes: dict[Any, int]
+    among: tuple[int, ...] | None
+
+    @property
+    def longest(self) -> int:
+        """The number of tokens of the longest answer: the number of steps of its greedy continuation."""
+        return max(len(ids) for ids in self.ids.values())
+
+    def codes_of(self, said: np.ndarray) -> np.ndarray:
+        """The code of the answer that each row says [n]; ``said`` [n, longest] are the greedy token ids.
+
+        A row says a value if all tokens of the value come first in it; of several, the longest counts.
+        """
+        found = np.full(len(said), NO_ANSWER, dtype=np.int64)
+        for value, ids in sorted(self.ids.items(), key=lambda item: len(item[1])):
+            hit = (said[:, : len(ids)] == np.array(ids)).all(axis=1)
+            found[hit] = self.codes[value]
+        return found
+
+
+def answers_of(readout: Readout, model: CausalModel, tokens: Tokens | None, prompt: str, span: Span = NOWHERE) -> Answers:
+    """The answers of a read-out after ``prompt``; faults of tokenisation raise :class:`SpecError`."""
+    codes = {}
+    for value in readout.values:
+        try:
+            codes[value] = int(model.encode(readout.variable, value))
+        except (KeyError, ValueError):
+            codes[value] = int(NO_ANSWER)  # a value of `among` that this variable never takes
+    if readout.kind == "logits":
+        classes = readout.dims or tuple(range(len(readout.values)))
+        ids = {value: (number,) for value, number in zip(readout.values, classes, strict=True)}
+        return Answers(ids, codes, classes)
+    assert tokens is not None
+    ids = {v: answer_tokens(tokens, prompt, show_value(v), readout.prefix, span) for v in readout.values}
+    return Answers(ids, codes, tuple(i[0] for i in ids.values()) if readout.among else None)
+
+
+def check_answers(answers: Answers, readout: Readout, quantities: set[Quantity], diagnostics: Diagnostics) -> bool:
+    """Refuse answers that one next token cannot tell apart, where one token is needed (E540, E541)."""
+    span = readout.span or NOWHERE
+    seen: dict[tuple[int, ...], Any] = {}
+    for value, ids in answers.ids.items():
+        key = ids[:1] if readout.among else ids
+        if key in seen:
+            diagnostics.report(
+                "E540", f"`{show_value(seen[key])}` and `{show_value(value)}` begin with the same token", span,
+                notes=("the argmax over one token cannot tell them apart",),
+                help="use values whose first tokens differ, or read the whole answer with `next_token`",
+            )  # fmt: skip
+            return False
+        seen[key] = value
+    long = next((value for value, ids in answers.ids.items() if len(ids) > 1), None)
+    if readout.among and long is not None:
+        diagnostics.report(
+            "E541", f"`{show_value(long)}` is {len(answers.ids[long])} tokens, and `next_token(among=…)` compares one", span,
+            notes=("its first token alone is not the answer",),
+            help="use values of one token, or read the whole answer with `next_token`, as its greedy continuation",
+        )  # fmt: skip
+        return False
+    return True
+
+
+def first_token(
+    ref: ValueRef, value: Any, readout: Readout, answers: Answers, tokens: Tokens | None, prompt: str
+) -> int:
+    """The id whose logit stands for ``value``: its only token, or its class. -1 where the read-out has no such class."""
+    if value in answers.ids:
+        return answers.ids[value][0]
+    if tokens is None:
+        return -1
+    return answer_tokens(tokens, prompt, show_value(value), readout.prefix)[0]

@@ -1,0 +1,69 @@
+"""Logits to numbers: the quantities of a read-out, a row a pair, computed where the logits are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from causal_dsl.engine.columns import NO_ANSWER, Quantity
+
+
+def measure(
+    logits: Tensor,
+    quantities: Sequence[Quantity],
+    targets: Mapping[Quantity, Tensor],
+    classes: Tensor | None,
+    against: Tensor | None,
+) -> dict[Quantity, Tensor]:
+    """The quantities of a batch of logits, except answers.
+
+    ``logits`` [m, vocabulary] of the run; ``targets[q]`` [m] the id whose logit is asked (-1: none, which gives NaN);
+    ``classes`` the columns of the read-out where it is not the whole vocabulary; ``against`` [m, vocabulary] the
+    logits of the base run for divergences. Scores are computed in float64 whatever the network computes in: bf16
+    logits that differ in the last place would otherwise decide a sum.
+    """
+    found: dict[Quantity, Tensor] = {}
+    exact = logits.double() if logits.device.type != "mps" else logits.float()
+    seen = exact if classes is None else exact[:, classes]
+    for quantity in quantities:
+        match quantity.kind:
+            case "logit":
+                ids = targets[quantity]
+                picked = exact.gather(1, ids.clamp(min=0).unsqueeze(1)).squeeze(1)
+                found[quantity] = torch.where(ids >= 0, picked, torch.nan)
+            case "log_normalizer":
+                found[quantity] = torch.logsumexp(seen, dim=1)
+            case "kl" | "js":
+                assert against is not None
+                base = against.to(exact.dtype)
+                base = base if classes is None else base[:, classes]
+                found[quantity] = _divergence(quantity.kind, base, seen)
+    return found
+
+
+def _divergence(kind: str, base: Tensor, run: Tensor) -> Tensor:
+    p, q = torch.log_softmax(base, dim=1), torch.log_softmax(run, dim=1)
+    if kind == "kl":
+        return _kl(p, q)
+    middle = torch.logaddexp(p, q) - np.log(2)
+    return (_kl(p, middle) + _kl(q, middle)) / 2
+
+
+def _kl(p: Tensor, q: Tensor) -> Tensor:
+    """KL from p to q in nats, of log probabilities; what p never says counts nothing, also where q never says it."""
+    terms = p.exp() * (p - q)
+    return torch.where(p == -torch.inf, 0.0, terms).sum(dim=1)
+
+
+def greedy(logits: Tensor, among: Tensor | None) -> Tensor:
+    """The id of the largest logit [m], over ``among`` where given; -1 in a row with a NaN (it says nothing)."""
+    seen = logits if among is None else logits[:, among]
+    best = seen.argmax(dim=1)
+    said = best if among is None else among[best]
+    return torch.where(seen.isnan().any(dim=1), -1, said)
+
+
+__all__ = ["NO_ANSWER", "greedy", "measure"]

@@ -1,0 +1,199 @@
+"""The measures and functions of metrics: ``iia``, ``logit(answer)``, ``recovered(m)``, ``max(iia)``.
+
+Codes: E601, E602, E607, E609.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean
+from causal_dsl.score.context import TestContext
+from causal_dsl.score.names import (
+    AGGREGATIONS,
+    BETWEEN_RUNS,
+    FUNCTIONS,
+    MEASURES,
+    RESERVED,
+    TOKEN_MEASURES,
+    example,
+    short,
+)
+from causal_dsl.score.pairs import Change, Constant, Divergence, Informative, Moved, OfToken, Pair, Right, is_share
+from causal_dsl.score.references import ReferenceReader
+from causal_dsl.score.scores import Best, Chosen, Mean, Order, OverCells, Recovered, RecoveredPerPair, Score, Star
+from causal_dsl.score.units import INDEX, NATS, RATIO, SHARE, TRUTH
+from causal_dsl.syntax import tree
+from causal_dsl.syntax.format import format_expr
+
+_INTERCHANGED = "compares with the answer that the causal model gives under an interchange"
+_PATCHED = "compares the patched run with the base run"
+_RECOVERED = "goes from the base run (0) to a source run (1)"
+
+
+@dataclass
+class CallReader:
+    """Makes values of names and calls; :class:`~causal_dsl.score.expressions.ExpressionReader` adds the operators."""
+
+    context: TestContext
+    diagnostics: Diagnostics
+
+    def value(self, expr: Any, verdict: bool) -> Pair | Score | Constant | None:
+        raise NotImplementedError
+
+    def report(self, code: str, title: str, span: Span, **more: Any) -> None:
+        self.diagnostics.report(code, title, span, **more)
+
+    def lacks(self, needs: str, has: str, span: Span, help: str) -> None:
+        """Report that a test has not what a measure needs."""
+        self.report("E607", f"{needs}, and {has}", span, help=help)
+
+    def lift(self, value: Pair | Score | Constant) -> Score | None:
+        """A score: itself, or the mean over pairs of a metric. None for a bare number."""
+        if isinstance(value, Pair):
+            return Mean(value.text, SHARE if is_share(value) else value.unit, value, self.context.main)
+        return value if isinstance(value, Score) else None
+
+    # ── measures ────────────────────────────────────────────────────────────────────────────────
+
+    def measure(self, name: str, span: Span) -> Pair | Score | None:
+        """A measure that is written as a bare name."""
+        if name in TOKEN_MEASURES:
+            return self.of_token(name, None, span)
+        main = self.context.main
+        if name == "accuracy":
+            return Mean("accuracy", SHARE, Right("accuracy", SHARE, label=False), "base")
+        if name in ("kl", "js", "moved"):
+            if not self.context.intervened:
+                return self.lacks(
+                    f"`{name}` {_PATCHED}", "nothing is intervened on", span, "write a `do(…)` in this test"
+                )
+            return Moved("moved", SHARE) if name == "moved" else Divergence(name, NATS, name)
+        if not self.context.interchange:
+            other = "report `moved` or `kl`" if self.context.intervened else "use `accuracy`"
+            help = f"set a variable, `do(variable <- source)`; or {other}"
+            return self.lacks(f"`{name}` {_INTERCHANGED}", "no variable is interchanged", span, help)
+        right = Right("iia", SHARE, label=True)
+        if name == "iia_informative":
+            return Mean(name, SHARE, right, main, Informative("informative", SHARE))
+        iia = Mean("iia", SHARE, right, main)
+        return Star("iia_star", SHARE, iia) if name == "iia_star" else iia
+
+    def of_token(self, name: str, argument: tree.Expr | None, span: Span) -> Pair | None:
+        ref = ReferenceReader(self.context, self.diagnostics).read(name, argument, span)
+        if ref is None:
+            return None
+        text = name if argument is None else f"{name}({format_expr(argument)})"
+        return OfToken(text, TOKEN_MEASURES[name], name, ref)
+
+    # ── functions ───────────────────────────────────────────────────────────────────────────────
+
+    def call(self, expr: tree.Call) -> Pair | Score | Constant | None:
+        name = expr.function.name if isinstance(expr.function, tree.Name) else ""
+        if name in TOKEN_MEASURES:
+            plain = self.arguments(expr, name, 0)
+            return None if plain is None else self.of_token(name, plain[0] if plain else None, expr.span)
+        if name in MEASURES or (name in self.context.metrics and name not in RESERVED):
+            self.report("E602", f"`{name}` takes no arguments", expr.span, help=f"write `{name}`")
+            return None
+        if name not in FUNCTIONS:
+            known = [*TOKEN_MEASURES, *FUNCTIONS]
+            self.report(
+                "E601",
+                f"no function `{short(format_expr(expr.function))}` of scores",
+                expr.function.span,
+                help=did_you_mean(name, known, "the functions are listed in docs/measures.md"),
+            )
+            return None
+        plain = self.arguments(expr, name, 1, ("clean",) if name.startswith("recovered") else ())
+        value = None if plain is None else self.value(plain[0], verdict=False)
+        if value is None:
+            return None
+        if name in BETWEEN_RUNS:
+            clean = next((argument for argument in expr.arguments if argument.name is not None), None)
+            return self.between_runs(expr, name, value, clean)
+        return self.aggregate(expr, name, value)
+
+    def arguments(
+        self, expr: tree.Call, name: str, least: int, settings: tuple[str, ...] = ()
+    ) -> list[tree.Expr] | None:
+        """The arguments without a name, ``least`` or one of them; None where a fault was reported."""
+        for argument in expr.arguments:
+            if argument.name is not None and argument.name.name not in settings:
+                self.report(
+                    "E602",
+                    f"`{name}` has no setting `{argument.name.name}`",
+                    argument.name.span,
+                    help=did_you_mean(argument.name.name, settings, f"write `{name}({example(name)})`"),
+                )
+                return None
+        plain = [argument.value for argument in expr.arguments if argument.name is None]
+        named = [argument for argument in expr.arguments if argument.name is not None]
+        if least <= len(plain) <= 1 and len(named) <= 1:
+            return plain
+        title = (
+            f"`{name}` takes one argument, not {len(plain)}" if len(named) <= 1 else f"`{name}` is told `clean` twice"
+        )
+        self.report("E602", title, expr.span, help=f"write `{name}({example(name)})`")
+        return None
+
+    def between_runs(
+        self, expr: tree.Call, name: str, value: Pair | Score | Constant, clean: tree.Argument | None
+    ) -> Pair | Score | None:
+        """``recovered(m)``, ``recovered_per_pair(m)`` and ``change(m)``."""
+        if not isinstance(value, Pair):
+            what = f"`{name}` takes a metric, a number for each pair, not `{short(value.text)}`"
+            self.report("E609", what, expr.span, help=f"write `{name}(logit_diff)`: the mean is taken for you")
+            return None
+        if value.two_runs:
+            help = f"use it as it is: `{short(value.text)}`"
+            self.report("E609", f"`{short(value.text)}` compares two runs already", expr.span, help=help)
+            return None
+        if not self.context.intervened:
+            has = "nothing is intervened on"
+            return self.lacks(f"`{name}` {_PATCHED}", has, expr.span, "write a `do(…)` in this test")
+        text = format_expr(expr)
+        if name == "change":
+            return Change(text, RATIO if value.unit in (SHARE, TRUTH) else value.unit, value)
+        sources = self.context.sources
+        if not sources:
+            help = "draw one, `base, source ~ …`; or use `change(…)`"
+            return self.lacks(f"`{name}` {_RECOVERED}", "there is no source", expr.span, help)
+        run = sources[0]
+        if clean is not None:
+            run = clean.value.name if isinstance(clean.value, tree.Name) else ""
+            if run not in sources:
+                title = f"no source `{short(format_expr(clean.value))}` in this test"
+                self.report("E601", title, clean.value.span, help=did_you_mean(run, sources))
+                return None
+        elif len(sources) > 1:
+            help = f"say which: `{name}({short(value.text)}, clean={sources[0]})`"
+            return self.lacks(f"`{name}` {_RECOVERED}", f"there are {len(sources)} of them", expr.span, help)
+        return (Recovered if name == "recovered" else RecoveredPerPair)(text, RATIO, value, run)
+
+    def aggregate(self, expr: tree.Call, name: str, value: Pair | Score | Constant) -> Score | None:
+        """``mean`` and its like, over pairs of a metric and over cells of a score; ``argmax``, ``argmin``, ``best``."""
+        text = format_expr(expr)
+        if name in AGGREGATIONS and isinstance(value, Pair):
+            unit = SHARE if value.unit == TRUTH else value.unit
+            if name == "mean":
+                return Mean(text, unit, value, self.context.main)
+            return Order(text, unit, name, value, self.context.main)
+        score = self.lift(value)
+        if score is None or score.unit == TRUTH:
+            title = f"`{name}` is of a score or a metric, not of `{short(value.text)}`"
+            self.report("E609", title, expr.span, help=f"write `{name}(iia)`")
+            return None
+        if score.over_cells:
+            title = f"`{short(score.text)}` is one value for all cells: there is nothing for `{name}` to go over"
+            self.report("E609", title, expr.span, help=f"write `{short(score.text)}`")
+            return None
+        if name in AGGREGATIONS:
+            return OverCells(text, score.unit, name, score)
+        if name == "best":
+            return Best(text, score.unit, score)
+        if not self.context.parameters:
+            help = "test on an alignment with parameters, without giving them"
+            return self.lacks(f"`{name}` names a cell of a sweep", "this test is one cell", expr.span, help)
+        return Chosen(text, INDEX, name, score)

@@ -1,0 +1,45 @@
+"""Numbers as sentences and tables show them: never rounded onto a bound that they do not reach."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from causal_dsl.score.results import Estimate
+
+
+def show(value: float | None, digits: int = 3, against: float | None = None) -> str:
+    """A number with three decimals (or significant digits, from 1000 and below 0.001).
+
+    What is not quite 0 or 1 does not read as 0 or 1, and what differs from ``against`` does not read the same.
+    """
+    if value is None or not math.isfinite(value):
+        return "undefined"
+    if abs(value) >= 1000:
+        return f"{value:.4g}"
+    text = f"{value:.{digits}f}"
+    for more in range(digits, 10):
+        text = f"{value:.{more}f}"
+        rounded = float(text)
+        if all(rounded != edge or value == edge for edge in (0.0, 1.0, against)):
+            break
+    return "0." + "0" * digits if text.strip("-0.") == "" else text
+
+
+def show_estimate(estimate: Estimate, against: float | None = None, digits: int = 3) -> str:
+    """``0.934 [0.912, 0.953]``; without an interval, the number alone."""
+    text = show(estimate.value, digits, against)
+    if estimate.low is None or estimate.high is None:
+        return text
+    return f"{text} [{show(estimate.low, digits)}, {show(estimate.high, digits)}]"
+
+
+def show_cell(cell: Mapping[str, Any]) -> str:
+    """``l=8, p=last``"""
+    return ", ".join(f"{name}={value}" for name, value in cell.items())
+
+
+def show_share(part: int, whole: int) -> str:
+    """``412 of 512 (80.5%)``"""
+    return f"{part} of {whole}" + (f" ({100 * part / whole:.1f}%)" if whole else "")

@@ -1,0 +1,182 @@
+"""Pair metrics: one number a pair, ``[n]``, for one run of one cell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from causal_dsl.run.columns import NO_ANSWER, Quantity, ValueRef
+from causal_dsl.score.frames import OPERATORS, Array, Env, Frame
+from causal_dsl.score.units import TRUTH, Unit
+
+Need = tuple[str, Quantity]
+ANSWER = Quantity("answer")
+
+
+@dataclass(frozen=True)
+class Value:
+    """Something measured, under the words of the spec."""
+
+    text: str
+    unit: Unit
+
+
+@dataclass(frozen=True)
+class Constant(Value):
+    value: float
+
+    def assume(self, known: Mapping[str, float]) -> float:
+        return self.value
+
+    def evaluate(self, env: Env) -> Array:
+        return np.full((len(env.weights), 1), self.value)
+
+    def of(self, frame: Frame, run: str) -> Array:
+        return np.full(frame.n, self.value)
+
+    def needs(self, run: str = "") -> Iterator[Need]:
+        return iter(())
+
+
+@dataclass(frozen=True)
+class Pair(Value):
+    """A number a pair. ``of(frame, run)`` is ``[n]``; ``two_runs``: it compares the patched run with the base's."""
+
+    @property
+    def two_runs(self) -> bool:
+        return False
+
+    def of(self, frame: Frame, run: str) -> Array:
+        raise NotImplementedError
+
+    def needs(self, run: str) -> Iterator[Need]:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class OfToken(Pair):
+    """``logit``, ``log_prob``, ``prob`` or ``cross_entropy`` of one value, from float64 logits and logsumexp."""
+
+    measure: str
+    ref: ValueRef
+
+    def of(self, frame: Frame, run: str) -> Array:
+        logit = frame.column(run, Quantity("logit", self.ref)).astype(np.float64)
+        if self.measure == "logit":
+            return logit
+        log_prob = logit - frame.column(run, Quantity("log_normalizer")).astype(np.float64)
+        return {"log_prob": log_prob, "prob": np.exp(log_prob), "cross_entropy": -log_prob}[self.measure]
+
+    def needs(self, run: str) -> Iterator[Need]:
+        yield run, Quantity("logit", self.ref)
+        if self.measure != "logit":
+            yield run, Quantity("log_normalizer")
+
+
+@dataclass(frozen=True)
+class Divergence(Pair):
+    """``kl`` or ``js`` from the base run to the patched run, in nats."""
+
+    measure: str
+
+    @property
+    def two_runs(self) -> bool:
+        return True
+
+    def of(self, frame: Frame, run: str) -> Array:
+        return frame.column("patched", _quantity(self.measure)).astype(np.float64)
+
+    def needs(self, run: str) -> Iterator[Need]:
+        yield "patched", _quantity(self.measure)
+
+
+def _quantity(measure: str) -> Quantity:
+    return Quantity("kl") if measure == "kl" else Quantity("js")
+
+
+@dataclass(frozen=True)
+class Moved(Pair):
+    """1 where the read-out of the patched run differs from the base run's."""
+
+    @property
+    def two_runs(self) -> bool:
+        return True
+
+    def of(self, frame: Frame, run: str) -> Array:
+        return (frame.column("patched", ANSWER) != frame.column("base", ANSWER)).astype(np.float64)
+
+    def needs(self, run: str) -> Iterator[Need]:
+        yield "patched", ANSWER
+        yield "base", ANSWER
+
+
+@dataclass(frozen=True)
+class Right(Pair):
+    """1 where the read-out is what the causal model says; an answer that is none is never right."""
+
+    label: bool
+
+    def of(self, frame: Frame, run: str) -> Array:
+        answer = frame.column(run, ANSWER)
+        wanted = frame.labels if self.label else frame.base_answers
+        assert wanted is not None
+        return ((answer == wanted) & (answer != NO_ANSWER)).astype(np.float64)
+
+    def needs(self, run: str) -> Iterator[Need]:
+        yield run, ANSWER
+
+
+@dataclass(frozen=True)
+class Informative(Pair):
+    """1 where the counterfactual label differs from the base label."""
+
+    def of(self, frame: Frame, run: str) -> Array:
+        assert frame.labels is not None
+        return (frame.labels != frame.base_answers).astype(np.float64)
+
+    def needs(self, run: str) -> Iterator[Need]:
+        return iter(())
+
+
+@dataclass(frozen=True)
+class Change(Pair):
+    """``m`` of the patched run less ``m`` of the base run."""
+
+    metric: Pair
+
+    @property
+    def two_runs(self) -> bool:
+        return True
+
+    def of(self, frame: Frame, run: str) -> Array:
+        return self.metric.of(frame, "patched") - self.metric.of(frame, "base")
+
+    def needs(self, run: str) -> Iterator[Need]:
+        yield from self.metric.needs("patched")
+        yield from self.metric.needs("base")
+
+
+@dataclass(frozen=True)
+class PairOp(Pair):
+    """Arithmetic, comparison or logic pair by pair."""
+
+    op: str
+    operands: tuple[Pair | Constant, ...]
+
+    @property
+    def two_runs(self) -> bool:
+        return any(isinstance(operand, Pair) and operand.two_runs for operand in self.operands)
+
+    def of(self, frame: Frame, run: str) -> Array:
+        return OPERATORS[self.op](*(operand.of(frame, run) for operand in self.operands))
+
+    def needs(self, run: str) -> Iterator[Need]:
+        for operand in self.operands:
+            yield from operand.needs(run)
+
+
+def is_share(pair: Pair) -> bool:
+    """Whether a pair metric is 0 or 1 (or NaN), so that its mean is a share of counts."""
+    return isinstance(pair, Moved | Right | Informative) or (isinstance(pair, PairOp) and pair.unit == TRUTH)

@@ -1,0 +1,159 @@
+"""From columns to a test's result: scores, intervals, expectations, findings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from causal_dsl.run.columns import Columns
+from causal_dsl.score.context import Reported, TestScores
+from causal_dsl.score.estimate import Estimator
+from causal_dsl.score.findings import cell_findings, choice_finding, choosing_findings, filter_finding, near_bound
+from causal_dsl.score.frames import Frame
+from causal_dsl.score.judge import judge
+from causal_dsl.score.numbers import show_cell
+from causal_dsl.score.pairs import Constant, Moved
+from causal_dsl.score.results import CellInfo, CellResult, Finding, ReportResult, TestResult
+from causal_dsl.score.scores import Best, Chosen, Mean, Score
+from causal_dsl.score.units import SHARE
+
+if TYPE_CHECKING:
+    from causal_dsl.causal.ceilings import Ceiling
+
+_MOVED = Mean("moved", SHARE, Moved("moved", SHARE), "patched")
+
+
+def score_test(
+    scores: TestScores,
+    cells: Sequence[tuple[Mapping[str, Any], Columns]],
+    *,
+    ids: Mapping[str, np.ndarray],
+    base_answers: np.ndarray,
+    labels: np.ndarray | None = None,
+    source_answers: Mapping[str, np.ndarray] | None = None,
+    ceilings: Mapping[str, Ceiling] | None = None,
+    exhaustive: bool = False,
+    kept: np.ndarray | None = None,
+    info: Sequence[CellInfo] = (),
+    seconds: float = 0.0,
+) -> TestResult:
+    """Score a test.
+
+    cells:          the parameters of each cell and its columns, all over the same n pairs in the same order
+    ids:            input ids of each role, ``[n]``, the base first: equal id, equal input
+    base_answers:   what the causal model answers on the bases, codes ``[n]``; ``source_answers`` likewise by role
+    labels:         what it answers under the intervention, codes ``[n]``; None where no variable is interchanged
+    ceilings:       of the draws; empty where no variable is interchanged
+    exhaustive:     the pairs are all that there are: scores are exact
+    kept:           which pairs ``where solved(…)`` keeps, booleans ``[n]``. Scores and intervals are over these, each
+                    unfiltered score stands beside as ``<name>_unfiltered``; iia_star has the ceilings of these
+    info:           what the run says of each cell, in the order of ``cells``
+    """
+    context = scores.context
+    names = [dict(cell) for cell, _ in cells]
+    n = len(base_answers)
+    sources = dict(source_answers or {})
+    given = dict(ceilings or {})
+    rows = None if kept is None else np.flatnonzero(kept)
+    frames = [Frame(columns, base_answers, labels, sources, rows) for _, columns in cells]
+    own_ids = {
+        role: np.asarray(column)[rows] if rows is not None else np.asarray(column) for role, column in ids.items()
+    }
+    level: float | np.ndarray | None = given["output_only"].value if "output_only" in given else None
+    of_kept: dict[str, Ceiling] = {}
+    if rows is not None and labels is not None and frames:
+        from causal_dsl.score.chance import kept_ceilings
+
+        frame = frames[0]
+        assert frame.labels is not None
+        of_kept, level = kept_ceilings(
+            frame.labels, frame.base_answers, frame.source_answers, own_ids[context.roles[0]], exhaustive
+        )
+    estimator = Estimator(frames, names, own_ids, exhaustive, level)
+    everything = None
+    if rows is not None:
+        everything = Estimator(
+            [Frame(c, base_answers, labels, sources) for _, c in cells], names, ids, exhaustive, _value(given)
+        )
+
+    wanted = scores.cell_scores
+    whole = [reported for reported in scores.reports if reported.value.over_cells]
+    asked = [expectation.truth for expectation in scores.expectations]
+    estimator.prepare([*wanted.values(), *(r.value for r in whole), *_parts(asked)] if cells else [])
+    if everything is not None:
+        everything.prepare(list(wanted.values()))
+    judged = [judge(expectation, estimator, of_kept or given) for expectation in scores.expectations]
+
+    ceiling = (of_kept or given).get("output_only")
+    results = []
+    for c, name in enumerate(names):
+        found = {score: estimator.estimate(value, c) for score, value in wanted.items()}
+        if everything is not None:
+            found |= {f"{score}_unfiltered": everything.estimate(value, c) for score, value in wanted.items()}
+        told = info[c] if c < len(info) else CellInfo()
+        moved = float(estimator.point(_MOVED)[c]) if context.intervened and frames[c].n else None
+        findings = cell_findings(found, ceiling, told, moved)
+        results.append(CellResult(name, found, tuple(findings), told.interventions, told.noise_floor))
+
+    findings = []
+    if rows is not None:
+        single = results[0].scores if len(results) == 1 else {}
+        findings.append(filter_finding(n, len(rows), single.get("iia"), single.get("iia_unfiltered")))
+    if cells:
+        values = [*asked, *(reported.value for reported in scores.reports)]
+        findings += _choices(values, estimator)
+    for result, _ in judged:
+        findings += [finding for measured in result.measured if (finding := near_bound(measured)) is not None]
+    return TestResult(
+        name=context.name,
+        line=context.span.line if context.span.source.text else 0,
+        n=n,
+        kept=n if rows is None else len(rows),
+        ceilings=given,
+        ceilings_kept=of_kept,
+        cells=tuple(results),
+        expectations=tuple(result for result, _ in judged),
+        reports=tuple(_reported(reported, estimator) for reported in whole) if cells else (),
+        findings=tuple(dict.fromkeys(findings)),
+        seconds=seconds,
+        exhaustive=exhaustive,
+        parameters=tuple(names[0]) if names else (),
+        asked=tuple(scores.asked),
+        diagnostics=tuple(diagnostic for _, diagnostic in judged if diagnostic is not None),
+    )
+
+
+def _value(ceilings: Mapping[str, Ceiling]) -> float | None:
+    return ceilings["output_only"].value if "output_only" in ceilings else None
+
+
+def _parts(truths: Sequence[Score]) -> list[Score]:
+    """The expectations, and all scores in them that are shown with an interval."""
+    return [part for truth in truths for part in truth.walk()]
+
+
+def _reported(reported: Reported, estimator: Estimator) -> ReportResult:
+    line = reported.span.line if reported.span.source.text else 0
+    if isinstance(reported.value, Chosen):
+        estimate = estimator.estimate(reported.value)
+        index, _ = estimator.chosen(reported.value)
+        bare = type(estimate)(None, n=estimate.n)
+        return ReportResult(reported.text, line, bare, None if index is None else estimator.env.cells[index])  # type: ignore[arg-type]
+    return ReportResult(reported.text, line, estimator.estimate(reported.value))
+
+
+def _choices(values: Sequence[Score | Constant], estimator: Estimator) -> list[Finding]:
+    parts = [part for value in values if isinstance(value, Score) for part in value.walk()]
+    best = {}
+    for part in parts:
+        if isinstance(part, Best) and (found := estimator.best(part)) is not None:
+            best[part] = (show_cell(estimator.cells[found[0]]), found[1], found[2])
+    findings = choosing_findings([v for v in values if isinstance(v, Score)], len(estimator.cells), best)
+    for part in dict.fromkeys(parts):
+        if isinstance(part, Chosen):
+            index, stable = estimator.chosen(part)
+            if index is not None:
+                findings.append(choice_finding(part, estimator.cells[index], stable))
+    return findings
