@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 import sympy
-from causal_dsl.causal.operations import HELPERS, Line, Printer
 from sympy.functions.elementary.piecewise import ExprCondPair
+
+from causal_dsl.causal.operations import HELPERS, Line, Printer
 
 #: Rows that are computed at once: the columns of a model then stay in the cache of a core.
 CHUNK = 1 << 15

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import sympy
+
 from causal_dsl.causal.compiled import compile_lines, run
 from causal_dsl.causal.domains import show
 from causal_dsl.causal.typed import Guard

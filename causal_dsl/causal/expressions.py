@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import sympy
+
 from causal_dsl.causal import lookups
 from causal_dsl.causal.domain_of import compile_domain
 from causal_dsl.causal.domains import LIMIT, WORDS, Finite, Text

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import sympy
+
 from causal_dsl.causal.domains import WORDS, Domain, Finite, Real, Text, Value
 from causal_dsl.causal.operations import every, negation, relation
 from causal_dsl.causal.scope import Strings

@@ -8,6 +8,7 @@ from graphlib import CycleError, TopologicalSorter
 
 import numpy as np
 import sympy
+
 from causal_dsl.causal.compiled import compile_lines
 from causal_dsl.causal.domain_of import compile_domain, finite
 from causal_dsl.causal.domains import BOOL, LIMIT, WORDS, Domain, Finite, Real, Text, Value

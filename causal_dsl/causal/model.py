@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import sympy
+
 from causal_dsl.causal.compiled import compile_lines, run
 from causal_dsl.causal.domain_of import compile_domain
 from causal_dsl.causal.domains import Domain, Finite, Type, Value, show, type_of
@@ -27,6 +28,7 @@ from causal_dsl.syntax import tree
 
 if TYPE_CHECKING:
     import networkx as nx
+
     from causal_dsl.causal.support import Support
 
 __all__ = ["CausalModel", "Condition", "Scope", "Variable", "compile_domain", "compile_model", "load_table"]

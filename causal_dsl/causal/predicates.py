@@ -11,8 +11,8 @@ import sympy
 from causal_dsl.causal.domains import LIMIT
 from causal_dsl.causal.expressions import Compiler
 from causal_dsl.causal.model import CausalModel, Condition, compile_condition
-from causal_dsl.causal.scope import Scope, Strings
 from causal_dsl.causal.operations import relation
+from causal_dsl.causal.scope import Scope, Strings
 from causal_dsl.causal.typed import Typed, as_condition, variable
 from causal_dsl.diagnostics import Diagnostics, Span
 from causal_dsl.syntax import tree

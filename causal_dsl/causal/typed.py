@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import sympy
+
 from causal_dsl.causal.domains import LIMIT, Domain, Finite, Type, Value
 from causal_dsl.causal.operations import Apply, piecewise, relation
 from causal_dsl.causal.scope import Strings
