@@ -53,7 +53,7 @@ class Batch:
     def points(self, rows: Tensor, positions: Tensor | None) -> Points:
         """Unpadded positions of rows, as places in the padded tensors. Raises ValueError for one that is not there."""
         rows = torch.as_tensor(rows, dtype=torch.long).cpu()
-        if rows.numel() and not (0 <= int(rows.min()) and int(rows.max()) < self.rows):
+        if rows.numel() and not (int(rows.min()) >= 0 and int(rows.max()) < self.rows):
             raise ValueError(f"rows run from 0 to {self.rows - 1}")
         if self.mask is None:
             return Points(rows, None)

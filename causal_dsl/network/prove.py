@@ -108,7 +108,7 @@ class _Trial:
             yield
         except SpecError as error:
             self._refuse(components, f"{what}: {error.diagnostics[0].title}")
-        except Exception as error:  # noqa: BLE001, a model's own code may raise anything
+        except Exception as error:
             self._refuse(components, f"{what}: {told(error)}")
 
     def _refuse(self, components: list[str] | tuple[str, ...], reason: str) -> None:
@@ -206,7 +206,7 @@ class _Trial:
     def _blocks(self, layer: int, read: dict[str, Tensor], raw: dict[str, Tensor]) -> None:
         network = self.network
         got = tap(network, Site("z", layer)).module(read["z"])
-        self._hold("output projection(z) = attention", got, raw["attention"], ("z",), layer)
+        self._hold("output projection(z) = attention", got, raw["attention"], ("z", "attn_in"), layer)
         for name in ("q", "k", "v"):
             place = tap(network, Site(name, layer))
             projected = place.module(read["attn_in"])
@@ -214,7 +214,7 @@ class _Trial:
             self._hold(f"projection(attn_in) = {name}", projected, read[name], ("attn_in", name), layer)
         if "neurons" in read:
             got = tap(network, Site("neurons", layer)).module(read["neurons"])
-            self._hold("down projection(neurons) = MLP", got, raw["mlp"], ("neurons",), layer)
+            self._hold("down projection(neurons) = MLP", got, raw["mlp"], ("neurons", "mlp_in"), layer)
         got = tap(network, Site("mlp_in", layer)).module(read["mlp_in"][None])
         got = got[0] if isinstance(got, tuple) else got
         self._hold("MLP(mlp_in) = MLP", got.reshape(raw["mlp"].shape), raw["mlp"], ("mlp_in",), layer)
@@ -282,7 +282,7 @@ def _prove_vector(network: Network) -> Proof:
         with _counting(network.model) as counts:
             clean = forward(network, inputs, readout=rows).logits
         runs = {name: counts[name] for name, _ in network.model.named_modules() if counts[name] != 1}
-    except Exception as error:  # noqa: BLE001, a user's own code may raise anything
+    except Exception as error:
         reason = f"a forward pass fails: {told(error)}"
         return Proof(refused=dict.fromkeys(("input", "out", "logits", "module"), reason))
     for site in [Site("input"), *(Site("out", layer) for layer in range(len(network.layers)))]:

@@ -78,9 +78,7 @@ def _halves() -> Tensor:
 
 def _conjunctions() -> Tensor:
     """[4, 4] over (left, not left, right, not right): both, neither, only left, only right."""
-    return torch.tensor(
-        [[1.0, 0, 1, 0], [0, 1.0, 0, 1], [1.0, 0, 0, 1], [0, 1.0, 1, 0]]
-    )
+    return torch.tensor([[1.0, 0, 1, 0], [0, 1.0, 0, 1], [1.0, 0, 0, 1], [0, 1.0, 1, 0]])
 
 
 def _layer(weight: Tensor, bias: Tensor) -> nn.Sequential:
