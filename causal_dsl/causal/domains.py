@@ -9,9 +9,9 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, Union
+from typing import Literal
 
-Value = Union[bool, int, float, str]
+Value = bool | int | float | str
 Type = Literal["bool", "int", "real", "string"]
 
 #: Whole numbers of a causal model lie strictly between -LIMIT and LIMIT, so that int64 holds every sum of two of them.
@@ -151,6 +151,6 @@ class Text:
         return "any text"
 
 
-Domain = Union[Finite, Real, Text]
+Domain = Finite | Real | Text
 
 BOOL = Finite((False, True))

@@ -64,20 +64,33 @@ def _wanted_by(templates: Sequence[Predicate | None]) -> tuple[str, ...]:
 
 @dataclass
 class Sampler:
-    """Draws the inputs of one role. Columns are either an index into ``support`` (named ``#``) or exogenous codes."""
+    """Draws the inputs of one role.
+
+    What is proposed has only the columns on which acceptance depends (``wanted``, and what the model's conditions need);
+    the rest follows from the row and its attempt once a proposal is taken. Columns: ``#`` is an index into ``support``
+    where the inputs are listed; else ``@`` is the attempt, beside codes of exogenous variables.
+    """
 
     model: CausalModel
     role: str
     seed: int
     templates: tuple[Predicate | None, ...] = ()
-    listed: int = LISTED
+    wanted: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        support = self.model.support(self.listed)
-        self.support = None if support is None else with_templates(self.model, support, self.templates)
-        self._needs = [(needs(self.model, tuple(where.inputs)), where) for where in self.model.wheres]
+        model = self.model
+        support = model.support(LISTED)
+        self.support = None if support is None else with_templates(model, support, self.templates)
+        self._needs = [(needs(model, tuple(where.inputs)), where) for where in model.wheres]
         self._sums = None if self.support is None else np.cumsum(self.support.weights)
         self._even = self.support is not None and bool((self.support.weights == self.support.weights[:1]).all())
+        self._templated = "template" in self.wanted and bool(self.templates)
+        early = [name for name in self.wanted if name in model.variables]
+        early += [name for where in model.wheres for name in where.inputs]
+        early += _wanted_by(self.templates) if self._templated else ()
+        needed = needs(model, tuple(early))
+        self._early = tuple(name for name in model.exogenous if name in needed)
+        self._late = tuple(name for name in model.exogenous if name not in needed)
         #: how many candidates each condition of the model was asked about, and how many it let through
         self.tried: dict[int, list[int]] = {}
 
@@ -86,17 +99,16 @@ class Sampler:
 
     def propose(self, rows: np.ndarray, attempts: np.ndarray) -> tuple[np.ndarray, Columns]:
         """One candidate for each (row, attempt); gives the indices of those that the model allows, and their columns."""
+        at = np.arange(len(rows))
         if self.support is not None and self._sums is not None:
             random = self._bits("", rows, attempts)
             if self._even:
-                return np.arange(len(rows)), {"#": below(random, self.support.n)}
-            pick = below(random, self.support.total)
-            return np.arange(len(rows)), {"#": np.searchsorted(self._sums, pick, side="right")}
-        at = np.arange(len(rows))
-        columns: Columns = {}
+                return at, {"#": below(random, self.support.n)}
+            return at, {"#": np.searchsorted(self._sums, below(random, self.support.total), side="right")}
+        columns: Columns = {"@": attempts}
         waiting = self._needs
-        for name in self.model.exogenous:
-            columns[name] = self._draw(name, columns, self._bits(name, rows[at], attempts[at]))
+        for name in self._early:
+            columns[name] = self._draw(name, columns, self._bits(name, rows[at], columns["@"]))
             ready = [where for need, where in waiting if need <= columns.keys()]
             waiting = [(need, where) for need, where in waiting if not need <= columns.keys()]
             for where in ready:
@@ -106,8 +118,8 @@ class Sampler:
                 seen[1] += int(keep.sum())
                 at = at[keep]
                 columns = {other: codes[keep] for other, codes in columns.items()}
-        if self.templates:
-            columns["template"] = self._template(columns, self._bits("template", rows[at], attempts[at]))
+        if self._templated:
+            columns["template"] = self._template(columns, rows[at])
         return at, columns
 
     def _draw(self, name: str, columns: Columns, random: np.ndarray) -> np.ndarray:
@@ -124,24 +136,29 @@ class Sampler:
             return pick + domain.values.start if isinstance(domain.values, range) else model.codes(name)[pick]
         return np.minimum(domain.low + (domain.high - domain.low) * unit(random), domain.high)  # type: ignore[union-attr]
 
-    def _template(self, columns: Columns, random: np.ndarray) -> np.ndarray:
-        n = len(random)
-        values = known(self.model, columns, _wanted_by(self.templates) or self.model.exogenous, n)
+    def _template(self, columns: Columns, rows: np.ndarray) -> np.ndarray:
+        n = len(rows)
+        values = known(self.model, columns, _wanted_by(self.templates), n)
         fits = _fits(self.model, values, self.templates, n)
-        pick = below(random, np.maximum(fits.sum(axis=1), 1))
+        pick = below(self._bits("template", rows, columns["@"]), fits.sum(axis=1))
         return np.argmax(np.cumsum(fits, axis=1) > pick[:, None], axis=1)
 
     def complete(self, columns: Columns, names: Iterable[str], n: int) -> Columns:
-        """The columns of these variables (``template`` among them) for proposed rows."""
+        """The columns of some of the ``wanted`` variables for proposed rows."""
         if self.support is not None:
             return {name: self.support.values[name][columns["#"]] for name in names}
         return known(self.model, columns, tuple(names), n)
 
-    def everything(self, columns: Columns, n: int) -> Columns:
-        """The columns of all variables."""
+    def everything(self, columns: Columns, rows: np.ndarray) -> Columns:
+        """The columns of all variables for the proposals that were taken."""
         if self.support is not None:
             return {name: codes[columns["#"]] for name, codes in self.support.values.items()}
-        found = self.model.evaluate({"": np.zeros(n), **columns})
+        columns = dict(columns)
+        for name in self._late:
+            columns[name] = self._draw(name, columns, self._bits(name, rows, columns["@"]))
+        if self.templates and not self._templated:
+            columns["template"] = self._template(columns, rows)
+        found = self.model.evaluate({"": rows, **columns})
         return {**found, **({"template": columns["template"]} if self.templates else {})}
 
     def rarest(self) -> tuple[Condition, int, int] | None:
@@ -170,15 +187,13 @@ def try_out(model: CausalModel, diagnostics: Diagnostics) -> Columns | None:
                                help="no input is left to draw: ask for less")  # fmt: skip
         return support.values if support.n else None
     sampler = Sampler(model, "base", 0)
-    found: list[Columns] = []
     count = tried = 0
     while count < _TRIED and tried < _CANDIDATES:
         rows = np.arange(tried, tried + (_TRIED if tried < 16 * _TRIED else 2**18))
         at, columns = sampler.propose(rows, np.zeros(len(rows), np.int64))
-        found.append(columns)
         count, tried = count + len(at), tried + len(rows)
         if len(at):
-            model.evaluate({"": np.zeros(len(at)), **columns})
+            sampler.everything(columns, rows[at])
     rare = sampler.rarest()
     if rare is not None and count < _TRIED and count / tried < 1e-4:
         report_rare(rare[0], rare[1], rare[2], diagnostics)

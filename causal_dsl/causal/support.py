@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -68,16 +68,26 @@ def distinct(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return ordered, first
 
 
-def enumerate_support(model: CausalModel, cap: int) -> Support | None:
+def matters(model: CausalModel, names: Iterable[str]) -> frozenset[str]:
+    """The exogenous variables that decide about some variables or about which inputs there are."""
+    asked = [*names, *(name for where in model.wheres for name in where.inputs), *model.choices]
+    return needs(model, tuple(asked))
+
+
+def enumerate_support(model: CausalModel, cap: int, only: Iterable[str] | None = None) -> Support | None:
     """All inputs of a model in the order of its draws; None beyond ``cap`` rows (also on the way), or for real numbers.
 
-    Raises SpecError where the model cannot be evaluated on them.
+    With ``only``, these variables alone: inputs that differ in what does not bear on them are one row. Raises SpecError
+    where the model cannot be evaluated.
     """
+    drawn = frozenset(model.exogenous) if only is None else matters(model, only)
     columns: dict[str, np.ndarray] = {}
     weights = np.ones(1, np.int64)
     waiting = [(needs(model, tuple(where.inputs)), where) for where in model.wheres]
     broken = None
     for name in model.exogenous:
+        if name not in drawn:
+            continue
         if name in model.choices:
             choices = model.choices[name]
             codes, first = distinct(choices(known(model, columns, choices.parents, len(weights)), len(weights)))
@@ -109,5 +119,5 @@ def enumerate_support(model: CausalModel, cap: int) -> Support | None:
         if not where({}, 1).all():
             broken, weights = where, weights[:0]
     divisor = int(np.gcd.reduce(weights)) if len(weights) else 1
-    values = model.evaluate({"": np.zeros(len(weights)), **columns})
+    values = model.evaluate({"": np.zeros(len(weights)), **columns}, wanted=only)
     return Support(values, weights // divisor, broken)

@@ -1,0 +1,191 @@
+"""What a test draws: pairs (or more) of inputs, row by row, the same on every machine for the same seed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from causal_dsl.causal.domains import Real, Text, Value, show
+from causal_dsl.causal.model import CausalModel
+from causal_dsl.causal.predicates import Predicate, equals
+from causal_dsl.causal.sampling import Columns
+from causal_dsl.diagnostics import Diagnostics, Span, SpecError
+
+#: Most rows of a test.
+MOST = 10**7
+#: Most bytes of the columns of a test: beyond this a test is refused before anything is allocated.
+_BYTES = 2**30
+
+
+@dataclass(frozen=True)
+class DrawStatement:
+    """``roles ~ model(n, seed, balance, exhaustive) where …``
+
+    ``where`` may mention roles of earlier statements, whose rows are then fixed. ``balance`` lists (role, variable).
+    """
+
+    roles: tuple[str, ...]
+    model: CausalModel
+    n: int | None
+    seed: int
+    balance: tuple[tuple[str, str], ...]
+    exhaustive: bool
+    where: Predicate | None
+    span: Span
+
+
+@dataclass(frozen=True)
+class Design:
+    """All draws of a test. ``templates`` has one entry a prompt line: its `where` over role ``""``, or None."""
+
+    statements: tuple[DrawStatement, ...]
+    templates: tuple[Predicate | None, ...] = ()
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        return tuple(role for statement in self.statements for role in statement.roles)
+
+    @property
+    def exhaustive(self) -> bool:
+        """Whether the rows are all there are, each once."""
+        return any(statement.exhaustive for statement in self.statements)
+
+    @property
+    def models(self) -> dict[str, CausalModel]:
+        return {role: statement.model for statement in self.statements for role in statement.roles}
+
+
+@dataclass
+class Drawn:
+    """The rows of a design.
+
+    ``values[role][variable]`` are codes ``[n]`` of every variable, and ``template``, the index of the prompt line, where
+    there are prompts. ``ids[role]`` ``[n]``: two are equal, in whatever role, just if the exogenous setting and the
+    template are.
+    """
+
+    n: int
+    values: dict[str, Columns]
+    ids: dict[str, np.ndarray]
+    exhaustive: bool
+
+
+def draw(design: Design, diagnostics: Diagnostics) -> Drawn | None:
+    """Draw the rows of a design, or None where a fault was reported.
+
+    Exogenous variables are drawn in order, uniformly from their sets, under the model's and the statement's `where`
+    together. Statements are drawn one after the other, each given the rows of those before. Faults: E330 (a `where`
+    that never or hardly ever holds), E331 (exhaustive over too much), E332 (number of rows), E333 (balance), E334 (no
+    prompt fits), E346 (a Python function that is not trusted), and what evaluation raises.
+    """
+    try:
+        return _draw(design, diagnostics)
+    except SpecError as error:
+        diagnostics.extend(error.diagnostics)
+        return None
+
+
+def _draw(design: Design, diagnostics: Diagnostics) -> Drawn | None:
+    from causal_dsl.causal.joint import exhaustive
+    from causal_dsl.causal.rows import Rows
+
+    for model in design.models.values():
+        for function in model.needs_trust:
+            function.load()  # raises E346
+    if not _sound(design, diagnostics):
+        return None
+    if design.exhaustive:
+        values = exhaustive(design, diagnostics)
+        if values is None:
+            return None
+        n = len(next(iter(next(iter(values.values())).values())))
+        return Drawn(n, values, identify(design, values), True)
+    n = next(statement.n for statement in design.statements if statement.n is not None)
+    columns = sum(len(model.variables) + 1 for model in design.models.values())
+    if n > MOST or n * columns * 8 > _BYTES:
+        most = min(MOST, _BYTES // (8 * columns))
+        diagnostics.report("E332", f"{n:,} rows are too many", design.statements[0].span, help=f"draw at most {most:,}")
+        return None
+    values = {}
+    for statement in design.statements:
+        if not Rows(design, statement, n, values, diagnostics).fill():
+            return None
+    return Drawn(n, values, identify(design, values), False)
+
+
+def _sound(design: Design, diagnostics: Diagnostics) -> bool:
+    """Check what the statements ask for against each other and against the models."""
+    before = len(diagnostics.errors)
+    counts = [statement.n for statement in design.statements if statement.n is not None]
+    first = next((s.n for s in design.statements if s.n is not None), None)
+    if not design.statements:
+        raise ValueError("a design draws at least one role")
+    for statement in design.statements:
+        if statement.exhaustive != design.exhaustive:
+            diagnostics.report("E331", "`exhaustive` is for all draws of a test or for none", statement.span,
+                               label="this one is drawn at random" if not statement.exhaustive else "this one is not",
+                               help="draw all roles in one statement")  # fmt: skip
+        elif statement.exhaustive and (statement.n is not None or statement.balance):
+            diagnostics.report("E331", "`exhaustive` takes every row: it needs no `n` and no `balance`", statement.span,
+                               help=f"write {statement.model.name}(exhaustive=true)")  # fmt: skip
+        elif not statement.exhaustive and not counts:
+            diagnostics.report("E332", "how many rows are drawn?", statement.span, help=f"write {statement.model.name}(n=256)")
+        elif statement.n is not None and statement.n != first:
+            diagnostics.report("E332", f"this draws {statement.n:,} rows, and an earlier statement {first:,}", statement.span,
+                               help="draw as many of each: one row is one pair")  # fmt: skip
+        elif statement.n is not None and statement.n < 1:
+            diagnostics.report("E332", "a test needs at least one row", statement.span, help="write n=256")
+        for role, name in statement.balance:
+            domain = statement.model.variables[name].domain
+            if isinstance(domain, (Real, Text)):
+                title = f"`{role}.{name}` has too many values to be balanced"
+                diagnostics.report("E333", title, statement.span, label=f"it is {domain}", help="balance a variable of few values")
+        if statement.where is not None and not design.templates:
+            for role, name in sorted(statement.where.mentions):
+                if name == "template" and name not in design.models[role].variables:
+                    diagnostics.report("E334", "there are no prompts here", statement.where.span,
+                                       label="`template` is the prompt that a row uses", help="leave it out")  # fmt: skip
+    return len(diagnostics.errors) == before
+
+
+def identify(design: Design, values: dict[str, Columns]) -> dict[str, np.ndarray]:
+    """A number for each row of each role, equal where the exogenous setting, the template and the model are."""
+    roles = list(values)
+    n = len(next(iter(values[roles[0]].values())))
+    models = design.models
+    kinds = {id(model): i for i, model in enumerate(models.values())}
+    stacked = np.repeat([kinds[id(models[role])] for role in roles], n)
+    names = dict.fromkeys(name for role in roles for name in (*models[role].exogenous, "template"))
+    for name in names:
+        columns = [values[role][name] + 0.0 if values[role][name].dtype == np.float64 else values[role][name]
+                   for role in roles if name in values[role]]  # fmt: skip
+        if len(columns) < len(roles):  # not a variable of every model (or there are no prompts)
+            columns = [values[role].get(name, np.zeros(n, np.int64)) for role in roles]
+        _, codes = np.unique(np.concatenate(columns), return_inverse=True)
+        _, stacked = np.unique(stacked * (int(codes.max(initial=0)) + 1) + codes.reshape(-1), return_inverse=True)
+        stacked = stacked.reshape(-1)
+    return {role: stacked[i * n : (i + 1) * n] for i, role in enumerate(roles)}
+
+
+def implicit_source(
+    model: CausalModel, variable: str, value: Value, base: DrawStatement, role: str, span: Span, diagnostics: Diagnostics
+) -> DrawStatement | None:
+    """The source of ``do(left = true)``: drawn like the base, among the inputs where ``variable`` is ``value``.
+
+    ``role`` is the name that the source goes by. A value that no input gives is reported (E330).
+    """
+    code = model.encode(variable, value)
+    statement = DrawStatement(
+        (role,), model, None if base.exhaustive else base.n, base.seed, (), base.exhaustive, equals(model, role, variable, code, span), span
+    )
+    if model.needs_trust:
+        return statement
+    from causal_dsl.causal.sampling import LISTED
+
+    support = model.support(LISTED)
+    if support is not None and not (support.values[variable] == code).any():
+        title = f"no input makes `{variable}` {show(value)}"
+        diagnostics.report("E330", title, span, label="never so, whatever is drawn", help=f"its source is drawn among the inputs where it is: choose another value of `{variable}`")
+        return None
+    return statement

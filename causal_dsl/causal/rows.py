@@ -1,0 +1,218 @@
+"""The rows of one draw statement: candidates are proposed until each row has one that is allowed."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from causal_dsl.causal.joint import Joint, joint
+from causal_dsl.causal.sampling import Columns, Sampler, report_rare
+from causal_dsl.causal.uniform import below, bits, key
+from causal_dsl.diagnostics import Diagnostic, Diagnostics
+
+if TYPE_CHECKING:
+    from causal_dsl.causal.designs import Design, DrawStatement
+
+#: Candidates in one block, and in all.
+_BLOCK = 2**17
+_BUDGET = 30_000_000
+#: Candidates after which a `where` that has held for none is said never to hold.
+_PATIENCE = 2_000_000
+#: A `where` that holds less often is worth a warning.
+_RARE = 1e-3
+#: Rows drawn to learn which combinations of balanced values there are, where they cannot be listed.
+_PILOT = 20_000
+_APART = 2**40
+
+
+class Rows:
+    """Fills ``values[role]`` with the columns of a statement's roles; ``values`` holds those of earlier statements."""
+
+    def __init__(
+        self, design: Design, statement: DrawStatement, n: int, values: dict[str, Columns], diagnostics: Diagnostics
+    ):
+        self.statement = statement
+        self.n = n
+        self.values = values
+        self.diagnostics = diagnostics
+        self.where = statement.where
+        self.asked = self.held = 0
+        mentions = self.where.mentions if self.where is not None else frozenset()
+        self.context = tuple(sorted((role, name) for role, name in mentions if role not in statement.roles))
+        self.wanted = {
+            role: tuple(sorted({v for r, v in (*mentions, *statement.balance) if r == role})) for role in statement.roles
+        }
+        self.samplers = [
+            Sampler(statement.model, role, statement.seed, design.templates, self.wanted[role]) for role in statement.roles
+        ]
+
+    def fill(self) -> bool:
+        """Draw; False where a fault was reported."""
+        self.cells, self.target = np.zeros((0, 0)), np.zeros(self.n, np.int64)
+        if self.statement.balance and not self._balance():
+            return False
+        self.found: list[Columns] = [{} for _ in self.samplers]
+        if not self._reject():
+            return False
+        for sampler, columns in zip(self.samplers, self.found, strict=True):
+            self.values[sampler.role] = sampler.everything(columns, np.arange(self.n))
+        if self.where is not None and self.asked >= 1000 and self.held < self.asked * _RARE:
+            label = f"on {self.held:,} of {self.asked:,} draws"
+            help = "is it what you mean? The rows are few and alike"
+            self.diagnostics.report("W330", "this `where` almost never holds", self.where.span, label=label, help=help)
+        return True
+
+    @cached_property
+    def joint(self) -> Joint | None:
+        """All allowed combinations of inputs, where they can be listed."""
+        return joint(self.samplers, self.where, self.statement.balance) if not self.context else None
+
+    # ── proposals ───────────────────────────────────────────────────────────────────────────────
+
+    def _propose(self, rows: np.ndarray, attempts: np.ndarray) -> tuple[np.ndarray, list[Columns], dict[str, Columns]]:
+        """Candidates that satisfy everything but the balance: their indices, and their columns, proposed and completed."""
+        at = np.arange(len(rows))
+        proposed: list[Columns] = []
+        for sampler in self.samplers:
+            kept, columns = sampler.propose(rows[at], attempts[at])
+            if len(kept) < len(at):
+                at = at[kept]
+                proposed = [{name: codes[kept] for name, codes in other.items()} for other in proposed]
+            proposed.append(columns)
+        complete = {s.role: s.complete(c, self.wanted[s.role], len(at)) for s, c in zip(self.samplers, proposed, strict=True)}
+        if self.where is not None:
+            settings = dict(complete)
+            for role, name in self.context:
+                settings.setdefault(role, {})[name] = self.values[role][name][rows[at]]
+            keep = self.where(settings, len(at))
+            self.asked, self.held = self.asked + len(keep), self.held + int(keep.sum())
+            if not keep.all():
+                at = at[keep]
+                proposed = [{name: codes[keep] for name, codes in other.items()} for other in proposed]
+                complete = {role: {name: codes[keep] for name, codes in other.items()} for role, other in complete.items()}
+        return at, proposed, complete
+
+    def _reject(self) -> bool:
+        pending = np.arange(self.n)
+        tried = accepted = attempt = 0
+        while len(pending):
+            rate = max(accepted / tried, 1e-9) if tried else 1.0
+            width = int(np.clip(1.5 / rate, 1, max(64, _BLOCK // len(pending)))) if attempt else 1
+            done = np.zeros(len(pending), bool)
+            step = max(1, _BLOCK // width)
+            for start in range(0, len(pending), step):
+                block = pending[start : start + step]
+                rows, attempts = np.repeat(block, width), np.tile(np.arange(attempt, attempt + width), len(block))
+                at, proposed, complete = self._propose(rows, attempts)
+                if self.statement.balance:
+                    keep = self._cell(complete, len(at)) == self.target[rows[at]]
+                    at = at[keep]
+                    proposed = [{name: codes[keep] for name, codes in other.items()} for other in proposed]
+                first, where = np.unique(at // width, return_index=True)
+                for into, columns in zip(self.found, proposed, strict=True):
+                    self._store(into, block[first], {name: codes[where] for name, codes in columns.items()})
+                done[start + first] = True
+                tried, accepted = tried + len(rows), accepted + len(at)
+            attempt += width
+            pending = pending[~done]
+            if not len(pending):
+                return True
+            if attempt >= 64 or accepted < tried / 64:
+                if self.joint is not None:
+                    return self._exact(pending)
+                if (accepted == 0 and tried >= _PATIENCE) or tried >= _BUDGET or (
+                    accepted and tried >= _PATIENCE and tried + len(pending) * tried / accepted > 2 * _BUDGET
+                ):  # fmt: skip
+                    return self._give_up(tried, accepted, pending)
+        return True
+
+    def _store(self, into: Columns, rows: np.ndarray, columns: Columns) -> None:
+        for name, codes in columns.items():
+            if name not in into:
+                into[name] = np.zeros(self.n, codes.dtype)
+            into[name][rows] = codes
+
+    def _give_up(self, tried: int, accepted: int, pending: np.ndarray) -> bool:
+        if self.context and accepted and len(pending) < self.n:
+            row = int(pending[0])
+            self.diagnostics.add(Diagnostic(
+                "E330", "this `where` (almost) never holds for some rows", self.where.span if self.where else self.statement.span,
+                f"{len(pending):,} of {self.n:,} rows found no partner in {tried:,} draws", (), (f"row {row} is one of them",),
+                "draw all roles in one statement, or ask for less",
+            ))  # fmt: skip
+            return False
+        rare = [s.rarest() for s in self.samplers]
+        worst = min((r for r in rare if r is not None), key=lambda r: r[2] / max(1, r[1]), default=None)
+        if self.where is not None and self.asked and (worst is None or self.held / self.asked <= worst[2] / max(1, worst[1])):
+            report_rare(self.where, self.asked, self.held, self.diagnostics)
+        elif worst is not None and not self.statement.balance:
+            report_rare(*worst, self.diagnostics)
+        else:
+            self.diagnostics.report("E333", "the balanced values hardly ever come together", self.statement.span,
+                                    label=f"{accepted:,} of {tried:,} draws could be used", help="balance fewer variables")  # fmt: skip
+        return False
+
+    # ── from the list of all rows ───────────────────────────────────────────────────────────────
+
+    def _exact(self, pending: np.ndarray) -> bool:
+        """Draw the rows that are left from the list of all rows that are allowed."""
+        every = self.joint
+        assert every is not None
+        self.asked, self.held = every.asked, every.n
+        if not every.n:
+            assert self.where is not None
+            label = f"on none of the {every.asked:,} {'pairs' if len(self.samplers) == 2 else 'inputs' if len(self.samplers) == 1 else 'combinations'}"
+            self.diagnostics.report("E330", "this `where` never holds", self.where.span, label=label, help="ask for less")
+            return False
+        cells = self._cell(every.columns(self.samplers, self.wanted), every.n) if self.statement.balance else np.zeros(every.n, np.int64)
+        random = bits(key(self.statement.seed, *self.statement.roles, "listed"), pending)
+        for cell in np.unique(self.target[pending]):
+            among = np.flatnonzero(cells == cell)
+            rows = self.target[pending] == cell
+            sums = np.cumsum(every.weights[among])
+            pick = among[np.searchsorted(sums, below(random[rows], int(sums[-1])), side="right")]
+            for into, index in zip(self.found, every.indices, strict=True):
+                self._store(into, pending[rows], {"#": index[pick]})
+        return True
+
+    # ── balance ─────────────────────────────────────────────────────────────────────────────────
+
+    def _balance(self) -> bool:
+        """Find the combinations of the balanced values, and give each row the one that it must have."""
+        balance = self.statement.balance
+        if self.joint is not None:
+            columns = self.joint.columns(self.samplers, self.wanted)
+        else:
+            pilot = np.arange(_PILOT)
+            _, _, columns = self._propose(pilot % self.n, _APART + pilot)
+        stacked = np.stack([columns[role][name] for role, name in balance], axis=1)
+        self.cells = np.unique(stacked, axis=0)
+        k = len(self.cells)
+        names = ", ".join(f"{role}.{name}" for role, name in balance)
+        if not k:
+            if self.joint is not None:
+                return self._exact(np.arange(self.n))
+            return self._give_up(_PILOT, 0, np.arange(self.n))
+        if k > self.n:
+            self.diagnostics.report("E333", f"{self.n:,} rows cannot hold {k:,} combinations of {names}", self.statement.span,
+                                    label="each should be there equally often", help=f"draw n={k} or more, or balance fewer variables")  # fmt: skip
+            return False
+        # Shuffled within each round of all combinations, so that any stretch of rows is balanced and none has a pattern.
+        rounds = -(-self.n // k)
+        order = bits(key(self.statement.seed, *self.statement.roles, "balance"), np.arange(rounds * k)).reshape(rounds, k)
+        self.target = np.argsort(order, axis=1, kind="stable").reshape(-1)[: self.n]
+        return True
+
+    def _cell(self, columns: dict[str, Columns], n: int) -> np.ndarray:
+        """The number of each row's combination of balanced values; -1 for one that is not among ``cells``."""
+        found = np.full(n, -1, np.int64)
+        stacked = np.stack([columns[role][name] for role, name in self.statement.balance], axis=1)
+        rows, inverse = np.unique(stacked, axis=0, return_inverse=True)
+        known = {tuple(cell): i for i, cell in enumerate(self.cells.tolist())}
+        numbers = np.array([known.get(tuple(row), -1) for row in rows.tolist()] or [-1])
+        found[:] = numbers[inverse.reshape(-1)]
+        return found
+
+
