@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import nn
@@ -40,6 +40,7 @@ class Network:
     proof: Proof | None = None
     taps: dict[Site, Tap] = field(default_factory=dict, repr=False)
     accepts: frozenset[str] = frozenset()
+    padding: Literal["left", "right"] = "right"
 
     @property
     def is_vector(self) -> bool:

@@ -105,14 +105,15 @@ class Loader:
     def __init__(self, diagnostics: Diagnostics, trust: bool = False):
         self.diagnostics = diagnostics
         self.trust = trust
-        self._modules: dict[Path, Module] = {}
+        #: the files read, by path
+        self.modules: dict[Path, Module] = {}
         self._open: list[Path] = []
 
     def file(self, path: Path, span: Span | None = None) -> Module | None:
         """The module of a spec file; None where it cannot be read."""
         path = path.resolve()
-        if path in self._modules:
-            return self._modules[path]
+        if path in self.modules:
+            return self.modules[path]
         source = read_source(path, self.diagnostics, span)
         if source is None:
             return None
@@ -121,7 +122,7 @@ class Loader:
             module = self.text(source, path.parent)
         finally:
             self._open.pop()
-        self._modules[path] = module
+        self.modules[path] = module
         return module
 
     def text(self, source: Source, folder: Path) -> Module:

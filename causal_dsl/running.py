@@ -1,0 +1,228 @@
+"""Plan to results: networks loaded once, plans executed, scores taken, everything kept that was computed."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from causal_dsl import pipeline
+from causal_dsl.causal.designs import Drawn
+from causal_dsl.diagnostics import fail
+from causal_dsl.engine.answers import first_token
+from causal_dsl.engine.columns import Quantity
+from causal_dsl.engine.execute import CellRun, Execution, TestRun
+from causal_dsl.engine.memory import default_budget
+from causal_dsl.network.load import Reference, device_of, dtype_of
+from causal_dsl.network.load import load as load_network
+from causal_dsl.network.load import prove, wrap
+from causal_dsl.network.network import Network
+from causal_dsl.network.zoo.open import open_zoo
+from causal_dsl.pipeline import Checked, Options, Spec
+from causal_dsl.planning.cost import cost_of
+from causal_dsl.planning.lower import Plan
+from causal_dsl.program.program import NetworkRef, Test
+from causal_dsl.report.progress import Progress, progress
+from causal_dsl.report.store import save
+from causal_dsl.score.results import CellInfo, Fired, Results, SpecResult, TestResult
+from causal_dsl.score.score import score_test
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C during a run; ``results`` are those of the cells that were finished."""
+
+    def __init__(self, results: Results):
+        self.results = results
+        super().__init__("interrupted")
+
+
+def run_specs(specs: Sequence[Spec], options: Options) -> Results:
+    """Check, load, plan, execute and score; raises :class:`SpecError`, or :class:`Interrupted` with what is finished."""
+    checks = [pipeline.check(spec, options) for spec in specs]
+    for checked in checks:
+        checked.raise_errors()
+    loaded: dict[Any, Network] = {}
+    done: list[SpecResult] = []
+    for spec, checked in zip(specs, checks, strict=True):
+        assert checked.program is not None
+        used = {test.network.name: test.network for test in checked.program.tests}
+        networks = {name: _network(ref, options, loaded) for name, ref in used.items()}
+        if checked.plan is None and checked.program.tests:
+            checked = pipeline.check(spec, options, networks)
+            checked.raise_errors()
+        result, interrupted = _run(spec, checked, networks, options)
+        done.append(result)
+        if interrupted:
+            raise Interrupted(Results(tuple(done)))
+    return Results(tuple(done))
+
+
+# ── networks ────────────────────────────────────────────────────────────────────────────────────
+
+
+def _network(ref: NetworkRef, options: Options, loaded: dict[Any, Network]) -> Network:
+    """The loaded network of a declaration; the same declaration in another file is the same network."""
+    device = options.device or ref.setting("device")
+    dtype = options.dtype or ref.setting("dtype")
+    key = (ref.kind, ref.target, ref.base if ref.kind != "zoo" else None, ref.settings, device, dtype)
+    if key not in loaded:
+        loaded[key] = _load(ref, device, dtype, options)
+    network = loaded[key]
+    network.padding = ref.setting("padding", "right")
+    network.name, network.span = ref.name, ref.span
+    return network
+
+
+def _load(ref: NetworkRef, device: str | None, dtype: str | None, options: Options) -> Network:
+    if ref.kind == "zoo":
+        opened = open_zoo(ref.target, ref.span)
+        if isinstance(opened, nn.Module):
+            where, kind = device_of(device, ref.span), dtype_of(dtype, ref.span)
+            network = wrap(opened.to(device=where, dtype=kind) if kind else opened.to(where), ref.facts, None, ref.name, ref.span)
+            prove(network)
+            return network
+        return load_network(ref.facts, Reference("hf", str(opened), Path()), device, dtype, False, ref.span, ref.name)
+    reference = Reference(ref.kind, ref.target, ref.base, ref.setting("revision"), ref.setting("weights"))
+    return load_network(ref.facts, reference, device, dtype, options.trust, ref.span, ref.name)
+
+
+def _describe(ref: NetworkRef, network: Network) -> dict[str, Any]:
+    facts = network.facts
+    said: dict[str, Any] = {
+        "kind": ref.kind, "target": ref.target, "architecture": facts.architecture, "layers": facts.layers,
+        "device": str(network.device), "dtype": str(network.dtype).removeprefix("torch."),
+        "parameters": sum(p.numel() for p in network.model.parameters()),
+    }  # fmt: skip
+    if network.proof is not None:
+        said["refused_sites"] = dict(network.proof.refused)
+        said["notes"] = list(network.proof.notes)
+    return said
+
+
+# ── one spec ────────────────────────────────────────────────────────────────────────────────────
+
+
+def _run(spec: Spec, checked: Checked, networks: dict[str, Network], options: Options) -> tuple[SpecResult, bool]:
+    started = time.perf_counter()
+    plan = checked.plan
+    interrupted = False
+    if plan is None:
+        return _result(spec, checked, networks, [], started), False
+    memory = {name: options.memory or default_budget(network) for name, network in networks.items()}
+    with progress(options.progress, spec.name) as bar:
+        execution = Execution(plan, networks, checked.answers, _targets(plan, checked, networks), memory, bar.advance)
+        bar.start(execution.total())
+        try:
+            for cell in execution.run():
+                bar.describe(str(cell.node))
+        except KeyboardInterrupt:
+            interrupted = True
+        except torch.OutOfMemoryError as error:
+            raise fail("E641", "the device ran out of memory", next(iter(networks.values())).span, notes=(str(error)[:200],),
+                       help="pass a smaller --batch-memory") from error  # fmt: skip
+    tests = []
+    for test in plan.tests:
+        run = execution.runs[test.name]
+        finished = [cell for cell in run.cells if cell.done.all()]
+        if finished:
+            tests.append(_score(test, run, finished, plan, checked))
+    result = _result(spec, checked, networks, tests, started)
+    if options.out is not None:
+        save(options.out, spec, result, plan, {name: execution.runs[name] for name in execution.runs}, interrupted)
+    return result, interrupted
+
+
+def _result(
+    spec: Spec, checked: Checked, networks: dict[str, Network], tests: list[TestResult], started: float
+) -> SpecResult:
+    from importlib.metadata import PackageNotFoundError, version
+
+    import transformers
+
+    try:
+        own = version("causal-dsl")
+    except PackageNotFoundError:
+        own = "checkout"
+    versions = {
+        "causal_dsl": own, "torch": torch.__version__, "transformers": transformers.__version__,
+        "python": platform.python_version(),
+    }  # fmt: skip
+    assert checked.program is not None
+    refs = {test.network.name: test.network for test in checked.program.tests}
+    described = {name: _describe(refs[name], network) for name, network in networks.items()}
+    cost: dict[str, Any] = {"seconds": time.perf_counter() - started}
+    if checked.plan is not None:
+        cost |= cost_of(checked.plan).to_json()
+    return SpecResult(spec.name, checked.digest, tuple(tests), versions, described, cost)
+
+
+def _targets(plan: Plan, checked: Checked, networks: dict[str, Network]) -> Callable[[Test, Quantity], np.ndarray]:
+    """For each row of a test, the id whose logit a quantity asks for."""
+
+    def ids(test: Test, quantity: Quantity) -> np.ndarray:
+        ref = quantity.of
+        assert ref is not None
+        drawn, answers = plan.draw_of(test), checked.answers[test.name]
+        tokens = networks[test.network.name].tokens
+        prompt = pipeline._sample_prompt(test)
+
+        def one(value: Any) -> int:
+            return first_token(ref, value, test.readout, answers, tokens, prompt)
+
+        if not ref.role:
+            return np.full(drawn.n, one(ref.constant), dtype=np.int64)
+        variable = test.readout.variable if ref.role == "label" else ref.variable
+        codes = labels_of(test, drawn) if ref.role == "label" else drawn.values[ref.role][variable]
+        assert codes is not None
+        distinct, back = np.unique(codes, return_inverse=True)
+        known = np.array([one(value) for value in test.model.decode(variable, distinct)], dtype=np.int64)
+        return known[back.reshape(-1)]
+
+    return ids
+
+
+def labels_of(test: Test, drawn: Drawn) -> np.ndarray | None:
+    """What the causal model answers under the test's interchange, codes [n]; None where nothing is interchanged."""
+    if not test.swaps:
+        return None
+    do = {variable: drawn.values[role][variable] for variable, role in test.swaps}
+    settings = {name: drawn.values["base"][name] for name in test.model.exogenous}
+    return test.model.evaluate(settings, do)[test.readout.variable]
+
+
+def _score(test: Test, run: TestRun, finished: list[CellRun], plan: Plan, checked: Checked) -> TestResult:
+    drawn = plan.draw_of(test)
+    output = test.readout.variable
+    roles = ("base", *(role for role in test.roles if role != "base"))
+    kept = None
+    for role in test.solved:
+        columns = finished[0].columns
+        answered = columns.base if role == "base" else columns.sources[role]
+        right = next(v for q, v in answered.items() if q.kind == "answer") == drawn.values[role][output]
+        kept = right if kept is None else kept & right
+    info = []
+    for cell in finished:
+        interventions = next(c.interventions for c in test.cells if c.values == cell.node.cell)
+        texts = [i.text for i in interventions for _ in i.places]
+        fired = tuple(
+            Fired(text, rows, change / rows if rows else None)
+            for text, (rows, change) in zip(texts, cell.fired, strict=True)
+        )
+        info.append(CellInfo(fired, cell.noise_floor))
+    return score_test(
+        test.scores, [(dict(cell.node.cell), cell.columns) for cell in finished],
+        ids={role: drawn.ids[role] for role in roles}, base_answers=drawn.values["base"][output],
+        labels=labels_of(test, drawn),
+        source_answers={role: drawn.values[role][output] for role in dict.fromkeys(role for _, role in test.swaps)},
+        ceilings={n: c for n, c in checked.ceilings.get(test.name, {}).items() if n != "informative"},
+        exhaustive=drawn.exhaustive, kept=kept, info=info, seconds=run.seconds,
+    )  # fmt: skip
+
+
+__all__ = ["Interrupted", "Progress", "labels_of", "run_specs"]
