@@ -30,7 +30,7 @@ SHAPES = (
 )
 WORDS = (*SHAPES, "=", "false", "true", "[UNK]")
 LAYERS, WIDTH, HEADS, CONTEXT = 3, 64, 4, 8
-STEPS, BATCH, RATE, WARMUP, DECAY = 4000, 256, 2e-3, 200, 0.1
+STEPS, BATCH, RATE, WARMUP, DECAY = 3000, 256, 2e-3, 200, 0.1
 #: Training runs on this many threads wherever it runs: sums in another order are other weights.
 THREADS = 2
 HELD_OUT_SEED = 20_000
