@@ -66,14 +66,14 @@ class CallReader:
             return Mean("accuracy", SHARE, Right("accuracy", SHARE, label=False), "base")
         if name in ("kl", "js", "moved"):
             if not self.context.intervened:
-                return self.lacks(
-                    f"`{name}` {_PATCHED}", "nothing is intervened on", span, "write a `do(…)` in this test"
-                )
+                self.lacks(f"`{name}` {_PATCHED}", "nothing is intervened on", span, "write a `do(…)` in this test")
+                return None
             return Moved("moved", SHARE) if name == "moved" else Divergence(name, NATS, name)
         if not self.context.interchange:
             other = "report `moved` or `kl`" if self.context.intervened else "use `accuracy`"
             help = f"set a variable, `do(variable <- source)`; or {other}"
-            return self.lacks(f"`{name}` {_INTERCHANGED}", "no variable is interchanged", span, help)
+            self.lacks(f"`{name}` {_INTERCHANGED}", "no variable is interchanged", span, help)
+            return None
         right = Right("iia", SHARE, label=True)
         if name == "iia_informative":
             return Mean(name, SHARE, right, main, Informative("informative", SHARE))
@@ -152,14 +152,16 @@ class CallReader:
             return None
         if not self.context.intervened:
             has = "nothing is intervened on"
-            return self.lacks(f"`{name}` {_PATCHED}", has, expr.span, "write a `do(…)` in this test")
+            self.lacks(f"`{name}` {_PATCHED}", has, expr.span, "write a `do(…)` in this test")
+            return None
         text = format_expr(expr)
         if name == "change":
             return Change(text, RATIO if value.unit in (SHARE, TRUTH) else value.unit, value)
         sources = self.context.sources
         if not sources:
             help = "draw one, `base, source ~ …`; or use `change(…)`"
-            return self.lacks(f"`{name}` {_RECOVERED}", "there is no source", expr.span, help)
+            self.lacks(f"`{name}` {_RECOVERED}", "there is no source", expr.span, help)
+            return None
         run = sources[0]
         if clean is not None:
             run = clean.value.name if isinstance(clean.value, tree.Name) else ""
@@ -169,7 +171,8 @@ class CallReader:
                 return None
         elif len(sources) > 1:
             help = f"say which: `{name}({short(value.text)}, clean={sources[0]})`"
-            return self.lacks(f"`{name}` {_RECOVERED}", f"there are {len(sources)} of them", expr.span, help)
+            self.lacks(f"`{name}` {_RECOVERED}", f"there are {len(sources)} of them", expr.span, help)
+            return None
         return (Recovered if name == "recovered" else RecoveredPerPair)(text, RATIO, value, run)
 
     def aggregate(self, expr: tree.Call, name: str, value: Pair | Score | Constant) -> Score | None:
@@ -195,5 +198,6 @@ class CallReader:
             return Best(text, score.unit, score)
         if not self.context.parameters:
             help = "test on an alignment with parameters, without giving them"
-            return self.lacks(f"`{name}` names a cell of a sweep", "this test is one cell", expr.span, help)
+            self.lacks(f"`{name}` names a cell of a sweep", "this test is one cell", expr.span, help)
+            return None
         return Chosen(text, INDEX, name, score)

@@ -11,7 +11,7 @@ import numpy as np
 from causal_dsl.score.frames import Env, Frame
 from causal_dsl.score.intervals import Resampling, halves, percentiles, share_interval
 from causal_dsl.score.results import Estimate
-from causal_dsl.score.scores import Best, Chosen, Mean, OverCells, Score, Star
+from causal_dsl.score.scores import Best, Chosen, Mean, Order, OverCells, Score, Star
 from causal_dsl.score.units import SHARE
 
 
@@ -74,7 +74,8 @@ class Estimator:
             if interval is not None:
                 boundary = int(hits.sum()) in (0, int(asked.sum()))
                 return Estimate(value, *interval, n, "rule of three" if boundary else "binomial")
-        if score not in self.replicates:
+        extreme = isinstance(score, Order) and score.which != "median"
+        if score not in self.replicates or extreme:  # resamples say nothing of what lies beyond the extremes
             return Estimate(value, n=n)
         interval = percentiles(self.replicates[score][:, 0 if score.over_cells else cell])
         if interval is None:

@@ -83,7 +83,7 @@ def filter_finding(n: int, kept: int, iia: Estimate | None, unfiltered: Estimate
     return Finding("filtered", text + ".")
 
 
-def choosing_findings(values: Sequence[Score], cells: int, best: Mapping[Score, tuple[str, int, int]]) -> list[Finding]:
+def choosing_findings(values: Sequence[Score], cells: int, best: Mapping[Best, tuple[str, int, int]]) -> list[Finding]:
     """For each ``max``, ``min``, ``best`` among the values: on which pairs a cell was chosen, and from how many.
 
     ``best`` gives, for each :class:`Best`, the chosen cell and the numbers of pairs it was chosen and scored on.
@@ -114,7 +114,9 @@ def choice_finding(chosen: Chosen, cell: Mapping[str, object], stable: float | N
 def near_bound(measured: Measured) -> Finding | None:
     """A finding where the interval of a measured score holds the bound it is compared with."""
     estimate, bound = measured.estimate, measured.bound
-    if bound is None or estimate.low is None or estimate.high is None or not estimate.low <= bound <= estimate.high:
+    if bound is None or measured.digits == 0 or estimate.low is None or estimate.high is None:
+        return None
+    if not estimate.low <= bound <= estimate.high:
         return None
     where = f" at {show_cell(measured.cell)}" if measured.cell else ""
     shown = f"{measured.name} is {show_estimate(estimate, against=bound)}{where}"

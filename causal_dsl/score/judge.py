@@ -14,6 +14,7 @@ from causal_dsl.score.numbers import show, show_cell, show_estimate
 from causal_dsl.score.pairs import Constant
 from causal_dsl.score.results import Estimate, ExpectationResult, Measured
 from causal_dsl.score.scores import Chosen, ParameterIs, Score, ScoreOp
+from causal_dsl.score.units import INDEX
 
 if TYPE_CHECKING:
     from causal_dsl.causal.ceilings import Ceiling
@@ -40,11 +41,11 @@ def judge(
         _measured(comparison, estimator, failing if sweep else None) for comparison in expectation.comparisons
     )
     deciding = next((m for m in measured if m.held is not True), measured[0])
-    value = (
-        deciding.cell
-        if deciding.name.startswith(("argmax(", "argmin(")) and deciding.estimate.value is None
-        else deciding.estimate.value
+    chose = any(
+        isinstance(comparison, ParameterIs) and comparison.text == deciding.text
+        for comparison in expectation.comparisons
     )
+    value = deciding.cell if chose else deciding.estimate.value
     names = [dict(estimator.cells[c]) for c in _worst_first(expectation, estimator, failing)] if sweep else []
     if passed:
         return ExpectationResult(expectation.text, line, value, True, measured), None
@@ -82,44 +83,37 @@ def _margins(comparison: Score, estimator: Estimator) -> np.ndarray:
     if bound is None:
         return estimator.point(comparison)
     right = estimator.point(bound) if isinstance(bound, Score) else np.array([bound.value])
-    return _margin(*np.broadcast_arrays(estimator.point(side), right), op)
+    return _margin(estimator.point(side), right, op)
 
 
 def _measured(comparison: Score, estimator: Estimator, failing: np.ndarray | None) -> Measured:
     """The comparison in the cell where it holds least, looking first at the cells where the expectation fails."""
     if isinstance(comparison, ParameterIs):
-        cell, _ = estimator.chosen(comparison.chosen)
-        held = estimator.point(comparison)[0]
-        found = None if cell is None else dict(estimator.cells[cell])
-        n = estimator.n
-        return Measured(
-            comparison.text,
-            comparison.chosen.text,
-            Estimate(None, n=n),
-            None,
-            None if np.isnan(held) else bool(held),
-            found,
-        )
+        index, _ = estimator.chosen(comparison.chosen)
+        found = None if index is None else dict(estimator.cells[index])
+        held = _held(float(estimator.point(comparison)[0]))
+        return Measured(comparison.text, comparison.chosen.text, Estimate(None, n=estimator.n), None, held, found)
     side, bound, _ = _sides(comparison)
     margins = _margins(comparison, estimator)
     among = failing if failing is not None and len(failing) and len(margins) > 1 else np.arange(len(margins))
     worst = int(among[np.argmin(margins[among])])
-    limit = (
-        bound.value
-        if isinstance(bound, Constant)
-        else float(np.broadcast_to(estimator.point(bound), margins.shape)[worst])
-        if bound
-        else None
-    )
-    held = float(np.broadcast_to(estimator.point(comparison), margins.shape)[worst])
+    limit = bound.value if isinstance(bound, Constant) else None
+    if isinstance(bound, Score):
+        limit = float(np.broadcast_to(estimator.point(bound), margins.shape)[worst])
+    held = _held(float(np.broadcast_to(estimator.point(comparison), margins.shape)[worst]))
     cell = dict(estimator.cells[worst]) if not comparison.over_cells and estimator.cells[worst] else None
     estimate = estimator.estimate(side, 0 if side.over_cells else worst)
-    return Measured(comparison.text, side.text, estimate, limit, None if np.isnan(held) else bool(held), cell)
+    return Measured(comparison.text, side.text, estimate, limit, held, cell, 0 if side.unit == INDEX else 3)
+
+
+def _held(truth: float) -> bool | None:
+    return None if np.isnan(truth) else bool(truth)
 
 
 def _worst_first(expectation: Expectation, estimator: Estimator, failing: np.ndarray) -> list[int]:
+    margins = [_margins(comparison, estimator) for comparison in expectation.comparisons]
+
     def least(cell: int) -> float:
-        margins = [_margins(comparison, estimator) for comparison in expectation.comparisons]
         return min(float(m[cell if len(m) > 1 else 0]) for m in margins)
 
     return sorted((int(cell) for cell in failing), key=least)
@@ -135,7 +129,7 @@ def _failed(
     if deciding.estimate.value is None:
         shown = f"`{deciding.name}` is {show_cell(deciding.cell or {})}"
     else:
-        shown = f"`{deciding.name}` is {show_estimate(deciding.estimate, against=deciding.bound)}"
+        shown = f"`{deciding.name}` is {show_estimate(deciding.estimate, deciding.bound, deciding.digits)}"
     where = f" at {show_cell(deciding.cell)}" if deciding.cell and deciding.estimate.value is not None else ""
     notes = []
     if cells and len(estimator.cells) > 1:
@@ -153,7 +147,7 @@ def _failed(
         "F701",
         f"{shown}{where}: expected `{expectation.text}`",
         expectation.span,
-        label=f"{show(deciding.estimate.value, against=deciding.bound)}{where}"
+        label=f"{show(deciding.estimate.value, deciding.digits, deciding.bound)}{where}"
         if deciding.estimate.value is not None
         else "",
         notes=tuple(notes),

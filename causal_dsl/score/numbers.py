@@ -12,12 +12,14 @@ from causal_dsl.score.results import Estimate
 def show(value: float | None, digits: int = 3, against: float | None = None) -> str:
     """A number with three decimals (or significant digits, from 1000 and below 0.001).
 
-    What is not quite 0 or 1 does not read as 0 or 1, and what differs from ``against`` does not read the same.
+    ``digits=0`` is for what counts cells. What is not quite 0 or 1 does not read as 0 or 1, and what differs from ``against`` does not read the same.
     """
     if value is None or not math.isfinite(value):
         return "undefined"
     if abs(value) >= 1000:
         return f"{value:.4g}"
+    if digits == 0:
+        return f"{value:g}"
     text = f"{value:.{digits}f}"
     for more in range(digits, 10):
         text = f"{value:.{more}f}"

@@ -106,7 +106,10 @@ class CellResult:
 
 @dataclass(frozen=True)
 class Measured:
-    """One comparison of an expectation: its measured side, in the cell where it holds least (None: over cells)."""
+    """One comparison of an expectation: its measured side, in the cell where it holds least (None: over cells).
+
+    ``digits`` are the decimals it is shown with: 0 for what names a cell.
+    """
 
     text: str
     name: str
@@ -114,6 +117,7 @@ class Measured:
     bound: float | None
     held: bool | None
     cell: dict[str, Any] | None = None
+    digits: int = 3
 
     def to_json(self) -> dict[str, Any]:
         return {

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -220,7 +221,7 @@ class OverCells(Score):
         return (self.score,)
 
     def evaluate(self, env: Env) -> Array:
-        reduce = {"mean": np.mean, "median": np.median, "min": np.min, "max": np.max}[self.which]
+        reduce: Any = {"mean": np.mean, "median": np.median, "min": np.min, "max": np.max}[self.which]
         return np.asarray(reduce(env.of(self.score), axis=1, keepdims=True))
 
     def assume(self, known: Mapping[str, float]) -> float:
