@@ -158,6 +158,7 @@ def load_folder(
                 dtype=dtype or "auto",
                 use_safetensors=None if trust else True,
                 output_loading_info=True,
+                ignore_mismatched_sizes=True,  # the report below names them
                 **settings,
             )
             model, report = loaded[0].to(device), loaded[1]
@@ -254,7 +255,8 @@ def _loaded_facts(model: nn.Module, facts: Facts) -> Facts:
     """The facts, corrected by what was loaded."""
     config: Any = model.config
     loaded = facts_of_config(config.to_dict(), facts.folder, NOWHERE)
-    found = model.get_output_embeddings()  # type: ignore[operator]
+    getter: Any = model.get_output_embeddings
+    found = getter()
     rows = found.weight.shape[0] if found is not None else loaded.vocabulary
     return replace(loaded, vocabulary=int(rows) if rows else None, tokenizer=facts.tokenizer)
 

@@ -141,7 +141,8 @@ class _Trial:
             right = forward(self.network, self.prompts, readout=row, padding="right").logits
         self.runs = {name: counts[name] for name, _ in self.network.model.named_modules() if counts[name] != 1}
         single = forward(self.network, [self.prompts[_SHORTEST]], readout=torch.tensor([0])).logits
-        assert right is not None and single is not None
+        assert right is not None
+        assert single is not None
         self.single = single
         self._hold("right-padded batch = single runs", right, single, tuple(self.names), slack=10)
 

@@ -45,7 +45,7 @@ class Fired:
 
 @dataclass(eq=False)
 class Outcome:
-    """``reads`` in the order asked, each [m, width]; ``logits`` [k, vocabulary or classes] at the read-out, if asked."""
+    """``reads`` in the order asked, each [m, width]; ``logits`` [k, vocabulary or classes] at the read-out, or None."""
 
     reads: list[Tensor]
     logits: Tensor | None
