@@ -312,7 +312,7 @@ def answer_tokens(
     """
     ids = tokens.continuation(prompt_text, prefix + value_text)
     if ids is None:
-        ends = prompt_text[-1:].isspace() and prefix[:1].isspace()
+        ends = prompt_text[-1:].isspace()
         raise fail(
             "E509",
             f'after the prompt, "{prefix}{value_text}" does not begin with a token of its own',
@@ -321,7 +321,7 @@ def answer_tokens(
                 f'the prompt is "{_clip(prompt_text)}"',
                 "the tokenizer joins the end of the prompt and the start of the answer into other tokens",
             ),
-            help="end the prompt without a space"
+            help="end the prompt without the space"
             if ends
             else 'try another end of the prompt, or next_token(prefix="…")',
         )
@@ -373,7 +373,7 @@ def check_tokenizer(tokens: Tokens, span: Span, diagnostics: Diagnostics) -> Non
             f"this tokenizer puts `{ending}` after every prompt",
             span,
             notes=("`last` and the read-out are at that token, not at the end of the text",),
-            help="set add_eos_token to false in its tokenizer_config.json, or use a tokenizer made for generation",
+            help="take that token out of the post_processor of its tokenizer.json",
         )
 
 

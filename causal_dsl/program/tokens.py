@@ -1,8 +1,8 @@
 """A tokenizer as the rest of the language sees it: ids, and which characters each token covers.
 
 Made from ``tokenizer.json`` by the ``tokenizers`` library, without transformers: ``check`` and ``run`` see the same
-tokens. What ``tokenizer_config.json`` says of ``add_bos_token`` and ``add_eos_token`` is heeded. Nothing is ever cut
-off or padded.
+tokens. As in transformers, that file alone says which special tokens are put around a text (``add_bos_token`` of
+``tokenizer_config.json`` counts only where there is no such file). Nothing is ever cut off or padded.
 """
 
 from __future__ import annotations
@@ -50,10 +50,7 @@ class Tokens:
 
     @classmethod
     def from_file(cls, path: Path, span: Span) -> Tokens:
-        """The tokenizer of a ``tokenizer.json``, with the settings of the ``tokenizer_config.json`` beside it.
-
-        Raises E643 where it cannot be read.
-        """
+        """The tokenizer of a ``tokenizer.json``; raises E643 where it cannot be read."""
         try:
             tokenizer = Tokenizer.from_file(str(path))
         except Exception as error:  # the library raises bare Exception
@@ -64,7 +61,6 @@ class Tokens:
                 notes=((str(error) or type(error).__name__).splitlines()[0][:200],),
                 help="is the download whole? The file is written by `save_pretrained` of a fast tokenizer",
             ) from error
-        _heed_settings(tokenizer, path.with_name("tokenizer_config.json"), span)
         return cls(tokenizer)
 
     @classmethod

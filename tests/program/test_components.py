@@ -1,0 +1,147 @@
+"""The table of components: what exists where, how wide it is, and what is said of what does not."""
+
+from __future__ import annotations
+
+import pytest
+
+from causal_dsl.diagnostics import NOWHERE
+from causal_dsl.program.components import (
+    COMPONENTS,
+    depth,
+    head_count,
+    missing,
+    shared_heads,
+    suggestion,
+    takes_position,
+    width,
+)
+from causal_dsl.program.facts import ARCHITECTURES, Facts, facts_of_config
+from causal_dsl.program.locations import Site
+
+SMOLLM = facts_of_config(
+    {
+        "model_type": "llama",
+        "num_hidden_layers": 30,
+        "hidden_size": 576,
+        "num_attention_heads": 9,
+        "num_key_value_heads": 3,
+        "intermediate_size": 1536,
+        "vocab_size": 49152,
+    },
+    None,
+    NOWHERE,
+)
+VECTOR = Facts("vector", architecture="Net", layers=2, widths=(8, 16, 4), classes=2)
+
+
+def test_the_components_of_the_language() -> None:
+    assert set(COMPONENTS) == set(
+        [
+            "embed",
+            "resid_pre",
+            "resid_mid",
+            "resid_post",
+            "attn_in",
+            "attn_out",
+            "mlp_in",
+            "mlp_out",
+            "neurons",
+            "q",
+            "k",
+            "v",
+            "z",
+            "pattern",
+            "q_rot",
+            "k_rot",
+            "final_norm",
+            "logits",
+            "input",
+            "out",
+            "module",
+        ]
+    )
+
+
+@pytest.mark.parametrize(
+    ("site", "expected"),
+    [
+        (Site("resid_post", 3), 576),
+        (Site("embed"), 576),
+        (Site("neurons", 0), 1536),
+        (Site("logits"), 49152),
+        (Site("q", 0, heads=(1,)), 64),
+        (Site("q", 0), 576),
+        (Site("k", 0), 192),
+        (Site("v", 0, heads=(0, 2)), 128),
+        (Site("z", 0, heads=(0, 1, 8)), 192),
+        (Site("resid_post", 3, dims=(4, 5)), 2),
+        (Site("pattern", 3, heads=(1,)), None),
+        (Site("module", module="x"), None),
+    ],
+)
+def test_widths(site: Site, expected: int | None) -> None:
+    assert width(site, SMOLLM) == expected
+
+
+def test_widths_of_vector_networks() -> None:
+    sites = [Site("input"), Site("out", 0), Site("out", 1), Site("out", 2), Site("logits")]
+    assert [width(site, VECTOR) for site in sites] == [8, 16, 4, None, 2]
+
+
+def test_heads() -> None:
+    assert [head_count(name, SMOLLM) for name in ("q", "z", "pattern", "k", "v", "k_rot")] == [9, 9, 9, 3, 3, 3]
+    assert "query heads 3 to 5" in (shared_heads(Site("v", 0, heads=(1,)), SMOLLM) or "")
+    assert shared_heads(Site("q", 0, heads=(1,)), SMOLLM) is None
+
+
+def test_positions() -> None:
+    assert takes_position("logits", SMOLLM)
+    assert takes_position("module", SMOLLM)
+    assert not takes_position("logits", VECTOR)
+    assert not takes_position("out", VECTOR)
+
+
+@pytest.mark.parametrize(
+    ("component", "model_type", "word"),
+    [
+        ("resid_mid", "gptj", "parallel"),
+        ("resid_mid", "phi", "parallel"),
+        ("resid_mid", "cohere", "parallel"),
+        ("resid_mid", "falcon", "parallel"),
+        ("resid_mid", "gpt_neox", "parallel"),
+        ("neurons", "mixtral", "experts"),
+        ("neurons", "olmoe", "experts"),
+        ("pattern", "gptj", "code of its own"),
+        ("q_rot", "falcon", "code of its own"),
+        ("resid_pre", "mamba", "not known"),
+        ("input", "llama", "no `input`"),
+        ("nonesuch", "llama", "nonesuch"),
+    ],
+)
+def test_what_is_missing_and_why(component: str, model_type: str, word: str) -> None:
+    assert word in (missing(component, facts_of_config({"model_type": model_type}, None, NOWHERE)) or "")
+
+
+def test_what_is_there() -> None:
+    for architecture in ARCHITECTURES:
+        facts = facts_of_config({"model_type": architecture}, None, NOWHERE)
+        assert all(missing(name, facts) is None for name in ("resid_post", "z", "attn_out", "mlp_out", "module"))
+    assert missing("resid_mid", Facts("unknown")) is None
+    assert missing("resid_mid", Facts("language")) is None
+    assert missing("resid_post", VECTOR)
+    assert missing("out", VECTOR) is None
+
+
+def test_suggestions() -> None:
+    assert "resid_post" in suggestion("resid_pst", SMOLLM)
+    assert "input" in suggestion("resid_post", VECTOR)
+
+
+def test_depth_follows_the_computation() -> None:
+    names = ["resid_pre", "attn_in", "q", "q_rot", "pattern", "z", "attn_out", "resid_mid", "mlp_in", "neurons"]
+    order = [depth(Site(name, 1)) for name in [*names, "mlp_out", "resid_post"]]
+    order = [depth(Site("embed")), depth(Site("resid_post", 0)), *order, depth(Site("final_norm"))]
+    order.append(depth(Site("logits")))
+    assert order == sorted(order)
+    assert len(set(order)) == len(order)
+    assert depth(Site("module", module="a")) is None
