@@ -134,7 +134,12 @@ def _run(spec: Spec, checked: Checked, networks: dict[str, Network], options: Op
             tests.append(_score(test, run, finished, plan, checked))
     result = _result(spec, checked, networks, tests, started)
     if options.out is not None:
-        save(options.out, spec, result, plan, {name: execution.runs[name] for name in execution.runs}, interrupted)
+        cells = {
+            name: [(dict(cell.node.cell), cell.columns) for cell in run.cells if cell.done.all()]
+            for name, run in execution.runs.items()
+        }
+        labels = {test.name: labels_of(test, plan.draw_of(test)) for test in plan.tests}
+        save(options.out, spec.name, spec.source_text.text, result, plan, cells, labels, interrupted)
     return result, interrupted
 
 

@@ -16,12 +16,13 @@ from causal_dsl.causal.model import CausalModel, Scope, compile_domain, compile_
 from causal_dsl.causal.predicates import compile_predicate
 from causal_dsl.causal.tables import load_table
 from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean
-from causal_dsl.program.facts import Facts, facts_of_reference, facts_of_zoo
+from causal_dsl.program.facts import Facts, facts_of_reference
 from causal_dsl.program.modules import Definition, Module, PythonName
 from causal_dsl.program.placements import PlacementReader
 from causal_dsl.program.program import Alignment, NetworkRef, PromptLine
 from causal_dsl.program.prompts import check_holes, parse_template
 from causal_dsl.program.settings import Setting, call_name, read_settings
+from causal_dsl.program.zoo import facts_of_zoo
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
 

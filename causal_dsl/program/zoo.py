@@ -6,6 +6,7 @@ folder in the cache (``CAUSAL_DSL_CACHE``, else the platform's), whole where its
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from dataclasses import dataclass
@@ -103,7 +104,7 @@ def cached_folder(name: str) -> Path | None:
     if entry.ships:
         return resource("zoo", name)
     folder = cache_root() / name
-    return folder if whole(folder) else None
+    return folder if damage(folder) is None else None
 
 
 def cache_root() -> Path:
@@ -116,18 +117,36 @@ def read_manifest(folder: Path) -> dict[str, dict[str, Any]] | None:
     """What a cache folder should hold, by file: ``size``, ``sha256``, ``mtime_ns``; None: no manifest, or damaged."""
     try:
         files = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
-        well = all(isinstance(file["size"], int) and isinstance(file["sha256"], str) for file in files.values())
+        well = all(
+            isinstance(file["size"], int) and isinstance(file["mtime_ns"], int) and isinstance(file["sha256"], str)
+            for file in files.values()
+        )
         return files if well and files else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
-def whole(folder: Path) -> bool:
-    """Whether every file of the manifest is there with its size (hashes are the business of opening it)."""
+def damage(folder: Path) -> str | None:
+    """Why a cache folder cannot be used; None where every file is as it was written.
+
+    Sizes are compared every time; a hash only where a file was touched since, for half a gigabyte takes a second.
+    """
     manifest = read_manifest(folder)
     if manifest is None:
-        return False
-    try:
-        return all((folder / name).stat().st_size == file["size"] for name, file in manifest.items())
-    except OSError:
-        return False
+        return f"{MANIFEST} is missing or damaged"
+    for name, file in manifest.items():
+        try:
+            found = (folder / name).stat()
+            if found.st_size != file["size"]:
+                return f"{name} has {found.st_size} bytes, not {file['size']}"
+            if found.st_mtime_ns != file["mtime_ns"] and sha256_of(folder / name) != file["sha256"]:
+                return f"{name} was changed"
+        except OSError as error:
+            return f"{name} cannot be read: {error.strerror or error}"
+    return None
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,1 @@
+"""Reports: results as text, and progress while they are made."""

@@ -1,0 +1,151 @@
+"""A score over two parameters of a sweep, as a map of numbers: rows are layers, columns positions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.text import Text
+
+from causal_dsl.score.results import CellResult, Estimate
+
+#: The colours of what lies below the anchor, at it, and above it: brown, grey, blue (told apart without red or green).
+_LOW, _MIDDLE, _HIGH = (166, 97, 26), (236, 236, 236), (20, 84, 160)
+_LOW_BAR, _HIGH_BAR = (191, 129, 45), (67, 133, 201)
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Where the colours are anchored: grey at ``anchor``, blue at ``top``, brown at ``bottom``."""
+
+    bottom: float
+    anchor: float
+    top: float
+
+    def _mixed(self, value: float) -> tuple[int, int, int]:
+        end, span = (_HIGH, self.top - self.anchor) if value >= self.anchor else (_LOW, self.anchor - self.bottom)
+        share = min(1.0, abs(value - self.anchor) / span) if span > 0 else 0.0
+        red, green, blue = (round(a + (b - a) * share) for a, b in zip(_MIDDLE, end, strict=True))
+        return red, green, blue
+
+    def style(self, value: float | None) -> str:
+        """The colours of a number, text and background, as rich has them."""
+        if value is None or not math.isfinite(value):
+            return ""
+        mixed = self._mixed(value)
+        light = 0.299 * mixed[0] + 0.587 * mixed[1] + 0.114 * mixed[2] >= 140
+        return f"{'#000000' if light else '#ffffff'} on {_hex(mixed)}"
+
+    def colour(self, value: float | None) -> str:
+        """The colour of a bar of that length: seen on dark and on light."""
+        if value is None or not math.isfinite(value):
+            return ""
+        return _hex(_HIGH_BAR if value >= self.anchor else _LOW_BAR)
+
+
+def _hex(colour: tuple[int, int, int]) -> str:
+    return "#" + "".join(f"{part:02x}" for part in colour)
+
+
+def scale(estimates: Sequence[Estimate], share: bool, ceiling: float | None) -> Scale:
+    """Shares are anchored at the ceiling and at 1, other numbers at 0 or at their least and greatest."""
+    values = [e.value for e in estimates if e.value is not None]
+    if share and min(values, default=0.0) < 0:
+        return Scale(-1.0, 0.0, 1.0)
+    if share:
+        return Scale(0.0, ceiling if ceiling is not None and ceiling < 1 else 0.0, 1.0)
+    low, high = min(values, default=0.0), max(values, default=0.0)
+    if low < 0 < high:
+        reach = max(-low, high)
+        return Scale(-reach, 0.0, reach)
+    return Scale(low, low, high) if low >= 0 else Scale(low, high, high)
+
+
+def mark(estimate: Estimate, ceiling: float | None) -> str:
+    """``+`` where the interval lies above the ceiling, ``-`` where below, a space where it holds it."""
+    if ceiling is None or estimate.value is None:
+        return " "
+    low, high = estimate.low, estimate.high
+    if estimate.method == "exact":
+        low = high = estimate.value
+    if low is None or high is None:
+        return " "
+    return "+" if low > ceiling else "-" if high < ceiling else " "
+
+
+def figure(value: float | None) -> str:
+    """A number for a narrow column, six wide at most: what is not quite 0 or 1 does not read as 0 or 1."""
+    if value is None or not math.isfinite(value):
+        return "--"
+    if 0.9995 <= value < 1:
+        return "0.999"
+    if 0 < value < 0.0005:
+        return "0.001"
+    if abs(value) < 10:
+        return f"{value:.3f}"
+    return f"{value:.2f}" if abs(value) < 100 else f"{value:.1f}" if abs(value) < 10_000 else f"{value:.1e}"
+
+
+def axes(cells: Sequence[CellResult], parameters: Sequence[str]) -> tuple[str, str]:
+    """Which parameter names the rows and which the columns: rows are numbers (layers) and many."""
+
+    def many(name: str) -> tuple[bool, int]:
+        values = {cell.cell[name] for cell in cells}
+        return all(isinstance(value, int | float) for value in values), len(values)
+
+    row = max(parameters, key=many)
+    return row, next(name for name in parameters if name != row)
+
+
+def heat_map(
+    cells: Sequence[CellResult],
+    score: str,
+    rows: str,
+    columns: str,
+    colours: Scale,
+    ceiling: float | None,
+    width: int,
+) -> list[Text]:
+    """The lines of a map; where its columns do not fit the width, several maps, one below the other."""
+    found: Mapping[tuple[Any, Any], Estimate] = {
+        (cell.cell[rows], cell.cell[columns]): cell.scores[score] for cell in cells if score in cell.scores
+    }
+    down = list(dict.fromkeys(row for row, _ in found))
+    across = list(dict.fromkeys(column for _, column in found))
+    label = max(len(rows), *(len(str(row)) for row in down))
+    room = max(1, (width - 2 - label) // 8)
+    longest = max(len(str(column)) for column in across)
+    each = max(7, min(longest + 1, (width - 2 - label) // len(across) - 1)) if len(across) <= room else 7
+    lines: list[Text] = []
+    for start in range(0, len(across), room):
+        block = across[start : start + room]
+        heads = [_lines_of(str(column), each) for column in block]
+        height = max(len(head) for head in heads)
+        for i in range(height):
+            line = Text("  " + (rows if i == height - 1 else "").rjust(label))
+            for head in heads:
+                part = head[i - height + len(head)] if i >= height - len(head) else ""
+                line.append(" " + part.rjust(each - 1) + " ")
+            lines.append(line)
+        for row in down:
+            line = Text("  " + str(row).rjust(label))
+            for column in block:
+                estimate = found.get((row, column))
+                line.append(" ")
+                if estimate is None:
+                    line.append(" " * each)
+                    continue
+                text = figure(estimate.value).rjust(each - 1) + mark(estimate, ceiling)
+                line.append(text, style=colours.style(estimate.value))
+            lines.append(line)
+        if start + room < len(across):
+            lines.append(Text(""))
+    return lines
+
+
+def _lines_of(text: str, each: int) -> list[str]:
+    """A column's name in lines of its width."""
+    step = each - 1
+    return [text[i : i + step] for i in range(0, len(text), step)] or [""]

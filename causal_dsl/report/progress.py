@@ -1,0 +1,91 @@
+"""Progress on stderr, and only to a terminal: a bar, and the time that is left."""
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+
+
+class Progress:
+    """Says nothing: what runs without a terminal are given, and the interface of those that speak.
+
+    Used as a context; ``begin`` names a piece of work of ``total`` steps, ``advance`` tells of steps done.
+    """
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+    def begin(self, text: str, total: int) -> None:
+        """Start on a piece of work; the one before is finished."""
+
+    def advance(self, steps: int = 1) -> None:
+        """Some steps of the work begun last are done."""
+
+    def say(self, text: str) -> None:
+        """What the work is at now, where ``text`` of ``begin`` is not enough."""
+
+
+class TerminalProgress(Progress):
+    """A bar with the time left, on a terminal; it goes away when done."""
+
+    def __init__(self, stream: TextIO):
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bar
+
+        self._bar = Bar(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=30),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=Console(file=stream),
+            transient=True,
+        )
+        self._task: TaskID | None = None
+
+    def __enter__(self) -> Progress:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def begin(self, text: str, total: int) -> None:
+        if self._task is not None:
+            self._bar.remove_task(self._task)
+        self._task = self._bar.add_task(_plain(text), total=total)
+
+    def advance(self, steps: int = 1) -> None:
+        if self._task is not None:
+            self._bar.advance(self._task, steps)
+
+    def say(self, text: str) -> None:
+        if self._task is not None:
+            self._bar.update(self._task, description=_plain(text))
+
+
+def _plain(text: str) -> str:
+    """Square brackets of a spec are no markup."""
+    from rich.markup import escape
+
+    return escape(text)
+
+
+def progress(stream: TextIO | None = None) -> Progress:
+    """A bar where ``stream`` (stderr) is a terminal, else silence."""
+    stream = sys.stderr if stream is None else stream
+    isatty = getattr(stream, "isatty", None)
+    return TerminalProgress(stream) if isatty is not None and isatty() else Progress()

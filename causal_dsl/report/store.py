@@ -1,0 +1,142 @@
+"""Results on disk: ``--out DIR`` holds results.json, pairs.parquet and the spec as it was run. Written atomically."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from causal_dsl.diagnostics import Source, Span, fail, shown_path
+from causal_dsl.engine.columns import NO_ANSWER, Columns
+from causal_dsl.score.frames import Frame
+from causal_dsl.score.results import SpecResult
+
+if TYPE_CHECKING:
+    from causal_dsl.causal.designs import Drawn
+    from causal_dsl.planning.lower import Plan
+    from causal_dsl.program.program import Test
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write a file so that it is there whole or not at all."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def folder_of(out: Path, spec_path: str) -> Path:
+    """The folder of one spec's results: ``out`` for it, by the name of its file."""
+    stem = re.sub(r"[^\w.-]+", "_", Path(spec_path).stem) or "spec"
+    return out / stem
+
+
+def save(
+    out: Path, spec_path: str, spec_text: str, result: SpecResult, plan: Plan, cells: dict[str, list[tuple[Any, Columns]]],
+    labels: dict[str, np.ndarray | None], interrupted: bool,
+) -> Path:  # fmt: skip
+    """Write what was computed of one spec; gives the folder. ``cells[test]`` are finished cells with their columns.
+
+    pairs.parquet has one row a pair and cell: test, cell, pair, the text of base and sources, the causal model's label,
+    the network's answers, and every per-pair metric that the test speaks of. Raises E705 where ``out`` cannot be written.
+    """
+    folder = folder_of(out, spec_path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        document = {**result.to_json(), "interrupted": interrupted}
+        write_atomic(folder / "spec.causal", spec_text.encode("utf-8", "surrogatepass"))
+        write_atomic(folder / "results.json", json.dumps(document, indent=1).encode())
+        _write_pairs(folder / "pairs.parquet", plan, cells, labels)
+    except OSError as error:
+        raise fail("E705", f"cannot write the results to `{shown_path(out)}`", Span(Source(spec_path, ""), 0, 0),
+                   notes=(error.strerror or str(error),), help="pass another folder to --out") from error  # fmt: skip
+    return folder
+
+
+def _write_pairs(
+    path: Path, plan: Plan, cells: dict[str, list[tuple[Any, Columns]]], labels: dict[str, np.ndarray | None]
+) -> None:
+    import pandas
+
+    tables = []
+    for test in plan.tests:
+        drawn = plan.draw_of(test)
+        shared = dict(_pair_columns(test, plan, drawn, labels[test.name]))
+        for cell, columns in cells.get(test.name, []):
+            tables.append(
+                pandas.DataFrame(
+                    {"test": test.name, **cell, **shared, **_measured(test, drawn, columns, labels[test.name])}
+                )
+            )
+    table = pandas.concat(tables, ignore_index=True) if tables else pandas.DataFrame({"test": []})
+    for name in table.columns:
+        if table[name].dtype == object:
+            table[name] = table[name].map(lambda value: None if value is None else str(value))
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    try:
+        table.to_parquet(name, index=False)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def _pair_columns(test: Test, plan: Plan, drawn: Drawn, labels: np.ndarray | None) -> Iterator[tuple[str, Any]]:
+    from causal_dsl.planning import graph as g
+
+    inputs = plan.inputs[test.network.name]
+    draw = plan.scores[test.name][0].label.draw
+    yield "pair", np.arange(drawn.n)
+    for role in drawn.values:
+        rows = plan.rows.get(g.Forward(test.network.name, draw, role))
+        if rows is not None and inputs.prompts:
+            yield role, [inputs.prompts[index].text for index in rows.tolist()]
+        elif rows is not None:
+            yield role, [str(dict(values)) for values in _settings(test, drawn, role)]
+        yield f"{role}_id", drawn.ids[role]
+    output = test.readout.variable
+    yield "base_answer", _decoded(test, drawn.values["base"][output])
+    if labels is not None:
+        yield "label", _decoded(test, labels)
+    assert output in test.model.variables
+
+
+def _settings(test: Test, drawn: Drawn, role: str) -> list[list[tuple[str, Any]]]:
+    names = list(test.model.exogenous)
+    decoded = [test.model.decode(name, drawn.values[role][name]) for name in names]
+    return [list(zip(names, row, strict=True)) for row in zip(*decoded, strict=True)]
+
+
+def _decoded(test: Test, codes: np.ndarray) -> list[Any]:
+    known = {
+        int(code): value
+        for code in np.unique(codes)
+        if code != NO_ANSWER
+        for value in test.model.decode(test.readout.variable, np.array([code]))
+    }
+    return [known.get(int(code)) for code in codes]
+
+
+def _measured(test: Test, drawn: Drawn, columns: Columns, labels: np.ndarray | None) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, run in (("network_base_answer", columns.base), ("network_answer", columns.patched)):
+        answer = next((values for quantity, values in run.items() if quantity.kind == "answer"), None)
+        if answer is not None:
+            found[name] = _decoded(test, answer)
+    output = test.readout.variable
+    sources = {role: drawn.values[role][output] for role in dict.fromkeys(role for _, role in test.swaps)}
+    frame = Frame(columns, drawn.values["base"][output], labels, sources, None)
+    for name, values in test.scores.per_pair(frame).items():
+        found[name] = np.asarray(values, dtype=np.float64)
+    return found

@@ -1,0 +1,333 @@
+"""Results for people, in the terminal: for each test what it scored, what it expected, and what that says.
+
+Colours and marks where the console has them, plain text where it has not; nothing is told by colour alone.
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+from collections.abc import Iterator, Sequence
+
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from causal_dsl.report.heatmap import Scale, axes, figure, heat_map, mark, scale
+from causal_dsl.score.numbers import show, show_cell, show_estimate, show_share
+from causal_dsl.score.results import CellResult, Estimate, ExpectationResult, Results, TestResult
+
+_MOST_MAPS = 6
+_MOST_ROWS = 12
+_CORE = ("accuracy", "iia", "iia_informative", "iia_star")
+_ORDER = ("supported", "contradicted", "inconclusive", "vacuous", "empty", "uninformative", "never_moved")
+_STYLES = {"supported": "green", "contradicted": "red", "vacuous": "yellow", "empty": "yellow", "never_moved": "yellow"}
+
+
+def print_results(results: Results, console: Console | None = None) -> None:
+    """Print all tests, and a line of what passed."""
+    console = console or Console(highlight=False)
+    for spec in results.specs:
+        for test in spec.tests:
+            console.print(Group(*_test(test, spec.path, console)), highlight=False)
+            console.print()
+    console.print(_summary(results), highlight=False)
+
+
+def text(results: Results, width: int = 100) -> str:
+    """The same as plain text."""
+    stream = io.StringIO()
+    print_results(results, Console(file=stream, width=width, color_system=None, force_terminal=False, highlight=False))
+    return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n"
+
+
+def _summary(results: Results) -> Text:
+    expectations = [e for test in results.tests for e in test.expectations]
+    passed = sum(e.passed for e in expectations)
+    tests = f"{len(results.tests)} test{'s' if len(results.tests) != 1 else ''}"
+    line = Text(f"{tests}, {passed} of {len(expectations)} expectations passed")
+    line.stylize("bold green" if passed == len(expectations) else "bold red")
+    return line
+
+
+# ── one test ────────────────────────────────────────────────────────────────────────────────────
+
+
+def _test(test: TestResult, path: str, console: Console) -> Iterator[RenderableType]:
+    head = Text.assemble(("test ", "dim"), (test.name, "bold"))
+    place = f"{path}:{test.line}" if test.line else path
+    if place:
+        head.append(f"  {place}", style="dim")
+    yield head
+    yield _indented(Text(_facts(test)))
+    yield from _chance(test)
+    yield Text("")
+    yield from _scores(test, console)
+    if test.expectations:
+        yield Text("")
+        yield _expectations(test.expectations, console)
+    findings = list(_findings(test))
+    if findings:
+        yield Text("")
+        yield from findings
+
+
+def _facts(test: TestResult) -> str:
+    pairs = "pair" if test.n == 1 else "pairs"
+    parts = [f"{test.n} {pairs}" + (", which are all there are" if test.exhaustive else "")]
+    if test.ceilings_kept or test.kept != test.n:
+        parts.append(f"kept {show_share(test.kept, test.n)}")
+    if len(test.cells) != 1:
+        parts.append(f"{len(test.cells)} cells")
+    if test.seconds:
+        parts.append(f"{test.seconds:.1f} s")
+    return "; ".join(parts)
+
+
+def _chance(test: TestResult) -> Iterator[RenderableType]:
+    for title, ceilings in (("chance", test.ceilings), ("on the kept pairs", test.ceilings_kept)):
+        if not ceilings:
+            continue
+        parts = [
+            f"{name} {show(ceiling.value)}" + ("" if ceiling.exact else f" (sampled over {ceiling.n})")
+            for name, ceiling in ceilings.items()
+        ]
+        if all(ceiling.exact for ceiling in ceilings.values()):
+            parts[-1] += " (exact)"
+        elif len({(ceiling.exact, ceiling.n) for ceiling in ceilings.values()}) == 1:
+            parts = [f"{name} {show(ceiling.value)}" for name, ceiling in ceilings.items()]
+            parts[-1] += f" (sampled over {next(iter(ceilings.values())).n} pairs)"
+        yield _indented(Text(f"{title}: {', '.join(parts)}"))
+
+
+def _indented(what: RenderableType, by: int = 2) -> Padding:
+    return Padding(what, (0, 0, 0, by))
+
+
+# ── scores ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def _scores(test: TestResult, console: Console) -> Iterator[RenderableType]:
+    if not test.cells:
+        yield _indented(Text("the sweep has no cells"))
+        return
+    if len(test.cells) == 1 and not test.parameters:
+        yield _indented(_table_of_scores(test.cells[0].scores))
+    else:
+        for i, score in enumerate(_mapped(test)):
+            if i:
+                yield Text("")
+            yield from _sweep(test, score, console)
+    if test.reports:
+        if test.cells and test.parameters:
+            yield Text("")
+        for report in test.reports:
+            shown = show_cell(report.cell) if report.cell is not None else show_estimate(report.estimate)
+            yield _indented(Text(f"{report.text}: {shown}"))
+
+
+def _mapped(test: TestResult) -> list[str]:
+    """The scores of a sweep that are shown: those that the test speaks of, else iia, else accuracy."""
+    known = test.cells[0].scores
+    asked = [name for name in test.asked if name in known]
+    again = {name.replace("recovered(", "recovered_per_pair(", 1) for name in asked}
+    asked = [name for name in asked if not (name.startswith("recovered_per_pair(") and name in again)]
+    return asked or [next(name for name in ("iia", "accuracy") if name in known)]
+
+
+def _table_of_scores(scores: dict[str, Estimate]) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    for name, justify in (("score", "left"), ("value", "right"), ("95% interval", "left"), ("pairs", "right")):
+        table.add_column(Text(name, style="dim"), justify=justify, no_wrap=name != "score")  # type: ignore[arg-type]
+    for name, estimate in scores.items():
+        table.add_row(Text(name), show(estimate.value), Text(_interval(estimate)), str(estimate.n))
+    return table
+
+
+def _interval(estimate: Estimate) -> str:
+    if estimate.low is None or estimate.high is None:
+        return "exact" if estimate.method == "exact" else "none" if estimate.value is not None else ""
+    return f"[{show(estimate.low)}, {show(estimate.high)}]"
+
+
+def _is_share(score: str, test: TestResult) -> bool:
+    """Whether a score is a share, which has a scale of its own; iia_star is one on a scale from its ceiling, 0, to 1."""
+    return test.units.get(score.removesuffix("_unfiltered")) == "share"
+
+
+def _ceiling(score: str, test: TestResult) -> float | None:
+    """The output_only ceiling, for scores that are measured against it."""
+    ceiling = (test.ceilings_kept or test.ceilings).get("output_only")
+    if ceiling is None or score not in ("iia", "iia_star"):
+        return None
+    return 0.0 if score == "iia_star" else ceiling.value
+
+
+def _sweep(test: TestResult, score: str, console: Console) -> Iterator[RenderableType]:
+    cells = [cell for cell in test.cells if score in cell.scores]
+    varying = [name for name in test.parameters if len({cell.cell[name] for cell in cells}) > 1]
+    yield _indented(Text(score, style="bold"))
+    if len(varying) < 2:
+        yield from _bars(test, score, cells, varying or list(test.parameters), console)
+    else:
+        yield from _maps(test, score, cells, varying, console)
+    yield _indented(Text(_extremes(score, cells), style="dim"))
+
+
+def _extremes(score: str, cells: Sequence[CellResult]) -> str:
+    known = [cell for cell in cells if cell.scores[score].value is not None]
+    if not known:
+        return "undefined in every cell"
+    best = max(known, key=lambda cell: cell.scores[score].value or 0.0)
+    parts = [f"highest: {show_estimate(best.scores[score])} at {show_cell(best.cell)}"]
+    widths = [e.high - e.low for cell in known if (e := cell.scores[score]).low is not None and e.high is not None]
+    if widths:
+        parts.append(f"95% intervals are at most {show(max(widths))} wide")
+    return "; ".join(parts)
+
+
+def _maps(
+    test: TestResult, score: str, cells: list[CellResult], varying: list[str], console: Console
+) -> Iterator[RenderableType]:
+    rows, columns = axes(cells, varying)
+    others = [name for name in varying if name not in (rows, columns)]
+    share, ceiling = _is_share(score, test), _ceiling(score, test)
+    colours = scale([cell.scores[score] for cell in cells], share, ceiling)
+    settings = list(dict.fromkeys(tuple(cell.cell[name] for name in others) for cell in cells))
+    if len(settings) > _MOST_MAPS:
+        yield from _top(score, cells)
+        return
+    for setting in settings:
+        here = [cell for cell in cells if tuple(cell.cell[name] for name in others) == setting]
+        if others:
+            yield _indented(Text(show_cell(dict(zip(others, setting, strict=True)))))
+        yield from heat_map(here, score, rows, columns, colours, ceiling, console.width)
+    yield from _legend(colours, ceiling, console)
+
+
+def _legend(colours: Scale, ceiling: float | None, console: Console) -> Iterator[RenderableType]:
+    line = Text()
+    if console.color_system is not None:
+        for point in sorted({colours.bottom, colours.anchor, colours.top}):
+            name = "ceiling " if ceiling is not None and point == ceiling else ""
+            line.append(f" {name}{figure(point)} ", style=colours.style(point))
+        line.append("  ")
+    if ceiling is not None:
+        line.append(f"+ interval above the ceiling {show(ceiling)}, - below it", style="dim")
+    if line.plain.strip():
+        yield _indented(line)
+
+
+def _top(score: str, cells: Sequence[CellResult]) -> Iterator[RenderableType]:
+    """The highest cells, where there are too many maps."""
+    ranked = sorted(
+        cells, key=lambda cell: -(cell.scores[score].value if cell.scores[score].value is not None else -1e308)
+    )  # type: ignore[operator]
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=False)
+    for cell in ranked[:_MOST_ROWS]:
+        table.add_row(Text(show_cell(cell.cell)), Text(show_estimate(cell.scores[score])))
+    yield _indented(table)
+    if len(ranked) > _MOST_ROWS:
+        yield _indented(Text(f"and {len(ranked) - _MOST_ROWS} cells with less", style="dim"))
+
+
+def _bars(
+    test: TestResult, score: str, cells: list[CellResult], parameters: list[str], console: Console
+) -> Iterator[RenderableType]:
+    """One line a cell: the parameter, a bar, the number, its interval."""
+    share, ceiling = _is_share(score, test), _ceiling(score, test)
+    colours = scale([cell.scores[score] for cell in cells], share, ceiling)
+    low, high = (0.0, 1.0) if share and colours.bottom >= 0 else (min(0.0, colours.bottom), max(0.0, colours.top))
+    name = ", ".join(parameters)
+    labels = [", ".join(str(cell.cell[p]) for p in parameters) for cell in cells]
+    label = min(max(len(name), *map(len, labels)), console.width // 3)
+    numbers = [show(cell.scores[score].value) for cell in cells]
+    intervals = [_interval(cell.scores[score]) for cell in cells]
+    widest = max(map(len, numbers))
+    length = max(8, min(40, console.width - label - widest - max(map(len, intervals)) - 10))
+    full, empty, tick = ("█", "·", "┃") if "utf" in (console.encoding or "").lower() else ("#", ".", "|")
+    zero = _column(0.0, low, high, length)
+    at = None if ceiling is None else min(length - 1, _column(ceiling, low, high, length))
+    if high > low:
+        ends = figure(low), figure(high)
+        yield Text(f"  {name[:label].rjust(label)}  {ends[0]}{ends[1].rjust(length - len(ends[0]))}", style="dim")
+    for cell, key, number, interval in zip(cells, labels, numbers, intervals, strict=True):
+        estimate = cell.scores[score]
+        end = zero if estimate.value is None else _column(estimate.value, low, high, length)
+        line = Text(f"  {key[:label].rjust(label)}  ")
+        for i in range(length):
+            on = min(zero, end) <= i < max(zero, end)
+            if i == at:
+                line.append(tick)
+            else:
+                line.append(full if on else empty, style=colours.colour(estimate.value) if on else "dim")
+        line.append(f"  {number.rjust(widest)}{mark(estimate, ceiling)} ")
+        line.append(interval, style="dim")
+        yield line
+    if ceiling is not None:
+        yield _indented(Text(f"{tick} the ceiling {show(ceiling)}: + interval above it, - below it", style="dim"))
+
+
+def _column(value: float, low: float, high: float, length: int) -> int:
+    return max(0, min(length, round((value - low) / (high - low) * length))) if high > low else 0
+
+
+# ── verdicts ────────────────────────────────────────────────────────────────────────────────────
+
+
+def _expectations(expectations: Sequence[ExpectationResult], console: Console) -> Padding:
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    table.add_column(overflow="fold")
+    for expectation in expectations:
+        verdict = Text("pass", style="bold green") if expectation.passed else Text("FAIL", style="bold red")
+        table.add_row(verdict, Text(f"expect {expectation.text}"), Text(_measured(expectation)))
+    return _indented(table)
+
+
+def _measured(expectation: ExpectationResult) -> str:
+    if expectation.reason:
+        return expectation.reason
+    if not expectation.measured:
+        return ""
+    several = len(expectation.measured) > 1
+    parts = []
+    for measured in expectation.measured:
+        where = f" at {show_cell(measured.cell)}" if measured.cell else ""
+        if measured.estimate.value is None and measured.cell:
+            parts.append(f"{measured.name}: {show_cell(measured.cell)}")
+            continue
+        number = show_estimate(measured.estimate, measured.bound, measured.digits)
+        parts.append((f"{measured.name} " if several else "") + number + where)
+    return "; ".join(parts)
+
+
+def _findings(test: TestResult) -> Iterator[RenderableType]:
+    if len(test.cells) == 1:
+        for finding in test.cells[0].findings:
+            yield _sentence(finding.code, finding.text)
+    elif test.cells:
+        yield from _tallied(test)
+    for finding in test.findings:
+        yield _sentence(finding.code, finding.text)
+
+
+def _tallied(test: TestResult) -> Iterator[RenderableType]:
+    """The findings of the cells of a sweep, counted by their code."""
+    found = [(finding.code, cell) for cell in test.cells for finding in cell.findings]
+    order = {code: i for i, code in enumerate(_ORDER)}
+    found.sort(key=lambda pair: (order.get(pair[0], len(order)), pair[0]))
+    for code, group in itertools.groupby(found, key=lambda pair: pair[0]):
+        cells = [cell for _, cell in group]
+        named = "; ".join(show_cell(cell.cell) for cell in cells[:4])
+        yield _sentence(code, f"{len(cells)} of {len(test.cells)} cells" + (f": {named}" if len(cells) <= 4 else ""))
+
+
+def _sentence(code: str, words: str) -> RenderableType:
+    grid = Table.grid(padding=(0, 1))
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
+    grid.add_row(Text(f"{code}:", style=_STYLES.get(code, "cyan")), Text(words))
+    return _indented(grid)
