@@ -12,7 +12,7 @@ from rich.text import Text
 from causal_dsl.score.results import CellResult, Estimate
 
 #: The colours of what lies below the anchor, at it, and above it: brown, grey, blue (told apart without red or green).
-_LOW, _MIDDLE, _HIGH = (166, 97, 26), (236, 236, 236), (20, 84, 160)
+_LOW, _MIDDLE, _HIGH = (186, 140, 92), (236, 236, 236), (20, 84, 160)
 _LOW_BAR, _HIGH_BAR = (191, 129, 45), (67, 133, 201)
 
 
@@ -117,7 +117,7 @@ def heat_map(
     label = max(len(rows), *(len(str(row)) for row in down))
     room = max(1, (width - 2 - label) // 8)
     longest = max(len(str(column)) for column in across)
-    each = max(7, min(longest + 1, (width - 2 - label) // len(across) - 1)) if len(across) <= room else 7
+    each = max(7, min(longest + 1, 9, (width - 2 - label) // len(across) - 1)) if len(across) <= room else 7
     lines: list[Text] = []
     for start in range(0, len(across), room):
         block = across[start : start + room]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 
 from rich.console import Console, Group, RenderableType
@@ -152,7 +153,7 @@ def _interval(estimate: Estimate) -> str:
 
 
 def _is_share(score: str, test: TestResult) -> bool:
-    """Whether a score is a share, which has a scale of its own; iia_star is one on a scale from its ceiling, 0, to 1."""
+    """Whether a score is a share, with a scale of its own; iia_star is one too, from its ceiling at 0 to 1."""
     return test.units.get(score.removesuffix("_unfiltered")) == "share"
 
 
@@ -183,7 +184,7 @@ def _extremes(score: str, cells: Sequence[CellResult]) -> str:
     parts = [f"highest: {show_estimate(best.scores[score])} at {show_cell(best.cell)}"]
     widths = [e.high - e.low for cell in known if (e := cell.scores[score]).low is not None and e.high is not None]
     if widths:
-        parts.append(f"95% intervals are at most {show(max(widths))} wide")
+        parts.append(f"95% intervals up to {show(max(widths))} wide")
     return "; ".join(parts)
 
 
@@ -221,9 +222,12 @@ def _legend(colours: Scale, ceiling: float | None, console: Console) -> Iterator
 
 def _top(score: str, cells: Sequence[CellResult]) -> Iterator[RenderableType]:
     """The highest cells, where there are too many maps."""
-    ranked = sorted(
-        cells, key=lambda cell: -(cell.scores[score].value if cell.scores[score].value is not None else -1e308)
-    )  # type: ignore[operator]
+
+    def value(cell: CellResult) -> float:
+        found = cell.scores[score].value
+        return -math.inf if found is None else found
+
+    ranked = sorted(cells, key=value, reverse=True)
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=False)
     for cell in ranked[:_MOST_ROWS]:
         table.add_row(Text(show_cell(cell.cell)), Text(show_estimate(cell.scores[score])))
@@ -238,7 +242,8 @@ def _bars(
     """One line a cell: the parameter, a bar, the number, its interval."""
     share, ceiling = _is_share(score, test), _ceiling(score, test)
     colours = scale([cell.scores[score] for cell in cells], share, ceiling)
-    low, high = (0.0, 1.0) if share and colours.bottom >= 0 else (min(0.0, colours.bottom), max(0.0, colours.top))
+    values = [value for cell in cells if (value := cell.scores[score].value) is not None]
+    low, high = min([0.0, *values]), 1.0 if share else max([0.0, *values])
     name = ", ".join(parameters)
     labels = [", ".join(str(cell.cell[p]) for p in parameters) for cell in cells]
     label = min(max(len(name), *map(len, labels)), console.width // 3)

@@ -10,9 +10,9 @@ from causal_dsl.score.results import Estimate
 
 
 def show(value: float | None, digits: int = 3, against: float | None = None) -> str:
-    """A number with three decimals (or significant digits, from 1000 and below 0.001).
+    """A number with three decimals, or four significant digits from 1000 on; ``digits=0`` for what names a cell.
 
-    ``digits=0`` is for what counts cells. What is not quite 0 or 1 does not read as 0 or 1, and what differs from ``against`` does not read the same.
+    What is not quite 0 or 1 does not read as 0 or 1, and what differs from ``against`` does not read the same.
     """
     if value is None or not math.isfinite(value):
         return "undefined"

@@ -170,8 +170,8 @@ class ReportResult:
 @dataclass(frozen=True)
 class TestResult:
     """One test. ``n`` pairs were drawn, ``kept`` of them are scored; ``ceilings`` are those of the draws, and
-    ``ceilings_kept`` those of the kept pairs (empty where there is no filter). ``doc`` and ``asked`` (the names of
-    the scores that the test itself speaks of) are for the report."""
+    ``ceilings_kept`` those of the kept pairs (empty where there is no filter). ``asked`` (the names of
+    the scores that the test itself speaks of) and ``units`` (of each score) are for the report."""
 
     __test__ = False  # not a pytest class
 
@@ -189,6 +189,7 @@ class TestResult:
     exhaustive: bool = False
     parameters: tuple[str, ...] = ()
     asked: tuple[str, ...] = ()
+    units: Mapping[str, str] = field(default_factory=dict)
     diagnostics: tuple[Diagnostic, ...] = field(default=(), compare=False)
 
     @property

@@ -121,6 +121,7 @@ def score_test(
         exhaustive=exhaustive,
         parameters=tuple(names[0]) if names else (),
         asked=tuple(scores.asked),
+        units={name: score.unit.name for name, score in wanted.items()},
         diagnostics=tuple(diagnostic for _, diagnostic in judged if diagnostic is not None),
     )
 
