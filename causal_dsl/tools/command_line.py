@@ -1,0 +1,123 @@
+"""What was typed, as a source: faults of the command line point into it as faults of a spec point into the spec."""
+
+from __future__ import annotations
+
+import re
+from argparse import ArgumentTypeError
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from causal_dsl.diagnostics import Diagnostics, Source, Span, did_you_mean, shown_path
+
+SUFFIX = ".causal"
+_UNITS = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "t": 1000**4, "ki": 1024, "mi": 1024**2, "gi": 1024**3, "ti": 1024**4}
+
+
+class CommandLine:
+    """The words after ``causal-dsl``; ``place(word)`` is where one of them stands."""
+
+    def __init__(self, words: Sequence[str]):
+        self.words = list(words)
+        shown = [word if re.fullmatch(r"[\w./=:,@+-]+", word) else f'"{word}"' for word in self.words]
+        self.source = Source("<command line>", " ".join(["causal-dsl", *shown]).replace("\n", " "))
+
+    def place(self, word: str) -> Span:
+        """Where the word stands; all that was typed where it does not."""
+        text = self.source.text
+        start = text.rfind(word.replace("\n", " "))
+        return Span(self.source, start, start + len(word)) if start >= 0 else Span(self.source, 0, len(text))
+
+
+def spec_files(paths: Iterable[str], line: CommandLine, diagnostics: Diagnostics) -> list[Path]:
+    """The spec files that the paths name: a file as it is, a folder for every ``.causal`` file under it.
+
+    A file that does not exist is kept, so that reading it says what is wrong. A folder without any is E705.
+    """
+    found: dict[Path, None] = {}
+    for written in paths:
+        path = Path(written)
+        if _is_folder(path):
+            inside = sorted(entry for entry in path.rglob(f"*{SUFFIX}") if not _hidden(entry.relative_to(path)))
+            if not inside:
+                diagnostics.report(
+                    "E705",
+                    f"there is no `{SUFFIX}` file in the folder `{shown_path(path)}`",
+                    line.place(written),
+                    notes=("folders are searched with all that is in them, except what begins with a dot",),
+                    help="name a folder that holds specs, or one spec file",
+                )
+            found.update(dict.fromkeys(inside))
+        else:
+            found[path] = None
+    return list(found)
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False  # reading it tells
+
+
+def _hidden(path: Path) -> bool:
+    return any(part.startswith(".") or part == "__pycache__" for part in path.parts)
+
+
+def named_networks(written: Iterable[str], line: CommandLine, diagnostics: Diagnostics) -> dict[str, Path]:
+    """What ``--network NAME=PATH`` says, as a mapping; E706 where it is not of that form or no such path is there."""
+    networks: dict[str, Path] = {}
+    for word in written:
+        name, sign, path = word.partition("=")
+        place = line.place(word)
+        if not sign or not name.isidentifier() or not path:
+            diagnostics.report(
+                "E706",
+                f"`{word}` does not name a network and its checkpoint",
+                place,
+                help="write the name that the spec declares and a folder: `--network lm=checkpoints/step-1000`",
+            )
+        elif name in networks:
+            diagnostics.report("E706", f"`--network {name}=…` is given twice", place, help="give one of them")
+        elif not _exists(Path(path)):
+            diagnostics.report(
+                "E706",
+                f"there is no `{path}` to take the network `{name}` from",
+                place,
+                help=_sibling(Path(path)),
+            )
+        else:
+            networks[name] = Path(path)
+    return networks
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.expanduser().exists()
+    except (OSError, ValueError):
+        return False
+
+
+def _sibling(path: Path) -> str:
+    try:
+        names = [entry.name for entry in path.parent.iterdir()]
+    except (OSError, ValueError):
+        return f"there is no folder `{path.parent}` either"
+    return did_you_mean(path.name, names, "check the path: it is relative to the folder you are in")
+
+
+def memory_size(text: str) -> int:
+    """Bytes of a size such as ``8GB``, ``512MiB`` or ``2e9``."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?(?:e\d+)?)\s*([kmgt]?i?)b?\s*", text.lower())
+    if match is None or match[2] == "i":
+        raise ArgumentTypeError(f"{text!r} is not a size; write a number and a unit, such as 8GB or 512MiB")
+    size = float(match[1]) * _UNITS[match[2]]
+    if not 1_000_000 <= size < 2**60:
+        raise ArgumentTypeError(f"{text!r} is no memory that a batch could run in; write for example 8GB")
+    return int(size)
+
+
+def seed_number(text: str) -> int:
+    """A seed: a whole number from 0 to 2^63 - 1."""
+    if not re.fullmatch(r"\d{1,19}", text) or int(text) >= 2**63:
+        raise ArgumentTypeError(f"{text!r} is not a seed; write a whole number from 0 upwards")
+    return int(text)

@@ -1,0 +1,60 @@
+"""``causal-dsl explain CODE``: the page of a diagnostic."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+from causal_dsl.diagnostics import did_you_mean, fail
+from causal_dsl.resources import resource
+from causal_dsl.tools.command_line import CommandLine
+
+
+def codes() -> dict[str, Path]:
+    """The page of each code that has one, sorted."""
+    return {path.stem: path for path in sorted(resource("docs", "diagnostics.d").glob("*.md"))}
+
+
+def title(page: Path) -> str:
+    """The first line of a page, without its code."""
+    with page.open(encoding="utf-8") as file:
+        return re.sub(r"^# \w+: ", "", file.readline().strip())
+
+
+def page_of(written: str, line: CommandLine) -> str:
+    """The Markdown of the page of a code, however it is spelt: ``e201``, ``E201``, ``error[E201]``.
+
+    A warning shares its number with an error, and its page too where it has none of its own. Raises SpecError (E707).
+    """
+    pages = codes()
+    match = re.search(r"[EWF]\d{3}", written.upper())
+    code = match[0] if match else written.upper()
+    for candidate in (code, *(kind + code[1:] for kind in "EWF" if match)):
+        if candidate in pages:
+            return pages[candidate].read_text(encoding="utf-8")
+    near = [name for name in pages if name[1:3] == code[1:3]] if match else []
+    raise fail(
+        "E707",
+        f"there is no diagnostic `{written}`",
+        line.place(written),
+        help=did_you_mean(code, near or pages, "`causal-dsl explain` without a code lists them all"),
+    )
+
+
+def explain(written: list[str], line: CommandLine) -> int:
+    """Print the pages of the codes, or the list of all codes where none is given."""
+    if not written:
+        for code, page in codes().items():
+            print(f"{code}  {title(page)}")
+        return 0
+    text = "\n".join(page_of(code, line) for code in written)
+    if sys.stdout.isatty():
+        from rich.console import Console
+        from rich.markdown import Markdown
+
+        console = Console()
+        console.print(Markdown(text, code_theme="ansi_dark"), width=min(console.width, 110))
+    else:
+        print(text, end="" if text.endswith("\n") else "\n")
+    return 0
