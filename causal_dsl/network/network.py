@@ -25,7 +25,8 @@ class Network:
     """``model`` as its library made it: in eval mode, its parameters without gradients, otherwise untouched.
 
     ``tokens`` is None for vector networks. ``layers`` are the modules that ``layer[l]`` counts. ``proof`` says which
-    sites were found where the table says (:func:`causal_dsl.network.prove.prove`).
+    sites were found where the table says (:func:`causal_dsl.network.prove.prove`). ``accepts`` are the arguments that
+    the model's forward takes; ``padding`` is the side at which the caller wants prompts padded.
     """
 
     model: nn.Module
@@ -40,6 +41,7 @@ class Network:
     proof: Proof | None = None
     taps: dict[Site, Tap] = field(default_factory=dict, repr=False)
     accepts: frozenset[str] = frozenset()
+    padding: Literal["left", "right"] = "right"
     padding: Literal["left", "right"] = "right"
 
     @property

@@ -177,7 +177,7 @@ def _check_text(position: Position, found: int, template: Template, span: Span, 
             "E505",
             f"{shown} stands {found} times in the prompt",
             span,
-            help=f"say which one: {shown}(1), … {shown}({found})",
+            help="quote more of the prompt, ending in the word that is meant, so that it stands there once",
         )
     elif position.occurrence > found:
         times = "once" if found == 1 else f"{found} times"
