@@ -42,7 +42,6 @@ class Network:
     taps: dict[Site, Tap] = field(default_factory=dict, repr=False)
     accepts: frozenset[str] = frozenset()
     padding: Literal["left", "right"] = "right"
-    padding: Literal["left", "right"] = "right"
 
     @property
     def is_vector(self) -> bool:
