@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import networkx as nx
 import numpy as np
@@ -50,6 +51,24 @@ class Plan:
     def networks(self) -> dict[str, NetworkRef]:
         """The networks that the plan runs, by name."""
         return {test.network.name: test.network for test in self.tests}
+
+    def text(self, explain: bool = False) -> str:
+        """The plan as a person reads it, with its cost; ``explain`` adds what is saved and how it is run."""
+        from causal_dsl.planning.show import to_text
+
+        return to_text(self, explain)
+
+    def mermaid(self) -> str:
+        """The graph as a Mermaid flowchart."""
+        from causal_dsl.planning.show import to_mermaid
+
+        return to_mermaid(self)
+
+    def to_json(self) -> dict[str, Any]:
+        """The graph as data (networkx node-link form) with its cost."""
+        from causal_dsl.planning.show import to_json
+
+        return to_json(self)
 
     def draw_of(self, test: Test) -> Drawn:
         """The settings of a test's runs."""
