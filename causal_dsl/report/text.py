@@ -113,7 +113,7 @@ def _scores(test: TestResult, console: Console) -> Iterator[RenderableType]:
     if not test.cells:
         yield _indented(Text("the sweep has no cells"))
         return
-    if len(test.cells) == 1 and not test.parameters:
+    if len(test.cells) == 1:
         yield _indented(_table_of_scores(test.cells[0].scores))
     else:
         for i, score in enumerate(_mapped(test)):
@@ -121,7 +121,7 @@ def _scores(test: TestResult, console: Console) -> Iterator[RenderableType]:
                 yield Text("")
             yield from _sweep(test, score, console)
     if test.reports:
-        if test.cells and test.parameters:
+        if len(test.cells) > 1:
             yield Text("")
         for report in test.reports:
             shown = show_cell(report.cell) if report.cell is not None else show_estimate(report.estimate)

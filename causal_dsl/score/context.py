@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from causal_dsl.diagnostics import NOWHERE, Span
-from causal_dsl.run.columns import Quantity, ValueRef
+from causal_dsl.engine.columns import Quantity, ValueRef
 from causal_dsl.score.frames import Frame
 from causal_dsl.score.pairs import ANSWER
 from causal_dsl.score.scores import Mean, Order, Recovered, RecoveredPerPair, Score, ScoreOp

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from causal_dsl.run.columns import Columns, Quantity
+from causal_dsl.engine.columns import Columns, Quantity
 
 Array = np.ndarray
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from causal_dsl.run.columns import NO_ANSWER, Quantity, ValueRef
+from causal_dsl.engine.columns import NO_ANSWER, Quantity, ValueRef
 from causal_dsl.score.frames import OPERATORS, Array, Env, Frame
 from causal_dsl.score.units import TRUTH, Unit
 

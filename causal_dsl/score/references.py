@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean
-from causal_dsl.run.columns import ValueRef
+from causal_dsl.engine.columns import ValueRef
 from causal_dsl.score.context import TestContext
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from causal_dsl.run.columns import Columns
+from causal_dsl.engine.columns import Columns
 from causal_dsl.score.context import Reported, TestScores
 from causal_dsl.score.estimate import Estimator
 from causal_dsl.score.findings import cell_findings, choice_finding, choosing_findings, filter_finding, near_bound

@@ -1,0 +1,140 @@
+"""What is said of the numbers: findings, failed expectations, expectations that anything would pass."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scoring import ANSWER, codes, compiled, made_up
+
+from causal_dsl.causal.ceilings import Ceiling
+from causal_dsl.score.findings import cell_findings, near_bound, vacuous_expectation
+from causal_dsl.score.numbers import show, show_estimate
+from causal_dsl.score.results import CellInfo, Estimate, Fired, Measured
+from causal_dsl.score.score import score_test
+
+NO_INFO = CellInfo()
+
+
+def told(
+    iia: Estimate, ceiling: float = 0.5, informative: int = 50, moved: float = 0.5, info: CellInfo = NO_INFO
+) -> dict:
+    scores = {"accuracy": Estimate(1.0, n=iia.n), "iia": iia, "iia_star": Estimate(0.8, n=iia.n)}
+    scores["iia_informative"] = Estimate(0.9, n=informative)
+    found = cell_findings(scores, Ceiling(ceiling, True, 16), info, moved)
+    return {finding.code: finding.text for finding in found}
+
+
+def test_a_cell_against_its_ceiling() -> None:
+    assert list(told(Estimate(0.9, 0.8, 0.95, 100, "bootstrap"))) == ["supported"]
+    assert list(told(Estimate(0.52, 0.45, 0.6, 100, "bootstrap"))) == ["inconclusive"]
+    assert list(told(Estimate(0.3, 0.25, 0.35, 100, "bootstrap"))) == ["contradicted"]
+    assert list(told(Estimate(0.99, 0.98, 1.0, 100, "bootstrap"), ceiling=0.96)) == ["vacuous"]
+    assert list(told(Estimate(0.5, n=256, method="exact"))) == ["contradicted"]
+    assert list(told(Estimate(1.0, n=256, method="exact"))) == ["supported"]
+    assert list(told(Estimate(1.0, n=1))) == ["inconclusive"]
+    assert list(told(Estimate(None, n=0))) == ["empty"]
+
+
+def test_a_sentence_has_its_numbers() -> None:
+    text = told(Estimate(0.934, 0.912, 0.953, 512, "bootstrap"))["supported"]
+    assert text == (
+        "iia is 0.934 [0.912, 0.953] over 512 pairs, above 0.500, the most that a rule seeing only the answers of base "
+        "and source can score; iia_star is 0.800."
+    )
+
+
+def test_signs_of_a_dead_intervention() -> None:
+    high = Estimate(0.9, 0.8, 0.95, 100, "bootstrap")
+    assert "never_moved" in told(high, moved=0.0)
+    assert "uninformative" in told(high, informative=0)
+    assert "changed_nothing" in told(high, info=CellInfo((Fired("left <- source", 100, 0.0),)))
+    assert "changed_nothing" not in told(high, info=CellInfo((Fired("left <- source", 100, 0.1),)))
+    assert "noise" in told(high, info=CellInfo((), 0.5))
+    assert "noise" not in told(high, info=CellInfo((), 1e-5))
+
+
+def test_an_interval_that_holds_the_bound() -> None:
+    close = Measured("iia >= 95%", "iia", Estimate(0.96, 0.93, 0.98, 100, "bootstrap"), 0.95, True)
+    assert near_bound(close) is not None
+    clear = Measured("iia >= 95%", "iia", Estimate(0.98, 0.96, 0.99, 100, "bootstrap"), 0.95, True)
+    assert near_bound(clear) is None
+
+
+CEILINGS = {"noop": Ceiling(0.75, True, 4), "source": Ceiling(0.8, True, 4), "output_only": Ceiling(0.85, True, 4)}
+VACUOUS = [
+    ("iia >= 70%", "W620"),
+    ("iia >= 78%", "W621"),
+    ("iia >= 82%", "W622"),
+    ("iia >= 90%", None),
+    ("iia <= 80%", None),  # a control: a network that ignores the intervention is meant to pass
+    ("max(iia) >= 70%", "W620"),
+    ("iia >= 70% and kl >= 1 nats", None),
+    ("iia >= 70% or kl >= 1 nats", "W620"),
+    ("not iia < 70%", "W620"),
+    ("iia_star >= 1%", None),
+    ("iia_star >= -70%", "W620"),
+    ("iia_informative >= 50%", None),
+    ("kl <= 1 nats", None),
+    ("accuracy >= 10%", None),
+    ("m >= 70%", "W620"),
+]
+
+
+@pytest.mark.parametrize(("text", "code"), VACUOUS)
+def test_expectations_that_anything_would_pass(text: str, code: str | None) -> None:
+    scores, found = compiled(f"expect {text}", "metric m = iia\n")
+    assert not [c for c in codes(found) if c.startswith("E")]
+    warning = vacuous_expectation(CEILINGS, scores.expectations[0])
+    assert (warning and warning.code) == code
+    if warning is not None:
+        assert "%" not in warning.label
+        assert warning.help
+
+
+def failed(lines: str, rates: list[float], **changes: object) -> list[str]:
+    scores, _ = compiled(lines, **changes)
+    rng, n = np.random.default_rng(0), 200
+    labels = rng.integers(0, 4, n)
+    cells = []
+    for i, rate in enumerate(rates):
+        columns = made_up(scores, n, i)
+        columns.patched[ANSWER] = np.where(np.arange(n) < rate * n, labels, labels + 1)
+        cells.append(({"l": i, "p": "last"} if len(rates) > 1 else {}, columns))
+    ids = {"base": rng.integers(0, 40, n), "source": rng.integers(0, 40, n)}
+    given = {"base_answers": labels, "labels": labels, "source_answers": {"source": labels}, "ceilings": CEILINGS}
+    result = score_test(scores, cells, ids=ids, **given)
+    assert [e.passed for e in result.expectations].count(False) == len(result.diagnostics)
+    return [diagnostic.render() for diagnostic in result.diagnostics]
+
+
+def test_a_failed_expectation_says_where_and_by_how_much() -> None:
+    (text,) = failed("expect iia >= 50%", [0.1, 0.9, 0.2, 0.3, 0.15, 0.25, 0.12, 0.45])
+    assert "failed[F701]: `iia` is 0.100 [" in text
+    assert "at l=0, p=last: expected `iia >= 50%`" in text
+    assert "it fails in 7 of 8 cells, worst first:" in text
+    shown = [line.split(":")[1].split(",")[0].strip() for line in text.splitlines() if "note:   l=" in line]
+    assert shown == ["l=0", "l=6", "l=4", "l=2", "l=5"]
+    assert "and 2 more" in text
+    assert "ceilings: noop 0.750, source 0.800, output_only 0.850" in text
+    assert "^" in text
+
+
+def test_a_failed_expectation_of_one_cell() -> None:
+    (text,) = failed("expect iia >= 50%\nexpect iia >= 10%", [0.2], parameters={})
+    assert "`iia` is 0.200" in text
+    assert "cells" not in text
+
+
+def test_numbers_are_not_rounded_onto_what_they_are_not() -> None:
+    assert show(0.9996) == "0.9996"
+    assert show(0.99999) == "0.99999"
+    assert show(1.0) == "1.000"
+    assert show(0.0) == show(-0.0) == "0.000"
+    assert show(0.0002) == "0.0002"
+    assert show(0.9499, against=0.95) == "0.9499"
+    assert show(0.95, against=0.95) == "0.950"
+    assert show(None) == show(float("nan")) == "undefined"
+    assert show(123456.0) == "1.235e+05"
+    assert show(5.0, digits=0) == "5"
+    assert show(0.0, digits=0) == "0"
+    assert show_estimate(Estimate(0.5, 0.4, 0.6)) == "0.500 [0.400, 0.600]"
