@@ -1,0 +1,150 @@
+"""The command line. Exit code 0: fine; 1: an expectation failed; 2: the spec, its environment or the command is at fault.
+
+Only ``run``, ``zoo train`` and ``zoo fetch`` import torch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from causal_dsl.diagnostics import SpecError
+from causal_dsl.tools import commands
+from causal_dsl.tools.command_line import CommandLine, memory_size, seed_number
+from causal_dsl.tools.explain import explain
+from causal_dsl.tools.unexpected import unexpected
+from causal_dsl.tools.zoo import zoo
+
+_ABOUT = """\
+A spec (a .causal file) says what a network is thought to compute, where in the network each variable of
+that story lives, and what must come out when it is intervened on. This tool checks specs and runs them."""
+
+_EPILOG = """\
+a first session:
+  causal-dsl check specs/equality.causal    faults, and the score that chance alone gives; takes a second
+  causal-dsl run specs/equality.causal      runs the tests on the network
+  causal-dsl explain E201                   more about a message
+
+exit codes: 0 fine, 1 an expectation failed, 2 the spec or its environment is at fault"""
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(
+        prog="causal-dsl", description=_ABOUT, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    top.add_argument("--version", action="version", version=_version())
+    command = top.add_subparsers(dest="command", required=True, metavar="command")
+
+    check = _command(command, "check", "find the faults of specs without running a network", commands.check)
+    _options(check)
+    check.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
+
+    form = _command(command, "fmt", "lay specs out in the one canonical form", commands.format_files)
+    form.add_argument(
+        "paths", nargs="+", metavar="PATH", help="files or folders to rewrite in place; - is standard input"
+    )
+    form.add_argument("--check", action="store_true", help="change nothing; exit 1 if a file would change")
+
+    plan = _command(command, "plan", "show the work that running a spec takes, with its cost", commands.plan)
+    _options(plan)
+    shape = plan.add_mutually_exclusive_group()
+    shape.add_argument("--mermaid", action="store_true", help="print the graph as a Mermaid diagram")
+    shape.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
+    shape.add_argument("--explain", action="store_true", help="say what work is shared, and how it is run")
+
+    run = _command(command, "run", "run the tests of specs on their networks", commands.run)
+    _options(run)
+    run.add_argument("--device", metavar="NAME", help="cpu, cuda, mps …; default: a GPU where there is one")
+    run.add_argument("--dtype", metavar="NAME", help="float32, bfloat16, float16 …; default: float32 on the CPU")
+    run.add_argument(
+        "--batch-memory", type=memory_size, metavar="SIZE", help="memory that a batch may take, such as 8GB"
+    )
+    run.add_argument(
+        "--out", type=Path, metavar="DIR", help="keep results.json, pairs.parquet and the spec in this folder"
+    )
+    run.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
+
+    explained = _command(
+        command, "explain", "tell more about a diagnostic, with examples", lambda a, l: explain(a.code, l)
+    )
+    explained.add_argument("code", nargs="*", metavar="CODE", help="such as E201; without one, all are listed")
+
+    zoos = _command(command, "zoo", "list the networks that zoo(…) names, train one or fetch one", zoo)
+    zoos.set_defaults(action="list")
+    action = zoos.add_subparsers(dest="action", metavar="train|fetch")
+    train = action.add_parser(
+        "train", help="train a shipped network again", description="Train a shipped network again."
+    )
+    train.add_argument("name", metavar="NAME", help="the network's name in the list")
+    train.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to write it to")
+    train.add_argument("--steps", type=int, metavar="N", help="default: as many as the shipped one had")
+    train.add_argument("--seed", type=seed_number, default=0, metavar="N", help="default 0")
+    fetch = action.add_parser("fetch", help="fetch a network now", description="Fetch a network before a run needs it.")
+    fetch.add_argument("name", metavar="NAME", help="the network's name in the list")
+    return top
+
+
+def _command(
+    among: argparse._SubParsersAction, name: str, about: str, act: Callable[[argparse.Namespace, CommandLine], int]
+) -> argparse.ArgumentParser:
+    made: argparse.ArgumentParser = among.add_parser(name, help=about, description=about[0].upper() + about[1:] + ".")
+    made.set_defaults(act=act)
+    return made
+
+
+def _options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("paths", nargs="+", metavar="PATH", help="spec files, or folders to search for *.causal")
+    command.add_argument("--test", action="append", default=[], metavar="NAME", help="only this test (may be repeated)")
+    command.add_argument(
+        "--network", action="append", default=[], metavar="NAME=PATH", help="take this network from another folder"
+    )
+    command.add_argument("--seed", type=seed_number, default=0, metavar="N", help="draw other pairs; default 0")
+    command.add_argument(
+        "--trust", action="store_true", help="allow code that a spec names: Python files, pickles, remote code"
+    )
+
+
+def _version() -> str:
+    try:
+        return f"causal-dsl {version('causal-dsl')}"
+    except PackageNotFoundError:
+        return "causal-dsl (not installed)"
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code (argparse's own faults exit with 2)."""
+    typed = list(sys.argv[1:] if words is None else words)
+    arguments = parser().parse_args(typed)
+    line = CommandLine(typed)
+    try:
+        code: int = arguments.act(arguments, line)
+        sys.stdout.flush()
+        return code
+    except SpecError as error:
+        return _fault(error, getattr(arguments, "json", False))
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader (`| head`) has gone: what is left in the buffer must not fail at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        fault = SpecError([unexpected(error, line.place(arguments.command))])
+        return _fault(fault, getattr(arguments, "json", False))
+
+
+def _fault(error: SpecError, as_json: bool) -> int:
+    if as_json:
+        commands.print_json(commands.by_file(error.diagnostics))
+    else:
+        print(error, file=sys.stderr)
+    return commands.FAULT
+
+
+if __name__ == "__main__":
+    sys.exit(main())

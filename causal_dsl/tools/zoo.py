@@ -1,0 +1,62 @@
+"""``causal-dsl zoo``: what networks there are, training one again, fetching one before it is needed."""
+
+from __future__ import annotations
+
+import sys
+from argparse import Namespace
+
+from causal_dsl.diagnostics import shown_path
+from causal_dsl.program.zoo import catalogue, entry_of
+from causal_dsl.tools.command_line import CommandLine
+
+
+def zoo(arguments: Namespace, line: CommandLine) -> int:
+    if arguments.action == "train":
+        return _train(arguments, line)
+    if arguments.action == "fetch":
+        from causal_dsl.network.zoo.open import open_zoo
+
+        place = line.place(arguments.name)
+        entry = entry_of(arguments.name, place)
+        opened = open_zoo(arguments.name, place)
+        print(f"{arguments.name} is made in memory" if entry.kind == "vector" else f"{arguments.name} is in {opened}")
+        return 0
+    _list()
+    return 0
+
+
+def _list() -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, title="networks for zoo(…)", title_justify="left")
+    for heading in ("name", "task", "parameters", "size", "accuracy", "comes"):
+        table.add_column(heading, overflow="fold", justify="right" if heading in ("parameters", "size") else "left")
+    for entry in catalogue().values():
+        size = f"{entry.size / 1e6:,.1f} MB" if entry.size else "in memory"
+        accuracy = "" if entry.accuracy is None else f"{entry.accuracy:.2%} {entry.over}".strip()
+        comes = "with the package" if entry.ships else f"fetched once, {entry.fetch['bytes'] / 1e6:,.0f} MB"
+        table.add_row(entry.name, entry.task, f"{entry.parameters:,}", size, accuracy, comes)
+    Console(highlight=False).print(table)
+
+
+def _train(arguments: Namespace, line: CommandLine) -> int:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from causal_dsl.network.zoo.train import train_zoo
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task("training")
+
+        def tick(step: int, steps: int, loss: float) -> None:
+            bar.update(task, completed=step, total=steps, description=f"training, loss {loss:.4f}")
+
+        trained = train_zoo(
+            arguments.name, arguments.out, arguments.steps, arguments.seed, tick, line.place(arguments.name)
+        )
+    print(f"{arguments.name} is in {shown_path(trained.folder)}")
+    print(f"accuracy {trained.seen:.2%} on what it was trained on, {trained.held_out:.2%} on what was held out")
+    return 0
