@@ -115,16 +115,16 @@ def _run(spec: Spec, checked: Checked, networks: dict[str, Network], options: Op
     if plan is None:
         return _result(spec, checked, networks, [], started), False
     memory = {name: options.memory or default_budget(network) for name, network in networks.items()}
-    with progress(options.progress, spec.name) as bar:
+    with progress() if options.progress else Progress() as bar:
         execution = Execution(plan, networks, checked.answers, _targets(plan, checked, networks), memory, bar.advance)
-        bar.start(execution.total())
+        bar.begin(spec.name, execution.total())
         try:
             for cell in execution.run():
-                bar.describe(str(cell.node))
+                bar.say(f"{spec.name}: {cell.node}"[:60])
         except KeyboardInterrupt:
             interrupted = True
         except torch.OutOfMemoryError as error:
-            raise fail("E641", "the device ran out of memory", next(iter(networks.values())).span, notes=(str(error)[:200],),
+            raise fail("E642", "the device ran out of memory", next(iter(networks.values())).span, notes=(str(error)[:200],),
                        help="pass a smaller --batch-memory") from error  # fmt: skip
     tests = []
     for test in plan.tests:
@@ -230,4 +230,4 @@ def _score(test: Test, run: TestRun, finished: list[CellRun], plan: Plan, checke
     )  # fmt: skip
 
 
-__all__ = ["Interrupted", "Progress", "labels_of", "run_specs"]
+__all__ = ["Interrupted", "labels_of", "run_specs"]

@@ -103,7 +103,8 @@ def run_clean(network: Network, demand: Demand, memory: int, tick: Callable[[int
                 network, forward_inputs(demand.inputs, batch, network), reads, [],
                 readout=torch.arange(len(batch)) if whole else None, stop=not whole, padding=network.padding,
             )  # fmt: skip
-            for (site, index), values in zip(slots, outcome.reads, strict=True):
+            for (site, index), read, raw in zip(slots, reads, outcome.reads, strict=True):
+                values = _own_keys(raw, site, [demand.inputs.length(batch[row]) for row in read.rows.tolist()])
                 if site not in vectors:
                     vectors[site] = values.new_empty((len(demand.vectors[site]), values.shape[1]))
                 vectors[site][index.to(values.device)] = values
@@ -114,6 +115,14 @@ def run_clean(network: Network, demand: Demand, memory: int, tick: Callable[[int
                 logits[torch.tensor([demand.logits[run] for run in batch])] = outcome.logits
             tick(len(batch))
     return Clean(demand, vectors, logits)
+
+
+def _own_keys(values: Tensor, site: Site, lengths: list[int]) -> Tensor:
+    """Attention weights come as wide as the longest prompt of their batch: cut them to their own prompts' length."""
+    if site.component != "pattern":
+        return values
+    heads = len(site.heads)
+    return values.reshape(len(values), heads, -1)[:, :, : lengths[0]].reshape(len(values), -1)
 
 
 def _reads(demand: Demand, batch: list[int]) -> tuple[list[Read], list[tuple[Site, Tensor]]]:

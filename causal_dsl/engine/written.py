@@ -100,7 +100,7 @@ class Written:
         def change(current: Tensor) -> Tensor:
             value = self.value(write.value, counts, batch, current.shape[1])
             if isinstance(value, Tensor):
-                value = value.to(device=current.device, dtype=current.dtype)
+                value = value.to(device=current.device, dtype=current.dtype).expand_as(current)
             else:
                 value = torch.full_like(current, value)
             return current + value if write.add else value

@@ -10,10 +10,11 @@ import networkx as nx
 import numpy as np
 
 from causal_dsl.causal.designs import Drawn, draw
-from causal_dsl.diagnostics import Diagnostics
+from causal_dsl.diagnostics import Diagnostics, fail
 from causal_dsl.engine.columns import Quantity
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.inputs import Inputs, lengths_agree
+from causal_dsl.program.locations import Place
 from causal_dsl.program.program import (
     Arithmetic,
     Cell,
@@ -158,11 +159,25 @@ class _Lowering:
                     self.inputs, place.position, self.plan.rows[base].tolist(), places[i].position,
                     self.plan.rows[source].tolist(), intervention.span,
                 )  # fmt: skip
+                self._equal_lengths(places[i], intervention, (base, source))
                 return g.Capture(source, places[i])
             case Mean(role=role, pooled=pooled):
+                self._equal_lengths(place, intervention, (self._forward(role, drawn),))
                 return g.Average(g.Capture(self._forward(role, drawn), place), pooled)
             case Arithmetic(op=op, left=left, right=right):
                 return g.Combine(
                     op, self._value(left, intervention, i, drawn), self._value(right, intervention, i, drawn)
                 )
         return value
+
+    def _equal_lengths(self, place: Place, intervention: Intervention, runs: tuple[g.Forward, ...]) -> None:
+        """Attention weights have a number for every token: they go from prompt to prompt of one length only (E543)."""
+        if place.site.component != "pattern":
+            return
+        lengths = {self.inputs.length(int(i)) for run in runs for i in np.unique(self.plan.rows[run])}
+        if len(lengths) > 1:
+            raise fail(
+                "E543", "attention weights are patched between prompts of equal length only", intervention.span or self.test.span,
+                notes=(f"these prompts are {min(lengths)} to {max(lengths)} tokens long",),
+                help="draw values of as many tokens each, or patch `z`, what the weights carry",
+            )  # fmt: skip
