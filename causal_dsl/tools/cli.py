@@ -69,7 +69,7 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
 
     explained = _command(
-        command, "explain", "tell more about a diagnostic, with examples", lambda a, l: explain(a.code, l)
+        command, "explain", "tell more about a diagnostic, with examples", lambda given, line: explain(given.code, line)
     )
     explained.add_argument("code", nargs="*", metavar="CODE", help="such as E201; without one, all are listed")
 
