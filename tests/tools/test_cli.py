@@ -1,0 +1,119 @@
+"""The command line: exit codes, JSON alone on stdout, faults that point at what was typed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from causal_dsl import pipeline
+from causal_dsl.tools.cli import main
+from causal_dsl.tools.command_line import memory_size
+
+MODEL = "causal m {\n  a ~ 0..3\n\n  output b := a == 1\n}\n"
+FAULTY = MODEL.replace("a == 1", "c == 1")
+Captured = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "in").mkdir()
+    (tmp_path / "good.causal").write_text(MODEL, encoding="utf-8")
+    (tmp_path / "in" / "bad.causal").write_text(FAULTY, encoding="utf-8")
+    return tmp_path
+
+
+def test_check_of_folders_tells_of_every_file(folder: Path, capsys: Captured) -> None:
+    assert main(["check", "--json", "."]) == 2
+    specs = json.loads(capsys.readouterr().out)["specs"]
+    assert [spec["path"] for spec in specs] == ["good.causal", "in/bad.causal"]
+    assert specs[0]["diagnostics"] == []
+    assert {d["line"] for d in specs[1]["diagnostics"]} == {4}
+    assert main(["check", "good.causal"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["check", "empty"], "E705"),
+        (["check", "good.causal", "--network", "lm"], "E706"),
+        (["check", "good.causal", "--network", "lm=nowhere"], "E706"),
+        (["explain", "E999"], "E707"),
+        (["run", "good.causal", "--out", "good.causal/out"], "E708"),
+    ],
+)
+def test_faults_of_the_command_line(folder: Path, capsys: Captured, words: list[str], code: str) -> None:
+    (folder / "empty").mkdir()
+    assert main(words) == 2
+    told = capsys.readouterr()
+    assert f"[{code}]" in told.err
+    assert "<command line>:1:" in told.err
+    assert told.out == ""
+
+
+def test_explain_knows_a_code_in_any_spelling(capsys: Captured) -> None:
+    assert main(["explain", "error[e113]"]) == 0
+    assert capsys.readouterr().out.startswith("# E113: ")
+    assert main(["explain"]) == 0
+    assert "E799  a defect of causal_dsl" in capsys.readouterr().out
+
+
+def test_fmt(folder: Path, capsys: Captured) -> None:
+    loose = folder / "loose.causal"
+    loose.write_text(MODEL.replace("  a ~", "a   ~"), encoding="utf-8")
+    assert main(["fmt", "--check", "loose.causal", "good.causal"]) == 1
+    assert "a   ~" in loose.read_text(encoding="utf-8")
+    assert main(["fmt", "loose.causal"]) == 0
+    assert loose.read_text(encoding="utf-8") == MODEL
+    assert main(["fmt", "--check", "loose.causal"]) == 0
+
+
+def test_an_unforeseen_exception_is_a_diagnostic(
+    folder: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("of all things")
+
+    monkeypatch.setattr(pipeline, "check", broken)
+    assert main(["check", "--json", "good.causal"]) == 2
+    (found,) = json.loads(capsys.readouterr().out)["specs"][0]["diagnostics"]
+    assert found["code"] == "E799"
+    assert "ZeroDivisionError: of all things" in found["notes"]
+    assert found["path"] == "good.causal"
+    assert main(["check", "good.causal"]) == 2
+    assert "Traceback" not in capsys.readouterr().err
+    monkeypatch.setenv("CAUSAL_DSL_DEBUG", "1")
+    assert main(["check", "good.causal"]) == 2
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_ctrl_c_exits_with_130(folder: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pipeline, "run_files", stopped)
+    assert main(["run", "good.causal", "--out", "kept"]) == 130
+    assert "what was finished is in kept" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("8GB", 8 * 10**9), ("512MiB", 512 * 2**20), ("2e9", 2 * 10**9), ("1.5g", 15 * 10**8)]
+)
+def test_sizes(text: str, size: int) -> None:
+    assert memory_size(text) == size
+
+
+@pytest.mark.parametrize("words", [["run", "x", "--batch-memory", "much"], ["run", "x", "--seed", "-1"], ["rnu"], []])
+def test_argparse_exits_with_2(words: list[str], capsys: Captured) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(words)
+    assert stopped.value.code == 2
+
+
+def test_zoo_lists_its_networks(capsys: Captured) -> None:
+    assert main(["zoo"]) == 0
+    assert "equality-relu" in capsys.readouterr().out
+    assert main(["zoo", "fetch", "equality-rleu"]) == 2
+    assert "equality-relu" in capsys.readouterr().err

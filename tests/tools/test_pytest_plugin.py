@@ -1,0 +1,61 @@
+"""Specs as pytest items, in a pytest of their own."""
+
+from __future__ import annotations
+
+import pytest
+
+SPEC = """\
+causal equality {
+  a, b, c, d ~ 0..3
+
+  left  := a == b
+  right := c == d
+  output same := left == right
+}
+
+network mlp = zoo("equality-relu")
+
+align halves : equality -> mlp {
+  a    @ input[0:4]   via onehot()
+  b    @ input[4:8]   via onehot()
+  c    @ input[8:12]  via onehot()
+  d    @ input[12:16] via onehot()
+  same @ logits
+}
+
+test solves on halves {
+  base ~ equality(n=64, seed=0)
+  expect accuracy >= 99%
+}
+
+test fails on halves {
+  base ~ equality(n=64, seed=0)
+  expect accuracy <= 10%
+}
+"""
+
+
+def run(inside: pytest.Pytester, *words: str) -> pytest.RunResult:
+    return inside.runpytest_inprocess("-p", "causal_dsl.tools.pytest_plugin", *words)
+
+
+def test_a_test_is_an_item_and_fails_with_its_diagnostic(pytester: pytest.Pytester) -> None:
+    pytester.makefile(".causal", halves=SPEC)
+    result = run(pytester, "-v")
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["halves.causal::solves PASSED*", "halves.causal::fails FAILED*", "*failed*F7*"])
+    assert "Traceback" not in result.stdout.str()
+    run(pytester, "-k", "solves").assert_outcomes(passed=1, deselected=1)
+
+
+def test_a_faulty_spec_is_a_collection_error(pytester: pytest.Pytester) -> None:
+    pytester.makefile(".causal", bad=SPEC.replace("a == b", "a == e"))
+    result = run(pytester)
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*error?E*", "*bad.causal:4:*"])
+
+
+def test_options_that_name_nothing_are_told(pytester: pytest.Pytester) -> None:
+    pytester.makefile(".causal", halves=SPEC)
+    result = run(pytester, "--causal-network", "mlp=nowhere")
+    result.stdout.fnmatch_lines(["*E706*"])
