@@ -85,18 +85,20 @@ def figure(value: float | None) -> str:
         return "0.001"
     if abs(value) < 10:
         return f"{value:.3f}"
-    return f"{value:.2f}" if abs(value) < 100 else f"{value:.1f}" if abs(value) < 10_000 else f"{value:.1e}"
+    size = abs(value)
+    return f"{value:.{2 if size < 100 else 1 if size < 1000 else 0}{'f' if size < 10_000 else 'e'}}"
 
 
 def axes(cells: Sequence[CellResult], parameters: Sequence[str]) -> tuple[str, str]:
-    """Which parameter names the rows and which the columns: rows are numbers (layers) and many."""
+    """Which parameter names the rows and which the columns: rows are numbers (layers) and many, columns are words."""
 
     def many(name: str) -> tuple[bool, int]:
         values = {cell.cell[name] for cell in cells}
         return all(isinstance(value, int | float) for value in values), len(values)
 
     row = max(parameters, key=many)
-    return row, next(name for name in parameters if name != row)
+    rest = [name for name in parameters if name != row]
+    return row, max(rest, key=lambda name: (not many(name)[0], many(name)[1]))
 
 
 def heat_map(

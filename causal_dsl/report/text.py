@@ -47,6 +47,8 @@ def _summary(results: Results) -> Text:
     expectations = [e for test in results.tests for e in test.expectations]
     passed = sum(e.passed for e in expectations)
     tests = f"{len(results.tests)} test{'s' if len(results.tests) != 1 else ''}"
+    if not expectations:
+        return Text(f"{tests}, nothing expected")
     line = Text(f"{tests}, {passed} of {len(expectations)} expectations passed")
     line.stylize("bold green" if passed == len(expectations) else "bold red")
     return line

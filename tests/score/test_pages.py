@@ -1,0 +1,74 @@
+"""The pages of E6xx and W6xx faults: the first block has the fault, the second has not."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from scoring import NAMES
+
+from causal_dsl.causal.ceilings import Ceiling
+from causal_dsl.diagnostics import Diagnostics, Source
+from causal_dsl.resources import resource
+from causal_dsl.score.context import TestContext
+from causal_dsl.score.findings import vacuous_expectation
+from causal_dsl.score.metrics import compile_metrics
+from causal_dsl.syntax import tree
+from causal_dsl.syntax.parse import parse
+
+CODES = [f"E{number}" for number in (*range(600, 611), 612)] + ["W600", "W620", "W621", "W622", "F701", "F702"]
+#: What the pages' expectation of 40% is passed by.
+CEILINGS = {"W620": ("noop",), "W621": ("source",), "W622": ("output_only",)}
+
+
+def faults(text: str, ceilings: tuple[str, ...]) -> set[str]:
+    found = Diagnostics()
+    spec = parse(Source("page.causal", text), found)
+    for test in spec.declarations:
+        if not isinstance(test, tree.TestDecl):
+            continue
+        roles = tuple(n.name for member in test.members if isinstance(member, tree.Draw) for n in member.names)
+        actions = [action for member in test.members if isinstance(member, tree.Do) for action in member.actions]
+        context: dict[str, Any] = {
+            "variables": {"answer": NAMES, "subject": NAMES},
+            "output": "answer",
+            "members": test.members,
+            "metrics": {d.name.name: d.value for d in spec.declarations if isinstance(d, tree.MetricDecl)},
+            "interchange": any(isinstance(action.target, tree.Name) for action in actions),
+            "intervened": bool(actions),
+            "parameters": {"l": tuple(range(12))} if isinstance(test.on, tree.Name) else {},
+            "answers": NAMES,
+        }
+        scores = compile_metrics(TestContext(test.name.name, roles, **context), found)
+        for expectation in scores.expectations:
+            passed = {name: Ceiling(0.5, True, 16) for name in ceilings}
+            warning = vacuous_expectation({"noop": Ceiling(0.25, True, 16), **passed}, expectation)
+            found.extend([warning] if warning else [])
+    return {diagnostic.code for diagnostic in found}
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_page(code: str) -> None:
+    text = resource("docs", "diagnostics.d", f"{code}.md").read_text(encoding="utf-8")
+    assert text.startswith(f"# {code}: ")
+    faulty, mended = re.findall(r"```causal\n(.*?)```", text, re.DOTALL)
+    ceilings = CEILINGS.get(code, ())
+    assert faults(faulty, ceilings) == (set() if code.startswith("F") else {code})
+    assert faults(mended, ceilings) == set()
+
+
+def test_the_page_of_measures() -> None:
+    text = resource("docs", "measures.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```causal\n(.*?)```", text, re.DOTALL)
+    assert len(blocks) == 2
+    for block in blocks:
+        assert faults(block, ()) == set()
+
+
+def test_the_page_of_measures_names_them_all() -> None:
+    from causal_dsl.score.names import RESERVED
+
+    text = resource("docs", "measures.md").read_text(encoding="utf-8")
+    for name in RESERVED:
+        assert f"`{name}`" in text or f"`{name}(" in text, name
