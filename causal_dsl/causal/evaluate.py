@@ -71,11 +71,22 @@ class Evaluator:
         dtypes = [dtype_of(variables[name].type) for name in computed] + [np.bool_] * len(guards)
         results = run(function, list(columns.values()), dtypes, n)
         found = {**columns, **dict(zip(computed, results, strict=False))}
+        faults: dict[str, Diagnostic] = {}
         for (name, guard), failed in zip(guards, results[len(computed) :], strict=True):
-            if failed.any():
+            if name not in faults and failed.any():
                 row = int(np.argmax(failed))
-                raise SpecError([self._fault(name, guard, {k: v[row] for k, v in found.items()}, frozenset(do))])
+                faults[name] = self._fault(name, guard, {k: v[row] for k, v in found.items()}, frozenset(do))
+        if faults:
+            self._raise(faults)
         return {name: found[name] for name in (variables if wanted is None else wanted)}
+
+    def _raise(self, faults: Mapping[str, Diagnostic]) -> None:
+        """Raise the faults that do not come of others: what is computed from a wrong value means nothing."""
+        spoilt: set[str] = set()
+        for name, variable in self.model.variables.items():
+            if name in faults or not spoilt.isdisjoint(variable.parents):
+                spoilt.add(name)
+        raise SpecError(faults[name] for name in faults if spoilt.isdisjoint(self.model.variables[name].parents))
 
     def _function(self, do: frozenset[str], wanted: tuple[str, ...] | None) -> Any:
         key = (do, wanted)

@@ -14,7 +14,7 @@ from typing import Any
 import sympy
 
 from causal_dsl.causal import lookups
-from causal_dsl.causal.domain_of import compile_domain
+from causal_dsl.causal.domain_of import compile_domain, constant
 from causal_dsl.causal.domains import LIMIT, WORDS, Finite, Text
 from causal_dsl.causal.files import folder_of
 from causal_dsl.causal.operations import every, negation, piecewise, relation, some
@@ -271,7 +271,7 @@ class Compiler:
 
     def _member(self, expr: tree.Member) -> Typed | None:
         element = self._any(expr.element)
-        if isinstance(expr.domain, tree.Set) and any(_mentions_name(item) for item in expr.domain.items):
+        if isinstance(expr.domain, tree.Set) and any(constant(item) is None for item in expr.domain.items):
             parts = [self._compare(tree.Compare("==", expr.element, item, span=item.span)) for item in expr.domain.items]
             known = [part.expr for part in parts if part is not None]
             if element is None or len(known) < len(parts):
@@ -281,7 +281,7 @@ class Compiler:
         if element is None or domain is None:
             return None
         if element.type != domain.type and not (element.numeric and domain.type in ("int", "real")):
-            self._fault("E300", f"{WORDS[element.type]} is never in a domain of {domain.type}", expr.span,
+            self._fault("E300", f"{WORDS[element.type]} is never in this domain", expr.span,
                         others=((expr.element.span, WORDS[element.type]), (expr.domain.span, str(domain))))  # fmt: skip
             return None
         return Typed("bool", inside(self, element, domain))
@@ -358,10 +358,6 @@ def _spine(expr: tree.Binary, ops: tuple[str, ...]) -> list[tuple[str, tree.Node
         parts.append((node.op, node.right))
         node = node.left
     return [("", node), *reversed(parts)]
-
-
-def _mentions_name(expr: tree.Node) -> bool:
-    return any(isinstance(node, tree.Name) for node in expr.walk())
 
 
 def too_deep(expr: tree.Node) -> Span | None:

@@ -59,11 +59,11 @@ class MemberCompiler:
         before = len(self.diagnostics.errors)
         members = self._members()
         order = self._order(members)
-        if order is None:
-            return None
         for i, name in enumerate(members):
             self.model.symbols[name] = sympy.Symbol(f"v{i}")
         for name in order:
+            if name in self.names:  # on a circle
+                continue
             member = members[name]
             statement = member.statement
             made = self._draw(member, statement) if isinstance(statement, tree.Draw) else self._mechanism(member, statement)
@@ -109,23 +109,21 @@ class MemberCompiler:
                     members[name.name] = Member(name, statement, tuple(used))
         return members
 
-    def _order(self, members: dict[str, Member]) -> list[str] | None:
+    def _order(self, members: dict[str, Member]) -> list[str]:
         place = {name: i for i, name in enumerate(members)}
-        try:
-            sorter = TopologicalSorter({name: member.parents for name, member in members.items()})
-            sorter.prepare()
-        except CycleError as error:
-            cycle = list(reversed(error.args[1]))[:-1]
+        parents = {name: member.parents for name, member in members.items()}
+        while True:
+            sorter = TopologicalSorter(parents)
+            try:
+                sorter.prepare()
+                break
+            except CycleError as error:
+                cycle = list(reversed(error.args[1]))[:-1]
             start = cycle.index(min(cycle, key=place.__getitem__))
-            cycle = cycle[start:] + cycle[:start]
-            if len(cycle) == 1:
-                self._fault("E320", f"`{cycle[0]}` is defined by itself", members[cycle[0]].name.span, help="a mechanism mentions its causes only")
-            else:
-                shown = " -> ".join([*cycle, cycle[0]]) if len(cycle) <= 12 else " -> ".join(cycle[:12]) + " -> …"
-                others = tuple((members[name].name.span, "on the cycle") for name in cycle[1:9])
-                self._fault("E320", "these variables depend on each other in a circle", members[cycle[0]].name.span, label=shown,
-                            others=others, help="a causal model is acyclic: break one of these dependencies")  # fmt: skip
-            return None
+            self._circle([members[name] for name in cycle[start:] + cycle[:start]])
+            # Cut loose, so that other circles are found and the rest is judged all the same.
+            parents.update(dict.fromkeys(cycle, ()))
+            self.names.update(dict.fromkeys(cycle))
         order: list[str] = []
         ready = sorted(sorter.get_ready(), key=place.__getitem__)
         while ready:
@@ -134,6 +132,16 @@ class MemberCompiler:
             sorter.done(name)
             ready = sorted([*ready, *sorter.get_ready()], key=place.__getitem__)
         return order
+
+    def _circle(self, cycle: list[Member]) -> None:
+        names = [member.name.name for member in cycle]
+        if len(cycle) == 1:
+            self._fault("E320", f"`{names[0]}` is defined by itself", cycle[0].name.span, help="a mechanism mentions its causes only")
+            return
+        shown = " -> ".join([*names, names[0]] if len(names) <= 12 else [*names[:12], "…"])
+        others = tuple((member.name.span, "on the circle") for member in cycle[1:9])
+        self._fault("E320", "these variables depend on each other in a circle", cycle[0].name.span, label=shown,
+                    others=others, help="a causal model is acyclic: break one of these dependencies")  # fmt: skip
 
     # ── drawn variables ─────────────────────────────────────────────────────────────────────────
 

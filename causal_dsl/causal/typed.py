@@ -128,7 +128,7 @@ def _bounds(op: str, a: Typed, b: Typed) -> tuple[float, float]:
         return _corners(_times, a, b)
     if op == "mod":
         one = 1 if a.type == b.type == "int" else 0
-        return (min(b.low + one, 0), max(b.high - one, 0)) if b.low < 0 < b.high else (0, b.high - one) if b.low >= 0 else (b.low + one, 0)
+        return min(b.low + one, 0), max(b.high - one, 0)  # of the divisor's sign, and nearer to 0
     if b.low <= 0 <= b.high:
         if b.type != "int":
             return -math.inf, math.inf
