@@ -94,10 +94,12 @@ class ActionReader:
         placement = self.alignment.placements.get(name)
         if placement is None:
             placed = list(self.alignment.placements)
-            why = ("it is where the answer is read, which no intervention may write",) if name in self.alignment.readouts else ()
+            read = name in self.alignment.readouts
+            advice = "intervene on what it is computed from" if read else f"write `{name} @ site` in the alignment"
+            why = ("it is where the answer is read, which no intervention may write",) if read else ()
             self.diagnostics.report(
                 "E682", f"`{self.alignment.name}` places `{name}` nowhere that can be written", expr.span, notes=why,
-                help=f"write `{name} @ site` in the alignment" + (f"; it places {', '.join(f'`{p}`' for p in placed)}" if placed else ""),
+                help="; ".join(filter(None, (advice, f"it places {', '.join(f'`{p}`' for p in placed)}" if placed else ""))),
             )  # fmt: skip
             return None
         if placement.via is not None and (call_name(placement.via) or ("",))[0] in LEARNED:

@@ -63,18 +63,19 @@ class TestReader:
                         notes=("`base` is the run that is intervened on",),
                         help=f"write base ~ {alignment.model.name}(n=256), or base, source ~ …")  # fmt: skip
         readout = self._readout(alignment)
-        cells = self._cells(alignment, fixed or {}, roles, implicit) if fixed is not None and statements else None
+        # An alignment that says nothing at all is one fault, not one for each variable that it does not place.
+        empty = not alignment.placements and not alignment.readouts
+        ready = fixed is not None and statements and not empty
+        cells = self._cells(alignment, fixed or {}, roles, implicit) if ready else None
         judged = [m for m in declaration.members if isinstance(m, (tree.Expect, tree.Report))]
-        if not judged and not any(isinstance(m, tree.Do) for m in declaration.members):
+        if declaration.members and not judged and not any(isinstance(m, tree.Do) for m in declaration.members):
             self._fault("E694", f"`{declaration.name.name}` says nothing that should come out", declaration.name.span,
                         help="write `expect accuracy >= 95%`, or `report accuracy`")  # fmt: skip
         if not self.good or readout is None or cells is None:
             return None
+        if any(isinstance(node, tree.Name) and node.name in self.module.faulty for node in declaration.walk()):
+            return None  # it needs what an earlier fault kept from being known
         swaps = [(i.variable, i.value.role) for i in cells[0].interventions if i.variable]  # type: ignore[union-attr]
-        doubled = {variable for variable, _ in swaps if sum(v == variable for v, _ in swaps) > 1}
-        if doubled:
-            self._fault("E695", f"`{doubled.pop()}` is set twice in one `do`", declaration.name.span, help="keep one of them")
-            return None
         templates = tuple(line.where for line in alignment.prompts)
         design = Design(tuple(statements), templates)
         return Test(
@@ -96,7 +97,7 @@ class TestReader:
             if argument.name is None:
                 free = [name for name in names if name not in fixed]
                 if not free:
-                    self._fault("E211", f"`{alignment.name}` has {len(names)} parameters", argument.span, help="leave this one out")
+                    self._fault("E211", f"`{alignment.name}` takes {_counted(len(names), 'parameter')}", argument.span, help="leave this one out")
                     return None
                 name, span = free[0], argument.span
             else:
@@ -137,6 +138,7 @@ class TestReader:
                 if made is None:
                     self.good = False
                 else:
+                    self._set_once(made, interventions)
                     interventions.append(made)
             if not self.good or not disjoint(interventions, alignment, self.diagnostics):
                 self.good = False
@@ -144,6 +146,13 @@ class TestReader:
             shown = tuple((name, self._shown(value, reader.sites)) for name, value in zip(swept, values, strict=True))
             cells.append(Cell(shown, tuple(interventions)))
         return tuple(cells)
+
+    def _set_once(self, made: Intervention, before: list[Intervention]) -> None:
+        earlier = next((i for i in before if made.variable and i.variable == made.variable), None)
+        if earlier is not None:
+            assert earlier.span is not None
+            self._fault("E695", f"`{made.variable}` is set twice in one `do`", made.span,
+                        others=((earlier.span, "already set here"),), help="keep one of them")  # fmt: skip
 
     def _shown(self, value: tree.Expr, sites: SiteReader) -> int | str:
         number = constant(value)
@@ -316,6 +325,10 @@ class TestReader:
                         help="make an alignment for each, `align other : this { … }`, with one read-out")  # fmt: skip
             return None
         return readouts[0]
+
+
+def _counted(n: int, what: str) -> str:
+    return f"{n or 'no'} {what}{'' if n == 1 else 's'}"
 
 
 def _conjuncts(expr: tree.Expr) -> list[tree.Expr]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from causal_dsl.diagnostics import Diagnostics, Source, Span, did_you_mean, shown_path
+from causal_dsl.diagnostics import Diagnostics, Source, Span, did_you_mean, nearest, shown_path
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.parse import parse
 
@@ -57,6 +57,8 @@ class Module:
     folder: Path
     tree: tree.Tree
     names: dict[str, Definition] = field(default_factory=dict)
+    #: names whose declaration or import is at fault, and was reported: they are not unknown
+    faulty: set[str] = field(default_factory=set)
 
     def of_kind(self, kind: str) -> dict[str, Definition]:
         return {name: definition for name, definition in self.names.items() if definition.kind == kind}
@@ -93,7 +95,10 @@ def _similar_file(path: Path) -> str:
         names = [entry.name for entry in path.parent.iterdir() if entry.suffix == path.suffix]
     except OSError:
         return f"there is no folder `{shown_path(path.parent)}` either"
-    return did_you_mean(path.name, names, "check the path: it is relative to the file that names it")
+    close = nearest(path.stem, [name.removesuffix(path.suffix) for name in names])
+    if close is not None:
+        return f"did you mean `{close}{path.suffix}`?"
+    return "check the path: it is relative to the file that names it"
 
 
 class Loader:
@@ -130,13 +135,15 @@ class Loader:
         return self.tree(parse(source, self.diagnostics), source, folder)
 
     def tree(self, parsed: tree.Tree, source: Source, folder: Path) -> Module:
-        module = Module(source, folder, parsed)
+        module = Module(source, folder, parsed, faulty=set(parsed.broken))
         for declaration in parsed.declarations:
             if isinstance(declaration, tree.Import):
+                module.faulty |= {name.name for name in declaration.names}
                 for definition, name in self._imported(declaration, folder):
                     self._declare(module, name, definition)
             else:
                 self._declare(module, declaration.name, Definition(declaration, module))
+        module.faulty -= module.names.keys()
         return module
 
     def _declare(self, module: Module, name: tree.Ident, definition: Definition) -> None:
@@ -179,6 +186,8 @@ class Loader:
             return
         for name in declaration.names:
             definition = module.names.get(name.name)
+            if definition is None and name.name in module.faulty:
+                continue
             if definition is None:
                 self.diagnostics.report(
                     "E203", f"`{path.name}` declares no `{name.name}`", name.span,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from causal_dsl.causal.domains import Finite
 from causal_dsl.causal.model import CausalModel
 from causal_dsl.diagnostics import Diagnostics, did_you_mean
 from causal_dsl.program.program import Alignment, InputPlacement, NetworkRef, PromptLine, Readout
+from causal_dsl.program.prompts import show_value
 from causal_dsl.program.settings import Setting, call_name, read_settings
 from causal_dsl.program.sites import SiteReader, Step, steps
 from causal_dsl.syntax import tree
@@ -98,7 +100,7 @@ class PlacementReader:
                 continue
             placements[name] = member
             good = self._sites(member) and good
-        return placements, readouts, tuple(sorted(inputs.values(), key=lambda p: p.start)), good and self._inputs_fit(inputs)
+        return placements, readouts, tuple(sorted(inputs.values(), key=lambda p: p.start)), good and self._inputs_fit(inputs, placements)
 
     # ── kinds of placements ─────────────────────────────────────────────────────────────────────
 
@@ -195,7 +197,7 @@ class PlacementReader:
             if absent:
                 self.diagnostics.report(
                     "E677", f"`{among.name}` does not hold every value of `{member.name.name}`", among.span,
-                    notes=(f"it has no {absent[0]!r}: such an answer could never be right",),
+                    notes=(f"it has no {show_value(absent[0])}: such an answer could never be right",),
                     help="name the domain that the answers come from",
                 )  # fmt: skip
                 return None
@@ -240,7 +242,7 @@ class PlacementReader:
         if kind != "input" or self.network.facts.kind == "language":
             self.diagnostics.report(
                 "E679", f"`{encoding}()` says how a value enters at `input`", member.via.span,
-                help=f"write `{name} @ input[0:4] via {encoding}(…)`; for a sequence network, put {{{name}}} in the prompt",
+                help=self._not_an_input(name, encoding),
             )  # fmt: skip
             return None
         place = SiteReader(self.network.facts, (), self.diagnostics).place(member.sites[0])
@@ -278,14 +280,21 @@ class PlacementReader:
             return None
         return InputPlacement(name, dims[0], dims[-1] + 1, encoding, tuple(settings.items()))  # type: ignore[arg-type]
 
-    def _inputs_fit(self, inputs: dict[str, InputPlacement]) -> bool:
+    def _not_an_input(self, name: str, encoding: str) -> str:
+        if self.network.facts.kind == "language":
+            return f"put {{{name}}} in the prompt, and leave this out"
+        if self.model.variables[name].kind != "exogenous":
+            return "leave the `via` out: the network computes this variable itself"
+        return f"write `{name} @ input[0:4] via {encoding}(…)`"
+
+    def _inputs_fit(self, inputs: dict[str, InputPlacement], placements: dict[str, tree.Placement]) -> bool:
         ordered = sorted(inputs.values(), key=lambda placement: placement.start)
-        for before, after in zip(ordered, ordered[1:], strict=False):
+        for before, after in pairwise(ordered):
             if after.start < before.stop:
-                span = self.model.variables[after.variable].span
+                one, other = (placements[p.variable].sites[0].span for p in (after, before))
                 self.diagnostics.report(
-                    "E681", f"`{before.variable}` and `{after.variable}` share numbers of the input", span,
-                    notes=(f"input[{before.start}:{before.stop}] and input[{after.start}:{after.stop}]",),
+                    "E681", f"`{before.variable}` and `{after.variable}` share numbers of the input", one,
+                    others=((other, f"taken by `{before.variable}`"),),
                     help="give each variable a stretch of its own",
                 )  # fmt: skip
                 return False

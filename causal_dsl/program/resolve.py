@@ -14,8 +14,8 @@ from causal_dsl.causal.domains import Domain
 from causal_dsl.causal.functions import PythonFunction, read_function
 from causal_dsl.causal.model import CausalModel, Scope, compile_domain, compile_model
 from causal_dsl.causal.predicates import compile_predicate
-from causal_dsl.causal.tables import load_table
-from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean
+from causal_dsl.causal.tables import Table, load_table
+from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean, nearest
 from causal_dsl.program.facts import Facts, facts_of_reference
 from causal_dsl.program.modules import Definition, Module, PythonName
 from causal_dsl.program.placements import PlacementReader
@@ -69,6 +69,8 @@ class Resolver:
         """The definition of a name, which must be of one of these kinds."""
         definition = module.names.get(name.name)
         wanted = " or ".join(f"{_article(kind)} {kind}" for kind in kinds)
+        if definition is None and name.name in module.faulty:
+            return None
         if definition is None:
             known = [n for n, d in module.names.items() if d.kind in kinds]
             self.diagnostics.report(
@@ -97,22 +99,23 @@ class Resolver:
         """What the expressions of a module's causal models may name."""
         found: Scope | None = self._made.get((id(module), "scope"))
         if found is None:
-            found = self._made[id(module), "scope"] = Scope({}, {}, {})
+            found = self._made[id(module), "scope"] = Scope(dict.fromkeys(module.faulty), {}, dict.fromkeys(module.faulty))
             for name, definition in module.names.items():
                 if definition.kind == "domain":
-                    domain = self.domain(definition)
-                    if domain is not None:
-                        found.domains[name] = domain
+                    found.domains[name] = self.domain(definition)
                 elif definition.kind == "table":
-                    table = self._once((id(definition.declaration), "table"), lambda d=definition: load_table(
-                        d.declaration, d.module.folder, self.diagnostics))  # fmt: skip
-                    if table is not None:
-                        found.tables[name] = table
+                    found.tables[name] = self._table(definition)
                 elif definition.kind == "Python function":
-                    function = self._once((id(definition.declaration), "function"), lambda d=definition: self._function(d))
-                    if function is not None:
-                        found.functions[name] = function
+                    key = (id(definition.declaration), "function")
+                    found.functions[name] = self._once(key, lambda d=definition: self._function(d))
         return found
+
+    def _table(self, definition: Definition) -> Table | None:
+        declaration = definition.declaration
+        assert isinstance(declaration, tree.TableDecl)
+        return self._once(
+            (id(declaration), "table"), lambda: load_table(declaration, definition.module.folder, self.diagnostics)
+        )
 
     def _function(self, definition: Definition) -> PythonFunction | None:
         python = definition.declaration
@@ -132,7 +135,8 @@ class Resolver:
         if key not in self._made:
             self._open_domains.add(key)
             self._made[key] = None
-            known: dict[str, Domain] = {}
+            known: dict[str, Domain | None] = dict.fromkeys(definition.module.faulty)
+            tables: dict[str, Table | None] = {}
             for node in declaration.domain.walk():
                 if isinstance(node, tree.Name) and node.name in definition.module.names:
                     other = definition.module.names[node.name]
@@ -142,8 +146,10 @@ class Resolver:
                             self._open_domains.discard(key)
                             return None
                         known[node.name] = value
+                    elif other.kind == "table":
+                        tables[node.name] = self._table(other)
             self._made[key] = compile_domain(
-                declaration.domain, Scope(known, {}, {}), definition.module.folder, self.diagnostics
+                declaration.domain, Scope(known, tables, {}), definition.module.folder, self.diagnostics
             )
             self._open_domains.discard(key)
         return self._made[key]
@@ -180,10 +186,11 @@ class Resolver:
         name, folder = declaration.name.name, definition.module.folder
         called = call_name(declaration.value)
         if called is None or called[0] not in NETWORKS:
+            close = nearest(called[0], NETWORKS) if called else None
             self.diagnostics.report(
                 "E207", f"a network comes from {', '.join(NETWORKS)}, not from `{format_expr(declaration.value.function)}`",
                 declaration.value.span,
-                help=did_you_mean(called[0] if called else "", NETWORKS, 'write hf("folder or name") or zoo("name")'),
+                help=f"did you mean `{close}`?" if close else 'write hf("folder or name"), zoo("name") or torch("file.py:function")',
             )  # fmt: skip
             return None
         kind = called[0]
@@ -255,7 +262,10 @@ class Resolver:
             if model is None or network is None:
                 return None
         parameters = self._parameters(declaration, parent)
-        prompts = self._prompts(declaration, module, model) or (parent.prompts if parent else ())
+        lines = self._prompts(declaration, module, model)
+        if lines is None:
+            return None
+        prompts = lines or (parent.prompts if parent else ())
         reader = PlacementReader(self.diagnostics, model, network, prompts, parameters or {}, self, module)
         placements, readouts, inputs, good = reader.read(declaration, parent)
         if parameters is None or not good:
@@ -302,7 +312,19 @@ class Resolver:
             return values.items
         start = 0 if values.start is None else _whole(values.start)
         stop = None if values.stop is None else _whole(values.stop)
-        if start is None or stop is None or start >= stop or stop - start > _MOST_CELLS:
+        if start is not None and stop is not None and start >= stop:
+            self.diagnostics.report(
+                "E671", f"`{parameter.name.name}` has no values", values.span,
+                notes=("the end is left out: 0:12 is 0 to 11",), help=f"write {start}:{start + 1} for one value",
+            )  # fmt: skip
+            return None
+        if start is not None and stop is not None and stop - start > _MOST_CELLS:
+            self.diagnostics.report(
+                "E670", f"`{parameter.name.name}` has {stop - start:,} values", values.span,
+                help=f"make the sweep smaller: at most {_MOST_CELLS:,}",
+            )  # fmt: skip
+            return None
+        if start is None or stop is None:
             self.diagnostics.report(
                 "E671", f"`{parameter.name.name}` needs a range of whole numbers, as 0:12", values.span,
                 notes=("the end is left out: 0:12 is 0 to 11",), help="write start:stop, or a list as [last, subject]",
@@ -310,7 +332,8 @@ class Resolver:
             return None
         return tuple(tree.Number(number, span=values.span) for number in range(start, stop))
 
-    def _prompts(self, declaration: tree.AlignDecl, module: Module, model: CausalModel) -> tuple[PromptLine, ...]:
+    def _prompts(self, declaration: tree.AlignDecl, module: Module, model: CausalModel) -> tuple[PromptLine, ...] | None:
+        before = len(self.diagnostics.errors)
         found = []
         for member in declaration.members:
             if not isinstance(member, tree.Prompt):
@@ -323,7 +346,7 @@ class Resolver:
             if member.where is not None:
                 where = compile_predicate(member.where, {"": model}, self.diagnostics)
             found.append(PromptLine(template, where, member.text.span))
-        return tuple(found)
+        return tuple(found) if len(self.diagnostics.errors) == before else None
 
 
 def _article(word: str) -> str:

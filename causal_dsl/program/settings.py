@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean
+from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean, nearest
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
 
@@ -141,10 +141,13 @@ def _wanted(setting: Setting) -> str:
 
 
 def _refuse(what: str, name: str, setting: Setting, value: tree.Expr, diagnostics: Diagnostics) -> None:
+    notes: tuple[str, ...] = ()
     help = f"write {name}=…, {_wanted(setting)}"
     if setting.choices and isinstance(value, tree.Name):
-        help = did_you_mean(value.name, setting.choices, help)
+        close = nearest(value.name, setting.choices)
+        if close is not None:
+            help, notes = f"did you mean `{close}`?", (f"it takes {_wanted(setting)}",)
     diagnostics.report(
         "E213", f"`{name}` of `{what}` cannot be `{format_expr(value)[:60]}`", value.span,
-        notes=(f"it takes {_wanted(setting)}",), help=help,
+        notes=notes, help=help,
     )  # fmt: skip

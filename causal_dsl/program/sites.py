@@ -128,6 +128,7 @@ class SiteReader:
         count = self.facts.layers
         if layer < 0 or (count is not None and layer >= count):
             self._report("E454", f"there is no layer {layer}", head.indices[0].span, label="out of range",
+                         notes=self._swept(head.indices[0]),
                          help=f"layers run from 0 to {count - 1}" if count is not None else "layers are counted from 0")  # fmt: skip
             return None, None
         if not rest:
@@ -193,12 +194,12 @@ class SiteReader:
                     return Place(site, Position("all"))
                 self._report("E455", f"`{site}` says no position", span,
                              notes=("a sequence network has this vector at every token",),
-                             help=f"write `{step.name}[last]`, or the name of a hole of the prompt")  # fmt: skip
+                             help=f"write `{site}[last]`, or the name of a hole of the prompt")  # fmt: skip
                 return None
             index = indices.pop(0)
             if isinstance(index, tree.Slice):
                 self._report("E455", f"`{step.name}` needs a position before its dims", index.span,
-                             help=f"write `{step.name}[last, {_slice_text(index)}]`")  # fmt: skip
+                             help=f"write `{site}[last, {_slice_text(index)}]`")  # fmt: skip
                 return None
             position = self.position(index)
             if position is None:
@@ -279,11 +280,18 @@ class SiteReader:
         value = self._arithmetic(expr)
         if value is None:
             help = "write a whole number"
-            if isinstance(expr, tree.Name):
+            if isinstance(expr, tree.Slice):
+                help = f"name one, or make it a parameter: align name(l in {_slice_text(expr)}) : …"
+            elif isinstance(expr, tree.Name) and expr.name not in self.cell:
                 help = did_you_mean(expr.name, self.cell, "write a whole number, or make it a parameter of the alignment")
             text = _slice_text(expr) if isinstance(expr, tree.Slice) else format_expr(expr)
-            self._report("E456", f"`{text[:60]}` does not name {what}", expr.span, help=help)
+            self._report("E456", f"`{text[:60]}` does not name {what}", expr.span, notes=self._swept(expr), help=help)
         return value
+
+    def _swept(self, expr: tree.Expr | tree.Slice) -> tuple[str, ...]:
+        """What the parameters in an index are in this cell: the text at the place does not tell."""
+        names = dict.fromkeys(node.name for node in expr.walk() if isinstance(node, tree.Name) and node.name in self.cell)
+        return tuple(f"`{name}` is {format_expr(self.cell[name])} in a cell of the alignment" for name in names)
 
     def _arithmetic(self, expr: tree.Expr | tree.Slice) -> int | None:
         match expr:
@@ -333,6 +341,7 @@ class SiteReader:
             if start < 0 or (count is not None and stop > count) or stop - start > _MOST_DIMS:
                 first = start if start < 0 else stop - 1
                 self._report("E458", f"there is no {what} {first}", index.span, label="out of range",
+                             notes=self._swept(index),
                              help=f"{what}s run from 0 to {count - 1}" if count is not None else f"{what}s are counted from 0")  # fmt: skip
                 return None
             found += range(start, stop)
