@@ -24,8 +24,8 @@ from causal_dsl.diagnostics import SpecError
 
 #: Combinations of what matters of the inputs that are enumerated at most.
 COMBINATIONS = 2_000_000
-#: Classes of (denominator, answers, label) beyond which sums are floats.
-_FRACTIONS = 100_000
+#: Distinct denominators beyond which sums are those of floats.
+_FRACTIONS = 10_000
 
 
 @dataclass(frozen=True)
@@ -88,24 +88,58 @@ def _scores(
     label: np.ndarray, answers: list[np.ndarray], tops: np.ndarray, bottoms: np.ndarray, n: int, exact: bool
 ) -> dict[str, Ceiling]:
     """Scores under the distribution that gives row i the probability tops[i] / bottoms[i]."""
-    _, codes = np.unique(np.stack([*answers, label]), return_inverse=True)  # answers may be real numbers
-    keys = np.vstack([bottoms, codes.reshape(len(answers) + 1, -1)]).T
-    classes, inverse = np.unique(keys, axis=0, return_inverse=True)
-    sums = np.zeros(len(classes), np.int64)
-    np.add.at(sums, inverse.reshape(-1), tops)
-    few = len(classes) <= _FRACTIONS
-    mass: dict[tuple[int, ...], Fraction | float] = {}
-    for row, top in zip(classes.tolist(), sums.tolist(), strict=True):
-        part = Fraction(top, int(row[0])) if few else top / row[0]
-        mass[tuple(row[1:])] = mass.get(tuple(row[1:]), 0) + part
-    copies: list[Fraction | float] = [0] * len(answers)
-    best: dict[tuple[int, ...], Fraction | float] = {}
-    for (*seen, right), part in mass.items():
-        for i, answer in enumerate(seen):
-            copies[i] += part if answer == right else 0
-        best[tuple(seen)] = max(best.get(tuple(seen), 0), part)
-    found = {"noop": copies[0], "source": max(copies[1:], default=None), "output_only": sum(best.values()), "informative": 1 - copies[0]}
-    return {name: Ceiling(float(value), exact, n) for name, value in found.items() if value is not None}
+    *seen, right = _dense([*answers, label])
+    parts = [_dense([bottoms])[0], *seen, right]
+    sizes = [int(part.max(initial=0)) + 1 for part in parts]
+    if math.prod(sizes) < 2**62:
+        key = np.ravel_multi_index(tuple(parts), sizes)
+    else:
+        key = np.unique(np.stack(parts, axis=1), axis=0, return_inverse=True)[1].reshape(-1)
+    if math.prod(sizes) <= 4 * len(key) + 1000 and tops.sum(dtype=float) < 2**53:
+        summed = np.bincount(key, tops)  # floats, but whole numbers that they hold exactly
+        last = np.zeros(len(summed), np.int64)
+        last[key] = np.arange(len(key))
+        there = np.flatnonzero(summed)
+        rows, sums = last[there], summed[there].astype(np.int64)
+    else:
+        _, rows, inverse = np.unique(key, return_index=True, return_inverse=True)
+        sums = np.zeros(len(rows), np.int64)
+        np.add.at(sums, inverse.reshape(-1), tops)
+    bottoms, right = bottoms[rows], right[rows]
+    seen = [part[rows] for part in seen]
+
+    def probability(kept: np.ndarray) -> float:
+        """The sum of sums / bottoms over these rows, exact up to the last rounding."""
+        which, group = np.unique(bottoms[kept], return_inverse=True)
+        if len(which) > _FRACTIONS:
+            return math.fsum(sums[kept] / bottoms[kept])
+        total = np.zeros(len(which), np.int64)
+        np.add.at(total, group.reshape(-1), sums[kept])
+        return float(sum((Fraction(t, b) for t, b in zip(total.tolist(), which.tolist(), strict=True)), Fraction(0)))
+
+    answered = np.unique(np.stack(seen, axis=1), axis=0, return_inverse=True)[1].reshape(-1)
+    outcome, mass_of = np.unique(answered * (int(right.max()) + 1) + right, return_inverse=True)
+    mass = np.bincount(mass_of.reshape(-1), sums / bottoms)
+    order = np.lexsort((-mass, outcome // (int(right.max()) + 1)))
+    _, first = np.unique(outcome[order] // (int(right.max()) + 1), return_index=True)
+    chosen = np.zeros(len(outcome), bool)
+    chosen[order[first]] = True
+    copies = [right == part for part in seen]
+    found = {"noop": probability(copies[0])}
+    if len(copies) > 1:
+        found["source"] = max(probability(copy) for copy in copies[1:])
+    found["output_only"] = probability(chosen[mass_of.reshape(-1)])
+    found["informative"] = probability(~copies[0])
+    return {name: Ceiling(value, exact, n) for name, value in found.items()}
+
+
+def _dense(columns: list[np.ndarray]) -> list[np.ndarray]:
+    """The same columns as small whole numbers, equal where the values are."""
+    low, high = min(column.min() for column in columns), max(column.max() for column in columns)
+    if columns[0].dtype != np.float64 and high - low < 4 * len(columns[0]) + 100:
+        return [column - low for column in columns]
+    _, codes = np.unique(np.stack(columns), return_inverse=True)
+    return list(codes.reshape(len(columns), -1))
 
 
 # ── exactly ─────────────────────────────────────────────────────────────────────────────────────

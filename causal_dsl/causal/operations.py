@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import sympy
 from sympy.functions.elementary.piecewise import ExprCondPair
+from sympy.logic.boolalg import Boolean
 from sympy.printing.pycode import PythonCodePrinter
 
 
@@ -20,6 +21,10 @@ class Apply(sympy.Expr):
     """A call of a run-time helper: ``Apply(Symbol(name), argument, …)``."""
 
     is_commutative = True
+
+
+class Truth(Boolean):
+    """A number that is 0 or 1, as a truth value."""
 
 
 _RELATIONS = {"==": sympy.Eq, "!=": sympy.Ne, "<": sympy.Lt, "<=": sympy.Le, ">": sympy.Gt, ">=": sympy.Ge}
@@ -101,6 +106,9 @@ class Printer(PythonCodePrinter):
 
     def _print_Or(self, expr: sympy.Or) -> str:
         return "(" + " | ".join(self._print(a) for a in expr.args) + ")"
+
+    def _print_Truth(self, expr: Truth) -> str:
+        return f"({self._print(expr.args[0])} != 0)"
 
     def _print_Not(self, expr: sympy.Not) -> str:
         return f"logical_not({self._print(expr.args[0])})"

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import sympy
 
 from causal_dsl.causal.domains import LIMIT, Domain, Finite, Type, Value
-from causal_dsl.causal.operations import Apply, piecewise, relation
+from causal_dsl.causal.operations import Apply, Truth, piecewise, relation
 from causal_dsl.causal.scope import Strings
 from causal_dsl.diagnostics import Span
 
@@ -74,14 +74,14 @@ def call(helper: str, *arguments: Any) -> Apply:
 
 def as_number(condition: Any) -> Any:
     """A truth value as 0 or 1."""
-    if isinstance(condition, sympy.Ne) and condition.args[1] == 0 and condition.args[0].is_Symbol:
+    if isinstance(condition, Truth):
         return condition.args[0]
     return piecewise([sympy.Integer(1)], [condition], sympy.Integer(0))
 
 
 def as_condition(number: Any) -> Any:
     """0 or 1 as a truth value."""
-    return relation("!=", number, 0)
+    return Truth(number)
 
 
 def variable(symbol: sympy.Symbol, domain: Domain, strings: Strings) -> Typed:

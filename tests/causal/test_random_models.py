@@ -98,7 +98,7 @@ def compiled_or_none(decl: tree.CausalDecl) -> CausalModel | None:
     return model
 
 
-@settings(max_examples=150, **QUICK)
+@settings(max_examples=60, **QUICK)
 @given(declarations(), st.data())
 def test_compiled_function_against_plain_python(decl: tree.CausalDecl, data: Any) -> None:
     model = compiled_or_none(decl)
@@ -134,7 +134,7 @@ def test_compiled_function_against_plain_python(decl: tree.CausalDecl, data: Any
     assert all((part[name] == got[name]).all() for name in some) and set(part) == set(some)
 
 
-@settings(max_examples=60, **QUICK)
+@settings(max_examples=40, **QUICK)
 @given(declarations(), st.data())
 def test_ceilings_against_plain_python(decl: tree.CausalDecl, data: Any) -> None:
     from causal_dsl.causal.ceilings import ceilings
