@@ -53,7 +53,9 @@ class Entry:
     @property
     def facts(self) -> Facts:
         """What the catalogue says of its shape: no folder, no tokenizer."""
-        sizes = {key: tuple(value) if isinstance(value, list) else value for key, value in self.sizes.items()}
+        sizes: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in self.sizes.items()
+        }
         return Facts(self.kind, **sizes)
 
 

@@ -51,7 +51,7 @@ class EqualityRelu(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         for layer in self.layers:
             x = layer(x)
-        return self.logits(x)  # type: ignore[no-any-return]
+        return self.logits(x)
 
 
 def build() -> nn.Module:
