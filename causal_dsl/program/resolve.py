@@ -263,12 +263,12 @@ class Resolver:
                 return None
         parameters = self._parameters(declaration, parent)
         lines = self._prompts(declaration, module, model)
-        if lines is None:
+        if lines is None or parameters is None:
             return None
         prompts = lines or (parent.prompts if parent else ())
-        reader = PlacementReader(self.diagnostics, model, network, prompts, parameters or {}, self, module)
+        reader = PlacementReader(self.diagnostics, model, network, prompts, parameters, self, module)
         placements, readouts, inputs, good = reader.read(declaration, parent)
-        if parameters is None or not good:
+        if not good:
             return None
         return Alignment(
             declaration.name.name, model, network, parameters, prompts, placements, readouts, inputs, declaration.name.span

@@ -1,0 +1,246 @@
+"""Every code has a page whose examples have the fault and its mend; and faults as text."""
+
+from __future__ import annotations
+
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+
+from causal_dsl import pipeline
+from causal_dsl.diagnostics import Diagnostic, Diagnostics, Source, Span, SpecError, did_you_mean, render_all
+from causal_dsl.resources import resource
+from causal_dsl.syntax import tree
+
+ROOT = Path(__file__).parents[1]
+PAGES = {path.stem: path.read_text(encoding="utf-8") for path in Path(resource("docs", "diagnostics.d")).glob("*.md")}
+INDEX = ROOT / "docs" / "diagnostics.md"
+
+
+# ── codes and pages ─────────────────────────────────────────────────────────────────────────────
+
+
+def codes() -> set[str]:
+    texts = [path.read_text(encoding="utf-8") for path in (ROOT / "causal_dsl").rglob("*.py")]
+    return {code for text in texts for code in re.findall(r'"([EWF]\d{3})"', text)}
+
+
+def test_every_code_has_a_page() -> None:
+    assert sorted(codes() - PAGES.keys()) == []
+
+
+def test_every_page_has_a_code() -> None:
+    assert sorted(PAGES.keys() - codes()) == []
+
+
+@pytest.mark.parametrize("code", sorted(PAGES))
+def test_pages_are_of_one_form(code: str) -> None:
+    text = PAGES[code]
+    assert re.match(rf"# {code}: \S.*\n\n\S", text)
+    assert text.count("```") % 2 == 0
+    assert text.endswith("\n")
+
+
+def test_the_index_is_current() -> None:
+    script = ROOT / "docs" / "index_diagnostics.py"
+    assert INDEX.read_text(encoding="utf-8") == runpy.run_path(str(script))["index"](), "run docs/index_diagnostics.py"
+
+
+#: What the examples of the pages leave out: declarations are used where a block does not declare the name itself.
+PRELUDE = """
+domain Shape = 0..3
+
+causal equality {
+  a, b, c, d ~ 0..3
+  left  := a == b
+  right := c == d
+  output same := left == right
+}
+
+causal numbers {
+  x ~ 0..999
+  output y := x == 17
+}
+
+network mlp = zoo("equality-relu")
+
+network gpt = zoo("equality-gpt2")
+
+align halves : equality -> mlp {
+  a @ input[0:4]   via onehot()
+  b @ input[4:8]   via onehot()
+  c @ input[8:12]  via onehot()
+  d @ input[12:16] via onehot()
+  left  @ layer[1].out[0:2]
+  right @ layer[1].out[2:4]
+  same  @ logits
+}
+
+align tau(l in 0:3) : equality -> gpt {
+  prompt "{a} {b} {c} {d} ="
+  left @ layer[l].resid_post[b]
+  same @ next_token
+}
+
+align counted : numbers -> gpt {
+  prompt "{x} ="
+  y @ next_token
+}
+"""
+FILES = {
+    "shapes.causal": 'domain Colours = 0..3\n\nnetwork mlp = zoo("equality-relu")\n\n'
+    "causal colours {\n  a ~ Colours\n  output b := a\n}\n\n"
+    "align one : colours -> mlp {\n}\n\ntest colour_test on one {\n  base ~ colours(n=8)\n  report accuracy\n}\n",
+    "two.causal": 'from "page.causal" import Ring\n\ndomain Back = 0..3\n',
+    "names.txt": "Mary\nJohn\n",
+    "cities.csv": "city,country,continent\nRome,Italy,Europe\nParis,France,Europe\n",
+    "ragged.csv": "city,country\nRome\n",
+    "tasks.py": "from typing import Literal\n\n\ndef double(x: int) -> int:\n    return 2 * x\n\n\ndef bare(x):\n    return x\n",
+}
+#: Pages of this form, whose fault `check` finds in the spec itself.
+CHECKED = [
+    code
+    for code in sorted(PAGES)
+    if code[:2] in ("E2", "E3", "W3")
+    or code[:3] in ("E45", "E46", "E53", "E54", "E67", "E68", "E69")
+    or code in ("E650", "E700")
+    if code not in ("E346", "E347", "E348")
+]
+#: Found when the network runs; or of a depth that no page shows.
+NOT_BY_CHECK = {"E538", "E307"}
+
+
+def found(folder: Path, block: str) -> set[str]:
+    """The codes that ``check`` reports of a block, with what it leaves out added."""
+    own = pipeline.parse(block)
+    declared = {d.name.name for d in own.tree.declarations if not isinstance(d, tree.Import)}
+    added = pipeline.parse(PRELUDE)
+    needed = [d for d in added.tree.declarations if d.name.name not in declared]  # type: ignore[union-attr]
+    if "equality" in declared:  # the alignments of the prelude are of its own model
+        needed = [d for d in needed if d.name.name not in ("halves", "tau")]  # type: ignore[union-attr]
+    text = block + "\n" + "\n\n".join(d.span.text for d in needed) + "\n"
+    (folder / "page.causal").write_text(text, encoding="utf-8")
+    try:
+        checked = pipeline.check(pipeline.load(folder / "page.causal"))
+    except SpecError as error:
+        return {d.code for d in error.diagnostics}
+    return {d.code for d in checked.diagnostics}
+
+
+@pytest.mark.parametrize("code", CHECKED)
+def test_the_examples_have_the_fault_and_the_mend(code: str, tmp_path: Path) -> None:
+    for name, text in FILES.items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    blocks = re.findall(r"^```causal\n(.*?)^```", PAGES[code], re.MULTILINE | re.DOTALL)
+    faulty = found(tmp_path, blocks[0])
+    assert faulty == (set() if code in NOT_BY_CHECK else {code})
+    if len(blocks) > 1:
+        assert found(tmp_path, blocks[1]) == set()
+
+
+# ── faults as text ──────────────────────────────────────────────────────────────────────────────
+
+
+def rendered(text: str, start: int, end: int, **more: object) -> list[str]:
+    return Diagnostic("E999", "a fault", Span(Source("a.causal", text), start, end), **more).render().split("\n")  # type: ignore[arg-type]
+
+
+def test_one_place() -> None:
+    assert rendered("one\ntwo three\n", 8, 13, label="here", notes=("why",), help="write 3") == [
+        "error[E999]: a fault",
+        " --> a.causal:2:5",
+        "  |",
+        "2 | two three",
+        "  |     ^^^^^ here",
+        "  = note: why",
+        "  = help: write 3",
+    ]
+
+
+def test_two_places_in_the_order_of_the_text() -> None:
+    source = Source("a.causal", "\n" * 8 + "first\nsecond\n")
+    first, second = Span(source, 8, 13), Span(source, 14, 20)
+    assert Diagnostic("E999", "twice", second, others=((first, "before"),)).render().split("\n") == [
+        "error[E999]: twice",
+        "  --> a.causal:10:1",
+        "   |",
+        " 9 | first",
+        "   | ----- before",
+        "10 | second",
+        "   | ^^^^^^",
+    ]
+
+
+def test_two_places_on_one_line() -> None:
+    source = Source("a.causal", "left, right")
+    lines = Diagnostic("E999", "both", Span(source, 6, 11), others=((Span(source, 0, 4), "this"),)).render().split("\n")
+    assert lines[3:] == ["1 | left, right", "  | ---- this", "  |       ^^^^^"]
+
+
+def test_a_place_in_another_file() -> None:
+    other = Span(Source("b.causal", "domain X = 0..3\n"), 7, 8)
+    lines = rendered("domain X = 1..2\n", 7, 8, others=((other, "declared here"),))
+    assert lines[-1] == "  ::: b.causal:1:8 declared here"
+
+
+def test_tabs_are_as_wide_below_as_above() -> None:
+    lines = rendered("\tx\ty", 3, 4)
+    assert lines[3] == "1 |     x    y"
+    assert lines[4].index("^") == lines[3].index("y")
+
+
+def test_the_end_of_the_file() -> None:
+    assert rendered("one", 3, 3)[3:] == ["1 | one", "  |    ^"]
+    assert [line.rstrip() for line in rendered("one\n", 4, 4)[1:]] == [" --> a.causal:2:1", "  |", "2 |", "  | ^"]
+
+
+def test_a_place_over_several_lines_is_marked_on_its_first() -> None:
+    assert rendered("ab cd\nef", 3, 8)[4] == "  |    ^^"
+
+
+@pytest.mark.parametrize("start", [0, 500, 9_990])
+def test_very_long_lines_are_cut_around_the_place(start: int) -> None:
+    text = "".join(chr(ord("a") + i % 26) for i in range(10_000))
+    lines = rendered(text, start, start + 5)
+    assert max(map(len, lines)) < 200
+    mark = lines[4].index("^")
+    assert lines[3][mark : mark + 5] == text[start : start + 5]
+
+
+def test_letters_of_all_scripts_and_none() -> None:
+    lines = rendered('x = "héllo" + "мир"', 14, 19)
+    assert lines[3] == '1 | x = "héllo" + "мир"'
+    assert lines[4].index("^") == lines[3].index('"мир"')
+    assert "\x1b" not in "".join(rendered("a \x1b[31m b", 0, 1)), "a spec cannot colour the terminal"
+
+
+def test_a_fault_without_a_place_says_its_file() -> None:
+    assert rendered("", 0, 0) == ["error[E999]: a fault", " --> a.causal"]
+
+
+def test_json_has_places_as_numbers() -> None:
+    said = Diagnostic("W999", "odd", Span(Source("a.causal", "one\ntwo"), 4, 7), notes=("n",), help="h").to_json()
+    assert (said["line"], said["column"], said["end_line"], said["end_column"]) == (2, 1, 2, 4)
+    assert (said["code"], said["path"], said["notes"], said["help"]) == ("W999", "a.causal", ["n"], "h")
+
+
+def test_collected_faults_are_sorted_and_told_once() -> None:
+    source = Source("a.causal", "one two")
+    collected = Diagnostics()
+    for start in (4, 0, 4):
+        collected.report("E999", "a fault", Span(source, start, start + 3))
+    collected.report("W999", "odd", Span(source, 0, 3))
+    assert [d.span.start for d in collected] == [0, 0, 4]
+    assert len(collected.errors) == 2
+    assert render_all(collected).count("a fault") == 2
+    with pytest.raises(SpecError):
+        collected.raise_errors()
+
+
+def test_what_was_meant() -> None:
+    assert did_you_mean("lefd", ["left", "right"]) == "did you mean `left`?"
+    assert did_you_mean("LEFT", ["left", "right"]) == "did you mean `left`?"
+    assert did_you_mean("zzz", ["left", "right"]) == "there is `left`, `right`"
+    assert did_you_mean("zzz", [], "nothing") == "nothing"
+    assert did_you_mean("zzz", [f"name{i}" for i in range(40)], "nothing") == "nothing"
