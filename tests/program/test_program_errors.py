@@ -1,6 +1,6 @@
 """Golden diagnostics: what ``check`` says of every ``errors/NAME.causal`` is in ``errors/NAME.txt``.
 
-After a change on purpose, write them anew with ``UPDATE_GOLDEN=1 pytest tests/program/test_errors.py`` and read the diff.
+After a change on purpose, write them anew with ``UPDATE_GOLDEN=1 pytest tests/program/test_program_errors.py`` and read the diff.
 """
 
 from __future__ import annotations
