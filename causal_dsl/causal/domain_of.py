@@ -14,16 +14,38 @@ from causal_dsl.syntax import tree
 FORMS = 'write {"a", "b"}, 0..9, bool, real(-1, 1) or lines("file.txt")'
 
 
+#: How deep an expression may nest. Chains of one operator and of `else if` count once.
+DEEPEST = 100
+
+
+def too_deep(expr: tree.Node, chains: bool = True) -> Span | None:
+    """Where an expression nests beyond :data:`DEEPEST`, or None. ``chains``: a chain of operators counts once."""
+    stack: list[tuple[tree.Node, int]] = [(expr, 0)]
+    while stack:
+        node, depth = stack.pop()
+        if depth > DEEPEST:
+            return node.span if node.span.end else expr.span
+        for child in node.children():
+            chain = isinstance(node, tree.Binary) and child is node.left and isinstance(child, tree.Binary)
+            chain = chain or (isinstance(node, tree.IfElse) and child is node.otherwise)
+            stack.append((child, depth if chain and chains else depth + 1))
+    return None
+
+
 def constant(expr: tree.Node) -> Value | None:
     """The value of an expression that mentions no names, else None. Sums and products of numbers count."""
+    return None if too_deep(expr, chains=False) is not None else _constant(expr)
+
+
+def _constant(expr: tree.Node) -> Value | None:
     match expr:
         case tree.Number(value=value, unit=None) | tree.String(value=value) | tree.Bool(value=value):
             return value
         case tree.Unary(op="-", operand=operand):
-            value = constant(operand)
+            value = _constant(operand)
             return None if value is None or isinstance(value, (bool, str)) else -value
         case tree.Binary(op="+" | "-" | "*" as op, left=left, right=right):
-            a, b = constant(left), constant(right)
+            a, b = _constant(left), _constant(right)
             if a is None or b is None or isinstance(a, (bool, str)) or isinstance(b, (bool, str)):
                 return None
             if max(abs(a), abs(b)) > 2 * LIMIT:  # products of products would grow without end

@@ -143,6 +143,8 @@ class Text:
     """Any text: what a Python function annotated ``-> str`` may return before it has been run."""
 
     type: Literal["string"] = "string"
+    low: float = -math.inf
+    high: float = math.inf
 
     def __contains__(self, value: object) -> bool:
         return isinstance(value, str)

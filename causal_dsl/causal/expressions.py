@@ -14,7 +14,7 @@ from typing import Any
 import sympy
 
 from causal_dsl.causal import lookups
-from causal_dsl.causal.domain_of import compile_domain, constant
+from causal_dsl.causal.domain_of import compile_domain, constant, too_deep
 from causal_dsl.causal.domains import LIMIT, WORDS, Finite, Text
 from causal_dsl.causal.files import folder_of
 from causal_dsl.causal.operations import every, negation, piecewise, relation, some
@@ -22,10 +22,6 @@ from causal_dsl.causal.scope import Scope, Strings
 from causal_dsl.causal.typed import Guard, Typed, arithmetic, as_condition, as_number, literal
 from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean
 from causal_dsl.syntax import tree
-
-#: How deep an expression may nest. Chains of one operator and of `else if` count once.
-DEEPEST = 100
-
 
 class Compiler:
     """Compiles the expressions of one model (or one condition), which share their texts and helpers.
@@ -358,17 +354,3 @@ def _spine(expr: tree.Binary, ops: tuple[str, ...]) -> list[tuple[str, tree.Node
         parts.append((node.op, node.right))
         node = node.left
     return [("", node), *reversed(parts)]
-
-
-def too_deep(expr: tree.Node) -> Span | None:
-    """Where an expression nests beyond :data:`DEEPEST`, or None."""
-    stack: list[tuple[tree.Node, int]] = [(expr, 0)]
-    while stack:
-        node, depth = stack.pop()
-        if depth > DEEPEST:
-            return node.span if node.span.end else expr.span
-        for child in node.children():
-            chain = isinstance(node, tree.Binary) and child is node.left and isinstance(child, tree.Binary)
-            chain = chain or (isinstance(node, tree.IfElse) and child is node.otherwise)
-            stack.append((child, depth if chain else depth + 1))
-    return None

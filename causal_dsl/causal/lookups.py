@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import sympy
 
-from causal_dsl.causal.domains import WORDS, Domain, Finite, Real, Text, Value
+from causal_dsl.causal.domains import WORDS, Domain, Finite, Value
 from causal_dsl.causal.operations import every, negation, relation
 from causal_dsl.causal.scope import Strings
 from causal_dsl.causal.typed import Typed, as_condition, as_number, call, variable
@@ -158,7 +159,10 @@ def function_call(compiler: Compiler, expr: tree.Call) -> Typed | None:
     sound = [negation(guard.condition) for guard in compiler.guards[before:]]
     needed = as_number(every([compiler.reached, *sound]))
     result = call(_add(compiler, "call", helper), needed, *numbers)
-    return _typed(result, function.result, compiler.strings)
+    found = _typed(result, function.result, compiler.strings)
+    listed = isinstance(function.result, Finite) and not isinstance(function.result.values, range)
+    # `int`, `float` and `str` say little of what comes out: with trust, the function itself tells.
+    return found if listed else replace(found, domain=None)
 
 
 def _caller(function: PythonFunction, kinds: list[str], strings: Strings) -> Callable[..., Any]:
@@ -186,7 +190,3 @@ def _caller(function: PythonFunction, kinds: list[str], strings: Strings) -> Cal
 
     return apply
 
-
-def enumerable(function: PythonFunction) -> bool:
-    """Whether the values of a function are known from its annotation."""
-    return not isinstance(function.result, (Text, Real))

@@ -20,7 +20,7 @@ from causal_dsl.causal.model import CausalModel, Choices, Variable, compile_cond
 from causal_dsl.causal.operations import every, negation
 from causal_dsl.causal.scope import Scope, Strings
 from causal_dsl.causal.typed import Guard, Typed, variable
-from causal_dsl.diagnostics import Diagnostics, Span, SpecError, did_you_mean
+from causal_dsl.diagnostics import Diagnostics, Span, SpecError, nearest
 from causal_dsl.syntax import tree
 
 #: Mechanisms over at most this many combinations of parents' values get the exact set of their values as a domain.
@@ -165,8 +165,9 @@ class MemberCompiler:
         """A set whose items mention variables: its domain is all that it can hold."""
         unknown = [node for item in expr.items for node in _names(item) if node.name not in self.model.symbols]
         for node in unknown:
-            close = did_you_mean(node.name, self.model.symbols) if node.name.casefold() in map(str.casefold, self.model.symbols) else ""
-            self._fault("E305", f"no variable `{node.name}` in `{self.decl.name.name}`", node.span, help=close or f'write "{node.name}" if it is a text')
+            close = nearest(node.name, self.model.symbols)
+            help = f"did you mean `{close}`?" if close else f'write "{node.name}" if it is a text'
+            self._fault("E305", f"no variable `{node.name}` in `{self.decl.name.name}`", node.span, help=help)
         self.compiler.guards = []
         items = [self.compiler.value(item) for item in expr.items] if not unknown else []
         guards = tuple(self.compiler.guards)

@@ -91,8 +91,7 @@ def variable(symbol: sympy.Symbol, domain: Domain, strings: Strings) -> Typed:
         codes = [strings.code(str(value)) for value in domain.values]
         texts = frozenset(codes) if len(codes) <= _MANY else None
     expr = as_condition(symbol) if domain.type == "bool" else symbol
-    low, high = (domain.low, domain.high) if not hasattr(domain, "values") or domain.type != "string" else (-math.inf, math.inf)
-    return Typed(domain.type, expr, low, high, texts, domain)
+    return Typed(domain.type, expr, domain.low, domain.high, texts, domain)
 
 
 def literal(value: Value, strings: Strings) -> Typed:

@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 
 from causal_dsl.causal.domains import LIMIT, Finite, Real, Text
-from causal_dsl.diagnostics import SpecError
+from causal_dsl.causal.model import Scope, compile_domain, compile_model
+from causal_dsl.diagnostics import Diagnostics, SpecError
+from causal_dsl.syntax import tree
 
 EQUALITY = """
 causal equality {
@@ -167,6 +169,25 @@ def test_long_chains_compile() -> None:
     assert one(f"causal m {{ x ~ 0..3  output y := {total} }}", x=3)["y"] == 300
     many = " ".join(f"y{i} := y{i - 1} + x" for i in range(1, 300))
     assert one(f"causal m {{ x ~ 0..3  y0 := x {many}  output z := y299 }}", x=2)["z"] == 600
+
+
+def test_deep_nesting_is_refused() -> None:
+    def nested(depth: int) -> tree.Expr:
+        expr: tree.Expr = tree.Name("x")
+        for _ in range(depth):
+            expr = tree.Unary("not", tree.IfElse(expr, tree.Bool(True), tree.Bool(False)))
+        return expr
+
+    for depth, codes in ((45, []), (100_000, ["E307"])):
+        drawn = tree.Draw((tree.Ident("x"),), tree.Name("bool"))
+        decl = tree.CausalDecl(tree.Ident("m"), (drawn, tree.Mechanism(tree.Ident("y"), nested(depth), output=True)))
+        diagnostics = Diagnostics()
+        compile_model(decl, Scope(), diagnostics)
+        assert [d.code for d in diagnostics] == codes
+    total: tree.Expr = tree.Number(1)
+    for _ in range(100_000):
+        total = tree.Binary("+", total, tree.Number(1))
+    assert compile_domain(tree.Range(tree.Number(0), total), Scope(), Path(), diagnostics) is None
 
 
 def test_names_of_python_and_sympy_are_names() -> None:
