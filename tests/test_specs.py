@@ -1,0 +1,41 @@
+"""The specs that come with the package: sound, laid out, and, on the networks that ship, passing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import causal_dsl as cd
+
+SPECS = Path(__file__).parents[1] / "specs"
+
+
+@pytest.mark.parametrize("path", sorted(SPECS.glob("*.causal")), ids=lambda path: path.stem)
+def test_every_spec_is_sound_and_laid_out(path: Path) -> None:
+    spec = cd.load(path)
+    assert spec.source() == path.read_text(encoding="utf-8")
+    cd.check(spec).raise_errors()
+
+
+def test_equality_in_a_small_transformer() -> None:
+    results = cd.run(cd.load(SPECS / "equality.causal"))
+    assert results.passed, results.diagnostics
+    assert results["solves"].cells[0].scores["accuracy"].value == 1
+    assert len(results["sweep_left"].cells) == len(results["sweep_right"].cells) == 3 * 5
+    # After the first layer `left` is at the second shape, and `right` where the answer is read; attention then
+    # takes what it needs, and the first shape, which nothing reads any more, carries nothing.
+    left, right = results["sweep_left"], results["sweep_right"]
+    assert left.cell(l=0, p="b").scores["iia"].value == 1
+    assert right.cell(l=0, p="last").scores["iia"].value == 1
+    for test in (left, right):
+        assert {cell.cell["p"] for cell in test.cells} == {"a", "b", "c", "d", "last"}
+        assert all(test.cell(l=layer, p="a").scores["iia"].value == 0.5 for layer in range(3))
+
+
+def test_equality_with_weights_derived_by_hand() -> None:
+    results = cd.run(cd.load(SPECS / "equality_relu.causal"))
+    assert results.passed, results.diagnostics
+    solved = results["solves_the_task"].cells[0].scores["accuracy"]
+    assert (solved.value, solved.n, solved.method) == (1, 4**4, "exact")
+    assert results["left_is_localised"].cells[0].scores["iia"].value == 1
