@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -210,12 +211,16 @@ class ActionReader:
                 return self._vector(expr, items, places)
             case tree.Unary(op="-", operand=operand):
                 value = self._value(operand, places)
+                if isinstance(value, Constant):
+                    return Constant(-value.value)
                 return None if value is None else Arithmetic("*", Constant(-1.0), value)
             case tree.Binary(op=op, left=left, right=right) if op in "+-*/":
                 a, b = self._value(left, places), self._value(right, places)
                 if op == "/" and b == Constant(0.0):
                     self.diagnostics.report("E686", "a division by zero", expr.span, help="divide by something else")
                     return None
+                if isinstance(a, Constant) and isinstance(b, Constant):
+                    return self._folded(expr, op, a.value, b.value)
                 return None if a is None or b is None else Arithmetic(op, a, b)
             case tree.Name(name="mean"):
                 return Mean()
@@ -227,6 +232,13 @@ class ActionReader:
                     return self._source(expr, places)
                 return self._no_value(expr)
         return self._no_value(expr)
+
+    def _folded(self, expr: tree.Expr, op: str, a: float, b: float) -> Constant | None:
+        value = a + b if op == "+" else a - b if op == "-" else a * b if op == "*" else a / b
+        if not math.isfinite(value):
+            self.diagnostics.report("E687", "this number is too large to be written", expr.span, help="write a smaller number")
+            return None
+        return Constant(value)
 
     def _no_value(self, expr: tree.Expr) -> None:
         path = steps(expr)

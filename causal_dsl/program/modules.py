@@ -59,6 +59,8 @@ class Module:
     names: dict[str, Definition] = field(default_factory=dict)
     #: names whose declaration or import is at fault, and was reported: they are not unknown
     faulty: set[str] = field(default_factory=set)
+    #: names that are declared more than once: which declaration was meant is not known
+    twice: set[str] = field(default_factory=set)
 
     def of_kind(self, kind: str) -> dict[str, Definition]:
         return {name: definition for name, definition in self.names.items() if definition.kind == kind}
@@ -143,7 +145,7 @@ class Loader:
                     self._declare(module, name, definition)
             else:
                 self._declare(module, declaration.name, Definition(declaration, module))
-        module.faulty -= module.names.keys()
+        module.faulty -= module.names.keys() - module.twice
         return module
 
     def _declare(self, module: Module, name: tree.Ident, definition: Definition) -> None:
@@ -153,6 +155,8 @@ class Loader:
                 "E202", f"`{name.name}` is declared twice", name.span,
                 others=((earlier.span, "first declared here"),), help="give one of them another name",
             )  # fmt: skip
+            module.twice.add(name.name)
+            module.faulty.add(name.name)
             return
         module.names[name.name] = definition
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import combinations, pairwise
 from typing import TYPE_CHECKING, Any
 
 from causal_dsl.causal.domains import Finite
@@ -11,7 +11,7 @@ from causal_dsl.diagnostics import Diagnostics, did_you_mean
 from causal_dsl.program.program import Alignment, InputPlacement, NetworkRef, PromptLine, Readout
 from causal_dsl.program.prompts import show_value
 from causal_dsl.program.settings import Setting, call_name, read_settings
-from causal_dsl.program.sites import SiteReader, Step, steps
+from causal_dsl.program.sites import SiteReader, Step, overlap, steps
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
 
@@ -118,8 +118,17 @@ class PlacementReader:
             ends.append({name: values[pick] for name, values in self.parameters.items()})
         for cell in ends if ends[0] != ends[1] else ends[:1]:
             reader = SiteReader(self.network.facts, templates, self.diagnostics, cell)
-            if any(reader.place(site) is None for site in member.sites):
+            places = [reader.place(site) for site in member.sites]
+            if any(place is None for place in places):
                 return False
+            for (i, one), (j, other) in combinations(enumerate(places), 2):
+                assert one is not None and other is not None
+                if overlap(one, other, self.network.facts):
+                    self.diagnostics.report(
+                        "E461", f"`{member.name.name}` is placed at overlapping sites", member.sites[j].span,
+                        others=((member.sites[i].span, "shares numbers with this"),), help="name each number once",
+                    )  # fmt: skip
+                    return False
         return True
 
     def _feature(self, member: tree.Placement) -> bool:

@@ -78,6 +78,8 @@ class Resolver:
                 help=did_you_mean(name.name, known, f"this file declares no {' or '.join(kinds)}"),
             )  # fmt: skip
             return None
+        if definition.kind not in kinds and name.name in module.faulty:
+            return None
         if definition.kind not in kinds:
             known = [n for n, d in module.names.items() if d.kind in kinds]
             self.diagnostics.report(
@@ -264,6 +266,12 @@ class Resolver:
         parameters = self._parameters(declaration, parent)
         lines = self._prompts(declaration, module, model)
         if lines is None or parameters is None:
+            return None
+        if lines and network.facts.kind == "vector":
+            self.diagnostics.report(
+                "E676", f"`{network.name}` has no tokens: it reads no prompt", lines[0].span,
+                help="leave it out; values enter as `a @ input[0:4] via onehot()`",
+            )  # fmt: skip
             return None
         prompts = lines or (parent.prompts if parent else ())
         reader = PlacementReader(self.diagnostics, model, network, prompts, parameters, self, module)
