@@ -83,7 +83,7 @@ def _facts(test: TestResult) -> str:
         parts.append(f"kept {show_share(test.kept, test.n)}")
     if len(test.cells) != 1:
         parts.append(f"{len(test.cells)} cells")
-    if test.seconds:
+    if test.seconds >= 0.05:
         parts.append(f"{test.seconds:.1f} s")
     return "; ".join(parts)
 

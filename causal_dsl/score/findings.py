@@ -112,11 +112,11 @@ def choice_finding(chosen: Chosen, cell: Mapping[str, object], stable: float | N
 
 
 def near_bound(measured: Measured) -> Finding | None:
-    """A finding where the interval of a measured score holds the bound it is compared with."""
+    """A finding where the interval of a score holds its bound (not where all, or none, is asked for and found)."""
     estimate, bound = measured.estimate, measured.bound
     if bound is None or measured.digits == 0 or estimate.low is None or estimate.high is None:
         return None
-    if not estimate.low <= bound <= estimate.high:
+    if not estimate.low <= bound <= estimate.high or estimate.value == bound in (0, 1):
         return None
     where = f" at {show_cell(measured.cell)}" if measured.cell else ""
     shown = f"{measured.name} is {show_estimate(estimate, against=bound)}{where}"

@@ -25,6 +25,8 @@ import numpy as np
 
 SEED = 20_231_117
 REPLICATES = 1000
+_LEAST = 200
+_MOST_WEIGHTS = 10**8
 LEVEL = 0.95
 
 #: Memory for one block of weights, in bytes.
@@ -69,10 +71,13 @@ class Resampling:
         rows = slice(None) if asked is None else asked
         return min((len(np.unique(inverse[rows])) for inverse in self.inverses), default=0)
 
-    def weights(self, replicates: int = REPLICATES) -> Iterator[np.ndarray]:
-        """Blocks of rows of weights, ``[r, n]`` each, ``replicates`` rows in all."""
+    def weights(self, replicates: int | None = None) -> Iterator[np.ndarray]:
+        """Blocks of rows of weights, ``[r, n]`` each, in all as many as asked for: 1000, and fewer (at least 200) from
+        100 000 pairs on, where an interval is so narrow that its own error does not matter."""
         if self.n == 0:
             return
+        if replicates is None:
+            replicates = max(_LEAST, min(REPLICATES, _MOST_WEIGHTS // self.n))
         step = max(1, _BLOCK // (8 * self.n))
         for first in range(0, replicates, step):
             yield self._block(first, min(first + step, replicates))
@@ -84,12 +89,13 @@ class Resampling:
         weights = np.ones((last - first, self.n))
         alone = np.ones(self.n, bool)
         for stream, inverse in enumerate(self.inverses):
-            recurs = np.bincount(inverse)[inverse] > 1
-            counts = _counts(stream, first, last, int(inverse.max()) + 1)
-            weights[:, recurs] *= counts[:, inverse[recurs]]
-            alone &= ~recurs
+            times = np.bincount(inverse)
+            counts = _counts(stream, first, last, len(times))
+            counts[:, times == 1] = 1
+            weights *= counts[:, inverse]
+            alone &= times[inverse] == 1
         if alone.any():
-            weights[:, alone] = _counts(len(self.inverses), first, last, self.n)[:, alone]
+            weights[:, alone] = _counts(len(self.inverses), first, last, int(alone.sum()))
         return weights
 
 

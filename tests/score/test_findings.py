@@ -58,6 +58,8 @@ def test_an_interval_that_holds_the_bound() -> None:
     assert near_bound(close) is not None
     clear = Measured("iia >= 95%", "iia", Estimate(0.98, 0.96, 0.99, 100, "bootstrap"), 0.95, True)
     assert near_bound(clear) is None
+    all_asked = Measured("iia >= 100%", "iia", Estimate(1.0, 0.97, 1.0, 100, "rule of three"), 1.0, True)
+    assert near_bound(all_asked) is None
 
 
 CEILINGS = {"noop": Ceiling(0.75, True, 4), "source": Ceiling(0.8, True, 4), "output_only": Ceiling(0.85, True, 4)}
