@@ -80,7 +80,12 @@ def _sampled(label: np.ndarray, answers: list[np.ndarray], drawn: Drawn) -> dict
         choice[seen] = classes[order][first] % len(said)
         told = ~fit & (choice[group] >= 0)
         right[told] = choice[group[told]] == codes.reshape(-1)[told]
-    found = {"noop": copies[0], "source": max(copies[1:], default=None), "output_only": max(float(right.mean()), *copies, 0.0), "informative": 1 - copies[0]}
+    found = {
+        "noop": copies[0],
+        "source": max(copies[1:], default=None),
+        "output_only": max(float(right.mean()), *copies, 0.0),
+        "informative": 1 - copies[0],
+    }
     return {name: Ceiling(value, False, drawn.n) for name, value in found.items() if value is not None}
 
 
@@ -176,7 +181,9 @@ def _enumerate(
         table.bottoms = np.full(len(table.tops), int(table.tops.sum()))
     values = table.values
     settings = {name: values["base", name] for name in base}
-    label = model.evaluate({}, {**settings, **{name: values[role, name] for name, role in do.items()}}, wanted=(output,))[output]
+    label = model.evaluate(
+        {}, {**settings, **{name: values[role, name] for name, role in do.items()}}, wanted=(output,)
+    )[output]
     sources = list(dict.fromkeys(role for _, role in interventions))
     answers = [values[role, output] for role in ("base", *sources)]
     n = int(table.counts.sum()) * math.prod(part.times for part in merged.values())

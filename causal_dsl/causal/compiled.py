@@ -74,7 +74,9 @@ def _share(lines: Sequence[tuple[sympy.Symbol, Any]], names: dict[Any, str]) -> 
     return shared
 
 
-def run(function: Callable[..., list[Any]], columns: Sequence[np.ndarray], dtypes: Sequence[Any], n: int) -> list[np.ndarray]:
+def run(
+    function: Callable[..., list[Any]], columns: Sequence[np.ndarray], dtypes: Sequence[Any], n: int
+) -> list[np.ndarray]:
     """Call a compiled function on columns of ``n`` rows, chunk by chunk; gives arrays of length ``n``."""
     results = [np.empty(n, dtype) for dtype in dtypes]
     with np.errstate(all="ignore"):

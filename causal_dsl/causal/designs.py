@@ -130,7 +130,9 @@ def _sound(design: Design, diagnostics: Diagnostics) -> bool:
             diagnostics.report("E331", "`exhaustive` takes every row: it needs no `n` and no `balance`", statement.span,
                                help=f"write {statement.model.name}(exhaustive=true)")  # fmt: skip
         elif not statement.exhaustive and not counts:
-            diagnostics.report("E332", "how many rows are drawn?", statement.span, help=f"write {statement.model.name}(n=256)")
+            diagnostics.report(
+                "E332", "how many rows are drawn?", statement.span, help=f"write {statement.model.name}(n=256)"
+            )
         elif statement.n is not None and statement.n != first:
             diagnostics.report("E332", f"this draws {statement.n:,} rows, and an earlier statement {first:,}", statement.span,
                                help="draw as many of each: one row is one pair")  # fmt: skip
@@ -140,7 +142,9 @@ def _sound(design: Design, diagnostics: Diagnostics) -> bool:
             domain = statement.model.variables[name].domain
             if isinstance(domain, (Real, Text)):
                 title = f"`{role}.{name}` has too many values to be balanced"
-                diagnostics.report("E333", title, statement.span, label=f"it is {domain}", help="balance a variable of few values")
+                diagnostics.report(
+                    "E333", title, statement.span, label=f"it is {domain}", help="balance a variable of few values"
+                )
         if statement.where is not None and not design.templates:
             for role, name in sorted(statement.where.mentions):
                 if name == "template" and name not in design.models[role].variables:
@@ -169,7 +173,13 @@ def identify(design: Design, values: dict[str, Columns]) -> dict[str, np.ndarray
 
 
 def implicit_source(
-    model: CausalModel, variable: str, value: Value, base: DrawStatement, role: str, span: Span, diagnostics: Diagnostics
+    model: CausalModel,
+    variable: str,
+    value: Value,
+    base: DrawStatement,
+    role: str,
+    span: Span,
+    diagnostics: Diagnostics,
 ) -> DrawStatement | None:
     """The source of ``do(left = true)``: drawn like the base, among the inputs where ``variable`` is ``value``.
 
@@ -177,7 +187,14 @@ def implicit_source(
     """
     code = model.encode(variable, value)
     statement = DrawStatement(
-        (role,), model, None if base.exhaustive else base.n, base.seed, (), base.exhaustive, equals(model, role, variable, code, span), span
+        (role,),
+        model,
+        None if base.exhaustive else base.n,
+        base.seed,
+        (),
+        base.exhaustive,
+        equals(model, role, variable, code, span),
+        span,
     )
     if model.needs_trust:
         return statement
@@ -186,6 +203,12 @@ def implicit_source(
     support = model.support(LISTED)
     if support is not None and not (support.values[variable] == code).any():
         title = f"no input makes `{variable}` {show(value)}"
-        diagnostics.report("E330", title, span, label="never so, whatever is drawn", help=f"its source is drawn among the inputs where it is: choose another value of `{variable}`")
+        diagnostics.report(
+            "E330",
+            title,
+            span,
+            label="never so, whatever is drawn",
+            help=f"its source is drawn among the inputs where it is: choose another value of `{variable}`",
+        )
         return None
     return statement

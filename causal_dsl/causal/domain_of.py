@@ -72,7 +72,9 @@ def compile_domain(expr: tree.DomainExpr, scope: Scope, folder: Path, diagnostic
         case tree.Call(function=tree.Name(name="lines")):
             return _lines(expr, folder, diagnostics)
         case tree.Call(function=tree.Name(name=name)):
-            diagnostics.report("E313", f"no domain `{name}(…)`", expr.span, help=did_you_mean(name, ("real", "lines"), FORMS))
+            diagnostics.report(
+                "E313", f"no domain `{name}(…)`", expr.span, help=did_you_mean(name, ("real", "lines"), FORMS)
+            )
         case _:
             diagnostics.report("E314", "this is no domain", expr.span, help=FORMS)
     return None
@@ -112,7 +114,9 @@ def _range(expr: tree.Range, diagnostics: Diagnostics) -> Domain | None:
         return None
     low, high = bounds
     if low > high:
-        diagnostics.report("E310", "this range is empty", expr.span, label=f"{low} is more than {high}", help=f"write {high}..{low}")
+        diagnostics.report(
+            "E310", "this range is empty", expr.span, label=f"{low} is more than {high}", help=f"write {high}..{low}"
+        )
         return None
     return Finite(range(low, high + 1))
 
@@ -132,11 +136,17 @@ def _set(expr: tree.Set, diagnostics: Diagnostics) -> Domain | None:
     for item in expr.items:
         value = constant(item)
         if value is None:
-            said = f'write "{item.name}" if it is a text' if isinstance(item, tree.Name) else 'write numbers, "texts", true or false'
+            said = (
+                f'write "{item.name}" if it is a text'
+                if isinstance(item, tree.Name)
+                else 'write numbers, "texts", true or false'
+            )
             diagnostics.report("E314", "a domain lists plain values", item.span, help=said)
             good = False
             continue
-        if not isinstance(value, (bool, str)) and not (abs(value) < LIMIT if isinstance(value, int) else math.isfinite(value)):
+        if not isinstance(value, (bool, str)) and not (
+            abs(value) < LIMIT if isinstance(value, int) else math.isfinite(value)
+        ):
             diagnostics.report("E308", "this number is too large", item.span, label="whole numbers end at 4.6e18")
             good = False
             continue
@@ -173,12 +183,18 @@ def _real(expr: tree.Call, diagnostics: Diagnostics) -> Domain | None:
     bounds = [constant(argument.value) for argument in expr.arguments if argument.name is None]
     numbers = [float(b) for b in bounds if isinstance(b, (int, float)) and not isinstance(b, bool) and abs(b) <= 1e300]
     if len(numbers) != 2 or len(expr.arguments) != 2:
-        diagnostics.report("E314", "`real` takes its lowest and its highest number", expr.span, help="write it as real(-1, 1)")
+        diagnostics.report(
+            "E314", "`real` takes its lowest and its highest number", expr.span, help="write it as real(-1, 1)"
+        )
         return None
     low, high = numbers
     if low > high:
         diagnostics.report(
-            "E310", "this interval is empty", expr.span, label=f"{low!r} is more than {high!r}", help=f"write real({high!r}, {low!r})"
+            "E310",
+            "this interval is empty",
+            expr.span,
+            label=f"{low!r} is more than {high!r}",
+            help=f"write real({high!r}, {low!r})",
         )
         return None
     return Real(low, high)
@@ -189,7 +205,9 @@ def _lines(expr: tree.Call, folder: Path, diagnostics: Diagnostics) -> Domain | 
         case (tree.Argument(name=None, value=tree.String(value=name, span=span)),):
             pass
         case _:
-            diagnostics.report("E314", "`lines` takes the name of a text file", expr.span, help='write it as lines("names.txt")')
+            diagnostics.report(
+                "E314", "`lines` takes the name of a text file", expr.span, help='write it as lines("names.txt")'
+            )
             return None
     text = read_text(name, folder, span, diagnostics, "E315")
     if text is None:

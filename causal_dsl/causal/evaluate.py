@@ -126,9 +126,11 @@ class Evaluator:
         model = self.model
         shown = [p for p in model.variables[name].parents if p in row]
         parts = [f"{p} = {show(model.value(p, row[p]))}" for p in shown]
-        notes = (f"with {', '.join(parts)}",) if parts else ()
+        notes: tuple[str, ...] = (f"with {', '.join(parts)}",) if parts else ()
         if do:
-            notes += (f"under do({', '.join(f'{v} = {show(model.value(v, row[v]))}' for v in sorted(do) if v in row)})",)
+            notes += (
+                f"under do({', '.join(f'{v} = {show(model.value(v, row[v]))}' for v in sorted(do) if v in row)})",
+            )
         value = show(model.value(name, row[name])) if name in row and guard.kind == "domain" else ""
         return guard_fault(guard, name, value, str(model.variables[name].domain), notes)
 
@@ -138,13 +140,19 @@ def guard_fault(guard: Guard, name: str, value: str, domain: str, notes: Sequenc
     notes = tuple(notes)
     if guard.kind == "zero":
         help = "divide only where the divisor is not 0: if b == 0 then … else a / b"
-        return Diagnostic("E325", f"division by zero in `{name}`", guard.span, "the divisor is 0 on some row", (), notes, help)
+        return Diagnostic(
+            "E325", f"division by zero in `{name}`", guard.span, "the divisor is 0 on some row", (), notes, help
+        )
     if guard.kind == "large":
         label = "beyond 4.6e18 whole numbers are not exact"
-        return Diagnostic("E326", f"a number in `{name}` gets too large", guard.span, label, (), notes, "scale the numbers down")
+        return Diagnostic(
+            "E326", f"a number in `{name}` gets too large", guard.span, label, (), notes, "scale the numbers down"
+        )
     if guard.kind == "key":
         help = "restrict the variable to the keys of the table"
-        return Diagnostic("E349", f"`{guard.subject}` has no such row", guard.span, "not a key of the table", (), notes, help)
+        return Diagnostic(
+            "E349", f"`{guard.subject}` has no such row", guard.span, "not a key of the table", (), notes, help
+        )
     title = f"`{name}` leaves its declared domain"
     label = f"{value} is not in {domain}" if value else f"not in {domain}"
     return Diagnostic("E324", title, guard.span, label, (), notes, "widen the domain, or mend the mechanism")

@@ -23,6 +23,7 @@ from causal_dsl.causal.typed import Guard, Typed, arithmetic, as_condition, as_n
 from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean
 from causal_dsl.syntax import tree
 
+
 class Compiler:
     """Compiles the expressions of one model (or one condition), which share their texts and helpers.
 
@@ -48,7 +49,12 @@ class Compiler:
         """Compile an expression; None if a fault was reported. Its guards are added to ``guards``."""
         deep = too_deep(expr)
         if deep is not None:
-            self._fault("E307", "this expression nests too deeply", deep, help="give its parts names of their own, as `part := …`")
+            self._fault(
+                "E307",
+                "this expression nests too deeply",
+                deep,
+                help="give its parts names of their own, as `part := …`",
+            )
             return None
         return self._any(expr)
 
@@ -107,8 +113,19 @@ class Compiler:
             case tree.Subscript(value=tree.Name(name=name)) if name in self.scope.tables:
                 self._fault("E306", f"which column of `{name}`?", expr.span, help=f"write {name}[…].column")
             case _:
-                what = "a list" if isinstance(expr, tree.List) else "a subscript" if isinstance(expr, tree.Subscript) else "this"
-                self._fault("E306", f"{what} is no value of a causal model", expr.span, help="a variable is a number, a text, true or false")
+                what = (
+                    "a list"
+                    if isinstance(expr, tree.List)
+                    else "a subscript"
+                    if isinstance(expr, tree.Subscript)
+                    else "this"
+                )
+                self._fault(
+                    "E306",
+                    f"{what} is no value of a causal model",
+                    expr.span,
+                    help="a variable is a number, a text, true or false",
+                )
         return None
 
     def _number(self, expr: tree.Number) -> Typed | None:
@@ -126,7 +143,11 @@ class Compiler:
             return self.names[name]
         if name in self.scope.domains or name in self.scope.tables or name in self.scope.functions:
             kind = "domain" if name in self.scope.domains else "table" if name in self.scope.tables else "function"
-            help = {"domain": f"write `x in {name}`", "table": f"write {name}[x].column", "function": f"write {name}(x)"}[kind]
+            help = {
+                "domain": f"write `x in {name}`",
+                "table": f"write {name}[x].column",
+                "function": f"write {name}(x)",
+            }[kind]
             self._fault("E305", f"`{name}` is a {kind}, not a variable", span, help=help)
         else:
             runs = [known for known in self.names if known.endswith("." + name)]
@@ -150,16 +171,25 @@ class Compiler:
             root = expr.value.name
             inside = [known.split(".", 1)[1] for known in self.names if known.startswith(root + ".")]
             if inside:
-                self._fault("E305", f"no variable `{expr.name.name}` in {self.what}", expr.name.span, help=did_you_mean(expr.name.name, inside))
+                self._fault(
+                    "E305",
+                    f"no variable `{expr.name.name}` in {self.what}",
+                    expr.name.span,
+                    help=did_you_mean(expr.name.name, inside),
+                )
             elif any("." in known for known in self.names):
                 runs = {known.split(".")[0] for known in self.names if "." in known}
                 self._fault("E305", f"no run `{root}` is drawn here", expr.value.span, help=did_you_mean(root, runs))
             elif root in self.names:
                 self._fault("E306", f"`{root}` has no parts", expr.name.span, help=f"write `{root}` alone")
             else:
-                self._fault("E305", f"no variable `{root}` in {self.what}", expr.value.span, help=did_you_mean(root, self.names))
+                self._fault(
+                    "E305", f"no variable `{root}` in {self.what}", expr.value.span, help=did_you_mean(root, self.names)
+                )
             return None
-        self._fault("E306", "this is no value of a causal model", expr.span, help="write a variable, or Table[x].column")
+        self._fault(
+            "E306", "this is no value of a causal model", expr.span, help="write a variable, or Table[x].column"
+        )
         return None
 
     def _truth(self, expr: tree.Node, op: str) -> Typed | None:
@@ -211,7 +241,9 @@ class Compiler:
                 continue
             if op == "-":
                 op, value = "+", self._combine("*", literal(-1, self.strings), value, part.span)
-            total = None if value is None else self._combine(op, total, value, expr.span if len(parts) == 2 else part.span)
+            total = (
+                None if value is None else self._combine(op, total, value, expr.span if len(parts) == 2 else part.span)
+            )
         return total if good else None
 
     def _combine(self, op: str, a: Typed, b: Typed, span: Span) -> Typed | None:
@@ -220,7 +252,7 @@ class Compiler:
             self.guard(zero, "zero", span, op)
         if large is not None:
             self.guard(large, "large", span)
-        if isinstance(result.expr, sympy.Expr) and any(abs(int(n)) >= 2 * LIMIT for n in result.expr.atoms(sympy.Integer)):
+        if isinstance(result.expr, sympy.Integer) and abs(int(result.expr)) >= LIMIT:
             self._fault("E308", "this gives numbers that are too large", span, label="whole numbers end at 4.6e18")
             return None
         return result
@@ -255,20 +287,24 @@ class Compiler:
         if expr.op not in ("==", "!="):
             return
         if a.texts is not None and b.texts is not None and not a.texts & b.texts:
-            texts = [self.strings.text(code) for code in sorted(min(a.texts, b.texts, key=len))]
-            pool = [self.strings.text(code) for code in sorted(max(a.texts, b.texts, key=len))]
+            few, many = sorted((a.texts, b.texts), key=lambda codes: len(codes))
+            texts, pool = ([self.strings.text(code) for code in sorted(codes)] for codes in (few, many))
             close = did_you_mean(texts[0], pool).replace("`", '"') if len(texts) == 1 else ""
         elif a.numeric and b.numeric and (a.high < b.low or b.high < a.low):
             close = ""
         else:
             return
         always = "never" if expr.op == "==" else "always"
-        self._fault("W300", f"this {always} holds", expr.span, label="the two sides have no value in common", help=close)
+        self._fault(
+            "W300", f"this {always} holds", expr.span, label="the two sides have no value in common", help=close
+        )
 
     def _member(self, expr: tree.Member) -> Typed | None:
         element = self._any(expr.element)
         if isinstance(expr.domain, tree.Set) and any(constant(item) is None for item in expr.domain.items):
-            parts = [self._compare(tree.Compare("==", expr.element, item, span=item.span)) for item in expr.domain.items]
+            parts = [
+                self._compare(tree.Compare("==", expr.element, item, span=item.span)) for item in expr.domain.items
+            ]
             known = [part.expr for part in parts if part is not None]
             if element is None or len(known) < len(parts):
                 return None

@@ -117,7 +117,9 @@ def _told(error: BaseException) -> str:
     return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"[:160]
 
 
-def read_function(path: Path, name: str, span: Span, diagnostics: Diagnostics, trust: bool = False) -> PythonFunction | None:
+def read_function(
+    path: Path, name: str, span: Span, diagnostics: Diagnostics, trust: bool = False
+) -> PythonFunction | None:
     """Find ``def name`` in a Python file without running it; None with a diagnostic (E344, E345) if it cannot serve."""
     text = read_text(path.name, path.parent, span, diagnostics, "E344")
     if text is None:
@@ -137,13 +139,17 @@ def read_function(path: Path, name: str, span: Span, diagnostics: Diagnostics, t
     a = found.args
     if isinstance(found, ast.AsyncFunctionDef) or a.vararg or a.kwarg or a.kwonlyargs or a.defaults:
         help = "write it as def name(first: str, second: int) -> str"
-        diagnostics.report("E345", f"`{name}` takes more than plain arguments", span, label=f"line {found.lineno}", help=help)
+        diagnostics.report(
+            "E345", f"`{name}` takes more than plain arguments", span, label=f"line {found.lineno}", help=help
+        )
         return None
     parameters = []
     for argument in [*a.posonlyargs, *a.args]:
         domain = _annotated(argument.annotation)
         if domain is None:
-            _unknown(f"the argument `{argument.arg}` of `{name}`", argument.annotation, argument.lineno, span, diagnostics)
+            _unknown(
+                f"the argument `{argument.arg}` of `{name}`", argument.annotation, argument.lineno, span, diagnostics
+            )
             return None
         parameters.append((argument.arg, domain))
     result = _annotated(found.returns)
@@ -154,7 +160,9 @@ def read_function(path: Path, name: str, span: Span, diagnostics: Diagnostics, t
 
 
 def _unknown(what: str, annotation: ast.expr | None, line: int, span: Span, diagnostics: Diagnostics) -> None:
-    title = f"{what} has no annotation" if annotation is None else f"{what} is annotated `{ast.unparse(annotation)[:60]}`"
+    title = (
+        f"{what} has no annotation" if annotation is None else f"{what} is annotated `{ast.unparse(annotation)[:60]}`"
+    )
     note = "the annotation says which values there are, and `check` reads it without running anything"
     diagnostics.report("E345", title, span, label=f"line {line} of the file", notes=(note,), help=_SAYS)
 
@@ -174,7 +182,10 @@ def _annotated(node: ast.expr | None) -> Domain | None:
                 values = [ast.literal_eval(item) for item in items]
             except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
                 return None
-            if not all(type(value) in (bool, int, str) for value in values) or len({type(value) for value in values}) != 1:
+            if (
+                not all(type(value) in (bool, int, str) for value in values)
+                or len({type(value) for value in values}) != 1
+            ):
                 return None
             if isinstance(values[0], int) and max(map(abs, values)) >= LIMIT:
                 return None

@@ -38,7 +38,10 @@ class Joint:
         return len(self.weights)
 
     def columns(self, samplers: Sequence[Sampler], wanted: Mapping[str, Sequence[str]]) -> dict[str, Columns]:
-        return {s.role: s.complete({"#": index}, wanted[s.role], self.n) for s, index in zip(samplers, self.indices, strict=True)}
+        return {
+            s.role: s.complete({"#": index}, wanted[s.role], self.n)
+            for s, index in zip(samplers, self.indices, strict=True)
+        }
 
 
 def joint(samplers: Sequence[Sampler], where: Predicate | None, balance: Sequence[tuple[str, str]]) -> Joint | None:
@@ -110,7 +113,13 @@ def exhaustive(design: Design, diagnostics: Diagnostics) -> dict[str, Columns] |
     rows = np.concatenate(kept) if kept else np.zeros(0, np.int64)
     if not len(rows):
         place = wheres[0].span if wheres else span
-        diagnostics.report("E330", "this `where` never holds", place, label=f"on none of the {count:,} combinations", help="ask for less")
+        diagnostics.report(
+            "E330",
+            "this `where` never holds",
+            place,
+            label=f"on none of the {count:,} combinations",
+            help="ask for less",
+        )
         return None
     indices = dict(zip(supports, np.unravel_index(rows, sizes), strict=True))
     return {role: {name: codes[indices[role]] for name, codes in supports[role].values.items()} for role in models}

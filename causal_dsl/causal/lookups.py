@@ -83,7 +83,9 @@ def table_cell(compiler: Compiler, cell: tree.Subscript, expr: tree.Attribute) -
         compiler.diagnostics.report("E349", f"`{name}` has no column `{column}`", expr.name.span, help=help)
         return None
     if len(cell.indices) != 1 or isinstance(cell.indices[0], tree.Slice):
-        compiler.diagnostics.report("E306", f"`{name}` is asked for one row", cell.span, help=f"write {name}[x].{column}")
+        compiler.diagnostics.report(
+            "E306", f"`{name}` is asked for one row", cell.span, help=f"write {name}[x].{column}"
+        )
         return None
     key = compiler._any(cell.indices[0])
     if key is None:
@@ -128,7 +130,9 @@ def function_call(compiler: Compiler, expr: tree.Call) -> Typed | None:
         return None
     named = next((argument for argument in expr.arguments if argument.name is not None), None)
     if named is not None:
-        compiler.diagnostics.report("E304", f"`{function.name}` takes its arguments in order", named.span, help="leave the name out")
+        compiler.diagnostics.report(
+            "E304", f"`{function.name}` takes its arguments in order", named.span, help="leave the name out"
+        )
         return None
     if len(arguments) != len(function.parameters):
         wants = ", ".join(name for name, _ in function.parameters)
@@ -189,4 +193,3 @@ def _caller(function: PythonFunction, kinds: list[str], strings: Strings) -> Cal
         return result
 
     return apply
-

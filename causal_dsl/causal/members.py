@@ -16,7 +16,7 @@ from causal_dsl.causal.evaluate import Equation, dtype_of
 from causal_dsl.causal.expressions import Compiler, inside
 from causal_dsl.causal.files import folder_of
 from causal_dsl.causal.lookups import code_of, value_of
-from causal_dsl.causal.model import CausalModel, Choices, Variable, compile_condition
+from causal_dsl.causal.model import CausalModel, Choices, Condition, Variable, compile_condition
 from causal_dsl.causal.operations import every, negation
 from causal_dsl.causal.scope import Scope, Strings
 from causal_dsl.causal.typed import Guard, Typed, variable
@@ -66,10 +66,18 @@ class MemberCompiler:
                 continue
             member = members[name]
             statement = member.statement
-            made = self._draw(member, statement) if isinstance(statement, tree.Draw) else self._mechanism(member, statement)
+            made = (
+                self._draw(member, statement)
+                if isinstance(statement, tree.Draw)
+                else self._mechanism(member, statement)
+            )
             self.names[name] = made
             self.good = self.good and made is not None
-        wheres = [self._where(statement) for statement in self.decl.members if isinstance(statement, tree.Draw) and statement.where]
+        wheres = [
+            self._where(statement)
+            for statement in self.decl.members
+            if isinstance(statement, tree.Draw) and statement.where
+        ]
         self.model.wheres = tuple(where for where in wheres if where is not None)
         outputs = [m for m in self.decl.members if isinstance(m, tree.Mechanism) and m.output]
         self.model.outputs = tuple(dict.fromkeys(m.name.name for m in outputs))
@@ -77,7 +85,9 @@ class MemberCompiler:
             last = next((m for m in reversed(self.decl.members) if isinstance(m, tree.Mechanism)), None)
             help = f"write `output {last.name.name} := …`" if last else "write `output answer := …`"
             self._fault("E322", f"`{self.decl.name.name}` has no output", self.decl.name.span, help=help)
-        called = {n.function.name for n in self.decl.walk() if isinstance(n, tree.Call) and isinstance(n.function, tree.Name)}
+        called = {
+            n.function.name for n in self.decl.walk() if isinstance(n, tree.Call) and isinstance(n.function, tree.Name)
+        }
         self.model.functions = tuple(f for name, f in self.scope.functions.items() if f is not None and name in called)
         if not self.good or len(self.diagnostics.errors) > before:
             return None
@@ -136,7 +146,12 @@ class MemberCompiler:
     def _circle(self, cycle: list[Member]) -> None:
         names = [member.name.name for member in cycle]
         if len(cycle) == 1:
-            self._fault("E320", f"`{names[0]}` is defined by itself", cycle[0].name.span, help="a mechanism mentions its causes only")
+            self._fault(
+                "E320",
+                f"`{names[0]}` is defined by itself",
+                cycle[0].name.span,
+                help="a mechanism mentions its causes only",
+            )
             return
         shown = " -> ".join([*names, names[0]] if len(names) <= 12 else [*names[:12], "…"])
         others = tuple((member.name.span, "on the circle") for member in cycle[1:9])
@@ -149,7 +164,12 @@ class MemberCompiler:
         name = member.name.name
         expr = statement.domain
         if isinstance(expr, tree.Name) and expr.name in self.model.symbols and expr.name not in self.scope.domains:
-            self._fault("E313", f"`{expr.name}` is a variable, not a domain", expr.span, help=f"write `{name} ~ {{{expr.name}}}` to draw from its value")
+            self._fault(
+                "E313",
+                f"`{expr.name}` is a variable, not a domain",
+                expr.span,
+                help=f"write `{name} ~ {{{expr.name}}}` to draw from its value",
+            )
             return None
         if isinstance(expr, tree.Set) and any(True for _ in _names(expr)):
             return self._choices(member, expr)
@@ -157,7 +177,9 @@ class MemberCompiler:
         if domain is None:
             return None
         if isinstance(domain, Text) or (isinstance(domain, Real) and not domain.bounded):
-            self._fault("E316", f"`{name}` cannot be drawn from {domain}", expr.span, help="give it bounds, as real(-1, 1)")
+            self._fault(
+                "E316", f"`{name}` cannot be drawn from {domain}", expr.span, help="give it bounds, as real(-1, 1)"
+            )
             return None
         return self._add(member, "exogenous", domain, False)
 
@@ -188,18 +210,27 @@ class MemberCompiler:
             if not isinstance(domain, Finite) or domain.size + len(values) > LIMIT or isinstance(domain.values, range):
                 total = Typed(total.type, None, min(i.low for i in known), max(i.high for i in known))
                 break
-            values.update(dict.fromkeys(float(v) if real and not isinstance(v, (bool, str)) else v for v in domain.values))
+            values.update(
+                dict.fromkeys(float(v) if real and not isinstance(v, (bool, str)) else v for v in domain.values)
+            )
         else:
             total = Typed(total.type, None, domain=finite(list(values), [expr.span] * len(values), self.diagnostics))
-        domain = total.domain or (Finite(range(int(total.low), int(total.high) + 1)) if total.type == "int" else Real(total.low, total.high))
+        domain = total.domain or (
+            Finite(range(int(total.low), int(total.high) + 1)) if total.type == "int" else Real(total.low, total.high)
+        )
         if total.type == "string" and total.domain is None:
             domain = Text()
         marks = [sympy.Symbol(f"r{i}") for i in range(len(known) + len(guards))]
         lines = [item.real if real else item.number for item in known] + [guard.condition for guard in guards]
         function = compile_lines(
-            [self.model.symbols[p] for p in member.parents], list(zip(marks, lines, strict=True)), marks, self.compiler.helpers
+            [self.model.symbols[p] for p in member.parents],
+            list(zip(marks, lines, strict=True)),
+            marks,
+            self.compiler.helpers,
         )
-        self.model.choices[member.name.name] = Choices(member.parents, function, len(known), dtype_of(total.type), guards)
+        self.model.choices[member.name.name] = Choices(
+            member.parents, function, len(known), dtype_of(total.type), guards
+        )
         return self._add(member, "exogenous", domain, False)
 
     def _add(self, member: Member, kind: str, domain: Domain, output: bool) -> Typed:
@@ -207,7 +238,7 @@ class MemberCompiler:
         self.model.variables[name] = Variable(name, kind, domain, domain.type, output, member.name.span, member.parents)  # type: ignore[arg-type]
         return variable(self.model.symbols[name], domain, self.strings)
 
-    def _where(self, statement: tree.Draw) -> object:
+    def _where(self, statement: tree.Draw) -> Condition | None:
         assert statement.where is not None
         self.compiler.guards = []
         found = self.compiler.condition(statement.where)
@@ -233,7 +264,9 @@ class MemberCompiler:
         if value is None:
             # What it is declared to be lets the mechanisms below it be judged all the same.
             self.good = False
-            return variable(self.model.symbols[member.name.name], declared, self.strings) if declared is not None else None
+            return (
+                variable(self.model.symbols[member.name.name], declared, self.strings) if declared is not None else None
+            )
         expr = value.number
         if declared is not None:
             if value.type == "int" and declared.type == "real":
@@ -245,7 +278,13 @@ class MemberCompiler:
                             label=f"this is {WORDS[value.type]}", others=((statement.domain.span, "declared here"),))  # fmt: skip
                 return variable(self.model.symbols[member.name.name], declared, self.strings)
             if not self._surely(value, declared):
-                outside = negation(inside(self.compiler, Typed(value.type, _condition(self, member, value), value.low, value.high), declared))
+                outside = negation(
+                    inside(
+                        self.compiler,
+                        Typed(value.type, _condition(self, member, value), value.low, value.high),
+                        declared,
+                    )
+                )
                 guards.append(Guard(outside, "domain", statement.value.span))
             domain = declared
         else:
@@ -286,10 +325,19 @@ class MemberCompiler:
             count *= domain.size if isinstance(domain, Finite) else _INFERRED + 1
             if count > _INFERRED:
                 return None
-        columns = [column.reshape(-1) for column in np.meshgrid(*(self.model.codes(p) for p in parents), indexing="ij")] if parents else []
+        columns = (
+            [column.reshape(-1) for column in np.meshgrid(*(self.model.codes(p) for p in parents), indexing="ij")]
+            if parents
+            else []
+        )
         marks = [sympy.Symbol("r0"), sympy.Symbol("r1")]
         sound = every([negation(guard.condition) for guard in guards])
-        function = compile_lines([self.model.symbols[p] for p in parents], list(zip(marks, (expr, sound), strict=True)), marks, self.compiler.helpers)
+        function = compile_lines(
+            [self.model.symbols[p] for p in parents],
+            list(zip(marks, (expr, sound), strict=True)),
+            marks,
+            self.compiler.helpers,
+        )
         try:
             with np.errstate(all="ignore"):
                 found, fine = np.broadcast_arrays(*function(*columns))
@@ -336,5 +384,3 @@ def _names(expr: tree.Node) -> Iterator[tree.Name]:
             stack.extend(reversed((node.element, *inner)))
         else:
             stack.extend(reversed([child for child in node.children() if not isinstance(child, tree.Ident)]))
-
-

@@ -1,7 +1,6 @@
 """What sympy has no exact word for, and how expressions are printed as numpy code.
 
-Whole numbers, comparisons, logic and conditionals are sympy's own nodes, made without evaluation where evaluation
-would cost time or change meaning. Division, and the arithmetic of floats (where order matters), are
+Whole numbers, comparisons, logic and conditionals are sympy's own nodes, made without evaluation. Division, and the arithmetic of floats (where order matters), are
 :class:`Apply` nodes, which sympy leaves as they are.
 """
 
@@ -29,13 +28,20 @@ class Truth(Boolean):
 
 _RELATIONS = {"==": sympy.Eq, "!=": sympy.Ne, "<": sympy.Lt, "<=": sympy.Le, ">": sympy.Gt, ">=": sympy.Ge}
 
-# sympy's constructors of logic rewrite what they are given (relations are made canonical, conditionals within
-# conditions are folded), at a cost that grows without bound. These make the same nodes as they stand.
+# sympy's constructors rewrite what they are given (relations are made canonical, conditionals are folded into what is
+# done to them), at a cost that grows without bound. These make the same nodes as they stand.
 
 
 def relation(op: str, left: Any, right: Any) -> Any:
     """``left op right``"""
     return sympy.Basic.__new__(_RELATIONS[op], sympy.sympify(left), sympy.sympify(right))
+
+
+def combine(op: str, left: Any, right: Any) -> Any:
+    """``left + right`` or ``left * right`` of whole numbers."""
+    if isinstance(left, sympy.Integer) and isinstance(right, sympy.Integer):
+        return left + right if op == "+" else left * right
+    return (sympy.Add if op == "+" else sympy.Mul)._from_args((left, right))
 
 
 def every(conditions: Sequence[Any]) -> Any:
@@ -88,6 +94,12 @@ class Printer(PythonCodePrinter):
 
     def _print_Integer(self, expr: sympy.Integer) -> str:
         return f"({int(expr)})" if expr < 0 else str(int(expr))
+
+    def _print_Add(self, expr: sympy.Add) -> str:  # type: ignore[override]
+        return "(" + " + ".join(self._print(a) for a in expr.args) + ")"
+
+    def _print_Mul(self, expr: sympy.Mul) -> str:  # type: ignore[override]
+        return "(" + " * ".join(self._print(a) for a in expr.args) + ")"
 
     def _print_Relational(self, expr: sympy.core.relational.Relational) -> str:
         return f"({self._print(expr.lhs)} {expr.rel_op} {self._print(expr.rhs)})"

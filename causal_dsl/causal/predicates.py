@@ -57,7 +57,9 @@ def compile_predicate(
     symbols: dict[tuple[str, str], sympy.Symbol] = {}
     types: dict[tuple[str, str], str] = {}
     for role, model in roles.items():
-        entries = {name: (v.type, variable(sympy.Symbol("_"), v.domain, strings)) for name, v in model.variables.items()}
+        entries = {
+            name: (v.type, variable(sympy.Symbol("_"), v.domain, strings)) for name, v in model.variables.items()
+        }
         if role and "template" not in entries:
             entries["template"] = ("int", Typed("int", None, 0, LIMIT - 1))
         for name, (kind, shape) in entries.items():

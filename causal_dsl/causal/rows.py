@@ -42,10 +42,12 @@ class Rows:
         mentions = self.where.mentions if self.where is not None else frozenset()
         self.context = tuple(sorted((role, name) for role, name in mentions if role not in statement.roles))
         self.wanted = {
-            role: tuple(sorted({v for r, v in (*mentions, *statement.balance) if r == role})) for role in statement.roles
+            role: tuple(sorted({v for r, v in (*mentions, *statement.balance) if r == role}))
+            for role in statement.roles
         }
         self.samplers = [
-            Sampler(statement.model, role, statement.seed, design.templates, self.wanted[role]) for role in statement.roles
+            Sampler(statement.model, role, statement.seed, design.templates, self.wanted[role])
+            for role in statement.roles
         ]
 
     def fill(self) -> bool:
@@ -81,7 +83,9 @@ class Rows:
                 at = at[kept]
                 proposed = [{name: codes[kept] for name, codes in other.items()} for other in proposed]
             proposed.append(columns)
-        complete = {s.role: s.complete(c, self.wanted[s.role], len(at)) for s, c in zip(self.samplers, proposed, strict=True)}
+        complete = {
+            s.role: s.complete(c, self.wanted[s.role], len(at)) for s, c in zip(self.samplers, proposed, strict=True)
+        }
         if self.where is not None:
             settings = dict(complete)
             for role, name in self.context:
@@ -91,7 +95,9 @@ class Rows:
             if not keep.all():
                 at = at[keep]
                 proposed = [{name: codes[keep] for name, codes in other.items()} for other in proposed]
-                complete = {role: {name: codes[keep] for name, codes in other.items()} for role, other in complete.items()}
+                complete = {
+                    role: {name: codes[keep] for name, codes in other.items()} for role, other in complete.items()
+                }
         return at, proposed, complete
 
     def _reject(self) -> bool:
@@ -145,7 +151,11 @@ class Rows:
             return False
         rare = [s.rarest() for s in self.samplers]
         worst = min((r for r in rare if r is not None), key=lambda r: r[2] / max(1, r[1]), default=None)
-        if self.where is not None and self.asked and (worst is None or self.held / self.asked <= worst[2] / max(1, worst[1])):
+        if (
+            self.where is not None
+            and self.asked
+            and (worst is None or self.held / self.asked <= worst[2] / max(1, worst[1]))
+        ):
             report_rare(self.where, self.asked, self.held, self.diagnostics)
         elif worst is not None and not self.statement.balance:
             report_rare(*worst, self.diagnostics)
@@ -164,9 +174,15 @@ class Rows:
         if not every.n:
             assert self.where is not None
             label = f"on none of the {every.asked:,} {'pairs' if len(self.samplers) == 2 else 'inputs' if len(self.samplers) == 1 else 'combinations'}"
-            self.diagnostics.report("E330", "this `where` never holds", self.where.span, label=label, help="ask for less")
+            self.diagnostics.report(
+                "E330", "this `where` never holds", self.where.span, label=label, help="ask for less"
+            )
             return False
-        cells = self._cell(every.columns(self.samplers, self.wanted), every.n) if self.statement.balance else np.zeros(every.n, np.int64)
+        cells = (
+            self._cell(every.columns(self.samplers, self.wanted), every.n)
+            if self.statement.balance
+            else np.zeros(every.n, np.int64)
+        )
         random = bits(key(self.statement.seed, *self.statement.roles, "listed"), pending)
         for cell in np.unique(self.target[pending]):
             among = np.flatnonzero(cells == cell)
@@ -201,7 +217,9 @@ class Rows:
             return False
         # Shuffled within each round of all combinations, so that any stretch of rows is balanced and none has a pattern.
         rounds = -(-self.n // k)
-        order = bits(key(self.statement.seed, *self.statement.roles, "balance"), np.arange(rounds * k)).reshape(rounds, k)
+        order = bits(key(self.statement.seed, *self.statement.roles, "balance"), np.arange(rounds * k)).reshape(
+            rounds, k
+        )
         self.target = np.argsort(order, axis=1, kind="stable").reshape(-1)[: self.n]
         return True
 
@@ -214,5 +232,3 @@ class Rows:
         numbers = np.array([known.get(tuple(row), -1) for row in rows.tolist()] or [-1])
         found[:] = numbers[inverse.reshape(-1)]
         return found
-
-

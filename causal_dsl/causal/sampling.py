@@ -39,10 +39,14 @@ def with_templates(model: CausalModel, support: Support, templates: Sequence[Pre
     rows, lines = np.nonzero(fits)
     weights = (support.weights * (whole // counts))[rows]
     weights = weights // (int(np.gcd.reduce(weights)) if len(weights) else 1)
-    return Support({**{name: codes[rows] for name, codes in support.values.items()}, "template": lines}, weights, support.broken)
+    return Support(
+        {**{name: codes[rows] for name, codes in support.values.items()}, "template": lines}, weights, support.broken
+    )
 
 
-def _fits(model: CausalModel, values: Mapping[str, np.ndarray], templates: Sequence[Predicate | None], n: int) -> np.ndarray:
+def _fits(
+    model: CausalModel, values: Mapping[str, np.ndarray], templates: Sequence[Predicate | None], n: int
+) -> np.ndarray:
     if "template" in model.variables:
         raise fail("E334", "`template` is the prompt that a row uses", model.variables["template"].span,
                    label="this variable would hide it", help="give the variable another name")  # fmt: skip
@@ -51,7 +55,11 @@ def _fits(model: CausalModel, values: Mapping[str, np.ndarray], templates: Seque
     none = ~fits.any(axis=1)
     if none.any():
         row = int(np.argmax(none))
-        shown = ", ".join(f"{name} = {show(model.value(name, codes[row]))}" for name, codes in values.items() if name in model.variables)
+        shown = ", ".join(
+            f"{name} = {show(model.value(name, codes[row]))}"
+            for name, codes in values.items()
+            if name in model.variables
+        )
         span = next(where.span for where in templates if where is not None)
         raise fail("E334", "no prompt fits some inputs", span, notes=(f"for example {shown}",),
                    help="add a `prompt` without `where`, or one for these inputs")  # fmt: skip
@@ -92,7 +100,7 @@ class Sampler:
         self._early = tuple(name for name in model.exogenous if name in needed)
         self._late = tuple(name for name in model.exogenous if name not in needed)
         #: how many candidates each condition of the model was asked about, and how many it let through
-        self.tried: dict[int, list[int]] = {}
+        self.tried: dict[int, tuple[int, int]] = {}
 
     def _bits(self, name: str, rows: np.ndarray, attempts: np.ndarray) -> np.ndarray:
         return bits(key(self.seed, self.role, name), rows, attempts)
@@ -113,9 +121,8 @@ class Sampler:
             waiting = [(need, where) for need, where in waiting if not need <= columns.keys()]
             for where in ready:
                 keep = where(known(self.model, columns, where.inputs, len(at)), len(at))
-                seen = self.tried.setdefault(id(where), [0, 0])
-                seen[0] += len(at)
-                seen[1] += int(keep.sum())
+                asked, held = self.tried.get(id(where), (0, 0))
+                self.tried[id(where)] = (asked + len(at), held + int(keep.sum()))
                 at = at[keep]
                 columns = {other: codes[keep] for other, codes in columns.items()}
         if self._templated:
@@ -134,7 +141,7 @@ class Sampler:
         if isinstance(domain, Finite):
             pick = below(random, domain.size)
             return pick + domain.values.start if isinstance(domain.values, range) else model.codes(name)[pick]
-        return np.minimum(domain.low + (domain.high - domain.low) * unit(random), domain.high)  # type: ignore[union-attr]
+        return np.minimum(domain.low + (domain.high - domain.low) * unit(random), domain.high)
 
     def _template(self, columns: Columns, rows: np.ndarray) -> np.ndarray:
         n = len(rows)
@@ -167,11 +174,10 @@ class Sampler:
         return min(found, key=lambda item: item[2] / max(1, item[1]), default=None)
 
 
-def report_rare(condition: object, tried: int, held: int, diagnostics: Diagnostics) -> None:
+def report_rare(condition: Condition | Predicate, tried: int, held: int, diagnostics: Diagnostics) -> None:
     """A `where` that never holds, or too rarely to draw from (E330). ``tried`` are draws, of which ``held`` satisfy it."""
-    span = condition.span  # type: ignore[attr-defined]
     never = "almost never" if held else "never"
-    diagnostics.report("E330", f"this `where` {never} holds", span, label=f"on {held:,} of {tried:,} draws",
+    diagnostics.report("E330", f"this `where` {never} holds", condition.span, label=f"on {held:,} of {tried:,} draws",
                        help="ask for less, or draw from smaller domains")  # fmt: skip
 
 

@@ -50,7 +50,9 @@ def needs(model: CausalModel, inputs: tuple[str, ...]) -> frozenset[str]:
     return frozenset(name for name in seen if model.variables[name].kind == "exogenous")
 
 
-def known(model: CausalModel, columns: Mapping[str, np.ndarray], names: tuple[str, ...], n: int) -> dict[str, np.ndarray]:
+def known(
+    model: CausalModel, columns: Mapping[str, np.ndarray], names: tuple[str, ...], n: int
+) -> dict[str, np.ndarray]:
     """The columns of ``names``, mechanisms computed from those that are there."""
     missing = [name for name in names if name not in columns]
     found = {name: columns[name] for name in names if name in columns}

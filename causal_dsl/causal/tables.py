@@ -79,7 +79,9 @@ def load_table(decl: tree.TableDecl, folder: Path, diagnostics: Diagnostics) -> 
         return None
     if wanted not in names:
         assert key is not None
-        diagnostics.report("E341", f"`{file.value}` has no column `{wanted}`", key.span, help=did_you_mean(wanted, names))
+        diagnostics.report(
+            "E341", f"`{file.value}` has no column `{wanted}`", key.span, help=did_you_mean(wanted, names)
+        )
         return None
     columns: dict[str, tuple[Value, ...]] = {}
     for i, name in enumerate(names):
@@ -190,7 +192,9 @@ def _typed(
             values = list(texts)
         if len(values) < len(texts):
             line = lines[texts.index("")]
-            diagnostics.report("E343", f"`{name}` has no value in line {line} of `{file.value}`", file.span, help="fill it in")
+            diagnostics.report(
+                "E343", f"`{name}` has no value in line {line} of `{file.value}`", file.span, help="fill it in"
+            )
             return None
     else:
         values = [cell for cell in cells if isinstance(cell, (bool, int, float, str))]
@@ -200,10 +204,14 @@ def _typed(
     for value, kind_, line in zip(values, kinds, lines, strict=True):
         if kind_ != kinds[0]:
             title = f"the column `{name}` of `{file.value}` has values of several types"
-            diagnostics.report("E343", title, file.span, label=f"line {lines[0]}: {show(values[0])}, line {line}: {show(value)}")
+            diagnostics.report(
+                "E343", title, file.span, label=f"line {lines[0]}: {show(values[0])}, line {line}: {show(value)}"
+            )
             return None
         if kind_ in ("int", "real") and not (abs(value) < LIMIT if kind_ == "int" else math.isfinite(value)):  # type: ignore[arg-type]
             title = f"a number in `{name}` of `{file.value}` is too large"
-            diagnostics.report("E343", title, file.span, label=f"line {line}", help="write it as a text in quotes, or scale it")
+            diagnostics.report(
+                "E343", title, file.span, label=f"line {line}", help="write it as a text in quotes, or scale it"
+            )
             return None
     return tuple(values)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -10,7 +11,7 @@ from typing import Any, Literal
 import sympy
 
 from causal_dsl.causal.domains import LIMIT, Domain, Finite, Type, Value
-from causal_dsl.causal.operations import Apply, Truth, piecewise, relation
+from causal_dsl.causal.operations import Apply, Truth, combine, piecewise, relation
 from causal_dsl.causal.scope import Strings
 from causal_dsl.diagnostics import Span
 
@@ -161,12 +162,12 @@ def arithmetic(op: str, a: Typed, b: Typed) -> tuple[Typed, Any | None, Any | No
     elif real:
         expr = call("add" if op == "+" else "multiply", left, right)
     else:
-        expr = left + right if op == "+" else left * right
+        expr = combine(op, left, right)
     large = None
     if real:
-        if not (-1e300 < low and high < 1e300):
+        if low < -1e300 or high > 1e300:
             large = relation("!=", call("not_finite", expr), 0)
-            low, high = max(low, -1.8e308), min(high, 1.8e308)
+            low, high = max(low, -sys.float_info.max), min(high, sys.float_info.max)
         return Typed("real", expr, float(low), float(high)), zero, large
     if low <= -LIMIT or high >= LIMIT:
         if op in ("+", "*"):

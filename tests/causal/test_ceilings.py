@@ -103,7 +103,9 @@ def test_large_domains_are_exact_where_little_matters() -> None:
 
 
 def test_sampled_where_it_cannot_be_counted() -> None:
-    model = plain.model("causal m { x, y ~ 0..999999999999  p := x mod 2  q := y mod 2  output out := p == 1 and q == 1 }")
+    model = plain.model(
+        "causal m { x, y ~ 0..999999999999  p := x mod 2  q := y mod 2  output out := p == 1 and q == 1 }"
+    )
     design = plain.design(model, n=4000)
     assert ceilings(design, [("p", "source")], "out", None) == {}
     found = values(design, [("p", "source")], "out", exact=False)
@@ -112,7 +114,9 @@ def test_sampled_where_it_cannot_be_counted() -> None:
 
 def test_a_sampled_rule_is_not_fitted_to_what_it_is_judged_on() -> None:
     """With more answers than rows, a rule that is fitted to its own rows would be perfect."""
-    model = plain.model("causal m { x ~ 0..999999999999  y ~ 0..999999  t := x mod 1000  output out := (t + y) mod 1000 }")
+    model = plain.model(
+        "causal m { x ~ 0..999999999999  y ~ 0..999999  t := x mod 1000  output out := (t + y) mod 1000 }"
+    )
     found = values(plain.design(model, n=500), [("t", "source")], "out", exact=False)
     assert found["output_only"] < 0.05
 

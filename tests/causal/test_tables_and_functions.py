@@ -113,7 +113,7 @@ def test_faults_of_cells(tmp_path: Path) -> None:
     assert [d.code for d in diagnostics] == ["E340"] and "cities.csv" in diagnostics.errors[0].help
 
 
-TASKS = '''
+TASKS = """
 from typing import Literal
 calls = []
 def plural(noun: str) -> str:
@@ -137,7 +137,7 @@ def many(*n: int) -> int:
     return 1
 def leaves(n: int) -> Literal[1, 2]:
     return n
-'''
+"""
 WORDS = """
 from "tasks.py" import plural, size, kind, half
 causal words {
@@ -186,7 +186,9 @@ def test_a_function_is_called_only_where_it_is_needed(tmp_path: Path) -> None:
     text = 'from "tasks.py" import kind\ncausal m { noun ~ {"x", "cat"}  output y := if noun == "x" then "none" else kind(noun) }'
     model = plain.model(text, folder=tmp_path, trust=True)
     assert model.decode("y", model.evaluate({"noun": model.codes("noun")})["y"]) == ["none", "short"]
-    _, diagnostics = plain.compile_text(text.replace('if noun == "x" then "none" else ', ""), folder=tmp_path, trust=True)
+    _, diagnostics = plain.compile_text(
+        text.replace('if noun == "x" then "none" else ', ""), folder=tmp_path, trust=True
+    )
     assert [d.code for d in diagnostics] == ["E347"] and 'kind("x")' in diagnostics.errors[0].title
 
 
@@ -225,7 +227,9 @@ def test_files_that_are_no_python(tmp_path: Path) -> None:
 
 def test_lines(tmp_path: Path) -> None:
     (tmp_path / "names.txt").write_text("Mary\n John \n\nTom\r\n")
-    model = plain.model('domain Name = lines("names.txt")\ncausal m { x ~ Name  output y := x == "Tom" }', folder=tmp_path)
+    model = plain.model(
+        'domain Name = lines("names.txt")\ncausal m { x ~ Name  output y := x == "Tom" }', folder=tmp_path
+    )
     assert model.variables["x"].domain == Finite(("Mary", "John", "Tom"))
     for content, code in ((b"a\nb\na\n", "E311"), (b"\n\n", "E310"), (b"\xff", "E315")):
         (tmp_path / "names.txt").write_bytes(content)
