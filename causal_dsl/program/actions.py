@@ -205,7 +205,8 @@ class ActionReader:
             case tree.Number():
                 number = constant(expr)
                 if number is None:
-                    return self._no_value(expr)
+                    self._no_value(expr)
+                    return None
                 return Constant(float(number))
             case tree.List(items=items):
                 return self._vector(expr, items, places)
@@ -230,8 +231,10 @@ class ActionReader:
                 path = steps(expr)
                 if path and path[0].name in self.roles:
                     return self._source(expr, places)
-                return self._no_value(expr)
-        return self._no_value(expr)
+                self._no_value(expr)
+                return None
+        self._no_value(expr)
+        return None
 
     def _folded(self, expr: tree.Expr, op: str, a: float, b: float) -> Constant | None:
         value = a + b if op == "+" else a - b if op == "-" else a * b if op == "*" else a / b

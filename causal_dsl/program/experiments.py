@@ -179,7 +179,7 @@ class TestReader:
             statement = self._draw(member, alignment, models, solved)
             if statement is not None:
                 statements.append(statement)
-        counts = {s.n for s in statements if not s.exhaustive}
+        counts = {s.n for s in statements if s.n is not None}
         if len(counts) > 1:
             self._fault("E698", f"the draws of `{self.declaration.name.name}` have different sizes: {', '.join(map(str, sorted(counts)))}",
                         self.declaration.name.span, help="draw as many of each: one row is one pair")  # fmt: skip

@@ -9,6 +9,7 @@ from pathlib import Path
 from causal_dsl.diagnostics import Diagnostics, Source, Span, did_you_mean, nearest, shown_path
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.parse import parse
+from causal_dsl.syntax.tree import Ident, Import
 
 #: Files that no person wrote: a spec is text, and longer than this it is something else.
 LARGEST_SPEC = 8_000_000
@@ -139,7 +140,7 @@ class Loader:
     def tree(self, parsed: tree.Tree, source: Source, folder: Path) -> Module:
         module = Module(source, folder, parsed, faulty=set(parsed.broken))
         for declaration in parsed.declarations:
-            if isinstance(declaration, tree.Import):
+            if isinstance(declaration, Import):
                 module.faulty |= {name.name for name in declaration.names}
                 for definition, name in self._imported(declaration, folder):
                     self._declare(module, name, definition)
@@ -148,7 +149,7 @@ class Loader:
         module.faulty -= module.names.keys() - module.twice
         return module
 
-    def _declare(self, module: Module, name: tree.Ident, definition: Definition) -> None:
+    def _declare(self, module: Module, name: Ident, definition: Definition) -> None:
         earlier = module.names.get(name.name)
         if earlier is not None:
             self.diagnostics.report(
@@ -160,7 +161,7 @@ class Loader:
             return
         module.names[name.name] = definition
 
-    def _imported(self, declaration: tree.Import, folder: Path) -> Iterable[tuple[Definition, tree.Ident]]:
+    def _imported(self, declaration: Import, folder: Path) -> Iterable[tuple[Definition, Ident]]:
         written = declaration.path.value
         span = declaration.path.span
         path = Path(written)
@@ -205,7 +206,7 @@ class Loader:
             else:
                 yield definition, name
 
-    def _python(self, declaration: tree.Import, path: Path) -> Iterable[tuple[Definition, tree.Ident]]:
+    def _python(self, declaration: Import, path: Path) -> Iterable[tuple[Definition, Ident]]:
         source = read_source(path, self.diagnostics, declaration.path.span)
         if source is None:
             return
