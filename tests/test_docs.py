@@ -1,0 +1,119 @@
+"""What the documentation shows is true: specs parse and pass ``check``, Python runs, commands and outputs exist.
+
+The examples of language.md are looked at more closely in ``test_docs_language.py``.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+
+import causal_dsl as cd
+from causal_dsl.syntax import tree
+from causal_dsl.tools.cli import main, parser
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+TUTORIAL = (ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8")
+#: A block that declares all of these stands for itself; others speak of names that the page has told before.
+WHOLE = {tree.CausalDecl, tree.NetworkDecl, tree.AlignDecl, tree.TestDecl}
+
+
+def blocks(text: str, kind: str) -> list[str]:
+    return re.findall(rf"^```{kind}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+def of_pages(kind: str) -> list[object]:
+    return [
+        pytest.param(block, id=f"{page.stem}-{number}")
+        for page in PAGES
+        for number, block in enumerate(blocks(page.read_text(encoding="utf-8"), kind))
+    ]
+
+
+def commands() -> list[object]:
+    """The ``causal-dsl …`` lines of code blocks, and those in the running text."""
+    found = {}
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        shell = "\n".join(blocks(text, "sh"))
+        lines = re.findall(r"^(?:    (?:\$ )?|.*bin/|)causal-dsl +(.+)$", shell + "\n" + text, re.MULTILINE)
+        inline = re.findall(r"`causal-dsl ([^`]+)`", text)
+        found |= {line: page.stem for line in lines + inline}
+    return [pytest.param(line, id=f"{page}-{line}") for line, page in found.items()]
+
+
+def tutorial() -> str:
+    """The file that the reader of the tutorial has in the end."""
+    return "\n".join(blocks(TUTORIAL, "causal"))
+
+
+def lasting(output: str) -> str:
+    """An output without the intervals, whose last digit hangs on the resamples."""
+    return " ".join(re.sub(r"\[[-\d., ]+\]|up to [\d.]+ wide", "…", output).split())
+
+
+@pytest.mark.parametrize("block", of_pages("causal"))
+def test_specs_parse_and_whole_ones_are_sound(block: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    spec = cd.parse(block)
+    if {type(node) for node in spec.tree.walk()} >= WHOLE:
+        cd.check(spec).raise_errors()
+
+
+def test_the_tutorial_is_one_sound_spec_in_the_canonical_layout() -> None:
+    spec = cd.parse(tutorial())
+    assert spec.source() == tutorial()
+    assert cd.check(spec).diagnostics == []
+
+
+@pytest.fixture
+def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of someone who follows the page."""
+    shutil.copytree(ROOT / "specs", tmp_path / "specs")
+    (tmp_path / "tutorial.causal").write_text(tutorial(), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_python_blocks_run(reader: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "tutorial.causal", "--test", "two_sources", "--json", "--out", "kept"]) == 0
+    capsys.readouterr()
+    examples = blocks((ROOT / "README.md").read_text(encoding="utf-8"), "python") + blocks(TUTORIAL, "python")
+    assert len(examples) == 4
+    for number, example in enumerate(examples):
+        exec(compile(example, f"<example {number}>", "exec"), {"__name__": "example"})
+    printed = capsys.readouterr().out
+    shown = re.search(r"^ +l  value +low +high\n(?: .*\n)+", TUTORIAL, re.MULTILINE)
+    assert shown is not None and shown[0].split() == printed.split()[-len(shown[0].split()) :]
+
+
+def test_the_outputs_of_the_tutorial_are_printed(reader: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Line by line what a run of the whole file prints, however it breaks its lines; but for times and intervals."""
+    assert main(["run", "tutorial.causal"]) == 1
+    printed = lasting(capsys.readouterr().out)
+    shown = [
+        lasting(line)
+        for line in re.findall(r"^    (.*)$", TUTORIAL, re.MULTILINE)
+        if re.match(
+            r"test |  (pass|FAIL|chance|highest|supported|inconclusive|never_moved|[012] )|failed|   = note", line
+        )
+        or re.match(r"  (accuracy|iia\w*|kl|moved|change\(yes\)) ", line)
+    ]
+    assert len(shown) > 50
+    assert [line for line in shown if line not in printed] == []
+    assert main(["check", "tutorial.causal"]) == 0
+    assert re.search(r"sweep_left: noop 0\.500 .*\n", TUTORIAL)[0].strip() in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("line", commands())
+def test_commands_exist(line: str) -> None:
+    words = shlex.split(line, comments=True)
+    try:
+        parser().parse_args(words)
+    except SystemExit:
+        parser().parse_args([*words, "specs"])  # shown without the files that it is for
