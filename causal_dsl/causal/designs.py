@@ -15,7 +15,7 @@ from causal_dsl.diagnostics import Diagnostics, Span, SpecError
 #: Most rows of a test.
 MOST = 10**7
 #: Most bytes of the columns of a test: beyond this a test is refused before anything is allocated.
-_BYTES = 2**30
+_BYTES = 2**29
 
 
 @dataclass(frozen=True)

@@ -42,8 +42,8 @@ def _constant(expr: tree.Node) -> Value | None:
         case tree.Number(value=value, unit=None) | tree.String(value=value) | tree.Bool(value=value):
             return value
         case tree.Unary(op="-", operand=operand):
-            value = _constant(operand)
-            return None if value is None or isinstance(value, (bool, str)) else -value
+            number = _constant(operand)
+            return None if number is None or isinstance(number, (bool, str)) else -number
         case tree.Binary(op="+" | "-" | "*" as op, left=left, right=right):
             a, b = _constant(left), _constant(right)
             if a is None or b is None or isinstance(a, (bool, str)) or isinstance(b, (bool, str)):

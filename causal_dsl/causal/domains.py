@@ -90,14 +90,14 @@ class Finite:
         """The least number; minus infinity where the values are no numbers."""
         if self.type not in ("int", "real"):
             return -math.inf
-        return self.values.start if isinstance(self.values, range) else min(self.values)  # type: ignore[type-var, return-value]
+        return self.values.start if isinstance(self.values, range) else min(self.values)  # type: ignore[return-value]
 
     @property
     def high(self) -> float:
         """The greatest number; infinity where the values are no numbers."""
         if self.type not in ("int", "real"):
             return math.inf
-        return self.values.stop - 1 if isinstance(self.values, range) else max(self.values)  # type: ignore[type-var, return-value]
+        return self.values.stop - 1 if isinstance(self.values, range) else max(self.values)  # type: ignore[return-value]
 
     def __contains__(self, value: object) -> bool:
         if not isinstance(value, (bool, int, float, str)):

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 #: Combinations of inputs that are listed at most.
 COMBINATIONS = 2_000_000
 _EXHAUSTIVE = 20_000_000
-_BYTES = 2**30
+_BYTES = 2**29
 
 
 @dataclass

@@ -156,7 +156,7 @@ def function_call(compiler: Compiler, expr: tree.Call) -> Typed | None:
                 compiler.diagnostics.report("E304", title, argument.span, label=f"its annotation says {domain}")
                 return None
         given.append(value)
-    kinds = [domain.type for _, domain in function.parameters]
+    kinds: list[str] = [domain.type for _, domain in function.parameters]
     numbers = [value.real if kind == "real" else value.number for value, kind in zip(given, kinds, strict=True)]
     helper = _caller(function, kinds, compiler.strings)
     # A row whose arguments are themselves at fault is reported for that; the function is not called with them.

@@ -45,7 +45,7 @@ class MemberCompiler:
         self.scope = scope
         self.diagnostics = diagnostics
         self.strings = Strings()
-        self.model = CausalModel(decl.name.name, decl.name.span, self.strings)
+        self.model = CausalModel(decl.name.name, decl.name.span, self.strings, scope)
         self.names: dict[str, Typed | None] = {}
         self.compiler = Compiler(self.names, scope, self.strings, diagnostics, f"`{decl.name.name}`")
         self.model._evaluator.helpers = self.compiler.helpers
@@ -245,6 +245,8 @@ class MemberCompiler:
         if found is None:
             self.good = False
             return None
+        if not self.good:
+            return None  # judged, but no model comes of it
         types = {name: v.type for name, v in self.model.variables.items()}
         return compile_condition(
             found.expr, self.compiler.guards, self.model.symbols, types, self.compiler.helpers, statement.where.span
@@ -319,7 +321,9 @@ class MemberCompiler:
         return Real(value.low, value.high)
 
     def _image(self, expr: object, kind: str, parents: tuple[str, ...], guards: tuple[Guard, ...]) -> np.ndarray | None:
-        domains = [self.model.variables[p].domain for p in parents if p in self.model.variables]
+        if not all(p in self.model.variables for p in parents):
+            return None  # a parent is at fault
+        domains = [self.model.variables[p].domain for p in parents]
         count = 1
         for domain in domains:
             count *= domain.size if isinstance(domain, Finite) else _INFERRED + 1

@@ -86,11 +86,12 @@ class CausalModel:
 
     ``variables`` are in topological order. ``expressions[name]`` is the sympy expression of a mechanism over
     ``symbols``. ``choices[name]`` computes the values of a set that depends on other variables. ``wheres`` are the
-    conditions on its inputs.
+    conditions on its inputs, ``scope`` what its expressions could name.
     """
 
-    def __init__(self, name: str, span: Span, strings: Strings):
+    def __init__(self, name: str, span: Span, strings: Strings, scope: Scope):
         self.name = name
+        self.scope = scope
         self.span = span
         self.strings = strings
         self.variables: dict[str, Variable] = {}
@@ -101,6 +102,7 @@ class CausalModel:
         self.functions: tuple[PythonFunction, ...] = ()
         self._evaluator = Evaluator(self, {}, self.symbols, {})
         self._support: dict[int, Support | None] = {}
+        self._codes: dict[str, np.ndarray] = {}
 
     def __repr__(self) -> str:
         return f"<CausalModel {self.name}: {', '.join(self.variables)}>"
@@ -163,11 +165,15 @@ class CausalModel:
 
     def codes(self, variable: str) -> np.ndarray:
         """The codes of all values of a finite domain, in its order."""
-        domain = self.variables[variable].domain
-        assert isinstance(domain, Finite)
-        if isinstance(domain.values, range):
-            return np.arange(domain.values.start, domain.values.stop, dtype=np.int64)
-        return np.array([code_of(value, self.strings) for value in domain.values], dtype_of(domain.type))
+        if variable not in self._codes:
+            domain = self.variables[variable].domain
+            assert isinstance(domain, Finite)
+            listed = range(0) if isinstance(domain.values, range) else domain.values
+            codes = np.array([code_of(value, self.strings) for value in listed], dtype_of(domain.type))
+            if isinstance(domain.values, range):
+                codes = np.arange(domain.values.start, domain.values.stop, dtype=np.int64)
+            self._codes[variable] = codes
+        return self._codes[variable]
 
     def support(self, cap: int) -> Support | None:
         """All inputs that can be drawn, with their weights; None if there are more than ``cap`` or no end of them."""

@@ -95,10 +95,10 @@ class Printer(PythonCodePrinter):
     def _print_Integer(self, expr: sympy.Integer) -> str:
         return f"({int(expr)})" if expr < 0 else str(int(expr))
 
-    def _print_Add(self, expr: sympy.Add) -> str:  # type: ignore[override]
+    def _print_Add(self, expr: sympy.Add) -> str:
         return "(" + " + ".join(self._print(a) for a in expr.args) + ")"
 
-    def _print_Mul(self, expr: sympy.Mul) -> str:  # type: ignore[override]
+    def _print_Mul(self, expr: sympy.Mul) -> str:
         return "(" + " * ".join(self._print(a) for a in expr.args) + ")"
 
     def _print_Relational(self, expr: sympy.core.relational.Relational) -> str:

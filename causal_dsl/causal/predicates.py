@@ -49,7 +49,8 @@ def compile_predicate(
     """Compile a condition over the variables of several runs, ``role.name``; None where a fault was reported.
 
     With a single role its variables may be named alone; the role ``""`` has only bare names. ``template``, the number
-    of the prompt line that a row uses, counts as a whole number of every named role.
+    of the prompt line that a row uses, counts as a whole number of every named role. Domains and tables are looked up in
+    ``scope``, else among those that the first model could name.
     """
     models = list({id(model): model for model in roles.values()}.values())
     strings = models[0].strings if models else Strings()
@@ -71,7 +72,7 @@ def compile_predicate(
             if len(roles) == 1 and name not in roles:
                 names[name] = typed
     title = f"`{models[0].name}`" if len(models) == 1 else "these models"
-    compiler = Compiler(names, scope or Scope(), strings, diagnostics, title)
+    compiler = Compiler(names, scope or (models[0].scope if models else Scope()), strings, diagnostics, title)
     found = compiler.condition(expr)
     if found is None:
         return None

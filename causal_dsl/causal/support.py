@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 #: Weights are whole numbers below this, so that sums of them are exact.
 _HEAVIEST = 2**40
+#: Most codes in a list of inputs: a model of very many variables has a shorter list.
+_CELLS = 40_000_000
 
 
 @dataclass
@@ -82,6 +84,7 @@ def enumerate_support(model: CausalModel, cap: int, only: Iterable[str] | None =
     With ``only``, these variables alone: inputs that differ in what does not bear on them are one row. Raises SpecError
     where the model cannot be evaluated.
     """
+    cap = min(cap, _CELLS // max(1, len(model.variables)))
     drawn = frozenset(model.exogenous) if only is None else matters(model, only)
     columns: dict[str, np.ndarray] = {}
     weights = np.ones(1, np.int64)

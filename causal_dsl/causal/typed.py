@@ -88,9 +88,8 @@ def as_condition(number: Any) -> Any:
 def variable(symbol: sympy.Symbol, domain: Domain, strings: Strings) -> Typed:
     """A variable of a domain, by the symbol that holds its codes."""
     texts: frozenset[int] | None = None
-    if domain.type == "string" and isinstance(domain, Finite):
-        codes = [strings.code(str(value)) for value in domain.values]
-        texts = frozenset(codes) if len(codes) <= _MANY else None
+    if domain.type == "string" and isinstance(domain, Finite) and domain.size <= _MANY:
+        texts = frozenset(strings.code(str(value)) for value in domain.values)
     expr = as_condition(symbol) if domain.type == "bool" else symbol
     return Typed(domain.type, expr, domain.low, domain.high, texts, domain)
 

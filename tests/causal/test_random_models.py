@@ -104,7 +104,7 @@ def compiled_or_none(decl: tree.CausalDecl) -> CausalModel | None:
     return model
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(seeds)
 def test_compiled_function_against_plain_python(seed: int) -> None:
     random = Random(seed)
@@ -143,7 +143,7 @@ def test_compiled_function_against_plain_python(seed: int) -> None:
     assert all((part[name] == got[name]).all() for name in some) and set(part) == set(some)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(seeds)
 def test_ceilings_against_plain_python(seed: int) -> None:
     random = Random(seed)
