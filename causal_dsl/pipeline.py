@@ -154,7 +154,9 @@ class Checked:
                 lines.append(f"  {test.name}: nothing is interchanged")
                 continue
             exact = found["noop"].exact
-            told = "  ".join(f"{name} {found[name].value:.3f}" for name in ("noop", "source", "output_only") if name in found)
+            told = "  ".join(
+                f"{name} {found[name].value:.3f}" for name in ("noop", "source", "output_only") if name in found
+            )
             over = f"exact over {found['noop'].n:,}" if exact else f"sampled over {found['noop'].n:,} pairs"
             lines.append(f"  {test.name}: {told}  ({over})")
         if lines and not self.errors:
@@ -223,7 +225,12 @@ def _unknown_options(program: Program, module: Module, options: Options) -> None
     tests = module.of_kind("test")
     for name in options.tests:
         if name not in tests:
-            raise fail("E701", f"there is no test `{name}` in {program.path}", _file(program.path), help=did_you_mean(name, tests))
+            raise fail(
+                "E701",
+                f"there is no test `{name}` in {program.path}",
+                _file(program.path),
+                help=did_you_mean(name, tests),
+            )
     for name in options.networks:
         if name not in module.of_kind("network"):
             raise fail("E702", f"{program.path} declares no network `{name}`", _file(program.path),

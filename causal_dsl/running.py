@@ -84,7 +84,9 @@ def _load(ref: NetworkRef, device: str | None, dtype: str | None, options: Optio
         opened = open_zoo(ref.target, ref.span)
         if isinstance(opened, nn.Module):
             where, kind = device_of(device, ref.span), dtype_of(dtype, ref.span)
-            network = wrap(opened.to(device=where, dtype=kind) if kind else opened.to(where), ref.facts, None, ref.name, ref.span)
+            network = wrap(
+                opened.to(device=where, dtype=kind) if kind else opened.to(where), ref.facts, None, ref.name, ref.span
+            )
             prove(network)
             return network
         return load_network(ref.facts, Reference("hf", str(opened), Path()), device, dtype, False, ref.span, ref.name)

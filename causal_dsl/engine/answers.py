@@ -44,7 +44,9 @@ class Answers:
         return found
 
 
-def answers_of(readout: Readout, model: CausalModel, tokens: Tokens | None, prompt: str, span: Span = NOWHERE) -> Answers:
+def answers_of(
+    readout: Readout, model: CausalModel, tokens: Tokens | None, prompt: str, span: Span = NOWHERE
+) -> Answers:
     """The answers of a read-out after ``prompt``; faults of tokenisation raise :class:`SpecError`."""
     codes = {}
     for value in readout.values:

@@ -88,7 +88,9 @@ class Clean:
     def logits_of(self, rows: np.ndarray) -> Tensor:
         """The kept logits [m, vocabulary] of inputs."""
         assert self.logits is not None
-        index = torch.tensor([self.demand.logits[self.demand.inputs.run_of(i)] for i in rows.tolist()], dtype=torch.long)
+        index = torch.tensor(
+            [self.demand.logits[self.demand.inputs.run_of(i)] for i in rows.tolist()], dtype=torch.long
+        )
         return self.logits.index_select(0, index.to(self.logits.device))
 
 
@@ -144,7 +146,10 @@ def batches(inputs: Inputs, runs: list[int], network: Network, memory: int, logi
     while start < len(runs):
         # Sorted by length: the last of a batch is the longest, and says how wide the batch is.
         size = max(1, rows_that_fit(network, inputs.length(runs[start]), memory, logits))
-        while size > 1 and rows_that_fit(network, inputs.length(runs[min(start + size, len(runs)) - 1]), memory, logits) < size:
+        while (
+            size > 1
+            and rows_that_fit(network, inputs.length(runs[min(start + size, len(runs)) - 1]), memory, logits) < size
+        ):
             size -= max(1, size // 8)
         yield runs[start : start + size]
         start += size
@@ -154,4 +159,6 @@ def forward_inputs(inputs: Inputs, batch: list[int], network: Network) -> list[l
     """The inputs of a batch as the network reads them: lists of token ids, or a float tensor [m, width]."""
     if inputs.sequence:
         return [list(inputs.ids(index)) for index in batch]
-    return torch.tensor(np.stack([inputs.vectors[index] for index in batch]), dtype=network.dtype, device=network.device)
+    return torch.tensor(
+        np.stack([inputs.vectors[index] for index in batch]), dtype=network.dtype, device=network.device
+    )

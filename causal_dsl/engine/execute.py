@@ -72,7 +72,9 @@ class Execution:
         for test in plan.tests:
             nodes = plan.scores[test.name]
             n = plan.draw_of(test).n
-            self.runs[test.name] = TestRun(test, n, [CellRun(node, self._empty(node, n), np.zeros(n, bool)) for node in nodes])
+            self.runs[test.name] = TestRun(
+                test, n, [CellRun(node, self._empty(node, n), np.zeros(n, bool)) for node in nodes]
+            )
 
     def _empty(self, node: g.Score, n: int) -> Columns:
         def blank(read: g.Read | None) -> dict[Quantity, np.ndarray]:
@@ -89,7 +91,9 @@ class Execution:
     def total(self) -> int:
         """The number of rows of forwards that a run takes, for the progress bar."""
         rows = sum(len(demand.runs) for name in self.networks for demand in [self._demand(name, 0, 1)])
-        return rows + sum(run.n * sum(cell.node.read("patched") is not None for cell in run.cells) for run in self.runs.values())
+        return rows + sum(
+            run.n * sum(cell.node.read("patched") is not None for cell in run.cells) for run in self.runs.values()
+        )
 
     def waves(self, name: str) -> int:
         """Into how many parts the pairs are cut so that what is kept of them stays within the budget."""
@@ -185,7 +189,9 @@ class Execution:
                 started = time.perf_counter()
                 yield cell
 
-    def _unpatched(self, run: TestRun, network: Network, clean: Clean, rows: np.ndarray, said: dict[int, np.ndarray]) -> None:
+    def _unpatched(
+        self, run: TestRun, network: Network, clean: Clean, rows: np.ndarray, said: dict[int, np.ndarray]
+    ) -> None:
         """The read-outs of base and sources, once for all cells."""
         first = run.cells[0]
         for name, read in first.node.reads:
@@ -281,7 +287,9 @@ class Execution:
             grown = [ids + [max(0, int(column[row])) for column in said] for row, ids in enumerate(prompts)]
             parts = []
             if writes:
-                more = forward(network, grown, [], writes, readout=torch.arange(len(grown)), stop=False, padding=network.padding)
+                more = forward(
+                    network, grown, [], writes, readout=torch.arange(len(grown)), stop=False, padding=network.padding
+                )
                 assert more.logits is not None
                 parts.append(more.logits)
             else:
@@ -295,7 +303,13 @@ class Execution:
         return torch.stack(said, dim=1).cpu().numpy()
 
     def _numbers(
-        self, test: Test, read: g.Read, logits: torch.Tensor, against: torch.Tensor | None, rows: np.ndarray, said: np.ndarray
+        self,
+        test: Test,
+        read: g.Read,
+        logits: torch.Tensor,
+        against: torch.Tensor | None,
+        rows: np.ndarray,
+        said: np.ndarray,
     ) -> dict[Quantity, np.ndarray]:
         answers = self.answers[test.name]
         targets = {}

@@ -10,7 +10,19 @@ from causal_dsl.network.network import Network
 #: Beyond this, larger batches of short prompts gain nothing on a CPU and cost memory.
 MOST_TOKENS_CPU = 4096
 MOST_TOKENS_DEVICE = 65536
-_UNITS = {"": 1, "B": 1, "K": 10**3, "KB": 10**3, "M": 10**6, "MB": 10**6, "G": 10**9, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+_UNITS = {
+    "": 1,
+    "B": 1,
+    "K": 10**3,
+    "KB": 10**3,
+    "M": 10**6,
+    "MB": 10**6,
+    "G": 10**9,
+    "GB": 10**9,
+    "KIB": 2**10,
+    "MIB": 2**20,
+    "GIB": 2**30,
+}
 
 
 def parse_bytes(text: str, span: Span = NOWHERE) -> int:

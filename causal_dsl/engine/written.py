@@ -89,7 +89,10 @@ class Written:
             case Constant(value=value):
                 return value
             case Noise(std=std, seed=seed):
-                return torch.cat([_noise(seed, int(row), count, width) for row, count in zip(batch, counts, strict=True)]) * std
+                return (
+                    torch.cat([_noise(seed, int(row), count, width) for row, count in zip(batch, counts, strict=True)])
+                    * std
+                )
             case Vector():
                 return load_vector(node, width)
         raise AssertionError(node)

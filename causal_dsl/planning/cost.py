@@ -107,8 +107,14 @@ def cost_of(plan: Plan) -> Cost:
             runs = {base.run} if base is not None else set()
             if read is not None and isinstance(read.run, g.Resume):
                 runs |= {read.run.base, *_sources(read.run)}
-            tokens = sum(inputs.length(i) for run in runs if isinstance(run, g.Forward) for i in plan.rows[run].tolist())
-            patched = sum(inputs.length(i) for i in plan.rows[read.run.base].tolist()) if read and isinstance(read.run, g.Resume) else 0
+            tokens = sum(
+                inputs.length(i) for run in runs if isinstance(run, g.Forward) for i in plan.rows[run].tolist()
+            )
+            patched = (
+                sum(inputs.length(i) for i in plan.rows[read.run.base].tolist())
+                if read and isinstance(read.run, g.Resume)
+                else 0
+            )
             naive += (tokens + patched) * _layers(inputs.facts)
     for node, done in work.items():
         if isinstance(node, (g.Forward, g.Resume)):

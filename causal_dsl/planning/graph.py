@@ -139,7 +139,11 @@ class Resume:
         return (self.base, *self.writes)
 
     def __str__(self) -> str:
-        return f"run {self.base.network} on {self.base.role}, " + ", ".join(str(write.place) for write in self.writes) + " written"
+        return (
+            f"run {self.base.network} on {self.base.role}, "
+            + ", ".join(str(write.place) for write in self.writes)
+            + " written"
+        )
 
 
 @dataclass(frozen=True)

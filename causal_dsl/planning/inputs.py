@@ -123,7 +123,9 @@ class Inputs:
         width = self.facts.widths[0] if self.facts.widths else max(p.stop for p in alignment.inputs)
         matrix = np.zeros((n, width))
         for placement in alignment.inputs:
-            matrix[:, placement.start : placement.stop] = encode(placement, alignment.model, settings[placement.variable])
+            matrix[:, placement.start : placement.stop] = encode(
+                placement, alignment.model, settings[placement.variable]
+            )
         found = np.empty(n, dtype=np.int64)
         for row in range(n):
             key = matrix[row].tobytes()
@@ -152,7 +154,12 @@ def encode(placement: InputPlacement, model: CausalModel, codes: np.ndarray) -> 
 
 
 def lengths_agree(
-    inputs: Inputs, position: Position | None, mine: Sequence[int], theirs: Position | None, others: Sequence[int], span: Span | None
+    inputs: Inputs,
+    position: Position | None,
+    mine: Sequence[int],
+    theirs: Position | None,
+    others: Sequence[int],
+    span: Span | None,
 ) -> None:
     """Refuse a span patched into a span of another length; the message names the row (E539)."""
     if position is None:

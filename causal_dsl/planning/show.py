@@ -22,7 +22,9 @@ def to_text(plan: Plan, explain: bool = False) -> str:
     for test in plan.tests:
         nodes = plan.scores[test.name]
         drawn = plan.draw_of(test)
-        lines.append(f"test {test.name}  ({drawn.n:,} rows{', every pair' if drawn.exhaustive else ''}, {len(nodes)} cell{'s' * (len(nodes) > 1)})")
+        lines.append(
+            f"test {test.name}  ({drawn.n:,} rows{', every pair' if drawn.exhaustive else ''}, {len(nodes)} cell{'s' * (len(nodes) > 1)})"
+        )
         shown = nx.DiGraph()
         kept = nodes if len(nodes) <= MOST_CELLS else [*nodes[: MOST_CELLS // 2], *nodes[-(MOST_CELLS // 2) :]]
         for node in kept:
@@ -94,7 +96,9 @@ def to_json(plan: Plan) -> dict[str, Any]:
     out = nx.DiGraph()
     for node, number in numbers.items():
         done = work.get(node, Work())
-        out.add_node(number, kind=g.kind(node), text=str(node), rows=done.rows, layer_tokens=done.layer_tokens, bytes=done.bytes)
+        out.add_node(
+            number, kind=g.kind(node), text=str(node), rows=done.rows, layer_tokens=done.layer_tokens, bytes=done.bytes
+        )
     out.add_edges_from((numbers[a], numbers[b]) for a, b in plan.graph.edges)
     return {"path": plan.program.path, "cost": cost_of(plan).to_json(), "graph": nx.node_link_data(out, edges="edges")}
 
@@ -107,6 +111,14 @@ def to_mermaid(plan: Plan) -> str:
         text = str(node).replace('"', "'").replace("<", "&lt;").replace(">", "&gt;")
         lines.append(f'  {name}["{text}"]:::{g.kind(node)}')
     lines += [f"  {numbers[a]} --> {numbers[b]}" for a, b in plan.graph.edges]
-    colours = {"draw": "#e8e8e8", "forward": "#cfe3ff", "capture": "#e3f6e3", "write": "#ffe9c7", "resume": "#ffd6cc", "read": "#eadcff", "score": "#fff6b3"}
+    colours = {
+        "draw": "#e8e8e8",
+        "forward": "#cfe3ff",
+        "capture": "#e3f6e3",
+        "write": "#ffe9c7",
+        "resume": "#ffd6cc",
+        "read": "#eadcff",
+        "score": "#fff6b3",
+    }
     lines += [f"  classDef {name} fill:{colour},stroke:#555;" for name, colour in colours.items()]
     return "\n".join(lines)

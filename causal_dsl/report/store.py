@@ -48,7 +48,7 @@ def save(
     """Write what was computed of one spec; gives the folder. ``cells[test]`` are finished cells with their columns.
 
     pairs.parquet has one row a pair and cell: test, cell, pair, the text of base and sources, the causal model's label,
-    the network's answers, and every per-pair metric that the test speaks of. Raises E705 where ``out`` cannot be written.
+    the network's answers, and every per-pair metric that the test speaks of. Raises E708 where ``out`` cannot be written.
     """
     folder = folder_of(out, spec_path)
     try:
@@ -58,7 +58,7 @@ def save(
         write_atomic(folder / "results.json", json.dumps(document, indent=1).encode())
         _write_pairs(folder / "pairs.parquet", plan, cells, labels)
     except OSError as error:
-        raise fail("E705", f"cannot write the results to `{shown_path(out)}`", Span(Source(spec_path, ""), 0, 0),
+        raise fail("E708", f"cannot write the results to `{shown_path(out)}`", Span(Source(spec_path, ""), 0, 0),
                    notes=(error.strerror or str(error),), help="pass another folder to --out") from error  # fmt: skip
     return folder
 

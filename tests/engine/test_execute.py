@@ -80,7 +80,9 @@ def by_hand(columns: slice) -> float:
 @pytest.mark.parametrize(("site", "columns"), [("layer[1].out[0:2]", slice(0, 2)), ("layer[1].out[1:2]", slice(1, 2)),
                                                ("layer[1].out[0:3]", slice(0, 3))])  # fmt: skip
 def test_every_pair_scores_what_enumeration_by_hand_scores(site: str, columns: slice) -> None:
-    spec = relu_spec("test t on halves { base, source ~ equality(exhaustive=true) do(left <- source) report iia }", site)
+    spec = relu_spec(
+        "test t on halves { base, source ~ equality(exhaustive=true) do(left <- source) report iia }", site
+    )
     found = cd.run(spec)["t"].cell().scores["iia"]
     assert found.value == by_hand(columns)
     assert found.method == "exact" and found.low is None
@@ -136,7 +138,9 @@ def _gpt(test: str) -> cd.Spec:
 def test_a_sweep_of_the_shipped_transformer_equals_hooks_written_by_hand() -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    spec = _gpt("test t on at { base, source ~ equality(n=24, seed=5) do(left <- source) report mean(logit(label)) report iia }")
+    spec = _gpt(
+        "test t on at { base, source ~ equality(n=24, seed=5) do(left <- source) report mean(logit(label)) report iia }"
+    )
     result = cd.run(spec)["t"]
     folder = Path(cd.__file__).parent / "zoo" / "equality-gpt2"
     model = AutoModelForCausalLM.from_pretrained(folder).eval()
@@ -145,7 +149,10 @@ def test_a_sweep_of_the_shipped_transformer_equals_hooks_written_by_hand() -> No
     assert checked.plan is not None
     test = checked.plan.tests[0]
     drawn = checked.plan.draw_of(test)
-    names = {role: list(zip(*[test.model.decode(v, drawn.values[role][v]) for v in "abcd"], strict=True)) for role in ("base", "source")}
+    names = {
+        role: list(zip(*[test.model.decode(v, drawn.values[role][v]) for v in "abcd"], strict=True))
+        for role in ("base", "source")
+    }
     for cell in result.cells:
         layer, position = cell.cell["l"], {"b": 1, "last": 4}[cell.cell["p"]]
         hits, logits_of_label = [], []
@@ -155,7 +162,11 @@ def test_a_sweep_of_the_shipped_transformer_equals_hooks_written_by_hand() -> No
             ids = [tokenizer(text, return_tensors="pt").input_ids for text in texts]
             kept: list[torch.Tensor] = []
             block = model.transformer.h[layer]
-            handle = block.register_forward_hook(lambda m, a, out, kept=kept, p=position: kept.append((out if isinstance(out, torch.Tensor) else out[0])[0, p].clone()))
+            handle = block.register_forward_hook(
+                lambda m, a, out, kept=kept, p=position: kept.append(
+                    (out if isinstance(out, torch.Tensor) else out[0])[0, p].clone()
+                )
+            )
             with torch.no_grad():
                 model(ids[1])
             handle.remove()
@@ -181,11 +192,15 @@ def test_left_and_right_padding_give_the_same(monkeypatch: pytest.MonkeyPatch) -
     left = cd.parse(plain.source().replace('zoo("equality-gpt2")', 'zoo("equality-gpt2", padding=left)'))
     a, b = (cd.run(spec)["t"] for spec in (plain, left))
     for one, other in zip(a.cells, b.cells, strict=True):
-        assert one.scores["mean(logit(label))"].value == pytest.approx(other.scores["mean(logit(label))"].value, abs=1e-4)
+        assert one.scores["mean(logit(label))"].value == pytest.approx(
+            other.scores["mean(logit(label))"].value, abs=1e-4
+        )
 
 
 def test_a_prompt_runs_once_however_many_tests_read_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    tests = "".join(f"test t{i} on at {{ base, source ~ equality(n=40, seed=2) do(left <- source) report iia }}\n" for i in range(3))
+    tests = "".join(
+        f"test t{i} on at {{ base, source ~ equality(n=40, seed=2) do(left <- source) report iia }}\n" for i in range(3)
+    )
     spec = _gpt(tests)
     rows: list[int] = []
     plain = clean_module.forward
@@ -215,14 +230,18 @@ def test_a_small_budget_changes_no_number() -> None:
 
 
 def test_an_identity_patch_changes_nothing() -> None:
-    spec = _gpt("test t on at { base ~ equality(n=16) do(layer[l].resid_post[p] += 0) expect max(mean(kl)) <= 0.000001 nats report moved }")
+    spec = _gpt(
+        "test t on at { base ~ equality(n=16) do(layer[l].resid_post[p] += 0) expect max(mean(kl)) <= 0.000001 nats report moved }"
+    )
     result = cd.run(spec)["t"]
     assert all(cell.scores["moved"].value == 0 for cell in result.cells)
     assert result.passed
 
 
 def test_solved_keeps_the_rows_that_the_network_gets_right() -> None:
-    spec = _gpt("test t on at(0, last) { base, source ~ equality(n=64) where solved(base) do(left <- source) report iia }")
+    spec = _gpt(
+        "test t on at(0, last) { base, source ~ equality(n=64) where solved(base) do(left <- source) report iia }"
+    )
     result = cd.run(spec)["t"]
     accuracy = result.cell().scores["accuracy_unfiltered"]
     assert result.kept == round(accuracy.value * 64)

@@ -91,11 +91,21 @@ def test_it_prints_as_text_mermaid_and_json(plan) -> None:  # type: ignore[no-un
     document = json.loads(json.dumps(plan.to_json()))
     again = nx.node_link_graph(document["graph"], edges="edges", directed=True)
     assert again.number_of_nodes() == plan.graph.number_of_nodes()
-    assert {data["kind"] for _, data in again.nodes(data=True)} >= {"draw", "forward", "capture", "write", "resume", "read", "score"}
+    assert {data["kind"] for _, data in again.nodes(data=True)} >= {
+        "draw",
+        "forward",
+        "capture",
+        "write",
+        "resume",
+        "read",
+        "score",
+    }
 
 
 def test_a_span_of_another_length_names_the_row() -> None:
-    spec = SPEC.replace("layer[l].resid_post[b]", "layer[l].resid_post[all]").replace('{a} {b} {c} {d} ="', '{a} {b} {c} {d} ="\n  prompt "{a} {b} {c} {d} = ="')
+    spec = SPEC.replace("layer[l].resid_post[b]", "layer[l].resid_post[all]").replace(
+        '{a} {b} {c} {d} ="', '{a} {b} {c} {d} ="\n  prompt "{a} {b} {c} {d} = ="'
+    )
     with pytest.raises(cd.SpecError) as caught:
         cd.plan(cd.parse(spec))
     diagnostic = caught.value.diagnostics[0]
