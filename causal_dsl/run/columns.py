@@ -1,3 +1,0 @@
-from causal_dsl.engine.columns import NO_ANSWER, Columns, Quantity, ValueRef
-
-__all__ = ["NO_ANSWER", "Columns", "Quantity", "ValueRef"]
