@@ -254,7 +254,7 @@ def circuit(name: str, network: Any, doc: str = "") -> Circuit:
     return Circuit(name, network, doc)
 
 
-def test(name: str, on: Any, doc: str = "") -> Test:
+def test(name: str, on: Any, doc: str = "") -> Test:  # noqa: PT028  (a word of the language, no pytest test)
     """``test NAME on alignment``."""
     return Test(name, on, doc)
 

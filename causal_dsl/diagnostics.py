@@ -209,7 +209,10 @@ def _render(diagnostic: Diagnostic) -> str:
     lines = [head]
     gutter = 1
     if span.source.text:
-        marked = [(span, diagnostic.label, "^"), *((s, t, "-") for s, t in diagnostic.others if s.source == span.source)]
+        marked = [
+            (span, diagnostic.label, "^"),
+            *((s, t, "-") for s, t in diagnostic.others if s.source == span.source),
+        ]
         marked.sort(key=lambda item: item[0].start)
         gutter = len(str(max(item[0].line for item in marked)))
         pad = " " * gutter

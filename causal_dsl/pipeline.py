@@ -286,7 +286,7 @@ def _plan(program: Program, checked: Checked, tokenizers: Tokenizers, found: Dia
         if test.network.facts.kind == "unknown" or (tokens is None and test.alignment.prompts):
             continue
         answers = answers_of(test.readout, test.model, tokens, _sample_prompt(test), test.readout.span or test.span)
-        if check_answers(answers, test.readout, set().union(*test.scores.quantities.values()), found):
+        if check_answers(answers, test.readout, found):
             checked.answers[test.name] = answers
             ready.append(test)
     if found.errors or len(ready) < len(program.tests):

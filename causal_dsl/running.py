@@ -19,9 +19,8 @@ from causal_dsl.engine.answers import first_token
 from causal_dsl.engine.columns import Quantity
 from causal_dsl.engine.execute import CellRun, Execution, TestRun
 from causal_dsl.engine.memory import default_budget
-from causal_dsl.network.load import Reference, device_of, dtype_of
+from causal_dsl.network.load import Reference, device_of, dtype_of, prove, wrap
 from causal_dsl.network.load import load as load_network
-from causal_dsl.network.load import prove, wrap
 from causal_dsl.network.network import Network
 from causal_dsl.network.zoo.open import open_zoo
 from causal_dsl.pipeline import Checked, Options, Spec

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import json
+import os
 import re
 import subprocess
 import sys
@@ -40,16 +42,51 @@ def test_every_requirement_has_a_pinned_version() -> None:
     assert all("+" not in version for version in pinned.values())
 
 
-def test_the_wheel_holds_grammar_docs_and_specs(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("hatchling", reason="the build backend is not installed here")
+    folder = tmp_path_factory.mktemp("wheel")
     script = (
         "import sys; from hatchling.builders.wheel import WheelBuilder; "
         "print(next(WheelBuilder(sys.argv[1]).build(directory=sys.argv[2], versions=['standard'])))"
     )
-    subprocess.run([sys.executable, "-c", script, str(ROOT), str(tmp_path)], check=True, timeout=120)
-    (wheel,) = tmp_path.glob("*.whl")
-    names = set(zipfile.ZipFile(wheel).namelist())
-    assert {"causal_dsl/grammar/causal.lark", "causal_dsl/docs/language.md", "causal_dsl/tools/cli.py"} <= names
-    assert any(name.startswith("causal_dsl/docs/diagnostics.d/") for name in names)
-    assert any(name.startswith("causal_dsl/specs/") for name in names)
-    assert not any("__pycache__" in name or name.startswith("tests/") for name in names)
+    subprocess.run([sys.executable, "-c", script, str(ROOT), str(folder)], check=True, timeout=120)
+    (built,) = folder.glob("*.whl")
+    return built
+
+
+def test_the_wheel_holds_grammar_docs_specs_and_zoo(wheel: Path) -> None:
+    files = {file.filename: file.file_size for file in zipfile.ZipFile(wheel).infolist()}
+    assert {
+        "causal_dsl/grammar/causal.lark",
+        "causal_dsl/docs/language.md",
+        "causal_dsl/tools/cli.py",
+        "causal_dsl/zoo/catalogue.json",
+    } <= files.keys()
+    assert any(name.startswith("causal_dsl/docs/diagnostics.d/") for name in files)
+    assert any(name.startswith("causal_dsl/specs/") for name in files)
+    assert not any("__pycache__" in name or name.startswith("tests/") for name in files)
+    assert sum(size for name, size in files.items() if name.startswith("causal_dsl/zoo/")) < 2_000_000
+
+
+def test_the_wheel_works_away_from_the_checkout(wheel: Path, tmp_path: Path) -> None:
+    """A spec of the wheel run on networks of the wheel, from a folder in which there is nothing else."""
+    site, elsewhere = tmp_path / "site", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    zipfile.ZipFile(wheel).extractall(site)
+    environment = {**os.environ, "PYTHONPATH": str(site), "OMP_NUM_THREADS": "1"}
+
+    def python(*arguments: str) -> str:
+        done = subprocess.run(
+            [sys.executable, *arguments], cwd=elsewhere, env=environment, capture_output=True, text=True, timeout=120
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    assert Path(python("-c", "import causal_dsl; print(causal_dsl.__file__)").strip()).is_relative_to(site)
+    tool = ("-m", "causal_dsl.tools.cli")
+    assert "E201" in python(*tool, "explain", "E201")
+    for spec in ("equality_relu", "equality"):
+        ran = python(*tool, "run", "--json", str(site / "causal_dsl" / "specs" / f"{spec}.causal"))
+        (read,) = json.loads(ran)["specs"]
+        assert all(passed["passed"] for test in read["tests"] for passed in test["expectations"])

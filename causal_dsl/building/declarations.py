@@ -209,7 +209,7 @@ class Circuit(_Block):
     def __getattr__(self, name: str) -> Expression:
         if name.startswith("_") or name == "name":
             raise AttributeError(name)
-        return getattr(self.reference, name)  # type: ignore[no-any-return]
+        return getattr(self.reference, name)
 
     def declaration(self) -> tree.CircuitDecl:
         return tree.CircuitDecl(self.ident, tree.Ident(self._network.name), tuple(self._members), doc=self.doc)

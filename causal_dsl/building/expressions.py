@@ -74,7 +74,7 @@ class Expression:
     def __float__(self) -> NoReturn:
         raise TypeError(f"`{self!r}` is no number before the spec runs")
 
-    __int__ = __index__ = __float__  # type: ignore[assignment]
+    __int__ = __index__ = __float__
 
     # ── operators ──
 

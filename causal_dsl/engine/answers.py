@@ -9,7 +9,7 @@ import numpy as np
 
 from causal_dsl.causal.model import CausalModel
 from causal_dsl.diagnostics import NOWHERE, Diagnostics, Span
-from causal_dsl.engine.columns import NO_ANSWER, Quantity, ValueRef
+from causal_dsl.engine.columns import NO_ANSWER, ValueRef
 from causal_dsl.program.program import Readout
 from causal_dsl.program.prompts import answer_tokens, show_value
 from causal_dsl.program.tokens import Tokens
@@ -56,14 +56,17 @@ def answers_of(
             codes[value] = int(NO_ANSWER)  # a value of `among` that this variable never takes
     if readout.kind == "logits":
         classes = readout.dims or tuple(range(len(readout.values)))
-        ids = {value: (number,) for value, number in zip(readout.values, classes, strict=True)}
-        return Answers(ids, codes, classes)
+        numbers: dict[Any, tuple[int, ...]] = {v: (i,) for v, i in zip(readout.values, classes, strict=True)}
+        return Answers(numbers, codes, classes)
     assert tokens is not None
     ids = {v: answer_tokens(tokens, prompt, show_value(v), readout.prefix, span) for v in readout.values}
     return Answers(ids, codes, tuple(i[0] for i in ids.values()) if readout.among else None)
 
 
-def check_answers(answers: Answers, readout: Readout, quantities: set[Quantity], diagnostics: Diagnostics) -> bool:
+_ALIKE = {True: "begin with the same token", False: "are the same tokens"}
+
+
+def check_answers(answers: Answers, readout: Readout, diagnostics: Diagnostics) -> bool:
     """Refuse answers that one next token cannot tell apart, where one token is needed (E540, E541)."""
     span = readout.span or NOWHERE
     seen: dict[tuple[int, ...], Any] = {}
@@ -71,9 +74,9 @@ def check_answers(answers: Answers, readout: Readout, quantities: set[Quantity],
         key = ids[:1] if readout.among else ids
         if key in seen:
             diagnostics.report(
-                "E540", f"`{show_value(seen[key])}` and `{show_value(value)}` begin with the same token", span,
-                notes=("the argmax over one token cannot tell them apart",),
-                help="use values whose first tokens differ, or read the whole answer with `next_token`",
+                "E540", f"`{show_value(seen[key])}` and `{show_value(value)}` {_ALIKE[readout.among]}", span,
+                notes=("the read-out cannot tell them apart",),
+                help="use values whose first tokens differ" + (", or read the whole answer with `next_token`" if readout.among else ""),
             )  # fmt: skip
             return False
         seen[key] = value

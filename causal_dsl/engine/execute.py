@@ -346,7 +346,7 @@ class Execution:
             values = kept.rows_of(write.place.site, keys)
             at = torch.tensor([row for row, span in enumerate(spans) for _ in span])
             tokens = torch.tensor([token for span in spans for token in span])
-            writes.append(Write(write.place.site, at, tokens, lambda current, v=values: v.to(current)))
+            writes.append(Write(write.place.site, at, tokens, values.to))
         outcome = forward(
             network, forward_inputs(inputs, indices, network), [], writes, readout=torch.arange(len(indices)),
             stop=False, padding=network.padding,

@@ -49,7 +49,7 @@ def work_of(plan: Plan) -> dict[g.Node, Work]:
     found: dict[g.Node, Work] = {}
     stops = {node: stop_layer(plan, node) for node in g.of_kind(plan.graph, g.Forward)}
     deepest: dict[tuple[str, int], int] = {}
-    for node in sorted(stops, key=lambda node: -stops[node]):  # type: ignore[arg-type]
+    for node in sorted(stops, key=lambda node: -stops[node]):
         assert isinstance(node, g.Forward)
         inputs = plan.inputs[node.network]
         rows = tokens = 0
@@ -116,9 +116,9 @@ def cost_of(plan: Plan) -> Cost:
                 else 0
             )
             naive += (tokens + patched) * _layers(inputs.facts)
-    for node, done in work.items():
-        if isinstance(node, (g.Forward, g.Resume)):
-            network = node.network if isinstance(node, g.Forward) else node.base.network
+    for run, done in work.items():
+        if isinstance(run, (g.Forward, g.Resume)):
+            network = run.network if isinstance(run, g.Forward) else run.base.network
             flops += done.layer_tokens * layer_flops(plan.inputs[network].facts)
     return Cost(
         sum(w.rows for w in work.values()), sum(w.layer_tokens for w in work.values()), naive,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Union
+from typing import Any
 
 import networkx as nx
 
@@ -186,8 +186,8 @@ class Score:
         return f"score {self.test}" + (f" at {at}" if at else "")
 
 
-Written = Union[Capture, Average, Combine, Constant, Noise, Vector]
-Node = Union[Draw, Label, Forward, Capture, Average, Combine, Write, Resume, Read, Score]
+Written = Capture | Average | Combine | Constant | Noise | Vector
+Node = Draw | Label | Forward | Capture | Average | Combine | Write | Resume | Read | Score
 
 
 def add(graph: nx.DiGraph, node: Node) -> None:
@@ -203,7 +203,7 @@ def add(graph: nx.DiGraph, node: Node) -> None:
             stack.append(needed)
 
 
-def of_kind(graph: nx.DiGraph, *kinds: type) -> Iterator[Node]:
+def of_kind(graph: nx.DiGraph, *kinds: type) -> Iterator[Any]:
     """The nodes of these kinds, in the order in which they were added."""
     return (node for node in graph.nodes if isinstance(node, kinds))
 

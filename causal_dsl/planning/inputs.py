@@ -72,14 +72,14 @@ class Inputs:
             return index
         return self._runs.setdefault(self.ids(index), index)
 
-    def where(self, position: Position | None, index: int) -> tuple[int, ...]:
+    def where(self, position: Position | None, index: int, span: Span = NOWHERE) -> tuple[int, ...]:
         """The tokens that a position names in an input; (0,) for a vector."""
         if position is None or not self.prompts:
             return (0,)
         key = (position, index)
         if key not in self._located:
             prompt = self.prompts[index]
-            self._located[key] = locate(position, prompt.rendered, prompt.encoded)
+            self._located[key] = locate(position, prompt.rendered, prompt.encoded, span)
         return self._located[key]
 
     def add(self, alignment: Alignment, drawn: Drawn, role: str, span: Span) -> np.ndarray:

@@ -106,7 +106,9 @@ class _Lowering:
         readout = "next_token" if test.readout.kind == "next_token" else "logits"
         unpatched = [("base", self._read(base, readout, quantities.get("base", set()), base))]
         for role in test.roles:
-            wanted = quantities.get(role, set())
+            wanted = set(quantities.get(role, set()))
+            if role in test.solved:
+                wanted.add(Quantity("answer"))
             if role != "base" and wanted:
                 unpatched.append((role, self._read(self._forward(role, drawn), readout, wanted, base)))
         nodes = []
@@ -145,6 +147,8 @@ class _Lowering:
         writes: list[g.Write] = []
         for intervention in cell.interventions:
             for i, place in enumerate(intervention.places):
+                for index in np.unique(self.plan.rows[base]).tolist():
+                    self.inputs.where(place.position, index, intervention.span or self.test.span)
                 value = self._value(intervention.value, intervention, i, drawn)
                 writes.append(g.Write(place, value, intervention.add))
         return g.Resume(base, tuple(writes))

@@ -185,7 +185,9 @@ class ActionReader:
             places = self.target(action.target)
             if role is None or places is None:
                 return None
-            return Intervention(places, FromRun(role, places), variable=name, text=format_expr_action(action), span=action.span)
+            return Intervention(
+                places, FromRun(role, places), variable=name, text=format_expr_action(action), span=action.span
+            )
         if name is not None:
             self.diagnostics.report(
                 "E685", f"`{name}` is a causal variable: nothing is added to it", action.span,
@@ -239,7 +241,9 @@ class ActionReader:
     def _folded(self, expr: tree.Expr, op: str, a: float, b: float) -> Constant | None:
         value = a + b if op == "+" else a - b if op == "-" else a * b if op == "*" else a / b
         if not math.isfinite(value):
-            self.diagnostics.report("E687", "this number is too large to be written", expr.span, help="write a smaller number")
+            self.diagnostics.report(
+                "E687", "this number is too large to be written", expr.span, help="write a smaller number"
+            )
             return None
         return Constant(value)
 
@@ -260,7 +264,10 @@ class ActionReader:
             needed = width(place.site, self.alignment.network.facts)
             if needed is not None and needed != len(numbers):
                 self.diagnostics.report(
-                    "E460", f"{place} has {needed} numbers, and the list has {len(numbers)}", expr.span, help=f"write {needed} numbers"
+                    "E460",
+                    f"{place} has {needed} numbers, and the list has {len(numbers)}",
+                    expr.span,
+                    help=f"write {needed} numbers",
                 )
                 return None
         return Vector(tuple(float(n) for n in numbers))
@@ -271,7 +278,10 @@ class ActionReader:
             settings = read_settings(name, call.arguments, known, self.diagnostics, call.span)
             return None if settings is None else Noise(float(settings["std"]), settings["seed"])
         if name == "mean":
-            known = {"of": Setting("word", "base", choices=self.roles, positional=True), "pooled": Setting("bool", False)}
+            known = {
+                "of": Setting("word", "base", choices=self.roles, positional=True),
+                "pooled": Setting("bool", False),
+            }
             settings = read_settings(name, call.arguments, known, self.diagnostics, call.span)
             return None if settings is None else Mean(settings["of"], settings["pooled"])
         known = {"path": Setting("string", positional=True, required=True), "key": Setting("string", "")}

@@ -48,7 +48,12 @@ class TestReader:
         on = declaration.on
         name = on.function if isinstance(on, tree.Call) else on
         if not isinstance(name, tree.Name):
-            self._fault("E200", f"`{format_expr(on)[:60]}` names no alignment", on.span, help="write test name on alignment { … }")
+            self._fault(
+                "E200",
+                f"`{format_expr(on)[:60]}` names no alignment",
+                on.span,
+                help="write test name on alignment { … }",
+            )
             return None
         definition = self.resolver.find(self.module, name, "alignment")
         alignment = self.resolver.alignment(definition) if definition else None
@@ -97,7 +102,12 @@ class TestReader:
             if argument.name is None:
                 free = [name for name in names if name not in fixed]
                 if not free:
-                    self._fault("E211", f"`{alignment.name}` takes {_counted(len(names), 'parameter')}", argument.span, help="leave this one out")
+                    self._fault(
+                        "E211",
+                        f"`{alignment.name}` takes {_counted(len(names), 'parameter')}",
+                        argument.span,
+                        help="leave this one out",
+                    )
                     return None
                 name, span = free[0], argument.span
             else:
@@ -131,7 +141,9 @@ class TestReader:
         cells = []
         for values in itertools.product(*(alignment.parameters[name] for name in swept)):
             environment = {**fixed, **dict(zip(swept, values, strict=True))}
-            reader = ActionReader(self.diagnostics, alignment, roles, circuits, self.module.folder, implicit, environment)
+            reader = ActionReader(
+                self.diagnostics, alignment, roles, circuits, self.module.folder, implicit, environment
+            )
             interventions: list[Intervention] = []
             for action in actions:
                 made = reader.read(action)
@@ -191,7 +203,9 @@ class TestReader:
         called = call_name(member.domain) if isinstance(member.domain, (tree.Call, tree.Name)) else None
         model = alignment.model
         if called is None:
-            self._fault("E699", "a test draws from a causal model", member.domain.span, help=f"write base ~ {model.name}(n=256)")
+            self._fault(
+                "E699", "a test draws from a causal model", member.domain.span, help=f"write base ~ {model.name}(n=256)"
+            )
             return None
         if called[0] != model.name:
             definition = self.resolver.find(self.module, tree.Name(called[0], span=called[1]), "causal model")
@@ -244,7 +258,12 @@ class TestReader:
                 return None
             if not isinstance(variable, tree.Name) or variable.name not in model.variables:
                 shown = variable.name if isinstance(variable, tree.Name) else format_expr(name)
-                self._fault("E201", f"no variable `{shown}` in `{model.name}`", name.span, help=did_you_mean(shown, model.variables))
+                self._fault(
+                    "E201",
+                    f"no variable `{shown}` in `{model.name}`",
+                    name.span,
+                    help=did_you_mean(shown, model.variables),
+                )
                 return None
             found.append((role, variable.name))
         return tuple(found)
@@ -263,7 +282,12 @@ class TestReader:
             named = part.arguments[0].value if len(part.arguments) == 1 else None
             if not isinstance(named, tree.Name) or named.name not in models:
                 shown = named.name if isinstance(named, tree.Name) else ""
-                self._fault("E216", "`solved` takes one run of this test", part.span, help=did_you_mean(shown, models, "write solved(base)"))
+                self._fault(
+                    "E216",
+                    "`solved` takes one run of this test",
+                    part.span,
+                    help=did_you_mean(shown, models, "write solved(base)"),
+                )
                 continue
             solved.append(named.name)
         for part in plain:

@@ -83,7 +83,9 @@ def read_source(path: Path, diagnostics: Diagnostics, span: Span | None = None) 
             refuse("there is no such file", _similar_file(path))
             return None
         if path.stat().st_size > LARGEST_SPEC:
-            refuse(f"it has {path.stat().st_size:,} bytes", "a spec is a text that people read; is this the right file?")
+            refuse(
+                f"it has {path.stat().st_size:,} bytes", "a spec is a text that people read; is this the right file?"
+            )
             return None
         return Source(shown, path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n"))
     except UnicodeDecodeError as error:
@@ -166,7 +168,9 @@ class Loader:
         span = declaration.path.span
         path = Path(written)
         if not written.strip() or "\0" in written:
-            self.diagnostics.report("E221", "this import names no file", span, help='write from "file.causal" import name')
+            self.diagnostics.report(
+                "E221", "this import names no file", span, help='write from "file.causal" import name'
+            )
             return
         if path.is_absolute() and not self.trust:
             self.diagnostics.report(

@@ -100,7 +100,12 @@ class PlacementReader:
                 continue
             placements[name] = member
             good = self._sites(member) and good
-        return placements, readouts, tuple(sorted(inputs.values(), key=lambda p: p.start)), good and self._inputs_fit(inputs, placements)
+        return (
+            placements,
+            readouts,
+            tuple(sorted(inputs.values(), key=lambda p: p.start)),
+            good and self._inputs_fit(inputs, placements),
+        )
 
     # ── kinds of placements ─────────────────────────────────────────────────────────────────────
 
@@ -177,7 +182,10 @@ class PlacementReader:
     def _next_token(self, member: tree.Placement, step: Step, values: tuple[Any, ...]) -> Readout | None:
         if self.network.facts.kind == "vector":
             self.diagnostics.report(
-                "E676", f"`{self.network.name}` has no tokens: it maps a vector to classes", step.span, help="read out at `logits`"
+                "E676",
+                f"`{self.network.name}` has no tokens: it maps a vector to classes",
+                step.span,
+                help="read out at `logits`",
             )
             return None
         if not self.prompts:
@@ -189,7 +197,9 @@ class PlacementReader:
         settings = read_settings("next_token", step.arguments or (), known, self.diagnostics, member.sites[0].span)
         if settings is None or step.indices is not None:
             if step.indices is not None:
-                self.diagnostics.report("E676", "`next_token` has no position: it follows the prompt", step.span, help="write `next_token`")
+                self.diagnostics.report(
+                    "E676", "`next_token` has no position: it follows the prompt", step.span, help="write `next_token`"
+                )
             return None
         among = settings["among"]
         if among is not None:
@@ -197,7 +207,9 @@ class PlacementReader:
             domain = self.resolver.domain(definition) if definition else None
             if domain is None:
                 if not isinstance(among, tree.Name):
-                    self.diagnostics.report("E213", "`among` takes the name of a domain", among.span, help="write among=Name")
+                    self.diagnostics.report(
+                        "E213", "`among` takes the name of a domain", among.span, help="write among=Name"
+                    )
                 return None
             chosen = self._values(member, domain)
             if chosen is None:
@@ -262,23 +274,32 @@ class PlacementReader:
             dims = tuple(range(self.network.facts.widths[0]))
         if dims is None or dims != tuple(range(dims[0], dims[-1] + 1)):
             self.diagnostics.report(
-                "E679", f"`{name}` needs a stretch of the input", member.sites[0].span, help=f"write `{name} @ input[0:4] via …`"
+                "E679",
+                f"`{name}` needs a stretch of the input",
+                member.sites[0].span,
+                help=f"write `{name} @ input[0:4] via …`",
             )
             return None
         domain = self.model.variables[name].domain
         if encoding == "scalar":
             needed, why = 1, "a scalar is one number"
             if self.model.variables[name].type == "string":
-                self.diagnostics.report("E679", f"`{name}` holds texts, which are no scalar", member.via.span, help="write via onehot()")
+                self.diagnostics.report(
+                    "E679", f"`{name}` holds texts, which are no scalar", member.via.span, help="write via onehot()"
+                )
                 return None
         elif encoding == "onehot":
             if not isinstance(domain, Finite) or len(domain.values) > _MOST_ANSWERS:
-                self.diagnostics.report("E679", f"`{name}` has too many values for `onehot`", member.via.span, help="write via scalar()")
+                self.diagnostics.report(
+                    "E679", f"`{name}` has too many values for `onehot`", member.via.span, help="write via scalar()"
+                )
                 return None
             needed, why = len(domain.values), f"`{name}` has {len(domain.values)} values"
         else:
             if not isinstance(domain, Finite) or len(domain.values) > _MOST_ANSWERS:
-                self.diagnostics.report("E679", f"`{name}` has too many values for `embedding`", member.via.span, help="write via scalar()")
+                self.diagnostics.report(
+                    "E679", f"`{name}` has too many values for `embedding`", member.via.span, help="write via scalar()"
+                )
                 return None
             needed, why = settings["dim"], f"the embedding has {settings['dim']} dimensions"
         if needed != len(dims):

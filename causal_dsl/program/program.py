@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Union
+from typing import TYPE_CHECKING, Any, Literal
 
 from causal_dsl.causal.designs import Design
 from causal_dsl.causal.model import CausalModel
@@ -87,7 +87,7 @@ class Arithmetic:
     right: Value
 
 
-Value = Union[FromRun, Mean, Noise, Constant, Vector, Arithmetic]
+Value = FromRun | Mean | Noise | Constant | Vector | Arithmetic
 
 
 @dataclass(frozen=True)

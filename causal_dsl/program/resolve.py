@@ -101,7 +101,9 @@ class Resolver:
         """What the expressions of a module's causal models may name."""
         found: Scope | None = self._made.get((id(module), "scope"))
         if found is None:
-            found = self._made[id(module), "scope"] = Scope(dict.fromkeys(module.faulty), {}, dict.fromkeys(module.faulty))
+            found = self._made[id(module), "scope"] = Scope(
+                dict.fromkeys(module.faulty), {}, dict.fromkeys(module.faulty)
+            )
             for name, definition in module.names.items():
                 if definition.kind == "domain":
                     found.domains[name] = self.domain(definition)
@@ -122,7 +124,9 @@ class Resolver:
     def _function(self, definition: Definition) -> PythonFunction | None:
         python = definition.declaration
         assert isinstance(python, PythonName)
-        return read_function(python.path, python.name.name, python.name.span, self.diagnostics, trust=self.options.trust)
+        return read_function(
+            python.path, python.name.name, python.name.span, self.diagnostics, trust=self.options.trust
+        )
 
     def domain(self, definition: Definition) -> Domain | None:
         declaration = definition.declaration
@@ -196,7 +200,9 @@ class Resolver:
             )  # fmt: skip
             return None
         kind = called[0]
-        settings = read_settings(kind, declaration.value.arguments, NETWORKS[kind], self.diagnostics, declaration.value.span)
+        settings = read_settings(
+            kind, declaration.value.arguments, NETWORKS[kind], self.diagnostics, declaration.value.span
+        )
         if settings is None:
             return None
         target = settings.pop("factory" if kind == "torch" else "name")
@@ -279,7 +285,15 @@ class Resolver:
         if not good:
             return None
         return Alignment(
-            declaration.name.name, model, network, parameters, prompts, placements, readouts, inputs, declaration.name.span
+            declaration.name.name,
+            model,
+            network,
+            parameters,
+            prompts,
+            placements,
+            readouts,
+            inputs,
+            declaration.name.span,
         )
 
     def _parameters(
@@ -290,7 +304,9 @@ class Resolver:
         for parameter in declaration.parameters:
             name = parameter.name
             if name.name in found:
-                self.diagnostics.report("E202", f"`{name.name}` is declared twice", name.span, help="give one of them another name")
+                self.diagnostics.report(
+                    "E202", f"`{name.name}` is declared twice", name.span, help="give one of them another name"
+                )
                 good = False
                 continue
             values = self._parameter_values(parameter)
@@ -315,7 +331,9 @@ class Resolver:
         values = parameter.values
         if isinstance(values, tree.List):
             if not values.items:
-                self.diagnostics.report("E671", f"`{parameter.name.name}` has no values", values.span, help="list at least one")
+                self.diagnostics.report(
+                    "E671", f"`{parameter.name.name}` has no values", values.span, help="list at least one"
+                )
                 return None
             return values.items
         start = 0 if values.start is None else _whole(values.start)
@@ -340,7 +358,9 @@ class Resolver:
             return None
         return tuple(tree.Number(number, span=values.span) for number in range(start, stop))
 
-    def _prompts(self, declaration: tree.AlignDecl, module: Module, model: CausalModel) -> tuple[PromptLine, ...] | None:
+    def _prompts(
+        self, declaration: tree.AlignDecl, module: Module, model: CausalModel
+    ) -> tuple[PromptLine, ...] | None:
         before = len(self.diagnostics.errors)
         found = []
         for member in declaration.members:

@@ -71,7 +71,9 @@ def read_settings(
             if not positional:
                 hint = ", ".join(f"{name}=…" for name in known)
                 diagnostics.report(
-                    "E210", f"`{what}` takes its settings by name", argument.span,
+                    "E210",
+                    f"`{what}` takes its settings by name",
+                    argument.span,
                     help=f"write {hint}" if hint else f"write `{what}()`",
                 )
                 good = False

@@ -132,7 +132,12 @@ class SiteReader:
                          help=f"layers run from 0 to {count - 1}" if count is not None else "layers are counted from 0")  # fmt: skip
             return None, None
         if not rest:
-            self._report("E453", "which vector of the layer?", span, help="write layer[…].resid_post[last], .attn_out, .mlp_out, …")
+            self._report(
+                "E453",
+                "which vector of the layer?",
+                span,
+                help="write layer[…].resid_post[last], .attn_out, .mlp_out, …",
+            )
             return None, None
         if rest[0].name == "head":
             return self._in_head(layer, rest, whole)
@@ -144,7 +149,9 @@ class SiteReader:
                 step.name, [*inside, "head"], "a layer has " + ", ".join(inside)))  # fmt: skip
             return None, None
         if len(rest) > 1:
-            self._report("E450", f"`{step.name}` has no `{rest[1].name}`", rest[1].span, help=f"end the site at `{step.name}[…]`")
+            self._report(
+                "E450", f"`{step.name}` has no `{rest[1].name}`", rest[1].span, help=f"end the site at `{step.name}[…]`"
+            )
             return None, None
         heads: tuple[int, ...] = ()
         if component.heads:
@@ -160,7 +167,12 @@ class SiteReader:
         if len(rest) == 1 and whole:
             step = Step("z", head.span)
         elif len(rest) == 1:
-            self._report("E453", "which vector of the head?", head.span, help="write head[…].z[last]; there is " + ", ".join(named))
+            self._report(
+                "E453",
+                "which vector of the head?",
+                head.span,
+                help="write head[…].z[last]; there is " + ", ".join(named),
+            )
             return None, None
         else:
             step = rest[1]
@@ -169,7 +181,9 @@ class SiteReader:
                          help=did_you_mean(step.name, named, "a head has " + ", ".join(named)))  # fmt: skip
             return None, None
         if len(rest) > 2:
-            self._report("E450", f"`{step.name}` has no `{rest[2].name}`", rest[2].span, help=f"end the site at `{step.name}[…]`")
+            self._report(
+                "E450", f"`{step.name}` has no `{rest[2].name}`", rest[2].span, help=f"end the site at `{step.name}[…]`"
+            )
             return None, None
         count = head_count(step.name, self.facts)
         heads = self._integers(head.indices, count, "head", head.span)
@@ -178,7 +192,9 @@ class SiteReader:
     def _module(self, head: Step) -> Site | None:
         arguments = head.arguments or ()
         if len(arguments) != 1 or not isinstance(arguments[0].value, tree.String) or arguments[0].name is not None:
-            self._report("E450", "`module` takes the path of a module in quotes", head.span, help='write module("a.b")[last]')
+            self._report(
+                "E450", "`module` takes the path of a module in quotes", head.span, help='write module("a.b")[last]'
+            )
             return None
         return Site("module", module=arguments[0].value.value)
 
@@ -255,7 +271,12 @@ class SiteReader:
         holes = {hole for template in self.templates for hole in template.holes}
         if name.name in _EDGES and name.name not in holes:
             if part or occurrence:
-                self._report("E532", f"`{name.name}` is one token or all: it has no parts", name.span, help=f"write `{name.name}`")
+                self._report(
+                    "E532",
+                    f"`{name.name}` is one token or all: it has no parts",
+                    name.span,
+                    help=f"write `{name.name}`",
+                )
                 return None
             return _EDGES[name.name]
         if name.name in _EDGES and not part:
@@ -283,14 +304,18 @@ class SiteReader:
             if isinstance(expr, tree.Slice):
                 help = f"name one, or make it a parameter: align name(l in {_slice_text(expr)}) : …"
             elif isinstance(expr, tree.Name) and expr.name not in self.cell:
-                help = did_you_mean(expr.name, self.cell, "write a whole number, or make it a parameter of the alignment")
+                help = did_you_mean(
+                    expr.name, self.cell, "write a whole number, or make it a parameter of the alignment"
+                )
             text = _slice_text(expr) if isinstance(expr, tree.Slice) else format_expr(expr)
             self._report("E456", f"`{text[:60]}` does not name {what}", expr.span, notes=self._swept(expr), help=help)
         return value
 
     def _swept(self, expr: tree.Expr | tree.Slice) -> tuple[str, ...]:
         """What the parameters in an index are in this cell: the text at the place does not tell."""
-        names = dict.fromkeys(node.name for node in expr.walk() if isinstance(node, tree.Name) and node.name in self.cell)
+        names = dict.fromkeys(
+            node.name for node in expr.walk() if isinstance(node, tree.Name) and node.name in self.cell
+        )
         return tuple(f"`{name}` is {format_expr(self.cell[name])} in a cell of the alignment" for name in names)
 
     def _arithmetic(self, expr: tree.Expr | tree.Slice) -> int | None:
@@ -331,7 +356,12 @@ class SiteReader:
                 if start is None or stop is None:
                     return None
                 if start >= stop:
-                    self._report("E457", f"`{start}:{stop}` holds no {what}", index.span, help="the end of a slice is left out: 0:16 is 0 to 15")
+                    self._report(
+                        "E457",
+                        f"`{start}:{stop}` holds no {what}",
+                        index.span,
+                        help="the end of a slice is left out: 0:16 is 0 to 15",
+                    )
                     return None
             else:
                 number = self.integer(index, f"a {what}")

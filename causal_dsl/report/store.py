@@ -14,6 +14,7 @@ import numpy as np
 
 from causal_dsl.diagnostics import Source, Span, fail, shown_path
 from causal_dsl.engine.columns import NO_ANSWER, Columns
+from causal_dsl.program.prompts import show_value
 from causal_dsl.score.frames import Frame
 from causal_dsl.score.results import SpecResult
 
@@ -80,7 +81,9 @@ def _write_pairs(
             )
     table = pandas.concat(tables, ignore_index=True) if tables else pandas.DataFrame({"test": []})
     for name in table.columns:
-        if table[name].dtype == object:
+        if name.endswith("_id") or name == "pair":
+            table[name] = table[name].astype("Int64")
+        elif table[name].dtype == object:
             table[name] = table[name].map(lambda value: None if value is None else str(value))
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(handle)
@@ -125,7 +128,7 @@ def _decoded(test: Test, codes: np.ndarray) -> list[Any]:
         if code != NO_ANSWER
         for value in test.model.decode(test.readout.variable, np.array([code]))
     }
-    return [known.get(int(code)) for code in codes]
+    return [show_value(known[int(code)]) if int(code) in known else None for code in codes]
 
 
 def _measured(test: Test, drawn: Drawn, columns: Columns, labels: np.ndarray | None) -> dict[str, Any]:

@@ -130,7 +130,7 @@ class _Weaver:
 
     def weave(self, spell: object) -> tuple[Doc, ...]:
         if not self.comments:
-            return spell(Phrases(lambda text, _: text))  # type: ignore[operator,no-any-return]
+            return spell(Phrases(lambda text, _: text))  # type: ignore[operator]
         self.measure(spell)
         # A comment behind the last word, as within parentheses that are not needed, goes before that word.
         waiting = [(min(_start(comment), self.last - 0.5), comment) for comment in self.comments]
@@ -142,7 +142,7 @@ class _Weaver:
                 remarks.append(Remark(comment.text, comment.alone))
             return (*remarks, text) if remarks else text
 
-        return spell(Phrases(leaf))  # type: ignore[operator,no-any-return]
+        return spell(Phrases(leaf))  # type: ignore[operator]
 
 
 # ── comments ────────────────────────────────────────────────────────────────────────────────────

@@ -229,10 +229,10 @@ class _Parser:
         deep = too_deep(tokens)
         if deep is not None:
             return _Failure(deep, frozenset(("DEEP",)))
-        interactive = load_grammar().tables.parse_interactive(None, start=start)  # type: ignore[arg-type]
+        interactive = load_grammar().tables.parse_interactive(None, start=start)
         at = 0
         try:
-            for at, token in enumerate(tokens):
+            for at, token in enumerate(tokens):  # noqa: B007  (read in the handler below)
                 interactive.feed_token(token)  # type: ignore[arg-type]
             at = len(tokens)
             parsed = interactive.feed_token(end_token(tokens))  # type: ignore[arg-type]
@@ -243,7 +243,7 @@ class _Parser:
 
     def acceptable(self, tokens: list[Lexeme], start: str) -> frozenset[str]:
         """The terminals that could follow. Fed anew, for a failed token may have reduced too much already."""
-        interactive = load_grammar().tables.parse_interactive(None, start=start)  # type: ignore[arg-type]
+        interactive = load_grammar().tables.parse_interactive(None, start=start)
         for token in tokens:
             interactive.feed_token(token)  # type: ignore[arg-type]
         return frozenset(interactive.accepts())
