@@ -165,7 +165,7 @@ def _result(
     cost: dict[str, Any] = {"seconds": time.perf_counter() - started}
     if checked.plan is not None:
         cost |= cost_of(checked.plan).to_json()
-    return SpecResult(spec.name, checked.digest, tuple(tests), versions, described, cost)
+    return SpecResult(spec.name, checked.digest, tuple(tests), versions, described, cost, tuple(checked.diagnostics))
 
 
 def _targets(plan: Plan, checked: Checked, networks: dict[str, Network]) -> Callable[[Test, Quantity], np.ndarray]:

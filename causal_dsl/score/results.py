@@ -226,7 +226,7 @@ def _ceiling(ceiling: Ceiling) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class SpecResult:
-    """All tests of one file, with what is needed to repeat them."""
+    """All tests of one file, with what is needed to repeat them, and what ``check`` warned of."""
 
     path: str
     digest: str
@@ -234,6 +234,7 @@ class SpecResult:
     versions: Mapping[str, str] = field(default_factory=dict)
     networks: Any = field(default_factory=dict)
     cost: Mapping[str, Any] = field(default_factory=dict)
+    warnings: tuple[Diagnostic, ...] = field(default=(), compare=False)
 
     @property
     def passed(self) -> bool:
@@ -247,6 +248,7 @@ class SpecResult:
             "networks": self.networks,
             "tests": [test.to_json() for test in self.tests],
             "cost": number(self.cost),
+            "diagnostics": [diagnostic.to_json() for diagnostic in self.warnings],
         }
 
 

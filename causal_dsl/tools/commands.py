@@ -178,8 +178,14 @@ def _show(results: Any, as_json: bool) -> None:
     if as_json:
         print_json(results.to_json())
         return
-    from causal_dsl.report.text import print_results
+    from causal_dsl.report.text import print_results, text
 
-    print_results(results)
+    warnings = [diagnostic for spec in results.specs for diagnostic in spec.warnings]
+    if warnings:
+        print(render_all(warnings) + "\n", file=sys.stderr)
+    if sys.stdout.isatty():
+        print_results(results)
+    else:
+        print(text(results), end="")
     if results.diagnostics:
         print("\n" + render_all(results.diagnostics))
