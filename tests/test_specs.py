@@ -21,11 +21,11 @@ def test_every_spec_is_sound_and_laid_out(path: Path) -> None:
 def test_equality_in_a_small_transformer() -> None:
     results = cd.run(cd.load(SPECS / "equality.causal"))
     assert results.passed, results.diagnostics
-    assert results["solves"].cells[0].scores["accuracy"].value == 1
-    assert len(results["sweep_left"].cells) == len(results["sweep_right"].cells) == 3 * 5
+    assert results["solves_the_task"].cells[0].scores["accuracy"].value == 1
+    assert len(results["where_is_left"].cells) == len(results["where_is_right"].cells) == 3 * 5
     # After the first layer `left` is at the second shape, and `right` where the answer is read; attention then
     # takes what it needs, and the first shape, which nothing reads any more, carries nothing.
-    left, right = results["sweep_left"], results["sweep_right"]
+    left, right = results["where_is_left"], results["where_is_right"]
     assert left.cell(l=0, p="b").scores["iia"].value == 1
     assert right.cell(l=0, p="last").scores["iia"].value == 1
     for test in (left, right):
