@@ -26,18 +26,14 @@ def zoo(arguments: Namespace, line: CommandLine) -> int:
 
 
 def _list() -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, title="networks for zoo(…)", title_justify="left")
-    for heading in ("name", "task", "parameters", "size", "accuracy", "comes"):
-        table.add_column(heading, overflow="fold", justify="right" if heading in ("parameters", "size") else "left")
     for entry in catalogue().values():
-        size = f"{entry.size / 1e6:,.1f} MB" if entry.size else "in memory"
-        accuracy = "" if entry.accuracy is None else f"{entry.accuracy:.2%} {entry.over}".strip()
+        size = f"{entry.size / 1e6:,.1f} MB" if entry.size else "made in memory"
         comes = "with the package" if entry.ships else f"fetched once, {entry.fetch['bytes'] / 1e6:,.0f} MB"
-        table.add_row(entry.name, entry.task, f"{entry.parameters:,}", size, accuracy, comes)
-    Console(highlight=False).print(table)
+        print(f'zoo("{entry.name}")')
+        print(f"    task      {entry.task}")
+        print(f"    size      {entry.parameters:,} parameters, {size}; {comes}")
+        if entry.accuracy is not None:
+            print(f"    accuracy  {entry.accuracy:.2%} of {entry.over}")
 
 
 def _train(arguments: Namespace, line: CommandLine) -> int:
