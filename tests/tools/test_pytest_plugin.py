@@ -6,6 +6,8 @@ from importlib.metadata import entry_points
 
 import pytest
 
+import causal_dsl.running  # noqa: F401  (numpy and torch load once a process: not anew in each inner run)
+
 SPEC = """\
 causal equality {
   a, b, c, d ~ 0..3
