@@ -179,8 +179,7 @@ def check(spec: Spec, options: Options = Options(), networks: Mapping[str, Netwo
     loader = Loader(found, options.trust)
     module = loader.tree(spec.tree, spec.source_text, spec.folder)
     facts: dict[str, Facts] = {name: network.facts for name, network in loaded.items()}
-    wanted = frozenset(options.tests) or None
-    resolver = Resolver(found, ResolveOptions(options.trust, options.networks, facts, options.seed, wanted))
+    resolver = Resolver(found, ResolveOptions(options.trust, options.networks, facts, options.seed))
     program = _program(spec, module, resolver, found, options)
     checked = Checked(spec.name, [], program, {}, digest=_digest(spec, loader))
     try:

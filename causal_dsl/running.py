@@ -179,7 +179,7 @@ def _targets(plan: Plan, checked: Checked, networks: dict[str, Network]) -> Call
         prompt = pipeline._sample_prompt(test)
 
         def one(value: Any) -> int:
-            return first_token(ref, value, test.readout, answers, tokens, prompt)
+            return first_token(value, test.readout, answers, tokens, prompt)
 
         if not ref.role:
             return np.full(drawn.n, one(ref.constant), dtype=np.int64)

@@ -9,7 +9,7 @@ import numpy as np
 
 from causal_dsl.causal.model import CausalModel
 from causal_dsl.diagnostics import NOWHERE, Diagnostics, Span
-from causal_dsl.engine.columns import NO_ANSWER, ValueRef
+from causal_dsl.engine.columns import NO_ANSWER
 from causal_dsl.program.program import Readout
 from causal_dsl.program.prompts import answer_tokens, show_value
 from causal_dsl.program.tokens import Tokens
@@ -91,9 +91,7 @@ def check_answers(answers: Answers, readout: Readout, diagnostics: Diagnostics) 
     return True
 
 
-def first_token(
-    ref: ValueRef, value: Any, readout: Readout, answers: Answers, tokens: Tokens | None, prompt: str
-) -> int:
+def first_token(value: Any, readout: Readout, answers: Answers, tokens: Tokens | None, prompt: str) -> int:
     """The id whose logit stands for ``value``: its only token, or its class. -1 where the read-out has no such class."""
     if value in answers.ids:
         return answers.ids[value][0]

@@ -169,13 +169,12 @@ class Execution:
         clean = run_clean(network, self._demand(name, wave, waves), self.memory[name], self.tick)
         if waves == 1:
             self._collect(name, wave, waves, clean, means)
-        clean_said: dict[str, dict[int, np.ndarray]] = {}
         for run in self._tests(name):
             started = time.perf_counter()
             rows = self._rows(run.n, wave, waves)
             if not len(rows):
                 continue
-            self._unpatched(run, network, clean, rows, clean_said.setdefault(run.test.name, {}))
+            self._unpatched(run, network, clean, rows)
             written = Written(self.plan.inputs[name], clean, means, self.plan.rows)
             asked = set(np.linspace(0, len(run.cells) - 1, FLOOR_CELLS).astype(int).tolist())
             for number, cell in enumerate(run.cells):
@@ -183,15 +182,13 @@ class Execution:
                 if read is not None:
                     self._patched(run.test, network, cell, read, written, rows)
                     if wave == 0 and number in asked:
-                        cell.noise_floor = self._noise_floor(network, read, clean, rows[:FLOOR_ROWS])
+                        cell.noise_floor = self._noise_floor(network, read, rows[:FLOOR_ROWS])
                 cell.done[rows] = True
                 run.seconds += time.perf_counter() - started
                 started = time.perf_counter()
                 yield cell
 
-    def _unpatched(
-        self, run: TestRun, network: Network, clean: Clean, rows: np.ndarray, said: dict[int, np.ndarray]
-    ) -> None:
+    def _unpatched(self, run: TestRun, network: Network, clean: Clean, rows: np.ndarray) -> None:
         """The read-outs of base and sources, once for all cells."""
         first = run.cells[0]
         for name, read in first.node.reads:
@@ -328,7 +325,7 @@ class Execution:
                 found[quantity] = answers.codes_of(said)
         return found
 
-    def _noise_floor(self, network: Network, read: g.Read, clean: Clean, rows: np.ndarray) -> float:
+    def _noise_floor(self, network: Network, read: g.Read, rows: np.ndarray) -> float:
         """The largest change of a logit when the base is patched into itself at the written places."""
         resume = read.run
         assert isinstance(resume, g.Resume)

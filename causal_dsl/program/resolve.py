@@ -51,8 +51,6 @@ class Options:
     facts: Mapping[str, Facts] = field(default_factory=dict)
     #: added to the seed of every draw
     seed: int = 0
-    #: names of the tests that are wanted; None is all
-    only: frozenset[str] | None = None
 
 
 class Resolver:
