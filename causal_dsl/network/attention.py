@@ -16,10 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from causal_dsl.network.batches import Batch, Points
 from causal_dsl.network.network import Network
 from causal_dsl.network.sites import tap as find_tap
 from causal_dsl.network.tape import Job, Tape, run_jobs
-from causal_dsl.program.locations import Site
 
 
 @dataclass(eq=False)
@@ -32,7 +32,28 @@ class Wanted:
     pattern_writes: list[int] = field(default_factory=list)
 
 
-def want(network: Network, tape: Tape, wanted: dict[nn.Module, Wanted], number: int, writing: bool) -> None:
+@dataclass(frozen=True, eq=False)
+class Look:
+    """What m tokens look at: queries ``q`` [m, heads, size], keys and values ``k``, ``v`` [m, kv heads, width, size] of
+    the first ``width`` tokens of their prompts, and which of these they see: ``mask`` [m, width], true or added.
+    ``place`` [m] is where the tokens lie among all that attention gives an output for."""
+
+    q: Tensor
+    k: Tensor
+    v: Tensor
+    mask: Tensor
+    place: Tensor
+
+
+#: The look of the tokens of a read or write of ``pattern``, by its number and whether it writes.
+Looks = Callable[[int, bool], Look]
+#: Like the attention functions of transformers: (module, q, k, v, mask, …) to (output, weights or None).
+Attend = Callable[..., Any]
+
+
+def want(
+    network: Network, tape: Tape, wanted: dict[nn.Module, Wanted], number: int, writing: bool, points: Points
+) -> None:
     """Note a read or a write of ``q_rot``, ``k_rot`` or ``pattern`` with the module that computes it."""
     site = (tape.writes if writing else tape.reads)[number].site
     tap = find_tap(network, site)
@@ -40,43 +61,65 @@ def want(network: Network, tape: Tape, wanted: dict[nn.Module, Wanted], number: 
     if site.component == "pattern":
         (there.pattern_writes if writing else there.pattern_reads).append(number)
     else:
-        job = tape.writer(number, tap) if writing else tape.reader(number, tap)
+        job = tape.writer(number, tap, points) if writing else tape.reader(number, tap, points)
         (there.query if site.component == "q_rot" else there.key).append(job)
 
 
 @contextmanager
-def tapped(network: Network, tape: Tape, wanted: dict[nn.Module, Wanted]) -> Iterator[None]:
+def tapped(network: Network, tape: Tape, wanted: dict[nn.Module, Wanted], batch: Batch) -> Iterator[None]:
     """Within, attention modules in ``wanted`` read and write what it says."""
     if not wanted:
         yield
         return
+
+    def make(own: Callable[[nn.Module], Attend]) -> Attend:
+        def attention(module: nn.Module, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, **more: Any) -> Any:
+            there = wanted.get(module)
+            if there is None:
+                return own(module)(module, q, k, v, mask, **more)
+            q, k = on_heads(there.query, q), on_heads(there.key, k)
+            tape.check_done()
+            out, weights = own(module)(module, q, k, v, mask, **more)
+
+            def look(number: int, writing: bool) -> Look:
+                return _look(tape, batch, number, writing, q, k, v, mask)
+
+            out = patterns(there, tape, look, out, more)
+            tape.check_done()
+            return out, weights
+
+        return attention
+
+    with attending(network, list(wanted), make):
+        yield
+
+
+@contextmanager
+def attending(
+    network: Network, modules: list[nn.Module], make: Callable[[Callable[[nn.Module], Attend]], Attend], sdpa: bool = False
+) -> Iterator[None]:  # fmt: skip
+    """Within, every attention of the network is the function that ``make`` makes of the usual one.
+
+    ``sdpa``: the usual one takes masks with a number for each pair of tokens, whatever the model was loaded with.
+    """
     from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, AttentionMaskInterface
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
     assert network.layout is not None
     base: Any = network.model.get_submodule(network.layout.base).config
-    configs: dict[int, Any] = {id(module.config): module.config for module in wanted}
+    configs: dict[int, Any] = {id(module.config): module.config for module in modules if hasattr(module, "config")}
     configs[id(base)] = base
     usual = {key: config._attn_implementation for key, config in configs.items()}
     implementation: str = base._attn_implementation or "eager"
+    if sdpa and implementation != "eager":
+        implementation = "sdpa"
     name = f"causal_dsl_{implementation}"
-
-    def attention(module: nn.Module, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, **more: Any) -> Any:
-        own = ALL_ATTENTION_FUNCTIONS.get_interface(implementation, _eager(module))
-        there = wanted.get(module)
-        if there is None:
-            return own(module, q, k, v, mask, **more)
-        q, k = _flat(there.query, q), _flat(there.key, k)
-        tape.check_done()
-        out, weights = own(module, q, k, v, mask, **more)
-        out = _patterns(there, tape, module, q, k, v, mask, out, more)
-        tape.check_done()
-        return out, weights
-
     # Masks are looked for by name in the class alone; without one there, padding would be attended to, in silence.
     AttentionMaskInterface.register(name, ALL_MASK_ATTENTION_FUNCTIONS[implementation])
     before = ALL_ATTENTION_FUNCTIONS.get(name)
-    ALL_ATTENTION_FUNCTIONS[name] = attention
+    ALL_ATTENTION_FUNCTIONS[name] = make(
+        lambda module: ALL_ATTENTION_FUNCTIONS.get_interface(implementation, _eager(module))
+    )
     try:
         for config in configs.values():
             config._attn_implementation = name
@@ -95,7 +138,7 @@ def _eager(module: nn.Module) -> Callable[..., Any]:
     return function
 
 
-def _flat(jobs: list[Job], heads: Tensor) -> Tensor:
+def on_heads(jobs: list[Job], heads: Tensor) -> Tensor:
     """Run jobs on [rows, heads, tokens, size] as on [rows, tokens, heads x size]."""
     if not jobs:
         return heads
@@ -105,89 +148,77 @@ def _flat(jobs: list[Job], heads: Tensor) -> Tensor:
     return heads if changed is flat else changed.view(rows, tokens, count, size).transpose(1, 2)
 
 
-def _patterns(
-    there: Wanted,
-    tape: Tape,
-    module: nn.Module,
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    mask: Tensor | None,
-    out: Tensor,
-    more: dict[str, Any],
-) -> Tensor:
+def patterns(there: Wanted, tape: Tape, look: Looks, out: Tensor, more: dict[str, Any]) -> Tensor:
     """Read and write attention weights; ``out`` [rows, tokens, heads, size] is what they gave."""
-    deltas: list[tuple[int, Tensor, Tensor, Tensor]] = []
+    deltas: list[tuple[int, Look, Tensor]] = []
     for number in there.pattern_writes:
-        site, rows, columns, keys = _places(tape, number, writing=True)
-        weights = _weights(module, q, k, mask, rows, columns, more)
-        for other, other_rows, other_columns, change in deltas:  # an earlier write at the same place is seen
-            if other != number:
-                weights = _add_at(weights, rows, columns, other_rows, other_columns, change)
-        heads = list(site.heads) or list(range(q.shape[1]))
-        own = _unpad(weights, keys, tape.batch.lengths[rows.cpu()].to(q.device))
-        old = own[:, heads].reshape(len(rows), -1)
+        site, seen = tape.writes[number].site, look(number, True)
+        weights = _with(deltas, seen, _weights(seen, more))
+        heads = list(site.heads) or list(range(seen.q.shape[1]))
+        old = weights[:, heads].reshape(len(seen.place), -1)
         dims = slice(None) if site.dims is None else list(site.dims)
         new = old.clone()
         new[:, dims] = tape.edited(number, old[:, dims])
-        change = torch.zeros_like(own)
-        change[:, heads] = (new - old).view(len(rows), len(heads), -1)
-        padded = torch.zeros_like(weights).scatter_add(2, keys[:, None].expand_as(change), change)
-        deltas.append((number, rows, columns, padded))
-        group = q.shape[1] // v.shape[1]
-        values = v[rows].repeat_interleave(group, dim=1)  # [m, heads, keys, size]
-        moved = (padded[:, :, None, :] @ values).squeeze(2)
-        out = out.index_put((rows, columns), out[rows, columns] + moved)
+        change = torch.zeros_like(weights)
+        change[:, heads] = (new - old).view(len(seen.place), len(heads), -1)
+        deltas.append((number, seen, change))
+        values = seen.v.repeat_interleave(seen.q.shape[1] // seen.v.shape[1], dim=1)  # [m, heads, width, size]
+        moved = (change[:, :, None, :] @ values).squeeze(2)
+        flat = out.reshape(-1, *out.shape[2:])
+        out = flat.index_put((seen.place,), flat[seen.place] + moved).view(out.shape)
     for number in there.pattern_reads:
-        site, rows, columns, keys = _places(tape, number, writing=False)
-        weights = _weights(module, q, k, mask, rows, columns, more)
-        for _, other_rows, other_columns, change in deltas:
-            weights = _add_at(weights, rows, columns, other_rows, other_columns, change)
-        own = _unpad(weights, keys, tape.batch.lengths[rows.cpu()].to(q.device))
-        heads = list(site.heads) or list(range(q.shape[1]))
-        value = own[:, heads].reshape(len(rows), -1)
+        site, seen = tape.reads[number].site, look(number, False)
+        weights = _with(deltas, seen, _weights(seen, more))
+        heads = list(site.heads) or list(range(seen.q.shape[1]))
+        value = weights[:, heads].reshape(len(seen.place), -1)
         tape.values[number] = value if site.dims is None else value[:, list(site.dims)]
     return out
 
 
-def _places(tape: Tape, number: int, writing: bool) -> tuple[Site, Tensor, Tensor, Tensor]:
-    """Site, rows [m], padded columns [m], and the padded columns of the prompts' tokens as keys [m, longest]."""
+def _look(
+    tape: Tape, batch: Batch, number: int, writing: bool, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None
+) -> Look:
+    """The look of the tokens of a read or write in a padded batch [rows, heads, tokens, size]."""
     asked = tape.writes[number] if writing else tape.reads[number]
-    rows, columns = tape.batch.points(asked.rows, asked.positions).on(tape.batch.ids.device)
-    offsets = tape.batch.offsets.to(rows.device)[rows]
-    keys = offsets[:, None] + torch.arange(tape.batch.longest, device=rows.device)[None, :]
-    return asked.site, rows, columns, keys.clamp(max=tape.batch.longest - 1)
+    points = batch.points(asked.rows, asked.positions)
+    rows, columns = points.on(q.device)
+    offsets, lengths = batch.offsets.to(q.device)[rows], batch.lengths.to(q.device)[rows]
+    every = torch.arange(batch.longest, device=q.device)
+    keys = (offsets[:, None] + every[None, :]).clamp(max=batch.longest - 1)
+    there = every[None, :] < lengths[:, None]
+    if mask is None:
+        seen = there & (keys <= columns[:, None])
+    else:
+        own = mask[rows if mask.shape[0] > 1 else rows * 0, 0, columns].gather(1, keys)
+        seen = own & there if own.dtype == torch.bool else own.masked_fill(~there, float("-inf"))
+    picked = keys[:, None, :]
+    return Look(
+        q[rows, :, columns],
+        k[rows[:, None, None], torch.arange(k.shape[1], device=q.device)[None, :, None], picked],
+        v[rows[:, None, None], torch.arange(v.shape[1], device=q.device)[None, :, None], picked],
+        seen,
+        rows * batch.longest + columns,
+    )
 
 
-def _weights(
-    module: nn.Module, q: Tensor, k: Tensor, mask: Tensor | None, rows: Tensor, columns: Tensor, more: dict[str, Any]
-) -> Tensor:
-    """Attention weights [m, heads, padded keys] from the tokens at (rows, columns)."""
+def _weights(seen: Look, more: dict[str, Any]) -> Tensor:
+    """Attention weights [m, heads, width]; 0 past a prompt's end."""
     scaling = more.get("scaling")
-    scaling = q.shape[-1] ** -0.5 if scaling is None else scaling
-    keys = k[rows].repeat_interleave(q.shape[1] // k.shape[1], dim=1)
-    scores = (q[rows, :, columns][:, :, None, :] @ keys.transpose(2, 3)).squeeze(2) * scaling
+    scaling = seen.q.shape[-1] ** -0.5 if scaling is None else scaling
+    keys = seen.k.repeat_interleave(seen.q.shape[1] // seen.k.shape[1], dim=1)
+    scores = (seen.q[:, :, None, :] @ keys.transpose(2, 3)).squeeze(2) * scaling
     if more.get("softcap") is not None:
         scores = torch.tanh(scores / more["softcap"]) * more["softcap"]
-    if mask is None:
-        seen = torch.arange(k.shape[2], device=q.device)[None, :] <= columns[:, None]
-        scores = scores.masked_fill(~seen[:, None], float("-inf"))
-    else:
-        own = mask[rows if mask.shape[0] > 1 else rows * 0, :, columns]
-        scores = scores.masked_fill(~own, float("-inf")) if own.dtype == torch.bool else scores + own
-    return torch.softmax(scores, dim=-1, dtype=torch.float32).to(q.dtype)
+    own = seen.mask[:, None]
+    scores = scores.masked_fill(~own, float("-inf")) if own.dtype == torch.bool else scores + own
+    return torch.softmax(scores, dim=-1, dtype=torch.float32).to(seen.q.dtype)
 
 
-def _unpad(weights: Tensor, keys: Tensor, lengths: Tensor) -> Tensor:
-    """[m, heads, padded keys] as [m, heads, longest], keys counted from the prompt's first token, 0 past its end."""
-    own = weights.gather(2, keys[:, None].expand(-1, weights.shape[1], -1))
-    there = torch.arange(keys.shape[1], device=keys.device)[None, :] < lengths[:, None]
-    return own * there[:, None]
-
-
-def _add_at(
-    weights: Tensor, rows: Tensor, columns: Tensor, other_rows: Tensor, other_columns: Tensor, change: Tensor
-) -> Tensor:
-    """``weights`` plus the changes made at the same (row, column) by an earlier write."""
-    same = ((rows[:, None] == other_rows[None]) & (columns[:, None] == other_columns[None])).to(change.dtype)
-    return weights + torch.einsum("ab,bhk->ahk", same, change)
+def _with(deltas: list[tuple[int, Look, Tensor]], seen: Look, weights: Tensor) -> Tensor:
+    """``weights`` plus the changes that earlier writes made at the same tokens."""
+    for _, other, change in deltas:
+        same = (seen.place[:, None] == other.place[None]).to(change.dtype)
+        seen_by_both = min(weights.shape[-1], change.shape[-1])
+        added = torch.einsum("ab,bhk->ahk", same, change[..., :seen_by_both])
+        weights = weights + nn.functional.pad(added, (0, weights.shape[-1] - seen_by_both))
+    return weights

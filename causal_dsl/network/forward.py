@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from causal_dsl.diagnostics import fail
 from causal_dsl.network.attention import Wanted, tapped, want
-from causal_dsl.network.batches import Batch, batch_of_prompts, batch_of_vectors
+from causal_dsl.network.batches import Batch, Points, batch_of_prompts, batch_of_vectors
 from causal_dsl.network.network import Network
 from causal_dsl.network.sites import LAST_READ, Tap
 from causal_dsl.network.sites import tap as find_tap
@@ -25,7 +25,7 @@ from causal_dsl.program.locations import Site
 __all__ = ["Fired", "Outcome", "Read", "Write", "forward"]
 
 #: What acts at each side of each module.
-_Jobs = dict[tuple[nn.Module, str], list[Job]]
+Jobs = dict[tuple[nn.Module, str], list[Job]]
 
 
 def forward(
@@ -53,11 +53,16 @@ def forward(
     Raises E420 to E426 for sites that are not there, E421 for a read or write that never happened, ValueError for rows
     or positions that are not in the batch.
     """
-    batch = _batch(network, inputs, padding)
-    tape = Tape(batch, list(reads), list(writes), stop and readout is None)
-    jobs: _Jobs = defaultdict(list)
+    batch = batch_of(network, inputs, padding)
+    tape = Tape(list(reads), list(writes), stop and readout is None)
+    jobs: Jobs = defaultdict(list)
     wanted: dict[nn.Module, Wanted] = {}
     late: list[tuple[bool, int]] = []  # reads and writes of the logits themselves
+
+    def points(number: int, writing: bool) -> Points:
+        asked = (tape.writes if writing else tape.reads)[number]
+        return batch.points(asked.rows, asked.positions)
+
     for writing, count in ((True, len(tape.writes)), (False, len(tape.reads))):
         for number in range(count):
             site = (tape.writes if writing else tape.reads)[number].site
@@ -65,28 +70,29 @@ def forward(
                 find_tap(network, site)
                 late.append((writing, number))
             elif site.component in ("q_rot", "k_rot", "pattern"):
-                want(network, tape, wanted, number, writing)
+                want(network, tape, wanted, number, writing, points(number, writing))
             elif writing:
-                _write(network, tape, jobs, number)
+                add_write(network, tape, jobs, number, points(number, True))
             else:
                 tap = find_tap(network, site)
-                jobs[tap.module, tap.side].append(tape.reader(number, tap))
+                jobs[tap.module, tap.side].append(tape.reader(number, tap, points(number, False)))
     if not (jobs or wanted or late or readout is not None):
         return Outcome([], None, [])
     needed = _Needed(network, batch, readout, positions, tape, late)
     with ExitStack() as stack:
         for (module, side), own in jobs.items():
-            stack.callback(_hook(network, module, side, own, tape).remove)
+            stack.callback(_hook(network, module, side, own, tape, batch).remove)
         needed.select(stack, jobs)
-        stack.enter_context(tapped(network, tape, wanted))
+        stack.enter_context(tapped(network, tape, wanted, batch))
         try:
-            result = _call(network, batch)
+            result = call(network, batch)
         except Done:
             return tape.outcome(None)
     return tape.outcome(needed.logits(result))
 
 
-def _batch(network: Network, inputs: Sequence[Sequence[int]] | Tensor, padding: Literal["left", "right"]) -> Batch:
+def batch_of(network: Network, inputs: Sequence[Sequence[int]] | Tensor, padding: Literal["left", "right"]) -> Batch:
+    """The inputs of a pass, as the network reads them."""
     if network.is_vector:
         return batch_of_vectors(torch.as_tensor(inputs), network.device, network.dtype)
     if "position_ids" not in network.accepts and "kwargs" not in network.accepts:
@@ -95,7 +101,8 @@ def _batch(network: Network, inputs: Sequence[Sequence[int]] | Tensor, padding: 
     return batch_of_prompts(rows, padding, network.device)
 
 
-def _call(network: Network, batch: Batch) -> Any:
+def call(network: Network, batch: Batch) -> Any:
+    """One forward of the untouched model."""
     if batch.mask is None:
         return network.model(batch.ids)
     more: dict[str, Any] = {
@@ -107,7 +114,7 @@ def _call(network: Network, batch: Batch) -> Any:
     return network.model(input_ids=batch.ids, **known)
 
 
-def _write(network: Network, tape: Tape, jobs: _Jobs, number: int) -> None:
+def add_write(network: Network, tape: Tape, jobs: Jobs, number: int, points: Points) -> None:
     """Hook a write in; one between attention and MLP changes what attention adds to the residual stream.
 
     Written where it is read, at the next norm's input, it would reach the MLP but not the stream beside it.
@@ -115,23 +122,21 @@ def _write(network: Network, tape: Tape, jobs: _Jobs, number: int) -> None:
     write = tape.writes[number]
     tap = find_tap(network, write.site)
     if write.site.component != "resid_mid":
-        jobs[tap.module, tap.side].append(tape.writer(number, tap))
+        jobs[tap.module, tap.side].append(tape.writer(number, tap, points))
         return
     layer = network.layers[write.site.layer or 0]
     term = find_tap(network, Site("attn_out", write.site.layer))
-    points = tape.batch.points(write.rows, write.positions)
     stream: list[Tensor] = []
 
-    def keep(hidden: Tensor) -> Tensor:
+    def keep(hidden: Tensor) -> None:
         stream[:] = [hidden[points.on(hidden.device)]]
-        return hidden
 
     jobs[layer, "in"].append(Job((LAST_READ, 2, number), keep))
-    jobs[term.module, term.side].append(tape.adder(number, tap, term, lambda: stream[0]))
+    jobs[term.module, term.side].append(tape.adder(number, tap, term, points, lambda: stream[0]))
 
 
 def _hook(
-    network: Network, module: nn.Module, side: str, jobs: list[Job], tape: Tape
+    network: Network, module: nn.Module, side: str, jobs: list[Job], tape: Tape, batch: Batch
 ) -> torch.utils.hooks.RemovableHandle:
     """A hook that runs jobs on what enters or leaves a module."""
     runs: list[None] = []
@@ -146,10 +151,16 @@ def _hook(
                 notes=("which of its runs is meant cannot be told",),
                 help="name a module that runs once, the one around it say",
             )
-        hidden = _as_rows(tensor, tape.batch, network, module)
+        hidden = _as_rows(tensor, batch, network, module)
         changed = run_jobs(jobs, hidden)
         tape.check_done()
         return tensor if changed is hidden else changed.reshape(tensor.shape)
+
+    return hook_tensor(module, side, act)
+
+
+def hook_tensor(module: nn.Module, side: str, act: Callable[[Tensor], Tensor]) -> torch.utils.hooks.RemovableHandle:
+    """A hook that puts ``act`` of the first tensor that enters (``in``) or leaves a module in its place."""
 
     def before(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if args:
@@ -234,11 +245,11 @@ class _Needed:
         longest = self.batch.longest
         return ((self.unique // longest).to(device), (self.unique % longest).to(device))
 
-    def select(self, stack: ExitStack, jobs: _Jobs) -> None:
+    def select(self, stack: ExitStack, jobs: Jobs) -> None:
         """Let only the needed places reach the unembedding, unless something is read or written in it."""
         if self.batch.mask is None:
             return
-        head = _unembedding(self.network)
+        head = unembedding(self.network)
         if head is None or any(module in set(head.modules()) for module, _ in jobs):
             return
 
@@ -276,7 +287,8 @@ class _Needed:
         return found.index_put((places,), rows)
 
 
-def _unembedding(network: Network) -> nn.Module | None:
+def unembedding(network: Network) -> nn.Module | None:
+    """The module that maps the final norm's output to logits, where it is known."""
     if network.layout is not None:
         return network.model.get_submodule(network.layout.unembed)
     getter: Callable[[], nn.Module | None] | None = getattr(network.model, "get_output_embeddings", None)

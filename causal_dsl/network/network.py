@@ -47,6 +47,14 @@ class Network:
     def is_vector(self) -> bool:
         return self.facts.kind == "vector"
 
+    def device_of(self, module: nn.Module) -> torch.device:
+        """Where a module computes: its layers may be spread over devices."""
+        where = getattr(getattr(module, "_hf_hook", None), "execution_device", None)
+        if where is not None:
+            return torch.device(where) if not isinstance(where, int) else torch.device("cuda", where)
+        first = next(iter([*module.parameters(), *module.buffers()]), None)
+        return self.device if first is None or first.device.type == "meta" else first.device
+
 
 def wrap(model: nn.Module, facts: Facts, tokens: Tokens | None = None, name: str = "", span: Span = NOWHERE) -> Network:
     """A module as a :class:`Network`: eval mode, no gradients of parameters, its layers found. Nothing is proved yet.

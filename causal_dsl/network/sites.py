@@ -5,7 +5,7 @@ The table of architectures is in :mod:`causal_dsl.network.layouts`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -47,7 +47,10 @@ def tap(network: Network, site: Site) -> Tap:
     """
     found = network.taps.get(site)
     if found is None:
-        found = network.taps[site] = _find(network, site)
+        found = _find(network, site)
+        if found.columns is not None:  # once: an index that travels at every use makes a device wait
+            found = replace(found, columns=found.columns.to(network.device_of(found.module)))
+        network.taps[site] = found
     return found
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from causal_dsl.diagnostics import NOWHERE, Span, fail
-from causal_dsl.network.batches import Batch, Points
+from causal_dsl.network.batches import Points
 from causal_dsl.network.sites import FIRST_WRITE, LAST_READ, Tap
 from causal_dsl.program.locations import Site
 
@@ -58,17 +58,17 @@ class Done(Exception):
 
 @dataclass(eq=False)
 class Job:
-    """One act on a tensor; jobs of one tensor act in the order of ``order``."""
+    """One act on a tensor; jobs of one tensor act in the order of ``order``. ``writes``: it changes the tensor it is given."""
 
     order: tuple[int, int, int]
-    act: Callable[[Tensor], Tensor]
+    act: Callable[[Tensor], Tensor | None]
+    writes: bool = False
 
 
 @dataclass(eq=False)
 class Tape:
     """Keeps what a forward reads and writes, and ends it once all is done where ``stop`` says so."""
 
-    batch: Batch
     reads: list[Read]
     writes: list[Write]
     stop: bool
@@ -79,50 +79,43 @@ class Tape:
         if self.stop and len(self.values) == len(self.reads) and len(self.fired) == len(self.writes):
             raise Done
 
-    def reader(self, number: int, tap: Tap) -> Job:
+    def reader(self, number: int, tap: Tap, points: Points) -> Job:
         """Keep what is at a read's places."""
-        read = self.reads[number]
-        points = self.batch.points(read.rows, read.positions)
 
-        def act(hidden: Tensor) -> Tensor:
+        def act(hidden: Tensor) -> None:
             value = _columns(hidden[points.on(hidden.device)], tap)
             self.values[number] = value * tap.scale if tap.scale != 1 else value
-            return hidden
 
         return Job((tap.rank, 1, number), act)
 
-    def writer(self, number: int, tap: Tap) -> Job:
+    def writer(self, number: int, tap: Tap, points: Points) -> Job:
         """Put a write's edit in place of what is there."""
-        write = self.writes[number]
-        points = self.batch.points(write.rows, write.positions)
 
-        def act(hidden: Tensor) -> Tensor:
+        def act(hidden: Tensor) -> None:
             index = points.on(hidden.device)
             whole = hidden[index]
             old = _columns(whole, tap)
             new = self.edited(number, old * tap.scale if tap.scale != 1 else old)
             if tap.scale != 1:  # as a difference, so that writing what is there changes nothing at all
                 new = old + (new - old * tap.scale) / tap.scale
-            return hidden.index_put(index, _put(whole, tap, new))
+            hidden.index_put_(index, _put(whole, tap, new))
 
-        return Job((FIRST_WRITE if tap.rank == LAST_READ else tap.rank, 0, number), act)
+        return Job((FIRST_WRITE if tap.rank == LAST_READ else tap.rank, 0, number), act, writes=True)
 
-    def adder(self, number: int, site: Tap, term: Tap, before: Callable[[], Tensor]) -> Job:
+    def adder(self, number: int, site: Tap, term: Tap, points: Points, before: Callable[[], Tensor]) -> Job:
         """Write a sum of the residual stream by adding the difference to the ``term`` that enters it.
 
         ``before`` gives the stream [m, width] that the term is added to, at the places of the write.
         """
-        write = self.writes[number]
-        points = self.batch.points(write.rows, write.positions)
 
-        def act(hidden: Tensor) -> Tensor:
+        def act(hidden: Tensor) -> None:
             index = points.on(hidden.device)
             whole = hidden[index]
             old = _columns(before() + whole * term.scale, site)
             difference = (self.edited(number, old) - old) / term.scale
-            return hidden.index_put(index, _put(whole, site, _columns(whole, site) + difference))
+            hidden.index_put_(index, _put(whole, site, _columns(whole, site) + difference))
 
-        return Job((site.rank, 0, number), act)
+        return Job((site.rank, 0, number), act, writes=True)
 
     def edited(self, number: int, old: Tensor) -> Tensor:
         """Apply a write's edit, and note that it fired and by how much it changed what was there."""
@@ -162,9 +155,14 @@ def _put(whole: Tensor, tap: Tap, new: Tensor) -> Tensor:
 
 
 def run_jobs(jobs: list[Job], hidden: Tensor) -> Tensor:
-    """All jobs of one tensor, writes before reads at each site, sites in the order in which they are computed."""
+    """All jobs of one tensor, in their order: writes before reads at each site, sites as they are computed.
+
+    Gives the very tensor where nothing is written, else a changed copy: models go on using what they handed out.
+    """
+    if any(job.writes for job in jobs):
+        hidden = hidden.clone()
     for job in sorted(jobs, key=lambda job: job.order):
-        hidden = job.act(hidden)
+        job.act(hidden)
     return hidden
 
 

@@ -1,0 +1,398 @@
+"""One forward of an untouched model in which rows enter, are written and leave, layer by layer.
+
+The model itself drives: hooks on its layers replace the padded prompts that it hands from layer to layer by whatever
+rows are alive there (:mod:`causal_dsl.planning.frames`), and on its unembedding let through only what is read.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from causal_dsl.diagnostics import fail
+from causal_dsl.network.attention import Wanted, attending, on_heads, patterns, want
+from causal_dsl.network.batches import Batch, Points
+from causal_dsl.network.forward import Jobs, add_write, batch_of, call, hook_tensor
+from causal_dsl.network.network import Network
+from causal_dsl.network.sites import tap as find_tap
+from causal_dsl.network.sweep.head import Asked, Head
+from causal_dsl.network.sweep.packed import (
+    MOST_KEYS_CPU,
+    MOST_KEYS_DEVICE,
+    Attention,
+    KeysOnly,
+    attend,
+    attention_of,
+    look,
+    per_row,
+    per_token,
+)
+from causal_dsl.network.tape import Done, Fired, Job, Read, Tape, Write, run_jobs
+from causal_dsl.planning.frames import ANYWHERE, BOTTOM, ENTRY, Schedule, place_of
+
+__all__ = ["Asked", "Outcome", "Read", "Write", "sweep"]
+
+
+@dataclass(eq=False)
+class Outcome:
+    """``logits`` of each :class:`Asked` in order; ``written`` of each write, in order."""
+
+    logits: list[Tensor]
+    written: list[Fired]
+
+
+def sweep(
+    network: Network,
+    inputs: Sequence[Sequence[int]] | Tensor,
+    plan: Schedule,
+    reads: Sequence[Read] = (),
+    writes: Sequence[Write] = (),
+    asked: Sequence[Asked] = (),
+    keep: Callable[[int, Tensor], None] | None = None,
+) -> Outcome:
+    """Run all rows of a schedule through a network once.
+
+    ``inputs`` are the distinct prompts (or vectors), rows 0 and up of the schedule; ``reads`` are of these. ``writes``
+    are of rows that enter later; each row and position must be alive where it is written (``Schedule``), and each
+    ``edit`` is called when the pass comes by, so that it may use what ``keep(number of the read, values [m, width])``
+    was told before. ``asked``: rows whose logits are wanted, and which columns of them.
+
+    Raises E421 for a read or write that never happened, and what :func:`causal_dsl.network.forward.forward` raises.
+    Gradients are as the caller sets them.
+    """
+    return _Pass(network, inputs, plan, list(reads), list(writes), list(asked), keep).run()
+
+
+@dataclass(eq=False)
+class _Keeping(Tape):
+    """A tape that hands on what is read at once, and keeps nothing of it."""
+
+    keep: Callable[[int, Tensor], None] = lambda number, value: None
+    seen: set[int] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.values = _Handing(self.keep, self.seen)
+
+
+class _Handing(dict[int, Tensor]):
+    def __init__(self, keep: Callable[[int, Tensor], None], seen: set[int]):
+        super().__init__()
+        self.keep, self.seen = keep, seen
+
+    def __setitem__(self, number: int, value: Tensor) -> None:
+        self.seen.add(number)
+        self.keep(number, value)
+
+
+class _Pass:
+    def __init__(
+        self, network: Network, inputs: Sequence[Sequence[int]] | Tensor, plan: Schedule, reads: list[Read],
+        writes: list[Write], asked: list[Asked], keep: Callable[[int, Tensor], None] | None,
+    ):  # fmt: skip
+        self.network, self.plan = network, plan
+        own = plan.home[plan.batch]
+        rows: Any = inputs[torch.from_numpy(own)] if isinstance(inputs, Tensor) else [inputs[i] for i in own.tolist()]
+        self.batch: Batch = batch_of(network, rows, "right")
+        self.tape = _Keeping(reads, writes, False)
+        if keep is not None:
+            self.tape.keep = keep
+            self.tape.__post_init__()
+        self.layers = list(network.layers)
+        self.packed = not plan.whole
+        self.level = -1
+        self.keys_pass = False
+        self.extra: Tensor | None = None
+        self.extra_keys: tuple[Tensor, Tensor] | None = None
+        self.head = Head(network, plan, asked, self.tape)
+        self.jobs: Jobs = defaultdict(list)
+        self.wanted: dict[nn.Module, Wanted] = {}
+        #: by level: reads of what a layer left, on the frame before; writes of what the next one is given, on its own
+        self.leaving: dict[int, list[Job]] = defaultdict(list)
+        self.entering: dict[int, list[Job]] = defaultdict(list)
+        self._devices = [network.device_of(layer) for layer in self.layers]
+        self._enlist()
+        self._index()
+
+    # ── before the pass: every index goes to where it will be needed ────────────────────────────
+
+    def _put(self, array: np.ndarray, level: int) -> Tensor:
+        device = self._devices[min(level, len(self.layers) - 1)] if self.layers else self.network.device
+        tensor = torch.from_numpy(np.ascontiguousarray(array))
+        if device.type == "cuda":
+            return tensor.pin_memory().to(device, non_blocking=True)
+        return tensor.to(device)
+
+    def _enlist(self) -> None:
+        for writing, every in ((True, self.tape.writes), (False, self.tape.reads)):
+            for number, access in enumerate(every):
+                level, phase = place_of(access.site, len(self.layers))
+                rows = np.asarray(access.rows, np.int64)
+                if not len(rows):
+                    if writing:
+                        self.tape.fired[number] = Fired(0, torch.zeros(0))
+                    continue
+                places = np.zeros_like(rows) if access.positions is None else np.asarray(access.positions, np.int64)
+                if access.site.component == "logits":
+                    self.head.late.append((writing, number, rows, places))
+                    continue
+                tap = find_tap(self.network, access.site)
+                if phase == ENTRY:
+                    if writing:
+                        points = self._points(self.plan.find(level, rows, places), level)
+                        self.entering[level].append(self.tape.writer(number, tap, points))
+                    else:
+                        before = self._leaving(level, rows, places)
+                        self.leaving[level].append(self.tape.reader(number, tap, self._points(before, max(0, level - 1))))
+                    continue
+                if phase == BOTTOM:
+                    points = self._points(self._bottom(rows, places), 0)
+                elif phase == ANYWHERE:
+                    points = _Anywhere(self, rows, places)
+                else:
+                    points = self._points(self.plan.frames[level].at(rows, places), level)
+                if access.site.component in ("q_rot", "k_rot", "pattern"):
+                    points = Points(torch.zeros_like(points.rows), points.rows)  # heads come as [1, tokens, …]
+                    want(self.network, self.tape, self.wanted, number, writing, points)
+                elif phase == ANYWHERE and tap.module in self.layers:
+                    (self._any_write if writing else self._any_read)(number, tap, rows, places)
+                elif writing:
+                    add_write(self.network, self.tape, self.jobs, number, points)
+                else:
+                    job = self.tape.reader(number, tap, points)
+                    # What is read belongs to prompts, which nothing writes: read first, it is there for the writes.
+                    self.jobs[tap.module, tap.side].append(Job((-2, 0, number), job.act))
+
+    def _any_write(self, number: int, tap: Any, rows: np.ndarray, places: np.ndarray) -> None:
+        level = self.layers.index(tap.module) + 1
+        points = self._points(self.plan.find(level, rows, places), level)
+        self.entering[level].append(self.tape.writer(number, tap, points))
+
+    def _any_read(self, number: int, tap: Any, rows: np.ndarray, places: np.ndarray) -> None:
+        level = self.layers.index(tap.module) + 1
+        points = self._points(self._leaving(level, rows, places), level - 1)
+        self.leaving[level].append(self.tape.reader(number, tap, points))
+
+    def _points(self, found: np.ndarray, level: int) -> Points:
+        assert (found >= 0).all(), "a place is not alive where it is read or written"
+        return Points(self._put(found, level), None)
+
+    def _bottom(self, rows: np.ndarray, places: np.ndarray) -> np.ndarray:
+        at = np.full(len(self.plan.home), -1)
+        at[self.plan.batch] = np.arange(len(self.plan.batch))
+        found: np.ndarray = np.where(at[rows] >= 0, at[rows] * self.plan.width + places, -1)
+        return found
+
+    def _leaving(self, level: int, rows: np.ndarray, places: np.ndarray) -> np.ndarray:
+        return self._bottom(rows, places) if level == 0 else self.plan.frames[level - 1].at(rows, places)
+
+    def _index(self) -> None:
+        """The index of every layer's frame, and of the attention in it."""
+        frames, put = self.plan.frames, self._put
+        self.sources = [None if f.source is None else put(f.source, max(0, i - 1)) for i, f in enumerate(frames)]
+        self.homes: list[Any] = []
+        self.attention: list[Attention] = []
+        for level, frame in enumerate(frames[:-1]):
+            if not self.packed:
+                self.homes.append(put(self.plan.home[np.unique(frame.rows)], level))
+                continue
+            most = MOST_KEYS_DEVICE if self._devices[level].type != "cpu" else MOST_KEYS_CPU
+            facts = self.network.facts
+            each = max(1, (facts.kv_heads or facts.heads or 1) * (facts.head_dim or 1))
+            self.attention.append(attention_of(self.plan, level, max(1, most // each), lambda a, at=level: put(a, at)))
+            homes = [self.plan.home[frame.rows], frame.positions, self.plan.home[frame.keys_rows], frame.keys_positions]
+            self.homes.append(tuple(put(a, level) for a in homes))
+
+    # ── the pass ────────────────────────────────────────────────────────────────────────────────
+
+    def run(self) -> Outcome:
+        with ExitStack() as stack:
+            self._hook(stack)
+            try:
+                result = call(self.network, self.batch)
+                logits = self.head.logits(result)
+            except Done:
+                logits = []
+        self._check()
+        return Outcome(logits, [self.tape.fired[number] for number in range(len(self.tape.writes))])
+
+    def _hook(self, stack: ExitStack) -> None:
+        for level, layer in enumerate(self.layers):
+            stack.callback(layer.register_forward_pre_hook(self._before(level), with_kwargs=True).remove)
+            stack.callback(layer.register_forward_hook(self._after(level)).remove)
+        for (module, side), own in self.jobs.items():
+            stack.callback(hook_tensor(module, side, self._acting(own)).remove)
+        inner = set(self.head.module.modules()) if self.head.module is not None else set()
+        self.head.hook(stack, watched=any(module in inner for module, _ in self.jobs))
+        if self.packed and self.layers:
+            modules = [layer.get_submodule(self.network.layout.attention) for layer in self.layers]  # type: ignore[union-attr]
+            stack.enter_context(attending(self.network, modules, self._attention, sdpa=True))
+        elif self.wanted:
+            raise fail("E425", "attention is read or written, and this network's is not run apart", self.network.span)
+
+    def _acting(self, jobs: list[Job]) -> Callable[[Tensor], Tensor]:
+        def act(tensor: Tensor) -> Tensor:
+            if self.keys_pass:
+                return tensor
+            flat = self._flat(tensor)
+            changed = run_jobs(jobs, flat)
+            return tensor if changed is flat else changed.reshape(tensor.shape)
+
+        return act
+
+    def _flat(self, tensor: Tensor) -> Tensor:
+        """A module's tensor with a vector for each token of the frame that is running."""
+        tokens = self._tokens()
+        for axes in (1, 2):
+            if tensor.ndim > axes and int(np.prod(tensor.shape[:axes])) == tokens:
+                return tensor.reshape(tokens, -1)
+        raise fail(
+            "E423", "a module does not give one vector for each token", self.network.span,
+            notes=(f"it is {list(tensor.shape)}, where {tokens} vectors were looked for",),
+        )  # fmt: skip
+
+    def _tokens(self) -> int:
+        if self.level < 0:
+            return len(self.plan.batch) * self.plan.width
+        if self.level == len(self.layers) and self.packed:
+            return self.head.rows
+        return self.plan.frames[self.level].tokens
+
+    def _before(self, level: int) -> Callable[..., Any]:
+        layer = self.layers[level]
+
+        def before(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            if self.keys_pass:
+                return None
+            hidden = args[0] if args else kwargs["hidden_states"]
+            if level == 0:
+                hidden = self._entered(hidden, 0)
+            self.level = level
+            more = self._more(kwargs, level, False)
+            rest = tuple(self._more({"": value}, level, False)[""] for value in args[1:])
+            if self.extra is not None:
+                self._keys(layer, self.extra, args[1:], kwargs, level)
+            if args:
+                return (hidden, *rest), more
+            return args, {**more, "hidden_states": hidden}
+
+        return before
+
+    def _keys(self, layer: nn.Module, extra: Tensor, rest: tuple[Any, ...], kwargs: dict[str, Any], level: int) -> None:
+        """Keys and values of tokens of which nothing else is wanted."""
+        more = {k: v for k, v in self._more(kwargs, level, True).items() if k != "hidden_states"}
+        self.keys_pass = True
+        try:
+            layer(extra[None], *(self._more({"": value}, level, True)[""] for value in rest), **more)
+            raise AssertionError("a layer ended without asking for attention")
+        except KeysOnly as found:
+            self.extra_keys = (found.k, found.v)
+        finally:
+            self.keys_pass = False
+            self.extra = None
+
+    def _more(self, kwargs: dict[str, Any], level: int, keys: bool) -> dict[str, Any]:
+        count = len(self.plan.batch)
+        if not self.packed:
+            return {key: per_row(value, count, self.homes[level]) for key, value in kwargs.items()}
+        rows, positions = self.homes[level][2:] if keys else self.homes[level][:2]
+        return {key: per_token(value, count, self.plan.width, rows, positions, key) for key, value in kwargs.items()}
+
+    def _after(self, level: int) -> Callable[..., Any]:
+        def after(_: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+            hidden = output[0] if isinstance(output, tuple) else output
+            self.extra_keys = None
+            shaped = self._entered(hidden, level + 1)
+            if level + 1 == len(self.layers):
+                self.level = level + 1
+            return (shaped, *output[1:]) if isinstance(output, tuple) else shaped
+
+        return after
+
+    def _enter(self, hidden: Tensor, level: int) -> Tensor:
+        """From what left a layer to what the next is given: read, moved, written."""
+        for job in self.leaving[level]:
+            job.act(hidden)
+        frame = self.plan.frames[level]
+        if not frame.tokens + frame.keys_only and not self.head.asked:
+            raise Done
+        source = self.sources[level]
+        if source is not None:
+            hidden = hidden.index_select(0, source)
+        elif self.entering[level]:
+            hidden = hidden.clone()
+        for job in sorted(self.entering[level], key=lambda job: (-job.order[0], job.order[2])):
+            job.act(hidden)
+        if frame.keys_only:
+            hidden, self.extra = hidden[: frame.tokens], hidden[frame.tokens :]
+        return hidden
+
+    def _entered(self, hidden: Tensor, level: int) -> Tensor:
+        """:meth:`_enter` on a tensor as the model shapes it."""
+        if self.batch.mask is None:
+            return self._enter(hidden.reshape(len(hidden), -1), level).view(-1, *hidden.shape[1:])
+        hidden = self._enter(hidden.reshape(-1, hidden.shape[-1]), level)
+        if not self.packed:
+            return hidden.view(-1, self.plan.width, hidden.shape[-1])
+        if level < len(self.layers):
+            return hidden[None]
+        # Some models give what leaves the last layer the shape of their input again.
+        width = self.batch.longest
+        short = -len(hidden) % width
+        self.head.rows = len(hidden) + short
+        if short:
+            hidden = torch.cat([hidden, hidden.new_zeros(short, hidden.shape[-1])])
+        return hidden.view(-1, width, hidden.shape[-1])
+
+    def _attention(self, own: Callable[[nn.Module], Callable[..., Any]]) -> Callable[..., Any]:
+        def attention(module: nn.Module, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, **more: Any) -> Any:
+            if self.keys_pass:
+                raise KeysOnly(k, v)
+            there, level = self.wanted.get(module), self.level
+            if there is not None:
+                q, k = on_heads(there.query, q), on_heads(there.key, k)
+            if self.extra_keys is not None:
+                k, v = (torch.cat([a, b], dim=2) for a, b in zip((k, v), self.extra_keys, strict=True))
+            out = attend(own(module), module, q, k, v, mask, self.attention[level], more)
+            if there is not None and (there.pattern_reads or there.pattern_writes):
+
+                def looked(number: int, writing: bool) -> Any:
+                    access = (self.tape.writes if writing else self.tape.reads)[number]
+                    rows, places = np.asarray(access.rows), np.asarray(access.positions)
+                    return look(self.plan, level, rows, places, q, k, v, mask)
+
+                out = patterns(there, self.tape, looked, out, more)
+            return out, None
+
+        return attention
+
+    def _check(self) -> None:
+        """Nothing that was asked for may have been left out in silence."""
+        for number, read in enumerate(self.tape.reads):
+            if number not in self.tape.seen and len(read.rows):
+                raise fail("E421", f"`{read.site}` was never computed, so it could not be read", self.network.span)
+        for number, write in enumerate(self.tape.writes):
+            if number not in self.tape.fired:
+                raise fail("E421", f"the intervention on `{write.site}` never happened", self.network.span)
+
+
+class _Anywhere(Points):
+    """Places in a module that may stand anywhere: looked up in the frame that is running when it runs."""
+
+    def __init__(self, of: _Pass, rows: np.ndarray, places: np.ndarray):
+        super().__init__(torch.from_numpy(rows), None)
+        object.__setattr__(self, "of", of)
+        object.__setattr__(self, "places", places)
+
+    def on(self, device: torch.device) -> tuple[Tensor, ...]:
+        of: _Pass = self.of  # type: ignore[attr-defined]
+        rows, places = self.rows.numpy(), self.places  # type: ignore[attr-defined]
+        found = of._bottom(rows, places) if of.level < 0 else of.plan.frames[of.level].at(rows, places)
+        assert (found >= 0).all(), "a place is not alive where it is read or written"
+        return (torch.from_numpy(found).to(device),)
