@@ -19,7 +19,9 @@ from causal_dsl.causal.domains import Finite
 from causal_dsl.diagnostics import Diagnostic, Diagnostics, Source, SpecError, did_you_mean, fail, render_all
 from causal_dsl.engine.answers import Answers, answers_of, check_answers
 from causal_dsl.engine.columns import ValueRef
-from causal_dsl.planning.lower import Plan, make_plan
+from causal_dsl.planning.lower import Plan, make_plan, unfit_networks
+from causal_dsl.planning.memory import Budget, default_bytes
+from causal_dsl.planning.rules import chunk_to_memory, optimise
 from causal_dsl.program.circuits import check_circuit
 from causal_dsl.program.experiments import TestReader
 from causal_dsl.program.facts import Facts
@@ -72,6 +74,7 @@ class Options:
     memory: int | None = None
     out: Path | None = None
     progress: bool = False
+    compiled: bool = False
 
 
 # ── text to tree ────────────────────────────────────────────────────────────────────────────────
@@ -290,7 +293,7 @@ def _plan(program: Program, checked: Checked, tokenizers: Tokenizers, found: Dia
             ready.append(test)
     if found.errors or len(ready) < len(program.tests):
         return None
-    return make_plan(program, ready, tokenizers, found)
+    return optimise(unfit_networks(make_plan(program, ready, tokenizers, found)))
 
 
 def _context(test: Test, tokens: Tokens | None) -> TestContext:
@@ -347,7 +350,8 @@ def plan(spec: Spec, options: Options = Options()) -> Plan:
         raise fail("E703", f"the plan of {spec.name} needs its network's tokenizer", _file(spec.name),
                    notes=(f"of {names}, too little is known without loading",),
                    help="run it once, or pass a local folder: --network NAME=PATH")  # fmt: skip
-    return checked.plan
+    budget = Budget(options.memory or default_bytes())
+    return chunk_to_memory(checked.plan, dict.fromkeys(checked.plan.networks, budget))
 
 
 # ── plan to results ─────────────────────────────────────────────────────────────────────────────

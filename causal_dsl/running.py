@@ -14,11 +14,11 @@ from torch import nn
 
 from causal_dsl import pipeline
 from causal_dsl.causal.designs import Drawn
-from causal_dsl.diagnostics import fail
 from causal_dsl.engine.answers import first_token
 from causal_dsl.engine.columns import Quantity
+from causal_dsl.engine.chunks import ChunkStore
 from causal_dsl.engine.execute import CellRun, Execution, TestRun
-from causal_dsl.engine.memory import default_budget
+from causal_dsl.network.fingerprint import fingerprint
 from causal_dsl.network.load import Reference, device_of, dtype_of, prove, wrap
 from causal_dsl.network.load import load as load_network
 from causal_dsl.network.network import Network
@@ -28,7 +28,7 @@ from causal_dsl.planning.cost import cost_of
 from causal_dsl.planning.lower import Plan
 from causal_dsl.program.program import NetworkRef, Test
 from causal_dsl.report.progress import Progress, progress
-from causal_dsl.report.store import save
+from causal_dsl.report.store import folder_of, save, writing
 from causal_dsl.score.results import CellInfo, Fired, Results, SpecResult, TestResult
 from causal_dsl.score.score import score_test
 
@@ -115,25 +115,24 @@ def _run(spec: Spec, checked: Checked, networks: dict[str, Network], options: Op
     interrupted = False
     if plan is None:
         return _result(spec, checked, networks, [], started), False
-    memory = {name: options.memory or default_budget(network) for name, network in networks.items()}
+    memory = {name: options.memory for name in networks if options.memory}
+    store = _store(spec, checked, networks, options)
     with progress() if options.progress else Progress() as bar:
-        execution = Execution(plan, networks, checked.answers, _targets(plan, checked, networks), memory, bar.advance)
+        targets = _targets(plan, checked, networks)
+        execution = Execution(plan, networks, checked.answers, targets, memory, bar.advance, store, options.compiled)
         bar.begin(spec.name, execution.total())
         try:
-            for cell in execution.run():
-                bar.say(f"{spec.name}: {cell.node}"[:60])
+            for said in execution.run():
+                bar.say(f"{spec.name}: {said}"[:60])
         except KeyboardInterrupt:
             interrupted = True
-        except torch.OutOfMemoryError as error:
-            raise fail("E642", "the device ran out of memory", next(iter(networks.values())).span, notes=(str(error)[:200],),
-                       help="pass a smaller --batch-memory") from error  # fmt: skip
     tests = []
     for test in plan.tests:
         run = execution.runs[test.name]
         finished = [cell for cell in run.cells if cell.done.all()]
         if finished:
             tests.append(_score(test, run, finished, plan, checked))
-    result = _result(spec, checked, networks, tests, started)
+    result = _result(spec, checked, networks, tests, started, execution)
     if options.out is not None:
         cells = {
             name: [(dict(cell.node.cell), cell.columns) for cell in run.cells if cell.done.all()]
@@ -144,9 +143,25 @@ def _run(spec: Spec, checked: Checked, networks: dict[str, Network], options: Op
     return result, interrupted
 
 
+def _store(spec: Spec, checked: Checked, networks: dict[str, Network], options: Options) -> ChunkStore | None:
+    """Where finished blocks are kept, and what they belong to; None without ``--out``. Raises E708."""
+    if options.out is None:
+        return None
+    key = {
+        "spec": checked.digest, "tests": [test.name for test in checked.plan.tests] if checked.plan else [],
+        "seed": options.seed, "compiled": options.compiled, "memory": options.memory,
+        "networks": {name: [fingerprint(network), str(network.dtype), network.device.type, network.padding]
+                     for name, network in sorted(networks.items())},
+        "torch": torch.__version__,
+    }  # fmt: skip
+    with writing(options.out, spec.name):
+        return ChunkStore(folder_of(options.out, spec.name) / "blocks", key)
+
+
 def _result(
-    spec: Spec, checked: Checked, networks: dict[str, Network], tests: list[TestResult], started: float
-) -> SpecResult:
+    spec: Spec, checked: Checked, networks: dict[str, Network], tests: list[TestResult], started: float,
+    execution: Execution | None = None,
+) -> SpecResult:  # fmt: skip
     from importlib.metadata import PackageNotFoundError, version
 
     import transformers
@@ -163,8 +178,12 @@ def _result(
     refs = {test.network.name: test.network for test in checked.program.tests}
     described = {name: _describe(refs[name], network) for name, network in networks.items()}
     cost: dict[str, Any] = {"seconds": time.perf_counter() - started}
-    if checked.plan is not None:
-        cost |= cost_of(checked.plan).to_json()
+    if execution is not None:
+        cost |= cost_of(execution.plan).to_json()
+        cost["notes"] = list(execution.notes)
+        for name, step in {step.network: step for step in execution.plan.steps}.items():
+            described[name]["executor"] = execution.executor(name)
+            described[name]["blocks"] = len(step.blocks)
     return SpecResult(spec.name, checked.digest, tuple(tests), versions, described, cost, tuple(checked.diagnostics))
 
 
@@ -217,8 +236,8 @@ def _score(test: Test, run: TestRun, finished: list[CellRun], plan: Plan, checke
         interventions = next(c.interventions for c in test.cells if c.values == cell.node.cell)
         texts = [i.text for i in interventions for _ in i.places]
         fired = tuple(
-            Fired(text, rows, change / rows if rows else None)
-            for text, (rows, change) in zip(texts, cell.fired, strict=True)
+            Fired(text, rows, change / rows if rows else None, dead)
+            for text, (rows, change, dead) in zip(texts, cell.fired, strict=True)
         )
         info.append(CellInfo(fired, cell.noise_floor))
     return score_test(

@@ -1,41 +1,44 @@
-"""The plan, run: unpatched inputs once each, then every intervention, wave by wave of pairs.
-
-This is the reference executor: plain forward hooks and whole forwards, nothing resumed, trimmed or mixed.
-"""
+"""The plan, run: every step, block after block, by the executor that the step names; everything kept that was computed."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 
+from causal_dsl.diagnostics import fail
 from causal_dsl.engine.answers import Answers
-from causal_dsl.engine.clean import Clean, Demand, forward_inputs, run_clean
+from causal_dsl.engine.chunks import ChunkStore
 from causal_dsl.engine.columns import NO_ANSWER, Columns, Quantity
-from causal_dsl.engine.memory import rows_that_fit
-from causal_dsl.engine.readout import greedy, measure
-from causal_dsl.engine.written import Means, Written
-from causal_dsl.network.forward import Write, forward
+from causal_dsl.engine.kept import Means
+from causal_dsl.engine.numbers import Numbers, Targets
+from causal_dsl.engine.pieces import Piece, Pieces
+from causal_dsl.engine.reference import Reference
+from causal_dsl.engine.runner import Context, floors_of
+from causal_dsl.engine.sweep import Sweep
 from causal_dsl.network.network import Network
 from causal_dsl.planning import graph as g
-from causal_dsl.planning.lower import Plan
-from causal_dsl.program.program import Noise, Test
-
-#: Pairs of a cell on which the base is patched into itself, and cells of a test that are asked.
-FLOOR_ROWS, FLOOR_CELLS = 4, 8
+from causal_dsl.planning.cost import cost_of
+from causal_dsl.planning.layout import Layouts
+from causal_dsl.planning.lower import Plan, unfit_networks
+from causal_dsl.planning.memory import MOST_TOKENS_CPU, MOST_TOKENS_DEVICE, Budget, default_bytes
+from causal_dsl.planning.rules import chunk_to_memory
+from causal_dsl.planning.steps import Block, Step, early_means
+from causal_dsl.program.program import Test
 
 
 @dataclass
 class CellRun:
-    """What was measured in one cell: ``done`` marks the pairs that were run; ``fired[i]`` is (rows, change) of intervention i."""
+    """What was measured in one cell: ``done`` marks the pairs that were run. ``fired[i]`` of intervention i: at how
+    many places it acted, the sum of its relative changes there, and how many places cannot reach the read-out."""
 
     node: g.Score
     columns: Columns
     done: np.ndarray
-    fired: list[tuple[int, float]] = field(default_factory=list)
+    fired: list[tuple[int, float, int]] = field(default_factory=list)
     noise_floor: float | None = None
 
 
@@ -54,27 +57,50 @@ class TestRun:
 class Execution:
     """One run of one plan. ``runs[test]`` holds what is finished, also when :meth:`run` was interrupted.
 
-    ``answers[test]`` says what the read-out can say; ``targets(test, quantity)`` gives the ids [n] whose logits are asked.
+    ``answers[test]`` says what the read-out can say; ``targets(test, quantity)`` gives the ids [n] whose logits are
+    asked; ``memory[network]`` is how many bytes a pass may take beside the weights (:func:`budget_of` by default).
+    ``tick`` hears of layer-tokens that are done. ``store`` keeps finished blocks and gives back those of a run before.
+    ``compiled``: the MLPs of the layers go through
+    ``torch.compile``.
     """
 
     def __init__(
-        self, plan: Plan, networks: dict[str, Network], answers: dict[str, Answers],
-        targets: Callable[[Test, Quantity], np.ndarray], memory: dict[str, int], tick: Callable[[int], None],
+        self, plan: Plan, networks: dict[str, Network], answers: dict[str, Answers], targets: Targets,
+        memory: Mapping[str, int] | None = None, tick: Callable[[int], None] = lambda tokens: None,
+        store: ChunkStore | None = None, compiled: bool = False,
     ):  # fmt: skip
-        self.plan = plan
-        self.networks = networks
-        self.answers = answers
-        self.targets = targets
-        self.memory = memory
-        self.tick = tick
+        self.networks, self.answers, self.targets = networks, answers, targets
+        self.tick, self.store, self.compiled = tick, store, compiled
+        self.budgets = {name: budget_of(network, (memory or {}).get(name)) for name, network in networks.items()}
+        plan = unfit_networks(plan, {name: _unfit(network) for name, network in networks.items()})
+        self.plan = chunk_to_memory(plan, self.budgets)
+        if store is not None:
+            self.plan = store.settle(self.plan)
+        self.notes: list[str] = []
         self.runs: dict[str, TestRun] = {}
-        self._target_cache: dict[tuple[str, Quantity], torch.Tensor] = {}
         for test in plan.tests:
             nodes = plan.scores[test.name]
             n = plan.draw_of(test).n
             self.runs[test.name] = TestRun(
                 test, n, [CellRun(node, self._empty(node, n), np.zeros(n, bool)) for node in nodes]
             )
+        self._contexts = {name: self._context(name) for name in networks}
+
+    def _context(self, name: str) -> Context:
+        network, layouts = self.networks[name], Layouts(self.plan)
+        tests = [test for test in self.plan.tests if test.network.name == name]
+        numbers = {test.name: self._numbers(test, network) for test in tests}
+        floors: dict[g.Resume, g.Resume] = {}
+        for test in tests:
+            floors |= floors_of(self.plan, test)
+        return Context(
+            self.plan, network, layouts, numbers, Means(layouts), self.budgets[name], self.tick, floors
+        )
+
+    def _numbers(self, test: Test, network: Network) -> Numbers:
+        quantities = [q for score in self.plan.scores[test.name] for _, read in score.reads for q in read.quantities]
+        vocabulary = network.facts.classes if network.is_vector else network.facts.vocabulary
+        return Numbers(test, self.answers[test.name], self.targets, quantities, vocabulary or 2**62)
 
     def _empty(self, node: g.Score, n: int) -> Columns:
         def blank(read: g.Read | None) -> dict[Quantity, np.ndarray]:
@@ -86,287 +112,143 @@ class Execution:
         others = {run: blank(read) for run, read in node.reads if run not in ("base", "patched")}
         return Columns(blank(node.read("base")), blank(node.read("patched")), others)
 
-    # ── size ────────────────────────────────────────────────────────────────────────────────────
-
     def total(self) -> int:
-        """The number of rows of forwards that a run takes, for the progress bar."""
-        rows = sum(len(demand.runs) for name in self.networks for demand in [self._demand(name, 0, 1)])
-        return rows + sum(
-            run.n * sum(cell.node.read("patched") is not None for cell in run.cells) for run in self.runs.values()
-        )
+        """The number of layer-tokens that a run takes, for the progress bar."""
+        return cost_of(self.plan).layer_tokens
 
-    def waves(self, name: str) -> int:
-        """Into how many parts the pairs are cut so that what is kept of them stays within the budget."""
-        demand, network = self._demand(name, 0, 1), self.networks[name]
-        size = torch.empty((), dtype=network.dtype).element_size()
-        width = max([network.facts.width or 0, network.facts.mlp_width or 0, *network.facts.widths, 1])
-        kept = sum(len(slots) * (len(site.dims) if site.dims else width) for site, slots in demand.vectors.items())
-        kept += len(demand.logits) * (network.facts.vocabulary or network.facts.classes or 1)
-        return max(1, -(-kept * size // max(1, self.memory[name] // 2)))
+    def executor(self, name: str) -> str:
+        """How a network's steps are run, in words."""
+        step = next(step for step in self.plan.steps if step.network == name)
+        if step.why:
+            return f"reference: {step.why}"
+        proof = self.networks[name].proof
+        if proof is not None and proof.sweep == "whole":
+            return f"sweep, rows with all their tokens: {proof.slow}"
+        return "sweep"
 
     # ── running ─────────────────────────────────────────────────────────────────────────────────
 
     @torch.no_grad()
-    def run(self) -> Iterator[CellRun]:
-        """Run everything; gives each cell when its pairs (of one wave) are done."""
-        for name in self.networks:
-            waves = self.waves(name)
-            means = Means()
-            if waves > 1:
-                self._all_means(name, waves, means)
-            for wave in range(waves):
-                yield from self._wave(name, wave, waves, means)
+    def run(self) -> Iterator[str]:
+        """Run everything; says what is done after each block."""
+        count = sum(len(step.blocks) for step in self.plan.steps)
+        done = 0
+        for number, step in enumerate(self.plan.steps):
+            context = self._contexts[step.network]
+            for block in step.blocks:
+                done += 1
+                found = self.store.get(number, block, self.plan) if self.store is not None else None
+                if found is not None:
+                    self._merge(found)
+                else:
+                    self._means(step, context)
+                    self._block(number, step, block, context)
+                yield f"block {done} of {count}"
 
-    def _tests(self, name: str) -> list[TestRun]:
-        return [run for run in self.runs.values() if run.test.network.name == name]
+    def _executor(self, step: Step, context: Context) -> Reference | Sweep:
+        return Reference(context) if step.why else Sweep(context, self.compiled)
 
-    def _rows(self, n: int, wave: int, waves: int) -> np.ndarray:
-        return np.arange(n * wave // waves, n * (wave + 1) // waves)
+    def _means(self, step: Step, context: Context) -> None:
+        """The means over all pairs that no single pass sees whole."""
+        early = [node for node in early_means(step, ahead=bool(step.why)) if node not in context.means]
+        if not early:
+            return
+        for block in dict.fromkeys(replace(block, first=0, last=None) for block in step.blocks):
+            nodes = [n for n in early if len(block.pairs(self.plan.drawn[n.capture.run.draw].n))]
+            if nodes:
+                kept = self._executor(step, context).keep(step, block, [node.capture for node in nodes])
+                for node in nodes:
+                    context.means.collect(node, kept, None, kept.layout.pairs[node.capture.run.draw])
 
-    def _demand(self, name: str, wave: int, waves: int, only_means: bool = False) -> Demand:
-        demand = Demand(self.plan.inputs[name])
-        for run in self._tests(name):
-            rows = self._rows(run.n, wave, waves)
-            for cell in run.cells:
-                for _, read in cell.node.reads:
-                    if isinstance(read.run, g.Forward):
-                        if not only_means:
-                            demand.want_logits(self.plan.rows[read.run][rows])
-                        continue
-                    for write in read.run.writes:
-                        for node in _captures(write.value):
-                            if isinstance(node, g.Average) and (only_means or waves == 1):
-                                demand.want(node.capture.place, self.plan.rows[node.capture.run][rows])
-                            elif isinstance(node, g.Capture) and not only_means:
-                                demand.want(node.place, self.plan.rows[node.run][rows])
-        return demand
-
-    def _all_means(self, name: str, waves: int, means: Means) -> None:
-        for wave in range(waves):
-            demand = self._demand(name, wave, waves, only_means=True)
-            if demand.runs:
-                clean = run_clean(self.networks[name], demand, self.memory[name], self.tick)
-                self._collect(name, wave, waves, clean, means)
-
-    def _collect(self, name: str, wave: int, waves: int, clean: Clean, means: Means) -> None:
-        nodes = {
-            node: run.n
-            for run in self._tests(name)
-            for cell in run.cells
-            for _, read in cell.node.reads
-            if isinstance(read.run, g.Resume)
-            for write in read.run.writes
-            for node in _captures(write.value)
-            if isinstance(node, g.Average)
-        }
-        for node, n in nodes.items():
-            rows = self._rows(n, wave, waves)
-            if len(rows):
-                means.collect(node, clean, self.plan.rows[node.capture.run][rows])
-
-    def _wave(self, name: str, wave: int, waves: int, means: Means) -> Iterator[CellRun]:
-        network = self.networks[name]
-        clean = run_clean(network, self._demand(name, wave, waves), self.memory[name], self.tick)
-        if waves == 1:
-            self._collect(name, wave, waves, clean, means)
-        for run in self._tests(name):
+    def _block(self, number: int, step: Step, block: Block, context: Context) -> None:
+        """Run a block; where memory does not suffice, its halves."""
+        halves = None
+        if self.store is None or not self.store.was_halved(number, block):
             started = time.perf_counter()
-            rows = self._rows(run.n, wave, waves)
-            if not len(rows):
-                continue
-            self._unpatched(run, network, clean, rows)
-            written = Written(self.plan.inputs[name], clean, means, self.plan.rows)
-            asked = set(np.linspace(0, len(run.cells) - 1, FLOOR_CELLS).astype(int).tolist())
-            for number, cell in enumerate(run.cells):
-                read = cell.node.read("patched")
-                if read is not None:
-                    self._patched(run.test, network, cell, read, written, rows)
-                    if wave == 0 and number in asked:
-                        cell.noise_floor = self._noise_floor(network, read, rows[:FLOOR_ROWS])
-                cell.done[rows] = True
-                run.seconds += time.perf_counter() - started
-                started = time.perf_counter()
-                yield cell
-
-    def _unpatched(self, run: TestRun, network: Network, clean: Clean, rows: np.ndarray) -> None:
-        """The read-outs of base and sources, once for all cells."""
-        first = run.cells[0]
-        for name, read in first.node.reads:
-            if not isinstance(read.run, g.Forward):
-                continue
-            inputs = self.plan.rows[read.run][rows]
-            base = self.plan.rows[read.against][rows] if read.against is not None else None
-            found: dict[Quantity, np.ndarray] = {}
-            for start in range(0, len(rows), 1024):
-                part = slice(start, start + 1024)
-                logits = clean.logits_of(inputs[part])
-                against = clean.logits_of(base[part]) if base is not None else None
-                tokens = self._said(run.test, network, logits, inputs[part], None)
-                numbers = self._numbers(run.test, read, logits, against, rows[part], tokens)
-                for quantity, values in numbers.items():
-                    found.setdefault(quantity, np.empty(len(rows), values.dtype))[part] = values
-            for cell in run.cells:
-                columns = cell.columns.base if name == "base" else cell.columns.sources[name]
-                for quantity, values in found.items():
-                    columns[quantity][rows] = values
-
-    def _patched(
-        self, test: Test, network: Network, cell: CellRun, read: g.Read, written: Written, rows: np.ndarray
-    ) -> None:
-        resume = read.run
-        assert isinstance(resume, g.Resume)
-        bases = self.plan.rows[resume.base]
-        distinct, back = self._distinct(resume, rows)
-        inputs = written.inputs
-        order = np.argsort([inputs.length(int(bases[row])) for row in distinct], kind="stable")
-        changes = [(0, 0.0) for _ in resume.writes]
-        start = 0
-        while start < len(order):
-            longest = inputs.length(int(bases[distinct[order[start]]]))
-            size = rows_that_fit(network, longest, self.memory[network.name], True)
-            batch = distinct[order[start : start + size]]
-            outcome_logits, said = self._forward(test, network, resume, written, batch, changes)
-            # every pair whose distinct row is in this batch
-            at = {int(row): i for i, row in enumerate(batch)}
-            pairs = np.array([i for i, row in enumerate(back) if int(distinct[row]) in at])
-            which = torch.tensor([at[int(distinct[back[i]])] for i in pairs])
-            logits = outcome_logits[which.to(outcome_logits.device)]
-            against = None
-            if read.against is not None:
-                against = written.clean.logits_of(self.plan.rows[read.against][rows[pairs]])
-            numbers = self._numbers(test, read, logits, against, rows[pairs], said[which.numpy()])
-            for quantity, values in numbers.items():
-                cell.columns.patched[quantity][rows[pairs]] = values
-            self.tick(len(pairs))
-            start += size
-        cell.fired = _merge(cell.fired, changes)
-
-    def _distinct(self, resume: g.Resume, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Rows that are different pairs of inputs, and for each row which of them it is; all rows where there is noise."""
-        if any(isinstance(value, Noise) for write in resume.writes for value in _leaves(write.value)):
-            return rows, np.arange(len(rows))
-        runs = [resume.base, *(c.run for w in resume.writes for c in _captures(w.value) if isinstance(c, g.Capture))]
-        keys = np.stack([self.plan.rows[run][rows] for run in dict.fromkeys(runs)], axis=1)
-        _, first, back = np.unique(keys, axis=0, return_index=True, return_inverse=True)
-        return rows[first], back.reshape(-1)
-
-    def _forward(
-        self, test: Test, network: Network, resume: g.Resume, written: Written, batch: np.ndarray,
-        changes: list[tuple[int, float]],
-    ) -> tuple[torch.Tensor, np.ndarray]:  # fmt: skip
-        inputs = self.plan.inputs[network.name]
-        indices = self.plan.rows[resume.base][batch].tolist()
-        writes = []
-        for write in resume.writes:
-            rows, tokens = written.targets(write.place, resume.base, batch)
-            counts = torch.bincount(rows, minlength=len(batch)).tolist()
-            writes.append(Write(write.place.site, rows, tokens, written.edit(write, counts, batch)))
-        outcome = forward(
-            network, forward_inputs(inputs, indices, network), [], writes, readout=torch.arange(len(batch)),
-            stop=False, padding=network.padding,
-        )  # fmt: skip
-        assert outcome.logits is not None
-        fired = [(one.rows, float(one.change.double().nan_to_num(posinf=0.0).sum())) for one in outcome.written]
-        changes[:] = _merge(changes, fired)
-        said = self._said(test, network, outcome.logits, np.array(indices), writes)
-        return outcome.logits, said
-
-    def _said(
-        self, test: Test, network: Network, logits: torch.Tensor, inputs: np.ndarray, writes: list[Write] | None
-    ) -> np.ndarray:
-        """The greedy continuation [m, longest answer], token after token where answers have several."""
-        answers = self.answers[test.name]
-        among = torch.tensor(answers.among, device=logits.device) if answers.among is not None else None
-        said = [greedy(logits, among)]
-        prompts = None
-        while len(said) < answers.longest:
-            prompts = prompts or [list(self.plan.inputs[network.name].ids(i)) for i in inputs.tolist()]
-            grown = [ids + [max(0, int(column[row])) for column in said] for row, ids in enumerate(prompts)]
-            parts = []
-            if writes:
-                more = forward(
-                    network, grown, [], writes, readout=torch.arange(len(grown)), stop=False, padding=network.padding
-                )
-                assert more.logits is not None
-                parts.append(more.logits)
+            try:
+                pieces = self._executor(step, context).run(step, block)
+            except (MemoryError, RuntimeError) as error:
+                if not out_of_memory(error):
+                    raise
+                halves = self._halves(step, block, error)
             else:
-                size = rows_that_fit(network, max(map(len, grown)), self.memory[network.name], True)
-                for start in range(0, len(grown), size):
-                    part = grown[start : start + size]
-                    more = forward(network, part, readout=torch.arange(len(part)), stop=False, padding=network.padding)
-                    assert more.logits is not None
-                    parts.append(more.logits)
-            said.append(greedy(torch.cat(parts), None))
-        return torch.stack(said, dim=1).cpu().numpy()
+                for piece in pieces.values():
+                    piece.seconds = (time.perf_counter() - started) / len(pieces)
+                if self.store is not None:
+                    self.store.put(number, block, pieces)
+                self._merge(pieces)
+                return
+        halves = halves or self._halves(step, block, None)
+        if self.store is not None:
+            self.store.halve(number, block)
+        if context.network.device.type == "cuda":
+            torch.cuda.empty_cache()
+        cut = replace(step, blocks=halves)
+        self._means(cut, context)
+        for half in halves:
+            found = self.store.get(number, half, self.plan) if self.store is not None else None
+            if found is not None:
+                self._merge(found)
+            else:
+                self._block(number, cut, half, context)
 
-    def _numbers(
-        self,
-        test: Test,
-        read: g.Read,
-        logits: torch.Tensor,
-        against: torch.Tensor | None,
-        rows: np.ndarray,
-        said: np.ndarray,
-    ) -> dict[Quantity, np.ndarray]:
-        answers = self.answers[test.name]
-        targets = {}
-        for quantity in read.quantities:
-            if quantity.kind == "logit":
-                key = (test.name, quantity)
-                if key not in self._target_cache:
-                    self._target_cache[key] = torch.from_numpy(self.targets(test, quantity))
-                targets[quantity] = self._target_cache[key][torch.from_numpy(rows)].to(logits.device)
-        classes = None
-        if answers.among is not None and len(answers.among) < logits.shape[1]:
-            classes = torch.tensor(answers.among, device=logits.device)
-        found = {q: v.cpu().numpy() for q, v in measure(logits, read.quantities, targets, classes, against).items()}
-        for quantity in read.quantities:
-            if quantity.kind == "answer":
-                found[quantity] = answers.codes_of(said)
-        return found
+    def _halves(self, step: Step, block: Block, error: BaseException | None) -> tuple[Block, Block]:
+        draws = {run.draw for run in (*step.forwards, *(resume.base for resume in step.resumes))}
+        halves = block.halves(len(step.resumes), max(self.plan.drawn[draw].n for draw in draws))
+        if halves is None:
+            raise fail(
+                "E642", "there is not enough memory for one pair", self.networks[step.network].span,
+                notes=(str(error)[:200],), help="use a smaller dtype (--dtype bfloat16) or another device",
+            ) from error  # fmt: skip
+        self.notes.append(f"memory ran out: {step.network} went on with half as many rows at once")
+        return halves
 
-    def _noise_floor(self, network: Network, read: g.Read, rows: np.ndarray) -> float:
-        """The largest change of a logit when the base is patched into itself at the written places."""
-        resume = read.run
-        assert isinstance(resume, g.Resume)
-        inputs = self.plan.inputs[network.name]
-        indices = self.plan.rows[resume.base][rows].tolist()
-        mine = Demand(inputs)
-        for write in resume.writes:
-            mine.want(write.place, np.array(indices))
-        mine.want_logits(np.array(indices))
-        kept = run_clean(network, mine, self.memory[network.name], lambda _: None)
-        writes = []
-        for write in resume.writes:
-            spans = [inputs.where(write.place.position, i) for i in indices]
-            keys = [(inputs.run_of(i), token) for i, span in zip(indices, spans, strict=True) for token in span]
-            values = kept.rows_of(write.place.site, keys)
-            at = torch.tensor([row for row, span in enumerate(spans) for _ in span])
-            tokens = torch.tensor([token for span in spans for token in span])
-            writes.append(Write(write.place.site, at, tokens, values.to))
-        outcome = forward(
-            network, forward_inputs(inputs, indices, network), [], writes, readout=torch.arange(len(indices)),
-            stop=False, padding=network.padding,
-        )  # fmt: skip
-        assert outcome.logits is not None
-        return float((outcome.logits - kept.logits_of(np.array(indices))).abs().max())
+    def _merge(self, pieces: Pieces) -> None:
+        for name, piece in pieces.items():
+            self._merge_test(self.runs[name], piece)
+
+    def _merge_test(self, run: TestRun, piece: Piece) -> None:
+        run.seconds += piece.seconds
+        for role, numbers in piece.unpatched.items():
+            for cell in run.cells:
+                columns = cell.columns.base if role == "base" else cell.columns.sources[role]
+                for quantity, values in numbers.items():
+                    columns[quantity][piece.pairs] = values
+                if cell.node.read("patched") is None and role == "base":
+                    cell.done[piece.pairs] = True
+        for place, number in enumerate(piece.cells):
+            cell = run.cells[number]
+            for quantity, values in piece.patched.items():
+                cell.columns.patched[quantity][piece.pairs] = values[place]
+            fired = [(int(rows), float(change), int(dead)) for rows, change, dead in piece.fired[number]]
+            cell.fired = _added(cell.fired, fired)
+            cell.noise_floor = piece.floors.get(number, cell.noise_floor)
+            cell.done[piece.pairs] = True
 
 
-def _captures(value: g.Written) -> Iterator[g.Capture | g.Average]:
-    for leaf in _leaves(value):
-        if isinstance(leaf, (g.Capture, g.Average)):
-            yield leaf
+def budget_of(network: Network, given: int | None = None) -> Budget:
+    """What a run on a network may take: ``given`` bytes, else half of what is free where the network is."""
+    size = torch.empty((), dtype=network.dtype).element_size()
+    if network.device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(network.device)
+        return Budget(given or free // 2, size, MOST_TOKENS_DEVICE)
+    return Budget(given or default_bytes(), size, MOST_TOKENS_CPU)
 
 
-def _leaves(value: g.Written) -> Iterator[g.Written]:
-    if isinstance(value, g.Combine):
-        yield from _leaves(value.left)
-        yield from _leaves(value.right)
-    else:
-        yield value
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out: torch says it of a GPU by a class, of a CPU in words."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return "can't allocate memory" in str(error) or "not enough memory" in str(error)
 
 
-def _merge(one: list[tuple[int, float]], other: list[tuple[int, float]]) -> list[tuple[int, float]]:
+def _unfit(network: Network) -> str:
+    return network.proof.unfit if network.proof is not None else ""
+
+
+def _added(
+    one: list[tuple[int, float, int]], other: list[tuple[int, float, int]]
+) -> list[tuple[int, float, int]]:  # fmt: skip
     if not one:
         return list(other)
-    return [(a + c, b + d) for (a, b), (c, d) in zip(one, other, strict=True)]
+    return [(a + d, b + e, c + f) for (a, b, c), (d, e, f) in zip(one, other, strict=True)]

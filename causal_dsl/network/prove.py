@@ -7,6 +7,7 @@ computed, a few short prompts in one padded batch:
     output projection(z) = attention        down projection(neurons) = MLP         projections(attn_in) = q, k, v
     MLP(mlp_in) = MLP                       pattern x v = z                        q_rot, k_rot = q, k at position 0
     norm(resid_post[-1]) = final_norm       unembedding(final_norm) ~ logits       batch = single runs
+    interventions in one pass = whole forwards
 
 and noise is written at every kind of site: one that does not reach the logits is dead. What fails is refused at run.
 """
@@ -28,6 +29,7 @@ from causal_dsl.network.forward import Read, Write, forward
 from causal_dsl.network.layouts import Layout
 from causal_dsl.network.network import Network
 from causal_dsl.network.sites import tap
+from causal_dsl.network.sweep.fitness import fitness
 from causal_dsl.program.components import COMPONENTS, missing
 from causal_dsl.program.locations import Site
 
@@ -36,13 +38,21 @@ from causal_dsl.program.locations import Site
 class Proof:
     """``ok``: components found where the table says. ``refused``: the others, and why. ``errors``: the largest
     relative error of each identity over layers and tokens. ``runs``: modules that do not run exactly once in a pass,
-    and how often they do."""
+    and how often they do. ``sweep``: how rows may enter a pass (``packed``: single tokens, ``whole``: with all their
+    tokens, ``""``: not at all), ``slow`` why it is not better."""
 
     ok: frozenset[str] = frozenset()
     refused: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     errors: dict[str, float] = field(default_factory=dict)
     runs: dict[str, int] = field(default_factory=dict)
+    sweep: str = ""
+    slow: str = ""
+
+    @property
+    def unfit(self) -> str:
+        """Why interventions are run one by one; empty where they ride in one pass."""
+        return "" if self.sweep else self.slow or "whether interventions can ride in one pass was not tested"
 
 
 #: The largest relative error that rounding explains.
@@ -63,7 +73,29 @@ def prove(network: Network) -> Proof:
     found = _prove_vector(network) if network.is_vector else _Trial(network).run()
     network.proof = found
     network.taps.clear()
+    _prove_sweep(network, found)
     return found
+
+
+def _prove_sweep(network: Network, proof: Proof) -> None:
+    """Whether interventions may ride in one pass, on the sites that were just proved."""
+    if "logits" in proof.refused:
+        proof.slow = proof.refused["logits"]
+        return
+    prompts: Any = _inputs(network)
+    tolerance = 10 * _TOLERANCE.get(network.dtype, 3e-2)
+    proof.sweep, proof.slow, error = fitness(network, prompts, proof.ok, _shake, _distance, tolerance)
+    if proof.sweep:
+        proof.errors["interventions in one pass = whole forwards"] = error
+
+
+def _inputs(network: Network) -> list[list[int]] | Tensor:
+    """A few inputs of several lengths."""
+    facts, generator = network.facts, torch.Generator().manual_seed(0)
+    if network.is_vector:
+        return torch.randn(8, facts.widths[0] if facts.widths else 1, generator=generator)
+    lengths = [min(length, facts.context or length) for length in (5, 3, 4)]
+    return [torch.randint(0, facts.vocabulary or 2, (length,), generator=generator).tolist() for length in lengths]
 
 
 class _Trial:
@@ -82,10 +114,8 @@ class _Trial:
                 self.refused[component] = "the layers of this network are not known"
         names = [name for name, about in COMPONENTS.items() if "language" in about.kinds]
         self.names = [name for name in names if missing(name, facts) is None and name not in self.refused]
-        generator = torch.Generator().manual_seed(0)
-        size = facts.vocabulary or 2
-        lengths = [min(length, facts.context or length) for length in (5, 3, 4)]
-        self.prompts = [torch.randint(0, size, (length,), generator=generator).tolist() for length in lengths]
+        self.prompts: Any = _inputs(network)
+        lengths = [len(prompt) for prompt in self.prompts]
         self.rows = torch.tensor([row for row, length in enumerate(lengths) for _ in range(length)])
         self.positions = torch.tensor([place for length in lengths for place in range(length)])
         self.ends = torch.tensor(lengths).cumsum(0) - 1  # the last token of each prompt among these
@@ -275,9 +305,8 @@ class _Trial:
 
 def _prove_vector(network: Network) -> Proof:
     """Vector networks: how often modules run, and which layers do not reach the logits."""
-    facts, notes = network.facts, []
-    generator = torch.Generator().manual_seed(0)
-    inputs = torch.randn(8, facts.widths[0] if facts.widths else 1, generator=generator)
+    notes: list[str] = []
+    inputs: Any = _inputs(network)
     rows, runs = torch.arange(8), {}
     try:
         with _counting(network.model) as counts:

@@ -1,7 +1,8 @@
-"""What a plan costs, predicted: rows of forwards, layer-tokens, FLOPs, and the ratio to whole forwards cell by cell."""
+"""What a plan costs, predicted: rows, layer-tokens, FLOPs, peak memory, and the ratio to whole forwards cell by cell."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,9 @@ import numpy as np
 
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.lower import Plan
+from causal_dsl.planning.memory import Budget, default_bytes
+from causal_dsl.planning.peak import MOST_ROWS, Peaks, Sized, columns_of
+from causal_dsl.planning.steps import Block, Step, early_means, late_captures, layers_of
 from causal_dsl.program.components import depth, width
 from causal_dsl.program.facts import Facts
 
@@ -24,13 +28,20 @@ class Work:
 
 @dataclass(frozen=True)
 class Cost:
-    """Of a plan. ``naive_layer_tokens``: base, source and patched run of every pair and cell as whole forwards."""
+    """Of a plan. ``key_tokens`` are tokens x layers of which keys and values alone are computed; ``passes`` how often
+    the layers' weights are met; ``bytes`` what is kept for later, ``peak_bytes`` the most that a pass takes beside the
+    weights. ``naive_layer_tokens``: base, source and patched run of every pair and cell as whole forwards. ``exact``:
+    counted, not estimated from a part."""
 
     rows: int
     layer_tokens: int
+    key_tokens: int
     naive_layer_tokens: int
+    passes: int
     bytes: int
+    peak_bytes: int
     flops: float
+    exact: bool = True
 
     @property
     def ratio(self) -> float:
@@ -39,91 +50,116 @@ class Cost:
 
     def to_json(self) -> dict[str, Any]:
         return {
-            "rows": self.rows, "layer_tokens": self.layer_tokens, "naive_layer_tokens": self.naive_layer_tokens,
-            "bytes": self.bytes, "flops": self.flops,
+            "rows": self.rows, "layer_tokens": self.layer_tokens, "key_tokens": self.key_tokens,
+            "naive_layer_tokens": self.naive_layer_tokens, "passes": self.passes, "bytes": self.bytes,
+            "peak_bytes": self.peak_bytes, "flops": self.flops, "exact": self.exact,
         }  # fmt: skip
 
 
+#: Blocks and steps beyond which some are counted and the others taken to be like them.
+MOST_COUNTED = 48
+
+
+def sizes(plan: Plan) -> Iterator[tuple[Step, Sized, float]]:
+    """The passes of a plan, each with how many it stands for."""
+    peaks = Peaks(plan)
+    every = [(step, block) for step in plan.steps for block in step.blocks]
+    rows = sum(plan.drawn[r.base.draw].n for step in plan.steps for r in step.resumes)
+    few = len(every) <= MOST_COUNTED or rows <= MOST_ROWS
+    chosen = range(len(every)) if few else np.unique(np.linspace(0, len(every) - 1, MOST_COUNTED).astype(int)).tolist()
+    for i in chosen:
+        sized = peaks.size(*every[i])
+        yield every[i][0], sized, len(every) / len(chosen) * sized.share
+    for step in plan.steps:
+        early = [node.capture for node in early_means(step)] + late_captures(step)
+        if early:
+            layout = peaks.layouts.make(step, Block(), only=early)
+            yield step, Sized(layout, layout.schedule(step, layers_of(plan.inputs[step.network].facts), False), 1.0), 1.0
+
+
 def work_of(plan: Plan) -> dict[g.Node, Work]:
-    """The work of every node. A prompt that two Forward nodes share is counted at the first that runs it whole."""
+    """The work of every node. A prompt that several runs share is counted at the first of them."""
     found: dict[g.Node, Work] = {}
-    stops = {node: stop_layer(plan, node) for node in g.of_kind(plan.graph, g.Forward)}
-    deepest: dict[tuple[str, int], int] = {}
-    for node in sorted(stops, key=lambda node: -stops[node]):
-        assert isinstance(node, g.Forward)
-        inputs = plan.inputs[node.network]
-        rows = tokens = 0
-        for index in np.unique(plan.rows[node]).tolist():
-            key = (node.network, inputs.run_of(index))
-            if key not in deepest:
-                deepest[key] = stops[node]
-                rows += 1
-                tokens += inputs.length(index)
-        found[node] = Work(rows, tokens * stops[node], 0)
+    for _, sized, times in sizes(plan):
+        layout, frames = sized.layout, sized.schedule.frames
+        tokens = np.zeros(len(sized.schedule.home), np.int64)
+        for frame in frames[:-1]:
+            tokens += np.bincount(frame.rows, minlength=len(tokens))
+        counted = np.zeros(len(tokens), bool)
+        users = [(forward, rows) for (_, forward), rows in layout.prompt.items()]
+        for node, rows in [*users, *((f.resume, f.rows) for f in layout.families)]:
+            mine = np.unique(rows)
+            mine = mine[~counted[mine]]
+            counted[mine] = True
+            before = found.get(node, Work())
+            found[node] = Work(
+                before.rows + round(len(mine) * times), before.layer_tokens + round(int(tokens[mine].sum()) * times)
+            )
     for node in plan.graph.nodes:
         if isinstance(node, g.Capture):
-            inputs, facts = plan.inputs[node.run.network], plan.inputs[node.run.network].facts
-            distinct = np.unique(plan.rows[node.run]).tolist()
-            vectors = sum(len(inputs.where(node.place.position, index)) for index in distinct)
-            found[node] = Work(0, 0, vectors * (width(node.place.site, facts) or facts.width or 0) * 4)
-        elif isinstance(node, g.Resume):
-            inputs = plan.inputs[node.base.network]
-            indices = plan.rows[node.base]
-            tokens = int(sum(inputs.length(index) for index in indices.tolist()))
-            found[node] = Work(len(indices), tokens * _layers(inputs.facts), 0)
+            inputs = plan.inputs[node.run.network]
+            distinct = np.unique(plan.rows[node.run])
+            vectors = sum(len(inputs.where(node.place.position, index)) for index in distinct.tolist())
+            each = width(node.place.site, inputs.facts) or inputs.facts.width or 0
+            found[node] = Work(0, 0, vectors * each * 4)
     return found
 
 
 def stop_layer(plan: Plan, node: g.Node) -> int:
     """How many layers of a Forward are run: to the deepest site that is read, or all where its answer is read."""
     assert isinstance(node, g.Forward)
-    facts = plan.inputs[node.network].facts
+    layers = layers_of(plan.inputs[node.network].facts)
     needed = 0
     for after in plan.graph.successors(node):
         if isinstance(after, g.Read):
-            return _layers(facts)
+            return layers
         if isinstance(after, g.Capture):
             place = depth(after.place.site)
             if place is None or place[0] == float("inf"):
-                return _layers(facts)
+                return layers
             needed = max(needed, int(place[0]) + (after.place.site.component != "resid_pre"))
     return needed
 
 
-def _layers(facts: Facts) -> int:
-    return facts.layers or max(1, len(facts.widths) - 1)
-
-
 def cost_of(plan: Plan) -> Cost:
-    """The cost of the whole plan."""
-    work = work_of(plan)
+    """The cost of the whole plan as its steps stand."""
+    rows = tokens = keys = passes = kept = flops = 0.0
+    peak, exact = 0.0, True
+    peaks = Peaks(plan)
+    budget = Budget(default_bytes())
+    for step, sized, times in sizes(plan):
+        facts, frames = plan.inputs[step.network].facts, sized.schedule.frames
+        exact = exact and times == 1
+        rows += len(sized.schedule.home) * times
+        tokens += sized.schedule.layer_tokens * times
+        keys += sized.schedule.key_tokens * times
+        passes += times / sized.share
+        flops += flops_of(step, sized, facts, columns_of(plan, step)) * times
+        peak = max(peak, peaks.bytes(step, sized, budget))
+    for node in plan.graph.nodes:
+        if isinstance(node, g.Capture):
+            facts = plan.inputs[node.run.network].facts
+            kept += len(np.unique(plan.rows[node.run])) * (width(node.place.site, facts) or facts.width or 0) * 4
+    return Cost(
+        round(rows), round(tokens), round(keys), _naive(plan), round(passes), round(kept), round(peak), flops, exact
+    )
+
+
+def _naive(plan: Plan) -> int:
     naive = 0
-    flops = 0.0
     for test in plan.tests:
         inputs = plan.inputs[test.network.name]
+        layers = max(1, layers_of(inputs.facts))
+        lengths = {run: int(inputs.lengths[plan.rows[run]].sum()) for run in plan.rows if run.network == test.network.name}
         for node in plan.scores[test.name]:
-            read = node.read("patched")
-            base = node.read("base")
+            read, base = node.read("patched"), node.read("base")
             runs = {base.run} if base is not None else set()
+            patched = 0
             if read is not None and isinstance(read.run, g.Resume):
                 runs |= {read.run.base, *_sources(read.run)}
-            tokens = sum(
-                inputs.length(i) for run in runs if isinstance(run, g.Forward) for i in plan.rows[run].tolist()
-            )
-            patched = (
-                sum(inputs.length(i) for i in plan.rows[read.run.base].tolist())
-                if read and isinstance(read.run, g.Resume)
-                else 0
-            )
-            naive += (tokens + patched) * _layers(inputs.facts)
-    for run, done in work.items():
-        if isinstance(run, (g.Forward, g.Resume)):
-            network = run.network if isinstance(run, g.Forward) else run.base.network
-            flops += done.layer_tokens * layer_flops(plan.inputs[network].facts)
-    return Cost(
-        sum(w.rows for w in work.values()), sum(w.layer_tokens for w in work.values()), naive,
-        sum(w.bytes for w in work.values()), flops,
-    )  # fmt: skip
+                patched = lengths[read.run.base]
+            naive += (sum(lengths[run] for run in runs if isinstance(run, g.Forward)) + patched) * layers
+    return naive
 
 
 def _sources(resume: g.Resume) -> set[g.Forward]:
@@ -138,12 +174,30 @@ def _sources(resume: g.Resume) -> set[g.Forward]:
     return found - {resume.base}
 
 
+def flops_of(step: Step, sized: Sized, facts: Facts, columns: int | None) -> float:
+    """Multiplications and additions of one pass: layers, attention's own products, the unembedding."""
+    frames = sized.schedule.frames
+    total = sized.schedule.layer_tokens * layer_flops(facts) + sized.schedule.key_tokens * keys_flops(facts)
+    if facts.kind != "vector":
+        heads = (facts.heads or 0) * (facts.head_dim or 0)
+        looked = sum(int((frame.positions + 1).sum()) for frame in frames[:-1])
+        total += 4.0 * heads * looked
+        total += 2.0 * frames[-1].tokens * (facts.width or 0) * (columns or facts.vocabulary or 0)
+    return total
+
+
 def layer_flops(facts: Facts) -> float:
     """Multiplications and additions of one layer for one token, attention's own products aside."""
     if facts.kind == "vector":
         pairs = zip(facts.widths, facts.widths[1:], strict=False)
         return 2.0 * sum(a * b for a, b in pairs) / max(1, len(facts.widths) - 1)
-    width_, head = facts.width or 0, facts.head_dim or 0
+    wide, head = facts.width or 0, facts.head_dim or 0
     heads, shared = facts.heads or 0, facts.kv_heads or 0
     gated = 2 if facts.architecture in ("gpt2", "gpt_neox", "gptj", "phi", "falcon") else 3
-    return 2.0 * width_ * (2 * heads * head + 2 * shared * head + gated * (facts.mlp_width or 0))
+    return 2.0 * wide * (2 * heads * head + 2 * shared * head + gated * (facts.mlp_width or 0))
+
+
+def keys_flops(facts: Facts) -> float:
+    """Of one layer for one token of which only keys and values are wanted: its queries come with them."""
+    head = facts.head_dim or 0
+    return 2.0 * (facts.width or 0) * head * ((facts.heads or 0) + 2 * (facts.kv_heads or 0))

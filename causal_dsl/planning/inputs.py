@@ -50,6 +50,8 @@ class Inputs:
     _index: dict[Any, int] = field(default_factory=dict)
     _runs: dict[tuple[int, ...], int] = field(default_factory=dict)
     _located: dict[tuple[Position, int], tuple[int, ...]] = field(default_factory=dict)
+    _run_table: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    _length_table: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
 
     def __len__(self) -> int:
         return len(self.prompts) or len(self.vectors)
@@ -71,6 +73,27 @@ class Inputs:
         if not self.prompts:
             return index
         return self._runs.setdefault(self.ids(index), index)
+
+    @property
+    def runs(self) -> np.ndarray:
+        """:meth:`run_of` of every input."""
+        if len(self._run_table) != len(self):
+            self._run_table = np.array([self.run_of(index) for index in range(len(self))], dtype=np.int64)
+        return self._run_table
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """The number of tokens of every input."""
+        if len(self._length_table) != len(self):
+            self._length_table = np.array([self.length(index) for index in range(len(self))], dtype=np.int64)
+        return self._length_table
+
+    def spans(self, position: Position | None, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The tokens that a position names in many inputs, flattened: which of ``indices`` [m], and the token [m]."""
+        found = [self.where(position, index) for index in indices.tolist()]
+        counts = [len(span) for span in found]
+        tokens = np.array([token for span in found for token in span], dtype=np.int64)
+        return np.repeat(np.arange(len(indices)), counts), tokens
 
     def where(self, position: Position | None, index: int, span: Span = NOWHERE) -> tuple[int, ...]:
         """The tokens that a position names in an input; (0,) for a vector."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any
 
 import networkx as nx
@@ -14,6 +15,8 @@ from causal_dsl.diagnostics import Diagnostics, fail
 from causal_dsl.engine.columns import Quantity
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.inputs import Inputs, lengths_agree
+from causal_dsl.planning.steps import Step
+from causal_dsl.program.components import unfit
 from causal_dsl.program.locations import Place
 from causal_dsl.program.program import (
     Arithmetic,
@@ -37,7 +40,7 @@ class Plan:
     """All the work of one spec file.
 
     ``graph`` is the intervention graph. ``drawn`` and ``rows`` hold what its Draw and Forward nodes stand for: the
-    settings, and for each row the index of its input in ``inputs[network]``.
+    settings, and for each row the index of its input in ``inputs[network]``. ``steps`` are the passes that compute it.
     """
 
     program: Program
@@ -47,6 +50,8 @@ class Plan:
     inputs: dict[str, Inputs]
     rows: dict[g.Forward, np.ndarray]
     scores: dict[str, list[g.Score]] = field(default_factory=dict)
+    steps: tuple[Step, ...] = ()
+    _reads: dict[g.Resume, list[g.Read]] = field(default_factory=dict)
 
     @property
     def networks(self) -> dict[str, NetworkRef]:
@@ -71,6 +76,15 @@ class Plan:
 
         return to_json(self)
 
+    def reads_of(self, resumes: Iterable[g.Resume]) -> Iterator[g.Read]:
+        """What is read of some interventions."""
+        if not self._reads:
+            for read in g.of_kind(self.graph, g.Read):
+                if isinstance(read.run, g.Resume):
+                    self._reads.setdefault(read.run, []).append(read)
+        for resume in resumes:
+            yield from self._reads.get(resume, [])
+
     def draw_of(self, test: Test) -> Drawn:
         """The settings of a test's runs."""
         return self.drawn[self.scores[test.name][0].label.draw]
@@ -81,7 +95,33 @@ def make_plan(program: Program, tests: Sequence[Test], tokenizers: Tokenizers, d
     plan = Plan(program, list(tests), nx.DiGraph(), {}, {}, {})
     for test in tests:
         _Lowering(plan, test, tokenizers, diagnostics).lower()
+    plan.steps = plain_steps(plan)
     return plan
+
+
+def plain_steps(plan: Plan) -> tuple[Step, ...]:
+    """A step for every run whose answer is read, and one for every intervention."""
+    runs: dict[g.Forward | g.Resume, None] = {}
+    for test in plan.tests:
+        for score in plan.scores[test.name]:
+            runs |= {read.run: None for _, read in score.reads}
+    steps = []
+    for run in runs:
+        if isinstance(run, g.Forward):
+            steps.append(Step(run.network, forwards=(run,)))
+        else:
+            steps.append(Step(run.base.network, resumes=(run,)))
+    return tuple(steps)
+
+
+def unfit_networks(plan: Plan, found: Mapping[str, str] = MappingProxyType({})) -> Plan:
+    """The plan whose steps say which networks the reference executor runs: by what is known of them, and by what
+    ``found`` says of loaded ones."""
+
+    def why(name: str) -> str:
+        return found.get(name) or unfit(plan.inputs[name].facts) or ""
+
+    return replace(plan, steps=tuple(replace(step, why=why(step.network)) for step in plan.steps))
 
 
 class _Lowering:

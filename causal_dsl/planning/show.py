@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import networkx as nx
 
 from causal_dsl.planning import graph as g
-from causal_dsl.planning.cost import Work, cost_of, stop_layer, work_of
+from causal_dsl.planning.cost import Cost, Work, cost_of, stop_layer, work_of
 from causal_dsl.planning.lower import Plan
+from causal_dsl.planning.steps import Step
+from causal_dsl.program.components import trims
 
 #: Nodes that the text shows; sweeps beyond this are folded to their first and last cells.
 MOST_CELLS = 6
@@ -37,12 +40,14 @@ def to_text(plan: Plan, explain: bool = False) -> str:
             lines.append(f"… and {len(nodes) - len(kept)} cells between them")
         lines.append("")
     lines.append(
-        f"{cost.rows:,} rows of forwards, {cost.layer_tokens:,} layer-tokens, {_flops(cost.flops)}, "
-        f"{cost.bytes / 1e6:,.1f} MB kept; base, source and patched run of every pair and cell would be "
+        f"{cost.rows:,} rows in {cost.passes:,} pass{'es' * (cost.passes != 1)}, {cost.layer_tokens:,} layer-tokens, "
+        f"{_flops(cost.flops)}, {cost.peak_bytes / 1e6:,.0f} MB at the peak; base, source and patched run of every pair and cell would be "
         f"{cost.naive_layer_tokens:,} layer-tokens ({cost.ratio:.2f} times as many)"
     )
-    if explain:
-        lines += ["", *explain_sharing(plan, work)]
+    if not explain:
+        lines += [executor(plan, step) for step in plan.steps if step.why]
+    else:
+        lines += ["", *explained(plan)]
     return "\n".join(lines)
 
 
@@ -70,23 +75,54 @@ def _flops(flops: float) -> str:
     return f"{flops / 1e6:,.2f} MFLOP"
 
 
-def explain_sharing(plan: Plan, work: dict[g.Node, Work]) -> list[str]:
-    """What the plan saves against running every test by itself, and how it is executed."""
-    lines = []
-    asked = ran = saved_layers = 0
-    for node in g.of_kind(plan.graph, g.Forward):
-        assert isinstance(node, g.Forward)
-        rows = len(plan.rows[node])
-        uses = sum(1 for _ in plan.graph.successors(node))
-        asked += rows * uses
-        ran += work[node].rows
-        facts = plan.inputs[node.network].facts
-        whole = facts.layers or max(1, len(facts.widths) - 1)
-        saved_layers += work[node].rows * (whole - stop_layer(plan, node))
-    lines.append(f"share forwards: {asked:,} unpatched rows are asked for, {ran:,} are run")
-    lines.append(f"stop early: {saved_layers:,} layer-rows above the deepest site are left out")
-    lines.append("executor: reference (whole forwards with hooks, one batch a cell)")
+def explained(plan: Plan) -> list[str]:
+    """What each rule saves, from the plan as one would write it by hand to the one that is run."""
+    from causal_dsl.planning.rules import RULES, plain
+
+    now = plain(plan)
+    costs = [("as written", cost_of(now))]
+    for rule in RULES:
+        now = rule(now)
+        costs.append((rule.__name__.replace("_", " "), cost_of(now)))
+    if any(len(step.blocks) > 1 for step in plan.steps):
+        blocks = {step.network: step.blocks for step in plan.steps}
+        now = replace(now, steps=tuple(replace(step, blocks=blocks[step.network]) for step in now.steps))
+        costs.append(("chunk to memory", cost_of(now)))
+    lines = [f"{'rule':<18}{'passes':>8}{'layer-tokens':>16}{'+ keys alone':>14}{'FLOPs':>14}{'peak':>11}   saved"]
+    before = costs[0][1]
+    for name, cost in costs:
+        saved = 1 - cost.flops / before.flops if before.flops else 0.0
+        told = "" if name == "as written" else f"{saved:.0%}" if abs(saved) >= 0.005 else _other(before, cost)
+        lines.append(
+            f"{name:<18}{cost.passes:>8,}{cost.layer_tokens:>16,}{cost.key_tokens:>14,}{_flops(cost.flops):>14}"
+            f"{cost.peak_bytes / 1e6:>8,.0f} MB   {told}".rstrip()
+        )
+        before = cost
+    if not all(cost.exact for _, cost in costs):
+        lines.append("(estimated from a part of the passes)")
+    lines.append("")
+    for step in plan.steps:
+        lines.append(executor(plan, step))
     return lines
+
+
+def _other(before: Cost, after: Cost) -> str:
+    if after.passes != before.passes:
+        return f"the weights are met {after.passes:,} times, not {before.passes:,}"
+    change = before.peak_bytes - after.peak_bytes
+    return f"{change / 1e6:,.0f} MB" if abs(change) > 5e5 else "-"
+
+
+def executor(plan: Plan, step: Step) -> str:
+    """How the steps of a network are executed, and why."""
+    facts = plan.inputs[step.network].facts
+    if step.why:
+        return f"executor of {step.network}: reference, whole forwards cell by cell: {step.why}"
+    kept = trims(facts)
+    blocks = f", {len(step.blocks)} blocks" if len(step.blocks) > 1 else ""
+    if kept is not None:
+        return f"executor of {step.network}: sweep{blocks}, rows with all their tokens: {kept}"
+    return f"executor of {step.network}: sweep{blocks}, single tokens (proved on the loaded network before it is used)"
 
 
 def to_json(plan: Plan) -> dict[str, Any]:
@@ -100,7 +136,11 @@ def to_json(plan: Plan) -> dict[str, Any]:
             number, kind=g.kind(node), text=str(node), rows=done.rows, layer_tokens=done.layer_tokens, bytes=done.bytes
         )
     out.add_edges_from((numbers[a], numbers[b]) for a, b in plan.graph.edges)
-    return {"path": plan.program.path, "cost": cost_of(plan).to_json(), "graph": nx.node_link_data(out, edges="edges")}
+    steps = [
+        {"network": step.network, "interventions": len(step.resumes), "blocks": len(step.blocks), "reference": step.why}
+        for step in plan.steps
+    ]
+    return {"path": plan.program.path, "cost": cost_of(plan).to_json(), "steps": steps, "graph": nx.node_link_data(out, edges="edges")}
 
 
 def to_mermaid(plan: Plan) -> str:

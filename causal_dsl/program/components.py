@@ -89,6 +89,24 @@ def missing(component: str, facts: Facts) -> str | None:
     return None
 
 
+def unfit(facts: Facts) -> str | None:
+    """Why rows cannot enter a pass through such a network where they are written; None where they can."""
+    if facts.kind == "vector":
+        return None if len(facts.widths) > 1 else "its layers are not known"
+    if facts.kind == "unknown" or facts.architecture not in ARCHITECTURES:
+        return f"where the layers of `{facts.architecture}` are is not known" if facts.architecture else "its layers are not known"
+    return None
+
+
+def trims(facts: Facts) -> str | None:
+    """Why rows of such a network carry all their tokens; None where they carry only those that they must."""
+    if facts.kind == "vector":
+        return "a vector network has no tokens"
+    if facts.architecture in _OWN_ATTENTION:
+        return f"`{facts.architecture}` computes attention in code of its own, which cannot be run apart"
+    return unfit(facts)
+
+
 def suggestion(component: str, facts: Facts) -> str:
     """A help line: the nearest component that these networks have."""
     return did_you_mean(component, [name for name in COMPONENTS if missing(name, facts) is None])

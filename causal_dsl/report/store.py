@@ -7,6 +7,7 @@ import os
 import re
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ import numpy as np
 
 from causal_dsl.diagnostics import Source, Span, fail, shown_path
 from causal_dsl.engine.columns import NO_ANSWER, Columns
+from causal_dsl.files import write_atomic
 from causal_dsl.program.prompts import show_value
 from causal_dsl.score.frames import Frame
 from causal_dsl.score.results import SpecResult
@@ -24,22 +26,20 @@ if TYPE_CHECKING:
     from causal_dsl.program.program import Test
 
 
-def write_atomic(path: Path, data: bytes) -> None:
-    """Write a file so that it is there whole or not at all."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-
-
 def folder_of(out: Path, spec_path: str) -> Path:
     """The folder of one spec's results: ``out`` for it, by the name of its file."""
     stem = re.sub(r"[^\w.-]+", "_", Path(spec_path).stem) or "spec"
     return out / stem
+
+
+@contextmanager
+def writing(out: Path, spec_path: str) -> Iterator[None]:
+    """What cannot be written is told of as E708."""
+    try:
+        yield
+    except OSError as error:
+        raise fail("E708", f"cannot write the results to `{shown_path(out)}`", Span(Source(spec_path, ""), 0, 0),
+                   notes=(error.strerror or str(error),), help="pass another folder to --out") from error  # fmt: skip
 
 
 def save(
@@ -52,15 +52,12 @@ def save(
     the network's answers, and every per-pair metric that the test speaks of. Raises E708 where ``out`` cannot be written.
     """
     folder = folder_of(out, spec_path)
-    try:
+    with writing(out, spec_path):
         folder.mkdir(parents=True, exist_ok=True)
         document = {**result.to_json(), "interrupted": interrupted}
         write_atomic(folder / "spec.causal", spec_text.encode("utf-8", "surrogatepass"))
         write_atomic(folder / "results.json", json.dumps(document, indent=1).encode())
         _write_pairs(folder / "pairs.parquet", plan, cells, labels)
-    except OSError as error:
-        raise fail("E708", f"cannot write the results to `{shown_path(out)}`", Span(Source(spec_path, ""), 0, 0),
-                   notes=(error.strerror or str(error),), help="pass another folder to --out") from error  # fmt: skip
     return folder
 
 

@@ -43,6 +43,13 @@ def cell_findings(
                 "never_moved", f"The read-out moved in none of {n} pairs: the intervention does not reach the answer."
             )
         )
+    if info.interventions and all(fired.unreachable and not fired.rows for fired in info.interventions):
+        found.append(
+            Finding(
+                "unreachable",
+                "Nothing at the written places can reach the read-out: the effect is zero by the network's shape.",
+            )
+        )
     if info.interventions and all(fired.change == 0 for fired in info.interventions):
         found.append(Finding("changed_nothing", "The intervention wrote what was already there, on every row."))
     if info.noise_floor is not None and info.noise_floor > NOISY:

@@ -65,14 +65,18 @@ class Finding:
 
 @dataclass(frozen=True)
 class Fired:
-    """One intervention of a cell: on how many rows it fired, and the mean of |new - old| / |old| over them."""
+    """One intervention of a cell: at how many places it fired, the mean of |new - old| / |old| over them, and at how
+    many it was left out because nothing there can reach the read-out."""
 
     text: str
     rows: int
     change: float | None = None
+    unreachable: int = 0
 
     def to_json(self) -> dict[str, Any]:
-        return {"text": self.text, "rows": self.rows, "change": number(self.change)}
+        return {
+            "text": self.text, "rows": self.rows, "change": number(self.change), "unreachable": self.unreachable,
+        }  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -24,8 +24,6 @@ from causal_dsl.network.network import Network
 from causal_dsl.network.sites import tap as find_tap
 from causal_dsl.network.sweep.head import Asked, Head
 from causal_dsl.network.sweep.packed import (
-    MOST_KEYS_CPU,
-    MOST_KEYS_DEVICE,
     Attention,
     KeysOnly,
     attend,
@@ -35,6 +33,7 @@ from causal_dsl.network.sweep.packed import (
     per_token,
 )
 from causal_dsl.network.tape import Done, Fired, Job, Read, Tape, Write, run_jobs
+from causal_dsl.planning.memory import MOST_KEYS_CPU, MOST_KEYS_DEVICE
 from causal_dsl.planning.frames import ANYWHERE, BOTTOM, ENTRY, Schedule, place_of
 
 __all__ = ["Asked", "Outcome", "Read", "Write", "sweep"]
@@ -56,18 +55,20 @@ def sweep(
     writes: Sequence[Write] = (),
     asked: Sequence[Asked] = (),
     keep: Callable[[int, Tensor], None] | None = None,
+    passed: Callable[[int], None] | None = None,
 ) -> Outcome:
     """Run all rows of a schedule through a network once.
 
     ``inputs`` are the distinct prompts (or vectors), rows 0 and up of the schedule; ``reads`` are of these. ``writes``
     are of rows that enter later; each row and position must be alive where it is written (``Schedule``), and each
     ``edit`` is called when the pass comes by, so that it may use what ``keep(number of the read, values [m, width])``
-    was told before. ``asked``: rows whose logits are wanted, and which columns of them.
+    was told before. ``asked``: rows whose logits are wanted, and which columns of them. ``passed`` hears of the tokens
+    of each layer as it is done.
 
     Raises E421 for a read or write that never happened, and what :func:`causal_dsl.network.forward.forward` raises.
     Gradients are as the caller sets them.
     """
-    return _Pass(network, inputs, plan, list(reads), list(writes), list(asked), keep).run()
+    return _Pass(network, inputs, plan, list(reads), list(writes), list(asked), keep, passed).run()
 
 
 @dataclass(eq=False)
@@ -95,8 +96,9 @@ class _Pass:
     def __init__(
         self, network: Network, inputs: Sequence[Sequence[int]] | Tensor, plan: Schedule, reads: list[Read],
         writes: list[Write], asked: list[Asked], keep: Callable[[int, Tensor], None] | None,
+        passed: Callable[[int], None] | None,
     ):  # fmt: skip
-        self.network, self.plan = network, plan
+        self.network, self.plan, self.passed = network, plan, passed
         own = plan.home[plan.batch]
         rows: Any = inputs[torch.from_numpy(own)] if isinstance(inputs, Tensor) else [inputs[i] for i in own.tolist()]
         self.batch: Batch = batch_of(network, rows, "right")
@@ -308,6 +310,8 @@ class _Pass:
         def after(_: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
             hidden = output[0] if isinstance(output, tuple) else output
             self.extra_keys = None
+            if self.passed is not None:
+                self.passed(self.plan.frames[level].tokens)
             shaped = self._entered(hidden, level + 1)
             if level + 1 == len(self.layers):
                 self.level = level + 1

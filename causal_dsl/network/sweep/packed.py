@@ -18,10 +18,6 @@ from torch import Tensor, nn
 from causal_dsl.network.attention import Look
 from causal_dsl.planning.frames import Schedule
 
-#: The largest keys and values that one call of the attention is given, in numbers of each: what caches hold, or a GPU.
-MOST_KEYS_CPU, MOST_KEYS_DEVICE = 2**21, 2**27
-
-
 class KeysOnly(Exception):
     """Keys and values are computed, and nothing else of the layer is wanted."""
 

@@ -1,0 +1,77 @@
+"""What the unpatched runs of a pass leave behind, and the means over it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from causal_dsl.diagnostics import NOWHERE, fail
+from causal_dsl.planning import graph as g
+from causal_dsl.planning.layout import Layout, Layouts
+from causal_dsl.program.locations import Site
+
+
+@dataclass
+class Kept:
+    """``vectors[site]`` [vectors, width] in the order of ``layout.kept[site]``; filled while the pass goes on."""
+
+    layouts: Layouts
+    layout: Layout
+    vectors: dict[Site, Tensor] = field(default_factory=dict)
+
+    def slots(self, capture: g.Capture, of: g.Resume | None, pairs: np.ndarray) -> np.ndarray:
+        """Where the vectors of a capture lie for some pairs, token after token [m]."""
+        which, tokens = self.layouts.tokens(capture.place, capture.run, pairs)
+        rows = self.layout.prompt_rows(capture.run, of, pairs)[which]
+        return self.layout.slots(capture.place.site, rows, tokens, of)
+
+    def put(self, site: Site, index: Tensor, values: Tensor) -> None:
+        """Fill in some vectors of a site."""
+        if site not in self.vectors:
+            self.vectors[site] = values.new_empty((len(self.layout.kept[site][0]), values.shape[1]))
+        self.vectors[site][index.to(values.device)] = values
+
+
+@dataclass
+class Means:
+    """Running means of captured vectors: over rows, token by token of the span, or ``pooled`` over its tokens."""
+
+    layouts: Layouts
+    sums: dict[g.Average, Tensor] = field(default_factory=dict)
+    counts: dict[g.Average, int] = field(default_factory=dict)
+
+    def __contains__(self, node: g.Average) -> bool:
+        return node in self.sums
+
+    def collect(self, node: g.Average, kept: Kept, of: g.Resume | None, pairs: np.ndarray) -> None:
+        """Add the pairs of a pass to the sums."""
+        vectors = kept.vectors[node.capture.place.site]
+        index = torch.from_numpy(kept.slots(node.capture, of, pairs)).to(vectors.device)
+        values = vectors.index_select(0, index).double()
+        if node.pooled:
+            total, count = values.sum(0, keepdim=True), len(values)
+        else:
+            self._alike(node, pairs)
+            total, count = values.view(len(pairs), -1, values.shape[1]).sum(0), len(pairs)
+        self.sums[node] = self.sums[node] + total if node in self.sums else total
+        self.counts[node] = self.counts.get(node, 0) + count
+
+    def _alike(self, node: g.Average, pairs: np.ndarray) -> None:
+        bounds, _, rows = self.layouts.spans(node.capture.place.position, node.capture.run)
+        counts = (bounds[1:] - bounds[:-1])[pairs]
+        known = len(self.sums[node]) if node in self.sums else int(counts[0])
+        if (counts != known).any():
+            shortest = int(rows[pairs[int(counts.argmin())]])
+            text = self.layouts.plan.inputs[node.capture.run.network].prompts[shortest].text
+            raise fail(
+                "E538", f"the mean over `{node.capture.place.position}`: it is not as many tokens in every row", NOWHERE,
+                notes=(f"{min(known, int(counts.min()))} to {max(known, int(counts.max()))} tokens, as in {text!r}",),
+                help="write mean(pooled=true), the mean over rows and tokens, or name one token",
+            )  # fmt: skip
+
+    def of(self, node: g.Average) -> Tensor:
+        """The mean [tokens of the span, width], or [1, width] where pooled."""
+        return self.sums[node] / self.counts[node]

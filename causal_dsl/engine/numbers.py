@@ -1,0 +1,93 @@
+"""Logits to numbers for one test: its answers, the logits that its metrics ask for, divergences from the base."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from causal_dsl.engine.answers import Answers
+from causal_dsl.engine.columns import Quantity
+from causal_dsl.engine.readout import greedy, measure
+from causal_dsl.program.program import Test
+
+#: Gives the ids [n] whose logits a quantity of a test asks for, for all pairs of the test.
+Targets = Callable[[Test, Quantity], np.ndarray]
+#: Numbers of logits that are looked at at once: they are looked at in float64.
+MOST_LOGITS_CPU, MOST_LOGITS_DEVICE = 2**23, 2**28
+
+
+class Numbers:
+    """Reads one test's numbers off logits of all columns of the read-out, or of those in :attr:`columns`."""
+
+    def __init__(self, test: Test, answers: Answers, targets: Targets, quantities: Sequence[Quantity], vocabulary: int):
+        self.test, self.answers = test, answers
+        self.targets = {q: targets(test, q) for q in dict.fromkeys(quantities) if q.kind == "logit"}
+        self.vocabulary = vocabulary
+        self.columns = self._columns()
+
+    def _columns(self) -> np.ndarray | None:
+        """The columns of the unembedding that are needed [c], sorted; None: all of them."""
+        if self.answers.among is None or self.answers.longest > 1:
+            return None
+        wanted = np.unique(np.concatenate([np.array(self.answers.among), *self.targets.values()]))
+        wanted = wanted[wanted >= 0]
+        return wanted if len(wanted) < self.vocabulary else None
+
+    @property
+    def steps(self) -> int:
+        """How many tokens the longest answer has."""
+        return self.answers.longest
+
+    def said(self, logits: Tensor, pruned: bool) -> Tensor:
+        """The token (or class) that each row says [m]."""
+        among = self._on(self.answers.among, logits, pruned)
+        found = greedy(logits, among)
+        if pruned and self.columns is not None:
+            ids = torch.from_numpy(self.columns).to(found.device)
+            return torch.where(found >= 0, ids[found.clamp(min=0)], found)
+        return found
+
+    def _on(self, ids: Sequence[int] | np.ndarray | None, logits: Tensor, pruned: bool) -> Tensor | None:
+        """Ids as columns of the logits that are at hand; -1 stays."""
+        if ids is None:
+            return None
+        columns = np.asarray(ids, dtype=np.int64)
+        if pruned and self.columns is not None:
+            columns = np.where(columns >= 0, np.searchsorted(self.columns, columns), -1)
+        return torch.from_numpy(columns).to(logits.device)
+
+    def read(
+        self, quantities: Sequence[Quantity], logits: Tensor, rows: Tensor, pairs: np.ndarray,
+        said: np.ndarray | None, against: tuple[Tensor, Tensor] | None, pruned: bool,
+    ) -> dict[Quantity, np.ndarray]:  # fmt: skip
+        """The quantities of pairs [m], whose logits are ``logits[rows]``.
+
+        ``said`` [rows of the logits, steps] the tokens that each says, where answers have several; ``against``: logits
+        of base runs, and the row of each pair among them.
+        """
+        most = MOST_LOGITS_CPU if logits.device.type == "cpu" else MOST_LOGITS_DEVICE
+        size = max(1, most // max(1, logits.shape[1]))
+        classes = self._on(self.answers.among, logits, pruned)
+        if classes is not None and len(classes) >= logits.shape[1] and not (pruned and self.columns is not None):
+            classes = None
+        if said is None and any(q.kind == "answer" for q in quantities):
+            said = self.said(logits, pruned)[:, None].cpu().numpy()
+        parts: dict[Quantity, list[Tensor]] = {}
+        for start in range(0, len(pairs), size):
+            part = slice(start, start + size)
+            targets = {
+                q: self._on(self.targets[q][pairs[part]], logits, pruned) for q in quantities if q.kind == "logit"
+            }
+            base = None if against is None else against[0].index_select(0, against[1][part])
+            picked = logits.index_select(0, rows[part])
+            for quantity, values in measure(picked, quantities, targets, classes, base).items():  # type: ignore[arg-type]
+                parts.setdefault(quantity, []).append(values)
+        found = {quantity: torch.cat(values).cpu().numpy() for quantity, values in parts.items()}
+        for quantity in quantities:
+            if quantity.kind == "answer":
+                assert said is not None
+                found[quantity] = self.answers.codes_of(said[rows.cpu().numpy()])
+        return {quantity: found[quantity] for quantity in quantities}

@@ -1,0 +1,31 @@
+"""What one block of a step found: numbers for its pairs, cell by cell."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from causal_dsl.engine.columns import Quantity
+
+
+@dataclass
+class Piece:
+    """Of one test. ``pairs`` are the rows that were run. ``unpatched[role][q]`` [pairs] are the numbers of a run as it
+    is; ``patched[q]`` [cells, pairs] those of the interventions of ``cells``, numbers of the test's cells.
+
+    ``fired`` [cells, writes, 3]: for each write at how many places it acted, the sum of its relative changes there, and
+    how many places were left out because they cannot reach the read-out. ``floors[cell]``: the noise floor.
+    """
+
+    pairs: np.ndarray
+    unpatched: dict[str, dict[Quantity, np.ndarray]] = field(default_factory=dict)
+    cells: list[int] = field(default_factory=list)
+    patched: dict[Quantity, np.ndarray] = field(default_factory=dict)
+    fired: dict[int, np.ndarray] = field(default_factory=dict)
+    floors: dict[int, float] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+#: The pieces of a block, by the names of the tests.
+Pieces = dict[str, Piece]

@@ -1,0 +1,232 @@
+"""The reference executor: plain forward hooks and whole forwards, nothing resumed, trimmed or mixed.
+
+Slow and plainly right: what the sweep gives is held against it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from causal_dsl.engine.kept import Kept
+from causal_dsl.engine.pieces import Pieces
+from causal_dsl.engine.runner import FLOOR_ROWS, Context, Gather, Logits
+from causal_dsl.network.forward import Read, Write, forward
+from causal_dsl.planning import graph as g
+from causal_dsl.planning.layout import Family, Layout
+from causal_dsl.planning.peak import layer_bytes
+from causal_dsl.planning.steps import Block, Step
+from causal_dsl.program.components import depth
+from causal_dsl.program.locations import Site
+from causal_dsl.program.program import Test
+
+Rows = list[list[int]] | Tensor
+
+
+class Reference:
+    """Runs blocks of steps on one network: the prompts, then each intervention by itself."""
+
+    def __init__(self, context: Context):
+        self.context, self.network = context, context.network
+        self.inputs = context.plan.inputs[self.network.name]
+
+    def keep(self, step: Step, block: Block, only: list[g.Capture]) -> Kept:
+        """The vectors of captures in the prompts of a block."""
+        layout = self.context.layouts.make(step, block, only=only)
+        kept = Kept(self.context.layouts, layout)
+        self._prompts(layout, kept, np.zeros(len(layout.inputs), bool))
+        return kept
+
+    def run(self, step: Step, block: Block) -> Pieces:
+        """All numbers of a block."""
+        context = self.context
+        here = step.resumes[block.first : block.last]
+        extra = [(context.floors[r], FLOOR_ROWS) for r in here if r in context.floors] if block.start == 0 else []
+        layout = context.layouts.make(step, block, tuple(dict(extra).items()), ahead=True)
+        if not len(layout.inputs):
+            return {}
+        kept = Kept(context.layouts, layout)
+        read = layout.rows.read[: len(layout.inputs)] >= 0
+        clean = self._prompts(layout, kept, read)
+        gather = Gather(context, step, block, layout)
+        tests = gather.tests()
+        found: dict[str, list[tuple[Family, Tensor, Tensor]]] = {test.name: [] for test in tests}
+        fired = {family.resume: np.zeros((len(family.resume.writes), 3)) for family in layout.families}
+        for family in layout.families:
+            logits, changes = self._patched(layout, family, kept, None)
+            fired[family.resume][:, :2] = changes
+            for test in tests:
+                if family in gather.wanted(test)[1]:
+                    said = self._said(test, layout, family, kept, logits)
+                    # Of each intervention only what is read of it: all logits of all cells would be gigabytes.
+                    numbers = context.numbers[test.name]
+                    if numbers.columns is not None:
+                        logits_ = logits[:, torch.from_numpy(numbers.columns).to(logits.device)]
+                    else:
+                        logits_ = logits
+                    found[test.name].append((family, logits_, said))
+        return {test.name: self._piece(test, gather, layout, kept, clean, read, found[test.name], fired) for test in tests}
+
+    def _piece(
+        self, test: Test, gather: Gather, layout: Layout, kept: Kept, clean: Tensor | None, read: np.ndarray,
+        found: list[tuple[Family, Tensor, Tensor]], fired: dict[g.Resume, np.ndarray],
+    ):  # type: ignore[no-untyped-def]  # fmt: skip
+        numbers = self.context.numbers[test.name]
+        parts, saids, families, count = [], [], {}, 0
+        if clean is not None:
+            parts.append(clean if numbers.columns is None else clean[:, torch.from_numpy(numbers.columns)])
+            saids.append(self._said(test, layout, None, kept, clean, np.nonzero(read)[0]))
+            count = len(clean)
+        for family, logits, said in found:
+            families[family.resume] = np.arange(count, count + len(logits))
+            parts.append(logits)
+            saids.append(said)
+            count += len(logits)
+        prompt = np.where(read, np.cumsum(read) - 1, -1)
+        logits = Logits(torch.cat(parts), prompt, families, torch.cat(saids).cpu().numpy())
+        return gather.piece(test, logits, fired, numbers.columns is not None)
+
+    # ── prompts ─────────────────────────────────────────────────────────────────────────────────
+
+    def _prompts(self, layout: Layout, kept: Kept, read: np.ndarray) -> Tensor | None:
+        """Run the prompts of a layout as deep as each is read; gives the logits of those that are read."""
+        wanted: dict[int, set[Site]] = {row: set() for row in np.nonzero(read)[0].tolist()}
+        for site, (rows, _) in layout.kept.items():
+            for row in np.unique(rows).tolist():
+                wanted.setdefault(row, set()).add(site)
+        groups: dict[tuple[bool, float], list[int]] = {}
+        for row, sites in wanted.items():
+            deepest = max((_depth(site) for site in sites), default=0.0)
+            groups.setdefault((True, 0.0) if read[row] else (False, deepest), []).append(row)
+        logits: dict[int, Tensor] = {}
+        for (whole, _), rows in sorted(groups.items(), key=lambda item: item[0]):
+            for batch in self._batches(layout, rows):
+                reads, slots = self._reads(layout, batch)
+                outcome = forward(
+                    self.network, self._rows(layout.inputs[batch]), reads, [],
+                    readout=torch.arange(len(batch)) if whole else None, stop=not whole, padding=self.network.padding,
+                )  # fmt: skip
+                for (site, index), asked, values in zip(slots, reads, outcome.reads, strict=True):
+                    if site.component == "pattern":  # as wide as the longest prompt: cut to their own
+                        length = self.inputs.length(int(layout.inputs[batch[int(asked.rows[0])]]))
+                        heads = len(site.heads) or self.network.facts.heads or 1
+                        values = values.view(len(values), heads, -1)[:, :, :length].reshape(len(values), -1)
+                    kept.put(site, index, values)
+                if whole:
+                    assert outcome.logits is not None
+                    logits |= dict(zip(batch, outcome.logits, strict=True))
+                self.context.tick(self._tokens(layout.inputs[batch]))
+        order = np.nonzero(read)[0].tolist()
+        return torch.stack([logits[row] for row in order]) if order else None
+
+    def _reads(self, layout: Layout, batch: list[int]) -> tuple[list[Read], list[tuple[Site, Tensor]]]:
+        place = np.full(len(layout.inputs), -1)
+        place[batch] = np.arange(len(batch))
+        reads, slots = [], []
+        for site, (rows, positions) in layout.kept.items():
+            here = np.nonzero(place[rows] >= 0)[0]
+            if len(here):
+                reads.append(Read(site, torch.from_numpy(place[rows[here]]), torch.from_numpy(positions[here])))
+                slots.append((site, torch.from_numpy(here)))
+        return reads, slots
+
+    def _rows(self, indices: np.ndarray) -> Rows:
+        if self.inputs.sequence:
+            return [list(self.inputs.ids(index)) for index in indices.tolist()]
+        return torch.tensor(np.stack([self.inputs.vectors[index] for index in indices.tolist()]), dtype=self.network.dtype)
+
+    def _tokens(self, indices: np.ndarray) -> int:
+        return int(self.inputs.lengths[indices].sum()) * max(1, len(self.network.layers))
+
+    def _batches(self, layout: Layout, rows: Sequence[int]) -> Iterator[list[int]]:
+        """Rows of like length, as many as fit."""
+        order = sorted(rows, key=lambda row: self.inputs.length(int(layout.inputs[row])))
+        while order:
+            size = self._fit(self.inputs.length(int(layout.inputs[order[-1]])))
+            yield order[:size]
+            order = order[size:]
+
+    def _fit(self, tokens: int) -> int:
+        """How many rows of so many tokens fit the budget."""
+        budget, facts = self.context.budget, self.network.facts
+        each = layer_bytes(tokens, 0, tokens, facts, budget)
+        each += budget.size * ((facts.heads or 1) * tokens * tokens + 3 * (facts.vocabulary or 0))
+        most = 65_536 if self.network.is_vector else budget.most_tokens // 4
+        return max(1, min(budget.bytes // max(1, each), most // max(1, tokens)))
+
+    # ── interventions ───────────────────────────────────────────────────────────────────────────
+
+    def _patched(
+        self, layout: Layout, family: Family, kept: Kept, said: np.ndarray | None
+    ) -> tuple[Tensor, np.ndarray]:  # fmt: skip
+        """The logits [rows, vocabulary] of an intervention, after ``said`` tokens more; and what its writes did."""
+        homes = layout.prompt_rows(family.resume.base, family.resume, family.pairs)
+        values = self.context.values(kept, {})
+        lengths = self.inputs.lengths[layout.inputs[homes]] + (0 if said is None else said.shape[1])
+        order = np.argsort(lengths, kind="stable")
+        found: list[Tensor] = []
+        changes = np.zeros((len(family.resume.writes), 2))
+        start = 0
+        while start < len(order):
+            batch = order[start : start + self._fit(int(lengths[order[-1]]))]
+            place = np.full(len(family.pairs), -1)
+            place[batch] = np.arange(len(batch))
+            writes = []
+            for number, (write, spot) in enumerate(zip(family.resume.writes, family.spots, strict=True)):
+                here = np.nonzero(place[spot.which] >= 0)[0]
+                rows, positions = torch.from_numpy(place[spot.which[here]]), torch.from_numpy(spot.positions[here])
+                writes.append(Write(write.place.site, rows, positions, values.edit(write, family, number, here)))
+            prompts = self._rows(layout.inputs[homes[batch]])
+            if said is not None:
+                assert isinstance(prompts, list)
+                prompts = [ids + [max(0, t) for t in said[row].tolist()] for ids, row in zip(prompts, batch, strict=True)]
+            outcome = forward(
+                self.network, prompts, [], writes, readout=torch.arange(len(batch)), stop=False,
+                padding=self.network.padding,
+            )  # fmt: skip
+            assert outcome.logits is not None
+            found.append(outcome.logits)
+            for number, done in enumerate(outcome.written):
+                changes[number] += done.rows, float(done.change.double().nan_to_num(posinf=0.0).sum())
+            self.context.tick(self._tokens(layout.inputs[homes[batch]]))
+            start += len(batch)
+        back = np.empty(len(order), np.int64)
+        back[order] = np.arange(len(order))
+        every = torch.cat(found)
+        return every.index_select(0, torch.from_numpy(back).to(every.device)), changes
+
+    def _said(
+        self, test: Test, layout: Layout, family: Family | None, kept: Kept, logits: Tensor,
+        rows: np.ndarray | None = None,
+    ) -> Tensor:  # fmt: skip
+        """The greedy continuation [rows, steps] of an intervention's rows, or of prompt ``rows``."""
+        numbers = self.context.numbers[test.name]
+        said = [numbers.said(logits, False)]
+        while len(said) < numbers.steps:
+            words = torch.stack(said, dim=1).cpu().numpy()
+            if family is not None:
+                said.append(numbers.said(self._patched(layout, family, kept, words)[0], False))
+                continue
+            assert rows is not None
+            parts = []
+            size = self._fit(int(self.inputs.lengths[layout.inputs[rows]].max()) + words.shape[1])
+            for start in range(0, len(rows), size):
+                prompts = self._rows(layout.inputs[rows[start : start + size]])
+                assert isinstance(prompts, list)
+                grown = [
+                    ids + [max(0, t) for t in word]
+                    for ids, word in zip(prompts, words[start : start + size].tolist(), strict=True)
+                ]
+                more = forward(self.network, grown, readout=torch.arange(len(grown)), stop=False, padding=self.network.padding)
+                assert more.logits is not None
+                parts.append(more.logits)
+            said.append(numbers.said(torch.cat(parts), False))
+        return torch.stack(said, dim=1)
+
+
+def _depth(site: Site) -> float:
+    found = depth(site)
+    return float("inf") if found is None else found[0]

@@ -1,0 +1,176 @@
+"""What both executors need to run a block of a step: the plan, the network, what is read, and where it goes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from causal_dsl.engine.kept import Kept, Means
+from causal_dsl.engine.numbers import Numbers
+from causal_dsl.engine.pieces import Piece, Pieces
+from causal_dsl.engine.values import Values
+from causal_dsl.network.network import Network
+from causal_dsl.planning import graph as g
+from causal_dsl.planning.layout import Family, Layout, Layouts
+from causal_dsl.planning.lower import Plan
+from causal_dsl.planning.memory import Budget
+from causal_dsl.planning.steps import Block, Step
+from causal_dsl.program.locations import Site
+from causal_dsl.program.program import Test
+
+#: Pairs of a cell on which the base is patched into itself, and cells of a test that are asked.
+FLOOR_ROWS, FLOOR_CELLS = 4, 8
+
+
+@dataclass(eq=False)
+class Context:
+    """One network's share of a run. ``numbers[test]`` reads the logits of its tests; ``tick`` hears of layer-tokens done."""
+
+    plan: Plan
+    network: Network
+    layouts: Layouts
+    numbers: dict[str, Numbers]
+    means: Means
+    budget: Budget
+    tick: Callable[[int], None]
+    #: the interventions that patch the base into itself, by the intervention whose places they write
+    floors: dict[g.Resume, g.Resume] = field(default_factory=dict)
+
+    def tests(self) -> Iterator[Test]:
+        return (test for test in self.plan.tests if test.network.name == self.network.name)
+
+    def device(self, site: Site) -> torch.device:
+        """Where the vectors of a site are."""
+        layers = self.network.layers
+        if site.layer is None or not layers:
+            return self.network.device
+        return self.network.device_of(layers[min(site.layer, len(layers) - 1)])
+
+    def values(self, kept: Kept, elsewhere: dict[g.Capture, Kept]) -> Values:
+        return Values(kept, self.means, elsewhere, self.device, self.network.facts.heads or 1)
+
+
+def floor_of(resume: g.Resume) -> g.Resume | None:
+    """The base patched into itself at the places of an intervention."""
+    if not resume.writes:
+        return None
+    return g.Resume(resume.base, tuple(g.Write(w.place, g.Capture(resume.base, w.place), False) for w in resume.writes))
+
+
+def floors_of(plan: Plan, test: Test) -> dict[g.Resume, g.Resume]:
+    """Some interventions of a test, spread over its cells, and for each the base patched into itself at its places."""
+    nodes = plan.scores[test.name]
+    found = {}
+    for number in np.unique(np.linspace(0, len(nodes) - 1, FLOOR_CELLS).astype(int)).tolist():
+        read = nodes[number].read("patched")
+        if read is not None and isinstance(read.run, g.Resume) and (floor := floor_of(read.run)) is not None:
+            found[read.run] = floor
+    return found
+
+
+@dataclass(eq=False)
+class Logits:
+    """The logits of a pass for one test: ``values`` [rows, columns], ``prompt_row`` [prompts] the row of each prompt
+    (-1: none), ``family_row[intervention]`` [its rows], ``said`` [rows, steps] the tokens that each says where answers have several."""
+
+    values: Tensor
+    prompt_row: np.ndarray
+    family_row: dict[g.Resume, np.ndarray]
+    said: np.ndarray | None = None
+
+
+class Gather:
+    """Turns the logits of a block into the pieces of its tests."""
+
+    def __init__(self, context: Context, step: Step, block: Block, layout: Layout):
+        self.context, self.step, self.layout, self.block = context, step, layout, block
+        self.families: dict[g.Resume, Family] = {family.resume: family for family in layout.families}
+
+    def tests(self) -> list[Test]:
+        """The tests that read something of this block."""
+        return [test for test in self.context.tests() if self._cells(test) or self._roles(test)]
+
+    def _cells(self, test: Test) -> list[int]:
+        found = []
+        for number, node in enumerate(self.context.plan.scores[test.name]):
+            read = node.read("patched")
+            if read is not None and read.run in self.families:
+                found.append(number)
+        return found
+
+    def _roles(self, test: Test) -> list[tuple[str, g.Read]]:
+        node = self.context.plan.scores[test.name][0]
+        read = set(self.layout.read_forwards)
+        return [(role, r) for role, r in node.reads if isinstance(r.run, g.Forward) and r.run in read]
+
+    def wanted(self, test: Test) -> tuple[list[g.Forward], list[Family]]:
+        """The runs and the families whose logits a test reads."""
+        forwards = [r.run for _, r in self._roles(test) if isinstance(r.run, g.Forward)]
+        families = []
+        for number in self._cells(test):
+            read = self.context.plan.scores[test.name][number].read("patched")
+            assert read is not None and isinstance(read.run, g.Resume)
+            families.append(self.families[read.run])
+            if read.against is not None:
+                forwards.append(read.against)
+            floor = self.context.floors.get(read.run)
+            if floor in self.families:
+                families.append(self.families[floor])
+                forwards.append(read.run.base)
+        return list(dict.fromkeys(forwards)), list(dict.fromkeys(families))
+
+    def piece(self, test: Test, logits: Logits, fired: dict[g.Resume, np.ndarray], pruned: bool) -> Piece:
+        """The numbers of one test."""
+        numbers, plan = self.context.numbers[test.name], self.context.plan
+        draw = plan.scores[test.name][0].label.draw
+        pairs = np.asarray(self.block.pairs(plan.drawn[draw].n), dtype=np.int64)
+        piece = Piece(pairs)
+        for role, read in self._roles(test):
+            assert isinstance(read.run, g.Forward)
+            against = self._against(read, logits, pairs)
+            rows = self._prompts(read.run, logits, pairs)
+            piece.unpatched[role] = numbers.read(
+                read.quantities, logits.values, rows, pairs, logits.said, against, pruned
+            )
+        piece.cells = self._cells(test)
+        for number in piece.cells:
+            read = plan.scores[test.name][number].read("patched")  # type: ignore[assignment]
+            assert isinstance(read.run, g.Resume)
+            family = self.families[read.run]
+            rows = self._tensor(logits.family_row[read.run][family.back], logits)
+            against = self._against(read, logits, pairs)
+            found = numbers.read(read.quantities, logits.values, rows, pairs, logits.said, against, pruned)
+            for quantity, values in found.items():
+                piece.patched.setdefault(quantity, []).append(values)  # type: ignore[attr-defined, arg-type]
+            piece.fired[number] = fired[read.run]
+            floor = self.context.floors.get(read.run)
+            if floor in self.families:
+                piece.floors[number] = self._floor(self.families[floor], logits)
+        piece.patched = {quantity: np.stack(values) for quantity, values in piece.patched.items()}
+        return piece
+
+    def _floor(self, family: Family, logits: Logits) -> float:
+        """The largest change of a logit when the base is patched into itself at the written places."""
+        mine = logits.values.index_select(0, self._tensor(logits.family_row[family.resume], logits))
+        rows = self._prompts(family.resume.base, logits, family.pairs)
+        return float((mine - logits.values.index_select(0, rows)).abs().max()) if len(mine) else 0.0
+
+    def _prompts(self, run: g.Forward, logits: Logits, pairs: np.ndarray) -> Tensor:
+        rows = self.layout.prompt_rows(run, None, pairs)
+        return self._tensor(logits.prompt_row[rows], logits)
+
+    def _against(self, read: g.Read, logits: Logits, pairs: np.ndarray) -> tuple[Tensor, Tensor] | None:
+        if read.against is None:
+            return None
+        return logits.values, self._prompts(read.against, logits, pairs)
+
+    @staticmethod
+    def _tensor(index: np.ndarray, logits: Logits) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(index, dtype=np.int64)).to(logits.values.device)
+
+
+__all__ = ["FLOOR_CELLS", "FLOOR_ROWS", "Context", "Gather", "Logits", "Pieces", "floors_of"]

@@ -1,0 +1,215 @@
+"""The sweep executor: a block of a step as one pass through the layers (:mod:`causal_dsl.network.sweep`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from causal_dsl.engine.kept import Kept
+from causal_dsl.engine.pieces import Pieces
+from causal_dsl.engine.readout import greedy
+from causal_dsl.engine.runner import FLOOR_ROWS, Context, Gather, Logits
+from causal_dsl.network.sweep.drive import Asked, Outcome, Read, Write, sweep
+from causal_dsl.planning import graph as g
+from causal_dsl.planning.frames import BOTTOM, ENTRY, Accesses, Rows, Schedule, place_of, schedule
+from causal_dsl.planning.layout import Family, Layout
+from causal_dsl.planning.steps import Block, Step, late_captures
+from causal_dsl.program.components import trims
+from causal_dsl.program.program import Test
+
+
+class Sweep:
+    """Runs blocks of steps on one network."""
+
+    def __init__(self, context: Context, compiled: bool = False):
+        self.context, self.network, self.compiled = context, context.network, compiled
+        self.whole = trims(self.network.facts) is not None
+        proof = self.network.proof
+        if proof is not None and proof.sweep == "whole":
+            self.whole = True
+
+    # ── passes that keep vectors alone ──────────────────────────────────────────────────────────
+
+    def keep(self, step: Step, block: Block, only: list[g.Capture]) -> Kept:
+        """The vectors of captures in the prompts of a block."""
+        layout = self.context.layouts.make(step, block, only=only)
+        kept = Kept(self.context.layouts, layout)
+        if len(layout.inputs):
+            plan = schedule(layout.rows, len(self.network.layers), replace(step.rules, stop=True), self.whole)
+            self._pass(layout, plan, kept, [], [])
+        return kept
+
+    # ── the pass ────────────────────────────────────────────────────────────────────────────────
+
+    def run(self, step: Step, block: Block) -> Pieces:
+        """All numbers of a block."""
+        context = self.context
+        late = late_captures(step)
+        elsewhere = dict.fromkeys(late, self.keep(step, block, late)) if late else {}
+        extra = []
+        if block.start == 0:  # the noise floor is a matter of the first pairs
+            here = step.resumes[block.first : block.last]
+            extra = [(context.floors[resume], FLOOR_ROWS) for resume in here if resume in context.floors]
+        layout = context.layouts.make(step, block, tuple(dict(extra).items()))
+        if not len(layout.inputs):
+            return {}
+        plan = schedule(layout.rows, len(self.network.layers), step.rules, self.whole)
+        kept = Kept(context.layouts, layout)
+        values = context.values(kept, elsewhere)
+        writes, places, fired = [], [], {family.resume: _fired(family) for family in layout.families}
+        for family in layout.families:
+            for number, (write, spot) in enumerate(zip(family.resume.writes, family.spots, strict=True)):
+                alive = self._alive(plan, write, spot.rows, spot.positions)
+                fired[family.resume][number, 2] = len(alive) - alive.sum()
+                if alive.any():
+                    positions = None if self.network.is_vector else torch.from_numpy(spot.positions[alive])
+                    edit = values.edit(write, family, number, np.nonzero(alive)[0])
+                    writes.append(Write(write.place.site, torch.from_numpy(spot.rows[alive]), positions, edit))
+                    places.append((family.resume, number))
+        gather = Gather(context, step, block, layout)
+        tests = gather.tests()
+        asked = [self._asked(test, gather, layout, step.pruned) for test in tests]
+        outcome = self._pass(layout, plan, kept, writes, asked)
+        for (resume, number), done in zip(places, outcome.written, strict=True):
+            fired[resume][number, 0] = done.rows
+        sums = [done.change.double().nan_to_num(posinf=0.0).sum() for done in outcome.written]
+        for (resume, number), total in zip(places, _fetch(sums), strict=True):
+            fired[resume][number, 1] = total
+        pieces: Pieces = {}
+        for test, (ask, values_) in zip(tests, zip(asked, outcome.logits, strict=True), strict=True):
+            logits = self._logits(test, gather, layout, ask, values_)
+            if context.numbers[test.name].steps > 1:
+                logits.said = self._continue(test, step, layout, ask, values_, writes)
+            pieces[test.name] = gather.piece(test, logits, fired, step.pruned)
+        return pieces
+
+    def _alive(self, plan: Schedule, write: g.Write, rows: np.ndarray, positions: np.ndarray) -> np.ndarray:
+        """Which places of a write are computed at all [m]; the others cannot reach a read-out."""
+        level, phase = place_of(write.place.site, len(self.network.layers))
+        if phase == ENTRY:
+            return plan.frames[level].slots[rows, positions] >= 0
+        if phase >= BOTTOM:
+            return np.ones(len(rows), bool)
+        return plan.frames[level].at(rows, positions) >= 0
+
+    def _asked(self, test: Test, gather: Gather, layout: Layout, pruned: bool) -> Asked:
+        forwards, families = gather.wanted(test)
+        rows = [np.unique(layout.prompt[None, forward]) for forward in forwards if (None, forward) in layout.prompt]
+        prompts = np.unique(np.concatenate(rows)) if rows else np.zeros(0, np.int64)
+        every = np.concatenate([prompts, *(family.rows for family in families)])
+        numbers = self.context.numbers[test.name]
+        return Asked(every, layout.rows.read[every], numbers.columns if pruned else None)
+
+    def _logits(self, test: Test, gather: Gather, layout: Layout, asked: Asked, values: Tensor) -> Logits:
+        place = np.full(len(layout.rows.read), -1)
+        place[asked.rows] = np.arange(len(asked.rows))
+        families = {family.resume: place[family.rows] for family in gather.wanted(test)[1]}
+        return Logits(values, place[: len(layout.inputs)], families)
+
+    def _pass(self, layout: Layout, plan: Schedule, kept: Kept, writes: list[Write], asked: list[Asked]) -> Outcome:
+        reads, slots = [], []
+        for site, (rows, positions) in layout.kept.items():
+            if len(rows):
+                at = None if self.network.is_vector else torch.from_numpy(positions)
+                reads.append(Read(site, torch.from_numpy(rows), at))
+                slots.append((site, len(rows)))
+
+        def keep(number: int, values: Tensor) -> None:
+            kept.vectors[slots[number][0]] = values
+
+        return sweep(self.network, self._inputs(layout.inputs), plan, reads, writes, asked, keep, self.context.tick)
+
+    def _inputs(self, indices: np.ndarray) -> list[list[int]] | Tensor:
+        inputs = self.context.plan.inputs[self.network.name]
+        if inputs.sequence:
+            return [list(inputs.ids(index)) for index in indices.tolist()]
+        return torch.tensor(np.stack([inputs.vectors[index] for index in indices.tolist()]), dtype=self.network.dtype)
+
+    # ── answers of several tokens ───────────────────────────────────────────────────────────────
+
+    def _continue(
+        self, test: Test, step: Step, layout: Layout, asked: Asked, first: Tensor, writes: list[Write]
+    ) -> np.ndarray:  # fmt: skip
+        """The greedy continuation of every row that is read [rows, steps].
+
+        Each further token is a pass of its own over the prompts with what was said behind them; the writes act where
+        they acted before, on vectors that the first pass kept.
+        """
+        numbers = self.context.numbers[test.name]
+        said = [numbers.said(first, False)]
+        prompts = self._inputs(layout.inputs)
+        home = np.concatenate([np.arange(len(layout.inputs)), layout.rows.home])
+        while len(said) < numbers.steps:
+            words = torch.stack(said, dim=1).clamp(min=0).cpu().numpy()
+            grown = [tuple(prompts[home[row]]) + tuple(word) for row, word in zip(asked.rows, words.tolist(), strict=True)]
+            distinct = {ids: number for number, ids in enumerate(dict.fromkeys(grown))}
+            mine = np.array([distinct[ids] for ids in grown])
+            patched = asked.rows >= len(layout.inputs)
+            row_of = np.full(len(home), -1)
+            row_of[asked.rows] = np.where(patched, len(distinct) + np.cumsum(patched) - 1, mine)
+            said.append(self._grown(step, list(distinct), mine[patched], row_of, asked, writes))
+        return torch.stack(said, dim=1).cpu().numpy()
+
+    def _grown(
+        self, step: Step, prompts: list[tuple[int, ...]], home: np.ndarray, row_of: np.ndarray, asked: Asked,
+        writes: list[Write],
+    ) -> Tensor:  # fmt: skip
+        layers = len(self.network.layers)
+        moved = [(write, row_of[np.asarray(write.rows)]) for write in writes]
+        lengths = np.array([len(prompt) for prompt in prompts])
+        table = Accesses.join(
+            (rows[rows >= 0], np.asarray(write.positions)[rows >= 0], *place_of(write.site, layers)) for write, rows in moved
+        )
+        read = np.concatenate([np.full(len(prompts), -1), lengths[home] - 1])
+        mine = row_of[asked.rows]
+        every = np.concatenate([np.arange(len(prompts)), home])
+        read[mine] = lengths[every[mine]] - 1
+        # Where a write was dead on the shorter prompt it may live on the longer one: everything is run.
+        plan = schedule(Rows(lengths, home, read, table), layers, replace(step.rules, thin=False), self.whole)
+        again = [
+            _part(write, rows, plan, place_of(write.site, layers)) for write, rows in moved if (rows >= 0).any()
+        ]
+        outcome = sweep(
+            self.network, [list(prompt) for prompt in prompts], plan, (), [w for w in again if len(w.rows)],
+            [Asked(mine, read[mine])], None, self.context.tick,
+        )  # fmt: skip
+        return greedy(outcome.logits[0], None)
+
+
+def _part(write: Write, rows: np.ndarray, plan: Schedule, where: tuple[int, int]) -> Write:
+    """A write on the rows that are still there, at places that are computed."""
+    level, phase = where
+    positions = np.asarray(write.positions)
+    there = rows >= 0
+    if phase == ENTRY:
+        there &= plan.frames[level].slots[np.maximum(rows, 0), positions] >= 0
+    elif phase < BOTTOM:
+        there &= plan.frames[level].at(np.maximum(rows, 0), positions) >= 0
+    kept = torch.from_numpy(np.nonzero(there)[0])
+    every = len(rows)
+
+    def edit(old: Tensor) -> Tensor:
+        whole = old.new_zeros((every, old.shape[1]))
+        index = kept.to(old.device)
+        new: Callable[..., Tensor] = write.edit
+        return new(whole.index_copy(0, index, old)).index_select(0, index)
+
+    return Write(write.site, torch.from_numpy(rows[there]), torch.from_numpy(positions[there]), edit)
+
+
+def _fired(family: Family) -> np.ndarray:
+    return np.zeros((len(family.resume.writes), 3))
+
+
+def _fetch(sums: list[Tensor]) -> list[float]:
+    """Numbers from wherever they are, in one transfer from each device."""
+    if not sums:
+        return []
+    if len({total.device for total in sums}) == 1:
+        found: list[float] = torch.stack(sums).tolist()
+        return found
+    return [float(total) for total in sums]

@@ -1,0 +1,170 @@
+"""What a write puts in place: captured vectors, means, noise, numbers, and arithmetic of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from causal_dsl.diagnostics import NOWHERE, Span, fail, shown_path
+from causal_dsl.engine.kept import Kept, Means
+from causal_dsl.planning import graph as g
+from causal_dsl.planning.layout import Family
+from causal_dsl.program.locations import Site
+from causal_dsl.program.program import Constant, Noise, Vector
+
+#: From the width of the site to the vectors [m, width] that are written, or one number.
+Value = Callable[[int], Tensor | float]
+
+
+@dataclass
+class Values:
+    """Makes the edits of the writes of a pass.
+
+    Every index is made when an edit is, and lies where the edit will act; what it picks from is looked at when the
+    edit is called, so that a vector may be captured earlier in the same pass. ``elsewhere`` holds vectors that a pass
+    before kept.
+    """
+
+    kept: Kept
+    means: Means
+    elsewhere: Mapping[g.Capture, Kept]
+    device: Callable[[Site], torch.device]
+    heads: int = 1
+
+    def edit(self, write: g.Write, family: Family, spot: int, alive: np.ndarray | slice) -> Callable[[Tensor], Tensor]:
+        """The function from the vectors that are there [m, width] to those that shall be, for the places of a spot
+        that ``alive`` picks."""
+        value = self._value(write.value, write, family, spot, alive)
+
+        def change(current: Tensor) -> Tensor:
+            new = value(current.shape[1])
+            if isinstance(new, Tensor):
+                new = new.to(device=current.device, dtype=current.dtype).expand_as(current)
+            else:
+                new = torch.full_like(current, new)
+            return current + new if write.add else new
+
+        return change
+
+    def _value(self, node: g.Written, write: g.Write, family: Family, spot: int, alive: np.ndarray | slice) -> Value:
+        match node:
+            case g.Capture():
+                return self._captured(node, write, family, alive)
+            case g.Average():
+                return self._mean(node, write, family, spot, alive)
+            case g.Combine(op=op, left=left, right=right):
+                one = self._value(left, write, family, spot, alive)
+                other = self._value(right, write, family, spot, alive)
+                return lambda width: _OPS[op](one(width), other(width))
+            case Constant(value=value):
+                return lambda width: value
+            case Noise(std=std, seed=seed):
+                which = family.spots[spot].which
+                counts = np.bincount(which, minlength=len(family.pairs))
+                return lambda width: _noises(seed, family.pairs, counts, width)[alive] * std
+            case Vector():
+                return lambda width: load_vector(node, width)
+        raise AssertionError(node)
+
+    def _captured(self, node: g.Capture, write: g.Write, family: Family, alive: np.ndarray | slice) -> Value:
+        kept = self.elsewhere.get(node, self.kept)
+        # A pass before keeps a vector once for everyone; this pass may keep copies.
+        of = None if node in self.elsewhere else family.resume
+        index = self._on(kept.slots(node, of, family.pairs)[alive], write)
+
+        def value(width: int) -> Tensor:
+            vectors = kept.vectors[node.place.site]
+            found = vectors.index_select(0, index.to(vectors.device))
+            if node.place.site.component == "pattern" and found.shape[1] > width:
+                # kept as wide as the longest prompt of the pass; what lies past the end of a prompt is zero
+                heads = len(node.place.site.heads) or self.heads
+                if node.place.site.dims is None and width % heads == 0 and found.shape[1] % heads == 0:
+                    found = found.view(len(found), heads, -1)[:, :, : width // heads].reshape(len(found), width)
+            return found
+
+        return value
+
+    def _mean(
+        self, node: g.Average, write: g.Write, family: Family, spot: int, alive: np.ndarray | slice
+    ) -> Value:  # fmt: skip
+        which = family.spots[spot].which
+        first = np.searchsorted(which, np.arange(len(family.pairs)))
+        order = self._on((np.arange(len(which)) - first[which])[alive], write)
+
+        def value(width: int) -> Tensor:
+            if node not in self.means:
+                pairs = self.kept.layout.pairs[node.capture.run.draw]
+                self.means.collect(node, self.kept, family.resume, pairs)
+            mean = self.means.of(node)
+            return mean if node.pooled else mean.index_select(0, order.to(mean.device))
+
+        return value
+
+    def _on(self, index: np.ndarray, write: g.Write) -> Tensor:
+        tensor, device = torch.from_numpy(np.ascontiguousarray(index)), self.device(write.place.site)
+        return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+
+
+def _quotient(a: Tensor | float, b: Tensor | float) -> Tensor | float:
+    if isinstance(b, float | int) and b == 0:
+        finite = False
+    else:
+        quotient = a / b
+        finite = not isinstance(quotient, Tensor) or bool(torch.isfinite(quotient).all())
+    if not finite:
+        raise fail("E686", "a written value is divided by zero", NOWHERE, help="divide by something else")
+    return quotient
+
+
+_OPS: dict[str, Callable[..., Tensor | float]] = {
+    "+": lambda a, b: a + b,
+    "-": lambda a, b: a - b,
+    "*": lambda a, b: a * b,
+    "/": _quotient,
+}
+
+
+def _noises(seed: int, pairs: np.ndarray, counts: np.ndarray, width: int) -> Tensor:
+    """Standard normal numbers [tokens of all pairs, width] that depend on the seed and the pair alone."""
+    parts = []
+    for pair, count in zip(pairs.tolist(), counts.tolist(), strict=True):
+        generator = torch.Generator().manual_seed((seed * 1_000_003 + pair) % 2**63)
+        parts.append(torch.randn((count, width), generator=generator))
+    return torch.cat(parts)
+
+
+def load_vector(vector: Vector, width: int) -> Tensor:
+    """A written-out vector, or the tensor of a safetensors file, as [1, width]; E460 and E688 where it does not fit."""
+    span: Span = vector.span or NOWHERE
+    if vector.path is None:
+        values = torch.tensor(vector.values, dtype=torch.float64)
+    else:
+        values = _from_file(vector.path, vector.key, span)
+    if values.numel() != width:
+        raise fail("E460", f"the vector has {values.numel()} numbers, and the site {width}", span,
+                   help="name a vector as wide as the site")  # fmt: skip
+    if not bool(torch.isfinite(values).all()):
+        raise fail("E688", "the vector holds numbers that are not finite", span, help="mend the file")
+    return values.reshape(1, width)
+
+
+def _from_file(path: Path, key: str, span: Span) -> Tensor:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            names = list(file.keys())
+            if not key and len(names) == 1:
+                key = names[0]
+            if key not in names:
+                raise fail("E688", f"`{shown_path(path)}` holds no tensor `{key}`", span,
+                           help="write key=…, one of " + ", ".join(names[:12]))  # fmt: skip
+            return file.get_tensor(key).double().reshape(-1)
+    except (SafetensorError, OSError) as error:
+        raise fail("E688", f"cannot read `{shown_path(path)}`", span, notes=(str(error)[:200],),
+                   help="save it with safetensors.torch.save_file") from error  # fmt: skip

@@ -1,0 +1,245 @@
+"""The rows of one pass: which prompts, which interventions on which pairs, what is kept of whom.
+
+Made from a step and a block of its pairs; the executor runs it and the cost counts it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from causal_dsl.planning import graph as g
+from causal_dsl.planning.frames import Accesses, Rows, Schedule, place_of, schedule
+from causal_dsl.planning.inputs import Inputs
+from causal_dsl.planning.steps import Block, Step, captures, has_noise, in_time, layers_of, leaves, mean_in_pass
+from causal_dsl.program.locations import Place, Position, Site
+
+if TYPE_CHECKING:
+    from causal_dsl.planning.lower import Plan
+
+
+@dataclass(frozen=True, eq=False)
+class Spot:
+    """The tokens [m] that one write of a family touches: ``which`` of its rows, as rows of the pass, and where."""
+
+    which: np.ndarray
+    rows: np.ndarray
+    positions: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Family:
+    """One intervention on the pairs of a block: ``pairs`` [k] are run, ``back`` [n] which of them stands for each pair
+    of the block; ``rows`` [k] of the pass."""
+
+    resume: g.Resume
+    pairs: np.ndarray
+    back: np.ndarray
+    rows: np.ndarray
+    spots: tuple[Spot, ...]
+
+
+@dataclass(eq=False)
+class Layout:
+    """``inputs`` [prompts]: the input of each prompt row. ``families``: the interventions. ``prompt[forward]`` [n]: the
+    prompt row of each pair of the block. ``kept[site]``: (rows, positions) of the vectors that are kept, unique."""
+
+    network: str
+    inputs: np.ndarray
+    pairs: dict[g.Draw, np.ndarray]
+    prompt: dict[tuple[object, g.Forward], np.ndarray]
+    families: list[Family]
+    kept: dict[Site, tuple[np.ndarray, np.ndarray]]
+    rows: Rows
+    shared: bool
+    width: int
+    read_forwards: tuple[g.Forward, ...] = ()
+    #: whose own copies of kept vectors come how manieth, where they are not kept once
+    copies: dict[object, int] = field(default_factory=dict)
+    keys: dict[Site, np.ndarray] = field(default_factory=dict)
+
+    def prompt_rows(self, forward: g.Forward, of: g.Resume | None, pairs: np.ndarray) -> np.ndarray:
+        """The prompt rows of some pairs of a run; ``of`` is the intervention that they run for, where none is shared."""
+        rows = self.prompt[None if self.shared else of, forward]
+        return rows[pairs - self.pairs[forward.draw][0]]
+
+    def slots(self, site: Site, rows: np.ndarray, positions: np.ndarray, of: object) -> np.ndarray:
+        """Where vectors that are kept for ``of`` lie among those of their site [m]."""
+        return np.searchsorted(self.keys[site], self._key(rows, positions, self.copies.get(of, 0)))
+
+    def _key(self, rows: np.ndarray, positions: np.ndarray, copy: int) -> np.ndarray:
+        return (copy * len(self.inputs) + rows) * self.width + positions
+
+    def keep(self, site: Site, parts: list[tuple[np.ndarray, np.ndarray, int]]) -> None:
+        """Keep the vectors of a site at (rows, positions), copy by copy."""
+        keys = np.unique(np.concatenate([self._key(*part) for part in parts]))
+        self.keys[site] = keys
+        self.kept[site] = (keys // self.width % len(self.inputs), keys % self.width)
+
+    def schedule(self, step: Step, layers: int, whole: bool) -> Schedule:
+        """The frames of the pass."""
+        return schedule(self.rows, layers, step.rules, whole)
+
+
+class Layouts:
+    """Makes the layouts of a plan's steps; what positions name in the rows of a run is looked up once."""
+
+    def __init__(self, plan: Plan):
+        self.plan = plan
+        self._spans: dict[tuple[Position | None, g.Forward], tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
+
+    def spans(self, position: Position | None, forward: g.Forward) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """For all pairs of a run: where each pair's tokens begin [n + 1], and the tokens, pair after pair."""
+        key = (position, forward)
+        if key not in self._spans:
+            inputs, rows = self.plan.inputs[forward.network], self.plan.rows[forward]
+            which, tokens = inputs.spans(position, rows)
+            bounds = np.searchsorted(which, np.arange(len(rows) + 1))
+            self._spans[key] = (bounds, tokens, rows)
+        return self._spans[key]
+
+    def tokens(self, place: Place, forward: g.Forward, pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The tokens of a place in the runs of ``pairs``, flattened: which of the pairs [m], and the token [m]."""
+        bounds, tokens, _ = self.spans(place.position, forward)
+        counts = bounds[pairs + 1] - bounds[pairs]
+        which = np.repeat(np.arange(len(pairs)), counts)
+        start = np.repeat(bounds[pairs] - np.concatenate([[0], np.cumsum(counts)[:-1]]), counts)
+        return which, tokens[start + np.arange(len(which))]
+
+    def make(
+        self, step: Step, block: Block, extra: Sequence[tuple[g.Resume, int]] = (),
+        only: Iterable[g.Capture] | None = None, ahead: bool = False,
+    ) -> Layout:  # fmt: skip
+        """The rows of a block of a step.
+
+        ``extra``: further interventions, each on the first so many pairs of the block (the noise floor's). ``only``:
+        a pass that keeps these vectors and does nothing else. ``ahead``: all that is written is kept by the prompts'
+        runs, which are done before (the reference executor's way).
+        """
+        plan, inputs = self.plan, self.plan.inputs[step.network]
+        resumes = () if only is not None else step.resumes[block.first : block.last]
+        forwards = () if only is not None else step.forwards if block.first == 0 else ()
+        if only is not None:
+            wanted: list[tuple[g.Resume | None, g.Capture]] = [(None, capture) for capture in only]
+        else:
+            wanted = [(r, _capture(leaf)) for r in (*resumes, *(r for r, _ in extra)) for leaf in captures(r)]
+            wanted = [(r, c) for r, c in wanted if _now(r, c, step, ahead)]
+        shared = step.shared or only is not None
+        against = [read.against for read in plan.reads_of(resumes) if read.against is not None]
+        against += [resume.base for resume, _ in extra]
+        users: dict[tuple[object, g.Forward], None] = {}
+        for forward in (*forwards, *against):
+            users[None, forward] = None
+        for resume, forward in [(r, r.base) for r in (*resumes, *(r for r, _ in extra))]:
+            users[None if shared else resume, forward] = None
+        for resume, capture in wanted:
+            users[None if shared else resume, capture.run] = None
+        draws = {forward.draw: np.asarray(block.pairs(plan.drawn[forward.draw].n)) for _, forward in users}
+        users = {key: None for key in users if len(draws[key[1].draw])}
+        prompts = _Prompts(inputs, shared)
+        prompt = {key: prompts.rows(plan.rows[key[1]][draws[key[1].draw]]) for key in users}
+        layout = Layout(
+            step.network, np.array(prompts.inputs, np.int64), draws, prompt, [], {},
+            Rows(np.zeros(0), np.zeros(0), np.zeros(0)), shared, 1, tuple(f for f in forwards if (None, f) in users),
+        )  # fmt: skip
+        layout.width = int(inputs.lengths[layout.inputs].max()) if len(layout.inputs) else 1
+        count = len(layout.inputs)
+        for resume, most in [*((r, None) for r in resumes), *extra]:
+            pairs = draws[resume.base.draw] if resume.base.draw in draws else np.zeros(0, np.int64)
+            if len(pairs):
+                family = self._family(layout, resume, pairs[:most], count, step.shared)
+                layout.families.append(family)
+                count += len(family.pairs)
+        if not step.kept_once and only is None:
+            layout.copies = {resume: number for number, resume in enumerate(resumes)}
+        self._keep(layout, wanted)
+        layout.rows = self._rows(layout, inputs, layout.read_forwards, against)
+        return layout
+
+    def _family(self, layout: Layout, resume: g.Resume, pairs: np.ndarray, first: int, distinct: bool) -> Family:
+        chosen, back = pairs, np.arange(len(pairs))
+        if distinct and not has_noise(resume):
+            runs = [resume.base, *(leaf.run for leaf in captures(resume) if isinstance(leaf, g.Capture))]
+            keys = np.stack([self.plan.rows[run][pairs] for run in dict.fromkeys(runs)], axis=1)
+            _, at, back = np.unique(keys, axis=0, return_index=True, return_inverse=True)
+            chosen, back = pairs[at], back.reshape(-1)
+        rows = np.arange(first, first + len(chosen))
+        spots = []
+        for write in resume.writes:
+            which, tokens = self.tokens(write.place, resume.base, chosen)
+            spots.append(Spot(which, rows[which], tokens))
+        return Family(resume, chosen, back, rows, tuple(spots))
+
+    def _keep(self, layout: Layout, wanted: list[tuple[g.Resume | None, g.Capture]]) -> None:
+        parts: dict[Site, list[tuple[np.ndarray, np.ndarray, int]]] = {}
+        seen = set()
+        for resume, capture in wanted:
+            run, copy = (None if layout.shared else resume, capture.run), layout.copies.get(resume, 0)
+            pairs = layout.pairs.get(capture.run.draw)
+            if (run, capture, copy) in seen or pairs is None or not len(pairs):
+                continue
+            seen.add((run, capture, copy))
+            which, tokens = self.tokens(capture.place, capture.run, pairs)
+            parts.setdefault(capture.place.site, []).append((layout.prompt[run][which], tokens, copy))
+        for site, found in parts.items():
+            layout.keep(site, found)
+
+    def _rows(self, layout: Layout, inputs: Inputs, forwards: Sequence[g.Forward], against: list[g.Forward]) -> Rows:
+        layers = layers_of(inputs.facts)
+        lengths = inputs.lengths[layout.inputs]
+        homes = [layout.prompt_rows(f.resume.base, f.resume, f.pairs) for f in layout.families]
+        home = np.concatenate(homes) if homes else np.zeros(0, np.int64)
+        read = np.full(len(lengths) + len(home), -1)
+        for forward in (*forwards, *against):
+            if (None, forward) in layout.prompt:
+                rows = layout.prompt[None, forward]
+                read[rows] = lengths[rows] - 1
+        read[len(lengths) :] = lengths[home] - 1
+        writes = Accesses.join(
+            (spot.rows, spot.positions, *place_of(write.place.site, layers))
+            for family in layout.families for write, spot in zip(family.resume.writes, family.spots, strict=True)
+        )  # fmt: skip
+        reads = Accesses.join(
+            (rows, positions, *place_of(site, layers)) for site, (rows, positions) in layout.kept.items()
+        )
+        return Rows(lengths, home, read, writes, reads)
+
+
+class _Prompts:
+    """The prompt rows of a pass, each input once where they are shared."""
+
+    def __init__(self, inputs: Inputs, shared: bool):
+        self.table, self.shared = inputs.runs, shared
+        self.inputs: list[int] = []
+        self.known: dict[int, int] = {}
+
+    def rows(self, indices: np.ndarray) -> np.ndarray:
+        if not self.shared:
+            start = len(self.inputs)
+            self.inputs += indices.tolist()
+            return np.arange(start, start + len(indices))
+        found = []
+        for run in self.table[indices].tolist():
+            if run not in self.known:
+                self.known[run] = len(self.inputs)
+                self.inputs.append(run)
+            found.append(self.known[run])
+        return np.array(found, dtype=np.int64)
+
+
+def _capture(leaf: g.Capture | g.Average) -> g.Capture:
+    return leaf.capture if isinstance(leaf, g.Average) else leaf
+
+
+def _now(resume: g.Resume, capture: g.Capture, step: Step, ahead: bool) -> bool:
+    """Whether the pass itself keeps a vector: one that it writes after coming by it, and no mean over several blocks."""
+    for write in resume.writes:
+        for leaf in leaves(write.value):
+            if leaf == capture and (ahead or in_time(capture.place, write.place)):
+                return True
+            if isinstance(leaf, g.Average) and leaf.capture == capture and mean_in_pass(step, leaf, write.place, ahead):
+                return True
+    return False

@@ -1,0 +1,42 @@
+"""How much memory a run may take: asked for, or half of what is free."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+#: Tokens of one layer beyond which a larger batch gains nothing: on a CPU, on a GPU.
+MOST_TOKENS_CPU, MOST_TOKENS_DEVICE = 16_384, 262_144
+#: Numbers of keys (and as many of values) that one call of the attention is given, on a CPU and on a GPU.
+MOST_KEYS_CPU, MOST_KEYS_DEVICE = 2**21, 2**27
+#: The most that is taken unasked on a CPU.
+MOST_UNASKED = 8 * 10**9
+
+
+@dataclass(frozen=True)
+class Budget:
+    """``bytes`` that a pass may take beside the weights; ``size`` of one number in bytes; ``most_tokens`` of a layer."""
+
+    bytes: int
+    size: int = 4
+    most_tokens: int = MOST_TOKENS_CPU
+
+    @property
+    def most_keys(self) -> int:
+        return MOST_KEYS_CPU if self.most_tokens == MOST_TOKENS_CPU else MOST_KEYS_DEVICE
+
+
+def default_bytes() -> int:
+    """Half of what is free in main memory, and at most 8 GB."""
+    return min(free_memory() // 2, MOST_UNASKED)
+
+
+def free_memory() -> int:
+    """What is free in main memory, in bytes; where the system does not tell, 4 GB."""
+    try:
+        with open("/proc/meminfo", encoding="ascii") as file:
+            for line in file:
+                if line.startswith("MemAvailable:"):
+                    return int(line.split()[1]) * 1024
+    except OSError:
+        return 4 * 10**9  # not Linux: a machine that runs such models has this much
+    return 4 * 10**9

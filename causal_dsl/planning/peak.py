@@ -1,0 +1,109 @@
+"""The most memory that a pass takes beside the weights, predicted from its frames."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+from causal_dsl.planning.frames import Schedule
+from causal_dsl.planning.layout import Layout, Layouts
+from causal_dsl.planning.lower import Plan
+from causal_dsl.planning.memory import Budget
+from causal_dsl.planning.steps import Block, Step, layers_of
+from causal_dsl.program.components import trims, width
+from causal_dsl.program.facts import Facts
+
+#: Rows beyond which a pass is predicted from a part of its pairs.
+MOST_ROWS = 20_000
+
+
+@dataclass(frozen=True)
+class Sized:
+    """One pass of a step: its layout and schedule, for ``share`` of the block that was asked about."""
+
+    layout: Layout
+    schedule: Schedule
+    share: float
+
+
+class Peaks:
+    """Sizes of the passes of a plan; a pass too large to lay out quickly is laid out in part."""
+
+    def __init__(self, plan: Plan):
+        self.plan = plan
+        self.layouts = Layouts(plan)
+
+    def size(self, step: Step, block: Block) -> Sized:
+        """The rows and frames of a block."""
+        share, facts = 1.0, self.plan.inputs[step.network].facts
+        rows = sum(len(block.pairs(self.plan.drawn[resume.base.draw].n)) for resume in step.resumes)
+        if rows > MOST_ROWS:
+            parts = -(-rows // MOST_ROWS)
+            part = Block(block.start * parts, block.start * parts + 1, block.of * parts, block.first, block.last)
+            if all(len(part.pairs(self.plan.drawn[r.base.draw].n)) for r in step.resumes):
+                share = len(block.pairs(2**40)) / len(part.pairs(2**40))
+                block = part
+        layout = self.layouts.make(step, block)
+        return Sized(layout, layout.schedule(step, layers_of(facts), trims(facts) is not None), share)
+
+    def excess(self, step: Step, block: Block, budget: Budget) -> float:
+        """How many times what is allowed a block takes: of memory or of tokens, whichever is more."""
+        sized = self.size(step, block)
+        tokens = max((f.tokens for f in sized.schedule.frames), default=0) * sized.share
+        return max(self.bytes(step, sized, budget) / budget.bytes, tokens / budget.most_tokens)
+
+    def bytes(self, step: Step, sized: Sized, budget: Budget) -> float:
+        """The peak of a pass in bytes."""
+        facts = self.plan.inputs[step.network].facts
+        kept = kept_bytes(sized.layout, facts, budget.size)
+        frames = sized.schedule.frames
+        layers = max(
+            (layer_bytes(f.tokens, f.keys_only, frames[i + 1].tokens, facts, budget) for i, f in enumerate(frames[:-1])),
+            default=0,
+        )
+        head = frames[-1].tokens * (columns_of(self.plan, step) or facts.vocabulary or facts.classes or 1)
+        index = sum(8 * (2 * (f.tokens + f.keys_only) + f.tokens) + 4 * f.slots.size for f in frames)
+        # What is measured of logits is measured in float64, some rows at a time.
+        return (kept + max(layers, 3 * head * budget.size) + index) * sized.share
+
+
+def kept_bytes(layout: Layout, facts: Facts, size: int) -> int:
+    """The bytes of the vectors that a pass keeps."""
+    widths = {site: width(site, facts) or facts.width or max(facts.widths or (1,)) for site in layout.kept}
+    return sum(len(rows) * widths[site] * size for site, (rows, _) in layout.kept.items())
+
+
+def layer_bytes(tokens: int, keys: int, following: int, facts: Facts, budget: Budget) -> int:
+    """The peak of one layer: what its MLP holds at once, or its attention, or the step to the next layer."""
+    if facts.kind == "vector":
+        return budget.size * (tokens + following) * 2 * max(facts.widths or (1,))
+    wide, inner = facts.width or 1, facts.mlp_width or 4 * (facts.width or 1)
+    heads = (facts.heads or 1) * (facts.head_dim or 1)
+    shared = (facts.kv_heads or facts.heads or 1) * (facts.head_dim or 1)
+    mlp = tokens * (3 * wide + 3 * inner)
+    repeated = min(budget.most_keys, 2**62) * 2 * (1 + heads // max(1, shared))
+    attention = tokens * (2 * wide + 4 * heads + 3 * shared) + keys * (2 * wide + 3 * shared + heads)
+    attention += min(repeated, tokens * 64 * shared)
+    move = tokens * 2 * wide + following * wide
+    return budget.size * max(mlp, attention, move)
+
+
+def columns_of(plan: Plan, step: Step) -> int | None:
+    """How many columns of the unembedding a step computes; None for all of them."""
+    if not step.pruned:
+        return None
+    most = 0
+    runs = {*step.forwards, *step.resumes}
+    for test in plan.tests:
+        if test.network.name != step.network:
+            continue
+        for score in plan.scores[test.name]:
+            if not any(read.run in runs for _, read in score.reads):
+                continue
+            if test.readout.kind == "next_token" and not test.readout.among:
+                return None
+            most = max(most, len(test.readout.values))
+    return most
+
+
+__all__ = ["MOST_ROWS", "Peaks", "Sized", "columns_of", "kept_bytes", "layer_bytes"]

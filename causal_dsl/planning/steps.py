@@ -1,0 +1,152 @@
+"""What is run: the plan's graph says which values there are, its steps say in which passes they are computed.
+
+Lowering gives one step for every intervention of every cell, with its own base and source runs, each from the first
+layer to the last: what one would write by hand. Every rule of :mod:`causal_dsl.planning.rules` makes them cheaper and
+none changes a number; the executor does what the steps say, whichever rules made them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from causal_dsl.planning import graph as g
+from causal_dsl.planning.frames import Rules
+from causal_dsl.program.components import depth
+from causal_dsl.program.facts import Facts
+from causal_dsl.program.locations import Place
+from causal_dsl.program.program import Noise
+
+PLAIN = Rules(late=False, stop=False, trim=False, thin=False)
+
+
+@dataclass(frozen=True)
+class Block:
+    """A part of a step: of every draw the share of its pairs from ``start`` to ``stop`` of ``of`` equal parts, and of
+    the step's interventions those from ``first`` to ``last``."""
+
+    start: int = 0
+    stop: int = 1
+    of: int = 1
+    first: int = 0
+    last: int | None = None
+
+    def pairs(self, n: int) -> range:
+        """The pairs of a draw of ``n``."""
+        return range(n * self.start // self.of, n * self.stop // self.of)
+
+    def halves(self, count: int, n: int) -> tuple[Block, Block] | None:
+        """Two blocks that are this one: cut between pairs while there are several (``n`` is the longest draw's), then
+        between interventions (``count`` of the step); None where there is nothing to cut."""
+        if len(self.pairs(n)) > 1:
+            low, high, of = self.start, self.stop, self.of
+            if high - low == 1:
+                low, high, of = 2 * low, 2 * high, 2 * of
+            middle = (low + high) // 2
+            return (
+                Block(low, middle, of, self.first, self.last),
+                Block(middle, high, of, self.first, self.last),
+            )
+        last = count if self.last is None else self.last
+        if last - self.first > 1:
+            middle = (self.first + last) // 2
+            return (
+                Block(self.start, self.stop, self.of, self.first, middle),
+                Block(self.start, self.stop, self.of, middle, last),
+            )
+        return None
+
+
+@dataclass(frozen=True)
+class Step:
+    """One pass, or several alike. ``forwards`` are runs whose answers are read, ``resumes`` the interventions.
+
+    ``shared``: each distinct prompt is run once. ``kept_once``: a vector that several interventions take is kept once.
+    ``rules``: what the layers leave out. ``pruned``: only the columns of the unembedding that are read. ``why`` the
+    reference executor runs it; empty for the sweep.
+    """
+
+    network: str
+    forwards: tuple[g.Forward, ...] = ()
+    resumes: tuple[g.Resume, ...] = ()
+    shared: bool = False
+    kept_once: bool = False
+    rules: Rules = PLAIN
+    pruned: bool = False
+    blocks: tuple[Block, ...] = (Block(),)
+    why: str = ""
+
+    def __str__(self) -> str:
+        said = [f"{len(self.resumes)} intervention{'s' * (len(self.resumes) != 1)}"]
+        said += [f"{len(self.forwards)} read run{'s' * (len(self.forwards) != 1)}"] * bool(self.forwards)
+        flags = [
+            ("every prompt once", self.shared), ("vectors kept once", self.kept_once),
+            ("stops early", self.rules.stop), ("enters late", self.rules.late), ("trims positions", self.rules.trim),
+            ("prunes read-outs", self.pruned),
+        ]  # fmt: skip
+        said += [name for name, on in flags if on]
+        said += [f"{len(self.blocks)} blocks"] * (len(self.blocks) > 1)
+        return f"pass through {self.network}: " + ", ".join(said) + (f" [{self.why}]" if self.why else "")
+
+
+def leaves(value: g.Written) -> Iterator[g.Written]:
+    """What a written value is computed from."""
+    if isinstance(value, g.Combine):
+        yield from leaves(value.left)
+        yield from leaves(value.right)
+    else:
+        yield value
+
+
+def captures(resume: g.Resume) -> Iterator[g.Capture | g.Average]:
+    """The captured vectors and means that an intervention writes."""
+    for write in resume.writes:
+        for leaf in leaves(write.value):
+            if isinstance(leaf, (g.Capture, g.Average)):
+                yield leaf
+
+
+def has_noise(resume: g.Resume) -> bool:
+    """Whether an intervention writes numbers that differ from row to row."""
+    return any(isinstance(leaf, Noise) for write in resume.writes for leaf in leaves(write.value))
+
+
+def in_time(capture: Place, write: Place) -> bool:
+    """Whether what is captured is there when it is written, both in one pass."""
+    if capture.site.component == write.site.component == "module":
+        return capture.site.module == write.site.module
+    here, there = depth(capture.site), depth(write.site)
+    if here is None or there is None:
+        return False
+    return here < there or (here == there and capture.site.component == write.site.component)
+
+
+def late_captures(step: Step) -> list[g.Capture]:
+    """Vectors that are captured further on than they are written: they need a pass of their own before."""
+    found: dict[g.Capture, None] = {}
+    for resume in step.resumes:
+        for write in resume.writes:
+            for leaf in leaves(write.value):
+                if isinstance(leaf, g.Capture) and not in_time(leaf.place, write.place):
+                    found[leaf] = None
+    return list(found)
+
+
+def mean_in_pass(step: Step, node: g.Average, place: Place, ahead: bool = False) -> bool:
+    """Whether a mean is taken within the pass that writes it: over all pairs, and passed by before."""
+    return step.blocks == (Block(),) and (ahead or in_time(node.capture.place, place))
+
+
+def early_means(step: Step, ahead: bool = False) -> list[g.Average]:
+    """The means that need a pass of their own before. ``ahead``: all prompts are run before anything is written."""
+    found = {
+        leaf: None
+        for resume in step.resumes for write in resume.writes for leaf in leaves(write.value)
+        if isinstance(leaf, g.Average) and not mean_in_pass(step, leaf, write.place, ahead)
+    }  # fmt: skip
+    return list(found)
+
+
+def layers_of(facts: Facts) -> int:
+    """How many layers ``layer[l]`` counts."""
+    return facts.layers if facts.layers is not None else max(0, len(facts.widths) - 1)
