@@ -18,7 +18,7 @@ from causal_dsl.planning import graph as g
 from causal_dsl.planning.frames import BOTTOM, ENTRY, Accesses, Rows, Schedule, place_of, schedule
 from causal_dsl.planning.layout import Family, Layout
 from causal_dsl.planning.steps import Block, Step, late_captures
-from causal_dsl.program.components import trims
+from causal_dsl.program.components import trims, width
 from causal_dsl.program.program import Test
 
 
@@ -118,10 +118,22 @@ class Sweep:
                 reads.append(Read(site, torch.from_numpy(rows), at))
                 slots.append((site, len(rows)))
 
-        def keep(number: int, values: Tensor) -> None:
-            kept.vectors[slots[number][0]] = values
+        # Room for what is kept, before the pass: what lives long between what comes and goes would tear the heap.
+        for site, count in slots:
+            wide = width(site, self.network.facts)
+            if wide is not None:
+                kept.vectors[site] = torch.empty(count, wide, dtype=self.network.dtype, device=self.context.device(site))
 
-        return sweep(self.network, self._inputs(layout.inputs), plan, reads, writes, asked, keep, self.context.tick)
+        def keep(number: int, values: Tensor) -> None:
+            site = slots[number][0]
+            room = kept.vectors.get(site)
+            if room is None or room.shape != values.shape or room.device != values.device or values.requires_grad:
+                kept.vectors[site] = values
+            else:
+                room.copy_(values)
+
+        inputs = self._inputs(layout.inputs)
+        return sweep(self.network, inputs, plan, reads, writes, asked, keep, self.context.tick, self.compiled)
 
     def _inputs(self, indices: np.ndarray) -> list[list[int]] | Tensor:
         inputs = self.context.plan.inputs[self.network.name]
@@ -175,7 +187,7 @@ class Sweep:
         ]
         outcome = sweep(
             self.network, [list(prompt) for prompt in prompts], plan, (), [w for w in again if len(w.rows)],
-            [Asked(mine, read[mine])], None, self.context.tick,
+            [Asked(mine, read[mine])], None, self.context.tick, self.compiled,
         )  # fmt: skip
         return greedy(outcome.logits[0], None)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import nn
@@ -42,10 +42,17 @@ class Network:
     taps: dict[Site, Tap] = field(default_factory=dict, repr=False)
     accepts: frozenset[str] = frozenset()
     padding: Literal["left", "right"] = "right"
+    _compiled: dict[nn.Module, Any] = field(default_factory=dict, repr=False)
 
     @property
     def is_vector(self) -> bool:
         return self.facts.kind == "vector"
+
+    def compiled_block(self, block: nn.Module) -> Any:
+        """A module's forward through ``torch.compile``, for any number of tokens; compiled once."""
+        if block not in self._compiled:
+            self._compiled[block] = torch.compile(block.forward, dynamic=True)
+        return self._compiled[block]
 
     def device_of(self, module: nn.Module) -> torch.device:
         """Where a module computes: its layers may be spread over devices."""

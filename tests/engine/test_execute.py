@@ -10,8 +10,7 @@ import pytest
 import torch
 
 import causal_dsl as cd
-from causal_dsl.engine import clean as clean_module
-from causal_dsl.engine import execute
+from causal_dsl.engine import sweep as sweep_module
 from causal_dsl.network.zoo.equality_relu import build
 
 RELU = """
@@ -203,18 +202,16 @@ def test_a_prompt_runs_once_however_many_tests_read_it(monkeypatch: pytest.Monke
     )
     spec = _gpt(tests)
     rows: list[int] = []
-    plain = clean_module.forward
+    plain = sweep_module.sweep
 
     def counted(network, inputs, *args, **more):  # type: ignore[no-untyped-def]
         rows.append(len(inputs))
         return plain(network, inputs, *args, **more)
 
-    monkeypatch.setattr(clean_module, "forward", counted)
-    monkeypatch.setattr(execute, "FLOOR_ROWS", 0)
+    monkeypatch.setattr(sweep_module, "sweep", counted)
     checked = cd.check(spec)
     assert checked.plan is not None
     inputs = checked.plan.inputs["net"]
-    monkeypatch.setattr(execute.Execution, "_noise_floor", lambda *a: 0.0)
     cd.run(spec)
     assert sum(rows) == len({inputs.ids(i) for i in range(len(inputs))})
 

@@ -22,6 +22,7 @@ from causal_dsl.network.batches import Batch, Points
 from causal_dsl.network.forward import Jobs, add_write, batch_of, call, hook_tensor
 from causal_dsl.network.network import Network
 from causal_dsl.network.sites import tap as find_tap
+from causal_dsl.network.sweep.blocks import sliced
 from causal_dsl.network.sweep.head import Asked, Head
 from causal_dsl.network.sweep.packed import (
     Attention,
@@ -56,6 +57,7 @@ def sweep(
     asked: Sequence[Asked] = (),
     keep: Callable[[int, Tensor], None] | None = None,
     passed: Callable[[int], None] | None = None,
+    compiled: bool = False,
 ) -> Outcome:
     """Run all rows of a schedule through a network once.
 
@@ -63,12 +65,12 @@ def sweep(
     are of rows that enter later; each row and position must be alive where it is written (``Schedule``), and each
     ``edit`` is called when the pass comes by, so that it may use what ``keep(number of the read, values [m, width])``
     was told before. ``asked``: rows whose logits are wanted, and which columns of them. ``passed`` hears of the tokens
-    of each layer as it is done.
+    of each layer as it is done. ``compiled``: the feed-forward blocks go through ``torch.compile``.
 
     Raises E421 for a read or write that never happened, and what :func:`causal_dsl.network.forward.forward` raises.
     Gradients are as the caller sets them.
     """
-    return _Pass(network, inputs, plan, list(reads), list(writes), list(asked), keep, passed).run()
+    return _Pass(network, inputs, plan, list(reads), list(writes), list(asked), keep, passed, compiled).run()
 
 
 @dataclass(eq=False)
@@ -96,9 +98,9 @@ class _Pass:
     def __init__(
         self, network: Network, inputs: Sequence[Sequence[int]] | Tensor, plan: Schedule, reads: list[Read],
         writes: list[Write], asked: list[Asked], keep: Callable[[int, Tensor], None] | None,
-        passed: Callable[[int], None] | None,
+        passed: Callable[[int], None] | None, compiled: bool,
     ):  # fmt: skip
-        self.network, self.plan, self.passed = network, plan, passed
+        self.network, self.plan, self.passed, self.compiled = network, plan, passed, compiled
         own = plan.home[plan.batch]
         rows: Any = inputs[torch.from_numpy(own)] if isinstance(inputs, Tensor) else [inputs[i] for i in own.tolist()]
         self.batch: Batch = batch_of(network, rows, "right")
@@ -230,6 +232,8 @@ class _Pass:
             stack.callback(layer.register_forward_hook(self._after(level)).remove)
         for (module, side), own in self.jobs.items():
             stack.callback(hook_tensor(module, side, self._acting(own)).remove)
+        if self.packed:
+            sliced(self.network, {module for module, _ in self.jobs}, stack, self.compiled)
         inner = set(self.head.module.modules()) if self.head.module is not None else set()
         self.head.hook(stack, watched=any(module in inner for module, _ in self.jobs))
         if self.packed and self.layers:
