@@ -113,7 +113,7 @@ class Session:
         self._judge()
 
     def _of(self, workload: Workload) -> list[Entry]:
-        return [entry for entry in self.contenders if entry.growth or not workload.name.startswith("W5")]
+        return [entry for entry in self.contenders if entry.runs(workload.name)]
 
     def _time(self, entry: Entry, workload: Workload, number: int, rounds: int) -> None:
         alone = entry.name in ("ours", FORWARD.name)

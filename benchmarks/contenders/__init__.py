@@ -17,7 +17,7 @@ class Entry:
     """Where a contender is: ``environment`` (``ours``: the project's own), ``module`` and class.
 
     ``form`` says in a line how it works, ``way`` which of :data:`benchmarks.flops.WAYS` counts its FLOPs. ``growth``:
-    whether it runs W5, where of each package only its fastest form does.
+    whether it runs W5, where of each package only its fastest form does. ``only``: the workloads that it is timed on.
     """
 
     name: str
@@ -27,6 +27,11 @@ class Entry:
     form: str
     way: str
     growth: bool = False
+    only: tuple[str, ...] = ()
+
+    def runs(self, workload: str) -> bool:
+        """Whether it is timed on a workload."""
+        return workload in self.only if self.only else self.growth or not workload.startswith("W5")
 
     def load(self, folder: Path) -> Any:
         """The contender with the network loaded; only in its own environment."""
@@ -40,6 +45,9 @@ CONTENDERS = {
     entry.name: entry
     for entry in (
         Entry("ours", "ours", "ours", "Ours", "a spec's plan executed (check, plan and scores are timed apart)", "bound", True),
+        Entry("hooks-plain", "plain", "contenders.hooks", "Plain",
+              "hooks by hand, nothing cached: a whole source and a whole patched forward per cell, all logits", "all",
+              only=("W2",)),
         Entry("hooks-all", "plain", "contenders.hooks", "AllLogits",
               "hooks by hand: sources cached; a whole forward per cell, logits of all tokens", "cached"),
         Entry("hooks", "plain", "contenders.hooks", "OnePosition",

@@ -104,6 +104,36 @@ class AllLogits(OnePosition):
     keep = 0
 
 
+class Plain(AllLogits):
+    """What one writes first: for each cell the source's whole forward, then the patched one."""
+
+    @torch.no_grad()
+    def run(self, arrays: Arrays) -> np.ndarray:
+        found = empty(arrays)
+        base, source = torch.from_numpy(arrays.base), torch.from_numpy(arrays.source)
+        for cell in range(len(found)):
+            kept: list[Tensor] = []
+            handle = self._see(arrays, cell, kept)
+            self.model(source, use_cache=False)
+            handle.remove()
+            handle = self._write(arrays, cell, kept[0])
+            logits = self.model(base, use_cache=False).logits
+            handle.remove()
+            found[cell] = wanted_logits(logits[:, -1], arrays.wanted)[0]
+        return found
+
+    def _see(self, arrays: Arrays, cell: int, kept: list[Tensor]) -> Any:
+        module, origin = self.model.model.layers[int(arrays.layers[cell])], arrays.origins[cell]
+        columns = self._columns(arrays, cell)
+
+        def see(hidden: Tensor) -> None:
+            kept.append(hidden[:, origin, columns].clone())
+
+        if arrays.site == "z":
+            return module.self_attn.o_proj.register_forward_pre_hook(lambda _, args: see(args[0]))
+        return module.register_forward_hook(lambda _, args, output: see(output))
+
+
 class Resumed(OnePosition):
     """Bases are kept as well: each layer's cells are one batch that starts from the base's residual stream there.
 

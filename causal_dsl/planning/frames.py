@@ -240,7 +240,8 @@ class _Scheduling:
         # A row that has not entered, or does not carry the token, has its prompt's.
         carried = (self.enters[:, None] <= layer) & (self.places[None, :] >= self.first[:, layer][:, None])
         self._move(needed, needed & ~carried)
-        within = self.within & (self.enters == layer)
+        # Inside its first layer a row has only what is written; past the last one nothing looks at other tokens.
+        within = (self.within & (self.enters == layer)) | (self.others & (self.enters == layer) & last & ~self.bottom)
         if within.any():
             written = np.zeros_like(needed)
             written[self.writes[layer].rows, self.writes[layer].positions] = True

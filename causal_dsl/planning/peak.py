@@ -1,4 +1,8 @@
-"""The most memory that a pass takes beside the weights, predicted from its frames."""
+"""The most that the tensors of a pass hold at once beside the weights, predicted from its frames.
+
+What the process takes is more, by what its heap wastes (:data:`causal_dsl.planning.memory.HEAP_CPU`); a budget allows
+for that.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +54,7 @@ class Peaks:
         """How many times what is allowed a block takes: of memory or of tokens, whichever is more."""
         sized = self.size(step, block)
         tokens = max((f.tokens for f in sized.schedule.frames), default=0) * sized.share
-        return max(self.bytes(step, sized, budget) / budget.bytes, tokens / budget.most_tokens)
+        return max(self.bytes(step, sized, budget) / budget.tensors, tokens / budget.most_tokens)
 
     def bytes(self, step: Step, sized: Sized, budget: Budget) -> float:
         """The peak of a pass in bytes."""
@@ -61,9 +65,9 @@ class Peaks:
             (layer_bytes(f.tokens, f.keys_only, frames[i + 1].tokens, facts, budget) for i, f in enumerate(frames[:-1])),
             default=0,
         )
+        # Kept beside them for whoever asks: a row of logits and what is measured of it, in float64 some rows at a time.
         head = frames[-1].tokens * (columns_of(self.plan, step) or facts.vocabulary or facts.classes or 1)
-        index = sum(8 * (2 * (f.tokens + f.keys_only) + f.tokens) + 4 * f.slots.size for f in frames)
-        # What is measured of logits is measured in float64, some rows at a time.
+        index = sum(8 * 6 * (f.tokens + f.keys_only) for f in frames)
         return (kept + max(layers, 3 * head * budget.size) + index) * sized.share
 
 
@@ -78,14 +82,16 @@ def layer_bytes(tokens: int, keys: int, following: int, facts: Facts, budget: Bu
     if facts.kind == "vector":
         return budget.size * (tokens + following) * 2 * max(facts.widths or (1,))
     wide, inner = facts.width or 1, facts.mlp_width or 4 * (facts.width or 1)
-    heads = (facts.heads or 1) * (facts.head_dim or 1)
-    shared = (facts.kv_heads or facts.heads or 1) * (facts.head_dim or 1)
-    mlp = tokens * (3 * wide + 3 * inner)
-    repeated = min(budget.most_keys, 2**62) * 2 * (1 + heads // max(1, shared))
-    attention = tokens * (2 * wide + 4 * heads + 3 * shared) + keys * (2 * wide + 3 * shared + heads)
-    attention += min(repeated, tokens * 64 * shared)
-    move = tokens * 2 * wide + following * wide
-    return budget.size * max(mlp, attention, move)
+    size = facts.head_dim or 1
+    heads, shared = (facts.heads or 1) * size, (facts.kv_heads or facts.heads or 1) * size
+    mlp = tokens * 4 * wide + min(tokens, budget.slice) * 3 * inner
+    turning = tokens * (2 * wide + 4 * heads + 2 * shared + 2 * size)
+    # Keys and values are gathered for some rows at a time, and repeated for the query heads that share them.
+    gathered = min(budget.most_keys, tokens * 16 * shared) * 2 * (1 + heads // shared)
+    attention = tokens * (2 * wide + 2 * heads + 2 * shared + 2 * size) + gathered
+    alone = keys * (2 * wide + 2 * heads + 2 * shared)
+    move = (tokens + keys) * 2 * wide + following * wide
+    return budget.size * (max(mlp, turning, attention, move) + alone)
 
 
 def columns_of(plan: Plan, step: Step) -> int | None:

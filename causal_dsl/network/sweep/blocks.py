@@ -14,9 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from causal_dsl.network.network import Network
+from causal_dsl.planning.memory import SLICE_CPU
 
-#: Tokens that go through a block at a time on a CPU; a GPU takes them all.
-SLICE = 2048
+#: Tokens that go through a block at a time.
+SLICE = SLICE_CPU
 
 
 def sliced(network: Network, watched: set[nn.Module], stack: ExitStack, compiled: bool) -> None:

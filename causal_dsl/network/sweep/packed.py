@@ -95,7 +95,8 @@ def attend(
     more: dict[str, Any],
 ) -> Tensor:  # fmt: skip
     """The attention [1, tokens, heads, size] of packed queries [1, heads, tokens, size] over packed keys and values."""
-    outs = []
+    outs: list[Tensor] = []
+    room = None if torch.is_grad_enabled() else torch.empty_like(q[0].transpose(0, 1), memory_format=torch.contiguous_format)
     queries, keys, values = q[0].transpose(0, 1), k[0].transpose(0, 1), v[0].transpose(0, 1)
     for group in here.groups:
         found, _ = own(
@@ -106,7 +107,13 @@ def attend(
             visible(mask, group.home, group.positions, group.keys.shape[1], q)[:, None],
             **more,
         )
-        outs.append(found.reshape(-1, *found.shape[2:]))
+        found = found.reshape(-1, *found.shape[2:])
+        if room is None:
+            outs.append(found)
+        else:
+            room.index_copy_(0, group.queries.reshape(-1), found)
+    if room is not None:
+        return room[None]
     every = outs[0] if len(outs) == 1 else torch.cat(outs)
     return every.index_select(0, here.order)[None]
 
