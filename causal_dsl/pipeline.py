@@ -63,7 +63,11 @@ class Spec:
 
 @dataclass(frozen=True)
 class Options:
-    """What a caller changes of a spec without touching its text; ``tests`` are the names of those wanted (all)."""
+    """What a caller changes of a spec without touching its text; ``tests`` are the names of those wanted (all).
+
+    ``memory``: bytes that a pass may take beside the weights. ``out``: a folder for results and finished blocks.
+    ``compiled``: feed-forward blocks go through ``torch.compile``. ``load``: a plan may load the networks.
+    """
 
     trust: bool = False
     networks: Mapping[str, Path] = field(default_factory=dict)
@@ -75,6 +79,7 @@ class Options:
     out: Path | None = None
     progress: bool = False
     compiled: bool = False
+    load: bool = False
 
 
 # ── text to tree ────────────────────────────────────────────────────────────────────────────────
@@ -345,11 +350,15 @@ def plan(spec: Spec, options: Options = Options()) -> Plan:
     """The intervention graph of a spec, with its cost; raises :class:`SpecError` for a fault."""
     checked = check(spec, options)
     checked.raise_errors()
+    if options.load:
+        from causal_dsl.running import loaded_plan
+
+        return loaded_plan(spec, checked, options)
     if checked.plan is None:
         names = ", ".join(f"`{n.name}`" for n in (checked.program.networks.values() if checked.program else ()))
         raise fail("E703", f"the plan of {spec.name} needs its network's tokenizer", _file(spec.name),
                    notes=(f"of {names}, too little is known without loading",),
-                   help="run it once, or pass a local folder: --network NAME=PATH")  # fmt: skip
+                   help="pass --load, or a local folder: --network NAME=PATH")  # fmt: skip
     budget = Budget(options.memory or default_bytes())
     return chunk_to_memory(checked.plan, dict.fromkeys(checked.plan.networks, budget))
 

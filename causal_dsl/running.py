@@ -14,6 +14,7 @@ from torch import nn
 
 from causal_dsl import pipeline
 from causal_dsl.causal.designs import Drawn
+from causal_dsl.diagnostics import Diagnostic
 from causal_dsl.engine.answers import first_token
 from causal_dsl.engine.columns import Quantity
 from causal_dsl.engine.chunks import ChunkStore
@@ -60,6 +61,20 @@ def run_specs(specs: Sequence[Spec], options: Options) -> Results:
         if interrupted:
             raise Interrupted(Results(tuple(done)))
     return Results(tuple(done))
+
+
+def loaded_plan(spec: Spec, checked: Checked, options: Options) -> Plan:
+    """The plan as it will be run on the networks, which are loaded and proved for it."""
+    assert checked.program is not None
+    used = {test.network.name: test.network for test in checked.program.tests}
+    loaded: dict[Any, Network] = {}
+    networks = {name: _network(ref, options, loaded) for name, ref in used.items()}
+    if checked.plan is None:
+        checked = pipeline.check(spec, options, networks)
+        checked.raise_errors()
+    assert checked.plan is not None
+    memory = {name: options.memory for name in networks if options.memory}
+    return Execution(checked.plan, networks, checked.answers, _targets(checked.plan, checked, networks), memory).plan
 
 
 # ── networks ────────────────────────────────────────────────────────────────────────────────────
@@ -180,11 +195,33 @@ def _result(
     cost: dict[str, Any] = {"seconds": time.perf_counter() - started}
     if execution is not None:
         cost |= cost_of(execution.plan).to_json()
-        cost["notes"] = list(execution.notes)
         for name, step in {step.network: step for step in execution.plan.steps}.items():
             described[name]["executor"] = execution.executor(name)
             described[name]["blocks"] = len(step.blocks)
-    return SpecResult(spec.name, checked.digest, tuple(tests), versions, described, cost, tuple(checked.diagnostics))
+    warnings = tuple(checked.diagnostics) + (_warnings(networks, execution) if execution is not None else ())
+    return SpecResult(spec.name, checked.digest, tuple(tests), versions, described, cost, warnings)
+
+
+def _warnings(networks: dict[str, Network], execution: Execution) -> tuple[Diagnostic, ...]:
+    """What a user should know of how it was run: one intervention at a time (W655), or in halves (W656)."""
+    found = []
+    for name, step in {step.network: step for step in execution.plan.steps}.items():
+        if step.why and step.resumes:
+            found.append(
+                Diagnostic(
+                    "W655", f"the interventions on `{name}` are run one by one", networks[name].span, notes=(step.why,),
+                    help="the numbers are the same; it takes as many whole forwards as there are cells",
+                )  # fmt: skip
+            )
+    for name in dict.fromkeys(execution.halved):
+        found.append(
+            Diagnostic(
+                "W656", f"memory ran out while `{name}` was run", networks[name].span,
+                notes=("it went on with half as many rows at once, and again where that did not suffice",),
+                help="pass a smaller --batch-memory to lose no time",
+            )  # fmt: skip
+        )
+    return tuple(found)
 
 
 def _targets(plan: Plan, checked: Checked, networks: dict[str, Network]) -> Callable[[Test, Quantity], np.ndarray]:

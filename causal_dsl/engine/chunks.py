@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -96,8 +97,8 @@ class ChunkStore:
         try:
             with np.load(self.folder / _name(step, block), allow_pickle=False) as arrays:
                 pieces = _pieces(arrays, plan)
-        except (OSError, ValueError, KeyError):
-            return None
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile):
+            return None  # not there, or torn: it is run again
         self.found += 1
         return pieces
 

@@ -76,7 +76,8 @@ class Execution:
         self.plan = chunk_to_memory(plan, self.budgets)
         if store is not None:
             self.plan = store.settle(self.plan)
-        self.notes: list[str] = []
+        #: networks for whose blocks memory did not suffice
+        self.halved: list[str] = []
         self.runs: dict[str, TestRun] = {}
         for test in plan.tests:
             nodes = plan.scores[test.name]
@@ -141,7 +142,6 @@ class Execution:
                 if found is not None:
                     self._merge(found)
                 else:
-                    self._means(step, context)
                     self._block(number, step, block, context)
                 yield f"block {done} of {count}"
 
@@ -154,17 +154,29 @@ class Execution:
         if not early:
             return
         for block in dict.fromkeys(replace(block, first=0, last=None) for block in step.blocks):
-            nodes = [n for n in early if len(block.pairs(self.plan.drawn[n.capture.run.draw].n))]
-            if nodes:
-                kept = self._executor(step, context).keep(step, block, [node.capture for node in nodes])
-                for node in nodes:
-                    context.means.collect(node, kept, None, kept.layout.pairs[node.capture.run.draw])
+            self._mean_of(step, block, early, context)
+
+    def _mean_of(self, step: Step, block: Block, early: list[g.Average], context: Context) -> None:
+        nodes = [n for n in early if len(block.pairs(self.plan.drawn[n.capture.run.draw].n))]
+        if not nodes:
+            return
+        try:
+            kept = self._executor(step, context).keep(step, block, [node.capture for node in nodes])
+        except (MemoryError, RuntimeError) as error:
+            if not out_of_memory(error):
+                raise
+            for half in self._halves(step, block, error, between_pairs=True):
+                self._mean_of(step, half, nodes, context)
+            return
+        for node in nodes:
+            context.means.collect(node, kept, None, kept.layout.pairs[node.capture.run.draw])
 
     def _block(self, number: int, step: Step, block: Block, context: Context) -> None:
         """Run a block; where memory does not suffice, its halves."""
         halves = None
         if self.store is None or not self.store.was_halved(number, block):
             started = time.perf_counter()
+            self._means(step, context)
             try:
                 pieces = self._executor(step, context).run(step, block)
             except (MemoryError, RuntimeError) as error:
@@ -184,7 +196,6 @@ class Execution:
         if context.network.device.type == "cuda":
             torch.cuda.empty_cache()
         cut = replace(step, blocks=halves)
-        self._means(cut, context)
         for half in halves:
             found = self.store.get(number, half, self.plan) if self.store is not None else None
             if found is not None:
@@ -192,15 +203,18 @@ class Execution:
             else:
                 self._block(number, cut, half, context)
 
-    def _halves(self, step: Step, block: Block, error: BaseException | None) -> tuple[Block, Block]:
+    def _halves(
+        self, step: Step, block: Block, error: BaseException | None, between_pairs: bool = False
+    ) -> tuple[Block, Block]:  # fmt: skip
         draws = {run.draw for run in (*step.forwards, *(resume.base for resume in step.resumes))}
-        halves = block.halves(len(step.resumes), max(self.plan.drawn[draw].n for draw in draws))
+        count = 1 if between_pairs else len(step.resumes)
+        halves = block.halves(count, max(self.plan.drawn[draw].n for draw in draws))
         if halves is None:
             raise fail(
                 "E642", "there is not enough memory for one pair", self.networks[step.network].span,
                 notes=(str(error)[:200],), help="use a smaller dtype (--dtype bfloat16) or another device",
             ) from error  # fmt: skip
-        self.notes.append(f"memory ran out: {step.network} went on with half as many rows at once")
+        self.halved.append(step.network)
         return halves
 
     def _merge(self, pieces: Pieces) -> None:

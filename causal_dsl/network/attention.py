@@ -148,9 +148,16 @@ def on_heads(jobs: list[Job], heads: Tensor) -> Tensor:
     return heads if changed is flat else changed.view(rows, tokens, count, size).transpose(1, 2)
 
 
-def patterns(there: Wanted, tape: Tape, look: Looks, out: Tensor, more: dict[str, Any]) -> Tensor:
-    """Read and write attention weights; ``out`` [rows, tokens, heads, size] is what they gave."""
+def patterns(
+    there: Wanted, tape: Tape, look: Looks, out: Tensor, more: dict[str, Any], reads_first: bool = False
+) -> Tensor:  # fmt: skip
+    """Read and write attention weights; ``out`` [rows, tokens, heads, size] is what they gave.
+
+    ``reads_first``: what is read is of rows that nothing writes, and may be what is written elsewhere.
+    """
     deltas: list[tuple[int, Look, Tensor]] = []
+    if reads_first:
+        _read_patterns(there, tape, look, more, deltas)
     for number in there.pattern_writes:
         site, seen = tape.writes[number].site, look(number, True)
         weights = _with(deltas, seen, _weights(seen, more))
@@ -166,13 +173,20 @@ def patterns(there: Wanted, tape: Tape, look: Looks, out: Tensor, more: dict[str
         moved = (change[:, :, None, :] @ values).squeeze(2)
         flat = out.reshape(-1, *out.shape[2:])
         out = flat.index_put((seen.place,), flat[seen.place] + moved).view(out.shape)
+    if not reads_first:
+        _read_patterns(there, tape, look, more, deltas)
+    return out
+
+
+def _read_patterns(
+    there: Wanted, tape: Tape, look: Looks, more: dict[str, Any], deltas: list[tuple[int, Look, Tensor]]
+) -> None:  # fmt: skip
     for number in there.pattern_reads:
         site, seen = tape.reads[number].site, look(number, False)
         weights = _with(deltas, seen, _weights(seen, more))
         heads = list(site.heads) or list(range(seen.q.shape[1]))
         value = weights[:, heads].reshape(len(seen.place), -1)
         tape.values[number] = value if site.dims is None else value[:, list(site.dims)]
-    return out
 
 
 def _look(

@@ -71,7 +71,7 @@ def load(
         if reference.kind == "torch":
             network = _load_factory(reference, where, kind, trust, span, name)
         else:
-            network = _load_hub_or_folder(reference, where, kind, trust, span, name)
+            network = _load_hub_or_folder(reference, where, kind, trust, span, name, spread=device == "auto")
     if facts is not None and facts.kind == network.facts.kind:
         _check_facts(facts, network, span)
     prove(network)
@@ -79,8 +79,11 @@ def load(
 
 
 def device_of(device: str | None, span: Span) -> torch.device:
-    """The device of a name (``cpu``, ``cuda``, ``cuda:1``, ``mps``); None: the first GPU, else the CPU. Raises E645."""
-    if device is None:
+    """The device of a name (``cpu``, ``cuda``, ``cuda:1``, ``mps``); None: the first GPU, else the CPU. Raises E645.
+
+    ``auto`` spreads the layers over what there is: its device is the first GPU, else the CPU.
+    """
+    if device in (None, "auto"):
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         found = torch.device(device)
@@ -111,12 +114,13 @@ def dtype_of(dtype: str | None, span: Span) -> torch.dtype | None:
 
 
 def _load_hub_or_folder(
-    reference: Reference, device: torch.device, dtype: torch.dtype | None, trust: bool, span: Span, name: str
-) -> Network:
+    reference: Reference, device: torch.device, dtype: torch.dtype | None, trust: bool, span: Span, name: str,
+    spread: bool,
+) -> Network:  # fmt: skip
     folder = local_folder(reference.name, reference.base) or cached_folder(reference.name, reference.revision)
     if folder is None:
         folder = _fetch(reference, trust, span)
-    return load_folder(folder, device, dtype, trust, span, name)
+    return load_folder(folder, device, dtype, trust, span, name, spread)
 
 
 def load_folder(
@@ -126,14 +130,19 @@ def load_folder(
     trust: bool = False,
     span: Span = NOWHERE,
     name: str = "",
+    spread: bool = False,
 ) -> Network:
-    """The checkpoint of a local folder; nothing is proved yet. ``dtype`` None: what the checkpoint says."""
+    """The checkpoint of a local folder; nothing is proved yet. ``dtype`` None: what the checkpoint says.
+
+    ``spread``: its layers go where there is room, over several devices (``device_map="auto"`` of transformers).
+    """
     device = device or torch.device("cpu")
     config = read_config(folder, span)
     facts = facts_of_config(config, folder, span)
     _check_code(config, trust, span)
     check_weights(folder, trust, span)
-    check_memory(folder, config, device, dtype, span)
+    if not spread:
+        check_memory(folder, config, device, dtype, span)
     with _quiet():
         from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -159,9 +168,10 @@ def load_folder(
                 use_safetensors=None if trust else True,
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,  # the report below names them
+                device_map="auto" if spread else None,
                 **settings,
             )
-            model, report = loaded[0].to(device), loaded[1]
+            model, report = loaded[0] if spread else loaded[0].to(device), loaded[1]
         except (MemoryError, torch.OutOfMemoryError):
             raise
         except Exception as error:

@@ -70,8 +70,7 @@ def wrap(model: nn.Module, facts: Facts, tokens: Tokens | None = None, name: str
     """
     model.eval()
     model.requires_grad_(False)
-    first = next(iter([*model.parameters(), *model.buffers()]), None)
-    device = first.device if first is not None else torch.device("cpu")
+    device = _entrance(model)
     kinds = [p.dtype for p in model.parameters() if p.is_floating_point()]
     dtype = kinds[0] if kinds else torch.float32
     layout = layout_of(facts.architecture, _text_config(model)) if facts.kind == "language" else None
@@ -82,6 +81,17 @@ def wrap(model: nn.Module, facts: Facts, tokens: Tokens | None = None, name: str
         layers = vector_layers(model)
     accepts = frozenset(inspect.signature(model.forward).parameters)
     return Network(model, facts, tokens, device, dtype, name, span, layout, layers, accepts=accepts)
+
+
+def _entrance(model: nn.Module) -> torch.device:
+    """Where a model takes its inputs; weights that are brought from elsewhere when they are needed are ``meta`` till then."""
+    getter = getattr(model, "get_input_embeddings", None)
+    entrance = getter() if getter is not None else model
+    where = getattr(getattr(entrance, "_hf_hook", None), "execution_device", None)
+    if where is not None:
+        return torch.device("cuda", where) if isinstance(where, int) else torch.device(where)
+    first = next(iter([*model.parameters(), *model.buffers()]), None)
+    return first.device if first is not None else torch.device("cpu")
 
 
 def vector_layers(model: nn.Module) -> tuple[nn.Module, ...]:

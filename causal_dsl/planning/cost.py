@@ -19,11 +19,13 @@ from causal_dsl.program.facts import Facts
 
 @dataclass(frozen=True)
 class Work:
-    """Of one node: ``rows`` of inputs, ``layer_tokens`` (tokens x layers run), ``bytes`` that it leaves behind."""
+    """Of one node: ``rows`` of inputs, ``layer_tokens`` (tokens x layers run), ``bytes`` that it leaves behind.
+    ``dead``: nothing of it can reach a read-out, so it is not run."""
 
     rows: int = 0
     layer_tokens: int = 0
     bytes: int = 0
+    dead: bool = False
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,9 @@ def work_of(plan: Plan) -> dict[g.Node, Work]:
         tokens = np.zeros(len(sized.schedule.home), np.int64)
         for frame in frames[:-1]:
             tokens += np.bincount(frame.rows, minlength=len(tokens))
+        reached = np.zeros(len(tokens), bool)
+        for frame in frames:
+            reached[frame.rows] = True
         counted = np.zeros(len(tokens), bool)
         users = [(forward, rows) for (_, forward), rows in layout.prompt.items()]
         for node, rows in [*users, *((f.resume, f.rows) for f in layout.families)]:
@@ -92,8 +97,9 @@ def work_of(plan: Plan) -> dict[g.Node, Work]:
             mine = mine[~counted[mine]]
             counted[mine] = True
             before = found.get(node, Work())
+            dead = isinstance(node, g.Resume) and not reached[rows].any() and (before.dead or not before.rows)
             found[node] = Work(
-                before.rows + round(len(mine) * times), before.layer_tokens + round(int(tokens[mine].sum()) * times)
+                before.rows + round(len(mine) * times), before.layer_tokens + round(int(tokens[mine].sum()) * times), 0, dead
             )
     for node in plan.graph.nodes:
         if isinstance(node, g.Capture):

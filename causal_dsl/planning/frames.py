@@ -185,7 +185,7 @@ class _Scheduling:
         self.prompts = len(rows.lengths)
         self.home = np.concatenate([np.arange(self.prompts), rows.home]).astype(np.int64)
         self.lengths = rows.lengths[self.home]
-        self.width = int(rows.lengths.max())
+        self.width = int(rows.lengths.max(initial=1))
         self.places = np.arange(self.width)
         self.inside = self.places[None, :] < (self.width if whole else self.lengths[:, None])
         self.others = np.arange(len(self.home)) >= self.prompts

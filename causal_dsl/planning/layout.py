@@ -143,7 +143,7 @@ class Layouts:
         prompt = {key: prompts.rows(plan.rows[key[1]][draws[key[1].draw]]) for key in users}
         layout = Layout(
             step.network, np.array(prompts.inputs, np.int64), draws, prompt, [], {},
-            Rows(np.zeros(0), np.zeros(0), np.zeros(0)), shared, 1, tuple(f for f in forwards if (None, f) in users),
+            Rows(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.int64)), shared, 1, tuple(f for f in forwards if (None, f) in users),
         )  # fmt: skip
         layout.width = int(inputs.lengths[layout.inputs].max()) if len(layout.inputs) else 1
         count = len(layout.inputs)

@@ -54,18 +54,22 @@ def parser() -> argparse.ArgumentParser:
     shape = plan.add_mutually_exclusive_group()
     shape.add_argument("--mermaid", action="store_true", help="print the graph as a Mermaid diagram")
     shape.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
-    shape.add_argument("--explain", action="store_true", help="say what work is shared, and how it is run")
+    shape.add_argument("--explain", action="store_true", help="say what each rule saves, and how the work is run")
+    plan.add_argument(
+        "--load", action="store_true", help="load the networks and say what is proved of them: how they will be run"
+    )
+    _memory(plan)
 
     run = _command(command, "run", "run the tests of specs on their networks", commands.run)
     _options(run)
     run.add_argument("--device", metavar="NAME", help="cpu, cuda, mps …; default: a GPU where there is one")
     run.add_argument("--dtype", metavar="NAME", help="float32, bfloat16, float16 …; default: float32 on the CPU")
+    _memory(run)
     run.add_argument(
-        "--batch-memory", type=memory_size, metavar="SIZE", help="memory that a batch may take, such as 8GB"
-    )
-    run.add_argument(
-        "--out", type=Path, metavar="DIR", help="keep results.json, pairs.parquet and the spec in this folder"
-    )
+        "--out", type=Path, metavar="DIR",
+        help="keep results.json, pairs.parquet and the spec in this folder; a run that was stopped goes on from there",
+    )  # fmt: skip
+    run.add_argument("--compile", action="store_true", help="run feed-forward blocks through torch.compile")
     run.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
 
     explained = _command(
@@ -106,6 +110,13 @@ def _options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--trust", action="store_true", help="allow code that a spec names: Python files, pickles, remote code"
     )
+
+
+def _memory(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--batch-memory", type=memory_size, metavar="SIZE",
+        help="memory that a pass may take beside the weights, such as 8GB; default: half of what is free",
+    )  # fmt: skip
 
 
 def _version() -> str:

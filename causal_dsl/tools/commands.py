@@ -45,6 +45,8 @@ def inputs(arguments: Namespace, line: CommandLine) -> tuple[list[Path], pipelin
         memory=getattr(arguments, "batch_memory", None),
         out=getattr(arguments, "out", None),
         progress=sys.stderr.isatty(),
+        compiled=getattr(arguments, "compile", False),
+        load=getattr(arguments, "load", False),
     )
 
 
@@ -167,7 +169,11 @@ def run(arguments: Namespace, line: CommandLine) -> int:
         finished = getattr(stopped, "results", None)
         if finished is not None:
             _show(finished, arguments.json)
-        kept = f"what was finished is in {options.out}" if options.out else "with `--out DIR` what is finished is kept"
+        kept = (
+            f"what was finished is in {options.out}; the same command goes on from there"
+            if options.out
+            else "with `--out DIR` what is finished is kept, and the same command goes on from there"
+        )
         print(f"stopped; {kept}", file=sys.stderr)
         return 130
     _show(results, arguments.json)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -258,6 +259,23 @@ def test_gradients_are_those_of_whole_forwards() -> None:
             assert torch.allclose(mine, plain, atol=1e-4)
 
 
+@torch.no_grad()
+def test_weights_that_are_brought_from_elsewhere() -> None:
+    """Layers whose weights accelerate's hooks fetch when they run, as models spread over devices or disks have them."""
+    from accelerate import cpu_offload
+
+    for name in ("llama", "gpt2"):
+        patches = everywhere(network_of(name), False)[::3]
+        _, expected, _ = both(network_of(name), patches)
+        model = deepcopy(model_of(name))
+        cpu_offload(model, execution_device=torch.device("cpu"))
+        assert next(model.parameters()).device.type == "meta"
+        network = wrap(model, facts_of_config(model.config.to_dict(), None, NOWHERE))
+        assert network.device.type == "cpu"
+        got, _, _ = both(network, patches)
+        assert (got - expected).abs().max() < CLOSE
+
+
 class Layered(nn.Module):
     """Layers that a Sequential does not hold, with something between them that each row does by itself."""
 
@@ -346,15 +364,18 @@ def test_nothing_in_the_layers_waits_for_the_device() -> None:
 
 @torch.no_grad()
 def test_on_tensors_without_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On meta tensors, where whatever asks for a number fails; prompts of one length, for which no mask is made."""
+    """On meta tensors, where whatever asks for a number fails. The mask is given: transformers asks its own for numbers."""
     model = model_of("llama")
     with torch.device("meta"):
         empty: Any = type(model)(model.config)
     network = wrap(empty, facts_of_config(model.config.to_dict(), None, NOWHERE))
+    mask = torch.ones(2, 1, 4, 4, dtype=torch.bool, device="meta")
     monkeypatch.setattr(
         drive,
         "call",
-        lambda network, batch: network.model(input_ids=batch.ids, use_cache=False),
+        lambda network, batch: network.model(
+            input_ids=batch.ids, attention_mask=mask, position_ids=batch.position_ids, use_cache=False
+        ),
     )
     prompts = [[1, 2, 3, 4], [5, 6, 7, 8]]
     lengths = np.array([4, 4])

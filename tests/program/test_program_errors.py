@@ -131,11 +131,3 @@ def test_a_plan_needs_a_known_network() -> None:
         "left <- source, left <- source", "left <- source"
     )
     assert failed(pipeline.plan, pipeline.parse(text)) == "E703"
-
-
-def test_amounts_of_memory() -> None:
-    from causal_dsl.engine.memory import parse_bytes
-
-    assert [parse_bytes(text) for text in ("8GB", "500 MB", "1KiB", "12")] == [8 * 10**9, 5 * 10**8, 1024, 12]
-    for text in ("", "much", "-1GB", "0", "8 parsecs", "1e400", "nan"):
-        assert failed(parse_bytes, text) == "E704"

@@ -375,7 +375,7 @@ class _Pass:
                     rows, places = np.asarray(access.rows), np.asarray(access.positions)
                     return look(self.plan, level, rows, places, q, k, v, mask)
 
-                out = patterns(there, self.tape, looked, out, more)
+                out = patterns(there, self.tape, looked, out, more, reads_first=True)
             return out, None
 
         return attention

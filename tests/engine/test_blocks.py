@@ -1,0 +1,230 @@
+"""Runs in blocks: kept within the budget, halved where memory runs out, taken up again after they were stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import weakref
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tiny import execution_of, numbers_of, same, spec_of
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_iter
+
+import causal_dsl as cd
+from causal_dsl.engine import sweep as sweep_module
+from causal_dsl.engine.chunks import ChunkStore
+from causal_dsl.planning.cost import cost_of
+
+torch.set_num_threads(1)
+TESTS = """
+test t on a { base, source ~ m(n=24, seed=1) do(same <- source) report mean(logit(o)) report mean(kl) }
+test u on a { base, source ~ m(n=9, seed=2) do(layer[l].mlp_out[p] = mean, layer[0].resid_post[x] += noise(std=1)) report moved }
+test v on a(0, x) { base ~ m(n=7, seed=3) report accuracy }
+"""
+
+
+def text() -> str:
+    return spec_of("llama", TESTS)
+
+
+def run(**more: Any) -> dict[Any, np.ndarray]:
+    execution, _ = execution_of(text(), **more)
+    list(execution.run())
+    return numbers_of(execution)
+
+
+class Held(TorchDispatchMode):
+    """The most bytes that tensors made within hold at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = self.most = 0
+        self.known: dict[int, int] = {}
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = function(*args, **(kwargs or {}))
+        for value in tree_iter(result):
+            if isinstance(value, torch.Tensor):
+                storage = value.untyped_storage()
+                place = storage.data_ptr()
+                if place and place not in self.known:
+                    self.known[place] = storage.nbytes()
+                    self.now += storage.nbytes()
+                    self.most = max(self.most, self.now)
+                    weakref.finalize(storage, self._gone, place)
+        return result
+
+    def _gone(self, place: int) -> None:
+        self.now -= self.known.pop(place, 0)
+
+
+@pytest.mark.parametrize("budget", [700_000, 2_000_000, 10**9])
+def test_a_budget_is_kept(budget: int) -> None:
+    execution, _ = execution_of(text(), memory={"net": budget})
+    held = Held()
+    for parameter in execution.networks["net"].model.parameters():
+        held.known[parameter.untyped_storage().data_ptr()] = 0
+    with held:
+        list(execution.run())
+    assert held.most <= budget
+    blocks = len(execution.plan.steps[0].blocks)
+    assert blocks > 1 if budget < 10**6 else blocks >= 1
+    predicted = cost_of(execution.plan).peak_bytes
+    assert predicted <= budget
+
+
+def test_the_number_of_blocks_follows_the_budget() -> None:
+    counts = [len(execution_of(text(), memory={"net": b})[0].plan.steps[0].blocks) for b in (150_000, 400_000, 10**9)]
+    assert counts[0] > counts[1] > counts[2] == 1
+
+
+def test_single_pairs_are_cut_between_interventions() -> None:
+    execution, _ = execution_of(text(), memory={"net": 20_000})
+    blocks = execution.plan.steps[0].blocks
+    assert any(block.last is not None for block in blocks)
+    list(execution.run())
+    same(numbers_of(execution), run())
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError(),
+                                   RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")])  # fmt: skip
+def test_where_memory_runs_out_the_block_is_halved(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = run()
+    plain, sizes = sweep_module.sweep, []
+
+    def short(network: Any, inputs: Any, plan: Any, *more: Any) -> Any:
+        sizes.append(len(plan.home))
+        if len(plan.home) > 60:
+            raise error
+        return plain(network, inputs, plan, *more)
+
+    monkeypatch.setattr(sweep_module, "sweep", short)
+    execution, _ = execution_of(text())
+    list(execution.run())
+    assert max(sizes) > 60
+    assert execution.halved
+    same(numbers_of(execution), expected)
+
+
+def test_one_pair_that_does_not_fit_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_: Any) -> Any:
+        raise torch.OutOfMemoryError("no")
+
+    monkeypatch.setattr(sweep_module, "sweep", never)
+    execution, _ = execution_of(text())
+    with pytest.raises(cd.SpecError) as caught:
+        list(execution.run())
+    assert caught.value.diagnostics[0].code == "E642"
+
+
+def test_other_errors_are_not_taken_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def wrong(*_: Any) -> Any:
+        raise RuntimeError("shapes differ")
+
+    monkeypatch.setattr(sweep_module, "sweep", wrong)
+    execution, _ = execution_of(text())
+    with pytest.raises(RuntimeError, match="shapes"):
+        list(execution.run())
+
+
+# ── taken up again ──────────────────────────────────────────────────────────────────────────────
+
+BUDGET = {"net": 200_000}
+
+
+def test_a_stopped_run_goes_on_and_finds_the_same_bit_for_bit(tmp_path: Path) -> None:
+    whole = run(memory=BUDGET)
+    first = ChunkStore(tmp_path, {"a": 1})
+    execution, _ = execution_of(text(), memory=BUDGET, store=first)
+    blocks = sum(len(step.blocks) for step in execution.plan.steps)
+    assert blocks > 3
+    steps = execution.run()
+    for _ in range(2):
+        next(steps)
+    steps.close()
+    kept = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.npz")}
+    assert len(kept) == 2
+    again = ChunkStore(tmp_path, {"a": 1})
+    # how much memory is free must not matter: the blocks are those of the run before
+    execution, _ = execution_of(text(), memory={"net": 10**9}, store=again)
+    list(execution.run())
+    assert again.found == 2
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+    found = numbers_of(execution)
+    assert found.keys() == whole.keys()
+    for key, values in whole.items():
+        assert values.tobytes() == found[key].tobytes(), key
+
+
+def test_blocks_of_another_run_are_not_taken(tmp_path: Path) -> None:
+    for key in ({"a": 1}, {"a": 2}):
+        store = ChunkStore(tmp_path, key)
+        execution, _ = execution_of(text(), memory=BUDGET, store=store)
+        list(execution.run())
+        assert store.found == 0
+    store = ChunkStore(tmp_path, {"a": 2})
+    execution, _ = execution_of(text(), memory=BUDGET, store=store)
+    list(execution.run())
+    assert store.found == sum(len(step.blocks) for step in execution.plan.steps)
+
+
+def test_a_torn_block_is_run_again(tmp_path: Path) -> None:
+    for attempt in range(2):
+        store = ChunkStore(tmp_path, {})
+        execution, _ = execution_of(text(), memory=BUDGET, store=store)
+        list(execution.run())
+        if not attempt:
+            victim = sorted(tmp_path.glob("*.npz"))[0]
+            victim.write_bytes(victim.read_bytes()[:100])
+    assert store.found == sum(len(step.blocks) for step in execution.plan.steps) - 1
+    same(numbers_of(execution), run(memory=BUDGET))
+
+
+def test_halves_are_taken_up_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = sweep_module.sweep
+
+    def short(network: Any, inputs: Any, plan: Any, *more: Any) -> Any:
+        if len(plan.home) > 60:
+            raise MemoryError
+        return plain(network, inputs, plan, *more)
+
+    monkeypatch.setattr(sweep_module, "sweep", short)
+    execution, _ = execution_of(text(), store=ChunkStore(tmp_path, {}))
+    list(execution.run())
+    monkeypatch.setattr(sweep_module, "sweep", lambda *_: pytest.fail("run again"))
+    again, _ = execution_of(text(), store=ChunkStore(tmp_path, {}))
+    list(again.run())
+    same(numbers_of(again), numbers_of(execution), close=0)
+
+
+def test_a_killed_process_leaves_whole_blocks_that_the_next_takes(tmp_path: Path) -> None:
+    """kill -9 in the middle, then the same command: what was finished is not run again, and nothing differs."""
+    spec = tmp_path / "s.causal"
+    spec.write_text(text().replace("n=24", "n=400"), encoding="utf-8")
+    words = [sys.executable, "-m", "causal_dsl.tools.cli", "run", str(spec), "--json", "--batch-memory", "1MB"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    out = tmp_path / "out"
+    running = subprocess.Popen([*words, "--out", str(out)], stdout=subprocess.DEVNULL, env=environment)
+    deadline = time.monotonic() + 120
+    while len(list(out.glob("s/blocks/*.npz"))) < 3:
+        assert time.monotonic() < deadline
+        assert running.poll() is None, "the run ended before it was killed"
+        time.sleep(0.01)
+    running.send_signal(signal.SIGKILL)
+    running.wait()
+    finished = {path: path.stat().st_mtime_ns for path in out.glob("s/blocks/*.npz")}
+    again = subprocess.run([*words, "--out", str(out)], capture_output=True, env=environment, check=False)
+    alone = subprocess.run(words, capture_output=True, env=environment, check=False)
+    assert again.returncode == alone.returncode == 0, again.stderr.decode()
+    assert {path: path.stat().st_mtime_ns for path in finished} == finished
+    cells = [[test["cells"] for test in json.loads(done.stdout)["specs"][0]["tests"]] for done in (again, alone)]
+    assert cells[0] == cells[1]

@@ -1,0 +1,143 @@
+"""The law of the executors: whatever the spec, the sweep finds what whole forwards with plain hooks find.
+
+Specs are drawn at random: architecture, sites, positions, prompts of two lengths, padding, several writes, several
+tests, and which of the plan's rules are applied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+from tiny import execution_of, network_of, numbers_of, same, spec_of
+
+import causal_dsl as cd
+from causal_dsl.planning.lower import Plan, unfit_networks
+from causal_dsl.planning.rules import RULES, optimise, plain
+
+torch.set_num_threads(1)
+FAMILIES = ["gpt2", "llama", "gemma2", "gpt_neox", "olmo2", "qwen3", "mistral", "phi", "mixtral", "gptj", "falcon"]
+SITES = ["resid_pre", "resid_post", "attn_out", "mlp_out", "mlp_in", "attn_in", "head[1].z", "head[0, 2].q", "head[0].k"]
+WRITES = [
+    "same <- source",
+    "layer[2].mlp_out[last] = mean",
+    "layer[1].resid_post[x] = 0",
+    "layer[0].head[1].z[y] <- source",
+    "layer[2].resid_pre[z] += 0.5 * (mean(source) - mean(base))",
+    "layer[1].mlp_out[last] = noise(std=1)",
+    "layer[0].resid_post[y] <- source.layer[2].resid_post[z]",
+    "layer[1].attn_out[all] *",
+    "layer[2].head[0].v[first] <- source",
+    "layer[0].resid_post[-2] = mean(source)",
+    'module("MODULE")[y] = 0',
+]
+MODULES = {"gpt2": "transformer.h.1.mlp", "gpt_neox": "gpt_neox.layers.1.mlp", "gptj": "transformer.h.1.mlp",
+           "falcon": "transformer.h.1.mlp"}  # fmt: skip
+
+
+@st.composite
+def specs(draw: st.DrawFn) -> tuple[str, str]:
+    """A family, and a spec about it."""
+    family = draw(st.sampled_from(FAMILIES))
+    tests = []
+    for number in range(draw(st.integers(1, 3))):
+        writes = draw(st.lists(st.sampled_from(WRITES), min_size=1, max_size=3, unique=True))
+        told = []
+        for write in writes:
+            if write.endswith("*"):
+                write = write[:-1] + f"+= {draw(st.sampled_from(['1', '-0.5']))}"
+            told.append(write.replace("MODULE", MODULES.get(family, "model.layers.1.mlp")))
+        n, seed = draw(st.integers(1, 9)), draw(st.integers(0, 2))
+        scores = draw(st.lists(st.sampled_from(["mean(logit(o))", "mean(kl)", "mean(logit(source.o))"]), min_size=1, max_size=2, unique=True))
+        reports = "\n".join(f"report {score}" for score in scores)
+        tests.append(f"test t{number} on a {{ base, source ~ m(n={n}, seed={seed})\n do({', '.join(told)})\n {reports} }}")
+    layers = draw(st.sampled_from(["0:3", "[1]", "[0, 2]"]))
+    positions = draw(st.sampled_from(["[x, last]", "[y]", "[first, z, last]", "[-2, y]"]))
+    text = spec_of(family, "\n".join(tests), draw(st.sampled_from(SITES)), layers, positions, draw(st.sampled_from(["right", "left"])))
+    refused = {diagnostic.code for diagnostic in cd.check(cd.parse(text)).errors}
+    assume(not refused)  # two writes of one place (E461), attention weights that are not of one length
+    return family, text
+
+
+def slow(plan: Plan) -> Plan:
+    """The same plan for the reference executor."""
+    return unfit_networks(plan, {"net": "it is compared with"})
+
+
+def run(text: str, change: Callable[[Plan], Plan] | None = None, slow_: bool = False, **more: object) -> dict:
+    network = network_of(text[: text.index("align ")])
+    assert network.proof is not None and network.proof.sweep, network.proof
+    before = network.proof
+    if slow_:
+        network.proof = replace(before, sweep="", slow="it is compared with")
+    try:
+        execution, _ = execution_of(text, change=change, **more)
+        list(execution.run())
+    finally:
+        network.proof = before
+    return numbers_of(execution)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@given(specs())
+def test_the_sweep_finds_what_whole_forwards_find(drawn: tuple[str, str]) -> None:
+    _, text = drawn
+    same(run(text), run(text, slow_=True))
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@given(specs(), st.sets(st.sampled_from(range(len(RULES)))))
+def test_no_rule_changes_a_number(drawn: tuple[str, str], chosen: set[int]) -> None:
+    _, text = drawn
+    rules = [rule for number, rule in enumerate(RULES) if number in chosen]
+    same(run(text, lambda plan: optimise(plain(plan), rules)), run(text))
+
+
+@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
+@given(specs(), st.integers(20_000, 400_000))
+def test_no_budget_changes_a_number(drawn: tuple[str, str], budget: int) -> None:
+    _, text = drawn
+    same(run(text, memory={"net": budget}), run(text))
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama", "gptj"])
+def test_answers_of_several_tokens(family: str) -> None:
+    """The greedy continuation of a patched run goes on under the same writes."""
+    text = spec_of(family, "test t on a { base, source ~ m(n=12) do(same <- source) report moved }", positions="[x, y]")
+    network = network_of(text[: text.index("align ")])
+    said: dict[str, int] = {}
+    rng = np.random.default_rng(0)
+    for _ in range(200):  # what such prompts are continued with, so that the answers are sometimes said
+        x, y, z = rng.integers(10, 15, 3)
+        ids = [x, 1, y, 2, z, 3]
+        with torch.no_grad():
+            for _ in range(2):
+                ids.append(int(network.model(torch.tensor([ids])).logits[0, -1].argmax()))
+        if max(ids[-2:]) < 60:
+            words = f"w{ids[-2]} w{ids[-1]}"
+            said[words] = said.get(words, 0) + 1
+    often = sorted(said, key=lambda words: -said[words])[:4]
+    assert len(often) > 1
+    values = ", ".join(f'"{words}"' for words in often)
+    text = text.replace("  output o := if same then x else z", "  output o : Long := if same then A else B")
+    text = text.replace("if same then A else B", f'if same then "{often[0]}" else "{often[1]}"')
+    text = text.replace("causal m", f"domain Long = {{{values}}}\ncausal m").replace("next_token(among=W)", "next_token")
+    fast, plainly = run(text), run(text, slow_=True)
+    same(fast, plainly)
+    answers = np.concatenate([array for key, array in fast.items() if "answer" in key[3]])
+    assert len(set(answers.tolist())) > 1  # some were said, and not all the same
+
+
+def test_attention_weights_from_another_run() -> None:
+    text = spec_of("llama", """
+        test t on a { base, source ~ m(n=8) where base.template == source.template and base.template == 0
+          do(layer[l].head[1].pattern[p] <- source) report mean(kl) }
+        test u on a { base, source ~ m(n=8) where base.template == source.template and base.template == 1
+          do(layer[l].head[0, 2].pattern[p] = 0) report mean(kl) }
+    """)  # fmt: skip
+    same(run(text), run(text, slow_=True))

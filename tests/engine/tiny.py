@@ -1,0 +1,108 @@
+"""Tiny random language models on disk, and specs about them: what tests of the executors run on."""
+
+from __future__ import annotations
+
+import sys
+from functools import cache
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+
+import numpy as np
+from tokenizers import Tokenizer, models, pre_tokenizers
+
+from causal_dsl import pipeline
+from causal_dsl.engine.columns import Columns
+from causal_dsl.engine.execute import Execution
+from causal_dsl.network.network import Network
+from causal_dsl.pipeline import Checked, Options
+from causal_dsl.running import _network, _targets
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "network"))
+
+WORDS = [f"w{number}" for number in range(60)]
+SPEC = """
+domain W = {"w10", "w11", "w12", "w13", "w14"}
+causal m {
+  x, y, z ~ W
+  same := x == y
+  output o := if same then x else z
+}
+network net = hf("FOLDER", padding=PADDING)
+align a(l in LAYERS, p in POSITIONS) : m -> net {
+  prompt "{x} w1 {y} w2 {z} w3"
+  prompt "w4 {x} w1 {y} w5 w2 {z}"
+  same @ layer[l].SITE[p]
+  o    @ next_token(among=W)
+}
+"""
+
+
+@cache
+def folder_of(name: str) -> str:
+    """A checkpoint of a family, with a tokenizer of sixty words."""
+    from families import model_of
+
+    folder = Path(mkdtemp(prefix="tiny-"))
+    model: Any = model_of(name)
+    model.save_pretrained(folder)
+    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate([*WORDS, "[UNK]"])}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.save(str(folder / "tokenizer.json"))
+    return str(folder)
+
+
+def spec_of(
+    name: str, tests: str, site: str = "resid_post", layers: str = "0:3", positions: str = "[x, last]", padding: str = "right"
+) -> str:  # fmt: skip
+    """The spec on a family's model, with ``tests`` behind it."""
+    told = {"FOLDER": folder_of(name), "PADDING": padding, "LAYERS": layers, "POSITIONS": positions, "SITE": site}
+    text = SPEC
+    for word, value in told.items():
+        text = text.replace(word, value)
+    return text + tests
+
+
+@cache
+def network_of(text: str) -> Network:
+    """The network of a spec, loaded and proved once."""
+    checked = pipeline.check(pipeline.parse(text))
+    checked.raise_errors()
+    assert checked.program is not None
+    return _network(next(iter(checked.program.networks.values())), Options(), {})
+
+
+def execution_of(text: str, **more: Any) -> tuple[Execution, Checked]:
+    """A spec ready to be run."""
+    checked = pipeline.check(pipeline.parse(text))
+    checked.raise_errors()
+    assert checked.plan is not None
+    declared = text[: text.index("align ")]
+    networks = {"net": network_of(declared)}
+    change = more.pop("change", None)
+    plan = checked.plan if change is None else change(checked.plan)
+    return Execution(plan, networks, checked.answers, _targets(plan, checked, networks), **more), checked
+
+
+def numbers_of(execution: Execution) -> dict[tuple[str, int, str, str], np.ndarray]:
+    """Everything that a run found: one array a test, cell, run and quantity."""
+    found = {}
+    for name, run in execution.runs.items():
+        for number, cell in enumerate(run.cells):
+            assert cell.done.all()
+            columns: Columns = cell.columns
+            for kind, values in (("base", columns.base), ("patched", columns.patched), *columns.sources.items()):
+                for quantity, array in values.items():
+                    found[name, number, kind, str(quantity)] = array
+    return found
+
+
+def same(one: dict[Any, np.ndarray], other: dict[Any, np.ndarray], close: float = 1e-4) -> None:
+    """Assert that two runs found the same."""
+    assert one.keys() == other.keys()
+    for key, mine in one.items():
+        theirs = other[key]
+        if mine.dtype.kind == "i":
+            assert (mine == theirs).all(), key
+        else:
+            assert np.allclose(mine, theirs, atol=close, equal_nan=True), (key, np.abs(mine - theirs).max())

@@ -1,0 +1,134 @@
+"""What goes wrong in silence is found at load: each trap is sprung on purpose, and the proof must refuse the pass."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from families import CONFIGS, model_of
+from test_sweep import Layered
+from torch import Tensor, nn
+
+from causal_dsl.diagnostics import NOWHERE
+from causal_dsl.network.factory import vector_facts
+from causal_dsl.network.network import Network, wrap
+from causal_dsl.network.prove import prove
+from causal_dsl.network.sweep import drive, fitness, packed
+from causal_dsl.planning.frames import Schedule
+from causal_dsl.program.components import trims
+from causal_dsl.program.facts import facts_of_config
+
+torch.set_num_threads(1)
+
+
+def network_of(name: str) -> Network:
+    model = model_of(name)
+    return wrap(model, facts_of_config(model.config.to_dict(), None, NOWHERE))
+
+
+@pytest.mark.parametrize("name", list(CONFIGS))
+def test_every_family_is_fit(name: str) -> None:
+    proof = prove(network_of(name))
+    assert proof.sweep == ("whole" if trims(network_of(name).facts) else "packed")
+    assert not proof.unfit
+    assert proof.errors["interventions in one pass = whole forwards"] < 1e-5
+
+
+def without_mask(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fewer queries than keys and no mask: some attention functions then cut the keys, others look ahead."""
+    plain = packed.visible
+    monkeypatch.setattr(packed, "visible", lambda *a: torch.ones_like(plain(*a), dtype=torch.bool))
+
+
+def angles_from_zero(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rotary angles counted from the first token that is carried."""
+    plain = packed.per_token
+
+    def wrong(value: Any, prompts: int, width: int, rows: Tensor, positions: Tensor, name: str = "") -> Any:
+        return plain(value, prompts, width, rows, (positions - 1).clamp(min=0), name)
+
+    monkeypatch.setattr(drive, "per_token", wrong)
+
+
+def no_prefix(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The keys of the prompt's earlier tokens are left out."""
+
+    def wrong(self: Schedule, level: int, rows: np.ndarray, width: int) -> np.ndarray:
+        return np.maximum(self.frames[level].slots[rows, :width], 0)
+
+    monkeypatch.setattr(Schedule, "keys", wrong)
+
+
+def another_prompt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keys of the right positions, of the wrong prompt."""
+    plain = Schedule.keys
+
+    def wrong(self: Schedule, level: int, rows: np.ndarray, width: int) -> np.ndarray:
+        return plain(self, level, np.zeros_like(rows), width)
+
+    monkeypatch.setattr(Schedule, "keys", wrong)
+
+
+def no_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that came before is seen, whatever the layer's own mask says."""
+    plain = packed.visible
+    monkeypatch.setattr(packed, "visible", lambda mask, *rest: plain(None, *rest))
+
+
+@pytest.mark.parametrize(
+    ("name", "trap"),
+    [
+        ("llama", without_mask), ("gpt2", without_mask), ("llama", angles_from_zero), ("gpt_neox", angles_from_zero),
+        ("llama", no_prefix), ("gpt2", no_prefix), ("olmo2", another_prompt), ("mistral", no_window),
+        ("gemma2", no_window), ("olmo3", no_window),
+    ],
+)  # fmt: skip
+def test_a_pass_that_is_wrong_is_not_used(name: str, trap: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    network = network_of(name)
+    assert prove(network).sweep == "packed"
+    trap(monkeypatch)
+    proof = prove(network)
+    # rows with all their tokens go through the model's own attention, which the trap does not touch
+    assert proof.sweep == "whole"
+    assert "differs from whole forwards" in proof.slow
+
+
+@pytest.mark.parametrize("name", ["gptj", "falcon", "falcon alibi"])
+def test_attention_of_its_own_is_not_run_apart(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """These never call the function that is registered: taken for the others, they would mix all rows up, in silence."""
+    monkeypatch.setattr(fitness, "trims", lambda facts: None)
+    proof = prove(network_of(name))
+    assert proof.sweep == "whole"
+    assert proof.slow
+
+
+def test_layers_between_which_rows_meet_are_run_one_by_one() -> None:
+    class Mixing(Layered):
+        """Takes each row against the mean of its batch: what other rows there are matters."""
+
+        def forward(self, x: Tensor) -> Tensor:
+            for layer in self.layers:
+                x = layer(torch.tanh(x - x.mean(0)))
+            return self.out(x)
+
+    model = Mixing()
+    network = wrap(model, vector_facts(model, NOWHERE))
+    proof = prove(network)
+    assert not proof.sweep
+    assert "differs from whole forwards" in proof.unfit
+
+
+def test_a_skip_around_a_layer_does_not_fit_rows_that_enter_behind_it() -> None:
+    model = Layered(skip=True)
+    proof = prove(wrap(model, vector_facts(model, NOWHERE)))
+    assert not proof.sweep
+    assert "one pass" in proof.unfit
+
+
+def test_networks_without_layers_are_run_one_by_one() -> None:
+    model = nn.Linear(4, 2)
+    proof = prove(wrap(model, vector_facts(model, NOWHERE)))
+    assert not proof.sweep
+    assert "not known" in proof.unfit
