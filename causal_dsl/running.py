@@ -16,8 +16,8 @@ from causal_dsl import pipeline
 from causal_dsl.causal.designs import Drawn
 from causal_dsl.diagnostics import Diagnostic
 from causal_dsl.engine.answers import first_token
-from causal_dsl.engine.columns import Quantity
 from causal_dsl.engine.chunks import ChunkStore
+from causal_dsl.engine.columns import Quantity
 from causal_dsl.engine.execute import CellRun, Execution, TestRun
 from causal_dsl.network.fingerprint import fingerprint
 from causal_dsl.network.load import Reference, device_of, dtype_of, prove, wrap
@@ -209,17 +209,22 @@ def _warnings(networks: dict[str, Network], execution: Execution) -> tuple[Diagn
         if step.why and step.resumes:
             found.append(
                 Diagnostic(
-                    "W655", f"the interventions on `{name}` are run one by one", networks[name].span, notes=(step.why,),
+                    "W655",
+                    f"the interventions on `{name}` are run one by one",
+                    networks[name].span,
+                    notes=(step.why,),
                     help="the numbers are the same; it takes as many whole forwards as there are cells",
-                )  # fmt: skip
+                )
             )
     for name in dict.fromkeys(execution.halved):
         found.append(
             Diagnostic(
-                "W656", f"memory ran out while `{name}` was run", networks[name].span,
+                "W656",
+                f"memory ran out while `{name}` was run",
+                networks[name].span,
                 notes=("it went on with half as many rows at once, and again where that did not suffice",),
                 help="pass a smaller --batch-memory to lose no time",
-            )  # fmt: skip
+            )
         )
     return tuple(found)
 

@@ -49,9 +49,7 @@ class ChunkStore:
         if self._about:
             before = [tuple(Block(*block) for block in blocks) for blocks in self._about["blocks"]]
             if len(before) == len(plan.steps):
-                return replace(
-                    plan, steps=tuple(replace(s, blocks=b) for s, b in zip(plan.steps, before, strict=True))
-                )
+                return replace(plan, steps=tuple(replace(s, blocks=b) for s, b in zip(plan.steps, before, strict=True)))
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True, exist_ok=True)
         self._about = {"key": self.key, "blocks": [[astuple(block) for block in s.blocks] for s in plan.steps]}

@@ -83,7 +83,7 @@ class Numbers:
             }
             base = None if against is None else against[0].index_select(0, against[1][part])
             picked = logits.index_select(0, rows[part])
-            for quantity, values in measure(picked, quantities, targets, classes, base).items():  # type: ignore[arg-type]
+            for quantity, values in measure(picked, quantities, targets, classes, base).items():
                 parts.setdefault(quantity, []).append(values)
         found = {quantity: torch.cat(values).cpu().numpy() for quantity, values in parts.items()}
         for quantity in quantities:

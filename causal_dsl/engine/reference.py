@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from causal_dsl.engine.kept import Kept
-from causal_dsl.engine.pieces import Pieces
+from causal_dsl.engine.pieces import Piece, Pieces
 from causal_dsl.engine.runner import FLOOR_ROWS, Context, Gather, Logits
 from causal_dsl.network.forward import Read, Write, forward
 from causal_dsl.planning import graph as g
@@ -22,8 +22,6 @@ from causal_dsl.planning.steps import Block, Step
 from causal_dsl.program.components import depth
 from causal_dsl.program.locations import Site
 from causal_dsl.program.program import Test
-
-Rows = list[list[int]] | Tensor
 
 
 class Reference:
@@ -68,12 +66,14 @@ class Reference:
                     else:
                         logits_ = logits
                     found[test.name].append((family, logits_, said))
-        return {test.name: self._piece(test, gather, layout, kept, clean, read, found[test.name], fired) for test in tests}
+        return {
+            test.name: self._piece(test, gather, layout, kept, clean, read, found[test.name], fired) for test in tests
+        }
 
     def _piece(
         self, test: Test, gather: Gather, layout: Layout, kept: Kept, clean: Tensor | None, read: np.ndarray,
         found: list[tuple[Family, Tensor, Tensor]], fired: dict[g.Resume, np.ndarray],
-    ):  # type: ignore[no-untyped-def]  # fmt: skip
+    ) -> Piece:  # fmt: skip
         numbers = self.context.numbers[test.name]
         parts, saids, families, count = [], [], {}, 0
         if clean is not None:
@@ -102,8 +102,8 @@ class Reference:
             deepest = max((_depth(site) for site in sites), default=0.0)
             groups.setdefault((True, 0.0) if read[row] else (False, deepest), []).append(row)
         logits: dict[int, Tensor] = {}
-        for (whole, _), rows in sorted(groups.items(), key=lambda item: item[0]):
-            for batch in self._batches(layout, rows):
+        for (whole, _), members in sorted(groups.items(), key=lambda item: item[0]):
+            for batch in self._batches(layout, members):
                 reads, slots = self._reads(layout, batch)
                 outcome = forward(
                     self.network, self._rows(layout.inputs[batch]), reads, [],
@@ -133,10 +133,12 @@ class Reference:
                 slots.append((site, torch.from_numpy(here)))
         return reads, slots
 
-    def _rows(self, indices: np.ndarray) -> Rows:
+    def _rows(self, indices: np.ndarray) -> list[list[int]] | Tensor:
         if self.inputs.sequence:
             return [list(self.inputs.ids(index)) for index in indices.tolist()]
-        return torch.tensor(np.stack([self.inputs.vectors[index] for index in indices.tolist()]), dtype=self.network.dtype)
+        return torch.tensor(
+            np.stack([self.inputs.vectors[index] for index in indices.tolist()]), dtype=self.network.dtype
+        )
 
     def _tokens(self, indices: np.ndarray) -> int:
         return int(self.inputs.lengths[indices].sum()) * max(1, len(self.network.layers))
@@ -182,7 +184,9 @@ class Reference:
             prompts = self._rows(layout.inputs[homes[batch]])
             if said is not None:
                 assert isinstance(prompts, list)
-                prompts = [ids + [max(0, t) for t in said[row].tolist()] for ids, row in zip(prompts, batch, strict=True)]
+                prompts = [
+                    ids + [max(0, t) for t in said[row].tolist()] for ids, row in zip(prompts, batch, strict=True)
+                ]
             outcome = forward(
                 self.network, prompts, [], writes, readout=torch.arange(len(batch)), stop=False,
                 padding=self.network.padding,
@@ -220,7 +224,9 @@ class Reference:
                     ids + [max(0, t) for t in word]
                     for ids, word in zip(prompts, words[start : start + size].tolist(), strict=True)
                 ]
-                more = forward(self.network, grown, readout=torch.arange(len(grown)), stop=False, padding=self.network.padding)
+                more = forward(
+                    self.network, grown, readout=torch.arange(len(grown)), stop=False, padding=self.network.padding
+                )
                 assert more.logits is not None
                 parts.append(more.logits)
             said.append(numbers.said(torch.cat(parts), False))

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from causal_dsl.engine.columns import Quantity
 from causal_dsl.engine.kept import Kept, Means
 from causal_dsl.engine.numbers import Numbers
 from causal_dsl.engine.pieces import Piece, Pieces
@@ -137,6 +138,7 @@ class Gather:
                 read.quantities, logits.values, rows, pairs, logits.said, against, pruned
             )
         piece.cells = self._cells(test)
+        patched: dict[Quantity, list[np.ndarray]] = {}
         for number in piece.cells:
             read = plan.scores[test.name][number].read("patched")  # type: ignore[assignment]
             assert isinstance(read.run, g.Resume)
@@ -145,12 +147,12 @@ class Gather:
             against = self._against(read, logits, pairs)
             found = numbers.read(read.quantities, logits.values, rows, pairs, logits.said, against, pruned)
             for quantity, values in found.items():
-                piece.patched.setdefault(quantity, []).append(values)  # type: ignore[attr-defined, arg-type]
+                patched.setdefault(quantity, []).append(values)
             piece.fired[number] = fired[read.run]
             floor = self.context.floors.get(read.run)
             if floor in self.families:
                 piece.floors[number] = self._floor(self.families[floor], logits)
-        piece.patched = {quantity: np.stack(values) for quantity, values in piece.patched.items()}
+        piece.patched = {quantity: np.stack(values) for quantity, values in patched.items()}
         return piece
 
     def _floor(self, family: Family, logits: Logits) -> float:

@@ -122,7 +122,9 @@ class Sweep:
         for site, count in slots:
             wide = width(site, self.network.facts)
             if wide is not None:
-                kept.vectors[site] = torch.empty(count, wide, dtype=self.network.dtype, device=self.context.device(site))
+                kept.vectors[site] = torch.empty(
+                    count, wide, dtype=self.network.dtype, device=self.context.device(site)
+                )
 
         def keep(number: int, values: Tensor) -> None:
             site = slots[number][0]
@@ -157,7 +159,9 @@ class Sweep:
         home = np.concatenate([np.arange(len(layout.inputs)), layout.rows.home])
         while len(said) < numbers.steps:
             words = torch.stack(said, dim=1).clamp(min=0).cpu().numpy()
-            grown = [tuple(prompts[home[row]]) + tuple(word) for row, word in zip(asked.rows, words.tolist(), strict=True)]
+            grown = [
+                tuple(prompts[home[row]]) + tuple(word) for row, word in zip(asked.rows, words.tolist(), strict=True)
+            ]
             distinct = {ids: number for number, ids in enumerate(dict.fromkeys(grown))}
             mine = np.array([distinct[ids] for ids in grown])
             patched = asked.rows >= len(layout.inputs)
@@ -174,7 +178,8 @@ class Sweep:
         moved = [(write, row_of[np.asarray(write.rows)]) for write in writes]
         lengths = np.array([len(prompt) for prompt in prompts])
         table = Accesses.join(
-            (rows[rows >= 0], np.asarray(write.positions)[rows >= 0], *place_of(write.site, layers)) for write, rows in moved
+            (rows[rows >= 0], np.asarray(write.positions)[rows >= 0], *place_of(write.site, layers))
+            for write, rows in moved
         )
         read = np.concatenate([np.full(len(prompts), -1), lengths[home] - 1])
         mine = row_of[asked.rows]
@@ -182,9 +187,7 @@ class Sweep:
         read[mine] = lengths[every[mine]] - 1
         # Where a write was dead on the shorter prompt it may live on the longer one: everything is run.
         plan = schedule(Rows(lengths, home, read, table), layers, replace(step.rules, thin=False), self.whole)
-        again = [
-            _part(write, rows, plan, place_of(write.site, layers)) for write, rows in moved if (rows >= 0).any()
-        ]
+        again = [_part(write, rows, plan, place_of(write.site, layers)) for write, rows in moved if (rows >= 0).any()]
         outcome = sweep(
             self.network, [list(prompt) for prompt in prompts], plan, (), [w for w in again if len(w.rows)],
             [Asked(mine, read[mine])], None, self.context.tick, self.compiled,

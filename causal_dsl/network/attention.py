@@ -186,7 +186,7 @@ def _read_patterns(
         weights = _with(deltas, seen, _weights(seen, more))
         heads = list(site.heads) or list(range(seen.q.shape[1]))
         value = weights[:, heads].reshape(len(seen.place), -1)
-        tape.values[number] = value if site.dims is None else value[:, list(site.dims)]
+        tape.store(number, value if site.dims is None else value[:, list(site.dims)])
 
 
 def _look(

@@ -280,7 +280,7 @@ class _Needed:
         columns = slice(None) if tap.columns is None else tap.columns.to(found.device)
         rows = found[places]
         if not writing:
-            self.tape.values[number] = rows[:, columns]
+            self.tape.store(number, rows[:, columns])
             return found
         rows = rows.clone()
         rows[:, columns] = self.tape.edited(number, rows[:, columns])

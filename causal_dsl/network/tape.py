@@ -79,12 +79,16 @@ class Tape:
         if self.stop and len(self.values) == len(self.reads) and len(self.fired) == len(self.writes):
             raise Done
 
+    def store(self, number: int, value: Tensor) -> None:
+        """Keep what a read found."""
+        self.values[number] = value
+
     def reader(self, number: int, tap: Tap, points: Points) -> Job:
         """Keep what is at a read's places."""
 
         def act(hidden: Tensor) -> None:
             value = _columns(hidden[points.on(hidden.device)], tap)
-            self.values[number] = value * tap.scale if tap.scale != 1 else value
+            self.store(number, value * tap.scale if tap.scale != 1 else value)
 
         return Job((tap.rank, 1, number), act)
 

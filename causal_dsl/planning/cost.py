@@ -76,7 +76,11 @@ def sizes(plan: Plan) -> Iterator[tuple[Step, Sized, float]]:
         early = [node.capture for node in early_means(step)] + late_captures(step)
         if early:
             layout = peaks.layouts.make(step, Block(), only=early)
-            yield step, Sized(layout, layout.schedule(step, layers_of(plan.inputs[step.network].facts), False), 1.0), 1.0
+            yield (
+                step,
+                Sized(layout, layout.schedule(step, layers_of(plan.inputs[step.network].facts), False), 1.0),
+                1.0,
+            )
 
 
 def work_of(plan: Plan) -> dict[g.Node, Work]:
@@ -91,7 +95,7 @@ def work_of(plan: Plan) -> dict[g.Node, Work]:
         for frame in frames:
             reached[frame.rows] = True
         counted = np.zeros(len(tokens), bool)
-        users = [(forward, rows) for (_, forward), rows in layout.prompt.items()]
+        users: list[tuple[g.Node, np.ndarray]] = [(forward, rows) for (_, forward), rows in layout.prompt.items()]
         for node, rows in [*users, *((f.resume, f.rows) for f in layout.families)]:
             mine = np.unique(rows)
             mine = mine[~counted[mine]]
@@ -99,7 +103,10 @@ def work_of(plan: Plan) -> dict[g.Node, Work]:
             before = found.get(node, Work())
             dead = isinstance(node, g.Resume) and not reached[rows].any() and (before.dead or not before.rows)
             found[node] = Work(
-                before.rows + round(len(mine) * times), before.layer_tokens + round(int(tokens[mine].sum()) * times), 0, dead
+                before.rows + round(len(mine) * times),
+                before.layer_tokens + round(int(tokens[mine].sum()) * times),
+                0,
+                dead,
             )
     for node in plan.graph.nodes:
         if isinstance(node, g.Capture):
@@ -156,7 +163,9 @@ def _naive(plan: Plan) -> int:
     for test in plan.tests:
         inputs = plan.inputs[test.network.name]
         layers = max(1, layers_of(inputs.facts))
-        lengths = {run: int(inputs.lengths[plan.rows[run]].sum()) for run in plan.rows if run.network == test.network.name}
+        lengths = {
+            run: int(inputs.lengths[plan.rows[run]].sum()) for run in plan.rows if run.network == test.network.name
+        }
         for node in plan.scores[test.name]:
             read, base = node.read("patched"), node.read("base")
             runs = {base.run} if base is not None else set()

@@ -241,7 +241,8 @@ class _Scheduling:
         carried = (self.enters[:, None] <= layer) & (self.places[None, :] >= self.first[:, layer][:, None])
         self._move(needed, needed & ~carried)
         # Inside its first layer a row has only what is written; past the last one nothing looks at other tokens.
-        within = (self.within & (self.enters == layer)) | (self.others & (self.enters == layer) & last & ~self.bottom)
+        within = self.enters == layer
+        within &= self.others & ~self.bottom if last else self.within
         if within.any():
             written = np.zeros_like(needed)
             written[self.writes[layer].rows, self.writes[layer].positions] = True

@@ -125,18 +125,18 @@ class Layouts:
         if only is not None:
             wanted: list[tuple[g.Resume | None, g.Capture]] = [(None, capture) for capture in only]
         else:
-            wanted = [(r, _capture(leaf)) for r in (*resumes, *(r for r, _ in extra)) for leaf in captures(r)]
-            wanted = [(r, c) for r, c in wanted if _now(r, c, step, ahead)]
+            every = [(r, _capture(leaf)) for r in (*resumes, *(r for r, _ in extra)) for leaf in captures(r)]
+            wanted = [(r, c) for r, c in every if _now(r, c, step, ahead)]
         shared = step.shared or only is not None
         against = [read.against for read in plan.reads_of(resumes) if read.against is not None]
         against += [resume.base for resume, _ in extra]
         users: dict[tuple[object, g.Forward], None] = {}
         for forward in (*forwards, *against):
             users[None, forward] = None
-        for resume, forward in [(r, r.base) for r in (*resumes, *(r for r, _ in extra))]:
-            users[None if shared else resume, forward] = None
-        for resume, capture in wanted:
-            users[None if shared else resume, capture.run] = None
+        for resume in (*resumes, *(r for r, _ in extra)):
+            users[None if shared else resume, resume.base] = None
+        for user, capture in wanted:
+            users[None if shared else user, capture.run] = None
         draws = {forward.draw: np.asarray(block.pairs(plan.drawn[forward.draw].n)) for _, forward in users}
         users = {key: None for key in users if len(draws[key[1].draw])}
         prompts = _Prompts(inputs, shared)

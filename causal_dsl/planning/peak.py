@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-
 from causal_dsl.planning.frames import Schedule
 from causal_dsl.planning.layout import Layout, Layouts
 from causal_dsl.planning.lower import Plan
@@ -62,7 +61,10 @@ class Peaks:
         kept = kept_bytes(sized.layout, facts, budget.size)
         frames = sized.schedule.frames
         layers = max(
-            (layer_bytes(f.tokens, f.keys_only, frames[i + 1].tokens, facts, budget) for i, f in enumerate(frames[:-1])),
+            (
+                layer_bytes(f.tokens, f.keys_only, frames[i + 1].tokens, facts, budget)
+                for i, f in enumerate(frames[:-1])
+            ),
             default=0,
         )
         # Kept beside them for whoever asks: a row of logits and what is measured of it, in float64 some rows at a time.

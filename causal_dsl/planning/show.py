@@ -125,7 +125,9 @@ def steps_text(plan: Plan) -> str:
         layout, made = sized.layout, sized.schedule
         kept = sum(len(rows) for rows, _ in layout.kept.values())
         lines.append(str(step))
-        lines.append(f"  {len(layout.inputs)} prompts, {len(made.home) - len(layout.inputs)} rows intervened on, {kept} vectors kept")
+        lines.append(
+            f"  {len(layout.inputs)} prompts, {len(made.home) - len(layout.inputs)} rows intervened on, {kept} vectors kept"
+        )
         for level, frame in enumerate(made.frames[:-1]):
             alone = f" + {frame.keys_only} for keys alone" if frame.keys_only else ""
             lines.append(f"  layer {level}: {frame.tokens} tokens{alone}")
@@ -161,7 +163,12 @@ def to_json(plan: Plan) -> dict[str, Any]:
         {"network": step.network, "interventions": len(step.resumes), "blocks": len(step.blocks), "reference": step.why}
         for step in plan.steps
     ]
-    return {"path": plan.program.path, "cost": cost_of(plan).to_json(), "steps": steps, "graph": nx.node_link_data(out, edges="edges")}
+    return {
+        "path": plan.program.path,
+        "cost": cost_of(plan).to_json(),
+        "steps": steps,
+        "graph": nx.node_link_data(out, edges="edges"),
+    }
 
 
 def to_mermaid(plan: Plan) -> str:

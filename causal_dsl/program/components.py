@@ -94,7 +94,11 @@ def unfit(facts: Facts) -> str | None:
     if facts.kind == "vector":
         return None if len(facts.widths) > 1 else "its layers are not known"
     if facts.kind == "unknown" or facts.architecture not in ARCHITECTURES:
-        return f"where the layers of `{facts.architecture}` are is not known" if facts.architecture else "its layers are not known"
+        return (
+            f"where the layers of `{facts.architecture}` are is not known"
+            if facts.architecture
+            else "its layers are not known"
+        )
     return None
 
 

@@ -22,7 +22,17 @@ from causal_dsl.planning.rules import RULES, optimise, plain
 
 torch.set_num_threads(1)
 FAMILIES = ["gpt2", "llama", "gemma2", "gpt_neox", "olmo2", "qwen3", "mistral", "phi", "mixtral", "gptj", "falcon"]
-SITES = ["resid_pre", "resid_post", "attn_out", "mlp_out", "mlp_in", "attn_in", "head[1].z", "head[0, 2].q", "head[0].k"]
+SITES = [
+    "resid_pre",
+    "resid_post",
+    "attn_out",
+    "mlp_out",
+    "mlp_in",
+    "attn_in",
+    "head[1].z",
+    "head[0, 2].q",
+    "head[0].k",
+]
 WRITES = [
     "same <- source",
     "layer[2].mlp_out[last] = mean",
@@ -53,12 +63,28 @@ def specs(draw: st.DrawFn) -> tuple[str, str]:
                 write = write[:-1] + f"+= {draw(st.sampled_from(['1', '-0.5']))}"
             told.append(write.replace("MODULE", MODULES.get(family, "model.layers.1.mlp")))
         n, seed = draw(st.integers(1, 9)), draw(st.integers(0, 2))
-        scores = draw(st.lists(st.sampled_from(["mean(logit(o))", "mean(kl)", "mean(logit(source.o))"]), min_size=1, max_size=2, unique=True))
+        scores = draw(
+            st.lists(
+                st.sampled_from(["mean(logit(o))", "mean(kl)", "mean(logit(source.o))"]),
+                min_size=1,
+                max_size=2,
+                unique=True,
+            )
+        )
         reports = "\n".join(f"report {score}" for score in scores)
-        tests.append(f"test t{number} on a {{ base, source ~ m(n={n}, seed={seed})\n do({', '.join(told)})\n {reports} }}")
+        tests.append(
+            f"test t{number} on a {{ base, source ~ m(n={n}, seed={seed})\n do({', '.join(told)})\n {reports} }}"
+        )
     layers = draw(st.sampled_from(["0:3", "[1]", "[0, 2]"]))
     positions = draw(st.sampled_from(["[x, last]", "[y]", "[first, z, last]", "[-2, y]"]))
-    text = spec_of(family, "\n".join(tests), draw(st.sampled_from(SITES)), layers, positions, draw(st.sampled_from(["right", "left"])))
+    text = spec_of(
+        family,
+        "\n".join(tests),
+        draw(st.sampled_from(SITES)),
+        layers,
+        positions,
+        draw(st.sampled_from(["right", "left"])),
+    )
     refused = {diagnostic.code for diagnostic in cd.check(cd.parse(text)).errors}
     assume(not refused)  # two writes of one place (E461), attention weights that are not of one length
     return family, text
@@ -126,7 +152,9 @@ def test_answers_of_several_tokens(family: str) -> None:
     values = ", ".join(f'"{words}"' for words in often)
     text = text.replace("  output o := if same then x else z", "  output o : Long := if same then A else B")
     text = text.replace("if same then A else B", f'if same then "{often[0]}" else "{often[1]}"')
-    text = text.replace("causal m", f"domain Long = {{{values}}}\ncausal m").replace("next_token(among=W)", "next_token")
+    text = text.replace("causal m", f"domain Long = {{{values}}}\ncausal m").replace(
+        "next_token(among=W)", "next_token"
+    )
     fast, plainly = run(text), run(text, slow_=True)
     same(fast, plainly)
     answers = np.concatenate([array for key, array in fast.items() if "answer" in key[3]])

@@ -28,6 +28,7 @@ from causal_dsl.program.locations import Site
 torch.set_num_threads(1)
 PROMPTS = [[5, 9, 13, 17, 21], [40, 3, 33, 8, 27, 14, 50], [7, 7, 9, 9, 2, 4]]
 LENGTHS = np.array([len(prompt) for prompt in PROMPTS])
+ALL = Rules()
 PLAIN = Rules(late=False, stop=False, trim=False, thin=False)
 CLOSE = 2e-5
 
@@ -57,7 +58,7 @@ class Patch:
 
 
 def both(
-    network: Network, patches: list[Patch], rules: Rules = Rules(), whole: bool = False
+    network: Network, patches: list[Patch], rules: Rules = ALL, whole: bool = False
 ) -> tuple[Tensor, Tensor, Schedule]:
     """The logits of prompts and patches: in one pass, and by whole forwards."""
     home = np.array([patch.home for patch in patches])
@@ -171,7 +172,9 @@ def test_named_modules_and_heads() -> None:
 @torch.no_grad()
 def test_what_is_read_on_the_way_is_what_a_forward_reads() -> None:
     network = network_of("gemma2")
-    reads = [Read(site, torch.tensor([0, 1, 2, 1]), torch.tensor([1, 0, 5, 6])) for site in dict.fromkeys(sites_of(network))]
+    reads = [
+        Read(site, torch.tensor([0, 1, 2, 1]), torch.tensor([1, 0, 5, 6])) for site in dict.fromkeys(sites_of(network))
+    ]
     reads.append(Read(Site("module", module="model.layers.1.mlp"), torch.tensor([0, 1]), torch.tensor([4, 0])))
     rows, positions = np.array([0, 1, 2, 1]), np.array([1, 0, 5, 6])
     table = Accesses.join((np.asarray(r.rows), np.asarray(r.positions), *place_of(r.site, LAYERS)) for r in reads)
@@ -245,11 +248,17 @@ def test_gradients_are_those_of_whole_forwards() -> None:
                     Rows(LENGTHS, np.array([0, 1, 2]), read, table), LAYERS, whole=trims(network.facts) is not None
                 )
                 at = torch.from_numpy(rows)
-                writes = [Write(site, at, torch.full((3,), token), add), Write(head, at, torch.full((3,), token + 1), scale)]
+                writes = [
+                    Write(site, at, torch.full((3,), token), add),
+                    Write(head, at, torch.full((3,), token + 1), scale),
+                ]
                 logits = sweep(network, PROMPTS, plan, (), writes, [Asked(rows, read[3:])]).logits[0]
             else:
                 at = torch.arange(3)
-                writes = [Write(site, at, torch.full((3,), token), add), Write(head, at, torch.full((3,), token + 1), scale)]
+                writes = [
+                    Write(site, at, torch.full((3,), token), add),
+                    Write(head, at, torch.full((3,), token + 1), scale),
+                ]
                 logits = forward(network, PROMPTS, (), writes, readout=at).logits  # type: ignore[assignment]
             (logits[:, 3] - logits[:, 7]).sum().backward()
             assert vector.grad is not None and factor.grad is not None
@@ -298,14 +307,21 @@ def test_vector_networks() -> None:
         network = wrap(model, vector_facts(model, NOWHERE))
         count = len(network.layers)
         inputs = torch.randn(4, 6)
-        sites = [Site("input"), *(Site("out", layer) for layer in range(count)), Site("out", 0, dims=(1, 3)), Site("logits")]
+        sites = [
+            Site("input"),
+            *(Site("out", layer) for layer in range(count)),
+            Site("out", 0, dims=(1, 3)),
+            Site("logits"),
+        ]
         rows, home = 4 + np.arange(len(sites)), np.arange(len(sites)) % 4
         zero = np.zeros(1, np.int64)
         table = Accesses.join((rows[i : i + 1], zero, *place_of(site, count)) for i, site in enumerate(sites))
         every = np.concatenate([np.arange(4), home])
         plan = schedule(Rows(np.ones(4, np.int64), home, np.zeros(len(every), np.int64), table), count, whole=True)
         writes = [Write(site, torch.tensor([rows[i]]), None, shake(i, "")) for i, site in enumerate(sites)]
-        got = sweep(network, inputs, plan, (), writes, [Asked(np.arange(len(every)), np.zeros(len(every), int))]).logits[0]
+        got = sweep(
+            network, inputs, plan, (), writes, [Asked(np.arange(len(every)), np.zeros(len(every), int))]
+        ).logits[0]
         expected = forward(network, inputs[every], (), writes, readout=torch.arange(len(every))).logits
         assert expected is not None
         assert torch.allclose(got, expected, atol=1e-6)

@@ -100,7 +100,9 @@ def test_frames_compute_what_whole_rows_compute(rows: Rows, chosen: tuple[bool, 
         home = int(account.home[row])
         found = final.get((row, position), final.get((home, position)))
         assert found == whole[row, position, LAYERS]
-    for row, position, level, phase in zip(rows.reads.rows, rows.reads.positions, rows.reads.levels, rows.reads.phases, strict=True):
+    for row, position, level, phase in zip(
+        rows.reads.rows, rows.reads.positions, rows.reads.levels, rows.reads.phases, strict=True
+    ):
         if level == 0 and phase == ENTRY:
             continue  # the batch itself
         at = level - 1 if phase == ENTRY else level

@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -34,8 +35,8 @@ from causal_dsl.network.sweep.packed import (
     per_token,
 )
 from causal_dsl.network.tape import Done, Fired, Job, Read, Tape, Write, run_jobs
-from causal_dsl.planning.memory import MOST_KEYS_CPU, MOST_KEYS_DEVICE
 from causal_dsl.planning.frames import ANYWHERE, BOTTOM, ENTRY, Schedule, place_of
+from causal_dsl.planning.memory import MOST_KEYS_CPU, MOST_KEYS_DEVICE
 
 __all__ = ["Asked", "Outcome", "Read", "Write", "sweep"]
 
@@ -74,24 +75,16 @@ def sweep(
 
 
 @dataclass(eq=False)
-class _Keeping(Tape):
-    """A tape that hands on what is read at once, and keeps nothing of it."""
+class _Handing(Tape):
+    """A tape that hands on what is read at once, and keeps nothing of it but that it was."""
 
-    keep: Callable[[int, Tensor], None] = lambda number, value: None
+    keep: Callable[[int, Tensor], None] | None = None
     seen: set[int] = field(default_factory=set)
 
-    def __post_init__(self) -> None:
-        self.values = _Handing(self.keep, self.seen)
-
-
-class _Handing(dict[int, Tensor]):
-    def __init__(self, keep: Callable[[int, Tensor], None], seen: set[int]):
-        super().__init__()
-        self.keep, self.seen = keep, seen
-
-    def __setitem__(self, number: int, value: Tensor) -> None:
+    def store(self, number: int, value: Tensor) -> None:
         self.seen.add(number)
-        self.keep(number, value)
+        if self.keep is not None:
+            self.keep(number, value)
 
 
 class _Pass:
@@ -104,10 +97,7 @@ class _Pass:
         own = plan.home[plan.batch]
         rows: Any = inputs[torch.from_numpy(own)] if isinstance(inputs, Tensor) else [inputs[i] for i in own.tolist()]
         self.batch: Batch = batch_of(network, rows, "right")
-        self.tape = _Keeping(reads, writes, False)
-        if keep is not None:
-            self.tape.keep = keep
-            self.tape.__post_init__()
+        self.tape = _Handing(reads, writes, False, keep=keep)
         self.layers = list(network.layers)
         self.packed = not plan.whole
         self.level = -1
@@ -134,7 +124,8 @@ class _Pass:
         return tensor.to(device)
 
     def _enlist(self) -> None:
-        for writing, every in ((True, self.tape.writes), (False, self.tape.reads)):
+        for writing in (True, False):
+            every: Sequence[Read | Write] = self.tape.writes if writing else self.tape.reads
             for number, access in enumerate(every):
                 level, phase = place_of(access.site, len(self.layers))
                 rows = np.asarray(access.rows, np.int64)
@@ -153,7 +144,9 @@ class _Pass:
                         self.entering[level].append(self.tape.writer(number, tap, points))
                     else:
                         before = self._leaving(level, rows, places)
-                        self.leaving[level].append(self.tape.reader(number, tap, self._points(before, max(0, level - 1))))
+                        self.leaving[level].append(
+                            self.tape.reader(number, tap, self._points(before, max(0, level - 1)))
+                        )
                     continue
                 if phase == BOTTOM:
                     points = self._points(self._bottom(rows, places), 0)
@@ -209,7 +202,7 @@ class _Pass:
             most = MOST_KEYS_DEVICE if self._devices[level].type != "cpu" else MOST_KEYS_CPU
             facts = self.network.facts
             each = max(1, (facts.kv_heads or facts.heads or 1) * (facts.head_dim or 1))
-            self.attention.append(attention_of(self.plan, level, max(1, most // each), lambda a, at=level: put(a, at)))
+            self.attention.append(attention_of(self.plan, level, max(1, most // each), partial(put, level=level)))
             homes = [self.plan.home[frame.rows], frame.positions, self.plan.home[frame.keys_rows], frame.keys_positions]
             self.homes.append(tuple(put(a, level) for a in homes))
 

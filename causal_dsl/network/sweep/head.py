@@ -122,7 +122,7 @@ class Head:
             columns = slice(None) if tap.columns is None else tap.columns.to(flat.device)
             rows = flat.index_select(0, index)
             if not writing:
-                self.tape.values[number] = rows[:, columns]
+                self.tape.store(number, rows[:, columns])
                 continue
             rows = rows.clone()
             rows[:, columns] = self.tape.edited(number, rows[:, columns])

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from causal_dsl.network.attention import Look
 from causal_dsl.planning.frames import Schedule
 
+
 class KeysOnly(Exception):
     """Keys and values are computed, and nothing else of the layer is wanted."""
 
@@ -82,7 +83,9 @@ def attention_of(plan: Schedule, level: int, most: int, put: Callable[[np.ndarra
         order[tokens[inside]] = done + np.nonzero(inside.reshape(-1))[0]
         groups.append(
             Group(
-                put(tokens), put(plan.keys(level, rows, keys)), put(plan.home[rows]),
+                put(tokens),
+                put(plan.keys(level, rows, keys)),
+                put(plan.home[rows]),
                 put(frame.positions[tokens]),
             )  # fmt: skip
         )
@@ -96,7 +99,11 @@ def attend(
 ) -> Tensor:  # fmt: skip
     """The attention [1, tokens, heads, size] of packed queries [1, heads, tokens, size] over packed keys and values."""
     outs: list[Tensor] = []
-    room = None if torch.is_grad_enabled() else torch.empty_like(q[0].transpose(0, 1), memory_format=torch.contiguous_format)
+    room = (
+        None
+        if torch.is_grad_enabled()
+        else torch.empty_like(q[0].transpose(0, 1), memory_format=torch.contiguous_format)
+    )
     queries, keys, values = q[0].transpose(0, 1), k[0].transpose(0, 1), v[0].transpose(0, 1)
     for group in here.groups:
         found, _ = own(
