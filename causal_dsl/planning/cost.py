@@ -141,7 +141,7 @@ def cost_of(plan: Plan) -> Cost:
     peaks = Peaks(plan)
     budget = Budget(default_bytes())
     for step, sized, times in sizes(plan):
-        facts, frames = plan.inputs[step.network].facts, sized.schedule.frames
+        facts = plan.inputs[step.network].facts
         exact = exact and times == 1
         rows += len(sized.schedule.home) * times
         tokens += sized.schedule.layer_tokens * times

@@ -188,7 +188,7 @@ class _Scheduling:
         self.width = int(rows.lengths.max(initial=1))
         self.places = np.arange(self.width)
         self.inside = self.places[None, :] < (self.width if whole else self.lengths[:, None])
-        self.others = np.arange(len(self.home)) >= self.prompts
+        self.others: np.ndarray = np.arange(len(self.home)) >= self.prompts
         writes = rows.writes
         levels = writes.levels if rules.late else np.zeros_like(writes.levels)
         #: the layer that each row enters at; one past the end where it never does
@@ -252,14 +252,14 @@ class _Scheduling:
         if not self.stop:
             needed |= (~self.others)[:, None] & self.inside
         if not self.trim:
-            return needed.any(1)[:, None] & self.inside, np.zeros_like(needed)
+            return needed.any(axis=1, keepdims=True) & self.inside, np.zeros_like(needed)
         # Keys reach from the first token to the last one that is run.
         reach = np.where(needed.any(1), self.width - 1 - needed[:, ::-1].argmax(1), -1)
         writes = self.writes[layer]
         seen = (writes.phases == KEYS) & (writes.positions <= reach[writes.rows])
         needed[writes.rows[seen], writes.positions[seen]] = True
         keys = self.places[None, :] <= reach[:, None]
-        self._move(keys, keys & (~carried | within[:, None]))
+        self._move(keys, keys & ~needed & (~carried | within[:, None]))
         keys &= ~needed
         return (needed, keys) if self.thin else (needed | keys, np.zeros_like(needed))
 
@@ -291,7 +291,7 @@ class _Scheduling:
         place[batch] = np.arange(len(batch))
         slots = np.where((place[:, None] >= 0) & self.inside, place[:, None] * self.width + self.places[None, :], -1)
         total, frames = -1, []
-        for level, (full, only) in enumerate(zip(picked, keys, strict=True)):
+        for full, only in zip(picked, keys, strict=True):
             rows, positions = np.nonzero(full)
             keys_rows, keys_positions = np.nonzero(only)
             every = np.concatenate([rows, keys_rows]), np.concatenate([positions, keys_positions])

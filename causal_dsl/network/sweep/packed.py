@@ -87,7 +87,7 @@ def attention_of(plan: Schedule, level: int, most: int, put: Callable[[np.ndarra
                 put(plan.keys(level, rows, keys)),
                 put(plan.home[rows]),
                 put(frame.positions[tokens]),
-            )  # fmt: skip
+            )
         )
         done += tokens.size
     return Attention(tuple(groups), put(order))
