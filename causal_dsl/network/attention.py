@@ -16,10 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from causal_dsl.network.batches import Batch, Points
+from causal_dsl.network.batches import Batch
 from causal_dsl.network.network import Network
 from causal_dsl.network.sites import tap as find_tap
-from causal_dsl.network.tape import Job, Tape, run_jobs
+from causal_dsl.network.tape import Job, Places, Tape, run_jobs
 
 
 @dataclass(eq=False)
@@ -52,7 +52,7 @@ Attend = Callable[..., Any]
 
 
 def want(
-    network: Network, tape: Tape, wanted: dict[nn.Module, Wanted], number: int, writing: bool, points: Points
+    network: Network, tape: Tape, wanted: dict[nn.Module, Wanted], number: int, writing: bool, points: Places
 ) -> None:
     """Note a read or a write of ``q_rot``, ``k_rot`` or ``pattern`` with the module that computes it."""
     site = (tape.writes if writing else tape.reads)[number].site

@@ -19,7 +19,7 @@ from causal_dsl.network.batches import Batch, Points, batch_of_prompts, batch_of
 from causal_dsl.network.network import Network
 from causal_dsl.network.sites import LAST_READ, Tap
 from causal_dsl.network.sites import tap as find_tap
-from causal_dsl.network.tape import Done, Fired, Job, Outcome, Read, Tape, Write, run_jobs
+from causal_dsl.network.tape import Done, Fired, Job, Outcome, Places, Read, Tape, Write, run_jobs
 from causal_dsl.program.locations import Site
 
 __all__ = ["Fired", "Outcome", "Read", "Write", "forward"]
@@ -114,7 +114,7 @@ def call(network: Network, batch: Batch) -> Any:
     return network.model(input_ids=batch.ids, **known)
 
 
-def add_write(network: Network, tape: Tape, jobs: Jobs, number: int, points: Points) -> None:
+def add_write(network: Network, tape: Tape, jobs: Jobs, number: int, points: Places) -> None:
     """Hook a write in; one between attention and MLP changes what attention adds to the residual stream.
 
     Written where it is read, at the next norm's input, it would reach the MLP but not the stream beside it.

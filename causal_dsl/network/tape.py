@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from causal_dsl.diagnostics import NOWHERE, Span, fail
-from causal_dsl.network.batches import Points
 from causal_dsl.network.sites import FIRST_WRITE, LAST_READ, Tap
 from causal_dsl.program.locations import Site
 
 Edit = Callable[[Tensor], Tensor]
+
+
+class Places(Protocol):
+    """Where something is read or written: an index of the first axes of the tensor that is there."""
+
+    def on(self, device: torch.device) -> tuple[Tensor, ...]: ...
 
 
 @dataclass(eq=False)
@@ -83,7 +89,7 @@ class Tape:
         """Keep what a read found."""
         self.values[number] = value
 
-    def reader(self, number: int, tap: Tap, points: Points) -> Job:
+    def reader(self, number: int, tap: Tap, points: Places) -> Job:
         """Keep what is at a read's places."""
 
         def act(hidden: Tensor) -> None:
@@ -92,7 +98,7 @@ class Tape:
 
         return Job((tap.rank, 1, number), act)
 
-    def writer(self, number: int, tap: Tap, points: Points) -> Job:
+    def writer(self, number: int, tap: Tap, points: Places) -> Job:
         """Put a write's edit in place of what is there."""
 
         def act(hidden: Tensor) -> None:
@@ -106,7 +112,7 @@ class Tape:
 
         return Job((FIRST_WRITE if tap.rank == LAST_READ else tap.rank, 0, number), act, writes=True)
 
-    def adder(self, number: int, site: Tap, term: Tap, points: Points, before: Callable[[], Tensor]) -> Job:
+    def adder(self, number: int, site: Tap, term: Tap, points: Places, before: Callable[[], Tensor]) -> Job:
         """Write a sum of the residual stream by adding the difference to the ``term`` that enters it.
 
         ``before`` gives the stream [m, width] that the term is added to, at the places of the write.
@@ -170,4 +176,4 @@ def run_jobs(jobs: list[Job], hidden: Tensor) -> Tensor:
     return hidden
 
 
-__all__ = ["Done", "Edit", "Fired", "Job", "Outcome", "Points", "Read", "Tape", "Write", "run_jobs"]
+__all__ = ["Done", "Edit", "Fired", "Job", "Outcome", "Places", "Read", "Tape", "Write", "run_jobs"]

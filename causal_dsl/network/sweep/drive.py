@@ -6,11 +6,9 @@ rows are alive there (:mod:`causal_dsl.planning.frames`), and on its unembedding
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,25 +16,22 @@ import torch
 from torch import Tensor, nn
 
 from causal_dsl.diagnostics import fail
-from causal_dsl.network.attention import Wanted, attending, on_heads, patterns, want
-from causal_dsl.network.batches import Batch, Points
-from causal_dsl.network.forward import Jobs, add_write, batch_of, call, hook_tensor
+from causal_dsl.network.attention import attending, on_heads, patterns
+from causal_dsl.network.batches import Batch
+from causal_dsl.network.forward import batch_of, call, hook_tensor
 from causal_dsl.network.network import Network
-from causal_dsl.network.sites import tap as find_tap
+from causal_dsl.network.sweep.acts import Acts
 from causal_dsl.network.sweep.blocks import sliced
 from causal_dsl.network.sweep.head import Asked, Head
 from causal_dsl.network.sweep.packed import (
-    Attention,
     KeysOnly,
     attend,
-    attention_of,
     look,
     per_row,
     per_token,
 )
 from causal_dsl.network.tape import Done, Fired, Job, Read, Tape, Write, run_jobs
-from causal_dsl.planning.frames import ANYWHERE, BOTTOM, ENTRY, Schedule, place_of
-from causal_dsl.planning.memory import MOST_KEYS_CPU, MOST_KEYS_DEVICE
+from causal_dsl.planning.frames import Schedule
 
 __all__ = ["Asked", "Outcome", "Read", "Write", "sweep"]
 
@@ -88,6 +83,8 @@ class _Handing(Tape):
 
 
 class _Pass:
+    """One pass: the hooks that stand in for what the model hands from layer to layer."""
+
     def __init__(
         self, network: Network, inputs: Sequence[Sequence[int]] | Tensor, plan: Schedule, reads: list[Read],
         writes: list[Write], asked: list[Asked], keep: Callable[[int, Tensor], None] | None,
@@ -100,111 +97,11 @@ class _Pass:
         self.tape = _Handing(reads, writes, False, keep=keep)
         self.layers = list(network.layers)
         self.packed = not plan.whole
-        self.level = -1
         self.keys_pass = False
         self.extra: Tensor | None = None
         self.extra_keys: tuple[Tensor, Tensor] | None = None
         self.head = Head(network, plan, asked, self.tape)
-        self.jobs: Jobs = defaultdict(list)
-        self.wanted: dict[nn.Module, Wanted] = {}
-        #: by level: reads of what a layer left, on the frame before; writes of what the next one is given, on its own
-        self.leaving: dict[int, list[Job]] = defaultdict(list)
-        self.entering: dict[int, list[Job]] = defaultdict(list)
-        self._devices = [network.device_of(layer) for layer in self.layers]
-        self._enlist()
-        self._index()
-
-    # ── before the pass: every index goes to where it will be needed ────────────────────────────
-
-    def _put(self, array: np.ndarray, level: int) -> Tensor:
-        device = self._devices[min(level, len(self.layers) - 1)] if self.layers else self.network.device
-        tensor = torch.from_numpy(np.ascontiguousarray(array))
-        if device.type == "cuda":
-            return tensor.pin_memory().to(device, non_blocking=True)
-        return tensor.to(device)
-
-    def _enlist(self) -> None:
-        for writing in (True, False):
-            every: Sequence[Read | Write] = self.tape.writes if writing else self.tape.reads
-            for number, access in enumerate(every):
-                level, phase = place_of(access.site, len(self.layers))
-                rows = np.asarray(access.rows, np.int64)
-                if not len(rows):
-                    if writing:
-                        self.tape.fired[number] = Fired(0, torch.zeros(0))
-                    continue
-                places = np.zeros_like(rows) if access.positions is None else np.asarray(access.positions, np.int64)
-                if access.site.component == "logits":
-                    self.head.late.append((writing, number, rows, places))
-                    continue
-                tap = find_tap(self.network, access.site)
-                if phase == ENTRY:
-                    if writing:
-                        points = self._points(self.plan.find(level, rows, places), level)
-                        self.entering[level].append(self.tape.writer(number, tap, points))
-                    else:
-                        before = self._leaving(level, rows, places)
-                        self.leaving[level].append(
-                            self.tape.reader(number, tap, self._points(before, max(0, level - 1)))
-                        )
-                    continue
-                if phase == BOTTOM:
-                    points = self._points(self._bottom(rows, places), 0)
-                elif phase == ANYWHERE:
-                    points = _Anywhere(self, rows, places)
-                else:
-                    points = self._points(self.plan.frames[level].at(rows, places), level)
-                if access.site.component in ("q_rot", "k_rot", "pattern"):
-                    points = Points(torch.zeros_like(points.rows), points.rows)  # heads come as [1, tokens, …]
-                    want(self.network, self.tape, self.wanted, number, writing, points)
-                elif phase == ANYWHERE and tap.module in self.layers:
-                    (self._any_write if writing else self._any_read)(number, tap, rows, places)
-                elif writing:
-                    add_write(self.network, self.tape, self.jobs, number, points)
-                else:
-                    job = self.tape.reader(number, tap, points)
-                    # What is read belongs to prompts, which nothing writes: read first, it is there for the writes.
-                    self.jobs[tap.module, tap.side].append(Job((-2, 0, number), job.act))
-
-    def _any_write(self, number: int, tap: Any, rows: np.ndarray, places: np.ndarray) -> None:
-        level = self.layers.index(tap.module) + 1
-        points = self._points(self.plan.find(level, rows, places), level)
-        self.entering[level].append(self.tape.writer(number, tap, points))
-
-    def _any_read(self, number: int, tap: Any, rows: np.ndarray, places: np.ndarray) -> None:
-        level = self.layers.index(tap.module) + 1
-        points = self._points(self._leaving(level, rows, places), level - 1)
-        self.leaving[level].append(self.tape.reader(number, tap, points))
-
-    def _points(self, found: np.ndarray, level: int) -> Points:
-        assert (found >= 0).all(), "a place is not alive where it is read or written"
-        return Points(self._put(found, level), None)
-
-    def _bottom(self, rows: np.ndarray, places: np.ndarray) -> np.ndarray:
-        at = np.full(len(self.plan.home), -1)
-        at[self.plan.batch] = np.arange(len(self.plan.batch))
-        found: np.ndarray = np.where(at[rows] >= 0, at[rows] * self.plan.width + places, -1)
-        return found
-
-    def _leaving(self, level: int, rows: np.ndarray, places: np.ndarray) -> np.ndarray:
-        return self._bottom(rows, places) if level == 0 else self.plan.frames[level - 1].at(rows, places)
-
-    def _index(self) -> None:
-        """The index of every layer's frame, and of the attention in it."""
-        frames, put = self.plan.frames, self._put
-        self.sources = [None if f.source is None else put(f.source, max(0, i - 1)) for i, f in enumerate(frames)]
-        self.homes: list[Any] = []
-        self.attention: list[Attention] = []
-        for level, frame in enumerate(frames[:-1]):
-            if not self.packed:
-                self.homes.append(put(self.plan.home[np.unique(frame.rows)], level))
-                continue
-            most = MOST_KEYS_DEVICE if self._devices[level].type != "cpu" else MOST_KEYS_CPU
-            facts = self.network.facts
-            each = max(1, (facts.kv_heads or facts.heads or 1) * (facts.head_dim or 1))
-            self.attention.append(attention_of(self.plan, level, max(1, most // each), partial(put, level=level)))
-            homes = [self.plan.home[frame.rows], frame.positions, self.plan.home[frame.keys_rows], frame.keys_positions]
-            self.homes.append(tuple(put(a, level) for a in homes))
+        self.acts = Acts(network, plan, self.tape, self.head)
 
     # ── the pass ────────────────────────────────────────────────────────────────────────────────
 
@@ -223,16 +120,16 @@ class _Pass:
         for level, layer in enumerate(self.layers):
             stack.callback(layer.register_forward_pre_hook(self._before(level), with_kwargs=True).remove)
             stack.callback(layer.register_forward_hook(self._after(level)).remove)
-        for (module, side), own in self.jobs.items():
+        for (module, side), own in self.acts.jobs.items():
             stack.callback(hook_tensor(module, side, self._acting(own)).remove)
         if self.packed:
-            sliced(self.network, {module for module, _ in self.jobs}, stack, self.compiled)
+            sliced(self.network, {module for module, _ in self.acts.jobs}, stack, self.compiled)
         inner = set(self.head.module.modules()) if self.head.module is not None else set()
-        self.head.hook(stack, watched=any(module in inner for module, _ in self.jobs))
+        self.head.hook(stack, watched=any(module in inner for module, _ in self.acts.jobs))
         if self.packed and self.layers:
             modules = [layer.get_submodule(self.network.layout.attention) for layer in self.layers]  # type: ignore[union-attr]
             stack.enter_context(attending(self.network, modules, self._attention, sdpa=True))
-        elif self.wanted:
+        elif self.acts.wanted:
             raise fail("E425", "attention is read or written, and this network's is not run apart", self.network.span)
 
     def _acting(self, jobs: list[Job]) -> Callable[[Tensor], Tensor]:
@@ -257,11 +154,11 @@ class _Pass:
         )  # fmt: skip
 
     def _tokens(self) -> int:
-        if self.level < 0:
+        if self.acts.level < 0:
             return len(self.plan.batch) * self.plan.width
-        if self.level == len(self.layers) and self.packed:
+        if self.acts.level == len(self.layers) and self.packed:
             return self.head.rows
-        return self.plan.frames[self.level].tokens
+        return self.plan.frames[self.acts.level].tokens
 
     def _before(self, level: int) -> Callable[..., Any]:
         layer = self.layers[level]
@@ -272,7 +169,7 @@ class _Pass:
             hidden = args[0] if args else kwargs["hidden_states"]
             if level == 0:
                 hidden = self._entered(hidden, 0)
-            self.level = level
+            self.acts.level = level
             more = self._more(kwargs, level, False)
             rest = tuple(self._more({"": value}, level, False)[""] for value in args[1:])
             if self.extra is not None:
@@ -299,8 +196,8 @@ class _Pass:
     def _more(self, kwargs: dict[str, Any], level: int, keys: bool) -> dict[str, Any]:
         count = len(self.plan.batch)
         if not self.packed:
-            return {key: per_row(value, count, self.homes[level]) for key, value in kwargs.items()}
-        rows, positions = self.homes[level][2:] if keys else self.homes[level][:2]
+            return {key: per_row(value, count, self.acts.homes[level]) for key, value in kwargs.items()}
+        rows, positions = self.acts.homes[level][2:] if keys else self.acts.homes[level][:2]
         return {key: per_token(value, count, self.plan.width, rows, positions, key) for key, value in kwargs.items()}
 
     def _after(self, level: int) -> Callable[..., Any]:
@@ -311,24 +208,24 @@ class _Pass:
                 self.passed(self.plan.frames[level].tokens)
             shaped = self._entered(hidden, level + 1)
             if level + 1 == len(self.layers):
-                self.level = level + 1
+                self.acts.level = level + 1
             return (shaped, *output[1:]) if isinstance(output, tuple) else shaped
 
         return after
 
     def _enter(self, hidden: Tensor, level: int) -> Tensor:
         """From what left a layer to what the next is given: read, moved, written."""
-        for job in self.leaving[level]:
+        for job in self.acts.leaving[level]:
             job.act(hidden)
         frame = self.plan.frames[level]
         if not frame.tokens + frame.keys_only and not self.head.asked:
             raise Done
-        source = self.sources[level]
+        source = self.acts.sources[level]
         if source is not None:
             hidden = hidden.index_select(0, source)
-        elif self.entering[level]:
+        elif self.acts.entering[level]:
             hidden = hidden.clone()
-        for job in sorted(self.entering[level], key=lambda job: (-job.order[0], job.order[2])):
+        for job in sorted(self.acts.entering[level], key=lambda job: (-job.order[0], job.order[2])):
             job.act(hidden)
         if frame.keys_only:
             hidden, self.extra = hidden[: frame.tokens], hidden[frame.tokens :]
@@ -355,12 +252,12 @@ class _Pass:
         def attention(module: nn.Module, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, **more: Any) -> Any:
             if self.keys_pass:
                 raise KeysOnly(k, v)
-            there, level = self.wanted.get(module), self.level
+            there, level = self.acts.wanted.get(module), self.acts.level
             if there is not None:
                 q, k = on_heads(there.query, q), on_heads(there.key, k)
             if self.extra_keys is not None:
                 k, v = (torch.cat([a, b], dim=2) for a, b in zip((k, v), self.extra_keys, strict=True))
-            out = attend(own(module), module, q, k, v, mask, self.attention[level], more)
+            out = attend(own(module), module, q, k, v, mask, self.acts.attention[level], more)
             if there is not None and (there.pattern_reads or there.pattern_writes):
 
                 def looked(number: int, writing: bool) -> Any:
@@ -381,19 +278,3 @@ class _Pass:
         for number, write in enumerate(self.tape.writes):
             if number not in self.tape.fired:
                 raise fail("E421", f"the intervention on `{write.site}` never happened", self.network.span)
-
-
-class _Anywhere(Points):
-    """Places in a module that may stand anywhere: looked up in the frame that is running when it runs."""
-
-    def __init__(self, of: _Pass, rows: np.ndarray, places: np.ndarray):
-        super().__init__(torch.from_numpy(rows), None)
-        object.__setattr__(self, "of", of)
-        object.__setattr__(self, "places", places)
-
-    def on(self, device: torch.device) -> tuple[Tensor, ...]:
-        of: _Pass = self.of  # type: ignore[attr-defined]
-        rows, places = self.rows.numpy(), self.places  # type: ignore[attr-defined]
-        found = of._bottom(rows, places) if of.level < 0 else of.plan.frames[of.level].at(rows, places)
-        assert (found >= 0).all(), "a place is not alive where it is read or written"
-        return (torch.from_numpy(found).to(device),)

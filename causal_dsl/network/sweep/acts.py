@@ -1,0 +1,155 @@
+"""What is read and written in a pass, and where: every index made before it begins, where it will be needed."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from causal_dsl.network.attention import Wanted, want
+from causal_dsl.network.batches import Points
+from causal_dsl.network.forward import Jobs, add_write
+from causal_dsl.network.network import Network
+from causal_dsl.network.sites import tap as find_tap
+from causal_dsl.network.sweep.head import Head
+from causal_dsl.network.sweep.packed import Attention, attention_of
+from causal_dsl.network.tape import Fired, Job, Places, Read, Tape, Write
+from causal_dsl.planning.frames import ANYWHERE, BOTTOM, ENTRY, Schedule, place_of
+from causal_dsl.planning.memory import MOST_KEYS_CPU, MOST_KEYS_DEVICE
+
+
+class Acts:
+    """``jobs`` act inside layers, by module and side; ``leaving[level]`` read what a layer left, on the frame before;
+    ``entering[level]`` write what the next one is given, on its own frame; ``wanted`` what attention compares.
+
+    ``level`` is the frame that is running, -1 before the first layer.
+    """
+
+    def __init__(self, network: Network, plan: Schedule, tape: Tape, head: Head):
+        self.network, self.plan, self.tape, self.head = network, plan, tape, head
+        self.layers = list(network.layers)
+        self.level = -1
+        self.jobs: Jobs = defaultdict(list)
+        self.wanted: dict[nn.Module, Wanted] = {}
+        self.leaving: dict[int, list[Job]] = defaultdict(list)
+        self.entering: dict[int, list[Job]] = defaultdict(list)
+        self._devices = [network.device_of(layer) for layer in self.layers]
+        self._enlist()
+        self._index()
+
+    def _put(self, array: np.ndarray, level: int) -> Tensor:
+        device = self._devices[min(level, len(self.layers) - 1)] if self.layers else self.network.device
+        tensor = torch.from_numpy(np.ascontiguousarray(array))
+        if device.type == "cuda":
+            return tensor.pin_memory().to(device, non_blocking=True)
+        return tensor.to(device)
+
+    def _enlist(self) -> None:
+        for writing in (True, False):
+            every: Sequence[Read | Write] = self.tape.writes if writing else self.tape.reads
+            for number, access in enumerate(every):
+                level, phase = place_of(access.site, len(self.layers))
+                rows = np.asarray(access.rows, np.int64)
+                if not len(rows):
+                    if writing:
+                        self.tape.fired[number] = Fired(0, torch.zeros(0))
+                    continue
+                places = np.zeros_like(rows) if access.positions is None else np.asarray(access.positions, np.int64)
+                if access.site.component == "logits":
+                    self.head.late.append((writing, number, rows, places))
+                    continue
+                tap = find_tap(self.network, access.site)
+                if phase == ENTRY:
+                    if writing:
+                        here = self._points(self.plan.find(level, rows, places), level)
+                        self.entering[level].append(self.tape.writer(number, tap, here))
+                    else:
+                        before = self._leaving(level, rows, places)
+                        self.leaving[level].append(
+                            self.tape.reader(number, tap, self._points(before, max(0, level - 1)))
+                        )
+                    continue
+                points: Places
+                if phase == BOTTOM:
+                    points = self._points(self.bottom(rows, places), 0)
+                elif phase == ANYWHERE:
+                    points = Anywhere(self, rows, places)
+                else:
+                    points = self._points(self.plan.frames[level].at(rows, places), level)
+                if access.site.component in ("q_rot", "k_rot", "pattern"):
+                    assert isinstance(points, Points)
+                    inside = Points(torch.zeros_like(points.rows), points.rows)  # heads come as [1, tokens, …]
+                    want(self.network, self.tape, self.wanted, number, writing, inside)
+                elif phase == ANYWHERE and tap.module in self.layers:
+                    (self._any_write if writing else self._any_read)(number, tap, rows, places)
+                elif writing:
+                    add_write(self.network, self.tape, self.jobs, number, points)
+                else:
+                    job = self.tape.reader(number, tap, points)
+                    # What is read belongs to prompts, which nothing writes: read first, it is there for the writes.
+                    self.jobs[tap.module, tap.side].append(Job((-2, 0, number), job.act))
+
+    def _any_write(self, number: int, tap: Any, rows: np.ndarray, places: np.ndarray) -> None:
+        level = self.layers.index(tap.module) + 1
+        points = self._points(self.plan.find(level, rows, places), level)
+        self.entering[level].append(self.tape.writer(number, tap, points))
+
+    def _any_read(self, number: int, tap: Any, rows: np.ndarray, places: np.ndarray) -> None:
+        level = self.layers.index(tap.module) + 1
+        points = self._points(self._leaving(level, rows, places), level - 1)
+        self.leaving[level].append(self.tape.reader(number, tap, points))
+
+    def _points(self, found: np.ndarray, level: int) -> Points:
+        assert (found >= 0).all(), "a place is not alive where it is read or written"
+        return Points(self._put(found, level), None)
+
+    def bottom(self, rows: np.ndarray, places: np.ndarray) -> np.ndarray:
+        at = np.full(len(self.plan.home), -1)
+        at[self.plan.batch] = np.arange(len(self.plan.batch))
+        found: np.ndarray = np.where(at[rows] >= 0, at[rows] * self.plan.width + places, -1)
+        return found
+
+    def _leaving(self, level: int, rows: np.ndarray, places: np.ndarray) -> np.ndarray:
+        return self.bottom(rows, places) if level == 0 else self.plan.frames[level - 1].at(rows, places)
+
+    def _index(self) -> None:
+        """The index of every layer's frame, and of the attention in it."""
+        frames, put = self.plan.frames, self._put
+        self.sources = [None if f.source is None else put(f.source, max(0, i - 1)) for i, f in enumerate(frames)]
+        self.homes: list[Any] = []
+        self.attention: list[Attention] = []
+        for level, frame in enumerate(frames[:-1]):
+            if self.plan.whole:
+                self.homes.append(put(self.plan.home[np.unique(frame.rows)], level))
+                continue
+            most = MOST_KEYS_DEVICE if self._devices[level].type != "cpu" else MOST_KEYS_CPU
+            facts = self.network.facts
+            each = max(1, (facts.kv_heads or facts.heads or 1) * (facts.head_dim or 1))
+            self.attention.append(attention_of(self.plan, level, max(1, most // each), partial(put, level=level)))
+            homes = [self.plan.home[frame.rows], frame.positions, self.plan.home[frame.keys_rows], frame.keys_positions]
+            self.homes.append(tuple(put(a, level) for a in homes))
+
+
+@dataclass(frozen=True, eq=False)
+class Anywhere:
+    """Places in a module that may stand anywhere: looked up in the frame that is running when it runs."""
+
+    of: Acts
+    rows: np.ndarray
+    places: np.ndarray
+
+    def on(self, device: torch.device) -> tuple[Tensor, ...]:
+        """Where they lie in the frame."""
+        of = self.of
+        if of.level < 0:
+            found = of.bottom(self.rows, self.places)
+        else:
+            found = of.plan.frames[of.level].at(self.rows, self.places)
+        assert (found >= 0).all(), "a place is not alive where it is read or written"
+        return (torch.from_numpy(found).to(device),)
