@@ -225,7 +225,7 @@ def _weights(seen: Look, more: dict[str, Any]) -> Tensor:
         scores = torch.tanh(scores / more["softcap"]) * more["softcap"]
     own = seen.mask[:, None]
     scores = scores.masked_fill(~own, float("-inf")) if own.dtype == torch.bool else scores + own
-    return torch.softmax(scores, dim=-1, dtype=torch.float32).to(seen.q.dtype)
+    return torch.softmax(scores, dim=-1, dtype=torch.promote_types(scores.dtype, torch.float32)).to(seen.q.dtype)
 
 
 def _with(deltas: list[tuple[int, Look, Tensor]], seen: Look, weights: Tensor) -> Tensor:
