@@ -333,13 +333,13 @@ class Encoder(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.patch = nn.Linear(6, 8)
+        self.patch = nn.Linear(24, 32)
         self.token = nn.Parameter(torch.randn(1, 1, 8))
         self.layers = nn.ModuleList([nn.TransformerEncoderLayer(8, 2, 12, batch_first=True) for _ in range(3)])
         self.head = nn.Linear(8, 5)
 
     def forward(self, x: Tensor) -> Tensor:
-        tokens = self.patch(x.view(len(x), 4, 6))
+        tokens = self.patch(x).view(len(x), 4, 8)
         tokens = torch.cat([self.token.expand(len(x), -1, -1), tokens], dim=1)
         for layer in self.layers:
             tokens = layer(tokens)
