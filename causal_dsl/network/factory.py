@@ -98,8 +98,8 @@ def vector_facts(model: nn.Module, span: Span) -> Facts:
 
     def hook(number: int) -> Callable[..., None]:
         def keep(_: nn.Module, __: Any, output: Any) -> None:
-            if isinstance(output, torch.Tensor) and output.ndim >= 1:
-                widths[number] = int(output.shape[-1])
+            if isinstance(output, torch.Tensor) and output.ndim >= 1 and len(output):
+                widths[number] = output[0].numel()  # of a row: an encoder's layer gives it several vectors
 
         return keep
 
