@@ -85,6 +85,8 @@ class Head:
                 part = None if bias is None else bias.index_select(0, columns)
                 parts.append(functional.linear(rows, weight.index_select(0, columns), part))
         self.shapes = [part.shape for part in parts]
+        if len(parts) == 1:
+            return parts[0].reshape(1, 1, -1)
         return torch.cat([part.reshape(-1) for part in parts])[None, None] if parts else output
 
     def logits(self, result: Any) -> list[Tensor]:
