@@ -177,12 +177,10 @@ def test_what_is_read_on_the_way_is_what_a_forward_reads() -> None:
         Read(site, torch.tensor([0, 1, 2, 1]), torch.tensor([1, 0, 5, 6])) for site in dict.fromkeys(sites_of(network))
     ]
     reads.append(Read(Site("module", module="model.layers.1.mlp"), torch.tensor([0, 1]), torch.tensor([4, 0])))
-    rows, positions = np.array([0, 1, 2, 1]), np.array([1, 0, 5, 6])
     table = Accesses.join((np.asarray(r.rows), np.asarray(r.positions), *place_of(r.site, LAYERS)) for r in reads)
     plan = schedule(Rows(LENGTHS, np.zeros(0, np.int64), np.full(3, -1), reads=table), LAYERS)
     found: dict[int, Tensor] = {}
     sweep(network, PROMPTS, plan, reads, keep=found.__setitem__)
-    assert len(rows) == len(positions)
     for number, expected in enumerate(forward(network, PROMPTS, reads).reads):
         assert torch.allclose(found[number], expected, atol=1e-5), reads[number].site
 
