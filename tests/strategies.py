@@ -218,6 +218,12 @@ def tests() -> st.SearchStrategy[tree.TestDecl]:
     return st.builds(tree.TestDecl, idents(), paths(), _tuples(members), doc=docs())
 
 
+@cache
+def fits() -> st.SearchStrategy[tree.FitDecl]:
+    members = st.one_of(draws(), st.builds(tree.Do, _tuples(actions(), 1), doc=docs()))
+    return st.builds(tree.FitDecl, idents(), paths(), _tuples(members), doc=docs())
+
+
 tests.__test__ = False  # type: ignore[attr-defined]
 
 
@@ -233,6 +239,7 @@ def declarations() -> st.SearchStrategy[tree.AnyDeclaration]:
         causal_models(),
         alignments(),
         circuits(),
+        fits(),
         tests(),
     )
 

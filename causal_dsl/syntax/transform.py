@@ -109,7 +109,10 @@ class BuildTree(Transformer):
     def test(self, c: list[Any]) -> tree.TestDecl:
         return tree.TestDecl(_ident(c[1]), c[3], c[5], span=c[0].span.to(c[-1].span), doc=c[0].doc)
 
-    causal_body = align_body = circuit_body = test_body = start
+    def fit(self, c: list[Any]) -> tree.FitDecl:
+        return tree.FitDecl(_ident(c[1]), c[3], c[5], span=c[0].span.to(c[-1].span), doc=c[0].doc)
+
+    causal_body = align_body = circuit_body = fit_body = test_body = start
 
     # ── members ──
 
