@@ -26,7 +26,7 @@ from causal_dsl.planning.rules import chunk_to_memory, optimise
 from causal_dsl.program.circuits import check_circuit
 from causal_dsl.program.experiments import TestReader
 from causal_dsl.program.facts import Facts
-from causal_dsl.program.fits import controls_of, declared_for, fits_of, fitted_variants, held_out, learned
+from causal_dsl.program.fits import controls_of, declared_for, fits_of, fitted_variants, held_out, learned, trained_name
 from causal_dsl.program.modules import Loader, Module, read_source
 from causal_dsl.program.program import NetworkRef, Program, Test
 from causal_dsl.program.prompts import answer_tokens, render, show_value
@@ -271,8 +271,8 @@ def _tokenizers(loaded: Mapping[str, Network]) -> Tokenizers:
     cache: dict[Path, Tokens] = {}
 
     def tokens(network: NetworkRef) -> Tokens | None:
-        if network.name in loaded:
-            return loaded[network.name].tokens
+        if trained_name(network) in loaded:
+            return loaded[trained_name(network)].tokens
         path = network.facts.tokenizer
         if path is None or network.facts.kind == "vector":
             return None

@@ -31,6 +31,7 @@ from causal_dsl.network.zoo.open import open_zoo
 from causal_dsl.pipeline import Checked, Options, Spec
 from causal_dsl.planning.cost import cost_of
 from causal_dsl.planning.lower import Plan
+from causal_dsl.program.fits import trained_name
 from causal_dsl.program.program import NetworkRef, Test
 from causal_dsl.report.progress import Progress, progress
 from causal_dsl.report.store import folder_of, save, writing
@@ -95,7 +96,8 @@ def _network(ref: NetworkRef, options: Options, loaded: dict[Any, Network]) -> N
     key = (ref.kind, ref.target, ref.base if ref.kind != "zoo" else None, ref.settings, device, dtype)
     if key not in loaded and ref.setting("untrained"):
         settings = tuple(setting for setting in ref.settings if setting[0] != "untrained")
-        loaded[key] = untrained(_network(replace(ref, settings=settings), options, loaded))
+        trained = replace(ref, name=trained_name(ref), settings=settings)
+        loaded[key] = untrained(_network(trained, options, loaded))
         prove(loaded[key])
     if key not in loaded:
         loaded[key] = _load(ref, device, dtype, options)

@@ -14,8 +14,8 @@ from causal_dsl.diagnostics import NOWHERE, fail
 from causal_dsl.engine.answers import Answers
 from causal_dsl.features.base import Feature
 from causal_dsl.features.build import build
-from causal_dsl.features.controls import random_like
-from causal_dsl.features.natural import OnAxes, alive_axes
+from causal_dsl.features.controls import OnAxes, random_like
+from causal_dsl.features.natural import alive_axes
 from causal_dsl.fitting import kept, loop
 from causal_dsl.fitting.bank import Bank, fill
 from causal_dsl.fitting.job import Job, Material

@@ -87,7 +87,7 @@ def _info(ref: FeatureRef, library: Library) -> FeatureInfo:
     size = ref.block[1] - ref.block[0] if ref.block else feature.effective_size()
     best = min(told.checks, default=None) if gates is None else (told.checks[-1] if told.checks else None)
     return FeatureInfo(
-        ref.told if ref.block else feature.describe(), str(ref.place), ref.variables, size, feature.width, told.pairs, told.inputs,
+        feature.describe() + (f"[{ref.block[0]}:{ref.block[1]}]" if ref.block else ""), str(ref.place), ref.variables, size, feature.width, told.pairs, told.inputs,
         told.steps, told.restarts, best, told.losses, None if gates is None else (gates.total, gates.open, gates.undecided),
         feature.nonlinear, ref.trained, told.seen is not None, ref.fitting.controls != "none", str(told.path or ""),
     )  # fmt: skip

@@ -107,9 +107,17 @@ def _on_part(test: Test, part: Part, n: int | None, keep: bool = False) -> Test:
 # ── controls ────────────────────────────────────────────────────────────────────────────────────
 
 
+_UNTRAINED = " (untrained)"
+
+
+def trained_name(network: NetworkRef) -> str:
+    """The name of the network that an untrained one is made from; its own, of another."""
+    return network.name.removesuffix(_UNTRAINED)
+
+
 def untrained(network: NetworkRef) -> NetworkRef:
     """The same network as it was before training: its weights drawn anew."""
-    return replace(network, name=f"{network.name} (untrained)", settings=(*network.settings, ("untrained", True)))
+    return replace(network, name=f"{network.name}{_UNTRAINED}", settings=(*network.settings, ("untrained", True)))
 
 
 def controls_of(test: Test) -> Iterator[Test]:
@@ -165,4 +173,4 @@ def fitted_variants(fit: FitTest) -> Iterator[FitTest]:
         yield variant_of(fit, "untrained")
 
 
-__all__ = ["FitTest", "controls_of", "declared_for", "fits_of", "fitted_variants", "held_out", "learned", "maps_of", "untrained"]
+__all__ = ["FitTest", "controls_of", "declared_for", "fits_of", "fitted_variants", "held_out", "learned", "maps_of", "trained_name", "untrained"]
