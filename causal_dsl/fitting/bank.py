@@ -111,8 +111,15 @@ def fill(
     entries = sorted({int(place_of(write.place.site, layers)[0]) for resume in resumes for write in resume.writes})
     prompts = bank.prompts()
     assert isinstance(prompts, list)
-    bank.prefixes = record(network, prompts, entries, reads, keep, max(bank.width, budget.most_tokens // 8), passed)
+    bank.prefixes = record(network, prompts, entries, reads, keep, max(bank.width, budget.most_tokens // 8), passed,
+                           np.isin(bank.inputs, _bases(plan, network, resumes)))  # fmt: skip
     return bank
+
+
+def _bases(plan: Plan, network: Network, resumes: Sequence[g.Resume]) -> np.ndarray:
+    """The inputs that are written in: of the others only vectors are taken."""
+    runs, rows = plan.inputs[network.name].runs, dict.fromkeys(resume.base for resume in resumes)
+    return np.unique(np.concatenate([runs[plan.rows[run]] for run in rows]))
 
 
 def _read(bank: Bank, site: Site) -> Read:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from causal_dsl.network.network import Network
 from causal_dsl.network.sweep.drive import Asked, Outcome, Pass, Read, Write
-from causal_dsl.planning.frames import ANYWHERE, BOTTOM, ENTRY, Frame, Rows, Rules, Schedule, place_of, schedule
+from causal_dsl.planning.frames import ANYWHERE, BOTTOM, ENTRY, Accesses, Frame, Rows, Rules, Schedule, place_of, schedule
 from causal_dsl.program.locations import Site
 
 
@@ -70,22 +70,24 @@ def cache_bytes(network: Network, tokens: int, first: int, entries: int) -> int:
 @torch.no_grad()
 def record(
     network: Network, prompts: Sequence[Sequence[int]], entries: Sequence[int], reads: Sequence[Read],
-    keep: Keep, most: int, passed: Callable[[int], None] | None = None,
+    keep: Keep, most: int, passed: Callable[[int], None] | None = None, only: np.ndarray | None = None,
 ) -> Prefixes:  # fmt: skip
     """Run prompts, ``most`` tokens at a time, and keep what rows that enter at the layers ``entries`` need of them.
 
     ``reads`` are of prompts (rows in order); ``keep(number, part, values)`` hears what was read of each, in pieces.
+    ``only`` [prompts]: of those where it is false nothing but what is read is kept, and they run no further.
     """
     lengths = np.array([len(prompt) for prompt in prompts])
     start = np.concatenate([[0], np.cumsum(lengths)[:-1]]) if len(lengths) else np.zeros(0, np.int64)
     found = Prefixes(start, lengths)
-    order = np.arange(len(prompts))
-    at = 0
-    while at < len(order):
-        size = max(1, most // int(lengths[at : at + max(1, most)].max()))
-        part = order[at : at + size]
-        _record_part(network, prompts, part, entries, reads, keep, found, passed)
-        at += len(part)
+    whole = np.ones(len(prompts), bool) if only is None else only
+    for kept in (True, False):
+        order, at = np.nonzero(whole == kept)[0], 0
+        while at < len(order):
+            size = max(1, most // int(lengths[order[at : at + max(1, most)]].max()))
+            part = order[at : at + size]
+            _record_part(network, prompts, part, entries if kept else (), reads, keep, found, passed)
+            at += len(part)
     return found
 
 
@@ -93,18 +95,26 @@ def _record_part(
     network: Network, prompts: Sequence[Sequence[int]], part: np.ndarray, entries: Sequence[int], reads: Sequence[Read],
     keep: Keep, found: Prefixes, passed: Callable[[int], None] | None,
 ) -> None:  # fmt: skip
-    low, high = int(part[0]), int(part[-1]) + 1
+    place = np.full(len(prompts), -1)
+    place[part] = np.arange(len(part))
     here, picks = [], []
     for number, read in enumerate(reads):
         rows = np.asarray(read.rows)
-        mine = np.nonzero((rows >= low) & (rows < high))[0]
+        mine = np.nonzero(place[rows] >= 0)[0]
         if len(mine):
             at = None if read.positions is None else read.positions[torch.from_numpy(mine)]
-            here.append(Read(read.site, torch.from_numpy(rows[mine] - low), at))
+            here.append(Read(read.site, torch.from_numpy(place[rows[mine]]), at))
             picks.append((number, mine))
     lengths = found.lengths[part]
-    rows_ = Rows(lengths, np.zeros(0, np.int64), np.full(len(part), -1))
-    plan = schedule(rows_, len(network.layers), _EVERYTHING)
+    layers = len(network.layers)
+    table = Accesses.join(
+        (np.asarray(read.rows), np.zeros(len(read.rows), np.int64) if read.positions is None else read.positions.numpy(),
+         *place_of(read.site, layers)) for read in here
+    )  # fmt: skip
+    rows_ = Rows(lengths, np.zeros(0, np.int64), np.full(len(part), -1), reads=table)
+    plan = schedule(rows_, layers, _EVERYTHING if entries else Rules())
+    if not entries and not len(table.rows):
+        return
     recording = _Record(network, [prompts[i] for i in part.tolist()], plan, here, entries, found, int(found.lengths.sum()))
 
     def told(number: int, values: Tensor) -> None:
@@ -112,7 +122,7 @@ def _record_part(
 
     recording.tape.keep = told
     recording.passed = passed
-    recording.first = int(found.start[low])
+    recording.at = found.tokens(np.repeat(part, lengths), np.concatenate([np.arange(n) for n in lengths]))
     recording.run()
 
 
@@ -127,7 +137,9 @@ class _Record(Pass):
         entries: Sequence[int], found: Prefixes, total: int,
     ):  # fmt: skip
         super().__init__(network, prompts, plan, reads, [], [], None, None, False)
-        self.entries, self.found, self.total, self.first = sorted(set(entries)), found, total, 0
+        self.entries, self.found, self.total = sorted(set(entries)), found, total
+        #: where the tokens of this part lie among all [tokens]
+        self.at = np.zeros(0, np.int64)
 
     def _room(self, where: dict[int, Tensor], level: int, like: Tensor) -> Tensor:
         if level not in where:
@@ -137,7 +149,7 @@ class _Record(Pass):
     def _enter(self, hidden: Tensor, level: int) -> Tensor:
         hidden = super()._enter(hidden, level)
         if level in self.entries:
-            self._room(self.found.hidden, level, hidden)[self.first : self.first + len(hidden)] = hidden
+            self._room(self.found.hidden, level, hidden)[torch.from_numpy(self.at).to(hidden.device)] = hidden
         return hidden
 
     def _after(self, level: int) -> Callable[..., Any]:
@@ -150,10 +162,11 @@ class _Record(Pass):
         return noted
 
     def _all_keys(self, level: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        k, v = super()._all_keys(level, k, v)
         if self.entries and level >= self.entries[0]:
             for where, tensor in ((self.found.keys, k), (self.found.values, v)):
                 rows = tensor[0].transpose(0, 1)
-                self._room(where, level, rows)[self.first : self.first + len(rows)] = rows
+                self._room(where, level, rows)[torch.from_numpy(self.at).to(rows.device)] = rows
         return k, v
 
 
