@@ -20,6 +20,8 @@ CHAPTERS = (
     (630, "Networks and the machine"),
     (670, "Alignments, tests and interventions"),
     (701, "Commands and verdicts"),
+    (720, "Features"),
+    (790, "Defects of causal_dsl"),
 )
 
 
