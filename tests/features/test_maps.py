@@ -93,8 +93,10 @@ def test_disjoint_blocks_make_up_the_whole(
     if base.dtype == torch.float32 or name in ("sae", "deep"):
         return
     cut = data.draw(st.integers(0, feature.size))
-    once = feature.swap(feature.swap(base, source, slice(0, cut)), source, slice(cut, feature.size))
-    assert off(once, feature.swap(base, source)) <= 1e-6
+    first = feature.swap(base, source, slice(0, cut))
+    assert off(feature.swap(first, source, slice(cut, feature.size)), feature.swap(base, source)) <= 1e-6
+    f = torch.cat((feature.encode(source)[0][:, :cut], feature.encode(base)[0][:, cut:]), dim=1)
+    assert off(feature.decode(f, feature.encode(base)[1]), first) <= 1e-6, "and one block leaves the other"
 
 
 @pytest.mark.parametrize("name", ALL)
