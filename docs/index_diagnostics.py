@@ -20,7 +20,8 @@ CHAPTERS = (
     (630, "Networks and the machine"),
     (670, "Alignments, tests and interventions"),
     (701, "Commands and verdicts"),
-    (710, "Parts of the inputs"),
+    (710, "Parts of the inputs, and fits"),
+    (720, "Features"),
     (799, "Defects of causal_dsl"),
 )
 

@@ -11,7 +11,11 @@ from causal_dsl.features.base import Feature, Gates, Rest
 
 
 class Chain(Feature):
-    """``members``, outermost first. f is the last one's, and ``block`` counts its coordinates."""
+    """``members``, outermost first. f is the last one's, and ``block`` counts its coordinates.
+
+    Gates belong into the last member: in the f of an outer one with gates, the coordinates whose gate is shut are 0,
+    and what is written into them is dropped.
+    """
 
     def __init__(self, members: Sequence[Feature]):
         for outer, inner in pairwise(members):

@@ -29,16 +29,21 @@ def _random(feature: Feature, seed: int) -> Feature:
     if isinstance(feature, Chain):
         *before, last = feature.chained
         if not any(list(member.parameters()) for member in before):
-            return Chain([*before, _random(last, seed)]).to(feature.device)
+            return _beside(feature, Chain([*before, _random(last, seed)]))
     if isinstance(feature, Mask):
         mask = Mask(feature.width, feature.heads, feature.start, feature.end, feature.weight, feature.dtype)
         order = torch.randperm(len(mask.logits), generator=torch.Generator().manual_seed(seed % 2**63))
         with torch.no_grad():
             mask.logits.fill_(-1)
             mask.logits[order[: feature.gates().open]] = 1
-        return mask.to(feature.device)
+        return _beside(feature, mask)
     dim = min(feature.effective_size(), feature.width)
-    return Rotation(haar(feature.width, dim, seed), feature.dtype, "random").to(feature.device)
+    return _beside(feature, Rotation(haar(feature.width, dim, seed), feature.dtype, "random"))
+
+
+def _beside(feature: Feature, found: Feature) -> Feature:
+    found.to(feature.device)
+    return found
 
 
 class OnAxes(Feature):

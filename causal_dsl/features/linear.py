@@ -51,8 +51,7 @@ class Axes(Linear):
         self._setting = setting
         self.axes: Tensor
         self.centre: Tensor
-        # In one layout, loaded or not: another would be multiplied in another order, and round otherwise.
-        self.register_buffer("axes", axes.to(dtype).contiguous())
+        self.register_buffer("axes", axes.to(dtype).contiguous())  # in one layout, loaded or not: it rounds alike
         self.register_buffer("centre", centre.to(dtype))
 
     def _make(self) -> tuple[Tensor, Tensor]:

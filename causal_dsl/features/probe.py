@@ -45,7 +45,6 @@ def probe_weights(data: Tensor, classes: Tensor) -> Tensor:
 def probe_directions(data: Tensor, classes: Tensor) -> Tensor:
     """Orthonormal directions [width, r], float64, that span the differences of the probe's class weights; r is the
     number of classes less one, at most the width. The direction that tells most comes first."""
-    weights = probe_weights(data, classes)
-    differences = weights - weights.mean(dim=1, keepdim=True)
+    weights = probe_weights(data, classes)  # they add up to 0 over classes, so they span their differences
     rank = min(weights.shape[0], weights.shape[1] - 1)
-    return signed(torch.linalg.svd(differences, full_matrices=False).U[:, :rank]).to(data.device)
+    return signed(torch.linalg.svd(weights, full_matrices=False).U[:, :rank]).to(data.device)

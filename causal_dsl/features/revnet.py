@@ -23,14 +23,13 @@ class Coupling(nn.Module):
         self.into = nn.Parameter(first.to(dtype))
         self.into_bias = nn.Parameter(torch.zeros(hidden, dtype=dtype))
         self.out = nn.Parameter(torch.zeros((hidden, moved), dtype=dtype))
-        self.out_bias = nn.Parameter(torch.zeros(moved, dtype=dtype))
         self.order: Tensor
         self.register_buffer("order", torch.randperm(width, generator=generator))
 
     def shift(self, seen: Tensor) -> Tensor:
         dtype = seen.dtype
         hidden = functional.gelu(seen @ self.into.to(dtype) + self.into_bias.to(dtype))
-        return hidden @ self.out.to(dtype) + self.out_bias.to(dtype)
+        return hidden @ self.out.to(dtype)
 
     def forth(self, x: Tensor) -> Tensor:
         moved, seen = x[:, self.order].split((self.moved, x.shape[1] - self.moved), dim=1)

@@ -23,7 +23,8 @@ def sign_fixed(matrix: Tensor) -> Tensor:
     """The orthonormal factor Q of ``matrix`` [width, dim] = Q R whose R has a positive diagonal: there is one only, and
     a matrix that is orthonormal already is its own."""
     q, r = torch.linalg.qr(matrix)
-    return q * torch.where(r.diagonal() < 0, -1, 1)
+    # In the layout of a tensor that is loaded: another is multiplied in another order, and rounds otherwise.
+    return (q * torch.where(r.diagonal() < 0, -1, 1)).contiguous()
 
 
 class Orthonormal(nn.Module):
@@ -39,7 +40,7 @@ class Orthonormal(nn.Module):
         """The matrix. ``exact``: as it was loaded, bit by bit, unless it was fitted on since; that has no gradient."""
         if exact and self._saved is not None and torch.equal(self._saved, self.raw.detach()):
             return self._saved
-        return sign_fixed(self.raw).contiguous()  # laid out as one that is loaded, which rounds alike
+        return sign_fixed(self.raw)
 
     def loaded(self) -> None:
         """The parameter has been set to a matrix that is orthonormal."""
@@ -103,13 +104,20 @@ class Boundless(Rotation):
             with torch.no_grad():  # beyond its bounds it has no gradient, and would stay there
                 self.boundary.clamp_(self.LOW, 1)
         rotation = super()._make()[0]
-        soft = torch.exp(functional.logsigmoid(self._logits() / self.temperature) / 2)
-        return (rotation, soft), (rotation, self.opened().to(rotation.dtype))
+        return rotation, self._gated(rotation, self.hardened), self.hardened
+
+    def _gated(self, rotation: Tensor, hard: bool) -> Tensor:
+        """The rotation times the roots of its gates: half of a gate is on the way in and half on the way out, so that
+        decode undoes encode with soft ones too."""
+        if hard:
+            return rotation * self.opened()
+        return rotation * torch.exp(functional.logsigmoid(self._logits() / self.temperature) / 2)
 
     def _maps(self, like: Tensor) -> tuple[Tensor, Tensor]:
-        # Half of a gate (its root) on the way in and half on the way out, so that decode undoes encode with soft ones.
-        rotation, gates = self.kept[self.hardened]
-        gated = (rotation * gates).to(like.dtype)
+        rotation, gated, hard = self.kept
+        if hard is not self.hardened:  # encode and decode of a feature that is being fitted
+            gated = self._gated(rotation, self.hardened)
+        gated = gated.to(like.dtype)
         return gated, gated.T
 
     def _logits(self) -> Tensor:

@@ -206,7 +206,7 @@ class _Network:
         wide = torch.float64 if self.network.dtype == torch.float64 else torch.float32
         labels = self._classes(unit, ref, bank) if any(f.name == "linear_probe" for f in ref.chain) else None
         return build(
-            ref.chain, data.shape[1], unit.fitting.seed + self.seed + restart, dtype=wide, device=data.device, heads=heads,
+            ref.chain, data.shape[1], self.seed + restart, dtype=wide, device=data.device, heads=heads,
             data=data, labels=labels, span=ref.span or NOWHERE,
         )  # fmt: skip
 

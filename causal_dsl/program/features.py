@@ -57,7 +57,7 @@ FITTING: Mapping[str, Setting] = {
     "n": Setting("int", 1024, low=1),
     "epochs": Setting("int", 20, low=1),
     "batch": Setting("int", 32, low=1),
-    "rate": Setting("number", 0.001, low=1e-12),
+    "rate": Setting("number", 0.001, low=1e-12, high=1e6),
     "patience": Setting("int", 5, low=1),
     "restarts": Setting("int", 1, low=1),
     "controls": Setting("word", "all", choices=("all", "none")),

@@ -21,6 +21,7 @@ class Setting:
     default: Any = None
     choices: tuple[str, ...] = ()
     low: float = -math.inf
+    high: float = math.inf
     positional: bool = False
     required: bool = False
     more: Mapping[str, Any] = field(default_factory=dict)
@@ -118,7 +119,7 @@ def _read(setting: Setting, expr: tree.Expr) -> Any:
             return value if good else None
         case "number":
             good = isinstance(value, (int, float)) and not isinstance(value, bool)
-            return value if good and value >= setting.low and math.isfinite(value) else None
+            return value if good and setting.low <= value <= setting.high and math.isfinite(value) else None
         case "bool":
             return value if isinstance(value, bool) else None
         case "string":
@@ -145,6 +146,8 @@ def _wanted(setting: Setting) -> str:
     text = _SAYS[setting.kind]
     if setting.low > -math.inf:
         text += f" of at least {setting.low:g}"
+    if setting.high < math.inf:
+        text += f" and at most {setting.high:g}"
     if setting.choices:
         text = "one of " + ", ".join(f"`{choice}`" for choice in setting.choices)
     return text

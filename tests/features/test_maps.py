@@ -43,10 +43,12 @@ def off(one: torch.Tensor, other: torch.Tensor) -> float:
     """The largest difference, as a part of the largest number."""
     if one.numel() == 0:
         return 0.0
-    return float((one - other).detach().abs().max() / torch.maximum(one.abs(), other.abs()).detach().max().clamp_min(1e-30))
+    return float(
+        (one - other).detach().abs().max() / torch.maximum(one.abs(), other.abs()).detach().max().clamp_min(1e-30)
+    )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(features())
 def test_decode_undoes_encode(drawn: tuple[str, Feature, torch.Tensor, torch.Tensor]) -> None:
     _, feature, x, _ = drawn
@@ -59,7 +61,7 @@ def test_decode_undoes_encode(drawn: tuple[str, Feature, torch.Tensor, torch.Ten
     assert feature.hardened is before
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(features())
 def test_a_base_that_is_its_own_source_stays(drawn: tuple[str, Feature, torch.Tensor, torch.Tensor]) -> None:
     _, feature, x, _ = drawn
@@ -67,7 +69,7 @@ def test_a_base_that_is_its_own_source_stays(drawn: tuple[str, Feature, torch.Te
     assert torch.equal(feature.swap(x, x, slice(0, 1)), x)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(features())
 def test_a_judged_swap_is_decode_of_the_sources_f(drawn: tuple[str, Feature, torch.Tensor, torch.Tensor]) -> None:
     name, feature, base, source = drawn
@@ -80,18 +82,21 @@ def test_a_judged_swap_is_decode_of_the_sources_f(drawn: tuple[str, Feature, tor
             torch.testing.assert_close(after, wanted, rtol=1e-6, atol=1e-6 * float(source.abs().max()))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(features(), st.data())
 def test_disjoint_blocks_make_up_the_whole(
     drawn: tuple[str, Feature, torch.Tensor, torch.Tensor], data: st.DataObject
 ) -> None:
     name, feature, base, source = drawn
     feature.harden()
-    if base.dtype == torch.float32 or name == "sae":
-        return  # rounding; latents of a vector that was written are not those that were written into it
+    # Latents of a vector that was written are not those that were written; nor is f where an outer gate drops it.
+    if base.dtype == torch.float32 or name in ("sae", "deep"):
+        return
     cut = data.draw(st.integers(0, feature.size))
-    once = feature.swap(feature.swap(base, source, slice(0, cut)), source, slice(cut, feature.size))
-    assert off(once, feature.swap(base, source)) <= 1e-6
+    first = feature.swap(base, source, slice(0, cut))
+    assert off(feature.swap(first, source, slice(cut, feature.size)), feature.swap(base, source)) <= 1e-6
+    f = torch.cat((feature.encode(source)[0][:, :cut], feature.encode(base)[0][:, cut:]), dim=1)
+    assert off(feature.decode(f, feature.encode(base)[1]), first) <= 1e-6, "and one block leaves the other"
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -256,5 +261,5 @@ def test_later_members_are_found_from_what_earlier_ones_give() -> None:
 def test_gates_of_a_chain_are_all_gates() -> None:
     chain = build([declared("boundless"), declared("mask")], 8, 0, dtype=torch.float64, device="cpu")
     assert chain.gates() == Gates(16, 4, 8)
-    assert float(chain.penalty()) == pytest.approx(0.5 + 0.001 * 4)
+    assert float(chain.penalty().detach()) == pytest.approx(0.5 + 0.001 * 4)
     assert chain.effective_size() == 0

@@ -45,7 +45,9 @@ def chain_of(name: str, width: int, dim: int, path: str = "") -> list[locations.
     }.get(name, [declared(name)])
 
 
-def fitted(name: str, width: int, dim: int, seed: int = 0, dtype: torch.dtype = torch.float64, start: int = 0) -> Feature:
+def fitted(
+    name: str, width: int, dim: int, seed: int = 0, dtype: torch.dtype = torch.float64, start: int = 0
+) -> Feature:
     """A feature whose parameters have been moved at random from where they start; ``start`` seeds where that is."""
     data = draw(4 * width + 3, width, seed=seed + 1, dtype=dtype) * 2 + 1
     labels = torch.arange(len(data)) % min(width + 1, dim + 1)
