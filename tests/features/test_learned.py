@@ -256,6 +256,16 @@ def test_hard_gates_are_signs(logits: list[float], each: int) -> None:
     assert torch.equal(f, torch.where(opened, source, 0))
 
 
+def test_a_block_of_a_mask() -> None:
+    feature = mask([1.0, -1.0, 1.0, 1.0])
+    base, source = draw(3, 4), draw(3, 4, seed=1)
+    soft = torch.sigmoid(torch.tensor([1.0, -1.0, 1.0, 1.0])) * torch.tensor([0, 1, 1, 0])
+    torch.testing.assert_close(feature.swap(base, source, slice(1, 3)), base + (source - base) * soft)
+    feature.harden()
+    expected = torch.where(torch.tensor([False, False, True, False]), source, base)
+    assert torch.equal(feature.swap(base, source, slice(1, 3)), expected)
+
+
 def test_gates_that_nothing_moved_are_undecided_and_shut() -> None:
     feature = mask([0.0, 1.0, -1.0, 0.02, -0.0221])
     assert feature.gates() == Gates(5, 2, 2)
