@@ -105,6 +105,7 @@ __all__ = [
     "solved",
     "spec",
     "standardize",
+    "subspace",
     "swap",
     "table",
     "test",
@@ -130,7 +131,9 @@ first, last, all = map(name, ("first", "last", "all"))
 # ── features ──
 onehot, scalar, embedding, rotation = map(name, ("onehot", "scalar", "embedding", "rotation"))
 boundless, mask, pca, sae, standardize = map(name, ("boundless", "mask", "pca", "sae", "standardize"))
-linear_probe, affine, lowrank, revnet = map(name, ("linear_probe", "affine", "lowrank", "revnet"))
+linear_probe, subspace, affine, lowrank, revnet = map(
+    name, ("linear_probe", "subspace", "affine", "lowrank", "revnet")
+)
 
 # ── domains and values ──
 #: ``true`` and ``false``

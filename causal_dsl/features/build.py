@@ -14,6 +14,7 @@ from causal_dsl.diagnostics import NOWHERE, Span, SpecError, fail
 from causal_dsl.features.base import Feature
 from causal_dsl.features.chain import Chain
 from causal_dsl.features.elementwise import Mask, Standardize
+from causal_dsl.features.given import read_directions
 from causal_dsl.features.linear import Affine, Axes, LowRank
 from causal_dsl.features.natural import principal_axes, spread
 from causal_dsl.features.probe import probe_directions
@@ -173,6 +174,14 @@ def _linear_probe(site: _Site) -> Feature:
     return Axes("linear_probe", probe_directions(data, classes), data.double().mean(dim=0), site.dtype)
 
 
+def _subspace(site: _Site) -> Feature:
+    if site.saved is not None:
+        return _saved_axes(site, "")
+    path, key = Path(str(site.settings["path"])), str(site.settings.get("key", ""))
+    axes = read_directions(path, key, site.width, site.span)
+    return Axes("subspace", axes, torch.zeros(site.width), site.dtype)
+
+
 def _saved_axes(site: _Site, setting: str) -> Feature:
     """A place for axes that are about to be loaded, as many as were saved."""
     assert site.saved is not None
@@ -211,6 +220,7 @@ FAMILIES: Mapping[str, Callable[[_Site], Feature]] = {
     "standardize": _standardize,
     "sae": _sae,
     "linear_probe": _linear_probe,
+    "subspace": _subspace,
     "affine": _affine,
     "lowrank": _lowrank,
     "revnet": _revnet,

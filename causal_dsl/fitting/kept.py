@@ -28,7 +28,8 @@ from causal_dsl.network.network import Network
 from causal_dsl.planning.fits import Unit
 from causal_dsl.planning.inputs import Inputs
 from causal_dsl.program.features import FeatureRef
-from causal_dsl.program.zoo import cache_root
+from causal_dsl.program.locations import Feature
+from causal_dsl.program.zoo import cache_root, sha256_of
 
 FORMAT = 1
 
@@ -85,7 +86,15 @@ def hash_of(inputs: Inputs, index: int) -> int:
 
 
 def _told(ref: FeatureRef) -> list[Any]:
-    return [list(ref.variables), str(ref.place), str(ref), ref.joined, ref.variant]
+    chain = [[f.name, {**dict(f.settings), **_file_digest(f)}] for f in ref.chain]
+    return [list(ref.variables), str(ref.place), chain, ref.joined, ref.variant]
+
+
+def _file_digest(feature: Feature) -> dict[str, str]:
+    """What the file of a feature holds, in place of where it lies."""
+    path = Path(str(dict(feature.settings).get("path", "")))
+    files = sorted(path.iterdir()) if path.is_dir() else [path] if path.is_file() else []
+    return {"path": hashlib.sha256(b"".join(sha256_of(f).encode() for f in files if f.is_file())).hexdigest()} if files else {}
 
 
 # ── finished fits ───────────────────────────────────────────────────────────────────────────────
@@ -108,7 +117,7 @@ def write(path: Path, job: Job, bank: Bank, network: Network, key: str) -> None:
         "format": FORMAT, "key": key, "maps": [_told(ref) for ref in job.unit.maps], "network": network.name,
         "fingerprint": fingerprint(network), "losses": job.losses, "checks": job.checks, "steps": job.step,
         "best_at": job.best_at, "restart": job.restart, "pairs": job.total, "inputs": len(seen),
-        "widths": [feature.width for feature in job.features.values()],
+        "says": str(job.unit), "widths": [feature.width for feature in job.features.values()],
     }  # fmt: skip
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, save(tensors, {"causal_dsl": json.dumps(about)}))
@@ -159,7 +168,7 @@ def from_file(path: Path, job: Job, network: Network) -> np.ndarray:
         raise fail("E729", f"`{shown}` was fitted on another network, or on other weights of it", span,
                    notes=(f"it was fitted on `{about['network']}`",), help="fit it anew: leave `file` out")  # fmt: skip
     if not take(job, found):
-        raise fail("E729", f"`{shown}` holds another feature", span, notes=(f"it holds {about['maps'][0][2]}", f"the spec says {ref}"),
+        raise fail("E729", f"`{shown}` holds another feature", span, notes=(f"it holds {about['says']}", f"the spec says {ref}"),
                    help="write the feature with the settings that it was fitted with")  # fmt: skip
     hashes: np.ndarray = found[0]["fitted_on"].numpy()
     return hashes

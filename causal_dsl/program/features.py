@@ -38,6 +38,7 @@ FEATURES: Mapping[str, Mapping[str, Setting]] = {
     "standardize": {},
     "sae": {"path": Setting("string", positional=True, required=True), "latents": Setting("ints", (), low=0)},
     "linear_probe": {},
+    "subspace": {"path": Setting("string", positional=True, required=True), "key": Setting("string", "")},
     "affine": {"dim": _DIM, "seed": _SEED},
     "lowrank": {"dim": _DIM, "seed": _SEED},
     "revnet": {
@@ -49,6 +50,8 @@ FEATURES: Mapping[str, Mapping[str, Setting]] = {
 }
 #: Those with parameters that are trained on counterfactual labels.
 TRAINED = frozenset({"rotation", "boundless", "mask", "affine", "lowrank", "revnet"})
+#: Those with gates, which open for some coordinates.
+GATED = frozenset({"mask", "boundless"})
 #: Those whose coordinates several variables may share, each in a block of its own.
 _BLOCKS = frozenset({"rotation", "affine", "lowrank", "revnet"})
 
@@ -206,12 +209,25 @@ def read_via(
                                    help="name a file that a run with --out wrote into `features/`, relative to this spec")  # fmt: skip
                 return None
         own = {key: settings[key] for key in FEATURES[name.name]}
+        if name.name == "subspace":
+            own["path"] = str((folder / own["path"]).resolve())
+            if not Path(own["path"]).is_file():
+                diagnostics.report("E721", f'there is no file "{settings["path"]}"', name.span,
+                                   help="name a safetensors file, relative to this spec")  # fmt: skip
+                return None
         if name.name == "sae":
             own["path"] = str((folder / own["path"]).resolve())
             if not Path(own["path"]).exists():
                 diagnostics.report("E721", f'there is no file or folder "{settings["path"]}"', name.span,
                                    help="name a folder with cfg.json and sae_weights.safetensors, relative to this spec")  # fmt: skip
                 return None
+        if chain and chain[-1].name in GATED:
+            diagnostics.report(
+                "E726", f"`{chain[-1].name}` comes last in a chain", name.span,
+                notes=("what is written to a coordinate whose gate is shut would be lost",),
+                help=f"write `{name.name}(…).{chain[-1].name}(…)`, or leave one out",
+            )  # fmt: skip
+            return None
         chain.append(Feature(name.name, tuple(own.items())))
     return Via(tuple(chain), Fitting(**fitting), joined, via.span)
 
