@@ -67,8 +67,8 @@ __all__ = [
     "label",
     "last",
     "layer",
-    "lines",
     "linear_probe",
+    "lines",
     "log_prob",
     "logit",
     "logits",
@@ -131,9 +131,7 @@ first, last, all = map(name, ("first", "last", "all"))
 # ── features ──
 onehot, scalar, embedding, rotation = map(name, ("onehot", "scalar", "embedding", "rotation"))
 boundless, mask, pca, sae, standardize = map(name, ("boundless", "mask", "pca", "sae", "standardize"))
-linear_probe, subspace, affine, lowrank, revnet = map(
-    name, ("linear_probe", "subspace", "affine", "lowrank", "revnet")
-)
+linear_probe, subspace, affine, lowrank, revnet = map(name, ("linear_probe", "subspace", "affine", "lowrank", "revnet"))
 
 # ── domains and values ──
 #: ``true`` and ``false``

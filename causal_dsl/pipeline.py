@@ -26,7 +26,16 @@ from causal_dsl.planning.rules import chunk_to_memory, optimise
 from causal_dsl.program.circuits import check_circuit
 from causal_dsl.program.experiments import TestReader
 from causal_dsl.program.facts import Facts
-from causal_dsl.program.fits import controls_of, declared_for, fits_of, fitted_variants, held_out, learned, trained_name
+from causal_dsl.program.fits import (
+    check_declared,
+    controls_of,
+    declared_for,
+    fits_of,
+    fitted_variants,
+    held_out,
+    learned,
+    trained_name,
+)
 from causal_dsl.program.modules import Loader, Module, read_source
 from causal_dsl.program.program import NetworkRef, Program, Test
 from causal_dsl.program.prompts import answer_tokens, render, show_value
@@ -220,8 +229,10 @@ def _program(spec: Spec, module: Module, resolver: Resolver, found: Diagnostics,
             program.alignments[name] = alignment
         elif definition.kind == "circuit":
             check_circuit(definition, resolver, found)
-        elif definition.kind == "fit" and (fit := TestReader(definition.declaration, definition.module, resolver, found).read()):
-            program.fits.append(fit)
+        elif isinstance(definition.declaration, tree.FitDecl):
+            fit = TestReader(definition.declaration, definition.module, resolver, found).read()
+            if fit is not None and check_declared(fit, found):
+                program.fits.append(fit)
     _unknown_options(program, module, options)
     for definition in module.of_kind("test").values():
         declaration = definition.declaration

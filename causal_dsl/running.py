@@ -64,7 +64,9 @@ def run_specs(specs: Sequence[Spec], options: Options) -> Results:
             checked = pipeline.check(spec, options, networks)
             checked.raise_errors()
             if checked.plan is not None:
-                networks |= {n: _network(r, options, loaded) for n, r in checked.plan.networks.items() if n not in networks}
+                networks |= {
+                    n: _network(r, options, loaded) for n, r in checked.plan.networks.items() if n not in networks
+                }
         result, interrupted = _run(spec, checked, networks, options)
         done.append(result)
         if interrupted:

@@ -97,7 +97,9 @@ class Execution:
         floors: dict[g.Resume, g.Resume] = {}
         for test in tests:
             floors |= floors_of(self.plan, test)
-        return Context(self.plan, network, layouts, numbers, Means(layouts), self.budgets[name], self.tick, floors, self.features)
+        return Context(
+            self.plan, network, layouts, numbers, Means(layouts), self.budgets[name], self.tick, floors, self.features
+        )
 
     def _numbers(self, test: Test, network: Network) -> Numbers:
         quantities = [q for score in self.plan.scores[test.name] for _, read in score.reads for q in read.quantities]

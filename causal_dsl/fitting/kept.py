@@ -94,7 +94,11 @@ def _file_digest(feature: Feature) -> dict[str, str]:
     """What the file of a feature holds, in place of where it lies."""
     path = Path(str(dict(feature.settings).get("path", "")))
     files = sorted(path.iterdir()) if path.is_dir() else [path] if path.is_file() else []
-    return {"path": hashlib.sha256(b"".join(sha256_of(f).encode() for f in files if f.is_file())).hexdigest()} if files else {}
+    return (
+        {"path": hashlib.sha256(b"".join(sha256_of(f).encode() for f in files if f.is_file())).hexdigest()}
+        if files
+        else {}
+    )
 
 
 # ── finished fits ───────────────────────────────────────────────────────────────────────────────
@@ -102,7 +106,7 @@ def _file_digest(feature: Feature) -> dict[str, str]:
 
 def write(path: Path, job: Job, bank: Bank, network: Network, key: str) -> None:
     """Keep the maps of a finished fit."""
-    tensors = {}
+    tensors: dict[str, Tensor] = {}
     for number, feature in enumerate(job.features.values()):
         tensors |= {f"{number}/{name}": tensor for name, tensor in feature.tensors().items()}
     inputs = bank.plan.inputs[network.name]
@@ -183,7 +187,8 @@ def _listed(numbers: Sequence[int]) -> str:
 
 def keep_states(path: Path, jobs: Mapping[str, Job]) -> None:
     """Keep how far all fits are."""
-    tensors, numbers = {}, {}
+    tensors: dict[str, Tensor] = {}
+    numbers: dict[str, Any] = {}
     for name, job in jobs.items():
         own, about = job.state()
         tensors |= {f"{name}|{key}": tensor.detach().cpu().contiguous() for key, tensor in own.items()}

@@ -97,7 +97,9 @@ class Stepper:
                 edit = values.edit(write, family, number, np.nonzero(alive)[0])
                 rows, positions = torch.from_numpy(spot.rows[alive]), torch.from_numpy(spot.positions[alive])
                 writes.append(Write(write.place.site, rows, positions, edit))
-        asked = [Asked(family.rows, read[family.rows], part.columns) for part, family in zip(parts, families, strict=True)]
+        asked = [
+            Asked(family.rows, read[family.rows], part.columns) for part, family in zip(parts, families, strict=True)
+        ]
         return replay(self.network, self.prompts, bank.prefixes, laid, writes, asked).logits
 
     def _whole(self, parts: Sequence[Part]) -> list[Tensor]:
