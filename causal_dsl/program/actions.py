@@ -145,7 +145,7 @@ class ActionReader:
                 block,
                 joined=shared.joined,
                 span=shared.span,
-            )  # fmt: skip
+            )
             for place in places
         )
 
