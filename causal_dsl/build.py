@@ -44,10 +44,12 @@ __all__ = [
     "bits",
     "bool_",
     "boundless",
+    "cause",
     "change",
     "circuit",
     "cross_entropy",
     "csv",
+    "disentangle",
     "domain",
     "embed",
     "embedding",
@@ -61,6 +63,7 @@ __all__ = [
     "iia_star",
     "import_",
     "input",
+    "isolate",
     "js",
     "jsonl",
     "kl",
@@ -116,6 +119,7 @@ __all__ = [
 
 # ── scores and what they are made of ──
 accuracy, iia, iia_informative, iia_star = map(name, ("accuracy", "iia", "iia_informative", "iia_star"))
+cause, isolate, disentangle = map(name, ("cause", "isolate", "disentangle"))
 kl, js, moved, label = map(name, ("kl", "js", "moved", "label"))
 mean, noise, vector = map(name, ("mean", "noise", "vector"))
 max, min, median, argmax, argmin, best = map(name, ("max", "min", "median", "argmax", "argmin", "best"))
