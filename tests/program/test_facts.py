@@ -46,7 +46,10 @@ def test_defaults_are_those_of_the_configuration_classes(model_type: str) -> Non
     assert facts.heads == config.num_attention_heads
     assert facts.width == config.hidden_size
     assert facts.vocabulary == config.vocab_size
-    assert facts.context == config.max_position_embeddings
+    late = model_type in ("roberta", "xlm-roberta", "camembert")  # their positions begin behind the padding token's id
+    assert facts.first_position == (config.pad_token_id + 1 if late else 0)
+    assert facts.context == config.max_position_embeddings - facts.first_position
+    assert facts.embed_width == getattr(config, "embedding_size", None)
     head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     assert facts.head_dim == head
     if model_type != "falcon":
