@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from causal_dsl.causal.domains import Finite
 from causal_dsl.causal.model import CausalModel
 from causal_dsl.diagnostics import Diagnostics, did_you_mean
+from causal_dsl.program.facts import ARCHITECTURES, POST_NORM
 from causal_dsl.program.program import Alignment, InputPlacement, NetworkRef, PromptLine, Readout
 from causal_dsl.program.prompts import show_value
 from causal_dsl.program.settings import Setting, call_name, read_settings
@@ -199,7 +200,9 @@ class PlacementReader:
         if masked and facts.architecture and not facts.both_ways:
             self.diagnostics.report(
                 "E741", f"`{self.network.name}` fills in no masked token: it says the next one", step.span,
-                notes=(f"the tokens of `{facts.architecture}` look back alone",),
+                notes=(f"the tokens of `{facts.architecture}` look back alone"
+                       if facts.architecture in ARCHITECTURES
+                       else "of those that fill in a masked token there are " + ", ".join(sorted(POST_NORM)),),
                 help="end the prompt where the answer belongs, and read it at `next_token`",
             )  # fmt: skip
             return None
