@@ -159,7 +159,7 @@ def load_folder(
                 "E648",
                 f"`{facts.architecture}` is not a language model that transformers can load",
                 span,
-                notes=("it has no class that maps token ids to the logits of the next token",),
+                notes=("it has no class that maps token ids to the logits of the next token, or of a masked one",),
                 help="of those that fill in a masked token there are " + ", ".join(sorted(POST_NORM)),
             )
         try:
