@@ -19,6 +19,7 @@ from causal_dsl.building.declarations import (
     Alignment,
     Causal,
     Circuit,
+    Fit,
     Imported,
     Named,
     Network,
@@ -33,6 +34,7 @@ __all__ = [
     "Expression",
     "accuracy",
     "add_to",
+    "affine",
     "align",
     "all",
     "argmax",
@@ -51,6 +53,7 @@ __all__ = [
     "embedding",
     "final_norm",
     "first",
+    "fit",
     "hf",
     "if_",
     "iia",
@@ -65,9 +68,11 @@ __all__ = [
     "last",
     "layer",
     "lines",
+    "linear_probe",
     "log_prob",
     "logit",
     "logits",
+    "lowrank",
     "mask",
     "max",
     "mean",
@@ -92,6 +97,7 @@ __all__ = [
     "real",
     "recovered",
     "recovered_per_pair",
+    "revnet",
     "rotation",
     "sae",
     "scalar",
@@ -124,6 +130,7 @@ first, last, all = map(name, ("first", "last", "all"))
 # ── features ──
 onehot, scalar, embedding, rotation = map(name, ("onehot", "scalar", "embedding", "rotation"))
 boundless, mask, pca, sae, standardize = map(name, ("boundless", "mask", "pca", "sae", "standardize"))
+linear_probe, affine, lowrank, revnet = map(name, ("linear_probe", "affine", "lowrank", "revnet"))
 
 # ── domains and values ──
 #: ``true`` and ``false``
@@ -257,6 +264,11 @@ def circuit(name: str, network: Any, doc: str = "") -> Circuit:
 def test(name: str, on: Any, doc: str = "") -> Test:  # noqa: PT028  (a word of the language, no pytest test)
     """``test NAME on alignment``."""
     return Test(name, on, doc)
+
+
+def fit(name: str, on: Any, doc: str = "") -> Fit:
+    """``fit NAME on alignment``: what the learned features of an alignment are fitted on."""
+    return Fit(name, on, doc)
 
 
 test.__test__ = False  # type: ignore[attr-defined]  # not a pytest function

@@ -19,12 +19,14 @@ from causal_dsl.causal.domains import Finite
 from causal_dsl.diagnostics import Diagnostic, Diagnostics, Source, SpecError, did_you_mean, fail, render_all
 from causal_dsl.engine.answers import Answers, answers_of, check_answers, value_tokens
 from causal_dsl.engine.columns import ValueRef
+from causal_dsl.planning.fits import Fits, make_fits, refuse_overlap
 from causal_dsl.planning.lower import Plan, make_plan, unfit_networks
 from causal_dsl.planning.memory import Budget, default_bytes
 from causal_dsl.planning.rules import chunk_to_memory, optimise
 from causal_dsl.program.circuits import check_circuit
 from causal_dsl.program.experiments import TestReader
 from causal_dsl.program.facts import Facts
+from causal_dsl.program.fits import controls_of, declared_for, fits_of, fitted_variants, held_out, learned, trained_name
 from causal_dsl.program.modules import Loader, Module, read_source
 from causal_dsl.program.program import NetworkRef, Program, Test
 from causal_dsl.program.prompts import render, show_value
@@ -133,6 +135,8 @@ class Checked:
     program: Program | None
     ceilings: dict[str, dict[str, Ceiling]]
     plan: Plan | None = None
+    #: what is fitted before the plan is run; None where nothing is
+    fits: Fits | None = None
     answers: dict[str, Answers] = field(default_factory=dict)
     digest: str = ""
 
@@ -216,6 +220,10 @@ def _program(spec: Spec, module: Module, resolver: Resolver, found: Diagnostics,
             program.alignments[name] = alignment
         elif definition.kind == "circuit":
             check_circuit(definition, resolver, found)
+        elif definition.kind == "fit" and (
+            fit := TestReader(definition.declaration, definition.module, resolver, found).read()
+        ):
+            program.fits.append(fit)
     _unknown_options(program, module, options)
     for definition in module.of_kind("test").values():
         declaration = definition.declaration
@@ -224,7 +232,7 @@ def _program(spec: Spec, module: Module, resolver: Resolver, found: Diagnostics,
             continue
         test = TestReader(declaration, module, resolver, found).read()
         if test is not None:
-            program.tests.append(test)
+            program.tests.append(held_out(test, bool(declared_for(test, program.fits))) if learned(test) else test)
     return program
 
 
@@ -265,8 +273,8 @@ def _tokenizers(loaded: Mapping[str, Network]) -> Tokenizers:
     cache: dict[Path, Tokens] = {}
 
     def tokens(network: NetworkRef) -> Tokens | None:
-        if network.name in loaded:
-            return loaded[network.name].tokens
+        if trained_name(network) in loaded:
+            return loaded[trained_name(network)].tokens
         path = network.facts.tokenizer
         if path is None or network.facts.kind == "vector":
             return None
@@ -298,7 +306,34 @@ def _plan(program: Program, checked: Checked, tokenizers: Tokenizers, found: Dia
             ready.append(test)
     if found.errors or len(ready) < len(program.tests):
         return None
-    return optimise(unfit_networks(make_plan(program, ready, tokenizers, found)))
+    controls = []
+    for test in ready:
+        for control in controls_of(test):
+            control.scores = compile_metrics(_context(control, tokenizers(control.network)), found)
+            checked.answers[control.name] = checked.answers[test.name]
+            controls.append(control)
+    plan = make_plan(program, [*ready, *controls], tokenizers, found)
+    checked.fits = _fits(program, ready, plan, checked, tokenizers, found)
+    return optimise(unfit_networks(plan))
+
+
+def _fits(
+    program: Program, tests: list[Test], plan: Plan, checked: Checked, tokenizers: Tokenizers, found: Diagnostics
+) -> Fits | None:
+    """What the features of a spec are fitted on; on nothing that a test judges them on."""
+    fits = fits_of(tests, program.fits, found)
+    every = [variant for fit in fits for variant in fitted_variants(fit)]
+    for one in every:
+        for test in (one.fit, one.validation):
+            tokens = tokenizers(test.network)
+            test.scores = compile_metrics(_context(test, tokens), found)
+            checked.answers[test.name] = answers_of(
+                test.readout, test.model, tokens, _sample_prompt(test), test.readout.span or test.span
+            )
+    made = make_fits(program, every, tokenizers, found)
+    if made is not None:
+        refuse_overlap(tests, program.fits, plan, made)
+    return made
 
 
 def _context(test: Test, tokens: Tokens | None) -> TestContext:

@@ -20,8 +20,9 @@ CHAPTERS = (
     (630, "Networks and the machine"),
     (670, "Alignments, tests and interventions"),
     (701, "Commands and verdicts"),
+    (710, "Parts of the inputs"),
     (740, "Masked tokens"),
-    (799, "Defects"),
+    (799, "Defects of causal_dsl"),
 )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from causal_dsl.causal.designs import Design, DrawStatement, implicit_source
 from causal_dsl.causal.model import CausalModel
 from causal_dsl.causal.predicates import compile_predicate
+from causal_dsl.causal.splits import PARTS
 from causal_dsl.diagnostics import Diagnostics, did_you_mean
 from causal_dsl.program.actions import ActionReader, disjoint
 from causal_dsl.program.locations import Position
@@ -26,6 +27,7 @@ DRAW = {
     "seed": Setting("int", 0),
     "balance": Setting("names"),
     "exhaustive": Setting("bool", False),
+    "split": Setting("word", "", choices=PARTS),
 }
 DEFAULT_PAIRS = 256
 _RESERVED = ("label", "template")
@@ -234,7 +236,8 @@ class TestReader:
             return None
         n = None if settings["exhaustive"] else settings["n"] or DEFAULT_PAIRS
         seed = settings["seed"] + self.resolver.options.seed
-        return DrawStatement(roles, model, n, seed, balance, settings["exhaustive"], where, member.span)
+        exhaustive, split = settings["exhaustive"], settings["split"]
+        return DrawStatement(roles, model, n, seed, balance, exhaustive, where, member.span, split)
 
     def _draw_text(self, implicit: dict[tuple[str, object], str]) -> str:
         """What is drawn, as text: tests whose texts are equal share their draws."""

@@ -9,12 +9,12 @@ from causal_dsl.causal.domains import Finite
 from causal_dsl.causal.model import CausalModel
 from causal_dsl.diagnostics import Diagnostics, did_you_mean
 from causal_dsl.program.facts import ARCHITECTURES, POST_NORM
+from causal_dsl.program.features import check_width, join, read_via
 from causal_dsl.program.program import Alignment, InputPlacement, NetworkRef, PromptLine, Readout
 from causal_dsl.program.prompts import show_value
 from causal_dsl.program.settings import Setting, call_name, read_settings
 from causal_dsl.program.sites import SiteReader, Step, overlap, steps
 from causal_dsl.syntax import tree
-from causal_dsl.syntax.format import format_expr
 
 if TYPE_CHECKING:
     from causal_dsl.program.modules import Module
@@ -25,8 +25,6 @@ ENCODINGS: dict[str, dict[str, Setting]] = {
     "scalar": {},
     "embedding": {"dim": Setting("int", required=True, low=1), "seed": Setting("int", 0)},
 }
-#: Features that the language knows and the engine does not fit yet.
-LEARNED = ("rotation", "boundless", "mask", "pca", "sae", "standardize", "linear_probe", "affine", "lowrank", "revnet")
 _READOUTS = ("next_token", "mask", "logits")
 _MOST_ANSWERS = 10_000
 
@@ -119,10 +117,7 @@ class PlacementReader:
     def _sites(self, member: tree.Placement) -> bool:
         """Judge the sites in the first and the last cell: the ends of every range."""
         templates = tuple(line.template for line in self.prompts)
-        ends = []
-        for pick in (0, -1):
-            ends.append({name: values[pick] for name, values in self.parameters.items()})
-        for cell in ends if ends[0] != ends[1] else ends[:1]:
+        for cell in self._ends():
             reader = SiteReader(self.network.facts, templates, self.diagnostics, cell)
             places = [reader.place(site) for site in member.sites]
             if any(place is None for place in places):
@@ -138,15 +133,29 @@ class PlacementReader:
         return True
 
     def _feature(self, member: tree.Placement) -> bool:
-        if member.via is None:
+        if member.via is None or (call_name(member.via) or ("",))[0] in ENCODINGS:
             return True
-        called = call_name(member.via)
-        known = [*ENCODINGS, *LEARNED]
-        if called is None or called[0] not in known:
-            name = called[0] if called else format_expr(member.via)
-            self.diagnostics.report("E215", f"no feature `{name}`", member.via.span, help=did_you_mean(name, known))
-            return False
+        for cell in self._ends():
+            via = read_via(member.via, cell, self.module.folder, self.diagnostics, tuple(ENCODINGS))
+            if via is None:
+                return False
+            reader = SiteReader(self.network.facts, tuple(line.template for line in self.prompts), Diagnostics(), cell)
+            places = [place for site in member.sites if (place := reader.place(site)) is not None]
+            if not check_width(via, places, self.network.facts, self.diagnostics):
+                return False
+            if via.joined and len(places) == len(member.sites) and join(places) is None:
+                self.diagnostics.report(
+                    "E724", "only tokens at one site are joined to one vector", member.via.span,
+                    notes=("what a later site holds depends on what is written at an earlier one",),
+                    help="name several tokens of one site, or leave `joined` out: then each site has a feature of its own",
+                )  # fmt: skip
+                return False
         return True
+
+    def _ends(self) -> list[dict[str, tree.Expr]]:
+        """The first and the last cell: the ends of every range."""
+        ends = [{name: values[pick] for name, values in self.parameters.items()} for pick in (0, -1)]
+        return ends if ends[0] != ends[1] else ends[:1]
 
     def _readout(self, member: tree.Placement) -> Readout | None:
         name = member.name.name

@@ -266,6 +266,14 @@ def locate(position: Position, rendered: Rendered, encoded: Encoded, span: Span 
     """
     if position.kind == "all":
         return tuple(range(len(encoded)))
+    if position.kind == "several":
+        found = tuple(token for part in position.parts for token in locate(part, rendered, encoded, span))
+        if len(set(found)) < len(found):
+            raise fail(
+                "E724", "two of these positions are one token", span, notes=(f'in the prompt "{_clip(rendered.text)}"',),
+                help="name each token once",
+            )  # fmt: skip
+        return found
     if position.kind == "index":
         index = position.index if position.index >= 0 else len(encoded) + position.index
         if not 0 <= index < len(encoded):

@@ -294,6 +294,8 @@ class Resolver:
             readouts,
             inputs,
             declaration.name.span,
+            (parent.name, *parent.parents) if parent else (),
+            module.folder,
         )
 
     def _parameters(

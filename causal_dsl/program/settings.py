@@ -14,7 +14,8 @@ from causal_dsl.syntax.format import format_expr
 
 @dataclass(frozen=True)
 class Setting:
-    """What a setting takes. ``kind``: int, number, bool, string, word (a bare name), names (a list of names), or words."""
+    """What a setting takes. ``kind``: int, number, bool, string, word (a bare name), names (a list of names),
+    ints (a list of whole numbers), or words."""
 
     kind: str
     default: Any = None
@@ -32,6 +33,7 @@ _SAYS = {
     "string": 'a text in quotes, as in "name"',
     "word": "a bare word",
     "names": "a list of names, as in [a, b]",
+    "ints": "a list of whole numbers, as in [3, 14]",
     "domain": "the name of a domain",
 }
 
@@ -126,6 +128,12 @@ def _read(setting: Setting, expr: tree.Expr) -> Any:
             return word if not setting.choices or word in setting.choices else None
         case "domain":
             return expr if isinstance(expr, (tree.Name, tree.Call)) else None
+        case "ints":
+            if not isinstance(expr, tree.List) or not expr.items:
+                return None
+            numbers = [constant(item) for item in expr.items]
+            good = all(isinstance(n, int) and not isinstance(n, bool) and n >= setting.low for n in numbers)
+            return tuple(numbers) if good else None
         case "names":
             if isinstance(expr, tree.List) and expr.items:
                 fits = all(isinstance(item, (tree.Name, tree.Attribute)) for item in expr.items)

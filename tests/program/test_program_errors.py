@@ -96,6 +96,8 @@ MENDS = [
     ("nothing_expected", "(n=8)\n", "(n=8)\n  expect accuracy >= 95%\n"),
     ("parameter_never", "halves(7)", "halves(1)"),
     ("empty_parameter", "4:4", "4:5"),
+    ("split_empty", ", split=test", ""),
+    ("split_misspelt", "split=tests", "split=test"),
     ("draw_exhaustive_n", "n=8, ", ""),
     ("draw_from_domain", "0..3\n  do", "equality(n=256)\n  do"),
     ("mask_next_token", "@ next_token", "@ mask"),
