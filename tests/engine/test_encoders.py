@@ -8,13 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny import folder_of, spec_of
+from tiny import folder_of, network_of, spec_of
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
 import causal_dsl as cd
 from causal_dsl import pipeline
 from causal_dsl.diagnostics import SpecError
+from causal_dsl.fitting.bank import fill
+from causal_dsl.fitting.rows import Part, Stepper
+from causal_dsl.planning.memory import Budget
 
 torch.set_num_threads(1)
 TESTS = """
@@ -182,3 +185,41 @@ def test_what_leaves_the_last_layer_beside_the_mask_reaches_nothing() -> None:
     found = {(c.cell["l"], c.cell["p"]): c for c in cd.run(cd.parse(text))["t"].cells}
     dead = [key for key, cell in found.items() if any(f.code == "unreachable" for f in cell.findings)]
     assert dead == [(2, "x")]
+
+
+@pytest.mark.parametrize("padding", ["right", "left"])
+def test_what_a_fit_compares_is_read_at_the_mask(padding: str) -> None:
+    """Rows of a fit, here without a feature: of prompts of two lengths, the logits where their masks are."""
+    text = spec_of("bert", "test patched on a { base, source ~ m(n=8, seed=5) do(same <- source) report iia }",
+                   layers="[1]", positions="[x]", padding=padding)  # fmt: skip
+    plan, _, _ = drawn(text, "patched")
+    network = network_of(text[: text.index("align ")])
+    network.padding = padding
+    read = plan.scores["patched"][0].read("patched")
+    assert read is not None
+    bank = fill(plan, network, [read.run], [], Budget(10**9))
+    assert "look both ways" in bank.why
+    (logits,) = Stepper(bank).logits([Part(read.run, np.arange(8), {}, None)])
+    hand = ByHand("bert")
+    pairs = zip(prompts(plan, "base", "patched"), prompts(plan, "source", "patched"), strict=True)
+    for mine, (base, source) in zip(logits, pairs, strict=True):
+        here, there = place_of(hand, base, "x"), place_of(hand, source, "x")
+        assert torch.allclose(mine, hand.logits(base, 1, here, hand.vector(source, 1, there)), atol=1e-5)
+
+
+def test_the_read_out_in_python() -> None:
+    """`cd.mask` is the word of the read-out, as it is of the feature."""
+    text = cd.parse(spec_of("bert", "")).source()
+    name = cd.domain("Name", ["w10", "w11"])
+    model = cd.Causal("m")
+    x = model.draw("x", domain=name)
+    o = model.output("o", x)
+    made = cd.align("a", model, cd.hf(folder_of("bert"), name="net"))
+    made.prompt("{x} w1 [MASK]")
+    made.place(o, cd.mask(among=name))
+    test = cd.test("t", made)
+    test.draw("base", model(n=4))
+    test.report(cd.accuracy)
+    assert "o @ mask(among=Name)" in cd.spec(test).source()
+    assert not cd.check(cd.spec(test)).errors
+    assert "@ mask(among=W)" in text
