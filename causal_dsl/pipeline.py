@@ -17,7 +17,7 @@ from causal_dsl.causal.ceilings import Ceiling, ceilings
 from causal_dsl.causal.designs import draw
 from causal_dsl.causal.domains import Finite
 from causal_dsl.diagnostics import Diagnostic, Diagnostics, Source, SpecError, did_you_mean, fail, render_all
-from causal_dsl.engine.answers import Answers, answers_of, check_answers
+from causal_dsl.engine.answers import Answers, answers_of, check_answers, value_tokens
 from causal_dsl.engine.columns import ValueRef
 from causal_dsl.planning.fits import Fits, make_fits, refuse_overlap
 from causal_dsl.planning.lower import Plan, make_plan, unfit_networks
@@ -38,7 +38,7 @@ from causal_dsl.program.fits import (
 )
 from causal_dsl.program.modules import Loader, Module, read_source
 from causal_dsl.program.program import NetworkRef, Program, Test
-from causal_dsl.program.prompts import answer_tokens, render, show_value
+from causal_dsl.program.prompts import render, show_value
 from causal_dsl.program.resolve import Options as ResolveOptions
 from causal_dsl.program.resolve import Resolver
 from causal_dsl.program.tokens import Tokens
@@ -358,12 +358,12 @@ def _context(test: Test, tokens: Tokens | None) -> TestContext:
     prompt = _sample_prompt(test)
 
     def several(ref: ValueRef) -> str | None:
-        if tokens is None or test.readout.kind != "next_token":
+        if tokens is None or test.readout.kind == "logits":
             return None
         name = test.readout.variable if ref.role == "label" else ref.variable
         values = [ref.constant] if not ref.role else variables.get(name) or ()
         for value in values:
-            if len(answer_tokens(tokens, prompt, show_value(value), test.readout.prefix)) > 1:
+            if len(value_tokens(value, test.readout, tokens, prompt, test.readout.span or test.span)) > 1:
                 return show_value(value)
         return None
 

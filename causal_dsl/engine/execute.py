@@ -126,7 +126,7 @@ class Execution:
         if step.why:
             return f"reference: {step.why}"
         proof = self.networks[name].proof
-        if proof is not None and proof.sweep == "whole":
+        if proof is not None and proof.slow:
             return f"sweep, rows with all their tokens: {proof.slow}"
         return "sweep"
 

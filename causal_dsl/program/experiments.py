@@ -352,7 +352,8 @@ class TestReader:
         readouts = list(alignment.readouts.values())
         if not readouts:
             outputs = ", ".join(f"`{name}`" for name in alignment.model.outputs)
-            where = "logits" if alignment.network.facts.kind == "vector" else "next_token"
+            facts = alignment.network.facts
+            where = "logits" if facts.kind == "vector" else "mask" if facts.both_ways else "next_token"
             self._fault("E700", f"`{alignment.name}` does not say where the answer is read", alignment.span,
                         help=f"write `{alignment.model.outputs[0] if alignment.model.outputs else 'answer'} @ {where}` (the outputs are {outputs})")  # fmt: skip
             return None
