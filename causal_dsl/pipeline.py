@@ -322,7 +322,7 @@ def _plan(program: Program, checked: Checked, tokenizers: Tokenizers, found: Dia
             checked.answers[control.name] = checked.answers[test.name]
             controls.append(control)
     plan = make_plan(program, [*ready, *controls], tokenizers, found)
-    checked.fits = _fits(program, ready, plan, checked, tokenizers, found)
+    checked.fits = plan.fits = _fits(program, ready, plan, checked, tokenizers, found)
     return optimise(unfit_networks(plan))
 
 
