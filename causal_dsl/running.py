@@ -69,7 +69,10 @@ def run_specs(specs: Sequence[Spec], options: Options) -> Results:
                 networks |= {
                     n: _network(r, options, loaded) for n, r in checked.plan.networks.items() if n not in networks
                 }
-        result, interrupted = _run(spec, checked, networks, options)
+        try:
+            result, interrupted = _run(spec, checked, networks, options)
+        except KeyboardInterrupt:  # while features were fitted: those fits go on the next time
+            raise Interrupted(Results(tuple(done))) from None
         done.append(result)
         if interrupted:
             raise Interrupted(Results(tuple(done)))
