@@ -91,6 +91,7 @@ if TYPE_CHECKING:
         table,
         test,
         torch,
+        train,
         vector,
         zoo,
     )
@@ -185,6 +186,7 @@ __all__ = [
     "table",
     "test",
     "torch",
+    "train",
     "vector",
     "zoo",
 ]

@@ -14,7 +14,8 @@ from causal_dsl.syntax.format import format_expr
 
 @dataclass(frozen=True)
 class Setting:
-    """What a setting takes. ``kind``: int, number, bool, string, word (a bare name), names (a list of names), or words."""
+    """What a setting takes. ``kind``: int, ints (a list of them), number, bool, string, word (a bare name), names (a list
+    of names), domain and alignment (the name of one)."""
 
     kind: str
     default: Any = None
@@ -32,6 +33,8 @@ _SAYS = {
     "string": 'a text in quotes, as in "name"',
     "word": "a bare word",
     "names": "a list of names, as in [a, b]",
+    "ints": "a list of whole numbers, as in [0, 1]",
+    "alignment": "the name of an alignment",
     "domain": "the name of a domain",
 }
 
@@ -126,6 +129,12 @@ def _read(setting: Setting, expr: tree.Expr) -> Any:
             return word if not setting.choices or word in setting.choices else None
         case "domain":
             return expr if isinstance(expr, (tree.Name, tree.Call)) else None
+        case "alignment":
+            return expr if isinstance(expr, tree.Name) else None
+        case "ints":
+            numbers = [constant(item) for item in expr.items] if isinstance(expr, tree.List) else []
+            whole = all(isinstance(n, int) and not isinstance(n, bool) and n >= setting.low for n in numbers)
+            return tuple(numbers) if numbers and whole else None
         case "names":
             if isinstance(expr, tree.List) and expr.items:
                 fits = all(isinstance(item, (tree.Name, tree.Attribute)) for item in expr.items)
