@@ -215,9 +215,10 @@ class Objective:
 
     def _spots(self, place: Place, picked: np.ndarray, start: int) -> tuple[Tensor, Tensor | None]:
         """The rows of a pass in which a place is, and its tokens there."""
+        if not self.pool.inputs.sequence:
+            return torch.arange(start, start + len(picked)), None
         which, tokens = self.pool.inputs.spans(place.position, self.pool.rows[picked])
-        positions = torch.from_numpy(tokens) if self.pool.inputs.sequence else None
-        return torch.from_numpy(which + start), positions
+        return torch.from_numpy(which + start), torch.from_numpy(tokens)
 
     def _read(self, place: Place, rows: np.ndarray, start: int, size: int) -> Read:
         return Read(place.site, *self._spots(place, rows[start : start + size], start))
