@@ -69,6 +69,7 @@ def train_logic(
         Loop(objective).run(lambda tensors, progress: None, tick or (lambda step, steps, loss: None))
         found = scores(objective)
         save_file(named_tensors(network.model), out / "model.safetensors")
+        (out / "model.safetensors").chmod(0o644)
     except OSError as error:
         raise fail("E653", f"cannot write {shown_path(out)}", span, notes=(str(error),)) from error
     finally:

@@ -13,6 +13,7 @@ Gradients flow through the runs of the sources as well: what is read there is wr
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -128,14 +129,19 @@ class Objective:
         """What a step draws: a function of the seed and the step alone."""
         training, pool = self.training, self.pool
         base = pool.draw("base", step, training.batch)
-        chosen: list[str] = []
-        if training.interchange > 0:
-            names = training.variables
-            number = int(below(bits(key(training.seed, "train", "set"), np.array([step])), 2 ** len(names) - 1)[0]) + 1
-            chosen = [name for place, name in enumerate(names) if number >> place & 1]
+        chosen = self._set(step) if training.interchange > 0 else ()
         sources = {name: pool.draw(f"source of {name}", step, training.batch) for name in chosen}
         rest = pool.draw("rest", step, training.batch, like=base) if self.rest else None
         return Draws(base, sources, rest)
+
+    def _set(self, step: int) -> tuple[str, ...]:
+        """A set of placed variables, each that is not empty equally likely."""
+        training, at = self.training, np.array([step])
+        for attempt in itertools.count():
+            random = {name: bits(key(training.seed, "train", "set", name), at, attempt) for name in training.variables}
+            if chosen := tuple(name for name, drawn in random.items() if below(drawn, 2)[0]):
+                return chosen
+        raise AssertionError
 
     def parts(self, step: int) -> dict[str, Part]:
         """The runs of a step, by loss: those with a weight, in the order task, interchange, strict."""
