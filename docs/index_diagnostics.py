@@ -20,6 +20,8 @@ CHAPTERS = (
     (630, "Networks and the machine"),
     (670, "Alignments, tests and interventions"),
     (701, "Commands and verdicts"),
+    (730, "Training towards a causal model"),
+    (740, "Defects"),
 )
 
 

@@ -35,8 +35,8 @@ def write(path: Path, tensors: dict[str, Tensor], about: dict[str, Any]) -> None
     from safetensors.torch import save
 
     ready = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    told = {"about": json.dumps(about), "sha256": _hash(ready)}
-    write_atomic(path, save(ready, told))
+    told = json.dumps({**about, "sha256": _hash(ready)}, sort_keys=True)
+    write_atomic(path, save(ready, {"about": told}))  # one entry: their order is not kept
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
@@ -45,12 +45,12 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
 
     try:
         with safe_open(path, framework="pt") as file:
-            told = file.metadata() or {}
+            about: dict[str, Any] = json.loads((file.metadata() or {})["about"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (it is no dict)
-        about = json.loads(told["about"])
-    except (OSError, ValueError, KeyError, SafetensorError):
+        expected = about.pop("sha256")
+    except (OSError, ValueError, KeyError, AttributeError, SafetensorError):
         return None
-    return (tensors, about) if told.get("sha256") == _hash(tensors) else None
+    return (tensors, about) if expected == _hash(tensors) else None
 
 
 def _hash(tensors: dict[str, Tensor]) -> str:

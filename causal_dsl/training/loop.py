@@ -108,7 +108,9 @@ class Loop:
         raise fail(
             "E737", f"training towards `{self.training.alignment.name}` fails at step {self.progress.step}: the loss is {loss:.3g}",
             self.training.span, notes=("before it was " + ", ".join(known),) if known else (),
-            help=f"train more slowly: rate={self.training.rate / 10:g}",
+            help=f"train more slowly: rate={self.training.rate / 10:g}"
+            if known
+            else "the network gives no numbers with the weights that it starts from",
         )  # fmt: skip
 
     # ── stopped and taken up again ──────────────────────────────────────────────────────────────
