@@ -19,6 +19,7 @@ from causal_dsl.building.declarations import (
     Alignment,
     Causal,
     Circuit,
+    Fit,
     Imported,
     Named,
     Network,
@@ -37,6 +38,7 @@ __all__ = [
     "Expression",
     "accuracy",
     "add_to",
+    "affine",
     "align",
     "all",
     "argmax",
@@ -46,15 +48,18 @@ __all__ = [
     "bits",
     "bool_",
     "boundless",
+    "cause",
     "change",
     "circuit",
     "cross_entropy",
     "csv",
+    "disentangle",
     "domain",
     "embed",
     "embedding",
     "final_norm",
     "first",
+    "fit",
     "hf",
     "if_",
     "iia",
@@ -62,16 +67,19 @@ __all__ = [
     "iia_star",
     "import_",
     "input",
+    "isolate",
     "js",
     "jsonl",
     "kl",
     "label",
     "last",
     "layer",
+    "linear_probe",
     "lines",
     "log_prob",
     "logit",
     "logits",
+    "lowrank",
     "mask",
     "max",
     "mean",
@@ -96,6 +104,7 @@ __all__ = [
     "real",
     "recovered",
     "recovered_per_pair",
+    "revnet",
     "rotation",
     "sae",
     "scalar",
@@ -103,6 +112,7 @@ __all__ = [
     "solved",
     "spec",
     "standardize",
+    "subspace",
     "swap",
     "table",
     "test",
@@ -114,6 +124,7 @@ __all__ = [
 
 # ── scores and what they are made of ──
 accuracy, iia, iia_informative, iia_star = map(name, ("accuracy", "iia", "iia_informative", "iia_star"))
+cause, isolate, disentangle = map(name, ("cause", "isolate", "disentangle"))
 kl, js, moved, label = map(name, ("kl", "js", "moved", "label"))
 mean, noise, vector = map(name, ("mean", "noise", "vector"))
 max, min, median, argmax, argmin, best = map(name, ("max", "min", "median", "argmax", "argmin", "best"))
@@ -129,6 +140,7 @@ first, last, all = map(name, ("first", "last", "all"))
 # ── features ──
 onehot, scalar, embedding, rotation = map(name, ("onehot", "scalar", "embedding", "rotation"))
 boundless, mask, pca, sae, standardize = map(name, ("boundless", "mask", "pca", "sae", "standardize"))
+linear_probe, subspace, affine, lowrank, revnet = map(name, ("linear_probe", "subspace", "affine", "lowrank", "revnet"))
 
 # ── domains and values ──
 #: ``true`` and ``false``
@@ -289,6 +301,11 @@ def circuit(name: str, network: Any, doc: str = "") -> Circuit:
 def test(name: str, on: Any, doc: str = "") -> Test:  # noqa: PT028  (a word of the language, no pytest test)
     """``test NAME on alignment``."""
     return Test(name, on, doc)
+
+
+def fit(name: str, on: Any, doc: str = "") -> Fit:
+    """``fit NAME on alignment``: what the learned features of an alignment are fitted on."""
+    return Fit(name, on, doc)
 
 
 test.__test__ = False  # type: ignore[attr-defined]  # not a pytest function

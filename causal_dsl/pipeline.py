@@ -17,17 +17,28 @@ from causal_dsl.causal.ceilings import Ceiling, ceilings
 from causal_dsl.causal.designs import draw
 from causal_dsl.causal.domains import Finite
 from causal_dsl.diagnostics import Diagnostic, Diagnostics, Source, SpecError, did_you_mean, fail, render_all
-from causal_dsl.engine.answers import Answers, answers_of, check_answers
+from causal_dsl.engine.answers import Answers, answers_of, check_answers, value_tokens
 from causal_dsl.engine.columns import ValueRef
+from causal_dsl.planning.fits import Fits, make_fits, refuse_overlap
 from causal_dsl.planning.lower import Plan, make_plan, unfit_networks
 from causal_dsl.planning.memory import Budget, default_bytes
 from causal_dsl.planning.rules import chunk_to_memory, optimise
 from causal_dsl.program.circuits import check_circuit
 from causal_dsl.program.experiments import TestReader
 from causal_dsl.program.facts import Facts
+from causal_dsl.program.fits import (
+    check_declared,
+    controls_of,
+    declared_for,
+    fits_of,
+    fitted_variants,
+    held_out,
+    learned,
+    trained_name,
+)
 from causal_dsl.program.modules import Loader, Module, read_source
 from causal_dsl.program.program import NetworkRef, Program, Test
-from causal_dsl.program.prompts import answer_tokens, first_prompt, show_value
+from causal_dsl.program.prompts import first_prompt, show_value
 from causal_dsl.program.resolve import Options as ResolveOptions
 from causal_dsl.program.resolve import Resolver
 from causal_dsl.program.tokens import Tokens
@@ -134,6 +145,8 @@ class Checked:
     program: Program | None
     ceilings: dict[str, dict[str, Ceiling]]
     plan: Plan | None = None
+    #: what is fitted before the plan is run; None where nothing is
+    fits: Fits | None = None
     answers: dict[str, Answers] = field(default_factory=dict)
     digest: str = ""
 
@@ -217,6 +230,10 @@ def _program(spec: Spec, module: Module, resolver: Resolver, found: Diagnostics,
             program.alignments[name] = alignment
         elif definition.kind == "circuit":
             check_circuit(definition, resolver, found)
+        elif isinstance(definition.declaration, tree.FitDecl):
+            fit = TestReader(definition.declaration, definition.module, resolver, found).read()
+            if fit is not None and check_declared(fit, found):
+                program.fits.append(fit)
     _unknown_options(program, module, options)
     for definition in module.of_kind("test").values():
         declaration = definition.declaration
@@ -225,7 +242,7 @@ def _program(spec: Spec, module: Module, resolver: Resolver, found: Diagnostics,
             continue
         test = TestReader(declaration, module, resolver, found).read()
         if test is not None:
-            program.tests.append(test)
+            program.tests.append(held_out(test, bool(declared_for(test, program.fits))) if learned(test) else test)
     return program
 
 
@@ -266,8 +283,8 @@ def _tokenizers(loaded: Mapping[str, Network]) -> Tokenizers:
     cache: dict[Path, Tokens] = {}
 
     def tokens(network: NetworkRef) -> Tokens | None:
-        if network.name in loaded:
-            return loaded[network.name].tokens
+        if trained_name(network) in loaded:
+            return loaded[trained_name(network)].tokens
         path = network.facts.tokenizer
         if path is None or network.facts.kind == "vector":
             return None
@@ -299,7 +316,34 @@ def _plan(program: Program, checked: Checked, tokenizers: Tokenizers, found: Dia
             ready.append(test)
     if found.errors or len(ready) < len(program.tests):
         return None
-    return optimise(unfit_networks(make_plan(program, ready, tokenizers, found)))
+    controls = []
+    for test in ready:
+        for control in controls_of(test):
+            control.scores = compile_metrics(_context(control, tokenizers(control.network)), found)
+            checked.answers[control.name] = checked.answers[test.name]
+            controls.append(control)
+    plan = make_plan(program, [*ready, *controls], tokenizers, found)
+    checked.fits = _fits(program, ready, plan, checked, tokenizers, found)
+    return optimise(unfit_networks(plan))
+
+
+def _fits(
+    program: Program, tests: list[Test], plan: Plan, checked: Checked, tokenizers: Tokenizers, found: Diagnostics
+) -> Fits | None:
+    """What the features of a spec are fitted on; on nothing that a test judges them on."""
+    fits = fits_of(tests, program.fits, found)
+    every = [variant for fit in fits for variant in fitted_variants(fit)]
+    for one in every:
+        for test in (one.fit, one.validation):
+            tokens = tokenizers(test.network)
+            test.scores = compile_metrics(_context(test, tokens), found)
+            checked.answers[test.name] = answers_of(
+                test.readout, test.model, tokens, _sample_prompt(test), test.readout.span or test.span
+            )
+    made = make_fits(program, every, tokenizers, found)
+    if made is not None:
+        refuse_overlap(tests, program.fits, plan, made)
+    return made
 
 
 def _context(test: Test, tokens: Tokens | None) -> TestContext:
@@ -315,12 +359,12 @@ def _context(test: Test, tokens: Tokens | None) -> TestContext:
     prompt = _sample_prompt(test)
 
     def several(ref: ValueRef) -> str | None:
-        if tokens is None or test.readout.kind != "next_token":
+        if tokens is None or test.readout.kind == "logits":
             return None
         name = test.readout.variable if ref.role == "label" else ref.variable
         values = [ref.constant] if not ref.role else variables.get(name) or ()
         for value in values:
-            if len(answer_tokens(tokens, prompt, show_value(value), test.readout.prefix)) > 1:
+            if len(value_tokens(value, test.readout, tokens, prompt, test.readout.span or test.span)) > 1:
                 return show_value(value)
         return None
 

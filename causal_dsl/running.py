@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,25 +14,31 @@ import torch
 from torch import nn
 
 from causal_dsl import pipeline
+from causal_dsl.causal.attributes import asked
 from causal_dsl.causal.designs import Drawn
 from causal_dsl.diagnostics import Diagnostic
 from causal_dsl.engine.answers import first_token
 from causal_dsl.engine.chunks import ChunkStore
 from causal_dsl.engine.columns import Quantity
-from causal_dsl.engine.execute import CellRun, Execution, TestRun
+from causal_dsl.engine.execute import CellRun, Execution, TestRun, budget_of
+from causal_dsl.fitting.fit import Library, fit_all, refuse_seen
+from causal_dsl.fitting.report import with_controls
 from causal_dsl.network.fingerprint import fingerprint
 from causal_dsl.network.load import Reference, device_of, dtype_of, prove, wrap
 from causal_dsl.network.load import load as load_network
 from causal_dsl.network.network import Network
+from causal_dsl.network.untrained import untrained
 from causal_dsl.network.zoo.open import open_zoo
 from causal_dsl.pipeline import Checked, Options, Spec
 from causal_dsl.planning.cost import cost_of
 from causal_dsl.planning.lower import Plan
+from causal_dsl.program.fits import trained_name
 from causal_dsl.program.program import NetworkRef, Test
 from causal_dsl.report.progress import Progress, progress
 from causal_dsl.report.store import folder_of, save, writing
 from causal_dsl.score.results import CellInfo, Fired, Results, SpecResult, TestResult
 from causal_dsl.score.score import score_test
+from causal_dsl.score.scores import Score, asks
 from causal_dsl.training.train import TrainedNetwork, trained
 
 
@@ -53,10 +60,16 @@ def run_specs(specs: Sequence[Spec], options: Options) -> Results:
     for spec, checked in zip(specs, checks, strict=True):
         assert checked.program is not None
         used = {test.network.name: test.network for test in checked.program.tests}
+        if checked.plan is not None:
+            used |= checked.plan.networks
         networks = {name: _network(ref, options, loaded) for name, ref in used.items()}
         if checked.plan is None and checked.program.tests:
             checked = pipeline.check(spec, options, _with_blanks(networks, used))
             checked.raise_errors()
+            if checked.plan is not None:
+                networks |= {
+                    n: _network(r, options, loaded) for n, r in checked.plan.networks.items() if n not in networks
+                }
         result, interrupted = _run(spec, checked, networks, options)
         done.append(result)
         if interrupted:
@@ -87,6 +100,11 @@ def _network(ref: NetworkRef, options: Options, loaded: dict[Any, Network]) -> N
     dtype = options.dtype or ref.setting("dtype")
     declared = (ref.span.source.path, ref.span.start) if ref.training is not None else None
     key = (ref.kind, ref.target, ref.base if ref.kind != "zoo" else None, ref.settings, declared, device, dtype)
+    if key not in loaded and ref.setting("untrained"):
+        settings = tuple(setting for setting in ref.settings if setting[0] != "untrained")
+        trained = replace(ref, name=trained_name(ref), settings=settings)
+        loaded[key] = untrained(_network(trained, options, loaded))
+        prove(loaded[key])
     if key not in loaded:
         loaded[key] = _load(ref, device, dtype, options)
     network = loaded[key]
@@ -170,10 +188,13 @@ def _run(spec: Spec, checked: Checked, networks: dict[str, Network], options: Op
     if plan is None:
         return _result(spec, checked, networks, [], started), False
     memory = {name: options.memory for name in networks if options.memory}
-    store = _store(spec, checked, networks, options)
     with progress() if options.progress else Progress() as bar:
         targets = _targets(plan, checked, networks)
-        execution = Execution(plan, networks, checked.answers, targets, memory, bar.advance, store, options.compiled)
+        library = _fit(spec, checked, networks, options, bar)
+        store = _store(spec, checked, networks, options, library)
+        execution = Execution(
+            plan, networks, checked.answers, targets, memory, bar.advance, store, options.compiled, library.maps
+        )
         bar.begin(spec.name, execution.total())
         try:
             for said in execution.run():
@@ -184,8 +205,9 @@ def _run(spec: Spec, checked: Checked, networks: dict[str, Network], options: Op
     for test in plan.tests:
         run = execution.runs[test.name]
         finished = [cell for cell in run.cells if cell.done.all()]
-        if finished:
-            tests.append(_score(test, run, finished, plan, checked))
+        if finished and not test.control[0]:
+            scored = _score(test, run, finished, plan, checked)
+            tests.append(with_controls(scored, test, execution, checked, library))
     result = _result(spec, checked, networks, tests, started, execution)
     if options.out is not None:
         cells = {
@@ -197,7 +219,30 @@ def _run(spec: Spec, checked: Checked, networks: dict[str, Network], options: Op
     return result, interrupted
 
 
-def _store(spec: Spec, checked: Checked, networks: dict[str, Network], options: Options) -> ChunkStore | None:
+def _fit(
+    spec: Spec, checked: Checked, networks: dict[str, Network], options: Options, bar: Progress
+) -> Library:  # fmt: skip
+    """The features that the tests of a spec write through, fitted or found on disk."""
+    if checked.fits is None or checked.plan is None:
+        return Library()
+    plan = checked.plan
+    budgets = {name: budget_of(network, options.memory) for name, network in networks.items()}
+    out = None if options.out is None else folder_of(options.out, spec.name) / "features"
+    targets = _targets(checked.fits.plan, checked, networks)
+    library = fit_all(checked.fits, networks, checked.answers, targets, budgets, bar, options.seed, out)
+    for test in plan.tests:
+        for cell in test.cells:
+            for intervention in cell.interventions:
+                for feature in intervention.features:
+                    library.want(feature)
+        for rows in [plan.rows[run] for run in plan.rows if run.draw == plan.scores[test.name][0].label.draw]:
+            refuse_seen(library, test, plan.inputs[test.network.name], rows)
+    return library
+
+
+def _store(
+    spec: Spec, checked: Checked, networks: dict[str, Network], options: Options, library: Library
+) -> ChunkStore | None:
     """Where finished blocks are kept, and what they belong to; None without ``--out``. Raises E708."""
     if options.out is None:
         return None
@@ -206,7 +251,7 @@ def _store(spec: Spec, checked: Checked, networks: dict[str, Network], options: 
         "seed": options.seed, "compiled": options.compiled, "memory": options.memory,
         "networks": {name: [fingerprint(network), str(network.dtype), network.device.type, network.padding]
                      for name, network in sorted(networks.items())},
-        "torch": torch.__version__,
+        "torch": torch.__version__, "features": library.digest,
     }  # fmt: skip
     with writing(options.out, spec.name):
         return ChunkStore(folder_of(options.out, spec.name) / "blocks", key)
@@ -229,7 +274,7 @@ def _result(
         "python": platform.python_version(),
     }  # fmt: skip
     assert checked.program is not None
-    refs = {test.network.name: test.network for test in checked.program.tests}
+    refs = {test.network.name: test.network for test in (checked.plan.tests if checked.plan else checked.program.tests)}
     described = {name: _describe(refs[name], network) for name, network in networks.items()}
     cost: dict[str, Any] = {"seconds": time.perf_counter() - started}
     if execution is not None:
@@ -302,6 +347,15 @@ def labels_of(test: Test, drawn: Drawn) -> np.ndarray | None:
     return test.model.evaluate(settings, do)[test.readout.variable]
 
 
+def _asked(test: Test, drawn: Drawn) -> np.ndarray | None:
+    """Which attribute each base asks about, where the test has scores of attributes."""
+    values = [value for value in test.scores.values if isinstance(value, Score)]
+    if not test.swaps or not any(asks(part) for value in values for part in value.walk()):
+        return None
+    swapped = [variable for variable, _ in test.swaps]
+    return asked(test.model, test.readout.variable, swapped, drawn.values["base"])
+
+
 def _score(test: Test, run: TestRun, finished: list[CellRun], plan: Plan, checked: Checked) -> TestResult:
     drawn = plan.draw_of(test)
     output = test.readout.variable
@@ -324,7 +378,7 @@ def _score(test: Test, run: TestRun, finished: list[CellRun], plan: Plan, checke
     return score_test(
         test.scores, [(dict(cell.node.cell), cell.columns) for cell in finished],
         ids={role: drawn.ids[role] for role in roles}, base_answers=drawn.values["base"][output],
-        labels=labels_of(test, drawn),
+        labels=labels_of(test, drawn), asked=_asked(test, drawn),
         source_answers={role: drawn.values[role][output] for role in dict.fromkeys(role for _, role in test.swaps)},
         ceilings={n: c for n, c in checked.ceilings.get(test.name, {}).items() if n != "informative"},
         exhaustive=drawn.exhaustive, kept=kept, info=info, seconds=run.seconds,

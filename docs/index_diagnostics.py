@@ -20,8 +20,11 @@ CHAPTERS = (
     (630, "Networks and the machine"),
     (670, "Alignments, tests and interventions"),
     (701, "Commands and verdicts"),
+    (710, "Parts of the inputs, and fits"),
+    (720, "Features"),
     (730, "Training towards a causal model"),
-    (740, "Defects"),
+    (740, "Masked tokens"),
+    (799, "Defects of causal_dsl"),
 )
 
 

@@ -99,7 +99,12 @@ def expressions(draw: st.DrawFn, depth: int = 3) -> tree.Expr:
 
 def _arguments(draw: st.DrawFn, depth: int) -> tuple[tree.Argument, ...]:
     named = [draw(_NO_OR_YES) for _ in range(draw(_SIZES[2]))]
-    return tuple(tree.Argument(draw(_IDENTS) if name else None, draw(expressions(depth))) for name in named)
+    return tuple(tree.Argument(draw(_IDENTS) if name else None, _value(draw, depth, name)) for name in named)
+
+
+def _value(draw: st.DrawFn, depth: int, named: bool) -> tree.Expr:
+    """The value of an argument: an expression, or the one keyword that a setting may have, as in ``split=test``."""
+    return tree.Name("test") if named and draw(_KINDS) == 0 else draw(expressions(depth))
 
 
 def _index(draw: st.DrawFn, depth: int) -> tree.Expr | tree.Slice:
@@ -218,6 +223,12 @@ def tests() -> st.SearchStrategy[tree.TestDecl]:
     return st.builds(tree.TestDecl, idents(), paths(), _tuples(members), doc=docs())
 
 
+@cache
+def fits() -> st.SearchStrategy[tree.FitDecl]:
+    members = st.one_of(draws(), st.builds(tree.Do, _tuples(actions(), 1), doc=docs()))
+    return st.builds(tree.FitDecl, idents(), paths(), _tuples(members), doc=docs())
+
+
 tests.__test__ = False  # type: ignore[attr-defined]
 
 
@@ -233,6 +244,7 @@ def declarations() -> st.SearchStrategy[tree.AnyDeclaration]:
         causal_models(),
         alignments(),
         circuits(),
+        fits(),
         tests(),
     )
 

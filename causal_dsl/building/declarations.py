@@ -266,6 +266,19 @@ class Test(_Block):
         return tree.TestDecl(self.ident, self._on, tuple(self._members), doc=self.doc)
 
 
+class Fit(Test):
+    """``fit NAME on alignment { … }``; made by :func:`fit`. It has :meth:`draw` and :meth:`do`, and judges nothing."""
+
+    def expect(self, value: Any, doc: str = "") -> None:
+        raise TypeError("a fit judges nothing: expect(…) belongs in a test")
+
+    def report(self, value: Any, doc: str = "") -> None:
+        raise TypeError("a fit reports nothing: report(…) belongs in a test")
+
+    def declaration(self) -> tree.FitDecl:  # type: ignore[override]
+        return tree.FitDecl(self.ident, self._on, tuple(self._members), doc=self.doc)
+
+
 def _is_function(where: Any) -> bool:
     return isinstance(where, Callable) and not isinstance(where, Expression | Nameable)  # type: ignore[arg-type]
 

@@ -18,6 +18,7 @@ from causal_dsl.causal.designs import Design, Drawn, DrawStatement
 from causal_dsl.causal.domains import Finite
 from causal_dsl.causal.model import CausalModel
 from causal_dsl.causal.sampling import LISTED, Columns, with_templates
+from causal_dsl.causal.splits import restrict
 from causal_dsl.causal.support import enumerate_support, matters
 from causal_dsl.causal.uniform import bits, key
 from causal_dsl.diagnostics import SpecError
@@ -156,7 +157,8 @@ def _enumerate(
     """Label, answers, numerators and denominators over all that can be drawn; None where that is too much.
 
     Inputs that agree in all that matters (intervened values, answers, what conditions mention, and for the base what
-    the label is computed from) are merged first, which is what makes large domains countable.
+    the label is computed from) are merged first, which is what makes large domains countable. For a part of the inputs
+    all exogenous variables are enumerated, since they decide about what is in it.
     """
     model = design.models["base"]
     do = {name: role for name, role in interventions}
@@ -228,14 +230,19 @@ class _Merged:
 
 def _merged(design: Design, matter: dict[str, set[str]]) -> dict[str, _Merged] | None:
     found: dict[str, _Merged] = {}
+    splits = design.splits
     for role, model in design.models.items():
         if model.needs_trust:
             return None
         names = sorted(matter[role])
         fits = {name for where in design.templates if where is not None for _, name in where.mentions}
         asked = {*names, *(fits if "template" in names else ())} - {"template"}
+        asked |= set(model.exogenous) if splits[role] else set()
         support = enumerate_support(model, LISTED, sorted(asked))
         if support is None:
+            return None
+        support = restrict(model, support, splits[role])
+        if not support.n:  # drawing tells of it
             return None
         if "template" in names:
             try:

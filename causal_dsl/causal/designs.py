@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -20,9 +21,10 @@ _BYTES = 2**29
 
 @dataclass(frozen=True)
 class DrawStatement:
-    """``roles ~ model(n, seed, balance, exhaustive) where …``
+    """``roles ~ model(n, seed, balance, exhaustive, split) where …``
 
     ``where`` may mention roles of earlier statements, whose rows are then fixed. ``balance`` lists (role, variable).
+    ``split`` is the part of the model's inputs that every row of every role is drawn from; ``""`` is all of them.
     """
 
     roles: tuple[str, ...]
@@ -33,6 +35,7 @@ class DrawStatement:
     exhaustive: bool
     where: Predicate | None
     span: Span
+    split: Literal["", "fit", "validation", "test"] = ""
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,11 @@ class Design:
     @property
     def models(self) -> dict[str, CausalModel]:
         return {role: statement.model for statement in self.statements for role in statement.roles}
+
+    @property
+    def splits(self) -> dict[str, str]:
+        """The part of the inputs that each role is drawn from."""
+        return {role: statement.split for statement in self.statements for role in statement.roles}
 
 
 @dataclass
@@ -77,7 +85,8 @@ def draw(design: Design, diagnostics: Diagnostics) -> Drawn | None:
     Exogenous variables are drawn in order, uniformly from their sets, under the model's and the statement's `where`
     together. Statements are drawn one after the other, each given the rows of those before. Faults: E330 (a `where`
     that never or hardly ever holds), E331 (exhaustive over too much), E332 (number of rows), E333 (balance), E334 (no
-    prompt fits), E346 (a Python function that is not trusted), and what evaluation raises.
+    prompt fits), E346 (a Python function that is not trusted), E710 (nothing is left of the part that `split` names), and
+    what evaluation raises.
     """
     try:
         return _draw(design, diagnostics)
@@ -183,7 +192,7 @@ def implicit_source(
 ) -> DrawStatement | None:
     """The source of ``do(left = true)``: drawn like the base, among the inputs where ``variable`` is ``value``.
 
-    ``role`` is the name that the source goes by. A value that no input gives is reported (E330).
+    ``role`` is the name that the source goes by; it is drawn from the base's part of the inputs. A value that no input gives is reported (E330).
     """
     code = model.encode(variable, value)
     statement = DrawStatement(
@@ -195,6 +204,7 @@ def implicit_source(
         base.exhaustive,
         equals(model, role, variable, code, span),
         span,
+        base.split,
     )
     if model.needs_trust:
         return statement

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +12,8 @@ import numpy as np
 from causal_dsl.causal.domains import Finite
 from causal_dsl.causal.predicates import Predicate
 from causal_dsl.causal.sampling import Columns, Sampler, with_templates
-from causal_dsl.causal.support import Support
+from causal_dsl.causal.splits import report_empty, restrict
+from causal_dsl.causal.support import LISTABLE, Support
 from causal_dsl.diagnostics import Diagnostics
 
 if TYPE_CHECKING:
@@ -70,20 +71,22 @@ def joint(samplers: Sequence[Sampler], where: Predicate | None, balance: Sequenc
 
 
 def exhaustive(design: Design, diagnostics: Diagnostics) -> dict[str, Columns] | None:
-    """Every combination of inputs that the conditions allow, each once, the first role slowest; E330, E331."""
+    """Every combination of inputs that the conditions allow, each once, the first role slowest; E330, E331, E710."""
     models = design.models
     supports: dict[str, Support] = {}
     span = design.statements[0].span
-    made: dict[int, Support] = {}
+    made: dict[tuple[int, str], Support] = {}
+    splits = design.splits
     for role, model in models.items():
-        if id(model) not in made:
-            support = model.support(COMBINATIONS)
+        part = id(model), splits[role]
+        if part not in made:
+            support = model.support(LISTABLE)
             if support is None:
                 diagnostics.report("E331", f"`{model.name}` has too many inputs to take all of them", span, label=how_many(model),
                                    help="draw some: write n=1024 in place of exhaustive=true")  # fmt: skip
                 return None
-            made[id(model)] = with_templates(model, support, design.templates)
-        supports[role] = made[id(model)]
+            made[part] = with_templates(model, restrict(model, support, splits[role]), design.templates)
+        supports[role] = made[part]
     sizes = [support.n for support in supports.values()]
     count = math.prod(sizes)
     columns = sum(len(support.values) for support in supports.values())
@@ -113,6 +116,11 @@ def exhaustive(design: Design, diagnostics: Diagnostics) -> dict[str, Columns] |
     rows = np.concatenate(kept) if kept else np.zeros(0, np.int64)
     if not len(rows):
         place = wheres[0].span if wheres else span
+        parted = next((statement for statement in design.statements if statement.split), None)
+        if parted is not None and (not count or _holds_elsewhere(design)):
+            label = f"this holds on none of its {count:,} combinations" if count else "it is empty"
+            report_empty(parted, place if count else span, label, diagnostics)
+            return None
         diagnostics.report(
             "E330",
             "this `where` never holds",
@@ -123,6 +131,13 @@ def exhaustive(design: Design, diagnostics: Diagnostics) -> dict[str, Columns] |
         return None
     indices = dict(zip(supports, np.unravel_index(rows, sizes), strict=True))
     return {role: {name: codes[indices[role]] for name, codes in supports[role].values.items()} for role in models}
+
+
+def _holds_elsewhere(design: Design) -> bool:
+    """Whether there would be rows if the draws were not of a part."""
+    quiet = Diagnostics()
+    whole = replace(design, statements=tuple(replace(statement, split="") for statement in design.statements))
+    return exhaustive(whole, quiet) is not None or all(fault.code != "E330" for fault in quiet.errors)
 
 
 def how_many(model: CausalModel) -> str:

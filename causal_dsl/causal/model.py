@@ -183,6 +183,13 @@ class CausalModel:
             self._support[cap] = enumerate_support(self, cap)
         return self._support[cap]
 
+    @cached_property
+    def cuts(self) -> np.ndarray:
+        """Where the hashes of its inputs are cut into parts. See :mod:`causal_dsl.causal.splits`."""
+        from causal_dsl.causal.splits import cut
+
+        return cut(self)
+
 
 @dataclass
 class Choices:

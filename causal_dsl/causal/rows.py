@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from causal_dsl.causal.joint import Joint, joint
 from causal_dsl.causal.sampling import Columns, Sampler, report_rare
+from causal_dsl.causal.splits import report_empty
 from causal_dsl.causal.uniform import below, bits, key
 from causal_dsl.diagnostics import Diagnostic, Diagnostics
 
@@ -33,6 +35,7 @@ class Rows:
     def __init__(
         self, design: Design, statement: DrawStatement, n: int, values: dict[str, Columns], diagnostics: Diagnostics
     ):
+        self.design = design
         self.statement = statement
         self.n = n
         self.values = values
@@ -46,13 +49,16 @@ class Rows:
             for role in statement.roles
         }
         self.samplers = [
-            Sampler(statement.model, role, statement.seed, design.templates, self.wanted[role])
+            Sampler(statement.model, role, statement.seed, design.templates, self.wanted[role], statement.split)
             for role in statement.roles
         ]
 
     def fill(self) -> bool:
         """Draw; False where a fault was reported."""
         self.cells, self.target = np.zeros((0, 0)), np.zeros(self.n, np.int64)
+        if self.statement.split and any(s.support is not None and not s.support.n for s in self.samplers):
+            report_empty(self.statement, self.statement.span, "it is empty", self.diagnostics)
+            return False
         if self.statement.balance and not self._balance():
             return False
         self.found: list[Columns] = [{} for _ in self.samplers]
@@ -66,10 +72,27 @@ class Rows:
             self.diagnostics.report("W330", "this `where` almost never holds", self.where.span, label=label, help=help)
         return True
 
+    @property
+    def _unit(self) -> str:
+        return {1: "inputs", 2: "pairs"}.get(len(self.samplers), "combinations")
+
     @cached_property
     def joint(self) -> Joint | None:
         """All allowed combinations of inputs, where they can be listed."""
         return joint(self.samplers, self.where, self.statement.balance) if not self.context else None
+
+    def _elsewhere(self, tried: int, pending: np.ndarray) -> bool:
+        """Whether there would be something to draw in as many attempts (or in the list) if it were not for `split`."""
+        if not self.statement.split:
+            return False
+        whole = Rows(self.design, replace(self.statement, split=""), self.n, self.values, Diagnostics())
+        if whole.joint is not None:
+            return whole.joint.n > 0
+        for start in range(0, tried, _BLOCK):
+            attempts = np.arange(start, min(tried, start + _BLOCK))
+            if len(whole._propose(pending[attempts % len(pending)], attempts)[0]):
+                return True
+        return False
 
     # ── proposals ───────────────────────────────────────────────────────────────────────────────
 
@@ -141,7 +164,14 @@ class Rows:
             into[name][rows] = codes
 
     def _give_up(self, tried: int, accepted: int, pending: np.ndarray) -> bool:
-        if self.context and accepted and len(pending) < self.n:
+        partly = self.context and accepted and len(pending) < self.n
+        if self.where is not None and (partly or not self.held) and self._elsewhere(tried, pending):
+            label = f"this held on none of {self.asked:,} draws from it"
+            if partly:
+                label = f"{len(pending):,} of {self.n:,} rows found no partner in it in {tried:,} draws"
+            report_empty(self.statement, self.where.span, label, self.diagnostics)
+            return False
+        if partly:
             row = int(pending[0])
             self.diagnostics.add(Diagnostic(
                 "E330", "this `where` (almost) never holds for some rows", self.where.span if self.where else self.statement.span,
@@ -173,7 +203,11 @@ class Rows:
         self.asked, self.held = every.asked, every.n
         if not every.n:
             assert self.where is not None
-            label = f"on none of the {every.asked:,} {'pairs' if len(self.samplers) == 2 else 'inputs' if len(self.samplers) == 1 else 'combinations'}"
+            if self._elsewhere(0, pending):
+                label = f"this holds on none of its {every.asked:,} {self._unit}"
+                report_empty(self.statement, self.where.span, label, self.diagnostics)
+                return False
+            label = f"on none of the {every.asked:,} {self._unit}"
             self.diagnostics.report(
                 "E330", "this `where` never holds", self.where.span, label=label, help="ask for less"
             )

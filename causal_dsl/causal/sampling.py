@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from causal_dsl.causal.domains import Finite, show
+from causal_dsl.causal.splits import PARTS, part_of, restrict
 from causal_dsl.causal.support import Support, distinct, known, needs
 from causal_dsl.causal.uniform import below, bits, key, unit
 from causal_dsl.diagnostics import Diagnostics, fail
@@ -22,6 +23,9 @@ LISTED = 400_000
 #: Inputs that `check` tries a model on where there are too many to list.
 _TRIED = 4096
 _CANDIDATES = 2**22
+#: How often an input is drawn anew until it is in its part, of which one fifth are, and what lies between the attempts.
+_AGAIN = 64
+_STRIDE = 2**44
 
 Columns = dict[str, np.ndarray]
 
@@ -75,8 +79,9 @@ class Sampler:
     """Draws the inputs of one role.
 
     What is proposed has only the columns on which acceptance depends (``wanted``, and what the model's conditions need);
-    the rest follows from the row and its attempt once a proposal is taken. Columns: ``#`` is an index into ``support``
-    where the inputs are listed; else ``@`` is the attempt, beside codes of exogenous variables.
+    the rest follows from the row and its attempt once a proposal is taken. With ``split``, all are of that part.
+    Columns: ``#`` is an index into ``support`` where the inputs are listed; else ``@`` is the attempt, beside codes of
+    exogenous variables.
     """
 
     model: CausalModel
@@ -84,11 +89,14 @@ class Sampler:
     seed: int
     templates: tuple[Predicate | None, ...] = ()
     wanted: tuple[str, ...] = ()
+    split: str = ""
 
     def __post_init__(self) -> None:
         model = self.model
         support = model.support(LISTED)
-        self.support = None if support is None else with_templates(model, support, self.templates)
+        self.support = None
+        if support is not None:
+            self.support = with_templates(model, restrict(model, support, self.split), self.templates)
         self._needs = [(needs(model, tuple(where.inputs)), where) for where in model.wheres]
         self._sums = None if self.support is None else np.cumsum(self.support.weights)
         self._even = self.support is not None and bool((self.support.weights == self.support.weights[:1]).all())
@@ -96,7 +104,7 @@ class Sampler:
         early = [name for name in self.wanted if name in model.variables]
         early += [name for where in model.wheres for name in where.inputs]
         early += _wanted_by(self.templates) if self._templated else ()
-        needed = needs(model, tuple(early))
+        needed = needs(model, tuple(early)) if not self.split else frozenset(model.exogenous)
         self._early = tuple(name for name in model.exogenous if name in needed)
         self._late = tuple(name for name in model.exogenous if name not in needed)
         #: how many candidates each condition of the model was asked about, and how many it let through
@@ -113,6 +121,27 @@ class Sampler:
             if self._even:
                 return at, {"#": below(random, self.support.n)}
             return at, {"#": np.searchsorted(self._sums, below(random, self.support.total), side="right")}
+        if not self.split:
+            return self._candidates(rows, attempts)
+        # One candidate after the other for each role by itself: else a row of k roles would find its k parts only once
+        # in 5**k attempts.
+        kept: list[np.ndarray] = []
+        parts: list[Columns] = []
+        for again in range(_AGAIN):
+            found, columns = self._candidates(rows[at], attempts[at] + again * _STRIDE)
+            inside = part_of(self.model, columns) == PARTS.index(self.split)
+            kept.append(at[found[inside]])
+            parts.append({name: codes[inside] for name, codes in columns.items()})
+            at = at[found[~inside]]
+            if not len(at):
+                break
+        order = np.argsort(np.concatenate(kept))
+        return np.concatenate(kept)[order], {
+            name: np.concatenate([part[name] for part in parts])[order] for name in parts[0]
+        }
+
+    def _candidates(self, rows: np.ndarray, attempts: np.ndarray) -> tuple[np.ndarray, Columns]:
+        at = np.arange(len(rows))
         columns: Columns = {"@": attempts}
         waiting = self._needs
         for name in self._early:

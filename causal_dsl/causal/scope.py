@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from causal_dsl.causal.domains import Domain
+from causal_dsl.causal.uniform import key
 
 if TYPE_CHECKING:
     from causal_dsl.causal.functions import PythonFunction
@@ -28,6 +31,7 @@ class Strings:
     def __init__(self) -> None:
         self._codes: dict[str, int] = {}
         self._texts: list[str] = []
+        self._hashes = np.zeros(0, np.uint64)
 
     def __len__(self) -> int:
         return len(self._texts)
@@ -49,3 +53,10 @@ class Strings:
 
     def texts(self) -> Mapping[str, int]:
         return self._codes
+
+    def hashes(self) -> np.ndarray:
+        """64 bits of each text, by its code: the same for a text in every model."""
+        new = [key("text", text) for text in self._texts[len(self._hashes) :]]
+        if new:
+            self._hashes = np.concatenate([self._hashes, np.array(new, np.uint64)])
+        return self._hashes

@@ -14,6 +14,8 @@ from causal_dsl.causal.domains import Finite
 if TYPE_CHECKING:
     from causal_dsl.causal.model import CausalModel, Condition
 
+#: A model of at most this many inputs can be listed: taken exhaustively, or cut into parts of exact shares.
+LISTABLE = 2_000_000
 #: Weights are whole numbers below this, so that sums of them are exact.
 _HEAVIEST = 2**40
 #: Most codes in a list of inputs: a model of very many variables has a shorter list.

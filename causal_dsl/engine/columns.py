@@ -43,6 +43,11 @@ class Quantity:
     of: ValueRef | None = None
 
 
+def margin_quantities(output: str) -> tuple[Quantity, Quantity]:
+    """The logits of the counterfactual answer and of the base's: what an intervention trades for one another."""
+    return Quantity("logit", ValueRef("label")), Quantity("logit", ValueRef("base", output))
+
+
 #: Code of an answer that is no value of the read-out's domain. It is never right.
 NO_ANSWER = np.iinfo(np.int64).min
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from causal_dsl.engine.pieces import Piece, Pieces
 from causal_dsl.engine.reference import Reference
 from causal_dsl.engine.runner import Context, floors_of
 from causal_dsl.engine.sweep import Sweep
+from causal_dsl.features.base import Feature
 from causal_dsl.network.network import Network
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.cost import cost_of
@@ -27,6 +29,7 @@ from causal_dsl.planning.lower import Plan, unfit_networks
 from causal_dsl.planning.memory import MOST_TOKENS_CPU, MOST_TOKENS_DEVICE, Budget, default_bytes
 from causal_dsl.planning.rules import chunk_to_memory
 from causal_dsl.planning.steps import Block, Step, early_means
+from causal_dsl.program.features import FeatureRef
 from causal_dsl.program.program import Test
 
 
@@ -60,17 +63,17 @@ class Execution:
     ``answers[test]`` says what the read-out can say; ``targets(test, quantity)`` gives the ids [n] whose logits are
     asked; ``memory[network]`` is how many bytes a pass may take beside the weights (:func:`budget_of` by default).
     ``tick`` hears of layer-tokens that are done. ``store`` keeps finished blocks and gives back those of a run before.
-    ``compiled``: the MLPs of the layers go through
-    ``torch.compile``.
+    ``compiled``: the MLPs of the layers go through ``torch.compile``. ``features`` are the fitted maps.
     """
 
     def __init__(
         self, plan: Plan, networks: dict[str, Network], answers: dict[str, Answers], targets: Targets,
         memory: Mapping[str, int] | None = None, tick: Callable[[int], None] = lambda tokens: None,
         store: ChunkStore | None = None, compiled: bool = False,
+        features: Mapping[FeatureRef, Feature] = MappingProxyType({}),
     ):  # fmt: skip
         self.networks, self.answers, self.targets = networks, answers, targets
-        self.tick, self.store, self.compiled = tick, store, compiled
+        self.tick, self.store, self.compiled, self.features = tick, store, compiled, features
         self.budgets = {name: budget_of(network, (memory or {}).get(name)) for name, network in networks.items()}
         plan = unfit_networks(plan, {name: _unfit(network) for name, network in networks.items()})
         self.plan = chunk_to_memory(plan, self.budgets)
@@ -94,7 +97,9 @@ class Execution:
         floors: dict[g.Resume, g.Resume] = {}
         for test in tests:
             floors |= floors_of(self.plan, test)
-        return Context(self.plan, network, layouts, numbers, Means(layouts), self.budgets[name], self.tick, floors)
+        return Context(
+            self.plan, network, layouts, numbers, Means(layouts), self.budgets[name], self.tick, floors, self.features
+        )
 
     def _numbers(self, test: Test, network: Network) -> Numbers:
         quantities = [q for score in self.plan.scores[test.name] for _, read in score.reads for q in read.quantities]
@@ -121,7 +126,7 @@ class Execution:
         if step.why:
             return f"reference: {step.why}"
         proof = self.networks[name].proof
-        if proof is not None and proof.sweep == "whole":
+        if proof is not None and proof.slow:
             return f"sweep, rows with all their tokens: {proof.slow}"
         return "sweep"
 

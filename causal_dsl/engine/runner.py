@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,12 +14,14 @@ from causal_dsl.engine.kept import Kept, Means
 from causal_dsl.engine.numbers import Numbers
 from causal_dsl.engine.pieces import Piece, Pieces
 from causal_dsl.engine.values import Values
+from causal_dsl.features.base import Feature
 from causal_dsl.network.network import Network
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.layout import Family, Layout, Layouts
 from causal_dsl.planning.lower import Plan
 from causal_dsl.planning.memory import Budget
 from causal_dsl.planning.steps import Block, Step
+from causal_dsl.program.features import FeatureRef
 from causal_dsl.program.locations import Site
 from causal_dsl.program.program import Test
 
@@ -40,6 +42,8 @@ class Context:
     tick: Callable[[int], None]
     #: the interventions that patch the base into itself, by the intervention whose places they write
     floors: dict[g.Resume, g.Resume] = field(default_factory=dict)
+    #: the fitted maps, by what names them
+    features: Mapping[FeatureRef, Feature] = field(default_factory=dict)
 
     def tests(self) -> Iterator[Test]:
         return (test for test in self.plan.tests if test.network.name == self.network.name)
@@ -52,14 +56,16 @@ class Context:
         return self.network.device_of(layers[min(site.layer, len(layers) - 1)])
 
     def values(self, kept: Kept, elsewhere: dict[g.Capture, Kept]) -> Values:
-        return Values(kept, self.means, elsewhere, self.device, self.network.facts.heads or 1)
+        return Values(kept, self.means, elsewhere, self.device, self.network.facts.heads or 1, self.features)
 
 
 def floor_of(resume: g.Resume) -> g.Resume | None:
     """The base patched into itself at the places of an intervention."""
     if not resume.writes:
         return None
-    return g.Resume(resume.base, tuple(g.Write(w.place, g.Capture(resume.base, w.place), False) for w in resume.writes))
+    return g.Resume(
+        resume.base, tuple(g.Write(w.place, g.Capture(resume.base, w.place), False, w.feature) for w in resume.writes)
+    )
 
 
 def floors_of(plan: Plan, test: Test) -> dict[g.Resume, g.Resume]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +12,10 @@ from torch import Tensor
 
 from causal_dsl.diagnostics import NOWHERE, Span, fail, shown_path
 from causal_dsl.engine.kept import Kept, Means
+from causal_dsl.features.base import Feature
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.layout import Family
+from causal_dsl.program.features import FeatureRef
 from causal_dsl.program.locations import Site
 from causal_dsl.program.program import Constant, Noise, Vector
 
@@ -35,6 +37,7 @@ class Values:
     elsewhere: Mapping[g.Capture, Kept]
     device: Callable[[Site], torch.device]
     heads: int = 1
+    features: Mapping[FeatureRef, Feature] = field(default_factory=dict)
 
     def edit(self, write: g.Write, family: Family, spot: int, alive: np.ndarray | slice) -> Callable[[Tensor], Tensor]:
         """The function from the vectors that are there [m, width] to those that shall be, for the places of a spot
@@ -49,7 +52,32 @@ class Values:
                 new = torch.full_like(current, new)
             return current + new if write.add else new
 
-        return change
+        return change if write.feature is None else self._through(change, write.feature, family, spot, alive)
+
+    def _through(
+        self, change: Callable[[Tensor], Tensor], ref: FeatureRef, family: Family, spot: int, alive: np.ndarray | slice
+    ) -> Callable[[Tensor], Tensor]:  # fmt: skip
+        """Of what is written only a feature: the rest stays as it is there."""
+        feature = self.features[ref.map]
+        block = None if ref.block is None else slice(*ref.block)
+        together = 1
+        if ref.joined:
+            which = family.spots[spot].which
+            together = len(which) // max(1, len(family.pairs))
+            if len(which[alive]) % together or (np.bincount(which[alive], minlength=1) % together).any():
+                raise fail(
+                    "E725", "not all tokens that are joined to one vector can reach the read-out", ref.span or NOWHERE,
+                    help="leave those out that cannot: in the last layer, all but the one that is read",
+                )  # fmt: skip
+
+        def swapped(current: Tensor) -> Tensor:
+            new = change(current)
+            if together > 1:
+                rows = len(current) // together
+                return feature.swap(current.reshape(rows, -1), new.reshape(rows, -1), block).view_as(current)
+            return feature.swap(current, new, block)
+
+        return swapped
 
     def _value(self, node: g.Written, write: g.Write, family: Family, spot: int, alive: np.ndarray | slice) -> Value:
         match node:

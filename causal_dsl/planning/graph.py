@@ -13,6 +13,7 @@ from typing import Any
 import networkx as nx
 
 from causal_dsl.engine.columns import Quantity
+from causal_dsl.program.features import FeatureRef
 from causal_dsl.program.locations import Place
 from causal_dsl.program.program import Constant, Noise, Vector
 
@@ -113,18 +114,20 @@ class Combine:
 
 @dataclass(frozen=True)
 class Write:
-    """A value set at (or added to) a place of the run that is intervened on."""
+    """A value set at (or added to) a place of the run that is intervened on; of the vectors there only ``feature``."""
 
     place: Place
     value: Written
     add: bool
+    feature: FeatureRef | None = None
 
     @property
     def inputs(self) -> tuple[Node, ...]:
         return (self.value,) if isinstance(self.value, (Capture, Average, Combine)) else ()
 
     def __str__(self) -> str:
-        return f"{'add to' if self.add else 'write'} {self.place}"
+        via = f" via {self.feature.told}" if self.feature is not None else ""
+        return f"{'add to' if self.add else 'write'} {self.place}{via}"
 
 
 @dataclass(frozen=True)

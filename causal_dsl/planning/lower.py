@@ -12,11 +12,12 @@ import numpy as np
 
 from causal_dsl.causal.designs import Drawn, draw
 from causal_dsl.diagnostics import Diagnostics, fail
-from causal_dsl.engine.columns import Quantity
+from causal_dsl.engine.columns import Quantity, margin_quantities
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.inputs import Inputs, lengths_agree
 from causal_dsl.planning.steps import Step
 from causal_dsl.program.components import unfit
+from causal_dsl.program.fits import learned
 from causal_dsl.program.locations import Place
 from causal_dsl.program.program import (
     Arithmetic,
@@ -143,7 +144,8 @@ class _Lowering:
         quantities: Mapping[str, set[Quantity]] = test.scores.quantities
         label = g.Label(self.draw, test.readout.variable, test.swaps)
         base = self._forward("base", drawn)
-        readout = "next_token" if test.readout.kind == "next_token" else "logits"
+        readout = test.readout.kind
+        quantities = self._with_margins(quantities)
         unpatched = [("base", self._read(base, readout, quantities.get("base", set()), base))]
         for role in test.roles:
             wanted = set(quantities.get(role, set()))
@@ -161,6 +163,13 @@ class _Lowering:
             g.add(self.plan.graph, node)
             nodes.append(node)
         self.plan.scores[test.name] = nodes
+
+    def _with_margins(self, quantities: Mapping[str, set[Quantity]]) -> Mapping[str, set[Quantity]]:
+        """Where features are learned, what they and their controls move the logits by is read as well."""
+        if not (self.test.control[0] or learned(self.test)) or not self.test.swaps:
+            return quantities
+        margins = margin_quantities(self.test.readout.variable)
+        return {**quantities, **{run: {*quantities.get(run, set()), *margins} for run in ("base", "patched")}}
 
     def _drawn(self) -> Drawn:
         if self.draw not in self.plan.drawn:
@@ -190,8 +199,22 @@ class _Lowering:
                 for index in np.unique(self.plan.rows[base]).tolist():
                     self.inputs.where(place.position, index, intervention.span or self.test.span)
                 value = self._value(intervention.value, intervention, i, drawn)
-                writes.append(g.Write(place, value, intervention.add))
+                feature = intervention.features[i] if intervention.features else None
+                if feature is not None and feature.joined:
+                    self._as_many_tokens(place, intervention, base)
+                writes.append(g.Write(place, value, intervention.add, feature))
         return g.Resume(base, tuple(writes))
+
+    def _as_many_tokens(self, place: Place, intervention: Intervention, base: g.Forward) -> None:
+        """Tokens that are joined to one vector are as many in every row (E725)."""
+        inputs = np.unique(self.plan.rows[base]).tolist()
+        counts = {len(self.inputs.where(place.position, index)) for index in inputs}
+        if len(counts) > 1:
+            raise fail(
+                "E725", f"`{place.position}` is {min(counts)} to {max(counts)} tokens: joined, it is no one vector",
+                intervention.span or self.test.span,
+                help="name single tokens, draw values of as many tokens each, or leave `joined` out",
+            )  # fmt: skip
 
     def _value(self, value: Value, intervention: Intervention, i: int, drawn: Drawn) -> g.Written:
         place = intervention.places[i]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean
 from causal_dsl.program.components import width
+from causal_dsl.program.features import FeatureRef, Via, join, read_via, share
 from causal_dsl.program.locations import Place
-from causal_dsl.program.placements import LEARNED
+from causal_dsl.program.placements import ENCODINGS
 from causal_dsl.program.program import (
     Alignment,
     Arithmetic,
@@ -103,16 +104,50 @@ class ActionReader:
                 help="; ".join(filter(None, (advice, f"it places {', '.join(f'`{p}`' for p in placed)}" if placed else ""))),
             )  # fmt: skip
             return None
-        if placement.via is not None and (call_name(placement.via) or ("",))[0] in LEARNED:
-            self.diagnostics.report(
-                "E692", f"`{format_expr(placement.via)[:60]}` is not run yet", expr.span,
-                others=((placement.via.span, "placed here"),),
-                notes=("this version writes whole vectors and chosen coordinates; learned features need the fitting engine",),
-                help="leave the `via` out, or name coordinates: layer[8].resid_post[last, 0:64]",
-            )  # fmt: skip
-            return None
         places = [self.sites.place(site) for site in placement.sites]
-        return None if any(place is None for place in places) else tuple(p for p in places if p is not None)
+        if any(place is None for place in places):
+            return None
+        found = tuple(p for p in places if p is not None)
+        via = self._via(name)
+        joined = join(found) if via is not None and via[0].joined else None
+        return found if joined is None else (joined,)
+
+    def _via(self, name: str) -> tuple[Via, tuple[Place, ...]] | None:
+        """The learned feature of a placed variable in this cell, and the places that are written through it."""
+        placement = self.alignment.placements.get(name)
+        if placement is None or placement.via is None or (call_name(placement.via) or ("",))[0] in ENCODINGS:
+            return None
+        quiet = Diagnostics()
+        via = read_via(placement.via, self.cell, self.alignment.folder, quiet)
+        places = [replace(self.sites, diagnostics=quiet).place(site) for site in placement.sites]
+        if via is None or any(place is None for place in places):
+            return None  # reported where the alignment was read
+        found = tuple(place for place in places if place is not None)
+        return via, found
+
+    def features(self, name: str | None) -> tuple[FeatureRef, ...]:
+        """The features of a variable, one for each place that is written; none where whole vectors are."""
+        if name is None or self._via(name) is None:
+            return ()
+        vias = {other: via for other in self.alignment.placements if (via := self._via(other)) is not None}
+        variables, shared, block = share(vias, name)
+        places = vias[name][1]
+        if shared.joined:
+            joined = join(places)
+            places = places if joined is None else (joined,)
+        return tuple(
+            FeatureRef(
+                self.alignment.name,
+                variables,
+                place,
+                shared.chain,
+                shared.fitting,
+                block,
+                joined=shared.joined,
+                span=shared.span,
+            )
+            for place in places
+        )
 
     def _site_target(self, expr: tree.Expr) -> tuple[Place, ...] | None:
         if self._circuit(expr):
@@ -151,7 +186,10 @@ class ActionReader:
                 notes=("what the causal model should do then is not said",), help=f"write `{variable} <- {value.role}`, or patch the site itself",
             )  # fmt: skip
             return None
-        return Intervention(places, value, variable=variable, text=format_expr_action(action), span=action.span)
+        return Intervention(
+            places, value, variable=variable, text=format_expr_action(action), span=action.span,
+            features=self.features(variable),
+        )  # fmt: skip
 
     def _source(self, expr: tree.Expr, places: tuple[Place, ...]) -> FromRun | None:
         path = steps(expr)
@@ -186,8 +224,9 @@ class ActionReader:
             if role is None or places is None:
                 return None
             return Intervention(
-                places, FromRun(role, places), variable=name, text=format_expr_action(action), span=action.span
-            )
+                places, FromRun(role, places), variable=name, text=format_expr_action(action), span=action.span,
+                features=self.features(name),
+            )  # fmt: skip
         if name is not None:
             self.diagnostics.report(
                 "E685", f"`{name}` is a causal variable: nothing is added to it", action.span,
@@ -300,7 +339,7 @@ def disjoint(interventions: list[Intervention], alignment: Alignment, diagnostic
     """Report interventions of one `do` that write the same number; additions may meet."""
     for i, one in enumerate(interventions):
         for other in interventions[:i]:
-            if one.add or other.add:
+            if one.add or other.add or _apart(one, other):
                 continue
             for a in one.places:
                 for b in other.places:
@@ -313,6 +352,12 @@ def disjoint(interventions: list[Intervention], alignment: Alignment, diagnostic
                         )  # fmt: skip
                         return False
     return True
+
+
+def _apart(one: Intervention, other: Intervention) -> bool:
+    """Whether two interventions write disjoint blocks of one feature."""
+    maps = {feature.map for feature in one.features}
+    return bool(maps) and maps == {feature.map for feature in other.features} and one.variable != other.variable
 
 
 def format_expr_action(action: tree.Interchange | tree.SetTo | tree.AddTo) -> str:

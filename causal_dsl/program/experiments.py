@@ -10,6 +10,7 @@ from typing import Any
 from causal_dsl.causal.designs import Design, DrawStatement, implicit_source
 from causal_dsl.causal.model import CausalModel
 from causal_dsl.causal.predicates import compile_predicate
+from causal_dsl.causal.splits import PARTS
 from causal_dsl.diagnostics import Diagnostics, did_you_mean
 from causal_dsl.program.actions import ActionReader, disjoint
 from causal_dsl.program.locations import Position
@@ -26,6 +27,7 @@ DRAW = {
     "seed": Setting("int", 0),
     "balance": Setting("names"),
     "exhaustive": Setting("bool", False),
+    "split": Setting("word", "", choices=PARTS),
 }
 DEFAULT_PAIRS = 256
 _RESERVED = ("label", "template")
@@ -36,7 +38,9 @@ class TestReader:
 
     __test__ = False  # not a pytest class
 
-    def __init__(self, declaration: tree.TestDecl, module: Module, resolver: Resolver, diagnostics: Diagnostics):
+    def __init__(
+        self, declaration: tree.TestDecl | tree.FitDecl, module: Module, resolver: Resolver, diagnostics: Diagnostics
+    ):
         self.declaration = declaration
         self.module = module
         self.resolver = resolver
@@ -72,8 +76,16 @@ class TestReader:
         empty = not alignment.placements and not alignment.readouts
         ready = fixed is not None and statements and not empty
         cells = self._cells(alignment, fixed or {}, roles, implicit) if ready else None
+        if isinstance(declaration, tree.FitDecl) and not any(isinstance(m, tree.Do) for m in declaration.members):
+            self._fault("E715", f"`{declaration.name.name}` does nothing that could be fitted", declaration.name.span,
+                        help="write do(variable <- source)")  # fmt: skip
         judged = [m for m in declaration.members if isinstance(m, (tree.Expect, tree.Report))]
-        if declaration.members and not judged and not any(isinstance(m, tree.Do) for m in declaration.members):
+        if (
+            isinstance(declaration, tree.TestDecl)
+            and declaration.members
+            and not judged
+            and not any(isinstance(m, tree.Do) for m in declaration.members)
+        ):
             self._fault("E694", f"`{declaration.name.name}` says nothing that should come out", declaration.name.span,
                         help="write `expect accuracy >= 95%`, or `report accuracy`")  # fmt: skip
         if not self.good or readout is None or cells is None:
@@ -234,7 +246,8 @@ class TestReader:
             return None
         n = None if settings["exhaustive"] else settings["n"] or DEFAULT_PAIRS
         seed = settings["seed"] + self.resolver.options.seed
-        return DrawStatement(roles, model, n, seed, balance, settings["exhaustive"], where, member.span)
+        exhaustive, split = settings["exhaustive"], settings["split"]
+        return DrawStatement(roles, model, n, seed, balance, exhaustive, where, member.span, split)
 
     def _draw_text(self, implicit: dict[tuple[str, object], str]) -> str:
         """What is drawn, as text: tests whose texts are equal share their draws."""
@@ -339,7 +352,8 @@ class TestReader:
         readouts = list(alignment.readouts.values())
         if not readouts:
             outputs = ", ".join(f"`{name}`" for name in alignment.model.outputs)
-            where = "logits" if alignment.network.facts.kind == "vector" else "next_token"
+            facts = alignment.network.facts
+            where = "logits" if facts.kind == "vector" else "mask" if facts.both_ways else "next_token"
             self._fault("E700", f"`{alignment.name}` does not say where the answer is read", alignment.span,
                         help=f"write `{alignment.model.outputs[0] if alignment.model.outputs else 'answer'} @ {where}` (the outputs are {outputs})")  # fmt: skip
             return None

@@ -37,20 +37,23 @@ class Position:
 
     ``kind`` is ``hole`` (the tokens of a hole's value; ``name``, and ``occurrence`` from 1 for a hole used more
     than once), ``text`` (a literal of the prompt; ``name`` is the literal), ``index`` (``index``, negative from
-    the end) or ``all``. ``part`` is ``last``, ``first`` or ``all`` of a hole's or literal's tokens.
+    the end), ``all``, or ``several`` (those of ``parts``, one after the other). ``part`` is ``last``, ``first`` or ``all`` of a hole's or literal's tokens.
     """
 
-    kind: Literal["hole", "text", "index", "all"]
+    kind: Literal["hole", "text", "index", "all", "several"]
     name: str = ""
     occurrence: int = 0
     part: Literal["first", "last", "all"] = "last"
     index: int = 0
+    parts: tuple[Position, ...] = ()
 
     def __str__(self) -> str:
         if self.kind == "index":
             return {0: "first", -1: "last"}.get(self.index, str(self.index))
         if self.kind == "all":
             return "all"
+        if self.kind == "several":
+            return " and ".join(map(str, self.parts))
         name = f'"{self.name}"' if self.kind == "text" else self.name
         if self.occurrence:
             name += f"({self.occurrence})"
@@ -63,6 +66,9 @@ class Feature:
 
     name: str
     settings: tuple[tuple[str, object], ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.name}({', '.join(f'{key}={value}' for key, value in self.settings)})"
 
 
 @dataclass(frozen=True)

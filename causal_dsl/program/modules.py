@@ -22,6 +22,7 @@ KINDS: dict[type, str] = {
     tree.CausalDecl: "causal model",
     tree.AlignDecl: "alignment",
     tree.CircuitDecl: "circuit",
+    tree.FitDecl: "fit",
     tree.TestDecl: "test",
 }
 

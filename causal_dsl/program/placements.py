@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from itertools import combinations, pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from causal_dsl.causal.domains import Finite
 from causal_dsl.causal.model import CausalModel
 from causal_dsl.diagnostics import Diagnostics, did_you_mean
+from causal_dsl.program.facts import ARCHITECTURES, POST_NORM
+from causal_dsl.program.features import check_width, join, read_via
 from causal_dsl.program.program import Alignment, InputPlacement, NetworkRef, PromptLine, Readout
 from causal_dsl.program.prompts import show_value
 from causal_dsl.program.settings import Setting, call_name, read_settings
 from causal_dsl.program.sites import SiteReader, Step, overlap, steps
 from causal_dsl.syntax import tree
-from causal_dsl.syntax.format import format_expr
 
 if TYPE_CHECKING:
     from causal_dsl.program.modules import Module
@@ -24,9 +25,7 @@ ENCODINGS: dict[str, dict[str, Setting]] = {
     "scalar": {},
     "embedding": {"dim": Setting("int", required=True, low=1), "seed": Setting("int", 0)},
 }
-#: Features that the language knows and the engine does not fit yet.
-LEARNED = ("rotation", "boundless", "mask", "pca", "sae", "standardize", "linear_probe", "affine", "lowrank", "revnet")
-_READOUTS = ("next_token", "logits")
+_READOUTS = ("next_token", "mask", "logits")
 _MOST_ANSWERS = 10_000
 
 
@@ -85,7 +84,7 @@ class PlacementReader:
             if not self._feature(member):
                 good = False
                 continue
-            if member.via is not None and call_name(member.via)[0] in ENCODINGS:  # type: ignore[index]
+            if member.via is not None and (call_name(member.via) or ("",))[0] in ENCODINGS:
                 placed = self._input(member, kind)
                 if placed is None:
                     good = False
@@ -121,10 +120,7 @@ class PlacementReader:
     def _sites(self, member: tree.Placement) -> bool:
         """Judge the sites in the first and the last cell: the ends of every range."""
         templates = tuple(line.template for line in self.prompts)
-        ends = []
-        for pick in (0, -1):
-            ends.append({name: values[pick] for name, values in self.parameters.items()})
-        for cell in ends if ends[0] != ends[1] else ends[:1]:
+        for cell in self._ends():
             reader = SiteReader(self.network.facts, templates, self.diagnostics, cell)
             places = [reader.place(site) for site in member.sites]
             if any(place is None for place in places):
@@ -140,15 +136,29 @@ class PlacementReader:
         return True
 
     def _feature(self, member: tree.Placement) -> bool:
-        if member.via is None:
+        if member.via is None or (call_name(member.via) or ("",))[0] in ENCODINGS:
             return True
-        called = call_name(member.via)
-        known = [*ENCODINGS, *LEARNED]
-        if called is None or called[0] not in known:
-            name = called[0] if called else format_expr(member.via)
-            self.diagnostics.report("E215", f"no feature `{name}`", member.via.span, help=did_you_mean(name, known))
-            return False
+        for cell in self._ends():
+            via = read_via(member.via, cell, self.module.folder, self.diagnostics, tuple(ENCODINGS))
+            if via is None:
+                return False
+            reader = SiteReader(self.network.facts, tuple(line.template for line in self.prompts), Diagnostics(), cell)
+            places = [place for site in member.sites if (place := reader.place(site)) is not None]
+            if not check_width(via, places, self.network.facts, self.diagnostics):
+                return False
+            if via.joined and len(places) == len(member.sites) and join(places) is None:
+                self.diagnostics.report(
+                    "E724", "only tokens at one site are joined to one vector", member.via.span,
+                    notes=("what a later site holds depends on what is written at an earlier one",),
+                    help="name several tokens of one site, or leave `joined` out: then each site has a feature of its own",
+                )  # fmt: skip
+                return False
         return True
+
+    def _ends(self) -> list[dict[str, tree.Expr]]:
+        """The first and the last cell: the ends of every range."""
+        ends = [{name: values[pick] for name, values in self.parameters.items()} for pick in (0, -1)]
+        return ends if ends[0] != ends[1] else ends[:1]
 
     def _readout(self, member: tree.Placement) -> Readout | None:
         name = member.name.name
@@ -168,8 +178,8 @@ class PlacementReader:
         values = self._values(member, variable.domain)
         if values is None:
             return None
-        if step.name == "next_token":
-            return self._next_token(member, step, values)
+        if step.name in ("next_token", "mask"):
+            return self._token(member, step, values)
         return self._logits(member, step, values)
 
     def _values(self, member: tree.Placement, domain: Any) -> tuple[Any, ...] | None:
@@ -182,7 +192,7 @@ class PlacementReader:
             return None
         return tuple(domain.values)
 
-    def _next_token(self, member: tree.Placement, step: Step, values: tuple[Any, ...]) -> Readout | None:
+    def _token(self, member: tree.Placement, step: Step, values: tuple[Any, ...]) -> Readout | None:
         if self.network.facts.kind == "vector":
             self.diagnostics.report(
                 "E676",
@@ -191,17 +201,35 @@ class PlacementReader:
                 help="read out at `logits`",
             )
             return None
+        masked, facts = step.name == "mask", self.network.facts
+        if facts.both_ways and not masked:
+            self.diagnostics.report(
+                "E740", f"`{self.network.name}` says no next token: it fills in a masked one", step.span,
+                notes=(f"the tokens of `{facts.architecture}` look both ways",),
+                help="write [MASK] in the prompt where the answer belongs, and read it at `mask`",
+            )  # fmt: skip
+            return None
+        if masked and facts.architecture and not facts.both_ways:
+            self.diagnostics.report(
+                "E741", f"`{self.network.name}` fills in no masked token: it says the next one", step.span,
+                notes=(f"the tokens of `{facts.architecture}` look back alone"
+                       if facts.architecture in ARCHITECTURES
+                       else "of those that fill in a masked token there are " + ", ".join(sorted(POST_NORM)),),
+                help="end the prompt where the answer belongs, and read it at `next_token`",
+            )  # fmt: skip
+            return None
         if not self.prompts:
             self.diagnostics.report(
-                "E531", "`next_token` of what? The alignment has no prompt", step.span, help='write prompt "…" above'
+                "E531", f"`{step.name}` of what? The alignment has no prompt", step.span, help='write prompt "…" above'
             )
             return None
-        known = {"among": Setting("domain"), "prefix": Setting("string", " ")}
-        settings = read_settings("next_token", step.arguments or (), known, self.diagnostics, member.sites[0].span)
+        known = {"among": Setting("domain"), "prefix": Setting("string", "" if masked else " ")}
+        settings = read_settings(step.name, step.arguments or (), known, self.diagnostics, member.sites[0].span)
         if settings is None or step.indices is not None:
             if step.indices is not None:
+                where = "it is where [MASK] stands" if masked else "it follows the prompt"
                 self.diagnostics.report(
-                    "E676", "`next_token` has no position: it follows the prompt", step.span, help="write `next_token`"
+                    "E676", f"`{step.name}` has no position: {where}", step.span, help=f"write `{step.name}`"
                 )
             return None
         among = settings["among"]
@@ -226,13 +254,15 @@ class PlacementReader:
                 )  # fmt: skip
                 return None
             values = chosen
-        return Readout("next_token", member.name.name, values, among is not None, settings["prefix"], span=member.span)
+        kind: Literal["next_token", "mask"] = "mask" if masked else "next_token"
+        return Readout(kind, member.name.name, values, among is not None, settings["prefix"], span=member.span)
 
     def _logits(self, member: tree.Placement, step: Step, values: tuple[Any, ...]) -> Readout | None:
         if self.network.facts.kind == "language":
             self.diagnostics.report(
                 "E676", f"the logits of `{self.network.name}` are over its vocabulary", step.span,
-                help="read the answer at `next_token`, or at `next_token(among=Domain)`",
+                help="read the answer at `{0}`, or at `{0}(among=Domain)`".format(
+                    "mask" if self.network.facts.both_ways else "next_token"),
             )  # fmt: skip
             return None
         dims = None

@@ -10,6 +10,7 @@ from causal_dsl.causal.designs import Design
 from causal_dsl.causal.model import CausalModel
 from causal_dsl.diagnostics import Span
 from causal_dsl.program.facts import Facts
+from causal_dsl.program.features import FeatureRef
 from causal_dsl.program.locations import Place, Site
 from causal_dsl.program.prompts import Template
 from causal_dsl.syntax import tree
@@ -104,6 +105,8 @@ class Intervention:
     variable: str | None = None
     text: str = ""
     span: Span | None = field(default=None, compare=False)
+    #: the feature that is written at each place, where not the whole vector is
+    features: tuple[FeatureRef, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -129,10 +132,10 @@ class Readout:
     """How an output variable is read.
 
     ``next_token``: argmax over the vocabulary, or over the first tokens of ``among``; ``prefix`` stands between the
-    prompt and the answer. ``logits``: argmax over the classes (of ``dims``), in the order of ``values``.
+    prompt and the answer. ``mask``: the same in the place of the prompt's mask token. ``logits``: argmax over the classes (of ``dims``), in the order of ``values``.
     """
 
-    kind: Literal["next_token", "logits"]
+    kind: Literal["next_token", "mask", "logits"]
     variable: str
     values: tuple[Any, ...]
     among: bool = False
@@ -175,6 +178,10 @@ class Alignment:
     readouts: dict[str, Readout]
     inputs: tuple[InputPlacement, ...]
     span: Span
+    #: the alignments that it takes what it does not restate from, nearest first
+    parents: tuple[str, ...] = ()
+    #: the folder that paths in it start from
+    folder: Path = Path()
 
 
 @dataclass(frozen=True)
@@ -225,6 +232,8 @@ class Test:
     draws: str
     members: tuple[tree.Node, ...]
     metrics: dict[str, tree.Expr]
+    #: what a control of another test compares it with: that test, and the control; empty for a test of the user's
+    control: tuple[str, str] = ("", "")
     #: what it measures, compiled: :class:`causal_dsl.score.context.TestScores`, put here by the pipeline
     scores: Any = None
 
@@ -254,3 +263,5 @@ class Program:
     models: dict[str, CausalModel]
     alignments: dict[str, Alignment]
     tests: list[Test]
+    #: what `fit` declarations say that features are fitted on
+    fits: list[Test] = field(default_factory=list)

@@ -15,12 +15,13 @@ from causal_dsl.syntax.format import format_expr
 @dataclass(frozen=True)
 class Setting:
     """What a setting takes. ``kind``: int, ints (a list of them), number, bool, string, word (a bare name), names (a list
-    of names), domain and alignment (the name of one)."""
+    of names), domain and alignment (the name of one), or words."""
 
     kind: str
     default: Any = None
     choices: tuple[str, ...] = ()
     low: float = -math.inf
+    high: float = math.inf
     positional: bool = False
     required: bool = False
     more: Mapping[str, Any] = field(default_factory=dict)
@@ -33,7 +34,7 @@ _SAYS = {
     "string": 'a text in quotes, as in "name"',
     "word": "a bare word",
     "names": "a list of names, as in [a, b]",
-    "ints": "a list of whole numbers, as in [0, 1]",
+    "ints": "a list of whole numbers, as in [3, 14]",
     "alignment": "the name of an alignment",
     "domain": "the name of a domain",
 }
@@ -119,7 +120,7 @@ def _read(setting: Setting, expr: tree.Expr) -> Any:
             return value if good else None
         case "number":
             good = isinstance(value, (int, float)) and not isinstance(value, bool)
-            return value if good and value >= setting.low and math.isfinite(value) else None
+            return value if good and setting.low <= value <= setting.high and math.isfinite(value) else None
         case "bool":
             return value if isinstance(value, bool) else None
         case "string":
@@ -132,9 +133,11 @@ def _read(setting: Setting, expr: tree.Expr) -> Any:
         case "alignment":
             return expr if isinstance(expr, tree.Name) else None
         case "ints":
-            numbers = [constant(item) for item in expr.items] if isinstance(expr, tree.List) else []
-            whole = all(isinstance(n, int) and not isinstance(n, bool) and n >= setting.low for n in numbers)
-            return tuple(numbers) if numbers and whole else None
+            if not isinstance(expr, tree.List) or not expr.items:
+                return None
+            numbers = [constant(item) for item in expr.items]
+            good = all(isinstance(n, int) and not isinstance(n, bool) and n >= setting.low for n in numbers)
+            return tuple(numbers) if good else None
         case "names":
             if isinstance(expr, tree.List) and expr.items:
                 fits = all(isinstance(item, (tree.Name, tree.Attribute)) for item in expr.items)
@@ -146,6 +149,8 @@ def _wanted(setting: Setting) -> str:
     text = _SAYS[setting.kind]
     if setting.low > -math.inf:
         text += f" of at least {setting.low:g}"
+    if setting.high < math.inf:
+        text += f" and at most {setting.high:g}"
     if setting.choices:
         text = "one of " + ", ".join(f"`{choice}`" for choice in setting.choices)
     return text

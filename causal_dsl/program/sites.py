@@ -406,6 +406,9 @@ def _canonical(place: Place) -> Place:
 
 
 def _positions_meet(a: Position | None, b: Position | None) -> bool:
+    for one, other in ((a, b), (b, a)):
+        if one is not None and one.kind == "several":
+            return any(_positions_meet(part, other) for part in one.parts)
     if a is None or b is None or "all" in (a.kind, b.kind):
         return True
     if a.kind != b.kind or (a.name, a.occurrence, a.index) != (b.name, b.occurrence, b.index):

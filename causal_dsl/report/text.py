@@ -15,6 +15,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from causal_dsl.report.controls import controls
 from causal_dsl.report.heatmap import Scale, axes, figure, heat_map, mark, scale
 from causal_dsl.score.numbers import show, show_cell, show_estimate, show_share
 from causal_dsl.score.results import CellResult, Estimate, ExpectationResult, Results, TestResult
@@ -22,8 +23,28 @@ from causal_dsl.score.results import CellResult, Estimate, ExpectationResult, Re
 _MOST_MAPS = 6
 _MOST_ROWS = 12
 _CORE = ("accuracy", "iia", "iia_informative", "iia_star")
-_ORDER = ("supported", "contradicted", "inconclusive", "vacuous", "empty", "uninformative", "never_moved")
-_STYLES = {"supported": "green", "contradicted": "red", "vacuous": "yellow", "empty": "yellow", "never_moved": "yellow"}
+_ORDER = (
+    "supported",
+    "contradicted",
+    "inconclusive",
+    "vacuous",
+    "empty",
+    "uninformative",
+    "never_moved",
+    "illusion_risk",
+    "not_above_controls",
+    "above_controls",
+)
+_STYLES = {
+    "supported": "green",
+    "contradicted": "red",
+    "vacuous": "yellow",
+    "empty": "yellow",
+    "never_moved": "yellow",
+    "illusion_risk": "red",
+    "not_above_controls": "yellow",
+    "above_controls": "green",
+}
 
 
 def print_results(results: Results, console: Console | None = None) -> None:
@@ -67,6 +88,7 @@ def _test(test: TestResult, path: str, console: Console) -> Iterator[RenderableT
     yield from _chance(test)
     yield Text("")
     yield from _scores(test, console)
+    yield from controls(test)
     if test.expectations:
         yield Text("")
         yield _expectations(test.expectations, console)

@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     import pandas
 
     from causal_dsl.causal.ceilings import Ceiling
+    from causal_dsl.score.controls import Learned
 
-Method = Literal["exact", "bootstrap", "binomial", "rule of three", "none"]
+Method = Literal["exact", "bootstrap", "binomial", "rule of three", "draws", "none"]
 
 
 def number(value: Any) -> Any:
@@ -97,9 +98,13 @@ class CellResult:
     findings: tuple[Finding, ...] = ()
     interventions: tuple[Fired, ...] = ()
     noise_floor: float | None = None
+    #: the features that the cell writes through, how they were fitted, and what they are compared with
+    learned: Learned | None = None
 
     def to_json(self) -> dict[str, Any]:
+        more = {} if self.learned is None else {"learned": self.learned.to_json()}
         return {
+            **more,
             "cell": number(self.cell),
             "scores": {name: estimate.to_json() for name, estimate in self.scores.items()},
             "findings": [finding.to_json() for finding in self.findings],

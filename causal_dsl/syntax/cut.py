@@ -27,7 +27,7 @@ def cut_declarations(tokens: list[Lexeme]) -> Iterator[tuple[list[Lexeme], Lexem
     """The tokens of each declaration, and the token that follows it.
 
     In a text without faults every declaration keyword begins a declaration. In others one may stand
-    where a name should: then it is followed by what follows a name.
+    where a name should: then it is followed by what follows a name. `test` may be the value of a setting, too.
     """
     starts, depth = [0], 0
     for i, token in enumerate(tokens):
@@ -35,7 +35,8 @@ def cut_declarations(tokens: list[Lexeme]) -> Iterator[tuple[list[Lexeme], Lexem
             following = tokens[i + 1].type if i + 1 < len(tokens) else ""
             named = following in ("DEFINE", "TILDE", "AT", "EQUAL", "COLON", "COMMA", "DOT")
             expected = following == ("STRING" if token.type == "FROM" else "NAME")
-            if expected or (token.first and not (named and depth > 0)):
+            value = i > 0 and tokens[i - 1].type == "EQUAL" and following in ("COMMA", "RPAR")
+            if expected or (token.first and not value and not (named and depth > 0)):
                 depth = 0
                 if i > 0:
                     starts.append(i)

@@ -18,7 +18,7 @@ WIDTH = 100
 #: A first column wider than this does not push the others away.
 WIDEST_COLUMN = 30
 _ENDLESS = 10**9
-_BLOCKS = (tree.CausalDecl, tree.AlignDecl, tree.CircuitDecl, tree.TestDecl)
+_BLOCKS = (tree.CausalDecl, tree.AlignDecl, tree.CircuitDecl, tree.FitDecl, tree.TestDecl)
 Statement = tree.Declaration
 
 

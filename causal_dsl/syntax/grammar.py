@@ -12,7 +12,7 @@ from causal_dsl.resources import resource
 from causal_dsl.syntax.transform import BuildTree
 
 #: What can be parsed by itself. The bodies are there for recovery: members around a fault are parsed alone.
-STARTS = ("start", "declaration", "causal_body", "align_body", "circuit_body", "test_body")
+STARTS = ("start", "declaration", "causal_body", "align_body", "circuit_body", "fit_body", "test_body")
 
 
 @dataclass(frozen=True)

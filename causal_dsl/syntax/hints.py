@@ -14,10 +14,10 @@ from causal_dsl.syntax.advice import ADVICE
 from causal_dsl.syntax.grammar import load_grammar
 from causal_dsl.syntax.transform import Lexeme
 
-DECLARATIONS = ("FROM", "DOMAIN", "TABLE", "NETWORK", "METRIC", "CAUSAL", "ALIGN", "CIRCUIT", "TEST")
-#: Where a statement belongs that begins with a keyword.
+DECLARATIONS = ("FROM", "DOMAIN", "TABLE", "NETWORK", "METRIC", "CAUSAL", "ALIGN", "CIRCUIT", "FIT", "TEST")
+#: Where a statement belongs that begins with a keyword; the word of every block that may hold it is in quotes.
 HOME = {
-    "DO": "a `test`",
+    "DO": "a `test` or a `fit`",
     "EXPECT": "a `test`",
     "REPORT": "a `test`",
     "PROMPT": "an `align`",
@@ -177,7 +177,7 @@ def keyword_as_name(stuck: Stuck) -> Diagnostic | None:
 def misplaced(stuck: Stuck) -> Diagnostic | None:
     """``expect`` inside a causal model"""
     home = HOME.get(stuck.found)
-    if home is None or home.endswith(f"`{stuck.inside}`") or stuck.type(1) in (*_NAMING, "COMMA"):
+    if home is None or f"`{stuck.inside}`" in home or stuck.type(1) in (*_NAMING, "COMMA"):
         return None
     where = f"does not belong inside `{stuck.inside}`" if stuck.inside else "stands outside of any block"
     return stuck.fault("E112", f"`{stuck.text}` {where}", help=f"it belongs inside {home} block")

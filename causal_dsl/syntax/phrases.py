@@ -243,6 +243,8 @@ class Phrases:
                 return (head, " -> ", self.ident(node.network)) if node.network else head
             case tree.CircuitDecl():
                 return (("circuit ", self.ident(node.name)), " : ", self.ident(node.network))
+            case tree.FitDecl():
+                return (("fit ", self.ident(node.name)), " on ", self.expr(node.on))
             case tree.TestDecl():
                 return (("test ", self.ident(node.name)), " on ", self.expr(node.on))
         raise TypeError(f"no declaration with a block: {node!r}")

@@ -109,7 +109,10 @@ class BuildTree(Transformer):
     def test(self, c: list[Any]) -> tree.TestDecl:
         return tree.TestDecl(_ident(c[1]), c[3], c[5], span=c[0].span.to(c[-1].span), doc=c[0].doc)
 
-    causal_body = align_body = circuit_body = test_body = start
+    def fit(self, c: list[Any]) -> tree.FitDecl:
+        return tree.FitDecl(_ident(c[1]), c[3], c[5], span=c[0].span.to(c[-1].span), doc=c[0].doc)
+
+    causal_body = align_body = circuit_body = fit_body = test_body = start
 
     # ── members ──
 
@@ -221,7 +224,8 @@ class BuildTree(Transformer):
         return tree.Call(c[0], _nodes(c[1:]), span=_span(c))
 
     def argument(self, c: list[Any]) -> tree.Argument:
-        return tree.Argument(_ident(c[0]) if c[0] else None, c[2], span=_span(c))
+        value = tree.Name(c[2].text, span=c[2].span) if isinstance(c[2], Lexeme) else c[2]
+        return tree.Argument(_ident(c[0]) if c[0] else None, value, span=_span(c))
 
     def slice_(self, c: list[Any]) -> tree.Slice:
         return tree.Slice(c[0], c[2], span=_span(c))

@@ -358,8 +358,26 @@ class TestDecl(Declaration):
     members: tuple[Draw | Do | Expect | Report, ...]
 
 
+@dataclass(frozen=True)
+class FitDecl(Declaration):
+    """``fit name on path { … }``: the draws and interventions that an alignment's learned features are fitted on."""
+
+    name: Ident
+    on: Expr
+    members: tuple[Draw | Do, ...]
+
+
 AnyDeclaration = (
-    Import | DomainDecl | TableDecl | NetworkDecl | MetricDecl | CausalDecl | AlignDecl | CircuitDecl | TestDecl
+    Import
+    | DomainDecl
+    | TableDecl
+    | NetworkDecl
+    | MetricDecl
+    | CausalDecl
+    | AlignDecl
+    | CircuitDecl
+    | FitDecl
+    | TestDecl
 )
 
 

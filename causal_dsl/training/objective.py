@@ -166,8 +166,8 @@ class Objective:
         values = forward(self.network, self._inputs(source_rows), reads).reads if reads else []
         writes = [edit(value) for edit, value in zip(edits, values, strict=True)]
         outcome = forward(
-            self.network, self._inputs(base_rows), [], writes, readout=torch.arange(len(base_rows)), stop=False,
-            padding=self.network.padding,
+            self.network, self._inputs(base_rows), [], writes, readout=torch.arange(len(base_rows)),
+            positions=self._at(base_rows), stop=False, padding=self.network.padding,
         )  # fmt: skip
         assert outcome.logits is not None
         own = {answering.variable: self.pool.values[answering.variable][drawn.base] for answering in self.answering}
@@ -218,6 +218,10 @@ class Objective:
         if self.vectors is not None:
             return self.vectors[torch.from_numpy(rows).to(self.vectors.device)]
         return [list(self.pool.inputs.ids(row)) for row in rows.tolist()]
+
+    def _at(self, picked: np.ndarray) -> Tensor | None:
+        """Where the answers of inputs are read; None for vectors."""
+        return torch.from_numpy(self.pool.inputs.reads[self.pool.rows[picked]]) if self.pool.inputs.sequence else None
 
     def _spots(self, place: Place, picked: np.ndarray, start: int) -> tuple[Tensor, Tensor | None]:
         """The rows of a pass in which a place is, and its tokens there."""

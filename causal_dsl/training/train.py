@@ -51,10 +51,7 @@ class TrainedNetwork:
 def start(network: Network, training: Training) -> Network:
     """The network with the weights that training starts from: drawn anew by the seed, or as they are (``init=keep``)."""
     if training.init == "fresh":
-        device = network.device
-        network.model.to("cpu")  # drawn there, they are the same on every device
         draw_weights(network.model, training.seed, training.span)
-        network.model.to(device)
     return network
 
 

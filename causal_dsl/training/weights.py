@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import inspect
 import json
@@ -15,6 +14,7 @@ from causal_dsl.causal.model import CausalModel
 from causal_dsl.diagnostics import Span, fail
 from causal_dsl.network.fingerprint import fingerprint
 from causal_dsl.network.network import Network
+from causal_dsl.network.untrained import drawn_anew
 from causal_dsl.program.program import Alignment, Training
 from causal_dsl.training.pool import Pool
 
@@ -43,30 +43,16 @@ def put(model: nn.Module, tensors: dict[str, Tensor]) -> None:
 
 
 def draw_weights(model: nn.Module, seed: int, span: Span) -> None:
-    """Draw all parameters of a module anew, as its parts draw them when they are made; a function of the seed alone.
-
-    The global generator is left as it was. A model of transformers is made anew of its config, other modules by their
-    ``reset_parameters``. Raises E738 for parameters that no part can draw.
-    """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        if hasattr(getattr(model, "config", None), "to_dict") and hasattr(model, "init_weights"):
-            fresh: Any = type(model)(copy.deepcopy(model.config))
-            dtype = next(p.dtype for p in model.parameters())
-            put(model, named_tensors(fresh.to(dtype)))
-            return
-        for name, module in model.named_modules():
-            own = list(module.named_parameters(recurse=False))
-            reset = getattr(module, "reset_parameters", None) or getattr(module, "_reset_parameters", None)
-            if reset is not None:
-                reset()
-            elif own:
-                path = f"{name}.{own[0][0]}" if name else own[0][0]
-                raise fail(
-                    "E738", f"`{path}` cannot be drawn anew", span,
-                    notes=(f"{type(module).__name__} has no `reset_parameters`, which modules of torch.nn have",),
-                    help="give it one, or train from the weights that are there: init=keep",
-                )  # fmt: skip
+    """Draw all parameters of a module anew, in place. Raises E738 for one that nothing draws."""
+    made = drawn_anew(model, seed)
+    if isinstance(made, str):
+        owner = type(model.get_submodule(made.rpartition(".")[0])).__name__
+        raise fail(
+            "E738", f"`{made}` cannot be drawn anew", span,
+            notes=(f"{owner} has no `reset_parameters`, which modules of torch.nn have",),
+            help="give it one, or train from the weights that are there: init=keep",
+        )  # fmt: skip
+    put(model, named_tensors(made))
 
 
 # ── what decides ────────────────────────────────────────────────────────────────────────────────

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -73,12 +73,12 @@ def predicate(text: str, roles: Mapping[str, CausalModel]) -> Predicate:
 
 def design(
     m: CausalModel, roles: str = "base source", n: int | None = 256, seed: int = 0, where: str = "",
-    balance: tuple[tuple[str, str], ...] = (), exhaustive: bool = False, templates: tuple[str, ...] = (),
+    balance: tuple[tuple[str, str], ...] = (), exhaustive: bool = False, templates: tuple[str, ...] = (), split: Any = "",
 ) -> Design:  # fmt: skip
     """A design of one draw statement."""
     names = tuple(roles.split())
     made = predicate(where, dict.fromkeys(names, m)) if where else None
-    statement = DrawStatement(names, m, None if exhaustive else n, seed, balance, exhaustive, made, m.span)
+    statement = DrawStatement(names, m, None if exhaustive else n, seed, balance, exhaustive, made, m.span, split)
     return Design((statement,), tuple(predicate(t, {"": m}) if t else None for t in templates))
 
 
@@ -152,13 +152,17 @@ def inputs(decl: tree.CausalDecl) -> Iterator[tuple[dict[str, Any], Fraction]]:
     yield from extend(0, {}, Fraction(1))
 
 
+Among = Callable[[dict[str, Any]], bool]
+
+
 def rows(
-    decl: tree.CausalDecl, roles: tuple[str, ...], where: str = ""
+    decl: tree.CausalDecl, roles: tuple[str, ...], where: str = "", among: Among | None = None
 ) -> list[tuple[dict[str, dict[str, Any]], Fraction]]:
-    """All combinations of inputs for these roles, with their probabilities given ``where``."""
+    """All combinations of inputs (those ``among``) for these roles, with their probabilities given ``where``."""
     expr = condition(where) if where else None
     found = []
-    for combination in itertools.product(list(inputs(decl)), repeat=len(roles)):
+    each = [(row, p) for row, p in inputs(decl) if among is None or among(row)]
+    for combination in itertools.product(each, repeat=len(roles)):
         runs = {role: run(decl, settings, {}) for role, (settings, _) in zip(roles, combination, strict=True)}
         flat = {f"{role}.{name}": v for role, row in runs.items() for name, v in row.items()}
         if expr is None or value(expr, flat):
@@ -171,15 +175,16 @@ def rows(
 
 
 def ceilings(
-    decl: tree.CausalDecl, roles: tuple[str, ...], interventions: list[tuple[str, str]], output: str, where: str = ""
-) -> dict[str, Fraction]:
+    decl: tree.CausalDecl, roles: tuple[str, ...], interventions: list[tuple[str, str]], output: str, where: str = "",
+    among: Among | None = None,
+) -> dict[str, Fraction]:  # fmt: skip
     """noop, source, output_only and informative as fractions, straight from their definitions."""
     exogenous = [ident.name for m in decl.members if isinstance(m, tree.Draw) for ident in m.names]
     sources = list(dict.fromkeys(role for _, role in interventions))
     noop = Fraction(0)
     copies = dict.fromkeys(sources, Fraction(0))
     seen: dict[tuple[Any, ...], dict[Any, Fraction]] = {}
-    for runs, p in rows(decl, roles, where):
+    for runs, p in rows(decl, roles, where, among):
         do = {name: runs[role][name] for name, role in interventions}
         label = run(decl, {name: runs["base"][name] for name in exogenous}, do)[output]
         noop += p * (label == runs["base"][output])

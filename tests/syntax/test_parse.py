@@ -110,6 +110,17 @@ def test_how_operators_bind(text: str, same: str) -> None:
     assert expression(text) == expression(same)
 
 
+def test_the_one_keyword_that_is_a_value() -> None:
+    found = expression("m(n=8, split=test, seed=0)")
+    assert isinstance(found, tree.Call) and found.arguments[1].value == tree.Name("test")
+    assert found.arguments[1].value.span.text == "test"
+    assert expression("m(split=  # held out\n test)") == expression("m(split=test)")
+    for text in ("m(test)", "m(split=test + 1)", "test", "m(split=causal)"):
+        assert attempt(f"metric m = {text}")[1].errors
+    parsed, diagnostics = attempt("metric m = f(a=\ntest t on x { report accuracy }")
+    assert diagnostics.errors and [type(d) for d in parsed.declarations] == [tree.TestDecl]
+
+
 def test_numbers_and_units() -> None:
     assert expression("95%") == tree.Number(95, "%")
     assert expression("0.05 nats") == tree.Number(0.05, "nats")

@@ -66,7 +66,7 @@ def sweep(
     Raises E421 for a read or write that never happened, and what :func:`causal_dsl.network.forward.forward` raises.
     Gradients are as the caller sets them.
     """
-    return _Pass(network, inputs, plan, list(reads), list(writes), list(asked), keep, passed, compiled).run()
+    return Pass(network, inputs, plan, list(reads), list(writes), list(asked), keep, passed, compiled).run()
 
 
 @dataclass(eq=False)
@@ -82,7 +82,7 @@ class _Handing(Tape):
             self.keep(number, value)
 
 
-class _Pass:
+class Pass:
     """One pass: the hooks that stand in for what the model hands from layer to layer."""
 
     def __init__(
@@ -97,6 +97,8 @@ class _Pass:
         self.tape = _Handing(reads, writes, False, keep=keep)
         self.layers = list(network.layers)
         self.packed = not plan.whole
+        #: the first layer that runs
+        self.lowest = 0
         self.keys_pass = False
         self.extra: Tensor | None = None
         self.extra_keys: tuple[Tensor, Tensor] | None = None
@@ -117,7 +119,8 @@ class _Pass:
         return Outcome(logits, [self.tape.fired[number] for number in range(len(self.tape.writes))])
 
     def _hook(self, stack: ExitStack) -> None:
-        for level, layer in enumerate(self.layers):
+        running = self.layers[self.lowest :]
+        for level, layer in enumerate(running, self.lowest):
             stack.callback(layer.register_forward_pre_hook(self._before(level), with_kwargs=True).remove)
             stack.callback(layer.register_forward_hook(self._after(level)).remove)
         for (module, side), own in self.acts.jobs.items():
@@ -127,7 +130,7 @@ class _Pass:
         inner = set(self.head.module.modules()) if self.head.module is not None else set()
         self.head.hook(stack, watched=any(module in inner for module, _ in self.acts.jobs))
         if self.packed and self.layers:
-            modules = [layer.get_submodule(self.network.layout.attention) for layer in self.layers]  # type: ignore[union-attr]
+            modules = [layer.get_submodule(self.network.layout.attention) for layer in running]  # type: ignore[union-attr]
             stack.enter_context(attending(self.network, modules, self._attention, sdpa=True))
         elif self.acts.wanted:
             raise fail("E425", "attention is read or written, and this network's is not run apart", self.network.span)
@@ -167,8 +170,8 @@ class _Pass:
             if self.keys_pass:
                 return None
             hidden = args[0] if args else kwargs["hidden_states"]
-            if level == 0:
-                hidden = self._entered(hidden, 0)
+            if level == self.lowest:
+                hidden = self._entered(hidden, level)
             self.acts.level = level
             more = self._more(kwargs, level, False)
             rest = tuple(self._more({"": value}, level, False)[""] for value in args[1:])
@@ -252,11 +255,12 @@ class _Pass:
         def attention(module: nn.Module, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, **more: Any) -> Any:
             if self.keys_pass:
                 raise KeysOnly(k, v)
+            if mask is None and self.network.facts.both_ways:  # prompts of one length: nothing is hidden from anyone
+                mask = q.new_zeros(1, 1, self.plan.width, self.plan.width)
             there, level = self.acts.wanted.get(module), self.acts.level
             if there is not None:
                 q, k = on_heads(there.query, q), on_heads(there.key, k)
-            if self.extra_keys is not None:
-                k, v = (torch.cat([a, b], dim=2) for a, b in zip((k, v), self.extra_keys, strict=True))
+            k, v = self._all_keys(level, k, v)
             out = attend(own(module), module, q, k, v, mask, self.acts.attention[level], more)
             if there is not None and (there.pattern_reads or there.pattern_writes):
 
@@ -269,6 +273,12 @@ class _Pass:
             return out, None
 
         return attention
+
+    def _all_keys(self, level: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """The keys and values of a frame, those of tokens that give nothing else at the end."""
+        if self.extra_keys is None:
+            return k, v
+        return torch.cat([k, self.extra_keys[0]], dim=2), torch.cat([v, self.extra_keys[1]], dim=2)
 
     def _check(self) -> None:
         """Nothing that was asked for may have been left out in silence."""

@@ -1,0 +1,132 @@
+"""Three parts of the inputs of a model, so that what is fitted on some is judged on others.
+
+An input, a setting of all exogenous variables, is in one part for good: whatever is drawn, with whatever seed, and
+under whatever conditions of a test. A hash of its values (of a text its letters, of a number its 64 bits) lies below,
+between or above two cuts. Where the inputs can be listed, the cuts are such that the shares are exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from causal_dsl.causal.support import LISTABLE, Support, enumerate_support
+from causal_dsl.causal.uniform import bits, key
+from causal_dsl.diagnostics import Diagnostics, Span
+
+if TYPE_CHECKING:
+    from causal_dsl.causal.designs import Drawn, DrawStatement
+    from causal_dsl.causal.model import CausalModel
+
+#: The parts, by number, and how many tenths of the inputs lie in each.
+PARTS = ("fit", "validation", "test")
+TENTHS = (6, 2, 2)
+
+
+def part_of(model: CausalModel, settings: Mapping[str, np.ndarray]) -> np.ndarray:
+    """The part of each input, ``[n]``: 0 to fit on, 1 to validate with, 2 to test with.
+
+    ``settings`` holds codes ``[n]`` of all exogenous variables; other columns are not looked at. Raises KeyError where
+    one is missing, and SpecError where the conditions of the model cannot be evaluated.
+    """
+    n = next((len(column) for column in settings.values()), 0)
+    return np.searchsorted(model.cuts, _hashes(model, settings, n))
+
+
+def cut(model: CausalModel) -> np.ndarray:
+    """The last hash of the first part and of the second (uint64).
+
+    Of ``n`` inputs that can be listed, those with the lowest hashes, ``n`` times 0.6 to the nearest whole number, are the
+    first part, and up to 0.8 the second; of three inputs or more each part has one. Else the shares are of all hashes.
+    """
+    first, second = TENTHS[0], TENTHS[0] + TENTHS[1]
+    support = enumerate_support(model, LISTABLE, model.exogenous)
+    if support is None or not support.n:
+        return np.array([2**64 * first // 10 - 1, 2**64 * second // 10 - 1], np.uint64)
+    n = support.n
+    first, second = (n * first + 5) // 10, (n * second + 5) // 10
+    if n >= 3:
+        first = min(first, n - 2)
+        second = min(max(second, first + 1), n - 1)
+    ends = [first - 1, second - 1]
+    return np.partition(_hashes(model, support.values, n), ends)[ends]
+
+
+def _hashes(model: CausalModel, settings: Mapping[str, np.ndarray], n: int) -> np.ndarray:
+    found = np.zeros(n, np.uint64)
+    for name in sorted(model.exogenous):
+        found = bits(key("split", name), _words(model, name, settings), found)
+    return found
+
+
+def _words(model: CausalModel, name: str, settings: Mapping[str, np.ndarray]) -> np.ndarray:
+    """64 bits for each value, which do not depend on how the model codes it."""
+    if name not in settings:
+        raise KeyError(f"no codes for the exogenous variable {name!r} of {model.name!r}")
+    kind = model.variables[name].type
+    if kind == "string":
+        return model.strings.hashes()[np.asarray(settings[name])]
+    if kind == "real":
+        return (np.asarray(settings[name], np.float64) + 0.0).view(np.uint64)  # -0.0 is 0.0
+    return np.asarray(settings[name], np.int64).view(np.uint64)
+
+
+def restrict(model: CausalModel, support: Support, split: str) -> Support:
+    """The inputs of a list that lie in a part; all where ``split`` is empty. Nothing may be left."""
+    if not split:
+        return support
+    # A model that draws nothing has no column to take the length from.
+    settings = support.values or {"": support.weights}
+    keep = part_of(model, settings) == PARTS.index(split)
+    return Support({name: codes[keep] for name, codes in support.values.items()}, support.weights[keep], support.broken)
+
+
+def report_empty(statement: DrawStatement, place: Span, label: str, diagnostics: Diagnostics) -> None:
+    """A part of which nothing can be drawn (E710)."""
+    model = statement.model
+    support = enumerate_support(model, LISTABLE, model.exogenous)
+    if support is None:
+        shares = [f"{10 * tenths}% in `{part}`" for part, tenths in zip(PARTS, TENTHS, strict=True)]
+        note = f"`{model.name}` has more inputs than can be listed: about {', '.join(shares)}"
+    else:
+        sizes = [restrict(model, support, part).n for part in PARTS]
+        shares = [f"{size:,} in `{part}`" for part, size in zip(PARTS, sizes, strict=True)]
+        note = f"`{model.name}` has {support.n:,} input{'s' * (support.n != 1)}: {', '.join(shares)}"
+    diagnostics.report(
+        "E710", f"no input of the `{statement.split}` part is left to draw", place, label=label, notes=(note,),
+        help="say which inputs to hold out with `where` in place of `split`, or enlarge the domains",
+    )  # fmt: skip
+
+
+def overlap(drawn: Sequence[Drawn], models: Sequence[CausalModel]) -> dict[str, int | float] | None:
+    """The first input that several draws have in common, in whatever role, as codes by exogenous variable; else None.
+
+    ``models`` has the causal model of each draw; it may be compiled anew for each, but the variables are the same. First
+    is what comes first in the earliest draw that has it, row by row, and the codes are those of that draw's model.
+    """
+    names = tuple(sorted(models[0].exogenous)) if models else ()
+    if any(tuple(sorted(model.exogenous)) != names for model in models):
+        raise ValueError("these draws are of models with other exogenous variables")
+    pairs = list(zip(drawn, models, strict=True))
+    sizes = [one.n * len(one.values) for one in drawn]
+    group = np.zeros(sum(sizes), np.int64)
+    for name in names:
+        # row by row: the roles of the first row, then those of the second
+        words = [np.stack([_words(m, name, c) for c in one.values.values()], axis=1).reshape(-1) for one, m in pairs]
+        _, codes = np.unique(np.concatenate(words), return_inverse=True)
+        _, group = np.unique(group * (int(codes.max(initial=0)) + 1) + codes.reshape(-1), return_inverse=True)
+        group = group.reshape(-1)
+    owner = np.repeat(np.arange(len(sizes)), sizes)
+    first, last = np.full(len(group), len(group)), np.zeros(len(group), np.int64)
+    np.minimum.at(first, group, np.arange(len(group)))
+    last[group] = owner  # the last of equal indices stays
+    shared = np.flatnonzero(last[group] > owner)
+    if not len(shared):
+        return None
+    at = int(first[group[shared]].min())
+    one, model = pairs[int(owner[at])]
+    row, role = divmod(at - sum(sizes[: int(owner[at])]), len(one.values))
+    columns = list(one.values.values())[role]
+    return {name: columns[name][row].item() for name in model.exogenous}

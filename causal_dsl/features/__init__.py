@@ -1,0 +1,10 @@
+"""Learned and given features: how a causal variable sits in a vector of a network."""
+
+from causal_dsl.features.base import Feature, Gates, Rest
+from causal_dsl.features.build import FAMILIES, build
+from causal_dsl.features.chain import Chain
+from causal_dsl.features.controls import OnAxes, random_like
+from causal_dsl.features.elementwise import Whole
+from causal_dsl.features.natural import alive_axes
+
+__all__ = ["FAMILIES", "Chain", "Feature", "Gates", "OnAxes", "Rest", "Whole", "alive_axes", "build", "random_like"]

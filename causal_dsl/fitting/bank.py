@@ -1,0 +1,170 @@
+"""What fits read and never change: the vectors that they write, natural vectors, and the prefixes that rows go on from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from causal_dsl.diagnostics import NOWHERE, fail
+from causal_dsl.network.forward import Read, forward
+from causal_dsl.network.network import Network
+from causal_dsl.network.sweep.prefixes import Prefixes, cache_bytes, cacheable, record
+from causal_dsl.planning import graph as g
+from causal_dsl.planning.frames import place_of
+from causal_dsl.planning.layout import Layouts
+from causal_dsl.planning.lower import Plan
+from causal_dsl.planning.memory import Budget
+from causal_dsl.planning.steps import captures, layers_of
+from causal_dsl.program.components import trims
+from causal_dsl.program.locations import Place, Site
+
+
+@dataclass(eq=False)
+class Bank:
+    """The distinct inputs of a network's fits and what is kept of them.
+
+    ``vectors[site]`` [vectors, width] lie in the order of ``keys[site]``, an input and a token each. ``prefixes`` is None
+    where rows are run as whole forwards. ``inputs`` [m] are indices into the plan's inputs, rising.
+    """
+
+    plan: Plan
+    layouts: Layouts
+    network: Network
+    inputs: np.ndarray
+    width: int
+    keys: dict[Site, np.ndarray] = field(default_factory=dict)
+    vectors: dict[Site, Tensor] = field(default_factory=dict)
+    prefixes: Prefixes | None = None
+    #: why rows are run as whole forwards; empty where they go on from prefixes
+    why: str = ""
+
+    def slots(self, capture: g.Capture, of: object, pairs: np.ndarray) -> np.ndarray:
+        """Where the vectors of a capture lie for some pairs, token after token [m]; ``of`` is for other keepers."""
+        return np.searchsorted(self.keys[capture.place.site], self._keys_of(capture, pairs))
+
+    def _keys_of(self, capture: g.Capture, pairs: np.ndarray) -> np.ndarray:
+        which, tokens = self.layouts.tokens(capture.place, capture.run, pairs)
+        found: np.ndarray = self.prompt_of(capture.run, pairs)[which] * self.width + tokens
+        return found
+
+    def prompt_of(self, run: g.Forward, pairs: np.ndarray) -> np.ndarray:
+        """The input of some pairs of a run, as an index into :attr:`inputs` [m]."""
+        runs = self.plan.inputs[self.network.name].runs
+        return np.searchsorted(self.inputs, runs[self.plan.rows[run][pairs]])
+
+    def natural(self, place: Place, runs: Iterable[g.Forward], joined: bool) -> Tensor:
+        """The vectors at a place in all pairs of some runs, each input's once [n, width]; ``joined``: a row a prompt."""
+        parts = []
+        for run in dict.fromkeys(runs):
+            _, pairs = np.unique(self.plan.rows[run], return_index=True)
+            rows = self.vectors[place.site][self.slots(g.Capture(run, place), None, pairs)]
+            parts.append(rows.reshape(len(pairs), -1) if joined else rows)
+        return torch.cat(parts)
+
+    def prompts(self) -> list[list[int]] | Tensor:
+        """The inputs as a network takes them."""
+        inputs = self.plan.inputs[self.network.name]
+        if inputs.sequence:
+            return [list(inputs.ids(index)) for index in self.inputs.tolist()]
+        rows = np.stack([inputs.vectors[index] for index in self.inputs.tolist()])
+        return torch.tensor(rows, dtype=self.network.dtype)
+
+
+def fill(
+    plan: Plan, network: Network, resumes: Sequence[g.Resume], more: Iterable[g.Capture], budget: Budget,
+    passed: Callable[[int], None] | None = None,
+) -> Bank:  # fmt: skip
+    """Run every input of some interventions once, and keep what they write, ``more``, and their prefixes."""
+    layouts, inputs = Layouts(plan), plan.inputs[network.name]
+    wanted = dict.fromkeys(
+        [leaf.capture if isinstance(leaf, g.Average) else leaf for r in resumes for leaf in captures(r)] + list(more)
+    )
+    runs = dict.fromkeys([r.base for r in resumes] + [capture.run for capture in wanted])
+    every = np.unique(np.concatenate([inputs.runs[plan.rows[run]] for run in runs]))
+    bank = Bank(plan, layouts, network, every, int(inputs.lengths[every].max()))
+    by_site: dict[Site, list[np.ndarray]] = {}
+    for capture in wanted:
+        if capture.place.site.component == "pattern":
+            raise fail("E727", "a feature of attention weights is not fitted: they are as many as a prompt has tokens",
+                       NOWHERE, help="place it at `z`, what the weights carry")  # fmt: skip
+        keys = bank._keys_of(capture, np.arange(plan.drawn[capture.run.draw].n))
+        by_site.setdefault(capture.place.site, []).append(keys)
+    bank.keys = {site: np.unique(np.concatenate(parts)) for site, parts in by_site.items()}
+    reads = [_read(bank, site) for site in bank.keys]
+    sites = list(bank.keys)
+
+    def keep(number: int, which: np.ndarray, values: Tensor) -> None:
+        site = sites[number]
+        if site not in bank.vectors:
+            bank.vectors[site] = values.new_empty((len(bank.keys[site]), values.shape[1]))
+        bank.vectors[site][torch.from_numpy(which).to(values.device)] = values
+
+    bank.why = _unfit(network, resumes, bank, budget)
+    if bank.why:
+        _by_forwards(bank, reads, keep, budget, passed)
+        return bank
+    layers = layers_of(network.facts)
+    entries = sorted({int(place_of(write.place.site, layers)[0]) for resume in resumes for write in resume.writes})
+    prompts = bank.prompts()
+    assert isinstance(prompts, list)
+    bank.prefixes = record(network, prompts, entries, reads, keep, max(bank.width, budget.most_tokens // 8), passed,
+                           np.isin(bank.inputs, _bases(plan, network, resumes)))  # fmt: skip
+    return bank
+
+
+def _bases(plan: Plan, network: Network, resumes: Sequence[g.Resume]) -> np.ndarray:
+    """The inputs that are written in: of the others only vectors are taken."""
+    runs, rows = plan.inputs[network.name].runs, dict.fromkeys(resume.base for resume in resumes)
+    return np.unique(np.concatenate([runs[plan.rows[run]] for run in rows]))
+
+
+def _read(bank: Bank, site: Site) -> Read:
+    rows, tokens = torch.from_numpy(bank.keys[site] // bank.width), torch.from_numpy(bank.keys[site] % bank.width)
+    return Read(site, rows, None if bank.network.is_vector else tokens)
+
+
+def _unfit(network: Network, resumes: Sequence[g.Resume], bank: Bank, budget: Budget) -> str:
+    """Why the rows of a fit are run as whole forwards; empty where they go on from prefixes."""
+    why = trims(network.facts)
+    if why is not None:
+        return why
+    if network.proof is not None and network.proof.sweep != "packed":
+        return network.proof.slow or network.proof.unfit or "its tokens are not run apart"
+    layers = layers_of(network.facts)
+    sites = [write.place.site for resume in resumes for write in resume.writes]
+    if not cacheable(sites, layers):
+        return "what is written before the first layer, after the last, or in a module leaves nothing to keep"
+    levels = [int(place_of(site, layers)[0]) for site in sites]
+    inputs = bank.plan.inputs[network.name]
+    needed = cache_bytes(network, int(inputs.lengths[bank.inputs].sum()), min(levels), len(set(levels)))
+    if needed > budget.bytes:
+        return f"the prefixes take {needed / 2**20:,.0f} MB, and there are {budget.bytes / 2**20:,.0f} MB"
+    return ""
+
+
+@torch.no_grad()
+def _by_forwards(
+    bank: Bank, reads: Sequence[Read], keep: Callable[[int, np.ndarray, Tensor], None], budget: Budget,
+    passed: Callable[[int], None] | None,
+) -> None:  # fmt: skip
+    prompts = bank.prompts()
+    size = max(1, budget.most_tokens // 8 // max(1, bank.width))
+    for start in range(0, len(prompts), size):
+        part, here, picks = prompts[start : start + size], [], []
+        for number, read in enumerate(reads):
+            rows = np.asarray(read.rows)
+            mine = np.nonzero((rows >= start) & (rows < start + len(part)))[0]
+            if len(mine):
+                index = torch.from_numpy(mine)
+                at = None if read.positions is None else read.positions[index]
+                here.append(Read(read.site, read.rows[index] - start, at))
+                picks.append((number, mine))
+        found = forward(bank.network, part, here, padding=bank.network.padding)
+        for (number, mine), values in zip(picks, found.reads, strict=True):
+            keep(number, mine, values)
+        if passed is not None:
+            passed(len(part) * bank.width * max(1, len(bank.network.layers)))

@@ -1,0 +1,170 @@
+"""One fit of a unit's maps: its features, its optimiser, and how far it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from causal_dsl.features.base import Feature
+from causal_dsl.fitting.labels import Labels
+from causal_dsl.planning import graph as g
+from causal_dsl.planning.fits import Unit
+from causal_dsl.program.features import FeatureRef
+
+#: Gates are fitted at so many times the rate of maps (as Wu et al. 2023 fit boundaries).
+GATES = 10.0
+_GATE_NAMES = ("boundary", "logits")
+
+
+@dataclass(frozen=True, eq=False)
+class Material:
+    """An intervention to fit on, and its labels."""
+
+    resume: g.Resume
+    labels: Labels
+
+
+@dataclass(eq=False)
+class Job:
+    """A unit fitted from one start. ``fit`` and ``validation`` are its experiments, in one order.
+
+    ``losses``: the mean cross-entropy over each epoch, in nats; ``checks`` that on the validation inputs, with the
+    share of right answers. ``best`` holds the maps of the best epoch, ``done`` says that it has ended.
+    """
+
+    unit: Unit
+    restart: int
+    features: dict[FeatureRef, Feature]
+    fit: list[Material]
+    validation: list[Material]
+    step: int = 0
+    losses: list[float] = field(default_factory=list)
+    checks: list[tuple[float, float]] = field(default_factory=list)
+    running: float = 0.0
+    worse: int = 0
+    done: bool = False
+    best: dict[str, Tensor] = field(default_factory=dict)
+    best_at: int = -1
+
+    def __post_init__(self) -> None:
+        self.sizes = [len(material.labels.target) for material in self.fit]
+        self.total = sum(self.sizes)
+        fitting = self.unit.fitting
+        self.steps_an_epoch = -(-self.total // fitting.batch)
+        self.steps = self.steps_an_epoch * fitting.epochs
+        maps: list[torch.nn.Parameter] = []
+        gates: list[torch.nn.Parameter] = []
+        for feature in self.features.values():
+            for name, parameter in feature.named_parameters():
+                if parameter.requires_grad:
+                    (gates if name.split(".")[-1] in _GATE_NAMES else maps).append(parameter)
+        groups: list[dict[str, Any]] = [
+            {"params": maps, "lr": fitting.rate},
+            {"params": gates, "lr": GATES * fitting.rate},
+        ]
+        self.optimiser = torch.optim.Adam([group for group in groups if group["params"]]) if maps + gates else None
+        self.gated = any(feature.gates() is not None for feature in self.features.values())
+        self._order: tuple[int, np.ndarray] | None = None
+        if self.optimiser is None:
+            self.done = True
+
+    @property
+    def epoch(self) -> int:
+        return self.step // self.steps_an_epoch
+
+    def batch(self) -> list[tuple[Material, np.ndarray]]:
+        """The pairs of the next step, by experiment; their order depends on the seed and the epoch alone."""
+        if self._order is None or self._order[0] != self.epoch:
+            seed = (self.unit.fitting.seed + self.restart) * 1_000_003 + self.epoch
+            order = np.random.Generator(np.random.PCG64(seed)).permutation(self.total)
+            self._order = (self.epoch, order)
+        size = self.unit.fitting.batch
+        at = self.step % self.steps_an_epoch * size
+        picked = self._order[1][at : at + size]
+        bounds = np.concatenate([[0], np.cumsum(self.sizes)])
+        found = []
+        for number, material in enumerate(self.fit):
+            mine = picked[(picked >= bounds[number]) & (picked < bounds[number + 1])] - bounds[number]
+            if len(mine):
+                found.append((material, mine))
+        return found
+
+    def begin_step(self) -> None:
+        """Set temperatures and compute the maps, with gradients, once for the step."""
+        for feature in self.features.values():
+            feature.anneal(self.step / max(1, self.steps - 1))
+            feature.prepare()
+
+    def penalty(self) -> Tensor | None:
+        """What gates add to the loss."""
+        return sum((feature.penalty() for feature in self.features.values()), torch.zeros(())) if self.gated else None
+
+    def check(self, loss: float, right: float) -> None:
+        """Hear how the maps do on the validation inputs, with hard gates; keep the best, and end where it gets worse.
+
+        Gates harden as the fit goes on, so a fit with gates runs to its end and what it ends with is kept.
+        """
+        before = min((one for one, _ in self.checks), default=float("inf"))
+        self.checks.append((loss, right))
+        if self.gated or loss < before:
+            self.best, self.best_at, self.worse = self._tensors(), len(self.checks) - 1, 0
+        else:
+            self.worse += 1
+        if self.step >= self.steps or (not self.gated and self.worse >= self.unit.fitting.patience):
+            self.done = True
+
+    def _tensors(self) -> dict[str, Tensor]:
+        found = {}
+        for number, feature in enumerate(self.features.values()):
+            for name, tensor in feature.state_dict().items():
+                found[f"{number}/{name}"] = tensor.detach().clone()
+        return found
+
+    def finish(self) -> None:
+        """Take the best maps, ready to be judged."""
+        for number, feature in enumerate(self.features.values()):
+            if self.best:
+                own = {k.split("/", 1)[1]: v for k, v in self.best.items() if k.split("/", 1)[0] == str(number)}
+                feature.load_state_dict(own)
+            feature.anneal(1.0)
+            feature.harden()
+            feature.requires_grad_(False)
+            with torch.no_grad():
+                feature.prepare()
+
+    # ── states, to go on from ───────────────────────────────────────────────────────────────────
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Everything that the rest of the fit depends on: tensors, and numbers."""
+        tensors = {f"now/{name}": tensor for name, tensor in self._tensors().items()}
+        tensors |= {f"best/{name}": tensor for name, tensor in self.best.items()}
+        if self.optimiser is not None:
+            for number, values in self.optimiser.state_dict()["state"].items():
+                tensors |= {f"adam/{number}/{name}": value for name, value in values.items()}
+        numbers = {
+            "step": self.step, "losses": self.losses, "checks": self.checks, "running": self.running,
+            "worse": self.worse, "done": self.done, "best_at": self.best_at,
+        }  # fmt: skip
+        return tensors, numbers
+
+    def restore(self, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
+        """Go on from :meth:`state`."""
+        for number, feature in enumerate(self.features.values()):
+            head = f"now/{number}/"
+            feature.load_state_dict({k.removeprefix(head): v for k, v in tensors.items() if k.startswith(head)})
+        self.best = {k.removeprefix("best/"): v for k, v in tensors.items() if k.startswith("best/")}
+        if self.optimiser is not None:
+            state: dict[int, dict[str, Tensor]] = {}
+            for key, value in tensors.items():
+                if key.startswith("adam/"):
+                    _, number_, name = key.split("/")
+                    state.setdefault(int(number_), {})[name] = value
+            self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": state})
+        self.step, self.losses, self.running = numbers["step"], list(numbers["losses"]), numbers["running"]
+        self.checks = [(loss, share) for loss, share in numbers["checks"]]
+        self.worse, self.done, self.best_at = numbers["worse"], numbers["done"], numbers["best_at"]

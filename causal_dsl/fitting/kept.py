@@ -1,0 +1,219 @@
+"""Fitted features on disk: found again by what decides them, and fits that were stopped go on.
+
+A file of a finished fit holds its maps and, as metadata, what they were fitted on; a key of everything that decides them
+is its name. Of fits that go on one file holds all states; it is deleted when they are done.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from causal_dsl.diagnostics import NOWHERE, fail, shown_path
+from causal_dsl.files import write_atomic
+from causal_dsl.fitting.bank import Bank
+from causal_dsl.fitting.job import Job
+from causal_dsl.network.fingerprint import fingerprint
+from causal_dsl.network.network import Network
+from causal_dsl.planning import graph as g
+from causal_dsl.planning.fits import Unit
+from causal_dsl.planning.inputs import Inputs
+from causal_dsl.program.features import FeatureRef
+from causal_dsl.program.locations import Feature
+from causal_dsl.program.program import Vector
+from causal_dsl.program.zoo import cache_root, sha256_of
+
+FORMAT = 1
+
+
+def folder() -> Path:
+    """Where fitted features are kept: in the cache."""
+    return cache_root() / "features"
+
+
+# ── keys ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def key_of(unit: Unit, job: Job, bank: Bank, network: Network, seed: int) -> str:
+    """A digest of everything that decides a fit: maps, data, labels, weights, numbers that are computed with."""
+    found = hashlib.sha256()
+    about = {
+        "format": FORMAT, "seed": seed, "fitting": asdict(unit.fitting), "torch": torch.__version__,
+        "maps": [_told(ref) for ref in unit.maps], "network": fingerprint(network), "dtype": str(network.dtype),
+        "device": network.device.type, "way": bank.why,
+    }  # fmt: skip
+    found.update(json.dumps(about, sort_keys=True).encode())
+    for materials in zip(job.fit, job.validation, strict=True):
+        for material in materials:
+            for write in material.resume.writes:
+                block = None if write.feature is None else write.feature.block
+                found.update(f"{write.place} {write.add} {block} {_value(write.value)}".encode())
+            found.update(np.ascontiguousarray(material.labels.target).tobytes())
+            if material.labels.columns is not None:
+                found.update(np.ascontiguousarray(material.labels.columns).tobytes())
+            runs = [material.resume.base, *(c.run for c in _captures(material.resume))]
+            for run in dict.fromkeys(runs):
+                rows = bank.plan.rows[run]
+                inputs = bank.plan.inputs[network.name]
+                for index in rows.tolist():
+                    found.update(_content(inputs, index))
+                for write in material.resume.writes:
+                    found.update(np.array(bank.layouts.spans(write.place.position, run)[1]).tobytes())
+    return found.hexdigest()
+
+
+def _value(value: g.Written) -> str:
+    """What is written, as text, without where it stands in a file."""
+    if isinstance(value, g.Combine):
+        return f"({_value(value.left)} {value.op} {_value(value.right)})"
+    return str(replace(value, span=None)) if isinstance(value, Vector) else repr(value)
+
+
+def _captures(resume: Any) -> list[Any]:
+    from causal_dsl.planning.steps import captures
+
+    return [getattr(leaf, "capture", leaf) for leaf in captures(resume)]
+
+
+def _content(inputs: Inputs, index: int) -> bytes:
+    if inputs.sequence:
+        return np.array(inputs.ids(index), dtype=np.int64).tobytes()
+    return inputs.vectors[index].tobytes()
+
+
+def hash_of(inputs: Inputs, index: int) -> int:
+    """A number for the content of an input: prompts of the same tokens have the same."""
+    return int.from_bytes(hashlib.blake2b(_content(inputs, index), digest_size=7).digest(), "little")
+
+
+def _told(ref: FeatureRef) -> list[Any]:
+    chain = [[f.name, {**dict(f.settings), **_file_digest(f)}] for f in ref.chain]
+    return [list(ref.variables), str(ref.place), chain, ref.joined, ref.variant]
+
+
+def _file_digest(feature: Feature) -> dict[str, str]:
+    """What the file of a feature holds, in place of where it lies."""
+    path = Path(str(dict(feature.settings).get("path", "")))
+    files = sorted(path.iterdir()) if path.is_dir() else [path] if path.is_file() else []
+    return (
+        {"path": hashlib.sha256(b"".join(sha256_of(f).encode() for f in files if f.is_file())).hexdigest()}
+        if files
+        else {}
+    )
+
+
+# ── finished fits ───────────────────────────────────────────────────────────────────────────────
+
+
+def write(path: Path, job: Job, bank: Bank, network: Network, key: str) -> None:
+    """Keep the maps of a finished fit."""
+    tensors: dict[str, Tensor] = {}
+    for number, feature in enumerate(job.features.values()):
+        tensors |= {f"{number}/{name}": tensor for name, tensor in feature.tensors().items()}
+    inputs = bank.plan.inputs[network.name]
+    seen = {
+        hash_of(inputs, index)
+        for material in (*job.fit, *job.validation)
+        for run in (material.resume.base, *(c.run for c in _captures(material.resume)))
+        for index in np.unique(bank.plan.rows[run]).tolist()
+    }
+    tensors["fitted_on"] = torch.tensor(sorted(seen), dtype=torch.int64)
+    about = {
+        "format": FORMAT, "key": key, "maps": [_told(ref) for ref in job.unit.maps], "network": network.name,
+        "fingerprint": fingerprint(network), "losses": job.losses, "checks": job.checks, "steps": job.step,
+        "best_at": job.best_at, "restart": job.restart, "pairs": job.total, "inputs": len(seen),
+        "says": str(job.unit), "widths": [feature.width for feature in job.features.values()],
+    }  # fmt: skip
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, save(tensors, {"causal_dsl": json.dumps(about)}))
+
+
+def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    """The tensors and the metadata of a kept fit; None where there is none, or it is torn."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = json.loads((file.metadata() or {})["causal_dsl"])
+            return {name: file.get_tensor(name) for name in file.keys()}, about  # noqa: SIM118
+    except (OSError, SafetensorError, KeyError, ValueError, TypeError):
+        return None
+
+
+def take(job: Job, found: tuple[dict[str, Tensor], dict[str, Any]]) -> bool:
+    """Let a job have the maps of a kept fit; False where they are not those of its features."""
+    tensors, about = found
+    try:
+        for number, feature in enumerate(job.features.values()):
+            head = f"{number}/"
+            feature.load({k.removeprefix(head): v for k, v in tensors.items() if k.startswith(head)})
+    except ValueError:
+        return False
+    job.losses, job.checks = list(about["losses"]), [(loss, share) for loss, share in about["checks"]]
+    job.step, job.best_at, job.done, job.best = about["steps"], about["best_at"], True, {}
+    return True
+
+
+def from_file(path: Path, job: Job, network: Network) -> np.ndarray:
+    """Let a job have the maps of a file that a spec names; gives the inputs that they were fitted on, as :func:`hash_of`.
+
+    Raises E729 for a file that cannot be read, or holds features of another site, width or network.
+    """
+    ref = job.unit.maps[0]
+    span, shown = ref.span or NOWHERE, shown_path(path)
+    found = read(path)
+    if found is None:
+        raise fail("E729", f"`{shown}` holds no fitted feature", span,
+                   notes=("the file is missing or damaged, or something else wrote it",),
+                   help="name a file that a run with --out wrote into `features/`")  # fmt: skip
+    about = found[1]
+    widths = [feature.width for feature in job.features.values()]
+    if about["widths"] != widths:
+        raise fail("E729", f"`{shown}` is for vectors of {_listed(about['widths'])} numbers, and these have {_listed(widths)}",
+                   span, help="name a file that was fitted at this site")  # fmt: skip
+    if about["fingerprint"] != fingerprint(network):
+        raise fail("E729", f"`{shown}` was fitted on another network, or on other weights of it", span,
+                   notes=(f"it was fitted on `{about['network']}`",), help="fit it anew: leave `file` out")  # fmt: skip
+    if not take(job, found):
+        raise fail("E729", f"`{shown}` holds another feature", span, notes=(f"it holds {about['says']}", f"the spec says {ref}"),
+                   help="write the feature with the settings that it was fitted with")  # fmt: skip
+    hashes: np.ndarray = found[0]["fitted_on"].numpy()
+    return hashes
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    return " and ".join(map(str, numbers))
+
+
+# ── fits that go on ─────────────────────────────────────────────────────────────────────────────
+
+
+def keep_states(path: Path, jobs: Mapping[str, Job]) -> None:
+    """Keep how far all fits are."""
+    tensors: dict[str, Tensor] = {}
+    numbers: dict[str, Any] = {}
+    for name, job in jobs.items():
+        own, about = job.state()
+        tensors |= {f"{name}|{key}": tensor.detach().cpu().contiguous() for key, tensor in own.items()}
+        numbers[name] = about
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, save(tensors, {"causal_dsl": json.dumps(numbers)}))
+
+
+def restore_states(path: Path, jobs: Mapping[str, Job]) -> bool:
+    """Go on from kept states; False where there are none of exactly these fits."""
+    found = read(path)
+    if found is None or set(found[1]) != set(jobs):
+        return False
+    for name, job in jobs.items():
+        head = f"{name}|"
+        job.restore({k.removeprefix(head): v for k, v in found[0].items() if k.startswith(head)}, found[1][name])
+    return True

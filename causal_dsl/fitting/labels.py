@@ -1,0 +1,66 @@
+"""Counterfactual labels as targets of a loss: what the read-out should say under each intervention."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from causal_dsl.diagnostics import fail
+from causal_dsl.engine.answers import Answers
+from causal_dsl.engine.columns import Quantity, ValueRef
+from causal_dsl.program.program import Test
+
+Targets = Callable[[Test, Quantity], np.ndarray]
+
+
+@dataclass(frozen=True, eq=False)
+class Labels:
+    """``columns`` [c]: the logits that are compared (None: all); ``target`` [n]: which of them each pair should have."""
+
+    columns: np.ndarray | None
+    target: np.ndarray
+
+    def shuffled(self, seed: int) -> Labels:
+        """The same labels, given to other pairs: what is fitted on them cannot know the variable."""
+        order = np.random.Generator(np.random.PCG64(seed)).permutation(len(self.target))
+        return Labels(self.columns, self.target[order])
+
+    def of(self, pairs: np.ndarray, like: Tensor) -> Tensor:
+        """The targets of some pairs [k], where the logits are."""
+        return torch.from_numpy(self.target[pairs]).to(like.device)
+
+
+def labels_of(test: Test, answers: Answers, targets: Targets) -> Labels:
+    """The targets of a test under its interchange. Of an answer of several tokens the first is the target.
+
+    Raises E713 where all pairs have one label: whatever is fitted would score.
+    """
+    ids = targets(test, Quantity("logit", ValueRef("label")))
+    if (ids < 0).any():
+        raise AssertionError("a label that the read-out cannot give")
+    if len(ids) and (ids == ids[0]).all():
+        raise fail(
+            "E713", f"all {len(ids)} pairs of `{test.name}` have one counterfactual answer", test.span,
+            notes=("a feature that is fitted on one class always scores, whatever it is",),
+            help="draw pairs whose answers differ, as with `balance` or `where`",
+        )  # fmt: skip
+    if answers.among is None:
+        return Labels(None, ids)
+    columns = np.unique(np.array(answers.among))
+    return Labels(columns, np.searchsorted(columns, ids))
+
+
+def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
+    """The sum over rows of -log p(target), in nats; of bf16 logits as float32 ones."""
+    wide = logits if logits.dtype == torch.float64 else logits.float()
+    return functional.cross_entropy(wide, target, reduction="sum")
+
+
+def right(logits: Tensor, target: Tensor) -> Tensor:
+    """How many rows say their target; a row with a NaN says nothing."""
+    return ((logits.argmax(dim=1) == target) & ~logits.isnan().any(dim=1)).sum()

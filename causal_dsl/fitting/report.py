@@ -1,0 +1,100 @@
+"""A test's result with what is known of its learned features: how they were fitted, and what their controls score."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from causal_dsl.engine.columns import Columns, margin_quantities
+from causal_dsl.engine.execute import CellRun, Execution
+from causal_dsl.fitting.fit import Library
+from causal_dsl.program.features import FeatureRef
+from causal_dsl.program.fits import learned
+from causal_dsl.program.program import Test
+from causal_dsl.score.controls import Control, FeatureInfo, Learned, learned_findings, margin, several
+from causal_dsl.score.estimate import Estimator
+from causal_dsl.score.frames import Frame
+from causal_dsl.score.results import Estimate, TestResult
+
+if TYPE_CHECKING:
+    from causal_dsl.pipeline import Checked
+
+
+def with_controls(
+    result: TestResult, test: Test, execution: Execution, checked: Checked, library: Library
+) -> TestResult:
+    """The result, its cells told of their features and controls; as it is where nothing is learned."""
+    if not learned(test):
+        return result
+    from causal_dsl.running import labels_of
+
+    plan = execution.plan
+    drawn, output = plan.draw_of(test), test.readout.variable
+    labels = labels_of(test, drawn)
+    run = execution.runs[test.name]
+    noop = checked.ceilings.get(test.name, {}).get("noop")
+    controls = [one for one in plan.tests if one.control[0] == test.name]
+    cells = []
+    for cell in result.cells:
+        number = next(i for i, one in enumerate(run.cells) if dict(one.node.cell) == cell.cell)
+        own = run.cells[number]
+        refs = [feature for i in test.cells[number].interventions for feature in i.features]
+        differ = np.zeros(0, bool) if labels is None else labels != drawn.values["base"][output]
+        found: dict[str, list[tuple[Estimate, float | None]]] = {}
+        for control in controls:
+            theirs = execution.runs[control.name].cells[number]
+            if theirs.done.all():
+                name = "random subspace" if control.control[1].startswith("random") else control.control[1]
+                found.setdefault(name, []).append(_scored(theirs, control, drawn, labels, result, differ))
+        told = Learned(
+            tuple(_info(ref, library) for ref in dict.fromkeys(refs)), _margin(own.columns, output, differ),
+            {name: several(name, parts) for name, parts in found.items()},
+            max((library.outside.get(ref.fitted, 0.0) for ref in refs), default=None),
+        )  # fmt: skip
+        more = (
+            learned_findings(cell.scores["iia"], None if noop is None else noop.value, told)
+            if "iia" in cell.scores
+            else []
+        )
+        cells.append(replace(cell, learned=told, findings=(*cell.findings, *more)))
+    return replace(result, cells=tuple(cells))
+
+
+def _margin(columns: Columns, output: str, differ: np.ndarray) -> float | None:
+    label, base = margin_quantities(output)
+    if label not in columns.patched or label not in columns.base:
+        return None
+    before, after = ((run[label], run[base]) for run in (columns.base, columns.patched))
+    return margin(before, after, differ)
+
+
+def _scored(
+    cell: CellRun, control: Test, drawn: object, labels: np.ndarray | None, result: TestResult, differ: np.ndarray
+) -> tuple[Estimate, float | None]:  # fmt: skip
+    """The iia of a control on the pairs of its test, all of them, and its margin."""
+    from causal_dsl.causal.designs import Drawn
+
+    assert isinstance(drawn, Drawn)
+    output = control.readout.variable
+    frame = Frame(cell.columns, drawn.values["base"][output], labels, {}, None)
+    roles = ("base", *(role for role in control.roles if role != "base"))
+    estimator = Estimator([frame], [{}], {role: drawn.ids[role] for role in roles}, result.exhaustive, None)
+    estimate = estimator.estimate(control.scores.always["iia"], 0)
+    return estimate, _margin(cell.columns, output, differ)
+
+
+def _info(ref: FeatureRef, library: Library) -> FeatureInfo:
+    feature, told = library.maps[ref.map], library.fits[ref.fitted]
+    gates = feature.gates()
+    size = ref.block[1] - ref.block[0] if ref.block else feature.effective_size()
+    best = min(told.checks, default=None) if gates is None else (told.checks[-1] if told.checks else None)
+    return FeatureInfo(
+        feature.describe() + (f"[{ref.block[0]}:{ref.block[1]}]" if ref.block else ""), str(ref.place), ref.variables, size, feature.width, told.pairs, told.inputs,
+        told.steps, told.restarts, best, told.losses, None if gates is None else (gates.total, gates.open, gates.undecided),
+        feature.nonlinear, ref.trained, told.seen is not None, ref.fitting.controls != "none", str(told.path or ""),
+    )  # fmt: skip
+
+
+__all__ = ["Control", "with_controls"]

@@ -1,0 +1,130 @@
+"""Rows of a step: some pairs of some interventions, each through its own features, to logits in one pass."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from causal_dsl.engine.kept import Means
+from causal_dsl.engine.values import Values
+from causal_dsl.features.base import Feature
+from causal_dsl.fitting.bank import Bank
+from causal_dsl.network.forward import Write, forward
+from causal_dsl.network.sweep.drive import Asked
+from causal_dsl.network.sweep.prefixes import going, replay
+from causal_dsl.planning import graph as g
+from causal_dsl.planning.frames import Accesses, Rows, place_of
+from causal_dsl.planning.layout import Family, Spot
+from causal_dsl.planning.steps import captures, layers_of
+from causal_dsl.program.features import FeatureRef
+from causal_dsl.program.locations import Site
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Pairs [k] of one intervention, written through ``features``; of the logits ``columns`` are wanted (None: all)."""
+
+    resume: g.Resume
+    pairs: np.ndarray
+    features: Mapping[FeatureRef, Feature]
+    columns: np.ndarray | None
+
+
+class Stepper:
+    """Runs parts on one network, from the vectors and prefixes of a bank."""
+
+    def __init__(self, bank: Bank):
+        self.bank, self.network = bank, bank.network
+        self.prompts = bank.prompts()
+        inputs = bank.plan.inputs[self.network.name]
+        self.lengths, self.reads = inputs.lengths[bank.inputs], inputs.reads[bank.inputs]
+        self.means = Means(bank.layouts)
+        self.layers = layers_of(self.network.facts)
+
+    def logits(self, parts: Sequence[Part]) -> list[Tensor]:
+        """The logits [k, columns] of each part; gradients are as the caller sets them."""
+        for part in parts:
+            for leaf in captures(part.resume):
+                if isinstance(leaf, g.Average) and leaf not in self.means:
+                    every = np.arange(self.bank.plan.drawn[leaf.capture.run.draw].n)
+                    self.means.collect(leaf, self.bank, None, every)  # type: ignore[arg-type]
+        return self._replayed(parts) if self.bank.prefixes is not None else self._whole(parts)
+
+    def _families(self, parts: Sequence[Part], first: int) -> list[Family]:
+        found = []
+        for part in parts:
+            rows = np.arange(first, first + len(part.pairs))
+            spots = []
+            for write in part.resume.writes:
+                which, tokens = self.bank.layouts.tokens(write.place, part.resume.base, part.pairs)
+                spots.append(Spot(which, rows[which], tokens))
+            found.append(Family(part.resume, part.pairs, np.arange(len(part.pairs)), rows, tuple(spots)))
+            first += len(part.pairs)
+        return found
+
+    def _values(self, part: Part) -> Values:
+        heads = self.network.facts.heads or 1
+        return Values(self.bank, self.means, {}, self._device, heads, part.features)  # type: ignore[arg-type]
+
+    def _device(self, site: Site) -> torch.device:
+        layers = self.network.layers
+        if site.layer is None or not layers:
+            return self.network.device
+        return self.network.device_of(layers[min(site.layer, len(layers) - 1)])
+
+    def _replayed(self, parts: Sequence[Part]) -> list[Tensor]:
+        bank = self.bank
+        assert bank.prefixes is not None and isinstance(self.prompts, list)
+        homes = [bank.prompt_of(part.resume.base, part.pairs) for part in parts]
+        which, home = np.unique(np.concatenate(homes), return_inverse=True)
+        home = home.reshape(-1)
+        families = self._families(parts, len(which))
+        lengths = self.lengths[which]
+        accesses = Accesses.join(
+            (spot.rows, spot.positions, *place_of(write.place.site, self.layers))
+            for family in families for write, spot in zip(family.resume.writes, family.spots, strict=True)
+        )  # fmt: skip
+        read = np.concatenate([np.full(len(which), -1), self.reads[which][home]])
+        laid = going(self.network, which, Rows(lengths, home, read, accesses))
+        writes = []
+        for part, family in zip(parts, families, strict=True):
+            values = self._values(part)
+            for number, (write, spot) in enumerate(zip(part.resume.writes, family.spots, strict=True)):
+                alive = laid.alive(*place_of(write.place.site, self.layers), spot.rows, spot.positions)
+                edit = values.edit(write, family, number, np.nonzero(alive)[0])
+                rows, positions = torch.from_numpy(spot.rows[alive]), torch.from_numpy(spot.positions[alive])
+                writes.append(Write(write.place.site, rows, positions, edit))
+        asked = [
+            Asked(family.rows, read[family.rows], part.columns) for part, family in zip(parts, families, strict=True)
+        ]
+        return replay(self.network, self.prompts, bank.prefixes, laid, writes, asked).logits
+
+    def _whole(self, parts: Sequence[Part]) -> list[Tensor]:
+        homes = np.concatenate([self.bank.prompt_of(part.resume.base, part.pairs) for part in parts])
+        families = self._families(parts, 0)
+        writes = []
+        for part, family in zip(parts, families, strict=True):
+            values = self._values(part)
+            for number, (write, spot) in enumerate(zip(part.resume.writes, family.spots, strict=True)):
+                positions = None if self.network.is_vector else torch.from_numpy(spot.positions)
+                edit = values.edit(write, family, number, np.arange(len(spot.which)))
+                writes.append(Write(write.place.site, torch.from_numpy(spot.rows), positions, edit))
+        if isinstance(self.prompts, Tensor):
+            rows: list[list[int]] | Tensor = self.prompts[torch.from_numpy(homes)]
+        else:
+            rows = [self.prompts[i] for i in homes.tolist()]
+        readout = torch.arange(len(homes))
+        at = None if self.network.is_vector else torch.from_numpy(self.reads[homes])
+        found = forward(
+            self.network, rows, [], writes, readout, positions=at, stop=False, padding=self.network.padding
+        ).logits
+        assert found is not None
+        pieces = found.split([len(part.pairs) for part in parts])
+        return [
+            piece if part.columns is None else piece[:, torch.from_numpy(part.columns).to(piece.device)]
+            for part, piece in zip(parts, pieces, strict=True)
+        ]

@@ -1,0 +1,321 @@
+"""The part of a pass that training never changes, run once: prompts, kept so that only what is written goes on.
+
+A row that is written at a token of some layer is its prompt's run up to there. So the prompts are run once, and of them is
+kept what such rows need: the residual stream where a row enters, and the keys and values of all layers from there on. A
+step of a fit then runs the written tokens alone, and gradients begin at the written place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from causal_dsl.network.network import Network
+from causal_dsl.network.sweep.drive import Asked, Outcome, Pass, Read, Write
+from causal_dsl.planning.frames import (
+    ANYWHERE,
+    BOTTOM,
+    ENTRY,
+    Accesses,
+    Frame,
+    Rows,
+    Rules,
+    Schedule,
+    place_of,
+    schedule,
+)
+from causal_dsl.program.locations import Site
+
+#: tokens of prompts, as columns: the prompt's row, and the position
+_Tokens = tuple[np.ndarray, np.ndarray]
+#: Hears what was read: the number of the read, which of its places [k] (of all of them), and the vectors [k, width].
+Keep = Callable[[int, np.ndarray, Tensor], None]
+
+
+@dataclass(eq=False)
+class Prefixes:
+    """What is kept of prompts: ``start[prompt]`` is where its tokens begin among all tokens.
+
+    ``hidden[level]`` [tokens, width] enters that layer; ``keys[level]``, ``values[level]`` [tokens, heads, size] are as
+    attention compares them. ``tuples[level]``: how many things a layer gives, 0 for a bare tensor.
+    """
+
+    start: np.ndarray
+    lengths: np.ndarray
+    hidden: dict[int, Tensor] = field(default_factory=dict)
+    keys: dict[int, Tensor] = field(default_factory=dict)
+    values: dict[int, Tensor] = field(default_factory=dict)
+    tuples: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def bytes(self) -> int:
+        """How much is kept."""
+        every = [*self.hidden.values(), *self.keys.values(), *self.values.values()]
+        return sum(tensor.numel() * tensor.element_size() for tensor in every)
+
+    def tokens(self, prompts: np.ndarray, positions: np.ndarray) -> np.ndarray:
+        """Where tokens of prompts lie among all [m]."""
+        found: np.ndarray = self.start[prompts] + positions
+        return found
+
+
+def cacheable(sites: Sequence[Site], layers: int) -> bool:
+    """Whether rows written at these sites enter at a layer that is known, so that what lies before can be kept."""
+    return all(
+        place_of(site, layers)[1] not in (BOTTOM, ANYWHERE) and place_of(site, layers)[0] < layers for site in sites
+    )
+
+
+def cache_bytes(network: Network, tokens: int, first: int, entries: int) -> int:
+    """How many bytes the prefixes of so many tokens take, for rows that enter at ``entries`` layers, ``first`` and up."""
+    facts = network.facts
+    each = 2 * (facts.kv_heads or facts.heads or 1) * (facts.head_dim or 1) * (len(network.layers) - first)
+    return tokens * (each + entries * (facts.width or 0)) * torch.empty((), dtype=network.dtype).element_size()
+
+
+@torch.no_grad()
+def record(
+    network: Network, prompts: Sequence[Sequence[int]], entries: Sequence[int], reads: Sequence[Read],
+    keep: Keep, most: int, passed: Callable[[int], None] | None = None, only: np.ndarray | None = None,
+) -> Prefixes:  # fmt: skip
+    """Run prompts, ``most`` tokens at a time, and keep what rows that enter at the layers ``entries`` need of them.
+
+    ``reads`` are of prompts (rows in order); ``keep(number, part, values)`` hears what was read of each, in pieces.
+    ``only`` [prompts]: of those where it is false nothing but what is read is kept, and they run no further.
+    """
+    lengths = np.array([len(prompt) for prompt in prompts])
+    start = np.concatenate([[0], np.cumsum(lengths)[:-1]]) if len(lengths) else np.zeros(0, np.int64)
+    found = Prefixes(start, lengths)
+    whole = np.ones(len(prompts), bool) if only is None else only
+    for kept in (True, False):
+        order, at = np.nonzero(whole == kept)[0], 0
+        while at < len(order):
+            size = max(1, most // int(lengths[order[at : at + max(1, most)]].max()))
+            part = order[at : at + size]
+            _record_part(network, prompts, part, entries if kept else (), reads, keep, found, passed)
+            at += len(part)
+    return found
+
+
+def _record_part(
+    network: Network, prompts: Sequence[Sequence[int]], part: np.ndarray, entries: Sequence[int], reads: Sequence[Read],
+    keep: Keep, found: Prefixes, passed: Callable[[int], None] | None,
+) -> None:  # fmt: skip
+    place = np.full(len(prompts), -1)
+    place[part] = np.arange(len(part))
+    here, picks = [], []
+    for number, read in enumerate(reads):
+        rows = np.asarray(read.rows)
+        mine = np.nonzero(place[rows] >= 0)[0]
+        if len(mine):
+            at = None if read.positions is None else read.positions[torch.from_numpy(mine)]
+            here.append(Read(read.site, torch.from_numpy(place[rows[mine]]), at))
+            picks.append((number, mine))
+    lengths = found.lengths[part]
+    layers = len(network.layers)
+    table = Accesses.join(
+        (np.asarray(read.rows), np.zeros(len(read.rows), np.int64) if read.positions is None else read.positions.numpy(),
+         *place_of(read.site, layers)) for read in here
+    )  # fmt: skip
+    rows_ = Rows(lengths, np.zeros(0, np.int64), np.full(len(part), -1), reads=table)
+    plan = schedule(rows_, layers, _EVERYTHING if entries else Rules())
+    if not entries and not len(table.rows):
+        return
+    recording = _Record(
+        network, [prompts[i] for i in part.tolist()], plan, here, entries, found, int(found.lengths.sum())
+    )
+
+    def told(number: int, values: Tensor) -> None:
+        keep(picks[number][0], picks[number][1], values)
+
+    recording.tape.keep = told
+    recording.passed = passed
+    recording.at = found.tokens(np.repeat(part, lengths), np.concatenate([np.arange(n) for n in lengths]))
+    recording.run()
+
+
+_EVERYTHING = Rules(late=False, stop=False, trim=False, thin=False)
+
+
+class _Record(Pass):
+    """A pass of prompts alone that keeps what enters some layers, and all keys and values above the lowest of them."""
+
+    def __init__(
+        self, network: Network, prompts: Sequence[Sequence[int]], plan: Schedule, reads: list[Read],
+        entries: Sequence[int], found: Prefixes, total: int,
+    ):  # fmt: skip
+        super().__init__(network, prompts, plan, reads, [], [], None, None, False)
+        self.entries, self.found, self.total = sorted(set(entries)), found, total
+        #: where the tokens of this part lie among all [tokens]
+        self.at = np.zeros(0, np.int64)
+
+    def _room(self, where: dict[int, Tensor], level: int, like: Tensor) -> Tensor:
+        if level not in where:
+            where[level] = like.new_empty((self.total, *like.shape[1:]))
+        return where[level]
+
+    def _enter(self, hidden: Tensor, level: int) -> Tensor:
+        hidden = super()._enter(hidden, level)
+        if level in self.entries:
+            self._room(self.found.hidden, level, hidden)[torch.from_numpy(self.at).to(hidden.device)] = hidden
+        return hidden
+
+    def _after(self, level: int) -> Callable[..., Any]:
+        after = super()._after(level)
+
+        def noted(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+            self.found.tuples[level] = len(output) if isinstance(output, tuple) else 0
+            return after(module, args, output)
+
+        return noted
+
+    def _all_keys(self, level: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        k, v = super()._all_keys(level, k, v)
+        if self.entries and level >= self.entries[0]:
+            for where, tensor in ((self.found.keys, k), (self.found.values, v)):
+                rows = tensor[0].transpose(0, 1)
+                self._room(where, level, rows)[torch.from_numpy(self.at).to(rows.device)] = rows
+        return k, v
+
+
+@dataclass(frozen=True, eq=False)
+class Going:
+    """Rows that go on from kept prefixes, laid out: ``plan`` is what runs of them, ``which`` [prompts] are the kept
+    prompts that they are of, ``fresh`` and ``cached`` what each level takes from what is kept."""
+
+    plan: Schedule
+    which: np.ndarray
+    fresh: list[_Tokens]
+    cached: list[_Tokens]
+
+    def alive(self, level: int, phase: int, rows: np.ndarray, positions: np.ndarray) -> np.ndarray:
+        """Which places of a write run at all [m]: the others cannot reach what is read."""
+        frame = self.plan.frames[level]
+        found: np.ndarray = (frame.slots[rows, positions] if phase == ENTRY else frame.at(rows, positions)) >= 0
+        return found
+
+
+def going(network: Network, which: np.ndarray, rows: Rows) -> Going:
+    """Lay out rows that are written; the prompts of ``rows`` are those of ``which`` [prompts] that were recorded."""
+    plan = schedule(rows, len(network.layers), Rules())
+    own, fresh, cached = _without_prompts(plan, len(which))
+    return Going(own, which, fresh, cached)
+
+
+def replay(
+    network: Network, prompts: Sequence[Sequence[int]], found: Prefixes, rows: Going, writes: Sequence[Write],
+    asked: Sequence[Asked],
+) -> Outcome:  # fmt: skip
+    """Run rows that are written, on ``prompts`` whose prefixes are kept: as a pass of the prompts with them would.
+
+    Gradients are as the caller sets them.
+    """
+    ids = [prompts[i] for i in rows.which.tolist()]
+    return _Replay(network, ids, rows, list(writes), list(asked), found).run()
+
+
+def _without_prompts(plan: Schedule, prompts: int) -> tuple[Schedule, list[_Tokens], list[_Tokens]]:
+    """A schedule without its prompts' tokens; for each level the tokens that rows take over there from their prompts,
+    and the prompts' tokens that are looked at."""
+    frames, fresh, cached = [], [], []
+    before: Frame | None = None
+    for frame in plan.frames:
+        full, only = frame.rows >= prompts, frame.keys_rows >= prompts
+        mine = np.concatenate([full, only])
+        source = np.arange(len(mine)) if frame.source is None else frame.source
+        source = source[mine]
+        if before is None:
+            rows, positions = source // plan.width, source % plan.width
+            theirs = np.ones(len(source), bool)
+            kept = 0
+        else:
+            rows, positions = before.rows[source], before.positions[source]
+            theirs = rows < prompts
+            kept = int((before.rows >= prompts).sum())
+            source = source - int((before.rows < prompts).sum())
+        taken = np.where(theirs, kept + np.cumsum(theirs) - 1, source)
+        fresh.append((rows[theirs], positions[theirs]))
+        looked = (
+            np.concatenate([frame.rows[~full], frame.keys_rows[~only]]),
+            np.concatenate([frame.positions[~full], frame.keys_positions[~only]]),
+        )
+        cached.append(looked)
+        every = (
+            np.concatenate([frame.rows[full], frame.keys_rows[only], looked[0]]),
+            np.concatenate([frame.positions[full], frame.keys_positions[only], looked[1]]),
+        )
+        slots = np.full_like(frame.slots, -1)
+        slots[every] = np.arange(len(every[0]))
+        still = len(taken) == kept and bool((taken == np.arange(kept)).all())
+        frames.append(
+            Frame(
+                frame.rows[full], frame.positions[full], frame.keys_rows[only], frame.keys_positions[only],
+                None if still else taken, slots,
+            )
+        )  # fmt: skip
+        before = frame
+    batch = np.arange(prompts)
+    return Schedule(tuple(frames), plan.lengths, plan.home, batch, plan.width, plan.whole), fresh, cached
+
+
+class _Replay(Pass):
+    """A pass of written rows alone: layers below the first of them hand on what they are given."""
+
+    def __init__(
+        self, network: Network, prompts: Sequence[Sequence[int]], rows: Going, writes: list[Write], asked: list[Asked],
+        found: Prefixes,
+    ):  # fmt: skip
+        super().__init__(network, prompts, rows.plan, [], writes, asked, None, None, False)
+        self.found, self.which, self.fresh, self.cached = found, rows.which, rows.fresh, rows.cached
+        self.lowest = next(i for i, frame in enumerate(rows.plan.frames) if frame.tokens + frame.keys_only)
+
+    def _hook(self, stack: ExitStack) -> None:
+        for level, layer in enumerate(self.layers[: self.lowest]):
+            stack.callback(_restored(layer, _handing(self.found.tuples[level])))
+        super()._hook(stack)
+
+    def _index_of(self, tokens: _Tokens, like: torch.device) -> Tensor:
+        index = self.found.tokens(self.which[tokens[0]], tokens[1])
+        tensor = torch.from_numpy(index)
+        return tensor.pin_memory().to(like, non_blocking=True) if like.type == "cuda" else tensor.to(like)
+
+    def _enter(self, hidden: Tensor, level: int) -> Tensor:
+        if len(self.fresh[level][0]):
+            kept = self.found.hidden[level]
+            taken = kept.index_select(0, self._index_of(self.fresh[level], kept.device))
+            hidden = taken if level == self.lowest else torch.cat([hidden, taken])
+        return super()._enter(hidden, level)
+
+    def _all_keys(self, level: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        k, v = super()._all_keys(level, k, v)
+        looked = self.cached[level]
+        if not len(looked[0]):
+            return k, v
+        index = self._index_of(looked, k.device)
+        more = [
+            where[level].index_select(0, index).transpose(0, 1)[None] for where in (self.found.keys, self.found.values)
+        ]
+        return torch.cat([k, more[0]], dim=2), torch.cat([v, more[1]], dim=2)
+
+
+def _handing(count: int) -> Callable[..., Any]:
+    def hand_on(hidden: Tensor, *_: Any, **__: Any) -> Any:
+        return (hidden, *[None] * (count - 1)) if count else hidden
+
+    return hand_on
+
+
+def _restored(layer: nn.Module, stand_in: Callable[..., Any]) -> Callable[[], None]:
+    """Let a layer do something else until the given function is called."""
+    layer.forward = stand_in
+
+    def restore() -> None:
+        del layer.forward
+
+    return restore

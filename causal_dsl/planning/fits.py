@@ -1,0 +1,126 @@
+"""The fits of a spec as a plan of their own: which maps are fitted together, on which runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from causal_dsl.causal.splits import overlap
+from causal_dsl.diagnostics import Diagnostics, fail
+from causal_dsl.planning import graph as g
+from causal_dsl.planning.lower import Plan, Tokenizers, make_plan
+from causal_dsl.program.features import FeatureRef, Fitting
+from causal_dsl.program.fits import FitTest, declared_for, learned, maps_of
+from causal_dsl.program.program import Program, Test
+from causal_dsl.program.prompts import show_value
+
+
+@dataclass(frozen=True, eq=False)
+class Experiment:
+    """One intervention that maps are fitted on, and the same on the inputs that end the fit."""
+
+    test: Test
+    fit: g.Resume
+    validation: g.Resume
+
+
+@dataclass(eq=False)
+class Unit:
+    """Maps that are fitted together, for some experiment writes through all of them; units share nothing."""
+
+    network: str
+    maps: tuple[FeatureRef, ...]
+    experiments: list[Experiment] = field(default_factory=list)
+
+    @property
+    def fitting(self) -> Fitting:
+        return self.maps[0].fitting
+
+    @property
+    def shuffled(self) -> bool:
+        """Whether it is fitted on shuffled labels."""
+        return self.maps[0].variant == "shuffled"
+
+    def __str__(self) -> str:
+        return ", ".join(f"{'+'.join(ref.variables)} @ {ref.place} via {ref}" for ref in self.maps)
+
+
+@dataclass(eq=False)
+class Fits:
+    """All that is fitted: ``plan`` holds its runs and inputs."""
+
+    plan: Plan
+    units: list[Unit]
+
+    @property
+    def networks(self) -> list[str]:
+        return list(dict.fromkeys(unit.network for unit in self.units))
+
+
+def make_fits(program: Program, fits: Sequence[FitTest], tokenizers: Tokenizers, found: Diagnostics) -> Fits | None:
+    """The fits of a spec and of its controls; None where nothing is fitted. Raises E712 and what lowering raises."""
+    if not fits:
+        return None
+    tests = [test for one in fits for test in (one.fit, one.validation)]
+    plan = make_plan(program, tests, tokenizers, found)
+    units: dict[FeatureRef, Unit] = {}
+    for one in fits:
+        resume, check = (_resume(plan, test) for test in (one.fit, one.validation))
+        maps = maps_of(one.fit.cells[0])
+        joined = list(dict.fromkeys(units[ref] for ref in maps if ref in units))
+        known = tuple(dict.fromkeys([*(ref for unit in joined for ref in unit.maps), *maps]))
+        unit = Unit(one.fit.network.name, known, [e for old in joined for e in old.experiments])
+        unit.experiments.append(Experiment(one.fit, resume, check))
+        _one_way(unit)
+        units |= dict.fromkeys(known, unit)
+    return Fits(plan, list(dict.fromkeys(units.values())))
+
+
+def _resume(plan: Plan, test: Test) -> g.Resume:
+    read = plan.scores[test.name][0].read("patched")
+    assert read is not None and isinstance(read.run, g.Resume)
+    return read.run
+
+
+def _one_way(unit: Unit) -> None:
+    """Maps that are fitted together are fitted one way (E712)."""
+    first = unit.maps[0]
+    for other in unit.maps[1:]:
+        if other.fitting != first.fitting:
+            assert other.span is not None and first.span is not None
+            raise fail(
+                "E712", "these features are fitted together, and ask for it in different ways", other.span,
+                others=((first.span, "fitted with this one"),),
+                help="give both the same n, epochs, batch, rate, patience, restarts, seed and controls",
+            )  # fmt: skip
+
+
+def refuse_overlap(tests: Sequence[Test], declared: Sequence[Test], plan: Plan, fits: Fits) -> None:
+    """Refuse to judge a feature on an input that it was fitted on (E711)."""
+    for test in tests:
+        if not learned(test):
+            continue
+        wanted = {ref for cell in test.cells for ref in maps_of(cell)}
+        for unit in fits.units:
+            for experiment in unit.experiments:
+                if not wanted & set(unit.maps):
+                    continue
+                for run in (experiment.fit.base, experiment.validation.base):
+                    shared = overlap((plan.draw_of(test), fits.plan.drawn[run.draw]), (test.model, test.model))
+                    if shared is not None:
+                        _refuse(test, shared, bool(declared_for(test, declared)))
+
+
+def _refuse(test: Test, shared: Mapping[str, float], declared: bool) -> None:
+    values = ", ".join(f"{n} = {show_value(test.model.decode(n, np.array([c]))[0])}" for n, c in shared.items())
+    helps = 'hold inputs out with `where` in both, or write split="test" in the test\'s draw'
+    raise fail(
+        "E711", f"`{test.name}` judges a feature on inputs that it is fitted on", test.design.statements[0].span,
+        notes=(f"for example {values}", "a feature is judged on inputs that it never saw, as base or as source"),
+        help=helps if declared else "leave `split` out: the fit then takes other inputs by itself",
+    )  # fmt: skip
+
+
+__all__ = ["Experiment", "Fits", "Unit", "make_fits", "refuse_overlap"]

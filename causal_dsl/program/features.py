@@ -1,0 +1,315 @@
+"""`via rotation(dim=8, seed=0)`: which features there are, what they take, and who shares one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean
+from causal_dsl.program.components import width
+from causal_dsl.program.facts import Facts
+from causal_dsl.program.locations import Feature, Place, Position
+from causal_dsl.program.settings import Setting, read_settings
+from causal_dsl.syntax import tree
+from causal_dsl.syntax.format import format_expr
+
+_SEED = Setting("int", 0, low=0)
+_DIM = Setting("int", required=True, low=1)
+
+#: name -> what each feature takes, beside what every learned one does
+FEATURES: Mapping[str, Mapping[str, Setting]] = {
+    "rotation": {"dim": _DIM, "seed": _SEED},
+    "boundless": {
+        "seed": _SEED,
+        "start": Setting("number", 50.0, low=1e-6),
+        "end": Setting("number", 0.1, low=1e-6),
+        "weight": Setting("number", 1.0, low=0),
+    },
+    "mask": {
+        "over": Setting("word", "coordinates", choices=("coordinates", "heads")),
+        "seed": _SEED,
+        "start": Setting("number", 1.0, low=1e-6),
+        "end": Setting("number", 0.01, low=1e-6),
+        "weight": Setting("number", 0.001, low=0),
+    },
+    "pca": {"k": Setting("int", required=True, low=1)},
+    "standardize": {},
+    "sae": {"path": Setting("string", positional=True, required=True), "latents": Setting("ints", (), low=0)},
+    "linear_probe": {},
+    "subspace": {"path": Setting("string", positional=True, required=True), "key": Setting("string", "")},
+    "affine": {"dim": _DIM, "seed": _SEED},
+    "lowrank": {"dim": _DIM, "seed": _SEED},
+    "revnet": {
+        "layers": Setting("int", 4, low=1),
+        "width": Setting("int", 64, low=1),
+        "dim": _DIM,
+        "seed": _SEED,
+    },
+}
+#: Those with parameters that are trained on counterfactual labels.
+TRAINED = frozenset({"rotation", "boundless", "mask", "affine", "lowrank", "revnet"})
+#: Those with gates, which open for some coordinates.
+GATED = frozenset({"mask", "boundless"})
+#: Those whose coordinates several variables may share, each in a block of its own.
+_BLOCKS = frozenset({"rotation", "affine", "lowrank", "revnet"})
+
+#: What every feature takes: how it is fitted and checked.
+FITTING: Mapping[str, Setting] = {
+    "n": Setting("int", 1024, low=1),
+    "epochs": Setting("int", 20, low=1),
+    "batch": Setting("int", 32, low=1),
+    "rate": Setting("number", 0.001, low=1e-12, high=1e6),
+    "patience": Setting("int", 5, low=1),
+    "restarts": Setting("int", 1, low=1),
+    "controls": Setting("word", "all", choices=("all", "none")),
+    "joined": Setting("bool", False),
+    "file": Setting("string", ""),
+}
+
+Variant = Literal["", "whole", "random", "natural", "shuffled", "untrained"]
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """How features are fitted.
+
+    ``n`` pairs, ``epochs`` over them in batches of ``batch``, by Adam at ``rate`` (Kingma and Ba, 2015); it ends when
+    the loss on the validation inputs has not fallen for ``patience`` epochs. Of ``restarts`` seeds the best on those
+    inputs is kept. ``seed`` decides where it starts and the order of the
+    pairs. ``file``: a fit that was kept is taken in its place.
+    """
+
+    n: int = 1024
+    epochs: int = 20
+    batch: int = 32
+    rate: float = 0.001
+    patience: int = 5
+    restarts: int = 1
+    controls: str = "all"
+    seed: int = 0
+    file: str = ""
+
+
+@dataclass(frozen=True)
+class FeatureRef:
+    """A feature at a place, as a value: two that are equal are one fitted map.
+
+    ``variables`` are those that share its coordinates, ``block`` the coordinates of one of them (None: all).
+    ``variant``: the feature itself (empty), or what it is compared with: the ``whole`` vector, ``random`` maps of its
+    size, its change along the site's ``natural`` axes, fits on ``shuffled`` labels and on an ``untrained`` network;
+    ``number`` tells several of a kind apart. ``joined``: the vectors of all tokens of the place are one.
+    """
+
+    alignment: str
+    variables: tuple[str, ...]
+    place: Place
+    chain: tuple[Feature, ...]
+    fitting: Fitting
+    block: tuple[int, int] | None = None
+    variant: Variant = ""
+    number: int = 0
+    joined: bool = False
+    span: Span | None = field(default=None, compare=False)
+
+    @property
+    def map(self) -> FeatureRef:
+        """The fitted map that it is (a block of)."""
+        return replace(self, block=None)
+
+    @property
+    def fitted(self) -> FeatureRef:
+        """The map that a variant is made from: fitted as the spec says, or on other labels or another network."""
+        return replace(self.map, variant=self.variant if self.variant in ("shuffled", "untrained") else "", number=0)
+
+    @property
+    def trained(self) -> bool:
+        """Whether anything in it is trained on labels."""
+        return any(feature.name in TRAINED for feature in self.chain)
+
+    @property
+    def labelled(self) -> bool:
+        """Whether it is fitted here, and on labels."""
+        return not self.fitting.file and (self.trained or any(feature.name == "linear_probe" for feature in self.chain))
+
+    def __str__(self) -> str:
+        return ".".join(str(feature) for feature in self.chain)
+
+    @property
+    def told(self) -> str:
+        """The feature in a few words: whose it is, and what it is a control of."""
+        short = ".".join(feature.name for feature in self.chain)
+        named = {"random": "random for", "natural": "natural part of", "shuffled": "shuffled", "untrained": "untrained"}
+        return f"{named.get(self.variant, '')} {short}".strip() + (
+            f"[{self.block[0]}:{self.block[1]}]" if self.block else ""
+        )
+
+
+@dataclass(frozen=True)
+class Via:
+    """A chain of features as it is written, in one cell: its members with their settings, and how it is fitted."""
+
+    chain: tuple[Feature, ...]
+    fitting: Fitting
+    joined: bool
+    span: Span
+
+    @property
+    def dim(self) -> int | None:
+        """The number of coordinates that its last member gives, where its settings say so."""
+        settings = dict(self.chain[-1].settings)
+        found: Any = settings.get("dim", settings.get("k"))
+        return found
+
+
+def chain_of(via: tree.Expr) -> list[tuple[tree.Ident | tree.Name, tuple[tree.Argument, ...]]] | None:
+    """`standardize().rotation(dim=8)` as its members, outermost first; None for what is no chain of calls."""
+    found: list[tuple[tree.Ident | tree.Name, tuple[tree.Argument, ...]]] = []
+    while isinstance(via, tree.Call):
+        function = via.function
+        if isinstance(function, tree.Name):
+            found.append((function, via.arguments))
+            return found[::-1]
+        if not isinstance(function, tree.Attribute):
+            return None
+        found.append((function.name, via.arguments))
+        via = function.value
+    return None
+
+
+def read_via(
+    via: tree.Expr, cell: Mapping[str, tree.Expr], folder: Path, diagnostics: Diagnostics, known: Sequence[str] = ()
+) -> Via | None:
+    """The features of a placement in one cell of a sweep; None where a fault was reported.
+
+    ``known``: further names that may stand after `via`, for the help.
+    """
+    members = chain_of(via)
+    names = [*known, *FEATURES]
+    if members is None:
+        diagnostics.report("E215", f"no feature `{format_expr(via)[:60]}`", via.span, help=did_you_mean("", names))
+        return None
+    chain: list[Feature] = []
+    fitting: dict[str, Any] = {}
+    joined = False
+    for name, arguments in members:
+        if name.name not in FEATURES:
+            diagnostics.report("E215", f"no feature `{name.name}`", name.span, help=did_you_mean(name.name, names))
+            return None
+        here = tuple(replace(argument, value=_placed(argument.value, cell)) for argument in arguments)
+        settings = read_settings(name.name, here, {**FEATURES[name.name], **FITTING}, diagnostics, name.span)
+        if settings is None:
+            return None
+        given = {argument.name.name for argument in arguments if argument.name is not None}
+        fitting |= {key: settings[key] for key in (*FITTING, "seed") if key in given and key not in ("joined", "file")}
+        joined = joined or settings["joined"]
+        if settings["file"]:
+            fitting["file"] = str((folder / settings["file"]).resolve())
+            if not Path(fitting["file"]).is_file():
+                diagnostics.report("E729", f'there is no file "{settings["file"]}"', name.span,
+                                   help="name a file that a run with --out wrote into `features/`, relative to this spec")  # fmt: skip
+                return None
+        own = {key: settings[key] for key in FEATURES[name.name]}
+        if name.name == "subspace":
+            own["path"] = str((folder / own["path"]).resolve())
+            if not Path(own["path"]).is_file():
+                diagnostics.report("E721", f'there is no file "{settings["path"]}"', name.span,
+                                   help="name a safetensors file, relative to this spec")  # fmt: skip
+                return None
+        if name.name == "sae":
+            own["path"] = str((folder / own["path"]).resolve())
+            if not Path(own["path"]).exists():
+                diagnostics.report("E721", f'there is no file or folder "{settings["path"]}"', name.span,
+                                   help="name a folder with cfg.json and sae_weights.safetensors, relative to this spec")  # fmt: skip
+                return None
+        if chain and chain[-1].name in GATED:
+            diagnostics.report(
+                "E726", f"`{chain[-1].name}` comes last in a chain", name.span,
+                notes=("what is written to a coordinate whose gate is shut would be lost",),
+                help=f"write `{name.name}(…).{chain[-1].name}(…)`, or leave one out",
+            )  # fmt: skip
+            return None
+        chain.append(Feature(name.name, tuple(own.items())))
+    return Via(tuple(chain), Fitting(**fitting), joined, via.span)
+
+
+def _placed(value: tree.Expr, cell: Mapping[str, tree.Expr]) -> tree.Expr:
+    """A setting with the parameter that it names written out."""
+    if isinstance(value, tree.Name) and value.name in cell:
+        return replace(cell[value.name], span=value.span)
+    return value
+
+
+def check_width(via: Via, places: Sequence[Place], facts: Facts, diagnostics: Diagnostics) -> bool:
+    """Refuse a feature of more dimensions than the vectors at its places have (E723), as far as their width is known."""
+    for place in places:
+        known = width(place.site, facts)
+        if known is None or via.joined:
+            continue
+        for feature in via.chain:
+            settings = dict(feature.settings)
+            asked: Any = settings.get("dim", settings.get("k"))
+            if asked is not None and asked > known:
+                diagnostics.report(
+                    "E723", f"`{feature.name}` takes {asked} dimensions of a vector of {known}", via.span,
+                    notes=(f"{place} has {known} numbers",), help=f"take at most {known}",
+                )  # fmt: skip
+                return False
+            known = asked if asked is not None else known
+            if feature.name in ("sae", "linear_probe"):
+                break  # how many numbers these give is not known yet
+    return True
+
+
+def join(places: Sequence[Place]) -> Place | None:
+    """Several tokens at one site as one place; None where they are not of one site."""
+    if len({place.site for place in places}) > 1 or any(place.position is None for place in places):
+        return None
+    if len(places) == 1:
+        return places[0]
+    return Place(places[0].site, Position("several", parts=tuple(p.position for p in places if p.position is not None)))
+
+
+def share(
+    vias: Mapping[str, tuple[Via, tuple[Place, ...]]], variable: str
+) -> tuple[tuple[str, ...], Via, tuple[int, int] | None]:
+    """Who shares the map of a variable (in the order of the alignment), the map of them all, and this one's block.
+
+    Variables at the same places through the same chain take disjoint blocks of one map, where the last member has a `dim`.
+    """
+    via, places = vias[variable]
+    if via.chain[-1].name not in _BLOCKS:
+        return (variable,), via, None
+    alike = [name for name, (other, there) in vias.items() if there == places and _alike(via, other)]
+    if len(alike) == 1:
+        return (variable,), via, None
+    sizes = [vias[name][0].dim or 0 for name in alike]
+    start = sum(sizes[: alike.index(variable)])
+    whole = replace(
+        via.chain[-1], settings=tuple((k, sum(sizes) if k == "dim" else v) for k, v in via.chain[-1].settings)
+    )
+    return tuple(alike), replace(via, chain=(*via.chain[:-1], whole)), (start, start + sizes[alike.index(variable)])
+
+
+def _alike(one: Via, other: Via) -> bool:
+    def bare(via: Via) -> tuple[Any, ...]:
+        last = tuple((key, value) for key, value in via.chain[-1].settings if key != "dim")
+        return via.chain[:-1], via.chain[-1].name, last, via.fitting, via.joined
+
+    return bare(one) == bare(other)
+
+
+__all__ = [
+    "FEATURES",
+    "FITTING",
+    "TRAINED",
+    "FeatureRef",
+    "Fitting",
+    "Via",
+    "chain_of",
+    "check_width",
+    "join",
+    "read_via",
+    "share",
+]

@@ -1,0 +1,202 @@
+"""What learned features are fitted on, and what they are compared with: tests made from the tests of a spec.
+
+Inputs are split, never pairs: what a feature is fitted on, what ends the fit, and what it is judged on share no input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from causal_dsl.diagnostics import Diagnostics
+from causal_dsl.program.features import FeatureRef, Variant
+from causal_dsl.program.program import Cell, Intervention, NetworkRef, Test
+
+#: Random maps that a learned one is compared with.
+RANDOM = 5
+#: Most pairs that say when a fit ends.
+VALIDATION = 256
+_SEEDS = {"fit": 1_000_003, "validation": 2_000_003}
+Part = Literal["fit", "validation", "test"]
+
+
+@dataclass(frozen=True, eq=False)
+class FitTest:
+    """One experiment that features are fitted on, as two tests on other inputs: one to fit on, one that ends the fit."""
+
+    fit: Test
+    validation: Test
+
+
+def maps_of(cell: Cell) -> tuple[FeatureRef, ...]:
+    """The fitted maps that a cell's interventions write through."""
+    return tuple(dict.fromkeys(feature.fitted for i in cell.interventions for feature in i.features))
+
+
+def learned(test: Test) -> bool:
+    """Whether a test writes through features that are fitted."""
+    return any(maps_of(cell) for cell in test.cells)
+
+
+# ── splits ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def held_out(test: Test, declared: bool) -> Test:
+    """The test on inputs that its features are not fitted on: on the test part, where the spec does not say which.
+
+    ``declared``: a `fit` of the spec says what the features are fitted on, and then the test's draws stay as they are.
+    """
+    if declared or any(statement.split for statement in test.design.statements):
+        return test
+    return _on_part(test, "test", None)
+
+
+def fits_of(tests: Sequence[Test], declared: Sequence[Test], diagnostics: Diagnostics) -> list[FitTest]:
+    """What the features of ``tests`` are fitted on: the ``declared`` fits of their alignments, else what is tested,
+    on other inputs."""
+    found: dict[tuple[object, ...], FitTest] = {}
+    for test in tests:
+        if not learned(test):
+            continue
+        own = declared_for(test, declared)
+        for one in own or (test,):
+            wanted = {ref for cell in test.cells for ref in maps_of(cell)}
+            cells = tuple(replace(cell, values=()) for cell in one.cells if wanted & set(maps_of(cell)))
+            for cell in cells:
+                key = (one.draws, one.network.name, cell.interventions)
+                if key not in found:
+                    found[key] = _experiment(replace(one, cells=(cell,)), len(found), bool(own))
+    return list(found.values())
+
+
+def declared_for(test: Test, declared: Sequence[Test]) -> list[Test]:
+    """The declared fits of a test's alignment, or of the nearest that it takes its placements from."""
+    for name in (test.alignment.name, *test.alignment.parents):
+        own = [fit for fit in declared if fit.alignment.name == name]
+        if own:
+            return own
+    return []
+
+
+def check_declared(fit: Test, diagnostics: Diagnostics) -> bool:
+    """Refuse a declared fit that fits nothing (E716)."""
+    if learned(fit):
+        return True
+    diagnostics.report(
+        "E716", f"`{fit.name}` fits nothing", fit.span,
+        notes=(f"what it intervenes on in `{fit.alignment.name}` is no learned feature",),
+        help="place a variable with `via rotation(dim=…)` or another feature, and intervene on it",
+    )  # fmt: skip
+    return False
+
+
+def _experiment(test: Test, number: int, declared: bool) -> FitTest:
+    settings = maps_of(test.cells[0])[0].fitting
+    own = [statement.n for statement in test.design.statements if statement.n is not None]
+    n = own[0] if declared and own else settings.n
+    fit = _on_part(test, "fit", n, keep=declared)
+    validation = _on_part(test, "validation", min(n, VALIDATION))
+    return FitTest(
+        replace(fit, name=f"{test.alignment.name}: fit {number + 1}", solved=(), members=()),
+        replace(validation, name=f"{test.alignment.name}: validation {number + 1}", solved=(), members=()),
+    )
+
+
+def _on_part(test: Test, part: Part, n: int | None, keep: bool = False) -> Test:
+    """A test whose draws are of one part of the inputs; ``keep``: with the seeds that the spec gives."""
+    statements = tuple(
+        replace(
+            statement, split=part, n=None if statement.exhaustive else n or statement.n,
+            seed=statement.seed + (0 if keep else _SEEDS.get(part, 0)),
+        )
+        for statement in test.design.statements
+    )  # fmt: skip
+    told = f"{test.draws}; {part} part" + (f", n={n}" if n else "")
+    return replace(test, design=replace(test.design, statements=statements), draws=told)
+
+
+# ── controls ────────────────────────────────────────────────────────────────────────────────────
+
+
+_UNTRAINED = " (untrained)"
+
+
+def trained_name(network: NetworkRef) -> str:
+    """The name of the network that an untrained one is made from; its own, of another."""
+    return network.name.removesuffix(_UNTRAINED)
+
+
+def untrained(network: NetworkRef) -> NetworkRef:
+    """The same network as it was before training: its weights drawn anew."""
+    return replace(network, name=f"{network.name}{_UNTRAINED}", settings=(*network.settings, ("untrained", True)))
+
+
+def controls_of(test: Test) -> Iterator[Test]:
+    """What a test with learned features is compared with: the same pairs, read the same way, written otherwise."""
+    refs = {feature.map for cell in test.cells for i in cell.interventions for feature in i.features}
+    if not refs or all(ref.fitting.controls == "none" for ref in refs):
+        return
+    if not any(_same_place_twice(cell) for cell in test.cells):
+        yield _control(test, "whole vector", "whole")
+    yield _control(test, "natural axes", "natural")
+    for number in range(RANDOM):
+        yield _control(test, f"random {number + 1}", "random", number)
+    if any(ref.labelled for ref in refs):
+        yield _control(test, "shuffled labels", "shuffled")
+        blank = untrained(test.network)
+        yield _control(
+            replace(test, alignment=replace(test.alignment, network=blank)), "untrained network", "untrained"
+        )
+
+
+def _same_place_twice(cell: Cell) -> bool:
+    places = [place for i in cell.interventions for place in i.places]
+    return len(set(places)) < len(places)
+
+
+def _control(test: Test, what: str, variant: Variant, number: int = 0) -> Test:
+    def changed(intervention: Intervention) -> Intervention:
+        if variant == "whole":
+            return replace(intervention, features=())
+        features = tuple(replace(feature, variant=variant, number=number) for feature in intervention.features)
+        return replace(intervention, features=features)
+
+    cells = tuple(replace(cell, interventions=tuple(map(changed, cell.interventions))) for cell in test.cells)
+    return replace(test, name=f"{test.name}: {what}", cells=cells, members=(), solved=test.solved, control=(test.name, what), scores=None)  # fmt: skip
+
+
+def variant_of(fit: FitTest, variant: Variant) -> FitTest:
+    """The experiment of a control that is fitted itself: on shuffled labels, or on the untrained network."""
+
+    def changed(test: Test) -> Test:
+        made = _control(test, variant, variant)
+        if variant == "untrained":
+            made = replace(made, alignment=replace(made.alignment, network=untrained(made.network)))
+        return replace(made, control=("", ""))
+
+    return FitTest(changed(fit.fit), changed(fit.validation))
+
+
+def fitted_variants(fit: FitTest) -> Iterator[FitTest]:
+    """An experiment, and those of its controls that are fitted."""
+    yield fit
+    refs = [ref for cell in fit.fit.cells for ref in maps_of(cell)]
+    if any(ref.fitting.controls != "none" and ref.labelled for ref in refs):
+        yield variant_of(fit, "shuffled")
+        yield variant_of(fit, "untrained")
+
+
+__all__ = [
+    "FitTest",
+    "check_declared",
+    "controls_of",
+    "declared_for",
+    "fits_of",
+    "fitted_variants",
+    "held_out",
+    "learned",
+    "maps_of",
+    "trained_name",
+    "untrained",
+]

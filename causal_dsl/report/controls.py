@@ -1,0 +1,91 @@
+"""Learned features beside their controls, in the terminal: a row for the feature, and one for each control."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.console import RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from causal_dsl.score.numbers import show, show_cell
+from causal_dsl.score.results import CellResult, Estimate, TestResult
+
+_MOST_CELLS = 40
+_ORDER = ("whole vector", "natural axes", "random subspace", "shuffled labels", "untrained network")
+_MEANINGS = {
+    "whole vector": "the site's whole vectors are exchanged",
+    "natural axes": "only what varies naturally there is written",
+    "random subspace": "least and most of {} draws of its size",
+    "shuffled labels": "the same fit on shuffled labels",
+    "untrained network": "the same fit on an untrained network",
+}
+
+
+def controls(test: TestResult) -> Iterator[RenderableType]:
+    """The controls of a test's learned features; nothing where there are none."""
+    cells = [cell for cell in test.cells if cell.learned is not None and cell.learned.controls]
+    if not cells:
+        return
+    yield Text("")
+    if len(test.cells) == 1:
+        yield Padding(_one(cells[0]), (0, 0, 0, 2))
+        return
+    yield Padding(_several(cells), (0, 0, 0, 2))
+    if len(cells) > _MOST_CELLS:
+        yield Padding(Text(f"and {len(cells) - _MOST_CELLS} cells more", style="dim"), (0, 0, 0, 2))
+
+
+def _one(cell: CellResult) -> Table:
+    assert cell.learned is not None
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    for name, justify in (
+        ("control", "left"),
+        ("iia", "right"),
+        ("interval", "left"),
+        ("logits moved", "right"),
+        ("", "left"),
+    ):
+        table.add_column(Text(name, style="dim"), justify=justify, no_wrap=bool(name))  # type: ignore[arg-type]
+    learned, iia = cell.learned, cell.scores["iia"]
+    table.add_row(
+        Text("the feature", style="bold"), show(iia.value), Text(_interval(iia)), show(learned.margin), Text("")
+    )
+    for name in _known(cell):
+        control = learned.controls[name]
+        meaning = _MEANINGS.get(name, "").format(len(control.draws))
+        table.add_row(
+            Text(name),
+            show(control.iia.value),
+            Text(_interval(control.iia)),
+            show(control.margin),
+            Text(meaning, style="dim"),
+        )
+    return table
+
+
+def _several(cells: list[CellResult]) -> Table:
+    names = [name for name in _ORDER if any(name in cell.learned.controls for cell in cells if cell.learned)]
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    table.add_column(Text("iia of", style="dim"))
+    for name in ("the feature", *names):
+        table.add_column(Text(name, style="dim"), justify="right")
+    for cell in cells[:_MOST_CELLS]:
+        assert cell.learned is not None
+        values = [cell.learned.controls[name].iia.value if name in cell.learned.controls else None for name in names]
+        table.add_row(
+            Text(show_cell(cell.cell)), Text(show(cell.scores["iia"].value), style="bold"), *map(show, values)
+        )
+    return table
+
+
+def _known(cell: CellResult) -> list[str]:
+    assert cell.learned is not None
+    return [name for name in _ORDER if name in cell.learned.controls]
+
+
+def _interval(estimate: Estimate) -> str:
+    if estimate.low is None or estimate.high is None:
+        return "exact" if estimate.method == "exact" else ""
+    return f"[{show(estimate.low)}, {show(estimate.high)}]"

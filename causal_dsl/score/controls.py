@@ -1,0 +1,230 @@
+"""Learned features beside their controls: what each scores on the same pairs, and what that says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from causal_dsl.score.numbers import show
+from causal_dsl.score.results import Estimate, Finding, number
+
+
+@dataclass(frozen=True)
+class Control:
+    """One control of a learned feature: its iia on the test's pairs, and ``margin``, by how many logits it moves the
+    counterfactual answer over the base's (mean over the pairs where the two differ). Of several draws the mean, and
+    the least and the most of them as the interval; ``draws`` has each."""
+
+    name: str
+    iia: Estimate
+    margin: float | None = None
+    draws: tuple[float, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "iia": self.iia.to_json(),
+            "margin": number(self.margin),
+            "draws": [number(draw) for draw in self.draws],
+        }
+
+
+@dataclass(frozen=True)
+class FeatureInfo:
+    """How a feature of a cell was fitted. ``gates``: all, open, undecided; None where there are none."""
+
+    text: str
+    place: str
+    variables: tuple[str, ...]
+    size: int
+    width: int
+    pairs: int = 0
+    inputs: int = 0
+    steps: int = 0
+    restarts: int = 1
+    validation: tuple[float, float] | None = None
+    losses: tuple[float, ...] = ()
+    gates: tuple[int, int, int] | None = None
+    nonlinear: bool = False
+    trained: bool = True
+    from_file: bool = False
+    controls: bool = True
+    path: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "feature": self.text, "place": self.place, "variables": list(self.variables), "size": self.size, "width": self.width,
+            "fitted_on": {"pairs": self.pairs, "inputs": self.inputs, "steps": self.steps, "restarts": self.restarts},
+            "validation": None if self.validation is None else {"loss": number(self.validation[0]), "iia": number(self.validation[1])},
+            "losses": [number(loss) for loss in self.losses],
+            "gates": None if self.gates is None else dict(zip(("total", "open", "undecided"), self.gates, strict=True)),
+            "nonlinear": self.nonlinear, "file": self.path,
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What is known of the features of one cell: each as it was fitted, the cell's own margin, and the controls.
+
+    ``outside``: of the written vectors, the share that has a number further out than three times what that number
+    ever does naturally at the site, with the share of natural vectors beside; None where it was not looked at.
+    """
+
+    features: tuple[FeatureInfo, ...]
+    margin: float | None = None
+    controls: Mapping[str, Control] = field(default_factory=dict)
+    outside: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "features": [feature.to_json() for feature in self.features], "margin": number(self.margin),
+            "controls": {name: control.to_json() for name, control in self.controls.items()},
+            "outside": number(self.outside),
+        }  # fmt: skip
+
+
+def several(name: str, parts: Sequence[tuple[Estimate, float | None]]) -> Control:
+    """One control out of its draws."""
+    if len(parts) == 1:
+        return Control(name, parts[0][0], parts[0][1])
+    draws = [estimate.value for estimate, _ in parts]
+    known = [draw for draw in draws if draw is not None]
+    margins = [margin for _, margin in parts if margin is not None]
+    middle = float(np.mean(known)) if known else None
+    estimate = Estimate(middle, min(known, default=None), max(known, default=None), parts[0][0].n, "draws")
+    return Control(name, estimate, float(np.mean(margins)) if margins else None, tuple(known))
+
+
+def margin(
+    before: tuple[np.ndarray, np.ndarray], after: tuple[np.ndarray, np.ndarray], differ: np.ndarray
+) -> float | None:
+    """By how many logits the counterfactual answer gains on the base's: each (logit of the label, logit of the base's
+    answer) [n], before and after; over the pairs where they ``differ`` [n]."""
+    gained = (after[0] - after[1] - before[0] + before[1])[differ]
+    return float(gained.mean()) if len(gained) and np.isfinite(gained).all() else None
+
+
+# ── what it says ────────────────────────────────────────────────────────────────────────────────
+
+#: Of a feature's effect, what must be left when only the site's natural axes are written.
+NATURAL_SHARE = 1 / 3
+#: How many times further than the whole vector a feature may move the logits.
+BEYOND = 1.1
+#: From this share of written vectors on with a number that the site never takes, they are said to lie outside.
+OUTSIDE = 0.05
+
+
+def learned_findings(iia: Estimate, noop: float | None, learned: Learned) -> list[Finding]:
+    """The findings of a cell with learned features."""
+    found = [_fitted(feature) for feature in learned.features]
+    for feature in learned.features:
+        if feature.gates is not None and feature.gates[2]:
+            found.append(Finding(
+                "undecided_gates",
+                f"{feature.gates[2]} of {feature.gates[0]} gates of {feature.text} are undecided: which coordinates it takes is not settled.",
+            ))  # fmt: skip
+        if feature.nonlinear:
+            found.append(Finding(
+                "nonlinear",
+                f"{feature.text} is no linear map: one that bends enough finds any variable in any network, so its score says how "
+                "much the map can do, not what the network holds; compare it with the fits on shuffled labels and on the untrained network.",
+            ))  # fmt: skip
+        if not feature.controls:
+            found.append(
+                Finding(
+                    "controls_off",
+                    f"{feature.text} stands without its controls: its score cannot be told from what fitting alone earns.",
+                )
+            )
+    if iia.value is None or not learned.controls:
+        return found
+    return [*found, *_against(iia, learned), *_illusion(iia, noop, learned)]
+
+
+def _fitted(feature: FeatureInfo) -> Finding:
+    if feature.from_file:
+        return Finding(
+            "fitted", f"{feature.text} comes from a file; none of the inputs it was fitted on is among these."
+        )
+    if not feature.trained:
+        return Finding(
+            "fitted",
+            f"{feature.text}, {feature.size} of {feature.width} dimensions, was made from {feature.inputs} other inputs, without labels.",
+        )
+    best = f" of {feature.restarts} starts the best," if feature.restarts > 1 else ""
+    text = f"{feature.text}, {feature.size} of {feature.width} dimensions,{best} was fitted on {feature.pairs} pairs of {feature.inputs} inputs, none of which is among these"
+    if feature.validation is not None:
+        text += f"; on the inputs that ended the fit it scored {show(feature.validation[1])}"
+    return Finding("fitted", text + ".")
+
+
+_FITTED_CONTROLS = ("random subspace", "shuffled labels", "untrained network")
+
+
+def _against(iia: Estimate, learned: Learned) -> list[Finding]:
+    low = iia.low if iia.low is not None else iia.value
+    assert low is not None and iia.value is not None
+    known = {n: c for n, c in learned.controls.items() if n in _FITTED_CONTROLS and c.iia.value is not None}
+    if not known:
+        return []
+    told = ", ".join(f"{_named(name)} {show(control.iia.value)}" for name, control in known.items())
+    tops = {name: c.iia.high if c.iia.high is not None else c.iia.value for name, c in known.items()}
+    beaten = [name for name, top in tops.items() if top is not None and low > top]
+    if len(beaten) == len(known):
+        return [Finding("above_controls", f"iia {show(iia.value)} is above every control: {told}.")]
+    short = ", ".join(_named(name) for name in known if name not in beaten)
+    return [
+        Finding("not_above_controls", f"iia {show(iia.value)} is not clearly above {short}: the controls score {told}.")
+    ]
+
+
+def _named(name: str) -> str:
+    return {
+        "random subspace": "a random subspace of its size", "shuffled labels": "the same fit on shuffled labels",
+        "untrained network": "the same fit on an untrained network",
+    }[name]  # fmt: skip
+
+
+def _illusion(iia: Estimate, noop: float | None, learned: Learned) -> list[Finding]:
+    """Whether the score may come from where the network never is (Makelov, Lange and Nanda, 2023)."""
+    reasons = []
+    whole, natural = learned.controls.get("whole vector"), learned.controls.get("natural axes")
+    assert iia.value is not None
+    low = iia.low if iia.low is not None else iia.value
+    if whole is not None and whole.iia.value is not None:
+        top = whole.iia.high if whole.iia.high is not None else whole.iia.value
+        if low > top:
+            reasons.append(
+                f"it moves the answer more than the whole vector at the site does ({show(iia.value)} against {show(whole.iia.value)})"
+            )
+        elif (
+            learned.margin is not None
+            and whole.margin is not None
+            and learned.margin > max(0.0, whole.margin) * BEYOND + 1e-6
+        ):
+            reasons.append(
+                f"it moves the logits more than the whole vector does (by {show(learned.margin)} against {show(whole.margin)})"
+            )
+    if natural is not None and natural.iia.value is not None:
+        floor = noop if noop is not None else 0.0
+        score, kept = iia.value - floor, natural.iia.value - floor
+        lost = score > 0.05 and kept < NATURAL_SHARE * score
+        moved = learned.margin is not None and natural.margin is not None and learned.margin > 1e-6
+        if moved:
+            assert learned.margin is not None and natural.margin is not None
+            lost = lost or natural.margin < NATURAL_SHARE * learned.margin
+        if lost:
+            told = f"along the axes on which the site varies naturally it scores {show(natural.iia.value)}"
+            if moved:
+                told += f" and moves the logits by {show(natural.margin)} of {show(learned.margin)}"
+            reasons.append(told)
+    if learned.outside is not None and learned.outside > OUTSIDE:
+        reasons.append(f"{show(learned.outside)} of the written vectors have numbers that the site never comes near")
+    if not reasons:
+        return []
+    return [Finding("illusion_risk", "The feature may be an illusion: " + "; ".join(reasons) + ".")]
+
+
+__all__ = ["Control", "FeatureInfo", "Learned", "learned_findings", "margin", "several"]

@@ -1,0 +1,49 @@
+"""The known illusion: h = (x, 0, x) read out by (0, 2, 1). Along (1, 1, 0) everything moves, through a dead unit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from worlds import run
+
+TOY = """
+domain X = {-4, -3, -2, -1, 1, 2, 3, 4}
+causal sign {
+  x, nothing ~ X
+  up := x > 0
+  output y := up
+}
+network net = torch("nets.py:toy", dtype=float64)
+align on_line : sign -> net {
+  x  @ input[0:1] via scalar()
+  up @ layer[0].out via subspace("line.safetensors")
+  y  @ logits
+}
+test line on on_line {
+  base, source ~ sign(n=100, seed=0) where base.up != source.up
+  do(up <- source)
+  report iia
+}
+"""
+
+
+def codes(folder: Path, direction: list[float]) -> dict[str, str]:
+    save_file({"line": torch.tensor(direction, dtype=torch.float64)}, folder / "line.safetensors")
+    cell = run(folder, TOY)["line"].cell()
+    assert cell.scores["iia"].value == 1.0  # all of these move the answer perfectly
+    return {finding.code: finding.text for finding in cell.findings}
+
+
+def test_the_illusion_is_caught(tmp_path: Path) -> None:
+    found = codes(tmp_path, [1.0, 1.0, 0.0])
+    assert "illusion_risk" in found
+    assert "natural" in found["illusion_risk"]
+    assert "never comes near" in found["illusion_risk"]
+
+
+@pytest.mark.parametrize("direction", [[1.0, 0.0, 1.0], [0.0, 0.0, 1.0]])
+def test_true_directions_pass(tmp_path: Path, direction: list[float]) -> None:
+    assert "illusion_risk" not in codes(tmp_path, direction)

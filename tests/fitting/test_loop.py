@@ -1,0 +1,178 @@
+"""The loop against one written by hand, fits together against fits alone, and stopped fits against those that were not."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch.nn import functional
+from worlds import CONJUNCTION, run, write
+
+from causal_dsl import pipeline, running
+from causal_dsl.engine.execute import budget_of
+from causal_dsl.fitting.fit import Library, fit_all
+from causal_dsl.pipeline import Options
+from causal_dsl.report.progress import Progress
+
+ONE = (
+    CONJUNCTION
+    + """
+align rot(s in [3, 4]) : dims { p @ layer[1].out via rotation(dim=1, rate=0.01, epochs=2, n=64, batch=16, controls=none, seed=s) }
+test one on rot(CELL) {
+  base, source ~ conj(n=64, seed=0) where base.p != source.p
+  do(p <- source)
+  report iia
+}
+"""
+)
+
+
+def fitted(folder: Path, text: str) -> tuple[Library, object]:
+    spec = write(folder, text)
+    options = Options(trust=True)
+    checked = pipeline.check(spec, options)
+    checked.raise_errors()
+    nets = {n: running._network(ref, options, {}) for n, ref in checked.program.networks.items()}
+    checked = pipeline.check(spec, options, nets)
+    checked.raise_errors()
+    assert checked.fits is not None and checked.plan is not None
+    targets = running._targets(checked.fits.plan, checked, nets)
+    budgets = {name: budget_of(net) for name, net in nets.items()}
+    return fit_all(checked.fits, nets, checked.answers, targets, budgets, Progress()), (checked, nets)
+
+
+def test_the_loop_is_the_one_that_one_would_write(tmp_path: Path) -> None:
+    library, (checked, nets) = fitted(tmp_path, ONE.replace("CELL", "3"))
+    (ref,) = library.maps
+    (unit,) = checked.fits.units
+    plan, model = checked.fits.plan, nets["net"].model
+    run_, check = unit.experiments[0].fit, unit.experiments[0].validation
+
+    def data(resume):
+        drawn = plan.drawn[resume.base.draw]
+        rows = [plan.rows[resume.base], plan.rows[resume.writes[0].value.run]]
+        x = [torch.tensor(np.stack([plan.inputs["net"].vectors[i] for i in r])) for r in rows]
+        causal = checked.program.models["conj"]
+        settings = {n: drawn.values["base"][n] for n in causal.exogenous}
+        label = causal.evaluate(settings, {"p": drawn.values["source"]["p"]})["both"]
+        return x[0], x[1], torch.tensor(np.asarray(label)).long()
+
+    from causal_dsl.features.rotation import haar
+
+    raw = haar(2, 1, 3 * 1_000_003).double().requires_grad_()
+    adam = torch.optim.Adam([raw], lr=0.01)
+
+    def loss_of(base, source, label, matrix):
+        def inside(x):
+            return model.layers[1](model.layers[0](x))
+
+        h, s = inside(base), inside(source)
+        return functional.cross_entropy(model.layers[2](h + (s - h) @ matrix @ matrix.T), label)
+
+    def frame(matrix):
+        q, r = torch.linalg.qr(matrix)
+        return q * torch.sign(torch.diagonal(r))
+
+    base, source, label = data(run_)
+    kept = []
+    for epoch in range(2):
+        order = np.random.Generator(np.random.PCG64(3 * 1_000_003 + epoch)).permutation(64)
+        for at in range(0, 64, 16):
+            mine = torch.from_numpy(order[at : at + 16])
+            adam.zero_grad()
+            loss_of(base[mine], source[mine], label[mine], frame(raw)).backward()
+            adam.step()
+        kept.append((float(loss_of(*data(check), frame(raw.detach()))), frame(raw.detach()).clone()))
+    best = min(kept, key=lambda pair: pair[0])[1]
+    feature = library.maps[ref]
+    vectors = torch.randn(5, 2, dtype=torch.float64)
+    other = torch.randn(5, 2, dtype=torch.float64)
+    torch.testing.assert_close(
+        feature.swap(vectors, other), vectors + (other - vectors) @ best @ best.T, atol=1e-9, rtol=0
+    )
+    assert [round(loss, 9) for loss, _ in library.fits[ref].checks] == [round(loss, 9) for loss, _ in kept]
+
+
+def test_fits_in_one_batch_come_out_as_alone(tmp_path: Path) -> None:
+    both = fitted(tmp_path, ONE.replace("(CELL)", ""))[0]
+    assert len(both.maps) == 2
+    for seed in (3, 4):
+        (tmp_path / f"alone{seed}").mkdir()
+        alone = fitted(tmp_path / f"alone{seed}", ONE.replace("CELL", str(seed)))[0]
+        (ref,) = alone.maps
+        ours = both.maps[ref]
+        a, b = torch.randn(4, 2, dtype=torch.float64), torch.randn(4, 2, dtype=torch.float64)
+        torch.testing.assert_close(ours.swap(a, b), alone.maps[ref].swap(a, b), atol=1e-9, rtol=0)
+
+
+def test_a_fit_that_is_killed_goes_on_and_ends_the_same(tmp_path: Path, own_cache: Path) -> None:
+    text = ONE.replace("(CELL)", "").replace("epochs=2", "epochs=400, patience=400")
+    write(tmp_path, text)
+    script = (
+        "from causal_dsl.fitting import loop; loop.KEEP_EVERY = 0.2\n"
+        "from causal_dsl import pipeline; from causal_dsl.pipeline import Options\n"
+        "pipeline.run(pipeline.load('spec.causal'), Options(trust=True))\n"
+    )
+
+    def start(cache: Path) -> subprocess.Popen[bytes]:
+        environment = {**os.environ, "CAUSAL_DSL_CACHE": str(cache), "OMP_NUM_THREADS": "1"}
+        return subprocess.Popen([sys.executable, "-c", script], cwd=tmp_path, env=environment)
+
+    whole = start(tmp_path / "whole")
+    assert whole.wait(timeout=120) == 0
+    broken = start(tmp_path / "broken")
+    features = tmp_path / "broken" / "features"
+    limit = time.monotonic() + 100
+    while not list(features.glob("*.going")) and time.monotonic() < limit:
+        time.sleep(0.05)
+    time.sleep(0.5)
+    assert list(features.glob("*.going")), "it was over before it could be killed"
+    broken.send_signal(signal.SIGKILL)
+    broken.wait()
+    assert not list(features.glob("*.safetensors"))
+    again = start(tmp_path / "broken")
+    assert again.wait(timeout=120) == 0
+    assert not list(features.glob("*.going"))
+    mine, theirs = (
+        {path.name: path.read_bytes() for path in (tmp_path / name / "features").glob("*.safetensors")}
+        for name in ("broken", "whole")
+    )
+    assert len(mine) == 2
+    assert mine == theirs
+
+
+def test_restarts_keep_the_best_on_the_validation_inputs(tmp_path: Path, own_cache: Path) -> None:
+    text = ONE.replace("CELL", "3").replace("epochs=2", "epochs=1, restarts=3")
+    library, _ = fitted(tmp_path, text)
+    (told,) = library.fits.values()
+    assert told.restarts == 3
+    files = list((own_cache / "features").glob("*.safetensors"))
+    assert len(files) == 3
+    import json
+
+    from safetensors import safe_open
+
+    losses = []
+    for path in files:
+        with safe_open(path, framework="pt") as file:
+            about = json.loads(file.metadata()["causal_dsl"])
+            losses.append(about["checks"][about["best_at"]][0])
+    assert told.checks[0][0] == pytest.approx(min(losses), abs=1e-12)
+    assert load_file(files[0])
+
+
+def test_a_loss_that_is_no_number_ends_the_fit_at_once(tmp_path: Path) -> None:
+    text = ONE.replace("CELL", "3").replace("nets.py:build", "nets.py:blown")
+    with pytest.raises(pipeline.SpecError) as caught:
+        run(tmp_path, text)
+    (fault,) = caught.value.diagnostics
+    assert fault.code == "E728"
+    assert "step 1" in fault.title
