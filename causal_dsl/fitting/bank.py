@@ -75,9 +75,12 @@ class Bank:
 
 def fill(
     plan: Plan, network: Network, resumes: Sequence[g.Resume], more: Iterable[g.Capture], budget: Budget,
-    passed: Callable[[int], None] | None = None,
+    begin: Callable[[int], None] = lambda total: None, passed: Callable[[int], None] | None = None,
 ) -> Bank:  # fmt: skip
-    """Run every input of some interventions once, and keep what they write, ``more``, and their prefixes."""
+    """Run every input of some interventions once, and keep what they write, ``more``, and their prefixes.
+
+    ``begin`` hears of the layer-tokens that there are, ``passed`` of those done. Raises E727.
+    """
     layouts, inputs = Layouts(plan), plan.inputs[network.name]
     wanted = dict.fromkeys(
         [leaf.capture if isinstance(leaf, g.Average) else leaf for r in resumes for leaf in captures(r)] + list(more)
@@ -85,6 +88,7 @@ def fill(
     runs = dict.fromkeys([r.base for r in resumes] + [capture.run for capture in wanted])
     every = np.unique(np.concatenate([inputs.runs[plan.rows[run]] for run in runs]))
     bank = Bank(plan, layouts, network, every, int(inputs.lengths[every].max()))
+    begin(int(inputs.lengths[every].sum()) * max(1, layers_of(network.facts)))
     by_site: dict[Site, list[np.ndarray]] = {}
     for capture in wanted:
         if capture.place.site.component == "pattern":

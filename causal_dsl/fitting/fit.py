@@ -139,8 +139,10 @@ class _Network:
         self.bar, self.seed, self.out, self.library = bar, seed, out, library
 
     def run(self) -> None:
-        self.bar.begin(f"{self.network.name}: prompts of the fits", 0)
-        bank = fill(self.fits.plan, self.network, self._resumes(), self._natural(), self.budget)
+        bank = fill(
+            self.fits.plan, self.network, self._resumes(), self._natural(), self.budget,
+            lambda total: self.bar.begin(f"{self.network.name}: prompts of the fits", total), self.bar.advance,
+        )  # fmt: skip
         jobs: list[Job] = []
         found: dict[Job, tuple[Path, str]] = {}
         seen: dict[Job, np.ndarray] = {}
