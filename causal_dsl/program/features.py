@@ -70,6 +70,9 @@ FITTING: Mapping[str, Setting] = {
     "file": Setting("string", ""),
 }
 
+#: Those that speak of training.
+_TRAINING = ("epochs", "batch", "rate", "patience", "restarts")
+
 Variant = Literal["", "whole", "random", "natural", "shuffled", "untrained"]
 
 
@@ -210,6 +213,7 @@ def read_via(
     chain: list[Feature] = []
     fitting: dict[str, Any] = {}
     joined = False
+    told: dict[str, Span] = {}
     for name, arguments in members:
         if name.name not in FEATURES:
             diagnostics.report("E215", f"no feature `{name.name}`", name.span, help=did_you_mean(name.name, names))
@@ -220,6 +224,7 @@ def read_via(
             return None
         given = {argument.name.name for argument in arguments if argument.name is not None}
         fitting |= {key: settings[key] for key in (*FITTING, "seed") if key in given and key not in ("joined", "file")}
+        told |= {a.name.name: a.span for a in arguments if a.name is not None}
         joined = joined or settings["joined"]
         if settings["file"]:
             fitting["file"] = str((folder / settings["file"]).resolve())
@@ -248,6 +253,15 @@ def read_via(
             )  # fmt: skip
             return None
         chain.append(Feature(name.name, tuple(own.items())))
+    trained = any(feature.name in TRAINED for feature in chain)
+    for key in _TRAINING:
+        if key in told and (not trained or "file" in fitting):
+            why = "a finished fit is taken from a file" if trained else "nothing in it is trained on labels"
+            diagnostics.report(
+                "E717", f"`{key}` has no use here: {why}", told[key],
+                help="leave it out" if trained else f"leave it out, or use {', '.join(sorted(TRAINED)[:3])} or another that is trained",
+            )  # fmt: skip
+            return None
     return Via(tuple(chain), Fitting(**fitting), joined, via.span)
 
 

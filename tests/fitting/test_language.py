@@ -163,3 +163,49 @@ def test_a_capture_of_the_base_is_no_change() -> None:
     torch.testing.assert_close(
         out, Stepper(plain).logits([Part(same, np.arange(6), features, None)])[0], atol=1e-5, rtol=1e-5
     )
+
+
+def fitted_maps(tests: str) -> dict[tuple[str, int], torch.Tensor]:
+    """The projections that a spec's maps are, by place and seed."""
+    text = spec_of("llama", tests).replace('padding=right)', "padding=right, dtype=float64)")
+    spec = pipeline.parse(text)
+    checked = pipeline.check(spec)
+    checked.raise_errors()
+    nets = {n: running._network(ref, Options(), {}) for n, ref in checked.plan.networks.items()}
+    targets = running._targets(checked.fits.plan, checked, nets)
+    library = fit_all(checked.fits, nets, checked.answers, targets, {n: budget_of(net) for n, net in nets.items()}, Progress())
+    eye = torch.eye(nets["net"].facts.width, dtype=torch.float64)
+    zero = torch.zeros_like(eye)
+    return {(str(ref.place), ref.fitting.seed): feature.swap(zero, eye) for ref, feature in library.maps.items()}
+
+
+SWEEP = """
+align fitted(l in LAYERS, s in SEEDS) : b {
+  same @ layer[l].resid_post[last] via rotation(dim=2, n=24, batch=8, epochs=2, rate=0.01, controls=none, seed=s)
+}
+test learned on fitted {
+  base, source ~ m(n=8, seed=1) where base.same != source.same
+  do(same <- source)
+  report iia
+}
+"""
+PLAIN = """
+align b : m -> net {
+  prompt "{x} w1 {y} w2 {z} w3"
+  same @ layer[0].resid_post[last]
+  o    @ next_token(among=W)
+}
+"""
+
+
+def test_a_sweep_of_fits_is_each_fitted_alone(own_cache: Path) -> None:
+    """Layers and seeds in one batch; the last layer's rows enter behind all layers."""
+    whole = fitted_maps(PLAIN + SWEEP.replace("LAYERS", "0:3").replace("SEEDS", "[0, 5]"))
+    assert len(whole) == 6
+    for layer in range(3):
+        for path in (own_cache / "features").glob("*"):
+            path.unlink()
+        alone = fitted_maps(PLAIN + SWEEP.replace("LAYERS", f"[{layer}]").replace("SEEDS", "[5]"))
+        ((key, projection),) = alone.items()
+        torch.testing.assert_close(whole[key], projection, atol=1e-8, rtol=0)
+        assert projection.norm() == pytest.approx(2**0.5)
