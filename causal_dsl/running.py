@@ -14,8 +14,6 @@ import torch
 from torch import nn
 
 from causal_dsl import pipeline
-from causal_dsl.causal.attributes import asked
-from causal_dsl.causal.designs import Drawn
 from causal_dsl.diagnostics import Diagnostic
 from causal_dsl.engine.answers import first_token
 from causal_dsl.engine.chunks import ChunkStore
@@ -38,7 +36,7 @@ from causal_dsl.report.progress import Progress, progress
 from causal_dsl.report.store import folder_of, save, writing
 from causal_dsl.score.results import CellInfo, Fired, Results, SpecResult, TestResult
 from causal_dsl.score.score import score_test
-from causal_dsl.score.scores import Score, asks
+from causal_dsl.score.truth import asked_of, kept_of, labels_of
 from causal_dsl.training.train import TrainedNetwork, trained
 
 
@@ -341,34 +339,11 @@ def _targets(plan: Plan, checked: Checked, networks: dict[str, Network]) -> Call
     return ids
 
 
-def labels_of(test: Test, drawn: Drawn) -> np.ndarray | None:
-    """What the causal model answers under the test's interchange, codes [n]; None where nothing is interchanged."""
-    if not test.swaps:
-        return None
-    do = {variable: drawn.values[role][variable] for variable, role in test.swaps}
-    settings = {name: drawn.values["base"][name] for name in test.model.exogenous}
-    return test.model.evaluate(settings, do)[test.readout.variable]
-
-
-def _asked(test: Test, drawn: Drawn) -> np.ndarray | None:
-    """Which attribute each base asks about, where the test has scores of attributes."""
-    values = [value for value in test.scores.values if isinstance(value, Score)]
-    if not test.swaps or not any(asks(part) for value in values for part in value.walk()):
-        return None
-    swapped = [variable for variable, _ in test.swaps]
-    return asked(test.model, test.readout.variable, swapped, drawn.values["base"])
-
-
 def _score(test: Test, run: TestRun, finished: list[CellRun], plan: Plan, checked: Checked) -> TestResult:
     drawn = plan.draw_of(test)
     output = test.readout.variable
     roles = ("base", *(role for role in test.roles if role != "base"))
-    kept = None
-    for role in test.solved:
-        columns = finished[0].columns
-        answered = columns.base if role == "base" else columns.sources[role]
-        right = next(v for q, v in answered.items() if q.kind == "answer") == drawn.values[role][output]
-        kept = right if kept is None else kept & right
+    kept = kept_of(test, drawn, finished[0].columns)
     info = []
     for cell in finished:
         interventions = next(c.interventions for c in test.cells if c.values == cell.node.cell)
@@ -381,11 +356,11 @@ def _score(test: Test, run: TestRun, finished: list[CellRun], plan: Plan, checke
     return score_test(
         test.scores, [(dict(cell.node.cell), cell.columns) for cell in finished],
         ids={role: drawn.ids[role] for role in roles}, base_answers=drawn.values["base"][output],
-        labels=labels_of(test, drawn), asked=_asked(test, drawn),
+        labels=labels_of(test, drawn), asked=asked_of(test, drawn),
         source_answers={role: drawn.values[role][output] for role in dict.fromkeys(role for _, role in test.swaps)},
         ceilings={n: c for n, c in checked.ceilings.get(test.name, {}).items() if n != "informative"},
         exhaustive=drawn.exhaustive, kept=kept, info=info, seconds=run.seconds,
     )  # fmt: skip
 
 
-__all__ = ["Interrupted", "labels_of", "run_specs", "train_spec"]
+__all__ = ["Interrupted", "run_specs", "train_spec"]

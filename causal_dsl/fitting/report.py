@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from causal_dsl.causal.designs import Drawn
 from causal_dsl.engine.columns import Columns, margin_quantities
 from causal_dsl.engine.execute import CellRun, Execution
 from causal_dsl.fitting.fit import Library
@@ -17,6 +18,7 @@ from causal_dsl.score.controls import Control, FeatureInfo, Learned, learned_fin
 from causal_dsl.score.estimate import Estimator
 from causal_dsl.score.frames import Frame
 from causal_dsl.score.results import Estimate, TestResult
+from causal_dsl.score.truth import kept_of, labels_of
 
 if TYPE_CHECKING:
     from causal_dsl.pipeline import Checked
@@ -28,12 +30,12 @@ def with_controls(
     """The result, its cells told of their features and controls; as it is where nothing is learned."""
     if not learned(test):
         return result
-    from causal_dsl.running import labels_of
-
     plan = execution.plan
     drawn, output = plan.draw_of(test), test.readout.variable
     labels = labels_of(test, drawn)
     run = execution.runs[test.name]
+    kept = kept_of(test, drawn, run.cells[0].columns)
+    rows = None if kept is None else np.flatnonzero(kept)
     noop = checked.ceilings.get(test.name, {}).get("noop")
     controls = [one for one in plan.tests if one.control[0] == test.name]
     cells = []
@@ -42,12 +44,13 @@ def with_controls(
         own = run.cells[number]
         refs = [feature for i in test.cells[number].interventions for feature in i.features]
         differ = np.zeros(0, bool) if labels is None else labels != drawn.values["base"][output]
+        differ = differ if kept is None else differ & kept
         found: dict[str, list[tuple[Estimate, float | None]]] = {}
         for control in controls:
             theirs = execution.runs[control.name].cells[number]
             if theirs.done.all():
                 name = "random subspace" if control.control[1].startswith("random") else control.control[1]
-                found.setdefault(name, []).append(_scored(theirs, control, drawn, labels, result, differ))
+                found.setdefault(name, []).append(_scored(theirs, control, drawn, labels, result, differ, rows))
         told = Learned(
             tuple(_info(ref, library) for ref in dict.fromkeys(refs)), _margin(own.columns, output, differ),
             {name: several(name, parts) for name, parts in found.items()},
@@ -71,16 +74,20 @@ def _margin(columns: Columns, output: str, differ: np.ndarray) -> float | None:
 
 
 def _scored(
-    cell: CellRun, control: Test, drawn: object, labels: np.ndarray | None, result: TestResult, differ: np.ndarray
+    cell: CellRun, control: Test, drawn: Drawn, labels: np.ndarray | None, result: TestResult, differ: np.ndarray,
+    rows: np.ndarray | None,
 ) -> tuple[Estimate, float | None]:  # fmt: skip
-    """The iia of a control on the pairs of its test, all of them, and its margin."""
-    from causal_dsl.causal.designs import Drawn
-
-    assert isinstance(drawn, Drawn)
+    """The iia of a control on the pairs of its test (``rows`` of them where it is filtered), and its margin."""
     output = control.readout.variable
-    frame = Frame(cell.columns, drawn.values["base"][output], labels, {}, None)
+    frame = Frame(cell.columns, drawn.values["base"][output], labels, {}, rows)
     roles = ("base", *(role for role in control.roles if role != "base"))
-    estimator = Estimator([frame], [{}], {role: drawn.ids[role] for role in roles}, result.exhaustive, None)
+    estimator = Estimator(
+        [frame],
+        [{}],
+        {role: drawn.ids[role][slice(None) if rows is None else rows] for role in roles},
+        result.exhaustive,
+        None,
+    )
     estimate = estimator.estimate(control.scores.always["iia"], 0)
     return estimate, _margin(cell.columns, output, differ)
 

@@ -182,7 +182,7 @@ def _control(test: Test, what: str, variant: Variant, number: int = 0) -> Test:
         return replace(intervention, features=features)
 
     cells = tuple(replace(cell, interventions=tuple(map(changed, cell.interventions))) for cell in test.cells)
-    return replace(test, name=f"{test.name}: {what}", cells=cells, members=(), solved=test.solved, control=(test.name, what), scores=None)  # fmt: skip
+    return replace(test, name=f"{test.name}: {what}", cells=cells, members=(), solved=(), control=(test.name, what), scores=None)  # fmt: skip
 
 
 def variant_of(fit: FitTest, variant: Variant) -> FitTest:

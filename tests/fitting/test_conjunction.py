@@ -159,3 +159,23 @@ def test_other_weights_are_fitted_anew(tmp_path: Path, own_cache: Path) -> None:
     nets.write_text(nets.read_text().replace("radians(20)", "radians(21)"))
     pipeline.run(pipeline.load(tmp_path / "spec.causal"), Options(trust=True))
     assert len(list((own_cache / "features").glob("*.safetensors"))) == 2
+
+
+def test_controls_of_a_filtered_test_are_over_the_kept_pairs(tmp_path: Path) -> None:
+    text = CONJUNCTION + """
+align rot : dims { p @ layer[1].out via rotation(dim=1, rate=0.01, epochs=2, n=128) }
+test one on rot {
+  base, source ~ conj(n=100, seed=0) where solved(base)
+  do(p <- source)
+  report iia
+}
+"""
+    # a network that is wrong wherever `a` is 4: those pairs are not kept
+    spec = write(tmp_path, text)
+    nets = tmp_path / "nets.py"
+    nets.write_text(nets.read_text().replace("first[0, :5] = first[1, 10:15] = 2", "first[0, :4] = first[1, 10:15] = 2"))
+    found = pipeline.run(pipeline.load(tmp_path / "spec.causal"), Options(trust=True))["one"]
+    assert 0 < found.kept < found.n
+    controls = found.cell().learned.controls
+    assert {control.iia.n for control in controls.values()} == {found.kept}
+    assert spec

@@ -167,13 +167,15 @@ def test_a_capture_of_the_base_is_no_change() -> None:
 
 def fitted_maps(tests: str) -> dict[tuple[str, int], torch.Tensor]:
     """The projections that a spec's maps are, by place and seed."""
-    text = spec_of("llama", tests).replace('padding=right)', "padding=right, dtype=float64)")
+    text = spec_of("llama", tests).replace("padding=right)", "padding=right, dtype=float64)")
     spec = pipeline.parse(text)
     checked = pipeline.check(spec)
     checked.raise_errors()
     nets = {n: running._network(ref, Options(), {}) for n, ref in checked.plan.networks.items()}
     targets = running._targets(checked.fits.plan, checked, nets)
-    library = fit_all(checked.fits, nets, checked.answers, targets, {n: budget_of(net) for n, net in nets.items()}, Progress())
+    library = fit_all(
+        checked.fits, nets, checked.answers, targets, {n: budget_of(net) for n, net in nets.items()}, Progress()
+    )
     eye = torch.eye(nets["net"].facts.width, dtype=torch.float64)
     zero = torch.zeros_like(eye)
     return {(str(ref.place), ref.fitting.seed): feature.swap(zero, eye) for ref, feature in library.maps.items()}

@@ -1,0 +1,43 @@
+"""What the causal model says of a test's pairs: the labels, what each input asks about, which the network solves."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from causal_dsl.causal.attributes import asked
+from causal_dsl.causal.designs import Drawn
+from causal_dsl.engine.columns import Columns
+from causal_dsl.score.scores import Score, asks
+
+if TYPE_CHECKING:
+    from causal_dsl.program.program import Test
+
+
+def labels_of(test: Test, drawn: Drawn) -> np.ndarray | None:
+    """What the causal model answers under the test's interchange, codes [n]; None where nothing is interchanged."""
+    if not test.swaps:
+        return None
+    do = {variable: drawn.values[role][variable] for variable, role in test.swaps}
+    settings = {name: drawn.values["base"][name] for name in test.model.exogenous}
+    return test.model.evaluate(settings, do)[test.readout.variable]
+
+
+def asked_of(test: Test, drawn: Drawn) -> np.ndarray | None:
+    """Which attribute each base asks about, where the test has scores of attributes."""
+    values = [value for value in test.scores.values if isinstance(value, Score)]
+    if not test.swaps or not any(asks(part) for value in values for part in value.walk()):
+        return None
+    return asked(test.model, test.readout.variable, [name for name, _ in test.swaps], drawn.values["base"])
+
+
+def kept_of(test: Test, drawn: Drawn, columns: Columns) -> np.ndarray | None:
+    """Which pairs ``where solved(…)`` keeps [n]: those whose unpatched runs answer right; None without a filter."""
+    kept = None
+    for role in test.solved:
+        answered = columns.base if role == "base" else columns.sources[role]
+        answers = next(values for quantity, values in answered.items() if quantity.kind == "answer")
+        right = answers == drawn.values[role][test.readout.variable]
+        kept = right if kept is None else kept & right
+    return kept
