@@ -13,7 +13,7 @@ from causal_dsl.score.context import Expectation, Reported, TestContext, TestSco
 from causal_dsl.score.expressions import ExpressionReader
 from causal_dsl.score.names import COMPARISONS, RESERVED, short
 from causal_dsl.score.pairs import Constant, Pair, is_share
-from causal_dsl.score.scores import Chosen, Mean, Order, OverCells, Recovered, Score, ScoreOp
+from causal_dsl.score.scores import Chosen, Isolate, Mean, Order, OverCells, Recovered, Score, ScoreOp
 from causal_dsl.score.units import SHARE, TRUTH
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
@@ -66,7 +66,7 @@ def _expectation(line: tree.Expect, reader: ExpressionReader) -> Expectation | N
 
 
 def _measured(value: Score) -> bool:
-    return any(isinstance(part, Mean | Order | Recovered | Chosen) for part in value.walk())
+    return any(isinstance(part, Mean | Isolate | Order | Recovered | Chosen) for part in value.walk())
 
 
 def _reported(line: tree.Report, reader: ExpressionReader) -> Reported | None:

@@ -114,7 +114,10 @@ class Isolate(Score):
         others = self._others(env)
         if not others:
             return np.full((len(env.weights), len(env.frames)), np.nan)
-        return np.asarray(np.mean([self._on(env, Asked("asked about", SHARE, which)) for which in others], axis=0))
+        means = np.stack([self._on(env, Asked("asked about", SHARE, which)) for which in others])
+        # A resample may have no input that asks about one of them: the mean is then of the others.
+        there = np.isfinite(means)
+        return divide(np.where(there, means, 0.0).sum(axis=0), there.sum(axis=0).astype(np.float64))
 
     def _on(self, env: Env, about: Asked) -> Array:
         """The mean on the inputs that ask about one attribute."""
