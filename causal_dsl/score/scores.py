@@ -146,6 +146,9 @@ class Halfway(Score):
     def evaluate(self, env: Env) -> Array:
         return (env.of(self.one) + env.of(self.other)) / 2
 
+    def count(self, env: Env, cell: int) -> int:
+        return self.one.count(env, cell) + self.other.count(env, cell)
+
 
 def asks(score: Score) -> bool:
     """Whether a score needs to know what each input asks about."""
