@@ -113,7 +113,7 @@ def refuse_overlap(tests: Sequence[Test], declared: Sequence[Test], plan: Plan, 
 
 def _refuse(test: Test, shared: dict[str, object], declared: bool) -> None:
     values = ", ".join(f"{n} = {show_value(test.model.decode(n, [c])[0])}" for n, c in shared.items())  # type: ignore[list-item]
-    helps = 'hold inputs out with `where` in both, or write split="test" in the test\'s draw'
+    helps = "hold inputs out with `where` in both, or write split=test in the test's draw"
     raise fail(
         "E711", f"`{test.name}` judges a feature on inputs that it is fitted on", test.design.statements[0].span,
         notes=(f"for example {values}", "a feature is judged on inputs that it never saw, as base or as source"),

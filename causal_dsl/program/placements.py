@@ -83,7 +83,7 @@ class PlacementReader:
             if not self._feature(member):
                 good = False
                 continue
-            if member.via is not None and call_name(member.via)[0] in ENCODINGS:  # type: ignore[index]
+            if member.via is not None and (call_name(member.via) or ("",))[0] in ENCODINGS:
                 placed = self._input(member, kind)
                 if placed is None:
                     good = False
