@@ -44,10 +44,12 @@ __all__ = [
     "bits",
     "bool_",
     "boundless",
+    "cause",
     "change",
     "circuit",
     "cross_entropy",
     "csv",
+    "disentangle",
     "domain",
     "embed",
     "embedding",
@@ -61,14 +63,15 @@ __all__ = [
     "iia_star",
     "import_",
     "input",
+    "isolate",
     "js",
     "jsonl",
     "kl",
     "label",
     "last",
     "layer",
-    "lines",
     "linear_probe",
+    "lines",
     "log_prob",
     "logit",
     "logits",
@@ -116,6 +119,7 @@ __all__ = [
 
 # ── scores and what they are made of ──
 accuracy, iia, iia_informative, iia_star = map(name, ("accuracy", "iia", "iia_informative", "iia_star"))
+cause, isolate, disentangle = map(name, ("cause", "isolate", "disentangle"))
 kl, js, moved, label = map(name, ("kl", "js", "moved", "label"))
 mean, noise, vector = map(name, ("mean", "noise", "vector"))
 max, min, median, argmax, argmin, best = map(name, ("max", "min", "median", "argmax", "argmin", "best"))
@@ -131,9 +135,7 @@ first, last, all = map(name, ("first", "last", "all"))
 # ── features ──
 onehot, scalar, embedding, rotation = map(name, ("onehot", "scalar", "embedding", "rotation"))
 boundless, mask, pca, sae, standardize = map(name, ("boundless", "mask", "pca", "sae", "standardize"))
-linear_probe, subspace, affine, lowrank, revnet = map(
-    name, ("linear_probe", "subspace", "affine", "lowrank", "revnet")
-)
+linear_probe, subspace, affine, lowrank, revnet = map(name, ("linear_probe", "subspace", "affine", "lowrank", "revnet"))
 
 # ── domains and values ──
 #: ``true`` and ``false``

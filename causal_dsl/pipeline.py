@@ -17,7 +17,7 @@ from causal_dsl.causal.ceilings import Ceiling, ceilings
 from causal_dsl.causal.designs import draw
 from causal_dsl.causal.domains import Finite
 from causal_dsl.diagnostics import Diagnostic, Diagnostics, Source, SpecError, did_you_mean, fail, render_all
-from causal_dsl.engine.answers import Answers, answers_of, check_answers
+from causal_dsl.engine.answers import Answers, answers_of, check_answers, value_tokens
 from causal_dsl.engine.columns import ValueRef
 from causal_dsl.planning.fits import Fits, make_fits, refuse_overlap
 from causal_dsl.planning.lower import Plan, make_plan, unfit_networks
@@ -26,10 +26,19 @@ from causal_dsl.planning.rules import chunk_to_memory, optimise
 from causal_dsl.program.circuits import check_circuit
 from causal_dsl.program.experiments import TestReader
 from causal_dsl.program.facts import Facts
-from causal_dsl.program.fits import controls_of, declared_for, fits_of, fitted_variants, held_out, learned, trained_name
+from causal_dsl.program.fits import (
+    check_declared,
+    controls_of,
+    declared_for,
+    fits_of,
+    fitted_variants,
+    held_out,
+    learned,
+    trained_name,
+)
 from causal_dsl.program.modules import Loader, Module, read_source
 from causal_dsl.program.program import NetworkRef, Program, Test
-from causal_dsl.program.prompts import answer_tokens, render, show_value
+from causal_dsl.program.prompts import render, show_value
 from causal_dsl.program.resolve import Options as ResolveOptions
 from causal_dsl.program.resolve import Resolver
 from causal_dsl.program.tokens import Tokens
@@ -220,8 +229,10 @@ def _program(spec: Spec, module: Module, resolver: Resolver, found: Diagnostics,
             program.alignments[name] = alignment
         elif definition.kind == "circuit":
             check_circuit(definition, resolver, found)
-        elif definition.kind == "fit" and (fit := TestReader(definition.declaration, definition.module, resolver, found).read()):
-            program.fits.append(fit)
+        elif isinstance(definition.declaration, tree.FitDecl):
+            fit = TestReader(definition.declaration, definition.module, resolver, found).read()
+            if fit is not None and check_declared(fit, found):
+                program.fits.append(fit)
     _unknown_options(program, module, options)
     for definition in module.of_kind("test").values():
         declaration = definition.declaration
@@ -347,12 +358,12 @@ def _context(test: Test, tokens: Tokens | None) -> TestContext:
     prompt = _sample_prompt(test)
 
     def several(ref: ValueRef) -> str | None:
-        if tokens is None or test.readout.kind != "next_token":
+        if tokens is None or test.readout.kind == "logits":
             return None
         name = test.readout.variable if ref.role == "label" else ref.variable
         values = [ref.constant] if not ref.role else variables.get(name) or ()
         for value in values:
-            if len(answer_tokens(tokens, prompt, show_value(value), test.readout.prefix)) > 1:
+            if len(value_tokens(value, test.readout, tokens, prompt, test.readout.span or test.span)) > 1:
                 return show_value(value)
         return None
 

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from causal_dsl import pipeline
+from causal_dsl.causal.attributes import asked
 from causal_dsl.causal.designs import Drawn
 from causal_dsl.diagnostics import Diagnostic
 from causal_dsl.engine.answers import first_token
@@ -37,6 +38,7 @@ from causal_dsl.report.progress import Progress, progress
 from causal_dsl.report.store import folder_of, save, writing
 from causal_dsl.score.results import CellInfo, Fired, Results, SpecResult, TestResult
 from causal_dsl.score.score import score_test
+from causal_dsl.score.scores import Score, asks
 
 
 class Interrupted(KeyboardInterrupt):
@@ -64,7 +66,9 @@ def run_specs(specs: Sequence[Spec], options: Options) -> Results:
             checked = pipeline.check(spec, options, networks)
             checked.raise_errors()
             if checked.plan is not None:
-                networks |= {n: _network(r, options, loaded) for n, r in checked.plan.networks.items() if n not in networks}
+                networks |= {
+                    n: _network(r, options, loaded) for n, r in checked.plan.networks.items() if n not in networks
+                }
         result, interrupted = _run(spec, checked, networks, options)
         done.append(result)
         if interrupted:
@@ -304,6 +308,15 @@ def labels_of(test: Test, drawn: Drawn) -> np.ndarray | None:
     return test.model.evaluate(settings, do)[test.readout.variable]
 
 
+def _asked(test: Test, drawn: Drawn) -> np.ndarray | None:
+    """Which attribute each base asks about, where the test has scores of attributes."""
+    values = [value for value in test.scores.values if isinstance(value, Score)]
+    if not test.swaps or not any(asks(part) for value in values for part in value.walk()):
+        return None
+    swapped = [variable for variable, _ in test.swaps]
+    return asked(test.model, test.readout.variable, swapped, drawn.values["base"])
+
+
 def _score(test: Test, run: TestRun, finished: list[CellRun], plan: Plan, checked: Checked) -> TestResult:
     drawn = plan.draw_of(test)
     output = test.readout.variable
@@ -326,7 +339,7 @@ def _score(test: Test, run: TestRun, finished: list[CellRun], plan: Plan, checke
     return score_test(
         test.scores, [(dict(cell.node.cell), cell.columns) for cell in finished],
         ids={role: drawn.ids[role] for role in roles}, base_answers=drawn.values["base"][output],
-        labels=labels_of(test, drawn),
+        labels=labels_of(test, drawn), asked=_asked(test, drawn),
         source_answers={role: drawn.values[role][output] for role in dict.fromkeys(role for _, role in test.swaps)},
         ceilings={n: c for n, c in checked.ceilings.get(test.name, {}).items() if n != "informative"},
         exhaustive=drawn.exhaustive, kept=kept, info=info, seconds=run.seconds,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import runpy
 from pathlib import Path
+from shutil import copytree
 
 import pytest
 
@@ -63,7 +64,15 @@ causal numbers {
   output y := x == 17
 }
 
+causal agreement {
+  a, b ~ {"red", "blue"}
+  same := a == b
+  output said : {"yes", "no"} := if same then "yes" else "no"
+}
+
 network mlp = zoo("equality-relu")
+
+network enc = hf("bert")
 
 network gpt = zoo("equality-gpt2")
 
@@ -104,7 +113,7 @@ CHECKED = [
     for code in sorted(PAGES)
     if code[:2] in ("E2", "E3", "W3")
     or code[:3] in ("E45", "E46", "E53", "E54", "E67", "E68", "E69")
-    or code in ("E650", "E700", "E710")
+    or code in ("E650", "E700", "E710", "E740", "E741", "E742", "E743", "E744")
     if code not in ("E346", "E347", "E348")
 ]
 #: Found when the network runs; or of a depth that no page shows.
@@ -132,6 +141,8 @@ def found(folder: Path, block: str) -> set[str]:
 def test_the_examples_have_the_fault_and_the_mend(code: str, tmp_path: Path) -> None:
     for name, text in FILES.items():
         (tmp_path / name).write_text(text, encoding="utf-8")
+    for name in ("bert", "maskless"):
+        copytree(ROOT / "tests" / "program" / "errors" / "lib" / name, tmp_path / name)
     blocks = re.findall(r"^```causal\n(.*?)^```", PAGES[code], re.MULTILINE | re.DOTALL)
     faulty = found(tmp_path, blocks[0])
     assert faulty == (set() if code in NOT_BY_CHECK else {code})

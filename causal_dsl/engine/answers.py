@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from causal_dsl.causal.model import CausalModel
-from causal_dsl.diagnostics import NOWHERE, Diagnostics, Span
+from causal_dsl.diagnostics import NOWHERE, Diagnostics, Span, fail
 from causal_dsl.engine.columns import NO_ANSWER
 from causal_dsl.program.program import Readout
-from causal_dsl.program.prompts import answer_tokens, show_value
+from causal_dsl.program.prompts import answer_tokens, mask_tokens, show_value
 from causal_dsl.program.tokens import Tokens
 
 
@@ -59,8 +59,33 @@ def answers_of(
         numbers: dict[Any, tuple[int, ...]] = {v: (i,) for v, i in zip(readout.values, classes, strict=True)}
         return Answers(numbers, codes, classes)
     assert tokens is not None
-    ids = {v: answer_tokens(tokens, prompt, show_value(v), readout.prefix, span) for v in readout.values}
+    ids = {v: value_tokens(v, readout, tokens, prompt, span) for v in readout.values}
+    if readout.kind == "mask":
+        for value, own in ids.items():
+            _one_token(value, own, tokens, span)
     return Answers(ids, codes, tuple(i[0] for i in ids.values()) if readout.among else None)
+
+
+def value_tokens(value: Any, readout: Readout, tokens: Tokens, prompt: str, span: Span = NOWHERE) -> tuple[int, ...]:
+    """The tokens that say a value: after a prompt, or in the place of its mask."""
+    find = mask_tokens if readout.kind == "mask" else answer_tokens
+    return find(tokens, prompt, show_value(value), readout.prefix, span)
+
+
+def _one_token(value: Any, ids: tuple[int, ...], tokens: Tokens, span: Span) -> None:
+    """Refuse what cannot stand in the place of one token (E743)."""
+    if len(ids) != 1:
+        split = " ".join(f"`{tokens.token(i)}`" for i in ids[:8])
+        raise fail(
+            "E743", f"`{show_value(value)}` is {len(ids)} tokens, and a mask is one", span,
+            notes=(f"this tokenizer splits it into {split}",), help="use values that are one token each",
+        )  # fmt: skip
+    if ids[0] == tokens.unknown_id:
+        raise fail(
+            "E743", f"`{show_value(value)}` is not in the vocabulary", span,
+            notes=(f"this tokenizer writes `{tokens.token(ids[0])}` for it, as for whatever it does not know",),
+            help="use values that are one token each",
+        )  # fmt: skip
 
 
 _ALIKE = {True: "begin with the same token", False: "are the same tokens"}
@@ -70,13 +95,14 @@ def check_answers(answers: Answers, readout: Readout, diagnostics: Diagnostics) 
     """Refuse answers that one next token cannot tell apart, where one token is needed (E540, E541)."""
     span = readout.span or NOWHERE
     seen: dict[tuple[int, ...], Any] = {}
+    several = readout.among and readout.kind == "next_token"
     for value, ids in answers.ids.items():
         key = ids[:1] if readout.among else ids
         if key in seen:
             diagnostics.report(
                 "E540", f"`{show_value(seen[key])}` and `{show_value(value)}` {_ALIKE[readout.among]}", span,
                 notes=("the read-out cannot tell them apart",),
-                help="use values whose first tokens differ" + (", or read the whole answer with `next_token`" if readout.among else ""),
+                help="use values whose first tokens differ" + (", or read the whole answer with `next_token`" if several else ""),
             )  # fmt: skip
             return False
         seen[key] = value
@@ -97,4 +123,4 @@ def first_token(value: Any, readout: Readout, answers: Answers, tokens: Tokens |
         return answers.ids[value][0]
     if tokens is None:
         return -1
-    return answer_tokens(tokens, prompt, show_value(value), readout.prefix)[0]
+    return value_tokens(value, readout, tokens, prompt)[0]

@@ -97,7 +97,9 @@ class Execution:
         floors: dict[g.Resume, g.Resume] = {}
         for test in tests:
             floors |= floors_of(self.plan, test)
-        return Context(self.plan, network, layouts, numbers, Means(layouts), self.budgets[name], self.tick, floors, self.features)
+        return Context(
+            self.plan, network, layouts, numbers, Means(layouts), self.budgets[name], self.tick, floors, self.features
+        )
 
     def _numbers(self, test: Test, network: Network) -> Numbers:
         quantities = [q for score in self.plan.scores[test.name] for _, read in score.reads for q in read.quantities]
@@ -124,7 +126,7 @@ class Execution:
         if step.why:
             return f"reference: {step.why}"
         proof = self.networks[name].proof
-        if proof is not None and proof.sweep == "whole":
+        if proof is not None and proof.slow:
             return f"sweep, rows with all their tokens: {proof.slow}"
         return "sweep"
 

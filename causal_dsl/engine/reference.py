@@ -107,7 +107,8 @@ class Reference:
                 reads, slots = self._reads(layout, batch)
                 outcome = forward(
                     self.network, self._rows(layout.inputs[batch]), reads, [],
-                    readout=torch.arange(len(batch)) if whole else None, stop=not whole, padding=self.network.padding,
+                    readout=torch.arange(len(batch)) if whole else None, positions=self._at(layout.rows.read[batch]),
+                    stop=not whole, padding=self.network.padding,
                 )  # fmt: skip
                 for (site, index), asked, values in zip(slots, reads, outcome.reads, strict=True):
                     if site.component == "pattern":  # as wide as the longest prompt: cut to their own
@@ -139,6 +140,10 @@ class Reference:
         return torch.tensor(
             np.stack([self.inputs.vectors[index] for index in indices.tolist()]), dtype=self.network.dtype
         )
+
+    def _at(self, read: np.ndarray) -> Tensor | None:
+        """Where the answers of rows are read; None for vectors."""
+        return torch.from_numpy(read) if self.inputs.sequence else None
 
     def _tokens(self, indices: np.ndarray) -> int:
         return int(self.inputs.lengths[indices].sum()) * max(1, len(self.network.layers))
@@ -187,8 +192,9 @@ class Reference:
                 prompts = [
                     ids + [max(0, t) for t in said[row].tolist()] for ids, row in zip(prompts, batch, strict=True)
                 ]
+            read = layout.rows.read[family.rows[batch]] + (0 if said is None else said.shape[1])
             outcome = forward(
-                self.network, prompts, [], writes, readout=torch.arange(len(batch)), stop=False,
+                self.network, prompts, [], writes, readout=torch.arange(len(batch)), positions=self._at(read), stop=False,
                 padding=self.network.padding,
             )  # fmt: skip
             assert outcome.logits is not None

@@ -63,7 +63,9 @@ def floor_of(resume: g.Resume) -> g.Resume | None:
     """The base patched into itself at the places of an intervention."""
     if not resume.writes:
         return None
-    return g.Resume(resume.base, tuple(g.Write(w.place, g.Capture(resume.base, w.place), False, w.feature) for w in resume.writes))
+    return g.Resume(
+        resume.base, tuple(g.Write(w.place, g.Capture(resume.base, w.place), False, w.feature) for w in resume.writes)
+    )
 
 
 def floors_of(plan: Plan, test: Test) -> dict[g.Resume, g.Resume]:

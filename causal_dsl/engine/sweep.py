@@ -18,7 +18,7 @@ from causal_dsl.planning import graph as g
 from causal_dsl.planning.frames import BOTTOM, ENTRY, Accesses, Rows, Schedule, place_of, schedule
 from causal_dsl.planning.layout import Family, Layout
 from causal_dsl.planning.steps import Block, Step, late_captures
-from causal_dsl.program.components import trims, width
+from causal_dsl.program.components import packs, width
 from causal_dsl.program.program import Test
 
 
@@ -27,7 +27,7 @@ class Sweep:
 
     def __init__(self, context: Context, compiled: bool = False):
         self.context, self.network, self.compiled = context, context.network, compiled
-        self.whole = trims(self.network.facts) is not None
+        self.whole = packs(self.network.facts) is not None
         proof = self.network.proof
         if proof is not None and proof.sweep == "whole":
             self.whole = True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -91,7 +91,11 @@ class Library:
             found.update(f"{ref.variables} {ref.place} {ref} {ref.variant} {ref.number}".encode())
             for name, tensor in feature.tensors().items():
                 found.update(name.encode())
-                found.update(tensor.to(torch.float64).numpy().tobytes() if tensor.is_floating_point() else tensor.numpy().tobytes())
+                found.update(
+                    tensor.to(torch.float64).numpy().tobytes()
+                    if tensor.is_floating_point()
+                    else tensor.numpy().tobytes()
+                )
         return found.hexdigest()
 
 
@@ -185,7 +189,8 @@ class _Network:
         ]  # fmt: skip
 
     def _job(self, unit: Unit, bank: Bank, restart: int) -> Job:
-        fit, validation = [], []
+        fit: list[Material] = []
+        validation: list[Material] = []
         for number, experiment in enumerate(unit.experiments):
             for materials, resume in ((fit, experiment.fit), (validation, experiment.validation)):
                 labels = self.labels[_name(self.fits, resume)]
@@ -201,7 +206,11 @@ class _Network:
         self.library.natural[ref] = data
         facts, site = self.network.facts, ref.place.site
         heads = None
-        if site.component in ("q", "k", "v", "z", "q_rot", "k_rot") and facts.head_dim and data.shape[1] % facts.head_dim == 0:
+        if (
+            site.component in ("q", "k", "v", "z", "q_rot", "k_rot")
+            and facts.head_dim
+            and data.shape[1] % facts.head_dim == 0
+        ):
             heads = (data.shape[1] // facts.head_dim, facts.head_dim)
         wide = torch.float64 if self.network.dtype == torch.float64 else torch.float32
         labels = self._classes(unit, ref, bank) if any(f.name == "linear_probe" for f in ref.chain) else None
@@ -280,7 +289,13 @@ class _Network:
         for ref, feature in job.features.items():
             self.library.maps[ref], self.library.fits[ref] = feature, told
         if self.out is not None and path is not None and path.is_file():
-            name = "-".join([unit.maps[0].alignment, *unit.maps[0].variables, *([unit.maps[0].variant] * bool(unit.maps[0].variant))])
+            name = "-".join(
+                [
+                    unit.maps[0].alignment,
+                    *unit.maps[0].variables,
+                    *([unit.maps[0].variant] * bool(unit.maps[0].variant)),
+                ]
+            )
             self.out.mkdir(parents=True, exist_ok=True)
             from causal_dsl.files import write_atomic
 

@@ -57,12 +57,16 @@ class Job:
         fitting = self.unit.fitting
         self.steps_an_epoch = -(-self.total // fitting.batch)
         self.steps = self.steps_an_epoch * fitting.epochs
-        maps, gates = [], []
+        maps: list[torch.nn.Parameter] = []
+        gates: list[torch.nn.Parameter] = []
         for feature in self.features.values():
             for name, parameter in feature.named_parameters():
                 if parameter.requires_grad:
                     (gates if name.split(".")[-1] in _GATE_NAMES else maps).append(parameter)
-        groups = [{"params": maps, "lr": fitting.rate}, {"params": gates, "lr": GATES * fitting.rate}]
+        groups: list[dict[str, Any]] = [
+            {"params": maps, "lr": fitting.rate},
+            {"params": gates, "lr": GATES * fitting.rate},
+        ]
         self.optimiser = torch.optim.Adam([group for group in groups if group["params"]]) if maps + gates else None
         self.gated = any(feature.gates() is not None for feature in self.features.values())
         self._order: tuple[int, np.ndarray] | None = None

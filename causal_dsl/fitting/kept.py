@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +25,12 @@ from causal_dsl.fitting.bank import Bank
 from causal_dsl.fitting.job import Job
 from causal_dsl.network.fingerprint import fingerprint
 from causal_dsl.network.network import Network
+from causal_dsl.planning import graph as g
 from causal_dsl.planning.fits import Unit
 from causal_dsl.planning.inputs import Inputs
 from causal_dsl.program.features import FeatureRef
 from causal_dsl.program.locations import Feature
+from causal_dsl.program.program import Vector
 from causal_dsl.program.zoo import cache_root, sha256_of
 
 FORMAT = 1
@@ -51,9 +53,11 @@ def key_of(unit: Unit, job: Job, bank: Bank, network: Network, seed: int) -> str
         "device": network.device.type, "way": bank.why,
     }  # fmt: skip
     found.update(json.dumps(about, sort_keys=True).encode())
-    for experiment, *materials in zip(unit.experiments, job.fit, job.validation, strict=True):
+    for materials in zip(job.fit, job.validation, strict=True):
         for material in materials:
-            found.update(str(material.resume).encode())
+            for write in material.resume.writes:
+                block = None if write.feature is None else write.feature.block
+                found.update(f"{write.place} {write.add} {block} {_value(write.value)}".encode())
             found.update(np.ascontiguousarray(material.labels.target).tobytes())
             if material.labels.columns is not None:
                 found.update(np.ascontiguousarray(material.labels.columns).tobytes())
@@ -66,6 +70,13 @@ def key_of(unit: Unit, job: Job, bank: Bank, network: Network, seed: int) -> str
                 for write in material.resume.writes:
                     found.update(np.array(bank.layouts.spans(write.place.position, run)[1]).tobytes())
     return found.hexdigest()
+
+
+def _value(value: g.Written) -> str:
+    """What is written, as text, without where it stands in a file."""
+    if isinstance(value, g.Combine):
+        return f"({_value(value.left)} {value.op} {_value(value.right)})"
+    return str(replace(value, span=None)) if isinstance(value, Vector) else repr(value)
 
 
 def _captures(resume: Any) -> list[Any]:
@@ -94,7 +105,11 @@ def _file_digest(feature: Feature) -> dict[str, str]:
     """What the file of a feature holds, in place of where it lies."""
     path = Path(str(dict(feature.settings).get("path", "")))
     files = sorted(path.iterdir()) if path.is_dir() else [path] if path.is_file() else []
-    return {"path": hashlib.sha256(b"".join(sha256_of(f).encode() for f in files if f.is_file())).hexdigest()} if files else {}
+    return (
+        {"path": hashlib.sha256(b"".join(sha256_of(f).encode() for f in files if f.is_file())).hexdigest()}
+        if files
+        else {}
+    )
 
 
 # ── finished fits ───────────────────────────────────────────────────────────────────────────────
@@ -102,7 +117,7 @@ def _file_digest(feature: Feature) -> dict[str, str]:
 
 def write(path: Path, job: Job, bank: Bank, network: Network, key: str) -> None:
     """Keep the maps of a finished fit."""
-    tensors = {}
+    tensors: dict[str, Tensor] = {}
     for number, feature in enumerate(job.features.values()):
         tensors |= {f"{number}/{name}": tensor for name, tensor in feature.tensors().items()}
     inputs = bank.plan.inputs[network.name]
@@ -183,7 +198,8 @@ def _listed(numbers: Sequence[int]) -> str:
 
 def keep_states(path: Path, jobs: Mapping[str, Job]) -> None:
     """Keep how far all fits are."""
-    tensors, numbers = {}, {}
+    tensors: dict[str, Tensor] = {}
+    numbers: dict[str, Any] = {}
     for name, job in jobs.items():
         own, about = job.state()
         tensors |= {f"{name}|{key}": tensor.detach().cpu().contiguous() for key, tensor in own.items()}

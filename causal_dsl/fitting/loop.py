@@ -82,7 +82,9 @@ def _step(jobs: Sequence[Job], stepper: Stepper) -> None:
             whole.append(mean if penalty is None else mean + penalty.to(mean.device, mean.dtype))
             assert job.optimiser is not None
             job.optimiser.zero_grad(set_to_none=True)
-        torch.stack([loss.reshape(()).float() if loss.dtype != torch.float64 else loss.reshape(()) for loss in whole]).sum().backward()
+        torch.stack(
+            [loss.reshape(()).float() if loss.dtype != torch.float64 else loss.reshape(()) for loss in whole]
+        ).sum().backward()
     values = torch.stack([losses[job].detach().double().cpu().reshape(()) for job in jobs]).tolist()
     for job, value in zip(jobs, values, strict=True):
         assert job.optimiser is not None

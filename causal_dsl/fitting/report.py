@@ -53,7 +53,11 @@ def with_controls(
             {name: several(name, parts) for name, parts in found.items()},
             max((library.outside.get(ref.fitted, 0.0) for ref in refs), default=None),
         )  # fmt: skip
-        more = learned_findings(cell.scores["iia"], None if noop is None else noop.value, told) if "iia" in cell.scores else []
+        more = (
+            learned_findings(cell.scores["iia"], None if noop is None else noop.value, told)
+            if "iia" in cell.scores
+            else []
+        )
         cells.append(replace(cell, learned=told, findings=(*cell.findings, *more)))
     return replace(result, cells=tuple(cells))
 

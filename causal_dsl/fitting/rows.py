@@ -40,7 +40,8 @@ class Stepper:
     def __init__(self, bank: Bank):
         self.bank, self.network = bank, bank.network
         self.prompts = bank.prompts()
-        self.lengths = bank.plan.inputs[self.network.name].lengths[bank.inputs]
+        inputs = bank.plan.inputs[self.network.name]
+        self.lengths, self.reads = inputs.lengths[bank.inputs], inputs.reads[bank.inputs]
         self.means = Means(bank.layouts)
         self.layers = layers_of(self.network.facts)
 
@@ -87,7 +88,7 @@ class Stepper:
             (spot.rows, spot.positions, *place_of(write.place.site, self.layers))
             for family in families for write, spot in zip(family.resume.writes, family.spots, strict=True)
         )  # fmt: skip
-        read = np.concatenate([np.full(len(which), -1), lengths[home] - 1])
+        read = np.concatenate([np.full(len(which), -1), self.reads[which][home]])
         laid = going(self.network, which, Rows(lengths, home, read, accesses))
         writes = []
         for part, family in zip(parts, families, strict=True):
@@ -97,7 +98,9 @@ class Stepper:
                 edit = values.edit(write, family, number, np.nonzero(alive)[0])
                 rows, positions = torch.from_numpy(spot.rows[alive]), torch.from_numpy(spot.positions[alive])
                 writes.append(Write(write.place.site, rows, positions, edit))
-        asked = [Asked(family.rows, read[family.rows], part.columns) for part, family in zip(parts, families, strict=True)]
+        asked = [
+            Asked(family.rows, read[family.rows], part.columns) for part, family in zip(parts, families, strict=True)
+        ]
         return replay(self.network, self.prompts, bank.prefixes, laid, writes, asked).logits
 
     def _whole(self, parts: Sequence[Part]) -> list[Tensor]:
@@ -115,7 +118,10 @@ class Stepper:
         else:
             rows = [self.prompts[i] for i in homes.tolist()]
         readout = torch.arange(len(homes))
-        found = forward(self.network, rows, [], writes, readout, stop=False, padding=self.network.padding).logits
+        at = None if self.network.is_vector else torch.from_numpy(self.reads[homes])
+        found = forward(
+            self.network, rows, [], writes, readout, positions=at, stop=False, padding=self.network.padding
+        ).logits
         assert found is not None
         pieces = found.split([len(part.pairs) for part in parts])
         return [

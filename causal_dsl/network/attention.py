@@ -82,7 +82,7 @@ def tapped(network: Network, tape: Tape, wanted: dict[nn.Module, Wanted], batch:
             out, weights = own(module)(module, q, k, v, mask, **more)
 
             def look(number: int, writing: bool) -> Look:
-                return _look(tape, batch, number, writing, q, k, v, mask)
+                return _look(tape, batch, number, writing, q, k, v, mask, network.facts.both_ways)
 
             out = patterns(there, tape, look, out, more)
             tape.check_done()
@@ -190,8 +190,9 @@ def _read_patterns(
 
 
 def _look(
-    tape: Tape, batch: Batch, number: int, writing: bool, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None
-) -> Look:
+    tape: Tape, batch: Batch, number: int, writing: bool, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None,
+    both_ways: bool,
+) -> Look:  # fmt: skip
     """The look of the tokens of a read or write in a padded batch [rows, heads, tokens, size]."""
     asked = tape.writes[number] if writing else tape.reads[number]
     points = batch.points(asked.rows, asked.positions)
@@ -201,7 +202,7 @@ def _look(
     keys = (offsets[:, None] + every[None, :]).clamp(max=batch.longest - 1)
     there = every[None, :] < lengths[:, None]
     if mask is None:
-        seen = there & (keys <= columns[:, None])
+        seen = there if both_ways else there & (keys <= columns[:, None])
     else:
         own = mask[rows if mask.shape[0] > 1 else rows * 0, 0, columns].gather(1, keys)
         seen = own & there if own.dtype == torch.bool else own.masked_fill(~there, float("-inf"))

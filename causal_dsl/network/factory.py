@@ -174,4 +174,4 @@ def _tokens(tokenizer: Any, base: Path, span: Span) -> Tokens | None:
             span,
             help="return a fast tokenizer of transformers, a tokenizers.Tokenizer, or the path of a tokenizer.json",
         )
-    return Tokens(Tokenizer.from_str(backend.to_str()))
+    return Tokens(Tokenizer.from_str(backend.to_str()), getattr(tokenizer, "mask_token", None))

@@ -105,9 +105,10 @@ def call(network: Network, batch: Batch) -> Any:
     """One forward of the untouched model."""
     if batch.mask is None:
         return network.model(batch.ids)
+    assert batch.position_ids is not None
     more: dict[str, Any] = {
         "attention_mask": batch.mask,
-        "position_ids": batch.position_ids,
+        "position_ids": batch.position_ids + network.facts.first_position,
         "use_cache": False,
     }
     known = {k: v for k, v in more.items() if k in network.accepts or "kwargs" in network.accepts}
@@ -117,11 +118,13 @@ def call(network: Network, batch: Batch) -> Any:
 def add_write(network: Network, tape: Tape, jobs: Jobs, number: int, points: Places) -> None:
     """Hook a write in; one between attention and MLP changes what attention adds to the residual stream.
 
-    Written where it is read, at the next norm's input, it would reach the MLP but not the stream beside it.
+    Written where it is read, at the next norm's input, it would reach the MLP but not the stream beside it. Where a
+    norm gives the stream itself (``Layout.norms``) it is written as it is read.
     """
     write = tape.writes[number]
     tap = find_tap(network, write.site)
-    if write.site.component != "resid_mid":
+    assert network.layout is not None or write.site.component != "resid_mid"
+    if write.site.component != "resid_mid" or network.layout.norms is not None:  # type: ignore[union-attr]
         jobs[tap.module, tap.side].append(tape.writer(number, tap, points))
         return
     layer = network.layers[write.site.layer or 0]

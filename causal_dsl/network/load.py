@@ -22,7 +22,7 @@ from causal_dsl.network.checkpoints import check_memory, check_weights
 from causal_dsl.network.factory import call_factory, load_weights, vector_facts
 from causal_dsl.network.network import Network, wrap
 from causal_dsl.network.prove import Proof, prove, told
-from causal_dsl.program.facts import Facts, cached_folder, facts_of_config, local_folder, read_config
+from causal_dsl.program.facts import POST_NORM, Facts, cached_folder, facts_of_config, local_folder, read_config
 from causal_dsl.program.tokens import Tokens
 
 __all__ = ["Network", "Proof", "Reference", "load", "load_folder", "prove", "wrap"]
@@ -144,8 +144,9 @@ def load_folder(
     if not spread:
         check_memory(folder, config, device, dtype, span)
     with _quiet():
-        from transformers import AutoConfig, AutoModelForCausalLM
+        from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM
 
+        kind: Any = AutoModelForMaskedLM if facts.both_ways else AutoModelForCausalLM
         settings: dict[str, Any] = {"trust_remote_code": trust, "local_files_only": True}
         try:
             parsed = AutoConfig.from_pretrained(folder, **settings)
@@ -153,15 +154,16 @@ def load_folder(
             raise fail(
                 "E632", f"transformers cannot read the config of {shown_path(folder)}", span, notes=(told(error),)
             ) from error
-        if type(parsed) not in AutoModelForCausalLM._model_mapping and not (trust and "auto_map" in config):
+        if type(parsed) not in kind._model_mapping and not (trust and "auto_map" in config):
             raise fail(
                 "E648",
                 f"`{facts.architecture}` is not a language model that transformers can load",
                 span,
-                notes=("it has no class that maps token ids to the logits of the next token",),
+                notes=("it has no class that maps token ids to the logits of the next token, or of a masked one",),
+                help="of those that fill in a masked token there are " + ", ".join(sorted(POST_NORM)),
             )
         try:
-            loaded: Any = AutoModelForCausalLM.from_pretrained(
+            loaded: Any = kind.from_pretrained(
                 folder,
                 config=parsed,
                 dtype=dtype or "auto",
@@ -250,7 +252,7 @@ def _converted_tokens(folder: Path, trust: bool, span: Span) -> Tokens:
             from transformers import AutoTokenizer
 
             made = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust, local_files_only=True)
-        return Tokens(made.backend_tokenizer)
+        return Tokens(made.backend_tokenizer, made.mask_token)
     except Exception as error:
         raise fail(
             "E643",

@@ -9,6 +9,10 @@ computed, a few short prompts in one padded batch:
     norm(resid_post[-1]) = final_norm       unembedding(final_norm) ~ logits       batch = single runs
     interventions in one pass = whole forwards
 
+Where the stream is normed after each addition (bert and its kin) the sums are those that the norms are given,
+
+    norm(resid_pre + attn_out) = resid_mid  norm(resid_mid + mlp_out) = resid_post norm(embed + positions) = resid_pre[0]
+
 and noise is written at every kind of site: one that does not reach the logits is dead. What fails is refused at run.
 """
 
@@ -38,8 +42,8 @@ from causal_dsl.program.locations import Site
 class Proof:
     """``ok``: components found where the table says. ``refused``: the others, and why. ``errors``: the largest
     relative error of each identity over layers and tokens. ``runs``: modules that do not run exactly once in a pass,
-    and how often they do. ``sweep``: how rows may enter a pass (``packed``: single tokens, ``whole``: with all their
-    tokens, ``""``: not at all), ``slow`` why it is not better."""
+    and how often they do. ``sweep``: how rows may enter a pass (``packed``: token by token, ``whole``: with all their
+    tokens, padded, ``""``: not at all), ``slow`` why it is not better."""
 
     ok: frozenset[str] = frozenset()
     refused: dict[str, str] = field(default_factory=dict)
@@ -188,13 +192,14 @@ class _Trial:
         network, count = self.network, len(self.network.layers)
         there = [name for name in (*_PLAIN, "resid_post") if name in self.names]
         sites = [Site(name, layer) for layer in range(count) for name in there]
-        sites += [Site("embed"), Site("final_norm"), Site("logits")]
+        sites += [Site(name) for name in ("embed", "final_norm", "logits") if name in self.names]
+        attention, mlp = layout.ends or (layout.attention, layout.mlp)
         blocks = {
             (name, layer): Site("module", module=f"{layout.layers}.{layer}.{path}")
             for layer in range(count)
-            for name, path in (("attention", layout.attention), ("mlp", layout.mlp))
+            for name, path in (("attention", attention), ("mlp", mlp))
         }
-        values = self._read([*sites, *blocks.values()])
+        values = self._read([*sites, *blocks.values(), *(Site("module", module=path) for path in layout.beside)])
         left = values[Site("logits")][self.ends[_SHORTEST]][None]
         self._hold("left-padded batch = single runs", left, self.single, tuple(self.names), slack=10)
         compared = [name for name in _COMPARED if name in self.names]
@@ -210,8 +215,11 @@ class _Trial:
             read.update({name: values[Site(name, layer)] for name in compared if Site(name, layer) in values})
             raw = {name: values[blocks[name, layer]] for name in ("attention", "mlp")}
             with self._guard(tuple(there), f"layer {layer} is not as the table says"):
-                self._sums(layer, read)
-                self._blocks(layer, read, raw)
+                if layout.norms is None:
+                    self._sums(layer, read)
+                else:
+                    self._normed_sums(layer, read, *(module.get_submodule(path) for path in layout.norms))
+                self._blocks(layer, read, raw, None if layout.ends is None else module.get_submodule(layout.ends[1]))
             if "pattern" in read:
                 with self._guard(compared, f"attention in layer {layer} is not as the table says"):
                     self._compared(layer, read, module.get_submodule(layout.attention))
@@ -234,7 +242,20 @@ class _Trial:
             identity = "resid_pre + attn_out + mlp_out = resid_post"
             self._hold(identity, whole, read["resid_post"], ("attn_out", "mlp_out"), layer)
 
-    def _blocks(self, layer: int, read: dict[str, Tensor], raw: dict[str, Tensor]) -> None:
+    def _normed_sums(self, layer: int, read: dict[str, Tensor], middle: nn.Module, end: nn.Module) -> None:
+        first = middle(read["resid_pre"] + read["attn_out"])
+        identity = "norm(resid_pre + attn_out) = resid_mid"
+        self._hold(identity, first, read["resid_mid"], ("attn_out", "resid_mid"), layer)
+        second = end(read["resid_mid"] + read["mlp_out"])
+        parts = ("resid_mid", "mlp_out")
+        self._hold("norm(resid_mid + mlp_out) = resid_post", second, read["resid_post"], parts, layer)
+        # What the MLP reads is the stream itself: its norm came before.
+        self._hold("resid_mid = mlp_in", read["resid_mid"], read["mlp_in"], ("resid_mid", "mlp_in"), layer)
+
+    def _blocks(
+        self, layer: int, read: dict[str, Tensor], raw: dict[str, Tensor], end: nn.Module | None
+    ) -> None:  # fmt: skip
+        """``end`` is what the MLP ends in, where the module that begins it does not hold it."""
         network = self.network
         got = tap(network, Site("z", layer)).module(read["z"])
         self._hold("output projection(z) = attention", got, raw["attention"], ("z", "attn_in"), layer)
@@ -248,6 +269,7 @@ class _Trial:
             self._hold("down projection(neurons) = MLP", got, raw["mlp"], ("neurons", "mlp_in"), layer)
         got = tap(network, Site("mlp_in", layer)).module(read["mlp_in"][None])
         got = got[0] if isinstance(got, tuple) else got
+        got = got if end is None else end(got)
         self._hold("MLP(mlp_in) = MLP", got.reshape(raw["mlp"].shape), raw["mlp"], ("mlp_in",), layer)
 
     def _compared(self, layer: int, read: dict[str, Tensor], attention: nn.Module) -> None:
@@ -270,11 +292,26 @@ class _Trial:
     def _ends(self, layout: Layout, values: dict[Site, Tensor]) -> None:
         network = self.network
         last = values[Site("resid_post", len(network.layers) - 1)]
-        normed = tap(network, Site("final_norm")).module(last)
-        self._hold("norm(last resid_post) = final_norm", normed, values[Site("final_norm")], ("final_norm",))
-        scores = network.model.get_submodule(layout.unembed)(values[Site("final_norm")][self.ends])
+        if layout.norm is not None:
+            normed = tap(network, Site("final_norm")).module(last)
+            self._hold("norm(last resid_post) = final_norm", normed, values[Site("final_norm")], ("final_norm",))
+            last = values[Site("final_norm")]
+        scores = last[self.ends]
+        for path in layout.head:
+            scores = network.model.get_submodule(path)(scores)
         order, expected = _ranks(scores), _ranks(values[Site("logits")][self.ends])
-        self._hold("unembedding(final_norm) orders as logits", order, expected, ("final_norm", "logits"), slack=10)
+        identity = (
+            "unembedding(final_norm) orders as logits" if layout.norm else "head(last resid_post) orders as logits"
+        )
+        self._hold(identity, order, expected, ("final_norm", "logits"), slack=10)
+        if layout.enter:
+            entering = values[Site("embed")]
+            for path in layout.beside:
+                entering = entering + values[Site("module", module=path)]
+            for path in layout.enter:
+                entering = network.model.get_submodule(path)(entering)
+            self._hold("norm(embed + positions) = resid_pre[0]", entering, values[Site("resid_pre", 0)], ("embed",))
+            return
         # A position's own embedding, where there is one, is the same in every prompt.
         starts = torch.nonzero(self.positions == 0)[:, 0]
         embedded, entered = values[Site("embed")][starts], values[Site("resid_pre", 0)][starts]

@@ -96,7 +96,7 @@ def _language(network: Network, site: Site, layout: Layout) -> Tap:
     if component == "embed":
         scale = _scale(network.model.get_submodule(layout.base), layout.embed_scale)
         return _at(network.model, layout.embed, rank, _dims(network, site), scale)
-    if component == "final_norm":
+    if component == "final_norm" and layout.norm is not None:
         return _at(network.model, layout.norm, rank, _dims(network, site))
     layer = network.layers[site.layer or 0]
     if component in ("resid_pre", "resid_post"):

@@ -14,7 +14,7 @@ from causal_dsl.planning.memory import Budget, default_bytes
 from causal_dsl.planning.peak import MOST_ROWS, Peaks, Sized, columns_of
 from causal_dsl.planning.steps import Block, Step, early_means, late_captures, layers_of
 from causal_dsl.program.components import depth, width
-from causal_dsl.program.facts import Facts
+from causal_dsl.program.facts import POST_NORM, Facts
 
 
 @dataclass(frozen=True)
@@ -195,7 +195,8 @@ def flops_of(step: Step, sized: Sized, facts: Facts, columns: int | None) -> flo
     total = sized.schedule.layer_tokens * layer_flops(facts) + sized.schedule.key_tokens * keys_flops(facts)
     if facts.kind != "vector":
         heads = (facts.heads or 0) * (facts.head_dim or 0)
-        looked = sum(int((frame.positions + 1).sum()) for frame in frames[:-1])
+        seen = [sized.schedule.lengths[f.rows] if facts.both_ways else f.positions + 1 for f in frames[:-1]]
+        looked = sum(int(tokens.sum()) for tokens in seen)
         total += 4.0 * heads * looked
         total += 2.0 * frames[-1].tokens * (facts.width or 0) * (columns or facts.vocabulary or 0)
     return total
@@ -208,7 +209,7 @@ def layer_flops(facts: Facts) -> float:
         return 2.0 * sum(a * b for a, b in pairs) / max(1, len(facts.widths) - 1)
     wide, head = facts.width or 0, facts.head_dim or 0
     heads, shared = facts.heads or 0, facts.kv_heads or 0
-    gated = 2 if facts.architecture in ("gpt2", "gpt_neox", "gptj", "phi", "falcon") else 3
+    gated = 2 if facts.architecture in ("gpt2", "gpt_neox", "gptj", "phi", "falcon", *POST_NORM) else 3
     return 2.0 * wide * (2 * heads * head + 2 * shared * head + gated * (facts.mlp_width or 0))
 
 

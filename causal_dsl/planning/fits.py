@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+
+import numpy as np
 
 from causal_dsl.causal.splits import overlap
 from causal_dsl.diagnostics import Diagnostics, fail
@@ -111,8 +113,8 @@ def refuse_overlap(tests: Sequence[Test], declared: Sequence[Test], plan: Plan, 
                         _refuse(test, shared, bool(declared_for(test, declared)))
 
 
-def _refuse(test: Test, shared: dict[str, object], declared: bool) -> None:
-    values = ", ".join(f"{n} = {show_value(test.model.decode(n, [c])[0])}" for n, c in shared.items())  # type: ignore[list-item]
+def _refuse(test: Test, shared: Mapping[str, float], declared: bool) -> None:
+    values = ", ".join(f"{n} = {show_value(test.model.decode(n, np.array([c]))[0])}" for n, c in shared.items())
     helps = "hold inputs out with `where` in both, or write split=test in the test's draw"
     raise fail(
         "E711", f"`{test.name}` judges a feature on inputs that it is fitted on", test.design.statements[0].span,

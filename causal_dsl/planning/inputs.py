@@ -16,16 +16,17 @@ from causal_dsl.diagnostics import NOWHERE, Diagnostics, Span, fail
 from causal_dsl.program.facts import Facts
 from causal_dsl.program.locations import Position
 from causal_dsl.program.program import Alignment, InputPlacement
-from causal_dsl.program.prompts import Rendered, check_length, locate, render, show_value
+from causal_dsl.program.prompts import Rendered, check_length, locate, mask_position, render, show_value
 from causal_dsl.program.tokens import Encoded, Tokens
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """One rendered prompt and its tokens."""
+    """One rendered prompt and its tokens; ``read`` is the one whose logits are the answer's."""
 
     rendered: Rendered
     encoded: Encoded
+    read: int
 
     @property
     def text(self) -> str:
@@ -52,6 +53,7 @@ class Inputs:
     _located: dict[tuple[Position, int], tuple[int, ...]] = field(default_factory=dict)
     _run_table: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     _length_table: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    _read_table: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
 
     def __len__(self) -> int:
         return len(self.prompts) or len(self.vectors)
@@ -87,6 +89,13 @@ class Inputs:
         if len(self._length_table) != len(self):
             self._length_table = np.array([self.length(index) for index in range(len(self))], dtype=np.int64)
         return self._length_table
+
+    @property
+    def reads(self) -> np.ndarray:
+        """The token of every input whose logits are the answer's: the last one, or the masked one; 0 for vectors."""
+        if len(self._read_table) != len(self):
+            self._read_table = np.array([prompt.read for prompt in self.prompts] or [0] * len(self), dtype=np.int64)
+        return self._read_table
 
     def spans(self, position: Position | None, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The tokens that a position names in many inputs, flattened: which of ``indices`` [m], and the token [m]."""
@@ -133,8 +142,11 @@ class Inputs:
                 encoded = self.tokens.encode(rendered.text)
                 check_length(encoded, rendered.text, self.facts, alignment.prompts[line].span, faults)
                 faults.raise_errors()
+                read = len(encoded) - 1
+                if self.facts.both_ways:
+                    read = mask_position(self.tokens, encoded, rendered.text, alignment.prompts[line].span)
                 index = self._index[key] = len(self.prompts)
-                self.prompts.append(Prompt(rendered, encoded))
+                self.prompts.append(Prompt(rendered, encoded, read))
             found[row] = index
         return found
 

@@ -189,15 +189,15 @@ class Layouts:
 
     def _rows(self, layout: Layout, inputs: Inputs, forwards: Sequence[g.Forward], against: list[g.Forward]) -> Rows:
         layers = layers_of(inputs.facts)
-        lengths = inputs.lengths[layout.inputs]
+        lengths, reads_at = inputs.lengths[layout.inputs], inputs.reads[layout.inputs]
         homes = [layout.prompt_rows(f.resume.base, f.resume, f.pairs) for f in layout.families]
         home = np.concatenate(homes) if homes else np.zeros(0, np.int64)
         read = np.full(len(lengths) + len(home), -1)
         for forward in (*forwards, *against):
             if (None, forward) in layout.prompt:
                 rows = layout.prompt[None, forward]
-                read[rows] = lengths[rows] - 1
-        read[len(lengths) :] = lengths[home] - 1
+                read[rows] = reads_at[rows]
+        read[len(lengths) :] = reads_at[home]
         writes = Accesses.join(
             (spot.rows, spot.positions, *place_of(write.place.site, layers))
             for family in layout.families for write, spot in zip(family.resume.writes, family.spots, strict=True)

@@ -144,7 +144,7 @@ class _Lowering:
         quantities: Mapping[str, set[Quantity]] = test.scores.quantities
         label = g.Label(self.draw, test.readout.variable, test.swaps)
         base = self._forward("base", drawn)
-        readout = "next_token" if test.readout.kind == "next_token" else "logits"
+        readout = test.readout.kind
         quantities = self._with_margins(quantities)
         unpatched = [("base", self._read(base, readout, quantities.get("base", set()), base))]
         for role in test.roles:

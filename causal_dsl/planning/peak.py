@@ -13,7 +13,7 @@ from causal_dsl.planning.layout import Layout, Layouts
 from causal_dsl.planning.lower import Plan
 from causal_dsl.planning.memory import Budget
 from causal_dsl.planning.steps import Block, Step, layers_of
-from causal_dsl.program.components import trims, width
+from causal_dsl.program.components import packs, width
 from causal_dsl.program.facts import Facts
 
 #: Rows beyond which a pass is predicted from a part of its pairs.
@@ -47,7 +47,7 @@ class Peaks:
                 share = len(block.pairs(2**40)) / len(part.pairs(2**40))
                 block = part
         layout = self.layouts.make(step, block)
-        return Sized(layout, layout.schedule(step, layers_of(facts), trims(facts) is not None), share)
+        return Sized(layout, layout.schedule(step, layers_of(facts), packs(facts) is not None), share)
 
     def excess(self, step: Step, block: Block, budget: Budget) -> float:
         """How many times what is allowed a block takes: of memory or of tokens, whichever is more."""
@@ -108,7 +108,7 @@ def columns_of(plan: Plan, step: Step) -> int | None:
         for score in plan.scores[test.name]:
             if not any(read.run in runs for _, read in score.reads):
                 continue
-            if test.readout.kind == "next_token" and not test.readout.among:
+            if test.readout.kind != "logits" and not test.readout.among:
                 return None
             most = max(most, len(test.readout.values))
     return most

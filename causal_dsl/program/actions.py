@@ -9,9 +9,9 @@ from pathlib import Path
 
 from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean
 from causal_dsl.program.components import width
+from causal_dsl.program.features import FeatureRef, Via, join, read_via, share
 from causal_dsl.program.locations import Place
 from causal_dsl.program.placements import ENCODINGS
-from causal_dsl.program.features import FeatureRef, Via, join, read_via, share
 from causal_dsl.program.program import (
     Alignment,
     Arithmetic,
@@ -130,13 +130,22 @@ class ActionReader:
         if name is None or self._via(name) is None:
             return ()
         vias = {other: via for other in self.alignment.placements if (via := self._via(other)) is not None}
-        variables, via, block = share(vias, name)
+        variables, shared, block = share(vias, name)
         places = vias[name][1]
-        if via.joined:
+        if shared.joined:
             joined = join(places)
             places = places if joined is None else (joined,)
         return tuple(
-            FeatureRef(self.alignment.name, variables, place, via.chain, via.fitting, block, joined=via.joined, span=via.span)
+            FeatureRef(
+                self.alignment.name,
+                variables,
+                place,
+                shared.chain,
+                shared.fitting,
+                block,
+                joined=shared.joined,
+                span=shared.span,
+            )
             for place in places
         )
 

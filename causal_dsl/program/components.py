@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from causal_dsl.diagnostics import did_you_mean
-from causal_dsl.program.facts import ARCHITECTURES, EXPERTS, Facts
+from causal_dsl.program.facts import ARCHITECTURES, EXPERTS, POST_NORM, Facts
 from causal_dsl.program.locations import Site
 
 
@@ -84,6 +84,11 @@ def missing(component: str, facts: Facts) -> str | None:
         )
     if component == "neurons" and facts.architecture in EXPERTS:
         return f"the experts of `{facts.architecture}` are fused: there is no one vector of neurons"
+    if component == "final_norm" and facts.architecture in POST_NORM:
+        return (
+            f"the layers of `{facts.architecture}` end in a norm, so there is none after the last one: "
+            "what the read-out is given is its `resid_post`"
+        )
     if component in ("q_rot", "k_rot", "pattern") and facts.architecture in _OWN_ATTENTION:
         return f"`{facts.architecture}` computes attention in code of its own, which does not show `{component}`"
     return None
@@ -104,6 +109,13 @@ def unfit(facts: Facts) -> str | None:
 
 def trims(facts: Facts) -> str | None:
     """Why rows of such a network carry all their tokens; None where they carry only those that they must."""
+    if facts.both_ways:
+        return f"the tokens of `{facts.architecture}` look both ways, so a change at one reaches all of them"
+    return packs(facts)
+
+
+def packs(facts: Facts) -> str | None:
+    """Why the rows of such a network are padded in a pass; None where their tokens are run one by one."""
     if facts.kind == "vector":
         return "a vector network has no tokens"
     if facts.architecture in _OWN_ATTENTION:
@@ -147,6 +159,8 @@ def full_width(site: Site, facts: Facts) -> int | None:
         return facts.mlp_width
     if component == "logits":
         return facts.classes if facts.kind == "vector" else facts.vocabulary
+    if component == "embed":
+        return facts.embed_width or facts.width
     if component == "input":
         return facts.widths[0] if facts.widths else None
     if component == "out":

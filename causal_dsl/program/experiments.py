@@ -38,7 +38,9 @@ class TestReader:
 
     __test__ = False  # not a pytest class
 
-    def __init__(self, declaration: tree.TestDecl, module: Module, resolver: Resolver, diagnostics: Diagnostics):
+    def __init__(
+        self, declaration: tree.TestDecl | tree.FitDecl, module: Module, resolver: Resolver, diagnostics: Diagnostics
+    ):
         self.declaration = declaration
         self.module = module
         self.resolver = resolver
@@ -74,8 +76,16 @@ class TestReader:
         empty = not alignment.placements and not alignment.readouts
         ready = fixed is not None and statements and not empty
         cells = self._cells(alignment, fixed or {}, roles, implicit) if ready else None
+        if isinstance(declaration, tree.FitDecl) and not any(isinstance(m, tree.Do) for m in declaration.members):
+            self._fault("E715", f"`{declaration.name.name}` does nothing that could be fitted", declaration.name.span,
+                        help="write do(variable <- source)")  # fmt: skip
         judged = [m for m in declaration.members if isinstance(m, (tree.Expect, tree.Report))]
-        if declaration.members and not judged and not any(isinstance(m, tree.Do) for m in declaration.members):
+        if (
+            isinstance(declaration, tree.TestDecl)
+            and declaration.members
+            and not judged
+            and not any(isinstance(m, tree.Do) for m in declaration.members)
+        ):
             self._fault("E694", f"`{declaration.name.name}` says nothing that should come out", declaration.name.span,
                         help="write `expect accuracy >= 95%`, or `report accuracy`")  # fmt: skip
         if not self.good or readout is None or cells is None:
@@ -342,7 +352,8 @@ class TestReader:
         readouts = list(alignment.readouts.values())
         if not readouts:
             outputs = ", ".join(f"`{name}`" for name in alignment.model.outputs)
-            where = "logits" if alignment.network.facts.kind == "vector" else "next_token"
+            facts = alignment.network.facts
+            where = "logits" if facts.kind == "vector" else "mask" if facts.both_ways else "next_token"
             self._fault("E700", f"`{alignment.name}` does not say where the answer is read", alignment.span,
                         help=f"write `{alignment.model.outputs[0] if alignment.model.outputs else 'answer'} @ {where}` (the outputs are {outputs})")  # fmt: skip
             return None

@@ -24,8 +24,11 @@ class Facts:
     ``kind``: ``language`` (token ids to logits), ``vector`` (a float vector to logits), ``unknown`` (made by a user's
     Python function, not yet called). ``architecture`` is the ``model_type`` of transformers, ``""`` where unknown.
     ``mlp_width`` is the width of ``neurons``, None for fused experts. ``parallel``: attention and MLP read the same
-    residual stream. ``context`` is the longest prompt in tokens. ``widths`` (vector networks) is the width of the
-    input and then of each layer's output. ``folder`` holds the weights, ``tokenizer`` is its ``tokenizer.json``.
+    residual stream. ``both_ways``: every token looks at every other, before it and after, and the network fills in a
+    masked token. ``context`` is the longest prompt in tokens, ``first_position`` the number that the first of them
+    has, ``embed_width`` the width of a token's embedding (None: that of the stream). ``widths`` (vector networks) is the
+    width of the input and then of each layer's output. ``folder`` holds the weights, ``tokenizer`` is its
+    ``tokenizer.json``.
     """
 
     kind: Literal["language", "vector", "unknown"]
@@ -39,6 +42,9 @@ class Facts:
     vocabulary: int | None = None
     context: int | None = None
     parallel: bool = False
+    both_ways: bool = False
+    first_position: int = 0
+    embed_width: int | None = None
     widths: tuple[int, ...] = ()
     classes: int | None = None
     tokenizer: Path | None = None
@@ -83,22 +89,34 @@ DEFAULTS: Mapping[str, Shape] = {
     "phi": Shape(24, 32, None, None, 2048, 8192, 2048, 51200),
     "cohere": Shape(40, 64, None, None, 8192, 22528, 8192, 256000),
     "falcon": Shape(32, 71, None, None, 4544, None, 2048, 65024),
+    "bert": Shape(12, 12, None, None, 768, 3072, 512, 30522),
+    "roberta": Shape(12, 12, None, None, 768, 3072, 512, 50265),
+    "xlm-roberta": Shape(12, 12, None, None, 768, 3072, 512, 30522),
+    "camembert": Shape(12, 12, None, None, 768, 3072, 512, 30522),
+    "electra": Shape(12, 4, None, None, 256, 1024, 512, 30522),
+    "distilbert": Shape(6, 12, None, None, 768, 3072, 512, 30522),
 }
 
 #: Feed-forward blocks of fused experts: there is no one vector of neurons.
 EXPERTS = frozenset({"mixtral", "qwen2_moe", "qwen3_moe", "olmoe"})
+
+#: bert and its kin: the stream is normed after each addition, and tokens look both ways unless ``is_decoder``.
+POST_NORM = frozenset({"bert", "roberta", "xlm-roberta", "camembert", "electra", "distilbert"})
+
+#: These count positions from the padding token's id + 1, as fairseq did.
+_LATE_POSITIONS = frozenset({"roberta", "xlm-roberta", "camembert"})
 
 #: Every architecture whose sites are known.
 ARCHITECTURES = frozenset({*DEFAULTS, "gemma3"})
 
 #: The names that one size goes by, in the order in which they are looked up.
 _KEYS = {
-    "layers": ("num_hidden_layers", "n_layer", "num_layers"),
-    "heads": ("num_attention_heads", "n_head"),
+    "layers": ("num_hidden_layers", "n_layer", "num_layers", "n_layers"),
+    "heads": ("num_attention_heads", "n_head", "n_heads"),
     "kv": ("num_key_value_heads", "num_kv_heads"),
     "head": ("head_dim",),
-    "width": ("hidden_size", "n_embd", "n_embed", "d_model"),
-    "mlp": ("intermediate_size", "n_inner", "ffn_hidden_size", "ffn_dim"),
+    "width": ("hidden_size", "n_embd", "n_embed", "d_model", "dim"),
+    "mlp": ("intermediate_size", "n_inner", "ffn_hidden_size", "ffn_dim", "hidden_dim"),
     "context": ("max_position_embeddings", "n_positions", "n_ctx", "max_sequence_length"),
     "vocabulary": ("vocab_size",),
 }
@@ -246,6 +264,8 @@ def facts_of_config(config: Mapping[str, Any], folder: Path | None, span: Span) 
     if kv and heads and heads % kv:
         raise fail("E632", f"config.json says {heads} heads that share {kv} keys and values; {kv} must divide it", span)
     mlp = sizes["mlp"] or (4 * width if inner in ("gpt2", "gptj", "falcon") and width else None)
+    first = _first_position(config, inner, span)
+    context = sizes["context"]
     tokenizer = folder / "tokenizer.json" if folder is not None else None
     return Facts(
         "language",
@@ -257,8 +277,11 @@ def facts_of_config(config: Mapping[str, Any], folder: Path | None, span: Span) 
         width=width,
         mlp_width=None if inner in EXPERTS else mlp,
         vocabulary=sizes["vocabulary"],
-        context=sizes["context"],
+        context=context if context is None else max(1, context - first),
         parallel=_parallel(config, inner),
+        both_ways=inner in POST_NORM and not (inner != "distilbert" and config.get("is_decoder", False)),
+        first_position=first,
+        embed_width=_embed_width(config, inner, span),
         tokenizer=tokenizer if tokenizer is not None and tokenizer.is_file() else None,
         folder=folder,
     )
@@ -278,16 +301,31 @@ def _size(config: Mapping[str, Any], size: str, model_type: str, span: Span) -> 
         value = config[key]
         if value is None and size in ("kv", "head", "mlp"):
             return None
-        largest = _LARGEST.get(size, _LARGEST_OTHER)
-        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= largest:
-            raise fail(
-                "E632",
-                f"`{key}` in config.json cannot be {value!r:.60}",
-                span,
-                notes=(f"it must be a whole number from 1 to {largest}",),
-            )
-        return value
+        return _checked(key, value, 1, _LARGEST.get(size, _LARGEST_OTHER), span)
     return default
+
+
+def _checked(key: str, value: Any, smallest: int, largest: int, span: Span) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not smallest <= value <= largest:
+        raise fail(
+            "E632",
+            f"`{key}` in config.json cannot be {value!r:.60}",
+            span,
+            notes=(f"it must be a whole number from {smallest} to {largest}",),
+        )
+    return value
+
+
+def _first_position(config: Mapping[str, Any], model_type: str, span: Span) -> int:
+    if model_type not in _LATE_POSITIONS:
+        return 0
+    return _checked("pad_token_id", config.get("pad_token_id", 1), 0, _LARGEST_OTHER, span) + 1
+
+
+def _embed_width(config: Mapping[str, Any], model_type: str, span: Span) -> int | None:
+    if model_type != "electra":
+        return None
+    return _checked("embedding_size", config.get("embedding_size", 128), 1, _LARGEST_OTHER, span)
 
 
 def _parallel(config: Mapping[str, Any], model_type: str) -> bool:

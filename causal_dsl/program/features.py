@@ -141,7 +141,9 @@ class FeatureRef:
         """The feature in a few words: whose it is, and what it is a control of."""
         short = ".".join(feature.name for feature in self.chain)
         named = {"random": "random for", "natural": "natural part of", "shuffled": "shuffled", "untrained": "untrained"}
-        return f"{named.get(self.variant, '')} {short}".strip() + (f"[{self.block[0]}:{self.block[1]}]" if self.block else "")
+        return f"{named.get(self.variant, '')} {short}".strip() + (
+            f"[{self.block[0]}:{self.block[1]}]" if self.block else ""
+        )
 
 
 @dataclass(frozen=True)
@@ -232,7 +234,6 @@ def read_via(
     return Via(tuple(chain), Fitting(**fitting), joined, via.span)
 
 
-
 def _placed(value: tree.Expr, cell: Mapping[str, tree.Expr]) -> tree.Expr:
     """A setting with the parameter that it names written out."""
     if isinstance(value, tree.Name) and value.name in cell:
@@ -270,7 +271,9 @@ def join(places: Sequence[Place]) -> Place | None:
     return Place(places[0].site, Position("several", parts=tuple(p.position for p in places if p.position is not None)))
 
 
-def share(vias: Mapping[str, tuple[Via, tuple[Place, ...]]], variable: str) -> tuple[tuple[str, ...], Via, tuple[int, int] | None]:
+def share(
+    vias: Mapping[str, tuple[Via, tuple[Place, ...]]], variable: str
+) -> tuple[tuple[str, ...], Via, tuple[int, int] | None]:
     """Who shares the map of a variable (in the order of the alignment), the map of them all, and this one's block.
 
     Variables at the same places through the same chain take disjoint blocks of one map, where the last member has a `dim`.
@@ -283,7 +286,9 @@ def share(vias: Mapping[str, tuple[Via, tuple[Place, ...]]], variable: str) -> t
         return (variable,), via, None
     sizes = [vias[name][0].dim or 0 for name in alike]
     start = sum(sizes[: alike.index(variable)])
-    whole = replace(via.chain[-1], settings=tuple((k, sum(sizes) if k == "dim" else v) for k, v in via.chain[-1].settings))
+    whole = replace(
+        via.chain[-1], settings=tuple((k, sum(sizes) if k == "dim" else v) for k, v in via.chain[-1].settings)
+    )
     return tuple(alike), replace(via, chain=(*via.chain[:-1], whole)), (start, start + sizes[alike.index(variable)])
 
 
@@ -295,4 +300,16 @@ def _alike(one: Via, other: Via) -> bool:
     return bare(one) == bare(other)
 
 
-__all__ = ["FEATURES", "FITTING", "TRAINED", "FeatureRef", "Fitting", "Via", "chain_of", "check_width", "join", "read_via", "share"]
+__all__ = [
+    "FEATURES",
+    "FITTING",
+    "TRAINED",
+    "FeatureRef",
+    "Fitting",
+    "Via",
+    "chain_of",
+    "check_width",
+    "join",
+    "read_via",
+    "share",
+]

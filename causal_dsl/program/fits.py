@@ -79,6 +79,18 @@ def declared_for(test: Test, declared: Sequence[Test]) -> list[Test]:
     return []
 
 
+def check_declared(fit: Test, diagnostics: Diagnostics) -> bool:
+    """Refuse a declared fit that fits nothing (E716)."""
+    if learned(fit):
+        return True
+    diagnostics.report(
+        "E716", f"`{fit.name}` fits nothing", fit.span,
+        notes=(f"what it intervenes on in `{fit.alignment.name}` is no learned feature",),
+        help="place a variable with `via rotation(dim=…)` or another feature, and intervene on it",
+    )  # fmt: skip
+    return False
+
+
 def _experiment(test: Test, number: int, declared: bool) -> FitTest:
     settings = maps_of(test.cells[0])[0].fitting
     own = [statement.n for statement in test.design.statements if statement.n is not None]
@@ -133,7 +145,9 @@ def controls_of(test: Test) -> Iterator[Test]:
     if any(ref.labelled for ref in refs):
         yield _control(test, "shuffled labels", "shuffled")
         blank = untrained(test.network)
-        yield _control(replace(test, alignment=replace(test.alignment, network=blank)), "untrained network", "untrained")
+        yield _control(
+            replace(test, alignment=replace(test.alignment, network=blank)), "untrained network", "untrained"
+        )
 
 
 def _same_place_twice(cell: Cell) -> bool:
@@ -173,4 +187,16 @@ def fitted_variants(fit: FitTest) -> Iterator[FitTest]:
         yield variant_of(fit, "untrained")
 
 
-__all__ = ["FitTest", "controls_of", "declared_for", "fits_of", "fitted_variants", "held_out", "learned", "maps_of", "trained_name", "untrained"]
+__all__ = [
+    "FitTest",
+    "check_declared",
+    "controls_of",
+    "declared_for",
+    "fits_of",
+    "fitted_variants",
+    "held_out",
+    "learned",
+    "maps_of",
+    "trained_name",
+    "untrained",
+]

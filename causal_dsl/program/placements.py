@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from itertools import combinations, pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from causal_dsl.causal.domains import Finite
 from causal_dsl.causal.model import CausalModel
 from causal_dsl.diagnostics import Diagnostics, did_you_mean
+from causal_dsl.program.facts import ARCHITECTURES, POST_NORM
 from causal_dsl.program.features import check_width, join, read_via
 from causal_dsl.program.program import Alignment, InputPlacement, NetworkRef, PromptLine, Readout
 from causal_dsl.program.prompts import show_value
@@ -24,7 +25,7 @@ ENCODINGS: dict[str, dict[str, Setting]] = {
     "scalar": {},
     "embedding": {"dim": Setting("int", required=True, low=1), "seed": Setting("int", 0)},
 }
-_READOUTS = ("next_token", "logits")
+_READOUTS = ("next_token", "mask", "logits")
 _MOST_ANSWERS = 10_000
 
 
@@ -174,8 +175,8 @@ class PlacementReader:
         values = self._values(member, variable.domain)
         if values is None:
             return None
-        if step.name == "next_token":
-            return self._next_token(member, step, values)
+        if step.name in ("next_token", "mask"):
+            return self._token(member, step, values)
         return self._logits(member, step, values)
 
     def _values(self, member: tree.Placement, domain: Any) -> tuple[Any, ...] | None:
@@ -188,7 +189,7 @@ class PlacementReader:
             return None
         return tuple(domain.values)
 
-    def _next_token(self, member: tree.Placement, step: Step, values: tuple[Any, ...]) -> Readout | None:
+    def _token(self, member: tree.Placement, step: Step, values: tuple[Any, ...]) -> Readout | None:
         if self.network.facts.kind == "vector":
             self.diagnostics.report(
                 "E676",
@@ -197,17 +198,35 @@ class PlacementReader:
                 help="read out at `logits`",
             )
             return None
+        masked, facts = step.name == "mask", self.network.facts
+        if facts.both_ways and not masked:
+            self.diagnostics.report(
+                "E740", f"`{self.network.name}` says no next token: it fills in a masked one", step.span,
+                notes=(f"the tokens of `{facts.architecture}` look both ways",),
+                help="write [MASK] in the prompt where the answer belongs, and read it at `mask`",
+            )  # fmt: skip
+            return None
+        if masked and facts.architecture and not facts.both_ways:
+            self.diagnostics.report(
+                "E741", f"`{self.network.name}` fills in no masked token: it says the next one", step.span,
+                notes=(f"the tokens of `{facts.architecture}` look back alone"
+                       if facts.architecture in ARCHITECTURES
+                       else "of those that fill in a masked token there are " + ", ".join(sorted(POST_NORM)),),
+                help="end the prompt where the answer belongs, and read it at `next_token`",
+            )  # fmt: skip
+            return None
         if not self.prompts:
             self.diagnostics.report(
-                "E531", "`next_token` of what? The alignment has no prompt", step.span, help='write prompt "…" above'
+                "E531", f"`{step.name}` of what? The alignment has no prompt", step.span, help='write prompt "…" above'
             )
             return None
-        known = {"among": Setting("domain"), "prefix": Setting("string", " ")}
-        settings = read_settings("next_token", step.arguments or (), known, self.diagnostics, member.sites[0].span)
+        known = {"among": Setting("domain"), "prefix": Setting("string", "" if masked else " ")}
+        settings = read_settings(step.name, step.arguments or (), known, self.diagnostics, member.sites[0].span)
         if settings is None or step.indices is not None:
             if step.indices is not None:
+                where = "it is where [MASK] stands" if masked else "it follows the prompt"
                 self.diagnostics.report(
-                    "E676", "`next_token` has no position: it follows the prompt", step.span, help="write `next_token`"
+                    "E676", f"`{step.name}` has no position: {where}", step.span, help=f"write `{step.name}`"
                 )
             return None
         among = settings["among"]
@@ -232,13 +251,15 @@ class PlacementReader:
                 )  # fmt: skip
                 return None
             values = chosen
-        return Readout("next_token", member.name.name, values, among is not None, settings["prefix"], span=member.span)
+        kind: Literal["next_token", "mask"] = "mask" if masked else "next_token"
+        return Readout(kind, member.name.name, values, among is not None, settings["prefix"], span=member.span)
 
     def _logits(self, member: tree.Placement, step: Step, values: tuple[Any, ...]) -> Readout | None:
         if self.network.facts.kind == "language":
             self.diagnostics.report(
                 "E676", f"the logits of `{self.network.name}` are over its vocabulary", step.span,
-                help="read the answer at `next_token`, or at `next_token(among=Domain)`",
+                help="read the answer at `{0}`, or at `{0}(among=Domain)`".format(
+                    "mask" if self.network.facts.both_ways else "next_token"),
             )  # fmt: skip
             return None
         dims = None

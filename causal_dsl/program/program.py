@@ -128,10 +128,10 @@ class Readout:
     """How an output variable is read.
 
     ``next_token``: argmax over the vocabulary, or over the first tokens of ``among``; ``prefix`` stands between the
-    prompt and the answer. ``logits``: argmax over the classes (of ``dims``), in the order of ``values``.
+    prompt and the answer. ``mask``: the same in the place of the prompt's mask token. ``logits``: argmax over the classes (of ``dims``), in the order of ``values``.
     """
 
-    kind: Literal["next_token", "logits"]
+    kind: Literal["next_token", "mask", "logits"]
     variable: str
     values: tuple[Any, ...]
     among: bool = False

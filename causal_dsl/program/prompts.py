@@ -17,7 +17,7 @@ from functools import cached_property
 from causal_dsl.diagnostics import NOWHERE, Diagnostics, Span, did_you_mean, fail
 from causal_dsl.program.facts import Facts
 from causal_dsl.program.locations import Position
-from causal_dsl.program.tokens import Encoded, Tokens
+from causal_dsl.program.tokens import MASK, Encoded, Tokens
 
 
 @dataclass(frozen=True)
@@ -118,6 +118,43 @@ def check_end(template: Template, prefix: str, span: Span, diagnostics: Diagnost
             notes=("after a space most tokenizers expect no second one: the answer's token would be an unlikely one",),
             help='end the prompt without the space, or read the answer with next_token(prefix="")',
         )
+
+
+def check_mask(template: Template, span: Span, diagnostics: Diagnostics) -> bool:
+    """Whether a prompt whose masked token is read says ``[MASK]`` once; else E742."""
+    found = sum(segment.text.count(MASK) for segment in template.segments if not segment.hole)
+    if found != 1:
+        diagnostics.report(
+            "E742",
+            f"the prompt has {found} {MASK}" if found else f"the prompt has no {MASK}",
+            span,
+            notes=(f"`mask` reads what the network puts in the place of {MASK}",),
+            help=f"write {MASK} once, where the answer belongs; it is the tokenizer's mask token, whatever that is called",
+        )
+    return found == 1
+
+
+def mask_position(tokens: Tokens, encoded: Encoded, text: str, span: Span) -> int:
+    """Where the one mask token of a prompt is; raises E744 where the tokenizer has none, E742 unless there is one."""
+    mask = tokens.mask_id
+    if mask is None:
+        raise fail(
+            "E744",
+            "this tokenizer has no mask token",
+            span,
+            notes=("looked for `mask_token` in its files, and for [MASK] and <mask> among its special tokens",),
+            help='name it in tokenizer_config.json: "mask_token": "…"',
+        )
+    found = [place for place, token in enumerate(encoded.ids) if token == mask]
+    if len(found) != 1:
+        raise fail(
+            "E742",
+            f"a prompt has {len(found) or 'no'} mask token{'s' * (len(found) != 1)}",
+            span,
+            notes=(f'the prompt is "{_clip(text)}"',),
+            help=f"write {MASK} once, and draw no value that holds one",
+        )
+    return found[0]
 
 
 def check_position(position: Position, template: Template, span: Span, diagnostics: Diagnostics) -> bool:
@@ -336,6 +373,29 @@ def answer_tokens(
     if not ids:
         raise fail("E507", f'the answer "{prefix}{value_text}" has no token', span)
     return ids
+
+
+def mask_tokens(
+    tokens: Tokens, prompt_text: str, value_text: str, prefix: str = "", span: Span = NOWHERE
+) -> tuple[int, ...]:
+    """The ids that stand in the place of a prompt's mask token where ``prefix + value_text`` is written there.
+
+    Raises E743 where the tokenizer does not keep them apart from what is around them.
+    """
+    masked = tokens.encode(prompt_text)
+    place = mask_position(tokens, masked, prompt_text, span)
+    filled = tokens.encode(prompt_text.replace(MASK, prefix + value_text)).ids
+    behind = len(masked) - place - 1
+    apart = filled[:place] == masked.ids[:place] and filled[len(filled) - behind :] == masked.ids[place + 1 :]
+    if not apart or len(filled) <= place + behind:
+        raise fail(
+            "E743",
+            f'"{prefix}{value_text}" has no tokens of its own in the place of {MASK}',
+            span,
+            notes=(f'the prompt is "{_clip(prompt_text)}"', "the tokenizer joins it with the text around it"),
+            help=f"put something around {MASK} that this tokenizer splits at, a space or a full stop",
+        )
+    return filled[place : len(filled) - behind]
 
 
 def collisions(answers: Mapping[str, tuple[int, ...]]) -> list[tuple[str, str]]:

@@ -20,7 +20,7 @@ from causal_dsl.program.facts import Facts, facts_of_reference
 from causal_dsl.program.modules import Definition, Module, PythonName
 from causal_dsl.program.placements import PlacementReader
 from causal_dsl.program.program import Alignment, NetworkRef, PromptLine
-from causal_dsl.program.prompts import check_holes, parse_template
+from causal_dsl.program.prompts import check_holes, check_mask, parse_template
 from causal_dsl.program.settings import Setting, call_name, read_settings
 from causal_dsl.program.zoo import facts_of_zoo
 from causal_dsl.syntax import tree
@@ -280,6 +280,8 @@ class Resolver:
         prompts = lines or (parent.prompts if parent else ())
         reader = PlacementReader(self.diagnostics, model, network, prompts, parameters, self, module)
         placements, readouts, inputs, good = reader.read(declaration, parent)
+        if good and any(readout.kind == "mask" for readout in readouts.values()):
+            good = all([check_mask(line.template, line.span, self.diagnostics) for line in prompts])
         if not good:
             return None
         return Alignment(

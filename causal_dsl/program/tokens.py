@@ -20,6 +20,10 @@ from tokenizers.implementations import ByteLevelBPETokenizer
 
 from causal_dsl.diagnostics import Span, fail, shown_path
 
+#: How a prompt writes the tokenizer's mask token, whatever it is called there.
+MASK = "[MASK]"
+#: What tokenizers call it whose files do not say.
+_MASKS = (MASK, "<mask>")
 #: Half a character: it has no UTF-8 form, and the tokenizer would raise. One stands for one, so offsets hold.
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -40,10 +44,14 @@ class Encoded:
 
 
 class Tokens:
-    """``tokenizers.Tokenizer``, without truncation and padding; what it is asked often is remembered."""
+    """``tokenizers.Tokenizer``, without truncation and padding; what it is asked often is remembered.
 
-    def __init__(self, tokenizer: Tokenizer):
+    ``mask`` is what the tokenizer calls its mask token, None where it has none; ``[MASK]`` in a text is that token.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, mask: str | None = None):
         self.tokenizer = tokenizer
+        self.mask = _mask(tokenizer, mask)
         tokenizer.no_truncation()
         tokenizer.no_padding()
         self._encode = lru_cache(maxsize=1 << 16)(self._encode_now)
@@ -61,7 +69,7 @@ class Tokens:
                 notes=((str(error) or type(error).__name__).splitlines()[0][:200],),
                 help="is the download whole? The file is written by `save_pretrained` of a fast tokenizer",
             ) from error
-        return cls(tokenizer)
+        return cls(tokenizer, _named_mask(path.parent))
 
     @classmethod
     def from_folder(cls, folder: Path, span: Span) -> Tokens | None:
@@ -84,12 +92,23 @@ class Tokens:
                 notes=((str(error) or type(error).__name__).splitlines()[0][:200],),
             ) from error
         _heed_settings(tokenizer, folder / "tokenizer_config.json", span)
-        return cls(tokenizer)
+        return cls(tokenizer, _named_mask(folder))
 
     @property
     def size(self) -> int:
         """How many ids there are, those added to the vocabulary included."""
         return int(self.tokenizer.get_vocab_size(with_added_tokens=True))
+
+    @property
+    def mask_id(self) -> int | None:
+        """The id of the mask token."""
+        return None if self.mask is None else self.tokenizer.token_to_id(self.mask)
+
+    @property
+    def unknown_id(self) -> int | None:
+        """The id of the token that stands for whatever is not in the vocabulary; None where there is none."""
+        token = getattr(self.tokenizer.model, "unk_token", None)
+        return self.tokenizer.token_to_id(token) if isinstance(token, str) else None
 
     def encode(self, text: str) -> Encoded:
         """The tokens of a text, with the special tokens that the tokenizer's own post-processor adds."""
@@ -118,12 +137,51 @@ class Tokens:
         return len(encoded) - len(_without_end(encoded))
 
     def _encode_now(self, text: str) -> Encoded:
-        encoding = self.tokenizer.encode(_SURROGATE.sub("\N{REPLACEMENT CHARACTER}", text))
-        return Encoded(
-            tuple(encoding.ids),
-            tuple((start, end) for start, end in encoding.offsets),
-            tuple(bool(mark) for mark in encoding.special_tokens_mask),
-        )
+        written = self.mask or MASK
+        encoding = self.tokenizer.encode(
+            _SURROGATE.sub("\N{REPLACEMENT CHARACTER}", text.replace(MASK, written))
+        )  # fmt: skip
+        offsets = tuple((start, end) for start, end in encoding.offsets)
+        if written != MASK and MASK in text:
+            offsets = tuple((_back(start, text, written), _back(end, text, written)) for start, end in offsets)
+        return Encoded(tuple(encoding.ids), offsets, tuple(bool(mark) for mark in encoding.special_tokens_mask))
+
+
+def _back(at: int, text: str, written: str) -> int:
+    """Where a character of ``text``, with its masks ``written`` otherwise, is in the text itself."""
+    moved = 0
+    for match in re.finditer(re.escape(MASK), text):
+        start = match.start() + moved
+        if at <= start:
+            break
+        if at < start + len(written):
+            return match.start()
+        moved += len(written) - len(MASK)
+    return at - moved
+
+
+def _mask(tokenizer: Tokenizer, named: str | None) -> str | None:
+    """The mask token, as one that the tokenizer finds in a text: what its files name, else what it is mostly called."""
+    added = {token.content for token in tokenizer.get_added_tokens_decoder().values()}
+    if named is not None and tokenizer.token_to_id(named) is not None:
+        if named not in added:
+            tokenizer.add_special_tokens([named])
+        return named
+    return next((name for name in _MASKS if name in added), None)
+
+
+def _named_mask(folder: Path) -> str | None:
+    """The mask token that the files beside a tokenizer name."""
+    for name in ("tokenizer_config.json", "special_tokens_map.json"):
+        try:
+            settings = json.loads((folder / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError):
+            continue  # what it would say is looked for in the tokenizer itself
+        token = settings.get("mask_token") if isinstance(settings, dict) else None
+        token = token.get("content") if isinstance(token, dict) else token
+        if isinstance(token, str) and token:
+            return token
+    return None
 
 
 def _without_end(encoded: Encoded) -> tuple[int, ...]:

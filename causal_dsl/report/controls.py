@@ -40,15 +40,27 @@ def controls(test: TestResult) -> Iterator[RenderableType]:
 def _one(cell: CellResult) -> Table:
     assert cell.learned is not None
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    for name, justify in (("control", "left"), ("iia", "right"), ("interval", "left"), ("logits moved", "right"), ("", "left")):
+    for name, justify in (
+        ("control", "left"),
+        ("iia", "right"),
+        ("interval", "left"),
+        ("logits moved", "right"),
+        ("", "left"),
+    ):
         table.add_column(Text(name, style="dim"), justify=justify, no_wrap=bool(name))  # type: ignore[arg-type]
     learned, iia = cell.learned, cell.scores["iia"]
-    table.add_row(Text("the feature", style="bold"), show(iia.value), Text(_interval(iia)), show(learned.margin), Text(""))
+    table.add_row(
+        Text("the feature", style="bold"), show(iia.value), Text(_interval(iia)), show(learned.margin), Text("")
+    )
     for name in _known(cell):
         control = learned.controls[name]
         meaning = _MEANINGS.get(name, "").format(len(control.draws))
         table.add_row(
-            Text(name), show(control.iia.value), Text(_interval(control.iia)), show(control.margin), Text(meaning, style="dim")
+            Text(name),
+            show(control.iia.value),
+            Text(_interval(control.iia)),
+            show(control.margin),
+            Text(meaning, style="dim"),
         )
     return table
 
@@ -62,7 +74,9 @@ def _several(cells: list[CellResult]) -> Table:
     for cell in cells[:_MOST_CELLS]:
         assert cell.learned is not None
         values = [cell.learned.controls[name].iia.value if name in cell.learned.controls else None for name in names]
-        table.add_row(Text(show_cell(cell.cell)), Text(show(cell.scores["iia"].value), style="bold"), *map(show, values))
+        table.add_row(
+            Text(show_cell(cell.cell)), Text(show(cell.scores["iia"].value), style="bold"), *map(show, values)
+        )
     return table
 
 

@@ -23,8 +23,28 @@ from causal_dsl.score.results import CellResult, Estimate, ExpectationResult, Re
 _MOST_MAPS = 6
 _MOST_ROWS = 12
 _CORE = ("accuracy", "iia", "iia_informative", "iia_star")
-_ORDER = ("supported", "contradicted", "inconclusive", "vacuous", "empty", "uninformative", "never_moved", "illusion_risk", "not_above_controls", "above_controls")
-_STYLES = {"supported": "green", "contradicted": "red", "vacuous": "yellow", "empty": "yellow", "never_moved": "yellow", "illusion_risk": "red", "not_above_controls": "yellow", "above_controls": "green"}
+_ORDER = (
+    "supported",
+    "contradicted",
+    "inconclusive",
+    "vacuous",
+    "empty",
+    "uninformative",
+    "never_moved",
+    "illusion_risk",
+    "not_above_controls",
+    "above_controls",
+)
+_STYLES = {
+    "supported": "green",
+    "contradicted": "red",
+    "vacuous": "yellow",
+    "empty": "yellow",
+    "never_moved": "yellow",
+    "illusion_risk": "red",
+    "not_above_controls": "yellow",
+    "above_controls": "green",
+}
 
 
 def print_results(results: Results, console: Console | None = None) -> None:

@@ -8,10 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from causal_dsl.causal.attributes import SWAPPED
 from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean
 from causal_dsl.score.context import TestContext
 from causal_dsl.score.names import (
     AGGREGATIONS,
+    ATTRIBUTES,
     BETWEEN_RUNS,
     FUNCTIONS,
     MEASURES,
@@ -20,9 +22,32 @@ from causal_dsl.score.names import (
     example,
     short,
 )
-from causal_dsl.score.pairs import Change, Constant, Divergence, Informative, Moved, OfToken, Pair, Right, is_share
+from causal_dsl.score.pairs import (
+    Asked,
+    Change,
+    Constant,
+    Divergence,
+    Informative,
+    Moved,
+    OfToken,
+    Pair,
+    Right,
+    is_share,
+)
 from causal_dsl.score.references import ReferenceReader
-from causal_dsl.score.scores import Best, Chosen, Mean, Order, OverCells, Recovered, RecoveredPerPair, Score, Star
+from causal_dsl.score.scores import (
+    Best,
+    Chosen,
+    Halfway,
+    Isolate,
+    Mean,
+    Order,
+    OverCells,
+    Recovered,
+    RecoveredPerPair,
+    Score,
+    Star,
+)
 from causal_dsl.score.units import INDEX, NATS, RATIO, SHARE, TRUTH
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
@@ -75,6 +100,11 @@ class CallReader:
             self.lacks(f"`{name}` {_INTERCHANGED}", "no variable is interchanged", span, help)
             return None
         right = Right("iia", SHARE, label=True)
+        if name in ATTRIBUTES:
+            cause = Mean("cause", SHARE, right, main, Asked("asked about", SHARE, SWAPPED))
+            isolate = Isolate("isolate", SHARE, right, main)
+            both = Halfway("disentangle", SHARE, cause, isolate)
+            return {"cause": cause, "isolate": isolate, "disentangle": both}[name]
         if name == "iia_informative":
             return Mean(name, SHARE, right, main, Informative("informative", SHARE))
         iia = Mean("iia", SHARE, right, main)

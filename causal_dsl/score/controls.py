@@ -24,7 +24,11 @@ class Control:
     draws: tuple[float, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        return {"iia": self.iia.to_json(), "margin": number(self.margin), "draws": [number(draw) for draw in self.draws]}
+        return {
+            "iia": self.iia.to_json(),
+            "margin": number(self.margin),
+            "draws": [number(draw) for draw in self.draws],
+        }
 
 
 @dataclass(frozen=True)
@@ -93,7 +97,9 @@ def several(name: str, parts: Sequence[tuple[Estimate, float | None]]) -> Contro
     return Control(name, estimate, float(np.mean(margins)) if margins else None, tuple(known))
 
 
-def margin(before: tuple[np.ndarray, np.ndarray], after: tuple[np.ndarray, np.ndarray], differ: np.ndarray) -> float | None:
+def margin(
+    before: tuple[np.ndarray, np.ndarray], after: tuple[np.ndarray, np.ndarray], differ: np.ndarray
+) -> float | None:
     """By how many logits the counterfactual answer gains on the base's: each (logit of the label, logit of the base's
     answer) [n], before and after; over the pairs where they ``differ`` [n]."""
     gained = (after[0] - after[1] - before[0] + before[1])[differ]
@@ -126,7 +132,12 @@ def learned_findings(iia: Estimate, noop: float | None, learned: Learned) -> lis
                 "much the map can do, not what the network holds; compare it with the fits on shuffled labels and on the untrained network.",
             ))  # fmt: skip
         if not feature.controls:
-            found.append(Finding("controls_off", f"{feature.text} stands without its controls: its score cannot be told from what fitting alone earns."))
+            found.append(
+                Finding(
+                    "controls_off",
+                    f"{feature.text} stands without its controls: its score cannot be told from what fitting alone earns.",
+                )
+            )
     if iia.value is None or not learned.controls:
         return found
     return [*found, *_against(iia, learned), *_illusion(iia, noop, learned)]
@@ -134,9 +145,14 @@ def learned_findings(iia: Estimate, noop: float | None, learned: Learned) -> lis
 
 def _fitted(feature: FeatureInfo) -> Finding:
     if feature.from_file:
-        return Finding("fitted", f"{feature.text} comes from a file; none of the inputs it was fitted on is among these.")
+        return Finding(
+            "fitted", f"{feature.text} comes from a file; none of the inputs it was fitted on is among these."
+        )
     if not feature.trained:
-        return Finding("fitted", f"{feature.text}, {feature.size} of {feature.width} dimensions, was made from {feature.inputs} other inputs, without labels.")
+        return Finding(
+            "fitted",
+            f"{feature.text}, {feature.size} of {feature.width} dimensions, was made from {feature.inputs} other inputs, without labels.",
+        )
     best = f" of {feature.restarts} starts the best," if feature.restarts > 1 else ""
     text = f"{feature.text}, {feature.size} of {feature.width} dimensions,{best} was fitted on {feature.pairs} pairs of {feature.inputs} inputs, none of which is among these"
     if feature.validation is not None:
@@ -159,7 +175,9 @@ def _against(iia: Estimate, learned: Learned) -> list[Finding]:
     if len(beaten) == len(known):
         return [Finding("above_controls", f"iia {show(iia.value)} is above every control: {told}.")]
     short = ", ".join(_named(name) for name in known if name not in beaten)
-    return [Finding("not_above_controls", f"iia {show(iia.value)} is not clearly above {short}: the controls score {told}.")]
+    return [
+        Finding("not_above_controls", f"iia {show(iia.value)} is not clearly above {short}: the controls score {told}.")
+    ]
 
 
 def _named(name: str) -> str:
@@ -178,9 +196,17 @@ def _illusion(iia: Estimate, noop: float | None, learned: Learned) -> list[Findi
     if whole is not None and whole.iia.value is not None:
         top = whole.iia.high if whole.iia.high is not None else whole.iia.value
         if low > top:
-            reasons.append(f"it moves the answer more than the whole vector at the site does ({show(iia.value)} against {show(whole.iia.value)})")
-        elif learned.margin is not None and whole.margin is not None and learned.margin > max(0.0, whole.margin) * BEYOND + 1e-6:
-            reasons.append(f"it moves the logits more than the whole vector does (by {show(learned.margin)} against {show(whole.margin)})")
+            reasons.append(
+                f"it moves the answer more than the whole vector at the site does ({show(iia.value)} against {show(whole.iia.value)})"
+            )
+        elif (
+            learned.margin is not None
+            and whole.margin is not None
+            and learned.margin > max(0.0, whole.margin) * BEYOND + 1e-6
+        ):
+            reasons.append(
+                f"it moves the logits more than the whole vector does (by {show(learned.margin)} against {show(whole.margin)})"
+            )
     if natural is not None and natural.iia.value is not None:
         floor = noop if noop is not None else 0.0
         score, kept = iia.value - floor, natural.iia.value - floor

@@ -39,11 +39,14 @@ class Frame:
     labels: Array | None = None
     source_answers: Mapping[str, Array] = field(default_factory=dict)
     rows: Array | None = None
+    #: which attribute each base asks about (:mod:`causal_dsl.causal.attributes`); None where nothing is interchanged
+    asked: Array | None = None
 
     def __post_init__(self) -> None:
         if self.rows is not None:
             self.base_answers = self.base_answers[self.rows]
             self.labels = None if self.labels is None else self.labels[self.rows]
+            self.asked = None if self.asked is None else self.asked[self.rows]
             self.source_answers = {role: codes[self.rows] for role, codes in self.source_answers.items()}
 
     @property

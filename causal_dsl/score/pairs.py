@@ -141,6 +141,20 @@ class Informative(Pair):
 
 
 @dataclass(frozen=True)
+class Asked(Pair):
+    """1 where the input asks about one attribute: its number, or that of what is interchanged."""
+
+    which: int
+
+    def of(self, frame: Frame, run: str) -> Array:
+        assert frame.asked is not None
+        return (frame.asked == self.which).astype(np.float64)
+
+    def needs(self, run: str) -> Iterator[Need]:
+        return iter(())
+
+
+@dataclass(frozen=True)
 class Change(Pair):
     """``m`` of the patched run less ``m`` of the base run."""
 
@@ -179,4 +193,4 @@ class PairOp(Pair):
 
 def is_share(pair: Pair) -> bool:
     """Whether a pair metric is 0 or 1 (or NaN), so that its mean is a share of counts."""
-    return isinstance(pair, Moved | Right | Informative) or (isinstance(pair, PairOp) and pair.unit == TRUTH)
+    return isinstance(pair, Moved | Right | Informative | Asked) or (isinstance(pair, PairOp) and pair.unit == TRUTH)

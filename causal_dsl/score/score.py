@@ -32,6 +32,7 @@ def score_test(
     ids: Mapping[str, np.ndarray],
     base_answers: np.ndarray,
     labels: np.ndarray | None = None,
+    asked: np.ndarray | None = None,
     source_answers: Mapping[str, np.ndarray] | None = None,
     ceilings: Mapping[str, Ceiling] | None = None,
     exhaustive: bool = False,
@@ -45,6 +46,7 @@ def score_test(
     ids:            input ids of each role, ``[n]``, the base first: equal id, equal input
     base_answers:   what the causal model answers on the bases, codes ``[n]``; ``source_answers`` likewise by role
     labels:         what it answers under the intervention, codes ``[n]``; None where no variable is interchanged
+    asked:          which attribute each base asks about (:mod:`causal_dsl.causal.attributes`)
     ceilings:       of the draws; empty where no variable is interchanged
     exhaustive:     the pairs are all that there are: scores are exact
     kept:           which pairs ``where solved(…)`` keeps, booleans ``[n]``. Scores and intervals are over these, each
@@ -57,7 +59,7 @@ def score_test(
     sources = dict(source_answers or {})
     given = dict(ceilings or {})
     rows = None if kept is None else np.flatnonzero(kept)
-    frames = [Frame(columns, base_answers, labels, sources, rows) for _, columns in cells]
+    frames = [Frame(columns, base_answers, labels, sources, rows, asked) for _, columns in cells]
     own_ids = {
         role: np.asarray(column)[rows] if rows is not None else np.asarray(column) for role, column in ids.items()
     }
@@ -75,13 +77,17 @@ def score_test(
     everything = None
     if rows is not None:
         everything = Estimator(
-            [Frame(c, base_answers, labels, sources) for _, c in cells], names, ids, exhaustive, _value(given)
+            [Frame(c, base_answers, labels, sources, None, asked) for _, c in cells],
+            names,
+            ids,
+            exhaustive,
+            _value(given),
         )
 
     wanted = scores.cell_scores
     whole = [reported for reported in scores.reports if reported.value.over_cells]
-    asked = [expectation.truth for expectation in scores.expectations]
-    estimator.prepare([*wanted.values(), *(r.value for r in whole), *_parts(asked)] if cells else [])
+    truths = [expectation.truth for expectation in scores.expectations]
+    estimator.prepare([*wanted.values(), *(r.value for r in whole), *_parts(truths)] if cells else [])
     if everything is not None:
         everything.prepare(list(wanted.values()))
     judged = [judge(expectation, estimator, of_kept or given) for expectation in scores.expectations]
@@ -102,7 +108,7 @@ def score_test(
         single = results[0].scores if len(results) == 1 else {}
         findings.append(filter_finding(n, len(rows), single.get("iia"), single.get("iia_unfiltered")))
     if cells:
-        values = [*asked, *(reported.value for reported in scores.reports)]
+        values = [*truths, *(reported.value for reported in scores.reports)]
         findings += _choices(values, estimator)
     for result, _ in judged:
         findings += [finding for measured in result.measured if (finding := near_bound(measured)) is not None]

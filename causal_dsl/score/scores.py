@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from causal_dsl.score.frames import OPERATORS, Array, Env, Frame, divide
-from causal_dsl.score.pairs import Constant, Need, Pair, Right, Value, is_share
+from causal_dsl.score.pairs import Asked, Constant, Informative, Need, Pair, Right, Value, is_share
+from causal_dsl.score.units import SHARE
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,9 @@ class Mean(Score):
     def measure(self) -> str:
         """The name of what it is, where a metric has given it another: ``iia`` or ``iia_informative``."""
         if isinstance(self.pair, Right) and self.pair.label:
-            return "iia" if self.where is None else "iia_informative"
+            return (
+                "iia" if self.where is None else "iia_informative" if isinstance(self.where, Informative) else self.text
+            )
         return self.text
 
     def assume(self, known: Mapping[str, float]) -> float:
@@ -90,6 +93,60 @@ class Mean(Score):
             return None
         asked = np.ones(frame.n, bool) if self.where is None else self.where.of(frame, self.run) == 1
         return asked, asked & (self.pair.of(frame, self.run) == 1)
+
+
+@dataclass(frozen=True)
+class Isolate(Score):
+    """The mean, over the attributes that are not interchanged, of the mean of ``pair`` on the inputs that ask about each
+    (Huang et al. 2024, RAVEL); undefined where no input asks about another attribute."""
+
+    pair: Pair
+    run: str
+
+    def _others(self, env: Env) -> list[int]:
+        found: set[int] = set()
+        for frame in env.frames:
+            if frame.asked is not None:
+                found |= set(np.unique(frame.asked[frame.asked >= 0]).tolist())
+        return sorted(found)
+
+    def evaluate(self, env: Env) -> Array:
+        others = self._others(env)
+        if not others:
+            return np.full((len(env.weights), len(env.frames)), np.nan)
+        return np.asarray(np.mean([self._on(env, Asked("asked about", SHARE, which)) for which in others], axis=0))
+
+    def _on(self, env: Env, about: Asked) -> Array:
+        """The mean on the inputs that ask about one attribute."""
+        right = env.total(lambda f: np.where(about.of(f, self.run) == 1, self.pair.of(f, self.run), 0.0))
+        return divide(right, env.total(lambda f: about.of(f, self.run)))
+
+    def needs(self) -> Iterator[Need]:
+        yield from self.pair.needs(self.run)
+
+    def count(self, env: Env, cell: int) -> int:
+        asked = env.frames[cell].asked
+        return 0 if asked is None else int((asked >= 0).sum())
+
+
+@dataclass(frozen=True)
+class Halfway(Score):
+    """The mean of two scores: of ``cause`` and ``isolate``, how far attributes are told apart."""
+
+    one: Score
+    other: Score
+
+    @property
+    def parts(self) -> tuple[Score | Constant, ...]:
+        return (self.one, self.other)
+
+    def evaluate(self, env: Env) -> Array:
+        return (env.of(self.one) + env.of(self.other)) / 2
+
+
+def asks(score: Score) -> bool:
+    """Whether a score needs to know what each input asks about."""
+    return isinstance(score, Isolate) or (isinstance(score, Mean) and isinstance(score.where, Asked))
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,13 @@ MOST_FAULTS = 60
 
 #: How many tokens are looked through for whole statements before a faulty one on the same line.
 _LONGEST_LOOK = 100
-_BLOCKS = {"CAUSAL": "causal_body", "ALIGN": "align_body", "CIRCUIT": "circuit_body", "FIT": "fit_body", "TEST": "test_body"}
+_BLOCKS = {
+    "CAUSAL": "causal_body",
+    "ALIGN": "align_body",
+    "CIRCUIT": "circuit_body",
+    "FIT": "fit_body",
+    "TEST": "test_body",
+}
 
 
 def parse(source: Source, diagnostics: Diagnostics) -> tree.Tree:

@@ -22,6 +22,7 @@ from causal_dsl.planning.rules import RULES, optimise, plain
 
 torch.set_num_threads(1)
 FAMILIES = ["gpt2", "llama", "gemma2", "gpt_neox", "olmo2", "qwen3", "mistral", "phi", "mixtral", "gptj", "falcon"]
+ENCODERS = ["bert", "roberta", "xlm-roberta", "camembert", "electra", "electra narrow", "distilbert"]
 SITES = [
     "resid_pre",
     "resid_post",
@@ -47,13 +48,15 @@ WRITES = [
     'module("MODULE")[y] = 0',
 ]
 MODULES = {"gpt2": "transformer.h.1.mlp", "gpt_neox": "gpt_neox.layers.1.mlp", "gptj": "transformer.h.1.mlp",
-           "falcon": "transformer.h.1.mlp"}  # fmt: skip
+           "falcon": "transformer.h.1.mlp", "bert": "bert.encoder.layer.1.output",
+           "roberta": "roberta.encoder.layer.1.output", "electra": "electra.encoder.layer.1.intermediate",
+           "distilbert": "distilbert.transformer.layer.1.ffn"}  # fmt: skip
 
 
 @st.composite
-def specs(draw: st.DrawFn) -> tuple[str, str]:
+def specs(draw: st.DrawFn, families: list[str] = FAMILIES) -> tuple[str, str]:
     """A family, and a spec about it."""
-    family = draw(st.sampled_from(FAMILIES))
+    family = draw(st.sampled_from(families))
     tests = []
     for number in range(draw(st.integers(1, 3))):
         writes = draw(st.lists(st.sampled_from(WRITES), min_size=1, max_size=3, unique=True))
@@ -61,7 +64,8 @@ def specs(draw: st.DrawFn) -> tuple[str, str]:
         for write in writes:
             if write.endswith("*"):
                 write = write[:-1] + f"+= {draw(st.sampled_from(['1', '-0.5']))}"
-            told.append(write.replace("MODULE", MODULES.get(family, "model.layers.1.mlp")))
+            called = {"xlm-roberta": "roberta", "camembert": "roberta", "electra narrow": "electra"}.get(family, family)
+            told.append(write.replace("MODULE", MODULES.get(called, "model.layers.1.mlp")))
         n, seed = draw(st.integers(1, 9)), draw(st.integers(0, 2))
         scores = draw(
             st.lists(
@@ -116,6 +120,25 @@ def test_the_sweep_finds_what_whole_forwards_find(drawn: tuple[str, str]) -> Non
     same(run(text), run(text, slow_=True))
 
 
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@given(specs(ENCODERS))
+def test_the_sweep_finds_what_whole_forwards_of_encoders_find(drawn: tuple[str, str]) -> None:
+    _, text = drawn
+    same(run(text), run(text, slow_=True))
+
+
+@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
+@given(specs(ENCODERS), st.sets(st.sampled_from(range(len(RULES)))), st.integers(20_000, 400_000))
+def test_no_rule_and_no_budget_changes_a_number_of_an_encoder(
+    drawn: tuple[str, str], chosen: set[int], budget: int
+) -> None:  # fmt: skip
+    _, text = drawn
+    rules = [rule for number, rule in enumerate(RULES) if number in chosen]
+    plainly = run(text)
+    same(run(text, lambda plan: optimise(plain(plan), rules)), plainly)
+    same(run(text, memory={"net": budget}), plainly)
+
+
 @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
 @given(specs(), st.sets(st.sampled_from(range(len(RULES)))))
 def test_no_rule_changes_a_number(drawn: tuple[str, str], chosen: set[int]) -> None:
@@ -161,8 +184,9 @@ def test_answers_of_several_tokens(family: str) -> None:
     assert len(set(answers.tolist())) > 1  # some were said, and not all the same
 
 
-def test_attention_weights_from_another_run() -> None:
-    text = spec_of("llama", """
+@pytest.mark.parametrize("family", ["llama", "bert", "distilbert"])
+def test_attention_weights_from_another_run(family: str) -> None:
+    text = spec_of(family, """
         test t on a { base, source ~ m(n=8) where base.template == source.template and base.template == 0
           do(layer[l].head[1].pattern[p] <- source) report mean(kl) }
         test u on a { base, source ~ m(n=8) where base.template == source.template and base.template == 1

@@ -9,7 +9,7 @@ from tempfile import mkdtemp
 from typing import Any
 
 import numpy as np
-from tokenizers import Tokenizer, models, pre_tokenizers
+from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from causal_dsl import pipeline
 from causal_dsl.engine.columns import Columns
@@ -38,17 +38,59 @@ align a(l in LAYERS, p in POSITIONS) : m -> net {
 """
 
 
+#: Of encoders: what is in the middle of a prompt is read, and what stands behind it matters.
+MASKED = {
+    'prompt "{x} w1 {y} w2 {z} w3"': 'prompt "{x} w1 {y} [MASK] w2 {z} w3"',
+    'prompt "w4 {x} w1 {y} w5 w2 {z}"': 'prompt "w4 {x} [MASK] w1 {y} w5 w2 {z}"',
+    "next_token(": "mask(",
+}
+
+
+def words() -> Tokenizer:
+    """Sixty words."""
+    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate([*WORDS, "[UNK]"])}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    return tokenizer
+
+
+def word_pieces() -> Tokenizer:
+    """bert's kind: lower case, pieces of words, `[CLS]` and `[SEP]` around a text."""
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    pieces = [*special, ".", "##s", *WORDS[:50]]
+    tokenizer = Tokenizer(models.WordPiece({piece: i for i, piece in enumerate(pieces)}, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.add_special_tokens(special)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    return tokenizer
+
+
+def marked_words() -> Tokenizer:
+    """roberta's kind: spaces belong to the word after them, also that before `<mask>`."""
+    special = ["<s>", "<pad>", "</s>", "<unk>"]
+    pieces = [*special, ".", "▁.", *(f"▁{word}" for word in WORDS[:50]), "<mask>"]
+    tokenizer = Tokenizer(models.WordLevel({piece: i for i, piece in enumerate(pieces)}, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
+    tokenizer.add_special_tokens([*special, AddedToken("<mask>", lstrip=True, special=True)])
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
+    )
+    return tokenizer
+
+
 @cache
 def folder_of(name: str) -> str:
-    """A checkpoint of a family, with a tokenizer of sixty words."""
-    from families import model_of
+    """A checkpoint of a family, with a tokenizer of some sixty words."""
+    from families import BOTH_WAYS, model_of
 
     folder = Path(mkdtemp(prefix="tiny-"))
     model: Any = model_of(name)
     model.save_pretrained(folder)
-    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate([*WORDS, "[UNK]"])}, unk_token="[UNK]"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer.save(str(folder / "tokenizer.json"))
+    marked = name in ("roberta", "xlm-roberta", "camembert")
+    made = marked_words() if marked else word_pieces() if name in BOTH_WAYS else words()
+    made.save(str(folder / "tokenizer.json"))
     return str(folder)
 
 
@@ -58,6 +100,10 @@ def spec_of(
     """The spec on a family's model, with ``tests`` behind it."""
     told = {"FOLDER": folder_of(name), "PADDING": padding, "LAYERS": layers, "POSITIONS": positions, "SITE": site}
     text = SPEC
+    from families import BOTH_WAYS
+
+    if name in BOTH_WAYS:
+        told = MASKED | told
     for word, value in told.items():
         text = text.replace(word, value)
     return text + tests

@@ -47,7 +47,11 @@ def found(tmp_path_factory: pytest.TempPathFactory):
 def test_the_turned_directions_are_found(found) -> None:
     results, folder = found
     assert results.passed
-    files = [path for path in (folder / "out").rglob("*.safetensors") if "shuffled" not in path.name and "untrained" not in path.name]
+    files = [
+        path
+        for path in (folder / "out").rglob("*.safetensors")
+        if "shuffled" not in path.name and "untrained" not in path.name
+    ]
     assert len(files) == 1  # one map for both variables, in disjoint blocks
     tensors = load_file(files[0])
     (matrix,) = [tensor for name, tensor in tensors.items() if name.startswith("0/")]
@@ -64,7 +68,13 @@ def test_the_blocks_of_one_map_are_orthogonal_and_named(found) -> None:
 
 def test_controls_stand_beside_the_feature(found) -> None:
     one = found[0]["one"].cell().learned
-    assert set(one.controls) == {"whole vector", "natural axes", "random subspace", "shuffled labels", "untrained network"}
+    assert set(one.controls) == {
+        "whole vector",
+        "natural axes",
+        "random subspace",
+        "shuffled labels",
+        "untrained network",
+    }
     assert len(one.controls["random subspace"].draws) == 5
     assert one.controls["shuffled labels"].iia.value < 0.9
     # two variables at one place: exchanging whole vectors of two sources at once is no experiment
@@ -84,7 +94,12 @@ def test_nothing_is_judged_on_what_it_was_fitted_on(found) -> None:
     nets = {n: running._network(ref, Options(trust=True), {}) for n, ref in checked.program.networks.items()}
     checked = pipeline.check(spec, Options(trust=True), nets)
     assert checked.plan is not None and checked.fits is not None
-    fitted = [checked.fits.plan.drawn[run.draw] for unit in checked.fits.units for e in unit.experiments for run in (e.fit.base, e.validation.base)]
+    fitted = [
+        checked.fits.plan.drawn[run.draw]
+        for unit in checked.fits.units
+        for e in unit.experiments
+        for run in (e.fit.base, e.validation.base)
+    ]
     model = checked.program.models["conj"]
     for test in checked.plan.tests:
         if test.cells[0].interventions and test.cells[0].interventions[0].features:
@@ -119,7 +134,9 @@ def test_fitted_again_bit_for_bit_and_found_the_second_time(tmp_path: Path, own_
         ("a < 5", "a < 6"),
     ],
 )  # fmt: skip
-def test_what_decides_a_fit_is_fitted_anew_when_it_changes(tmp_path: Path, own_cache: Path, change: tuple[str, str]) -> None:
+def test_what_decides_a_fit_is_fitted_anew_when_it_changes(
+    tmp_path: Path, own_cache: Path, change: tuple[str, str]
+) -> None:
     text = CONJUNCTION + TESTS.replace("FEATURE", "rotation(dim=1, rate=0.01, epochs=1, n=128, controls=none)")
     run(tmp_path, text)
     assert change[0] in text

@@ -22,7 +22,9 @@ from causal_dsl.fitting.fit import Library, fit_all
 from causal_dsl.pipeline import Options
 from causal_dsl.report.progress import Progress
 
-ONE = CONJUNCTION + """
+ONE = (
+    CONJUNCTION
+    + """
 align rot(s in [3, 4]) : dims { p @ layer[1].out via rotation(dim=1, rate=0.01, epochs=2, n=64, batch=16, controls=none, seed=s) }
 test one on rot(CELL) {
   base, source ~ conj(n=64, seed=0) where base.p != source.p
@@ -30,6 +32,7 @@ test one on rot(CELL) {
   report iia
 }
 """
+)
 
 
 def fitted(folder: Path, text: str) -> tuple[Library, object]:
@@ -92,7 +95,9 @@ def test_the_loop_is_the_one_that_one_would_write(tmp_path: Path) -> None:
     feature = library.maps[ref]
     vectors = torch.randn(5, 2, dtype=torch.float64)
     other = torch.randn(5, 2, dtype=torch.float64)
-    torch.testing.assert_close(feature.swap(vectors, other), vectors + (other - vectors) @ best @ best.T, atol=1e-9, rtol=0)
+    torch.testing.assert_close(
+        feature.swap(vectors, other), vectors + (other - vectors) @ best @ best.T, atol=1e-9, rtol=0
+    )
     assert [round(loss, 9) for loss, _ in library.fits[ref].checks] == [round(loss, 9) for loss, _ in kept]
 
 
@@ -137,7 +142,8 @@ def test_a_fit_that_is_killed_goes_on_and_ends_the_same(tmp_path: Path, own_cach
     assert again.wait(timeout=120) == 0
     assert not list(features.glob("*.going"))
     mine, theirs = (
-        {path.name: path.read_bytes() for path in (tmp_path / name / "features").glob("*.safetensors")} for name in ("broken", "whole")
+        {path.name: path.read_bytes() for path in (tmp_path / name / "features").glob("*.safetensors")}
+        for name in ("broken", "whole")
     )
     assert len(mine) == 2
     assert mine == theirs

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import CONFIG_MAPPING, AutoModelForCausalLM
+from transformers import CONFIG_MAPPING, AutoModelForCausalLM, AutoModelForMaskedLM
 
 LAYERS, VOCABULARY, HEAD = 3, 61, 8
 
@@ -31,6 +31,20 @@ _GPT = {"vocab_size": VOCABULARY, "n_embd": 32, "n_layer": LAYERS, "n_head": 4, 
 _SLIDING = {**_SHARED, "head_dim": HEAD, "query_pre_attn_scalar": HEAD, "sliding_window": 4}
 _FALCON = {**{k: v for k, v in _COMMON.items() if k != "intermediate_size"}, "ffn_hidden_size": 40}
 _VISION = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+
+_ROBERTA = {**_COMMON, "pad_token_id": 1, "bos_token_id": 0}
+_DISTIL = {
+    "vocab_size": VOCABULARY,
+    "dim": 32,
+    "hidden_dim": 40,
+    "n_layers": LAYERS,
+    "n_heads": 4,
+    "max_position_embeddings": 64,
+}
+
+#: Families whose tokens look both ways; these and the decoders among their kin norm the stream after each addition.
+BOTH_WAYS = ("bert", "roberta", "xlm-roberta", "camembert", "electra", "electra narrow", "distilbert")
+POST_NORM = (*BOTH_WAYS, "bert decoder")
 
 #: name -> (model_type, settings of its configuration class)
 CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -84,6 +98,14 @@ CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
     "falcon": ("falcon", _FALCON),
     "falcon new": ("falcon", {**_FALCON, "new_decoder_architecture": True, "num_kv_heads": 2}),
     "falcon alibi": ("falcon", {**_FALCON, "multi_query": False, "parallel_attn": False, "alibi": True}),
+    "bert": ("bert", _COMMON),
+    "bert decoder": ("bert", {**_COMMON, "is_decoder": True}),
+    "roberta": ("roberta", _ROBERTA),
+    "xlm-roberta": ("xlm-roberta", _ROBERTA),
+    "camembert": ("camembert", _ROBERTA),
+    "electra": ("electra", {**_COMMON, "embedding_size": 32}),
+    "electra narrow": ("electra", {**_COMMON, "embedding_size": 12}),
+    "distilbert": ("distilbert", _DISTIL),
 }
 
 
@@ -95,7 +117,8 @@ def model_of(name: str) -> nn.Module:
         text = CONFIG_MAPPING["gemma3_text"](**_SLIDING)
         settings = {**settings, "text_config": text.to_dict()}
     torch.manual_seed(7)
-    model = AutoModelForCausalLM.from_config(CONFIG_MAPPING[model_type](**settings))
+    kind = AutoModelForMaskedLM if name in BOTH_WAYS else AutoModelForCausalLM
+    model = kind.from_config(CONFIG_MAPPING[model_type](**settings))
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.15 * torch.randn_like(parameter))
@@ -214,6 +237,42 @@ _FALCON_SITES = {
     "attn_out": ("transformer.h.{l}.self_attention", "out", None, 1.0),
     "neurons": ("transformer.h.{l}.mlp.dense_4h_to_h", "in", None, 1.0),
 }
+_BERT: dict[str, Any] = {
+    "embed": ("bert.embeddings.word_embeddings", "out", None, 1.0),
+    "resid_pre": ("bert.encoder.layer.{l}", "in", None, 1.0),
+    "attn_in": ("bert.encoder.layer.{l}.attention.self", "in", None, 1.0),
+    "q": ("bert.encoder.layer.{l}.attention.self.query", "out", None, 1.0),
+    "k": ("bert.encoder.layer.{l}.attention.self.key", "out", None, 1.0),
+    "v": ("bert.encoder.layer.{l}.attention.self.value", "out", None, 1.0),
+    "z": ("bert.encoder.layer.{l}.attention.output.dense", "in", None, 1.0),
+    "attn_out": ("bert.encoder.layer.{l}.attention.output.dense", "out", None, 1.0),
+    "resid_mid": ("bert.encoder.layer.{l}.intermediate", "in", None, 1.0),
+    "mlp_in": ("bert.encoder.layer.{l}.intermediate", "in", None, 1.0),
+    "neurons": ("bert.encoder.layer.{l}.output.dense", "in", None, 1.0),
+    "mlp_out": ("bert.encoder.layer.{l}.output.dense", "out", None, 1.0),
+    "resid_post": ("bert.encoder.layer.{l}", "out", None, 1.0),
+}
+
+
+def _called(base: str) -> dict[str, Any]:
+    return {name: (path.replace("bert.", base + ".", 1), *rest) for name, (path, *rest) in _BERT.items()}
+
+
+_DISTILBERT: dict[str, Any] = {
+    "embed": ("distilbert.embeddings.word_embeddings", "out", None, 1.0),
+    "resid_pre": ("distilbert.transformer.layer.{l}", "in", None, 1.0),
+    "attn_in": ("distilbert.transformer.layer.{l}.attention", "in", None, 1.0),
+    "q": ("distilbert.transformer.layer.{l}.attention.q_lin", "out", None, 1.0),
+    "k": ("distilbert.transformer.layer.{l}.attention.k_lin", "out", None, 1.0),
+    "v": ("distilbert.transformer.layer.{l}.attention.v_lin", "out", None, 1.0),
+    "z": ("distilbert.transformer.layer.{l}.attention.out_lin", "in", None, 1.0),
+    "attn_out": ("distilbert.transformer.layer.{l}.attention", "out", None, 1.0),
+    "resid_mid": ("distilbert.transformer.layer.{l}.ffn", "in", None, 1.0),
+    "mlp_in": ("distilbert.transformer.layer.{l}.ffn", "in", None, 1.0),
+    "neurons": ("distilbert.transformer.layer.{l}.ffn.lin2", "in", None, 1.0),
+    "mlp_out": ("distilbert.transformer.layer.{l}.ffn", "out", None, 1.0),
+    "resid_post": ("distilbert.transformer.layer.{l}", "out", None, 1.0),
+}
 _QKV = "transformer.h.{l}.self_attention.query_key_value"
 
 #: name -> component -> place
@@ -263,6 +322,14 @@ PLACES: dict[str, dict[str, tuple[str, str, list[int] | None, float]]] = {
         "resid_mid": ("transformer.h.{l}.post_attention_layernorm", "in", None, 1.0),
         "mlp_in": ("transformer.h.{l}.post_attention_layernorm", "out", None, 1.0),
     },
+    "bert": _BERT,
+    "bert decoder": _BERT,
+    "roberta": _called("roberta"),
+    "xlm-roberta": _called("roberta"),
+    "camembert": _called("roberta"),
+    "electra": _called("electra"),
+    "electra narrow": _called("electra"),
+    "distilbert": _DISTILBERT,
 }
 
 
@@ -280,4 +347,8 @@ def rest_of_layer(name: str, layer: nn.Module, mid: torch.Tensor) -> torch.Tenso
         return mid + layer.mlp(layer.ln_2(mid))
     if name == "granite":
         return mid + 0.5 * layer.mlp(layer.post_attention_layernorm(mid))
+    if name == "distilbert":
+        return layer.output_layer_norm(mid + layer.ffn(mid))
+    if name in POST_NORM:
+        return layer.output.LayerNorm(mid + layer.output.dense(layer.intermediate(mid)))
     return mid + layer.mlp(layer.post_attention_layernorm(mid))

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from families import CONFIGS, model_of
+from families import BOTH_WAYS, CONFIGS, model_of
 from test_sweep import Layered
 from torch import Tensor, nn
 
@@ -17,7 +17,7 @@ from causal_dsl.network.network import Network, wrap
 from causal_dsl.network.prove import prove
 from causal_dsl.network.sweep import drive, fitness, packed
 from causal_dsl.planning.frames import Schedule
-from causal_dsl.program.components import trims
+from causal_dsl.program.components import packs
 from causal_dsl.program.facts import facts_of_config
 
 torch.set_num_threads(1)
@@ -31,7 +31,7 @@ def network_of(name: str) -> Network:
 @pytest.mark.parametrize("name", list(CONFIGS))
 def test_every_family_is_fit(name: str) -> None:
     proof = prove(network_of(name))
-    assert proof.sweep == ("whole" if trims(network_of(name).facts) else "packed")
+    assert proof.sweep == ("whole" if packs(network_of(name).facts) else "packed")
     assert not proof.unfit
     assert proof.errors["interventions in one pass = whole forwards"] < 1e-5
 
@@ -98,10 +98,36 @@ def test_a_pass_that_is_wrong_is_not_used(name: str, trap: Any, monkeypatch: pyt
 @pytest.mark.parametrize("name", ["gptj", "falcon", "falcon alibi"])
 def test_attention_of_its_own_is_not_run_apart(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """These never call the function that is registered: taken for the others, they would mix all rows up, in silence."""
-    monkeypatch.setattr(fitness, "trims", lambda facts: None)
+    monkeypatch.setattr(fitness, "packs", lambda facts: None)
     proof = prove(network_of(name))
     assert proof.sweep == "whole"
     assert proof.slow
+
+
+@pytest.mark.parametrize("name", BOTH_WAYS)
+def test_rows_of_an_encoder_that_carry_some_of_their_tokens_are_not_used(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    """What looks both ways changes the tokens before the written one too: taken from the prompt they would be stale."""
+    assert "look both ways" in prove(network_of(name)).slow
+    monkeypatch.setattr(fitness, "trims", lambda facts: None)
+    proof = prove(network_of(name))
+    assert proof.sweep == "whole"
+    assert "differs from whole forwards" in proof.slow
+
+
+@pytest.mark.parametrize("name", BOTH_WAYS)
+@pytest.mark.parametrize("trap", ["backwards alone", "another prompt"])
+def test_an_encoder_whose_tokens_see_the_wrong_ones_is_not_packed(
+    name: str, trap: str, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    if trap == "another prompt":
+        another_prompt(monkeypatch)
+    else:
+        no_window(monkeypatch)  # without the mask that the model made, tokens see those before them
+    proof = prove(network_of(name))
+    assert proof.sweep == "whole"
+    assert "differs from whole forwards" in proof.slow
 
 
 def test_layers_between_which_rows_meet_are_run_one_by_one() -> None:

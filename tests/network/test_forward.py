@@ -173,6 +173,43 @@ def test_resid_mid_reaches_the_stream_and_the_mlp(llama: Network) -> None:
     assert torch.allclose(post, value + expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["bert", "distilbert"])
+def test_where_norms_give_the_stream_resid_mid_is_written_as_it_is_read(name: str) -> None:
+    """Post-norm: the stream is that value, the MLP adds its term for it, and the sum is normed. `mlp_in` misses the stream."""
+    model = model_of(name)
+    network = wrap(model, facts_of_config(model.config.to_dict(), None, NOWHERE))
+    value = torch.randn(3, 32, generator=torch.Generator().manual_seed(2))
+    reads = [Read(Site(n, 1), ROWS, ENDS) for n in ("resid_mid", "mlp_in", "mlp_out", "resid_post")]
+    plain = forward(network, PROMPTS, reads).reads
+    mid, entered, term, post = forward(
+        network, PROMPTS, reads, [Write(Site("resid_mid", 1), ROWS, ENDS, put(value))]
+    ).reads
+    layer = network.layers[1]
+    end = layer.output_layer_norm if name == "distilbert" else layer.output.LayerNorm
+    with torch.no_grad():
+        expected = layer.ffn(value) if name == "distilbert" else layer.output.dense(layer.intermediate(value))
+        normed, missed = end(value + expected), end(plain[0] + expected)
+    assert torch.equal(mid, value)
+    assert torch.equal(entered, value)
+    assert torch.allclose(term, expected, atol=1e-5)
+    assert torch.allclose(post, normed, atol=1e-5)
+    at_mlp = forward(network, PROMPTS, reads, [Write(Site("mlp_in", 1), ROWS, ENDS, put(value))]).reads
+    assert torch.equal(at_mlp[0], plain[0])
+    assert torch.allclose(at_mlp[3], missed, atol=1e-5)
+    assert (normed - missed).abs().max() > 0.1
+
+
+def test_positions_of_roberta_begin_behind_its_padding() -> None:
+    """Whatever id pads a batch, its own positions are those that the model counts in an unpadded prompt."""
+    model = model_of("roberta")
+    config = model.config.to_dict()
+    network = wrap(model, facts_of_config(config, None, NOWHERE))
+    assert network.facts.first_position == 2
+    right = logits_of(network, [])
+    network.facts = facts_of_config({**config, "pad_token_id": 0}, None, NOWHERE)  # one off, and it would show
+    assert (logits_of(network, []) - right).abs().max() > 0.1
+
+
 def test_a_write_at_mlp_in_is_not_seen_at_resid_mid() -> None:
     """In olmo2 both are what enters the MLP; only `resid_mid` is the stream."""
     model = model_of("olmo2")
@@ -184,7 +221,7 @@ def test_a_write_at_mlp_in_is_not_seen_at_resid_mid() -> None:
     assert (after[1] == 1).all()
 
 
-@pytest.mark.parametrize("name", ["llama", "granite", "gemma2", "gpt2", "falcon"])
+@pytest.mark.parametrize("name", ["llama", "granite", "gemma2", "gpt2", "falcon", "bert", "distilbert"])
 def test_what_is_there_written_back_changes_nothing(name: str) -> None:
     model = model_of(name)
     network = wrap(model, facts_of_config(model.config.to_dict(), None, NOWHERE))

@@ -65,6 +65,53 @@ def test_a_folder_loads(checkpoint: Path) -> None:
     assert torch.allclose(got[0], expected, atol=1e-5)
 
 
+ENCODERS = ["bert", "roberta", "xlm-roberta", "camembert", "electra", "electra narrow", "distilbert"]
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_an_encoder_loads_as_what_fills_in_a_masked_token(name: str, tmp_path: Path) -> None:
+    model_of(name).save_pretrained(tmp_path)
+    tokenizer = Tokenizer(
+        models.WordLevel({**{f"w{i}": i for i in range(59)}, "[UNK]": 59, "<m>": 60}, unk_token="[UNK]")
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"mask_token": "<m>"}))
+    facts = facts_of_folder(tmp_path, NOWHERE, Diagnostics())
+    network = load(facts, Reference("hf", str(tmp_path)), device="cpu")
+    assert network.facts == facts
+    assert facts.both_ways
+    assert "MaskedLM" in type(network.model).__name__
+    assert network.proof.refused == {}
+    assert network.proof.sweep == "packed"
+    ids = network.tokens.encode("w5 [MASK] w13").ids
+    assert ids == (5, 60, 13)
+    got = forward(network, [list(ids)], readout=torch.tensor([0]), positions=torch.tensor([1])).logits
+    with torch.no_grad():
+        expected = model_of(name)(input_ids=torch.tensor([ids])).logits[0, 1]
+    assert torch.allclose(got[0], expected, atol=1e-5)
+
+
+def test_a_decoder_of_berts_kind_says_the_next_token(tmp_path: Path) -> None:
+    model_of("bert decoder").save_pretrained(tmp_path)
+    Tokenizer(models.WordLevel({"a": 0}, unk_token="a")).save(str(tmp_path / "tokenizer.json"))
+    network = load(None, Reference("hf", str(tmp_path)), device="cpu")
+    assert not network.facts.both_ways
+    assert network.proof.sweep == "packed"
+    assert not network.proof.slow
+
+
+def test_a_checkpoint_as_it_was_pretrained(tmp_path: Path) -> None:
+    """bert's has another head beside that which is read; electra's discriminator has none that fills in a mask."""
+    from transformers import BertForPreTraining, ElectraForPreTraining
+
+    Tokenizer(models.WordLevel({"[MASK]": 0}, unk_token="[MASK]")).save(str(tmp_path / "tokenizer.json"))
+    BertForPreTraining(model_of("bert").config).save_pretrained(tmp_path)
+    assert load(None, Reference("hf", str(tmp_path)), device="cpu").proof.refused == {}
+    ElectraForPreTraining(model_of("electra").config).save_pretrained(tmp_path)
+    assert code_of(tmp_path) == "E640"
+
+
 def test_dtype(checkpoint: Path) -> None:
     network = load(None, Reference("hf", str(checkpoint)), device="cpu", dtype="bfloat16")
     assert network.dtype == torch.bfloat16
@@ -117,6 +164,7 @@ def setting(key: str, value: object) -> Callable[[Path], None]:
         ("config.json", setting("num_attention_heads", 0), "E632"),
         ("config.json", setting("rope_parameters", "no"), "E632"),
         ("config.json", setting("model_type", "vit"), "E648"),
+        ("config.json", setting("model_type", "albert"), "E648"),
         ("config.json", setting("model_type", "nonesuch"), "E632"),
         ("config.json", lambda path: path.write_text("{"), "E631"),
         ("config.json", Path.unlink, "E630"),

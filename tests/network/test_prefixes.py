@@ -26,7 +26,9 @@ def gone_on(
 ) -> torch.Tensor:
     """The logits of rows on prompts ``home``; ``placed`` are (row, site, token)."""
     count = len(PROMPTS)
-    table = Accesses.join((np.array([row + count]), np.array([token]), *place_of(site, LAYERS)) for row, site, token in placed)
+    table = Accesses.join(
+        (np.array([row + count]), np.array([token]), *place_of(site, LAYERS)) for row, site, token in placed
+    )
     entries = [int(place_of(site, LAYERS)[0]) for _, site, _ in placed]
     found = record(network, PROMPTS, entries, [], lambda *_: None, most)
     rows = np.arange(count, count + len(home))
@@ -56,7 +58,11 @@ def test_rows_go_on_as_whole_forwards_would(name: str) -> None:
     prove(network)
     if network.proof is None or network.proof.sweep != "packed":
         pytest.skip("its tokens are not run apart")
-    components = [c for c in ("resid_pre", "resid_post", "z", "neurons", "mlp_out", "attn_out", "v") if missing(c, network.facts) is None]
+    components = [
+        c
+        for c in ("resid_pre", "resid_post", "z", "neurons", "mlp_out", "attn_out", "v")
+        if missing(c, network.facts) is None
+    ]
     sites = [Site(c, layer) for c in components for layer in range(LAYERS) if (c, layer) != ("resid_post", LAYERS - 1)]
     assert cacheable(sites, LAYERS)
     home = np.arange(len(sites)) % len(PROMPTS)
@@ -67,7 +73,9 @@ def test_rows_go_on_as_whole_forwards_would(name: str) -> None:
     home, placed = home[alive], [(n, *placed[i][1:]) for n, i in enumerate(alive)]
     edits = [shake(i, site.component) for i, (_, site, _) in enumerate(placed)]
     with torch.no_grad():
-        torch.testing.assert_close(gone_on(network, home, placed, edits), plain(network, home, placed, edits), atol=2e-5, rtol=1e-4)
+        torch.testing.assert_close(
+            gone_on(network, home, placed, edits), plain(network, home, placed, edits), atol=2e-5, rtol=1e-4
+        )
         again = gone_on(network, home, placed, edits, most=7)
         torch.testing.assert_close(again, plain(network, home, placed, edits), atol=2e-5, rtol=1e-4)
 
@@ -76,15 +84,18 @@ def test_gradients_of_kept_prefixes_are_those_of_whole_forwards() -> None:
     network = network_of("llama")
     prove(network)
     home = np.array([0, 1, 1, 2])
-    placed = [(0, Site("resid_post", 0), 2), (1, Site("z", 1, heads=(1,)), 5), (2, Site("resid_pre", 2), 6), (3, Site("resid_post", 0), 5)]
+    placed = [
+        (0, Site("resid_post", 0), 2),
+        (1, Site("z", 1, heads=(1,)), 5),
+        (2, Site("resid_pre", 2), 6),
+        (3, Site("resid_post", 0), 5),
+    ]
     added = [torch.zeros(16 if site.component != "z" else 4, requires_grad=True) for _, site, _ in placed]
     grads = []
     for run in (gone_on, plain):
-        widths = []
 
         def edit_of(vector: torch.Tensor):
             def edit(old: torch.Tensor) -> torch.Tensor:
-                widths.append(old.shape[-1])
                 return old + vector[: old.shape[-1]] if vector.shape[0] >= old.shape[-1] else old + vector.sum()
 
             return edit

@@ -56,6 +56,20 @@ def test_every_site_is_proved(name: str) -> None:
         ("gpt2", {"split": "heads"}, "q"),
         ("gpt_neox", {"split": "blocks"}, "k"),
         ("falcon", {"attention": "mlp"}, "attn_in"),
+        ("bert", {"q": "attention.self.key>"}, "q"),
+        ("bert", {"z": "attention.self.query<"}, "z"),
+        ("bert", {"attn_out": "attention.output>"}, "attn_out"),  # after the norm: no term of a sum
+        ("bert", {"mlp_out": "output>"}, "mlp_out"),
+        ("bert", {"mid": "attention.output.dense>"}, "resid_mid"),  # before what is added to it
+        ("bert", {"neurons": "intermediate<"}, "neurons"),
+        ("bert", {"norms": ("output.LayerNorm", "attention.output.LayerNorm")}, "resid_mid"),
+        ("bert", {"enter": ()}, "embed"),
+        ("bert", {"head": ("cls.predictions.decoder",)}, "logits"),
+        ("roberta", {"embed": "roberta.embeddings.position_embeddings>"}, "embed"),
+        ("electra", {"mlp": "attention.output"}, "mlp_in"),
+        ("electra narrow", {"enter": ("electra.embeddings.LayerNorm",)}, "embed"),
+        ("distilbert", {"mid": "ffn>"}, "resid_mid"),
+        ("distilbert", {"attn_out": "sa_layer_norm>"}, "attn_out"),
     ],
 )
 def test_a_wrong_table_is_found(name: str, wrong: dict[str, Any], refused: str) -> None:

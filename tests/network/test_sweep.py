@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from families import CONFIGS, LAYERS, VOCABULARY, model_of
+from families import BOTH_WAYS, CONFIGS, LAYERS, VOCABULARY, model_of
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -22,7 +22,7 @@ from causal_dsl.network.prove import prove
 from causal_dsl.network.sweep import drive
 from causal_dsl.network.sweep.drive import Asked, sweep
 from causal_dsl.planning.frames import ANYWHERE, BOTTOM, ENTRY, Accesses, Rows, Rules, Schedule, place_of, schedule
-from causal_dsl.program.components import COMPONENTS, missing, trims
+from causal_dsl.program.components import COMPONENTS, missing, packs, trims
 from causal_dsl.program.facts import facts_of_config
 from causal_dsl.program.locations import Site
 
@@ -113,12 +113,55 @@ def everywhere(network: Network, whole: bool) -> list[Patch]:
 @torch.no_grad()
 def test_every_site_of_every_family(name: str, rules: Rules) -> None:
     network = network_of(name)
-    ways = [True] if trims(network.facts) else [False, True]
+    ways = [True] if packs(network.facts) else [False, True]
+    rules = replace(rules, trim=rules.trim and trims(network.facts) is None)
     for whole in ways:
         got, expected, plan = both(network, everywhere(network, whole), rules, whole)
         assert (got - expected).abs().max() < CLOSE
         moved = (expected[3:] - expected[plan.home[3:]]).abs().amax(1)
         assert moved.max() > 0.1  # the check could fail
+
+
+@pytest.mark.parametrize("name", BOTH_WAYS)
+@torch.no_grad()
+def test_encoders_on_prompts_of_one_length(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is padded, so the model makes no mask: still every token sees every other."""
+    prompts = [prompt[:5] for prompt in PROMPTS]
+    monkeypatch.setitem(globals(), "PROMPTS", prompts)
+    monkeypatch.setitem(globals(), "LENGTHS", np.array([5, 5, 5]))
+    network = network_of(name)
+    for whole in (False, True):
+        got, expected, _ = both(network, everywhere(network, whole), Rules(trim=False), whole)
+        assert (got - expected).abs().max() < CLOSE
+
+
+@torch.no_grad()
+def test_the_masked_token_is_read_wherever_it_stands() -> None:
+    """Rows are read at a token of their own, here in the middle; a patch behind it reaches it, as one before does."""
+    network = network_of("bert")
+    read = np.array([1, 3, 0])
+    sites = [(Site("resid_post", 0), 0, 4), (Site("z", 1), 1, 6), (Site("resid_pre", 1), 2, 5), (Site("k", 2), 1, 0)]
+    home = np.array([prompt for _, prompt, _ in sites])
+    rows = 3 + np.arange(len(sites))
+    table = Accesses.join(
+        (rows[i : i + 1], np.array([token]), *place_of(site, LAYERS)) for i, (site, _, token) in enumerate(sites)
+    )
+    every = np.concatenate([np.arange(3), home])
+    writes = [
+        Write(site, torch.tensor([rows[i]]), torch.tensor([token]), shake(i, "")) for i, (site, _, token) in enumerate(sites)
+    ]  # fmt: skip
+    own, at = [PROMPTS[i] for i in every], torch.from_numpy(read[every])
+    expected = forward(network, own, (), writes, readout=torch.arange(len(every)), positions=at).logits
+    assert expected is not None
+    single = [
+        network.model(input_ids=torch.tensor([p])).logits[0, place] for p, place in zip(PROMPTS, read, strict=True)
+    ]
+    assert torch.allclose(expected[:3], torch.stack(single), atol=1e-5)
+    assert ((expected[3:] - expected[torch.from_numpy(home)]).abs().amax(1) > 1e-3).all()
+    for whole in (False, True):
+        plan = schedule(Rows(LENGTHS, home, read[every], table), LAYERS, Rules(trim=False), whole)
+        got = sweep(network, PROMPTS, plan, (), writes, [Asked(np.arange(len(every)), read[every])]).logits[0]
+        assert (got - expected).abs().max() < CLOSE
 
 
 @torch.no_grad()
@@ -222,7 +265,7 @@ def test_columns_of_the_unembedding() -> None:
 
 
 def test_gradients_are_those_of_whole_forwards() -> None:
-    for name in ("llama", "gpt2", "olmo2", "gptj"):
+    for name in ("llama", "gpt2", "olmo2", "gptj", "bert"):
         network = network_of(name)
         site, token = Site("resid_post", 0), 2
         found = []
@@ -243,8 +286,9 @@ def test_gradients_are_those_of_whole_forwards() -> None:
                     (rows, np.full(3, t), *place_of(s, LAYERS)) for s, t in ((site, token), (head, token + 1))
                 )
                 read = LENGTHS[every] - 1
+                rules = Rules(trim=trims(network.facts) is None)
                 plan = schedule(
-                    Rows(LENGTHS, np.array([0, 1, 2]), read, table), LAYERS, whole=trims(network.facts) is not None
+                    Rows(LENGTHS, np.array([0, 1, 2]), read, table), LAYERS, rules, packs(network.facts) is not None
                 )
                 at = torch.from_numpy(rows)
                 writes = [
@@ -391,9 +435,10 @@ def test_blocks_in_slices(monkeypatch: pytest.MonkeyPatch) -> None:
     from causal_dsl.network.sweep import blocks
 
     monkeypatch.setattr(blocks, "SLICE", 7)
-    for name in ("llama", "gpt2", "qwen3_moe"):
+    for name in ("llama", "gpt2", "qwen3_moe", "bert", "distilbert"):
         network = network_of(name)
-        got, expected, _ = both(network, everywhere(network, False)[::7])
+        rules = Rules(trim=trims(network.facts) is None)
+        got, expected, _ = both(network, everywhere(network, False)[::7], rules)
         assert (got - expected).abs().max() < CLOSE
         for layer in network.layers:
             assert "forward" not in vars(layer.get_submodule(network.layout.mlp))  # type: ignore[union-attr]

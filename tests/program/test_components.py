@@ -10,9 +10,11 @@ from causal_dsl.program.components import (
     depth,
     head_count,
     missing,
+    packs,
     shared_heads,
     suggestion,
     takes_position,
+    trims,
     width,
 )
 from causal_dsl.program.facts import ARCHITECTURES, Facts, facts_of_config
@@ -88,6 +90,23 @@ def test_widths_of_vector_networks() -> None:
     assert [width(site, VECTOR) for site in sites] == [8, 16, 4, None, 2]
 
 
+def test_widths_of_narrow_embeddings() -> None:
+    facts = facts_of_config({"model_type": "electra", "embedding_size": 128, "hidden_size": 256}, None, NOWHERE)
+    assert (width(Site("embed"), facts), width(Site("resid_pre", 0), facts)) == (128, 256)
+
+
+def test_which_rows_carry_all_their_tokens() -> None:
+    def facts(model_type: str, **more: object) -> Facts:
+        return facts_of_config({"model_type": model_type, **more}, None, NOWHERE)
+
+    assert trims(facts("gpt2")) is None
+    assert "look both ways" in (trims(facts("roberta")) or "")
+    assert packs(facts("roberta")) is None  # and yet no token of them is padding
+    assert trims(facts("bert", is_decoder=True)) is None
+    assert trims(facts("gptj")) == packs(facts("gptj")) != None  # noqa: E711
+    assert trims(VECTOR) == packs(VECTOR) == "a vector network has no tokens"
+
+
 def test_heads() -> None:
     assert [head_count(name, SMOLLM) for name in ("q", "z", "pattern", "k", "v", "k_rot")] == [9, 9, 9, 3, 3, 3]
     assert "query heads 3 to 5" in (shared_heads(Site("v", 0, heads=(1,)), SMOLLM) or "")
@@ -113,6 +132,9 @@ def test_positions() -> None:
         ("neurons", "olmoe", "experts"),
         ("pattern", "gptj", "code of its own"),
         ("q_rot", "falcon", "code of its own"),
+        ("final_norm", "bert", "end in a norm"),
+        ("final_norm", "distilbert", "end in a norm"),
+        ("resid_pre", "albert", "not known"),
         ("resid_pre", "mamba", "not known"),
         ("input", "llama", "no `input`"),
         ("nonesuch", "llama", "nonesuch"),

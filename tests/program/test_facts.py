@@ -46,7 +46,10 @@ def test_defaults_are_those_of_the_configuration_classes(model_type: str) -> Non
     assert facts.heads == config.num_attention_heads
     assert facts.width == config.hidden_size
     assert facts.vocabulary == config.vocab_size
-    assert facts.context == config.max_position_embeddings
+    late = model_type in ("roberta", "xlm-roberta", "camembert")  # their positions begin behind the padding token's id
+    assert facts.first_position == (config.pad_token_id + 1 if late else 0)
+    assert facts.context == config.max_position_embeddings - facts.first_position
+    assert facts.embed_width == getattr(config, "embedding_size", None)
     head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     assert facts.head_dim == head
     if model_type != "falcon":
@@ -76,6 +79,14 @@ def test_what_multimodal_gemma_says_of_its_text() -> None:
         ({"model_type": "gpt2", "n_inner": 100}, "mlp_width", 100),
         ({"model_type": "gpt2", "n_embd": 24, "n_head": 2}, "mlp_width", 96),
         ({"model_type": "mixtral"}, "mlp_width", None),
+        ({"model_type": "bert"}, "both_ways", True),
+        ({"model_type": "bert", "is_decoder": True}, "both_ways", False),
+        ({"model_type": "llama"}, "both_ways", False),
+        ({"model_type": "distilbert", "n_layers": 3}, "layers", 3),
+        ({"model_type": "distilbert", "hidden_dim": 100}, "mlp_width", 100),
+        ({"model_type": "roberta", "max_position_embeddings": 514}, "context", 512),
+        ({"model_type": "camembert", "max_position_embeddings": 64, "pad_token_id": 3}, "context", 60),
+        ({"model_type": "electra", "embedding_size": 64}, "embed_width", 64),
         ({"model_type": "gpt_neox"}, "parallel", True),
         ({"model_type": "gpt_neox", "use_parallel_residual": False}, "parallel", False),
         ({"model_type": "falcon", "parallel_attn": False}, "parallel", False),

@@ -100,6 +100,15 @@ MENDS = [
     ("split_misspelt", "split=tests", "split=test"),
     ("draw_exhaustive_n", "n=8, ", ""),
     ("draw_from_domain", "0..3\n  do", "equality(n=256)\n  do"),
+    ("mask_next_token", "@ next_token", "@ mask"),
+    ("mask_left_to_right", "@ mask", "@ next_token"),
+    ("mask_missing", "same . ", "same . [MASK] ."),
+    ("mask_twice", "are [MASK]", "are the same"),
+    ("mask_in_a_value", '"[MASK]"}', '"blue"}'),
+    ("mask_answer_pieces", '"redish"', '"red"'),
+    ("mask_answer_unknown", '"perhaps"', '"same"'),
+    ("mask_answer_joined", "[MASK]ish", "[MASK] ."),
+    ("mask_position", "mask[last]", "mask"),
     ("path_patching", "layer[0].head[0].z[b] -> layer[1].head[0].q[b] <- source", "layer[0].head[0].z[b] <- source"),
 ]
 

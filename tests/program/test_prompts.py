@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_tokens import byte_level, metaspace, words
+from test_tokens import byte_level, masked, metaspace, words
+from tokenizers import AddedToken
 
 from causal_dsl.diagnostics import NOWHERE, Diagnostics, Source, Span, SpecError
 from causal_dsl.program.facts import Facts
@@ -16,10 +17,13 @@ from causal_dsl.program.prompts import (
     check_end,
     check_holes,
     check_length,
+    check_mask,
     check_position,
     check_tokenizer,
     collisions,
     locate,
+    mask_position,
+    mask_tokens,
     parse_template,
     render,
     show_value,
@@ -289,3 +293,60 @@ def test_a_tokenizer_that_ends_every_text() -> None:
     assert not list(found)
     check_tokenizer(Tokens(byte_level(eos=True)), NOWHERE, found)
     assert codes(found) == ["W512"]
+
+
+# ── masks ───────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("text", "good"),
+    [("{a} [MASK]", True), ("{a}", False), ("[MASK] {a} [MASK]", False), ("[mask]", False), ("<mask>", False), ("[MASK]", True)],
+)  # fmt: skip
+def test_a_prompt_whose_mask_is_read_has_one(text: str, good: bool) -> None:
+    found = Diagnostics()
+    assert check_mask(template(text), NOWHERE, found) == good
+    assert codes(found) == ([] if good else ["E742"])
+
+
+def test_where_the_mask_is() -> None:
+    tokens = Tokens(masked())
+    for text, place in [("When [MASK] and Mary", 1), ("[MASK]", 0), ("When Mary [MASK]", 2)]:
+        assert mask_position(tokens, tokens.encode(text), text, NOWHERE) == place
+    for text in ("When Mary", "[MASK] and [MASK]", "[MASK] and <mask>"):
+        with pytest.raises(SpecError) as caught:
+            mask_position(tokens, tokens.encode(text), text, NOWHERE)
+        assert caught.value.diagnostics[0].code == "E742"
+    with pytest.raises(SpecError) as caught:
+        mask_position(Tokens(words()), tokens.encode("[MASK]"), "[MASK]", NOWHERE)
+    assert caught.value.diagnostics[0].code == "E744"
+
+
+def test_the_mask_is_a_position_too() -> None:
+    tokens = Tokens(masked())
+    rendered = render(template("When {a} gave [MASK] a drink"), {"a": "Mary"})
+    assert locate(Position("text", "[MASK]"), rendered, tokens.encode(rendered.text)) == (3,)
+
+
+def test_what_stands_in_the_place_of_a_mask() -> None:
+    for make in (masked(), masked("[MASK]", lstrip=True)):
+        tokens = Tokens(make)
+        for prompt in ("When [MASK] and John went", "[MASK] went", "When [MASK]"):
+            assert mask_tokens(tokens, prompt, "Mary") == tokens.encode("Mary").ids
+        assert mask_tokens(tokens, "When [MASK] and", "Mary and John") == tokens.encode("Mary and John").ids
+    for prompt, value in [("When [MASK]y and", "Mar"), ("When John [MASK]", "")]:
+        with pytest.raises(SpecError) as caught:
+            mask_tokens(Tokens(masked()), prompt, value)
+        assert caught.value.diagnostics[0].code == "E743"
+
+
+def test_a_word_in_the_place_of_a_mask_brings_its_space() -> None:
+    """roberta's mask takes the space before it, and its words have theirs: nothing needs to be said about it."""
+    made = byte_level()
+    made.add_special_tokens([AddedToken("<mask>", lstrip=True, special=True)])
+    tokens = Tokens(made)
+    (answer,) = mask_tokens(tokens, "When [MASK] and John went", "Mary")
+    assert tokens.decode((answer,)) == " Mary"
+    (first,) = mask_tokens(tokens, "[MASK] and John went", "When")
+    assert tokens.decode((first,)) == "When"
+    (glued,) = mask_tokens(tokens, "When[MASK] and John went", "Mary", prefix=" ")
+    assert glued == answer

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
 from causal_dsl.diagnostics import NOWHERE, SpecError
 from causal_dsl.program.tokens import Tokens
@@ -138,3 +138,66 @@ def test_no_tokenizer_at_all(tmp_path: Path) -> None:
 def test_half_a_character_is_no_traceback() -> None:
     tokens = Tokens(byte_level())
     assert tokens.encode("When \ud83d Mary").offsets[-1][1] == 11
+
+
+# ── the mask token ──────────────────────────────────────────────────────────────────────────────
+
+
+def masked(name: str = "<mask>", **more: bool) -> Tokenizer:
+    tokenizer = words()
+    tokenizer.add_special_tokens([AddedToken(name, special=True, **more)])
+    return tokenizer
+
+
+@pytest.mark.parametrize("name", ["[MASK]", "<mask>", "<a much longer name>", "§"])
+@pytest.mark.parametrize(
+    "text", ["When [MASK] and", "[MASK]", "When Mary and [MASK]", "[MASK] and [MASK] went to [MASK]"]
+)
+def test_the_mask_is_written_alike_for_every_tokenizer(name: str, text: str) -> None:
+    """Its offsets are those of what the prompt says, not of what the tokenizer is given."""
+    tokens = Tokens(masked(name), name)
+    encoded = tokens.encode(text)
+    assert [text[start:end] for start, end in encoded.offsets] == text.split()
+    assert [i for i, token in enumerate(encoded.ids) if token == tokens.mask_id] == [
+        i for i, word in enumerate(text.split()) if word == "[MASK]"
+    ]
+
+
+def test_a_mask_that_takes_the_space_before_it() -> None:
+    tokens = Tokens(masked("<m>", lstrip=True), "<m>")
+    text = "When [MASK] and Mary"
+    assert [text[start:end] for start, end in tokens.encode(text).offsets] == ["When", " [MASK]", "and", "Mary"]
+
+
+def test_a_tokenizer_without_a_mask_leaves_the_text_as_it_is() -> None:
+    assert Tokens(words()).mask is None
+    assert Tokens(words()).mask_id is None
+    assert Tokens(words(), "<nowhere>").mask is None
+    assert Tokens(byte_level()).encode("[MASK]").ids == tuple(byte_level().encode("[MASK]").ids)
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({}, "<mask>"),
+        ({"tokenizer_config.json": {"mask_token": "Mary"}}, "Mary"),
+        ({"tokenizer_config.json": {"mask_token": {"content": "Mary"}}}, "Mary"),
+        ({"special_tokens_map.json": {"mask_token": "Mary"}}, "Mary"),
+        ({"tokenizer_config.json": {}, "special_tokens_map.json": {"mask_token": "Mary"}}, "Mary"),
+        ({"tokenizer_config.json": {"mask_token": None}}, "<mask>"),
+        ({"tokenizer_config.json": {"mask_token": "<nowhere>"}}, "<mask>"),
+    ],
+)
+def test_which_token_is_the_mask(files: dict, expected: str, tmp_path: Path) -> None:
+    masked().save(str(tmp_path / "tokenizer.json"))
+    for name, settings in files.items():
+        (tmp_path / name).write_text(json.dumps(settings))
+    tokens = Tokens.from_folder(tmp_path, NOWHERE)
+    assert tokens.mask == expected
+    assert tokens.encode("When [MASK] and").ids[1] == tokens.mask_id
+
+
+def test_tokens_that_are_not_known() -> None:
+    tokens = Tokens(words())
+    assert tokens.encode("zebra").ids == (tokens.unknown_id,)
+    assert Tokens(byte_level()).unknown_id is None

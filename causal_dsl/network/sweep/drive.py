@@ -255,6 +255,8 @@ class Pass:
         def attention(module: nn.Module, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, **more: Any) -> Any:
             if self.keys_pass:
                 raise KeysOnly(k, v)
+            if mask is None and self.network.facts.both_ways:  # prompts of one length: nothing is hidden from anyone
+                mask = q.new_zeros(1, 1, self.plan.width, self.plan.width)
             there, level = self.acts.wanted.get(module), self.acts.level
             if there is not None:
                 q, k = on_heads(there.query, q), on_heads(there.key, k)

@@ -15,9 +15,9 @@ from torch import Tensor
 from causal_dsl.network.forward import Write, forward
 from causal_dsl.network.network import Network
 from causal_dsl.network.sweep.drive import Asked, sweep
-from causal_dsl.planning.frames import Accesses, Rows, place_of, schedule
+from causal_dsl.planning.frames import Accesses, Rows, Rules, place_of, schedule
 from causal_dsl.planning.steps import layers_of
-from causal_dsl.program.components import trims, unfit
+from causal_dsl.program.components import packs, trims, unfit
 from causal_dsl.program.locations import Site
 
 #: From a seed to an edit that adds noise.
@@ -29,16 +29,16 @@ def fitness(
     network: Network, prompts: Sequence[Sequence[int]] | Tensor, components: frozenset[str], shake: Shake,
     distance: Callable[[Tensor, Tensor], float], tolerance: float,
 ) -> tuple[str, str, float]:  # fmt: skip
-    """How rows may be run: ``packed`` (single tokens), ``whole`` (with all their tokens) or ``""`` (not at all), why not
-    better than that, and the largest relative error of the way that is taken."""
+    """How rows may be run: ``packed`` (token by token), ``whole`` (padded) or ``""`` (not at all), why not better than
+    that, and the largest relative error of the way that is taken."""
     why = unfit(network.facts) or ""
     if not why and layers_of(network.facts) != len(network.layers):
         why = f"{len(network.layers)} layers were found, and {layers_of(network.facts)} looked for"
     if why:
         return "", why, 0.0
-    kept = trims(network.facts)
-    error, reason = 0.0, kept or ""
-    for way in ("whole",) if kept is not None else ("packed", "whole"):
+    padded = packs(network.facts)
+    error, reason = 0.0, padded or trims(network.facts) or ""
+    for way in ("whole",) if padded is not None else ("packed", "whole"):
         try:
             error, moved = _compare(network, prompts, components, shake, distance, whole=way == "whole")
         except Exception as fault:  # whatever a model's own code raises is a reason
@@ -69,7 +69,8 @@ def _compare(
     )
     every = np.concatenate([np.arange(len(prompts)), home])
     read = lengths[every] - 1
-    plan = schedule(Rows(lengths, home, read, table), layers, whole=whole)
+    rules = Rules(trim=trims(network.facts) is None)
+    plan = schedule(Rows(lengths, home, read, table), layers, rules, whole)
     writes = []
     for i, site in enumerate(sites):
         position = None if network.is_vector else torch.tensor([positions[i]])

@@ -18,9 +18,19 @@ from torch import Tensor, nn
 
 from causal_dsl.network.network import Network
 from causal_dsl.network.sweep.drive import Asked, Outcome, Pass, Read, Write
-from causal_dsl.planning.frames import ANYWHERE, BOTTOM, ENTRY, Accesses, Frame, Rows, Rules, Schedule, place_of, schedule
+from causal_dsl.planning.frames import (
+    ANYWHERE,
+    BOTTOM,
+    ENTRY,
+    Accesses,
+    Frame,
+    Rows,
+    Rules,
+    Schedule,
+    place_of,
+    schedule,
+)
 from causal_dsl.program.locations import Site
-
 
 #: tokens of prompts, as columns: the prompt's row, and the position
 _Tokens = tuple[np.ndarray, np.ndarray]
@@ -57,7 +67,9 @@ class Prefixes:
 
 def cacheable(sites: Sequence[Site], layers: int) -> bool:
     """Whether rows written at these sites enter at a layer that is known, so that what lies before can be kept."""
-    return all(place_of(site, layers)[1] not in (BOTTOM, ANYWHERE) and place_of(site, layers)[0] < layers for site in sites)
+    return all(
+        place_of(site, layers)[1] not in (BOTTOM, ANYWHERE) and place_of(site, layers)[0] < layers for site in sites
+    )
 
 
 def cache_bytes(network: Network, tokens: int, first: int, entries: int) -> int:
@@ -115,7 +127,9 @@ def _record_part(
     plan = schedule(rows_, layers, _EVERYTHING if entries else Rules())
     if not entries and not len(table.rows):
         return
-    recording = _Record(network, [prompts[i] for i in part.tolist()], plan, here, entries, found, int(found.lengths.sum()))
+    recording = _Record(
+        network, [prompts[i] for i in part.tolist()], plan, here, entries, found, int(found.lengths.sum())
+    )
 
     def told(number: int, values: Tensor) -> None:
         keep(picks[number][0], picks[number][1], values)
@@ -284,7 +298,9 @@ class _Replay(Pass):
         if not len(looked[0]):
             return k, v
         index = self._index_of(looked, k.device)
-        more = [where[level].index_select(0, index).transpose(0, 1)[None] for where in (self.found.keys, self.found.values)]
+        more = [
+            where[level].index_select(0, index).transpose(0, 1)[None] for where in (self.found.keys, self.found.values)
+        ]
         return torch.cat([k, more[0]], dim=2), torch.cat([v, more[1]], dim=2)
 
 
@@ -297,7 +313,7 @@ def _handing(count: int) -> Callable[..., Any]:
 
 def _restored(layer: nn.Module, stand_in: Callable[..., Any]) -> Callable[[], None]:
     """Let a layer do something else until the given function is called."""
-    layer.forward = stand_in  # type: ignore[method-assign]
+    layer.forward = stand_in
 
     def restore() -> None:
         del layer.forward

@@ -1,0 +1,162 @@
+"""Features of language models: rows that go on from prefixes against whole forwards, places, chains, joined tokens."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "engine"))
+
+from tiny import spec_of
+
+from causal_dsl import pipeline, running
+from causal_dsl.engine.execute import budget_of
+from causal_dsl.features.build import build
+from causal_dsl.fitting.bank import fill
+from causal_dsl.fitting.fit import fit_all
+from causal_dsl.fitting.rows import Part, Stepper
+from causal_dsl.pipeline import Options
+from causal_dsl.planning import graph as g
+from causal_dsl.report.progress import Progress
+
+LEARNED = """
+align fitted : a {
+  same @ SITES via FEATURE
+}
+test learned on fitted(0, x) {
+  base, source ~ m(n=24, seed=1) where base.same != source.same
+  do(same <- source)
+  report iia
+}
+"""
+SMALL = "n=24, batch=8, epochs=2, rate=0.01"
+
+
+def made(family: str, sites: str, feature: str, padding: str = "right"):
+    text = spec_of(family, LEARNED.replace("SITES", sites).replace("FEATURE", feature), padding=padding)
+    spec = pipeline.parse(text)
+    checked = pipeline.check(spec)
+    checked.raise_errors()
+    assert checked.plan is not None and checked.fits is not None
+    nets = {n: running._network(ref, Options(), {}) for n, ref in checked.plan.networks.items()}
+    return spec, checked, nets
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gemma2", "gptj"])
+@pytest.mark.parametrize(
+    "sites", ["layer[1].resid_post[x]", "layer[1].head[0].z[last], layer[2].mlp_out[last]", "layer[0].resid_pre[x.all]"]
+)
+def test_rows_of_a_step_are_those_of_whole_forwards(family: str, sites: str) -> None:
+    _, checked, nets = made(family, sites, f"rotation(dim=2, {SMALL}, controls=none)")
+    fits, network = checked.fits, nets["net"]
+    resumes = [e.fit for unit in fits.units for e in unit.experiments]
+    bank = fill(fits.plan, network, resumes, [], budget_of(network))
+    assert bool(bank.why) == (family == "gptj")
+    plain = fill(fits.plan, network, resumes, [], budget_of(network))
+    plain.prefixes = None
+    refs = [write.feature.map for resume in resumes for write in resume.writes]
+    features = {}
+    for ref in refs:
+        width = bank.vectors[ref.place.site].shape[1]
+        features[ref] = build(ref.chain, width, 5, dtype=torch.float32, device="cpu")
+    pairs = np.array([3, 0, 7, 11])
+    parts = [Part(resume, pairs, features, None) for resume in resumes] * 2
+    grads = []
+    for one in (bank, plain):
+        for feature in features.values():
+            feature.zero_grad()
+            feature.prepare()
+        logits = Stepper(one).logits(parts)
+        sum((out**2).sum() for out in logits).backward()
+        grads.append((logits, [p.grad.clone() for f in features.values() for p in f.parameters() if p.requires_grad]))
+    for mine, theirs in zip(grads[0][0], grads[1][0], strict=True):
+        torch.testing.assert_close(mine, theirs, atol=2e-5, rtol=1e-4)
+    for mine, theirs in zip(grads[0][1], grads[1][1], strict=True):
+        assert mine.abs().sum() > 0 or family == "gemma2"  # whose soft cap is flat at the logits of random weights
+        torch.testing.assert_close(mine, theirs, atol=1e-3, rtol=1e-3)
+
+
+FEATURES = [
+    "rotation(dim=2, SMALL)", "boundless(SMALL)", "mask(SMALL)", "pca(k=3)", "standardize()", "linear_probe()",
+    "affine(dim=2, SMALL)", "lowrank(dim=2, SMALL)", "revnet(layers=2, width=8, dim=2, SMALL)",
+    "standardize().rotation(dim=2, SMALL)", "pca(k=4).mask(SMALL)", "rotation(dim=4, SMALL).mask()",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("feature", FEATURES)
+def test_every_family_runs_from_spec_to_report(feature: str) -> None:
+    spec, _, _ = made("llama", "layer[1].resid_post[x]", feature.replace("SMALL", SMALL))
+    result = pipeline.run(spec)["learned"]
+    cell = result.cell()
+    codes = {finding.code for finding in cell.findings}
+    assert "fitted" in codes
+    assert ("nonlinear" in codes) == ("revnet" in feature)
+    learned = cell.learned
+    by_labels = feature not in ("pca(k=3)", "standardize()")
+    expected = {"whole vector", "natural axes", "random subspace"} | (
+        {"shuffled labels", "untrained network"} if by_labels else set()
+    )
+    assert set(learned.controls) == expected
+    gates = learned.features[0].gates
+    assert (gates is not None) == ("mask" in feature or "boundless" in feature)
+    # base in place of source changes nothing: the noise floor runs through the feature
+    assert cell.noise_floor is not None and cell.noise_floor < 1e-4
+    # the report shows them all
+    from causal_dsl.report.text import text
+    from causal_dsl.score.results import Results
+
+    shown = text(Results((pipeline.run(spec).specs[0],)))
+    assert "natural axes" in shown
+
+
+def test_joined_tokens_are_one_vector() -> None:
+    spec, checked, nets = made(
+        "llama",
+        "layer[1].resid_post[x], layer[1].resid_post[last]",
+        f"rotation(dim=2, {SMALL}, joined=true, controls=none)",
+    )
+    fits = checked.fits
+    targets = running._targets(fits.plan, checked, nets)
+    library = fit_all(fits, nets, checked.answers, targets, {n: budget_of(net) for n, net in nets.items()}, Progress())
+    (feature,) = library.maps.values()
+    assert feature.width == 2 * (nets["net"].facts.width or 0)
+    cell = pipeline.run(spec)["learned"].cell()
+    assert cell.interventions[0].rows in (46, 48)  # two tokens in each of 24 rows, equal ones run once
+    assert cell.scores["iia"].value is not None
+
+
+def test_one_by_one_every_site_has_a_map_of_its_own() -> None:
+    _, checked, _ = made(
+        "llama", "layer[0].resid_post[x], layer[1].resid_post[last]", f"rotation(dim=2, {SMALL}, controls=none)"
+    )
+    (unit,) = checked.fits.units
+    assert [str(ref.place) for ref in unit.maps] == ["layer[0].resid_post[x]", "layer[1].resid_post[last]"]
+
+
+def test_the_whole_vector_is_the_feature_of_all_its_dimensions() -> None:
+    """A rotation as wide as the site swaps everything: its score is that of no feature at all."""
+    wide = made("llama", "layer[1].resid_post[x]", "rotation(dim=32, n=24, epochs=1, controls=all)")[0]
+    cell = pipeline.run(wide)["learned"].cell()
+    assert cell.learned.features[0].width == 32
+    assert cell.scores["iia"].value == cell.learned.controls["whole vector"].iia.value
+
+
+def test_a_capture_of_the_base_is_no_change() -> None:
+    _, checked, nets = made("gpt2", "layer[1].resid_post[x]", f"rotation(dim=2, {SMALL}, controls=none)")
+    (unit,) = checked.fits.units
+    resume = unit.experiments[0].fit
+    same = g.Resume(
+        resume.base, tuple(g.Write(w.place, g.Capture(resume.base, w.place), False, w.feature) for w in resume.writes)
+    )
+    bank = fill(checked.fits.plan, nets["net"], [same], [], budget_of(nets["net"]))
+    features = {ref: build(ref.chain, 32, 0, dtype=torch.float32, device="cpu") for ref in unit.maps}
+    out = Stepper(bank).logits([Part(same, np.arange(6), features, None)])[0]
+    plain = fill(checked.fits.plan, nets["net"], [same], [], budget_of(nets["net"]))
+    plain.prefixes = None
+    torch.testing.assert_close(
+        out, Stepper(plain).logits([Part(same, np.arange(6), features, None)])[0], atol=1e-5, rtol=1e-5
+    )
