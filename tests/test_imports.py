@@ -11,7 +11,19 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "causal_dsl"
-ORDER = ("syntax", "causal", "program", "planning", "features", "network", "engine", "score", "report", "tools")
+ORDER = (
+    "syntax",
+    "causal",
+    "program",
+    "planning",
+    "features",
+    "network",
+    "engine",
+    "score",
+    "report",
+    "fitting",
+    "tools",
+)
 #: Plain data that earlier stages may speak of, and score reads columns without the engine.
 DATA = {"causal_dsl.engine.columns", "causal_dsl.run.columns"}
 TORCH = {"torch", "transformers", "accelerate"}
