@@ -100,6 +100,7 @@ if TYPE_CHECKING:
         table,
         test,
         torch,
+        train,
         vector,
         zoo,
     )
@@ -203,6 +204,7 @@ __all__ = [
     "table",
     "test",
     "torch",
+    "train",
     "vector",
     "zoo",
 ]

@@ -12,7 +12,7 @@ shadow builtins on purpose (`max`, `input`, `all`): use them as ``cd.max``, neve
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, overload
 
 from causal_dsl.building.declarations import (
     Action,
@@ -28,6 +28,10 @@ from causal_dsl.building.declarations import (
 )
 from causal_dsl.building.expressions import Expression, checked, combine, domain_node, name, node_of, value_node
 from causal_dsl.syntax import tree
+
+if TYPE_CHECKING:
+    from causal_dsl.pipeline import Options, Spec
+    from causal_dsl.training.train import TrainedNetwork
 
 __all__ = [
     "Causal",
@@ -113,6 +117,7 @@ __all__ = [
     "table",
     "test",
     "torch",
+    "train",
     "vector",
     "zoo",
 ]
@@ -251,6 +256,33 @@ def zoo(reference: str, *, name: str, doc: str = "", **words: str) -> Network:
 def torch(reference: str, *, name: str, weights: str | None = None, doc: str = "", **words: str) -> Network:
     """``network NAME = torch("file.py:factory", weights="file.safetensors")``."""
     return _network("torch", reference, name, doc, words, {"weights": weights})
+
+
+@overload
+def train(of: Spec, options: Options = ..., /) -> dict[str, TrainedNetwork]: ...
+
+
+@overload
+def train(of: Alignment, /, *, name: str, doc: str = "", **settings: Any) -> Network: ...
+
+
+def train(of: Any, /, *options: Any, name: str = "", doc: str = "", **settings: Any) -> Any:
+    """``network NAME = train(ALIGNMENT, steps=…, …)`` of an alignment; of a spec, its trained networks by name.
+
+    >>> net = train(right, name="net", steps=2000, balance=[left, right], decay="cosine")  # declares
+    >>> train(spec)["net"].module  # trains, or finds what was trained before
+    """
+    if not isinstance(of, Alignment):
+        from causal_dsl.pipeline import train as train_all
+
+        if name or doc or settings:
+            raise TypeError(f"{of!r} is no alignment: give the one that the network is trained towards")
+        return train_all(of, *options)
+    if not name or options:
+        raise TypeError("say how the network is called: train(alignment, name='net', …)")
+    words = {key: Expression(tree.Name(checked(value))) for key, value in settings.items() if isinstance(value, str)}
+    made = Expression(tree.Name("train"))(of, **{**settings, **words})
+    return Network(name, made._node, doc, made._needs)
 
 
 def align(name: str, model: Any, network: Any = None, *, doc: str = "", **parameters: Any) -> Alignment:

@@ -38,7 +38,7 @@ from causal_dsl.program.fits import (
 )
 from causal_dsl.program.modules import Loader, Module, read_source
 from causal_dsl.program.program import NetworkRef, Program, Test
-from causal_dsl.program.prompts import render, show_value
+from causal_dsl.program.prompts import first_prompt, show_value
 from causal_dsl.program.resolve import Options as ResolveOptions
 from causal_dsl.program.resolve import Resolver
 from causal_dsl.program.tokens import Tokens
@@ -52,6 +52,7 @@ from causal_dsl.syntax.parse import parse as parse_text
 
 if TYPE_CHECKING:
     from causal_dsl.network.network import Network
+    from causal_dsl.training.train import TrainedNetwork
 
 
 @dataclass(eq=False)
@@ -322,7 +323,7 @@ def _plan(program: Program, checked: Checked, tokenizers: Tokenizers, found: Dia
             checked.answers[control.name] = checked.answers[test.name]
             controls.append(control)
     plan = make_plan(program, [*ready, *controls], tokenizers, found)
-    checked.fits = _fits(program, ready, plan, checked, tokenizers, found)
+    checked.fits = plan.fits = _fits(program, ready, plan, checked, tokenizers, found)
     return optimise(unfit_networks(plan))
 
 
@@ -380,14 +381,7 @@ def _values(domain: Any) -> tuple[Any, ...] | None:
 
 def _sample_prompt(test: Test) -> str:
     """A prompt of the test's first line, with the first value of every hole: answers are tokenised after it."""
-    if not test.alignment.prompts:
-        return ""
-    template = test.alignment.prompts[0].template
-    values = {}
-    for hole in template.holes:
-        domain = test.model.variables[hole].domain
-        values[hole] = show_value(domain.values[0]) if isinstance(domain, Finite) else "1"
-    return render(template, values).text
+    return first_prompt(test.alignment)
 
 
 def plan(spec: Spec, options: Options = Options()) -> Plan:
@@ -417,6 +411,13 @@ def run(spec: Spec, options: Options = Options()) -> Results:
     return run_specs([spec], options)
 
 
+def train(spec: Spec, options: Options = Options()) -> dict[str, TrainedNetwork]:
+    """Train every ``network … = train(…)`` of a spec, or find it in the cache; raises :class:`SpecError` for a fault."""
+    from causal_dsl.running import train_spec
+
+    return train_spec(spec, options)
+
+
 def run_files(paths: Iterable[str | Path], options: Options = Options()) -> Results:
     """:func:`run` of several files; a network that they share is loaded once."""
     from causal_dsl.running import run_specs
@@ -424,4 +425,4 @@ def run_files(paths: Iterable[str | Path], options: Options = Options()) -> Resu
     return run_specs([load(path) for path in paths], options)
 
 
-__all__ = ["Checked", "Options", "Spec", "check", "load", "parse", "plan", "run", "run_files", "spec"]
+__all__ = ["Checked", "Options", "Spec", "check", "load", "parse", "plan", "run", "run_files", "spec", "train"]

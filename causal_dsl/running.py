@@ -39,6 +39,7 @@ from causal_dsl.report.store import folder_of, save, writing
 from causal_dsl.score.results import CellInfo, Fired, Results, SpecResult, TestResult
 from causal_dsl.score.score import score_test
 from causal_dsl.score.scores import Score, asks
+from causal_dsl.training.train import TrainedNetwork, trained
 
 
 class Interrupted(KeyboardInterrupt):
@@ -63,13 +64,16 @@ def run_specs(specs: Sequence[Spec], options: Options) -> Results:
             used |= checked.plan.networks
         networks = {name: _network(ref, options, loaded) for name, ref in used.items()}
         if checked.plan is None and checked.program.tests:
-            checked = pipeline.check(spec, options, networks)
+            checked = pipeline.check(spec, options, _with_blanks(networks, used))
             checked.raise_errors()
             if checked.plan is not None:
                 networks |= {
                     n: _network(r, options, loaded) for n, r in checked.plan.networks.items() if n not in networks
                 }
-        result, interrupted = _run(spec, checked, networks, options)
+        try:
+            result, interrupted = _run(spec, checked, networks, options)
+        except KeyboardInterrupt:  # while features were fitted: those fits go on the next time
+            raise Interrupted(Results(tuple(done))) from None
         done.append(result)
         if interrupted:
             raise Interrupted(Results(tuple(done)))
@@ -83,7 +87,7 @@ def loaded_plan(spec: Spec, checked: Checked, options: Options) -> Plan:
     loaded: dict[Any, Network] = {}
     networks = {name: _network(ref, options, loaded) for name, ref in used.items()}
     if checked.plan is None:
-        checked = pipeline.check(spec, options, networks)
+        checked = pipeline.check(spec, options, _with_blanks(networks, used))
         checked.raise_errors()
     assert checked.plan is not None
     memory = {name: options.memory for name in networks if options.memory}
@@ -97,7 +101,8 @@ def _network(ref: NetworkRef, options: Options, loaded: dict[Any, Network]) -> N
     """The loaded network of a declaration; the same declaration in another file is the same network."""
     device = options.device or ref.setting("device")
     dtype = options.dtype or ref.setting("dtype")
-    key = (ref.kind, ref.target, ref.base if ref.kind != "zoo" else None, ref.settings, device, dtype)
+    declared = (ref.span.source.path, ref.span.start) if ref.training is not None else None
+    key = (ref.kind, ref.target, ref.base if ref.kind != "zoo" else None, ref.settings, declared, device, dtype)
     if key not in loaded and ref.setting("untrained"):
         settings = tuple(setting for setting in ref.settings if setting[0] != "untrained")
         trained = replace(ref, name=trained_name(ref), settings=settings)
@@ -111,7 +116,39 @@ def _network(ref: NetworkRef, options: Options, loaded: dict[Any, Network]) -> N
     return network
 
 
+def _trained(ref: NetworkRef, device: str | None, options: Options) -> TrainedNetwork:
+    """The outcome of a declared training. It is trained in the dtype that is declared, whatever it then runs in."""
+    assert ref.training is not None
+    blank = _load(ref.training.alignment.network, None if device == "auto" else device, ref.setting("dtype"), options)
+    blank.padding = ref.setting("padding", "right")
+    with progress() if options.progress else Progress() as bar:
+        return trained(ref, blank, bar)
+
+
+def train_spec(spec: Spec, options: Options) -> dict[str, TrainedNetwork]:
+    """Every network of a spec that is declared as trained, by name; raises :class:`SpecError` for a fault."""
+    checked = pipeline.check(spec, options)
+    checked.raise_errors()
+    assert checked.program is not None
+    refs = [ref for ref in checked.program.networks.values() if ref.training is not None]
+    return {ref.name: _trained(ref, options.device or ref.setting("device"), options) for ref in refs}
+
+
+def _with_blanks(networks: dict[str, Network], used: dict[str, NetworkRef]) -> dict[str, Network]:
+    """Loaded networks, and under the names of those that were trained from: they are of one shape."""
+    blanks = {r.training.alignment.network.name: networks[n] for n, r in used.items() if r.training is not None}
+    return {**blanks, **networks}
+
+
 def _load(ref: NetworkRef, device: str | None, dtype: str | None, options: Options) -> Network:
+    if ref.training is not None:
+        network = _trained(ref, device, options).network
+        assert network is not None
+        kind = dtype_of(dtype, ref.span)
+        if kind is not None and kind != network.dtype:
+            network = wrap(network.model.to(dtype=kind), network.facts, network.tokens, ref.name, ref.span)
+        prove(network)
+        return network
     if ref.kind == "zoo":
         opened = open_zoo(ref.target, ref.span)
         if isinstance(opened, nn.Module):
@@ -122,7 +159,9 @@ def _load(ref: NetworkRef, device: str | None, dtype: str | None, options: Optio
             prove(network)
             return network
         return load_network(ref.facts, Reference("hf", str(opened), Path()), device, dtype, False, ref.span, ref.name)
-    reference = Reference(ref.kind, ref.target, ref.base, ref.setting("revision"), ref.setting("weights"))
+    reference = Reference(
+        "torch" if ref.kind == "torch" else "hf", ref.target, ref.base, ref.setting("revision"), ref.setting("weights")
+    )
     return load_network(ref.facts, reference, device, dtype, options.trust, ref.span, ref.name)
 
 
@@ -133,6 +172,9 @@ def _describe(ref: NetworkRef, network: Network) -> dict[str, Any]:
         "device": str(network.device), "dtype": str(network.dtype).removeprefix("torch."),
         "parameters": sum(p.numel() for p in network.model.parameters()),
     }  # fmt: skip
+    if ref.training is not None:
+        settings = ("steps", "batch", "rate", "decay", "seed", "task", "interchange", "strict", "init")
+        said["training"] = {name: getattr(ref.training, name) for name in settings}
     if network.proof is not None:
         said["refused_sites"] = dict(network.proof.refused)
         said["notes"] = list(network.proof.notes)
@@ -346,4 +388,4 @@ def _score(test: Test, run: TestRun, finished: list[CellRun], plan: Plan, checke
     )  # fmt: skip
 
 
-__all__ = ["Interrupted", "labels_of", "run_specs"]
+__all__ = ["Interrupted", "labels_of", "run_specs", "train_spec"]

@@ -22,6 +22,7 @@ CHAPTERS = (
     (701, "Commands and verdicts"),
     (710, "Parts of the inputs, and fits"),
     (720, "Features"),
+    (730, "Training towards a causal model"),
     (740, "Masked tokens"),
     (799, "Defects of causal_dsl"),
 )

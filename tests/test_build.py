@@ -320,3 +320,60 @@ def test_expressions_show_as_they_are_written() -> None:
     assert repr(1 - (2 - cd.iia)) == "1 - (2 - iia)"
     assert cd.node_of(cd.percent(95)) == tree.Number(95, "%")
     assert {cd.iia, cd.kl} == {cd.iia, cd.kl}
+
+
+TRAINED = """
+causal parity {
+  a, b ~ bool
+
+  first      := a != b
+  output odd := first
+}
+
+network blank = torch("net.py:build")
+
+align halves : parity -> blank {
+  a     @ input[0:1] via scalar()
+  b     @ input[1:2] via scalar()
+  first @ layer[0].out[0:2]
+  odd   @ logits
+}
+
+# Trained towards the model.
+network net = train(
+    halves, n=64, balance=[first], steps=100, rate=0.01, decay=cosine, seed=3, strict=0.5, layers=[0, 1], init=keep
+)
+
+align again : halves -> net {
+}
+
+test solves on again {
+  base ~ parity(exhaustive=true)
+  expect accuracy >= 99%
+}
+"""
+
+
+def test_training() -> None:
+    parity = cd.Causal("parity")
+    a, b = parity.draw("a", "b", domain=cd.bool_)
+    first = parity.let("first", a != b)
+    odd = parity.output("odd", first)
+    halves = cd.align("halves", parity, cd.torch("net.py:build", name="blank"))
+    halves.place(a, cd.input[0:1], via=cd.scalar())
+    halves.place(b, cd.input[1:2], via=cd.scalar())
+    halves.place(first, cd.layer[0].out[0:2])
+    halves.place(odd, cd.logits)
+    net = cd.train(
+        halves, name="net", doc="Trained towards the model.", n=64, balance=[first], steps=100, rate=0.01,
+        decay="cosine", seed=3, strict=0.5, layers=[0, 1], init="keep",
+    )  # fmt: skip
+    solves = cd.test("solves", cd.align("again", halves, net))
+    solves.draw("base", parity(exhaustive=True))
+    solves.expect(cd.accuracy >= cd.percent(99))
+    same(cd.spec(solves), TRAINED)
+    for wrong in ({}, {"name": "two", "again": object()}):
+        with pytest.raises(TypeError):
+            cd.train(halves, **wrong)
+    with pytest.raises(TypeError, match="no alignment"):
+        cd.train(cd.spec(solves), name="net")  # type: ignore[call-overload]

@@ -39,3 +39,29 @@ def test_equality_with_weights_derived_by_hand() -> None:
     solved = results["solves_the_task"].cells[0].scores["accuracy"]
     assert (solved.value, solved.n, solved.method) == (1, 4**4, "exact")
     assert results["left_is_localised"].cells[0].scores["iia"].value == 1
+
+
+def test_two_networks_that_answer_alike_are_told_apart() -> None:
+    results = cd.run(cd.load(SPECS / "logic.causal"))
+    assert results.passed, results.diagnostics
+    scores = {test.name: test.cells[0].scores for test in results}
+    for name in ("left_is_in_first", "right_is_in_first", "either_is_in_second", "b_is_in_second"):
+        assert scores[name]["iia"].value == scores[name]["iia_informative"].value == 1
+    for name in ("left_is_not_in_second", "right_is_not_in_second", "either_is_not_in_first", "b_is_not_in_first"):
+        assert scores[name]["iia"].value <= 0.75 and scores[name]["iia_informative"].value <= 0.4
+
+
+def test_a_rotated_conjunction_is_in_no_unit() -> None:
+    results = cd.run(cd.load(SPECS / "rotated_and.causal"))
+    assert results.passed, results.diagnostics
+    assert (
+        results["p_is_no_unit"].cell().scores["iia"].value
+        == results["q_is_no_unit"].cell().scores["iia"].value
+        == 13 / 16
+    )
+
+
+def test_a_network_trained_from_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CAUSAL_DSL_CACHE", str(tmp_path))
+    results = cd.run(cd.load(SPECS / "train.causal"))
+    assert results.passed, results.diagnostics

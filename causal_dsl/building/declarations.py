@@ -122,17 +122,17 @@ class Causal(_Block):
 
 
 class Network(Nameable):
-    """``network NAME = hf(…)``; made by :func:`hf`, :func:`zoo` and :func:`torch`."""
+    """``network NAME = hf(…)``; made by :func:`hf`, :func:`zoo`, :func:`torch` and :func:`train`."""
 
-    def __init__(self, name: str, value: tree.Call, doc: str = ""):
+    def __init__(self, name: str, value: tree.Call, doc: str = "", needs: Iterable[Declared] = ()):
         super().__init__(name, doc)
-        self._value = value
+        self._value, self._needs = value, tuple(dict.fromkeys(needs))
 
     def declaration(self) -> tree.NetworkDecl:
         return tree.NetworkDecl(self.ident, self._value, doc=self.doc)
 
     def needs(self) -> tuple[Declared, ...]:
-        return ()
+        return self._needs
 
 
 class Alignment(_Block):

@@ -259,10 +259,18 @@ class Rows:
 
     def _cell(self, columns: dict[str, Columns], n: int) -> np.ndarray:
         """The number of each row's combination of balanced values; -1 for one that is not among ``cells``."""
-        found = np.full(n, -1, np.int64)
-        stacked = np.stack([columns[role][name] for role, name in self.statement.balance], axis=1)
-        rows, inverse = np.unique(stacked, axis=0, return_inverse=True)
-        known = {tuple(cell): i for i, cell in enumerate(self.cells.tolist())}
-        numbers = np.array([known.get(tuple(row), -1) for row in rows.tolist()] or [-1])
-        found[:] = numbers[inverse.reshape(-1)]
-        return found
+        known, keys = np.ones(n, bool), np.zeros(n, np.int64)
+        rows = np.zeros(len(self.cells), np.int64)
+        # One number for each row, column by column: to sort rows of several columns takes many times as long.
+        for (role, name), values in zip(self.statement.balance, self.cells.T, strict=True):
+            choices, own = np.unique(values, return_inverse=True)
+            column = np.asarray(columns[role][name])
+            place = np.minimum(np.searchsorted(choices, column), len(choices) - 1)
+            known &= choices[place] == column
+            kinds, own = np.unique(rows * len(choices) + own.reshape(-1), return_inverse=True)
+            merged, rows = keys * len(choices) + place, own.reshape(-1)
+            keys = np.minimum(np.searchsorted(kinds, merged), len(kinds) - 1)
+            known &= kinds[keys] == merged
+        found = np.full(len(self.cells), -1, np.int64)
+        found[rows] = np.arange(len(self.cells))
+        return np.where(known, found[keys], -1)

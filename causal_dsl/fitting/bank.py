@@ -12,9 +12,8 @@ from torch import Tensor
 from causal_dsl.diagnostics import NOWHERE, fail
 from causal_dsl.network.forward import Read, forward
 from causal_dsl.network.network import Network
-from causal_dsl.network.sweep.prefixes import Prefixes, cache_bytes, cacheable, record
+from causal_dsl.network.sweep.prefixes import Prefixes, cache_bytes, cacheable, entered_at, record
 from causal_dsl.planning import graph as g
-from causal_dsl.planning.frames import place_of
 from causal_dsl.planning.layout import Layouts
 from causal_dsl.planning.lower import Plan
 from causal_dsl.planning.memory import Budget
@@ -76,9 +75,12 @@ class Bank:
 
 def fill(
     plan: Plan, network: Network, resumes: Sequence[g.Resume], more: Iterable[g.Capture], budget: Budget,
-    passed: Callable[[int], None] | None = None,
+    begin: Callable[[int], None] = lambda total: None, passed: Callable[[int], None] | None = None,
 ) -> Bank:  # fmt: skip
-    """Run every input of some interventions once, and keep what they write, ``more``, and their prefixes."""
+    """Run every input of some interventions once, and keep what they write, ``more``, and their prefixes.
+
+    ``begin`` hears of the layer-tokens that there are, ``passed`` of those done. Raises E727.
+    """
     layouts, inputs = Layouts(plan), plan.inputs[network.name]
     wanted = dict.fromkeys(
         [leaf.capture if isinstance(leaf, g.Average) else leaf for r in resumes for leaf in captures(r)] + list(more)
@@ -86,6 +88,7 @@ def fill(
     runs = dict.fromkeys([r.base for r in resumes] + [capture.run for capture in wanted])
     every = np.unique(np.concatenate([inputs.runs[plan.rows[run]] for run in runs]))
     bank = Bank(plan, layouts, network, every, int(inputs.lengths[every].max()))
+    begin(int(inputs.lengths[every].sum()) * max(1, layers_of(network.facts)))
     by_site: dict[Site, list[np.ndarray]] = {}
     for capture in wanted:
         if capture.place.site.component == "pattern":
@@ -108,12 +111,11 @@ def fill(
     if bank.why:
         _by_forwards(bank, reads, keep, budget, passed)
         return bank
-    layers = layers_of(network.facts)
-    entries = sorted({int(place_of(write.place.site, layers)[0]) for resume in resumes for write in resume.writes})
     prompts = bank.prompts()
     assert isinstance(prompts, list)
-    bank.prefixes = record(network, prompts, entries, reads, keep, max(bank.width, budget.most_tokens // 8), passed,
-                           np.isin(bank.inputs, _bases(plan, network, resumes)))  # fmt: skip
+    written_in = np.isin(bank.inputs, _bases(plan, network, resumes))
+    most = max(bank.width, budget.most_tokens // 8)
+    bank.prefixes = record(network, prompts, _entries(bank, resumes), reads, keep, most, passed, written_in)
     return bank
 
 
@@ -121,6 +123,22 @@ def _bases(plan: Plan, network: Network, resumes: Sequence[g.Resume]) -> np.ndar
     """The inputs that are written in: of the others only vectors are taken."""
     runs, rows = plan.inputs[network.name].runs, dict.fromkeys(resume.base for resume in resumes)
     return np.unique(np.concatenate([runs[plan.rows[run]] for run in rows]))
+
+
+def _entries(bank: Bank, resumes: Sequence[g.Resume]) -> dict[int, np.ndarray]:
+    """At every layer that something is written at, the first token of each input that rows take over there."""
+    layers = layers_of(bank.network.facts)
+    found: dict[int, np.ndarray] = {}
+    longest = int(bank.plan.inputs[bank.network.name].lengths[bank.inputs].max())
+    for resume in resumes:
+        pairs = np.arange(bank.plan.drawn[resume.base.draw].n)
+        homes = bank.prompt_of(resume.base, pairs)
+        for write in resume.writes:
+            which, tokens = bank.layouts.tokens(write.place, resume.base, pairs)
+            for level in entered_at(write.place.site, layers):
+                first = found.setdefault(level, np.full(len(bank.inputs), longest))
+                np.minimum.at(first, homes[which], tokens)
+    return found
 
 
 def _read(bank: Bank, site: Site) -> Read:
@@ -139,9 +157,9 @@ def _unfit(network: Network, resumes: Sequence[g.Resume], bank: Bank, budget: Bu
     sites = [write.place.site for resume in resumes for write in resume.writes]
     if not cacheable(sites, layers):
         return "what is written before the first layer, after the last, or in a module leaves nothing to keep"
-    levels = [int(place_of(site, layers)[0]) for site in sites]
-    inputs = bank.plan.inputs[network.name]
-    needed = cache_bytes(network, int(inputs.lengths[bank.inputs].sum()), min(levels), len(set(levels)))
+    written_in = np.isin(bank.inputs, _bases(bank.plan, network, resumes))
+    entries = {level: first[written_in] for level, first in _entries(bank, resumes).items()}
+    needed = cache_bytes(network, bank.plan.inputs[network.name].lengths[bank.inputs[written_in]], entries)
     if needed > budget.bytes:
         return f"the prefixes take {needed / 2**20:,.0f} MB, and there are {budget.bytes / 2**20:,.0f} MB"
     return ""

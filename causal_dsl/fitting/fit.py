@@ -29,8 +29,6 @@ from causal_dsl.program.features import FeatureRef
 from causal_dsl.program.program import Test
 from causal_dsl.report.progress import Progress
 
-#: Tokens that one step runs at most, in all layers together counted once.
-_MOST_ROWS = 4096
 _SHUFFLES = 7_919
 #: How many times as far from the middle as it ever gets a number is called far; and what of the site's size a number that
 #: never moves counts for.
@@ -141,8 +139,10 @@ class _Network:
         self.bar, self.seed, self.out, self.library = bar, seed, out, library
 
     def run(self) -> None:
-        self.bar.begin(f"{self.network.name}: prompts of the fits", 0)
-        bank = fill(self.fits.plan, self.network, self._resumes(), self._natural(), self.budget)
+        bank = fill(
+            self.fits.plan, self.network, self._resumes(), self._natural(), self.budget,
+            lambda total: self.bar.begin(f"{self.network.name}: prompts of the fits", total), self.bar.advance,
+        )  # fmt: skip
         jobs: list[Job] = []
         found: dict[Job, tuple[Path, str]] = {}
         seen: dict[Job, np.ndarray] = {}
@@ -246,8 +246,9 @@ class _Network:
             self.bar.advance(steps)
             self.bar.say(f"{self.network.name}: {said}"[:60])
 
-        most = max(1, min(_MOST_ROWS, self.budget.most_tokens // max(1, bank.width)))
-        loop.run(jobs, Stepper(bank), most, lambda: kept.keep_states(states, named), tick)
+        stepper = Stepper(bank)
+        most = stepper.most_rows(self._resumes(), self.budget)
+        loop.run(jobs, stepper, most, lambda: kept.keep_states(states, named), tick)
         states.unlink(missing_ok=True)
 
     @torch.no_grad()

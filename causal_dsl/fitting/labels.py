@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from causal_dsl.diagnostics import fail
 from causal_dsl.engine.answers import Answers
 from causal_dsl.engine.columns import Quantity, ValueRef
 from causal_dsl.program.program import Test
@@ -36,19 +35,10 @@ class Labels:
 
 
 def labels_of(test: Test, answers: Answers, targets: Targets) -> Labels:
-    """The targets of a test under its interchange. Of an answer of several tokens the first is the target.
-
-    Raises E713 where all pairs have one label: whatever is fitted would score.
-    """
+    """The targets of a test under its interchange. Of an answer of several tokens the first is the target."""
     ids = targets(test, Quantity("logit", ValueRef("label")))
     if (ids < 0).any():
         raise AssertionError("a label that the read-out cannot give")
-    if len(ids) and (ids == ids[0]).all():
-        raise fail(
-            "E713", f"all {len(ids)} pairs of `{test.name}` have one counterfactual answer", test.span,
-            notes=("a feature that is fitted on one class always scores, whatever it is",),
-            help="draw pairs whose answers differ, as with `balance` or `where`",
-        )  # fmt: skip
     if answers.among is None:
         return Labels(None, ids)
     columns = np.unique(np.array(answers.among))

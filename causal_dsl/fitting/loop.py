@@ -19,6 +19,8 @@ from causal_dsl.fitting.rows import Part, Stepper
 
 #: Seconds after which the state of all fits is kept on disk.
 KEEP_EVERY = 10.0
+#: Validation pairs of one job that are run together.
+_PIECE = 256
 
 
 def run(
@@ -27,25 +29,28 @@ def run(
 ) -> None:  # fmt: skip
     """Fit every job to its end.
 
-    ``most``: rows of one pass; more jobs than fit in it are run in several passes a step. ``keep`` is called between steps,
-    every some seconds, and once at the end; ``tick(steps, what to say)`` after each step. Raises E728 for a loss that is
-    no number.
+    ``most``: rows of one pass; more than fit in it are run in several passes a step. ``keep`` is called between steps, every
+    some seconds, at the end, and when it is interrupted; ``tick(steps, what to say)`` after each step. Raises E728 for a
+    loss that is no number.
     """
     kept = time.monotonic()
-    while going := [job for job in jobs if not job.done]:
-        for group in _groups(going, most):
-            _step(group, stepper)
-        ended = [job for job in going if job.step % job.steps_an_epoch == 0]
-        for job in ended:
-            _check(job, stepper, most)
-        tick(len(going), _said(jobs, going))
-        if time.monotonic() - kept > KEEP_EVERY:
-            keep()
-            kept = time.monotonic()
+    try:
+        while going := [job for job in jobs if not job.done]:
+            for group in _groups(going, most):
+                _step(group, stepper)
+            _check([job for job in going if job.step % job.steps_an_epoch == 0], stepper, most)
+            tick(len(going), _said(jobs, going))
+            if time.monotonic() - kept > KEEP_EVERY:
+                keep()
+                kept = time.monotonic()
+    except KeyboardInterrupt:
+        keep()
+        raise
     keep()
 
 
 def _groups(jobs: Sequence[Job], most: int) -> Iterator[list[Job]]:
+    """Jobs whose batches fit into one pass together, one at least."""
     group: list[Job] = []
     rows = 0
     for job in jobs:
@@ -111,28 +116,43 @@ def _finite(job: Job, loss: float) -> None:
 
 
 @torch.no_grad()
-def _check(job: Job, stepper: Stepper, most: int) -> None:
-    """The loss and the share of right answers on the validation inputs, with hard gates."""
-    for feature in job.features.values():
-        feature.harden()
-        feature.prepare()
-    loss, hits, count = 0.0, 0, 0
-    for material, pairs in _pieces(job.validation, most):
-        found = stepper.logits([Part(material.resume, pairs, job.features, material.labels.columns)])[0]
-        target = material.labels.of(pairs, found)
-        loss += float(cross_entropy(found, target))
-        hits += int(right(found, target))
-        count += len(pairs)
-    for feature in job.features.values():
-        feature.soften()
-    job.check(loss / count, hits / count)
+def _check(jobs: Sequence[Job], stepper: Stepper, most: int) -> None:
+    """The loss and the share of right answers on the validation inputs, with hard gates; several jobs in one pass."""
+    for job in jobs:
+        for feature in job.features.values():
+            feature.harden()
+            feature.prepare()
+    sums = {job: [0.0, 0, 0] for job in jobs}
+    for group in _pieces(jobs, most):
+        parts = [Part(m.resume, pairs, job.features, m.labels.columns) for job, m, pairs in group]
+        for (job, material, pairs), found in zip(group, stepper.logits(parts), strict=True):
+            target = material.labels.of(pairs, found)
+            sums[job][0] += float(cross_entropy(found, target))
+            sums[job][1] += int(right(found, target))
+            sums[job][2] += len(pairs)
+    for job in jobs:
+        for feature in job.features.values():
+            feature.soften()
+        loss, hits, count = sums[job]
+        job.check(loss / count, hits / count)
 
 
-def _pieces(materials: Sequence[Material], most: int) -> Iterator[tuple[Material, np.ndarray]]:
-    for material in materials:
-        every = np.arange(len(material.labels.target))
-        for start in range(0, len(every), most):
-            yield material, every[start : start + most]
+def _pieces(jobs: Sequence[Job], most: int) -> Iterator[list[tuple[Job, Material, np.ndarray]]]:
+    """The validation pairs of jobs, at most so many in one pass. A job's pieces do not depend on who else is there."""
+    group: list[tuple[Job, Material, np.ndarray]] = []
+    rows = 0
+    for job in jobs:
+        for material in job.validation:
+            every = np.arange(len(material.labels.target))
+            for start in range(0, len(every), min(most, _PIECE)):
+                piece = every[start : start + min(most, _PIECE)]
+                if group and rows + len(piece) > most:
+                    yield group
+                    group, rows = [], 0
+                group.append((job, material, piece))
+                rows += len(piece)
+    if group:
+        yield group
 
 
 def _said(jobs: Sequence[Job], going: Sequence[Job]) -> str:

@@ -19,9 +19,14 @@ from causal_dsl.network.sweep.prefixes import going, replay
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.frames import Accesses, Rows, place_of
 from causal_dsl.planning.layout import Family, Spot
+from causal_dsl.planning.memory import Budget
 from causal_dsl.planning.steps import captures, layers_of
 from causal_dsl.program.features import FeatureRef
 from causal_dsl.program.locations import Site
+
+#: Numbers that a layer keeps of a token for its gradients, in widths of the stream and of the feed-forward block: what enters
+#: norms, queries, keys, values and what attention gives; both sides of a gate and their product.
+SAVED_WIDTHS, SAVED_INNER = 8, 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +49,28 @@ class Stepper:
         self.lengths, self.reads = inputs.lengths[bank.inputs], inputs.reads[bank.inputs]
         self.means = Means(bank.layouts)
         self.layers = layers_of(self.network.facts)
+
+    def most_rows(self, resumes: Sequence[g.Resume], budget: Budget) -> int:
+        """How many rows one pass may have: what each keeps for its gradients, and its logits, within half of the budget."""
+        facts = self.network.facts
+        tokens = 1
+        for resume in resumes:
+            for write in resume.writes:
+                pairs = np.arange(self.bank.plan.drawn[resume.base.draw].n)
+                which, positions = self.bank.layouts.tokens(write.place, resume.base, pairs)
+                lengths = self.lengths[self.bank.prompt_of(resume.base, pairs)]
+                carried = (
+                    int((lengths[which] - positions).max(initial=1))
+                    if self.bank.prefixes is not None
+                    else self.bank.width
+                )
+                tokens = max(tokens, carried)
+        width = facts.width or max(facts.widths, default=1)
+        each = tokens * max(1, self.layers) * (SAVED_WIDTHS * width + SAVED_INNER * (facts.mlp_width or 0))
+        logits = 4 * (facts.vocabulary or facts.classes or 0)
+        return int(
+            max(1, min(budget.most_tokens // tokens, budget.tensors / 2 // max(1, budget.size * (each + logits))))
+        )
 
     def logits(self, parts: Sequence[Part]) -> list[Tensor]:
         """The logits [k, columns] of each part; gradients are as the caller sets them."""

@@ -20,33 +20,35 @@ def untrained(network: Network, seed: int = SEED) -> Network:
     A Hugging Face model is made from its configuration; of other modules every one is asked to ``reset_parameters``.
     Raises E714 where nothing can be drawn anew: a network whose numbers were written down by hand.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = _drawn(network)
-    model.to(device=network.device, dtype=network.dtype)
-    made = wrap(model, network.facts, network.tokens, f"{network.name} (untrained)", network.span)
-    made.padding = network.padding
-    return made
-
-
-def _drawn(network: Network) -> nn.Module:
-    config: Any = getattr(network.model, "config", None)
-    if hasattr(config, "to_dict"):
-        made: nn.Module = type(network.model)(deepcopy(config))
-        return made
-    model = deepcopy(network.model)
-    drawn = set()
-    for module in model.modules():
-        reset = getattr(module, "reset_parameters", None)
-        if callable(reset):
-            module.requires_grad_(True)
-            with torch.no_grad():
-                reset()
-            drawn |= {id(parameter) for parameter in module.parameters(recurse=False)}
-    if not drawn or any(id(parameter) not in drawn for parameter in model.parameters()):
+    model = drawn_anew(network.model, seed)
+    if isinstance(model, str) or not any(True for _ in model.parameters()):
         raise fail(
             "E714", f"the weights of `{network.name}` cannot be drawn anew", network.span,
             notes=("a control fits the same feature on an untrained network, and some module here has no `reset_parameters`",),
             help="give such modules a `reset_parameters`, or write controls=none in the feature",
         )  # fmt: skip
-    return model
+    made = wrap(model, network.facts, network.tokens, f"{network.name} (untrained)", network.span)
+    made.padding = network.padding
+    return made
+
+
+def drawn_anew(model: nn.Module, seed: int) -> nn.Module | str:
+    """A copy of a module, its weights drawn by the seed alone as its library draws them; the global generator is left as
+    it was. Of a module with a parameter that nothing draws: the path of that parameter.
+    """
+    first = next(model.parameters(), torch.zeros(0))
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(seed)
+        config: Any = getattr(model, "config", None)
+        if hasattr(config, "to_dict"):
+            made: nn.Module = type(model)(deepcopy(config))
+            return made.to(device=first.device, dtype=first.dtype)
+        copy = deepcopy(model).to("cpu")  # drawn there, numbers are the same on every device
+        drawn = set()
+        for module in copy.modules():
+            reset = getattr(module, "reset_parameters", None) or getattr(module, "_reset_parameters", None)
+            if callable(reset):
+                reset()
+                drawn |= {id(parameter) for parameter in module.parameters(recurse=False)}
+    left = next((name for name, parameter in copy.named_parameters() if id(parameter) not in drawn), None)
+    return copy.to(first.device) if left is None else left

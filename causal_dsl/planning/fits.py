@@ -68,6 +68,7 @@ def make_fits(program: Program, fits: Sequence[FitTest], tokenizers: Tokenizers,
     units: dict[FeatureRef, Unit] = {}
     for one in fits:
         resume, check = (_resume(plan, test) for test in (one.fit, one.validation))
+        _refuse_one_class(plan, one.fit)
         maps = maps_of(one.fit.cells[0])
         joined = list(dict.fromkeys(units[ref] for ref in maps if ref in units))
         known = tuple(dict.fromkeys([*(ref for unit in joined for ref in unit.maps), *maps]))
@@ -82,6 +83,21 @@ def _resume(plan: Plan, test: Test) -> g.Resume:
     read = plan.scores[test.name][0].read("patched")
     assert read is not None and isinstance(read.run, g.Resume)
     return read.run
+
+
+def _refuse_one_class(plan: Plan, test: Test) -> None:
+    """Refuse to fit where all pairs have one label: whatever is fitted would score (E713)."""
+    drawn = plan.draw_of(test)
+    do = {variable: drawn.values[role][variable] for variable, role in test.swaps}
+    settings = {name: drawn.values["base"][name] for name in test.model.exogenous}
+    label = test.model.evaluate(settings, do)[test.readout.variable]
+    if test.model.needs_trust or not len(label) or not (label == label[0]).all():
+        return
+    raise fail(
+        "E713", f"all {len(label)} pairs of `{test.name}` have one counterfactual answer", test.design.statements[0].span,
+        notes=("a feature that is fitted on one class always scores, whatever it is",),
+        help="draw pairs whose answers differ, as with `balance` or `where`",
+    )  # fmt: skip
 
 
 def _one_way(unit: Unit) -> None:

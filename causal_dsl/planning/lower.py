@@ -52,6 +52,8 @@ class Plan:
     rows: dict[g.Forward, np.ndarray]
     scores: dict[str, list[g.Score]] = field(default_factory=dict)
     steps: tuple[Step, ...] = ()
+    #: what is fitted before it is run (:class:`causal_dsl.planning.fits.Fits`); None where nothing is
+    fits: Any = None
     _reads: dict[g.Resume, list[g.Read]] = field(default_factory=dict)
 
     @property

@@ -6,12 +6,13 @@ from dataclasses import replace
 from typing import Any
 
 import networkx as nx
+import numpy as np
 
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.cost import Cost, Work, cost_of, stop_layer, work_of
 from causal_dsl.planning.lower import Plan
 from causal_dsl.planning.peak import Peaks, columns_of
-from causal_dsl.planning.steps import Step
+from causal_dsl.planning.steps import Step, captures
 from causal_dsl.program.components import trims
 
 #: Nodes that the text shows; sweeps beyond this are folded to their first and last cells.
@@ -23,7 +24,10 @@ def to_text(plan: Plan, explain: bool = False) -> str:
     work = work_of(plan)
     cost = cost_of(plan)
     lines = []
+    lines += _fits(plan)
     for test in plan.tests:
+        if test.control[0]:
+            continue
         nodes = plan.scores[test.name]
         drawn = plan.draw_of(test)
         lines.append(
@@ -39,6 +43,9 @@ def to_text(plan: Plan, explain: bool = False) -> str:
         lines += list(nx.generate_network_text(shown, sources=_roots(shown), ascii_only=False))
         if len(kept) < len(nodes):
             lines.append(f"… and {len(nodes) - len(kept)} cells between them")
+        controls = [other.control[1] for other in plan.tests if other.control[0] == test.name]
+        if controls:
+            lines.append(f"and the same with other writes, as controls: {', '.join(controls)}")
         lines.append("")
     lines.append(
         f"{cost.rows:,} rows in {cost.passes:,} pass{'es' * (cost.passes != 1)}, {cost.layer_tokens:,} layer-tokens, "
@@ -50,6 +57,33 @@ def to_text(plan: Plan, explain: bool = False) -> str:
     else:
         lines += ["", *explained(plan)]
     return "\n".join(lines)
+
+
+def _fits(plan: Plan) -> list[str]:
+    """What is fitted before the plan is run."""
+    if plan.fits is None:
+        return []
+    lines = []
+    for unit in plan.fits.units:
+        drawn = [plan.fits.plan.drawn[e.fit.base.draw].n for e in unit.experiments]
+        runs = [run for e in unit.experiments for resume in (e.fit, e.validation) for run in _runs(resume)]
+        inputs = len(np.unique(np.concatenate([plan.fits.plan.rows[run] for run in runs])))
+        fitting, whose = unit.fitting, f" ({unit.maps[0].variant})" if unit.maps[0].variant else ""
+        if fitting.file:
+            lines.append(f"taken from a file: {unit}")
+            continue
+        trained = any(ref.trained for ref in unit.maps)
+        steps = -(-sum(drawn) // fitting.batch) * fitting.epochs
+        told = f", at most {steps:,} steps of {fitting.batch} pairs" if trained else ", without steps"
+        told += f", {fitting.restarts} times" if fitting.restarts > 1 else ""
+        lines.append(f"fit{whose} {unit}")
+        lines.append(f"    on {unit.network}: {sum(drawn):,} pairs{told}; {inputs:,} inputs run once")
+    return [*lines, ""] if lines else []
+
+
+def _runs(resume: g.Resume) -> list[g.Forward]:
+    sources = [leaf.run for leaf in captures(resume) if isinstance(leaf, g.Capture)]
+    return [resume.base, *sources]
 
 
 def _roots(graph: nx.DiGraph) -> list[g.Node]:
@@ -167,6 +201,7 @@ def to_json(plan: Plan) -> dict[str, Any]:
         "path": plan.program.path,
         "cost": cost_of(plan).to_json(),
         "steps": steps,
+        "fits": [line.strip() for line in _fits(plan) if line],
         "graph": nx.node_link_data(out, edges="edges"),
     }
 

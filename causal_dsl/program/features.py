@@ -50,6 +50,8 @@ FEATURES: Mapping[str, Mapping[str, Setting]] = {
 }
 #: Those with parameters that are trained on counterfactual labels.
 TRAINED = frozenset({"rotation", "boundless", "mask", "affine", "lowrank", "revnet"})
+#: Those that bend: with enough capacity they find any variable in any network.
+BENT = frozenset({"revnet"})
 #: Those with gates, which open for some coordinates.
 GATED = frozenset({"mask", "boundless"})
 #: Those whose coordinates several variables may share, each in a block of its own.
@@ -122,6 +124,21 @@ class FeatureRef:
     def fitted(self) -> FeatureRef:
         """The map that a variant is made from: fitted as the spec says, or on other labels or another network."""
         return replace(self.map, variant=self.variant if self.variant in ("shuffled", "untrained") else "", number=0)
+
+    @property
+    def layers(self) -> int:
+        """How many layers its map that bends has; 0 for linear maps."""
+        return max((int(dict(f.settings)["layers"]) for f in self.chain if f.name in BENT), default=0)  # type: ignore[call-overload]
+
+    def with_layers(self, layers: int) -> FeatureRef:
+        """The same feature with a map of another capacity."""
+        chain = tuple(
+            replace(f, settings=tuple((k, layers if k == "layers" else v) for k, v in f.settings))
+            if f.name in BENT
+            else f
+            for f in self.chain
+        )
+        return replace(self, chain=chain)
 
     @property
     def trained(self) -> bool:

@@ -5,7 +5,7 @@ Inputs are split, never pairs: what a feature is fitted on, what ends the fit, a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -144,10 +144,29 @@ def controls_of(test: Test) -> Iterator[Test]:
         yield _control(test, f"random {number + 1}", "random", number)
     if any(ref.labelled for ref in refs):
         yield _control(test, "shuffled labels", "shuffled")
-        blank = untrained(test.network)
-        yield _control(
-            replace(test, alignment=replace(test.alignment, network=blank)), "untrained network", "untrained"
-        )
+        yield _control(_blank(test), "untrained network", "untrained")
+    for layers in _capacities(refs):
+        smaller = _with_layers(test, layers)
+        yield _control(smaller, f"{layers} layers", "")
+        yield _control(_blank(smaller), f"{layers} layers, untrained", "untrained")
+
+
+def _blank(test: Test) -> Test:
+    return replace(test, alignment=replace(test.alignment, network=untrained(test.network)))
+
+
+def _capacities(refs: Iterable[FeatureRef]) -> list[int]:
+    """Fewer layers than a map that bends has: how its score grows with what it can do."""
+    most = max((ref.layers for ref in refs if ref.labelled), default=0)
+    return [layers for layers in (1, 2, 4, 8, 16) if layers < most]
+
+
+def _with_layers(test: Test, layers: int) -> Test:
+    def changed(intervention: Intervention) -> Intervention:
+        return replace(intervention, features=tuple(ref.with_layers(layers) for ref in intervention.features))
+
+    cells = tuple(replace(cell, interventions=tuple(map(changed, cell.interventions))) for cell in test.cells)
+    return replace(test, cells=cells)
 
 
 def _same_place_twice(cell: Cell) -> bool:
@@ -172,10 +191,14 @@ def variant_of(fit: FitTest, variant: Variant) -> FitTest:
     def changed(test: Test) -> Test:
         made = _control(test, variant, variant)
         if variant == "untrained":
-            made = replace(made, alignment=replace(made.alignment, network=untrained(made.network)))
+            made = _blank(made)
         return replace(made, control=("", ""))
 
     return FitTest(changed(fit.fit), changed(fit.validation))
+
+
+def _named(test: Test, what: str) -> Test:
+    return replace(test, name=f"{test.name}: {what}")
 
 
 def fitted_variants(fit: FitTest) -> Iterator[FitTest]:
@@ -185,6 +208,12 @@ def fitted_variants(fit: FitTest) -> Iterator[FitTest]:
     if any(ref.fitting.controls != "none" and ref.labelled for ref in refs):
         yield variant_of(fit, "shuffled")
         yield variant_of(fit, "untrained")
+        for layers in _capacities(refs):
+            smaller = FitTest(
+                *(_named(_with_layers(test, layers), f"{layers} layers") for test in (fit.fit, fit.validation))
+            )
+            yield smaller
+            yield variant_of(smaller, "untrained")
 
 
 __all__ = [

@@ -99,6 +99,9 @@ class PlacementReader:
                 continue
             placements[name] = member
             good = self._sites(member) and good
+        if parent is not None and parent.network is not self.network:
+            taken = [line for name, line in placements.items() if name not in seen]
+            good = all([self._sites(line) for line in taken]) and good
         return (
             placements,
             readouts,

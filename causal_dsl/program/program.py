@@ -11,7 +11,7 @@ from causal_dsl.causal.model import CausalModel
 from causal_dsl.diagnostics import Span
 from causal_dsl.program.facts import Facts
 from causal_dsl.program.features import FeatureRef
-from causal_dsl.program.locations import Place
+from causal_dsl.program.locations import Place, Site
 from causal_dsl.program.prompts import Template
 from causal_dsl.syntax import tree
 
@@ -21,15 +21,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class NetworkRef:
-    """A declared network: where it comes from, and what is known of it without its weights."""
+    """A declared network: where it comes from, and what is known of it without its weights.
+
+    ``training`` says how a network of the kind ``train`` comes about; its ``target`` is the alignment's name.
+    """
 
     name: str
-    kind: Literal["hf", "zoo", "torch"]
+    kind: Literal["hf", "zoo", "torch", "train"]
     target: str
     settings: tuple[tuple[str, Any], ...]
     base: Path
     facts: Facts
     span: Span
+    training: Training | None = field(default=None, compare=False)
 
     def setting(self, name: str, default: Any = None) -> Any:
         return dict(self.settings).get(name, default)
@@ -178,6 +182,36 @@ class Alignment:
     parents: tuple[str, ...] = ()
     #: the folder that paths in it start from
     folder: Path = Path()
+
+
+@dataclass(frozen=True)
+class Training:
+    """What ``train(ALIGNMENT, …)`` asks for; the network that is trained is the alignment's.
+
+    ``places``: where each variable that can be interchanged is held. ``n``: how many inputs are drawn, None for all where
+    they are few. ``rest``: whole sites of which the coordinates that are placed for no variable must not matter
+    (``strict``). The other fields are the settings of the same names.
+    """
+
+    alignment: Alignment
+    places: tuple[tuple[str, tuple[Place, ...]], ...]
+    rest: tuple[Site, ...]
+    n: int | None
+    balance: tuple[str, ...]
+    steps: int
+    batch: int
+    rate: float
+    decay: Literal["linear", "cosine", "none"]
+    seed: int
+    task: float
+    interchange: float
+    strict: float
+    init: Literal["fresh", "keep"]
+    span: Span = field(compare=False)
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        return tuple(name for name, _ in self.places)
 
 
 @dataclass

@@ -13,11 +13,16 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
+from causal_dsl.causal.domains import Finite
 from causal_dsl.diagnostics import NOWHERE, Diagnostics, Span, did_you_mean, fail
 from causal_dsl.program.facts import Facts
 from causal_dsl.program.locations import Position
 from causal_dsl.program.tokens import MASK, Encoded, Tokens
+
+if TYPE_CHECKING:
+    from causal_dsl.program.program import Alignment
 
 
 @dataclass(frozen=True)
@@ -253,6 +258,18 @@ def render(template: Template, values: Mapping[str, str]) -> Rendered:
             literals.append((at, at + len(text)))
         at += len(text)
     return Rendered("".join(parts), spans, tuple(literals))
+
+
+def first_prompt(alignment: Alignment) -> str:
+    """A prompt of an alignment's first line, with the first value of every hole: answers are tokenised after it."""
+    if not alignment.prompts:
+        return ""
+    template = alignment.prompts[0].template
+    values = {}
+    for hole in template.holes:
+        domain = alignment.model.variables[hole].domain
+        values[hole] = show_value(domain.values[0]) if isinstance(domain, Finite) else "1"
+    return render(template, values).text
 
 
 # ── tokens ──────────────────────────────────────────────────────────────────────────────────────

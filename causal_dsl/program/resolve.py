@@ -22,6 +22,7 @@ from causal_dsl.program.placements import PlacementReader
 from causal_dsl.program.program import Alignment, NetworkRef, PromptLine
 from causal_dsl.program.prompts import check_holes, check_mask, parse_template
 from causal_dsl.program.settings import Setting, call_name, read_settings
+from causal_dsl.program.training import TRAIN, TrainingReader, unlike
 from causal_dsl.program.zoo import facts_of_zoo
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
@@ -36,6 +37,7 @@ NETWORKS: dict[str, dict[str, Setting]] = {
     "hf": {"name": Setting("string", positional=True, required=True), "revision": Setting("string"), **_COMMON},
     "zoo": {"name": Setting("string", positional=True, required=True), **_COMMON},
     "torch": {"factory": Setting("string", positional=True, required=True), "weights": Setting("string"), **_COMMON},
+    "train": TRAIN,
 }
 _MOST_CELLS = 100_000
 
@@ -182,7 +184,23 @@ class Resolver:
     # ── networks ────────────────────────────────────────────────────────────────────────────────
 
     def network(self, definition: Definition) -> NetworkRef | None:
-        return self._once((id(definition.declaration), "network"), lambda: self._network(definition))
+        key = (id(definition.declaration), "network")
+        if key in self._open_domains:
+            self._trained_from_itself(definition)
+            return None
+        if key not in self._made:
+            self._open_domains.add(key)
+            self._made[key] = self._network(definition)
+            self._open_domains.discard(key)
+        return self._made[key]
+
+    def _trained_from_itself(self, definition: Definition) -> None:
+        name = definition.declaration.name  # type: ignore[union-attr]
+        self.diagnostics.report(
+            "E730", f"`{name.name}` is trained from itself", name.span,
+            notes=("the alignment that it is trained towards is one of this very network",),
+            help="align another network, `network blank = …`, and train that",
+        )  # fmt: skip
 
     def _network(self, definition: Definition) -> NetworkRef | None:
         declaration = definition.declaration
@@ -194,7 +212,7 @@ class Resolver:
             self.diagnostics.report(
                 "E207", f"a network comes from {', '.join(NETWORKS)}, not from `{format_expr(declaration.value.function)}`",
                 declaration.value.span,
-                help=f"did you mean `{close}`?" if close else 'write hf("folder or name"), zoo("name") or torch("file.py:function")',
+                help=f"did you mean `{close}`?" if close else 'write hf("folder or name"), zoo("name"), torch("file.py:function") or train(alignment)',
             )  # fmt: skip
             return None
         kind = called[0]
@@ -203,16 +221,38 @@ class Resolver:
         )
         if settings is None:
             return None
-        target = settings.pop("factory" if kind == "torch" else "name")
         place = declaration.value.span
+        if kind == "train" and name not in self.options.networks:
+            return self._trained(definition, settings)
+        target = settings.pop("factory" if kind == "torch" else "alignment" if kind == "train" else "name")
         if name in self.options.networks:
             kind, target = "hf", str(self.options.networks[name].absolute())
-            settings["revision"] = None
+            settings = {key: value for key, value in settings.items() if key in _COMMON}
         facts = self.options.facts.get(name) or self._facts(kind, target, settings, folder, place)
         if facts is None:
             return None
         kept = tuple((key, value) for key, value in settings.items() if value is not None)
         return NetworkRef(name, kind, target, kept, folder, facts, place)  # type: ignore[arg-type]
+
+    def _trained(self, definition: Definition, settings: dict[str, Any]) -> NetworkRef | None:
+        """The outcome of training the network of an alignment: it has its shape, and runs as it does."""
+        declaration = definition.declaration
+        assert isinstance(declaration, tree.NetworkDecl)
+        above = self.find(definition.module, settings["alignment"], "alignment")
+        if above is not None and (id(above.declaration), "alignment") in self._open_domains:
+            self._trained_from_itself(definition)
+            return None
+        alignment = self.alignment(above) if above is not None else None
+        if alignment is None:
+            return None
+        name, place = declaration.name.name, declaration.value.span
+        training = TrainingReader(name, alignment, settings, self.diagnostics, place).read()
+        if training is None:
+            return None
+        blank = alignment.network
+        facts = self.options.facts.get(name) or blank.facts
+        kept = tuple((key, value) for key, value in blank.settings if key in _COMMON)
+        return NetworkRef(name, "train", alignment.name, kept, definition.module.folder, facts, place, training)
 
     def _facts(self, kind: str, target: str, settings: dict[str, Any], folder: Path, span: Span) -> Facts | None:
         if kind == "zoo":
@@ -261,11 +301,15 @@ class Resolver:
                 return None
             model, network = parent.model, parent.network
         else:
-            high = self.find(module, declaration.model, "causal model")
+            high = self.find(module, declaration.model, "causal model", "alignment")
             low = self.find(module, declaration.network, "network")
-            model = self.model(high) if high else None
+            if high is not None and high.kind == "alignment":
+                parent = self.alignment(high)
+                model = parent.model if parent else None
+            else:
+                model = self.model(high) if high else None
             network = self.network(low) if low else None
-            if model is None or network is None:
+            if model is None or network is None or (parent and not self._carries(parent, network, declaration)):
                 return None
         parameters = self._parameters(declaration, parent)
         lines = self._prompts(declaration, module, model)
@@ -297,6 +341,18 @@ class Resolver:
             (parent.name, *parent.parents) if parent else (),
             module.folder,
         )
+
+    def _carries(self, parent: Alignment, network: NetworkRef, declaration: tree.AlignDecl) -> bool:
+        """Whether the placements of ``parent`` can be taken over for another network, which must be of the same shape."""
+        why = unlike(network.facts, parent.network.facts)
+        if why is not None:
+            assert declaration.network is not None
+            self.diagnostics.report(
+                "E731", f"`{network.name}` is not of the shape of `{parent.network.name}`", declaration.network.span,
+                others=((declaration.model.span, f"its places are in `{parent.network.name}`"),), notes=(why,),
+                help=f"write an alignment of its own: align {declaration.name.name} : {parent.model.name} -> {network.name} {{ … }}",
+            )  # fmt: skip
+        return why is None
 
     def _parameters(
         self, declaration: tree.AlignDecl, parent: Alignment | None

@@ -14,8 +14,8 @@ from causal_dsl.syntax.format import format_expr
 
 @dataclass(frozen=True)
 class Setting:
-    """What a setting takes. ``kind``: int, number, bool, string, word (a bare name), names (a list of names),
-    ints (a list of whole numbers), or words."""
+    """What a setting takes. ``kind``: int, ints (a list of them), number, bool, string, word (a bare name), names (a list
+    of names), domain and alignment (the name of one), or words."""
 
     kind: str
     default: Any = None
@@ -35,6 +35,7 @@ _SAYS = {
     "word": "a bare word",
     "names": "a list of names, as in [a, b]",
     "ints": "a list of whole numbers, as in [3, 14]",
+    "alignment": "the name of an alignment",
     "domain": "the name of a domain",
 }
 
@@ -129,6 +130,8 @@ def _read(setting: Setting, expr: tree.Expr) -> Any:
             return word if not setting.choices or word in setting.choices else None
         case "domain":
             return expr if isinstance(expr, (tree.Name, tree.Call)) else None
+        case "alignment":
+            return expr if isinstance(expr, tree.Name) else None
         case "ints":
             if not isinstance(expr, tree.List) or not expr.items:
                 return None

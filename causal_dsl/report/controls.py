@@ -82,7 +82,7 @@ def _several(cells: list[CellResult]) -> Table:
 
 def _known(cell: CellResult) -> list[str]:
     assert cell.learned is not None
-    return [name for name in _ORDER if name in cell.learned.controls]
+    return sorted(cell.learned.controls, key=lambda name: _ORDER.index(name) if name in _ORDER else len(_ORDER))
 
 
 def _interval(estimate: Estimate) -> str:

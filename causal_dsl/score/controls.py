@@ -128,8 +128,8 @@ def learned_findings(iia: Estimate, noop: float | None, learned: Learned) -> lis
         if feature.nonlinear:
             found.append(Finding(
                 "nonlinear",
-                f"{feature.text} is no linear map: one that bends enough finds any variable in any network, so its score says how "
-                "much the map can do, not what the network holds; compare it with the fits on shuffled labels and on the untrained network.",
+                f"{feature.text} is no linear map: one that bends enough finds any variable in any network (Sutter et al. 2025), so its "
+                f"score says how much the map can do, not what the network holds.{_capacity(iia, learned)}",
             ))  # fmt: skip
         if not feature.controls:
             found.append(
@@ -141,6 +141,22 @@ def learned_findings(iia: Estimate, noop: float | None, learned: Learned) -> lis
     if iia.value is None or not learned.controls:
         return found
     return [*found, *_against(iia, learned), *_illusion(iia, noop, learned)]
+
+
+def _capacity(iia: Estimate, learned: Learned) -> str:
+    """How the score grows with the layers of the map, on the network and on an untrained one."""
+    fewer = [name for name in learned.controls if name.endswith(" layers")]
+    blank = learned.controls.get("untrained network")
+    if not fewer or blank is None:
+        return ""
+    told = [
+        f"{show(learned.controls[n].iia.value)} ({show(learned.controls[f'{n}, untrained'].iia.value)})" for n in fewer
+    ]
+    numbers = ", ".join(name.removesuffix(" layers") for name in fewer)
+    return (
+        f" With {numbers} layers and with all it scores {', '.join(told)}, {show(iia.value)} ({show(blank.iia.value)}); in "
+        "parentheses the same maps on an untrained network."
+    )
 
 
 def _fitted(feature: FeatureInfo) -> Finding:

@@ -100,6 +100,9 @@ def test_every_family_runs_from_spec_to_report(feature: str) -> None:
     expected = {"whole vector", "natural axes", "random subspace"} | (
         {"shuffled labels", "untrained network"} if by_labels else set()
     )
+    if "revnet" in feature:  # how its score grows with its layers
+        expected |= {"1 layers", "1 layers, untrained"}
+        assert "With 1 layers and with all" in next(f.text for f in cell.findings if f.code == "nonlinear")
     assert set(learned.controls) == expected
     gates = learned.features[0].gates
     assert (gates is not None) == ("mask" in feature or "boundless" in feature)

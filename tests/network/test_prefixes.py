@@ -12,7 +12,7 @@ from causal_dsl.network.forward import Write, forward
 from causal_dsl.network.network import Network
 from causal_dsl.network.prove import prove
 from causal_dsl.network.sweep.drive import Asked, Read
-from causal_dsl.network.sweep.prefixes import cacheable, going, record, replay
+from causal_dsl.network.sweep.prefixes import cacheable, entered_at, going, record, replay
 from causal_dsl.planning.frames import Accesses, Rows, place_of
 from causal_dsl.program.components import missing
 from causal_dsl.program.locations import Site
@@ -29,7 +29,11 @@ def gone_on(
     table = Accesses.join(
         (np.array([row + count]), np.array([token]), *place_of(site, LAYERS)) for row, site, token in placed
     )
-    entries = [int(place_of(site, LAYERS)[0]) for _, site, _ in placed]
+    entries: dict[int, np.ndarray] = {}
+    for row, site, token in placed:
+        for level in entered_at(site, LAYERS):
+            first = entries.setdefault(level, np.full(count, 99))
+            first[home[row]] = min(first[home[row]], token)
     found = record(network, PROMPTS, entries, [], lambda *_: None, most)
     rows = np.arange(count, count + len(home))
     read = np.concatenate([np.full(count, -1), LENGTHS[home] - 1])
@@ -63,7 +67,7 @@ def test_rows_go_on_as_whole_forwards_would(name: str) -> None:
         for c in ("resid_pre", "resid_post", "z", "neurons", "mlp_out", "attn_out", "v")
         if missing(c, network.facts) is None
     ]
-    sites = [Site(c, layer) for c in components for layer in range(LAYERS) if (c, layer) != ("resid_post", LAYERS - 1)]
+    sites = [Site(c, layer) for c in components for layer in range(LAYERS)]
     assert cacheable(sites, LAYERS)
     home = np.arange(len(sites)) % len(PROMPTS)
     placed = [(row, site, int(LENGTHS[home[row]] - 1 - row % 2)) for row, site in enumerate(sites)]
@@ -119,7 +123,7 @@ def test_reads_are_kept_in_pieces() -> None:
         assert number == 0
         found[torch.from_numpy(which)] = values
 
-    record(network, PROMPTS, [1], reads, keep, most=8)
+    record(network, PROMPTS, {1: LENGTHS}, reads, keep, most=8)
     from causal_dsl.network.forward import Read as PlainRead
 
     direct = forward(network, PROMPTS, [PlainRead(site, reads[0].rows, reads[0].positions)]).reads[0]

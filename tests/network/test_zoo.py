@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import math
 import os
 import subprocess
 import sys
@@ -16,10 +17,11 @@ import torch
 
 from causal_dsl.diagnostics import NOWHERE, Diagnostics, SpecError
 from causal_dsl.network.factory import vector_facts
-from causal_dsl.network.zoo import equality_gpt2, equality_relu, smollm2
+from causal_dsl.network.zoo import equality_gpt2, equality_relu, rotated_and, smollm2
 from causal_dsl.network.zoo.open import open_zoo
 from causal_dsl.network.zoo.train import train_zoo
 from causal_dsl.program.zoo import Entry, cached_folder, catalogue, damage, facts_of_zoo
+from causal_dsl.resources import resource
 
 NAME = "smollm2-135m-instruct-q4"
 
@@ -53,12 +55,43 @@ def test_relu_is_exact_on_every_input_and_every_swap(dtype: torch.dtype) -> None
         assert torch.equal(net.logits(net.layers[2](mixed)), logits(answer))
 
 
+def test_the_rotated_conjunction_is_exact_along_its_rotation_and_nowhere_else() -> None:
+    """Every input with every source: p swapped along its own direction, and the two units by themselves."""
+    net, digits = rotated_and.build(), torch.arange(10)
+    a, b = torch.cartesian_prod(digits, digits).T
+    x = torch.cat([torch.eye(10)[a], torch.eye(10)[b]], 1).double()
+    p, q = a < 5, b < 5
+    assert torch.equal(net(x).argmax(1) == 1, p & q)
+    base, source = torch.arange(100).repeat_interleave(100), torch.arange(100).repeat(100)
+    hidden = net.layers[0](x)
+    angle = math.radians(20)
+    directions = {
+        "p": torch.tensor([math.cos(angle), math.sin(angle)]),
+        "q": torch.tensor([-math.sin(angle), math.cos(angle)]),
+    }
+    right = {"p": p[source] & q[base], "q": p[base] & q[source]}
+    for unit, (name, direction) in enumerate(directions.items()):
+        direction = direction.double()
+        along = ((hidden[source] - hidden[base]) @ direction)[:, None] * direction
+        logits = net.logits(net.layers[1](hidden[base] + along))
+        assert torch.equal(logits.argmax(1) == 1, right[name])
+        assert torch.allclose(logits[:, 1], right[name].double(), atol=1e-12)
+        mixed = hidden[base].clone()
+        mixed[:, unit] = hidden[source][:, unit]
+        found = net.logits(net.layers[1](mixed)).argmax(1) == 1
+        assert (found == right[name]).double().mean().item() == 13 / 16
+
+
 def test_the_catalogue_says_the_shapes_that_the_networks_have() -> None:
-    found = vector_facts(equality_relu.build(), NOWHERE)
-    assert found == catalogue()["equality-relu"].facts
-    for name in ("equality-relu", "equality-gpt2"):
-        network = equality_relu.build() if name == "equality-relu" else equality_gpt2.untrained(0)
-        assert sum(p.numel() for p in network.parameters()) == catalogue()[name].parameters
+    for name, entry in catalogue().items():
+        if entry.kind == "vector":
+            built = open_zoo(name)
+            assert isinstance(built, torch.nn.Module)
+            assert vector_facts(built, NOWHERE) == entry.facts
+            assert sum(p.numel() for p in built.parameters()) == entry.parameters
+    logic = [resource("zoo", name) / "model.safetensors" for name in ("logic-or-of-ands", "logic-and-of-or")]
+    assert [path.stat().st_size for path in logic] == [catalogue()[path.parent.name].size for path in logic]
+    assert sum(p.numel() for p in equality_gpt2.untrained(0).parameters()) == catalogue()["equality-gpt2"].parameters
     folder = open_zoo("equality-gpt2")
     assert isinstance(folder, Path)
     assert sum(path.stat().st_size for path in folder.iterdir()) == catalogue()["equality-gpt2"].size < 700_000

@@ -46,7 +46,7 @@ def test_every_golden_text_has_its_spec() -> None:
 
 
 def test_every_code_has_its_golden_text() -> None:
-    names = ["resolve", "placements", "actions", "experiments", "sites", "modules", "settings", "circuits"]
+    names = ["resolve", "placements", "actions", "experiments", "sites", "modules", "settings", "circuits", "training"]
     files = [PACKAGE / "program" / f"{name}.py" for name in names]
     files += [PACKAGE / "planning" / "inputs.py", PACKAGE / "engine" / "answers.py"]
     used = {code for file in files for code in re.findall(r'"([EW]\d{3})"', file.read_text(encoding="utf-8"))}
@@ -100,6 +100,7 @@ MENDS = [
     ("joined_lengths", "b.all", "b.first"),
     ("fit_file_missing", ', file="lost.safetensors"', ""),
     ("fit_shares_inputs", "equality(n=8)", "equality(n=8, split=test)"),
+    ("fit_of_one_answer", " where base.left and base.right and source.left", ""),
     ("fit_without_do", "seed=0)\n", "seed=0)\n  do(left <- source)\n"),
     ("test_on_fit_part", ", split=fit", ""),
     ("features_fitted_two_ways", ", epochs=5", ""),
@@ -112,6 +113,10 @@ MENDS = [
     ("split_misspelt", "split=tests", "split=test"),
     ("draw_exhaustive_n", "n=8, ", ""),
     ("draw_from_domain", "0..3\n  do", "equality(n=256)\n  do"),
+    ("train_sweep", "train(swept)", "train(one)\nalign one(l in 1:2) : swept {\n}"),
+    ("train_learned", " via rotation(dim=2)", "[0:2]"),
+    ("train_nothing_left", "strict=1", "strict=1, layers=[0]"),
+    ("train_no_aim", "task=0, ", ""),
     ("mask_next_token", "@ next_token", "@ mask"),
     ("mask_left_to_right", "@ mask", "@ next_token"),
     ("mask_missing", "same . ", "same . [MASK] ."),

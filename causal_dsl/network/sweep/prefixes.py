@@ -7,7 +7,7 @@ step of a fit then runs the written tokens alone, and gradients begin at the wri
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,6 +22,7 @@ from causal_dsl.planning.frames import (
     ANYWHERE,
     BOTTOM,
     ENTRY,
+    POINT,
     Accesses,
     Frame,
     Rows,
@@ -42,13 +43,15 @@ Keep = Callable[[int, np.ndarray, Tensor], None]
 class Prefixes:
     """What is kept of prompts: ``start[prompt]`` is where its tokens begin among all tokens.
 
-    ``hidden[level]`` [tokens, width] enters that layer; ``keys[level]``, ``values[level]`` [tokens, heads, size] are as
+    ``hidden[level]`` [some, width] enters that layer, and ``slots[level]`` [tokens] says which of it is each token's (-1:
+    not kept); ``keys[level]``, ``values[level]`` [tokens, heads, size] are as
     attention compares them. ``tuples[level]``: how many things a layer gives, 0 for a bare tensor.
     """
 
     start: np.ndarray
     lengths: np.ndarray
     hidden: dict[int, Tensor] = field(default_factory=dict)
+    slots: dict[int, np.ndarray] = field(default_factory=dict)
     keys: dict[int, Tensor] = field(default_factory=dict)
     values: dict[int, Tensor] = field(default_factory=dict)
     tuples: dict[int, int] = field(default_factory=dict)
@@ -66,46 +69,61 @@ class Prefixes:
 
 
 def cacheable(sites: Sequence[Site], layers: int) -> bool:
-    """Whether rows written at these sites enter at a layer that is known, so that what lies before can be kept."""
-    return all(
-        place_of(site, layers)[1] not in (BOTTOM, ANYWHERE) and place_of(site, layers)[0] < layers for site in sites
-    )
+    """Whether rows written at these sites enter where it is known, so that what lies before can be kept."""
+    places = [place_of(site, layers) for site in sites]
+    return all(phase not in (BOTTOM, ANYWHERE) and (level < layers or phase == ENTRY) for level, phase in places)
 
 
-def cache_bytes(network: Network, tokens: int, first: int, entries: int) -> int:
-    """How many bytes the prefixes of so many tokens take, for rows that enter at ``entries`` layers, ``first`` and up."""
+def entered_at(site: Site, layers: int) -> tuple[int, ...]:
+    """The layers at which a row that is written at a site takes tokens over from its prompt: where it is written, and
+    after a layer in which it had its written tokens alone."""
+    level, phase = place_of(site, layers)
+    return (level, level + 1) if phase == POINT and level < layers else (level,)
+
+
+def cache_bytes(network: Network, lengths: np.ndarray, entries: Mapping[int, np.ndarray]) -> int:
+    """How many bytes the prefixes of prompts of these ``lengths`` take (``entries`` as in :func:`record`)."""
     facts = network.facts
-    each = 2 * (facts.kv_heads or facts.heads or 1) * (facts.head_dim or 1) * (len(network.layers) - first)
-    return tokens * (each + entries * (facts.width or 0)) * torch.empty((), dtype=network.dtype).element_size()
+    each = 2 * (facts.kv_heads or facts.heads or 1) * (facts.head_dim or 1) * (len(network.layers) - min(entries))
+    entering = sum(int(np.maximum(lengths - first, 0).sum()) for first in entries.values())
+    size = torch.empty((), dtype=network.dtype).element_size()
+    return (int(lengths.sum()) * each + entering * (facts.width or 0)) * size
 
 
 @torch.no_grad()
 def record(
-    network: Network, prompts: Sequence[Sequence[int]], entries: Sequence[int], reads: Sequence[Read],
+    network: Network, prompts: Sequence[Sequence[int]], entries: Mapping[int, np.ndarray], reads: Sequence[Read],
     keep: Keep, most: int, passed: Callable[[int], None] | None = None, only: np.ndarray | None = None,
 ) -> Prefixes:  # fmt: skip
-    """Run prompts, ``most`` tokens at a time, and keep what rows that enter at the layers ``entries`` need of them.
+    """Run prompts, ``most`` tokens at a time, and keep what rows that are written need of them.
 
+    ``entries[level]`` [prompts] is the first token of each prompt that a row takes over as it enters that layer; its
+    length or more, where none does.
     ``reads`` are of prompts (rows in order); ``keep(number, part, values)`` hears what was read of each, in pieces.
     ``only`` [prompts]: of those where it is false nothing but what is read is kept, and they run no further.
     """
     lengths = np.array([len(prompt) for prompt in prompts])
     start = np.concatenate([[0], np.cumsum(lengths)[:-1]]) if len(lengths) else np.zeros(0, np.int64)
     found = Prefixes(start, lengths)
+    which = np.repeat(np.arange(len(prompts)), lengths)
+    places = np.arange(int(lengths.sum())) - start[which]
+    for level, first in entries.items():
+        taken = places >= first[which]
+        found.slots[level] = np.where(taken, np.cumsum(taken) - 1, -1)
     whole = np.ones(len(prompts), bool) if only is None else only
     for kept in (True, False):
         order, at = np.nonzero(whole == kept)[0], 0
         while at < len(order):
             size = max(1, most // int(lengths[order[at : at + max(1, most)]].max()))
             part = order[at : at + size]
-            _record_part(network, prompts, part, entries if kept else (), reads, keep, found, passed)
+            _record_part(network, prompts, part, entries if kept else {}, reads, keep, found, passed)
             at += len(part)
     return found
 
 
 def _record_part(
-    network: Network, prompts: Sequence[Sequence[int]], part: np.ndarray, entries: Sequence[int], reads: Sequence[Read],
-    keep: Keep, found: Prefixes, passed: Callable[[int], None] | None,
+    network: Network, prompts: Sequence[Sequence[int]], part: np.ndarray, entries: Mapping[int, np.ndarray],
+    reads: Sequence[Read], keep: Keep, found: Prefixes, passed: Callable[[int], None] | None,
 ) -> None:  # fmt: skip
     place = np.full(len(prompts), -1)
     place[part] = np.arange(len(part))
@@ -148,23 +166,33 @@ class _Record(Pass):
 
     def __init__(
         self, network: Network, prompts: Sequence[Sequence[int]], plan: Schedule, reads: list[Read],
-        entries: Sequence[int], found: Prefixes, total: int,
+        entries: Iterable[int], found: Prefixes, total: int,
     ):  # fmt: skip
         super().__init__(network, prompts, plan, reads, [], [], None, None, False)
         self.entries, self.found, self.total = sorted(set(entries)), found, total
         #: where the tokens of this part lie among all [tokens]
         self.at = np.zeros(0, np.int64)
 
-    def _room(self, where: dict[int, Tensor], level: int, like: Tensor) -> Tensor:
+    def _room(self, where: dict[int, Tensor], level: int, like: Tensor, rows: int) -> Tensor:
         if level not in where:
-            where[level] = like.new_empty((self.total, *like.shape[1:]))
+            where[level] = like.new_empty((rows, *like.shape[1:]))
         return where[level]
 
     def _enter(self, hidden: Tensor, level: int) -> Tensor:
+        if level == len(self.layers):  # where the pass may end
+            self._keep(hidden, level)
+            return super()._enter(hidden, level)
         hidden = super()._enter(hidden, level)
-        if level in self.entries:
-            self._room(self.found.hidden, level, hidden)[torch.from_numpy(self.at).to(hidden.device)] = hidden
+        self._keep(hidden, level)
         return hidden
+
+    def _keep(self, hidden: Tensor, level: int) -> None:
+        if level in self.entries:
+            slots = self.found.slots[level]
+            mine = slots[self.at]
+            taken = torch.from_numpy(np.nonzero(mine >= 0)[0]).to(hidden.device)
+            room = self._room(self.found.hidden, level, hidden, int(slots.max(initial=-1)) + 1)
+            room[torch.from_numpy(mine[mine >= 0]).to(hidden.device)] = hidden.index_select(0, taken)
 
     def _after(self, level: int) -> Callable[..., Any]:
         after = super()._after(level)
@@ -180,7 +208,7 @@ class _Record(Pass):
         if self.entries and level >= self.entries[0]:
             for where, tensor in ((self.found.keys, k), (self.found.values, v)):
                 rows = tensor[0].transpose(0, 1)
-                self._room(where, level, rows)[torch.from_numpy(self.at).to(rows.device)] = rows
+                self._room(where, level, rows, self.total)[torch.from_numpy(self.at).to(rows.device)] = rows
         return k, v
 
 
@@ -278,17 +306,23 @@ class _Replay(Pass):
     def _hook(self, stack: ExitStack) -> None:
         for level, layer in enumerate(self.layers[: self.lowest]):
             stack.callback(_restored(layer, _handing(self.found.tuples[level])))
+        if self.lowest == len(self.layers):  # all rows enter behind the last layer
+            last = len(self.layers) - 1
+            stack.callback(self.layers[last].register_forward_hook(self._after(last)).remove)
         super()._hook(stack)
 
-    def _index_of(self, tokens: _Tokens, like: torch.device) -> Tensor:
+    def _index_of(self, tokens: _Tokens, like: torch.device, slots: np.ndarray | None = None) -> Tensor:
         index = self.found.tokens(self.which[tokens[0]], tokens[1])
+        if slots is not None:
+            index = slots[index]
+            assert (index >= 0).all(), "a token enters that was not kept"
         tensor = torch.from_numpy(index)
         return tensor.pin_memory().to(like, non_blocking=True) if like.type == "cuda" else tensor.to(like)
 
     def _enter(self, hidden: Tensor, level: int) -> Tensor:
         if len(self.fresh[level][0]):
             kept = self.found.hidden[level]
-            taken = kept.index_select(0, self._index_of(self.fresh[level], kept.device))
+            taken = kept.index_select(0, self._index_of(self.fresh[level], kept.device, self.found.slots[level]))
             hidden = taken if level == self.lowest else torch.cat([hidden, taken])
         return super()._enter(hidden, level)
 

@@ -42,7 +42,7 @@ def ensure(name: str, make: Make, needed: int, span: Span, notice: Notice = say)
         return folder
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(folder.parent / f".{name}.lock", f"another process is fetching `{name}`: waiting", notice):
+        with locked(folder.parent / f".{name}.lock", f"another process is fetching `{name}`: waiting", notice):
             fault = damage(folder)
             if fault is not None:
                 if folder.exists():
@@ -132,7 +132,8 @@ def _write(path: Path, text: str) -> None:
 
 
 @contextmanager
-def _locked(path: Path, waiting: str, notice: Notice) -> Iterator[None]:
+def locked(path: Path, waiting: str, notice: Notice) -> Iterator[None]:
+    """One process at a time; who waits is told so. The operating system drops the lock of a process that died."""
     lock = filelock.FileLock(path)
     try:
         lock.acquire(timeout=0)

@@ -2,29 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 from torch import nn
 
 from causal_dsl.diagnostics import NOWHERE, Span
-from causal_dsl.network.zoo import equality_relu, smollm2
+from causal_dsl.network.zoo import equality_relu, mlp, rotated_and, smollm2
 from causal_dsl.network.zoo.cache import Notice, ensure, say
 from causal_dsl.network.zoo.smollm2 import Progress
 from causal_dsl.program.zoo import Entry, cache_root, cached_folder, entry_of
+
+#: Vector networks, made in memory.
+BUILDERS: dict[str, Callable[[], nn.Module]] = {
+    "equality-relu": equality_relu.build,
+    "rotated-and": rotated_and.build,
+    "equality-mlp": mlp.equality_mlp,
+    "logic-or-of-ands": partial(mlp.logic, "logic-or-of-ands"),
+    "logic-and-of-or": partial(mlp.logic, "logic-and-of-or"),
+}
 
 
 def open_zoo(
     name: str, span: Span = NOWHERE, progress: Progress | None = None, notice: Notice = say
 ) -> Path | nn.Module:
-    """The folder of a language network, fetched where it is not here yet; a module (float64) for a vector network.
+    """The folder of a language network, fetched where it is not here yet; a module for a vector network.
 
     ``progress(what, done, total)`` counts bytes; None: a bar where standard error is a terminal. Raises E650 (no such
     network), E652 (it cannot be fetched), E653 (no room), E654 (something else was fetched).
     """
     entry = entry_of(name, span)
     if entry.kind == "vector":
-        return equality_relu.build()
+        return BUILDERS[name]()
     if entry.ships:
         folder = cached_folder(name)
         assert folder is not None

@@ -1,0 +1,123 @@
+"""Weights of a network as numbers: drawn anew by a seed, named, and what decides about them as one digest."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from causal_dsl.causal.model import CausalModel
+from causal_dsl.diagnostics import Span, fail
+from causal_dsl.network.fingerprint import fingerprint
+from causal_dsl.network.network import Network
+from causal_dsl.network.untrained import drawn_anew
+from causal_dsl.program.program import Alignment, Training
+from causal_dsl.training.pool import Pool
+
+#: Another number, and nothing that was trained before is taken.
+FORMAT = 1
+
+
+def named_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """Every parameter and buffer, each once."""
+    return {name: tensor.detach() for name, tensor in [*model.named_parameters(), *model.named_buffers()]}
+
+
+@torch.no_grad()
+def put(model: nn.Module, tensors: dict[str, Tensor]) -> None:
+    """Copy numbers into the parameters and buffers of their names. Raises KeyError or RuntimeError where they do not fit."""
+    own = named_tensors(model)
+    if own.keys() != tensors.keys():
+        raise KeyError("other names")
+    if any((t.shape, t.dtype) != (tensors[name].shape, tensors[name].dtype) for name, t in own.items()):
+        raise RuntimeError("other shapes")
+    for name, tensor in own.items():
+        tensor.copy_(tensors[name])
+
+
+# ── drawn anew ──────────────────────────────────────────────────────────────────────────────────
+
+
+def draw_weights(model: nn.Module, seed: int, span: Span) -> None:
+    """Draw all parameters of a module anew, in place. Raises E738 for one that nothing draws."""
+    made = drawn_anew(model, seed)
+    if isinstance(made, str):
+        owner = type(model.get_submodule(made.rpartition(".")[0])).__name__
+        raise fail(
+            "E738", f"`{made}` cannot be drawn anew", span,
+            notes=(f"{owner} has no `reset_parameters`, which modules of torch.nn have",),
+            help="give it one, or train from the weights that are there: init=keep",
+        )  # fmt: skip
+    put(model, named_tensors(made))
+
+
+# ── what decides ────────────────────────────────────────────────────────────────────────────────
+
+
+def digest_of(training: Training, network: Network, pool: Pool) -> str:
+    """SHA-256 in hex of all that decides about the trained weights: the causal model and the inputs drawn from it, the
+    alignment, the settings, the network's code and the weights that it starts from, the kind of device, torch."""
+    found = hashlib.sha256()
+    told = {
+        "format": FORMAT, "torch": torch.__version__, "device": network.device.type, "padding": network.padding,
+        "model": _model(training.alignment.model), "alignment": _alignment(training.alignment),
+        "places": [[name, [_place(place) for place in places]] for name, places in training.places],
+        "rest": [repr(site) for site in training.rest],
+        "settings": {name: getattr(training, name) for name in (
+            "n", "balance", "steps", "batch", "rate", "decay", "seed", "task", "interchange", "strict", "init")},
+        "weights": fingerprint(network), "code": _code(network.model),
+    }  # fmt: skip
+    found.update(json.dumps(told, sort_keys=True, ensure_ascii=False).encode("utf-8", "surrogatepass"))
+    for name, codes in sorted(pool.values.items()):
+        found.update(name.encode() + codes.tobytes())
+    found.update(pool.sums.tobytes())
+    for row in pool.rows.tolist():
+        found.update(
+            repr(pool.inputs.ids(row)).encode() if pool.inputs.sequence else pool.inputs.vectors[row].tobytes()
+        )
+    return found.hexdigest()
+
+
+def _place(place: Any) -> list[str]:
+    return [repr(place.site), repr(place.position)]
+
+
+def _model(model: CausalModel) -> dict[str, Any]:
+    """A causal model as text: what each variable is, however its declaration was laid out."""
+    variables = {
+        name: [v.kind, repr(v.domain), v.output, str(model.expressions.get(name, ""))]
+        for name, v in model.variables.items()
+    }
+    scope = model.scope
+    tables = {name: [t.key, repr(t.keys), t.columns] for name, t in scope.tables.items() if t is not None}
+    functions = {function.name: function.path.read_text(encoding="utf-8") for function in model.functions}
+    return {
+        "variables": variables,
+        "wheres": [w.span.text for w in model.wheres],
+        "tables": tables,
+        "functions": functions,
+    }
+
+
+def _alignment(alignment: Alignment) -> dict[str, Any]:
+    readouts = [[r.kind, r.variable, repr(r.values), r.among, r.prefix, r.dims] for r in alignment.readouts.values()]
+    inputs = [[p.variable, p.start, p.stop, p.encoding, repr(p.settings)] for p in alignment.inputs]
+    return {"prompts": [str(line.template) for line in alignment.prompts], "readouts": readouts, "inputs": inputs}
+
+
+def _code(model: nn.Module) -> list[str]:
+    """The tree of modules, and the source of those classes that are neither torch's nor of transformers."""
+    sources = {}
+    for module in model.modules():
+        kind = type(module)
+        if kind.__module__.split(".")[0] in ("torch", "transformers"):
+            continue
+        try:
+            sources[kind.__qualname__] = inspect.getsource(kind)
+        except (OSError, TypeError):
+            sources[kind.__qualname__] = ""
+    return [repr(model), *(text for _, text in sorted(sources.items()))]
