@@ -110,6 +110,57 @@ def test_the_outputs_of_the_tutorial_are_printed(reader: Path, capsys: pytest.Ca
     assert re.search(r"sweep_left: noop 0\.500 .*\n", TUTORIAL)[0].strip() in capsys.readouterr().out
 
 
+def numbers(text: str) -> dict[str, list[float]]:
+    """The numbers of the rows of a report, by the name of the row; but for intervals."""
+    rows = re.findall(r"^ +([a-z_ ]+?)  +(\d\.\d{3})(?:  \[.*?\] +(-?\d+\.\d{3})?)?", text, re.MULTILINE)
+    return {name: [float(number) for number in found if number] for name, *found in rows}
+
+
+def test_the_example_of_learned_features_comes_out_as_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Up to the rounding of a fit, which differs from machine to machine."""
+    page = (ROOT / "docs" / "features.md").read_text(encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CAUSAL_DSL_CACHE", str(tmp_path / "cache"))
+    Path("learned.causal").write_text(blocks(page, "causal")[0], encoding="utf-8")
+    assert main(["run", "learned.causal"]) == 0
+    printed = capsys.readouterr().out
+    (shown,) = re.findall(r"^    \$ causal-dsl run learned.causal\n((?:(?:    .*)?\n)+)", page, re.MULTILINE)
+    expected, found = numbers(shown), numbers(printed)
+    assert {"iia", "the feature", "shuffled labels", "untrained network"} < expected.keys() == found.keys()
+    for name, values in expected.items():
+        assert found[name][0] == pytest.approx(values[0], abs=0.1), name
+        assert found[name][1:] == pytest.approx(values[1:], abs=4), name
+    said = re.findall(r"^ +([a-z_]+): ", shown, re.MULTILINE)
+    assert said == ["chance", "supported", "fitted", "above_controls"]
+    assert said == re.findall(r"^ +([a-z_]+): ", printed, re.MULTILINE)
+    (example,) = blocks(page, "python")
+    exec(compile(example, "<features.md>", "exec"), {"__name__": "example"})
+    assert capsys.readouterr().out.startswith("1 Estimate(")
+
+
+def test_every_feature_and_setting_is_on_its_page() -> None:
+    """With its default; what has none that could be written is `…`."""
+    from causal_dsl.program.features import FEATURES, FITTING
+
+    page = (ROOT / "docs" / "features.md").read_text(encoding="utf-8")
+    families, settings = (
+        page.split(f"\n## {name}\n")[1].split("\n## ")[0] for name in ("Families", "Settings of a fit")
+    )
+    written = dict(re.findall(r"^\| `(\w+)\((.*?)\)`", families, re.MULTILINE))
+    assert written.keys() == FEATURES.keys()
+    for name, own in FEATURES.items():
+        for setting, takes in own.items():
+            number = isinstance(takes.default, int | float) and not takes.required
+            default = f"{takes.default:g}" if number else takes.default or "…"
+            assert takes.positional or f"{setting}={default}" in re.sub(r'\[…\]|"…"', "…", written[name])
+    defaults = dict(re.findall(r"^\| `(\w+)` \| (.*?) ?\|", settings, re.MULTILINE))
+    assert {name: value.strip("`") for name, value in defaults.items()} == {
+        name: str(setting.default).lower() for name, setting in FITTING.items()
+    }
+
+
 @pytest.mark.parametrize("line", commands())
 def test_commands_exist(line: str) -> None:
     words = shlex.split(line, comments=True)

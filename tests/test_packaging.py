@@ -59,7 +59,11 @@ def test_the_wheel_holds_grammar_docs_specs_and_zoo(wheel: Path) -> None:
     files = {file.filename: file.file_size for file in zipfile.ZipFile(wheel).infolist()}
     assert {
         "causal_dsl/grammar/causal.lark",
+        "causal_dsl/docs/features.md",
         "causal_dsl/docs/language.md",
+        "causal_dsl/features/build.py",
+        "causal_dsl/fitting/fit.py",
+        "causal_dsl/planning/fits.py",
         "causal_dsl/tools/cli.py",
         "causal_dsl/zoo/catalogue.json",
     } <= files.keys()

@@ -92,8 +92,9 @@ def fill(
     by_site: dict[Site, list[np.ndarray]] = {}
     for capture in wanted:
         if capture.place.site.component == "pattern":
+            spans = [w.feature.span for r in resumes for w in r.writes if w.feature and w.place == capture.place]
             raise fail("E727", "a feature of attention weights is not fitted: they are as many as a prompt has tokens",
-                       NOWHERE, help="place it at `z`, what the weights carry")  # fmt: skip
+                       next(filter(None, spans), NOWHERE), help="place it at `z`, what the weights carry")  # fmt: skip
         keys = bank._keys_of(capture, np.arange(plan.drawn[capture.run.draw].n))
         by_site.setdefault(capture.place.site, []).append(keys)
     bank.keys = {site: np.unique(np.concatenate(parts)) for site, parts in by_site.items()}

@@ -131,7 +131,7 @@ def refuse_overlap(tests: Sequence[Test], declared: Sequence[Test], plan: Plan, 
 
 def _refuse(test: Test, shared: Mapping[str, float], declared: bool) -> None:
     values = ", ".join(f"{n} = {show_value(test.model.decode(n, np.array([c]))[0])}" for n, c in shared.items())
-    helps = 'hold inputs out with `where` in both, or write split="test" in the test\'s draw'
+    helps = "hold inputs out with `where` in both, or write split=test in the test's draw"
     raise fail(
         "E711", f"`{test.name}` judges a feature on inputs that it is fitted on", test.design.statements[0].span,
         notes=(f"for example {values}", "a feature is judged on inputs that it never saw, as base or as source"),
