@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +36,7 @@ from causal_dsl.program.fits import (
     learned,
     trained_name,
 )
-from causal_dsl.program.modules import Loader, Module, read_source
+from causal_dsl.program.modules import Definition, Loader, Module, read_source
 from causal_dsl.program.program import NetworkRef, Program, Test
 from causal_dsl.program.prompts import first_prompt, show_value
 from causal_dsl.program.resolve import Options as ResolveOptions
@@ -241,9 +241,41 @@ def _program(spec: Spec, module: Module, resolver: Resolver, found: Diagnostics,
         if options.tests and declaration.name.name not in options.tests:
             continue
         test = TestReader(declaration, module, resolver, found).read()
+        if test is not None and learned(test):
+            _take_over_fits(program, test, module, resolver, found)
+            test = held_out(test, bool(declared_for(test, program.fits)))
         if test is not None:
-            program.tests.append(held_out(test, bool(declared_for(test, program.fits))) if learned(test) else test)
+            program.tests.append(test)
     return program
+
+
+def _take_over_fits(program: Program, test: Test, module: Module, resolver: Resolver, found: Diagnostics) -> None:
+    """What is said of the fits of an alignment holds for those that take its placements over and say nothing of their own."""
+    above = next((name for name in (test.alignment.name, *test.alignment.parents) if _fits_on(module, name)), "")
+    if not above or above == test.alignment.name or any(f.alignment.name == test.alignment.name for f in program.fits):
+        return
+    for definition in _fits_on(module, above):
+        declaration = definition.declaration
+        assert isinstance(declaration, tree.FitDecl)
+        on = tree.Name(test.alignment.name, span=declaration.on.span)
+        named = replace(
+            declaration, on=replace(declaration.on, function=on) if isinstance(declaration.on, tree.Call) else on
+        )
+        fit = TestReader(named, definition.module, resolver, found).read()
+        if fit is not None and learned(fit):
+            program.fits.append(fit)
+
+
+def _fits_on(module: Module, alignment: str) -> list[Definition]:
+    """The `fit` declarations on an alignment."""
+    found = []
+    for definition in module.of_kind("fit").values():
+        assert isinstance(definition.declaration, tree.FitDecl)
+        on = definition.declaration.on
+        name = on.function if isinstance(on, tree.Call) else on
+        if isinstance(name, tree.Name) and name.name == alignment:
+            found.append(definition)
+    return found
 
 
 def _unknown_options(program: Program, module: Module, options: Options) -> None:
@@ -332,6 +364,7 @@ def _fits(
 ) -> Fits | None:
     """What the features of a spec are fitted on; on nothing that a test judges them on."""
     fits = fits_of(tests, program.fits, found)
+    found.raise_errors()
     every = [variant for fit in fits for variant in fitted_variants(fit)]
     for one in every:
         for test in (one.fit, one.validation):

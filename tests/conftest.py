@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # one thread a worker, for torch and for what tests start
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 pytest_plugins = ["pytester"]
 
 #: Specs under tests/ are material, many of them broken on purpose: the package's own pytest plugin leaves them alone.

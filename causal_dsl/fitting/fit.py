@@ -314,8 +314,9 @@ def refuse_seen(library: Library, test: Test, inputs: object, rows: np.ndarray) 
                 told = library.fits.get(ref.fitted)
                 if told is None or told.seen is None:
                     continue
+                seen = set(told.seen.tolist())
                 for index in np.unique(rows).tolist():
-                    if kept.hash_of(inputs, index) in set(told.seen.tolist()):
+                    if kept.hash_of(inputs, index) in seen:
                         raise fail("E711", f"`{test.name}` judges a feature on inputs that it was fitted on",
                                    test.design.statements[0].span, notes=("the file of the feature says so",),
                                    help="draw other inputs, as with `where`")  # fmt: skip

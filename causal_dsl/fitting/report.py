@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from causal_dsl.causal.designs import Drawn
-from causal_dsl.engine.columns import Columns, margin_quantities
+from causal_dsl.engine.columns import Columns, Quantity, margin_quantities
 from causal_dsl.engine.execute import CellRun, Execution
 from causal_dsl.fitting.fit import Library
 from causal_dsl.program.features import FeatureRef
 from causal_dsl.program.fits import learned
 from causal_dsl.program.program import Test
-from causal_dsl.score.controls import Control, FeatureInfo, Learned, learned_findings, margin, several
+from causal_dsl.score.controls import Beside, Control, FeatureInfo, Learned, learned_findings, margin, several
 from causal_dsl.score.estimate import Estimator
 from causal_dsl.score.frames import Frame
 from causal_dsl.score.results import Estimate, TestResult
@@ -55,6 +55,7 @@ def with_controls(
             tuple(_info(ref, library) for ref in dict.fromkeys(refs)), _margin(own.columns, output, differ),
             {name: several(name, parts) for name, parts in found.items()},
             max((library.outside.get(ref.fitted, 0.0) for ref in refs), default=None),
+            _beside(test, execution, number, drawn, labels, kept, controls),
         )  # fmt: skip
         more = (
             learned_findings(cell.scores["iia"], None if noop is None else noop.value, told)
@@ -63,6 +64,27 @@ def with_controls(
         )
         cells.append(replace(cell, learned=told, findings=(*cell.findings, *more)))
     return replace(result, cells=tuple(cells))
+
+
+def _beside(
+    test: Test, execution: Execution, number: int, drawn: Drawn, labels: np.ndarray | None, kept: np.ndarray | None,
+    controls: list[Test],
+) -> Beside | None:  # fmt: skip
+    """The feature and the whole vector where the counterfactual answer is the source's own, and not the base's."""
+    whole = next((one for one in controls if one.control[1] == "whole vector"), None)
+    roles = {role for _, role in test.swaps}
+    if whole is None or labels is None or len(roles) != 1:
+        return None
+    output = test.readout.variable
+    where = (labels == drawn.values[next(iter(roles))][output]) & (labels != drawn.values["base"][output])
+    where = where if kept is None else where & kept
+    cells = [execution.runs[name].cells[number] for name in (test.name, whole.name)]
+    if not where.any() or not cells[1].done.all():
+        return None
+    answer = Quantity("answer")
+    iia = [float((cell.columns.patched[answer][where] == labels[where]).mean()) for cell in cells]
+    moved = [_margin(cell.columns, output, where) for cell in cells]
+    return Beside(iia[0], iia[1], moved[0], moved[1], int(where.sum()))
 
 
 def _margin(columns: Columns, output: str, differ: np.ndarray) -> float | None:
@@ -100,7 +122,7 @@ def _info(ref: FeatureRef, library: Library) -> FeatureInfo:
     return FeatureInfo(
         feature.describe() + (f"[{ref.block[0]}:{ref.block[1]}]" if ref.block else ""), str(ref.place), ref.variables, size, feature.width, told.pairs, told.inputs,
         told.steps, told.restarts, best, told.losses, None if gates is None else (gates.total, gates.open, gates.undecided),
-        feature.nonlinear, ref.trained, told.seen is not None, ref.fitting.controls != "none", str(told.path or ""),
+        feature.nonlinear, ref.trained, ref.labelled, told.seen is not None, ref.fitting.controls != "none", str(told.path or ""),
     )  # fmt: skip
 
 

@@ -94,7 +94,7 @@ def _refuse_one_class(plan: Plan, test: Test) -> None:
     if test.model.needs_trust or not len(label) or not (label == label[0]).all():
         return
     raise fail(
-        "E713", f"all {len(label)} pairs of `{test.name}` have one counterfactual answer", test.design.statements[0].span,
+        "E713", f"all {len(label)} pairs that `{test.alignment.name}` is fitted on have one counterfactual answer", test.design.statements[0].span,
         notes=("a feature that is fitted on one class always scores, whatever it is",),
         help="draw pairs whose answers differ, as with `balance` or `where`",
     )  # fmt: skip
@@ -109,7 +109,7 @@ def _one_way(unit: Unit) -> None:
             raise fail(
                 "E712", "these features are fitted together, and ask for it in different ways", other.span,
                 others=((first.span, "fitted with this one"),),
-                help="give both the same n, epochs, batch, rate, patience, restarts, seed and controls",
+                help="give both the same n, epochs, batch, rate, patience, restarts, seed, controls and file",
             )  # fmt: skip
 
 
@@ -120,9 +120,9 @@ def refuse_overlap(tests: Sequence[Test], declared: Sequence[Test], plan: Plan, 
             continue
         wanted = {ref for cell in test.cells for ref in maps_of(cell)}
         for unit in fits.units:
+            if unit.fitting.file or not wanted & set(unit.maps):
+                continue
             for experiment in unit.experiments:
-                if not wanted & set(unit.maps):
-                    continue
                 for run in (experiment.fit.base, experiment.validation.base):
                     shared = overlap((plan.draw_of(test), fits.plan.drawn[run.draw]), (test.model, test.model))
                     if shared is not None:

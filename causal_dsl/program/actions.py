@@ -9,7 +9,7 @@ from pathlib import Path
 
 from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean
 from causal_dsl.program.components import width
-from causal_dsl.program.features import FeatureRef, Via, join, read_via, share
+from causal_dsl.program.features import FeatureRef, Via, check_width, join, read_via, share
 from causal_dsl.program.locations import Place
 from causal_dsl.program.placements import ENCODINGS
 from causal_dsl.program.program import (
@@ -132,6 +132,8 @@ class ActionReader:
         vias = {other: via for other in self.alignment.placements if (via := self._via(other)) is not None}
         variables, shared, block = share(vias, name)
         places = vias[name][1]
+        if len(variables) > 1 and not check_width(shared, places, self.alignment.network.facts, self.diagnostics):
+            return ()
         if shared.joined:
             joined = join(places)
             places = places if joined is None else (joined,)

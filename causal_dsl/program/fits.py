@@ -67,7 +67,26 @@ def fits_of(tests: Sequence[Test], declared: Sequence[Test], diagnostics: Diagno
                 key = (one.draws, one.network.name, cell.interventions)
                 if key not in found:
                     found[key] = _experiment(replace(one, cells=(cell,)), len(found), bool(own))
+        if own:
+            _refuse_uncovered(test, own, diagnostics)
     return list(found.values())
+
+
+def _refuse_uncovered(test: Test, own: Sequence[Test], diagnostics: Diagnostics) -> None:
+    """Refuse a test of a feature that the declared fits leave out (E718)."""
+    fitted = {
+        (ref.fitted, ref.block) for fit in own for cell in fit.cells for i in cell.interventions for ref in i.features
+    }
+    for cell in test.cells:
+        for intervention in cell.interventions:
+            if any((ref.fitted, ref.block) not in fitted for ref in intervention.features):
+                names = ", ".join(f"`{fit.name}`" for fit in own)
+                diagnostics.report(
+                    "E718", f"`{test.name}` writes `{intervention.variable}` through a feature that nothing fits",
+                    intervention.span or test.span, notes=(f"what is fitted in `{own[0].alignment.name}` is said by {names}",),
+                    help=f"intervene on `{intervention.variable}` in a `fit`, too, and in the cells that are tested",
+                )  # fmt: skip
+                return
 
 
 def declared_for(test: Test, declared: Sequence[Test]) -> list[Test]:
@@ -80,7 +99,14 @@ def declared_for(test: Test, declared: Sequence[Test]) -> list[Test]:
 
 
 def check_declared(fit: Test, diagnostics: Diagnostics) -> bool:
-    """Refuse a declared fit that fits nothing (E716)."""
+    """Refuse a declared fit that fits nothing (E716), or says which part of the inputs it takes (E719)."""
+    parted = next((statement for statement in fit.design.statements if statement.split), None)
+    if parted is not None:
+        diagnostics.report(
+            "E719", "a `fit` takes the inputs of the `fit` part, and ends by those of the `validation` part", parted.span,
+            help="leave `split` out, or hold inputs out with `where`",
+        )  # fmt: skip
+        return False
     if learned(fit):
         return True
     diagnostics.report(

@@ -49,6 +49,7 @@ class FeatureInfo:
     gates: tuple[int, int, int] | None = None
     nonlinear: bool = False
     trained: bool = True
+    labelled: bool = True
     from_file: bool = False
     controls: bool = True
     path: str = ""
@@ -65,6 +66,17 @@ class FeatureInfo:
 
 
 @dataclass(frozen=True)
+class Beside:
+    """A feature and its whole vector on ``n`` pairs: iia, and by how many logits each moves the answer (None: unknown)."""
+
+    iia: float
+    whole: float
+    margin: float | None
+    whole_margin: float | None
+    n: int
+
+
+@dataclass(frozen=True)
 class Learned:
     """What is known of the features of one cell: each as it was fitted, the cell's own margin, and the controls.
 
@@ -76,6 +88,9 @@ class Learned:
     margin: float | None = None
     controls: Mapping[str, Control] = field(default_factory=dict)
     outside: float | None = None
+    #: of the pairs whose counterfactual answer is the source's own, where the whole vector should do as well as a part of it:
+    #: the iia of the feature and of the whole vector, by how many logits each moves, and how many pairs there are
+    beside: Beside | None = None
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -118,7 +133,7 @@ OUTSIDE = 0.05
 
 def learned_findings(iia: Estimate, noop: float | None, learned: Learned) -> list[Finding]:
     """The findings of a cell with learned features."""
-    found = [_fitted(feature) for feature in learned.features]
+    found = list(dict.fromkeys(_fitted(feature) for feature in learned.features))
     for feature in learned.features:
         if feature.gates is not None and feature.gates[2]:
             found.append(Finding(
@@ -164,6 +179,11 @@ def _fitted(feature: FeatureInfo) -> Finding:
         return Finding(
             "fitted", f"{feature.text} comes from a file; none of the inputs it was fitted on is among these."
         )
+    if not feature.trained and feature.labelled:
+        return Finding(
+            "fitted",
+            f"{feature.text}, {feature.size} of {feature.width} dimensions, was made from {feature.inputs} other inputs and the variable's value in each.",
+        )
     if not feature.trained:
         return Finding(
             "fitted",
@@ -206,23 +226,15 @@ def _named(name: str) -> str:
 def _illusion(iia: Estimate, noop: float | None, learned: Learned) -> list[Finding]:
     """Whether the score may come from where the network never is (Makelov, Lange and Nanda, 2023)."""
     reasons = []
-    whole, natural = learned.controls.get("whole vector"), learned.controls.get("natural axes")
+    natural = learned.controls.get("natural axes")
     assert iia.value is not None
-    low = iia.low if iia.low is not None else iia.value
-    if whole is not None and whole.iia.value is not None:
-        top = whole.iia.high if whole.iia.high is not None else whole.iia.value
-        if low > top:
-            reasons.append(
-                f"it moves the answer more than the whole vector at the site does ({show(iia.value)} against {show(whole.iia.value)})"
-            )
-        elif (
-            learned.margin is not None
-            and whole.margin is not None
-            and learned.margin > max(0.0, whole.margin) * BEYOND + 1e-6
-        ):
-            reasons.append(
-                f"it moves the logits more than the whole vector does (by {show(learned.margin)} against {show(whole.margin)})"
-            )
+    beside = learned.beside
+    if beside is not None and beside.n:
+        more, far = f"the whole vector at the site does, where both should ({beside.n} pairs)", beside.whole_margin
+        if beside.iia - beside.whole > max(0.05, 2 * (0.25 / beside.n) ** 0.5):
+            reasons.append(f"it moves the answer more than {more}: {show(beside.iia)} against {show(beside.whole)}")
+        elif beside.margin is not None and far is not None and beside.margin > max(0.0, far) * BEYOND + 1e-6:
+            reasons.append(f"it moves the logits more than {more}: by {show(beside.margin)} against {show(far)}")
     if natural is not None and natural.iia.value is not None:
         floor = noop if noop is not None else 0.0
         score, kept = iia.value - floor, natural.iia.value - floor
@@ -243,4 +255,4 @@ def _illusion(iia: Estimate, noop: float | None, learned: Learned) -> list[Findi
     return [Finding("illusion_risk", "The feature may be an illusion: " + "; ".join(reasons) + ".")]
 
 
-__all__ = ["Control", "FeatureInfo", "Learned", "learned_findings", "margin", "several"]
+__all__ = ["Beside", "Control", "FeatureInfo", "Learned", "learned_findings", "margin", "several"]

@@ -162,7 +162,9 @@ def test_other_weights_are_fitted_anew(tmp_path: Path, own_cache: Path) -> None:
 
 
 def test_controls_of_a_filtered_test_are_over_the_kept_pairs(tmp_path: Path) -> None:
-    text = CONJUNCTION + """
+    text = (
+        CONJUNCTION
+        + """
 align rot : dims { p @ layer[1].out via rotation(dim=1, rate=0.01, epochs=2, n=128) }
 test one on rot {
   base, source ~ conj(n=100, seed=0) where solved(base)
@@ -170,12 +172,67 @@ test one on rot {
   report iia
 }
 """
+    )
     # a network that is wrong wherever `a` is 4: those pairs are not kept
     spec = write(tmp_path, text)
     nets = tmp_path / "nets.py"
-    nets.write_text(nets.read_text().replace("first[0, :5] = first[1, 10:15] = 2", "first[0, :4] = first[1, 10:15] = 2"))
+    nets.write_text(
+        nets.read_text().replace("first[0, :5] = first[1, 10:15] = 2", "first[0, :4] = first[1, 10:15] = 2")
+    )
     found = pipeline.run(pipeline.load(tmp_path / "spec.causal"), Options(trust=True))["one"]
     assert 0 < found.kept < found.n
     controls = found.cell().learned.controls
     assert {control.iia.n for control in controls.values()} == {found.kept}
     assert spec
+
+
+def test_a_declared_fit_holds_for_alignments_that_take_it_over(tmp_path: Path) -> None:
+    """And its `where` holds inputs out: nothing with b = 3 is ever fitted on."""
+    text = (
+        CONJUNCTION
+        + """
+align rot : dims { p @ layer[1].out via rotation(dim=1, rate=0.01, epochs=10, controls=none) }
+align child : rot { q @ layer[1].out[1:2] }
+fit without_threes on rot {
+  base, source ~ conj(n=512, seed=3) where base.b != 3 and source.b != 3
+  do(p <- source)
+}
+test on_threes on child {
+  base, source ~ conj(n=100, seed=0) where base.b == 3 and source.b == 3
+  do(p <- source)
+  expect iia >= 99%
+}
+"""
+    )
+    spec = write(tmp_path, text)
+    results = pipeline.run(spec, Options(trust=True))
+    assert results.passed
+    assert results["on_threes"].n == 100
+
+
+def test_a_part_of_a_site_that_holds_more_is_no_illusion(tmp_path: Path) -> None:
+    """Where the site holds another variable too, exchanging all of it does worse, as it must."""
+    text = (
+        CONJUNCTION
+        + """
+align rot : dims {
+  p @ layer[1].out via rotation(dim=1, rate=0.01, epochs=10, n=512)
+  q @ layer[1].out via rotation(dim=1, rate=0.01, epochs=10, n=512)
+}
+test one on rot {
+  base, source ~ conj(n=400, seed=0)
+  do(p <- source)
+  report iia
+}
+test two on rot {
+  base, one, two ~ conj(n=100, seed=0)
+  do(p <- one, q <- two)
+  report iia
+}
+"""
+    )
+    cell = run(tmp_path, text)["one"].cell()
+    assert cell.scores["iia"].value == 1.0
+    assert cell.learned.controls["whole vector"].iia.value < 0.9
+    assert cell.learned.beside.whole == 1.0
+    assert "illusion_risk" not in {finding.code for finding in cell.findings}
