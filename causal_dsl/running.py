@@ -19,7 +19,8 @@ from causal_dsl.engine.answers import first_token
 from causal_dsl.engine.chunks import ChunkStore
 from causal_dsl.engine.columns import Quantity
 from causal_dsl.engine.execute import CellRun, Execution, TestRun, budget_of
-from causal_dsl.fitting.fit import Library, fit_all, refuse_seen
+from causal_dsl.fitting.fit import fit_all
+from causal_dsl.fitting.library import Library, refuse_seen
 from causal_dsl.fitting.report import with_controls
 from causal_dsl.network.fingerprint import fingerprint
 from causal_dsl.network.load import Reference, device_of, dtype_of, prove, wrap

@@ -4,97 +4,30 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from causal_dsl.diagnostics import NOWHERE, fail
+from causal_dsl.diagnostics import NOWHERE
 from causal_dsl.engine.answers import Answers
 from causal_dsl.features.base import Feature
 from causal_dsl.features.build import build
-from causal_dsl.features.controls import OnAxes, random_like
-from causal_dsl.features.natural import alive_axes
 from causal_dsl.fitting import kept, loop
 from causal_dsl.fitting.bank import Bank, fill
 from causal_dsl.fitting.job import Job, Material
 from causal_dsl.fitting.labels import Labels, Targets, labels_of
+from causal_dsl.fitting.library import Fitted, Library
+from causal_dsl.fitting.outside import outside
 from causal_dsl.fitting.rows import Stepper
 from causal_dsl.network.network import Network
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.fits import Experiment, Fits, Unit
 from causal_dsl.planning.memory import Budget
 from causal_dsl.program.features import FeatureRef
-from causal_dsl.program.program import Test
 from causal_dsl.report.progress import Progress
 
 _SHUFFLES = 7_919
-#: How many times as far from the middle as it ever gets a number is called far; and what of the site's size a number that
-#: never moves counts for.
-FAR, DEAD = 3.0, 0.1
-_LOOKED_AT = 512
-
-
-@dataclass(frozen=True, eq=False)
-class Fitted:
-    """What came of one fit: ``losses`` and ``checks`` by epoch, the ``pairs`` and distinct ``inputs`` that it was fitted
-    on, ``found`` where it was on disk already, ``stopped`` by its patience; ``restarts`` tried."""
-
-    unit: Unit
-    losses: tuple[float, ...]
-    checks: tuple[tuple[float, float], ...]
-    steps: int
-    pairs: int
-    inputs: int
-    restarts: int
-    found: bool
-    path: Path | None
-    #: the inputs that a feature of a file was fitted on, by :func:`kept.hash_of`; None where it was fitted here
-    seen: np.ndarray | None = None
-
-
-@dataclass(eq=False)
-class Library:
-    """The fitted maps by what names them, and how each was fitted."""
-
-    maps: dict[FeatureRef, Feature] = field(default_factory=dict)
-    fits: dict[FeatureRef, Fitted] = field(default_factory=dict)
-    natural: dict[FeatureRef, torch.Tensor] = field(default_factory=dict)
-    #: of the vectors that a map writes on the inputs it was fitted on, the share far from all that the site takes
-    outside: dict[FeatureRef, float] = field(default_factory=dict)
-
-    def want(self, ref: FeatureRef) -> None:
-        """Make the map that a reference names out of the fitted one."""
-        if ref.map in self.maps:
-            return
-        fitted = self.maps[ref.fitted]
-        made: Feature
-        if ref.variant == "random":
-            made = random_like(fitted, ref.number + 1)
-        else:
-            assert ref.variant == "natural"
-            made = OnAxes(fitted, alive_axes(self.natural[ref.fitted]))
-        made.harden()
-        made.requires_grad_(False)
-        with torch.no_grad():
-            made.prepare()
-        self.maps[ref.map] = made
-
-    @property
-    def digest(self) -> str:
-        """A digest of the numbers of all maps."""
-        found = hashlib.sha256()
-        for ref, feature in self.maps.items():
-            found.update(f"{ref.variables} {ref.place} {ref} {ref.variant} {ref.number}".encode())
-            for name, tensor in feature.tensors().items():
-                found.update(name.encode())
-                found.update(
-                    tensor.to(torch.float64).numpy().tobytes()
-                    if tensor.is_floating_point()
-                    else tensor.numpy().tobytes()
-                )
-        return found.hexdigest()
 
 
 def fit_all(
@@ -170,7 +103,8 @@ class _Network:
             mine = [job for job in jobs if job.unit is unit]
             best = min(mine, key=lambda job: job.checks[job.best_at][0] if job.checks else 0.0)
             for ref in unit.maps:
-                self.library.outside[ref] = self._outside(unit, ref, best.features[ref], bank)
+                data = self.library.natural[ref]
+                self.library.outside[ref] = outside(unit, ref, best.features[ref], bank, data)
             self._enter(unit, best, bank, len(mine), best in before, found.get(best, (None, ""))[0], seen.get(best))
 
     def _resumes(self) -> list[g.Resume]:
@@ -251,34 +185,6 @@ class _Network:
         loop.run(jobs, stepper, most, lambda: kept.keep_states(states, named), tick)
         states.unlink(missing_ok=True)
 
-    @torch.no_grad()
-    def _outside(self, unit: Unit, ref: FeatureRef, feature: Feature, bank: Bank) -> float:
-        """Of the vectors that a map writes, the share with a number further from the middle of what that number takes
-        naturally than three times as far as it ever gets."""
-        data = self.library.natural[ref].double()
-        low, high = data.amin(0), data.amax(0)
-        half = ((high - low) / 2).clamp_min(DEAD * float(data.pow(2).mean().sqrt()))
-        far, count = 0, 0
-        for experiment in unit.experiments:
-            writes = [w for w in experiment.fit.writes if w.feature is not None and w.feature.map == ref]
-            pairs = np.arange(min(_LOOKED_AT, bank.plan.drawn[experiment.fit.base.draw].n))
-            if not writes or not all(isinstance(write.value, g.Capture) for write in writes):
-                continue
-
-            def at(capture: g.Capture, pairs: np.ndarray = pairs) -> torch.Tensor:
-                rows = bank.vectors[capture.place.site][torch.from_numpy(bank.slots(capture, None, pairs))]
-                return rows.reshape(len(pairs), -1) if ref.joined else rows
-
-            vectors = at(g.Capture(experiment.fit.base, ref.place))
-            for write in writes:
-                assert isinstance(write.value, g.Capture) and write.feature is not None
-                block = None if write.feature.block is None else slice(*write.feature.block)
-                vectors = feature.swap(vectors, at(write.value), block)
-            away = (vectors.double() - (low + high) / 2).abs() > FAR * half
-            far += int(away.any(1).sum())
-            count += len(vectors)
-        return far / count if count else 0.0
-
     def _enter(
         self, unit: Unit, job: Job, bank: Bank, restarts: int, before: bool, path: Path | None, seen: np.ndarray | None
     ) -> None:  # fmt: skip
@@ -303,23 +209,4 @@ class _Network:
             write_atomic(self.out / f"{name}-{path.stem[:8]}.safetensors", path.read_bytes())
 
 
-def refuse_seen(library: Library, test: Test, inputs: object, rows: np.ndarray) -> None:
-    """Refuse to judge a feature of a file on an input that it was fitted on (E711)."""
-    from causal_dsl.planning.inputs import Inputs
-
-    assert isinstance(inputs, Inputs)
-    for cell in test.cells:
-        for intervention in cell.interventions:
-            for ref in intervention.features:
-                told = library.fits.get(ref.fitted)
-                if told is None or told.seen is None:
-                    continue
-                seen = set(told.seen.tolist())
-                for index in np.unique(rows).tolist():
-                    if kept.hash_of(inputs, index) in seen:
-                        raise fail("E711", f"`{test.name}` judges a feature on inputs that it was fitted on",
-                                   test.design.statements[0].span, notes=("the file of the feature says so",),
-                                   help="draw other inputs, as with `where`")  # fmt: skip
-
-
-__all__ = ["Fitted", "Library", "fit_all", "refuse_seen"]
+__all__ = ["Fitted", "Library", "fit_all"]

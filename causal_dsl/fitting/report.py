@@ -10,7 +10,7 @@ import numpy as np
 from causal_dsl.causal.designs import Drawn
 from causal_dsl.engine.columns import Columns, Quantity, margin_quantities
 from causal_dsl.engine.execute import CellRun, Execution
-from causal_dsl.fitting.fit import Library
+from causal_dsl.fitting.library import Library
 from causal_dsl.program.features import FeatureRef
 from causal_dsl.program.fits import learned
 from causal_dsl.program.program import Test

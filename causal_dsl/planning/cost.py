@@ -10,7 +10,7 @@ import numpy as np
 
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.lower import Plan
-from causal_dsl.planning.memory import Budget, default_bytes
+from causal_dsl.planning.memory import Budget, default_bytes, process_bytes
 from causal_dsl.planning.peak import MOST_ROWS, Peaks, Sized, columns_of
 from causal_dsl.planning.steps import Block, Step, early_means, late_captures, layers_of
 from causal_dsl.program.components import depth, width
@@ -31,8 +31,8 @@ class Work:
 @dataclass(frozen=True)
 class Cost:
     """Of a plan. ``key_tokens`` are tokens x layers of which keys and values alone are computed; ``passes`` how often
-    the layers' weights are met; ``bytes`` what is kept for later, ``peak_bytes`` the most that a pass takes beside the
-    weights. ``naive_layer_tokens``: base, source and patched run of every pair and cell as whole forwards. ``exact``:
+    the layers' weights are met; ``bytes`` what is kept for later, ``peak_bytes`` the most that the tensors of a pass hold
+    beside the weights. ``naive_layer_tokens``: base, source and patched run of every pair and cell as whole forwards. ``exact``:
     counted, not estimated from a part."""
 
     rows: int
@@ -46,6 +46,11 @@ class Cost:
     exact: bool = True
 
     @property
+    def process_bytes(self) -> int:
+        """What a process on a CPU takes at the peak beside the weights: more than its tensors hold."""
+        return process_bytes(self.peak_bytes)
+
+    @property
     def ratio(self) -> float:
         """How many times the layer-tokens of the naive way are those of the plan."""
         return self.naive_layer_tokens / self.layer_tokens if self.layer_tokens else 1.0
@@ -54,7 +59,7 @@ class Cost:
         return {
             "rows": self.rows, "layer_tokens": self.layer_tokens, "key_tokens": self.key_tokens,
             "naive_layer_tokens": self.naive_layer_tokens, "passes": self.passes, "bytes": self.bytes,
-            "peak_bytes": self.peak_bytes, "flops": self.flops, "exact": self.exact,
+            "peak_bytes": self.peak_bytes, "process_bytes": self.process_bytes, "flops": self.flops, "exact": self.exact,
         }  # fmt: skip
 
 

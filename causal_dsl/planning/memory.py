@@ -13,6 +13,8 @@ SLICE_CPU, SLICE_DEVICE = 2048, 2**62
 #: What a process takes of memory for what its tensors hold: the C library's heap does not give back all that is freed
 #: between tensors that grow from layer to layer (seen: 1.2 to 2.5 times), a GPU's allocator nearly all.
 HEAP_CPU, HEAP_DEVICE = 2.0, 1.15
+#: What a process on a CPU takes beside that, however small the pass: threads, indices, the heap's first pools.
+PROCESS = 25_000_000
 #: The most that is taken unasked on a CPU.
 MOST_UNASKED = 8 * 10**9
 
@@ -41,6 +43,11 @@ class Budget:
     @property
     def on_cpu(self) -> bool:
         return self.most_tokens == MOST_TOKENS_CPU
+
+
+def process_bytes(tensors: float) -> int:
+    """What a process on a CPU takes for a pass whose tensors hold so many bytes, as its resident memory grows."""
+    return int(HEAP_CPU * tensors) + PROCESS
 
 
 def default_bytes() -> int:

@@ -49,7 +49,7 @@ def to_text(plan: Plan, explain: bool = False) -> str:
         lines.append("")
     lines.append(
         f"{cost.rows:,} rows in {cost.passes:,} pass{'es' * (cost.passes != 1)}, {cost.layer_tokens:,} layer-tokens, "
-        f"{_flops(cost.flops)}, {cost.peak_bytes / 1e6:,.0f} MB at the peak; base, source and patched run of every pair and cell would be "
+        f"{_flops(cost.flops)}, {cost.peak_bytes / 1e6:,.0f} MB held at the peak ({cost.process_bytes / 1e6:,.0f} MB of a CPU process); base, source and patched run of every pair and cell would be "
         f"{cost.naive_layer_tokens:,} layer-tokens ({cost.ratio:.2f} times as many)"
     )
     if not explain:

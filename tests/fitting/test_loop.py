@@ -18,7 +18,8 @@ from worlds import CONJUNCTION, run, write
 
 from causal_dsl import pipeline, running
 from causal_dsl.engine.execute import budget_of
-from causal_dsl.fitting.fit import Library, fit_all
+from causal_dsl.fitting.fit import fit_all
+from causal_dsl.fitting.library import Library
 from causal_dsl.pipeline import Options
 from causal_dsl.report.progress import Progress
 
