@@ -352,11 +352,24 @@ def _plan(program: Program, checked: Checked, tokenizers: Tokenizers, found: Dia
     for test in ready:
         for control in controls_of(test):
             control.scores = compile_metrics(_context(control, tokenizers(control.network)), found)
-            checked.answers[control.name] = checked.answers[test.name]
+            _answer(control, tokenizers(control.network), checked)
             controls.append(control)
     plan = make_plan(program, [*ready, *controls], tokenizers, found)
     checked.fits = plan.fits = _fits(program, ready, plan, checked, tokenizers, found)
     return optimise(unfit_networks(plan))
+
+
+def _answer(test: Test, tokens: Tokens | None, checked: Checked) -> None:
+    """What a control or a fit can answer. Where one token cannot tell the answers apart, it is read as its test is."""
+
+    def answers() -> Answers:
+        return answers_of(test.readout, test.model, tokens, _sample_prompt(test), test.readout.span or test.span)
+
+    found = answers()
+    if not check_answers(found, test.readout, Diagnostics()):
+        test.readout = replace(test.readout, among=False)
+        found = answers()
+    checked.answers[test.name] = found
 
 
 def _fits(
@@ -370,9 +383,7 @@ def _fits(
         for test in (one.fit, one.validation):
             tokens = tokenizers(test.network)
             test.scores = compile_metrics(_context(test, tokens), found)
-            checked.answers[test.name] = answers_of(
-                test.readout, test.model, tokens, _sample_prompt(test), test.readout.span or test.span
-            )
+            _answer(test, tokens, checked)
     made = make_fits(program, every, tokenizers, found)
     if made is not None:
         refuse_overlap(tests, program.fits, plan, made)

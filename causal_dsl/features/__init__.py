@@ -5,6 +5,18 @@ from causal_dsl.features.build import FAMILIES, build
 from causal_dsl.features.chain import Chain
 from causal_dsl.features.controls import OnAxes, random_like
 from causal_dsl.features.elementwise import Whole
-from causal_dsl.features.natural import alive_axes
+from causal_dsl.features.natural import alive_axes, natural_axes
 
-__all__ = ["FAMILIES", "Chain", "Feature", "Gates", "OnAxes", "Rest", "Whole", "alive_axes", "build", "random_like"]
+__all__ = [
+    "FAMILIES",
+    "Chain",
+    "Feature",
+    "Gates",
+    "OnAxes",
+    "Rest",
+    "Whole",
+    "alive_axes",
+    "build",
+    "natural_axes",
+    "random_like",
+]

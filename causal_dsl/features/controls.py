@@ -47,27 +47,33 @@ def _beside(feature: Feature, found: Feature) -> Feature:
 
 
 class OnAxes(Feature):
-    """``inner``, of whose change only the part on orthonormal ``axes`` [width, r] is written.
+    """``inner``, of whose change only the part on orthonormal ``axes`` [width, r] is written, in units of ``scale`` [width]
+    (0: what is written to that coordinate is left out).
 
     A subspace can move the answer along directions that natural activations never take (Makelov et al. 2023, "Is this
     the subspace you are looking for?"): on the axes that natural activations have
-    (:func:`~causal_dsl.features.natural.alive_axes`) it then moves little.
+    (:func:`~causal_dsl.features.natural.natural_axes`) it then moves little.
     """
 
-    def __init__(self, inner: Feature, axes: Tensor):
+    def __init__(self, inner: Feature, axes: Tensor, scale: Tensor | None = None):
         super().__init__(inner.name, inner.width, inner.size, inner.dtype)
         self.inner = inner
         self.nonlinear, self.hardened = inner.nonlinear, inner.hardened
         self.axes: Tensor
         self.register_buffer("axes", axes.to(inner.dtype))
+        self.scale: Tensor
+        self.register_buffer(
+            "scale", torch.ones(self.width, dtype=inner.dtype) if scale is None else scale.to(inner.dtype)
+        )
         self.to(inner.device)
 
     def prepare(self) -> None:
         self.inner.prepare()
 
     def _on_axes(self, change: Tensor) -> Tensor:
-        axes = self.axes.to(change.dtype)
-        return (change @ axes) @ axes.T
+        axes, scale = self.axes.to(change.dtype), self.scale.to(change.dtype)
+        inside = torch.where(scale > 0, change / torch.where(scale > 0, scale, 1), 0.0)
+        return ((inside @ axes) @ axes.T) * scale
 
     def _swap(self, base: Tensor, source: Tensor, block: slice | None) -> Tensor:
         return base + self._on_axes(self.inner._swap(base, source, block) - base)
@@ -94,10 +100,14 @@ class OnAxes(Feature):
 
     def tensors(self) -> dict[str, Tensor]:
         inner = {f"inner.{name}": tensor for name, tensor in self.inner.tensors().items()}
-        return inner | {"axes": self.axes.detach().cpu().clone().contiguous()}
+        own = {"axes": self.axes, "scale": self.scale}
+        return inner | {name: tensor.detach().cpu().clone().contiguous() for name, tensor in own.items()}
 
     def _slots(self) -> dict[str, Tensor]:
-        return {f"inner.{name}": tensor for name, tensor in self.inner._slots().items()} | {"axes": self.axes}
+        return {f"inner.{name}": tensor for name, tensor in self.inner._slots().items()} | {
+            "axes": self.axes,
+            "scale": self.scale,
+        }
 
     def _loaded(self) -> None:
         self.inner._loaded()

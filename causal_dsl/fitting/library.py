@@ -12,7 +12,7 @@ import torch
 from causal_dsl.diagnostics import fail
 from causal_dsl.features.base import Feature
 from causal_dsl.features.controls import OnAxes, random_like
-from causal_dsl.features.natural import alive_axes
+from causal_dsl.features.natural import natural_axes
 from causal_dsl.fitting import kept
 from causal_dsl.planning.fits import Unit
 from causal_dsl.planning.inputs import Inputs
@@ -58,7 +58,7 @@ class Library:
             made = random_like(fitted, ref.number + 1)
         else:
             assert ref.variant == "natural"
-            made = OnAxes(fitted, alive_axes(self.natural[ref.fitted]))
+            made = OnAxes(fitted, *natural_axes(self.natural[ref.fitted]))
         made.harden()
         made.requires_grad_(False)
         with torch.no_grad():

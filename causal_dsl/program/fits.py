@@ -178,7 +178,9 @@ def controls_of(test: Test) -> Iterator[Test]:
 
 
 def _blank(test: Test) -> Test:
-    return replace(test, alignment=replace(test.alignment, network=untrained(test.network)))
+    """The test on the untrained network, read among the answers alone: of its whole vocabulary it would say none of them."""
+    readout = replace(test.readout, among=True) if test.readout.kind != "logits" else test.readout
+    return replace(test, alignment=replace(test.alignment, network=untrained(test.network)), readout=readout)
 
 
 def _capacities(refs: Iterable[FeatureRef]) -> list[int]:
