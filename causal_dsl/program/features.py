@@ -50,6 +50,11 @@ FEATURES: Mapping[str, Mapping[str, Setting]] = {
 }
 #: Those with parameters that are trained on counterfactual labels.
 TRAINED = frozenset({"rotation", "boundless", "mask", "affine", "lowrank", "revnet"})
+#: Those that are read from files: from what, and what to name.
+_FROM_FILES = {
+    "subspace": ("file", "a safetensors file"),
+    "sae": ("file or folder", "a folder with cfg.json and sae_weights.safetensors"),
+}
 #: Those that bend: with enough capacity they find any variable in any network.
 BENT = frozenset({"revnet"})
 #: Those with gates, which open for some coordinates.
@@ -233,17 +238,12 @@ def read_via(
                                    help="name a file that a run with --out wrote into `features/`, relative to this spec")  # fmt: skip
                 return None
         own = {key: settings[key] for key in FEATURES[name.name]}
-        if name.name == "subspace":
+        if name.name in _FROM_FILES:
+            what, help = _FROM_FILES[name.name]
             own["path"] = str((folder / own["path"]).resolve())
-            if not Path(own["path"]).is_file():
-                diagnostics.report("E721", f'there is no file "{settings["path"]}"', name.span,
-                                   help="name a safetensors file, relative to this spec")  # fmt: skip
-                return None
-        if name.name == "sae":
-            own["path"] = str((folder / own["path"]).resolve())
-            if not Path(own["path"]).exists():
-                diagnostics.report("E721", f'there is no file or folder "{settings["path"]}"', name.span,
-                                   help="name a folder with cfg.json and sae_weights.safetensors, relative to this spec")  # fmt: skip
+            if not (Path(own["path"]).is_file() or (what != "file" and Path(own["path"]).is_dir())):
+                title = f'there is no {what} "{settings["path"]}"'
+                diagnostics.report("E721", title, name.span, help=f"name {help}, relative to this spec")
                 return None
         if chain and chain[-1].name in GATED:
             diagnostics.report(
