@@ -137,7 +137,7 @@ def _unfit(network: Network, resumes: Sequence[g.Resume], bank: Bank, budget: Bu
     layers = layers_of(network.facts)
     sites = [write.place.site for resume in resumes for write in resume.writes]
     if not cacheable(sites, layers):
-        return "what is written before the first layer, after the last, or in a module leaves nothing to keep"
+        return "what is written before the first layer, past the end of the last, or in a module leaves nothing to keep"
     levels = [int(place_of(site, layers)[0]) for site in sites]
     inputs = bank.plan.inputs[network.name]
     needed = cache_bytes(network, int(inputs.lengths[bank.inputs].sum()), min(levels), len(set(levels)))

@@ -66,10 +66,13 @@ class Prefixes:
 
 
 def cacheable(sites: Sequence[Site], layers: int) -> bool:
-    """Whether rows written at these sites enter at a layer that is known, so that what lies before can be kept."""
-    return all(
-        place_of(site, layers)[1] not in (BOTTOM, ANYWHERE) and place_of(site, layers)[0] < layers for site in sites
-    )
+    """Whether rows written at these sites enter at a layer that is known, or right after the last, so that what lies
+    before can be kept."""
+
+    def known(level: int, phase: int) -> bool:
+        return phase not in (BOTTOM, ANYWHERE) and (level < layers or phase == ENTRY)
+
+    return all(known(*place_of(site, layers)) for site in sites)
 
 
 def cache_bytes(network: Network, tokens: int, first: int, entries: int) -> int:
@@ -161,10 +164,16 @@ class _Record(Pass):
         return where[level]
 
     def _enter(self, hidden: Tensor, level: int) -> Tensor:
+        if level == len(self.layers):  # what leaves the last layer: all tokens, for none of them goes on
+            self._note(hidden, level)
         hidden = super()._enter(hidden, level)
+        if level < len(self.layers):
+            self._note(hidden, level)
+        return hidden
+
+    def _note(self, hidden: Tensor, level: int) -> None:
         if level in self.entries:
             self._room(self.found.hidden, level, hidden)[torch.from_numpy(self.at).to(hidden.device)] = hidden
-        return hidden
 
     def _after(self, level: int) -> Callable[..., Any]:
         after = super()._after(level)
@@ -278,6 +287,8 @@ class _Replay(Pass):
     def _hook(self, stack: ExitStack) -> None:
         for level, layer in enumerate(self.layers[: self.lowest]):
             stack.callback(_restored(layer, _handing(self.found.tuples[level])))
+        if self.lowest == len(self.layers):  # no layer runs, and what leaves the last one is replaced all the same
+            stack.callback(self.layers[-1].register_forward_hook(self._after(self.lowest - 1)).remove)
         super()._hook(stack)
 
     def _index_of(self, tokens: _Tokens, like: torch.device) -> Tensor:
