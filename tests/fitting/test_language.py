@@ -48,8 +48,13 @@ def made(family: str, sites: str, feature: str, padding: str = "right"):
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "gemma2", "gptj"])
 @pytest.mark.parametrize(
-    "sites", ["layer[1].resid_post[x]", "layer[1].head[0].z[last], layer[2].mlp_out[last]", "layer[0].resid_pre[x.all]",
-              "layer[2].resid_post[last], layer[0].resid_post[x]"]
+    "sites",
+    [
+        "layer[1].resid_post[x]",
+        "layer[1].head[0].z[last], layer[2].mlp_out[last]",
+        "layer[0].resid_pre[x.all]",
+        "layer[2].resid_post[last], layer[0].resid_post[x]",
+    ],
 )
 def test_rows_of_a_step_are_those_of_whole_forwards(family: str, sites: str) -> None:
     _, checked, nets = made(family, sites, f"rotation(dim=2, {SMALL}, controls=none)")
