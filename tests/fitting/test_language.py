@@ -86,6 +86,20 @@ def test_rows_of_a_step_are_those_of_whole_forwards(family: str, sites: str) -> 
         torch.testing.assert_close(mine, theirs, atol=1e-3, rtol=1e-3)
 
 
+def test_rows_that_lie_alike_are_laid_out_once() -> None:
+    _, checked, nets = made("llama", "layer[1].resid_post[x]", f"rotation(dim=2, {SMALL}, controls=none)")
+    (unit,) = checked.fits.units
+    resume, network = unit.experiments[0].fit, nets["net"]
+    bank = fill(checked.fits.plan, network, [resume], [], budget_of(network))
+    features = {ref: build(ref.chain, 32, 5, dtype=torch.float32, device="cpu") for ref in unit.maps}
+    kept = Stepper(bank)
+    for start in range(0, 24, 3):
+        part = Part(resume, np.array([start, start + 2, start, start + 1]), features, None)
+        with torch.no_grad():
+            torch.testing.assert_close(kept.logits([part]), Stepper(bank).logits([part]), atol=0, rtol=0)
+    assert len(kept.layouts) <= 4
+
+
 FEATURES = [
     "rotation(dim=2, SMALL)", "boundless(SMALL)", "mask(SMALL)", "pca(k=3)", "standardize()", "linear_probe()",
     "affine(dim=2, SMALL)", "lowrank(dim=2, SMALL)", "revnet(layers=2, width=8, dim=2, SMALL)",
