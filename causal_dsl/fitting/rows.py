@@ -23,7 +23,6 @@ from causal_dsl.planning.steps import captures, layers_of
 from causal_dsl.program.features import FeatureRef
 from causal_dsl.program.locations import Site
 
-
 #: Layouts of rows that are remembered: steps and checks take turns.
 _LAYOUTS = 4
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from causal_dsl.network.network import Network
 from causal_dsl.network.sweep.drive import Asked, Outcome, Pass, Read, Write
+from causal_dsl.network.sweep.thin import turned
 from causal_dsl.planning.frames import (
     ANYWHERE,
     BOTTOM,
@@ -289,6 +290,7 @@ class _Replay(Pass):
             stack.callback(_restored(layer, _handing(self.found.tuples[level])))
         if self.lowest == len(self.layers):  # no layer runs, and what leaves the last one is replaced all the same
             stack.callback(self.layers[-1].register_forward_hook(self._after(self.lowest - 1)).remove)
+        turned(self.layers[self.lowest :], stack)
         super()._hook(stack)
 
     def _index_of(self, tokens: _Tokens, like: torch.device) -> Tensor:
