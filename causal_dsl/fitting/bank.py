@@ -156,7 +156,7 @@ def _unfit(network: Network, resumes: Sequence[g.Resume], bank: Bank, budget: Bu
     layers = layers_of(network.facts)
     sites = [write.place.site for resume in resumes for write in resume.writes]
     if not cacheable(sites, layers):
-        return "what is written before the first layer, after the last, or in a module leaves nothing to keep"
+        return "what is written before the first layer, past the end of the last, or in a module leaves nothing to keep"
     written_in = np.isin(bank.inputs, _bases(bank.plan, network, resumes))
     entries = {level: first[written_in] for level, first in _entries(bank, resumes).items()}
     needed = cache_bytes(network, bank.plan.inputs[network.name].lengths[bank.inputs[written_in]], entries)

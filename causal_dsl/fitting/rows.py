@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from causal_dsl.features.base import Feature
 from causal_dsl.fitting.bank import Bank
 from causal_dsl.network.forward import Write, forward
 from causal_dsl.network.sweep.drive import Asked
-from causal_dsl.network.sweep.prefixes import going, replay
+from causal_dsl.network.sweep.prefixes import Going, going, replay
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.frames import Accesses, Rows, place_of
 from causal_dsl.planning.layout import Family, Spot
@@ -27,6 +27,8 @@ from causal_dsl.program.locations import Site
 #: Numbers that a layer keeps of a token for its gradients, in widths of the stream and of the feed-forward block: what enters
 #: norms, queries, keys, values and what attention gives; both sides of a gate and their product.
 SAVED_WIDTHS, SAVED_INNER = 8, 3
+#: Layouts of rows that are remembered: steps and checks take turns.
+_LAYOUTS = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +51,7 @@ class Stepper:
         self.lengths, self.reads = inputs.lengths[bank.inputs], inputs.reads[bank.inputs]
         self.means = Means(bank.layouts)
         self.layers = layers_of(self.network.facts)
+        self.layouts: dict[bytes, Going] = {}
 
     def most_rows(self, resumes: Sequence[g.Resume], budget: Budget) -> int:
         """How many rows one pass may have: what each keeps for its gradients, and its logits, within half of the budget."""
@@ -107,8 +110,7 @@ class Stepper:
         bank = self.bank
         assert bank.prefixes is not None and isinstance(self.prompts, list)
         homes = [bank.prompt_of(part.resume.base, part.pairs) for part in parts]
-        which, home = np.unique(np.concatenate(homes), return_inverse=True)
-        home = home.reshape(-1)
+        which, home = _by_appearance(np.concatenate(homes))
         families = self._families(parts, len(which))
         lengths = self.lengths[which]
         accesses = Accesses.join(
@@ -116,7 +118,7 @@ class Stepper:
             for family in families for write, spot in zip(family.resume.writes, family.spots, strict=True)
         )  # fmt: skip
         read = np.concatenate([np.full(len(which), -1), self.reads[which][home]])
-        laid = going(self.network, which, Rows(lengths, home, read, accesses))
+        laid = self._laid(which, Rows(lengths, home, read, accesses))
         writes = []
         for part, family in zip(parts, families, strict=True):
             values = self._values(part)
@@ -129,6 +131,18 @@ class Stepper:
             Asked(family.rows, read[family.rows], part.columns) for part, family in zip(parts, families, strict=True)
         ]
         return replay(self.network, self.prompts, bank.prefixes, laid, writes, asked).logits
+
+    def _laid(self, which: np.ndarray, rows: Rows) -> Going:
+        """The layout of rows; rows that are alike but for the prompts that they are of are laid out once."""
+        table = rows.writes
+        told = (rows.lengths, rows.home, rows.read, table.rows, table.positions, table.levels, table.phases)
+        key = b"|".join(np.ascontiguousarray(column).tobytes() for column in told)
+        found = self.layouts.pop(key, None)
+        laid = going(self.network, which, rows) if found is None else replace(found, which=which)
+        self.layouts[key] = laid
+        if len(self.layouts) > _LAYOUTS:
+            del self.layouts[next(iter(self.layouts))]
+        return laid
 
     def _whole(self, parts: Sequence[Part]) -> list[Tensor]:
         homes = np.concatenate([self.bank.prompt_of(part.resume.base, part.pairs) for part in parts])
@@ -155,3 +169,13 @@ class Stepper:
             piece if part.columns is None else piece[:, torch.from_numpy(part.columns).to(piece.device)]
             for part, piece in zip(parts, pieces, strict=True)
         ]
+
+
+def _by_appearance(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The distinct values in the order in which they come, and for each of ``values`` which it is: where none comes
+    twice, the same for all values."""
+    distinct, first, back = np.unique(values, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order))
+    return distinct[order], rank[back.reshape(-1)]

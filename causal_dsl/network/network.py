@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -59,7 +60,7 @@ class Network:
         where = getattr(getattr(module, "_hf_hook", None), "execution_device", None)
         if where is not None:
             return torch.device(where) if not isinstance(where, int) else torch.device("cuda", where)
-        first = next(iter([*module.parameters(), *module.buffers()]), None)
+        first = next(chain(module.parameters(), module.buffers()), None)
         return self.device if first is None or first.device.type == "meta" else first.device
 
 

@@ -48,7 +48,13 @@ def made(family: str, sites: str, feature: str, padding: str = "right"):
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "gemma2", "gptj"])
 @pytest.mark.parametrize(
-    "sites", ["layer[1].resid_post[x]", "layer[1].head[0].z[last], layer[2].mlp_out[last]", "layer[0].resid_pre[x.all]"]
+    "sites",
+    [
+        "layer[1].resid_post[x]",
+        "layer[1].head[0].z[last], layer[2].mlp_out[last]",
+        "layer[0].resid_pre[x.all]",
+        "layer[2].resid_post[last], layer[0].resid_post[x]",
+    ],
 )
 def test_rows_of_a_step_are_those_of_whole_forwards(family: str, sites: str) -> None:
     _, checked, nets = made(family, sites, f"rotation(dim=2, {SMALL}, controls=none)")
@@ -78,6 +84,20 @@ def test_rows_of_a_step_are_those_of_whole_forwards(family: str, sites: str) -> 
     for mine, theirs in zip(grads[0][1], grads[1][1], strict=True):
         assert mine.abs().sum() > 0 or family == "gemma2"  # whose soft cap is flat at the logits of random weights
         torch.testing.assert_close(mine, theirs, atol=1e-3, rtol=1e-3)
+
+
+def test_rows_that_lie_alike_are_laid_out_once() -> None:
+    _, checked, nets = made("llama", "layer[1].resid_post[x]", f"rotation(dim=2, {SMALL}, controls=none)")
+    (unit,) = checked.fits.units
+    resume, network = unit.experiments[0].fit, nets["net"]
+    bank = fill(checked.fits.plan, network, [resume], [], budget_of(network))
+    features = {ref: build(ref.chain, 32, 5, dtype=torch.float32, device="cpu") for ref in unit.maps}
+    kept = Stepper(bank)
+    for start in range(0, 24, 3):
+        part = Part(resume, np.array([start, start + 2, start, start + 1]), features, None)
+        with torch.no_grad():
+            torch.testing.assert_close(kept.logits([part]), Stepper(bank).logits([part]), atol=0, rtol=0)
+    assert len(kept.layouts) <= 4
 
 
 FEATURES = [

@@ -84,6 +84,23 @@ def test_rows_go_on_as_whole_forwards_would(name: str) -> None:
         torch.testing.assert_close(again, plain(network, home, placed, edits), atol=2e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("name", FAMILIES)
+def test_what_leaves_the_last_layer_goes_on_without_any_layer(name: str) -> None:
+    network = network_of(name)
+    prove(network)
+    if network.proof is None or network.proof.sweep != "packed":
+        pytest.skip("its tokens are not run apart")
+    site = Site("resid_post", LAYERS - 1)
+    assert cacheable([site], LAYERS) and not cacheable([Site("final_norm")], LAYERS)
+    home = np.array([1, 0, 1])
+    placed = [(row, site, int(LENGTHS[prompt] - 1)) for row, prompt in enumerate(home)]
+    edits = [shake(i, site.component) for i in range(len(placed))]
+    with torch.no_grad():
+        mine, theirs = gone_on(network, home, placed, edits), plain(network, home, placed, edits)
+    torch.testing.assert_close(mine, theirs, atol=2e-5, rtol=1e-4)
+    assert not any("forward" in vars(layer) or layer._forward_hooks for layer in network.layers)
+
+
 def test_gradients_of_kept_prefixes_are_those_of_whole_forwards() -> None:
     network = network_of("llama")
     prove(network)

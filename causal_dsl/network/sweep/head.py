@@ -14,6 +14,7 @@ from torch.nn import functional
 from causal_dsl.network.forward import unembedding
 from causal_dsl.network.network import Network
 from causal_dsl.network.sites import tap as find_tap
+from causal_dsl.network.sweep.thin import linear
 from causal_dsl.network.tape import Tape
 from causal_dsl.planning.frames import Schedule
 
@@ -79,7 +80,7 @@ class Head:
         for asked, place in zip(self.asked, self._places(), strict=True):
             rows = hidden.index_select(0, _on(place, hidden))
             if asked.columns is None:
-                parts.append(functional.linear(rows, weight, bias))
+                parts.append(linear(rows, weight, bias))
             else:
                 columns = _on(asked.columns, weight)
                 part = None if bias is None else bias.index_select(0, columns)

@@ -40,10 +40,12 @@ class Group:
 
 @dataclass(frozen=True, eq=False)
 class Attention:
-    """The groups of one layer; ``order`` [tokens] is where each token's output lies among all that the groups give."""
+    """The groups of one layer; ``order`` [tokens] is where each token's output lies among all that the groups give.
+    ``straight``: there is one group, and its queries are the tokens as they lie."""
 
     groups: tuple[Group, ...]
     order: Tensor
+    straight: bool = False
 
 
 def shapes(plan: Schedule, level: int, most: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, int, int]]:
@@ -75,7 +77,7 @@ def attention_of(plan: Schedule, level: int, most: int, put: Callable[[np.ndarra
     """The groups of a layer, their indices where the layer computes. A row with fewer queries than its group asks its
     last one again, and nobody looks at the answer."""
     frame = plan.frames[level]
-    groups, order, done = [], np.zeros(frame.tokens, np.int64), 0
+    groups, order, done, straight = [], np.zeros(frame.tokens, np.int64), 0, False
     for rows, starts, counts, queries, keys in shapes(plan, level, most):
         steps = np.arange(queries)[None, :]
         inside = steps < counts[:, None]
@@ -90,7 +92,8 @@ def attention_of(plan: Schedule, level: int, most: int, put: Callable[[np.ndarra
             )
         )
         done += tokens.size
-    return Attention(tuple(groups), put(order))
+        straight = tokens.size == frame.tokens and bool((tokens.reshape(-1) == np.arange(frame.tokens)).all())
+    return Attention(tuple(groups), put(order), len(groups) == 1 and straight)
 
 
 def attend(
@@ -101,20 +104,24 @@ def attend(
     outs: list[Tensor] = []
     room = (
         None
-        if torch.is_grad_enabled()
+        if here.straight or torch.is_grad_enabled()
         else torch.empty_like(q[0].transpose(0, 1), memory_format=torch.contiguous_format)
     )
     queries, keys, values = q[0].transpose(0, 1), k[0].transpose(0, 1), v[0].transpose(0, 1)
     for group in here.groups:
         found, _ = own(
             module,
-            _heads(queries, group.queries),
+            queries.view(*group.queries.shape, *queries.shape[1:]).transpose(1, 2)
+            if here.straight
+            else _heads(queries, group.queries),
             _heads(keys, group.keys),
             _heads(values, group.keys),
             visible(mask, group.home, group.positions, group.keys.shape[1], q)[:, None],
             **more,
         )
         found = found.reshape(-1, *found.shape[2:])
+        if here.straight:
+            return found[None]
         if room is None:
             outs.append(found)
         else:

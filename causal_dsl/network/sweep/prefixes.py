@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from causal_dsl.network.network import Network
 from causal_dsl.network.sweep.drive import Asked, Outcome, Pass, Read, Write
+from causal_dsl.network.sweep.thin import turned
 from causal_dsl.planning.frames import (
     ANYWHERE,
     BOTTOM,
@@ -309,6 +310,7 @@ class _Replay(Pass):
         if self.lowest == len(self.layers):  # all rows enter behind the last layer
             last = len(self.layers) - 1
             stack.callback(self.layers[last].register_forward_hook(self._after(last)).remove)
+        turned(self.layers[self.lowest :], stack)
         super()._hook(stack)
 
     def _index_of(self, tokens: _Tokens, like: torch.device, slots: np.ndarray | None = None) -> Tensor:
