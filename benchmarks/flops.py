@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.fits.workloads import FitArrays
 from benchmarks.workloads import Arrays
 
 WAYS = {
@@ -25,6 +26,14 @@ WAYS = {
     "trimmed": "… from the written token on (one pass for all cells)",
     "two-rows": "… with two rows of the unembedding",
     "bound": "… the top layer at the last token alone, dead sites dropped, sources no further than they are read",
+}
+
+FIT_WAYS = {
+    "fit-both": "a step: a source and a base forward, the layers above the written one backward, logits of one position",
+    "fit-base": "… sources once",
+    "fit-stop": "… sources in each step again, but no further than they are read",
+    "fit-resume": "… sources once, and bases once up to the written layer",
+    "fit-bound": "… a step runs the written token alone; each distinct prompt once",
 }
 
 
@@ -123,6 +132,31 @@ def _unpatched(arrays: Arrays, shape: Shape) -> int:
     read = len(np.unique(arrays.origins[alive & (arrays.layers == deepest)]))
     source = deepest * shape.layer(furthest, furthest) + furthest * shape.keys + read * shape.rest(furthest)
     return len(bases) * base + len(sources) * source
+
+
+def fit_ways(arrays: FitArrays, shape: Shape) -> dict[str, float]:
+    """GFLOPs of each of :data:`FIT_WAYS`, looking at the other pairs after each epoch among them. A backward pass to the
+    inputs of layers takes as much as the forward one (a little more in attention, which is left out)."""
+    tokens, one = arrays.base.shape[1], shape.layer(1, arrays.base.shape[1])
+    layer, head = shape.layer(tokens, tokens), shape.unembedding(shape.vocabulary)
+    whole, trained, looked = shape.forward(tokens, 1), arrays.order[0].size, arrays.epochs * len(arrays.check_base)
+    found = dict.fromkeys(FIT_WAYS, 0)
+    for above in (shape.layers - 1 - arrays.layers).tolist():
+        below = (shape.layers - above) * layer
+        once = (len(arrays.base) + len(arrays.check_base)) * below
+        back = trained * (above * layer + head)
+        runs = trained + looked
+        found["fit-both"] += runs * 2 * whole + back
+        found["fit-base"] += runs * whole + back + once
+        found["fit-stop"] += runs * (whole + below) + back
+        found["fit-resume"] += runs * (above * layer + head) + back + 2 * once
+        found["fit-bound"] += (runs + trained) * (above * one + head)
+    bases, sources = (
+        len(np.unique(np.concatenate([getattr(arrays, name), getattr(arrays, f"check_{name}")]), axis=0))
+        for name in ("base", "source")
+    )
+    found["fit-bound"] += bases * shape.layers * layer + sources * (int(arrays.layers.max()) + 1) * layer
+    return {name: flops / 1e9 for name, flops in found.items()}
 
 
 def forward_gflop(prompts: int, tokens: int, shape: Shape) -> float:

@@ -60,6 +60,8 @@ class Session:
 
         self.model = open_zoo(NETWORK)
         self.work.mkdir(parents=True, exist_ok=True)
+        if not self.workloads:
+            return
         for workload in (*CHECKS, TOUCH, *self.workloads, *(w.warmup for w in self.workloads)):
             (self.work / f"{workload.name}.causal").write_text(workload.spec, encoding="utf-8")
             arrays_of(workload.spec).save(self.arrays(workload))
@@ -74,7 +76,7 @@ class Session:
         entries = {entry.name: entry for entry in (CONTENDERS[REFERENCE], *self.contenders)}
         for entry in entries.values():
             works = [{"arrays": str(self.arrays(w)), "logits": str(self._logits(w.name, entry, "npy"))} for w in CHECKS]
-            self._run(entry, {"kind": "check", "works": works})
+            self.job(entry, {"kind": "check", "works": works})
             found = {}
             for workload in CHECKS:
                 mine, reference = (
@@ -84,9 +86,10 @@ class Session:
             self.differences[entry.name] = found
             told = ", ".join(f"{name} {value:.1e}" for name, value in found.items())
             print(f"  {entry.name:15} differs from {REFERENCE} by at most: {told}", flush=True)
-        self._judge()
+        self.judge()
 
-    def _judge(self) -> None:
+    def judge(self) -> None:
+        """Raise :class:`Disagreement` where logits differ."""
         wrong = {
             f"{contender} on {workload} by {value:.2e}"
             for contender, found in self.differences.items()
@@ -110,14 +113,14 @@ class Session:
                 for entry in runners:
                     self._time(entry, workload, number, rounds)
                 self._compare(workload)
-        self._judge()
+        self.judge()
 
     def _of(self, workload: Workload) -> list[Entry]:
         return [entry for entry in self.contenders if entry.runs(workload.name)]
 
     def _time(self, entry: Entry, workload: Workload, number: int, rounds: int) -> None:
         alone = entry.name in ("ours", FORWARD.name)
-        result = self._run(entry, {
+        result = self.job(entry, {
             "kind": "time", "touch": str(self.arrays(TOUCH)), "warmup": str(self.arrays(workload.warmup)),
             "arrays": str(self.arrays(workload)), "every": 1 if alone else workload.every,
             "logits": str(self._logits(workload.name, entry, "npz")),
@@ -149,7 +152,7 @@ class Session:
     def _logits(self, workload: str, entry: Entry, suffix: str) -> Path:
         return self.work / f"{workload}-{entry.name}.{suffix}"
 
-    def _run(self, entry: Entry, job: dict[str, Any]) -> Any:
+    def job(self, entry: Entry, job: dict[str, Any]) -> Any:
         """One job in a fresh process; what it wrote as its result."""
         path, result, log = (self.work / f"job{suffix}" for suffix in (".json", "-result.json", ".log"))
         job |= {"contender": entry.name, "model": str(self.model), "threads": self.threads, "result": str(result)}

@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 #: One hue a package, a lighter shade for its plainer forms.
 COLOURS = {
     "hooks-all": "#b8b8b8", "hooks": "#8c8c8c", "hooks-resume": "#4d4d4d",
-    "pyvene": "#f3b98a", "pyvene-folded": "#d55e00",
+    "pyvene": "#f3b98a", "pyvene-cached": "#e6894a", "pyvene-folded": "#d55e00",
     "nnsight": "#a6cee8", "nnsight-folded": "#56a5d6", "nnsight-skip": "#0072b2",
     "tlens": "#8fd6bd", "tlens-folded": "#009e73",
 }  # fmt: skip
@@ -87,7 +87,7 @@ def _bars(figure: Any, summary: dict[str, Any], names: list[str]) -> None:
         panel.set_title(f"{name}  {found['about']}".replace(", ", ",\n", 1), fontsize=9, loc="left")
         panel.tick_params(axis="y", length=0)
     if any(row["scale"] > 1 for name in names for row in summary[name]["rows"].values()):
-        figure.supxlabel("* timed on some of the layers and scaled", fontsize=8, x=0.99, ha="right")
+        figure.supxlabel("* timed on some of the layers, cells or epochs, and scaled", fontsize=8, x=0.99, ha="right")
 
 
 def _lines(figure: Any, summary: dict[str, Any], titles: list[str]) -> None:

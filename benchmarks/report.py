@@ -12,7 +12,9 @@ from typing import Any
 
 from benchmarks import environments
 from benchmarks.contenders import FORWARD, FORWARD_PROMPTS
-from benchmarks.flops import WAYS, Shape, forward_gflop, ways
+from benchmarks.fits.session import FitSession
+from benchmarks.fits.workloads import FitArrays
+from benchmarks.flops import FIT_WAYS, WAYS, Shape, fit_ways, forward_gflop, ways
 from benchmarks.harness import ROOT, Session
 from benchmarks.workloads import NETWORK, Arrays
 
@@ -23,7 +25,7 @@ _SHOWN = ("torch", "transformers", "pyvene", "nnsight", "transformer-lens")
 # ── what is kept ────────────────────────────────────────────────────────────────────────────────
 
 
-def keep(session: Session) -> None:
+def keep(session: Session, fitting: FitSession) -> None:
     """Write everything that a table is made of, each round's numbers as they are."""
     shape = Shape.of(session.model)
     workloads = {}
@@ -34,12 +36,21 @@ def keep(session: Session) -> None:
             "about": workload.about, "pairs": arrays.pairs, "cells": len(arrays.layers), "tokens": tokens,
             "gflop": ways(arrays, shape), "forward_gflop": forward_gflop(FORWARD_PROMPTS, tokens, shape),
         }  # fmt: skip
-    needed = dict.fromkeys(entry.environment for entry in session.contenders if entry.environment != "ours")
+    for fit in fitting.workloads:
+        found = FitArrays.load(session.arrays(fit))
+        workloads[fit.name] = {
+            "about": fit.about, "pairs": len(found.base), "cells": len(found.layers), "tokens": found.base.shape[1],
+            "steps": found.order.shape[1], "batch": found.order.shape[2], "gflop": fit_ways(found, shape),
+            "curves": fitting.curves.get(fit.name, {}),
+        }  # fmt: skip
+    entries = [*session.contenders, *fitting.fitters]
+    needed = dict.fromkeys(entry.environment for entry in entries if entry.environment != "ours")
     installed = {name: environments.versions_of(session.envs, name) for name in needed}
     results = {
         "about": ABOUT, "smoke": session.smoke, "threads": session.threads, "machine": _machine(), "workloads": workloads,
         "versions": {n: {p: v[p] for p in _SHOWN if p in v} for n, v in installed.items()} | {"ours": _own()},
         "contenders": {entry.name: {"form": entry.form, "way": entry.way} for entry in session.contenders},
+        "fitters": {entry.name: {"form": entry.form, "way": entry.way} for entry in fitting.fitters},
         "differences": session.differences, "times": session.times,
     }  # fmt: skip
     (session.out / RESULTS).write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
@@ -74,7 +85,8 @@ def summary(results: dict[str, Any]) -> dict[str, Any]:
     found = {}
     for name, times in results["times"].items():
         ours = times.get("ours", [])
-        rows = {c: _row(times[c], ours) for c in results["contenders"] if c in times}
+        known = dict.fromkeys([*results["contenders"], *results["fitters"]])
+        rows = {c: _row(times[c], ours) for c in known if c in times}
         found[name] = {
             "about": results["workloads"][name]["about"], "pairs": results["workloads"][name]["pairs"],
             "cells": results["workloads"][name]["cells"], "rows": rows,
@@ -91,6 +103,19 @@ def _row(runs: list[dict[str, Any]], ours: list[dict[str, Any]]) -> dict[str, An
         ratios = [mine[key] / our[key] for mine, our in zip(runs, ours, strict=False)]
         if ratios:
             row[f"{key} ratio"] = {"median": median(ratios), "least": min(ratios), "most": max(ratios)}
+    if "parts" in runs[0]:
+        row["parts"] = {
+            part: [median(run["parts"][part][i] for run in runs) for i in (0, 1)] for part in runs[0]["parts"]
+        }
+        for i, key in enumerate(("wall", "cpu")):
+            without = [run[key] - run["parts"]["checks"][i] for run in runs]
+            steps = [run["parts"]["steps"][i] for run in runs]
+            for name, mine, our in (
+                ("unchecked", without, [run[key] - run["parts"]["checks"][i] for run in ours]),
+                ("steps", steps, [run["parts"]["steps"][i] for run in ours]),
+            ):
+                if our:
+                    row[f"{key} ratio {name}"] = median(a / b for a, b in zip(mine, our, strict=False))
     for extra in ("beside", "predicted"):
         if runs[-1].get(extra) is not None:
             row[extra] = runs[-1][extra]
@@ -118,9 +143,16 @@ def text(results: dict[str, Any]) -> str:
         "",
     ]
     lines += [f"  {name:15} {entry['form']}" for name, entry in results["contenders"].items()]
-    lines += ["", "ways, whose GFLOP are counted:", *(f"  {way:15} {told}" for way, told in WAYS.items())]
+    if results["contenders"]:
+        lines += ["", "ways, whose GFLOP are counted:", *(f"  {way:15} {told}" for way, told in WAYS.items())]
+    if results["fitters"]:
+        lines += ["", *(f"  {name:15} {entry['form']}" for name, entry in results["fitters"].items())]
+        lines += ["", "ways of fitting:", *(f"  {way:15} {told}" for way, told in FIT_WAYS.items())]
     for name, found in summary(results).items():
         gflop = results["workloads"][name]["gflop"]
+        if "curves" in results["workloads"][name]:
+            lines += ["", *_fit_lines(name, found, results)]
+            continue
         lines += ["", f"{name}  {found['about']}  ({found['cells']} cells x {found['pairs']} pairs)",
                   f"  {'':15} {'CPU s':>8} {'wall s':>8} {'CPU ratio (least, most)':>25} {'wall ratio':>11} {'peak MB':>8} {'GFLOP':>7} {'differs':>8}"]  # fmt: skip
         for contender, row in found["rows"].items():
@@ -128,8 +160,16 @@ def text(results: dict[str, Any]) -> str:
         if "bound" in found:
             lines.append("  " + _bound_line(found["bound"], found["rows"].get("ours")))
         lines.append("  GFLOP by way: " + ", ".join(f"{way} {gflop[way]:,.0f}" for way in WAYS))
+    if results["fitters"]:
+        lines += [
+            "",
+            "unchecked: without looking at the other pairs after each epoch; steps alone: without prompts either (CPU / wall ratio)",
+        ]
     if any(row["scale"] > 1 for found in summary(results).values() for row in found["rows"].values()):
-        lines += ["", "* timed on one layer in so many, and scaled; what is done once for all cells is not scaled"]
+        lines += [
+            "",
+            "* timed on one layer (of a fit: cell, epoch) in so many, and scaled; what is done once for all cells is not scaled",
+        ]
     return "\n".join(lines)
 
 
@@ -146,6 +186,36 @@ def _line(contender: str, row: dict[str, Any], gflop: dict[str, float], results:
         f"{contender:15} {row['cpu']:8.1f} {row['wall']:8.1f} {told['cpu']:>25} {told['wall']:>11}"
         f" {row['peak'] / 1e6:8,.0f} {gflop[way]:7,.0f} {difference:8.0e} {scaled}"
     ).rstrip()
+
+
+def _fit_lines(name: str, found: dict[str, Any], results: dict[str, Any]) -> list[str]:
+    """The table of a fit: the whole, and beside it the parts."""
+    workload = results["workloads"][name]
+    head = f"{name}  {found['about']}  ({found['cells']} cells, {workload['steps']} steps of {workload['batch']} of {found['pairs']} pairs)"
+    lines = [head, f"  {'':15} {'CPU s':>8} {'wall s':>8} {'CPU ratio (least, most)':>25} {'wall ratio':>11}"
+             f" {'unchecked':>13} {'steps alone':>13} {'peak MB':>8} {'GFLOP':>9} {'loss differs':>12}"]  # fmt: skip
+    for contender, row in found["rows"].items():
+        scaled = f"*{row['scale']:.0f}" if row["scale"] > 1 else ""
+        ratio = row.get("cpu ratio")
+        told = [f"{ratio['median']:.2f} ({ratio['least']:.2f}, {ratio['most']:.2f})", f"{row['wall ratio']['median']:.2f}",
+                *(f"{row[f'cpu ratio {part}']:.2f} / {row[f'wall ratio {part}']:.2f}" for part in ("unchecked", "steps"))
+                ] if ratio else ["", "", "", ""]  # fmt: skip
+        gflop = workload["gflop"][results["fitters"][contender]["way"]]
+        difference = results["differences"].get(contender, {}).get(name, float("nan"))
+        lines.append(
+            f"  {contender:15} {row['cpu']:8.1f} {row['wall']:8.1f} {told[0]:>25} {told[1]:>11} {told[2]:>13} {told[3]:>13}"
+            f" {row['peak'] / 1e6:8,.0f} {gflop:9,.0f} {difference:12.0e} {scaled}".rstrip()
+        )
+    for contender, row in found["rows"].items():
+        parts = ", ".join(f"{part} {cpu:.1f} ({wall:.1f})" for part, (wall, cpu) in row["parts"].items())
+        curve = workload["curves"].get(contender, {})
+        ends = [f"{cell[-1]:.4f}" for cell in curve.get("losses", [])[:3]]
+        checks = [f"{cell[-1][0]:.4f}, {100 * cell[-1][1]:.0f}% right" for cell in curve.get("checks", [])[:3]]
+        epochs = len(curve["losses"][0]) if curve.get("losses") else 0
+        lines.append(
+            f"  {contender:15} CPU (wall) s: {parts}; after {epochs} epochs loss {', '.join(ends)}; on others {'; '.join(checks)}"
+        )
+    return lines
 
 
 def _bound_line(bound: dict[str, float], ours: dict[str, Any] | None) -> str:

@@ -1,7 +1,7 @@
 """One contender in one process: ``python -m benchmarks.worker JOB.json``, started by the harness in its environment.
 
 A job of kind ``check`` runs small workloads and keeps their logits; one of kind ``time`` runs one workload after a
-warm-up, and writes times, memory and logits.
+warm-up, and writes times, memory and logits. ``fit-check`` and ``fit-time`` are the same for fits.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import memory
-from benchmarks.contenders import CONTENDERS, FORWARD, Entry
+from benchmarks.contenders import CONTENDERS, FITTERS, FORWARD, Entry
 from benchmarks.workloads import Arrays, for_timing
 
 
@@ -24,8 +24,14 @@ def main(path: Path) -> None:
     import torch
 
     torch.set_num_threads(job["threads"])
-    entry = FORWARD if job["contender"] == FORWARD.name else CONTENDERS[job["contender"]]
-    result = check(entry, job) if job["kind"] == "check" else timed(entry, job)
+    if job["kind"].startswith("fit"):
+        from benchmarks.fits import work
+
+        entry = FITTERS[job["contender"]]
+        result = work.check(entry, job) if job["kind"] == "fit-check" else work.timed(entry, job)
+    else:
+        entry = FORWARD if job["contender"] == FORWARD.name else CONTENDERS[job["contender"]]
+        result = check(entry, job) if job["kind"] == "check" else timed(entry, job)
     Path(job["result"]).write_text(json.dumps(result), encoding="utf-8")
 
 

@@ -71,6 +71,25 @@ CONTENDERS = {
     )
 }  # fmt: skip
 
+#: Those that fit (:mod:`benchmarks.fits`): ``ours`` and packages under the names that they have above, where they have one.
+FITTERS = {
+    entry.name: entry
+    for entry in (
+        Entry("ours", "ours", "fits.ours", "Ours",
+              "a spec's fits: prompts once; a step runs the written tokens alone, all cells in one batch", "fit-bound"),
+        Entry("hooks", "plain", "fits.hooks", "Hooks",
+              "hooks by hand: a source forward that stops at the layer, a base forward that is written, a backward", "fit-stop",
+              only=("W3",)),
+        Entry("hooks-resume", "plain", "fits.hooks", "Resumed",
+              "layers called by hand: sources and the bases' streams kept; a step is the layers above, all tokens", "fit-resume",
+              only=("W3",)),
+        Entry("pyvene", "pyvene", "fits.pyvene_fits", "Sources",
+              "LowRankRotatedSpaceIntervention; bases and sources given to every call, as in its tutorials", "fit-both"),
+        Entry("pyvene-cached", "pyvene", "fits.pyvene_fits", "Cached",
+              "the same with source_representations that are collected once", "fit-base"),
+    )
+}  # fmt: skip
+
 #: Gives the machine's rate; compared with nothing.
 FORWARD_PROMPTS = 256
 FORWARD = Entry(
