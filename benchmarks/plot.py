@@ -54,7 +54,7 @@ def _has(summary: dict[str, Any], name: str) -> bool:
 def _bars(figure: Any, summary: dict[str, Any], names: list[str]) -> None:
     """A panel a workload: how many times our time each contender takes."""
     figure.suptitle(
-        "time over ours: bars CPU (line: least and most of the rounds), diamonds wall; 1 is as fast as ours",
+        "time over ours: bars CPU (line: least and most), diamonds wall",
         fontsize=10,
         x=0.01,
         ha="left",

@@ -77,3 +77,28 @@ def test_left_and_right_padding_give_the_same_scores(tmp_path: Path) -> None:
     results = cd.run(cd.load(tmp_path / "t.causal"))
     means = [results[name].cell().scores["mean(m)"].value for name in ("ta", "tb")]
     assert means[0] == pytest.approx(means[1], abs=1e-4)
+
+
+def test_a_subspace_of_the_last_token_is_fitted_from_prefixes(tmp_path: Path) -> None:
+    text = """
+        from "ioi.causal" import ioi, tau
+        align found : tau {
+          recipient @ layer[26].resid_post[last]
+              via rotation(dim=32, n=48, batch=16, epochs=4, rate=0.003, controls=none)
+        }
+        test carried on found(l=26) {
+          base, source ~ ioi(n=32, seed=5) where base.answer != source.answer
+          do(recipient <- source)
+          report iia
+        }
+    """
+    for name in ("ioi.causal", "names.causal"):
+        (tmp_path / name).write_text((SPECS / name).read_text())
+    (tmp_path / "t.causal").write_text(text)
+    cell = cd.run(cd.load(tmp_path / "t.causal"))["carried"].cell()
+    (feature,) = cell.learned.features
+    assert (feature.size, feature.width, feature.pairs) == (32, 576, 48)
+    assert feature.losses[-1] < feature.losses[0]  # it learns
+    assert feature.validation is not None and feature.validation[0] < feature.losses[0]
+    assert cell.noise_floor is not None and cell.noise_floor < 1e-3
+    assert cell.scores["iia"].n == 32
