@@ -23,7 +23,7 @@ from benchmarks.harness import REFERENCE, TOLERANCE, Disagreement, Session
 #: Of written vectors, as a part of their size: rounding of float32.
 VECTORS = 1e-6
 #: Of losses of another parametrisation, in nats.
-NEAR = 0.1
+NEAR = 0.05
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -41,6 +42,7 @@ class Head:
         self.rows = 0
         self.module = unembedding(network) if not network.is_vector else None
         self.given: list[Tensor] = []
+        self.shapes: list[tuple[int, int]] = []
         self.every: np.ndarray | None = None
 
     def hook(self, stack: ExitStack, watched: bool) -> None:
@@ -76,16 +78,17 @@ class Head:
         if not self.given:
             return None
         hidden, weight, bias = self.given[0], module.weight, module.bias
-        parts = []
-        for asked, place in zip(self.asked, self._places(), strict=True):
-            rows = hidden.index_select(0, _on(place, hidden))
-            if asked.columns is None:
+        parts: list[Tensor] = []
+        self.shapes = []
+        for columns, places in _together(self.asked, self._places()):
+            rows = hidden.index_select(0, _on(np.concatenate(places), hidden))
+            if columns is None:
                 parts.append(linear(rows, weight, bias))
             else:
-                columns = _on(asked.columns, weight)
-                part = None if bias is None else bias.index_select(0, columns)
-                parts.append(functional.linear(rows, weight.index_select(0, columns), part))
-        self.shapes = [part.shape for part in parts]
+                index = _on(columns, weight)
+                part = None if bias is None else bias.index_select(0, index)
+                parts.append(functional.linear(rows, weight.index_select(0, index), part))
+            self.shapes += [(len(place), parts[-1].shape[1]) for place in places]
         if len(parts) == 1:
             return parts[0].reshape(1, 1, -1)
         return torch.cat([part.reshape(-1) for part in parts])[None, None] if parts else output
@@ -131,6 +134,21 @@ class Head:
             rows[:, columns] = self.tape.edited(number, rows[:, columns])
             flat = flat.index_put((index,), rows)
         return flat
+
+
+def _together(asked: list[Asked], places: list[np.ndarray]) -> Iterator[tuple[np.ndarray | None, list[np.ndarray]]]:
+    """What is asked for, those after one another that want all columns as one: the unembedding is read once for them."""
+    kept: list[np.ndarray] = []
+    for one, place in zip(asked, places, strict=True):
+        if one.columns is None:
+            kept.append(place)
+            continue
+        if kept:
+            yield None, kept
+            kept = []
+        yield one.columns, [place]
+    if kept:
+        yield None, kept
 
 
 def _on(array: np.ndarray, like: Tensor) -> Tensor:
