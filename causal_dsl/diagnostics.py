@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import bisect
 import difflib
+import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -100,8 +101,8 @@ class Diagnostic:
         return self.code[0] == "E"
 
     def render(self) -> str:
-        """The diagnostic as text, with the lines of the source that it speaks of."""
-        return _render(self)
+        """The diagnostic as text, with the lines of the source that it speaks of; no control character is in it."""
+        return printable(_render(self))
 
     def to_json(self) -> dict[str, Any]:
         span = self.span
@@ -198,6 +199,18 @@ def shown_path(path: Path | str) -> str:
         return str(Path(path).resolve().relative_to(Path.cwd()))
     except (ValueError, OSError):
         return str(path)
+
+
+def printable(text: str) -> str:
+    """The text with control characters, and marks that reorder a line, written as escapes; line ends stay."""
+    if text.isprintable():
+        return text
+    return "".join(
+        c
+        if c.isprintable() or c == "\n" or unicodedata.category(c) == "Zs"
+        else c.encode("unicode_escape").decode("ascii")
+        for c in text
+    )
 
 
 _TAB = "    "

@@ -42,6 +42,7 @@ from causal_dsl.program.prompts import first_prompt, show_value
 from causal_dsl.program.resolve import Options as ResolveOptions
 from causal_dsl.program.resolve import Resolver
 from causal_dsl.program.tokens import Tokens
+from causal_dsl.reading import readable, within
 from causal_dsl.score.context import TestContext
 from causal_dsl.score.findings import vacuous_expectation
 from causal_dsl.score.metrics import compile_metrics
@@ -77,7 +78,7 @@ class Spec:
 class Options:
     """What a caller changes of a spec without touching its text; ``tests`` are the names of those wanted (all).
 
-    ``memory``: bytes that a pass may take beside the weights. ``out``: a folder for results and finished blocks.
+    ``allow``: folders whose files a spec may read beside those of its project. ``memory``: bytes that a pass may take beside the weights. ``out``: a folder for results and finished blocks.
     ``compiled``: feed-forward blocks go through ``torch.compile``. ``load``: a plan may load the networks.
     """
 
@@ -92,6 +93,7 @@ class Options:
     progress: bool = False
     compiled: bool = False
     load: bool = False
+    allow: tuple[Path, ...] = ()
 
 
 # ── text to tree ────────────────────────────────────────────────────────────────────────────────
@@ -196,9 +198,14 @@ def check(spec: Spec, options: Options = Options(), networks: Mapping[str, Netwo
 
     ``networks`` are loaded networks, whose facts and tokenizers then stand for what the files say.
     """
+    with within(readable(spec.folder, options.trust, options.allow)):
+        return _check(spec, options, networks)
+
+
+def _check(spec: Spec, options: Options, networks: Mapping[str, Network] | None) -> Checked:
     found = Diagnostics()
     loaded = dict(networks or {})
-    loader = Loader(found, options.trust)
+    loader = Loader(found)
     module = loader.tree(spec.tree, spec.source_text, spec.folder)
     facts: dict[str, Facts] = {name: network.facts for name, network in loaded.items()}
     resolver = Resolver(found, ResolveOptions(options.trust, options.networks, facts, options.seed))

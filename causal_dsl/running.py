@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from causal_dsl import pipeline
-from causal_dsl.diagnostics import Diagnostic
+from causal_dsl.diagnostics import Diagnostic, SpecError
 from causal_dsl.engine.answers import first_token
 from causal_dsl.engine.chunks import ChunkStore
 from causal_dsl.engine.columns import Quantity
@@ -217,7 +217,10 @@ def _run(spec: Spec, checked: Checked, networks: dict[str, Network], options: Op
             for name, run in execution.runs.items()
         }
         labels = {test.name: labels_of(test, plan.draw_of(test)) for test in plan.tests}
-        save(options.out, spec.name, spec.source_text.text, result, plan, cells, labels, interrupted)
+        try:
+            save(options.out, spec.name, spec.source_text.text, result, plan, cells, labels, interrupted)
+        except SpecError as error:  # what was computed is told all the same
+            result = replace(result, warnings=(*result.warnings, *error.diagnostics))
     return result, interrupted
 
 

@@ -14,7 +14,8 @@ import pytest
 
 import causal_dsl as cd
 from causal_dsl.syntax import tree
-from causal_dsl.tools.cli import main, parser
+from causal_dsl.tools.arguments import parser
+from causal_dsl.tools.cli import main
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -5,9 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from causal_dsl.diagnostics import NOWHERE, Diagnostics, Span, did_you_mean, shown_path
-
-#: Larger files are refused: a spec names lists and tables, not corpora.
-LARGEST = 256 * 2**20
+from causal_dsl.reading import LARGEST_TEXT, may_read
 
 
 def folder_of(span: Span) -> Path:
@@ -19,6 +17,8 @@ def read_text(name: str, folder: Path, span: Span, diagnostics: Diagnostics, cod
     """The text of the file ``name`` (relative to ``folder``), or None with a diagnostic of that code."""
     try:
         path = folder / name
+        if not may_read(path, name, span, diagnostics, LARGEST_TEXT):
+            return None
         if not path.exists():
             beside = sorted(p.name for p in path.parent.iterdir())[:10000] if path.parent.is_dir() else []
             close = did_you_mean(path.name, beside) if beside else ""
@@ -26,11 +26,7 @@ def read_text(name: str, folder: Path, span: Span, diagnostics: Diagnostics, cod
             diagnostics.report(code, f"there is no file `{name}`", span, notes=(note,), help=close)
             return None
         if not path.is_file():
-            diagnostics.report(code, f"`{name}` is not a file", span, label="a folder or a device")
-            return None
-        if path.stat().st_size > LARGEST:
-            size = f"{path.stat().st_size / 2**20:.0f} MiB"
-            diagnostics.report(code, f"`{name}` is too large", span, label=f"{size}; at most {LARGEST // 2**20} MiB")
+            diagnostics.report(code, f"`{name}` is not a file", span, label="a folder")
             return None
         return path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:

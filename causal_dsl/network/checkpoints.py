@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from causal_dsl.diagnostics import Span, fail, shown_path
+from causal_dsl.reading import check_own
 
 _LARGEST_HEADER = 100_000_000
 
@@ -34,6 +35,7 @@ def check_weights(folder: Path, trust: bool, span: Span) -> None:
         raise fail(
             "E641", f"cannot read the index of the weights in {shown_path(folder)}", span, notes=(str(error)[:200],)
         ) from error
+    check_own(folder, span, trust, [os.path.relpath(path, folder) for path in files])
     pickles = sorted(path.name for suffix in ("bin", "pt", "pth") for path in folder.glob(f"*.{suffix}"))
     if not files and pickles:
         if trust:

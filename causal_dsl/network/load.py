@@ -24,6 +24,7 @@ from causal_dsl.network.network import Network, wrap
 from causal_dsl.network.prove import Proof, prove, told
 from causal_dsl.program.facts import POST_NORM, Facts, cached_folder, facts_of_config, local_folder, read_config
 from causal_dsl.program.tokens import Tokens
+from causal_dsl.reading import check_own
 
 __all__ = ["Network", "Proof", "Reference", "load", "load_folder", "prove", "wrap"]
 
@@ -137,6 +138,7 @@ def load_folder(
     ``spread``: its layers go where there is room, over several devices (``device_map="auto"`` of transformers).
     """
     device = device or torch.device("cpu")
+    check_own(folder, span, trust)
     config = read_config(folder, span)
     facts = facts_of_config(config, folder, span)
     _check_code(config, trust, span)
@@ -205,8 +207,20 @@ def _fetch(reference: Reference, trust: bool, span: Span) -> Path:
 
 
 def _check_code(config: dict[str, Any], trust: bool, span: Span) -> None:
-    """A model type of its own comes with code: that code runs only where it is trusted."""
-    if "auto_map" not in config or trust:
+    """A model type of its own comes with code, and a kernel is fetched: such code runs only where it is trusted."""
+    if trust:
+        return
+    for part in (config, *(value for value in config.values() if isinstance(value, dict))):
+        for key, value in part.items():
+            if key.endswith("_implementation") and isinstance(value, str) and "/" in value:
+                raise fail(
+                    "E636",
+                    f"config.json takes code from `{value[:80]}`",
+                    span,
+                    notes=(f"`{key}` names a repository whose kernel would be fetched and run",),
+                    help=f"take `{key}` out of config.json, or read that code and run with --trust",
+                )
+    if "auto_map" not in config:
         return
     from transformers import CONFIG_MAPPING
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from causal_dsl.diagnostics import Diagnostics, Span, SpecError, fail, shown_path
+from causal_dsl.reading import check_own
 
 
 @dataclass(frozen=True)
@@ -288,6 +289,7 @@ def facts_of_config(config: Mapping[str, Any], folder: Path | None, span: Span) 
 
 
 def _read(folder: Path, span: Span) -> Facts:
+    check_own(folder, span)
     return facts_of_config(read_config(folder, span), folder, span)
 
 

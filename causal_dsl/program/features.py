@@ -12,6 +12,7 @@ from causal_dsl.program.components import width
 from causal_dsl.program.facts import Facts
 from causal_dsl.program.locations import Feature, Place, Position
 from causal_dsl.program.settings import Setting, read_settings
+from causal_dsl.reading import may_read
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
 
@@ -232,6 +233,8 @@ def read_via(
         told |= {a.name.name: a.span for a in arguments if a.name is not None}
         joined = joined or settings["joined"]
         if settings["file"]:
+            if not may_read(folder / settings["file"], settings["file"], name.span, diagnostics):
+                return None
             fitting["file"] = str((folder / settings["file"]).resolve())
             if not Path(fitting["file"]).is_file():
                 diagnostics.report("E729", f'there is no file "{settings["file"]}"', name.span,
@@ -240,6 +243,8 @@ def read_via(
         own = {key: settings[key] for key in FEATURES[name.name]}
         if name.name in _FROM_FILES:
             what, help = _FROM_FILES[name.name]
+            if not may_read(folder / own["path"], own["path"], name.span, diagnostics):
+                return None
             own["path"] = str((folder / own["path"]).resolve())
             if not (Path(own["path"]).is_file() or (what != "file" and Path(own["path"]).is_dir())):
                 title = f'there is no {what} "{settings["path"]}"'

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from causal_dsl.diagnostics import Diagnostics, Source, Span, did_you_mean, nearest, shown_path
+from causal_dsl.reading import may_read
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.parse import parse
 from causal_dsl.syntax.tree import Ident, Import
@@ -108,14 +109,10 @@ def _similar_file(path: Path) -> str:
 
 
 class Loader:
-    """Reads spec files once each and follows their imports.
+    """Reads spec files once each and follows their imports."""
 
-    ``trust`` allows imports by absolute path and from Python files' code at run time.
-    """
-
-    def __init__(self, diagnostics: Diagnostics, trust: bool = False):
+    def __init__(self, diagnostics: Diagnostics):
         self.diagnostics = diagnostics
-        self.trust = trust
         #: the files read, by path
         self.modules: dict[Path, Module] = {}
         self._open: list[Path] = []
@@ -173,12 +170,7 @@ class Loader:
                 "E221", "this import names no file", span, help='write from "file.causal" import name'
             )
             return
-        if path.is_absolute() and not self.trust:
-            self.diagnostics.report(
-                "E222", f'an import by absolute path: "{written}"', span,
-                notes=("a spec that names files anywhere on a machine runs on that machine only, and may read what it should not",),
-                help="write the path relative to this file, or pass --trust",
-            )  # fmt: skip
+        if not may_read(folder / path, written, span, self.diagnostics, LARGEST_SPEC):
             return
         path = (folder / path).resolve()
         if path.suffix == ".py":

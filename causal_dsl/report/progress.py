@@ -6,6 +6,8 @@ import sys
 from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
 
+from causal_dsl.diagnostics import printable
+
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
@@ -78,10 +80,10 @@ class TerminalProgress(Progress):
 
 
 def _plain(text: str) -> str:
-    """Square brackets of a spec are no markup."""
+    """Square brackets of a spec are no markup, and what it names holds no control characters."""
     from rich.markup import escape
 
-    return escape(text)
+    return escape(printable(text))
 
 
 def progress(stream: TextIO | None = None) -> Progress:

@@ -10,11 +10,13 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.padding import Padding
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
+from causal_dsl.diagnostics import printable
 from causal_dsl.report.controls import controls
 from causal_dsl.report.heatmap import Scale, axes, figure, heat_map, mark, scale
 from causal_dsl.score.numbers import show, show_cell, show_estimate, show_share
@@ -52,9 +54,20 @@ def print_results(results: Results, console: Console | None = None) -> None:
     console = console or Console(highlight=False)
     for spec in results.specs:
         for test in spec.tests:
-            console.print(Group(*_test(test, spec.path, console)), highlight=False)
+            console.print(_Printable(Group(*_test(test, spec.path, console))), highlight=False)
             console.print()
     console.print(_summary(results), highlight=False)
+
+
+class _Printable:
+    """A part of the report whose text holds no control characters, whatever values, names and paths hold."""
+
+    def __init__(self, inner: RenderableType):
+        self.inner = inner
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Segment]:
+        for segment in console.render(self.inner, options):
+            yield segment if segment.control else Segment(printable(segment.text), segment.style)
 
 
 def text(results: Results, width: int = 100) -> str:

@@ -280,6 +280,11 @@ class Results:
         """The failed expectations (F7…)."""
         return tuple(diagnostic for test in self.tests for diagnostic in test.diagnostics)
 
+    @property
+    def faults(self) -> tuple[Diagnostic, ...]:
+        """Errors beside what was computed: results that could not be stored."""
+        return tuple(diagnostic for spec in self.specs for diagnostic in spec.warnings if diagnostic.is_error)
+
     def __iter__(self) -> Iterator[TestResult]:
         return iter(self.tests)
 

@@ -1,160 +1,104 @@
-"""The command line. Exit code 0: fine; 1: an expectation failed; 2: the spec, its environment or the command is at fault.
+"""The command line. Exit code 0: fine; 1: an expectation failed; 2: the spec, its environment or the command is at
+fault; 130: stopped by Ctrl-C.
 
-Only ``run``, ``zoo train`` and ``zoo fetch`` import torch.
+Only ``run``, ``plan --load``, ``zoo train`` and ``zoo fetch`` import torch. What takes time to import is imported where
+Ctrl-C is caught.
 """
 
 from __future__ import annotations
 
-import argparse
-import os
+import signal
 import sys
-from collections.abc import Callable, Sequence
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
-
-from causal_dsl.diagnostics import SpecError
-from causal_dsl.tools import commands
-from causal_dsl.tools.command_line import CommandLine, memory_size, seed_number
-from causal_dsl.tools.explain import explain
-from causal_dsl.tools.unexpected import unexpected
-from causal_dsl.tools.zoo import zoo
-
-_ABOUT = """\
-A spec (a .causal file) says what a network is thought to compute, where in the network each variable of
-that story lives, and what must come out when it is intervened on. This tool checks specs and runs them."""
-
-_EPILOG = """\
-a first session:
-  causal-dsl check specs/equality.causal    faults, and the score that chance alone gives; takes a second
-  causal-dsl run specs/equality.causal      runs the tests on the network
-  causal-dsl explain E201                   more about a message
-
-exit codes: 0 fine, 1 an expectation failed, 2 the spec or its environment is at fault"""
+from collections.abc import Sequence
+from types import FrameType
+from typing import Any
 
 
-def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(
-        prog="causal-dsl", description=_ABOUT, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    top.add_argument("--version", action="version", version=_version())
-    command = top.add_subparsers(dest="command", required=True, metavar="command")
+class _Stops:
+    """Ctrl-C, noted as it comes: a library may make another exception of it while it is imported."""
 
-    check = _command(command, "check", "find the faults of specs without running a network", commands.check)
-    _options(check)
-    check.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
+    def __init__(self) -> None:
+        self.stopped = False
 
-    form = _command(command, "fmt", "lay specs out in the one canonical form", commands.format_files)
-    form.add_argument(
-        "paths", nargs="+", metavar="PATH", help="files or folders to rewrite in place; - is standard input"
-    )
-    form.add_argument("--check", action="store_true", help="change nothing; exit 1 if a file would change")
-
-    plan = _command(command, "plan", "show the work that running a spec takes, with its cost", commands.plan)
-    _options(plan)
-    shape = plan.add_mutually_exclusive_group()
-    shape.add_argument("--mermaid", action="store_true", help="print the graph as a Mermaid diagram")
-    shape.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
-    shape.add_argument("--explain", action="store_true", help="say what each rule saves, and how the work is run")
-    plan.add_argument(
-        "--load", action="store_true", help="load the networks and say what is proved of them: how they will be run"
-    )
-    _memory(plan)
-
-    run = _command(command, "run", "run the tests of specs on their networks", commands.run)
-    _options(run)
-    run.add_argument("--device", metavar="NAME", help="cpu, cuda, mps …; default: a GPU where there is one")
-    run.add_argument("--dtype", metavar="NAME", help="float32, bfloat16, float16 …; default: float32 on the CPU")
-    _memory(run)
-    run.add_argument(
-        "--out", type=Path, metavar="DIR",
-        help="keep results.json, pairs.parquet and the spec in this folder; a run that was stopped goes on from there",
-    )  # fmt: skip
-    run.add_argument("--compile", action="store_true", help="run feed-forward blocks through torch.compile")
-    run.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
-
-    explained = _command(
-        command, "explain", "tell more about a diagnostic, with examples", lambda given, line: explain(given.code, line)
-    )
-    explained.add_argument("code", nargs="*", metavar="CODE", help="such as E201; without one, all are listed")
-
-    zoos = _command(command, "zoo", "list the networks that zoo(…) names, train one or fetch one", zoo)
-    zoos.set_defaults(action="list")
-    action = zoos.add_subparsers(dest="action", metavar="train|fetch")
-    train = action.add_parser(
-        "train", help="train a shipped network again", description="Train a shipped network again."
-    )
-    train.add_argument("name", metavar="NAME", help="the network's name in the list")
-    train.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to write it to")
-    train.add_argument("--steps", type=int, metavar="N", help="default: as many as the shipped one had")
-    train.add_argument("--seed", type=seed_number, default=0, metavar="N", help="default 0")
-    fetch = action.add_parser("fetch", help="fetch a network now", description="Fetch a network before a run needs it.")
-    fetch.add_argument("name", metavar="NAME", help="the network's name in the list")
-    return top
-
-
-def _command(
-    among: argparse._SubParsersAction, name: str, about: str, act: Callable[[argparse.Namespace, CommandLine], int]
-) -> argparse.ArgumentParser:
-    made: argparse.ArgumentParser = among.add_parser(name, help=about, description=about[0].upper() + about[1:] + ".")
-    made.set_defaults(act=act)
-    return made
-
-
-def _options(command: argparse.ArgumentParser) -> None:
-    command.add_argument("paths", nargs="+", metavar="PATH", help="spec files, or folders to search for *.causal")
-    command.add_argument("--test", action="append", default=[], metavar="NAME", help="only this test (may be repeated)")
-    command.add_argument(
-        "--network", action="append", default=[], metavar="NAME=PATH", help="take this network from another folder"
-    )
-    command.add_argument("--seed", type=seed_number, default=0, metavar="N", help="draw other pairs; default 0")
-    command.add_argument(
-        "--trust", action="store_true", help="allow code that a spec names: Python files, pickles, remote code"
-    )
-
-
-def _memory(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--batch-memory", type=memory_size, metavar="SIZE",
-        help="memory that a pass may take beside the weights, such as 8GB; default: half of what is free",
-    )  # fmt: skip
-
-
-def _version() -> str:
-    try:
-        return f"causal-dsl {version('causal-dsl')}"
-    except PackageNotFoundError:
-        return "causal-dsl (not installed)"
+    def __call__(self, number: int, frame: FrameType | None) -> Any:
+        self.stopped = True
+        raise KeyboardInterrupt
 
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code (argparse's own faults exit with 2)."""
-    typed = list(sys.argv[1:] if words is None else words)
-    arguments = parser().parse_args(typed)
-    line = CommandLine(typed)
+    stops = _Stops()
+    before: Any = None
+    try:
+        before = _note_stops(stops)
+        return _main(list(sys.argv[1:] if words is None else words), stops)
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGINT, before)
+
+
+def _note_stops(stops: _Stops) -> Any:
+    try:
+        return signal.signal(signal.SIGINT, stops)
+    except ValueError:  # not the main thread: nothing is sent to it
+        return None
+
+
+def _main(typed: list[str], stops: _Stops) -> int:
+    from causal_dsl.diagnostics import SpecError
+    from causal_dsl.tools.output import OutputFault, mute, open_streams, tell, unwritten
+
+    open_streams()
+    try:
+        from causal_dsl.tools.arguments import parser
+        from causal_dsl.tools.command_line import CommandLine
+
+        arguments = parser().parse_args(typed)
+        line = CommandLine(typed)
+        place = line.place(arguments.command)
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except Exception:
+        if stops.stopped:
+            raise KeyboardInterrupt from None
+        raise
+    as_json = getattr(arguments, "json", False)
     try:
         code: int = arguments.act(arguments, line)
         sys.stdout.flush()
         return code
     except SpecError as error:
-        return _fault(error, getattr(arguments, "json", False))
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        return 130
-    except BrokenPipeError:
-        # The reader (`| head`) has gone: what is left in the buffer must not fail at exit either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        fault = error
+    except OutputFault as full:
+        tell(unwritten(full, place).render())
+        return 2
+    except BrokenPipeError:  # the reader (`| head`) has gone
+        mute(sys.stdout)
         return 0
     except Exception as error:
-        fault = SpecError([unexpected(error, line.place(arguments.command))])
-        return _fault(fault, getattr(arguments, "json", False))
+        if stops.stopped:
+            raise KeyboardInterrupt from None
+        from causal_dsl.tools.unexpected import unexpected
+
+        fault = SpecError([unexpected(error, place)])
+    return _fault(fault, as_json)
 
 
-def _fault(error: SpecError, as_json: bool) -> int:
-    if as_json:
-        commands.print_json(commands.by_file(error.diagnostics))
-    else:
-        print(error, file=sys.stderr)
-    return commands.FAULT
+def _fault(error: Any, as_json: bool) -> int:
+    from causal_dsl.tools.commands import FAULT, by_file
+    from causal_dsl.tools.output import OutputFault, say_json, tell
+
+    try:
+        if as_json:
+            say_json(by_file(error.diagnostics))
+        else:
+            tell(str(error))
+    except OutputFault:
+        tell(str(error))
+    return FAULT
 
 
 if __name__ == "__main__":

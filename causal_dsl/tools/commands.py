@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from causal_dsl import pipeline
-from causal_dsl.diagnostics import Diagnostic, Diagnostics, Source, Span, SpecError, fail, render_all, shown_path
+from causal_dsl.diagnostics import (
+    Diagnostic,
+    Diagnostics,
+    Source,
+    Span,
+    SpecError,
+    fail,
+    printable,
+    render_all,
+    shown_path,
+)
 from causal_dsl.tools.command_line import CommandLine, named_networks, spec_files
+from causal_dsl.tools.output import OutputFault, rescue, say, say_json, tell, unwritten
 from causal_dsl.tools.unexpected import unexpected
 
-FINE, FAILED, FAULT = 0, 1, 2
+if TYPE_CHECKING:
+    from causal_dsl.score.results import Results
 
-
-def print_json(document: Any) -> None:
-    print(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
+FINE, FAILED, FAULT, STOPPED = 0, 1, 2, 130
 
 
 def by_file(diagnostics: Iterable[Diagnostic]) -> dict[str, Any]:
@@ -47,6 +56,7 @@ def inputs(arguments: Namespace, line: CommandLine) -> tuple[list[Path], pipelin
         progress=sys.stderr.isatty(),
         compiled=getattr(arguments, "compile", False),
         load=getattr(arguments, "load", False),
+        allow=tuple(arguments.allow),
     )
 
 
@@ -81,16 +91,16 @@ def check(arguments: Namespace, line: CommandLine) -> int:
         checked = pipeline.check(pipeline.load(file), options)
         errors += len(checked.errors)
         if not arguments.json:
-            print(checked.text() or f"{checked.path}: no faults, and no tests")
+            say(printable(checked.text() or f"{checked.path}: no faults, and no tests"))
         return checked.to_json()
 
     def shown(error: SpecError) -> None:
         if not arguments.json:
-            print(error)
+            say(str(error))
 
     documents, faulty = _each(files, act, shown)
     if arguments.json:
-        print_json({"specs": documents})
+        say_json({"specs": documents})
     return FAULT if faulty or errors else FINE
 
 
@@ -102,7 +112,7 @@ def format_files(arguments: Namespace, line: CommandLine) -> int:
         laid_out = pipeline.parse(text, "<stdin>").source()
         if arguments.check:
             return FINE if laid_out == text else FAILED
-        sys.stdout.write(laid_out)
+        say(laid_out, end="")
         return FINE
     found = Diagnostics()
     files = spec_files(arguments.paths, line, found)
@@ -116,10 +126,10 @@ def format_files(arguments: Namespace, line: CommandLine) -> int:
             changed += 1
             if not arguments.check:
                 _write(file, laid_out, line)
-            print(f"{'would lay out' if arguments.check else 'laid out'} {shown_path(file)}")
+            say(printable(f"{'would lay out' if arguments.check else 'laid out'} {shown_path(file)}"))
         return {}
 
-    _, faulty = _each(files, act, lambda error: print(error, file=sys.stderr))
+    _, faulty = _each(files, act, lambda error: tell(str(error)))
     if faulty:
         return FAULT
     return FAILED if changed and arguments.check else FINE
@@ -139,18 +149,18 @@ def plan(arguments: Namespace, line: CommandLine) -> int:
     def act(file: Path) -> dict[str, Any]:
         made = pipeline.plan(pipeline.load(file), options)
         if arguments.mermaid:
-            print(made.mermaid())
+            say(printable(made.mermaid()))
         elif not arguments.json:
-            print(made.text(explain=arguments.explain))
+            say(printable(made.text(explain=arguments.explain)))
         return {"path": shown_path(file), **made.to_json()} if arguments.json else {}
 
     def shown(error: SpecError) -> None:
         if not arguments.json:
-            print(error, file=sys.stderr)
+            tell(str(error))
 
     documents, faulty = _each(files, act, shown)
     if arguments.json:
-        print_json({"specs": documents})
+        say_json({"specs": documents})
     return FAULT if faulty else FINE
 
 
@@ -168,30 +178,51 @@ def run(arguments: Namespace, line: CommandLine) -> int:
     except KeyboardInterrupt as stopped:
         finished = getattr(stopped, "results", None)
         if finished is not None:
-            _show(finished, arguments.json)
+            _show(finished, arguments, line)
         kept = (
             f"what was finished is in {options.out}; the same command goes on from there"
             if options.out
             else "with `--out DIR` what is finished is kept, and the same command goes on from there"
         )
-        print(f"stopped; {kept}", file=sys.stderr)
-        return 130
-    _show(results, arguments.json)
+        tell(printable(f"stopped; {kept}"))
+        return STOPPED
+    shown = _show(results, arguments, line)
+    if not shown or results.faults:
+        return FAULT
     return FINE if results.passed else FAILED
 
 
-def _show(results: Any, as_json: bool) -> None:
-    if as_json:
-        print_json(results.to_json())
-        return
+def _show(results: Results, arguments: Namespace, line: CommandLine) -> bool:
+    """Tell of results; False where that failed. They are not lost then: they are in ``--out``, else in a file."""
+    try:
+        if arguments.json:
+            say_json(results.to_json())
+        else:
+            _show_text(results)
+    except OutputFault as fault:
+        kept = str(arguments.out) if arguments.out is not None else rescue(results)
+        told = f"the results are in {kept}" if kept else "the results could not be kept either"
+        tell(unwritten(fault, line.place("run"), told).render())
+        return False
+    if results.faults:
+        tell("\n" + render_all(results.faults))
+    return True
+
+
+def _show_text(results: Results) -> None:
+    from rich.console import Console
+
     from causal_dsl.report.text import print_results, text
 
-    warnings = [diagnostic for spec in results.specs for diagnostic in spec.warnings]
+    warnings = [d for spec in results.specs for d in spec.warnings if not d.is_error]
     if warnings:
-        print(render_all(warnings) + "\n", file=sys.stderr)
+        tell(render_all(warnings) + "\n")
     if sys.stdout.isatty():
-        print_results(results)
+        console = Console(highlight=False)
+        with console.capture() as captured:
+            print_results(results, console)
+        say(captured.get(), end="")
     else:
-        print(text(results), end="")
+        say(text(results), end="")
     if results.diagnostics:
-        print("\n" + render_all(results.diagnostics))
+        say("\n" + render_all(results.diagnostics))

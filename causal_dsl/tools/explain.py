@@ -9,6 +9,7 @@ from pathlib import Path
 from causal_dsl.diagnostics import did_you_mean, fail
 from causal_dsl.resources import resource
 from causal_dsl.tools.command_line import CommandLine
+from causal_dsl.tools.output import say
 
 
 def codes() -> dict[str, Path]:
@@ -46,7 +47,7 @@ def explain(written: list[str], line: CommandLine) -> int:
     """Print the pages of the codes, or the list of all codes where none is given."""
     if not written:
         for code, page in codes().items():
-            print(f"{code}  {title(page)}")
+            say(f"{code}  {title(page)}")
         return 0
     text = "\n".join(page_of(code, line) for code in written)
     if sys.stdout.isatty():
@@ -56,5 +57,5 @@ def explain(written: list[str], line: CommandLine) -> int:
         console = Console()
         console.print(Markdown(text, code_theme="ansi_dark"), width=min(console.width, 110))
     else:
-        print(text, end="" if text.endswith("\n") else "\n")
+        say(text, end="" if text.endswith("\n") else "\n")
     return 0

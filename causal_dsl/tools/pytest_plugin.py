@@ -23,6 +23,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--causal-trust", action="store_true", help="allow code that specs name: Python files, pickles, remote code"
     )
     group.addoption(
+        "--causal-allow", action="append", default=[], type=Path, metavar="DIR",
+        help="let specs read files in this folder too, beside their project",
+    )  # fmt: skip
+    group.addoption(
         "--causal-network",
         action="append",
         default=[],
@@ -82,6 +86,7 @@ class SpecFile(pytest.File):
         declared |= {n.name for d in spec.tree.declarations if isinstance(d, tree.Import) for n in d.names}
         return Options(
             trust=self.config.getoption("--causal-trust"),
+            allow=tuple(self.config.getoption("--causal-allow")),
             networks={name: path for name, path in networks.items() if name in declared},
             tests=tests,
         )

@@ -8,6 +8,7 @@ from argparse import Namespace
 from causal_dsl.diagnostics import shown_path
 from causal_dsl.program.zoo import catalogue, entry_of
 from causal_dsl.tools.command_line import CommandLine
+from causal_dsl.tools.output import say
 
 
 def zoo(arguments: Namespace, line: CommandLine) -> int:
@@ -19,7 +20,7 @@ def zoo(arguments: Namespace, line: CommandLine) -> int:
         place = line.place(arguments.name)
         entry = entry_of(arguments.name, place)
         opened = open_zoo(arguments.name, place)
-        print(f"{arguments.name} is made in memory" if entry.kind == "vector" else f"{arguments.name} is in {opened}")
+        say(f"{arguments.name} is made in memory" if entry.kind == "vector" else f"{arguments.name} is in {opened}")
         return 0
     _list()
     return 0
@@ -29,11 +30,11 @@ def _list() -> None:
     for entry in catalogue().values():
         size = f"{entry.size / 1e6:,.1f} MB" if entry.size else "made in memory"
         comes = "with the package" if entry.ships else f"fetched once, {entry.fetch['bytes'] / 1e6:,.0f} MB"
-        print(f'zoo("{entry.name}")')
-        print(f"    task      {entry.task}")
-        print(f"    size      {entry.parameters:,} parameters, {size}; {comes}")
+        say(f'zoo("{entry.name}")')
+        say(f"    task      {entry.task}")
+        say(f"    size      {entry.parameters:,} parameters, {size}; {comes}")
         if entry.accuracy is not None:
-            print(f"    accuracy  {entry.accuracy:.2%} of {entry.over}")
+            say(f"    accuracy  {entry.accuracy:.2%} of {entry.over}")
 
 
 def _train(arguments: Namespace, line: CommandLine) -> int:
@@ -54,12 +55,10 @@ def _train(arguments: Namespace, line: CommandLine) -> int:
         given = (arguments.name, arguments.out, arguments.steps, arguments.seed, tick, line.place(arguments.name))
         if arguments.name in TRAININGS:
             made = train_logic(*given)
-            print(f"{arguments.name} is in {shown_path(made.folder)}")
-            print(
-                f"accuracy {made.accuracy:.2%}, interchange intervention accuracy {made.iia:.2%} towards its algorithm"
-            )
+            say(f"{arguments.name} is in {shown_path(made.folder)}")
+            say(f"accuracy {made.accuracy:.2%}, interchange intervention accuracy {made.iia:.2%} towards its algorithm")
             return 0
         trained = train_zoo(*given)
-    print(f"{arguments.name} is in {shown_path(trained.folder)}")
-    print(f"accuracy {trained.seen:.2%} on what it was trained on, {trained.held_out:.2%} on what was held out")
+    say(f"{arguments.name} is in {shown_path(trained.folder)}")
+    say(f"accuracy {trained.seen:.2%} on what it was trained on, {trained.held_out:.2%} on what was held out")
     return 0

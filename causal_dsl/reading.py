@@ -1,0 +1,171 @@
+"""Which files a spec may read, and that they are files: one rule for all that a spec names.
+
+A spec is text that somebody else may have written. Without ``--trust`` it reads below its own project only, and below
+the folders that ``--allow`` names; symbolic links are followed first. A network's folder may be anywhere, for it is
+what the spec is about, but it gives only what is its own (:func:`stranger`). Devices, pipes and files that are larger
+than anyone writes are refused before they are opened.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from pathlib import Path
+
+from causal_dsl.diagnostics import Diagnostics, Span, fail, shown_path
+
+#: Texts above this size are refused: a spec names lists and tables, not corpora.
+LARGEST_TEXT = 256 * 2**20
+#: Files of tensors above this size are refused: a vector or a dictionary of features is smaller.
+LARGEST_TENSORS = 32 * 2**30
+#: A folder that holds one of these is a project.
+MARKS = (".git", "pyproject.toml")
+
+
+@dataclass(frozen=True)
+class Readable:
+    """The folders whose files may be read, as real paths; None: any file (``--trust``)."""
+
+    folders: tuple[Path, ...] | None = None
+
+    def holds(self, path: Path) -> bool:
+        """Whether the file that ``path`` leads to, links followed, lies in one of the folders."""
+        if self.folders is None:
+            return True
+        real = path.resolve()
+        return any(real.is_relative_to(folder) for folder in self.folders)
+
+
+#: What may be read while a spec is checked and run. Outside of that nobody's word is taken: Python code reads itself.
+_READABLE: ContextVar[Readable | None] = ContextVar("readable", default=None)
+
+
+def project_of(folder: Path) -> Path:
+    """The nearest folder at or above ``folder`` that is a project, else ``folder``; a real path."""
+    own = folder.resolve()
+    for above in (own, *own.parents):
+        if above.parent == above:  # a project that is the whole file system is none
+            break
+        if any((above / mark).exists() for mark in MARKS):
+            return above
+    return own
+
+
+def readable(folder: Path, trust: bool, allow: Iterable[Path] = ()) -> Readable:
+    """What a spec that stands in ``folder`` may read."""
+    if trust:
+        return Readable()
+    return Readable((project_of(folder), *(Path(path).expanduser().resolve() for path in allow)))
+
+
+@contextmanager
+def within(allowed: Readable) -> Iterator[None]:
+    """Files are read under this rule."""
+    token = _READABLE.set(allowed)
+    try:
+        yield
+    finally:
+        _READABLE.reset(token)
+
+
+def may_read(
+    path: Path, written: str, span: Span, diagnostics: Diagnostics, largest: int = LARGEST_TENSORS
+) -> bool:  # fmt: skip
+    """Whether the file or folder that a spec names as ``written`` may be read; E224 or E225 where not.
+
+    True for what is not there: whoever reads it says so.
+    """
+    allowed = _READABLE.get() or Readable()
+    try:
+        mode = path.stat().st_mode if path.exists() else stat.S_IFREG
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            diagnostics.report("E225", f'"{_shown(written)}" is not a file', span, label=_kind(mode),
+                               help="name a regular file: a device or a pipe may have no end")  # fmt: skip
+            return False
+        if not allowed.holds(path):
+            assert allowed.folders is not None
+            diagnostics.report(
+                "E224", f'"{_shown(written)}" lies outside of the project of this spec', span,
+                notes=(f"without --trust a spec reads only below {_among(allowed.folders)}",),
+                help="move the file there, or pass --allow with the folder that holds it",
+            )  # fmt: skip
+            return False
+        if not path.exists():
+            return True
+        outside = [entry.name for entry in path.iterdir() if not allowed.holds(entry)] if stat.S_ISDIR(mode) else []
+        if outside:
+            diagnostics.report(
+                "E224", f'"{_shown(written)}" leads outside of the project of this spec', span,
+                notes=(f"`{_shown(min(outside))}` in it is a link to another folder",),
+                help="put the file itself there, or pass --allow with the folder that holds it",
+            )  # fmt: skip
+            return False
+        size = path.stat().st_size
+        if stat.S_ISREG(mode) and size > largest:
+            diagnostics.report("E225", f'"{_shown(written)}" is too large', span,
+                               label=f"{size / 2**20:,.0f} MiB; at most {largest / 2**20:,.0f} MiB",
+                               help="is this the right file?")  # fmt: skip
+            return False
+    except (OSError, ValueError, RuntimeError):
+        return True  # it is not there, or its name cannot be one: whoever reads it says so
+    return True
+
+
+def stranger(folder: Path, names: Iterable[str] | None = None) -> str | None:
+    """The first name in a checkpoint's folder that leads out of it, or None; ``names`` default to all that are there.
+
+    A snapshot of the Hugging Face cache consists of links into ``blobs`` of the same repository: these are its own.
+    """
+    real = folder.resolve()
+    own = [real]
+    if real.parent.name == "snapshots" and real.parents[1].name.startswith("models--"):
+        own.append(real.parents[1] / "blobs")
+    listed = sorted(entry.name for entry in folder.iterdir()) if names is None else names
+    for name in listed:
+        try:
+            path = (folder / name).resolve()
+        except (OSError, ValueError, RuntimeError):
+            return name
+        if not any(path.is_relative_to(one) for one in own):
+            return name
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            return name
+    return None
+
+
+def check_own(folder: Path, span: Span, trust: bool | None = None, names: Iterable[str] | None = None) -> None:
+    """Raise E613 where a checkpoint's folder leads out of itself; ``trust`` None: as the rule in force says."""
+    if trust or (trust is None and (_READABLE.get() or Readable()).folders is None):
+        return
+    try:
+        name = stranger(folder, names)
+    except OSError:
+        return  # whoever reads the folder says so
+    if name is not None:
+        raise fail(
+            "E613", f"`{_shown(name)}` of the checkpoint in {shown_path(folder)} is no file of its own", span,
+            notes=("it leads out of the folder, or to a device or a pipe",),
+            help="put the file itself there; where you trust the checkpoint, pass --trust",
+        )  # fmt: skip
+
+
+def _among(folders: Iterable[Path]) -> str:
+    return " and ".join(os.path.relpath(folder) for folder in folders)
+
+
+def _shown(written: str) -> str:
+    return written if len(written) <= 80 else written[:79] + "…"
+
+
+def _kind(mode: int) -> str:
+    kinds = (
+        (stat.S_ISFIFO, "a pipe"),
+        (stat.S_ISSOCK, "a socket"),
+        (stat.S_ISCHR, "a device"),
+        (stat.S_ISBLK, "a device"),
+    )
+    return next((name for test, name in kinds if test(mode)), "no regular file")

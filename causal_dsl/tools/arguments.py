@@ -1,0 +1,124 @@
+"""The words of the command line: commands, their options, and which function each of them calls."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from causal_dsl.tools import commands
+from causal_dsl.tools.command_line import CommandLine, memory_size, seed_number
+from causal_dsl.tools.explain import explain
+from causal_dsl.tools.zoo import zoo
+
+_ABOUT = """\
+A spec (a .causal file) says what a network is thought to compute, where in the network each variable of
+that story lives, and what must come out when it is intervened on. This tool checks specs and runs them."""
+
+_EPILOG = """\
+a first session:
+  causal-dsl check specs/equality.causal    faults, and the score that chance alone gives; takes a second
+  causal-dsl run specs/equality.causal      runs the tests on the network
+  causal-dsl explain E201                   more about a message
+
+exit codes: 0 fine, 1 an expectation failed, 2 the spec or its environment is at fault"""
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(
+        prog="causal-dsl", description=_ABOUT, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    top.add_argument("--version", action="version", version=_version())
+    command = top.add_subparsers(dest="command", required=True, metavar="command")
+
+    check = _command(command, "check", "find the faults of specs without running a network", commands.check)
+    _options(check)
+    check.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
+
+    form = _command(command, "fmt", "lay specs out in the one canonical form", commands.format_files)
+    form.add_argument(
+        "paths", nargs="+", metavar="PATH", help="files or folders to rewrite in place; - is standard input"
+    )
+    form.add_argument("--check", action="store_true", help="change nothing; exit 1 if a file would change")
+
+    plan = _command(command, "plan", "show the work that running a spec takes, with its cost", commands.plan)
+    _options(plan)
+    shape = plan.add_mutually_exclusive_group()
+    shape.add_argument("--mermaid", action="store_true", help="print the graph as a Mermaid diagram")
+    shape.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
+    shape.add_argument("--explain", action="store_true", help="say what each rule saves, and how the work is run")
+    plan.add_argument(
+        "--load", action="store_true", help="load the networks and say what is proved of them: how they will be run"
+    )
+    _memory(plan)
+
+    run = _command(command, "run", "run the tests of specs on their networks", commands.run)
+    _options(run)
+    run.add_argument("--device", metavar="NAME", help="cpu, cuda, mps …; default: a GPU where there is one")
+    run.add_argument("--dtype", metavar="NAME", help="float32, bfloat16, float16 …; default: float32 on the CPU")
+    _memory(run)
+    run.add_argument(
+        "--out", type=Path, metavar="DIR",
+        help="keep results.json, pairs.parquet and the spec in this folder; a run that was stopped goes on from there",
+    )  # fmt: skip
+    run.add_argument("--compile", action="store_true", help="run feed-forward blocks through torch.compile")
+    run.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
+
+    explained = _command(
+        command, "explain", "tell more about a diagnostic, with examples", lambda given, line: explain(given.code, line)
+    )
+    explained.add_argument("code", nargs="*", metavar="CODE", help="such as E201; without one, all are listed")
+
+    zoos = _command(command, "zoo", "list the networks that zoo(…) names, train one or fetch one", zoo)
+    zoos.set_defaults(action="list")
+    action = zoos.add_subparsers(dest="action", metavar="train|fetch")
+    train = action.add_parser(
+        "train", help="train a shipped network again", description="Train a shipped network again."
+    )
+    train.add_argument("name", metavar="NAME", help="the network's name in the list")
+    train.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to write it to")
+    train.add_argument("--steps", type=int, metavar="N", help="default: as many as the shipped one had")
+    train.add_argument("--seed", type=seed_number, default=0, metavar="N", help="default 0")
+    fetch = action.add_parser("fetch", help="fetch a network now", description="Fetch a network before a run needs it.")
+    fetch.add_argument("name", metavar="NAME", help="the network's name in the list")
+    return top
+
+
+def _command(
+    among: argparse._SubParsersAction, name: str, about: str, act: Callable[[argparse.Namespace, CommandLine], int]
+) -> argparse.ArgumentParser:
+    made: argparse.ArgumentParser = among.add_parser(name, help=about, description=about[0].upper() + about[1:] + ".")
+    made.set_defaults(act=act)
+    return made
+
+
+def _options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("paths", nargs="+", metavar="PATH", help="spec files, or folders to search for *.causal")
+    command.add_argument("--test", action="append", default=[], metavar="NAME", help="only this test (may be repeated)")
+    command.add_argument(
+        "--network", action="append", default=[], metavar="NAME=PATH", help="take this network from another folder"
+    )
+    command.add_argument("--seed", type=seed_number, default=0, metavar="N", help="draw other pairs; default 0")
+    command.add_argument(
+        "--allow", action="append", default=[], type=Path, metavar="DIR",
+        help="let the specs read files in this folder too, beside their project (may be repeated)",
+    )  # fmt: skip
+    command.add_argument(
+        "--trust", action="store_true",
+        help="allow code that a spec names (Python files, pickles, remote code), and files outside of its project",
+    )  # fmt: skip
+
+
+def _memory(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--batch-memory", type=memory_size, metavar="SIZE",
+        help="memory that a pass may take beside the weights, such as 8GB; default: half of what is free",
+    )  # fmt: skip
+
+
+def _version() -> str:
+    try:
+        return f"causal-dsl {version('causal-dsl')}"
+    except PackageNotFoundError:
+        return "causal-dsl (not installed)"

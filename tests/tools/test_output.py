@@ -1,0 +1,182 @@
+"""A run is never lost to how it is printed, and nothing that a person names gets to a terminal as it is."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SPEC = """
+domain Shape = {"arrow", "circle"}
+causal m {
+  a, b, c, d ~ Shape
+  left := a == b
+  output same := left == (c == d)
+}
+network net = zoo("equality-gpt2")
+align al : m -> net {
+  prompt "{a} {b} {c} {d} ="
+  left @ layer[0].resid_post[b]
+  same @ next_token
+}
+test holds on al {
+  base, source ~ m(n=16)
+  do(left <- source)
+  expect iia >= BOUND
+}
+"""
+
+
+@pytest.fixture
+def spec(tmp_path: Path) -> Path:
+    path = tmp_path / "s.causal"
+    path.write_text(SPEC.replace("BOUND", "90%"))
+    return path
+
+
+def tool(words: list[str], shell: str = "", **more: object) -> subprocess.CompletedProcess[str]:
+    """The command line in a process of its own; ``shell``: what a shell adds behind it."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **more.pop("env", {})}  # type: ignore[dict-item]
+    command = " ".join([sys.executable, "-m", "causal_dsl.tools.cli", *words, shell])
+    return subprocess.run(["bash", "-c", command], capture_output=True, text=True, env=environment, **more)  # type: ignore[call-overload]
+
+
+def results_in(text: str) -> Path:
+    """The file that a message says the results are in."""
+    return Path(next(word for word in text.split() if word.endswith(".json")))
+
+
+def test_a_full_standard_output_loses_nothing(spec: Path) -> None:
+    done = tool(["run", str(spec), "--json"], "> /dev/full")
+    assert done.returncode == 2
+    assert "E765" in done.stderr
+    kept = results_in(done.stderr)
+    assert json.loads(kept.read_text())["specs"][0]["tests"][0]["name"] == "holds"
+    kept.unlink()
+
+
+def test_a_full_standard_output_with_out(spec: Path, tmp_path: Path) -> None:
+    done = tool(["run", str(spec), "--out", str(tmp_path / "kept")], "> /dev/full")
+    assert done.returncode == 2
+    assert "E765" in done.stderr and "kept" in done.stderr
+    assert list((tmp_path / "kept").rglob("results.json"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&- <&-"])
+@pytest.mark.parametrize(("bound", "code"), [("90%", 0), ("100.1%", 1)])
+def test_closed_streams_keep_the_exit_code(closed: str, bound: str, code: int, spec: Path, tmp_path: Path) -> None:
+    if bound != "90%":
+        spec.write_text(SPEC.replace("expect iia >= BOUND", "expect accuracy <= 1%"))
+    done = tool(["run", str(spec), "--out", str(tmp_path / "kept")], closed)
+    assert done.returncode == code
+    written = next((tmp_path / "kept").rglob("results.json")).read_text()
+    assert json.loads(written), "nothing that was printed got into a file"
+
+
+def test_a_reader_that_goes_keeps_the_exit_code(spec: Path) -> None:
+    spec.write_text(SPEC.replace("expect iia >= BOUND", "expect accuracy <= 1%"))
+    done = tool(["run", str(spec)], "| true; exit ${PIPESTATUS[0]}")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])
+def test_another_encoding(encoding: str, spec: Path) -> None:
+    spec.write_text(SPEC.replace("BOUND", "90%").replace("arrow", "каша 🜁"))
+    for words in (["check", str(spec)], ["check", str(spec), "--json"], ["plan", str(spec)]):
+        done = tool(words, env={"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"})
+        assert "E799" not in done.stdout + done.stderr and "Traceback" not in done.stderr
+        if "--json" in words:
+            assert json.loads(done.stdout)["specs"]
+
+
+def test_halves_of_characters_in_json(spec: Path) -> None:
+    spec.write_bytes(SPEC.replace("BOUND", "90%").encode())
+    odd = spec.with_name("s\udc80.causal")
+    os.rename(spec, os.fsencode(str(odd)))
+    done = subprocess.run(
+        [sys.executable, "-m", "causal_dsl.tools.cli", "check", "--json", os.fsencode(str(odd))],
+        capture_output=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["specs"][0]["tests"]
+
+
+ODD = "\x1b[31mred\x07\u202e"
+
+
+def test_no_control_character_reaches_a_terminal(tmp_path: Path) -> None:
+    folder = tmp_path / f"odd{ODD}"
+    folder.mkdir()
+    spec = folder / "s.causal"
+    text = SPEC.replace('"arrow"', json.dumps("arr\tow", ensure_ascii=False)[:-1] + ODD + '"')
+    for body in (text, text.replace("BOUND", "90%"), text.replace("layer[0]", "layer[9]"), f'from "{ODD}" import x\n'):
+        spec.write_text(body)
+        for command in ("check", "fmt", "plan"):
+            done = subprocess.run(
+                [sys.executable, "-m", "causal_dsl.tools.cli", command, str(spec)],
+                capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
+            )  # fmt: skip
+            said = done.stdout + done.stderr
+            assert "Traceback" not in said and "E799" not in said
+            assert not [c for c in said if not c.isprintable() and c != "\n"], (command, said)
+
+
+def test_no_control_character_in_a_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from causal_dsl.tools.cli import main
+
+    folder = tmp_path / f"odd{ODD}"
+    folder.mkdir()
+    spec = folder / "s.causal"
+    sweep = SPEC.replace("BOUND", "0%").replace("align al :", f'align al(w in ["x", "{ODD}"]) :')
+    sweep = sweep.replace('"{a} {b} {c} {d} ="', '"{a} {b} {c} {d} ="')
+    spec.write_text(sweep)
+    main(["run", str(spec)])
+    said = capsys.readouterr()
+    assert not [c for c in said.out + said.err if not c.isprintable() and c != "\n"]
+
+
+def test_a_full_disk_behind_out_tells_the_results_all_the_same(
+    spec: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import errno
+
+    from causal_dsl import running
+    from causal_dsl.report.store import writing
+    from causal_dsl.tools.cli import main
+
+    def full(out: Path, path: str, *rest: object) -> None:
+        with writing(out, path):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(running, "save", full)
+    assert main(["run", str(spec), "--json", "--out", str(tmp_path / "kept")]) == 2
+    said = capsys.readouterr()
+    document = json.loads(said.out)["specs"][0]
+    assert document["tests"][0]["cells"][0]["scores"]["iia"]["n"] == 16
+    assert [d["code"] for d in document["diagnostics"]] == ["E708"]
+    assert "E708" in said.err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("after", [0.05, 0.2, 0.5, 0.9, 1.4, 2.0])
+def test_ctrl_c_at_any_moment_is_no_traceback(after: float, spec: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", "import causal_dsl.tools.cli as c, sys; print('in', flush=True); sys.exit(c.main())", "run", str(spec)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert process.stdout is not None
+    process.stdout.readline()
+    time.sleep(after)
+    process.send_signal(signal.SIGINT)
+    said, errors = process.communicate(timeout=120)
+    assert "Traceback" not in errors and "E799" not in errors
+    assert process.returncode in (130, -signal.SIGINT) or "expectations passed" in said
