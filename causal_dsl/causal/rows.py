@@ -24,6 +24,10 @@ _BLOCK = 2**17
 _BUDGET = 30_000_000
 #: Candidates after which a `where` that has held for none is said never to hold.
 _PATIENCE = 2_000_000
+#: Candidates after which rows are built where none was allowed, and how many more that would be left to try where some
+#: were. (Rows that are found sooner are found by chance: their numbers belong to published seeds.)
+_HOPELESS = 2**18
+_COSTLY = 4_000_000
 #: A `where` that holds less often is worth a warning.
 _RARE = 1e-3
 #: Rows drawn to learn which combinations of balanced values there are, where they cannot be listed.
@@ -163,6 +167,7 @@ class Rows:
     def _reject(self) -> bool:
         pending = np.arange(self.n)
         tried = accepted = attempt = 0
+        asked = False  # what can be built
         while len(pending):
             rate = max(accepted / tried, 1e-9) if tried else 1.0
             width = int(np.clip(1.5 / rate, 1, max(64, _BLOCK // len(pending)))) if attempt else 1
@@ -193,7 +198,12 @@ class Rows:
             if attempt >= 64 or accepted < tried / 64:
                 if self.joint is not None:
                     return self._exact(pending)
-                if self.builder is None and (builder := self._builder(bool(self.statement.balance))) is not None:
+                costly = tried >= _HOPELESS if not accepted else len(pending) * tried / accepted > _COSTLY
+                if costly and not asked:
+                    asked, builder = True, self._builder(bool(self.statement.balance))
+                else:
+                    builder = None
+                if builder is not None:
                     possible = builder.construction.possible(pending)
                     if not possible.all():
                         return self._impossible(pending[~possible], builder.construction.empty)
