@@ -120,6 +120,8 @@ class CausalModel:
         self._evaluator = Evaluator(self, {}, self.symbols, {})
         self._support: dict[int, Support | None] = {}
         self._codes: dict[str, np.ndarray] = {}
+        #: lists of its inputs as :func:`causal_dsl.causal.sampling.listed` makes them
+        self.listed: dict[Any, Any] = {}
 
     def __repr__(self) -> str:
         return f"<CausalModel {self.name}: {', '.join(self.variables)}>"

@@ -27,6 +27,8 @@ _CANDIDATES = 2**22
 #: How often an input is drawn anew until it is in its part, of which one fifth are, and what lies between the attempts.
 _AGAIN = 64
 _STRIDE = 2**44
+#: Lists of one model that are kept: it has few parts, and is shown by few alignments.
+_LISTS = 32
 
 Columns = dict[str, np.ndarray]
 
@@ -71,6 +73,23 @@ def _fits(
     return fits
 
 
+def listed(
+    model: CausalModel, split: str, templates: tuple[Predicate | None, ...]
+) -> tuple[Support | None, np.ndarray | None, bool]:
+    """The inputs of a part with their prompts, where they are few, the sums of their weights, and whether these are equal."""
+    at = (split, templates)
+    if at not in model.listed:
+        support = model.support(LISTED)
+        if support is not None:
+            support = with_templates(model, restrict(model, support, split), templates)
+        sums = None if support is None else np.cumsum(support.weights)
+        even = support is not None and bool((support.weights == support.weights[:1]).all())
+        if len(model.listed) >= _LISTS:
+            model.listed.clear()
+        model.listed[at] = support, sums, even
+    return model.listed[at]
+
+
 def _wanted_by(templates: Sequence[Predicate | None]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for where in templates if where is not None for _, name in where.condition.inputs))
 
@@ -95,13 +114,10 @@ class Sampler:
 
     def __post_init__(self) -> None:
         model = self.model
-        support = model.support(LISTED) if self.listed else None
-        self.support = None
-        if support is not None:
-            self.support = with_templates(model, restrict(model, support, self.split), self.templates)
+        self.support, self._sums, self._even = (
+            listed(model, self.split, self.templates) if self.listed else (None, None, False)
+        )
         self._needs = [(needs(model, tuple(where.inputs)), where) for where in model.wheres]
-        self._sums = None if self.support is None else np.cumsum(self.support.weights)
-        self._even = self.support is not None and bool((self.support.weights == self.support.weights[:1]).all())
         self._templated = "template" in self.wanted and bool(self.templates)
         early = [name for name in self.wanted if name in model.variables]
         early += [name for where in model.wheres for name in where.inputs]
