@@ -13,9 +13,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from causal_dsl.causal.ceilings import Ceiling, ceilings
-from causal_dsl.causal.designs import draw
+from causal_dsl.causal.ceilings import Ceiling
 from causal_dsl.causal.domains import Finite
+from causal_dsl.causal.memo import Memo
 from causal_dsl.diagnostics import Diagnostic, Diagnostics, Source, SpecError, did_you_mean, fail, render_all
 from causal_dsl.engine.answers import Answers, answers_of, check_answers, value_tokens
 from causal_dsl.engine.columns import ValueRef
@@ -337,16 +337,17 @@ def _tokenizers(loaded: Mapping[str, Network]) -> Tokenizers:
 def _plan(program: Program, checked: Checked, tokenizers: Tokenizers, found: Diagnostics) -> Plan | None:
     """Metrics, chance levels, answers and the plan of every test; None where a fault or a missing tokenizer forbids it."""
     ready = []
+    memo = Memo()
     for test in program.tests:
         tokens = tokenizers(test.network)
         test.scores = compile_metrics(_context(test, tokens), found)
         if test.model.needs_trust:
             continue
-        drawn = draw(test.design, found)
+        drawn = memo.draw(test.design, found)
         if drawn is None:
             continue
         if test.swaps:
-            checked.ceilings[test.name] = ceilings(test.design, list(test.swaps), test.readout.variable, drawn)
+            checked.ceilings[test.name] = memo.ceilings(test.design, list(test.swaps), test.readout.variable, drawn)
         if test.network.facts.kind == "unknown" or (tokens is None and test.alignment.prompts):
             continue
         answers = answers_of(test.readout, test.model, tokens, _sample_prompt(test), test.readout.span or test.span)
@@ -361,7 +362,7 @@ def _plan(program: Program, checked: Checked, tokenizers: Tokenizers, found: Dia
             control.scores = compile_metrics(_context(control, tokenizers(control.network)), found)
             _answer(control, tokenizers(control.network), checked)
             controls.append(control)
-    plan = make_plan(program, [*ready, *controls], tokenizers, found)
+    plan = make_plan(program, [*ready, *controls], tokenizers, found, memo.draw)
     checked.fits = plan.fits = _fits(program, ready, plan, checked, tokenizers, found)
     return optimise(unfit_networks(plan))
 

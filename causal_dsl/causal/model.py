@@ -7,7 +7,7 @@ text is its number in the model's list of texts.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -56,6 +56,22 @@ class Condition:
     dtypes: tuple[Any, ...]
     guards: tuple[Guard, ...]
     span: Span
+    #: what it was compiled from: a sympy Boolean over symbols by key, the types of their codes, and run-time helpers
+    expr: Any = None
+    symbols: Mapping[Any, sympy.Symbol] = field(default_factory=dict)
+    types: Mapping[Any, str] = field(default_factory=dict)
+    helpers: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+
+    def parts(self) -> list[Condition]:
+        """The conjuncts, each compiled without the guards: what divides by zero is no fault of theirs."""
+        found, stack = [], [self.expr]
+        while stack:
+            expr = stack.pop()
+            if isinstance(expr, sympy.And):
+                stack.extend(reversed(expr.args))
+            elif expr is not sympy.true:
+                found.append(compile_condition(expr, (), self.symbols, self.types, self.helpers, self.span))
+        return found
 
     def __call__(self, columns: Mapping[Any, np.ndarray], n: int) -> np.ndarray:
         """Where it holds, ``[n]`` bool. Raises SpecError for a division by zero."""
@@ -78,7 +94,8 @@ def compile_condition(
     marks = [sympy.Symbol(f"g{i}") for i in range(1 + len(guards))]
     lines = list(zip(marks, [expr, *(guard.condition for guard in guards)], strict=True))
     function = compile_lines([symbols[key] for key in keys], lines, marks, helpers)
-    return Condition(keys, function, tuple(dtype_of(types[key]) for key in keys), guards, span)
+    dtypes = tuple(dtype_of(types[key]) for key in keys)
+    return Condition(keys, function, dtypes, guards, span, expr, symbols, types, helpers)
 
 
 class CausalModel:
@@ -103,6 +120,8 @@ class CausalModel:
         self._evaluator = Evaluator(self, {}, self.symbols, {})
         self._support: dict[int, Support | None] = {}
         self._codes: dict[str, np.ndarray] = {}
+        #: lists of its inputs as :func:`causal_dsl.causal.sampling.listed` makes them
+        self.listed: dict[Any, Any] = {}
 
     def __repr__(self) -> str:
         return f"<CausalModel {self.name}: {', '.join(self.variables)}>"

@@ -32,6 +32,19 @@ class Predicate:
     def mentions(self) -> frozenset[tuple[str, str]]:
         return frozenset(self.condition.inputs)
 
+    def parts(self) -> list[Predicate]:
+        """The conditions that hold together just where this one does, as far as it is a conjunction."""
+        return [Predicate(part, self.span, self.foreign_of(part), self._strings) for part in self.condition.parts()]
+
+    @property
+    def recoded(self) -> bool:
+        """Whether it compares texts of models that code them differently."""
+        return bool(self._foreign)
+
+    def foreign_of(self, part: Condition) -> dict[tuple[str, str], Strings]:
+        """The variables of a part whose texts are coded otherwise than the condition's."""
+        return {key: strings for key, strings in self._foreign.items() if key in part.inputs}
+
     def __call__(self, settings: Mapping[str, Mapping[str, np.ndarray]], n: int | None = None) -> np.ndarray:
         """Where it holds, ``[n]`` bool, for columns of codes by role and variable. Raises SpecError (E325, E326)."""
         if n is None:

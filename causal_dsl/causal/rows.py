@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from causal_dsl.causal.built import Builder, store
 from causal_dsl.causal.joint import Joint, joint
 from causal_dsl.causal.sampling import Columns, Sampler, report_rare
 from causal_dsl.causal.splits import report_empty
@@ -16,12 +17,17 @@ from causal_dsl.diagnostics import Diagnostic, Diagnostics
 
 if TYPE_CHECKING:
     from causal_dsl.causal.designs import Design, DrawStatement
+    from causal_dsl.causal.predicates import Predicate
 
 #: Candidates in one block, and in all.
 _BLOCK = 2**17
 _BUDGET = 30_000_000
 #: Candidates after which a `where` that has held for none is said never to hold.
 _PATIENCE = 2_000_000
+#: Candidates after which rows are built where none was allowed, and how many more that would be left to try where some
+#: were. (Rows that are found sooner are found by chance: their numbers belong to published seeds.)
+_HOPELESS = 2**18
+_COSTLY = 4_000_000
 #: A `where` that holds less often is worth a warning.
 _RARE = 1e-3
 #: Rows drawn to learn which combinations of balanced values there are, where they cannot be listed.
@@ -62,15 +68,31 @@ class Rows:
         if self.statement.balance and not self._balance():
             return False
         self.found: list[Columns] = [{} for _ in self.samplers]
+        self.builder: Builder | None = None
+        self.listed = False
         if not self._reject():
             return False
-        for sampler, columns in zip(self.samplers, self.found, strict=True):
-            self.values[sampler.role] = sampler.everything(columns, np.arange(self.n))
+        for i, (sampler, columns) in enumerate(zip(self.samplers, self.found, strict=True)):
+            self.values[sampler.role] = (
+                sampler.everything(columns, np.arange(self.n))
+                if self.builder is None
+                else self.builder.complete(i, {}, sampler, columns)
+            )
         if self.where is not None and self.asked >= 1000 and self.held < self.asked * _RARE:
-            label = f"on {self.held:,} of {self.asked:,} draws"
-            help = "is it what you mean? The rows are few and alike"
-            self.diagnostics.report("W330", "this `where` almost never holds", self.where.span, label=label, help=help)
+            self._warn_rare(self.where)
         return True
+
+    def _warn_rare(self, where: Predicate) -> None:
+        """Say that most draws were thrown away, where that made them slow or left few different ones (W330)."""
+        roles = self.statement.roles
+        names = [(role, name) for role in roles for name in (*self.statement.model.exogenous, "template")]
+        stacked = [self.values[role][name] for role, name in names if name in self.values[role]]
+        different = len(np.unique(np.stack(stacked, axis=1), axis=0)) if stacked else 1
+        few = 2 * different <= self.n
+        if few or not (self.builder or self.listed):
+            label = f"on {self.held:,} of {self.asked:,} draws"
+            help = f"is it what you mean? Of the {self.n:,} rows {different:,} are different"
+            self.diagnostics.report("W330", "this `where` almost never holds", where.span, label=label, help=help)
 
     @property
     def _unit(self) -> str:
@@ -80,6 +102,13 @@ class Rows:
     def joint(self) -> Joint | None:
         """All allowed combinations of inputs, where they can be listed."""
         return joint(self.samplers, self.where, self.statement.balance) if not self.context else None
+
+    def _builder(self, balanced: bool) -> Builder | None:
+        """What can be built of the conditions, with the balanced values given row by row; None where that is nothing."""
+        context = {(role, name): self.values[role][name] for role, name in self.context}
+        targets = dict(zip(self.statement.balance, self.cells[self.target].T, strict=True)) if balanced else {}
+        found = Builder(self.design, self.statement, self.n, context, self.wanted, targets)
+        return found if found.construction.useful else None
 
     def _elsewhere(self, tried: int, pending: np.ndarray) -> bool:
         """Whether there would be something to draw in as many attempts (or in the list) if it were not for `split`."""
@@ -106,15 +135,27 @@ class Rows:
                 at = at[kept]
                 proposed = [{name: codes[kept] for name, codes in other.items()} for other in proposed]
             proposed.append(columns)
+        return self._allowed(rows, at, proposed, self.samplers)
+
+    def _build(self, rows: np.ndarray, attempts: np.ndarray) -> tuple[np.ndarray, list[Columns], dict[str, Columns]]:
+        """Like :meth:`_propose`, from what can be built."""
+        assert self.builder is not None
+        return self._allowed(rows, *self.builder.propose(rows, attempts), self.builder.samplers)
+
+    def _allowed(
+        self, rows: np.ndarray, at: np.ndarray, proposed: list[Columns], samplers: list[Sampler]
+    ) -> tuple[np.ndarray, list[Columns], dict[str, Columns]]:
+        """Those of the candidates ``at`` on which the condition holds. Counted are those that were not built for it."""
         complete = {
-            s.role: s.complete(c, self.wanted[s.role], len(at)) for s, c in zip(self.samplers, proposed, strict=True)
+            s.role: s.complete(c, self.wanted[s.role], len(at)) for s, c in zip(samplers, proposed, strict=True)
         }
         if self.where is not None:
             settings = dict(complete)
             for role, name in self.context:
                 settings.setdefault(role, {})[name] = self.values[role][name][rows[at]]
             keep = self.where(settings, len(at))
-            self.asked, self.held = self.asked + len(keep), self.held + int(keep.sum())
+            if samplers is self.samplers:
+                self.asked, self.held = self.asked + len(keep), self.held + int(keep.sum())
             if not keep.all():
                 at = at[keep]
                 proposed = [{name: codes[keep] for name, codes in other.items()} for other in proposed]
@@ -126,6 +167,7 @@ class Rows:
     def _reject(self) -> bool:
         pending = np.arange(self.n)
         tried = accepted = attempt = 0
+        asked = False  # what can be built
         while len(pending):
             rate = max(accepted / tried, 1e-9) if tried else 1.0
             width = int(np.clip(1.5 / rate, 1, max(64, _BLOCK // len(pending)))) if attempt else 1
@@ -134,14 +176,19 @@ class Rows:
             for start in range(0, len(pending), step):
                 block = pending[start : start + step]
                 rows, attempts = np.repeat(block, width), np.tile(np.arange(attempt, attempt + width), len(block))
-                at, proposed, complete = self._propose(rows, attempts)
+                at, proposed, complete = (
+                    self._propose(rows, attempts) if self.builder is None else self._build(rows, attempts)
+                )
                 if self.statement.balance:
                     keep = self._cell(complete, len(at)) == self.target[rows[at]]
                     at = at[keep]
                     proposed = [{name: codes[keep] for name, codes in other.items()} for other in proposed]
                 first, where = np.unique(at // width, return_index=True)
-                for into, columns in zip(self.found, proposed, strict=True):
-                    self._store(into, block[first], {name: codes[where] for name, codes in columns.items()})
+                found = self.found if self.builder is None else self.builder.found
+                for into, columns in zip(found, proposed, strict=True):
+                    store(into, self.n, block[first], {name: codes[where] for name, codes in columns.items()})
+                if self.builder is not None:
+                    self.builder.rows[block[first]] = True
                 done[start + first] = True
                 tried, accepted = tried + len(rows), accepted + len(at)
             attempt += width
@@ -151,20 +198,39 @@ class Rows:
             if attempt >= 64 or accepted < tried / 64:
                 if self.joint is not None:
                     return self._exact(pending)
+                costly = tried >= _HOPELESS if not accepted else len(pending) * tried / accepted > _COSTLY
+                if costly and not asked:
+                    asked, builder = True, self._builder(bool(self.statement.balance))
+                else:
+                    builder = None
+                if builder is not None:
+                    possible = builder.construction.possible(pending)
+                    if not possible.all():
+                        return self._impossible(pending[~possible], builder.construction.empty)
+                    self.builder = builder
+                    tried = accepted = 0
+                    continue
                 if (accepted == 0 and tried >= _PATIENCE) or tried >= _BUDGET or (
                     accepted and tried >= _PATIENCE and tried + len(pending) * tried / accepted > 2 * _BUDGET
                 ):  # fmt: skip
                     return self._give_up(tried, accepted, pending)
         return True
 
-    def _store(self, into: Columns, rows: np.ndarray, columns: Columns) -> None:
-        for name, codes in columns.items():
-            if name not in into:
-                into[name] = np.zeros(self.n, codes.dtype)
-            into[name][rows] = codes
+    def _impossible(self, rows: np.ndarray, empty: bool) -> bool:
+        """Report that nothing can be drawn, for some rows or at all, which is proved."""
+        place = self.where.span if self.where is not None else self.statement.span
+        if empty or self.where is None:
+            self.diagnostics.report("E330", "this `where` never holds", place, label="no input satisfies it", help="ask for less")  # fmt: skip
+            return False
+        self.diagnostics.report(
+            "E330", "this `where` never holds for some rows", place,
+            label=f"{len(rows):,} of {self.n:,} rows have no partner", notes=(f"row {int(rows[0])} is one of them",),
+            help="draw all roles in one statement, or ask for less",
+        )  # fmt: skip
+        return False
 
     def _give_up(self, tried: int, accepted: int, pending: np.ndarray) -> bool:
-        partly = self.context and accepted and len(pending) < self.n
+        partly = bool(self.context) and accepted and len(pending) < self.n
         if self.where is not None and (partly or not self.held) and self._elsewhere(tried, pending):
             label = f"this held on none of {self.asked:,} draws from it"
             if partly:
@@ -174,7 +240,7 @@ class Rows:
         if partly:
             row = int(pending[0])
             self.diagnostics.add(Diagnostic(
-                "E330", "this `where` (almost) never holds for some rows", self.where.span if self.where else self.statement.span,
+                "E330", "for some rows nothing was found that satisfies this `where`", self.where.span if self.where else self.statement.span,
                 f"{len(pending):,} of {self.n:,} rows found no partner in {tried:,} draws", (), (f"row {row} is one of them",),
                 "draw all roles in one statement, or ask for less",
             ))  # fmt: skip
@@ -200,7 +266,7 @@ class Rows:
         """Draw the rows that are left from the list of all rows that are allowed."""
         every = self.joint
         assert every is not None
-        self.asked, self.held = every.asked, every.n
+        self.asked, self.held, self.listed = every.asked, every.n, True
         if not every.n:
             assert self.where is not None
             if self._elsewhere(0, pending):
@@ -224,7 +290,7 @@ class Rows:
             sums = np.cumsum(every.weights[among])
             pick = among[np.searchsorted(sums, below(random[rows], int(sums[-1])), side="right")]
             for into, index in zip(self.found, every.indices, strict=True):
-                self._store(into, pending[rows], {"#": index[pick]})
+                store(into, self.n, pending[rows], {"#": index[pick]})
         return True
 
     # ── balance ─────────────────────────────────────────────────────────────────────────────────
@@ -236,7 +302,13 @@ class Rows:
             columns = self.joint.columns(self.samplers, self.wanted)
         else:
             pilot = np.arange(_PILOT)
-            _, _, columns = self._propose(pilot % self.n, _APART + pilot)
+            at, _, columns = self._propose(pilot % self.n, _APART + pilot)
+            self.builder = self._builder(balanced=False) if len(at) < _PILOT / 64 else None
+            if self.builder is not None:
+                possible = self.builder.construction.possible(np.arange(self.n))
+                if not possible.all():
+                    return self._impossible(np.flatnonzero(~possible), self.builder.construction.empty)
+                _, _, columns = self._build(pilot % self.n, _APART + pilot)
         stacked = np.stack([columns[role][name] for role, name in balance], axis=1)
         self.cells = np.unique(stacked, axis=0)
         k = len(self.cells)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from causal_dsl.causal.construct import Construction
 from causal_dsl.causal.domains import Finite, show
 from causal_dsl.causal.splits import PARTS, part_of, restrict
 from causal_dsl.causal.support import Support, distinct, known, needs
@@ -26,6 +27,8 @@ _CANDIDATES = 2**22
 #: How often an input is drawn anew until it is in its part, of which one fifth are, and what lies between the attempts.
 _AGAIN = 64
 _STRIDE = 2**44
+#: Lists of one model that are kept: it has few parts, and is shown by few alignments.
+_LISTS = 32
 
 Columns = dict[str, np.ndarray]
 
@@ -70,6 +73,23 @@ def _fits(
     return fits
 
 
+def listed(
+    model: CausalModel, split: str, templates: tuple[Predicate | None, ...]
+) -> tuple[Support | None, np.ndarray | None, bool]:
+    """The inputs of a part with their prompts, where they are few, the sums of their weights, and whether these are equal."""
+    at = (split, templates)
+    if at not in model.listed:
+        support = model.support(LISTED)
+        if support is not None:
+            support = with_templates(model, restrict(model, support, split), templates)
+        sums = None if support is None else np.cumsum(support.weights)
+        even = support is not None and bool((support.weights == support.weights[:1]).all())
+        if len(model.listed) >= _LISTS:
+            model.listed.clear()
+        model.listed[at] = support, sums, even
+    return model.listed[at]
+
+
 def _wanted_by(templates: Sequence[Predicate | None]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for where in templates if where is not None for _, name in where.condition.inputs))
 
@@ -80,8 +100,8 @@ class Sampler:
 
     What is proposed has only the columns on which acceptance depends (``wanted``, and what the model's conditions need);
     the rest follows from the row and its attempt once a proposal is taken. With ``split``, all are of that part.
-    Columns: ``#`` is an index into ``support`` where the inputs are listed; else ``@`` is the attempt, beside codes of
-    exogenous variables.
+    Columns: ``#`` is an index into ``support`` where the inputs are ``listed`` and few enough; else ``@`` is the attempt,
+    beside codes of exogenous variables.
     """
 
     model: CausalModel
@@ -90,16 +110,14 @@ class Sampler:
     templates: tuple[Predicate | None, ...] = ()
     wanted: tuple[str, ...] = ()
     split: str = ""
+    listed: bool = True
 
     def __post_init__(self) -> None:
         model = self.model
-        support = model.support(LISTED)
-        self.support = None
-        if support is not None:
-            self.support = with_templates(model, restrict(model, support, self.split), self.templates)
+        self.support, self._sums, self._even = (
+            listed(model, self.split, self.templates) if self.listed else (None, None, False)
+        )
         self._needs = [(needs(model, tuple(where.inputs)), where) for where in model.wheres]
-        self._sums = None if self.support is None else np.cumsum(self.support.weights)
-        self._even = self.support is not None and bool((self.support.weights == self.support.weights[:1]).all())
         self._templated = "template" in self.wanted and bool(self.templates)
         early = [name for name in self.wanted if name in model.variables]
         early += [name for where in model.wheres for name in where.inputs]
@@ -140,12 +158,30 @@ class Sampler:
             name: np.concatenate([part[name] for part in parts])[order] for name in parts[0]
         }
 
-    def _candidates(self, rows: np.ndarray, attempts: np.ndarray) -> tuple[np.ndarray, Columns]:
+    def complement(
+        self, rows: np.ndarray, attempts: np.ndarray, built: Mapping[str, np.ndarray]
+    ) -> tuple[np.ndarray, Columns]:
+        """Like :meth:`propose`, with the codes of some exogenous variables given; not for listed inputs."""
+        at, columns = self._candidates(rows, attempts, built)
+        # What is drawn late hangs on the row and attempt alone, so that what is built must be there to override it.
+        columns |= {name: codes[at] for name, codes in built.items() if name in self._late}
+        if self.split and len(at):
+            inside = part_of(self.model, columns) == PARTS.index(self.split)
+            at, columns = at[inside], {name: codes[inside] for name, codes in columns.items()}
+        return at, columns
+
+    def _candidates(
+        self, rows: np.ndarray, attempts: np.ndarray, built: Mapping[str, np.ndarray] | None = None
+    ) -> tuple[np.ndarray, Columns]:
         at = np.arange(len(rows))
+        built = built or {}
         columns: Columns = {"@": attempts}
         waiting = self._needs
         for name in self._early:
-            columns[name] = self._draw(name, columns, self._bits(name, rows[at], columns["@"]))
+            drawn = built.get(name)
+            columns[name] = (
+                self._draw(name, columns, self._bits(name, rows[at], columns["@"])) if drawn is None else drawn[at]
+            )
             ready = [where for need, where in waiting if need <= columns.keys()]
             waiting = [(need, where) for need, where in waiting if not need <= columns.keys()]
             for where in ready:
@@ -190,7 +226,7 @@ class Sampler:
         if self.support is not None:
             return {name: codes[columns["#"]] for name, codes in self.support.values.items()}
         columns = dict(columns)
-        for name in self._late:
+        for name in (late for late in self._late if late not in columns):
             columns[name] = self._draw(name, columns, self._bits(name, rows, columns["@"]))
         if self.templates and not self._templated:
             columns["template"] = self._template(columns, rows)
@@ -204,9 +240,12 @@ class Sampler:
 
 
 def report_rare(condition: Condition | Predicate, tried: int, held: int, diagnostics: Diagnostics) -> None:
-    """A `where` that never holds, or too rarely to draw from (E330). ``tried`` are draws, of which ``held`` satisfy it."""
-    never = "almost never" if held else "never"
-    diagnostics.report("E330", f"this `where` {never} holds", condition.span, label=f"on {held:,} of {tried:,} draws",
+    """A `where` that holds too rarely to draw from (E330). ``tried`` are draws, of which ``held`` satisfy it.
+
+    That none did is no proof that none could.
+    """
+    title = "this `where` almost never holds" if held else "nothing was found that satisfies this `where`"
+    diagnostics.report("E330", title, condition.span, label=f"it held on {held:,} of {tried:,} draws",
                        help="ask for less, or draw from smaller domains")  # fmt: skip
 
 
@@ -222,13 +261,28 @@ def try_out(model: CausalModel, diagnostics: Diagnostics) -> Columns | None:
                                help="no input is left to draw: ask for less")  # fmt: skip
         return support.values if support.n else None
     sampler = Sampler(model, "base", 0)
+    construction: Construction | None = None
+    builder = sampler
     count = tried = 0
     while count < _TRIED and tried < _CANDIDATES:
         rows = np.arange(tried, tried + (_TRIED if tried < 16 * _TRIED else 2**18))
-        at, columns = sampler.propose(rows, np.zeros(len(rows), np.int64))
+        once = np.zeros(len(rows), np.int64)
+        if construction is None:
+            at, columns = sampler.propose(rows, once)
+        else:
+            at, columns = builder.complement(rows, once, construction.propose(rows, once)["base"])
         count, tried = count + len(at), tried + len(rows)
         if len(at):
-            sampler.everything(columns, rows[at])
+            (sampler if construction is None else builder).everything(columns, rows[at])
+        if construction is None and count < tried / 64:
+            made = Construction({"base": model}, None, 0)
+            if made.empty:
+                diagnostics.report("E330", "this `where` never holds", model.wheres[0].span, label="no input satisfies it",
+                                   others=tuple((where.span, "together with this") for where in model.wheres[1:]),
+                                   help="no input is left to draw: ask for less")  # fmt: skip
+                return None
+            construction = made if made.useful else None
+            builder = Sampler(model, "base", 0, listed=False) if construction is not None else sampler
     rare = sampler.rarest()
     if rare is not None and count < _TRIED and count / tried < 1e-4:
         report_rare(rare[0], rare[1], rare[2], diagnostics)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar, dataclass_transform
 
 import networkx as nx
 
@@ -17,8 +17,27 @@ from causal_dsl.program.features import FeatureRef
 from causal_dsl.program.locations import Place
 from causal_dsl.program.program import Constant, Noise, Vector
 
+T = TypeVar("T")
 
-@dataclass(frozen=True)
+
+@dataclass_transform(frozen_default=True)
+def _node(cls: type[T]) -> type[T]:
+    """A frozen dataclass that remembers its hash: nodes hold their inputs, and each would be hashed again through them all."""
+    made: Any = dataclass(frozen=True)(cls)
+    full = made.__hash__
+
+    def remembered(self: Any) -> int:
+        found: int | None = self.__dict__.get("_hash")
+        if found is None:
+            found = full(self)
+            object.__setattr__(self, "_hash", found)
+        return found
+
+    made.__hash__ = remembered
+    return made  # type: ignore[no-any-return]
+
+
+@_node
 class Draw:
     """The settings of a test's runs. ``text`` says how they are drawn; ``prompts`` what shows them to the network."""
 
@@ -33,7 +52,7 @@ class Draw:
         return f"draw {self.text}"
 
 
-@dataclass(frozen=True)
+@_node
 class Label:
     """What the causal model says, with each variable of ``swaps`` taken from the named run."""
 
@@ -50,7 +69,7 @@ class Label:
         return f"label {self.output}" + (f" under do({done})" if done else "")
 
 
-@dataclass(frozen=True)
+@_node
 class Forward:
     """The network run on the inputs of ``role``, nothing changed. It stops at the deepest site that is read."""
 
@@ -66,7 +85,7 @@ class Forward:
         return f"forward {self.network} on {self.role}"
 
 
-@dataclass(frozen=True)
+@_node
 class Capture:
     """The vectors at a place, kept while a run passes."""
 
@@ -81,7 +100,7 @@ class Capture:
         return f"capture {self.place} of {self.run.role}"
 
 
-@dataclass(frozen=True)
+@_node
 class Average:
     """The mean of captured vectors over all rows; ``pooled``: over the tokens of a span as well."""
 
@@ -96,7 +115,7 @@ class Average:
         return f"mean of {self.capture.place} over {self.capture.run.role}"
 
 
-@dataclass(frozen=True)
+@_node
 class Combine:
     """Arithmetic of vectors, coordinate by coordinate."""
 
@@ -112,7 +131,7 @@ class Combine:
         return f"combine with {self.op}"
 
 
-@dataclass(frozen=True)
+@_node
 class Write:
     """A value set at (or added to) a place of the run that is intervened on; of the vectors there only ``feature``."""
 
@@ -130,7 +149,7 @@ class Write:
         return f"{'add to' if self.add else 'write'} {self.place}{via}"
 
 
-@dataclass(frozen=True)
+@_node
 class Resume:
     """The base run with all ``writes`` in place, from the first of them to the read-out."""
 
@@ -149,7 +168,7 @@ class Resume:
         )
 
 
-@dataclass(frozen=True)
+@_node
 class Read:
     """Numbers computed from a run's logits where the answer is read. ``variable`` is the output read there."""
 
@@ -167,7 +186,7 @@ class Read:
         return f"read {self.variable} @ {self.readout}"
 
 
-@dataclass(frozen=True)
+@_node
 class Score:
     """The scores of one cell of one test."""
 

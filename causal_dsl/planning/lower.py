@@ -10,7 +10,7 @@ from typing import Any
 import networkx as nx
 import numpy as np
 
-from causal_dsl.causal.designs import Drawn, draw
+from causal_dsl.causal.designs import Design, Drawn, draw
 from causal_dsl.diagnostics import Diagnostics, fail
 from causal_dsl.engine.columns import Quantity, margin_quantities
 from causal_dsl.planning import graph as g
@@ -34,6 +34,7 @@ from causal_dsl.program.tokens import Tokens
 
 #: Gives the tokenizer of a network, or None for vector networks.
 Tokenizers = Callable[[NetworkRef], Tokens | None]
+Drawer = Callable[[Design, Diagnostics], Drawn | None]
 
 
 @dataclass
@@ -93,11 +94,13 @@ class Plan:
         return self.drawn[self.scores[test.name][0].label.draw]
 
 
-def make_plan(program: Program, tests: Sequence[Test], tokenizers: Tokenizers, diagnostics: Diagnostics) -> Plan:
-    """The plan of ``tests``; faults of prompts and draws raise :class:`SpecError`."""
+def make_plan(
+    program: Program, tests: Sequence[Test], tokenizers: Tokenizers, diagnostics: Diagnostics, drawer: Drawer = draw
+) -> Plan:
+    """The plan of ``tests``; faults of prompts and draws raise :class:`SpecError`. ``drawer`` may know some draws already."""
     plan = Plan(program, list(tests), nx.DiGraph(), {}, {}, {})
     for test in tests:
-        _Lowering(plan, test, tokenizers, diagnostics).lower()
+        _Lowering(plan, test, tokenizers, diagnostics, drawer).lower()
     plan.steps = plain_steps(plan)
     return plan
 
@@ -128,8 +131,9 @@ def unfit_networks(plan: Plan, found: Mapping[str, str] = MappingProxyType({})) 
 
 
 class _Lowering:
-    def __init__(self, plan: Plan, test: Test, tokenizers: Tokenizers, diagnostics: Diagnostics):
+    def __init__(self, plan: Plan, test: Test, tokenizers: Tokenizers, diagnostics: Diagnostics, drawer: Drawer):
         self.plan = plan
+        self.drawer = drawer
         self.test = test
         self.diagnostics = diagnostics
         network = test.network
@@ -175,7 +179,7 @@ class _Lowering:
 
     def _drawn(self) -> Drawn:
         if self.draw not in self.plan.drawn:
-            found = draw(self.test.design, self.diagnostics)
+            found = self.drawer(self.test.design, self.diagnostics)
             self.diagnostics.raise_errors()
             assert found is not None
             self.plan.drawn[self.draw] = found

@@ -264,8 +264,8 @@ def test_where_that_never_holds() -> None:
     assert "on none of the 65,536 pairs" in refused(
         plain.design(plain.model(EQUALITY), where="base.a == 3 and base.b == 3 and not base.left")
     )
-    message = refused(plain.design(plain.model(HUGE), n=100, where="base.x == source.x and base.y == source.y"))
-    assert message.startswith("E330 this `where` never holds on 0 of 2,")
+    message = refused(plain.design(plain.model(HUGE), n=100, where="base.x + base.y == source.x"))
+    assert message.startswith("E330 nothing was found that satisfies this `where` it held on 0 of 2,")
     message = refused(
         plain.design(
             plain.model("causal m { x ~ 0..9999999  output y := x }"),
@@ -273,7 +273,7 @@ def test_where_that_never_holds() -> None:
             where="base.x == source.x + 1 or source.x < 10",
         )
     )
-    assert message.startswith("E330 this `where` almost never holds on ")
+    assert message.startswith("E330 this `where` almost never holds it held on ")
 
 
 def test_rare_conditions_are_warned_of() -> None:

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from causal_dsl.planning import graph as g
 from causal_dsl.planning.lower import Plan
 from causal_dsl.planning.steps import Step
 
 
 def stack(plan: Plan) -> Plan:
     """One step a network."""
-    merged: dict[str, Step] = {}
+    first: dict[str, Step] = {}
+    forwards: dict[str, dict[g.Forward, None]] = {}
+    resumes: dict[str, dict[g.Resume, None]] = {}
     for step in plan.steps:
-        known = merged.get(step.network)
-        if known is None:
-            merged[step.network] = step
-            continue
-        merged[step.network] = replace(
-            known,
-            forwards=tuple(dict.fromkeys((*known.forwards, *step.forwards))),
-            resumes=tuple(dict.fromkeys((*known.resumes, *step.resumes))),
-        )
-    return replace(plan, steps=tuple(merged.values()))
+        first.setdefault(step.network, step)
+        forwards.setdefault(step.network, {}).update(dict.fromkeys(step.forwards))
+        resumes.setdefault(step.network, {}).update(dict.fromkeys(step.resumes))
+    merged = [
+        replace(step, forwards=tuple(forwards[name]), resumes=tuple(resumes[name])) for name, step in first.items()
+    ]
+    return replace(plan, steps=tuple(merged))

@@ -1,0 +1,65 @@
+"""Draws and chance levels that several tests share, found once: what decides them is the key, wherever it was written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from causal_dsl.causal.ceilings import Ceiling, ceilings
+from causal_dsl.causal.designs import Design, Drawn, draw
+from causal_dsl.causal.predicates import Predicate
+from causal_dsl.diagnostics import Diagnostics
+
+
+class Memo:
+    """Remembers within one check. Models count as what they are, not by name; conditions by what they say."""
+
+    def __init__(self) -> None:
+        self._drawn: dict[Any, Drawn] = {}
+        self._ceilings: dict[Any, dict[str, Ceiling]] = {}
+        self._kept: list[Design] = []  # so that no identity of a model is given to another
+
+    def draw(self, design: Design, diagnostics: Diagnostics) -> Drawn | None:
+        """:func:`~causal_dsl.causal.designs.draw`; what was reported of one draw is reported of the next one, too."""
+        at = _key(design, rows=True)
+        if at not in self._drawn:
+            quiet = Diagnostics()
+            found = draw(design, quiet)
+            diagnostics.extend(quiet)
+            if found is None or len(quiet):
+                return found
+            self._drawn[at] = found
+            self._kept.append(design)
+        return self._drawn[at]
+
+    def ceilings(
+        self, design: Design, interventions: Sequence[tuple[str, str]], output: str, drawn: Drawn | None
+    ) -> dict[str, Ceiling]:
+        """:func:`~causal_dsl.causal.ceilings.ceilings`; exact ones hold whatever the seed and the number of rows."""
+        asked = (tuple(interventions), output)
+        exact, sampled = (_key(design, rows=False), *asked), (_key(design, rows=True), *asked)
+        for at in (exact, sampled):
+            if at in self._ceilings:
+                return self._ceilings[at]
+        found = ceilings(design, interventions, output, drawn)
+        whole = bool(found) and all(ceiling.exact for ceiling in found.values())
+        self._ceilings[exact if whole else sampled] = found
+        self._kept.append(design)
+        return found
+
+
+def _key(design: Design, rows: bool) -> tuple[Any, ...]:
+    statements = tuple(
+        (s.roles, id(s.model), s.balance, s.exhaustive, s.split, _said(s.where), (s.n, s.seed) if rows else ())
+        for s in design.statements
+    )
+    return statements, tuple(_said(where) for where in design.templates)
+
+
+def _said(where: Predicate | None) -> Any:
+    """A condition by its text and by what it was compiled to: equal texts may be of other variables."""
+    if where is None:
+        return None
+    span, condition = where.span, where.condition
+    text = span.source.text[span.start : span.end]
+    return span.source.path, text, condition.expr, condition.inputs, len(condition.guards)
