@@ -236,7 +236,8 @@ def _fit(
         for cell in test.cells:
             for intervention in cell.interventions:
                 for feature in intervention.features:
-                    library.want(feature)
+                    if feature.fitted not in checked.fits.dead:
+                        library.want(feature)
         for rows in [plan.rows[run] for run in plan.rows if run.draw == plan.scores[test.name][0].label.draw]:
             refuse_seen(library, test, plan.inputs[test.network.name], rows)
     return library

@@ -33,12 +33,14 @@ class Read:
 
 @dataclass(eq=False)
 class Write:
-    """``edit`` maps the vectors [m, width] at a site to those that take their place."""
+    """``edit`` maps the vectors [m, width] at a site to those that take their place; ``needs`` are the sites whose vectors
+    of the same pass it looks at."""
 
     site: Site
     rows: Tensor
     positions: Tensor | None
     edit: Edit
+    needs: tuple[Site, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,6 +113,15 @@ class Tape:
             hidden.index_put_(index, _put(whole, tap, new))
 
         return Job((FIRST_WRITE if tap.rank == LAST_READ else tap.rank, 0, number), act, writes=True)
+
+    def summed(self, number: int, site: Tap, term: Tap, points: Places, before: Callable[[], Tensor]) -> Job:
+        """Keep a sum of the residual stream at a read's places: what :meth:`adder` writes, where it writes it."""
+
+        def act(hidden: Tensor) -> None:
+            whole = hidden[points.on(hidden.device)]
+            self.store(number, _columns(before() + (whole * term.scale if term.scale != 1 else whole), site))
+
+        return Job((site.rank, 1, number), act)
 
     def adder(self, number: int, site: Tap, term: Tap, points: Places, before: Callable[[], Tensor]) -> Job:
         """Write a sum of the residual stream by adding the difference to the ``term`` that enters it.
