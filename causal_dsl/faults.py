@@ -13,6 +13,8 @@ from types import TracebackType
 fall_back = True
 
 _HERE = Path(__file__).parent
+#: Code that others call: folders and files whose lines say nothing of who was wrong.
+_BELOW = frozenset({"torch", "numpy", "contextlib.py", "functools.py"})
 
 
 class OwnFault(Exception):
@@ -22,15 +24,18 @@ class OwnFault(Exception):
 def is_ours(error: BaseException) -> bool:
     """Whether an exception came out of this package's own code: what a model's code raises is the model's affair.
 
-    The code that decides is the innermost that is neither torch's nor Python's own.
+    The code that decides is the innermost that is not of torch, numpy or Python. What a machine lacks (memory, disk) is
+    nobody's mistake.
     """
     if isinstance(error, OwnFault):
         return True
+    if isinstance(error, MemoryError | OSError):
+        return False
     deciding = ""
     trace: TracebackType | None = error.__traceback__
     while trace is not None:
         path = trace.tb_frame.f_code.co_filename
-        if not any(part in path for part in ("/torch/", "\\torch\\", "<frozen", "/contextlib.py")):
+        if not _BELOW.intersection(Path(path).parts) and not path.startswith("<"):
             deciding = path
         trace = trace.tb_next
     return bool(deciding) and _HERE in Path(deciding).parents

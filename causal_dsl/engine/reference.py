@@ -72,11 +72,15 @@ class Reference:
         }
 
     def logits(self, step: Step, block: Block) -> dict[g.Resume, Tensor]:
-        """The logits [rows, vocabulary] of every intervention of a block, for a comparison."""
+        """The logits [pairs, vocabulary] of every intervention of a block, for a comparison."""
         layout = self.context.layouts.make(step, block, ahead=True)
         kept = Kept(self.context.layouts, layout)
         self._prompts(layout, kept, np.zeros(len(layout.inputs), bool))
-        return {family.resume: self._patched(layout, family, kept, None)[0] for family in layout.families}
+        found = {}
+        for family in layout.families:
+            logits, _ = self._patched(layout, family, kept, None)
+            found[family.resume] = logits[torch.from_numpy(family.back).to(logits.device)]
+        return found
 
     def _piece(
         self, test: Test, gather: Gather, layout: Layout, kept: Kept, clean: Tensor | None, read: np.ndarray,
@@ -252,4 +256,4 @@ class Reference:
 
 def _depth(site: Site) -> float:
     found = depth(site)
-    return float("inf") if found is None else found
+    return float("inf") if found is None else found[0]

@@ -88,14 +88,17 @@ class Sweep:
         return pieces
 
     def logits(self, step: Step, block: Block) -> dict[g.Resume, Tensor]:
-        """The logits [rows, vocabulary] of every intervention of a block, for a comparison."""
+        """The logits [pairs, vocabulary] of every intervention of a block, for a comparison."""
         begun = self._begin(step, block, [])
         if begun is None:
             return {}
         families = begun.layout.families
         asked = [Asked(family.rows, begun.layout.rows.read[family.rows]) for family in families]
         outcome = self._pass(begun, asked)
-        return {family.resume: found for family, found in zip(families, outcome.logits, strict=True)}
+        return {
+            family.resume: found[torch.from_numpy(family.back).to(found.device)]
+            for family, found in zip(families, outcome.logits, strict=True)
+        }
 
     def _begin(self, step: Step, block: Block, extra: list[tuple[g.Resume, int]]) -> _Begun | None:
         """What a block runs and writes; None where it has no pairs."""

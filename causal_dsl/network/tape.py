@@ -53,11 +53,13 @@ class Fired:
 
 @dataclass(eq=False)
 class Outcome:
-    """``reads`` in the order asked, each [m, width]; ``logits`` [k, vocabulary or classes] at the read-out, or None."""
+    """``reads`` in the order asked, each [m, width]; ``logits`` [k, vocabulary or classes] at the read-out, or None.
+    ``order``: the numbers of the reads as they happened."""
 
     reads: list[Tensor]
     logits: Tensor | None
     written: list[Fired]
+    order: tuple[int, ...] = ()
 
 
 class Done(Exception):
@@ -159,7 +161,7 @@ class Tape:
             if number not in self.fired:
                 raise fail("E421", f"the intervention on `{write.site}` never happened", span, notes=_NEVER)
         values = [self.values[number] for number in range(len(self.reads))]
-        return Outcome(values, logits, [self.fired[number] for number in range(len(self.writes))])
+        return Outcome(values, logits, [self.fired[n] for n in range(len(self.writes))], tuple(self.values))
 
 
 _NEVER = ("the forward pass of this network did not run the module that holds the site",)

@@ -133,9 +133,9 @@ def stop_layer(plan: Plan, node: g.Node) -> int:
             return layers
         if isinstance(after, g.Capture):
             place = depth(after.place.site)
-            if place is None or place == float("inf"):
+            if place is None or place[0] == float("inf"):
                 return layers
-            needed = max(needed, int(place) + (after.place.site.component != "resid_pre"))
+            needed = max(needed, int(place[0]) + (after.place.site.component != "resid_pre"))
     return needed
 
 

@@ -69,6 +69,8 @@ _TABLE = (
 COMPONENTS: Mapping[str, Component] = {component.name: component for component in _TABLE}
 RANKS: Mapping[str, int] = {component.name: line for line, component in enumerate(_TABLE)}
 
+#: What attention compares: seen where it is run apart.
+COMPARED = ("q_rot", "k_rot", "pattern")
 #: These compute attention without the interface that shows queries, keys and weights after rotary angles.
 _OWN_ATTENTION = frozenset({"gptj", "falcon"})
 
@@ -102,7 +104,7 @@ def missing(component: str, facts: Facts) -> str | None:
             f"the layers of `{facts.architecture}` end in a norm, so there is none after the last one: "
             "what the read-out is given is its `resid_post`"
         )
-    if component in ("q_rot", "k_rot", "pattern") and facts.architecture in _OWN_ATTENTION:
+    if component in COMPARED and facts.architecture in _OWN_ATTENTION:
         return f"`{facts.architecture}` computes attention in code of its own, which does not show `{component}`"
     return None
 
@@ -189,21 +191,28 @@ def width(site: Site, facts: Facts) -> int | None:
     return len(site.dims) if site.dims is not None else full_width(site, facts)
 
 
-def depth(site: Site) -> float | None:
-    """The layer of a site: -1 before the first one, infinite after the last one; None for ``module(…)``, whose place a
-    path does not tell."""
+def depth(site: Site) -> tuple[float, int] | None:
+    """Where in the computation a site is read, (layer, place in the layer): sites compare by it.
+
+    None for ``module(…)``, whose place a path does not tell. In parallel blocks attention and MLP do not feed each
+    other though their places differ.
+    """
     if site.component == "module":
         return None
-    if site.layer is not None:
-        return float(site.layer)
-    return -1.0 if site.component in ("embed", "input") else float("inf")
+    return (_layer(site), COMPONENTS[site.component].read)
 
 
 def in_time(read: Site, written: Site) -> bool:
     """Whether one pass reads a site before, or where, it writes another: what is read is then there to be written."""
     if read.component == written.component == "module":
         return read.module == written.module
-    here, there = depth(read), depth(written)
-    if here is None or there is None:
+    if "module" in (read.component, written.component):
         return False
-    return (here, COMPONENTS[read.component].read) <= (there, COMPONENTS[written.component].written)
+    here, there = COMPONENTS[read.component].read, COMPONENTS[written.component].written
+    return (_layer(read), here) <= (_layer(written), there)
+
+
+def _layer(site: Site) -> float:
+    if site.layer is not None:
+        return float(site.layer)
+    return -1.0 if site.component in ("embed", "input") else float("inf")
