@@ -20,7 +20,7 @@ from causal_dsl.program.program import Arithmetic, Constant, FromRun, Mean, Nois
 
 HEAD = 8
 SHARED = ("k", "v", "k_rot")
-DRAW = "base, source ~ m(n=3, seed=4)"
+DRAW = "base, source ~ m(n=2, seed=4)"
 #: Attention weights go between prompts of one length.
 DRAW_ALIKE = DRAW + " where base.template == source.template and base.template == 1"
 
@@ -165,10 +165,11 @@ def cases(facts: Facts, layers: int, widths: Callable[[Spot], int | None]) -> It
         for kind, forms in KINDS.items():
             if target.component == "pattern" and kind is Vector:
                 continue  # as wide as the prompt
-            for text, worth in forms:
+            for form, (text, worth) in enumerate(forms):
                 written = text.replace("WIDTH", str(widths(target)))
                 yield Case(target, f"<- {written}" if kind is FromRun else f"= {written}", worth)
-                yield Case(target, f"+= {written}", worth, add=True)
+                if form == number % len(forms):
+                    yield Case(target, f"+= {written}", worth, add=True)
         for other in every:
             same_kind = (other.component == "pattern") == (target.component == "pattern")
             if target.layer not in (None, middle) and other.layer != target.layer:
@@ -177,9 +178,11 @@ def cases(facts: Facts, layers: int, widths: Callable[[Spot], int | None]) -> It
                 continue
             if target.component == "pattern" and (other.head is None) != (target.head is None):
                 continue
+            if (number + every.index(other)) % 2 and (other.component, other.layer) != (target.component, target.layer):
+                continue  # of the two tokens one
             elsewhere = _from(other)
             yield Case(target, f"<- source.{other}", elsewhere)
-            if (number + every.index(other)) % 3 == 0:  # sums of what lies here and there
+            if (number + every.index(other)) % 6 == 0:  # sums of what lies here and there
                 yield Case(
                     target, f"+= source.{other} - 0.5 * source",
                     lambda rows, row, spot, take=elsewhere: take(rows, row, spot) - 0.5 * _source(rows, row, spot),
