@@ -118,7 +118,7 @@ def call(network: Network, batch: Batch) -> Any:
 def add_write(network: Network, tape: Tape, jobs: Jobs, number: int, points: Places) -> None:
     """Hook a write in; one between attention and MLP changes what attention adds to the residual stream.
 
-    Written where it is read, at the next norm's input, it would reach the MLP but not the stream beside it. Where a
+    Written where it is shown alone, at the next norm's input, it would reach the MLP but not the stream beside it. Where a
     norm gives the stream itself (``Layout.norms``) it is written as it is read.
     """
     write = tape.writes[number]
@@ -135,7 +135,9 @@ def add_write(network: Network, tape: Tape, jobs: Jobs, number: int, points: Pla
         stream[:] = [hidden[points.on(hidden.device)]]
 
     jobs[layer, "in"].append(Job((LAST_READ, 2, number), keep))
-    jobs[term.module, term.side].append(tape.adder(number, tap, term, points, lambda: stream[0]))
+    written: list[Tensor] = []
+    jobs[term.module, term.side].append(tape.adder(number, tap, term, points, stream.pop, written.append))
+    jobs[tap.module, tap.side].append(tape.setter(number, tap, points, written.pop))
 
 
 def add_sum_read(network: Network, tape: Tape, jobs: Jobs, number: int, points: Places) -> bool:

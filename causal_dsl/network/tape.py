@@ -125,20 +125,36 @@ class Tape:
 
         return Job((site.rank, 1, number), act)
 
-    def adder(self, number: int, site: Tap, term: Tap, points: Places, before: Callable[[], Tensor]) -> Job:
+    def adder(
+        self, number: int, site: Tap, term: Tap, points: Places, before: Callable[[], Tensor],
+        after: Callable[[Tensor], None],
+    ) -> Job:  # fmt: skip
         """Write a sum of the residual stream by adding the difference to the ``term`` that enters it.
 
-        ``before`` gives the stream [m, width] that the term is added to, at the places of the write.
+        ``before`` gives the stream [m, width] that the term is added to, at the places of the write; ``after`` hears what
+        the sum shall be there.
         """
 
         def act(hidden: Tensor) -> None:
             index = points.on(hidden.device)
             whole = hidden[index]
             old = _columns(before() + whole * term.scale, site)
-            difference = (self.edited(number, old) - old) / term.scale
+            new = self.edited(number, old)
+            after(new)
+            difference = (new - old) / term.scale
             hidden.index_put_(index, _put(whole, site, _columns(whole, site) + difference))
 
         return Job((site.rank, 0, number), act, writes=True)
+
+    def setter(self, number: int, tap: Tap, points: Places, new: Callable[[], Tensor]) -> Job:
+        """Put what :meth:`adder` made in place of the sum as it is read: a sum is rounded, and a norm of nearly equal
+        numbers makes much of that."""
+
+        def act(hidden: Tensor) -> None:
+            index = points.on(hidden.device)
+            hidden.index_put_(index, _put(hidden[index], tap, new()))
+
+        return Job((tap.rank, 0, number), act, writes=True)
 
     def edited(self, number: int, old: Tensor) -> Tensor:
         """Apply a write's edit, and note that it fired and by how much it changed what was there."""
