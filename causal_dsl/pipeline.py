@@ -19,7 +19,7 @@ from causal_dsl.causal.memo import Memo
 from causal_dsl.diagnostics import Diagnostic, Diagnostics, Source, SpecError, did_you_mean, fail, render_all
 from causal_dsl.engine.answers import Answers, answers_of, check_answers, value_tokens
 from causal_dsl.engine.columns import ValueRef
-from causal_dsl.planning.fits import Fits, make_fits, refuse_overlap
+from causal_dsl.planning.fits import Fits, make_fits, refuse_overlap, refuse_unfitted
 from causal_dsl.planning.lower import Plan, make_plan, unfit_networks
 from causal_dsl.planning.memory import Budget, default_bytes
 from causal_dsl.planning.rules import chunk_to_memory, optimise
@@ -395,6 +395,7 @@ def _fits(
     made = make_fits(program, every, tokenizers, found)
     if made is not None:
         refuse_overlap(tests, program.fits, plan, made)
+        refuse_unfitted(tests, plan, made)
     return made
 
 

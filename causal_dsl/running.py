@@ -239,7 +239,8 @@ def _fit(
         for cell in test.cells:
             for intervention in cell.interventions:
                 for feature in intervention.features:
-                    library.want(feature)
+                    if feature.fitted not in checked.fits.dead:
+                        library.want(feature)
         for rows in [plan.rows[run] for run in plan.rows if run.draw == plan.scores[test.name][0].label.draw]:
             refuse_seen(library, test, plan.inputs[test.network.name], rows)
     return library
@@ -292,19 +293,35 @@ def _result(
 
 
 def _warnings(networks: dict[str, Network], execution: Execution) -> tuple[Diagnostic, ...]:
-    """What a user should know of how it was run: one intervention at a time (W655), or in halves (W656)."""
+    """What a user should know of how it was run: one intervention at a time (W655), in halves (W656), or around a mistake
+    of this package (W657)."""
     found = []
-    for name, step in {step.network: step for step in execution.plan.steps}.items():
-        if step.why and step.resumes:
+    for name in dict.fromkeys(step.network for step in execution.plan.steps):
+        mine = [step for step in execution.plan.steps if step.network == name and step.resumes]
+        slow = [step for step in mine if step.why]
+        if slow:
+            every = sum(len(step.resumes) for step in mine)
+            some = sum(len(step.resumes) for step in slow)
+            which = f"{some} of {every}" if some < every else "the"
             found.append(
                 Diagnostic(
                     "W655",
-                    f"the interventions on `{name}` are run one by one",
+                    f"{which} interventions on `{name}` are run one by one",
                     networks[name].span,
-                    notes=(step.why,),
+                    notes=tuple(dict.fromkeys(step.why for step in slow)),
                     help="the numbers are the same; it takes as many whole forwards as there are cells",
                 )
             )
+    for name, fault in execution.faults.items():
+        found.append(
+            Diagnostic(
+                "W657",
+                f"a mistake of causal_dsl showed while `{name}` was run or tested",
+                networks[name].span,
+                notes=(fault, "what it touches was run in another way, by whole forwards where there is no other"),
+                help="the numbers are not touched by it; please report it with the spec and this message",
+            )
+        )
     for name in dict.fromkeys(execution.halved):
         found.append(
             Diagnostic(

@@ -115,7 +115,7 @@ CHECKED = [
     or code[:3] in ("E45", "E46", "E53", "E54", "E67", "E68", "E69")
     or code in ("E650", "E700", "E710", "E730", "E731", "E732", "E733", "E734", "E735")
     or code in ("E711", "E712", "E713", "E715", "E716", "E717", "E718", "E719", "E723", "E724", "E725", "E726", "E729")
-    or code in ("E740", "E741", "E742", "E743", "E744")
+    or code in ("E740", "E741", "E742", "E743", "E744", "E745")
     if code not in ("E346", "E347", "E348")
 ]
 #: Found when the network runs; or of a depth that no page shows.

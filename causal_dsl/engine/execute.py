@@ -10,7 +10,8 @@ from types import MappingProxyType
 import numpy as np
 import torch
 
-from causal_dsl.diagnostics import fail
+from causal_dsl import faults
+from causal_dsl.diagnostics import SpecError, fail
 from causal_dsl.engine.answers import Answers
 from causal_dsl.engine.chunks import ChunkStore
 from causal_dsl.engine.columns import NO_ANSWER, Columns, Quantity
@@ -20,6 +21,7 @@ from causal_dsl.engine.pieces import Piece, Pieces
 from causal_dsl.engine.reference import Reference
 from causal_dsl.engine.runner import Context, floors_of
 from causal_dsl.engine.sweep import Sweep
+from causal_dsl.engine.trial import Trials
 from causal_dsl.features.base import Feature
 from causal_dsl.network.network import Network
 from causal_dsl.planning import graph as g
@@ -76,9 +78,15 @@ class Execution:
         self.tick, self.store, self.compiled, self.features = tick, store, compiled, features
         self.budgets = {name: budget_of(network, (memory or {}).get(name)) for name, network in networks.items()}
         plan = unfit_networks(plan, {name: _unfit(network) for name, network in networks.items()})
+        trials = Trials(plan, networks, self.budgets, features)
+        plan = trials.settle()
+        #: mistakes of this package that were gone around, by network
+        self.faults = {name: network.proof.fault for name, network in networks.items() if network.proof is not None}
+        self.faults = {name: fault for name, fault in {**self.faults, **trials.faults}.items() if fault}
         self.plan = chunk_to_memory(plan, self.budgets)
         if store is not None:
             self.plan = store.settle(self.plan)
+        self._broken: set[str] = set()
         #: networks for whose blocks memory did not suffice
         self.halved: list[str] = []
         self.runs: dict[str, TestRun] = {}
@@ -122,10 +130,13 @@ class Execution:
 
     def executor(self, name: str) -> str:
         """How a network's steps are run, in words."""
-        step = next(step for step in self.plan.steps if step.network == name)
-        if step.why:
-            return f"reference: {step.why}"
+        mine = [step for step in self.plan.steps if step.network == name]
+        slow = list(dict.fromkeys(step.why for step in mine if step.why))
+        if all(step.why for step in mine):
+            return f"reference: {'; '.join(slow)}"
         proof = self.networks[name].proof
+        if slow:
+            return f"sweep, and for some interventions reference: {'; '.join(slow)}"
         if proof is not None and proof.slow:
             return f"sweep, rows with all their tokens: {proof.slow}"
         return "sweep"
@@ -145,15 +156,28 @@ class Execution:
                 if found is not None:
                     self._merge(found)
                 else:
-                    self._block(number, step, block, context)
+                    try:
+                        self._block(number, step, block, context)
+                    except Exception as error:
+                        self._go_around(step, error)
+                        context.means = Means(context.layouts)
+                        self._block(number, step, block, context)
                 yield f"block {done} of {count}"
 
     def _executor(self, step: Step, context: Context) -> Reference | Sweep:
-        return Reference(context) if step.why else Sweep(context, self.compiled)
+        return Reference(context) if step.why or step.network in self._broken else Sweep(context, self.compiled)
+
+    def _go_around(self, step: Step, error: Exception) -> None:
+        """Leave a network to the reference executor from here on, where a pass failed by a mistake of this package."""
+        if step.why or step.network in self._broken or isinstance(error, SpecError) or not faults.is_ours(error):
+            raise error
+        faults.raise_if_strict(error)
+        self._broken.add(step.network)
+        self.faults.setdefault(step.network, faults.told(error))
 
     def _means(self, step: Step, context: Context) -> None:
         """The means over all pairs that no single pass sees whole."""
-        early = [node for node in early_means(step, ahead=bool(step.why)) if node not in context.means]
+        early = [node for node in early_means(step, ahead=bool(step.why) or step.network in self._broken) if node not in context.means]
         if not early:
             return
         for block in dict.fromkeys(replace(block, first=0, last=None) for block in step.blocks):

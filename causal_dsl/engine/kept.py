@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from causal_dsl.diagnostics import NOWHERE, fail
+from causal_dsl.faults import OwnFault
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.layout import Layout, Layouts
 from causal_dsl.program.locations import Site
@@ -16,11 +17,28 @@ from causal_dsl.program.locations import Site
 
 @dataclass
 class Kept:
-    """``vectors[site]`` [vectors, width] in the order of ``layout.kept[site]``; filled while the pass goes on."""
+    """``vectors[site]`` [vectors, width] in the order of ``layout.kept[site]``; filled while the pass goes on, and not
+    numbers till then. ``filled[site]`` counts those that are."""
 
     layouts: Layouts
     layout: Layout
     vectors: dict[Site, Tensor] = field(default_factory=dict)
+    filled: dict[Site, int] = field(default_factory=dict)
+
+    def at(self, site: Site) -> Tensor:
+        """The vectors of a site, once all of them are there; :class:`OwnFault` before."""
+        if self.filled.get(site, 0) != len(self.layout.kept[site][0]):
+            raise OwnFault(f"what `{site}` holds is used before it was computed")
+        return self.vectors[site]
+
+    def fill(self, site: Site, values: Tensor) -> None:
+        """Take all vectors of a site at once."""
+        room = self.vectors.get(site)
+        if room is None or room.shape != values.shape or room.device != values.device or values.requires_grad:
+            self.vectors[site] = values
+        else:
+            room.copy_(values)
+        self.filled[site] = len(values)
 
     def slots(self, capture: g.Capture, of: g.Resume | None, pairs: np.ndarray) -> np.ndarray:
         """Where the vectors of a capture lie for some pairs, token after token [m]."""
@@ -31,8 +49,10 @@ class Kept:
     def put(self, site: Site, index: Tensor, values: Tensor) -> None:
         """Fill in some vectors of a site."""
         if site not in self.vectors:
-            self.vectors[site] = values.new_empty((len(self.layout.kept[site][0]), values.shape[1]))
+            shape = (len(self.layout.kept[site][0]), values.shape[1])
+            self.vectors[site] = values.new_full(shape, float("nan"))
         self.vectors[site][index.to(values.device)] = values
+        self.filled[site] = self.filled.get(site, 0) + len(values)
 
 
 @dataclass
@@ -48,7 +68,7 @@ class Means:
 
     def collect(self, node: g.Average, kept: Kept, of: g.Resume | None, pairs: np.ndarray) -> None:
         """Add the pairs of a pass to the sums."""
-        vectors = kept.vectors[node.capture.place.site]
+        vectors = kept.at(node.capture.place.site)
         index = torch.from_numpy(kept.slots(node.capture, of, pairs)).to(vectors.device)
         values = vectors.index_select(0, index).double()
         if node.pooled:

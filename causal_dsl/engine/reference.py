@@ -54,6 +54,7 @@ class Reference:
         found: dict[str, list[tuple[Family, Tensor, Tensor]]] = {test.name: [] for test in tests}
         fired = {family.resume: np.zeros((len(family.resume.writes), 3)) for family in layout.families}
         for family in layout.families:
+            fired[family.resume][:, 2] = [len(spot.live) - spot.live.sum() for spot in family.spots]
             logits, changes = self._patched(layout, family, kept, None)
             fired[family.resume][:, :2] = changes
             for test in tests:
@@ -69,6 +70,17 @@ class Reference:
         return {
             test.name: self._piece(test, gather, layout, kept, clean, read, found[test.name], fired) for test in tests
         }
+
+    def logits(self, step: Step, block: Block) -> dict[g.Resume, Tensor]:
+        """The logits [pairs, vocabulary] of every intervention of a block, for a comparison."""
+        layout = self.context.layouts.make(step, block, ahead=True)
+        kept = Kept(self.context.layouts, layout)
+        self._prompts(layout, kept, np.zeros(len(layout.inputs), bool))
+        found = {}
+        for family in layout.families:
+            logits, _ = self._patched(layout, family, kept, None)
+            found[family.resume] = logits[torch.from_numpy(family.back).to(logits.device)]
+        return found
 
     def _piece(
         self, test: Test, gather: Gather, layout: Layout, kept: Kept, clean: Tensor | None, read: np.ndarray,
@@ -181,11 +193,14 @@ class Reference:
             batch = order[start : start + self._fit(int(lengths[order[-1]]))]
             place = np.full(len(family.pairs), -1)
             place[batch] = np.arange(len(batch))
-            writes = []
+            writes, written = [], []
             for number, (write, spot) in enumerate(zip(family.resume.writes, family.spots, strict=True)):
-                here = np.nonzero(place[spot.which] >= 0)[0]
+                here = np.nonzero((place[spot.which] >= 0) & spot.live)[0]
+                if not len(here):
+                    continue
                 rows, positions = torch.from_numpy(place[spot.which[here]]), torch.from_numpy(spot.positions[here])
                 writes.append(Write(write.place.site, rows, positions, values.edit(write, family, number, here)))
+                written.append(number)
             prompts = self._rows(layout.inputs[homes[batch]])
             if said is not None:
                 assert isinstance(prompts, list)
@@ -199,7 +214,7 @@ class Reference:
             )  # fmt: skip
             assert outcome.logits is not None
             found.append(outcome.logits)
-            for number, done in enumerate(outcome.written):
+            for number, done in zip(written, outcome.written, strict=True):
                 changes[number] += done.rows, float(done.change.double().nan_to_num(posinf=0.0).sum())
             self.context.tick(self._tokens(layout.inputs[homes[batch]]))
             start += len(batch)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -13,13 +13,27 @@ from causal_dsl.engine.kept import Kept
 from causal_dsl.engine.pieces import Pieces
 from causal_dsl.engine.readout import greedy
 from causal_dsl.engine.runner import FLOOR_ROWS, Context, Gather, Logits
+from causal_dsl.faults import OwnFault
 from causal_dsl.network.sweep.drive import Asked, Outcome, Read, Write, sweep
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.frames import BOTTOM, ENTRY, Accesses, Rows, Schedule, place_of, schedule
-from causal_dsl.planning.layout import Family, Layout
-from causal_dsl.planning.steps import Block, Step, late_captures
+from causal_dsl.planning.layout import Family, Layout, Spot
+from causal_dsl.planning.steps import Block, Step, late_captures, leaves
 from causal_dsl.program.components import packs, width
+from causal_dsl.program.locations import Site
 from causal_dsl.program.program import Test
+
+
+@dataclass(eq=False)
+class _Begun:
+    """A block that is about to run: ``writes`` with ``places``, whose they are; ``fired`` is filled when they have acted."""
+
+    layout: Layout
+    plan: Schedule
+    kept: Kept
+    fired: dict[g.Resume, np.ndarray]
+    writes: list[Write] = field(default_factory=list)
+    places: list[tuple[g.Resume, int]] = field(default_factory=list)
 
 
 class Sweep:
@@ -40,7 +54,7 @@ class Sweep:
         kept = Kept(self.context.layouts, layout)
         if len(layout.inputs):
             plan = schedule(layout.rows, len(self.network.layers), replace(step.rules, stop=True), self.whole)
-            self._pass(layout, plan, kept, [], [])
+            self._pass(_Begun(layout, plan, kept, {}), [])
         return kept
 
     # ── the pass ────────────────────────────────────────────────────────────────────────────────
@@ -48,53 +62,89 @@ class Sweep:
     def run(self, step: Step, block: Block) -> Pieces:
         """All numbers of a block."""
         context = self.context
-        late = late_captures(step)
-        elsewhere = dict.fromkeys(late, self.keep(step, block, late)) if late else {}
         extra = []
         if block.start == 0:  # the noise floor is a matter of the first pairs
             here = step.resumes[block.first : block.last]
             extra = [(context.floors[resume], FLOOR_ROWS) for resume in here if resume in context.floors]
-        layout = context.layouts.make(step, block, tuple(dict(extra).items()))
-        if not len(layout.inputs):
+        begun = self._begin(step, block, extra)
+        if begun is None:
             return {}
-        plan = schedule(layout.rows, len(self.network.layers), step.rules, self.whole)
-        kept = Kept(context.layouts, layout)
-        values = context.values(kept, elsewhere)
-        writes, places, fired = [], [], {family.resume: _fired(family) for family in layout.families}
-        for family in layout.families:
-            for number, (write, spot) in enumerate(zip(family.resume.writes, family.spots, strict=True)):
-                alive = self._alive(plan, write, spot.rows, spot.positions)
-                fired[family.resume][number, 2] = len(alive) - alive.sum()
-                if alive.any():
-                    positions = None if self.network.is_vector else torch.from_numpy(spot.positions[alive])
-                    edit = values.edit(write, family, number, np.nonzero(alive)[0])
-                    writes.append(Write(write.place.site, torch.from_numpy(spot.rows[alive]), positions, edit))
-                    places.append((family.resume, number))
+        layout, fired = begun.layout, begun.fired
         gather = Gather(context, step, block, layout)
         tests = gather.tests()
         asked = [self._asked(test, gather, layout, step.pruned) for test in tests]
-        outcome = self._pass(layout, plan, kept, writes, asked)
-        for (resume, number), done in zip(places, outcome.written, strict=True):
+        outcome = self._pass(begun, asked)
+        for (resume, number), done in zip(begun.places, outcome.written, strict=True):
             fired[resume][number, 0] = done.rows
         sums = [done.change.double().nan_to_num(posinf=0.0).sum() for done in outcome.written]
-        for (resume, number), total in zip(places, _fetch(sums), strict=True):
+        for (resume, number), total in zip(begun.places, _fetch(sums), strict=True):
             fired[resume][number, 1] = total
         pieces: Pieces = {}
         for test, (ask, values_) in zip(tests, zip(asked, outcome.logits, strict=True), strict=True):
             logits = self._logits(test, gather, layout, ask, values_)
             if context.numbers[test.name].steps > 1:
-                logits.said = self._continue(test, step, layout, ask, values_, writes)
+                logits.said = self._continue(test, step, layout, ask, values_, begun.writes)
             pieces[test.name] = gather.piece(test, logits, fired, step.pruned)
         return pieces
 
-    def _alive(self, plan: Schedule, write: g.Write, rows: np.ndarray, positions: np.ndarray) -> np.ndarray:
-        """Which places of a write are computed at all [m]; the others cannot reach a read-out."""
+    def logits(self, step: Step, block: Block) -> dict[g.Resume, Tensor]:
+        """The logits [pairs, vocabulary] of every intervention of a block, for a comparison."""
+        begun = self._begin(step, block, [])
+        if begun is None:
+            return {}
+        families = begun.layout.families
+        asked = [Asked(family.rows, begun.layout.rows.read[family.rows]) for family in families]
+        outcome = self._pass(begun, asked)
+        return {
+            family.resume: found[torch.from_numpy(family.back).to(found.device)]
+            for family, found in zip(families, outcome.logits, strict=True)
+        }
+
+    def _begin(self, step: Step, block: Block, extra: list[tuple[g.Resume, int]]) -> _Begun | None:
+        """What a block runs and writes; None where it has no pairs."""
+        context = self.context
+        late = late_captures(step)
+        elsewhere = dict.fromkeys(late, self.keep(step, block, late)) if late else {}
+        layout = context.layouts.make(step, block, tuple(dict(extra).items()))
+        if not len(layout.inputs):
+            return None
+        plan = schedule(layout.rows, len(self.network.layers), step.rules, self.whole)
+        kept = Kept(context.layouts, layout)
+        values = context.values(kept, elsewhere)
+        begun = _Begun(layout, plan, kept, {family.resume: _fired(family) for family in layout.families})
+        for family in layout.families:
+            for number, (write, spot) in enumerate(zip(family.resume.writes, family.spots, strict=True)):
+                self._refuse_dead(plan, write, spot)
+                begun.fired[family.resume][number, 2] = len(spot.live) - spot.live.sum()
+                if not spot.live.any():
+                    continue
+                positions = None if self.network.is_vector else torch.from_numpy(spot.positions[spot.live])
+                edit = values.edit(write, family, number, np.nonzero(spot.live)[0])
+                rows, needs = torch.from_numpy(spot.rows[spot.live]), self._needs(write, elsewhere)
+                begun.writes.append(Write(write.place.site, rows, positions, edit, needs))
+                begun.places.append((family.resume, number))
+        return begun
+
+    def _needs(self, write: g.Write, elsewhere: Mapping[g.Capture, Kept]) -> tuple[Site, ...]:
+        """The sites that a write looks at in the pass that it is made in."""
+        found = []
+        for leaf in leaves(write.value):
+            if isinstance(leaf, g.Capture) and leaf not in elsewhere:
+                found.append(leaf.place.site)
+            elif isinstance(leaf, g.Average) and leaf not in self.context.means:
+                found.append(leaf.capture.place.site)
+        return tuple(found)
+
+    def _refuse_dead(self, plan: Schedule, write: g.Write, spot: Spot) -> None:
+        """What can reach the read-out must be computed: the schedule and the graph of the layers are two accounts of it."""
         level, phase = place_of(write.place.site, len(self.network.layers))
-        if phase == ENTRY:
-            return plan.frames[level].slots[rows, positions] >= 0
         if phase >= BOTTOM:
-            return np.ones(len(rows), bool)
-        return plan.frames[level].at(rows, positions) >= 0
+            return
+        rows, positions = spot.rows[spot.live], spot.positions[spot.live]
+        frame = plan.frames[level]
+        found = frame.slots[rows, positions] if phase == ENTRY else frame.at(rows, positions)
+        if not (found >= 0).all():
+            raise OwnFault(f"`{write.place}` can reach the read-out, and the pass does not compute it")
 
     def _asked(self, test: Test, gather: Gather, layout: Layout, pruned: bool) -> Asked:
         forwards, families = gather.wanted(test)
@@ -110,7 +160,8 @@ class Sweep:
         families = {family.resume: place[family.rows] for family in gather.wanted(test)[1]}
         return Logits(values, place[: len(layout.inputs)], families)
 
-    def _pass(self, layout: Layout, plan: Schedule, kept: Kept, writes: list[Write], asked: list[Asked]) -> Outcome:
+    def _pass(self, begun: _Begun, asked: list[Asked]) -> Outcome:
+        layout, kept = begun.layout, begun.kept
         reads, slots = [], []
         for site, (rows, positions) in layout.kept.items():
             if len(rows):
@@ -127,15 +178,12 @@ class Sweep:
                 )
 
         def keep(number: int, values: Tensor) -> None:
-            site = slots[number][0]
-            room = kept.vectors.get(site)
-            if room is None or room.shape != values.shape or room.device != values.device or values.requires_grad:
-                kept.vectors[site] = values
-            else:
-                room.copy_(values)
+            kept.fill(slots[number][0], values)
 
         inputs = self._inputs(layout.inputs)
-        return sweep(self.network, inputs, plan, reads, writes, asked, keep, self.context.tick, self.compiled)
+        return sweep(
+            self.network, inputs, begun.plan, reads, begun.writes, asked, keep, self.context.tick, self.compiled
+        )
 
     def _inputs(self, indices: np.ndarray) -> list[list[int]] | Tensor:
         inputs = self.context.plan.inputs[self.network.name]

@@ -106,7 +106,7 @@ class Values:
         index = self._on(kept.slots(node, of, family.pairs)[alive], write)
 
         def value(width: int) -> Tensor:
-            vectors = kept.vectors[node.place.site]
+            vectors = kept.at(node.place.site)
             found = vectors.index_select(0, index.to(vectors.device))
             if node.place.site.component == "pattern" and found.shape[1] > width:
                 # kept as wide as the longest prompt of the pass; what lies past the end of a prompt is zero

@@ -41,6 +41,10 @@ class Bank:
     #: why rows are run as whole forwards; empty where they go on from prefixes
     why: str = ""
 
+    def at(self, site: Site) -> Tensor:
+        """The vectors of a site: all are there before anything is written."""
+        return self.vectors[site]
+
     def slots(self, capture: g.Capture, of: object, pairs: np.ndarray) -> np.ndarray:
         """Where the vectors of a capture lie for some pairs, token after token [m]; ``of`` is for other keepers."""
         return np.searchsorted(self.keys[capture.place.site], self._keys_of(capture, pairs))
@@ -104,7 +108,7 @@ def fill(
     def keep(number: int, which: np.ndarray, values: Tensor) -> None:
         site = sites[number]
         if site not in bank.vectors:
-            bank.vectors[site] = values.new_empty((len(bank.keys[site]), values.shape[1]))
+            bank.vectors[site] = values.new_full((len(bank.keys[site]), values.shape[1]), float("nan"))
         bank.vectors[site][torch.from_numpy(which).to(values.device)] = values
 
     bank.why = _unfit(network, resumes, bank, budget)

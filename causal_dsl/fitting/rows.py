@@ -82,7 +82,33 @@ class Stepper:
                 if isinstance(leaf, g.Average) and leaf not in self.means:
                     every = np.arange(self.bank.plan.drawn[leaf.capture.run.draw].n)
                     self.means.collect(leaf, self.bank, None, every)  # type: ignore[arg-type]
-        return self._replayed(parts) if self.bank.prefixes is not None else self._whole(parts)
+        if self.bank.prefixes is None:
+            return self._whole(parts)
+        reached = [self._reached(part) for part in parts]
+        if all(rows.all() for rows in reached):
+            return self._replayed(parts)
+        return self._apart(parts, reached)
+
+    def _reached(self, part: Part) -> np.ndarray:
+        """In which pairs [k] of a part anything of what is written can reach the answer."""
+        found = np.zeros(len(part.pairs), bool)
+        for write in part.resume.writes:
+            which, _ = self.bank.layouts.tokens(write.place, part.resume.base, part.pairs)
+            found[which[self.bank.layouts.live(write, part.resume.base, part.pairs)]] = True
+        return found
+
+    def _apart(self, parts: Sequence[Part], reached: list[np.ndarray]) -> list[Tensor]:
+        """:meth:`logits` where some pairs are the unpatched run: of these no row goes on, so they are run whole."""
+        moved = [replace(p, pairs=p.pairs[rows]) for p, rows in zip(parts, reached, strict=True) if rows.any()]
+        still = [replace(p, pairs=p.pairs[~rows]) for p, rows in zip(parts, reached, strict=True) if not rows.all()]
+        ran, stayed = iter(self._replayed(moved) if moved else []), iter(self._whole(still))
+        found = []
+        for rows in reached:
+            pieces = ([next(ran)] if rows.any() else []) + ([next(stayed)] if not rows.all() else [])
+            order = np.argsort(np.concatenate([np.flatnonzero(rows), np.flatnonzero(~rows)]))
+            every = torch.cat(pieces)
+            found.append(every.index_select(0, torch.from_numpy(order).to(every.device)))
+        return found
 
     def _families(self, parts: Sequence[Part], first: int) -> list[Family]:
         found = []
@@ -91,7 +117,8 @@ class Stepper:
             spots = []
             for write in part.resume.writes:
                 which, tokens = self.bank.layouts.tokens(write.place, part.resume.base, part.pairs)
-                spots.append(Spot(which, rows[which], tokens))
+                live = self.bank.layouts.live(write, part.resume.base, part.pairs)
+                spots.append(Spot(which, rows[which], tokens, live))
             found.append(Family(part.resume, part.pairs, np.arange(len(part.pairs)), rows, tuple(spots)))
             first += len(part.pairs)
         return found
@@ -114,7 +141,7 @@ class Stepper:
         families = self._families(parts, len(which))
         lengths = self.lengths[which]
         accesses = Accesses.join(
-            (spot.rows, spot.positions, *place_of(write.place.site, self.layers))
+            (spot.rows[spot.live], spot.positions[spot.live], *place_of(write.place.site, self.layers))
             for family in families for write, spot in zip(family.resume.writes, family.spots, strict=True)
         )  # fmt: skip
         read = np.concatenate([np.full(len(which), -1), self.reads[which][home]])
@@ -123,9 +150,10 @@ class Stepper:
         for part, family in zip(parts, families, strict=True):
             values = self._values(part)
             for number, (write, spot) in enumerate(zip(part.resume.writes, family.spots, strict=True)):
-                alive = laid.alive(*place_of(write.place.site, self.layers), spot.rows, spot.positions)
-                edit = values.edit(write, family, number, np.nonzero(alive)[0])
-                rows, positions = torch.from_numpy(spot.rows[alive]), torch.from_numpy(spot.positions[alive])
+                if not spot.live.any():
+                    continue
+                edit = values.edit(write, family, number, np.nonzero(spot.live)[0])
+                rows, positions = torch.from_numpy(spot.rows[spot.live]), torch.from_numpy(spot.positions[spot.live])
                 writes.append(Write(write.place.site, rows, positions, edit))
         asked = [
             Asked(family.rows, read[family.rows], part.columns) for part, family in zip(parts, families, strict=True)
@@ -151,9 +179,11 @@ class Stepper:
         for part, family in zip(parts, families, strict=True):
             values = self._values(part)
             for number, (write, spot) in enumerate(zip(part.resume.writes, family.spots, strict=True)):
-                positions = None if self.network.is_vector else torch.from_numpy(spot.positions)
-                edit = values.edit(write, family, number, np.arange(len(spot.which)))
-                writes.append(Write(write.place.site, torch.from_numpy(spot.rows), positions, edit))
+                if not spot.live.any():
+                    continue
+                positions = None if self.network.is_vector else torch.from_numpy(spot.positions[spot.live])
+                edit = values.edit(write, family, number, np.nonzero(spot.live)[0])
+                writes.append(Write(write.place.site, torch.from_numpy(spot.rows[spot.live]), positions, edit))
         if isinstance(self.prompts, Tensor):
             rows: list[list[int]] | Tensor = self.prompts[torch.from_numpy(homes)]
         else:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from causal_dsl.network.batches import Batch
 from causal_dsl.network.network import Network
+from causal_dsl.network.sites import READ_FIRST
 from causal_dsl.network.sites import tap as find_tap
 from causal_dsl.network.tape import Job, Places, Tape, run_jobs
 
@@ -52,9 +53,13 @@ Attend = Callable[..., Any]
 
 
 def want(
-    network: Network, tape: Tape, wanted: dict[nn.Module, Wanted], number: int, writing: bool, points: Places
-) -> None:
-    """Note a read or a write of ``q_rot``, ``k_rot`` or ``pattern`` with the module that computes it."""
+    network: Network, tape: Tape, wanted: dict[nn.Module, Wanted], number: int, writing: bool, points: Places,
+    reads_first: bool = False,
+) -> None:  # fmt: skip
+    """Note a read or a write of ``q_rot``, ``k_rot`` or ``pattern`` with the module that computes it.
+
+    ``reads_first``: what is read is of rows that nothing writes, and may be what is written elsewhere.
+    """
     site = (tape.writes if writing else tape.reads)[number].site
     tap = find_tap(network, site)
     there = wanted.setdefault(tap.module, Wanted())
@@ -62,6 +67,8 @@ def want(
         (there.pattern_writes if writing else there.pattern_reads).append(number)
     else:
         job = tape.writer(number, tap, points) if writing else tape.reader(number, tap, points)
+        if reads_first and not writing:
+            job = Job((READ_FIRST, 0, number), job.act)
         (there.query if site.component == "q_rot" else there.key).append(job)
 
 

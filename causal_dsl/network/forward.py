@@ -17,7 +17,7 @@ from causal_dsl.diagnostics import fail
 from causal_dsl.network.attention import Wanted, tapped, want
 from causal_dsl.network.batches import Batch, Points, batch_of_prompts, batch_of_vectors
 from causal_dsl.network.network import Network
-from causal_dsl.network.sites import LAST_READ, Tap
+from causal_dsl.network.sites import LAST_READ, READ_FIRST, Tap
 from causal_dsl.network.sites import tap as find_tap
 from causal_dsl.network.tape import Done, Fired, Job, Outcome, Places, Read, Tape, Write, run_jobs
 from causal_dsl.program.locations import Site
@@ -118,7 +118,7 @@ def call(network: Network, batch: Batch) -> Any:
 def add_write(network: Network, tape: Tape, jobs: Jobs, number: int, points: Places) -> None:
     """Hook a write in; one between attention and MLP changes what attention adds to the residual stream.
 
-    Written where it is read, at the next norm's input, it would reach the MLP but not the stream beside it. Where a
+    Written where it is shown alone, at the next norm's input, it would reach the MLP but not the stream beside it. Where a
     norm gives the stream itself (``Layout.norms``) it is written as it is read.
     """
     write = tape.writes[number]
@@ -135,7 +135,31 @@ def add_write(network: Network, tape: Tape, jobs: Jobs, number: int, points: Pla
         stream[:] = [hidden[points.on(hidden.device)]]
 
     jobs[layer, "in"].append(Job((LAST_READ, 2, number), keep))
-    jobs[term.module, term.side].append(tape.adder(number, tap, term, points, lambda: stream[0]))
+    written: list[Tensor] = []
+    jobs[term.module, term.side].append(tape.adder(number, tap, term, points, stream.pop, written.append))
+    jobs[tap.module, tap.side].append(tape.setter(number, tap, points, written.pop))
+
+
+def add_sum_read(network: Network, tape: Tape, jobs: Jobs, number: int, points: Places) -> bool:
+    """Hook a read of the stream between attention and MLP in where it is written (:func:`add_write`), before anything is
+    written there; False for other sites, and where the stream is read as it is.
+
+    At the next norm's input, where :func:`forward` reads it, what is read comes too late for a write of the same pass.
+    """
+    site = tape.reads[number].site
+    if site.component != "resid_mid" or network.layout is None or network.layout.norms is not None:
+        return False
+    layer = network.layers[site.layer or 0]
+    tap, term = find_tap(network, site), find_tap(network, Site("attn_out", site.layer))
+    stream: list[Tensor] = []
+
+    def keep(hidden: Tensor) -> None:
+        stream[:] = [hidden[points.on(hidden.device)]]
+
+    jobs[layer, "in"].append(Job((READ_FIRST, 0, number), keep))
+    job = tape.summed(number, tap, term, points, stream.pop)
+    jobs[term.module, term.side].append(Job((READ_FIRST, 0, number), job.act))
+    return True
 
 
 def _hook(

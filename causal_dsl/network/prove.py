@@ -23,6 +23,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -34,7 +35,7 @@ from causal_dsl.network.layouts import Layout
 from causal_dsl.network.network import Network
 from causal_dsl.network.sites import tap
 from causal_dsl.network.sweep.fitness import fitness
-from causal_dsl.program.components import COMPONENTS, missing
+from causal_dsl.program.components import COMPARED, COMPONENTS, in_time, missing
 from causal_dsl.program.locations import Site
 
 
@@ -52,6 +53,11 @@ class Proof:
     runs: dict[str, int] = field(default_factory=dict)
     sweep: str = ""
     slow: str = ""
+    #: a mistake of this package that showed while it was tested
+    fault: str = ""
+    #: kinds of interventions that were held against whole forwards since (:mod:`causal_dsl.engine.trial`), with why not
+    #: to run them in one pass; empty where they ride in one
+    kinds: dict[object, str] = field(default_factory=dict)
 
     @property
     def unfit(self) -> str:
@@ -63,7 +69,6 @@ class Proof:
 _TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-4, torch.float16: 5e-3, torch.bfloat16: 3e-2}
 _SHORTEST = 1
 _PLAIN = ("resid_pre", "attn_in", "q", "k", "v", "z", "attn_out", "resid_mid", "mlp_in", "neurons", "mlp_out")
-_COMPARED = ("q_rot", "k_rot", "pattern")
 
 
 @torch.no_grad()
@@ -87,10 +92,13 @@ def _prove_sweep(network: Network, proof: Proof) -> None:
         proof.slow = proof.refused["logits"]
         return
     prompts: Any = _inputs(network)
-    tolerance = 10 * _TOLERANCE.get(network.dtype, 3e-2)
-    proof.sweep, proof.slow, error = fitness(network, prompts, proof.ok, _shake, _distance, tolerance)
+    tolerance = 10 * tolerance_of(network.dtype)
+    if proof.slow:
+        return
+    found = fitness(network, prompts, proof.ok, _shake, distance, tolerance)
+    proof.sweep, proof.slow, proof.fault = found.way, found.why, found.fault
     if proof.sweep:
-        proof.errors["interventions in one pass = whole forwards"] = error
+        proof.errors["interventions in one pass = whole forwards"] = found.error
 
 
 def _inputs(network: Network) -> list[list[int]] | Tensor:
@@ -107,11 +115,12 @@ class _Trial:
 
     def __init__(self, network: Network):
         self.network = network
-        self.tolerance = _TOLERANCE.get(network.dtype, 3e-2)
+        self.tolerance = tolerance_of(network.dtype)
         self.refused: dict[str, str] = {}
         self.notes: list[str] = []
         self.errors: dict[str, float] = {}
         self.runs: dict[str, int] = {}
+        self.disordered = ""
         facts = network.facts
         for component, about in COMPONENTS.items():
             if about.layer and not network.layers and "language" in about.kinds:
@@ -133,7 +142,7 @@ class _Trial:
                 self._identities(self.network.layout)
             self._noise()
         ok = frozenset(name for name in self.names if name not in self.refused)
-        return Proof(ok, self.refused, tuple(self.notes), self.errors, self.runs)
+        return Proof(ok, self.refused, tuple(self.notes), self.errors, self.runs, slow=self.disordered)
 
     @contextmanager
     def _guard(self, components: list[str] | tuple[str, ...], what: str) -> Iterator[None]:
@@ -160,7 +169,7 @@ class _Trial:
         slack: float = 1,
     ) -> None:
         """Note an identity's error; refuse its components where it does not hold. ``slack``: for what runs deep."""
-        error = _distance(got, expected)
+        error = distance(got, expected)
         self.errors[identity] = max(error, self.errors.get(identity, 0.0))
         if not error <= slack * self.tolerance:
             where = f" at layer {layer}" if layer >= 0 else ""
@@ -186,7 +195,14 @@ class _Trial:
         outcome = forward(
             self.network, self.prompts, [Read(site, self.rows, self.positions) for site in sites], padding=padding
         )
+        self._ordered([sites[number] for number in outcome.order])
         return dict(zip(sites, outcome.reads, strict=True))
+
+    def _ordered(self, sites: list[Site]) -> None:
+        """Note where sites, in the order in which they were computed, are not in that of the table."""
+        for before, after in pairwise(site for site in sites if site.layer is not None):
+            if not in_time(before, after) and not self.disordered:
+                self.disordered = f"`{before}` is computed before `{after}`, and the table of sites has it after"
 
     def _identities(self, layout: Layout) -> None:
         network, count = self.network, len(self.network.layers)
@@ -202,11 +218,11 @@ class _Trial:
         values = self._read([*sites, *blocks.values(), *(Site("module", module=path) for path in layout.beside)])
         left = values[Site("logits")][self.ends[_SHORTEST]][None]
         self._hold("left-padded batch = single runs", left, self.single, tuple(self.names), slack=10)
-        compared = [name for name in _COMPARED if name in self.names]
+        compared = [name for name in COMPARED if name in self.names]
         if compared:
             with self._guard(compared, "attention does not go through the interface that shows it"):
                 rotated = [Site(name, layer) for layer in range(count) for name in compared]
-                also = self._read([*rotated, Site("logits")])
+                also = self._read([*rotated, *(Site("z", layer) for layer in range(count)), Site("logits")])
                 identity = "a forward whose attention is watched = a plain one"
                 self._hold(identity, also.pop(Site("logits")), values[Site("logits")], tuple(compared))
                 values.update(also)
@@ -371,7 +387,12 @@ def told(error: BaseException) -> str:
     return f"{type(error).__name__}: {said[0][:200]}" if said else type(error).__name__
 
 
-def _distance(got: Tensor, expected: Tensor) -> float:
+def tolerance_of(dtype: torch.dtype) -> float:
+    """The largest relative error that rounding explains in numbers of a type."""
+    return _TOLERANCE.get(dtype, 3e-2)
+
+
+def distance(got: Tensor, expected: Tensor) -> float:
     """The largest relative error of a row."""
     got, expected = got.float(), expected.float()
     size = expected.norm(dim=-1).clamp_min(1e-20)

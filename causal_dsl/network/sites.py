@@ -37,6 +37,9 @@ class Tap:
 
 #: A named module is written before any site of the same tensor is touched, and read after all of them.
 FIRST_WRITE, LAST_READ = -1, 99
+#: In a pass of many rows what is read belongs to rows that nothing writes: it is read before anything of the tensor is
+#: written, and so is there for the writes.
+READ_FIRST = -2
 
 
 def tap(network: Network, site: Site) -> Tap:

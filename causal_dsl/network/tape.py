@@ -33,12 +33,14 @@ class Read:
 
 @dataclass(eq=False)
 class Write:
-    """``edit`` maps the vectors [m, width] at a site to those that take their place."""
+    """``edit`` maps the vectors [m, width] at a site to those that take their place; ``needs`` are the sites whose vectors
+    of the same pass it looks at."""
 
     site: Site
     rows: Tensor
     positions: Tensor | None
     edit: Edit
+    needs: tuple[Site, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,11 +53,13 @@ class Fired:
 
 @dataclass(eq=False)
 class Outcome:
-    """``reads`` in the order asked, each [m, width]; ``logits`` [k, vocabulary or classes] at the read-out, or None."""
+    """``reads`` in the order asked, each [m, width]; ``logits`` [k, vocabulary or classes] at the read-out, or None.
+    ``order``: the numbers of the reads as they happened."""
 
     reads: list[Tensor]
     logits: Tensor | None
     written: list[Fired]
+    order: tuple[int, ...] = ()
 
 
 class Done(Exception):
@@ -112,20 +116,45 @@ class Tape:
 
         return Job((FIRST_WRITE if tap.rank == LAST_READ else tap.rank, 0, number), act, writes=True)
 
-    def adder(self, number: int, site: Tap, term: Tap, points: Places, before: Callable[[], Tensor]) -> Job:
+    def summed(self, number: int, site: Tap, term: Tap, points: Places, before: Callable[[], Tensor]) -> Job:
+        """Keep a sum of the residual stream at a read's places: what :meth:`adder` writes, where it writes it."""
+
+        def act(hidden: Tensor) -> None:
+            whole = hidden[points.on(hidden.device)]
+            self.store(number, _columns(before() + (whole * term.scale if term.scale != 1 else whole), site))
+
+        return Job((site.rank, 1, number), act)
+
+    def adder(
+        self, number: int, site: Tap, term: Tap, points: Places, before: Callable[[], Tensor],
+        after: Callable[[Tensor], None],
+    ) -> Job:  # fmt: skip
         """Write a sum of the residual stream by adding the difference to the ``term`` that enters it.
 
-        ``before`` gives the stream [m, width] that the term is added to, at the places of the write.
+        ``before`` gives the stream [m, width] that the term is added to, at the places of the write; ``after`` hears what
+        the sum shall be there.
         """
 
         def act(hidden: Tensor) -> None:
             index = points.on(hidden.device)
             whole = hidden[index]
             old = _columns(before() + whole * term.scale, site)
-            difference = (self.edited(number, old) - old) / term.scale
+            new = self.edited(number, old)
+            after(new)
+            difference = (new - old) / term.scale
             hidden.index_put_(index, _put(whole, site, _columns(whole, site) + difference))
 
         return Job((site.rank, 0, number), act, writes=True)
+
+    def setter(self, number: int, tap: Tap, points: Places, new: Callable[[], Tensor]) -> Job:
+        """Put what :meth:`adder` made in place of the sum as it is read: a sum is rounded, and a norm of nearly equal
+        numbers makes much of that."""
+
+        def act(hidden: Tensor) -> None:
+            index = points.on(hidden.device)
+            hidden.index_put_(index, _put(hidden[index], tap, new()))
+
+        return Job((tap.rank, 0, number), act, writes=True)
 
     def edited(self, number: int, old: Tensor) -> Tensor:
         """Apply a write's edit, and note that it fired and by how much it changed what was there."""
@@ -148,7 +177,7 @@ class Tape:
             if number not in self.fired:
                 raise fail("E421", f"the intervention on `{write.site}` never happened", span, notes=_NEVER)
         values = [self.values[number] for number in range(len(self.reads))]
-        return Outcome(values, logits, [self.fired[number] for number in range(len(self.writes))])
+        return Outcome(values, logits, [self.fired[n] for n in range(len(self.writes))], tuple(self.values))
 
 
 _NEVER = ("the forward pass of this network did not run the module that holds the site",)

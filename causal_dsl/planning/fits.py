@@ -10,6 +10,7 @@ import numpy as np
 from causal_dsl.causal.splits import overlap
 from causal_dsl.diagnostics import Diagnostics, fail
 from causal_dsl.planning import graph as g
+from causal_dsl.planning.layout import Layouts
 from causal_dsl.planning.lower import Plan, Tokenizers, make_plan
 from causal_dsl.program.features import FeatureRef, Fitting
 from causal_dsl.program.fits import FitTest, declared_for, learned, maps_of
@@ -49,10 +50,12 @@ class Unit:
 
 @dataclass(eq=False)
 class Fits:
-    """All that is fitted: ``plan`` holds its runs and inputs."""
+    """All that is fitted: ``plan`` holds its runs and inputs. ``dead`` are maps that nothing is fitted of: what is written
+    through them cannot reach the answer, so whatever they are, the run is the unpatched one."""
 
     plan: Plan
     units: list[Unit]
+    dead: frozenset[FeatureRef] = frozenset()
 
     @property
     def networks(self) -> list[str]:
@@ -66,17 +69,49 @@ def make_fits(program: Program, fits: Sequence[FitTest], tokenizers: Tokenizers,
     tests = [test for one in fits for test in (one.fit, one.validation)]
     plan = make_plan(program, tests, tokenizers, found)
     units: dict[FeatureRef, Unit] = {}
+    dead: dict[FeatureRef, None] = {}
+    layouts = Layouts(plan)
     for one in fits:
         resume, check = (_resume(plan, test) for test in (one.fit, one.validation))
+        maps = _reaching(layouts, resume)
+        dead |= {ref: None for ref in maps_of(one.fit.cells[0]) if ref not in maps}
+        if not maps:
+            continue
         _refuse_one_class(plan, one.fit)
-        maps = maps_of(one.fit.cells[0])
         joined = list(dict.fromkeys(units[ref] for ref in maps if ref in units))
         known = tuple(dict.fromkeys([*(ref for unit in joined for ref in unit.maps), *maps]))
         unit = Unit(one.fit.network.name, known, [e for old in joined for e in old.experiments])
         unit.experiments.append(Experiment(one.fit, resume, check))
         _one_way(unit)
         units |= dict.fromkeys(known, unit)
-    return Fits(plan, list(dict.fromkeys(units.values())))
+    return Fits(plan, list(dict.fromkeys(units.values())), frozenset(dead) - frozenset(units))
+
+
+def _reaching(layouts: Layouts, resume: g.Resume) -> tuple[FeatureRef, ...]:
+    """The maps of an intervention whose writes can reach the answer, in any of its pairs."""
+    live = zip(resume.writes, layouts.reaches(resume), strict=True)
+    return tuple(dict.fromkeys(write.feature.fitted for write, reaches in live if write.feature and reaches))
+
+
+def refuse_unfitted(tests: Sequence[Test], plan: Plan, fits: Fits) -> None:
+    """Refuse to write through a map that could not be fitted, where it reaches the answer in the test (E745)."""
+    if not fits.dead:
+        return
+    layouts = Layouts(plan)
+    for test in tests:
+        if not any(fits.dead.intersection(maps_of(cell)) for cell in test.cells):
+            continue
+        for score in plan.scores[test.name]:
+            read = score.read("patched")
+            assert read is not None and isinstance(read.run, g.Resume)
+            for ref in _reaching(layouts, read.run):
+                if ref not in fits.dead:
+                    continue
+                raise fail(
+                    "E745", f"`{ref.place}` reaches the answer in `{test.name}`, and in no pair that its feature is fitted on",
+                    ref.span or test.span, notes=("a fit on a place that cannot reach the answer learns nothing",),
+                    help="fit it on prompts of the kind that are tested, or write at a token that is the last one in all of them or in none",
+                )  # fmt: skip
 
 
 def _resume(plan: Plan, test: Test) -> g.Resume:
@@ -139,4 +174,4 @@ def _refuse(test: Test, shared: Mapping[str, float], declared: bool) -> None:
     )  # fmt: skip
 
 
-__all__ = ["Experiment", "Fits", "Unit", "make_fits", "refuse_overlap"]
+__all__ = ["Experiment", "Fits", "Unit", "make_fits", "refuse_overlap", "refuse_unfitted"]

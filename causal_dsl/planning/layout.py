@@ -14,7 +14,9 @@ import numpy as np
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.frames import Accesses, Rows, Schedule, place_of, schedule
 from causal_dsl.planning.inputs import Inputs
-from causal_dsl.planning.steps import Block, Step, captures, has_noise, in_time, layers_of, leaves, mean_in_pass
+from causal_dsl.planning.reach import reaching
+from causal_dsl.planning.steps import Block, Step, captures, has_noise, layers_of, leaves, mean_in_pass
+from causal_dsl.program.components import in_time
 from causal_dsl.program.locations import Place, Position, Site
 
 if TYPE_CHECKING:
@@ -23,11 +25,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Spot:
-    """The tokens [m] that one write of a family touches: ``which`` of its rows, as rows of the pass, and where."""
+    """The tokens [m] that one write of a family touches: ``which`` of its rows, as rows of the pass, and where; ``live``
+    are those that can reach the read-out."""
 
     which: np.ndarray
     rows: np.ndarray
     positions: np.ndarray
+    live: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,6 +113,18 @@ class Layouts:
         start = np.repeat(bounds[pairs] - np.concatenate([[0], np.cumsum(counts)[:-1]]), counts)
         return which, tokens[start + np.arange(len(which))]
 
+    def live(self, write: g.Write, base: g.Forward, pairs: np.ndarray) -> np.ndarray:
+        """Which tokens of a write can reach what is read of their pair's base, in the order of :meth:`tokens` [m]."""
+        inputs, rows = self.plan.inputs[base.network], self.plan.rows[base][pairs]
+        which, tokens = self.tokens(write.place, base, pairs)
+        mine = rows[which]
+        return reaching(inputs.facts, write.place.site, tokens, inputs.lengths[mine], inputs.reads[mine])
+
+    def reaches(self, resume: g.Resume) -> list[bool]:
+        """Of each write of an intervention, whether any of it can reach the read-out in any pair."""
+        pairs = np.arange(self.plan.drawn[resume.base.draw].n)
+        return [bool(self.live(write, resume.base, pairs).any()) for write in resume.writes]
+
     def make(
         self, step: Step, block: Block, extra: Sequence[tuple[g.Resume, int]] = (),
         only: Iterable[g.Capture] | None = None, ahead: bool = False,
@@ -147,7 +163,9 @@ class Layouts:
         )  # fmt: skip
         layout.width = int(inputs.lengths[layout.inputs].max()) if len(layout.inputs) else 1
         count = len(layout.inputs)
-        for resume, most in [*((r, None) for r in resumes), *extra]:
+        # A base that is patched into itself is its own noise floor.
+        further = [(resume, most) for resume, most in extra if resume not in resumes]
+        for resume, most in [*((r, None) for r in resumes), *further]:
             pairs = draws[resume.base.draw] if resume.base.draw in draws else np.zeros(0, np.int64)
             if len(pairs):
                 family = self._family(layout, resume, pairs[:most], count, step.shared)
@@ -170,7 +188,7 @@ class Layouts:
         spots = []
         for write in resume.writes:
             which, tokens = self.tokens(write.place, resume.base, chosen)
-            spots.append(Spot(which, rows[which], tokens))
+            spots.append(Spot(which, rows[which], tokens, self.live(write, resume.base, chosen)))
         return Family(resume, chosen, back, rows, tuple(spots))
 
     def _keep(self, layout: Layout, wanted: list[tuple[g.Resume | None, g.Capture]]) -> None:
@@ -199,7 +217,7 @@ class Layouts:
                 read[rows] = reads_at[rows]
         read[len(lengths) :] = reads_at[home]
         writes = Accesses.join(
-            (spot.rows, spot.positions, *place_of(write.place.site, layers))
+            (spot.rows[spot.live], spot.positions[spot.live], *place_of(write.place.site, layers))
             for family in layout.families for write, spot in zip(family.resume.writes, family.spots, strict=True)
         )  # fmt: skip
         reads = Accesses.join(
@@ -238,7 +256,7 @@ def _now(resume: g.Resume, capture: g.Capture, step: Step, ahead: bool) -> bool:
     """Whether the pass itself keeps a vector: one that it writes after coming by it, and no mean over several blocks."""
     for write in resume.writes:
         for leaf in leaves(write.value):
-            if leaf == capture and (ahead or in_time(capture.place, write.place)):
+            if leaf == capture and (ahead or in_time(capture.place.site, write.place.site)):
                 return True
             if isinstance(leaf, g.Average) and leaf.capture == capture and mean_in_pass(step, leaf, write.place, ahead):
                 return True

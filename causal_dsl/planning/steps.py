@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.frames import Rules
-from causal_dsl.program.components import depth
+from causal_dsl.program.components import in_time
 from causal_dsl.program.facts import Facts
 from causal_dsl.program.locations import Place
 from causal_dsl.program.program import Noise
@@ -111,30 +111,20 @@ def has_noise(resume: g.Resume) -> bool:
     return any(isinstance(leaf, Noise) for write in resume.writes for leaf in leaves(write.value))
 
 
-def in_time(capture: Place, write: Place) -> bool:
-    """Whether what is captured is there when it is written, both in one pass."""
-    if capture.site.component == write.site.component == "module":
-        return capture.site.module == write.site.module
-    here, there = depth(capture.site), depth(write.site)
-    if here is None or there is None:
-        return False
-    return here < there or (here == there and capture.site.component == write.site.component)
-
-
 def late_captures(step: Step) -> list[g.Capture]:
     """Vectors that are captured further on than they are written: they need a pass of their own before."""
     found: dict[g.Capture, None] = {}
     for resume in step.resumes:
         for write in resume.writes:
             for leaf in leaves(write.value):
-                if isinstance(leaf, g.Capture) and not in_time(leaf.place, write.place):
+                if isinstance(leaf, g.Capture) and not in_time(leaf.place.site, write.place.site):
                     found[leaf] = None
     return list(found)
 
 
 def mean_in_pass(step: Step, node: g.Average, place: Place, ahead: bool = False) -> bool:
     """Whether a mean is taken within the pass that writes it: over all pairs, and passed by before."""
-    return step.blocks == (Block(),) and (ahead or in_time(node.capture.place, place))
+    return step.blocks == (Block(),) and (ahead or in_time(node.capture.place.site, place.site))
 
 
 def early_means(step: Step, ahead: bool = False) -> list[g.Average]:

@@ -13,49 +13,64 @@ from causal_dsl.program.locations import Site
 @dataclass(frozen=True)
 class Component:
     """``layer``: written ``layer[l].…``. ``heads``: written ``head[h].…``. ``position``: one vector a token, for
-    language networks. ``kinds``: the networks that have it. ``rank``: its place within a layer, in the order in which
-    it is computed. ``meaning``: one line for messages and docs."""
+    language networks. ``kinds``: the networks that have it. ``read`` and ``written``: where in its layer a pass reads it
+    and where it writes it, as numbers that rise in the order in which a layer computes; reads come first where both are
+    equal. ``meaning``: one line for messages and docs.
+
+    ``read`` is proved on every network at load, and a pass is refused in which something is written earlier than what
+    it is made from is read (:func:`in_time`)."""
 
     name: str
     layer: bool
     heads: bool
     position: bool
     kinds: tuple[str, ...]
-    rank: int
+    read: int
+    written: int
     meaning: str
+
+    @property
+    def rank(self) -> int:
+        """Its line in the table: the order in which sites of one tensor are touched."""
+        return RANKS[self.name]
 
 
 _LANGUAGE, _VECTOR, _BOTH = ("language",), ("vector",), ("language", "vector")
 
 _TABLE = (
-    Component("embed", False, False, True, _LANGUAGE, 0, "the token embedding, as it enters the residual stream"),
-    Component("resid_pre", True, False, True, _LANGUAGE, 0, "the residual stream as it enters the layer"),
-    Component("attn_in", True, False, True, _LANGUAGE, 1, "what the attention reads, after its norm"),
-    Component("q", True, True, True, _LANGUAGE, 2, "queries, before rotary angles and norms"),
-    Component("k", True, True, True, _LANGUAGE, 2, "keys, before rotary angles and norms"),
-    Component("v", True, True, True, _LANGUAGE, 2, "values"),
-    Component("q_rot", True, True, True, _LANGUAGE, 3, "queries as they are compared, after rotary angles and norms"),
-    Component("k_rot", True, True, True, _LANGUAGE, 3, "keys as they are compared, after rotary angles and norms"),
+    Component("embed", False, False, True, _LANGUAGE, 0, 0, "the token embedding, as it enters the residual stream"),
+    Component("resid_pre", True, False, True, _LANGUAGE, 0, 0, "the residual stream as it enters the layer"),
+    Component("attn_in", True, False, True, _LANGUAGE, 1, 1, "what the attention reads, after its norm"),
+    Component("q", True, True, True, _LANGUAGE, 2, 2, "queries, before rotary angles and norms"),
+    Component("k", True, True, True, _LANGUAGE, 3, 3, "keys, before rotary angles and norms"),
+    Component("v", True, True, True, _LANGUAGE, 4, 4, "values"),
+    Component("q_rot", True, True, True, _LANGUAGE, 5, 5, "queries as they are compared, after rotary angles and norms"),
+    Component("k_rot", True, True, True, _LANGUAGE, 6, 6, "keys as they are compared, after rotary angles and norms"),
     Component(
-        "pattern", True, True, True, _LANGUAGE, 4, "attention weights from the token to every token of its prompt"
+        "pattern", True, True, True, _LANGUAGE, 7, 7, "attention weights from the token to every token of its prompt"
     ),
-    Component("z", True, True, True, _LANGUAGE, 5, "a head's output, before the output projection"),
-    Component("attn_out", True, False, True, _LANGUAGE, 6, "the term that attention adds to the residual stream"),
-    Component("resid_mid", True, False, True, _LANGUAGE, 7, "the residual stream between attention and MLP"),
-    Component("mlp_in", True, False, True, _LANGUAGE, 8, "what the MLP reads, after its norm"),
-    Component("neurons", True, False, True, _LANGUAGE, 9, "what enters the down-projection of the MLP, gate included"),
-    Component("mlp_out", True, False, True, _LANGUAGE, 10, "the term that the MLP adds to the residual stream"),
-    Component("resid_post", True, False, True, _LANGUAGE, 11, "the residual stream as it leaves the layer"),
-    Component("final_norm", False, False, True, _LANGUAGE, 0, "the residual stream after the last norm"),
-    Component("logits", False, False, True, _BOTH, 1, "the scores of all tokens (or classes)"),
-    Component("input", False, False, False, _VECTOR, 0, "the input vector"),
-    Component("out", True, False, False, _VECTOR, 0, "the output of a layer"),
-    Component("module", False, False, True, _BOTH, 0, 'the output of any module: module("a.b.c")'),
+    Component("z", True, True, True, _LANGUAGE, 8, 8, "a head's output, before the output projection"),
+    Component("attn_out", True, False, True, _LANGUAGE, 9, 9, "the term that attention adds to the residual stream"),
+    # Read and written where attention's term leaves, as the sum of it and the stream that it is added to: the norm that is
+    # given the sum comes later, and what is written there would not reach the stream beside it.
+    Component("resid_mid", True, False, True, _LANGUAGE, 10, 10, "the residual stream between attention and MLP"),
+    Component("mlp_in", True, False, True, _LANGUAGE, 11, 11, "what the MLP reads, after its norm"),
+    Component("neurons", True, False, True, _LANGUAGE, 12, 12, "what enters the down-projection of the MLP, gate included"),
+    Component("mlp_out", True, False, True, _LANGUAGE, 13, 13, "the term that the MLP adds to the residual stream"),
+    Component("resid_post", True, False, True, _LANGUAGE, 14, 14, "the residual stream as it leaves the layer"),
+    Component("final_norm", False, False, True, _LANGUAGE, 0, 0, "the residual stream after the last norm"),
+    Component("logits", False, False, True, _BOTH, 1, 1, "the scores of all tokens (or classes)"),
+    Component("input", False, False, False, _VECTOR, 0, 0, "the input vector"),
+    Component("out", True, False, False, _VECTOR, 0, 0, "the output of a layer"),
+    Component("module", False, False, True, _BOTH, 0, 0, 'the output of any module: module("a.b.c")'),
 )
 
 #: name -> what it takes and which networks have it
 COMPONENTS: Mapping[str, Component] = {component.name: component for component in _TABLE}
+RANKS: Mapping[str, int] = {component.name: line for line, component in enumerate(_TABLE)}
 
+#: What attention compares: seen where it is run apart.
+COMPARED = ("q_rot", "k_rot", "pattern")
 #: These compute attention without the interface that shows queries, keys and weights after rotary angles.
 _OWN_ATTENTION = frozenset({"gptj", "falcon"})
 
@@ -89,7 +104,7 @@ def missing(component: str, facts: Facts) -> str | None:
             f"the layers of `{facts.architecture}` end in a norm, so there is none after the last one: "
             "what the read-out is given is its `resid_post`"
         )
-    if component in ("q_rot", "k_rot", "pattern") and facts.architecture in _OWN_ATTENTION:
+    if component in COMPARED and facts.architecture in _OWN_ATTENTION:
         return f"`{facts.architecture}` computes attention in code of its own, which does not show `{component}`"
     return None
 
@@ -177,14 +192,27 @@ def width(site: Site, facts: Facts) -> int | None:
 
 
 def depth(site: Site) -> tuple[float, int] | None:
-    """Where in the computation a site stands, (layer, place in the layer): sites compare by it.
+    """Where in the computation a site is read, (layer, place in the layer): sites compare by it.
 
     None for ``module(…)``, whose place a path does not tell. In parallel blocks attention and MLP do not feed each
     other though their places differ.
     """
     if site.component == "module":
         return None
+    return (_layer(site), COMPONENTS[site.component].read)
+
+
+def in_time(read: Site, written: Site) -> bool:
+    """Whether one pass reads a site before, or where, it writes another: what is read is then there to be written."""
+    if read.component == written.component == "module":
+        return read.module == written.module
+    if "module" in (read.component, written.component):
+        return False
+    here, there = COMPONENTS[read.component].read, COMPONENTS[written.component].written
+    return (_layer(read), here) <= (_layer(written), there)
+
+
+def _layer(site: Site) -> float:
     if site.layer is not None:
-        return (float(site.layer), COMPONENTS[site.component].rank)
-    layer = -1.0 if site.component in ("embed", "input") else float("inf")
-    return (layer, COMPONENTS[site.component].rank)
+        return float(site.layer)
+    return -1.0 if site.component in ("embed", "input") else float("inf")

@@ -88,6 +88,7 @@ def folder_of(name: str) -> str:
     folder = Path(mkdtemp(prefix="tiny-"))
     model: Any = model_of(name)
     model.save_pretrained(folder)
+    name = name.partition(":")[0]
     marked = name in ("roberta", "xlm-roberta", "camembert")
     made = marked_words() if marked else word_pieces() if name in BOTH_WAYS else words()
     made.save(str(folder / "tokenizer.json"))
@@ -102,7 +103,7 @@ def spec_of(
     text = SPEC
     from families import BOTH_WAYS
 
-    if name in BOTH_WAYS:
+    if name.partition(":")[0] in BOTH_WAYS:
         told = MASKED | told
     for word, value in told.items():
         text = text.replace(word, value)

@@ -42,6 +42,9 @@ _DISTIL = {
     "max_position_embeddings": 64,
 }
 
+#: What the number of layers is called.
+_DEPTHS = ("num_hidden_layers", "n_layer", "n_layers")
+
 #: Families whose tokens look both ways; these and the decoders among their kin norm the stream after each addition.
 BOTH_WAYS = ("bert", "roberta", "xlm-roberta", "camembert", "electra", "electra narrow", "distilbert")
 POST_NORM = (*BOTH_WAYS, "bert decoder")
@@ -111,10 +114,16 @@ CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
 
 @cache
 def model_of(name: str) -> nn.Module:
-    """A random model of a family, large enough weights that every site matters; shared between tests."""
+    """A random model of a family, large enough weights that every site matters; shared between tests.
+
+    ``llama:2`` is one of two layers.
+    """
+    name, _, count = name.partition(":")
     model_type, settings = CONFIGS[name]
+    if count:
+        settings = {**settings, **{key: int(count) for key in _DEPTHS if key in settings}}
     if model_type == "gemma3":
-        text = CONFIG_MAPPING["gemma3_text"](**_SLIDING)
+        text = CONFIG_MAPPING["gemma3_text"](**{**_SLIDING, **({"num_hidden_layers": int(count)} if count else {})})
         settings = {**settings, "text_config": text.to_dict()}
     torch.manual_seed(7)
     kind = AutoModelForMaskedLM if name in BOTH_WAYS else AutoModelForCausalLM

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,13 +12,14 @@ from families import BOTH_WAYS, CONFIGS, model_of
 from test_sweep import Layered
 from torch import Tensor, nn
 
+from causal_dsl import faults
 from causal_dsl.diagnostics import NOWHERE
 from causal_dsl.network.factory import vector_facts
 from causal_dsl.network.network import Network, wrap
 from causal_dsl.network.prove import prove
-from causal_dsl.network.sweep import drive, fitness, packed
+from causal_dsl.network.sweep import acts, drive, fitness, packed
 from causal_dsl.planning.frames import Schedule
-from causal_dsl.program.components import packs
+from causal_dsl.program.components import COMPONENTS, packs
 from causal_dsl.program.facts import facts_of_config
 
 torch.set_num_threads(1)
@@ -34,6 +36,67 @@ def test_every_family_is_fit(name: str) -> None:
     assert proof.sweep == ("whole" if packs(network_of(name).facts) else "packed")
     assert not proof.unfit
     assert proof.errors["interventions in one pass = whole forwards"] < 1e-5
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("name", list(CONFIGS))
+def test_networks_of_few_layers_are_as_fit(name: str, layers: int) -> None:
+    """What cannot reach the read-out is not there to be written: in the last layer, at all tokens but one."""
+    network = network_of(f"{name}:{layers}")
+    assert len(network.layers) == layers
+    proof = prove(network)
+    assert proof.sweep == ("whole" if packs(network.facts) else "packed")
+    assert not proof.fault
+
+
+def read_where_it_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stream between attention and MLP is read at the next norm, after it was written."""
+    monkeypatch.setattr(acts, "add_sum_read", lambda *_: False)
+
+
+def read_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What attention compares is written first and read then."""
+    plain = acts.want
+    monkeypatch.setattr(acts, "want", lambda *given, reads_first: plain(*given))
+
+
+@pytest.mark.parametrize(
+    ("name", "trap"),
+    [("llama", read_where_it_is_shown), ("gpt2", read_where_it_is_shown), ("granite", read_where_it_is_shown),
+     ("llama", read_last), ("bert", read_last)],
+)  # fmt: skip
+def test_what_is_written_before_it_was_read_is_a_mistake_of_ours(
+    name: str, trap: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is raised here; a user is told of it, and nothing is run in that way."""
+    trap(monkeypatch)
+    with pytest.raises(faults.OwnFault, match="written before it was read"):
+        prove(network_of(name))
+    monkeypatch.setattr(faults, "fall_back", True)
+    proof = prove(network_of(name))
+    assert proof.sweep != "packed"
+    assert "written before it was read" in proof.fault
+
+
+def test_a_mistake_of_ours_is_no_unfitness(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever it is: here our attention is handed nothing to look at."""
+    monkeypatch.setattr(packed, "visible", lambda *_: None)
+    with pytest.raises(TypeError):
+        prove(network_of("llama"))
+    monkeypatch.setattr(faults, "fall_back", True)
+    proof = prove(network_of("llama"))
+    assert proof.sweep == "whole"
+    assert proof.fault.startswith("TypeError")
+    assert "packed.py" in proof.fault
+
+
+def test_sites_in_another_order_than_the_table_are_not_run_in_one_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    swapped = {"q": replace(COMPONENTS["q"], read=4), "v": replace(COMPONENTS["v"], read=2)}
+    for name, component in swapped.items():
+        monkeypatch.setitem(COMPONENTS, name, component)  # type: ignore[arg-type]
+    proof = prove(network_of("llama"))
+    assert not proof.sweep
+    assert "is computed before" in proof.unfit
 
 
 def without_mask(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from causal_dsl.diagnostics import NOWHERE
 from causal_dsl.program.components import (
     COMPONENTS,
     depth,
+    in_time,
     head_count,
     missing,
     packs,
@@ -167,3 +168,17 @@ def test_depth_follows_the_computation() -> None:
     assert order == sorted(order)
     assert len(set(order)) == len(order)
     assert depth(Site("module", module="a")) is None
+
+
+def test_what_is_read_before_it_is_written_is_in_time() -> None:
+    """By the numbers of the table: earlier layers, earlier in the layer, and a site itself."""
+    inner = [name for name, about in COMPONENTS.items() if about.layer]
+    for name in inner:
+        assert in_time(Site(name, 1), Site(name, 1))
+        for other in inner:
+            about, theirs = COMPONENTS[name], COMPONENTS[other]
+            assert in_time(Site(name, 0), Site(other, 1))
+            assert not in_time(Site(name, 1), Site(other, 0))
+            assert in_time(Site(name, 1), Site(other, 1)) == (about.read <= theirs.written)
+    assert not in_time(Site("module", module="a"), Site("resid_post", 2))
+    assert in_time(Site("module", module="a"), Site("module", module="a"))

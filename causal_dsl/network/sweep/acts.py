@@ -12,16 +12,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from causal_dsl.faults import OwnFault
 from causal_dsl.network.attention import Wanted, want
 from causal_dsl.network.batches import Points
-from causal_dsl.network.forward import Jobs, add_write
+from causal_dsl.network.forward import Jobs, add_sum_read, add_write
 from causal_dsl.network.network import Network
+from causal_dsl.network.sites import READ_FIRST
 from causal_dsl.network.sites import tap as find_tap
 from causal_dsl.network.sweep.head import Head
 from causal_dsl.network.sweep.packed import Attention, attention_of
 from causal_dsl.network.tape import Fired, Job, Places, Read, Tape, Write
 from causal_dsl.planning.frames import ANYWHERE, BOTTOM, ENTRY, Schedule, place_of
 from causal_dsl.planning.memory import MOST_KEYS_CPU, MOST_KEYS_DEVICE
+from causal_dsl.program.components import in_time
 
 
 class Acts:
@@ -50,7 +53,15 @@ class Acts:
             return tensor.pin_memory().to(device, non_blocking=True)
         return tensor.to(device)
 
+    def _refuse_early(self) -> None:
+        """Refuse a schedule in which something is written before what it is made from is read."""
+        for write in self.tape.writes:
+            for site in write.needs:
+                if not in_time(site, write.site):
+                    raise OwnFault(f"`{write.site}` is written before `{site}` is read, which it is made from")
+
     def _enlist(self) -> None:
+        self._refuse_early()
         for writing in (True, False):
             every: Sequence[Read | Write] = self.tape.writes if writing else self.tape.reads
             for number, access in enumerate(every):
@@ -85,15 +96,14 @@ class Acts:
                 if access.site.component in ("q_rot", "k_rot", "pattern"):
                     assert isinstance(points, Points)
                     inside = Points(torch.zeros_like(points.rows), points.rows)  # heads come as [1, tokens, …]
-                    want(self.network, self.tape, self.wanted, number, writing, inside)
+                    want(self.network, self.tape, self.wanted, number, writing, inside, reads_first=True)
                 elif phase == ANYWHERE and tap.module in self.layers:
                     (self._any_write if writing else self._any_read)(number, tap, rows, places)
                 elif writing:
                     add_write(self.network, self.tape, self.jobs, number, points)
-                else:
+                elif not add_sum_read(self.network, self.tape, self.jobs, number, points):
                     job = self.tape.reader(number, tap, points)
-                    # What is read belongs to prompts, which nothing writes: read first, it is there for the writes.
-                    self.jobs[tap.module, tap.side].append(Job((-2, 0, number), job.act))
+                    self.jobs[tap.module, tap.side].append(Job((READ_FIRST, 0, number), job.act))
 
     def _any_write(self, number: int, tap: Any, rows: np.ndarray, places: np.ndarray) -> None:
         level = self.layers.index(tap.module) + 1
@@ -106,7 +116,8 @@ class Acts:
         self.leaving[level].append(self.tape.reader(number, tap, points))
 
     def _points(self, found: np.ndarray, level: int) -> Points:
-        assert (found >= 0).all(), "a place is not alive where it is read or written"
+        if not (found >= 0).all():
+            raise OwnFault("a place is not alive where it is read or written")
         return Points(self._put(found, level), None)
 
     def bottom(self, rows: np.ndarray, places: np.ndarray) -> np.ndarray:
@@ -151,5 +162,6 @@ class Anywhere:
             found = of.bottom(self.rows, self.places)
         else:
             found = of.plan.frames[of.level].at(self.rows, self.places)
-        assert (found >= 0).all(), "a place is not alive where it is read or written"
+        if not (found >= 0).all():
+            raise OwnFault("a place is not alive where it is read or written")
         return (torch.from_numpy(found).to(device),)

@@ -1,95 +1,213 @@
 """May rows enter a pass through this very network where they are written? Tested at load, against whole forwards.
 
 What would go wrong goes wrong in silence: keys of the wrong tokens, angles from 0, layers that are handed more rows than
-the model counted on. So a few interventions are run both ways, on prompts of several lengths.
+the model counted on, vectors that are written before they are read. So a few interventions are run both ways, on prompts
+of several lengths: noise at each kind of site, and at every site of the table what another prompt has there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from causal_dsl.network.forward import Write, forward
+from causal_dsl import faults
+from causal_dsl.diagnostics import SpecError
+from causal_dsl.network.forward import Read, Write, forward
 from causal_dsl.network.network import Network
 from causal_dsl.network.sweep.drive import Asked, sweep
+from causal_dsl.network.tape import Edit
 from causal_dsl.planning.frames import Accesses, Rows, Rules, place_of, schedule
+from causal_dsl.planning.reach import reaching
 from causal_dsl.planning.steps import layers_of
-from causal_dsl.program.components import packs, trims, unfit
+from causal_dsl.program.components import COMPARED, COMPONENTS, packs, trims, unfit
 from causal_dsl.program.locations import Site
 
 #: From a seed to an edit that adds noise.
 Shake = Callable[[int], Callable[[Tensor], Tensor]]
+#: Sites of which each has a row of its own that enters there.
 _INNER = ("q", "k", "v", "z", "attn_out", "neurons", "mlp_out")
+
+
+@dataclass(frozen=True)
+class Fitness:
+    """How rows may be run: ``packed`` (token by token), ``whole`` (padded) or ``""`` (not at all), ``why`` not better than
+    that, and the largest relative ``error`` of the way that is taken. ``fault``: a mistake of this package that showed."""
+
+    way: str
+    why: str
+    error: float = 0.0
+    fault: str = ""
 
 
 def fitness(
     network: Network, prompts: Sequence[Sequence[int]] | Tensor, components: frozenset[str], shake: Shake,
     distance: Callable[[Tensor, Tensor], float], tolerance: float,
-) -> tuple[str, str, float]:  # fmt: skip
-    """How rows may be run: ``packed`` (token by token), ``whole`` (padded) or ``""`` (not at all), why not better than
-    that, and the largest relative error of the way that is taken."""
+) -> Fitness:  # fmt: skip
+    """Whether, and how, interventions may ride in one pass.
+
+    A reason against it is a difference in numbers, a site that is refused, or what the model's own code raises; a mistake
+    of this package is none, and is told apart (or raised, :data:`causal_dsl.faults.fall_back`).
+    """
     why = unfit(network.facts) or ""
     if not why and layers_of(network.facts) != len(network.layers):
         why = f"{len(network.layers)} layers were found, and {layers_of(network.facts)} looked for"
     if why:
-        return "", why, 0.0
+        return Fitness("", why)
     padded = packs(network.facts)
-    error, reason = 0.0, padded or trims(network.facts) or ""
+    error, reason, fault = 0.0, padded or trims(network.facts) or "", ""
     for way in ("whole",) if padded is not None else ("packed", "whole"):
+        trial = _Trial(network, prompts, components, shake, whole=way == "whole")
         try:
-            error, moved = _compare(network, prompts, components, shake, distance, whole=way == "whole")
-        except Exception as fault:  # whatever a model's own code raises is a reason
-            said = str(fault).splitlines()[0][:160] if str(fault) else ""
-            reason = f"interventions cannot ride in one pass: {type(fault).__name__} {said}".rstrip()
+            error, moved = trial.compare(distance)
+        except SpecError as refused:
+            reason = f"interventions cannot ride in one pass: {refused.diagnostics[0].title}"
+            continue
+        except Exception as raised:
+            reason = f"interventions cannot ride in one pass: {faults.told(raised)}"
+            if faults.is_ours(raised):
+                faults.raise_if_strict(raised)
+                fault = fault or faults.told(raised)
             continue
         if not error <= tolerance:
             reason = f"a pass with interventions differs from whole forwards by {error:.1e} of their size"
         elif not moved:
             reason = "noise that was written did not reach the logits"
         else:
-            return way, reason, error
-    return "", reason, error
+            return Fitness(way, reason, error, fault)
+    return Fitness("", reason, error, fault)
 
 
-def _compare(
-    network: Network, prompts: Sequence[Sequence[int]] | Tensor, components: frozenset[str], shake: Shake,
-    distance: Callable[[Tensor, Tensor], float], whole: bool,
-) -> tuple[float, bool]:  # fmt: skip
-    layers = len(network.layers)
-    lengths = np.array([1 if network.is_vector else len(prompt) for prompt in prompts])
-    sites = [Site("out", layer) for layer in range(layers)] if network.is_vector else _sites(network, components)
-    home = np.arange(len(sites)) % len(prompts)
-    positions = np.minimum(np.arange(len(sites)) % 2, lengths[home] - 1)
-    rows = len(prompts) + np.arange(len(sites))
-    table = Accesses.join(
-        (rows[i : i + 1], positions[i : i + 1], *place_of(site, layers)) for i, site in enumerate(sites)
-    )
-    every = np.concatenate([np.arange(len(prompts)), home])
-    read = lengths[every] - 1
-    rules = Rules(trim=trims(network.facts) is None)
-    plan = schedule(Rows(lengths, home, read, table), layers, rules, whole)
-    writes = []
-    for i, site in enumerate(sites):
-        position = None if network.is_vector else torch.tensor([positions[i]])
-        writes.append(Write(site, torch.tensor([rows[i]]), position, shake(i)))
-    columns = None if network.is_vector else np.arange(0, network.facts.vocabulary or 1, 7)
-    asked = [Asked(np.arange(len(every)), read), Asked(np.arange(len(every)), read, columns)]
-    got = sweep(network, prompts, plan, (), writes, asked).logits
-    own = prompts[torch.from_numpy(every)] if isinstance(prompts, Tensor) else [prompts[i] for i in every.tolist()]
-    expected = forward(network, own, (), writes, readout=torch.arange(len(every))).logits
-    assert expected is not None
-    some = expected if columns is None else expected[:, torch.from_numpy(columns).to(expected.device)]
-    moved = (expected[len(prompts) :].float() - expected[torch.from_numpy(home)].float()).abs().amax(1) > 0
-    return max(distance(got[0], expected), distance(got[1], some)), bool(moved.any())
+@dataclass
+class _Placed:
+    """A write of one row at a token: noise from a seed, or what prompt ``taken`` [row, token] has at the site."""
+
+    site: Site
+    row: int
+    position: int
+    seed: int = 0
+    taken: tuple[int, int] | None = None
 
 
-def _sites(network: Network, components: frozenset[str]) -> list[Site]:
-    """The stream at a few layers (what enters at the first goes through all others), and sites of each kind inside one."""
-    layers = len(network.layers)
-    middle = layers // 2
-    few = sorted({0, 1 % layers, middle, layers - 1})
-    sites = [Site("resid_pre", layer) for layer in few if "resid_pre" in components]
-    return sites + [Site(name, middle) for name in _INNER if name in components]
+@dataclass(eq=False)
+class _Trial:
+    """Some interventions, run in one pass and by whole forwards."""
+
+    network: Network
+    prompts: Sequence[Sequence[int]] | Tensor
+    components: frozenset[str]
+    shake: Shake
+    whole: bool
+    writes: list[_Placed] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        network, prompts = self.network, self.prompts
+        self.layers = len(network.layers)
+        self.lengths = np.array([1 if network.is_vector else len(prompt) for prompt in prompts])
+        first = self._entering()
+        self.home = np.arange(len(first)) % len(prompts)
+        self.writes = [
+            _Placed(site, i, min(i % 2, int(self.lengths[self.home[i]]) - 1), seed=i) for i, site in enumerate(first)
+        ]
+        for number, site in enumerate(self._every()):
+            # Attention weights are as wide as their prompt, so they go from token to token of the longest one.
+            row = number % len(first) if site.component != "pattern" else 0
+            length, other = int(self.lengths[self.home[row]]), (int(self.home[row]) + 1) % len(prompts)
+            if site.component == "pattern":
+                other = 0
+            at = min(1, length - 1) if site.layer is not None else length - 1
+            taken = (other, min(number % 2, int(self.lengths[other]) - 1))
+            self.writes.append(_Placed(site, row, at, taken=taken))
+
+    def _entering(self) -> list[Site]:
+        """The stream at a few layers (what enters at the first goes through all others), and sites of each kind inside one."""
+        if self.network.is_vector:
+            return [Site("out", layer) for layer in range(self.layers)]
+        middle = self.layers // 2
+        few = sorted({0, 1 % self.layers, middle, self.layers - 1})
+        sites = [Site("resid_pre", layer) for layer in few if "resid_pre" in self.components]
+        return sites + [Site(name, middle) for name in _INNER if name in self.components]
+
+    def _every(self) -> list[Site]:
+        """Each site of the table that the network has, in a layer in the middle. What leaves whole modules is left out,
+        and the logits: nothing lies behind them."""
+        kind = "vector" if self.network.is_vector else "language"
+        found = []
+        for name, about in COMPONENTS.items():
+            if kind not in about.kinds or name not in self.components or name in ("module", "logits"):
+                continue
+            if self.whole and name in COMPARED:
+                continue  # attention is not run apart, so nothing can be put there
+            found.append(Site(name, self.layers // 2 if about.layer else None))
+        return found
+
+    def compare(self, distance: Callable[[Tensor, Tensor], float]) -> tuple[float, bool]:
+        """The largest relative error of the logits of all rows, and whether noise reached any of them."""
+        network, prompts, count = self.network, self.prompts, len(self.prompts)
+        every = np.concatenate([np.arange(count), self.home])
+        read = self.lengths[every] - 1
+        columns = None if network.is_vector else np.arange(0, network.facts.vocabulary or 1, 7)
+        asked = [Asked(np.arange(len(every)), read), Asked(np.arange(len(every)), read, columns)]
+        got = self._in_one_pass(asked, read)
+        own = prompts[torch.from_numpy(every)] if isinstance(prompts, Tensor) else [prompts[i] for i in every.tolist()]
+        expected = forward(network, own, (), self._by_forwards(), readout=torch.arange(len(every))).logits
+        assert expected is not None
+        some = expected if columns is None else expected[:, torch.from_numpy(columns).to(expected.device)]
+        moved = (expected[count:].float() - expected[torch.from_numpy(self.home)].float()).abs().amax(1) > 0
+        return max(distance(got[0], expected), distance(got[1], some)), bool(moved.any())
+
+    def _in_one_pass(self, asked: list[Asked], read: np.ndarray) -> list[Tensor]:
+        live = [write for write in self.writes if self._reaches(write)]
+        first = len(self.lengths)
+        table = Accesses.join(
+            (np.array([first + w.row]), np.array([w.position]), *place_of(w.site, self.layers)) for w in live
+        )
+        taken = [write for write in live if write.taken is not None]
+        reads = [Read(w.site, torch.tensor([w.taken[0]]), self._at(w.taken[1])) for w in taken if w.taken is not None]
+        there = Accesses.join(
+            (np.array([w.taken[0]]), np.array([w.taken[1]]), *place_of(w.site, self.layers))
+            for w in taken if w.taken is not None
+        )  # fmt: skip
+        rules = Rules(trim=trims(self.network.facts) is None)
+        plan = schedule(Rows(self.lengths, self.home, read, table, there), self.layers, rules, self.whole)
+        found: dict[int, Tensor] = {}
+
+        def value(number: int) -> Edit:
+            def edit(old: Tensor) -> Tensor:
+                if number not in found:
+                    raise faults.OwnFault(f"`{taken[number].site}` is written before it was read")
+                return found[number].to(old)
+
+            return edit
+
+        writes = []
+        for write in live:
+            edit = self.shake(write.seed) if write.taken is None else value(taken.index(write))
+            needs = () if write.taken is None else (write.site,)
+            writes.append(Write(write.site, torch.tensor([first + write.row]), self._at(write.position), edit, needs))
+        return sweep(self.network, self.prompts, plan, reads, writes, asked, found.__setitem__).logits
+
+    def _by_forwards(self) -> list[Write]:
+        """All writes for whole forwards, also those that reach nothing; what they take is read in a forward before."""
+        taken = [write for write in self.writes if write.taken is not None]
+        reads = [Read(w.site, torch.tensor([w.taken[0]]), self._at(w.taken[1])) for w in taken if w.taken is not None]
+        found = forward(self.network, self.prompts, reads).reads
+        values = {id(write): value for write, value in zip(taken, found, strict=True)}
+
+        def edit(write: _Placed) -> Edit:
+            return self.shake(write.seed) if write.taken is None else lambda old: values[id(write)].to(old)
+
+        first = len(self.lengths)
+        return [
+            Write(w.site, torch.tensor([first + w.row]), self._at(w.position), edit(w)) for w in self.writes
+        ]  # fmt: skip
+
+    def _reaches(self, write: _Placed) -> bool:
+        length = self.lengths[self.home[write.row] : self.home[write.row] + 1]
+        return bool(reaching(self.network.facts, write.site, np.array([write.position]), length, length - 1)[0])
+
+    def _at(self, position: int) -> Tensor | None:
+        return None if self.network.is_vector else torch.tensor([position])

@@ -223,12 +223,6 @@ class Going:
     fresh: list[_Tokens]
     cached: list[_Tokens]
 
-    def alive(self, level: int, phase: int, rows: np.ndarray, positions: np.ndarray) -> np.ndarray:
-        """Which places of a write run at all [m]: the others cannot reach what is read."""
-        frame = self.plan.frames[level]
-        found: np.ndarray = (frame.slots[rows, positions] if phase == ENTRY else frame.at(rows, positions)) >= 0
-        return found
-
 
 def going(network: Network, which: np.ndarray, rows: Rows) -> Going:
     """Lay out rows that are written; the prompts of ``rows`` are those of ``which`` [prompts] that were recorded."""

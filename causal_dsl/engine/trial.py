@@ -1,0 +1,169 @@
+"""Do the interventions of this very plan ride in one pass? Held against the reference executor before they are run.
+
+The proof at load knows sites, and a plan knows what is written there: vectors of other runs, means, sums, features, each
+from its own place in the network. So of every kind of intervention in the plan one is run both ways on its first pairs.
+A kind that was proved on a network is not run again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from causal_dsl import faults
+from causal_dsl.diagnostics import SpecError
+from causal_dsl.engine.kept import Means
+from causal_dsl.engine.reference import Reference
+from causal_dsl.engine.runner import Context
+from causal_dsl.engine.sweep import Sweep
+from causal_dsl.features.base import Feature
+from causal_dsl.network.network import Network
+from causal_dsl.network.prove import distance, tolerance_of
+from causal_dsl.planning import graph as g
+from causal_dsl.planning.layout import Layouts
+from causal_dsl.planning.lower import Plan
+from causal_dsl.planning.memory import Budget
+from causal_dsl.planning.steps import Block, Step, early_means
+from causal_dsl.program.components import depth
+from causal_dsl.program.features import FeatureRef
+from causal_dsl.program.locations import Site
+
+#: Pairs on which an intervention is run both ways.
+PAIRS = 2
+
+
+def kind_of(resume: g.Resume) -> frozenset[object]:
+    """What the right order of an intervention depends on: its sites, what is written there, and where that comes from;
+    not which layer, token or head it is."""
+    return frozenset(_kind_of_write(write) for write in resume.writes)
+
+
+def _kind_of_write(write: g.Write) -> object:
+    feature = None if write.feature is None else write.feature.joined
+    return (_site(write.place.site), _kind_of_value(write.value, write.place.site), write.add, feature)
+
+
+def _kind_of_value(value: g.Written, at: Site) -> object:
+    match value:
+        case g.Capture(place=place):
+            here, there = depth(place.site), depth(at)
+            layers = None if here is None or there is None else (here[0] > there[0]) - (here[0] < there[0])
+            return ("capture", _site(place.site), layers)
+        case g.Average(capture=capture, pooled=pooled):
+            return ("average", pooled, _kind_of_value(capture, at))
+        case g.Combine(op=op, left=left, right=right):
+            return (op, _kind_of_value(left, at), _kind_of_value(right, at))
+    return type(value).__name__
+
+
+def _site(site: Site) -> tuple[object, ...]:
+    return (site.component, site.module, bool(site.heads), site.dims is not None)
+
+
+@dataclass(eq=False)
+class Trials:
+    """Tries the kinds of interventions of a plan on its networks. ``faults[network]``: mistakes of this package that
+    showed on the way."""
+
+    plan: Plan
+    networks: Mapping[str, Network]
+    budgets: Mapping[str, Budget]
+    features: Mapping[FeatureRef, Feature]
+    faults: dict[str, str] = field(default_factory=dict)
+
+    @torch.no_grad()
+    def settle(self) -> Plan:
+        """The plan, its interventions that do not fit into one pass in steps of their own for the reference executor."""
+        layouts = Layouts(self.plan)
+        steps: list[Step] = []
+        for step in self.plan.steps:
+            proof = self.networks[step.network].proof
+            if step.why or proof is None or not step.resumes:
+                steps.append(step)
+                continue
+            self._try(step, layouts)
+            apart: dict[str, list[g.Resume]] = {}
+            for resume in step.resumes:
+                apart.setdefault(proof.kinds.get(kind_of(resume), ""), []).append(resume)
+            stay = tuple(apart.pop("", ()))
+            if stay or step.forwards:
+                steps.append(replace(step, resumes=stay))
+            steps += [replace(step, forwards=(), resumes=tuple(rest), why=why) for why, rest in apart.items()]
+        return replace(self.plan, steps=tuple(steps))
+
+    def _try(self, step: Step, layouts: Layouts) -> None:
+        """Run one intervention of each kind that is not proved yet both ways; those of one draw together."""
+        proof = self.networks[step.network].proof
+        assert proof is not None
+        unknown: dict[frozenset[object], list[g.Resume]] = {}
+        for resume in step.resumes:
+            kind = kind_of(resume)
+            if kind not in proof.kinds and self._ready(resume):
+                unknown.setdefault(kind, []).append(resume)
+        by_draw: dict[g.Draw, list[g.Resume]] = {}
+        for resumes in unknown.values():
+            live = [resume for resume in resumes if any(layouts.reaches(resume))]
+            if live:
+                chosen = live[len(live) // 2]
+                by_draw.setdefault(chosen.base.draw, []).append(chosen)
+        for draw, chosen_ones in by_draw.items():
+            of = max(1, self.plan.drawn[draw].n // PAIRS)
+            for resume, why in self._both_ways(step, chosen_ones, Block(0, 1, of), layouts):
+                proof.kinds[kind_of(resume)] = why
+
+    def _ready(self, resume: g.Resume) -> bool:
+        """Whether the maps that an intervention writes through are there: a plan may be shown before they are fitted."""
+        return all(write.feature is None or write.feature.map in self.features for write in resume.writes)
+
+    def _both_ways(
+        self, step: Step, resumes: list[g.Resume], block: Block, layouts: Layouts
+    ) -> Iterable[tuple[g.Resume, str]]:
+        """Which of some interventions were tried, and why each does not fit into one pass (empty: it does)."""
+        trial = replace(step, forwards=(), resumes=tuple(resumes), blocks=(Block(),))
+        try:
+            expected = self._run(trial, block, layouts, by_forwards=True)
+        except SpecError:
+            return []  # a fault of the spec, which the run itself will tell
+        try:
+            found = self._run(trial, block, layouts, by_forwards=False)
+        except Exception as raised:
+            if len(resumes) > 1:  # which of them it is
+                each = (self._both_ways(step, [resume], block, layouts) for resume in resumes)
+                return [one for ones in each for one in ones]
+            if isinstance(raised, SpecError):
+                return [(resumes[0], f"interventions on {_places(resumes[0])}: {raised.diagnostics[0].title}")]
+            if faults.is_ours(raised):
+                faults.raise_if_strict(raised)
+                self.faults.setdefault(step.network, faults.told(raised))
+            return [(resumes[0], f"interventions on {_places(resumes[0])} do not ride in one pass: {faults.told(raised)}")]
+        limit = 10 * tolerance_of(self.networks[step.network].dtype)
+        return [(resume, _difference(resume, found[resume], expected[resume], limit)) for resume in resumes]
+
+    def _run(self, step: Step, block: Block, layouts: Layouts, by_forwards: bool) -> dict[g.Resume, Tensor]:
+        network = self.networks[step.network]
+        means = Means(layouts)
+        context = Context(
+            self.plan, network, layouts, {}, means, self.budgets[step.network], lambda tokens: None, {}, self.features
+        )
+        executor: Reference | Sweep = Reference(context) if by_forwards else Sweep(context)
+        early = early_means(step, ahead=by_forwards)
+        if early:
+            kept = executor.keep(step, block, [node.capture for node in early])
+            for node in early:
+                means.collect(node, kept, None, kept.layout.pairs[node.capture.run.draw])
+        return executor.logits(step, block)
+
+
+def _places(resume: g.Resume) -> str:
+    return ", ".join(f"`{write.place}`" for write in resume.writes[:3]) + (", …" if len(resume.writes) > 3 else "")
+
+
+def _difference(resume: g.Resume, found: Tensor, expected: Tensor, limit: float) -> str:
+    """Why one intervention is not to be run in a pass: by how much it came out otherwise than by whole forwards."""
+    error = distance(torch.nan_to_num(found), torch.nan_to_num(expected))
+    if error <= limit:
+        return ""
+    return f"with an intervention on {_places(resume)} a pass differs from whole forwards by {error:.1e} of their size"

@@ -1,0 +1,58 @@
+"""Which written places can reach what is read: the graph of a network's layers, walked from the read token backwards.
+
+What leaves the last layer reaches the answer at the token that is read. Inside a layer a token's own vectors go to that
+token, and what attention is given goes to all tokens that look at it: those behind it, or all of them in encoders.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+
+from causal_dsl.planning.frames import ANYWHERE, BOTTOM, ENTRY, KEYS, place_of
+from causal_dsl.planning.steps import layers_of
+from causal_dsl.program.components import unfit
+from causal_dsl.program.facts import Facts
+from causal_dsl.program.locations import Site
+
+
+def reaching(facts: Facts, site: Site, positions: np.ndarray, lengths: np.ndarray, reads: np.ndarray) -> np.ndarray:
+    """Whether what is written at ``positions`` [m] can reach the tokens ``reads`` [m] of prompts of ``lengths`` [m].
+
+    Of networks whose layers are not known, and of modules, nothing is said to be out of reach.
+    """
+    layers = layers_of(facts)
+    level, phase = place_of(site, layers)
+    if phase == ANYWHERE or facts.kind == "vector" or unfit(facts) is not None:
+        return np.ones(len(positions), bool)
+    found = np.zeros(len(positions), bool)
+    cases = np.stack([lengths, reads], axis=1)
+    distinct, which = np.unique(cases, axis=0, return_inverse=True)
+    for number, (length, read) in enumerate(distinct.tolist()):
+        mine = which.reshape(-1) == number
+        live = _live(layers, facts.both_ways, int(length), int(read), 0 if phase == BOTTOM else level)
+        found[mine] = live[ENTRY if phase == BOTTOM else phase][positions[mine]]
+    return found
+
+
+@cache
+def _live(layers: int, both_ways: bool, length: int, read: int, level: int) -> tuple[np.ndarray, ...]:
+    """The tokens [length] of a prompt that reach the one that is read, by where in layer ``level`` they are written:
+    as it is entered, inside it (``POINT``), or in what its attention is given (``KEYS``)."""
+    leaving = np.zeros(length, bool)
+    leaving[read] = True
+    if level == layers:
+        return leaving, leaving, leaving
+    if level + 1 < layers:
+        leaving = _live(layers, both_ways, length, read, level + 1)[ENTRY]
+    looked = np.full(length, leaving.any())
+    if not both_ways:
+        looked = np.cumsum(leaving[::-1])[::-1] > 0
+    entering = leaving | looked
+    return entering, leaving, looked
+
+
+assert (ENTRY, KEYS) == (0, 2)  # how `_live` lays its answer out
+
+__all__ = ["reaching"]

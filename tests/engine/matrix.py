@@ -1,0 +1,197 @@
+"""Every site, every kind of value, from the same and from every other site, in the same, an earlier and a later layer.
+
+The sites are those of the package's table, the kinds of values those of its union of values: what is added there is in
+here, or a test says that it is not. What must come out is worked out by hand (``byhand``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import get_args
+
+import torch
+from byhand import ByHand
+from torch import Tensor
+
+from causal_dsl.program.components import COMPONENTS, missing
+from causal_dsl.program.facts import Facts
+from causal_dsl.program.program import Arithmetic, Constant, FromRun, Mean, Noise, Value, Vector
+
+HEAD = 8
+SHARED = ("k", "v", "k_rot")
+DRAW = "base, source ~ m(n=2, seed=4)"
+#: Attention weights go between prompts of one length.
+DRAW_ALIKE = DRAW + " where base.template == source.template and base.template == 1"
+
+
+@dataclass(frozen=True)
+class Spot:
+    """A site at a token: ``at`` counts from the prompt's first, or is -1."""
+
+    component: str
+    layer: int | None
+    at: int
+    head: int | None = None
+
+    def __str__(self) -> str:
+        layer = "" if self.layer is None else f"layer[{self.layer}]."
+        head = "" if self.head is None else f"head[{self.head}]."
+        return f"{layer}{head}{self.component}[{'last' if self.at == -1 else self.at}]"
+
+
+@dataclass(eq=False)
+class Rows:
+    """The pairs of a draw, as token ids, on a model."""
+
+    hand: ByHand
+    base: list[tuple[int, ...]]
+    source: list[tuple[int, ...]]
+    read: list[int]
+    vectors: dict[str, Tensor] = field(default_factory=dict)
+
+    def whole(self, ids: tuple[int, ...], spot: Spot) -> Tensor:
+        """All heads of a site, or its vector; weights [heads, keys]."""
+        return self.hand.vector(ids, spot.component, spot.layer)[spot.at]
+
+    def of(self, ids: tuple[int, ...], spot: Spot) -> Tensor:
+        """The vector at a spot."""
+        found = self.whole(ids, spot)
+        if spot.component == "pattern":
+            return (found if spot.head is None else found[spot.head]).flatten()
+        return found if spot.head is None else found.view(-1, HEAD)[spot.head]
+
+    def mean(self, role: str, spot: Spot) -> Tensor:
+        return torch.stack([self.of(ids, spot) for ids in getattr(self, role)]).mean(0)
+
+    def after(self, row: int, spot: Spot, new: Tensor) -> Tensor:
+        """The logits that are read once ``new`` is at a spot of the base."""
+        ids = self.base[row]
+        whole = self.whole(ids, spot).clone()
+        if spot.component == "pattern":
+            (whole if spot.head is None else whole[spot.head]).view(-1)[:] = new
+        elif spot.head is None:
+            whole = new
+        else:
+            whole.view(-1, HEAD)[spot.head] = new
+        at = len(ids) - 1 if spot.at == -1 else spot.at
+        return self.hand.patched(ids, spot.component, spot.layer, at, whole)[self.read[row]]
+
+
+#: From the pairs and a row to what is written there.
+Worth = Callable[[Rows, int, Spot], Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One write: ``target`` and what it is given, as text and by hand. ``add``: it is added."""
+
+    target: Spot
+    text: str
+    worth: Worth
+    add: bool = False
+
+    @property
+    def action(self) -> str:
+        return f"{self.target} {self.text}"
+
+    @property
+    def draw(self) -> str:
+        return DRAW_ALIKE if self.target.component == "pattern" else DRAW
+
+    def expected(self, rows: Rows, row: int) -> Tensor:
+        new = self.worth(rows, row, self.target)
+        if self.add:
+            new = rows.of(rows.base[row], self.target) + new
+        return rows.after(row, self.target, new)
+
+
+def _source(rows: Rows, row: int, spot: Spot) -> Tensor:
+    return rows.of(rows.source[row], spot)
+
+
+def _noise(rows: Rows, row: int, spot: Spot) -> Tensor:
+    wide = rows.of(rows.base[row], spot).shape
+    return 0.5 * torch.randn(1, *wide, generator=torch.Generator().manual_seed(3 * 1_000_003 + row))[0]
+
+
+def _vector(rows: Rows, row: int, spot: Spot) -> Tensor:
+    return rows.vectors[f"w{rows.of(rows.base[row], spot).numel()}"]
+
+
+#: The kinds of values: how they are written (``=`` or ``+=`` before them), and what they are.
+KINDS: dict[type, list[tuple[str, Worth]]] = {
+    FromRun: [("source", _source)],
+    Mean: [
+        ("mean(source)", lambda rows, row, spot: rows.mean("source", spot)),
+        ("mean", lambda rows, row, spot: rows.mean("base", spot)),
+        ("mean(source, pooled=true)", lambda rows, row, spot: rows.mean("source", spot)),
+    ],
+    Arithmetic: [
+        (
+            "2 * source - mean(base)",
+            lambda rows, row, spot: 2 * _source(rows, row, spot) - rows.mean("base", spot),
+        ),
+        ("(source + base) / 2", lambda rows, row, spot: (_source(rows, row, spot) + rows.of(rows.base[row], spot)) / 2),
+    ],
+    Constant: [("0.3", lambda rows, row, spot: torch.full_like(rows.of(rows.base[row], spot), 0.3))],
+    Noise: [("noise(std=0.5, seed=3)", _noise)],
+    Vector: [('vector("VECTORS", key="wWIDTH")', _vector)],
+}
+assert set(KINDS) == set(get_args(Value)), "a kind of value is not in the matrix"
+
+
+def spots(facts: Facts, layers: int) -> list[Spot]:
+    """A spot at every site that a network has, in every layer, at the second token and at the last one in turn."""
+    found = []
+    for name, about in COMPONENTS.items():
+        if "language" not in about.kinds or missing(name, facts) is not None or name in ("module", "logits"):
+            continue  # modules are at other places in every family, and the logits are where it is read
+        for layer in range(layers) if about.layer else [None]:
+            for at in (1, -1):
+                found.append(Spot(name, layer, at))
+                if about.heads:
+                    found.append(Spot(name, layer, at, 1))
+    return found
+
+
+def cases(facts: Facts, layers: int, widths: Callable[[Spot], int | None]) -> Iterator[Case]:
+    """The whole matrix of one network: written in a layer in the middle, and at the answer's token of the last one."""
+    every = spots(facts, layers)
+    middle = layers // 2
+    targets = [s for s in every if s.layer in (None, middle) or (s.layer == layers - 1 and s.at == -1)]
+    for number, target in enumerate(targets):
+        whole = target.head is not None or not COMPONENTS[target.component].heads
+        for kind, forms in KINDS.items():
+            if target.component == "pattern" and kind is Vector:
+                continue  # as wide as the prompt
+            for form, (text, worth) in enumerate(forms):
+                written = text.replace("WIDTH", str(widths(target)))
+                yield Case(target, f"<- {written}" if kind is FromRun else f"= {written}", worth)
+                if form == number % len(forms):
+                    yield Case(target, f"+= {written}", worth, add=True)
+        for other in every:
+            same_kind = (other.component == "pattern") == (target.component == "pattern")
+            if target.layer not in (None, middle) and other.layer != target.layer:
+                continue
+            if not same_kind or widths(other) != widths(target) or other.at != target.at or not whole:
+                continue
+            if target.component == "pattern" and (other.head is None) != (target.head is None):
+                continue
+            if (number + every.index(other)) % 2 and (other.component, other.layer) != (target.component, target.layer):
+                continue  # of the two tokens one
+            elsewhere = _from(other)
+            yield Case(target, f"<- source.{other}", elsewhere)
+            if (number + every.index(other)) % 6 == 0:  # sums of what lies here and there
+                yield Case(
+                    target, f"+= source.{other} - 0.5 * source",
+                    lambda rows, row, spot, take=elsewhere: take(rows, row, spot) - 0.5 * _source(rows, row, spot),
+                    add=True,
+                )  # fmt: skip
+
+
+def _from(other: Spot) -> Worth:
+    return lambda rows, row, spot: rows.of(rows.source[row], other)
+
+
+__all__ = ["HEAD", "KINDS", "Case", "Rows", "Spot", "cases", "spots"]

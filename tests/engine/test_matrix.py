@@ -1,0 +1,152 @@
+"""The one-pass executor against hooks by hand, over everything that can be written anywhere (``matrix``).
+
+A sample of it runs always, the whole with ``pytest -m slow``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from tempfile import mkdtemp
+
+import numpy as np
+import pytest
+import torch
+from byhand import ByHand
+from matrix import HEAD, SHARED, Case, Rows, Spot, cases
+from safetensors.torch import save_file
+from tiny import execution_of, network_of, spec_of
+
+from causal_dsl.engine.sweep import Sweep
+from causal_dsl.network.network import Network
+from causal_dsl.planning import graph as g
+from causal_dsl.program.components import COMPONENTS, width
+from causal_dsl.program.locations import Site
+
+torch.set_num_threads(1)
+#: The largest difference of a logit, where logits are of the order of one.
+CLOSE = 1e-4
+#: Tests that are checked and run together.
+TOGETHER = 150
+
+
+def families() -> list[str]:
+    """Every family of the package's table."""
+    from families import CONFIGS
+
+    return list(CONFIGS)
+
+
+def shallow() -> list[str]:
+    """The same with one and with two layers."""
+    from families import CONFIGS
+
+    return [f"{name}:{layers}" for name in CONFIGS for layers in (1, 2)]
+
+
+@cache
+def vectors() -> tuple[str, dict[str, torch.Tensor]]:
+    """Vectors of every width there is, in a file."""
+    made = {f"w{n}": torch.randn(n, generator=torch.Generator().manual_seed(n)) for n in range(1, 200)}
+    path = Path(mkdtemp(prefix="vectors-")) / "vectors.safetensors"
+    save_file(made, path)
+    return str(path), made
+
+
+def known(family: str) -> Network:
+    return network_of(spec_of(family, "").split("align ")[0])
+
+
+def matrix_of(family: str) -> list[Case]:
+    """All cases of a family."""
+    network = known(family)
+    facts = network.facts
+
+    def wide(spot: Spot) -> int | None:
+        heads = () if spot.head is None else (spot.head,)
+        return width(Site(spot.component, spot.layer, heads), facts)
+
+    kv = facts.kv_heads or facts.heads or 1
+    every = list(cases(facts, len(network.layers), wide))
+    # of multi-query attention there is one head of keys
+    return [c for c in every if c.target.head is None or c.target.component not in SHARED or c.target.head < kv
+            ] if kv > 1 else [c for c in every if not _shares(c)]  # fmt: skip
+
+
+def _shares(case: Case) -> bool:
+    """Whether a case speaks of a second head of keys or values."""
+    return any(f"head[1].{name}" in case.action for name in SHARED)
+
+
+def run(family: str, chosen: Sequence[Case]) -> float:
+    """The largest error of any logit of some cases, run in one pass, in units of the logits' size."""
+    path, made = vectors()
+    tests = "\n".join(
+        f"test t{number} on a(l=0, p=x) {{ {case.draw}\n do({case.action.replace('VECTORS', path)})\n report mean(kl) }}"
+        for number, case in enumerate(chosen)
+    )
+    execution, checked = execution_of(spec_of(family, tests, layers="[0]", positions="[x]"))
+    plan, worst = execution.plan, 0.0
+    assert not [step.why for step in plan.steps if step.why], "something does not ride in one pass"
+    got: dict[g.Resume, torch.Tensor] = {}
+    for step in plan.steps:
+        executor = Sweep(execution._contexts["net"])
+        for block in step.blocks:
+            with torch.no_grad():
+                execution._means(step, execution._contexts["net"])
+                got |= executor.logits(step, block)
+    hand = ByHand(family)
+    inputs = plan.inputs["net"]
+    for number, case in enumerate(chosen):
+        score = plan.scores[f"t{number}"][0]
+        resume = score.read("patched").run  # type: ignore[union-attr]
+        runs = {role: g.Forward("net", score.label.draw, role) for role in ("base", "source")}
+        ids = {
+            role: [inputs.ids(i) for i in plan.rows[run].tolist()] if run in plan.rows else []
+            for role, run in runs.items()
+        }
+        reads = [inputs.prompts[i].read for i in plan.rows[runs["base"]].tolist()]
+        rows = Rows(hand, ids["base"], ids["source"], reads, made)
+        for row in range(len(rows.base)):
+            expected = case.expected(rows, row)
+            error = float((got[resume][row] - expected).abs().max()) / max(1.0, float(expected.abs().max()) / 10)
+            assert error < CLOSE, (family, case.action, row, error)
+            worst = max(worst, error)
+    return worst
+
+
+def sample(every: list[Case], count: int, seed: int) -> list[Case]:
+    """Some cases at random, and all in which a site of a layer takes from itself in the same layer."""
+    rng = np.random.default_rng(seed)
+    picked = [every[i] for i in sorted(rng.choice(len(every), min(count, len(every)), replace=False).tolist())]
+    return list(dict.fromkeys([*picked, *(case for case in every if case.text == "<- source")]))
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama", "gemma2", "bert", "gptj", "gpt2:1", "llama:2", "gpt_neox sequential"])
+def test_a_sample(family: str) -> None:
+    every = matrix_of(family)
+    told = {case.target.component for case in every}
+    facts = known(family).facts
+    assert told >= {n for n, a in COMPONENTS.items() if a.layer and "language" in a.kinds and _has(n, facts)}
+    run(family, sample(every, 50, len(family)))
+
+
+def _has(name: str, facts: object) -> bool:
+    from causal_dsl.program.components import missing
+
+    return missing(name, facts) is None  # type: ignore[arg-type]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", [*families(), *shallow()])
+def test_the_whole_matrix(family: str) -> None:
+    """Of networks of one and two layers, whose cases are those of the others but for the layer, a part."""
+    every = matrix_of(family)
+    if ":" in family:
+        every = sample(every, 2 * TOGETHER, 0)
+    worst = max(run(family, every[start : start + TOGETHER]) for start in range(0, len(every), TOGETHER))
+    print(f"{family}: {len(every)} cases, largest error {worst:.1e}")
+
+
+assert HEAD == 8
