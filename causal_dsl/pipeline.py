@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from causal_dsl.causal.ceilings import Ceiling, ceilings
+from causal_dsl.causal.ceilings import RULES, Ceiling, ceilings
 from causal_dsl.causal.designs import draw
 from causal_dsl.causal.domains import Finite
 from causal_dsl.diagnostics import Diagnostic, Diagnostics, Source, SpecError, did_you_mean, fail, render_all
@@ -187,8 +187,7 @@ class Checked:
 
 
 def _ceilings_json(found: Mapping[str, Ceiling]) -> dict[str, Any]:
-    names = ("noop", "source", "output_only")
-    return {n: {"value": found[n].value, "exact": found[n].exact, "n": found[n].n} for n in names if n in found}
+    return {name: found[name].to_json() for name in RULES if name in found}
 
 
 def check(spec: Spec, options: Options = Options(), networks: Mapping[str, Network] | None = None) -> Checked:

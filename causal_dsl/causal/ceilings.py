@@ -11,18 +11,22 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 
 from causal_dsl.causal.designs import Design, Drawn, DrawStatement
 from causal_dsl.causal.domains import Finite
 from causal_dsl.causal.model import CausalModel
+from causal_dsl.causal.rules import best_in_sample, cross_fitted, groups_of
 from causal_dsl.causal.sampling import LISTED, Columns, with_templates
 from causal_dsl.causal.splits import restrict
 from causal_dsl.causal.support import enumerate_support, matters
 from causal_dsl.causal.uniform import bits, key
 from causal_dsl.diagnostics import SpecError
 
+#: The rules that a ceiling is the score of, in the order in which they are told.
+RULES = ("noop", "source", "output_only", "base_only", "source_only")
 #: Combinations of what matters of the inputs that are enumerated at most.
 COMBINATIONS = 2_000_000
 #: Distinct denominators beyond which sums are those of floats.
@@ -31,11 +35,29 @@ _FRACTIONS = 10_000
 
 @dataclass(frozen=True)
 class Ceiling:
-    """The score of a rule. ``exact``: over all combinations of inputs, of which there are ``n``; else over ``n`` drawn rows."""
+    """The score of a rule.
+
+    ``exact``: over all combinations of inputs, of which there are ``n``; then ``low`` and ``high`` are ``value``. Else it
+    is an estimate from ``n`` drawn rows, and lies between ``low`` and ``high``. Of a best rule ``value`` is ``high``:
+    what scores more than that is no such rule.
+    """
 
     value: float
     exact: bool
     n: int
+    low: float = math.nan
+    high: float = math.nan
+
+    def __post_init__(self) -> None:
+        for name in ("low", "high"):
+            if math.isnan(getattr(self, name)):
+                object.__setattr__(self, name, self.value)
+
+    def to_json(self) -> dict[str, Any]:
+        """``value``, ``exact``, ``n``, ``low`` and ``high``; null for what is undefined."""
+        numbers = {name: getattr(self, name) for name in ("value", "low", "high")}
+        known = {name: None if math.isnan(number) else number for name, number in numbers.items()}
+        return {"value": known["value"], "exact": self.exact, "n": self.n, "low": known["low"], "high": known["high"]}
 
 
 def ceilings(
@@ -63,31 +85,21 @@ def ceilings(
 
 
 def _sampled(label: np.ndarray, answers: list[np.ndarray], drawn: Drawn) -> dict[str, Ceiling]:
-    """Scores over drawn rows. A rule that is fitted to the rows it is judged on looks better than it is, up to perfect
-    where each combination of answers occurs once; so the best rule is fitted on one half of the bases and judged on the
-    other, both ways round. Where it has not seen a combination it copies an answer, and it counts for no less than that.
-    """
-    copies = [float((label == answer).mean()) for answer in answers]
-    group = np.unique(np.stack(answers, axis=1), axis=0, return_inverse=True)[1].reshape(-1)
-    said, codes = np.unique(label, return_inverse=True)
+    """Scores over drawn rows; of the best rule the bounds (:mod:`causal_dsl.causal.rules`)."""
+    copies = [label == answer for answer in answers]
+    shares = [float(copy.mean()) for copy in copies]
+    group = groups_of(answers)
     half = (bits(key("halves"), drawn.ids["base"]) & np.uint64(1)).astype(bool)
-    right = label == answers[int(np.argmax(copies))]
-    for fit in (half, ~half):
-        # the commonest label of each combination: sorted by combination, then from the commonest on
-        classes, counts = np.unique(group[fit] * len(said) + codes.reshape(-1)[fit], return_counts=True)
-        order = np.lexsort((-counts, classes // len(said)))
-        seen, first = np.unique(classes[order] // len(said), return_index=True)
-        choice = np.full(int(group.max()) + 1, -1)
-        choice[seen] = classes[order][first] % len(said)
-        told = ~fit & (choice[group] >= 0)
-        right[told] = choice[group[told]] == codes.reshape(-1)[told]
+    low = max(float(cross_fitted(group, label, half, copies).mean()), *shares)
+    high = float(best_in_sample(group, label).mean())
     found = {
-        "noop": copies[0],
-        "source": max(copies[1:], default=None),
-        "output_only": max(float(right.mean()), *copies, 0.0),
-        "informative": 1 - copies[0],
+        "noop": Ceiling(shares[0], False, drawn.n),
+        "output_only": Ceiling(high, False, drawn.n, low, high),
+        "informative": Ceiling(1 - shares[0], False, drawn.n),
     }
-    return {name: Ceiling(value, False, drawn.n) for name, value in found.items() if value is not None}
+    if shares[1:]:
+        found["source"] = Ceiling(max(shares[1:]), False, drawn.n)
+    return {name: found[name] for name in ("noop", "source", "output_only", "informative") if name in found}
 
 
 def _scores(

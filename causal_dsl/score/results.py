@@ -219,18 +219,14 @@ class TestResult:
             "n": self.n,
             "kept": self.kept,
             "exhaustive": self.exhaustive,
-            "ceilings": {name: _ceiling(ceiling) for name, ceiling in self.ceilings.items()},
-            "ceilings_kept": {name: _ceiling(ceiling) for name, ceiling in self.ceilings_kept.items()},
+            "ceilings": {name: ceiling.to_json() for name, ceiling in self.ceilings.items()},
+            "ceilings_kept": {name: ceiling.to_json() for name, ceiling in self.ceilings_kept.items()},
             "cells": [cell.to_json() for cell in self.cells],
             "expectations": [expectation.to_json() for expectation in self.expectations],
             "reports": [report.to_json() for report in self.reports],
             "findings": [finding.to_json() for finding in self.findings],
             "seconds": self.seconds,
         }
-
-
-def _ceiling(ceiling: Ceiling) -> dict[str, Any]:
-    return {"value": number(ceiling.value), "exact": ceiling.exact, "n": ceiling.n}
 
 
 @dataclass(frozen=True)

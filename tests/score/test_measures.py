@@ -345,10 +345,10 @@ def test_kept_ceilings() -> None:
     ceilings, right = kept_ceilings((base + source) % 4, base, {"source": source}, np.arange(n), False)
     assert ceilings["output_only"].value == 1
     assert right.all()
-    # Where every combination of answers is new, no rule can be learnt, however well one would fit its own pairs.
+    # Where every combination of answers is new, no rule can be learnt, however well one fits its own pairs.
     many = rng.permutation(n)
     ceilings, _ = kept_ceilings(rng.integers(0, 100, n), many, {"source": many}, np.arange(n), False)
-    assert ceilings["output_only"].value < 0.05
+    assert ceilings["output_only"].low < 0.05 and ceilings["output_only"].value == ceilings["output_only"].high == 1
     exact, _ = kept_ceilings(np.array([0, 1, 1]), np.array([0, 0, 0]), {"s": np.array([1, 1, 1])}, np.arange(3), True)
     assert exact["output_only"].value == pytest.approx(2 / 3)
     assert exact["output_only"].exact
