@@ -42,6 +42,7 @@ from causal_dsl.program.prompts import first_prompt, show_value
 from causal_dsl.program.resolve import Options as ResolveOptions
 from causal_dsl.program.resolve import Resolver
 from causal_dsl.program.tokens import Tokens
+from causal_dsl.score.chance import show_ceilings
 from causal_dsl.score.context import TestContext
 from causal_dsl.score.findings import vacuous_expectation
 from causal_dsl.score.metrics import compile_metrics
@@ -175,12 +176,7 @@ class Checked:
             if not found:
                 lines.append(f"  {test.name}: nothing is interchanged")
                 continue
-            exact = found["noop"].exact
-            told = "  ".join(
-                f"{name} {found[name].value:.3f}" for name in ("noop", "source", "output_only") if name in found
-            )
-            over = f"exact over {found['noop'].n:,}" if exact else f"sampled over {found['noop'].n:,} pairs"
-            lines.append(f"  {test.name}: {told}  ({over})")
+            lines.append(f"  {test.name}: {show_ceilings(found)}")
         if lines and not self.errors:
             parts.append("\n".join([f"{self.path}: the score by chance of each test", *lines]))
         return "\n\n".join(parts)

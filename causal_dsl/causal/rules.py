@@ -7,20 +7,49 @@ and judged on the other, both ways round, it scores at most as much.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
+#: The normal quantile of an interval of 99%.
+_QUANTILE = 2.576
+
 
 def groups_of(columns: Sequence[np.ndarray]) -> np.ndarray:
-    """A number for each row, ``[n]``: equal just where all columns are."""
+    """A number for each row, ``[n]``, from 0 on without a gap: equal just where all columns are."""
     n = len(columns[0]) if columns else 0
-    group = np.zeros(n, np.int64)
+    few = 4 * n + 1000
+    group, size = np.zeros(n, np.int64), 1
     for column in columns:
-        _, codes = np.unique(column, return_inverse=True)
-        _, group = np.unique(group * (int(codes.max(initial=0)) + 1) + codes.reshape(-1), return_inverse=True)
-        group = group.reshape(-1)
-    return group
+        low, high = (column.min(), column.max()) if n and column.dtype.kind in "iu" else (0, few)
+        if int(high) - int(low) < few:
+            codes, many = column.astype(np.int64) - int(low), int(high) - int(low) + 1
+        else:
+            values, codes = np.unique(column, return_inverse=True)
+            codes, many = codes.reshape(-1), len(values)
+        if size * many >= 2**62:
+            group, size = _ranked(group, size, few)
+        group, size = group * many + codes, size * many
+    return _ranked(group, size, few)[0]
+
+
+def _ranked(group: np.ndarray, size: int, few: int) -> tuple[np.ndarray, int]:
+    """The same numbers without gaps, and how many there are."""
+    if size <= few:
+        there = np.zeros(size, bool)
+        there[group] = True
+        ranks = np.cumsum(there) - 1
+        return ranks[group], int(ranks[-1]) + 1
+    values, group = np.unique(group, return_inverse=True)
+    return group.reshape(-1), len(values)
+
+
+def first_rows(group: np.ndarray) -> np.ndarray:
+    """The first row of each group."""
+    first = np.zeros(int(group.max(initial=-1)) + 1, np.int64)
+    first[group[::-1]] = np.arange(len(group))[::-1]
+    return first
 
 
 def best_in_sample(groups: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -61,3 +90,13 @@ def _majority(
     told = judge & (choice[groups] >= 0)
     right[told] = choice[groups[told]] == codes[told]
     return right
+
+
+def share_bounds(share: float, n: int) -> tuple[float, float]:
+    """Wilson's interval (1927) of 99% for a share of ``n`` rows, in numbers between 0 and 1; n = 0 gives all of them."""
+    if not n:
+        return 0.0, 1.0
+    square = _QUANTILE**2 / n
+    middle = (share + square / 2) / (1 + square)
+    half = math.sqrt(share * (1 - share) * square + square * square / 4) / (1 + square)
+    return (max(0.0, middle - half) if share > 0 else 0.0), (min(1.0, middle + half) if share < 1 else 1.0)

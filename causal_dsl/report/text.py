@@ -17,6 +17,7 @@ from rich.text import Text
 
 from causal_dsl.report.controls import controls
 from causal_dsl.report.heatmap import Scale, axes, figure, heat_map, mark, scale
+from causal_dsl.score.chance import show_ceilings
 from causal_dsl.score.numbers import show, show_cell, show_estimate, show_share
 from causal_dsl.score.results import CellResult, Estimate, ExpectationResult, Results, TestResult
 
@@ -112,18 +113,8 @@ def _facts(test: TestResult) -> str:
 
 def _chance(test: TestResult) -> Iterator[RenderableType]:
     for title, ceilings in (("chance", test.ceilings), ("on the kept pairs", test.ceilings_kept)):
-        if not ceilings:
-            continue
-        parts = [
-            f"{name} {show(ceiling.value)}" + ("" if ceiling.exact else f" (sampled over {ceiling.n})")
-            for name, ceiling in ceilings.items()
-        ]
-        if all(ceiling.exact for ceiling in ceilings.values()):
-            parts[-1] += " (exact)"
-        elif len({(ceiling.exact, ceiling.n) for ceiling in ceilings.values()}) == 1:
-            parts = [f"{name} {show(ceiling.value)}" for name, ceiling in ceilings.items()]
-            parts[-1] += f" (sampled over {next(iter(ceilings.values())).n} pairs)"
-        yield _indented(Text(f"{title}: {', '.join(parts)}"))
+        if ceilings:
+            yield _indented(Text(f"{title}: {show_ceilings(ceilings)}"))
 
 
 def _indented(what: RenderableType, by: int = 2) -> Padding:

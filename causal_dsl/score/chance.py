@@ -1,4 +1,4 @@
-"""The ceilings of a filtered test: what rules of the answers alone score on the pairs that were kept."""
+"""The ceilings of a filtered test, on the pairs that were kept; and ceilings as text."""
 
 from __future__ import annotations
 
@@ -6,39 +6,69 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from causal_dsl.causal.ceilings import Ceiling
-from causal_dsl.causal.rules import best_in_sample, cross_fitted, groups_of
-from causal_dsl.score.intervals import halves
+from causal_dsl.causal.ceilings import RULES, Ceiling, of_rows
+from causal_dsl.causal.rules import best_in_sample, groups_of, share_bounds
+from causal_dsl.score.numbers import show
 
 
 def kept_ceilings(
     labels: np.ndarray,
-    base_answers: np.ndarray,
-    source_answers: Mapping[str, np.ndarray],
-    base_ids: np.ndarray,
+    answers: Mapping[str, np.ndarray],
+    ids: Mapping[str, np.ndarray],
     exhaustive: bool,
+    given: Mapping[str, Ceiling],
+    drawn: int,
 ) -> tuple[dict[str, Ceiling], np.ndarray]:
-    """The ceilings over these pairs, and for each pair whether the best rule of the answers is right (0 or 1, ``[n]``).
+    """The ceilings over the kept pairs, and for each pair whether the best rule of the answers is right.
 
-    On every pair of a finite domain the best rule is known. On a sample it lies between two: ``high``, fitted to the
-    pairs it is judged on, which looks better than it is, up to perfect where each combination of answers occurs once;
-    and ``low``, fitted on one half of the bases and judged on the other, both ways round. Where that has not seen a
-    combination, it copies the base's answer, or a source's, whichever was right more often; and it counts for no less
-    than such copying.
+    ``answers`` and ``ids`` are the answers and inputs of each role over these pairs, the base first; ``given`` are the
+    ceilings of all ``drawn`` pairs. On every pair of a finite domain the rules' scores are known. On a sample the best
+    rule lies between two (:func:`~causal_dsl.causal.ceilings.of_rows`), and no further from that of all pairs than the
+    share of pairs that are left out allows. Where the ceiling is above the rule that is fitted to the pairs, what is
+    missing is spread evenly over them.
     """
     n = len(labels)
     if not n:
         unknown = Ceiling(float("nan"), False, 0, 0.0, 1.0)
-        return dict.fromkeys(("noop", "source", "output_only"), unknown), np.zeros(0)
-    copies = {"noop": labels == base_answers, **{role: labels == codes for role, codes in source_answers.items()}}
-    shares = {name: float(copy.mean()) for name, copy in copies.items()}
-    groups = groups_of([base_answers, *source_answers.values()])
-    rule = best_in_sample(groups, labels)
-    high = low = float(rule.mean())
+        return {name: unknown for name in RULES if name in given}, np.zeros(0)
+    found = of_rows(labels, answers, ids, exhaustive)
     if not exhaustive:
-        low = max(float(cross_fitted(groups, labels, halves(base_ids), list(copies.values())).mean()), *shares.values())
-    found = {"noop": Ceiling(shares["noop"], exhaustive, n)}
-    if source_answers:
-        found["source"] = Ceiling(max(shares[role] for role in source_answers), exhaustive, n)
-    found["output_only"] = Ceiling(high, exhaustive, n, low, high)
-    return found, rule.astype(np.float64)
+        inputs = min(len(np.unique(column)) for column in ids.values())
+        share, _ = share_bounds(n / drawn, inputs)
+        found = {name: _narrowed(own, given[name], share) if name in given else own for name, own in found.items()}
+    rule = best_in_sample(groups_of(list(answers.values())), labels).astype(np.float64)
+    del found["informative"]
+    return found, rule + (found["output_only"].value - rule.mean())
+
+
+def _narrowed(own: Ceiling, every: Ceiling, share: float) -> Ceiling:
+    """A rule is right on no more of the kept pairs, and wrong on no more, than on all; ``share`` of these were kept."""
+    if not share:
+        return own
+    low, high = max(own.low, 1 - (1 - every.low) / share), min(own.high, every.high / share)
+    if low > high:
+        return own
+    value = high if own.value == own.high else own.value
+    return Ceiling(value, False, own.n, min(low, value), max(high, value))
+
+
+def show_ceilings(ceilings: Mapping[str, Ceiling]) -> str:
+    """``noop 0.750, output_only 0.812 (exact over 16 pairs)``; a best rule that is not known is a range."""
+    known = {name: ceilings[name] for name in RULES if name in ceilings}
+    parts = {name: f"{name} {_shown(ceiling)}" for name, ceiling in known.items()}
+    how = {name: _how(ceiling) for name, ceiling in known.items()}
+    for name, after in zip(parts, [*list(parts)[1:], ""], strict=True):
+        if how[name] != how.get(after):
+            parts[name] += f" ({how[name]})"
+    return ", ".join(parts.values())
+
+
+def _shown(ceiling: Ceiling) -> str:
+    if ceiling.value < ceiling.high or ceiling.low == ceiling.high:
+        return show(ceiling.value)
+    return f"{show(ceiling.low)} to {show(ceiling.high)}"
+
+
+def _how(ceiling: Ceiling) -> str:
+    pairs = f"{ceiling.n:,} pair{'s' * (ceiling.n != 1)}"
+    return f"exact over {pairs}" if ceiling.exact else f"sampled over {pairs}"

@@ -70,9 +70,9 @@ def score_test(
 
         frame = frames[0]
         assert frame.labels is not None
-        of_kept, level = kept_ceilings(
-            frame.labels, frame.base_answers, frame.source_answers, own_ids[context.roles[0]], exhaustive
-        )
+        answers = {context.roles[0]: frame.base_answers, **frame.source_answers}
+        own = {role: own_ids[role] for role in answers}
+        of_kept, level = kept_ceilings(frame.labels, answers, own, exhaustive, given, n)
     estimator = Estimator(frames, names, own_ids, exhaustive, level)
     everything = None
     if rows is not None:
