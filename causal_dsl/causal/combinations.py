@@ -175,7 +175,7 @@ def _side(design: Design, role: str, names: Sequence[str], output: str | None) -
 def _support(design: Design, role: str, names: set[str]) -> tuple[Support | None, set[str]]:
     """All settings of some variables of a role, with their weights, and the variables that had to be listed for them.
 
-    For a part of the inputs these are all exogenous ones, since they decide about what is in it. All rows of an exhaustive
+    For a part of the inputs these are all that decide about what is in it. All rows of an exhaustive
     draw are one for each prompt line that an input fits, whether or not a condition mentions the line.
     """
     model, split = design.models[role], design.splits[role]
@@ -184,7 +184,7 @@ def _support(design: Design, role: str, names: set[str]) -> tuple[Support | None
     if templated:
         asked |= {name for where in design.templates if where is not None for _, name in where.mentions}
     if split:
-        asked |= set(model.exogenous)
+        asked |= set(model.telling)
     support = enumerate_support(model, LISTED // (_SLOW if model.functions else 1), sorted(asked))
     if support is None:
         return None, asked

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from causal_dsl.report.controls import controls
 from causal_dsl.report.heatmap import Scale, axes, figure, heat_map, mark, scale
-from causal_dsl.score.chance import show_ceilings
+from causal_dsl.score.chance import show_ceilings, show_distinct
 from causal_dsl.score.numbers import show, show_cell, show_estimate, show_share
 from causal_dsl.score.results import CellResult, Estimate, ExpectationResult, Results, TestResult
 
@@ -102,6 +102,8 @@ def _test(test: TestResult, path: str, console: Console) -> Iterator[RenderableT
 def _facts(test: TestResult) -> str:
     pairs = "pair" if test.n == 1 else "pairs"
     parts = [f"{test.n} {pairs}" + (", which are all there are" if test.exhaustive else "")]
+    if test.distinct:
+        parts.append(show_distinct(test.distinct))
     if test.ceilings_kept or test.kept != test.n:
         parts.append(f"kept {show_share(test.kept, test.n)}")
     if len(test.cells) != 1:

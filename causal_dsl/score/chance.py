@@ -72,3 +72,9 @@ def _shown(ceiling: Ceiling) -> str:
 def _how(ceiling: Ceiling) -> str:
     pairs = f"{ceiling.n:,} pair{'s' * (ceiling.n != 1)}"
     return f"exact over {pairs}" if ceiling.exact else f"sampled over {pairs}"
+
+
+def show_distinct(distinct: Mapping[str, int]) -> str:
+    """``distinct inputs: base 4, source 4``"""
+    parts = ", ".join(f"{role} {number:,}" for role, number in distinct.items())
+    return f"distinct inputs: {parts}" if parts else ""

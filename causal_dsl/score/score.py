@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from causal_dsl.causal.designs import count_distinct
 from causal_dsl.engine.columns import Columns
 from causal_dsl.score.context import Reported, TestScores
 from causal_dsl.score.estimate import Estimator
@@ -125,6 +126,7 @@ def score_test(
         findings=tuple(dict.fromkeys(findings)),
         seconds=seconds,
         exhaustive=exhaustive,
+        distinct=count_distinct(ids),
         parameters=tuple(names[0]) if names else (),
         asked=tuple(scores.asked),
         units={name: score.unit.name for name, score in wanted.items()},
