@@ -13,7 +13,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from causal_dsl.causal.ceilings import Ceiling
+from causal_dsl.causal.ceilings import RULES, Ceiling
+from causal_dsl.causal.designs import count_distinct
 from causal_dsl.causal.domains import Finite
 from causal_dsl.causal.memo import Memo
 from causal_dsl.diagnostics import Diagnostic, Diagnostics, Source, SpecError, did_you_mean, fail, render_all
@@ -43,6 +44,7 @@ from causal_dsl.program.resolve import Options as ResolveOptions
 from causal_dsl.program.resolve import Resolver
 from causal_dsl.program.tokens import Tokens
 from causal_dsl.reading import readable, within
+from causal_dsl.score.chance import show_ceilings, show_distinct
 from causal_dsl.score.context import TestContext
 from causal_dsl.score.findings import vacuous_expectation
 from causal_dsl.score.metrics import compile_metrics
@@ -146,6 +148,8 @@ class Checked:
     diagnostics: list[Diagnostic]
     program: Program | None
     ceilings: dict[str, dict[str, Ceiling]]
+    #: how many distinct inputs each run of a test reads, by test and role
+    distinct: dict[str, dict[str, int]] = field(default_factory=dict)
     plan: Plan | None = None
     #: what is fitted before the plan is run; None where nothing is
     fits: Fits | None = None
@@ -163,7 +167,12 @@ class Checked:
     def to_json(self) -> dict[str, Any]:
         """One spec of ``check --json``."""
         tests = [
-            {"name": test.name, "line": test.span.line, "ceilings": _ceilings_json(self.ceilings.get(test.name, {}))}
+            {
+                "name": test.name,
+                "line": test.span.line,
+                "ceilings": _ceilings_json(self.ceilings.get(test.name, {})),
+                "distinct": self.distinct.get(test.name, {}),
+            }
             for test in (self.program.tests if self.program else [])
         ]
         return {"path": self.path, "diagnostics": [d.to_json() for d in self.diagnostics], "tests": tests}
@@ -174,23 +183,16 @@ class Checked:
         lines = []
         for test in self.program.tests if self.program else []:
             found = self.ceilings.get(test.name)
-            if not found:
-                lines.append(f"  {test.name}: nothing is interchanged")
-                continue
-            exact = found["noop"].exact
-            told = "  ".join(
-                f"{name} {found[name].value:.3f}" for name in ("noop", "source", "output_only") if name in found
-            )
-            over = f"exact over {found['noop'].n:,}" if exact else f"sampled over {found['noop'].n:,} pairs"
-            lines.append(f"  {test.name}: {told}  ({over})")
+            inputs = show_distinct(self.distinct.get(test.name, {}))
+            told = show_ceilings(found) if found else "nothing is interchanged"
+            lines.append(f"  {test.name}: {told}" + (f"; {inputs}" if inputs else ""))
         if lines and not self.errors:
             parts.append("\n".join([f"{self.path}: the score by chance of each test", *lines]))
         return "\n\n".join(parts)
 
 
 def _ceilings_json(found: Mapping[str, Ceiling]) -> dict[str, Any]:
-    names = ("noop", "source", "output_only")
-    return {n: {"value": found[n].value, "exact": found[n].exact, "n": found[n].n} for n in names if n in found}
+    return {name: found[name].to_json() for name in RULES if name in found}
 
 
 def check(spec: Spec, options: Options = Options(), networks: Mapping[str, Network] | None = None) -> Checked:
@@ -346,6 +348,7 @@ def _plan(program: Program, checked: Checked, tokenizers: Tokenizers, found: Dia
         drawn = memo.draw(test.design, found)
         if drawn is None:
             continue
+        checked.distinct[test.name] = count_distinct(drawn.ids)
         if test.swaps:
             checked.ceilings[test.name] = memo.ceilings(test.design, list(test.swaps), test.readout.variable, drawn)
         if test.network.facts.kind == "unknown" or (tokens is None and test.alignment.prompts):
@@ -363,6 +366,7 @@ def _plan(program: Program, checked: Checked, tokenizers: Tokenizers, found: Dia
             _answer(control, tokenizers(control.network), checked)
             controls.append(control)
     plan = make_plan(program, [*ready, *controls], tokenizers, found, memo.draw)
+    checked.distinct |= {test.name: count_distinct(plan.ids_of(test)) for test in ready}
     checked.fits = plan.fits = _fits(program, ready, plan, checked, tokenizers, found)
     return optimise(unfit_networks(plan))
 

@@ -362,7 +362,7 @@ def _targets(plan: Plan, checked: Checked, networks: dict[str, Network]) -> Call
 
 def _score(test: Test, run: TestRun, finished: list[CellRun], plan: Plan, checked: Checked) -> TestResult:
     drawn = plan.draw_of(test)
-    output = test.readout.variable
+    output, ids = test.readout.variable, plan.ids_of(test)
     roles = ("base", *(role for role in test.roles if role != "base"))
     kept = kept_of(test, drawn, finished[0].columns)
     info = []
@@ -376,7 +376,7 @@ def _score(test: Test, run: TestRun, finished: list[CellRun], plan: Plan, checke
         info.append(CellInfo(fired, cell.noise_floor))
     return score_test(
         test.scores, [(dict(cell.node.cell), cell.columns) for cell in finished],
-        ids={role: drawn.ids[role] for role in roles}, base_answers=drawn.values["base"][output],
+        ids={role: ids[role] for role in roles}, base_answers=drawn.values["base"][output],
         labels=labels_of(test, drawn), asked=asked_of(test, drawn),
         source_answers={role: drawn.values[role][output] for role in dict.fromkeys(role for _, role in test.swaps)},
         ceilings={n: c for n, c in checked.ceilings.get(test.name, {}).items() if n != "informative"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -69,8 +70,8 @@ class Drawn:
     """The rows of a design.
 
     ``values[role][variable]`` are codes ``[n]`` of every variable, and ``template``, the index of the prompt line, where
-    there are prompts. ``ids[role]`` ``[n]``: two are equal, in whatever role, just if the exogenous setting and the
-    template are.
+    there are prompts. ``ids[role]`` ``[n]``: two are equal, in whatever role, just if the network is shown the same
+    (:func:`identify`).
     """
 
     n: int
@@ -163,13 +164,14 @@ def _sound(design: Design, diagnostics: Diagnostics) -> bool:
 
 
 def identify(design: Design, values: dict[str, Columns]) -> dict[str, np.ndarray]:
-    """A number for each row of each role, equal where the exogenous setting, the template and the model are."""
-    roles = list(values)
+    """A number for each row of each role, equal where the model is and what a network is shown: the text of the prompt
+    line and the values in it. Where no network is known, these are the template and all exogenous variables."""
+    roles, models = list(values), design.models
     n = len(next(iter(values[roles[0]].values())))
-    models = design.models
+    values = {role: _shown(models[role], columns) for role, columns in values.items()}
     kinds = {id(model): i for i, model in enumerate(models.values())}
     stacked = np.repeat([kinds[id(models[role])] for role in roles], n)
-    names = dict.fromkeys(name for role in roles for name in (*models[role].exogenous, "template"))
+    names = dict.fromkeys(name for role in roles for name in values[role])
     for name in names:
         columns = [values[role][name] + 0.0 if values[role][name].dtype == np.float64 else values[role][name]
                    for role in roles if name in values[role]]  # fmt: skip
@@ -179,6 +181,24 @@ def identify(design: Design, values: dict[str, Columns]) -> dict[str, np.ndarray
         _, stacked = np.unique(stacked * (int(codes.max(initial=0)) + 1) + codes.reshape(-1), return_inverse=True)
         stacked = stacked.reshape(-1)
     return {role: stacked[i * n : (i + 1) * n] for i, role in enumerate(roles)}
+
+
+def count_distinct(ids: Mapping[str, np.ndarray]) -> dict[str, int]:
+    """How many distinct inputs there are in each role."""
+    return {role: len(np.unique(column)) for role, column in ids.items()}
+
+
+def _shown(model: CausalModel, columns: Columns) -> Columns:
+    if not model.lines:
+        return {name: columns[name] for name in (*model.exogenous, "template") if name in columns}
+    n = len(next(iter(columns.values())))
+    line = columns.get("template", np.zeros(n, np.int64))
+    texts = [text for text, _ in model.lines]
+    found = {"template": np.array([texts.index(text) for text in texts])[line]}
+    for name in dict.fromkeys(name for _, names in model.lines for name in names):
+        inside = np.array([name in names for _, names in model.lines])[line]
+        found[name] = np.where(inside, columns[name], columns[name].dtype.type(0))
+    return found
 
 
 def implicit_source(

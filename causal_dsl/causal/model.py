@@ -6,6 +6,7 @@ text is its number in the model's list of texts.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -122,6 +123,9 @@ class CausalModel:
         self._codes: dict[str, np.ndarray] = {}
         #: lists of its inputs as :func:`causal_dsl.causal.sampling.listed` makes them
         self.listed: dict[Any, Any] = {}
+        #: What a network is shown, one entry a prompt line: the text around the values, and the variables in it.
+        self.lines: tuple[tuple[str, tuple[str, ...]], ...] = ()
+        self._views: dict[tuple[tuple[str, tuple[str, ...]], ...], CausalModel] = {}
 
     def __repr__(self) -> str:
         return f"<CausalModel {self.name}: {', '.join(self.variables)}>"
@@ -201,6 +205,22 @@ class CausalModel:
         if cap not in self._support:
             self._support[cap] = enumerate_support(self, cap)
         return self._support[cap]
+
+    def shown(self, lines: tuple[tuple[str, tuple[str, ...]], ...]) -> CausalModel:
+        """The same model whose inputs are told apart by what a network is shown of them: two settings that it cannot tell
+        apart are one input. ``lines`` are as in the attribute."""
+        if lines not in self._views:
+            view = copy.copy(self)
+            view.__dict__.pop("cuts", None)
+            view.lines = lines
+            self._views[lines] = view
+        return self._views[lines]
+
+    @property
+    def telling(self) -> tuple[str, ...]:
+        """The variables that say in which part an input is: those that every line shows; the drawn ones if it shows them all."""
+        common = set.intersection(*(set(names) for _, names in self.lines)) if self.lines else set(self.exogenous)
+        return self.exogenous if common >= set(self.exogenous) else tuple(sorted(common))
 
     @cached_property
     def cuts(self) -> np.ndarray:

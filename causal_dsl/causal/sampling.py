@@ -77,7 +77,7 @@ def listed(
     model: CausalModel, split: str, templates: tuple[Predicate | None, ...]
 ) -> tuple[Support | None, np.ndarray | None, bool]:
     """The inputs of a part with their prompts, where they are few, the sums of their weights, and whether these are equal."""
-    at = (split, templates)
+    at = (split, templates, model.lines)
     if at not in model.listed:
         support = model.support(LISTED)
         if support is not None:

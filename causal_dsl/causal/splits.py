@@ -1,23 +1,25 @@
 """Three parts of the inputs of a model, so that what is fitted on some is judged on others.
 
-An input, a setting of all exogenous variables, is in one part for good: whatever is drawn, with whatever seed, and
-under whatever conditions of a test. A hash of its values (of a text its letters, of a number its 64 bits) lies below,
-between or above two cuts. Where the inputs can be listed, the cuts are such that the shares are exact.
+An input is what a network is shown: the values of the variables that enter it (all drawn ones where no network is
+known). It is in one part for good: whatever is drawn, with whatever seed, and under whatever conditions of a test. A hash
+of its values (of a text its letters, of a number its 64 bits) lies below, between or above two cuts. Where the inputs can
+be listed, the cuts are such that the shares are exact. Where prompts show different variables, those that all of them show
+decide, so that no prompt is in two parts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from causal_dsl.causal.support import LISTABLE, Support, enumerate_support
+from causal_dsl.causal.support import LISTABLE, Support, enumerate_support, known
 from causal_dsl.causal.uniform import bits, key
 from causal_dsl.diagnostics import Diagnostics, Span
 
 if TYPE_CHECKING:
-    from causal_dsl.causal.designs import Drawn, DrawStatement
+    from causal_dsl.causal.designs import DrawStatement
     from causal_dsl.causal.model import CausalModel
 
 #: The parts, by number, and how many tenths of the inputs lie in each.
@@ -28,8 +30,8 @@ TENTHS = (6, 2, 2)
 def part_of(model: CausalModel, settings: Mapping[str, np.ndarray]) -> np.ndarray:
     """The part of each input, ``[n]``: 0 to fit on, 1 to validate with, 2 to test with.
 
-    ``settings`` holds codes ``[n]`` of all exogenous variables; other columns are not looked at. Raises KeyError where
-    one is missing, and SpecError where the conditions of the model cannot be evaluated.
+    ``settings`` holds codes ``[n]`` of all exogenous variables, or of those that ``telling`` names. Raises KeyError where
+    one is missing, and SpecError where the model cannot be evaluated.
     """
     n = next((len(column) for column in settings.values()), 0)
     return np.searchsorted(model.cuts, _hashes(model, settings, n))
@@ -42,22 +44,32 @@ def cut(model: CausalModel) -> np.ndarray:
     first part, and up to 0.8 the second; of three inputs or more each part has one. Else the shares are of all hashes.
     """
     first, second = TENTHS[0], TENTHS[0] + TENTHS[1]
-    support = enumerate_support(model, LISTABLE, model.exogenous)
-    if support is None or not support.n:
+    hashes = _listed(model)
+    if hashes is None or not len(hashes):
         return np.array([2**64 * first // 10 - 1, 2**64 * second // 10 - 1], np.uint64)
-    n = support.n
+    n = len(hashes)
     first, second = (n * first + 5) // 10, (n * second + 5) // 10
     if n >= 3:
         first = min(first, n - 2)
         second = min(max(second, first + 1), n - 1)
     ends = [first - 1, second - 1]
-    return np.partition(_hashes(model, support.values, n), ends)[ends]
+    return np.partition(hashes, ends)[ends]
+
+
+def _listed(model: CausalModel) -> np.ndarray | None:
+    """The hash of every input, or None where there are too many to list."""
+    support = enumerate_support(model, LISTABLE, model.telling)
+    if support is None:
+        return None
+    hashes = _hashes(model, support.values, support.n)
+    return hashes if model.telling == model.exogenous else np.unique(hashes)
 
 
 def _hashes(model: CausalModel, settings: Mapping[str, np.ndarray], n: int) -> np.ndarray:
     found = np.zeros(n, np.uint64)
-    for name in sorted(model.exogenous):
-        found = bits(key("split", name), _words(model, name, settings), found)
+    told = settings if model.telling == model.exogenous else known(model, settings, model.telling, n)
+    for name in sorted(model.telling):
+        found = bits(key("split", name), _words(model, name, told), found)
     return found
 
 
@@ -86,47 +98,15 @@ def restrict(model: CausalModel, support: Support, split: str) -> Support:
 def report_empty(statement: DrawStatement, place: Span, label: str, diagnostics: Diagnostics) -> None:
     """A part of which nothing can be drawn (E710)."""
     model = statement.model
-    support = enumerate_support(model, LISTABLE, model.exogenous)
-    if support is None:
+    hashes = _listed(model)
+    if hashes is None:
         shares = [f"{10 * tenths}% in `{part}`" for part, tenths in zip(PARTS, TENTHS, strict=True)]
         note = f"`{model.name}` has more inputs than can be listed: about {', '.join(shares)}"
     else:
-        sizes = [restrict(model, support, part).n for part in PARTS]
+        sizes = np.bincount(np.searchsorted(model.cuts, hashes), minlength=len(PARTS)).tolist()
         shares = [f"{size:,} in `{part}`" for part, size in zip(PARTS, sizes, strict=True)]
-        note = f"`{model.name}` has {support.n:,} input{'s' * (support.n != 1)}: {', '.join(shares)}"
+        note = f"`{model.name}` has {len(hashes):,} input{'s' * (len(hashes) != 1)}: {', '.join(shares)}"
     diagnostics.report(
         "E710", f"no input of the `{statement.split}` part is left to draw", place, label=label, notes=(note,),
         help="say which inputs to hold out with `where` in place of `split`, or enlarge the domains",
     )  # fmt: skip
-
-
-def overlap(drawn: Sequence[Drawn], models: Sequence[CausalModel]) -> dict[str, int | float] | None:
-    """The first input that several draws have in common, in whatever role, as codes by exogenous variable; else None.
-
-    ``models`` has the causal model of each draw; it may be compiled anew for each, but the variables are the same. First
-    is what comes first in the earliest draw that has it, row by row, and the codes are those of that draw's model.
-    """
-    names = tuple(sorted(models[0].exogenous)) if models else ()
-    if any(tuple(sorted(model.exogenous)) != names for model in models):
-        raise ValueError("these draws are of models with other exogenous variables")
-    pairs = list(zip(drawn, models, strict=True))
-    sizes = [one.n * len(one.values) for one in drawn]
-    group = np.zeros(sum(sizes), np.int64)
-    for name in names:
-        # row by row: the roles of the first row, then those of the second
-        words = [np.stack([_words(m, name, c) for c in one.values.values()], axis=1).reshape(-1) for one, m in pairs]
-        _, codes = np.unique(np.concatenate(words), return_inverse=True)
-        _, group = np.unique(group * (int(codes.max(initial=0)) + 1) + codes.reshape(-1), return_inverse=True)
-        group = group.reshape(-1)
-    owner = np.repeat(np.arange(len(sizes)), sizes)
-    first, last = np.full(len(group), len(group)), np.zeros(len(group), np.int64)
-    np.minimum.at(first, group, np.arange(len(group)))
-    last[group] = owner  # the last of equal indices stays
-    shared = np.flatnonzero(last[group] > owner)
-    if not len(shared):
-        return None
-    at = int(first[group[shared]].min())
-    one, model = pairs[int(owner[at])]
-    row, role = divmod(at - sum(sizes[: int(owner[at])]), len(one.values))
-    columns = list(one.values.values())[role]
-    return {name: columns[name][row].item() for name in model.exogenous}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -31,7 +32,7 @@ def with_controls(
     if not learned(test):
         return result
     plan = execution.plan
-    drawn, output = plan.draw_of(test), test.readout.variable
+    drawn, ids, output = plan.draw_of(test), plan.ids_of(test), test.readout.variable
     labels = labels_of(test, drawn)
     run = execution.runs[test.name]
     kept = kept_of(test, drawn, run.cells[0].columns)
@@ -53,7 +54,7 @@ def with_controls(
             theirs = execution.runs[control.name].cells[number]
             if theirs.done.all():
                 name = "random subspace" if control.control[1].startswith("random") else control.control[1]
-                found.setdefault(name, []).append(_scored(theirs, control, drawn, labels, result, differ, rows))
+                found.setdefault(name, []).append(_scored(theirs, control, drawn, ids, labels, result, differ, rows))
         told = Learned(
             tuple(_info(ref, library) for ref in dict.fromkeys(refs)), _margin(own.columns, output, differ),
             {name: several(name, parts) for name, parts in found.items()},
@@ -99,8 +100,8 @@ def _margin(columns: Columns, output: str, differ: np.ndarray) -> float | None:
 
 
 def _scored(
-    cell: CellRun, control: Test, drawn: Drawn, labels: np.ndarray | None, result: TestResult, differ: np.ndarray,
-    rows: np.ndarray | None,
+    cell: CellRun, control: Test, drawn: Drawn, ids: Mapping[str, np.ndarray], labels: np.ndarray | None,
+    result: TestResult, differ: np.ndarray, rows: np.ndarray | None,
 ) -> tuple[Estimate, float | None]:  # fmt: skip
     """The iia of a control on the pairs of its test (``rows`` of them where it is filtered), and its margin."""
     output = control.readout.variable
@@ -109,7 +110,7 @@ def _scored(
     estimator = Estimator(
         [frame],
         [{}],
-        {role: drawn.ids[role][slice(None) if rows is None else rows] for role in roles},
+        {role: ids[role][slice(None) if rows is None else rows] for role in roles},
         result.exhaustive,
         None,
     )

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from causal_dsl.causal.splits import overlap
 from causal_dsl.diagnostics import Diagnostics, fail
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.layout import Layouts
@@ -159,9 +158,32 @@ def refuse_overlap(tests: Sequence[Test], declared: Sequence[Test], plan: Plan, 
                 continue
             for experiment in unit.experiments:
                 for run in (experiment.fit.base, experiment.validation.base):
-                    shared = overlap((plan.draw_of(test), fits.plan.drawn[run.draw]), (test.model, test.model))
+                    shared = shared_input(plan, test, fits.plan, run.draw)
                     if shared is not None:
                         _refuse(test, shared, bool(declared_for(test, declared)))
+
+
+def shared_input(plan: Plan, test: Test, fitted: Plan, draw: g.Draw) -> dict[str, int | float] | None:
+    """The settings of the first row of a test whose tokens (or vector) a fit reads, too, in whatever role; else None."""
+    known = {
+        fitted.inputs[run.network].content(index)
+        for run, rows in fitted.rows.items()
+        if run.draw == draw
+        for index in np.unique(rows).tolist()
+    }
+    own, inputs = plan.scores[test.name][0].label.draw, plan.inputs[test.network.name]
+    first: tuple[int, str] | None = None
+    for run, rows in plan.rows.items():
+        if run.draw != own or run.network != test.network.name:
+            continue
+        there = [index for index in np.unique(rows).tolist() if inputs.content(index) in known]
+        hit = np.flatnonzero(np.isin(rows, there))
+        if len(hit) and (first is None or hit[0] < first[0]):
+            first = int(hit[0]), run.role
+    if first is None:
+        return None
+    row, role = first
+    return {name: plan.drawn[own].values[role][name][row].item() for name in test.model.exogenous}
 
 
 def _refuse(test: Test, shared: Mapping[str, float], declared: bool) -> None:

@@ -70,6 +70,10 @@ class Inputs:
         """The token ids of a prompt."""
         return self.prompts[index].encoded.ids
 
+    def content(self, index: int) -> tuple[int, ...] | bytes:
+        """What the network reads: the token ids of a prompt, or the numbers of a vector."""
+        return self.ids(index) if self.prompts else self.vectors[index].tobytes()
+
     def run_of(self, index: int) -> int:
         """The first input with the same tokens: prompts that differ only in their holes are one run."""
         if not self.prompts:

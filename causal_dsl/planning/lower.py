@@ -93,6 +93,14 @@ class Plan:
         """The settings of a test's runs."""
         return self.drawn[self.scores[test.name][0].label.draw]
 
+    def ids_of(self, test: Test) -> dict[str, np.ndarray]:
+        """A number for the input of each row of each role, ``[n]``: of one role, two are equal just if the network reads
+        the same tokens, or the same vector."""
+        draw, runs = self.scores[test.name][0].label.draw, self.inputs[test.network.name].runs
+        rows = {role: self.rows.get(g.Forward(test.network.name, draw, role)) for role in self.drawn[draw].ids}
+        # What is not run has only its number among the draws.
+        return {r: self.drawn[draw].ids[r] if own is None else runs[own] for r, own in rows.items()}
+
 
 def make_plan(
     program: Program, tests: Sequence[Test], tokenizers: Tokenizers, diagnostics: Diagnostics, drawer: Drawer = draw

@@ -18,6 +18,7 @@ from causal_dsl.program.modules import Module
 from causal_dsl.program.program import Alignment, Cell, Intervention, Readout, Test
 from causal_dsl.program.resolve import Resolver
 from causal_dsl.program.settings import Setting, call_name, constant, read_settings
+from causal_dsl.program.shown import shown_by
 from causal_dsl.program.sites import SiteReader
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
@@ -247,7 +248,8 @@ class TestReader:
         n = None if settings["exhaustive"] else settings["n"] or DEFAULT_PAIRS
         seed = settings["seed"] + self.resolver.options.seed
         exhaustive, split = settings["exhaustive"], settings["split"]
-        return DrawStatement(roles, model, n, seed, balance, exhaustive, where, member.span, split)
+        seen = model.shown(shown_by(alignment))
+        return DrawStatement(roles, seen, n, seed, balance, exhaustive, where, member.span, split)
 
     def _draw_text(self, implicit: dict[tuple[str, object], str]) -> str:
         """What is drawn, as text: tests whose texts are equal share their draws."""
@@ -338,7 +340,7 @@ class TestReader:
                     continue
                 role = f"{name} = {format_expr(action.value)}"
                 if (name, value) not in found:
-                    made = implicit_source(alignment.model, name, value, base, role, action.span, self.diagnostics)
+                    made = implicit_source(base.model, name, value, base, role, action.span, self.diagnostics)
                     if made is None:
                         self.good = False
                         continue

@@ -22,6 +22,7 @@ from causal_dsl.program.placements import PlacementReader
 from causal_dsl.program.program import Alignment, NetworkRef, PromptLine
 from causal_dsl.program.prompts import check_holes, check_mask, parse_template
 from causal_dsl.program.settings import Setting, call_name, read_settings
+from causal_dsl.program.shown import warn_unseen
 from causal_dsl.program.training import TRAIN, TrainingReader, unlike
 from causal_dsl.program.zoo import facts_of_zoo
 from causal_dsl.syntax import tree
@@ -328,7 +329,7 @@ class Resolver:
             good = all([check_mask(line.template, line.span, self.diagnostics) for line in prompts])
         if not good:
             return None
-        return Alignment(
+        made = Alignment(
             declaration.name.name,
             model,
             network,
@@ -341,6 +342,9 @@ class Resolver:
             (parent.name, *parent.parents) if parent else (),
             module.folder,
         )
+        if parent is None or (parent.prompts, parent.inputs) != (prompts, inputs):
+            warn_unseen(made, self.diagnostics)
+        return made
 
     def _carries(self, parent: Alignment, network: NetworkRef, declaration: tree.AlignDecl) -> bool:
         """Whether the placements of ``parent`` can be taken over for another network, which must be of the same shape."""

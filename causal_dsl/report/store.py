@@ -97,6 +97,7 @@ def _pair_columns(test: Test, plan: Plan, drawn: Drawn, labels: np.ndarray | Non
 
     inputs = plan.inputs[test.network.name]
     draw = plan.scores[test.name][0].label.draw
+    ids = plan.ids_of(test)
     yield "pair", np.arange(drawn.n)
     for role in drawn.values:
         rows = plan.rows.get(g.Forward(test.network.name, draw, role))
@@ -104,7 +105,7 @@ def _pair_columns(test: Test, plan: Plan, drawn: Drawn, labels: np.ndarray | Non
             yield role, [inputs.prompts[index].text for index in rows.tolist()]
         elif rows is not None:
             yield role, [str(dict(values)) for values in _settings(test, drawn, role)]
-        yield f"{role}_id", drawn.ids[role]
+        yield f"{role}_id", ids[role]
     output = test.readout.variable
     yield "base_answer", _decoded(test, drawn.values["base"][output])
     if labels is not None:

@@ -19,6 +19,7 @@ from rich.text import Text
 from causal_dsl.diagnostics import printable
 from causal_dsl.report.controls import controls
 from causal_dsl.report.heatmap import Scale, axes, figure, heat_map, mark, scale
+from causal_dsl.score.chance import show_ceilings, show_distinct
 from causal_dsl.score.numbers import show, show_cell, show_estimate, show_share
 from causal_dsl.score.results import CellResult, Estimate, ExpectationResult, Results, TestResult
 
@@ -114,6 +115,8 @@ def _test(test: TestResult, path: str, console: Console) -> Iterator[RenderableT
 def _facts(test: TestResult) -> str:
     pairs = "pair" if test.n == 1 else "pairs"
     parts = [f"{test.n} {pairs}" + (", which are all there are" if test.exhaustive else "")]
+    if test.distinct:
+        parts.append(show_distinct(test.distinct))
     if test.ceilings_kept or test.kept != test.n:
         parts.append(f"kept {show_share(test.kept, test.n)}")
     if len(test.cells) != 1:
@@ -125,18 +128,8 @@ def _facts(test: TestResult) -> str:
 
 def _chance(test: TestResult) -> Iterator[RenderableType]:
     for title, ceilings in (("chance", test.ceilings), ("on the kept pairs", test.ceilings_kept)):
-        if not ceilings:
-            continue
-        parts = [
-            f"{name} {show(ceiling.value)}" + ("" if ceiling.exact else f" (sampled over {ceiling.n})")
-            for name, ceiling in ceilings.items()
-        ]
-        if all(ceiling.exact for ceiling in ceilings.values()):
-            parts[-1] += " (exact)"
-        elif len({(ceiling.exact, ceiling.n) for ceiling in ceilings.values()}) == 1:
-            parts = [f"{name} {show(ceiling.value)}" for name, ceiling in ceilings.items()]
-            parts[-1] += f" (sampled over {next(iter(ceilings.values())).n} pairs)"
-        yield _indented(Text(f"{title}: {', '.join(parts)}"))
+        if ceilings:
+            yield _indented(Text(f"{title}: {show_ceilings(ceilings)}"))
 
 
 def _indented(what: RenderableType, by: int = 2) -> Padding:

@@ -1,4 +1,4 @@
-"""The ceilings of a filtered test: what rules of the answers alone score on the pairs that were kept."""
+"""The ceilings of a filtered test, on the pairs that were kept; and ceilings as text."""
 
 from __future__ import annotations
 
@@ -6,60 +6,75 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from causal_dsl.causal.ceilings import Ceiling
-from causal_dsl.score.intervals import halves
+from causal_dsl.causal.ceilings import RULES, Ceiling, of_rows
+from causal_dsl.causal.rules import best_in_sample, groups_of, share_bounds
+from causal_dsl.score.numbers import show
 
 
 def kept_ceilings(
     labels: np.ndarray,
-    base_answers: np.ndarray,
-    source_answers: Mapping[str, np.ndarray],
-    base_ids: np.ndarray,
+    answers: Mapping[str, np.ndarray],
+    ids: Mapping[str, np.ndarray],
     exhaustive: bool,
+    given: Mapping[str, Ceiling],
+    drawn: int,
 ) -> tuple[dict[str, Ceiling], np.ndarray]:
-    """The ceilings over these pairs, and for each pair whether the best rule of the answers is right (0 or 1, ``[n]``).
+    """The ceilings over the kept pairs, and for each pair whether the best rule of the answers is right.
 
-    On every pair of a finite domain the best rule is known. On a sample, a rule that is fitted to the pairs it is
-    judged on looks better than it is, up to perfect where each combination of answers occurs once. So it is fitted
-    on one half of the bases and judged on the other, both ways round; where it has not seen a combination, it copies
-    the base's answer, or a source's, whichever was right more often; and it counts for no less than such copying.
+    ``answers`` and ``ids`` are the answers and inputs of each role over these pairs, the base first; ``given`` are the
+    ceilings of all ``drawn`` pairs. On every pair of a finite domain the rules' scores are known. On a sample the best
+    rule lies between two (:func:`~causal_dsl.causal.ceilings.of_rows`), and no further from that of all pairs than the
+    share of pairs that are left out allows. Where the ceiling is above the rule that is fitted to the pairs, what is
+    missing is spread evenly over them.
     """
     n = len(labels)
-    copies = {"noop": labels == base_answers, **{role: labels == codes for role, codes in source_answers.items()}}
-    seen = [base_answers, *source_answers.values()]
-    groups = (
-        np.unique(np.stack(seen, axis=1), axis=0, return_inverse=True)[1].reshape(-1) if n else np.zeros(0, np.int64)
-    )
-    if exhaustive:
-        rule = _majority(groups, labels, np.ones(n, bool), np.ones(n, bool), copies["noop"])
-    else:
-        first = halves(base_ids) if n else np.zeros(0, bool)
-        rule = np.zeros(n, bool)
-        for fit, judge in ((first, ~first), (~first, first)):
-            best = max(copies.values(), key=lambda right: right[fit].sum())
-            rule[judge] = _majority(groups, labels, fit, judge, best)[judge]
     if not n:
-        return {name: Ceiling(float("nan"), False, 0) for name in ("noop", "source", "output_only")}, np.zeros(0)
-    source = max((copies[role].mean() for role in source_answers), default=float("nan"))
-    best = max([rule, *copies.values()], key=lambda right: right.mean())
-    found = {"noop": copies["noop"].mean(), "source": source, "output_only": best.mean()}
-    return {name: Ceiling(float(value), exhaustive, n) for name, value in found.items()}, best.astype(np.float64)
+        unknown = Ceiling(float("nan"), False, 0, 0.0, 1.0)
+        return {name: unknown for name in RULES if name in given}, np.zeros(0)
+    found = of_rows(labels, answers, ids, exhaustive)
+    if not exhaustive:
+        inputs = min(len(np.unique(column)) for column in ids.values())
+        share, _ = share_bounds(n / drawn, inputs)
+        found = {name: _narrowed(own, given[name], share) if name in given else own for name, own in found.items()}
+    rule = best_in_sample(groups_of(list(answers.values())), labels).astype(np.float64)
+    del found["informative"]
+    return found, rule + (found["output_only"].value - rule.mean())
 
 
-def _majority(
-    groups: np.ndarray, labels: np.ndarray, fit: np.ndarray, judge: np.ndarray, otherwise: np.ndarray
-) -> np.ndarray:
-    """Whether the commonest label of a pair's group, among the pairs of ``fit``, is the pair's own; ``otherwise`` where
-    the group does not occur there."""
-    right = otherwise.copy()
-    values, codes = np.unique(labels, return_inverse=True)
-    if not fit.any():
-        return right
-    cells, counts = np.unique(groups[fit] * len(values) + codes.reshape(-1)[fit], return_counts=True)
-    order = np.lexsort((-counts, cells // len(values)))
-    which, first = np.unique(cells[order] // len(values), return_index=True)
-    choice = np.full(groups.max() + 1, -1)
-    choice[which] = cells[order][first] % len(values)
-    told = judge & (choice[groups] >= 0)
-    right[told] = choice[groups[told]] == codes.reshape(-1)[told]
-    return right
+def _narrowed(own: Ceiling, every: Ceiling, share: float) -> Ceiling:
+    """A rule is right on no more of the kept pairs, and wrong on no more, than on all; ``share`` of these were kept."""
+    if not share:
+        return own
+    low, high = max(own.low, 1 - (1 - every.low) / share), min(own.high, every.high / share)
+    if low > high:
+        return own
+    value = high if own.value == own.high else own.value
+    return Ceiling(value, False, own.n, min(low, value), max(high, value))
+
+
+def show_ceilings(ceilings: Mapping[str, Ceiling]) -> str:
+    """``noop 0.750, output_only 0.812 (exact over 16 pairs)``; a best rule that is not known is a range."""
+    known = {name: ceilings[name] for name in RULES if name in ceilings}
+    parts = {name: f"{name} {_shown(ceiling)}" for name, ceiling in known.items()}
+    how = {name: _how(ceiling) for name, ceiling in known.items()}
+    for name, after in zip(parts, [*list(parts)[1:], ""], strict=True):
+        if how[name] != how.get(after):
+            parts[name] += f" ({how[name]})"
+    return ", ".join(parts.values())
+
+
+def _shown(ceiling: Ceiling) -> str:
+    if ceiling.value < ceiling.high or ceiling.low == ceiling.high:
+        return show(ceiling.value)
+    return f"{show(ceiling.low)} to {show(ceiling.high)}"
+
+
+def _how(ceiling: Ceiling) -> str:
+    pairs = f"{ceiling.n:,} pair{'s' * (ceiling.n != 1)}"
+    return f"exact over {pairs}" if ceiling.exact else f"sampled over {pairs}"
+
+
+def show_distinct(distinct: Mapping[str, int]) -> str:
+    """``distinct inputs: base 4, source 4``"""
+    parts = ", ".join(f"{role} {number:,}" for role, number in distinct.items())
+    return f"distinct inputs: {parts}" if parts else ""

@@ -149,24 +149,29 @@ def vacuous_expectation(ceilings: Mapping[str, Ceiling], expectation: Expectatio
         return None
     for name, (code, who) in _PASSERS.items():
         ceiling = ceilings.get(name)
-        if ceiling is None or expectation.truth.assume(_scores(name, ceiling, ceilings.get("output_only"))) != 1:
+        if ceiling is None:
+            continue
+        # the best rule's own score is known from below; what it may score at most warns of nothing
+        least = ceiling.low if name == "output_only" else ceiling.value
+        if expectation.truth.assume(_scores(name, least, ceilings.get("output_only"))) != 1:
             continue
         how = "exactly" if ceiling.exact else f"sampled over {ceiling.n} pairs"
+        at_least = "at least " if least < ceiling.value else ""
         return Diagnostic(
             code,
             f"{who} passes this expectation",
             expectation.span,
-            label=f"its iia is {show(ceiling.value)} ({how})",
+            label=f"its iia is {at_least}{show(least)} ({how})",
             notes=("a pass says nothing that the answers alone do not say",),
             help="draw pairs whose answers differ (`where base.x != source.x`), expect more, or expect `iia_star`",
         )
     return None
 
 
-def _scores(name: str, ceiling: Ceiling, output_only: Ceiling | None) -> dict[str, float]:
-    known = {"iia": ceiling.value}
+def _scores(name: str, score: float, output_only: Ceiling | None) -> dict[str, float]:
+    known = {"iia": score}
     if name == "noop":
         known["iia_informative"] = 0.0
     if output_only is not None and output_only.value < 1:
-        known["iia_star"] = (ceiling.value - output_only.value) / (1 - output_only.value)
+        known["iia_star"] = (score - output_only.value) / (1 - output_only.value)
     return known

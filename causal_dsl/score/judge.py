@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from causal_dsl.diagnostics import Diagnostic
+from causal_dsl.score.chance import show_ceilings
 from causal_dsl.score.context import Expectation
 from causal_dsl.score.estimate import Estimator
 from causal_dsl.score.numbers import show, show_cell, show_estimate
@@ -138,10 +139,7 @@ def _failed(
         if len(cells) > _MOST_CELLS:
             notes.append(f"  and {len(cells) - _MOST_CELLS} more")
     if ceilings:
-        parts = [
-            f"{name} {show(ceiling.value)}{'' if ceiling.exact else ' (sampled)'}" for name, ceiling in ceilings.items()
-        ]
-        notes.append("ceilings: " + ", ".join(parts))
+        notes.append("ceilings: " + show_ceilings(ceilings))
     notes.append(f"over {deciding.estimate.n} pairs")
     return Diagnostic(
         "F701",

@@ -179,7 +179,8 @@ class ReportResult:
 @dataclass(frozen=True)
 class TestResult:
     """One test. ``n`` pairs were drawn, ``kept`` of them are scored; ``ceilings`` are those of the draws, and
-    ``ceilings_kept`` those of the kept pairs (empty where there is no filter). ``asked`` (the names of
+    ``ceilings_kept`` those of the kept pairs (empty where there is no filter). ``distinct`` counts the distinct inputs
+    of each role among the drawn pairs. ``asked`` (the names of
     the scores that the test itself speaks of) and ``units`` (of each score) are for the report."""
 
     __test__ = False  # not a pytest class
@@ -196,6 +197,7 @@ class TestResult:
     seconds: float = 0.0
     ceilings_kept: Mapping[str, Ceiling] = field(default_factory=dict)
     exhaustive: bool = False
+    distinct: Mapping[str, int] = field(default_factory=dict)
     parameters: tuple[str, ...] = ()
     asked: tuple[str, ...] = ()
     units: Mapping[str, str] = field(default_factory=dict)
@@ -219,18 +221,15 @@ class TestResult:
             "n": self.n,
             "kept": self.kept,
             "exhaustive": self.exhaustive,
-            "ceilings": {name: _ceiling(ceiling) for name, ceiling in self.ceilings.items()},
-            "ceilings_kept": {name: _ceiling(ceiling) for name, ceiling in self.ceilings_kept.items()},
+            "distinct": dict(self.distinct),
+            "ceilings": {name: ceiling.to_json() for name, ceiling in self.ceilings.items()},
+            "ceilings_kept": {name: ceiling.to_json() for name, ceiling in self.ceilings_kept.items()},
             "cells": [cell.to_json() for cell in self.cells],
             "expectations": [expectation.to_json() for expectation in self.expectations],
             "reports": [report.to_json() for report in self.reports],
             "findings": [finding.to_json() for finding in self.findings],
             "seconds": self.seconds,
         }
-
-
-def _ceiling(ceiling: Ceiling) -> dict[str, Any]:
-    return {"value": number(ceiling.value), "exact": ceiling.exact, "n": ceiling.n}
 
 
 @dataclass(frozen=True)

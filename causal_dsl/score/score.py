@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from causal_dsl.causal.designs import count_distinct
 from causal_dsl.engine.columns import Columns
 from causal_dsl.score.context import Reported, TestScores
 from causal_dsl.score.estimate import Estimator
@@ -70,9 +71,9 @@ def score_test(
 
         frame = frames[0]
         assert frame.labels is not None
-        of_kept, level = kept_ceilings(
-            frame.labels, frame.base_answers, frame.source_answers, own_ids[context.roles[0]], exhaustive
-        )
+        answers = {context.roles[0]: frame.base_answers, **frame.source_answers}
+        own = {role: own_ids[role] for role in answers}
+        of_kept, level = kept_ceilings(frame.labels, answers, own, exhaustive, given, n)
     estimator = Estimator(frames, names, own_ids, exhaustive, level)
     everything = None
     if rows is not None:
@@ -125,6 +126,7 @@ def score_test(
         findings=tuple(dict.fromkeys(findings)),
         seconds=seconds,
         exhaustive=exhaustive,
+        distinct=count_distinct(ids),
         parameters=tuple(names[0]) if names else (),
         asked=tuple(scores.asked),
         units={name: score.unit.name for name, score in wanted.items()},

@@ -178,20 +178,25 @@ def ceilings(
     decl: tree.CausalDecl, roles: tuple[str, ...], interventions: list[tuple[str, str]], output: str, where: str = "",
     among: Among | None = None,
 ) -> dict[str, Fraction]:  # fmt: skip
-    """noop, source, output_only and informative as fractions, straight from their definitions."""
+    """All ceilings and informative as fractions, straight from their definitions."""
     exogenous = [ident.name for m in decl.members if isinstance(m, tree.Draw) for ident in m.names]
     sources = list(dict.fromkeys(role for _, role in interventions))
     noop = Fraction(0)
     copies = dict.fromkeys(sources, Fraction(0))
-    seen: dict[tuple[Any, ...], dict[Any, Fraction]] = {}
+    seen: dict[str, dict[Any, dict[Any, Fraction]]] = {"output_only": {}, "base_only": {}, "source_only": {}}
     for runs, p in rows(decl, roles, where, among):
         do = {name: runs[role][name] for name, role in interventions}
         label = run(decl, {name: runs["base"][name] for name in exogenous}, do)[output]
         noop += p * (label == runs["base"][output])
         for role in sources:
             copies[role] += p * (label == runs[role][output])
-        answers = tuple(runs[role][output] for role in ("base", *sources))
-        labels = seen.setdefault(answers, {})
-        labels[label] = labels.get(label, Fraction(0)) + p
-    best = sum((max(labels.values()) for labels in seen.values()), Fraction(0))
-    return {"noop": noop, "source": max(copies.values()), "output_only": best, "informative": 1 - noop}
+        sight = {
+            "output_only": tuple(runs[role][output] for role in ("base", *sources)),
+            "base_only": tuple(runs["base"][name] for name in exogenous),
+            "source_only": tuple(runs[role][name] for role in sources for name in exogenous),
+        }
+        for rule, shown in sight.items():
+            labels = seen[rule].setdefault(shown, {})
+            labels[label] = labels.get(label, Fraction(0)) + p
+    best = {rule: sum((max(labels.values()) for labels in of.values()), Fraction(0)) for rule, of in seen.items()}
+    return {"noop": noop, "source": max(copies.values()), **best, "informative": 1 - noop}

@@ -22,7 +22,7 @@ from causal_dsl import build, pipeline
 from causal_dsl.causal.ceilings import ceilings
 from causal_dsl.causal.designs import Design, Drawn, draw, implicit_source
 from causal_dsl.causal.model import CausalModel
-from causal_dsl.causal.splits import PARTS, overlap, part_of
+from causal_dsl.causal.splits import PARTS, part_of
 from causal_dsl.diagnostics import NOWHERE, Diagnostic, Diagnostics
 from causal_dsl.syntax.format import format_tree
 
@@ -419,40 +419,58 @@ def test_what_holds_for_no_input_of_any_part_is_not_the_fault_of_the_part() -> N
 def test_parts_do_not_overlap() -> None:
     for text in (EQUALITY, IOI, HUGE):
         model = plain.model(text)
-        found = [drawn(plain.design(model, n=3000, seed=seed, split=split)) for seed, split in enumerate(PARTS)]
-        for pair in itertools.combinations(found, 2):
-            assert overlap(pair, (model, model)) is None
-        assert overlap(found, (model,) * 3) is None
-        again = drawn(plain.design(model, "other base", n=3000, seed=7, split="fit"))
-        if text is not HUGE:
-            assert overlap((found[0], again), (model, model)) is not None
+        found = [
+            {row for role in one.values for row in inputs(model, one, role)}
+            for one in (drawn(plain.design(model, n=3000, seed=s, split=split)) for s, split in enumerate(PARTS))
+        ]
+        for one, other in itertools.combinations(found, 2):
+            assert not one & other
 
 
-def test_the_first_common_input() -> None:
-    model = plain.model(EQUALITY)
-    for seed in range(20):
-        one, two = (drawn(plain.design(model, roles, n=4, seed=s))
-                    for roles, s in (("base source", seed), ("base one two", 100 + seed)))  # fmt: skip
-        seen = {row for role in two.values for row in inputs(model, two, role)}
-        rows = list(itertools.chain(*zip(*(inputs(model, one, role) for role in one.values), strict=True)))
-        expected = next((dict(row) for row in rows if row in seen), None)
-        assert overlap((one, two), (model, model)) == expected
-        assert overlap((one, one), (model, model)) == dict(rows[0])
-        assert overlap((one,), (model,)) is None
+def test_an_input_is_what_the_network_is_shown() -> None:
+    """Settings that a network cannot tell apart are one input, and in one part."""
+    text = "causal m { a, b ~ 0..9  z ~ 0..4  p := a mod 5  output y := p + b + z }"
+    lines = (("{a} {b}", ("a", "b")), ("{b} {p}", ("b", "p")))
+    for shown, told in [
+        (lines[:1], lambda row: (row["a"], row["b"])),
+        (lines[1:], lambda row: (row["p"], row["b"])),
+    ]:
+        for model in (plain.model(text), unlisted(plain.model(text))):
+            seen = model.shown(shown)
+            settings = {
+                name: codes.reshape(-1)
+                for name, codes in zip("abz", np.meshgrid(range(10), range(10), range(5)), strict=True)
+            }
+            settings["p"] = settings["a"] % 5
+            parts_of: dict[Any, set[int]] = {}
+            for i, part in enumerate(part_of(seen, settings).tolist()):
+                parts_of.setdefault(told({name: int(codes[i]) for name, codes in settings.items()}), set()).add(part)
+            assert all(len(found) == 1 for found in parts_of.values())
+            counted = Counter(part for found in parts_of.values() for part in found)
+            if not model._support:
+                n = len(parts_of)
+                assert counted == {0: n * 6 // 10, 1: n * 2 // 10, 2: n * 2 // 10}
+            one = drawn(plain.design(seen, n=200, split="test"))
+            assert set(part_of(seen, one.values["base"]).tolist()) == {2}
+            by_id: dict[int, set[Any]] = {}
+            for role in one.values:
+                for row, number in zip(inputs(seen, one, role), one.ids[role].tolist(), strict=True):
+                    full = dict(row)
+                    by_id.setdefault(number, set()).add(told({**full, "p": full["a"] % 5}))
+            assert all(len(found) == 1 for found in by_id.values())
+            assert len(by_id) == len(set.union(*by_id.values()))
 
 
-def test_models_that_code_their_texts_otherwise() -> None:
-    other = plain.model(IOI.replace('"Mary", "John", "Tom", "Anna"', '"Tom", "Anna", "John", "Mary"'))
-    model = plain.model(IOI)
-    one, two = drawn(plain.design(model, n=50, split="fit")), drawn(plain.design(other, n=50, split="fit"))
-    found = overlap((one, two), (model, other))
-    assert found is not None
-    row = values({name: model.value(name, code) for name, code in found.items()})
-    assert row in inputs(model, one, "base") + inputs(model, one, "source")
-    assert row in inputs(other, two, "base") + inputs(other, two, "source")
-    assert overlap((one, drawn(plain.design(other, n=50, split="test"))), (model, other)) is None
-    with pytest.raises(ValueError, match="other exogenous variables"):
-        overlap((one, drawn(plain.design(numbers(5), n=5))), (model, numbers(5)))
+def test_prompts_of_which_each_shows_something_else() -> None:
+    """What all prompts show decides on the part; what the row's own prompt shows is the input."""
+    model = plain.model("causal m { a, b ~ 0..9  output y := a + b }").shown((("{a}", ("a",)), ("{a} {b}", ("a", "b"))))
+    design = plain.design(model, n=400, split="fit", templates=("", "b > 4"))
+    one = drawn(design)
+    base = one.values["base"]
+    shown = [(a,) if line == 0 else (a, b) for a, b, line in zip(base["a"], base["b"], base["template"], strict=True)]
+    assert len(set(base["a"].tolist())) == 6
+    assert len(set(one.ids["base"].tolist())) == len(set(shown))
+    assert refusal(plain.design(model.shown((("Hm", ()),)), n=8, split="test")).code == "E710"
 
 
 # ── in specs ────────────────────────────────────────────────────────────────────────────────────

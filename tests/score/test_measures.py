@@ -328,7 +328,7 @@ def test_filtering_shows_both_scores_and_the_kept_share() -> None:
     assert found["logit_diff_unfiltered"].n == N
     assert (result.n, result.kept, found["iia"].n) == (N, int(kept.sum()), int(kept.sum()))
     assert result.ceilings == CEILINGS
-    assert set(result.ceilings_kept) == {"noop", "source", "output_only"}
+    assert set(result.ceilings_kept) == {"noop", "source", "output_only", "base_only", "source_only"}
     assert result.ceilings_kept["noop"].value == pytest.approx((given["labels"] == given["base_answers"])[kept].mean())
     top = result.ceilings_kept["output_only"].value
     assert found["iia_star"].value == pytest.approx((found["iia"].value - top) / (1 - top))
@@ -341,15 +341,29 @@ def test_kept_ceilings() -> None:
 
     n = 4000
     rng = np.random.default_rng(8)
+
+    def kept(labels: Any, base: Any, source: Any, exhaustive: bool = False, given: Any = (), drawn: int = 0) -> Any:
+        ids = {"base": np.arange(len(labels)), "source": np.arange(len(labels))}
+        answers = {"base": np.asarray(base), "source": np.asarray(source)}
+        return kept_ceilings(np.asarray(labels), answers, ids, exhaustive, dict(given), drawn or len(labels))
+
     base, source = rng.integers(0, 4, n), rng.integers(0, 4, n)
-    ceilings, right = kept_ceilings((base + source) % 4, base, {"source": source}, np.arange(n), False)
+    ceilings, right = kept((base + source) % 4, base, source)
     assert ceilings["output_only"].value == 1
     assert right.all()
-    # Where every combination of answers is new, no rule can be learnt, however well one would fit its own pairs.
-    many = rng.permutation(n)
-    ceilings, _ = kept_ceilings(rng.integers(0, 100, n), many, {"source": many}, np.arange(n), False)
-    assert ceilings["output_only"].value < 0.05
-    exact, _ = kept_ceilings(np.array([0, 1, 1]), np.array([0, 0, 0]), {"s": np.array([1, 1, 1])}, np.arange(3), True)
+    # Where every combination of answers is new, no rule can be learnt, however well one fits its own pairs.
+    many, labels = rng.permutation(n), rng.integers(0, 100, n)
+    ceilings, _ = kept(labels, many, many)
+    assert ceilings["output_only"].low < 0.05 and ceilings["output_only"].value == ceilings["output_only"].high == 1
+    # What is known of all pairs bounds what there is on nearly all of them.
+    given = {name: Ceiling(0.02, True, n * n) for name in ("noop", "source", "output_only")}
+    ceilings, right = kept(labels, many, many, given=given, drawn=n + 100)
+    assert 0.02 < ceilings["output_only"].high < 0.0225
+    assert right.mean() == pytest.approx(ceilings["output_only"].value)
+    all_of_it = {"output_only": Ceiling(1.0, True, n * n)}
+    ceilings, _ = kept(labels, many, many, given=all_of_it)
+    assert (ceilings["output_only"].low, ceilings["output_only"].high) == (1, 1)
+    exact, _ = kept([0, 1, 1], [0, 0, 0], [1, 1, 1], exhaustive=True)
     assert exact["output_only"].value == pytest.approx(2 / 3)
     assert exact["output_only"].exact
 

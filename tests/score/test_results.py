@@ -40,7 +40,7 @@ def test_json_is_the_contract() -> None:
     assert {"path", "digest", "versions", "networks", "tests", "cost"} <= set(spec)
     test = spec["tests"][0]
     assert {"name", "line", "n", "kept", "ceilings", "cells", "expectations", "seconds"} <= set(test)
-    assert test["ceilings"] == {"noop": {"value": 0.25, "exact": True, "n": 16}}
+    assert test["ceilings"] == {"noop": {"value": 0.25, "exact": True, "n": 16, "low": 0.25, "high": 0.25}}
     cell = test["cells"][1]
     assert cell["cell"] == {"l": 1, "p": "last"}
     assert {"value": 0.5, "low": 0.4, "high": 0.6, "n": 10}.items() <= cell["scores"]["iia"].items()
