@@ -25,6 +25,7 @@ from causal_dsl.planning.memory import Budget, default_bytes
 from causal_dsl.planning.rules import chunk_to_memory, optimise
 from causal_dsl.program.beginnings import check_beginnings
 from causal_dsl.program.circuits import check_circuit
+from causal_dsl.program.endings import check_endings
 from causal_dsl.program.experiments import TestReader
 from causal_dsl.program.facts import Facts
 from causal_dsl.program.fits import (
@@ -344,7 +345,8 @@ def _plan(program: Program, checked: Checked, tokenizers: Tokenizers, found: Dia
         if test.network.facts.kind == "unknown" or (tokens is None and test.alignment.prompts):
             continue
         if tokens is not None:
-            check_beginnings(test.alignment, tokens, test.network.facts, found)
+            check_beginnings(test, tokens, found)
+            check_endings(test.alignment, test.readout, found)
         answers = answers_of(test.readout, test.model, tokens, _sample_prompt(test), test.readout.span or test.span)
         if check_answers(answers, test.readout, found):
             checked.answers[test.name] = answers

@@ -237,7 +237,12 @@ def _load_fault(error: Exception, folder: Path, span: Span) -> SpecError:
         return fail("E640", f"the weights in {shown_path(folder)} do not fit its config", span, notes=(said,))
     if type(error).__name__ == "SafetensorError" or "safetensors" in str(error).lower():
         return fail("E641", f"cannot read the weights in {shown_path(folder)}", span, notes=(said,))
-    return fail("E644", f"cannot load the network in {shown_path(folder)}", span, notes=(said,))
+    stored = "quantiz" in str(error).lower()
+    return fail(
+        "E644", f"cannot load the network in {shown_path(folder)}", span, notes=(said,),
+        help="install what the note names, or run a checkpoint whose weights are not quantised" if stored
+        else "is transformers as new as the network, and is all installed that it needs?",
+    )  # fmt: skip
 
 
 def _converted_tokens(folder: Path, trust: bool, span: Span) -> Tokens:
@@ -314,6 +319,12 @@ def _load_factory(
     name = name or reference.name
     if hasattr(getattr(model, "config", None), "to_dict"):
         config: Any = model.config
+        if getattr(config, "is_encoder_decoder", False):
+            raise fail(
+                "E648", f"`{config.model_type}` has an encoder and a decoder: it reads one text and writes another", span,
+                notes=("what is run here reads one sequence of tokens and says the next one, or a masked one",),
+                help="give a network that says the next token after token ids alone",
+            )  # fmt: skip
         facts = facts_of_config(config.to_dict(), None, span)
         network = wrap(model, _loaded_facts(model, facts), tokens, name, span)
     else:

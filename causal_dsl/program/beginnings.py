@@ -11,23 +11,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from causal_dsl.causal.domains import Finite
-from causal_dsl.diagnostics import Diagnostics
-from causal_dsl.program.facts import Facts
+from causal_dsl.diagnostics import Diagnostics, Span, shown_path
 from causal_dsl.program.prompts import Template, render, show_value
+from causal_dsl.program.sae_metadata import made_for
 from causal_dsl.program.tokens import Encoded, Tokens
 
 if TYPE_CHECKING:
-    from causal_dsl.program.program import Alignment
+    from causal_dsl.program.program import Alignment, Test
 
 
-def check_beginnings(alignment: Alignment, tokens: Tokens, facts: Facts, diagnostics: Diagnostics) -> None:
-    """Report W515 for a prompt that begins with two marks of the beginning, W516 for one without the mark that it needs."""
+def check_beginnings(test: Test, tokens: Tokens, diagnostics: Diagnostics) -> None:
+    """Report W515 for a prompt that begins with two marks of the beginning, W516 for one without the mark that the network,
+    or a sparse autoencoder of the test, was made with."""
+    alignment, facts = test.alignment, test.network.facts
+    encoders = _encoders_of_marked(test)
     mark = None if facts.both_ways or facts.folder is None else mark_of(facts.folder, tokens)
     for line in alignment.prompts:
         encoded = encoded_example(alignment, line.template, tokens)
         if encoded is None or not encoded.ids:
             continue
         first = tokens.token(encoded.ids[0])
+        special = {i for i, token in tokens.tokenizer.get_added_tokens_decoder().items() if token.special}
         if len(encoded) > 1 and encoded.ids[0] == encoded.ids[1] and (encoded.special[0] or first == mark):
             once = "the tokenizer puts it there" if encoded.special[0] else "once is enough"
             diagnostics.report(
@@ -44,6 +48,28 @@ def check_beginnings(alignment: Alignment, tokens: Tokens, facts: Facts, diagnos
                 help=f'begin the prompt with it: prompt "{mark}…"' if added
                 else "let the post_processor of tokenizer.json put it there",
             )  # fmt: skip
+        elif encoders and not encoded.special[0] and encoded.ids[0] not in special:
+            path, span = encoders[0]
+            diagnostics.report(
+                "W516", "the sparse autoencoder was made on texts that begin with a mark, and the prompt has none", span,
+                others=((line.span, "this prompt"),),
+                notes=(f"{shown_path(path)} says prepend_bos", f"the network reads {_shown(tokens, encoded)}"),
+                help="begin the prompt with the tokenizer's mark of the beginning, as it is called there",
+            )  # fmt: skip
+
+
+def _encoders_of_marked(test: Test) -> list[tuple[Path, Span]]:
+    """The sparse autoencoders of a test that were made on texts with a mark at the beginning, and where each is named."""
+    found = {}
+    for cell in test.cells:
+        for intervention in cell.interventions:
+            for ref in intervention.features:
+                for member in ref.chain:
+                    path = Path(str(dict(member.settings).get("path", "")))
+                    if member.name == "sae" and path not in found:
+                        made = made_for(path)
+                        found[path] = (path, ref.span or test.span) if made is not None and made.begins else None
+    return [told for told in found.values() if told is not None]
 
 
 def encoded_example(alignment: Alignment, template: Template, tokens: Tokens) -> Encoded | None:
