@@ -55,7 +55,13 @@ def compare_tokens(
             span,
             notes=notes,
             help="write files that agree: AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER) keeps the tokens of "
-            'transformers; "tokenizer_class": "PreTrainedTokenizerFast" in tokenizer_config.json those of tokenizer.json',
+            "transformers; a tokenizer_config.json of "
+            + (
+                "no added tokens"
+                if type(theirs).__name__ in _PLAIN
+                else '"tokenizer_class": "PreTrainedTokenizerFast" alone'
+            )
+            + " keeps those of tokenizer.json",
         )
     return ()
 

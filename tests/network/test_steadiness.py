@@ -203,7 +203,11 @@ def save_llama(folder: Path, rope: str) -> None:
     (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "PreTrainedTokenizerFast"}')
 
 
-LINES = {"short": "{x} is said =", "long": "it is a b it is a b it is a b {x} is said =", "longer": "it " * 16 + "{x} ="}
+LINES = {
+    "short": "{x} is said =",
+    "long": "it is a b it is a b it is a b {x} is said =",
+    "longer": "it " * 16 + "{x} =",
+}
 
 
 def rope_spec(folder: Path, *lines: str) -> pipeline.Spec:
