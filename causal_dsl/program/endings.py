@@ -17,7 +17,7 @@ def check_endings(alignment: Alignment, readout: Readout, diagnostics: Diagnosti
         return
     for line in alignment.prompts:
         last = line.template.segments[-1]
-        if last.hole or not _opens("".join(" " if part.hole else part.text for part in line.template.segments)):
+        if last.hole or not _opens("".join("x" if part.hole else part.text for part in line.template.segments)):
             continue
         diagnostics.report(
             "W519", f"the prompt ends in an opening {last.text[-1]}, and the answer begins with a space", line.span,
