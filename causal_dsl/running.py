@@ -21,6 +21,7 @@ from causal_dsl.engine.columns import Quantity
 from causal_dsl.engine.execute import CellRun, Execution, TestRun, budget_of
 from causal_dsl.fitting.fit import fit_all
 from causal_dsl.fitting.library import Library, refuse_seen
+from causal_dsl.fitting.origin import elsewhere
 from causal_dsl.fitting.report import with_controls
 from causal_dsl.network.at_hand import check_at_hand
 from causal_dsl.network.fingerprint import fingerprint
@@ -233,7 +234,7 @@ def _at_hand(plan: Plan, checked: Checked, networks: Mapping[Any, Network], opti
         for inputs in (plan.inputs, checked.fits.plan.inputs if checked.fits is not None else {}):
             if key in inputs:
                 found += check_at_hand(network, inputs[key], _with_answers(plan, network), options.trust)
-    return tuple(dict.fromkeys(found))
+    return tuple(dict.fromkeys([*found, *elsewhere(plan.tests)]))
 
 
 def _with_answers(plan: Plan, network: Network) -> list[str]:
