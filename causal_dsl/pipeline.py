@@ -17,7 +17,7 @@ from causal_dsl.causal.ceilings import Ceiling, ceilings
 from causal_dsl.causal.designs import draw
 from causal_dsl.causal.domains import Finite
 from causal_dsl.diagnostics import Diagnostic, Diagnostics, Source, SpecError, did_you_mean, fail, render_all
-from causal_dsl.engine.answers import Answers, answers_of, check_answers, value_tokens
+from causal_dsl.engine.answers import Answers, answers_of, check_answers, check_numbers, value_tokens
 from causal_dsl.engine.columns import ValueRef
 from causal_dsl.planning.fits import Fits, make_fits, refuse_overlap
 from causal_dsl.planning.lower import Plan, make_plan, unfit_networks
@@ -349,6 +349,7 @@ def _plan(program: Program, checked: Checked, tokenizers: Tokenizers, found: Dia
             check_endings(test.alignment, test.readout, found)
         answers = answers_of(test.readout, test.model, tokens, _sample_prompt(test), test.readout.span or test.span)
         if check_answers(answers, test.readout, found):
+            check_numbers(answers, test.readout, tokens, _sample_prompt(test), found)
             checked.answers[test.name] = answers
             ready.append(test)
     if found.errors or len(ready) < len(program.tests):

@@ -1,4 +1,4 @@
-"""Marks of the beginning, twice or missing; prompts that end in an opening quote. No network is loaded."""
+"""Marks of the beginning, twice or missing; prompts that end in an opening quote; answers that may go on. No network is loaded."""
 
 from __future__ import annotations
 
@@ -130,3 +130,40 @@ def test_what_a_prompt_ends_in(end: str, warned: bool, tmp_path: Path) -> None:
     write(tmp_path, True, NAMES)
     assert ("W519" in {d.code for d in said(tmp_path, end)}) == warned
     assert "W519" not in {d.code for d in said(tmp_path, end, read='next_token(prefix="")')}
+
+
+# ── answers ─────────────────────────────────────────────────────────────────────────────────────
+
+#: How digits are written, the answers, and whether one may go on.
+NUMBERS = [
+    (True, "0..9", True), (True, "{12, 123, 7}", True), (False, "0..9", False), (True, '{"Ann", "Bob"}', False),
+    (True, "{true, false}", False),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("apart", "domain", "warned"), NUMBERS)
+def test_numbers_that_may_go_on(apart: bool, domain: str, warned: bool, tmp_path: Path) -> None:
+    words = [*WORDS, *"0123456789", *map(str, range(10, 130)), "true", "false"]
+    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
+    digits = [pre_tokenizers.Digits(individual_digits=True)] if apart else []
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), *digits])
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    (tmp_path / "config.json").write_text(json.dumps({**CONFIG, "vocab_size": len(words)}))
+    (tmp_path / "spec.causal").write_text(f"""
+causal number {{
+  x ~ {domain}
+  output y := x
+}}
+network net = hf(".")
+align at : number -> net {{
+  prompt "it was {{x}} :"
+  y @ next_token
+}}
+test said on at {{
+  base ~ number(n=8, seed=0)
+  report accuracy
+}}
+""")
+    found = pipeline.check(pipeline.load(tmp_path / "spec.causal")).diagnostics
+    assert [d.code for d in found] == (["W668"] if warned else [])
+    assert all(d.span.text == "next_token" and ("[1]" in d.notes[0] or "[0]" in d.notes[0]) for d in found)
