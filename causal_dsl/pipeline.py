@@ -18,13 +18,15 @@ from causal_dsl.causal.designs import count_distinct
 from causal_dsl.causal.domains import Finite
 from causal_dsl.causal.memo import Memo
 from causal_dsl.diagnostics import Diagnostic, Diagnostics, Source, SpecError, did_you_mean, fail, render_all
-from causal_dsl.engine.answers import Answers, answers_of, check_answers, value_tokens
+from causal_dsl.engine.answers import Answers, answers_of, check_answers, check_numbers, value_tokens
 from causal_dsl.engine.columns import ValueRef
 from causal_dsl.planning.fits import Fits, make_fits, refuse_overlap, refuse_unfitted
 from causal_dsl.planning.lower import Plan, make_plan, unfit_networks
 from causal_dsl.planning.memory import Budget, default_bytes
 from causal_dsl.planning.rules import chunk_to_memory, optimise
+from causal_dsl.program.beginnings import check_beginnings
 from causal_dsl.program.circuits import check_circuit
+from causal_dsl.program.endings import check_endings
 from causal_dsl.program.experiments import TestReader
 from causal_dsl.program.facts import Facts
 from causal_dsl.program.fits import (
@@ -353,8 +355,12 @@ def _plan(program: Program, checked: Checked, tokenizers: Tokenizers, found: Dia
             checked.ceilings[test.name] = memo.ceilings(test.design, list(test.swaps), test.readout.variable, drawn)
         if test.network.facts.kind == "unknown" or (tokens is None and test.alignment.prompts):
             continue
+        if tokens is not None:
+            check_beginnings(test, tokens, found)
+            check_endings(test.alignment, test.readout, found)
         answers = answers_of(test.readout, test.model, tokens, _sample_prompt(test), test.readout.span or test.span)
         if check_answers(answers, test.readout, found):
+            check_numbers(answers, test.readout, tokens, _sample_prompt(test), found)
             checked.answers[test.name] = answers
             ready.append(test)
     if found.errors or len(ready) < len(program.tests):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,9 @@ from causal_dsl.engine.columns import Quantity
 from causal_dsl.engine.execute import CellRun, Execution, TestRun, budget_of
 from causal_dsl.fitting.fit import fit_all
 from causal_dsl.fitting.library import Library, refuse_seen
+from causal_dsl.fitting.origin import elsewhere
 from causal_dsl.fitting.report import with_controls
+from causal_dsl.network.at_hand import check_at_hand
 from causal_dsl.network.fingerprint import fingerprint
 from causal_dsl.network.load import Reference, device_of, dtype_of, prove, wrap
 from causal_dsl.network.load import load as load_network
@@ -33,6 +35,8 @@ from causal_dsl.planning.cost import cost_of
 from causal_dsl.planning.lower import Plan
 from causal_dsl.program.fits import trained_name
 from causal_dsl.program.program import NetworkRef, Test
+from causal_dsl.program.prompts import show_value
+from causal_dsl.program.tokens import MASK
 from causal_dsl.report.progress import Progress, progress
 from causal_dsl.report.store import folder_of, save, writing
 from causal_dsl.score.results import CellInfo, Fired, Results, SpecResult, TestResult
@@ -176,7 +180,7 @@ def _describe(ref: NetworkRef, network: Network) -> dict[str, Any]:
         said["training"] = {name: getattr(ref.training, name) for name in settings}
     if network.proof is not None:
         said["refused_sites"] = dict(network.proof.refused)
-        said["notes"] = list(network.proof.notes)
+        said["notes"] = [*network.notes, *network.proof.notes]
     return said
 
 
@@ -190,6 +194,7 @@ def _run(spec: Spec, checked: Checked, networks: dict[str, Network], options: Op
     if plan is None:
         return _result(spec, checked, networks, [], started), False
     memory = {name: options.memory for name in networks if options.memory}
+    noticed = _at_hand(plan, checked, networks, options)
     with progress() if options.progress else Progress() as bar:
         targets = _targets(plan, checked, networks)
         library = _fit(spec, checked, networks, options, bar)
@@ -210,7 +215,7 @@ def _run(spec: Spec, checked: Checked, networks: dict[str, Network], options: Op
         if finished and not test.control[0]:
             scored = _score(test, run, finished, plan, checked)
             tests.append(with_controls(scored, test, execution, checked, library))
-    result = _result(spec, checked, networks, tests, started, execution)
+    result = _result(spec, checked, networks, tests, started, execution, noticed)
     if options.out is not None:
         cells = {
             name: [(dict(cell.node.cell), cell.columns) for cell in run.cells if cell.done.all()]
@@ -222,6 +227,30 @@ def _run(spec: Spec, checked: Checked, networks: dict[str, Network], options: Op
         except SpecError as error:  # what was computed is told all the same
             result = replace(result, warnings=(*result.warnings, *error.diagnostics))
     return result, interrupted
+
+
+def _at_hand(plan: Plan, checked: Checked, networks: Mapping[Any, Network], options: Options) -> tuple[Diagnostic, ...]:
+    """Try each network on the inputs of the plan and of its fits; what was noticed then and as it was loaded."""
+    found: list[Diagnostic] = []
+    for key, network in networks.items():
+        found += network.warnings
+        for inputs in (plan.inputs, checked.fits.plan.inputs if checked.fits is not None else {}):
+            if key in inputs:
+                found += check_at_hand(network, inputs[key], _with_answers(plan, network), options.trust)
+    return tuple(dict.fromkeys([*found, *elsewhere(plan.tests)]))
+
+
+def _with_answers(plan: Plan, network: Network) -> list[str]:
+    """A prompt of each test on a network with each of the answers that are looked for, as they are tokenised."""
+    found = []
+    for test in plan.tests:
+        if test.network.name != network.name or test.readout.kind == "logits":
+            continue
+        prompt = pipeline._sample_prompt(test)
+        for value in test.readout.values:
+            said = test.readout.prefix + show_value(value)
+            found.append(prompt.replace(MASK, said) if test.readout.kind == "mask" else prompt + said)
+    return found
 
 
 def _fit(
@@ -265,7 +294,7 @@ def _store(
 
 def _result(
     spec: Spec, checked: Checked, networks: dict[str, Network], tests: list[TestResult], started: float,
-    execution: Execution | None = None,
+    execution: Execution | None = None, noticed: tuple[Diagnostic, ...] = (),
 ) -> SpecResult:  # fmt: skip
     from importlib.metadata import PackageNotFoundError, version
 
@@ -288,7 +317,8 @@ def _result(
         for name, step in {step.network: step for step in execution.plan.steps}.items():
             described[name]["executor"] = execution.executor(name)
             described[name]["blocks"] = len(step.blocks)
-    warnings = tuple(checked.diagnostics) + (_warnings(networks, execution) if execution is not None else ())
+    warnings = tuple(checked.diagnostics) + noticed
+    warnings += _warnings(networks, execution) if execution is not None else ()
     return SpecResult(spec.name, checked.digest, tuple(tests), versions, described, cost, warnings)
 
 

@@ -117,6 +117,30 @@ def check_answers(answers: Answers, readout: Readout, diagnostics: Diagnostics) 
     return True
 
 
+def check_numbers(
+    answers: Answers, readout: Readout, tokens: Tokens | None, prompt: str, diagnostics: Diagnostics
+) -> None:
+    """Report W668 where a number is an answer whose tokens begin a longer number: what follows them is not read."""
+    if tokens is None or readout.kind != "next_token":
+        return
+    for value, ids in answers.ids.items():
+        text = show_value(value)
+        longer = tokens.continuation(prompt, f"{readout.prefix}{text}0") if text.isascii() and text.isdigit() else None
+        if longer is None or longer[: len(ids)] != ids or longer == ids:
+            continue
+        diagnostics.report(
+            "W668", f"`{text}` counts as said where the network goes on to write a longer number", readout.span or NOWHERE,
+            notes=(f"`{text}` is {_written(ids, tokens)}, and `{text}0` is {_written(longer, tokens)}",
+                   "an answer is said where its tokens come first; what would follow them is not read"),
+            help="look at how the network goes on, or let the answers be words",
+        )  # fmt: skip
+        return
+
+
+def _written(ids: tuple[int, ...], tokens: Tokens) -> str:
+    return " ".join(f"[{tokens.token(i)}]" for i in ids[:6]) + (" …" if len(ids) > 6 else "")
+
+
 def first_token(value: Any, readout: Readout, answers: Answers, tokens: Tokens | None, prompt: str) -> int:
     """The id whose logit stands for ``value``: its only token, or its class. -1 where the read-out has no such class."""
     if value in answers.ids:

@@ -13,7 +13,7 @@ from torch import Tensor
 from causal_dsl.diagnostics import Span, SpecError, fail, shown_path
 from causal_dsl.features.sae import KINDS, NORMS
 
-WEIGHTS, CONFIG = "sae_weights.safetensors", "cfg.json"
+WEIGHTS, CONFIG, SCALER = "sae_weights.safetensors", "cfg.json", "activation_scaler.json"
 #: What each architecture is called in ``cfg.json``, and the tensors that its encoder has beside ``W_enc``.
 _NEEDED = {
     "standard": ("b_enc",),
@@ -21,6 +21,7 @@ _NEEDED = {
     "jumprelu": ("b_enc", "threshold"),
     "gated": ("b_gate", "r_mag", "b_mag"),
 }
+_AVERAGE = "expected_average_only_in"
 _ACTIVATIONS = ("relu", "tanh-relu", "topk")
 
 
@@ -36,7 +37,7 @@ def read_sae(path: Path, latents: Sequence[int], width: int, span: Span) -> dict
     config = _config(file.parent / CONFIG, span)
     stored = _tensors(file, span)
     try:
-        return _numbers(stored, config, latents, width, span)
+        return _numbers(stored, config, _factor(file.parent, config), latents, width, span)
     except SpecError:
         raise
     except (KeyError, TypeError, ValueError, OverflowError) as error:
@@ -86,7 +87,12 @@ def _tensors(path: Path, span: Span) -> dict[str, Tensor]:
 
 
 def _numbers(
-    stored: Mapping[str, Tensor], config: dict[str, Any] | None, latents: Sequence[int], width: int, span: Span
+    stored: Mapping[str, Tensor],
+    config: dict[str, Any] | None,
+    factor: float,
+    latents: Sequence[int],
+    width: int,
+    span: Span,
 ) -> dict[str, Tensor]:
     said = config or {}
     architecture = said.get("architecture", "standard") if config is not None else _guessed(stored)
@@ -94,10 +100,10 @@ def _numbers(
         raise ValueError(f"its architecture is `{architecture}`; understood are {', '.join(_NEEDED)}")
     kind = _kind(architecture, said)
     norm = said.get("normalize_activations") or "none"
-    if norm == "expected_average_only_in":  # one number for all vectors, which the weights hold when they are saved
-        norm = "none"
+    if norm == _AVERAGE:
+        norm = "none"  # one number for all vectors: `factor`
     if norm not in NORMS:
-        raise ValueError(f"it normalises activations by `{norm}`; understood are {', '.join(NORMS)}")
+        raise ValueError(f"it normalises activations by `{norm}`; understood are {', '.join((*NORMS, _AVERAGE))}")
     if missing := [name for name in ("W_enc", "W_dec", "b_dec", *_NEEDED[architecture]) if name not in stored]:
         raise ValueError(f"it lacks the tensor {', '.join(missing)}")
 
@@ -133,6 +139,7 @@ def _numbers(
         out = (
             out * take("scaling_factor" if "scaling_factor" in stored else "finetuning_scaling_factor", count)[:, None]
         )
+    into, out, bias = into * factor, out / factor, bias / factor
     if kind != "topk":  # a latent does not depend on the others
         into = into[:, chosen]
         numbers = {name: tensor[chosen] for name, tensor in numbers.items()}
@@ -140,6 +147,28 @@ def _numbers(
     code = torch.tensor([KINDS.index(kind), NORMS.index(norm), k])
     return numbers | {"code": code, "into": into, "out": out[chosen], "latents": chosen,
                       "centre": bias if centred else torch.zeros_like(bias)}  # fmt: skip
+
+
+def _factor(folder: Path, config: dict[str, Any] | None) -> float:
+    """What vectors are multiplied by before they are encoded: a number that SAELens keeps beside the weights.
+
+    Weights into which it was folded say ``none``. Where it is asked for and kept nowhere, all latents would be off by it.
+    """
+    if (config or {}).get("normalize_activations") != _AVERAGE:
+        return 1.0
+    try:
+        said = json.loads((folder / SCALER).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        said = {}
+    except (OSError, RecursionError) as error:
+        raise ValueError(f"{SCALER}: {error}") from error
+    found = said.get("scaling_factor") if isinstance(said, dict) else None
+    if isinstance(found, bool) or not isinstance(found, int | float) or not 0 < found < float("inf"):
+        raise ValueError(
+            f"its vectors are to be multiplied by a number first ({_AVERAGE}), and no {SCALER} says by which: "
+            "fold it into the weights with `fold_activation_norm_scaling_factor` of SAELens, and save them"
+        )
+    return float(found)
 
 
 def _guessed(stored: Mapping[str, Tensor]) -> str:

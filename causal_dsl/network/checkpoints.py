@@ -57,6 +57,15 @@ def check_weights(folder: Path, trust: bool, span: Span) -> None:
         )
     for path in files:
         tensors(path, span)
+    single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
+    if single.is_file() and index.is_file() and single not in files:
+        raise fail(
+            "E667",
+            f"{shown_path(folder)} holds two sets of weights",
+            span,
+            notes=(f"{single.name}, and the {len(files)} files that {index.name} names",),
+            help="keep the set that is meant, and move the other away",
+        )
 
 
 def tensors(path: Path, span: Span) -> dict[str, dict[str, Any]]:

@@ -7,7 +7,6 @@ can run anything, so they need ``--trust``.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -17,12 +16,22 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from causal_dsl.diagnostics import NOWHERE, Span, SpecError, did_you_mean, fail, shown_path
+from causal_dsl.diagnostics import NOWHERE, Diagnostic, Span, SpecError, did_you_mean, fail, shown_path
+from causal_dsl.network.checkpoint_audit import audit_weights
 from causal_dsl.network.checkpoints import check_memory, check_weights
 from causal_dsl.network.factory import call_factory, load_weights, vector_facts
+from causal_dsl.network.factory_audit import drawn_weights, mode_note, seeded
 from causal_dsl.network.network import Network, wrap
 from causal_dsl.network.prove import Proof, prove, told
-from causal_dsl.program.facts import POST_NORM, Facts, cached_folder, facts_of_config, local_folder, read_config
+from causal_dsl.network.quiet import quiet
+from causal_dsl.program.facts import (
+    Facts,
+    cached_folder,
+    facts_of_config,
+    local_folder,
+    read_config,
+    refuse_adapter,
+)
 from causal_dsl.program.tokens import Tokens
 from causal_dsl.reading import check_own
 
@@ -139,13 +148,14 @@ def load_folder(
     """
     device = device or torch.device("cpu")
     check_own(folder, span, trust)
+    refuse_adapter(folder, span)
     config = read_config(folder, span)
     facts = facts_of_config(config, folder, span)
     _check_code(config, trust, span)
     check_weights(folder, trust, span)
     if not spread:
         check_memory(folder, config, device, dtype, span)
-    with _quiet():
+    with quiet() as heard:
         from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM
 
         kind: Any = AutoModelForMaskedLM if facts.both_ways else AutoModelForCausalLM
@@ -162,7 +172,7 @@ def load_folder(
                 f"`{facts.architecture}` is not a language model that transformers can load",
                 span,
                 notes=("it has no class that maps token ids to the logits of the next token, or of a masked one",),
-                help="of those that fill in a masked token there are " + ", ".join(sorted(POST_NORM)),
+                help='a network that can be run on tokens alone: torch("file.py:factory") that returns (model, tokenizer)',
             )
         try:
             loaded: Any = kind.from_pretrained(
@@ -180,9 +190,10 @@ def load_folder(
             raise
         except Exception as error:
             raise _load_fault(error, folder, span) from error
-    _check_report(report, folder, span)
+    warnings = audit_weights(model, report, config, folder, heard, span)
     tokens = Tokens.from_folder(folder, span) or _converted_tokens(folder, trust, span)
-    return wrap(model, _loaded_facts(model, facts), tokens, name or folder.name, span)
+    network = wrap(model, _loaded_facts(model, facts), tokens, name or folder.name, span)
+    return replace(network, warnings=warnings)
 
 
 def _fetch(reference: Reference, trust: bool, span: Span) -> Path:
@@ -193,7 +204,7 @@ def _fetch(reference: Reference, trust: bool, span: Span) -> Path:
     try:
         from huggingface_hub import snapshot_download
 
-        with _quiet():
+        with quiet():
             found = snapshot_download(reference.name, revision=reference.revision, allow_patterns=patterns)
         return Path(found)
     except Exception as error:
@@ -234,35 +245,24 @@ def _check_code(config: dict[str, Any], trust: bool, span: Span) -> None:
         )
 
 
-def _check_report(report: Any, folder: Path, span: Span) -> None:
-    """Weights that a checkpoint lacks are drawn at random: a score of such a network means nothing."""
-    missing = sorted(map(str, report.get("missing_keys", ())))
-    mismatched = sorted(str(item[0]) for item in report.get("mismatched_keys", ()))
-    if missing or mismatched:
-        shown = ", ".join(f"`{key}`" for key in (missing or mismatched)[:3])
-        count = len(missing or mismatched)
-        raise fail(
-            "E640",
-            f"the weights in {shown_path(folder)} do not fit its config",
-            span,
-            notes=(f"{count} {'are missing' if missing else 'have another shape'}: {shown}",),
-            help="is the download whole? Are config.json and the weights of one checkpoint?",
-        )
-
-
 def _load_fault(error: Exception, folder: Path, span: Span) -> SpecError:
     said = told(error)
     if "shape" in str(error) or "size mismatch" in str(error):
         return fail("E640", f"the weights in {shown_path(folder)} do not fit its config", span, notes=(said,))
     if type(error).__name__ == "SafetensorError" or "safetensors" in str(error).lower():
         return fail("E641", f"cannot read the weights in {shown_path(folder)}", span, notes=(said,))
-    return fail("E644", f"cannot load the network in {shown_path(folder)}", span, notes=(said,))
+    stored = "quantiz" in str(error).lower()
+    return fail(
+        "E644", f"cannot load the network in {shown_path(folder)}", span, notes=(said,),
+        help="install what the note names, or run a checkpoint whose weights are not quantised" if stored
+        else "is transformers as new as the network, and is all installed that it needs?",
+    )  # fmt: skip
 
 
 def _converted_tokens(folder: Path, trust: bool, span: Span) -> Tokens:
     """The tokenizer as transformers makes it of older files; raises E643 where there is none."""
     try:
-        with _quiet():
+        with quiet():
             from transformers import AutoTokenizer
 
             made = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust, local_files_only=True)
@@ -313,9 +313,17 @@ def _load_factory(
             notes=("a Python file can do anything on this machine",),
             help="read it, then run with --trust",
         )
-    model, tokens = call_factory(reference.name, reference.base, span)
+    with seeded() as draws:
+        model, tokens = call_factory(reference.name, reference.base, span)
+    warnings: tuple[Diagnostic, ...] = ()
     if reference.weights is not None:
         load_weights(model, reference.base / reference.weights, span)
+    else:
+        function = reference.name.rpartition(":")[2]
+        warnings = drawn_weights(
+            lambda: call_factory(reference.name, reference.base, span)[0], model, draws, function, span
+        )
+    notes = mode_note(model)
     try:
         model = model.to(device=device, dtype=dtype) if dtype is not None else model.to(device)
     except (MemoryError, torch.OutOfMemoryError):
@@ -325,9 +333,17 @@ def _load_factory(
     name = name or reference.name
     if hasattr(getattr(model, "config", None), "to_dict"):
         config: Any = model.config
+        if getattr(config, "is_encoder_decoder", False):
+            raise fail(
+                "E648", f"`{config.model_type}` has an encoder and a decoder: it reads one text and writes another", span,
+                notes=("what is run here reads one sequence of tokens and says the next one, or a masked one",),
+                help="give a network that says the next token after token ids alone",
+            )  # fmt: skip
         facts = facts_of_config(config.to_dict(), None, span)
-        return wrap(model, _loaded_facts(model, facts), tokens, name, span)
-    return wrap(model, vector_facts(model, span), None, name, span)
+        network = wrap(model, _loaded_facts(model, facts), tokens, name, span)
+    else:
+        network = wrap(model, vector_facts(model, span), None, name, span)
+    return replace(network, warnings=warnings, notes=notes)
 
 
 @contextmanager
@@ -342,21 +358,3 @@ def _memory(span: Span) -> Iterator[None]:
             notes=(told(error),),
             help="use a smaller dtype (dtype=bfloat16), another device, or a smaller network",
         ) from error
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Loading without the libraries' own warnings; bars are drawn to a terminal only."""
-    from transformers.utils import logging
-
-    before = logging.get_verbosity()
-    bars = logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    if not sys.stderr.isatty():
-        logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(before)
-        if bars:
-            logging.enable_progress_bar()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import nn
 
-from causal_dsl.diagnostics import NOWHERE, Span
+from causal_dsl.diagnostics import NOWHERE, Diagnostic, Span
 from causal_dsl.network.layouts import Layout, layout_of
 from causal_dsl.program.facts import Facts
 from causal_dsl.program.locations import Site
@@ -28,6 +28,7 @@ class Network:
     ``tokens`` is None for vector networks. ``layers`` are the modules that ``layer[l]`` counts. ``proof`` says which
     sites were found where the table says (:func:`causal_dsl.network.prove.prove`). ``accepts`` are the arguments that
     the model's forward takes; ``padding`` is the side at which the caller wants prompts padded.
+    ``warnings`` are what was noticed as it was loaded, ``notes`` what was done to it then.
     """
 
     model: nn.Module
@@ -43,6 +44,8 @@ class Network:
     taps: dict[Site, Tap] = field(default_factory=dict, repr=False)
     accepts: frozenset[str] = frozenset()
     padding: Literal["left", "right"] = "right"
+    warnings: tuple[Diagnostic, ...] = ()
+    notes: tuple[str, ...] = ()
     _compiled: dict[nn.Module, Any] = field(default_factory=dict, repr=False)
 
     @property

@@ -288,8 +288,32 @@ def facts_of_config(config: Mapping[str, Any], folder: Path | None, span: Span) 
     )
 
 
+def refuse_adapter(folder: Path, span: Span) -> None:
+    """Raise E665 where a folder holds an adapter: it would be left out, or put on weights that are elsewhere."""
+    try:
+        found = (folder / "adapter_config.json").is_file()
+    except OSError:
+        found = False
+    if found:
+        alone = not (folder / "config.json").is_file()
+        raise fail(
+            "E665",
+            f"{shown_path(folder)} holds an adapter" + (", and no network" if alone else " beside the network"),
+            span,
+            notes=(
+                "it has an adapter_config.json, as peft writes it",
+                "an adapter alone says only what is added to the weights of another checkpoint"
+                if alone
+                else "whether the weights are with it or without it cannot be told",
+            ),
+            help="merge it into the weights (`merge_and_unload` of peft) and save the whole to a folder of its own"
+            + ("" if alone else ", or move the adapter's files away"),
+        )
+
+
 def _read(folder: Path, span: Span) -> Facts:
     check_own(folder, span)
+    refuse_adapter(folder, span)
     return facts_of_config(read_config(folder, span), folder, span)
 
 

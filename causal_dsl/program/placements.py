@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import combinations, pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from causal_dsl.causal.domains import Finite
@@ -12,6 +13,7 @@ from causal_dsl.program.facts import ARCHITECTURES, POST_NORM
 from causal_dsl.program.features import check_width, join, read_via
 from causal_dsl.program.program import Alignment, InputPlacement, NetworkRef, PromptLine, Readout
 from causal_dsl.program.prompts import show_value
+from causal_dsl.program.sae_metadata import check_sae
 from causal_dsl.program.settings import Setting, call_name, read_settings
 from causal_dsl.program.sites import SiteReader, Step, overlap, steps
 from causal_dsl.syntax import tree
@@ -145,6 +147,11 @@ class PlacementReader:
             reader = SiteReader(self.network.facts, tuple(line.template for line in self.prompts), Diagnostics(), cell)
             places = [place for site in member.sites if (place := reader.place(site)) is not None]
             if not check_width(via, places, self.network.facts, self.diagnostics):
+                return False
+            first = via.chain[0]
+            if first.name == "sae" and not check_sae(
+                Path(str(dict(first.settings)["path"])), places, self.network, via.span, self.diagnostics
+            ):
                 return False
             if via.joined and len(places) == len(member.sites) and join(places) is None:
                 self.diagnostics.report(

@@ -75,7 +75,7 @@ CONFIGS: list[dict[str, object]] = [
     {"architecture": "standard", "activation_fn_str": "tanh-relu", "apply_b_dec_to_input": False},
     {"architecture": "standard", "finetuning_scaling_factor": True, "normalize_activations": None},
     {"architecture": "jumprelu", "apply_b_dec_to_input": False, "activation_fn": "relu"},
-    {"architecture": "gated", "normalize_activations": "expected_average_only_in"},
+    {"architecture": "gated", "normalize_activations": "none"},
     {"architecture": "topk", "k": K},
     {"architecture": "topk", "k": K, "rescale_acts_by_decoder_norm": True},
     *({"architecture": a, "k": K, "normalize_activations": n} for a in ("standard", "topk", "gated")

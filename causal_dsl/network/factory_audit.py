@@ -1,0 +1,122 @@
+"""Does a user's function make the same network each time? And in which mode does it hand it over?
+
+A function that draws weights and sets no seed makes another network in each process, and every score is then of a
+network that nobody has any more. So it is called with the seeds of torch, numpy and Python set; and a quick one is
+called again, which tells weights that are drawn from those that are loaded over what was drawn.
+"""
+
+from __future__ import annotations
+
+import io
+import random
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from causal_dsl.diagnostics import Diagnostic, Span
+
+#: One that nobody would set: a function that sets its own is told by it.
+_SEED = 915_872_643
+#: A call longer than this (a fourth of it where nothing was drawn in sight), or a network larger, is not made again.
+_SECONDS, _PARAMETERS = 1.0, 5_000_000
+
+
+@dataclass
+class Draws:
+    """What a call did with random numbers: ``free`` if it drew some that no seed of its own fixed; its ``seconds``."""
+
+    free: bool = False
+    seconds: float = 0.0
+
+
+@contextmanager
+def seeded(seed: int = _SEED) -> Iterator[Draws]:
+    """Random numbers as ``seed`` gives them, within the block; those of the caller are left as they were."""
+    told, started = Draws(), time.perf_counter()
+    mine, numbers = random.getstate(), np.random.get_state()
+    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        random.seed(seed)
+        np.random.seed(seed % 2**32)
+        before = _states()
+        try:
+            yield told
+        finally:
+            told.seconds = time.perf_counter() - started
+            drew, *others = (old != new for old, new in zip(before, _states(), strict=True))
+            told.free = (drew and torch.initial_seed() == seed) or any(others)
+            random.setstate(mine)
+            np.random.set_state(numbers)
+
+
+def _states() -> tuple[object, ...]:
+    """The states of the random numbers of torch, Python and numpy, as values that compare."""
+    numbers: Any = np.random.get_state()
+    return torch.get_rng_state().numpy().tobytes(), random.getstate(), (numbers[1].tobytes(), numbers[2])
+
+
+def drawn_weights(
+    make: Callable[[], nn.Module], model: nn.Module, draws: Draws, function: str, span: Span
+) -> tuple[Diagnostic, ...]:
+    """W667 where ``make``, called again with another seed, gives other weights than those of ``model``."""
+    count = sum(p.numel() for p in model.parameters())
+    if draws.seconds > (_SECONDS if draws.free else _SECONDS / 4) or count > _PARAMETERS:
+        return ()
+    with seeded(_SEED + 1), redirect_stdout(io.StringIO()):
+        other = make()
+    if _same(model, other):
+        return ()
+    with seeded(_SEED), redirect_stdout(io.StringIO()):
+        again = make()
+    if _same(model, again):
+        title = f"`{function}` draws weights at random and sets no seed"
+        notes: tuple[str, ...] = (
+            "with another seed it gives another network; here one fixed seed is set for it, the same in each run",
+        )
+    else:
+        title = f"`{function}` gives another network each time that it is called"
+        notes = ("called twice with the same seeds of torch, numpy and Python, it gave two",
+                 "the scores are of a network that no later run meets again")  # fmt: skip
+    return (
+        Diagnostic("W667", title, span, notes=notes,
+                   help="load trained weights in it, or set the seed there: torch.manual_seed(0)"),
+    )  # fmt: skip
+
+
+def mode_note(model: nn.Module) -> tuple[str, ...]:
+    """A note where a network comes in training mode and that makes a difference."""
+    minded = [
+        name or type(module).__name__
+        for name, module in model.named_modules()
+        if module.training
+        and (
+            (isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0)
+            or isinstance(module, nn.modules.batchnorm._NormBase)
+        )
+    ]
+    if not minded:
+        return ()
+    return (
+        f"it came in training mode and is run in eval mode: `{minded[0]}` drops nothing, or norms by what it learned",
+    )
+
+
+def _same(one: nn.Module, other: nn.Module) -> bool:
+    mine, theirs = one.state_dict(), other.state_dict()
+    if mine.keys() != theirs.keys():
+        return False
+    return all(
+        value.shape == theirs[name].shape and torch.equal(value.cpu(), theirs[name].cpu())
+        for name, value in mine.items()
+        if isinstance(value, torch.Tensor) and isinstance(theirs[name], torch.Tensor)
+    )
+
+
+__all__ = ["Draws", "drawn_weights", "mode_note", "seeded"]

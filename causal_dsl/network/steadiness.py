@@ -1,0 +1,166 @@
+"""Does a network give the same numbers for the same input, whatever else is in the batch? Tried on the inputs at hand.
+
+An intervention is told by what it changes. Where the numbers change by themselves, or with the other rows of a batch,
+a score is of the dice, or of how rows were put together. A network is in eval mode by then; what still draws, remembers
+or looks at its neighbours is refused, with the reason where it can be told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from causal_dsl.diagnostics import Span, SpecError, fail
+from causal_dsl.network.forward import forward
+from causal_dsl.network.network import Network
+from causal_dsl.network.prove import told
+
+#: The largest relative difference between two runs of one batch, and between a row alone and in a batch.
+_AGAIN = {torch.float64: 1e-9, torch.float32: 1e-5, torch.float16: 1e-3, torch.bfloat16: 1e-2}
+_BATCH = {torch.float64: 1e-7, torch.float32: 1e-3, torch.float16: 5e-2, torch.bfloat16: 3e-1}
+_ROWS, _ALONE = 32, 8
+Batch: TypeAlias = Sequence[Sequence[int]] | Tensor
+
+
+@torch.no_grad()
+def refuse_unsteady(network: Network, inputs: Batch, span: Span) -> None:
+    """Raise E663 where the same batch gives other numbers a second time, E664 where a row alone gives others than in it.
+
+    ``inputs``: a few of those that will be run, token ids or vectors [rows, width].
+    """
+    if not len(inputs):
+        return
+    if len(inputs) == 1:
+        inputs = _rows(inputs, [0, 0])
+    count, fault = len(inputs), ""
+    alone = _spread(count, _ALONE)
+    before = None
+    try:
+        before = _logits(network, _rows(inputs, alone[:1]))  # before any longer prompt was seen
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        fault = told(error)
+    try:
+        first, second = _logits(network, inputs), _logits(network, inputs)
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception:
+        return  # it is told where the sites are proved, and where they are run
+    if before is None:
+        raise _dependent(network, f"it cannot be run on one input alone: {fault}", span)
+    far = apart(first, second)
+    if far > _AGAIN.get(network.dtype, 1e-2):
+        raise _unsteady(network, inputs, f"twice the same batch: the logits differ by {far:.1e} of their size", span)
+    for row in alone:
+        got = before if row == alone[0] else _logits(network, _rows(inputs, [row]))
+        far = apart(got, first[row : row + 1])
+        if far > _BATCH.get(network.dtype, 3e-1):
+            note = f"an input alone, and among {count}: the logits differ by {far:.1e} of their size"
+            raise _dependent(network, note, span)
+
+
+def some_of(count: int, lengths: np.ndarray | None = None) -> list[int]:
+    """Which of ``count`` inputs are tried: prompts of the least and the greatest number of tokens, or vectors from all over."""
+    if lengths is None:
+        return _spread(count, _ROWS)
+    order = np.argsort(lengths, kind="stable")
+    return sorted({int(order[0]), int(order[-1])}) if count else []
+
+
+def apart(got: Tensor, expected: Tensor) -> float:
+    """The largest difference of a row, relative to its size. What is not finite in both, and the same, does not count."""
+    got, expected = got.double().cpu(), expected.double().cpu()
+    same = (got == expected) | (got.isnan() & expected.isnan())
+    finite = got.isfinite() & expected.isfinite()
+    if bool((~same & ~finite).any()):
+        return float("inf")
+    change = torch.where(same | ~finite, 0.0, got - expected).norm(dim=-1)
+    size = torch.where(finite, expected, 0.0).norm(dim=-1)
+    size = size.clamp_min(max(1e-3 * float(size.max()), 1e-20)) if size.numel() else size
+    return float((change / size).max()) if change.numel() else 0.0
+
+
+def _spread(count: int, most: int) -> list[int]:
+    return sorted({round(place) for place in np.linspace(0, count - 1, min(count, most)).tolist()}) if count else []
+
+
+def _rows(inputs: Batch, rows: list[int]) -> Any:
+    return inputs[rows] if isinstance(inputs, Tensor) else [inputs[row] for row in rows]
+
+
+def _logits(network: Network, inputs: Batch) -> Tensor:
+    logits = forward(network, inputs, readout=torch.arange(len(inputs))).logits
+    assert logits is not None
+    return logits
+
+
+def _unsteady(network: Network, inputs: Batch, note: str, span: Span) -> SpecError:
+    """Dice or memory? With the random numbers set back, dice fall the same."""
+    helps = (
+        "make the forward a function of its input alone: no random numbers, and nothing kept from one call to the next"
+    )
+    why = "a forward leaves something behind that the next one reads, or draws where `torch.manual_seed` does not reach"
+    if apart(_seeded(network, inputs), _seeded(network, inputs)) <= _AGAIN.get(network.dtype, 1e-2):
+        why = "it draws random numbers in its forward, though `eval()` was called: with them set back, the logits agree"
+        helps = "draw only `if self.training`, as torch.nn.Dropout does: F.dropout(x, p, training=self.training)"
+    return fail("E663", "the network gives other numbers for the same input", span,
+                notes=(note, why, *_left_on(network.model)), help=helps)  # fmt: skip
+
+
+def _seeded(network: Network, inputs: Batch) -> Tensor:
+    devices = [network.device] if network.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(0)
+        return _logits(network, inputs)
+
+
+def _dependent(network: Network, note: str, span: Span) -> SpecError:
+    helps = "let each row depend on itself alone: no mean, norm or attention over the rows of a batch"
+    notes = [note, *_left_on(network.model)]
+    norms = [name for name, module in network.model.named_modules() if _norms_by_batch(module)]
+    scaled = [module for module in network.model.modules() if _scales_by_length(module)]
+    if norms:
+        notes.append(f"`{norms[0]}` keeps no running mean, so it norms by the batch that it is given")
+        helps = "build the norm with track_running_stats=True, so that in eval mode it norms by what it learned"
+    elif scaled:
+        start = _scaled_from(scaled[0])
+        beyond = f" than {start} tokens" if start else ""
+        notes.append("its rotary angles are scaled by the longest prompt of a batch"
+                     + (f" where that has more{beyond}" if start else ""))  # fmt: skip
+        helps = f"keep the prompts no longer{beyond}" if start else "keep the prompts shorter"
+        helps += ", or run prompts of one length in a spec of their own"
+    elif not network.is_vector:
+        helps = "let the logits of a prompt depend on its own tokens alone, whatever stands beside it in the batch"
+    return fail("E664", "what the network says of an input depends on the others in the batch", span,
+                notes=tuple(notes), help=helps)  # fmt: skip
+
+
+def _left_on(model: nn.Module) -> tuple[str, ...]:
+    """Modules that are in training mode after ``eval()``: their own ``train`` holds them there."""
+    names = [name or type(model).__name__ for name, module in model.named_modules() if module.training]
+    return (f"`{names[0]}` is in training mode though `eval()` was called",) if names else ()
+
+
+def _norms_by_batch(module: nn.Module) -> bool:
+    return isinstance(module, nn.modules.batchnorm._NormBase) and module.running_mean is None
+
+
+def _scales_by_length(module: nn.Module) -> bool:
+    kind = getattr(module, "rope_type", "")
+    return bool({"dynamic", "longrope"} & set(kind.values() if isinstance(kind, dict) else (kind,)))
+
+
+def _scaled_from(module: nn.Module) -> int | None:
+    """The number of tokens beyond which rotary angles are scaled; None where it is not known."""
+    said = getattr(getattr(module, "config", None), "rope_parameters", None)
+    start = said.get("original_max_position_embeddings") if isinstance(said, dict) else None
+    start = start if start is not None else getattr(module, "original_max_seq_len", None)
+    return start if isinstance(start, int) else None
+
+
+__all__ = ["apart", "refuse_unsteady", "some_of"]

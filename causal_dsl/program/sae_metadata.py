@@ -1,0 +1,251 @@
+"""What a sparse autoencoder's ``cfg.json`` says of where it was made, against where a spec uses it.
+
+An autoencoder of another site, layer or network encodes any vector of its width, and its latents then mean nothing.
+Names of hooks are those of TransformerLens (as SAELens writes them), or the paths of layers in transformers.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from causal_dsl.diagnostics import Diagnostics, Span, shown_path
+from causal_dsl.program.components import head_count
+from causal_dsl.program.facts import Facts
+from causal_dsl.program.locations import Place, Site
+from causal_dsl.program.program import NetworkRef
+
+CONFIG = "cfg.json"
+_LARGEST = 5_000_000
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a file says: the ``hook`` it was made on ("": nothing), of which ``head`` (None: of all, or none has any), of
+    which ``model``, whether its texts began with a mark (``begins``), whether weights were ``centred`` before."""
+
+    hook: str = ""
+    head: int | None = None
+    model: str = ""
+    begins: bool = False
+    centred: bool = False
+
+
+def made_for(path: Path) -> Made | None:
+    """What the ``cfg.json`` of an autoencoder's file or folder says; None where there is none that can be read."""
+    file = (path if path.is_dir() else path.parent) / CONFIG
+    try:
+        if file.stat().st_size > _LARGEST:
+            return None
+        said = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None  # `run` refuses a file that cannot be read
+    if not isinstance(said, dict):
+        return None
+    inner = [said[key] for key in ("metadata", "architecture_params") if isinstance(said.get(key), dict)]
+
+    def find(*keys: str) -> Any:
+        return next((part[key] for part in (*inner, said) for key in keys if part.get(key) is not None), None)
+
+    hook, head, model = (
+        find("hook_name", "hook_point"),
+        find("hook_head_index", "hook_point_head_index"),
+        find("model_name"),
+    )
+    how = find("model_from_pretrained_kwargs")
+    return Made(
+        hook if isinstance(hook, str) else "",
+        head if isinstance(head, int) and not isinstance(head, bool) else None,
+        model if isinstance(model, str) else "",
+        find("prepend_bos") is True,
+        isinstance(how, dict) and how.get("center_writing_weights") is True,
+    )
+
+
+# ── the place ───────────────────────────────────────────────────────────────────────────────────
+
+_HOOK = re.compile(r"blocks\.(\d+)\.(?:(attn|mlp|ln1|ln2)\.)?hook_(\w+)")
+_HOOKS = {
+    ("", "resid_pre"): "resid_pre", ("", "resid_mid"): "resid_mid", ("", "resid_post"): "resid_post",
+    ("", "attn_out"): "attn_out", ("", "mlp_out"): "mlp_out",
+    ("attn", "q"): "q", ("attn", "k"): "k", ("attn", "v"): "v", ("attn", "z"): "z",
+    ("attn", "rot_q"): "q_rot", ("attn", "rot_k"): "k_rot", ("attn", "pattern"): "pattern", ("mlp", "post"): "neurons",
+}  # fmt: skip
+_PATH = re.compile(r"(?:[\w.]*\.)?(?:layers|layer|h|blocks)\.(\d+)(?:\.(mlp|self_attn|attn|attention))?")
+_BLOCKS = {None: "resid_post", "mlp": "mlp_out", "self_attn": "attn_out", "attn": "attn_out", "attention": "attn_out"}
+
+
+def site_of(hook: str) -> Site | None:
+    """The site that a hook's name stands for; None for a name that is not known, or that no site here is."""
+    if hook == "hook_embed":
+        return Site("embed")
+    if (found := _HOOK.fullmatch(hook)) is not None:
+        component = _HOOKS.get((found[2] or "", found[3]))
+        return None if component is None else Site(component, int(found[1]))
+    if (found := _PATH.fullmatch(hook)) is not None:
+        return Site(_BLOCKS[found[2]], int(found[1]))
+    return None
+
+
+def same_vector(one: Site, other: Site) -> bool:
+    """Whether two sites are one vector: what leaves a layer enters the next."""
+
+    def key(site: Site) -> tuple[str, int | None]:
+        if site.component in ("resid_pre", "resid_post") and site.layer is not None:
+            return "stream", site.layer + (site.component == "resid_post")
+        return site.component, site.layer
+
+    return key(one) == key(other)
+
+
+def check_sae(path: Path, places: Sequence[Place], network: NetworkRef, span: Span, diagnostics: Diagnostics) -> bool:
+    """Judge an autoencoder at its places. False with E515 (made for another site, or heads in another order) or E516
+    (for another network); W517 and W518 for what cannot be told."""
+    made = made_for(path)
+    if made is None or not made.hook:
+        for place in places:
+            if list(place.site.heads) != sorted(place.site.heads):
+                diagnostics.report(
+                    "W518", "whether the sparse autoencoder was made for heads in this order cannot be told", span,
+                    notes=(f"it is used at `{place.site}`", "its files name no place"),
+                    help=f"heads side by side are mostly in their order: head[{', '.join(map(str, sorted(place.site.heads)))}]",
+                )  # fmt: skip
+    if made is None:
+        return True
+    for place in places:
+        if not _at_its_site(made, path, place, network.facts, span, diagnostics):
+            return False
+    if not _of_its_network(made, path, network, span, diagnostics):
+        return False
+    if made.centred and any(place.site.component in ("resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out") for place in places):  # fmt: skip
+        diagnostics.report(
+            "W518", "the sparse autoencoder was made on a network whose weights were centred", span,
+            notes=(f"{shown_path(_file(path))} says center_writing_weights: its vectors had their mean taken off",
+                   "the vectors here have theirs"),
+            help="use one that was made on the weights as they are",
+        )  # fmt: skip
+    return True
+
+
+def _at_its_site(
+    made: Made, path: Path, place: Place, facts: Facts, span: Span, diagnostics: Diagnostics
+) -> bool:  # fmt: skip
+    if not made.hook:
+        return True
+    used, own = place.site, site_of(made.hook)
+    if used.component == "module":
+        found = site_of(used.module or "")
+        used = found if found is not None else used
+    if own is None or used.component == "module":
+        known = own is not None or _HOOK.fullmatch(made.hook) is not None
+        if own is None and _HOOK.fullmatch(made.hook) is not None and used.component != "module":
+            return _elsewhere(made, path, place, "no site here is that vector", "use one that was made for a site that there is", span, diagnostics)  # fmt: skip
+        diagnostics.report(
+            "W518", "whether the sparse autoencoder was made for this place cannot be told", span,
+            notes=(f"{shown_path(_file(path))} says that it was made on `{made.hook}`",
+                   f"it is used at `{place.site}`" if known else "a hook of that name is not known"),
+            help="make sure that the two are one vector",
+        )  # fmt: skip
+        return True
+    if own.layer is not None and facts.layers is not None and own.layer >= facts.layers:
+        few = f"the network here has {facts.layers} layers, counted from 0"
+        return _elsewhere(made, path, place, few, "use one that was made for this network", span, diagnostics)
+    if not same_vector(own, used):
+        return _elsewhere(made, path, place, f"here that is `{own}`", f"place it at `{own}`, or use one that was made for this place", span, diagnostics)  # fmt: skip
+    heads = head_count(used.component, facts) if used.component in ("q", "k", "v", "z", "q_rot", "k_rot") else None
+    if heads is None:
+        return True
+    wanted = tuple(range(heads)) if made.head is None else (made.head,)
+    if used.heads and used.heads != wanted and (made.head is not None or sorted(used.heads) == list(wanted)):
+        listed = ", ".join(map(str, wanted))
+        said = (
+            f"it was made on head {made.head}" if made.head is not None else "it was made on all heads, in their order"
+        )
+        return _elsewhere(made, path, place, said, f"write head[{listed}]", span, diagnostics)
+    return True
+
+
+def _elsewhere(
+    made: Made, path: Path, place: Place, note: str, help: str, span: Span, diagnostics: Diagnostics
+) -> bool:  # fmt: skip
+    diagnostics.report(
+        "E515", "the sparse autoencoder was made for another place", span,
+        notes=(f"{shown_path(_file(path))} says that it was made on `{made.hook}`: {note}", f"it is used at `{place.site}`"),
+        help=help,
+    )  # fmt: skip
+    return False
+
+
+def _file(path: Path) -> Path:
+    return (path if path.is_dir() else path.parent) / CONFIG
+
+
+# ── the network ─────────────────────────────────────────────────────────────────────────────────
+
+#: What is in a network's name, and the architectures that it then has; the first that is found counts.
+_FAMILIES: tuple[tuple[str, tuple[str, ...]], ...] = (
+    (r"smollm3", ("smollm3",)),
+    (r"smollm|llama|vicuna", ("llama",)),
+    (r"gpt-?2", ("gpt2",)),
+    (r"pythia|gpt-neox", ("gpt_neox",)),
+    (r"gemma-?3", ("gemma3", "gemma3_text")),
+    (r"gemma-?2", ("gemma2",)),
+    (r"gemma", ("gemma", "gemma2", "gemma3", "gemma3_text")),
+    (r"mixtral", ("mixtral",)),
+    (r"mistral", ("mistral",)),
+    (r"qwen-?3", ("qwen3", "qwen3_moe")),
+    (r"qwen", ("qwen2", "qwen2_moe", "qwen3", "qwen3_moe")),
+    (r"gpt-?j", ("gptj",)),
+    (r"phi-?[34]", ("phi3",)),
+    (r"olmo-?2", ("olmo2", "olmo3")),
+    (r"falcon", ("falcon",)),
+    (r"roberta", ("roberta", "xlm-roberta")),
+)
+
+
+def _of_its_network(made: Made, path: Path, network: NetworkRef, span: Span, diagnostics: Diagnostics) -> bool:
+    name = made.model.lower().replace("_", "-").rpartition("/")[2]
+    if not name:
+        return True
+    notes = (f"{shown_path(_file(path))} says that it was made on `{made.model}`",
+             f"the network here is `{network.target}`"
+             + (f", of the kind `{network.facts.architecture}`" if network.facts.architecture else ""))  # fmt: skip
+    kinds = next((kinds for pattern, kinds in _FAMILIES if re.search(pattern, name)), None)
+    if kinds is not None and network.facts.architecture and network.facts.architecture not in kinds:
+        diagnostics.report("E516", "the sparse autoencoder was made for another network", span, notes=notes,
+                           help="use one that was made for this network")  # fmt: skip
+        return False
+    ours = {_bare(other) for other in _names(network)} - {""}
+    if _bare(name) not in ours:
+        diagnostics.report(
+            "W517", "whether the sparse autoencoder was made for this network cannot be told", span, notes=notes,
+            help="make sure that it was made on these very weights",
+        )  # fmt: skip
+    return True
+
+
+def _bare(name: str) -> str:
+    """A network's name without its publisher and what is written between words: "gpt2-small" is "gpt2"."""
+    last = name.lower().rstrip("/").rpartition("/")[2]
+    return re.sub(r"[^a-z0-9]", "", last.removesuffix("-small") if last.startswith("gpt2") else last)
+
+
+def _names(network: NetworkRef) -> list[str]:
+    """What a network is called: where it is declared from, and in its own config."""
+    found = [network.target]
+    folder = network.facts.folder
+    if folder is not None:
+        found.append(folder.name)
+        try:
+            said = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+            found += [str(said[key]) for key in ("_name_or_path", "_model_name_or_path") if said.get(key)]
+        except (OSError, ValueError, AttributeError, RecursionError):
+            pass  # it was read before; by then it said no name
+    return found
+
+
+__all__ = ["Made", "check_sae", "made_for", "same_vector", "site_of"]

@@ -1,0 +1,193 @@
+"""What cfg.json says of where an autoencoder was made is held against where a spec uses it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from worked import numbers_of_sae, write_sae
+
+from causal_dsl import pipeline
+from causal_dsl.diagnostics import Diagnostic, Source, Span, SpecError
+from causal_dsl.features import build
+from causal_dsl.program.components import COMPONENTS
+from causal_dsl.program.locations import Feature, Site
+from causal_dsl.program.sae_metadata import made_for, same_vector, site_of
+
+torch.set_num_threads(1)
+
+SPEC = """
+causal equality {
+  a, b, c, d ~ 0..3
+  left  := a == b
+  right := c == d
+  output same := left == right
+}
+network gpt = zoo("equality-gpt2")
+align tau : equality -> gpt {
+  prompt "{a} {b} {c} {d} ="
+  left @ SITE[b] via sae("sae", latents=[0, 1], controls=none)
+  same @ next_token
+}
+test moves on tau {
+  base, source ~ equality(n=4)
+  do(left <- source)
+  report iia
+}
+"""
+
+
+def said(folder: Path, site: str, config: dict[str, object] | None) -> list[Diagnostic]:
+    (folder / "sae").mkdir(exist_ok=True)
+    (folder / "sae" / "cfg.json").write_text(json.dumps(config)) if config is not None else None
+    (folder / "spec.causal").write_text(SPEC.replace("SITE", site))
+    found = pipeline.check(pipeline.load(folder / "spec.causal")).diagnostics
+    assert all("sae(" in d.span.text and d.help and d.notes for d in found)
+    return found
+
+
+#: hook name, where it is used, the code that is given.
+PLACES = [
+    ("blocks.1.hook_resid_post", "layer[1].resid_post", ""),
+    ("blocks.2.hook_resid_pre", "layer[1].resid_post", ""),
+    ("blocks.1.hook_resid_post", "layer[2].resid_pre", ""),
+    ("blocks.1.hook_resid_pre", "layer[1].resid_post", "E515"),
+    ("blocks.0.hook_resid_post", "layer[1].resid_post", "E515"),
+    ("blocks.1.hook_resid_mid", "layer[1].resid_mid", ""),
+    ("blocks.1.hook_mlp_out", "layer[1].resid_mid", "E515"),
+    ("blocks.1.hook_mlp_out", "layer[1].mlp_out", ""),
+    ("blocks.1.hook_attn_out", "layer[1].attn_out", ""),
+    ("blocks.1.mlp.hook_post", "layer[1].neurons", ""),
+    ("blocks.1.attn.hook_q", "layer[1].head[0].z", "E515"),
+    ("blocks.1.ln2.hook_normalized", "layer[1].mlp_in", "E515"),
+    ("blocks.9.hook_resid_post", "layer[1].resid_post", "E515"),
+    ("hook_embed", "embed", ""),
+    ("hook_embed", "layer[0].resid_pre", "E515"),
+    ("transformer.h.1", "layer[1].resid_post", ""),
+    ("transformer.h.1.mlp", "layer[1].mlp_out", ""),
+    ("transformer.h.1.mlp", "layer[1].resid_post", "E515"),
+    ("transformer.h.1.mlp", 'module("transformer.h.1.mlp")', ""),
+    ("transformer.h.0.mlp", 'module("transformer.h.1.mlp")', "E515"),
+    ("somewhere.else", "layer[1].resid_post", "W518"),
+    ("blocks.1.hook_resid_post", 'module("transformer.h.1.mlp.act")', "W518"),
+    ("", "layer[1].resid_post", ""),
+]
+
+
+@pytest.mark.parametrize("key", ["hook_name", "hook_point", "metadata"])
+@pytest.mark.parametrize(("hook", "site", "code"), PLACES)
+def test_the_place(hook: str, site: str, code: str, key: str, tmp_path: Path) -> None:
+    config: dict[str, object] = {"metadata": {"hook_name": hook}} if key == "metadata" else {key: hook}
+    assert [d.code for d in said(tmp_path, site, config)] == ([code] if code else [])
+
+
+def test_the_help_names_the_place_it_was_made_for(tmp_path: Path) -> None:
+    (told,) = said(tmp_path, "layer[1].resid_post", {"hook_name": "blocks.0.hook_mlp_out"})
+    assert "layer[0].mlp_out" in told.help
+    assert said(tmp_path, "layer[0].mlp_out", {"hook_name": "blocks.0.hook_mlp_out"}) == []
+    (told,) = said(tmp_path, "layer[1].resid_post", {"hook_name": "blocks.30.hook_mlp_out"})
+    assert "layer[30]" not in told.help and "layers" in told.notes[0]
+
+
+def test_every_sweep_cell_is_judged(tmp_path: Path) -> None:
+    text = SPEC.replace("SITE", "layer[l].resid_post").replace("align tau :", "align tau(l in 0:2) :")
+    (tmp_path / "sae").mkdir()
+    (tmp_path / "sae" / "cfg.json").write_text('{"hook_name": "blocks.0.hook_resid_post"}')
+    (tmp_path / "spec.causal").write_text(text)
+    assert [d.code for d in pipeline.check(pipeline.load(tmp_path / "spec.causal")).diagnostics] == ["E515"]
+
+
+HEADS = "blocks.1.attn.hook_z"
+
+
+@pytest.mark.parametrize("order", ["up", "down", "one"])
+def test_heads_in_their_order(order: str, tmp_path: Path) -> None:
+    probe = pipeline.parse(
+        SPEC.replace("SITE", "layer[1].resid_post").replace(' via sae("sae", latents=[0, 1], controls=none)', "")
+    )
+    program = pipeline.check(probe).program
+    assert program is not None
+    count = program.networks["gpt"].facts.heads
+    assert count is not None and count > 1
+    named = {"up": range(count), "down": reversed(range(count)), "one": [1]}[order]
+    site = f"layer[1].head[{', '.join(map(str, named))}].z"
+    every = said(tmp_path, site, {"hook_name": HEADS})
+    assert [d.code for d in every] == {"up": [], "down": ["E515"], "one": []}[order]
+    single = said(tmp_path, site, {"hook_name": HEADS, "hook_head_index": 1})
+    assert [d.code for d in single] == {"up": ["E515"], "down": ["E515"], "one": []}[order]
+    assert [d.code for d in said(tmp_path, site, {})] == {"up": [], "down": ["W518"], "one": []}[order]
+
+
+#: what the file says of its network; the code.
+NETWORKS = [
+    ("equality-gpt2", ""), ("someone/equality_gpt2", ""), ("", ""), ("gpt2-small", "W517"), ("openai-community/gpt2", "W517"),
+    ("gemma-2-2b", "E516"), ("meta-llama/Llama-3.1-8B", "E516"), ("EleutherAI/pythia-70m-deduped", "E516"),
+    ("my-own-net", "W517"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("model", "code"), NETWORKS)
+def test_the_network(model: str, code: str, tmp_path: Path) -> None:
+    config = {"metadata": {"hook_name": "blocks.1.hook_resid_post", "model_name": model}}
+    assert [d.code for d in said(tmp_path, "layer[1].resid_post", config)] == ([code] if code else [])
+
+
+def test_centred_weights(tmp_path: Path) -> None:
+    config = {"hook_name": "blocks.1.hook_resid_post", "model_from_pretrained_kwargs": {"center_writing_weights": True}}
+    assert [d.code for d in said(tmp_path, "layer[1].resid_post", config)] == ["W518"]
+    config["model_from_pretrained_kwargs"] = {"center_writing_weights": False}
+    assert said(tmp_path, "layer[1].resid_post", config) == []
+
+
+@pytest.mark.parametrize("text", ["", "[1]", "{", "null", '{"metadata": 3, "hook_name": 4, "hook_head_index": true}'])
+def test_files_that_say_nothing(text: str, tmp_path: Path) -> None:
+    (tmp_path / "cfg.json").write_text(text)
+    found = made_for(tmp_path)
+    assert found is None or (found.hook, found.head, found.model) == ("", None, "")
+
+
+def test_every_site_of_a_layer_has_its_hook_or_none() -> None:
+    """The names stand for sites that there are, at their layer."""
+    hooks = ["hook_resid_pre", "hook_resid_mid", "hook_resid_post", "hook_attn_out", "hook_mlp_out", "mlp.hook_post",
+             *(f"attn.hook_{name}" for name in ("q", "k", "v", "z", "rot_q", "rot_k", "pattern"))]  # fmt: skip
+    found = [site_of(f"blocks.4.{hook}") for hook in hooks]
+    assert all(site is not None and site.component in COMPONENTS and site.layer == 4 for site in found)
+    assert len(set(found)) == len(hooks)
+    assert same_vector(Site("resid_post", 3), Site("resid_pre", 4)) and not same_vector(Site("z", 3), Site("z", 4))
+
+
+# ── one number for all vectors ──────────────────────────────────────────────────────────────────
+
+WIDTH, COUNT = 6, 14
+PLACE = Span(Source("s.causal", "sae(here)"), 4, 8)
+
+
+def feature(folder: Path) -> object:
+    chain = [Feature("sae", (("path", str(folder)), ("latents", ())))]
+    return build(chain, WIDTH, 0, dtype=torch.float64, device="cpu", span=PLACE)
+
+
+@pytest.mark.parametrize("kind", ["standard", "jumprelu", "topk", "gated"])
+@pytest.mark.parametrize("rescale", [False, True])
+def test_vectors_are_scaled_as_the_file_beside_says(kind: str, rescale: bool, tmp_path: Path) -> None:
+    numbers = numbers_of_sae(WIDTH, COUNT, 2, kind)
+    config: dict[str, object] = {"architecture": kind, "k": 4, "rescale_acts_by_decoder_norm": rescale}
+    (tmp_path / "plain").mkdir()
+    (tmp_path / "scaled").mkdir()
+    write_sae(tmp_path / "plain", numbers, config)
+    write_sae(tmp_path / "scaled", numbers, {**config, "normalize_activations": "expected_average_only_in"})
+    with pytest.raises(SpecError) as caught:
+        feature(tmp_path / "scaled")
+    assert caught.value.diagnostics[0].code == "E721" and "activation_scaler" in caught.value.diagnostics[0].notes[0]
+    for wrong in ("null", "true", "0", "-1", '"2"', "1e999"):
+        (tmp_path / "scaled" / "activation_scaler.json").write_text('{"scaling_factor": ' + wrong + "}")
+        with pytest.raises(SpecError):
+            feature(tmp_path / "scaled")
+    (tmp_path / "scaled" / "activation_scaler.json").write_text('{"scaling_factor": 2.5}')
+    x, y = (torch.randn(5, WIDTH, dtype=torch.float64, generator=torch.Generator().manual_seed(s)) for s in (1, 2))
+    plain, scaled = feature(tmp_path / "plain"), feature(tmp_path / "scaled")
+    # scaled vectors are what the autoencoder was made on: encode 2.5 x, and undo it after decoding
+    torch.testing.assert_close(scaled.encode(x)[0], plain.encode(2.5 * x)[0])  # type: ignore[attr-defined]
+    torch.testing.assert_close(scaled.swap(x, y), plain.swap(2.5 * x, 2.5 * y) / 2.5)  # type: ignore[attr-defined]

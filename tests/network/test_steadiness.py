@@ -1,0 +1,300 @@
+"""Networks that are not a function of their input alone are refused where they are run, with the reason."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from families import LAYERS, VOCABULARY
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import CONFIG_MAPPING, AutoModelForCausalLM
+
+from causal_dsl import pipeline
+from causal_dsl.diagnostics import NOWHERE, Diagnostic, SpecError
+from causal_dsl.network.load import Reference, load
+from causal_dsl.network.network import wrap
+from causal_dsl.network.steadiness import apart, refuse_unsteady, some_of
+from causal_dsl.program.facts import Facts
+from causal_dsl.score.results import SpecResult
+
+torch.set_num_threads(1)
+
+SPEC = """
+causal parity {
+  a, b ~ 0..3
+  same := a == b
+  output y := same
+}
+
+network net = torch("net.py:make")
+
+align at : parity -> net {
+  a @ input[0:4] via onehot()
+  b @ input[4:8] via onehot()
+  same @ layer[0].out
+  y @ logits
+}
+
+test swap on at {
+  base, source ~ parity(n=40, seed=0)
+  do(same <- source)
+  report iia
+}
+"""
+#: What stands before the class, what the class begins with, and what is done to the hidden vectors h [batch, 6].
+NET = """
+import os
+import random
+import numpy
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.in_features = 8
+        self.layers = nn.ModuleList([nn.Linear(8, 6), nn.Linear(6, 6)])
+        self.head = nn.Linear(6, 2)
+        INIT
+    def forward(self, x):
+        h = self.layers[0](x)
+        BODY
+        return self.head(self.layers[1](h))
+
+def make():
+    torch.manual_seed(3)
+    net = Net()
+    END
+    return net
+"""
+#: What is in the network, the code it is refused with ("": it runs), and a word of the reason.
+CASES = {
+    "plain": ("", "h = torch.tanh(h)", "", "", ""),
+    "dropout in eval mode": ("self.drop = nn.Dropout(0.5)", "h = self.drop(h)", "", "", ""),
+    "dropout left on": ("", "h = F.dropout(h, 0.3)", "", "E663", "random numbers"),
+    "noise": ("", "h = h + 0.1 * torch.randn_like(h)", "", "E663", "random numbers"),
+    "noise from elsewhere": ("", "h = h + random.random()", "", "E663", "torch.manual_seed` does not reach"),
+    "a counter": ("self.calls = 0", "self.calls += 1; h = h + 0.01 * self.calls", "", "E663", "leaves something behind"),
+    "a running sum": ("self.register_buffer('sum', torch.zeros(6))", "self.sum += h.mean(0); h = h + self.sum", "", "E663", "leaves"),
+    "held in training mode": (
+        "self.drop = nn.Dropout(0.5); self.drop.train = lambda mode=True: self.drop", "h = self.drop(h)",
+        "", "E663", "`drop` is in training mode",
+    ),
+    "the mean of the batch": ("", "h = h - h.mean(0, keepdim=True)", "", "E664", "alone, and among"),
+    "attention over rows": ("", "h = torch.softmax(h @ h.T, -1) @ h", "", "E664", "alone, and among"),
+    "the rank in the batch": ("", "h = h + h.argsort(0).argsort(0).to(h.dtype)", "", "E664", "alone, and among"),
+    "no row alone": ("", "h = h / h.std(0) if len(h) > 1 else 1 / 0", "", "E664", "cannot be run on one input alone"),
+    "batch norm, learned": ("self.norm = nn.BatchNorm1d(6)", "h = self.norm(h)", "", "", ""),
+    "batch norm of the batch": (
+        "self.norm = nn.BatchNorm1d(6, track_running_stats=False)", "h = self.norm(h)", "", "E664", "`norm` keeps no running",
+    ),
+}  # fmt: skip
+
+
+def run(folder: Path, init: str = "", body: str = "", end: str = "") -> SpecResult:
+    text = NET.replace("INIT", init or "pass").replace("BODY", body or "pass").replace("END", end or "pass")
+    (folder / "net.py").write_text(text, encoding="utf-8")
+    (folder / "spec.causal").write_text(SPEC, encoding="utf-8")
+    results = pipeline.run(pipeline.load(folder / "spec.causal"), pipeline.Options(trust=True))
+    (found,) = results.specs
+    return found
+
+
+def fault(folder: Path, *parts: str) -> Diagnostic:
+    with pytest.raises(SpecError) as caught:
+        run(folder, *parts)
+    (told,) = caught.value.diagnostics
+    assert told.help and "torch(" in told.span.text, "the place is the network's declaration"
+    return told
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_is_no_function_of_its_input_is_refused(name: str, tmp_path: Path) -> None:
+    init, body, end, code, word = CASES[name]
+    if not code:
+        assert not [d for d in run(tmp_path, init, body, end).warnings if d.code.startswith("W66")]
+        return
+    told = fault(tmp_path, init, body, end)
+    assert told.code == code
+    assert word in " ".join(told.notes)
+
+
+def test_the_mode_of_a_network_is_told(tmp_path: Path) -> None:
+    def notes(init: str, end: str) -> list[str]:
+        return run(tmp_path, init, "h = self.drop(h)" if init else "", end).networks["net"]["notes"]
+
+    assert "training mode" in notes("self.drop = nn.Dropout(0.5)", "")[0]
+    assert notes("self.drop = nn.Dropout(0.5)", "net.eval()") == []
+    assert notes("", "") == []
+
+
+# ── functions that draw ─────────────────────────────────────────────────────────────────────────
+
+#: What replaces the seeding in `make`; whether a warning is given; whether two runs give the same numbers.
+DRAWS = {
+    "seeded": ("torch.manual_seed(3)", False, True),
+    "seeded as the engine does": ("torch.manual_seed(0)", False, True),
+    "not seeded": ("pass", True, True),
+    "not seeded, then loaded": ("net = Net(); [p.data.fill_(0.5) for p in net.parameters()]; return net", False, True),
+    "numpy": ("torch.manual_seed(int(numpy.random.randint(1000)))", True, True),
+    "the machine's dice": ("torch.manual_seed(int.from_bytes(os.urandom(4), 'big'))", True, False),
+}
+
+
+@pytest.mark.parametrize("name", DRAWS)
+def test_a_function_that_draws_its_weights(name: str, tmp_path: Path) -> None:
+    start, warned, same = DRAWS[name]
+    text = NET.replace("INIT", "pass").replace("BODY", "h = torch.tanh(h)").replace("END", "pass")
+    (tmp_path / "net.py").write_text(text.replace("torch.manual_seed(3)", start), encoding="utf-8")
+    (tmp_path / "spec.causal").write_text(SPEC.replace("report iia", "report kl"), encoding="utf-8")
+    state = torch.get_rng_state()
+
+    def once() -> tuple[float, list[str]]:
+        torch.manual_seed(np.random.default_rng().integers(1 << 30))  # what a session did before must not matter
+        spec = pipeline.run(pipeline.load(tmp_path / "spec.causal"), pipeline.Options(trust=True)).specs[0]
+        return spec.tests[0].cells[0].scores["kl"].value, [d.title for d in spec.warnings if d.code == "W667"]
+
+    (first, told), (second, _) = once(), once()
+    torch.set_rng_state(state)
+    assert bool(told) == warned
+    assert (first == second) == same
+    assert not told or ("each time" in told[0]) == (not same)
+
+
+def test_the_random_numbers_of_the_caller_are_left_alone(tmp_path: Path) -> None:
+    torch.manual_seed(11)
+    expected = torch.rand(3)
+    torch.manual_seed(11)
+    run(tmp_path)
+    assert torch.equal(torch.rand(3), expected)
+
+
+# ── language networks ───────────────────────────────────────────────────────────────────────────
+
+ROPES = {
+    "dynamic": {"rope_type": "dynamic", "factor": 4.0, "rope_theta": 10000.0},
+    "longrope": {
+        "rope_type": "longrope", "factor": 4.0, "rope_theta": 10000.0, "original_max_position_embeddings": 8,
+        "short_factor": [1.0] * 4, "long_factor": [3.0, 5.0, 7.0, 9.0],
+    },
+    "default": {"rope_type": "default", "rope_theta": 10000.0},
+    "linear": {"rope_type": "linear", "factor": 4.0, "rope_theta": 10000.0},
+}  # fmt: skip
+START = {"dynamic": 8, "longrope": 8}
+WORDS = ["now", "then", "red", "blue", "said", "is", "it", "=", "a", "b"]
+
+
+def save_llama(folder: Path, rope: str) -> None:
+    longest = 8 if rope == "dynamic" else 64
+    settings = {"vocab_size": VOCABULARY, "hidden_size": 32, "intermediate_size": 40, "num_hidden_layers": LAYERS,
+                "num_attention_heads": 4, "max_position_embeddings": longest, "rope_parameters": ROPES[rope]}  # fmt: skip
+    torch.manual_seed(1)
+    model = AutoModelForCausalLM.from_config(CONFIG_MAPPING["llama"](**settings))
+    with torch.no_grad():
+        for p in model.parameters():
+            p.add_(0.2 * torch.randn_like(p))
+    model.save_pretrained(folder)
+    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="it"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer.save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "PreTrainedTokenizerFast"}')
+
+
+LINES = {
+    "short": "{x} is said =",
+    "long": "it is a b it is a b it is a b {x} is said =",
+    "longer": "it " * 16 + "{x} =",
+}
+
+
+def rope_spec(folder: Path, *lines: str) -> pipeline.Spec:
+    sweep = "kind ~ {" + ", ".join(f'"{line}"' for line in lines) + "}"
+    prompts = "\n  ".join(f'prompt "{LINES[line]}" where kind == "{line}"' for line in lines)
+    text = f"""
+causal say {{
+  x ~ {{"red", "blue"}}
+  {sweep}
+  output y := x
+}}
+network net = hf("{folder}")
+align at : say -> net {{
+  {prompts}
+  x @ layer[1].resid_post[x]
+  y @ next_token
+}}
+test swap on at {{
+  base, source ~ say(n=16, seed=0) where base.kind == source.kind
+  do(x <- source)
+  report logit(y)
+}}
+"""
+    return pipeline.parse(text)
+
+
+@pytest.mark.parametrize("rope", ROPES)
+def test_rotary_angles_that_depend_on_the_longest_prompt(rope: str, tmp_path: Path) -> None:
+    save_llama(tmp_path, rope)
+    network = load(None, Reference("hf", str(tmp_path)), device="cpu")
+    prompts = {length: [(3 * i) % 9 for i in range(length)] for length in (5, 20, 21)}
+
+    def told(*lengths: int) -> Diagnostic | None:
+        try:
+            refuse_unsteady(network, [prompts[length] for length in lengths], NOWHERE)
+        except SpecError as error:
+            return error.diagnostics[0]
+        return None
+
+    assert told(5) is None
+    found = told(5, 20)
+    assert (found is not None) == (rope in START)
+    if found is not None:
+        assert found.code == "E664"
+        assert f"more than {START[rope]} tokens" in " ".join(found.notes)
+        assert f"no longer than {START[rope]} tokens" in found.help
+    assert (told(20, 21) is not None) == (rope == "dynamic"), "longrope has one set of angles beyond its start"
+
+
+@pytest.mark.parametrize("rope", ["longrope", "default"])
+def test_prompts_on_both_sides_of_where_angles_are_scaled(rope: str, tmp_path: Path) -> None:
+    save_llama(tmp_path, rope)
+    pipeline.run(rope_spec(tmp_path, "short"))
+    pipeline.run(rope_spec(tmp_path, "long", "longer"))
+    if rope == "default":
+        pipeline.run(rope_spec(tmp_path, "short", "long"))
+        return
+    with pytest.raises(SpecError) as caught:
+        pipeline.run(rope_spec(tmp_path, "short", "long"))
+    (told,) = caught.value.diagnostics
+    assert told.code == "E664" and "hf(" in told.span.text
+
+
+# ── the parts ───────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_distance_of_logits() -> None:
+    one = torch.tensor([[1.0, 2.0], [3.0, float("nan")]])
+    assert apart(one, one) == 0
+    assert apart(one, torch.tensor([[1.0, 2.0], [3.0, 4.0]])) == float("inf")
+    assert apart(torch.tensor([[1.1, 0.0]]), torch.tensor([[1.0, 0.0]])) == pytest.approx(0.1)
+    assert apart(torch.tensor([[float("inf"), 0.0]]), torch.tensor([[float("inf"), 0.0]])) == 0
+    assert apart(torch.zeros(2, 3), torch.zeros(2, 3)) == 0
+
+
+def test_which_inputs_are_tried() -> None:
+    assert some_of(0) == [] and some_of(1) == [0]
+    assert some_of(1000)[0] == 0 and some_of(1000)[-1] == 999 and len(some_of(1000)) == 32
+    assert some_of(4, np.array([7, 3, 9, 3])) == [1, 2]
+
+
+def test_one_input_is_tried_twice() -> None:
+    class Sum(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x + len(x)
+
+    network = wrap(Sum(), Facts("vector", widths=(3,), classes=3))
+    with pytest.raises(SpecError) as caught:
+        refuse_unsteady(network, torch.ones(1, 3), NOWHERE)
+    assert caught.value.diagnostics[0].code == "E664"
