@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from causal_dsl.diagnostics import NOWHERE, Diagnostics, Span, did_you_mean, shown_path
+from causal_dsl.store import reads
 
 #: Larger files are refused: a spec names lists and tables, not corpora.
 LARGEST = 256 * 2**20
@@ -32,7 +33,7 @@ def read_text(name: str, folder: Path, span: Span, diagnostics: Diagnostics, cod
             size = f"{path.stat().st_size / 2**20:.0f} MiB"
             diagnostics.report(code, f"`{name}` is too large", span, label=f"{size}; at most {LARGEST // 2**20} MiB")
             return None
-        return path.read_bytes().decode("utf-8-sig")
+        return reads.read_bytes(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         note = f"byte {error.start} cannot be decoded"
         diagnostics.report(code, f"`{name}` is not UTF-8 text", span, notes=(note,))

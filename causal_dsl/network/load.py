@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from causal_dsl.diagnostics import NOWHERE, Span, SpecError, did_you_mean, fail, shown_path
-from causal_dsl.network.checkpoints import check_memory, check_weights
+from causal_dsl.network.checkpoints import check_memory, check_weights, note_files
 from causal_dsl.network.factory import call_factory, load_weights, vector_facts
 from causal_dsl.network.network import Network, wrap
 from causal_dsl.network.prove import Proof, prove, told
@@ -141,6 +141,7 @@ def load_folder(
     facts = facts_of_config(config, folder, span)
     _check_code(config, trust, span)
     check_weights(folder, trust, span)
+    note_files(folder)
     if not spread:
         check_memory(folder, config, device, dtype, span)
     with _quiet():

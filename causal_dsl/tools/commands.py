@@ -47,6 +47,8 @@ def inputs(arguments: Namespace, line: CommandLine) -> tuple[list[Path], pipelin
         progress=sys.stderr.isatty(),
         compiled=getattr(arguments, "compile", False),
         load=getattr(arguments, "load", False),
+        rehash=getattr(arguments, "rehash", False),
+        command=tuple(line.words),
     )
 
 
