@@ -67,7 +67,7 @@ def key_of(unit: Unit, job: Job, bank: Bank, network: Network, seed: int) -> Fit
     read = [path for ref in unit.maps for f in ref.chain for path in files_of(f.name, dict(f.settings))]
     read += [path for m in (*job.fit, *job.validation) for w in m.resume.writes for path in _vectors(w.value)]
     return FitInputs(
-        fitting=asdict(unit.fitting), maps=tuple(_told(ref) for ref in unit.maps),
+        fitting=asdict(unit.fitting), maps=tuple(told(ref) for ref in unit.maps),
         files={str(number): of_file(path) for number, path in enumerate(read)}, data=found.hexdigest(), seed=seed,
         network=anywhere(network), way=bank.why, versions=versions(),
     )  # fmt: skip
@@ -104,7 +104,7 @@ def hash_of(inputs: Inputs, index: int) -> int:
     return int.from_bytes(hashlib.blake2b(_content(inputs, index), digest_size=7).digest(), "little")
 
 
-def _told(ref: FeatureRef) -> list[Any]:
+def told(ref: FeatureRef) -> list[Any]:
     """A map, without where its files lie: what they hold is among the inputs of a fit."""
     chain = [[f.name, {k: v for k, v in f.settings if k != "path"}] for f in ref.chain]
     return [list(ref.variables), str(ref.place), chain, ref.joined, ref.variant]
@@ -127,7 +127,7 @@ def write(path: Path, job: Job, bank: Bank, network: Network, made_for: FitInput
     }
     tensors["fitted_on"] = torch.tensor(sorted(seen), dtype=torch.int64)
     about = {
-        "format": FORMAT, "key": keys.key_of(made_for), "made_for": keys.told(made_for), "maps": [_told(ref) for ref in job.unit.maps], "network": network.name,
+        "format": FORMAT, "key": keys.key_of(made_for), "made_for": keys.told(made_for), "maps": [told(ref) for ref in job.unit.maps], "network": network.name,
         "fingerprint": fingerprint(network), "losses": job.losses, "checks": job.checks, "steps": job.step,
         "best_at": job.best_at, "restart": job.restart, "pairs": job.total, "inputs": len(seen),
         "says": str(job.unit), "widths": [feature.width for feature in job.features.values()],

@@ -82,7 +82,7 @@ class SpecFolder:
         if path.is_symlink() and name in self._wrote:
             path.unlink()
         if not os.path.lexists(path):
-            path.symlink_to(target)
+            path.symlink_to(os.path.relpath(target, os.path.realpath(path.parent)))  # so both can be moved together
             self._wrote[name] = []
             self._tell()
 
