@@ -200,6 +200,9 @@ def swap(path: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new))
 
 
+ROTATION = "via rotation(dim=2, n=8, epochs=2, controls=none)"
+
+
 class Ran:
     """What a run did: ``steps`` by kind, and ``numbers``, all scores of all cells."""
 

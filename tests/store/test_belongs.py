@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small import NAMES, WORDS, Change, Ran, add_to, language, swap, vector, words
+from small import NAMES, ROTATION, WORDS, Change, Ran, add_to, language, swap, vector, words
 
 import causal_dsl as cd
 from causal_dsl.features.sae_file import CONFIG, WEIGHTS
@@ -130,8 +130,6 @@ def test_the_note_names_the_file(kept: Path, tmp_path: Path, monkeypatch: pytest
 
 
 # ── fits and trainings ──────────────────────────────────────────────────────────────────────────
-
-ROTATION = "via rotation(dim=2, n=8, epochs=2, controls=none)"
 
 
 @pytest.mark.parametrize("what", [None, *VECTOR])
