@@ -17,7 +17,16 @@ from causal_dsl.causal.ceilings import RULES, Ceiling
 from causal_dsl.causal.designs import count_distinct
 from causal_dsl.causal.domains import Finite
 from causal_dsl.causal.memo import Memo
-from causal_dsl.diagnostics import Diagnostic, Diagnostics, Source, SpecError, did_you_mean, fail, render_all
+from causal_dsl.diagnostics import (
+    Diagnostic,
+    Diagnostics,
+    Source,
+    SpecError,
+    did_you_mean,
+    fail,
+    render_all,
+    shown_path,
+)
 from causal_dsl.engine.answers import Answers, answers_of, check_answers, check_numbers, value_tokens
 from causal_dsl.engine.columns import ValueRef
 from causal_dsl.planning.fits import Fits, make_fits, refuse_overlap, refuse_unfitted
@@ -51,6 +60,8 @@ from causal_dsl.score.context import TestContext
 from causal_dsl.score.findings import vacuous_expectation
 from causal_dsl.score.metrics import compile_metrics
 from causal_dsl.score.results import Results
+from causal_dsl.store.out import kept_source
+from causal_dsl.store.reads import Reads, note, recording
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_tree
 from causal_dsl.syntax.parse import parse as parse_text
@@ -84,6 +95,7 @@ class Options:
 
     ``allow``: folders whose files a spec may read beside those of its project. ``memory``: bytes that a pass may take beside the weights. ``out``: a folder for results and finished blocks.
     ``compiled``: feed-forward blocks go through ``torch.compile``. ``load``: a plan may load the networks.
+    ``rehash``: hashes of files that are remembered are not used. ``command``: the words that were typed, for the results.
     """
 
     trust: bool = False
@@ -98,6 +110,8 @@ class Options:
     compiled: bool = False
     load: bool = False
     allow: tuple[Path, ...] = ()
+    rehash: bool = False
+    command: tuple[str, ...] = ()
 
 
 # ── text to tree ────────────────────────────────────────────────────────────────────────────────
@@ -109,6 +123,9 @@ def load(path: str | Path) -> Spec:
     source = read_source(Path(path), found)
     found.raise_errors()
     assert source is not None
+    kept = kept_source(Path(path))
+    if kept is not None:  # the spec of a folder of results: its files are kept as they lay beside it
+        return _parsed(Source(shown_path(kept), source.text), kept.resolve().parent, kept)
     return _parsed(source, Path(path).resolve().parent, Path(path))
 
 
@@ -157,6 +174,8 @@ class Checked:
     fits: Fits | None = None
     answers: dict[str, Answers] = field(default_factory=dict)
     digest: str = ""
+    #: the files that were read to check it, or that the run will read
+    reads: Reads = field(default_factory=Reads)
 
     @property
     def errors(self) -> list[Diagnostic]:
@@ -202,13 +221,17 @@ def check(spec: Spec, options: Options = Options(), networks: Mapping[str, Netwo
 
     ``networks`` are loaded networks, whose facts and tokenizers then stand for what the files say.
     """
-    with within(readable(spec.folder, options.trust, options.allow)):
-        return _check(spec, options, networks)
+    with within(readable(spec.folder, options.trust, options.allow)), recording() as reads:
+        checked = _check(spec, options, networks)
+    checked.reads = reads
+    return checked
 
 
 def _check(spec: Spec, options: Options, networks: Mapping[str, Network] | None) -> Checked:
     found = Diagnostics()
     loaded = dict(networks or {})
+    if spec.path is not None:
+        note(spec.path)
     loader = Loader(found)
     module = loader.tree(spec.tree, spec.source_text, spec.folder)
     facts: dict[str, Facts] = {name: network.facts for name, network in loaded.items()}

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import platform
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import nn
 
 from causal_dsl import pipeline
-from causal_dsl.diagnostics import Diagnostic, SpecError
+from causal_dsl.diagnostics import Diagnostic, Source, Span, SpecError
 from causal_dsl.engine.answers import first_token
 from causal_dsl.engine.chunks import ChunkStore
 from causal_dsl.engine.columns import Quantity
@@ -24,11 +26,11 @@ from causal_dsl.fitting.library import Library, refuse_seen
 from causal_dsl.fitting.origin import elsewhere
 from causal_dsl.fitting.report import with_controls
 from causal_dsl.network.at_hand import check_at_hand
-from causal_dsl.network.fingerprint import fingerprint
 from causal_dsl.network.load import Reference, device_of, dtype_of, prove, wrap
 from causal_dsl.network.load import load as load_network
 from causal_dsl.network.network import Network
 from causal_dsl.network.untrained import untrained
+from causal_dsl.network.zoo.cache import unwritable as no_cache
 from causal_dsl.network.zoo.open import open_zoo
 from causal_dsl.pipeline import Checked, Options, Spec
 from causal_dsl.planning.cost import cost_of
@@ -37,11 +39,18 @@ from causal_dsl.program.fits import trained_name
 from causal_dsl.program.program import NetworkRef, Test
 from causal_dsl.program.prompts import show_value
 from causal_dsl.program.tokens import MASK
+from causal_dsl.provenance import files_of, identity_of, inputs_of, say_made_of
 from causal_dsl.report.progress import Progress, progress
-from causal_dsl.report.store import folder_of, save, writing
+from causal_dsl.report.store import save
 from causal_dsl.score.results import CellInfo, Fired, Results, SpecResult, TestResult
 from causal_dsl.score.score import score_test
 from causal_dsl.score.truth import asked_of, kept_of, labels_of
+from causal_dsl.store.files import CannotWrite
+from causal_dsl.store.hashes import cache_root, rehashing
+from causal_dsl.store.keys import RunInputs, told, versions
+from causal_dsl.store.notices import collecting
+from causal_dsl.store.out import SpecFolder, keep_source, opened, unwritable
+from causal_dsl.store.reads import note_all, recording
 from causal_dsl.training.train import TrainedNetwork, trained
 
 
@@ -61,26 +70,39 @@ def run_specs(specs: Sequence[Spec], options: Options) -> Results:
     loaded: dict[Any, Network] = {}
     done: list[SpecResult] = []
     for spec, checked in zip(specs, checks, strict=True):
-        assert checked.program is not None
-        used = {test.network.name: test.network for test in checked.program.tests}
-        if checked.plan is not None:
-            used |= checked.plan.networks
-        networks = {name: _network(ref, options, loaded) for name, ref in used.items()}
-        if checked.plan is None and checked.program.tests:
-            checked = pipeline.check(spec, options, _with_blanks(networks, used))
-            checked.raise_errors()
-            if checked.plan is not None:
-                networks |= {
-                    n: _network(r, options, loaded) for n, r in checked.plan.networks.items() if n not in networks
-                }
-        try:
-            result, interrupted = _run(spec, checked, networks, options)
-        except KeyboardInterrupt:  # while features were fitted: those fits go on the next time
-            raise Interrupted(Results(tuple(done))) from None
+        with ExitStack() as held, collecting() as notices:
+            held.enter_context(rehashing(options.rehash))
+            folder = held.enter_context(opened(options.out, spec.name)) if options.out is not None else None
+            try:
+                result, interrupted = _run_spec(spec, checked, options, loaded, folder, notices)
+            except KeyboardInterrupt:  # while features were fitted: those fits go on the next time
+                raise Interrupted(Results(tuple(done))) from None
+            except CannotWrite as error:
+                raise _unwritable(error, options, spec) from error
+            except SpecError:
+                _say(notices)  # there are no results for them to stand in
+                raise
         done.append(result)
         if interrupted:
             raise Interrupted(Results(tuple(done)))
     return Results(tuple(done))
+
+
+def _run_spec(
+    spec: Spec, checked: Checked, options: Options, loaded: dict[Any, Network], folder: SpecFolder | None,
+    notices: list[Diagnostic],
+) -> tuple[SpecResult, bool]:  # fmt: skip
+    assert checked.program is not None
+    used = {test.network.name: test.network for test in checked.program.tests}
+    if checked.plan is not None:
+        used |= checked.plan.networks
+    networks = {name: _network(ref, options, loaded) for name, ref in used.items()}
+    if checked.plan is None and checked.program.tests:
+        checked = pipeline.check(spec, options, _with_blanks(networks, used))
+        checked.raise_errors()
+        if checked.plan is not None:
+            networks |= {n: _network(r, options, loaded) for n, r in checked.plan.networks.items() if n not in networks}
+    return _run(spec, checked, networks, options, folder, notices)
 
 
 def loaded_plan(spec: Spec, checked: Checked, options: Options) -> Plan:
@@ -109,8 +131,13 @@ def _network(ref: NetworkRef, options: Options, loaded: dict[Any, Network]) -> N
     if key not in loaded and ref.setting("untrained"):
         settings = tuple(setting for setting in ref.settings if setting[0] != "untrained")
         trained = replace(ref, name=trained_name(ref), settings=settings)
-        loaded[key] = untrained(_network(trained, options, loaded))
+        with recording() as reads:
+            whole = _network(trained, options, loaded)
+            if whole.reads is not None:
+                note_all(whole.reads)
+            loaded[key] = untrained(whole)
         prove(loaded[key])
+        say_made_of(ref, loaded[key], reads)
     if key not in loaded:
         loaded[key] = _load(ref, device, dtype, options)
     network = loaded[key]
@@ -144,6 +171,14 @@ def _with_blanks(networks: dict[str, Network], used: dict[str, NetworkRef]) -> d
 
 
 def _load(ref: NetworkRef, device: str | None, dtype: str | None, options: Options) -> Network:
+    """A network, and what it was made of."""
+    with recording() as reads:
+        network = _open(ref, device, dtype, options)
+    network.padding = ref.setting("padding", "right")
+    return say_made_of(ref, network, reads)
+
+
+def _open(ref: NetworkRef, device: str | None, dtype: str | None, options: Options) -> Network:
     if ref.training is not None:
         network = _trained(ref, device, options).network
         assert network is not None
@@ -171,7 +206,8 @@ def _load(ref: NetworkRef, device: str | None, dtype: str | None, options: Optio
 def _describe(ref: NetworkRef, network: Network) -> dict[str, Any]:
     facts = network.facts
     said: dict[str, Any] = {
-        "kind": ref.kind, "target": ref.target, "architecture": facts.architecture, "layers": facts.layers,
+        "kind": ref.kind, "target": ref.target, "weights": network.inputs.weights if network.inputs else None,
+        "architecture": facts.architecture, "layers": facts.layers,
         "device": str(network.device), "dtype": str(network.dtype).removeprefix("torch."),
         "parameters": sum(p.numel() for p in network.model.parameters()),
     }  # fmt: skip
@@ -187,18 +223,23 @@ def _describe(ref: NetworkRef, network: Network) -> dict[str, Any]:
 # ── one spec ────────────────────────────────────────────────────────────────────────────────────
 
 
-def _run(spec: Spec, checked: Checked, networks: dict[str, Network], options: Options) -> tuple[SpecResult, bool]:
+def _run(
+    spec: Spec, checked: Checked, networks: dict[str, Network], options: Options, folder: SpecFolder | None,
+    notices: list[Diagnostic],
+) -> tuple[SpecResult, bool]:  # fmt: skip
     started = time.perf_counter()
     plan = checked.plan
     interrupted = False
     if plan is None:
-        return _result(spec, checked, networks, [], started), False
+        inputs = inputs_of(spec, checked, networks, options, "")
+        return _result(spec, checked, networks, [], started, identity_of(inputs, options), notices), False
     memory = {name: options.memory for name in networks if options.memory}
     noticed = _at_hand(plan, checked, networks, options)
     with progress() if options.progress else Progress() as bar:
         targets = _targets(plan, checked, networks)
-        library = _fit(spec, checked, networks, options, bar)
-        store = _store(spec, checked, networks, options, library)
+        library = _fit(spec, checked, networks, options, bar, folder)
+        inputs = inputs_of(spec, checked, networks, options, library.digest)
+        store = _store(inputs, folder)
         execution = Execution(
             plan, networks, checked.answers, targets, memory, bar.advance, store, options.compiled, library.maps
         )
@@ -215,17 +256,21 @@ def _run(spec: Spec, checked: Checked, networks: dict[str, Network], options: Op
         if finished and not test.control[0]:
             scored = _score(test, run, finished, plan, checked)
             tests.append(with_controls(scored, test, execution, checked, library))
-    result = _result(spec, checked, networks, tests, started, execution, noticed)
-    if options.out is not None:
+    told = [*noticed, *notices]
+    result = _result(spec, checked, networks, tests, started, identity_of(inputs, options), told, execution)
+    if folder is not None:
         cells = {
             name: [(dict(cell.node.cell), cell.columns) for cell in run.cells if cell.done.all()]
             for name, run in execution.runs.items()
         }
         labels = {test.name: labels_of(test, plan.draw_of(test)) for test in plan.tests}
         try:
-            save(options.out, spec.name, spec.source_text.text, result, plan, cells, labels, interrupted)
-        except SpecError as error:  # what was computed is told all the same
-            result = replace(result, warnings=(*result.warnings, *error.diagnostics))
+            save(folder, spec.source_text.text, result, plan, cells, labels, interrupted)
+            if spec.path is not None:
+                keep_source(folder, spec.path, files_of(spec, checked, networks), _folders(networks))
+        except OSError as error:  # what was computed is told all the same
+            fault = _unwritable(error if isinstance(error, CannotWrite) else CannotWrite(folder.folder, error), options, spec)
+            result = replace(result, warnings=(*result.warnings, *fault.diagnostics))
     return result, interrupted
 
 
@@ -253,15 +298,32 @@ def _with_answers(plan: Plan, network: Network) -> list[str]:
     return found
 
 
+def _unwritable(error: CannotWrite, options: Options, spec: Spec) -> SpecError:
+    """E653 for the cache, E708 for the folder of results."""
+    if options.out is None or error.path.is_relative_to(cache_root()):
+        return no_cache(error, Span(Source(spec.name, ""), 0, 0))
+    return unwritable(options.out, spec.name, error)
+
+
+def _say(notices: list[Diagnostic]) -> None:
+    for notice in notices:
+        print(notice.render(), file=sys.stderr)
+
+
+def _folders(networks: dict[str, Network]) -> list[Path]:
+    """The folders of checkpoints: they are not copied into results."""
+    return [Path(os.path.abspath(n.facts.folder)) for n in networks.values() if n.facts.folder is not None]
+
+
 def _fit(
-    spec: Spec, checked: Checked, networks: dict[str, Network], options: Options, bar: Progress
+    spec: Spec, checked: Checked, networks: dict[str, Network], options: Options, bar: Progress, folder: SpecFolder | None
 ) -> Library:  # fmt: skip
     """The features that the tests of a spec write through, fitted or found on disk."""
     if checked.fits is None or checked.plan is None:
         return Library()
     plan = checked.plan
     budgets = {name: budget_of(network, options.memory) for name, network in networks.items()}
-    out = None if options.out is None else folder_of(options.out, spec.name) / "features"
+    out = None if folder is None else folder.features
     targets = _targets(checked.fits.plan, checked, networks)
     library = fit_all(checked.fits, networks, checked.answers, targets, budgets, bar, options.seed, out)
     for test in plan.tests:
@@ -275,39 +337,16 @@ def _fit(
     return library
 
 
-def _store(
-    spec: Spec, checked: Checked, networks: dict[str, Network], options: Options, library: Library
-) -> ChunkStore | None:
-    """Where finished blocks are kept, and what they belong to; None without ``--out``. Raises E708."""
-    if options.out is None:
-        return None
-    key = {
-        "spec": checked.digest, "tests": [test.name for test in checked.plan.tests] if checked.plan else [],
-        "seed": options.seed, "compiled": options.compiled, "memory": options.memory,
-        "networks": {name: [fingerprint(network), str(network.dtype), network.device.type, network.padding]
-                     for name, network in sorted(networks.items())},
-        "torch": torch.__version__, "features": library.digest,
-    }  # fmt: skip
-    with writing(options.out, spec.name):
-        return ChunkStore(folder_of(options.out, spec.name) / "blocks", key)
+def _store(inputs: RunInputs, folder: SpecFolder | None) -> ChunkStore | None:
+    """Where finished blocks are kept; None without ``--out``."""
+    return None if folder is None else ChunkStore(folder.blocks, told(inputs))
 
 
 def _result(
     spec: Spec, checked: Checked, networks: dict[str, Network], tests: list[TestResult], started: float,
-    execution: Execution | None = None, noticed: tuple[Diagnostic, ...] = (),
+    identity: dict[str, Any], notices: list[Diagnostic], execution: Execution | None = None,
 ) -> SpecResult:  # fmt: skip
-    from importlib.metadata import PackageNotFoundError, version
-
-    import transformers
-
-    try:
-        own = version("causal-dsl")
-    except PackageNotFoundError:
-        own = "checkout"
-    versions = {
-        "causal_dsl": own, "torch": torch.__version__, "transformers": transformers.__version__,
-        "python": platform.python_version(),
-    }  # fmt: skip
+    found = {**versions(), "python": platform.python_version()}
     assert checked.program is not None
     refs = {test.network.name: test.network for test in (checked.plan.tests if checked.plan else checked.program.tests)}
     described = {name: _describe(refs[name], network) for name, network in networks.items()}
@@ -317,9 +356,9 @@ def _result(
         for name, step in {step.network: step for step in execution.plan.steps}.items():
             described[name]["executor"] = execution.executor(name)
             described[name]["blocks"] = len(step.blocks)
-    warnings = tuple(checked.diagnostics) + noticed
-    warnings += _warnings(networks, execution) if execution is not None else ()
-    return SpecResult(spec.name, checked.digest, tuple(tests), versions, described, cost, warnings)
+    warnings = tuple(checked.diagnostics) + (_warnings(networks, execution) if execution is not None else ())
+    warnings += tuple(dict.fromkeys(notices))
+    return SpecResult(spec.name, checked.digest, tuple(tests), found, described, cost, warnings, identity)
 
 
 def _warnings(networks: dict[str, Network], execution: Execution) -> tuple[Diagnostic, ...]:

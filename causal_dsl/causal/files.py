@@ -6,6 +6,7 @@ from pathlib import Path
 
 from causal_dsl.diagnostics import NOWHERE, Diagnostics, Span, did_you_mean, shown_path
 from causal_dsl.reading import LARGEST_TEXT, may_read
+from causal_dsl.store import reads
 
 
 def folder_of(span: Span) -> Path:
@@ -28,7 +29,7 @@ def read_text(name: str, folder: Path, span: Span, diagnostics: Diagnostics, cod
         if not path.is_file():
             diagnostics.report(code, f"`{name}` is not a file", span, label="a folder")
             return None
-        return path.read_bytes().decode("utf-8-sig")
+        return reads.read_bytes(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         note = f"byte {error.start} cannot be decoded"
         diagnostics.report(code, f"`{name}` is not UTF-8 text", span, notes=(note,))

@@ -7,7 +7,6 @@ trusts it, and then the function is called once for each distinct tuple of argum
 from __future__ import annotations
 
 import ast
-import importlib.util
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from typing import Any
 from causal_dsl.causal.domains import BOOL, LIMIT, Domain, Finite, Real, Text, Value, show, type_of
 from causal_dsl.causal.files import read_text
 from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean, fail, shown_path
+from causal_dsl.store.code import opening, run_file, watching
 
 _PLAIN: dict[str, Domain] = {"bool": BOOL, "int": Finite(range(1 - LIMIT, LIMIT)), "float": Real(), "str": Text()}
 _SAYS = "annotate with bool, int, float, str or Literal[…]"
@@ -53,20 +53,17 @@ class PythonFunction:
 
     def _execute(self) -> Callable[..., Any]:
         name = f"causal_dsl_trusted_{self.path.stem}"
-        specification = importlib.util.spec_from_file_location(name, self.path)
-        if specification is None or specification.loader is None:
+        if self.path.suffix != ".py":
             raise fail("E344", f"`{self.path.name}` is no Python file", self.span, help="give it the suffix .py")
-        module = importlib.util.module_from_spec(specification)
         before = sys.modules.get(name)
-        sys.modules[name] = module  # dataclasses and pickles look their module up
         try:
-            specification.loader.exec_module(module)
-            found = getattr(module, self.name)
+            with watching(self.path.parent):
+                found = getattr(run_file(self.path, name), self.name)
         except (Exception, SystemExit) as error:
             raise fail("E347", f"`{self.path.name}` fails when it is run", self.span, label=_told(error)) from error
         finally:
             if before is None:
-                del sys.modules[name]
+                sys.modules.pop(name, None)
             else:
                 sys.modules[name] = before
         if not callable(found):
@@ -86,7 +83,8 @@ class PythonFunction:
         function = self.load()
         called = f"{self.name}({', '.join(map(show, arguments))})"
         try:
-            value = function(*arguments)
+            with opening(self.path.parent):
+                value = function(*arguments)
         except (Exception, SystemExit) as error:
             raise fail("E347", f"`{called}` raises {type(error).__name__}", self.span, label=_told(error)) from error
         if self.result.type == "real" and type(value) is int and abs(value) < 2**53:

@@ -18,6 +18,7 @@ from causal_dsl.planning.layout import Family
 from causal_dsl.program.features import FeatureRef
 from causal_dsl.program.locations import Site
 from causal_dsl.program.program import Constant, Noise, Vector
+from causal_dsl.store import reads
 
 #: From the width of the site to the vectors [m, width] that are written, or one number.
 Value = Callable[[int], Tensor | float]
@@ -184,6 +185,7 @@ def load_vector(vector: Vector, width: int) -> Tensor:
 def _from_file(path: Path, key: str, span: Span) -> Tensor:
     from safetensors import SafetensorError, safe_open
 
+    reads.note(path)
     try:
         with safe_open(path, framework="pt") as file:
             names = list(file.keys())

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from causal_dsl.diagnostics import Span, fail, shown_path
+from causal_dsl.store import reads
 
 
 def read_directions(path: Path, key: str, width: int, span: Span) -> Tensor:
@@ -19,6 +20,7 @@ def read_directions(path: Path, key: str, width: int, span: Span) -> Tensor:
     from safetensors import SafetensorError, safe_open
 
     shown = shown_path(path)
+    reads.note(path)
     try:
         with safe_open(path, framework="pt") as file:
             names = list(file.keys())

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from causal_dsl.diagnostics import Span, SpecError, fail, shown_path
 from causal_dsl.features.sae import KINDS, NORMS
+from causal_dsl.store import reads
 
 WEIGHTS, CONFIG, SCALER = "sae_weights.safetensors", "cfg.json", "activation_scaler.json"
 #: What each architecture is called in ``cfg.json``, and the tensors that its encoder has beside ``W_enc``.
@@ -67,7 +68,7 @@ def _config(path: Path, span: Span) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = json.loads(reads.read_text(path))
         if not isinstance(config, dict):
             raise TypeError("it is not an object")
     except (OSError, ValueError, TypeError, RecursionError) as error:
@@ -79,6 +80,7 @@ def _config(path: Path, span: Span) -> dict[str, Any] | None:
 def _tensors(path: Path, span: Span) -> dict[str, Tensor]:
     from safetensors import SafetensorError, safe_open
 
+    reads.note(path)
     try:
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118

@@ -20,6 +20,7 @@ from causal_dsl.planning.memory import Budget
 from causal_dsl.planning.steps import captures, layers_of
 from causal_dsl.program.components import trims
 from causal_dsl.program.locations import Place, Site
+from causal_dsl.store import faults
 
 
 @dataclass(eq=False)
@@ -92,6 +93,12 @@ def fill(
     runs = dict.fromkeys([r.base for r in resumes] + [capture.run for capture in wanted])
     every = np.unique(np.concatenate([inputs.runs[plan.rows[run]] for run in runs]))
     bank = Bank(plan, layouts, network, every, int(inputs.lengths[every].max()))
+
+    def done(tokens: int) -> None:
+        if passed is not None:
+            passed(tokens)
+        faults.reached("bank")
+
     begin(int(inputs.lengths[every].sum()) * max(1, layers_of(network.facts)))
     by_site: dict[Site, list[np.ndarray]] = {}
     for capture in wanted:
@@ -113,13 +120,13 @@ def fill(
 
     bank.why = _unfit(network, resumes, bank, budget)
     if bank.why:
-        _by_forwards(bank, reads, keep, budget, passed)
+        _by_forwards(bank, reads, keep, budget, done)
         return bank
     prompts = bank.prompts()
     assert isinstance(prompts, list)
     written_in = np.isin(bank.inputs, _bases(plan, network, resumes))
     most = max(bank.width, budget.most_tokens // 8)
-    bank.prefixes = record(network, prompts, _entries(bank, resumes), reads, keep, most, passed, written_in)
+    bank.prefixes = record(network, prompts, _entries(bank, resumes), reads, keep, most, done, written_in)
     return bank
 
 

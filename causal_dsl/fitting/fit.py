@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -26,6 +25,9 @@ from causal_dsl.planning.fits import Experiment, Fits, Unit
 from causal_dsl.planning.memory import Budget
 from causal_dsl.program.features import FeatureRef
 from causal_dsl.report.progress import Progress
+from causal_dsl.store.files import write_atomic
+from causal_dsl.store.hashes import of_bytes
+from causal_dsl.store.keys import FitInputs, key_of
 
 _SHUFFLES = 7_919
 
@@ -77,7 +79,7 @@ class _Network:
             lambda total: self.bar.begin(f"{self.network.name}: prompts of the fits", total), self.bar.advance,
         )  # fmt: skip
         jobs: list[Job] = []
-        found: dict[Job, tuple[Path, str]] = {}
+        found: dict[Job, tuple[Path, FitInputs]] = {}
         seen: dict[Job, np.ndarray] = {}
         for unit in self.units:
             for restart in range(1 if unit.fitting.file else unit.fitting.restarts):
@@ -86,26 +88,30 @@ class _Network:
                     job.done = True
                     seen[job] = kept.from_file(Path(unit.fitting.file), job, self.network)
                 else:
-                    key = kept.key_of(unit, job, bank, self.network, self.seed + restart)
-                    path = kept.folder() / f"{key}.safetensors"
-                    found[job] = (path, key)
+                    inputs = kept.key_of(unit, job, bank, self.network, self.seed + restart)
+                    path = kept.folder() / f"{key_of(inputs)}.safetensors"
+                    found[job] = (path, inputs)
                     known = kept.read(path)
                     if known is not None and not kept.take(job, known):
                         known = None
                 jobs.append(job)
         before = {job for job in jobs if job.done and job.optimiser is not None}
-        self._train([job for job in jobs if not job.done], found, bank)
+        states = self._train([job for job in jobs if not job.done], found, bank)
         for job in jobs:
             job.finish()
             if job in found and job not in before:
                 kept.write(found[job][0], job, bank, self.network, found[job][1])
+        if states is not None:
+            states.unlink(missing_ok=True)  # not before all of them are kept
         for unit in self.units:
             mine = [job for job in jobs if job.unit is unit]
             best = min(mine, key=lambda job: job.checks[job.best_at][0] if job.checks else 0.0)
             for ref in unit.maps:
                 data = self.library.natural[ref]
                 self.library.outside[ref] = outside(unit, ref, best.features[ref], bank, data)
-            self._enter(unit, best, bank, len(mine), best in before, found.get(best, (None, ""))[0], seen.get(best))
+            self._enter(
+                unit, best, bank, len(mine), best in before, found[best][0] if best in found else None, seen.get(best)
+            )
 
     def _resumes(self) -> list[g.Resume]:
         return [resume for unit in self.units for e in unit.experiments for resume in (e.fit, e.validation)]
@@ -167,11 +173,14 @@ class _Network:
             found = np.random.Generator(np.random.PCG64(_SHUFFLES)).permutation(found)
         return torch.from_numpy(found)
 
-    def _train(self, jobs: list[Job], found: Mapping[Job, tuple[Path, str]], bank: Bank) -> None:
+    def _train(self, jobs: list[Job], found: Mapping[Job, tuple[Path, FitInputs]], bank: Bank) -> Path | None:
+        """Fit jobs to their ends; gives the file that their states are in till then, None where there is nothing to fit."""
         if not jobs:
-            return
-        named = {found[job][1]: job for job in jobs}
-        states = kept.folder() / f"{hashlib.sha256(' '.join(sorted(named)).encode()).hexdigest()}.going"
+            return None
+        named = {found[job][0].stem: job for job in jobs}
+        # named by all fits of the network: of those that were stopped, some may have been kept as finished
+        every = " ".join(sorted(path.stem for path, _ in found.values()))
+        states = kept.folder() / f"{of_bytes(every.encode())}.going"
         kept.restore_states(states, named)
         self.bar.begin(f"{self.network.name}: {len(jobs)} fits", sum(job.steps for job in jobs))
         self.bar.advance(sum(job.step for job in jobs))
@@ -183,7 +192,7 @@ class _Network:
         stepper = Stepper(bank)
         most = stepper.most_rows(self._resumes(), self.budget)
         loop.run(jobs, stepper, most, lambda: kept.keep_states(states, named), tick)
-        states.unlink(missing_ok=True)
+        return states
 
     def _enter(
         self, unit: Unit, job: Job, bank: Bank, restarts: int, before: bool, path: Path | None, seen: np.ndarray | None
@@ -204,8 +213,6 @@ class _Network:
                 ]
             )
             self.out.mkdir(parents=True, exist_ok=True)
-            from causal_dsl.files import write_atomic
-
             write_atomic(self.out / f"{name}-{path.stem[:8]}.safetensors", path.read_bytes())
 
 

@@ -7,7 +7,6 @@ is its name. Of fits that go on one file holds all states; it is deleted when th
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -15,44 +14,40 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
 from causal_dsl.diagnostics import NOWHERE, fail, shown_path
-from causal_dsl.files import write_atomic
 from causal_dsl.fitting.bank import Bank
 from causal_dsl.fitting.job import Job
-from causal_dsl.network.fingerprint import fingerprint
+from causal_dsl.network.fingerprint import anywhere, fingerprint
 from causal_dsl.network.network import Network
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.fits import Unit
 from causal_dsl.planning.inputs import Inputs
-from causal_dsl.program.features import FeatureRef
-from causal_dsl.program.locations import Feature
+from causal_dsl.program.features import FeatureRef, files_of
 from causal_dsl.program.program import Vector
-from causal_dsl.program.zoo import cache_root, sha256_of
+from causal_dsl.store import faults, keys, reads
+from causal_dsl.store.files import clear_parts
+from causal_dsl.store.hashes import cache_root, of_file
+from causal_dsl.store.keys import FitInputs, versions
+from causal_dsl.store.tensors import Damaged, load_tensors, take_tensors, write_tensors
 
-FORMAT = 1
+FORMAT = 2
 
 
 def folder() -> Path:
     """Where fitted features are kept: in the cache."""
-    return cache_root() / "features"
+    found = cache_root() / "features"
+    clear_parts(found)
+    return found
 
 
 # ── keys ────────────────────────────────────────────────────────────────────────────────────────
 
 
-def key_of(unit: Unit, job: Job, bank: Bank, network: Network, seed: int) -> str:
-    """A digest of everything that decides a fit: maps, data, labels, weights, numbers that are computed with."""
+def key_of(unit: Unit, job: Job, bank: Bank, network: Network, seed: int) -> FitInputs:
+    """Everything that decides a fit: maps, data, labels, the network, the numbers that are computed with."""
     found = hashlib.sha256()
-    about = {
-        "format": FORMAT, "seed": seed, "fitting": asdict(unit.fitting), "torch": torch.__version__,
-        "maps": [_told(ref) for ref in unit.maps], "network": fingerprint(network), "dtype": str(network.dtype),
-        "device": network.device.type, "way": bank.why,
-    }  # fmt: skip
-    found.update(json.dumps(about, sort_keys=True).encode())
     for materials in zip(job.fit, job.validation, strict=True):
         for material in materials:
             for write in material.resume.writes:
@@ -69,14 +64,27 @@ def key_of(unit: Unit, job: Job, bank: Bank, network: Network, seed: int) -> str
                     found.update(_content(inputs, index))
                 for write in material.resume.writes:
                     found.update(np.array(bank.layouts.spans(write.place.position, run)[1]).tobytes())
-    return found.hexdigest()
+    read = [path for ref in unit.maps for f in ref.chain for path in files_of(f.name, dict(f.settings))]
+    read += [path for m in (*job.fit, *job.validation) for w in m.resume.writes for path in _vectors(w.value)]
+    return FitInputs(
+        fitting=asdict(unit.fitting), maps=tuple(told(ref) for ref in unit.maps),
+        files={str(number): of_file(path) for number, path in enumerate(read)}, data=found.hexdigest(), seed=seed,
+        network=anywhere(network), way=bank.why, versions=versions(),
+    )  # fmt: skip
+
+
+def _vectors(value: g.Written) -> list[Path]:
+    """The files of the vectors in a written value."""
+    if isinstance(value, g.Combine):
+        return [*_vectors(value.left), *_vectors(value.right)]
+    return [value.path] if isinstance(value, Vector) and value.path is not None else []
 
 
 def _value(value: g.Written) -> str:
     """What is written, as text, without where it stands in a file."""
     if isinstance(value, g.Combine):
         return f"({_value(value.left)} {value.op} {_value(value.right)})"
-    return str(replace(value, span=None)) if isinstance(value, Vector) else repr(value)
+    return str(replace(value, span=None, path=None)) if isinstance(value, Vector) else repr(value)
 
 
 def _captures(resume: Any) -> list[Any]:
@@ -96,27 +104,17 @@ def hash_of(inputs: Inputs, index: int) -> int:
     return int.from_bytes(hashlib.blake2b(_content(inputs, index), digest_size=7).digest(), "little")
 
 
-def _told(ref: FeatureRef) -> list[Any]:
-    chain = [[f.name, {**dict(f.settings), **_file_digest(f)}] for f in ref.chain]
+def told(ref: FeatureRef) -> list[Any]:
+    """A map, without where its files lie: what they hold is among the inputs of a fit."""
+    chain = [[f.name, {k: v for k, v in f.settings if k != "path"}] for f in ref.chain]
     return [list(ref.variables), str(ref.place), chain, ref.joined, ref.variant]
-
-
-def _file_digest(feature: Feature) -> dict[str, str]:
-    """What the file of a feature holds, in place of where it lies."""
-    path = Path(str(dict(feature.settings).get("path", "")))
-    files = sorted(path.iterdir()) if path.is_dir() else [path] if path.is_file() else []
-    return (
-        {"path": hashlib.sha256(b"".join(sha256_of(f).encode() for f in files if f.is_file())).hexdigest()}
-        if files
-        else {}
-    )
 
 
 # ── finished fits ───────────────────────────────────────────────────────────────────────────────
 
 
-def write(path: Path, job: Job, bank: Bank, network: Network, key: str) -> None:
-    """Keep the maps of a finished fit."""
+def write(path: Path, job: Job, bank: Bank, network: Network, made_for: FitInputs) -> None:
+    """Keep the maps of a finished fit, and beside them what they were made for."""
     tensors: dict[str, Tensor] = {}
     for number, feature in enumerate(job.features.values()):
         tensors |= {f"{number}/{name}": tensor for name, tensor in feature.tensors().items()}
@@ -129,23 +127,19 @@ def write(path: Path, job: Job, bank: Bank, network: Network, key: str) -> None:
     }
     tensors["fitted_on"] = torch.tensor(sorted(seen), dtype=torch.int64)
     about = {
-        "format": FORMAT, "key": key, "maps": [_told(ref) for ref in job.unit.maps], "network": network.name,
+        "format": FORMAT, "key": keys.key_of(made_for), "made_for": keys.told(made_for), "maps": [told(ref) for ref in job.unit.maps], "network": network.name,
         "fingerprint": fingerprint(network), "losses": job.losses, "checks": job.checks, "steps": job.step,
         "best_at": job.best_at, "restart": job.restart, "pairs": job.total, "inputs": len(seen),
         "says": str(job.unit), "widths": [feature.width for feature in job.features.values()],
     }  # fmt: skip
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, save(tensors, {"causal_dsl": json.dumps(about)}))
+    write_tensors(path, tensors, about)
+    faults.reached("fit")
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """The tensors and the metadata of a kept fit; None where there is none, or it is torn."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            about = json.loads((file.metadata() or {})["causal_dsl"])
-            return {name: file.get_tensor(name) for name in file.keys()}, about  # noqa: SIM118
-    except (OSError, SafetensorError, KeyError, ValueError, TypeError):
-        return None
+    """The tensors and the metadata of a kept fit; None where there is none. A damaged one is set aside (W659)."""
+    return take_tensors(path, "a fitted feature in the cache")
 
 
 def take(job: Job, found: tuple[dict[str, Tensor], dict[str, Any]]) -> bool:
@@ -169,12 +163,16 @@ def from_file(path: Path, job: Job, network: Network) -> np.ndarray:
     """
     ref = job.unit.maps[0]
     span, shown = ref.span or NOWHERE, shown_path(path)
-    found = read(path)
-    if found is None:
-        raise fail("E729", f"`{shown}` holds no fitted feature", span,
-                   notes=("the file is missing or damaged, or something else wrote it",),
-                   help="name a file that a run with --out wrote into `features/`")  # fmt: skip
+    reads.note(path)
+    try:
+        found = load_tensors(path)
+    except (OSError, Damaged) as error:
+        raise fail("E729", f"`{shown}` holds no fitted feature", span, notes=(str(error),),
+                   help="name a file that a run with --out wrote into `features/`") from error  # fmt: skip
     about = found[1]
+    if not about.keys() >= {"widths", "fingerprint", "network", "says", "maps"}:
+        raise fail("E729", f"`{shown}` holds no fitted feature", span, notes=("it is of another kind",),
+                   help="name a file that a run with --out wrote into `features/`")  # fmt: skip
     widths = [feature.width for feature in job.features.values()]
     if about["widths"] != widths:
         raise fail("E729", f"`{shown}` is for vectors of {_listed(about['widths'])} numbers, and these have {_listed(widths)}",
@@ -205,13 +203,15 @@ def keep_states(path: Path, jobs: Mapping[str, Job]) -> None:
         tensors |= {f"{name}|{key}": tensor.detach().cpu().contiguous() for key, tensor in own.items()}
         numbers[name] = about
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, save(tensors, {"causal_dsl": json.dumps(numbers)}))
+    write_tensors(path, tensors, numbers)
+    faults.reached("fit step")
 
 
 def restore_states(path: Path, jobs: Mapping[str, Job]) -> bool:
-    """Go on from kept states; False where there are none of exactly these fits."""
-    found = read(path)
-    if found is None or set(found[1]) != set(jobs):
+    """Go on from kept states; False where there are none of these fits. States of more fits are those of a run that was
+    stopped when it had finished some."""
+    found = take_tensors(path, "the state of fits that were stopped")
+    if found is None or not set(jobs) <= set(found[1]):
         return False
     for name, job in jobs.items():
         head = f"{name}|"

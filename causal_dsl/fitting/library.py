@@ -70,7 +70,7 @@ class Library:
         """A digest of the numbers of all maps."""
         found = hashlib.sha256()
         for ref, feature in self.maps.items():
-            found.update(f"{ref.variables} {ref.place} {ref} {ref.variant} {ref.number}".encode())
+            found.update(f"{kept.told(ref)} {ref.number}".encode("utf-8", "surrogatepass"))
             for name, tensor in feature.tensors().items():
                 found.update(name.encode())
                 found.update(

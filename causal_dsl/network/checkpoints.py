@@ -13,6 +13,7 @@ import torch
 
 from causal_dsl.diagnostics import Span, fail, shown_path
 from causal_dsl.reading import check_own
+from causal_dsl.store import reads
 
 _LARGEST_HEADER = 100_000_000
 
@@ -25,6 +26,19 @@ def weight_files(folder: Path) -> list[Path]:
         return [folder / name for name in sorted(set(map(str, listed)))]
     single = folder / "model.safetensors"
     return [single] if single.is_file() else []
+
+
+#: What transformers reads of a folder beside weights: settings, tokenizers, and code where that is trusted.
+_BESIDE = frozenset({".json", ".txt", ".model", ".jinja", ".py"})
+
+
+def note_files(folder: Path) -> None:
+    """Note every file of a checkpoint that loading it may read."""
+    inside = sorted(path for path in folder.iterdir() if path.is_file())
+    weights = set(weight_files(folder)) or {p for p in inside if p.suffix in (".bin", ".pt", ".pth")}
+    weights |= {p for p in inside if p.name.startswith("adapter_model.")}
+    for path in [*sorted(weights), *(path for path in inside if path.suffix in _BESIDE and path not in weights)]:
+        reads.note(path)
 
 
 def check_weights(folder: Path, trust: bool, span: Span) -> None:

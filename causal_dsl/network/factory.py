@@ -7,7 +7,6 @@ tokenizers, or the path of a ``tokenizer.json``.
 
 from __future__ import annotations
 
-import importlib.util
 import inspect
 import sys
 import traceback
@@ -25,6 +24,8 @@ from causal_dsl.network.network import vector_layers
 from causal_dsl.network.prove import told
 from causal_dsl.program.facts import Facts
 from causal_dsl.program.tokens import Tokens
+from causal_dsl.store import reads
+from causal_dsl.store.code import run_file, watching
 
 
 def call_factory(name: str, base: Path, span: Span) -> tuple[nn.Module, Tokens | None]:
@@ -38,12 +39,14 @@ def call_factory(name: str, base: Path, span: Span) -> tuple[nn.Module, Tokens |
         raise fail("E637", f'"{name}" does not name a function', span, help='write torch("file.py:function")')
     if not path.is_file():
         raise fail("E637", f"there is no file {shown_path(path)}", span, notes=("paths are relative to the spec",))
-    module = _import(path, span)
-    factory = getattr(module, function, None)
-    if not callable(factory):
-        own = [key for key, value in vars(module).items() if inspect.isfunction(value) or inspect.isclass(value)]
-        raise fail("E638", f"{shown_path(path)} has no function `{function}`", span, help=did_you_mean(function, own))
-    made = _call(factory, path, span, f"`{function}` of {shown_path(path)}")
+    with watching(path.parent):
+        module = _import(path, span)
+        factory = getattr(module, function, None)
+        if not callable(factory):
+            own = [key for key, value in vars(module).items() if inspect.isfunction(value) or inspect.isclass(value)]
+            help = did_you_mean(function, own)
+            raise fail("E638", f"{shown_path(path)} has no function `{function}`", span, help=help)
+        made = _call(factory, path, span, f"`{function}` of {shown_path(path)}")
     model, tokenizer = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
     if not isinstance(model, nn.Module):
         raise fail(
@@ -62,6 +65,7 @@ def load_weights(model: nn.Module, path: Path, span: Span) -> None:
     if not path.is_file():
         raise fail("E641", f"there is no file {shown_path(path)}", span, notes=("paths are relative to the spec",))
     try:
+        reads.note(path)
         weights = load_file(path)
     except Exception as error:
         raise fail(
@@ -134,15 +138,11 @@ def vector_facts(model: nn.Module, span: Span) -> Facts:
 
 def _import(path: Path, span: Span) -> ModuleType:
     name = f"causal_dsl_user_{abs(hash(path.resolve()))}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
+    if path.suffix != ".py":
         raise fail("E637", f"{shown_path(path)} is not a Python file", span)
-    module = importlib.util.module_from_spec(spec)
-    loader = spec.loader
-    sys.modules[name] = module  # dataclasses and pickles look their module up
     sys.path.insert(0, str(path.resolve().parent))
     try:
-        _call(lambda: loader.exec_module(module), path, span, shown_path(path))
+        module: ModuleType = _call(lambda: run_file(path, name), path, span, shown_path(path))
     finally:
         sys.path.remove(str(path.resolve().parent))
     return module

@@ -1,25 +1,97 @@
-"""Is this the network of the run before? A digest of its configuration and of some of every tensor's numbers."""
+"""What a loaded network is made of: which weights, which other files, and how it computes."""
 
 from __future__ import annotations
 
 import hashlib
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import torch
+from torch import nn
 
+from causal_dsl.network.checkpoints import weight_files
 from causal_dsl.network.network import Network
+from causal_dsl.program.program import NetworkRef
+from causal_dsl.store.hashes import of_bytes
+from causal_dsl.store.keys import NetworkInputs
+from causal_dsl.store.reads import Reads
 
-#: Numbers of each tensor that are looked at, spread over it.
-_SOME = 512
+#: Bytes of a tensor that are hashed at once: those of another device are brought over piece by piece.
+_PIECE = 1 << 26
 
 
 @torch.no_grad()
-def fingerprint(network: Network) -> str:
-    """SHA-256 in hex of the names, shapes and a sample of the numbers of every parameter and buffer."""
+def content_of(model: nn.Module) -> str:
+    """SHA-256 in hex of the names, shapes and all numbers of every parameter and buffer."""
     found = hashlib.sha256()
-    for name, tensor in sorted([*network.model.named_parameters(), *network.model.named_buffers()]):
+    for name, tensor in sorted([*model.named_parameters(), *model.named_buffers()], key=lambda item: item[0]):
         found.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
         if tensor.device.type != "meta" and tensor.numel():
-            flat = tensor.detach().reshape(-1)
-            some = flat[:: max(1, flat.numel() // _SOME)][:_SOME]
-            found.update(some.double().cpu().numpy().tobytes())
+            flat = tensor.detach().contiguous().reshape(-1).view(torch.uint8)
+            for start in range(0, len(flat), _PIECE):
+                found.update(flat[start : start + _PIECE].cpu().numpy())
     return found.hexdigest()
+
+
+def made_of(ref: NetworkRef, network: Network, reads: Reads) -> NetworkInputs:
+    """What a network was made of as it was loaded; ``reads`` is what was read then.
+
+    The weights of a checkpoint are hashed as files, each once: the hash is remembered. Those of a network that code makes, or
+    that is trained, are hashed in memory.
+    """
+    files = reads.digests()
+    weights = _weight_files(network, files) if ref.training is None and not ref.setting("untrained") else []
+    digest = of_bytes("\n".join(f"{path.name} {files[path]}" for path in weights).encode()) if weights else ""
+    settings = {name: _plain(value) for name, value in ref.settings if name not in ("device", "dtype", "padding")}
+    return NetworkInputs(
+        kind=ref.kind, target=ref.target, revision=ref.setting("revision"), settings=settings,
+        training="" if ref.training is None else ref.training.alignment.name, weights=digest or content_of(network.model),
+        files={shown(path, ref.base): known for path, known in sorted(files.items()) if path not in weights},
+        architecture=str(network.facts.architecture), dtype=str(network.dtype), device=network.device.type,
+        padding=network.padding,
+    )  # fmt: skip
+
+
+def _weight_files(network: Network, files: dict[Path, str]) -> list[Path]:
+    """The files that hold all weights of a network; none where its weights do not come from files alone."""
+    folder = network.facts.folder
+    if folder is None:
+        return []
+    named = [Path(os.path.abspath(path)) for path in weight_files(folder)]
+    return named if named and all(path in files for path in named) else []
+
+
+def shown(path: Path, base: Path) -> str:
+    """A file's path from the folder of the spec, where it lies below it: so both can be moved together."""
+    home = Path(os.path.abspath(base))
+    return path.relative_to(home).as_posix() if path.is_relative_to(home) else path.as_posix()
+
+
+def _plain(value: Any) -> Any:
+    return value if value is None or isinstance(value, bool | int | float | str) else repr(value)
+
+
+def fingerprint(network: Network) -> str:
+    """SHA-256 in hex of a network's weights, numbers and configuration: what a file of features says it was fitted on."""
+    made = network.inputs
+    if made is None:
+        return of_bytes(f"{content_of(network.model)} {network.dtype}".encode())
+    config = [known for path, known in made.files.items() if Path(path).name == "config.json"]
+    return of_bytes(" ".join([made.weights, made.dtype, *sorted(config)]).encode())
+
+
+def anywhere(network: Network) -> NetworkInputs | str:
+    """What decides the numbers of a network, wherever its files lie: a fit on it is found from any spec. Of a network made
+    in Python these are its weights and modules."""
+    made = network.inputs
+    if made is None:
+        return f"{fingerprint(network)} {network.device.type} {network.padding} {network.model!r}"
+    by_name: dict[str, list[str]] = {}
+    for path, known in made.files.items():
+        by_name.setdefault(Path(path).name, []).append(known)
+    return replace(made, target="", files={name: " ".join(sorted(known)) for name, known in by_name.items()})
+
+
+__all__ = ["anywhere", "content_of", "fingerprint", "made_of", "shown"]

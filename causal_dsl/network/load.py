@@ -18,7 +18,7 @@ from torch import nn
 
 from causal_dsl.diagnostics import NOWHERE, Diagnostic, Span, SpecError, did_you_mean, fail, shown_path
 from causal_dsl.network.checkpoint_audit import audit_weights
-from causal_dsl.network.checkpoints import check_memory, check_weights
+from causal_dsl.network.checkpoints import check_memory, check_weights, note_files
 from causal_dsl.network.factory import call_factory, load_weights, vector_facts
 from causal_dsl.network.factory_audit import drawn_weights, mode_note, seeded
 from causal_dsl.network.network import Network, wrap
@@ -153,6 +153,7 @@ def load_folder(
     facts = facts_of_config(config, folder, span)
     _check_code(config, trust, span)
     check_weights(folder, trust, span)
+    note_files(folder)
     if not spread:
         check_memory(folder, config, device, dtype, span)
     with quiet() as heard:

@@ -15,6 +15,8 @@ from causal_dsl.network.layouts import Layout, layout_of
 from causal_dsl.program.facts import Facts
 from causal_dsl.program.locations import Site
 from causal_dsl.program.tokens import Tokens
+from causal_dsl.store.keys import NetworkInputs
+from causal_dsl.store.reads import Reads
 
 if TYPE_CHECKING:
     from causal_dsl.network.prove import Proof
@@ -41,6 +43,9 @@ class Network:
     layout: Layout | None = None
     layers: tuple[nn.Module, ...] = ()
     proof: Proof | None = None
+    #: what it was loaded from, by :func:`causal_dsl.network.fingerprint.made_of`; None for one that was made in Python
+    inputs: NetworkInputs | None = field(default=None, repr=False)
+    reads: Reads | None = field(default=None, repr=False)
     taps: dict[Site, Tap] = field(default_factory=dict, repr=False)
     accepts: frozenset[str] = frozenset()
     padding: Literal["left", "right"] = "right"

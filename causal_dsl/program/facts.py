@@ -16,6 +16,7 @@ from typing import Any, Literal, NamedTuple
 
 from causal_dsl.diagnostics import Diagnostics, Span, SpecError, fail, shown_path
 from causal_dsl.reading import check_own
+from causal_dsl.store import reads
 
 
 @dataclass(frozen=True)
@@ -233,7 +234,7 @@ def read_config(folder: Path, span: Span) -> dict[str, Any]:
             )
         if path.stat().st_size > _LARGEST_FILE:
             raise fail("E631", f"{shown_path(path)} is not a network's config: it is too large", span)
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = json.loads(reads.read_text(path))
     except (OSError, ValueError, RecursionError) as error:
         raise fail(
             "E631", f"cannot read {shown_path(path)}", span, notes=(_first_line(error),), help="is the download whole?"

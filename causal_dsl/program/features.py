@@ -13,6 +13,7 @@ from causal_dsl.program.facts import Facts
 from causal_dsl.program.locations import Feature, Place, Position
 from causal_dsl.program.settings import Setting, read_settings
 from causal_dsl.reading import may_read
+from causal_dsl.store import reads
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
 
@@ -250,6 +251,8 @@ def read_via(
                 title = f'there is no {what} "{settings["path"]}"'
                 diagnostics.report("E721", title, name.span, help=f"name {help}, relative to this spec")
                 return None
+        for file in (*files_of(name.name, own), *([Path(fitting["file"])] if settings["file"] else [])):
+            reads.note(file)  # they are read when the feature is made
         if chain and chain[-1].name in GATED:
             diagnostics.report(
                 "E726", f"`{chain[-1].name}` comes last in a chain", name.span,
@@ -268,6 +271,17 @@ def read_via(
             )  # fmt: skip
             return None
     return Via(tuple(chain), Fitting(**fitting), joined, via.span)
+
+
+def files_of(name: str, settings: Mapping[str, Any]) -> list[Path]:
+    """The files that a feature with these settings is made from: a sparse autoencoder may be a folder, with its config."""
+    if name not in _FROM_FILES:
+        return []
+    path = Path(str(settings["path"]))
+    folder = path if path.is_dir() else path.parent
+    found = sorted(path.glob("*.safetensors")) if path.is_dir() else [path]
+    beside = [folder / "cfg.json"] if name == "sae" and (folder / "cfg.json").is_file() else []
+    return [*found, *beside]
 
 
 def _placed(value: tree.Expr, cell: Mapping[str, tree.Expr]) -> tree.Expr:

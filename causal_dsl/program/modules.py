@@ -8,6 +8,7 @@ from pathlib import Path
 
 from causal_dsl.diagnostics import Diagnostics, Source, Span, did_you_mean, nearest, shown_path
 from causal_dsl.reading import may_read
+from causal_dsl.store import reads
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.parse import parse
 from causal_dsl.syntax.tree import Ident, Import
@@ -89,7 +90,7 @@ def read_source(path: Path, diagnostics: Diagnostics, span: Span | None = None) 
                 f"it has {path.stat().st_size:,} bytes", "a spec is a text that people read; is this the right file?"
             )
             return None
-        return Source(shown, path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n"))
+        return Source(shown, reads.read_bytes(path).decode("utf-8-sig").replace("\r\n", "\n"))
     except UnicodeDecodeError as error:
         refuse(f"it is not UTF-8 text (byte {error.start})", "save it as UTF-8; is this the right file?")
     except OSError as error:

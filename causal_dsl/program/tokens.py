@@ -19,6 +19,7 @@ from tokenizers import Tokenizer, processors
 from tokenizers.implementations import ByteLevelBPETokenizer
 
 from causal_dsl.diagnostics import Span, fail, shown_path
+from causal_dsl.store import reads
 
 #: How a prompt writes the tokenizer's mask token, whatever it is called there.
 MASK = "[MASK]"
@@ -60,6 +61,7 @@ class Tokens:
     def from_file(cls, path: Path, span: Span) -> Tokens:
         """The tokenizer of a ``tokenizer.json``; raises E643 where it cannot be read."""
         try:
+            reads.note(path)
             tokenizer = Tokenizer.from_file(str(path))
         except Exception as error:  # the library raises bare Exception
             raise fail(
@@ -83,6 +85,8 @@ class Tokens:
         if not (vocabulary.is_file() and merges.is_file()):
             return None
         try:
+            reads.note(vocabulary)
+            reads.note(merges)
             tokenizer = ByteLevelBPETokenizer.from_file(str(vocabulary), str(merges))._tokenizer
         except Exception as error:  # the library raises bare Exception
             raise fail(
@@ -174,7 +178,7 @@ def _named_mask(folder: Path) -> str | None:
     """The mask token that the files beside a tokenizer name."""
     for name in ("tokenizer_config.json", "special_tokens_map.json"):
         try:
-            settings = json.loads((folder / name).read_text(encoding="utf-8"))
+            settings = json.loads(reads.read_text(folder / name))
         except (OSError, ValueError, RecursionError):
             continue  # what it would say is looked for in the tokenizer itself
         token = settings.get("mask_token") if isinstance(settings, dict) else None
@@ -196,7 +200,7 @@ def _heed_settings(tokenizer: Tokenizer, path: Path, span: Span) -> None:
     if not path.exists():
         return  # the tokenizer's own post-processor holds
     try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
+        settings = json.loads(reads.read_text(path))
     except (OSError, ValueError, RecursionError) as error:
         note = (str(error) or type(error).__name__).splitlines()[0][:200]
         raise fail("E643", f"cannot read {shown_path(path)}", span, notes=(note,)) from error

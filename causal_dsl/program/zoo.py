@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-import platformdirs
-
 from causal_dsl.diagnostics import Diagnostics, Span, SpecError, did_you_mean, fail
 from causal_dsl.program.facts import Facts, facts_of_folder
 from causal_dsl.resources import resource
+from causal_dsl.store.hashes import cache_root
 
 MANIFEST = "manifest.json"
 
@@ -107,12 +105,6 @@ def cached_folder(name: str) -> Path | None:
         return resource("zoo", name)
     folder = cache_root() / name
     return folder if damage(folder) is None else None
-
-
-def cache_root() -> Path:
-    """The cache folder: ``CAUSAL_DSL_CACHE``, else the platform's for this user."""
-    chosen = os.environ.get("CAUSAL_DSL_CACHE")
-    return Path(chosen).expanduser() if chosen else Path(platformdirs.user_cache_dir("causal_dsl", appauthor=False))
 
 
 def read_manifest(folder: Path) -> dict[str, dict[str, Any]] | None:

@@ -1,69 +1,46 @@
-"""Results on disk: ``--out DIR`` holds results.json, pairs.parquet and the spec as it was run. Written atomically."""
+"""Results on disk: the folder of a spec under ``--out DIR`` holds results.json, pairs.parquet and the spec as it was run."""
 
 from __future__ import annotations
 
 import json
-import os
-import re
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from causal_dsl.diagnostics import Source, Span, fail, shown_path
 from causal_dsl.engine.columns import NO_ANSWER, Columns
-from causal_dsl.files import write_atomic
 from causal_dsl.program.prompts import show_value
 from causal_dsl.score.frames import Frame
 from causal_dsl.score.results import SpecResult
+from causal_dsl.store.out import SPEC, SpecFolder
 
 if TYPE_CHECKING:
+    import pandas
+
     from causal_dsl.causal.designs import Drawn
     from causal_dsl.planning.lower import Plan
     from causal_dsl.program.program import Test
 
 
-def folder_of(out: Path, spec_path: str) -> Path:
-    """The folder of one spec's results: ``out`` for it, by the name of its file."""
-    stem = re.sub(r"[^\w.-]+", "_", Path(spec_path).stem) or "spec"
-    return out / stem
-
-
-@contextmanager
-def writing(out: Path, spec_path: str) -> Iterator[None]:
-    """What cannot be written is told of as E708."""
-    try:
-        yield
-    except OSError as error:
-        raise fail("E708", f"cannot write the results to `{shown_path(out)}`", Span(Source(spec_path, ""), 0, 0),
-                   notes=(error.strerror or str(error),), help="pass another folder to --out") from error  # fmt: skip
-
-
 def save(
-    out: Path, spec_path: str, spec_text: str, result: SpecResult, plan: Plan, cells: dict[str, list[tuple[Any, Columns]]],
+    folder: SpecFolder, spec_text: str, result: SpecResult, plan: Plan, cells: dict[str, list[tuple[Any, Columns]]],
     labels: dict[str, np.ndarray | None], interrupted: bool,
-) -> Path:  # fmt: skip
-    """Write what was computed of one spec; gives the folder. ``cells[test]`` are finished cells with their columns.
+) -> None:  # fmt: skip
+    """Write what was computed of one spec. ``cells[test]`` are finished cells with their columns.
 
     pairs.parquet has one row a pair and cell: test, cell, pair, the text of base and sources, the causal model's label,
-    the network's answers, and every per-pair metric that the test speaks of. Raises E708 where ``out`` cannot be written.
+    the network's answers, and every per-pair metric that the test speaks of. Raises OSError where it cannot be written.
     """
-    folder = folder_of(out, spec_path)
-    with writing(out, spec_path):
-        folder.mkdir(parents=True, exist_ok=True)
-        document = {**result.to_json(), "interrupted": interrupted}
-        write_atomic(folder / "spec.causal", spec_text.encode("utf-8", "surrogatepass"))
-        write_atomic(folder / "results.json", json.dumps(document, indent=1).encode())
-        _write_pairs(folder / "pairs.parquet", plan, cells, labels)
-    return folder
+    document = {**result.to_json(), "interrupted": interrupted}
+    folder.write(SPEC, spec_text.encode("utf-8", "surrogatepass"))
+    with folder.writing("pairs.parquet") as part:
+        _table(plan, cells, labels).to_parquet(part, index=False)
+    folder.write("results.json", json.dumps(document, indent=1).encode())
 
 
-def _write_pairs(
-    path: Path, plan: Plan, cells: dict[str, list[tuple[Any, Columns]]], labels: dict[str, np.ndarray | None]
-) -> None:
+def _table(
+    plan: Plan, cells: dict[str, list[tuple[Any, Columns]]], labels: dict[str, np.ndarray | None]
+) -> pandas.DataFrame:
     import pandas
 
     tables = []
@@ -82,14 +59,7 @@ def _write_pairs(
             table[name] = table[name].astype("Int64")
         elif table[name].dtype == object:
             table[name] = table[name].map(lambda value: None if value is None else str(value))
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    try:
-        table.to_parquet(name, index=False)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    return table
 
 
 def _pair_columns(test: Test, plan: Plan, drawn: Drawn, labels: np.ndarray | None) -> Iterator[tuple[str, Any]]:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from causal_dsl.causal.ceilings import Ceiling
     from causal_dsl.score.controls import Learned
 
+#: Counts up when a field of `results.json` or of `run --json` changes its meaning; new fields do not count.
+SCHEMA = 1
+
 Method = Literal["exact", "bootstrap", "binomial", "rule of three", "draws", "none"]
 
 
@@ -243,6 +246,8 @@ class SpecResult:
     networks: Any = field(default_factory=dict)
     cost: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[Diagnostic, ...] = field(default=(), compare=False)
+    #: what identifies the run: its key, and every input that is part of it
+    identity: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     @property
     def passed(self) -> bool:
@@ -250,8 +255,10 @@ class SpecResult:
 
     def to_json(self) -> dict[str, Any]:
         return {
+            "schema": SCHEMA,
             "path": self.path,
             "digest": self.digest,
+            "identity": dict(self.identity),
             "versions": dict(self.versions),
             "networks": self.networks,
             "tests": [test.to_json() for test in self.tests],
@@ -303,7 +310,7 @@ class Results:
 
     def to_json(self) -> dict[str, Any]:
         """What ``run --json`` prints."""
-        return {"specs": [spec.to_json() for spec in self.specs]}
+        return {"schema": SCHEMA, "specs": [spec.to_json() for spec in self.specs]}
 
     def frame(self) -> pandas.DataFrame:
         """A table with a row for each spec x test x cell x score; the parameters of the sweeps are columns."""

@@ -62,6 +62,9 @@ def parser() -> argparse.ArgumentParser:
         "--out", type=Path, metavar="DIR",
         help="keep results.json, pairs.parquet and the spec in this folder; a run that was stopped goes on from there",
     )  # fmt: skip
+    run.add_argument(
+        "--rehash", action="store_true", help="hash all weights anew, also files that look as they did when they were hashed",
+    )  # fmt: skip
     run.add_argument("--compile", action="store_true", help="run feed-forward blocks through torch.compile")
     run.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
 

@@ -57,6 +57,8 @@ def inputs(arguments: Namespace, line: CommandLine) -> tuple[list[Path], pipelin
         compiled=getattr(arguments, "compile", False),
         load=getattr(arguments, "load", False),
         allow=tuple(arguments.allow),
+        rehash=getattr(arguments, "rehash", False),
+        command=tuple(line.words),
     )
 
 

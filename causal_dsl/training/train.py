@@ -18,10 +18,12 @@ from causal_dsl.network.network import Network
 from causal_dsl.network.zoo.cache import locked, say, unwritable
 from causal_dsl.program.program import NetworkRef, Training
 from causal_dsl.report.progress import Progress as Bar
+from causal_dsl.store import faults
+from causal_dsl.store.keys import key_of, told
 from causal_dsl.training import kept
 from causal_dsl.training.loop import Loop, Progress, Tick
 from causal_dsl.training.objective import Objective
-from causal_dsl.training.weights import digest_of, draw_weights, named_tensors, put
+from causal_dsl.training.weights import draw_weights, inputs_of, named_tensors, put
 
 #: Batches over which the scores of a trained network are taken; they are none that it was trained on.
 _SCORED = 8
@@ -65,7 +67,8 @@ def trained(ref: NetworkRef, blank: Network, bar: Bar | None = None) -> TrainedN
     assert training is not None
     start(blank, training)
     objective = Objective(blank, training)
-    digest = digest_of(training, blank, objective.pool)
+    made_for = inputs_of(training, blank, objective.pool)
+    digest = key_of(made_for)
     path = kept.weights_path(digest)
     found = _found(path, blank)
     if found is None:
@@ -74,7 +77,7 @@ def trained(ref: NetworkRef, blank: Network, bar: Bar | None = None) -> TrainedN
             path.parent.mkdir(parents=True, exist_ok=True)
             with locked(path.parent / f".{digest}.lock", waiting, say):
                 found = _found(path, blank)
-                about = _train(objective, ref.name, digest, bar) if found is None else found
+                about = _train(objective, ref.name, digest, told(made_for), bar) if found is None else found
         except OSError as error:
             raise unwritable(error, training.span) from error
     else:
@@ -89,8 +92,6 @@ def _found(path: Path, network: Network) -> dict[str, Any] | None:
     """What is told of weights that were trained before, which are put into the network; None where there are none."""
     read = kept.read(path)
     if read is None:
-        if path.exists():
-            say(f"the trained weights {path.name[:12]}… in the cache are damaged: training again")
         return None
     try:
         put(network.model, read[0])
@@ -99,7 +100,9 @@ def _found(path: Path, network: Network) -> dict[str, Any] | None:
     return read[1] if read[1].keys() >= {"losses", "task", "interchange", "strict"} else None
 
 
-def _train(objective: Objective, name: str, digest: str, bar: Bar | None) -> dict[str, Any]:
+def _train(
+    objective: Objective, name: str, digest: str, made_for: dict[str, Any], bar: Bar | None
+) -> dict[str, Any]:  # fmt: skip
     """Train from the last checkpoint, or from the start; keeps the weights, and gives what is told of them."""
     training = objective.training
     loop = Loop(objective)
@@ -114,13 +117,21 @@ def _train(objective: Objective, name: str, digest: str, bar: Bar | None) -> dic
 
     def save(tensors: dict[str, torch.Tensor], progress: Progress) -> None:
         kept.write(kept.part_path(digest), tensors, vars(progress))
+        faults.reached("training step")
 
     if bar is not None:
         bar.begin(f"training {name}", training.steps)
         bar.advance(loop.progress.step)
     loop.run(save, _ticker(name, bar))
-    about = {"steps": training.steps, "seed": training.seed, "losses": loop.progress.losses, **scores(objective)}
+    about = {
+        "steps": training.steps,
+        "seed": training.seed,
+        "losses": loop.progress.losses,
+        "made_for": made_for,
+        **scores(objective),
+    }
     kept.write(kept.weights_path(digest), named_tensors(objective.network.model), about)
+    faults.reached("training")
     kept.part_path(digest).unlink(missing_ok=True)
     return about
 

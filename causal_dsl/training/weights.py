@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-import json
 from typing import Any
 
 import torch
@@ -12,14 +11,13 @@ from torch import Tensor, nn
 
 from causal_dsl.causal.model import CausalModel
 from causal_dsl.diagnostics import Span, fail
-from causal_dsl.network.fingerprint import fingerprint
+from causal_dsl.network.fingerprint import anywhere, content_of
 from causal_dsl.network.network import Network
 from causal_dsl.network.untrained import drawn_anew
 from causal_dsl.program.program import Alignment, Training
+from causal_dsl.store import reads
+from causal_dsl.store.keys import TrainingInputs, versions
 from causal_dsl.training.pool import Pool
-
-#: Another number, and nothing that was trained before is taken.
-FORMAT = 1
 
 
 def named_tensors(model: nn.Module) -> dict[str, Tensor]:
@@ -58,28 +56,30 @@ def draw_weights(model: nn.Module, seed: int, span: Span) -> None:
 # ── what decides ────────────────────────────────────────────────────────────────────────────────
 
 
-def digest_of(training: Training, network: Network, pool: Pool) -> str:
-    """SHA-256 in hex of all that decides about the trained weights: the causal model and the inputs drawn from it, the
-    alignment, the settings, the network's code and the weights that it starts from, the kind of device, torch."""
-    found = hashlib.sha256()
-    told = {
-        "format": FORMAT, "torch": torch.__version__, "device": network.device.type, "padding": network.padding,
-        "model": _model(training.alignment.model), "alignment": _alignment(training.alignment),
-        "places": [[name, [_place(place) for place in places]] for name, places in training.places],
-        "rest": [repr(site) for site in training.rest],
-        "settings": {name: getattr(training, name) for name in (
-            "n", "balance", "steps", "batch", "rate", "decay", "seed", "task", "interchange", "strict", "init")},
-        "weights": fingerprint(network), "code": _code(network.model),
-    }  # fmt: skip
-    found.update(json.dumps(told, sort_keys=True, ensure_ascii=False).encode("utf-8", "surrogatepass"))
+def inputs_of(training: Training, network: Network, pool: Pool) -> TrainingInputs:
+    """All that decides about the trained weights: the causal model and the inputs drawn from it, the alignment, the
+    settings, the network's code, files and the weights that it starts from, the kind of device, the versions."""
+    data = hashlib.sha256()
     for name, codes in sorted(pool.values.items()):
-        found.update(name.encode() + codes.tobytes())
-    found.update(pool.sums.tobytes())
+        data.update(name.encode("utf-8", "surrogatepass") + codes.tobytes())
+    data.update(pool.sums.tobytes())
     for row in pool.rows.tolist():
-        found.update(
-            repr(pool.inputs.ids(row)).encode() if pool.inputs.sequence else pool.inputs.vectors[row].tobytes()
-        )
-    return found.hexdigest()
+        data.update(repr(pool.inputs.ids(row)).encode() if pool.inputs.sequence else pool.inputs.vectors[row].tobytes())
+    made = anywhere(network)
+    return TrainingInputs(
+        model=_model(training.alignment.model), alignment=_alignment(training.alignment),
+        places=tuple([name, [_place(place) for place in places]] for name, places in training.places),
+        rest=tuple(repr(site) for site in training.rest),
+        settings={name: _setting(getattr(training, name)) for name in (
+            "n", "balance", "steps", "batch", "rate", "decay", "seed", "task", "interchange", "strict", "init")},
+        data=data.hexdigest(), start=content_of(network.model), code=tuple(_code(network.model)),
+        files={} if isinstance(made, str) else made.files, dtype=str(network.dtype), device=network.device.type,
+        padding=network.padding, versions=versions(),
+    )  # fmt: skip
+
+
+def _setting(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _place(place: Any) -> list[str]:
@@ -94,7 +94,7 @@ def _model(model: CausalModel) -> dict[str, Any]:
     }
     scope = model.scope
     tables = {name: [t.key, repr(t.keys), t.columns] for name, t in scope.tables.items() if t is not None}
-    functions = {function.name: function.path.read_text(encoding="utf-8") for function in model.functions}
+    functions = {function.name: reads.read_text(function.path) for function in model.functions}
     return {
         "variables": variables,
         "wheres": [w.span.text for w in model.wheres],

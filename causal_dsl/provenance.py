@@ -1,0 +1,66 @@
+"""What the numbers of a run belong to: the inputs of its key, and what identifies it in its results."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from causal_dsl.network.fingerprint import made_of, shown
+from causal_dsl.network.network import Network
+from causal_dsl.pipeline import Checked, Options, Spec
+from causal_dsl.program.program import NetworkRef
+from causal_dsl.store.keys import NetworkInputs, RunInputs, key_of, told, versions
+from causal_dsl.store.reads import Reads
+
+
+def say_made_of(ref: NetworkRef, network: Network, reads: Reads) -> Network:
+    """Let a network that was just loaded remember what it was made of."""
+    network.inputs = made_of(ref, network, reads)
+    network.reads = reads
+    return network
+
+
+def network_inputs(networks: Mapping[str, Network]) -> dict[str, NetworkInputs]:
+    """What each network of a run was made of, by its name in the spec."""
+    found = {}
+    for name, network in networks.items():
+        assert network.inputs is not None, f"`{name}` was loaded without a record of what was read"
+        found[name] = network.inputs
+    return found
+
+
+def files_of(spec: Spec, checked: Checked, networks: Mapping[str, Network]) -> dict[Path, str]:
+    """The SHA-256 of every file that a run reads: those of the spec, and those of its networks."""
+    found = dict(checked.reads.digests())
+    for network in networks.values():
+        if network.reads is not None:
+            found |= network.reads.digests()
+    return found
+
+
+def inputs_of(
+    spec: Spec, checked: Checked, networks: Mapping[str, Network], options: Options, features: str
+) -> RunInputs:
+    """All that decides the numbers of a run. Raises E757 where a file was changed since it was read."""
+    tests = checked.plan.tests if checked.plan is not None else []
+    own = None if spec.path is None else Path(os.path.abspath(spec.path))
+    files = {shown(p, spec.folder): known for p, known in sorted(files_of(spec, checked, networks).items()) if p != own}
+    return RunInputs(
+        spec=checked.digest, tests=tuple(test.name for test in tests), seed=options.seed, dtype=options.dtype,
+        device=options.device, compiled=options.compiled, memory=options.memory, files=files,
+        networks=network_inputs(networks), features=features, versions=versions(),
+    )  # fmt: skip
+
+
+def identity_of(inputs: RunInputs, options: Options) -> dict[str, Any]:
+    """What identifies a run in its results, as plain data."""
+    return {
+        "key": key_of(inputs),
+        "command": ["causal-dsl", *options.command] if options.command else None,
+        **{name: value for name, value in told(inputs).items() if name != "versions"},
+    }
+
+
+__all__ = ["files_of", "identity_of", "inputs_of", "network_inputs", "say_made_of"]

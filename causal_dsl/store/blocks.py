@@ -1,0 +1,100 @@
+"""Finished blocks of a run in a folder, so that a run that was stopped goes on where it was.
+
+Each block is one file of arrays. ``run.json`` says what they belong to (the inputs of :mod:`~causal_dsl.store.keys`, as data)
+and how the run was cut; blocks of other inputs are never taken.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from causal_dsl.diagnostics import Diagnostic, Source, Span, shown_path
+from causal_dsl.store import faults, notices
+from causal_dsl.store.documents import take_document, write_document
+from causal_dsl.store.files import clear_parts, set_aside
+from causal_dsl.store.keys import changes
+from causal_dsl.store.tensors import is_ours, take_arrays, write_arrays
+
+_ABOUT = "run.json"
+#: How many changed inputs a warning names.
+_NAMED = 4
+
+
+class Blocks:
+    """The finished blocks of one run. ``inputs`` is what they belong to, as plain data."""
+
+    def __init__(self, folder: Path, inputs: Mapping[str, Any]):
+        self.folder = folder
+        self.inputs: dict[str, Any] = json.loads(json.dumps(inputs))
+        self.found = 0
+        self._cut: list[Any] | None = None
+        self._halved: set[str] = set()
+        before = self._read()
+        if before is not None and before["inputs"] == self.inputs:
+            self._cut, self._halved = before["cut"], set(before["halved"])
+        elif before is not None:
+            self._tell_changes(before["inputs"])
+
+    def _read(self) -> dict[str, Any] | None:
+        def well(about: dict[str, Any]) -> bool:
+            return isinstance(about.get("inputs"), dict) and isinstance(about.get("cut"), list) and "halved" in about
+
+        return take_document(self.folder / _ABOUT, "what a folder says of its blocks", well)
+
+    def _tell_changes(self, before: Mapping[str, Any]) -> None:
+        found = changes(before, self.inputs)
+        notes = tuple(found[:_NAMED]) + ((f"and {len(found) - _NAMED} more",) if len(found) > _NAMED else ())
+        place = Span(Source(shown_path(self.folder.parent), ""), 0, 0)
+        title, help = (
+            "what was kept here belongs to another run: all is run anew",
+            "to keep both, pass another folder to --out",
+        )
+        notices.tell(Diagnostic("W658", title, place, notes=notes, help=help))
+
+    @property
+    def cut(self) -> list[Any] | None:
+        """How the run before was cut into blocks, as it said to :meth:`begin`; None where none is to be taken up."""
+        return self._cut
+
+    def begin(self, cut: Sequence[Any]) -> None:
+        """Start anew: what another run kept here goes, and what no run wrote stays."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        clear_parts(self.folder, every=True)
+        for path in self.folder.glob("step*.safetensors"):
+            if is_ours(path):
+                path.unlink()
+        self._cut, self._halved = list(cut), set()
+        self._write()
+
+    def _write(self) -> None:
+        document = {"inputs": self.inputs, "cut": self._cut, "halved": sorted(self._halved)}
+        write_document(self.folder / _ABOUT, document)
+
+    def was_halved(self, name: str) -> bool:
+        """Whether memory ran out in this block before."""
+        return name in self._halved
+
+    def halve(self, name: str) -> None:
+        """Note that a block is run as its halves."""
+        self._halved.add(name)
+        self._write()
+
+    def put(self, name: str, arrays: Mapping[str, np.ndarray], about: Mapping[str, Any]) -> None:
+        """Keep a finished block."""
+        path = self.folder / f"{name}.safetensors"
+        if path.exists() and not is_ours(path):
+            set_aside(path, "a block of this run", "something else wrote it")
+        write_arrays(path, arrays, about)
+        faults.reached("sweep")
+
+    def get(self, name: str) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
+        """A block that was finished before, or None; a damaged one is set aside (W659)."""
+        found = take_arrays(self.folder / f"{name}.safetensors", "a block of this run")
+        if found is not None:
+            self.found += 1
+        return found

@@ -1,0 +1,131 @@
+"""Python files of the user, run as they lie on disk, and the files that their code reads.
+
+A file is compiled from the bytes that were hashed: Python's own cache of compiled code goes by whole seconds and sizes, and
+would run what the file said before.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import sysconfig
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from causal_dsl.store import hashes, reads
+
+_WATCHING: ContextVar[list[str] | None] = ContextVar("watching", default=None)
+_hooked = False
+#: Modules that code of the user imported: the next network imports them anew, as they are on disk then.
+_theirs: dict[str, Path] = {}
+
+
+def run_file(path: Path, name: str) -> ModuleType:
+    """A module of this name, made by running a Python file. What the file imports is for :func:`watching` to note.
+
+    Raises what the file raises, and OSError where it cannot be read.
+    """
+    source = reads.read_bytes(path)
+    module = ModuleType(name)
+    module.__file__ = str(path)
+    before = sys.modules.get(name)
+    sys.modules[name] = module  # dataclasses and pickles look their module up
+    try:
+        exec(compile(source, str(path), "exec"), module.__dict__)
+    except BaseException:
+        if before is None:
+            sys.modules.pop(name, None)
+        else:
+            sys.modules[name] = before
+        raise
+    return module
+
+
+@contextmanager
+def watching(folder: Path) -> Iterator[None]:
+    """While code of the user runs: note the modules that it imports from its project, and the files that it opens.
+
+    What libraries read of their own, and temporary files outside ``folder``, are left out.
+    """
+    root = Path(os.path.abspath(folder))
+    for name in [name for name, file in _theirs.items() if name in sys.modules]:
+        if getattr(sys.modules[name], "__file__", None) == str(_theirs[name]):
+            del sys.modules[name]
+    _theirs.clear()
+    before = set(sys.modules)
+    no_cache, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    try:
+        with opening(folder):
+            yield
+    finally:
+        sys.dont_write_bytecode = no_cache
+        for name, module in list(sys.modules.items()):
+            file = getattr(module, "__file__", None)
+            if not isinstance(file, str) or not file.endswith(".py"):
+                continue
+            path = Path(os.path.abspath(file))
+            if not _is_theirs(path, root) or not (name not in before or path.is_relative_to(root)):
+                continue
+            if name not in before:
+                _theirs[name] = Path(file)
+            reads.note(path)
+
+
+@contextmanager
+def opening(folder: Path) -> Iterator[None]:
+    """While a function of the user is called: note the files that it opens to read."""
+    _hook()
+    root = Path(os.path.abspath(folder))
+    opened: list[str] = []
+    token = _WATCHING.set(opened)
+    try:
+        yield
+    finally:
+        _WATCHING.reset(token)
+        for written in dict.fromkeys(opened):
+            path = Path(os.path.abspath(written))
+            if path.suffix != ".pyc" and _is_theirs(path, root) and path.is_file():
+                reads.note(path)
+
+
+def _is_theirs(path: Path, root: Path) -> bool:
+    """Whether a file is the user's: under the folder of the code, or neither a library's nor temporary."""
+    if "site-packages" in path.parts or path.is_relative_to(_OWN):
+        return False
+    if path.is_relative_to(hashes.cache_root()):
+        return False
+    return path.is_relative_to(root) or not any(path.is_relative_to(place) for place in _places())
+
+
+_OWN = Path(__file__).resolve().parents[1]
+
+
+def _places() -> list[Path]:
+    """Where what is not the user's lies."""
+    named = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
+    return [*(Path(path) for path in named if path), Path(tempfile.gettempdir()), *map(Path, ("/proc", "/sys", "/dev", "/etc", "/usr"))]  # fmt: skip
+
+
+def _hook() -> None:
+    global _hooked
+    if not _hooked:
+        _hooked = True
+        sys.addaudithook(_audit)
+
+
+def _audit(event: str, arguments: tuple[Any, ...]) -> None:
+    if event != "open":
+        return
+    opened = _WATCHING.get()
+    if opened is None:
+        return
+    path, mode = arguments[0], arguments[1]
+    if isinstance(path, bytes):
+        path = os.fsdecode(path)
+    if isinstance(path, str | os.PathLike) and (mode is None or not set(str(mode)) & set("wxa")):
+        opened.append(os.fspath(path))

@@ -1,0 +1,165 @@
+"""Keys of what is kept: one function makes them, from inputs that are declared here and nowhere else.
+
+What could change without changing a key would give old numbers for a new question; so each class lists everything that
+decides what is kept under it, and the list is kept beside it, so that a message can say which input is another.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from causal_dsl.store.hashes import of_bytes
+
+#: Another number, and nothing that was kept before is taken.
+FORMAT = 2
+
+
+@dataclass(frozen=True)
+class NetworkInputs:
+    """What a loaded network is made of. ``weights``: SHA-256 of its weight files, or of its parameters and buffers.
+    ``files``: SHA-256 of every other file that was read to make it (config, tokenizer, code), by path."""
+
+    kind: str
+    target: str
+    revision: str | None
+    settings: Mapping[str, Any]
+    training: str
+    weights: str
+    files: Mapping[str, str]
+    architecture: str
+    dtype: str
+    device: str
+    padding: str
+
+
+@dataclass(frozen=True)
+class RunInputs:
+    """All that decides the numbers of a run: blocks under ``--out`` belong to it. ``spec``: SHA-256 of its text and imports;
+    ``files``: of every file that it reads, by path; ``features``: of the numbers of all fitted maps."""
+
+    spec: str
+    tests: tuple[str, ...]
+    seed: int
+    dtype: str | None
+    device: str | None
+    compiled: bool
+    memory: int | None
+    files: Mapping[str, str]
+    networks: Mapping[str, NetworkInputs]
+    features: str
+    versions: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class FitInputs:
+    """All that decides a fitted feature. ``fitting`` are its settings, ``maps`` what is fitted where, ``files`` what its
+    features read; ``data``: SHA-256 of the prompts, interventions and labels that it is fitted on."""
+
+    fitting: Mapping[str, Any]
+    maps: tuple[Any, ...]
+    files: Mapping[str, str]
+    data: str
+    seed: int
+    network: NetworkInputs | str
+    way: str
+    versions: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class TrainingInputs:
+    """All that decides trained weights. ``model`` and ``alignment`` as text; ``data``: SHA-256 of the inputs that it is
+    trained on; ``start``: of the weights that it starts from; ``code`` of the network's modules."""
+
+    model: Mapping[str, Any]
+    alignment: Mapping[str, Any]
+    places: tuple[Any, ...]
+    rest: tuple[str, ...]
+    settings: Mapping[str, Any]
+    data: str
+    start: str
+    code: tuple[str, ...]
+    files: Mapping[str, str]
+    dtype: str
+    device: str
+    padding: str
+    versions: Mapping[str, str]
+
+
+Inputs = RunInputs | FitInputs | TrainingInputs
+
+
+def told(inputs: Inputs | NetworkInputs) -> dict[str, Any]:
+    """Inputs as plain data, as they stand beside what is kept."""
+    plain: dict[str, Any] = json.loads(_text(asdict(inputs)))
+    return plain
+
+
+def key_of(inputs: Inputs) -> str:
+    """The key of what is kept for these inputs: SHA-256 in hex. Raises TypeError for what is no plain data."""
+    return of_bytes(_text({"format": FORMAT, "kind": type(inputs).__name__, **asdict(inputs)}).encode())
+
+
+def _text(data: Any) -> str:
+    return json.dumps(data, sort_keys=True, ensure_ascii=True)
+
+
+def changes(before: Any, now: Any, path: str = "") -> list[str]:
+    """Which inputs are others, in words: the names of what is not the same in two :func:`told`."""
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        found = []
+        for name in dict.fromkeys([*before, *now]):
+            inner = f"{path}: {name}" if path else str(name)
+            if name not in before:
+                found.append(f"{inner} is new")
+            elif name not in now:
+                found.append(f"{inner} is gone")
+            else:
+                found += changes(before[name], now[name], inner)
+        return found
+    if before == now:
+        return []
+    if isinstance(before, str) and isinstance(now, str) and len(before) == len(now) == 64:
+        return [f"{path} has another content"]
+    return [f"{path} was {_shown(before)}, and is {_shown(now)}"]
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else text[:57] + "…"
+
+
+@cache
+def own_source() -> str:
+    """SHA-256 of this package's code and grammar: a checkout changes without changing its version."""
+    from causal_dsl.resources import resource
+
+    package = Path(__file__).resolve().parents[1]
+    files = [*sorted(package.rglob("*.py")), resource("grammar", "causal.lark")]
+    parts = [f"{path.name} {of_bytes(path.read_bytes())}" for path in files]
+    return of_bytes("\n".join(parts).encode())
+
+
+def own_version() -> str:
+    """The version of this package; ``checkout`` where it is not installed."""
+    try:
+        return version("causal-dsl")
+    except PackageNotFoundError:
+        return "checkout"
+
+
+@cache
+def versions() -> dict[str, str]:
+    """The versions of what computes: this package (with its source), torch, transformers, tokenizers and numpy."""
+    found = {"causal_dsl": own_version(), "causal_dsl source": own_source()}
+    for name in ("torch", "transformers", "tokenizers", "numpy"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "none"
+    return found

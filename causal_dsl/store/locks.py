@@ -1,0 +1,49 @@
+"""One process at a time in a folder: who comes second is told who is there."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import filelock
+
+from causal_dsl.store.files import write_atomic
+
+LOCK, HOLDER = ".lock", ".holder.json"
+
+
+class Held(Exception):
+    """Another process holds a folder; says which."""
+
+
+@contextmanager
+def holding(folder: Path) -> Iterator[None]:
+    """Hold a folder. Raises :class:`Held` at once where another does; the system drops the lock of a process that died."""
+    lock = filelock.FileLock(folder / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout as error:
+        raise Held(_who(folder)) from error
+    try:
+        told = {"process": os.getpid(), "machine": socket.gethostname(), "since": time.strftime("%Y-%m-%d %H:%M:%S"),
+                "command": " ".join(sys.argv)[:200]}  # fmt: skip
+        write_atomic(folder / HOLDER, json.dumps(told).encode())
+        yield
+    finally:
+        with suppress(OSError):
+            (folder / HOLDER).unlink()
+        lock.release()
+
+
+def _who(folder: Path) -> str:
+    try:
+        told = json.loads((folder / HOLDER).read_text(encoding="utf-8"))
+        return f"process {int(told['process'])} on {told['machine']}, since {told['since']}: {told['command']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "a process that has not said which it is"

@@ -1,0 +1,107 @@
+"""Which files of the user a run reads: every reader says so here, and what is kept belongs to what they held.
+
+What is read before a run (specs, lists, tables, configs, tokenizers, code) is noted as it is read; what is read while it runs
+(vectors, directions, autoencoders) is noted when `check` finds its name, so that the list is whole before anything is
+taken from disk or kept there.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from causal_dsl.diagnostics import Source, Span, fail, shown_path
+from causal_dsl.store import hashes
+
+
+@dataclass(eq=False)
+class Reads:
+    """Files that were read, by absolute path: what is known of the content of each."""
+
+    #: the SHA-256 where the bytes were at hand, else the file's size and time when it was noted
+    _known: dict[Path, str | tuple[int, int]] = field(default_factory=dict)
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        return tuple(self._known)
+
+    def add(self, path: Path, known: str | tuple[int, int]) -> None:
+        before = self._known.get(path)
+        if before is not None and type(before) is type(known) and before != known:
+            raise _changed(path)
+        if not isinstance(before, str):
+            self._known[path] = known
+
+    def digests(self) -> dict[Path, str]:
+        """The SHA-256 of every file. Raises E757 for one that was changed since it was read."""
+        for path, known in self._known.items():
+            if isinstance(known, str):
+                continue
+            try:
+                if _stamp(path) != known:
+                    raise _changed(path)
+                self._known[path] = hashes.of_file(path)
+            except OSError as error:
+                raise _changed(path) from error
+        return {path: known for path, known in self._known.items() if isinstance(known, str)}
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    about = path.stat()
+    return about.st_size, about.st_mtime_ns
+
+
+def _changed(path: Path) -> Exception:
+    return fail("E757", f"`{shown_path(path)}` was changed while it was read", Span(Source(shown_path(path), ""), 0, 0),
+                notes=("some of the run would be of its old content, and some of the new",), help="run it again")  # fmt: skip
+
+
+_RECORDING: ContextVar[tuple[Reads, ...]] = ContextVar("reads", default=())
+
+
+@contextmanager
+def recording() -> Iterator[Reads]:
+    """Record what is read within; whoever records around this hears of it, too."""
+    found = Reads()
+    token = _RECORDING.set((*_RECORDING.get(), found))
+    try:
+        yield found
+    finally:
+        _RECORDING.reset(token)
+
+
+def note(path: Path, data: bytes | None = None) -> None:
+    """Say that a file is read; ``data`` is its content where it is at hand. What is not there is not noted."""
+    listening = _RECORDING.get()
+    if not listening:
+        return
+    absolute = Path(os.path.abspath(path))
+    try:
+        known: str | tuple[int, int] = hashes.of_bytes(data) if data is not None else _stamp(absolute)
+    except (OSError, ValueError):
+        return  # whoever reads it tells what is wrong
+    for reads in listening:
+        reads.add(absolute, known)
+
+
+def note_all(reads: Reads) -> None:
+    """Say that files are read that were noted before, for another reader."""
+    for listening in _RECORDING.get():
+        for path, known in reads._known.items():
+            listening.add(path, known)
+
+
+def read_bytes(path: Path) -> bytes:
+    """The content of a file of the user, noted. Raises OSError."""
+    data = path.read_bytes()
+    note(path, data)
+    return data
+
+
+def read_text(path: Path) -> str:
+    """The content of a UTF-8 file of the user, noted. Raises OSError, UnicodeDecodeError."""
+    return read_bytes(path).decode("utf-8")

@@ -1,0 +1,225 @@
+"""Folders of results: one for each spec, held by one run, nothing of others replaced or removed; the kept spec runs where it lies."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from small import Ran, add_to, language, swap, vector
+
+import causal_dsl as cd
+from causal_dsl.diagnostics import Diagnostic, SpecError
+from causal_dsl.store import out
+from causal_dsl.store.out import folder_of, opened
+
+# ── folders ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def used(base: Path, spec: str) -> Path:
+    with opened(base, spec) as held:
+        held.write("results.json", spec.encode())
+        return held.folder
+
+
+def test_two_specs_of_one_name_have_a_folder_each_whoever_came_first(tmp_path: Path) -> None:
+    one, two, three = (f"{folder}/s.causal" for folder in ("a", "b", "c"))
+    base = tmp_path / "out"
+    found = {spec: used(base, spec) for spec in (one, two, three)}
+    assert len(set(found.values())) == 3 and found[one].name == "s"
+    assert all(folder.name.startswith("s-") for folder in (found[two], found[three]))
+    for spec in (three, one, two):
+        assert folder_of(base, spec) == found[spec] == used(base, spec)
+        assert (found[spec] / "results.json").read_text() == spec
+
+
+def test_the_same_spec_from_another_working_directory_has_the_same_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = used(tmp_path / "out", "deep/s.causal")
+    (tmp_path / "deep").mkdir()
+    monkeypatch.chdir(tmp_path / "deep")
+    assert used(Path("../out"), "s.causal").resolve() == first.resolve()
+
+
+def test_odd_names_of_specs_stay_below_the_folder(tmp_path: Path) -> None:
+    for name in (
+        "<text>",
+        "..causal",
+        ".causal",
+        "a b/ü ß.causal",
+        "x" * 300 + ".causal",
+        "é\udce9.causal",
+        "..x.causal",
+    ):
+        assert folder_of(tmp_path, name).parent == tmp_path and folder_of(tmp_path, name).name.strip(".")
+
+
+@pytest.mark.parametrize("there", ["folder", "file", "link"])
+def test_what_is_not_ours_is_refused_and_left_alone(tmp_path: Path, there: str) -> None:
+    home = tmp_path / "out" / "s"
+    if there == "folder":
+        (home / "blocks").mkdir(parents=True)
+        (home / "blocks" / "thesis.txt").write_text("two years")
+    elif there == "file":
+        home.parent.mkdir()
+        home.write_text("two years")
+    else:
+        (tmp_path / "elsewhere").mkdir()
+        (tmp_path / "elsewhere" / "thesis.txt").write_text("two years")
+        home.parent.mkdir()
+        home.symlink_to(tmp_path / "elsewhere")
+    before = sorted((p, p.is_file() and p.read_bytes()) for p in tmp_path.rglob("*"))
+    with pytest.raises(SpecError) as caught, opened(tmp_path / "out", "s.causal"):
+        pass
+    assert caught.value.diagnostics[0].code == "E755"
+    assert sorted((p, p.is_file() and p.read_bytes()) for p in tmp_path.rglob("*")) == before
+
+
+def test_an_empty_folder_may_be_used(tmp_path: Path) -> None:
+    (tmp_path / "out" / "s").mkdir(parents=True)
+    assert used(tmp_path / "out", "s.causal") == tmp_path / "out" / "s"
+
+
+def test_what_someone_else_put_in_the_place_of_a_file_is_set_aside(tmp_path: Path, told: list[Diagnostic]) -> None:
+    folder = used(tmp_path, "s.causal")
+    used(tmp_path, "s.causal")
+    assert not told, "what we wrote is replaced"
+    (folder / "results.json").write_text("my notes")
+    used(tmp_path, "s.causal")
+    assert [d.code for d in told] == ["W659"]
+    assert (folder / "results.json.damaged").read_text() == "my notes"
+
+
+@pytest.mark.parametrize("marker", ["[]", "{}", '{"spec": 3}', "", "[" * 100_000])
+def test_a_folder_whose_marker_cannot_be_read_is_not_ours(tmp_path: Path, marker: str) -> None:
+    folder = used(tmp_path, "s.causal")
+    (folder / out.MARKER).write_text(marker)
+    with pytest.raises(SpecError) as caught:
+        used(tmp_path, "s.causal")
+    assert caught.value.diagnostics[0].code == "E755"
+
+
+@pytest.mark.parametrize("wrote", ["3", '{"results.json": 1}', '{"results.json": [1]}', "{}"])
+def test_a_marker_that_does_not_say_what_we_wrote_lets_nothing_be_replaced(
+    tmp_path: Path, told: list[Diagnostic], wrote: str
+) -> None:
+    folder = used(tmp_path / "out", "s.causal")
+    (folder / out.MARKER).write_text(f'{{"spec": "../s.causal", "wrote": {wrote}}}')
+    assert used(tmp_path / "out", "./s.causal") == folder
+    assert (folder / "results.json.damaged").read_text() == "s.causal" and [d.code for d in told] == ["W659"]
+
+
+def test_a_run_that_is_second_says_who_is_first(tmp_path: Path) -> None:
+    """Held by another process; when that is killed, the folder is free."""
+    script = (
+        "import sys, time; from pathlib import Path; from causal_dsl.store.out import opened\n"
+        "with opened(Path('out'), 's.causal'):\n  print('in', flush=True); time.sleep(60)\n"
+    )
+    other = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    assert other.stdout is not None and other.stdout.readline() == "in\n"
+    with pytest.raises(SpecError) as caught, opened(Path("out"), "s.causal"):
+        pass
+    (found,) = caught.value.diagnostics
+    assert found.code == "E756" and f"process {other.pid} on" in found.notes[0]
+    other.kill()
+    other.wait()
+    with opened(Path("out"), "s.causal"):
+        pass
+
+
+# ── runs ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_foreign_files_stay_whatever_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = vector(tmp_path / "p")
+    Ran(spec, monkeypatch, out=tmp_path / "out")
+    blocks = tmp_path / "out" / "v" / "blocks"
+    names = ("thesis.txt", "step0-of-my-plan.safetensors", "step1.npz", "sub/step2.safetensors")
+    (blocks / "sub").mkdir()
+    for name in names:
+        (blocks / name).write_text("mine")
+    Ran(spec, monkeypatch, out=tmp_path / "out", seed=1)
+    assert {(blocks / name).read_text() for name in names} == {"mine"}
+
+
+@pytest.mark.parametrize("text", ["[]", "", "null", '{"inputs": {}, "cut": [], "halved": []}'])
+def test_a_damaged_list_of_blocks_costs_time_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    spec = vector(tmp_path / "p")
+    first = Ran(spec, monkeypatch, out=tmp_path / "out")
+    (tmp_path / "out" / "v" / "blocks" / "run.json").write_text(text)
+    again = Ran(spec, monkeypatch, out=tmp_path / "out")
+    assert again.numbers == first.numbers and "W659" in again.codes and again.steps["sweep"] == first.steps["sweep"]
+
+
+def test_a_block_with_ten_bytes_turned_over_is_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = language(tmp_path / "p")
+    first = Ran(spec, monkeypatch, out=tmp_path / "out", memory=60_000)
+    blocks = sorted((tmp_path / "out" / "s" / "blocks").glob("step*.safetensors"))
+    assert len(blocks) == first.steps["sweep"] > 2
+    data = bytearray(blocks[1].read_bytes())
+    data[-200:-190] = bytes(byte ^ 0x55 for byte in data[-200:-190])
+    blocks[1].write_bytes(bytes(data))
+    again = Ran(spec, monkeypatch, out=tmp_path / "out", memory=60_000)
+    assert again.numbers == first.numbers and again.steps["sweep"] == 1 and again.codes.count("W659") == 1
+
+
+def test_the_kept_spec_is_run_where_it_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With what it imports and reads as it was then, whatever became of the originals."""
+    language(tmp_path / "p" / "deep" / "one")
+    spec = tmp_path / "p" / "deep" / "one" / "s.causal"
+    (tmp_path / "p" / "deep" / "one" / "likes.csv").rename(tmp_path / "p" / "deep" / "likes.csv")
+    (tmp_path / "p" / "deep" / "one" / "model").rename(tmp_path / "p" / "model")
+    swap(spec, '"likes.csv"', '"../likes.csv"')
+    swap(spec, 'hf("model")', 'hf("../../model")')
+    first = Ran(spec, monkeypatch, out=tmp_path / "out")
+    kept = tmp_path / "out" / "s" / "spec.causal"
+    assert kept.read_text() == spec.read_text()
+    add_to(spec.parent / "steer.safetensors", "v", 0, 9.0)
+    (tmp_path / "p" / "deep" / "likes.csv").unlink()
+    for name in ("lib/names.txt", "lib/roles.causal", "code/pick.py", "s.causal"):
+        (spec.parent / name).unlink()
+    again = Ran(kept, monkeypatch, out=tmp_path / "elsewhere")
+    assert again.numbers == first.numbers
+    (tmp_path / "moved").mkdir()
+    (tmp_path / "out").rename(tmp_path / "moved" / "out")
+    (tmp_path / "p").rename(tmp_path / "moved" / "p")
+    assert Ran(tmp_path / "moved" / "out" / "s" / "spec.causal", monkeypatch).numbers == first.numbers
+
+
+def test_an_edited_kept_spec_is_what_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Ran(vector(tmp_path / "p"), monkeypatch, out=tmp_path / "out")
+    kept = tmp_path / "out" / "v" / "spec.causal"
+    swap(kept, "n=16", "n=12")
+    assert Ran(kept, monkeypatch).spec.tests[0].n == 12
+
+
+def test_a_network_that_is_gone_is_said_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = language(tmp_path / "p")
+    Ran(spec, monkeypatch, out=tmp_path / "out")
+    (tmp_path / "p" / "model").rename(tmp_path / "p" / "else")
+    with pytest.raises(SpecError) as caught:
+        cd.run(cd.load(tmp_path / "out" / "s" / "spec.causal"), cd.Options(trust=True))
+    assert caught.value.diagnostics[0].code in ("E630", "E634")
+
+
+def test_results_of_another_schema_or_command_are_told_apart(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    from causal_dsl.tools.cli import main
+
+    spec = vector(tmp_path / "p")
+    words = ["run", str(spec), "--trust", "--json", "--out", str(tmp_path / "out"), "--seed", "3"]
+    assert main(words) == 0
+    printed = json.loads(capfd.readouterr().out)
+    assert printed["schema"] == 1 and printed["specs"][0]["identity"]["command"] == ["causal-dsl", *words]
+    stored = json.loads((tmp_path / "out" / "v" / "results.json").read_text())
+    assert stored["identity"] == printed["specs"][0]["identity"] and stored["identity"]["seed"] == 3
+    assert oct(os.stat(tmp_path / "out" / "v" / "results.json").st_mode & 0o777) == oct(0o666 & ~umask())
+
+
+def umask() -> int:
+    now = os.umask(0)
+    os.umask(now)
+    return now
