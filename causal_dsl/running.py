@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,8 @@ from causal_dsl.network.zoo.open import open_zoo
 from causal_dsl.pipeline import Checked, Options, Spec
 from causal_dsl.planning.cost import cost_of
 from causal_dsl.planning.lower import Plan
-from causal_dsl.program.fits import trained_name
+from causal_dsl.program.fits import trained_of
+from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.program import NetworkRef, Test
 from causal_dsl.report.progress import Progress, progress
 from causal_dsl.report.store import folder_of, save, writing
@@ -54,14 +54,14 @@ def run_specs(specs: Sequence[Spec], options: Options) -> Results:
     checks = [pipeline.check(spec, options) for spec in specs]
     for checked in checks:
         checked.raise_errors()
-    loaded: dict[Any, Network] = {}
+    loaded: dict[NetworkKey, Network] = {}
     done: list[SpecResult] = []
     for spec, checked in zip(specs, checks, strict=True):
         assert checked.program is not None
-        used = {test.network.name: test.network for test in checked.program.tests}
+        used = {test.network.key: test.network for test in checked.program.tests}
         if checked.plan is not None:
             used |= checked.plan.networks
-        networks = {name: _network(ref, options, loaded) for name, ref in used.items()}
+        networks = {key: _network(ref, options, loaded) for key, ref in used.items()}
         if checked.plan is None and checked.program.tests:
             checked = pipeline.check(spec, options, _with_blanks(networks, used))
             checked.raise_errors()
@@ -82,44 +82,40 @@ def run_specs(specs: Sequence[Spec], options: Options) -> Results:
 def loaded_plan(spec: Spec, checked: Checked, options: Options) -> Plan:
     """The plan as it will be run on the networks, which are loaded and proved for it."""
     assert checked.program is not None
-    used = {test.network.name: test.network for test in checked.program.tests}
-    loaded: dict[Any, Network] = {}
-    networks = {name: _network(ref, options, loaded) for name, ref in used.items()}
+    used = {test.network.key: test.network for test in checked.program.tests}
+    loaded: dict[NetworkKey, Network] = {}
+    networks = {key: _network(ref, options, loaded) for key, ref in used.items()}
     if checked.plan is None:
         checked = pipeline.check(spec, options, _with_blanks(networks, used))
         checked.raise_errors()
     assert checked.plan is not None
-    memory = {name: options.memory for name in networks if options.memory}
+    memory = {key: options.memory for key in networks if options.memory}
     return Execution(checked.plan, networks, checked.answers, _targets(checked.plan, checked, networks), memory).plan
 
 
 # ── networks ────────────────────────────────────────────────────────────────────────────────────
 
 
-def _network(ref: NetworkRef, options: Options, loaded: dict[Any, Network]) -> Network:
-    """The loaded network of a declaration; the same declaration in another file is the same network."""
-    device = options.device or ref.setting("device")
-    dtype = options.dtype or ref.setting("dtype")
-    declared = (ref.span.source.path, ref.span.start) if ref.training is not None else None
-    key = (ref.kind, ref.target, ref.base if ref.kind != "zoo" else None, ref.settings, declared, device, dtype)
-    if key not in loaded and ref.setting("untrained"):
-        settings = tuple(setting for setting in ref.settings if setting[0] != "untrained")
-        trained = replace(ref, name=trained_name(ref), settings=settings)
-        loaded[key] = untrained(_network(trained, options, loaded))
-        prove(loaded[key])
+def _network(ref: NetworkRef, options: Options, loaded: dict[NetworkKey, Network]) -> Network:
+    """The network of a declaration, as the declaration uses it. What is loaded is kept by who it is: two declarations of
+    one network share its weights, and nothing that one says of it changes what the other runs on."""
+    key = ref.key.loaded
     if key not in loaded:
-        loaded[key] = _load(ref, device, dtype, options)
-    network = loaded[key]
-    network.padding = ref.setting("padding", "right")
-    network.name, network.span = ref.name, ref.span
-    return network
+        if key.untrained:
+            loaded[key] = untrained(_network(trained_of(ref), options, loaded))
+            prove(loaded[key])
+        else:
+            loaded[key] = _load(
+                ref, options.device or ref.setting("device"), options.dtype or ref.setting("dtype"), options
+            )
+    return loaded[key].used_as(ref)
 
 
 def _trained(ref: NetworkRef, device: str | None, options: Options) -> TrainedNetwork:
     """The outcome of a declared training. It is trained in the dtype that is declared, whatever it then runs in."""
     assert ref.training is not None
-    blank = _load(ref.training.alignment.network, None if device == "auto" else device, ref.setting("dtype"), options)
-    blank.padding = ref.setting("padding", "right")
+    start = ref.training.alignment.network
+    blank = _load(start, None if device == "auto" else device, ref.setting("dtype"), options).used_as(start)
     with progress() if options.progress else Progress() as bar:
         return trained(ref, blank, bar)
 
@@ -133,9 +129,11 @@ def train_spec(spec: Spec, options: Options) -> dict[str, TrainedNetwork]:
     return {ref.name: _trained(ref, options.device or ref.setting("device"), options) for ref in refs}
 
 
-def _with_blanks(networks: dict[str, Network], used: dict[str, NetworkRef]) -> dict[str, Network]:
-    """Loaded networks, and under the names of those that were trained from: they are of one shape."""
-    blanks = {r.training.alignment.network.name: networks[n] for n, r in used.items() if r.training is not None}
+def _with_blanks(
+    networks: Mapping[NetworkKey, Network], used: Mapping[NetworkKey, NetworkRef]
+) -> dict[NetworkKey, Network]:
+    """Loaded networks, and those that some were trained from: they are of one shape."""
+    blanks = {r.training.alignment.network.key: networks[key] for key, r in used.items() if r.training is not None}
     return {**blanks, **networks}
 
 
@@ -167,7 +165,7 @@ def _load(ref: NetworkRef, device: str | None, dtype: str | None, options: Optio
 def _describe(ref: NetworkRef, network: Network) -> dict[str, Any]:
     facts = network.facts
     said: dict[str, Any] = {
-        "kind": ref.kind, "target": ref.target, "architecture": facts.architecture, "layers": facts.layers,
+        "kind": ref.kind, "target": ref.target, "identity": ref.key.to_json(), "architecture": facts.architecture, "layers": facts.layers,
         "device": str(network.device), "dtype": str(network.dtype).removeprefix("torch."),
         "parameters": sum(p.numel() for p in network.model.parameters()),
     }  # fmt: skip
@@ -183,13 +181,15 @@ def _describe(ref: NetworkRef, network: Network) -> dict[str, Any]:
 # ── one spec ────────────────────────────────────────────────────────────────────────────────────
 
 
-def _run(spec: Spec, checked: Checked, networks: dict[str, Network], options: Options) -> tuple[SpecResult, bool]:
+def _run(
+    spec: Spec, checked: Checked, networks: dict[NetworkKey, Network], options: Options
+) -> tuple[SpecResult, bool]:
     started = time.perf_counter()
     plan = checked.plan
     interrupted = False
     if plan is None:
         return _result(spec, checked, networks, [], started), False
-    memory = {name: options.memory for name in networks if options.memory}
+    memory = {key: options.memory for key in networks if options.memory}
     with progress() if options.progress else Progress() as bar:
         targets = _targets(plan, checked, networks)
         library = _fit(spec, checked, networks, options, bar)
@@ -222,13 +222,13 @@ def _run(spec: Spec, checked: Checked, networks: dict[str, Network], options: Op
 
 
 def _fit(
-    spec: Spec, checked: Checked, networks: dict[str, Network], options: Options, bar: Progress
+    spec: Spec, checked: Checked, networks: dict[NetworkKey, Network], options: Options, bar: Progress
 ) -> Library:  # fmt: skip
     """The features that the tests of a spec write through, fitted or found on disk."""
     if checked.fits is None or checked.plan is None:
         return Library()
     plan = checked.plan
-    budgets = {name: budget_of(network, options.memory) for name, network in networks.items()}
+    budgets = {key: budget_of(network, options.memory) for key, network in networks.items()}
     out = None if options.out is None else folder_of(options.out, spec.name) / "features"
     targets = _targets(checked.fits.plan, checked, networks)
     library = fit_all(checked.fits, networks, checked.answers, targets, budgets, bar, options.seed, out)
@@ -238,12 +238,12 @@ def _fit(
                 for feature in intervention.features:
                     library.want(feature)
         for rows in [plan.rows[run] for run in plan.rows if run.draw == plan.scores[test.name][0].label.draw]:
-            refuse_seen(library, test, plan.inputs[test.network.name], rows)
+            refuse_seen(library, test, plan.inputs[test.network.key], rows)
     return library
 
 
 def _store(
-    spec: Spec, checked: Checked, networks: dict[str, Network], options: Options, library: Library
+    spec: Spec, checked: Checked, networks: dict[NetworkKey, Network], options: Options, library: Library
 ) -> ChunkStore | None:
     """Where finished blocks are kept, and what they belong to; None without ``--out``. Raises E708."""
     if options.out is None:
@@ -251,8 +251,8 @@ def _store(
     key = {
         "spec": checked.digest, "tests": [test.name for test in checked.plan.tests] if checked.plan else [],
         "seed": options.seed, "compiled": options.compiled, "memory": options.memory,
-        "networks": {name: [fingerprint(network), str(network.dtype), network.device.type, network.padding]
-                     for name, network in sorted(networks.items())},
+        "networks": {str(key): [fingerprint(network), str(network.dtype), network.device.type, network.padding]
+                     for key, network in networks.items()},
         "torch": torch.__version__, "features": library.digest,
     }  # fmt: skip
     with writing(options.out, spec.name):
@@ -260,7 +260,7 @@ def _store(
 
 
 def _result(
-    spec: Spec, checked: Checked, networks: dict[str, Network], tests: list[TestResult], started: float,
+    spec: Spec, checked: Checked, networks: dict[NetworkKey, Network], tests: list[TestResult], started: float,
     execution: Execution | None = None,
 ) -> SpecResult:  # fmt: skip
     from importlib.metadata import PackageNotFoundError, version
@@ -277,37 +277,39 @@ def _result(
     }  # fmt: skip
     assert checked.program is not None
     refs = {test.network.name: test.network for test in (checked.plan.tests if checked.plan else checked.program.tests)}
-    described = {name: _describe(refs[name], network) for name, network in networks.items()}
+    described = {name: _describe(ref, networks[ref.key]) for name, ref in refs.items()}
     cost: dict[str, Any] = {"seconds": time.perf_counter() - started}
     if execution is not None:
         cost |= cost_of(execution.plan).to_json()
-        for name, step in {step.network: step for step in execution.plan.steps}.items():
-            described[name]["executor"] = execution.executor(name)
-            described[name]["blocks"] = len(step.blocks)
+        steps = {step.network: step for step in execution.plan.steps}
+        for name, ref in refs.items():
+            if ref.key in steps:
+                described[name]["executor"] = execution.executor(ref.key)
+                described[name]["blocks"] = len(steps[ref.key].blocks)
     warnings = tuple(checked.diagnostics) + (_warnings(networks, execution) if execution is not None else ())
     return SpecResult(spec.name, checked.digest, tuple(tests), versions, described, cost, warnings)
 
 
-def _warnings(networks: dict[str, Network], execution: Execution) -> tuple[Diagnostic, ...]:
+def _warnings(networks: dict[NetworkKey, Network], execution: Execution) -> tuple[Diagnostic, ...]:
     """What a user should know of how it was run: one intervention at a time (W655), or in halves (W656)."""
     found = []
-    for name, step in {step.network: step for step in execution.plan.steps}.items():
+    for key, step in {step.network: step for step in execution.plan.steps}.items():
         if step.why and step.resumes:
             found.append(
                 Diagnostic(
                     "W655",
-                    f"the interventions on `{name}` are run one by one",
-                    networks[name].span,
+                    f"the interventions on `{networks[key].name}` are run one by one",
+                    networks[key].span,
                     notes=(step.why,),
                     help="the numbers are the same; it takes as many whole forwards as there are cells",
                 )
             )
-    for name in dict.fromkeys(execution.halved):
+    for key in dict.fromkeys(execution.halved):
         found.append(
             Diagnostic(
                 "W656",
-                f"memory ran out while `{name}` was run",
-                networks[name].span,
+                f"memory ran out while `{networks[key].name}` was run",
+                networks[key].span,
                 notes=("it went on with half as many rows at once, and again where that did not suffice",),
                 help="pass a smaller --batch-memory to lose no time",
             )
@@ -315,14 +317,16 @@ def _warnings(networks: dict[str, Network], execution: Execution) -> tuple[Diagn
     return tuple(found)
 
 
-def _targets(plan: Plan, checked: Checked, networks: dict[str, Network]) -> Callable[[Test, Quantity], np.ndarray]:
+def _targets(
+    plan: Plan, checked: Checked, networks: Mapping[NetworkKey, Network]
+) -> Callable[[Test, Quantity], np.ndarray]:
     """For each row of a test, the id whose logit a quantity asks for."""
 
     def ids(test: Test, quantity: Quantity) -> np.ndarray:
         ref = quantity.of
         assert ref is not None
         drawn, answers = plan.draw_of(test), checked.answers[test.name]
-        tokens = networks[test.network.name].tokens
+        tokens = networks[test.network.key].tokens
         prompt = pipeline._sample_prompt(test)
 
         def one(value: Any) -> int:

@@ -30,6 +30,7 @@ from causal_dsl.planning.memory import MOST_TOKENS_CPU, MOST_TOKENS_DEVICE, Budg
 from causal_dsl.planning.rules import chunk_to_memory
 from causal_dsl.planning.steps import Block, Step, early_means
 from causal_dsl.program.features import FeatureRef
+from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.program import Test
 
 
@@ -67,20 +68,20 @@ class Execution:
     """
 
     def __init__(
-        self, plan: Plan, networks: dict[str, Network], answers: dict[str, Answers], targets: Targets,
-        memory: Mapping[str, int] | None = None, tick: Callable[[int], None] = lambda tokens: None,
+        self, plan: Plan, networks: Mapping[NetworkKey, Network], answers: dict[str, Answers], targets: Targets,
+        memory: Mapping[NetworkKey, int] | None = None, tick: Callable[[int], None] = lambda tokens: None,
         store: ChunkStore | None = None, compiled: bool = False,
         features: Mapping[FeatureRef, Feature] = MappingProxyType({}),
     ):  # fmt: skip
         self.networks, self.answers, self.targets = networks, answers, targets
         self.tick, self.store, self.compiled, self.features = tick, store, compiled, features
-        self.budgets = {name: budget_of(network, (memory or {}).get(name)) for name, network in networks.items()}
-        plan = unfit_networks(plan, {name: _unfit(network) for name, network in networks.items()})
+        self.budgets = {key: budget_of(network, (memory or {}).get(key)) for key, network in networks.items()}
+        plan = unfit_networks(plan, {key: _unfit(network) for key, network in networks.items()})
         self.plan = chunk_to_memory(plan, self.budgets)
         if store is not None:
             self.plan = store.settle(self.plan)
         #: networks for whose blocks memory did not suffice
-        self.halved: list[str] = []
+        self.halved: list[NetworkKey] = []
         self.runs: dict[str, TestRun] = {}
         for test in plan.tests:
             nodes = plan.scores[test.name]
@@ -88,17 +89,17 @@ class Execution:
             self.runs[test.name] = TestRun(
                 test, n, [CellRun(node, self._empty(node, n), np.zeros(n, bool)) for node in nodes]
             )
-        self._contexts = {name: self._context(name) for name in networks}
+        self._contexts = {key: self._context(key) for key in networks}
 
-    def _context(self, name: str) -> Context:
-        network, layouts = self.networks[name], Layouts(self.plan)
-        tests = [test for test in self.plan.tests if test.network.name == name]
+    def _context(self, key: NetworkKey) -> Context:
+        network, layouts = self.networks[key], Layouts(self.plan)
+        tests = [test for test in self.plan.tests if test.network.key == key]
         numbers = {test.name: self._numbers(test, network) for test in tests}
         floors: dict[g.Resume, g.Resume] = {}
         for test in tests:
             floors |= floors_of(self.plan, test)
         return Context(
-            self.plan, network, layouts, numbers, Means(layouts), self.budgets[name], self.tick, floors, self.features
+            self.plan, network, layouts, numbers, Means(layouts), self.budgets[key], self.tick, floors, self.features
         )
 
     def _numbers(self, test: Test, network: Network) -> Numbers:
@@ -120,12 +121,12 @@ class Execution:
         """The number of layer-tokens that a run takes, for the progress bar."""
         return cost_of(self.plan).layer_tokens
 
-    def executor(self, name: str) -> str:
+    def executor(self, key: NetworkKey) -> str:
         """How a network's steps are run, in words."""
-        step = next(step for step in self.plan.steps if step.network == name)
+        step = next(step for step in self.plan.steps if step.network == key)
         if step.why:
             return f"reference: {step.why}"
-        proof = self.networks[name].proof
+        proof = self.networks[key].proof
         if proof is not None and proof.slow:
             return f"sweep, rows with all their tokens: {proof.slow}"
         return "sweep"

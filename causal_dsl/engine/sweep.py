@@ -138,7 +138,7 @@ class Sweep:
         return sweep(self.network, inputs, plan, reads, writes, asked, keep, self.context.tick, self.compiled)
 
     def _inputs(self, indices: np.ndarray) -> list[list[int]] | Tensor:
-        inputs = self.context.plan.inputs[self.network.name]
+        inputs = self.context.plan.inputs[self.network.key]
         if inputs.sequence:
             return [list(inputs.ids(index)) for index in indices.tolist()]
         return torch.tensor(np.stack([inputs.vectors[index] for index in indices.tolist()]), dtype=self.network.dtype)

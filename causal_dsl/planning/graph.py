@@ -14,16 +14,20 @@ import networkx as nx
 
 from causal_dsl.engine.columns import Quantity
 from causal_dsl.program.features import FeatureRef
+from causal_dsl.program.identity import NetworkKey, Origin
 from causal_dsl.program.locations import Place
 from causal_dsl.program.program import Constant, Noise, Vector
 
 
 @dataclass(frozen=True)
 class Draw:
-    """The settings of a test's runs. ``text`` says how they are drawn; ``prompts`` what shows them to the network."""
+    """The settings of a test's runs. ``text`` says how they are drawn, in the words of ``file``, ``model`` from what;
+    ``prompts`` (with their conditions) what shows them to the network."""
 
     text: str
     prompts: tuple[str, ...]
+    model: Origin
+    file: str = ""
 
     @property
     def inputs(self) -> tuple[Node, ...]:
@@ -54,7 +58,7 @@ class Label:
 class Forward:
     """The network run on the inputs of ``role``, nothing changed. It stops at the deepest site that is read."""
 
-    network: str
+    network: NetworkKey
     draw: Draw
     role: str
 
@@ -63,7 +67,7 @@ class Forward:
         return (self.draw,)
 
     def __str__(self) -> str:
-        return f"forward {self.network} on {self.role}"
+        return f"forward {self.network.name} on {self.role}"
 
 
 @dataclass(frozen=True)
@@ -143,7 +147,7 @@ class Resume:
 
     def __str__(self) -> str:
         return (
-            f"run {self.base.network} on {self.base.role}, "
+            f"run {self.base.network.name} on {self.base.role}, "
             + ", ".join(str(write.place) for write in self.writes)
             + " written"
         )

@@ -15,6 +15,7 @@ from causal_dsl.planning import graph as g
 from causal_dsl.planning.frames import Accesses, Rows, Schedule, place_of, schedule
 from causal_dsl.planning.inputs import Inputs
 from causal_dsl.planning.steps import Block, Step, captures, has_noise, in_time, layers_of, leaves, mean_in_pass
+from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.locations import Place, Position, Site
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class Layout:
     """``inputs`` [prompts]: the input of each prompt row. ``families``: the interventions. ``prompt[forward]`` [n]: the
     prompt row of each pair of the block. ``kept[site]``: (rows, positions) of the vectors that are kept, unique."""
 
-    network: str
+    network: NetworkKey
     inputs: np.ndarray
     pairs: dict[g.Draw, np.ndarray]
     prompt: dict[tuple[object, g.Forward], np.ndarray]

@@ -124,7 +124,8 @@ def execution_of(text: str, **more: Any) -> tuple[Execution, Checked]:
     checked.raise_errors()
     assert checked.plan is not None
     declared = text[: text.index("align ")]
-    networks = {"net": network_of(declared)}
+    ref = next(iter(checked.plan.networks.values()))
+    networks = {ref.key: network_of(declared).used_as(ref)}
     change = more.pop("change", None)
     plan = checked.plan if change is None else change(checked.plan)
     return Execution(plan, networks, checked.answers, _targets(plan, checked, networks), **more), checked

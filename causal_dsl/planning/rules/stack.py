@@ -6,11 +6,12 @@ from dataclasses import replace
 
 from causal_dsl.planning.lower import Plan
 from causal_dsl.planning.steps import Step
+from causal_dsl.program.identity import NetworkKey
 
 
 def stack(plan: Plan) -> Plan:
     """One step a network."""
-    merged: dict[str, Step] = {}
+    merged: dict[NetworkKey, Step] = {}
     for step in plan.steps:
         known = merged.get(step.network)
         if known is None:
