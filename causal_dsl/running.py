@@ -35,6 +35,7 @@ from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.program import NetworkRef, Test
 from causal_dsl.report.progress import Progress, progress
 from causal_dsl.report.store import folder_of, save, writing
+from causal_dsl.score.missing import as_far_as_measured, not_measured, refuse_missing
 from causal_dsl.score.results import CellInfo, Fired, Results, SpecResult, TestResult
 from causal_dsl.score.score import score_test
 from causal_dsl.score.truth import asked_of, kept_of, labels_of
@@ -56,27 +57,48 @@ def run_specs(specs: Sequence[Spec], options: Options) -> Results:
         checked.raise_errors()
     loaded: dict[NetworkKey, Network] = {}
     done: list[SpecResult] = []
-    for spec, checked in zip(specs, checks, strict=True):
-        assert checked.program is not None
-        used = {test.network.key: test.network for test in checked.program.tests}
-        if checked.plan is not None:
-            used |= checked.plan.networks
-        networks = {key: _network(ref, options, loaded) for key, ref in used.items()}
-        if checked.plan is None and checked.program.tests:
-            checked = pipeline.check(spec, options, _with_blanks(networks, used))
-            checked.raise_errors()
-            if checked.plan is not None:
-                networks |= {
-                    n: _network(r, options, loaded) for n, r in checked.plan.networks.items() if n not in networks
-                }
+    for number, (spec, checked) in enumerate(zip(specs, checks, strict=True)):
         try:
-            result, interrupted = _run(spec, checked, networks, options)
-        except KeyboardInterrupt:  # while features were fitted: those fits go on the next time
-            raise Interrupted(Results(tuple(done))) from None
+            result, interrupted = _run_one(spec, checked, options, loaded)
+        except (
+            KeyboardInterrupt
+        ):  # while networks were loaded or features fitted: finished fits are found the next time
+            left = [_not_run(*rest) for rest in zip(specs[number:], checks[number:], strict=True)]
+            raise Interrupted(Results((*done, *left))) from None
         done.append(result)
         if interrupted:
-            raise Interrupted(Results(tuple(done)))
+            left = [_not_run(*rest) for rest in zip(specs[number + 1 :], checks[number + 1 :], strict=True)]
+            raise Interrupted(Results((*done, *left)))
     return Results(tuple(done))
+
+
+def _run_one(
+    spec: Spec, checked: Checked, options: Options, loaded: dict[NetworkKey, Network]
+) -> tuple[SpecResult, bool]:
+    """The result of one spec, and whether it was interrupted."""
+    assert checked.program is not None
+    used = {test.network.key: test.network for test in checked.program.tests}
+    if checked.plan is not None:
+        used |= checked.plan.networks
+    networks = {key: _network(ref, options, loaded) for key, ref in used.items()}
+    if checked.plan is None and checked.program.tests:
+        checked = pipeline.check(spec, options, _with_blanks(networks, used))
+        checked.raise_errors()
+        if checked.plan is not None:
+            networks |= {
+                key: _network(ref, options, loaded) for key, ref in checked.plan.networks.items() if key not in networks
+            }
+    result, interrupted = _run(spec, checked, networks, options)
+    assert checked.program is not None
+    refuse_missing(checked.program.tests, result.tests, interrupted)
+    return result, interrupted
+
+
+def _not_run(spec: Spec, checked: Checked) -> SpecResult:
+    """A spec that was not come to: all of its tests stand there as interrupted."""
+    tests = checked.program.tests if checked.program is not None else []
+    unrun = tuple(not_measured(test, checked.ceilings.get(test.name, {})) for test in tests)
+    return SpecResult(spec.name, checked.digest, unrun, _versions(), warnings=tuple(checked.diagnostics))
 
 
 def loaded_plan(spec: Spec, checked: Checked, options: Options) -> Plan:
@@ -205,11 +227,15 @@ def _run(
             interrupted = True
     tests = []
     for test in plan.tests:
+        if test.control[0]:
+            continue
         run = execution.runs[test.name]
         finished = [cell for cell in run.cells if cell.done.all()]
-        if finished and not test.control[0]:
-            scored = _score(test, run, finished, plan, checked)
+        if finished or not run.cells:
+            scored = as_far_as_measured(_score(test, run, finished, plan, checked), test)
             tests.append(with_controls(scored, test, execution, checked, library))
+        else:
+            tests.append(not_measured(test, checked.ceilings.get(test.name, {})))
     result = _result(spec, checked, networks, tests, started, execution)
     if options.out is not None:
         cells = {
@@ -259,10 +285,7 @@ def _store(
         return ChunkStore(folder_of(options.out, spec.name) / "blocks", key)
 
 
-def _result(
-    spec: Spec, checked: Checked, networks: dict[NetworkKey, Network], tests: list[TestResult], started: float,
-    execution: Execution | None = None,
-) -> SpecResult:  # fmt: skip
+def _versions() -> dict[str, str]:
     from importlib.metadata import PackageNotFoundError, version
 
     import transformers
@@ -271,10 +294,16 @@ def _result(
         own = version("causal-dsl")
     except PackageNotFoundError:
         own = "checkout"
-    versions = {
+    return {
         "causal_dsl": own, "torch": torch.__version__, "transformers": transformers.__version__,
         "python": platform.python_version(),
     }  # fmt: skip
+
+
+def _result(
+    spec: Spec, checked: Checked, networks: dict[NetworkKey, Network], tests: list[TestResult], started: float,
+    execution: Execution | None = None,
+) -> SpecResult:  # fmt: skip
     assert checked.program is not None
     refs = {test.network.name: test.network for test in (checked.plan.tests if checked.plan else checked.program.tests)}
     described = {name: _describe(ref, networks[ref.key]) for name, ref in refs.items()}
@@ -287,7 +316,7 @@ def _result(
                 described[name]["executor"] = execution.executor(ref.key)
                 described[name]["blocks"] = len(steps[ref.key].blocks)
     warnings = tuple(checked.diagnostics) + (_warnings(networks, execution) if execution is not None else ())
-    return SpecResult(spec.name, checked.digest, tuple(tests), versions, described, cost, warnings)
+    return SpecResult(spec.name, checked.digest, tuple(tests), _versions(), described, cost, warnings)
 
 
 def _warnings(networks: dict[NetworkKey, Network], execution: Execution) -> tuple[Diagnostic, ...]:

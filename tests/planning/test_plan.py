@@ -112,7 +112,7 @@ def test_what_each_rule_does(name: str) -> None:
 
 def test_chunks_are_as_many_as_the_budget_asks_for() -> None:
     plan = optimise(plain(cd.plan(cd.parse(RULE_SPEC))))
-    after = chunk_to_memory(plan, {"net": Budget(120_000)})
+    after = chunk_to_memory(plan, dict.fromkeys(plan.networks, Budget(120_000)))
     text = f"before\n\n{steps_text(plan)}\n\nafter chunk_to_memory\n\n{steps_text(after)}\n"
     assert text == (Path(__file__).parent / "rules" / "chunk_to_memory.txt").read_text(encoding="utf-8")
 
