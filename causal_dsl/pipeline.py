@@ -320,7 +320,7 @@ def _tokenizers(loaded: Mapping[NetworkKey, Network]) -> Tokenizers:
             return None
         if path not in cache:
             cache[path] = Tokens.from_file(path, network.span)
-        return cache[path]
+        return cache[path].of_network(network.facts.vocabulary)
 
     return tokens
 

@@ -179,7 +179,12 @@ def _load(ref: NetworkRef, device: str | None, dtype: str | None, options: Optio
             return network
         return load_network(ref.facts, Reference("hf", str(opened), Path()), device, dtype, False, ref.span, ref.name)
     reference = Reference(
-        "torch" if ref.kind == "torch" else "hf", ref.target, ref.base, ref.setting("revision"), ref.setting("weights")
+        "torch" if ref.kind == "torch" else "hf",
+        ref.target,
+        ref.base,
+        ref.setting("revision"),
+        ref.setting("weights"),
+        ref.setting("tokenizer"),
     )
     return load_network(ref.facts, reference, device, dtype, options.trust, ref.span, ref.name)
 

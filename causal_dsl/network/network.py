@@ -102,8 +102,18 @@ def wrap(model: nn.Module, facts: Facts, tokens: Tokens | None = None, name: str
         layers = tuple(model.get_submodule(layout.layers).children())
     elif facts.kind == "vector":
         layers = vector_layers(model)
+    if tokens is not None:
+        tokens = tokens.of_network(_rows(model, facts))
     accepts = frozenset(inspect.signature(model.forward).parameters)
     return Network(model, facts, tokens, device, dtype, name, span, layout, layers, accepts=accepts)
+
+
+def _rows(model: nn.Module, facts: Facts) -> int | None:
+    """How many tokens a model can both read and say."""
+    getter = getattr(model, "get_input_embeddings", None)
+    weight = getattr(getter(), "weight", None) if getter is not None else None
+    known = [facts.vocabulary, None if weight is None else int(weight.shape[0])]
+    return min((rows for rows in known if rows), default=None)
 
 
 def _entrance(model: nn.Module) -> torch.device:

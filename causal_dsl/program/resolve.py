@@ -37,7 +37,12 @@ _COMMON = {
 NETWORKS: dict[str, dict[str, Setting]] = {
     "hf": {"name": Setting("string", positional=True, required=True), "revision": Setting("string"), **_COMMON},
     "zoo": {"name": Setting("string", positional=True, required=True), **_COMMON},
-    "torch": {"factory": Setting("string", positional=True, required=True), "weights": Setting("string"), **_COMMON},
+    "torch": {
+        "factory": Setting("string", positional=True, required=True),
+        "weights": Setting("string"),
+        "tokenizer": Setting("string"),
+        **_COMMON,
+    },
     "train": TRAIN,
 }
 _MOST_CELLS = 100_000
