@@ -222,9 +222,7 @@ def variant_of(fit: FitTest, variant: Variant) -> FitTest:
     """The experiment of a control that is fitted itself: on shuffled labels, or on the untrained network."""
 
     def changed(test: Test) -> Test:
-        made = _control(test, variant, variant)
-        if variant == "untrained":
-            made = _blank(made)
+        made = _control(_blank(test) if variant == "untrained" else test, variant, variant)
         return replace(made, control=("", ""))
 
     return FitTest(changed(fit.fit), changed(fit.validation))

@@ -15,7 +15,7 @@ def refuse_beyond(tokens: Tokens, ids: Sequence[int], text: str, span: Span) -> 
     beyond = next(index for index in ids if index >= tokens.rows)
     raise fail(
         "E751", f"`{tokens.token(beyond)}` is token {beyond}, and the network has embeddings for {tokens.rows:,} tokens", span,
-        notes=(f"it is needed for {text[-60:]!r}", "tokens were added to the tokenizer that the network was not resized for"),
+        notes=(f"it is needed for {text[-60:]!r}", f"the tokenizer knows {tokens.size:,} tokens"),
         help="leave such words out, or take the tokenizer that belongs to these weights",
     )  # fmt: skip
 
