@@ -83,7 +83,7 @@ class Ours:
         self.beside["check and plan"] = time.perf_counter() - started
         if self.network is None:
             assert checked.plan is not None
-            self.network = running._network(checked.plan.networks["net"], Options(), {})
+            self.network = running._network(next(iter(checked.plan.networks.values())), Options(), {})
 
     def run(self, arrays: Arrays) -> np.ndarray:
         """The timed part; its columns as the other contenders give them, [cells, pairs, 2]."""
@@ -101,7 +101,7 @@ class Ours:
 
         plan = checked.plan
         assert plan is not None
-        networks = {"net": self.network}
+        networks = {self.network.key: self.network}
         targets = running._targets(plan, checked, networks)
         execution = Execution(plan, networks, checked.answers, targets)
         for _ in execution.run():

@@ -253,9 +253,11 @@ def zoo(reference: str, *, name: str, doc: str = "", **words: str) -> Network:
     return _network("zoo", reference, name, doc, words, {})
 
 
-def torch(reference: str, *, name: str, weights: str | None = None, doc: str = "", **words: str) -> Network:
-    """``network NAME = torch("file.py:factory", weights="file.safetensors")``."""
-    return _network("torch", reference, name, doc, words, {"weights": weights})
+def torch(
+    reference: str, *, name: str, weights: str | None = None, tokenizer: str | None = None, doc: str = "", **words: str
+) -> Network:  # fmt: skip
+    """``network NAME = torch("file.py:factory", weights="file.safetensors", tokenizer="folder or tokenizer.json")``."""
+    return _network("torch", reference, name, doc, words, {"weights": weights, "tokenizer": tokenizer})
 
 
 @overload

@@ -46,9 +46,10 @@ from causal_dsl.program.fits import (
     fitted_variants,
     held_out,
     learned,
-    trained_name,
 )
+from causal_dsl.program.identity import NetworkKey, Origin
 from causal_dsl.program.modules import Definition, Loader, Module, read_source
+from causal_dsl.program.naming import network_names, overridden
 from causal_dsl.program.program import NetworkRef, Program, Test
 from causal_dsl.program.prompts import first_prompt, show_value
 from causal_dsl.program.resolve import Options as ResolveOptions
@@ -216,7 +217,7 @@ def _ceilings_json(found: Mapping[str, Ceiling]) -> dict[str, Any]:
     return {name: found[name].to_json() for name in RULES if name in found}
 
 
-def check(spec: Spec, options: Options = Options(), networks: Mapping[str, Network] | None = None) -> Checked:
+def check(spec: Spec, options: Options = Options(), networks: Mapping[NetworkKey, Network] | None = None) -> Checked:
     """Judge a spec without its networks' weights; never raises for a fault of the spec.
 
     ``networks`` are loaded networks, whose facts and tokenizers then stand for what the files say.
@@ -227,15 +228,17 @@ def check(spec: Spec, options: Options = Options(), networks: Mapping[str, Netwo
     return checked
 
 
-def _check(spec: Spec, options: Options, networks: Mapping[str, Network] | None) -> Checked:
+def _check(spec: Spec, options: Options, networks: Mapping[NetworkKey, Network] | None) -> Checked:
     found = Diagnostics()
     loaded = dict(networks or {})
     if spec.path is not None:
         note(spec.path)
     loader = Loader(found)
     module = loader.tree(spec.tree, spec.source_text, spec.folder)
-    facts: dict[str, Facts] = {name: network.facts for name, network in loaded.items()}
-    resolver = Resolver(found, ResolveOptions(options.trust, options.networks, facts, options.seed))
+    facts: dict[NetworkKey, Facts] = {key: network.facts for key, network in loaded.items()}
+    every = [module, *loader.modules.values()]
+    others = overridden(module, every, options.networks)
+    resolver = Resolver(found, ResolveOptions(options.trust, others, facts, network_names(module, every), options.seed))
     program = _program(spec, module, resolver, found, options)
     checked = Checked(spec.name, [], program, {}, digest=_digest(spec, loader))
     try:
@@ -285,29 +288,28 @@ def _program(spec: Spec, module: Module, resolver: Resolver, found: Diagnostics,
 
 def _take_over_fits(program: Program, test: Test, module: Module, resolver: Resolver, found: Diagnostics) -> None:
     """What is said of the fits of an alignment holds for those that take its placements over and say nothing of their own."""
-    above = next((name for name in (test.alignment.name, *test.alignment.parents) if _fits_on(module, name)), "")
-    if not above or above == test.alignment.name or any(f.alignment.name == test.alignment.name for f in program.fits):
+    own = test.alignment.origin
+    above = next((o for o in (own, *test.alignment.parents) if _fits_on(module, o, resolver)), own)
+    if above == own or any(f.alignment.origin == own for f in program.fits):
         return
-    for definition in _fits_on(module, above):
+    for definition in _fits_on(module, above, resolver):
         declaration = definition.declaration
         assert isinstance(declaration, tree.FitDecl)
-        on = tree.Name(test.alignment.name, span=declaration.on.span)
-        named = replace(
-            declaration, on=replace(declaration.on, function=on) if isinstance(declaration.on, tree.Call) else on
-        )
-        fit = TestReader(named, definition.module, resolver, found).read()
+        fit = TestReader(declaration, definition.module, resolver, found, test.alignment).read()
         if fit is not None and learned(fit):
             program.fits.append(fit)
 
 
-def _fits_on(module: Module, alignment: str) -> list[Definition]:
+def _fits_on(module: Module, alignment: Origin, resolver: Resolver) -> list[Definition]:
     """The `fit` declarations on an alignment."""
     found = []
     for definition in module.of_kind("fit").values():
         assert isinstance(definition.declaration, tree.FitDecl)
         on = definition.declaration.on
         name = on.function if isinstance(on, tree.Call) else on
-        if isinstance(name, tree.Name) and name.name == alignment:
+        above = definition.module.names.get(name.name) if isinstance(name, tree.Name) else None
+        meant = resolver.alignment(above) if above is not None and above.kind == "alignment" else None
+        if meant is not None and meant.origin == alignment:
             found.append(definition)
     return found
 
@@ -322,10 +324,6 @@ def _unknown_options(program: Program, module: Module, options: Options) -> None
                 _file(program.path),
                 help=did_you_mean(name, tests),
             )
-    for name in options.networks:
-        if name not in module.of_kind("network"):
-            raise fail("E702", f"{program.path} declares no network `{name}`", _file(program.path),
-                       help=did_you_mean(name, module.of_kind("network")))  # fmt: skip
 
 
 def _file(path: str) -> Any:
@@ -345,18 +343,18 @@ def _digest(spec: Spec, loader: Loader) -> str:
 Tokenizers = Callable[[NetworkRef], Tokens | None]
 
 
-def _tokenizers(loaded: Mapping[str, Network]) -> Tokenizers:
+def _tokenizers(loaded: Mapping[NetworkKey, Network]) -> Tokenizers:
     cache: dict[Path, Tokens] = {}
 
     def tokens(network: NetworkRef) -> Tokens | None:
-        if trained_name(network) in loaded:
-            return loaded[trained_name(network)].tokens
+        if network.key.trained in loaded:
+            return loaded[network.key.trained].tokens
         path = network.facts.tokenizer
         if path is None or network.facts.kind == "vector":
             return None
         if path not in cache:
             cache[path] = Tokens.from_file(path, network.span)
-        return cache[path]
+        return cache[path].of_network(network.facts.vocabulary)
 
     return tokens
 

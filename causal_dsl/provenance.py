@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from causal_dsl.network.fingerprint import made_of, shown
 from causal_dsl.network.network import Network
 from causal_dsl.pipeline import Checked, Options, Spec
+from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.program import NetworkRef
 from causal_dsl.store.keys import NetworkInputs, RunInputs, key_of, told, versions
 from causal_dsl.store.reads import Reads
@@ -17,21 +19,20 @@ from causal_dsl.store.reads import Reads
 
 def say_made_of(ref: NetworkRef, network: Network, reads: Reads) -> Network:
     """Let a network that was just loaded remember what it was made of."""
-    network.inputs = made_of(ref, network, reads)
-    network.reads = reads
-    return network
+    return replace(network, inputs=made_of(ref, network, reads), reads=reads)
 
 
-def network_inputs(networks: Mapping[str, Network]) -> dict[str, NetworkInputs]:
+def network_inputs(networks: Mapping[NetworkKey, Network]) -> dict[str, NetworkInputs]:
     """What each network of a run was made of, by its name in the spec."""
     found = {}
-    for name, network in networks.items():
-        assert network.inputs is not None, f"`{name}` was loaded without a record of what was read"
-        found[name] = network.inputs
+    names = [network.name for network in networks.values()]
+    for key, network in networks.items():
+        assert network.inputs is not None, f"`{network.name}` was loaded without a record of what was read"
+        found[network.name if names.count(network.name) == 1 else f"{network.name}: {key}"] = network.inputs
     return found
 
 
-def files_of(spec: Spec, checked: Checked, networks: Mapping[str, Network]) -> dict[Path, str]:
+def files_of(spec: Spec, checked: Checked, networks: Mapping[NetworkKey, Network]) -> dict[Path, str]:
     """The SHA-256 of every file that a run reads: those of the spec, and those of its networks."""
     found = dict(checked.reads.digests())
     for network in networks.values():
@@ -41,7 +42,7 @@ def files_of(spec: Spec, checked: Checked, networks: Mapping[str, Network]) -> d
 
 
 def inputs_of(
-    spec: Spec, checked: Checked, networks: Mapping[str, Network], options: Options, features: str
+    spec: Spec, checked: Checked, networks: Mapping[NetworkKey, Network], options: Options, features: str
 ) -> RunInputs:
     """All that decides the numbers of a run. Raises E757 where a file was changed since it was read."""
     tests = checked.plan.tests if checked.plan is not None else []

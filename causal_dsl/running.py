@@ -35,13 +35,15 @@ from causal_dsl.network.zoo.open import open_zoo
 from causal_dsl.pipeline import Checked, Options, Spec
 from causal_dsl.planning.cost import cost_of
 from causal_dsl.planning.lower import Plan
-from causal_dsl.program.fits import trained_name
+from causal_dsl.program.fits import trained_of
+from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.program import NetworkRef, Test
 from causal_dsl.program.prompts import show_value
 from causal_dsl.program.tokens import MASK
 from causal_dsl.provenance import files_of, identity_of, inputs_of, say_made_of
 from causal_dsl.report.progress import Progress, progress
 from causal_dsl.report.store import save
+from causal_dsl.score.missing import as_far_as_measured, not_measured, refuse_missing
 from causal_dsl.score.results import CellInfo, Fired, Results, SpecResult, TestResult
 from causal_dsl.score.score import score_test
 from causal_dsl.score.truth import asked_of, kept_of, labels_of
@@ -67,16 +69,17 @@ def run_specs(specs: Sequence[Spec], options: Options) -> Results:
     checks = [pipeline.check(spec, options) for spec in specs]
     for checked in checks:
         checked.raise_errors()
-    loaded: dict[Any, Network] = {}
+    loaded: dict[NetworkKey, Network] = {}
     done: list[SpecResult] = []
-    for spec, checked in zip(specs, checks, strict=True):
+    for number, (spec, checked) in enumerate(zip(specs, checks, strict=True)):
         with ExitStack() as held, collecting() as notices:
             held.enter_context(rehashing(options.rehash))
             folder = held.enter_context(opened(options.out, spec.name)) if options.out is not None else None
             try:
-                result, interrupted = _run_spec(spec, checked, options, loaded, folder, notices)
-            except KeyboardInterrupt:  # while features were fitted: those fits go on the next time
-                raise Interrupted(Results(tuple(done))) from None
+                result, interrupted = _run_one(spec, checked, options, loaded, folder, notices)
+            except KeyboardInterrupt:  # networks were loaded or features fitted: finished fits are found the next time
+                left = [_not_run(*rest) for rest in zip(specs[number:], checks[number:], strict=True)]
+                raise Interrupted(Results((*done, *left))) from None
             except CannotWrite as error:
                 raise _unwritable(error, options, spec) from error
             except SpecError:
@@ -84,73 +87,86 @@ def run_specs(specs: Sequence[Spec], options: Options) -> Results:
                 raise
         done.append(result)
         if interrupted:
-            raise Interrupted(Results(tuple(done)))
+            left = [_not_run(*rest) for rest in zip(specs[number + 1 :], checks[number + 1 :], strict=True)]
+            raise Interrupted(Results((*done, *left)))
     return Results(tuple(done))
 
 
-def _run_spec(
-    spec: Spec, checked: Checked, options: Options, loaded: dict[Any, Network], folder: SpecFolder | None,
+def _run_one(
+    spec: Spec, checked: Checked, options: Options, loaded: dict[NetworkKey, Network], folder: SpecFolder | None,
     notices: list[Diagnostic],
 ) -> tuple[SpecResult, bool]:  # fmt: skip
+    """The result of one spec, and whether it was interrupted."""
     assert checked.program is not None
-    used = {test.network.name: test.network for test in checked.program.tests}
+    used = {test.network.key: test.network for test in checked.program.tests}
     if checked.plan is not None:
         used |= checked.plan.networks
-    networks = {name: _network(ref, options, loaded) for name, ref in used.items()}
+    networks = {key: _network(ref, options, loaded) for key, ref in used.items()}
     if checked.plan is None and checked.program.tests:
         checked = pipeline.check(spec, options, _with_blanks(networks, used))
         checked.raise_errors()
         if checked.plan is not None:
-            networks |= {n: _network(r, options, loaded) for n, r in checked.plan.networks.items() if n not in networks}
-    return _run(spec, checked, networks, options, folder, notices)
+            networks |= {
+                key: _network(ref, options, loaded) for key, ref in checked.plan.networks.items() if key not in networks
+            }
+    result, interrupted = _run(spec, checked, networks, options, folder, notices)
+    assert checked.program is not None
+    refuse_missing(checked.program.tests, result.tests, interrupted)
+    return result, interrupted
+
+
+def _not_run(spec: Spec, checked: Checked) -> SpecResult:
+    """A spec that was not come to: all of its tests stand there as interrupted."""
+    tests = checked.program.tests if checked.program is not None else []
+    unrun = tuple(not_measured(test, checked.ceilings.get(test.name, {})) for test in tests)
+    return SpecResult(spec.name, checked.digest, unrun, _versions(), warnings=tuple(checked.diagnostics))
 
 
 def loaded_plan(spec: Spec, checked: Checked, options: Options) -> Plan:
     """The plan as it will be run on the networks, which are loaded and proved for it."""
     assert checked.program is not None
-    used = {test.network.name: test.network for test in checked.program.tests}
-    loaded: dict[Any, Network] = {}
-    networks = {name: _network(ref, options, loaded) for name, ref in used.items()}
+    used = {test.network.key: test.network for test in checked.program.tests}
+    loaded: dict[NetworkKey, Network] = {}
+    networks = {key: _network(ref, options, loaded) for key, ref in used.items()}
     if checked.plan is None:
         checked = pipeline.check(spec, options, _with_blanks(networks, used))
         checked.raise_errors()
     assert checked.plan is not None
-    memory = {name: options.memory for name in networks if options.memory}
+    memory = {key: options.memory for key in networks if options.memory}
     return Execution(checked.plan, networks, checked.answers, _targets(checked.plan, checked, networks), memory).plan
 
 
 # ── networks ────────────────────────────────────────────────────────────────────────────────────
 
 
-def _network(ref: NetworkRef, options: Options, loaded: dict[Any, Network]) -> Network:
-    """The loaded network of a declaration; the same declaration in another file is the same network."""
-    device = options.device or ref.setting("device")
-    dtype = options.dtype or ref.setting("dtype")
-    declared = (ref.span.source.path, ref.span.start) if ref.training is not None else None
-    key = (ref.kind, ref.target, ref.base if ref.kind != "zoo" else None, ref.settings, declared, device, dtype)
-    if key not in loaded and ref.setting("untrained"):
-        settings = tuple(setting for setting in ref.settings if setting[0] != "untrained")
-        trained = replace(ref, name=trained_name(ref), settings=settings)
+def _network(ref: NetworkRef, options: Options, loaded: dict[NetworkKey, Network]) -> Network:
+    """The network of a declaration, as the declaration uses it. What is loaded is kept by who it is: two declarations of
+    one network share its weights, and nothing that one says of it changes what the other runs on."""
+    key = ref.key.loaded
+    if key not in loaded and key.untrained:
         with recording() as reads:
-            whole = _network(trained, options, loaded)
+            whole = _network(trained_of(ref), options, loaded)
             if whole.reads is not None:
                 note_all(whole.reads)
-            loaded[key] = untrained(whole)
-        prove(loaded[key])
-        say_made_of(ref, loaded[key], reads)
+            made = untrained(whole)
+        prove(made)
+        loaded[key] = say_made_of(ref, made, reads)
     if key not in loaded:
-        loaded[key] = _load(ref, device, dtype, options)
-    network = loaded[key]
-    network.padding = ref.setting("padding", "right")
-    network.name, network.span = ref.name, ref.span
-    return network
+        if key.untrained:
+            loaded[key] = untrained(_network(trained_of(ref), options, loaded))
+            prove(loaded[key])
+        else:
+            loaded[key] = _load(
+                ref, options.device or ref.setting("device"), options.dtype or ref.setting("dtype"), options
+            )
+    return loaded[key].used_as(ref)
 
 
 def _trained(ref: NetworkRef, device: str | None, options: Options) -> TrainedNetwork:
     """The outcome of a declared training. It is trained in the dtype that is declared, whatever it then runs in."""
     assert ref.training is not None
-    blank = _load(ref.training.alignment.network, None if device == "auto" else device, ref.setting("dtype"), options)
-    blank.padding = ref.setting("padding", "right")
+    start = ref.training.alignment.network
+    blank = _load(start, None if device == "auto" else device, ref.setting("dtype"), options).used_as(start)
     with progress() if options.progress else Progress() as bar:
         return trained(ref, blank, bar)
 
@@ -164,9 +180,11 @@ def train_spec(spec: Spec, options: Options) -> dict[str, TrainedNetwork]:
     return {ref.name: _trained(ref, options.device or ref.setting("device"), options) for ref in refs}
 
 
-def _with_blanks(networks: dict[str, Network], used: dict[str, NetworkRef]) -> dict[str, Network]:
-    """Loaded networks, and under the names of those that were trained from: they are of one shape."""
-    blanks = {r.training.alignment.network.name: networks[n] for n, r in used.items() if r.training is not None}
+def _with_blanks(
+    networks: Mapping[NetworkKey, Network], used: Mapping[NetworkKey, NetworkRef]
+) -> dict[NetworkKey, Network]:
+    """Loaded networks, and those that some were trained from: they are of one shape."""
+    blanks = {r.training.alignment.network.key: networks[key] for key, r in used.items() if r.training is not None}
     return {**blanks, **networks}
 
 
@@ -174,7 +192,6 @@ def _load(ref: NetworkRef, device: str | None, dtype: str | None, options: Optio
     """A network, and what it was made of."""
     with recording() as reads:
         network = _open(ref, device, dtype, options)
-    network.padding = ref.setting("padding", "right")
     return say_made_of(ref, network, reads)
 
 
@@ -198,7 +215,12 @@ def _open(ref: NetworkRef, device: str | None, dtype: str | None, options: Optio
             return network
         return load_network(ref.facts, Reference("hf", str(opened), Path()), device, dtype, False, ref.span, ref.name)
     reference = Reference(
-        "torch" if ref.kind == "torch" else "hf", ref.target, ref.base, ref.setting("revision"), ref.setting("weights")
+        "torch" if ref.kind == "torch" else "hf",
+        ref.target,
+        ref.base,
+        ref.setting("revision"),
+        ref.setting("weights"),
+        ref.setting("tokenizer"),
     )
     return load_network(ref.facts, reference, device, dtype, options.trust, ref.span, ref.name)
 
@@ -206,7 +228,8 @@ def _open(ref: NetworkRef, device: str | None, dtype: str | None, options: Optio
 def _describe(ref: NetworkRef, network: Network) -> dict[str, Any]:
     facts = network.facts
     said: dict[str, Any] = {
-        "kind": ref.kind, "target": ref.target, "weights": network.inputs.weights if network.inputs else None,
+        "kind": ref.kind, "target": ref.target, "identity": ref.key.to_json(),
+        "weights": network.inputs.weights if network.inputs else None,
         "architecture": facts.architecture, "layers": facts.layers,
         "device": str(network.device), "dtype": str(network.dtype).removeprefix("torch."),
         "parameters": sum(p.numel() for p in network.model.parameters()),
@@ -224,7 +247,7 @@ def _describe(ref: NetworkRef, network: Network) -> dict[str, Any]:
 
 
 def _run(
-    spec: Spec, checked: Checked, networks: dict[str, Network], options: Options, folder: SpecFolder | None,
+    spec: Spec, checked: Checked, networks: dict[NetworkKey, Network], options: Options, folder: SpecFolder | None,
     notices: list[Diagnostic],
 ) -> tuple[SpecResult, bool]:  # fmt: skip
     started = time.perf_counter()
@@ -233,7 +256,7 @@ def _run(
     if plan is None:
         inputs = inputs_of(spec, checked, networks, options, "")
         return _result(spec, checked, networks, [], started, identity_of(inputs, options), notices), False
-    memory = {name: options.memory for name in networks if options.memory}
+    memory = {key: options.memory for key in networks if options.memory}
     noticed = _at_hand(plan, checked, networks, options)
     with progress() if options.progress else Progress() as bar:
         targets = _targets(plan, checked, networks)
@@ -251,11 +274,15 @@ def _run(
             interrupted = True
     tests = []
     for test in plan.tests:
+        if test.control[0]:
+            continue
         run = execution.runs[test.name]
         finished = [cell for cell in run.cells if cell.done.all()]
-        if finished and not test.control[0]:
-            scored = _score(test, run, finished, plan, checked)
+        if finished or not run.cells:
+            scored = as_far_as_measured(_score(test, run, finished, plan, checked), test)
             tests.append(with_controls(scored, test, execution, checked, library))
+        else:
+            tests.append(not_measured(test, checked.ceilings.get(test.name, {})))
     told = [*noticed, *notices]
     result = _result(spec, checked, networks, tests, started, identity_of(inputs, options), told, execution)
     if folder is not None:
@@ -269,12 +296,16 @@ def _run(
             if spec.path is not None:
                 keep_source(folder, spec.path, files_of(spec, checked, networks), _folders(networks))
         except OSError as error:  # what was computed is told all the same
-            fault = _unwritable(error if isinstance(error, CannotWrite) else CannotWrite(folder.folder, error), options, spec)
+            fault = _unwritable(
+                error if isinstance(error, CannotWrite) else CannotWrite(folder.folder, error), options, spec
+            )
             result = replace(result, warnings=(*result.warnings, *fault.diagnostics))
     return result, interrupted
 
 
-def _at_hand(plan: Plan, checked: Checked, networks: Mapping[Any, Network], options: Options) -> tuple[Diagnostic, ...]:
+def _at_hand(
+    plan: Plan, checked: Checked, networks: Mapping[NetworkKey, Network], options: Options
+) -> tuple[Diagnostic, ...]:
     """Try each network on the inputs of the plan and of its fits; what was noticed then and as it was loaded."""
     found: list[Diagnostic] = []
     for key, network in networks.items():
@@ -289,7 +320,7 @@ def _with_answers(plan: Plan, network: Network) -> list[str]:
     """A prompt of each test on a network with each of the answers that are looked for, as they are tokenised."""
     found = []
     for test in plan.tests:
-        if test.network.name != network.name or test.readout.kind == "logits":
+        if test.network.key != network.key or test.readout.kind == "logits":
             continue
         prompt = pipeline._sample_prompt(test)
         for value in test.readout.values:
@@ -310,19 +341,20 @@ def _say(notices: list[Diagnostic]) -> None:
         print(notice.render(), file=sys.stderr)
 
 
-def _folders(networks: dict[str, Network]) -> list[Path]:
+def _folders(networks: Mapping[NetworkKey, Network]) -> list[Path]:
     """The folders of checkpoints: they are not copied into results."""
     return [Path(os.path.abspath(n.facts.folder)) for n in networks.values() if n.facts.folder is not None]
 
 
 def _fit(
-    spec: Spec, checked: Checked, networks: dict[str, Network], options: Options, bar: Progress, folder: SpecFolder | None
+    spec: Spec, checked: Checked, networks: dict[NetworkKey, Network], options: Options, bar: Progress,
+    folder: SpecFolder | None,
 ) -> Library:  # fmt: skip
     """The features that the tests of a spec write through, fitted or found on disk."""
     if checked.fits is None or checked.plan is None:
         return Library()
     plan = checked.plan
-    budgets = {name: budget_of(network, options.memory) for name, network in networks.items()}
+    budgets = {key: budget_of(network, options.memory) for key, network in networks.items()}
     out = None if folder is None else folder.features
     targets = _targets(checked.fits.plan, checked, networks)
     library = fit_all(checked.fits, networks, checked.answers, targets, budgets, bar, options.seed, out)
@@ -333,7 +365,7 @@ def _fit(
                     if feature.fitted not in checked.fits.dead:
                         library.want(feature)
         for rows in [plan.rows[run] for run in plan.rows if run.draw == plan.scores[test.name][0].label.draw]:
-            refuse_seen(library, test, plan.inputs[test.network.name], rows)
+            refuse_seen(library, test, plan.inputs[test.network.key], rows)
     return library
 
 
@@ -342,31 +374,36 @@ def _store(inputs: RunInputs, folder: SpecFolder | None) -> ChunkStore | None:
     return None if folder is None else ChunkStore(folder.blocks, told(inputs))
 
 
+def _versions() -> dict[str, str]:
+    return {**versions(), "python": platform.python_version()}
+
+
 def _result(
-    spec: Spec, checked: Checked, networks: dict[str, Network], tests: list[TestResult], started: float,
+    spec: Spec, checked: Checked, networks: dict[NetworkKey, Network], tests: list[TestResult], started: float,
     identity: dict[str, Any], notices: list[Diagnostic], execution: Execution | None = None,
 ) -> SpecResult:  # fmt: skip
-    found = {**versions(), "python": platform.python_version()}
     assert checked.program is not None
     refs = {test.network.name: test.network for test in (checked.plan.tests if checked.plan else checked.program.tests)}
-    described = {name: _describe(refs[name], network) for name, network in networks.items()}
+    described = {name: _describe(ref, networks[ref.key]) for name, ref in refs.items()}
     cost: dict[str, Any] = {"seconds": time.perf_counter() - started}
     if execution is not None:
         cost |= cost_of(execution.plan).to_json()
-        for name, step in {step.network: step for step in execution.plan.steps}.items():
-            described[name]["executor"] = execution.executor(name)
-            described[name]["blocks"] = len(step.blocks)
+        steps = {step.network: step for step in execution.plan.steps}
+        for name, ref in refs.items():
+            if ref.key in steps:
+                described[name]["executor"] = execution.executor(ref.key)
+                described[name]["blocks"] = len(steps[ref.key].blocks)
     warnings = tuple(checked.diagnostics) + (_warnings(networks, execution) if execution is not None else ())
     warnings += tuple(dict.fromkeys(notices))
-    return SpecResult(spec.name, checked.digest, tuple(tests), found, described, cost, warnings, identity)
+    return SpecResult(spec.name, checked.digest, tuple(tests), _versions(), described, cost, warnings, identity)
 
 
-def _warnings(networks: dict[str, Network], execution: Execution) -> tuple[Diagnostic, ...]:
+def _warnings(networks: dict[NetworkKey, Network], execution: Execution) -> tuple[Diagnostic, ...]:
     """What a user should know of how it was run: one intervention at a time (W655), in halves (W656), or around a mistake
     of this package (W657)."""
     found = []
-    for name in dict.fromkeys(step.network for step in execution.plan.steps):
-        mine = [step for step in execution.plan.steps if step.network == name and step.resumes]
+    for key in dict.fromkeys(step.network for step in execution.plan.steps):
+        mine = [step for step in execution.plan.steps if step.network == key and step.resumes]
         slow = [step for step in mine if step.why]
         if slow:
             every = sum(len(step.resumes) for step in mine)
@@ -375,28 +412,28 @@ def _warnings(networks: dict[str, Network], execution: Execution) -> tuple[Diagn
             found.append(
                 Diagnostic(
                     "W655",
-                    f"{which} interventions on `{name}` are run one by one",
-                    networks[name].span,
+                    f"{which} interventions on `{networks[key].name}` are run one by one",
+                    networks[key].span,
                     notes=tuple(dict.fromkeys(step.why for step in slow)),
                     help="the numbers are the same; it takes as many whole forwards as there are cells",
                 )
             )
-    for name, fault in execution.faults.items():
+    for key, fault in execution.faults.items():
         found.append(
             Diagnostic(
                 "W657",
-                f"a mistake of causal_dsl showed while `{name}` was run or tested",
-                networks[name].span,
+                f"a mistake of causal_dsl showed while `{networks[key].name}` was run or tested",
+                networks[key].span,
                 notes=(fault, "what it touches was run in another way, by whole forwards where there is no other"),
                 help="the numbers are not touched by it; please report it with the spec and this message",
             )
         )
-    for name in dict.fromkeys(execution.halved):
+    for key in dict.fromkeys(execution.halved):
         found.append(
             Diagnostic(
                 "W656",
-                f"memory ran out while `{name}` was run",
-                networks[name].span,
+                f"memory ran out while `{networks[key].name}` was run",
+                networks[key].span,
                 notes=("it went on with half as many rows at once, and again where that did not suffice",),
                 help="pass a smaller --batch-memory to lose no time",
             )
@@ -404,14 +441,16 @@ def _warnings(networks: dict[str, Network], execution: Execution) -> tuple[Diagn
     return tuple(found)
 
 
-def _targets(plan: Plan, checked: Checked, networks: dict[str, Network]) -> Callable[[Test, Quantity], np.ndarray]:
+def _targets(
+    plan: Plan, checked: Checked, networks: Mapping[NetworkKey, Network]
+) -> Callable[[Test, Quantity], np.ndarray]:
     """For each row of a test, the id whose logit a quantity asks for."""
 
     def ids(test: Test, quantity: Quantity) -> np.ndarray:
         ref = quantity.of
         assert ref is not None
         drawn, answers = plan.draw_of(test), checked.answers[test.name]
-        tokens = networks[test.network.name].tokens
+        tokens = networks[test.network.key].tokens
         prompt = pipeline._sample_prompt(test)
 
         def one(value: Any) -> int:

@@ -124,7 +124,7 @@ def prepare(folder: Path, seeds: int, epochs: int) -> tuple[Path, Path]:
     checked = pipeline.check(spec, options)
     checked.raise_errors()
     assert checked.program is not None
-    networks = {name: running._network(ref, options, {}) for name, ref in checked.program.networks.items()}
+    networks = {ref.key: running._network(ref, options, {}) for ref in checked.program.networks.values()}
     checked = pipeline.check(spec, options, networks)
     checked.raise_errors()
     plan, fits = checked.plan, checked.fits
@@ -132,7 +132,7 @@ def prepare(folder: Path, seeds: int, epochs: int) -> tuple[Path, Path]:
     solved, judged = (next(test for test in plan.tests if test.name == name) for name in ("solved", "judged"))
 
     def vectors(of: Any, run: Any) -> np.ndarray:
-        return np.stack([of.inputs["net"].vectors[row] for row in of.rows[run]]).astype(np.float32)
+        return np.stack([of.inputs[next(iter(of.inputs))].vectors[row] for row in of.rows[run]]).astype(np.float32)
 
     def pairs(of: Any, test: Any, resume: Any) -> Pairs:
         drawn = of.drawn[resume.base.draw]
@@ -150,7 +150,7 @@ def prepare(folder: Path, seeds: int, epochs: int) -> tuple[Path, Path]:
     drawn = plan.draw_of(solved)
     runs = [run for run in plan.rows if run.draw == plan.scores["solved"][0].label.draw]
     inputs, labels = vectors(plan, runs[0]), np.asarray(drawn.values["base"]["same"]).astype(np.int64)
-    weights = _train(networks["net"].model, torch.from_numpy(inputs), torch.from_numpy(labels))
+    weights = _train(next(iter(networks.values())).model, torch.from_numpy(inputs), torch.from_numpy(labels))
     torch.save(weights, folder / "weights.pt")
     arrays: dict[str, Any] = {f"{part}_{k}": v for part, one in found.items() for k, v in vars(one).items()}
     starts, orders = [], []

@@ -91,7 +91,7 @@ class Ours:
         checked = self.checked[arrays.spec] = check(arrays.spec)
         if self.network is None:
             assert checked.plan is not None
-            self.network = running._network(checked.plan.networks["net"], Options(), {})
+            self.network = running._network(next(iter(checked.plan.networks.values())), Options(), {})
 
     def fit(self, arrays: FitArrays) -> Fitted:
         """The timed part."""
@@ -110,9 +110,11 @@ class Ours:
         folder = Path(self.kept.name) / str(self.fresh)
         self.keep.folder = lambda: folder  # type: ignore[assignment]
         checked: Any = self.checked[arrays.spec]
-        networks = {"net": self.network}
+        networks = {self.network.key: self.network}
         targets = running._targets(checked.fits.plan, checked, networks)
-        return fit_all(checked.fits, networks, checked.answers, targets, {"net": budget_of(self.network)}, Progress())
+        return fit_all(
+            checked.fits, networks, checked.answers, targets, {self.network.key: budget_of(self.network)}, Progress()
+        )
 
     def written(self, arrays: FitArrays) -> tuple[np.ndarray, np.ndarray]:
         """The vectors [cells, k, width] that are written by the first rotations, and the logits [cells, k, vocabulary]."""

@@ -13,6 +13,7 @@ from causal_dsl.engine.columns import NO_ANSWER
 from causal_dsl.program.program import Readout
 from causal_dsl.program.prompts import answer_tokens, mask_tokens, show_value
 from causal_dsl.program.tokens import Tokens
+from causal_dsl.program.vocabulary import refuse_beyond
 
 
 @dataclass(frozen=True)
@@ -67,9 +68,11 @@ def answers_of(
 
 
 def value_tokens(value: Any, readout: Readout, tokens: Tokens, prompt: str, span: Span = NOWHERE) -> tuple[int, ...]:
-    """The tokens that say a value: after a prompt, or in the place of its mask."""
+    """The tokens that say a value: after a prompt, or in the place of its mask. Raises E751 for one that the network lacks."""
     find = mask_tokens if readout.kind == "mask" else answer_tokens
-    return find(tokens, prompt, show_value(value), readout.prefix, span)
+    ids = find(tokens, prompt, show_value(value), readout.prefix, span)
+    refuse_beyond(tokens, ids, readout.prefix + show_value(value), span)
+    return ids
 
 
 def _one_token(value: Any, ids: tuple[int, ...], tokens: Tokens, span: Span) -> None:

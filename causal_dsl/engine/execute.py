@@ -32,6 +32,7 @@ from causal_dsl.planning.memory import MOST_TOKENS_CPU, MOST_TOKENS_DEVICE, Budg
 from causal_dsl.planning.rules import chunk_to_memory
 from causal_dsl.planning.steps import Block, Step, early_means
 from causal_dsl.program.features import FeatureRef
+from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.program import Test
 
 
@@ -69,26 +70,26 @@ class Execution:
     """
 
     def __init__(
-        self, plan: Plan, networks: dict[str, Network], answers: dict[str, Answers], targets: Targets,
-        memory: Mapping[str, int] | None = None, tick: Callable[[int], None] = lambda tokens: None,
+        self, plan: Plan, networks: Mapping[NetworkKey, Network], answers: dict[str, Answers], targets: Targets,
+        memory: Mapping[NetworkKey, int] | None = None, tick: Callable[[int], None] = lambda tokens: None,
         store: ChunkStore | None = None, compiled: bool = False,
         features: Mapping[FeatureRef, Feature] = MappingProxyType({}),
     ):  # fmt: skip
         self.networks, self.answers, self.targets = networks, answers, targets
         self.tick, self.store, self.compiled, self.features = tick, store, compiled, features
-        self.budgets = {name: budget_of(network, (memory or {}).get(name)) for name, network in networks.items()}
-        plan = unfit_networks(plan, {name: _unfit(network) for name, network in networks.items()})
+        self.budgets = {key: budget_of(network, (memory or {}).get(key)) for key, network in networks.items()}
+        plan = unfit_networks(plan, {key: _unfit(network) for key, network in networks.items()})
         trials = Trials(plan, networks, self.budgets, features)
         plan = trials.settle()
         #: mistakes of this package that were gone around, by network
-        self.faults = {name: network.proof.fault for name, network in networks.items() if network.proof is not None}
-        self.faults = {name: fault for name, fault in {**self.faults, **trials.faults}.items() if fault}
+        proved = {key: network.proof.fault for key, network in networks.items() if network.proof is not None}
+        self.faults = {key: fault for key, fault in {**proved, **trials.faults}.items() if fault}
         self.plan = chunk_to_memory(plan, self.budgets)
         if store is not None:
             self.plan = store.settle(self.plan)
-        self._broken: set[str] = set()
+        self._broken: set[NetworkKey] = set()
         #: networks for whose blocks memory did not suffice
-        self.halved: list[str] = []
+        self.halved: list[NetworkKey] = []
         self.runs: dict[str, TestRun] = {}
         for test in plan.tests:
             nodes = plan.scores[test.name]
@@ -96,17 +97,17 @@ class Execution:
             self.runs[test.name] = TestRun(
                 test, n, [CellRun(node, self._empty(node, n), np.zeros(n, bool)) for node in nodes]
             )
-        self._contexts = {name: self._context(name) for name in networks}
+        self._contexts = {key: self._context(key) for key in networks}
 
-    def _context(self, name: str) -> Context:
-        network, layouts = self.networks[name], Layouts(self.plan)
-        tests = [test for test in self.plan.tests if test.network.name == name]
+    def _context(self, key: NetworkKey) -> Context:
+        network, layouts = self.networks[key], Layouts(self.plan)
+        tests = [test for test in self.plan.tests if test.network.key == key]
         numbers = {test.name: self._numbers(test, network) for test in tests}
         floors: dict[g.Resume, g.Resume] = {}
         for test in tests:
             floors |= floors_of(self.plan, test)
         return Context(
-            self.plan, network, layouts, numbers, Means(layouts), self.budgets[name], self.tick, floors, self.features
+            self.plan, network, layouts, numbers, Means(layouts), self.budgets[key], self.tick, floors, self.features
         )
 
     def _numbers(self, test: Test, network: Network) -> Numbers:
@@ -128,13 +129,13 @@ class Execution:
         """The number of layer-tokens that a run takes, for the progress bar."""
         return cost_of(self.plan).layer_tokens
 
-    def executor(self, name: str) -> str:
+    def executor(self, key: NetworkKey) -> str:
         """How a network's steps are run, in words."""
-        mine = [step for step in self.plan.steps if step.network == name]
+        mine = [step for step in self.plan.steps if step.network == key]
         slow = list(dict.fromkeys(step.why for step in mine if step.why))
         if all(step.why for step in mine):
             return f"reference: {'; '.join(slow)}"
-        proof = self.networks[name].proof
+        proof = self.networks[key].proof
         if slow:
             return f"sweep, and for some interventions reference: {'; '.join(slow)}"
         if proof is not None and proof.slow:
@@ -177,7 +178,11 @@ class Execution:
 
     def _means(self, step: Step, context: Context) -> None:
         """The means over all pairs that no single pass sees whole."""
-        early = [node for node in early_means(step, ahead=bool(step.why) or step.network in self._broken) if node not in context.means]
+        early = [
+            node
+            for node in early_means(step, ahead=bool(step.why) or step.network in self._broken)
+            if node not in context.means
+        ]
         if not early:
             return
         for block in dict.fromkeys(replace(block, first=0, last=None) for block in step.blocks):

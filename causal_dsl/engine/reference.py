@@ -29,7 +29,7 @@ class Reference:
 
     def __init__(self, context: Context):
         self.context, self.network = context, context.network
-        self.inputs = context.plan.inputs[self.network.name]
+        self.inputs = context.plan.inputs[self.network.key]
 
     def keep(self, step: Step, block: Block, only: list[g.Capture]) -> Kept:
         """The vectors of captures in the prompts of a block."""

@@ -46,7 +46,7 @@ class Context:
     features: Mapping[FeatureRef, Feature] = field(default_factory=dict)
 
     def tests(self) -> Iterator[Test]:
-        return (test for test in self.plan.tests if test.network.name == self.network.name)
+        return (test for test in self.plan.tests if test.network.key == self.network.key)
 
     def device(self, site: Site) -> torch.device:
         """Where the vectors of a site are."""

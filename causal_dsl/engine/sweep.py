@@ -186,7 +186,7 @@ class Sweep:
         )
 
     def _inputs(self, indices: np.ndarray) -> list[list[int]] | Tensor:
-        inputs = self.context.plan.inputs[self.network.name]
+        inputs = self.context.plan.inputs[self.network.key]
         if inputs.sequence:
             return [list(inputs.ids(index)) for index in indices.tolist()]
         return torch.tensor(np.stack([inputs.vectors[index] for index in indices.tolist()]), dtype=self.network.dtype)

@@ -29,6 +29,7 @@ from causal_dsl.planning.memory import Budget
 from causal_dsl.planning.steps import Block, Step, early_means
 from causal_dsl.program.components import depth
 from causal_dsl.program.features import FeatureRef
+from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.locations import Site
 
 #: Pairs on which an intervention is run both ways.
@@ -69,10 +70,10 @@ class Trials:
     showed on the way."""
 
     plan: Plan
-    networks: Mapping[str, Network]
-    budgets: Mapping[str, Budget]
+    networks: Mapping[NetworkKey, Network]
+    budgets: Mapping[NetworkKey, Budget]
     features: Mapping[FeatureRef, Feature]
-    faults: dict[str, str] = field(default_factory=dict)
+    faults: dict[NetworkKey, str] = field(default_factory=dict)
 
     @torch.no_grad()
     def settle(self) -> Plan:
@@ -138,7 +139,9 @@ class Trials:
             if faults.is_ours(raised):
                 faults.raise_if_strict(raised)
                 self.faults.setdefault(step.network, faults.told(raised))
-            return [(resumes[0], f"interventions on {_places(resumes[0])} do not ride in one pass: {faults.told(raised)}")]
+            return [
+                (resumes[0], f"interventions on {_places(resumes[0])} do not ride in one pass: {faults.told(raised)}")
+            ]
         limit = 10 * tolerance_of(self.networks[step.network].dtype)
         return [(resume, _difference(resume, found[resume], expected[resume], limit)) for resume in resumes]
 

@@ -57,7 +57,7 @@ class Bank:
 
     def prompt_of(self, run: g.Forward, pairs: np.ndarray) -> np.ndarray:
         """The input of some pairs of a run, as an index into :attr:`inputs` [m]."""
-        runs = self.plan.inputs[self.network.name].runs
+        runs = self.plan.inputs[self.network.key].runs
         return np.searchsorted(self.inputs, runs[self.plan.rows[run][pairs]])
 
     def natural(self, place: Place, runs: Iterable[g.Forward], joined: bool) -> Tensor:
@@ -71,7 +71,7 @@ class Bank:
 
     def prompts(self) -> list[list[int]] | Tensor:
         """The inputs as a network takes them."""
-        inputs = self.plan.inputs[self.network.name]
+        inputs = self.plan.inputs[self.network.key]
         if inputs.sequence:
             return [list(inputs.ids(index)) for index in self.inputs.tolist()]
         rows = np.stack([inputs.vectors[index] for index in self.inputs.tolist()])
@@ -86,7 +86,7 @@ def fill(
 
     ``begin`` hears of the layer-tokens that there are, ``passed`` of those done. Raises E727.
     """
-    layouts, inputs = Layouts(plan), plan.inputs[network.name]
+    layouts, inputs = Layouts(plan), plan.inputs[network.key]
     wanted = dict.fromkeys(
         [leaf.capture if isinstance(leaf, g.Average) else leaf for r in resumes for leaf in captures(r)] + list(more)
     )
@@ -132,7 +132,7 @@ def fill(
 
 def _bases(plan: Plan, network: Network, resumes: Sequence[g.Resume]) -> np.ndarray:
     """The inputs that are written in: of the others only vectors are taken."""
-    runs, rows = plan.inputs[network.name].runs, dict.fromkeys(resume.base for resume in resumes)
+    runs, rows = plan.inputs[network.key].runs, dict.fromkeys(resume.base for resume in resumes)
     return np.unique(np.concatenate([runs[plan.rows[run]] for run in rows]))
 
 
@@ -140,7 +140,7 @@ def _entries(bank: Bank, resumes: Sequence[g.Resume]) -> dict[int, np.ndarray]:
     """At every layer that something is written at, the first token of each input that rows take over there."""
     layers = layers_of(bank.network.facts)
     found: dict[int, np.ndarray] = {}
-    longest = int(bank.plan.inputs[bank.network.name].lengths[bank.inputs].max())
+    longest = int(bank.plan.inputs[bank.network.key].lengths[bank.inputs].max())
     for resume in resumes:
         pairs = np.arange(bank.plan.drawn[resume.base.draw].n)
         homes = bank.prompt_of(resume.base, pairs)
@@ -170,7 +170,7 @@ def _unfit(network: Network, resumes: Sequence[g.Resume], bank: Bank, budget: Bu
         return "what is written before the first layer, past the end of the last, or in a module leaves nothing to keep"
     written_in = np.isin(bank.inputs, _bases(bank.plan, network, resumes))
     entries = {level: first[written_in] for level, first in _entries(bank, resumes).items()}
-    needed = cache_bytes(network, bank.plan.inputs[network.name].lengths[bank.inputs[written_in]], entries)
+    needed = cache_bytes(network, bank.plan.inputs[network.key].lengths[bank.inputs[written_in]], entries)
     if needed > budget.bytes:
         return f"the prefixes take {needed / 2**20:,.0f} MB, and there are {budget.bytes / 2**20:,.0f} MB"
     return ""

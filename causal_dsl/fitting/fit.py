@@ -24,6 +24,7 @@ from causal_dsl.planning import graph as g
 from causal_dsl.planning.fits import Experiment, Fits, Unit
 from causal_dsl.planning.memory import Budget
 from causal_dsl.program.features import FeatureRef
+from causal_dsl.program.identity import NetworkKey
 from causal_dsl.report.progress import Progress
 from causal_dsl.store.files import write_atomic
 from causal_dsl.store.hashes import of_bytes
@@ -33,8 +34,8 @@ _SHUFFLES = 7_919
 
 
 def fit_all(
-    fits: Fits, networks: Mapping[str, Network], answers: Mapping[str, Answers], targets: Targets,
-    budgets: Mapping[str, Budget], bar: Progress, seed: int = 0, out: Path | None = None,
+    fits: Fits, networks: Mapping[NetworkKey, Network], answers: Mapping[str, Answers], targets: Targets,
+    budgets: Mapping[NetworkKey, Budget], bar: Progress, seed: int = 0, out: Path | None = None,
 ) -> Library:  # fmt: skip
     """Fit every unit, those of a network together; raises E711 to E729 for faults of data, fits and files.
 
@@ -49,9 +50,9 @@ def fit_all(
                 name = _name(fits, resume) if test is None else test.name
                 whose = test or next(t for t in fits.plan.tests if t.name == name)
                 labels[name] = labels_of(whose, answers[name], targets)
-    for name in fits.networks:
-        units = [unit for unit in fits.units if unit.network == name]
-        _Network(fits, units, networks[name], labels, budgets[name], bar, seed, out, library).run()
+    for key in fits.networks:
+        units = [unit for unit in fits.units if unit.network == key]
+        _Network(fits, units, networks[key], labels, budgets[key], bar, seed, out, library).run()
     return library
 
 
@@ -207,7 +208,7 @@ class _Network:
         if self.out is not None and path is not None and path.is_file():
             name = "-".join(
                 [
-                    unit.maps[0].alignment,
+                    unit.maps[0].alignment.name,
                     *unit.maps[0].variables,
                     *([unit.maps[0].variant] * bool(unit.maps[0].variant)),
                 ]

@@ -59,7 +59,7 @@ def key_of(unit: Unit, job: Job, bank: Bank, network: Network, seed: int) -> Fit
             runs = [material.resume.base, *(c.run for c in _captures(material.resume))]
             for run in dict.fromkeys(runs):
                 rows = bank.plan.rows[run]
-                inputs = bank.plan.inputs[network.name]
+                inputs = bank.plan.inputs[network.key]
                 for index in rows.tolist():
                     found.update(_content(inputs, index))
                 for write in material.resume.writes:
@@ -118,7 +118,7 @@ def write(path: Path, job: Job, bank: Bank, network: Network, made_for: FitInput
     tensors: dict[str, Tensor] = {}
     for number, feature in enumerate(job.features.values()):
         tensors |= {f"{number}/{name}": tensor for name, tensor in feature.tensors().items()}
-    inputs = bank.plan.inputs[network.name]
+    inputs = bank.plan.inputs[network.key]
     seen = {
         hash_of(inputs, index)
         for material in (*job.fit, *job.validation)

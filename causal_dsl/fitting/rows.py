@@ -47,7 +47,7 @@ class Stepper:
     def __init__(self, bank: Bank):
         self.bank, self.network = bank, bank.network
         self.prompts = bank.prompts()
-        inputs = bank.plan.inputs[self.network.name]
+        inputs = bank.plan.inputs[self.network.key]
         self.lengths, self.reads = inputs.lengths[bank.inputs], inputs.reads[bank.inputs]
         self.means = Means(bank.layouts)
         self.layers = layers_of(self.network.facts)

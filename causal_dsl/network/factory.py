@@ -1,8 +1,8 @@
 """Networks that a user's Python function makes: ``torch("file.py:factory", weights="x.safetensors")``.
 
-The factory takes no arguments and returns a module from floats [batch, width] to logits [batch, classes], or a causal
-language model of transformers, alone or as ``(model, tokenizer)``: the tokenizer is one of transformers or
-tokenizers, or the path of a ``tokenizer.json``.
+The factory takes no arguments and returns a module from floats [batch, width] to logits [batch, classes], or a language
+model of transformers, alone or as ``(model, tokenizer)``: the tokenizer is one of transformers or tokenizers, or the path
+of a ``tokenizer.json`` or of a folder that holds one (:mod:`causal_dsl.network.beside`).
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from types import ModuleType
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer
 from torch import nn
 
 from causal_dsl.diagnostics import Span, did_you_mean, fail, shown_path
+from causal_dsl.network.beside import given_tokens
 from causal_dsl.network.network import vector_layers
 from causal_dsl.network.prove import told
 from causal_dsl.program.facts import Facts
@@ -47,7 +47,7 @@ def call_factory(name: str, base: Path, span: Span) -> tuple[nn.Module, Tokens |
             help = did_you_mean(function, own)
             raise fail("E638", f"{shown_path(path)} has no function `{function}`", span, help=help)
         made = _call(factory, path, span, f"`{function}` of {shown_path(path)}")
-    model, tokenizer = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
+    model, tokenizer = made if isinstance(made, tuple | list) and len(made) == 2 else (made, None)
     if not isinstance(model, nn.Module):
         raise fail(
             "E639",
@@ -55,7 +55,7 @@ def call_factory(name: str, base: Path, span: Span) -> tuple[nn.Module, Tokens |
             span,
             help="return a torch.nn.Module from floats [batch, width] to logits [batch, classes]",
         )
-    return model, _tokens(tokenizer, base, span)
+    return model, given_tokens(tokenizer, (base, path.parent), span)
 
 
 def load_weights(model: nn.Module, path: Path, span: Span) -> None:
@@ -159,19 +159,3 @@ def _call(function: Callable[[], Any], path: Path, span: Span, what: str) -> Any
         line = line or (frames[-1].lineno if frames else None)
         where = f" at line {line}" if line else ""
         raise fail("E639", f"{what} raises an exception{where}", span, notes=(told(error),)) from error
-
-
-def _tokens(tokenizer: Any, base: Path, span: Span) -> Tokens | None:
-    if tokenizer is None:
-        return None
-    if isinstance(tokenizer, str | Path):
-        return Tokens.from_file(base / tokenizer, span)
-    backend = tokenizer if isinstance(tokenizer, Tokenizer) else getattr(tokenizer, "backend_tokenizer", None)
-    if not isinstance(backend, Tokenizer):
-        raise fail(
-            "E643",
-            f"a {type(tokenizer).__name__} is not a tokenizer that tells which characters its tokens cover",
-            span,
-            help="return a fast tokenizer of transformers, a tokenizers.Tokenizer, or the path of a tokenizer.json",
-        )
-    return Tokens(Tokenizer.from_str(backend.to_str()), getattr(tokenizer, "mask_token", None))

@@ -7,6 +7,7 @@ can run anything, so they need ``--trust``.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -17,6 +18,7 @@ import torch
 from torch import nn
 
 from causal_dsl.diagnostics import NOWHERE, Diagnostic, Span, SpecError, did_you_mean, fail, shown_path
+from causal_dsl.network.beside import is_language_model, tokens_at, tokens_beside
 from causal_dsl.network.checkpoint_audit import audit_weights
 from causal_dsl.network.checkpoints import check_memory, check_weights, note_files
 from causal_dsl.network.factory import call_factory, load_weights, vector_facts
@@ -46,16 +48,22 @@ DTYPES = {
 }
 
 
+#: What the files of a tokenizer are called, of whatever kind it is.
+_TOKENIZER_FILES = ("*token*", "*vocab*", "merges.txt", "*.model", "*.tiktoken", "*.spm")
+
+
 @dataclass(frozen=True)
 class Reference:
     """What a network declaration names. ``name`` is a folder or a hub name (``hf``), or ``file.py:factory``
-    (``torch``); ``base`` the spec's folder, against which paths are taken; ``weights`` a safetensors file."""
+    (``torch``); ``base`` the spec's folder, against which paths are taken; ``weights`` a safetensors file, ``tokenizer`` a file or
+    folder (``torch``)."""
 
     kind: Literal["hf", "torch"]
     name: str
     base: Path = Path()
     revision: str | None = None
     weights: str | None = None
+    tokenizer: str | None = None
 
 
 def load(
@@ -262,6 +270,12 @@ def _load_fault(error: Exception, folder: Path, span: Span) -> SpecError:
 
 def _converted_tokens(folder: Path, trust: bool, span: Span) -> Tokens:
     """The tokenizer as transformers makes it of older files; raises E643 where there is none."""
+    if not any(path for pattern in _TOKENIZER_FILES for path in folder.glob(pattern)):
+        raise fail(
+            "E643", f"{shown_path(folder)} holds no tokenizer", span,  # transformers makes an empty one for some types
+            notes=("positions are found by the tokenizer.json of a fast tokenizer",),
+            help="put the checkpoint's tokenizer.json beside its config.json",
+        )  # fmt: skip
     try:
         with quiet():
             from transformers import AutoTokenizer
@@ -332,19 +346,64 @@ def _load_factory(
     except Exception as error:
         raise fail("E644", f"cannot move the network to {device}", span, notes=(told(error),)) from error
     name = name or reference.name
-    if hasattr(getattr(model, "config", None), "to_dict"):
-        config: Any = model.config
-        if getattr(config, "is_encoder_decoder", False):
-            raise fail(
-                "E648", f"`{config.model_type}` has an encoder and a decoder: it reads one text and writes another", span,
-                notes=("what is run here reads one sequence of tokens and says the next one, or a masked one",),
-                help="give a network that says the next token after token ids alone",
-            )  # fmt: skip
-        facts = facts_of_config(config.to_dict(), None, span)
-        network = wrap(model, _loaded_facts(model, facts), tokens, name, span)
-    else:
-        network = wrap(model, vector_facts(model, span), None, name, span)
-    return replace(network, warnings=warnings, notes=notes)
+    return replace(_wrapped(model, tokens, reference, span, name), warnings=warnings, notes=notes)
+
+
+def _wrapped(model: nn.Module, tokens: Tokens | None, reference: Reference, span: Span, name: str) -> Network:
+    """What a function gave, as the network that it is: a language model with its tokenizer, or a vector network."""
+    if reference.tokenizer is not None:
+        tokens = tokens_at(reference.base / Path(reference.tokenizer).expanduser(), span)
+    if is_language_model(model):
+        return _language_model(model, tokens, reference, span, name)
+    if tokens is not None:
+        raise fail(
+            "E752", f"{_a(type(model).__name__)} comes with a tokenizer, and is no language model of transformers", span,
+            notes=("without `get_output_embeddings` and a config it is a vector network, which reads no tokens",),
+            help="return a model as AutoModelForCausalLM or AutoModelForMaskedLM make it, or leave the tokenizer out",
+        )  # fmt: skip
+    _refuse_headless(model, span)
+    return wrap(model, vector_facts(model, span), None, name, span)
+
+
+def _language_model(
+    model: nn.Module, tokens: Tokens | None, reference: Reference, span: Span, name: str
+) -> Network:  # fmt: skip
+    config: Any = model.config
+    if getattr(config, "is_encoder_decoder", False):
+        raise fail(
+            "E648", f"{_a(type(model).__name__)} is an encoder with a decoder", span,
+            notes=("of one prompt it says no next token: what its decoder has said so far would be a second one",),
+            help="return a decoder alone, or a model that fills in masked tokens",
+        )  # fmt: skip
+    facts = facts_of_config(config.to_dict(), None, span)
+    if tokens is None:
+        file = reference.base / reference.name.rpartition(":")[0]
+        weights = None if reference.weights is None else reference.base / reference.weights
+        tokens = tokens_beside(model, (reference.base, file.parent), weights, span)
+    if tokens is None:
+        raise fail(
+            "E510", f"`{name}` is {_a(type(model).__name__)} without a tokenizer", span,
+            notes=("looked beside the weights that it was read from",),
+            help='return `model, tokenizer`, or name it: torch("file.py:function", tokenizer="folder or tokenizer.json")',
+        )  # fmt: skip
+    return wrap(model, _loaded_facts(model, facts), tokens, name, span)
+
+
+def _refuse_headless(model: nn.Module, span: Span) -> None:
+    """Refuse a model of transformers that reads tokens and gives no logits of them (E648)."""
+    if (
+        hasattr(getattr(model, "config", None), "to_dict")
+        and "input_ids" in inspect.signature(model.forward).parameters
+    ):
+        raise fail(
+            "E648", f"{_a(type(model).__name__)} reads tokens and gives no logits of tokens", span,
+            notes=("it has no output embeddings: `get_output_embeddings` gives none",),
+            help="return a model with its language head, as AutoModelForCausalLM or AutoModelForMaskedLM make it",
+        )  # fmt: skip
+
+
+def _a(kind: str) -> str:
+    return f"{'an' if kind[:1].lower() in 'aeiou' else 'a'} {kind}"
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,6 +13,7 @@ from torch import nn
 from causal_dsl.diagnostics import NOWHERE, Diagnostic, Span
 from causal_dsl.network.layouts import Layout, layout_of
 from causal_dsl.program.facts import Facts
+from causal_dsl.program.identity import PADDING, NetworkKey
 from causal_dsl.program.locations import Site
 from causal_dsl.program.tokens import Tokens
 from causal_dsl.store.keys import NetworkInputs
@@ -21,15 +22,23 @@ from causal_dsl.store.reads import Reads
 if TYPE_CHECKING:
     from causal_dsl.network.prove import Proof
     from causal_dsl.network.sites import Tap
+    from causal_dsl.program.program import NetworkRef
+
+
+#: Who a module is that no declaration names.
+_NO_ONE = NetworkKey("torch", "")
 
 
 @dataclass(eq=False)
 class Network:
     """``model`` as its library made it: in eval mode, its parameters without gradients, otherwise untouched.
 
+    It is not changed by who uses it: a use of it under another ``key``, ``name`` or ``padding`` is a network of its own
+    (:meth:`used_as`) around the same module. Only the ``proof`` of its sites is put in after it was made.
+
     ``tokens`` is None for vector networks. ``layers`` are the modules that ``layer[l]`` counts. ``proof`` says which
     sites were found where the table says (:func:`causal_dsl.network.prove.prove`). ``accepts`` are the arguments that
-    the model's forward takes; ``padding`` is the side at which the caller wants prompts padded.
+    the model's forward takes; ``padding`` is the side at which prompts are padded. ``key`` is who it is.
     ``warnings`` are what was noticed as it was loaded, ``notes`` what was done to it then.
     """
 
@@ -51,7 +60,20 @@ class Network:
     padding: Literal["left", "right"] = "right"
     warnings: tuple[Diagnostic, ...] = ()
     notes: tuple[str, ...] = ()
+    key: NetworkKey = _NO_ONE
     _compiled: dict[nn.Module, Any] = field(default_factory=dict, repr=False)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name != "proof" and name in self.__dict__:
+            raise AttributeError(f"`{name}` of a loaded network is not changed: make another with dataclasses.replace")
+        super().__setattr__(name, value)
+
+    def used_as(self, ref: NetworkRef) -> Network:
+        """The same module, as a declaration uses it."""
+        if self.key == ref.key and self.name == ref.name:
+            return self
+        padding = dict(ref.key.settings).get("padding", PADDING)
+        return replace(self, key=ref.key, name=ref.name, span=ref.span, padding=padding)
 
     @property
     def is_vector(self) -> bool:
@@ -88,8 +110,18 @@ def wrap(model: nn.Module, facts: Facts, tokens: Tokens | None = None, name: str
         layers = tuple(model.get_submodule(layout.layers).children())
     elif facts.kind == "vector":
         layers = vector_layers(model)
+    if tokens is not None:
+        tokens = tokens.of_network(_rows(model, facts))
     accepts = frozenset(inspect.signature(model.forward).parameters)
     return Network(model, facts, tokens, device, dtype, name, span, layout, layers, accepts=accepts)
+
+
+def _rows(model: nn.Module, facts: Facts) -> int | None:
+    """How many tokens a model can both read and say."""
+    getter = getattr(model, "get_input_embeddings", None)
+    weight = getattr(getter(), "weight", None) if getter is not None else None
+    known = [facts.vocabulary, None if weight is None else int(weight.shape[0])]
+    return min((rows for rows in known if rows), default=None)
 
 
 def _entrance(model: nn.Module) -> torch.device:

@@ -27,9 +27,7 @@ def untrained(network: Network, seed: int = SEED) -> Network:
             notes=("a control fits the same feature on an untrained network, and some module here has no `reset_parameters`",),
             help="give such modules a `reset_parameters`, or write controls=none in the feature",
         )  # fmt: skip
-    made = wrap(model, network.facts, network.tokens, f"{network.name} (untrained)", network.span)
-    made.padding = network.padding
-    return made
+    return wrap(model, network.facts, network.tokens, f"{network.name} (untrained)", network.span)
 
 
 def drawn_anew(model: nn.Module, seed: int) -> nn.Module | str:

@@ -166,10 +166,10 @@ def cost_of(plan: Plan) -> Cost:
 def _naive(plan: Plan) -> int:
     naive = 0
     for test in plan.tests:
-        inputs = plan.inputs[test.network.name]
+        inputs = plan.inputs[test.network.key]
         layers = max(1, layers_of(inputs.facts))
         lengths = {
-            run: int(inputs.lengths[plan.rows[run]].sum()) for run in plan.rows if run.network == test.network.name
+            run: int(inputs.lengths[plan.rows[run]].sum()) for run in plan.rows if run.network == test.network.key
         }
         for node in plan.scores[test.name]:
             read, base = node.read("patched"), node.read("base")

@@ -13,6 +13,7 @@ from causal_dsl.planning.layout import Layouts
 from causal_dsl.planning.lower import Plan, Tokenizers, make_plan
 from causal_dsl.program.features import FeatureRef, Fitting
 from causal_dsl.program.fits import FitTest, declared_for, learned, maps_of
+from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.program import Program, Test
 from causal_dsl.program.prompts import show_value
 
@@ -30,7 +31,7 @@ class Experiment:
 class Unit:
     """Maps that are fitted together, for some experiment writes through all of them; units share nothing."""
 
-    network: str
+    network: NetworkKey
     maps: tuple[FeatureRef, ...]
     experiments: list[Experiment] = field(default_factory=list)
 
@@ -57,7 +58,7 @@ class Fits:
     dead: frozenset[FeatureRef] = frozenset()
 
     @property
-    def networks(self) -> list[str]:
+    def networks(self) -> list[NetworkKey]:
         return list(dict.fromkeys(unit.network for unit in self.units))
 
 
@@ -79,7 +80,7 @@ def make_fits(program: Program, fits: Sequence[FitTest], tokenizers: Tokenizers,
         _refuse_one_class(plan, one.fit)
         joined = list(dict.fromkeys(units[ref] for ref in maps if ref in units))
         known = tuple(dict.fromkeys([*(ref for unit in joined for ref in unit.maps), *maps]))
-        unit = Unit(one.fit.network.name, known, [e for old in joined for e in old.experiments])
+        unit = Unit(one.fit.network.key, known, [e for old in joined for e in old.experiments])
         unit.experiments.append(Experiment(one.fit, resume, check))
         _one_way(unit)
         units |= dict.fromkeys(known, unit)
@@ -171,10 +172,10 @@ def shared_input(plan: Plan, test: Test, fitted: Plan, draw: g.Draw) -> dict[str
         if run.draw == draw
         for index in np.unique(rows).tolist()
     }
-    own, inputs = plan.scores[test.name][0].label.draw, plan.inputs[test.network.name]
+    own, inputs = plan.scores[test.name][0].label.draw, plan.inputs[test.network.key]
     first: tuple[int, str] | None = None
     for run, rows in plan.rows.items():
-        if run.draw != own or run.network != test.network.name:
+        if run.draw != own or run.network != test.network.key:
             continue
         there = [index for index in np.unique(rows).tolist() if inputs.content(index) in known]
         hit = np.flatnonzero(np.isin(rows, there))

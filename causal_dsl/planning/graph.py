@@ -14,6 +14,7 @@ import networkx as nx
 
 from causal_dsl.engine.columns import Quantity
 from causal_dsl.program.features import FeatureRef
+from causal_dsl.program.identity import NetworkKey, Origin
 from causal_dsl.program.locations import Place
 from causal_dsl.program.program import Constant, Noise, Vector
 
@@ -39,10 +40,13 @@ def _node(cls: type[T]) -> type[T]:
 
 @_node
 class Draw:
-    """The settings of a test's runs. ``text`` says how they are drawn; ``prompts`` what shows them to the network."""
+    """The settings of a test's runs. ``text`` says how they are drawn, in the words of ``file``, ``model`` from what;
+    ``prompts`` (with their conditions) what shows them to the network."""
 
     text: str
     prompts: tuple[str, ...]
+    model: Origin
+    file: str = ""
 
     @property
     def inputs(self) -> tuple[Node, ...]:
@@ -73,7 +77,7 @@ class Label:
 class Forward:
     """The network run on the inputs of ``role``, nothing changed. It stops at the deepest site that is read."""
 
-    network: str
+    network: NetworkKey
     draw: Draw
     role: str
 
@@ -82,7 +86,7 @@ class Forward:
         return (self.draw,)
 
     def __str__(self) -> str:
-        return f"forward {self.network} on {self.role}"
+        return f"forward {self.network.name} on {self.role}"
 
 
 @_node
@@ -162,7 +166,7 @@ class Resume:
 
     def __str__(self) -> str:
         return (
-            f"run {self.base.network} on {self.base.role}, "
+            f"run {self.base.network.name} on {self.base.role}, "
             + ", ".join(str(write.place) for write in self.writes)
             + " written"
         )

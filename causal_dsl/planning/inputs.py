@@ -18,6 +18,7 @@ from causal_dsl.program.locations import Position
 from causal_dsl.program.program import Alignment, InputPlacement
 from causal_dsl.program.prompts import Rendered, check_length, locate, mask_position, render, show_value
 from causal_dsl.program.tokens import Encoded, Tokens
+from causal_dsl.program.vocabulary import refuse_beyond
 
 
 @dataclass(frozen=True)
@@ -146,6 +147,7 @@ class Inputs:
                 encoded = self.tokens.encode(rendered.text)
                 check_length(encoded, rendered.text, self.facts, alignment.prompts[line].span, faults)
                 faults.raise_errors()
+                refuse_beyond(self.tokens, encoded.ids, rendered.text, alignment.prompts[line].span)
                 read = len(encoded) - 1
                 if self.facts.both_ways:
                     read = mask_position(self.tokens, encoded, rendered.text, alignment.prompts[line].span)

@@ -17,6 +17,7 @@ from causal_dsl.planning.inputs import Inputs
 from causal_dsl.planning.reach import reaching
 from causal_dsl.planning.steps import Block, Step, captures, has_noise, layers_of, leaves, mean_in_pass
 from causal_dsl.program.components import in_time
+from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.locations import Place, Position, Site
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class Layout:
     """``inputs`` [prompts]: the input of each prompt row. ``families``: the interventions. ``prompt[forward]`` [n]: the
     prompt row of each pair of the block. ``kept[site]``: (rows, positions) of the vectors that are kept, unique."""
 
-    network: str
+    network: NetworkKey
     inputs: np.ndarray
     pairs: dict[g.Draw, np.ndarray]
     prompt: dict[tuple[object, g.Forward], np.ndarray]

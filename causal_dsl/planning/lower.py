@@ -18,6 +18,7 @@ from causal_dsl.planning.inputs import Inputs, lengths_agree
 from causal_dsl.planning.steps import Step
 from causal_dsl.program.components import unfit
 from causal_dsl.program.fits import learned
+from causal_dsl.program.identity import NetworkKey, origin
 from causal_dsl.program.locations import Place
 from causal_dsl.program.program import (
     Arithmetic,
@@ -49,7 +50,7 @@ class Plan:
     tests: list[Test]
     graph: nx.DiGraph
     drawn: dict[g.Draw, Drawn]
-    inputs: dict[str, Inputs]
+    inputs: dict[NetworkKey, Inputs]
     rows: dict[g.Forward, np.ndarray]
     scores: dict[str, list[g.Score]] = field(default_factory=dict)
     steps: tuple[Step, ...] = ()
@@ -58,9 +59,9 @@ class Plan:
     _reads: dict[g.Resume, list[g.Read]] = field(default_factory=dict)
 
     @property
-    def networks(self) -> dict[str, NetworkRef]:
-        """The networks that the plan runs, by name."""
-        return {test.network.name: test.network for test in self.tests}
+    def networks(self) -> dict[NetworkKey, NetworkRef]:
+        """The networks that the plan runs, by who they are."""
+        return {test.network.key: test.network for test in self.tests}
 
     def text(self, explain: bool = False) -> str:
         """The plan as a person reads it, with its cost; ``explain`` adds what is saved and how it is run."""
@@ -96,8 +97,8 @@ class Plan:
     def ids_of(self, test: Test) -> dict[str, np.ndarray]:
         """A number for the input of each row of each role, ``[n]``: of one role, two are equal just if the network reads
         the same tokens, or the same vector."""
-        draw, runs = self.scores[test.name][0].label.draw, self.inputs[test.network.name].runs
-        rows = {role: self.rows.get(g.Forward(test.network.name, draw, role)) for role in self.drawn[draw].ids}
+        draw, runs = self.scores[test.name][0].label.draw, self.inputs[test.network.key].runs
+        rows = {role: self.rows.get(g.Forward(test.network.key, draw, role)) for role in self.drawn[draw].ids}
         # What is not run has only its number among the draws.
         return {r: self.drawn[draw].ids[r] if own is None else runs[own] for r, own in rows.items()}
 
@@ -128,12 +129,12 @@ def plain_steps(plan: Plan) -> tuple[Step, ...]:
     return tuple(steps)
 
 
-def unfit_networks(plan: Plan, found: Mapping[str, str] = MappingProxyType({})) -> Plan:
+def unfit_networks(plan: Plan, found: Mapping[NetworkKey, str] = MappingProxyType({})) -> Plan:
     """The plan whose steps say which networks the reference executor runs: by what is known of them, and by what
     ``found`` says of loaded ones."""
 
-    def why(name: str) -> str:
-        return found.get(name) or unfit(plan.inputs[name].facts) or ""
+    def why(key: NetworkKey) -> str:
+        return found.get(key) or unfit(plan.inputs[key].facts) or ""
 
     return replace(plan, steps=tuple(replace(step, why=why(step.network)) for step in plan.steps))
 
@@ -145,12 +146,18 @@ class _Lowering:
         self.test = test
         self.diagnostics = diagnostics
         network = test.network
-        if network.name not in plan.inputs:
-            plan.inputs[network.name] = Inputs(network.facts, tokenizers(network))
-        self.inputs = plan.inputs[network.name]
-        lines = tuple(str(line.template) for line in test.alignment.prompts)
-        entries = tuple(f"{p.variable} @ {p.start}:{p.stop} via {p.encoding}" for p in test.alignment.inputs)
-        self.draw = g.Draw(test.draws, lines or entries)
+        if network.key not in plan.inputs:
+            plan.inputs[network.key] = Inputs(network.facts, tokenizers(network))
+        self.inputs = plan.inputs[network.key]
+        lines = tuple(
+            f"{line.template}{'' if line.where is None else f' where {line.where.span.text}'}"
+            for line in test.alignment.prompts
+        )
+        entries = tuple(
+            f"{p.variable} @ {p.start}:{p.stop} via {p.encoding} {p.settings}" for p in test.alignment.inputs
+        )
+        source = test.span.source.path
+        self.draw = g.Draw(test.draws, lines or entries, origin(test.model.name, test.model.span), source)
 
     def lower(self) -> None:
         drawn = self._drawn()
@@ -194,7 +201,7 @@ class _Lowering:
         return self.plan.drawn[self.draw]
 
     def _forward(self, role: str, drawn: Drawn) -> g.Forward:
-        node = g.Forward(self.test.network.name, self.draw, role)
+        node = g.Forward(self.test.network.key, self.draw, role)
         if node not in self.plan.rows:
             self.plan.rows[node] = self.inputs.add(self.test.alignment, drawn, role, self.test.span)
         return node
@@ -235,7 +242,7 @@ class _Lowering:
         match value:
             case FromRun(role=role, places=places):
                 source = self._forward(role, drawn)
-                base = g.Forward(self.test.network.name, self.draw, "base")
+                base = g.Forward(self.test.network.key, self.draw, "base")
                 lengths_agree(
                     self.inputs, place.position, self.plan.rows[base].tolist(), places[i].position,
                     self.plan.rows[source].tolist(), intervention.span,

@@ -103,7 +103,7 @@ def columns_of(plan: Plan, step: Step) -> int | None:
     most = 0
     runs = {*step.forwards, *step.resumes}
     for test in plan.tests:
-        if test.network.name != step.network:
+        if test.network.key != step.network:
             continue
         for score in plan.scores[test.name]:
             if not any(read.run in runs for _, read in score.reads):

@@ -77,7 +77,7 @@ def _fits(plan: Plan) -> list[str]:
         told = f", at most {steps:,} steps of {fitting.batch} pairs" if trained else ", without steps"
         told += f", {fitting.restarts} times" if fitting.restarts > 1 else ""
         lines.append(f"fit{whose} {unit}")
-        lines.append(f"    on {unit.network}: {sum(drawn):,} pairs{told}; {inputs:,} inputs run once")
+        lines.append(f"    on {unit.network.name}: {sum(drawn):,} pairs{told}; {inputs:,} inputs run once")
     return [*lines, ""] if lines else []
 
 
@@ -174,12 +174,12 @@ def executor(plan: Plan, step: Step) -> str:
     """How the steps of a network are executed, and why."""
     facts = plan.inputs[step.network].facts
     if step.why:
-        return f"executor of {step.network}: reference, whole forwards cell by cell: {step.why}"
+        return f"executor of {step.network.name}: reference, whole forwards cell by cell: {step.why}"
     kept = trims(facts)
     blocks = f", {len(step.blocks)} blocks" if len(step.blocks) > 1 else ""
     if kept is not None:
-        return f"executor of {step.network}: sweep{blocks}, rows with all their tokens: {kept}"
-    return f"executor of {step.network}: sweep{blocks}, single tokens (proved on the loaded network before it is used)"
+        return f"executor of {step.network.name}: sweep{blocks}, rows with all their tokens: {kept}"
+    return f"executor of {step.network.name}: sweep{blocks}, single tokens (proved on the loaded network before it is used)"
 
 
 def to_json(plan: Plan) -> dict[str, Any]:
@@ -194,7 +194,12 @@ def to_json(plan: Plan) -> dict[str, Any]:
         )
     out.add_edges_from((numbers[a], numbers[b]) for a, b in plan.graph.edges)
     steps = [
-        {"network": step.network, "interventions": len(step.resumes), "blocks": len(step.blocks), "reference": step.why}
+        {
+            "network": step.network.name,
+            "interventions": len(step.resumes),
+            "blocks": len(step.blocks),
+            "reference": step.why,
+        }
         for step in plan.steps
     ]
     return {

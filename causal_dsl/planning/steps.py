@@ -14,6 +14,7 @@ from causal_dsl.planning import graph as g
 from causal_dsl.planning.frames import Rules
 from causal_dsl.program.components import in_time
 from causal_dsl.program.facts import Facts
+from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.locations import Place
 from causal_dsl.program.program import Noise
 
@@ -66,7 +67,7 @@ class Step:
     reference executor runs it; empty for the sweep.
     """
 
-    network: str
+    network: NetworkKey
     forwards: tuple[g.Forward, ...] = ()
     resumes: tuple[g.Resume, ...] = ()
     shared: bool = False
@@ -86,7 +87,7 @@ class Step:
         ]  # fmt: skip
         said += [name for name, on in flags if on]
         said += [f"{len(self.blocks)} blocks"] * (len(self.blocks) > 1)
-        return f"pass through {self.network}: " + ", ".join(said) + (f" [{self.why}]" if self.why else "")
+        return f"pass through {self.network.name}: " + ", ".join(said) + (f" [{self.why}]" if self.why else "")
 
 
 def leaves(value: g.Written) -> Iterator[g.Written]:

@@ -141,7 +141,8 @@ class ActionReader:
             places = places if joined is None else (joined,)
         return tuple(
             FeatureRef(
-                self.alignment.name,
+                self.alignment.origin,
+                self.alignment.network.key,
                 variables,
                 place,
                 shared.chain,

@@ -35,17 +35,19 @@ _RESERVED = ("label", "template")
 
 
 class TestReader:
-    """Reads one test; ``read`` gives it, or None where a fault was reported."""
+    """Reads one test; ``read`` gives it, or None where a fault was reported. ``alignment``: it is read as on this one."""
 
     __test__ = False  # not a pytest class
 
     def __init__(
-        self, declaration: tree.TestDecl | tree.FitDecl, module: Module, resolver: Resolver, diagnostics: Diagnostics
-    ):
+        self, declaration: tree.TestDecl | tree.FitDecl, module: Module, resolver: Resolver, diagnostics: Diagnostics,
+        alignment: Alignment | None = None,
+    ):  # fmt: skip
         self.declaration = declaration
         self.module = module
         self.resolver = resolver
         self.diagnostics = diagnostics
+        self.alignment = alignment
         self.good = True
 
     def read(self) -> Test | None:
@@ -60,8 +62,10 @@ class TestReader:
                 help="write test name on alignment { … }",
             )
             return None
-        definition = self.resolver.find(self.module, name, "alignment")
-        alignment = self.resolver.alignment(definition) if definition else None
+        alignment = self.alignment
+        if alignment is None:
+            definition = self.resolver.find(self.module, name, "alignment")
+            alignment = self.resolver.alignment(definition) if definition else None
         if alignment is None:
             return None
         fixed = self._fixed(on, alignment)

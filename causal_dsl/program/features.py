@@ -10,6 +10,7 @@ from typing import Any, Literal
 from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean
 from causal_dsl.program.components import width
 from causal_dsl.program.facts import Facts
+from causal_dsl.program.identity import NetworkKey, Origin
 from causal_dsl.program.locations import Feature, Place, Position
 from causal_dsl.program.settings import Setting, read_settings
 from causal_dsl.reading import may_read
@@ -106,15 +107,16 @@ class Fitting:
 
 @dataclass(frozen=True)
 class FeatureRef:
-    """A feature at a place, as a value: two that are equal are one fitted map.
+    """A feature at a place of a network, as a value: two that are equal are one fitted map.
 
-    ``variables`` are those that share its coordinates, ``block`` the coordinates of one of them (None: all).
+    ``alignment`` says where it is declared, ``network`` whose vectors it reads. ``variables`` are those that share its coordinates, ``block`` the coordinates of one of them (None: all).
     ``variant``: the feature itself (empty), or what it is compared with: the ``whole`` vector, ``random`` maps of its
     size, its change along the site's ``natural`` axes, fits on ``shuffled`` labels and on an ``untrained`` network;
     ``number`` tells several of a kind apart. ``joined``: the vectors of all tokens of the place are one.
     """
 
-    alignment: str
+    alignment: Origin
+    network: NetworkKey
     variables: tuple[str, ...]
     place: Place
     chain: tuple[Feature, ...]

@@ -64,7 +64,7 @@ def fits_of(tests: Sequence[Test], declared: Sequence[Test], diagnostics: Diagno
             wanted = {ref for cell in test.cells for ref in maps_of(cell)}
             cells = tuple(replace(cell, values=()) for cell in one.cells if wanted & set(maps_of(cell)))
             for cell in cells:
-                key = (one.draws, one.network.name, cell.interventions)
+                key = (one.alignment.origin, one.draws, one.network.key, cell.interventions)
                 if key not in found:
                     found[key] = _experiment(replace(one, cells=(cell,)), len(found), bool(own))
         if own:
@@ -91,8 +91,8 @@ def _refuse_uncovered(test: Test, own: Sequence[Test], diagnostics: Diagnostics)
 
 def declared_for(test: Test, declared: Sequence[Test]) -> list[Test]:
     """The declared fits of a test's alignment, or of the nearest that it takes its placements from."""
-    for name in (test.alignment.name, *test.alignment.parents):
-        own = [fit for fit in declared if fit.alignment.name == name]
+    for origin in (test.alignment.origin, *test.alignment.parents):
+        own = [fit for fit in declared if fit.alignment.origin == origin]
         if own:
             return own
     return []
@@ -148,14 +148,16 @@ def _on_part(test: Test, part: Part, n: int | None, keep: bool = False) -> Test:
 _UNTRAINED = " (untrained)"
 
 
-def trained_name(network: NetworkRef) -> str:
-    """The name of the network that an untrained one is made from; its own, of another."""
-    return network.name.removesuffix(_UNTRAINED)
-
-
 def untrained(network: NetworkRef) -> NetworkRef:
     """The same network as it was before training: its weights drawn anew."""
-    return replace(network, name=f"{network.name}{_UNTRAINED}", settings=(*network.settings, ("untrained", True)))
+    name = f"{network.name}{_UNTRAINED}"
+    return replace(network, name=name, key=replace(network.key, untrained=True, name=name))
+
+
+def trained_of(network: NetworkRef) -> NetworkRef:
+    """The network that an untrained one is made from."""
+    name = network.name.removesuffix(_UNTRAINED)
+    return replace(network, name=name, key=replace(network.key, untrained=False, name=name))
 
 
 def controls_of(test: Test) -> Iterator[Test]:
@@ -206,7 +208,10 @@ def _control(test: Test, what: str, variant: Variant, number: int = 0) -> Test:
     def changed(intervention: Intervention) -> Intervention:
         if variant == "whole":
             return replace(intervention, features=())
-        features = tuple(replace(feature, variant=variant, number=number) for feature in intervention.features)
+        features = tuple(
+            replace(feature, network=test.network.key, variant=variant, number=number)
+            for feature in intervention.features
+        )
         return replace(intervention, features=features)
 
     cells = tuple(replace(cell, interventions=tuple(map(changed, cell.interventions))) for cell in test.cells)
@@ -217,9 +222,7 @@ def variant_of(fit: FitTest, variant: Variant) -> FitTest:
     """The experiment of a control that is fitted itself: on shuffled labels, or on the untrained network."""
 
     def changed(test: Test) -> Test:
-        made = _control(test, variant, variant)
-        if variant == "untrained":
-            made = _blank(made)
+        made = _control(_blank(test) if variant == "untrained" else test, variant, variant)
         return replace(made, control=("", ""))
 
     return FitTest(changed(fit.fit), changed(fit.validation))
@@ -254,6 +257,6 @@ __all__ = [
     "held_out",
     "learned",
     "maps_of",
-    "trained_name",
+    "trained_of",
     "untrained",
 ]

@@ -11,6 +11,7 @@ from causal_dsl.causal.model import CausalModel
 from causal_dsl.diagnostics import Span
 from causal_dsl.program.facts import Facts
 from causal_dsl.program.features import FeatureRef
+from causal_dsl.program.identity import NetworkKey, Origin, origin
 from causal_dsl.program.locations import Place, Site
 from causal_dsl.program.prompts import Template
 from causal_dsl.syntax import tree
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 class NetworkRef:
     """A declared network: where it comes from, and what is known of it without its weights.
 
-    ``training`` says how a network of the kind ``train`` comes about; its ``target`` is the alignment's name.
+    ``key`` is who it is; ``name`` is what messages and results call it, and is its own in a spec. ``training`` says how a
+    network of the kind ``train`` comes about; its ``target`` is the alignment's name.
     """
 
     name: str
@@ -33,6 +35,7 @@ class NetworkRef:
     base: Path
     facts: Facts
     span: Span
+    key: NetworkKey
     training: Training | None = field(default=None, compare=False)
 
     def setting(self, name: str, default: Any = None) -> Any:
@@ -179,9 +182,14 @@ class Alignment:
     inputs: tuple[InputPlacement, ...]
     span: Span
     #: the alignments that it takes what it does not restate from, nearest first
-    parents: tuple[str, ...] = ()
+    parents: tuple[Origin, ...] = ()
     #: the folder that paths in it start from
     folder: Path = Path()
+
+    @property
+    def origin(self) -> Origin:
+        """Which alignment it is: those of one name in two files are two."""
+        return origin(self.name, self.span)
 
 
 @dataclass(frozen=True)

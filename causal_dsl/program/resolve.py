@@ -17,13 +17,14 @@ from causal_dsl.causal.predicates import compile_predicate
 from causal_dsl.causal.tables import Table, load_table
 from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean, nearest
 from causal_dsl.program.facts import Facts, facts_of_reference
+from causal_dsl.program.identity import NetworkKey, TrainingKey, files_digest, network_key
 from causal_dsl.program.modules import Definition, Module, PythonName
 from causal_dsl.program.placements import PlacementReader
 from causal_dsl.program.program import Alignment, NetworkRef, PromptLine
 from causal_dsl.program.prompts import check_holes, check_mask, parse_template
 from causal_dsl.program.settings import Setting, call_name, read_settings
 from causal_dsl.program.shown import warn_unseen
-from causal_dsl.program.training import TRAIN, TrainingReader, unlike
+from causal_dsl.program.training import TRAIN, TrainingReader, training_settings, unlike
 from causal_dsl.program.zoo import facts_of_zoo
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
@@ -37,7 +38,12 @@ _COMMON = {
 NETWORKS: dict[str, dict[str, Setting]] = {
     "hf": {"name": Setting("string", positional=True, required=True), "revision": Setting("string"), **_COMMON},
     "zoo": {"name": Setting("string", positional=True, required=True), **_COMMON},
-    "torch": {"factory": Setting("string", positional=True, required=True), "weights": Setting("string"), **_COMMON},
+    "torch": {
+        "factory": Setting("string", positional=True, required=True),
+        "weights": Setting("string"),
+        "tokenizer": Setting("string"),
+        **_COMMON,
+    },
     "train": TRAIN,
 }
 _MOST_CELLS = 100_000
@@ -48,10 +54,12 @@ class Options:
     """What the caller changes of a spec without touching its text."""
 
     trust: bool = False
-    #: network name -> folder of another checkpoint
-    networks: Mapping[str, Path] = field(default_factory=dict)
-    #: network name -> facts read from the loaded network, where its file could not tell
-    facts: Mapping[str, Facts] = field(default_factory=dict)
+    #: the folder of another checkpoint for a network, by the id of its declaration
+    networks: Mapping[int, Path] = field(default_factory=dict)
+    #: facts read from the loaded network, where its file could not tell
+    facts: Mapping[NetworkKey, Facts] = field(default_factory=dict)
+    #: what each network is called, by the id of its declaration, where not as it is declared
+    names: Mapping[int, str] = field(default_factory=dict)
     #: added to the seed of every draw
     seed: int = 0
 
@@ -206,7 +214,8 @@ class Resolver:
     def _network(self, definition: Definition) -> NetworkRef | None:
         declaration = definition.declaration
         assert isinstance(declaration, tree.NetworkDecl)
-        name, folder = declaration.name.name, definition.module.folder
+        name = self.options.names.get(id(declaration), declaration.name.name)
+        folder, other = definition.module.folder, self.options.networks.get(id(declaration))
         called = call_name(declaration.value)
         if called is None or called[0] not in NETWORKS:
             close = nearest(called[0], NETWORKS) if called else None
@@ -223,19 +232,20 @@ class Resolver:
         if settings is None:
             return None
         place = declaration.value.span
-        if kind == "train" and name not in self.options.networks:
-            return self._trained(definition, settings)
+        if kind == "train" and other is None:
+            return self._trained(definition, name, settings)
         target = settings.pop("factory" if kind == "torch" else "alignment" if kind == "train" else "name")
-        if name in self.options.networks:
-            kind, target = "hf", str(self.options.networks[name].absolute())
+        if other is not None:
+            kind, target = "hf", str(other.absolute())
             settings = {key: value for key, value in settings.items() if key in _COMMON}
-        facts = self.options.facts.get(name) or self._facts(kind, target, settings, folder, place)
+        key = network_key(kind, target, settings, folder, name)
+        facts = self.options.facts.get(key) or self._facts(kind, target, settings, folder, place)
         if facts is None:
             return None
         kept = tuple((key, value) for key, value in settings.items() if value is not None)
-        return NetworkRef(name, kind, target, kept, folder, facts, place)  # type: ignore[arg-type]
+        return NetworkRef(name, kind, target, kept, folder, facts, place, key)  # type: ignore[arg-type]
 
-    def _trained(self, definition: Definition, settings: dict[str, Any]) -> NetworkRef | None:
+    def _trained(self, definition: Definition, name: str, settings: dict[str, Any]) -> NetworkRef | None:
         """The outcome of training the network of an alignment: it has its shape, and runs as it does."""
         declaration = definition.declaration
         assert isinstance(declaration, tree.NetworkDecl)
@@ -246,14 +256,17 @@ class Resolver:
         alignment = self.alignment(above) if above is not None else None
         if alignment is None:
             return None
-        name, place = declaration.name.name, declaration.value.span
+        place = declaration.value.span
         training = TrainingReader(name, alignment, settings, self.diagnostics, place).read()
         if training is None:
             return None
         blank = alignment.network
-        facts = self.options.facts.get(name) or blank.facts
         kept = tuple((key, value) for key, value in blank.settings if key in _COMMON)
-        return NetworkRef(name, "train", alignment.name, kept, definition.module.folder, facts, place, training)
+        folder = definition.module.folder
+        decided = TrainingKey(blank.key, alignment.name, training_settings(training), files_digest(definition.module))
+        key = network_key("train", "", dict(kept), folder, name, decided)
+        facts = self.options.facts.get(key) or blank.facts
+        return NetworkRef(name, "train", alignment.name, kept, folder, facts, place, key, training)
 
     def _facts(self, kind: str, target: str, settings: dict[str, Any], folder: Path, span: Span) -> Facts | None:
         if kind == "zoo":
@@ -339,7 +352,7 @@ class Resolver:
             readouts,
             inputs,
             declaration.name.span,
-            (parent.name, *parent.parents) if parent else (),
+            (parent.origin, *parent.parents) if parent else (),
             module.folder,
         )
         if parent is None or (parent.prompts, parent.inputs) != (prompts, inputs):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -48,7 +49,10 @@ class Tokens:
     """``tokenizers.Tokenizer``, without truncation and padding; what it is asked often is remembered.
 
     ``mask`` is what the tokenizer calls its mask token, None where it has none; ``[MASK]`` in a text is that token.
+    ``rows`` is how many tokens the network has embeddings for, whatever the tokenizer knows; None where that is not known.
     """
+
+    rows: int | None = None
 
     def __init__(self, tokenizer: Tokenizer, mask: str | None = None):
         self.tokenizer = tokenizer
@@ -97,6 +101,14 @@ class Tokens:
             ) from error
         _heed_settings(tokenizer, folder / "tokenizer_config.json", span)
         return cls(tokenizer, _named_mask(folder))
+
+    def of_network(self, rows: int | None) -> Tokens:
+        """The same tokenizer, of a network with embeddings for ``rows`` tokens."""
+        if rows == self.rows:
+            return self
+        found = copy(self)
+        found.rows = rows
+        return found
 
     @property
     def size(self) -> int:

@@ -65,12 +65,12 @@ def _table(
 def _pair_columns(test: Test, plan: Plan, drawn: Drawn, labels: np.ndarray | None) -> Iterator[tuple[str, Any]]:
     from causal_dsl.planning import graph as g
 
-    inputs = plan.inputs[test.network.name]
+    inputs = plan.inputs[test.network.key]
     draw = plan.scores[test.name][0].label.draw
     ids = plan.ids_of(test)
     yield "pair", np.arange(drawn.n)
     for role in drawn.values:
-        rows = plan.rows.get(g.Forward(test.network.name, draw, role))
+        rows = plan.rows.get(g.Forward(test.network.key, draw, role))
         if rows is not None and inputs.prompts:
             yield role, [inputs.prompts[index].text for index in rows.tolist()]
         elif rows is not None:

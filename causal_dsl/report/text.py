@@ -54,8 +54,9 @@ def print_results(results: Results, console: Console | None = None) -> None:
     """Print all tests, and a line of what passed."""
     console = console or Console(highlight=False)
     for spec in results.specs:
+        several = len({test.network for test in spec.tests}) > 1
         for test in spec.tests:
-            console.print(_Printable(Group(*_test(test, spec.path, console))), highlight=False)
+            console.print(_Printable(Group(*_test(test, spec.path, console, several))), highlight=False)
             console.print()
     console.print(_summary(results), highlight=False)
 
@@ -81,7 +82,10 @@ def text(results: Results, width: int = 100) -> str:
 def _summary(results: Results) -> Text:
     expectations = [e for test in results.tests for e in test.expectations]
     passed = sum(e.passed for e in expectations)
-    tests = f"{len(results.tests)} test{'s' if len(results.tests) != 1 else ''}"
+    tests = _counted(len(results.tests), "test")
+    stopped = sum(test.status == "interrupted" for test in results.tests)
+    if stopped:
+        tests += f", {stopped} interrupted and not judged"
     if not expectations:
         return Text(f"{tests}, nothing expected")
     line = Text(f"{tests}, {passed} of {len(expectations)} expectations passed")
@@ -92,11 +96,13 @@ def _summary(results: Results) -> Text:
 # ── one test ────────────────────────────────────────────────────────────────────────────────────
 
 
-def _test(test: TestResult, path: str, console: Console) -> Iterator[RenderableType]:
+def _test(test: TestResult, path: str, console: Console, several: bool = False) -> Iterator[RenderableType]:
     head = Text.assemble(("test ", "dim"), (test.name, "bold"))
     place = f"{path}:{test.line}" if test.line else path
     if place:
         head.append(f"  {place}", style="dim")
+    if several:
+        head.append(f"  on {test.network}", style="dim")
     yield head
     yield _indented(Text(_facts(test)))
     yield from _chance(test)
@@ -113,17 +119,22 @@ def _test(test: TestResult, path: str, console: Console) -> Iterator[RenderableT
 
 
 def _facts(test: TestResult) -> str:
-    pairs = "pair" if test.n == 1 else "pairs"
-    parts = [f"{test.n} {pairs}" + (", which are all there are" if test.exhaustive else "")]
+    parts = [_counted(test.n, "pair") + (", which are all there are" if test.exhaustive else "")] if test.n else []
     if test.distinct:
         parts.append(show_distinct(test.distinct))
     if test.ceilings_kept or test.kept != test.n:
         parts.append(f"kept {show_share(test.kept, test.n)}")
-    if len(test.cells) != 1:
+    if test.status == "interrupted":
+        parts.append(f"interrupted: {len(test.cells)} of {_counted(test.cell_count or 0, 'cell')} measured")
+    elif len(test.cells) != 1:
         parts.append(f"{len(test.cells)} cells")
     if test.seconds >= 0.05:
         parts.append(f"{test.seconds:.1f} s")
     return "; ".join(parts)
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _chance(test: TestResult) -> Iterator[RenderableType]:
@@ -141,7 +152,8 @@ def _indented(what: RenderableType, by: int = 2) -> Padding:
 
 def _scores(test: TestResult, console: Console) -> Iterator[RenderableType]:
     if not test.cells:
-        yield _indented(Text("the sweep has no cells"))
+        why = "the sweep has no cells" if test.status != "interrupted" else "no cell was finished: nothing is known"
+        yield _indented(Text(why))
         return
     if len(test.cells) == 1:
         yield _indented(_table_of_scores(test.cells[0].scores))

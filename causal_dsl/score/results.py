@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 #: Counts up when a field of `results.json` or of `run --json` changes its meaning; new fields do not count.
 SCHEMA = 1
 
+Status = Literal["finished", "failed", "interrupted"]
 Method = Literal["exact", "bootstrap", "binomial", "rule of three", "draws", "none"]
 
 
@@ -205,10 +206,21 @@ class TestResult:
     asked: tuple[str, ...] = ()
     units: Mapping[str, str] = field(default_factory=dict)
     diagnostics: tuple[Diagnostic, ...] = field(default=(), compare=False)
+    #: the network that it ran on, by its name in the results; and how many cells it has, measured or not (None: those here)
+    network: str = ""
+    cell_count: int | None = None
+
+    @property
+    def status(self) -> Status:
+        """``interrupted``: some of its cells were not measured, and nothing is judged. ``failed``: an expectation does not
+        hold. ``finished``: all else."""
+        if self.cell_count is not None and len(self.cells) < self.cell_count:
+            return "interrupted"
+        return "finished" if all(expectation.passed for expectation in self.expectations) else "failed"
 
     @property
     def passed(self) -> bool:
-        return all(expectation.passed for expectation in self.expectations)
+        return self.status == "finished"
 
     def cell(self, **parameters: Any) -> CellResult:
         """The cell with these parameters: ``test.cell(l=8)``. Raises KeyError where there is none, or several."""
@@ -221,6 +233,9 @@ class TestResult:
         return {
             "name": self.name,
             "line": self.line,
+            "status": self.status,
+            "network": self.network,
+            "cell_count": len(self.cells) if self.cell_count is None else self.cell_count,
             "n": self.n,
             "kept": self.kept,
             "exhaustive": self.exhaustive,

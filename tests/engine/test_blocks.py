@@ -69,9 +69,9 @@ class Held(TorchDispatchMode):
 
 @pytest.mark.parametrize("budget", [700_000, 2_000_000, 10**9])
 def test_a_budget_is_kept(budget: int) -> None:
-    execution, _ = execution_of(text(), memory={"net": budget})
+    execution, _ = execution_of(text(), memory=budget)
     held = Held()
-    for parameter in execution.networks["net"].model.parameters():
+    for parameter in next(iter(execution.networks.values())).model.parameters():
         held.known[parameter.untyped_storage().data_ptr()] = 0
     with held:
         list(execution.run())
@@ -83,12 +83,12 @@ def test_a_budget_is_kept(budget: int) -> None:
 
 
 def test_the_number_of_blocks_follows_the_budget() -> None:
-    counts = [len(execution_of(text(), memory={"net": b})[0].plan.steps[0].blocks) for b in (150_000, 400_000, 10**9)]
+    counts = [len(execution_of(text(), memory=b)[0].plan.steps[0].blocks) for b in (150_000, 400_000, 10**9)]
     assert counts[0] > counts[1] > counts[2] == 1
 
 
 def test_single_pairs_are_cut_between_interventions() -> None:
-    execution, _ = execution_of(text(), memory={"net": 20_000})
+    execution, _ = execution_of(text(), memory=20_000)
     blocks = execution.plan.steps[0].blocks
     assert any(block.last is not None for block in blocks)
     list(execution.run())
@@ -138,7 +138,7 @@ def test_other_errors_are_not_taken_for_it(monkeypatch: pytest.MonkeyPatch) -> N
 
 # ── taken up again ──────────────────────────────────────────────────────────────────────────────
 
-BUDGET = {"net": 200_000}
+BUDGET = 200_000
 
 
 def test_a_stopped_run_goes_on_and_finds_the_same_bit_for_bit(tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_a_stopped_run_goes_on_and_finds_the_same_bit_for_bit(tmp_path: Path) ->
     assert len(kept) == 2
     again = ChunkStore(tmp_path, {"a": 1})
     # how much memory is free must not matter: the blocks are those of the run before
-    execution, _ = execution_of(text(), memory={"net": 10**9}, store=again)
+    execution, _ = execution_of(text(), memory=10**9, store=again)
     list(execution.run())
     assert again.found == 2
     assert {path: path.stat().st_mtime_ns for path in kept} == kept

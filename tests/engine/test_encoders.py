@@ -92,7 +92,7 @@ def drawn(text: str, name: str) -> Any:
 
 def prompts(plan: Any, role: str, name: str) -> list[str]:
     nodes = [f for f in plan.rows if f.role == role and f.draw == plan.scores[name][0].label.draw]
-    inputs = plan.inputs["net"]
+    inputs = next(iter(plan.inputs.values()))
     return [inputs.prompts[index].text for index in plan.rows[nodes[0]].tolist()]
 
 
@@ -194,7 +194,6 @@ def test_what_a_fit_compares_is_read_at_the_mask(padding: str) -> None:
                    layers="[1]", positions="[x]", padding=padding)  # fmt: skip
     plan, _, _ = drawn(text, "patched")
     network = network_of(text[: text.index("align ")])
-    network.padding = padding
     read = plan.scores["patched"][0].read("patched")
     assert read is not None
     bank = fill(plan, network, [read.run], [], Budget(10**9))

@@ -96,7 +96,7 @@ def specs(draw: st.DrawFn, families: list[str] = FAMILIES) -> tuple[str, str]:
 
 def slow(plan: Plan) -> Plan:
     """The same plan for the reference executor."""
-    return unfit_networks(plan, {"net": "it is compared with"})
+    return unfit_networks(plan, dict.fromkeys(plan.networks, "it is compared with"))
 
 
 def run(text: str, change: Callable[[Plan], Plan] | None = None, slow_: bool = False, **more: object) -> dict:
@@ -136,7 +136,7 @@ def test_no_rule_and_no_budget_changes_a_number_of_an_encoder(
     rules = [rule for number, rule in enumerate(RULES) if number in chosen]
     plainly = run(text)
     same(run(text, lambda plan: optimise(plain(plan), rules)), plainly)
-    same(run(text, memory={"net": budget}), plainly)
+    same(run(text, memory=budget), plainly)
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
@@ -151,7 +151,7 @@ def test_no_rule_changes_a_number(drawn: tuple[str, str], chosen: set[int]) -> N
 @given(specs(), st.integers(20_000, 400_000))
 def test_no_budget_changes_a_number(drawn: tuple[str, str], budget: int) -> None:
     _, text = drawn
-    same(run(text, memory={"net": budget}), run(text))
+    same(run(text, memory=budget), run(text))
 
 
 @pytest.mark.parametrize("family", ["gpt2", "llama", "gptj"])

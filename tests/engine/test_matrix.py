@@ -86,7 +86,7 @@ def run(family: str, chosen: Sequence[Case]) -> float:
         f"test t{number} on a(l=0, p=x) {{ {case.draw}\n do({case.action.replace('VECTORS', path)})\n report mean(kl) }}"
         for number, case in enumerate(chosen)
     )
-    execution, checked = execution_of(spec_of(family, tests, layers="[0]", positions="[x]"))
+    execution, _ = execution_of(spec_of(family, tests, layers="[0]", positions="[x]"))
     plan, worst = execution.plan, 0.0
     assert not [step.why for step in plan.steps if step.why], "something does not ride in one pass"
     got: dict[g.Resume, torch.Tensor] = {}
@@ -123,7 +123,9 @@ def sample(every: list[Case], count: int, seed: int) -> list[Case]:
     return list(dict.fromkeys([*picked, *(case for case in every if case.text == "<- source")]))
 
 
-@pytest.mark.parametrize("family", ["gpt2", "llama", "gemma2", "bert", "gptj", "gpt2:1", "llama:2", "gpt_neox sequential"])
+@pytest.mark.parametrize(
+    "family", ["gpt2", "llama", "gemma2", "bert", "gptj", "gpt2:1", "llama:2", "gpt_neox sequential"]
+)
 def test_a_sample(family: str) -> None:
     every = matrix_of(family)
     told = {case.target.component for case in every}

@@ -119,13 +119,16 @@ def network_of(text: str) -> Network:
     return _network(next(iter(checked.program.networks.values())), Options(), {})
 
 
-def execution_of(text: str, **more: Any) -> tuple[Execution, Checked]:
-    """A spec ready to be run."""
+def execution_of(text: str, memory: int | None = None, **more: Any) -> tuple[Execution, Checked]:
+    """A spec ready to be run; ``memory``: bytes that a pass may take."""
     checked = pipeline.check(pipeline.parse(text))
     checked.raise_errors()
     assert checked.plan is not None
     declared = text[: text.index("align ")]
-    networks = {"net": network_of(declared)}
+    ref = next(iter(checked.plan.networks.values()))
+    networks = {ref.key: network_of(declared).used_as(ref)}
+    if memory is not None:
+        more["memory"] = {ref.key: memory}
     change = more.pop("change", None)
     plan = checked.plan if change is None else change(checked.plan)
     return Execution(plan, networks, checked.answers, _targets(plan, checked, networks), **more), checked

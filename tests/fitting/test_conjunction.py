@@ -91,7 +91,7 @@ def test_nothing_is_judged_on_what_it_was_fitted_on(found) -> None:
     checked = pipeline.check(spec, Options(trust=True), None)
     from causal_dsl import running
 
-    nets = {n: running._network(ref, Options(trust=True), {}) for n, ref in checked.program.networks.items()}
+    nets = {ref.key: running._network(ref, Options(trust=True), {}) for ref in checked.program.networks.values()}
     checked = pipeline.check(spec, Options(trust=True), nets)
     assert checked.plan is not None and checked.fits is not None
     fitted = [

@@ -36,6 +36,12 @@ test learned on fitted(0, x) {
 SMALL = "n=24, batch=8, epochs=2, rate=0.01"
 
 
+def trained(nets):
+    """The network of the spec, not the untrained one beside it."""
+    (found,) = (network for key, network in nets.items() if not key.untrained)
+    return found
+
+
 def made(family: str, sites: str, feature: str, padding: str = "right"):
     text = spec_of(family, LEARNED.replace("SITES", sites).replace("FEATURE", feature), padding=padding)
     spec = pipeline.parse(text)
@@ -58,7 +64,7 @@ def made(family: str, sites: str, feature: str, padding: str = "right"):
 )
 def test_rows_of_a_step_are_those_of_whole_forwards(family: str, sites: str) -> None:
     _, checked, nets = made(family, sites, f"rotation(dim=2, {SMALL}, controls=none)")
-    fits, network = checked.fits, nets["net"]
+    fits, network = checked.fits, trained(nets)
     resumes = [e.fit for unit in fits.units for e in unit.experiments]
     bank = fill(fits.plan, network, resumes, [], budget_of(network))
     assert bool(bank.why) == (family == "gptj")
@@ -89,7 +95,7 @@ def test_rows_of_a_step_are_those_of_whole_forwards(family: str, sites: str) -> 
 def test_rows_that_lie_alike_are_laid_out_once() -> None:
     _, checked, nets = made("llama", "layer[1].resid_post[x]", f"rotation(dim=2, {SMALL}, controls=none)")
     (unit,) = checked.fits.units
-    resume, network = unit.experiments[0].fit, nets["net"]
+    resume, network = unit.experiments[0].fit, trained(nets)
     bank = fill(checked.fits.plan, network, [resume], [], budget_of(network))
     features = {ref: build(ref.chain, 32, 5, dtype=torch.float32, device="cpu") for ref in unit.maps}
     kept = Stepper(bank)
@@ -146,7 +152,7 @@ def test_joined_tokens_are_one_vector() -> None:
     targets = running._targets(fits.plan, checked, nets)
     library = fit_all(fits, nets, checked.answers, targets, {n: budget_of(net) for n, net in nets.items()}, Progress())
     (feature,) = library.maps.values()
-    assert feature.width == 2 * (nets["net"].facts.width or 0)
+    assert feature.width == 2 * (trained(nets).facts.width or 0)
     cell = pipeline.run(spec)["learned"].cell()
     assert cell.interventions[0].rows in (46, 48)  # two tokens in each of 24 rows, equal ones run once
     assert cell.scores["iia"].value is not None
@@ -175,10 +181,10 @@ def test_a_capture_of_the_base_is_no_change() -> None:
     same = g.Resume(
         resume.base, tuple(g.Write(w.place, g.Capture(resume.base, w.place), False, w.feature) for w in resume.writes)
     )
-    bank = fill(checked.fits.plan, nets["net"], [same], [], budget_of(nets["net"]))
+    bank = fill(checked.fits.plan, trained(nets), [same], [], budget_of(trained(nets)))
     features = {ref: build(ref.chain, 32, 0, dtype=torch.float32, device="cpu") for ref in unit.maps}
     out = Stepper(bank).logits([Part(same, np.arange(6), features, None)])[0]
-    plain = fill(checked.fits.plan, nets["net"], [same], [], budget_of(nets["net"]))
+    plain = fill(checked.fits.plan, trained(nets), [same], [], budget_of(trained(nets)))
     plain.prefixes = None
     torch.testing.assert_close(
         out, Stepper(plain).logits([Part(same, np.arange(6), features, None)])[0], atol=1e-5, rtol=1e-5
@@ -196,7 +202,7 @@ def fitted_maps(tests: str) -> dict[tuple[str, int], torch.Tensor]:
     library = fit_all(
         checked.fits, nets, checked.answers, targets, {n: budget_of(net) for n, net in nets.items()}, Progress()
     )
-    eye = torch.eye(nets["net"].facts.width, dtype=torch.float64)
+    eye = torch.eye(trained(nets).facts.width, dtype=torch.float64)
     zero = torch.zeros_like(eye)
     return {(str(ref.place), ref.fitting.seed): feature.swap(zero, eye) for ref, feature in library.maps.items()}
 

@@ -41,7 +41,7 @@ def fitted(folder: Path, text: str) -> tuple[Library, object]:
     options = Options(trust=True)
     checked = pipeline.check(spec, options)
     checked.raise_errors()
-    nets = {n: running._network(ref, options, {}) for n, ref in checked.program.networks.items()}
+    nets = {ref.key: running._network(ref, options, {}) for ref in checked.program.networks.values()}
     checked = pipeline.check(spec, options, nets)
     checked.raise_errors()
     assert checked.fits is not None and checked.plan is not None
@@ -54,13 +54,13 @@ def test_the_loop_is_the_one_that_one_would_write(tmp_path: Path) -> None:
     library, (checked, nets) = fitted(tmp_path, ONE.replace("CELL", "3"))
     (ref,) = library.maps
     (unit,) = checked.fits.units
-    plan, model = checked.fits.plan, nets["net"].model
+    plan, model = checked.fits.plan, next(iter(nets.values())).model
     run_, check = unit.experiments[0].fit, unit.experiments[0].validation
 
     def data(resume):
         drawn = plan.drawn[resume.base.draw]
         rows = [plan.rows[resume.base], plan.rows[resume.writes[0].value.run]]
-        x = [torch.tensor(np.stack([plan.inputs["net"].vectors[i] for i in r])) for r in rows]
+        x = [torch.tensor(np.stack([plan.inputs[unit.network].vectors[i] for i in r])) for r in rows]
         causal = checked.program.models["conj"]
         settings = {n: drawn.values["base"][n] for n in causal.exogenous}
         label = causal.evaluate(settings, {"p": drawn.values["source"]["p"]})["both"]

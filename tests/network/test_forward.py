@@ -206,7 +206,7 @@ def test_positions_of_roberta_begin_behind_its_padding() -> None:
     network = wrap(model, facts_of_config(config, None, NOWHERE))
     assert network.facts.first_position == 2
     right = logits_of(network, [])
-    network.facts = facts_of_config({**config, "pad_token_id": 0}, None, NOWHERE)  # one off, and it would show
+    network = wrap(model, facts_of_config({**config, "pad_token_id": 0}, None, NOWHERE))  # one off, and it would show
     assert (logits_of(network, []) - right).abs().max() > 0.1
 
 

@@ -24,8 +24,7 @@ def network_of(name: str, **layout: Any) -> Network:
     model = model_of(name)
     network = wrap(model, facts_of_config(model.config.to_dict(), None, NOWHERE))
     assert network.layout is not None
-    network.layout = replace(network.layout, **layout)
-    return network
+    return replace(network, layout=replace(network.layout, **layout))
 
 
 @pytest.mark.parametrize("name", list(CONFIGS))

@@ -76,7 +76,7 @@ def test_source_runs_stop_at_the_deepest_site_that_is_read(plan) -> None:  # typ
 
 def test_cost_counts_what_is_alive(plan) -> None:  # type: ignore[no-untyped-def]
     """Counted by hand: prompts of `a b c d =` have five tokens and the network three layers."""
-    inputs, work, cost = plan.inputs["net"], work_of(plan), cost_of(plan)
+    inputs, work, cost = next(iter(plan.inputs.values())), work_of(plan), cost_of(plan)
     bases = {inputs.ids(i) for f, rows in plan.rows.items() for i in rows.tolist() if f.role == "base"}
     resumes = list(g.of_kind(plan.graph, g.Resume))
     pairs = {
@@ -112,7 +112,7 @@ def test_what_each_rule_does(name: str) -> None:
 
 def test_chunks_are_as_many_as_the_budget_asks_for() -> None:
     plan = optimise(plain(cd.plan(cd.parse(RULE_SPEC))))
-    after = chunk_to_memory(plan, {"net": Budget(120_000)})
+    after = chunk_to_memory(plan, dict.fromkeys(plan.networks, Budget(120_000)))
     text = f"before\n\n{steps_text(plan)}\n\nafter chunk_to_memory\n\n{steps_text(after)}\n"
     assert text == (Path(__file__).parent / "rules" / "chunk_to_memory.txt").read_text(encoding="utf-8")
 

@@ -9,9 +9,10 @@ from causal_dsl.planning.lower import Plan
 from causal_dsl.planning.memory import Budget
 from causal_dsl.planning.peak import Peaks
 from causal_dsl.planning.steps import Block, Step
+from causal_dsl.program.identity import NetworkKey
 
 
-def chunk_to_memory(plan: Plan, budgets: Mapping[str, Budget]) -> Plan:
+def chunk_to_memory(plan: Plan, budgets: Mapping[NetworkKey, Budget]) -> Plan:
     """Steps with the blocks that keep them within the budget of their network; as few as that takes."""
     peaks = Peaks(plan)
     return replace(plan, steps=tuple(_chunked(plan, step, budgets[step.network], peaks) for step in plan.steps))

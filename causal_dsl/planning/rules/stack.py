@@ -7,13 +7,14 @@ from dataclasses import replace
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.lower import Plan
 from causal_dsl.planning.steps import Step
+from causal_dsl.program.identity import NetworkKey
 
 
 def stack(plan: Plan) -> Plan:
     """One step a network."""
-    first: dict[str, Step] = {}
-    forwards: dict[str, dict[g.Forward, None]] = {}
-    resumes: dict[str, dict[g.Resume, None]] = {}
+    first: dict[NetworkKey, Step] = {}
+    forwards: dict[NetworkKey, dict[g.Forward, None]] = {}
+    resumes: dict[NetworkKey, dict[g.Resume, None]] = {}
     for step in plan.steps:
         first.setdefault(step.network, step)
         forwards.setdefault(step.network, {}).update(dict.fromkeys(step.forwards))

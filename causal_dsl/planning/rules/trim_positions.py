@@ -6,12 +6,13 @@ from dataclasses import replace
 
 from causal_dsl.planning.lower import Plan
 from causal_dsl.program.components import trims
+from causal_dsl.program.identity import NetworkKey
 
 
 def trim_positions(plan: Plan) -> Plan:
     """Rows carry the tokens that something needs, where the attention of the network can be run apart."""
 
-    def fits(network: str) -> bool:
+    def fits(network: NetworkKey) -> bool:
         return trims(plan.inputs[network].facts) is None
 
     steps = (

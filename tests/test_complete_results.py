@@ -1,0 +1,151 @@
+"""Whatever was asked for is in the results: finished, failed, or marked as interrupted; else the run ends with a fault."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import causal_dsl as cd
+from causal_dsl import running
+from causal_dsl.engine.execute import Execution
+from causal_dsl.running import Interrupted
+from causal_dsl.tools.cli import main
+
+SPEC = """causal m {
+  a, b ~ 0..3
+  both          := a == b
+  output answer := both
+}
+network net = zoo("equality-mlp")
+align al(l in 0:3) : m -> net {
+  a @ input[0:4] via onehot()
+  b @ input[4:8] via onehot()
+  both @ layer[l].out
+  answer @ logits(false, true)
+}
+test swept on al {
+  base, source ~ m(n=40, seed=1)
+  do(both <- source)
+  expect min(iia) >= 0%
+}
+test plain on al(l=0) {
+  base ~ m(n=20, seed=2)
+  expect accuracy >= 200%
+}
+"""
+Captured = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A spec on a network that takes vectors of eight numbers."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "net.py").write_text(
+        "import torch\nfrom torch import nn\n\n\ndef make():\n    torch.manual_seed(0)\n"
+        "    return nn.Sequential(nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 2))\n"
+    )
+    for name in ("one", "two"):
+        text = SPEC.replace('zoo("equality-mlp")', 'torch("net.py:make")').replace(">= 200%", ">= 100%")
+        (tmp_path / f"{name}.causal").write_text(text, encoding="utf-8")
+    return "one.causal"
+
+
+def statuses(out: str) -> list[list[tuple[str, str, int, int]]]:
+    return [
+        [(t["name"], t["status"], len(t["cells"]), t["cell_count"]) for t in spec["tests"]]
+        for spec in json.loads(out)["specs"]
+    ]
+
+
+def test_tests_say_whether_they_hold(spec: str, capsys: Captured) -> None:
+    assert main(["run", spec, "--json", "--trust"]) == 1
+    assert statuses(capsys.readouterr().out) == [[("swept", "finished", 3, 3), ("plain", "failed", 1, 1)]]
+
+
+def stop(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
+    """Ctrl-C after so many blocks of all runs, where each intervention is a block."""
+    blocks = 0
+    plain = Execution.run
+
+    def run(self: Execution) -> Iterator[str]:
+        nonlocal blocks
+        for said in plain(self):
+            blocks += 1
+            yield said
+            if blocks >= after:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(Execution, "run", run)
+
+
+def test_an_interrupted_run_tells_of_every_test(spec: str, capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nothing(self: Execution) -> Iterator[str]:
+        raise KeyboardInterrupt
+        yield ""
+
+    monkeypatch.setattr(Execution, "run", nothing)
+    assert main(["run", spec, "two.causal", "--json", "--trust"]) == 130
+    cut = [("swept", "interrupted", 0, 3), ("plain", "interrupted", 0, 1)]
+    assert statuses(capsys.readouterr().out) == [cut, cut]
+    assert main(["run", spec, "--trust"]) == 130
+    told = capsys.readouterr().out
+    assert "interrupted: 0 of 3 cells measured" in told and "interrupted: 0 of 1 cell measured" in told
+    assert "2 tests, 2 interrupted and not judged" in told
+    assert "pass" not in told and "FAIL" not in told
+
+
+def test_what_was_finished_is_told_of_and_nothing_is_judged(
+    spec: str, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = Path(spec).read_text(encoding="utf-8").replace("al(l in 0:3)", "al(l in 0:2)")
+    Path(spec).write_text(text.replace("n=40", "n=4000"), encoding="utf-8")
+    plain = Execution._merge
+
+    def merge(self: Execution, pieces: dict) -> None:  # of the sweep only the first cell is finished
+        for piece in pieces.values():
+            piece.cells = piece.cells[:1]
+            piece.patched = {quantity: values[:1] for quantity, values in piece.patched.items()}
+        plain(self, pieces)
+
+    monkeypatch.setattr(Execution, "_merge", merge)
+    stop(monkeypatch, 1)
+    with pytest.raises(Interrupted) as caught:
+        cd.run(cd.load(spec), cd.Options(trust=True, out=Path("kept")))
+    found = caught.value.results
+    swept = found["swept"]
+    assert (swept.status, len(swept.cells), swept.cell_count) == ("interrupted", 1, 2)
+    assert not swept.passed and not swept.expectations
+    stored = json.loads(Path("kept/one/results.json").read_text())
+    assert stored["tests"][0]["status"] == "interrupted" and stored["interrupted"]
+
+
+def test_ctrl_c_while_networks_are_loaded_loses_no_test(
+    spec: str, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, loads = running.load_network, []
+
+    def load(*given: object) -> object:
+        loads.append(given)
+        if len(loads) == 2:
+            raise KeyboardInterrupt
+        return plain(*given)
+
+    Path("two.causal").write_text(Path("two.causal").read_text().replace("net.py:make", "other.py:make"))
+    Path("other.py").write_text(Path("net.py").read_text())
+    monkeypatch.setattr(running, "load_network", load)
+    assert main(["run", spec, "two.causal", "--json", "--trust"]) == 130
+    first, second = statuses(capsys.readouterr().out)
+    assert [status for _, status, _, _ in first] == ["finished", "failed"]
+    assert second == [("swept", "interrupted", 0, 3), ("plain", "interrupted", 0, 1)]
+
+
+def test_a_test_that_is_lost_is_a_fault(spec: str, capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever keeps a test from being measured: a run never ends well without it."""
+    monkeypatch.setattr(Execution, "run", lambda self: iter(()))
+    assert main(["run", spec, "--trust"]) == 2
+    told = capsys.readouterr()
+    assert "not in the results: swept, plain" in told.err + told.out
+    assert main(["run", spec, "--trust", "--json"]) == 2
