@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from causal_dsl.diagnostics import Source, Span, fail, shown_path
-from causal_dsl.engine.columns import NO_ANSWER, Columns
+from causal_dsl.engine.columns import NO_ANSWERS, Columns
 from causal_dsl.files import write_atomic
 from causal_dsl.program.prompts import show_value
 from causal_dsl.score.frames import Frame
@@ -122,7 +122,7 @@ def _decoded(test: Test, codes: np.ndarray) -> list[Any]:
     known = {
         int(code): value
         for code in np.unique(codes)
-        if code != NO_ANSWER
+        if code not in NO_ANSWERS
         for value in test.model.decode(test.readout.variable, np.array([code]))
     }
     return [show_value(known[int(code)]) if int(code) in known else None for code in codes]

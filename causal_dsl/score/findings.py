@@ -14,35 +14,37 @@ from causal_dsl.score.scores import Best, Chosen, OverCells, Score
 if TYPE_CHECKING:
     from causal_dsl.causal.ceilings import Ceiling
 
-#: From this ceiling on, a score of the answers alone leaves too little room to tell.
-VACUOUS = 0.95
 #: A change of logits, of base patched into itself, that is more than rounding.
 NOISY = 1e-2
+#: A change of the trace of the logits that is more than rounding, as a share of its size.
+STILL = 1e-5
+#: Runs that say nothing, as a share of all, from which on they decide a score.
+DECIDES = 0.01
+#: Runs that say something else than an answer, as a share of those looked at, from which on that is an alarm.
+MOSTLY = 0.5
 
-_RULE = "the most that a rule seeing only the answers of base and source can score"
 
+def cell_findings(n: int, informative: int | None, info: CellInfo, moved: float | None, still: bool | None) -> list[Finding]:
+    """The findings of one cell, beside its verdict.
 
-def cell_findings(
-    scores: Mapping[str, Estimate], ceiling: Ceiling | None, info: CellInfo, moved: float | None
-) -> list[Finding]:
-    """The findings of one cell: from its scores, the output_only ceiling (None without an interchange), what the
-    run says of it, and the share of pairs whose read-out moved (None without an intervention)."""
+    n, informative: the number of pairs, and of those whose label differs from the base's answer (None: no label)
+    moved:          the share of pairs whose answer moved (None without an intervention)
+    still:          whether no logit moved in any pair (None where that is not known)
+    """
     found = []
-    n = scores["accuracy"].n
     if n == 0:
         return [Finding("empty", "No pairs are left to score, so nothing can be said.")]
-    if "iia" in scores and ceiling is not None:
-        found.append(_against_ceiling(scores["iia"], scores["iia_star"], ceiling))
-        if scores["iia_informative"].n == 0:
-            found.append(
-                Finding("uninformative", f"In none of {n} pairs does the counterfactual answer differ from the base's.")
-            )
-    if moved == 0:
+    if informative == 0:
         found.append(
-            Finding(
-                "never_moved", f"The read-out moved in none of {n} pairs: the intervention does not reach the answer."
-            )
+            Finding("uninformative", f"In none of {n} pairs does the counterfactual answer differ from the base's.")
         )
+    if moved == 0:
+        text = f"The answer changed in none of {n} pairs"
+        if still:
+            text += ", nor did any logit: the intervention does not reach the answer."
+        else:
+            text += "; the logits did move." if still is not None else "."
+        found.append(Finding("never_moved", text))
     if info.interventions and all(fired.unreachable and not fired.rows for fired in info.interventions):
         found.append(
             Finding(
@@ -60,26 +62,58 @@ def cell_findings(
     return found
 
 
-def _against_ceiling(iia: Estimate, star: Estimate, ceiling: Ceiling) -> Finding:
-    top = ceiling.value
-    says = f"{show(top)}, {_RULE}"
-    if iia.value is None:
-        return Finding("empty", "iia is undefined, so nothing can be said.")
-    if not top < VACUOUS:
-        rule = f"A rule seeing only the answers of base and source scores {show(top)}"
-        return Finding("vacuous", f"{rule}, so iia ({show(iia.value)}) cannot tell.")
-    low, high = (iia.value, iia.value) if iia.method == "exact" else (iia.low, iia.high)
-    shown = f"iia is {show_estimate(iia, against=top)} over {iia.n} pairs"
-    if low is None or high is None:
-        return Finding("inconclusive", f"{shown}, too few to give an interval; compare with {says}.")
-    if low > top:
-        more = f"; iia_star is {show(star.value)}" if star.value is not None else ""
-        return Finding("supported", f"{shown}, above {says}{more}.")
-    if iia.method == "exact":
-        return Finding("contradicted", f"{shown}, no more than {says}.")
-    if high < top:
-        return Finding("contradicted", f"{shown}, below {says}.")
-    return Finding("inconclusive", f"{shown}; the interval holds {says}.")
+def said_nothing(tied: int, broken: int, runs: int, which: str) -> list[Finding]:
+    """Runs that say nothing and so are never right: of ``runs``, in how many two logits were the largest, and in how many
+    the largest was no finite number. ``which`` says of what runs this is."""
+    found = []
+    if broken:
+        text = f"In {show_share(broken, runs)} {which} a logit is NaN or the largest is infinite: such a run says nothing, and is never right."  # fmt: skip
+        found.append(Finding("non_finite", text))
+    if tied:
+        text = f"In {show_share(tied, runs)} {which} two logits are the largest: such a run says nothing, and is never right."
+        found.append(Finding("ties", text, forbids=tied > DECIDES * runs))
+    return found
+
+
+def not_said(missing: int, looked: int, which: str, instead: str) -> list[Finding]:
+    """Runs whose largest logit of all is no answer, where the answer is read among some; an alarm where they are most."""
+    if not missing:
+        return []
+    most = missing >= MOSTLY * looked
+    text = f"In {show_share(missing, looked)} {which} that were looked at, the largest of all logits is no answer ({instead}): the answers are compared with each other alone."  # fmt: skip
+    return [Finding("not_said", text, "alarm" if most else "info", most)]
+
+
+#: How far the bounds of a ceiling lie apart where little is known of it.
+APART = 0.1
+
+
+def ceiling_unknown(ceilings: Mapping[str, Ceiling]) -> list[Finding]:
+    """A finding where the bounds of the output_only ceiling lie far apart."""
+    ceiling = ceilings.get("output_only")
+    low, high = getattr(ceiling, "low", None), getattr(ceiling, "high", None)
+    if ceiling is None or ceiling.exact or low is None or high is None or high - low <= APART:
+        return []
+    text = f"The best rule of the answers alone scores between {show(low)} and {show(high)}: too few pairs share their answers to say more, and a verdict goes by the larger."  # fmt: skip
+    return [Finding("ceiling_unknown", text)]
+
+
+_DESIGNS = {
+    "source": "In every pair the counterfactual answer is the source's own",
+    "noop": "In every pair the counterfactual answer is the base's own",
+    "source_only": "In every pair the source alone decides the counterfactual answer",
+    "base_only": "In every pair the base alone decides the counterfactual answer",
+    "output_only": "In every pair the answers of base and source decide the counterfactual answer",
+}
+
+
+def design_finding(name: str, numbered: bool) -> Finding:
+    """Said once of a sweep whose pairs leave no room: a rule that knows nothing of the inside is always right."""
+    text = f"{_DESIGNS[name]}, so no iia can be above what a rule knowing nothing of the inside scores (1.000)"
+    if name == "noop":
+        return Finding("vacuous", text + ".")
+    rise = " (`^` marks where)" if numbered else ""
+    return Finding("vacuous", f"{text}; where iia rises{rise} can be read off, not which variable is there.")
 
 
 def filter_finding(n: int, kept: int, iia: Estimate | None, unfiltered: Estimate | None) -> Finding:

@@ -1,18 +1,24 @@
-"""Intervals for scores of pairs that share their bases and sources.
+"""Intervals for scores of pairs, and what each is about: more draws of the same inputs, or inputs that were not drawn.
 
-Pairs are drawn from fewer inputs than there are pairs, so two pairs with the same base, or the same source, are not
-independent. Intervals come from a bootstrap that resamples *inputs*: each distinct input of each role gets a random
-count, and a pair's weight is the product over the roles (the pigeonhole bootstrap: Owen 2007, "The pigeonhole
-bootstrap"; for more than two roles Owen & Eckles 2012, "Bootstrapping data arrays of arbitrary order"). It is
-conservative: where there is nothing but independent noise in a pair, and yet all inputs recur, it is too wide, by at
-most sqrt(3) for two roles.
+*Draws.* The rows of a test are drawn independently. Where the inputs that can be drawn are few and most of them were drawn,
+an interval is about more such draws: the pairs are then independent, whatever inputs they share. Shares have the score
+interval (Wilson 1927), other scores a bootstrap of the pairs.
 
-Three refinements keep it from being wider than that need be, and from being wrong at the edges:
+*Inputs.* Where there are inputs that were not drawn, or rows share inputs by design, two pairs with the same base, or the
+same source, are not independent. The variance of a mean is that of sums over the inputs of each role, less what is counted
+twice (Cameron, Gelbach and Miller 2011), and shares have the score interval of as many independent pairs as would vary as
+much (Korn and Graubard 1998). Other scores have a bootstrap that resamples inputs: each distinct input of each role gets a
+random count, and a pair's weight is the product over the roles (the pigeonhole bootstrap: Owen 2007; for more than two
+roles Owen and Eckles 2012). Where there is nothing but independent noise in a pair, and yet all inputs recur, it is too
+wide, by up to sqrt(3) for two roles with many inputs, and more with few.
+
+Of that bootstrap,
 
 - a role whose inputs each meet one input of another role only is left out: its clusters lie inside the other's;
 - an input that occurs once brings no dependence, so it has no count of its own; a pair of none but such inputs
-  is resampled by itself;
-- a share that is 0 or 1 in the sample has replicates that are all alike; see :func:`share_interval`.
+  is resampled by itself.
+
+A share that is 0 or 1 in the sample has replicates that are all alike; see :func:`share_interval`.
 
 The random numbers are splitmix64 of (seed, role, replicate, input): the same on every machine and version of numpy.
 """
@@ -20,6 +26,7 @@ The random numbers are splitmix64 of (seed, role, replicate, input): the same on
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import combinations
 
 import numpy as np
 
@@ -54,11 +61,13 @@ def _counts(stream: int, first: int, last: int, size: int) -> np.ndarray:
 class Resampling:
     """The clusters of the pairs of a test, from the input ids of each role (``[n]`` each; equal id, equal input)."""
 
-    def __init__(self, ids: Mapping[str, np.ndarray]):
+    def __init__(self, ids: Mapping[str, np.ndarray], draws: bool = False):
+        """``draws``: the rows are independent draws, and what is asked is what more such draws would give."""
         self.n = len(next(iter(ids.values()))) if ids else 0
+        self.draws = draws
         inverses = [np.unique(np.asarray(column), return_inverse=True)[1].reshape(-1) for column in ids.values()]
         #: Which input each pair has, of each role that matters: ``[n]``, numbered from 0.
-        self.inverses = _without_nested(inverses) if self.n else []
+        self.inverses = _without_nested(inverses) if self.n and not draws else [np.arange(self.n)][: self.n]
 
     @property
     def independent(self) -> bool:
@@ -149,17 +158,84 @@ def clopper_pearson(successes: int, n: int, level: float = LEVEL) -> tuple[float
     return low, high
 
 
-def share_interval(successes: int, n: int, independent: bool, clusters: int) -> tuple[float, float] | None:
-    """The interval of a share where counting alone gives it, else None (then it is bootstrapped).
+def wilson(share: float, n: float, z: float) -> tuple[float, float]:
+    """The score interval of a share of ``n`` independent trials (Wilson 1927), ``z`` standard errors wide."""
+    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z * float(np.sqrt(share * (1 - share) / n + z * z / (4 * n * n))) / (1 + z * z / n)
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def share_interval(
+    successes: int, n: int, independent: bool, clusters: int, level: float = LEVEL
+) -> tuple[float, float] | None:
+    """The interval of a share where counting alone gives it, else None.
 
     No failure (or no success) in n independent draws means a rate of failure (of success) of at most 3/n, with 95%
     confidence. For pairs that share inputs, n is the fewest distinct inputs of any role: as if all pairs with
-    the same base, or the same source, had to fail together. Otherwise independent pairs have the exact binomial
-    interval.
+    the same base, or the same source, had to fail together. Otherwise independent pairs have the score interval.
     """
     if n == 0:
         return None
     if successes in (0, n):
-        slack = min(1.0, 3 / max(1, clusters))
+        least = 3.0 if level == LEVEL else -float(np.log(1 - level))
+        slack = min(1.0, least / max(1, clusters))
         return (1 - slack, 1.0) if successes == n else (0.0, slack)
-    return clopper_pearson(successes, n) if independent else None
+    from scipy.special import ndtri
+
+    return wilson(successes / n, n, float(ndtri((1 + level) / 2))) if independent else None
+
+
+def mean_variance(numbers: np.ndarray, asked: np.ndarray, inverses: list[np.ndarray]) -> tuple[float, int]:
+    """The variance of the mean of ``numbers`` [n] over the pairs ``asked`` for, booleans [n], and the least number of
+    distinct inputs among them. ``inverses`` [n] number the input of each pair, role by role.
+
+    Inclusion and exclusion over the roles (Cameron, Gelbach and Miller 2011), each sum with its own correction for few
+    inputs, and no less than the largest variance of one role alone.
+    """
+    rows = np.flatnonzero(asked)
+    residual = (numbers[rows] - numbers[rows].mean()) / len(rows)
+    singles, total, fewest = [], 0.0, len(rows)
+    for size in range(1, len(inverses) + 1):
+        for chosen in combinations(inverses, size):
+            _, group = np.unique(np.stack([inverse[rows] for inverse in chosen]), axis=1, return_inverse=True)
+            sums = np.bincount(group.reshape(-1), residual)
+            count = len(sums)
+            variance = float(sums @ sums) * (count / (count - 1) if count > 1 else 1.0)
+            total += variance if size % 2 else -variance
+            if size == 1:
+                singles.append(variance)
+                fewest = min(fewest, count)
+    return max(total, *singles), fewest
+
+
+def clustered_interval(
+    numbers: np.ndarray, asked: np.ndarray, inverses: list[np.ndarray], share: bool, level: float = LEVEL
+) -> tuple[float, float] | None:
+    """The interval of a mean over pairs that share inputs; None where there are fewer than two inputs of a role.
+
+    A share has that of as many independent pairs as vary as much (Korn and Graubard 1998).
+    """
+    variance, inputs = mean_variance(numbers, asked, inverses)
+    if inputs < 2:
+        return None
+    from scipy.special import stdtrit
+
+    mean, t = float(numbers[asked].mean()), float(stdtrit(inputs - 1, (1 + level) / 2))
+    if not share:
+        return mean - t * variance**0.5, mean + t * variance**0.5
+    n = int(asked.sum())
+    return wilson(mean, min(float(n), mean * (1 - mean) / variance) if variance else float(n), t)
+
+
+def together(points: np.ndarray, replicates: np.ndarray) -> float | None:
+    """How many standard errors every cell must be given so that all of them hold at once with 95% confidence.
+
+    The quantile of the largest deviation over the cells, each in its own standard errors, in the replicates [R, C] around
+    the points [C] (Westfall and Young 1993). None where no cell varies.
+    """
+    spread = np.nanstd(replicates, axis=0) if len(replicates) else np.zeros(0)
+    moving = np.isfinite(points) & (spread > 1e-12)
+    if not moving.any():
+        return None
+    away = np.abs(replicates[:, moving] - points[moving]) / spread[moving]
+    return float(np.quantile(np.nanmax(away, axis=1), LEVEL))

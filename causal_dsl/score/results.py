@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from causal_dsl.diagnostics import Diagnostic, did_you_mean
+from causal_dsl.score.codes import LADDER, Severity, severity
 
 if TYPE_CHECKING:
     import pandas
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
     from causal_dsl.causal.ceilings import Ceiling
     from causal_dsl.score.controls import Learned
 
-Method = Literal["exact", "bootstrap", "binomial", "rule of three", "draws", "none"]
+Method = Literal["exact", "bootstrap", "binomial", "clustered", "rule of three", "draws", "none"]
 
 
 def number(value: Any) -> Any:
@@ -42,6 +44,8 @@ class Estimate:
     high: float | None = None
     n: int = 0
     method: Method = "none"
+    #: what the interval is about: more draws from the same inputs, or inputs that were not drawn; "" without an interval
+    about: Literal["", "draws", "inputs"] = ""
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -50,18 +54,50 @@ class Estimate:
             "high": number(self.high),
             "n": self.n,
             "method": self.method,
+            "about": self.about,
         }
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One sentence that can be quoted, with a code that says of what kind it is."""
+    """One sentence that can be quoted, with a code that says of what kind it is.
+
+    ``level`` is its severity where that is not the one of its code (:mod:`causal_dsl.score.codes`). A finding with
+    ``forbids`` false leaves the verdict as it is, whatever its code."""
+
+    code: str
+    text: str
+    level: Severity | None = None
+    forbids: bool = True
+
+    @property
+    def severity(self) -> Severity:
+        return self.level or severity(self.code)
+
+    def to_json(self) -> dict[str, str]:
+        return {"code": self.code, "text": self.text, "severity": self.severity}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A step of the ladder (:mod:`causal_dsl.score.verdict`), and the sentence that says why."""
 
     code: str
     text: str
 
     def to_json(self) -> dict[str, str]:
         return {"code": self.code, "text": self.text}
+
+
+@dataclass(frozen=True)
+class Rise:
+    """How much more a cell of a sweep scores than the cell ``below`` it (None: than the unpatched runs), over the same pairs."""
+
+    difference: Estimate
+    below: dict[str, Any] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return {**self.difference.to_json(), "below": number(self.below)}
 
 
 @dataclass(frozen=True)
@@ -98,11 +134,23 @@ class CellResult:
     findings: tuple[Finding, ...] = ()
     interventions: tuple[Fired, ...] = ()
     noise_floor: float | None = None
+    verdict: Verdict | None = None
+    #: the interval of iia that holds for all cells of the sweep together
+    together: tuple[float, float] | None = None
+    rise: Rise | None = None
+    #: whether its verdict is a finding of the test, and so none of the cell
+    told_once: bool = False
     #: the features that the cell writes through, how they were fitted, and what they are compared with
     learned: Learned | None = None
 
     def to_json(self) -> dict[str, Any]:
-        more = {} if self.learned is None else {"learned": self.learned.to_json()}
+        more: dict[str, Any] = {} if self.learned is None else {"learned": self.learned.to_json()}
+        if self.verdict is not None:
+            more["verdict"] = self.verdict.to_json()
+        if self.together is not None:
+            more["together"] = {"low": number(self.together[0]), "high": number(self.together[1])}
+        if self.rise is not None:
+            more["rise"] = self.rise.to_json()
         return {
             **more,
             "cell": number(self.cell),
@@ -177,6 +225,22 @@ class ReportResult:
 
 
 @dataclass(frozen=True)
+class Wrong:
+    """What the network said in ``count`` of ``of`` wrong runs (cells times pairs), with some pairs as examples: their
+    numbers, and what should have been said."""
+
+    run: Literal["base", "patched"]
+    said: str
+    count: int
+    of: int
+    examples: tuple[tuple[int, str], ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        examples = [{"pair": pair, "wanted": wanted} for pair, wanted in self.examples]
+        return {"run": self.run, "said": self.said, "count": self.count, "of": self.of, "examples": examples}
+
+
+@dataclass(frozen=True)
 class TestResult:
     """One test. ``n`` pairs were drawn, ``kept`` of them are scored; ``ceilings`` are those of the draws, and
     ``ceilings_kept`` those of the kept pairs (empty where there is no filter). ``asked`` (the names of
@@ -199,11 +263,20 @@ class TestResult:
     parameters: tuple[str, ...] = ()
     asked: tuple[str, ...] = ()
     units: Mapping[str, str] = field(default_factory=dict)
+    #: what the network said where it was wrong: the commonest first
+    wrong: tuple[Wrong, ...] = ()
+    #: whether every row that can be drawn occurs, so that scores are exact under the weights of the design
+    covered: bool = False
     diagnostics: tuple[Diagnostic, ...] = field(default=(), compare=False)
 
     @property
     def passed(self) -> bool:
         return all(expectation.passed for expectation in self.expectations)
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """That of its one cell, or of all cells together; None where no variable is interchanged."""
+        return of_test(self.cells)
 
     def cell(self, **parameters: Any) -> CellResult:
         """The cell with these parameters: ``test.cell(l=8)``. Raises KeyError where there is none, or several."""
@@ -213,20 +286,39 @@ class TestResult:
         return found[0]
 
     def to_json(self) -> dict[str, Any]:
+        verdict = self.verdict
         return {
+            **({} if verdict is None else {"verdict": verdict.to_json()}),
             "name": self.name,
             "line": self.line,
             "n": self.n,
             "kept": self.kept,
             "exhaustive": self.exhaustive,
+            "covered": self.covered,
             "ceilings": {name: _ceiling(ceiling) for name, ceiling in self.ceilings.items()},
             "ceilings_kept": {name: _ceiling(ceiling) for name, ceiling in self.ceilings_kept.items()},
             "cells": [cell.to_json() for cell in self.cells],
             "expectations": [expectation.to_json() for expectation in self.expectations],
             "reports": [report.to_json() for report in self.reports],
             "findings": [finding.to_json() for finding in self.findings],
+            "wrong_answers": [wrong.to_json() for wrong in self.wrong],
             "seconds": self.seconds,
         }
+
+
+def of_test(cells: Sequence[CellResult]) -> Verdict | None:
+    """The verdict of all cells together: that of the one cell, or the one that all have; else how many have which."""
+    found = [cell.verdict for cell in cells]
+    if not found or any(one is None for one in found):
+        return None
+    if len(found) == 1:
+        return found[0]
+    counts = Counter(one.code for one in found if one is not None)
+    told = ", ".join(f"{code} in {counts[code]}" for code in LADDER if counts[code])
+    if len(counts) == 1:
+        code = next(iter(counts))
+        return Verdict(code, f"All {len(found)} cells: {code}.")
+    return Verdict("mixed", f"Of {len(found)} cells, {told}.")
 
 
 def _ceiling(ceiling: Ceiling) -> dict[str, Any]:

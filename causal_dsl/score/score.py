@@ -3,24 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from causal_dsl.engine.columns import Columns
-from causal_dsl.score.context import Reported, TestScores
+from causal_dsl.engine.columns import TRACE, Columns
+from causal_dsl.score.context import Reported, TestContext, TestScores
 from causal_dsl.score.estimate import Estimator
-from causal_dsl.score.findings import cell_findings, choice_finding, choosing_findings, filter_finding, near_bound
+from causal_dsl.score.findings import (
+    STILL,
+    ceiling_unknown,
+    cell_findings,
+    choice_finding,
+    choosing_findings,
+    design_finding,
+    filter_finding,
+    near_bound,
+)
 from causal_dsl.score.frames import Frame
 from causal_dsl.score.judge import judge
 from causal_dsl.score.numbers import show_cell
 from causal_dsl.score.pairs import Constant, Moved
 from causal_dsl.score.results import CellInfo, CellResult, Finding, ReportResult, TestResult
+from causal_dsl.score.samples import effects, few_inputs, steady
 from causal_dsl.score.scores import Best, Chosen, Mean, Score
+from causal_dsl.score.sweeps import multiple, numbers_of, rises
 from causal_dsl.score.units import SHARE
+from causal_dsl.score.verdict import by_design, settled, top_of, verdict
+from causal_dsl.score.words import Speech, elsewhere, nothing_said, wrong_answers, wrong_finding
 
 if TYPE_CHECKING:
     from causal_dsl.causal.ceilings import Ceiling
+    from causal_dsl.causal.cover import Cover
 
 _MOVED = Mean("moved", SHARE, Moved("moved", SHARE), "patched")
 
@@ -39,6 +54,8 @@ def score_test(
     kept: np.ndarray | None = None,
     info: Sequence[CellInfo] = (),
     seconds: float = 0.0,
+    cover: Cover | None = None,
+    speech: Speech = Speech(),
 ) -> TestResult:
     """Score a test.
 
@@ -52,6 +69,9 @@ def score_test(
     kept:           which pairs ``where solved(…)`` keeps, booleans ``[n]``. Scores and intervals are over these, each
                     unfiltered score stands beside as ``<name>_unfiltered``; iia_star has the ceilings of these
     info:           what the run says of each cell, in the order of ``cells``
+    cover:          how far the rows are all that can be drawn, where they were drawn; None: the rows share inputs for
+                    reasons that are not known, and intervals are about inputs that were not drawn
+    speech:         how what the network says is put into words
     """
     context = scores.context
     names = [dict(cell) for cell, _ in cells]
@@ -73,15 +93,19 @@ def score_test(
         of_kept, level = kept_ceilings(
             frame.labels, frame.base_answers, frame.source_answers, own_ids[context.roles[0]], exhaustive
         )
-    estimator = Estimator(frames, names, own_ids, exhaustive, level)
+    weights = None if cover is None else steady(cover, frames, rows)
+    draws = cover is not None and cover.seen
+    estimator = Estimator(frames, names, own_ids, exhaustive or weights is not None, level, draws, weights)
     everything = None
     if rows is not None:
         everything = Estimator(
             [Frame(c, base_answers, labels, sources, None, asked) for _, c in cells],
             names,
             ids,
-            exhaustive,
+            exhaustive or weights is not None,
             _value(given),
+            draws,
+            None if weights is None or cover is None else cover.weights,
         )
 
     wanted = scores.cell_scores
@@ -92,7 +116,11 @@ def score_test(
         everything.prepare(list(wanted.values()))
     judged = [judge(expectation, estimator, of_kept or given) for expectation in scores.expectations]
 
-    ceiling = (of_kept or given).get("output_only")
+    known = of_kept or given
+    iia = next((value for name, value in wanted.items() if name == "iia" and isinstance(value, Mean)), None)
+    joint = estimator.together(iia) if iia is not None and len(cells) > 1 and labels is not None else []
+    design = by_design(known) if labels is not None else ""
+    risen = rises(estimator, iia) if iia is not None and design and len(cells) > 1 else []
     results = []
     for c, name in enumerate(names):
         found = {score: estimator.estimate(value, c) for score, value in wanted.items()}
@@ -100,13 +128,32 @@ def score_test(
             found |= {f"{score}_unfiltered": everything.estimate(value, c) for score, value in wanted.items()}
         told = info[c] if c < len(info) else CellInfo()
         moved = float(estimator.point(_MOVED)[c]) if context.intervened and frames[c].n else None
-        findings = cell_findings(found, ceiling, told, moved)
-        results.append(CellResult(name, found, tuple(findings), told.interventions, told.noise_floor))
+        informative = found["iia_informative"].n if "iia_informative" in found else None
+        findings = [
+            *cell_findings(frames[c].n, informative, told, moved, _still(frames[c]) if moved is not None else None),
+            *nothing_said(frames[c], context.intervened), *elsewhere(frames[c], context.intervened, speech),
+            *effects(estimator, [value for value in wanted.values()], c),
+        ]  # fmt: skip
+        result = CellResult(name, found, tuple(findings), told.interventions, told.noise_floor)
+        if labels is not None and iia is not None:
+            own = found["accuracy"]
+            drawn = found.get("accuracy_unfiltered", own)
+            held = joint[c] if joint else None
+            at = found["iia"] if held is None else replace(found["iia"], low=held[0], high=held[1])
+            result = settled(replace(
+                result, verdict=verdict(at, drawn, known, own, found.get("iia_star"), covered=weights is not None),
+                together=held, rise=risen[c] if risen else None, told_once=bool(risen),
+            ))  # fmt: skip
+        results.append(result)
 
     findings = []
     if rows is not None:
         single = results[0].scores if len(results) == 1 else {}
         findings.append(filter_finding(n, len(rows), single.get("iia"), single.get("iia_unfiltered")))
+    findings += _of_all(results, known, design, joint, estimator, context)
+    wrong = wrong_answers(frames, labels is not None, speech) if cells else ()
+    runs = (len(cells) if labels is not None else 1) * estimator.n
+    findings += wrong_finding(wrong, runs, len(cells) > 1, speech)
     if cells:
         values = [*truths, *(reported.value for reported in scores.reports)]
         findings += _choices(values, estimator)
@@ -128,8 +175,35 @@ def score_test(
         parameters=tuple(names[0]) if names else (),
         asked=tuple(scores.asked),
         units={name: score.unit.name for name, score in wanted.items()},
+        wrong=wrong,
+        covered=weights is not None,
         diagnostics=tuple(diagnostic for _, diagnostic in judged if diagnostic is not None),
     )
+
+
+def _still(frame: Frame) -> bool | None:
+    """Whether no logit moved in any pair, beyond rounding; None where that was not looked at."""
+    if TRACE not in frame.columns.base or TRACE not in frame.columns.patched:
+        return None
+    before, after = frame.column("base", TRACE), frame.column("patched", TRACE)
+    return bool((np.abs(after - before) <= STILL * (1 + np.abs(before))).all())
+
+
+def _of_all(
+    results: Sequence[CellResult], known: Mapping[str, Ceiling], design: str,
+    joint: Sequence[tuple[float, float] | None], estimator: Estimator, context: TestContext,
+) -> list[Finding]:  # fmt: skip
+    """What is said of a test once, not of each cell."""
+    found: list[Finding] = []
+    if design and len(results) > 1:
+        found.append(design_finding(design, bool(numbers_of(estimator.cells))))
+    top = top_of(known)
+    if joint and top is not None and not design:
+        found += multiple([cell.scores["iia"] for cell in results], joint, top[1])
+    found += ceiling_unknown(known)
+    if results and not estimator.exhaustive:
+        found += few_inputs(estimator, context.roles)
+    return found
 
 
 def _value(ceilings: Mapping[str, Ceiling]) -> float | None:
