@@ -43,7 +43,7 @@ from causal_dsl.program.resolve import Options as ResolveOptions
 from causal_dsl.program.resolve import Resolver
 from causal_dsl.program.tokens import Tokens
 from causal_dsl.score.context import TestContext
-from causal_dsl.score.findings import vacuous_expectation
+from causal_dsl.score.findings import no_room, vacuous_expectation
 from causal_dsl.score.metrics import compile_metrics
 from causal_dsl.score.results import Results
 from causal_dsl.syntax import tree
@@ -209,6 +209,10 @@ def check(spec: Spec, options: Options = Options(), networks: Mapping[str, Netwo
     except SpecError as error:
         found.extend(error.diagnostics)
     for test in program.tests:
+        roles = {role for _, role in test.swaps}
+        warning = no_room(checked.ceilings.get(test.name, {}), len(roles), len(test.cells) > 1, test.span)
+        if warning is not None and not found.errors:
+            found.add(warning)
         for expectation in test.scores.expectations if test.scores else ():
             warning = vacuous_expectation(checked.ceilings.get(test.name, {}), expectation)
             if warning is not None:

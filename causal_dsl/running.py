@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from causal_dsl import pipeline
+from causal_dsl.causal.cover import cover_of, scope_of
 from causal_dsl.diagnostics import Diagnostic
 from causal_dsl.engine.answers import first_token
 from causal_dsl.engine.chunks import ChunkStore
@@ -37,6 +38,7 @@ from causal_dsl.report.progress import Progress, progress
 from causal_dsl.report.store import folder_of, save, writing
 from causal_dsl.score.results import CellInfo, Fired, Results, SpecResult, TestResult
 from causal_dsl.score.score import score_test
+from causal_dsl.score.speech import speech_of
 from causal_dsl.score.truth import asked_of, kept_of, labels_of
 from causal_dsl.training.train import TrainedNetwork, trained
 
@@ -208,7 +210,7 @@ def _run(spec: Spec, checked: Checked, networks: dict[str, Network], options: Op
         run = execution.runs[test.name]
         finished = [cell for cell in run.cells if cell.done.all()]
         if finished and not test.control[0]:
-            scored = _score(test, run, finished, plan, checked)
+            scored = _score(test, run, finished, plan, checked, networks[test.network.name])
             tests.append(with_controls(scored, test, execution, checked, library))
     result = _result(spec, checked, networks, tests, started, execution)
     if options.out is not None:
@@ -217,7 +219,11 @@ def _run(spec: Spec, checked: Checked, networks: dict[str, Network], options: Op
             for name, run in execution.runs.items()
         }
         labels = {test.name: labels_of(test, plan.draw_of(test)) for test in plan.tests}
-        save(options.out, spec.name, spec.source_text.text, result, plan, cells, labels, interrupted)
+        speech = {
+            test.name: speech_of(test, plan, checked.answers[test.name], networks[test.network.name].tokens)
+            for test in plan.tests
+        }
+        save(options.out, spec.name, spec.source_text.text, result, plan, cells, labels, interrupted, speech)
     return result, interrupted
 
 
@@ -340,7 +346,9 @@ def _targets(plan: Plan, checked: Checked, networks: dict[str, Network]) -> Call
     return ids
 
 
-def _score(test: Test, run: TestRun, finished: list[CellRun], plan: Plan, checked: Checked) -> TestResult:
+def _score(
+    test: Test, run: TestRun, finished: list[CellRun], plan: Plan, checked: Checked, network: Network
+) -> TestResult:  # fmt: skip
     drawn = plan.draw_of(test)
     output = test.readout.variable
     roles = ("base", *(role for role in test.roles if role != "base"))
@@ -353,14 +361,16 @@ def _score(test: Test, run: TestRun, finished: list[CellRun], plan: Plan, checke
             Fired(text, rows, change / rows if rows else None, dead)
             for text, (rows, change, dead) in zip(texts, cell.fired, strict=True)
         )
-        info.append(CellInfo(fired, cell.noise_floor))
+        info.append(CellInfo(fired, cell.noise_floor, cell.outside))
     return score_test(
         test.scores, [(dict(cell.node.cell), cell.columns) for cell in finished],
         ids={role: drawn.ids[role] for role in roles}, base_answers=drawn.values["base"][output],
         labels=labels_of(test, drawn), asked=asked_of(test, drawn),
         source_answers={role: drawn.values[role][output] for role in dict.fromkeys(role for _, role in test.swaps)},
         ceilings={n: c for n, c in checked.ceilings.get(test.name, {}).items() if n != "informative"},
-        exhaustive=drawn.exhaustive, kept=kept, info=info, seconds=run.seconds,
+        exhaustive=drawn.exhaustive, kept=kept, info=info, seconds=run.seconds, cover=cover_of(test.design, drawn),
+        speech=speech_of(test, plan, checked.answers[test.name], network.tokens), scope=scope_of(test.design),
+        part=any(test.design.splits.values()),
     )  # fmt: skip
 
 

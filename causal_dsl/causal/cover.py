@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from causal_dsl.causal.designs import Design, Drawn, DrawStatement
+from causal_dsl.causal.designs import Design, Drawn, DrawStatement, draw
 from causal_dsl.causal.sampling import Columns, with_templates
 from causal_dsl.causal.splits import restrict
 from causal_dsl.causal.support import Support, enumerate_support
-from causal_dsl.diagnostics import SpecError
+from causal_dsl.diagnostics import Diagnostics, SpecError
 
 #: Rows of all roles that are listed for each row that was drawn: a condition may leave few of many.
 _SPARE = 64
@@ -117,4 +117,78 @@ def _join(
     return joined, weights / np.bincount(group, weights)[group] * share[group]
 
 
-__all__ = ["Cover", "cover_of"]
+# ── what a condition lets through ───────────────────────────────────────────────────────────────
+
+#: Draws by which a share is estimated where it has no closed form.
+_TRIES = 4096
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Of the draws of ``roles`` without their `where`, the share that it lets through: exactly, or of ``n`` draws."""
+
+    roles: tuple[str, ...]
+    share: float
+    exact: bool
+    n: int = 0
+
+
+def scope_of(design: Design) -> tuple[Scope, ...]:
+    """What each `where` of a design lets through; of a `where` that speaks of earlier draws, given those."""
+    found = []
+    for number, statement in enumerate(design.statements):
+        if statement.where is None:
+            continue
+        scope = _scope(design, number)
+        if scope is not None:
+            found.append(scope)
+    return tuple(found)
+
+
+def _scope(design: Design, number: int) -> Scope | None:
+    statement = design.statements[number]
+    assert statement.where is not None
+    roles = sorted({role for role, _ in statement.where.mentions})
+    if set(roles) <= set(statement.roles) and not any(name == "template" for _, name in statement.where.mentions):
+        share = _share(design, statement, roles)
+        if share is not None:
+            return Scope(statement.roles, share, True)
+    free = replace(statement, where=None, balance=(), n=_TRIES, exhaustive=False)
+    before = tuple(replace(s, n=_TRIES, exhaustive=False, balance=()) for s in design.statements[:number])
+    drawn = draw(replace(design, statements=(*before, free)), Diagnostics())
+    if drawn is None:
+        return None
+    held = np.asarray(statement.where(drawn.values, drawn.n), bool)
+    return Scope(statement.roles, float(held.mean()), False, drawn.n)
+
+
+def _share(design: Design, statement: DrawStatement, roles: list[str]) -> float | None:
+    """The share by listing what the condition speaks of; None where that is too much."""
+    assert statement.where is not None
+    parts = []
+    for role in roles:
+        names = sorted({name for other, name in statement.where.mentions if other == role})
+        model = design.models[role]
+        if model.needs_trust or statement.split:
+            return None
+        try:
+            support = enumerate_support(model, _TRIES, names)
+        except SpecError:
+            return None
+        if support is None or not support.n:
+            return None
+        parts.append(support)
+    sizes = [part.n for part in parts]
+    if math.prod(sizes) > _MOST:
+        return None
+    grid = np.unravel_index(np.arange(math.prod(sizes)), sizes)
+    weights = np.ones(math.prod(sizes))
+    settings: dict[str, Columns] = {}
+    for role, part, index in zip(roles, parts, grid, strict=True):
+        weights = weights * (part.weights / part.total)[index]
+        settings[role] = {name: column[index] for name, column in part.values.items()}
+    held = np.asarray(statement.where(settings, len(weights)), bool)
+    return float(weights[held].sum() / weights.sum())
+
+
+__all__ = ["Cover", "Scope", "cover_of", "scope_of"]

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from causal_dsl.engine.columns import NO_ANSWER, NO_NUMBER, TWO_LARGEST, Quantity
 
-
 #: The kinds of quantities that :func:`measure` computes.
 MEASURED = ("logit", "log_normalizer", "kl", "js")
 

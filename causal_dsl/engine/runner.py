@@ -12,6 +12,7 @@ from torch import Tensor
 from causal_dsl.engine.columns import SAID, TRACE, Quantity
 from causal_dsl.engine.kept import Kept, Means
 from causal_dsl.engine.numbers import Numbers
+from causal_dsl.engine.outside import Outside
 from causal_dsl.engine.pieces import Piece, Pieces
 from causal_dsl.engine.values import Values
 from causal_dsl.features.base import Feature
@@ -46,6 +47,8 @@ class Context:
     floors: dict[g.Resume, g.Resume] = field(default_factory=dict)
     #: the fitted maps, by what names them
     features: Mapping[FeatureRef, Feature] = field(default_factory=dict)
+    #: the written vectors that lie outside of what their site takes, in the pass at hand
+    outside: Outside = field(default_factory=Outside)
 
     def tests(self) -> Iterator[Test]:
         return (test for test in self.plan.tests if test.network.name == self.network.name)
@@ -58,7 +61,9 @@ class Context:
         return self.network.device_of(layers[min(site.layer, len(layers) - 1)])
 
     def values(self, kept: Kept, elsewhere: dict[g.Capture, Kept]) -> Values:
-        return Values(kept, self.means, elsewhere, self.device, self.network.facts.heads or 1, self.features)
+        return Values(
+            kept, self.means, elsewhere, self.device, self.network.facts.heads or 1, self.features, self.outside
+        )
 
 
 def floor_of(resume: g.Resume) -> g.Resume | None:
@@ -99,6 +104,7 @@ class Gather:
 
     def __init__(self, context: Context, step: Step, block: Block, layout: Layout):
         self.context, self.step, self.layout, self.block = context, step, layout, block
+        context.outside.clear()
         self.families: dict[g.Resume, Family] = {family.resume: family for family in layout.families}
 
     def tests(self) -> list[Test]:
@@ -139,7 +145,9 @@ class Gather:
         intervention the first."""
         forwards, families = self.wanted(test)
         floors = set(self.context.floors.values())
-        rows = [np.unique(self.layout.prompt[None, f])[:WHOLE_PROMPTS] for f in forwards if (None, f) in self.layout.prompt]
+        rows = [
+            np.unique(self.layout.prompt[None, f])[:WHOLE_PROMPTS] for f in forwards if (None, f) in self.layout.prompt
+        ]
         rows += [family.rows[:WHOLE_ROWS] for family in families if family.resume not in floors]
         return np.unique(np.concatenate(rows)) if rows else np.zeros(0, np.int64)
 
@@ -174,6 +182,7 @@ class Gather:
             for quantity, values in found.items():
                 patched.setdefault(quantity, []).append(values)
             piece.fired[number] = fired[read.run]
+            piece.outside[number] = self.context.outside.take(read.run)
             floor = self.context.floors.get(read.run)
             if floor in self.families:
                 piece.floors[number] = self._floor(self.families[floor], logits)
@@ -200,4 +209,14 @@ class Gather:
         return torch.from_numpy(np.ascontiguousarray(index, dtype=np.int64)).to(logits.values.device)
 
 
-__all__ = ["FLOOR_CELLS", "FLOOR_ROWS", "WHOLE_PROMPTS", "WHOLE_ROWS", "Context", "Gather", "Logits", "Pieces", "floors_of"]
+__all__ = [
+    "FLOOR_CELLS",
+    "FLOOR_ROWS",
+    "WHOLE_PROMPTS",
+    "WHOLE_ROWS",
+    "Context",
+    "Gather",
+    "Logits",
+    "Pieces",
+    "floors_of",
+]

@@ -151,7 +151,9 @@ class _Lowering:
         readout = test.readout.kind
         quantities = self._with_margins(quantities)
         if not test.control[0]:
-            quantities = {run: {*read, *OF_ALL} if run in ("base", "patched") else read for run, read in quantities.items()}
+            quantities = {
+                run: {*read, *OF_ALL} if run in ("base", "patched") else read for run, read in quantities.items()
+            }
         unpatched = [("base", self._read(base, readout, quantities.get("base", set()), base))]
         for role in test.roles:
             wanted = set(quantities.get(role, set()))

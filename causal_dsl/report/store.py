@@ -6,19 +6,21 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from causal_dsl.diagnostics import Source, Span, fail, shown_path
-from causal_dsl.engine.columns import NO_ANSWERS, Columns
+from causal_dsl.engine.columns import NO_ANSWERS, SAID, Columns
 from causal_dsl.files import write_atomic
 from causal_dsl.program.prompts import show_value
 from causal_dsl.score.frames import Frame
 from causal_dsl.score.results import SpecResult
+from causal_dsl.score.words import Speech
 
 if TYPE_CHECKING:
     from causal_dsl.causal.designs import Drawn
@@ -44,12 +46,13 @@ def writing(out: Path, spec_path: str) -> Iterator[None]:
 
 def save(
     out: Path, spec_path: str, spec_text: str, result: SpecResult, plan: Plan, cells: dict[str, list[tuple[Any, Columns]]],
-    labels: dict[str, np.ndarray | None], interrupted: bool,
+    labels: dict[str, np.ndarray | None], interrupted: bool, speech: Mapping[str, Speech] = MappingProxyType({}),
 ) -> Path:  # fmt: skip
     """Write what was computed of one spec; gives the folder. ``cells[test]`` are finished cells with their columns.
 
     pairs.parquet has one row a pair and cell: test, cell, pair, the text of base and sources, the causal model's label,
-    the network's answers, and every per-pair metric that the test speaks of. Raises E708 where ``out`` cannot be written.
+    the network's answers, what it says of all that it can say (by ``speech[test]``; where it was looked at), and every
+    per-pair metric that the test speaks of. Raises E708 where ``out`` cannot be written.
     """
     folder = folder_of(out, spec_path)
     with writing(out, spec_path):
@@ -57,13 +60,14 @@ def save(
         document = {**result.to_json(), "interrupted": interrupted}
         write_atomic(folder / "spec.causal", spec_text.encode("utf-8", "surrogatepass"))
         write_atomic(folder / "results.json", json.dumps(document, indent=1).encode())
-        _write_pairs(folder / "pairs.parquet", plan, cells, labels)
+        _write_pairs(folder / "pairs.parquet", plan, cells, labels, speech)
     return folder
 
 
 def _write_pairs(
-    path: Path, plan: Plan, cells: dict[str, list[tuple[Any, Columns]]], labels: dict[str, np.ndarray | None]
-) -> None:
+    path: Path, plan: Plan, cells: dict[str, list[tuple[Any, Columns]]], labels: dict[str, np.ndarray | None],
+    speech: Mapping[str, Speech],
+) -> None:  # fmt: skip
     import pandas
 
     tables = []
@@ -73,7 +77,13 @@ def _write_pairs(
         for cell, columns in cells.get(test.name, []):
             tables.append(
                 pandas.DataFrame(
-                    {"test": test.name, **cell, **shared, **_measured(test, drawn, columns, labels[test.name])}
+                    {
+                        "test": test.name,
+                        **cell,
+                        **shared,
+                        **_measured(test, drawn, columns, labels[test.name]),
+                        **_words(columns, speech.get(test.name)),
+                    }
                 )
             )
     table = pandas.concat(tables, ignore_index=True) if tables else pandas.DataFrame({"test": []})
@@ -126,6 +136,17 @@ def _decoded(test: Test, codes: np.ndarray) -> list[Any]:
         for value in test.model.decode(test.readout.variable, np.array([code]))
     }
     return [show_value(known[int(code)]) if int(code) in known else None for code in codes]
+
+
+def _words(columns: Columns, speech: Speech | None) -> dict[str, list[str | None]]:
+    """What each run says, of all that it can say: the text of a token, or the class; None where it was not looked at."""
+    found = {}
+    for name, run in (("network_base_said", columns.base), ("network_said", columns.patched)):
+        if speech is not None and SAID in run:
+            ids = np.nan_to_num(run[SAID], nan=-1).astype(np.int64)
+            known = {int(i): speech.token(int(i)) for i in np.unique(ids) if i >= 0}
+            found[name] = [known.get(int(i)) for i in ids]
+    return found
 
 
 def _measured(test: Test, drawn: Drawn, columns: Columns, labels: np.ndarray | None) -> dict[str, Any]:

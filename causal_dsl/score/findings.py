@@ -5,26 +5,32 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from causal_dsl.diagnostics import Diagnostic
+from causal_dsl.diagnostics import Diagnostic, Span
 from causal_dsl.score.context import Expectation
 from causal_dsl.score.numbers import show, show_cell, show_estimate, show_share
 from causal_dsl.score.results import CellInfo, Estimate, Finding, Measured
 from causal_dsl.score.scores import Best, Chosen, OverCells, Score
+from causal_dsl.score.verdict import RULES, by_design
 
 if TYPE_CHECKING:
     from causal_dsl.causal.ceilings import Ceiling
+    from causal_dsl.causal.cover import Scope
 
 #: A change of logits, of base patched into itself, that is more than rounding.
 NOISY = 1e-2
 #: A change of the trace of the logits that is more than rounding, as a share of its size.
 STILL = 1e-5
+#: Written vectors that lie outside of what their site takes, as a share of all, from which on that is said.
+OUTSIDE = 0.05
 #: Runs that say nothing, as a share of all, from which on they decide a score.
 DECIDES = 0.01
 #: Runs that say something else than an answer, as a share of those looked at, from which on that is an alarm.
 MOSTLY = 0.5
 
 
-def cell_findings(n: int, informative: int | None, info: CellInfo, moved: float | None, still: bool | None) -> list[Finding]:
+def cell_findings(
+    n: int, informative: int | None, info: CellInfo, moved: float | None, still: bool | None
+) -> list[Finding]:
     """The findings of one cell, beside its verdict.
 
     n, informative: the number of pairs, and of those whose label differs from the base's answer (None: no label)
@@ -59,6 +65,10 @@ def cell_findings(n: int, informative: int | None, info: CellInfo, moved: float 
             f"Patching the base into itself moves logits by up to {show(info.noise_floor)}: smaller effects are noise."
         )
         found.append(Finding("noise", text))
+    out, of = info.outside
+    if out > OUTSIDE * of:
+        text = f"{show_share(out, of)} written vectors have a number that lies more than three half ranges away from the middle of what the site takes by itself: the network is never there."  # fmt: skip
+        found.append(Finding("outside", text))
     return found
 
 
@@ -116,6 +126,16 @@ def design_finding(name: str, numbered: bool) -> Finding:
     return Finding("vacuous", f"{text}; where iia rises{rise} can be read off, not which variable is there.")
 
 
+def scope_finding(scope: Scope) -> Finding:
+    """What a `where` leaves of the draws."""
+    roles = ", ".join(f"`{role}`" for role in scope.roles)
+    how = "exactly" if scope.exact else f"in {scope.n} draws"
+    return Finding(
+        "scope",
+        f"The `where` of {roles} lets {show(scope.share)} of their draws through ({how}); scores speak of those alone.",
+    )
+
+
 def filter_finding(n: int, kept: int, iia: Estimate | None, unfiltered: Estimate | None) -> Finding:
     """What filtering by ``solved`` did; with the unfiltered score where there is one cell."""
     text = f"Scores are over the {show_share(kept, n)} pairs that the network solves, and speak of those inputs only"
@@ -162,6 +182,20 @@ def near_bound(measured: Measured) -> Finding | None:
     where = f" at {show_cell(measured.cell)}" if measured.cell else ""
     shown = f"{measured.name} is {show_estimate(estimate, against=bound)}{where}"
     return Finding("near_bound", f"`{measured.text}`: {shown}; the interval holds the bound.")
+
+
+def no_room(ceilings: Mapping[str, Ceiling], sources: int, sweep: bool, span: Span) -> Diagnostic | None:
+    """A warning (W628) where a rule that knows nothing of the inside is right in every pair: said once of a test."""
+    name = by_design({n: c for n, c in ceilings.items() if n != "source_only" or sources < 2})
+    if not name:
+        return None
+    read = "; in this sweep, `iia` still shows where it rises" if sweep and name != "noop" else ""
+    what = "the base" if name in ("noop", "base_only") else "the source" if name != "output_only" else "the two answers"
+    return Diagnostic(
+        "W628", "no iia of this test can be above chance", span, label="of every pair",
+        notes=(f"{_DESIGNS[name][0].lower()}{_DESIGNS[name][1:]}: {RULES[name]} scores 1.000",),
+        help=f"draw pairs in which {what} does not decide the counterfactual answer{read}",
+    )  # fmt: skip
 
 
 # ── expectations that anything would pass ───────────────────────────────────────────────────────

@@ -119,10 +119,12 @@ class Fired:
 @dataclass(frozen=True)
 class CellInfo:
     """What the run says of a cell beside its columns: ``noise_floor`` is the largest change of a logit when the base is
-    patched into itself."""
+    patched into itself; ``outside`` how many of the vectors that come from no run (zero, noise, a given vector) have a
+    number that their site does not come near, of how many that were looked at."""
 
     interventions: tuple[Fired, ...] = ()
     noise_floor: float | None = None
+    outside: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True)
@@ -137,6 +139,8 @@ class CellResult:
     verdict: Verdict | None = None
     #: the interval of iia that holds for all cells of the sweep together
     together: tuple[float, float] | None = None
+    #: the ceiling that its verdict goes by
+    top: float | None = None
     rise: Rise | None = None
     #: whether its verdict is a finding of the test, and so none of the cell
     told_once: bool = False
@@ -267,6 +271,8 @@ class TestResult:
     wrong: tuple[Wrong, ...] = ()
     #: whether every row that can be drawn occurs, so that scores are exact under the weights of the design
     covered: bool = False
+    #: whether the rows are drawn from a part of the inputs
+    part: bool = False
     diagnostics: tuple[Diagnostic, ...] = field(default=(), compare=False)
 
     @property

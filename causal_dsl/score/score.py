@@ -3,41 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from causal_dsl.engine.columns import TRACE, Columns
+from causal_dsl.engine.columns import Columns
+from causal_dsl.score.cells import found_in, with_verdict
 from causal_dsl.score.context import Reported, TestContext, TestScores
 from causal_dsl.score.estimate import Estimator
 from causal_dsl.score.findings import (
-    STILL,
     ceiling_unknown,
-    cell_findings,
     choice_finding,
     choosing_findings,
     design_finding,
     filter_finding,
     near_bound,
+    scope_finding,
 )
 from causal_dsl.score.frames import Frame
 from causal_dsl.score.judge import judge
 from causal_dsl.score.numbers import show_cell
-from causal_dsl.score.pairs import Constant, Moved
+from causal_dsl.score.pairs import Constant
 from causal_dsl.score.results import CellInfo, CellResult, Finding, ReportResult, TestResult
-from causal_dsl.score.samples import effects, few_inputs, steady
+from causal_dsl.score.samples import few_inputs, steady
 from causal_dsl.score.scores import Best, Chosen, Mean, Score
 from causal_dsl.score.sweeps import multiple, numbers_of, rises
-from causal_dsl.score.units import SHARE
-from causal_dsl.score.verdict import by_design, settled, top_of, verdict
-from causal_dsl.score.words import Speech, elsewhere, nothing_said, wrong_answers, wrong_finding
+from causal_dsl.score.verdict import by_design, top_of
+from causal_dsl.score.words import PLAIN, Speech, wrong_answers, wrong_finding
 
 if TYPE_CHECKING:
     from causal_dsl.causal.ceilings import Ceiling
-    from causal_dsl.causal.cover import Cover
-
-_MOVED = Mean("moved", SHARE, Moved("moved", SHARE), "patched")
+    from causal_dsl.causal.cover import Cover, Scope
 
 
 def score_test(
@@ -55,7 +51,9 @@ def score_test(
     info: Sequence[CellInfo] = (),
     seconds: float = 0.0,
     cover: Cover | None = None,
-    speech: Speech = Speech(),
+    speech: Speech = PLAIN,
+    scope: Sequence[Scope] = (),
+    part: bool = False,
 ) -> TestResult:
     """Score a test.
 
@@ -72,6 +70,8 @@ def score_test(
     cover:          how far the rows are all that can be drawn, where they were drawn; None: the rows share inputs for
                     reasons that are not known, and intervals are about inputs that were not drawn
     speech:         how what the network says is put into words
+    scope:          what share of the draws each `where` lets through
+    part:           the rows are drawn from a part of the inputs (a split)
     """
     context = scores.context
     names = [dict(cell) for cell, _ in cells]
@@ -116,7 +116,9 @@ def score_test(
         everything.prepare(list(wanted.values()))
     judged = [judge(expectation, estimator, of_kept or given) for expectation in scores.expectations]
 
-    known = of_kept or given
+    known = dict(of_kept or given)
+    if len(sources) > 1:  # several sources together may well decide the answer: that is no leak
+        known.pop("source_only", None)
     iia = next((value for name, value in wanted.items() if name == "iia" and isinstance(value, Mean)), None)
     joint = estimator.together(iia) if iia is not None and len(cells) > 1 and labels is not None else []
     design = by_design(known) if labels is not None else ""
@@ -127,29 +129,18 @@ def score_test(
         if everything is not None:
             found |= {f"{score}_unfiltered": everything.estimate(value, c) for score, value in wanted.items()}
         told = info[c] if c < len(info) else CellInfo()
-        moved = float(estimator.point(_MOVED)[c]) if context.intervened and frames[c].n else None
-        informative = found["iia_informative"].n if "iia_informative" in found else None
-        findings = [
-            *cell_findings(frames[c].n, informative, told, moved, _still(frames[c]) if moved is not None else None),
-            *nothing_said(frames[c], context.intervened), *elsewhere(frames[c], context.intervened, speech),
-            *effects(estimator, [value for value in wanted.values()], c),
-        ]  # fmt: skip
-        result = CellResult(name, found, tuple(findings), told.interventions, told.noise_floor)
+        cell = found_in(name, c, found, wanted, estimator, context, told, speech)
         if labels is not None and iia is not None:
-            own = found["accuracy"]
-            drawn = found.get("accuracy_unfiltered", own)
-            held = joint[c] if joint else None
-            at = found["iia"] if held is None else replace(found["iia"], low=held[0], high=held[1])
-            result = settled(replace(
-                result, verdict=verdict(at, drawn, known, own, found.get("iia_star"), covered=weights is not None),
-                together=held, rise=risen[c] if risen else None, told_once=bool(risen),
-            ))  # fmt: skip
-        results.append(result)
+            cell = with_verdict(
+                cell, known, joint[c] if joint else None, risen[c] if risen else None, weights is not None
+            )
+        results.append(cell)
 
     findings = []
     if rows is not None:
         single = results[0].scores if len(results) == 1 else {}
         findings.append(filter_finding(n, len(rows), single.get("iia"), single.get("iia_unfiltered")))
+    findings += [scope_finding(one) for one in scope]
     findings += _of_all(results, known, design, joint, estimator, context)
     wrong = wrong_answers(frames, labels is not None, speech) if cells else ()
     runs = (len(cells) if labels is not None else 1) * estimator.n
@@ -177,16 +168,9 @@ def score_test(
         units={name: score.unit.name for name, score in wanted.items()},
         wrong=wrong,
         covered=weights is not None,
+        part=part,
         diagnostics=tuple(diagnostic for _, diagnostic in judged if diagnostic is not None),
     )
-
-
-def _still(frame: Frame) -> bool | None:
-    """Whether no logit moved in any pair, beyond rounding; None where that was not looked at."""
-    if TRACE not in frame.columns.base or TRACE not in frame.columns.patched:
-        return None
-    before, after = frame.column("base", TRACE), frame.column("patched", TRACE)
-    return bool((np.abs(after - before) <= STILL * (1 + np.abs(before))).all())
 
 
 def _of_all(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -43,7 +44,7 @@ def below(cells: Sequence[Mapping[str, Any]]) -> list[int | None]:
     found: list[int | None] = [None] * len(cells)
     for column in places.values():
         column.sort()
-        for (_, lower), (_, upper) in zip(column, column[1:], strict=False):
+        for (_, lower), (_, upper) in pairwise(column):
             found[upper] = lower
     return found
 

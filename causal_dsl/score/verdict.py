@@ -87,7 +87,9 @@ def verdict(
     top = top_of(ceilings)
     shown = f"iia is {show_estimate(iia, against=top[1] if top else None)} over {iia.n} pairs"
     if (reach := _high(accuracy)) is not None and reach < SOLVED:
-        solves = f"the network answers right in {show_estimate(accuracy)} of its unpatched runs, and so does not do the task"
+        solves = (
+            f"the network answers right in {show_estimate(accuracy)} of its unpatched runs, and so does not do the task"
+        )
         return Verdict("unsolved", f"{shown}; {solves}.")
     if top is None:
         return Verdict("inconclusive", f"{shown}; there is no ceiling to compare it with.")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -35,6 +36,10 @@ class Speech:
     answers: frozenset[int] | None = None
 
 
+#: Codes and ids as the numbers that they are.
+PLAIN = Speech()
+
+
 def nothing_said(frame: Frame, patched: bool) -> list[Finding]:
     """Findings of runs of a cell, base and patched, that say nothing, or nothing that is an answer."""
     runs = ("base", "patched") if patched else ("base",)
@@ -62,7 +67,7 @@ def elsewhere(frame: Frame, patched: bool, speech: Speech) -> list[Finding]:
 def wrong_answers(frames: Sequence[Frame], label: bool, speech: Speech) -> tuple[Wrong, ...]:
     """The commonest of what was said where the answer is wrong, over all cells: of the patched runs where there is a label,
     else of the base runs."""
-    run = "patched" if label else "base"
+    run: Literal["base", "patched"] = "patched" if label else "base"
     told = [(frame, *_wrong(frame, run, label)) for frame in (frames if label else frames[:1]) if frame.n]
     total = sum(len(rows) for _, rows, _, _ in told)
     if not total:
@@ -76,7 +81,9 @@ def wrong_answers(frames: Sequence[Frame], label: bool, speech: Speech) -> tuple
         mine = np.flatnonzero(back.reshape(-1) == kind)
         _, first = np.unique(pairs[mine], return_index=True)
         examples = tuple((int(pairs[i]), speech.value(int(wanted[i]))) for i in mine[np.sort(first)][:EXAMPLES])
-        found.append(Wrong(run, _said(*kinds[kind].tolist(), speech), int(counts[kind]), total, examples))  # type: ignore[arg-type]
+        found.append(
+            Wrong(run, _said(int(kinds[kind][0]), int(kinds[kind][1]), speech), int(counts[kind]), total, examples)
+        )
     return tuple(found)
 
 
@@ -90,7 +97,7 @@ def _wrong(frame: Frame, run: str, label: bool) -> tuple[np.ndarray, np.ndarray,
     """The rows that are wrong, the code that each says, and the id where the code is no answer (-1: unknown)."""
     codes = frame.column(run, ANSWER)
     rows = np.flatnonzero(codes != _wanted(frame, label))
-    of_run: Mapping[object, np.ndarray] = frame.columns.base if run == "base" else frame.columns.patched
+    of_run = frame.columns.base if run == "base" else frame.columns.patched
     said = frame.column(run, SAID)[rows] if SAID in of_run else np.full(len(rows), -1)
     codes = codes[rows]
     unknown = np.isnan(np.asarray(said, np.float64)) | ~np.isin(codes, NO_ANSWERS[:1])
@@ -119,7 +126,9 @@ def wrong_finding(wrong: Sequence[Wrong], runs: int, several: bool, speech: Spee
         parts.append(f"{text}: `{wanted}` is right)")
     run = "patched runs" if wrong[0].run == "patched" else "base runs"
     of = f"{run}{' of all cells' if several and wrong[0].run == 'patched' else ''}"
-    return [Finding("wrong_answers", f"{show_share(wrong[0].of, runs)} {of} answer wrongly; they say {'; '.join(parts)}.")]
+    return [
+        Finding("wrong_answers", f"{show_share(wrong[0].of, runs)} {of} answer wrongly; they say {'; '.join(parts)}.")
+    ]
 
 
 def _short(text: str) -> str:
