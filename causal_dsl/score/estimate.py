@@ -12,10 +12,9 @@ from causal_dsl.score.frames import Env, Frame
 from causal_dsl.score.intervals import (
     LEVEL,
     Resampling,
-    clustered_interval,
     halves,
+    mean_interval,
     percentiles,
-    share_interval,
     together,
 )
 from causal_dsl.score.results import Estimate, Method
@@ -116,18 +115,11 @@ class Estimator:
         """The interval of a mean over pairs, and how it was made; None where it is to be bootstrapped."""
         counted, frame = score.counted(self.frames[cell]), self.frames[cell]
         if counted is not None:
-            asked, hits = counted
-            clusters = self.resampling.clusters(asked)
-            interval = share_interval(int(hits.sum()), int(asked.sum()), self.resampling.independent, clusters, level)
-            if interval is not None:
-                return interval, "rule of three" if int(hits.sum()) in (0, int(asked.sum())) else "binomial"
-            numbers = hits.astype(np.float64)
-        elif self.resampling.independent or score.where is not None:
+            return mean_interval(counted[1].astype(np.float64), counted[0], True, self.resampling, level)
+        if score.where is not None:
             return None
-        else:
-            asked, numbers = np.ones(frame.n, bool), score.pair.of(frame, score.run)
-        interval = clustered_interval(numbers, asked, self.resampling.inverses, counted is not None, level)
-        return None if interval is None else (interval, "clustered")
+        numbers = score.pair.of(frame, score.run)
+        return mean_interval(numbers, np.ones(frame.n, bool), False, self.resampling, level)
 
     def together(self, score: Mean) -> list[tuple[float, float] | None]:
         """For each cell, the interval of a share that holds for all cells at once; None where there is none."""

@@ -30,6 +30,8 @@ from itertools import combinations
 
 import numpy as np
 
+from causal_dsl.score.results import Method
+
 SEED = 20_231_117
 REPLICATES = 1000
 _LEAST = 200
@@ -190,22 +192,25 @@ def mean_variance(numbers: np.ndarray, asked: np.ndarray, inverses: list[np.ndar
     distinct inputs among them. ``inverses`` [n] number the input of each pair, role by role.
 
     Inclusion and exclusion over the roles (Cameron, Gelbach and Miller 2011), each sum with its own correction for few
-    inputs, and no less than the largest variance of one role alone.
+    inputs. Of several roles it is no less than it would be if the pairs were independent: the difference can be negative.
     """
     rows = np.flatnonzero(asked)
     residual = (numbers[rows] - numbers[rows].mean()) / len(rows)
-    singles, total, fewest = [], 0.0, len(rows)
+    total, least, fewest = 0.0, 0.0, len(rows)
     for size in range(1, len(inverses) + 1):
         for chosen in combinations(inverses, size):
-            _, group = np.unique(np.stack([inverse[rows] for inverse in chosen]), axis=1, return_inverse=True)
-            sums = np.bincount(group.reshape(-1), residual)
-            count = len(sums)
+            group = chosen[0][rows].astype(np.int64)
+            for inverse in chosen[1:]:
+                group = np.unique(group * (int(inverse.max()) + 1) + inverse[rows], return_inverse=True)[1].reshape(-1)
+            there = np.bincount(group) > 0
+            sums, count = np.bincount(group, residual)[there], int(there.sum())
             variance = float(sums @ sums) * (count / (count - 1) if count > 1 else 1.0)
             total += variance if size % 2 else -variance
             if size == 1:
-                singles.append(variance)
                 fewest = min(fewest, count)
-    return max(total, *singles), fewest
+    if len(inverses) > 1:
+        least = float(residual @ residual) * len(rows) / max(1, len(rows) - 1)
+    return max(total, least), fewest
 
 
 def clustered_interval(
@@ -224,7 +229,26 @@ def clustered_interval(
     if not share:
         return mean - t * variance**0.5, mean + t * variance**0.5
     n = int(asked.sum())
-    return wilson(mean, min(float(n), mean * (1 - mean) / variance) if variance else float(n), t)
+    return wilson(mean, mean * (1 - mean) / variance if variance else float(n), t)
+
+
+def mean_interval(
+    numbers: np.ndarray, asked: np.ndarray, share: bool, resampling: Resampling, level: float = LEVEL
+) -> tuple[tuple[float, float], Method] | None:
+    """The interval of the mean of ``numbers`` [n] over the pairs ``asked`` for, booleans [n], and how it was made.
+
+    ``share``: the numbers are 0 and 1. None where there is none but by a bootstrap.
+    """
+    n = int(asked.sum())
+    if share:
+        hits = int(numbers[asked].sum())
+        found = share_interval(hits, n, resampling.independent, resampling.clusters(asked), level)
+        if found is not None:
+            return found, "rule of three" if hits in (0, n) else "binomial"
+    if resampling.independent or not n:
+        return None
+    found = clustered_interval(numbers, asked, resampling.inverses, share, level)
+    return None if found is None else (found, "clustered")
 
 
 def together(points: np.ndarray, replicates: np.ndarray) -> float | None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from causal_dsl.causal.cover import Cover
 
 #: Fewer inputs than this, and no interval keeps its coverage (benchmarks/coverage).
-FEW = 8
+FEW = 12
 #: A mean whose interval holds 0 hides effects where the mean size of a change is this many times larger.
 HIDES = 4.0
 
@@ -44,6 +44,8 @@ def few_inputs(estimator: Estimator, roles: Sequence[str]) -> list[Finding]:
     inputs = estimator.resampling.clusters()
     if not estimator.n or inputs >= FEW:
         return []
+    if estimator.draws:
+        return [Finding("few_inputs", f"There are {inputs} pairs: no interval keeps its 95% with so few.")]
     counts = {role: len(np.unique(estimator.ids[role])) for role in roles if role in estimator.ids}
     told = ", ".join(f"{count} of `{role}`" for role, count in counts.items())
     text = f"The {estimator.n} pairs are made of few distinct inputs ({told}): no interval keeps its 95% with so few."
