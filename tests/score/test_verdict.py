@@ -79,7 +79,9 @@ def test_the_ladder(right: float, hits: float, top: float, exhaustive: bool) -> 
 
 
 def test_too_few_pairs_for_an_interval_are_inconclusive() -> None:
-    assert verdict(Estimate(1.0, n=1), Estimate(1.0, n=1), {"output_only": Ceiling(0.5, True, 4)}).code == "inconclusive"
+    assert (
+        verdict(Estimate(1.0, n=1), Estimate(1.0, n=1), {"output_only": Ceiling(0.5, True, 4)}).code == "inconclusive"
+    )
     assert result(1.0, 1.0, 0.5, n=0).cells[0].verdict.code == "inconclusive"  # type: ignore[union-attr]
     assert [f.code for f in result(1.0, 1.0, 0.5, n=0).cells[0].findings] == ["empty"]
 
