@@ -148,18 +148,6 @@ def percentiles(replicates: np.ndarray) -> tuple[float, float] | None:
     return float(low), float(high)
 
 
-def clopper_pearson(successes: int, n: int, level: float = LEVEL) -> tuple[float, float] | None:
-    """The exact binomial interval of Clopper and Pearson (1934); None for n = 0."""
-    if n == 0:
-        return None
-    from scipy.special import betaincinv
-
-    tail = (1 - level) / 2
-    low = 0.0 if successes == 0 else float(betaincinv(successes, n - successes + 1, tail))
-    high = 1.0 if successes == n else float(betaincinv(successes + 1, n - successes, 1 - tail))
-    return low, high
-
-
 def wilson(share: float, n: float, z: float) -> tuple[float, float]:
     """The score interval of a share of ``n`` independent trials (Wilson 1927), ``z`` standard errors wide."""
     middle = (share + z * z / (2 * n)) / (1 + z * z / n)
