@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from causal_dsl.causal.cover import Cover
 
 #: Fewer inputs than this, and no interval keeps its coverage (benchmarks/coverage).
-FEW = 12
+FEW = 20
 #: A mean whose interval holds 0 hides effects where the mean size of a change is this many times larger.
 HIDES = 4.0
 
