@@ -58,7 +58,7 @@ from causal_dsl.program.tokens import Tokens
 from causal_dsl.reading import readable, within
 from causal_dsl.score.chance import show_ceilings, show_distinct
 from causal_dsl.score.context import TestContext
-from causal_dsl.score.findings import vacuous_expectation
+from causal_dsl.score.findings import no_room, vacuous_expectation
 from causal_dsl.score.metrics import compile_metrics
 from causal_dsl.score.results import Results
 from causal_dsl.store.out import kept_source
@@ -246,6 +246,10 @@ def _check(spec: Spec, options: Options, networks: Mapping[NetworkKey, Network] 
     except SpecError as error:
         found.extend(error.diagnostics)
     for test in program.tests:
+        roles = {role for _, role in test.swaps}
+        warning = no_room(checked.ceilings.get(test.name, {}), len(roles), len(test.cells) > 1, test.span)
+        if warning is not None and not found.errors:
+            found.add(warning)
         for expectation in test.scores.expectations if test.scores else ():
             warning = vacuous_expectation(checked.ceilings.get(test.name, {}), expectation)
             if warning is not None:

@@ -16,6 +16,7 @@ import numpy as np
 from torch import nn
 
 from causal_dsl import pipeline
+from causal_dsl.causal.cover import cover_of, scope_of
 from causal_dsl.diagnostics import Diagnostic, Source, Span, SpecError
 from causal_dsl.engine.answers import first_token
 from causal_dsl.engine.chunks import ChunkStore
@@ -46,6 +47,7 @@ from causal_dsl.report.store import save
 from causal_dsl.score.missing import as_far_as_measured, not_measured, refuse_missing
 from causal_dsl.score.results import CellInfo, Fired, Results, SpecResult, TestResult
 from causal_dsl.score.score import score_test
+from causal_dsl.score.speech import speech_of
 from causal_dsl.score.truth import asked_of, kept_of, labels_of
 from causal_dsl.store.files import CannotWrite
 from causal_dsl.store.hashes import cache_root, rehashing
@@ -279,7 +281,8 @@ def _run(
         run = execution.runs[test.name]
         finished = [cell for cell in run.cells if cell.done.all()]
         if finished or not run.cells:
-            scored = as_far_as_measured(_score(test, run, finished, plan, checked), test)
+            scored = _score(test, run, finished, plan, checked, networks[test.network.key])
+            scored = as_far_as_measured(scored, test)
             tests.append(with_controls(scored, test, execution, checked, library))
         else:
             tests.append(not_measured(test, checked.ceilings.get(test.name, {})))
@@ -291,8 +294,12 @@ def _run(
             for name, run in execution.runs.items()
         }
         labels = {test.name: labels_of(test, plan.draw_of(test)) for test in plan.tests}
+        speech = {
+            test.name: speech_of(test, plan, checked.answers[test.name], networks[test.network.key].tokens)
+            for test in plan.tests
+        }
         try:
-            save(folder, spec.source_text.text, result, plan, cells, labels, interrupted)
+            save(folder, spec.source_text.text, result, plan, cells, labels, interrupted, speech)
             if spec.path is not None:
                 keep_source(folder, spec.path, files_of(spec, checked, networks), _folders(networks))
         except OSError as error:  # what was computed is told all the same
@@ -468,7 +475,9 @@ def _targets(
     return ids
 
 
-def _score(test: Test, run: TestRun, finished: list[CellRun], plan: Plan, checked: Checked) -> TestResult:
+def _score(
+    test: Test, run: TestRun, finished: list[CellRun], plan: Plan, checked: Checked, network: Network
+) -> TestResult:  # fmt: skip
     drawn = plan.draw_of(test)
     output, ids = test.readout.variable, plan.ids_of(test)
     roles = ("base", *(role for role in test.roles if role != "base"))
@@ -481,14 +490,16 @@ def _score(test: Test, run: TestRun, finished: list[CellRun], plan: Plan, checke
             Fired(text, rows, change / rows if rows else None, dead)
             for text, (rows, change, dead) in zip(texts, cell.fired, strict=True)
         )
-        info.append(CellInfo(fired, cell.noise_floor))
+        info.append(CellInfo(fired, cell.noise_floor, cell.outside))
     return score_test(
         test.scores, [(dict(cell.node.cell), cell.columns) for cell in finished],
         ids={role: ids[role] for role in roles}, base_answers=drawn.values["base"][output],
         labels=labels_of(test, drawn), asked=asked_of(test, drawn),
         source_answers={role: drawn.values[role][output] for role in dict.fromkeys(role for _, role in test.swaps)},
         ceilings={n: c for n, c in checked.ceilings.get(test.name, {}).items() if n != "informative"},
-        exhaustive=drawn.exhaustive, kept=kept, info=info, seconds=run.seconds,
+        exhaustive=drawn.exhaustive, kept=kept, info=info, seconds=run.seconds, cover=cover_of(test.design, drawn),
+        speech=speech_of(test, plan, checked.answers[test.name], network.tokens), scope=scope_of(test.design),
+        part=any(test.design.splits.values()),
     )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from causal_dsl.causal.model import CausalModel
 from causal_dsl.diagnostics import NOWHERE, Diagnostics, Span, fail
-from causal_dsl.engine.columns import NO_ANSWER
+from causal_dsl.engine.columns import NO_ANSWER, NO_NUMBER, NOT_FINITE, TIED, TWO_LARGEST
 from causal_dsl.program.program import Readout
 from causal_dsl.program.prompts import answer_tokens, mask_tokens, show_value
 from causal_dsl.program.tokens import Tokens
@@ -39,6 +39,9 @@ class Answers:
         A row says a value if all tokens of the value come first in it; of several, the longest counts.
         """
         found = np.full(len(said), NO_ANSWER, dtype=np.int64)
+        for step in range(said.shape[1] - 1, -1, -1):  # where it says nothing, the first such step tells why
+            found[said[:, step] == TWO_LARGEST] = TIED
+            found[said[:, step] == NO_NUMBER] = NOT_FINITE
         for value, ids in sorted(self.ids.items(), key=lambda item: len(item[1])):
             hit = (said[:, : len(ids)] == np.array(ids)).all(axis=1)
             found[hit] = self.codes[value]

@@ -49,6 +49,7 @@ class ChunkStore:
         about = {}
         for name, piece in pieces.items():
             about[name] = {"cells": piece.cells, "roles": list(piece.unpatched), "floors": list(piece.floors.items()),
+                           "outside": list(piece.outside.items()),
                            "seconds": piece.seconds}  # fmt: skip
             arrays[f"{name}/pairs"] = piece.pairs
             for role, numbers in piece.unpatched.items():
@@ -89,6 +90,7 @@ def _pieces(arrays: Mapping[str, np.ndarray], about: Mapping[str, Any], plan: Pl
             piece.patched = _numbers(arrays, f"{name}/patched", read.quantities)
             piece.fired = dict(zip(piece.cells, arrays[f"{name}/fired"], strict=True))
         piece.floors = {int(cell): float(floor) for cell, floor in said["floors"]}
+        piece.outside = {int(cell): (int(out), int(of)) for cell, (out, of) in said["outside"]}
         pieces[name] = piece
     return pieces
 

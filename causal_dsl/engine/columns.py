@@ -36,10 +36,12 @@ class Quantity:
 
     ``answer``: the code of the causal model's value that the network gives (:data:`NO_ANSWER` where it gives none of them).
     ``logit``: the logit of ``of``. ``log_normalizer``: logsumexp over the vocabulary (or the classes).
-    ``kl``, ``js``: divergence from the base run to this run, in nats.
+    ``kl``, ``js``: divergence from the base run to this run, in nats. ``said``: the id of the largest of all logits, also
+    where the answer is read among some (-1: not looked at, or not one id). ``trace``: a weighted sum of the logits, which
+    stays as it is where no logit moves.
     """
 
-    kind: Literal["answer", "logit", "log_normalizer", "kl", "js"]
+    kind: Literal["answer", "logit", "log_normalizer", "kl", "js", "said", "trace"]
     of: ValueRef | None = None
 
 
@@ -50,6 +52,15 @@ def margin_quantities(output: str) -> tuple[Quantity, Quantity]:
 
 #: Code of an answer that is no value of the read-out's domain. It is never right.
 NO_ANSWER = np.iinfo(np.int64).min
+#: Codes of read-outs that say nothing, and are never right: two logits are the largest, or the largest is no finite number.
+TIED, NOT_FINITE = NO_ANSWER + 1, NO_ANSWER + 2
+#: All codes that are no answer.
+NO_ANSWERS = (NO_ANSWER, TIED, NOT_FINITE)
+
+#: What stands for a token in such a read-out.
+TWO_LARGEST, NO_NUMBER = -2, -1
+
+SAID, TRACE = Quantity("said"), Quantity("trace")
 
 
 @dataclass

@@ -46,6 +46,7 @@ class CellRun:
     done: np.ndarray
     fired: list[tuple[int, float, int]] = field(default_factory=list)
     noise_floor: float | None = None
+    outside: tuple[int, int] = (0, 0)
 
 
 @dataclass
@@ -269,6 +270,8 @@ class Execution:
             fired = [(int(rows), float(change), int(dead)) for rows, change, dead in piece.fired[number]]
             cell.fired = _added(cell.fired, fired)
             cell.noise_floor = piece.floors.get(number, cell.noise_floor)
+            out, of = piece.outside.get(number, (0, 0))
+            cell.outside = (cell.outside[0] + out, cell.outside[1] + of)
             cell.done[piece.pairs] = True
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from causal_dsl.engine.answers import Answers
 from causal_dsl.engine.columns import Quantity
-from causal_dsl.engine.readout import greedy, measure
+from causal_dsl.engine.readout import MEASURED, greedy, measure, trace
 from causal_dsl.program.program import Test
 
 #: Gives the ids [n] whose logits a quantity of a test asks for, for all pairs of the test.
@@ -30,7 +31,7 @@ class Numbers:
 
     def _columns(self) -> np.ndarray | None:
         """The columns of the unembedding that are needed [c], sorted; None: all of them."""
-        if self.answers.among is None or self.answers.longest > 1:
+        if self.answers.among is None or self.answers.longest > 1 or self.test.network.facts.kind == "vector":
             return None
         wanted = np.unique(np.concatenate([np.array(self.answers.among), *self.targets.values()]))
         wanted = wanted[wanted >= 0]
@@ -50,6 +51,24 @@ class Numbers:
             return torch.where(found >= 0, ids[found.clamp(min=0)], found)
         return found
 
+    def overall(self, logits: Tensor) -> np.ndarray:
+        """The id of the largest of all logits of each row [m]; negative where there is not one."""
+        return np.concatenate([greedy(part, None).cpu().numpy() for part in self._parts(logits)])
+
+    def trace(self, logits: Tensor, pruned: bool) -> Tensor:
+        """A sum of the logits of each row [m] that stays where none of them moves: of those in :attr:`columns`."""
+        held = np.arange(logits.shape[1]) if self.columns is None else self.columns
+        ids = torch.from_numpy(held).to(logits.device)
+        parts = self._parts(logits)
+        if self.columns is not None and not pruned:
+            parts = tuple(part[:, ids] for part in parts)
+        return torch.cat([trace(part, ids) for part in parts])
+
+    def _parts(self, logits: Tensor) -> tuple[Tensor, ...]:
+        """The rows of logits, some at once."""
+        most = MOST_LOGITS_CPU if logits.device.type == "cpu" else MOST_LOGITS_DEVICE
+        return logits.split(max(1, most // max(1, logits.shape[1])))
+
     def _on(self, ids: Sequence[int] | np.ndarray | None, logits: Tensor, pruned: bool) -> Tensor | None:
         """Ids as columns of the logits that are at hand; -1 stays."""
         if ids is None:
@@ -61,22 +80,21 @@ class Numbers:
 
     def read(
         self, quantities: Sequence[Quantity], logits: Tensor, rows: Tensor, pairs: np.ndarray,
-        said: np.ndarray | None, against: tuple[Tensor, Tensor] | None, pruned: bool,
+        said: np.ndarray, against: tuple[Tensor, Tensor] | None, pruned: bool,
+        whole: Mapping[Quantity, np.ndarray] = MappingProxyType({}),
     ) -> dict[Quantity, np.ndarray]:  # fmt: skip
         """The quantities of pairs [m], whose logits are ``logits[rows]``.
 
-        ``said`` [rows of the logits, steps] the tokens that each says, where answers have several; ``against``: logits
-        of base runs, and the row of each pair among them.
+        ``said`` [rows of the logits, steps] the tokens that each says; ``against``: logits of base runs, and the row of each
+        pair among them; ``whole[q]`` [rows of the logits] what is known of each row already.
         """
         most = MOST_LOGITS_CPU if logits.device.type == "cpu" else MOST_LOGITS_DEVICE
         size = max(1, most // max(1, logits.shape[1]))
         classes = self._on(self.answers.among, logits, pruned)
         if classes is not None and len(classes) >= logits.shape[1] and not (pruned and self.columns is not None):
             classes = None
-        if said is None and any(q.kind == "answer" for q in quantities):
-            said = self.said(logits, pruned)[:, None].cpu().numpy()
         parts: dict[Quantity, list[Tensor]] = {}
-        for start in range(0, len(pairs), size):
+        for start in range(0, len(pairs) if any(q.kind in MEASURED for q in quantities) else 0, size):
             part = slice(start, start + size)
             targets = {
                 q: self._on(self.targets[q][pairs[part]], logits, pruned) for q in quantities if q.kind == "logit"
@@ -88,6 +106,7 @@ class Numbers:
         found = {quantity: torch.cat(values).cpu().numpy() for quantity, values in parts.items()}
         for quantity in quantities:
             if quantity.kind == "answer":
-                assert said is not None
                 found[quantity] = self.answers.codes_of(said[rows.cpu().numpy()])
+            elif quantity in whole:
+                found[quantity] = whole[quantity][rows.cpu().numpy()]
         return {quantity: found[quantity] for quantity in quantities}

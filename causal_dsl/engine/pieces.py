@@ -16,6 +16,7 @@ class Piece:
 
     ``fired`` [cells, writes, 3]: for each write at how many places it acted, the sum of its relative changes there, and
     how many places were left out because they cannot reach the read-out. ``floors[cell]``: the noise floor.
+    ``outside[cell]``: how many written vectors lie outside of what their site takes, of how many that were looked at.
     """
 
     pairs: np.ndarray
@@ -24,6 +25,7 @@ class Piece:
     patched: dict[Quantity, np.ndarray] = field(default_factory=dict)
     fired: dict[int, np.ndarray] = field(default_factory=dict)
     floors: dict[int, float] = field(default_factory=dict)
+    outside: dict[int, tuple[int, int]] = field(default_factory=dict)
     seconds: float = 0.0
 
 

@@ -8,7 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from causal_dsl.engine.columns import NO_ANSWER, Quantity
+from causal_dsl.engine.columns import NO_ANSWER, NO_NUMBER, TWO_LARGEST, Quantity
+
+#: The kinds of quantities that :func:`measure` computes.
+MEASURED = ("logit", "log_normalizer", "kl", "js")
 
 
 def measure(
@@ -59,11 +62,27 @@ def _kl(p: Tensor, q: Tensor) -> Tensor:
 
 
 def greedy(logits: Tensor, among: Tensor | None) -> Tensor:
-    """The id of the largest logit [m], over ``among`` where given; -1 in a row with a NaN (it says nothing)."""
+    """The id of the largest logit [m], over ``among`` where given.
+
+    A row says nothing where a logit is NaN, where the largest is infinite (:data:`NO_NUMBER`), and where two logits are
+    the largest (:data:`TWO_LARGEST`): taking the first of equals would be an answer that the network does not give.
+    """
     seen = logits if among is None else logits[:, among]
-    best = seen.argmax(dim=1)
+    top, best = seen.max(dim=1)
     said = best if among is None else among[best]
-    return torch.where(seen.isnan().any(dim=1), -1, said)
+    said = torch.where((seen == top[:, None]).sum(dim=1) > 1, TWO_LARGEST, said)
+    return torch.where(top.isfinite(), said, NO_NUMBER)
 
 
-__all__ = ["NO_ANSWER", "greedy", "measure"]
+def trace(logits: Tensor, ids: Tensor) -> Tensor:
+    """A weighted sum of the logits [m], float64, of the columns ``ids`` of the read-out; infinite logits count nothing.
+
+    The weights are fixed numbers between 1/2 and 3/2, no two alike for ids below 2^32: two rows have one sum where their
+    logits are equal, and hardly ever otherwise.
+    """
+    weights = 0.5 + (ids.to(torch.int64) * 2654435761 % 2**32).to(torch.float32) / 2**32
+    finite = torch.where(logits.isfinite(), logits, 0).float()
+    return (finite @ weights.to(finite.device)).double() / max(1, len(ids)) ** 0.5
+
+
+__all__ = ["NO_ANSWER", "greedy", "measure", "trace"]

@@ -51,7 +51,7 @@ class Reference:
         clean = self._prompts(layout, kept, read)
         gather = Gather(context, step, block, layout)
         tests = gather.tests()
-        found: dict[str, list[tuple[Family, Tensor, Tensor]]] = {test.name: [] for test in tests}
+        found: dict[str, list[tuple[Family, Tensor, Tensor, np.ndarray]]] = {test.name: [] for test in tests}
         fired = {family.resume: np.zeros((len(family.resume.writes), 3)) for family in layout.families}
         for family in layout.families:
             fired[family.resume][:, 2] = [len(spot.live) - spot.live.sum() for spot in family.spots]
@@ -66,7 +66,7 @@ class Reference:
                         logits_ = logits[:, torch.from_numpy(numbers.columns).to(logits.device)]
                     else:
                         logits_ = logits
-                    found[test.name].append((family, logits_, said))
+                    found[test.name].append((family, logits_, said, numbers.overall(logits)))
         return {
             test.name: self._piece(test, gather, layout, kept, clean, read, found[test.name], fired) for test in tests
         }
@@ -84,21 +84,23 @@ class Reference:
 
     def _piece(
         self, test: Test, gather: Gather, layout: Layout, kept: Kept, clean: Tensor | None, read: np.ndarray,
-        found: list[tuple[Family, Tensor, Tensor]], fired: dict[g.Resume, np.ndarray],
+        found: list[tuple[Family, Tensor, Tensor, np.ndarray]], fired: dict[g.Resume, np.ndarray],
     ) -> Piece:  # fmt: skip
         numbers = self.context.numbers[test.name]
-        parts, saids, families, count = [], [], {}, 0
+        parts, saids, wholes, families, count = [], [], [], {}, 0
         if clean is not None:
             parts.append(clean if numbers.columns is None else clean[:, torch.from_numpy(numbers.columns)])
             saids.append(self._said(test, layout, None, kept, clean, np.nonzero(read)[0]))
+            wholes.append(numbers.overall(clean))
             count = len(clean)
-        for family, logits, said in found:
+        for family, logits, said, whole in found:
             families[family.resume] = np.arange(count, count + len(logits))
             parts.append(logits)
             saids.append(said)
+            wholes.append(whole)
             count += len(logits)
         prompt = np.where(read, np.cumsum(read) - 1, -1)
-        logits = Logits(torch.cat(parts), prompt, families, torch.cat(saids).cpu().numpy())
+        logits = Logits(torch.cat(parts), prompt, families, torch.cat(saids).cpu().numpy(), np.concatenate(wholes))
         return gather.piece(test, logits, fired, numbers.columns is not None)
 
     # ── prompts ─────────────────────────────────────────────────────────────────────────────────

@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from causal_dsl.engine.columns import Quantity
+from causal_dsl.engine.columns import SAID, TRACE, Quantity
 from causal_dsl.engine.kept import Kept, Means
 from causal_dsl.engine.numbers import Numbers
+from causal_dsl.engine.outside import Outside
 from causal_dsl.engine.pieces import Piece, Pieces
 from causal_dsl.engine.values import Values
 from causal_dsl.features.base import Feature
@@ -27,6 +28,8 @@ from causal_dsl.program.program import Test
 
 #: Pairs of a cell on which the base is patched into itself, and cells of a test that are asked.
 FLOOR_ROWS, FLOOR_CELLS = 4, 8
+#: Where only the answers' logits are computed: runs of a prompt, and of an intervention, whose other logits are looked at too.
+WHOLE_PROMPTS, WHOLE_ROWS = 32, 2
 
 
 @dataclass(eq=False)
@@ -44,6 +47,8 @@ class Context:
     floors: dict[g.Resume, g.Resume] = field(default_factory=dict)
     #: the fitted maps, by what names them
     features: Mapping[FeatureRef, Feature] = field(default_factory=dict)
+    #: the written vectors that lie outside of what their site takes, in the pass at hand
+    outside: Outside = field(default_factory=Outside)
 
     def tests(self) -> Iterator[Test]:
         return (test for test in self.plan.tests if test.network.key == self.network.key)
@@ -56,7 +61,9 @@ class Context:
         return self.network.device_of(layers[min(site.layer, len(layers) - 1)])
 
     def values(self, kept: Kept, elsewhere: dict[g.Capture, Kept]) -> Values:
-        return Values(kept, self.means, elsewhere, self.device, self.network.facts.heads or 1, self.features)
+        return Values(
+            kept, self.means, elsewhere, self.device, self.network.facts.heads or 1, self.features, self.outside
+        )
 
 
 def floor_of(resume: g.Resume) -> g.Resume | None:
@@ -82,12 +89,14 @@ def floors_of(plan: Plan, test: Test) -> dict[g.Resume, g.Resume]:
 @dataclass(eq=False)
 class Logits:
     """The logits of a pass for one test: ``values`` [rows, columns], ``prompt_row`` [prompts] the row of each prompt
-    (-1: none), ``family_row[intervention]`` [its rows], ``said`` [rows, steps] the tokens that each says where answers have several."""
+    (-1: none), ``family_row[intervention]`` [its rows], ``said`` [rows, steps] the tokens that each says where answers have several.
+    ``overall`` [rows] is the id of the largest of all logits, where only some of them are among the values (-1: not looked at)."""
 
     values: Tensor
     prompt_row: np.ndarray
     family_row: dict[g.Resume, np.ndarray]
     said: np.ndarray | None = None
+    overall: np.ndarray | None = None
 
 
 class Gather:
@@ -95,6 +104,7 @@ class Gather:
 
     def __init__(self, context: Context, step: Step, block: Block, layout: Layout):
         self.context, self.step, self.layout, self.block = context, step, layout, block
+        context.outside.clear()
         self.families: dict[g.Resume, Family] = {family.resume: family for family in layout.families}
 
     def tests(self) -> list[Test]:
@@ -130,18 +140,35 @@ class Gather:
                 forwards.append(read.run.base)
         return list(dict.fromkeys(forwards)), list(dict.fromkeys(families))
 
+    def sample(self, test: Test) -> np.ndarray:
+        """Rows whose logits are looked at whole, where a test reads its answers alone: some prompts, and of each
+        intervention the first."""
+        forwards, families = self.wanted(test)
+        floors = set(self.context.floors.values())
+        rows = [
+            np.unique(self.layout.prompt[None, f])[:WHOLE_PROMPTS] for f in forwards if (None, f) in self.layout.prompt
+        ]
+        rows += [family.rows[:WHOLE_ROWS] for family in families if family.resume not in floors]
+        return np.unique(np.concatenate(rows)) if rows else np.zeros(0, np.int64)
+
     def piece(self, test: Test, logits: Logits, fired: dict[g.Resume, np.ndarray], pruned: bool) -> Piece:
         """The numbers of one test."""
         numbers, plan = self.context.numbers[test.name], self.context.plan
         draw = plan.scores[test.name][0].label.draw
         pairs = np.asarray(self.block.pairs(plan.drawn[draw].n), dtype=np.int64)
         piece = Piece(pairs)
+        if logits.said is None:
+            logits.said = numbers.said(logits.values, pruned)[:, None].cpu().numpy()
+        if logits.overall is None:
+            partly = pruned and numbers.columns is not None
+            logits.overall = np.full(len(logits.values), -1) if partly else numbers.overall(logits.values)
+        whole = {SAID: logits.overall, TRACE: numbers.trace(logits.values, pruned).cpu().numpy()}
         for role, read in self._roles(test):
             assert isinstance(read.run, g.Forward)
             against = self._against(read, logits, pairs)
             rows = self._prompts(read.run, logits, pairs)
             piece.unpatched[role] = numbers.read(
-                read.quantities, logits.values, rows, pairs, logits.said, against, pruned
+                read.quantities, logits.values, rows, pairs, logits.said, against, pruned, whole
             )
         piece.cells = self._cells(test)
         patched: dict[Quantity, list[np.ndarray]] = {}
@@ -151,10 +178,11 @@ class Gather:
             family = self.families[read.run]
             rows = self._tensor(logits.family_row[read.run][family.back], logits)
             against = self._against(read, logits, pairs)
-            found = numbers.read(read.quantities, logits.values, rows, pairs, logits.said, against, pruned)
+            found = numbers.read(read.quantities, logits.values, rows, pairs, logits.said, against, pruned, whole)
             for quantity, values in found.items():
                 patched.setdefault(quantity, []).append(values)
             piece.fired[number] = fired[read.run]
+            piece.outside[number] = self.context.outside.take(read.run)
             floor = self.context.floors.get(read.run)
             if floor in self.families:
                 piece.floors[number] = self._floor(self.families[floor], logits)
@@ -181,4 +209,14 @@ class Gather:
         return torch.from_numpy(np.ascontiguousarray(index, dtype=np.int64)).to(logits.values.device)
 
 
-__all__ = ["FLOOR_CELLS", "FLOOR_ROWS", "Context", "Gather", "Logits", "Pieces", "floors_of"]
+__all__ = [
+    "FLOOR_CELLS",
+    "FLOOR_ROWS",
+    "WHOLE_PROMPTS",
+    "WHOLE_ROWS",
+    "Context",
+    "Gather",
+    "Logits",
+    "Pieces",
+    "floors_of",
+]

@@ -73,15 +73,22 @@ class Sweep:
         gather = Gather(context, step, block, layout)
         tests = gather.tests()
         asked = [self._asked(test, gather, layout, step.pruned) for test in tests]
-        outcome = self._pass(begun, asked)
+        looks = [self._looked(test, gather, layout, step.pruned) for test in tests] if block.start == 0 else []
+        outcome = self._pass(begun, asked + [look for look in looks if look is not None])
+        whole = iter(outcome.logits[len(tests) :])
+        seen = {test.name: next(whole) for test, look in zip(tests, looks, strict=False) if look is not None}
         for (resume, number), done in zip(begun.places, outcome.written, strict=True):
             fired[resume][number, 0] = done.rows
         sums = [done.change.double().nan_to_num(posinf=0.0).sum() for done in outcome.written]
         for (resume, number), total in zip(begun.places, _fetch(sums), strict=True):
             fired[resume][number, 1] = total
         pieces: Pieces = {}
-        for test, (ask, values_) in zip(tests, zip(asked, outcome.logits, strict=True), strict=True):
+        for test, (ask, values_) in zip(tests, zip(asked, outcome.logits[: len(tests)], strict=True), strict=True):
             logits = self._logits(test, gather, layout, ask, values_)
+            if test.name in seen:
+                logits.overall = np.full(len(values_), -1)
+                where = np.searchsorted(ask.rows, gather.sample(test), sorter=np.argsort(ask.rows))
+                logits.overall[np.argsort(ask.rows)[where]] = context.numbers[test.name].overall(seen[test.name])
             if context.numbers[test.name].steps > 1:
                 logits.said = self._continue(test, step, layout, ask, values_, begun.writes)
             pieces[test.name] = gather.piece(test, logits, fired, step.pruned)
@@ -153,6 +160,13 @@ class Sweep:
         every = np.concatenate([prompts, *(family.rows for family in families)])
         numbers = self.context.numbers[test.name]
         return Asked(every, layout.rows.read[every], numbers.columns if pruned else None)
+
+    def _looked(self, test: Test, gather: Gather, layout: Layout, pruned: bool) -> Asked | None:
+        """The rows of a test whose logits are all computed, where of the others only those of the answers are."""
+        rows = gather.sample(test)
+        if not pruned or self.context.numbers[test.name].columns is None or not len(rows):
+            return None
+        return Asked(rows, layout.rows.read[rows], None)
 
     def _logits(self, test: Test, gather: Gather, layout: Layout, asked: Asked, values: Tensor) -> Logits:
         place = np.full(len(layout.rows.read), -1)

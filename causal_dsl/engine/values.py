@@ -15,6 +15,7 @@ from causal_dsl.engine.kept import Kept, Means
 from causal_dsl.features.base import Feature
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.layout import Family
+from causal_dsl.planning.steps import leaves
 from causal_dsl.program.features import FeatureRef
 from causal_dsl.program.locations import Site
 from causal_dsl.program.program import Constant, Noise, Vector
@@ -39,13 +40,15 @@ class Values:
     device: Callable[[Site], torch.device]
     heads: int = 1
     features: Mapping[FeatureRef, Feature] = field(default_factory=dict)
+    #: hears of the vectors of an intervention that are there and of those that are written, where these come from no run
+    watch: Callable[[g.Resume, Tensor, Tensor], None] | None = None
 
     def edit(self, write: g.Write, family: Family, spot: int, alive: np.ndarray | slice) -> Callable[[Tensor], Tensor]:
         """The function from the vectors that are there [m, width] to those that shall be, for the places of a spot
         that ``alive`` picks."""
         value = self._value(write.value, write, family, spot, alive)
 
-        def change(current: Tensor) -> Tensor:
+        def given(current: Tensor) -> Tensor:
             new = value(current.shape[1])
             if isinstance(new, Tensor):
                 new = new.to(device=current.device, dtype=current.dtype).expand_as(current)
@@ -53,7 +56,19 @@ class Values:
                 new = torch.full_like(current, new)
             return current + new if write.add else new
 
-        return change if write.feature is None else self._through(change, write.feature, family, spot, alive)
+        change: Callable[[Tensor], Tensor] = given
+        if write.feature is not None:
+            change = self._through(change, write.feature, family, spot, alive)
+        watch = self.watch
+        if watch is None or not any(isinstance(leaf, Constant | Noise | Vector) for leaf in leaves(write.value)):
+            return change
+
+        def watched(current: Tensor) -> Tensor:
+            new = change(current)
+            watch(family.resume, current, new)
+            return new
+
+        return watched
 
     def _through(
         self, change: Callable[[Tensor], Tensor], ref: FeatureRef, family: Family, spot: int, alive: np.ndarray | slice

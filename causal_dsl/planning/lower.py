@@ -12,7 +12,7 @@ import numpy as np
 
 from causal_dsl.causal.designs import Design, Drawn, draw
 from causal_dsl.diagnostics import Diagnostics, fail
-from causal_dsl.engine.columns import Quantity, margin_quantities
+from causal_dsl.engine.columns import SAID, TRACE, Quantity, margin_quantities
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.inputs import Inputs, lengths_agree
 from causal_dsl.planning.steps import Step
@@ -33,6 +33,8 @@ from causal_dsl.program.program import (
 )
 from causal_dsl.program.tokens import Tokens
 
+#: Read of every base and every patched run, asked for or not: what it says of all that it can say, and whether it moved.
+OF_ALL = (SAID, TRACE)
 #: Gives the tokenizer of a network, or None for vector networks.
 Tokenizers = Callable[[NetworkRef], Tokens | None]
 Drawer = Callable[[Design, Diagnostics], Drawn | None]
@@ -167,6 +169,10 @@ class _Lowering:
         base = self._forward("base", drawn)
         readout = test.readout.kind
         quantities = self._with_margins(quantities)
+        if not test.control[0]:
+            quantities = {
+                run: {*read, *OF_ALL} if run in ("base", "patched") else read for run, read in quantities.items()
+            }
         unpatched = [("base", self._read(base, readout, quantities.get("base", set()), base))]
         for role in test.roles:
             wanted = set(quantities.get(role, set()))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rich.text import Text
 
-from causal_dsl.score.results import CellResult, Estimate
+from causal_dsl.score.results import CellResult, Estimate, Rise
 
 #: The colours of what lies below the anchor, at it, and above it: brown, grey, blue (told apart without red or green).
 _LOW, _MIDDLE, _HIGH = (186, 140, 92), (236, 236, 236), (20, 84, 160)
@@ -75,6 +75,29 @@ def mark(estimate: Estimate, ceiling: float | None) -> str:
     return "+" if low > ceiling else "-" if high < ceiling else " "
 
 
+def rise_mark(rise: Rise | None) -> str:
+    """``^`` where a cell scores more than the one below it, ``v`` where less, a space where that is open."""
+    if rise is None or rise.difference.value is None:
+        return " "
+    low, high = rise.difference.low, rise.difference.high
+    if rise.difference.method == "exact":
+        low = high = rise.difference.value
+    if low is None or high is None:
+        return " "
+    return "^" if low > 0 else "v" if high < 0 else " "
+
+
+def marks(cell: CellResult, score: str, ceiling: float | None) -> str:
+    """The mark of a cell: of iia by the interval that holds for all cells together, of others by their own."""
+    estimate = cell.scores[score]
+    if score == "iia" and cell.rise is not None:
+        return rise_mark(cell.rise)
+    if score in ("iia", "iia_star") and cell.together is not None and cell.top is not None:
+        iia = cell.scores["iia"]
+        return mark(replace(iia, low=cell.together[0], high=cell.together[1]), cell.top)
+    return mark(estimate, ceiling)
+
+
 def figure(value: float | None) -> str:
     """A number for a narrow column, six wide at most: what is not quite 0 or 1 does not read as 0 or 1."""
     if value is None or not math.isfinite(value):
@@ -111,8 +134,8 @@ def heat_map(
     width: int,
 ) -> list[Text]:
     """The lines of a map; where its columns do not fit the width, several maps, one below the other."""
-    found: Mapping[tuple[Any, Any], Estimate] = {
-        (cell.cell[rows], cell.cell[columns]): cell.scores[score] for cell in cells if score in cell.scores
+    found: Mapping[tuple[Any, Any], CellResult] = {
+        (cell.cell[rows], cell.cell[columns]): cell for cell in cells if score in cell.scores
     }
     down = list(dict.fromkeys(row for row, _ in found))
     across = list(dict.fromkeys(column for _, column in found))
@@ -134,13 +157,14 @@ def heat_map(
         for row in down:
             line = Text("  " + str(row).rjust(label))
             for column in block:
-                estimate = found.get((row, column))
+                cell = found.get((row, column))
                 line.append(" ")
-                if estimate is None:
+                if cell is None:
                     line.append(" " * each)
                     continue
-                text = figure(estimate.value).rjust(each - 1) + mark(estimate, ceiling)
-                line.append(text, style=colours.style(estimate.value))
+                value = cell.scores[score].value
+                text = figure(value).rjust(each - 1) + marks(cell, score, ceiling)
+                line.append(text, style=colours.style(value))
             lines.append(line)
         if start + room < len(across):
             lines.append(Text(""))

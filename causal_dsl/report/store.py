@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from causal_dsl.engine.columns import NO_ANSWER, Columns
+from causal_dsl.engine.columns import NO_ANSWERS, SAID, Columns
 from causal_dsl.program.prompts import show_value
 from causal_dsl.score.frames import Frame
 from causal_dsl.score.results import SpecResult
+from causal_dsl.score.words import Speech
 from causal_dsl.store.out import SPEC, SpecFolder
 
 if TYPE_CHECKING:
@@ -24,23 +26,25 @@ if TYPE_CHECKING:
 
 def save(
     folder: SpecFolder, spec_text: str, result: SpecResult, plan: Plan, cells: dict[str, list[tuple[Any, Columns]]],
-    labels: dict[str, np.ndarray | None], interrupted: bool,
+    labels: dict[str, np.ndarray | None], interrupted: bool, speech: Mapping[str, Speech] = MappingProxyType({}),
 ) -> None:  # fmt: skip
     """Write what was computed of one spec. ``cells[test]`` are finished cells with their columns.
 
     pairs.parquet has one row a pair and cell: test, cell, pair, the text of base and sources, the causal model's label,
-    the network's answers, and every per-pair metric that the test speaks of. Raises OSError where it cannot be written.
+    the network's answers, what it says of all that it can say (by ``speech[test]``; where it was looked at), and every
+    per-pair metric that the test speaks of. Raises OSError where it cannot be written.
     """
     document = {**result.to_json(), "interrupted": interrupted}
     folder.write(SPEC, spec_text.encode("utf-8", "surrogatepass"))
     with folder.writing("pairs.parquet") as part:
-        _table(plan, cells, labels).to_parquet(part, index=False)
+        _table(plan, cells, labels, speech).to_parquet(part, index=False)
     folder.write("results.json", json.dumps(document, indent=1).encode())
 
 
 def _table(
-    plan: Plan, cells: dict[str, list[tuple[Any, Columns]]], labels: dict[str, np.ndarray | None]
-) -> pandas.DataFrame:
+    plan: Plan, cells: dict[str, list[tuple[Any, Columns]]], labels: dict[str, np.ndarray | None],
+    speech: Mapping[str, Speech],
+) -> pandas.DataFrame:  # fmt: skip
     import pandas
 
     tables = []
@@ -50,7 +54,13 @@ def _table(
         for cell, columns in cells.get(test.name, []):
             tables.append(
                 pandas.DataFrame(
-                    {"test": test.name, **cell, **shared, **_measured(test, drawn, columns, labels[test.name])}
+                    {
+                        "test": test.name,
+                        **cell,
+                        **shared,
+                        **_measured(test, drawn, columns, labels[test.name]),
+                        **_words(columns, speech.get(test.name)),
+                    }
                 )
             )
     table = pandas.concat(tables, ignore_index=True) if tables else pandas.DataFrame({"test": []})
@@ -93,10 +103,21 @@ def _decoded(test: Test, codes: np.ndarray) -> list[Any]:
     known = {
         int(code): value
         for code in np.unique(codes)
-        if code != NO_ANSWER
+        if code not in NO_ANSWERS
         for value in test.model.decode(test.readout.variable, np.array([code]))
     }
     return [show_value(known[int(code)]) if int(code) in known else None for code in codes]
+
+
+def _words(columns: Columns, speech: Speech | None) -> dict[str, list[str | None]]:
+    """What each run says, of all that it can say: the text of a token, or the class; None where it was not looked at."""
+    found = {}
+    for name, run in (("network_base_said", columns.base), ("network_said", columns.patched)):
+        if speech is not None and SAID in run:
+            ids = np.nan_to_num(run[SAID], nan=-1).astype(np.int64)
+            known = {int(i): speech.token(int(i)) for i in np.unique(ids) if i >= 0}
+            found[name] = [known.get(int(i)) for i in ids]
+    return found
 
 
 def _measured(test: Test, drawn: Drawn, columns: Columns, labels: np.ndarray | None) -> dict[str, Any]:

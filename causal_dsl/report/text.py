@@ -18,8 +18,9 @@ from rich.text import Text
 
 from causal_dsl.diagnostics import printable
 from causal_dsl.report.controls import controls
-from causal_dsl.report.heatmap import Scale, axes, figure, heat_map, mark, scale
+from causal_dsl.report.heatmap import Scale, axes, figure, heat_map, marks, scale
 from causal_dsl.score.chance import show_ceilings, show_distinct
+from causal_dsl.score.codes import LADDER, severity
 from causal_dsl.score.numbers import show, show_cell, show_estimate, show_share
 from causal_dsl.score.results import CellResult, Estimate, ExpectationResult, Results, TestResult
 
@@ -27,10 +28,7 @@ _MOST_MAPS = 6
 _MOST_ROWS = 12
 _CORE = ("accuracy", "iia", "iia_informative", "iia_star")
 _ORDER = (
-    "supported",
-    "contradicted",
-    "inconclusive",
-    "vacuous",
+    *LADDER,
     "empty",
     "uninformative",
     "never_moved",
@@ -39,15 +37,18 @@ _ORDER = (
     "above_controls",
 )
 _STYLES = {
+    "verdict": "bold",
+    "exact": "bold green",
     "supported": "green",
     "contradicted": "red",
-    "vacuous": "yellow",
-    "empty": "yellow",
-    "never_moved": "yellow",
     "illusion_risk": "red",
-    "not_above_controls": "yellow",
     "above_controls": "green",
 }
+
+
+def _style(code: str) -> str:
+    """The colour of a finding: an alarm is yellow where it has no colour of its own."""
+    return _STYLES.get(code, "yellow" if severity(code) == "alarm" else "cyan")
 
 
 def print_results(results: Results, console: Console | None = None) -> None:
@@ -113,13 +114,18 @@ def _test(test: TestResult, path: str, console: Console, several: bool = False) 
         yield Text("")
         yield _expectations(test.expectations, console)
     findings = list(_findings(test))
+    if test.verdict is not None and len(test.cells) > 1:
+        findings.insert(0, _sentence("verdict", test.verdict.text))
     if findings:
         yield Text("")
         yield from findings
 
 
 def _facts(test: TestResult) -> str:
-    parts = [_counted(test.n, "pair") + (", which are all there are" if test.exhaustive else "")] if test.n else []
+    of = " in the part that is drawn from" if test.part else ""
+    whole = f", which are all there are{of}" if test.exhaustive else ""
+    whole = f", among which are all that can be drawn{of}" if test.covered else whole
+    parts = [_counted(test.n, "pair") + whole] if test.n else []
     if test.distinct:
         parts.append(show_distinct(test.distinct))
     if test.ceilings_kept or test.kept != test.n:
@@ -246,18 +252,30 @@ def _maps(
         if others:
             yield _indented(Text(show_cell(dict(zip(others, setting, strict=True)))))
         yield from heat_map(here, score, rows, columns, colours, ceiling, console.width)
-    yield from _legend(colours, ceiling, console)
+    yield from _legend(colours, _told(score, cells, ceiling), ceiling, console)
 
 
-def _legend(colours: Scale, ceiling: float | None, console: Console) -> Iterator[RenderableType]:
+def _told(score: str, cells: Sequence[CellResult], ceiling: float | None) -> str:
+    """What the marks say."""
+    if score == "iia" and any(cell.rise is not None for cell in cells):
+        below = any(cell.rise is not None and cell.rise.below is not None for cell in cells)
+        than = "the cell below it" if below else "the unpatched runs"
+        first = ", and the lowest than the unpatched runs," if below else ","
+        return f"^ scores more than {than}{first} over the same pairs; v less; for all cells together"
+    if ceiling is None:
+        return ""
+    jointly = ", for all cells together" if any(cell.together is not None for cell in cells) else ""
+    return f"+ interval above the ceiling {show(ceiling)}, - below it{jointly}"
+
+
+def _legend(colours: Scale, told: str, ceiling: float | None, console: Console) -> Iterator[RenderableType]:
     line = Text()
     if console.color_system is not None:
         for point in sorted({colours.bottom, colours.anchor, colours.top}):
             name = "ceiling " if ceiling is not None and point == ceiling else ""
             line.append(f" {name}{figure(point)} ", style=colours.style(point))
         line.append("  ")
-    if ceiling is not None:
-        line.append(f"+ interval above the ceiling {show(ceiling)}, - below it", style="dim")
+    line.append(told, style="dim")
     if line.plain.strip():
         yield _indented(line)
 
@@ -309,11 +327,14 @@ def _bars(
                 line.append(tick)
             else:
                 line.append(full if on else empty, style=colours.colour(estimate.value) if on else "dim")
-        line.append(f"  {number.rjust(widest)}{mark(estimate, ceiling)} ")
+        line.append(f"  {number.rjust(widest)}{marks(cell, score, ceiling)} ")
         line.append(interval, style="dim")
         yield line
-    if ceiling is not None:
-        yield _indented(Text(f"{tick} the ceiling {show(ceiling)}: + interval above it, - below it", style="dim"))
+    told = _told(score, cells, ceiling)
+    if told and ceiling is not None:
+        told = f"{tick} the ceiling {show(ceiling)}: " + told.replace(f"the ceiling {show(ceiling)}", "it")
+    if told:
+        yield _indented(Text(told, style="dim"))
 
 
 def _column(value: float, low: float, high: float, length: int) -> int:
@@ -376,5 +397,5 @@ def _sentence(code: str, words: str) -> RenderableType:
     grid = Table.grid(padding=(0, 1))
     grid.add_column(no_wrap=True)
     grid.add_column(overflow="fold")
-    grid.add_row(Text(f"{code}:", style=_STYLES.get(code, "cyan")), Text(words))
+    grid.add_row(Text(f"{code}:", style=_style(code)), Text(words))
     return _indented(grid)

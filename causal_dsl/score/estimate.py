@@ -3,36 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 import numpy as np
 
 from causal_dsl.score.frames import Env, Frame
-from causal_dsl.score.intervals import Resampling, halves, percentiles, share_interval
-from causal_dsl.score.results import Estimate
+from causal_dsl.score.intervals import (
+    LEVEL,
+    Resampling,
+    halves,
+    mean_interval,
+    percentiles,
+    together,
+)
+from causal_dsl.score.results import Estimate, Method
 from causal_dsl.score.scores import Best, Chosen, Mean, Order, OverCells, Score, Star
 from causal_dsl.score.units import SHARE
 
 
 @dataclass
 class Estimator:
-    """Scores over the same pairs. ``ids`` are the input ids of each role, ``[n]``; ``exhaustive``: no intervals."""
+    """Scores over the same pairs. ``ids`` are the input ids of each role, ``[n]``; ``exhaustive``: no intervals.
+
+    ``draws``: the rows are independent draws of inputs most of which were drawn, so that intervals are about more such
+    draws; else they are about inputs that were not drawn. ``weights`` [n] are those of the rows, where they are known.
+    """
 
     frames: Sequence[Frame]
     cells: Sequence[Mapping[str, Any]]
     ids: Mapping[str, np.ndarray]
     exhaustive: bool = False
     ceiling: float | np.ndarray | None = None
+    draws: bool = False
+    weights: np.ndarray | None = None
     points: dict[Score, np.ndarray] = field(default_factory=dict)
     replicates: dict[Score, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.n = self.frames[0].n if self.frames else 0
-        self.resampling = Resampling(self.ids)
+        self.resampling = Resampling(self.ids, self.draws)
         base = next(iter(self.ids.values()), np.zeros(self.n))
         choosing = halves(base) if self.n else np.zeros(0, bool)
-        self.env = Env(self.frames, self.cells, np.ones((1, self.n)), choosing, self.ceiling)
+        own = np.ones(self.n) if self.weights is None else self.weights
+        self.env = Env(self.frames, self.cells, own[None], choosing, self.ceiling)
 
     def prepare(self, scores: Sequence[Score]) -> None:
         """Compute the scores and, unless the pairs are all there are, their bootstrap replicates."""
@@ -56,8 +70,17 @@ class Estimator:
         self.prepare([score])
         return self.points[score]
 
+    @property
+    def about(self) -> Literal["draws", "inputs"]:
+        """What the intervals are about."""
+        return "draws" if self.draws else "inputs"
+
     def estimate(self, score: Score, cell: int = 0) -> Estimate:
         """The score of a cell with its interval."""
+        found = self._estimate(score, cell)
+        return found if found.low is None else replace(found, about=self.about)
+
+    def _estimate(self, score: Score, cell: int) -> Estimate:
         value = float(self.point(score)[0 if score.over_cells else cell])
         n = score.count(self.env, cell)
         if not np.isfinite(value):
@@ -66,14 +89,10 @@ class Estimator:
             return Estimate(value, n=n, method="exact")
         if isinstance(score, Star):
             return self._star(score, cell, value, n)
-        counted = score.counted(self.frames[cell]) if isinstance(score, Mean) else None
-        if counted is not None:
-            asked, hits = counted
-            clusters = self.resampling.clusters(asked)
-            interval = share_interval(int(hits.sum()), int(asked.sum()), self.resampling.independent, clusters)
-            if interval is not None:
-                boundary = int(hits.sum()) in (0, int(asked.sum()))
-                return Estimate(value, *interval, n, "rule of three" if boundary else "binomial")
+        if isinstance(score, Mean):
+            found = self._mean(score, cell)
+            if found is not None:
+                return Estimate(value, *found[0], n, found[1])
         extreme = isinstance(score, Order) and score.which != "median"
         if score not in self.replicates or extreme:  # resamples say nothing of what lies beyond the extremes
             return Estimate(value, n=n)
@@ -91,6 +110,38 @@ class Estimator:
             low, high = (1 - slack, 1.0) if value == 1 else (0.0, slack)
             return Estimate(value, low, high, n, "rule of three")
         return Estimate(value, *interval, n, "bootstrap")
+
+    def _mean(self, score: Mean, cell: int, level: float = LEVEL) -> tuple[tuple[float, float], Method] | None:
+        """The interval of a mean over pairs, and how it was made; None where it is to be bootstrapped."""
+        counted, frame = score.counted(self.frames[cell]), self.frames[cell]
+        if counted is not None:
+            return mean_interval(counted[1].astype(np.float64), counted[0], True, self.resampling, level)
+        if score.where is not None:
+            return None
+        numbers = score.pair.of(frame, score.run)
+        return mean_interval(numbers, np.ones(frame.n, bool), False, self.resampling, level)
+
+    def together(self, score: Mean) -> list[tuple[float, float] | None]:
+        """For each cell, the interval of a share that holds for all cells at once; None where there is none."""
+        again, points = self.replicates.get(score), self.point(score)
+        times = None if again is None else together(points, again)
+        if self.exhaustive or times is None:
+            level = 1 - (1 - LEVEL) / max(1, len(self.frames))
+        else:
+            from scipy.special import ndtr
+
+            level = max(LEVEL, float(2 * ndtr(times) - 1))
+        found: list[tuple[float, float] | None] = []
+        for cell in range(len(self.frames)):
+            made = None if self.exhaustive or not np.isfinite(points[cell]) else self._mean(score, cell, level)
+            found.append(None if made is None else made[0])
+        return found
+
+    def difference(self, one: Score, cell: int, other: Score, before: int) -> np.ndarray | None:
+        """Replicates of the score of a cell less another, over the same pairs; None where there are none."""
+        if one not in self.replicates or other not in self.replicates:
+            return None
+        return self.replicates[one][:, cell] - self.replicates[other][:, before]
 
     def _star(self, score: Star, cell: int, value: float, n: int) -> Estimate:
         """With a fixed ceiling iia_star is iia on another scale, interval and all; else it is resampled as a ratio."""

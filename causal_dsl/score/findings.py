@@ -5,44 +5,52 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from causal_dsl.diagnostics import Diagnostic
+from causal_dsl.diagnostics import Diagnostic, Span
 from causal_dsl.score.context import Expectation
 from causal_dsl.score.numbers import show, show_cell, show_estimate, show_share
 from causal_dsl.score.results import CellInfo, Estimate, Finding, Measured
 from causal_dsl.score.scores import Best, Chosen, OverCells, Score
+from causal_dsl.score.verdict import RULES, by_design
 
 if TYPE_CHECKING:
     from causal_dsl.causal.ceilings import Ceiling
+    from causal_dsl.causal.cover import Scope
 
-#: From this ceiling on, a score of the answers alone leaves too little room to tell.
-VACUOUS = 0.95
 #: A change of logits, of base patched into itself, that is more than rounding.
 NOISY = 1e-2
-
-_RULE = "the most that a rule seeing only the answers of base and source can score"
+#: A change of the trace of the logits that is more than rounding, as a share of its size.
+STILL = 1e-5
+#: Written vectors that lie outside of what their site takes, as a share of all, from which on that is said.
+OUTSIDE = 0.05
+#: Runs that say nothing, as a share of all, from which on they decide a score.
+DECIDES = 0.01
+#: Runs that say something else than an answer, as a share of those looked at, from which on that is an alarm.
+MOSTLY = 0.5
 
 
 def cell_findings(
-    scores: Mapping[str, Estimate], ceiling: Ceiling | None, info: CellInfo, moved: float | None
+    n: int, informative: int | None, info: CellInfo, moved: float | None, still: bool | None
 ) -> list[Finding]:
-    """The findings of one cell: from its scores, the output_only ceiling (None without an interchange), what the
-    run says of it, and the share of pairs whose read-out moved (None without an intervention)."""
+    """The findings of one cell, beside its verdict.
+
+    n, informative: the number of pairs, and of those whose label differs from the base's answer (None: no label)
+    moved:          the share of pairs whose answer moved (None without an intervention)
+    still:          whether no logit moved in any pair (None where that is not known)
+    """
     found = []
-    n = scores["accuracy"].n
     if n == 0:
         return [Finding("empty", "No pairs are left to score, so nothing can be said.")]
-    if "iia" in scores and ceiling is not None:
-        found.append(_against_ceiling(scores["iia"], scores["iia_star"], ceiling))
-        if scores["iia_informative"].n == 0:
-            found.append(
-                Finding("uninformative", f"In none of {n} pairs does the counterfactual answer differ from the base's.")
-            )
-    if moved == 0:
+    if informative == 0:
         found.append(
-            Finding(
-                "never_moved", f"The read-out moved in none of {n} pairs: the intervention does not reach the answer."
-            )
+            Finding("uninformative", f"In none of {n} pairs does the counterfactual answer differ from the base's.")
         )
+    if moved == 0:
+        text = f"The answer changed in none of {n} pairs"
+        if still:
+            text += ", nor did any logit: the intervention does not reach the answer."
+        else:
+            text += "; the logits did move." if still is not None else "."
+        found.append(Finding("never_moved", text))
     if info.interventions and all(fired.unreachable and not fired.rows for fired in info.interventions):
         found.append(
             Finding(
@@ -57,29 +65,75 @@ def cell_findings(
             f"Patching the base into itself moves logits by up to {show(info.noise_floor)}: smaller effects are noise."
         )
         found.append(Finding("noise", text))
+    out, of = info.outside
+    if out > OUTSIDE * of:
+        text = f"{show_share(out, of)} written vectors have a number that lies more than three half ranges away from the middle of what the site takes by itself: the network is never there."  # fmt: skip
+        found.append(Finding("outside", text))
     return found
 
 
-def _against_ceiling(iia: Estimate, star: Estimate, ceiling: Ceiling) -> Finding:
-    top = ceiling.value
-    says = f"{show(top)}, {_RULE}"
-    if iia.value is None:
-        return Finding("empty", "iia is undefined, so nothing can be said.")
-    if not top < VACUOUS:
-        rule = f"A rule seeing only the answers of base and source scores {show(top)}"
-        return Finding("vacuous", f"{rule}, so iia ({show(iia.value)}) cannot tell.")
-    low, high = (iia.value, iia.value) if iia.method == "exact" else (iia.low, iia.high)
-    shown = f"iia is {show_estimate(iia, against=top)} over {iia.n} pairs"
-    if low is None or high is None:
-        return Finding("inconclusive", f"{shown}, too few to give an interval; compare with {says}.")
-    if low > top:
-        more = f"; iia_star is {show(star.value)}" if star.value is not None else ""
-        return Finding("supported", f"{shown}, above {says}{more}.")
-    if iia.method == "exact":
-        return Finding("contradicted", f"{shown}, no more than {says}.")
-    if high < top:
-        return Finding("contradicted", f"{shown}, below {says}.")
-    return Finding("inconclusive", f"{shown}; the interval holds {says}.")
+def said_nothing(tied: int, broken: int, runs: int, which: str) -> list[Finding]:
+    """Runs that say nothing and so are never right: of ``runs``, in how many two logits were the largest, and in how many
+    the largest was no finite number. ``which`` says of what runs this is."""
+    found = []
+    if broken:
+        text = f"In {show_share(broken, runs)} {which} a logit is NaN or the largest is infinite: such a run says nothing, and is never right."  # fmt: skip
+        found.append(Finding("non_finite", text))
+    if tied:
+        text = f"In {show_share(tied, runs)} {which} two logits are the largest: such a run says nothing, and is never right."
+        found.append(Finding("ties", text, forbids=tied > DECIDES * runs))
+    return found
+
+
+def not_said(missing: int, looked: int, which: str, instead: str) -> list[Finding]:
+    """Runs whose largest logit of all is no answer, where the answer is read among some; an alarm where they are most."""
+    if not missing:
+        return []
+    most = missing >= MOSTLY * looked
+    text = f"In {show_share(missing, looked)} {which} that were looked at, the largest of all logits is no answer ({instead}): the answers are compared with each other alone."  # fmt: skip
+    return [Finding("not_said", text, "alarm" if most else "info", most)]
+
+
+#: How far the bounds of a ceiling lie apart where little is known of it.
+APART = 0.1
+
+
+def ceiling_unknown(ceilings: Mapping[str, Ceiling]) -> list[Finding]:
+    """A finding where the bounds of the output_only ceiling lie far apart."""
+    ceiling = ceilings.get("output_only")
+    low, high = getattr(ceiling, "low", None), getattr(ceiling, "high", None)
+    if ceiling is None or ceiling.exact or low is None or high is None or high - low <= APART:
+        return []
+    text = f"The best rule of the answers alone scores between {show(low)} and {show(high)}: too few pairs share their answers to say more, and a verdict goes by the larger."  # fmt: skip
+    return [Finding("ceiling_unknown", text)]
+
+
+_DESIGNS = {
+    "source": "In every pair the counterfactual answer is the source's own",
+    "noop": "In every pair the counterfactual answer is the base's own",
+    "source_only": "In every pair the source alone decides the counterfactual answer",
+    "base_only": "In every pair the base alone decides the counterfactual answer",
+    "output_only": "In every pair the answers of base and source decide the counterfactual answer",
+}
+
+
+def design_finding(name: str, numbered: bool) -> Finding:
+    """Said once of a sweep whose pairs leave no room: a rule that knows nothing of the inside is always right."""
+    text = f"{_DESIGNS[name]}, so no iia can be above what a rule knowing nothing of the inside scores (1.000)"
+    if name == "noop":
+        return Finding("vacuous", text + ".")
+    rise = " (`^` marks where)" if numbered else ""
+    return Finding("vacuous", f"{text}; where iia rises{rise} can be read off, not which variable is there.")
+
+
+def scope_finding(scope: Scope) -> Finding:
+    """What a `where` leaves of the draws."""
+    roles = ", ".join(f"`{role}`" for role in scope.roles)
+    how = "exactly" if scope.exact else f"in {scope.n} draws"
+    return Finding(
+        "scope",
+        f"The `where` of {roles} lets {show(scope.share)} of their draws through ({how}); scores speak of those alone.",
+    )
 
 
 def filter_finding(n: int, kept: int, iia: Estimate | None, unfiltered: Estimate | None) -> Finding:
@@ -128,6 +182,20 @@ def near_bound(measured: Measured) -> Finding | None:
     where = f" at {show_cell(measured.cell)}" if measured.cell else ""
     shown = f"{measured.name} is {show_estimate(estimate, against=bound)}{where}"
     return Finding("near_bound", f"`{measured.text}`: {shown}; the interval holds the bound.")
+
+
+def no_room(ceilings: Mapping[str, Ceiling], sources: int, sweep: bool, span: Span) -> Diagnostic | None:
+    """A warning (W628) where a rule that knows nothing of the inside is right in every pair: said once of a test."""
+    name = by_design({n: c for n, c in ceilings.items() if n != "source_only" or sources < 2})
+    if not name:
+        return None
+    read = "; in this sweep, `iia` still shows where it rises" if sweep and name != "noop" else ""
+    what = "the base" if name in ("noop", "base_only") else "the source" if name != "output_only" else "the two answers"
+    return Diagnostic(
+        "W628", "no iia of this test can be above chance", span, label="of every pair",
+        notes=(f"{_DESIGNS[name][0].lower()}{_DESIGNS[name][1:]}: {RULES[name]} scores 1.000",),
+        help=f"draw pairs in which {what} does not decide the counterfactual answer{read}",
+    )  # fmt: skip
 
 
 # ── expectations that anything would pass ───────────────────────────────────────────────────────

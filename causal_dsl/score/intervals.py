@@ -1,18 +1,24 @@
-"""Intervals for scores of pairs that share their bases and sources.
+"""Intervals for scores of pairs, and what each is about: more draws of the same inputs, or inputs that were not drawn.
 
-Pairs are drawn from fewer inputs than there are pairs, so two pairs with the same base, or the same source, are not
-independent. Intervals come from a bootstrap that resamples *inputs*: each distinct input of each role gets a random
-count, and a pair's weight is the product over the roles (the pigeonhole bootstrap: Owen 2007, "The pigeonhole
-bootstrap"; for more than two roles Owen & Eckles 2012, "Bootstrapping data arrays of arbitrary order"). It is
-conservative: where there is nothing but independent noise in a pair, and yet all inputs recur, it is too wide, by at
-most sqrt(3) for two roles.
+*Draws.* The rows of a test are drawn independently. Where the inputs that can be drawn are few and most of them were drawn,
+an interval is about more such draws: the pairs are then independent, whatever inputs they share. Shares have the score
+interval (Wilson 1927), other scores a bootstrap of the pairs.
 
-Three refinements keep it from being wider than that need be, and from being wrong at the edges:
+*Inputs.* Where there are inputs that were not drawn, or rows share inputs by design, two pairs with the same base, or the
+same source, are not independent. The variance of a mean is that of sums over the inputs of each role, less what is counted
+twice (Cameron, Gelbach and Miller 2011), and shares have the score interval of as many independent pairs as would vary as
+much (Korn and Graubard 1998). Other scores have a bootstrap that resamples inputs: each distinct input of each role gets a
+random count, and a pair's weight is the product over the roles (the pigeonhole bootstrap: Owen 2007; for more than two
+roles Owen and Eckles 2012). Where there is nothing but independent noise in a pair, and yet all inputs recur, it is too
+wide, by up to sqrt(3) for two roles with many inputs, and more with few.
+
+Of that bootstrap,
 
 - a role whose inputs each meet one input of another role only is left out: its clusters lie inside the other's;
 - an input that occurs once brings no dependence, so it has no count of its own; a pair of none but such inputs
-  is resampled by itself;
-- a share that is 0 or 1 in the sample has replicates that are all alike; see :func:`share_interval`.
+  is resampled by itself.
+
+A share that is 0 or 1 in the sample has replicates that are all alike; see :func:`share_interval`.
 
 The random numbers are splitmix64 of (seed, role, replicate, input): the same on every machine and version of numpy.
 """
@@ -20,8 +26,11 @@ The random numbers are splitmix64 of (seed, role, replicate, input): the same on
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import combinations
 
 import numpy as np
+
+from causal_dsl.score.results import Method
 
 SEED = 20_231_117
 REPLICATES = 1000
@@ -54,11 +63,13 @@ def _counts(stream: int, first: int, last: int, size: int) -> np.ndarray:
 class Resampling:
     """The clusters of the pairs of a test, from the input ids of each role (``[n]`` each; equal id, equal input)."""
 
-    def __init__(self, ids: Mapping[str, np.ndarray]):
+    def __init__(self, ids: Mapping[str, np.ndarray], draws: bool = False):
+        """``draws``: the rows are independent draws, and what is asked is what more such draws would give."""
         self.n = len(next(iter(ids.values()))) if ids else 0
+        self.draws = draws
         inverses = [np.unique(np.asarray(column), return_inverse=True)[1].reshape(-1) for column in ids.values()]
         #: Which input each pair has, of each role that matters: ``[n]``, numbered from 0.
-        self.inverses = _without_nested(inverses) if self.n else []
+        self.inverses = _without_nested(inverses) if self.n and not draws else [np.arange(self.n)][: self.n]
 
     @property
     def independent(self) -> bool:
@@ -137,29 +148,106 @@ def percentiles(replicates: np.ndarray) -> tuple[float, float] | None:
     return float(low), float(high)
 
 
-def clopper_pearson(successes: int, n: int, level: float = LEVEL) -> tuple[float, float] | None:
-    """The exact binomial interval of Clopper and Pearson (1934); None for n = 0."""
-    if n == 0:
-        return None
-    from scipy.special import betaincinv
-
-    tail = (1 - level) / 2
-    low = 0.0 if successes == 0 else float(betaincinv(successes, n - successes + 1, tail))
-    high = 1.0 if successes == n else float(betaincinv(successes + 1, n - successes, 1 - tail))
-    return low, high
+def wilson(share: float, n: float, z: float) -> tuple[float, float]:
+    """The score interval of a share of ``n`` independent trials (Wilson 1927), ``z`` standard errors wide."""
+    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z * float(np.sqrt(share * (1 - share) / n + z * z / (4 * n * n))) / (1 + z * z / n)
+    return max(0.0, middle - half), min(1.0, middle + half)
 
 
-def share_interval(successes: int, n: int, independent: bool, clusters: int) -> tuple[float, float] | None:
-    """The interval of a share where counting alone gives it, else None (then it is bootstrapped).
+def share_interval(
+    successes: int, n: int, independent: bool, clusters: int, level: float = LEVEL
+) -> tuple[float, float] | None:
+    """The interval of a share where counting alone gives it, else None.
 
     No failure (or no success) in n independent draws means a rate of failure (of success) of at most 3/n, with 95%
     confidence. For pairs that share inputs, n is the fewest distinct inputs of any role: as if all pairs with
-    the same base, or the same source, had to fail together. Otherwise independent pairs have the exact binomial
-    interval.
+    the same base, or the same source, had to fail together. Otherwise independent pairs have the score interval.
     """
     if n == 0:
         return None
     if successes in (0, n):
-        slack = min(1.0, 3 / max(1, clusters))
+        least = 3.0 if level == LEVEL else -float(np.log(1 - level))
+        slack = min(1.0, least / max(1, clusters))
         return (1 - slack, 1.0) if successes == n else (0.0, slack)
-    return clopper_pearson(successes, n) if independent else None
+    from scipy.special import ndtri
+
+    return wilson(successes / n, n, float(ndtri((1 + level) / 2))) if independent else None
+
+
+def mean_variance(numbers: np.ndarray, asked: np.ndarray, inverses: list[np.ndarray]) -> tuple[float, int]:
+    """The variance of the mean of ``numbers`` [n] over the pairs ``asked`` for, booleans [n], and the least number of
+    distinct inputs among them. ``inverses`` [n] number the input of each pair, role by role.
+
+    Inclusion and exclusion over the roles (Cameron, Gelbach and Miller 2011), each sum with its own correction for few
+    inputs. Of several roles it is no less than it would be if the pairs were independent: the difference can be negative.
+    """
+    rows = np.flatnonzero(asked)
+    residual = (numbers[rows] - numbers[rows].mean()) / len(rows)
+    total, least, fewest = 0.0, 0.0, len(rows)
+    for size in range(1, len(inverses) + 1):
+        for chosen in combinations(inverses, size):
+            group = chosen[0][rows].astype(np.int64)
+            for inverse in chosen[1:]:
+                group = np.unique(group * (int(inverse.max()) + 1) + inverse[rows], return_inverse=True)[1].reshape(-1)
+            there = np.bincount(group) > 0
+            sums, count = np.bincount(group, residual)[there], int(there.sum())
+            variance = float(sums @ sums) * (count / (count - 1) if count > 1 else 1.0)
+            total += variance if size % 2 else -variance
+            if size == 1:
+                fewest = min(fewest, count)
+    if len(inverses) > 1:
+        least = float(residual @ residual) * len(rows) / max(1, len(rows) - 1)
+    return max(total, least), fewest
+
+
+def clustered_interval(
+    numbers: np.ndarray, asked: np.ndarray, inverses: list[np.ndarray], share: bool, level: float = LEVEL
+) -> tuple[float, float] | None:
+    """The interval of a mean over pairs that share inputs; None where there are fewer than two inputs of a role.
+
+    A share has that of as many independent pairs as vary as much (Korn and Graubard 1998).
+    """
+    variance, inputs = mean_variance(numbers, asked, inverses)
+    if inputs < 2:
+        return None
+    from scipy.special import stdtrit
+
+    mean, t = float(numbers[asked].mean()), float(stdtrit(inputs - 1, (1 + level) / 2))
+    if not share:
+        return mean - t * variance**0.5, mean + t * variance**0.5
+    n = int(asked.sum())
+    return wilson(mean, mean * (1 - mean) / variance if variance else float(n), t)
+
+
+def mean_interval(
+    numbers: np.ndarray, asked: np.ndarray, share: bool, resampling: Resampling, level: float = LEVEL
+) -> tuple[tuple[float, float], Method] | None:
+    """The interval of the mean of ``numbers`` [n] over the pairs ``asked`` for, booleans [n], and how it was made.
+
+    ``share``: the numbers are 0 and 1. None where there is none but by a bootstrap.
+    """
+    n = int(asked.sum())
+    if share:
+        hits = int(numbers[asked].sum())
+        found = share_interval(hits, n, resampling.independent, resampling.clusters(asked), level)
+        if found is not None:
+            return found, "rule of three" if hits in (0, n) else "binomial"
+    if resampling.independent or not n:
+        return None
+    found = clustered_interval(numbers, asked, resampling.inverses, share, level)
+    return None if found is None else (found, "clustered")
+
+
+def together(points: np.ndarray, replicates: np.ndarray) -> float | None:
+    """How many standard errors every cell must be given so that all of them hold at once with 95% confidence.
+
+    The quantile of the largest deviation over the cells, each in its own standard errors, in the replicates [R, C] around
+    the points [C] (Westfall and Young 1993). None where no cell varies.
+    """
+    spread = np.nanstd(replicates, axis=0) if len(replicates) else np.zeros(0)
+    moving = np.isfinite(points) & (spread > 1e-12)
+    if not moving.any():
+        return None
+    away = np.abs(replicates[:, moving] - points[moving]) / spread[moving]
+    return float(np.quantile(np.nanmax(away, axis=1), LEVEL))

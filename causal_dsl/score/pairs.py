@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from causal_dsl.engine.columns import NO_ANSWER, Quantity, ValueRef
+from causal_dsl.engine.columns import NO_ANSWERS, Quantity, ValueRef
 from causal_dsl.score.frames import OPERATORS, Array, Env, Frame
 from causal_dsl.score.units import TRUTH, Unit
 
@@ -122,7 +122,7 @@ class Right(Pair):
         answer = frame.column(run, ANSWER)
         wanted = frame.labels if self.label else frame.base_answers
         assert wanted is not None
-        return ((answer == wanted) & (answer != NO_ANSWER)).astype(np.float64)
+        return ((answer == wanted) & ~np.isin(answer, NO_ANSWERS)).astype(np.float64)
 
     def needs(self, run: str) -> Iterator[Need]:
         yield run, ANSWER

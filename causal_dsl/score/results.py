@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from causal_dsl.diagnostics import Diagnostic, did_you_mean
+from causal_dsl.score.codes import LADDER, Severity, severity
 
 if TYPE_CHECKING:
     import pandas
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 SCHEMA = 1
 
 Status = Literal["finished", "failed", "interrupted"]
-Method = Literal["exact", "bootstrap", "binomial", "rule of three", "draws", "none"]
+Method = Literal["exact", "bootstrap", "binomial", "clustered", "rule of three", "draws", "none"]
 
 
 def number(value: Any) -> Any:
@@ -46,6 +48,8 @@ class Estimate:
     high: float | None = None
     n: int = 0
     method: Method = "none"
+    #: what the interval is about: more draws from the same inputs, or inputs that were not drawn; "" without an interval
+    about: Literal["", "draws", "inputs"] = ""
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -54,18 +58,50 @@ class Estimate:
             "high": number(self.high),
             "n": self.n,
             "method": self.method,
+            "about": self.about,
         }
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One sentence that can be quoted, with a code that says of what kind it is."""
+    """One sentence that can be quoted, with a code that says of what kind it is.
+
+    ``level`` is its severity where that is not the one of its code (:mod:`causal_dsl.score.codes`). A finding with
+    ``forbids`` false leaves the verdict as it is, whatever its code."""
+
+    code: str
+    text: str
+    level: Severity | None = None
+    forbids: bool = True
+
+    @property
+    def severity(self) -> Severity:
+        return self.level or severity(self.code)
+
+    def to_json(self) -> dict[str, str]:
+        return {"code": self.code, "text": self.text, "severity": self.severity}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A step of the ladder (:mod:`causal_dsl.score.verdict`), and the sentence that says why."""
 
     code: str
     text: str
 
     def to_json(self) -> dict[str, str]:
         return {"code": self.code, "text": self.text}
+
+
+@dataclass(frozen=True)
+class Rise:
+    """How much more a cell of a sweep scores than the cell ``below`` it (None: than the unpatched runs), over the same pairs."""
+
+    difference: Estimate
+    below: dict[str, Any] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return {**self.difference.to_json(), "below": number(self.below)}
 
 
 @dataclass(frozen=True)
@@ -87,10 +123,12 @@ class Fired:
 @dataclass(frozen=True)
 class CellInfo:
     """What the run says of a cell beside its columns: ``noise_floor`` is the largest change of a logit when the base is
-    patched into itself."""
+    patched into itself; ``outside`` how many of the vectors that come from no run (zero, noise, a given vector) have a
+    number that their site does not come near, of how many that were looked at."""
 
     interventions: tuple[Fired, ...] = ()
     noise_floor: float | None = None
+    outside: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True)
@@ -102,11 +140,25 @@ class CellResult:
     findings: tuple[Finding, ...] = ()
     interventions: tuple[Fired, ...] = ()
     noise_floor: float | None = None
+    verdict: Verdict | None = None
+    #: the interval of iia that holds for all cells of the sweep together
+    together: tuple[float, float] | None = None
+    #: the ceiling that its verdict goes by
+    top: float | None = None
+    rise: Rise | None = None
+    #: whether its verdict is a finding of the test, and so none of the cell
+    told_once: bool = False
     #: the features that the cell writes through, how they were fitted, and what they are compared with
     learned: Learned | None = None
 
     def to_json(self) -> dict[str, Any]:
-        more = {} if self.learned is None else {"learned": self.learned.to_json()}
+        more: dict[str, Any] = {} if self.learned is None else {"learned": self.learned.to_json()}
+        if self.verdict is not None:
+            more["verdict"] = self.verdict.to_json()
+        if self.together is not None:
+            more["together"] = {"low": number(self.together[0]), "high": number(self.together[1])}
+        if self.rise is not None:
+            more["rise"] = self.rise.to_json()
         return {
             **more,
             "cell": number(self.cell),
@@ -181,6 +233,22 @@ class ReportResult:
 
 
 @dataclass(frozen=True)
+class Wrong:
+    """What the network said in ``count`` of ``of`` wrong runs (cells times pairs), with some pairs as examples: their
+    numbers, and what should have been said."""
+
+    run: Literal["base", "patched"]
+    said: str
+    count: int
+    of: int
+    examples: tuple[tuple[int, str], ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        examples = [{"pair": pair, "wanted": wanted} for pair, wanted in self.examples]
+        return {"run": self.run, "said": self.said, "count": self.count, "of": self.of, "examples": examples}
+
+
+@dataclass(frozen=True)
 class TestResult:
     """One test. ``n`` pairs were drawn, ``kept`` of them are scored; ``ceilings`` are those of the draws, and
     ``ceilings_kept`` those of the kept pairs (empty where there is no filter). ``distinct`` counts the distinct inputs
@@ -205,6 +273,12 @@ class TestResult:
     parameters: tuple[str, ...] = ()
     asked: tuple[str, ...] = ()
     units: Mapping[str, str] = field(default_factory=dict)
+    #: what the network said where it was wrong: the commonest first
+    wrong: tuple[Wrong, ...] = ()
+    #: whether every row that can be drawn occurs, so that scores are exact under the weights of the design
+    covered: bool = False
+    #: whether the rows are drawn from a part of the inputs
+    part: bool = False
     diagnostics: tuple[Diagnostic, ...] = field(default=(), compare=False)
     #: the network that it ran on, by its name in the results; and how many cells it has, measured or not (None: those here)
     network: str = ""
@@ -222,6 +296,11 @@ class TestResult:
     def passed(self) -> bool:
         return self.status == "finished"
 
+    @property
+    def verdict(self) -> Verdict | None:
+        """That of its one cell, or of all cells together; None where no variable is interchanged."""
+        return of_test(self.cells)
+
     def cell(self, **parameters: Any) -> CellResult:
         """The cell with these parameters: ``test.cell(l=8)``. Raises KeyError where there is none, or several."""
         found = [cell for cell in self.cells if parameters.items() <= cell.cell.items()]
@@ -230,7 +309,9 @@ class TestResult:
         return found[0]
 
     def to_json(self) -> dict[str, Any]:
+        verdict = self.verdict
         return {
+            **({} if verdict is None else {"verdict": verdict.to_json()}),
             "name": self.name,
             "line": self.line,
             "status": self.status,
@@ -239,6 +320,7 @@ class TestResult:
             "n": self.n,
             "kept": self.kept,
             "exhaustive": self.exhaustive,
+            "covered": self.covered,
             "distinct": dict(self.distinct),
             "ceilings": {name: ceiling.to_json() for name, ceiling in self.ceilings.items()},
             "ceilings_kept": {name: ceiling.to_json() for name, ceiling in self.ceilings_kept.items()},
@@ -246,8 +328,24 @@ class TestResult:
             "expectations": [expectation.to_json() for expectation in self.expectations],
             "reports": [report.to_json() for report in self.reports],
             "findings": [finding.to_json() for finding in self.findings],
+            "wrong_answers": [wrong.to_json() for wrong in self.wrong],
             "seconds": self.seconds,
         }
+
+
+def of_test(cells: Sequence[CellResult]) -> Verdict | None:
+    """The verdict of all cells together: that of the one cell, or the one that all have; else how many have which."""
+    found = [cell.verdict for cell in cells]
+    if not found or any(one is None for one in found):
+        return None
+    if len(found) == 1:
+        return found[0]
+    counts = Counter(one.code for one in found if one is not None)
+    told = ", ".join(f"{code} in {counts[code]}" for code in LADDER if counts[code])
+    if len(counts) == 1:
+        code = next(iter(counts))
+        return Verdict(code, f"All {len(found)} cells: {code}.")
+    return Verdict("mixed", f"Of {len(found)} cells, {told}.")
 
 
 @dataclass(frozen=True)

@@ -9,21 +9,32 @@ import numpy as np
 
 from causal_dsl.causal.designs import count_distinct
 from causal_dsl.engine.columns import Columns
-from causal_dsl.score.context import Reported, TestScores
+from causal_dsl.score.cells import found_in, with_verdict
+from causal_dsl.score.context import Reported, TestContext, TestScores
 from causal_dsl.score.estimate import Estimator
-from causal_dsl.score.findings import cell_findings, choice_finding, choosing_findings, filter_finding, near_bound
+from causal_dsl.score.findings import (
+    ceiling_unknown,
+    choice_finding,
+    choosing_findings,
+    design_finding,
+    filter_finding,
+    near_bound,
+    scope_finding,
+)
 from causal_dsl.score.frames import Frame
 from causal_dsl.score.judge import judge
 from causal_dsl.score.numbers import show_cell
-from causal_dsl.score.pairs import Constant, Moved
+from causal_dsl.score.pairs import Constant
 from causal_dsl.score.results import CellInfo, CellResult, Finding, ReportResult, TestResult
+from causal_dsl.score.samples import few_inputs, steady
 from causal_dsl.score.scores import Best, Chosen, Mean, Score
-from causal_dsl.score.units import SHARE
+from causal_dsl.score.sweeps import multiple, numbers_of, rises
+from causal_dsl.score.verdict import by_design, top_of
+from causal_dsl.score.words import PLAIN, Speech, wrong_answers, wrong_finding
 
 if TYPE_CHECKING:
     from causal_dsl.causal.ceilings import Ceiling
-
-_MOVED = Mean("moved", SHARE, Moved("moved", SHARE), "patched")
+    from causal_dsl.causal.cover import Cover, Scope
 
 
 def score_test(
@@ -40,6 +51,10 @@ def score_test(
     kept: np.ndarray | None = None,
     info: Sequence[CellInfo] = (),
     seconds: float = 0.0,
+    cover: Cover | None = None,
+    speech: Speech = PLAIN,
+    scope: Sequence[Scope] = (),
+    part: bool = False,
 ) -> TestResult:
     """Score a test.
 
@@ -53,6 +68,11 @@ def score_test(
     kept:           which pairs ``where solved(…)`` keeps, booleans ``[n]``. Scores and intervals are over these, each
                     unfiltered score stands beside as ``<name>_unfiltered``; iia_star has the ceilings of these
     info:           what the run says of each cell, in the order of ``cells``
+    cover:          how far the rows are all that can be drawn, where they were drawn; None: the rows share inputs for
+                    reasons that are not known, and intervals are about inputs that were not drawn
+    speech:         how what the network says is put into words
+    scope:          what share of the draws each `where` lets through
+    part:           the rows are drawn from a part of the inputs (a split)
     """
     context = scores.context
     names = [dict(cell) for cell, _ in cells]
@@ -74,15 +94,19 @@ def score_test(
         answers = {context.roles[0]: frame.base_answers, **frame.source_answers}
         own = {role: own_ids[role] for role in answers}
         of_kept, level = kept_ceilings(frame.labels, answers, own, exhaustive, given, n)
-    estimator = Estimator(frames, names, own_ids, exhaustive, level)
+    weights = None if cover is None else steady(cover, frames, rows)
+    draws = cover is not None and cover.seen
+    estimator = Estimator(frames, names, own_ids, exhaustive or weights is not None, level, draws, weights)
     everything = None
     if rows is not None:
         everything = Estimator(
             [Frame(c, base_answers, labels, sources, None, asked) for _, c in cells],
             names,
             ids,
-            exhaustive,
+            exhaustive or weights is not None,
             _value(given),
+            draws,
+            None if weights is None or cover is None else cover.weights,
         )
 
     wanted = scores.cell_scores
@@ -93,21 +117,35 @@ def score_test(
         everything.prepare(list(wanted.values()))
     judged = [judge(expectation, estimator, of_kept or given) for expectation in scores.expectations]
 
-    ceiling = (of_kept or given).get("output_only")
+    known = dict(of_kept or given)
+    if len(sources) > 1:  # several sources together may well decide the answer: that is no leak
+        known.pop("source_only", None)
+    iia = next((value for name, value in wanted.items() if name == "iia" and isinstance(value, Mean)), None)
+    joint = estimator.together(iia) if iia is not None and len(cells) > 1 and labels is not None else []
+    design = by_design(known) if labels is not None else ""
+    risen = rises(estimator, iia) if iia is not None and design and len(cells) > 1 else []
     results = []
     for c, name in enumerate(names):
         found = {score: estimator.estimate(value, c) for score, value in wanted.items()}
         if everything is not None:
             found |= {f"{score}_unfiltered": everything.estimate(value, c) for score, value in wanted.items()}
         told = info[c] if c < len(info) else CellInfo()
-        moved = float(estimator.point(_MOVED)[c]) if context.intervened and frames[c].n else None
-        findings = cell_findings(found, ceiling, told, moved)
-        results.append(CellResult(name, found, tuple(findings), told.interventions, told.noise_floor))
+        cell = found_in(name, c, found, wanted, estimator, context, told, speech)
+        if labels is not None and iia is not None:
+            cell = with_verdict(
+                cell, known, joint[c] if joint else None, risen[c] if risen else None, weights is not None
+            )
+        results.append(cell)
 
     findings = []
     if rows is not None:
         single = results[0].scores if len(results) == 1 else {}
         findings.append(filter_finding(n, len(rows), single.get("iia"), single.get("iia_unfiltered")))
+    findings += [scope_finding(one) for one in scope]
+    findings += _of_all(results, known, design, joint, estimator, context)
+    wrong = wrong_answers(frames, labels is not None, speech) if cells else ()
+    runs = (len(cells) if labels is not None else 1) * estimator.n
+    findings += wrong_finding(wrong, runs, len(cells) > 1, speech)
     if cells:
         values = [*truths, *(reported.value for reported in scores.reports)]
         findings += _choices(values, estimator)
@@ -130,8 +168,28 @@ def score_test(
         parameters=tuple(names[0]) if names else (),
         asked=tuple(scores.asked),
         units={name: score.unit.name for name, score in wanted.items()},
+        wrong=wrong,
+        covered=weights is not None,
+        part=part,
         diagnostics=tuple(diagnostic for _, diagnostic in judged if diagnostic is not None),
     )
+
+
+def _of_all(
+    results: Sequence[CellResult], known: Mapping[str, Ceiling], design: str,
+    joint: Sequence[tuple[float, float] | None], estimator: Estimator, context: TestContext,
+) -> list[Finding]:  # fmt: skip
+    """What is said of a test once, not of each cell."""
+    found: list[Finding] = []
+    if design and len(results) > 1:
+        found.append(design_finding(design, bool(numbers_of(estimator.cells))))
+    top = top_of(known)
+    if joint and top is not None and not design:
+        found += multiple([cell.scores["iia"] for cell in results], joint, top[1])
+    found += ceiling_unknown(known)
+    if results and not estimator.exhaustive:
+        found += few_inputs(estimator, context.roles)
+    return found
 
 
 def _value(ceilings: Mapping[str, Ceiling]) -> float | None:

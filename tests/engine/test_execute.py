@@ -59,7 +59,8 @@ def one_hot(values: tuple[int, ...]) -> torch.Tensor:
 
 
 def by_hand(columns: slice) -> float:
-    """The share of all 65,536 pairs on which swapping these units of layer 1 does what swapping `left` should."""
+    """The share of all 65,536 pairs on which swapping these units of layer 1 does what swapping `left` should; where both
+    logits are equal, nothing is said."""
     model = build()
     inputs = list(itertools.product(range(4), repeat=4))
     with torch.no_grad():
@@ -71,8 +72,8 @@ def by_hand(columns: slice) -> float:
         for base in range(len(inputs)):
             patched = hidden[base].repeat(len(inputs), 1)
             patched[:, columns] = hidden[:, columns]
-            said = model.logits(model.layers[2](patched)).argmax(1).numpy().astype(bool)
-            right += int((said == (left == other[base])).sum())
+            no, yes = model.logits(model.layers[2](patched)).numpy().T
+            right += int(np.where(left == other[base], yes > no, no > yes).sum())
     return right / len(inputs) ** 2
 
 
@@ -111,10 +112,11 @@ def test_ablation_noise_and_arithmetic_write_what_they_say() -> None:
         test list on halves { base ~ equality(exhaustive=true) do(layer[1].out[0:4] = [1, 0, 1, 0]) report moved }
     """)
     results = cd.run(spec)
-    # all zero: every unit of layer 2 is 0, the logits tie, and the first class (false) is said
+    # all zero: every unit of layer 2 is 0, the logits tie, and nothing is said, which is no answer that the base run gave
     inputs = list(itertools.product(range(4), repeat=4))
     same = np.mean([(a == b) == (c == d) for a, b, c, d in inputs])
-    assert results["zero"].cell().scores["moved"].value == same
+    assert results["zero"].cell().scores["moved"].value == 1.0
+    assert [f.code for f in results["zero"].cell().findings] == ["ties"]
     assert results["nothing"].cell().scores["moved"].value == 0.0
     assert results["list"].cell().scores["moved"].value == pytest.approx(1 - same)
 

@@ -12,7 +12,7 @@ import numpy as np
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from causal_dsl import pipeline
-from causal_dsl.engine.columns import Columns
+from causal_dsl.engine.columns import SAID, Columns
 from causal_dsl.engine.execute import Execution
 from causal_dsl.network.network import Network
 from causal_dsl.pipeline import Checked, Options
@@ -152,6 +152,9 @@ def same(one: dict[Any, np.ndarray], other: dict[Any, np.ndarray], close: float 
     assert one.keys() == other.keys()
     for key, mine in one.items():
         theirs = other[key]
+        if key[3] == str(SAID):  # not looked at in every row by the one that computes the answers' logits alone
+            looked = (mine >= 0) & (theirs >= 0)
+            mine, theirs = mine[looked], theirs[looked]
         if mine.dtype.kind == "i":
             assert (mine == theirs).all(), key
         else:

@@ -9,8 +9,9 @@ from scoring import ANSWER, codes, compiled, made_up
 from causal_dsl.causal.ceilings import Ceiling
 from causal_dsl.score.findings import cell_findings, near_bound, vacuous_expectation
 from causal_dsl.score.numbers import show, show_estimate
-from causal_dsl.score.results import CellInfo, Estimate, Fired, Measured
+from causal_dsl.score.results import CellInfo, CellResult, Estimate, Fired, Measured
 from causal_dsl.score.score import score_test
+from causal_dsl.score.verdict import settled, verdict
 
 NO_INFO = CellInfo()
 
@@ -18,27 +19,31 @@ NO_INFO = CellInfo()
 def told(
     iia: Estimate, ceiling: float = 0.5, informative: int = 50, moved: float = 0.5, info: CellInfo = NO_INFO
 ) -> dict:
-    scores = {"accuracy": Estimate(1.0, n=iia.n), "iia": iia, "iia_star": Estimate(0.8, n=iia.n)}
-    scores["iia_informative"] = Estimate(0.9, n=informative)
-    found = cell_findings(scores, Ceiling(ceiling, True, 16), info, moved)
-    return {finding.code: finding.text for finding in found}
+    """The findings of a cell of a network that is right in all its own runs, by their codes."""
+    right = Estimate(iia.value and max(0.95, iia.value), 0.9, 1.0, n=iia.n)
+    found = cell_findings(iia.n, informative, info, moved, None)
+    scores = {"accuracy": right, "iia": iia}
+    first = verdict(iia, right, {"output_only": Ceiling(ceiling, True, 16)}, star=Estimate(0.8, n=iia.n))
+    cell = settled(CellResult({}, scores, tuple(found), verdict=first))
+    return {finding.code: finding.text for finding in cell.findings}
 
 
 def test_a_cell_against_its_ceiling() -> None:
     assert list(told(Estimate(0.9, 0.8, 0.95, 100, "bootstrap"))) == ["supported"]
+    assert list(told(Estimate(0.8, 0.75, 0.85, 100, "bootstrap"))) == ["partly"]
     assert list(told(Estimate(0.52, 0.45, 0.6, 100, "bootstrap"))) == ["inconclusive"]
     assert list(told(Estimate(0.3, 0.25, 0.35, 100, "bootstrap"))) == ["contradicted"]
     assert list(told(Estimate(0.99, 0.98, 1.0, 100, "bootstrap"), ceiling=0.96)) == ["vacuous"]
     assert list(told(Estimate(0.5, n=256, method="exact"))) == ["contradicted"]
-    assert list(told(Estimate(1.0, n=256, method="exact"))) == ["supported"]
+    assert list(told(Estimate(1.0, n=256, method="exact"))) == ["exact"]
     assert list(told(Estimate(1.0, n=1))) == ["inconclusive"]
     assert list(told(Estimate(None, n=0))) == ["empty"]
 
 
 def test_a_sentence_has_its_numbers() -> None:
-    text = told(Estimate(0.934, 0.912, 0.953, 512, "bootstrap"))["supported"]
+    text = told(Estimate(0.934, 0.912, 0.963, 512, "bootstrap"))["supported"]
     assert text == (
-        "iia is 0.934 [0.912, 0.953] over 512 pairs, above 0.500, the most that a rule seeing only the answers of base "
+        "iia is 0.934 [0.912, 0.963] over 512 pairs, above 0.500, the most that a rule seeing only the answers of base "
         "and source can score; iia_star is 0.800."
     )
 

@@ -54,7 +54,7 @@ def test_shares_of_right_answers() -> None:
     assert scores["iia_informative"].value == pytest.approx(informed / informative)
     assert scores["iia_informative"].n == informative
     assert scores["iia_star"].value == pytest.approx((right / N - 0.4) / 0.6)
-    assert scores["iia"].method == "bootstrap"
+    assert (scores["iia"].method, scores["iia"].about) == ("clustered", "inputs")
     assert scores["iia"].low < scores["iia"].value < scores["iia"].high
     assert scores["iia_star"].low == pytest.approx((scores["iia"].low - 0.4) / 0.6)
 
@@ -206,7 +206,7 @@ def test_a_sweep_without_cells_passes_nothing() -> None:
 
 def test_all_pairs_of_a_domain_are_exact() -> None:
     result, _, _ = one_cell("")
-    assert result.cells[0].scores["iia"].method == "bootstrap"
+    assert result.cells[0].scores["iia"].method == "clustered"
     scores, _ = compiled("report logit_diff", parameters={})
     exact = score_test(scores, [({}, made_up(scores, N, 1))], exhaustive=True, **rows())
     for estimate in exact.cells[0].scores.values():
@@ -221,7 +221,9 @@ def test_independent_pairs_have_the_binomial_interval() -> None:
     given["ids"] = {"base": np.arange(N), "source": np.arange(N)[::-1]}
     columns = made_up(scores, N, 1)
     found = score_test(scores, [({}, columns)], **given).cells[0].scores["iia"]
-    interval = binomtest(int((columns.patched[ANSWER] == given["labels"]).sum()), N).proportion_ci(0.95)
+    interval = binomtest(int((columns.patched[ANSWER] == given["labels"]).sum()), N).proportion_ci(
+        0.95, method="wilson"
+    )
     assert (found.low, found.high, found.method) == (
         pytest.approx(interval.low),
         pytest.approx(interval.high),
@@ -369,16 +371,15 @@ def test_kept_ceilings() -> None:
 
 
 def test_ratios_are_resampled_as_ratios() -> None:
-    """The interval of iia_informative is that of a ratio of two resampled sums."""
-    result, columns, given = one_cell("")
+    """The interval of a ratio of means is that of a ratio of two resampled sums."""
     from causal_dsl.score.intervals import Resampling
 
-    asked = given["labels"] != given["base_answers"]
-    right = asked & (columns.patched[ANSWER] == given["labels"])
+    result, columns, given = one_cell("report mean(kl) / mean(js)")
     weights = np.concatenate(list(Resampling(given["ids"]).weights(1000)))
-    low, high = np.quantile((weights @ right) / (weights @ asked), [0.025, 0.975])
-    found = result.cells[0].scores["iia_informative"]
-    assert (found.low, found.high) == pytest.approx((low, high))
+    kl, js = columns.patched[Quantity("kl")], columns.patched[Quantity("js")]
+    low, high = np.quantile((weights @ kl) / (weights @ js), [0.025, 0.975])
+    found = result.cells[0].scores["mean(kl) / mean(js)"]
+    assert (found.low, found.high, found.method) == (pytest.approx(low), pytest.approx(high), "bootstrap")
 
 
 def test_numbers_of_each_pair() -> None:

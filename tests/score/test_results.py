@@ -45,7 +45,7 @@ def test_json_is_the_contract() -> None:
     assert cell["cell"] == {"l": 1, "p": "last"}
     assert {"value": 0.5, "low": 0.4, "high": 0.6, "n": 10}.items() <= cell["scores"]["iia"].items()
     assert cell["scores"]["kl"]["value"] is None
-    assert cell["findings"] == [{"code": "supported", "text": "Yes."}]
+    assert cell["findings"] == [{"code": "supported", "text": "Yes.", "severity": "info"}]
     (expectation,) = test["expectations"]
     assert {"text": "iia >= 95%", "line": 7, "value": 0.5, "passed": False}.items() <= expectation.items()
     assert spec["tests"][1]["cells"][0]["cell"] == {}

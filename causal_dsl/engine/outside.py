@@ -1,0 +1,42 @@
+"""Written values beside those that their site takes by itself: numbers, noise and given vectors come from no run."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from causal_dsl.planning import graph as g
+
+#: Fewer vectors than this do not tell a range.
+LEAST = 8
+#: How many half ranges away from the middle a number is out of range.
+FAR = 3.0
+
+
+class Outside:
+    """Counts, of each intervention, the written vectors with a number that the site does not come near.
+
+    Of each number of the vectors that are there, middle and half of the range; half is at least a tenth of the root mean
+    square of all of them. A written vector is outside where a number lies further than three halves from the middle.
+    """
+
+    def __init__(self) -> None:
+        self._found: dict[g.Resume, list[tuple[Tensor, int]]] = {}
+
+    def __call__(self, resume: g.Resume, there: Tensor, written: Tensor) -> None:
+        if len(there) < LEAST:
+            return
+        low, high = there.amin(dim=0), there.amax(dim=0)
+        middle, half = (low + high) / 2, (high - low) / 2
+        half = half.clamp(min=0.1 * float(half.double().square().mean().sqrt()))
+        rounding = 1e-5 * middle.abs() + 1e-12
+        out = ((written - middle).abs() > FAR * half + rounding).any(dim=1)
+        self._found.setdefault(resume, []).append((out.sum(), len(out)))
+
+    def take(self, resume: g.Resume) -> tuple[int, int]:
+        """How many vectors of an intervention lie outside, and how many were looked at, since the pass began."""
+        found = self._found.get(resume, [])
+        return sum(int(out) for out, _ in found), sum(count for _, count in found)
+
+    def clear(self) -> None:
+        """Begin a pass."""
+        self._found.clear()

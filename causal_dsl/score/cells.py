@@ -1,0 +1,71 @@
+"""One cell of a test: its scores, what is found beside them, and its verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from causal_dsl.engine.columns import TRACE
+from causal_dsl.score.context import TestContext
+from causal_dsl.score.estimate import Estimator
+from causal_dsl.score.findings import STILL, cell_findings
+from causal_dsl.score.frames import Frame
+from causal_dsl.score.pairs import Moved
+from causal_dsl.score.results import CellInfo, CellResult, Estimate, Rise
+from causal_dsl.score.samples import effects
+from causal_dsl.score.scores import Mean, Score
+from causal_dsl.score.units import SHARE
+from causal_dsl.score.verdict import settled, top_of, verdict
+from causal_dsl.score.words import Speech, elsewhere, nothing_said
+
+if TYPE_CHECKING:
+    from causal_dsl.causal.ceilings import Ceiling
+
+_MOVED = Mean("moved", SHARE, Moved("moved", SHARE), "patched")
+
+
+def found_in(
+    cell: Mapping[str, Any], number: int, scores: dict[str, Estimate], wanted: Mapping[str, Score], estimator: Estimator,
+    context: TestContext, info: CellInfo, speech: Speech,
+) -> CellResult:  # fmt: skip
+    """A cell with its scores and findings, not yet judged."""
+    frame, patched = estimator.frames[number], context.intervened
+    moved = float(estimator.point(_MOVED)[number]) if patched and frame.n else None
+    informative = scores["iia_informative"].n if "iia_informative" in scores else None
+    findings = [
+        *cell_findings(frame.n, informative, info, moved, None if moved is None else _still(frame)),
+        *nothing_said(frame, patched),
+        *elsewhere(frame, patched, speech),
+        *effects(estimator, list(wanted.values()), number),
+    ]
+    return CellResult(dict(cell), scores, tuple(findings), info.interventions, info.noise_floor)
+
+
+def with_verdict(
+    cell: CellResult, ceilings: Mapping[str, Ceiling], together: tuple[float, float] | None, rise: Rise | None,
+    covered: bool,
+) -> CellResult:  # fmt: skip
+    """The cell with its verdict: by the interval that holds for all cells ``together``, where there are several.
+
+    ``rise``: how much it scores more than the cell below, where a rule that knows nothing of the inside is always right.
+    """
+    own, iia = cell.scores["accuracy"], cell.scores["iia"]
+    at = iia if together is None else replace(iia, low=together[0], high=together[1])
+    drawn = cell.scores.get("accuracy_unfiltered", own)
+    told = verdict(at, drawn, ceilings, own, cell.scores.get("iia_star"), covered)
+    top = top_of(ceilings)
+    most = None if top is None else top[1]
+    return settled(
+        replace(cell, verdict=told, together=together, top=most, rise=rise, told_once=rise is not None)
+    )  # fmt: skip
+
+
+def _still(frame: Frame) -> bool | None:
+    """Whether no logit moved in any pair, beyond rounding; None where that was not looked at."""
+    if TRACE not in frame.columns.base or TRACE not in frame.columns.patched:
+        return None
+    before, after = frame.column("base", TRACE), frame.column("patched", TRACE)
+    return bool((np.abs(after - before) <= STILL * (1 + np.abs(before))).all())

@@ -1,0 +1,70 @@
+"""How much a sample can say: weights of rows that are all there are, too few inputs, effects that cancel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from causal_dsl.score.estimate import Estimator
+from causal_dsl.score.frames import Frame
+from causal_dsl.score.numbers import show, show_estimate
+from causal_dsl.score.pairs import ANSWER, Change
+from causal_dsl.score.results import Finding
+from causal_dsl.score.scores import Mean, Score
+
+if TYPE_CHECKING:
+    from causal_dsl.causal.cover import Cover
+
+#: Fewer inputs than this, and no interval keeps its coverage (benchmarks/coverage).
+FEW = 20
+#: A mean whose interval holds 0 hides effects where the mean size of a change is this many times larger.
+HIDES = 4.0
+
+
+def steady(cover: Cover, frames: Sequence[Frame], rows: np.ndarray | None) -> np.ndarray | None:
+    """The weights of the rows that are scored, where equal rows gave equal answers; None where they did not (noise)."""
+    if cover.weights is None or cover.group is None or not frames:
+        return None
+    group = cover.group if rows is None else cover.group[rows]
+    if not len(group):
+        return None
+    _, first, back = np.unique(group, return_index=True, return_inverse=True)
+    for frame in frames:
+        for run in ("base", "patched") if frame.columns.patched else ("base",):
+            said = frame.column(run, ANSWER)
+            if (said != said[first][back.reshape(-1)]).any():
+                return None
+    return cover.weights if rows is None else cover.weights[rows]
+
+
+def few_inputs(estimator: Estimator, roles: Sequence[str]) -> list[Finding]:
+    """A finding where there are too few inputs for any interval."""
+    inputs = estimator.resampling.clusters()
+    if not estimator.n or inputs >= FEW:
+        return []
+    if estimator.draws:
+        return [Finding("few_inputs", f"There are {inputs} pairs: no interval keeps its 95% with so few.")]
+    counts = {role: len(np.unique(estimator.ids[role])) for role in roles if role in estimator.ids}
+    told = ", ".join(f"{count} of `{role}`" for role, count in counts.items())
+    text = f"The {estimator.n} pairs are made of few distinct inputs ({told}): no interval keeps its 95% with so few."
+    return [Finding("few_inputs", text)]
+
+
+def effects(estimator: Estimator, scores: Sequence[Score], cell: int) -> list[Finding]:
+    """Findings of mean changes near 0 that hide large ones of both signs."""
+    found = []
+    for score in scores:
+        if not isinstance(score, Mean) or not isinstance(score.pair, Change):
+            continue
+        estimate = estimator.estimate(score, cell)
+        numbers = score.pair.of(estimator.frames[cell], score.run)
+        if estimate.value is None or not len(numbers):
+            continue
+        size = float(np.average(np.abs(numbers), weights=estimator.env.weights[0]))
+        if size > 0 and size >= HIDES * abs(estimate.value):
+            ups, downs = float((numbers > 0).mean()), float((numbers < 0).mean())
+            text = f"`{score.text}` is {show_estimate(estimate)} in the mean, and {show(size)} in mean size: it rises in {100 * ups:.0f}% of pairs and falls in {100 * downs:.0f}%, and these cancel."  # fmt: skip
+            found.append(Finding("cancels", text))
+    return found

@@ -1,0 +1,42 @@
+"""How what a test's network says is put into words: values of the causal model, tokens, the bases of its pairs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from causal_dsl.engine.answers import Answers
+from causal_dsl.program.prompts import show_value
+from causal_dsl.program.tokens import Tokens
+from causal_dsl.score.words import Speech
+
+if TYPE_CHECKING:
+    from causal_dsl.planning.lower import Plan
+    from causal_dsl.program.program import Test
+
+
+def speech_of(test: Test, plan: Plan, answers: Answers, tokens: Tokens | None) -> Speech:
+    """The words of a test: codes as values, ids as tokens or class numbers, pairs by the text of their base."""
+    drawn, inputs = plan.draw_of(test), plan.inputs[test.network.key]
+    model, variable = test.model, test.readout.variable
+    classes = {ids[0]: value for value, ids in answers.ids.items()}
+    rows = next((rows for run, rows in plan.rows.items() if run.role == "base" and run.draw == plan.scores[test.name][0].label.draw), None)  # fmt: skip
+
+    def value(code: int) -> str:
+        return show_value(model.decode(variable, np.array([code]))[0])
+
+    def token(number: int) -> str:
+        if tokens is not None:
+            return tokens.token(number)
+        return show_value(classes[number]) if number in classes else f"class {number}"
+
+    def base(pair: int) -> str:
+        if inputs.prompts and rows is not None:
+            return inputs.prompts[int(rows[pair])].text
+        names = list(model.exogenous)
+        decoded = [model.decode(name, drawn.values["base"][name][pair : pair + 1])[0] for name in names]
+        return ", ".join(f"{name} = {show_value(value)}" for name, value in zip(names, decoded, strict=True))
+
+    among = None if answers.among is None else frozenset(ids[0] for ids in answers.ids.values())
+    return Speech(value, token, base, among)

@@ -1,0 +1,146 @@
+"""How far a test bears its hypothesis out: one ladder of verdicts, decided from the numbers alone (docs/measures.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from causal_dsl.score.codes import FORBIDDING, FULL, LADDER
+from causal_dsl.score.numbers import show, show_estimate
+from causal_dsl.score.results import CellResult, Estimate, Finding, Verdict
+
+if TYPE_CHECKING:
+    from causal_dsl.causal.ceilings import Ceiling
+
+#: From this ceiling on, a score of the answers alone leaves too little room to tell.
+VACUOUS = 0.95
+#: A network that is right less often than this does not do the task.
+SOLVED = 0.9
+#: A ceiling this close to 1 is 1.
+_ONE = 1 - 1e-9
+
+RULES = {
+    "noop": "a network that ignores the intervention",
+    "source": "a network that copies the source's answer",
+    "output_only": "a rule seeing only the answers of base and source",
+    "base_only": "a rule seeing the whole base input and nothing of the source",
+    "source_only": "a rule seeing the whole source input and nothing of the base",
+}
+
+
+def bounds(ceilings: Mapping[str, Ceiling]) -> dict[str, tuple[float, float]]:
+    """For each ceiling that counts, the least and the most that it may be.
+
+    `base_only` and `source_only` count where they are exact: a rule of whole inputs that is fitted to a sample learns the
+    sample by heart.
+    """
+    found = {}
+    for name in RULES:
+        ceiling = ceilings.get(name)
+        if ceiling is None or (name in ("base_only", "source_only") and not ceiling.exact):
+            continue
+        low, high = getattr(ceiling, "low", None), getattr(ceiling, "high", None)
+        least = ceiling.value if ceiling.exact or low is None else low
+        most = ceiling.value if ceiling.exact or high is None else high
+        if most == most:
+            found[name] = (least, most)
+    return found
+
+
+def top_of(ceilings: Mapping[str, Ceiling]) -> tuple[str, float] | None:
+    """The rule that may score most, and that score; `output_only` before others of the same."""
+    known = bounds(ceilings)
+    if not known:
+        return None
+    most = max(high for _, high in known.values())
+    named = [name for name, (_, high) in known.items() if high == most]
+    return ("output_only" if "output_only" in named else named[0]), most
+
+
+def by_design(ceilings: Mapping[str, Ceiling]) -> str:
+    """The rule that is right in every pair, whatever the network: then no iia can tell. ``""`` where there is none."""
+    for name in ("source", "noop", "source_only", "base_only", "output_only"):
+        ceiling = ceilings.get(name)
+        if ceiling is not None and ceiling.exact and ceiling.value >= _ONE:
+            return name
+    return ""
+
+
+def verdict(
+    iia: Estimate,
+    accuracy: Estimate,
+    ceilings: Mapping[str, Ceiling],
+    own: Estimate | None = None,
+    star: Estimate | None = None,
+    covered: bool = False,
+) -> Verdict:
+    """The verdict of one cell from its numbers; :func:`demote` takes its findings into account.
+
+    iia:      with the interval that holds for all cells together where there are several
+    accuracy: of the unpatched runs of all that was drawn; ``own``, of those that are scored, where a filter keeps some
+    covered:  the rows are draws, and every row that can be drawn occurs
+    """
+    own = own or accuracy
+    if iia.n == 0 or iia.value is None:
+        return Verdict("inconclusive", "iia is undefined, so nothing can be said.")
+    top = top_of(ceilings)
+    shown = f"iia is {show_estimate(iia, against=top[1] if top else None)} over {iia.n} pairs"
+    if (reach := _high(accuracy)) is not None and reach < SOLVED:
+        solves = (
+            f"the network answers right in {show_estimate(accuracy)} of its unpatched runs, and so does not do the task"
+        )
+        return Verdict("unsolved", f"{shown}; {solves}.")
+    if top is None:
+        return Verdict("inconclusive", f"{shown}; there is no ceiling to compare it with.")
+    name, most = top
+    rule = f"{show(most)}, the most that {RULES[name]} can score"
+    if iia.method == "exact" and iia.value == 1 and most < _ONE:
+        all_of = "among which are all that can be drawn" if covered else "which are all there are"
+        return Verdict("exact", f"{shown}, {all_of}, and none is wrong; {RULES[name]} scores {show(most)}.")
+    if most >= VACUOUS:
+        return Verdict("vacuous", f"{RULES[name][0].upper()}{RULES[name][1:]} scores {show(most)}, so iia ({show(iia.value)}) cannot tell.")  # fmt: skip
+    low, high = (iia.value, iia.value) if iia.method == "exact" else (iia.low, iia.high)
+    if low is None or high is None:
+        return Verdict("inconclusive", f"{shown}, too few to give an interval; compare with {rule}.")
+    if low > most:
+        more = f"; iia_star is {show(star.value)}" if star is not None and star.value is not None else ""
+        if own.value is None or high >= own.value:
+            return Verdict("supported", f"{shown}, above {rule}{more}.")
+        fails = f"{show(1 - iia.value)} of the pairs fail, and {show(1 - own.value)} of the unpatched runs"
+        return Verdict("partly", f"{shown}, above {rule}{more}; but {fails}.")
+    least = max(low for low, _ in bounds(ceilings).values())
+    if iia.method == "exact" and iia.value <= least:
+        return Verdict("contradicted", f"{shown}, no more than {rule}.")
+    if high < least:
+        return Verdict("contradicted", f"{shown}, below {rule}.")
+    holds = "the interval holds" if iia.method != "exact" and high >= most else "not above"
+    return Verdict("inconclusive", f"{shown}; {holds} {rule}.")
+
+
+def _high(estimate: Estimate) -> float | None:
+    return estimate.value if estimate.method == "exact" else estimate.high
+
+
+def demote(found: Verdict, findings: Sequence[Finding]) -> Verdict:
+    """The verdict beside these findings: one that forbids it takes `exact`, `supported` and `partly` to `inconclusive`."""
+    stands = next((finding for finding in findings if finding.code in FORBIDDING and finding.forbids), None)
+    if found.code not in (*FULL, "partly") or stands is None:
+        return found
+    return Verdict("inconclusive", f"{found.text} It does not count beside `{stands.code}`: {stands.text}")
+
+
+def settled(cell: CellResult) -> CellResult:
+    """The cell with its verdict demoted as its findings ask, and the finding of that verdict first.
+
+    Whoever adds findings to a cell calls this last.
+    """
+    if cell.verdict is None:
+        return cell
+    found = demote(cell.verdict, cell.findings)
+    rest = tuple(finding for finding in cell.findings if finding.code not in LADDER)
+    told = () if cell.scores["accuracy"].n == 0 or cell.told_once else (Finding(found.code, found.text),)
+    return replace(cell, verdict=found, findings=told + rest)
+
+
+__all__ = ["FULL", "LADDER", "RULES", "SOLVED", "VACUOUS", "bounds", "by_design", "demote", "settled", "top_of", "verdict"]  # fmt: skip

@@ -1,0 +1,136 @@
+"""What a network said where it was wrong, where it said nothing, and where it said something that is no answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from causal_dsl.engine.columns import NO_ANSWERS, NOT_FINITE, SAID, TIED
+from causal_dsl.score.findings import not_said, said_nothing
+from causal_dsl.score.frames import Frame
+from causal_dsl.score.numbers import show_share
+from causal_dsl.score.pairs import ANSWER
+from causal_dsl.score.results import Finding, Wrong
+
+#: Of the wrong answers as many are told of, each with as many examples.
+MOST, EXAMPLES = 3, 3
+
+
+def _number(number: int) -> str:
+    return str(number)
+
+
+@dataclass(frozen=True)
+class Speech:
+    """How what a network says is put into words: the value of a code, the text of an id, the base of a pair.
+
+    ``answers`` are the ids that the answer is read among; None where it is read among all.
+    """
+
+    value: Callable[[int], str] = _number
+    token: Callable[[int], str] = _number
+    base: Callable[[int], str] | None = None
+    answers: frozenset[int] | None = None
+
+
+#: Codes and ids as the numbers that they are.
+PLAIN = Speech()
+
+
+def nothing_said(frame: Frame, patched: bool) -> list[Finding]:
+    """Findings of runs of a cell, base and patched, that say nothing, or nothing that is an answer."""
+    runs = ("base", "patched") if patched else ("base",)
+    answers = np.concatenate([frame.column(run, ANSWER) for run in runs]) if frame.n else np.zeros(0)
+    which = "runs, base and patched," if patched else "runs"
+    return said_nothing(int((answers == TIED).sum()), int((answers == NOT_FINITE).sum()), len(answers), which)
+
+
+def elsewhere(frame: Frame, patched: bool, speech: Speech) -> list[Finding]:
+    """The finding of runs whose largest logit of all is no answer, where answers are read among some."""
+    runs = ("base", "patched") if patched else ("base",)
+    columns = [frame.columns.base, frame.columns.patched][: len(runs)]
+    if speech.answers is None or not frame.n or any(SAID not in column for column in columns):
+        return []
+    said = np.concatenate([frame.column(run, SAID) for run in runs])
+    said = said[said >= 0].astype(np.int64)
+    missing = said[~np.isin(said, list(speech.answers))]
+    if not len(missing):
+        return []
+    ids, counts = np.unique(missing, return_counts=True)
+    instead = f"most often `{speech.token(int(ids[np.argmax(counts)]))}`"
+    return not_said(len(missing), len(said), "runs, base and patched," if patched else "runs", instead)
+
+
+def wrong_answers(frames: Sequence[Frame], label: bool, speech: Speech) -> tuple[Wrong, ...]:
+    """The commonest of what was said where the answer is wrong, over all cells: of the patched runs where there is a label,
+    else of the base runs."""
+    run: Literal["base", "patched"] = "patched" if label else "base"
+    told = [(frame, *_wrong(frame, run, label)) for frame in (frames if label else frames[:1]) if frame.n]
+    total = sum(len(rows) for _, rows, _, _ in told)
+    if not total:
+        return ()
+    keys = np.concatenate([np.stack([codes, said], axis=1) for _, _, codes, said in told])
+    pairs = np.concatenate([rows if frame.rows is None else frame.rows[rows] for frame, rows, _, _ in told])
+    wanted = np.concatenate([(_wanted(frame, label))[rows] for frame, rows, _, _ in told])
+    kinds, back, counts = np.unique(keys, axis=0, return_inverse=True, return_counts=True)
+    found = []
+    for kind in np.argsort(-counts, kind="stable")[:MOST].tolist():
+        mine = np.flatnonzero(back.reshape(-1) == kind)
+        _, first = np.unique(pairs[mine], return_index=True)
+        examples = tuple((int(pairs[i]), speech.value(int(wanted[i]))) for i in mine[np.sort(first)][:EXAMPLES])
+        found.append(
+            Wrong(run, _said(int(kinds[kind][0]), int(kinds[kind][1]), speech), int(counts[kind]), total, examples)
+        )
+    return tuple(found)
+
+
+def _wanted(frame: Frame, label: bool) -> np.ndarray:
+    found = frame.labels if label else frame.base_answers
+    assert found is not None
+    return found
+
+
+def _wrong(frame: Frame, run: str, label: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The rows that are wrong, the code that each says, and the id where the code is no answer (-1: unknown)."""
+    codes = frame.column(run, ANSWER)
+    rows = np.flatnonzero(codes != _wanted(frame, label))
+    of_run = frame.columns.base if run == "base" else frame.columns.patched
+    said = frame.column(run, SAID)[rows] if SAID in of_run else np.full(len(rows), -1)
+    codes = codes[rows]
+    unknown = np.isnan(np.asarray(said, np.float64)) | ~np.isin(codes, NO_ANSWERS[:1])
+    return rows, codes.astype(np.int64), np.where(unknown, -1, np.nan_to_num(said)).astype(np.int64)
+
+
+def _said(code: int, token: int, speech: Speech) -> str:
+    if code == TIED:
+        return "nothing: two logits are the largest"
+    if code == NOT_FINITE:
+        return "nothing: a logit is no finite number"
+    if code in NO_ANSWERS:
+        return f"`{speech.token(token)}`" if token >= 0 else "none of the answers"
+    return f"`{speech.value(code)}`"
+
+
+def wrong_finding(wrong: Sequence[Wrong], runs: int, several: bool, speech: Speech) -> list[Finding]:
+    """One sentence of what was said instead."""
+    if not wrong:
+        return []
+    parts = []
+    for kind in wrong:
+        pair, wanted = kind.examples[0]
+        text = f"{kind.said} in {kind.count} (pair {pair}"
+        text += f", {_short(speech.base(pair))}" if speech.base is not None else ""
+        parts.append(f"{text}: `{wanted}` is right)")
+    run = "patched runs" if wrong[0].run == "patched" else "base runs"
+    of = f"{run}{' of all cells' if several and wrong[0].run == 'patched' else ''}"
+    return [
+        Finding("wrong_answers", f"{show_share(wrong[0].of, runs)} {of} answer wrongly; they say {'; '.join(parts)}.")
+    ]
+
+
+def _short(text: str) -> str:
+    text = " ".join(text.split())
+    return f'"{text}"' if len(text) <= 60 else f'"…{text[-58:]}"'

@@ -1,0 +1,130 @@
+"""From a spec and a network that is written down to what is said of it: each fault by its name, and nothing of a right one."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import pytest
+
+import causal_dsl as cd
+from causal_dsl.pipeline import Options
+from causal_dsl.running import run_specs
+from causal_dsl.score.results import TestResult
+
+SPEC = """
+domain Bit = 0..1
+causal pairs {{
+  a, b, c, d ~ Bit
+  one := a == b
+  two := c == d
+  output same := one == two
+}}
+network net = torch("nets.py:{net}")
+align at : pairs -> net {{
+  a @ input[0:1] via scalar()
+  b @ input[1:2] via scalar()
+  c @ input[2:3] via scalar()
+  d @ input[3:4] via scalar()
+  one @ layer[0].out[0]
+  same @ logits{dims}
+}}
+test t on at {{ {test} }}
+"""
+SWAP = "base, source ~ pairs(n=400, seed=0, balance=[base.one, base.two, source.one]) do(one <- source) report iia"
+
+
+def spec_of(net: str, test: str = SWAP, dims: str = "") -> cd.Spec:
+    """A spec beside the networks, in a folder of its own."""
+    folder = Path(tempfile.mkdtemp())
+    (folder / "nets.py").write_text(Path(__file__).with_name("nets.py").read_text(encoding="utf-8"), encoding="utf-8")
+    (folder / "s.causal").write_text(SPEC.format(net=net, test=test, dims=dims), encoding="utf-8")
+    return cd.load(folder / "s.causal")
+
+
+def run(net: str, test: str = SWAP, dims: str = "") -> TestResult:
+    (found,) = run_specs([spec_of(net, test, dims)], Options(trust=True)).tests
+    return found
+
+
+def alarms(found: TestResult) -> set[str]:
+    findings = [*found.findings, *(finding for cell in found.cells for finding in cell.findings)]
+    return {finding.code for finding in findings if finding.severity == "alarm"}
+
+
+@pytest.mark.parametrize("test", [SWAP, SWAP.replace("400", "2000"), SWAP.replace("400", "40"),
+                                  "base, source ~ pairs(exhaustive=true) do(one <- source) report iia"])  # fmt: skip
+def test_a_right_one_has_the_full_verdict_and_no_alarm(test: str) -> None:
+    found = run("right", test)
+    assert found.verdict is not None and found.verdict.code in ("supported", "exact"), found.verdict
+    assert not alarms(found)
+    assert found.covered == ("2000" in test)
+
+
+CASES = [
+    ("undecided", "unsolved", {"ties", "unsolved"}, ""),
+    ("infinite", "inconclusive", {"non_finite"}, ""),
+    ("third_class", "inconclusive", {"not_said"}, "[0:2]"),
+    ("unheeding", "unsolved", {"unsolved"}, ""),
+]
+
+
+@pytest.mark.parametrize(("net", "verdict", "named", "dims"), CASES)
+def test_a_fault_is_named(net: str, verdict: str, named: set[str], dims: str) -> None:
+    found = run(net, dims=dims)
+    assert found.verdict is not None and found.verdict.code == verdict, found.verdict
+    assert alarms(found) == named
+
+
+def test_half_of_the_runs_are_ties_and_none_of_them_right() -> None:
+    scores = run("undecided").cell().scores
+    assert scores["accuracy"].value == scores["iia"].value == 0.5
+
+
+def test_a_value_that_the_site_never_takes() -> None:
+    zero = run("leans", "base ~ pairs(n=200, seed=0) do(layer[0].out[2] = 0) report moved")
+    assert "outside" in alarms(zero)
+    usual = run("leans", "base ~ pairs(n=200, seed=0) do(layer[0].out[2] = mean) report moved")
+    assert "outside" not in alarms(usual)
+    within = run("leans", "base ~ pairs(n=200, seed=0) do(layer[0].out[0] = 1) report moved")
+    assert "outside" not in alarms(within)
+
+
+def test_effects_that_cancel_and_logits_that_move() -> None:
+    found = run(
+        "drifts", "base ~ pairs(n=400, seed=0, balance=[one]) do(layer[0].out[2] = 0) report change(logit(true))"
+    )
+    cell = found.cell()
+    (finding,) = [finding for finding in cell.findings if finding.code == "cancels"]
+    assert "0.500 in mean size" in finding.text and "50%" in finding.text
+    assert "the logits did move" in next(finding.text for finding in cell.findings if finding.code == "never_moved")
+    still = run("right", "base ~ pairs(n=400, seed=0) do(layer[0].out[3] = 0) report moved").cell()
+    assert "nor did any logit" in next(finding.text for finding in still.findings if finding.code == "never_moved")
+
+
+def test_wrong_answers_without_an_intervention() -> None:
+    found = run("unheeding", "base ~ pairs(n=64, seed=0) report accuracy")
+    assert found.wrong and found.wrong[0].run == "base"
+    (finding,) = [finding for finding in found.findings if finding.code == "wrong_answers"]
+    assert "base runs answer wrongly" in finding.text and "a = " in finding.text
+
+
+def test_what_is_said_is_kept_for_each_pair(tmp_path: Path) -> None:
+    import pandas
+
+    spec = spec_of("third_class", dims="[0:2]")
+    (found,) = run_specs([spec], Options(trust=True, out=tmp_path)).tests
+    (path,) = tmp_path.rglob("pairs.parquet")
+    table = pandas.read_parquet(path)
+    assert set(table["network_said"]) == set(table["network_base_said"]) == {"class 2"}
+    assert len(table) == found.n
+    again = run_specs([spec], Options(trust=True, out=tmp_path)).tests[0]  # from the kept blocks
+    assert again.to_json()["cells"] == found.to_json()["cells"]
+
+
+def test_a_part_of_the_inputs_is_not_called_all() -> None:
+    from causal_dsl.report.text import text
+    from causal_dsl.score.results import Results, SpecResult
+
+    found = run("right", 'base, source ~ pairs(exhaustive=true, split="test") do(one <- source) report iia')
+    assert "all there are in the part that is drawn from" in text(Results((SpecResult("s", "", (found,)),)))
