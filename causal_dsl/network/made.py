@@ -18,7 +18,9 @@ from causal_dsl.network.beside import is_language_model, tokens_at, tokens_besid
 from causal_dsl.network.factory import call_factory, load_weights, vector_facts
 from causal_dsl.network.network import Network, wrap
 from causal_dsl.network.prove import told
+from causal_dsl.network.shared import claim
 from causal_dsl.program.facts import Facts, facts_of_config
+from causal_dsl.program.identity import absolute
 from causal_dsl.program.tokens import Tokens
 
 
@@ -37,7 +39,7 @@ def load_made(
     trust: bool, span: Span, name: str,
 ) -> Network:  # fmt: skip
     """The network that ``file.py:function`` makes, with the ``weights`` of a safetensors file and the ``tokenizer`` of a
-    file or folder; paths start from ``base``. Nothing is proved yet. Raises E637 to E649, E510 and E752."""
+    file or folder; paths start from ``base``. Nothing is proved yet. Raises E637 to E649, E510, E752 and E753."""
     if not trust:
         raise fail(
             "E646",
@@ -47,6 +49,8 @@ def load_made(
             help="read it, then run with --trust",
         )
     model, tokens = call_factory(function, base, span)
+    held = "" if weights is None else absolute(base / weights)
+    claim(model, (held, str(dtype), str(device)), span)
     if weights is not None:
         load_weights(model, base / weights, span)
     try:
