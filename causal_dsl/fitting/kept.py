@@ -73,9 +73,13 @@ def key_of(unit: Unit, job: Job, bank: Bank, network: Network, seed: int) -> str
 
 
 def _value(value: g.Written) -> str:
-    """What is written, as text, without where it stands in a file."""
+    """What is written, as text, without where it stands in a file: the inputs of captured runs are told beside it."""
     if isinstance(value, g.Combine):
         return f"({_value(value.left)} {value.op} {_value(value.right)})"
+    if isinstance(value, g.Average):
+        return f"mean({_value(value.capture)}, pooled={value.pooled})"
+    if isinstance(value, g.Capture):
+        return f"{value.run.role} {value.place!r}"
     return str(replace(value, span=None)) if isinstance(value, Vector) else repr(value)
 
 
