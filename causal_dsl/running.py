@@ -30,6 +30,7 @@ from causal_dsl.network.at_hand import check_at_hand
 from causal_dsl.network.load import Reference, device_of, dtype_of, prove, wrap
 from causal_dsl.network.load import load as load_network
 from causal_dsl.network.network import Network
+from causal_dsl.network.shared import claim_to_train
 from causal_dsl.network.untrained import untrained
 from causal_dsl.network.zoo.cache import unwritable as no_cache
 from causal_dsl.network.zoo.open import open_zoo
@@ -169,6 +170,7 @@ def _trained(ref: NetworkRef, device: str | None, options: Options) -> TrainedNe
     assert ref.training is not None
     start = ref.training.alignment.network
     blank = _load(start, None if device == "auto" else device, ref.setting("dtype"), options).used_as(start)
+    claim_to_train(blank.model, start.span)
     with progress() if options.progress else Progress() as bar:
         return trained(ref, blank, bar)
 

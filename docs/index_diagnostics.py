@@ -27,6 +27,7 @@ CHAPTERS = (
     (720, "Features"),
     (730, "Training towards a causal model"),
     (740, "Masked tokens"),
+    (750, "Which network, and its tokens"),
     (799, "Defects of causal_dsl"),
 )
 

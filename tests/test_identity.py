@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import pandas
@@ -341,3 +342,43 @@ def test_a_loaded_network_is_not_changed_by_who_uses_it(folder: Path) -> None:
         with pytest.raises(AttributeError):
             setattr(net, name, value)
     assert isinstance(net, Network) and net.key == refs["net"].key
+
+
+CACHED = "import torch\n\ntorch.manual_seed(0)\nMADE = torch.nn.Sequential(torch.nn.Linear(2, 2))\n\n\ndef make():\n    return MADE\n"
+READ = (
+    "align on_NAME : both -> NAME {\n  p @ input[0:1] via scalar()\n  q @ input[1:2] via scalar()\n  out @ logits\n}\n"
+)
+ASK = "test of_NAME on on_NAME {\n  base ~ both(exhaustive=true)\n  report mean(logit(out))\n}\n"
+
+
+@pytest.mark.parametrize("kind", ["weights", "dtype", "training", "the same"])
+def test_a_function_that_gives_one_module_twice_changes_no_numbers(folder: Path, capsys: Captured, kind: str) -> None:
+    """Other weights, another dtype or a training of one network never reach the other: the second is refused."""
+    from safetensors.torch import save_file
+
+    for name, value in (("x", 1.0), ("y", 2.0)):
+        save_file({"0.weight": torch.full((2, 2), value), "0.bias": torch.zeros(2)}, f"{name}.safetensors")
+    (folder / "kept_module.py").write_text(CACHED, encoding="utf-8")
+    (folder / "net.py").write_text("from kept_module import make\n", encoding="utf-8")
+    sys.modules.pop("kept_module", None)
+    more = {
+        "weights": [', weights="x.safetensors"', ', weights="y.safetensors"'], "dtype": ["", ", dtype=float64"],
+        "training": ["", ""], "the same": ["", ", padding=left"],
+    }[kind]  # fmt: skip
+    text = "causal both {\n  p, q ~ bool\n  output out := p and q\n}\n"
+    for name, setting in zip(("one", "two"), more, strict=True):
+        text += f'network {name} = torch("net.py:make"{setting})\n' + READ.replace("NAME", name)
+        text += ASK.replace("NAME", name)
+    if kind == "training":
+        text += "network taught = train(on_one, steps=2, interchange=0)\n" + READ.replace("NAME", "taught")
+        text += ASK.replace("NAME", "taught")
+    (folder / "shared.causal").write_text(text, encoding="utf-8")
+    try:
+        rc = main(["run", "shared.causal", "--trust", "--json"])
+    finally:
+        sys.modules.pop("kept_module", None)
+    (spec,) = json.loads(capsys.readouterr().out)["specs"]
+    if kind == "the same":
+        assert rc == 0 and len(spec["tests"]) == 2
+    else:
+        assert rc == 2 and [d["code"] for d in spec["diagnostics"]] == ["E753"]

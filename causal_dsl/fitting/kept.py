@@ -81,9 +81,13 @@ def _vectors(value: g.Written) -> list[Path]:
 
 
 def _value(value: g.Written) -> str:
-    """What is written, as text, without where it stands in a file."""
+    """What is written, as text, without where it stands in a file: the inputs of captured runs are told beside it."""
     if isinstance(value, g.Combine):
         return f"({_value(value.left)} {value.op} {_value(value.right)})"
+    if isinstance(value, g.Average):
+        return f"mean({_value(value.capture)}, pooled={value.pooled})"
+    if isinstance(value, g.Capture):
+        return f"{value.run.role} {value.place!r}"
     return str(replace(value, span=None, path=None)) if isinstance(value, Vector) else repr(value)
 
 

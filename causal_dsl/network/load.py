@@ -7,7 +7,6 @@ can run anything, so they need ``--trust``.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -15,14 +14,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import nn
 
-from causal_dsl.diagnostics import NOWHERE, Diagnostic, Span, SpecError, did_you_mean, fail, shown_path
-from causal_dsl.network.beside import is_language_model, tokens_at, tokens_beside
+from causal_dsl.diagnostics import NOWHERE, Span, SpecError, did_you_mean, fail, shown_path
 from causal_dsl.network.checkpoint_audit import audit_weights
 from causal_dsl.network.checkpoints import check_memory, check_weights, note_files
-from causal_dsl.network.factory import call_factory, load_weights, vector_facts
-from causal_dsl.network.factory_audit import drawn_weights, mode_note, seeded
+from causal_dsl.network.made import load_made, loaded_facts
 from causal_dsl.network.network import Network, wrap
 from causal_dsl.network.prove import Proof, prove, told
 from causal_dsl.network.quiet import quiet
@@ -87,7 +83,9 @@ def load(
         kind = torch.float32
     with _memory(span):
         if reference.kind == "torch":
-            network = _load_factory(reference, where, kind, trust, span, name)
+            network = load_made(
+                reference.name, reference.base, reference.weights, reference.tokenizer, where, kind, trust, span, name
+            )
         else:
             network = _load_hub_or_folder(reference, where, kind, trust, span, name, spread=device == "auto")
     if facts is not None and facts.kind == network.facts.kind:
@@ -201,7 +199,7 @@ def load_folder(
             raise _load_fault(error, folder, span) from error
     warnings = audit_weights(model, report, config, folder, heard, span)
     tokens = Tokens.from_folder(folder, span) or _converted_tokens(folder, trust, span)
-    network = wrap(model, _loaded_facts(model, facts), tokens, name or folder.name, span)
+    network = wrap(model, loaded_facts(model, facts), tokens, name or folder.name, span)
     return replace(network, warnings=warnings)
 
 
@@ -292,16 +290,6 @@ def _converted_tokens(folder: Path, trust: bool, span: Span) -> Tokens:
         ) from error
 
 
-def _loaded_facts(model: nn.Module, facts: Facts) -> Facts:
-    """The facts, corrected by what was loaded."""
-    config: Any = model.config
-    loaded = facts_of_config(config.to_dict(), facts.folder, NOWHERE)
-    getter: Any = model.get_output_embeddings
-    found = getter()
-    rows = found.weight.shape[0] if found is not None else loaded.vocabulary
-    return replace(loaded, vocabulary=int(rows) if rows else None, tokenizer=facts.tokenizer)
-
-
 def _check_facts(expected: Facts, network: Network, span: Span) -> None:
     """What ``check`` relied on must be what was loaded."""
     for size in ("layers", "heads", "kv_heads", "head_dim", "width", "mlp_width"):
@@ -312,98 +300,6 @@ def _check_facts(expected: Facts, network: Network, span: Span) -> None:
             )
     if network.layout is not None and network.facts.layers != len(network.layers):
         raise fail("E640", f"the network has {len(network.layers)} layers, not {network.facts.layers}", span)
-
-
-# ── a user's function ───────────────────────────────────────────────────────────────────────────
-
-
-def _load_factory(
-    reference: Reference, device: torch.device, dtype: torch.dtype | None, trust: bool, span: Span, name: str
-) -> Network:
-    if not trust:
-        raise fail(
-            "E646",
-            f"`{reference.name}` runs a Python file",
-            span,
-            notes=("a Python file can do anything on this machine",),
-            help="read it, then run with --trust",
-        )
-    with seeded() as draws:
-        model, tokens = call_factory(reference.name, reference.base, span)
-    warnings: tuple[Diagnostic, ...] = ()
-    if reference.weights is not None:
-        load_weights(model, reference.base / reference.weights, span)
-    else:
-        function = reference.name.rpartition(":")[2]
-        warnings = drawn_weights(
-            lambda: call_factory(reference.name, reference.base, span)[0], model, draws, function, span
-        )
-    notes = mode_note(model)
-    try:
-        model = model.to(device=device, dtype=dtype) if dtype is not None else model.to(device)
-    except (MemoryError, torch.OutOfMemoryError):
-        raise
-    except Exception as error:
-        raise fail("E644", f"cannot move the network to {device}", span, notes=(told(error),)) from error
-    name = name or reference.name
-    return replace(_wrapped(model, tokens, reference, span, name), warnings=warnings, notes=notes)
-
-
-def _wrapped(model: nn.Module, tokens: Tokens | None, reference: Reference, span: Span, name: str) -> Network:
-    """What a function gave, as the network that it is: a language model with its tokenizer, or a vector network."""
-    if reference.tokenizer is not None:
-        tokens = tokens_at(reference.base / Path(reference.tokenizer).expanduser(), span)
-    if is_language_model(model):
-        return _language_model(model, tokens, reference, span, name)
-    if tokens is not None:
-        raise fail(
-            "E752", f"{_a(type(model).__name__)} comes with a tokenizer, and is no language model of transformers", span,
-            notes=("without `get_output_embeddings` and a config it is a vector network, which reads no tokens",),
-            help="return a model as AutoModelForCausalLM or AutoModelForMaskedLM make it, or leave the tokenizer out",
-        )  # fmt: skip
-    _refuse_headless(model, span)
-    return wrap(model, vector_facts(model, span), None, name, span)
-
-
-def _language_model(
-    model: nn.Module, tokens: Tokens | None, reference: Reference, span: Span, name: str
-) -> Network:  # fmt: skip
-    config: Any = model.config
-    if getattr(config, "is_encoder_decoder", False):
-        raise fail(
-            "E648", f"{_a(type(model).__name__)} is an encoder with a decoder", span,
-            notes=("of one prompt it says no next token: what its decoder has said so far would be a second one",),
-            help="return a decoder alone, or a model that fills in masked tokens",
-        )  # fmt: skip
-    facts = facts_of_config(config.to_dict(), None, span)
-    if tokens is None:
-        file = reference.base / reference.name.rpartition(":")[0]
-        weights = None if reference.weights is None else reference.base / reference.weights
-        tokens = tokens_beside(model, (reference.base, file.parent), weights, span)
-    if tokens is None:
-        raise fail(
-            "E510", f"`{name}` is {_a(type(model).__name__)} without a tokenizer", span,
-            notes=("looked beside the weights that it was read from",),
-            help='return `model, tokenizer`, or name it: torch("file.py:function", tokenizer="folder or tokenizer.json")',
-        )  # fmt: skip
-    return wrap(model, _loaded_facts(model, facts), tokens, name, span)
-
-
-def _refuse_headless(model: nn.Module, span: Span) -> None:
-    """Refuse a model of transformers that reads tokens and gives no logits of them (E648)."""
-    if (
-        hasattr(getattr(model, "config", None), "to_dict")
-        and "input_ids" in inspect.signature(model.forward).parameters
-    ):
-        raise fail(
-            "E648", f"{_a(type(model).__name__)} reads tokens and gives no logits of tokens", span,
-            notes=("it has no output embeddings: `get_output_embeddings` gives none",),
-            help="return a model with its language head, as AutoModelForCausalLM or AutoModelForMaskedLM make it",
-        )  # fmt: skip
-
-
-def _a(kind: str) -> str:
-    return f"{'an' if kind[:1].lower() in 'aeiou' else 'a'} {kind}"
 
 
 @contextmanager

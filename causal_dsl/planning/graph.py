@@ -81,6 +81,18 @@ class Forward:
     draw: Draw
     role: str
 
+    def __hash__(self) -> int:
+        """Computed once: whatever is captured, written and read holds a run."""
+        found: int | None = self.__dict__.get("_hash")
+        if found is None:
+            found = self.__dict__["_hash"] = hash((self.network, self.draw, self.role))
+        return found
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {
+            name: value for name, value in self.__dict__.items() if name != "_hash"
+        }  # it holds in this process only
+
     @property
     def inputs(self) -> tuple[Node, ...]:
         return (self.draw,)

@@ -55,10 +55,15 @@ def overridden(spec: Module, modules: Iterable[Module], folders: Mapping[str, Pa
     return found
 
 
+def known_names(spec: Module, modules: Iterable[Module]) -> set[str]:
+    """Every name that ``--network`` may give: those of the spec itself, and of the networks of its imports."""
+    return {*spec.of_kind("network"), *(definition.span.text for definition in _declared(modules))}
+
+
 def _declared(modules: Iterable[Module]) -> Iterable[Definition]:
     """The networks that files declare themselves."""
     for module in modules:
         yield from (definition for definition in module.of_kind("network").values() if definition.module is module)
 
 
-__all__ = ["network_names", "overridden"]
+__all__ = ["known_names", "network_names", "overridden"]

@@ -71,10 +71,11 @@ class SpecFile(pytest.File):
         return _told(excinfo.value) or super().repr_failure(excinfo)
 
     def _options(self, spec: Spec, tests: tuple[str, ...] = ()) -> Options:
-        """The options of this pytest run; of ``--causal-network``, what this spec declares."""
+        """The options of this pytest run; of ``--causal-network``, what this spec and its imports declare."""
         from causal_dsl.diagnostics import Diagnostics
         from causal_dsl.pipeline import Options
-        from causal_dsl.syntax import tree
+        from causal_dsl.program.modules import Loader
+        from causal_dsl.program.naming import known_names
         from causal_dsl.tools.command_line import CommandLine, named_networks
 
         found = Diagnostics()
@@ -82,12 +83,14 @@ class SpecFile(pytest.File):
         line = CommandLine([f"--causal-network={word}" for word in written])
         networks = named_networks(written, line, found)
         found.raise_errors()
-        declared = {d.name.name for d in spec.tree.declarations if isinstance(d, tree.NetworkDecl)}
-        declared |= {n.name for d in spec.tree.declarations if isinstance(d, tree.Import) for n in d.names}
+        trust = self.config.getoption("--causal-trust")
+        loader = Loader(Diagnostics())
+        module = loader.tree(spec.tree, spec.source_text, spec.folder)
+        known = known_names(module, loader.modules.values())
         return Options(
-            trust=self.config.getoption("--causal-trust"),
+            trust=trust,
             allow=tuple(self.config.getoption("--causal-allow")),
-            networks={name: path for name, path in networks.items() if name in declared},
+            networks={name: path for name, path in networks.items() if name in known},
             tests=tests,
         )
 

@@ -46,7 +46,18 @@ def test_every_golden_text_has_its_spec() -> None:
 
 
 def test_every_code_has_its_golden_text() -> None:
-    names = ["resolve", "placements", "actions", "experiments", "sites", "modules", "settings", "circuits", "training"]
+    names = [
+        "resolve",
+        "placements",
+        "actions",
+        "experiments",
+        "sites",
+        "modules",
+        "settings",
+        "circuits",
+        "training",
+        "vocabulary",
+    ]
     files = [PACKAGE / "program" / f"{name}.py" for name in names]
     files += [PACKAGE / "planning" / "inputs.py", PACKAGE / "engine" / "answers.py"]
     used = {code for file in files for code in re.findall(r'"([EW]\d{3})"', file.read_text(encoding="utf-8"))}

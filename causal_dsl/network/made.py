@@ -1,0 +1,117 @@
+"""Networks that a user's Python function makes: called, given their weights and their tokenizer, and told apart.
+
+A model of transformers with output embeddings is a language network; whatever else takes no tokens is a vector network.
+"""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from causal_dsl.diagnostics import NOWHERE, Span, fail
+from causal_dsl.network.beside import is_language_model, tokens_at, tokens_beside
+from causal_dsl.network.factory import call_factory, load_weights, vector_facts
+from causal_dsl.network.network import Network, wrap
+from causal_dsl.network.prove import told
+from causal_dsl.network.shared import claim
+from causal_dsl.program.facts import Facts, facts_of_config
+from causal_dsl.program.identity import absolute
+from causal_dsl.program.tokens import Tokens
+
+
+def loaded_facts(model: nn.Module, facts: Facts) -> Facts:
+    """The facts of a config, corrected by what was loaded."""
+    config: Any = model.config
+    loaded = facts_of_config(config.to_dict(), facts.folder, NOWHERE)
+    getter: Any = model.get_output_embeddings
+    found = getter()
+    rows = found.weight.shape[0] if found is not None else loaded.vocabulary
+    return replace(loaded, vocabulary=int(rows) if rows else None, tokenizer=facts.tokenizer)
+
+
+def load_made(
+    function: str, base: Path, weights: str | None, tokenizer: str | None, device: torch.device, dtype: torch.dtype | None,
+    trust: bool, span: Span, name: str,
+) -> Network:  # fmt: skip
+    """The network that ``file.py:function`` makes, with the ``weights`` of a safetensors file and the ``tokenizer`` of a
+    file or folder; paths start from ``base``. Nothing is proved yet. Raises E637 to E649, E510, E752 and E753."""
+    if not trust:
+        raise fail(
+            "E646",
+            f"`{function}` runs a Python file",
+            span,
+            notes=("a Python file can do anything on this machine",),
+            help="read it, then run with --trust",
+        )
+    model, tokens = call_factory(function, base, span)
+    held = "" if weights is None else absolute(base / weights)
+    claim(model, (held, str(dtype), str(device)), span)
+    if weights is not None:
+        load_weights(model, base / weights, span)
+    try:
+        model = model.to(device=device, dtype=dtype) if dtype is not None else model.to(device)
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        raise fail("E644", f"cannot move the network to {device}", span, notes=(told(error),)) from error
+    name = name or function
+    if tokenizer is not None:
+        tokens = tokens_at(base / Path(tokenizer).expanduser(), span)
+    if is_language_model(model):
+        return _language_model(model, tokens, function, base, weights, span, name)
+    if tokens is not None:
+        raise fail(
+            "E752", f"{_a(type(model).__name__)} comes with a tokenizer, and is no language model of transformers", span,
+            notes=("without `get_output_embeddings` and a config it is a vector network, which reads no tokens",),
+            help="return a model as AutoModelForCausalLM or AutoModelForMaskedLM make it, or leave the tokenizer out",
+        )  # fmt: skip
+    _refuse_headless(model, span)
+    return wrap(model, vector_facts(model, span), None, name, span)
+
+
+def _language_model(
+    model: nn.Module, tokens: Tokens | None, function: str, base: Path, weights: str | None, span: Span, name: str
+) -> Network:  # fmt: skip
+    config: Any = model.config
+    if getattr(config, "is_encoder_decoder", False):
+        raise fail(
+            "E648", f"{_a(type(model).__name__)} is an encoder with a decoder", span,
+            notes=("of one prompt it says no next token: what its decoder has said so far would be a second one",),
+            help="return a decoder alone, or a model that fills in masked tokens",
+        )  # fmt: skip
+    facts = facts_of_config(config.to_dict(), None, span)
+    if tokens is None:
+        file = base / function.rpartition(":")[0]
+        tokens = tokens_beside(model, (base, file.parent), None if weights is None else base / weights, span)
+    if tokens is None:
+        raise fail(
+            "E510", f"`{name}` is {_a(type(model).__name__)} without a tokenizer", span,
+            notes=("looked beside the weights that it was read from",),
+            help='return `model, tokenizer`, or name it: torch("file.py:function", tokenizer="folder or tokenizer.json")',
+        )  # fmt: skip
+    return wrap(model, loaded_facts(model, facts), tokens, name, span)
+
+
+def _refuse_headless(model: nn.Module, span: Span) -> None:
+    """Refuse a model of transformers that reads tokens and gives no logits of them (E648)."""
+    if (
+        hasattr(getattr(model, "config", None), "to_dict")
+        and "input_ids" in inspect.signature(model.forward).parameters
+    ):
+        raise fail(
+            "E648", f"{_a(type(model).__name__)} reads tokens and gives no logits of tokens", span,
+            notes=("it has no output embeddings: `get_output_embeddings` gives none",),
+            help="return a model with its language head, as AutoModelForCausalLM or AutoModelForMaskedLM make it",
+        )  # fmt: skip
+
+
+def _a(kind: str) -> str:
+    return f"{'an' if kind[:1].lower() in 'aeiou' else 'a'} {kind}"
+
+
+__all__ = ["load_made", "loaded_facts"]
