@@ -207,7 +207,9 @@ class Checked:
             found = self.ceilings.get(test.name)
             inputs = show_distinct(self.distinct.get(test.name, {}))
             told = show_ceilings(found) if found else "nothing is interchanged"
-            lines.append(f"  {test.name}: {told}" + (f"; {inputs}" if inputs else ""))
+            lines.append(f"  {test.name}: {told}")
+            if inputs:
+                lines.append(f"    {inputs}")
         if lines and not self.errors:
             parts.append("\n".join([f"{self.path}: the score by chance of each test", *lines]))
         return "\n\n".join(parts)

@@ -95,7 +95,7 @@ def test_run_as_json(folder: Path, capsys: Captured, results: cd.Results) -> Non
     assert [cell["cell"] for cell in solves["cells"]] == [{}]  # one cell: no sweep
     assert [cell["cell"] for cell in moved["cells"]] == [{"i": 0}, {"i": 2}]
     assert TEXT.splitlines()[moved["line"] - 1].startswith("test moved_by")
-    assert moved["ceilings"].keys() == {"noop", "source", "output_only"}
+    assert moved["ceilings"].keys() == {"noop", "source", "output_only", "base_only", "source_only"}
     for ceiling in moved["ceilings"].values():
         assert ceiling.keys() >= {"value", "exact", "n"}
     for cell in moved["cells"]:
@@ -116,7 +116,7 @@ def test_check_as_json(folder: Path, capsys: Captured) -> None:
     assert good["diagnostics"] == []
     assert [test["name"] for test in good["tests"]] == ["solves", "moved_by"]
     assert all(test.keys() >= {"name", "line", "ceilings"} for test in good["tests"])
-    assert good["tests"][1]["ceilings"].keys() == {"noop", "source", "output_only"}
+    assert good["tests"][1]["ceilings"].keys() == {"noop", "source", "output_only", "base_only", "source_only"}
     (found,) = faulty["diagnostics"]
     assert found.keys() >= {"code", "title", "path", "line", "column", "end_line", "end_column", "notes", "help"}
     line = TEXT.replace("a == b", "a == e").splitlines()[found["line"] - 1]

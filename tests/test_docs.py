@@ -108,7 +108,7 @@ def test_the_outputs_of_the_tutorial_are_printed(reader: Path, capsys: pytest.Ca
     assert len(shown) > 50
     assert [line for line in shown if line not in printed] == []
     assert main(["check", "tutorial.causal"]) == 0
-    assert re.search(r"sweep_left: noop 0\.500 .*\n", TUTORIAL)[0].strip() in capsys.readouterr().out
+    assert re.search(r"sweep_left: noop 0\.500.*\n", TUTORIAL)[0].strip() in capsys.readouterr().out
 
 
 def numbers(text: str) -> dict[str, list[float]]:

@@ -164,36 +164,53 @@ def refuse_overlap(tests: Sequence[Test], declared: Sequence[Test], plan: Plan, 
                         _refuse(test, shared, bool(declared_for(test, declared)))
 
 
-def shared_input(plan: Plan, test: Test, fitted: Plan, draw: g.Draw) -> dict[str, int | float] | None:
-    """The settings of the first row of a test whose tokens (or vector) a fit reads, too, in whatever role; else None."""
-    known = {
-        fitted.inputs[run.network].content(index)
-        for run, rows in fitted.rows.items()
-        if run.draw == draw
-        for index in np.unique(rows).tolist()
-    }
+@dataclass(frozen=True)
+class Shared:
+    """An input of a test that a fit reads, too: the test's settings, and the prompts of both (empty for vectors)."""
+
+    settings: Mapping[str, float]
+    text: str
+    fitted: str
+
+
+def shared_input(plan: Plan, test: Test, fits: Plan, draw: g.Draw) -> Shared | None:
+    """The first row of a test whose tokens (or vector) a fit reads, too, in whatever role; else None."""
+    known: dict[tuple[int, ...] | bytes, str] = {}
+    for run, rows in fits.rows.items():
+        if run.draw == draw:
+            theirs = fits.inputs[run.network]
+            for index in np.unique(rows).tolist():
+                known.setdefault(theirs.content(index), theirs.text(index))
     own, inputs = plan.scores[test.name][0].label.draw, plan.inputs[test.network.key]
-    first: tuple[int, str] | None = None
+    first: tuple[int, str, int] | None = None
     for run, rows in plan.rows.items():
         if run.draw != own or run.network != test.network.key:
             continue
         there = [index for index in np.unique(rows).tolist() if inputs.content(index) in known]
         hit = np.flatnonzero(np.isin(rows, there))
         if len(hit) and (first is None or hit[0] < first[0]):
-            first = int(hit[0]), run.role
+            first = int(hit[0]), run.role, int(rows[hit[0]])
     if first is None:
         return None
-    row, role = first
-    return {name: plan.drawn[own].values[role][name][row].item() for name in test.model.exogenous}
+    row, role, index = first
+    settings = {name: plan.drawn[own].values[role][name][row].item() for name in test.model.exogenous}
+    return Shared(settings, inputs.text(index), known[inputs.content(index)])
 
 
-def _refuse(test: Test, shared: Mapping[str, float], declared: bool) -> None:
-    values = ", ".join(f"{n} = {show_value(test.model.decode(n, np.array([c]))[0])}" for n, c in shared.items())
-    helps = "hold inputs out with `where` in both, or write split=test in the test's draw"
+def _refuse(test: Test, shared: Shared, declared: bool) -> None:
+    values = ", ".join(
+        f"{n} = {show_value(test.model.decode(n, np.array([c]))[0])}" for n, c in shared.settings.items()
+    )
+    notes: tuple[str, ...] = (f"for example {values}",)
+    help = "leave `split` out: the fit then takes other inputs by itself"
+    if declared:
+        help = "hold inputs out with `where` in both, or write split=test in the test's draw"
+    if shared.text != shared.fitted:
+        notes += (f"its tokens are those of {shared.fitted!r}, which is fitted on",)
+        help = "draw values that the tokenizer tells apart"
     raise fail(
         "E711", f"`{test.name}` judges a feature on inputs that it is fitted on", test.design.statements[0].span,
-        notes=(f"for example {values}", "a feature is judged on inputs that it never saw, as base or as source"),
-        help=helps if declared else "leave `split` out: the fit then takes other inputs by itself",
+        notes=(*notes, "a feature is judged on inputs that it never saw, as base or as source"), help=help,
     )  # fmt: skip
 
 

@@ -75,6 +75,10 @@ class Inputs:
         """What the network reads: the token ids of a prompt, or the numbers of a vector."""
         return self.ids(index) if self.prompts else self.vectors[index].tobytes()
 
+    def text(self, index: int) -> str:
+        """The text of a prompt; empty for a vector."""
+        return self.prompts[index].text if self.prompts else ""
+
     def run_of(self, index: int) -> int:
         """The first input with the same tokens: prompts that differ only in their holes are one run."""
         if not self.prompts:

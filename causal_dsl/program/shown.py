@@ -39,7 +39,7 @@ def warn_unseen(alignment: Alignment, diagnostics: Diagnostics) -> None:
     diagnostics.report(
         "W335", f"{listed} enter{'s' * (len(unseen) == 1)} no {what} of `{alignment.name}`", alignment.span,
         others=((for_example.span, "drawn here"),),
-        notes=(f"settings that differ in nothing else are one {what}, and count as one input",), help=help,
+        notes=(f"settings that differ in nothing else give one {'prompt' if alignment.prompts else 'vector'}, and count as one input",), help=help,
     )  # fmt: skip
 
 

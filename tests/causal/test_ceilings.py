@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import causal_models as plain
 import pytest
 
@@ -136,3 +138,19 @@ def test_templates_that_conditions_mention() -> None:
     # the second prompt is only for x: half of those rows use it, so x is true in every base
     assert values(design, [("x", "source")], "out")["noop"] == 0.75
     assert values(design, [("x", "source")], "out")["informative"] == 0.25
+
+
+def test_what_is_kept_of_one_design_is_not_given_for_another() -> None:
+    model = plain.model("causal m { x, y, z ~ bool  p := x and y  output out := p or z }")
+    changes: list[dict[str, Any]] = [
+        {}, {"where": "base.x != source.x"}, {"where": "base.x == source.x"}, {"exhaustive": True, "where": "source.y"},
+        {"balance": (("base", "out"),)}, {"balance": (("source", "p"),)}, {"templates": ("", "x")},
+        {"exhaustive": True, "templates": ("", "x")}, {"exhaustive": True, "templates": ("", "z")}, {"split": "fit"},
+    ]  # fmt: skip
+    for name in ("p", "x"):
+        for change in changes:
+            fresh = plain.model("causal m { x, y, z ~ bool  p := x and y  output out := p or z }")
+            expected = ceilings(plain.design(fresh, **change), [(name, "source")], "out", None)
+            for n in (16, 32):
+                more = {} if "exhaustive" in change else {"n": n}
+                assert ceilings(plain.design(model, **change, **more), [(name, "source")], "out", None) == expected
