@@ -164,6 +164,8 @@ def load_folder(
             raise fail(
                 "E632", f"transformers cannot read the config of {shown_path(folder)}", span, notes=(told(error),)
             ) from error
+        if getattr(parsed, "is_encoder_decoder", False):
+            raise _two_texts(str(parsed.model_type), span)
         if type(parsed) not in kind._model_mapping and not (trust and "auto_map" in config):
             raise fail(
                 "E648",
@@ -192,6 +194,14 @@ def load_folder(
     tokens = Tokens.from_folder(folder, span) or _converted_tokens(folder, trust, span)
     network = wrap(model, _loaded_facts(model, facts), tokens, name or folder.name, span)
     return replace(network, warnings=warnings)
+
+
+def _two_texts(model_type: str, span: Span) -> SpecError:
+    return fail(
+        "E648", f"`{model_type}` has an encoder and a decoder: it reads one text and writes another", span,
+        notes=("what is run here reads one sequence of tokens and says the next one, or a masked one",),
+        help="give a network that says the next token after token ids alone",
+    )  # fmt: skip
 
 
 def _fetch(reference: Reference, trust: bool, span: Span) -> Path:
@@ -320,11 +330,7 @@ def _load_factory(
     if hasattr(getattr(model, "config", None), "to_dict"):
         config: Any = model.config
         if getattr(config, "is_encoder_decoder", False):
-            raise fail(
-                "E648", f"`{config.model_type}` has an encoder and a decoder: it reads one text and writes another", span,
-                notes=("what is run here reads one sequence of tokens and says the next one, or a masked one",),
-                help="give a network that says the next token after token ids alone",
-            )  # fmt: skip
+            raise _two_texts(str(config.model_type), span)
         facts = facts_of_config(config.to_dict(), None, span)
         network = wrap(model, _loaded_facts(model, facts), tokens, name, span)
     else:
