@@ -16,11 +16,11 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from causal_dsl.diagnostics import NOWHERE, Diagnostic, Span, SpecError, did_you_mean, fail, shown_path
+from causal_dsl.diagnostics import NOWHERE, Span, SpecError, did_you_mean, fail, shown_path
 from causal_dsl.network.checkpoint_audit import audit_weights
 from causal_dsl.network.checkpoints import check_memory, check_weights
 from causal_dsl.network.factory import call_factory, load_weights, vector_facts
-from causal_dsl.network.factory_audit import drawn_weights, mode_note, seeded
+from causal_dsl.network.factory_audit import drawn_weights, seeded
 from causal_dsl.network.network import Network, wrap
 from causal_dsl.network.prove import Proof, prove, told
 from causal_dsl.network.quiet import quiet
@@ -78,7 +78,15 @@ def load(
         kind = torch.float32
     with _memory(span):
         if reference.kind == "torch":
-            network = _load_factory(reference, where, kind, trust, span, name)
+            with seeded() as draws:
+                network = _load_factory(reference, where, kind, trust, span, name)
+            if reference.weights is None:
+                function = reference.name.rpartition(":")[2]
+
+                def again() -> nn.Module:
+                    return call_factory(reference.name, reference.base, span)[0]
+
+                network = replace(network, warnings=drawn_weights(again, network.model, draws, function, span))
         else:
             network = _load_hub_or_folder(reference, where, kind, trust, span, name, spread=device == "auto")
     if facts is not None and facts.kind == network.facts.kind:
@@ -309,17 +317,9 @@ def _load_factory(
             notes=("a Python file can do anything on this machine",),
             help="read it, then run with --trust",
         )
-    with seeded() as draws:
-        model, tokens = call_factory(reference.name, reference.base, span)
-    warnings: tuple[Diagnostic, ...] = ()
+    model, tokens = call_factory(reference.name, reference.base, span)
     if reference.weights is not None:
         load_weights(model, reference.base / reference.weights, span)
-    else:
-        function = reference.name.rpartition(":")[2]
-        warnings = drawn_weights(
-            lambda: call_factory(reference.name, reference.base, span)[0], model, draws, function, span
-        )
-    notes = mode_note(model)
     try:
         model = model.to(device=device, dtype=dtype) if dtype is not None else model.to(device)
     except (MemoryError, torch.OutOfMemoryError):
@@ -332,10 +332,8 @@ def _load_factory(
         if getattr(config, "is_encoder_decoder", False):
             raise _two_texts(str(config.model_type), span)
         facts = facts_of_config(config.to_dict(), None, span)
-        network = wrap(model, _loaded_facts(model, facts), tokens, name, span)
-    else:
-        network = wrap(model, vector_facts(model, span), None, name, span)
-    return replace(network, warnings=warnings, notes=notes)
+        return wrap(model, _loaded_facts(model, facts), tokens, name, span)
+    return wrap(model, vector_facts(model, span), None, name, span)
 
 
 @contextmanager
