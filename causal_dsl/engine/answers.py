@@ -131,7 +131,11 @@ def check_numbers(
         return
     for value, ids in answers.ids.items():
         text = show_value(value)
-        longer = tokens.continuation(prompt, f"{readout.prefix}{text}0") if text.isascii() and text.isdigit() else None
+        longer = (
+            tokens.continuation(prompt, f"{readout.prefix}{text}0")
+            if text.isascii() and text.isdigit() and text != "0"
+            else None
+        )
         if longer is None or longer[: len(ids)] != ids or longer == ids:
             continue
         diagnostics.report(

@@ -30,9 +30,9 @@ def check_at_hand(
     if network.is_vector:
         some = torch.from_numpy(np.stack([inputs.vectors[i] for i in some_of(len(inputs))]))
     else:
-        if network.tokens is not None and network.facts.folder is not None:
+        if network.tokens is not None and network.tokens.folder is not None:
             texts = [*(prompt.text for prompt in inputs.prompts), *more]
-            said = compare_tokens(network.tokens, network.facts.folder, texts, trust, network.span)
+            said = compare_tokens(network.tokens, network.tokens.folder, texts, trust, network.span)
         some = [list(inputs.ids(i)) for i in some_of(len(inputs), inputs.lengths)]
     refuse_unsteady(network, some, network.span)
     return said

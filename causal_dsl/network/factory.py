@@ -86,7 +86,16 @@ def vector_facts(model: nn.Module, span: Span) -> Facts:
 
     The width of its input is its attribute ``in_features``, else that of its first linear layer.
     """
+    modes = [(module, module.training) for module in model.modules()]
     model.eval()
+    try:
+        return _vector_facts(model, span)
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def _vector_facts(model: nn.Module, span: Span) -> Facts:
     linear = next((module for module in model.modules() if isinstance(module, nn.Linear)), None)
     width = getattr(model, "in_features", None) or (linear.in_features if linear is not None else None)
     if not isinstance(width, int) or width < 1:

@@ -1,4 +1,4 @@
-"""Does a user's function make the same network each time? And in which mode does it hand it over?
+"""Does a user's function make the same network each time?
 
 A function that draws weights and sets no seed makes another network in each process, and every score is then of a
 network that nobody has any more. So it is called with the seeds of torch, numpy and Python set; and a quick one is
@@ -90,33 +90,15 @@ def drawn_weights(
     )  # fmt: skip
 
 
-def mode_note(model: nn.Module) -> tuple[str, ...]:
-    """A note where a network comes in training mode and that makes a difference."""
-    minded = [
-        name or type(module).__name__
-        for name, module in model.named_modules()
-        if module.training
-        and (
-            (isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0)
-            or isinstance(module, nn.modules.batchnorm._NormBase)
-        )
-    ]
-    if not minded:
-        return ()
-    return (
-        f"it came in training mode and is run in eval mode: `{minded[0]}` drops nothing, or norms by what it learned",
-    )
-
-
 def _same(one: nn.Module, other: nn.Module) -> bool:
     mine, theirs = one.state_dict(), other.state_dict()
     if mine.keys() != theirs.keys():
         return False
     return all(
-        value.shape == theirs[name].shape and torch.equal(value.cpu(), theirs[name].cpu())
+        value.shape == theirs[name].shape and torch.equal(value.cpu(), theirs[name].cpu().to(value.dtype))
         for name, value in mine.items()
         if isinstance(value, torch.Tensor) and isinstance(theirs[name], torch.Tensor)
     )
 
 
-__all__ = ["Draws", "drawn_weights", "mode_note", "seeded"]
+__all__ = ["Draws", "drawn_weights", "seeded"]

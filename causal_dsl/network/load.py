@@ -14,10 +14,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from torch import nn
 
 from causal_dsl.diagnostics import NOWHERE, Span, SpecError, did_you_mean, fail, shown_path
 from causal_dsl.network.checkpoint_audit import audit_weights
 from causal_dsl.network.checkpoints import check_memory, check_weights, note_files
+from causal_dsl.network.factory import call_factory
+from causal_dsl.network.factory_audit import drawn_weights, seeded
 from causal_dsl.network.made import load_made, loaded_facts
 from causal_dsl.network.network import Network, wrap
 from causal_dsl.network.prove import Proof, prove, told
@@ -83,9 +86,25 @@ def load(
         kind = torch.float32
     with _memory(span):
         if reference.kind == "torch":
-            network = load_made(
-                reference.name, reference.base, reference.weights, reference.tokenizer, where, kind, trust, span, name
-            )
+            with seeded() as draws:
+                network = load_made(
+                    reference.name,
+                    reference.base,
+                    reference.weights,
+                    reference.tokenizer,
+                    where,
+                    kind,
+                    trust,
+                    span,
+                    name,
+                )
+            if reference.weights is None:
+                function = reference.name.rpartition(":")[2]
+
+                def again() -> nn.Module:
+                    return call_factory(reference.name, reference.base, span)[0]
+
+                network = replace(network, warnings=drawn_weights(again, network.model, draws, function, span))
         else:
             network = _load_hub_or_folder(reference, where, kind, trust, span, name, spread=device == "auto")
     if facts is not None and facts.kind == network.facts.kind:
@@ -173,6 +192,8 @@ def load_folder(
             raise fail(
                 "E632", f"transformers cannot read the config of {shown_path(folder)}", span, notes=(told(error),)
             ) from error
+        if getattr(parsed, "is_encoder_decoder", False):
+            raise _two_texts(str(parsed.model_type), span)
         if type(parsed) not in kind._model_mapping and not (trust and "auto_map" in config):
             raise fail(
                 "E648",
@@ -201,6 +222,14 @@ def load_folder(
     tokens = Tokens.from_folder(folder, span) or _converted_tokens(folder, trust, span)
     network = wrap(model, loaded_facts(model, facts), tokens, name or folder.name, span)
     return replace(network, warnings=warnings)
+
+
+def _two_texts(model_type: str, span: Span) -> SpecError:
+    return fail(
+        "E648", f"`{model_type}` has an encoder and a decoder: it reads one text and writes another", span,
+        notes=("what is run here reads one sequence of tokens and says the next one, or a masked one",),
+        help="give a network that says the next token after token ids alone",
+    )  # fmt: skip
 
 
 def _fetch(reference: Reference, trust: bool, span: Span) -> Path:

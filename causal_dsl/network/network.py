@@ -99,6 +99,7 @@ def wrap(model: nn.Module, facts: Facts, tokens: Tokens | None = None, name: str
 
     ``facts.kind`` is ``language`` or ``vector``.
     """
+    notes = _mode(model)
     model.eval()
     model.requires_grad_(False)
     device = _entrance(model)
@@ -113,7 +114,25 @@ def wrap(model: nn.Module, facts: Facts, tokens: Tokens | None = None, name: str
     if tokens is not None:
         tokens = tokens.of_network(_rows(model, facts))
     accepts = frozenset(inspect.signature(model.forward).parameters)
-    return Network(model, facts, tokens, device, dtype, name, span, layout, layers, accepts=accepts)
+    return Network(model, facts, tokens, device, dtype, name, span, layout, layers, accepts=accepts, notes=notes)
+
+
+def _mode(model: nn.Module) -> tuple[str, ...]:
+    """A note where a network comes in training mode and that makes a difference."""
+    minded = [
+        name or type(module).__name__
+        for name, module in model.named_modules()
+        if module.training
+        and (
+            (isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0)
+            or isinstance(module, nn.modules.batchnorm._NormBase)
+        )
+    ]
+    if not minded:
+        return ()
+    return (
+        f"it came in training mode and is run in eval mode: `{minded[0]}` drops nothing, or norms by what it learned",
+    )
 
 
 def _rows(model: nn.Module, facts: Facts) -> int | None:

@@ -8,6 +8,7 @@ or looks at its neighbours is refused, with the reason where it can be told.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -30,8 +31,17 @@ Batch: TypeAlias = Sequence[Sequence[int]] | Tensor
 def refuse_unsteady(network: Network, inputs: Batch, span: Span) -> None:
     """Raise E663 where the same batch gives other numbers a second time, E664 where a row alone gives others than in it.
 
-    ``inputs``: a few of those that will be run, token ids or vectors [rows, width].
+    ``inputs``: a few of those that will be run, token ids or vectors [rows, width]; where memory does not suffice for them
+    at once, two of them are tried.
     """
+    try:
+        _refuse_unsteady(network, inputs, span)
+    except (MemoryError, torch.OutOfMemoryError):
+        with suppress(MemoryError, torch.OutOfMemoryError):  # the run itself goes on in halves, or tells of it
+            _refuse_unsteady(network, _rows(inputs, list(range(min(2, len(inputs))))), span)
+
+
+def _refuse_unsteady(network: Network, inputs: Batch, span: Span) -> None:
     if not len(inputs):
         return
     if len(inputs) == 1:

@@ -15,8 +15,8 @@ from typing import Any
 
 from causal_dsl.diagnostics import Diagnostic, Span, fail, shown_path
 from causal_dsl.network.prove import told
-from causal_dsl.network.quiet import quiet
-from causal_dsl.program.tokens import Tokens
+from causal_dsl.network.quiet import quiet, worth_telling
+from causal_dsl.program.tokens import MASK, SURROGATE, Tokens
 
 #: Classes that take ``tokenizer.json`` as it is.
 _PLAIN = ("TokenizersBackend", "PreTrainedTokenizerFast")
@@ -26,17 +26,17 @@ def compare_tokens(
     tokens: Tokens, folder: Path, texts: Sequence[str], trust: bool, span: Span
 ) -> tuple[Diagnostic, ...]:
     """Raise E514 where a text has other tokens with ``AutoTokenizer``; W666 where that cannot be told, or where nothing
-    beside ``tokenizer.json`` says which class it is of."""
+    beside ``tokenizer.json`` says which class it is of; W663 for what the library warns of."""
     config = folder / "tokenizer_config.json"
     if _taken_as_it_is(folder):
         return ()
+    distinct = list(dict.fromkeys(texts))
     try:
-        theirs = _theirs(folder, trust, _stamp(folder))
+        theirs, heard = _theirs(folder, trust, _stamp(folder))
+        every = theirs([_written(text, theirs) for text in distinct], verbose=False)["input_ids"] if distinct else []
     except Exception as error:
         note = (told(error), f"the tokens are those of {shown_path(folder / 'tokenizer.json')}")
         return (_unsure("the tokens of the prompts could not be compared with those of transformers", note, span),)
-    distinct = list(dict.fromkeys(texts))
-    every = theirs([_written(text, theirs) for text in distinct], verbose=False)["input_ids"] if distinct else []
     for text, ids in zip(distinct, every, strict=True):
         ours, found = list(tokens.encode(text).ids), list(ids)
         if ours == found:
@@ -63,7 +63,11 @@ def compare_tokens(
             )
             + " keeps those of tokenizer.json",
         )
-    return ()
+    return tuple(
+        Diagnostic("W663", "transformers warns of this tokenizer as it loads it", span, notes=(text,),
+                   help="see to it, or make sure that it does not bear on the tokens of the prompts")
+        for text in worth_telling(heard)
+    )  # fmt: skip
 
 
 #: Settings of a tokenizer_config.json that change no token where the class takes tokenizer.json as it is.
@@ -98,11 +102,12 @@ def _unsure(title: str, notes: tuple[str, ...], span: Span) -> Diagnostic:
 
 
 @lru_cache(maxsize=8)
-def _theirs(folder: Path, trust: bool, _: tuple[Any, ...]) -> Any:
-    with quiet():
+def _theirs(folder: Path, trust: bool, _: tuple[Any, ...]) -> tuple[Any, list[str]]:
+    with quiet() as heard:
         from transformers import AutoTokenizer
 
-        return AutoTokenizer.from_pretrained(folder, trust_remote_code=trust, local_files_only=True)
+        made = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust, local_files_only=True)
+    return made, heard
 
 
 def _stamp(folder: Path) -> tuple[Any, ...]:
@@ -116,9 +121,8 @@ def _stamp(folder: Path) -> tuple[Any, ...]:
 
 
 def _written(text: str, theirs: Any) -> str:
-    """A prompt as it is given to transformers: with the mask token by its own name."""
-    from causal_dsl.program.tokens import MASK
-
+    """A prompt as it is given to transformers: whole characters, with the mask token by its own name."""
+    text = SURROGATE.sub("\N{REPLACEMENT CHARACTER}", text)
     return text.replace(MASK, theirs.mask_token) if getattr(theirs, "mask_token", None) else text
 
 

@@ -25,7 +25,7 @@ def check_beginnings(test: Test, tokens: Tokens, diagnostics: Diagnostics) -> No
     or a sparse autoencoder of the test, was made with."""
     alignment, facts = test.alignment, test.network.facts
     encoders = _encoders_of_marked(test)
-    mark = None if facts.both_ways or facts.folder is None else mark_of(facts.folder, tokens)
+    mark = None if facts.both_ways or tokens.folder is None else mark_of(tokens.folder, tokens)
     for line in alignment.prompts:
         encoded = encoded_example(alignment, line.template, tokens)
         if encoded is None or not encoded.ids:

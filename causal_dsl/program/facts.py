@@ -312,10 +312,27 @@ def refuse_adapter(folder: Path, span: Span) -> None:
         )
 
 
+#: How transformers calls classes that read no tokens.
+_NO_TEXT = re.compile(r"For(?:Image|Object|Video|Audio|Semantic|Instance|Universal|Depth|MaskedImage|CTC|XVector)\w*$")
+
+
+def _refuse_other_kinds(config: Mapping[str, Any], span: Span) -> None:
+    """Raise E648 for a checkpoint whose class, by its name, reads pictures or sound."""
+    named = config.get("architectures")
+    names = [name for name in named if isinstance(name, str)] if isinstance(named, list) else []
+    if names and all(_NO_TEXT.search(name) for name in names):
+        raise fail(
+            "E648", f"`{names[0]}` is no language model", span, notes=("config.json says that this class was saved",),
+            help='a network from floats to logits can be given as torch("file.py:factory")',
+        )  # fmt: skip
+
+
 def _read(folder: Path, span: Span) -> Facts:
     check_own(folder, span)
     refuse_adapter(folder, span)
-    return facts_of_config(read_config(folder, span), folder, span)
+    config = read_config(folder, span)
+    _refuse_other_kinds(config, span)
+    return facts_of_config(config, folder, span)
 
 
 def _size(config: Mapping[str, Any], size: str, model_type: str, span: Span) -> int | None:

@@ -27,7 +27,7 @@ MASK = "[MASK]"
 #: What tokenizers call it whose files do not say.
 _MASKS = (MASK, "<mask>")
 #: Half a character: it has no UTF-8 form, and the tokenizer would raise. One stands for one, so offsets hold.
-_SURROGATE = re.compile("[\ud800-\udfff]")
+SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -50,12 +50,14 @@ class Tokens:
 
     ``mask`` is what the tokenizer calls its mask token, None where it has none; ``[MASK]`` in a text is that token.
     ``rows`` is how many tokens the network has embeddings for, whatever the tokenizer knows; None where that is not known.
+    ``folder`` is where its files lie, None where it came without any.
     """
 
     rows: int | None = None
 
-    def __init__(self, tokenizer: Tokenizer, mask: str | None = None):
+    def __init__(self, tokenizer: Tokenizer, mask: str | None = None, folder: Path | None = None):
         self.tokenizer = tokenizer
+        self.folder = folder
         self.mask = _mask(tokenizer, mask)
         tokenizer.no_truncation()
         tokenizer.no_padding()
@@ -75,7 +77,7 @@ class Tokens:
                 notes=((str(error) or type(error).__name__).splitlines()[0][:200],),
                 help="is the download whole? The file is written by `save_pretrained` of a fast tokenizer",
             ) from error
-        return cls(tokenizer, _named_mask(path.parent))
+        return cls(tokenizer, _named_mask(path.parent), path.parent)
 
     @classmethod
     def from_folder(cls, folder: Path, span: Span) -> Tokens | None:
@@ -100,7 +102,7 @@ class Tokens:
                 notes=((str(error) or type(error).__name__).splitlines()[0][:200],),
             ) from error
         _heed_settings(tokenizer, folder / "tokenizer_config.json", span)
-        return cls(tokenizer, _named_mask(folder))
+        return cls(tokenizer, _named_mask(folder), folder)
 
     def of_network(self, rows: int | None) -> Tokens:
         """The same tokenizer, of a network with embeddings for ``rows`` tokens."""
@@ -155,7 +157,7 @@ class Tokens:
     def _encode_now(self, text: str) -> Encoded:
         written = self.mask or MASK
         encoding = self.tokenizer.encode(
-            _SURROGATE.sub("\N{REPLACEMENT CHARACTER}", text.replace(MASK, written))
+            SURROGATE.sub("\N{REPLACEMENT CHARACTER}", text.replace(MASK, written))
         )  # fmt: skip
         offsets = tuple((start, end) for start, end in encoding.offsets)
         if written != MASK and MASK in text:

@@ -155,6 +155,26 @@ def test_adapters(alone: bool, tmp_path: Path) -> None:
     assert [d.code for d in found] == ["E665"] == [refused(folder).code]
 
 
+def test_networks_that_read_no_text_are_refused_by_check(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "vit", "architectures": ["ViTForImageClassification"]}')
+    found = Diagnostics()
+    assert facts_of_folder(tmp_path, NOWHERE, found) is None
+    assert [d.code for d in found] == ["E648"]
+
+
+def test_a_checkpoint_with_an_encoder_and_a_decoder(tmp_path: Path) -> None:
+    from transformers import BartConfig, BartForCausalLM, BartForConditionalGeneration
+
+    settings = {"vocab_size": 61, "d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2,
+                "decoder_attention_heads": 2, "encoder_ffn_dim": 16, "decoder_ffn_dim": 16, "max_position_embeddings": 32}  # fmt: skip
+    for kind in (BartForConditionalGeneration, BartForCausalLM):
+        kind(BartConfig(**settings)).save_pretrained(tmp_path / kind.__name__)
+        write_tokenizer(tmp_path / kind.__name__)
+    told = refused(tmp_path / "BartForConditionalGeneration")
+    assert told.code == "E648" and "decoder" in told.title
+    assert opened(tmp_path / "BartForCausalLM").facts.architecture == "bart"
+
+
 def test_an_encoder_with_a_decoder(tmp_path: Path) -> None:
     (tmp_path / "net.py").write_text(
         "from transformers import T5Config, T5ForConditionalGeneration\n"

@@ -123,6 +123,30 @@ def test_a_tokenizer_that_transformers_cannot_read(tmp_path: Path) -> None:
     assert told is not None and told.code == "W666" and told.help
 
 
+def test_half_characters_and_masks_are_compared_as_they_are_read(tmp_path: Path) -> None:
+    write(tmp_path, "GPT2Tokenizer", byte_level(False), {"mask_token": "<unk>"})
+    assert judged(tmp_path, ["Ann \ud83d saw", "Ann [MASK] Bob", ""]) is None
+
+
+def test_the_tokenizer_of_a_function_is_compared_too(tmp_path: Path) -> None:
+    write(tmp_path, "GPT2Tokenizer", byte_level(False), {})
+    assert Tokens.from_file(tmp_path / "tokenizer.json", NOWHERE).folder == tmp_path
+    model_of("llama").save_pretrained(tmp_path / "net")
+    words = {word: i for i, word in enumerate(["<unk>", "Ann", "Bob", "saw", ".", "It", "was"])}
+    made = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
+    made.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    made.save(str(tmp_path / "net" / "tokenizer.json"))
+    (tmp_path / "net" / "tokenizer_config.json").write_text('{"tokenizer_class": "GPT2Tokenizer"}')
+    (tmp_path / "net.py").write_text(
+        "from pathlib import Path\nfrom transformers import AutoModelForCausalLM\nHERE = Path(__file__).parent / 'net'\n"
+        "def make():\n    return AutoModelForCausalLM.from_pretrained(HERE), str(HERE / 'tokenizer.json')\n"
+    )
+    (tmp_path / "spec.causal").write_text(SPEC.replace('hf("NET")', 'torch("net.py:make")'))
+    with pytest.raises(SpecError) as caught:
+        pipeline.run(pipeline.load(tmp_path / "spec.causal"), pipeline.Options(trust=True))
+    assert [d.code for d in caught.value.diagnostics] == ["E514"]
+
+
 SPEC = """
 causal who {
   a, b ~ {"Ann", "Bob"}

@@ -20,7 +20,7 @@ PACKAGE = Path(__file__).parents[2] / "causal_dsl"
 #: Specs with two faults of their own; every other has one, and it is told once.
 SEVERAL = {"two_faults": 2}
 #: Codes of these modules that need options, a run, or the network itself: tested below, and with the engine.
-ELSEWHERE = {"E510", "E538", "E686"}
+ELSEWHERE = {"E510", "E538", "E686", "W668"}
 
 
 @pytest.fixture(autouse=True)
