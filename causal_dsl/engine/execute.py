@@ -177,7 +177,11 @@ class Execution:
 
     def _means(self, step: Step, context: Context) -> None:
         """The means over all pairs that no single pass sees whole."""
-        early = [node for node in early_means(step, ahead=bool(step.why) or step.network in self._broken) if node not in context.means]
+        early = [
+            node
+            for node in early_means(step, ahead=bool(step.why) or step.network in self._broken)
+            if node not in context.means
+        ]
         if not early:
             return
         for block in dict.fromkeys(replace(block, first=0, last=None) for block in step.blocks):

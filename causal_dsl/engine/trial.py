@@ -138,7 +138,9 @@ class Trials:
             if faults.is_ours(raised):
                 faults.raise_if_strict(raised)
                 self.faults.setdefault(step.network, faults.told(raised))
-            return [(resumes[0], f"interventions on {_places(resumes[0])} do not ride in one pass: {faults.told(raised)}")]
+            return [
+                (resumes[0], f"interventions on {_places(resumes[0])} do not ride in one pass: {faults.told(raised)}")
+            ]
         limit = 10 * tolerance_of(self.networks[step.network].dtype)
         return [(resume, _difference(resume, found[resume], expected[resume], limit)) for resume in resumes]
 

@@ -44,7 +44,9 @@ _TABLE = (
     Component("q", True, True, True, _LANGUAGE, 2, 2, "queries, before rotary angles and norms"),
     Component("k", True, True, True, _LANGUAGE, 3, 3, "keys, before rotary angles and norms"),
     Component("v", True, True, True, _LANGUAGE, 4, 4, "values"),
-    Component("q_rot", True, True, True, _LANGUAGE, 5, 5, "queries as they are compared, after rotary angles and norms"),
+    Component(
+        "q_rot", True, True, True, _LANGUAGE, 5, 5, "queries as they are compared, after rotary angles and norms"
+    ),
     Component("k_rot", True, True, True, _LANGUAGE, 6, 6, "keys as they are compared, after rotary angles and norms"),
     Component(
         "pattern", True, True, True, _LANGUAGE, 7, 7, "attention weights from the token to every token of its prompt"
@@ -55,7 +57,9 @@ _TABLE = (
     # given the sum comes later, and what is written there would not reach the stream beside it.
     Component("resid_mid", True, False, True, _LANGUAGE, 10, 10, "the residual stream between attention and MLP"),
     Component("mlp_in", True, False, True, _LANGUAGE, 11, 11, "what the MLP reads, after its norm"),
-    Component("neurons", True, False, True, _LANGUAGE, 12, 12, "what enters the down-projection of the MLP, gate included"),
+    Component(
+        "neurons", True, False, True, _LANGUAGE, 12, 12, "what enters the down-projection of the MLP, gate included"
+    ),
     Component("mlp_out", True, False, True, _LANGUAGE, 13, 13, "the term that the MLP adds to the residual stream"),
     Component("resid_post", True, False, True, _LANGUAGE, 14, 14, "the residual stream as it leaves the layer"),
     Component("final_norm", False, False, True, _LANGUAGE, 0, 0, "the residual stream after the last norm"),

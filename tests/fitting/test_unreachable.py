@@ -34,9 +34,9 @@ test plain on fitted(0, x) {
   base, source ~ DRAWN split=test
   report mean(logit(o))
 }
-""".replace(
-    "DRAWN split=test", "m(n=12, seed=1, split=test) where base.same != source.same"
-).replace("DRAWN", "m(n=12, seed=1) where base.same != source.same")
+""".replace("DRAWN split=test", "m(n=12, seed=1, split=test) where base.same != source.same").replace(
+    "DRAWN", "m(n=12, seed=1) where base.same != source.same"
+)
 
 
 def results(family: str, tests: str):

@@ -71,7 +71,12 @@ def test_a_schedule_computes_what_can_reach_the_answer_and_no_more(both_ways: bo
     architecture = "bert" if both_ways else "llama"
     facts = Facts("language", layers=layers, architecture=architecture, both_ways=both_ways)
     lengths, reads = np.array([5, 7]), np.array([4, 6]) if not both_ways else np.array([1, 6])
-    sites = [Site(n, layer) for n, about in COMPONENTS.items() if about.layer and "language" in about.kinds for layer in range(layers)]
+    sites = [
+        Site(n, layer)
+        for n, about in COMPONENTS.items()
+        if about.layer and "language" in about.kinds
+        for layer in range(layers)
+    ]
     cases = [(site, p, t) for site in sites for p in range(2) for t in range(int(lengths[p]))]
     home = np.array([p for _, p, _ in cases])
     table = Accesses.join(

@@ -8,8 +8,8 @@ from causal_dsl.diagnostics import NOWHERE
 from causal_dsl.program.components import (
     COMPONENTS,
     depth,
-    in_time,
     head_count,
+    in_time,
     missing,
     packs,
     shared_heads,
