@@ -36,7 +36,7 @@ def network() -> Iterator[Network]:
     found = network_of(spec_of("llama", "").split("align ")[0])
     assert found.proof is not None
     before = found.proof
-    found.proof = replace(before, kinds={}, fault="")
+    found.proof = replace(before, kinds={}, fault="", exchanged=frozenset())
     yield found
     found.proof = before
 
@@ -61,6 +61,17 @@ def test_each_kind_is_tried_once(network: Network, monkeypatch: pytest.MonkeyPat
     assert not any(step.why for step in execution.plan.steps)
     execution_of(text())
     assert len(tried) == 3
+
+
+def test_what_the_proof_at_load_held_is_not_tried_again() -> None:
+    """One whole vector for that of another run, at the same site: of every site of the table."""
+    network = network_of(spec_of("llama", "").split("align ")[0])
+    assert network.proof is not None
+    there = {n for n in network.proof.ok if n not in ("module", "logits")}
+    assert network.proof.exchanged == there
+    before = dict(network.proof.kinds)
+    execution_of(spec_of("llama", "test t on a { base, source ~ m(n=6) do(same <- source) report mean(kl) }"))
+    assert network.proof.kinds == before
 
 
 def test_what_differs_is_run_by_whole_forwards_and_nothing_else_is(
