@@ -114,7 +114,7 @@ class _Trial:
         self.writes = [
             _Placed(site, i, min(i % 2, int(self.lengths[self.home[i]]) - 1), seed=i) for i, site in enumerate(first)
         ]
-        for number, site in enumerate(self._every()):
+        for number, site in enumerate(self._every() if first else ()):
             # Attention weights are as wide as their prompt, so they go from token to token of the longest one.
             row = number % len(first) if site.component != "pattern" else 0
             length, other = int(self.lengths[self.home[row]]), (int(self.home[row]) + 1) % len(prompts)
