@@ -42,6 +42,18 @@ def kind_of(resume: g.Resume) -> frozenset[object]:
     return frozenset(_kind_of_write(write) for write in resume.writes)
 
 
+def _proved_at_load(resume: g.Resume, exchanged: frozenset[str]) -> bool:
+    """Whether the proof at load held such an intervention against whole forwards: one whole vector for another's."""
+    if len(resume.writes) != 1:
+        return False
+    write = resume.writes[0]
+    site = write.place.site
+    plain = (
+        isinstance(write.value, g.Capture) and write.value.place.site == site and not site.heads and site.dims is None
+    )
+    return plain and not write.add and write.feature is None and site.component in exchanged
+
+
 def _kind_of_write(write: g.Write) -> object:
     feature = None if write.feature is None else write.feature.joined
     return (_site(write.place.site), _kind_of_value(write.value, write.place.site), write.add, feature)
@@ -102,7 +114,7 @@ class Trials:
         unknown: dict[frozenset[object], list[g.Resume]] = {}
         for resume in step.resumes:
             kind = kind_of(resume)
-            if kind not in proof.kinds and self._ready(resume):
+            if kind not in proof.kinds and not _proved_at_load(resume, proof.exchanged) and self._ready(resume):
                 unknown.setdefault(kind, []).append(resume)
         by_draw: dict[g.Draw, list[g.Resume]] = {}
         for resumes in unknown.values():

@@ -55,6 +55,8 @@ class Proof:
     slow: str = ""
     #: a mistake of this package that showed while it was tested
     fault: str = ""
+    #: components that were given, in one pass, what another row has at the same site
+    exchanged: frozenset[str] = frozenset()
     #: kinds of interventions that were held against whole forwards since (:mod:`causal_dsl.engine.trial`), with why not
     #: to run them in one pass; empty where they ride in one
     kinds: dict[object, str] = field(default_factory=dict)
@@ -97,6 +99,7 @@ def _prove_sweep(network: Network, proof: Proof) -> None:
         return
     found = fitness(network, prompts, proof.ok, _shake, distance, tolerance)
     proof.sweep, proof.slow, proof.fault = found.way, found.why, found.fault
+    proof.exchanged = found.exchanged
     if proof.sweep:
         proof.errors["interventions in one pass = whole forwards"] = found.error
 

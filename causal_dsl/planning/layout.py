@@ -218,7 +218,7 @@ class Layouts:
                 read[rows] = reads_at[rows]
         read[len(lengths) :] = reads_at[home]
         writes = Accesses.join(
-            (spot.rows[spot.live], spot.positions[spot.live], *place_of(write.place.site, layers))
+            (spot.rows, spot.positions, *place_of(write.place.site, layers))
             for family in layout.families for write, spot in zip(family.resume.writes, family.spots, strict=True)
         )  # fmt: skip
         reads = Accesses.join(

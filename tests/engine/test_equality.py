@@ -14,30 +14,31 @@ import pytest
 import torch
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from tiny import execution_of, network_of, numbers_of, same, spec_of
+from tiny import BOTH_WAYS, CONFIGS, PLACES, execution_of, network_of, numbers_of, same, spec_of
 
 import causal_dsl as cd
 from causal_dsl.planning.lower import Plan, unfit_networks
 from causal_dsl.planning.rules import RULES, optimise, plain
+from causal_dsl.program.components import COMPONENTS
 
 torch.set_num_threads(1)
-FAMILIES = ["gpt2", "llama", "gemma2", "gpt_neox", "olmo2", "qwen3", "mistral", "phi", "mixtral", "gptj", "falcon"]
-ENCODERS = ["bert", "roberta", "xlm-roberta", "camembert", "electra", "electra narrow", "distilbert"]
+FAMILIES = [name for name in CONFIGS if name not in BOTH_WAYS]
+ENCODERS = list(BOTH_WAYS)
+#: Sites of a layer, from the package's table; of those that have heads, one and two.
 SITES = [
-    "resid_pre",
-    "resid_post",
-    "attn_out",
-    "mlp_out",
-    "mlp_in",
-    "attn_in",
-    "head[1].z",
-    "head[0, 2].q",
-    "head[0].k",
+    head + name
+    for name, about in COMPONENTS.items()
+    if about.layer and "language" in about.kinds
+    for head in (("head[0].", "head[0, 2].") if about.heads else ("",))
 ]
 WRITES = [
     "same <- source",
     "layer[2].mlp_out[last] = mean",
     "layer[1].resid_post[x] = 0",
+    "layer[1].resid_mid[y] <- source",
+    "layer[2].resid_mid[last] += 0.5 * source - mean",
+    "layer[1].head[0].q_rot[last] <- source",
+    "layer[0].head[0].k_rot[y] = mean(source)",
     "layer[0].head[1].z[y] <- source",
     "layer[2].resid_pre[z] += 0.5 * (mean(source) - mean(base))",
     "layer[1].mlp_out[last] = noise(std=1)",
@@ -47,10 +48,6 @@ WRITES = [
     "layer[0].resid_post[-2] = mean(source)",
     'module("MODULE")[y] = 0',
 ]
-MODULES = {"gpt2": "transformer.h.1.mlp", "gpt_neox": "gpt_neox.layers.1.mlp", "gptj": "transformer.h.1.mlp",
-           "falcon": "transformer.h.1.mlp", "bert": "bert.encoder.layer.1.output",
-           "roberta": "roberta.encoder.layer.1.output", "electra": "electra.encoder.layer.1.intermediate",
-           "distilbert": "distilbert.transformer.layer.1.ffn"}  # fmt: skip
 
 
 @st.composite
@@ -64,8 +61,7 @@ def specs(draw: st.DrawFn, families: list[str] = FAMILIES) -> tuple[str, str]:
         for write in writes:
             if write.endswith("*"):
                 write = write[:-1] + f"+= {draw(st.sampled_from(['1', '-0.5']))}"
-            called = {"xlm-roberta": "roberta", "camembert": "roberta", "electra narrow": "electra"}.get(family, family)
-            told.append(write.replace("MODULE", MODULES.get(called, "model.layers.1.mlp")))
+            told.append(write.replace("MODULE", PLACES[family]["mlp_out"][0].format(l=1)))
         n, seed = draw(st.integers(1, 9)), draw(st.integers(0, 2))
         scores = draw(
             st.lists(

@@ -18,11 +18,15 @@ from matrix import HEAD, SHARED, Case, Rows, Spot, cases
 from safetensors.torch import save_file
 from tiny import execution_of, network_of, spec_of
 
+from causal_dsl import pipeline, running
+from causal_dsl.engine.execute import Execution
 from causal_dsl.engine.sweep import Sweep
 from causal_dsl.network.network import Network
+from causal_dsl.pipeline import Options
 from causal_dsl.planning import graph as g
 from causal_dsl.program.components import COMPONENTS, width
 from causal_dsl.program.locations import Site
+from causal_dsl.report.progress import Progress
 
 torch.set_num_threads(1)
 #: The largest difference of a logit, where logits are of the order of one.
@@ -49,6 +53,7 @@ def shallow() -> list[str]:
 def vectors() -> tuple[str, dict[str, torch.Tensor]]:
     """Vectors of every width there is, in a file."""
     made = {f"w{n}": torch.randn(n, generator=torch.Generator().manual_seed(n)) for n in range(1, 200)}
+    made |= {f"d{n}": torch.randn(2, n, generator=torch.Generator().manual_seed(n)) for n in range(2, 200)}
     path = Path(mkdtemp(prefix="vectors-")) / "vectors.safetensors"
     save_file(made, path)
     return str(path), made
@@ -87,6 +92,11 @@ def run(family: str, chosen: Sequence[Case]) -> float:
         for number, case in enumerate(chosen)
     )
     execution, _ = execution_of(spec_of(family, tests, layers="[0]", positions="[x]"))
+    return compare(family, execution, chosen, made)
+
+
+def compare(family: str, execution: Execution, chosen: Sequence[Case], made: dict[str, torch.Tensor]) -> float:
+    """The largest error of the logits of tests ``t0``, ``t1``, …, which are to be those of the cases."""
     plan, worst = execution.plan, 0.0
     assert not [step.why for step in plan.steps if step.why], "something does not ride in one pass"
     got: dict[g.Resume, torch.Tensor] = {}
@@ -138,6 +148,53 @@ def _has(name: str, facts: object) -> bool:
     from causal_dsl.program.components import missing
 
     return missing(name, facts) is None  # type: ignore[arg-type]
+
+
+def of_features(family: str) -> list[Case]:
+    """At every site, of what the source has there the part in two given directions."""
+    made = vectors()[1]
+
+    def part(rows: Rows, row: int, spot: Spot) -> torch.Tensor:
+        base, source = rows.of(rows.base[row], spot), rows.of(rows.source[row], spot)
+        basis = torch.linalg.qr(made[f"d{len(base)}"].T.double())[0]
+        return base + ((source - base).double() @ basis @ basis.T).float()
+
+    every = [case for case in matrix_of(family) if case.text == "<- source" and case.target.component != "pattern"]
+    return [Case(case.target, "<- source", part) for case in every]
+
+
+def run_features(family: str, chosen: Sequence[Case]) -> float:
+    """:func:`run` of variables that are written through a feature."""
+    path, made = vectors()
+    network = known(family)
+    tests = ""
+    for number, case in enumerate(chosen):
+        spot = case.target
+        wide = width(Site(spot.component, spot.layer, () if spot.head is None else (spot.head,)), network.facts)
+        feature = f'subspace("{path}", key="d{wide}", n=24, controls=none)'
+        tests += f"\nalign f{number} : a {{ same @ {spot} via {feature} }}"
+        tests += f"\ntest t{number} on f{number}(0, x) {{ {case.draw}\n do(same <- source)\n report mean(kl) }}"
+    spec = pipeline.parse(spec_of(family, tests, layers="[0]", positions="[x]"))
+    checked = pipeline.check(spec)
+    checked.raise_errors()
+    assert checked.plan is not None
+    networks = {"net": network}
+    library = running._fit(spec, checked, networks, Options(), Progress())
+    targets = running._targets(checked.plan, checked, networks)
+    execution = Execution(checked.plan, networks, checked.answers, targets, features=library.maps)
+    return compare(family, execution, chosen, made)
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2:2", "olmo2", "distilbert", "falcon"])
+def test_features_at_every_site(family: str) -> None:
+    every = of_features(family)
+    assert run_features(family, every[:: max(1, len(every) // 12)]) < CLOSE
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", [*families(), *shallow()])
+def test_features_at_every_site_of_every_family(family: str) -> None:
+    assert run_features(family, of_features(family)) < CLOSE
 
 
 @pytest.mark.slow

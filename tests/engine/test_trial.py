@@ -20,6 +20,7 @@ from causal_dsl.engine.trial import kind_of
 from causal_dsl.network.network import Network
 from causal_dsl.network.sweep import acts
 from causal_dsl.planning import graph as g
+from causal_dsl.planning.lower import unfit_networks
 from causal_dsl.program.locations import Site
 
 torch.set_num_threads(1)
@@ -36,7 +37,7 @@ def network() -> Iterator[Network]:
     found = network_of(spec_of("llama", "").split("align ")[0])
     assert found.proof is not None
     before = found.proof
-    found.proof = replace(before, kinds={}, fault="")
+    found.proof = replace(before, kinds={}, fault="", exchanged=frozenset())
     yield found
     found.proof = before
 
@@ -61,6 +62,17 @@ def test_each_kind_is_tried_once(network: Network, monkeypatch: pytest.MonkeyPat
     assert not any(step.why for step in execution.plan.steps)
     execution_of(text())
     assert len(tried) == 3
+
+
+def test_what_the_proof_at_load_held_is_not_tried_again() -> None:
+    """One whole vector for that of another run, at the same site: of every site of the table."""
+    network = network_of(spec_of("llama", "").split("align ")[0])
+    assert network.proof is not None
+    there = {n for n in network.proof.ok if n not in ("module", "logits")}
+    assert network.proof.exchanged == there
+    before = dict(network.proof.kinds)
+    execution_of(spec_of("llama", "test t on a { base, source ~ m(n=6) do(same <- source) report mean(kl) }"))
+    assert network.proof.kinds == before
 
 
 def test_what_differs_is_run_by_whole_forwards_and_nothing_else_is(
@@ -160,6 +172,26 @@ def test_a_vector_that_is_not_there_yet_is_an_error(network: Network) -> None:
         kept.at(site)
     kept.put(site, torch.tensor([count - 1]), torch.zeros(1, 32))
     assert kept.at(site).shape == (count, 32)
+
+
+@pytest.mark.parametrize("by_forwards", [False, True])
+def test_a_base_patched_into_itself_is_its_own_noise_floor(by_forwards: bool) -> None:
+    """More pairs than a floor asks for: the intervention and its floor are one."""
+    spec = spec_of("llama", """
+        test itself on a(l=0, p=x) { base ~ m(n=9) do(layer[1].resid_mid[x] <- base) report moved report mean(kl) }
+    """)  # fmt: skip
+    change = (lambda plan: unfit_networks(plan, {"net": "it is compared with"})) if by_forwards else None
+    execution, _ = execution_of(spec, change=change)
+    list(execution.run())
+    (cell,) = execution.runs["itself"].cells
+    assert cell.done.all()
+    assert cell.noise_floor is not None and cell.noise_floor < 1e-5
+    kl = next(array for quantity, array in cell.columns.patched.items() if quantity.kind == "kl")
+    assert len(kl) == 9
+    assert abs(kl).max() < 1e-9
+    (result,) = cd.run(cd.parse(spec))["itself"].cells
+    assert result.scores["moved"].value == 0
+    assert result.scores["moved"].n == 9
 
 
 def _finished(spec: str) -> Any:

@@ -20,6 +20,8 @@ from causal_dsl.running import _network, _targets
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "network"))
 
+from families import BOTH_WAYS, CONFIGS, PLACES, model_of
+
 WORDS = [f"w{number}" for number in range(60)]
 SPEC = """
 domain W = {"w10", "w11", "w12", "w13", "w14"}
@@ -83,8 +85,6 @@ def marked_words() -> Tokenizer:
 @cache
 def folder_of(name: str) -> str:
     """A checkpoint of a family, with a tokenizer of some sixty words."""
-    from families import BOTH_WAYS, model_of
-
     folder = Path(mkdtemp(prefix="tiny-"))
     model: Any = model_of(name)
     model.save_pretrained(folder)
@@ -101,8 +101,6 @@ def spec_of(
     """The spec on a family's model, with ``tests`` behind it."""
     told = {"FOLDER": folder_of(name), "PADDING": padding, "LAYERS": layers, "POSITIONS": positions, "SITE": site}
     text = SPEC
-    from families import BOTH_WAYS
-
     if name.partition(":")[0] in BOTH_WAYS:
         told = MASKED | told
     for word, value in told.items():
@@ -159,3 +157,16 @@ def same(one: dict[Any, np.ndarray], other: dict[Any, np.ndarray], close: float 
             assert (mine == theirs).all(), key
         else:
             assert np.allclose(mine, theirs, atol=close, equal_nan=True), (key, np.abs(mine - theirs).max())
+
+
+__all__ = [
+    "BOTH_WAYS",
+    "CONFIGS",
+    "PLACES",
+    "execution_of",
+    "folder_of",
+    "network_of",
+    "numbers_of",
+    "same",
+    "spec_of",
+]

@@ -35,12 +35,14 @@ _INNER = ("q", "k", "v", "z", "attn_out", "neurons", "mlp_out")
 @dataclass(frozen=True)
 class Fitness:
     """How rows may be run: ``packed`` (token by token), ``whole`` (padded) or ``""`` (not at all), ``why`` not better than
-    that, and the largest relative ``error`` of the way that is taken. ``fault``: a mistake of this package that showed."""
+    that, and the largest relative ``error`` of the way that is taken. ``fault``: a mistake of this package that showed.
+    ``exchanged``: the components that were given what another row has at the same site."""
 
     way: str
     why: str
     error: float = 0.0
     fault: str = ""
+    exchanged: frozenset[str] = frozenset()
 
 
 def fitness(
@@ -77,7 +79,7 @@ def fitness(
         elif not moved:
             reason = "noise that was written did not reach the logits"
         else:
-            return Fitness(way, reason, error, fault)
+            return Fitness(way, reason, error, fault, trial.exchanged)
     return Fitness("", reason, error, fault)
 
 
@@ -112,7 +114,7 @@ class _Trial:
         self.writes = [
             _Placed(site, i, min(i % 2, int(self.lengths[self.home[i]]) - 1), seed=i) for i, site in enumerate(first)
         ]
-        for number, site in enumerate(self._every()):
+        for number, site in enumerate(self._every() if first else ()):
             # Attention weights are as wide as their prompt, so they go from token to token of the longest one.
             row = number % len(first) if site.component != "pattern" else 0
             length, other = int(self.lengths[self.home[row]]), (int(self.home[row]) + 1) % len(prompts)
@@ -143,6 +145,11 @@ class _Trial:
                 continue  # attention is not run apart, so nothing can be put there
             found.append(Site(name, self.layers // 2 if about.layer else None))
         return found
+
+    @property
+    def exchanged(self) -> frozenset[str]:
+        """The components at which a row was given what another has."""
+        return frozenset(w.site.component for w in self.writes if w.taken is not None and self._reaches(w))
 
     def compare(self, distance: Callable[[Tensor, Tensor], float]) -> tuple[float, bool]:
         """The largest relative error of the logits of all rows, and whether noise reached any of them."""

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from causal_dsl.diagnostics import fail
 from causal_dsl.network.forward import unembedding
 from causal_dsl.network.network import Network
 from causal_dsl.network.sites import tap as find_tap
@@ -109,6 +110,7 @@ class Head:
         else:
             flat = found[0]
             places = [np.searchsorted(self.every, place) for place in places]
+        self._refuse_fewer(len(flat), places)
         own, late = places[: len(self.asked)], places[len(self.asked) :]
         flat = self._late(flat, late)
         picked = [flat.index_select(0, _on(place, flat)) for place in own]
@@ -116,6 +118,15 @@ class Head:
             rows if asked.columns is None else rows.index_select(1, _on(asked.columns, rows))
             for rows, asked in zip(picked, self.asked, strict=True)
         ]
+
+    def _refuse_fewer(self, rows: int, places: list[np.ndarray]) -> None:
+        """Refuse a network whose logits are not of the rows that left its last layer: another way leads around it."""
+        needed = max((int(place.max(initial=-1)) for place in places), default=-1)
+        if needed >= rows:
+            raise fail(
+                "E423", "the logits are not those of the rows that leave the last layer", self.network.span,
+                notes=(f"there are {rows}, and more left the layer",),
+            )  # fmt: skip
 
     def _late(self, flat: Tensor, places: list[np.ndarray]) -> Tensor:
         """Reads of prompts' logits first, then writes."""
