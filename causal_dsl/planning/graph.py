@@ -34,7 +34,7 @@ def _node(cls: type[T]) -> type[T]:
         return found
 
     made.__hash__ = remembered
-    return made  # type: ignore[no-any-return]
+    return made
 
 
 @_node
