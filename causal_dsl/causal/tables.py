@@ -6,6 +6,7 @@ The whole file is read and checked at once; a column has one type.
 from __future__ import annotations
 
 import csv
+import gc
 import io
 import json
 import math
@@ -74,6 +75,19 @@ def load_table(decl: tree.TableDecl, folder: Path, diagnostics: Diagnostics) -> 
     text = read_text(file.value, folder, file.span, diagnostics, "E340")
     if text is None:
         return None
+    # A million rows are millions of objects, none of which is on a cycle: looking for cycles takes longer than reading.
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        return _read_table(decl, text, kind, file, key, diagnostics)
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def _read_table(
+    decl: tree.TableDecl, text: str, kind: str, file: tree.String, key: tree.Node | None, diagnostics: Diagnostics
+) -> Table | None:
     read = _csv(text, file, diagnostics) if kind == "csv" else _jsonl(text, file, diagnostics)
     if read is None:
         return None
@@ -81,7 +95,7 @@ def load_table(decl: tree.TableDecl, folder: Path, diagnostics: Diagnostics) -> 
     wanted = key.name if isinstance(key, tree.Name) else key.value if isinstance(key, tree.String) else None
     if wanted is None:
         help = f"write key={names[0]}; the columns are {', '.join(names[:12])}"
-        diagnostics.report("E341", "which column names the rows?", key.span if key else call.span, help=help)
+        diagnostics.report("E341", "which column names the rows?", key.span if key else decl.value.span, help=help)
         return None
     if wanted not in names:
         assert key is not None

@@ -21,6 +21,10 @@ from causal_dsl.program.prompts import Rendered, check_length, locate, mask_posi
 from causal_dsl.program.tokens import Encoded, Tokens
 
 
+#: Rows up to which a loop is faster than sorting columns.
+_FEW = 500
+
+
 @dataclass(frozen=True)
 class Prompt:
     """One rendered prompt and its tokens; ``read`` is the one whose logits are the answer's."""
@@ -179,6 +183,11 @@ class Inputs:
 
 def _different(columns: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """The first row of each combination of codes, in the order of the rows, and for each row which of these it is like."""
+    if len(columns[0]) <= _FEW:
+        seen: dict[tuple[float, ...], int] = {}
+        numbers = [seen.setdefault(row, len(seen)) for row in zip(*(c.tolist() for c in columns), strict=True)]
+        back = np.array(numbers, np.int64)
+        return firsts(back, len(seen)), back
     back, count = combined(columns, np.zeros(len(columns[0]), np.int64))
     first = firsts(back, count)
     order = np.argsort(first)
@@ -205,6 +214,8 @@ def encode(placement: InputPlacement, model: CausalModel, codes: np.ndarray) -> 
 
 def _spans(inputs: Inputs, position: Position | None, indices: np.ndarray) -> np.ndarray:
     """How many tokens a position names in each input, ``[n]``."""
+    if len(indices) <= _FEW:
+        return np.array([len(inputs.where(position, i)) for i in indices.tolist()], np.int64)
     back, count = ranks(indices)
     return np.array([len(inputs.where(position, i)) for i in indices[firsts(back, count)].tolist()], np.int64)[back]
 
