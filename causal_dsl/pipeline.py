@@ -23,6 +23,7 @@ from causal_dsl.planning.fits import Fits, make_fits, refuse_overlap
 from causal_dsl.planning.lower import Plan, make_plan, unfit_networks
 from causal_dsl.planning.memory import Budget, default_bytes
 from causal_dsl.planning.rules import chunk_to_memory, optimise
+from causal_dsl.program.cautions import caution
 from causal_dsl.program.circuits import check_circuit
 from causal_dsl.program.experiments import TestReader
 from causal_dsl.program.facts import Facts
@@ -343,6 +344,7 @@ def _plan(program: Program, checked: Checked, tokenizers: Tokenizers, found: Dia
             checked.ceilings[test.name] = memo.ceilings(test.design, list(test.swaps), test.readout.variable, drawn)
         if test.network.facts.kind == "unknown" or (tokens is None and test.alignment.prompts):
             continue
+        caution(test, tokens, found)
         answers = answers_of(test.readout, test.model, tokens, _sample_prompt(test), test.readout.span or test.span)
         if check_answers(answers, test.readout, found):
             checked.answers[test.name] = answers

@@ -20,7 +20,6 @@ from causal_dsl.program.program import Alignment, InputPlacement
 from causal_dsl.program.prompts import Rendered, check_length, locate, mask_position, render, show_value
 from causal_dsl.program.tokens import Encoded, Tokens
 
-
 #: Rows up to which a loop is faster than sorting columns.
 _FEW = 500
 
