@@ -51,7 +51,7 @@ def _add(compiler: Compiler, stem: str, helper: Callable[..., Any]) -> str:
 def _within(element: Typed, domain: Finite, strings: Strings) -> bool:
     """Whether a value is known to lie in a domain before anything is computed."""
     if element.texts is not None:
-        return domain.size <= _SMALL and element.texts <= {code_of(value, strings) for value in domain.values}
+        return domain.size <= _SMALL and element.texts <= set(codes_of(domain.values, domain.type, strings).tolist())
     if isinstance(element.domain, Finite) and element.domain.size <= _SMALL:
         return all(value in domain for value in element.domain.values)
     return domain.contiguous and domain.low <= element.low and element.high <= domain.high

@@ -242,7 +242,7 @@ def test_variables_of_no_end_of_values(text: str, where: str, equal: str) -> Non
     if "5000000000" in where:
         assert set(found["base"]["x"].tolist()) == {5_000_000_000}
     elif "7..2000" in text:
-        assert 300 < len(set(found["base"]["x"].tolist())) and 7 <= found["base"]["x"].min() < 50
+        assert len(set(found["base"]["x"].tolist())) > 300 and 7 <= found["base"]["x"].min() < 50
         assert 1900 < found["base"]["x"].max() <= 2000
     else:
         assert len(set(found["base"]["x"].tolist())) == 400
