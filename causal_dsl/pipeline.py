@@ -34,6 +34,7 @@ from causal_dsl.planning.lower import Plan, make_plan, unfit_networks
 from causal_dsl.planning.memory import Budget, default_bytes
 from causal_dsl.planning.rules import chunk_to_memory, optimise
 from causal_dsl.program.beginnings import check_beginnings
+from causal_dsl.program.cautions import caution
 from causal_dsl.program.circuits import check_circuit
 from causal_dsl.program.endings import check_endings
 from causal_dsl.program.experiments import TestReader
@@ -385,6 +386,7 @@ def _plan(program: Program, checked: Checked, tokenizers: Tokenizers, found: Dia
         if tokens is not None:
             check_beginnings(test, tokens, found)
             check_endings(test.alignment, test.readout, found)
+        caution(test, tokens, found)
         answers = answers_of(test.readout, test.model, tokens, _sample_prompt(test), test.readout.span or test.span)
         if check_answers(answers, test.readout, found):
             check_numbers(answers, test.readout, tokens, _sample_prompt(test), found)

@@ -11,6 +11,7 @@ import numpy as np
 from causal_dsl.causal.domains import Real, Text, Value, show
 from causal_dsl.causal.model import CausalModel
 from causal_dsl.causal.predicates import Predicate, equals
+from causal_dsl.causal.ranks import combined
 from causal_dsl.causal.sampling import Columns
 from causal_dsl.diagnostics import Diagnostics, Span, SpecError
 
@@ -177,9 +178,7 @@ def identify(design: Design, values: dict[str, Columns]) -> dict[str, np.ndarray
                    for role in roles if name in values[role]]  # fmt: skip
         if len(columns) < len(roles):  # not a variable of every model (or there are no prompts)
             columns = [values[role].get(name, np.zeros(n, np.int64)) for role in roles]
-        _, codes = np.unique(np.concatenate(columns), return_inverse=True)
-        _, stacked = np.unique(stacked * (int(codes.max(initial=0)) + 1) + codes.reshape(-1), return_inverse=True)
-        stacked = stacked.reshape(-1)
+        stacked, _ = combined([np.concatenate(columns)], stacked)
     return {role: stacked[i * n : (i + 1) * n] for i, role in enumerate(roles)}
 
 

@@ -59,7 +59,7 @@ class Finite:
             object.__setattr__(self, "values", tuple(self.values))
         if self.size < 1:
             raise ValueError("a domain needs at least one value")
-        if not isinstance(self.values, range) and len({type_of(v) for v in self.values}) > 1:
+        if not isinstance(self.values, range) and len(set(map(type, self.values))) > 1:
             raise ValueError("the values of a domain are of one type")
 
     @property

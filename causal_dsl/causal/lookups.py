@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import sympy
@@ -28,6 +28,13 @@ def code_of(value: Value, strings: Strings) -> Any:
     return strings.code(value) if isinstance(value, str) else int(value) if isinstance(value, (bool, int)) else value
 
 
+def codes_of(values: Sequence[Value], kind: str, strings: Strings) -> np.ndarray:
+    """The numbers that stand for values of one type, ``[n]``."""
+    if kind == "string":
+        return strings.codes(cast("Sequence[str]", values))
+    return np.array(values, np.float64 if kind == "real" else np.int64)
+
+
 def value_of(code: Any, kind: str, strings: Strings) -> Value:
     """The value that a number stands for."""
     if kind == "string":
@@ -44,14 +51,14 @@ def _add(compiler: Compiler, stem: str, helper: Callable[..., Any]) -> str:
 def _within(element: Typed, domain: Finite, strings: Strings) -> bool:
     """Whether a value is known to lie in a domain before anything is computed."""
     if element.texts is not None:
-        return domain.size <= _SMALL and element.texts <= {code_of(value, strings) for value in domain.values}
+        return domain.size <= _SMALL and element.texts <= set(codes_of(domain.values, domain.type, strings).tolist())
     if isinstance(element.domain, Finite) and element.domain.size <= _SMALL:
         return all(value in domain for value in element.domain.values)
     return domain.contiguous and domain.low <= element.low and element.high <= domain.high
 
 
 def _searcher(domain: Finite, strings: Strings) -> tuple[np.ndarray, np.ndarray]:
-    codes = np.array([code_of(value, strings) for value in domain.values])
+    codes = codes_of(domain.values, domain.type, strings)
     order = np.argsort(codes, kind="stable")
     return codes[order], order
 
@@ -97,7 +104,7 @@ def table_cell(compiler: Compiler, cell: tree.Subscript, expr: tree.Attribute) -
     strings = compiler.strings
     domain = table.domain(column)
     keys, order = _searcher(table.keys, strings)
-    cells = np.array([code_of(value, strings) for value in table.columns[column]])[order]
+    cells = codes_of(table.columns[column], domain.type, strings)[order]
 
     def look(code: Any) -> Any:
         return cells[np.minimum(np.searchsorted(keys, code), len(keys) - 1)]

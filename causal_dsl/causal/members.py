@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterator
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
@@ -135,12 +136,14 @@ class MemberCompiler:
             parents.update(dict.fromkeys(cycle, ()))
             self.names.update(dict.fromkeys(cycle))
         order: list[str] = []
-        ready = sorted(sorter.get_ready(), key=place.__getitem__)
+        ready = [(place[name], name) for name in sorter.get_ready()]
+        heapq.heapify(ready)
         while ready:
-            name = ready.pop(0)
+            _, name = heapq.heappop(ready)
             order.append(name)
             sorter.done(name)
-            ready = sorted([*ready, *sorter.get_ready()], key=place.__getitem__)
+            for free in sorter.get_ready():
+                heapq.heappush(ready, (place[free], free))
         return order
 
     def _circle(self, cycle: list[Member]) -> None:

@@ -20,7 +20,7 @@ from causal_dsl.causal.domain_of import compile_domain
 from causal_dsl.causal.domains import Domain, Finite, Type, Value, show, type_of
 from causal_dsl.causal.evaluate import Equation, Evaluator, dtype_of, guard_fault
 from causal_dsl.causal.functions import PythonFunction
-from causal_dsl.causal.lookups import code_of, value_of
+from causal_dsl.causal.lookups import code_of, codes_of, value_of
 from causal_dsl.causal.scope import Scope, Strings
 from causal_dsl.causal.tables import load_table
 from causal_dsl.causal.typed import Guard
@@ -191,11 +191,11 @@ class CausalModel:
         if variable not in self._codes:
             domain = self.variables[variable].domain
             assert isinstance(domain, Finite)
-            listed = range(0) if isinstance(domain.values, range) else domain.values
-            codes = np.array([code_of(value, self.strings) for value in listed], dtype_of(domain.type))
-            if isinstance(domain.values, range):
-                codes = np.arange(domain.values.start, domain.values.stop, dtype=np.int64)
-            self._codes[variable] = codes
+            self._codes[variable] = (
+                np.arange(domain.values.start, domain.values.stop, dtype=np.int64)
+                if isinstance(domain.values, range)
+                else codes_of(domain.values, domain.type, self.strings)
+            )
         return self._codes[variable]
 
     def support(self, cap: int) -> Support | None:

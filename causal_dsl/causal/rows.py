@@ -69,7 +69,6 @@ class Rows:
             return False
         self.found: list[Columns] = [{} for _ in self.samplers]
         self.builder: Builder | None = None
-        self.listed = False
         if not self._reject():
             return False
         for i, (sampler, columns) in enumerate(zip(self.samplers, self.found, strict=True)):
@@ -83,13 +82,12 @@ class Rows:
         return True
 
     def _warn_rare(self, where: Predicate) -> None:
-        """Say that most draws were thrown away, where that made them slow or left few different ones (W330)."""
+        """Say that most draws were thrown away, where few different ones are left (W330)."""
         roles = self.statement.roles
         names = [(role, name) for role in roles for name in (*self.statement.model.exogenous, "template")]
         stacked = [self.values[role][name] for role, name in names if name in self.values[role]]
         different = len(np.unique(np.stack(stacked, axis=1), axis=0)) if stacked else 1
-        few = 2 * different <= self.n
-        if few or not (self.builder or self.listed):
+        if 2 * different <= self.n:
             label = f"on {self.held:,} of {self.asked:,} draws"
             help = f"is it what you mean? Of the {self.n:,} rows {different:,} are different"
             self.diagnostics.report("W330", "this `where` almost never holds", where.span, label=label, help=help)
@@ -266,7 +264,7 @@ class Rows:
         """Draw the rows that are left from the list of all rows that are allowed."""
         every = self.joint
         assert every is not None
-        self.asked, self.held, self.listed = every.asked, every.n, True
+        self.asked, self.held = every.asked, every.n
         if not every.n:
             assert self.where is not None
             if self._elsewhere(0, pending):

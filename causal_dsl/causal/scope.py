@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -32,6 +32,8 @@ class Strings:
         self._codes: dict[str, int] = {}
         self._texts: list[str] = []
         self._hashes = np.zeros(0, np.uint64)
+        #: the codes of lists of texts that were asked for, by identity
+        self._listed: dict[int, tuple[Sequence[str], np.ndarray]] = {}
 
     def __len__(self) -> int:
         return len(self._texts)
@@ -42,6 +44,24 @@ class Strings:
         if found is None:
             found = self._codes[text] = len(self._texts)
             self._texts.append(text)
+        return found
+
+    def codes(self, texts: Sequence[str]) -> np.ndarray:
+        """The codes of many texts ``[n]``, those that have none given one."""
+        listed = self._listed.get(id(texts))
+        if listed is not None and listed[0] is texts:
+            return listed[1]
+        known, count = self._codes, len(self._texts)
+        if not known and len(set(texts)) == len(texts):
+            self._codes, self._texts = dict(zip(texts, range(len(texts)), strict=True)), list(texts)
+            found = np.arange(len(texts))
+        else:
+            new = [text for text in dict.fromkeys(texts) if text not in known]
+            known.update(zip(new, range(count, count + len(new)), strict=True))
+            self._texts += new
+            found = np.array(list(map(known.__getitem__, texts)), np.int64)
+        if isinstance(texts, tuple):
+            self._listed[id(texts)] = texts, found
         return found
 
     def known(self, text: str) -> int | None:

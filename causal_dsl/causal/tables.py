@@ -6,13 +6,15 @@ The whole file is read and checked at once; a column has one type.
 from __future__ import annotations
 
 import csv
+import gc
 import io
 import json
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 from causal_dsl.causal.domains import LIMIT, Finite, Value, show, type_of
 from causal_dsl.causal.files import read_text
@@ -36,10 +38,15 @@ class Table:
     keys: Finite
     columns: dict[str, tuple[Value, ...]]
     span: Span
+    _domains: dict[str, Finite] = field(default_factory=dict, compare=False, repr=False)
 
     def domain(self, column: str) -> Finite:
         """The distinct values of a column, in the order of the rows."""
-        return Finite(tuple(dict.fromkeys(self.columns[column])))
+        if column not in self._domains:
+            cells = self.columns[column]
+            distinct = dict.fromkeys(cells)
+            self._domains[column] = Finite(cells if len(distinct) == len(cells) else tuple(distinct))
+        return self._domains[column]
 
 
 def load_table(decl: tree.TableDecl, folder: Path, diagnostics: Diagnostics) -> Table | None:
@@ -68,6 +75,19 @@ def load_table(decl: tree.TableDecl, folder: Path, diagnostics: Diagnostics) -> 
     text = read_text(file.value, folder, file.span, diagnostics, "E340")
     if text is None:
         return None
+    # A million rows are millions of objects, none of which is on a cycle: looking for cycles takes longer than reading.
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        return _read_table(decl, text, kind, file, key, diagnostics)
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def _read_table(
+    decl: tree.TableDecl, text: str, kind: str, file: tree.String, key: tree.Node | None, diagnostics: Diagnostics
+) -> Table | None:
     read = _csv(text, file, diagnostics) if kind == "csv" else _jsonl(text, file, diagnostics)
     if read is None:
         return None
@@ -75,7 +95,7 @@ def load_table(decl: tree.TableDecl, folder: Path, diagnostics: Diagnostics) -> 
     wanted = key.name if isinstance(key, tree.Name) else key.value if isinstance(key, tree.String) else None
     if wanted is None:
         help = f"write key={names[0]}; the columns are {', '.join(names[:12])}"
-        diagnostics.report("E341", "which column names the rows?", key.span if key else call.span, help=help)
+        diagnostics.report("E341", "which column names the rows?", key.span if key else decl.value.span, help=help)
         return None
     if wanted not in names:
         assert key is not None
@@ -84,13 +104,16 @@ def load_table(decl: tree.TableDecl, folder: Path, diagnostics: Diagnostics) -> 
         )
         return None
     columns: dict[str, tuple[Value, ...]] = {}
-    for i, name in enumerate(names):
-        column = _typed([row[i] for row in rows], name, lines, file, diagnostics, parse=kind == "csv")
+    for name, cells in zip(names, zip(*rows, strict=True), strict=True):
+        column = _typed(cells, name, lines, file, diagnostics, parse=kind == "csv")
         if column is None:
             return None
         columns[name] = column
     seen: dict[Value, int] = {}
+    distinct = set(columns[wanted])
     for value, line in zip(columns[wanted], lines, strict=True):
+        if len(distinct) == len(columns[wanted]) and "" not in distinct:
+            break  # nothing to find
         if value in seen or value == "":
             what = "is empty" if value == "" else f"{show(value)} is twice in the key column"
             title = f"the key column `{wanted}` {what}" if value == "" else what
@@ -102,33 +125,32 @@ def load_table(decl: tree.TableDecl, folder: Path, diagnostics: Diagnostics) -> 
     return Table(decl.name.name, file.value, wanted, Finite(columns[wanted]), columns, decl.name.span)
 
 
-_Rows = tuple[list[str], list[list[object]], list[int]]
+_Rows = tuple[list[str], Sequence[Sequence[object]], Sequence[int]]
 
 
 def _csv(text: str, file: tree.String, diagnostics: Diagnostics) -> _Rows | None:
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    names: list[str] = []
-    rows: list[list[object]] = []
-    lines: list[int] = []
     try:
-        for row in reader:
-            if not row:
-                continue
-            if not names:
-                names = [name.strip() for name in row]
-                continue
-            if len(row) != len(names):
-                diagnostics.report(
-                    "E343", f"line {reader.line_num} of `{file.value}` has {_cells(len(row))}", file.span,
-                    label=f"the first line names {len(names)} columns", help="quote a value that holds a comma",
-                )  # fmt: skip
-                return None
-            rows.append([cell.strip() for cell in row])
-            lines.append(reader.line_num)
+        rows = list(reader)
     except csv.Error as error:
         diagnostics.report("E343", f"line {reader.line_num} of `{file.value}` is no CSV", file.span, label=str(error))
         return None
-    return _checked(names, rows, lines, file, diagnostics)
+    filled = [row for row in rows if row]
+    lines: Sequence[int] = range(1, 1 + len(rows))
+    if len(filled) < len(rows) or reader.line_num > len(rows):  # a row is not a line everywhere
+        again = csv.reader(io.StringIO(text, newline=""), strict=True)
+        lines = [again.line_num for row in again if row]
+    if not filled:
+        return _checked([], [], [], file, diagnostics)
+    names, wide = [name.strip() for name in filled[0]], len(filled[0])
+    if set(map(len, filled)) != {wide}:
+        line, count = next((line, len(row)) for line, row in zip(lines, filled, strict=True) if len(row) != wide)
+        diagnostics.report(
+            "E343", f"line {line} of `{file.value}` has {_cells(count)}", file.span,
+            label=f"the first line names {wide} columns", help="quote a value that holds a comma",
+        )  # fmt: skip
+        return None
+    return _checked(names, filled[1:], lines[1:], file, diagnostics)
 
 
 def _cells(n: int) -> str:
@@ -162,7 +184,11 @@ def _jsonl(text: str, file: tree.String, diagnostics: Diagnostics) -> _Rows | No
 
 
 def _checked(
-    names: list[str], rows: list[list[object]], lines: list[int], file: tree.String, diagnostics: Diagnostics
+    names: list[str],
+    rows: Sequence[Sequence[object]],
+    lines: Sequence[int],
+    file: tree.String,
+    diagnostics: Diagnostics,
 ) -> _Rows | None:
     if not rows:
         diagnostics.report("E343", f"`{file.value}` has no rows", file.span)
@@ -175,43 +201,63 @@ def _checked(
 
 
 def _typed(
-    cells: Sequence[object], name: str, lines: list[int], file: tree.String, diagnostics: Diagnostics, parse: bool
+    cells: Sequence[object], name: str, lines: Sequence[int], file: tree.String, diagnostics: Diagnostics, parse: bool
 ) -> tuple[Value, ...] | None:
     """The values of a column. Of a CSV, all cells that look like numbers make numbers; ``007`` stays a text."""
-    values: list[Value]
     if parse:
-        texts = [str(cell) for cell in cells]
-        filled = [text for text in texts if text]
-        kind: type[int] | type[float]
-        if filled and all(text.lower() in ("true", "false") for text in filled):
-            values = [text.lower() == "true" for text in texts if text]
-        elif filled and all(_NUMBER.match(t) and not re.match(r"[+-]?0\d", t) for t in filled):
-            kind = int if all(_WHOLE.match(text) and len(text) < 25 for text in filled) else float
-            values = [kind(text) for text in texts if text]
-        else:
-            values = list(texts)
-        if len(values) < len(texts):
-            line = lines[texts.index("")]
-            diagnostics.report(
-                "E343", f"`{name}` has no value in line {line} of `{file.value}`", file.span, help="fill it in"
-            )
+        found = _parsed([text.strip() for text in cast("Sequence[str]", cells)], name, lines, file, diagnostics)
+        if found is None:
             return None
+        values: Sequence[Value] = found
     else:
         values = [cell for cell in cells if isinstance(cell, (bool, int, float, str))]
         if {type_of(value) for value in values} == {"int", "real"}:
             values = [float(value) if abs(value) < LIMIT else math.inf for value in values]  # type: ignore[arg-type]
-    kinds = [type_of(value) for value in values]
-    for value, kind_, line in zip(values, kinds, lines, strict=True):
-        if kind_ != kinds[0]:
+    first = type_of(values[0])
+    others = set(map(type, values)) - {type(values[0])}
+    large = first in ("int", "real") and any(
+        _too_large(value) for value in set(values) if type(value) is type(values[0])
+    )
+    for value, line in zip(values, lines, strict=True) if others or large else ():
+        if type_of(value) != first:
             title = f"the column `{name}` of `{file.value}` has values of several types"
             diagnostics.report(
                 "E343", title, file.span, label=f"line {lines[0]}: {show(values[0])}, line {line}: {show(value)}"
             )
             return None
-        if kind_ in ("int", "real") and not (abs(value) < LIMIT if kind_ == "int" else math.isfinite(value)):  # type: ignore[arg-type]
+        if _too_large(value):
             title = f"a number in `{name}` of `{file.value}` is too large"
             diagnostics.report(
                 "E343", title, file.span, label=f"line {line}", help="write it as a text in quotes, or scale it"
             )
             return None
     return tuple(values)
+
+
+def _too_large(value: Value) -> bool:
+    kind = type_of(value)
+    return (kind == "int" and not abs(value) < LIMIT) or (kind == "real" and not math.isfinite(value))  # type: ignore[arg-type]
+
+
+def _parsed(
+    texts: list[str], name: str, lines: Sequence[int], file: tree.String, diagnostics: Diagnostics
+) -> Sequence[Value] | None:
+    """Cells of a CSV as truth values, numbers or texts. Each text is looked at once, however often it occurs."""
+    distinct = dict.fromkeys(texts)
+    filled = [text for text in distinct if text]
+    values: dict[str, Value] | None = None
+    if filled and all(text.lower() in ("true", "false") for text in filled):
+        values = {text: text.lower() == "true" for text in filled}
+    elif filled and all(_NUMBER.match(t) and not re.match(r"[+-]?0\d", t) for t in filled):
+        kind: type[int] | type[float]
+        kind = int if all(_WHOLE.match(text) and len(text) < 25 for text in filled) else float
+        values = {text: kind(text) for text in filled}
+    if values is None:
+        return texts
+    if "" in distinct:
+        line = lines[texts.index("")]
+        diagnostics.report(
+            "E343", f"`{name}` has no value in line {line} of `{file.value}`", file.span, help="fill it in"
+        )
+        return None
+    return list(map(values.__getitem__, texts))

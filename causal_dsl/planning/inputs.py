@@ -11,6 +11,7 @@ import numpy as np
 from causal_dsl.causal.designs import Drawn
 from causal_dsl.causal.domains import Finite
 from causal_dsl.causal.model import CausalModel
+from causal_dsl.causal.ranks import combined, firsts, ranks
 from causal_dsl.causal.uniform import normals
 from causal_dsl.diagnostics import NOWHERE, Diagnostics, Span, fail
 from causal_dsl.program.facts import Facts
@@ -19,6 +20,9 @@ from causal_dsl.program.program import Alignment, InputPlacement
 from causal_dsl.program.prompts import Rendered, check_length, locate, mask_position, render, show_value
 from causal_dsl.program.tokens import Encoded, Tokens
 from causal_dsl.program.vocabulary import refuse_beyond
+
+#: Rows up to which a loop is faster than sorting columns.
+_FEW = 500
 
 
 @dataclass(frozen=True)
@@ -136,15 +140,18 @@ class Inputs:
                        help="put a tokenizer.json beside the weights")  # fmt: skip
         lines = [line.template for line in alignment.prompts]
         names = sorted({hole for template in lines for hole in template.holes})
-        texts = {name: [show_value(value) for value in alignment.model.decode(name, settings[name])] for name in names}
         chosen = settings["template"] if len(lines) > 1 or "template" in settings else np.zeros(n, dtype=np.int64)
+        first, back = _different([chosen, *(settings[name] for name in names)])
+        texts = {
+            name: [show_value(value) for value in alignment.model.decode(name, settings[name][first])] for name in names
+        }
+        shown = [str(template) for template in lines]
         faults = Diagnostics()
-        found = np.empty(n, dtype=np.int64)
-        for row in range(n):
-            line = int(chosen[row])
+        found = np.empty(len(first), dtype=np.int64)
+        for at, line in enumerate(chosen[first].tolist()):
             template = lines[line]
-            values = {hole: texts[hole][row] for hole in template.holes}
-            key = (str(template), tuple(values.items()))
+            values = {hole: texts[hole][at] for hole in template.holes}
+            key = (shown[line], tuple(values.items()))
             index = self._index.get(key)
             if index is None:
                 rendered = render(template, values)
@@ -157,8 +164,8 @@ class Inputs:
                     read = mask_position(self.tokens, encoded, rendered.text, alignment.prompts[line].span)
                 index = self._index[key] = len(self.prompts)
                 self.prompts.append(Prompt(rendered, encoded, read))
-            found[row] = index
-        return found
+            found[at] = index
+        return found[back]
 
     def _add_vectors(self, alignment: Alignment, settings: dict[str, np.ndarray], n: int, span: Span) -> np.ndarray:
         if not alignment.inputs:
@@ -171,15 +178,31 @@ class Inputs:
             matrix[:, placement.start : placement.stop] = encode(
                 placement, alignment.model, settings[placement.variable]
             )
-        found = np.empty(n, dtype=np.int64)
-        for row in range(n):
+        first, back = _different([settings[placement.variable] for placement in alignment.inputs])
+        found = np.empty(len(first), dtype=np.int64)
+        for at, row in enumerate(first.tolist()):
             key = matrix[row].tobytes()
             index = self._index.get(key)
             if index is None:
                 index = self._index[key] = len(self.vectors)
                 self.vectors.append(matrix[row].copy())
-            found[row] = index
-        return found
+            found[at] = index
+        return found[back]
+
+
+def _different(columns: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """The first row of each combination of codes, in the order of the rows, and for each row which of these it is like."""
+    if len(columns[0]) <= _FEW:
+        seen: dict[tuple[float, ...], int] = {}
+        numbers = [seen.setdefault(row, len(seen)) for row in zip(*(c.tolist() for c in columns), strict=True)]
+        back = np.array(numbers, np.int64)
+        return firsts(back, len(seen)), back
+    back, count = combined(columns, np.zeros(len(columns[0]), np.int64))
+    first = firsts(back, count)
+    order = np.argsort(first)
+    place = np.empty(len(order), np.int64)
+    place[order] = np.arange(len(order))
+    return first[order], place[back]
 
 
 def encode(placement: InputPlacement, model: CausalModel, codes: np.ndarray) -> np.ndarray:
@@ -198,18 +221,29 @@ def encode(placement: InputPlacement, model: CausalModel, codes: np.ndarray) -> 
     return table[[order[value] for value in values]]
 
 
+def _spans(inputs: Inputs, position: Position | None, indices: np.ndarray) -> np.ndarray:
+    """How many tokens a position names in each input, ``[n]``."""
+    if len(indices) <= _FEW:
+        return np.array([len(inputs.where(position, i)) for i in indices.tolist()], np.int64)
+    back, count = ranks(indices)
+    return np.array([len(inputs.where(position, i)) for i in indices[firsts(back, count)].tolist()], np.int64)[back]
+
+
 def lengths_agree(
     inputs: Inputs,
     position: Position | None,
-    mine: Sequence[int],
+    mine: Sequence[int] | np.ndarray,
     theirs: Position | None,
-    others: Sequence[int],
+    others: Sequence[int] | np.ndarray,
     span: Span | None,
 ) -> None:
     """Refuse a span patched into a span of another length; the message names the row (E539)."""
     if position is None:
         return
-    for row, (a, b) in enumerate(zip(mine, others, strict=True)):
+    mine, others = np.asarray(mine), np.asarray(others)
+    sizes = [_spans(inputs, position, mine), _spans(inputs, theirs, others)]
+    for row in np.flatnonzero(sizes[0] != sizes[1])[:1].tolist():
+        a, b = int(mine[row]), int(others[row])
         here, there = inputs.where(position, a), inputs.where(theirs, b)
         if len(here) != len(there):
             raise fail(

@@ -250,8 +250,8 @@ class _Lowering:
                 source = self._forward(role, drawn)
                 base = g.Forward(self.test.network.key, self.draw, "base")
                 lengths_agree(
-                    self.inputs, place.position, self.plan.rows[base].tolist(), places[i].position,
-                    self.plan.rows[source].tolist(), intervention.span,
+                    self.inputs, place.position, self.plan.rows[base], places[i].position,
+                    self.plan.rows[source], intervention.span,
                 )  # fmt: skip
                 self._equal_lengths(places[i], intervention, (base, source))
                 return g.Capture(source, places[i])

@@ -66,8 +66,16 @@ class Module:
     #: names that are declared more than once: which declaration was meant is not known
     twice: set[str] = field(default_factory=set)
 
+    _kinds: tuple[int, dict[str, dict[str, Definition]]] = (0, {})
+
     def of_kind(self, kind: str) -> dict[str, Definition]:
-        return {name: definition for name, definition in self.names.items() if definition.kind == kind}
+        """The definitions of a kind, by name."""
+        if self._kinds[0] != len(self.names):  # names are only ever added
+            kinds: dict[str, dict[str, Definition]] = {}
+            for name, definition in self.names.items():
+                kinds.setdefault(definition.kind, {})[name] = definition
+            self._kinds = len(self.names), kinds
+        return self._kinds[1].get(kind, {})
 
 
 def read_source(path: Path, diagnostics: Diagnostics, span: Span | None = None) -> Source | None:

@@ -1,0 +1,38 @@
+"""Numbers in place of values: equal just where the values are. As `numpy.unique` gives them, without sorting where that can be."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+
+def ranks(column: np.ndarray) -> tuple[np.ndarray, int]:
+    """The rank of each value among the different ones, ``[n]``, and how many different ones there are."""
+    if len(column) and column.dtype != np.float64:
+        low = int(column.min())
+        span = int(column.max()) - low + 1
+        if span <= 4 * len(column) + 64:
+            shifted = column - low
+            there = np.zeros(span, bool)
+            there[shifted] = True
+            places = np.cumsum(there) - 1
+            return places[shifted], int(places[-1]) + 1
+    values, found = np.unique(column, return_inverse=True)
+    return found.reshape(-1), len(values)
+
+
+def combined(columns: Sequence[np.ndarray], start: np.ndarray) -> tuple[np.ndarray, int]:
+    """The rank of each row among the different combinations of ``start`` and the columns, ``[n]``, and their number."""
+    found, count = ranks(start)
+    for column in columns:
+        own, several = ranks(column)
+        found, count = ranks(found * several + own)
+    return found, count
+
+
+def firsts(group: np.ndarray, count: int) -> np.ndarray:
+    """The first row of each group, ``[count]``."""
+    found = np.empty(count, np.int64)
+    found[group[::-1]] = np.arange(len(group) - 1, -1, -1)
+    return found

@@ -1,0 +1,95 @@
+"""Every diagnostic with a page is made by code that the command line or the public API can reach.
+
+A call graph by names, from what a user calls: whatever name a reached function mentions, all functions and classes of that
+name are reached. It errs on the side of reaching, so that what it misses is dead.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from causal_dsl import resources
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "causal_dsl"
+CODE = re.compile(r"[EWF]\d{3}")
+PAGES = sorted(path.stem for path in Path(resources.resource("docs", "diagnostics.d")).glob("*.md"))
+#: What users start: the command line, the plugin, and the names of the package (its own module runs when it is imported).
+ENTRIES = {"main", "pytest_collect_file", *re.findall(r"[A-Za-z_]\w*", (PACKAGE / "__init__.py").read_text("utf-8"))}
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+class Scope:
+    """One function, or the top level of a module or class: the names it mentions and the codes that it writes."""
+
+    def __init__(self, name: str, nodes: list[ast.stmt], decorated: bool):
+        self.name = name
+        self.names: set[str] = set()
+        self.codes: set[str] = set()
+        self.always = decorated or (name.startswith("__") and name.endswith("__"))
+        for node in nodes:
+            self._walk(node)
+
+    def _walk(self, node: ast.AST) -> None:
+        if isinstance(node, Function | ast.ClassDef):
+            return  # a scope of its own
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            return  # to import is not to call
+        if isinstance(node, ast.Name):
+            self.names.add(node.id)
+        elif isinstance(node, ast.Attribute):
+            self.names.add(node.attr)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            self.codes.update(CODE.findall(node.value) if CODE.fullmatch(node.value) else ())
+            self.names.update([node.value] if node.value.isidentifier() else [])  # getattr, grammar rules, tables
+        for child in ast.iter_child_nodes(node):
+            self._walk(child)
+
+
+def scopes(tree: ast.Module) -> list[Scope]:
+    top = Scope("", tree.body, True)
+    found = [top]
+    for node in ast.walk(tree):
+        if isinstance(node, Function):
+            found.append(Scope(node.name, node.body, bool(node.decorator_list)))
+        elif isinstance(node, ast.ClassDef):
+            found.append(Scope("", node.body, True))
+    return found
+
+
+def reachable(every: list[Scope]) -> set[str]:
+    """The codes of the scopes that are reached."""
+    by_name: dict[str, list[Scope]] = {}
+    for scope in every:
+        by_name.setdefault(scope.name, []).append(scope)
+    waiting = [scope for scope in every if scope.always or scope.name in ENTRIES]
+    seen = {id(scope) for scope in waiting}
+    codes: set[str] = set()
+    while waiting:
+        scope = waiting.pop()
+        codes |= scope.codes
+        for name in scope.names:
+            for other in by_name.get(name, ()):
+                if id(other) not in seen:
+                    seen.add(id(other))
+                    waiting.append(other)
+    return codes
+
+
+PARSED = [ast.parse(path.read_text(encoding="utf-8")) for path in sorted(PACKAGE.rglob("*.py"))]
+REACHED = reachable([scope for tree in PARSED for scope in scopes(tree)])
+
+
+@pytest.mark.parametrize("code", PAGES)
+def test_a_shipped_path_can_emit_it(code: str) -> None:
+    assert code in REACHED, f"nothing that a user starts makes {code}: call what makes it, or remove it with its page"
+
+
+def test_a_function_that_only_tests_call_is_seen() -> None:
+    text = 'def main():\n    used()\n\ndef used():\n    report("E100")\n\ndef dead():\n    report("E200")\n    used()\n'
+    assert reachable(scopes(ast.parse(text))) == {"E100"}
