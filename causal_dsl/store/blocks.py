@@ -44,7 +44,7 @@ class Blocks:
         def well(about: dict[str, Any]) -> bool:
             return isinstance(about.get("inputs"), dict) and isinstance(about.get("cut"), list) and "halved" in about
 
-        return take_document(self.folder / _ABOUT, "what a folder says of its blocks", well)
+        return take_document(self.folder / _ABOUT, "the list of the blocks of a run", well)
 
     def _tell_changes(self, before: Mapping[str, Any]) -> None:
         found = changes(before, self.inputs)
