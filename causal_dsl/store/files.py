@@ -37,7 +37,7 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         yield part
-        _sync(part)
+        _sync(part, os.O_RDWR)
         faults.reached("part")
         os.replace(part, path)
         _sync_folder(path.parent)
@@ -88,8 +88,8 @@ def _remove(path: Path) -> None:
         path.unlink()
 
 
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
+def _sync(path: Path, how: int = os.O_RDONLY) -> None:
+    handle = os.open(path, how)
     try:
         os.fsync(handle)
     finally:

@@ -111,6 +111,22 @@ def test_no_byte_can_be_changed_unseen(tmp_path: Path) -> None:
     assert refused > 0.9 * len(whole)
 
 
+def test_no_byte_of_arrays_can_be_changed_unseen(tmp_path: Path) -> None:
+    path = tmp_path / "t.npz"
+    write_arrays(path, {"a/b": np.arange(5.0)}, {"k": 1})
+    whole = path.read_bytes()
+    refused = 0
+    for place in range(len(whole)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x20]) + whole[place + 1 :])
+        try:
+            found, about = load_arrays(path)
+        except Damaged:
+            refused += 1
+        else:
+            assert found["a/b"].tobytes() == np.arange(5.0).tobytes() and about == {"k": 1}
+    assert refused > 0.4 * len(whole), "much of an archive is said twice, or is of no use"
+
+
 @pytest.mark.parametrize("damage", [b"", b"short", bytes(100), None])
 def test_a_damaged_file_is_set_aside_and_told_of(tmp_path: Path, told: list[Diagnostic], damage: bytes | None) -> None:
     path = tmp_path / "t"
