@@ -59,11 +59,11 @@ def test_what_dead_processes_left_is_removed_and_nothing_else(tmp_path: Path, mo
     with pytest.raises(SystemError):
         write_atomic(tmp_path / "a", b"1")
     monkeypatch.undo()
-    (tmp_path / ".other.part").write_text("")
+    (tmp_path / ".other.tmp").write_text("")
     clear_parts(tmp_path)
     assert len(list(tmp_path.iterdir())) == 2, "another process may be writing it"
     clear_parts(tmp_path, every=True)
-    assert [p.name for p in tmp_path.iterdir()] == [".other.part"]
+    assert [p.name for p in tmp_path.iterdir()] == [".other.tmp"]
 
 
 # ── tensors ─────────────────────────────────────────────────────────────────────────────────────
