@@ -82,7 +82,9 @@ def killed_and_taken_up(kind: str, step: str, count: int, whole: Any, tmp_path: 
     assert code == 0
     assert results(home, WORDS[kind][1][0]) == expected
     for once in ONCE:
-        assert first[once] + second[once] == steps[once], once
+        # a kill between the file in its place and its being told leaves a step that nobody heard of, and is kept
+        unheard = step == "file" and count == first["file"]
+        assert steps[once] - unheard <= first[once] + second[once] <= steps[once], once
     for checkpoint in CHECKPOINTS:
         assert first[checkpoint] + second[checkpoint] <= steps[checkpoint] + 2, checkpoint
     assert not list((home / "out").rglob(f"{PART}*")), "what was half written is gone"
