@@ -128,7 +128,8 @@ def opened(out: Path, spec: str) -> Iterator[SpecFolder]:
             about = _marker(folder)
             if about is None:
                 about = {"format": 1, "spec": _identity(out, spec)}
-            clear_parts(folder, every=True)
+            for inner, _, _ in os.walk(folder):  # links are not followed
+                clear_parts(Path(inner), every=True)
             held = SpecFolder(folder, about, spec)
             try:
                 held._tell()
