@@ -73,11 +73,10 @@ def document(capsys: Captured) -> dict[str, Any]:
 
 
 def timeless(value: Any) -> Any:
-    """A document without its times and the name of its file."""
+    """A document without its times, the name and text of its file, and the command."""
+    others = ("seconds", "path", "digest", "line", "identity")
     if isinstance(value, dict):
-        return {
-            key: timeless(inner) for key, inner in value.items() if key not in ("seconds", "path", "digest", "line")
-        }
+        return {key: timeless(inner) for key, inner in value.items() if key not in others}
     return [timeless(inner) for inner in value] if isinstance(value, list) else value
 
 
@@ -86,7 +85,9 @@ def test_run_as_json(folder: Path, capsys: Captured, results: cd.Results) -> Non
     printed = document(capsys)
     assert timeless(printed) == timeless(results.to_json())
     (spec,) = printed["specs"]
-    assert spec.keys() >= {"path", "digest", "versions", "networks", "tests", "cost"}
+    assert printed["schema"] == spec["schema"] == 1
+    assert spec.keys() >= {"path", "digest", "identity", "versions", "networks", "tests", "cost"}
+    assert spec["identity"]["command"] == ["causal-dsl", "run", "--json", "good.causal"]
     assert spec["path"] == "good.causal"
     assert spec["networks"].keys() == {"mlp"}
     solves, moved = spec["tests"]
@@ -200,7 +201,9 @@ def test_what_out_keeps(folder: Path, capsys: Captured) -> None:
     assert main(["run", "--json", "--out", "kept", "good.causal"]) == 0
     printed = document(capsys)["specs"][0]
     kept = folder / "kept" / "good"
-    assert {path.name for path in kept.iterdir()} == {"results.json", "pairs.parquet", "spec.causal", "blocks"}
+    assert {path.name for path in kept.iterdir()} == {
+        "results.json", "pairs.parquet", "spec.causal", "blocks", "source", "causal-dsl.json", ".lock",
+    }  # fmt: skip
     assert (kept / "spec.causal").read_text(encoding="utf-8") == TEXT
     stored = json.loads((kept / "results.json").read_text(encoding="utf-8"))
     assert stored.pop("interrupted") is False

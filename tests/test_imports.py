@@ -12,7 +12,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "causal_dsl"
 ORDER = (
-    "syntax", "causal", "program", "planning", "features", "network", "engine", "score", "report", "fitting", "training",
+    "store", "syntax", "causal", "program", "planning", "features", "network", "engine", "score", "report", "fitting", "training",
     "tools",
 )  # fmt: skip
 #: Plain data that earlier stages may speak of, and score reads columns without the engine.
@@ -57,7 +57,7 @@ def test_stages_import_earlier_stages_only(stage: str) -> None:
     assert not wrong
 
 
-@pytest.mark.parametrize("stage", ["syntax", "causal", "program", "planning", "score", "report"])
+@pytest.mark.parametrize("stage", ["store", "syntax", "causal", "program", "planning", "score", "report"])
 def test_torch_stays_in_the_network_and_the_engine(stage: str) -> None:
     wrong = [
         f"{path.relative_to(PACKAGE)} imports {module}"

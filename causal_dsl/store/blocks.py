@@ -44,7 +44,7 @@ class Blocks:
         def well(about: dict[str, Any]) -> bool:
             return isinstance(about.get("inputs"), dict) and isinstance(about.get("cut"), list) and "halved" in about
 
-        return take_document(self.folder / _ABOUT, "what a folder says of its blocks", well)
+        return take_document(self.folder / _ABOUT, "the list of the blocks of a run", well)
 
     def _tell_changes(self, before: Mapping[str, Any]) -> None:
         found = changes(before, self.inputs)
@@ -65,7 +65,7 @@ class Blocks:
         """Start anew: what another run kept here goes, and what no run wrote stays."""
         self.folder.mkdir(parents=True, exist_ok=True)
         clear_parts(self.folder, every=True)
-        for path in self.folder.glob("step*.safetensors"):
+        for path in self.folder.glob("step*.npz"):
             if is_ours(path):
                 path.unlink()
         self._cut, self._halved = list(cut), set()
@@ -86,7 +86,7 @@ class Blocks:
 
     def put(self, name: str, arrays: Mapping[str, np.ndarray], about: Mapping[str, Any]) -> None:
         """Keep a finished block."""
-        path = self.folder / f"{name}.safetensors"
+        path = self.folder / f"{name}.npz"
         if path.exists() and not is_ours(path):
             set_aside(path, "a block of this run", "something else wrote it")
         write_arrays(path, arrays, about)
@@ -94,7 +94,7 @@ class Blocks:
 
     def get(self, name: str) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
         """A block that was finished before, or None; a damaged one is set aside (W659)."""
-        found = take_arrays(self.folder / f"{name}.safetensors", "a block of this run")
+        found = take_arrays(self.folder / f"{name}.npz", "a block of this run")
         if found is not None:
             self.found += 1
         return found

@@ -21,8 +21,10 @@ from causal_dsl.store import hashes, reads
 
 _WATCHING: ContextVar[list[str] | None] = ContextVar("watching", default=None)
 _hooked = False
-#: Modules that code of the user imported: the next network imports them anew, as they are on disk then.
-_theirs: dict[str, Path] = {}
+#: Modules that code of the user imported, with the size and time of each file then, and the folder of that code: for code of
+#: another folder, or once one of them is another on disk, all of them are imported anew.
+_theirs: dict[str, tuple[Path, tuple[int, int]]] = {}
+_whose: Path | None = None
 
 
 def run_file(path: Path, name: str) -> ModuleType:
@@ -53,10 +55,7 @@ def watching(folder: Path) -> Iterator[None]:
     What libraries read of their own, and temporary files outside ``folder``, are left out.
     """
     root = Path(os.path.abspath(folder))
-    for name in [name for name, file in _theirs.items() if name in sys.modules]:
-        if getattr(sys.modules[name], "__file__", None) == str(_theirs[name]):
-            del sys.modules[name]
-    _theirs.clear()
+    _forget_others(root)
     before = set(sys.modules)
     no_cache, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
@@ -69,10 +68,11 @@ def watching(folder: Path) -> Iterator[None]:
             if not isinstance(file, str) or not file.endswith(".py"):
                 continue
             path = Path(os.path.abspath(file))
-            if not _is_theirs(path, root) or not (name not in before or path.is_relative_to(root)):
+            mine = name not in before or name in _theirs
+            if not _is_theirs(path, root) or not (mine or path.is_relative_to(root)):
                 continue
-            if name not in before:
-                _theirs[name] = Path(file)
+            if mine and (stamp := _stamp(path)) is not None:
+                _theirs.setdefault(name, (path, stamp))
             reads.note(path)
 
 
@@ -91,6 +91,26 @@ def opening(folder: Path) -> Iterator[None]:
             path = Path(os.path.abspath(written))
             if path.suffix != ".pyc" and _is_theirs(path, root) and path.is_file():
                 reads.note(path)
+
+
+def _forget_others(root: Path) -> None:
+    global _whose
+    same, _whose = root == _whose, root
+    if same and all(_stamp(path) == stamp for path, stamp in _theirs.values()):
+        return
+    for name, (path, _) in _theirs.items():
+        file = getattr(sys.modules.get(name), "__file__", None)
+        if isinstance(file, str) and Path(os.path.abspath(file)) == path:
+            del sys.modules[name]
+    _theirs.clear()
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    try:
+        about = path.stat()
+    except OSError:
+        return None
+    return about.st_size, about.st_mtime_ns
 
 
 def _is_theirs(path: Path, root: Path) -> bool:

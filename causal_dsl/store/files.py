@@ -33,11 +33,11 @@ def replacing(path: Path) -> Iterator[Path]:
     The file has the permissions that the user's umask leaves, and is on the disk before it takes its place. Raises
     :class:`CannotWrite`; then, and whenever the block raises, ``path`` is as it was.
     """
-    part = path.with_name(f"{PART}{os.getpid()}-{secrets.token_hex(4)}.part")
+    part = path.with_name(f"{PART}{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
         os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         yield part
-        _sync(part)
+        _sync(part, os.O_RDWR)
         faults.reached("part")
         os.replace(part, path)
         _sync_folder(path.parent)
@@ -59,7 +59,7 @@ def write_atomic(path: Path, data: bytes) -> None:
 def clear_parts(folder: Path, every: bool = False) -> None:
     """Remove what processes that died left half-written in a folder; ``every``: also what is recent."""
     with suppress(OSError):
-        for part in folder.glob(f"{PART}*.part"):
+        for part in folder.glob(f"{PART}*.tmp"):
             if every or time.time() - part.stat().st_mtime > _FORGOTTEN:
                 _remove(part)
 
@@ -88,8 +88,8 @@ def _remove(path: Path) -> None:
         path.unlink()
 
 
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
+def _sync(path: Path, how: int = os.O_RDONLY) -> None:
+    handle = os.open(path, how)
     try:
         os.fsync(handle)
     finally:

@@ -47,6 +47,7 @@ class SpecFolder:
     def writing(self, name: str) -> Iterator[Path]:
         """A file to be written, which then takes the place of ``name``; what we did not write there is set aside."""
         path = self.folder / name
+        self._unlink_above(name)
         path.parent.mkdir(parents=True, exist_ok=True)
         self._spare(path, name)
         with replacing(path) as part:
@@ -78,6 +79,7 @@ class SpecFolder:
     def link(self, name: str, target: Path) -> None:
         """A link to something that is too large to be copied, in the place of a link of ours."""
         path = self.folder / name
+        self._unlink_above(name)
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_symlink() and name in self._wrote:
             path.unlink()
@@ -85,6 +87,16 @@ class SpecFolder:
             path.symlink_to(os.path.relpath(target, os.path.realpath(path.parent)))  # so both can be moved together
             self._wrote[name] = []
             self._tell()
+
+    def _unlink_above(self, name: str) -> None:
+        """Let no link lead out of this folder on the way to a file: what is written must lie in it."""
+        for part in reversed(Path(name).parents):
+            path = self.folder / part
+            if part != Path() and path.is_symlink():
+                if part.as_posix() in self._wrote:
+                    path.unlink()
+                else:
+                    set_aside(path, f"`{part.as_posix()}` of these results", "it is a link to somewhere else")
 
     def _spare(self, path: Path, name: str) -> None:
         if path.is_symlink() and name in self._wrote:
@@ -116,7 +128,8 @@ def opened(out: Path, spec: str) -> Iterator[SpecFolder]:
             about = _marker(folder)
             if about is None:
                 about = {"format": 1, "spec": _identity(out, spec)}
-            clear_parts(folder, every=True)
+            for inner, _, _ in os.walk(folder):  # links are not followed
+                clear_parts(Path(inner), every=True)
             held = SpecFolder(folder, about, spec)
             try:
                 held._tell()
@@ -202,8 +215,8 @@ def kept_source(path: Path) -> Path | None:
 def keep_source(held: SpecFolder, spec: Path, files: dict[Path, str], folders: list[Path]) -> None:
     """Keep the files that a spec reads as they lie to each other, so that the kept spec can be run where it lies.
 
-    ``folders`` (networks) and large files are links: they are not copied. Files that lie on no common path with the spec
-    stay where they are.
+    ``folders`` (networks) and large files are links: they are not copied. What lies on no common path with the spec, is
+    installed, in a cache or hidden, stays where it is; so does what was changed since it was read.
     """
     home = Path(os.path.abspath(spec))
     wanted = [path for path in files if path != home and not any(path.is_relative_to(f) for f in folders)]
@@ -212,12 +225,19 @@ def keep_source(held: SpecFolder, spec: Path, files: dict[Path, str], folders: l
     kept: set[str] = set()
     for path in near:
         name = f"{SOURCE}/{path.relative_to(root).as_posix()}"
+        try:
+            large = path.is_dir() or path.stat().st_size > _COPIED
+            data = b"" if large else path.read_bytes()
+        except OSError:
+            continue
+        if not large and hashes.of_bytes(data) != files[path]:
+            continue  # it is another file by now
         kept.add(name)
-        if path.is_dir() or path.stat().st_size > _COPIED:
-            with suppress(OSError):
+        if large:
+            with suppress(OSError):  # where there are no links, the network is named by --network
                 held.link(name, Path(os.path.realpath(path)))
         else:
-            held.write(name, path.read_bytes())
+            held.write(name, data)
     inner = home.relative_to(root).as_posix()
     held.write(f"{SOURCE}/{inner}", (held.folder / SPEC).read_bytes())
     held.remove_others(SOURCE, kept | {f"{SOURCE}/{inner}"})
@@ -231,9 +251,11 @@ _COPIED = 32 << 20
 def _near(path: Path, home: Path) -> bool:
     """Whether a file can be meant by a relative path of the spec: not something installed, nor of the cache."""
     packages = Path(sys.prefix), hashes.cache_root(), Path(__file__).resolve().parents[1]
-    return (
-        not any(path.is_relative_to(place) for place in packages) and len(os.path.commonpath([path, home])) > 1
-    )  # the root of the file system alone is no common path
+    if any(path.is_relative_to(place) for place in packages):
+        return False
+    shared = Path(os.path.commonpath([path, home]))
+    hidden = any(part.startswith(".") for part in path.relative_to(shared).parts)
+    return shared != Path(shared.anchor) and not hidden
 
 
 __all__ = ["MARKER", "SpecFolder", "folder_of", "keep_source", "kept_source", "opened", "unwritable"]

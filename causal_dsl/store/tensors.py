@@ -1,14 +1,16 @@
-"""Tensors on disk with a hash of all that a file says: safetensors files that are as they were written, or not used.
+"""Tensors and arrays on disk with a hash of all that a file says: files that are as they were written, or not used.
 
-The hash is an entry of the file's metadata: SHA-256 over its header, without that entry, and its numbers. Any library reads
-these files.
+Tensors are safetensors files; the hash is an entry of the metadata: SHA-256 over the header, without that entry, and the
+numbers. Arrays are npz files, with the hash as an array of its own. Any library reads both.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import struct
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,10 +39,12 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str,
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], about: Mapping[str, Any]) -> None:
-    """Keep numpy arrays, as :func:`write_tensors`."""
-    from safetensors.numpy import save
-
-    write_atomic(path, _sealed(save({name: np.ascontiguousarray(a) for name, a in arrays.items()}), about))
+    """Keep numpy arrays as an ``npz`` file, and what is told of them (plain data), with a hash of both."""
+    told = json.dumps(about, sort_keys=True).encode()
+    more = {_ABOUT: told, _HASH: _digest_of(arrays, told).encode()}
+    data = io.BytesIO()
+    np.savez(data, **arrays, **{name: np.frombuffer(text, np.uint8) for name, text in more.items()})  # type: ignore[arg-type]
+    write_atomic(path, data.getvalue())
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -53,12 +57,18 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def load_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """As :func:`load_tensors`, numpy arrays."""
-    from safetensors.numpy import load
-
+    """The arrays of a file, and what was told of them. Raises OSError, and :class:`Damaged`."""
     data = path.read_bytes()
-    about = _about(data)
-    return dict(load(data)), about
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        told, expected = (bytes(arrays.pop(name)) for name in (_ABOUT, _HASH))
+    except Exception as error:  # a damaged archive fails in many ways: of zip, of zlib, of numpy, of its own names
+        raise Damaged("it is cut off or changed, or something else wrote it") from error
+    if _digest_of(arrays, told).encode() != expected:
+        raise Damaged("its content is not that of its hash")
+    about: dict[str, Any] = json.loads(told)
+    return arrays, about
 
 
 def take_tensors(path: Path, what: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
@@ -88,15 +98,20 @@ def take_arrays(path: Path, what: str) -> tuple[dict[str, np.ndarray], dict[str,
 
 
 def is_ours(path: Path) -> bool:
-    """Whether a file was written here, judged by its header alone."""
+    """Whether a file of arrays was written here, judged by the names in it alone."""
     try:
-        with path.open("rb") as file:
-            size = path.stat().st_size
-            length = struct.unpack("<Q", file.read(8))[0]
-            header = json.loads(file.read(length)) if length <= size - 8 else {}
-        return _HASH in header["__metadata__"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError, struct.error):
+        with zipfile.ZipFile(path) as file:
+            return {f"{_ABOUT}.npy", f"{_HASH}.npy"} <= set(file.namelist())
+    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile):
         return False
+
+
+def _digest_of(arrays: Mapping[str, np.ndarray], told: bytes) -> str:
+    found = hashlib.sha256(told)
+    for name, array in sorted(arrays.items()):
+        found.update(f"{name} {array.dtype.str} {array.shape}".encode("utf-8", "surrogatepass"))
+        found.update(np.ascontiguousarray(array).tobytes())
+    return found.hexdigest()
 
 
 def _sealed(data: bytes, about: Mapping[str, Any]) -> bytes:

@@ -39,5 +39,5 @@ def write(path: Path, tensors: dict[str, Tensor], about: dict[str, Any]) -> None
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
     """Tensors and what was told of them; None where there is no such file. A damaged one is set aside (W659)."""
-    what = "what was kept of a training" if path.suffix == ".part" else "trained weights in the cache"
+    what = "what was kept of a training" if path.suffix == ".part" else "a file of trained weights"
     return take_tensors(path, what)

@@ -151,7 +151,7 @@ def test_a_stopped_run_goes_on_and_finds_the_same_bit_for_bit(tmp_path: Path) ->
     for _ in range(2):
         next(steps)
     steps.close()
-    kept = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.npz")}
+    kept = {path: path.stat().st_mtime_ns for path in tmp_path.glob("step*.npz")}
     assert len(kept) == 2
     again = ChunkStore(tmp_path, {"a": 1})
     # how much memory is free must not matter: the blocks are those of the run before
@@ -183,7 +183,7 @@ def test_a_torn_block_is_run_again(tmp_path: Path) -> None:
         execution, _ = execution_of(text(), memory=BUDGET, store=store)
         list(execution.run())
         if not attempt:
-            victim = sorted(tmp_path.glob("*.npz"))[0]
+            victim = sorted(tmp_path.glob("step*.npz"))[0]
             victim.write_bytes(victim.read_bytes()[:100])
     assert store.found == sum(len(step.blocks) for step in execution.plan.steps) - 1
     same(numbers_of(execution), run(memory=BUDGET))
@@ -215,13 +215,13 @@ def test_a_killed_process_leaves_whole_blocks_that_the_next_takes(tmp_path: Path
     out = tmp_path / "out"
     running = subprocess.Popen([*words, "--out", str(out)], stdout=subprocess.DEVNULL, env=environment)
     deadline = time.monotonic() + 120
-    while len(list(out.glob("s/blocks/*.npz"))) < 3:
+    while len(list(out.glob("s/blocks/step*.npz"))) < 3:
         assert time.monotonic() < deadline
         assert running.poll() is None, "the run ended before it was killed"
         time.sleep(0.01)
     running.send_signal(signal.SIGKILL)
     running.wait()
-    finished = {path: path.stat().st_mtime_ns for path in out.glob("s/blocks/*.npz")}
+    finished = {path: path.stat().st_mtime_ns for path in out.glob("s/blocks/step*.npz")}
     again = subprocess.run([*words, "--out", str(out)], capture_output=True, env=environment, check=False)
     alone = subprocess.run(words, capture_output=True, env=environment, check=False)
     assert again.returncode == alone.returncode == 0, again.stderr.decode()

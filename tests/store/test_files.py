@@ -59,11 +59,11 @@ def test_what_dead_processes_left_is_removed_and_nothing_else(tmp_path: Path, mo
     with pytest.raises(SystemError):
         write_atomic(tmp_path / "a", b"1")
     monkeypatch.undo()
-    (tmp_path / ".other.part").write_text("")
+    (tmp_path / ".other.tmp").write_text("")
     clear_parts(tmp_path)
     assert len(list(tmp_path.iterdir())) == 2, "another process may be writing it"
     clear_parts(tmp_path, every=True)
-    assert [p.name for p in tmp_path.iterdir()] == [".other.part"]
+    assert [p.name for p in tmp_path.iterdir()] == [".other.tmp"]
 
 
 # ── tensors ─────────────────────────────────────────────────────────────────────────────────────
@@ -109,6 +109,22 @@ def test_no_byte_can_be_changed_unseen(tmp_path: Path) -> None:
         else:
             assert torch.equal(found["a"], TENSORS["a"]) and about == {"k": 1}
     assert refused > 0.9 * len(whole)
+
+
+def test_no_byte_of_arrays_can_be_changed_unseen(tmp_path: Path) -> None:
+    path = tmp_path / "t.npz"
+    write_arrays(path, {"a/b": np.arange(5.0)}, {"k": 1})
+    whole = path.read_bytes()
+    refused = 0
+    for place in range(len(whole)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x20]) + whole[place + 1 :])
+        try:
+            found, about = load_arrays(path)
+        except Damaged:
+            refused += 1
+        else:
+            assert found["a/b"].tobytes() == np.arange(5.0).tobytes() and about == {"k": 1}
+    assert refused > 0.4 * len(whole), "much of an archive is said twice, or is of no use"
 
 
 @pytest.mark.parametrize("damage", [b"", b"short", bytes(100), None])

@@ -138,7 +138,7 @@ def test_foreign_files_stay_whatever_changes(tmp_path: Path, monkeypatch: pytest
     spec = vector(tmp_path / "p")
     Ran(spec, monkeypatch, out=tmp_path / "out")
     blocks = tmp_path / "out" / "v" / "blocks"
-    names = ("thesis.txt", "step0-of-my-plan.safetensors", "step1.npz", "sub/step2.safetensors")
+    names = ("thesis.txt", "step0-of-my-plan.npz", "step1.safetensors", "sub/step2.npz")
     (blocks / "sub").mkdir()
     for name in names:
         (blocks / name).write_text("mine")
@@ -158,7 +158,7 @@ def test_a_damaged_list_of_blocks_costs_time_alone(tmp_path: Path, monkeypatch: 
 def test_a_block_with_ten_bytes_turned_over_is_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = language(tmp_path / "p")
     first = Ran(spec, monkeypatch, out=tmp_path / "out", memory=60_000)
-    blocks = sorted((tmp_path / "out" / "s" / "blocks").glob("step*.safetensors"))
+    blocks = sorted((tmp_path / "out" / "s" / "blocks").glob("step*.npz"))
     assert len(blocks) == first.steps["sweep"] > 2
     data = bytearray(blocks[1].read_bytes())
     data[-200:-190] = bytes(byte ^ 0x55 for byte in data[-200:-190])
@@ -188,6 +188,19 @@ def test_the_kept_spec_is_run_where_it_lies(tmp_path: Path, monkeypatch: pytest.
     (tmp_path / "out").rename(tmp_path / "moved" / "out")
     (tmp_path / "p").rename(tmp_path / "moved" / "p")
     assert Ran(tmp_path / "moved" / "out" / "s" / "spec.causal", monkeypatch).numbers == first.numbers
+
+
+def test_nothing_is_written_through_a_link(tmp_path: Path, told: list[Diagnostic]) -> None:
+    """Where a network was linked before, a file is kept now; and where someone else put a link."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "a.txt").write_text("mine")
+    with opened(tmp_path / "out", "s.causal") as held:
+        held.link("source/data", tmp_path / "mine")
+        (held.folder / "features").symlink_to(tmp_path / "mine")
+        held.write("source/data/a.txt", b"theirs")
+        held.write("features/a.txt", b"theirs")
+        assert (held.folder / "source" / "data" / "a.txt").read_bytes() == b"theirs"
+    assert [p.read_text() for p in (tmp_path / "mine").iterdir()] == ["mine"] and [d.code for d in told] == ["W659"]
 
 
 def test_an_edited_kept_spec_is_what_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
