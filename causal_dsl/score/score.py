@@ -142,9 +142,12 @@ def score_test(
         findings.append(filter_finding(n, len(rows), single.get("iia"), single.get("iia_unfiltered")))
     findings += [scope_finding(one) for one in scope]
     findings += _of_all(results, known, design, joint, estimator, context)
-    wrong = wrong_answers(frames, labels is not None, speech) if cells else ()
-    runs = (len(cells) if labels is not None else 1) * estimator.n
-    findings += wrong_finding(wrong, runs, len(cells) > 1, speech)
+    best = 0
+    if iia is not None and labels is not None and len(cells) > 1 and estimator.n:
+        best = int(np.argmax(np.nan_to_num(estimator.point(iia), nan=-1)))
+    wrong = wrong_answers(frames[best], labels is not None, speech) if cells else ()
+    named = show_cell(names[best]) if labels is not None and len(cells) > 1 else ""
+    findings += wrong_finding(wrong, estimator.n, named, speech)
     if cells:
         values = [*truths, *(reported.value for reported in scores.reports)]
         findings += _choices(values, estimator)

@@ -105,7 +105,8 @@ def verdict(
         return Verdict("inconclusive", f"{shown}, too few to give an interval; compare with {rule}.")
     if low > most:
         more = f"; iia_star is {show(star.value)}" if star is not None and star.value is not None else ""
-        if own.value is None or high >= own.value:
+        least_own = own.value if own.low is None else own.low
+        if least_own is None or high >= least_own:
             return Verdict("supported", f"{shown}, above {rule}{more}.")
         fails = f"{show(1 - iia.value)} of the pairs fail, and {show(1 - own.value)} of the unpatched runs"
         return Verdict("partly", f"{shown}, above {rule}{more}; but {fails}.")
