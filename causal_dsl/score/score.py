@@ -123,6 +123,8 @@ def score_test(
     joint = estimator.together(iia) if iia is not None and len(cells) > 1 and labels is not None else []
     design = by_design(known) if labels is not None else ""
     risen = rises(estimator, iia) if iia is not None and design and len(cells) > 1 else []
+    of = " in the part that is drawn from" if part else ""
+    all_of = ("which are all there are" if weights is None else "among which are all that can be drawn") + of
     results = []
     for c, name in enumerate(names):
         found = {score: estimator.estimate(value, c) for score, value in wanted.items()}
@@ -131,9 +133,7 @@ def score_test(
         told = info[c] if c < len(info) else CellInfo()
         cell = found_in(name, c, found, wanted, estimator, context, told, speech)
         if labels is not None and iia is not None:
-            cell = with_verdict(
-                cell, known, joint[c] if joint else None, risen[c] if risen else None, weights is not None
-            )
+            cell = with_verdict(cell, known, joint[c] if joint else None, risen[c] if risen else None, all_of)
         results.append(cell)
 
     findings = []
