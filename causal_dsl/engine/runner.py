@@ -28,8 +28,8 @@ from causal_dsl.program.program import Test
 
 #: Pairs of a cell on which the base is patched into itself, and cells of a test that are asked.
 FLOOR_ROWS, FLOOR_CELLS = 4, 8
-#: Where only the answers' logits are computed: runs of a prompt, and of an intervention, whose other logits are looked at too.
-WHOLE_PROMPTS, WHOLE_ROWS = 32, 2
+#: Where only the answers' logits are computed: of so many prompts of a role, and patched runs, all logits are looked at.
+WHOLE_PROMPTS, WHOLE_PATCHED = 16, 64
 
 
 @dataclass(eq=False)
@@ -141,14 +141,16 @@ class Gather:
         return list(dict.fromkeys(forwards)), list(dict.fromkeys(families))
 
     def sample(self, test: Test) -> np.ndarray:
-        """Rows whose logits are looked at whole, where a test reads its answers alone: some prompts, and of each
-        intervention the first."""
+        """Rows whose logits are looked at whole, where a test reads its answers alone: some prompts, and some
+        patched runs, of as many interventions as there are."""
         forwards, families = self.wanted(test)
         floors = set(self.context.floors.values())
         rows = [
             np.unique(self.layout.prompt[None, f])[:WHOLE_PROMPTS] for f in forwards if (None, f) in self.layout.prompt
         ]
-        rows += [family.rows[:WHOLE_ROWS] for family in families if family.resume not in floors]
+        own = [family for family in families if family.resume not in floors]
+        some = np.unique(np.linspace(0, len(own) - 1, WHOLE_PATCHED).astype(int)) if own else ()
+        rows += [own[number].rows[: WHOLE_PATCHED // len(some)] for number in some]
         return np.unique(np.concatenate(rows)) if rows else np.zeros(0, np.int64)
 
     def piece(self, test: Test, logits: Logits, fired: dict[g.Resume, np.ndarray], pruned: bool) -> Piece:
@@ -212,8 +214,8 @@ class Gather:
 __all__ = [
     "FLOOR_CELLS",
     "FLOOR_ROWS",
+    "WHOLE_PATCHED",
     "WHOLE_PROMPTS",
-    "WHOLE_ROWS",
     "Context",
     "Gather",
     "Logits",

@@ -46,16 +46,16 @@ def found_in(
 
 def with_verdict(
     cell: CellResult, ceilings: Mapping[str, Ceiling], together: tuple[float, float] | None, rise: Rise | None,
-    covered: bool,
+    all_of: str,
 ) -> CellResult:  # fmt: skip
     """The cell with its verdict: by the interval that holds for all cells ``together``, where there are several.
 
-    ``rise``: how much it scores more than the cell below, where a rule that knows nothing of the inside is always right.
+    ``all_of`` says how the pairs are all there are, where they are. ``rise``: how much it scores more than the cell below, where a rule that knows nothing of the inside is always right.
     """
     own, iia = cell.scores["accuracy"], cell.scores["iia"]
     at = iia if together is None else replace(iia, low=together[0], high=together[1])
     drawn = cell.scores.get("accuracy_unfiltered", own)
-    told = verdict(at, drawn, ceilings, own, cell.scores.get("iia_star"), covered)
+    told = verdict(at, drawn, ceilings, own, cell.scores.get("iia_star"), all_of)
     top = top_of(ceilings)
     most = None if top is None else top[1]
     return settled(

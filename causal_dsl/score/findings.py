@@ -185,16 +185,16 @@ def near_bound(measured: Measured) -> Finding | None:
 
 
 def no_room(ceilings: Mapping[str, Ceiling], sources: int, sweep: bool, span: Span) -> Diagnostic | None:
-    """A warning (W628) where a rule that knows nothing of the inside is right in every pair: said once of a test."""
+    """A warning (W628) where copying one answer, or one whole input alone, is right in every pair: said once of a test."""
     name = by_design({n: c for n, c in ceilings.items() if n != "source_only" or sources < 2})
-    if not name:
+    if not name or name == "output_only":  # of a rule of both answers the expectations are warned of (W622)
         return None
     read = "; in this sweep, `iia` still shows where it rises" if sweep and name != "noop" else ""
-    what = "the base" if name in ("noop", "base_only") else "the source" if name != "output_only" else "the two answers"
+    what = "the base" if name in ("noop", "base_only") else "the source"
     return Diagnostic(
         "W628", "no iia of this test can be above chance", span, label="of every pair",
         notes=(f"{_DESIGNS[name][0].lower()}{_DESIGNS[name][1:]}: {RULES[name]} scores 1.000",),
-        help=f"draw pairs in which {what} does not decide the counterfactual answer{read}",
+        help=f"draw pairs in which {what} alone does not decide the counterfactual answer{read}",
     )  # fmt: skip
 
 

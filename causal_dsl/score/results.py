@@ -234,8 +234,8 @@ class ReportResult:
 
 @dataclass(frozen=True)
 class Wrong:
-    """What the network said in ``count`` of ``of`` wrong runs (cells times pairs), with some pairs as examples: their
-    numbers, and what should have been said."""
+    """What the network said in ``count`` of ``of`` wrong runs, with some pairs as examples: their numbers, and what should
+    have been said."""
 
     run: Literal["base", "patched"]
     said: str
@@ -273,7 +273,7 @@ class TestResult:
     parameters: tuple[str, ...] = ()
     asked: tuple[str, ...] = ()
     units: Mapping[str, str] = field(default_factory=dict)
-    #: what the network said where it was wrong: the commonest first
+    #: what the network said where it was wrong, in a sweep in the cell of the highest iia: the commonest first
     wrong: tuple[Wrong, ...] = ()
     #: whether every row that can be drawn occurs, so that scores are exact under the weights of the design
     covered: bool = False

@@ -124,6 +124,8 @@ def score_test(
     joint = estimator.together(iia) if iia is not None and len(cells) > 1 and labels is not None else []
     design = by_design(known) if labels is not None else ""
     risen = rises(estimator, iia) if iia is not None and design and len(cells) > 1 else []
+    of = " in the part that is drawn from" if part else ""
+    all_of = ("which are all there are" if weights is None else "among which are all that can be drawn") + of
     results = []
     for c, name in enumerate(names):
         found = {score: estimator.estimate(value, c) for score, value in wanted.items()}
@@ -132,9 +134,7 @@ def score_test(
         told = info[c] if c < len(info) else CellInfo()
         cell = found_in(name, c, found, wanted, estimator, context, told, speech)
         if labels is not None and iia is not None:
-            cell = with_verdict(
-                cell, known, joint[c] if joint else None, risen[c] if risen else None, weights is not None
-            )
+            cell = with_verdict(cell, known, joint[c] if joint else None, risen[c] if risen else None, all_of)
         results.append(cell)
 
     findings = []
@@ -143,9 +143,12 @@ def score_test(
         findings.append(filter_finding(n, len(rows), single.get("iia"), single.get("iia_unfiltered")))
     findings += [scope_finding(one) for one in scope]
     findings += _of_all(results, known, design, joint, estimator, context)
-    wrong = wrong_answers(frames, labels is not None, speech) if cells else ()
-    runs = (len(cells) if labels is not None else 1) * estimator.n
-    findings += wrong_finding(wrong, runs, len(cells) > 1, speech)
+    best = 0
+    if iia is not None and labels is not None and len(cells) > 1 and estimator.n:
+        best = int(np.argmax(np.nan_to_num(estimator.point(iia), nan=-1)))
+    wrong = wrong_answers(frames[best], labels is not None, speech) if cells else ()
+    named = show_cell(names[best]) if labels is not None and len(cells) > 1 else ""
+    findings += wrong_finding(wrong, estimator.n, named, speech)
     if cells:
         values = [*truths, *(reported.value for reported in scores.reports)]
         findings += _choices(values, estimator)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 VACUOUS = 0.95
 #: A network that is right less often than this does not do the task.
 SOLVED = 0.9
+#: How far an exact iia may lie below the network's accuracy: it has no interval that could meet that of the accuracy.
+NEAR = 0.01
 #: A ceiling this close to 1 is 1.
 _ONE = 1 - 1e-9
 
@@ -73,16 +75,16 @@ def verdict(
     ceilings: Mapping[str, Ceiling],
     own: Estimate | None = None,
     star: Estimate | None = None,
-    covered: bool = False,
+    all_of: str = "which are all there are",
 ) -> Verdict:
     """The verdict of one cell from its numbers; :func:`demote` takes its findings into account.
 
     iia:      with the interval that holds for all cells together where there are several
     accuracy: of the unpatched runs of all that was drawn; ``own``, of those that are scored, where a filter keeps some
-    covered:  the rows are draws, and every row that can be drawn occurs
+    all_of:   how the pairs are all there are, where iia is exact
     """
-    own = own or accuracy
-    if iia.n == 0 or iia.value is None:
+    own, value = own or accuracy, iia.value
+    if iia.n == 0 or value is None:
         return Verdict("inconclusive", "iia is undefined, so nothing can be said.")
     top = top_of(ceilings)
     shown = f"iia is {show_estimate(iia, against=top[1] if top else None)} over {iia.n} pairs"
@@ -96,21 +98,24 @@ def verdict(
     name, most = top
     rule = f"{show(most)}, the most that {RULES[name]} can score"
     if iia.method == "exact" and iia.value == 1 and most < _ONE:
-        all_of = "among which are all that can be drawn" if covered else "which are all there are"
         return Verdict("exact", f"{shown}, {all_of}, and none is wrong; {RULES[name]} scores {show(most)}.")
     if most >= VACUOUS:
         return Verdict("vacuous", f"{RULES[name][0].upper()}{RULES[name][1:]} scores {show(most)}, so iia ({show(iia.value)}) cannot tell.")  # fmt: skip
-    low, high = (iia.value, iia.value) if iia.method == "exact" else (iia.low, iia.high)
+    low, high = (value, value) if iia.method == "exact" else (iia.low, iia.high)
     if low is None or high is None:
         return Verdict("inconclusive", f"{shown}, too few to give an interval; compare with {rule}.")
     if low > most:
         more = f"; iia_star is {show(star.value)}" if star is not None and star.value is not None else ""
-        if own.value is None or high >= own.value:
-            return Verdict("supported", f"{shown}, above {rule}{more}.")
-        fails = f"{show(1 - iia.value)} of the pairs fail, and {show(1 - own.value)} of the unpatched runs"
+        least_own = own.value if own.low is None else own.low
+        slack = NEAR if iia.method == "exact" else 0.0
+        if least_own is None or high >= least_own - slack:
+            few = f"; {show(1 - value)} of the pairs fail" if least_own is not None and high < least_own else ""
+            return Verdict("supported", f"{shown}, above {rule}{more}{few}.")
+        itself = "" if own.value is None else f", and {show(1 - own.value)} of the unpatched runs"
+        fails = f"{show(1 - value)} of the pairs fail{itself}"
         return Verdict("partly", f"{shown}, above {rule}{more}; but {fails}.")
-    least = max(low for low, _ in bounds(ceilings).values())
-    if iia.method == "exact" and iia.value <= least:
+    least = max(lower for lower, _ in bounds(ceilings).values())
+    if iia.method == "exact" and value <= least:
         return Verdict("contradicted", f"{shown}, no more than {rule}.")
     if high < least:
         return Verdict("contradicted", f"{shown}, below {rule}.")

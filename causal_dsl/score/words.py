@@ -64,26 +64,23 @@ def elsewhere(frame: Frame, patched: bool, speech: Speech) -> list[Finding]:
     return not_said(len(missing), len(said), "runs, base and patched," if patched else "runs", instead)
 
 
-def wrong_answers(frames: Sequence[Frame], label: bool, speech: Speech) -> tuple[Wrong, ...]:
-    """The commonest of what was said where the answer is wrong, over all cells: of the patched runs where there is a label,
-    else of the base runs."""
+def wrong_answers(frame: Frame, label: bool, speech: Speech) -> tuple[Wrong, ...]:
+    """The commonest of what was said where the answer is wrong: of the patched runs where there is a label, else of the
+    base runs."""
     run: Literal["base", "patched"] = "patched" if label else "base"
-    told = [(frame, *_wrong(frame, run, label)) for frame in (frames if label else frames[:1]) if frame.n]
-    total = sum(len(rows) for _, rows, _, _ in told)
-    if not total:
+    if not frame.n:
         return ()
-    keys = np.concatenate([np.stack([codes, said], axis=1) for _, _, codes, said in told])
-    pairs = np.concatenate([rows if frame.rows is None else frame.rows[rows] for frame, rows, _, _ in told])
-    wanted = np.concatenate([(_wanted(frame, label))[rows] for frame, rows, _, _ in told])
+    rows, codes, said = _wrong(frame, run, label)
+    pairs = rows if frame.rows is None else frame.rows[rows]
+    wanted = _wanted(frame, label)[rows]
+    keys = np.stack([codes, said], axis=1)
     kinds, back, counts = np.unique(keys, axis=0, return_inverse=True, return_counts=True)
     found = []
     for kind in np.argsort(-counts, kind="stable")[:MOST].tolist():
-        mine = np.flatnonzero(back.reshape(-1) == kind)
-        _, first = np.unique(pairs[mine], return_index=True)
-        examples = tuple((int(pairs[i]), speech.value(int(wanted[i]))) for i in mine[np.sort(first)][:EXAMPLES])
-        found.append(
-            Wrong(run, _said(int(kinds[kind][0]), int(kinds[kind][1]), speech), int(counts[kind]), total, examples)
-        )
+        mine = np.flatnonzero(back.reshape(-1) == kind)[:EXAMPLES]
+        examples = tuple((int(pairs[i]), speech.value(int(wanted[i]))) for i in mine)
+        words = _said(int(kinds[kind][0]), int(kinds[kind][1]), speech)
+        found.append(Wrong(run, words, int(counts[kind]), len(rows), examples))
     return tuple(found)
 
 
@@ -114,8 +111,8 @@ def _said(code: int, token: int, speech: Speech) -> str:
     return f"`{speech.value(code)}`"
 
 
-def wrong_finding(wrong: Sequence[Wrong], runs: int, several: bool, speech: Speech) -> list[Finding]:
-    """One sentence of what was said instead."""
+def wrong_finding(wrong: Sequence[Wrong], runs: int, cell: str, speech: Speech) -> list[Finding]:
+    """One sentence of what was said instead; ``cell`` names the cell that it is about, where there are several."""
     if not wrong:
         return []
     parts = []
@@ -124,11 +121,9 @@ def wrong_finding(wrong: Sequence[Wrong], runs: int, several: bool, speech: Spee
         text = f"{kind.said} in {kind.count} (pair {pair}"
         text += f", {_short(speech.base(pair))}" if speech.base is not None else ""
         parts.append(f"{text}: `{wanted}` is right)")
-    run = "patched runs" if wrong[0].run == "patched" else "base runs"
-    of = f"{run}{' of all cells' if several and wrong[0].run == 'patched' else ''}"
-    return [
-        Finding("wrong_answers", f"{show_share(wrong[0].of, runs)} {of} answer wrongly; they say {'; '.join(parts)}.")
-    ]
+    where = f"At {cell}, where iia is highest, " if cell else ""
+    text = f"{where}{show_share(wrong[0].of, runs)} {wrong[0].run} runs answer wrongly; they say {'; '.join(parts)}."
+    return [Finding("wrong_answers", text)]
 
 
 def _short(text: str) -> str:

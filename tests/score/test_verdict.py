@@ -86,6 +86,19 @@ def test_too_few_pairs_for_an_interval_are_inconclusive() -> None:
     assert [f.code for f in result(1.0, 1.0, 0.5, n=0).cells[0].findings] == ["empty"]
 
 
+def test_no_worse_than_the_network_itself_can_be_told_to_be() -> None:
+    """4 failures of 256 beside none: the two intervals meet. 20 do not."""
+    right, half = Estimate(1.0, 1 - 3 / 256, 1.0, 256, "rule of three"), {"output_only": Ceiling(0.5, True, 4)}
+    assert verdict(Estimate(252 / 256, 0.9605, 0.9939, 256, "binomial"), right, half).code == "supported"
+    assert verdict(Estimate(236 / 256, 0.8824, 0.9489, 256, "binomial"), right, half).code == "partly"
+    exact = Estimate(1.0, n=256, method="exact")
+    assert verdict(Estimate(252 / 256, n=256, method="exact"), exact, half).code == "partly"
+    part = verdict(exact, exact, half, all_of="which are all there are in the part that is drawn from")
+    assert part.code == "exact" and "over 256 pairs, which are all there are in the part" in part.text
+    near = verdict(Estimate(254 / 256, n=256, method="exact"), exact, half)
+    assert near.code == "supported" and "0.008 of the pairs fail" in near.text
+
+
 def test_the_upper_bound_of_a_ceiling_counts() -> None:
     class Bounds(Ceiling):
         low, high = 0.4, 0.8  # what a ceiling with bounds has
