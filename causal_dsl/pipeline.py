@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ from causal_dsl.engine.columns import ValueRef
 from causal_dsl.planning.fits import Fits, make_fits, refuse_overlap
 from causal_dsl.planning.lower import Plan, make_plan, unfit_networks
 from causal_dsl.planning.memory import Budget, default_bytes
+from causal_dsl.planning.probes import probes_of
 from causal_dsl.planning.rules import chunk_to_memory, optimise
 from causal_dsl.program.circuits import check_circuit
 from causal_dsl.program.experiments import TestReader
@@ -354,7 +355,14 @@ def _plan(program: Program, checked: Checked, tokenizers: Tokenizers, found: Dia
             control.scores = compile_metrics(_context(control, tokenizers(control.network)), found)
             _answer(control, tokenizers(control.network), checked)
             controls.append(control)
-    plan = make_plan(program, [*ready, *controls], tokenizers, found)
+
+    def beside(plan: Plan) -> Iterator[Test]:
+        for probe in probes_of(plan, ready):
+            probe.scores = compile_metrics(_context(probe, tokenizers(probe.network)), found)
+            checked.answers[probe.name] = checked.answers[probe.control[0]]
+            yield probe
+
+    plan = make_plan(program, [*ready, *controls], tokenizers, found, beside)
     checked.fits = plan.fits = _fits(program, ready, plan, checked, tokenizers, found)
     return optimise(unfit_networks(plan))
 

@@ -31,6 +31,7 @@ from causal_dsl.network.zoo.open import open_zoo
 from causal_dsl.pipeline import Checked, Options, Spec
 from causal_dsl.planning.cost import cost_of
 from causal_dsl.planning.lower import Plan
+from causal_dsl.probing import with_probes
 from causal_dsl.program.fits import trained_name
 from causal_dsl.program.program import NetworkRef, Test
 from causal_dsl.report.progress import Progress, progress
@@ -209,12 +210,13 @@ def _run(spec: Spec, checked: Checked, networks: dict[str, Network], options: Op
         finished = [cell for cell in run.cells if cell.done.all()]
         if finished and not test.control[0]:
             scored = _score(test, run, finished, plan, checked)
-            tests.append(with_controls(scored, test, execution, checked, library))
+            scored = with_controls(scored, test, execution, checked, library)
+            tests.append(with_probes(scored, test, execution))
     result = _result(spec, checked, networks, tests, started, execution)
     if options.out is not None:
         cells = {
             name: [(dict(cell.node.cell), cell.columns) for cell in run.cells if cell.done.all()]
-            for name, run in execution.runs.items()
+            for name, run in execution.runs.items() if run.test.probe is None
         }
         labels = {test.name: labels_of(test, plan.draw_of(test)) for test in plan.tests}
         save(options.out, spec.name, spec.source_text.text, result, plan, cells, labels, interrupted)

@@ -37,7 +37,7 @@ def with_controls(
     kept = kept_of(test, drawn, run.cells[0].columns)
     rows = None if kept is None else np.flatnonzero(kept)
     noop = checked.ceilings.get(test.name, {}).get("noop")
-    controls = [one for one in plan.tests if one.control[0] == test.name]
+    controls = [one for one in plan.tests if one.control[0] == test.name and one.probe is None]
     cells = []
     for cell in result.cells:
         number = next(i for i, one in enumerate(run.cells) if dict(one.node.cell) == cell.cell)

@@ -93,10 +93,16 @@ class Plan:
         return self.drawn[self.scores[test.name][0].label.draw]
 
 
-def make_plan(program: Program, tests: Sequence[Test], tokenizers: Tokenizers, diagnostics: Diagnostics) -> Plan:
-    """The plan of ``tests``; faults of prompts and draws raise :class:`SpecError`."""
+def make_plan(
+    program: Program, tests: Sequence[Test], tokenizers: Tokenizers, diagnostics: Diagnostics,
+    beside: Callable[[Plan], Iterable[Test]] = lambda plan: (),
+) -> Plan:  # fmt: skip
+    """The plan of ``tests``, and of those that ride ``beside`` them; faults of prompts and draws raise :class:`SpecError`."""
     plan = Plan(program, list(tests), nx.DiGraph(), {}, {}, {})
     for test in tests:
+        _Lowering(plan, test, tokenizers, diagnostics).lower()
+    for test in list(beside(plan)):
+        plan.tests.append(test)
         _Lowering(plan, test, tokenizers, diagnostics).lower()
     plan.steps = plain_steps(plan)
     return plan
@@ -175,7 +181,7 @@ class _Lowering:
 
     def _drawn(self) -> Drawn:
         if self.draw not in self.plan.drawn:
-            found = draw(self.test.design, self.diagnostics)
+            found = self.test.given or draw(self.test.design, self.diagnostics)
             self.diagnostics.raise_errors()
             assert found is not None
             self.plan.drawn[self.draw] = found

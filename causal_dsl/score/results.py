@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from causal_dsl.causal.ceilings import Ceiling
     from causal_dsl.score.controls import Learned
+    from causal_dsl.score.unmapped import OtherValues, Unclaimed
 
 Method = Literal["exact", "bootstrap", "binomial", "rule of three", "draws", "none"]
 
@@ -100,9 +101,15 @@ class CellResult:
     noise_floor: float | None = None
     #: the features that the cell writes through, how they were fitted, and what they are compared with
     learned: Learned | None = None
+    #: what of the layer no variable claims, taken from other inputs; None where that was not run
+    unclaimed: Unclaimed | None = None
+    #: an ablation beside other values at its places; None where there is none
+    replaced: OtherValues | None = None
 
     def to_json(self) -> dict[str, Any]:
-        more = {} if self.learned is None else {"learned": self.learned.to_json()}
+        more: dict[str, Any] = {} if self.learned is None else {"learned": self.learned.to_json()}
+        more |= {} if self.unclaimed is None else {"unclaimed": self.unclaimed.to_json()}
+        more |= {} if self.replaced is None else {"replaced": self.replaced.to_json()}
         return {
             **more,
             "cell": number(self.cell),

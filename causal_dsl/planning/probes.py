@@ -1,0 +1,320 @@
+"""Interventions that ride beside a test: on what its alignment leaves out, and other values beside an ablation's.
+
+What an alignment says of a layer it says of all of it: where the variables that it places there decide the answer,
+nothing else of that layer may. So the rest is taken from another input, all of it and in parts, on a sample of the
+test's own inputs; and a place that is set to a number, or to its mean, is set to the others, too. They are tests of
+their own in the plan, with ``given`` rows; :mod:`causal_dsl.probing` reads them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+import networkx as nx
+import numpy as np
+
+from causal_dsl.causal.designs import Design, Drawn
+from causal_dsl.program.components import width
+from causal_dsl.program.locations import Place, Position, Site
+from causal_dsl.program.program import Cell, Constant, FromRun, Intervention, Mean, Placed, Test, Value
+
+if TYPE_CHECKING:
+    from causal_dsl.planning.lower import Plan
+
+#: Of the rows of a test, the share that its probes may run; in a vector network, whose rows are cheap, at least so many.
+SHARE, FREE = 0.2, 256
+#: Fewest and most rows of one probe.
+LEAST, MOST = 8, 256
+#: Up to so many unclaimed units, each is tried by itself.
+FEW = 8
+_SEED = 77_003
+#: The sites of which a layer is the whole: what is not claimed there is all that goes on beside.
+_WHOLE = ("out", "resid_pre", "resid_mid", "resid_post")
+
+
+@dataclass(frozen=True, eq=False)
+class Unmapped:
+    """What of a layer no variable is placed at, taken from another input.
+
+    ``cell``: of the test. ``site``: the layer's whole vector. ``units``: for each intervention the units it takes,
+    coordinates of a vector or tokens of a prompt; the first takes all. ``placed``: the variables at that layer. ``varied``: the
+    inputs of the causal model in which the other run may differ. ``why``: ``decided`` (the placed variables decide the answer), ``idle`` (the
+    answer does not depend on what is varied), or ``through`` (what is varied reaches the answer through the placed variables alone).
+    """
+
+    cell: int
+    site: Site
+    units: tuple[tuple[int, ...], ...]
+    placed: tuple[str, ...]
+    varied: tuple[str, ...]
+    why: Literal["decided", "idle", "through"]
+    tokens: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Replaced:
+    """Other values at the places of an ablation. ``names``: of each intervention what is written, ``rows`` the pairs of the test."""
+
+    cell: int
+    own: str
+    names: tuple[str, ...]
+    rows: np.ndarray
+
+
+def probes_of(plan: Plan, tests: Sequence[Test]) -> Iterator[Test]:
+    """The probes of tests that a plan holds; none of what says ``controls=none``, nor of controls."""
+    for test in tests:
+        if not test.controls or test.control[0]:
+            continue
+        for number, cell in enumerate(test.cells):
+            made = _unmapped(plan, test, number, cell) if test.swaps else _replaced(plan, test, number, cell)
+            if made is not None:
+                yield made
+
+
+def _made(test: Test, what: str, number: int, drawn: Drawn, cells: tuple[Cell, ...], probe: object) -> Test:
+    """A test that runs ``cells`` on given rows of the roles ``base`` and ``other``."""
+    name = f"{test.name}: {what}" + (f" {number + 1}" if len(test.cells) > 1 else "")
+    statement = replace(test.design.statements[0], roles=("base", "other"), balance=(), where=None)
+    return replace(
+        test, name=name, design=Design((statement,), test.design.templates), solved=("base", "other"), cells=cells, swaps=(),
+        draws=f"{test.draws}; {name}", members=(), metrics={}, control=(test.name, what), scores=None, given=drawn, probe=probe,
+    )  # fmt: skip
+
+
+def _rows(drawn: Drawn, base: tuple[str, np.ndarray], other: tuple[str, np.ndarray]) -> Drawn:
+    """Rows that pair inputs of a draw anew: each a role, and its rows [m]."""
+    values, ids = {}, {}
+    for name, (role, rows) in (("base", base), ("other", other)):
+        values[name] = {variable: column[rows] for variable, column in drawn.values[role].items()}
+        ids[name] = drawn.ids[role][rows]
+    return Drawn(len(base[1]), values, ids, False)
+
+
+# ── what no variable claims ─────────────────────────────────────────────────────────────────────
+
+
+def _unmapped(plan: Plan, test: Test, number: int, cell: Cell) -> Test | None:
+    site = _layer(cell)
+    if site is None:
+        return None
+    here = [p for p in cell.placed if any(_same_layer(place.site, site) for place in p.places)]
+    inside = all(p.whole and all(_same_layer(place.site, site) for place in p.places) for p in here)
+    if not inside or test.readout.variable in {p.variable for p in here}:
+        return None
+    why, varied = _varied(test, {p.variable for p in here})
+    tokens = plan.inputs[test.network.name].sequence
+    if not varied or (tokens and why == "through"):
+        return None
+    drawn = plan.draw_of(test)
+    units = _free_tokens(plan, test, here, drawn) if tokens else _free_dims(test, here, site)
+    if not units:
+        return None
+    sets = _sets(units)
+    rows = int(SHARE * drawn.n)
+    if not tokens:
+        rows = max(rows, FREE)
+    if rows // len(sets) < LEAST:
+        sets = sets[:1]
+    m = min(rows // len(sets), MOST, max(drawn.n, LEAST))
+    if m < LEAST:
+        return None
+    paired = _others(test, drawn, varied, m, number)
+    if paired is None:
+        return None
+    cells = tuple(Cell((("part", part + 1),), _taken(site, chosen, tokens)) for part, chosen in enumerate(sets))
+    probe = Unmapped(number, site, tuple(sets), tuple(p.variable for p in here), varied, why, tokens)
+    return _made(test, "unmapped", number, paired, cells, probe)
+
+
+def _layer(cell: Cell) -> Site | None:
+    """The layer of whose vector all that a cell interchanges is a part; None where there is no such one."""
+    sites = []
+    for intervention in cell.interventions:
+        known = intervention.variable and isinstance(intervention.value, FromRun) and not intervention.features
+        if not known or intervention.add:
+            return None
+        sites += [place.site for place in intervention.places]
+    if not sites or sites[0].component not in _WHOLE or sites[0].layer is None:
+        return None
+    first = Site(sites[0].component, sites[0].layer)
+    return first if all(_same_layer(site, first) for site in sites) else None
+
+
+def _same_layer(site: Site, other: Site) -> bool:
+    return (site.component, site.layer) == (other.component, other.layer)
+
+
+def _varied(test: Test, placed: set[str]) -> tuple[Literal["decided", "idle", "through"], tuple[str, ...]]:
+    """Which inputs of the model another run may differ in, so that the placed variables stay all that counts."""
+    graph, output = test.model.graph, test.readout.variable
+    reaching = {output} | nx.ancestors(graph, output)
+    cut = graph.subgraph(set(graph) - placed)
+    direct = ({output} | nx.ancestors(cut, output)) if output in cut else set()
+    inputs = test.model.exogenous
+    if not any(name in direct for name in inputs) and not _listed(test, direct):
+        return "decided", inputs
+    idle = tuple(name for name in inputs if name not in reaching)
+    if idle:
+        return "idle", idle
+    return "through", tuple(name for name in inputs if name not in direct and name not in placed)
+
+
+def _listed(test: Test, names: set[str]) -> bool:
+    """Whether the prompt line is among what the answer is computed from."""
+    return "template" in names
+
+
+def _free_dims(test: Test, here: Sequence[Placed], site: Site) -> list[int]:
+    count = width(site, test.network.facts)
+    claimed: set[int] = set()
+    for placed in here:
+        for place in placed.places:
+            if place.site.dims is None:
+                return []
+            claimed |= set(place.site.dims)
+    return [] if count is None else [unit for unit in range(count) if unit not in claimed]
+
+
+def _free_tokens(plan: Plan, test: Test, here: Sequence[Placed], drawn: Drawn) -> list[int]:
+    """The tokens that are claimed in no prompt, where all prompts are of one length and one shape; else none."""
+    inputs = plan.inputs[test.network.name]
+    if any(place.site.dims is not None for placed in here for place in placed.places):
+        return []
+    rows = np.unique(np.concatenate([plan.rows[run] for run in plan.rows if run.draw == plan.scores[test.name][0].label.draw]))
+    lengths = {inputs.length(index) for index in rows.tolist()}
+    claimed = {
+        tuple(token for placed in here for place in placed.places for token in inputs.where(place.position, index))
+        for index in rows.tolist()
+    }
+    if len(lengths) > 1 or len(claimed) > 1:
+        return []
+    taken = next(iter(claimed))
+    return [token for token in range(next(iter(lengths))) if token not in taken]
+
+
+def _sets(units: list[int]) -> list[tuple[int, ...]]:
+    """All units, random halves of them, and each by itself where they are few."""
+    found = [tuple(units)]
+    if len(units) > 1:
+        generator = np.random.Generator(np.random.PCG64(_SEED))
+        for _ in range(1 if len(units) <= FEW else 2):
+            order = generator.permutation(units)
+            half = len(units) // 2
+            found += [tuple(sorted(order[:half].tolist())), tuple(sorted(order[half:].tolist()))]
+        if len(units) <= FEW:
+            found += [(unit,) for unit in units]
+    return list(dict.fromkeys(found))
+
+
+def _taken(site: Site, units: tuple[int, ...], tokens: bool) -> tuple[Intervention, ...]:
+    if tokens:
+        places = tuple(Place(site, Position("index", index=unit)) for unit in units)
+    else:
+        places = (Place(replace(site, dims=units)),)
+    return (Intervention(places, FromRun("other", places), text=", ".join(f"{place} <- other" for place in places)),)
+
+
+def _others(test: Test, drawn: Drawn, varied: tuple[str, ...], m: int, number: int) -> Drawn | None:
+    """Base rows with, for each, another input of the test that differs in the ``varied`` inputs alone; None where there is none."""
+    roles = [role for role in drawn.values if set(drawn.values[role]) == set(drawn.values["base"])]
+    fixed = [name for name in (*test.model.exogenous, "template") if name not in varied and name in drawn.values["base"]]
+    ids = np.concatenate([drawn.ids[role] for role in roles])
+    distinct, first = np.unique(ids, return_index=True)
+    key = np.zeros(len(distinct), np.int64)
+    for name in fixed:
+        column = np.concatenate([drawn.values[role][name] for role in roles])[first]
+        _, codes = np.unique(column, return_inverse=True)
+        _, key = np.unique(key * (int(codes.max(initial=0)) + 1) + codes.reshape(-1), return_inverse=True)
+    order = np.argsort(key, kind="stable")
+    bounds = np.searchsorted(key[order], np.arange(int(key.max(initial=0)) + 2))
+    generator = np.random.Generator(np.random.PCG64(_SEED + number))
+    rows = np.arange(drawn.n) if m >= drawn.n else np.sort(generator.choice(drawn.n, m, replace=False))
+    rows = np.resize(rows, m)
+    mine = np.searchsorted(distinct, drawn.ids["base"][rows])
+    group = key[mine]
+    size = bounds[group + 1] - bounds[group]
+    rank = np.empty(len(order), np.int64)
+    rank[order] = np.arange(len(order))
+    # of a group of k inputs, one of the k - 1 others
+    step = 1 + np.floor(generator.random(m) * np.maximum(size - 1, 1)).astype(np.int64)
+    chosen = order[bounds[group] + (rank[mine] - bounds[group] + step) % np.maximum(size, 1)]
+    kept = size > 1
+    if kept.sum() < LEAST:
+        return None
+    values = {name: np.concatenate([drawn.values[role][name] for role in roles])[first] for name in drawn.values["base"]}
+    whole = Drawn(
+        len(distinct), {"base": values, "other": values}, {"base": distinct, "other": distinct}, False
+    )  # fmt: skip
+    return _rows(whole, ("base", mine[kept]), ("other", chosen[kept]))
+
+
+# ── other values at the places of an ablation ───────────────────────────────────────────────────
+
+
+def _replaced(plan: Plan, test: Test, number: int, cell: Cell) -> Test | None:
+    own = _ablation(cell)
+    if own is None:
+        return None
+    drawn = plan.draw_of(test)
+    share = SHARE / 2
+    m = int(share * drawn.n)
+    if not plan.inputs[test.network.name].sequence:
+        m = max(m, FREE // 4)
+    m = min(m, MOST, drawn.n)
+    spans = _spans(plan, test, cell)
+    if m < LEAST or spans is None:
+        return None
+    generator = np.random.Generator(np.random.PCG64(_SEED + number))
+    rows = np.sort(generator.choice(drawn.n, m, replace=False))
+    others = rows[(np.arange(m) + 1 + int(generator.integers(m - 1))) % m]
+    cells = []
+    wanted: list[tuple[str, Value | None]] = [("zero", Constant(0.0)), ("mean", Mean("base")), ("resample", None)]
+    names = [name for name, _ in wanted if name != own]
+    for name, value in wanted:
+        if name == own:
+            continue
+        made = tuple(
+            replace(
+                i, value=FromRun("other", i.places) if value is None else value,
+                text=f"{', '.join(map(str, i.places))} {'<- other' if value is None else '= ' + name}",
+            )
+            for i in cell.interventions
+        )  # fmt: skip
+        cells.append(Cell((("part", len(cells) + 1),), made))
+    given = _rows(drawn, ("base", rows), ("base", others))
+    return _made(test, "replaced", number, given, tuple(cells), Replaced(number, own, tuple(names), rows))
+
+
+def _ablation(cell: Cell) -> str | None:
+    """What an ablation writes: ``zero``, ``mean`` or ``a number``; None for any other intervention."""
+    found = set()
+    for intervention in cell.interventions:
+        if intervention.add or intervention.features:
+            return None
+        match intervention.value:
+            case Constant(value=value):
+                found.add("zero" if value == 0 else "a number")
+            case Mean(role="base"):
+                found.add("mean")
+            case _:
+                return None
+        if any(place.site.component in ("pattern", "module", "logits", "final_norm") for place in intervention.places):
+            return None
+    return found.pop() if len(found) == 1 else None
+
+
+def _spans(plan: Plan, test: Test, cell: Cell) -> tuple[int, ...] | None:
+    """How many tokens each place has; None where that differs from prompt to prompt: then no other run has as many."""
+    inputs = plan.inputs[test.network.name]
+    rows = np.unique(np.concatenate([plan.rows[run] for run in plan.rows if run.draw == plan.scores[test.name][0].label.draw]))
+    found = {
+        tuple(len(inputs.where(place.position, index)) for i in cell.interventions for place in i.places)
+        for index in rows.tolist()
+    }
+    return found.pop() if len(found) == 1 else None
+
+
+__all__ = ["Replaced", "Unmapped", "probes_of"]
