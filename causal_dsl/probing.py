@@ -11,16 +11,15 @@ from causal_dsl.engine.execute import CellRun, Execution, TestRun
 from causal_dsl.planning.probes import Replaced, Unmapped
 from causal_dsl.program.locations import Place, Position, Site
 from causal_dsl.program.program import Test
+from causal_dsl.score.paired import difference, share
 from causal_dsl.score.results import CellResult, Finding, TestResult
 from causal_dsl.score.unmapped import (
     NATURAL,
     OtherValues,
     Taken,
     Unclaimed,
-    difference,
     moves,
     replacement_findings,
-    share,
     unmapped_findings,
 )
 

@@ -216,7 +216,8 @@ def _run(spec: Spec, checked: Checked, networks: dict[str, Network], options: Op
     if options.out is not None:
         cells = {
             name: [(dict(cell.node.cell), cell.columns) for cell in run.cells if cell.done.all()]
-            for name, run in execution.runs.items() if run.test.probe is None
+            for name, run in execution.runs.items()
+            if run.test.probe is None
         }
         labels = {test.name: labels_of(test, plan.draw_of(test)) for test in plan.tests}
         save(options.out, spec.name, spec.source_text.text, result, plan, cells, labels, interrupted)

@@ -14,9 +14,10 @@ from causal_dsl.fitting.library import Library
 from causal_dsl.program.features import FeatureRef
 from causal_dsl.program.fits import learned
 from causal_dsl.program.program import Test
-from causal_dsl.score.controls import Beside, Control, FeatureInfo, Learned, learned_findings, margin, several
+from causal_dsl.score.controls import Beside, Control, FeatureInfo, Learned, Part, learned_findings, margin, several
 from causal_dsl.score.estimate import Estimator
 from causal_dsl.score.frames import Frame
+from causal_dsl.score.paired import difference
 from causal_dsl.score.results import Estimate, TestResult
 from causal_dsl.score.truth import kept_of, labels_of
 
@@ -45,12 +46,12 @@ def with_controls(
         refs = [feature for i in test.cells[number].interventions for feature in i.features]
         differ = np.zeros(0, bool) if labels is None else labels != drawn.values["base"][output]
         differ = differ if kept is None else differ & kept
-        found: dict[str, list[tuple[Estimate, float | None]]] = {}
+        found: dict[str, list[Part]] = {}
         for control in controls:
             theirs = execution.runs[control.name].cells[number]
             if theirs.done.all():
                 name = "random subspace" if control.control[1].startswith("random") else control.control[1]
-                found.setdefault(name, []).append(_scored(theirs, control, drawn, labels, result, differ, rows))
+                found.setdefault(name, []).append(_scored(theirs, own, control, drawn, labels, result, differ, rows))
         told = Learned(
             tuple(_info(ref, library) for ref in dict.fromkeys(refs)), _margin(own.columns, output, differ),
             {name: several(name, parts) for name, parts in found.items()},
@@ -96,10 +97,11 @@ def _margin(columns: Columns, output: str, differ: np.ndarray) -> float | None:
 
 
 def _scored(
-    cell: CellRun, control: Test, drawn: Drawn, labels: np.ndarray | None, result: TestResult, differ: np.ndarray,
-    rows: np.ndarray | None,
-) -> tuple[Estimate, float | None]:  # fmt: skip
-    """The iia of a control on the pairs of its test (``rows`` of them where it is filtered), and its margin."""
+    cell: CellRun, own: CellRun, control: Test, drawn: Drawn, labels: np.ndarray | None, result: TestResult,
+    differ: np.ndarray, rows: np.ndarray | None,
+) -> Part:  # fmt: skip
+    """The iia of a control on the pairs of its test (``rows`` of them where it is filtered), its margin, and how far its
+    test's own is above."""
     output = control.readout.variable
     frame = Frame(cell.columns, drawn.values["base"][output], labels, {}, rows)
     roles = ("base", *(role for role in control.roles if role != "base"))
@@ -111,7 +113,12 @@ def _scored(
         None,
     )
     estimate = estimator.estimate(control.scores.always["iia"], 0)
-    return estimate, _margin(cell.columns, output, differ)
+    apart = Estimate(None)
+    if labels is not None:
+        answer, picked = Quantity("answer"), slice(None) if rows is None else rows
+        mine, theirs = ((one.columns.patched[answer] == labels)[picked] for one in (own, cell))
+        apart = difference(mine, theirs, estimator.ids, result.exhaustive)
+    return Part(estimate, _margin(cell.columns, output, differ), apart)
 
 
 def _info(ref: FeatureRef, library: Library) -> FeatureInfo:

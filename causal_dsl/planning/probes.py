@@ -183,7 +183,9 @@ def _free_tokens(plan: Plan, test: Test, here: Sequence[Placed], drawn: Drawn) -
     inputs = plan.inputs[test.network.name]
     if any(place.site.dims is not None for placed in here for place in placed.places):
         return []
-    rows = np.unique(np.concatenate([plan.rows[run] for run in plan.rows if run.draw == plan.scores[test.name][0].label.draw]))
+    rows = np.unique(
+        np.concatenate([plan.rows[run] for run in plan.rows if run.draw == plan.scores[test.name][0].label.draw])
+    )
     lengths = {inputs.length(index) for index in rows.tolist()}
     claimed = {
         tuple(token for placed in here for place in placed.places for token in inputs.where(place.position, index))
@@ -220,7 +222,9 @@ def _taken(site: Site, units: tuple[int, ...], tokens: bool) -> tuple[Interventi
 def _others(test: Test, drawn: Drawn, varied: tuple[str, ...], m: int, number: int) -> Drawn | None:
     """Base rows with, for each, another input of the test that differs in the ``varied`` inputs alone; None where there is none."""
     roles = [role for role in drawn.values if set(drawn.values[role]) == set(drawn.values["base"])]
-    fixed = [name for name in (*test.model.exogenous, "template") if name not in varied and name in drawn.values["base"]]
+    fixed = [
+        name for name in (*test.model.exogenous, "template") if name not in varied and name in drawn.values["base"]
+    ]
     ids = np.concatenate([drawn.ids[role] for role in roles])
     distinct, first = np.unique(ids, return_index=True)
     key = np.zeros(len(distinct), np.int64)
@@ -244,7 +248,9 @@ def _others(test: Test, drawn: Drawn, varied: tuple[str, ...], m: int, number: i
     kept = size > 1
     if kept.sum() < LEAST:
         return None
-    values = {name: np.concatenate([drawn.values[role][name] for role in roles])[first] for name in drawn.values["base"]}
+    values = {
+        name: np.concatenate([drawn.values[role][name] for role in roles])[first] for name in drawn.values["base"]
+    }
     whole = Drawn(
         len(distinct), {"base": values, "other": values}, {"base": distinct, "other": distinct}, False
     )  # fmt: skip
@@ -309,7 +315,9 @@ def _ablation(cell: Cell) -> str | None:
 def _spans(plan: Plan, test: Test, cell: Cell) -> tuple[int, ...] | None:
     """How many tokens each place has; None where that differs from prompt to prompt: then no other run has as many."""
     inputs = plan.inputs[test.network.name]
-    rows = np.unique(np.concatenate([plan.rows[run] for run in plan.rows if run.draw == plan.scores[test.name][0].label.draw]))
+    rows = np.unique(
+        np.concatenate([plan.rows[run] for run in plan.rows if run.draw == plan.scores[test.name][0].label.draw])
+    )
     found = {
         tuple(len(inputs.where(place.position, index)) for i in cell.interventions for place in i.places)
         for index in rows.tolist()

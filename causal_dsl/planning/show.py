@@ -65,7 +65,10 @@ def to_text(plan: Plan, explain: bool = False) -> str:
 def _probes(plan: Plan, probes: list[Test], work: dict[g.Node, Work]) -> list[str]:
     """What rides beside a test, with what it costs."""
     lines = []
-    titles = {"unmapped": "what no variable claims, taken from other inputs", "replaced": "other values at the same places"}
+    titles = {
+        "unmapped": "what no variable claims, taken from other inputs",
+        "replaced": "other values at the same places",
+    }
     for what, title in titles.items():
         runs = [
             read.run for probe in probes if probe.control[1] == what for node in plan.scores[probe.name]

@@ -7,9 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
-
-from causal_dsl.score.intervals import Resampling, percentiles, share_interval
 from causal_dsl.score.numbers import show, show_estimate
 from causal_dsl.score.results import Estimate, Finding
 
@@ -70,49 +67,6 @@ class OtherValues:
         }  # fmt: skip
 
 
-def share(hits: np.ndarray, ids: Mapping[str, np.ndarray]) -> Estimate:
-    """The share of ``hits`` [n], with its interval over the inputs ``ids[role]`` [n]."""
-    n = len(hits)
-    if not n:
-        return Estimate(None)
-    value, resampling = float(hits.mean()), Resampling(ids)
-    counted = share_interval(int(hits.sum()), n, resampling.independent, resampling.clusters())
-    if counted is not None:
-        return Estimate(value, *counted, n, "rule of three" if value in (0.0, 1.0) else "binomial")
-    found = percentiles(_means(hits.astype(np.float64), resampling))
-    return Estimate(value, *(found or (None, None)), n, "bootstrap" if found else "none")
-
-
-def difference(one: np.ndarray, other: np.ndarray, ids: Mapping[str, np.ndarray]) -> Estimate:
-    """The mean of ``one - other`` over the same pairs [n], with the interval of that difference."""
-    gap = one.astype(np.float64) - other.astype(np.float64)
-    n = len(gap)
-    if not n:
-        return Estimate(None)
-    if not gap.any():
-        return Estimate(0.0, *_no_difference(Resampling(ids).clusters()), n, "rule of three")
-    if (gap == gap[0]).all():
-        slack = min(1.0, 3 / max(1, Resampling(ids).clusters()))
-        low, high = (1 - slack, 1.0) if gap[0] > 0 else (-1.0, slack - 1)
-        return Estimate(float(gap[0]), low, high, n, "rule of three")
-    found = percentiles(_means(gap, Resampling(ids)))
-    return Estimate(float(gap.mean()), *(found or (None, None)), n, "bootstrap" if found else "none")
-
-
-def _no_difference(clusters: int) -> tuple[float, float]:
-    slack = min(1.0, 3 / max(1, clusters))
-    return -slack, slack
-
-
-def _means(values: np.ndarray, resampling: Resampling) -> np.ndarray:
-    parts = []
-    for weights in resampling.weights():
-        total = weights.sum(axis=1)
-        with np.errstate(invalid="ignore"):
-            parts.append(np.where(total > 0, weights @ values / np.where(total > 0, total, 1), np.nan))
-    return np.concatenate(parts) if parts else np.zeros(0)
-
-
 # ── what it says ────────────────────────────────────────────────────────────────────────────────
 
 
@@ -124,12 +78,16 @@ def moves(one: Taken, natural: float) -> bool:
 
 def unmapped_findings(found: Unclaimed) -> list[Finding]:
     """`unmapped_moves`, where what no variable claims moves the answer that the hypothesis says it cannot."""
-    moving = [one for one, judged in zip(found.taken, found.judged, strict=True) if judged and moves(one, found.natural)]
+    moving = [
+        one for one, judged in zip(found.taken, found.judged, strict=True) if judged and moves(one, found.natural)
+    ]
     if not moving:
         return []
     single = sorted((o for o in moving if len(o.units) == 1), key=lambda o: -(o.moved.value or 0))
     most = single[0] if single else max(moving, key=lambda one: one.moved.value or 0)
-    told = f"Taken from another input, {most.told} moves the answer in {show_estimate(most.moved)} of {most.moved.n} pairs"
+    told = (
+        f"Taken from another input, {most.told} moves the answer in {show_estimate(most.moved)} of {most.moved.n} pairs"
+    )
     more = [f"{one.told} in {show(one.moved.value)}" for one in single[1:_NAMED]]
     if more:
         told += f" ({', '.join(more)}{', …' if len(single) > _NAMED else ''})"
@@ -170,7 +128,8 @@ def replacement_findings(found: OtherValues) -> list[Finding]:
         return []
     own = found.moved[found.own]
     others = ", ".join(
-        f"{_WORDS[name]} in {show(found.moved[name].value)} (difference {show_estimate(d)})" for name, d in apart.items()
+        f"{_WORDS[name]} in {show(found.moved[name].value)} (difference {show_estimate(d)})"
+        for name, d in apart.items()
     )
     return [
         Finding(
@@ -182,5 +141,5 @@ def replacement_findings(found: OtherValues) -> list[Finding]:
 
 
 __all__ = [
-    "OtherValues", "Taken", "Unclaimed", "difference", "moves", "replacement_findings", "share", "unmapped_findings",
+    "OtherValues", "Taken", "Unclaimed", "moves", "replacement_findings", "unmapped_findings",
 ]  # fmt: skip
