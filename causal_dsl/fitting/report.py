@@ -11,7 +11,7 @@ from causal_dsl.causal.designs import Drawn
 from causal_dsl.engine.columns import Columns, Quantity, margin_quantities
 from causal_dsl.engine.execute import CellRun, Execution
 from causal_dsl.fitting.library import Library
-from causal_dsl.program.features import FeatureRef
+from causal_dsl.program.features import READ_AS_IT_IS, FeatureRef
 from causal_dsl.program.fits import learned
 from causal_dsl.program.program import Test
 from causal_dsl.score.controls import Beside, Control, FeatureInfo, Learned, Part, learned_findings, margin, several
@@ -129,7 +129,8 @@ def _info(ref: FeatureRef, library: Library) -> FeatureInfo:
     return FeatureInfo(
         feature.describe() + (f"[{ref.block[0]}:{ref.block[1]}]" if ref.block else ""), str(ref.place), ref.variables, size, feature.width, told.pairs, told.inputs,
         told.steps, told.restarts, best, told.losses, None if gates is None else (gates.total, gates.open, gates.undecided),
-        feature.nonlinear, ref.trained, ref.labelled, told.seen is not None, ref.fitting.controls != "none", str(told.path or ""),
+        feature.nonlinear, ref.trained, ref.labelled, told.seen is not None, ref.fitting.controls != "none",
+        all(part.name in READ_AS_IT_IS for part in ref.chain), str(told.path or ""),
     )  # fmt: skip
 
 

@@ -276,7 +276,7 @@ def _replaced(plan: Plan, test: Test, number: int, cell: Cell) -> Test | None:
     generator = np.random.Generator(np.random.PCG64(_SEED + number))
     rows = np.sort(generator.choice(drawn.n, m, replace=False))
     others = rows[(np.arange(m) + 1 + int(generator.integers(m - 1))) % m]
-    cells = []
+    cells: list[Cell] = []
     wanted: list[tuple[str, Value | None]] = [("zero", Constant(0.0)), ("mean", Mean("base")), ("resample", None)]
     names = [name for name, _ in wanted if name != own]
     for name, value in wanted:

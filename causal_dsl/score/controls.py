@@ -23,7 +23,7 @@ class Control:
     iia: Estimate
     margin: float | None = None
     draws: tuple[float, ...] = ()
-    difference: Estimate = Estimate(None)
+    difference: Estimate = field(default_factory=lambda: Estimate(None))
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -55,6 +55,8 @@ class FeatureInfo:
     labelled: bool = True
     from_file: bool = False
     controls: bool = True
+    #: read from a file as it is (`subspace`, `sae`): no input of the spec had a part in it
+    given: bool = False
     path: str = ""
 
     def to_json(self) -> dict[str, Any]:
@@ -191,6 +193,11 @@ def _fitted(feature: FeatureInfo) -> Finding:
     if feature.from_file:
         return Finding(
             "fitted", f"{feature.text} comes from a file; none of the inputs it was fitted on is among these."
+        )
+    if feature.given:
+        return Finding(
+            "fitted",
+            f"{feature.text}, {feature.size} of {feature.width} dimensions, is read from a file as it is: nothing was fitted.",
         )
     if not feature.trained and feature.labelled:
         return Finding(

@@ -23,8 +23,7 @@ def share(hits: np.ndarray, ids: Mapping[str, np.ndarray]) -> Estimate:
     counted = share_interval(int(hits.sum()), n, resampling.independent, resampling.clusters())
     if counted is not None:
         return Estimate(value, *counted, n, "rule of three" if value in (0.0, 1.0) else "binomial")
-    found = percentiles(_means(hits.astype(np.float64), resampling))
-    return Estimate(value, *(found or (None, None)), n, "bootstrap" if found else "none")
+    return _resampled(value, hits.astype(np.float64), resampling)
 
 
 def difference(
@@ -44,13 +43,19 @@ def difference(
         slack = min(1.0, 3 / max(1, Resampling(ids).clusters()))
         low, high = (1 - slack, 1.0) if gap[0] > 0 else (-1.0, slack - 1)
         return Estimate(float(gap[0]), low, high, n, "rule of three")
-    found = percentiles(_means(gap, Resampling(ids)))
-    return Estimate(float(gap.mean()), *(found or (None, None)), n, "bootstrap" if found else "none")
+    return _resampled(float(gap.mean()), gap, Resampling(ids))
 
 
 def _no_difference(clusters: int) -> tuple[float, float]:
     slack = min(1.0, 3 / max(1, clusters))
     return -slack, slack
+
+
+def _resampled(value: float, values: np.ndarray, resampling: Resampling) -> Estimate:
+    found = percentiles(_means(values, resampling))
+    if found is None:
+        return Estimate(value, n=len(values))
+    return Estimate(value, found[0], found[1], len(values), "bootstrap")
 
 
 def _means(values: np.ndarray, resampling: Resampling) -> np.ndarray:
