@@ -107,7 +107,7 @@ def _unclaimed(cell: CellResult, probe: Unmapped, test: Test, run: TestRun, seen
         _site(probe.site), probe.placed, probe.varied, probe.why, probe.tokens, output, taken, natural,
         judged,
     )  # fmt: skip
-    return replace(cell, unclaimed=found, findings=(*cell.findings, *unmapped_findings(found)))
+    return replace(cell, unclaimed=(*cell.unclaimed, found), findings=(*cell.findings, *unmapped_findings(found)))
 
 
 def _judged(probe: Unmapped, test: Test, seen: _Seen, together: bool) -> tuple[bool, ...]:
@@ -174,12 +174,8 @@ def _copied(test: Test, number: int, seen: _Seen) -> list[Finding]:
                 )
             continue
         drawn = plan.draw_of(test)
-        indices = plan.rows[Forward(test.network.name, _draw(test, execution), "base")]
-        distinct, first = np.unique(indices, return_index=True)
-        distinct, first = distinct[:_LOOKED_AT], first[:_LOOKED_AT]
-        held = np.concatenate(
-            [_vectors(execution, test, place.site, distinct) for place in intervention.places], axis=1
-        )
+        distinct, first = seen.inputs(test)
+        held = np.concatenate([seen.vectors(place.site, distinct) for place in intervention.places], axis=1)
         values = {n: column[first] for n, column in drawn.values["base"].items()}
         read = np.stack([plan.inputs[test.network.name].vectors[index] for index in distinct.tolist()])
         raw = pieces(held, {n: values[n] for n in above}, values[name], read)

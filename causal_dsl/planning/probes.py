@@ -34,6 +34,9 @@ _SEED = 77_003
 _WHOLE = ("out", "resid_pre", "resid_mid", "resid_post")
 
 
+Why = Literal["decided", "idle", "through"]
+
+
 @dataclass(frozen=True, eq=False)
 class Unmapped:
     """What of a layer no variable is placed at, taken from another input.
@@ -49,7 +52,7 @@ class Unmapped:
     units: tuple[tuple[int, ...], ...]
     placed: tuple[str, ...]
     varied: tuple[str, ...]
-    why: Literal["decided", "idle", "through"]
+    why: Why
     tokens: bool
 
 
@@ -69,14 +72,16 @@ def probes_of(plan: Plan, tests: Sequence[Test]) -> Iterator[Test]:
         if not test.controls or test.control[0]:
             continue
         for number, cell in enumerate(test.cells):
-            made = _unmapped(plan, test, number, cell) if test.swaps else _replaced(plan, test, number, cell)
-            if made is not None:
+            if test.swaps:
+                yield from _unmapped(plan, test, number, cell)
+            elif (made := _replaced(plan, test, number, cell)) is not None:
                 yield made
 
 
 def _made(test: Test, what: str, number: int, drawn: Drawn, cells: tuple[Cell, ...], probe: object) -> Test:
     """A test that runs ``cells`` on given rows of the roles ``base`` and ``other``."""
     name = f"{test.name}: {what}" + (f" {number + 1}" if len(test.cells) > 1 else "")
+    name += f", {probe.why}" if isinstance(probe, Unmapped) else ""
     statement = replace(test.design.statements[0], roles=("base", "other"), balance=(), where=None)
     return replace(
         test, name=name, design=Design((statement,), test.design.templates), solved=("base", "other"), cells=cells, swaps=(),
@@ -96,37 +101,33 @@ def _rows(drawn: Drawn, base: tuple[str, np.ndarray], other: tuple[str, np.ndarr
 # ── what no variable claims ─────────────────────────────────────────────────────────────────────
 
 
-def _unmapped(plan: Plan, test: Test, number: int, cell: Cell) -> Test | None:
+def _unmapped(plan: Plan, test: Test, number: int, cell: Cell) -> Iterator[Test]:
     site = _layer(cell)
     if site is None:
-        return None
+        return
     here = [p for p in cell.placed if any(_same_layer(place.site, site) for place in p.places)]
     inside = all(p.whole and all(_same_layer(place.site, site) for place in p.places) for p in here)
     if not inside or test.readout.variable in {p.variable for p in here}:
-        return None
-    why, varied = _varied(test, {p.variable for p in here})
+        return
     tokens = plan.inputs[test.network.name].sequence
-    if not varied or (tokens and why == "through"):
-        return None
+    ways = [way for way in _varied(test, {p.variable for p in here}) if not (tokens and way[0] == "through")]
     drawn = plan.draw_of(test)
-    units = _free_tokens(plan, test, here, drawn) if tokens else _free_dims(test, here, site)
+    units = (_free_tokens(plan, test, here, drawn) if tokens else _free_dims(test, here, site)) if ways else []
     if not units:
-        return None
-    sets = _sets(units)
-    rows = int(SHARE * drawn.n)
-    if not tokens:
-        rows = max(rows, FREE)
-    if rows // len(sets) < LEAST:
-        sets = sets[:1]
-    m = min(rows // len(sets), MOST, max(drawn.n, LEAST))
-    if m < LEAST:
-        return None
-    paired = _others(test, drawn, varied, m, number)
-    if paired is None:
-        return None
-    cells = tuple(Cell((("part", part + 1),), _taken(site, chosen, tokens)) for part, chosen in enumerate(sets))
-    probe = Unmapped(number, site, tuple(sets), tuple(p.variable for p in here), varied, why, tokens)
-    return _made(test, "unmapped", number, paired, cells, probe)
+        return
+    rows = int(SHARE * drawn.n) if tokens else max(int(SHARE * drawn.n), FREE)
+    rows //= len(ways)
+    for why, varied in ways:
+        sets = _sets(units)
+        if rows // len(sets) < LEAST:
+            sets = sets[:1]
+        m = min(rows // len(sets), MOST, max(drawn.n, LEAST))
+        paired = _others(test, drawn, varied, m, number) if m >= LEAST else None
+        if paired is None:
+            continue
+        cells = tuple(Cell((("part", part + 1),), _taken(site, chosen, tokens)) for part, chosen in enumerate(sets))
+        probe = Unmapped(number, site, tuple(sets), tuple(p.variable for p in here), varied, why, tokens)
+        yield _made(test, "unmapped", number, paired, cells, probe)
 
 
 def _layer(cell: Cell) -> Site | None:
@@ -147,24 +148,19 @@ def _same_layer(site: Site, other: Site) -> bool:
     return (site.component, site.layer) == (other.component, other.layer)
 
 
-def _varied(test: Test, placed: set[str]) -> tuple[Literal["decided", "idle", "through"], tuple[str, ...]]:
+def _varied(test: Test, placed: set[str]) -> list[tuple[Why, tuple[str, ...]]]:
     """Which inputs of the model another run may differ in, so that the placed variables stay all that counts."""
     graph, output = test.model.graph, test.readout.variable
     reaching = {output} | nx.ancestors(graph, output)
     cut = graph.subgraph(set(graph) - placed)
     direct = ({output} | nx.ancestors(cut, output)) if output in cut else set()
     inputs = test.model.exogenous
-    if not any(name in direct for name in inputs) and not _listed(test, direct):
-        return "decided", inputs
+    if not any(name in direct for name in (*inputs, "template")):
+        return [("decided", inputs)]
     idle = tuple(name for name in inputs if name not in reaching)
-    if idle:
-        return "idle", idle
-    return "through", tuple(name for name in inputs if name not in direct and name not in placed)
-
-
-def _listed(test: Test, names: set[str]) -> bool:
-    """Whether the prompt line is among what the answer is computed from."""
-    return "template" in names
+    through = tuple(name for name in inputs if name in reaching and name not in direct and name not in placed)
+    ways: list[tuple[Why, tuple[str, ...]]] = [("idle", idle), ("through", through)]
+    return [way for way in ways if way[1]]
 
 
 def _free_dims(test: Test, here: Sequence[Placed], site: Site) -> list[int]:
@@ -277,11 +273,11 @@ def _replaced(plan: Plan, test: Test, number: int, cell: Cell) -> Test | None:
     rows = np.sort(generator.choice(drawn.n, m, replace=False))
     others = rows[(np.arange(m) + 1 + int(generator.integers(m - 1))) % m]
     cells: list[Cell] = []
-    wanted: list[tuple[str, Value | None]] = [("zero", Constant(0.0)), ("mean", Mean("base")), ("resample", None)]
-    names = [name for name, _ in wanted if name != own]
+    wanted: list[tuple[str, Value | None]] = [("mean", Mean("base")), ("resample", None)]
+    if own == "mean":  # zero is often no value that a site ever has: it is held against others, and nothing against it
+        wanted = wanted[1:]
+    names = [name for name, _ in wanted]
     for name, value in wanted:
-        if name == own:
-            continue
         made = tuple(
             replace(
                 i, value=FromRun("other", i.places) if value is None else value,
@@ -295,14 +291,14 @@ def _replaced(plan: Plan, test: Test, number: int, cell: Cell) -> Test | None:
 
 
 def _ablation(cell: Cell) -> str | None:
-    """What an ablation writes: ``zero``, ``mean`` or ``a number``; None for any other intervention."""
+    """What an ablation writes, ``zero`` or ``mean``; None for any other intervention."""
     found = set()
     for intervention in cell.interventions:
         if intervention.add or intervention.features:
             return None
         match intervention.value:
-            case Constant(value=value):
-                found.add("zero" if value == 0 else "a number")
+            case Constant(value=0):
+                found.add("zero")
             case Mean(role="base"):
                 found.add("mean")
             case _:

@@ -101,14 +101,14 @@ class CellResult:
     noise_floor: float | None = None
     #: the features that the cell writes through, how they were fitted, and what they are compared with
     learned: Learned | None = None
-    #: what of the layer no variable claims, taken from other inputs; None where that was not run
-    unclaimed: Unclaimed | None = None
+    #: what of the layer no variable claims, taken from other inputs; empty where that was not run
+    unclaimed: tuple[Unclaimed, ...] = ()
     #: an ablation beside other values at its places; None where there is none
     replaced: OtherValues | None = None
 
     def to_json(self) -> dict[str, Any]:
         more: dict[str, Any] = {} if self.learned is None else {"learned": self.learned.to_json()}
-        more |= {} if self.unclaimed is None else {"unclaimed": self.unclaimed.to_json()}
+        more |= {"unclaimed": [one.to_json() for one in self.unclaimed]} if self.unclaimed else {}
         more |= {} if self.replaced is None else {"replaced": self.replaced.to_json()}
         return {
             **more,

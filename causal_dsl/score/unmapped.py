@@ -12,8 +12,9 @@ from causal_dsl.score.results import Estimate, Finding
 
 #: Answers of a network move in up to this share of pairs without its being said: trained networks are not exact.
 NATURAL = 0.02
-#: Two ways of taking a place away differ by more than this, or it is not said.
-DIFFERENT = 0.1
+#: Two ways of taking a place away are said to differ where their shares differ by more than this, and the smaller is less
+#: than a third of the larger: by the one the place is needed, by the other it is not.
+DIFFERENT, LESS = 0.1, 1 / 3
 _NAMED = 4
 
 
@@ -112,21 +113,21 @@ def _listed(names: Sequence[str]) -> str:
 
 
 _WORDS = {
-    "zero": "set to zero", "mean": "set to their mean", "a number": "set to the number that is written",
+    "zero": "set to zero", "mean": "set to their mean",
     "resample": "taken from another input",
 }  # fmt: skip
 
 
 def replacement_findings(found: OtherValues) -> list[Finding]:
     """`replacement_matters`, where another way of taking the same places away moves other answers."""
+    own = found.moved[found.own]
     apart = {
         name: d for name, d in found.differences.items()
         if d.value is not None and d.low is not None and d.high is not None
-        and abs(d.value) > DIFFERENT and not d.low <= 0 <= d.high
+        and abs(d.value) > DIFFERENT and not d.low <= 0 <= d.high and _apart(own.value, found.moved[name].value)
     }  # fmt: skip
     if not apart:
         return []
-    own = found.moved[found.own]
     others = ", ".join(
         f"{_WORDS[name]} in {show(found.moved[name].value)} (difference {show_estimate(d)})"
         for name, d in apart.items()
@@ -138,6 +139,11 @@ def replacement_findings(found: OtherValues) -> list[Finding]:
             "the score depends on what is written in place of them.",
         )
     ]
+
+
+def _apart(one: float | None, other: float | None) -> bool:
+    least, most = sorted((one or 0.0, other or 0.0))
+    return least < LESS * most
 
 
 __all__ = [
