@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
 import networkx as nx
@@ -23,8 +24,9 @@ from causal_dsl.program.program import Cell, Constant, FromRun, Intervention, Me
 if TYPE_CHECKING:
     from causal_dsl.planning.lower import Plan
 
-#: Of the rows of a test, the share that its probes may run; in a vector network, whose rows are cheap, at least so many.
-SHARE, FREE = 0.2, 256
+#: Of the cost of a test, the share that its probes may add; in a vector network of fewer than ``_SMALL`` weights, whose rows
+#: cost nothing, at least ``FREE`` rows.
+SHARE, FREE, _SMALL = 0.2, 256, 10**6
 #: Fewest and most rows of one probe.
 LEAST, MOST = 8, 256
 #: Up to so many unclaimed units, each is tried by itself.
@@ -115,8 +117,7 @@ def _unmapped(plan: Plan, test: Test, number: int, cell: Cell) -> Iterator[Test]
     units = (_free_tokens(plan, test, here, drawn) if tokens else _free_dims(test, here, site)) if ways else []
     if not units:
         return
-    rows = int(SHARE * drawn.n) if tokens else max(int(SHARE * drawn.n), FREE)
-    rows //= len(ways)
+    rows = _affordable(plan, test, cell, site, units[0] if tokens else 0) // len(ways)
     for why, varied in ways:
         sets = _sets(units)
         if rows // len(sets) < LEAST:
@@ -128,6 +129,36 @@ def _unmapped(plan: Plan, test: Test, number: int, cell: Cell) -> Iterator[Test]
         cells = tuple(Cell((("part", part + 1),), _taken(site, chosen, tokens)) for part, chosen in enumerate(sets))
         probe = Unmapped(number, site, tuple(sets), tuple(p.variable for p in here), varied, why, tokens)
         yield _made(test, "unmapped", number, paired, cells, probe)
+
+
+def _affordable(plan: Plan, test: Test, cell: Cell, site: Site, first: int) -> int:
+    """How many rows may be run beside a cell, whose ``first`` written token is given: each runs from there on, from the site up.
+
+    What the cell costs is its own rows, from their first written token on, and its part of the test's unpatched runs.
+    """
+    inputs, drawn, facts = plan.inputs[test.network.name], plan.draw_of(test), test.network.facts
+    runs = _prompts(plan, test)
+    length = max(inputs.length(index) for index in runs.tolist())
+    layers = facts.layers or max(1, len(facts.widths) - 1)
+    above = max(1, layers - (site.layer or 0) - (site.component in ("out", "resid_post")))
+    own = min(
+        inputs.where(place.position, runs[0])[0] for i in cell.interventions for place in i.places
+    )  # fmt: skip
+    cost = drawn.n * (length - own) * above + len(runs) * length * layers / len(test.cells)
+    rows = int(SHARE * cost / ((length - first) * above))
+    if not inputs.sequence and _weights(facts.widths) < _SMALL:
+        rows = max(rows, FREE // len(test.cells))
+    return rows
+
+
+def _weights(widths: Sequence[int]) -> int:
+    return sum(one * other for one, other in pairwise(widths))
+
+
+def _prompts(plan: Plan, test: Test) -> np.ndarray:
+    """The distinct inputs of a test, in all roles."""
+    draw = plan.scores[test.name][0].label.draw
+    return np.unique(np.concatenate([rows for run, rows in plan.rows.items() if run.draw == draw]))
 
 
 def _layer(cell: Cell) -> Site | None:
@@ -179,9 +210,7 @@ def _free_tokens(plan: Plan, test: Test, here: Sequence[Placed], drawn: Drawn) -
     inputs = plan.inputs[test.network.name]
     if any(place.site.dims is not None for placed in here for place in placed.places):
         return []
-    rows = np.unique(
-        np.concatenate([plan.rows[run] for run in plan.rows if run.draw == plan.scores[test.name][0].label.draw])
-    )
+    rows = _prompts(plan, test)
     lengths = {inputs.length(index) for index in rows.tolist()}
     claimed = {
         tuple(token for placed in here for place in placed.places for token in inputs.where(place.position, index))
@@ -263,8 +292,8 @@ def _replaced(plan: Plan, test: Test, number: int, cell: Cell) -> Test | None:
     drawn = plan.draw_of(test)
     share = SHARE / 2
     m = int(share * drawn.n)
-    if not plan.inputs[test.network.name].sequence:
-        m = max(m, FREE // 4)
+    if not plan.inputs[test.network.name].sequence and _weights(test.network.facts.widths) < _SMALL:
+        m = max(m, FREE // 4 // len(test.cells))
     m = min(m, MOST, drawn.n)
     spans = _spans(plan, test, cell)
     if m < LEAST or spans is None:
@@ -311,9 +340,7 @@ def _ablation(cell: Cell) -> str | None:
 def _spans(plan: Plan, test: Test, cell: Cell) -> tuple[int, ...] | None:
     """How many tokens each place has; None where that differs from prompt to prompt: then no other run has as many."""
     inputs = plan.inputs[test.network.name]
-    rows = np.unique(
-        np.concatenate([plan.rows[run] for run in plan.rows if run.draw == plan.scores[test.name][0].label.draw])
-    )
+    rows = _prompts(plan, test)
     found = {
         tuple(len(inputs.where(place.position, index)) for i in cell.interventions for place in i.places)
         for index in rows.tolist()
