@@ -12,8 +12,8 @@ from causal_dsl.engine.columns import Columns, Quantity
 from causal_dsl.engine.execute import CellRun, Execution, TestRun
 from causal_dsl.network.forward import Read, forward
 from causal_dsl.planning.graph import Forward
-from causal_dsl.planning.probes import Replaced, Unmapped
-from causal_dsl.program.locations import Place, Position, Site
+from causal_dsl.planning.probes import Replaced, Unmapped, part
+from causal_dsl.program.locations import Place, Site
 from causal_dsl.program.program import FromRun, Test
 from causal_dsl.score.copied import pieces
 from causal_dsl.score.paired import difference, share
@@ -99,7 +99,9 @@ def _unclaimed(cell: CellResult, probe: Unmapped, test: Test, run: TestRun, seen
     natural = max(NATURAL, 1 - float(right.mean()))
     ids = {role: drawn.ids[role][both] for role in ("base", "other")}
     taken = tuple(
-        Taken(units, _told(probe, units), share((one.columns.patched[_ANSWER] != base)[both], ids))
+        Taken(
+            units, str(part(probe.site, units, probe.tokens)), share((one.columns.patched[_ANSWER] != base)[both], ids)
+        )
         for units, one in zip(probe.units, run.cells, strict=True)
     )
     judged = _judged(probe, test, seen, moves(taken[0], natural))
@@ -196,13 +198,6 @@ def _before_all(site: Site) -> bool:
 
 def _site(site: Site) -> str:
     return str(Place(site))
-
-
-def _told(probe: Unmapped, units: tuple[int, ...]) -> str:
-    if probe.tokens:
-        position = Position("several", parts=tuple(Position("index", index=unit) for unit in units))
-        return str(Place(probe.site, position))
-    return str(Place(replace(probe.site, dims=units)))
 
 
 def _replaced(cell: CellResult, probe: Replaced, test: Test, own: CellRun, run: TestRun) -> CellResult:

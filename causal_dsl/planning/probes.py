@@ -236,12 +236,17 @@ def _sets(units: list[int]) -> list[tuple[int, ...]]:
     return list(dict.fromkeys(found))
 
 
+def part(site: Site, units: tuple[int, ...], tokens: bool) -> Place:
+    """The place of some units of a layer: coordinates of its vector, or tokens."""
+    if not tokens:
+        return Place(replace(site, dims=units))
+    parts = tuple(Position("index", index=unit) for unit in units)
+    return Place(site, parts[0] if len(parts) == 1 else Position("several", parts=parts))
+
+
 def _taken(site: Site, units: tuple[int, ...], tokens: bool) -> tuple[Intervention, ...]:
-    if tokens:
-        places = tuple(Place(site, Position("index", index=unit)) for unit in units)
-    else:
-        places = (Place(replace(site, dims=units)),)
-    return (Intervention(places, FromRun("other", places), text=", ".join(f"{place} <- other" for place in places)),)
+    place = part(site, units, tokens)
+    return (Intervention((place,), FromRun("other", (place,)), text=f"{place} <- other"),)
 
 
 def _others(test: Test, drawn: Drawn, varied: tuple[str, ...], m: int, number: int) -> Drawn | None:
@@ -348,4 +353,4 @@ def _spans(plan: Plan, test: Test, cell: Cell) -> tuple[int, ...] | None:
     return found.pop() if len(found) == 1 else None
 
 
-__all__ = ["Replaced", "Unmapped", "probes_of"]
+__all__ = ["Replaced", "Unmapped", "part", "probes_of"]

@@ -15,7 +15,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from causal_dsl.report.controls import controls
+from causal_dsl.report.controls import beside, controls
 from causal_dsl.report.heatmap import Scale, axes, figure, heat_map, mark, scale
 from causal_dsl.score.numbers import show, show_cell, show_estimate, show_share
 from causal_dsl.score.results import CellResult, Estimate, ExpectationResult, Results, TestResult
@@ -31,6 +31,9 @@ _ORDER = (
     "empty",
     "uninformative",
     "never_moved",
+    "unmapped_moves",
+    "input_copy",
+    "replacement_matters",
     "illusion_risk",
     "not_above_controls",
     "above_controls",
@@ -41,6 +44,9 @@ _STYLES = {
     "vacuous": "yellow",
     "empty": "yellow",
     "never_moved": "yellow",
+    "unmapped_moves": "red",
+    "input_copy": "red",
+    "replacement_matters": "red",
     "illusion_risk": "red",
     "not_above_controls": "yellow",
     "above_controls": "green",
@@ -89,6 +95,7 @@ def _test(test: TestResult, path: str, console: Console) -> Iterator[RenderableT
     yield Text("")
     yield from _scores(test, console)
     yield from controls(test)
+    yield from beside(test)
     if test.expectations:
         yield Text("")
         yield _expectations(test.expectations, console)

@@ -86,9 +86,7 @@ def unmapped_findings(found: Unclaimed) -> list[Finding]:
         return []
     single = sorted((o for o in moving if len(o.units) == 1), key=lambda o: -(o.moved.value or 0))
     most = single[0] if single else max(moving, key=lambda one: one.moved.value or 0)
-    told = (
-        f"Taken from another input, {most.told} moves the answer in {show_estimate(most.moved)} of {most.moved.n} pairs"
-    )
+    told = f"Taken from another input, {most.told} moves the answer in {show_estimate(most.moved)} of {most.moved.n} pairs of inputs that the network answers right"
     more = [f"{one.told} in {show(one.moved.value)}" for one in single[1:_NAMED]]
     if more:
         told += f" ({', '.join(more)}{', …' if len(single) > _NAMED else ''})"
@@ -101,9 +99,9 @@ def _because(found: Unclaimed) -> str:
         case "decided":
             return f"in the causal model {names} decide{'s' * (len(found.placed) == 1)} `{found.output}` alone"
         case "idle":
-            return f"the runs differ in {_listed(found.varied)} alone, on which `{found.output}` of the causal model does not depend"
+            return f"the inputs differ in {_listed(found.varied)} alone, on which `{found.output}` of the causal model does not depend"
         case "through":
-            return f"the runs differ in {_listed(found.varied)} alone, which in the causal model reach{'es' * (len(found.varied) == 1)} `{found.output}` through {names} alone"
+            return f"the inputs differ in {_listed(found.varied)} alone, which in the causal model reach{'es' * (len(found.varied) == 1)} `{found.output}` through {names} alone"
     raise AssertionError(found.why)
 
 
