@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Literal
 import networkx as nx
 import numpy as np
 
-from causal_dsl.causal.designs import Design, Drawn
+from causal_dsl.causal.designs import Design, Drawn, identify
+from causal_dsl.diagnostics import SpecError
 from causal_dsl.program.components import width
 from causal_dsl.program.locations import Place, Position, Site
 from causal_dsl.program.program import Cell, Constant, FromRun, Intervention, Mean, Placed, Test, Value
@@ -31,6 +32,8 @@ SHARE, FREE, _SMALL = 0.2, 256, 10**6
 LEAST, MOST = 8, 256
 #: Up to so many unclaimed units, each is tried by itself.
 FEW = 8
+#: How often another partner is drawn for a row whose partner has the same values.
+_TRIES = 8
 _SEED = 77_003
 #: The sites of which a layer is the whole: what is not claimed there is all that goes on beside.
 _WHOLE = ("out", "resid_pre", "resid_mid", "resid_post")
@@ -247,6 +250,41 @@ def part(site: Site, units: tuple[int, ...], tokens: bool) -> Place:
 def _taken(site: Site, units: tuple[int, ...], tokens: bool) -> tuple[Intervention, ...]:
     place = part(site, units, tokens)
     return (Intervention((place,), FromRun("other", (place,)), text=f"{place} <- other"),)
+
+
+def _remade(test: Test, drawn: Drawn, varied: tuple[str, ...], m: int, number: int) -> Drawn | None:
+    """Base rows with, for each, the same input but for the ``varied`` ones, which have the values of another row.
+
+    None where that may be no input of the model, or of the prompt line: where a condition or a set speaks of several of them.
+    """
+    model = test.model
+    if model.wheres or model.choices or any(where is not None for where in test.design.templates):
+        return None
+    generator = np.random.Generator(np.random.PCG64(_SEED + number))
+    rows = np.resize(np.sort(generator.permutation(drawn.n)[:m]), m)
+    base = {name: column[rows] for name, column in drawn.values["base"].items()}
+    inputs = {name: base[name] for name in model.exogenous}
+    other = dict(inputs)
+    for _ in range(_TRIES):
+        same = np.all([other[name] == inputs[name] for name in varied], axis=0)
+        partner = generator.integers(drawn.n, size=m)
+        for name in varied:
+            other[name] = np.where(same, drawn.values["base"][name][partner], other[name])
+    kept = ~np.all([other[name] == inputs[name] for name in varied], axis=0)
+    if kept.sum() < LEAST:
+        return None
+    try:
+        found = model.evaluate(other)
+    except SpecError:
+        return None
+    if "template" in base:
+        found["template"] = base["template"]
+    values = {
+        "base": {name: column[kept] for name, column in base.items()},
+        "other": {name: found[name][kept] for name in base},
+    }
+    statement = replace(test.design.statements[0], roles=("base", "other"))
+    return Drawn(int(kept.sum()), values, identify(Design((statement,)), values), False)
 
 
 def _others(test: Test, drawn: Drawn, varied: tuple[str, ...], m: int, number: int) -> Drawn | None:
