@@ -126,7 +126,10 @@ def _unmapped(plan: Plan, test: Test, number: int, cell: Cell) -> Iterator[Test]
         if rows // len(sets) < LEAST:
             sets = sets[:1]
         m = min(rows // len(sets), MOST, max(drawn.n, LEAST))
-        paired = _others(test, drawn, varied, m, number) if m >= LEAST else None
+        if m < LEAST:
+            continue
+        made = _remade(test, drawn, varied, m, number) if why != "decided" else None
+        paired = made or _others(test, drawn, varied, m, number)
         if paired is None:
             continue
         cells = tuple(Cell((("part", part + 1),), _taken(site, chosen, tokens)) for part, chosen in enumerate(sets))
