@@ -192,10 +192,12 @@ def _ceilings_json(found: Mapping[str, Ceiling]) -> dict[str, Any]:
     return {n: {"value": found[n].value, "exact": found[n].exact, "n": found[n].n} for n in names if n in found}
 
 
-def check(spec: Spec, options: Options = Options(), networks: Mapping[str, Network] | None = None) -> Checked:
+def check(
+    spec: Spec, options: Options = Options(), networks: Mapping[str, Network] | None = None, beside: bool = True
+) -> Checked:  # fmt: skip
     """Judge a spec without its networks' weights; never raises for a fault of the spec.
 
-    ``networks`` are loaded networks, whose facts and tokenizers then stand for what the files say.
+    ``beside``: whether the plan holds what rides beside its tests; a mere check needs none of it. ``networks`` are loaded networks, whose facts and tokenizers then stand for what the files say.
     """
     found = Diagnostics()
     loaded = dict(networks or {})
@@ -206,7 +208,7 @@ def check(spec: Spec, options: Options = Options(), networks: Mapping[str, Netwo
     program = _program(spec, module, resolver, found, options)
     checked = Checked(spec.name, [], program, {}, digest=_digest(spec, loader))
     try:
-        checked.plan = _plan(program, checked, _tokenizers(loaded), found)
+        checked.plan = _plan(program, checked, _tokenizers(loaded), found, beside)
     except SpecError as error:
         found.extend(error.diagnostics)
     for test in program.tests:
@@ -328,7 +330,9 @@ def _tokenizers(loaded: Mapping[str, Network]) -> Tokenizers:
     return tokens
 
 
-def _plan(program: Program, checked: Checked, tokenizers: Tokenizers, found: Diagnostics) -> Plan | None:
+def _plan(
+    program: Program, checked: Checked, tokenizers: Tokenizers, found: Diagnostics, beside: bool
+) -> Plan | None:  # fmt: skip
     """Metrics, chance levels, answers and the plan of every test; None where a fault or a missing tokenizer forbids it."""
     ready = []
     for test in program.tests:
@@ -356,13 +360,13 @@ def _plan(program: Program, checked: Checked, tokenizers: Tokenizers, found: Dia
             _answer(control, tokenizers(control.network), checked)
             controls.append(control)
 
-    def beside(plan: Plan) -> Iterator[Test]:
-        for probe in probes_of(plan, ready):
+    def probes(plan: Plan) -> Iterator[Test]:
+        for probe in probes_of(plan, ready if beside else ()):
             probe.scores = compile_metrics(_context(probe, tokenizers(probe.network)), found)
             checked.answers[probe.name] = checked.answers[probe.control[0]]
             yield probe
 
-    plan = make_plan(program, [*ready, *controls], tokenizers, found, beside)
+    plan = make_plan(program, [*ready, *controls], tokenizers, found, probes)
     checked.fits = plan.fits = _fits(program, ready, plan, checked, tokenizers, found)
     return optimise(unfit_networks(plan))
 

@@ -18,6 +18,7 @@ import numpy as np
 
 from causal_dsl.causal.designs import Design, Drawn, identify
 from causal_dsl.diagnostics import SpecError
+from causal_dsl.planning import graph as g
 from causal_dsl.program.components import width
 from causal_dsl.program.locations import Place, Position, Site
 from causal_dsl.program.program import Cell, Constant, FromRun, Intervention, Mean, Placed, Test, Value
@@ -162,9 +163,10 @@ def _weights(widths: Sequence[int]) -> int:
 
 
 def _prompts(plan: Plan, test: Test) -> np.ndarray:
-    """The distinct inputs of a test, in all roles."""
+    """The distinct inputs of a test, in all roles that are run."""
     draw = plan.scores[test.name][0].label.draw
-    return np.unique(np.concatenate([rows for run, rows in plan.rows.items() if run.draw == draw]))
+    runs = [g.Forward(test.network.name, draw, role) for role in test.roles]
+    return np.unique(np.concatenate([plan.rows[run] for run in runs if run in plan.rows]))
 
 
 def _layer(cell: Cell) -> Site | None:
