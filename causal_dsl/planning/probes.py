@@ -22,6 +22,7 @@ from causal_dsl.planning import graph as g
 from causal_dsl.program.components import width
 from causal_dsl.program.locations import Place, Position, Site
 from causal_dsl.program.program import Cell, Constant, FromRun, Intervention, Mean, Placed, Test, Value
+from causal_dsl.program.sites import overlap
 
 if TYPE_CHECKING:
     from causal_dsl.planning.lower import Plan
@@ -113,6 +114,7 @@ def _unmapped(plan: Plan, test: Test, number: int, cell: Cell) -> Iterator[Test]
         return
     here = [p for p in cell.placed if any(_same_layer(place.site, site) for place in p.places)]
     inside = all(p.whole and all(_same_layer(place.site, site) for place in p.places) for p in here)
+    here = _claimed(test, here)
     if not inside or test.readout.variable in {p.variable for p in here}:
         return
     tokens = plan.inputs[test.network.name].sequence
@@ -136,6 +138,19 @@ def _unmapped(plan: Plan, test: Test, number: int, cell: Cell) -> Iterator[Test]
         cells = tuple(Cell((("part", part + 1),), _taken(site, chosen, tokens)) for part, chosen in enumerate(sets))
         probe = Unmapped(number, site, tuple(sets), tuple(p.variable for p in here), varied, why, tokens)
         yield _made(test, "unmapped", number, paired, cells, probe)
+
+
+def _claimed(test: Test, here: Sequence[Placed]) -> list[Placed]:
+    """The variables of a layer that are claimed to be there: those that the test writes, and of the others those whose sites no
+    sweep moves about and that share no number with them (two variables at one place are looked for, not both claimed)."""
+    written = {variable for variable, _ in test.swaps}
+    mine = [p for p in here if p.variable in written]
+    facts = test.network.facts
+
+    def apart(p: Placed) -> bool:
+        return not any(overlap(one, other, facts) for m in mine for one in p.places for other in m.places)
+
+    return [*mine, *(p for p in here if p.variable not in written and p.fixed and apart(p))]
 
 
 def _affordable(plan: Plan, test: Test, cell: Cell, site: Site, first: int) -> int:

@@ -186,7 +186,11 @@ class TestReader:
                 continue
             places = [sites.place(site) for site in placement.sites]
             if all(place is not None for place in places):
-                found.append(Placed(name, tuple(p for p in places if p is not None), placement.via is None))
+                swept = any(
+                    isinstance(node, tree.Name) and node.name in alignment.parameters
+                    for site in placement.sites for node in site.walk()
+                )  # fmt: skip
+                found.append(Placed(name, tuple(p for p in places if p is not None), placement.via is None, not swept))
         return tuple(found)
 
     def _set_once(self, made: Intervention, before: list[Intervention]) -> None:

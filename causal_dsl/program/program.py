@@ -111,11 +111,13 @@ class Intervention:
 
 @dataclass(frozen=True)
 class Placed:
-    """Where an alignment puts a variable in one cell; ``whole``: as vectors or coordinates, through no feature."""
+    """Where an alignment puts a variable in one cell; ``whole``: as vectors or coordinates, through no feature; ``fixed``: its
+    sites are the same in every cell."""
 
     variable: str
     places: tuple[Place, ...]
     whole: bool
+    fixed: bool
 
 
 @dataclass(frozen=True)

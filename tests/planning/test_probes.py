@@ -21,13 +21,13 @@ causal equality {
   output same := left == right
 }
 network net = zoo("equality-gpt2")
-align at(l in 0:3) : equality -> net {
+align at(l in 0:3, p in [b, d]) : equality -> net {
   prompt "{a} {b} {c} {d} ="
-  left @ layer[l].resid_post[b]
+  left @ layer[1].resid_post[b]
   PLACED
   same @ next_token
 }
-test claim on at {
+test claim on at(l=0, p=b) {
   base, source ~ equality(n=200, seed=0CONTROLS)
   DO
   report accuracy
@@ -39,13 +39,13 @@ def plan(placed: str = "", do: str = "do(left <- source)", controls: str = "") -
     return cd.plan(cd.parse(MODEL.replace("PLACED", placed).replace("DO", do).replace("CONTROLS", controls)))
 
 
-RIGHT = "right @ layer[l].resid_post[last]"
+RIGHT = "right @ layer[1].resid_post[last]"
 
 
 def test_where_all_is_placed_any_other_run_will_do() -> None:
     made = plan(RIGHT)
     probes = [test for test in made.tests if test.probe is not None]
-    assert [type(test.probe) for test in probes] == [Unmapped] * 3
+    assert [type(test.probe) for test in probes] == [Unmapped]
     probe = probes[0].probe
     assert (probe.why, probe.placed) == ("decided", ("left", "right"))
     everything, *parts = probe.units
@@ -57,7 +57,7 @@ def test_where_all_is_placed_any_other_run_will_do() -> None:
 def test_what_else_counts_is_kept() -> None:
     # `right` is placed nowhere: only what the answer does not depend on may be another one
     probes = [test for test in plan().tests if test.probe is not None]
-    assert [test.probe.why for test in probes] == ["idle"] * 3
+    assert [test.probe.why for test in probes] == ["idle"]
     assert {test.probe.varied for test in probes} == {("e",)}
     drawn = probes[0].given
     assert drawn is not None
@@ -102,7 +102,7 @@ def test_controls_none_leaves_them_out() -> None:
 )
 def test_ablations_have_others_beside_them(do: str, names: tuple[str, ...]) -> None:
     probes = [test.probe for test in plan(RIGHT, do).tests if test.probe is not None]
-    assert [type(probe) for probe in probes] == [Replaced] * 3
+    assert [type(probe) for probe in probes] == [Replaced]
     assert {probe.names for probe in probes} == {names}
     assert all(len(np.unique(probe.rows)) == len(probe.rows) for probe in probes)
 
@@ -112,7 +112,7 @@ def test_a_number_that_is_no_zero_is_no_ablation() -> None:
 
 
 def test_a_feature_at_the_layer_leaves_the_rest_undecided() -> None:
-    made = plan("right @ layer[l].resid_post[last] via rotation(dim=1, n=64, epochs=1)")
+    made = plan("right @ layer[1].resid_post[last] via rotation(dim=1, n=64, epochs=1)")
     assert not [test for test in made.tests if isinstance(test.probe, Unmapped)]
 
 
@@ -128,3 +128,10 @@ def test_a_probe_is_a_test_of_its_own() -> None:
         if test.probe is not None:
             assert test.control[0] == "claim" and not test.swaps
             assert replace(test, name="").given is test.given
+
+
+@pytest.mark.parametrize("place", ["layer[1].resid_post[p]", "layer[1].resid_post[b]"])
+def test_what_a_sweep_moves_about_is_not_claimed(place: str) -> None:
+    # where `right` is looked for at p, or where `left` is claimed to be, it is not said to be, too
+    made = plan(f"right @ {place}")
+    assert [test.probe.why for test in made.tests if test.probe is not None] == ["idle"]
