@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +32,7 @@ from causal_dsl.engine.columns import ValueRef
 from causal_dsl.planning.fits import Fits, make_fits, refuse_overlap, refuse_unfitted
 from causal_dsl.planning.lower import Plan, make_plan, unfit_networks
 from causal_dsl.planning.memory import Budget, default_bytes
+from causal_dsl.planning.probes import probes_of
 from causal_dsl.planning.rules import chunk_to_memory, optimise
 from causal_dsl.program.beginnings import check_beginnings
 from causal_dsl.program.cautions import caution
@@ -220,18 +221,23 @@ def _ceilings_json(found: Mapping[str, Ceiling]) -> dict[str, Any]:
     return {name: found[name].to_json() for name in RULES if name in found}
 
 
-def check(spec: Spec, options: Options = Options(), networks: Mapping[NetworkKey, Network] | None = None) -> Checked:
+def check(
+    spec: Spec, options: Options = Options(), networks: Mapping[NetworkKey, Network] | None = None, beside: bool = True
+) -> Checked:  # fmt: skip
     """Judge a spec without its networks' weights; never raises for a fault of the spec.
 
-    ``networks`` are loaded networks, whose facts and tokenizers then stand for what the files say.
+    ``networks`` are loaded networks, whose facts and tokenizers then stand for what the files say. ``beside``: whether the
+    plan holds what rides beside its tests; a mere check needs none of it.
     """
     with within(readable(spec.folder, options.trust, options.allow)), recording() as reads:
-        checked = _check(spec, options, networks)
+        checked = _check(spec, options, networks, beside)
     checked.reads = reads
     return checked
 
 
-def _check(spec: Spec, options: Options, networks: Mapping[NetworkKey, Network] | None) -> Checked:
+def _check(
+    spec: Spec, options: Options, networks: Mapping[NetworkKey, Network] | None, beside: bool
+) -> Checked:  # fmt: skip
     found = Diagnostics()
     loaded = dict(networks or {})
     if spec.path is not None:
@@ -245,7 +251,7 @@ def _check(spec: Spec, options: Options, networks: Mapping[NetworkKey, Network] 
     program = _program(spec, module, resolver, found, options)
     checked = Checked(spec.name, [], program, {}, digest=_digest(spec, loader))
     try:
-        checked.plan = _plan(program, checked, _tokenizers(loaded), found)
+        checked.plan = _plan(program, checked, _tokenizers(loaded), found, beside)
     except SpecError as error:
         found.extend(error.diagnostics)
     for test in program.tests:
@@ -366,7 +372,9 @@ def _tokenizers(loaded: Mapping[NetworkKey, Network]) -> Tokenizers:
     return tokens
 
 
-def _plan(program: Program, checked: Checked, tokenizers: Tokenizers, found: Diagnostics) -> Plan | None:
+def _plan(
+    program: Program, checked: Checked, tokenizers: Tokenizers, found: Diagnostics, beside: bool
+) -> Plan | None:  # fmt: skip
     """Metrics, chance levels, answers and the plan of every test; None where a fault or a missing tokenizer forbids it."""
     ready = []
     memo = Memo()
@@ -400,7 +408,14 @@ def _plan(program: Program, checked: Checked, tokenizers: Tokenizers, found: Dia
             control.scores = compile_metrics(_context(control, tokenizers(control.network)), found)
             _answer(control, tokenizers(control.network), checked)
             controls.append(control)
-    plan = make_plan(program, [*ready, *controls], tokenizers, found, memo.draw)
+
+    def probes(plan: Plan) -> Iterator[Test]:
+        for probe in probes_of(plan, ready if beside else ()):
+            probe.scores = compile_metrics(_context(probe, tokenizers(probe.network)), found)
+            checked.answers[probe.name] = checked.answers[probe.control[0]]
+            yield probe
+
+    plan = make_plan(program, [*ready, *controls], tokenizers, found, memo.draw, probes)
     checked.distinct |= {test.name: count_distinct(plan.ids_of(test)) for test in ready}
     checked.fits = plan.fits = _fits(program, ready, plan, checked, tokenizers, found)
     return optimise(unfit_networks(plan))

@@ -37,6 +37,7 @@ from causal_dsl.network.zoo.open import open_zoo
 from causal_dsl.pipeline import Checked, Options, Spec
 from causal_dsl.planning.cost import cost_of
 from causal_dsl.planning.lower import Plan
+from causal_dsl.probing import with_probes
 from causal_dsl.program.fits import trained_of
 from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.program import NetworkRef, Test
@@ -50,6 +51,7 @@ from causal_dsl.score.results import CellInfo, Fired, Results, SpecResult, TestR
 from causal_dsl.score.score import score_test
 from causal_dsl.score.speech import speech_of
 from causal_dsl.score.truth import asked_of, kept_of, labels_of
+from causal_dsl.score.verdict import settled
 from causal_dsl.store.files import CannotWrite
 from causal_dsl.store.hashes import cache_root, rehashing
 from causal_dsl.store.keys import RunInputs, told, versions
@@ -285,7 +287,9 @@ def _run(
         if finished or not run.cells:
             scored = _score(test, run, finished, plan, checked, networks[test.network.key])
             scored = as_far_as_measured(scored, test)
-            tests.append(with_controls(scored, test, execution, checked, library))
+            scored = with_controls(scored, test, execution, checked, library)
+            scored = with_probes(scored, test, execution)
+            tests.append(replace(scored, cells=tuple(map(settled, scored.cells))))
         else:
             tests.append(not_measured(test, checked.ceilings.get(test.name, {})))
     told = [*noticed, *notices]
@@ -294,6 +298,7 @@ def _run(
         cells = {
             name: [(dict(cell.node.cell), cell.columns) for cell in run.cells if cell.done.all()]
             for name, run in execution.runs.items()
+            if run.test.probe is None
         }
         labels = {test.name: labels_of(test, plan.draw_of(test)) for test in plan.tests}
         speech = {

@@ -23,6 +23,12 @@ def test_equality_in_a_small_transformer() -> None:
     assert results.passed, results.diagnostics
     assert results["solves_the_task"].cells[0].scores["accuracy"].value == 1
     assert len(results["where_is_left"].cells) == len(results["where_is_right"].cells) == 3 * 5
+    codes = {finding.code for test in results for cell in test.cells for finding in cell.findings}
+    assert not codes & {
+        "unmapped_moves",
+        "input_copy",
+    }  # where both are looked for at one place, neither is claimed to be
+    assert results["the_halves_are_independent"].cell().unclaimed  # where each is claimed, the other tokens were tried
     # After the first layer `left` is at the second shape, and `right` where the answer is read; attention then
     # takes what it needs, and the first shape, which nothing reads any more, carries nothing.
     left, right = results["where_is_left"], results["where_is_right"]

@@ -3,9 +3,8 @@
 from causal_dsl.features.base import Feature, Gates, Rest
 from causal_dsl.features.build import FAMILIES, build
 from causal_dsl.features.chain import Chain
-from causal_dsl.features.controls import OnAxes, random_like
+from causal_dsl.features.controls import OnAxes, on_natural_axes, random_like
 from causal_dsl.features.elementwise import Whole
-from causal_dsl.features.natural import alive_axes, natural_axes
 
 __all__ = [
     "FAMILIES",
@@ -15,8 +14,7 @@ __all__ = [
     "OnAxes",
     "Rest",
     "Whole",
-    "alive_axes",
     "build",
-    "natural_axes",
+    "on_natural_axes",
     "random_like",
 ]

@@ -8,6 +8,7 @@ from torch import Tensor
 from causal_dsl.features.base import Feature, Gates, Rest
 from causal_dsl.features.chain import Chain
 from causal_dsl.features.elementwise import Mask
+from causal_dsl.features.natural import principal_axes
 from causal_dsl.features.rotation import Rotation, haar
 
 
@@ -46,34 +47,47 @@ def _beside(feature: Feature, found: Feature) -> Feature:
     return found
 
 
-class OnAxes(Feature):
-    """``inner``, of whose change only the part on orthonormal ``axes`` [width, r] is written, in units of ``scale`` [width]
-    (0: what is written to that coordinate is left out).
+#: How many times as far as two natural vectors differ along an axis a feature may write there.
+REACH = 2.0
+_PARTNERS = 41
 
-    A subspace can move the answer along directions that natural activations never take (Makelov et al. 2023, "Is this
-    the subspace you are looking for?"): on the axes that natural activations have
-    (:func:`~causal_dsl.features.natural.natural_axes`) it then moves little.
+
+@torch.no_grad()
+def on_natural_axes(feature: Feature, data: Tensor) -> OnAxes:
+    """``feature`` on the natural axes of its site: those principal axes of natural activations ``data`` [n, width] along which
+    what it writes reaches at most ``REACH`` times as far as two of them differ (root mean squares, over random pairs).
+
+    The rest is what the site never does, or does in a small part of what is written: a subspace can move the answer through it
+    alone (Makelov et al. 2023, "Is this the subspace you are looking for?"). How much an axis varies is no ground to leave it
+    out: a small axis within its reach is one that the network may well read (Wu et al. 2024).
     """
+    feature.harden()
+    _, axes, variance = principal_axes(data)
+    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(_PARTNERS)).to(data.device)
+    change = (feature.swap(data, data[order]) - data).double()
+    reach = (change @ axes).square().mean(dim=0)
+    top = float(variance.max()) if len(variance) else 0.0
+    kept = (reach <= REACH**2 * 2 * variance) & (variance > top * torch.finfo(data.dtype).eps)
+    return OnAxes(feature, axes[:, kept])
 
-    def __init__(self, inner: Feature, axes: Tensor, scale: Tensor | None = None):
+
+class OnAxes(Feature):
+    """``inner``, of whose change only the part on orthonormal ``axes`` [width, r] is written."""
+
+    def __init__(self, inner: Feature, axes: Tensor):
         super().__init__(inner.name, inner.width, inner.size, inner.dtype)
         self.inner = inner
         self.nonlinear, self.hardened = inner.nonlinear, inner.hardened
         self.axes: Tensor
         self.register_buffer("axes", axes.to(inner.dtype))
-        self.scale: Tensor
-        self.register_buffer(
-            "scale", torch.ones(self.width, dtype=inner.dtype) if scale is None else scale.to(inner.dtype)
-        )
         self.to(inner.device)
 
     def prepare(self) -> None:
         self.inner.prepare()
 
     def _on_axes(self, change: Tensor) -> Tensor:
-        axes, scale = self.axes.to(change.dtype), self.scale.to(change.dtype)
-        inside = torch.where(scale > 0, change / torch.where(scale > 0, scale, 1), 0.0)
-        return ((inside @ axes) @ axes.T) * scale
+        axes = self.axes.to(change.dtype)
+        return (change @ axes) @ axes.T
 
     def _swap(self, base: Tensor, source: Tensor, block: slice | None) -> Tensor:
         return base + self._on_axes(self.inner._swap(base, source, block) - base)
@@ -100,14 +114,10 @@ class OnAxes(Feature):
 
     def tensors(self) -> dict[str, Tensor]:
         inner = {f"inner.{name}": tensor for name, tensor in self.inner.tensors().items()}
-        own = {"axes": self.axes, "scale": self.scale}
-        return inner | {name: tensor.detach().cpu().clone().contiguous() for name, tensor in own.items()}
+        return inner | {"axes": self.axes.detach().cpu().clone().contiguous()}
 
     def _slots(self) -> dict[str, Tensor]:
-        return {f"inner.{name}": tensor for name, tensor in self.inner._slots().items()} | {
-            "axes": self.axes,
-            "scale": self.scale,
-        }
+        return {f"inner.{name}": tensor for name, tensor in self.inner._slots().items()} | {"axes": self.axes}
 
     def _loaded(self) -> None:
         self.inner._loaded()

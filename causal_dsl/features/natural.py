@@ -30,26 +30,3 @@ def signed(axes: Tensor) -> Tensor:
         return axes
     largest = axes.gather(0, axes.abs().argmax(dim=0, keepdim=True))
     return axes * torch.where(largest < 0, -1, 1)
-
-
-def natural_axes(data: Tensor, share: float = 0.99) -> tuple[Tensor, Tensor]:
-    """Where activations [n, width] naturally vary, every coordinate in units of its own spread: :func:`alive_axes` of
-    those, and the spreads [width] (0 for a coordinate that never moves).
-
-    In units of its own, for in a residual stream a few coordinates hold nearly all of the variance, and what the others
-    say would count for nothing.
-    """
-    mean, std = spread(data)
-    scaled = torch.where(std > 0, (data.double() - mean) / torch.where(std > 0, std, 1), 0.0)
-    kind = torch.promote_types(data.dtype, torch.float32)
-    return alive_axes(scaled.to(kind), share), std.to(kind)
-
-
-def alive_axes(data: Tensor, share: float = 0.99) -> Tensor:
-    """The fewest principal axes [width, r] that hold ``share`` of the variance of activations [n, width]: where the
-    network can be told to live. Orthonormal, of the data's type, float32 at least; r is 0 where nothing varies."""
-    _, axes, variance = principal_axes(data)
-    held = variance.cumsum(dim=0)
-    total = held[-1] if len(held) else held.new_zeros(())
-    count = int((held < share * total).sum()) + 1 if float(total) > 0 else 0
-    return axes[:, :count].to(torch.promote_types(data.dtype, torch.float32)).contiguous()

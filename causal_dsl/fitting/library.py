@@ -11,8 +11,7 @@ import torch
 
 from causal_dsl.diagnostics import fail
 from causal_dsl.features.base import Feature
-from causal_dsl.features.controls import OnAxes, random_like
-from causal_dsl.features.natural import natural_axes
+from causal_dsl.features.controls import on_natural_axes, random_like
 from causal_dsl.fitting import kept
 from causal_dsl.planning.fits import Unit
 from causal_dsl.planning.inputs import Inputs
@@ -58,7 +57,7 @@ class Library:
             made = random_like(fitted, ref.number + 1)
         else:
             assert ref.variant == "natural"
-            made = OnAxes(fitted, *natural_axes(self.natural[ref.fitted]))
+            made = on_natural_axes(fitted, self.natural[ref.fitted])
         made.harden()
         made.requires_grad_(False)
         with torch.no_grad():

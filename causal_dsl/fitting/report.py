@@ -12,12 +12,13 @@ from causal_dsl.causal.designs import Drawn
 from causal_dsl.engine.columns import Columns, Quantity, margin_quantities
 from causal_dsl.engine.execute import CellRun, Execution
 from causal_dsl.fitting.library import Library
-from causal_dsl.program.features import FeatureRef
+from causal_dsl.program.features import READ_AS_IT_IS, FeatureRef
 from causal_dsl.program.fits import learned
 from causal_dsl.program.program import Test
-from causal_dsl.score.controls import Beside, Control, FeatureInfo, Learned, learned_findings, margin, several
+from causal_dsl.score.controls import Beside, Control, FeatureInfo, Learned, Part, learned_findings, margin, several
 from causal_dsl.score.estimate import Estimator
 from causal_dsl.score.frames import Frame
+from causal_dsl.score.paired import difference
 from causal_dsl.score.results import Estimate, TestResult
 from causal_dsl.score.truth import kept_of, labels_of
 
@@ -38,7 +39,7 @@ def with_controls(
     kept = kept_of(test, drawn, run.cells[0].columns)
     rows = None if kept is None else np.flatnonzero(kept)
     noop = checked.ceilings.get(test.name, {}).get("noop")
-    controls = [one for one in plan.tests if one.control[0] == test.name]
+    controls = [one for one in plan.tests if one.control[0] == test.name and one.probe is None]
     cells = []
     for cell in result.cells:
         number = next(i for i, one in enumerate(run.cells) if dict(one.node.cell) == cell.cell)
@@ -49,12 +50,13 @@ def with_controls(
             continue
         differ = np.zeros(0, bool) if labels is None else labels != drawn.values["base"][output]
         differ = differ if kept is None else differ & kept
-        found: dict[str, list[tuple[Estimate, float | None]]] = {}
+        found: dict[str, list[Part]] = {}
         for control in controls:
             theirs = execution.runs[control.name].cells[number]
             if theirs.done.all():
                 name = "random subspace" if control.control[1].startswith("random") else control.control[1]
-                found.setdefault(name, []).append(_scored(theirs, control, drawn, ids, labels, result, differ, rows))
+                part = _scored(theirs, own, control, drawn, ids, labels, result, differ, rows)
+                found.setdefault(name, []).append(part)
         told = Learned(
             tuple(_info(ref, library) for ref in dict.fromkeys(refs)), _margin(own.columns, output, differ),
             {name: several(name, parts) for name, parts in found.items()},
@@ -100,10 +102,11 @@ def _margin(columns: Columns, output: str, differ: np.ndarray) -> float | None:
 
 
 def _scored(
-    cell: CellRun, control: Test, drawn: Drawn, ids: Mapping[str, np.ndarray], labels: np.ndarray | None,
+    cell: CellRun, own: CellRun, control: Test, drawn: Drawn, ids: Mapping[str, np.ndarray], labels: np.ndarray | None,
     result: TestResult, differ: np.ndarray, rows: np.ndarray | None,
-) -> tuple[Estimate, float | None]:  # fmt: skip
-    """The iia of a control on the pairs of its test (``rows`` of them where it is filtered), and its margin."""
+) -> Part:  # fmt: skip
+    """The iia of a control on the pairs of its test (``rows`` of them where it is filtered), its margin, and how far its
+    test's own is above."""
     output = control.readout.variable
     frame = Frame(cell.columns, drawn.values["base"][output], labels, {}, rows)
     roles = ("base", *(role for role in control.roles if role != "base"))
@@ -115,7 +118,12 @@ def _scored(
         None,
     )
     estimate = estimator.estimate(control.scores.always["iia"], 0)
-    return estimate, _margin(cell.columns, output, differ)
+    apart = Estimate(None)
+    if labels is not None:
+        answer, picked = Quantity("answer"), slice(None) if rows is None else rows
+        mine, theirs = ((one.columns.patched[answer] == labels)[picked] for one in (own, cell))
+        apart = difference(mine, theirs, estimator.ids, result.exhaustive)
+    return Part(estimate, _margin(cell.columns, output, differ), apart)
 
 
 def _info(ref: FeatureRef, library: Library) -> FeatureInfo:
@@ -126,7 +134,8 @@ def _info(ref: FeatureRef, library: Library) -> FeatureInfo:
     return FeatureInfo(
         feature.describe() + (f"[{ref.block[0]}:{ref.block[1]}]" if ref.block else ""), str(ref.place), ref.variables, size, feature.width, told.pairs, told.inputs,
         told.steps, told.restarts, best, told.losses, None if gates is None else (gates.total, gates.open, gates.undecided),
-        feature.nonlinear, ref.trained, ref.labelled, told.seen is not None, ref.fitting.controls != "none", str(told.path or ""),
+        feature.nonlinear, ref.trained, ref.labelled, told.seen is not None, ref.fitting.controls != "none",
+        all(part.name in READ_AS_IT_IS for part in ref.chain), str(told.path or ""),
     )  # fmt: skip
 
 

@@ -106,11 +106,16 @@ class Plan:
 
 
 def make_plan(
-    program: Program, tests: Sequence[Test], tokenizers: Tokenizers, diagnostics: Diagnostics, drawer: Drawer = draw
-) -> Plan:
-    """The plan of ``tests``; faults of prompts and draws raise :class:`SpecError`. ``drawer`` may know some draws already."""
+    program: Program, tests: Sequence[Test], tokenizers: Tokenizers, diagnostics: Diagnostics, drawer: Drawer = draw,
+    beside: Callable[[Plan], Iterable[Test]] = lambda plan: (),
+) -> Plan:  # fmt: skip
+    """The plan of ``tests``, and of those that ride ``beside`` them; faults of prompts and draws raise :class:`SpecError`.
+    ``drawer`` may know some draws already."""
     plan = Plan(program, list(tests), nx.DiGraph(), {}, {}, {})
     for test in tests:
+        _Lowering(plan, test, tokenizers, diagnostics, drawer).lower()
+    for test in list(beside(plan)):
+        plan.tests.append(test)
         _Lowering(plan, test, tokenizers, diagnostics, drawer).lower()
     plan.steps = plain_steps(plan)
     return plan
@@ -200,7 +205,7 @@ class _Lowering:
 
     def _drawn(self) -> Drawn:
         if self.draw not in self.plan.drawn:
-            found = self.drawer(self.test.design, self.diagnostics)
+            found = self.test.given or self.drawer(self.test.design, self.diagnostics)
             self.diagnostics.raise_errors()
             assert found is not None
             self.plan.drawn[self.draw] = found

@@ -14,6 +14,7 @@ from causal_dsl.planning.lower import Plan
 from causal_dsl.planning.peak import Peaks, columns_of
 from causal_dsl.planning.steps import Step, captures
 from causal_dsl.program.components import trims
+from causal_dsl.program.program import Test
 
 #: Nodes that the text shows; sweeps beyond this are folded to their first and last cells.
 MOST_CELLS = 6
@@ -43,9 +44,11 @@ def to_text(plan: Plan, explain: bool = False) -> str:
         lines += list(nx.generate_network_text(shown, sources=_roots(shown), ascii_only=False))
         if len(kept) < len(nodes):
             lines.append(f"… and {len(nodes) - len(kept)} cells between them")
-        controls = [other.control[1] for other in plan.tests if other.control[0] == test.name]
+        mine = [other for other in plan.tests if other.control[0] == test.name]
+        controls = [other.control[1] for other in mine if other.probe is None]
         if controls:
             lines.append(f"and the same with other writes, as controls: {', '.join(controls)}")
+        lines += _probes(plan, [other for other in mine if other.probe is not None], work)
         lines.append("")
     lines.append(
         f"{cost.rows:,} rows in {cost.passes:,} pass{'es' * (cost.passes != 1)}, {cost.layer_tokens:,} layer-tokens, "
@@ -57,6 +60,24 @@ def to_text(plan: Plan, explain: bool = False) -> str:
     else:
         lines += ["", *explained(plan)]
     return "\n".join(lines)
+
+
+def _probes(plan: Plan, probes: list[Test], work: dict[g.Node, Work]) -> list[str]:
+    """What rides beside a test, with what it costs."""
+    lines = []
+    titles = {
+        "unmapped": "what no variable claims, taken from other inputs",
+        "replaced": "other values at the same places",
+    }
+    for what, title in titles.items():
+        runs = [
+            read.run for probe in probes if probe.control[1] == what for node in plan.scores[probe.name]
+            if (read := node.read("patched")) is not None
+        ]  # fmt: skip
+        if runs:
+            rows, tokens = (sum(getattr(work[run], name) for run in runs) for name in ("rows", "layer_tokens"))
+            lines.append(f"and beside it, as a control, {title}: {rows:,} rows, {tokens:,} layer-tokens")
+    return lines
 
 
 def _fits(plan: Plan) -> list[str]:

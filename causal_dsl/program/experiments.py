@@ -15,7 +15,8 @@ from causal_dsl.diagnostics import Diagnostics, did_you_mean
 from causal_dsl.program.actions import ActionReader, disjoint
 from causal_dsl.program.locations import Position
 from causal_dsl.program.modules import Module
-from causal_dsl.program.program import Alignment, Cell, Intervention, Readout, Test
+from causal_dsl.program.placements import ENCODINGS
+from causal_dsl.program.program import Alignment, Cell, Intervention, Placed, Readout, Test
 from causal_dsl.program.resolve import Resolver
 from causal_dsl.program.settings import Setting, call_name, constant, read_settings
 from causal_dsl.program.shown import shown_by
@@ -29,6 +30,7 @@ DRAW = {
     "balance": Setting("names"),
     "exhaustive": Setting("bool", False),
     "split": Setting("word", "", choices=PARTS),
+    "controls": Setting("word", "all", choices=("all", "none")),
 }
 DEFAULT_PAIRS = 256
 _RESERVED = ("label", "template")
@@ -49,6 +51,7 @@ class TestReader:
         self.diagnostics = diagnostics
         self.alignment = alignment
         self.good = True
+        self.controls = True
 
     def read(self) -> Test | None:
         declaration = self.declaration
@@ -103,6 +106,7 @@ class TestReader:
         return Test(
             declaration.name.name, declaration.name.span, declaration.doc, alignment, readout, design, solved, cells,
             tuple(swaps), self._draw_text(implicit), declaration.members, self.resolver.metrics(self.module),
+            controls=self.controls,
         )  # fmt: skip
 
     def _fault(self, code: str, title: str, span: Any, **more: Any) -> None:
@@ -173,8 +177,26 @@ class TestReader:
                 self.good = False
                 return None
             shown = tuple((name, self._shown(value, reader.sites)) for name, value in zip(swept, values, strict=True))
-            cells.append(Cell(shown, tuple(interventions)))
+            cells.append(Cell(shown, tuple(interventions), self._placed(alignment, environment)))
         return tuple(cells)
+
+    def _placed(self, alignment: Alignment, environment: dict[str, tree.Expr]) -> tuple[Placed, ...]:
+        """Where the variables of the alignment are in one cell; those whose sites are faulty are reported elsewhere."""
+        templates = tuple(line.template for line in alignment.prompts)
+        sites = SiteReader(alignment.network.facts, templates, Diagnostics(), environment)
+        found = []
+        for name, placement in alignment.placements.items():
+            called = call_name(placement.via) if placement.via is not None else None
+            if called is not None and called[0] in ENCODINGS:
+                continue
+            places = [sites.place(site) for site in placement.sites]
+            if all(place is not None for place in places):
+                swept = any(
+                    isinstance(node, tree.Name) and node.name in alignment.parameters
+                    for site in placement.sites for node in site.walk()
+                )  # fmt: skip
+                found.append(Placed(name, tuple(p for p in places if p is not None), placement.via is None, not swept))
+        return tuple(found)
 
     def _set_once(self, made: Intervention, before: list[Intervention]) -> None:
         earlier = next((i for i in before if made.variable and i.variable == made.variable), None)
@@ -249,6 +271,7 @@ class TestReader:
         if balance is None or (member.where is not None and where is None and not wanted):
             self.good = False
             return None
+        self.controls = self.controls and settings["controls"] != "none"
         n = None if settings["exhaustive"] else settings["n"] or DEFAULT_PAIRS
         seed = settings["seed"] + self.resolver.options.seed
         exhaustive, split = settings["exhaustive"], settings["split"]

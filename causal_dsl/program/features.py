@@ -58,6 +58,8 @@ _FROM_FILES = {
     "subspace": ("file", "a safetensors file"),
     "sae": ("file or folder", "a folder with cfg.json and sae_weights.safetensors"),
 }
+#: Those of which no number comes from the inputs of a spec.
+READ_AS_IT_IS = frozenset(_FROM_FILES)
 #: Those that bend: with enough capacity they find any variable in any network.
 BENT = frozenset({"revnet"})
 #: Those with gates, which open for some coordinates.

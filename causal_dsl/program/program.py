@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from causal_dsl.causal.designs import Design
+from causal_dsl.causal.designs import Design, Drawn
 from causal_dsl.causal.model import CausalModel
 from causal_dsl.diagnostics import Span
 from causal_dsl.program.facts import Facts
@@ -113,11 +113,24 @@ class Intervention:
 
 
 @dataclass(frozen=True)
+class Placed:
+    """Where an alignment puts a variable in one cell; ``whole``: as vectors or coordinates, through no feature; ``fixed``: its
+    sites are the same in every cell."""
+
+    variable: str
+    places: tuple[Place, ...]
+    whole: bool
+    fixed: bool
+
+
+@dataclass(frozen=True)
 class Cell:
     """One setting of an alignment's parameters, and the interventions of the test there."""
 
     values: tuple[tuple[str, int | str], ...]
     interventions: tuple[Intervention, ...] = ()
+    #: where the alignment puts its variables in this cell
+    placed: tuple[Placed, ...] = field(default=(), compare=False)
 
     @property
     def settings(self) -> dict[str, int | str]:
@@ -244,6 +257,11 @@ class Test:
     control: tuple[str, str] = ("", "")
     #: what it measures, compiled: :class:`causal_dsl.score.context.TestScores`, put here by the pipeline
     scores: Any = None
+    #: whether further interventions ride beside it (`controls=none` in its draw says no)
+    controls: bool = True
+    #: of such further interventions: their rows, which are chosen among those of their test, and what they ask
+    given: Drawn | None = None
+    probe: Any = None
 
     @property
     def model(self) -> CausalModel:

@@ -1,4 +1,4 @@
-"""Learned features beside their controls, in the terminal: a row for the feature, and one for each control."""
+"""What ran beside a test, in the terminal: a row for each control of a learned feature, and for each other intervention."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from causal_dsl.score.results import CellResult, Estimate, TestResult
 
 _MOST_CELLS = 40
 _ORDER = ("whole vector", "natural axes", "random subspace", "shuffled labels", "untrained network")
+_REPLACED = {"zero": "set to zero", "mean": "set to the mean", "resample": "taken from other inputs"}
 _MEANINGS = {
     "whole vector": "the site's whole vectors are exchanged",
     "natural axes": "only what varies naturally there is written",
@@ -35,6 +36,38 @@ def controls(test: TestResult) -> Iterator[RenderableType]:
     yield Padding(_several(cells), (0, 0, 0, 2))
     if len(cells) > _MOST_CELLS:
         yield Padding(Text(f"and {len(cells) - _MOST_CELLS} cells more", style="dim"), (0, 0, 0, 2))
+
+
+def beside(test: TestResult) -> Iterator[RenderableType]:
+    """What was taken from other inputs beside a test of one cell, and the other values of an ablation."""
+    if len(test.cells) != 1:
+        return
+    cell = test.cells[0]
+    rows: list[tuple[str, Estimate, str]] = []
+    for rest in cell.unclaimed:
+        most = max(rest.taken, key=lambda one: (one.moved.value or 0.0, len(one.units)))
+        for one in dict.fromkeys((rest.taken[0], most)):
+            rows.append((one.told, one.moved, f"unclaimed, from inputs that differ in {', '.join(rest.varied)}"))
+    if cell.replaced is not None:
+        for name, moved in cell.replaced.moved.items():
+            rows.append(
+                (_REPLACED[name], moved, "the test's own" if name == cell.replaced.own else "on the same pairs")
+            )
+    if not rows:
+        return
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    for title, justify in (
+        ("beside it", "left"),
+        ("moved", "right"),
+        ("interval", "left"),
+        ("pairs", "right"),
+        ("", "left"),
+    ):
+        table.add_column(Text(title, style="dim"), justify=justify, no_wrap=bool(title))  # type: ignore[arg-type]
+    for told, moved, meaning in rows:
+        table.add_row(Text(told), show(moved.value), Text(_interval(moved)), str(moved.n), Text(meaning, style="dim"))
+    yield Text("")
+    yield Padding(table, (0, 0, 0, 2))
 
 
 def _one(cell: CellResult) -> Table:

@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from causal_dsl.diagnostics import printable
-from causal_dsl.report.controls import controls
+from causal_dsl.report.controls import beside, controls
 from causal_dsl.report.heatmap import Scale, axes, figure, heat_map, marks, scale
 from causal_dsl.score.chance import show_ceilings, show_distinct
 from causal_dsl.score.codes import LADDER, severity
@@ -32,6 +32,9 @@ _ORDER = (
     "empty",
     "uninformative",
     "never_moved",
+    "unmapped_moves",
+    "input_copy",
+    "replacement_matters",
     "illusion_risk",
     "not_above_controls",
     "above_controls",
@@ -41,6 +44,9 @@ _STYLES = {
     "exact": "bold green",
     "supported": "green",
     "contradicted": "red",
+    "unmapped_moves": "red",
+    "input_copy": "red",
+    "replacement_matters": "red",
     "illusion_risk": "red",
     "above_controls": "green",
 }
@@ -110,6 +116,7 @@ def _test(test: TestResult, path: str, console: Console, several: bool = False) 
     yield Text("")
     yield from _scores(test, console)
     yield from controls(test)
+    yield from beside(test)
     if test.expectations:
         yield Text("")
         yield _expectations(test.expectations, console)

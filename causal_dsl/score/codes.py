@@ -25,7 +25,7 @@ SEVERITY: dict[str, Severity] = {
     # of learned features and of what a hypothesis leaves out
     "fitted": "info", "above_controls": "info", "not_above_controls": "alarm", "illusion_risk": "alarm",
     "undecided_gates": "alarm", "nonlinear": "alarm", "controls_off": "alarm", "unmapped_moves": "alarm",
-    "replacement_matters": "alarm",
+    "replacement_matters": "alarm", "input_copy": "alarm",
 }  # fmt: skip
 
 #: No verdict is `exact`, `supported` or `partly` beside one of these: the score is then not what it says it is.

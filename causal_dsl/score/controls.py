@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from causal_dsl.score.numbers import show
+from causal_dsl.score.numbers import show, show_estimate
 from causal_dsl.score.results import Estimate, Finding, number
 
 
@@ -16,18 +16,21 @@ from causal_dsl.score.results import Estimate, Finding, number
 class Control:
     """One control of a learned feature: its iia on the test's pairs, and ``margin``, by how many logits it moves the
     counterfactual answer over the base's (mean over the pairs where the two differ). Of several draws the mean, and
-    the least and the most of them as the interval; ``draws`` has each."""
+    the least and the most of them as the interval; ``draws`` has each. ``difference``: the feature's iia less the
+    control's over the same pairs (of several draws the highest one's), with the interval of that difference."""
 
     name: str
     iia: Estimate
     margin: float | None = None
     draws: tuple[float, ...] = ()
+    difference: Estimate = field(default_factory=lambda: Estimate(None))
 
     def to_json(self) -> dict[str, Any]:
         return {
             "iia": self.iia.to_json(),
             "margin": number(self.margin),
             "draws": [number(draw) for draw in self.draws],
+            "difference": self.difference.to_json(),
         }
 
 
@@ -52,6 +55,8 @@ class FeatureInfo:
     labelled: bool = True
     from_file: bool = False
     controls: bool = True
+    #: read from a file as it is (`subspace`, `sae`): no input of the spec had a part in it
+    given: bool = False
     path: str = ""
 
     def to_json(self) -> dict[str, Any]:
@@ -100,16 +105,26 @@ class Learned:
         }  # fmt: skip
 
 
-def several(name: str, parts: Sequence[tuple[Estimate, float | None]]) -> Control:
+@dataclass(frozen=True)
+class Part:
+    """One draw of a control: its iia, its margin, and how far the feature's iia is above it over the same pairs."""
+
+    iia: Estimate
+    margin: float | None
+    difference: Estimate
+
+
+def several(name: str, parts: Sequence[Part]) -> Control:
     """One control out of its draws."""
     if len(parts) == 1:
-        return Control(name, parts[0][0], parts[0][1])
-    draws = [estimate.value for estimate, _ in parts]
-    known = [draw for draw in draws if draw is not None]
-    margins = [margin for _, margin in parts if margin is not None]
+        return Control(name, parts[0].iia, parts[0].margin, difference=parts[0].difference)
+    known = [part.iia.value for part in parts if part.iia.value is not None]
+    margins = [part.margin for part in parts if part.margin is not None]
     middle = float(np.mean(known)) if known else None
-    estimate = Estimate(middle, min(known, default=None), max(known, default=None), parts[0][0].n, "draws")
-    return Control(name, estimate, float(np.mean(margins)) if margins else None, tuple(known))
+    estimate = Estimate(middle, min(known, default=None), max(known, default=None), parts[0].iia.n, "draws")
+    apart = [part.difference for part in parts if part.difference.value is not None]
+    least = min(apart, key=lambda one: one.value or 0.0, default=Estimate(None))
+    return Control(name, estimate, float(np.mean(margins)) if margins else None, tuple(known), least)
 
 
 def margin(
@@ -179,6 +194,11 @@ def _fitted(feature: FeatureInfo) -> Finding:
         return Finding(
             "fitted", f"{feature.text} comes from a file; none of the inputs it was fitted on is among these."
         )
+    if feature.given:
+        return Finding(
+            "fitted",
+            f"{feature.text}, {feature.size} of {feature.width} dimensions, is read from a file as it is: nothing was fitted.",
+        )
     if not feature.trained and feature.labelled:
         return Finding(
             "fitted",
@@ -200,20 +220,32 @@ _FITTED_CONTROLS = ("random subspace", "shuffled labels", "untrained network")
 
 
 def _against(iia: Estimate, learned: Learned) -> list[Finding]:
-    low = iia.low if iia.low is not None else iia.value
-    assert low is not None and iia.value is not None
-    known = {n: c for n, c in learned.controls.items() if n in _FITTED_CONTROLS and c.iia.value is not None}
+    """Whether the feature is above its controls: by the interval of the difference over the same pairs."""
+    assert iia.value is not None
+    known = {n: c for n, c in learned.controls.items() if n in _FITTED_CONTROLS and c.difference.value is not None}
     if not known:
         return []
     told = ", ".join(f"{_named(name)} {show(control.iia.value)}" for name, control in known.items())
-    tops = {name: c.iia.high if c.iia.high is not None else c.iia.value for name, c in known.items()}
-    beaten = [name for name, top in tops.items() if top is not None and low > top]
+    beaten = [name for name, control in known.items() if _above(control.difference)]
     if len(beaten) == len(known):
-        return [Finding("above_controls", f"iia {show(iia.value)} is above every control: {told}.")]
-    short = ", ".join(_named(name) for name in known if name not in beaten)
+        near = min((c.difference for c in known.values()), key=lambda d: d.value or 0.0)
+        return [
+            Finding(
+                "above_controls",
+                f"iia {show(iia.value)} is above every control: {told}; the least difference over the same pairs is {show_estimate(near)}.",
+            )
+        ]
+    short = ", ".join(
+        f"{_named(name)} (difference {show_estimate(c.difference)})" for name, c in known.items() if name not in beaten
+    )
     return [
         Finding("not_above_controls", f"iia {show(iia.value)} is not clearly above {short}: the controls score {told}.")
     ]
+
+
+def _above(difference: Estimate) -> bool:
+    low = difference.value if difference.method == "exact" else difference.low
+    return low is not None and low > 0
 
 
 def _named(name: str) -> str:
@@ -255,4 +287,4 @@ def _illusion(iia: Estimate, noop: float | None, learned: Learned) -> list[Findi
     return [Finding("illusion_risk", "The feature may be an illusion: " + "; ".join(reasons) + ".")]
 
 
-__all__ = ["Beside", "Control", "FeatureInfo", "Learned", "learned_findings", "margin", "several"]
+__all__ = ["Beside", "Control", "FeatureInfo", "Learned", "Part", "learned_findings", "margin", "several"]

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from causal_dsl.causal.ceilings import Ceiling
     from causal_dsl.score.controls import Learned
+    from causal_dsl.score.unmapped import OtherValues, Unclaimed
 
 #: Counts up when a field of `results.json` or of `run --json` changes its meaning; new fields do not count.
 SCHEMA = 1
@@ -150,6 +151,10 @@ class CellResult:
     told_once: bool = False
     #: the features that the cell writes through, how they were fitted, and what they are compared with
     learned: Learned | None = None
+    #: what of the layer no variable claims, taken from other inputs; empty where that was not run
+    unclaimed: tuple[Unclaimed, ...] = ()
+    #: an ablation beside other values at its places; None where there is none
+    replaced: OtherValues | None = None
 
     def to_json(self) -> dict[str, Any]:
         more: dict[str, Any] = {} if self.learned is None else {"learned": self.learned.to_json()}
@@ -159,6 +164,8 @@ class CellResult:
             more["together"] = {"low": number(self.together[0]), "high": number(self.together[1])}
         if self.rise is not None:
             more["rise"] = self.rise.to_json()
+        more |= {"unclaimed": [one.to_json() for one in self.unclaimed]} if self.unclaimed else {}
+        more |= {} if self.replaced is None else {"replaced": self.replaced.to_json()}
         return {
             **more,
             "cell": number(self.cell),

@@ -90,7 +90,7 @@ def check(arguments: Namespace, line: CommandLine) -> int:
 
     def act(file: Path) -> dict[str, Any]:
         nonlocal errors
-        checked = pipeline.check(pipeline.load(file), options)
+        checked = pipeline.check(pipeline.load(file), options, beside=False)
         errors += len(checked.errors)
         if not arguments.json:
             say(printable(checked.text() or f"{checked.path}: no faults, and no tests"))

@@ -53,7 +53,7 @@ class SpecFile(pytest.File):
 
         try:
             self.spec = pipeline.load(self.path)
-            checked = pipeline.check(self.spec, self._options(self.spec))
+            checked = pipeline.check(self.spec, self._options(self.spec), beside=False)
             checked.raise_errors()
         except SpecError as error:
             raise self.CollectError(render_all(error.diagnostics)) from None

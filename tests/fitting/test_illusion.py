@@ -47,3 +47,20 @@ def test_the_illusion_is_caught(tmp_path: Path) -> None:
 @pytest.mark.parametrize("direction", [[1.0, 0.0, 1.0], [0.0, 0.0, 1.0]])
 def test_true_directions_pass(tmp_path: Path, direction: list[float]) -> None:
     assert "illusion_risk" not in codes(tmp_path, direction)
+
+
+def test_a_given_direction_is_not_said_to_be_made_from_inputs(tmp_path: Path) -> None:
+    told = codes(tmp_path, [0.0, 0.0, 1.0])["fitted"]
+    assert "read from a file as it is" in told
+    assert "inputs" not in told
+
+
+def test_the_difference_from_a_control_is_that_of_the_pairs(tmp_path: Path) -> None:
+    save_file({"line": torch.tensor([1.0, 0.0, 1.0], dtype=torch.float64)}, tmp_path / "line.safetensors")
+    cell = run(tmp_path, TOY)["line"].cell()
+    assert cell.learned is not None
+    control = cell.learned.controls["random subspace"]
+    assert control.difference.value == pytest.approx(1 - max(control.draws))
+    assert control.difference.low is not None and control.difference.low <= control.difference.value
+    shown = control.to_json()["difference"]
+    assert shown["value"] == control.difference.value and shown["n"] == cell.scores["iia"].n

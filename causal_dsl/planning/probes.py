@@ -1,0 +1,414 @@
+"""Interventions that ride beside a test: on what its alignment leaves out, and other values beside an ablation's.
+
+What an alignment says of a layer it says of all of it: where the variables that it places there decide the answer,
+nothing else of that layer may. So the rest is taken from another input, all of it and in parts, on a sample of the
+test's own inputs; and a place that is set to a number, or to its mean, is set to the others, too. They are tests of
+their own in the plan, with ``given`` rows; :mod:`causal_dsl.probing` reads them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import TYPE_CHECKING, Literal
+
+import networkx as nx
+import numpy as np
+
+from causal_dsl.causal.designs import Design, Drawn, identify
+from causal_dsl.diagnostics import SpecError
+from causal_dsl.planning import graph as g
+from causal_dsl.program.components import width
+from causal_dsl.program.locations import Place, Position, Site
+from causal_dsl.program.program import Cell, Constant, FromRun, Intervention, Mean, Placed, Test, Value
+from causal_dsl.program.sites import overlap
+
+if TYPE_CHECKING:
+    from causal_dsl.planning.lower import Plan
+
+#: Of the cost of a test, the share that its probes may add; in a vector network of fewer than ``_SMALL`` weights, whose rows
+#: cost nothing, at least ``FREE`` rows.
+SHARE, FREE, _SMALL = 0.2, 256, 10**6
+#: Fewest and most rows of one probe.
+LEAST, MOST = 8, 256
+#: Up to so many unclaimed units, each is tried by itself.
+FEW = 8
+#: How often another partner is drawn for a row whose partner has the same values.
+_TRIES = 8
+_SEED = 77_003
+#: The sites of which a layer is the whole: what is not claimed there is all that goes on beside.
+_WHOLE = ("out", "resid_pre", "resid_mid", "resid_post")
+
+
+Why = Literal["decided", "idle", "through"]
+
+
+@dataclass(frozen=True, eq=False)
+class Unmapped:
+    """What of a layer no variable is placed at, taken from another input.
+
+    ``cell``: of the test. ``site``: the layer's whole vector. ``units``: for each intervention the units it takes,
+    coordinates of a vector or tokens of a prompt; the first takes all. ``placed``: the variables at that layer. ``varied``: the
+    inputs of the causal model in which the other run may differ. ``why``: ``decided`` (the placed variables decide the answer), ``idle`` (the
+    answer does not depend on what is varied), or ``through`` (what is varied reaches the answer through the placed variables alone).
+    """
+
+    cell: int
+    site: Site
+    units: tuple[tuple[int, ...], ...]
+    placed: tuple[str, ...]
+    varied: tuple[str, ...]
+    why: Why
+    tokens: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Replaced:
+    """Other values at the places of an ablation. ``names``: of each intervention what is written, ``rows`` the pairs of the test."""
+
+    cell: int
+    own: str
+    names: tuple[str, ...]
+    rows: np.ndarray
+
+
+def probes_of(plan: Plan, tests: Sequence[Test]) -> Iterator[Test]:
+    """The probes of tests that a plan holds; none of what says ``controls=none``, nor of controls."""
+    for test in tests:
+        if not test.controls or test.control[0]:
+            continue
+        for number, cell in enumerate(test.cells):
+            if test.swaps:
+                yield from _unmapped(plan, test, number, cell)
+            elif (made := _replaced(plan, test, number, cell)) is not None:
+                yield made
+
+
+def _made(test: Test, what: str, number: int, drawn: Drawn, cells: tuple[Cell, ...], probe: object) -> Test:
+    """A test that runs ``cells`` on given rows of the roles ``base`` and ``other``."""
+    name = f"{test.name}: {what}" + (f" {number + 1}" if len(test.cells) > 1 else "")
+    name += f", {probe.why}" if isinstance(probe, Unmapped) else ""
+    statement = replace(test.design.statements[0], roles=("base", "other"), balance=(), where=None)
+    return replace(
+        test, name=name, design=Design((statement,), test.design.templates), solved=("base", "other"), cells=cells, swaps=(),
+        draws=f"{test.draws}; {name}", members=(), metrics={}, control=(test.name, what), scores=None, given=drawn, probe=probe,
+    )  # fmt: skip
+
+
+def _rows(drawn: Drawn, base: tuple[str, np.ndarray], other: tuple[str, np.ndarray]) -> Drawn:
+    """Rows that pair inputs of a draw anew: each a role, and its rows [m]."""
+    values, ids = {}, {}
+    for name, (role, rows) in (("base", base), ("other", other)):
+        values[name] = {variable: column[rows] for variable, column in drawn.values[role].items()}
+        ids[name] = drawn.ids[role][rows]
+    return Drawn(len(base[1]), values, ids, False)
+
+
+# ── what no variable claims ─────────────────────────────────────────────────────────────────────
+
+
+def _unmapped(plan: Plan, test: Test, number: int, cell: Cell) -> Iterator[Test]:
+    site = _layer(cell)
+    if site is None:
+        return
+    here = [p for p in cell.placed if any(_same_layer(place.site, site) for place in p.places)]
+    inside = all(p.whole and all(_same_layer(place.site, site) for place in p.places) for p in here)
+    here = _claimed(test, here)
+    if not inside or test.readout.variable in {p.variable for p in here}:
+        return
+    tokens = plan.inputs[test.network.key].sequence
+    ways = [way for way in _varied(test, {p.variable for p in here}) if not (tokens and way[0] == "through")]
+    drawn = plan.draw_of(test)
+    units = (_free_tokens(plan, test, here, drawn) if tokens else _free_dims(test, here, site)) if ways else []
+    if not units:
+        return
+    rows = _affordable(plan, test, cell, site, units[0] if tokens else 0) // len(ways)
+    for why, varied in ways:
+        sets = _sets(units)
+        if rows // len(sets) < LEAST:
+            sets = sets[:1]
+        m = min(rows // len(sets), MOST, max(drawn.n, LEAST))
+        if m < LEAST:
+            continue
+        made = _remade(test, drawn, varied, m, number) if why != "decided" else None
+        paired = made or _others(test, drawn, varied, m, number)
+        if paired is None:
+            continue
+        cells = tuple(Cell((("part", part + 1),), _taken(site, chosen, tokens)) for part, chosen in enumerate(sets))
+        probe = Unmapped(number, site, tuple(sets), tuple(p.variable for p in here), varied, why, tokens)
+        yield _made(test, "unmapped", number, paired, cells, probe)
+
+
+def _claimed(test: Test, here: Sequence[Placed]) -> list[Placed]:
+    """The variables of a layer that are claimed to be there: those that the test writes, and of the others those whose sites no
+    sweep moves about and that share no number with them (two variables at one place are looked for, not both claimed)."""
+    written = {variable for variable, _ in test.swaps}
+    mine = [p for p in here if p.variable in written]
+    facts = test.network.facts
+
+    def apart(p: Placed) -> bool:
+        return not any(overlap(one, other, facts) for m in mine for one in p.places for other in m.places)
+
+    return [*mine, *(p for p in here if p.variable not in written and p.fixed and apart(p))]
+
+
+def _affordable(plan: Plan, test: Test, cell: Cell, site: Site, first: int) -> int:
+    """How many rows may be run beside a cell, whose ``first`` written token is given: each runs from there on, from the site up.
+
+    What the cell costs is its own rows, from their first written token on, and its part of the test's unpatched runs.
+    """
+    inputs, drawn, facts = plan.inputs[test.network.key], plan.draw_of(test), test.network.facts
+    runs = _prompts(plan, test)
+    length = max(inputs.length(index) for index in runs.tolist())
+    layers = facts.layers or max(1, len(facts.widths) - 1)
+    above = max(1, layers - (site.layer or 0) - (site.component in ("out", "resid_post")))
+    own = min(
+        inputs.where(place.position, runs[0])[0] for i in cell.interventions for place in i.places
+    )  # fmt: skip
+    cost = drawn.n * (length - own) * above + len(runs) * length * layers / len(test.cells)
+    rows = int(SHARE * cost / ((length - first) * above))
+    if not inputs.sequence and _weights(facts.widths) < _SMALL:
+        rows = max(rows, FREE // len(test.cells))
+    return rows
+
+
+def _weights(widths: Sequence[int]) -> int:
+    return sum(one * other for one, other in pairwise(widths))
+
+
+def _prompts(plan: Plan, test: Test) -> np.ndarray:
+    """The distinct inputs of a test, in all roles that are run."""
+    draw = plan.scores[test.name][0].label.draw
+    runs = [g.Forward(test.network.key, draw, role) for role in test.roles]
+    return np.unique(np.concatenate([plan.rows[run] for run in runs if run in plan.rows]))
+
+
+def _layer(cell: Cell) -> Site | None:
+    """The layer of whose vector all that a cell interchanges is a part; None where there is no such one."""
+    sites = []
+    for intervention in cell.interventions:
+        known = intervention.variable and isinstance(intervention.value, FromRun) and not intervention.features
+        if not known or intervention.add:
+            return None
+        sites += [place.site for place in intervention.places]
+    if not sites or sites[0].component not in _WHOLE or sites[0].layer is None:
+        return None
+    first = Site(sites[0].component, sites[0].layer)
+    return first if all(_same_layer(site, first) for site in sites) else None
+
+
+def _same_layer(site: Site, other: Site) -> bool:
+    return (site.component, site.layer) == (other.component, other.layer)
+
+
+def _varied(test: Test, placed: set[str]) -> list[tuple[Why, tuple[str, ...]]]:
+    """Which inputs of the model another run may differ in, so that the placed variables stay all that counts."""
+    graph, output = test.model.graph, test.readout.variable
+    reaching = {output} | nx.ancestors(graph, output)
+    cut = graph.subgraph(set(graph) - placed)
+    direct = ({output} | nx.ancestors(cut, output)) if output in cut else set()
+    inputs = test.model.exogenous
+    if not any(name in direct for name in (*inputs, "template")):
+        return [("decided", inputs)]
+    idle = tuple(name for name in inputs if name not in reaching)
+    through = tuple(name for name in inputs if name in reaching and name not in direct and name not in placed)
+    ways: list[tuple[Why, tuple[str, ...]]] = [("idle", idle), ("through", through)]
+    return [way for way in ways if way[1]]
+
+
+def _free_dims(test: Test, here: Sequence[Placed], site: Site) -> list[int]:
+    count = width(site, test.network.facts)
+    claimed: set[int] = set()
+    for placed in here:
+        for place in placed.places:
+            if place.site.dims is None:
+                return []
+            claimed |= set(place.site.dims)
+    return [] if count is None else [unit for unit in range(count) if unit not in claimed]
+
+
+def _free_tokens(plan: Plan, test: Test, here: Sequence[Placed], drawn: Drawn) -> list[int]:
+    """The tokens that are claimed in no prompt, where all prompts are of one length and one shape; else none."""
+    inputs = plan.inputs[test.network.key]
+    if any(place.site.dims is not None for placed in here for place in placed.places):
+        return []
+    rows = _prompts(plan, test)
+    lengths = {inputs.length(index) for index in rows.tolist()}
+    claimed = {
+        tuple(token for placed in here for place in placed.places for token in inputs.where(place.position, index))
+        for index in rows.tolist()
+    }
+    if len(lengths) > 1 or len(claimed) > 1:
+        return []
+    taken = next(iter(claimed))
+    return [token for token in range(next(iter(lengths))) if token not in taken]
+
+
+def _sets(units: list[int]) -> list[tuple[int, ...]]:
+    """All units, random halves of them, and each by itself where they are few."""
+    found = [tuple(units)]
+    if len(units) > 1:
+        generator = np.random.Generator(np.random.PCG64(_SEED))
+        for _ in range(1 if len(units) <= FEW else 2):
+            order = generator.permutation(units)
+            half = len(units) // 2
+            found += [tuple(sorted(order[:half].tolist())), tuple(sorted(order[half:].tolist()))]
+        if len(units) <= FEW:
+            found += [(unit,) for unit in units]
+    return list(dict.fromkeys(found))
+
+
+def part(site: Site, units: tuple[int, ...], tokens: bool) -> Place:
+    """The place of some units of a layer: coordinates of its vector, or tokens."""
+    if not tokens:
+        return Place(replace(site, dims=units))
+    parts = tuple(Position("index", index=unit) for unit in units)
+    return Place(site, parts[0] if len(parts) == 1 else Position("several", parts=parts))
+
+
+def _taken(site: Site, units: tuple[int, ...], tokens: bool) -> tuple[Intervention, ...]:
+    place = part(site, units, tokens)
+    return (Intervention((place,), FromRun("other", (place,)), text=f"{place} <- other"),)
+
+
+def _remade(test: Test, drawn: Drawn, varied: tuple[str, ...], m: int, number: int) -> Drawn | None:
+    """Base rows with, for each, the same input but for the ``varied`` ones, which have the values of another row.
+
+    None where that may be no input of the model, or of the prompt line: where a condition or a set speaks of several of them.
+    """
+    model = test.model
+    if model.wheres or model.choices or any(where is not None for where in test.design.templates):
+        return None
+    generator = np.random.Generator(np.random.PCG64(_SEED + number))
+    rows = np.resize(np.sort(generator.permutation(drawn.n)[:m]), m)
+    base = {name: column[rows] for name, column in drawn.values["base"].items()}
+    inputs = {name: base[name] for name in model.exogenous}
+    other = dict(inputs)
+    for _ in range(_TRIES):
+        same = np.all([other[name] == inputs[name] for name in varied], axis=0)
+        partner = generator.integers(drawn.n, size=m)
+        for name in varied:
+            other[name] = np.where(same, drawn.values["base"][name][partner], other[name])
+    kept = ~np.all([other[name] == inputs[name] for name in varied], axis=0)
+    if kept.sum() < LEAST:
+        return None
+    try:
+        found = model.evaluate(other)
+    except SpecError:
+        return None
+    if "template" in base:
+        found["template"] = base["template"]
+    values = {
+        "base": {name: column[kept] for name, column in base.items()},
+        "other": {name: found[name][kept] for name in base},
+    }
+    statement = replace(test.design.statements[0], roles=("base", "other"))
+    return Drawn(int(kept.sum()), values, identify(Design((statement,)), values), False)
+
+
+def _others(test: Test, drawn: Drawn, varied: tuple[str, ...], m: int, number: int) -> Drawn | None:
+    """Base rows with, for each, another input of the test that differs in the ``varied`` inputs alone; None where there is none."""
+    roles = [role for role in drawn.values if set(drawn.values[role]) == set(drawn.values["base"])]
+    fixed = [
+        name for name in (*test.model.exogenous, "template") if name not in varied and name in drawn.values["base"]
+    ]
+    ids = np.concatenate([drawn.ids[role] for role in roles])
+    distinct, first = np.unique(ids, return_index=True)
+    key = np.zeros(len(distinct), np.int64)
+    for name in fixed:
+        column = np.concatenate([drawn.values[role][name] for role in roles])[first]
+        _, codes = np.unique(column, return_inverse=True)
+        _, key = np.unique(key * (int(codes.max(initial=0)) + 1) + codes.reshape(-1), return_inverse=True)
+    order = np.argsort(key, kind="stable")
+    bounds = np.searchsorted(key[order], np.arange(int(key.max(initial=0)) + 2))
+    generator = np.random.Generator(np.random.PCG64(_SEED + number))
+    rows = np.arange(drawn.n) if m >= drawn.n else np.sort(generator.choice(drawn.n, m, replace=False))
+    rows = np.resize(rows, m)
+    mine = np.searchsorted(distinct, drawn.ids["base"][rows])
+    group = key[mine]
+    size = bounds[group + 1] - bounds[group]
+    rank = np.empty(len(order), np.int64)
+    rank[order] = np.arange(len(order))
+    # of a group of k inputs, one of the k - 1 others
+    step = 1 + np.floor(generator.random(m) * np.maximum(size - 1, 1)).astype(np.int64)
+    chosen = order[bounds[group] + (rank[mine] - bounds[group] + step) % np.maximum(size, 1)]
+    kept = size > 1
+    if kept.sum() < LEAST:
+        return None
+    values = {
+        name: np.concatenate([drawn.values[role][name] for role in roles])[first] for name in drawn.values["base"]
+    }
+    whole = Drawn(
+        len(distinct), {"base": values, "other": values}, {"base": distinct, "other": distinct}, False
+    )  # fmt: skip
+    return _rows(whole, ("base", mine[kept]), ("other", chosen[kept]))
+
+
+# ── other values at the places of an ablation ───────────────────────────────────────────────────
+
+
+def _replaced(plan: Plan, test: Test, number: int, cell: Cell) -> Test | None:
+    own = _ablation(cell)
+    if own is None:
+        return None
+    drawn = plan.draw_of(test)
+    share = SHARE / 2
+    m = int(share * drawn.n)
+    if not plan.inputs[test.network.key].sequence and _weights(test.network.facts.widths) < _SMALL:
+        m = max(m, FREE // 4 // len(test.cells))
+    m = min(m, MOST, drawn.n)
+    spans = _spans(plan, test, cell)
+    if m < LEAST or spans is None:
+        return None
+    generator = np.random.Generator(np.random.PCG64(_SEED + number))
+    rows = np.sort(generator.choice(drawn.n, m, replace=False))
+    others = rows[(np.arange(m) + 1 + int(generator.integers(m - 1))) % m]
+    cells: list[Cell] = []
+    wanted: list[tuple[str, Value | None]] = [("mean", Mean("base")), ("resample", None)]
+    if own == "mean":  # zero is often no value that a site ever has: it is held against others, and nothing against it
+        wanted = wanted[1:]
+    names = [name for name, _ in wanted]
+    for name, value in wanted:
+        made = tuple(
+            replace(
+                i, value=FromRun("other", i.places) if value is None else value,
+                text=f"{', '.join(map(str, i.places))} {'<- other' if value is None else '= ' + name}",
+            )
+            for i in cell.interventions
+        )  # fmt: skip
+        cells.append(Cell((("part", len(cells) + 1),), made))
+    given = _rows(drawn, ("base", rows), ("base", others))
+    return _made(test, "replaced", number, given, tuple(cells), Replaced(number, own, tuple(names), rows))
+
+
+def _ablation(cell: Cell) -> str | None:
+    """What an ablation writes, ``zero`` or ``mean``; None for any other intervention."""
+    found = set()
+    for intervention in cell.interventions:
+        if intervention.add or intervention.features:
+            return None
+        match intervention.value:
+            case Constant(value=0):
+                found.add("zero")
+            case Mean(role="base"):
+                found.add("mean")
+            case _:
+                return None
+        if any(place.site.component in ("pattern", "module", "logits", "final_norm") for place in intervention.places):
+            return None
+    return found.pop() if len(found) == 1 else None
+
+
+def _spans(plan: Plan, test: Test, cell: Cell) -> tuple[int, ...] | None:
+    """How many tokens each place has; None where that differs from prompt to prompt: then no other run has as many."""
+    inputs = plan.inputs[test.network.key]
+    rows = _prompts(plan, test)
+    found = {
+        tuple(len(inputs.where(place.position, index)) for i in cell.interventions for place in i.places)
+        for index in rows.tolist()
+    }
+    return found.pop() if len(found) == 1 else None
+
+
+__all__ = ["Replaced", "Unmapped", "part", "probes_of"]

@@ -1,0 +1,70 @@
+"""Whether a place holds its variable, or still the inputs that the variable is computed from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+#: Of the spread of a number, what still counts as no change.
+_SAME = 1e-5
+#: Of the values of an input, the share that must be met by several inputs before it is said that nothing else counts.
+_MET = 0.5
+
+
+def pieces(
+    vectors: np.ndarray, inputs: Mapping[str, np.ndarray], variable: np.ndarray, read: np.ndarray
+) -> tuple[str, ...]:
+    """The inputs of a causal model that stand at a place as they came in, so that its variable is not computed there; empty
+    where it may be.
+
+    ``vectors`` [n, width] at the place in n distinct inputs, ``inputs`` the codes [n] of those that the variable depends on,
+    ``variable`` its codes [n], ``read`` [n, m] what the network reads. Either each number of the place depends on one
+    input alone, while the variable needs several; or each is a number of the network's own input (but for scale and shift), and
+    together they tell the inputs apart more finely than the variable does.
+    """
+    moving = [c for c in range(vectors.shape[1]) if np.ptp(vectors[:, c]) > 0]
+    if not moving or not inputs:
+        return ()
+    codes = {name: np.unique(column, return_inverse=True)[1].reshape(-1) for name, column in inputs.items()}
+    if len(codes) > 1 and not any(_follows(variable.astype(float), code) for code in codes.values()):
+        owners = [next((n for n, code in codes.items() if _follows(vectors[:, c], code)), None) for c in moving]
+        if None not in owners:
+            return tuple(name for name in codes if name in owners)
+    joint = _joint(list(codes.values()))
+    coarse = len(np.unique(variable)) < joint.max() + 1
+    finest = len(np.unique(np.round(vectors / _scale(vectors), 6), axis=0)) == joint.max() + 1
+    if coarse and finest and all(_is_one_of(vectors[:, c], read) for c in moving):
+        return tuple(codes)
+    return ()
+
+
+def _joint(codes: list[np.ndarray]) -> np.ndarray:
+    return np.unique(np.stack(codes, axis=1), axis=0, return_inverse=True)[1].reshape(-1)
+
+
+def _scale(vectors: np.ndarray) -> np.ndarray:
+    spread = np.ptp(vectors, axis=0)
+    return np.where(spread > 0, spread, 1.0)
+
+
+def _follows(numbers: np.ndarray, code: np.ndarray) -> bool:
+    """Whether numbers [n] are a function of a code [n], so far as its values are met more than once."""
+    counts = np.bincount(code)
+    if (counts > 1).mean() < _MET:
+        return False
+    low, high = np.full(len(counts), np.inf), np.full(len(counts), -np.inf)
+    np.minimum.at(low, code, numbers)
+    np.maximum.at(high, code, numbers)
+    return bool((high - low).max() <= _SAME * max(np.ptp(numbers), 1e-300))
+
+
+def _is_one_of(numbers: np.ndarray, read: np.ndarray) -> bool:
+    """Whether numbers [n] are one column of ``read`` [n, m], scaled and shifted."""
+    centred, columns = numbers - numbers.mean(), read - read.mean(axis=0)
+    norms = np.linalg.norm(columns, axis=0) * np.linalg.norm(centred)
+    alike = np.abs(centred @ columns) >= (1 - _SAME) * norms
+    return bool((alike & (norms > 0)).any())
+
+
+__all__ = ["pieces"]

@@ -1,0 +1,149 @@
+"""What the interventions beside a test say: whether what no variable claims moves the answer, and whether an ablation's
+number decides what is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from causal_dsl.score.numbers import show, show_estimate
+from causal_dsl.score.results import Estimate, Finding
+
+#: Answers of a network move in up to this share of pairs without its being said: trained networks are not exact.
+NATURAL = 0.02
+#: Two ways of taking a place away are said to differ where their shares differ by more than this, and the smaller is less
+#: than a third of the larger: by the one the place is needed, by the other it is not.
+DIFFERENT, LESS = 0.1, 1 / 3
+_NAMED = 4
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What moved when ``units`` were taken from another input: the share of the pairs in which the answer is another one."""
+
+    units: tuple[int, ...]
+    told: str
+    moved: Estimate
+
+    def to_json(self) -> dict[str, Any]:
+        return {"units": list(self.units), "place": self.told, "moved": self.moved.to_json()}
+
+
+@dataclass(frozen=True)
+class Unclaimed:
+    """The unclaimed rest of a layer. ``natural``: the share of answers that may move without being said. ``judged``: for
+    each of ``taken``, whether it must not move the answer if the hypothesis is true."""
+
+    site: str
+    placed: tuple[str, ...]
+    varied: tuple[str, ...]
+    why: Literal["decided", "idle", "through"]
+    tokens: bool
+    output: str
+    taken: tuple[Taken, ...]
+    natural: float
+    judged: tuple[bool, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "site": self.site, "placed": list(self.placed), "varied": list(self.varied), "why": self.why,
+            "natural": self.natural, "taken": [one.to_json() for one in self.taken],
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class OtherValues:
+    """An ablation beside the other ways of taking its place away: the share of moved answers of each on the same pairs,
+    and the ``differences`` of each other way from the test's own."""
+
+    own: str
+    moved: Mapping[str, Estimate]
+    differences: Mapping[str, Estimate]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "own": self.own, "moved": {name: e.to_json() for name, e in self.moved.items()},
+            "differences": {name: e.to_json() for name, e in self.differences.items()},
+        }  # fmt: skip
+
+
+# ── what it says ────────────────────────────────────────────────────────────────────────────────
+
+
+def moves(one: Taken, natural: float) -> bool:
+    """Whether it moves the answer more often than answers move by themselves."""
+    low = one.moved.low
+    return low is not None and low > natural and (one.moved.value or 0.0) > 2 * natural
+
+
+def unmapped_findings(found: Unclaimed) -> list[Finding]:
+    """`unmapped_moves`, where what no variable claims moves the answer that the hypothesis says it cannot."""
+    moving = [
+        one for one, judged in zip(found.taken, found.judged, strict=True) if judged and moves(one, found.natural)
+    ]
+    if not moving:
+        return []
+    single = sorted((o for o in moving if len(o.units) == 1), key=lambda o: -(o.moved.value or 0))
+    most = single[0] if single else max(moving, key=lambda one: one.moved.value or 0)
+    told = f"Taken from another input, {most.told} moves the answer in {show_estimate(most.moved)} of {most.moved.n} pairs of inputs that the network answers right"
+    more = [f"{one.told} in {show(one.moved.value)}" for one in single[1:_NAMED]]
+    if more:
+        told += f" ({', '.join(more)}{', …' if len(single) > _NAMED else ''})"
+    return [Finding("unmapped_moves", f"{told}. No variable is placed there, and {_because(found)}.")]
+
+
+def _because(found: Unclaimed) -> str:
+    names = _listed(found.placed)
+    match found.why:
+        case "decided":
+            return f"in the causal model {names} decide{'s' * (len(found.placed) == 1)} `{found.output}` alone"
+        case "idle":
+            return f"the inputs differ in {_listed(found.varied)} alone, on which `{found.output}` of the causal model does not depend"
+        case "through":
+            return f"the inputs differ in {_listed(found.varied)} alone, which in the causal model reach{'es' * (len(found.varied) == 1)} `{found.output}` through {names} alone"
+    raise AssertionError(found.why)
+
+
+def _listed(names: Sequence[str]) -> str:
+    quoted = [f"`{name}`" for name in names]
+    return quoted[0] if len(quoted) == 1 else f"{', '.join(quoted[:-1])} and {quoted[-1]}"
+
+
+_WORDS = {
+    "zero": "set to zero", "mean": "set to their mean",
+    "resample": "taken from another input",
+}  # fmt: skip
+
+
+def replacement_findings(found: OtherValues) -> list[Finding]:
+    """`replacement_matters`, where another way of taking the same places away moves other answers."""
+    own = found.moved[found.own]
+    apart = {
+        name: d for name, d in found.differences.items()
+        if d.value is not None and d.low is not None and d.high is not None
+        and abs(d.value) > DIFFERENT and not d.low <= 0 <= d.high and _apart(own.value, found.moved[name].value)
+    }  # fmt: skip
+    if not apart:
+        return []
+    others = ", ".join(
+        f"{_WORDS[name]} in {show(found.moved[name].value)} (difference {show_estimate(d)})"
+        for name, d in apart.items()
+    )
+    return [
+        Finding(
+            "replacement_matters",
+            f"The places {_WORDS[found.own]}, the answer moves in {show(own.value)} of {own.n} pairs; {others}: "
+            "the score depends on what is written in place of them.",
+        )
+    ]
+
+
+def _apart(one: float | None, other: float | None) -> bool:
+    least, most = sorted((one or 0.0, other or 0.0))
+    return least < LESS * most
+
+
+__all__ = [
+    "OtherValues", "Taken", "Unclaimed", "moves", "replacement_findings", "unmapped_findings",
+]  # fmt: skip

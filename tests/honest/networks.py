@@ -1,0 +1,150 @@
+"""Networks as formulas, for hypotheses of which it is known whether they are true: `layer[0].out` is the vector that each says.
+
+Inputs x, y, z of 0..3 and e of 0..1. Claimed: p := x > y, q := z > 1, and the answer p != q. What is asked is where they are,
+and what else counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+Columns = Callable[[Tensor], Tensor]
+
+
+class Formula(nn.Module):
+    def __init__(self, formula: Columns):
+        super().__init__()
+        self.formula = formula
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.formula(x)
+
+
+class Network(nn.Module):
+    """``layer`` from the inputs [n, 4] to a vector, ``answer`` from that to the probability of true [n]."""
+
+    def __init__(self, layer: Columns, answer: Columns, inputs: int = 4):
+        super().__init__()
+        self.in_features = inputs
+        self.scale = nn.Parameter(torch.ones(1, dtype=torch.float64))
+        self.layers = nn.ModuleList([Formula(layer)])
+        self.head = Formula(lambda h: torch.stack([1 - answer(h), answer(h)], 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.layers[0](x.double() * self.scale))
+
+
+def p(x: Tensor) -> Tensor:
+    return (x[:, 0] > x[:, 1]).double()
+
+
+def q(x: Tensor) -> Tensor:
+    return (x[:, 2] > 1.5).double()
+
+
+def differ(a: Tensor, b: Tensor) -> Tensor:
+    return (a - b).abs()
+
+
+def units(*columns: Tensor) -> Tensor:
+    return torch.stack(columns, 1)
+
+
+# ── where they are said to be, and nothing else counts ──────────────────────────────────────────
+
+
+def plain() -> Network:
+    return Network(lambda x: units(p(x), q(x), x[:, 3], 0 * x[:, 3]), lambda h: differ(h[:, 0], h[:, 1]))
+
+
+def negated() -> Network:
+    return Network(lambda x: units(1 - p(x), 3 * q(x), x[:, 3]), lambda h: differ(1 - h[:, 0], h[:, 1] / 3))
+
+
+def on_two_units() -> Network:
+    """p is u0 - u1, beside z, which cancels."""
+    return Network(
+        lambda x: units(p(x) + x[:, 2], x[:, 2], q(x)), lambda h: differ((h[:, 0] - h[:, 1] > 0.5).double(), h[:, 2])
+    )
+
+
+def twice() -> Network:
+    """p in two units, of which the larger is read."""
+    return Network(lambda x: units(p(x), p(x), q(x)), lambda h: differ(torch.maximum(h[:, 0], h[:, 1]), h[:, 2]))
+
+
+def rest_twice() -> Network:
+    return Network(lambda x: units(p(x), q(x), q(x)), lambda h: differ(h[:, 0], torch.maximum(h[:, 1], h[:, 2])))
+
+
+def raw_beside() -> Network:
+    """q is not computed at this layer: its input is carried on."""
+    return Network(
+        lambda x: units(p(x), x[:, 0], x[:, 2], x[:, 3]), lambda h: differ(h[:, 0], (h[:, 2] > 1.5).double())
+    )
+
+
+def sometimes_wrong() -> Network:
+    """Wrong on 1 input in 32, by a unit that no variable has."""
+    wrong = lambda x: ((x[:, 0] == 1) & (x[:, 1] == 3) & (x[:, 2] > 1.5)).double()  # noqa: E731
+    return Network(lambda x: units(p(x), q(x), wrong(x)), lambda h: differ(differ(h[:, 0], h[:, 1]), h[:, 2]))
+
+
+def read_in_pieces() -> Network:
+    """The layer holds x and y themselves, scaled; p is computed after it."""
+    return Network(
+        lambda x: units(2 * x[:, 0] + 1, -x[:, 1], q(x)),
+        lambda h: differ(((h[:, 0] - 1) / 2 > -h[:, 1]).double(), h[:, 2]),
+    )
+
+
+# ── what else counts shows in no natural run ────────────────────────────────────────────────────
+
+
+def hidden_by_idle() -> Network:
+    """Two copies of e, whose difference turns the answer."""
+    return Network(
+        lambda x: units(p(x), q(x), x[:, 3], x[:, 3]),
+        lambda h: differ(differ(h[:, 0], h[:, 1]), differ(h[:, 2], h[:, 3])),
+    )
+
+
+def hidden_by_copies() -> Network:
+    """Two more copies of p, whose difference turns the answer."""
+    return Network(
+        lambda x: units(p(x), p(x), p(x), q(x)), lambda h: differ(differ(h[:, 0], h[:, 3]), differ(h[:, 1], h[:, 2]))
+    )
+
+
+def hidden_among_many() -> Network:
+    """Twelve copies of e, which turn the answer where they are not alike."""
+    return Network(
+        lambda x: torch.cat([units(p(x), q(x)), x[:, 3:].expand(-1, 12)], 1),
+        lambda h: differ(differ(h[:, 0], h[:, 1]), (h[:, 2:].amax(1) > h[:, 2:].amin(1)).double()),
+    )
+
+
+def constant_needed() -> Network:
+    """Unit 2 is always 5; below 2 the answer breaks."""
+    return Network(
+        lambda x: units(p(x), q(x), 5 + 0 * x[:, 3]), lambda h: torch.where(h[:, 2] > 2, differ(h[:, 0], h[:, 1]), 0.0)
+    )
+
+
+def stepped_in() -> Network:
+    """p as 1 or 2; where it is neither, another unit is read."""
+    return Network(
+        lambda x: units(1 + p(x), q(x), 1 + p(x)),
+        lambda h: differ(torch.where(h[:, 0] > 0.5, h[:, 0], h[:, 2]) - 1, h[:, 1]),
+    )
+
+
+def small_number() -> Network:
+    """One input v of 0..8 and r of 0..2: the unit holds v, and v div 3 is computed after it."""
+    return Network(
+        lambda x: units(x[:, 0], x[:, 1]),
+        lambda h: differ((torch.div(h[:, 0], 3, rounding_mode="floor") > h[:, 1]).double(), 0 * h[:, 1]), 2,
+    )  # fmt: skip
