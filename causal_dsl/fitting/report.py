@@ -21,6 +21,7 @@ from causal_dsl.score.frames import Frame
 from causal_dsl.score.paired import difference
 from causal_dsl.score.results import Estimate, TestResult
 from causal_dsl.score.truth import kept_of, labels_of
+from causal_dsl.score.verdict import settled
 
 if TYPE_CHECKING:
     from causal_dsl.pipeline import Checked
@@ -68,7 +69,7 @@ def with_controls(
             if "iia" in cell.scores
             else []
         )
-        cells.append(replace(cell, learned=told, findings=(*cell.findings, *more)))
+        cells.append(settled(replace(cell, learned=told, findings=(*cell.findings, *more))))
     return replace(result, cells=tuple(cells))
 
 
