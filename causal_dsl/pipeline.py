@@ -256,7 +256,7 @@ def _check(
         found.extend(error.diagnostics)
     for test in program.tests:
         roles = {role for _, role in test.swaps}
-        warning = no_room(checked.ceilings.get(test.name, {}), len(roles), len(test.cells) > 1, test.span)
+        warning = no_room(checked.ceilings.get(test.name, {}), len(test.cells) > 1, test.span)
         if warning is not None and not found.errors:
             found.add(warning)
         for expectation in test.scores.expectations if test.scores else ():

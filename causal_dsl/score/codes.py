@@ -20,7 +20,7 @@ SEVERITY: dict[str, Severity] = {
     "changed_nothing": "alarm", "noise": "alarm", "ties": "alarm", "non_finite": "alarm", "not_said": "alarm",
     "outside": "alarm", "cancels": "alarm", "wrong_answers": "info",
     # of a test
-    "filtered": "info", "scope": "info", "few_inputs": "alarm", "ceiling_unknown": "info", "multiple": "info",
+    "filtered": "info", "scope": "info", "few_inputs": "alarm", "ceiling_unknown": "info", "leak": "info", "multiple": "info",
     "chosen_on_same_pairs": "alarm", "chosen_on_other_pairs": "info", "choice": "info", "near_bound": "info",
     # of learned features and of what a hypothesis leaves out
     "fitted": "info", "above_controls": "info", "not_above_controls": "alarm", "illusion_risk": "alarm",

@@ -272,9 +272,11 @@ def _illusion(iia: Estimate, noop: float | None, learned: Learned) -> list[Findi
         score, kept = iia.value - floor, natural.iia.value - floor
         lost = score > 0.05 and kept < NATURAL_SHARE * score
         moved = learned.margin is not None and natural.margin is not None and learned.margin > 1e-6
-        if moved:
+        if (
+            moved
+        ):  # half of an effect may be too little for any other answer: how far the logits move says how much is left
             assert learned.margin is not None and natural.margin is not None
-            lost = lost or natural.margin < NATURAL_SHARE * learned.margin
+            lost = natural.margin < NATURAL_SHARE * learned.margin
         if lost:
             told = f"along the axes on which the site varies naturally it scores {show(natural.iia.value)}"
             if moved:

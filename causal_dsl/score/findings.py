@@ -111,8 +111,6 @@ def ceiling_unknown(ceilings: Mapping[str, Ceiling]) -> list[Finding]:
 _DESIGNS = {
     "source": "In every pair the counterfactual answer is the source's own",
     "noop": "In every pair the counterfactual answer is the base's own",
-    "source_only": "In every pair the source alone decides the counterfactual answer",
-    "base_only": "In every pair the base alone decides the counterfactual answer",
     "output_only": "In every pair the answers of base and source decide the counterfactual answer",
 }
 
@@ -124,6 +122,24 @@ def design_finding(name: str, numbered: bool) -> Finding:
         return Finding("vacuous", text + ".")
     rise = " (`^` marks where)" if numbered else ""
     return Finding("vacuous", f"{text}; where iia rises{rise} can be read off, not which variable is there.")
+
+
+#: From here on a rule of one whole input knows nearly all labels.
+LEAKS = 0.95
+
+
+def leak_finding(ceilings: Mapping[str, Ceiling]) -> list[Finding]:
+    """What of the counterfactual answers one whole input tells, where the answers alone do not: `where`, `balance` or
+    domains that depend on each other tell the rest."""
+    answers = ceilings.get("output_only")
+    found = []
+    for name, whole in (("base_only", "base"), ("source_only", "source")):
+        ceiling = ceilings.get(name)
+        known = ceiling is not None and answers is not None and ceiling.exact and answers.exact
+        if known and ceiling.value >= LEAKS > answers.value:  # type: ignore[union-attr]
+            text = f"The whole {whole} input tells the counterfactual answer in {show(ceiling.value)} of these draws"  # type: ignore[union-attr]
+            found.append(Finding("leak", text + ", whatever the other input is."))
+    return found
 
 
 def scope_finding(scope: Scope) -> Finding:
@@ -184,13 +200,13 @@ def near_bound(measured: Measured) -> Finding | None:
     return Finding("near_bound", f"`{measured.text}`: {shown}; the interval holds the bound.")
 
 
-def no_room(ceilings: Mapping[str, Ceiling], sources: int, sweep: bool, span: Span) -> Diagnostic | None:
-    """A warning (W628) where copying one answer, or one whole input alone, is right in every pair: said once of a test."""
-    name = by_design({n: c for n, c in ceilings.items() if n != "source_only" or sources < 2})
+def no_room(ceilings: Mapping[str, Ceiling], sweep: bool, span: Span) -> Diagnostic | None:
+    """A warning (W628) where copying one answer is right in every pair: said once of a test."""
+    name = by_design(ceilings)
     if not name or name == "output_only":  # of a rule of both answers the expectations are warned of (W622)
         return None
     read = "; in this sweep, `iia` still shows where it rises" if sweep and name != "noop" else ""
-    what = "the base" if name in ("noop", "base_only") else "the source"
+    what = "the base" if name == "noop" else "the source"
     return Diagnostic(
         "W628", "no iia of this test can be above chance", span, label="of every pair",
         notes=(f"{_DESIGNS[name][0].lower()}{_DESIGNS[name][1:]}: {RULES[name]} scores 1.000",),

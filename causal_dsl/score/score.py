@@ -18,6 +18,7 @@ from causal_dsl.score.findings import (
     choosing_findings,
     design_finding,
     filter_finding,
+    leak_finding,
     near_bound,
     scope_finding,
 )
@@ -118,8 +119,6 @@ def score_test(
     judged = [judge(expectation, estimator, of_kept or given) for expectation in scores.expectations]
 
     known = dict(of_kept or given)
-    if len(sources) > 1:  # several sources together may well decide the answer: that is no leak
-        known.pop("source_only", None)
     iia = next((value for name, value in wanted.items() if name == "iia" and isinstance(value, Mean)), None)
     joint = estimator.together(iia) if iia is not None and len(cells) > 1 and labels is not None else []
     design = by_design(known) if labels is not None else ""
@@ -142,6 +141,8 @@ def score_test(
         single = results[0].scores if len(results) == 1 else {}
         findings.append(filter_finding(n, len(rows), single.get("iia"), single.get("iia_unfiltered")))
     findings += [scope_finding(one) for one in scope]
+    if labels is not None:  # several sources together may well decide the answer: that is no leak
+        findings += leak_finding({n: c for n, c in known.items() if n != "source_only" or len(sources) < 2})
     findings += _of_all(results, known, design, joint, estimator, context)
     best = 0
     if iia is not None and labels is not None and len(cells) > 1 and estimator.n:

@@ -26,21 +26,20 @@ RULES = {
     "noop": "a network that ignores the intervention",
     "source": "a network that copies the source's answer",
     "output_only": "a rule seeing only the answers of base and source",
-    "base_only": "a rule seeing the whole base input and nothing of the source",
-    "source_only": "a rule seeing the whole source input and nothing of the base",
 }
+COUNTED = tuple(RULES)
 
 
 def bounds(ceilings: Mapping[str, Ceiling]) -> dict[str, tuple[float, float]]:
     """For each ceiling that counts, the least and the most that it may be.
 
-    `base_only` and `source_only` count where they are exact: a rule of whole inputs that is fitted to a sample learns the
-    sample by heart.
+    Those that count are scores of rules of the *answers*. Where a design lets the base's (or the sources') whole input tell
+    the label, a network must still compute it: `base_only` and `source_only` are shown, and a finding says so.
     """
     found = {}
-    for name in RULES:
+    for name in COUNTED:
         ceiling = ceilings.get(name)
-        if ceiling is None or (name in ("base_only", "source_only") and not ceiling.exact):
+        if ceiling is None:
             continue
         low, high = getattr(ceiling, "low", None), getattr(ceiling, "high", None)
         least = ceiling.value if ceiling.exact or low is None else low
@@ -62,7 +61,7 @@ def top_of(ceilings: Mapping[str, Ceiling]) -> tuple[str, float] | None:
 
 def by_design(ceilings: Mapping[str, Ceiling]) -> str:
     """The rule that is right in every pair, whatever the network: then no iia can tell. ``""`` where there is none."""
-    for name in ("source", "noop", "source_only", "base_only", "output_only"):
+    for name in ("source", "noop", "output_only"):
         ceiling = ceilings.get(name)
         if ceiling is not None and ceiling.exact and ceiling.value >= _ONE:
             return name

@@ -17,6 +17,7 @@ from causal_dsl.causal.ceilings import Ceiling
 from causal_dsl.engine.columns import NOT_FINITE, SAID, TIED, TRACE
 from causal_dsl.resources import resource
 from causal_dsl.score.codes import FORBIDDING, FULL, LADDER, SEVERITY
+from causal_dsl.score.findings import leak_finding
 from causal_dsl.score.results import CellInfo, CellResult, Estimate, Finding, Fired, TestResult, Verdict
 from causal_dsl.score.score import score_test
 from causal_dsl.score.verdict import by_design, demote, settled, top_of, verdict
@@ -112,10 +113,12 @@ def test_the_upper_bound_of_a_ceiling_counts() -> None:
     assert verdict(below, right, known).code == "contradicted"
 
 
-def test_rules_of_whole_inputs_count_where_they_are_exact() -> None:
-    sampled, exact = Ceiling(0.99, False, 100), Ceiling(0.8, True, 100)
-    assert top_of({"output_only": Ceiling(0.5, True, 4), "base_only": sampled}) == ("output_only", 0.5)
-    assert top_of({"output_only": Ceiling(0.5, True, 4), "base_only": exact}) == ("base_only", 0.8)
+def test_rules_of_whole_inputs_are_told_and_do_not_count() -> None:
+    answers = Ceiling(0.5, True, 4)
+    assert top_of({"output_only": answers, "base_only": Ceiling(1.0, True, 100)}) == ("output_only", 0.5)
+    assert [f.code for f in leak_finding({"output_only": answers, "base_only": Ceiling(1.0, True, 100)})] == ["leak"]
+    assert not leak_finding({"output_only": answers, "base_only": Ceiling(1.0, False, 100)})
+    assert not leak_finding({"output_only": Ceiling(1.0, True, 4), "source_only": Ceiling(1.0, True, 100)})
     assert by_design({"source": Ceiling(1.0, True, 4), "output_only": Ceiling(1.0, True, 4)}) == "source"
     assert by_design({"output_only": Ceiling(1.0, False, 4)}) == ""
 
