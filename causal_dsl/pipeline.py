@@ -255,7 +255,6 @@ def _check(
     except SpecError as error:
         found.extend(error.diagnostics)
     for test in program.tests:
-        roles = {role for _, role in test.swaps}
         warning = no_room(checked.ceilings.get(test.name, {}), len(test.cells) > 1, test.span)
         if warning is not None and not found.errors:
             found.add(warning)
