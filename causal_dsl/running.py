@@ -295,6 +295,8 @@ def _run(
     told = [*noticed, *notices]
     result = _result(spec, checked, networks, tests, started, identity_of(inputs, options), told, execution)
     if folder is not None:
+        if execution.unkept is not None:
+            result = _unstored(result, execution.unkept, folder, options, spec)
         cells = {
             name: [(dict(cell.node.cell), cell.columns) for cell in run.cells if cell.done.all()]
             for name, run in execution.runs.items()
@@ -310,10 +312,7 @@ def _run(
             if spec.path is not None:
                 keep_source(folder, spec.path, files_of(spec, checked, networks), _folders(networks))
         except OSError as error:  # what was computed is told all the same
-            fault = _unwritable(
-                error if isinstance(error, CannotWrite) else CannotWrite(folder.folder, error), options, spec
-            )
-            result = replace(result, warnings=(*result.warnings, *fault.diagnostics))
+            result = _unstored(result, error, folder, options, spec)
     return result, interrupted
 
 
@@ -341,6 +340,13 @@ def _with_answers(plan: Plan, network: Network) -> list[str]:
             said = test.readout.prefix + show_value(value)
             found.append(prompt.replace(MASK, said) if test.readout.kind == "mask" else prompt + said)
     return found
+
+
+def _unstored(result: SpecResult, error: OSError, folder: SpecFolder, options: Options, spec: Spec) -> SpecResult:
+    """The result, told that it could not be stored."""
+    told = error if isinstance(error, CannotWrite) else CannotWrite(folder.folder, error)
+    fault = _unwritable(told, options, spec)
+    return replace(result, warnings=tuple(dict.fromkeys((*result.warnings, *fault.diagnostics))))
 
 
 def _unwritable(error: CannotWrite, options: Options, spec: Spec) -> SpecError:

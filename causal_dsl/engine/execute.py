@@ -89,6 +89,8 @@ class Execution:
         if store is not None:
             self.plan = store.settle(self.plan)
         self._broken: set[NetworkKey] = set()
+        #: why blocks are kept no longer
+        self.unkept: OSError | None = None
         #: networks for whose blocks memory did not suffice
         self.halved: list[NetworkKey] = []
         self.runs: dict[str, TestRun] = {}
@@ -219,13 +221,11 @@ class Execution:
             else:
                 for piece in pieces.values():
                     piece.seconds = (time.perf_counter() - started) / len(pieces)
-                if self.store is not None:
-                    self.store.put(number, block, pieces)
+                self._keep(lambda store: store.put(number, block, pieces))
                 self._merge(pieces)
                 return
         halves = halves or self._halves(step, block, None)
-        if self.store is not None:
-            self.store.halve(number, block)
+        self._keep(lambda store: store.halve(number, block))
         if context.network.device.type == "cuda":
             torch.cuda.empty_cache()
         cut = replace(step, blocks=halves)
@@ -235,6 +235,15 @@ class Execution:
                 self._merge(found)
             else:
                 self._block(number, cut, half, context)
+
+    def _keep(self, act: Callable[[ChunkStore], None]) -> None:
+        """Keep what was computed, where blocks are kept. A full disk ends the keeping, not the run."""
+        if self.store is None:
+            return
+        try:
+            act(self.store)
+        except OSError as error:
+            self.unkept, self.store = error, None
 
     def _halves(
         self, step: Step, block: Block, error: BaseException | None, between_pairs: bool = False

@@ -26,7 +26,7 @@ from causal_dsl.planning.memory import Budget
 from causal_dsl.program.features import FeatureRef
 from causal_dsl.program.identity import NetworkKey
 from causal_dsl.report.progress import Progress
-from causal_dsl.store.files import write_atomic
+from causal_dsl.store.files import if_possible, write_atomic
 from causal_dsl.store.hashes import of_bytes
 from causal_dsl.store.keys import FitInputs, key_of
 
@@ -101,9 +101,11 @@ class _Network:
         for job in jobs:
             job.finish()
             if job in found and job not in before:
-                kept.write(found[job][0], job, bank, self.network, found[job][1])
+                with if_possible("a fitted feature"):
+                    kept.write(found[job][0], job, bank, self.network, found[job][1])
         if states is not None:
-            states.unlink(missing_ok=True)  # not before all of them are kept
+            with if_possible("a fitted feature"):
+                states.unlink(missing_ok=True)  # not before all of them are kept
         for unit in self.units:
             mine = [job for job in jobs if job.unit is unit]
             best = min(mine, key=lambda job: job.checks[job.best_at][0] if job.checks else 0.0)
@@ -192,7 +194,12 @@ class _Network:
 
         stepper = Stepper(bank)
         most = stepper.most_rows(self._resumes(), self.budget)
-        loop.run(jobs, stepper, most, lambda: kept.keep_states(states, named), tick)
+
+        def keep() -> None:
+            with if_possible("how far the fits are"):
+                kept.keep_states(states, named)
+
+        loop.run(jobs, stepper, most, keep, tick)
         return states
 
     def _enter(

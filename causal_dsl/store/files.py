@@ -56,6 +56,23 @@ def write_atomic(path: Path, data: bytes) -> None:
         part.write_bytes(data)
 
 
+@contextmanager
+def if_possible(what: str) -> Iterator[None]:
+    """Within, something is kept in the cache so that it need not be made again. Where that cannot be done, whatever was
+    made is used all the same, and a warning says so (W665); ``what`` names it."""
+    try:
+        yield
+    except OSError as error:
+        path = error.path if isinstance(error, CannotWrite) else Path(error.filename or "")
+        notices.tell(
+            Diagnostic(
+                "W665", f"{what} cannot be kept", Span(Source(shown_path(path), ""), 0, 0),
+                notes=(error.strerror or str(error),),
+                help="make room there, or set CAUSAL_DSL_CACHE to a folder that can be written: else the next run makes it anew",
+            )
+        )  # fmt: skip
+
+
 def clear_parts(folder: Path, every: bool = False) -> None:
     """Remove what processes that died left half-written in a folder; ``every``: also what is recent."""
     with suppress(OSError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -21,6 +21,7 @@ from causal_dsl.network.network import Network
 from causal_dsl.network.sweep import acts
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.lower import unfit_networks
+from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.locations import Site
 
 torch.set_num_threads(1)
@@ -29,6 +30,12 @@ test streams on a { base, source ~ m(n=6) do(same <- source) report mean(kl) }
 test between on a(l=0, p=x) { base, source ~ m(n=6) do(layer[1].resid_mid[x] <- source) report mean(kl) }
 test sums on a(l=0, p=x) { base, source ~ m(n=6) do(layer[1].z[x] += 2 * source - mean) report mean(kl) }
 """
+
+
+def only(networks: Mapping[NetworkKey, Network]) -> NetworkKey:
+    """The key of the one network of a plan."""
+    (key,) = networks
+    return key
 
 
 @pytest.fixture
@@ -95,7 +102,7 @@ def test_what_differs_is_run_by_whole_forwards_and_nothing_else_is(
     assert "z[x]`" in slow[0].why
     assert "differs from whole forwards by 1.0e-02" in slow[0].why
     same(numbers_of(execution), right)
-    assert "for some interventions reference" in execution.executor("net")
+    assert "for some interventions reference" in execution.executor(only(execution.networks))
     found = cd.run(cd.parse(text()))
     assert not [d for d in found.specs[0].warnings if d.code == "W657"]
 
@@ -110,7 +117,7 @@ def test_a_mistake_of_ours_is_told_and_gone_around(network: Network, monkeypatch
         execution_of(text())
     monkeypatch.setattr(faults, "fall_back", True)
     execution = _finished(text())
-    assert "used before it was computed" in execution.faults["net"]
+    assert "used before it was computed" in execution.faults[only(execution.networks)]
     same(numbers_of(execution), right)
 
 
@@ -126,7 +133,7 @@ def test_a_mistake_in_the_run_itself_is_told_and_gone_around(monkeypatch: pytest
     monkeypatch.setattr(faults, "fall_back", True)
     execution = _finished(text())
     same(numbers_of(execution), right)
-    assert execution.faults["net"].startswith("OwnFault: a pass that is broken")
+    assert execution.faults[only(execution.networks)].startswith("OwnFault: a pass that is broken")
 
 
 def test_the_report_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,7 +166,7 @@ def test_a_fault_of_the_model_or_the_machine_is_not_ours() -> None:
 
 def test_a_vector_that_is_not_there_yet_is_an_error(network: Network) -> None:
     execution, _ = execution_of(text())
-    context = execution._contexts["net"]
+    context = execution._contexts[only(execution.networks)]
     layout = context.layouts.make(execution.plan.steps[0], execution.plan.steps[0].blocks[0])
     kept = Kept(context.layouts, layout)
     site = Site("resid_mid", 1)

@@ -20,7 +20,7 @@ torch.set_num_threads(1)
 
 SPEC = """
 causal equality {
-  a, b, c, d ~ 0..3
+  a, b, c, d ~ {"arrow", "circle", "cross", "diamond", "heart"}
   left  := a == b
   right := c == d
   output same := left == right
@@ -44,6 +44,7 @@ def said(folder: Path, site: str, config: dict[str, object] | None) -> list[Diag
     (folder / "sae" / "cfg.json").write_text(json.dumps(config)) if config is not None else None
     (folder / "spec.causal").write_text(SPEC.replace("SITE", site))
     found = pipeline.check(pipeline.load(folder / "spec.causal")).diagnostics
+    found = [d for d in found if d.code != "W628"]  # these pairs are of a design that no test of files is about
     assert all("sae(" in d.span.text and d.help and d.notes for d in found)
     return found
 

@@ -162,7 +162,7 @@ def test_rows_that_reach_nothing_have_the_logits_of_their_base() -> None:
     feature.prepare()
     pairs = np.arange(24)
     (got,) = Stepper(bank).logits([Part(experiment.fit, pairs, {ref: feature}, None)])
-    inputs = checked.fits.plan.inputs["net"]
+    inputs = checked.fits.plan.inputs[experiment.fit.base.network]
     rows = checked.fits.plan.rows[experiment.fit.base]
     ids = [list(inputs.ids(i)) for i in rows.tolist()]
     clean = forward(network, ids, readout=torch.arange(len(ids))).logits

@@ -49,7 +49,8 @@ test swap on at {{
   report iia
 }}
 """)
-    return pipeline.check(pipeline.load(folder / "spec.causal")).diagnostics
+    found = pipeline.check(pipeline.load(folder / "spec.causal")).diagnostics
+    return [d for d in found if d.code != "W628"]  # the answer is the source's own: not what these tests are about
 
 
 NAMES = {"bos_token": "<s>", "eos_token": "</s>"}

@@ -63,7 +63,7 @@ def test_a_right_one_has_the_full_verdict_and_no_alarm(test: str) -> None:
 
 CASES = [
     ("undecided", "unsolved", {"ties", "unsolved"}, ""),
-    ("infinite", "inconclusive", {"non_finite"}, ""),
+    ("infinite", "inconclusive", {"non_finite", "unmapped_moves"}, ""),
     ("third_class", "inconclusive", {"not_said"}, "[0:2]"),
     ("unheeding", "unsolved", {"unsolved"}, ""),
 ]

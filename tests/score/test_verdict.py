@@ -101,11 +101,8 @@ def test_no_worse_than_the_network_itself_can_be_told_to_be() -> None:
 
 
 def test_the_upper_bound_of_a_ceiling_counts() -> None:
-    class Bounds(Ceiling):
-        low, high = 0.4, 0.8  # what a ceiling with bounds has
-
     iia, right = Estimate(0.7, 0.65, 0.75, 400, "binomial"), Estimate(1.0, 0.99, 1.0, 400, "rule of three")
-    known = {"output_only": Bounds(0.5, False, 400)}
+    known = {"output_only": Ceiling(0.8, False, 400, 0.4, 0.8)}
     assert verdict(iia, right, known).code == "inconclusive"
     above = Estimate(0.99, 0.97, 1.0, 400, "binomial")
     assert verdict(above, right, known).code == "supported"

@@ -150,12 +150,10 @@ def test_a_full_disk_behind_out_tells_the_results_all_the_same(
     import errno
 
     from causal_dsl import running
-    from causal_dsl.report.store import writing
     from causal_dsl.tools.cli import main
 
-    def full(out: Path, path: str, *rest: object) -> None:
-        with writing(out, path):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(running, "save", full)
     assert main(["run", str(spec), "--json", "--out", str(tmp_path / "kept")]) == 2
@@ -164,6 +162,50 @@ def test_a_full_disk_behind_out_tells_the_results_all_the_same(
     assert document["tests"][0]["cells"][0]["scores"]["iia"]["n"] == 16
     assert [d["code"] for d in document["diagnostics"]] == ["E708"]
     assert "E708" in said.err
+
+
+def test_a_disk_that_fills_up_in_a_run_ends_the_keeping_alone(
+    spec: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import errno
+
+    from causal_dsl.store.blocks import Blocks
+    from causal_dsl.store.files import CannotWrite
+    from causal_dsl.tools.cli import main
+
+    def full(self: Blocks, name: str, *_: object) -> None:
+        raise CannotWrite(self.folder / name, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+
+    assert main(["run", str(spec), "--json"]) == 0
+    right = json.loads(capsys.readouterr().out)["specs"][0]["tests"]
+    monkeypatch.setattr(Blocks, "put", full)
+    assert main(["run", str(spec), "--json", "--out", str(tmp_path / "kept")]) == 2
+    document = json.loads(capsys.readouterr().out)["specs"][0]
+    assert [cell["scores"] for cell in document["tests"][0]["cells"]] == [cell["scores"] for cell in right[0]["cells"]]
+    assert [d["code"] for d in document["diagnostics"]] == ["E708"]
+
+
+def test_a_cache_that_cannot_be_written_costs_no_result(
+    spec: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import errno
+
+    from causal_dsl.fitting import kept
+    from causal_dsl.store.files import CannotWrite
+    from causal_dsl.tools.cli import main
+
+    def refused(path: Path, *_: object) -> None:
+        raise CannotWrite(path, OSError(errno.EROFS, os.strerror(errno.EROFS)))
+
+    fitted = SPEC.replace("BOUND", "0%").replace(
+        '"arrow", "circle"', '"arrow", "circle", "cross", "diamond", "heart", "moon"'
+    )
+    spec.write_text(fitted.replace("resid_post[b]", "resid_post[b] via rotation(dim=1, n=16, epochs=1, controls=none)"))
+    monkeypatch.setattr(kept, "write_tensors", refused)
+    assert main(["run", str(spec), "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)["specs"][0]
+    assert document["tests"][0]["cells"][0]["scores"]["iia"]["value"] is not None
+    assert "W665" in [d["code"] for d in document["diagnostics"]]
 
 
 @pytest.mark.slow
