@@ -1,6 +1,6 @@
 """The one-pass executor against hooks by hand, over everything that can be written anywhere (``matrix``).
 
-A sample of it runs always, the whole with ``pytest -m slow``.
+A sample of it runs always, the whole with ``pytest -m nightly``.
 """
 
 from __future__ import annotations
@@ -191,13 +191,13 @@ def test_features_at_every_site(family: str) -> None:
     assert run_features(family, every[:: max(1, len(every) // 12)]) < CLOSE
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("family", [*families(), *shallow()])
 def test_features_at_every_site_of_every_family(family: str) -> None:
     assert run_features(family, of_features(family)) < CLOSE
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("family", [*families(), *shallow()])
 def test_the_whole_matrix(family: str) -> None:
     """Of networks of one and two layers, whose cases are those of the others but for the layer, a part."""
