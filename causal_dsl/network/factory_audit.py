@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,15 +22,14 @@ from causal_dsl.diagnostics import Diagnostic, Span
 
 #: One that nobody would set: a function that sets its own is told by it.
 _SEED = 915_872_643
-#: A call longer than this (a fourth of it where nothing was drawn in sight), or a network larger, is not made again.
-_SECONDS, _PARAMETERS = 1.0, 5_000_000
+#: A call longer than this, or a network larger, is not made again.
+_SECONDS, _PARAMETERS = 3.0, 5_000_000
 
 
 @dataclass
 class Draws:
-    """What a call did with random numbers: ``free`` if it drew some that no seed of its own fixed; its ``seconds``."""
+    """How long a call with fixed random numbers took: its ``seconds``."""
 
-    free: bool = False
     seconds: float = 0.0
 
 
@@ -45,21 +43,12 @@ def seeded(seed: int = _SEED) -> Iterator[Draws]:
         torch.manual_seed(seed)
         random.seed(seed)
         np.random.seed(seed % 2**32)
-        before = _states()
         try:
             yield told
         finally:
             told.seconds = time.perf_counter() - started
-            drew, *others = (old != new for old, new in zip(before, _states(), strict=True))
-            told.free = (drew and torch.initial_seed() == seed) or any(others)
             random.setstate(mine)
             np.random.set_state(numbers)
-
-
-def _states() -> tuple[object, ...]:
-    """The states of the random numbers of torch, Python and numpy, as values that compare."""
-    numbers: Any = np.random.get_state()
-    return torch.get_rng_state().numpy().tobytes(), random.getstate(), (numbers[1].tobytes(), numbers[2])
 
 
 def drawn_weights(
@@ -67,7 +56,7 @@ def drawn_weights(
 ) -> tuple[Diagnostic, ...]:
     """W667 where ``make``, called again with another seed, gives other weights than those of ``model``."""
     count = sum(p.numel() for p in model.parameters())
-    if draws.seconds > (_SECONDS if draws.free else _SECONDS / 4) or count > _PARAMETERS:
+    if draws.seconds > _SECONDS or count > _PARAMETERS:
         return ()
     with seeded(_SEED + 1), redirect_stdout(io.StringIO()):
         other = make()

@@ -57,6 +57,8 @@ def run(words: list[str], home: Path, kind: str = "", count: int = 0) -> tuple[i
 def results(home: Path, name: str) -> dict[str, object]:
     """What a run stored, without how long it took and where its folder was."""
     found = json.loads((home / "out" / name / "results.json").read_text())
+    for network in found["networks"].values():
+        network.pop("identity", None)  # who it is hangs on the folder that its paths start from
 
     def plain(value: object) -> object:
         if isinstance(value, dict):

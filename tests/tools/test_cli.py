@@ -73,7 +73,7 @@ def test_fmt(folder: Path, capsys: Captured) -> None:
 def test_an_unforeseen_exception_is_a_diagnostic(
     folder: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(*_: object) -> None:
+    def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("of all things")
 
     monkeypatch.setattr(pipeline, "check", broken)
