@@ -18,7 +18,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-#: What makes each network: a line of Python that gives a model of transformers, and how many pairs fill a megabyte.
+#: What makes each network: a model of transformers and a tokenizer of 68 words.
 FACTORY = """
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
