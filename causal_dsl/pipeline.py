@@ -29,6 +29,7 @@ from causal_dsl.diagnostics import (
 )
 from causal_dsl.engine.answers import Answers, answers_of, check_answers, check_numbers, value_tokens
 from causal_dsl.engine.columns import ValueRef
+from causal_dsl.garbage import rarely_collected
 from causal_dsl.planning.fits import Fits, make_fits, refuse_overlap, refuse_unfitted
 from causal_dsl.planning.lower import Plan, make_plan, unfit_networks
 from causal_dsl.planning.memory import Budget, default_bytes
@@ -154,7 +155,8 @@ def replace_tree(parsed: Spec, made: tree.Tree) -> Spec:
 
 def _parsed(source: Source, folder: Path, path: Path | None = None) -> Spec:
     found = Diagnostics()
-    parsed = parse_text(source, found)
+    with rarely_collected():
+        parsed = parse_text(source, found)
     found.raise_errors()
     return Spec(parsed, source, folder, path)
 
@@ -229,7 +231,7 @@ def check(
     ``networks`` are loaded networks, whose facts and tokenizers then stand for what the files say. ``beside``: whether the
     plan holds what rides beside its tests; a mere check needs none of it.
     """
-    with within(readable(spec.folder, options.trust, options.allow)), recording() as reads:
+    with rarely_collected(), within(readable(spec.folder, options.trust, options.allow)), recording() as reads:
         checked = _check(spec, options, networks, beside)
     checked.reads = reads
     return checked
@@ -416,7 +418,7 @@ def _plan(
 
     plan = make_plan(program, [*ready, *controls], tokenizers, found, memo.draw, probes)
     checked.distinct |= {test.name: count_distinct(plan.ids_of(test)) for test in ready}
-    checked.fits = plan.fits = _fits(program, ready, plan, checked, tokenizers, found)
+    checked.fits = plan.fits = _fits(program, ready, plan, checked, tokenizers, found, memo)
     return optimise(unfit_networks(plan))
 
 
@@ -434,8 +436,9 @@ def _answer(test: Test, tokens: Tokens | None, checked: Checked) -> None:
 
 
 def _fits(
-    program: Program, tests: list[Test], plan: Plan, checked: Checked, tokenizers: Tokenizers, found: Diagnostics
-) -> Fits | None:
+    program: Program, tests: list[Test], plan: Plan, checked: Checked, tokenizers: Tokenizers, found: Diagnostics,
+    memo: Memo,
+) -> Fits | None:  # fmt: skip
     """What the features of a spec are fitted on; on nothing that a test judges them on."""
     fits = fits_of(tests, program.fits, found)
     found.raise_errors()
@@ -445,7 +448,7 @@ def _fits(
             tokens = tokenizers(test.network)
             test.scores = compile_metrics(_context(test, tokens), found)
             _answer(test, tokens, checked)
-    made = make_fits(program, every, tokenizers, found)
+    made = make_fits(program, every, tokenizers, found, memo.draw)
     if made is not None:
         refuse_overlap(tests, program.fits, plan, made)
         refuse_unfitted(tests, plan, made)
@@ -456,12 +459,10 @@ def _context(test: Test, tokens: Tokens | None) -> TestContext:
     """What the compiler of metrics must know of a test."""
     variables = {n: _values(v.domain) for n, v in test.model.variables.items()}
     roles = ("base", *(role for role in test.roles if role != "base"))
-    parameters: dict[str, list[Any]] = {}
+    parameters: dict[str, dict[Any, None]] = {}
     for cell in test.cells:
         for name, value in cell.values:
-            parameters.setdefault(name, [])
-            if value not in parameters[name]:
-                parameters[name].append(value)
+            parameters.setdefault(name, {})[value] = None
     prompt = _sample_prompt(test)
 
     def several(ref: ValueRef) -> str | None:

@@ -496,9 +496,9 @@ def _score(
     roles = ("base", *(role for role in test.roles if role != "base"))
     kept = kept_of(test, drawn, finished[0].columns)
     info = []
+    interventions = {cell.values: cell.interventions for cell in test.cells}
     for cell in finished:
-        interventions = next(c.interventions for c in test.cells if c.values == cell.node.cell)
-        texts = [i.text for i in interventions for _ in i.places]
+        texts = [i.text for i in interventions[cell.node.cell] for _ in i.places]
         fired = tuple(
             Fired(text, rows, change / rows if rows else None, dead)
             for text, (rows, change, dead) in zip(texts, cell.fired, strict=True)

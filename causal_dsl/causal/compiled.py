@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from types import CodeType
 from typing import Any
 
 import numpy as np
@@ -28,17 +30,24 @@ def compile_lines(
     Expressions may use the symbols of arguments and of earlier lines. What occurs in several of them is computed once.
     The function takes numpy columns of one length; a result may be a scalar where it depends on no argument.
     """
-    names: dict[Any, str] = {}
+    # Arguments are named by their places, so that mechanisms that do alike are one text, which is compiled once.
+    names: dict[Any, str] = {argument: f"a{i}" for i, argument in enumerate(arguments)}
+    given = ", ".join(names.values())
     printer = Printer(names)
-    body = [f"{symbol.name} = {printer._print(line)}" for symbol, line in _share(lines, names)]
-    body.append(f"return [{', '.join(result.name for result in results)}]")
-    text = "\n    ".join([f"def computed({', '.join(argument.name for argument in arguments)}):", *body])
+    body = [f"{names.get(symbol, symbol.name)} = {printer._print(line)}" for symbol, line in _share(lines, names)]
+    body.append(f"return [{', '.join(names.get(result, result.name) for result in results)}]")
+    text = "\n    ".join([f"def computed({given}):", *body])
     namespace: dict[str, Any] = {**HELPERS, **helpers}
     # As sympy's `lambdify` does, which takes ten times as long for what a model's lines do not need. All names are those
     # of symbols that the compiler made; texts of a spec never get here, they are numbers.
-    exec(compile(text, "<causal model>", "exec"), namespace)
+    exec(_code(text), namespace)
     made: Callable[..., list[Any]] = namespace["computed"]
     return made
+
+
+@lru_cache(1024)
+def _code(text: str) -> CodeType:
+    return compile(text, "<causal model>", "exec")
 
 
 def _share(lines: Sequence[tuple[sympy.Symbol, Any]], names: dict[Any, str]) -> list[tuple[sympy.Symbol, Any]]:

@@ -84,7 +84,8 @@ class Printer(PythonCodePrinter):
         return name if name is not None else super()._print(expr, **kwargs)
 
     def _print_Line(self, line: Line) -> str:
-        return str(super()._print(line.args[0]))
+        whole = line.args[0]
+        return self._print(whole) if isinstance(whole, sympy.Symbol) else str(super()._print(whole))
 
     def _print_Apply(self, expr: Apply) -> str:
         return f"{expr.args[0].name}({', '.join(self._print(a) for a in expr.args[1:])})"

@@ -6,7 +6,6 @@ The whole file is read and checked at once; a column has one type.
 from __future__ import annotations
 
 import csv
-import gc
 import io
 import json
 import math
@@ -19,6 +18,7 @@ from typing import cast
 from causal_dsl.causal.domains import LIMIT, Finite, Value, show, type_of
 from causal_dsl.causal.files import read_text
 from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean
+from causal_dsl.garbage import rarely_collected
 from causal_dsl.syntax import tree
 
 _WHOLE = re.compile(r"[+-]?(0|[1-9]\d*)\Z", re.ASCII)
@@ -76,13 +76,8 @@ def load_table(decl: tree.TableDecl, folder: Path, diagnostics: Diagnostics) -> 
     if text is None:
         return None
     # A million rows are millions of objects, none of which is on a cycle: looking for cycles takes longer than reading.
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
+    with rarely_collected():
         return _read_table(decl, text, kind, file, key, diagnostics)
-    finally:
-        if collecting:
-            gc.enable()
 
 
 def _read_table(
@@ -205,7 +200,7 @@ def _typed(
 ) -> tuple[Value, ...] | None:
     """The values of a column. Of a CSV, all cells that look like numbers make numbers; ``007`` stays a text."""
     if parse:
-        found = _parsed([text.strip() for text in cast("Sequence[str]", cells)], name, lines, file, diagnostics)
+        found = _parsed(list(map(str.strip, cast("Sequence[str]", cells))), name, lines, file, diagnostics)
         if found is None:
             return None
         values: Sequence[Value] = found

@@ -15,6 +15,7 @@ from causal_dsl.diagnostics import SpecError, fail
 from causal_dsl.engine.answers import Answers
 from causal_dsl.engine.chunks import ChunkStore
 from causal_dsl.engine.columns import NO_ANSWER, Columns, Quantity
+from causal_dsl.engine.heap import give_back
 from causal_dsl.engine.kept import Means
 from causal_dsl.engine.numbers import Numbers, Targets
 from causal_dsl.engine.pieces import Piece, Pieces
@@ -160,6 +161,7 @@ class Execution:
                 if found is not None:
                     self._merge(found)
                 else:
+                    give_back()
                     try:
                         self._block(number, step, block, context)
                     except Exception as error:

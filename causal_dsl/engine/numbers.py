@@ -16,8 +16,8 @@ from causal_dsl.program.program import Test
 
 #: Gives the ids [n] whose logits a quantity of a test asks for, for all pairs of the test.
 Targets = Callable[[Test, Quantity], np.ndarray]
-#: Numbers of logits that are looked at at once: they are looked at in float64.
-MOST_LOGITS_CPU, MOST_LOGITS_DEVICE = 2**23, 2**28
+#: Numbers of logits that are looked at at once: they are looked at in float64, and on a CPU should stay in its cache.
+MOST_LOGITS_CPU, MOST_LOGITS_DEVICE = 2**18, 2**28
 
 
 class Numbers:
@@ -45,7 +45,7 @@ class Numbers:
     def said(self, logits: Tensor, pruned: bool) -> Tensor:
         """The token (or class) that each row says [m]."""
         among = self._on(self.answers.among, logits, pruned)
-        found = greedy(logits, among)
+        found = _by_parts(logits, lambda part: greedy(part, among), torch.int64)
         if pruned and self.columns is not None:
             ids = torch.from_numpy(self.columns).to(found.device)
             return torch.where(found >= 0, ids[found.clamp(min=0)], found)
@@ -53,21 +53,14 @@ class Numbers:
 
     def overall(self, logits: Tensor) -> np.ndarray:
         """The id of the largest of all logits of each row [m]; negative where there is not one."""
-        return np.concatenate([greedy(part, None).cpu().numpy() for part in self._parts(logits)])
+        return _by_parts(logits, lambda part: greedy(part, None), torch.int64).cpu().numpy()
 
     def trace(self, logits: Tensor, pruned: bool) -> Tensor:
         """A sum of the logits of each row [m] that stays where none of them moves: of those in :attr:`columns`."""
         held = np.arange(logits.shape[1]) if self.columns is None else self.columns
         ids = torch.from_numpy(held).to(logits.device)
-        parts = self._parts(logits)
-        if self.columns is not None and not pruned:
-            parts = tuple(part[:, ids] for part in parts)
-        return torch.cat([trace(part, ids) for part in parts])
-
-    def _parts(self, logits: Tensor) -> tuple[Tensor, ...]:
-        """The rows of logits, some at once."""
-        most = MOST_LOGITS_CPU if logits.device.type == "cpu" else MOST_LOGITS_DEVICE
-        return logits.split(max(1, most // max(1, logits.shape[1])))
+        some = self.columns is not None and not pruned
+        return _by_parts(logits, lambda part: trace(part[:, ids] if some else part, ids), torch.float64)
 
     def _on(self, ids: Sequence[int] | np.ndarray | None, logits: Tensor, pruned: bool) -> Tensor | None:
         """Ids as columns of the logits that are at hand; -1 stays."""
@@ -88,12 +81,11 @@ class Numbers:
         ``said`` [rows of the logits, steps] the tokens that each says; ``against``: logits of base runs, and the row of each
         pair among them; ``whole[q]`` [rows of the logits] what is known of each row already.
         """
-        most = MOST_LOGITS_CPU if logits.device.type == "cpu" else MOST_LOGITS_DEVICE
-        size = max(1, most // max(1, logits.shape[1]))
+        size = _rows_at_once(logits)
         classes = self._on(self.answers.among, logits, pruned)
         if classes is not None and len(classes) >= logits.shape[1] and not (pruned and self.columns is not None):
             classes = None
-        parts: dict[Quantity, list[Tensor]] = {}
+        found: dict[Quantity, np.ndarray] = {}
         for start in range(0, len(pairs) if any(q.kind in MEASURED for q in quantities) else 0, size):
             part = slice(start, start + size)
             targets = {
@@ -102,11 +94,25 @@ class Numbers:
             base = None if against is None else against[0].index_select(0, against[1][part])
             picked = logits.index_select(0, rows[part])
             for quantity, values in measure(picked, quantities, targets, classes, base).items():
-                parts.setdefault(quantity, []).append(values)
-        found = {quantity: torch.cat(values).cpu().numpy() for quantity, values in parts.items()}
+                found.setdefault(quantity, np.empty(len(pairs)))[part] = values.cpu().numpy()
         for quantity in quantities:
             if quantity.kind == "answer":
                 found[quantity] = self.answers.codes_of(said[rows.cpu().numpy()])
             elif quantity in whole:
                 found[quantity] = whole[quantity][rows.cpu().numpy()]
         return {quantity: found[quantity] for quantity in quantities}
+
+
+def _by_parts(logits: Tensor, number: Callable[[Tensor], Tensor], dtype: torch.dtype) -> Tensor:
+    """A number for each row [m], computed of some rows at a time. The room for all is taken before: what stays would else
+    lie in the gaps that the parts leave, so that no gap fits the next part, and the process grows part by part."""
+    found = torch.empty(len(logits), dtype=dtype, device=logits.device)
+    size = _rows_at_once(logits)
+    for start in range(0, len(logits), size):
+        found[start : start + size] = number(logits[start : start + size])
+    return found
+
+
+def _rows_at_once(logits: Tensor) -> int:
+    most = MOST_LOGITS_CPU if logits.device.type == "cpu" else MOST_LOGITS_DEVICE
+    return max(1, most // max(1, logits.shape[1]))

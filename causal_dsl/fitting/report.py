@@ -42,8 +42,9 @@ def with_controls(
     noop = checked.ceilings.get(test.name, {}).get("noop")
     controls = [one for one in plan.tests if one.control[0] == test.name and one.probe is None]
     cells = []
+    numbers = {frozenset(one.node.cell): i for i, one in enumerate(run.cells)}
     for cell in result.cells:
-        number = next(i for i, one in enumerate(run.cells) if dict(one.node.cell) == cell.cell)
+        number = numbers[frozenset(cell.cell.items())]
         own = run.cells[number]
         refs = [f for i in test.cells[number].interventions for f in i.features if f.fitted in library.fits]
         if not refs:  # nothing was fitted: what is written cannot reach the answer

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from causal_dsl.causal.designs import draw
 from causal_dsl.diagnostics import Diagnostics, fail
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.layout import Layouts
-from causal_dsl.planning.lower import Plan, Tokenizers, make_plan
+from causal_dsl.planning.lower import Drawer, Plan, Tokenizers, make_plan
 from causal_dsl.program.features import FeatureRef, Fitting
 from causal_dsl.program.fits import FitTest, declared_for, learned, maps_of
 from causal_dsl.program.identity import NetworkKey
@@ -62,12 +63,15 @@ class Fits:
         return list(dict.fromkeys(unit.network for unit in self.units))
 
 
-def make_fits(program: Program, fits: Sequence[FitTest], tokenizers: Tokenizers, found: Diagnostics) -> Fits | None:
-    """The fits of a spec and of its controls; None where nothing is fitted. Raises E712 and what lowering raises."""
+def make_fits(
+    program: Program, fits: Sequence[FitTest], tokenizers: Tokenizers, found: Diagnostics, drawer: Drawer = draw
+) -> Fits | None:
+    """The fits of a spec and of its controls; None where nothing is fitted. Raises E712 and what lowering raises. ``drawer``
+    may know some draws already."""
     if not fits:
         return None
     tests = [test for one in fits for test in (one.fit, one.validation)]
-    plan = make_plan(program, tests, tokenizers, found)
+    plan = make_plan(program, tests, tokenizers, found, drawer)
     units: dict[FeatureRef, Unit] = {}
     dead: dict[FeatureRef, None] = {}
     layouts = Layouts(plan)

@@ -11,10 +11,10 @@ MOST_KEYS_CPU, MOST_KEYS_DEVICE = 2**19, 2**27
 #: Tokens that go through a feed-forward block at a time on a CPU, so that its inner vectors fit a cache; a GPU takes all.
 SLICE_CPU, SLICE_DEVICE = 2048, 2**62
 #: What a process takes of memory for what its tensors hold: the C library's heap does not give back all that is freed
-#: between tensors that grow from layer to layer (seen: 1.2 to 2.5 times), a GPU's allocator nearly all.
-HEAP_CPU, HEAP_DEVICE = 2.0, 1.15
-#: What a process on a CPU takes beside that, however small the pass: threads, indices, the heap's first pools.
-PROCESS = 25_000_000
+#: between tensors that grow from layer to layer (`python -m benchmarks.peaks` measures it), a GPU's allocator nearly all.
+HEAP_CPU, HEAP_DEVICE = 1.25, 1.15
+#: What a process on a CPU takes beside that, however small the pass: indices, the buffers of matrix products, pools.
+PROCESS = 20_000_000
 #: The most that is taken unasked on a CPU.
 MOST_UNASKED = 8 * 10**9
 
@@ -38,7 +38,9 @@ class Budget:
     @property
     def tensors(self) -> float:
         """The bytes that tensors may hold at once."""
-        return self.bytes / (HEAP_CPU if self.on_cpu else HEAP_DEVICE)
+        if not self.on_cpu:
+            return self.bytes / HEAP_DEVICE
+        return (self.bytes - min(PROCESS, self.bytes / 2)) / HEAP_CPU
 
     @property
     def on_cpu(self) -> bool:

@@ -6,8 +6,13 @@ for that.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
+from functools import cached_property
 
+import numpy as np
+
+from causal_dsl.planning import graph as g
 from causal_dsl.planning.frames import Schedule
 from causal_dsl.planning.layout import Layout, Layouts
 from causal_dsl.planning.lower import Plan
@@ -67,10 +72,28 @@ class Peaks:
             ),
             default=0,
         )
-        # Kept beside them for whoever asks: a row of logits and what is measured of it, in float64 some rows at a time.
-        head = frames[-1].tokens * (columns_of(self.plan, step) or facts.vocabulary or facts.classes or 1)
+        columns = columns_of(self.plan, step)
+        asked = self.asked(sized.layout)
+        # What is measured of logits is measured of some rows at a time. Where tests ask for columns of their own, their
+        # logits are put together once more.
+        head = asked * (columns or facts.vocabulary or facts.classes or 1) * (1 if columns is None else 2)
+        head += (frames[-1].tokens + asked) * (facts.width or 0)
         index = sum(8 * 6 * (f.tokens + f.keys_only) for f in frames)
-        return (kept + max(layers, 3 * head * budget.size) + index) * sized.share
+        return (kept + max(layers, head * budget.size) + index) * sized.share
+
+    def asked(self, layout: Layout) -> int:
+        """How many rows of logits are asked for: each test asks for those of its own runs."""
+        rows = sum(len(family.rows) * self._readers[family.resume] for family in layout.families)
+        for forward in layout.read_forwards:
+            found = [prompts for (_, run), prompts in layout.prompt.items() if run == forward]
+            rows += self._readers[forward] * len(np.unique(np.concatenate(found))) if found else 0
+        return rows
+
+    @cached_property
+    def _readers(self) -> Counter[g.Forward | g.Resume]:
+        """How many tests read each run."""
+        runs = {(name, read.run) for name, scores in self.plan.scores.items() for s in scores for _, read in s.reads}
+        return Counter(run for _, run in runs)
 
 
 def kept_bytes(layout: Layout, facts: Facts, size: int) -> int:
@@ -86,7 +109,8 @@ def layer_bytes(tokens: int, keys: int, following: int, facts: Facts, budget: Bu
     wide, inner = facts.width or 1, facts.mlp_width or 4 * (facts.width or 1)
     size = facts.head_dim or 1
     heads, shared = (facts.heads or 1) * size, (facts.kv_heads or facts.heads or 1) * size
-    mlp = tokens * 4 * wide + min(tokens, budget.slice) * 3 * inner
+    # What enters and its norm, in slices what comes out too; inside, what an activation takes on the way.
+    mlp = tokens * (2 if tokens <= budget.slice else 3) * wide + min(tokens, budget.slice) * 4 * inner
     turning = tokens * (2 * wide + 4 * heads + 2 * shared + 2 * size)
     # Keys and values are gathered for some rows at a time, and repeated for the query heads that share them.
     gathered = min(budget.most_keys, tokens * 16 * shared) * 2 * (1 + heads // shared)

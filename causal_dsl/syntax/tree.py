@@ -11,6 +11,9 @@ from dataclasses import dataclass, field, fields
 
 from causal_dsl.diagnostics import NOWHERE, Span
 
+#: The fields of each kind of node: asked for once a kind, not once a node.
+_PARTS: dict[type, tuple[str, ...]] = {}
+
 
 @dataclass(frozen=True)
 class Node:
@@ -20,8 +23,11 @@ class Node:
 
     def children(self) -> Iterator[Node]:
         """The nodes directly below this one, in the order of the text."""
-        for f in fields(self):
-            value = getattr(self, f.name)
+        kind = type(self)
+        if kind not in _PARTS:
+            _PARTS[kind] = tuple(one.name for one in fields(self))
+        for name in _PARTS[kind]:
+            value = getattr(self, name)
             for item in value if isinstance(value, tuple) else (value,):
                 if isinstance(item, Node):
                     yield item

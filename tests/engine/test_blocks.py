@@ -20,9 +20,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
 import causal_dsl as cd
+from causal_dsl.engine import numbers as numbers_module
 from causal_dsl.engine import sweep as sweep_module
 from causal_dsl.engine.chunks import ChunkStore
 from causal_dsl.planning.cost import cost_of
+from causal_dsl.planning.memory import Budget, process_bytes
 
 torch.set_num_threads(1)
 TESTS = """
@@ -85,6 +87,21 @@ def test_a_budget_is_kept(budget: int) -> None:
 def test_the_number_of_blocks_follows_the_budget() -> None:
     counts = [len(execution_of(text(), memory=b)[0].plan.steps[0].blocks) for b in (150_000, 400_000, 10**9)]
     assert counts[0] > counts[1] > counts[2] == 1
+
+
+@pytest.mark.parametrize("most", [1, 50, 1000])
+def test_logits_are_measured_some_rows_at_a_time(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(numbers_module, "MOST_LOGITS_CPU", 2**40)
+    whole = run()
+    monkeypatch.setattr(numbers_module, "MOST_LOGITS_CPU", most)
+    same(run(), whole)
+
+
+def test_a_budget_leaves_room_for_what_a_process_takes_beside_its_tensors() -> None:
+    for megabytes in (64, 256, 1024):
+        budget = Budget(megabytes * 10**6)
+        assert process_bytes(budget.tensors) == pytest.approx(budget.bytes, abs=2)
+    assert 0 < Budget(1000).tensors < 1000
 
 
 def test_single_pairs_are_cut_between_interventions() -> None:

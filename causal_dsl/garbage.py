@@ -1,0 +1,24 @@
+"""How often Python looks for cycles of garbage while much is made that stays."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+#: New objects after which the youngest are looked through, and how many such rounds go before older ones are.
+_RARE = (100_000, 50, 100)
+
+
+@contextmanager
+def rarely_collected() -> Iterator[None]:
+    """Look for cycles rarely inside: a large spec is a million objects that stay, each looked through again and again."""
+    before = gc.get_threshold()
+    gc.set_threshold(*_RARE)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+
+
+__all__ = ["rarely_collected"]
