@@ -62,6 +62,9 @@ TWO_LARGEST, NO_NUMBER = -2, -1
 
 SAID, TRACE = Quantity("said"), Quantity("trace")
 
+#: Kinds of quantities that all logits decide, whichever answers are read.
+WHOLE = ("log_normalizer", "kl", "js")
+
 
 @dataclass
 class Columns:

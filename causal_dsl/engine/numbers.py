@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from causal_dsl.engine.answers import Answers
-from causal_dsl.engine.columns import Quantity
+from causal_dsl.engine.columns import WHOLE, Quantity
 from causal_dsl.engine.readout import MEASURED, greedy, measure, trace
 from causal_dsl.program.program import Test
 
@@ -27,11 +27,15 @@ class Numbers:
         self.test, self.answers = test, answers
         self.targets = {q: targets(test, q) for q in dict.fromkeys(quantities) if q.kind == "logit"}
         self.vocabulary = vocabulary
+        #: whether something is asked of how likely answers are: among all that the network can say, not among the read ones
+        self.whole = any(q.kind in WHOLE for q in quantities)
         self.columns = self._columns()
 
     def _columns(self) -> np.ndarray | None:
         """The columns of the unembedding that are needed [c], sorted; None: all of them."""
         if self.answers.among is None or self.answers.longest > 1 or self.test.network.facts.kind == "vector":
+            return None
+        if self.whole:
             return None
         wanted = np.unique(np.concatenate([np.array(self.answers.among), *self.targets.values()]))
         wanted = wanted[wanted >= 0]
@@ -82,7 +86,8 @@ class Numbers:
         pair among them; ``whole[q]`` [rows of the logits] what is known of each row already.
         """
         size = _rows_at_once(logits)
-        classes = self._on(self.answers.among, logits, pruned)
+        vector = self.test.network.facts.kind == "vector"  # whose read-out is the classes that it names
+        classes = self._on(self.answers.among, logits, pruned) if vector else None
         if classes is not None and len(classes) >= logits.shape[1] and not (pruned and self.columns is not None):
             classes = None
         found: dict[Quantity, np.ndarray] = {}

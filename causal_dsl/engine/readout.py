@@ -24,7 +24,7 @@ def measure(
     """The quantities of a batch of logits, except answers.
 
     ``logits`` [m, vocabulary] of the run; ``targets[q]`` [m] the id whose logit is asked (-1: none, which gives NaN);
-    ``classes`` the columns of the read-out where it is not the whole vocabulary; ``against`` [m, vocabulary] the
+    ``classes`` the columns of the read-out of a vector network that reads some of its classes; ``against`` [m, vocabulary] the
     logits of the base run for divergences. Scores are computed in float64 whatever the network computes in: bf16
     logits that differ in the last place would otherwise decide a sum.
     """

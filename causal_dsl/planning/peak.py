@@ -12,6 +12,7 @@ from functools import cached_property
 
 import numpy as np
 
+from causal_dsl.engine.columns import WHOLE
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.frames import Schedule
 from causal_dsl.planning.layout import Layout, Layouts
@@ -133,6 +134,8 @@ def columns_of(plan: Plan, step: Step) -> int | None:
             if not any(read.run in runs for _, read in score.reads):
                 continue
             if test.readout.kind != "logits" and not test.readout.among:
+                return None
+            if any(quantity.kind in WHOLE for _, read in score.reads for quantity in read.quantities):
                 return None
             most = max(most, len(test.readout.values))
     return most

@@ -101,17 +101,17 @@ def compare(family: str, execution: Execution, chosen: Sequence[Case], made: dic
     assert not [step.why for step in plan.steps if step.why], "something does not ride in one pass"
     got: dict[g.Resume, torch.Tensor] = {}
     for step in plan.steps:
-        executor = Sweep(execution._contexts["net"])
+        executor = Sweep(execution._contexts[step.network])
         for block in step.blocks:
             with torch.no_grad():
-                execution._means(step, execution._contexts["net"])
+                execution._means(step, execution._contexts[step.network])
                 got |= executor.logits(step, block)
     hand = ByHand(family)
-    inputs = plan.inputs["net"]
+    ((key, inputs),) = plan.inputs.items()
     for number, case in enumerate(chosen):
         score = plan.scores[f"t{number}"][0]
         resume = score.read("patched").run  # type: ignore[union-attr]
-        runs = {role: g.Forward("net", score.label.draw, role) for role in ("base", "source")}
+        runs = {role: g.Forward(key, score.label.draw, role) for role in ("base", "source")}
         ids = {
             role: [inputs.ids(i) for i in plan.rows[run].tolist()] if run in plan.rows else []
             for role, run in runs.items()
@@ -175,11 +175,11 @@ def run_features(family: str, chosen: Sequence[Case]) -> float:
         tests += f"\nalign f{number} : a {{ same @ {spot} via {feature} }}"
         tests += f"\ntest t{number} on f{number}(0, x) {{ {case.draw}\n do(same <- source)\n report mean(kl) }}"
     spec = pipeline.parse(spec_of(family, tests, layers="[0]", positions="[x]"))
-    checked = pipeline.check(spec)
+    checked = pipeline.check(spec, Options(trust=True))  # the directions lie in a folder of the tests
     checked.raise_errors()
     assert checked.plan is not None
-    networks = {"net": network}
-    library = running._fit(spec, checked, networks, Options(), Progress())
+    networks = {key: network.used_as(ref) for key, ref in checked.plan.networks.items()}
+    library = running._fit(spec, checked, networks, Options(), Progress(), None)
     targets = running._targets(checked.plan, checked, networks)
     execution = Execution(checked.plan, networks, checked.answers, targets, features=library.maps)
     return compare(family, execution, chosen, made)
