@@ -22,7 +22,7 @@ a first session:
   causal-dsl run specs/equality.causal      runs the tests on the network
   causal-dsl explain E201                   more about a message
 
-exit codes: 0 fine, 1 an expectation failed, 2 the spec or its environment is at fault"""
+exit codes: 0 fine, 1 an expectation failed, 2 the spec or its environment is at fault, 130 stopped by Ctrl-C"""
 
 
 def parser() -> argparse.ArgumentParser:
