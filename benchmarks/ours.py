@@ -117,7 +117,7 @@ class Ours:
         started = time.perf_counter()
         self.predicted = predicted_peak_bytes(self.execution)
         run = self.execution.runs[TEST]
-        running._score(run.test, run, run.cells, checked.plan, checked)
+        running._score(run.test, run, run.cells, checked.plan, checked, self.network)
         self.beside["scores"] = time.perf_counter() - started
 
 
