@@ -24,6 +24,10 @@ from causal_dsl.network.prove import told
 _AGAIN = {torch.float64: 1e-9, torch.float32: 1e-5, torch.float16: 1e-3, torch.bfloat16: 1e-2}
 _BATCH = {torch.float64: 1e-7, torch.float32: 1e-3, torch.float16: 5e-2, torch.bfloat16: 3e-1}
 _ROWS, _ALONE = 32, 8
+#: How many rows a batch is filled up to: some networks look at their neighbours from a number of rows on. At least _LEAST
+#: where a network has less than _SMALL parameters, and more as far as a run of them stays short.
+_LEAST, _VECTORS, _PROMPTS = 16, 1024, 256
+_SMALL, _WORK, _TOKENS = 50_000_000, 2e10, 16_384
 Batch: TypeAlias = Sequence[Sequence[int]] | Tensor
 
 
@@ -31,23 +35,36 @@ Batch: TypeAlias = Sequence[Sequence[int]] | Tensor
 def refuse_unsteady(network: Network, inputs: Batch, span: Span) -> None:
     """Raise E663 where the same batch gives other numbers a second time, E664 where a row alone gives others than in it.
 
-    ``inputs``: a few of those that will be run, token ids or vectors [rows, width]; where memory does not suffice for them
-    at once, two of them are tried.
+    ``inputs``: a few of those that will be run, token ids or vectors [rows, width]; they are repeated to fill a
+    batch (:func:`enough`), and where memory does not suffice they are tried as they are, and then two of them.
     """
-    try:
-        _refuse_unsteady(network, inputs, span)
-    except (MemoryError, torch.OutOfMemoryError):
+    few = _rows(inputs, list(range(min(2, len(inputs)))))
+    for some, rows in ((inputs, enough(network, inputs)), (inputs, 2), (few, 2)):
         with suppress(MemoryError, torch.OutOfMemoryError):  # the run itself goes on in halves, or tells of it
-            _refuse_unsteady(network, _rows(inputs, list(range(min(2, len(inputs))))), span)
+            _refuse_unsteady(network, some, rows, span)
+            return
 
 
-def _refuse_unsteady(network: Network, inputs: Batch, span: Span) -> None:
-    if not len(inputs):
+def enough(network: Network, inputs: Batch) -> int:
+    """How many rows a batch should have in which neighbours would show, given what a run of them takes."""
+    if isinstance(inputs, Tensor):
+        longest, most = 1, _VECTORS
+    else:
+        longest, most = max((len(ids) for ids in inputs), default=1), _PROMPTS
+    size = max(1, sum(p.numel() for p in network.model.parameters()))
+    if size >= _SMALL:
+        return 2
+    return max(_LEAST, min(most, int(_WORK / (size * longest)), _TOKENS // longest))
+
+
+def _refuse_unsteady(network: Network, inputs: Batch, rows: int, span: Span) -> None:
+    """``rows``: the number that the batch is filled up to, by taking its inputs again."""
+    distinct = len(inputs)
+    if not distinct:
         return
-    if len(inputs) == 1:
-        inputs = _rows(inputs, [0, 0])
-    count, fault = len(inputs), ""
-    alone = _spread(count, _ALONE)
+    own, fault = list(range(distinct)), ""
+    filled = [row % distinct for row in range(max(distinct, rows, 2))]
+    alone = _spread(distinct, _ALONE)
     before = None
     try:
         before = _logits(network, _rows(inputs, alone[:1]))  # before any longer prompt was seen
@@ -55,22 +72,28 @@ def _refuse_unsteady(network: Network, inputs: Batch, span: Span) -> None:
         raise
     except Exception as error:
         fault = told(error)
-    try:
-        first, second = _logits(network, inputs), _logits(network, inputs)
-    except (MemoryError, torch.OutOfMemoryError):
-        raise
-    except Exception:
+    for taken in (filled, own if distinct > 1 else [0, 0]):  # some take no more than so many rows
+        batch = _rows(inputs, taken)
+        try:
+            first, second = _logits(network, batch), _logits(network, batch)
+            break
+        except (MemoryError, torch.OutOfMemoryError):
+            raise
+        except Exception:
+            continue
+    else:
         return  # it is told where the sites are proved, and where they are run
     if before is None:
         raise _dependent(network, f"it cannot be run on one input alone: {fault}", span)
     far = apart(first, second)
     if far > _AGAIN.get(network.dtype, 1e-2):
-        raise _unsteady(network, inputs, f"twice the same batch: the logits differ by {far:.1e} of their size", span)
+        raise _unsteady(network, batch, f"twice the same batch: the logits differ by {far:.1e} of their size", span)
     for row in alone:
         got = before if row == alone[0] else _logits(network, _rows(inputs, [row]))
-        far = apart(got, first[row : row + 1])
+        same = first[[place for place, source in enumerate(taken) if source == row]]
+        far = apart(got.expand_as(same), same)
         if far > _BATCH.get(network.dtype, 3e-1):
-            note = f"an input alone, and among {count}: the logits differ by {far:.1e} of their size"
+            note = f"an input alone, and among {len(taken)}: the logits differ by {far:.1e} of their size"
             raise _dependent(network, note, span)
 
 
@@ -173,4 +196,4 @@ def _scaled_from(module: nn.Module) -> int | None:
     return start if isinstance(start, int) else None
 
 
-__all__ = ["apart", "refuse_unsteady", "some_of"]
+__all__ = ["apart", "enough", "refuse_unsteady", "some_of"]
