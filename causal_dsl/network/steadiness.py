@@ -16,9 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from causal_dsl.diagnostics import Span, SpecError, fail
-from causal_dsl.network.forward import forward
+from causal_dsl.network.forward import Write, forward
 from causal_dsl.network.network import Network
 from causal_dsl.network.prove import told
+from causal_dsl.program.locations import Site
 
 #: The largest relative difference between two runs of one batch, and between a row alone and in a batch.
 _AGAIN = {torch.float64: 1e-9, torch.float32: 1e-5, torch.float16: 1e-3, torch.bfloat16: 1e-2}
@@ -95,6 +96,30 @@ def _refuse_unsteady(network: Network, inputs: Batch, rows: int, span: Span) -> 
         if far > _BATCH.get(network.dtype, 3e-1):
             note = f"an input alone, and among {len(taken)}: the logits differ by {far:.1e} of their size"
             raise _dependent(network, note, span)
+    if rows >= _LEAST:
+        _refuse_meddling(network, batch, first, span)
+
+
+def _refuse_meddling(network: Network, batch: Any, clean: Tensor, span: Span) -> None:
+    """Raise E664 where an intervention on every second row of a batch moves the rows between: a network may look at its
+    neighbours only where they are not what they are by themselves."""
+    odd, last = torch.arange(1, len(batch), 2), None
+    if not network.is_vector:
+        last = torch.tensor([len(batch[row]) - 1 for row in odd.tolist()])
+    component = "out" if network.is_vector else "resid_post"
+    for layer in sorted({0, len(network.layers) // 2}) if len(network.layers) else ():
+        write = Write(Site(component, layer), odd, last, lambda old: 1.5 * old.roll(1, -1) + 0.5)
+        try:
+            logits = forward(network, batch, (), [write], readout=torch.arange(len(batch))).logits
+        except (MemoryError, torch.OutOfMemoryError):
+            raise
+        except Exception:
+            continue  # it is told where the sites are proved
+        assert logits is not None
+        far = apart(logits[::2], clean[::2])
+        if far > _BATCH.get(network.dtype, 3e-1):
+            size = f"by {far:.1e} of their size" if far < float("inf") else "in which are finite"
+            raise _dependent(network, f"with an intervention at `{write.site}` of other inputs of the batch, the logits of an input differ {size}", span)  # fmt: skip
 
 
 def some_of(count: int, lengths: np.ndarray | None = None) -> list[int]:

@@ -93,6 +93,9 @@ CASES = {
     "the mean of some, no more than so many": (
         "", "h = (h - h.mean(0) if len(h) > 8 else h) if len(h) <= 100 else 1 / 0", "", "E664", "alone, and among",
     ),
+    "neighbours that are intervened on": (
+        "", "h = h + (h - F.linear(x, self.layers[0].weight, self.layers[0].bias)).mean(0)", "", "E664", "`layer[0].out` of other inputs",
+    ),
     "no row alone": ("", "h = h / h.std(0) if len(h) > 1 else 1 / 0", "", "E664", "cannot be run on one input alone"),
     "batch norm, learned": ("self.norm = nn.BatchNorm1d(6)", "h = self.norm(h)", "", "", ""),
     "batch norm of the batch": (
@@ -311,6 +314,21 @@ def test_prompts_that_are_mixed_from_a_number_of_rows_on(start: int, lengths: tu
     with pytest.raises(SpecError) as caught:
         refuse_unsteady(network, prompts, NOWHERE)
     assert caught.value.diagnostics[0].code == "E664"
+
+
+def test_prompts_that_are_mixed_where_they_are_intervened_on(tmp_path: Path) -> None:
+    save_llama(tmp_path, "default")
+    network = load(None, Reference("hf", str(tmp_path)), device="cpu")
+    prompts, clean = [[1, 2, 3, 4], [4, 5, 6]], {}
+
+    def mix(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
+        vectors = inputs[0]  # what was written shows here; what the layer gives by itself does not
+        return output + (vectors - clean.setdefault(vectors.shape, vectors.clone())).mean(0)
+
+    network.model.model.layers[-1].mlp.register_forward_hook(mix)
+    with pytest.raises(SpecError) as caught:
+        refuse_unsteady(network, prompts, NOWHERE)
+    assert caught.value.diagnostics[0].code == "E664" and "of other inputs" in caught.value.diagnostics[0].notes[0]
 
 
 def test_how_many_rows_are_tried() -> None:
