@@ -132,6 +132,13 @@ def test_what_is_no_function_of_its_input_is_refused(name: str, tmp_path: Path) 
     assert word in " ".join(told.notes)
 
 
+def test_a_network_that_needs_all_rows_of_its_input_is_run_by_whole_forwards(tmp_path: Path) -> None:
+    found = run(tmp_path, "", "h = h + (h - F.linear(x, self.layers[0].weight, self.layers[0].bias))")
+    (told,) = [d for d in found.warnings if d.code == "W655"]
+    assert "its own code raises" in told.notes[0]
+    assert found.tests[0].cells[0].scores["iia"].n == 40
+
+
 def test_the_mode_of_a_network_is_told(tmp_path: Path) -> None:
     def notes(init: str, end: str) -> list[str]:
         return run(tmp_path, init, "h = self.drop(h)" if init else "", end).networks["net"]["notes"]
