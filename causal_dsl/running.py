@@ -435,9 +435,19 @@ def _warnings(networks: dict[NetworkKey, Network], execution: Execution) -> tupl
                     f"{which} interventions on `{networks[key].name}` are run one by one",
                     networks[key].span,
                     notes=tuple(dict.fromkeys(step.why for step in slow)),
-                    help="the numbers are the same; it takes as many whole forwards as there are cells",
+                    help="each is run by whole forwards of the network itself: as many as there are cells, which takes longer",
                 )
             )
+    for key, reason in execution.refused.items():
+        found.append(
+            Diagnostic(
+                "W655",
+                f"interventions on `{networks[key].name}` are run one by one",
+                networks[key].span,
+                notes=(reason,),
+                help="each is run by whole forwards of the network itself: as many as there are cells, which takes longer",
+            )
+        )
     for key, fault in execution.faults.items():
         found.append(
             Diagnostic(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
@@ -25,6 +26,7 @@ from causal_dsl.engine.sweep import Sweep
 from causal_dsl.engine.trial import Trials
 from causal_dsl.features.base import Feature
 from causal_dsl.network.network import Network
+from causal_dsl.network.prove import told
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.cost import cost_of
 from causal_dsl.planning.layout import Layouts
@@ -92,6 +94,8 @@ class Execution:
         self._broken: set[NetworkKey] = set()
         #: why blocks are kept no longer
         self.unkept: OSError | None = None
+        #: why networks were left to whole forwards in the middle of a run
+        self.refused: dict[NetworkKey, str] = {}
         #: networks for whose blocks memory did not suffice
         self.halved: list[NetworkKey] = []
         self.runs: dict[str, TestRun] = {}
@@ -174,9 +178,16 @@ class Execution:
         return Reference(context) if step.why or step.network in self._broken else Sweep(context, self.compiled)
 
     def _go_around(self, step: Step, error: Exception) -> None:
-        """Leave a network to the reference executor from here on, where a pass failed by a mistake of this package."""
-        if step.why or step.network in self._broken or isinstance(error, SpecError) or not faults.is_ours(error):
+        """Leave a network to the reference executor from here on, where a pass failed by a mistake of this package, or in
+        the network's own code: it may need all rows of its input where a pass has those that are intervened on."""
+        if step.why or step.network in self._broken or isinstance(error, SpecError | MemoryError | OSError):
             raise error
+        if not faults.is_ours(error):
+            if out_of_memory(error) or not _in_model(error):
+                raise error
+            self._broken.add(step.network)
+            self.refused[step.network] = f"its own code raises in a pass with interventions: {told(error)}"
+            return
         faults.raise_if_strict(error)
         self._broken.add(step.network)
         self.faults.setdefault(step.network, faults.told(error))
@@ -300,6 +311,11 @@ def out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     return "can't allocate memory" in str(error) or "not enough memory" in str(error)
+
+
+def _in_model(error: BaseException) -> bool:
+    """Whether an exception was raised while a module ran."""
+    return any(frame.f_code.co_name == "_call_impl" for frame, _ in traceback.walk_tb(error.__traceback__))
 
 
 def _unfit(network: Network) -> str:

@@ -75,13 +75,14 @@ def greedy(logits: Tensor, among: Tensor | None) -> Tensor:
 
 
 def trace(logits: Tensor, ids: Tensor) -> Tensor:
-    """A weighted sum of the logits [m], float32, of the columns ``ids`` of the read-out; infinite logits count nothing.
+    """A weighted sum of the logits [m], float32, of the columns ``ids`` of the read-out. What is ruled out (minus infinity) counts
+    nothing; a logit that is NaN or infinite makes a sum that is no finite number.
 
     The weights are fixed numbers between 1/2 and 3/2, scattered over the ids: two rows have one sum where their logits are
     equal, and hardly ever otherwise.
     """
     weights = 0.5 + (ids.to(torch.int64) * 2654435761 % 2**32).to(torch.float32) / 2**32
-    finite = torch.where(logits.isfinite(), logits, 0).float()
+    finite = torch.where(logits == -torch.inf, 0, logits).float()
     return finite @ weights.to(finite.device) / max(1, len(ids)) ** 0.5
 
 

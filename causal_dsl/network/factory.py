@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from causal_dsl.diagnostics import Span, did_you_mean, fail, shown_path
+from causal_dsl.diagnostics import Span, SpecError, did_you_mean, fail, shown_path
 from causal_dsl.network.beside import given_tokens
 from causal_dsl.network.network import vector_layers
 from causal_dsl.network.prove import told
@@ -49,13 +49,25 @@ def call_factory(name: str, base: Path, span: Span) -> tuple[nn.Module, Tokens |
         made = _call(factory, path, span, f"`{function}` of {shown_path(path)}")
     model, tokenizer = made if isinstance(made, tuple | list) and len(made) == 2 else (made, None)
     if not isinstance(model, nn.Module):
-        raise fail(
-            "E639",
-            f"`{function}` returns a {type(model).__name__}, not a network",
-            span,
-            help="return a torch.nn.Module from floats [batch, width] to logits [batch, classes]",
-        )
+        raise _no_network(made, function, span)
     return model, given_tokens(tokenizer, (base, path.parent), span)
+
+
+def _no_network(made: Any, function: str, span: Span) -> SpecError:
+    """E639: what a function gives is neither a network nor a network with its tokenizer beside it."""
+    help = "return a torch.nn.Module from floats [batch, width] to logits [batch, classes]"
+    name = type(made).__name__
+    what, parts = f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}", []
+    if isinstance(made, tuple | list):
+        parts, what = list(made), f"a {name} of {len(made)}"
+    elif isinstance(made, Mapping):
+        parts = list(made.values())
+    if any(isinstance(part, nn.Module) for part in parts):
+        help = "write `return model, tokenizer`, the two in this order and nothing beside them, or `return model`"
+    else:
+        help += ", or a language model of transformers: `return model, tokenizer`"
+    notes = (f"it holds {', '.join(type(part).__name__ for part in parts[:6])}",) if parts else ()
+    return fail("E639", f"`{function}` returns {what}, not a network", span, notes=notes, help=help)
 
 
 def load_weights(model: nn.Module, path: Path, span: Span) -> None:

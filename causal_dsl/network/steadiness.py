@@ -16,14 +16,19 @@ import torch
 from torch import Tensor, nn
 
 from causal_dsl.diagnostics import Span, SpecError, fail
-from causal_dsl.network.forward import forward
+from causal_dsl.network.forward import Write, forward
 from causal_dsl.network.network import Network
 from causal_dsl.network.prove import told
+from causal_dsl.program.locations import Site
 
 #: The largest relative difference between two runs of one batch, and between a row alone and in a batch.
 _AGAIN = {torch.float64: 1e-9, torch.float32: 1e-5, torch.float16: 1e-3, torch.bfloat16: 1e-2}
 _BATCH = {torch.float64: 1e-7, torch.float32: 1e-3, torch.float16: 5e-2, torch.bfloat16: 3e-1}
 _ROWS, _ALONE = 32, 8
+#: How many rows a batch is filled up to: some networks look at their neighbours from a number of rows on. At least _LEAST
+#: where a network has less than _SMALL parameters, and more as far as a run of them stays short.
+_LEAST, _VECTORS, _PROMPTS = 16, 1024, 256
+_SMALL, _WORK, _TOKENS = 50_000_000, 2e10, 16_384
 Batch: TypeAlias = Sequence[Sequence[int]] | Tensor
 
 
@@ -31,23 +36,36 @@ Batch: TypeAlias = Sequence[Sequence[int]] | Tensor
 def refuse_unsteady(network: Network, inputs: Batch, span: Span) -> None:
     """Raise E663 where the same batch gives other numbers a second time, E664 where a row alone gives others than in it.
 
-    ``inputs``: a few of those that will be run, token ids or vectors [rows, width]; where memory does not suffice for them
-    at once, two of them are tried.
+    ``inputs``: a few of those that will be run, token ids or vectors [rows, width]; they are repeated to fill a
+    batch (:func:`enough`), and where memory does not suffice they are tried as they are, and then two of them.
     """
-    try:
-        _refuse_unsteady(network, inputs, span)
-    except (MemoryError, torch.OutOfMemoryError):
+    few = _rows(inputs, list(range(min(2, len(inputs)))))
+    for some, rows in ((inputs, enough(network, inputs)), (inputs, 2), (few, 2)):
         with suppress(MemoryError, torch.OutOfMemoryError):  # the run itself goes on in halves, or tells of it
-            _refuse_unsteady(network, _rows(inputs, list(range(min(2, len(inputs))))), span)
+            _refuse_unsteady(network, some, rows, span)
+            return
 
 
-def _refuse_unsteady(network: Network, inputs: Batch, span: Span) -> None:
-    if not len(inputs):
+def enough(network: Network, inputs: Batch) -> int:
+    """How many rows a batch should have in which neighbours would show, given what a run of them takes."""
+    if isinstance(inputs, Tensor):
+        longest, most = 1, _VECTORS
+    else:
+        longest, most = max((len(ids) for ids in inputs), default=1), _PROMPTS
+    size = max(1, sum(p.numel() for p in network.model.parameters()))
+    if size >= _SMALL:
+        return 2
+    return max(_LEAST, min(most, int(_WORK / (size * longest)), _TOKENS // longest))
+
+
+def _refuse_unsteady(network: Network, inputs: Batch, rows: int, span: Span) -> None:
+    """``rows``: the number that the batch is filled up to, by taking its inputs again."""
+    distinct = len(inputs)
+    if not distinct:
         return
-    if len(inputs) == 1:
-        inputs = _rows(inputs, [0, 0])
-    count, fault = len(inputs), ""
-    alone = _spread(count, _ALONE)
+    own, fault = list(range(distinct)), ""
+    filled = [row % distinct for row in range(max(distinct, rows, 2))]
+    alone = _spread(distinct, _ALONE)
     before = None
     try:
         before = _logits(network, _rows(inputs, alone[:1]))  # before any longer prompt was seen
@@ -55,23 +73,53 @@ def _refuse_unsteady(network: Network, inputs: Batch, span: Span) -> None:
         raise
     except Exception as error:
         fault = told(error)
-    try:
-        first, second = _logits(network, inputs), _logits(network, inputs)
-    except (MemoryError, torch.OutOfMemoryError):
-        raise
-    except Exception:
+    for taken in (filled, own if distinct > 1 else [0, 0]):  # some take no more than so many rows
+        batch = _rows(inputs, taken)
+        try:
+            first, second = _logits(network, batch), _logits(network, batch)
+            break
+        except (MemoryError, torch.OutOfMemoryError):
+            raise
+        except Exception:
+            continue
+    else:
         return  # it is told where the sites are proved, and where they are run
     if before is None:
         raise _dependent(network, f"it cannot be run on one input alone: {fault}", span)
     far = apart(first, second)
     if far > _AGAIN.get(network.dtype, 1e-2):
-        raise _unsteady(network, inputs, f"twice the same batch: the logits differ by {far:.1e} of their size", span)
+        raise _unsteady(network, batch, f"twice the same batch: the logits differ by {far:.1e} of their size", span)
     for row in alone:
         got = before if row == alone[0] else _logits(network, _rows(inputs, [row]))
-        far = apart(got, first[row : row + 1])
+        same = first[[place for place, source in enumerate(taken) if source == row]]
+        far = apart(got.expand_as(same), same)
         if far > _BATCH.get(network.dtype, 3e-1):
-            note = f"an input alone, and among {count}: the logits differ by {far:.1e} of their size"
+            note = f"an input alone, and among {len(taken)}: the logits differ by {far:.1e} of their size"
             raise _dependent(network, note, span)
+    if rows >= _LEAST:
+        _refuse_meddling(network, batch, first, span)
+
+
+def _refuse_meddling(network: Network, batch: Any, clean: Tensor, span: Span) -> None:
+    """Raise E664 where an intervention on every second row of a batch moves the rows between: a network may look at its
+    neighbours only where they are not what they are by themselves."""
+    odd, last = torch.arange(1, len(batch), 2), None
+    if not network.is_vector:
+        last = torch.tensor([len(batch[row]) - 1 for row in odd.tolist()])
+    component = "out" if network.is_vector else "resid_post"
+    for layer in sorted({0, len(network.layers) // 2}) if len(network.layers) else ():
+        write = Write(Site(component, layer), odd, last, lambda old: 1.5 * old.roll(1, -1) + 0.5)
+        try:
+            logits = forward(network, batch, (), [write], readout=torch.arange(len(batch))).logits
+        except (MemoryError, torch.OutOfMemoryError):
+            raise
+        except Exception:
+            continue  # it is told where the sites are proved
+        assert logits is not None
+        far = apart(logits[::2], clean[::2])
+        if far > _BATCH.get(network.dtype, 3e-1):
+            size = f"by {far:.1e} of their size" if far < float("inf") else "in which are finite"
+            raise _dependent(network, f"with an intervention at `{write.site}` of other inputs of the batch, the logits of an input differ {size}", span)  # fmt: skip
 
 
 def some_of(count: int, lengths: np.ndarray | None = None) -> list[int]:
@@ -173,4 +221,4 @@ def _scaled_from(module: nn.Module) -> int | None:
     return start if isinstance(start, int) else None
 
 
-__all__ = ["apart", "refuse_unsteady", "some_of"]
+__all__ = ["apart", "enough", "refuse_unsteady", "some_of"]

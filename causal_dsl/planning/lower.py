@@ -270,13 +270,15 @@ class _Lowering:
         return value
 
     def _equal_lengths(self, place: Place, intervention: Intervention, runs: tuple[g.Forward, ...]) -> None:
-        """Attention weights have a number for every token: they go from prompt to prompt of one length only (E543)."""
+        """Attention weights have a number for every token of a prompt, and a pass puts pairs together: all prompts that they
+        go between must have one length (E543)."""
         if place.site.component != "pattern":
             return
         lengths = {self.inputs.length(int(i)) for run in runs for i in np.unique(self.plan.rows[run])}
         if len(lengths) > 1:
             raise fail(
-                "E543", "attention weights are patched between prompts of equal length only", intervention.span or self.test.span,
-                notes=(f"these prompts are {min(lengths)} to {max(lengths)} tokens long",),
-                help="draw values of as many tokens each, or patch `z`, what the weights carry",
+                "E543", "attention weights are patched in prompts of one length only", intervention.span or self.test.span,
+                notes=(f"the prompts that they go between are {min(lengths)} to {max(lengths)} tokens long",
+                       "all of them must have one length, in every pair: also where the two of a pair are equally long"),
+                help="use templates and values that give every such prompt the same number of tokens, or patch `z`, what the weights carry",
             )  # fmt: skip

@@ -26,13 +26,20 @@ _LARGEST = 5_000_000
 @dataclass(frozen=True)
 class Made:
     """What a file says: the ``hook`` it was made on ("": nothing), of which ``head`` (None: of all, or none has any), of
-    which ``model``, whether its texts began with a mark (``begins``), whether weights were ``centred`` before."""
+    which ``model``, whether its texts began with a mark (``begins``), whether weights were ``centred`` before.
+
+    ``layer``: what it says of its layer beside the hook. ``by_heads``: its vectors had an axis of heads that was joined.
+    ``doubts``: what it says of its place that cannot be read, or that contradicts the rest, in words.
+    """
 
     hook: str = ""
     head: int | None = None
     model: str = ""
     begins: bool = False
     centred: bool = False
+    layer: int | None = None
+    by_heads: bool = False
+    doubts: tuple[str, ...] = ()
 
 
 def made_for(path: Path) -> Made | None:
@@ -51,19 +58,59 @@ def made_for(path: Path) -> Made | None:
     def find(*keys: str) -> Any:
         return next((part[key] for part in (*inner, said) for key in keys if part.get(key) is not None), None)
 
-    hook, head, model = (
-        find("hook_name", "hook_point"),
+    head, model, how = (
         find("hook_head_index", "hook_point_head_index"),
         find("model_name"),
+        find("model_from_pretrained_kwargs"),
     )
-    how = find("model_from_pretrained_kwargs")
+    hooks = _all_of(*inner, said, keys=("hook_name", "hook_point"))
+    layers = _all_of(*inner, said, keys=("hook_layer", "hook_point_layer"))
+    numbers = [layer for _, value in layers if (layer := _whole(value)) is not None]
+    layer = numbers[0] if numbers else None
+    names = [value for _, value in hooks if isinstance(value, str)]
+    if layer is not None:
+        names = [name.replace("{layer}", str(layer)) for name in names]
+    hook = next((name for name in names if name), "")
+    doubts = [f"{key} is {_shown(value)}, and no text" for key, value in hooks if not isinstance(value, str)]
+    doubts += [f"{key} is {_shown(value)}, and no whole number" for key, value in layers if _whole(value) is None]
+    doubts += [f"it also names the hook `{name}`" for name in names if name and not _one_place(name, hook)]
+    own = site_of(hook)
+    wrong = [n for n in numbers if (own is not None and own.layer is not None and n != own.layer) or n != layer]
+    doubts += [f"it also names the layer {number}" for number in wrong]
     return Made(
-        hook if isinstance(hook, str) else "",
+        hook,
         head if isinstance(head, int) and not isinstance(head, bool) else None,
         model if isinstance(model, str) else "",
         find("prepend_bos") is True,
         isinstance(how, dict) and how.get("center_writing_weights") is True,
+        layer,
+        find("reshape_activations") == "hook_z",
+        tuple(dict.fromkeys(doubts)),
     )
+
+
+def _all_of(*parts: dict[str, Any], keys: Sequence[str]) -> list[tuple[str, Any]]:
+    """All that is said under some keys, each with its key; the part that counts is first."""
+    return [(key, part[key]) for part in parts for key in keys if part.get(key) is not None]
+
+
+def _whole(value: Any) -> int | None:
+    """A whole number, also where it was written as text or with a point."""
+    if isinstance(value, str) and re.fullmatch(r"\s*\d{1,9}\s*", value):
+        return int(value)
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value or abs(value) > 1e9:
+        return None
+    return int(value) if value == int(value) else None
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else text[:60] + "…"
+
+
+def _one_place(name: str, other: str) -> bool:
+    one, two = site_of(name), site_of(other)
+    return name == other or (one is not None and two is not None and same_vector(one, two))
 
 
 # ── the place ───────────────────────────────────────────────────────────────────────────────────
@@ -77,6 +124,10 @@ _HOOKS = {
 }  # fmt: skip
 _PATH = re.compile(r"(?:[\w.]*\.)?(?:layers|layer|h|blocks)\.(\d+)(?:\.(mlp|self_attn|attn|attention))?")
 _BLOCKS = {None: "resid_post", "mlp": "mlp_out", "self_attn": "attn_out", "attn": "attn_out", "attention": "attn_out"}
+
+
+#: Sites that are vectors of heads, side by side.
+_BY_HEADS = ("q", "k", "v", "z", "q_rot", "k_rot")
 
 
 def site_of(hook: str) -> Site | None:
@@ -111,7 +162,7 @@ def check_sae(path: Path, places: Sequence[Place], network: NetworkRef, span: Sp
             if list(place.site.heads) != sorted(place.site.heads):
                 diagnostics.report(
                     "W518", "whether the sparse autoencoder was made for heads in this order cannot be told", span,
-                    notes=(f"it is used at `{place.site}`", "its files name no place"),
+                    notes=(f"it is used at `{place.site}`", "its files name no hook"),
                     help=f"heads side by side are mostly in their order: head[{', '.join(map(str, sorted(place.site.heads)))}]",
                 )  # fmt: skip
     if made is None:
@@ -121,6 +172,12 @@ def check_sae(path: Path, places: Sequence[Place], network: NetworkRef, span: Sp
             return False
     if not _of_its_network(made, path, network, span, diagnostics):
         return False
+    if made.doubts:
+        diagnostics.report(
+            "W518", "whether the sparse autoencoder was made for this place cannot be told", span,
+            notes=(_says(made, path), *made.doubts[:4], *(f"it is used at `{place.site}`" for place in places[:1])),
+            help="make sure that it was made on this vector, and let its cfg.json say so",
+        )  # fmt: skip
     if made.centred and any(place.site.component in ("resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out") for place in places):  # fmt: skip
         diagnostics.report(
             "W518", "the sparse autoencoder was made on a network whose weights were centred", span,
@@ -134,12 +191,19 @@ def check_sae(path: Path, places: Sequence[Place], network: NetworkRef, span: Sp
 def _at_its_site(
     made: Made, path: Path, place: Place, facts: Facts, span: Span, diagnostics: Diagnostics
 ) -> bool:  # fmt: skip
-    if not made.hook:
-        return True
-    used, own = place.site, site_of(made.hook)
+    used = place.site
     if used.component == "module":
         found = site_of(used.module or "")
         used = found if found is not None else used
+    if made.by_heads and used.component not in _BY_HEADS:
+        if used.component != "module":
+            return _elsewhere(made, path, place, "reshape_activations is `hook_z`, which joins the vectors of heads", "place it at the heads' `z`, or use one that was made for this place", span, diagnostics)  # fmt: skip
+        _untold(
+            made, path, place, "reshape_activations is `hook_z`, which joins the vectors of heads", span, diagnostics
+        )
+    if not made.hook:
+        return made.layer is None or _in_its_layer(made, made.layer, path, place, used, span, diagnostics)
+    own = site_of(made.hook)
     if own is None or used.component == "module":
         known = own is not None or _HOOK.fullmatch(made.hook) is not None
         if own is None and _HOOK.fullmatch(made.hook) is not None and used.component != "module":
@@ -156,7 +220,7 @@ def _at_its_site(
         return _elsewhere(made, path, place, few, "use one that was made for this network", span, diagnostics)
     if not same_vector(own, used):
         return _elsewhere(made, path, place, f"here that is `{own}`", f"place it at `{own}`, or use one that was made for this place", span, diagnostics)  # fmt: skip
-    heads = head_count(used.component, facts) if used.component in ("q", "k", "v", "z", "q_rot", "k_rot") else None
+    heads = head_count(used.component, facts) if used.component in _BY_HEADS else None
     if heads is None:
         return True
     wanted = tuple(range(heads)) if made.head is None else (made.head,)
@@ -169,12 +233,42 @@ def _at_its_site(
     return True
 
 
+def _in_its_layer(
+    made: Made, layer: int, path: Path, place: Place, used: Site, span: Span, diagnostics: Diagnostics
+) -> bool:  # fmt: skip
+    """Judge by the layer alone: what leaves a layer is also what enters the next, so of the stream two layers may be meant."""
+    if used.layer == layer or (used.component == "embed" and layer == 0):
+        return True
+    beside = {"resid_post": 1, "resid_pre": -1}.get(used.component)
+    if used.layer is not None and (beside is None or layer != used.layer + beside):
+        return _elsewhere(made, path, place, "it names no hook", "use it in its layer, or use one that was made for this place", span, diagnostics)  # fmt: skip
+    _untold(made, path, place, "it names no hook", span, diagnostics)
+    return True
+
+
+def _untold(made: Made, path: Path, place: Place, note: str, span: Span, diagnostics: Diagnostics) -> None:
+    diagnostics.report(
+        "W518", "whether the sparse autoencoder was made for this place cannot be told", span,
+        notes=(f"{_says(made, path)}: {note}", f"it is used at `{place.site}`"),
+        help="make sure that the two are one vector",
+    )  # fmt: skip
+
+
+def _says(made: Made, path: Path) -> str:
+    """What the file says of its place, in words."""
+    if made.hook:
+        return f"{shown_path(_file(path))} says that it was made on `{made.hook}`"
+    if made.layer is not None:
+        return f"{shown_path(_file(path))} says that it was made in layer {made.layer}"
+    return f"{shown_path(_file(path))} names no hook"
+
+
 def _elsewhere(
     made: Made, path: Path, place: Place, note: str, help: str, span: Span, diagnostics: Diagnostics
 ) -> bool:  # fmt: skip
     diagnostics.report(
         "E515", "the sparse autoencoder was made for another place", span,
-        notes=(f"{shown_path(_file(path))} says that it was made on `{made.hook}`: {note}", f"it is used at `{place.site}`"),
+        notes=(f"{_says(made, path)}: {note}", f"it is used at `{place.site}`"),
         help=help,
     )  # fmt: skip
     return False

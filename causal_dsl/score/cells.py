@@ -64,8 +64,13 @@ def with_verdict(
 
 
 def _still(frame: Frame) -> bool | None:
-    """Whether no logit moved in any pair, beyond rounding; None where that was not looked at."""
+    """Whether no logit moved in any pair, beyond rounding; None where that is not known: it was not looked at, or logits
+    are no finite numbers."""
     if TRACE not in frame.columns.base or TRACE not in frame.columns.patched:
         return None
     before, after = frame.column("base", TRACE), frame.column("patched", TRACE)
-    return bool((np.abs(after - before) <= STILL * (1 + np.abs(before))).all())
+    known = np.isfinite(before) & np.isfinite(after)
+    change = np.abs(np.where(known, after, 0.0) - np.where(known, before, 0.0))
+    if (change > STILL * (1 + np.abs(np.where(known, before, 0.0)))).any():
+        return False
+    return True if known.all() else None

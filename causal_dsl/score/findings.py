@@ -47,7 +47,9 @@ def cell_findings(
     if moved == 0:
         text = f"The answer changed in none of {n} pairs"
         if still:
-            text += ", nor did any logit: the intervention does not reach the answer."
+            text += (
+                ", nor did any logit that is compared, by more than rounding: what was written changes nothing there."
+            )
         else:
             text += "; the logits did move." if still is not None else "."
         found.append(Finding("never_moved", text))

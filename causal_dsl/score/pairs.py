@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from causal_dsl.engine.columns import NO_ANSWERS, Quantity, ValueRef
+from causal_dsl.engine.columns import NO_ANSWER, NO_ANSWERS, SAID, Quantity, ValueRef
 from causal_dsl.score.frames import OPERATORS, Array, Env, Frame
 from causal_dsl.score.units import TRUTH, Unit
 
@@ -98,14 +98,23 @@ def _quantity(measure: str) -> Quantity:
 
 @dataclass(frozen=True)
 class Moved(Pair):
-    """1 where the read-out of the patched run differs from the base run's."""
+    """1 where the read-out of the patched run differs from the base run's.
+
+    Where both say none of the answers, the tokens that they say are compared, if both are known.
+    """
 
     @property
     def two_runs(self) -> bool:
         return True
 
     def of(self, frame: Frame, run: str) -> Array:
-        return (frame.column("patched", ANSWER) != frame.column("base", ANSWER)).astype(np.float64)
+        base, patched = frame.column("base", ANSWER), frame.column("patched", ANSWER)
+        moved = patched != base
+        if SAID in frame.columns.base and SAID in frame.columns.patched:
+            was, now = frame.column("base", SAID), frame.column("patched", SAID)
+            other = (base == NO_ANSWER) & (patched == NO_ANSWER)
+            moved = moved | (other & (was >= 0) & (now >= 0) & (was != now))  # NaN and negative: not known
+        return moved.astype(np.float64)
 
     def needs(self, run: str) -> Iterator[Need]:
         yield "patched", ANSWER

@@ -100,6 +100,50 @@ def test_every_sweep_cell_is_judged(tmp_path: Path) -> None:
     assert [d.code for d in pipeline.check(pipeline.load(tmp_path / "spec.causal")).diagnostics] == ["E515"]
 
 
+POST = "blocks.1.hook_resid_post"
+#: What a file says beside or instead of a hook, where it is used, the code, and a word of its notes.
+BESIDE = {
+    "the layer": ({"hook_layer": 1}, "layer[1].resid_post", "", ""),
+    "the next layer": ({"hook_layer": 2}, "layer[1].resid_post", "W518", "made in layer 2"),
+    "the layer before": ({"hook_layer": 0}, "layer[1].resid_post", "E515", "made in layer 0"),
+    "the layer before, of what enters": ({"hook_layer": 0}, "layer[1].resid_pre", "W518", "made in layer 0"),
+    "another layer": ({"hook_point_layer": 2}, "layer[1].mlp_out", "E515", "made in layer 2"),
+    "another layer, deeper in the file": ({"metadata": {"hook_layer": 0}}, "layer[1].mlp_out", "E515", "made in layer 0"),
+    "a layer that there is not": ({"hook_layer": 70}, "layer[1].resid_post", "E515", "made in layer 70"),
+    "a layer as text": ({"hook_layer": "1"}, "layer[1].mlp_out", "", ""),
+    "another layer as text": ({"hook_layer": "0"}, "layer[1].mlp_out", "E515", "made in layer 0"),
+    "a layer with a point": ({"hook_layer": 1.0}, "layer[1].mlp_out", "", ""),
+    "a layer that is no number": ({"hook_layer": [1]}, "layer[1].mlp_out", "W518", "hook_layer is [1], and no whole number"),
+    "a layer of the embedding": ({"hook_layer": 0}, "embed", "", ""),
+    "another layer of the embedding": ({"hook_layer": 2}, "embed", "W518", "made in layer 2"),
+    "a layer of a module": ({"hook_layer": 0}, 'module("transformer.h.1.mlp.act")', "W518", "made in layer 0"),
+    "a layer of a module that is known": ({"hook_layer": 0}, 'module("transformer.h.1.mlp")', "E515", "made in layer 0"),
+    "both": ({"hook_name": POST, "hook_layer": 1}, "layer[1].resid_post", "", ""),
+    "both, each another": ({"hook_name": POST, "hook_layer": 2}, "layer[1].resid_post", "W518", "also names the layer 2"),
+    "both, and neither": ({"hook_name": POST, "hook_layer": 0}, "layer[0].resid_post", "E515", POST),
+    "a hook to fill in": ({"hook_name": "blocks.{layer}.hook_resid_post", "hook_layer": 1}, "layer[1].resid_post", "", ""),
+    "another to fill in": ({"hook_name": "blocks.{layer}.hook_resid_post", "hook_layer": 0}, "layer[1].resid_post", "E515", "blocks.0"),
+    "two hooks": ({"hook_name": "blocks.0.hook_mlp_out", "metadata": {"hook_name": POST}}, "layer[1].resid_post", "W518", "also names the hook"),
+    "two names of one": ({"hook_name": "blocks.2.hook_resid_pre", "metadata": {"hook_name": POST}}, "layer[1].resid_post", "", ""),
+    "a list": ({"hook_name": [POST]}, "layer[1].resid_post", "W518", "and no text"),
+    "a number": ({"hook_name": 4}, "layer[1].resid_post", "W518", "hook_name is 4, and no text"),
+    "nothing": ({"hook_name": None, "hook_layer": None}, "layer[1].resid_post", "", ""),
+    "heads": ({"hook_name": "blocks.1.attn.hook_z", "reshape_activations": "hook_z"}, "layer[1].head[0].z", "", ""),
+    "heads in the stream": ({"reshape_activations": "hook_z"}, "layer[1].resid_post", "E515", "joins the vectors of heads"),
+    "heads in the stream, of its name": ({"hook_name": POST, "reshape_activations": "hook_z"}, "layer[1].resid_post", "E515", "joins"),
+    "heads in a module": ({"reshape_activations": "hook_z"}, 'module("transformer.h.1.mlp.act")', "W518", "joins the vectors"),
+    "not reshaped": ({"hook_name": POST, "reshape_activations": "none"}, "layer[1].resid_post", "", ""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BESIDE)
+def test_what_is_said_beside_the_hook(name: str, tmp_path: Path) -> None:
+    config, site, code, word = BESIDE[name]
+    found = said(tmp_path, site, config)  # type: ignore[arg-type]
+    assert [d.code for d in found] == ([code] if code else [])
+    assert all(word in " ".join(d.notes) for d in found)
+
+
 HEADS = "blocks.1.attn.hook_z"
 
 

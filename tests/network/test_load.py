@@ -312,6 +312,33 @@ def test_broken_factories(folder: Path, name: str, weights: str | None, trust: b
     assert caught.value.diagnostics[0].code == code
 
 
+#: What a function gives that holds a network, and what is said of it.
+BUNDLES = {
+    "a dict": ('{"model": Net(), "tokenizer": "tokenizer.json"}', "a dict, not"),
+    "three": ('Net(), "tokenizer.json", 7', "a tuple of 3"),
+    "the other order": ('"tokenizer.json", Net()', "a tuple of 2"),
+    "a list of one": ("[Net()]", "a list of 1"),
+}
+
+
+@pytest.mark.parametrize("name", BUNDLES)
+def test_a_factory_that_gives_a_network_among_other_things(folder: Path, name: str) -> None:
+    given, title = BUNDLES[name]
+    (folder / "among.py").write_text(f"{NETWORK}\ndef among():\n    return {given}\n")
+    with pytest.raises(SpecError) as caught:
+        load(None, Reference("torch", "among.py:among", folder), device="cpu", trust=True)
+    (told,) = caught.value.diagnostics
+    assert told.code == "E639" and title in told.title
+    assert "`return model, tokenizer`" in told.help and "Net" in told.notes[0]
+
+
+def test_a_factory_that_gives_no_network(folder: Path) -> None:
+    with pytest.raises(SpecError) as caught:
+        load(None, Reference("torch", "net.py:number", folder), device="cpu", trust=True)
+    assert "returns an int, not a network" in caught.value.diagnostics[0].title
+    assert "model, tokenizer" in caught.value.diagnostics[0].help
+
+
 def test_the_line_of_a_fault_in_a_factory_is_told(folder: Path) -> None:
     with pytest.raises(SpecError) as caught:
         load(None, Reference("torch", "net.py:broken", folder), device="cpu", trust=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from causal_dsl import pipeline
 from causal_dsl.diagnostics import NOWHERE, Diagnostic, SpecError
 from causal_dsl.network.load import Reference, load
 from causal_dsl.network.network import wrap
-from causal_dsl.network.steadiness import apart, refuse_unsteady, some_of
+from causal_dsl.network.steadiness import apart, enough, refuse_unsteady, some_of
 from causal_dsl.program.facts import Facts
 from causal_dsl.score.results import SpecResult
 
@@ -86,6 +87,15 @@ CASES = {
     "the mean of the batch": ("", "h = h - h.mean(0, keepdim=True)", "", "E664", "alone, and among"),
     "attention over rows": ("", "h = torch.softmax(h @ h.T, -1) @ h", "", "E664", "alone, and among"),
     "the rank in the batch": ("", "h = h + h.argsort(0).argsort(0).to(h.dtype)", "", "E664", "alone, and among"),
+    "the mean of many": ("", "h = h - h.mean(0) if len(h) > 40 else h", "", "E664", "among 1024"),
+    "the mean of very many": ("", "h = h - h.mean(0) if len(h) > 700 else h", "", "E664", "among 1024"),
+    "no more than so many": ("", "h = h if len(h) <= 100 else 1 / 0", "", "", ""),
+    "the mean of some, no more than so many": (
+        "", "h = (h - h.mean(0) if len(h) > 8 else h) if len(h) <= 100 else 1 / 0", "", "E664", "alone, and among",
+    ),
+    "neighbours that are intervened on": (
+        "", "h = h + (h - F.linear(x, self.layers[0].weight, self.layers[0].bias)).mean(0)", "", "E664", "`layer[0].out` of other inputs",
+    ),
     "no row alone": ("", "h = h / h.std(0) if len(h) > 1 else 1 / 0", "", "E664", "cannot be run on one input alone"),
     "batch norm, learned": ("self.norm = nn.BatchNorm1d(6)", "h = self.norm(h)", "", "", ""),
     "batch norm of the batch": (
@@ -120,6 +130,13 @@ def test_what_is_no_function_of_its_input_is_refused(name: str, tmp_path: Path) 
     told = fault(tmp_path, init, body, end)
     assert told.code == code
     assert word in " ".join(told.notes)
+
+
+def test_a_network_that_needs_all_rows_of_its_input_is_run_by_whole_forwards(tmp_path: Path) -> None:
+    found = run(tmp_path, "", "h = h + (h - F.linear(x, self.layers[0].weight, self.layers[0].bias))")
+    (told,) = [d for d in found.warnings if d.code == "W655"]
+    assert "its own code raises" in told.notes[0]
+    assert found.tests[0].cells[0].scores["iia"].n == 40
 
 
 def test_the_mode_of_a_network_is_told(tmp_path: Path) -> None:
@@ -287,6 +304,54 @@ def test_which_inputs_are_tried() -> None:
     assert some_of(0) == [] and some_of(1) == [0]
     assert some_of(1000)[0] == 0 and some_of(1000)[-1] == 999 and len(some_of(1000)) == 32
     assert some_of(4, np.array([7, 3, 9, 3])) == [1, 2]
+
+
+@pytest.mark.parametrize("start", [2, 5, 16])
+@pytest.mark.parametrize("lengths", [(4, 6), (6, 6), (3, 4, 5)])
+def test_prompts_that_are_mixed_from_a_number_of_rows_on(start: int, lengths: tuple[int, ...], tmp_path: Path) -> None:
+    save_llama(tmp_path, "default")
+    network = load(None, Reference("hf", str(tmp_path)), device="cpu")
+    prompts = [[(3 * i + 2 * row) % 9 for i in range(length)] for row, length in enumerate(lengths)]
+    refuse_unsteady(network, prompts, NOWHERE)
+
+    def mix(module: torch.nn.Module, inputs: object, output: torch.Tensor) -> torch.Tensor:
+        return output + 0.5 * output.roll(1, 0) if len(output) >= start else output
+
+    network.model.get_input_embeddings().register_forward_hook(mix)
+    with pytest.raises(SpecError) as caught:
+        refuse_unsteady(network, prompts, NOWHERE)
+    assert caught.value.diagnostics[0].code == "E664"
+
+
+def test_prompts_that_are_mixed_where_they_are_intervened_on(tmp_path: Path) -> None:
+    save_llama(tmp_path, "default")
+    network = load(None, Reference("hf", str(tmp_path)), device="cpu")
+    prompts, clean = [[1, 2, 3, 4], [4, 5, 6]], {}
+
+    def mix(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
+        vectors = inputs[0]  # what was written shows here; what the layer gives by itself does not
+        return output + (vectors - clean.setdefault(vectors.shape, vectors.clone())).mean(0)
+
+    network.model.model.layers[-1].mlp.register_forward_hook(mix)
+    with pytest.raises(SpecError) as caught:
+        refuse_unsteady(network, prompts, NOWHERE)
+    assert caught.value.diagnostics[0].code == "E664" and "of other inputs" in caught.value.diagnostics[0].notes[0]
+
+
+def test_how_many_rows_are_tried() -> None:
+    class Sized(torch.nn.Module):
+        def __init__(self, size: int):
+            super().__init__()
+            self.weights = torch.nn.Parameter(torch.empty(size, device="meta"))
+
+    def rows(size: int, inputs: object) -> int:
+        network = wrap(torch.nn.Linear(1, 1), Facts("vector", widths=(1,), classes=1))
+        return enough(replace(network, model=Sized(size)), inputs)  # type: ignore[arg-type]
+
+    assert rows(1000, torch.zeros(3, 4)) == 1024
+    assert rows(1000, [[1] * 8] * 2) == 256 and rows(1000, [[1] * 500] * 2) == 32
+    assert rows(49_000_000, [[1] * 200] * 2) == 16, "a small network, however long its prompts are"
+    assert rows(50_000_000, [[1] * 8] * 2) == 2
 
 
 def test_one_input_is_tried_twice() -> None:

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from scoring import ANSWER, codes, compiled, made_up
 
 from causal_dsl.causal.ceilings import Ceiling
+from causal_dsl.engine.columns import NO_ANSWERS, SAID, TRACE, Columns
+from causal_dsl.engine.readout import trace
+from causal_dsl.score.cells import _still
 from causal_dsl.score.findings import cell_findings, near_bound, vacuous_expectation
+from causal_dsl.score.frames import Frame
 from causal_dsl.score.numbers import show, show_estimate
+from causal_dsl.score.pairs import Moved
 from causal_dsl.score.results import CellInfo, CellResult, Estimate, Fired, Measured
 from causal_dsl.score.score import score_test
+from causal_dsl.score.units import SHARE
 from causal_dsl.score.verdict import settled, verdict
 
 NO_INFO = CellInfo()
@@ -56,6 +63,58 @@ def test_signs_of_a_dead_intervention() -> None:
     assert "changed_nothing" not in told(high, info=CellInfo((Fired("left <- source", 100, 0.1),)))
     assert "noise" in told(high, info=CellInfo((), 0.5))
     assert "noise" not in told(high, info=CellInfo((), 1e-5))
+
+
+NONE, TIE, NAN = NO_ANSWERS
+#: Answer of base and patched, what each says of all, and whether that is another answer.
+SAYINGS = {
+    "two words that are no answer": (NONE, NONE, 7, 9, 1),
+    "one word that is no answer": (NONE, NONE, 7, 7, 0),
+    "one of them not looked at": (NONE, NONE, -1, 7, 0),
+    "one of them not run": (NONE, NONE, np.nan, 7, 0),
+    "two that say nothing": (TIE, TIE, -2, -2, 0),
+    "two without a number": (NAN, NAN, 4, 5, 0),
+    "one answer, whatever is said beside it": (2, 2, 7, 9, 0),
+    "two answers": (2, 3, 7, 7, 1),
+    "an answer and none": (2, NONE, 7, 7, 1),
+}
+
+
+@pytest.mark.parametrize("name", SAYINGS)
+def test_answers_that_are_none_are_told_apart_by_their_tokens(name: str) -> None:
+    base, patched, was, now, moved = SAYINGS[name]
+    columns = Columns({ANSWER: np.array([base])}, {ANSWER: np.array([patched])})
+    measured = Moved("moved", SHARE)
+    assert measured.of(Frame(columns, np.zeros(1)), "patched").tolist() == [float(base != patched)], "without tokens"
+    columns.base[SAID], columns.patched[SAID] = np.array([was]), np.array([now])
+    assert measured.of(Frame(columns, np.zeros(1)), "patched").tolist() == [moved]
+
+
+#: Logits of base and of patched runs, and whether all stayed (None: not known).
+INFINITE = float("inf")
+STAYED = {
+    "the same": ([[1.0, 2.0]], [[1.0, 2.0]], True),
+    "another": ([[1.0, 2.0]], [[1.0, 2.5]], False),
+    "one is ruled out": ([[1.0, -INFINITE]], [[1.0, -INFINITE]], True),
+    "no number": ([[float("nan")] * 2], [[float("nan")] * 2], None),
+    "without end": ([[1.0, INFINITE]], [[1.0, INFINITE]], None),
+    "one sign and the other": ([[1.0, INFINITE]], [[1.0, -INFINITE]], None),
+    "no number in one run": ([[1.0, 2.0], [float("nan"), 1.0]], [[1.0, 2.0], [float("nan"), 1.0]], None),
+    "no number in one run, another in one": ([[1.0, 2.0], [float("nan"), 1.0]], [[1.0, 3.0], [float("nan"), 1.0]], False),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", STAYED)
+def test_logits_that_stay(name: str) -> None:
+    base, patched, stayed = STAYED[name]
+    sums = [trace(torch.tensor(run), torch.arange(2)).numpy() for run in (base, patched)]
+    frame = Frame(Columns({TRACE: sums[0]}, {TRACE: sums[1]}), np.zeros(len(base)))
+    still = _still(frame)
+    assert still is stayed
+    (finding,) = cell_findings(len(base), 1, NO_INFO, 0.0, still)
+    assert ("nor did any logit" in finding.text) == (stayed is True)
+    assert ("logits did move" in finding.text) == (stayed is False)
+    assert "reach" not in finding.text, "what is written may reach it, and be what was there"
 
 
 def test_an_interval_that_holds_the_bound() -> None:
