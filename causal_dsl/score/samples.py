@@ -24,7 +24,8 @@ HIDES = 4.0
 
 
 def steady(cover: Cover, frames: Sequence[Frame], rows: np.ndarray | None) -> np.ndarray | None:
-    """The weights of the rows that are scored, where equal rows gave equal answers; None where they did not (noise)."""
+    """The weights of the rows that are scored, each group of equal rows counted once, where these gave equal answers; None
+    where they did not (noise). Sums of them are exact (:class:`~causal_dsl.causal.cover.Cover`)."""
     if cover.weights is None or cover.group is None or not frames:
         return None
     group = cover.group if rows is None else cover.group[rows]
@@ -36,7 +37,9 @@ def steady(cover: Cover, frames: Sequence[Frame], rows: np.ndarray | None) -> np
             said = frame.column(run, ANSWER)
             if (said != said[first][back.reshape(-1)]).any():
                 return None
-    return cover.weights if rows is None else cover.weights[rows]
+    from causal_dsl.causal.cover import once
+
+    return once(cover.weights if rows is None else cover.weights[rows], group)
 
 
 def few_inputs(estimator: Estimator, roles: Sequence[str]) -> list[Finding]:

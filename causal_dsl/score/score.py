@@ -100,15 +100,11 @@ def score_test(
     estimator = Estimator(frames, names, own_ids, exhaustive or weights is not None, level, draws, weights)
     everything = None
     if rows is not None:
+        every = [Frame(c, base_answers, labels, sources, None, asked) for _, c in cells]
+        of_all = None if cover is None else steady(cover, every, None)
         everything = Estimator(
-            [Frame(c, base_answers, labels, sources, None, asked) for _, c in cells],
-            names,
-            ids,
-            exhaustive or weights is not None,
-            _value(given),
-            draws,
-            None if weights is None or cover is None else cover.weights,
-        )
+            every, names, ids, exhaustive or of_all is not None, _value(given), draws, of_all
+        )  # fmt: skip
 
     wanted = scores.cell_scores
     whole = [reported for reported in scores.reports if reported.value.over_cells]

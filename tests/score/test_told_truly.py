@@ -76,6 +76,19 @@ def test_a_fault_is_named(net: str, verdict: str, named: set[str], dims: str) ->
     assert alarms(found) == named
 
 
+@pytest.mark.parametrize("draws", [
+    "base, source ~ pairs(n=4000, seed=0, balance=[base.one, source.a]) where base.a != source.a or base.b == 1",
+    "base, source ~ pairs(n=4000, seed=0) where base.a == 1 and base.c == 0 and source.b == 1",
+    "base ~ pairs(n=4000, seed=0, balance=[base.same]) source ~ pairs(n=4000, seed=1) where source.a != base.a or source.b != base.b",
+])  # fmt: skip
+def test_all_rows_under_unequal_weights_are_exactly_all(draws: str) -> None:
+    """Where no pair is wrong, a share is 1 and not the last float before it."""
+    found = run("right", f"{draws} do(one <- source) expect accuracy >= 100% expect iia >= 100% expect moved <= 100%")
+    assert found.covered and found.verdict is not None and found.verdict.code == "exact"
+    assert found.cell().scores["iia"].value == found.cell().scores["accuracy"].value == 1
+    assert all(expectation.passed for expectation in found.expectations) and not alarms(found)
+
+
 def test_half_of_the_runs_are_ties_and_none_of_them_right() -> None:
     scores = run("undecided").cell().scores
     assert scores["accuracy"].value == scores["iia"].value == 0.5
