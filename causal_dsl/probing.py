@@ -180,11 +180,12 @@ def _copied(test: Test, number: int, seen: _Seen) -> list[Finding]:
         read = np.stack([plan.inputs[test.network.key].vectors[index] for index in distinct.tolist()])
         raw = pieces(held, {n: values[n] for n in above}, values[name], read)
         if raw:
-            what = " and ".join(f"`{n}`" for n in raw)
+            what, them = " and ".join(f"`{n}`" for n in raw), "them" if len(raw) > 1 else "it"
+            hold = "hold" if len(intervention.places) > 1 else "holds"
             found.append(
                 Finding(
                     "input_copy",
-                    f"{places} holds {what} as the network reads them: `{name}` is not computed there yet.",
+                    f"{places} {hold} {what} as the network reads {them}: `{name}` is not computed there yet.",
                 )
             )
     return found

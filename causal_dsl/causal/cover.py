@@ -180,12 +180,16 @@ _TRIES = 4096
 
 @dataclass(frozen=True)
 class Scope:
-    """Of the draws of ``roles`` without their `where`, the share that it lets through: exactly, or of ``n`` draws."""
+    """Of the draws of ``roles`` without their `where`, the share that it lets through: exactly, or of ``n`` draws.
+
+    ``value``: nobody wrote a `where`; a source is drawn where its variable has a value (`do(m = true)`).
+    """
 
     roles: tuple[str, ...]
     share: float
     exact: bool
     n: int = 0
+    value: bool = False
 
 
 def scope_of(design: Design) -> tuple[Scope, ...]:
@@ -196,7 +200,8 @@ def scope_of(design: Design) -> tuple[Scope, ...]:
             continue
         scope = _scope(design, number)
         if scope is not None:
-            found.append(scope)
+            # The name of a draw that was written is one word.
+            found.append(replace(scope, value=not all(role.isidentifier() for role in statement.roles)))
     return tuple(found)
 
 

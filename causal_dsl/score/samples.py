@@ -9,7 +9,7 @@ import numpy as np
 
 from causal_dsl.score.estimate import Estimator
 from causal_dsl.score.frames import Frame
-from causal_dsl.score.numbers import show, show_estimate
+from causal_dsl.score.numbers import counted, show, show_estimate
 from causal_dsl.score.pairs import ANSWER, Change
 from causal_dsl.score.results import Finding
 from causal_dsl.score.scores import Mean, Score
@@ -48,10 +48,16 @@ def few_inputs(estimator: Estimator, roles: Sequence[str]) -> list[Finding]:
     if not estimator.n or inputs >= FEW:
         return []
     if estimator.draws:
-        return [Finding("few_inputs", f"There are {inputs} pairs: no interval keeps its 95% with so few.")]
+        return [
+            Finding(
+                "few_inputs",
+                f"There {'is' if inputs == 1 else 'are'} {counted(inputs)}: no interval keeps its 95% with so few.",
+            )
+        ]
     counts = {role: len(np.unique(estimator.ids[role])) for role in roles if role in estimator.ids}
     told = ", ".join(f"{count} of `{role}`" for role, count in counts.items())
-    text = f"The {estimator.n} pairs are made of few distinct inputs ({told}): no interval keeps its 95% with so few."
+    made = f"The {estimator.n} pairs are" if estimator.n > 1 else "The one pair is"
+    text = f"{made} made of few distinct inputs ({told}): no interval keeps its 95% with so few."
     return [Finding("few_inputs", text)]
 
 

@@ -120,7 +120,7 @@ def score_test(
     design = by_design(known) if labels is not None else ""
     risen = rises(estimator, iia) if iia is not None and design and len(cells) > 1 else []
     of = " in the part that is drawn from" if part else ""
-    all_of = ("which are all there are" if weights is None else "among which are all that can be drawn") + of
+    all_of = all_of_them(weights is not None, rows is not None) + of
     results = []
     for c, name in enumerate(names):
         found = {score: estimator.estimate(value, c) for score, value in wanted.items()}
@@ -173,6 +173,13 @@ def score_test(
         part=part,
         diagnostics=tuple(diagnostic for _, diagnostic in judged if diagnostic is not None),
     )
+
+
+def all_of_them(drawn: bool, filtered: bool) -> str:
+    """How pairs whose scores are exact are all there are: taken each once, or ``drawn``; all, or those a filter keeps."""
+    if drawn:
+        return "among which are all that can be drawn" + (" and are kept" if filtered else "")
+    return "which are all that were kept" if filtered else "which are all there are"
 
 
 def _of_all(

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from causal_dsl.score.codes import FORBIDDING, FULL, LADDER
-from causal_dsl.score.numbers import show, show_estimate
+from causal_dsl.score.numbers import counted, show, show_estimate
 from causal_dsl.score.results import CellResult, Estimate, Finding, Verdict
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def verdict(
     if iia.n == 0 or value is None:
         return Verdict("inconclusive", "iia is undefined, so nothing can be said.")
     top = top_of(ceilings)
-    shown = f"iia is {show_estimate(iia, against=top[1] if top else None)} over {iia.n} pairs"
+    shown = f"iia is {show_estimate(iia, against=top[1] if top else None)} over {counted(iia.n)}"
     if (reach := _high(accuracy)) is not None and reach < SOLVED:
         solves = (
             f"the network answers right in {show_estimate(accuracy)} of its unpatched runs, and so does not do the task"

@@ -83,6 +83,11 @@ def test_the_source_of_a_value_is_one_of_few() -> None:
     assert cover.seen and cover.weights is not None
 
 
+def test_what_a_value_leaves_is_told_as_such() -> None:
+    (scope,) = scope_of(drawn_of("base ~ m(n=200, seed=0) do(x = 1)")[0])
+    assert scope == Scope(("x = 1",), pytest.approx(0.4), True, value=True)
+
+
 def test_of_what_a_condition_leaves_less_than_half_was_drawn() -> None:
     wide = MODEL.replace("y ~ 0..2 where y >= x", "y ~ 0..5999").replace("y @ input[4:7] via onehot()", "y @ input[4:5] via scalar()")  # fmt: skip
     left, (_, few) = "where base.x == 0 and source.x == 0", drawn_of("base, source ~ m(n=400, seed=0)", wide)
