@@ -52,9 +52,9 @@ _STYLES = {
 }
 
 
-def _style(code: str) -> str:
+def _style(code: str, level: str | None = None) -> str:
     """The colour of a finding: an alarm is yellow where it has no colour of its own."""
-    return _STYLES.get(code, "yellow" if severity(code) == "alarm" else "cyan")
+    return _STYLES.get(code, "yellow" if (level or severity(code)) == "alarm" else "cyan")
 
 
 def print_results(results: Results, console: Console | None = None) -> None:
@@ -378,11 +378,11 @@ def _measured(expectation: ExpectationResult) -> str:
 def _findings(test: TestResult) -> Iterator[RenderableType]:
     if len(test.cells) == 1:
         for finding in test.cells[0].findings:
-            yield _sentence(finding.code, finding.text)
+            yield _sentence(finding.code, finding.text, finding.severity)
     elif test.cells:
         yield from _tallied(test)
     for finding in test.findings:
-        yield _sentence(finding.code, finding.text)
+        yield _sentence(finding.code, finding.text, finding.severity)
 
 
 def _tallied(test: TestResult) -> Iterator[RenderableType]:
@@ -396,9 +396,9 @@ def _tallied(test: TestResult) -> Iterator[RenderableType]:
         yield _sentence(code, f"{len(cells)} of {len(test.cells)} cells" + (f": {named}" if len(cells) <= 4 else ""))
 
 
-def _sentence(code: str, words: str) -> RenderableType:
+def _sentence(code: str, words: str, level: str | None = None) -> RenderableType:
     grid = Table.grid(padding=(0, 1))
     grid.add_column(no_wrap=True)
     grid.add_column(overflow="fold")
-    grid.add_row(Text(f"{code}:", style=_style(code)), Text(words))
+    grid.add_row(Text(f"{code}:", style=_style(code, level)), Text(words))
     return _indented(grid)

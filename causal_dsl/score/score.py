@@ -29,6 +29,7 @@ from causal_dsl.score.pairs import Constant
 from causal_dsl.score.results import CellInfo, CellResult, Finding, ReportResult, TestResult
 from causal_dsl.score.samples import few_inputs, steady
 from causal_dsl.score.scores import Best, Chosen, Mean, Score
+from causal_dsl.score.stillness import at_rest, nothing_expected
 from causal_dsl.score.sweeps import multiple, numbers_of, rises
 from causal_dsl.score.verdict import by_design, top_of
 from causal_dsl.score.words import PLAIN, Speech, wrong_answers, wrong_finding
@@ -121,6 +122,7 @@ def score_test(
     risen = rises(estimator, iia) if iia is not None and design and len(cells) > 1 else []
     of = " in the part that is drawn from" if part else ""
     all_of = all_of_them(weights is not None, rows is not None) + of
+    still = not context.interchange and nothing_expected(scores.expectations)
     results = []
     for c, name in enumerate(names):
         found = {score: estimator.estimate(value, c) for score, value in wanted.items()}
@@ -130,6 +132,8 @@ def score_test(
         cell = found_in(name, c, found, wanted, estimator, context, told, speech)
         if labels is not None and iia is not None:
             cell = with_verdict(cell, known, joint[c] if joint else None, risen[c] if risen else None, all_of)
+        elif still:
+            cell = at_rest(cell)
         results.append(cell)
 
     findings = []

@@ -115,6 +115,38 @@ def test_effects_that_cancel_and_logits_that_move() -> None:
     assert "nor did any logit" in next(finding.text for finding in still.findings if finding.code == "never_moved")
 
 
+STILL = "base ~ pairs(n=400, seed=0) do(layer[0].out[{unit}] = {value}) {asks}"
+
+
+@pytest.mark.parametrize("asks", ["expect moved <= 0%", "expect moved <= 5% expect accuracy >= 90%", "expect kl <= 0 nats",
+                                  "expect moved == 0", "expect moved <= 0% and accuracy >= 90%"])  # fmt: skip
+@pytest.mark.parametrize(("unit", "value"), [(3, "0"), (3, "mean"), (2, "5")])
+def test_stillness_that_is_asked_for_is_no_alarm(unit: int, value: str, asks: str) -> None:
+    """The fourth unit is not read, and the third is 5 by itself."""
+    found = run("right", STILL.format(unit=unit, value=value, asks=asks))
+    told = {finding.code: finding.severity for finding in found.cell().findings}
+    assert told["never_moved"] == "info" and told.get("changed_nothing", "info") == "info"
+    assert not alarms(found) and all(expectation.passed for expectation in found.expectations)
+
+
+@pytest.mark.parametrize("asks", ["report moved", "expect moved >= 0%", "expect moved <= 100%", "expect accuracy >= 90%",
+                                  "expect moved <= 0% expect moved >= 20%"])  # fmt: skip
+def test_stillness_that_nothing_asks_for_is_an_alarm(asks: str) -> None:
+    assert "never_moved" in alarms(run("right", STILL.format(unit=3, value="0", asks=asks)))
+
+
+def test_stillness_of_an_interchange_is_an_alarm() -> None:
+    spare = SWAP.replace("report iia", "expect moved <= 0%")
+    found = run("right", spare.replace("do(one <- source)", "do(one <- base)"))
+    assert "never_moved" in alarms(found)
+
+
+def test_stillness_that_another_replacement_ends_is_an_alarm() -> None:
+    """Set to zero a unit looks idle, as another steps in; taken from another input it is not."""
+    found = run("steps_in", STILL.format(unit=0, value="0", asks="expect moved <= 0%"))
+    assert {"never_moved", "replacement_matters"} <= alarms(found)
+
+
 def test_wrong_answers_without_an_intervention() -> None:
     found = run("unheeding", "base ~ pairs(n=64, seed=0) report accuracy")
     assert found.wrong and found.wrong[0].run == "base"
