@@ -9,7 +9,7 @@ from causal_dsl.score.codes import Severity
 from causal_dsl.score.context import Expectation
 from causal_dsl.score.pairs import Divergence, Moved
 from causal_dsl.score.results import CellResult
-from causal_dsl.score.scores import Mean, Score
+from causal_dsl.score.scores import Mean
 
 #: What says that nothing moved.
 _STILL = ("never_moved", "changed_nothing")
@@ -22,7 +22,7 @@ def nothing_expected(expectations: Sequence[Expectation]) -> bool:
     network is right, and one of them fails where they are not."""
     found = []
     for expectation in expectations:
-        names = {part.measure for part in expectation.truth.walk() if _movement(part)}
+        names = {part.measure for part in expectation.truth.walk() if isinstance(part, Mean) and _movement(part)}
         if names:
             truths = [
                 expectation.truth.assume({"accuracy": 1.0, **dict.fromkeys(names, size)}) for size in (0.0, _CLEARLY)
@@ -33,8 +33,8 @@ def nothing_expected(expectations: Sequence[Expectation]) -> bool:
     return any(found)
 
 
-def _movement(part: Score) -> bool:
-    return isinstance(part, Mean) and part.run == "patched" and isinstance(part.pair, Moved | Divergence)
+def _movement(part: Mean) -> bool:
+    return part.run == "patched" and isinstance(part.pair, Moved | Divergence)
 
 
 def at_rest(cell: CellResult) -> CellResult:
