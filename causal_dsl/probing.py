@@ -18,6 +18,7 @@ from causal_dsl.program.program import FromRun, Test
 from causal_dsl.score.copied import pieces
 from causal_dsl.score.paired import difference, share
 from causal_dsl.score.results import CellResult, Finding, TestResult
+from causal_dsl.score.stillness import not_at_rest
 from causal_dsl.score.unmapped import (
     NATURAL,
     OtherValues,
@@ -180,11 +181,12 @@ def _copied(test: Test, number: int, seen: _Seen) -> list[Finding]:
         read = np.stack([plan.inputs[test.network.key].vectors[index] for index in distinct.tolist()])
         raw = pieces(held, {n: values[n] for n in above}, values[name], read)
         if raw:
-            what = " and ".join(f"`{n}`" for n in raw)
+            what, them = " and ".join(f"`{n}`" for n in raw), "them" if len(raw) > 1 else "it"
+            hold = "hold" if len(intervention.places) > 1 else "holds"
             found.append(
                 Finding(
                     "input_copy",
-                    f"{places} holds {what} as the network reads them: `{name}` is not computed there yet.",
+                    f"{places} {hold} {what} as the network reads {them}: `{name}` is not computed there yet.",
                 )
             )
     return found
@@ -207,7 +209,9 @@ def _replaced(cell: CellResult, probe: Replaced, test: Test, own: CellRun, run: 
         probe.own, {name: share(moved, ids) for name, moved in hits.items()},
         {name: difference(hits[name], hits[probe.own], ids) for name in probe.names},
     )  # fmt: skip
-    return replace(cell, replaced=found, findings=(*cell.findings, *replacement_findings(found)))
+    matters = replacement_findings(found)
+    cell = not_at_rest(cell) if matters else cell
+    return replace(cell, replaced=found, findings=(*cell.findings, *matters))
 
 
 def _moved(columns: Columns) -> np.ndarray:

@@ -7,41 +7,61 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from causal_dsl.causal.designs import Design, Drawn, DrawStatement, draw
+from causal_dsl.causal.designs import Design, Drawn, DrawStatement, draw, identify
 from causal_dsl.causal.sampling import Columns, with_templates
 from causal_dsl.causal.splits import restrict
 from causal_dsl.causal.support import Support, enumerate_support
 from causal_dsl.diagnostics import Diagnostics, SpecError
 
-#: Rows of all roles that are listed for each row that was drawn: a condition may leave few of many.
+#: Rows of all roles that are listed: for each row that was drawn (a condition may leave few of many), at least, at most.
 _SPARE = 64
+_LEAST = 2**18
 _MOST = 2_000_000
+#: Whole numbers whose sum is below this have the same sum in any order, as floats too.
+_EXACT = 2**53
 
 
 @dataclass(frozen=True)
 class Cover:
-    """``seen``: of every role, at least half of the inputs that can be drawn were drawn, so that more draws are draws of
-    the same inputs. ``weights`` [n], of mean 1, where every row that can be drawn was drawn: under them a mean over the rows
-    is that over all rows, each with the probability that the design gives it. ``group`` [n] numbers equal rows."""
+    """``seen``: of every role, at least half of the inputs that the design can draw were drawn, so that more draws are draws
+    of the same inputs. ``group`` [n] numbers equal rows, where every row that can be drawn was drawn, and ``weights`` [n] is
+    proportional to the probability that the design gives a row and its equals together.
+
+    Weights are whole numbers, exact wherever they fit, whose sum over all groups is below 2**53: sums of them do not
+    depend on the order, so that a share of all rows is exactly 1.
+    """
 
     seen: bool
     weights: np.ndarray | None = None
     group: np.ndarray | None = None
 
 
+def once(weights: np.ndarray, group: np.ndarray) -> np.ndarray:
+    """Weights of groups, [n] by row, that count once: at the first row of each group, and 0 at the others."""
+    _, first = np.unique(group, return_index=True)
+    found = np.zeros(len(weights))
+    found[first] = weights[first]
+    return found
+
+
 def cover_of(design: Design, drawn: Drawn) -> Cover:
     """How far the rows drawn from a design are all of its rows."""
     if drawn.exhaustive or any(model.needs_trust for model in design.models.values()):
         return Cover(False)
+    most = min(_MOST, max(_SPARE * drawn.n, _LEAST))
     try:
-        supports = {role: _support(design, role, 2 * drawn.n) for role in design.roles}
+        supports = {role: _support(design, role, most) for role in design.roles}
+        known_supports = {role: s for role, s in supports.items() if s is not None}
+        if len(known_supports) < len(supports):
+            return Cover(False)
+        table = _table(design, known_supports, most)
     except SpecError:  # whatever cannot be evaluated was told of when it was drawn
         return Cover(False)
-    seen = all(s is not None and 2 * len(np.unique(drawn.ids[role])) >= s.n for role, s in supports.items())
-    if not seen:
-        return Cover(False)
-    table = _table(design, {role: s for role, s in supports.items() if s is not None}, drawn.n)
-    if table is None:
+    for role, support in known_supports.items():
+        columns = support.values if table is None else {n: c for (r, n), c in table[0].items() if r == role}
+        if 2 * len(np.unique(drawn.ids[role])) < _inputs(design, role, columns, support.n):
+            return Cover(False)
+    if table is None or len(table[1]) > drawn.n:
         return Cover(True)
     values, probability = table
     keys = [(role, name) for role in design.roles for name in (*design.models[role].exogenous, "template") if (role, name) in values]  # fmt: skip
@@ -54,11 +74,25 @@ def cover_of(design: Design, drawn: Drawn) -> Cover:
     total = np.bincount(known, probability, minlength=where.max() + 1)
     if (count[known] == 0).any() or (total[group] == 0).any():
         return Cover(True)
-    return Cover(True, drawn.n * total[group] / count[group], group)
+    return Cover(True, _whole(total)[group], group)
+
+
+def _whole(weights: np.ndarray) -> np.ndarray:
+    """Weights as whole numbers of a sum below 2**53: as they are, else as near as they come."""
+    if (weights == np.rint(weights)).all() and weights.sum() < _EXACT:
+        return weights
+    return np.where(weights > 0, np.maximum(1.0, np.rint(weights / weights.sum() * (_EXACT / 2))), 0.0)
+
+
+def _inputs(design: Design, role: str, columns: Columns, n: int) -> int:
+    """How many different inputs a network is shown in some rows of a role, counted as those drawn are."""
+    if not columns:  # a model that draws nothing
+        return min(n, 1)
+    return len(np.unique(identify(design, {role: columns})[role]))
 
 
 def _support(design: Design, role: str, most: int) -> Support | None:
-    """All inputs of a role, each with its template; None where there are more than ``most``."""
+    """All inputs of a role that the conditions on it alone leave, each with its template; None where they are too many."""
     model = design.models[role]
     found = enumerate_support(model, most)
     if found is None:
@@ -66,22 +100,29 @@ def _support(design: Design, role: str, most: int) -> Support | None:
     found = restrict(model, found, design.splits[role])
     if design.templates and found.n:
         found = with_templates(model, found, design.templates)
+    statement = next(statement for statement in design.statements if role in statement.roles)
+    for part in statement.where.parts() if statement.where is not None else ():
+        if {other for other, _ in part.mentions} == {role}:
+            try:
+                keep = np.asarray(part({role: found.values}, found.n), bool)
+            except SpecError:  # it is defined only where another part of the condition holds
+                continue
+            found = Support({name: codes[keep] for name, codes in found.values.items()}, found.weights[keep])
     return found if 0 < found.n <= most else None
 
 
 def _table(
-    design: Design, supports: dict[str, Support], n: int
+    design: Design, supports: dict[str, Support], most: int
 ) -> tuple[dict[tuple[str, str], np.ndarray], np.ndarray] | None:
-    """All rows of a design and their probabilities; None where they are too many, or have no closed form."""
+    """All rows of a design and numbers in proportion to their probabilities; None where they are too many, or have no
+    closed form."""
     values: dict[tuple[str, str], np.ndarray] = {}
     probability = np.ones(1)
     for statement in design.statements:
-        joined = _join(statement, values, probability, supports, min(_MOST, _SPARE * n))
+        joined = _join(statement, values, probability, supports, most)
         if joined is None:
             return None
         values, probability = joined
-        if len(probability) > n:  # more rows than were drawn
-            return None
     return values, probability
 
 
@@ -113,8 +154,22 @@ def _join(
         balanced = np.stack([joined[key] for key in statement.balance], axis=1)
         _, group = np.unique(balanced, axis=0, return_inverse=True)
         group = group.reshape(-1)
-        share = np.full(group.max() + 1, 1 / (group.max() + 1))
-    return joined, weights / np.bincount(group, weights)[group] * share[group]
+        share = np.ones(group.max() + 1)
+    return joined, _shared(weights, group, share)
+
+
+def _shared(weights: np.ndarray, group: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """In each group, its ``share`` handed out in proportion to ``weights`` [n]: in whole numbers where they fit."""
+    totals = np.bincount(group, weights)
+    if totals.sum() < _EXACT and (share == np.rint(share)).all():
+        common = math.lcm(*(int(total) for total in np.unique(totals)))
+        if common < _EXACT:
+            times = (common / totals) * share
+            if float((totals * times).sum()) < _EXACT:
+                found = weights * times[group]
+                return found / np.gcd.reduce(found.astype(np.int64))
+    found = weights / totals[group] * share[group]
+    return found / found.sum()
 
 
 # ── what a condition lets through ───────────────────────────────────────────────────────────────
@@ -125,12 +180,16 @@ _TRIES = 4096
 
 @dataclass(frozen=True)
 class Scope:
-    """Of the draws of ``roles`` without their `where`, the share that it lets through: exactly, or of ``n`` draws."""
+    """Of the draws of ``roles`` without their `where`, the share that it lets through: exactly, or of ``n`` draws.
+
+    ``value``: nobody wrote a `where`; a source is drawn where its variable has a value (`do(m = true)`).
+    """
 
     roles: tuple[str, ...]
     share: float
     exact: bool
     n: int = 0
+    value: bool = False
 
 
 def scope_of(design: Design) -> tuple[Scope, ...]:
@@ -141,7 +200,8 @@ def scope_of(design: Design) -> tuple[Scope, ...]:
             continue
         scope = _scope(design, number)
         if scope is not None:
-            found.append(scope)
+            # The name of a draw that was written is one word.
+            found.append(replace(scope, value=not all(role.isidentifier() for role in statement.roles)))
     return tuple(found)
 
 
@@ -191,4 +251,4 @@ def _share(design: Design, statement: DrawStatement, roles: list[str]) -> float 
     return float(weights[held].sum() / weights.sum())
 
 
-__all__ = ["Cover", "Scope", "cover_of", "scope_of"]
+__all__ = ["Cover", "Scope", "cover_of", "once", "scope_of"]

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from causal_dsl.causal.built import Builder, store
+from causal_dsl.causal.domains import show
 from causal_dsl.causal.joint import Joint, joint
 from causal_dsl.causal.sampling import Columns, Sampler, report_rare
 from causal_dsl.causal.splits import report_empty
 from causal_dsl.causal.uniform import below, bits, key
-from causal_dsl.diagnostics import Diagnostic, Diagnostics
+from causal_dsl.diagnostics import Diagnostic, Diagnostics, Span
 
 if TYPE_CHECKING:
     from causal_dsl.causal.designs import Design, DrawStatement
@@ -220,12 +221,37 @@ class Rows:
         if empty or self.where is None:
             self.diagnostics.report("E330", "this `where` never holds", place, label="no input satisfies it", help="ask for less")  # fmt: skip
             return False
+        if self.statement.balance and len(self.cells):
+            alone = self._without_partner(rows)
+            if not len(alone):
+                self._report_balance(len(rows), int(rows[0]), place, "")
+                return False
+            rows = alone
         self.diagnostics.report(
             "E330", "this `where` never holds for some rows", place,
             label=f"{len(rows):,} of {self.n:,} rows have no partner", notes=(f"row {int(rows[0])} is one of them",),
             help="draw all roles in one statement, or ask for less",
         )  # fmt: skip
         return False
+
+    def _without_partner(self, rows: np.ndarray) -> np.ndarray:
+        """Those of the rows that have no partner that the `where` allows, whatever the balanced values are."""
+        free = self._builder(balanced=False)
+        return rows[:0] if free is None else rows[~free.construction.possible(np.arange(self.n))[rows]]
+
+    def _report_balance(self, missing: int, row: int, place: Span, tried: str) -> None:
+        """Report (E333) that the values which `balance` gives to some rows are not allowed by `where` there."""
+        names = ", ".join(f"{role}.{name}" for role, name in self.statement.balance)
+        values = [self.statement.model.decode(name, np.array([int(code)]))[0]
+                  for (_, name), code in zip(self.statement.balance, self.cells[self.target[row]].tolist(), strict=True)]  # fmt: skip
+        given = " and ".join(f"{role}.{name} = {show(value)}" for (role, name), value in zip(self.statement.balance, values, strict=True))  # fmt: skip
+        self.diagnostics.report(
+            "E333", "`balance` and `where` do not go together", place,
+            label=f"{missing:,} of {self.n:,} rows have no partner with the balanced values that they are to have{tried}",
+            notes=(f"`balance=[{names}]` gives every combination as many rows, whatever was drawn before; "
+                   f"row {row} is to have {given}",),
+            help="draw all roles in one statement, or balance another variable",
+        )  # fmt: skip
 
     def _give_up(self, tried: int, accepted: int, pending: np.ndarray) -> bool:
         partly = bool(self.context) and accepted and len(pending) < self.n
@@ -234,6 +260,10 @@ class Rows:
             if partly:
                 label = f"{len(pending):,} of {self.n:,} rows found no partner in it in {tried:,} draws"
             report_empty(self.statement, self.where.span, label, self.diagnostics)
+            return False
+        if partly and self.statement.balance:
+            where = self.where.span if self.where else self.statement.span
+            self._report_balance(len(pending), int(pending[0]), where, f", in {tried:,} draws")
             return False
         if partly:
             row = int(pending[0])

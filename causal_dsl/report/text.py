@@ -21,7 +21,7 @@ from causal_dsl.report.controls import beside, controls
 from causal_dsl.report.heatmap import Scale, axes, figure, heat_map, marks, scale
 from causal_dsl.score.chance import show_ceilings, show_distinct
 from causal_dsl.score.codes import LADDER, severity
-from causal_dsl.score.numbers import show, show_cell, show_estimate, show_share
+from causal_dsl.score.numbers import counted, show, show_cell, show_estimate, show_share
 from causal_dsl.score.results import CellResult, Estimate, ExpectationResult, Results, TestResult
 
 _MOST_MAPS = 6
@@ -52,9 +52,9 @@ _STYLES = {
 }
 
 
-def _style(code: str) -> str:
+def _style(code: str, level: str | None = None) -> str:
     """The colour of a finding: an alarm is yellow where it has no colour of its own."""
-    return _STYLES.get(code, "yellow" if severity(code) == "alarm" else "cyan")
+    return _STYLES.get(code, "yellow" if (level or severity(code)) == "alarm" else "cyan")
 
 
 def print_results(results: Results, console: Console | None = None) -> None:
@@ -89,7 +89,7 @@ def text(results: Results, width: int = 100) -> str:
 def _summary(results: Results) -> Text:
     expectations = [e for test in results.tests for e in test.expectations]
     passed = sum(e.passed for e in expectations)
-    tests = _counted(len(results.tests), "test")
+    tests = counted(len(results.tests), "test")
     stopped = sum(test.status == "interrupted" for test in results.tests)
     if stopped:
         tests += f", {stopped} interrupted and not judged"
@@ -132,22 +132,18 @@ def _facts(test: TestResult) -> str:
     of = " in the part that is drawn from" if test.part else ""
     whole = f", which are all there are{of}" if test.exhaustive else ""
     whole = f", among which are all that can be drawn{of}" if test.covered else whole
-    parts = [_counted(test.n, "pair") + whole] if test.n else []
+    parts = [counted(test.n, "pair") + whole] if test.n else []
     if test.distinct:
         parts.append(show_distinct(test.distinct))
     if test.ceilings_kept or test.kept != test.n:
         parts.append(f"kept {show_share(test.kept, test.n)}")
     if test.status == "interrupted":
-        parts.append(f"interrupted: {len(test.cells)} of {_counted(test.cell_count or 0, 'cell')} measured")
+        parts.append(f"interrupted: {len(test.cells)} of {counted(test.cell_count or 0, 'cell')} measured")
     elif len(test.cells) != 1:
         parts.append(f"{len(test.cells)} cells")
     if test.seconds >= 0.05:
         parts.append(f"{test.seconds:.1f} s")
     return "; ".join(parts)
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _chance(test: TestResult) -> Iterator[RenderableType]:
@@ -382,11 +378,11 @@ def _measured(expectation: ExpectationResult) -> str:
 def _findings(test: TestResult) -> Iterator[RenderableType]:
     if len(test.cells) == 1:
         for finding in test.cells[0].findings:
-            yield _sentence(finding.code, finding.text)
+            yield _sentence(finding.code, finding.text, finding.severity)
     elif test.cells:
         yield from _tallied(test)
     for finding in test.findings:
-        yield _sentence(finding.code, finding.text)
+        yield _sentence(finding.code, finding.text, finding.severity)
 
 
 def _tallied(test: TestResult) -> Iterator[RenderableType]:
@@ -400,9 +396,9 @@ def _tallied(test: TestResult) -> Iterator[RenderableType]:
         yield _sentence(code, f"{len(cells)} of {len(test.cells)} cells" + (f": {named}" if len(cells) <= 4 else ""))
 
 
-def _sentence(code: str, words: str) -> RenderableType:
+def _sentence(code: str, words: str, level: str | None = None) -> RenderableType:
     grid = Table.grid(padding=(0, 1))
     grid.add_column(no_wrap=True)
     grid.add_column(overflow="fold")
-    grid.add_row(Text(f"{code}:", style=_style(code)), Text(words))
+    grid.add_row(Text(f"{code}:", style=_style(code, level)), Text(words))
     return _indented(grid)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from causal_dsl.score.numbers import show, show_estimate
+from causal_dsl.score.numbers import counted, show, show_estimate
 from causal_dsl.score.results import Estimate, Finding, number
 
 
@@ -210,7 +210,7 @@ def _fitted(feature: FeatureInfo) -> Finding:
             f"{feature.text}, {feature.size} of {feature.width} dimensions, was made from {feature.inputs} other inputs, without labels.",
         )
     best = f" of {feature.restarts} starts the best," if feature.restarts > 1 else ""
-    text = f"{feature.text}, {feature.size} of {feature.width} dimensions,{best} was fitted on {feature.pairs} pairs of {feature.inputs} inputs, none of which is among these"
+    text = f"{feature.text}, {feature.size} of {feature.width} dimensions,{best} was fitted on {counted(feature.pairs)} of {counted(feature.inputs, 'input')}, none of which is among these"
     if feature.validation is not None:
         text += f"; on the inputs that ended the fit it scored {show(feature.validation[1])}"
     return Finding("fitted", text + ".")
@@ -262,7 +262,7 @@ def _illusion(iia: Estimate, noop: float | None, learned: Learned) -> list[Findi
     assert iia.value is not None
     beside = learned.beside
     if beside is not None and beside.n:
-        more, far = f"the whole vector at the site does, where both should ({beside.n} pairs)", beside.whole_margin
+        more, far = f"the whole vector at the site does, where both should ({counted(beside.n)})", beside.whole_margin
         if beside.iia - beside.whole > max(0.05, 2 * (0.25 / beside.n) ** 0.5):
             reasons.append(f"it moves the answer more than {more}: {show(beside.iia)} against {show(beside.whole)}")
         elif beside.margin is not None and far is not None and beside.margin > max(0.0, far) * BEYOND + 1e-6:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from causal_dsl.diagnostics import Diagnostic, Span
 from causal_dsl.score.context import Expectation
-from causal_dsl.score.numbers import show, show_cell, show_estimate, show_share
+from causal_dsl.score.numbers import counted, show, show_cell, show_estimate, show_share
 from causal_dsl.score.results import CellInfo, Estimate, Finding, Measured
 from causal_dsl.score.scores import Best, Chosen, OverCells, Score
 from causal_dsl.score.verdict import RULES, by_design
@@ -42,10 +42,10 @@ def cell_findings(
         return [Finding("empty", "No pairs are left to score, so nothing can be said.")]
     if informative == 0:
         found.append(
-            Finding("uninformative", f"In none of {n} pairs does the counterfactual answer differ from the base's.")
+            Finding("uninformative", f"In none of {counted(n)} does the counterfactual answer differ from the base's.")
         )
     if moved == 0:
-        text = f"The answer changed in none of {n} pairs"
+        text = f"The answer changed in none of {counted(n)}"
         if still:
             text += (
                 ", nor did any logit that is compared, by more than rounding: what was written changes nothing there."
@@ -145,9 +145,12 @@ def leak_finding(ceilings: Mapping[str, Ceiling]) -> list[Finding]:
 
 
 def scope_finding(scope: Scope) -> Finding:
-    """What a `where` leaves of the draws."""
+    """What a `where`, or the value of a variable in the place of one, leaves of the draws."""
     roles = ", ".join(f"`{role}`" for role in scope.roles)
     how = "exactly" if scope.exact else f"in {scope.n} draws"
+    if scope.value:
+        text = f"The inputs that {roles} is drawn from are {show(scope.share)} of all that could be drawn ({how}); scores speak of those alone."
+        return Finding("scope", text)
     return Finding(
         "scope",
         f"The `where` of {roles} lets {show(scope.share)} of their draws through ({how}); scores speak of those alone.",
@@ -179,7 +182,7 @@ def choosing_findings(values: Sequence[Score], cells: int, best: Mapping[Best, t
             elif isinstance(part, Best) and part in best:
                 cell, chosen, judged = best[part]
                 which = f"{cell} of {cells} cells" if cell else "the only cell"
-                text = f"`{part.text}` chose {which} on {chosen} pairs, and scored it on {judged} others."
+                text = f"`{part.text}` chose {which} on {counted(chosen)}, and scored it on {counted(judged, 'other')}."
                 found[Finding("chosen_on_other_pairs", text)] = None
     return list(found)
 
@@ -241,7 +244,7 @@ def vacuous_expectation(ceilings: Mapping[str, Ceiling], expectation: Expectatio
         least = ceiling.low if name == "output_only" else ceiling.value
         if expectation.truth.assume(_scores(name, least, ceilings.get("output_only"))) != 1:
             continue
-        how = "exactly" if ceiling.exact else f"sampled over {ceiling.n} pairs"
+        how = "exactly" if ceiling.exact else f"sampled over {counted(ceiling.n)}"
         at_least = "at least " if least < ceiling.value else ""
         return Diagnostic(
             code,

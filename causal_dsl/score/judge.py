@@ -11,7 +11,7 @@ from causal_dsl.diagnostics import Diagnostic
 from causal_dsl.score.chance import show_ceilings
 from causal_dsl.score.context import Expectation
 from causal_dsl.score.estimate import Estimator
-from causal_dsl.score.numbers import show, show_cell, show_estimate
+from causal_dsl.score.numbers import counted, show, show_cell, show_estimate
 from causal_dsl.score.pairs import Constant
 from causal_dsl.score.results import Estimate, ExpectationResult, Measured
 from causal_dsl.score.scores import Chosen, ParameterIs, Score, ScoreOp
@@ -140,7 +140,7 @@ def _failed(
             notes.append(f"  and {len(cells) - _MOST_CELLS} more")
     if ceilings:
         notes.append("ceilings: " + show_ceilings(ceilings))
-    notes.append(f"over {deciding.estimate.n} pairs")
+    notes.append(f"over {counted(deciding.estimate.n)}")
     return Diagnostic(
         "F701",
         f"{shown}{where}: expected `{expectation.text}`",

@@ -42,6 +42,11 @@ def show_cell(cell: Mapping[str, Any]) -> str:
     return ", ".join(f"{name}={value}" for name, value in cell.items())
 
 
+def counted(number: int, what: str = "pair") -> str:
+    """``1 pair``, ``702 pairs``"""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
 def show_share(part: int, whole: int) -> str:
     """``412 of 512 (80.5%)``"""
     return f"{part} of {whole}" + (f" ({100 * part / whole:.1f}%)" if whole else "")

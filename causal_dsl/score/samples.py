@@ -9,7 +9,7 @@ import numpy as np
 
 from causal_dsl.score.estimate import Estimator
 from causal_dsl.score.frames import Frame
-from causal_dsl.score.numbers import show, show_estimate
+from causal_dsl.score.numbers import counted, show, show_estimate
 from causal_dsl.score.pairs import ANSWER, Change
 from causal_dsl.score.results import Finding
 from causal_dsl.score.scores import Mean, Score
@@ -24,7 +24,8 @@ HIDES = 4.0
 
 
 def steady(cover: Cover, frames: Sequence[Frame], rows: np.ndarray | None) -> np.ndarray | None:
-    """The weights of the rows that are scored, where equal rows gave equal answers; None where they did not (noise)."""
+    """The weights of the rows that are scored, each group of equal rows counted once, where these gave equal answers; None
+    where they did not (noise). Sums of them are exact (:class:`~causal_dsl.causal.cover.Cover`)."""
     if cover.weights is None or cover.group is None or not frames:
         return None
     group = cover.group if rows is None else cover.group[rows]
@@ -36,7 +37,9 @@ def steady(cover: Cover, frames: Sequence[Frame], rows: np.ndarray | None) -> np
             said = frame.column(run, ANSWER)
             if (said != said[first][back.reshape(-1)]).any():
                 return None
-    return cover.weights if rows is None else cover.weights[rows]
+    from causal_dsl.causal.cover import once
+
+    return once(cover.weights if rows is None else cover.weights[rows], group)
 
 
 def few_inputs(estimator: Estimator, roles: Sequence[str]) -> list[Finding]:
@@ -45,10 +48,16 @@ def few_inputs(estimator: Estimator, roles: Sequence[str]) -> list[Finding]:
     if not estimator.n or inputs >= FEW:
         return []
     if estimator.draws:
-        return [Finding("few_inputs", f"There are {inputs} pairs: no interval keeps its 95% with so few.")]
+        return [
+            Finding(
+                "few_inputs",
+                f"There {'is' if inputs == 1 else 'are'} {counted(inputs)}: no interval keeps its 95% with so few.",
+            )
+        ]
     counts = {role: len(np.unique(estimator.ids[role])) for role in roles if role in estimator.ids}
     told = ", ".join(f"{count} of `{role}`" for role, count in counts.items())
-    text = f"The {estimator.n} pairs are made of few distinct inputs ({told}): no interval keeps its 95% with so few."
+    made = f"The {estimator.n} pairs are" if estimator.n > 1 else "The one pair is"
+    text = f"{made} made of few distinct inputs ({told}): no interval keeps its 95% with so few."
     return [Finding("few_inputs", text)]
 
 

@@ -29,6 +29,7 @@ from causal_dsl.score.pairs import Constant
 from causal_dsl.score.results import CellInfo, CellResult, Finding, ReportResult, TestResult
 from causal_dsl.score.samples import few_inputs, steady
 from causal_dsl.score.scores import Best, Chosen, Mean, Score
+from causal_dsl.score.stillness import at_rest, nothing_expected
 from causal_dsl.score.sweeps import multiple, numbers_of, rises
 from causal_dsl.score.verdict import by_design, top_of
 from causal_dsl.score.words import PLAIN, Speech, wrong_answers, wrong_finding
@@ -100,15 +101,11 @@ def score_test(
     estimator = Estimator(frames, names, own_ids, exhaustive or weights is not None, level, draws, weights)
     everything = None
     if rows is not None:
+        every = [Frame(c, base_answers, labels, sources, None, asked) for _, c in cells]
+        of_all = None if cover is None else steady(cover, every, None)
         everything = Estimator(
-            [Frame(c, base_answers, labels, sources, None, asked) for _, c in cells],
-            names,
-            ids,
-            exhaustive or weights is not None,
-            _value(given),
-            draws,
-            None if weights is None or cover is None else cover.weights,
-        )
+            every, names, ids, exhaustive or of_all is not None, _value(given), draws, of_all
+        )  # fmt: skip
 
     wanted = scores.cell_scores
     whole = [reported for reported in scores.reports if reported.value.over_cells]
@@ -124,7 +121,8 @@ def score_test(
     design = by_design(known) if labels is not None else ""
     risen = rises(estimator, iia) if iia is not None and design and len(cells) > 1 else []
     of = " in the part that is drawn from" if part else ""
-    all_of = ("which are all there are" if weights is None else "among which are all that can be drawn") + of
+    all_of = all_of_them(weights is not None, rows is not None) + of
+    still = not context.interchange and nothing_expected(scores.expectations)
     results = []
     for c, name in enumerate(names):
         found = {score: estimator.estimate(value, c) for score, value in wanted.items()}
@@ -134,6 +132,8 @@ def score_test(
         cell = found_in(name, c, found, wanted, estimator, context, told, speech)
         if labels is not None and iia is not None:
             cell = with_verdict(cell, known, joint[c] if joint else None, risen[c] if risen else None, all_of)
+        elif still:
+            cell = at_rest(cell)
         results.append(cell)
 
     findings = []
@@ -177,6 +177,13 @@ def score_test(
         part=part,
         diagnostics=tuple(diagnostic for _, diagnostic in judged if diagnostic is not None),
     )
+
+
+def all_of_them(drawn: bool, filtered: bool) -> str:
+    """How pairs whose scores are exact are all there are: taken each once, or ``drawn``; all, or those a filter keeps."""
+    if drawn:
+        return "among which are all that can be drawn" + (" and are kept" if filtered else "")
+    return "which are all that were kept" if filtered else "which are all there are"
 
 
 def _of_all(

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from causal_dsl.score.numbers import show, show_estimate
+from causal_dsl.score.numbers import counted, show, show_estimate
 from causal_dsl.score.results import Estimate, Finding
 
 #: Answers of a network move in up to this share of pairs without its being said: trained networks are not exact.
@@ -86,7 +86,7 @@ def unmapped_findings(found: Unclaimed) -> list[Finding]:
         return []
     single = sorted((o for o in moving if len(o.units) == 1), key=lambda o: -(o.moved.value or 0))
     most = single[0] if single else max(moving, key=lambda one: one.moved.value or 0)
-    told = f"Taken from another input, {most.told} moves the answer in {show_estimate(most.moved)} of {most.moved.n} pairs of inputs that the network answers right"
+    told = f"Taken from another input, {most.told} moves the answer in {show_estimate(most.moved)} of {counted(most.moved.n)} of inputs that the network answers right"
     more = [f"{one.told} in {show(one.moved.value)}" for one in single[1:_NAMED]]
     if more:
         told += f" ({', '.join(more)}{', …' if len(single) > _NAMED else ''})"
@@ -133,7 +133,7 @@ def replacement_findings(found: OtherValues) -> list[Finding]:
     return [
         Finding(
             "replacement_matters",
-            f"The places {_WORDS[found.own]}, the answer moves in {show(own.value)} of {own.n} pairs; {others}: "
+            f"The places {_WORDS[found.own]}, the answer moves in {show(own.value)} of {counted(own.n)}; {others}: "
             "the score depends on what is written in place of them.",
         )
     ]

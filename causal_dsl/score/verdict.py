@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from causal_dsl.score.codes import FORBIDDING, FULL, LADDER
-from causal_dsl.score.numbers import show, show_estimate
+from causal_dsl.score.numbers import counted, show, show_estimate
 from causal_dsl.score.results import CellResult, Estimate, Finding, Verdict
 
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ SOLVED = 0.9
 NEAR = 0.01
 #: A ceiling this close to 1 is 1.
 _ONE = 1 - 1e-9
+#: Scores and ceilings are sums in different orders: what lies no further apart is the same.
+_SAME = 1e-9
 
 RULES = {
     "noop": "a network that ignores the intervention",
@@ -86,7 +88,7 @@ def verdict(
     if iia.n == 0 or value is None:
         return Verdict("inconclusive", "iia is undefined, so nothing can be said.")
     top = top_of(ceilings)
-    shown = f"iia is {show_estimate(iia, against=top[1] if top else None)} over {iia.n} pairs"
+    shown = f"iia is {show_estimate(iia, against=top[1] if top else None)} over {counted(iia.n)}"
     if (reach := _high(accuracy)) is not None and reach < SOLVED:
         solves = (
             f"the network answers right in {show_estimate(accuracy)} of its unpatched runs, and so does not do the task"
@@ -103,7 +105,7 @@ def verdict(
     low, high = (value, value) if iia.method == "exact" else (iia.low, iia.high)
     if low is None or high is None:
         return Verdict("inconclusive", f"{shown}, too few to give an interval; compare with {rule}.")
-    if low > most:
+    if low > most + _SAME:
         more = f"; iia_star is {show(star.value)}" if star is not None and star.value is not None else ""
         least_own = own.value if own.low is None else own.low
         slack = NEAR if iia.method == "exact" else 0.0
@@ -114,9 +116,9 @@ def verdict(
         fails = f"{show(1 - value)} of the pairs fail{itself}"
         return Verdict("partly", f"{shown}, above {rule}{more}; but {fails}.")
     least = max(lower for lower, _ in bounds(ceilings).values())
-    if iia.method == "exact" and value <= least:
+    if iia.method == "exact" and value <= least + _SAME:
         return Verdict("contradicted", f"{shown}, no more than {rule}.")
-    if high < least:
+    if high < least - _SAME:
         return Verdict("contradicted", f"{shown}, below {rule}.")
     holds = "the interval holds" if iia.method != "exact" and high >= most else "not above"
     return Verdict("inconclusive", f"{shown}; {holds} {rule}.")

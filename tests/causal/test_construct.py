@@ -282,6 +282,23 @@ def test_never_is_said_where_it_is_proved_and_not_found_elsewhere() -> None:
     assert told == f"E330 this `where` never holds for some rows {(column == 0).sum()} of 400 rows have no partner"
 
 
+def test_what_balance_forbids_is_not_laid_on_the_condition() -> None:
+    """Each base has a source that the condition allows, and some none with the balanced value that falls to them."""
+    model = plain.model("causal m { p, q ~ 0..3  output o := p == q }")
+    base = plain.design(model, "base", n=400).statements[0]
+    for where, code in (("source.p <= base.p", "E333"), ("source.p <= base.p and source.q != base.p", "E333"),
+                        ("source.p < base.p", "E330")):  # fmt: skip
+        held = plain.predicate(where, dict.fromkeys(ROLES, model))
+        balance = (("source", "p"),)
+        told = refused(Design((base, DrawStatement(("source",), model, 400, 1, balance, False, held, NOWHERE))))
+        assert told.startswith(code)
+        if code == "E333":
+            assert "`balance` and `where` do not go together" in told and "of 400 rows have no partner with the" in told
+        else:
+            none = (drawn(Design((base,))).values["base"]["p"] == 0).sum()
+            assert told == f"E330 this `where` never holds for some rows {none} of 400 rows have no partner"
+
+
 def test_what_is_built_is_all_of_the_condition() -> None:
     """Nothing is left to rejection of what can be tabulated; a sum over all variables is left."""
     model = plain.model(WIDE)

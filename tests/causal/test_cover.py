@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
+from fractions import Fraction
 
 import numpy as np
 import pytest
 
 import causal_dsl as cd
-from causal_dsl.causal.cover import Cover, Scope, cover_of, scope_of
+from causal_dsl.causal.cover import Cover, Scope, cover_of, once, scope_of
 from causal_dsl.causal.designs import Design, Drawn
 
 MODEL = """
@@ -34,9 +36,11 @@ def drawn_of(draws: str, model: str = MODEL) -> tuple[Design, Drawn]:
 
 
 def mean(cover: Cover, drawn: Drawn, of: object) -> float:
-    assert cover.weights is not None
+    assert cover.weights is not None and cover.group is not None
     values = {role: {name: codes for name, codes in columns.items()} for role, columns in drawn.values.items()}
-    return float(np.average(of(values), weights=cover.weights))  # type: ignore[operator]
+    weights = once(cover.weights, cover.group)
+    assert weights.sum() < 2**53 and (weights == np.rint(weights)).all()
+    return float((weights * of(values)).sum() / weights.sum())  # type: ignore[operator]
 
 
 def test_weights_are_those_of_the_design() -> None:
@@ -44,7 +48,7 @@ def test_weights_are_those_of_the_design() -> None:
     design, drawn = drawn_of("base, source ~ m(n=2000, seed=0)")
     cover = cover_of(design, drawn)
     assert cover.seen and cover.weights is not None
-    assert cover.weights.mean() == pytest.approx(1)
+    assert (cover.weights == 1).all()
     one = dict.fromkeys(((0, 0), (0, 1), (0, 2), (1, 1), (1, 2)), 1 / 5)
     for (a, b), (c, d) in itertools.product(one, one):
 
@@ -63,6 +67,85 @@ def test_conditions_and_balance() -> None:
     assert mean(cover, drawn, lambda v: v["base"]["z"]) == pytest.approx(0.5)
     # with z false, of nine pairs three have x = 1, y = 1 in the base, and six x = 0
     assert mean(cover, drawn, lambda v: (v["base"]["z"] == 0) & (v["base"]["x"] == 1)) == pytest.approx(0.5 / 3)
+
+
+@pytest.mark.parametrize("where", [
+    "base.x == 0", "source.x == 1 and base.y == 2", "base.x == 0 and source.x != 0", "base.z == true and source.z == false",
+    "base.x == source.x and base.y == 2",
+])  # fmt: skip
+def test_half_of_the_inputs_is_half_of_those_that_the_condition_leaves(where: str) -> None:
+    cover = cover_of(*drawn_of(f"base, source ~ m(n=600, seed=0) where {where}"))
+    assert cover.seen and cover.weights is not None
+
+
+def test_the_source_of_a_value_is_one_of_few() -> None:
+    cover = cover_of(*drawn_of("base ~ m(n=200, seed=0) do(x = 1)"))
+    assert cover.seen and cover.weights is not None
+
+
+def test_what_a_value_leaves_is_told_as_such() -> None:
+    (scope,) = scope_of(drawn_of("base ~ m(n=200, seed=0) do(x = 1)")[0])
+    assert scope == Scope(("x = 1",), pytest.approx(0.4), True, value=True)
+
+
+def test_of_what_a_condition_leaves_less_than_half_was_drawn() -> None:
+    wide = MODEL.replace("y ~ 0..2 where y >= x", "y ~ 0..5999").replace("y @ input[4:7] via onehot()", "y @ input[4:5] via scalar()")  # fmt: skip
+    left, (_, few) = "where base.x == 0 and source.x == 0", drawn_of("base, source ~ m(n=400, seed=0)", wide)
+    assert not cover_of(*drawn_of(f"base, source ~ m(n=400, seed=0) {left}", wide)).seen
+    assert not cover_of(drawn_of("base, source ~ m(n=400, seed=0)", wide)[0], few).seen
+    many = cover_of(*drawn_of(f"base, source ~ m(n=400, seed=0) {left} and base.y < 100 and source.y < 100", wide))
+    assert many.seen and many.weights is None  # 10 000 pairs of 100 inputs each
+
+
+@pytest.mark.parametrize("draws", [
+    "base, source ~ m(n=2000, seed=0, balance=[base.z])", "base, source ~ m(n=2000, seed=0, balance=[base.z, source.y])",
+    "base, source ~ m(n=2000, seed=0, balance=[base.y]) where base.x != source.x or base.y == 2",
+    "base ~ m(n=2000, seed=0) source ~ m(n=2000, seed=1) where source.y >= base.y",
+    "base ~ m(n=2000, seed=0, balance=[base.z]) source ~ m(n=2000, seed=1) where source.y != base.y or base.x == 0",
+])  # fmt: skip
+def test_shares_are_those_of_fractions(draws: str) -> None:
+    """All rows are exactly 1 and none exactly 0, and any share is the float nearest to the fraction that it is."""
+    design, drawn = drawn_of(draws)
+    cover = cover_of(design, drawn)
+    chances = _fractions(design)
+    assert mean(cover, drawn, lambda v: np.ones(drawn.n)) == 1 and mean(cover, drawn, lambda v: np.zeros(drawn.n)) == 0
+    assert sum(chances.values()) == 1
+    columns = [drawn.values[role][name].tolist() for role in ("base", "source") for name in ("x", "y")]
+    for seed in range(30):
+        hit = {row: bool(bit) for row, bit in zip(chances, np.random.default_rng(seed).integers(0, 2, len(chances)), strict=True)}  # fmt: skip
+        share = mean(cover, drawn, lambda v, hit=hit: np.array([hit[row] for row in zip(*columns, strict=True)]))
+        assert share == float(sum(chance for row, chance in chances.items() if hit[row]))
+
+
+def _fractions(design: Design) -> dict[tuple[int, ...], Fraction]:
+    """The probability of each (base.x, base.y, source.x, source.y), by enumeration."""
+    inputs = [(x, y) for x in range(2) for y in range(3) if y >= x]
+
+    def allowed(index: int, base: tuple[int, int], source: tuple[int, int]) -> bool:
+        where = design.statements[index].where
+        rows = {role: {"x": np.array([x]), "y": np.array([y]), "z": np.array([x == 1 and y == 2])}
+                for role, (x, y) in (("base", base), ("source", source))}  # fmt: skip
+        return where is None or bool(where(rows, 1)[0])
+
+    def drawn(index: int, rows: list[tuple[tuple[int, int], tuple[int, int]]]) -> dict[tuple, Fraction]:
+        rows = [row for row in rows if allowed(index, *row)]
+
+        def cell(row: tuple[tuple[int, int], tuple[int, int]]) -> tuple:
+            named = dict(zip(("base", "source"), row, strict=True))
+            value = {"x": lambda v: v[0], "y": lambda v: v[1], "z": lambda v: v == (1, 2)}
+            return tuple(value[name](named[role]) for role, name in design.statements[index].balance)
+
+        counts = Counter(map(cell, rows))
+        return {row: Fraction(1, counts[cell(row)] * len(counts)) for row in rows}
+
+    if len(design.statements) == 1:
+        found = drawn(0, list(itertools.product(inputs, inputs)))
+        return {(*base, *source): chance for (base, source), chance in found.items()}
+    found = {}
+    for (base, _), chance in drawn(0, [(base, inputs[0]) for base in inputs]).items():
+        for (_, source), then in drawn(1, [(base, source) for source in inputs]).items():
+            found[*base, *source] = chance * then
+    return found
 
 
 def test_few_draws_do_not_cover() -> None:

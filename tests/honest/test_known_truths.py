@@ -165,4 +165,4 @@ test claim on at {
 }
 """,
     )
-    assert "input_copy" in found
+    assert "input_copy" in found and "holds `v` as the network reads it:" in found["input_copy"]

@@ -76,6 +76,19 @@ def test_a_fault_is_named(net: str, verdict: str, named: set[str], dims: str) ->
     assert alarms(found) == named
 
 
+@pytest.mark.parametrize("draws", [
+    "base, source ~ pairs(n=4000, seed=0, balance=[base.one, source.a]) where base.a != source.a or base.b == 1",
+    "base, source ~ pairs(n=4000, seed=0) where base.a == 1 and base.c == 0 and source.b == 1",
+    "base ~ pairs(n=4000, seed=0, balance=[base.same]) source ~ pairs(n=4000, seed=1) where source.a != base.a or source.b != base.b",
+])  # fmt: skip
+def test_all_rows_under_unequal_weights_are_exactly_all(draws: str) -> None:
+    """Where no pair is wrong, a share is 1 and not the last float before it."""
+    found = run("right", f"{draws} do(one <- source) expect accuracy >= 100% expect iia >= 100% expect moved <= 100%")
+    assert found.covered and found.verdict is not None and found.verdict.code == "exact"
+    assert found.cell().scores["iia"].value == found.cell().scores["accuracy"].value == 1
+    assert all(expectation.passed for expectation in found.expectations) and not alarms(found)
+
+
 def test_half_of_the_runs_are_ties_and_none_of_them_right() -> None:
     scores = run("undecided").cell().scores
     assert scores["accuracy"].value == scores["iia"].value == 0.5
@@ -100,6 +113,38 @@ def test_effects_that_cancel_and_logits_that_move() -> None:
     assert "the logits did move" in next(finding.text for finding in cell.findings if finding.code == "never_moved")
     still = run("right", "base ~ pairs(n=400, seed=0) do(layer[0].out[3] = 0) report moved").cell()
     assert "nor did any logit" in next(finding.text for finding in still.findings if finding.code == "never_moved")
+
+
+STILL = "base ~ pairs(n=400, seed=0) do(layer[0].out[{unit}] = {value}) {asks}"
+
+
+@pytest.mark.parametrize("asks", ["expect moved <= 0%", "expect moved <= 5% expect accuracy >= 90%", "expect kl <= 0 nats",
+                                  "expect moved == 0", "expect moved <= 0% and accuracy >= 90%"])  # fmt: skip
+@pytest.mark.parametrize(("unit", "value"), [(3, "0"), (3, "mean"), (2, "5")])
+def test_stillness_that_is_asked_for_is_no_alarm(unit: int, value: str, asks: str) -> None:
+    """The fourth unit is not read, and the third is 5 by itself."""
+    found = run("right", STILL.format(unit=unit, value=value, asks=asks))
+    told = {finding.code: finding.severity for finding in found.cell().findings}
+    assert told["never_moved"] == "info" and told.get("changed_nothing", "info") == "info"
+    assert not alarms(found) and all(expectation.passed for expectation in found.expectations)
+
+
+@pytest.mark.parametrize("asks", ["report moved", "expect moved >= 0%", "expect moved <= 100%", "expect accuracy >= 90%",
+                                  "expect moved <= 0% expect moved >= 20%"])  # fmt: skip
+def test_stillness_that_nothing_asks_for_is_an_alarm(asks: str) -> None:
+    assert "never_moved" in alarms(run("right", STILL.format(unit=3, value="0", asks=asks)))
+
+
+def test_stillness_of_an_interchange_is_an_alarm() -> None:
+    spare = SWAP.replace("report iia", "expect moved <= 0%")
+    found = run("right", spare.replace("do(one <- source)", "do(one <- base)"))
+    assert "never_moved" in alarms(found)
+
+
+def test_stillness_that_another_replacement_ends_is_an_alarm() -> None:
+    """Set to zero a unit looks idle, as another steps in; taken from another input it is not."""
+    found = run("steps_in", STILL.format(unit=0, value="0", asks="expect moved <= 0%"))
+    assert {"never_moved", "replacement_matters"} <= alarms(found)
 
 
 def test_wrong_answers_without_an_intervention() -> None:

@@ -1,0 +1,55 @@
+"""Whether nothing is meant to move: an ablation that should have no effect, whose stillness is then no alarm."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from causal_dsl.score.codes import Severity
+from causal_dsl.score.context import Expectation
+from causal_dsl.score.pairs import Divergence, Moved
+from causal_dsl.score.results import CellResult
+from causal_dsl.score.scores import Mean
+
+#: What says that nothing moved.
+_STILL = ("never_moved", "changed_nothing")
+#: A share, or a divergence, by which an answer has certainly moved.
+_CLEARLY = 0.5
+
+
+def nothing_expected(expectations: Sequence[Expectation]) -> bool:
+    """Whether expectations ask for no movement: those that speak of `moved`, `kl` or `js` pass where these are 0 and the
+    network is right, and one of them fails where they are not."""
+    found = []
+    for expectation in expectations:
+        names = {part.measure for part in expectation.truth.walk() if isinstance(part, Mean) and _movement(part)}
+        if names:
+            truths = [
+                expectation.truth.assume({"accuracy": 1.0, **dict.fromkeys(names, size)}) for size in (0.0, _CLEARLY)
+            ]
+            if truths[0] != 1:
+                return False
+            found.append(truths[1] == 0)
+    return any(found)
+
+
+def _movement(part: Mean) -> bool:
+    return part.run == "patched" and isinstance(part.pair, Moved | Divergence)
+
+
+def at_rest(cell: CellResult) -> CellResult:
+    """The cell with its stillness told as information."""
+    return _levelled(cell, "info")
+
+
+def not_at_rest(cell: CellResult) -> CellResult:
+    """The cell with its stillness told as an alarm again: what else was written in the same places did move the answer."""
+    return _levelled(cell, None)
+
+
+def _levelled(cell: CellResult, level: Severity | None) -> CellResult:
+    findings = tuple(replace(f, level=level) if f.code in _STILL else f for f in cell.findings)
+    return replace(cell, findings=findings)
+
+
+__all__ = ["at_rest", "not_at_rest", "nothing_expected"]
