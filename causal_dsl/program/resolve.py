@@ -281,7 +281,7 @@ class Resolver:
         file, _, function = target.rpartition(":")
         if file and function and not is_file(folder / file):
             self.diagnostics.report("E637", f"there is no file `{shortened(file)}`", span,
-                                    notes=("paths are relative to the spec",))  # fmt: skip
+                                    notes=("paths are relative to the spec",), help="name a Python file that is there")  # fmt: skip
             return None
         return Facts("unknown")
 
