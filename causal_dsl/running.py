@@ -302,8 +302,9 @@ def _run(
     told = [*noticed, *notices]
     result = _result(spec, checked, networks, tests, started, identity_of(inputs, options), told, execution)
     if folder is not None:
-        if execution.unkept is not None:
-            result = _unstored(result, execution.unkept, folder, options, spec)
+        for unkept in (library.unkept, execution.unkept):
+            if unkept is not None:
+                result = _unstored(result, unkept, folder, options, spec)
         cells = {
             name: [(dict(cell.node.cell), cell.columns) for cell in run.cells if cell.done.all()]
             for name, run in execution.runs.items()
@@ -320,6 +321,8 @@ def _run(
                 keep_source(folder, spec.path, files_of(spec, checked, networks), _folders(networks))
         except OSError as error:  # what was computed is told all the same
             result = _unstored(result, error, folder, options, spec)
+        # what was found damaged as they were stored
+        result = replace(result, warnings=tuple(dict.fromkeys((*result.warnings, *notices))))
     return result, interrupted
 
 
