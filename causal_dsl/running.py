@@ -269,12 +269,12 @@ def _run(
         inputs = inputs_of(spec, checked, networks, options, "")
         return _result(spec, checked, networks, [], started, identity_of(inputs, options), notices), False
     memory = {key: options.memory for key in networks if options.memory}
+    later.known = files_of(spec, checked, networks)
     noticed = _at_hand(plan, checked, networks, options)
     with progress() if options.progress else Progress() as bar:
         targets = _targets(plan, checked, networks)
         library = _fit(spec, checked, networks, options, bar, folder)
         inputs = inputs_of(spec, checked, networks, options, library.digest)
-        later.known = files_of(spec, checked, networks)
         store = _store(inputs, folder, later)
         execution = Execution(
             plan, networks, checked.answers, targets, memory, bar.advance, store, options.compiled, library.maps

@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 from causal_dsl.store import code, hashes
@@ -45,7 +46,11 @@ class Later:
         no_cache, sys.dont_write_bytecode = sys.dont_write_bytecode, True
         try:
             with code.hearing(self._opened):
-                yield
+                token = _CURRENT.set(self)
+                try:
+                    yield
+                finally:
+                    _CURRENT.reset(token)
         finally:
             sys.dont_write_bytecode = no_cache
             code.remember_late(set(sys.modules) - before, self._roots)
@@ -94,6 +99,21 @@ class Later:
         return path.relative_to(self.base).as_posix() if path.is_relative_to(self.base) else path.as_posix()
 
 
+_CURRENT: ContextVar[Later | None] = ContextVar("later", default=None)
+
+
+def told_now() -> dict[str, str]:
+    """What the run at hand has read since its networks were loaded, as :meth:`Later.told`."""
+    current = _CURRENT.get()
+    return {} if current is None else current.told()
+
+
+def holds(before: object) -> bool:
+    """Whether the files that were told beside something kept hold now what they held then."""
+    current = _CURRENT.get()
+    return not before or (isinstance(before, dict) and current is not None and not current.changes(before))
+
+
 def _absolute(path: Path) -> Path:
     return Path(os.path.abspath(path))
 
@@ -102,4 +122,4 @@ def _real(path: Path) -> Path:
     return Path(os.path.realpath(path))
 
 
-__all__ = ["ABSENT", "CHANGED", "Later"]
+__all__ = ["ABSENT", "CHANGED", "Later", "holds", "told_now"]

@@ -81,7 +81,10 @@ def _missing(path):
     return False
 """
 #: When it is read: as the network is tried at load, or only when the plan is run.
-TIMES = {"always": "True", "in the run only": "len(x) > 20"}
+TIMES = {
+    "always": "True",
+    "in the run only": "bool(((x == 0) | (x == 1)).all() and x.sum() > 0)",  # as the inputs of the spec are
+}
 
 
 def _made(folder: Path, way: str, time: str) -> Path:
@@ -109,6 +112,24 @@ def test_a_kept_run_belongs_to_what_forward_reads(
     (tmp_path / name).write_text(other)
     new = Ran(spec, monkeypatch, out=out)
     assert new.steps["sweep"] > 0 and any(name in note for note in new.notes)
+    assert any("as it runs" in note for note in new.notes) == (time != "always")
     assert new.numbers == Ran(spec, monkeypatch).numbers != before.numbers
     last = Ran(spec, monkeypatch, out=out)
     assert last.steps["sweep"] == 0 and last.numbers == new.numbers
+
+
+@pytest.mark.parametrize("time", TIMES)
+def test_a_kept_fit_belongs_to_what_forward_reads(tmp_path: Path, time: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CAUSAL_DSL_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "p").mkdir()
+    spec = _made(tmp_path / "p", "text", time)
+    place = 'module("net.0")[0:8]'
+    via = "via rotation(dim=2, n=16, epochs=2, controls=none)"
+    spec.write_text(SPEC.replace(place, f"{place} {via}").replace("n=24, seed=0)", "n=24, seed=1)"))
+    before = Ran(spec, monkeypatch)
+    again = Ran(spec, monkeypatch)
+    assert before.steps["fit"] == 1 and again.steps["fit"] == 0 and again.numbers == before.numbers
+    (tmp_path / "p" / "late.json").write_text("[3.0]")
+    new = Ran(spec, monkeypatch)
+    assert new.steps["fit"] == 1 and new.numbers != before.numbers
+    assert Ran(spec, monkeypatch).steps["fit"] == 0
