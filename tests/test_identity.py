@@ -218,6 +218,7 @@ network net = train(al, steps=2, seed=SEED, interchange=0, task=TASK)
 
 
 def test_trainings_of_one_name_are_told_apart_by_all_that_decides_them(folder: Path) -> None:
+    (folder / "net.py").write_text("")
     text = TRAINED.replace("SEED", "0").replace("TASK", "1")
     text = text.replace('zoo("equality-mlp")', 'torch("net.py:make")').replace("p and q", "p and q")
     first = key_of(text, folder)
@@ -233,6 +234,7 @@ def test_trainings_of_one_name_are_told_apart_by_all_that_decides_them(folder: P
     assert key_of(text.replace("network blank", "network white").replace("-> blank", "-> white"), folder) != first
     other = folder / "elsewhere"
     other.mkdir()
+    (other / "net.py").write_text("")
     assert key_of(text, other) != first  # other files lie there
 
 
