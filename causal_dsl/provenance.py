@@ -41,6 +41,13 @@ def files_of(spec: Spec, checked: Checked, networks: Mapping[NetworkKey, Network
     return found
 
 
+def code_of(ref: NetworkRef) -> Path | None:
+    """The folder of the user's code that makes a network, or the one that it is trained from; None where there is none."""
+    while ref.training is not None:
+        ref = ref.training.alignment.network
+    return (ref.base / ref.target.rpartition(":")[0]).parent if ref.kind == "torch" else None
+
+
 def inputs_of(
     spec: Spec, checked: Checked, networks: Mapping[NetworkKey, Network], options: Options, features: str
 ) -> RunInputs:
@@ -64,4 +71,4 @@ def identity_of(inputs: RunInputs, options: Options) -> dict[str, Any]:
     }
 
 
-__all__ = ["files_of", "identity_of", "inputs_of", "network_inputs", "say_made_of"]
+__all__ = ["code_of", "files_of", "identity_of", "inputs_of", "network_inputs", "say_made_of"]

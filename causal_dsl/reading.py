@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from causal_dsl.diagnostics import Diagnostics, Span, fail, shown_path
+from causal_dsl.store.reads import LARGEST as LARGEST_TEXT
+from causal_dsl.store.reads import LARGEST_SETTINGS
 
-#: Texts above this size are refused: a spec names lists and tables, not corpora.
-LARGEST_TEXT = 256 * 2**20
 #: Files of tensors above this size are refused: a vector or a dictionary of features is smaller.
 LARGEST_TENSORS = 32 * 2**30
 #: A folder that holds one of these is a project.
@@ -83,13 +83,13 @@ def may_read(
     try:
         mode = path.stat().st_mode if path.exists() else stat.S_IFREG
         if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-            diagnostics.report("E225", f'"{_shown(written)}" is not a file', span, label=_kind(mode),
+            diagnostics.report("E225", f'"{shortened(written)}" is not a file', span, label=_kind(mode),
                                help="name a regular file: a device or a pipe may have no end")  # fmt: skip
             return False
         if not allowed.holds(path):
             assert allowed.folders is not None
             diagnostics.report(
-                "E224", f'"{_shown(written)}" lies outside of the project of this spec', span,
+                "E224", f'"{shortened(written)}" lies outside of the project of this spec', span,
                 notes=(f"without --trust a spec reads only below {_among(allowed.folders)}",),
                 help="move the file there, or pass --allow with the folder that holds it",
             )  # fmt: skip
@@ -99,14 +99,14 @@ def may_read(
         outside = [entry.name for entry in path.iterdir() if not allowed.holds(entry)] if stat.S_ISDIR(mode) else []
         if outside:
             diagnostics.report(
-                "E224", f'"{_shown(written)}" leads outside of the project of this spec', span,
-                notes=(f"`{_shown(min(outside))}` in it is a link to another folder",),
+                "E224", f'"{shortened(written)}" leads outside of the project of this spec', span,
+                notes=(f"`{shortened(min(outside))}` in it is a link to another folder",),
                 help="put the file itself there, or pass --allow with the folder that holds it",
             )  # fmt: skip
             return False
         size = path.stat().st_size
         if stat.S_ISREG(mode) and size > largest:
-            diagnostics.report("E225", f'"{_shown(written)}" is too large', span,
+            diagnostics.report("E225", f'"{shortened(written)}" is too large', span,
                                label=f"{size / 2**20:,.0f} MiB; at most {largest / 2**20:,.0f} MiB",
                                help="is this the right file?")  # fmt: skip
             return False
@@ -139,6 +139,8 @@ def stranger(folder: Path, names: Iterable[str] | None = None) -> str | None:
 
 def check_own(folder: Path, span: Span, trust: bool | None = None, names: Iterable[str] | None = None) -> None:
     """Raise E613 where a checkpoint's folder leads out of itself; ``trust`` None: as the rule in force says."""
+    if names is None:
+        _check_sizes(folder, span)
     if trust or (trust is None and (_READABLE.get() or Readable()).folders is None):
         return
     try:
@@ -147,17 +149,74 @@ def check_own(folder: Path, span: Span, trust: bool | None = None, names: Iterab
         return  # whoever reads the folder says so
     if name is not None:
         raise fail(
-            "E613", f"`{_shown(name)}` of the checkpoint in {shown_path(folder)} is no file of its own", span,
-            notes=("it leads out of the folder, or to a device or a pipe",),
+            "E613", f"`{shortened(name)}` of the checkpoint in {shown_path(folder)} is no file of its own", span,
+            notes=(_strange(folder / name),),
             help="put the file itself there; where you trust the checkpoint, pass --trust",
         )  # fmt: skip
+
+
+#: What is read whole of a checkpoint's folder, beside weights; and which of these are settings.
+_READ_WHOLE = frozenset({".json", ".txt", ".model", ".jinja", ".py"})
+_SETTINGS = ("config.json", "special_tokens_map.json", "added_tokens.json", ".jinja", ".py")
+
+
+def _check_sizes(folder: Path, span: Span) -> None:
+    """Raise E225 for a file of a checkpoint that would be read whole, and is larger than such files are."""
+    try:
+        inside = sorted(entry for entry in folder.iterdir() if entry.suffix in _READ_WHOLE and entry.is_file())
+        sizes = {entry.name: entry.stat().st_size for entry in inside}
+    except OSError:
+        return  # whoever reads the folder says so
+    for name, size in sizes.items():
+        largest = LARGEST_SETTINGS if name.endswith(_SETTINGS) else LARGEST_TEXT
+        if size > largest:
+            raise fail(
+                "E225", f"`{shortened(name)}` of the checkpoint in {shown_path(folder)} is too large", span,
+                label=f"{size / 2**20:,.0f} MiB; at most {largest / 2**20:,.0f} MiB", help="is the download whole?",
+            )  # fmt: skip
+
+
+def _strange(path: Path) -> str:
+    """Why a file of a checkpoint is none of its own."""
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError, RuntimeError):
+        return "it leads out of the folder, or nowhere"
+    if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
+        return "it leads out of the folder"
+    return f"it is {_kind(mode)}, or leads to one"
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is a regular file; False also for what can be no name of one."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def is_folder(path: Path) -> bool:
+    """Whether there is a folder; False also for what can be no name of one."""
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False
+
+
+def kind_of(path: Path) -> str | None:
+    """What is there that is neither a file nor a folder, in words; None where there is nothing of the kind."""
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):
+        return None
+    return None if stat.S_ISREG(mode) or stat.S_ISDIR(mode) else _kind(mode)
 
 
 def _among(folders: Iterable[Path]) -> str:
     return " and ".join(os.path.relpath(folder) for folder in folders)
 
 
-def _shown(written: str) -> str:
+def shortened(written: str) -> str:
     return written if len(written) <= 80 else written[:79] + "…"
 
 

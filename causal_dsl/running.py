@@ -7,7 +7,7 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -43,7 +43,7 @@ from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.program import NetworkRef, Test
 from causal_dsl.program.prompts import show_value
 from causal_dsl.program.tokens import MASK
-from causal_dsl.provenance import files_of, identity_of, inputs_of, say_made_of
+from causal_dsl.provenance import code_of, files_of, identity_of, inputs_of, say_made_of
 from causal_dsl.report.progress import Progress, progress
 from causal_dsl.report.store import save
 from causal_dsl.score.missing import as_far_as_measured, not_measured, refuse_missing
@@ -52,9 +52,11 @@ from causal_dsl.score.score import score_test
 from causal_dsl.score.speech import speech_of
 from causal_dsl.score.truth import asked_of, kept_of, labels_of
 from causal_dsl.score.verdict import settled
+from causal_dsl.store.code import watching
 from causal_dsl.store.files import CannotWrite
 from causal_dsl.store.hashes import cache_root, rehashing
 from causal_dsl.store.keys import RunInputs, told, versions
+from causal_dsl.store.later import Later
 from causal_dsl.store.notices import collecting
 from causal_dsl.store.out import SpecFolder, keep_source, opened, unwritable
 from causal_dsl.store.reads import note_all, recording
@@ -75,13 +77,14 @@ def run_specs(specs: Sequence[Spec], options: Options) -> Results:
     for checked in checks:
         checked.raise_errors()
     loaded: dict[NetworkKey, Network] = {}
+    later = Later()  # of all specs: they share networks, and what a network has read once it may not read again
     done: list[SpecResult] = []
     for number, (spec, checked) in enumerate(zip(specs, checks, strict=True)):
         with ExitStack() as held, collecting() as notices:
             held.enter_context(rehashing(options.rehash))
             folder = held.enter_context(opened(options.out, spec.name)) if options.out is not None else None
             try:
-                result, interrupted = _run_one(spec, checked, options, loaded, folder, notices)
+                result, interrupted = _run_one(spec, checked, options, loaded, folder, notices, later)
             except KeyboardInterrupt:  # networks were loaded or features fitted: finished fits are found the next time
                 left = [_not_run(*rest) for rest in zip(specs[number:], checks[number:], strict=True)]
                 raise Interrupted(Results((*done, *left))) from None
@@ -99,7 +102,7 @@ def run_specs(specs: Sequence[Spec], options: Options) -> Results:
 
 def _run_one(
     spec: Spec, checked: Checked, options: Options, loaded: dict[NetworkKey, Network], folder: SpecFolder | None,
-    notices: list[Diagnostic],
+    notices: list[Diagnostic], later: Later,
 ) -> tuple[SpecResult, bool]:  # fmt: skip
     """The result of one spec, and whether it was interrupted."""
     assert checked.program is not None
@@ -114,7 +117,9 @@ def _run_one(
             networks |= {
                 key: _network(ref, options, loaded) for key, ref in checked.plan.networks.items() if key not in networks
             }
-    result, interrupted = _run(spec, checked, networks, options, folder, notices)
+    roots = [root for ref in used.values() if (root := code_of(ref)) is not None]
+    with later.watching(spec.folder, roots, () if options.out is None else (options.out,)):
+        result, interrupted = _run(spec, checked, networks, options, folder, notices, later)
     assert checked.program is not None
     refuse_missing(checked.program.tests, result.tests, interrupted)
     return result, interrupted
@@ -196,8 +201,9 @@ def _with_blanks(
 
 def _load(ref: NetworkRef, device: str | None, dtype: str | None, options: Options) -> Network:
     """A network, and what it was made of."""
-    with recording() as reads:
-        network = _open(ref, device, dtype, options)
+    root = code_of(ref)
+    with recording() as reads, watching(root) if root is not None else nullcontext():
+        network = _open(ref, device, dtype, options)  # it is proved there, too: what its passes read is noted
     return say_made_of(ref, network, reads)
 
 
@@ -254,7 +260,7 @@ def _describe(ref: NetworkRef, network: Network) -> dict[str, Any]:
 
 def _run(
     spec: Spec, checked: Checked, networks: dict[NetworkKey, Network], options: Options, folder: SpecFolder | None,
-    notices: list[Diagnostic],
+    notices: list[Diagnostic], later: Later,
 ) -> tuple[SpecResult, bool]:  # fmt: skip
     started = time.perf_counter()
     plan = checked.plan
@@ -263,12 +269,13 @@ def _run(
         inputs = inputs_of(spec, checked, networks, options, "")
         return _result(spec, checked, networks, [], started, identity_of(inputs, options), notices), False
     memory = {key: options.memory for key in networks if options.memory}
+    later.known = files_of(spec, checked, networks)
     noticed = _at_hand(plan, checked, networks, options)
     with progress() if options.progress else Progress() as bar:
         targets = _targets(plan, checked, networks)
         library = _fit(spec, checked, networks, options, bar, folder)
         inputs = inputs_of(spec, checked, networks, options, library.digest)
-        store = _store(inputs, folder)
+        store = _store(inputs, folder, later)
         execution = Execution(
             plan, networks, checked.answers, targets, memory, bar.advance, store, options.compiled, library.maps
         )
@@ -295,8 +302,9 @@ def _run(
     told = [*noticed, *notices]
     result = _result(spec, checked, networks, tests, started, identity_of(inputs, options), told, execution)
     if folder is not None:
-        if execution.unkept is not None:
-            result = _unstored(result, execution.unkept, folder, options, spec)
+        for unkept in (library.unkept, execution.unkept):
+            if unkept is not None:
+                result = _unstored(result, unkept, folder, options, spec)
         cells = {
             name: [(dict(cell.node.cell), cell.columns) for cell in run.cells if cell.done.all()]
             for name, run in execution.runs.items()
@@ -313,6 +321,8 @@ def _run(
                 keep_source(folder, spec.path, files_of(spec, checked, networks), _folders(networks))
         except OSError as error:  # what was computed is told all the same
             result = _unstored(result, error, folder, options, spec)
+        # what was found damaged as they were stored
+        result = replace(result, warnings=tuple(dict.fromkeys((*result.warnings, *notices))))
     return result, interrupted
 
 
@@ -389,9 +399,9 @@ def _fit(
     return library
 
 
-def _store(inputs: RunInputs, folder: SpecFolder | None) -> ChunkStore | None:
+def _store(inputs: RunInputs, folder: SpecFolder | None, later: Later) -> ChunkStore | None:
     """Where finished blocks are kept; None without ``--out``."""
-    return None if folder is None else ChunkStore(folder.blocks, told(inputs))
+    return None if folder is None else ChunkStore(folder.blocks, told(inputs), later)
 
 
 def _versions() -> dict[str, str]:

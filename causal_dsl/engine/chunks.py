@@ -13,13 +13,15 @@ from causal_dsl.engine.pieces import Piece, Pieces
 from causal_dsl.planning.lower import Plan
 from causal_dsl.planning.steps import Block
 from causal_dsl.store.blocks import Blocks
+from causal_dsl.store.later import Later
 
 
 class ChunkStore:
-    """The finished blocks of one spec in a folder. ``inputs`` is what they belong to, as plain data."""
+    """The finished blocks of one spec in a folder. ``inputs`` is what they belong to, as plain data; ``later`` hears of what is read as
+    the run goes on."""
 
-    def __init__(self, folder: Path, inputs: Mapping[str, Any]):
-        self._blocks = Blocks(folder, inputs)
+    def __init__(self, folder: Path, inputs: Mapping[str, Any], later: Later | None = None):
+        self._blocks = Blocks(folder, inputs, later)
 
     @property
     def found(self) -> int:

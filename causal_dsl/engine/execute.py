@@ -89,13 +89,16 @@ class Execution:
         proved = {key: network.proof.fault for key, network in networks.items() if network.proof is not None}
         self.faults = {key: fault for key, fault in {**proved, **trials.faults}.items() if fault}
         self.plan = chunk_to_memory(plan, self.budgets)
-        if store is not None:
-            self.plan = store.settle(self.plan)
-        self._broken: set[NetworkKey] = set()
         #: why blocks are kept no longer
         self.unkept: OSError | None = None
         #: why networks were left to whole forwards in the middle of a run
         self.refused: dict[NetworkKey, str] = {}
+        if store is not None:
+            try:
+                self.plan = store.settle(self.plan)
+            except OSError as error:
+                self.unkept, self.store = error, None
+        self._broken: set[NetworkKey] = set()
         #: networks for whose blocks memory did not suffice
         self.halved: list[NetworkKey] = []
         self.runs: dict[str, TestRun] = {}

@@ -220,8 +220,11 @@ class _Network:
                     *([unit.maps[0].variant] * bool(unit.maps[0].variant)),
                 ]
             )
-            self.out.mkdir(parents=True, exist_ok=True)
-            write_atomic(self.out / f"{name}-{path.stem[:8]}.safetensors", path.read_bytes())
+            try:
+                self.out.mkdir(parents=True, exist_ok=True)
+                write_atomic(self.out / f"{name}-{path.stem[:8]}.safetensors", path.read_bytes())
+            except OSError as error:  # the fit is told all the same
+                self.library.unkept = error
 
 
 __all__ = ["Fitted", "Library", "fit_all"]

@@ -26,13 +26,15 @@ from causal_dsl.planning.fits import Unit
 from causal_dsl.planning.inputs import Inputs
 from causal_dsl.program.features import FeatureRef, files_of
 from causal_dsl.program.program import Vector
-from causal_dsl.store import faults, keys, reads
+from causal_dsl.store import faults, keys, later, reads
 from causal_dsl.store.files import clear_parts
 from causal_dsl.store.hashes import cache_root, of_file
 from causal_dsl.store.keys import FitInputs, versions
 from causal_dsl.store.tensors import Damaged, load_tensors, take_tensors, write_tensors
 
 FORMAT = 2
+#: Under what the files that were read later stand among the states of fits, whose names are keys.
+_LATER = "later"
 
 
 def folder() -> Path:
@@ -134,7 +136,7 @@ def write(path: Path, job: Job, bank: Bank, network: Network, made_for: FitInput
         "format": FORMAT, "key": keys.key_of(made_for), "made_for": keys.told(made_for), "maps": [told(ref) for ref in job.unit.maps], "network": network.name,
         "fingerprint": fingerprint(network), "losses": job.losses, "checks": job.checks, "steps": job.step,
         "best_at": job.best_at, "restart": job.restart, "pairs": job.total, "inputs": len(seen),
-        "says": str(job.unit), "widths": [feature.width for feature in job.features.values()],
+        "says": str(job.unit), "later": later.told_now(), "widths": [feature.width for feature in job.features.values()],
     }  # fmt: skip
     path.parent.mkdir(parents=True, exist_ok=True)
     write_tensors(path, tensors, about)
@@ -142,8 +144,10 @@ def write(path: Path, job: Job, bank: Bank, network: Network, made_for: FitInput
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """The tensors and the metadata of a kept fit; None where there is none. A damaged one is set aside (W659)."""
-    return take_tensors(path, "a fitted feature in the cache")
+    """The tensors and the metadata of a kept fit; None where there is none, or a file that the network read as it was fitted
+    is another by now. A damaged one is set aside (W659)."""
+    found = take_tensors(path, "a fitted feature in the cache")
+    return found if found is not None and later.holds(found[1].get("later")) else None
 
 
 def take(job: Job, found: tuple[dict[str, Tensor], dict[str, Any]]) -> bool:
@@ -206,6 +210,7 @@ def keep_states(path: Path, jobs: Mapping[str, Job]) -> None:
         own, about = job.state()
         tensors |= {f"{name}|{key}": tensor.detach().cpu().contiguous() for key, tensor in own.items()}
         numbers[name] = about
+    numbers[_LATER] = later.told_now()
     path.parent.mkdir(parents=True, exist_ok=True)
     write_tensors(path, tensors, numbers)
     faults.reached("fit step")
@@ -215,7 +220,7 @@ def restore_states(path: Path, jobs: Mapping[str, Job]) -> bool:
     """Go on from kept states; False where there are none of these fits. States of more fits are those of a run that was
     stopped when it had finished some."""
     found = take_tensors(path, "the state of fits that were stopped")
-    if found is None or not set(jobs) <= set(found[1]):
+    if found is None or not set(jobs) <= set(found[1]) or not later.holds(found[1].get(_LATER)):
         return False
     for name, job in jobs.items():
         head = f"{name}|"

@@ -47,6 +47,9 @@ class Library:
     #: of the vectors that a map writes on the inputs it was fitted on, the share far from all that the site takes
     outside: dict[FeatureRef, float] = field(default_factory=dict)
 
+    #: why fitted maps were not copied beside the results
+    unkept: OSError | None = None
+
     def want(self, ref: FeatureRef) -> None:
         """Make the map that a reference names out of the fitted one."""
         if ref.map in self.maps:

@@ -25,7 +25,7 @@ from causal_dsl.program.program import (
 )
 from causal_dsl.program.settings import Setting, call_name, constant, read_settings
 from causal_dsl.program.sites import SITE_HEADS, SiteReader, overlap, steps
-from causal_dsl.reading import may_read
+from causal_dsl.reading import is_file, may_read, shortened
 from causal_dsl.store import reads
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
@@ -335,8 +335,8 @@ class ActionReader:
         path = self.folder / settings["path"]
         if not may_read(path, settings["path"], call.span, self.diagnostics):
             return None
-        if not path.is_file():
-            self.diagnostics.report("E688", f'there is no file "{settings["path"]}"', call.span,
+        if not is_file(path):
+            self.diagnostics.report("E688", f'there is no file "{shortened(settings["path"])}"', call.span,
                                     help="name a safetensors file, relative to this spec")  # fmt: skip
             return None
         reads.note(path)  # it is read when the test is run

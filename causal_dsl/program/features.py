@@ -13,7 +13,7 @@ from causal_dsl.program.facts import Facts
 from causal_dsl.program.identity import NetworkKey, Origin
 from causal_dsl.program.locations import Feature, Place, Position
 from causal_dsl.program.settings import Setting, read_settings
-from causal_dsl.reading import may_read
+from causal_dsl.reading import is_file, is_folder, may_read, shortened
 from causal_dsl.store import reads
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
@@ -237,25 +237,25 @@ def read_via(
         fitting |= {key: settings[key] for key in (*FITTING, "seed") if key in given and key not in ("joined", "file")}
         told |= {a.name.name: a.span for a in arguments if a.name is not None}
         joined = joined or settings["joined"]
-        if settings["file"]:
-            if not may_read(folder / settings["file"], settings["file"], name.span, diagnostics):
+        if "file" in given:
+            if (found := _named(folder, settings["file"], name.span, diagnostics)) is None:
                 return None
-            fitting["file"] = str((folder / settings["file"]).resolve())
-            if not Path(fitting["file"]).is_file():
-                diagnostics.report("E729", f'there is no file "{settings["file"]}"', name.span,
+            if not is_file(found):
+                diagnostics.report("E729", f'there is no file "{shortened(settings["file"])}"', name.span,
                                    help="name a file that a run with --out wrote into `features/`, relative to this spec")  # fmt: skip
                 return None
+            fitting["file"] = str(found.resolve())
         own = {key: settings[key] for key in FEATURES[name.name]}
         if name.name in _FROM_FILES:
             what, help = _FROM_FILES[name.name]
-            if not may_read(folder / own["path"], own["path"], name.span, diagnostics):
+            if (found := _named(folder, own["path"], name.span, diagnostics)) is None:
                 return None
-            own["path"] = str((folder / own["path"]).resolve())
-            if not (Path(own["path"]).is_file() or (what != "file" and Path(own["path"]).is_dir())):
-                title = f'there is no {what} "{settings["path"]}"'
+            if not own["path"] or not (is_file(found) or (what != "file" and is_folder(found))):
+                title = f'there is no {what} "{shortened(settings["path"])}"'
                 diagnostics.report("E721", title, name.span, help=f"name {help}, relative to this spec")
                 return None
-        for file in (*files_of(name.name, own), *([Path(fitting["file"])] if settings["file"] else [])):
+            own["path"] = str(found.resolve())
+        for file in (*files_of(name.name, own), *([Path(fitting["file"])] if "file" in given else [])):
             reads.note(file)  # they are read when the feature is made
         if chain and chain[-1].name in GATED:
             diagnostics.report(
@@ -275,6 +275,12 @@ def read_via(
             )  # fmt: skip
             return None
     return Via(tuple(chain), Fitting(**fitting), joined, via.span)
+
+
+def _named(folder: Path, written: str, span: Span, diagnostics: Diagnostics) -> Path | None:
+    """The file or folder that is written, where it may be read; None where that was refused. It need not be there."""
+    found = folder / written
+    return found if may_read(found, written, span, diagnostics) else None
 
 
 def files_of(name: str, settings: Mapping[str, Any]) -> list[Path]:

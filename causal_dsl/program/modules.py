@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from causal_dsl.diagnostics import Diagnostics, Source, Span, did_you_mean, nearest, shown_path
-from causal_dsl.reading import may_read
+from causal_dsl.reading import kind_of, may_read
 from causal_dsl.store import reads
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.parse import parse
@@ -89,6 +89,9 @@ def read_source(path: Path, diagnostics: Diagnostics, span: Span | None = None) 
     try:
         if path.is_dir():
             refuse("it is a folder", "name a `.causal` file in it")
+            return None
+        if (kind := kind_of(path)) is not None:
+            refuse(f"it is {kind}", "name a regular file: a device or a pipe may have no end")
             return None
         if not path.is_file():
             refuse("there is no such file", _similar_file(path))

@@ -26,6 +26,7 @@ from causal_dsl.program.settings import Setting, call_name, read_settings
 from causal_dsl.program.shown import warn_unseen
 from causal_dsl.program.training import TRAIN, TrainingReader, training_settings, unlike
 from causal_dsl.program.zoo import facts_of_zoo
+from causal_dsl.reading import is_file, shortened
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
 
@@ -272,8 +273,17 @@ class Resolver:
         if kind == "zoo":
             return facts_of_zoo(target, span, self.diagnostics)
         if kind == "torch":
-            return Facts("unknown")
+            return self._code_of(target, folder, span)
         return facts_of_reference(target, settings.get("revision"), folder, span, self.diagnostics)
+
+    def _code_of(self, target: str, folder: Path, span: Span) -> Facts | None:
+        """What is known of a network that code makes before it is run: that the file is there (else E637)."""
+        file, _, function = target.rpartition(":")
+        if file and function and not is_file(folder / file):
+            self.diagnostics.report("E637", f"there is no file `{shortened(file)}`", span,
+                                    notes=("paths are relative to the spec",), help="name a Python file that is there")  # fmt: skip
+            return None
+        return Facts("unknown")
 
     # ── alignments ──────────────────────────────────────────────────────────────────────────────
 

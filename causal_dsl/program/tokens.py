@@ -67,6 +67,7 @@ class Tokens:
     def from_file(cls, path: Path, span: Span) -> Tokens:
         """The tokenizer of a ``tokenizer.json``; raises E643 where it cannot be read."""
         try:
+            reads.refuse_large(path)
             reads.note(path)
             tokenizer = Tokenizer.from_file(str(path))
         except Exception as error:  # the library raises bare Exception
@@ -91,6 +92,8 @@ class Tokens:
         if not (vocabulary.is_file() and merges.is_file()):
             return None
         try:
+            reads.refuse_large(vocabulary)
+            reads.refuse_large(merges)
             reads.note(vocabulary)
             reads.note(merges)
             tokenizer = ByteLevelBPETokenizer.from_file(str(vocabulary), str(merges))._tokenizer

@@ -18,6 +18,7 @@ from causal_dsl.store import faults, notices
 from causal_dsl.store.documents import take_document, write_document
 from causal_dsl.store.files import clear_parts, set_aside
 from causal_dsl.store.keys import changes
+from causal_dsl.store.later import CHANGED, Later
 from causal_dsl.store.tensors import is_ours, take_arrays, write_arrays
 
 _ABOUT = "run.json"
@@ -26,28 +27,37 @@ _NAMED = 4
 
 
 class Blocks:
-    """The finished blocks of one run. ``inputs`` is what they belong to, as plain data."""
+    """The finished blocks of one run. ``inputs`` is what they belong to, as plain data; ``later`` hears of files that are read
+    only as the run goes on, which are kept beside the blocks and compared before any of them is taken."""
 
-    def __init__(self, folder: Path, inputs: Mapping[str, Any]):
-        self.folder = folder
+    def __init__(self, folder: Path, inputs: Mapping[str, Any], later: Later | None = None):
+        self.folder, self._hears = folder, later or Later()
         self.inputs: dict[str, Any] = json.loads(json.dumps(inputs))
         self.found = 0
         self._cut: list[Any] | None = None
         self._halved: set[str] = set()
+        self._later: dict[str, str] = {}
         before = self._read()
-        if before is not None and before["inputs"] == self.inputs:
-            self._cut, self._halved = before["cut"], set(before["halved"])
-        elif before is not None:
-            self._tell_changes(before["inputs"])
+        if before is None:
+            return
+        found = changes(before["inputs"], self.inputs) or self._hears.changes(before.get("later", {}))
+        if found:
+            self._tell_changes(found)
+        else:
+            self._cut, self._halved, self._later = before["cut"], set(before["halved"]), before.get("later", {})
 
     def _read(self) -> dict[str, Any] | None:
         def well(about: dict[str, Any]) -> bool:
-            return isinstance(about.get("inputs"), dict) and isinstance(about.get("cut"), list) and "halved" in about
+            return (
+                isinstance(about.get("inputs"), dict)
+                and isinstance(about.get("cut"), list)
+                and "halved" in about
+                and isinstance(about.get("later", {}), dict)
+            )
 
         return take_document(self.folder / _ABOUT, "the list of the blocks of a run", well)
 
-    def _tell_changes(self, before: Mapping[str, Any]) -> None:
-        found = changes(before, self.inputs)
+    def _tell_changes(self, found: list[str]) -> None:
         notes = tuple(found[:_NAMED]) + ((f"and {len(found) - _NAMED} more",) if len(found) > _NAMED else ())
         place = Span(Source(shown_path(self.folder.parent), ""), 0, 0)
         title, help = (
@@ -68,11 +78,11 @@ class Blocks:
         for path in self.folder.glob("step*.npz"):
             if is_ours(path):
                 path.unlink()
-        self._cut, self._halved = list(cut), set()
+        self._cut, self._halved, self._later = list(cut), set(), self._hears.told()
         self._write()
 
     def _write(self) -> None:
-        document = {"inputs": self.inputs, "cut": self._cut, "halved": sorted(self._halved)}
+        document = {"inputs": self.inputs, "cut": self._cut, "halved": sorted(self._halved), "later": self._later}
         write_document(self.folder / _ABOUT, document)
 
     def was_halved(self, name: str) -> bool:
@@ -84,8 +94,19 @@ class Blocks:
         self._halved.add(name)
         self._write()
 
+    def say_later(self) -> None:
+        """Keep which files were read by now: before a block that was computed with them."""
+        found = self._hears.told()
+        for name, known in self._later.items():
+            if found.setdefault(name, known) != known:
+                found[name] = CHANGED
+        if found != self._later:
+            self._later = found
+            self._write()
+
     def put(self, name: str, arrays: Mapping[str, np.ndarray], about: Mapping[str, Any]) -> None:
         """Keep a finished block."""
+        self.say_later()
         path = self.folder / f"{name}.npz"
         if path.exists() and not is_ours(path):
             set_aside(path, "a block of this run", "something else wrote it")

@@ -6,11 +6,13 @@ would run what the file said before.
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import stat
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -19,12 +21,16 @@ from typing import Any
 
 from causal_dsl.store import hashes, reads
 
-_WATCHING: ContextVar[list[str] | None] = ContextVar("watching", default=None)
+#: The files that were opened to be read, each with its size and time as it was opened first.
+Opened = dict[str, tuple[int, int] | None]
+_WATCHING: ContextVar[Opened | None] = ContextVar("watching", default=None)
 _hooked = False
 #: Modules that code of the user imported, with the size and time of each file then, and the folder of that code: for code of
 #: another folder, or once one of them is another on disk, all of them are imported anew.
 _theirs: dict[str, tuple[Path, tuple[int, int]]] = {}
 _whose: Path | None = None
+#: Modules that code of the user imported after its network was loaded. Each run imports them anew, so that it hears of them.
+_late: dict[str, Path] = {}
 
 
 def run_file(path: Path, name: str) -> ModuleType:
@@ -56,6 +62,7 @@ def watching(folder: Path) -> Iterator[None]:
     """
     root = Path(os.path.abspath(folder))
     _forget_others(root)
+    forget_late()
     before = set(sys.modules)
     no_cache, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
@@ -69,9 +76,9 @@ def watching(folder: Path) -> Iterator[None]:
                 continue
             path = Path(os.path.abspath(file))
             mine = name not in before or name in _theirs
-            if not _is_theirs(path, root) or not (mine or path.is_relative_to(root)):
+            if not is_theirs(path, root) or not (mine or path.is_relative_to(root)):
                 continue
-            if mine and (stamp := _stamp(path)) is not None:
+            if mine and (stamp := stamp_of(path)) is not None:
                 _theirs.setdefault(name, (path, stamp))
             reads.note(path)
 
@@ -79,24 +86,62 @@ def watching(folder: Path) -> Iterator[None]:
 @contextmanager
 def opening(folder: Path) -> Iterator[None]:
     """While a function of the user is called: note the files that it opens to read."""
-    _hook()
     root = Path(os.path.abspath(folder))
-    opened: list[str] = []
+    opened: Opened = {}
+    try:
+        with hearing(opened):
+            yield
+    finally:
+        for written in opened:
+            path = Path(os.path.abspath(written))
+            if path.suffix != ".pyc" and is_theirs(path, root) and path.is_file():
+                reads.note(path)
+
+
+@contextmanager
+def hearing(opened: Opened) -> Iterator[None]:
+    """Within, every file that is opened to be read is put into ``opened``."""
+    _hook()
     token = _WATCHING.set(opened)
     try:
         yield
     finally:
         _WATCHING.reset(token)
-        for written in dict.fromkeys(opened):
-            path = Path(os.path.abspath(written))
-            if path.suffix != ".pyc" and _is_theirs(path, root) and path.is_file():
-                reads.note(path)
+
+
+def remember_late(names: Iterable[str], roots: Iterable[Path]) -> None:
+    """Say that modules were imported while a network ran: those that are the user's."""
+    for name in names:
+        file = getattr(sys.modules.get(name), "__file__", None)
+        if isinstance(file, str):
+            path = Path(os.path.abspath(file))
+            if any(is_theirs(path, root) for root in roots):
+                _late[name] = path
+
+
+def forget_late() -> None:
+    """Let modules that were imported while a network ran be imported anew."""
+    for name, path in _late.items():
+        file = getattr(sys.modules.get(name), "__file__", None)
+        if isinstance(file, str) and Path(os.path.abspath(file)) == path:
+            del sys.modules[name]
+    _late.clear()
+
+
+def source_of(path: Path) -> Path:
+    """The Python file of a file of compiled code; else the path itself."""
+    if path.suffix != ".pyc":
+        return path
+    try:
+        return Path(importlib.util.source_from_cache(str(path)))
+    except (ValueError, NotImplementedError):
+        return path
 
 
 def _forget_others(root: Path) -> None:
     global _whose
     same, _whose = root == _whose, root
-    if same and all(_stamp(path) == stamp for path, stamp in _theirs.values()):
+    if same and all(stamp_of(path) == stamp for path, stamp in _theirs.values()):
         return
     for name, (path, _) in _theirs.items():
         file = getattr(sys.modules.get(name), "__file__", None)
@@ -105,15 +150,15 @@ def _forget_others(root: Path) -> None:
     _theirs.clear()
 
 
-def _stamp(path: Path) -> tuple[int, int] | None:
+def stamp_of(path: Path) -> tuple[int, int] | None:
     try:
         about = path.stat()
-    except OSError:
+    except (OSError, ValueError):
         return None
-    return about.st_size, about.st_mtime_ns
+    return (about.st_size, about.st_mtime_ns) if stat.S_ISREG(about.st_mode) else None
 
 
-def _is_theirs(path: Path, root: Path) -> bool:
+def is_theirs(path: Path, root: Path) -> bool:
     """Whether a file is the user's: under the folder of the code, or neither a library's nor temporary."""
     if "site-packages" in path.parts or path.is_relative_to(_OWN):
         return False
@@ -144,8 +189,15 @@ def _audit(event: str, arguments: tuple[Any, ...]) -> None:
     opened = _WATCHING.get()
     if opened is None:
         return
-    path, mode = arguments[0], arguments[1]
+    path, mode, flags = arguments[0], arguments[1], arguments[2] if len(arguments) > 2 else 0
     if isinstance(path, bytes):
         path = os.fsdecode(path)
-    if isinstance(path, str | os.PathLike) and (mode is None or not set(str(mode)) & set("wxa")):
-        opened.append(os.fspath(path))
+    if not isinstance(path, str | os.PathLike):
+        return
+    written = os.fspath(path)
+    if mode is None:  # os.open
+        writes = isinstance(flags, int) and flags & os.O_ACCMODE == os.O_WRONLY
+    else:
+        writes = bool(set(str(mode)) & set("wxa"))
+    if not writes and isinstance(written, str) and written not in opened:
+        opened[written] = stamp_of(Path(written))

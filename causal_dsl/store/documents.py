@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from causal_dsl.store.files import set_aside, write_atomic
+from causal_dsl.store.files import read_file, set_aside, write_atomic
 from causal_dsl.store.hashes import of_bytes
 
 _HASH = "sha256"
@@ -18,16 +18,27 @@ def write_document(path: Path, said: Mapping[str, Any]) -> None:
     write_atomic(path, json.dumps({**said, _HASH: _digest(said)}).encode())
 
 
+def read_document(path: Path) -> dict[str, Any]:
+    """What a document says. Raises OSError, and ValueError for one that is not as it was written."""
+    try:
+        found = json.loads(read_file(path))
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    if not isinstance(found, dict) or found.pop(_HASH, None) != _digest(found):
+        raise ValueError("it is not as it was written")
+    return found
+
+
 def take_document(path: Path, what: str, well: Callable[[dict[str, Any]], bool]) -> dict[str, Any] | None:
     """What a document says; None where there is none. One that is damaged, or not ``well`` formed, is set aside (W659)."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = read_document(path)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, RecursionError) as error:
-        set_aside(path, what, str(error)[:200])
+    except (OSError, ValueError) as error:
+        set_aside(path, what, (getattr(error, "strerror", None) or str(error))[:200])
         return None
-    if not isinstance(found, dict) or found.pop(_HASH, None) != _digest(found) or not well(found):
+    if not well(found):
         set_aside(path, what, "it is not as it was written")
         return None
     return found

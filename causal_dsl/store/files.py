@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -56,6 +58,13 @@ def write_atomic(path: Path, data: bytes) -> None:
         part.write_bytes(data)
 
 
+def read_file(path: Path) -> bytes:
+    """The content of a file of the store's own. Raises OSError, also for what is no regular file: a pipe has no end."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "it is no file, but a folder, a device or a pipe", str(path))
+    return path.read_bytes()
+
+
 @contextmanager
 def if_possible(what: str) -> Iterator[None]:
     """Within, something is kept in the cache so that it need not be made again. Where that cannot be done, whatever was
@@ -87,7 +96,7 @@ def set_aside(path: Path, what: str, why: str) -> Path | None:
     ``what`` names the file's role, such as ``a block of this run``; what it held is made anew by whoever asked.
     """
     number, aside = 1, path.with_name(path.name + ".damaged")
-    while aside.exists():
+    while os.path.lexists(aside):
         number += 1
         aside = path.with_name(f"{path.name}.damaged-{number}")
     try:

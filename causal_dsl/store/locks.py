@@ -13,7 +13,7 @@ from pathlib import Path
 
 import filelock
 
-from causal_dsl.store.files import write_atomic
+from causal_dsl.store.files import read_file, write_atomic
 
 LOCK, HOLDER = ".lock", ".holder.json"
 
@@ -43,7 +43,7 @@ def holding(folder: Path) -> Iterator[None]:
 
 def _who(folder: Path) -> str:
     try:
-        told = json.loads((folder / HOLDER).read_text(encoding="utf-8"))
+        told = json.loads(read_file(folder / HOLDER))
         return f"process {int(told['process'])} on {told['machine']}, since {told['since']}: {told['command']}"
     except (OSError, ValueError, KeyError, TypeError):
         return "a process that has not said which it is"

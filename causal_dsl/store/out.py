@@ -6,7 +6,6 @@ marker does not say we wrote is never replaced and never removed.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import sys
@@ -17,7 +16,8 @@ from typing import Any
 
 from causal_dsl.diagnostics import Source, Span, SpecError, fail, shown_path
 from causal_dsl.store import faults, hashes
-from causal_dsl.store.files import clear_parts, replacing, set_aside, write_atomic
+from causal_dsl.store.documents import read_document, write_document
+from causal_dsl.store.files import clear_parts, replacing, set_aside
 from causal_dsl.store.locks import Held, holding
 
 #: The file that says that a folder is ours, of which spec, and what we wrote into it.
@@ -99,15 +99,14 @@ class SpecFolder:
                     set_aside(path, f"`{part.as_posix()}` of these results", "it is a link to somewhere else")
 
     def _spare(self, path: Path, name: str) -> None:
-        if path.is_symlink() and name in self._wrote:
+        known = self._wrote.get(name, [])
+        if path.is_symlink() and name in self._wrote and not known:  # a link of ours
             path.unlink()
-        elif os.path.lexists(path):
-            known = self._wrote.get(name, [])
-            if not path.is_file() or hashes.of_file(path) not in known:
-                set_aside(path, f"`{name}` of these results", "it is not as it was written here")
+        elif os.path.lexists(path) and (path.is_symlink() or not path.is_file() or hashes.of_file(path) not in known):
+            set_aside(path, f"`{name}` of these results", "it is not as it was written here")
 
     def _tell(self) -> None:
-        write_atomic(self.folder / MARKER, json.dumps(self._about, indent=1).encode())
+        write_document(self.folder / MARKER, self._about)
 
 
 @contextmanager
@@ -123,14 +122,19 @@ def opened(out: Path, spec: str) -> Iterator[SpecFolder]:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise unwritable(out, spec, error) from error
+    entered = False
     try:
         with holding(folder):
+            entered = True
             about = _marker(folder)
             if about is None:
                 about = {"format": 1, "spec": _identity(out, spec)}
             for inner, _, _ in os.walk(folder):  # links are not followed
                 clear_parts(Path(inner), every=True)
             held = SpecFolder(folder, about, spec)
+            for room in (held.blocks, held.features):
+                if os.path.lexists(room) and (room.is_symlink() or not room.is_dir()):
+                    set_aside(room, f"`{room.name}` of these results", "it is no folder, or a link to one")
             try:
                 held._tell()
             except OSError as error:
@@ -139,6 +143,10 @@ def opened(out: Path, spec: str) -> Iterator[SpecFolder]:
     except Held as error:
         raise fail("E756", f"another run writes into `{shown_path(folder)}`", place, notes=(f"it is {error}",),
                    help="wait for it, or pass another folder to --out") from error  # fmt: skip
+    except OSError as error:
+        if entered:
+            raise
+        raise unwritable(out, spec, error) from error
     except NotImplementedError as error:
         raise unwritable(out, spec, OSError(str(error) or "its file system has no locks")) from error
 
@@ -172,10 +180,10 @@ def _identity(out: Path, spec: str) -> str:
 def _marker(folder: Path) -> dict[str, Any] | None:
     """What a folder's marker says; None where it has none that can be read."""
     try:
-        about = json.loads((folder / MARKER).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        about = read_document(folder / MARKER)
+    except (OSError, ValueError):
         return None
-    if not isinstance(about, dict) or not isinstance(about.get("spec"), str):
+    if not isinstance(about.get("spec"), str):
         return None
     wrote = about.get("wrote")
     well = isinstance(wrote, dict) and all(
@@ -193,6 +201,12 @@ def _refuse_foreign(folder: Path, place: Span) -> None:
     if folder.is_dir() and ours:
         return
     shown = shown_path(folder)
+    if MARKER in inside:
+        raise fail(
+            "E755", f"`{MARKER}` in `{shown}` is damaged", place,
+            notes=("it is not as a run wrote it, and it alone says which of the files there are ours",),
+            help="pass another folder to --out; where nothing in that one but results is kept, it may be deleted",
+        )  # fmt: skip
     what = f"`{shown}` holds files that no run wrote" if inside else f"`{shown}` is no folder"
     notes = (
         (f"there is `{sorted(inside)[0]}`, and no `{MARKER}` that says it is a folder of results",) if inside else ()

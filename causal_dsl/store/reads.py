@@ -7,7 +7,9 @@ taken from disk or kept there.
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -16,6 +18,11 @@ from pathlib import Path
 
 from causal_dsl.diagnostics import Source, Span, fail, shown_path
 from causal_dsl.store import hashes
+
+#: Bytes of the largest file that is read whole, where its reader says nothing else.
+LARGEST = 256 * 2**20
+#: Bytes of the largest file of settings: people read and write these.
+LARGEST_SETTINGS = 20_000_000
 
 
 @dataclass(eq=False)
@@ -95,13 +102,26 @@ def note_all(reads: Reads) -> None:
             listening.add(path, known)
 
 
-def read_bytes(path: Path) -> bytes:
-    """The content of a file of the user, noted. Raises OSError."""
+def refuse_large(path: Path, largest: int = LARGEST) -> None:
+    """Raise OSError for what cannot be read whole: a device or a pipe, and a file of more than ``largest`` bytes."""
+    about = path.stat()
+    if stat.S_ISDIR(about.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not stat.S_ISREG(about.st_mode):
+        raise OSError(errno.EINVAL, "it is a device or a pipe, which may have no end", str(path))
+    if about.st_size > largest:
+        size = f"{about.st_size / 2**20:,.0f} MiB; at most {largest / 2**20:,.0f} MiB"
+        raise OSError(errno.EFBIG, f"it is too large: {size}", str(path))
+
+
+def read_bytes(path: Path, largest: int = LARGEST) -> bytes:
+    """The content of a file of the user, noted. Raises OSError, also for what :func:`refuse_large` refuses."""
+    refuse_large(path, largest)
     data = path.read_bytes()
     note(path, data)
     return data
 
 
-def read_text(path: Path) -> str:
-    """The content of a UTF-8 file of the user, noted. Raises OSError, UnicodeDecodeError."""
-    return read_bytes(path).decode("utf-8")
+def read_text(path: Path, largest: int = LARGEST_SETTINGS) -> str:
+    """The content of a UTF-8 file of settings or code of the user, noted. Raises OSError, UnicodeDecodeError."""
+    return read_bytes(path, largest).decode("utf-8")

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from causal_dsl.store.files import set_aside, write_atomic
+from causal_dsl.store.files import read_file, set_aside, write_atomic
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -51,14 +51,14 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The tensors of a file, and what was told of them. Raises OSError, and :class:`Damaged`."""
     from safetensors.torch import load
 
-    data = path.read_bytes()
+    data = read_file(path)
     about = _about(data)
     return load(data), about
 
 
 def load_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """The arrays of a file, and what was told of them. Raises OSError, and :class:`Damaged`."""
-    data = path.read_bytes()
+    data = read_file(path)
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
@@ -74,7 +74,7 @@ def load_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
 def take_tensors(path: Path, what: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
     """The tensors of a file of the store's own; None where there is none. A damaged one is set aside (W659)."""
     try:
-        data = path.read_bytes()
+        data = read_file(path)
         about = _about(data)
     except FileNotFoundError:
         return None
@@ -100,7 +100,7 @@ def take_arrays(path: Path, what: str) -> tuple[dict[str, np.ndarray], dict[str,
 def is_ours(path: Path) -> bool:
     """Whether a file of arrays was written here, judged by the names in it alone."""
     try:
-        with zipfile.ZipFile(path) as file:
+        with zipfile.ZipFile(io.BytesIO(read_file(path))) as file:
             return {f"{_ABOUT}.npy", f"{_HASH}.npy"} <= set(file.namelist())
     except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile):
         return False

@@ -5,10 +5,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 from causal_dsl.tools import commands
-from causal_dsl.tools.command_line import CommandLine, memory_size, seed_number
+from causal_dsl.tools.command_line import CommandLine, folder_path, memory_size, seed_number
 from causal_dsl.tools.explain import explain
 from causal_dsl.tools.zoo import zoo
 
@@ -59,7 +58,7 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--dtype", metavar="NAME", help="float32, bfloat16, float16 …; default: float32 on the CPU")
     _memory(run)
     run.add_argument(
-        "--out", type=Path, metavar="DIR",
+        "--out", type=folder_path, metavar="DIR",
         help="keep results.json, pairs.parquet and the spec in this folder; a run that was stopped goes on from there",
     )  # fmt: skip
     run.add_argument(
@@ -80,7 +79,7 @@ def parser() -> argparse.ArgumentParser:
         "train", help="train a shipped network again", description="Train a shipped network again."
     )
     train.add_argument("name", metavar="NAME", help="the network's name in the list")
-    train.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to write it to")
+    train.add_argument("--out", type=folder_path, required=True, metavar="DIR", help="the folder to write it to")
     train.add_argument("--steps", type=int, metavar="N", help="default: as many as the shipped one had")
     train.add_argument("--seed", type=seed_number, default=0, metavar="N", help="default 0")
     fetch = action.add_parser("fetch", help="fetch a network now", description="Fetch a network before a run needs it.")
@@ -104,7 +103,7 @@ def _options(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--seed", type=seed_number, default=0, metavar="N", help="draw other pairs; default 0")
     command.add_argument(
-        "--allow", action="append", default=[], type=Path, metavar="DIR",
+        "--allow", action="append", default=[], type=folder_path, metavar="DIR",
         help="let the specs read files in this folder too, beside their project (may be repeated)",
     )  # fmt: skip
     command.add_argument(

@@ -126,6 +126,13 @@ def memory_size(text: str) -> int:
     return int(size)
 
 
+def folder_path(text: str) -> Path:
+    """A folder to write into, or to read from: an empty name would be the working directory, which ``.`` names."""
+    if not text.strip() or "\0" in text:
+        raise ArgumentTypeError(f"{text!r} names no folder; write a path, or . for this folder")
+    return Path(text)
+
+
 def seed_number(text: str) -> int:
     """A seed: a whole number from 0 to 2^63 - 1."""
     if not re.fullmatch(r"\d{1,19}", text) or int(text) >= 2**63:

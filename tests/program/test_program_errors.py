@@ -164,8 +164,10 @@ def test_options_that_name_nothing() -> None:
     assert failed(pipeline.check, spec, pipeline.Options(networks={"nowhere": Path()})) == "E702"
 
 
-def test_a_plan_needs_a_known_network() -> None:
+def test_a_plan_needs_a_known_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = Path("set_twice.causal").read_text(encoding="utf-8")
+    (tmp_path / "net.py").write_text("raise SystemExit('it must not be run')\n")
+    monkeypatch.chdir(tmp_path)
     text = text.replace('zoo("equality-relu")', 'torch("net.py:make")').replace(
         "left <- source, left <- source", "left <- source"
     )

@@ -14,6 +14,7 @@ from small import Ran, add_to, language, swap, vector
 import causal_dsl as cd
 from causal_dsl.diagnostics import Diagnostic, SpecError
 from causal_dsl.store import out
+from causal_dsl.store.documents import write_document
 from causal_dsl.store.out import folder_of, opened
 
 # ── folders ─────────────────────────────────────────────────────────────────────────────────────
@@ -94,13 +95,81 @@ def test_what_someone_else_put_in_the_place_of_a_file_is_set_aside(tmp_path: Pat
     assert (folder / "results.json.damaged").read_text() == "my notes"
 
 
-@pytest.mark.parametrize("marker", ["[]", "{}", '{"spec": 3}', "", "[" * 100_000])
+@pytest.mark.parametrize(
+    "marker", ["[]", "{}", "null", '{"spec": 3}', '{"spec": "../s.causal", "wrote": {}}', "", "[" * 100_000]
+)
 def test_a_folder_whose_marker_cannot_be_read_is_not_ours(tmp_path: Path, marker: str) -> None:
     folder = used(tmp_path, "s.causal")
     (folder / out.MARKER).write_text(marker)
     with pytest.raises(SpecError) as caught:
         used(tmp_path, "s.causal")
-    assert caught.value.diagnostics[0].code == "E755"
+    (fault,) = caught.value.diagnostics
+    assert fault.code == "E755" and f"`{out.MARKER}`" in fault.title and "damaged" in fault.title
+    assert "no `" not in "".join(fault.notes), "the file is there"
+
+
+def test_no_bit_of_a_marker_can_be_turned_over(tmp_path: Path) -> None:
+    folder = used(tmp_path, "s.causal")
+    whole = (folder / out.MARKER).read_bytes()
+    for at in range(0, len(whole), 7):
+        (folder / out.MARKER).write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        with pytest.raises(SpecError) as caught:
+            used(tmp_path, "s.causal")
+        assert caught.value.diagnostics[0].code == "E755", at
+    (folder / out.MARKER).write_bytes(whole)
+    assert used(tmp_path, "s.causal") == folder
+
+
+def _put(path: Path, kind: str) -> None:
+    """Something that is no file of ours in the place of one."""
+    if path.is_dir() and not path.is_symlink():
+        path.rename(path.with_name(path.name + "-before"))
+    path.unlink(missing_ok=True)
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    elif kind == "nowhere":
+        path.symlink_to("nothing-is-here")
+    elif kind == "link to a file":
+        path.with_name("mine").write_text("mine")
+        path.symlink_to("mine")
+    else:
+        path.mkdir()
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "nowhere", "link to a file", "folder"])
+def test_what_is_no_file_in_the_place_of_one(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is refused or set aside, whatever it is: nothing waits for its end, and the numbers are the same."""
+    spec = vector(tmp_path)
+    before = Ran(spec, monkeypatch, out=tmp_path / "out")
+    home = tmp_path / "out" / "v"
+    block = next((home / "blocks").glob("step*.npz"))
+    names = ["blocks/run.json", f"blocks/{block.name}", "results.json", "pairs.parquet", "spec.causal"]
+    names += ["blocks", "features"] * (kind != "folder")
+    for name in names:
+        _put(home / name, kind)
+        again = Ran(spec, monkeypatch, out=tmp_path / "out")
+        assert again.numbers == before.numbers, name
+        if not (kind == "nowhere" and name.startswith("blocks/")):  # as if nothing were there
+            assert "W659" in again.codes, name
+    whole = (home / out.MARKER).read_bytes()
+    _put(home / out.MARKER, kind)
+    with pytest.raises(SpecError) as caught:
+        Ran(spec, monkeypatch, out=tmp_path / "out")
+    assert [d.code for d in caught.value.diagnostics] == ["E755"]
+    assert whole
+
+
+@pytest.mark.parametrize("name", ["results.json", "pairs.parquet", "spec.causal", "source/v.causal"])
+def test_damaged_results_are_told(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = vector(tmp_path)
+    Ran(spec, monkeypatch, out=tmp_path / "out")
+    path = tmp_path / "out" / "v" / name
+    path.write_text("my notes")
+    again = Ran(spec, monkeypatch, out=tmp_path / "out")
+    (told,) = [d for d in again.spec.warnings if d.code == "W659"]
+    assert f"`{name}`" in told.title and path.with_name(path.name + ".damaged").read_text() == "my notes"
 
 
 @pytest.mark.parametrize("wrote", ["3", '{"results.json": 1}', '{"results.json": [1]}', "{}"])
@@ -108,7 +177,7 @@ def test_a_marker_that_does_not_say_what_we_wrote_lets_nothing_be_replaced(
     tmp_path: Path, told: list[Diagnostic], wrote: str
 ) -> None:
     folder = used(tmp_path / "out", "s.causal")
-    (folder / out.MARKER).write_text(f'{{"spec": "../s.causal", "wrote": {wrote}}}')
+    write_document(folder / out.MARKER, {"spec": "../s.causal", "wrote": json.loads(wrote)})
     assert used(tmp_path / "out", "./s.causal") == folder
     assert (folder / "results.json.damaged").read_text() == "s.causal" and [d.code for d in told] == ["W659"]
 

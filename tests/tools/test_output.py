@@ -165,8 +165,24 @@ def test_a_full_disk_behind_out_tells_the_results_all_the_same(
     assert "E708" in said.err
 
 
+@pytest.mark.parametrize("folder", ["", " "])
+def test_an_empty_name_of_a_folder_is_refused(
+    spec: Path, folder: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from causal_dsl.tools.cli import main
+
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(SystemExit) as stopped:
+        main(["run", str(spec), "--out", folder])
+    assert stopped.value.code == 2
+    assert "names no folder" in capsys.readouterr().err
+    assert not list((tmp_path / "here").iterdir())
+
+
+@pytest.mark.parametrize("where", ["begin", "put"])
 def test_a_disk_that_fills_up_in_a_run_ends_the_keeping_alone(
-    spec: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    spec: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
     import errno
 
@@ -174,12 +190,12 @@ def test_a_disk_that_fills_up_in_a_run_ends_the_keeping_alone(
     from causal_dsl.store.files import CannotWrite
     from causal_dsl.tools.cli import main
 
-    def full(self: Blocks, name: str, *_: object) -> None:
-        raise CannotWrite(self.folder / name, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+    def full(self: Blocks, *_: object) -> None:
+        raise CannotWrite(self.folder / "a block", OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
 
     assert main(["run", str(spec), "--json"]) == 0
     right = json.loads(capsys.readouterr().out)["specs"][0]["tests"]
-    monkeypatch.setattr(Blocks, "put", full)
+    monkeypatch.setattr(Blocks, where, full)
     assert main(["run", str(spec), "--json", "--out", str(tmp_path / "kept")]) == 2
     document = json.loads(capsys.readouterr().out)["specs"][0]
     assert [cell["scores"] for cell in document["tests"][0]["cells"]] == [cell["scores"] for cell in right[0]["cells"]]
