@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from causal_dsl.causal.built import Builder, store
+from causal_dsl.causal.cells import Cells
 from causal_dsl.causal.joint import Joint, joint
 from causal_dsl.causal.sampling import Columns, Sampler, report_rare
 from causal_dsl.causal.splits import report_empty
@@ -61,7 +62,7 @@ class Rows:
 
     def fill(self) -> bool:
         """Draw; False where a fault was reported."""
-        self.cells, self.target = np.zeros((0, 0)), np.zeros(self.n, np.int64)
+        self.target = np.zeros(self.n, np.int64)
         if self.statement.split and any(s.support is not None and not s.support.n for s in self.samplers):
             report_empty(self.statement, self.statement.span, "it is empty", self.diagnostics)
             return False
@@ -104,7 +105,7 @@ class Rows:
     def _builder(self, balanced: bool) -> Builder | None:
         """What can be built of the conditions, with the balanced values given row by row; None where that is nothing."""
         context = {(role, name): self.values[role][name] for role, name in self.context}
-        targets = dict(zip(self.statement.balance, self.cells[self.target].T, strict=True)) if balanced else {}
+        targets = dict(zip(self.statement.balance, self.cells.values[self.target].T, strict=True)) if balanced else {}
         found = Builder(self.design, self.statement, self.n, context, self.wanted, targets)
         return found if found.construction.useful else None
 
@@ -181,7 +182,7 @@ class Rows:
                     keep = self._cell(complete, len(at)) == self.target[rows[at]]
                     at = at[keep]
                     proposed = [{name: codes[keep] for name, codes in other.items()} for other in proposed]
-                first, where = np.unique(at // width, return_index=True)
+                first, where = _firsts(at // width)
                 found = self.found if self.builder is None else self.builder.found
                 for into, columns in zip(found, proposed, strict=True):
                     store(into, self.n, block[first], {name: codes[where] for name, codes in columns.items()})
@@ -308,7 +309,7 @@ class Rows:
                     return self._impossible(np.flatnonzero(~possible), self.builder.construction.empty)
                 _, _, columns = self._build(pilot % self.n, _APART + pilot)
         stacked = np.stack([columns[role][name] for role, name in balance], axis=1)
-        self.cells = np.unique(stacked, axis=0)
+        self.cells = Cells(stacked)
         k = len(self.cells)
         names = ", ".join(f"{role}.{name}" for role, name in balance)
         if not k:
@@ -329,18 +330,12 @@ class Rows:
 
     def _cell(self, columns: dict[str, Columns], n: int) -> np.ndarray:
         """The number of each row's combination of balanced values; -1 for one that is not among ``cells``."""
-        known, keys = np.ones(n, bool), np.zeros(n, np.int64)
-        rows = np.zeros(len(self.cells), np.int64)
-        # One number for each row, column by column: to sort rows of several columns takes many times as long.
-        for (role, name), values in zip(self.statement.balance, self.cells.T, strict=True):
-            choices, own = np.unique(values, return_inverse=True)
-            column = np.asarray(columns[role][name])
-            place = np.minimum(np.searchsorted(choices, column), len(choices) - 1)
-            known &= choices[place] == column
-            kinds, own = np.unique(rows * len(choices) + own.reshape(-1), return_inverse=True)
-            merged, rows = keys * len(choices) + place, own.reshape(-1)
-            keys = np.minimum(np.searchsorted(kinds, merged), len(kinds) - 1)
-            known &= kinds[keys] == merged
-        found = np.full(len(self.cells), -1, np.int64)
-        found[rows] = np.arange(len(self.cells))
-        return np.where(known, found[keys], -1)
+        return self.cells.of([np.asarray(columns[role][name]) for role, name in self.statement.balance], n)
+
+
+def _firsts(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The different row numbers, and where each stands first; proposals come in order, and then nothing is sorted."""
+    if (rows[1:] < rows[:-1]).any():
+        return np.unique(rows, return_index=True)
+    where = np.flatnonzero(np.concatenate([[True], rows[1:] != rows[:-1]])) if len(rows) else np.zeros(0, np.int64)
+    return rows[where], where
