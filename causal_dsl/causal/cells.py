@@ -71,7 +71,7 @@ class Cells:
         if len(choices) == int(choices[-1]) - int(choices[0]) + 1:  # without a gap: no search
             place = column.astype(np.int64) - int(choices[0])
             there = (place >= 0) & (place < len(choices))
-            return np.clip(place, 0, len(choices) - 1), there
+            return (place if there.all() else np.where(there, place, 0)), there
         place = np.minimum(np.searchsorted(choices, column), len(choices) - 1)
         return place, choices[place] == column
 
