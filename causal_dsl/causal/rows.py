@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import math
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ from causal_dsl.diagnostics import Diagnostic, Diagnostics
 if TYPE_CHECKING:
     from causal_dsl.causal.designs import Design, DrawStatement
     from causal_dsl.causal.predicates import Predicate
+    from causal_dsl.causal.support import Support
 
 #: Candidates in one block, and in all.
 _BLOCK = 2**17
@@ -34,6 +36,23 @@ _RARE = 1e-3
 #: Rows drawn to learn which combinations of balanced values there are, where they cannot be listed.
 _PILOT = 20_000
 _APART = 2**40
+#: Combinations up to which a list is kept for the next draw.
+_SHARED = 2**18
+
+
+@dataclass(frozen=True, eq=False)
+class Listed:
+    """All combinations of some inputs, which are told apart as objects, with the balanced cell of each ``[n]``."""
+
+    supports: list[Support]
+    asked: tuple[tuple[str, ...], tuple[tuple[str, str], ...]]
+    joint: Joint
+    cells: Cells
+    numbers: np.ndarray
+
+
+#: The last one: tests that differ in their seed alone follow one another.
+_latest: Listed | None = None
 
 
 class Rows:
@@ -100,7 +119,34 @@ class Rows:
     @cached_property
     def joint(self) -> Joint | None:
         """All allowed combinations of inputs, where they can be listed."""
-        return joint(self.samplers, self.where, self.statement.balance) if not self.context else None
+        if self.context:
+            return None
+        shared = self._shared()
+        return shared.joint if shared is not None else joint(self.samplers, self.where, self.statement.balance)
+
+    def _shared(self) -> Listed | None:
+        """The list and its cells, which are the same whatever the seed; kept where no condition says more than the inputs do."""
+        global _latest
+        supports = [s.support for s in self.samplers if s.support is not None]
+        if self.where is not None or not self.statement.balance or len(supports) < len(self.samplers):
+            return None
+        if math.prod(support.n for support in supports) > _SHARED:
+            return None
+        asked = tuple(s.role for s in self.samplers), self.statement.balance
+        known = _latest
+        if (
+            known is None
+            or known.asked != asked
+            or any(a is not b for a, b in zip(known.supports, supports, strict=True))
+        ):
+            every = joint(self.samplers, None, self.statement.balance)
+            if every is None:
+                return None
+            columns = every.columns(self.samplers, self.wanted)
+            balanced = [np.asarray(columns[role][name]) for role, name in self.statement.balance]
+            cells = Cells(np.stack(balanced, axis=1))
+            known = _latest = Listed(supports, asked, every, cells, cells.of(balanced, every.n))
+        return known
 
     def _builder(self, balanced: bool) -> Builder | None:
         """What can be built of the conditions, with the balanced values given row by row; None where that is nothing."""
@@ -277,11 +323,13 @@ class Rows:
                 "E330", "this `where` never holds", self.where.span, label=label, help="ask for less"
             )
             return False
-        cells = (
-            self._cell(every.columns(self.samplers, self.wanted), every.n)
-            if self.statement.balance
-            else np.zeros(every.n, np.int64)
-        )
+        shared = self._shared()
+        if shared is not None:
+            cells = shared.numbers
+        elif self.statement.balance:
+            cells = self._cell(every.columns(self.samplers, self.wanted), every.n)
+        else:
+            cells = np.zeros(every.n, np.int64)
         random = bits(key(self.statement.seed, *self.statement.roles, "listed"), pending)
         for cell in np.unique(self.target[pending]):
             among = np.flatnonzero(cells == cell)
@@ -297,7 +345,10 @@ class Rows:
     def _balance(self) -> bool:
         """Find the combinations of the balanced values, and give each row the one that it must have."""
         balance = self.statement.balance
-        if self.joint is not None:
+        shared = self._shared() if not self.context else None
+        if shared is not None:
+            columns = {}
+        elif self.joint is not None:
             columns = self.joint.columns(self.samplers, self.wanted)
         else:
             pilot = np.arange(_PILOT)
@@ -308,8 +359,11 @@ class Rows:
                 if not possible.all():
                     return self._impossible(np.flatnonzero(~possible), self.builder.construction.empty)
                 _, _, columns = self._build(pilot % self.n, _APART + pilot)
-        stacked = np.stack([columns[role][name] for role, name in balance], axis=1)
-        self.cells = Cells(stacked)
+        self.cells = (
+            shared.cells
+            if shared is not None
+            else Cells(np.stack([columns[role][name] for role, name in balance], axis=1))
+        )
         k = len(self.cells)
         names = ", ".join(f"{role}.{name}" for role, name in balance)
         if not k:
