@@ -15,7 +15,7 @@ from causal_dsl.planning.graph import Forward
 from causal_dsl.planning.probes import Replaced, Unmapped, part
 from causal_dsl.program.locations import Place, Site
 from causal_dsl.program.program import FromRun, Test
-from causal_dsl.score.copied import pieces
+from causal_dsl.score.copied import mixed, pieces
 from causal_dsl.score.paired import difference, share
 from causal_dsl.score.results import CellResult, Finding, TestResult
 from causal_dsl.score.stillness import not_at_rest
@@ -179,16 +179,21 @@ def _copied(test: Test, number: int, seen: _Seen) -> list[Finding]:
         held = np.concatenate([seen.vectors(place.site, distinct) for place in intervention.places], axis=1)
         values = {n: column[first] for n, column in drawn.values["base"].items()}
         read = np.stack([plan.inputs[test.network.key].vectors[index] for index in distinct.tolist()])
-        raw = pieces(held, {n: values[n] for n in above}, values[name], read)
+        mine = {n: values[n] for n in above}
+        raw = pieces(held, mine, values[name], read)
+        blend = () if raw else mixed(held, mine, values[name], read)
+        what, hold = " and ".join(f"`{n}`" for n in raw or blend), "hold" if len(intervention.places) > 1 else "holds"
         if raw:
-            what, them = " and ".join(f"`{n}`" for n in raw), "them" if len(raw) > 1 else "it"
-            hold = "hold" if len(intervention.places) > 1 else "holds"
-            found.append(
-                Finding(
-                    "input_copy",
-                    f"{places} {hold} {what} as the network reads {them}: `{name}` is not computed there yet.",
-                )
+            them = "them" if len(raw) > 1 else "it"
+            told = f"{places} {hold} {what} as the network reads {them}: `{name}` is not computed there yet."
+        elif blend:
+            told = (
+                f"{places} {hold} a linear mixture of what the network reads that tells all values of {what} apart: "
+                f"`{name}` is not computed there yet."
             )
+        else:
+            continue
+        found.append(Finding("input_copy", told))
     return found
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import math
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from causal_dsl.causal.built import Builder, store
+from causal_dsl.causal.cells import Cells
 from causal_dsl.causal.domains import show
 from causal_dsl.causal.joint import Joint, joint
 from causal_dsl.causal.sampling import Columns, Sampler, report_rare
@@ -19,6 +21,7 @@ from causal_dsl.diagnostics import Diagnostic, Diagnostics, Span
 if TYPE_CHECKING:
     from causal_dsl.causal.designs import Design, DrawStatement
     from causal_dsl.causal.predicates import Predicate
+    from causal_dsl.causal.support import Support
 
 #: Candidates in one block, and in all.
 _BLOCK = 2**17
@@ -34,6 +37,23 @@ _RARE = 1e-3
 #: Rows drawn to learn which combinations of balanced values there are, where they cannot be listed.
 _PILOT = 20_000
 _APART = 2**40
+#: Combinations up to which a list is kept for the next draw.
+_SHARED = 2**18
+
+
+@dataclass(frozen=True, eq=False)
+class Listed:
+    """All combinations of some inputs, which are told apart as objects, with the balanced cell of each ``[n]``."""
+
+    supports: list[Support]
+    asked: tuple[tuple[str, ...], tuple[tuple[str, str], ...]]
+    joint: Joint
+    cells: Cells
+    numbers: np.ndarray
+
+
+#: The last one: tests that differ in their seed alone follow one another.
+_latest: Listed | None = None
 
 
 class Rows:
@@ -62,7 +82,7 @@ class Rows:
 
     def fill(self) -> bool:
         """Draw; False where a fault was reported."""
-        self.cells, self.target = np.zeros((0, 0)), np.zeros(self.n, np.int64)
+        self.target = np.zeros(self.n, np.int64)
         if self.statement.split and any(s.support is not None and not s.support.n for s in self.samplers):
             report_empty(self.statement, self.statement.span, "it is empty", self.diagnostics)
             return False
@@ -100,12 +120,39 @@ class Rows:
     @cached_property
     def joint(self) -> Joint | None:
         """All allowed combinations of inputs, where they can be listed."""
-        return joint(self.samplers, self.where, self.statement.balance) if not self.context else None
+        if self.context:
+            return None
+        shared = self._shared()
+        return shared.joint if shared is not None else joint(self.samplers, self.where, self.statement.balance)
+
+    def _shared(self) -> Listed | None:
+        """The list and its cells, which are the same whatever the seed; kept where no condition says more than the inputs do."""
+        global _latest
+        supports = [s.support for s in self.samplers if s.support is not None]
+        if self.where is not None or not self.statement.balance or len(supports) < len(self.samplers):
+            return None
+        if math.prod(support.n for support in supports) > _SHARED:
+            return None
+        asked = tuple(s.role for s in self.samplers), self.statement.balance
+        known = _latest
+        if (
+            known is None
+            or known.asked != asked
+            or any(a is not b for a, b in zip(known.supports, supports, strict=True))
+        ):
+            every = joint(self.samplers, None, self.statement.balance)
+            if every is None:
+                return None
+            columns = every.columns(self.samplers, self.wanted)
+            balanced = [np.asarray(columns[role][name]) for role, name in self.statement.balance]
+            cells = Cells(np.stack(balanced, axis=1))
+            known = _latest = Listed(supports, asked, every, cells, cells.of(balanced, every.n))
+        return known
 
     def _builder(self, balanced: bool) -> Builder | None:
         """What can be built of the conditions, with the balanced values given row by row; None where that is nothing."""
         context = {(role, name): self.values[role][name] for role, name in self.context}
-        targets = dict(zip(self.statement.balance, self.cells[self.target].T, strict=True)) if balanced else {}
+        targets = dict(zip(self.statement.balance, self.cells.values[self.target].T, strict=True)) if balanced else {}
         found = Builder(self.design, self.statement, self.n, context, self.wanted, targets)
         return found if found.construction.useful else None
 
@@ -182,7 +229,7 @@ class Rows:
                     keep = self._cell(complete, len(at)) == self.target[rows[at]]
                     at = at[keep]
                     proposed = [{name: codes[keep] for name, codes in other.items()} for other in proposed]
-                first, where = np.unique(at // width, return_index=True)
+                first, where = _firsts(at // width)
                 found = self.found if self.builder is None else self.builder.found
                 for into, columns in zip(found, proposed, strict=True):
                     store(into, self.n, block[first], {name: codes[where] for name, codes in columns.items()})
@@ -306,11 +353,13 @@ class Rows:
                 "E330", "this `where` never holds", self.where.span, label=label, help="ask for less"
             )
             return False
-        cells = (
-            self._cell(every.columns(self.samplers, self.wanted), every.n)
-            if self.statement.balance
-            else np.zeros(every.n, np.int64)
-        )
+        shared = self._shared()
+        if shared is not None:
+            cells = shared.numbers
+        elif self.statement.balance:
+            cells = self._cell(every.columns(self.samplers, self.wanted), every.n)
+        else:
+            cells = np.zeros(every.n, np.int64)
         random = bits(key(self.statement.seed, *self.statement.roles, "listed"), pending)
         for cell in np.unique(self.target[pending]):
             among = np.flatnonzero(cells == cell)
@@ -326,7 +375,10 @@ class Rows:
     def _balance(self) -> bool:
         """Find the combinations of the balanced values, and give each row the one that it must have."""
         balance = self.statement.balance
-        if self.joint is not None:
+        shared = self._shared() if not self.context else None
+        if shared is not None:
+            columns = {}
+        elif self.joint is not None:
             columns = self.joint.columns(self.samplers, self.wanted)
         else:
             pilot = np.arange(_PILOT)
@@ -337,8 +389,11 @@ class Rows:
                 if not possible.all():
                     return self._impossible(np.flatnonzero(~possible), self.builder.construction.empty)
                 _, _, columns = self._build(pilot % self.n, _APART + pilot)
-        stacked = np.stack([columns[role][name] for role, name in balance], axis=1)
-        self.cells = np.unique(stacked, axis=0)
+        self.cells = (
+            shared.cells
+            if shared is not None
+            else Cells(np.stack([columns[role][name] for role, name in balance], axis=1))
+        )
         k = len(self.cells)
         names = ", ".join(f"{role}.{name}" for role, name in balance)
         if not k:
@@ -359,18 +414,12 @@ class Rows:
 
     def _cell(self, columns: dict[str, Columns], n: int) -> np.ndarray:
         """The number of each row's combination of balanced values; -1 for one that is not among ``cells``."""
-        known, keys = np.ones(n, bool), np.zeros(n, np.int64)
-        rows = np.zeros(len(self.cells), np.int64)
-        # One number for each row, column by column: to sort rows of several columns takes many times as long.
-        for (role, name), values in zip(self.statement.balance, self.cells.T, strict=True):
-            choices, own = np.unique(values, return_inverse=True)
-            column = np.asarray(columns[role][name])
-            place = np.minimum(np.searchsorted(choices, column), len(choices) - 1)
-            known &= choices[place] == column
-            kinds, own = np.unique(rows * len(choices) + own.reshape(-1), return_inverse=True)
-            merged, rows = keys * len(choices) + place, own.reshape(-1)
-            keys = np.minimum(np.searchsorted(kinds, merged), len(kinds) - 1)
-            known &= kinds[keys] == merged
-        found = np.full(len(self.cells), -1, np.int64)
-        found[rows] = np.arange(len(self.cells))
-        return np.where(known, found[keys], -1)
+        return self.cells.of([np.asarray(columns[role][name]) for role, name in self.statement.balance], n)
+
+
+def _firsts(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The different row numbers, and where each stands first; proposals come in order, and then nothing is sorted."""
+    if (rows[1:] < rows[:-1]).any():
+        return np.unique(rows, return_index=True)
+    where = np.flatnonzero(np.concatenate([[True], rows[1:] != rows[:-1]])) if len(rows) else np.zeros(0, np.int64)
+    return rows[where], where

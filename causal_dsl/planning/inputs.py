@@ -112,10 +112,18 @@ class Inputs:
 
     def spans(self, position: Position | None, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The tokens that a position names in many inputs, flattened: which of ``indices`` [m], and the token [m]."""
-        found = [self.where(position, index) for index in indices.tolist()]
-        counts = [len(span) for span in found]
-        tokens = np.array([token for span in found for token in span], dtype=np.int64)
-        return np.repeat(np.arange(len(indices)), counts), tokens
+        if len(indices) <= _FEW:
+            back, count = np.arange(len(indices)), len(indices)
+            found = [self.where(position, index) for index in indices.tolist()]
+        else:  # located once for each different input
+            back, count = ranks(indices)
+            found = [self.where(position, index) for index in indices[firsts(back, count)].tolist()]
+        sizes = np.array([len(span) for span in found], np.int64)
+        flat = np.array([token for span in found for token in span], dtype=np.int64)
+        counts, starts = sizes[back], (np.cumsum(sizes) - sizes)[back]
+        which = np.repeat(np.arange(len(indices)), counts)
+        begin = np.cumsum(counts) - counts
+        return which, flat[np.arange(len(which)) - begin[which] + starts[which]]
 
     def where(self, position: Position | None, index: int, span: Span = NOWHERE) -> tuple[int, ...]:
         """The tokens that a position names in an input; (0,) for a vector."""
@@ -132,7 +140,7 @@ class Inputs:
         settings = drawn.values[role]
         if alignment.prompts:
             return self._add_prompts(alignment, settings, drawn.n, span)
-        return self._add_vectors(alignment, settings, drawn.n, span)
+        return self._add_vectors(alignment, settings, span)
 
     def _add_prompts(self, alignment: Alignment, settings: dict[str, np.ndarray], n: int, span: Span) -> np.ndarray:
         if self.tokens is None:
@@ -167,25 +175,25 @@ class Inputs:
             found[at] = index
         return found[back]
 
-    def _add_vectors(self, alignment: Alignment, settings: dict[str, np.ndarray], n: int, span: Span) -> np.ndarray:
+    def _add_vectors(self, alignment: Alignment, settings: dict[str, np.ndarray], span: Span) -> np.ndarray:
         if not alignment.inputs:
             kind = "prompt" if self.sequence else "input"
             raise fail("E531", f"`{alignment.name}` does not say what the network reads", alignment.span,
                        help='write prompt "…"' if kind == "prompt" else "write `a @ input[0:4] via onehot()` for every variable that enters")  # fmt: skip
         width = self.facts.widths[0] if self.facts.widths else max(p.stop for p in alignment.inputs)
-        matrix = np.zeros((n, width))
+        first, back = _different([settings[placement.variable] for placement in alignment.inputs])
+        matrix = np.zeros((len(first), width))
         for placement in alignment.inputs:
             matrix[:, placement.start : placement.stop] = encode(
-                placement, alignment.model, settings[placement.variable]
+                placement, alignment.model, settings[placement.variable][first]
             )
-        first, back = _different([settings[placement.variable] for placement in alignment.inputs])
         found = np.empty(len(first), dtype=np.int64)
-        for at, row in enumerate(first.tolist()):
-            key = matrix[row].tobytes()
+        for at, row in enumerate(matrix):
+            key = row.tobytes()
             index = self._index.get(key)
             if index is None:
                 index = self._index[key] = len(self.vectors)
-                self.vectors.append(matrix[row].copy())
+                self.vectors.append(row.copy())
             found[at] = index
         return found[back]
 
@@ -207,9 +215,10 @@ def _different(columns: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
 
 def encode(placement: InputPlacement, model: CausalModel, codes: np.ndarray) -> np.ndarray:
     """The numbers [n, stop - start] by which the values of a variable enter a vector network."""
-    values = model.decode(placement.variable, codes)
+    different, back = np.unique(codes, return_inverse=True)  # each value is decoded once
+    values = model.decode(placement.variable, different)
     if placement.encoding == "scalar":
-        return np.array([[float(value)] for value in values])
+        return np.array([[float(value)] for value in values])[back.reshape(-1)]
     domain = model.variables[placement.variable].domain
     assert isinstance(domain, Finite)
     order = {value: i for i, value in enumerate(domain.values)}
@@ -218,7 +227,7 @@ def encode(placement: InputPlacement, model: CausalModel, codes: np.ndarray) -> 
     else:
         settings = dict(placement.settings)
         table = normals(settings["seed"], (len(order), settings["dim"]))
-    return table[[order[value] for value in values]]
+    return table[[order[value] for value in values]][back.reshape(-1)]
 
 
 def _spans(inputs: Inputs, position: Position | None, indices: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import combinations, pairwise
 from typing import TYPE_CHECKING, Literal
 
 import networkx as nx
@@ -29,11 +29,13 @@ if TYPE_CHECKING:
 
 #: Of the cost of a test, the share that its probes may add; in a vector network of fewer than ``_SMALL`` weights, whose rows
 #: cost nothing, at least ``FREE`` rows.
-SHARE, FREE, _SMALL = 0.2, 256, 10**6
+SHARE, FREE, _SMALL = 0.2, 2048, 10**6
 #: Fewest and most rows of one probe.
 LEAST, MOST = 8, 256
-#: Up to so many unclaimed units, each is tried by itself.
-FEW = 8
+#: Up to so many unclaimed units, all sets of them are tried; each pair; each by itself.
+ALL, PAIRED, FEW = 6, 8, 32
+#: How often many units are cut in halves, and the rows that each set needs before more of them are tried.
+_SPLITS, _ENOUGH = 4, 16
 #: How often another partner is drawn for a row whose partner has the same values.
 _TRIES = 8
 _SEED = 77_003
@@ -125,9 +127,7 @@ def _unmapped(plan: Plan, test: Test, number: int, cell: Cell) -> Iterator[Test]
         return
     rows = _affordable(plan, test, cell, site, units[0] if tokens else 0) // len(ways)
     for why, varied in ways:
-        sets = _sets(units)
-        if rows // len(sets) < LEAST:
-            sets = sets[:1]
+        sets = _sets(units, rows)
         m = min(rows // len(sets), MOST, max(drawn.n, LEAST))
         if m < LEAST:
             continue
@@ -245,18 +245,33 @@ def _free_tokens(plan: Plan, test: Test, here: Sequence[Placed], drawn: Drawn) -
     return [token for token in range(next(iter(lengths))) if token not in taken]
 
 
-def _sets(units: list[int]) -> list[tuple[int, ...]]:
-    """All units, random halves of them, and each by itself where they are few."""
-    found = [tuple(units)]
-    if len(units) > 1:
-        generator = np.random.Generator(np.random.PCG64(_SEED))
-        for _ in range(1 if len(units) <= FEW else 2):
-            order = generator.permutation(units)
-            half = len(units) // 2
-            found += [tuple(sorted(order[:half].tolist())), tuple(sorted(order[half:].tolist()))]
-        if len(units) <= FEW:
-            found += [(unit,) for unit in units]
-    return list(dict.fromkeys(found))
+def _sets(units: list[int], rows: int) -> list[tuple[int, ...]]:
+    """The sets of units that are taken, the first of them all: the richest choice that so many rows are enough for.
+
+    A copy that steps in only where others agree shows when just the right ones are taken: so all sets of few units, or all pairs; of
+    many each by itself and random halves.
+    """
+    every = tuple(units)
+    halves: list[tuple[int, ...]] = []
+    generator = np.random.Generator(np.random.PCG64(_SEED))
+    for _ in range(_SPLITS if len(units) > 1 else 0):
+        order = generator.permutation(units)
+        half = len(units) // 2
+        halves += [tuple(sorted(order[:half].tolist())), tuple(sorted(order[half:].tolist()))]
+    singles = [(unit,) for unit in units] if len(units) <= FEW else []
+    few = singles if len(units) <= PAIRED else []
+    pairs = list(combinations(units, 2)) if len(units) <= PAIRED else []
+    subsets = [s for k in range(1, len(units)) for s in combinations(units, k)] if len(units) <= ALL else []
+    richest_first = (
+        (_ENOUGH, [every, *(subsets or [*halves[: 4 if pairs else None], *singles, *pairs])]),
+        (_ENOUGH, [every, *halves, *singles]),
+        (LEAST, [every, *halves[: 2 if len(units) <= PAIRED else 4], *few]),
+    )
+    for needed, sets in richest_first:
+        found = list(dict.fromkeys(sets))
+        if rows // len(found) >= needed:
+            return found
+    return [every]
 
 
 def part(site: Site, units: tuple[int, ...], tokens: bool) -> Place:

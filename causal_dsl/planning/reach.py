@@ -27,9 +27,10 @@ def reaching(facts: Facts, site: Site, positions: np.ndarray, lengths: np.ndarra
     if phase == ANYWHERE or facts.kind == "vector" or unfit(facts) is not None:
         return np.ones(len(positions), bool)
     found = np.zeros(len(positions), bool)
-    cases = np.stack([lengths, reads], axis=1)
-    distinct, which = np.unique(cases, axis=0, return_inverse=True)
-    for number, (length, read) in enumerate(distinct.tolist()):
+    # One number for each pair of them: to sort rows of two columns takes many times as long.
+    beyond = int(reads.max(initial=0)) + 1
+    distinct, which = np.unique(lengths.astype(np.int64) * beyond + reads, return_inverse=True)
+    for number, (length, read) in enumerate(divmod(case, beyond) for case in distinct.tolist()):
         mine = which.reshape(-1) == number
         live = _live(layers, facts.both_ways, int(length), int(read), 0 if phase == BOTTOM else level)
         found[mine] = live[ENTRY if phase == BOTTOM else phase][positions[mine]]

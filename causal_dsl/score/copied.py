@@ -15,8 +15,7 @@ _MET = 0.5
 def pieces(
     vectors: np.ndarray, inputs: Mapping[str, np.ndarray], variable: np.ndarray, read: np.ndarray
 ) -> tuple[str, ...]:
-    """The inputs of a causal model that stand at a place as they came in, so that its variable is not computed there; empty
-    where it may be.
+    """The inputs of a causal model that stand at a place as they came in; empty where they do not. Its variable is not computed there.
 
     ``vectors`` [n, width] at the place in n distinct inputs, ``inputs`` the codes [n] of those that the variable depends on,
     ``variable`` its codes [n], ``read`` [n, m] what the network reads. Either each number of the place depends on one
@@ -37,6 +36,42 @@ def pieces(
     if coarse and finest and all(_is_one_of(vectors[:, c], read) for c in moving):
         return tuple(codes)
     return ()
+
+
+def mixed(
+    vectors: np.ndarray, inputs: Mapping[str, np.ndarray], variable: np.ndarray, read: np.ndarray
+) -> tuple[str, ...]:
+    """The inputs of a causal model of which a place holds a linear mixture that tells all their values apart, where its
+    variable needs several of them and does not; else empty. Arguments as of :func:`pieces`.
+
+    A linear map of what is read computes nothing of a variable that is no linear map: what makes settings alike that the
+    variable does not tell apart comes after it.
+    """
+    codes = {name: np.unique(column, return_inverse=True)[1].reshape(-1) for name, column in inputs.items()}
+    if len(codes) < 2 or any(_follows(variable.astype(float), code) for code in codes.values()):
+        return ()
+    joint = _joint(list(codes.values()))
+    settings = int(joint.max()) + 1
+    if len(np.unique(variable)) >= settings:
+        return ()
+    patterns = np.unique(np.round(vectors / _scale(vectors), 6), axis=0, return_inverse=True)[1].reshape(-1)
+    together = len(np.unique(np.stack([patterns, joint], axis=1), axis=0))
+    if len(np.unique(patterns)) < settings or together != int(patterns.max()) + 1:
+        return ()  # two settings look alike
+    if _off(variable.astype(float)[:, None], vectors)[0] <= _SAME:
+        return ()  # the variable is linear itself, and stands there
+    off, rank = _off(vectors, read)
+    if rank >= len(np.unique(read, axis=0)):
+        return ()  # any numbers would be linear in so few different inputs
+    return tuple(codes) if off <= _SAME else ()
+
+
+def _off(numbers: np.ndarray, of: np.ndarray) -> tuple[float, int]:
+    """How far, of their spread, numbers [n, k] are from a linear map (with a shift) of other ones [n, m], and the rank of these."""
+    scaled = (numbers - numbers.mean(axis=0)) / _scale(numbers)
+    columns = np.concatenate([np.ones((len(of), 1)), (of - of.mean(axis=0)) / _scale(of)], axis=1)
+    solution, _, rank, _ = np.linalg.lstsq(columns, scaled, rcond=None)
+    return float(np.abs(scaled - columns @ solution).max(initial=0)), int(rank)
 
 
 def _joint(codes: list[np.ndarray]) -> np.ndarray:
@@ -67,4 +102,4 @@ def _is_one_of(numbers: np.ndarray, read: np.ndarray) -> bool:
     return bool((alike & (norms > 0)).any())
 
 
-__all__ = ["pieces"]
+__all__ = ["mixed", "pieces"]

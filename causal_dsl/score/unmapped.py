@@ -3,6 +3,7 @@ number decides what is measured."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -16,6 +17,7 @@ NATURAL = 0.02
 #: than a third of the larger: by the one the place is needed, by the other it is not.
 DIFFERENT, LESS = 0.1, 1 / 3
 _NAMED = 4
+_LUCK = 0.05
 
 
 @dataclass(frozen=True)
@@ -77,15 +79,25 @@ def moves(one: Taken, natural: float) -> bool:
     return low is not None and low > natural and (one.moved.value or 0.0) > 2 * natural
 
 
+def _lucky(one: Taken, found: Unclaimed) -> bool:
+    """Whether as many answers move by themselves in one of so many sets, tried each on few pairs (Bonferroni)."""
+    n, p = one.moved.n, found.natural
+    hits = round((one.moved.value or 0.0) * n)
+    tail = 1 - math.fsum(math.comb(n, k) * p**k * (1 - p) ** (n - k) for k in range(hits))
+    return tail * len(found.taken) > _LUCK
+
+
 def unmapped_findings(found: Unclaimed) -> list[Finding]:
     """`unmapped_moves`, where what no variable claims moves the answer that the hypothesis says it cannot."""
     moving = [
-        one for one, judged in zip(found.taken, found.judged, strict=True) if judged and moves(one, found.natural)
+        one
+        for one, judged in zip(found.taken, found.judged, strict=True)
+        if judged and moves(one, found.natural) and (one is found.taken[0] or not _lucky(one, found))
     ]
     if not moving:
         return []
     single = sorted((o for o in moving if len(o.units) == 1), key=lambda o: -(o.moved.value or 0))
-    most = single[0] if single else max(moving, key=lambda one: one.moved.value or 0)
+    most = single[0] if single else max(moving, key=lambda one: (one.moved.value or 0, -len(one.units)))
     told = f"Taken from another input, {most.told} moves the answer in {show_estimate(most.moved)} of {counted(most.moved.n)} of inputs that the network answers right"
     more = [f"{one.told} in {show(one.moved.value)}" for one in single[1:_NAMED]]
     if more:

@@ -325,3 +325,20 @@ def test_a_condition_that_holds_for_one_row_in_a_hundred_is_quick() -> None:
 def test_units() -> None:
     found = unit(bits(key("test"), np.arange(100_000)))
     assert found.min() >= 0 and found.max() < 1 and abs(found.mean() - 0.5) < 0.005
+
+
+def test_lists_kept_between_draws_belong_to_their_inputs(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "causal m {{ a, b, c, d ~ 0..3  left := a == b  right := {right}  output same := left == right }}"
+    models = [plain.model(text.format(right=right)) for right in ("c == d", "c < d", "c == 1")]
+    balance = tuple((role, name) for role in ("base", "source") for name in ("left", "right"))
+    designs = [
+        plain.design(model, n=300, balance=chosen, seed=seed)
+        for seed in (0, 1) for model in models for chosen in (balance, balance[:1], balance[::-1])
+    ]  # fmt: skip
+    together = [drawn(design).values for design in designs]
+    for design, found in zip(designs, together, strict=True):
+        monkeypatch.setattr("causal_dsl.causal.rows._SHARED", 0)  # nothing is kept
+        alone = drawn(design).values
+        for role, columns in alone.items():
+            for name, codes in columns.items():
+                assert (found[role][name] == codes).all()

@@ -148,3 +148,52 @@ def small_number() -> Network:
         lambda x: units(x[:, 0], x[:, 1]),
         lambda h: differ((torch.div(h[:, 0], 3, rounding_mode="floor") > h[:, 1]).double(), 0 * h[:, 1]), 2,
     )  # fmt: skip
+
+
+def packed() -> Network:
+    """One unit holds x and y as the digits of a number; p is computed after it."""
+    return Network(
+        lambda x: units(4 * x[:, 0] + x[:, 1], q(x)),
+        lambda h: differ(
+            (torch.div(h[:, 0], 4, rounding_mode="floor") > torch.remainder(h[:, 0], 4)).double(), h[:, 1]
+        ),
+    )  # fmt: skip
+
+
+def turned() -> Network:
+    """Two units hold the sum and the difference of x and y; p is computed after them."""
+    return Network(
+        lambda x: units(x[:, 0] + x[:, 1], 3 - x[:, 0] + x[:, 1], q(x)),
+        lambda h: differ((h[:, 1] < 3).double(), h[:, 2]) + 0 * h[:, 0],
+    )
+
+
+def two_agree() -> Network:
+    """Copies of e: the answer turns where two of them agree and the other two agree, and these differ from those."""
+    alike = lambda a, b: 1 - differ(a, b)  # noqa: E731
+    return Network(
+        lambda x: torch.cat([units(p(x), q(x)), x[:, 3:].expand(-1, 4)], 1),
+        lambda h: differ(
+            differ(h[:, 0], h[:, 1]),
+            alike(h[:, 2], h[:, 3]) * alike(h[:, 4], h[:, 5]) * differ(h[:, 2], h[:, 4]),
+        ),
+    )
+
+
+def two_of_eight() -> Network:
+    """Eight copies of e: the answer turns where the third and the seventh are unlike all others."""
+
+    def turns(h: Tensor) -> Tensor:
+        rest = h[:, [2, 3, 5, 6, 7, 9]]
+        same = (rest.amax(1) == rest.amin(1)).double()
+        return same * (1 - differ(h[:, 4], h[:, 8])) * differ(h[:, 4], h[:, 2])
+
+    return Network(
+        lambda x: torch.cat([units(p(x), q(x)), x[:, 3:].expand(-1, 8)], 1),
+        lambda h: differ(differ(h[:, 0], h[:, 1]), turns(h)),
+    )
+
+
+def linear_sum() -> Network:
+    """x + y is a linear map and stands in unit 0, x beside it."""
+    return Network(lambda x: units(x[:, 0] + x[:, 1], x[:, 0], q(x)), lambda h: differ((h[:, 0] > 3).double(), h[:, 2]))

@@ -66,6 +66,10 @@ FALSE = {
     "half of what holds it": (("on_two_units", "p @ layer[0].out[0]\n  q @ layer[0].out[2]"), "unmapped_moves", "layer[0].out[1]"),
     "one of two copies": (("twice", "p @ layer[0].out[0]\n  q @ layer[0].out[2]"), "unmapped_moves", "layer[0].out[1]"),
     "one of two copies, nothing else placed": (("twice", "p @ layer[0].out[0]"), "unmapped_moves", "layer[0].out[1]"),
+    "a backup that needs two units at once": (("two_agree", BOTH), "unmapped_moves", "layer[0].out["),
+    "a backup that needs two of eight": (("two_of_eight", BOTH), "unmapped_moves", "layer[0].out["),
+    "the inputs packed into one number": (("packed", "p @ layer[0].out[0]"), "input_copy", "`x` and `y`"),
+    "the inputs, turned": (("turned", "p @ layer[0].out[0:2]"), "input_copy", "linear mixture"),
     "the inputs as they came in": (("read_in_pieces", "p @ layer[0].out[0:2]"), "input_copy", "`x` and `y`"),
 }  # fmt: skip
 
@@ -166,3 +170,11 @@ test claim on at {
 """,
     )
     assert "input_copy" in found and "holds `v` as the network reads it:" in found["input_copy"]
+
+
+def test_a_sum_is_a_linear_map_and_no_copy(tmp_path: Path) -> None:
+    text = MODEL.replace("p := x > y", "p := x + y").replace("p != q", "(p > 3) != q").replace("NETWORK", "linear_sum")
+    text = text.replace("PLACES", "p @ layer[0].out[0:2]").replace("DRAW", PAIRS).replace("DO", "do(p <- source)")
+    shutil.copy(HERE / "networks.py", tmp_path / "networks.py")
+    found = run(tmp_path, text)
+    assert "input_copy" not in found, found
