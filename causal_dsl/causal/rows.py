@@ -290,7 +290,7 @@ class Rows:
         """Report (E333) that the values which `balance` gives to some rows are not allowed by `where` there."""
         names = ", ".join(f"{role}.{name}" for role, name in self.statement.balance)
         values = [self.statement.model.decode(name, np.array([int(code)]))[0]
-                  for (_, name), code in zip(self.statement.balance, self.cells[self.target[row]].tolist(), strict=True)]  # fmt: skip
+                  for (_, name), code in zip(self.statement.balance, self.cells.values[self.target[row]].tolist(), strict=True)]  # fmt: skip
         given = " and ".join(f"{role}.{name} = {show(value)}" for (role, name), value in zip(self.statement.balance, values, strict=True))  # fmt: skip
         self.diagnostics.report(
             "E333", "`balance` and `where` do not go together", place,
