@@ -183,11 +183,23 @@ def _hook() -> None:
         sys.addaudithook(_audit)
 
 
+def _shows_source() -> bool:
+    """Whether a file is opened only so that a warning or a traceback can show a line of it."""
+    frame: Any = sys._getframe(2)
+    for _ in range(4):
+        if frame is None:
+            return False
+        if frame.f_globals.get("__name__") == "linecache":
+            return True
+        frame = frame.f_back
+    return False
+
+
 def _audit(event: str, arguments: tuple[Any, ...]) -> None:
     if event != "open":
         return
     opened = _WATCHING.get()
-    if opened is None:
+    if opened is None or _shows_source():
         return
     path, mode, flags = arguments[0], arguments[1], arguments[2] if len(arguments) > 2 else 0
     if isinstance(path, bytes):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,8 @@ def spec(settings: str, folder: Path, factory: str = FACTORY) -> pipeline.Spec:
 
 def training(settings: str) -> Training:
     """What the problem asks for."""
-    checked = pipeline.check(pipeline.parse(MODEL.replace("SETTINGS", settings)))
+    with tempfile.TemporaryDirectory() as folder:
+        checked = pipeline.check(spec(settings, Path(folder)))
     checked.raise_errors()
     assert checked.program is not None
     found = checked.program.networks["net"].training
