@@ -99,7 +99,7 @@ def test_a_run_that_is_killed_goes_on(kind: str, step: str, count: int, whole: A
     assert code == 0 and not any(third[once] for once in (*ONCE, *CHECKPOINTS)), "nothing is left to be done"
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.skipif(os.name != "posix", reason="there is no SIGKILL")
 @pytest.mark.parametrize(("kind", "step", "count"), KILLS)
 def test_a_kill_after_every_kind_of_step(kind: str, step: str, count: int, whole: Any, tmp_path: Path) -> None:

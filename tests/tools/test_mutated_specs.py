@@ -1,7 +1,7 @@
 """Mutated specs through ``check`` and ``run``: no traceback, no exception of ours, and whatever runs gives numbers.
 
 The corpus is the shipped specs, their draws made small; a mutation changes a word, a number, a name or a line of one,
-or takes one from another. ``MUTATED=20000 pytest -m slow tests/tools/test_mutated_specs.py`` tries as many as one likes.
+or takes one from another. ``MUTATED=20000 pytest -m 'slow or nightly' tests/tools/test_mutated_specs.py`` tries as many as one likes.
 """
 
 from __future__ import annotations
@@ -198,7 +198,7 @@ def test_mutated_specs_through_check(tmp_path: Path, capsys: pytest.CaptureFixtu
         tried(["check"], spec, capsys)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_mutated_specs_through_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rng, specs = random.Random(1 + int(os.environ.get("MUTATED_SEED", "0"))), [VECTORS, PROMPTS]
     ran = 0
