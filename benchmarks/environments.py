@@ -76,8 +76,10 @@ def versions_of(folder: Path, name: str) -> dict[str, str]:
     """What is installed in an environment, by distribution."""
     listed = subprocess.run(
         [python_of(folder, name), "-m", "pip", "list", "--format=json", "--disable-pip-version-check"],
-        check=True, capture_output=True, text=True,
-    )  # fmt: skip
+        check=True,
+        capture_output=True,
+        text=True,
+    )
     return {found["name"].lower().replace("_", "-"): found["version"] for found in json.loads(listed.stdout)}
 
 

@@ -54,9 +54,14 @@ class Shape:
         """As ``config.json`` of a checkpoint has them."""
         read = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         return cls(
-            read["num_hidden_layers"], read["hidden_size"], read["num_attention_heads"], read["num_key_value_heads"],
-            read["head_dim"], read["intermediate_size"], read["vocab_size"],
-        )  # fmt: skip
+            read["num_hidden_layers"],
+            read["hidden_size"],
+            read["num_attention_heads"],
+            read["num_key_value_heads"],
+            read["head_dim"],
+            read["intermediate_size"],
+            read["vocab_size"],
+        )
 
     @property
     def keys(self) -> int:

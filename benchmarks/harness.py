@@ -120,11 +120,17 @@ class Session:
 
     def _time(self, entry: Entry, workload: Workload, number: int, rounds: int) -> None:
         alone = entry.name in ("ours", FORWARD.name)
-        result = self.job(entry, {
-            "kind": "time", "touch": str(self.arrays(TOUCH)), "warmup": str(self.arrays(workload.warmup)),
-            "arrays": str(self.arrays(workload)), "every": 1 if alone else workload.every,
-            "logits": str(self._logits(workload.name, entry, "npz")),
-        })  # fmt: skip
+        result = self.job(
+            entry,
+            {
+                "kind": "time",
+                "touch": str(self.arrays(TOUCH)),
+                "warmup": str(self.arrays(workload.warmup)),
+                "arrays": str(self.arrays(workload)),
+                "every": 1 if alone else workload.every,
+                "logits": str(self._logits(workload.name, entry, "npz")),
+            },
+        )
         self.times.setdefault(workload.name, {}).setdefault(entry.name, []).append(result)
         scaled = f" (scaled from 1/{result['scale']:.0f})" if result["scale"] > 1 else ""
         print(
@@ -161,9 +167,12 @@ class Session:
         python = sys.executable if entry.environment == "ours" else environments.python_of(self.envs, entry.environment)
         with log.open("w", encoding="utf-8") as file:
             done = subprocess.run(
-                [python, "-m", "benchmarks.worker", path], env=pinned(self.threads), stdout=file,
-                stderr=subprocess.STDOUT, cwd=self.work,
-            )  # fmt: skip
+                [python, "-m", "benchmarks.worker", path],
+                env=pinned(self.threads),
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                cwd=self.work,
+            )
         if done.returncode or not result.exists():
             tail = "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-15:])
             raise Failure(f"{entry.name} ended with exit code {done.returncode}:\n{tail}")
@@ -184,10 +193,15 @@ def pinned(threads: int) -> dict[str, str]:
     start-up, which costs a quarter of the time; idle threads of OpenMP may spin and count as CPU time.
     """
     return os.environ | {
-        "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false",
-        "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE",
-        "MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40),
-    }  # fmt: skip
+        "PYTHONPATH": str(ROOT),
+        "HF_HUB_OFFLINE": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "OMP_NUM_THREADS": str(threads),
+        "MKL_NUM_THREADS": str(threads),
+        "OMP_WAIT_POLICY": "PASSIVE",
+        "MALLOC_MMAP_MAX_": "0",
+        "MALLOC_TRIM_THRESHOLD_": str(2**40),
+    }
 
 
 def missing(envs: Path, contenders: Sequence[Entry]) -> list[str]:

@@ -69,21 +69,27 @@ class Shape:
 
 SHAPES = {
     "narrow": Shape(
-        "GPT2Config", "vocab_size=68, n_positions=16, n_embd=128, n_layer=6, n_head=4, bos_token_id=None, eos_token_id=None", 6, 300
+        "GPT2Config",
+        "vocab_size=68, n_positions=16, n_embd=128, n_layer=6, n_head=4, bos_token_id=None, eos_token_id=None",
+        6,
+        300,
     ),
     "wide": Shape(
         "LlamaConfig",
         "vocab_size=68, hidden_size=2560, intermediate_size=1024, num_hidden_layers=3, num_attention_heads=4, "
         "num_key_value_heads=2, head_dim=64, max_position_embeddings=16",
-        3, 60,
+        3,
+        60,
     ),
     "vocabulary": Shape(
         "LlamaConfig",
         "vocab_size=20000, hidden_size=256, intermediate_size=512, num_hidden_layers=3, num_attention_heads=4, "
         "num_key_value_heads=2, head_dim=64, max_position_embeddings=16",
-        3, 120, "\n  report kl",
+        3,
+        120,
+        "\n  report kl",
     ),
-}  # fmt: skip
+}
 
 
 def measure(shape: Shape, budget: int) -> dict[str, int]:

@@ -15,11 +15,18 @@ from matplotlib.axes import Axes
 
 #: One hue a package, a lighter shade for its plainer forms.
 COLOURS = {
-    "hooks-all": "#b8b8b8", "hooks": "#8c8c8c", "hooks-resume": "#4d4d4d",
-    "pyvene": "#f3b98a", "pyvene-cached": "#e6894a", "pyvene-folded": "#d55e00",
-    "nnsight": "#a6cee8", "nnsight-folded": "#56a5d6", "nnsight-skip": "#0072b2",
-    "tlens": "#8fd6bd", "tlens-folded": "#009e73",
-}  # fmt: skip
+    "hooks-all": "#b8b8b8",
+    "hooks": "#8c8c8c",
+    "hooks-resume": "#4d4d4d",
+    "pyvene": "#f3b98a",
+    "pyvene-cached": "#e6894a",
+    "pyvene-folded": "#d55e00",
+    "nnsight": "#a6cee8",
+    "nnsight-folded": "#56a5d6",
+    "nnsight-skip": "#0072b2",
+    "tlens": "#8fd6bd",
+    "tlens-folded": "#009e73",
+}
 MARKERS = {"hooks": "o", "hooks-resume": "s", "pyvene-folded": "^", "nnsight-skip": "D", "tlens-folded": "v"}
 
 #: The points of the growth, by what grows: the middle one is W1.

@@ -33,26 +33,40 @@ def keep(session: Session, fitting: FitSession) -> None:
         arrays = Arrays.load(session.arrays(workload))
         tokens = arrays.base.shape[1]
         workloads[workload.name] = {
-            "about": workload.about, "pairs": arrays.pairs, "cells": len(arrays.layers), "tokens": tokens,
-            "gflop": ways(arrays, shape), "forward_gflop": forward_gflop(FORWARD_PROMPTS, tokens, shape),
-        }  # fmt: skip
+            "about": workload.about,
+            "pairs": arrays.pairs,
+            "cells": len(arrays.layers),
+            "tokens": tokens,
+            "gflop": ways(arrays, shape),
+            "forward_gflop": forward_gflop(FORWARD_PROMPTS, tokens, shape),
+        }
     for fit in fitting.workloads:
         found = FitArrays.load(session.arrays(fit))
         workloads[fit.name] = {
-            "about": fit.about, "pairs": len(found.base), "cells": len(found.layers), "tokens": found.base.shape[1],
-            "steps": found.order.shape[1], "batch": found.order.shape[2], "gflop": fit_ways(found, shape),
+            "about": fit.about,
+            "pairs": len(found.base),
+            "cells": len(found.layers),
+            "tokens": found.base.shape[1],
+            "steps": found.order.shape[1],
+            "batch": found.order.shape[2],
+            "gflop": fit_ways(found, shape),
             "curves": fitting.curves.get(fit.name, {}),
-        }  # fmt: skip
+        }
     entries = [*session.contenders, *fitting.fitters]
     needed = dict.fromkeys(entry.environment for entry in entries if entry.environment != "ours")
     installed = {name: environments.versions_of(session.envs, name) for name in needed}
     results = {
-        "about": ABOUT, "smoke": session.smoke, "threads": session.threads, "machine": _machine(), "workloads": workloads,
+        "about": ABOUT,
+        "smoke": session.smoke,
+        "threads": session.threads,
+        "machine": _machine(),
+        "workloads": workloads,
         "versions": {n: {p: v[p] for p in _SHOWN if p in v} for n, v in installed.items()} | {"ours": _own()},
         "contenders": {entry.name: {"form": entry.form, "way": entry.way} for entry in session.contenders},
         "fitters": {entry.name: {"form": entry.form, "way": entry.way} for entry in fitting.fitters},
-        "differences": session.differences, "times": session.times,
-    }  # fmt: skip
+        "differences": session.differences,
+        "times": session.times,
+    }
     (session.out / RESULTS).write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 
 
@@ -88,9 +102,11 @@ def summary(results: dict[str, Any]) -> dict[str, Any]:
         known = dict.fromkeys([*results["contenders"], *results["fitters"]])
         rows = {c: _row(times[c], ours) for c in known if c in times}
         found[name] = {
-            "about": results["workloads"][name]["about"], "pairs": results["workloads"][name]["pairs"],
-            "cells": results["workloads"][name]["cells"], "rows": rows,
-        }  # fmt: skip
+            "about": results["workloads"][name]["about"],
+            "pairs": results["workloads"][name]["pairs"],
+            "cells": results["workloads"][name]["cells"],
+            "rows": rows,
+        }
         if FORWARD.name in times:
             found[name]["bound"] = _bound(results["workloads"][name], times[FORWARD.name], ours)
     return found
@@ -153,8 +169,11 @@ def text(results: dict[str, Any]) -> str:
         if "curves" in results["workloads"][name]:
             lines += ["", *_fit_lines(name, found, results)]
             continue
-        lines += ["", f"{name}  {found['about']}  ({found['cells']} cells x {found['pairs']} pairs)",
-                  f"  {'':15} {'CPU s':>8} {'wall s':>8} {'CPU ratio (least, most)':>25} {'wall ratio':>11} {'peak MB':>8} {'GFLOP':>7} {'differs':>8}"]  # fmt: skip
+        lines += [
+            "",
+            f"{name}  {found['about']}  ({found['cells']} cells x {found['pairs']} pairs)",
+            f"  {'':15} {'CPU s':>8} {'wall s':>8} {'CPU ratio (least, most)':>25} {'wall ratio':>11} {'peak MB':>8} {'GFLOP':>7} {'differs':>8}",
+        ]
         for contender, row in found["rows"].items():
             lines.append("  " + _line(contender, row, gflop, results, name))
         if "bound" in found:
@@ -192,14 +211,26 @@ def _fit_lines(name: str, found: dict[str, Any], results: dict[str, Any]) -> lis
     """The table of a fit: the whole, and beside it the parts."""
     workload = results["workloads"][name]
     head = f"{name}  {found['about']}  ({found['cells']} cells, {workload['steps']} steps of {workload['batch']} of {found['pairs']} pairs)"
-    lines = [head, f"  {'':15} {'CPU s':>8} {'wall s':>8} {'CPU ratio (least, most)':>25} {'wall ratio':>11}"
-             f" {'unchecked':>13} {'steps alone':>13} {'peak MB':>8} {'GFLOP':>9} {'loss differs':>12}"]  # fmt: skip
+    lines = [
+        head,
+        f"  {'':15} {'CPU s':>8} {'wall s':>8} {'CPU ratio (least, most)':>25} {'wall ratio':>11}"
+        f" {'unchecked':>13} {'steps alone':>13} {'peak MB':>8} {'GFLOP':>9} {'loss differs':>12}",
+    ]
     for contender, row in found["rows"].items():
         scaled = f"*{row['scale']:.0f}" if row["scale"] > 1 else ""
         ratio = row.get("cpu ratio")
-        told = [f"{ratio['median']:.2f} ({ratio['least']:.2f}, {ratio['most']:.2f})", f"{row['wall ratio']['median']:.2f}",
-                *(f"{row[f'cpu ratio {part}']:.2f} / {row[f'wall ratio {part}']:.2f}" for part in ("unchecked", "steps"))
-                ] if ratio else ["", "", "", ""]  # fmt: skip
+        told = (
+            [
+                f"{ratio['median']:.2f} ({ratio['least']:.2f}, {ratio['most']:.2f})",
+                f"{row['wall ratio']['median']:.2f}",
+                *(
+                    f"{row[f'cpu ratio {part}']:.2f} / {row[f'wall ratio {part}']:.2f}"
+                    for part in ("unchecked", "steps")
+                ),
+            ]
+            if ratio
+            else ["", "", "", ""]
+        )
         gflop = workload["gflop"][results["fitters"][contender]["way"]]
         difference = results["differences"].get(contender, {}).get(name, float("nan"))
         lines.append(
@@ -241,7 +272,15 @@ def show(out: Path, envs: Path) -> None:
         print("\nno environment `plot`: no figure is drawn")
         return
     subprocess.run(
-        [environments.python_of(envs, "plot"), "-m", "benchmarks.plot", (out / "summary.json").resolve(), (out / PLOT).resolve()],
-        check=True, cwd=out, env=os.environ | {"PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
+        [
+            environments.python_of(envs, "plot"),
+            "-m",
+            "benchmarks.plot",
+            (out / "summary.json").resolve(),
+            (out / PLOT).resolve(),
+        ],
+        check=True,
+        cwd=out,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
     print(f"\n{out / RESULTS}, {out / PLOT}")

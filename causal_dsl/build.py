@@ -255,7 +255,7 @@ def zoo(reference: str, *, name: str, doc: str = "", **words: str) -> Network:
 
 def torch(
     reference: str, *, name: str, weights: str | None = None, tokenizer: str | None = None, doc: str = "", **words: str
-) -> Network:  # fmt: skip
+) -> Network:
     """``network NAME = torch("file.py:factory", weights="file.safetensors", tokenizer="folder or tokenizer.json")``."""
     return _network("torch", reference, name, doc, words, {"weights": weights, "tokenizer": tokenizer})
 

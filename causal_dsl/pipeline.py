@@ -225,7 +225,7 @@ def _ceilings_json(found: Mapping[str, Ceiling]) -> dict[str, Any]:
 
 def check(
     spec: Spec, options: Options = Options(), networks: Mapping[NetworkKey, Network] | None = None, beside: bool = True
-) -> Checked:  # fmt: skip
+) -> Checked:
     """Judge a spec without its networks' weights; never raises for a fault of the spec.
 
     ``networks`` are loaded networks, whose facts and tokenizers then stand for what the files say. ``beside``: whether the
@@ -237,9 +237,7 @@ def check(
     return checked
 
 
-def _check(
-    spec: Spec, options: Options, networks: Mapping[NetworkKey, Network] | None, beside: bool
-) -> Checked:  # fmt: skip
+def _check(spec: Spec, options: Options, networks: Mapping[NetworkKey, Network] | None, beside: bool) -> Checked:
     found = Diagnostics()
     loaded = dict(networks or {})
     if spec.path is not None:
@@ -373,9 +371,7 @@ def _tokenizers(loaded: Mapping[NetworkKey, Network]) -> Tokenizers:
     return tokens
 
 
-def _plan(
-    program: Program, checked: Checked, tokenizers: Tokenizers, found: Diagnostics, beside: bool
-) -> Plan | None:  # fmt: skip
+def _plan(program: Program, checked: Checked, tokenizers: Tokenizers, found: Diagnostics, beside: bool) -> Plan | None:
     """Metrics, chance levels, answers and the plan of every test; None where a fault or a missing tokenizer forbids it."""
     ready = []
     memo = Memo()
@@ -436,9 +432,14 @@ def _answer(test: Test, tokens: Tokens | None, checked: Checked) -> None:
 
 
 def _fits(
-    program: Program, tests: list[Test], plan: Plan, checked: Checked, tokenizers: Tokenizers, found: Diagnostics,
+    program: Program,
+    tests: list[Test],
+    plan: Plan,
+    checked: Checked,
+    tokenizers: Tokenizers,
+    found: Diagnostics,
     memo: Memo,
-) -> Fits | None:  # fmt: skip
+) -> Fits | None:
     """What the features of a spec are fitted on; on nothing that a test judges them on."""
     fits = fits_of(tests, program.fits, found)
     found.raise_errors()
@@ -476,10 +477,19 @@ def _context(test: Test, tokens: Tokens | None) -> TestContext:
         return None
 
     return TestContext(
-        test.name, roles, variables, test.readout.variable, test.members, test.metrics, bool(test.swaps), test.intervenes,
+        test.name,
+        roles,
+        variables,
+        test.readout.variable,
+        test.members,
+        test.metrics,
+        bool(test.swaps),
+        test.intervenes,
         {name: tuple(values) for name, values in parameters.items()},
-        test.readout.values if test.readout.kind == "logits" or test.readout.among else None, several, test.span,
-    )  # fmt: skip
+        test.readout.values if test.readout.kind == "logits" or test.readout.among else None,
+        several,
+        test.span,
+    )
 
 
 def _values(domain: Any) -> tuple[Any, ...] | None:
@@ -501,9 +511,13 @@ def plan(spec: Spec, options: Options = Options()) -> Plan:
         return loaded_plan(spec, checked, options)
     if checked.plan is None:
         names = ", ".join(f"`{n.name}`" for n in (checked.program.networks.values() if checked.program else ()))
-        raise fail("E703", f"the plan of {spec.name} needs its network's tokenizer", _file(spec.name),
-                   notes=(f"of {names}, too little is known without loading",),
-                   help="pass --load, or a local folder: --network NAME=PATH")  # fmt: skip
+        raise fail(
+            "E703",
+            f"the plan of {spec.name} needs its network's tokenizer",
+            _file(spec.name),
+            notes=(f"of {names}, too little is known without loading",),
+            help="pass --load, or a local folder: --network NAME=PATH",
+        )
     budget = Budget(options.memory or default_bytes())
     return chunk_to_memory(checked.plan, dict.fromkeys(checked.plan.networks, budget))
 

@@ -105,9 +105,16 @@ def _unclaimed(cell: CellResult, probe: Unmapped, test: Test, run: TestRun, seen
     )
     judged = _judged(probe, test, seen, moves(taken[0], natural))
     found = Unclaimed(
-        _site(probe.site), probe.placed, probe.varied, probe.why, probe.tokens, output, taken, natural,
+        _site(probe.site),
+        probe.placed,
+        probe.varied,
+        probe.why,
+        probe.tokens,
+        output,
+        taken,
+        natural,
         judged,
-    )  # fmt: skip
+    )
     return replace(cell, unclaimed=(*cell.unclaimed, found), findings=(*cell.findings, *unmapped_findings(found)))
 
 
@@ -138,11 +145,11 @@ def _needed(test: Test, placed: tuple[str, ...], values: dict[str, np.ndarray]) 
     inputs = {name: values[name] for name in test.model.exogenous}
     n, output = len(next(iter(inputs.values()))), test.readout.variable
     answers = [
-        test.model.evaluate(inputs, {p: np.full(n, v, values[p].dtype) for p, v in zip(placed, row, strict=True)}, [output])[
-            output
-        ]
+        test.model.evaluate(
+            inputs, {p: np.full(n, v, values[p].dtype) for p, v in zip(placed, row, strict=True)}, [output]
+        )[output]
         for row in settings
-    ]  # fmt: skip
+    ]
     return np.unique(np.stack(answers, axis=1), axis=0, return_inverse=True)[1].reshape(-1)
 
 
@@ -211,9 +218,10 @@ def _replaced(cell: CellResult, probe: Replaced, test: Test, own: CellRun, run: 
     hits = {probe.own: _moved(own.columns)[rows]}
     hits |= {name: _moved(one.columns) for name, one in zip(probe.names, run.cells, strict=True)}
     found = OtherValues(
-        probe.own, {name: share(moved, ids) for name, moved in hits.items()},
+        probe.own,
+        {name: share(moved, ids) for name, moved in hits.items()},
         {name: difference(hits[name], hits[probe.own], ids) for name in probe.names},
-    )  # fmt: skip
+    )
     matters = replacement_findings(found)
     cell = not_at_rest(cell) if matters else cell
     return replace(cell, replaced=found, findings=(*cell.findings, *matters))

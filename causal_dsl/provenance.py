@@ -56,10 +56,18 @@ def inputs_of(
     own = None if spec.path is None else Path(os.path.abspath(spec.path))
     files = {shown(p, spec.folder): known for p, known in sorted(files_of(spec, checked, networks).items()) if p != own}
     return RunInputs(
-        spec=checked.digest, tests=tuple(test.name for test in tests), seed=options.seed, dtype=options.dtype,
-        device=options.device, compiled=options.compiled, memory=options.memory, files=files,
-        networks=network_inputs(networks), features=features, versions=versions(),
-    )  # fmt: skip
+        spec=checked.digest,
+        tests=tuple(test.name for test in tests),
+        seed=options.seed,
+        dtype=options.dtype,
+        device=options.device,
+        compiled=options.compiled,
+        memory=options.memory,
+        files=files,
+        networks=network_inputs(networks),
+        features=features,
+        versions=versions(),
+    )
 
 
 def identity_of(inputs: RunInputs, options: Options) -> dict[str, Any]:

@@ -72,9 +72,7 @@ def within(allowed: Readable) -> Iterator[None]:
         _READABLE.reset(token)
 
 
-def may_read(
-    path: Path, written: str, span: Span, diagnostics: Diagnostics, largest: int = LARGEST_TENSORS
-) -> bool:  # fmt: skip
+def may_read(path: Path, written: str, span: Span, diagnostics: Diagnostics, largest: int = LARGEST_TENSORS) -> bool:
     """Whether the file or folder that a spec names as ``written`` may be read; E224 or E225 where not.
 
     True for what is not there: whoever reads it says so.
@@ -83,32 +81,45 @@ def may_read(
     try:
         mode = path.stat().st_mode if path.exists() else stat.S_IFREG
         if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-            diagnostics.report("E225", f'"{shortened(written)}" is not a file', span, label=_kind(mode),
-                               help="name a regular file: a device or a pipe may have no end")  # fmt: skip
+            diagnostics.report(
+                "E225",
+                f'"{shortened(written)}" is not a file',
+                span,
+                label=_kind(mode),
+                help="name a regular file: a device or a pipe may have no end",
+            )
             return False
         if not allowed.holds(path):
             assert allowed.folders is not None
             diagnostics.report(
-                "E224", f'"{shortened(written)}" lies outside of the project of this spec', span,
+                "E224",
+                f'"{shortened(written)}" lies outside of the project of this spec',
+                span,
                 notes=(f"without --trust a spec reads only below {_among(allowed.folders)}",),
                 help="move the file there, or pass --allow with the folder that holds it",
-            )  # fmt: skip
+            )
             return False
         if not path.exists():
             return True
         outside = [entry.name for entry in path.iterdir() if not allowed.holds(entry)] if stat.S_ISDIR(mode) else []
         if outside:
             diagnostics.report(
-                "E224", f'"{shortened(written)}" leads outside of the project of this spec', span,
+                "E224",
+                f'"{shortened(written)}" leads outside of the project of this spec',
+                span,
                 notes=(f"`{shortened(min(outside))}` in it is a link to another folder",),
                 help="put the file itself there, or pass --allow with the folder that holds it",
-            )  # fmt: skip
+            )
             return False
         size = path.stat().st_size
         if stat.S_ISREG(mode) and size > largest:
-            diagnostics.report("E225", f'"{shortened(written)}" is too large', span,
-                               label=f"{size / 2**20:,.0f} MiB; at most {largest / 2**20:,.0f} MiB",
-                               help="is this the right file?")  # fmt: skip
+            diagnostics.report(
+                "E225",
+                f'"{shortened(written)}" is too large',
+                span,
+                label=f"{size / 2**20:,.0f} MiB; at most {largest / 2**20:,.0f} MiB",
+                help="is this the right file?",
+            )
             return False
     except (OSError, ValueError, RuntimeError):
         return True  # it is not there, or its name cannot be one: whoever reads it says so
@@ -149,10 +160,12 @@ def check_own(folder: Path, span: Span, trust: bool | None = None, names: Iterab
         return  # whoever reads the folder says so
     if name is not None:
         raise fail(
-            "E613", f"`{shortened(name)}` of the checkpoint in {shown_path(folder)} is no file of its own", span,
+            "E613",
+            f"`{shortened(name)}` of the checkpoint in {shown_path(folder)} is no file of its own",
+            span,
             notes=(_strange(folder / name),),
             help="put the file itself there; where you trust the checkpoint, pass --trust",
-        )  # fmt: skip
+        )
 
 
 #: What is read whole of a checkpoint's folder, beside weights; and which of these are settings.
@@ -171,9 +184,12 @@ def _check_sizes(folder: Path, span: Span) -> None:
         largest = LARGEST_SETTINGS if name.endswith(_SETTINGS) else LARGEST_TEXT
         if size > largest:
             raise fail(
-                "E225", f"`{shortened(name)}` of the checkpoint in {shown_path(folder)} is too large", span,
-                label=f"{size / 2**20:,.0f} MiB; at most {largest / 2**20:,.0f} MiB", help="is the download whole?",
-            )  # fmt: skip
+                "E225",
+                f"`{shortened(name)}` of the checkpoint in {shown_path(folder)} is too large",
+                span,
+                label=f"{size / 2**20:,.0f} MiB; at most {largest / 2**20:,.0f} MiB",
+                help="is the download whole?",
+            )
 
 
 def _strange(path: Path) -> str:

@@ -101,9 +101,14 @@ def run_specs(specs: Sequence[Spec], options: Options) -> Results:
 
 
 def _run_one(
-    spec: Spec, checked: Checked, options: Options, loaded: dict[NetworkKey, Network], folder: SpecFolder | None,
-    notices: list[Diagnostic], later: Later,
-) -> tuple[SpecResult, bool]:  # fmt: skip
+    spec: Spec,
+    checked: Checked,
+    options: Options,
+    loaded: dict[NetworkKey, Network],
+    folder: SpecFolder | None,
+    notices: list[Diagnostic],
+    later: Later,
+) -> tuple[SpecResult, bool]:
     """The result of one spec, and whether it was interrupted."""
     assert checked.program is not None
     used = {test.network.key: test.network for test in checked.program.tests}
@@ -240,12 +245,16 @@ def _open(ref: NetworkRef, device: str | None, dtype: str | None, options: Optio
 def _describe(ref: NetworkRef, network: Network) -> dict[str, Any]:
     facts = network.facts
     said: dict[str, Any] = {
-        "kind": ref.kind, "target": ref.target, "identity": ref.key.to_json(),
+        "kind": ref.kind,
+        "target": ref.target,
+        "identity": ref.key.to_json(),
         "weights": network.inputs.weights if network.inputs else None,
-        "architecture": facts.architecture, "layers": facts.layers,
-        "device": str(network.device), "dtype": str(network.dtype).removeprefix("torch."),
+        "architecture": facts.architecture,
+        "layers": facts.layers,
+        "device": str(network.device),
+        "dtype": str(network.dtype).removeprefix("torch."),
         "parameters": sum(p.numel() for p in network.model.parameters()),
-    }  # fmt: skip
+    }
     if ref.training is not None:
         settings = ("steps", "batch", "rate", "decay", "seed", "task", "interchange", "strict", "init")
         said["training"] = {name: getattr(ref.training, name) for name in settings}
@@ -259,9 +268,14 @@ def _describe(ref: NetworkRef, network: Network) -> dict[str, Any]:
 
 
 def _run(
-    spec: Spec, checked: Checked, networks: dict[NetworkKey, Network], options: Options, folder: SpecFolder | None,
-    notices: list[Diagnostic], later: Later,
-) -> tuple[SpecResult, bool]:  # fmt: skip
+    spec: Spec,
+    checked: Checked,
+    networks: dict[NetworkKey, Network],
+    options: Options,
+    folder: SpecFolder | None,
+    notices: list[Diagnostic],
+    later: Later,
+) -> tuple[SpecResult, bool]:
     started = time.perf_counter()
     plan = checked.plan
     interrupted = False
@@ -377,9 +391,13 @@ def _folders(networks: Mapping[NetworkKey, Network]) -> list[Path]:
 
 
 def _fit(
-    spec: Spec, checked: Checked, networks: dict[NetworkKey, Network], options: Options, bar: Progress,
+    spec: Spec,
+    checked: Checked,
+    networks: dict[NetworkKey, Network],
+    options: Options,
+    bar: Progress,
     folder: SpecFolder | None,
-) -> Library:  # fmt: skip
+) -> Library:
     """The features that the tests of a spec write through, fitted or found on disk."""
     if checked.fits is None or checked.plan is None:
         return Library()
@@ -409,9 +427,15 @@ def _versions() -> dict[str, str]:
 
 
 def _result(
-    spec: Spec, checked: Checked, networks: dict[NetworkKey, Network], tests: list[TestResult], started: float,
-    identity: dict[str, Any], notices: list[Diagnostic], execution: Execution | None = None,
-) -> SpecResult:  # fmt: skip
+    spec: Spec,
+    checked: Checked,
+    networks: dict[NetworkKey, Network],
+    tests: list[TestResult],
+    started: float,
+    identity: dict[str, Any],
+    notices: list[Diagnostic],
+    execution: Execution | None = None,
+) -> SpecResult:
     assert checked.program is not None
     refs = {test.network.name: test.network for test in (checked.plan.tests if checked.plan else checked.program.tests)}
     described = {name: _describe(ref, networks[ref.key]) for name, ref in refs.items()}
@@ -510,7 +534,7 @@ def _targets(
 
 def _score(
     test: Test, run: TestRun, finished: list[CellRun], plan: Plan, checked: Checked, network: Network
-) -> TestResult:  # fmt: skip
+) -> TestResult:
     drawn = plan.draw_of(test)
     output, ids = test.readout.variable, plan.ids_of(test)
     roles = ("base", *(role for role in test.roles if role != "base"))
@@ -525,15 +549,23 @@ def _score(
         )
         info.append(CellInfo(fired, cell.noise_floor, cell.outside))
     return score_test(
-        test.scores, [(dict(cell.node.cell), cell.columns) for cell in finished],
-        ids={role: ids[role] for role in roles}, base_answers=drawn.values["base"][output],
-        labels=labels_of(test, drawn), asked=asked_of(test, drawn),
+        test.scores,
+        [(dict(cell.node.cell), cell.columns) for cell in finished],
+        ids={role: ids[role] for role in roles},
+        base_answers=drawn.values["base"][output],
+        labels=labels_of(test, drawn),
+        asked=asked_of(test, drawn),
         source_answers={role: drawn.values[role][output] for role in dict.fromkeys(role for _, role in test.swaps)},
         ceilings={n: c for n, c in checked.ceilings.get(test.name, {}).items() if n != "informative"},
-        exhaustive=drawn.exhaustive, kept=kept, info=info, seconds=run.seconds, cover=cover_of(test.design, drawn),
-        speech=speech_of(test, plan, checked.answers[test.name], network.tokens), scope=scope_of(test.design),
+        exhaustive=drawn.exhaustive,
+        kept=kept,
+        info=info,
+        seconds=run.seconds,
+        cover=cover_of(test.design, drawn),
+        speech=speech_of(test, plan, checked.answers[test.name], network.tokens),
+        scope=scope_of(test.design),
         part=any(test.design.splits.values()),
-    )  # fmt: skip
+    )
 
 
 __all__ = ["Interrupted", "run_specs", "train_spec"]

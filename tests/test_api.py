@@ -202,8 +202,14 @@ def test_what_out_keeps(folder: Path, capsys: Captured) -> None:
     printed = document(capsys)["specs"][0]
     kept = folder / "kept" / "good"
     assert {path.name for path in kept.iterdir()} == {
-        "results.json", "pairs.parquet", "spec.causal", "blocks", "source", "causal-dsl.json", ".lock",
-    }  # fmt: skip
+        "results.json",
+        "pairs.parquet",
+        "spec.causal",
+        "blocks",
+        "source",
+        "causal-dsl.json",
+        ".lock",
+    }
     assert (kept / "spec.causal").read_text(encoding="utf-8") == TEXT
     stored = json.loads((kept / "results.json").read_text(encoding="utf-8"))
     assert stored.pop("interrupted") is False

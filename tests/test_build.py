@@ -365,9 +365,19 @@ def test_training() -> None:
     halves.place(first, cd.layer[0].out[0:2])
     halves.place(odd, cd.logits)
     net = cd.train(
-        halves, name="net", doc="Trained towards the model.", n=64, balance=[first], steps=100, rate=0.01,
-        decay="cosine", seed=3, strict=0.5, layers=[0, 1], init="keep",
-    )  # fmt: skip
+        halves,
+        name="net",
+        doc="Trained towards the model.",
+        n=64,
+        balance=[first],
+        steps=100,
+        rate=0.01,
+        decay="cosine",
+        seed=3,
+        strict=0.5,
+        layers=[0, 1],
+        init="keep",
+    )
     solves = cd.test("solves", cd.align("again", halves, net))
     solves.draw("base", parity(exhaustive=True))
     solves.expect(cd.accuracy >= cd.percent(99))

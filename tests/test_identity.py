@@ -57,15 +57,22 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "model": MODEL,
         "good": take + 'network net = zoo("equality-gpt2")\n' + align("on_good", "net"),
         "bad": take + 'network net = hf("./broken")\n' + align("on_bad", "net"),
-        "both": take + 'from "good.causal" import on_good\nfrom "bad.causal" import on_bad\n'
-        + judged("good", "on_good") + judged("bad", "on_bad"),
-        "turned": take + 'from "bad.causal" import on_bad\nfrom "good.causal" import on_good\n'
-        + judged("bad", "on_bad") + judged("good", "on_good"),
-        "own": take + 'from "bad.causal" import on_bad\nnetwork net = zoo("equality-gpt2")\n' + align("mine", "net")
-        + judged("bad", "on_bad") + judged("good", "mine"),
+        "both": take
+        + 'from "good.causal" import on_good\nfrom "bad.causal" import on_bad\n'
+        + judged("good", "on_good")
+        + judged("bad", "on_bad"),
+        "turned": take
+        + 'from "bad.causal" import on_bad\nfrom "good.causal" import on_good\n'
+        + judged("bad", "on_bad")
+        + judged("good", "on_good"),
+        "own": take
+        + 'from "bad.causal" import on_bad\nnetwork net = zoo("equality-gpt2")\n'
+        + align("mine", "net")
+        + judged("bad", "on_bad")
+        + judged("good", "mine"),
         "one": take + 'network net = zoo("equality-gpt2")\n' + align("mine", "net") + judged("good", "mine"),
         "other": take + 'network net = hf("broken")\n' + align("mine", "net") + judged("bad", "mine"),
-    }  # fmt: skip
+    }
     for name, text in files.items():
         (tmp_path / f"{name}.causal").write_text(text, encoding="utf-8")
     return tmp_path
@@ -133,12 +140,16 @@ def test_one_network_under_two_names_is_run_for_both(folder: Path, capsys: Captu
     for name, network in (("h", "x"), ("k", "y")):
         text += placed.replace("NAME", name).replace("NETWORK", network)
     for sizes in ((48, 48), (48, 200)):
-        both = [patched.replace("ON", on).replace("SIZE", str(n)).replace("SEED", "3").replace("NAME", f"on_{on}")
-                for on, n in zip("hk", sizes, strict=True)]  # fmt: skip
+        both = [
+            patched.replace("ON", on).replace("SIZE", str(n)).replace("SEED", "3").replace("NAME", f"on_{on}")
+            for on, n in zip("hk", sizes, strict=True)
+        ]
         (folder / "two.causal").write_text(text + "".join(both), encoding="utf-8")
         (spec,) = ran(capsys, "two.causal")
         assert [(t["name"], t["network"], t["n"], len(t["cells"]), t["status"]) for t in spec["tests"]] == [
-            ("on_h", "x", sizes[0], 3, "finished"), ("on_k", "y", sizes[1], 3, "finished")]  # fmt: skip
+            ("on_h", "x", sizes[0], 3, "finished"),
+            ("on_k", "y", sizes[1], 3, "finished"),
+        ]
         assert set(spec["networks"]) == {"x", "y"}
         for number, test in enumerate(both):
             (folder / "alone.causal").write_text(text + test, encoding="utf-8")
@@ -171,8 +182,11 @@ def test_a_path_is_one_however_it_is_spelled(folder: Path, capsys: Captured, mon
     )
     (folder / "near.causal").write_text(
         'from "model.causal" import same_pairs\nfrom "in/far.causal" import far\nnetwork net = hf("broken")\n'
-        + align("near", "net") + judged("here", "near") + judged("there", "far"), encoding="utf-8",
-    )  # fmt: skip
+        + align("near", "net")
+        + judged("here", "near")
+        + judged("there", "far"),
+        encoding="utf-8",
+    )
     found = accuracies(ran(capsys, "near.causal", "other.causal"))
     assert len(loads) == 1 and found["here"] == found["there"] == found["bad"]
 
@@ -222,9 +236,15 @@ def test_trainings_of_one_name_are_told_apart_by_all_that_decides_them(folder: P
     text = TRAINED.replace("SEED", "0").replace("TASK", "1")
     text = text.replace('zoo("equality-mlp")', 'torch("net.py:make")').replace("p and q", "p and q")
     first = key_of(text, folder)
-    changes = [("seed=0", "seed=1"), ("steps=2", "steps=3"), ("task=1", "task=2"), ("p and q", "p or q"),
-               ("net.py:make", "net.py:made"),
-               ('"net.py:make"', '"net.py:make", dtype=float64'), ("[1:2]", "[2:3]")]  # fmt: skip
+    changes = [
+        ("seed=0", "seed=1"),
+        ("steps=2", "steps=3"),
+        ("task=1", "task=2"),
+        ("p and q", "p or q"),
+        ("net.py:make", "net.py:made"),
+        ('"net.py:make"', '"net.py:make", dtype=float64'),
+        ("[1:2]", "[2:3]"),
+    ]
     others = []
     for old, new in changes:
         assert old in text
@@ -366,9 +386,11 @@ def test_a_function_that_gives_one_module_twice_changes_no_numbers(folder: Path,
     (folder / "net.py").write_text("from kept_module import make\n", encoding="utf-8")
     sys.modules.pop("kept_module", None)
     more = {
-        "weights": [', weights="x.safetensors"', ', weights="y.safetensors"'], "dtype": ["", ", dtype=float64"],
-        "training": ["", ""], "the same": ["", ", padding=left"],
-    }[kind]  # fmt: skip
+        "weights": [', weights="x.safetensors"', ', weights="y.safetensors"'],
+        "dtype": ["", ", dtype=float64"],
+        "training": ["", ""],
+        "the same": ["", ", padding=left"],
+    }[kind]
     text = "causal both {\n  p, q ~ bool\n  output out := p and q\n}\n"
     for name, setting in zip(("one", "two"), more, strict=True):
         text += f'network {name} = torch("net.py:make"{setting})\n' + READ.replace("NAME", name)

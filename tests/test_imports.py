@@ -12,9 +12,20 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "causal_dsl"
 ORDER = (
-    "store", "syntax", "causal", "program", "planning", "features", "network", "engine", "score", "report", "fitting", "training",
+    "store",
+    "syntax",
+    "causal",
+    "program",
+    "planning",
+    "features",
+    "network",
+    "engine",
+    "score",
+    "report",
+    "fitting",
+    "training",
     "tools",
-)  # fmt: skip
+)
 #: Plain data that earlier stages may speak of, and score reads columns without the engine.
 DATA = {"causal_dsl.engine.columns", "causal_dsl.run.columns"}
 TORCH = {"torch", "transformers", "accelerate"}

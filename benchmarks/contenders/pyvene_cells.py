@@ -58,13 +58,16 @@ class Cells:
         collecting = pyvene.IntervenableModel(
             [
                 {
-                    "layer": layer, "component": component, "unit": "pos", "max_number_of_units": len(origins[layer]),
+                    "layer": layer,
+                    "component": component,
+                    "unit": "pos",
+                    "max_number_of_units": len(origins[layer]),
                     "intervention_type": pyvene.CollectIntervention,
                 }
                 for layer in by_layer
             ],
             model=self.model,
-        )  # fmt: skip
+        )
         units = [[origins[layer].tolist()] * arrays.pairs for layer in by_layer]
         source = {"input_ids": torch.from_numpy(arrays.source), "logits_to_keep": 1}
         (_, collected), _ = collecting(source, unit_locations={"sources->base": (None, units)}, use_cache=False)

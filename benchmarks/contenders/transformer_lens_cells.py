@@ -46,9 +46,11 @@ class Cells:
             name = self._name(arrays.site, layer)
             for batch in self._batches(cells):
                 logits = self.model.run_with_hooks(
-                    base.repeat(len(batch), 1), return_type="logits", logits_to_keep=1,
+                    base.repeat(len(batch), 1),
+                    return_type="logits",
+                    logits_to_keep=1,
                     fwd_hooks=[(name, partial(self._write, arrays=arrays, cells=batch, taken=cache[name]))],
-                )  # fmt: skip
+                )
                 found[batch] = wanted_logits(logits[:, -1], arrays.wanted)
         return found
 

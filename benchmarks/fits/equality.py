@@ -144,9 +144,10 @@ def prepare(folder: Path, seeds: int, epochs: int) -> tuple[Path, Path]:
     first = fits.units[0].experiments[0]
     read: Any = plan.scores["judged"][0].read("patched")
     found = {
-        "fit": pairs(fits.plan, first.test, first.fit), "check": pairs(fits.plan, first.test, first.validation),
+        "fit": pairs(fits.plan, first.test, first.fit),
+        "check": pairs(fits.plan, first.test, first.validation),
         "test": pairs(plan, judged, read.run),
-    }  # fmt: skip
+    }
     drawn = plan.draw_of(solved)
     runs = [run for run in plan.rows if run.draw == plan.scores["solved"][0].label.draw]
     inputs, labels = vectors(plan, runs[0]), np.asarray(drawn.values["base"]["same"]).astype(np.int64)
@@ -166,9 +167,13 @@ def prepare(folder: Path, seeds: int, epochs: int) -> tuple[Path, Path]:
         orders.append(order)
     arrays |= {f"weights_{name}": tensor.numpy() for name, tensor in weights.items()}
     np.savez(
-        folder / "equality.npz", starts=np.array(starts), order=np.array(orders), epoch=job.steps_an_epoch,
-        rate=unit.fitting.rate, **arrays,
-    )  # fmt: skip
+        folder / "equality.npz",
+        starts=np.array(starts),
+        order=np.array(orders),
+        epoch=job.steps_an_epoch,
+        rate=unit.fitting.rate,
+        **arrays,
+    )
     return path, folder / "equality.npz"
 
 
@@ -226,8 +231,10 @@ def compare(envs: Path, folder: Path, seeds: int = SEEDS, epochs: int = EPOCHS) 
     result = folder / "equality-pyvene.json"
     subprocess.run(
         [environments.python_of(envs, "pyvene"), "-m", "benchmarks.fits.equality_pyvene", arrays, result],
-        check=True, env=pinned(1), stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+        check=True,
+        env=pinned(1),
+        stderr=subprocess.DEVNULL,
+    )
     theirs = json.loads(result.read_text(encoding="utf-8"))
     print(
         f"hierarchical equality, an MLP that is right on {mine['accuracy']:.1%}; rotation(dim=8), {seeds} seeds, {epochs} epochs"

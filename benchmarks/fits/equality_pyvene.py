@@ -46,12 +46,16 @@ def fitted(model: Any, arrays: dict[str, np.ndarray], seed: int) -> tuple[float,
     intervened = pyvene.IntervenableModel(
         [
             {
-                "layer": 0, "component": "block_output", "unit": "pos", "max_number_of_units": 1,
-                "low_rank_dimension": start.shape[1], "intervention_type": pyvene.LowRankRotatedSpaceIntervention,
+                "layer": 0,
+                "component": "block_output",
+                "unit": "pos",
+                "max_number_of_units": 1,
+                "low_rank_dimension": start.shape[1],
+                "intervention_type": pyvene.LowRankRotatedSpaceIntervention,
             }
         ],
         model=model,
-    )  # fmt: skip
+    )
     intervened.disable_model_gradients()
     (intervention,) = intervened.interventions.values()
     intervention.rotate_layer.weight = start
@@ -59,9 +63,10 @@ def fitted(model: Any, arrays: dict[str, np.ndarray], seed: int) -> tuple[float,
     def logits(part: str, picked: Any = slice(None)) -> Tensor:
         base, source = (torch.from_numpy(arrays[f"{part}_{role}"][picked])[:, None] for role in ("base", "source"))
         _, output = intervened(
-            {"inputs_embeds": base, "return_dict": True}, [{"inputs_embeds": source, "return_dict": True}],
+            {"inputs_embeds": base, "return_dict": True},
+            [{"inputs_embeds": source, "return_dict": True}],
             {"sources->base": ([[[0]] * len(base)], [[[0]] * len(base)])},
-        )  # fmt: skip
+        )
         found: Tensor = output.logits
         return found
 

@@ -58,9 +58,18 @@ def arrays_of(spec: str, width: int) -> FitArrays:
         starts.append(feature.tensors()["rotation"].numpy())
         orders.append(order)
     return FitArrays(
-        spec, *pairs[0], targets[0], *pairs[1], targets[1], np.array(layers), np.array(seeds), np.array(starts),
-        np.array(orders), job.steps_an_epoch, unit.fitting.rate,
-    )  # fmt: skip
+        spec,
+        *pairs[0],
+        targets[0],
+        *pairs[1],
+        targets[1],
+        np.array(layers),
+        np.array(seeds),
+        np.array(starts),
+        np.array(orders),
+        job.steps_an_epoch,
+        unit.fitting.rate,
+    )
 
 
 class Ours:

@@ -28,13 +28,16 @@ class Sources(Fitter):
         self.intervened = pyvene.IntervenableModel(
             [
                 {
-                    "layer": int(arrays.layers[cell]), "component": "block_output", "unit": "pos",
-                    "max_number_of_units": 1, "low_rank_dimension": start.shape[1],
+                    "layer": int(arrays.layers[cell]),
+                    "component": "block_output",
+                    "unit": "pos",
+                    "max_number_of_units": 1,
+                    "low_rank_dimension": start.shape[1],
                     "intervention_type": pyvene.LowRankRotatedSpaceIntervention,
                 }
             ],
             model=self.model,
-        )  # fmt: skip
+        )
         self.intervened.disable_model_gradients()
         self.intervened.eval()
         (self.key,) = self.intervened.sorted_keys

@@ -55,18 +55,22 @@ class FitSession:
         for entry in entries.values():
             works = (CHECK, *ALONE) if entry.name == "ours" else (CHECK,)
             paths = {w.name: self._found(w.name, entry) for w in works}
-            self.session.job(entry, {
-                "kind": "fit-check",
-                "works": [{"arrays": str(self.session.arrays(w)), "found": str(paths[w.name])} for w in works],
-            })  # fmt: skip
+            self.session.job(
+                entry,
+                {
+                    "kind": "fit-check",
+                    "works": [{"arrays": str(self.session.arrays(w)), "found": str(paths[w.name])} for w in works],
+                },
+            )
             with np.load(paths[CHECK.name]) as mine, np.load(self._found(CHECK.name, entries[REFERENCE])) as wanted:
                 size = np.linalg.norm(wanted["vectors"], axis=-1)
                 away = float((np.linalg.norm(mine["vectors"] - wanted["vectors"], axis=-1) / size).max())
                 logits, losses, checks = (
-                    float(np.abs(mine[name] - wanted[name])[..., :1].max()) if name == "checks"
+                    float(np.abs(mine[name] - wanted[name])[..., :1].max())
+                    if name == "checks"
                     else float(np.abs(mine[name] - wanted[name]).max())
                     for name in ("logits", "losses", "checks")
-                )  # fmt: skip
+                )
             losses = max(losses, checks)
             bound = NEAR if entry.environment == "pyvene" else TOLERANCE
             told = f"vectors {away:.1e} of their size, logits {logits:.1e}, losses {losses:.1e}"
@@ -113,10 +117,16 @@ class FitSession:
 
     def _time(self, entry: Entry, workload: FitWorkload, number: int, rounds: int) -> None:
         part = None if entry.name == "ours" else [workload.every, workload.epochs_timed]
-        result = self.session.job(entry, {
-            "kind": "fit-time", "warmup": str(self.session.arrays(workload.warmup)),
-            "arrays": str(self.session.arrays(workload)), "part": part, "found": str(self._found(workload.name, entry)),
-        })  # fmt: skip
+        result = self.session.job(
+            entry,
+            {
+                "kind": "fit-time",
+                "warmup": str(self.session.arrays(workload.warmup)),
+                "arrays": str(self.session.arrays(workload)),
+                "part": part,
+                "found": str(self._found(workload.name, entry)),
+            },
+        )
         self.session.times.setdefault(workload.name, {}).setdefault(entry.name, []).append(result)
         scaled = f" (scaled from 1/{result['scale']:.0f})" if result["scale"] > 1 else ""
         parts = ", ".join(f"{name} {cpu:.1f}" for name, (_, cpu) in result["parts"].items())

@@ -90,11 +90,16 @@ WORKLOADS = {
     for workload in (
         FitWorkload("W3", "a rotation of 8 dimensions: layer 15, last position, 104 steps of 16 pairs", epochs_timed=2),
         FitWorkload(
-            "W3S", "the same for 30 layers x 3 seeds, 8 steps each, in one batch", "0:30", "[0, 1, 2]", epochs=1,
-            epochs_timed=1, every=10,
+            "W3S",
+            "the same for 30 layers x 3 seeds, 8 steps each, in one batch",
+            "0:30",
+            "[0, 1, 2]",
+            epochs=1,
+            epochs_timed=1,
+            every=10,
         ),
     )
-}  # fmt: skip
+}
 
 #: Fitted by every contender before any is timed. The first holds the others, which are fitted alone.
 CHECK = FitWorkload("check-fits", "", "[0, 29]", "[0, 1]", 16, 8, 2)

@@ -19,9 +19,7 @@ def attributes_of(model: CausalModel, output: str) -> tuple[str, ...]:
     return tuple(name for name in model.variables[output].parents if model.variables[name].kind == "mechanism")
 
 
-def asked(
-    model: CausalModel, output: str, swapped: Sequence[str], base: Mapping[str, np.ndarray]
-) -> np.ndarray:  # fmt: skip
+def asked(model: CausalModel, output: str, swapped: Sequence[str], base: Mapping[str, np.ndarray]) -> np.ndarray:
     """What each base asks about [n]: :data:`SWAPPED`, the index of another of :func:`attributes_of`, or :data:`NONE`.
 
     ``base`` holds codes [n] of all variables. An input asks about a variable if some other value of it, all else left as

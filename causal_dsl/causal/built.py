@@ -22,9 +22,14 @@ class Builder:
     """
 
     def __init__(
-        self, design: Design, statement: DrawStatement, n: int, context: Mapping[tuple[str, str], np.ndarray],
-        wanted: Mapping[str, tuple[str, ...]], targets: Mapping[tuple[str, str], np.ndarray],
-    ):  # fmt: skip
+        self,
+        design: Design,
+        statement: DrawStatement,
+        n: int,
+        context: Mapping[tuple[str, str], np.ndarray],
+        wanted: Mapping[str, tuple[str, ...]],
+        targets: Mapping[tuple[str, str], np.ndarray],
+    ):
         models = design.models
         types = {(r, v): models[r].variables[v].type for r, v in context if v in models[r].variables}
         roles = dict.fromkeys(statement.roles, statement.model)

@@ -45,10 +45,14 @@ class Construction:
     """
 
     def __init__(
-        self, roles: Mapping[str, CausalModel], where: Predicate | None, seed: int,
-        context: Mapping[Key, np.ndarray] | None = None, types: Mapping[Key, str] | None = None,
+        self,
+        roles: Mapping[str, CausalModel],
+        where: Predicate | None,
+        seed: int,
+        context: Mapping[Key, np.ndarray] | None = None,
+        types: Mapping[Key, str] | None = None,
         targets: Mapping[Key, np.ndarray] | None = None,
-    ):  # fmt: skip
+    ):
         self.roles = dict(roles)
         self._types = dict(types or {})
         self.seed = seed

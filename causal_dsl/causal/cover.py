@@ -64,7 +64,12 @@ def cover_of(design: Design, drawn: Drawn) -> Cover:
     if table is None or len(table[1]) > drawn.n:
         return Cover(True)
     values, probability = table
-    keys = [(role, name) for role in design.roles for name in (*design.models[role].exogenous, "template") if (role, name) in values]  # fmt: skip
+    keys = [
+        (role, name)
+        for role in design.roles
+        for name in (*design.models[role].exogenous, "template")
+        if (role, name) in values
+    ]
     listed = np.stack([np.asarray(values[key], np.float64) for key in keys], axis=1)
     rows = np.stack([np.asarray(drawn.values[role][name], np.float64) for role, name in keys], axis=1)
     _, where = np.unique(np.concatenate([listed, rows]), axis=0, return_inverse=True)
@@ -127,9 +132,12 @@ def _table(
 
 
 def _join(
-    statement: DrawStatement, values: dict[tuple[str, str], np.ndarray], probability: np.ndarray,
-    supports: dict[str, Support], most: int,
-) -> tuple[dict[tuple[str, str], np.ndarray], np.ndarray] | None:  # fmt: skip
+    statement: DrawStatement,
+    values: dict[tuple[str, str], np.ndarray],
+    probability: np.ndarray,
+    supports: dict[str, Support],
+    most: int,
+) -> tuple[dict[tuple[str, str], np.ndarray], np.ndarray] | None:
     parts = [supports[role] for role in statement.roles]
     sizes = [len(probability), *(part.n for part in parts)]
     if math.prod(sizes) > most or (statement.balance and len(probability) > 1):

@@ -134,19 +134,31 @@ def _sound(design: Design, diagnostics: Diagnostics) -> bool:
         raise ValueError("a design draws at least one role")
     for statement in design.statements:
         if statement.exhaustive != design.exhaustive:
-            diagnostics.report("E331", "`exhaustive` is for all draws of a test or for none", statement.span,
-                               label="this one is drawn at random" if not statement.exhaustive else "this one is not",
-                               help="draw all roles in one statement")  # fmt: skip
+            diagnostics.report(
+                "E331",
+                "`exhaustive` is for all draws of a test or for none",
+                statement.span,
+                label="this one is drawn at random" if not statement.exhaustive else "this one is not",
+                help="draw all roles in one statement",
+            )
         elif statement.exhaustive and (statement.n is not None or statement.balance):
-            diagnostics.report("E331", "`exhaustive` takes every row: it needs no `n` and no `balance`", statement.span,
-                               help=f"write {statement.model.name}(exhaustive=true)")  # fmt: skip
+            diagnostics.report(
+                "E331",
+                "`exhaustive` takes every row: it needs no `n` and no `balance`",
+                statement.span,
+                help=f"write {statement.model.name}(exhaustive=true)",
+            )
         elif not statement.exhaustive and not counts:
             diagnostics.report(
                 "E332", "how many rows are drawn?", statement.span, help=f"write {statement.model.name}(n=256)"
             )
         elif statement.n is not None and statement.n != first:
-            diagnostics.report("E332", f"this draws {statement.n:,} rows, and an earlier statement {first:,}", statement.span,
-                               help="draw as many of each: one row is one pair")  # fmt: skip
+            diagnostics.report(
+                "E332",
+                f"this draws {statement.n:,} rows, and an earlier statement {first:,}",
+                statement.span,
+                help="draw as many of each: one row is one pair",
+            )
         elif statement.n is not None and statement.n < 1:
             diagnostics.report("E332", "a test needs at least one row", statement.span, help="write n=256")
         for role, name in statement.balance:
@@ -159,8 +171,13 @@ def _sound(design: Design, diagnostics: Diagnostics) -> bool:
         if statement.where is not None and not design.templates:
             for role, name in sorted(statement.where.mentions):
                 if name == "template" and name not in design.models[role].variables:
-                    diagnostics.report("E334", "there are no prompts here", statement.where.span,
-                                       label="`template` is the prompt that a row uses", help="leave it out")  # fmt: skip
+                    diagnostics.report(
+                        "E334",
+                        "there are no prompts here",
+                        statement.where.span,
+                        label="`template` is the prompt that a row uses",
+                        help="leave it out",
+                    )
     return len(diagnostics.errors) == before
 
 
@@ -174,8 +191,11 @@ def identify(design: Design, values: dict[str, Columns]) -> dict[str, np.ndarray
     stacked = np.repeat([kinds[id(models[role])] for role in roles], n)
     names = dict.fromkeys(name for role in roles for name in values[role])
     for name in names:
-        columns = [values[role][name] + 0.0 if values[role][name].dtype == np.float64 else values[role][name]
-                   for role in roles if name in values[role]]  # fmt: skip
+        columns = [
+            values[role][name] + 0.0 if values[role][name].dtype == np.float64 else values[role][name]
+            for role in roles
+            if name in values[role]
+        ]
         if len(columns) < len(roles):  # not a variable of every model (or there are no prompts)
             columns = [values[role].get(name, np.zeros(n, np.int64)) for role in roles]
         stacked, _ = combined([np.concatenate(columns)], stacked)

@@ -163,17 +163,24 @@ def finite(values: list[Value], spans: list[Span], diagnostics: Diagnostics) -> 
     elif len(kinds) > 1:
         other = next(i for i, value in enumerate(values) if type_of(value) != type_of(values[0]))
         diagnostics.report(
-            "E312", "the values of a domain are of one type", spans[other], label=f"this is {WORDS[type_of(values[other])]}",
-            others=((spans[0], f"this is {WORDS[type_of(values[0])]}"),), help="write all as numbers, or all as texts in quotes",
-        )  # fmt: skip
+            "E312",
+            "the values of a domain are of one type",
+            spans[other],
+            label=f"this is {WORDS[type_of(values[other])]}",
+            others=((spans[0], f"this is {WORDS[type_of(values[0])]}"),),
+            help="write all as numbers, or all as texts in quotes",
+        )
         return None
     seen: dict[Value, Span] = {}
     for value, span in zip(values, spans, strict=True):
         if value in seen:
             diagnostics.report(
-                "E311", f"{show(value)} is listed twice", span, others=((seen[value], "first here"),),
+                "E311",
+                f"{show(value)} is listed twice",
+                span,
+                others=((seen[value], "first here"),),
                 help="leave one out: the values of a domain are drawn alike, each once",
-            )  # fmt: skip
+            )
             return None
         seen[value] = span
     return Finite(tuple(values))
@@ -217,9 +224,12 @@ def _lines(expr: tree.Call, folder: Path, diagnostics: Diagnostics) -> Domain | 
         value = line.strip()
         if value in found:
             diagnostics.report(
-                "E311", f"{show(value)} stands twice in `{name}`", span, label=f"in lines {found[value]} and {number}",
+                "E311",
+                f"{show(value)} stands twice in `{name}`",
+                span,
+                label=f"in lines {found[value]} and {number}",
                 help="leave one out: the values of a domain are drawn alike, each once",
-            )  # fmt: skip
+            )
             return None
         if value:
             found[value] = number

@@ -62,8 +62,13 @@ class Compiler:
         """Compile an expression that must be true or false."""
         found = self.value(expr)
         if found is not None and found.type != "bool":
-            self._fault("E303", f"{what} needs true or false", expr.span, label=f"this is {WORDS[found.type]}",
-                        help="compare it, as in `x == 1`")  # fmt: skip
+            self._fault(
+                "E303",
+                f"{what} needs true or false",
+                expr.span,
+                label=f"this is {WORDS[found.type]}",
+                help="compare it, as in `x == 1`",
+            )
             return None
         return found
 
@@ -268,12 +273,22 @@ class Compiler:
                 help = "a variable that is true or false stands alone: `x`, or `not x`"
             elif isinstance(expr.right, tree.String) or isinstance(expr.left, tree.String):
                 help = "leave the quotes out for a number"
-            self._fault("E300", f"{WORDS[a.type]} is compared with {WORDS[b.type]}", expr.span,
-                        others=((expr.left.span, WORDS[a.type]), (expr.right.span, WORDS[b.type])), help=help)  # fmt: skip
+            self._fault(
+                "E300",
+                f"{WORDS[a.type]} is compared with {WORDS[b.type]}",
+                expr.span,
+                others=((expr.left.span, WORDS[a.type]), (expr.right.span, WORDS[b.type])),
+                help=help,
+            )
             return None
         if op not in ("==", "!=") and not a.numeric:
-            self._fault("E301", f"`{op}` needs numbers", expr.span, label=f"these are {'texts' if a.type == 'string' else 'truth values'}",
-                        help="write == or !=")  # fmt: skip
+            self._fault(
+                "E301",
+                f"`{op}` needs numbers",
+                expr.span,
+                label=f"these are {'texts' if a.type == 'string' else 'truth values'}",
+                help="write == or !=",
+            )
             return None
         self._never(expr, a, b)
         if a.type == "bool":
@@ -313,8 +328,12 @@ class Compiler:
         if element is None or domain is None:
             return None
         if element.type != domain.type and not (element.numeric and domain.type in ("int", "real")):
-            self._fault("E300", f"{WORDS[element.type]} is never in this domain", expr.span,
-                        others=((expr.element.span, WORDS[element.type]), (expr.domain.span, str(domain))))  # fmt: skip
+            self._fault(
+                "E300",
+                f"{WORDS[element.type]} is never in this domain",
+                expr.span,
+                others=((expr.element.span, WORDS[element.type]), (expr.domain.span, str(domain))),
+            )
             return None
         return Typed("bool", inside(self, element, domain))
 
@@ -325,8 +344,13 @@ class Compiler:
         while isinstance(rest, tree.IfElse):
             condition = self._any(rest.condition)
             if condition is not None and condition.type != "bool":
-                self._fault("E303", "`if` needs true or false", rest.condition.span, label=f"this is {WORDS[condition.type]}",
-                            help="compare it, as in `x == 1`")  # fmt: skip
+                self._fault(
+                    "E303",
+                    "`if` needs true or false",
+                    rest.condition.span,
+                    label=f"this is {WORDS[condition.type]}",
+                    help="compare it, as in `x == 1`",
+                )
                 condition = None
             self._path.append(sympy.true if condition is None else condition.expr)
             cases.append((condition, self._any(rest.then), rest.then.span))
@@ -339,8 +363,14 @@ class Compiler:
         for value, span in known:
             first, place = known[0]
             if value.type != first.type and not (value.numeric and first.numeric):
-                self._fault("E302", "the branches of `if` are of different types", span, label=f"this is {WORDS[value.type]}",
-                            others=((place, f"this is {WORDS[first.type]}"),), help="make all of them numbers, or all texts")  # fmt: skip
+                self._fault(
+                    "E302",
+                    "the branches of `if` are of different types",
+                    span,
+                    label=f"this is {WORDS[value.type]}",
+                    others=((place, f"this is {WORDS[first.type]}"),),
+                    help="make all of them numbers, or all texts",
+                )
                 return None
         conditions = [condition.expr for condition, _, _ in cases if condition is not None]
         if len(known) < len(values) or len(conditions) < len(cases):

@@ -43,10 +43,13 @@ class PythonFunction:
         """The function itself. Raises SpecError if it is not trusted (E346) or its file fails (E347)."""
         if not self.trusted:
             raise fail(
-                "E346", f"`{self.name}` is Python code, which runs only where it is trusted", self.span,
-                label=f"from {shown_path(self.path)}", notes=("`check` reads its annotations and never runs it",),
+                "E346",
+                f"`{self.name}` is Python code, which runs only where it is trusted",
+                self.span,
+                label=f"from {shown_path(self.path)}",
+                notes=("`check` reads its annotations and never runs it",),
                 help="read the file, then say --trust",
-            )  # fmt: skip
+            )
         if self._loaded is None:
             self._loaded = self._execute()
         return self._loaded
@@ -92,9 +95,12 @@ class PythonFunction:
         good = type(value) in (bool, int, float, str) and type_of(value) == self.result.type and value in self.result
         if not good or value != value or value in (float("inf"), -float("inf")):
             raise fail(
-                "E348", f"`{called}` gives {_shown(value)}, which is not in {_domain(self.result)}", self.span,
-                label=f"from {shown_path(self.path)}", help="mend the function, or its annotation",
-            )  # fmt: skip
+                "E348",
+                f"`{called}` gives {_shown(value)}, which is not in {_domain(self.result)}",
+                self.span,
+                label=f"from {shown_path(self.path)}",
+                help="mend the function, or its annotation",
+            )
         result: Value = value
         return result
 

@@ -82,8 +82,13 @@ def exhaustive(design: Design, diagnostics: Diagnostics) -> dict[str, Columns] |
         if part not in made:
             support = model.support(LISTABLE)
             if support is None:
-                diagnostics.report("E331", f"`{model.name}` has too many inputs to take all of them", span, label=how_many(model),
-                                   help="draw some: write n=1024 in place of exhaustive=true")  # fmt: skip
+                diagnostics.report(
+                    "E331",
+                    f"`{model.name}` has too many inputs to take all of them",
+                    span,
+                    label=how_many(model),
+                    help="draw some: write n=1024 in place of exhaustive=true",
+                )
                 return None
             made[part] = with_templates(model, restrict(model, support, splits[role]), design.templates)
         supports[role] = made[part]
@@ -93,8 +98,13 @@ def exhaustive(design: Design, diagnostics: Diagnostics) -> dict[str, Columns] |
     wheres = [statement.where for statement in design.statements if statement.where is not None]
     if count > _EXHAUSTIVE:
         label = " x ".join(f"{size:,}" for size in sizes) + f" = {count:,} combinations"
-        diagnostics.report("E331", "there are too many combinations to take all of them", span, label=label,
-                           help="draw some: write n=1024 in place of exhaustive=true")  # fmt: skip
+        diagnostics.report(
+            "E331",
+            "there are too many combinations to take all of them",
+            span,
+            label=label,
+            help="draw some: write n=1024 in place of exhaustive=true",
+        )
         return None
     kept: list[np.ndarray] = []
     total = 0
@@ -110,8 +120,13 @@ def exhaustive(design: Design, diagnostics: Diagnostics) -> dict[str, Columns] |
         kept.append(rows[keep])
         total += len(kept[-1])
         if total > COMBINATIONS or total * columns * 8 > _BYTES:
-            diagnostics.report("E331", "there are too many combinations to take all of them", span, label=f"{count:,} of them",
-                               help="draw some: write n=1024 in place of exhaustive=true")  # fmt: skip
+            diagnostics.report(
+                "E331",
+                "there are too many combinations to take all of them",
+                span,
+                label=f"{count:,} of them",
+                help="draw some: write n=1024 in place of exhaustive=true",
+            )
             return None
     rows = np.concatenate(kept) if kept else np.zeros(0, np.int64)
     if not len(rows):

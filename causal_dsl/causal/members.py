@@ -103,8 +103,14 @@ class MemberCompiler:
         for statement in self.decl.members:
             for name in statement.names if isinstance(statement, tree.Draw) else (statement.name,):
                 if name.name in declared:
-                    self._fault("E321", f"`{name.name}` is defined twice", name.span, label="again here",
-                                others=((declared[name.name].span, "first here"),), help="give one of them another name")  # fmt: skip
+                    self._fault(
+                        "E321",
+                        f"`{name.name}` is defined twice",
+                        name.span,
+                        label="again here",
+                        others=((declared[name.name].span, "first here"),),
+                        help="give one of them another name",
+                    )
                 else:
                     declared[name.name] = name
         members: dict[str, Member] = {}
@@ -158,8 +164,14 @@ class MemberCompiler:
             return
         shown = " -> ".join([*names, names[0]] if len(names) <= 12 else [*names[:12], "…"])
         others = tuple((member.name.span, "on the circle") for member in cycle[1:9])
-        self._fault("E320", "these variables depend on each other in a circle", cycle[0].name.span, label=shown,
-                    others=others, help="a causal model is acyclic: break one of these dependencies")  # fmt: skip
+        self._fault(
+            "E320",
+            "these variables depend on each other in a circle",
+            cycle[0].name.span,
+            label=shown,
+            others=others,
+            help="a causal model is acyclic: break one of these dependencies",
+        )
 
     # ── drawn variables ─────────────────────────────────────────────────────────────────────────
 
@@ -203,8 +215,13 @@ class MemberCompiler:
         real = kinds == {"int", "real"}
         if len(kinds) > 1 and not real:
             other = next(i for i, item in enumerate(known) if item.type != known[0].type)
-            self._fault("E312", "the values of a set are of one type", expr.items[other].span, label=f"this is {WORDS[known[other].type]}",
-                        others=((expr.items[0].span, f"this is {WORDS[known[0].type]}"),))  # fmt: skip
+            self._fault(
+                "E312",
+                "the values of a set are of one type",
+                expr.items[other].span,
+                label=f"this is {WORDS[known[other].type]}",
+                others=((expr.items[0].span, f"this is {WORDS[known[0].type]}"),),
+            )
             return None
         values: dict[Value, None] = {}
         total = Typed("real" if real else known[0].type, None)
@@ -279,8 +296,13 @@ class MemberCompiler:
                 expr = value.expr
             if value.type != declared.type:
                 assert statement.domain is not None
-                self._fault("E327", f"`{member.name.name}` is declared as {WORDS[declared.type]}", statement.value.span,
-                            label=f"this is {WORDS[value.type]}", others=((statement.domain.span, "declared here"),))  # fmt: skip
+                self._fault(
+                    "E327",
+                    f"`{member.name.name}` is declared as {WORDS[declared.type]}",
+                    statement.value.span,
+                    label=f"this is {WORDS[value.type]}",
+                    others=((statement.domain.span, "declared here"),),
+                )
                 return variable(self.model.symbols[member.name.name], declared, self.strings)
             if not self._surely(value, declared):
                 outside = negation(

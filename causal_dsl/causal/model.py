@@ -85,9 +85,13 @@ class Condition:
 
 
 def compile_condition(
-    expr: Any, guards: Iterable[Guard], symbols: Mapping[Any, sympy.Symbol], types: Mapping[Any, str],
-    helpers: Mapping[str, Callable[..., Any]], span: Span,
-) -> Condition:  # fmt: skip
+    expr: Any,
+    guards: Iterable[Guard],
+    symbols: Mapping[Any, sympy.Symbol],
+    types: Mapping[Any, str],
+    helpers: Mapping[str, Callable[..., Any]],
+    span: Span,
+) -> Condition:
     """Compile a sympy Boolean over ``symbols`` (by the keys of the columns that hold their codes)."""
     guards = tuple(guards)
     used = expr.free_symbols.union(*(guard.condition.free_symbols for guard in guards))
@@ -156,9 +160,11 @@ class CausalModel:
         return graph
 
     def evaluate(
-        self, settings: Mapping[str, np.ndarray], do: Mapping[str, np.ndarray] | None = None,
+        self,
+        settings: Mapping[str, np.ndarray],
+        do: Mapping[str, np.ndarray] | None = None,
         wanted: Iterable[str] | None = None,
-    ) -> dict[str, np.ndarray]:  # fmt: skip
+    ) -> dict[str, np.ndarray]:
         """Compute every variable (or only the ``wanted`` ones and nothing that they do not need).
 
         ``settings`` holds codes of the exogenous variables, ``do`` codes of the intervened ones, each ``[n]``; gives codes

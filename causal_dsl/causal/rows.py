@@ -256,9 +256,11 @@ class Rows:
                     self.builder = builder
                     tried = accepted = 0
                     continue
-                if (accepted == 0 and tried >= _PATIENCE) or tried >= _BUDGET or (
-                    accepted and tried >= _PATIENCE and tried + len(pending) * tried / accepted > 2 * _BUDGET
-                ):  # fmt: skip
+                if (
+                    (accepted == 0 and tried >= _PATIENCE)
+                    or tried >= _BUDGET
+                    or (accepted and tried >= _PATIENCE and tried + len(pending) * tried / accepted > 2 * _BUDGET)
+                ):
                     return self._give_up(tried, accepted, pending)
         return True
 
@@ -266,7 +268,9 @@ class Rows:
         """Report that nothing can be drawn, for some rows or at all, which is proved."""
         place = self.where.span if self.where is not None else self.statement.span
         if empty or self.where is None:
-            self.diagnostics.report("E330", "this `where` never holds", place, label="no input satisfies it", help="ask for less")  # fmt: skip
+            self.diagnostics.report(
+                "E330", "this `where` never holds", place, label="no input satisfies it", help="ask for less"
+            )
             return False
         if self.statement.balance and len(self.cells):
             alone = self._without_partner(rows)
@@ -275,10 +279,13 @@ class Rows:
                 return False
             rows = alone
         self.diagnostics.report(
-            "E330", "this `where` never holds for some rows", place,
-            label=f"{len(rows):,} of {self.n:,} rows have no partner", notes=(f"row {int(rows[0])} is one of them",),
+            "E330",
+            "this `where` never holds for some rows",
+            place,
+            label=f"{len(rows):,} of {self.n:,} rows have no partner",
+            notes=(f"row {int(rows[0])} is one of them",),
             help="draw all roles in one statement, or ask for less",
-        )  # fmt: skip
+        )
         return False
 
     def _without_partner(self, rows: np.ndarray) -> np.ndarray:
@@ -289,16 +296,26 @@ class Rows:
     def _report_balance(self, missing: int, row: int, place: Span, tried: str) -> None:
         """Report (E333) that the values which `balance` gives to some rows are not allowed by `where` there."""
         names = ", ".join(f"{role}.{name}" for role, name in self.statement.balance)
-        values = [self.statement.model.decode(name, np.array([int(code)]))[0]
-                  for (_, name), code in zip(self.statement.balance, self.cells.values[self.target[row]].tolist(), strict=True)]  # fmt: skip
-        given = " and ".join(f"{role}.{name} = {show(value)}" for (role, name), value in zip(self.statement.balance, values, strict=True))  # fmt: skip
+        values = [
+            self.statement.model.decode(name, np.array([int(code)]))[0]
+            for (_, name), code in zip(
+                self.statement.balance, self.cells.values[self.target[row]].tolist(), strict=True
+            )
+        ]
+        given = " and ".join(
+            f"{role}.{name} = {show(value)}" for (role, name), value in zip(self.statement.balance, values, strict=True)
+        )
         self.diagnostics.report(
-            "E333", "`balance` and `where` do not go together", place,
+            "E333",
+            "`balance` and `where` do not go together",
+            place,
             label=f"{missing:,} of {self.n:,} rows have no partner with the balanced values that they are to have{tried}",
-            notes=(f"`balance=[{names}]` gives every combination as many rows, whatever was drawn before; "
-                   f"row {row} is to have {given}",),
+            notes=(
+                f"`balance=[{names}]` gives every combination as many rows, whatever was drawn before; "
+                f"row {row} is to have {given}",
+            ),
             help="draw all roles in one statement, or balance another variable",
-        )  # fmt: skip
+        )
 
     def _give_up(self, tried: int, accepted: int, pending: np.ndarray) -> bool:
         partly = bool(self.context) and accepted and len(pending) < self.n
@@ -314,11 +331,17 @@ class Rows:
             return False
         if partly:
             row = int(pending[0])
-            self.diagnostics.add(Diagnostic(
-                "E330", "for some rows nothing was found that satisfies this `where`", self.where.span if self.where else self.statement.span,
-                f"{len(pending):,} of {self.n:,} rows found no partner in {tried:,} draws", (), (f"row {row} is one of them",),
-                "draw all roles in one statement, or ask for less",
-            ))  # fmt: skip
+            self.diagnostics.add(
+                Diagnostic(
+                    "E330",
+                    "for some rows nothing was found that satisfies this `where`",
+                    self.where.span if self.where else self.statement.span,
+                    f"{len(pending):,} of {self.n:,} rows found no partner in {tried:,} draws",
+                    (),
+                    (f"row {row} is one of them",),
+                    "draw all roles in one statement, or ask for less",
+                )
+            )
             return False
         rare = [s.rarest() for s in self.samplers]
         worst = min((r for r in rare if r is not None), key=lambda r: r[2] / max(1, r[1]), default=None)
@@ -331,8 +354,13 @@ class Rows:
         elif worst is not None and not self.statement.balance:
             report_rare(*worst, self.diagnostics)
         else:
-            self.diagnostics.report("E333", "the balanced values hardly ever come together", self.statement.span,
-                                    label=f"{accepted:,} of {tried:,} draws could be used", help="balance fewer variables")  # fmt: skip
+            self.diagnostics.report(
+                "E333",
+                "the balanced values hardly ever come together",
+                self.statement.span,
+                label=f"{accepted:,} of {tried:,} draws could be used",
+                help="balance fewer variables",
+            )
         return False
 
     # ── from the list of all rows ───────────────────────────────────────────────────────────────
@@ -401,8 +429,13 @@ class Rows:
                 return self._exact(np.arange(self.n))
             return self._give_up(_PILOT, 0, np.arange(self.n))
         if k > self.n:
-            self.diagnostics.report("E333", f"{self.n:,} rows cannot hold {k:,} combinations of {names}", self.statement.span,
-                                    label="each should be there equally often", help=f"draw n={k} or more, or balance fewer variables")  # fmt: skip
+            self.diagnostics.report(
+                "E333",
+                f"{self.n:,} rows cannot hold {k:,} combinations of {names}",
+                self.statement.span,
+                label="each should be there equally often",
+                help=f"draw n={k} or more, or balance fewer variables",
+            )
             return False
         # Shuffled within each round of all combinations, so that any stretch of rows is balanced and none has a pattern.
         rounds = -(-self.n // k)

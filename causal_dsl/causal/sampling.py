@@ -55,8 +55,13 @@ def _fits(
     model: CausalModel, values: Mapping[str, np.ndarray], templates: Sequence[Predicate | None], n: int
 ) -> np.ndarray:
     if "template" in model.variables:
-        raise fail("E334", "`template` is the prompt that a row uses", model.variables["template"].span,
-                   label="this variable would hide it", help="give the variable another name")  # fmt: skip
+        raise fail(
+            "E334",
+            "`template` is the prompt that a row uses",
+            model.variables["template"].span,
+            label="this variable would hide it",
+            help="give the variable another name",
+        )
     columns = [np.ones(n, bool) if where is None else where({"": values}, n) for where in templates]
     fits = np.stack(columns, axis=1)
     none = ~fits.any(axis=1)
@@ -68,8 +73,13 @@ def _fits(
             if name in model.variables
         )
         span = next(where.span for where in templates if where is not None)
-        raise fail("E334", "no prompt fits some inputs", span, notes=(f"for example {shown}",),
-                   help="add a `prompt` without `where`, or one for these inputs")  # fmt: skip
+        raise fail(
+            "E334",
+            "no prompt fits some inputs",
+            span,
+            notes=(f"for example {shown}",),
+            help="add a `prompt` without `where`, or one for these inputs",
+        )
     return fits
 
 
@@ -245,8 +255,13 @@ def report_rare(condition: Condition | Predicate, tried: int, held: int, diagnos
     That none did is no proof that none could.
     """
     title = "this `where` almost never holds" if held else "nothing was found that satisfies this `where`"
-    diagnostics.report("E330", title, condition.span, label=f"it held on {held:,} of {tried:,} draws",
-                       help="ask for less, or draw from smaller domains")  # fmt: skip
+    diagnostics.report(
+        "E330",
+        title,
+        condition.span,
+        label=f"it held on {held:,} of {tried:,} draws",
+        help="ask for less, or draw from smaller domains",
+    )
 
 
 def try_out(model: CausalModel, diagnostics: Diagnostics) -> Columns | None:
@@ -257,8 +272,13 @@ def try_out(model: CausalModel, diagnostics: Diagnostics) -> Columns | None:
     support = model.support(LISTED)
     if support is not None:
         if support.broken is not None:
-            diagnostics.report("E330", "this `where` never holds", support.broken.span, label="on none of the inputs",
-                               help="no input is left to draw: ask for less")  # fmt: skip
+            diagnostics.report(
+                "E330",
+                "this `where` never holds",
+                support.broken.span,
+                label="on none of the inputs",
+                help="no input is left to draw: ask for less",
+            )
         return support.values if support.n else None
     sampler = Sampler(model, "base", 0)
     construction: Construction | None = None
@@ -277,9 +297,14 @@ def try_out(model: CausalModel, diagnostics: Diagnostics) -> Columns | None:
         if construction is None and count < tried / 64:
             made = Construction({"base": model}, None, 0)
             if made.empty:
-                diagnostics.report("E330", "this `where` never holds", model.wheres[0].span, label="no input satisfies it",
-                                   others=tuple((where.span, "together with this") for where in model.wheres[1:]),
-                                   help="no input is left to draw: ask for less")  # fmt: skip
+                diagnostics.report(
+                    "E330",
+                    "this `where` never holds",
+                    model.wheres[0].span,
+                    label="no input satisfies it",
+                    others=tuple((where.span, "together with this") for where in model.wheres[1:]),
+                    help="no input is left to draw: ask for less",
+                )
                 return None
             construction = made if made.useful else None
             builder = Sampler(model, "base", 0, listed=False) if construction is not None else sampler

@@ -107,6 +107,10 @@ def report_empty(statement: DrawStatement, place: Span, label: str, diagnostics:
         shares = [f"{size:,} in `{part}`" for part, size in zip(PARTS, sizes, strict=True)]
         note = f"`{model.name}` has {len(hashes):,} input{'s' * (len(hashes) != 1)}: {', '.join(shares)}"
     diagnostics.report(
-        "E710", f"no input of the `{statement.split}` part is left to draw", place, label=label, notes=(note,),
+        "E710",
+        f"no input of the `{statement.split}` part is left to draw",
+        place,
+        label=label,
+        notes=(note,),
         help="say which inputs to hold out with `where` in place of `split`, or enlarge the domains",
-    )  # fmt: skip
+    )

@@ -141,9 +141,12 @@ def _csv(text: str, file: tree.String, diagnostics: Diagnostics) -> _Rows | None
     if set(map(len, filled)) != {wide}:
         line, count = next((line, len(row)) for line, row in zip(lines, filled, strict=True) if len(row) != wide)
         diagnostics.report(
-            "E343", f"line {line} of `{file.value}` has {_cells(count)}", file.span,
-            label=f"the first line names {wide} columns", help="quote a value that holds a comma",
-        )  # fmt: skip
+            "E343",
+            f"line {line} of `{file.value}` has {_cells(count)}",
+            file.span,
+            label=f"the first line names {wide} columns",
+            help="quote a value that holds a comma",
+        )
         return None
     return _checked(names, filled[1:], lines[1:], file, diagnostics)
 

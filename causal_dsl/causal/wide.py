@@ -77,9 +77,13 @@ class Classes:
                 self._whole(roles, wide)
 
     def _constant(
-        self, roles: Mapping[str, CausalModel], wide: list[Key], listed: list[Key],
-        values: Mapping[Key, np.ndarray | None], constant: float,
-    ) -> None:  # fmt: skip
+        self,
+        roles: Mapping[str, CausalModel],
+        wide: list[Key],
+        listed: list[Key],
+        values: Mapping[Key, np.ndarray | None],
+        constant: float,
+    ) -> None:
         one = np.array([constant])
         self.empty |= not all(_inside(roles[role], name, one).all() for role, name in wide)
         for at in listed:
@@ -98,8 +102,11 @@ class Classes:
         self.drawn.update(dict.fromkeys(wide, draw))
 
     def _whole(self, roles: Mapping[str, CausalModel], wide: list[Key]) -> None:
-        ranges = [domain.values for domain in (roles[role].variables[name].domain for role, name in wide)
-                  if isinstance(domain, Finite) and isinstance(domain.values, range)]  # fmt: skip
+        ranges = [
+            domain.values
+            for domain in (roles[role].variables[name].domain for role, name in wide)
+            if isinstance(domain, Finite) and isinstance(domain.values, range)
+        ]
         name = "\x1f".join(wide[0])
         if len(ranges) == len(wide):
             start, stop = max(r.start for r in ranges), min(r.stop for r in ranges)
@@ -113,9 +120,10 @@ class Classes:
                 return start + ((high << 31) | low) % max(1, size)
         else:
             listed = next(
-                roles[role].codes(at) for role, at in wide
+                roles[role].codes(at)
+                for role, at in wide
                 if not isinstance(roles[role].variables[at].domain.values, range)  # type: ignore[union-attr]
-            )  # fmt: skip
+            )
             for role, at in wide:
                 listed = listed[_inside(roles[role], at, listed)]
             self.empty |= not len(listed)

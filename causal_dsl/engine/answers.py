@@ -83,15 +83,20 @@ def _one_token(value: Any, ids: tuple[int, ...], tokens: Tokens, span: Span) -> 
     if len(ids) != 1:
         split = " ".join(f"`{tokens.token(i)}`" for i in ids[:8])
         raise fail(
-            "E743", f"`{show_value(value)}` is {len(ids)} tokens, and a mask is one", span,
-            notes=(f"this tokenizer splits it into {split}",), help="use values that are one token each",
-        )  # fmt: skip
+            "E743",
+            f"`{show_value(value)}` is {len(ids)} tokens, and a mask is one",
+            span,
+            notes=(f"this tokenizer splits it into {split}",),
+            help="use values that are one token each",
+        )
     if ids[0] == tokens.unknown_id:
         raise fail(
-            "E743", f"`{show_value(value)}` is not in the vocabulary", span,
+            "E743",
+            f"`{show_value(value)}` is not in the vocabulary",
+            span,
             notes=(f"this tokenizer writes `{tokens.token(ids[0])}` for it, as for whatever it does not know",),
             help="use values that are one token each",
-        )  # fmt: skip
+        )
 
 
 _ALIKE = {True: "begin with the same token", False: "are the same tokens"}
@@ -106,19 +111,24 @@ def check_answers(answers: Answers, readout: Readout, diagnostics: Diagnostics) 
         key = ids[:1] if readout.among else ids
         if key in seen:
             diagnostics.report(
-                "E540", f"`{show_value(seen[key])}` and `{show_value(value)}` {_ALIKE[readout.among]}", span,
+                "E540",
+                f"`{show_value(seen[key])}` and `{show_value(value)}` {_ALIKE[readout.among]}",
+                span,
                 notes=("the read-out cannot tell them apart",),
-                help="use values whose first tokens differ" + (", or read the whole answer with `next_token`" if several else ""),
-            )  # fmt: skip
+                help="use values whose first tokens differ"
+                + (", or read the whole answer with `next_token`" if several else ""),
+            )
             return False
         seen[key] = value
     long = next((value for value, ids in answers.ids.items() if len(ids) > 1), None)
     if readout.among and long is not None:
         diagnostics.report(
-            "E541", f"`{show_value(long)}` is {len(answers.ids[long])} tokens, and `next_token(among=…)` compares one", span,
+            "E541",
+            f"`{show_value(long)}` is {len(answers.ids[long])} tokens, and `next_token(among=…)` compares one",
+            span,
             notes=("its first token alone is not the answer",),
             help="use values of one token, or read the whole answer with `next_token`, as its greedy continuation",
-        )  # fmt: skip
+        )
         return False
     return True
 
@@ -139,11 +149,15 @@ def check_numbers(
         if longer is None or longer[: len(ids)] != ids or longer == ids:
             continue
         diagnostics.report(
-            "W668", f"`{text}` counts as said where the network goes on to write a longer number", readout.span or NOWHERE,
-            notes=(f"`{text}` is {_written(ids, tokens)}, and `{text}0` is {_written(longer, tokens)}",
-                   "an answer is said where its tokens come first; what would follow them is not read"),
+            "W668",
+            f"`{text}` counts as said where the network goes on to write a longer number",
+            readout.span or NOWHERE,
+            notes=(
+                f"`{text}` is {_written(ids, tokens)}, and `{text}0` is {_written(longer, tokens)}",
+                "an answer is said where its tokens come first; what would follow them is not read",
+            ),
             help="look at how the network goes on, or let the answers be words",
-        )  # fmt: skip
+        )
         return
 
 

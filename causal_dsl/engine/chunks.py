@@ -50,9 +50,13 @@ class ChunkStore:
         arrays: dict[str, np.ndarray] = {}
         about = {}
         for name, piece in pieces.items():
-            about[name] = {"cells": piece.cells, "roles": list(piece.unpatched), "floors": list(piece.floors.items()),
-                           "outside": list(piece.outside.items()),
-                           "seconds": piece.seconds}  # fmt: skip
+            about[name] = {
+                "cells": piece.cells,
+                "roles": list(piece.unpatched),
+                "floors": list(piece.floors.items()),
+                "outside": list(piece.outside.items()),
+                "seconds": piece.seconds,
+            }
             arrays[f"{name}/pairs"] = piece.pairs
             for role, numbers in piece.unpatched.items():
                 for i, values in enumerate(numbers.values()):

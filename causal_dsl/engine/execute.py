@@ -74,11 +74,17 @@ class Execution:
     """
 
     def __init__(
-        self, plan: Plan, networks: Mapping[NetworkKey, Network], answers: dict[str, Answers], targets: Targets,
-        memory: Mapping[NetworkKey, int] | None = None, tick: Callable[[int], None] = lambda tokens: None,
-        store: ChunkStore | None = None, compiled: bool = False,
+        self,
+        plan: Plan,
+        networks: Mapping[NetworkKey, Network],
+        answers: dict[str, Answers],
+        targets: Targets,
+        memory: Mapping[NetworkKey, int] | None = None,
+        tick: Callable[[int], None] = lambda tokens: None,
+        store: ChunkStore | None = None,
+        compiled: bool = False,
         features: Mapping[FeatureRef, Feature] = MappingProxyType({}),
-    ):  # fmt: skip
+    ):
         self.networks, self.answers, self.targets = networks, answers, targets
         self.tick, self.store, self.compiled, self.features = tick, store, compiled, features
         self.budgets = {key: budget_of(network, (memory or {}).get(key)) for key, network in networks.items()}
@@ -263,15 +269,18 @@ class Execution:
 
     def _halves(
         self, step: Step, block: Block, error: BaseException | None, between_pairs: bool = False
-    ) -> tuple[Block, Block]:  # fmt: skip
+    ) -> tuple[Block, Block]:
         draws = {run.draw for run in (*step.forwards, *(resume.base for resume in step.resumes))}
         count = 1 if between_pairs else len(step.resumes)
         halves = block.halves(count, max(self.plan.drawn[draw].n for draw in draws))
         if halves is None:
             raise fail(
-                "E642", "there is not enough memory for one pair", self.networks[step.network].span,
-                notes=(str(error)[:200],), help="use a smaller dtype (--dtype bfloat16) or another device",
-            ) from error  # fmt: skip
+                "E642",
+                "there is not enough memory for one pair",
+                self.networks[step.network].span,
+                notes=(str(error)[:200],),
+                help="use a smaller dtype (--dtype bfloat16) or another device",
+            ) from error
         self.halved.append(step.network)
         return halves
 
@@ -325,9 +334,7 @@ def _unfit(network: Network) -> str:
     return network.proof.unfit if network.proof is not None else ""
 
 
-def _added(
-    one: list[tuple[int, float, int]], other: list[tuple[int, float, int]]
-) -> list[tuple[int, float, int]]:  # fmt: skip
+def _added(one: list[tuple[int, float, int]], other: list[tuple[int, float, int]]) -> list[tuple[int, float, int]]:
     if not one:
         return list(other)
     return [(a + d, b + e, c + f) for (a, b, c), (d, e, f) in zip(one, other, strict=True)]

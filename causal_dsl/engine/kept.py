@@ -87,10 +87,12 @@ class Means:
             shortest = int(rows[pairs[int(counts.argmin())]])
             text = self.layouts.plan.inputs[node.capture.run.network].prompts[shortest].text
             raise fail(
-                "E538", f"the mean over `{node.capture.place.position}`: it is not as many tokens in every row", NOWHERE,
+                "E538",
+                f"the mean over `{node.capture.place.position}`: it is not as many tokens in every row",
+                NOWHERE,
                 notes=(f"{min(known, int(counts.min()))} to {max(known, int(counts.max()))} tokens, as in {text!r}",),
                 help="write mean(pooled=true), the mean over rows and tokens, or name one token",
-            )  # fmt: skip
+            )
 
     def of(self, node: g.Average) -> Tensor:
         """The mean [tokens of the span, width], or [1, width] where pooled."""

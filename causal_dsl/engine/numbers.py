@@ -76,10 +76,16 @@ class Numbers:
         return torch.from_numpy(columns).to(logits.device)
 
     def read(
-        self, quantities: Sequence[Quantity], logits: Tensor, rows: Tensor, pairs: np.ndarray,
-        said: np.ndarray, against: tuple[Tensor, Tensor] | None, pruned: bool,
+        self,
+        quantities: Sequence[Quantity],
+        logits: Tensor,
+        rows: Tensor,
+        pairs: np.ndarray,
+        said: np.ndarray,
+        against: tuple[Tensor, Tensor] | None,
+        pruned: bool,
         whole: Mapping[Quantity, np.ndarray] = MappingProxyType({}),
-    ) -> dict[Quantity, np.ndarray]:  # fmt: skip
+    ) -> dict[Quantity, np.ndarray]:
         """The quantities of pairs [m], whose logits are ``logits[rows]``.
 
         ``said`` [rows of the logits, steps] the tokens that each says; ``against``: logits of base runs, and the row of each

@@ -83,9 +83,16 @@ class Reference:
         return found
 
     def _piece(
-        self, test: Test, gather: Gather, layout: Layout, kept: Kept, clean: Tensor | None, read: np.ndarray,
-        found: list[tuple[Family, Tensor, Tensor, np.ndarray]], fired: dict[g.Resume, np.ndarray],
-    ) -> Piece:  # fmt: skip
+        self,
+        test: Test,
+        gather: Gather,
+        layout: Layout,
+        kept: Kept,
+        clean: Tensor | None,
+        read: np.ndarray,
+        found: list[tuple[Family, Tensor, Tensor, np.ndarray]],
+        fired: dict[g.Resume, np.ndarray],
+    ) -> Piece:
         numbers = self.context.numbers[test.name]
         parts, saids, wholes, families, count = [], [], [], {}, 0
         if clean is not None:
@@ -120,10 +127,15 @@ class Reference:
             for batch in self._batches(layout, members):
                 reads, slots = self._reads(layout, batch)
                 outcome = forward(
-                    self.network, self._rows(layout.inputs[batch]), reads, [],
-                    readout=torch.arange(len(batch)) if whole else None, positions=self._at(layout.rows.read[batch]),
-                    stop=not whole, padding=self.network.padding,
-                )  # fmt: skip
+                    self.network,
+                    self._rows(layout.inputs[batch]),
+                    reads,
+                    [],
+                    readout=torch.arange(len(batch)) if whole else None,
+                    positions=self._at(layout.rows.read[batch]),
+                    stop=not whole,
+                    padding=self.network.padding,
+                )
                 for (site, index), asked, values in zip(slots, reads, outcome.reads, strict=True):
                     if site.component == "pattern":  # as wide as the longest prompt: cut to their own
                         length = self.inputs.length(int(layout.inputs[batch[int(asked.rows[0])]]))
@@ -182,7 +194,7 @@ class Reference:
 
     def _patched(
         self, layout: Layout, family: Family, kept: Kept, said: np.ndarray | None
-    ) -> tuple[Tensor, np.ndarray]:  # fmt: skip
+    ) -> tuple[Tensor, np.ndarray]:
         """The logits [rows, vocabulary] of an intervention, after ``said`` tokens more; and what its writes did."""
         homes = layout.prompt_rows(family.resume.base, family.resume, family.pairs)
         values = self.context.values(kept, {})
@@ -211,9 +223,15 @@ class Reference:
                 ]
             read = layout.rows.read[family.rows[batch]] + (0 if said is None else said.shape[1])
             outcome = forward(
-                self.network, prompts, [], writes, readout=torch.arange(len(batch)), positions=self._at(read), stop=False,
+                self.network,
+                prompts,
+                [],
+                writes,
+                readout=torch.arange(len(batch)),
+                positions=self._at(read),
+                stop=False,
                 padding=self.network.padding,
-            )  # fmt: skip
+            )
             assert outcome.logits is not None
             found.append(outcome.logits)
             for number, done in zip(written, outcome.written, strict=True):
@@ -226,9 +244,14 @@ class Reference:
         return every.index_select(0, torch.from_numpy(back).to(every.device)), changes
 
     def _said(
-        self, test: Test, layout: Layout, family: Family | None, kept: Kept, logits: Tensor,
+        self,
+        test: Test,
+        layout: Layout,
+        family: Family | None,
+        kept: Kept,
+        logits: Tensor,
         rows: np.ndarray | None = None,
-    ) -> Tensor:  # fmt: skip
+    ) -> Tensor:
         """The greedy continuation [rows, steps] of an intervention's rows, or of prompt ``rows``."""
         numbers = self.context.numbers[test.name]
         said = [numbers.said(logits, False)]

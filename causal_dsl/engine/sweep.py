@@ -209,7 +209,7 @@ class Sweep:
 
     def _continue(
         self, test: Test, step: Step, layout: Layout, asked: Asked, first: Tensor, writes: list[Write]
-    ) -> np.ndarray:  # fmt: skip
+    ) -> np.ndarray:
         """The greedy continuation of every row that is read [rows, steps].
 
         Each further token is a pass of its own over the prompts with what was said behind them; the writes act where
@@ -233,9 +233,14 @@ class Sweep:
         return torch.stack(said, dim=1).cpu().numpy()
 
     def _grown(
-        self, step: Step, prompts: list[tuple[int, ...]], home: np.ndarray, row_of: np.ndarray, asked: Asked,
+        self,
+        step: Step,
+        prompts: list[tuple[int, ...]],
+        home: np.ndarray,
+        row_of: np.ndarray,
+        asked: Asked,
         writes: list[Write],
-    ) -> Tensor:  # fmt: skip
+    ) -> Tensor:
         layers = len(self.network.layers)
         moved = [(write, row_of[np.asarray(write.rows)]) for write in writes]
         lengths = np.array([len(prompt) for prompt in prompts])
@@ -251,9 +256,16 @@ class Sweep:
         plan = schedule(Rows(lengths, home, read, table), layers, replace(step.rules, thin=False), self.whole)
         again = [_part(write, rows, plan, place_of(write.site, layers)) for write, rows in moved if (rows >= 0).any()]
         outcome = sweep(
-            self.network, [list(prompt) for prompt in prompts], plan, (), [w for w in again if len(w.rows)],
-            [Asked(mine, read[mine])], None, self.context.tick, self.compiled,
-        )  # fmt: skip
+            self.network,
+            [list(prompt) for prompt in prompts],
+            plan,
+            (),
+            [w for w in again if len(w.rows)],
+            [Asked(mine, read[mine])],
+            None,
+            self.context.tick,
+            self.compiled,
+        )
         return greedy(outcome.logits[0], None)
 
 

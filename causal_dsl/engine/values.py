@@ -72,7 +72,7 @@ class Values:
 
     def _through(
         self, change: Callable[[Tensor], Tensor], ref: FeatureRef, family: Family, spot: int, alive: np.ndarray | slice
-    ) -> Callable[[Tensor], Tensor]:  # fmt: skip
+    ) -> Callable[[Tensor], Tensor]:
         """Of what is written only a feature: the rest stays as it is there."""
         feature = self.features[ref.map]
         block = None if ref.block is None else slice(*ref.block)
@@ -82,9 +82,11 @@ class Values:
             together = len(which) // max(1, len(family.pairs))
             if len(which[alive]) % together or (np.bincount(which[alive], minlength=1) % together).any():
                 raise fail(
-                    "E725", "not all tokens that are joined to one vector can reach the read-out", ref.span or NOWHERE,
+                    "E725",
+                    "not all tokens that are joined to one vector can reach the read-out",
+                    ref.span or NOWHERE,
                     help="leave those out that cannot: in the last layer, all but the one that is read",
-                )  # fmt: skip
+                )
 
         def swapped(current: Tensor) -> Tensor:
             new = change(current)
@@ -133,9 +135,7 @@ class Values:
 
         return value
 
-    def _mean(
-        self, node: g.Average, write: g.Write, family: Family, spot: int, alive: np.ndarray | slice
-    ) -> Value:  # fmt: skip
+    def _mean(self, node: g.Average, write: g.Write, family: Family, spot: int, alive: np.ndarray | slice) -> Value:
         which = family.spots[spot].which
         first = np.searchsorted(which, np.arange(len(family.pairs)))
         order = self._on((np.arange(len(which)) - first[which])[alive], write)
@@ -190,8 +190,12 @@ def load_vector(vector: Vector, width: int) -> Tensor:
     else:
         values = _from_file(vector.path, vector.key, span)
     if values.numel() != width:
-        raise fail("E460", f"the vector has {values.numel()} numbers, and the site {width}", span,
-                   help="name a vector as wide as the site")  # fmt: skip
+        raise fail(
+            "E460",
+            f"the vector has {values.numel()} numbers, and the site {width}",
+            span,
+            help="name a vector as wide as the site",
+        )
     if not bool(torch.isfinite(values).all()):
         raise fail("E688", "the vector holds numbers that are not finite", span, help="mend the file")
     return values.reshape(1, width)
@@ -207,9 +211,18 @@ def _from_file(path: Path, key: str, span: Span) -> Tensor:
             if not key and len(names) == 1:
                 key = names[0]
             if key not in names:
-                raise fail("E688", f"`{shown_path(path)}` holds no tensor `{key}`", span,
-                           help="write key=…, one of " + ", ".join(names[:12]))  # fmt: skip
+                raise fail(
+                    "E688",
+                    f"`{shown_path(path)}` holds no tensor `{key}`",
+                    span,
+                    help="write key=…, one of " + ", ".join(names[:12]),
+                )
             return file.get_tensor(key).double().reshape(-1)
     except (SafetensorError, OSError) as error:
-        raise fail("E688", f"cannot read `{shown_path(path)}`", span, notes=(str(error)[:200],),
-                   help="save it with safetensors.torch.save_file") from error  # fmt: skip
+        raise fail(
+            "E688",
+            f"cannot read `{shown_path(path)}`",
+            span,
+            notes=(str(error)[:200],),
+            help="save it with safetensors.torch.save_file",
+        ) from error

@@ -48,9 +48,11 @@ class _Site:
         dim = int(self.settings[setting])
         if not 1 <= dim <= self.width:
             raise fail(
-                "E723", f"`{self.name}` takes {dim} dimensions of a vector of {self.width}", self.span,
+                "E723",
+                f"`{self.name}` takes {dim} dimensions of a vector of {self.width}",
+                self.span,
                 help=f"write {setting}={self.width} or less",
-            )  # fmt: skip
+            )
         return dim
 
     def number(self, setting: str, default: float) -> float:
@@ -67,8 +69,13 @@ class _Site:
         return self.data
 
     def unfitted(self, why: str) -> SpecError:
-        return fail("E722", f"`{self.name}` cannot be found from the activations here", self.span, notes=(why,),
-                    help="draw the activations from pairs that differ in the variable")  # fmt: skip
+        return fail(
+            "E722",
+            f"`{self.name}` cannot be found from the activations here",
+            self.span,
+            notes=(why,),
+            help="draw the activations from pairs that differ in the variable",
+        )
 
 
 def build(
@@ -140,8 +147,12 @@ def _mask(site: _Site) -> Feature:
     if over not in ("coordinates", "heads"):
         raise ValueError(f"`mask` has gates over coordinates or heads, not over {over}")
     if over == "heads" and site.heads is None:
-        raise fail("E723", "`mask(over=heads)` is of a vector that is no heads side by side", site.span,
-                   help="place it at q, k, v or z, or write over=coordinates")  # fmt: skip
+        raise fail(
+            "E723",
+            "`mask(over=heads)` is of a vector that is no heads side by side",
+            site.span,
+            help="place it at q, k, v or z, or write over=coordinates",
+        )
     start, end, weight = site.number("start", 1.0), site.number("end", 0.01), site.number("weight", 0.001)
     return Mask(site.width, site.heads if over == "heads" else None, start, end, weight, site.dtype)
 

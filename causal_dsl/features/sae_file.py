@@ -47,9 +47,12 @@ def read_sae(path: Path, latents: Sequence[int], width: int, span: Span) -> dict
 
 def _unread(path: Path, why: str, span: Span) -> SpecError:
     return fail(
-        "E721", f"cannot read the sparse autoencoder `{shown_path(path)}`", span, notes=(why[:300],),
+        "E721",
+        f"cannot read the sparse autoencoder `{shown_path(path)}`",
+        span,
+        notes=(why[:300],),
         help=f"name a folder that SAELens wrote: {CONFIG} beside {WEIGHTS}",
-    )  # fmt: skip
+    )
 
 
 def _weights(path: Path, span: Span) -> Path:
@@ -124,8 +127,12 @@ def _numbers(
         if said.get(name, known) != known:
             raise ValueError(f"{CONFIG} says {name} = {said[name]}, and the weights have {known}")
     if inside != width:
-        raise fail("E720", f"the sparse autoencoder reads vectors of {inside} numbers, and the vector here has {width}",
-                   span, help="use one that was made for this site of this network")  # fmt: skip
+        raise fail(
+            "E720",
+            f"the sparse autoencoder reads vectors of {inside} numbers, and the vector here has {width}",
+            span,
+            help="use one that was made for this site of this network",
+        )
     chosen = _chosen(latents, count, span)
     into, out, bias = take("W_enc", width, count), take("W_dec", count, width), take("b_dec", width)
     numbers = {"bias": take("b_mag" if kind == "gated" else "b_enc", count)}
@@ -147,8 +154,13 @@ def _numbers(
         numbers = {name: tensor[chosen] for name, tensor in numbers.items()}
     centred = bool(said.get("apply_b_dec_to_input", True))
     code = torch.tensor([KINDS.index(kind), NORMS.index(norm), k])
-    return numbers | {"code": code, "into": into, "out": out[chosen], "latents": chosen,
-                      "centre": bias if centred else torch.zeros_like(bias)}  # fmt: skip
+    return numbers | {
+        "code": code,
+        "into": into,
+        "out": out[chosen],
+        "latents": chosen,
+        "centre": bias if centred else torch.zeros_like(bias),
+    }
 
 
 def _factor(folder: Path, config: dict[str, Any] | None) -> float:

@@ -79,9 +79,14 @@ class Bank:
 
 
 def fill(
-    plan: Plan, network: Network, resumes: Sequence[g.Resume], more: Iterable[g.Capture], budget: Budget,
-    begin: Callable[[int], None] = lambda total: None, passed: Callable[[int], None] | None = None,
-) -> Bank:  # fmt: skip
+    plan: Plan,
+    network: Network,
+    resumes: Sequence[g.Resume],
+    more: Iterable[g.Capture],
+    budget: Budget,
+    begin: Callable[[int], None] = lambda total: None,
+    passed: Callable[[int], None] | None = None,
+) -> Bank:
     """Run every input of some interventions once, and keep what they write, ``more``, and their prefixes.
 
     ``begin`` hears of the layer-tokens that there are, ``passed`` of those done. Raises E727.
@@ -104,8 +109,12 @@ def fill(
     for capture in wanted:
         if capture.place.site.component == "pattern":
             spans = [w.feature.span for r in resumes for w in r.writes if w.feature and w.place == capture.place]
-            raise fail("E727", "a feature of attention weights is not fitted: they are as many as a prompt has tokens",
-                       next(filter(None, spans), NOWHERE), help="place it at `z`, what the weights carry")  # fmt: skip
+            raise fail(
+                "E727",
+                "a feature of attention weights is not fitted: they are as many as a prompt has tokens",
+                next(filter(None, spans), NOWHERE),
+                help="place it at `z`, what the weights carry",
+            )
         keys = bank._keys_of(capture, np.arange(plan.drawn[capture.run.draw].n))
         by_site.setdefault(capture.place.site, []).append(keys)
     bank.keys = {site: np.unique(np.concatenate(parts)) for site, parts in by_site.items()}
@@ -178,9 +187,12 @@ def _unfit(network: Network, resumes: Sequence[g.Resume], bank: Bank, budget: Bu
 
 @torch.no_grad()
 def _by_forwards(
-    bank: Bank, reads: Sequence[Read], keep: Callable[[int, np.ndarray, Tensor], None], budget: Budget,
+    bank: Bank,
+    reads: Sequence[Read],
+    keep: Callable[[int, np.ndarray, Tensor], None],
+    budget: Budget,
     passed: Callable[[int], None] | None,
-) -> None:  # fmt: skip
+) -> None:
     prompts = bank.prompts()
     size = max(1, budget.most_tokens // 8 // max(1, bank.width))
     for start in range(0, len(prompts), size):

@@ -34,9 +34,15 @@ _SHUFFLES = 7_919
 
 
 def fit_all(
-    fits: Fits, networks: Mapping[NetworkKey, Network], answers: Mapping[str, Answers], targets: Targets,
-    budgets: Mapping[NetworkKey, Budget], bar: Progress, seed: int = 0, out: Path | None = None,
-) -> Library:  # fmt: skip
+    fits: Fits,
+    networks: Mapping[NetworkKey, Network],
+    answers: Mapping[str, Answers],
+    targets: Targets,
+    budgets: Mapping[NetworkKey, Budget],
+    bar: Progress,
+    seed: int = 0,
+    out: Path | None = None,
+) -> Library:
     """Fit every unit, those of a network together; raises E711 to E729 for faults of data, fits and files.
 
     ``answers[test]`` and ``targets(test, quantity)`` say what the read-outs can say, and the ids of labels; ``seed`` is
@@ -68,17 +74,30 @@ class _Network:
     """The fits of one network."""
 
     def __init__(
-        self, fits: Fits, units: list[Unit], network: Network, labels: Mapping[str, Labels], budget: Budget, bar: Progress,
-        seed: int, out: Path | None, library: Library,
-    ):  # fmt: skip
+        self,
+        fits: Fits,
+        units: list[Unit],
+        network: Network,
+        labels: Mapping[str, Labels],
+        budget: Budget,
+        bar: Progress,
+        seed: int,
+        out: Path | None,
+        library: Library,
+    ):
         self.fits, self.units, self.network, self.labels, self.budget = fits, units, network, labels, budget
         self.bar, self.seed, self.out, self.library = bar, seed, out, library
 
     def run(self) -> None:
         bank = fill(
-            self.fits.plan, self.network, self._resumes(), self._natural(), self.budget,
-            lambda total: self.bar.begin(f"{self.network.name}: prompts of the fits", total), self.bar.advance,
-        )  # fmt: skip
+            self.fits.plan,
+            self.network,
+            self._resumes(),
+            self._natural(),
+            self.budget,
+            lambda total: self.bar.begin(f"{self.network.name}: prompts of the fits", total),
+            self.bar.advance,
+        )
         jobs: list[Job] = []
         found: dict[Job, tuple[Path, FitInputs]] = {}
         seen: dict[Job, np.ndarray] = {}
@@ -128,8 +147,11 @@ class _Network:
     def _natural(self) -> list[g.Capture]:
         return [
             g.Capture(run, ref.place)
-            for unit in self.units for e in unit.experiments for run in self._runs(e) for ref in unit.maps
-        ]  # fmt: skip
+            for unit in self.units
+            for e in unit.experiments
+            for run in self._runs(e)
+            for ref in unit.maps
+        ]
 
     def _job(self, unit: Unit, bank: Bank, restart: int) -> Job:
         fit: list[Material] = []
@@ -158,9 +180,16 @@ class _Network:
         wide = torch.float64 if self.network.dtype == torch.float64 else torch.float32
         labels = self._classes(unit, ref, bank) if any(f.name == "linear_probe" for f in ref.chain) else None
         return build(
-            ref.chain, data.shape[1], self.seed + restart, dtype=wide, device=data.device, heads=heads,
-            data=data, labels=labels, span=ref.span or NOWHERE,
-        )  # fmt: skip
+            ref.chain,
+            data.shape[1],
+            self.seed + restart,
+            dtype=wide,
+            device=data.device,
+            heads=heads,
+            data=data,
+            labels=labels,
+            span=ref.span or NOWHERE,
+        )
 
     def _classes(self, unit: Unit, ref: FeatureRef, bank: Bank) -> torch.Tensor:
         """The class of the variable in each natural vector [n], in the order of :meth:`Bank.natural`."""
@@ -204,12 +233,12 @@ class _Network:
 
     def _enter(
         self, unit: Unit, job: Job, bank: Bank, restarts: int, before: bool, path: Path | None, seen: np.ndarray | None
-    ) -> None:  # fmt: skip
+    ) -> None:
         runs = [run for experiment in unit.experiments for run in self._runs(experiment)]
         inputs = len(np.unique(np.concatenate([bank.plan.rows[run] for run in runs])))
         told = Fitted(
             unit, tuple(job.losses), tuple(job.checks), job.step, job.total, inputs, restarts, before, path, seen
-        )  # fmt: skip
+        )
         for ref, feature in job.features.items():
             self.library.maps[ref], self.library.fits[ref] = feature, told
         if self.out is not None and path is not None and path.is_file():

@@ -147,9 +147,14 @@ class Job:
             for number, values in self.optimiser.state_dict()["state"].items():
                 tensors |= {f"adam/{number}/{name}": value for name, value in values.items()}
         numbers = {
-            "step": self.step, "losses": self.losses, "checks": self.checks, "running": self.running,
-            "worse": self.worse, "done": self.done, "best_at": self.best_at,
-        }  # fmt: skip
+            "step": self.step,
+            "losses": self.losses,
+            "checks": self.checks,
+            "running": self.running,
+            "worse": self.worse,
+            "done": self.done,
+            "best_at": self.best_at,
+        }
         return tensors, numbers
 
     def restore(self, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:

@@ -69,10 +69,15 @@ def key_of(unit: Unit, job: Job, bank: Bank, network: Network, seed: int) -> Fit
     read = [path for ref in unit.maps for f in ref.chain for path in files_of(f.name, dict(f.settings))]
     read += [path for m in (*job.fit, *job.validation) for w in m.resume.writes for path in _vectors(w.value)]
     return FitInputs(
-        fitting=asdict(unit.fitting), maps=tuple(told(ref) for ref in unit.maps),
-        files={str(number): of_file(path) for number, path in enumerate(read)}, data=found.hexdigest(), seed=seed,
-        network=anywhere(network), way=bank.why, versions=versions(),
-    )  # fmt: skip
+        fitting=asdict(unit.fitting),
+        maps=tuple(told(ref) for ref in unit.maps),
+        files={str(number): of_file(path) for number, path in enumerate(read)},
+        data=found.hexdigest(),
+        seed=seed,
+        network=anywhere(network),
+        way=bank.why,
+        versions=versions(),
+    )
 
 
 def _vectors(value: g.Written) -> list[Path]:
@@ -133,11 +138,23 @@ def write(path: Path, job: Job, bank: Bank, network: Network, made_for: FitInput
     }
     tensors["fitted_on"] = torch.tensor(sorted(seen), dtype=torch.int64)
     about = {
-        "format": FORMAT, "key": keys.key_of(made_for), "made_for": keys.told(made_for), "maps": [told(ref) for ref in job.unit.maps], "network": network.name,
-        "fingerprint": fingerprint(network), "losses": job.losses, "checks": job.checks, "steps": job.step,
-        "best_at": job.best_at, "restart": job.restart, "pairs": job.total, "inputs": len(seen),
-        "says": str(job.unit), "later": later.told_now(), "widths": [feature.width for feature in job.features.values()],
-    }  # fmt: skip
+        "format": FORMAT,
+        "key": keys.key_of(made_for),
+        "made_for": keys.told(made_for),
+        "maps": [told(ref) for ref in job.unit.maps],
+        "network": network.name,
+        "fingerprint": fingerprint(network),
+        "losses": job.losses,
+        "checks": job.checks,
+        "steps": job.step,
+        "best_at": job.best_at,
+        "restart": job.restart,
+        "pairs": job.total,
+        "inputs": len(seen),
+        "says": str(job.unit),
+        "later": later.told_now(),
+        "widths": [feature.width for feature in job.features.values()],
+    }
     path.parent.mkdir(parents=True, exist_ok=True)
     write_tensors(path, tensors, about)
     faults.reached("fit")
@@ -175,22 +192,46 @@ def from_file(path: Path, job: Job, network: Network) -> np.ndarray:
     try:
         found = load_tensors(path)
     except (OSError, Damaged) as error:
-        raise fail("E729", f"`{shown}` holds no fitted feature", span, notes=(str(error),),
-                   help="name a file that a run with --out wrote into `features/`") from error  # fmt: skip
+        raise fail(
+            "E729",
+            f"`{shown}` holds no fitted feature",
+            span,
+            notes=(str(error),),
+            help="name a file that a run with --out wrote into `features/`",
+        ) from error
     about = found[1]
     if not about.keys() >= {"widths", "fingerprint", "network", "says", "maps"}:
-        raise fail("E729", f"`{shown}` holds no fitted feature", span, notes=("it is of another kind",),
-                   help="name a file that a run with --out wrote into `features/`")  # fmt: skip
+        raise fail(
+            "E729",
+            f"`{shown}` holds no fitted feature",
+            span,
+            notes=("it is of another kind",),
+            help="name a file that a run with --out wrote into `features/`",
+        )
     widths = [feature.width for feature in job.features.values()]
     if about["widths"] != widths:
-        raise fail("E729", f"`{shown}` is for vectors of {_listed(about['widths'])} numbers, and these have {_listed(widths)}",
-                   span, help="name a file that was fitted at this site")  # fmt: skip
+        raise fail(
+            "E729",
+            f"`{shown}` is for vectors of {_listed(about['widths'])} numbers, and these have {_listed(widths)}",
+            span,
+            help="name a file that was fitted at this site",
+        )
     if about["fingerprint"] != fingerprint(network):
-        raise fail("E729", f"`{shown}` was fitted on another network, or on other weights of it", span,
-                   notes=(f"it was fitted on `{about['network']}`",), help="fit it anew: leave `file` out")  # fmt: skip
+        raise fail(
+            "E729",
+            f"`{shown}` was fitted on another network, or on other weights of it",
+            span,
+            notes=(f"it was fitted on `{about['network']}`",),
+            help="fit it anew: leave `file` out",
+        )
     if not take(job, found):
-        raise fail("E729", f"`{shown}` holds another feature", span, notes=(f"it holds {about['says']}", f"the spec says {ref}"),
-                   help="write the feature with the settings that it was fitted with")  # fmt: skip
+        raise fail(
+            "E729",
+            f"`{shown}` holds another feature",
+            span,
+            notes=(f"it holds {about['says']}", f"the spec says {ref}"),
+            help="write the feature with the settings that it was fitted with",
+        )
     hashes: np.ndarray = found[0]["fitted_on"].numpy()
     return hashes
 

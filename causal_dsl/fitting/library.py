@@ -94,9 +94,13 @@ def refuse_seen(library: Library, test: Test, inputs: Inputs, rows: np.ndarray) 
                 seen = set(told.seen.tolist())
                 for index in np.unique(rows).tolist():
                     if kept.hash_of(inputs, index) in seen:
-                        raise fail("E711", f"`{test.name}` judges a feature on inputs that it was fitted on",
-                                   test.design.statements[0].span, notes=("the file of the feature says so",),
-                                   help="draw other inputs, as with `where`")  # fmt: skip
+                        raise fail(
+                            "E711",
+                            f"`{test.name}` judges a feature on inputs that it was fitted on",
+                            test.design.statements[0].span,
+                            notes=("the file of the feature says so",),
+                            help="draw other inputs, as with `where`",
+                        )
 
 
 __all__ = ["Fitted", "Library", "refuse_seen"]

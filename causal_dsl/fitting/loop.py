@@ -24,9 +24,12 @@ _PIECE = 256
 
 
 def run(
-    jobs: Sequence[Job], stepper: Stepper, most: int, keep: Callable[[], None] = lambda: None,
+    jobs: Sequence[Job],
+    stepper: Stepper,
+    most: int,
+    keep: Callable[[], None] = lambda: None,
     tick: Callable[[int, str], None] = lambda steps, said: None,
-) -> None:  # fmt: skip
+) -> None:
     """Fit every job to its end.
 
     ``most``: rows of one pass; more than fit in it are run in several passes a step. ``keep`` is called between steps, every
@@ -109,10 +112,15 @@ def _finite(job: Job, loss: float) -> None:
     if np.isfinite(loss):
         return
     raise fail(
-        "E728", f"the loss of a fit is no number at step {job.step + 1}", job.unit.maps[0].span or NOWHERE,
-        notes=(f"fitted is {job.unit}", "loss by epoch: " + (", ".join(f"{one:.3g}" for one in job.losses[-5:]) or "none yet")),
+        "E728",
+        f"the loss of a fit is no number at step {job.step + 1}",
+        job.unit.maps[0].span or NOWHERE,
+        notes=(
+            f"fitted is {job.unit}",
+            "loss by epoch: " + (", ".join(f"{one:.3g}" for one in job.losses[-5:]) or "none yet"),
+        ),
         help="use a smaller `rate`, or a dtype of more digits (--dtype float32)",
-    )  # fmt: skip
+    )
 
 
 @torch.no_grad()

@@ -26,11 +26,16 @@ def elsewhere(tests: Iterable[Test]) -> tuple[Diagnostic, ...]:
                     told = None
                     if places and str(ref.place) not in places:
                         told = Diagnostic(
-                            "W669", "a feature of a file is used at another place than it was fitted at", ref.span or test.span,
-                            notes=(f"`{shown_path(path)}` was fitted at {', '.join(places)}", f"it is used at {ref.place}"),
+                            "W669",
+                            "a feature of a file is used at another place than it was fitted at",
+                            ref.span or test.span,
+                            notes=(
+                                f"`{shown_path(path)}` was fitted at {', '.join(places)}",
+                                f"it is used at {ref.place}",
+                            ),
                             help="use it where it was fitted, or leave `file` out to fit one here; go on if the transfer is "
                             "what is studied",
-                        )  # fmt: skip
+                        )
                     found[ref.place, ref.fitting.file] = told
     return tuple(dict.fromkeys(told for told in found.values() if told is not None))
 

@@ -60,11 +60,12 @@ def with_controls(
                 part = _scored(theirs, own, control, drawn, ids, labels, result, differ, rows)
                 found.setdefault(name, []).append(part)
         told = Learned(
-            tuple(_info(ref, library) for ref in dict.fromkeys(refs)), _margin(own.columns, output, differ),
+            tuple(_info(ref, library) for ref in dict.fromkeys(refs)),
+            _margin(own.columns, output, differ),
             {name: several(name, parts) for name, parts in found.items()},
             max((library.outside.get(ref.fitted, 0.0) for ref in refs), default=None),
             _beside(test, execution, number, drawn, labels, kept, controls),
-        )  # fmt: skip
+        )
         more = (
             learned_findings(cell.scores["iia"], None if noop is None else noop.value, told)
             if "iia" in cell.scores
@@ -75,9 +76,14 @@ def with_controls(
 
 
 def _beside(
-    test: Test, execution: Execution, number: int, drawn: Drawn, labels: np.ndarray | None, kept: np.ndarray | None,
+    test: Test,
+    execution: Execution,
+    number: int,
+    drawn: Drawn,
+    labels: np.ndarray | None,
+    kept: np.ndarray | None,
     controls: list[Test],
-) -> Beside | None:  # fmt: skip
+) -> Beside | None:
     """The feature and the whole vector where the counterfactual answer is the source's own, and not the base's."""
     whole = next((one for one in controls if one.control[1] == "whole vector"), None)
     roles = {role for _, role in test.swaps}
@@ -104,9 +110,16 @@ def _margin(columns: Columns, output: str, differ: np.ndarray) -> float | None:
 
 
 def _scored(
-    cell: CellRun, own: CellRun, control: Test, drawn: Drawn, ids: Mapping[str, np.ndarray], labels: np.ndarray | None,
-    result: TestResult, differ: np.ndarray, rows: np.ndarray | None,
-) -> Part:  # fmt: skip
+    cell: CellRun,
+    own: CellRun,
+    control: Test,
+    drawn: Drawn,
+    ids: Mapping[str, np.ndarray],
+    labels: np.ndarray | None,
+    result: TestResult,
+    differ: np.ndarray,
+    rows: np.ndarray | None,
+) -> Part:
     """The iia of a control on the pairs of its test (``rows`` of them where it is filtered), its margin, and how far its
     test's own is above."""
     output = control.readout.variable
@@ -134,11 +147,26 @@ def _info(ref: FeatureRef, library: Library) -> FeatureInfo:
     size = ref.block[1] - ref.block[0] if ref.block else feature.effective_size()
     best = min(told.checks, default=None) if gates is None else (told.checks[-1] if told.checks else None)
     return FeatureInfo(
-        feature.describe() + (f"[{ref.block[0]}:{ref.block[1]}]" if ref.block else ""), str(ref.place), ref.variables, size, feature.width, told.pairs, told.inputs,
-        told.steps, told.restarts, best, told.losses, None if gates is None else (gates.total, gates.open, gates.undecided),
-        feature.nonlinear, ref.trained, ref.labelled, told.seen is not None, ref.fitting.controls != "none",
-        all(part.name in READ_AS_IT_IS for part in ref.chain), str(told.path or ""),
-    )  # fmt: skip
+        feature.describe() + (f"[{ref.block[0]}:{ref.block[1]}]" if ref.block else ""),
+        str(ref.place),
+        ref.variables,
+        size,
+        feature.width,
+        told.pairs,
+        told.inputs,
+        told.steps,
+        told.restarts,
+        best,
+        told.losses,
+        None if gates is None else (gates.total, gates.open, gates.undecided),
+        feature.nonlinear,
+        ref.trained,
+        ref.labelled,
+        told.seen is not None,
+        ref.fitting.controls != "none",
+        all(part.name in READ_AS_IT_IS for part in ref.chain),
+        str(told.path or ""),
+    )
 
 
 __all__ = ["Control", "with_controls"]

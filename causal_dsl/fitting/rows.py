@@ -142,8 +142,9 @@ class Stepper:
         lengths = self.lengths[which]
         accesses = Accesses.join(
             (spot.rows[spot.live], spot.positions[spot.live], *place_of(write.place.site, self.layers))
-            for family in families for write, spot in zip(family.resume.writes, family.spots, strict=True)
-        )  # fmt: skip
+            for family in families
+            for write, spot in zip(family.resume.writes, family.spots, strict=True)
+        )
         read = np.concatenate([np.full(len(which), -1), self.reads[which][home]])
         laid = self._laid(which, Rows(lengths, home, read, accesses))
         writes = []

@@ -53,9 +53,14 @@ Attend = Callable[..., Any]
 
 
 def want(
-    network: Network, tape: Tape, wanted: dict[nn.Module, Wanted], number: int, writing: bool, points: Places,
+    network: Network,
+    tape: Tape,
+    wanted: dict[nn.Module, Wanted],
+    number: int,
+    writing: bool,
+    points: Places,
     reads_first: bool = False,
-) -> None:  # fmt: skip
+) -> None:
     """Note a read or a write of ``q_rot``, ``k_rot`` or ``pattern`` with the module that computes it.
 
     ``reads_first``: what is read is of rows that nothing writes, and may be what is written elsewhere.
@@ -103,8 +108,11 @@ def tapped(network: Network, tape: Tape, wanted: dict[nn.Module, Wanted], batch:
 
 @contextmanager
 def attending(
-    network: Network, modules: list[nn.Module], make: Callable[[Callable[[nn.Module], Attend]], Attend], sdpa: bool = False
-) -> Iterator[None]:  # fmt: skip
+    network: Network,
+    modules: list[nn.Module],
+    make: Callable[[Callable[[nn.Module], Attend]], Attend],
+    sdpa: bool = False,
+) -> Iterator[None]:
     """Within, every attention of the network is the function that ``make`` makes of the usual one.
 
     ``sdpa``: the usual one takes masks with a number for each pair of tokens, whatever the model was loaded with.
@@ -157,7 +165,7 @@ def on_heads(jobs: list[Job], heads: Tensor) -> Tensor:
 
 def patterns(
     there: Wanted, tape: Tape, look: Looks, out: Tensor, more: dict[str, Any], reads_first: bool = False
-) -> Tensor:  # fmt: skip
+) -> Tensor:
     """Read and write attention weights; ``out`` [rows, tokens, heads, size] is what they gave.
 
     ``reads_first``: what is read is of rows that nothing writes, and may be what is written elsewhere.
@@ -187,7 +195,7 @@ def patterns(
 
 def _read_patterns(
     there: Wanted, tape: Tape, look: Looks, more: dict[str, Any], deltas: list[tuple[int, Look, Tensor]]
-) -> None:  # fmt: skip
+) -> None:
     for number in there.pattern_reads:
         site, seen = tape.reads[number].site, look(number, False)
         weights = _with(deltas, seen, _weights(seen, more))
@@ -197,9 +205,16 @@ def _read_patterns(
 
 
 def _look(
-    tape: Tape, batch: Batch, number: int, writing: bool, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None,
+    tape: Tape,
+    batch: Batch,
+    number: int,
+    writing: bool,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    mask: Tensor | None,
     both_ways: bool,
-) -> Look:  # fmt: skip
+) -> Look:
     """The look of the tokens of a read or write in a padded batch [rows, heads, tokens, size]."""
     asked = tape.writes[number] if writing else tape.reads[number]
     points = batch.points(asked.rows, asked.positions)

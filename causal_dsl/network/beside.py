@@ -41,9 +41,12 @@ def tokens_at(path: Path, span: Span) -> Tokens:
     if found is not None:
         return found
     raise fail(
-        "E643", f"{shown_path(path)} holds no tokenizer" if path.is_dir() else f"there is no tokenizer {shown_path(path)}", span,
-        notes=("paths are relative to the spec",), help="name a tokenizer.json, or a folder that holds one",
-    )  # fmt: skip
+        "E643",
+        f"{shown_path(path)} holds no tokenizer" if path.is_dir() else f"there is no tokenizer {shown_path(path)}",
+        span,
+        notes=("paths are relative to the spec",),
+        help="name a tokenizer.json, or a folder that holds one",
+    )
 
 
 def tokens_beside(model: nn.Module, folders: tuple[Path, ...], weights: Path | None, span: Span) -> Tokens | None:

@@ -64,9 +64,14 @@ def audit_weights(
         )
     for text in worth_telling(list(heard)):
         said.append(
-            Diagnostic("W663", "transformers warns of this network as it loads it", span, notes=(text,),
-                       help="see to it, or make sure that it does not bear on what is measured")
-        )  # fmt: skip
+            Diagnostic(
+                "W663",
+                "transformers warns of this network as it loads it",
+                span,
+                notes=(text,),
+                help="see to it, or make sure that it does not bear on what is measured",
+            )
+        )
     return tuple(said)
 
 
@@ -85,10 +90,14 @@ def _refuse_made_up(model: nn.Module, report: Any, config: dict[str, Any], folde
     if kinds and type(model).__name__ not in kinds:
         notes.append(f"its config.json says that a {kinds[0]} was saved, and it is run as a {type(model).__name__}")
     raise fail(
-        "E640", f"the weights in {shown_path(folder)} do not fit its config", span, notes=tuple(notes),
-        help="run a checkpoint of a language model, with its head" if len(notes) > 1
+        "E640",
+        f"the weights in {shown_path(folder)} do not fit its config",
+        span,
+        notes=tuple(notes),
+        help="run a checkpoint of a language model, with its head"
+        if len(notes) > 1
         else "is the download whole? Are config.json and the weights of one checkpoint?",
-    )  # fmt: skip
+    )
 
 
 def _inside(modules: dict[str, nn.Module], prefix: str, key: str) -> bool:

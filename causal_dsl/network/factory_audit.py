@@ -71,12 +71,19 @@ def drawn_weights(
         )
     else:
         title = f"`{function}` gives another network each time that it is called"
-        notes = ("called twice with the same seeds of torch, numpy and Python, it gave two",
-                 "the scores are of a network that no later run meets again")  # fmt: skip
+        notes = (
+            "called twice with the same seeds of torch, numpy and Python, it gave two",
+            "the scores are of a network that no later run meets again",
+        )
     return (
-        Diagnostic("W667", title, span, notes=notes,
-                   help="load trained weights in it, or set the seed there: torch.manual_seed(0)"),
-    )  # fmt: skip
+        Diagnostic(
+            "W667",
+            title,
+            span,
+            notes=notes,
+            help="load trained weights in it, or set the seed there: torch.manual_seed(0)",
+        ),
+    )
 
 
 def _same(one: nn.Module, other: nn.Module) -> bool:

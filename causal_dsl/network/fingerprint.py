@@ -46,12 +46,18 @@ def made_of(ref: NetworkRef, network: Network, reads: Reads) -> NetworkInputs:
     digest = of_bytes("\n".join(f"{path.name} {files[path]}" for path in weights).encode()) if weights else ""
     settings = {name: _plain(value) for name, value in ref.settings if name not in ("device", "dtype", "padding")}
     return NetworkInputs(
-        kind=ref.kind, target=ref.target, revision=ref.setting("revision"), settings=settings,
-        training="" if ref.training is None else ref.training.alignment.name, weights=digest or content_of(network.model),
+        kind=ref.kind,
+        target=ref.target,
+        revision=ref.setting("revision"),
+        settings=settings,
+        training="" if ref.training is None else ref.training.alignment.name,
+        weights=digest or content_of(network.model),
         files={shown(path, ref.base): known for path, known in sorted(files.items()) if path not in weights},
-        architecture=str(network.facts.architecture), dtype=str(network.dtype), device=network.device.type,
+        architecture=str(network.facts.architecture),
+        dtype=str(network.dtype),
+        device=network.device.type,
         padding=network.padding,
-    )  # fmt: skip
+    )
 
 
 def _weight_files(network: Network, files: dict[Path, str]) -> list[Path]:

@@ -149,9 +149,14 @@ def dtype_of(dtype: str | None, span: Span) -> torch.dtype | None:
 
 
 def _load_hub_or_folder(
-    reference: Reference, device: torch.device, dtype: torch.dtype | None, trust: bool, span: Span, name: str,
+    reference: Reference,
+    device: torch.device,
+    dtype: torch.dtype | None,
+    trust: bool,
+    span: Span,
+    name: str,
     spread: bool,
-) -> Network:  # fmt: skip
+) -> Network:
     folder = local_folder(reference.name, reference.base) or cached_folder(reference.name, reference.revision)
     if folder is None:
         folder = _fetch(reference, trust, span)
@@ -226,10 +231,12 @@ def load_folder(
 
 def _two_texts(model_type: str, span: Span) -> SpecError:
     return fail(
-        "E648", f"`{model_type}` has an encoder and a decoder: it reads one text and writes another", span,
+        "E648",
+        f"`{model_type}` has an encoder and a decoder: it reads one text and writes another",
+        span,
         notes=("what is run here reads one sequence of tokens and says the next one, or a masked one",),
         help="give a network that says the next token after token ids alone",
-    )  # fmt: skip
+    )
 
 
 def _fetch(reference: Reference, trust: bool, span: Span) -> Path:
@@ -289,20 +296,26 @@ def _load_fault(error: Exception, folder: Path, span: Span) -> SpecError:
         return fail("E641", f"cannot read the weights in {shown_path(folder)}", span, notes=(said,))
     stored = "quantiz" in str(error).lower()
     return fail(
-        "E644", f"cannot load the network in {shown_path(folder)}", span, notes=(said,),
-        help="install what the note names, or run a checkpoint whose weights are not quantised" if stored
+        "E644",
+        f"cannot load the network in {shown_path(folder)}",
+        span,
+        notes=(said,),
+        help="install what the note names, or run a checkpoint whose weights are not quantised"
+        if stored
         else "is transformers as new as the network, and is all installed that it needs?",
-    )  # fmt: skip
+    )
 
 
 def _converted_tokens(folder: Path, trust: bool, span: Span) -> Tokens:
     """The tokenizer as transformers makes it of older files; raises E643 where there is none."""
     if not any(path for pattern in _TOKENIZER_FILES for path in folder.glob(pattern)):
         raise fail(
-            "E643", f"{shown_path(folder)} holds no tokenizer", span,  # transformers makes an empty one for some types
+            "E643",
+            f"{shown_path(folder)} holds no tokenizer",
+            span,  # transformers makes an empty one for some types
             notes=("positions are found by the tokenizer.json of a fast tokenizer",),
             help="put the checkpoint's tokenizer.json beside its config.json",
-        )  # fmt: skip
+        )
     try:
         with quiet():
             from transformers import AutoTokenizer

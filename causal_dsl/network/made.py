@@ -35,9 +35,16 @@ def loaded_facts(model: nn.Module, facts: Facts) -> Facts:
 
 
 def load_made(
-    function: str, base: Path, weights: str | None, tokenizer: str | None, device: torch.device, dtype: torch.dtype | None,
-    trust: bool, span: Span, name: str,
-) -> Network:  # fmt: skip
+    function: str,
+    base: Path,
+    weights: str | None,
+    tokenizer: str | None,
+    device: torch.device,
+    dtype: torch.dtype | None,
+    trust: bool,
+    span: Span,
+    name: str,
+) -> Network:
     """The network that ``file.py:function`` makes, with the ``weights`` of a safetensors file and the ``tokenizer`` of a
     file or folder; paths start from ``base``. Nothing is proved yet. Raises E637 to E649, E510, E752 and E753."""
     if not trust:
@@ -66,34 +73,40 @@ def load_made(
         return _language_model(model, tokens, function, base, weights, span, name)
     if tokens is not None:
         raise fail(
-            "E752", f"{_a(type(model).__name__)} comes with a tokenizer, and is no language model of transformers", span,
+            "E752",
+            f"{_a(type(model).__name__)} comes with a tokenizer, and is no language model of transformers",
+            span,
             notes=("without `get_output_embeddings` and a config it is a vector network, which reads no tokens",),
             help="return a model as AutoModelForCausalLM or AutoModelForMaskedLM make it, or leave the tokenizer out",
-        )  # fmt: skip
+        )
     _refuse_headless(model, span)
     return wrap(model, vector_facts(model, span), None, name, span)
 
 
 def _language_model(
     model: nn.Module, tokens: Tokens | None, function: str, base: Path, weights: str | None, span: Span, name: str
-) -> Network:  # fmt: skip
+) -> Network:
     config: Any = model.config
     if getattr(config, "is_encoder_decoder", False):
         raise fail(
-            "E648", f"{_a(type(model).__name__)} is an encoder with a decoder", span,
+            "E648",
+            f"{_a(type(model).__name__)} is an encoder with a decoder",
+            span,
             notes=("of one prompt it says no next token: what its decoder has said so far would be a second one",),
             help="return a decoder alone, or a model that fills in masked tokens",
-        )  # fmt: skip
+        )
     facts = facts_of_config(config.to_dict(), None, span)
     if tokens is None:
         file = base / function.rpartition(":")[0]
         tokens = tokens_beside(model, (base, file.parent), None if weights is None else base / weights, span)
     if tokens is None:
         raise fail(
-            "E510", f"`{name}` is {_a(type(model).__name__)} without a tokenizer", span,
+            "E510",
+            f"`{name}` is {_a(type(model).__name__)} without a tokenizer",
+            span,
             notes=("looked beside the weights that it was read from",),
             help='return `model, tokenizer`, or name it: torch("file.py:function", tokenizer="folder or tokenizer.json")',
-        )  # fmt: skip
+        )
     return wrap(model, loaded_facts(model, facts), tokens, name, span)
 
 
@@ -104,10 +117,12 @@ def _refuse_headless(model: nn.Module, span: Span) -> None:
         and "input_ids" in inspect.signature(model.forward).parameters
     ):
         raise fail(
-            "E648", f"{_a(type(model).__name__)} reads tokens and gives no logits of tokens", span,
+            "E648",
+            f"{_a(type(model).__name__)} reads tokens and gives no logits of tokens",
+            span,
             notes=("it has no output embeddings: `get_output_embeddings` gives none",),
             help="return a model with its language head, as AutoModelForCausalLM or AutoModelForMaskedLM make it",
-        )  # fmt: skip
+        )
 
 
 def _a(kind: str) -> str:

@@ -271,9 +271,7 @@ class _Trial:
         # What the MLP reads is the stream itself: its norm came before.
         self._hold("resid_mid = mlp_in", read["resid_mid"], read["mlp_in"], ("resid_mid", "mlp_in"), layer)
 
-    def _blocks(
-        self, layer: int, read: dict[str, Tensor], raw: dict[str, Tensor], end: nn.Module | None
-    ) -> None:  # fmt: skip
+    def _blocks(self, layer: int, read: dict[str, Tensor], raw: dict[str, Tensor], end: nn.Module | None) -> None:
         """``end`` is what the MLP ends in, where the module that begins it does not hold it."""
         network = self.network
         got = tap(network, Site("z", layer)).module(read["z"])

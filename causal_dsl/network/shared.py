@@ -34,10 +34,12 @@ def claim_to_train(model: nn.Module, span: Span) -> None:
 
 def _given_twice(span: Span) -> Exception:
     return fail(
-        "E753", "the function returns a module that it returned before", span,
+        "E753",
+        "the function returns a module that it returned before",
+        span,
         notes=("its weights or its dtype are changed for one of two networks, and would be for the other",),
         help="make the module anew in the function, or return copy.deepcopy(module)",
-    )  # fmt: skip
+    )
 
 
 __all__ = ["claim", "claim_to_train"]

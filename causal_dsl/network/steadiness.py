@@ -119,7 +119,11 @@ def _refuse_meddling(network: Network, batch: Any, clean: Tensor, span: Span) ->
         far = apart(logits[::2], clean[::2])
         if far > _BATCH.get(network.dtype, 3e-1):
             size = f"by {far:.1e} of their size" if far < float("inf") else "in which are finite"
-            raise _dependent(network, f"with an intervention at `{write.site}` of other inputs of the batch, the logits of an input differ {size}", span)  # fmt: skip
+            raise _dependent(
+                network,
+                f"with an intervention at `{write.site}` of other inputs of the batch, the logits of an input differ {size}",
+                span,
+            )
 
 
 def some_of(count: int, lengths: np.ndarray | None = None) -> list[int]:
@@ -166,8 +170,13 @@ def _unsteady(network: Network, inputs: Batch, note: str, span: Span) -> SpecErr
     if apart(_seeded(network, inputs), _seeded(network, inputs)) <= _AGAIN.get(network.dtype, 1e-2):
         why = "it draws random numbers in its forward, though `eval()` was called: with them set back, the logits agree"
         helps = "draw only `if self.training`, as torch.nn.Dropout does: F.dropout(x, p, training=self.training)"
-    return fail("E663", "the network gives other numbers for the same input", span,
-                notes=(note, why, *_left_on(network.model)), help=helps)  # fmt: skip
+    return fail(
+        "E663",
+        "the network gives other numbers for the same input",
+        span,
+        notes=(note, why, *_left_on(network.model)),
+        help=helps,
+    )
 
 
 def _seeded(network: Network, inputs: Batch) -> Tensor:
@@ -188,14 +197,21 @@ def _dependent(network: Network, note: str, span: Span) -> SpecError:
     elif scaled:
         start = _scaled_from(scaled[0])
         beyond = f" than {start} tokens" if start else ""
-        notes.append("its rotary angles are scaled by the longest prompt of a batch"
-                     + (f" where that has more{beyond}" if start else ""))  # fmt: skip
+        notes.append(
+            "its rotary angles are scaled by the longest prompt of a batch"
+            + (f" where that has more{beyond}" if start else "")
+        )
         helps = f"keep the prompts no longer{beyond}" if start else "keep the prompts shorter"
         helps += ", or run prompts of one length in a spec of their own"
     elif not network.is_vector:
         helps = "let the logits of a prompt depend on its own tokens alone, whatever stands beside it in the batch"
-    return fail("E664", "what the network says of an input depends on the others in the batch", span,
-                notes=tuple(notes), help=helps)  # fmt: skip
+    return fail(
+        "E664",
+        "what the network says of an input depends on the others in the batch",
+        span,
+        notes=tuple(notes),
+        help=helps,
+    )
 
 
 def _left_on(model: nn.Module) -> tuple[str, ...]:

@@ -126,9 +126,14 @@ class Tape:
         return Job((site.rank, 1, number), act)
 
     def adder(
-        self, number: int, site: Tap, term: Tap, points: Places, before: Callable[[], Tensor],
+        self,
+        number: int,
+        site: Tap,
+        term: Tap,
+        points: Places,
+        before: Callable[[], Tensor],
         after: Callable[[Tensor], None],
-    ) -> Job:  # fmt: skip
+    ) -> Job:
         """Write a sum of the residual stream by adding the difference to the ``term`` that enters it.
 
         ``before`` gives the stream [m, width] that the term is added to, at the places of the write; ``after`` hears what

@@ -64,17 +64,34 @@ def compare_tokens(
             + " keeps those of tokenizer.json",
         )
     return tuple(
-        Diagnostic("W663", "transformers warns of this tokenizer as it loads it", span, notes=(text,),
-                   help="see to it, or make sure that it does not bear on the tokens of the prompts")
+        Diagnostic(
+            "W663",
+            "transformers warns of this tokenizer as it loads it",
+            span,
+            notes=(text,),
+            help="see to it, or make sure that it does not bear on the tokens of the prompts",
+        )
         for text in worth_telling(heard)
-    )  # fmt: skip
+    )
 
 
 #: Settings of a tokenizer_config.json that change no token where the class takes tokenizer.json as it is.
 _HARMLESS = frozenset(
-    ("backend", "bos_token", "eos_token", "unk_token", "pad_token", "is_local", "local_files_only", "model_max_length",
-     "tokenizer_class", "clean_up_tokenization_spaces", "chat_template", "padding_side")
-)  # fmt: skip
+    (
+        "backend",
+        "bos_token",
+        "eos_token",
+        "unk_token",
+        "pad_token",
+        "is_local",
+        "local_files_only",
+        "model_max_length",
+        "tokenizer_class",
+        "clean_up_tokenization_spaces",
+        "chat_template",
+        "padding_side",
+    )
+)
 #: Architectures for which transformers takes the class that the file names.
 _OBEYED = ("llama", "gpt2")
 
@@ -89,16 +106,23 @@ def _taken_as_it_is(folder: Path) -> bool:
         return False
     beside = {"added_tokens.json", "special_tokens_map.json", "vocab.json", "merges.txt", "tokenizer.model"}
     return (
-        isinstance(said, dict) and said.keys() <= _HARMLESS and said.get("tokenizer_class") in _PLAIN
-        and kind in _OBEYED and "tokenizer.json" in names and not names & beside
-    )  # fmt: skip
+        isinstance(said, dict)
+        and said.keys() <= _HARMLESS
+        and said.get("tokenizer_class") in _PLAIN
+        and kind in _OBEYED
+        and "tokenizer.json" in names
+        and not names & beside
+    )
 
 
 def _unsure(title: str, notes: tuple[str, ...], span: Span) -> Diagnostic:
     return Diagnostic(
-        "W666", title, span, notes=notes,
+        "W666",
+        title,
+        span,
+        notes=notes,
         help='say in tokenizer_config.json which it is: "tokenizer_class": "PreTrainedTokenizerFast" takes tokenizer.json as it is',
-    )  # fmt: skip
+    )
 
 
 @lru_cache(maxsize=8)

@@ -23,10 +23,14 @@ def untrained(network: Network, seed: int = SEED) -> Network:
     model = drawn_anew(network.model, seed)
     if isinstance(model, str) or not any(True for _ in model.parameters()):
         raise fail(
-            "E714", f"the weights of `{network.name}` cannot be drawn anew", network.span,
-            notes=("a control fits the same feature on an untrained network, and some module here has no `reset_parameters`",),
+            "E714",
+            f"the weights of `{network.name}` cannot be drawn anew",
+            network.span,
+            notes=(
+                "a control fits the same feature on an untrained network, and some module here has no `reset_parameters`",
+            ),
             help="give such modules a `reset_parameters`, or write controls=none in the feature",
-        )  # fmt: skip
+        )
     return wrap(model, network.facts, network.tokens, f"{network.name} (untrained)", network.span)
 
 

@@ -57,10 +57,17 @@ class Cost:
 
     def to_json(self) -> dict[str, Any]:
         return {
-            "rows": self.rows, "layer_tokens": self.layer_tokens, "key_tokens": self.key_tokens,
-            "naive_layer_tokens": self.naive_layer_tokens, "passes": self.passes, "bytes": self.bytes,
-            "peak_bytes": self.peak_bytes, "process_bytes": self.process_bytes, "flops": self.flops, "exact": self.exact,
-        }  # fmt: skip
+            "rows": self.rows,
+            "layer_tokens": self.layer_tokens,
+            "key_tokens": self.key_tokens,
+            "naive_layer_tokens": self.naive_layer_tokens,
+            "passes": self.passes,
+            "bytes": self.bytes,
+            "peak_bytes": self.peak_bytes,
+            "process_bytes": self.process_bytes,
+            "flops": self.flops,
+            "exact": self.exact,
+        }
 
 
 #: Blocks and steps beyond which some are counted and the others taken to be like them.

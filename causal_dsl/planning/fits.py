@@ -112,10 +112,12 @@ def refuse_unfitted(tests: Sequence[Test], plan: Plan, fits: Fits) -> None:
                 if ref not in fits.dead:
                     continue
                 raise fail(
-                    "E745", f"`{ref.place}` reaches the answer in `{test.name}`, and in no pair that its feature is fitted on",
-                    ref.span or test.span, notes=("a fit on a place that cannot reach the answer learns nothing",),
+                    "E745",
+                    f"`{ref.place}` reaches the answer in `{test.name}`, and in no pair that its feature is fitted on",
+                    ref.span or test.span,
+                    notes=("a fit on a place that cannot reach the answer learns nothing",),
                     help="fit it on prompts of the kind that are tested, or write at a token that is the last one in all of them or in none",
-                )  # fmt: skip
+                )
 
 
 def _resume(plan: Plan, test: Test) -> g.Resume:
@@ -133,10 +135,12 @@ def _refuse_one_class(plan: Plan, test: Test) -> None:
     if test.model.needs_trust or not len(label) or not (label == label[0]).all():
         return
     raise fail(
-        "E713", f"all {len(label)} pairs that `{test.alignment.name}` is fitted on have one counterfactual answer", test.design.statements[0].span,
+        "E713",
+        f"all {len(label)} pairs that `{test.alignment.name}` is fitted on have one counterfactual answer",
+        test.design.statements[0].span,
         notes=("a feature that is fitted on one class always scores, whatever it is",),
         help="draw pairs whose answers differ, as with `balance` or `where`",
-    )  # fmt: skip
+    )
 
 
 def _one_way(unit: Unit) -> None:
@@ -146,10 +150,12 @@ def _one_way(unit: Unit) -> None:
         if other.fitting != first.fitting:
             assert other.span is not None and first.span is not None
             raise fail(
-                "E712", "these features are fitted together, and ask for it in different ways", other.span,
+                "E712",
+                "these features are fitted together, and ask for it in different ways",
+                other.span,
                 others=((first.span, "fitted with this one"),),
                 help="give both the same n, epochs, batch, rate, patience, restarts, seed, controls and file",
-            )  # fmt: skip
+            )
 
 
 def refuse_overlap(tests: Sequence[Test], declared: Sequence[Test], plan: Plan, fits: Fits) -> None:
@@ -213,9 +219,12 @@ def _refuse(test: Test, shared: Shared, declared: bool) -> None:
         notes += (f"its tokens are those of {shared.fitted!r}, which is fitted on",)
         help = "draw values that the tokenizer tells apart"
     raise fail(
-        "E711", f"`{test.name}` judges a feature on inputs that it is fitted on", test.design.statements[0].span,
-        notes=(*notes, "a feature is judged on inputs that it never saw, as base or as source"), help=help,
-    )  # fmt: skip
+        "E711",
+        f"`{test.name}` judges a feature on inputs that it is fitted on",
+        test.design.statements[0].span,
+        notes=(*notes, "a feature is judged on inputs that it never saw, as base or as source"),
+        help=help,
+    )
 
 
 __all__ = ["Experiment", "Fits", "Unit", "make_fits", "refuse_overlap", "refuse_unfitted"]

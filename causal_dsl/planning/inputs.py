@@ -144,8 +144,12 @@ class Inputs:
 
     def _add_prompts(self, alignment: Alignment, settings: dict[str, np.ndarray], n: int, span: Span) -> np.ndarray:
         if self.tokens is None:
-            raise fail("E510", f"`{alignment.network.name}` has no tokenizer", alignment.network.span,
-                       help="put a tokenizer.json beside the weights")  # fmt: skip
+            raise fail(
+                "E510",
+                f"`{alignment.network.name}` has no tokenizer",
+                alignment.network.span,
+                help="put a tokenizer.json beside the weights",
+            )
         lines = [line.template for line in alignment.prompts]
         names = sorted({hole for template in lines for hole in template.holes})
         chosen = settings["template"] if len(lines) > 1 or "template" in settings else np.zeros(n, dtype=np.int64)
@@ -178,8 +182,14 @@ class Inputs:
     def _add_vectors(self, alignment: Alignment, settings: dict[str, np.ndarray], span: Span) -> np.ndarray:
         if not alignment.inputs:
             kind = "prompt" if self.sequence else "input"
-            raise fail("E531", f"`{alignment.name}` does not say what the network reads", alignment.span,
-                       help='write prompt "…"' if kind == "prompt" else "write `a @ input[0:4] via onehot()` for every variable that enters")  # fmt: skip
+            raise fail(
+                "E531",
+                f"`{alignment.name}` does not say what the network reads",
+                alignment.span,
+                help='write prompt "…"'
+                if kind == "prompt"
+                else "write `a @ input[0:4] via onehot()` for every variable that enters",
+            )
         width = self.facts.widths[0] if self.facts.widths else max(p.stop for p in alignment.inputs)
         first, back = _different([settings[placement.variable] for placement in alignment.inputs])
         matrix = np.zeros((len(first), width))
@@ -256,10 +266,12 @@ def lengths_agree(
         here, there = inputs.where(position, a), inputs.where(theirs, b)
         if len(here) != len(there):
             raise fail(
-                "E539", f"`{position}` is {len(here)} tokens in the base and {len(there)} in the source", span or NOWHERE,
+                "E539",
+                f"`{position}` is {len(here)} tokens in the base and {len(there)} in the source",
+                span or NOWHERE,
                 notes=(
                     f"row {row}: base {inputs.prompts[a].text!r}",
                     f"row {row}: source {inputs.prompts[b].text!r}",
                 ),
                 help="patch one token of it, `name.last` or `name.first`, or draw values of as many tokens",
-            )  # fmt: skip
+            )

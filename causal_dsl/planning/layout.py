@@ -127,9 +127,13 @@ class Layouts:
         return [bool(self.live(write, resume.base, pairs).any()) for write in resume.writes]
 
     def make(
-        self, step: Step, block: Block, extra: Sequence[tuple[g.Resume, int]] = (),
-        only: Iterable[g.Capture] | None = None, ahead: bool = False,
-    ) -> Layout:  # fmt: skip
+        self,
+        step: Step,
+        block: Block,
+        extra: Sequence[tuple[g.Resume, int]] = (),
+        only: Iterable[g.Capture] | None = None,
+        ahead: bool = False,
+    ) -> Layout:
         """The rows of a block of a step.
 
         ``extra``: further interventions, each on the first so many pairs of the block (the noise floor's). ``only``:
@@ -159,9 +163,17 @@ class Layouts:
         prompts = _Prompts(inputs, shared)
         prompt = {key: prompts.rows(plan.rows[key[1]][draws[key[1].draw]]) for key in users}
         layout = Layout(
-            step.network, np.array(prompts.inputs, np.int64), draws, prompt, [], {},
-            Rows(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.int64)), shared, 1, tuple(f for f in forwards if (None, f) in users),
-        )  # fmt: skip
+            step.network,
+            np.array(prompts.inputs, np.int64),
+            draws,
+            prompt,
+            [],
+            {},
+            Rows(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.int64)),
+            shared,
+            1,
+            tuple(f for f in forwards if (None, f) in users),
+        )
         layout.width = int(inputs.lengths[layout.inputs].max()) if len(layout.inputs) else 1
         count = len(layout.inputs)
         # A base that is patched into itself is its own noise floor.
@@ -219,8 +231,9 @@ class Layouts:
         read[len(lengths) :] = reads_at[home]
         writes = Accesses.join(
             (spot.rows, spot.positions, *place_of(write.place.site, layers))
-            for family in layout.families for write, spot in zip(family.resume.writes, family.spots, strict=True)
-        )  # fmt: skip
+            for family in layout.families
+            for write, spot in zip(family.resume.writes, family.spots, strict=True)
+        )
         reads = Accesses.join(
             (rows, positions, *place_of(site, layers)) for site, (rows, positions) in layout.kept.items()
         )

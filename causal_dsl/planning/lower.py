@@ -106,9 +106,13 @@ class Plan:
 
 
 def make_plan(
-    program: Program, tests: Sequence[Test], tokenizers: Tokenizers, diagnostics: Diagnostics, drawer: Drawer = draw,
+    program: Program,
+    tests: Sequence[Test],
+    tokenizers: Tokenizers,
+    diagnostics: Diagnostics,
+    drawer: Drawer = draw,
     beside: Callable[[Plan], Iterable[Test]] = lambda plan: (),
-) -> Plan:  # fmt: skip
+) -> Plan:
     """The plan of ``tests``, and of those that ride ``beside`` them; faults of prompts and draws raise :class:`SpecError`.
     ``drawer`` may know some draws already."""
     plan = Plan(program, list(tests), nx.DiGraph(), {}, {}, {})
@@ -243,10 +247,11 @@ class _Lowering:
         counts = {len(self.inputs.where(place.position, index)) for index in inputs}
         if len(counts) > 1:
             raise fail(
-                "E725", f"`{place.position}` is {min(counts)} to {max(counts)} tokens: joined, it is no one vector",
+                "E725",
+                f"`{place.position}` is {min(counts)} to {max(counts)} tokens: joined, it is no one vector",
                 intervention.span or self.test.span,
                 help="name single tokens, draw values of as many tokens each, or leave `joined` out",
-            )  # fmt: skip
+            )
 
     def _value(self, value: Value, intervention: Intervention, i: int, drawn: Drawn) -> g.Written:
         place = intervention.places[i]
@@ -255,9 +260,13 @@ class _Lowering:
                 source = self._forward(role, drawn)
                 base = g.Forward(self.test.network.key, self.draw, "base")
                 lengths_agree(
-                    self.inputs, place.position, self.plan.rows[base], places[i].position,
-                    self.plan.rows[source], intervention.span,
-                )  # fmt: skip
+                    self.inputs,
+                    place.position,
+                    self.plan.rows[base],
+                    places[i].position,
+                    self.plan.rows[source],
+                    intervention.span,
+                )
                 self._equal_lengths(places[i], intervention, (base, source))
                 return g.Capture(source, places[i])
             case Mean(role=role, pooled=pooled):
@@ -277,8 +286,12 @@ class _Lowering:
         lengths = {self.inputs.length(int(i)) for run in runs for i in np.unique(self.plan.rows[run])}
         if len(lengths) > 1:
             raise fail(
-                "E543", "attention weights are patched in prompts of one length only", intervention.span or self.test.span,
-                notes=(f"the prompts that they go between are {min(lengths)} to {max(lengths)} tokens long",
-                       "all of them must have one length, in every pair: also where the two of a pair are equally long"),
+                "E543",
+                "attention weights are patched in prompts of one length only",
+                intervention.span or self.test.span,
+                notes=(
+                    f"the prompts that they go between are {min(lengths)} to {max(lengths)} tokens long",
+                    "all of them must have one length, in every pair: also where the two of a pair are equally long",
+                ),
                 help="use templates and values that give every such prompt the same number of tokens, or patch `z`, what the weights carry",
-            )  # fmt: skip
+            )

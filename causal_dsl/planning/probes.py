@@ -93,9 +93,20 @@ def _made(test: Test, what: str, number: int, drawn: Drawn, cells: tuple[Cell, .
     name += f", {probe.why}" if isinstance(probe, Unmapped) else ""
     statement = replace(test.design.statements[0], roles=("base", "other"), balance=(), where=None)
     return replace(
-        test, name=name, design=Design((statement,), test.design.templates), solved=("base", "other"), cells=cells, swaps=(),
-        draws=f"{test.draws}; {name}", members=(), metrics={}, control=(test.name, what), scores=None, given=drawn, probe=probe,
-    )  # fmt: skip
+        test,
+        name=name,
+        design=Design((statement,), test.design.templates),
+        solved=("base", "other"),
+        cells=cells,
+        swaps=(),
+        draws=f"{test.draws}; {name}",
+        members=(),
+        metrics={},
+        control=(test.name, what),
+        scores=None,
+        given=drawn,
+        probe=probe,
+    )
 
 
 def _rows(drawn: Drawn, base: tuple[str, np.ndarray], other: tuple[str, np.ndarray]) -> Drawn:
@@ -163,9 +174,7 @@ def _affordable(plan: Plan, test: Test, cell: Cell, site: Site, first: int) -> i
     length = max(inputs.length(index) for index in runs.tolist())
     layers = facts.layers or max(1, len(facts.widths) - 1)
     above = max(1, layers - (site.layer or 0) - (site.component in ("out", "resid_post")))
-    own = min(
-        inputs.where(place.position, runs[0])[0] for i in cell.interventions for place in i.places
-    )  # fmt: skip
+    own = min(inputs.where(place.position, runs[0])[0] for i in cell.interventions for place in i.places)
     cost = drawn.n * (length - own) * above + len(runs) * length * layers / len(test.cells)
     rows = int(SHARE * cost / ((length - first) * above))
     if not inputs.sequence and _weights(facts.widths) < _SMALL:
@@ -354,9 +363,7 @@ def _others(test: Test, drawn: Drawn, varied: tuple[str, ...], m: int, number: i
     values = {
         name: np.concatenate([drawn.values[role][name] for role in roles])[first] for name in drawn.values["base"]
     }
-    whole = Drawn(
-        len(distinct), {"base": values, "other": values}, {"base": distinct, "other": distinct}, False
-    )  # fmt: skip
+    whole = Drawn(len(distinct), {"base": values, "other": values}, {"base": distinct, "other": distinct}, False)
     return _rows(whole, ("base", mine[kept]), ("other", chosen[kept]))
 
 
@@ -387,11 +394,12 @@ def _replaced(plan: Plan, test: Test, number: int, cell: Cell) -> Test | None:
     for name, value in wanted:
         made = tuple(
             replace(
-                i, value=FromRun("other", i.places) if value is None else value,
+                i,
+                value=FromRun("other", i.places) if value is None else value,
                 text=f"{', '.join(map(str, i.places))} {'<- other' if value is None else '= ' + name}",
             )
             for i in cell.interventions
-        )  # fmt: skip
+        )
         cells.append(Cell((("part", len(cells) + 1),), made))
     given = _rows(drawn, ("base", rows), ("base", others))
     return _made(test, "replaced", number, given, tuple(cells), Replaced(number, own, tuple(names), rows))

@@ -71,9 +71,12 @@ def _probes(plan: Plan, probes: list[Test], work: dict[g.Node, Work]) -> list[st
     }
     for what, title in titles.items():
         runs = [
-            read.run for probe in probes if probe.control[1] == what for node in plan.scores[probe.name]
+            read.run
+            for probe in probes
+            if probe.control[1] == what
+            for node in plan.scores[probe.name]
             if (read := node.read("patched")) is not None
-        ]  # fmt: skip
+        ]
         if runs:
             rows, tokens = (sum(getattr(work[run], name) for run in runs) for name in ("rows", "layer_tokens"))
             lines.append(f"and beside it, as a control, {title}: {rows:,} rows, {tokens:,} layer-tokens")

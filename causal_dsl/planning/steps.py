@@ -81,10 +81,13 @@ class Step:
         said = [f"{len(self.resumes)} intervention{'s' * (len(self.resumes) != 1)}"]
         said += [f"{len(self.forwards)} read run{'s' * (len(self.forwards) != 1)}"] * bool(self.forwards)
         flags = [
-            ("every prompt once", self.shared), ("vectors kept once", self.kept_once),
-            ("stops early", self.rules.stop), ("enters late", self.rules.late), ("trims positions", self.rules.trim),
+            ("every prompt once", self.shared),
+            ("vectors kept once", self.kept_once),
+            ("stops early", self.rules.stop),
+            ("enters late", self.rules.late),
+            ("trims positions", self.rules.trim),
             ("prunes read-outs", self.pruned),
-        ]  # fmt: skip
+        ]
         said += [name for name, on in flags if on]
         said += [f"{len(self.blocks)} blocks"] * (len(self.blocks) > 1)
         return f"pass through {self.network.name}: " + ", ".join(said) + (f" [{self.why}]" if self.why else "")
@@ -132,9 +135,11 @@ def early_means(step: Step, ahead: bool = False) -> list[g.Average]:
     """The means that need a pass of their own before. ``ahead``: all prompts are run before anything is written."""
     found = {
         leaf: None
-        for resume in step.resumes for write in resume.writes for leaf in leaves(write.value)
+        for resume in step.resumes
+        for write in resume.writes
+        for leaf in leaves(write.value)
         if isinstance(leaf, g.Average) and not mean_in_pass(step, leaf, write.place, ahead)
-    }  # fmt: skip
+    }
     return list(found)
 
 

@@ -60,10 +60,14 @@ class ActionReader:
                     if not self._circuit(end):
                         self.target(end)
                 self.diagnostics.report(
-                    "E690", "path patching is not run yet", action.span,
-                    notes=("this version writes values at sites; what flows along one edge alone needs the circuit engine",),
+                    "E690",
+                    "path patching is not run yet",
+                    action.span,
+                    notes=(
+                        "this version writes values at sites; what flows along one edge alone needs the circuit engine",
+                    ),
                     help="patch the sender itself: do(sender <- source)",
-                )  # fmt: skip
+                )
                 return None
             case tree.SetTo():
                 return self._set(action, add=False)
@@ -78,10 +82,12 @@ class ActionReader:
         if not path or not (path[0].name in self.circuits or path[0].name == "outside"):
             return False
         self.diagnostics.report(
-            "E691", f"interventions on circuits are not run yet: `{format_expr(expr)[:60]}`", expr.span,
+            "E691",
+            f"interventions on circuits are not run yet: `{format_expr(expr)[:60]}`",
+            expr.span,
             notes=("circuits are parsed and their names are checked; this version intervenes on sites and variables",),
             help="name the sites themselves: do(layer[9].head[6, 9].z[last] = mean)",
-        )  # fmt: skip
+        )
         return True
 
     def variable(self, expr: tree.Expr) -> str | None:
@@ -102,9 +108,14 @@ class ActionReader:
             advice = "intervene on what it is computed from" if read else f"write `{name} @ site` in the alignment"
             why = ("it is where the answer is read, which no intervention may write",) if read else ()
             self.diagnostics.report(
-                "E682", f"`{self.alignment.name}` places `{name}` nowhere that can be written", expr.span, notes=why,
-                help="; ".join(filter(None, (advice, f"it places {', '.join(f'`{p}`' for p in placed)}" if placed else ""))),
-            )  # fmt: skip
+                "E682",
+                f"`{self.alignment.name}` places `{name}` nowhere that can be written",
+                expr.span,
+                notes=why,
+                help="; ".join(
+                    filter(None, (advice, f"it places {', '.join(f'`{p}`' for p in placed)}" if placed else ""))
+                ),
+            )
             return None
         places = [self.sites.place(site) for site in placement.sites]
         if any(place is None for place in places):
@@ -160,17 +171,21 @@ class ActionReader:
         if isinstance(expr, tree.Name) and expr.name not in SITE_HEADS:
             known = [*self.alignment.placements, *self.roles]
             self.diagnostics.report(
-                "E201", f"no variable `{expr.name}` in `{self.alignment.model.name}`", expr.span,
+                "E201",
+                f"no variable `{expr.name}` in `{self.alignment.model.name}`",
+                expr.span,
                 label=f"not a variable of `{self.alignment.model.name}`",
                 help=did_you_mean(expr.name, self.alignment.model.variables, "") or f"there is {', '.join(known)}",
-            )  # fmt: skip
+            )
             return None
         place = self.sites.place(expr)
         if place is not None and place.site.component == "logits":
             self.diagnostics.report(
-                "E683", "the read-out cannot be written: the answer is read there", expr.span,
+                "E683",
+                "the read-out cannot be written: the answer is read there",
+                expr.span,
                 help="intervene upstream of it, at a layer",
-            )  # fmt: skip
+            )
             return None
         return None if place is None else (place,)
 
@@ -187,14 +202,21 @@ class ActionReader:
         variable = self.variable(action.target)
         if variable is not None and value.places != places:
             self.diagnostics.report(
-                "E684", f"`{variable}` takes its value from a run, not from a site", action.source.span,
-                notes=("what the causal model should do then is not said",), help=f"write `{variable} <- {value.role}`, or patch the site itself",
-            )  # fmt: skip
+                "E684",
+                f"`{variable}` takes its value from a run, not from a site",
+                action.source.span,
+                notes=("what the causal model should do then is not said",),
+                help=f"write `{variable} <- {value.role}`, or patch the site itself",
+            )
             return None
         return Intervention(
-            places, value, variable=variable, text=format_expr_action(action), span=action.span,
+            places,
+            value,
+            variable=variable,
+            text=format_expr_action(action),
+            span=action.span,
             features=self.features(variable),
-        )  # fmt: skip
+        )
 
     def _source(self, expr: tree.Expr, places: tuple[Place, ...]) -> FromRun | None:
         path = steps(expr)
@@ -202,9 +224,11 @@ class ActionReader:
         if path is None or role not in self.roles or path[0].indices is not None or path[0].arguments is not None:
             name = role or format_expr(expr)[:60]
             self.diagnostics.report(
-                "E216", f"no run `{name}` in this test", expr.span,
+                "E216",
+                f"no run `{name}` in this test",
+                expr.span,
                 help=did_you_mean(name, self.roles, "draw it: base, source ~ model(n=256)"),
-            )  # fmt: skip
+            )
             return None
         if len(path) == 1:
             return FromRun(role, places)
@@ -215,9 +239,11 @@ class ActionReader:
             mine, theirs = (width(p.site, self.alignment.network.facts) for p in (place, other))
             if mine is not None and theirs is not None and mine != theirs:
                 self.diagnostics.report(
-                    "E460", f"{other} has {theirs} numbers, and {place} has {mine}", expr.span,
+                    "E460",
+                    f"{other} has {theirs} numbers, and {place} has {mine}",
+                    expr.span,
                     help="patch from a site of the same width",
-                )  # fmt: skip
+                )
                 return None
         return FromRun(role, (other,) * len(places))
 
@@ -229,14 +255,20 @@ class ActionReader:
             if role is None or places is None:
                 return None
             return Intervention(
-                places, FromRun(role, places), variable=name, text=format_expr_action(action), span=action.span,
+                places,
+                FromRun(role, places),
+                variable=name,
+                text=format_expr_action(action),
+                span=action.span,
                 features=self.features(name),
-            )  # fmt: skip
+            )
         if name is not None:
             self.diagnostics.report(
-                "E685", f"`{name}` is a causal variable: nothing is added to it", action.span,
+                "E685",
+                f"`{name}` is a causal variable: nothing is added to it",
+                action.span,
                 help=f"write do({name} <- source), or add to a site",
-            )  # fmt: skip
+            )
             return None
         places = self.target(action.target)
         value = self._value(action.value, places or ())
@@ -295,9 +327,13 @@ class ActionReader:
         path = steps(expr)
         known = [*_WRITTEN, *self.roles]
         self.diagnostics.report(
-            "E687", f"`{format_expr(expr)[:60]}` is nothing that can be written at a site", expr.span,
-            help=did_you_mean(path[0].name, known, "") if path else "write 0, mean, noise(std=3), a list of numbers, or vector(\"file.safetensors\")",
-        )  # fmt: skip
+            "E687",
+            f"`{format_expr(expr)[:60]}` is nothing that can be written at a site",
+            expr.span,
+            help=did_you_mean(path[0].name, known, "")
+            if path
+            else 'write 0, mean, noise(std=3), a list of numbers, or vector("file.safetensors")',
+        )
 
     def _vector(self, expr: tree.List, items: tuple[tree.Expr, ...], places: tuple[Place, ...]) -> Vector | None:
         numbers = [constant(item) for item in items]
@@ -336,8 +372,12 @@ class ActionReader:
         if not may_read(path, settings["path"], call.span, self.diagnostics):
             return None
         if not is_file(path):
-            self.diagnostics.report("E688", f'there is no file "{shortened(settings["path"])}"', call.span,
-                                    help="name a safetensors file, relative to this spec")  # fmt: skip
+            self.diagnostics.report(
+                "E688",
+                f'there is no file "{shortened(settings["path"])}"',
+                call.span,
+                help="name a safetensors file, relative to this spec",
+            )
             return None
         reads.note(path)  # it is read when the test is run
         return Vector((), path, settings["key"], call.span)
@@ -354,10 +394,13 @@ def disjoint(interventions: list[Intervention], alignment: Alignment, diagnostic
                     if overlap(a, b, alignment.network.facts):
                         assert one.span is not None and other.span is not None
                         diagnostics.report(
-                            "E461", f"`{other.text}` and `{one.text}` write the same place", one.span,
-                            others=((other.span, "already written here"),), notes=(f"{b} and {a} overlap",),
+                            "E461",
+                            f"`{other.text}` and `{one.text}` write the same place",
+                            one.span,
+                            others=((other.span, "already written here"),),
+                            notes=(f"{b} and {a} overlap",),
                             help="give each variable coordinates, heads or tokens of its own",
-                        )  # fmt: skip
+                        )
                         return False
     return True
 

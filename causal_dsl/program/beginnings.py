@@ -35,27 +35,36 @@ def check_beginnings(test: Test, tokens: Tokens, diagnostics: Diagnostics) -> No
         if len(encoded) > 1 and encoded.ids[0] == encoded.ids[1] and (encoded.special[0] or first == mark):
             once = "the tokenizer puts it there" if encoded.special[0] else "once is enough"
             diagnostics.report(
-                "W515", f"the prompt begins with `{first}` twice", line.span,
+                "W515",
+                f"the prompt begins with `{first}` twice",
+                line.span,
                 notes=(f"the network reads {_shown(tokens, encoded)}", once),
                 help=f"leave {'' if encoded.special[0] else 'one '}`{first}` out of the prompt",
-            )  # fmt: skip
+            )
         elif mark is not None and first != mark:
             added = any(token.content == mark for token in tokens.tokenizer.get_added_tokens_decoder().values())
             diagnostics.report(
-                "W516", f"the prompt does not begin with `{mark}`", line.span,
-                notes=(f"the network reads {_shown(tokens, encoded)}",
-                       f"the files of its tokenizer name `{mark}` as the token that texts begin with, and do not add it"),
-                help=f'begin the prompt with it: prompt "{mark}…"' if added
+                "W516",
+                f"the prompt does not begin with `{mark}`",
+                line.span,
+                notes=(
+                    f"the network reads {_shown(tokens, encoded)}",
+                    f"the files of its tokenizer name `{mark}` as the token that texts begin with, and do not add it",
+                ),
+                help=f'begin the prompt with it: prompt "{mark}…"'
+                if added
                 else "let the post_processor of tokenizer.json put it there",
-            )  # fmt: skip
+            )
         elif encoders and not encoded.special[0] and encoded.ids[0] not in special:
             path, span = encoders[0]
             diagnostics.report(
-                "W516", "the sparse autoencoder was made on texts that begin with a mark, and the prompt has none", span,
+                "W516",
+                "the sparse autoencoder was made on texts that begin with a mark, and the prompt has none",
+                span,
                 others=((line.span, "this prompt"),),
                 notes=(f"{shown_path(path)} says prepend_bos", f"the network reads {_shown(tokens, encoded)}"),
                 help="begin the prompt with the tokenizer's mark of the beginning, as it is called there",
-            )  # fmt: skip
+            )
 
 
 def _encoders_of_marked(test: Test) -> list[tuple[Path, Span]]:

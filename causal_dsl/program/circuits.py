@@ -23,9 +23,12 @@ def check_circuit(definition: Definition, resolver: Resolver, diagnostics: Diagn
         if isinstance(member, tree.Group):
             if member.name.name in groups:
                 diagnostics.report(
-                    "E202", f"`{member.name.name}` is declared twice", member.name.span,
-                    others=((groups[member.name.name].name.span, "first declared here"),), help="give one of them another name",
-                )  # fmt: skip
+                    "E202",
+                    f"`{member.name.name}` is declared twice",
+                    member.name.span,
+                    others=((groups[member.name.name].name.span, "first declared here"),),
+                    help="give one of them another name",
+                )
             groups[member.name.name] = member
             for site in member.sites:
                 reader.place(site, whole=True)
@@ -35,8 +38,10 @@ def check_circuit(definition: Definition, resolver: Resolver, diagnostics: Diagn
                 path = steps(site)
                 if path and path[0].name not in SITE_HEADS and path[0].name not in groups:
                     diagnostics.report(
-                        "E218", f"no group `{path[0].name}` in `{declaration.name.name}`", path[0].span,
+                        "E218",
+                        f"no group `{path[0].name}` in `{declaration.name.name}`",
+                        path[0].span,
                         help=did_you_mean(path[0].name, groups, "write `name = layer[…].head[…]` above"),
-                    )  # fmt: skip
+                    )
                 elif not path or path[0].name in SITE_HEADS:
                     reader.place(site, whole=True)

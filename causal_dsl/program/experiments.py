@@ -42,9 +42,13 @@ class TestReader:
     __test__ = False  # not a pytest class
 
     def __init__(
-        self, declaration: tree.TestDecl | tree.FitDecl, module: Module, resolver: Resolver, diagnostics: Diagnostics,
+        self,
+        declaration: tree.TestDecl | tree.FitDecl,
+        module: Module,
+        resolver: Resolver,
+        diagnostics: Diagnostics,
         alignment: Alignment | None = None,
-    ):  # fmt: skip
+    ):
         self.declaration = declaration
         self.module = module
         self.resolver = resolver
@@ -76,17 +80,25 @@ class TestReader:
         statements, implicit = self._implicit(alignment, statements)
         roles = tuple(role for statement in statements for role in statement.roles)
         if self.good and "base" not in roles:
-            self._fault("E693", f"`{declaration.name.name}` draws no `base`", declaration.name.span,
-                        notes=("`base` is the run that is intervened on",),
-                        help=f"write base ~ {alignment.model.name}(n=256), or base, source ~ …")  # fmt: skip
+            self._fault(
+                "E693",
+                f"`{declaration.name.name}` draws no `base`",
+                declaration.name.span,
+                notes=("`base` is the run that is intervened on",),
+                help=f"write base ~ {alignment.model.name}(n=256), or base, source ~ …",
+            )
         readout = self._readout(alignment)
         # An alignment that says nothing at all is one fault, not one for each variable that it does not place.
         empty = not alignment.placements and not alignment.readouts
         ready = fixed is not None and statements and not empty
         cells = self._cells(alignment, fixed or {}, roles, implicit) if ready else None
         if isinstance(declaration, tree.FitDecl) and not any(isinstance(m, tree.Do) for m in declaration.members):
-            self._fault("E715", f"`{declaration.name.name}` does nothing that could be fitted", declaration.name.span,
-                        help="write do(variable <- source)")  # fmt: skip
+            self._fault(
+                "E715",
+                f"`{declaration.name.name}` does nothing that could be fitted",
+                declaration.name.span,
+                help="write do(variable <- source)",
+            )
         judged = [m for m in declaration.members if isinstance(m, (tree.Expect, tree.Report))]
         if (
             isinstance(declaration, tree.TestDecl)
@@ -94,8 +106,12 @@ class TestReader:
             and not judged
             and not any(isinstance(m, tree.Do) for m in declaration.members)
         ):
-            self._fault("E694", f"`{declaration.name.name}` says nothing that should come out", declaration.name.span,
-                        help="write `expect accuracy >= 95%`, or `report accuracy`")  # fmt: skip
+            self._fault(
+                "E694",
+                f"`{declaration.name.name}` says nothing that should come out",
+                declaration.name.span,
+                help="write `expect accuracy >= 95%`, or `report accuracy`",
+            )
         if not self.good or readout is None or cells is None:
             return None
         if any(isinstance(node, tree.Name) and node.name in self.module.faulty for node in declaration.walk()):
@@ -104,10 +120,20 @@ class TestReader:
         templates = tuple(line.where for line in alignment.prompts)
         design = Design(tuple(statements), templates)
         return Test(
-            declaration.name.name, declaration.name.span, declaration.doc, alignment, readout, design, solved, cells,
-            tuple(swaps), self._draw_text(implicit), declaration.members, self.resolver.metrics(self.module),
+            declaration.name.name,
+            declaration.name.span,
+            declaration.doc,
+            alignment,
+            readout,
+            design,
+            solved,
+            cells,
+            tuple(swaps),
+            self._draw_text(implicit),
+            declaration.members,
+            self.resolver.metrics(self.module),
             controls=self.controls,
-        )  # fmt: skip
+        )
 
     def _fault(self, code: str, title: str, span: Any, **more: Any) -> None:
         self.diagnostics.report(code, title, span, **more)
@@ -134,8 +160,12 @@ class TestReader:
             else:
                 name, span = argument.name.name, argument.name.span
             if name not in names:
-                self._fault("E211", f"`{alignment.name}` has no parameter `{name}`", span,
-                            help=did_you_mean(name, names, f"`{alignment.name}` has no parameters"))  # fmt: skip
+                self._fault(
+                    "E211",
+                    f"`{alignment.name}` has no parameter `{name}`",
+                    span,
+                    help=did_you_mean(name, names, f"`{alignment.name}` has no parameters"),
+                )
                 return None
             if name in fixed:
                 self._fault("E212", f"`{name}` is set twice", span, help="keep one of them")
@@ -144,16 +174,23 @@ class TestReader:
             if argument.value not in values:
                 shown = [format_expr(value) for value in values]
                 listed = ", ".join(shown) if len(shown) <= 6 else f"{shown[0]}, {shown[1]}, … {shown[-1]}"
-                self._fault("E696", f"`{name}` of `{alignment.name}` is never {format_expr(argument.value)}", argument.value.span,
-                            help=f"it is one of {listed}")  # fmt: skip
+                self._fault(
+                    "E696",
+                    f"`{name}` of `{alignment.name}` is never {format_expr(argument.value)}",
+                    argument.value.span,
+                    help=f"it is one of {listed}",
+                )
                 return None
             fixed[name] = argument.value
         return fixed
 
     def _cells(
-        self, alignment: Alignment, fixed: dict[str, tree.Expr], roles: tuple[str, ...],
+        self,
+        alignment: Alignment,
+        fixed: dict[str, tree.Expr],
+        roles: tuple[str, ...],
         implicit: dict[tuple[str, object], str],
-    ) -> tuple[Cell, ...] | None:  # fmt: skip
+    ) -> tuple[Cell, ...] | None:
         actions = [a for m in self.declaration.members if isinstance(m, tree.Do) for a in m.actions]
         if not actions:
             return (Cell(()),)
@@ -193,8 +230,9 @@ class TestReader:
             if all(place is not None for place in places):
                 swept = any(
                     isinstance(node, tree.Name) and node.name in alignment.parameters
-                    for site in placement.sites for node in site.walk()
-                )  # fmt: skip
+                    for site in placement.sites
+                    for node in site.walk()
+                )
                 found.append(Placed(name, tuple(p for p in places if p is not None), placement.via is None, not swept))
         return tuple(found)
 
@@ -202,8 +240,13 @@ class TestReader:
         earlier = next((i for i in before if made.variable and i.variable == made.variable), None)
         if earlier is not None:
             assert earlier.span is not None
-            self._fault("E695", f"`{made.variable}` is set twice in one `do`", made.span,
-                        others=((earlier.span, "already set here"),), help="keep one of them")  # fmt: skip
+            self._fault(
+                "E695",
+                f"`{made.variable}` is set twice in one `do`",
+                made.span,
+                others=((earlier.span, "already set here"),),
+                help="keep one of them",
+            )
 
     def _shown(self, value: tree.Expr, sites: SiteReader) -> int | str:
         number = constant(value)
@@ -232,8 +275,12 @@ class TestReader:
                 statements.append(statement)
         counts = {s.n for s in statements if s.n is not None}
         if len(counts) > 1:
-            self._fault("E698", f"the draws of `{self.declaration.name.name}` have different sizes: {', '.join(map(str, sorted(counts)))}",
-                        self.declaration.name.span, help="draw as many of each: one row is one pair")  # fmt: skip
+            self._fault(
+                "E698",
+                f"the draws of `{self.declaration.name.name}` have different sizes: {', '.join(map(str, sorted(counts)))}",
+                self.declaration.name.span,
+                help="draw as many of each: one row is one pair",
+            )
         return statements, tuple(dict.fromkeys(solved))
 
     def _draw(
@@ -251,8 +298,12 @@ class TestReader:
             other = self.resolver.model(definition) if definition else None
             if other is not model:
                 if definition is not None:
-                    self._fault("E699", f"drawn from `{called[0]}`, but `{alignment.name}` aligns `{model.name}`", called[1],
-                                help=f"write {model.name}(…)")  # fmt: skip
+                    self._fault(
+                        "E699",
+                        f"drawn from `{called[0]}`, but `{alignment.name}` aligns `{model.name}`",
+                        called[1],
+                        help=f"write {model.name}(…)",
+                    )
                 self.good = False
                 return None
         arguments = member.domain.arguments if isinstance(member.domain, tree.Call) else ()
@@ -261,8 +312,12 @@ class TestReader:
             self.good = False
             return None
         if settings["exhaustive"] and (settings["n"] is not None or settings["balance"]):
-            self._fault("E698", "`exhaustive` takes every pair: it needs no `n` and no `balance`", member.domain.span,
-                        help=f"write {model.name}(exhaustive=true)")  # fmt: skip
+            self._fault(
+                "E698",
+                "`exhaustive` takes every pair: it needs no `n` and no `balance`",
+                member.domain.span,
+                help=f"write {model.name}(exhaustive=true)",
+            )
             return None
         roles = tuple(name.name for name in member.names)
         balance = self._balance(settings["balance"] or (), roles, model)
@@ -335,8 +390,12 @@ class TestReader:
         for part in plain:
             for node in part.walk():
                 if isinstance(node, tree.Call) and call_name(node) and call_name(node)[0] == "solved":  # type: ignore[index]
-                    self._fault("E217", "`solved` stands by itself, joined to the rest with `and`", node.span,
-                                help="write: where solved(base) and …")  # fmt: skip
+                    self._fault(
+                        "E217",
+                        "`solved` stands by itself, joined to the rest with `and`",
+                        node.span,
+                        help="write: where solved(base) and …",
+                    )
                     return None, solved
         if not plain:
             return None, solved
@@ -362,8 +421,13 @@ class TestReader:
                 value = constant(action.value)
                 domain = alignment.model.variables[name].domain
                 if value is None or value not in domain or isinstance(value, bool) != (domain.type == "bool"):
-                    self._fault("E689", f"`{name}` is never `{format_expr(action.value)[:40]}`", action.value.span,
-                                notes=(f"its domain is {domain}",), help=f"write a value of `{name}`, or {name} <- source")  # fmt: skip
+                    self._fault(
+                        "E689",
+                        f"`{name}` is never `{format_expr(action.value)[:40]}`",
+                        action.value.span,
+                        notes=(f"its domain is {domain}",),
+                        help=f"write a value of `{name}`, or {name} <- source",
+                    )
                     continue
                 role = f"{name} = {format_expr(action.value)}"
                 if (name, value) not in found:
@@ -383,13 +447,21 @@ class TestReader:
             outputs = ", ".join(f"`{name}`" for name in alignment.model.outputs)
             facts = alignment.network.facts
             where = "logits" if facts.kind == "vector" else "mask" if facts.both_ways else "next_token"
-            self._fault("E700", f"`{alignment.name}` does not say where the answer is read", alignment.span,
-                        help=f"write `{alignment.model.outputs[0] if alignment.model.outputs else 'answer'} @ {where}` (the outputs are {outputs})")  # fmt: skip
+            self._fault(
+                "E700",
+                f"`{alignment.name}` does not say where the answer is read",
+                alignment.span,
+                help=f"write `{alignment.model.outputs[0] if alignment.model.outputs else 'answer'} @ {where}` (the outputs are {outputs})",
+            )
             return None
         if len(readouts) > 1:
             span = readouts[1].span or alignment.span
-            self._fault("E700", f"`{alignment.name}` reads {len(readouts)} outputs; a test judges one", span,
-                        help="make an alignment for each, `align other : this { … }`, with one read-out")  # fmt: skip
+            self._fault(
+                "E700",
+                f"`{alignment.name}` reads {len(readouts)} outputs; a test judges one",
+                span,
+                help="make an alignment for each, `align other : this { … }`, with one read-out",
+            )
             return None
         return readouts[0]
 

@@ -322,9 +322,12 @@ def _refuse_other_kinds(config: Mapping[str, Any], span: Span) -> None:
     names = [name for name in named if isinstance(name, str)] if isinstance(named, list) else []
     if names and all(_NO_TEXT.search(name) for name in names):
         raise fail(
-            "E648", f"`{names[0]}` is no language model", span, notes=("config.json says that this class was saved",),
+            "E648",
+            f"`{names[0]}` is no language model",
+            span,
+            notes=("config.json says that this class was saved",),
             help='a network from floats to logits can be given as torch("file.py:factory")',
-        )  # fmt: skip
+        )
 
 
 def _read(folder: Path, span: Span) -> Facts:

@@ -241,8 +241,12 @@ def read_via(
             if (found := _named(folder, settings["file"], name.span, diagnostics)) is None:
                 return None
             if not is_file(found):
-                diagnostics.report("E729", f'there is no file "{shortened(settings["file"])}"', name.span,
-                                   help="name a file that a run with --out wrote into `features/`, relative to this spec")  # fmt: skip
+                diagnostics.report(
+                    "E729",
+                    f'there is no file "{shortened(settings["file"])}"',
+                    name.span,
+                    help="name a file that a run with --out wrote into `features/`, relative to this spec",
+                )
                 return None
             fitting["file"] = str(found.resolve())
         own = {key: settings[key] for key in FEATURES[name.name]}
@@ -259,10 +263,12 @@ def read_via(
             reads.note(file)  # they are read when the feature is made
         if chain and chain[-1].name in GATED:
             diagnostics.report(
-                "E726", f"`{chain[-1].name}` comes last in a chain", name.span,
+                "E726",
+                f"`{chain[-1].name}` comes last in a chain",
+                name.span,
                 notes=("what is written to a coordinate whose gate is shut would be lost",),
                 help=f"write `{name.name}(…).{chain[-1].name}(…)`, or leave one out",
-            )  # fmt: skip
+            )
             return None
         chain.append(Feature(name.name, tuple(own.items())))
     trained = any(feature.name in TRAINED for feature in chain)
@@ -270,9 +276,13 @@ def read_via(
         if key in told and (not trained or "file" in fitting):
             why = "a finished fit is taken from a file" if trained else "nothing in it is trained on labels"
             diagnostics.report(
-                "E717", f"`{key}` has no use here: {why}", told[key],
-                help="leave it out" if trained else f"leave it out, or use {', '.join(sorted(TRAINED)[:3])} or another that is trained",
-            )  # fmt: skip
+                "E717",
+                f"`{key}` has no use here: {why}",
+                told[key],
+                help="leave it out"
+                if trained
+                else f"leave it out, or use {', '.join(sorted(TRAINED)[:3])} or another that is trained",
+            )
             return None
     return Via(tuple(chain), Fitting(**fitting), joined, via.span)
 
@@ -312,9 +322,12 @@ def check_width(via: Via, places: Sequence[Place], facts: Facts, diagnostics: Di
             asked: Any = settings.get("dim", settings.get("k"))
             if asked is not None and asked > known:
                 diagnostics.report(
-                    "E723", f"`{feature.name}` takes {asked} dimensions of a vector of {known}", via.span,
-                    notes=(f"{place} has {known} numbers",), help=f"take at most {known}",
-                )  # fmt: skip
+                    "E723",
+                    f"`{feature.name}` takes {asked} dimensions of a vector of {known}",
+                    via.span,
+                    notes=(f"{place} has {known} numbers",),
+                    help=f"take at most {known}",
+                )
                 return False
             known = asked if asked is not None else known
             if feature.name in ("sae", "linear_probe"):

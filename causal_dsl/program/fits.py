@@ -82,10 +82,12 @@ def _refuse_uncovered(test: Test, own: Sequence[Test], diagnostics: Diagnostics)
             if any((ref.fitted, ref.block) not in fitted for ref in intervention.features):
                 names = ", ".join(f"`{fit.name}`" for fit in own)
                 diagnostics.report(
-                    "E718", f"`{test.name}` writes `{intervention.variable}` through a feature that nothing fits",
-                    intervention.span or test.span, notes=(f"what is fitted in `{own[0].alignment.name}` is said by {names}",),
+                    "E718",
+                    f"`{test.name}` writes `{intervention.variable}` through a feature that nothing fits",
+                    intervention.span or test.span,
+                    notes=(f"what is fitted in `{own[0].alignment.name}` is said by {names}",),
                     help=f"intervene on `{intervention.variable}` in a `fit`, too, and in the cells that are tested",
-                )  # fmt: skip
+                )
                 return
 
 
@@ -103,17 +105,21 @@ def check_declared(fit: Test, diagnostics: Diagnostics) -> bool:
     parted = next((statement for statement in fit.design.statements if statement.split), None)
     if parted is not None:
         diagnostics.report(
-            "E719", "a `fit` takes the inputs of the `fit` part, and ends by those of the `validation` part", parted.span,
+            "E719",
+            "a `fit` takes the inputs of the `fit` part, and ends by those of the `validation` part",
+            parted.span,
             help="leave `split` out, or hold inputs out with `where`",
-        )  # fmt: skip
+        )
         return False
     if learned(fit):
         return True
     diagnostics.report(
-        "E716", f"`{fit.name}` fits nothing", fit.span,
+        "E716",
+        f"`{fit.name}` fits nothing",
+        fit.span,
         notes=(f"what it intervenes on in `{fit.alignment.name}` is no learned feature",),
         help="place a variable with `via rotation(dim=…)` or another feature, and intervene on it",
-    )  # fmt: skip
+    )
     return False
 
 
@@ -133,11 +139,13 @@ def _on_part(test: Test, part: Part, n: int | None, keep: bool = False) -> Test:
     """A test whose draws are of one part of the inputs; ``keep``: with the seeds that the spec gives."""
     statements = tuple(
         replace(
-            statement, split=part, n=None if statement.exhaustive else n or statement.n,
+            statement,
+            split=part,
+            n=None if statement.exhaustive else n or statement.n,
             seed=statement.seed + (0 if keep else _SEEDS.get(part, 0)),
         )
         for statement in test.design.statements
-    )  # fmt: skip
+    )
     told = f"{test.draws}; {part} part" + (f", n={n}" if n else "")
     return replace(test, design=replace(test.design, statements=statements), draws=told)
 
@@ -215,7 +223,9 @@ def _control(test: Test, what: str, variant: Variant, number: int = 0) -> Test:
         return replace(intervention, features=features)
 
     cells = tuple(replace(cell, interventions=tuple(map(changed, cell.interventions))) for cell in test.cells)
-    return replace(test, name=f"{test.name}: {what}", cells=cells, members=(), solved=(), control=(test.name, what), scores=None)  # fmt: skip
+    return replace(
+        test, name=f"{test.name}: {what}", cells=cells, members=(), solved=(), control=(test.name, what), scores=None
+    )
 
 
 def variant_of(fit: FitTest, variant: Variant) -> FitTest:

@@ -105,20 +105,31 @@ class NetworkKey:
 
     def to_json(self) -> dict[str, Any]:
         """The key as data."""
-        found: dict[str, Any] = {"kind": self.kind, "target": self.target, "revision": self.revision,
-                                 "settings": dict(self.settings), "untrained": self.untrained}  # fmt: skip
+        found: dict[str, Any] = {
+            "kind": self.kind,
+            "target": self.target,
+            "revision": self.revision,
+            "settings": dict(self.settings),
+            "untrained": self.untrained,
+        }
         if self.training is not None:
             found["training"] = {
-                "network": self.training.network.to_json(), "alignment": self.training.alignment,
+                "network": self.training.network.to_json(),
+                "alignment": self.training.alignment,
                 "settings": {name: list(v) if isinstance(v, tuple) else v for name, v in self.training.settings},
                 "files": self.training.files,
-            }  # fmt: skip
+            }
         return found
 
 
 def network_key(
-    kind: str, target: str, settings: Mapping[str, Any], folder: Path, name: str = "", training: TrainingKey | None = None
-) -> NetworkKey:  # fmt: skip
+    kind: str,
+    target: str,
+    settings: Mapping[str, Any],
+    folder: Path,
+    name: str = "",
+    training: TrainingKey | None = None,
+) -> NetworkKey:
     """The key of a declaration whose paths start from ``folder``; ``settings`` as they are written, defaults left out or in."""
     own = {key: value for key, value in settings.items() if value is not None}
     revision = own.pop("revision", None)

@@ -165,9 +165,12 @@ class Loader:
         earlier = module.names.get(name.name)
         if earlier is not None:
             self.diagnostics.report(
-                "E202", f"`{name.name}` is declared twice", name.span,
-                others=((earlier.span, "first declared here"),), help="give one of them another name",
-            )  # fmt: skip
+                "E202",
+                f"`{name.name}` is declared twice",
+                name.span,
+                others=((earlier.span, "first declared here"),),
+                help="give one of them another name",
+            )
             module.twice.add(name.name)
             module.faulty.add(name.name)
             return
@@ -191,9 +194,11 @@ class Loader:
         if path in self._open:
             chain = [p.name for p in self._open[self._open.index(path) :]] + [path.name]
             self.diagnostics.report(
-                "E223", "these files import each other: " + " -> ".join(chain), span,
+                "E223",
+                "these files import each other: " + " -> ".join(chain),
+                span,
                 help="move what both need into a third file",
-            )  # fmt: skip
+            )
             return
         module = self.file(path, span)
         if module is None:
@@ -204,14 +209,18 @@ class Loader:
                 continue
             if definition is None:
                 self.diagnostics.report(
-                    "E203", f"`{path.name}` declares no `{name.name}`", name.span,
+                    "E203",
+                    f"`{path.name}` declares no `{name.name}`",
+                    name.span,
                     help=did_you_mean(name.name, module.names, "it declares nothing"),
-                )  # fmt: skip
+                )
             elif isinstance(definition.declaration, tree.TestDecl):
                 self.diagnostics.report(
-                    "E204", f"`{name.name}` is a test, and tests are not imported", name.span,
+                    "E204",
+                    f"`{name.name}` is a test, and tests are not imported",
+                    name.span,
                     help=f"run `{shown_path(path)}` as well, or import the alignment it is on",
-                )  # fmt: skip
+                )
             else:
                 yield definition, name
 

@@ -35,9 +35,15 @@ class PlacementReader:
     """Reads the placements of one alignment; ``read`` gives what they say, restated ones replaced."""
 
     def __init__(
-        self, diagnostics: Diagnostics, model: CausalModel, network: NetworkRef, prompts: tuple[PromptLine, ...],
-        parameters: dict[str, tuple[tree.Expr, ...]], resolver: Resolver, module: Module,
-    ):  # fmt: skip
+        self,
+        diagnostics: Diagnostics,
+        model: CausalModel,
+        network: NetworkRef,
+        prompts: tuple[PromptLine, ...],
+        parameters: dict[str, tuple[tree.Expr, ...]],
+        resolver: Resolver,
+        module: Module,
+    ):
         self.diagnostics = diagnostics
         self.model = model
         self.network = network
@@ -60,17 +66,23 @@ class PlacementReader:
             name = member.name.name
             if name not in self.model.variables:
                 self.diagnostics.report(
-                    "E201", f"no variable `{name}` in `{self.model.name}`", member.name.span,
+                    "E201",
+                    f"no variable `{name}` in `{self.model.name}`",
+                    member.name.span,
                     label=f"not a variable of `{self.model.name}`",
-                    others=((declaration.name.span, "aligned from here"),), help=did_you_mean(name, self.model.variables),
-                )  # fmt: skip
+                    others=((declaration.name.span, "aligned from here"),),
+                    help=did_you_mean(name, self.model.variables),
+                )
                 good = False
                 continue
             if name in seen:
                 self.diagnostics.report(
-                    "E672", f"`{name}` is placed twice", member.name.span, others=((seen[name].name.span, "first placed here"),),
+                    "E672",
+                    f"`{name}` is placed twice",
+                    member.name.span,
+                    others=((seen[name].name.span, "first placed here"),),
                     help=f"name several sites on one line: {name} @ site, site",
-                )  # fmt: skip
+                )
                 good = False
                 continue
             seen[name] = member
@@ -94,9 +106,11 @@ class PlacementReader:
                 inputs[name] = placed
             elif kind == "input" and self.model.variables[name].kind == "exogenous":
                 self.diagnostics.report(
-                    "E673", f"how does `{name}` enter the network?", member.span,
+                    "E673",
+                    f"how does `{name}` enter the network?",
+                    member.span,
                     help=f"write `{name} @ input[…] via onehot()`, via scalar() or via embedding(dim=4)",
-                )  # fmt: skip
+                )
                 good = False
                 continue
             placements[name] = member
@@ -131,9 +145,12 @@ class PlacementReader:
                 assert one is not None and other is not None
                 if overlap(one, other, self.network.facts):
                     self.diagnostics.report(
-                        "E461", f"`{member.name.name}` is placed at overlapping sites", member.sites[j].span,
-                        others=((member.sites[i].span, "shares numbers with this"),), help="name each number once",
-                    )  # fmt: skip
+                        "E461",
+                        f"`{member.name.name}` is placed at overlapping sites",
+                        member.sites[j].span,
+                        others=((member.sites[i].span, "shares numbers with this"),),
+                        help="name each number once",
+                    )
                     return False
         return True
 
@@ -155,10 +172,12 @@ class PlacementReader:
                 return False
             if via.joined and len(places) == len(member.sites) and join(places) is None:
                 self.diagnostics.report(
-                    "E724", "only tokens at one site are joined to one vector", member.via.span,
+                    "E724",
+                    "only tokens at one site are joined to one vector",
+                    member.via.span,
                     notes=("what a later site holds depends on what is written at an earlier one",),
                     help="name several tokens of one site, or leave `joined` out: then each site has a feature of its own",
-                )  # fmt: skip
+                )
                 return False
         return True
 
@@ -175,9 +194,12 @@ class PlacementReader:
         step = path[0]
         if not variable.output:
             self.diagnostics.report(
-                "E674", f"`{name}` is read out, but it is no output of `{self.model.name}`", member.name.span,
-                others=((variable.span, "declared here"),), help=f"write `output {name} := …` in the causal model",
-            )  # fmt: skip
+                "E674",
+                f"`{name}` is read out, but it is no output of `{self.model.name}`",
+                member.name.span,
+                others=((variable.span, "declared here"),),
+                help=f"write `output {name} := …` in the causal model",
+            )
             return None
         if member.via is not None:
             self.diagnostics.report("E674", "a read-out takes no feature", member.via.span, help="leave the `via` out")
@@ -192,10 +214,12 @@ class PlacementReader:
     def _values(self, member: tree.Placement, domain: Any) -> tuple[Any, ...] | None:
         if not isinstance(domain, Finite) or len(domain.values) > _MOST_ANSWERS:
             self.diagnostics.report(
-                "E675", f"`{member.name.name}` has too many values to be read out as an answer", member.name.span,
+                "E675",
+                f"`{member.name.name}` has too many values to be read out as an answer",
+                member.name.span,
                 notes=(f"its domain is {domain}",),
                 help=f"give it a finite domain of at most {_MOST_ANSWERS:,} values: `output {member.name.name} : Domain := …`",
-            )  # fmt: skip
+            )
             return None
         return tuple(domain.values)
 
@@ -211,19 +235,25 @@ class PlacementReader:
         masked, facts = step.name == "mask", self.network.facts
         if facts.both_ways and not masked:
             self.diagnostics.report(
-                "E740", f"`{self.network.name}` says no next token: it fills in a masked one", step.span,
+                "E740",
+                f"`{self.network.name}` says no next token: it fills in a masked one",
+                step.span,
                 notes=(f"the tokens of `{facts.architecture}` look both ways",),
                 help="write [MASK] in the prompt where the answer belongs, and read it at `mask`",
-            )  # fmt: skip
+            )
             return None
         if masked and facts.architecture and not facts.both_ways:
             self.diagnostics.report(
-                "E741", f"`{self.network.name}` fills in no masked token: it says the next one", step.span,
-                notes=(f"the tokens of `{facts.architecture}` look back alone"
-                       if facts.architecture in ARCHITECTURES
-                       else "of those that fill in a masked token there are " + ", ".join(sorted(POST_NORM)),),
+                "E741",
+                f"`{self.network.name}` fills in no masked token: it says the next one",
+                step.span,
+                notes=(
+                    f"the tokens of `{facts.architecture}` look back alone"
+                    if facts.architecture in ARCHITECTURES
+                    else "of those that fill in a masked token there are " + ", ".join(sorted(POST_NORM)),
+                ),
                 help="end the prompt where the answer belongs, and read it at `next_token`",
-            )  # fmt: skip
+            )
             return None
         if not self.prompts:
             self.diagnostics.report(
@@ -255,10 +285,12 @@ class PlacementReader:
             absent = [value for value in values if value not in chosen]
             if absent:
                 self.diagnostics.report(
-                    "E677", f"`{among.name}` does not hold every value of `{member.name.name}`", among.span,
+                    "E677",
+                    f"`{among.name}` does not hold every value of `{member.name.name}`",
+                    among.span,
                     notes=(f"it has no {show_value(absent[0])}: such an answer could never be right",),
                     help="name the domain that the answers come from",
-                )  # fmt: skip
+                )
                 return None
             values = chosen
         kind: Literal["next_token", "mask"] = "mask" if masked else "next_token"
@@ -267,10 +299,13 @@ class PlacementReader:
     def _logits(self, member: tree.Placement, step: Step, values: tuple[Any, ...]) -> Readout | None:
         if self.network.facts.kind == "language":
             self.diagnostics.report(
-                "E676", f"the logits of `{self.network.name}` are over its vocabulary", step.span,
+                "E676",
+                f"the logits of `{self.network.name}` are over its vocabulary",
+                step.span,
                 help="read the answer at `{0}`, or at `{0}(among=Domain)`".format(
-                    "mask" if self.network.facts.both_ways else "next_token"),
-            )  # fmt: skip
+                    "mask" if self.network.facts.both_ways else "next_token"
+                ),
+            )
             return None
         dims = None
         if step.indices:
@@ -281,10 +316,14 @@ class PlacementReader:
         count = len(dims) if dims is not None else self.network.facts.classes
         if count is not None and count != len(values):
             self.diagnostics.report(
-                "E678", f"`{member.name.name}` has {len(values)} values, but there are {count} logits", member.span,
+                "E678",
+                f"`{member.name.name}` has {len(values)} values, but there are {count} logits",
+                member.span,
                 notes=("the order of the logits is the order of the domain",),
-                help="read some of them: logits[0:2]" if count > len(values) else f"give `{member.name.name}` a domain of {count} values",
-            )  # fmt: skip
+                help="read some of them: logits[0:2]"
+                if count > len(values)
+                else f"give `{member.name.name}` a domain of {count} values",
+            )
             return None
         return Readout("logits", member.name.name, values, dims=dims, span=member.span)
 
@@ -302,9 +341,11 @@ class PlacementReader:
             return None
         if kind != "input" or self.network.facts.kind == "language":
             self.diagnostics.report(
-                "E679", f"`{encoding}()` says how a value enters at `input`", member.via.span,
+                "E679",
+                f"`{encoding}()` says how a value enters at `input`",
+                member.via.span,
                 help=self._not_an_input(name, encoding),
-            )  # fmt: skip
+            )
             return None
         place = SiteReader(self.network.facts, (), self.diagnostics).place(member.sites[0])
         if place is None:
@@ -344,9 +385,12 @@ class PlacementReader:
             needed, why = settings["dim"], f"the embedding has {settings['dim']} dimensions"
         if needed != len(dims):
             self.diagnostics.report(
-                "E680", f"`{name}` needs {needed} numbers of the input, and has {len(dims)}", member.sites[0].span, notes=(why,),
+                "E680",
+                f"`{name}` needs {needed} numbers of the input, and has {len(dims)}",
+                member.sites[0].span,
+                notes=(why,),
                 help=f"write input[{dims[0]}:{dims[0] + needed}]",
-            )  # fmt: skip
+            )
             return None
         return InputPlacement(name, dims[0], dims[-1] + 1, encoding, tuple(settings.items()))  # type: ignore[arg-type]
 
@@ -363,9 +407,11 @@ class PlacementReader:
             if after.start < before.stop:
                 one, other = (placements[p.variable].sites[0].span for p in (after, before))
                 self.diagnostics.report(
-                    "E681", f"`{before.variable}` and `{after.variable}` share numbers of the input", one,
+                    "E681",
+                    f"`{before.variable}` and `{after.variable}` share numbers of the input",
+                    one,
                     others=((other, f"taken by `{before.variable}`"),),
                     help="give each variable a stretch of its own",
-                )  # fmt: skip
+                )
                 return False
         return True

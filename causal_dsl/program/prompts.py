@@ -287,9 +287,12 @@ def locate(position: Position, rendered: Rendered, encoded: Encoded, span: Span 
         found = tuple(token for part in position.parts for token in locate(part, rendered, encoded, span))
         if len(set(found)) < len(found):
             raise fail(
-                "E724", "two of these positions are one token", span, notes=(f'in the prompt "{_clip(rendered.text)}"',),
+                "E724",
+                "two of these positions are one token",
+                span,
+                notes=(f'in the prompt "{_clip(rendered.text)}"',),
                 help="name each token once",
-            )  # fmt: skip
+            )
         return found
     if position.kind == "index":
         index = position.index if position.index >= 0 else len(encoded) + position.index

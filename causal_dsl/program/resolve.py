@@ -84,18 +84,23 @@ class Resolver:
         if definition is None:
             known = [n for n, d in module.names.items() if d.kind in kinds]
             self.diagnostics.report(
-                "E200", f"no {' or '.join(kinds)} `{name.name}`", name.span,
+                "E200",
+                f"no {' or '.join(kinds)} `{name.name}`",
+                name.span,
                 help=did_you_mean(name.name, known, f"this file declares no {' or '.join(kinds)}"),
-            )  # fmt: skip
+            )
             return None
         if definition.kind not in kinds and name.name in module.faulty:
             return None
         if definition.kind not in kinds:
             known = [n for n, d in module.names.items() if d.kind in kinds]
             self.diagnostics.report(
-                "E205", f"`{name.name}` is {_article(definition.kind)} {definition.kind}, not {wanted}", name.span,
-                others=((definition.span, "declared here"),), help=did_you_mean(name.name, known),
-            )  # fmt: skip
+                "E205",
+                f"`{name.name}` is {_article(definition.kind)} {definition.kind}, not {wanted}",
+                name.span,
+                others=((definition.span, "declared here"),),
+                help=did_you_mean(name.name, known),
+            )
             return None
         return definition
 
@@ -144,9 +149,11 @@ class Resolver:
         key = (id(declaration), "domain")
         if key in self._made and self._made[key] is None and key in self._open_domains:
             self.diagnostics.report(
-                "E206", f"the domain `{declaration.name.name}` is defined by itself", declaration.name.span,
+                "E206",
+                f"the domain `{declaration.name.name}` is defined by itself",
+                declaration.name.span,
                 help="write out its values",
-            )  # fmt: skip
+            )
             return None
         if key not in self._made:
             self._open_domains.add(key)
@@ -207,10 +214,12 @@ class Resolver:
     def _trained_from_itself(self, definition: Definition) -> None:
         name = definition.declaration.name  # type: ignore[union-attr]
         self.diagnostics.report(
-            "E730", f"`{name.name}` is trained from itself", name.span,
+            "E730",
+            f"`{name.name}` is trained from itself",
+            name.span,
             notes=("the alignment that it is trained towards is one of this very network",),
             help="align another network, `network blank = …`, and train that",
-        )  # fmt: skip
+        )
 
     def _network(self, definition: Definition) -> NetworkRef | None:
         declaration = definition.declaration
@@ -221,10 +230,13 @@ class Resolver:
         if called is None or called[0] not in NETWORKS:
             close = nearest(called[0], NETWORKS) if called else None
             self.diagnostics.report(
-                "E207", f"a network comes from {', '.join(NETWORKS)}, not from `{format_expr(declaration.value.function)}`",
+                "E207",
+                f"a network comes from {', '.join(NETWORKS)}, not from `{format_expr(declaration.value.function)}`",
                 declaration.value.span,
-                help=f"did you mean `{close}`?" if close else 'write hf("folder or name"), zoo("name"), torch("file.py:function") or train(alignment)',
-            )  # fmt: skip
+                help=f"did you mean `{close}`?"
+                if close
+                else 'write hf("folder or name"), zoo("name"), torch("file.py:function") or train(alignment)',
+            )
             return None
         kind = called[0]
         settings = read_settings(
@@ -280,8 +292,13 @@ class Resolver:
         """What is known of a network that code makes before it is run: that the file is there (else E637)."""
         file, _, function = target.rpartition(":")
         if file and function and not is_file(folder / file):
-            self.diagnostics.report("E637", f"there is no file `{shortened(file)}`", span,
-                                    notes=("paths are relative to the spec",), help="name a Python file that is there")  # fmt: skip
+            self.diagnostics.report(
+                "E637",
+                f"there is no file `{shortened(file)}`",
+                span,
+                notes=("paths are relative to the spec",),
+                help="name a Python file that is there",
+            )
             return None
         return Facts("unknown")
 
@@ -293,9 +310,11 @@ class Resolver:
             declaration = definition.declaration
             assert isinstance(declaration, tree.AlignDecl)
             self.diagnostics.report(
-                "E208", f"the alignment `{declaration.name.name}` takes its placements from itself", declaration.name.span,
+                "E208",
+                f"the alignment `{declaration.name.name}` takes its placements from itself",
+                declaration.name.span,
                 help="name another alignment after the `:`",
-            )  # fmt: skip
+            )
             return None
         if key not in self._made:
             self._open_domains.add(key)
@@ -316,9 +335,11 @@ class Resolver:
                 return None
             if above.kind == "causal model":
                 self.diagnostics.report(
-                    "E209", f"`{declaration.name.name}` aligns `{declaration.model.name}` with no network", declaration.model.span,
+                    "E209",
+                    f"`{declaration.name.name}` aligns `{declaration.model.name}` with no network",
+                    declaration.model.span,
                     help=f"write `: {declaration.model.name} -> network`",
-                )  # fmt: skip
+                )
                 return None
             parent = self.alignment(above)
             if parent is None:
@@ -341,9 +362,11 @@ class Resolver:
             return None
         if lines and network.facts.kind == "vector":
             self.diagnostics.report(
-                "E676", f"`{network.name}` has no tokens: it reads no prompt", lines[0].span,
+                "E676",
+                f"`{network.name}` has no tokens: it reads no prompt",
+                lines[0].span,
                 help="leave it out; values enter as `a @ input[0:4] via onehot()`",
-            )  # fmt: skip
+            )
             return None
         prompts = lines or (parent.prompts if parent else ())
         reader = PlacementReader(self.diagnostics, model, network, prompts, parameters, self, module)
@@ -375,10 +398,13 @@ class Resolver:
         if why is not None:
             assert declaration.network is not None
             self.diagnostics.report(
-                "E731", f"`{network.name}` is not of the shape of `{parent.network.name}`", declaration.network.span,
-                others=((declaration.model.span, f"its places are in `{parent.network.name}`"),), notes=(why,),
+                "E731",
+                f"`{network.name}` is not of the shape of `{parent.network.name}`",
+                declaration.network.span,
+                others=((declaration.model.span, f"its places are in `{parent.network.name}`"),),
+                notes=(why,),
                 help=f"write an alignment of its own: align {declaration.name.name} : {parent.model.name} -> {network.name} {{ … }}",
-            )  # fmt: skip
+            )
         return why is None
 
     def _parameters(
@@ -406,9 +432,11 @@ class Resolver:
             count *= len(values)
         if count > _MOST_CELLS:
             self.diagnostics.report(
-                "E670", f"`{declaration.name.name}` sweeps over {count:,} cells", declaration.name.span,
+                "E670",
+                f"`{declaration.name.name}` sweeps over {count:,} cells",
+                declaration.name.span,
                 help=f"make the sweep smaller: at most {_MOST_CELLS:,}",
-            )  # fmt: skip
+            )
             return None
         return merged if good else None
 
@@ -425,21 +453,29 @@ class Resolver:
         stop = None if values.stop is None else _whole(values.stop)
         if start is not None and stop is not None and start >= stop:
             self.diagnostics.report(
-                "E671", f"`{parameter.name.name}` has no values", values.span,
-                notes=("the end is left out: 0:12 is 0 to 11",), help=f"write {start}:{start + 1} for one value",
-            )  # fmt: skip
+                "E671",
+                f"`{parameter.name.name}` has no values",
+                values.span,
+                notes=("the end is left out: 0:12 is 0 to 11",),
+                help=f"write {start}:{start + 1} for one value",
+            )
             return None
         if start is not None and stop is not None and stop - start > _MOST_CELLS:
             self.diagnostics.report(
-                "E670", f"`{parameter.name.name}` has {stop - start:,} values", values.span,
+                "E670",
+                f"`{parameter.name.name}` has {stop - start:,} values",
+                values.span,
                 help=f"make the sweep smaller: at most {_MOST_CELLS:,}",
-            )  # fmt: skip
+            )
             return None
         if start is None or stop is None:
             self.diagnostics.report(
-                "E671", f"`{parameter.name.name}` needs a range of whole numbers, as 0:12", values.span,
-                notes=("the end is left out: 0:12 is 0 to 11",), help="write start:stop, or a list as [last, subject]",
-            )  # fmt: skip
+                "E671",
+                f"`{parameter.name.name}` needs a range of whole numbers, as 0:12",
+                values.span,
+                notes=("the end is left out: 0:12 is 0 to 11",),
+                help="write start:stop, or a list as [last, subject]",
+            )
             return None
         return tuple(tree.Number(number, span=values.span) for number in range(start, stop))
 

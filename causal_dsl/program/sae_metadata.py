@@ -117,11 +117,20 @@ def _one_place(name: str, other: str) -> bool:
 
 _HOOK = re.compile(r"blocks\.(\d+)\.(?:(attn|mlp|ln1|ln2)\.)?hook_(\w+)")
 _HOOKS = {
-    ("", "resid_pre"): "resid_pre", ("", "resid_mid"): "resid_mid", ("", "resid_post"): "resid_post",
-    ("", "attn_out"): "attn_out", ("", "mlp_out"): "mlp_out",
-    ("attn", "q"): "q", ("attn", "k"): "k", ("attn", "v"): "v", ("attn", "z"): "z",
-    ("attn", "rot_q"): "q_rot", ("attn", "rot_k"): "k_rot", ("attn", "pattern"): "pattern", ("mlp", "post"): "neurons",
-}  # fmt: skip
+    ("", "resid_pre"): "resid_pre",
+    ("", "resid_mid"): "resid_mid",
+    ("", "resid_post"): "resid_post",
+    ("", "attn_out"): "attn_out",
+    ("", "mlp_out"): "mlp_out",
+    ("attn", "q"): "q",
+    ("attn", "k"): "k",
+    ("attn", "v"): "v",
+    ("attn", "z"): "z",
+    ("attn", "rot_q"): "q_rot",
+    ("attn", "rot_k"): "k_rot",
+    ("attn", "pattern"): "pattern",
+    ("mlp", "post"): "neurons",
+}
 _PATH = re.compile(r"(?:[\w.]*\.)?(?:layers|layer|h|blocks)\.(\d+)(?:\.(mlp|self_attn|attn|attention))?")
 _BLOCKS = {None: "resid_post", "mlp": "mlp_out", "self_attn": "attn_out", "attn": "attn_out", "attention": "attn_out"}
 
@@ -161,10 +170,12 @@ def check_sae(path: Path, places: Sequence[Place], network: NetworkRef, span: Sp
         for place in places:
             if list(place.site.heads) != sorted(place.site.heads):
                 diagnostics.report(
-                    "W518", "whether the sparse autoencoder was made for heads in this order cannot be told", span,
+                    "W518",
+                    "whether the sparse autoencoder was made for heads in this order cannot be told",
+                    span,
                     notes=(f"it is used at `{place.site}`", "its files name no hook"),
                     help=f"heads side by side are mostly in their order: head[{', '.join(map(str, sorted(place.site.heads)))}]",
-                )  # fmt: skip
+                )
     if made is None:
         return True
     for place in places:
@@ -174,30 +185,44 @@ def check_sae(path: Path, places: Sequence[Place], network: NetworkRef, span: Sp
         return False
     if made.doubts:
         diagnostics.report(
-            "W518", "whether the sparse autoencoder was made for this place cannot be told", span,
+            "W518",
+            "whether the sparse autoencoder was made for this place cannot be told",
+            span,
             notes=(_says(made, path), *made.doubts[:4], *(f"it is used at `{place.site}`" for place in places[:1])),
             help="make sure that it was made on this vector, and let its cfg.json say so",
-        )  # fmt: skip
-    if made.centred and any(place.site.component in ("resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out") for place in places):  # fmt: skip
+        )
+    if made.centred and any(
+        place.site.component in ("resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out") for place in places
+    ):
         diagnostics.report(
-            "W518", "the sparse autoencoder was made on a network whose weights were centred", span,
-            notes=(f"{shown_path(_file(path))} says center_writing_weights: its vectors had their mean taken off",
-                   "the vectors here have theirs"),
+            "W518",
+            "the sparse autoencoder was made on a network whose weights were centred",
+            span,
+            notes=(
+                f"{shown_path(_file(path))} says center_writing_weights: its vectors had their mean taken off",
+                "the vectors here have theirs",
+            ),
             help="use one that was made on the weights as they are",
-        )  # fmt: skip
+        )
     return True
 
 
-def _at_its_site(
-    made: Made, path: Path, place: Place, facts: Facts, span: Span, diagnostics: Diagnostics
-) -> bool:  # fmt: skip
+def _at_its_site(made: Made, path: Path, place: Place, facts: Facts, span: Span, diagnostics: Diagnostics) -> bool:
     used = place.site
     if used.component == "module":
         found = site_of(used.module or "")
         used = found if found is not None else used
     if made.by_heads and used.component not in _BY_HEADS:
         if used.component != "module":
-            return _elsewhere(made, path, place, "reshape_activations is `hook_z`, which joins the vectors of heads", "place it at the heads' `z`, or use one that was made for this place", span, diagnostics)  # fmt: skip
+            return _elsewhere(
+                made,
+                path,
+                place,
+                "reshape_activations is `hook_z`, which joins the vectors of heads",
+                "place it at the heads' `z`, or use one that was made for this place",
+                span,
+                diagnostics,
+            )
         _untold(
             made, path, place, "reshape_activations is `hook_z`, which joins the vectors of heads", span, diagnostics
         )
@@ -207,19 +232,39 @@ def _at_its_site(
     if own is None or used.component == "module":
         known = own is not None or _HOOK.fullmatch(made.hook) is not None
         if own is None and _HOOK.fullmatch(made.hook) is not None and used.component != "module":
-            return _elsewhere(made, path, place, "no site here is that vector", "use one that was made for a site that there is", span, diagnostics)  # fmt: skip
+            return _elsewhere(
+                made,
+                path,
+                place,
+                "no site here is that vector",
+                "use one that was made for a site that there is",
+                span,
+                diagnostics,
+            )
         diagnostics.report(
-            "W518", "whether the sparse autoencoder was made for this place cannot be told", span,
-            notes=(f"{shown_path(_file(path))} says that it was made on `{made.hook}`",
-                   f"it is used at `{place.site}`" if known else "a hook of that name is not known"),
+            "W518",
+            "whether the sparse autoencoder was made for this place cannot be told",
+            span,
+            notes=(
+                f"{shown_path(_file(path))} says that it was made on `{made.hook}`",
+                f"it is used at `{place.site}`" if known else "a hook of that name is not known",
+            ),
             help="make sure that the two are one vector",
-        )  # fmt: skip
+        )
         return True
     if own.layer is not None and facts.layers is not None and own.layer >= facts.layers:
         few = f"the network here has {facts.layers} layers, counted from 0"
         return _elsewhere(made, path, place, few, "use one that was made for this network", span, diagnostics)
     if not same_vector(own, used):
-        return _elsewhere(made, path, place, f"here that is `{own}`", f"place it at `{own}`, or use one that was made for this place", span, diagnostics)  # fmt: skip
+        return _elsewhere(
+            made,
+            path,
+            place,
+            f"here that is `{own}`",
+            f"place it at `{own}`, or use one that was made for this place",
+            span,
+            diagnostics,
+        )
     heads = head_count(used.component, facts) if used.component in _BY_HEADS else None
     if heads is None:
         return True
@@ -235,23 +280,33 @@ def _at_its_site(
 
 def _in_its_layer(
     made: Made, layer: int, path: Path, place: Place, used: Site, span: Span, diagnostics: Diagnostics
-) -> bool:  # fmt: skip
+) -> bool:
     """Judge by the layer alone: what leaves a layer is also what enters the next, so of the stream two layers may be meant."""
     if used.layer == layer or (used.component == "embed" and layer == 0):
         return True
     beside = {"resid_post": 1, "resid_pre": -1}.get(used.component)
     if used.layer is not None and (beside is None or layer != used.layer + beside):
-        return _elsewhere(made, path, place, "it names no hook", "use it in its layer, or use one that was made for this place", span, diagnostics)  # fmt: skip
+        return _elsewhere(
+            made,
+            path,
+            place,
+            "it names no hook",
+            "use it in its layer, or use one that was made for this place",
+            span,
+            diagnostics,
+        )
     _untold(made, path, place, "it names no hook", span, diagnostics)
     return True
 
 
 def _untold(made: Made, path: Path, place: Place, note: str, span: Span, diagnostics: Diagnostics) -> None:
     diagnostics.report(
-        "W518", "whether the sparse autoencoder was made for this place cannot be told", span,
+        "W518",
+        "whether the sparse autoencoder was made for this place cannot be told",
+        span,
         notes=(f"{_says(made, path)}: {note}", f"it is used at `{place.site}`"),
         help="make sure that the two are one vector",
-    )  # fmt: skip
+    )
 
 
 def _says(made: Made, path: Path) -> str:
@@ -265,12 +320,14 @@ def _says(made: Made, path: Path) -> str:
 
 def _elsewhere(
     made: Made, path: Path, place: Place, note: str, help: str, span: Span, diagnostics: Diagnostics
-) -> bool:  # fmt: skip
+) -> bool:
     diagnostics.report(
-        "E515", "the sparse autoencoder was made for another place", span,
+        "E515",
+        "the sparse autoencoder was made for another place",
+        span,
         notes=(f"{_says(made, path)}: {note}", f"it is used at `{place.site}`"),
         help=help,
-    )  # fmt: skip
+    )
     return False
 
 
@@ -305,20 +362,30 @@ def _of_its_network(made: Made, path: Path, network: NetworkRef, span: Span, dia
     name = made.model.lower().replace("_", "-").rpartition("/")[2]
     if not name:
         return True
-    notes = (f"{shown_path(_file(path))} says that it was made on `{made.model}`",
-             f"the network here is `{network.target}`"
-             + (f", of the kind `{network.facts.architecture}`" if network.facts.architecture else ""))  # fmt: skip
+    notes = (
+        f"{shown_path(_file(path))} says that it was made on `{made.model}`",
+        f"the network here is `{network.target}`"
+        + (f", of the kind `{network.facts.architecture}`" if network.facts.architecture else ""),
+    )
     kinds = next((kinds for pattern, kinds in _FAMILIES if re.search(pattern, name)), None)
     if kinds is not None and network.facts.architecture and network.facts.architecture not in kinds:
-        diagnostics.report("E516", "the sparse autoencoder was made for another network", span, notes=notes,
-                           help="use one that was made for this network")  # fmt: skip
+        diagnostics.report(
+            "E516",
+            "the sparse autoencoder was made for another network",
+            span,
+            notes=notes,
+            help="use one that was made for this network",
+        )
         return False
     ours = {_bare(other) for other in _names(network)} - {""}
     if _bare(name) not in ours:
         diagnostics.report(
-            "W517", "whether the sparse autoencoder was made for this network cannot be told", span, notes=notes,
+            "W517",
+            "whether the sparse autoencoder was made for this network cannot be told",
+            span,
+            notes=notes,
             help="make sure that it was made on these very weights",
-        )  # fmt: skip
+        )
     return True
 
 

@@ -89,9 +89,11 @@ def read_settings(
             positional.remove(name)
         if name not in known:
             diagnostics.report(
-                "E211", f"`{what}` has no setting `{name}`", place,
+                "E211",
+                f"`{what}` has no setting `{name}`",
+                place,
                 help=did_you_mean(name, known, f"`{what}` takes no settings"),
-            )  # fmt: skip
+            )
             good = False
             continue
         if name in found:
@@ -164,6 +166,9 @@ def _refuse(what: str, name: str, setting: Setting, value: tree.Expr, diagnostic
         if close is not None:
             help, notes = f"did you mean `{close}`?", (f"it takes {_wanted(setting)}",)
     diagnostics.report(
-        "E213", f"`{name}` of `{what}` cannot be `{format_expr(value)[:60]}`", value.span,
-        notes=notes, help=help,
-    )  # fmt: skip
+        "E213",
+        f"`{name}` of `{what}` cannot be `{format_expr(value)[:60]}`",
+        value.span,
+        notes=notes,
+        help=help,
+    )

@@ -37,10 +37,15 @@ def warn_unseen(alignment: Alignment, diagnostics: Diagnostics) -> None:
     for_example = model.variables[unseen[0]]
     listed = ", ".join(f"`{name}`" for name in unseen)
     diagnostics.report(
-        "W335", f"{listed} enter{'s' * (len(unseen) == 1)} no {what} of `{alignment.name}`", alignment.span,
+        "W335",
+        f"{listed} enter{'s' * (len(unseen) == 1)} no {what} of `{alignment.name}`",
+        alignment.span,
         others=((for_example.span, "drawn here"),),
-        notes=(f"settings that differ in nothing else give one {'prompt' if alignment.prompts else 'vector'}, and count as one input",), help=help,
-    )  # fmt: skip
+        notes=(
+            f"settings that differ in nothing else give one {'prompt' if alignment.prompts else 'vector'}, and count as one input",
+        ),
+        help=help,
+    )
 
 
 def _drawn_among(model: CausalModel, names: set[str]) -> set[str]:

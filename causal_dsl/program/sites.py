@@ -73,8 +73,12 @@ class SiteReader:
         """
         path = steps(expr)
         if path is None:
-            self._report("E450", f"`{format_expr(expr)[:60]}` is not a site", expr.span,
-                         help="a site is a path such as layer[3].resid_post[last]")  # fmt: skip
+            self._report(
+                "E450",
+                f"`{format_expr(expr)[:60]}` is not a site",
+                expr.span,
+                help="a site is a path such as layer[3].resid_post[last]",
+            )
             return None
         head, *rest = path
         if head.name == "layer":
@@ -82,14 +86,19 @@ class SiteReader:
         elif head.name == "module":
             site, last = self._module(head), head
             if rest:
-                self._report("E450", f"`module(…)` has no `{rest[0].name}`", rest[0].span,
-                             help="the path of the module stands inside the quotes: module(\"a.b\")[last]")  # fmt: skip
+                self._report(
+                    "E450",
+                    f"`module(…)` has no `{rest[0].name}`",
+                    rest[0].span,
+                    help='the path of the module stands inside the quotes: module("a.b")[last]',
+                )
                 return None
         elif head.name in COMPONENTS and not COMPONENTS[head.name].layer:
             site, last = Site(head.name), head
             if rest:
-                self._report("E450", f"`{head.name}` has no `{rest[0].name}`", rest[0].span,
-                             help=f"write `{head.name}[…]`")  # fmt: skip
+                self._report(
+                    "E450", f"`{head.name}` has no `{rest[0].name}`", rest[0].span, help=f"write `{head.name}[…]`"
+                )
                 return None
         else:
             self._unknown_head(head)
@@ -99,8 +108,13 @@ class SiteReader:
         if site.component != "module":
             reason = missing(site.component, self.facts)
             if reason is not None:
-                self._report("E451", f"this network has no `{site.component}`", last.span, notes=(reason,),
-                             help=self._instead(site.component))  # fmt: skip
+                self._report(
+                    "E451",
+                    f"this network has no `{site.component}`",
+                    last.span,
+                    notes=(reason,),
+                    help=self._instead(site.component),
+                )
                 return None
         return self._subscript(site, last, whole, expr.span)
 
@@ -109,8 +123,12 @@ class SiteReader:
         if head.name in inside or head.name == "head":
             help = f"it is in a layer: write layer[…].{head.name}[…]"
         else:
-            help = did_you_mean(head.name, SITE_HEADS, "a site begins with `layer[…]`, `module(…)` or " + ", ".join(
-                f"`{name}`" for name in SITE_HEADS if name not in ("layer", "module")))  # fmt: skip
+            help = did_you_mean(
+                head.name,
+                SITE_HEADS,
+                "a site begins with `layer[…]`, `module(…)` or "
+                + ", ".join(f"`{name}`" for name in SITE_HEADS if name not in ("layer", "module")),
+            )
         self._report("E452", f"no site or variable `{head.name}`", head.span, help=help)
 
     def _instead(self, component: str) -> str:
@@ -127,9 +145,14 @@ class SiteReader:
             return None, None
         count = self.facts.layers
         if layer < 0 or (count is not None and layer >= count):
-            self._report("E454", f"there is no layer {layer}", head.indices[0].span, label="out of range",
-                         notes=self._swept(head.indices[0]),
-                         help=f"layers run from 0 to {count - 1}" if count is not None else "layers are counted from 0")  # fmt: skip
+            self._report(
+                "E454",
+                f"there is no layer {layer}",
+                head.indices[0].span,
+                label="out of range",
+                notes=self._swept(head.indices[0]),
+                help=f"layers run from 0 to {count - 1}" if count is not None else "layers are counted from 0",
+            )
             return None, None
         if not rest:
             self._report(
@@ -145,8 +168,12 @@ class SiteReader:
         component = COMPONENTS.get(step.name)
         if component is None or not component.layer:
             inside = [name for name, c in COMPONENTS.items() if c.layer and missing(name, self.facts) is None]
-            self._report("E452", f"a layer has no site `{step.name}`", step.span, help=did_you_mean(
-                step.name, [*inside, "head"], "a layer has " + ", ".join(inside)))  # fmt: skip
+            self._report(
+                "E452",
+                f"a layer has no site `{step.name}`",
+                step.span,
+                help=did_you_mean(step.name, [*inside, "head"], "a layer has " + ", ".join(inside)),
+            )
             return None, None
         if len(rest) > 1:
             self._report(
@@ -177,8 +204,12 @@ class SiteReader:
         else:
             step = rest[1]
         if step.name not in named:
-            self._report("E452", f"a head has no site `{step.name}`", step.span,
-                         help=did_you_mean(step.name, named, "a head has " + ", ".join(named)))  # fmt: skip
+            self._report(
+                "E452",
+                f"a head has no site `{step.name}`",
+                step.span,
+                help=did_you_mean(step.name, named, "a head has " + ", ".join(named)),
+            )
             return None, None
         if len(rest) > 2:
             self._report(
@@ -208,14 +239,22 @@ class SiteReader:
             if not indices:
                 if whole:
                     return Place(site, Position("all"))
-                self._report("E455", f"`{site}` says no position", span,
-                             notes=("a sequence network has this vector at every token",),
-                             help=f"write `{site}[last]`, or the name of a hole of the prompt")  # fmt: skip
+                self._report(
+                    "E455",
+                    f"`{site}` says no position",
+                    span,
+                    notes=("a sequence network has this vector at every token",),
+                    help=f"write `{site}[last]`, or the name of a hole of the prompt",
+                )
                 return None
             index = indices.pop(0)
             if isinstance(index, tree.Slice):
-                self._report("E455", f"`{step.name}` needs a position before its dims", index.span,
-                             help=f"write `{site}[last, {_slice_text(index)}]`")  # fmt: skip
+                self._report(
+                    "E455",
+                    f"`{step.name}` needs a position before its dims",
+                    index.span,
+                    help=f"write `{site}[last, {_slice_text(index)}]`",
+                )
                 return None
             position = self.position(index)
             if position is None:
@@ -251,15 +290,23 @@ class SiteReader:
         if isinstance(base, tree.Call):
             number = constant(base.arguments[0].value) if len(base.arguments) == 1 else None
             if not isinstance(number, int) or not isinstance(base.function, (tree.Name, tree.String)) or number < 1:
-                self._report("E532", f"`{format_expr(base)[:60]}` is not a position", base.span,
-                             help="the second use of a hole is written `name(2)`")  # fmt: skip
+                self._report(
+                    "E532",
+                    f"`{format_expr(base)[:60]}` is not a position",
+                    base.span,
+                    help="the second use of a hole is written `name(2)`",
+                )
                 return None
             base, occurrence = base.function, number
         if isinstance(base, tree.String):
             return self._text(base.value, base.span, part, occurrence)
         if not isinstance(base, tree.Name):
-            self._report("E532", f"`{format_expr(expr)[:60]}` is not a position", expr.span,
-                         help='write a hole of the prompt, first, last, all, a whole number, or ["a word of the prompt"]')  # fmt: skip
+            self._report(
+                "E532",
+                f"`{format_expr(expr)[:60]}` is not a position",
+                expr.span,
+                help='write a hole of the prompt, first, last, all, a whole number, or ["a word of the prompt"]',
+            )
             return None
         return self._hole(base, occurrence, part)
 
@@ -281,16 +328,24 @@ class SiteReader:
             return _EDGES[name.name]
         if name.name in _EDGES and not part:
             other = "another name for the hole" if name.name == "all" else str(_EDGES[name.name].index)
-            self._report("E535", f"`{name.name}` is a hole of the prompt and a word for a position", name.span,
-                         help=f"write `{name.name}.last` for the last token of the hole, or {other} for the position")  # fmt: skip
+            self._report(
+                "E535",
+                f"`{name.name}` is a hole of the prompt and a word for a position",
+                name.span,
+                help=f"write `{name.name}.last` for the last token of the hole, or {other} for the position",
+            )
             return None
         position = Position("hole", name.name, occurrence, part or "last")  # type: ignore[arg-type]
         return position if self._in_every_prompt(position, name.span) else None
 
     def _in_every_prompt(self, position: Position, span: Span) -> bool:
         if not self.templates:
-            self._report("E534", f"no position `{position}`: the alignment has no prompt", span,
-                         help='write prompt "…" in the alignment')  # fmt: skip
+            self._report(
+                "E534",
+                f"no position `{position}`: the alignment has no prompt",
+                span,
+                help='write prompt "…" in the alignment',
+            )
             return False
         return all(check_position(position, template, span, self.diagnostics) for template in self.templates)
 
@@ -370,9 +425,14 @@ class SiteReader:
                 start, stop = number, number + 1
             if start < 0 or (count is not None and stop > count) or stop - start > _MOST_DIMS:
                 first = start if start < 0 else stop - 1
-                self._report("E458", f"there is no {what} {first}", index.span, label="out of range",
-                             notes=self._swept(index),
-                             help=f"{what}s run from 0 to {count - 1}" if count is not None else f"{what}s are counted from 0")  # fmt: skip
+                self._report(
+                    "E458",
+                    f"there is no {what} {first}",
+                    index.span,
+                    label="out of range",
+                    notes=self._swept(index),
+                    help=f"{what}s run from 0 to {count - 1}" if count is not None else f"{what}s are counted from 0",
+                )
                 return None
             found += range(start, stop)
         if len(set(found)) < len(found):

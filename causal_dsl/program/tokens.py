@@ -159,9 +159,7 @@ class Tokens:
 
     def _encode_now(self, text: str) -> Encoded:
         written = self.mask or MASK
-        encoding = self.tokenizer.encode(
-            SURROGATE.sub("\N{REPLACEMENT CHARACTER}", text.replace(MASK, written))
-        )  # fmt: skip
+        encoding = self.tokenizer.encode(SURROGATE.sub("\N{REPLACEMENT CHARACTER}", text.replace(MASK, written)))
         offsets = tuple((start, end) for start, end in encoding.offsets)
         if written != MASK and MASK in text:
             offsets = tuple((_back(start, text, written), _back(end, text, written)) for start, end in offsets)

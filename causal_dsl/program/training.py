@@ -36,10 +36,16 @@ TRAIN: dict[str, Setting] = {
 }
 #: What two networks must have alike for one's placements to hold in the other.
 _ALIKE = {
-    "layers": "layers", "widths": "widths", "classes": "classes", "width": "numbers in the residual stream",
-    "heads": "heads", "kv_heads": "heads of keys and values", "head_dim": "numbers in a head",
-    "mlp_width": "neurons in a layer", "vocabulary": "tokens in the vocabulary",
-}  # fmt: skip
+    "layers": "layers",
+    "widths": "widths",
+    "classes": "classes",
+    "width": "numbers in the residual stream",
+    "heads": "heads",
+    "kv_heads": "heads of keys and values",
+    "head_dim": "numbers in a head",
+    "mlp_width": "neurons in a layer",
+    "vocabulary": "tokens in the vocabulary",
+}
 
 
 class TrainingReader:
@@ -62,11 +68,12 @@ class TrainingReader:
         intervenes = settings["interchange"] > 0 or settings["strict"] > 0
         if intervenes and not places:
             self._report(
-                "E732", f"`{alignment.name}` places no variable to intervene on",
+                "E732",
+                f"`{alignment.name}` places no variable to intervene on",
                 others=((alignment.span, "aligned here"),),
                 notes=("inputs and outputs are not interchanged, only what lies between them",),
                 help="write `variable @ layer[1].out[0:8]` there, or train on the task alone: interchange=0",
-            )  # fmt: skip
+            )
             return None
         rest = rest_of(
             [place for _, several in places for place in several], settings["layers"], alignment.network.facts
@@ -85,8 +92,12 @@ class TrainingReader:
         for name in self.settings["balance"] or ():
             if not isinstance(name, tree.Name) or name.name not in model.variables:
                 shown = format_expr(name)
-                self._report("E201", f"no variable `{shown}` in `{model.name}`", name.span,
-                             help=did_you_mean(shown, model.variables))  # fmt: skip
+                self._report(
+                    "E201",
+                    f"no variable `{shown}` in `{model.name}`",
+                    name.span,
+                    help=did_you_mean(shown, model.variables),
+                )
                 return None
             found.append(name.name)
         return tuple(found)
@@ -94,14 +105,21 @@ class TrainingReader:
     def _has_aim(self) -> bool:
         alignment = self.alignment
         if not any(self.settings[name] > 0 for name in ("task", "interchange", "strict")):
-            self._report("E735", "there is nothing to be learned: every loss has the weight 0",
-                         help="leave out task=0, or interchange=0")  # fmt: skip
+            self._report(
+                "E735",
+                "there is nothing to be learned: every loss has the weight 0",
+                help="leave out task=0, or interchange=0",
+            )
             return False
         if not alignment.readouts:
             output = next(iter(alignment.model.outputs), "answer")
             where = "logits" if alignment.network.facts.kind == "vector" else "next_token"
-            self._report("E735", f"`{alignment.name}` does not say where the answer is read",
-                         others=((alignment.span, "aligned here"),), help=f"write `{output} @ {where}` there")  # fmt: skip
+            self._report(
+                "E735",
+                f"`{alignment.name}` does not say where the answer is read",
+                others=((alignment.span, "aligned here"),),
+                help=f"write `{output} @ {where}` there",
+            )
             return False
         return True
 
@@ -111,9 +129,12 @@ class TrainingReader:
             values = self.alignment.parameters[swept[0]]
             one = format_expr(values[0])
             written = f"{swept[0]} in {one}:{int(one) + 1}" if one.isdigit() else f"{swept[0]} in [{one}]"
-            self._report("E734", f"`{self.alignment.name}` is a sweep: a network is trained towards one placement",
-                         notes=(f"`{swept[0]}` has {len(values)} values",),
-                         help=f"fix it: align one({written}) : {self.alignment.name} {{ }}, and train(one, …)")  # fmt: skip
+            self._report(
+                "E734",
+                f"`{self.alignment.name}` is a sweep: a network is trained towards one placement",
+                notes=(f"`{swept[0]}` has {len(values)} values",),
+                help=f"fix it: align one({written}) : {self.alignment.name} {{ }}, and train(one, …)",
+            )
         return not swept
 
     # ── places ──────────────────────────────────────────────────────────────────────────────────
@@ -134,10 +155,13 @@ class TrainingReader:
             if via in ENCODINGS:
                 continue
             if placement.via is not None:
-                self._report("E733", f"`{name}` is placed by a learned feature: its coordinates must be named",
-                             others=((placement.via.span, "placed here"),),
-                             notes=("training writes the variable where it is told to be; there is nothing to be found",),
-                             help=f"write `{name} @ {format_expr(placement.sites[0])}` with coordinates, without `via`")  # fmt: skip
+                self._report(
+                    "E733",
+                    f"`{name}` is placed by a learned feature: its coordinates must be named",
+                    others=((placement.via.span, "placed here"),),
+                    notes=("training writes the variable where it is told to be; there is nothing to be found",),
+                    help=f"write `{name} @ {format_expr(placement.sites[0])}` with coordinates, without `via`",
+                )
                 return None
             places = [reader.place(site) for site in placement.sites]
             if any(place is None for place in places):
@@ -151,9 +175,14 @@ class TrainingReader:
                 for b in theirs:
                     if overlap(a, b, self.alignment.network.facts):
                         first, second = (self.alignment.placements[name].sites[0].span for name in (one, other))
-                        self._report("E461", f"`{one}` and `{other}` are placed at overlapping sites", second,
-                                     others=((first, "shares numbers with this"),), notes=(f"{a} and {b} overlap",),
-                                     help="give each variable coordinates, heads or tokens of its own")  # fmt: skip
+                        self._report(
+                            "E461",
+                            f"`{one}` and `{other}` are placed at overlapping sites",
+                            second,
+                            others=((first, "shares numbers with this"),),
+                            notes=(f"{a} and {b} overlap",),
+                            help="give each variable coordinates, heads or tokens of its own",
+                        )
                         return False
         return True
 
@@ -161,8 +190,9 @@ class TrainingReader:
         count = self.alignment.network.facts.layers
         for layer in self.settings["layers"] or ():
             if count is not None and layer >= count:
-                self._report("E454", f"there is no layer {layer}", label="out of range",
-                             help=f"layers run from 0 to {count - 1}")  # fmt: skip
+                self._report(
+                    "E454", f"there is no layer {layer}", label="out of range", help=f"layers run from 0 to {count - 1}"
+                )
                 return False
         return True
 
@@ -175,11 +205,13 @@ class TrainingReader:
 def nothing_left(alignment: Alignment, span: Span) -> SpecError:
     """E732 for strict training where nothing is placed for no variable."""
     return fail(
-        "E732", f"in the layers of `{alignment.name}` every coordinate is placed", span,
+        "E732",
+        f"in the layers of `{alignment.name}` every coordinate is placed",
+        span,
         others=((alignment.span, "aligned here"),),
         notes=("`strict` asks that what is placed for no variable does not matter; here is nothing of the kind",),
         help="leave out `strict`, or name other layers: layers=[1, 2]",
-    )  # fmt: skip
+    )
 
 
 def training_settings(training: Training) -> tuple[tuple[str, Any], ...]:

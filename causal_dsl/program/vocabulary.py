@@ -14,10 +14,12 @@ def refuse_beyond(tokens: Tokens, ids: Sequence[int], text: str, span: Span) -> 
         return
     beyond = next(index for index in ids if index >= tokens.rows)
     raise fail(
-        "E751", f"`{tokens.token(beyond)}` is token {beyond}, and the network has embeddings for {tokens.rows:,} tokens", span,
+        "E751",
+        f"`{tokens.token(beyond)}` is token {beyond}, and the network has embeddings for {tokens.rows:,} tokens",
+        span,
         notes=(f"it is needed for {text[-60:]!r}", f"the tokenizer knows {tokens.size:,} tokens"),
         help="leave such words out, or take the tokenizer that belongs to these weights",
-    )  # fmt: skip
+    )
 
 
 __all__ = ["refuse_beyond"]

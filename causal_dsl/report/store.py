@@ -25,9 +25,15 @@ if TYPE_CHECKING:
 
 
 def save(
-    folder: SpecFolder, spec_text: str, result: SpecResult, plan: Plan, cells: dict[str, list[tuple[Any, Columns]]],
-    labels: dict[str, np.ndarray | None], interrupted: bool, speech: Mapping[str, Speech] = MappingProxyType({}),
-) -> None:  # fmt: skip
+    folder: SpecFolder,
+    spec_text: str,
+    result: SpecResult,
+    plan: Plan,
+    cells: dict[str, list[tuple[Any, Columns]]],
+    labels: dict[str, np.ndarray | None],
+    interrupted: bool,
+    speech: Mapping[str, Speech] = MappingProxyType({}),
+) -> None:
     """Write what was computed of one spec. ``cells[test]`` are finished cells with their columns.
 
     pairs.parquet has one row a pair and cell: test, cell, pair, the text of base and sources, the causal model's label,
@@ -42,9 +48,11 @@ def save(
 
 
 def _table(
-    plan: Plan, cells: dict[str, list[tuple[Any, Columns]]], labels: dict[str, np.ndarray | None],
+    plan: Plan,
+    cells: dict[str, list[tuple[Any, Columns]]],
+    labels: dict[str, np.ndarray | None],
     speech: Mapping[str, Speech],
-) -> pandas.DataFrame:  # fmt: skip
+) -> pandas.DataFrame:
     import pandas
 
     tables = []

@@ -28,9 +28,15 @@ _MOVED = Mean("moved", SHARE, Moved("moved", SHARE), "patched")
 
 
 def found_in(
-    cell: Mapping[str, Any], number: int, scores: dict[str, Estimate], wanted: Mapping[str, Score], estimator: Estimator,
-    context: TestContext, info: CellInfo, speech: Speech,
-) -> CellResult:  # fmt: skip
+    cell: Mapping[str, Any],
+    number: int,
+    scores: dict[str, Estimate],
+    wanted: Mapping[str, Score],
+    estimator: Estimator,
+    context: TestContext,
+    info: CellInfo,
+    speech: Speech,
+) -> CellResult:
     """A cell with its scores and findings, not yet judged."""
     frame, patched = estimator.frames[number], context.intervened
     moved = float(estimator.point(_MOVED)[number]) if patched and frame.n else None
@@ -45,9 +51,12 @@ def found_in(
 
 
 def with_verdict(
-    cell: CellResult, ceilings: Mapping[str, Ceiling], together: tuple[float, float] | None, rise: Rise | None,
+    cell: CellResult,
+    ceilings: Mapping[str, Ceiling],
+    together: tuple[float, float] | None,
+    rise: Rise | None,
     all_of: str,
-) -> CellResult:  # fmt: skip
+) -> CellResult:
     """The cell with its verdict: by the interval that holds for all cells ``together``, where there are several.
 
     ``all_of`` says how the pairs are all there are, where they are. ``rise``: how much it scores more than the cell below, where a rule that knows nothing of the inside is always right.
@@ -58,9 +67,7 @@ def with_verdict(
     told = verdict(at, drawn, ceilings, own, cell.scores.get("iia_star"), all_of)
     top = top_of(ceilings)
     most = None if top is None else top[1]
-    return settled(
-        replace(cell, verdict=told, together=together, top=most, rise=rise, told_once=rise is not None)
-    )  # fmt: skip
+    return settled(replace(cell, verdict=told, together=together, top=most, rise=rise, told_once=rise is not None))
 
 
 def _still(frame: Frame) -> bool | None:

@@ -61,13 +61,20 @@ class FeatureInfo:
 
     def to_json(self) -> dict[str, Any]:
         return {
-            "feature": self.text, "place": self.place, "variables": list(self.variables), "size": self.size, "width": self.width,
+            "feature": self.text,
+            "place": self.place,
+            "variables": list(self.variables),
+            "size": self.size,
+            "width": self.width,
             "fitted_on": {"pairs": self.pairs, "inputs": self.inputs, "steps": self.steps, "restarts": self.restarts},
-            "validation": None if self.validation is None else {"loss": number(self.validation[0]), "iia": number(self.validation[1])},
+            "validation": None
+            if self.validation is None
+            else {"loss": number(self.validation[0]), "iia": number(self.validation[1])},
             "losses": [number(loss) for loss in self.losses],
             "gates": None if self.gates is None else dict(zip(("total", "open", "undecided"), self.gates, strict=True)),
-            "nonlinear": self.nonlinear, "file": self.path,
-        }  # fmt: skip
+            "nonlinear": self.nonlinear,
+            "file": self.path,
+        }
 
 
 @dataclass(frozen=True)
@@ -99,10 +106,11 @@ class Learned:
 
     def to_json(self) -> dict[str, Any]:
         return {
-            "features": [feature.to_json() for feature in self.features], "margin": number(self.margin),
+            "features": [feature.to_json() for feature in self.features],
+            "margin": number(self.margin),
             "controls": {name: control.to_json() for name, control in self.controls.items()},
             "outside": number(self.outside),
-        }  # fmt: skip
+        }
 
 
 @dataclass(frozen=True)
@@ -151,16 +159,20 @@ def learned_findings(iia: Estimate, noop: float | None, learned: Learned) -> lis
     found = list(dict.fromkeys(_fitted(feature) for feature in learned.features))
     for feature in learned.features:
         if feature.gates is not None and feature.gates[2]:
-            found.append(Finding(
-                "undecided_gates",
-                f"{feature.gates[2]} of {feature.gates[0]} gates of {feature.text} are undecided: which coordinates it takes is not settled.",
-            ))  # fmt: skip
+            found.append(
+                Finding(
+                    "undecided_gates",
+                    f"{feature.gates[2]} of {feature.gates[0]} gates of {feature.text} are undecided: which coordinates it takes is not settled.",
+                )
+            )
         if feature.nonlinear:
-            found.append(Finding(
-                "nonlinear",
-                f"{feature.text} is no linear map: one that bends enough finds any variable in any network (Sutter et al. 2025), so its "
-                f"score says how much the map can do, not what the network holds.{_capacity(iia, learned)}",
-            ))  # fmt: skip
+            found.append(
+                Finding(
+                    "nonlinear",
+                    f"{feature.text} is no linear map: one that bends enough finds any variable in any network (Sutter et al. 2025), so its "
+                    f"score says how much the map can do, not what the network holds.{_capacity(iia, learned)}",
+                )
+            )
         if not feature.controls:
             found.append(
                 Finding(
@@ -250,9 +262,10 @@ def _above(difference: Estimate) -> bool:
 
 def _named(name: str) -> str:
     return {
-        "random subspace": "a random subspace of its size", "shuffled labels": "the same fit on shuffled labels",
+        "random subspace": "a random subspace of its size",
+        "shuffled labels": "the same fit on shuffled labels",
         "untrained network": "the same fit on an untrained network",
-    }[name]  # fmt: skip
+    }[name]
 
 
 def _illusion(iia: Estimate, noop: float | None, learned: Learned) -> list[Finding]:

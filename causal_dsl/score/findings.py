@@ -69,7 +69,7 @@ def cell_findings(
         found.append(Finding("noise", text))
     out, of = info.outside
     if out > OUTSIDE * of:
-        text = f"{show_share(out, of)} written vectors have a number that lies more than three half ranges away from the middle of what the site takes by itself: the network is never there."  # fmt: skip
+        text = f"{show_share(out, of)} written vectors have a number that lies more than three half ranges away from the middle of what the site takes by itself: the network is never there."
         found.append(Finding("outside", text))
     return found
 
@@ -79,7 +79,7 @@ def said_nothing(tied: int, broken: int, runs: int, which: str) -> list[Finding]
     the largest was no finite number. ``which`` says of what runs this is."""
     found = []
     if broken:
-        text = f"In {show_share(broken, runs)} {which} a logit is NaN or the largest is infinite: such a run says nothing, and is never right."  # fmt: skip
+        text = f"In {show_share(broken, runs)} {which} a logit is NaN or the largest is infinite: such a run says nothing, and is never right."
         found.append(Finding("non_finite", text))
     if tied:
         text = f"In {show_share(tied, runs)} {which} two logits are the largest: such a run says nothing, and is never right."
@@ -92,7 +92,7 @@ def not_said(missing: int, looked: int, which: str, instead: str) -> list[Findin
     if not missing:
         return []
     most = missing >= MOSTLY * looked
-    text = f"In {show_share(missing, looked)} {which} that were looked at, the largest of all logits is no answer ({instead}): the answers are compared with each other alone."  # fmt: skip
+    text = f"In {show_share(missing, looked)} {which} that were looked at, the largest of all logits is no answer ({instead}): the answers are compared with each other alone."
     return [Finding("not_said", text, "alarm" if most else "info", most)]
 
 
@@ -106,7 +106,7 @@ def ceiling_unknown(ceilings: Mapping[str, Ceiling]) -> list[Finding]:
     low, high = getattr(ceiling, "low", None), getattr(ceiling, "high", None)
     if ceiling is None or ceiling.exact or low is None or high is None or high - low <= APART:
         return []
-    text = f"The best rule of the answers alone scores between {show(low)} and {show(high)}: too few pairs share their answers to say more, and a verdict goes by the larger."  # fmt: skip
+    text = f"The best rule of the answers alone scores between {show(low)} and {show(high)}: too few pairs share their answers to say more, and a verdict goes by the larger."
     return [Finding("ceiling_unknown", text)]
 
 
@@ -213,10 +213,13 @@ def no_room(ceilings: Mapping[str, Ceiling], sweep: bool, span: Span) -> Diagnos
     read = "; in this sweep, `iia` still shows where it rises" if sweep and name != "noop" else ""
     what = "the base" if name == "noop" else "the source"
     return Diagnostic(
-        "W628", "no iia of this test can be above chance", span, label="of every pair",
+        "W628",
+        "no iia of this test can be above chance",
+        span,
+        label="of every pair",
         notes=(f"{_DESIGNS[name][0].lower()}{_DESIGNS[name][1:]}: {RULES[name]} scores 1.000",),
         help=f"draw pairs in which {what} alone does not decide the counterfactual answer{read}",
-    )  # fmt: skip
+    )
 
 
 # ── expectations that anything would pass ───────────────────────────────────────────────────────

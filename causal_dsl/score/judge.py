@@ -165,6 +165,10 @@ def _cell_line(expectation: Expectation, estimator: Estimator, cell: dict[str, A
 
 def _undefined(expectation: Expectation, reason: str) -> Diagnostic:
     return Diagnostic(
-        "F702", f"`{expectation.text}` cannot be judged", expectation.span, label="undefined", notes=(reason,),
+        "F702",
+        f"`{expectation.text}` cannot be judged",
+        expectation.span,
+        label="undefined",
+        notes=(reason,),
         help="what is undefined is never passed; draw more pairs, or look at the filter",
-    )  # fmt: skip
+    )

@@ -18,9 +18,16 @@ def not_measured(test: Test, ceilings: Mapping[str, Ceiling]) -> TestResult:
     known = {name: ceiling for name, ceiling in ceilings.items() if name != "informative"}
     parameters = tuple(name for name, _ in test.cells[0].values) if test.cells else ()
     return TestResult(
-        test.name, test.span.line if test.span.source.text else 0, 0, 0, known, (), parameters=parameters,
-        network=test.network.name, cell_count=len(test.cells),
-    )  # fmt: skip
+        test.name,
+        test.span.line if test.span.source.text else 0,
+        0,
+        0,
+        known,
+        (),
+        parameters=parameters,
+        network=test.network.name,
+        cell_count=len(test.cells),
+    )
 
 
 def as_far_as_measured(result: TestResult, test: Test) -> TestResult:

@@ -7,8 +7,16 @@ from causal_dsl.score.units import LOGITS, NATS, SHARE
 TOKEN_MEASURES = {"logit": LOGITS, "prob": SHARE, "log_prob": NATS, "cross_entropy": NATS}
 ATTRIBUTES = ("cause", "isolate", "disentangle")
 MEASURES = (
-    "accuracy", "iia", "iia_informative", "iia_star", *ATTRIBUTES, "kl", "js", "moved", *TOKEN_MEASURES,
-)  # fmt: skip
+    "accuracy",
+    "iia",
+    "iia_informative",
+    "iia_star",
+    *ATTRIBUTES,
+    "kl",
+    "js",
+    "moved",
+    *TOKEN_MEASURES,
+)
 BETWEEN_RUNS = ("recovered", "recovered_per_pair", "change")
 AGGREGATIONS = ("mean", "median", "min", "max")
 CHOICES = ("argmax", "argmin", "best")

@@ -26,9 +26,7 @@ def share(hits: np.ndarray, ids: Mapping[str, np.ndarray]) -> Estimate:
     return _resampled(value, hits.astype(np.float64), resampling)
 
 
-def difference(
-    one: np.ndarray, other: np.ndarray, ids: Mapping[str, np.ndarray], exhaustive: bool = False
-) -> Estimate:  # fmt: skip
+def difference(one: np.ndarray, other: np.ndarray, ids: Mapping[str, np.ndarray], exhaustive: bool = False) -> Estimate:
     """The mean of ``one - other`` over the same pairs [n], with the interval of that difference; ``exhaustive``: the
     pairs are all there are, and it is exact."""
     gap = one.astype(np.float64) - other.astype(np.float64)

@@ -117,8 +117,11 @@ class Fired:
 
     def to_json(self) -> dict[str, Any]:
         return {
-            "text": self.text, "rows": self.rows, "change": number(self.change), "unreachable": self.unreachable,
-        }  # fmt: skip
+            "text": self.text,
+            "rows": self.rows,
+            "change": number(self.change),
+            "unreachable": self.unreachable,
+        }
 
 
 @dataclass(frozen=True)

@@ -74,6 +74,6 @@ def effects(estimator: Estimator, scores: Sequence[Score], cell: int) -> list[Fi
         size = float(np.average(np.abs(numbers), weights=estimator.env.weights[0]))
         if size > 0 and size >= HIDES * abs(estimate.value):
             ups, downs = float((numbers > 0).mean()), float((numbers < 0).mean())
-            text = f"`{score.text}` is {show_estimate(estimate)} in the mean, and {show(size)} in mean size: it rises in {100 * ups:.0f}% of pairs and falls in {100 * downs:.0f}%, and these cancel."  # fmt: skip
+            text = f"`{score.text}` is {show_estimate(estimate)} in the mean, and {show(size)} in mean size: it rises in {100 * ups:.0f}% of pairs and falls in {100 * downs:.0f}%, and these cancel."
             found.append(Finding("cancels", text))
     return found

@@ -103,9 +103,7 @@ def score_test(
     if rows is not None:
         every = [Frame(c, base_answers, labels, sources, None, asked) for _, c in cells]
         of_all = None if cover is None else steady(cover, every, None)
-        everything = Estimator(
-            every, names, ids, exhaustive or of_all is not None, _value(given), draws, of_all
-        )  # fmt: skip
+        everything = Estimator(every, names, ids, exhaustive or of_all is not None, _value(given), draws, of_all)
 
     wanted = scores.cell_scores
     whole = [reported for reported in scores.reports if reported.value.over_cells]
@@ -187,9 +185,13 @@ def all_of_them(drawn: bool, filtered: bool) -> str:
 
 
 def _of_all(
-    results: Sequence[CellResult], known: Mapping[str, Ceiling], design: str,
-    joint: Sequence[tuple[float, float] | None], estimator: Estimator, context: TestContext,
-) -> list[Finding]:  # fmt: skip
+    results: Sequence[CellResult],
+    known: Mapping[str, Ceiling],
+    design: str,
+    joint: Sequence[tuple[float, float] | None],
+    estimator: Estimator,
+    context: TestContext,
+) -> list[Finding]:
     """What is said of a test once, not of each cell."""
     found: list[Finding] = []
     if design and len(results) > 1:

@@ -21,7 +21,14 @@ def speech_of(test: Test, plan: Plan, answers: Answers, tokens: Tokens | None) -
     drawn, inputs = plan.draw_of(test), plan.inputs[test.network.key]
     model, variable = test.model, test.readout.variable
     classes = {ids[0]: value for value, ids in answers.ids.items()}
-    rows = next((rows for run, rows in plan.rows.items() if run.role == "base" and run.draw == plan.scores[test.name][0].label.draw), None)  # fmt: skip
+    rows = next(
+        (
+            rows
+            for run, rows in plan.rows.items()
+            if run.role == "base" and run.draw == plan.scores[test.name][0].label.draw
+        ),
+        None,
+    )
 
     def value(code: int) -> str:
         return show_value(model.decode(variable, np.array([code]))[0])

@@ -49,9 +49,13 @@ class Unclaimed:
 
     def to_json(self) -> dict[str, Any]:
         return {
-            "site": self.site, "placed": list(self.placed), "varied": list(self.varied), "why": self.why,
-            "natural": self.natural, "taken": [one.to_json() for one in self.taken],
-        }  # fmt: skip
+            "site": self.site,
+            "placed": list(self.placed),
+            "varied": list(self.varied),
+            "why": self.why,
+            "natural": self.natural,
+            "taken": [one.to_json() for one in self.taken],
+        }
 
 
 @dataclass(frozen=True)
@@ -65,9 +69,10 @@ class OtherValues:
 
     def to_json(self) -> dict[str, Any]:
         return {
-            "own": self.own, "moved": {name: e.to_json() for name, e in self.moved.items()},
+            "own": self.own,
+            "moved": {name: e.to_json() for name, e in self.moved.items()},
             "differences": {name: e.to_json() for name, e in self.differences.items()},
-        }  # fmt: skip
+        }
 
 
 # ── what it says ────────────────────────────────────────────────────────────────────────────────
@@ -123,19 +128,25 @@ def _listed(names: Sequence[str]) -> str:
 
 
 _WORDS = {
-    "zero": "set to zero", "mean": "set to their mean",
+    "zero": "set to zero",
+    "mean": "set to their mean",
     "resample": "taken from another input",
-}  # fmt: skip
+}
 
 
 def replacement_findings(found: OtherValues) -> list[Finding]:
     """`replacement_matters`, where another way of taking the same places away moves other answers."""
     own = found.moved[found.own]
     apart = {
-        name: d for name, d in found.differences.items()
-        if d.value is not None and d.low is not None and d.high is not None
-        and abs(d.value) > DIFFERENT and not d.low <= 0 <= d.high and _apart(own.value, found.moved[name].value)
-    }  # fmt: skip
+        name: d
+        for name, d in found.differences.items()
+        if d.value is not None
+        and d.low is not None
+        and d.high is not None
+        and abs(d.value) > DIFFERENT
+        and not d.low <= 0 <= d.high
+        and _apart(own.value, found.moved[name].value)
+    }
     if not apart:
         return []
     others = ", ".join(
@@ -157,5 +168,10 @@ def _apart(one: float | None, other: float | None) -> bool:
 
 
 __all__ = [
-    "OtherValues", "Taken", "Unclaimed", "moves", "replacement_findings", "unmapped_findings",
-]  # fmt: skip
+    "OtherValues",
+    "Taken",
+    "Unclaimed",
+    "moves",
+    "replacement_findings",
+    "unmapped_findings",
+]

@@ -101,7 +101,10 @@ def verdict(
     if iia.method == "exact" and iia.value == 1 and most < _ONE:
         return Verdict("exact", f"{shown}, {all_of}, and none is wrong; {RULES[name]} scores {show(most)}.")
     if most >= VACUOUS:
-        return Verdict("vacuous", f"{RULES[name][0].upper()}{RULES[name][1:]} scores {show(most)}, so iia ({show(iia.value)}) cannot tell.")  # fmt: skip
+        return Verdict(
+            "vacuous",
+            f"{RULES[name][0].upper()}{RULES[name][1:]} scores {show(most)}, so iia ({show(iia.value)}) cannot tell.",
+        )
     low, high = (value, value) if iia.method == "exact" else (iia.low, iia.high)
     if low is None or high is None:
         return Verdict("inconclusive", f"{shown}, too few to give an interval; compare with {rule}.")
@@ -149,4 +152,16 @@ def settled(cell: CellResult) -> CellResult:
     return replace(cell, verdict=found, findings=told + rest)
 
 
-__all__ = ["FULL", "LADDER", "RULES", "SOLVED", "VACUOUS", "bounds", "by_design", "demote", "settled", "top_of", "verdict"]  # fmt: skip
+__all__ = [
+    "FULL",
+    "LADDER",
+    "RULES",
+    "SOLVED",
+    "VACUOUS",
+    "bounds",
+    "by_design",
+    "demote",
+    "settled",
+    "top_of",
+    "verdict",
+]

@@ -173,7 +173,11 @@ _OWN = Path(__file__).resolve().parents[1]
 def _places() -> list[Path]:
     """Where what is not the user's lies."""
     named = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
-    return [*(Path(path) for path in named if path), Path(tempfile.gettempdir()), *map(Path, ("/proc", "/sys", "/dev", "/etc", "/usr"))]  # fmt: skip
+    return [
+        *(Path(path) for path in named if path),
+        Path(tempfile.gettempdir()),
+        *map(Path, ("/proc", "/sys", "/dev", "/etc", "/usr")),
+    ]
 
 
 def _hook() -> None:

@@ -75,11 +75,13 @@ def if_possible(what: str) -> Iterator[None]:
         path = error.path if isinstance(error, CannotWrite) else Path(error.filename or "")
         notices.tell(
             Diagnostic(
-                "W665", f"{what} cannot be kept", Span(Source(shown_path(path), ""), 0, 0),
+                "W665",
+                f"{what} cannot be kept",
+                Span(Source(shown_path(path), ""), 0, 0),
                 notes=(error.strerror or str(error),),
                 help="make room there, or set CAUSAL_DSL_CACHE to a folder that can be written: else the next run makes it anew",
             )
-        )  # fmt: skip
+        )
 
 
 def clear_parts(folder: Path, every: bool = False) -> None:

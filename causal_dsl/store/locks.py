@@ -31,8 +31,12 @@ def holding(folder: Path) -> Iterator[None]:
     except filelock.Timeout as error:
         raise Held(_who(folder)) from error
     try:
-        told = {"process": os.getpid(), "machine": socket.gethostname(), "since": time.strftime("%Y-%m-%d %H:%M:%S"),
-                "command": " ".join(sys.argv)[:200]}  # fmt: skip
+        told = {
+            "process": os.getpid(),
+            "machine": socket.gethostname(),
+            "since": time.strftime("%Y-%m-%d %H:%M:%S"),
+            "command": " ".join(sys.argv)[:200],
+        }
         write_atomic(folder / HOLDER, json.dumps(told).encode())
         yield
     finally:

@@ -141,8 +141,13 @@ def opened(out: Path, spec: str) -> Iterator[SpecFolder]:
                 raise unwritable(out, spec, error) from error
             yield held
     except Held as error:
-        raise fail("E756", f"another run writes into `{shown_path(folder)}`", place, notes=(f"it is {error}",),
-                   help="wait for it, or pass another folder to --out") from error  # fmt: skip
+        raise fail(
+            "E756",
+            f"another run writes into `{shown_path(folder)}`",
+            place,
+            notes=(f"it is {error}",),
+            help="wait for it, or pass another folder to --out",
+        ) from error
     except OSError as error:
         if entered:
             raise
@@ -153,8 +158,13 @@ def opened(out: Path, spec: str) -> Iterator[SpecFolder]:
 
 def unwritable(out: Path, spec: str, error: OSError) -> SpecError:
     """E708 for whatever kept results from being written."""
-    return fail("E708", f"cannot write the results to `{shown_path(out)}`", Span(Source(spec, ""), 0, 0),
-                notes=(error.strerror or str(error),), help="pass another folder to --out")  # fmt: skip
+    return fail(
+        "E708",
+        f"cannot write the results to `{shown_path(out)}`",
+        Span(Source(spec, ""), 0, 0),
+        notes=(error.strerror or str(error),),
+        help="pass another folder to --out",
+    )
 
 
 def folder_of(out: Path, spec: str) -> Path:
@@ -203,10 +213,12 @@ def _refuse_foreign(folder: Path, place: Span) -> None:
     shown = shown_path(folder)
     if MARKER in inside:
         raise fail(
-            "E755", f"`{MARKER}` in `{shown}` is damaged", place,
+            "E755",
+            f"`{MARKER}` in `{shown}` is damaged",
+            place,
             notes=("it is not as a run wrote it, and it alone says which of the files there are ours",),
             help="pass another folder to --out; where nothing in that one but results is kept, it may be deleted",
-        )  # fmt: skip
+        )
     what = f"`{shown}` holds files that no run wrote" if inside else f"`{shown}` is no folder"
     notes = (
         (f"there is `{sorted(inside)[0]}`, and no `{MARKER}` that says it is a folder of results",) if inside else ()

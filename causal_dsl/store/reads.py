@@ -63,8 +63,13 @@ def _stamp(path: Path) -> tuple[int, int]:
 
 
 def _changed(path: Path) -> Exception:
-    return fail("E757", f"`{shown_path(path)}` was changed while it was read", Span(Source(shown_path(path), ""), 0, 0),
-                notes=("some of the run would be of its old content, and some of the new",), help="run it again")  # fmt: skip
+    return fail(
+        "E757",
+        f"`{shown_path(path)}` was changed while it was read",
+        Span(Source(shown_path(path), ""), 0, 0),
+        notes=("some of the run would be of its old content, and some of the new",),
+        help="run it again",
+    )
 
 
 _RECORDING: ContextVar[tuple[Reads, ...]] = ContextVar("reads", default=())

@@ -58,12 +58,16 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--dtype", metavar="NAME", help="float32, bfloat16, float16 …; default: float32 on the CPU")
     _memory(run)
     run.add_argument(
-        "--out", type=folder_path, metavar="DIR",
+        "--out",
+        type=folder_path,
+        metavar="DIR",
         help="keep results.json, pairs.parquet and the spec in this folder; a run that was stopped goes on from there",
-    )  # fmt: skip
+    )
     run.add_argument(
-        "--rehash", action="store_true", help="hash all weights anew, also files that look as they did when they were hashed",
-    )  # fmt: skip
+        "--rehash",
+        action="store_true",
+        help="hash all weights anew, also files that look as they did when they were hashed",
+    )
     run.add_argument("--compile", action="store_true", help="run feed-forward blocks through torch.compile")
     run.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
 
@@ -103,20 +107,27 @@ def _options(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--seed", type=seed_number, default=0, metavar="N", help="draw other pairs; default 0")
     command.add_argument(
-        "--allow", action="append", default=[], type=folder_path, metavar="DIR",
+        "--allow",
+        action="append",
+        default=[],
+        type=folder_path,
+        metavar="DIR",
         help="let the specs read files in this folder too, beside their project (may be repeated)",
-    )  # fmt: skip
+    )
     command.add_argument(
-        "--trust", action="store_true",
+        "--trust",
+        action="store_true",
         help="allow code that a spec names (Python files, pickles, remote code), and files outside of its project",
-    )  # fmt: skip
+    )
 
 
 def _memory(command: argparse.ArgumentParser) -> None:
     command.add_argument(
-        "--batch-memory", type=memory_size, metavar="SIZE",
+        "--batch-memory",
+        type=memory_size,
+        metavar="SIZE",
         help="memory that a pass may take beside the weights, such as 8GB; default: half of what is free",
-    )  # fmt: skip
+    )
 
 
 def _version() -> str:

@@ -115,6 +115,9 @@ def unwritten(fault: OutputFault, place: Span, kept: str = "") -> Diagnostic:
     """E765 for a fault of standard output; ``kept`` says where the results are."""
     notes = (printable(fault.error.strerror or str(fault.error)), *((kept,) if kept else ()))
     return Diagnostic(
-        "E765", "standard output cannot be written", place, notes=notes,
+        "E765",
+        "standard output cannot be written",
+        place,
+        notes=notes,
         help="send it somewhere with room, or keep results with `--out DIR`",
-    )  # fmt: skip
+    )

@@ -23,9 +23,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--causal-trust", action="store_true", help="allow code that specs name: Python files, pickles, remote code"
     )
     group.addoption(
-        "--causal-allow", action="append", default=[], type=Path, metavar="DIR",
+        "--causal-allow",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="DIR",
         help="let specs read files in this folder too, beside their project",
-    )  # fmt: skip
+    )
     group.addoption(
         "--causal-network",
         action="append",

@@ -52,10 +52,16 @@ class Loop:
         if not self.parameters or any(p.dtype not in (torch.float32, torch.float64) for p in self.parameters.values()):
             kinds = sorted({str(p.dtype).removeprefix("torch.") for p in self.parameters.values()})
             raise fail(
-                "E739", f"`{objective.network.name}` cannot be trained", self.training.span,
-                notes=(f"its parameters are {', '.join(kinds)}: steps would be lost in rounding" if kinds else "it has no parameters",),
+                "E739",
+                f"`{objective.network.name}` cannot be trained",
+                self.training.span,
+                notes=(
+                    f"its parameters are {', '.join(kinds)}: steps would be lost in rounding"
+                    if kinds
+                    else "it has no parameters",
+                ),
                 help="write dtype=float32 where it is declared" if kinds else "name a network with parameters",
-            )  # fmt: skip
+            )
         self.adam = torch.optim.Adam(self.parameters.values(), lr=self.training.rate)
 
     def run(self, save: Callable[[dict[str, Tensor], Progress], None], tick: Tick) -> None:
@@ -106,12 +112,14 @@ class Loop:
             return
         known = [f"{kind} {values[-1][1]:.3g} at step {values[-1][0]}" for kind, values in self.progress.losses.items()]
         raise fail(
-            "E737", f"training towards `{self.training.alignment.name}` fails at step {self.progress.step}: the loss is {loss:.3g}",
-            self.training.span, notes=("before it was " + ", ".join(known),) if known else (),
+            "E737",
+            f"training towards `{self.training.alignment.name}` fails at step {self.progress.step}: the loss is {loss:.3g}",
+            self.training.span,
+            notes=("before it was " + ", ".join(known),) if known else (),
             help=f"train more slowly: rate={self.training.rate / 10:g}"
             if known
             else "the network gives no numbers with the weights that it starts from",
-        )  # fmt: skip
+        )
 
     # ── stopped and taken up again ──────────────────────────────────────────────────────────────
 

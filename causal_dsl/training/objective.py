@@ -105,9 +105,11 @@ class Objective:
         long = next((value for value, ids in answers.ids.items() if len(ids) > 1), None)
         if long is not None:
             raise fail(
-                "E736", f"`{show_value(long)}` is {len(answers.ids[long])} tokens: training compares one", span,
+                "E736",
+                f"`{show_value(long)}` is {len(answers.ids[long])} tokens: training compares one",
+                span,
                 help="use values of one token each",
-            )  # fmt: skip
+            )
         place = {id: number for number, id in enumerate(answers.among)} if answers.among is not None else None
         known = {answers.codes[v]: ids[0] if place is None else place[ids[0]] for v, ids in answers.ids.items()}
         codes = np.array(sorted(known), dtype=np.int64)
@@ -166,9 +168,15 @@ class Objective:
         values = forward(self.network, self._inputs(source_rows), reads).reads if reads else []
         writes = [edit(value) for edit, value in zip(edits, values, strict=True)]
         outcome = forward(
-            self.network, self._inputs(base_rows), [], writes, readout=torch.arange(len(base_rows)),
-            positions=self._at(base_rows), stop=False, padding=self.network.padding,
-        )  # fmt: skip
+            self.network,
+            self._inputs(base_rows),
+            [],
+            writes,
+            readout=torch.arange(len(base_rows)),
+            positions=self._at(base_rows),
+            stop=False,
+            padding=self.network.padding,
+        )
         assert outcome.logits is not None
         own = {answering.variable: self.pool.values[answering.variable][drawn.base] for answering in self.answering}
         found = {}

@@ -68,9 +68,14 @@ def pool_of(training: Training, inputs: Inputs) -> Pool:
     order = np.argsort(lengths, kind="stable")
     sums = np.concatenate([[0.0], np.cumsum(weights[order])])
     return Pool(
-        alignment.model, {name: codes[order] for name, codes in values.items()}, inputs, rows[order], sums / sums[-1],
-        lengths[order], training.seed,
-    )  # fmt: skip
+        alignment.model,
+        {name: codes[order] for name, codes in values.items()},
+        inputs,
+        rows[order],
+        sums / sums[-1],
+        lengths[order],
+        training.seed,
+    )
 
 
 @dataclass

@@ -83,9 +83,16 @@ def trained(ref: NetworkRef, blank: Network, bar: Bar | None = None) -> TrainedN
     else:
         about = found
     return TrainedNetwork(
-        blank.model, {kind: [(int(s), float(v)) for s, v in values] for kind, values in about["losses"].items()}, path,
-        digest, about["task"], about["interchange"], about["strict"], found is not None, blank,
-    )  # fmt: skip
+        blank.model,
+        {kind: [(int(s), float(v)) for s, v in values] for kind, values in about["losses"].items()},
+        path,
+        digest,
+        about["task"],
+        about["interchange"],
+        about["strict"],
+        found is not None,
+        blank,
+    )
 
 
 def _found(path: Path, network: Network) -> dict[str, Any] | None:
@@ -100,9 +107,7 @@ def _found(path: Path, network: Network) -> dict[str, Any] | None:
     return read[1] if read[1].keys() >= {"losses", "task", "interchange", "strict"} else None
 
 
-def _train(
-    objective: Objective, name: str, digest: str, made_for: dict[str, Any], bar: Bar | None
-) -> dict[str, Any]:  # fmt: skip
+def _train(objective: Objective, name: str, digest: str, made_for: dict[str, Any], bar: Bar | None) -> dict[str, Any]:
     """Train from the last checkpoint, or from the start; keeps the weights, and gives what is told of them."""
     training = objective.training
     loop = Loop(objective)

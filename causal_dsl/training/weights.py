@@ -46,10 +46,12 @@ def draw_weights(model: nn.Module, seed: int, span: Span) -> None:
     if isinstance(made, str):
         owner = type(model.get_submodule(made.rpartition(".")[0])).__name__
         raise fail(
-            "E738", f"`{made}` cannot be drawn anew", span,
+            "E738",
+            f"`{made}` cannot be drawn anew",
+            span,
             notes=(f"{owner} has no `reset_parameters`, which modules of torch.nn have",),
             help="give it one, or train from the weights that are there: init=keep",
-        )  # fmt: skip
+        )
     put(model, named_tensors(made))
 
 
@@ -67,15 +69,35 @@ def inputs_of(training: Training, network: Network, pool: Pool) -> TrainingInput
         data.update(repr(pool.inputs.ids(row)).encode() if pool.inputs.sequence else pool.inputs.vectors[row].tobytes())
     made = anywhere(network)
     return TrainingInputs(
-        model=_model(training.alignment.model), alignment=_alignment(training.alignment),
+        model=_model(training.alignment.model),
+        alignment=_alignment(training.alignment),
         places=tuple([name, [_place(place) for place in places]] for name, places in training.places),
         rest=tuple(repr(site) for site in training.rest),
-        settings={name: _setting(getattr(training, name)) for name in (
-            "n", "balance", "steps", "batch", "rate", "decay", "seed", "task", "interchange", "strict", "init")},
-        data=data.hexdigest(), start=content_of(network.model), code=tuple(_code(network.model)),
-        files={} if isinstance(made, str) else made.files, dtype=str(network.dtype), device=network.device.type,
-        padding=network.padding, versions=versions(),
-    )  # fmt: skip
+        settings={
+            name: _setting(getattr(training, name))
+            for name in (
+                "n",
+                "balance",
+                "steps",
+                "batch",
+                "rate",
+                "decay",
+                "seed",
+                "task",
+                "interchange",
+                "strict",
+                "init",
+            )
+        },
+        data=data.hexdigest(),
+        start=content_of(network.model),
+        code=tuple(_code(network.model)),
+        files={} if isinstance(made, str) else made.files,
+        dtype=str(network.dtype),
+        device=network.device.type,
+        padding=network.padding,
+        versions=versions(),
+    )
 
 
 def _setting(value: Any) -> Any:

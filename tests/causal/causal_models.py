@@ -72,9 +72,16 @@ def predicate(text: str, roles: Mapping[str, CausalModel]) -> Predicate:
 
 
 def design(
-    m: CausalModel, roles: str = "base source", n: int | None = 256, seed: int = 0, where: str = "",
-    balance: tuple[tuple[str, str], ...] = (), exhaustive: bool = False, templates: tuple[str, ...] = (), split: Any = "",
-) -> Design:  # fmt: skip
+    m: CausalModel,
+    roles: str = "base source",
+    n: int | None = 256,
+    seed: int = 0,
+    where: str = "",
+    balance: tuple[tuple[str, str], ...] = (),
+    exhaustive: bool = False,
+    templates: tuple[str, ...] = (),
+    split: Any = "",
+) -> Design:
     """A design of one draw statement."""
     names = tuple(roles.split())
     made = predicate(where, dict.fromkeys(names, m)) if where else None
@@ -105,9 +112,13 @@ def value(expr: tree.Node, row: Mapping[str, Any]) -> Any:
         case tree.Binary(op=op, left=x, right=y):
             a, b = value(x, row), value(y, row)
             return {
-                "+": lambda: a + b, "-": lambda: a - b, "*": lambda: a * b,
-                "/": lambda: a / b, "div": lambda: a // b, "mod": lambda: a % b,
-            }[op]()  # fmt: skip
+                "+": lambda: a + b,
+                "-": lambda: a - b,
+                "*": lambda: a * b,
+                "/": lambda: a / b,
+                "div": lambda: a // b,
+                "mod": lambda: a % b,
+            }[op]()
         case tree.Compare(op=op, left=x, right=y):
             a, b = value(x, row), value(y, row)
             return {"==": a == b, "!=": a != b}[op] if op in ("==", "!=") else eval(f"a {op} b", {"a": a, "b": b})
@@ -175,9 +186,13 @@ def rows(
 
 
 def ceilings(
-    decl: tree.CausalDecl, roles: tuple[str, ...], interventions: list[tuple[str, str]], output: str, where: str = "",
+    decl: tree.CausalDecl,
+    roles: tuple[str, ...],
+    interventions: list[tuple[str, str]],
+    output: str,
+    where: str = "",
     among: Among | None = None,
-) -> dict[str, Fraction]:  # fmt: skip
+) -> dict[str, Fraction]:
     """All ceilings and informative as fractions, straight from their definitions."""
     exogenous = [ident.name for m in decl.members if isinstance(m, tree.Draw) for ident in m.names]
     sources = list(dict.fromkeys(role for _, role in interventions))

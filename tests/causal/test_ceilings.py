@@ -143,10 +143,17 @@ def test_templates_that_conditions_mention() -> None:
 def test_what_is_kept_of_one_design_is_not_given_for_another() -> None:
     model = plain.model("causal m { x, y, z ~ bool  p := x and y  output out := p or z }")
     changes: list[dict[str, Any]] = [
-        {}, {"where": "base.x != source.x"}, {"where": "base.x == source.x"}, {"exhaustive": True, "where": "source.y"},
-        {"balance": (("base", "out"),)}, {"balance": (("source", "p"),)}, {"templates": ("", "x")},
-        {"exhaustive": True, "templates": ("", "x")}, {"exhaustive": True, "templates": ("", "z")}, {"split": "fit"},
-    ]  # fmt: skip
+        {},
+        {"where": "base.x != source.x"},
+        {"where": "base.x == source.x"},
+        {"exhaustive": True, "where": "source.y"},
+        {"balance": (("base", "out"),)},
+        {"balance": (("source", "p"),)},
+        {"templates": ("", "x")},
+        {"exhaustive": True, "templates": ("", "x")},
+        {"exhaustive": True, "templates": ("", "z")},
+        {"split": "fit"},
+    ]
     for name in ("p", "x"):
         for change in changes:
             fresh = plain.model("causal m { x, y, z ~ bool  p := x and y  output out := p or z }")

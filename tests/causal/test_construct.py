@@ -286,8 +286,11 @@ def test_what_balance_forbids_is_not_laid_on_the_condition() -> None:
     """Each base has a source that the condition allows, and some none with the balanced value that falls to them."""
     model = plain.model("causal m { p, q ~ 0..3  output o := p == q }")
     base = plain.design(model, "base", n=400).statements[0]
-    for where, code in (("source.p <= base.p", "E333"), ("source.p <= base.p and source.q != base.p", "E333"),
-                        ("source.p < base.p", "E330")):  # fmt: skip
+    for where, code in (
+        ("source.p <= base.p", "E333"),
+        ("source.p <= base.p and source.q != base.p", "E333"),
+        ("source.p < base.p", "E330"),
+    ):
         held = plain.predicate(where, dict.fromkeys(ROLES, model))
         balance = (("source", "p"),)
         told = refused(Design((base, DrawStatement(("source",), model, 400, 1, balance, False, held, NOWHERE))))

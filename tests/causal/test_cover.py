@@ -69,10 +69,16 @@ def test_conditions_and_balance() -> None:
     assert mean(cover, drawn, lambda v: (v["base"]["z"] == 0) & (v["base"]["x"] == 1)) == pytest.approx(0.5 / 3)
 
 
-@pytest.mark.parametrize("where", [
-    "base.x == 0", "source.x == 1 and base.y == 2", "base.x == 0 and source.x != 0", "base.z == true and source.z == false",
-    "base.x == source.x and base.y == 2",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "where",
+    [
+        "base.x == 0",
+        "source.x == 1 and base.y == 2",
+        "base.x == 0 and source.x != 0",
+        "base.z == true and source.z == false",
+        "base.x == source.x and base.y == 2",
+    ],
+)
 def test_half_of_the_inputs_is_half_of_those_that_the_condition_leaves(where: str) -> None:
     cover = cover_of(*drawn_of(f"base, source ~ m(n=600, seed=0) where {where}"))
     assert cover.seen and cover.weights is not None
@@ -89,7 +95,9 @@ def test_what_a_value_leaves_is_told_as_such() -> None:
 
 
 def test_of_what_a_condition_leaves_less_than_half_was_drawn() -> None:
-    wide = MODEL.replace("y ~ 0..2 where y >= x", "y ~ 0..5999").replace("y @ input[4:7] via onehot()", "y @ input[4:5] via scalar()")  # fmt: skip
+    wide = MODEL.replace("y ~ 0..2 where y >= x", "y ~ 0..5999").replace(
+        "y @ input[4:7] via onehot()", "y @ input[4:5] via scalar()"
+    )
     left, (_, few) = "where base.x == 0 and source.x == 0", drawn_of("base, source ~ m(n=400, seed=0)", wide)
     assert not cover_of(*drawn_of(f"base, source ~ m(n=400, seed=0) {left}", wide)).seen
     assert not cover_of(drawn_of("base, source ~ m(n=400, seed=0)", wide)[0], few).seen
@@ -97,12 +105,16 @@ def test_of_what_a_condition_leaves_less_than_half_was_drawn() -> None:
     assert many.seen and many.weights is None  # 10 000 pairs of 100 inputs each
 
 
-@pytest.mark.parametrize("draws", [
-    "base, source ~ m(n=2000, seed=0, balance=[base.z])", "base, source ~ m(n=2000, seed=0, balance=[base.z, source.y])",
-    "base, source ~ m(n=2000, seed=0, balance=[base.y]) where base.x != source.x or base.y == 2",
-    "base ~ m(n=2000, seed=0) source ~ m(n=2000, seed=1) where source.y >= base.y",
-    "base ~ m(n=2000, seed=0, balance=[base.z]) source ~ m(n=2000, seed=1) where source.y != base.y or base.x == 0",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "draws",
+    [
+        "base, source ~ m(n=2000, seed=0, balance=[base.z])",
+        "base, source ~ m(n=2000, seed=0, balance=[base.z, source.y])",
+        "base, source ~ m(n=2000, seed=0, balance=[base.y]) where base.x != source.x or base.y == 2",
+        "base ~ m(n=2000, seed=0) source ~ m(n=2000, seed=1) where source.y >= base.y",
+        "base ~ m(n=2000, seed=0, balance=[base.z]) source ~ m(n=2000, seed=1) where source.y != base.y or base.x == 0",
+    ],
+)
 def test_shares_are_those_of_fractions(draws: str) -> None:
     """All rows are exactly 1 and none exactly 0, and any share is the float nearest to the fraction that it is."""
     design, drawn = drawn_of(draws)
@@ -112,7 +124,10 @@ def test_shares_are_those_of_fractions(draws: str) -> None:
     assert sum(chances.values()) == 1
     columns = [drawn.values[role][name].tolist() for role in ("base", "source") for name in ("x", "y")]
     for seed in range(30):
-        hit = {row: bool(bit) for row, bit in zip(chances, np.random.default_rng(seed).integers(0, 2, len(chances)), strict=True)}  # fmt: skip
+        hit = {
+            row: bool(bit)
+            for row, bit in zip(chances, np.random.default_rng(seed).integers(0, 2, len(chances)), strict=True)
+        }
         share = mean(cover, drawn, lambda v, hit=hit: np.array([hit[row] for row in zip(*columns, strict=True)]))
         assert share == float(sum(chance for row, chance in chances.items() if hit[row]))
 
@@ -123,8 +138,10 @@ def _fractions(design: Design) -> dict[tuple[int, ...], Fraction]:
 
     def allowed(index: int, base: tuple[int, int], source: tuple[int, int]) -> bool:
         where = design.statements[index].where
-        rows = {role: {"x": np.array([x]), "y": np.array([y]), "z": np.array([x == 1 and y == 2])}
-                for role, (x, y) in (("base", base), ("source", source))}  # fmt: skip
+        rows = {
+            role: {"x": np.array([x]), "y": np.array([y]), "z": np.array([x == 1 and y == 2])}
+            for role, (x, y) in (("base", base), ("source", source))
+        }
         return where is None or bool(where(rows, 1)[0])
 
     def drawn(index: int, rows: list[tuple[tuple[int, int], tuple[int, int]]]) -> dict[tuple, Fraction]:
@@ -153,7 +170,12 @@ def test_few_draws_do_not_cover() -> None:
     assert cover_of(design, drawn).weights is None
     wide = MODEL.replace("y ~ 0..2 where y >= x", "y ~ 0..100000")
     assert drawn_of is not None
-    checked = cd.check(cd.parse(wide.replace("y @ input[4:7] via onehot()", "y @ input[4:5] via scalar()") + "test t on at { base ~ m(n=64) report accuracy }"))  # fmt: skip
+    checked = cd.check(
+        cd.parse(
+            wide.replace("y @ input[4:7] via onehot()", "y @ input[4:5] via scalar()")
+            + "test t on at { base ~ m(n=64) report accuracy }"
+        )
+    )
     if checked.plan is not None:
         (test,) = checked.plan.tests
         assert not cover_of(test.design, checked.plan.draw_of(test)).seen

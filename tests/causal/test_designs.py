@@ -333,8 +333,10 @@ def test_lists_kept_between_draws_belong_to_their_inputs(monkeypatch: pytest.Mon
     balance = tuple((role, name) for role in ("base", "source") for name in ("left", "right"))
     designs = [
         plain.design(model, n=300, balance=chosen, seed=seed)
-        for seed in (0, 1) for model in models for chosen in (balance, balance[:1], balance[::-1])
-    ]  # fmt: skip
+        for seed in (0, 1)
+        for model in models
+        for chosen in (balance, balance[:1], balance[::-1])
+    ]
     together = [drawn(design).values for design in designs]
     for design, found in zip(designs, together, strict=True):
         monkeypatch.setattr("causal_dsl.causal.rows._SHARED", 0)  # nothing is kept

@@ -372,8 +372,10 @@ def test_ceilings_are_sampled_where_the_part_cannot_be_counted() -> None:
 
 @pytest.mark.parametrize("exhaustive", [True, False])
 def test_a_part_without_inputs(exhaustive: bool) -> None:
-    for n, notes in ((1, "`m` has 1 input: 1 in `fit`, 0 in `validation`, 0 in `test`"),
-                     (2, "`m` has 2 inputs: 1 in `fit`, 1 in `validation`, 0 in `test`")):  # fmt: skip
+    for n, notes in (
+        (1, "`m` has 1 input: 1 in `fit`, 0 in `validation`, 0 in `test`"),
+        (2, "`m` has 2 inputs: 1 in `fit`, 1 in `validation`, 0 in `test`"),
+    ):
         fault = refusal(plain.design(numbers(n), exhaustive=exhaustive, split="test"))
         assert fault.code == "E710" and "`test`" in fault.title and fault.notes == (notes,) and fault.help
         assert drawn(plain.design(numbers(n), exhaustive=exhaustive, split="fit")).n
@@ -494,8 +496,10 @@ def test_tests_of_other_parts_draw_anew() -> None:
     assert not checked.errors, checked.text()
     found = {test.name: test for test in checked.program.tests}
     assert {name: test.design.splits for name, test in found.items()} == {
-        "fitted": {"base": "fit"}, "held": {"base": "test"}, "all": {"base": "validation"},
-    }  # fmt: skip
+        "fitted": {"base": "fit"},
+        "held": {"base": "test"},
+        "all": {"base": "validation"},
+    }
     assert found["fitted"].draws == "base ~ equality(n=32, split=fit)"
     assert len({test.draws for test in found.values()}) == 3
 

@@ -184,10 +184,11 @@ def cases(facts: Facts, layers: int, widths: Callable[[Spot], int | None]) -> It
             yield Case(target, f"<- source.{other}", elsewhere)
             if (number + every.index(other)) % 6 == 0:  # sums of what lies here and there
                 yield Case(
-                    target, f"+= source.{other} - 0.5 * source",
+                    target,
+                    f"+= source.{other} - 0.5 * source",
                     lambda rows, row, spot, take=elsewhere: take(rows, row, spot) - 0.5 * _source(rows, row, spot),
                     add=True,
-                )  # fmt: skip
+                )
 
 
 def _from(other: Spot) -> Worth:

@@ -112,8 +112,14 @@ def test_single_pairs_are_cut_between_interventions() -> None:
     same(numbers_of(execution), run())
 
 
-@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError(),
-                                   RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")])  # fmt: skip
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        MemoryError(),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+    ],
+)
 def test_where_memory_runs_out_the_block_is_halved(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = run()
     plain, sizes = sweep_module.sweep, []

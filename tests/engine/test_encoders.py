@@ -180,8 +180,12 @@ def test_a_network_of_a_python_file(tmp_path: Path) -> None:
 
 
 def test_what_leaves_the_last_layer_beside_the_mask_reaches_nothing() -> None:
-    text = spec_of("bert", "test t on a { base, source ~ m(n=6) do(same <- source) report mean(kl) }",
-                   layers="[1, 2]", positions='[x, "[MASK]"]')  # fmt: skip
+    text = spec_of(
+        "bert",
+        "test t on a { base, source ~ m(n=6) do(same <- source) report mean(kl) }",
+        layers="[1, 2]",
+        positions='[x, "[MASK]"]',
+    )
     found = {(c.cell["l"], c.cell["p"]): c for c in cd.run(cd.parse(text))["t"].cells}
     dead = [key for key, cell in found.items() if any(f.code == "unreachable" for f in cell.findings)]
     assert dead == [(2, "x")]
@@ -190,8 +194,13 @@ def test_what_leaves_the_last_layer_beside_the_mask_reaches_nothing() -> None:
 @pytest.mark.parametrize("padding", ["right", "left"])
 def test_what_a_fit_compares_is_read_at_the_mask(padding: str) -> None:
     """Rows of a fit, here without a feature: of prompts of two lengths, the logits where their masks are."""
-    text = spec_of("bert", "test patched on a { base, source ~ m(n=8, seed=5) do(same <- source) report iia }",
-                   layers="[1]", positions="[x]", padding=padding)  # fmt: skip
+    text = spec_of(
+        "bert",
+        "test patched on a { base, source ~ m(n=8, seed=5) do(same <- source) report iia }",
+        layers="[1]",
+        positions="[x]",
+        padding=padding,
+    )
     plan, _, _ = drawn(text, "patched")
     network = network_of(text[: text.index("align ")])
     read = plan.scores["patched"][0].read("patched")

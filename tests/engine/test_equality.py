@@ -127,7 +127,7 @@ def test_the_sweep_finds_what_whole_forwards_of_encoders_find(drawn: tuple[str, 
 @given(specs(ENCODERS), st.sets(st.sampled_from(range(len(RULES)))), st.integers(20_000, 400_000))
 def test_no_rule_and_no_budget_changes_a_number_of_an_encoder(
     drawn: tuple[str, str], chosen: set[int], budget: int
-) -> None:  # fmt: skip
+) -> None:
     _, text = drawn
     rules = [rule for number, rule in enumerate(RULES) if number in chosen]
     plainly = run(text)
@@ -182,10 +182,13 @@ def test_answers_of_several_tokens(family: str) -> None:
 
 @pytest.mark.parametrize("family", ["llama", "bert", "distilbert"])
 def test_attention_weights_from_another_run(family: str) -> None:
-    text = spec_of(family, """
+    text = spec_of(
+        family,
+        """
         test t on a { base, source ~ m(n=8) where base.template == source.template and base.template == 0
           do(layer[l].head[1].pattern[p] <- source) report mean(kl) }
         test u on a { base, source ~ m(n=8) where base.template == source.template and base.template == 1
           do(layer[l].head[0, 2].pattern[p] = 0) report mean(kl) }
-    """)  # fmt: skip
+    """,
+    )
     same(run(text), run(text, slow_=True))

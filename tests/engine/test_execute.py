@@ -77,8 +77,10 @@ def by_hand(columns: slice) -> float:
     return right / len(inputs) ** 2
 
 
-@pytest.mark.parametrize(("site", "columns"), [("layer[1].out[0:2]", slice(0, 2)), ("layer[1].out[1:2]", slice(1, 2)),
-                                               ("layer[1].out[0:3]", slice(0, 3))])  # fmt: skip
+@pytest.mark.parametrize(
+    ("site", "columns"),
+    [("layer[1].out[0:2]", slice(0, 2)), ("layer[1].out[1:2]", slice(1, 2)), ("layer[1].out[0:3]", slice(0, 3))],
+)
 def test_every_pair_scores_what_enumeration_by_hand_scores(site: str, columns: slice) -> None:
     spec = relu_spec(
         "test t on halves { base, source ~ equality(exhaustive=true) do(left <- source) report iia }", site

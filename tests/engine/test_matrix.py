@@ -75,8 +75,11 @@ def matrix_of(family: str) -> list[Case]:
     kv = facts.kv_heads or facts.heads or 1
     every = list(cases(facts, len(network.layers), wide))
     # of multi-query attention there is one head of keys
-    return [c for c in every if c.target.head is None or c.target.component not in SHARED or c.target.head < kv
-            ] if kv > 1 else [c for c in every if not _shares(c)]  # fmt: skip
+    return (
+        [c for c in every if c.target.head is None or c.target.component not in SHARED or c.target.head < kv]
+        if kv > 1
+        else [c for c in every if not _shares(c)]
+    )
 
 
 def _shares(case: Case) -> bool:

@@ -184,9 +184,12 @@ def test_a_vector_that_is_not_there_yet_is_an_error(network: Network) -> None:
 @pytest.mark.parametrize("by_forwards", [False, True])
 def test_a_base_patched_into_itself_is_its_own_noise_floor(by_forwards: bool) -> None:
     """More pairs than a floor asks for: the intervention and its floor are one."""
-    spec = spec_of("llama", """
+    spec = spec_of(
+        "llama",
+        """
         test itself on a(l=0, p=x) { base ~ m(n=9) do(layer[1].resid_mid[x] <- base) report moved report mean(kl) }
-    """)  # fmt: skip
+    """,
+    )
     change = (lambda plan: unfit_networks(plan, {"net": "it is compared with"})) if by_forwards else None
     execution, _ = execution_of(spec, change=change)
     list(execution.run())

@@ -96,8 +96,13 @@ def folder_of(name: str) -> str:
 
 
 def spec_of(
-    name: str, tests: str, site: str = "resid_post", layers: str = "0:3", positions: str = "[x, last]", padding: str = "right"
-) -> str:  # fmt: skip
+    name: str,
+    tests: str,
+    site: str = "resid_post",
+    layers: str = "0:3",
+    positions: str = "[x, last]",
+    padding: str = "right",
+) -> str:
     """The spec on a family's model, with ``tests`` behind it."""
     told = {"FOLDER": folder_of(name), "PADDING": padding, "LAYERS": layers, "POSITIONS": positions, "SITE": site}
     text = SPEC

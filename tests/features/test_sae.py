@@ -78,9 +78,12 @@ CONFIGS: list[dict[str, object]] = [
     {"architecture": "gated", "normalize_activations": "none"},
     {"architecture": "topk", "k": K},
     {"architecture": "topk", "k": K, "rescale_acts_by_decoder_norm": True},
-    *({"architecture": a, "k": K, "normalize_activations": n} for a in ("standard", "topk", "gated")
-      for n in ("layer_norm", "constant_norm_rescale")),
-]  # fmt: skip
+    *(
+        {"architecture": a, "k": K, "normalize_activations": n}
+        for a in ("standard", "topk", "gated")
+        for n in ("layer_norm", "constant_norm_rescale")
+    ),
+]
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))

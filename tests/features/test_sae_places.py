@@ -108,32 +108,87 @@ BESIDE = {
     "the layer before": ({"hook_layer": 0}, "layer[1].resid_post", "E515", "made in layer 0"),
     "the layer before, of what enters": ({"hook_layer": 0}, "layer[1].resid_pre", "W518", "made in layer 0"),
     "another layer": ({"hook_point_layer": 2}, "layer[1].mlp_out", "E515", "made in layer 2"),
-    "another layer, deeper in the file": ({"metadata": {"hook_layer": 0}}, "layer[1].mlp_out", "E515", "made in layer 0"),
+    "another layer, deeper in the file": (
+        {"metadata": {"hook_layer": 0}},
+        "layer[1].mlp_out",
+        "E515",
+        "made in layer 0",
+    ),
     "a layer that there is not": ({"hook_layer": 70}, "layer[1].resid_post", "E515", "made in layer 70"),
     "a layer as text": ({"hook_layer": "1"}, "layer[1].mlp_out", "", ""),
     "another layer as text": ({"hook_layer": "0"}, "layer[1].mlp_out", "E515", "made in layer 0"),
     "a layer with a point": ({"hook_layer": 1.0}, "layer[1].mlp_out", "", ""),
-    "a layer that is no number": ({"hook_layer": [1]}, "layer[1].mlp_out", "W518", "hook_layer is [1], and no whole number"),
+    "a layer that is no number": (
+        {"hook_layer": [1]},
+        "layer[1].mlp_out",
+        "W518",
+        "hook_layer is [1], and no whole number",
+    ),
     "a layer of the embedding": ({"hook_layer": 0}, "embed", "", ""),
     "another layer of the embedding": ({"hook_layer": 2}, "embed", "W518", "made in layer 2"),
     "a layer of a module": ({"hook_layer": 0}, 'module("transformer.h.1.mlp.act")', "W518", "made in layer 0"),
-    "a layer of a module that is known": ({"hook_layer": 0}, 'module("transformer.h.1.mlp")', "E515", "made in layer 0"),
+    "a layer of a module that is known": (
+        {"hook_layer": 0},
+        'module("transformer.h.1.mlp")',
+        "E515",
+        "made in layer 0",
+    ),
     "both": ({"hook_name": POST, "hook_layer": 1}, "layer[1].resid_post", "", ""),
-    "both, each another": ({"hook_name": POST, "hook_layer": 2}, "layer[1].resid_post", "W518", "also names the layer 2"),
+    "both, each another": (
+        {"hook_name": POST, "hook_layer": 2},
+        "layer[1].resid_post",
+        "W518",
+        "also names the layer 2",
+    ),
     "both, and neither": ({"hook_name": POST, "hook_layer": 0}, "layer[0].resid_post", "E515", POST),
-    "a hook to fill in": ({"hook_name": "blocks.{layer}.hook_resid_post", "hook_layer": 1}, "layer[1].resid_post", "", ""),
-    "another to fill in": ({"hook_name": "blocks.{layer}.hook_resid_post", "hook_layer": 0}, "layer[1].resid_post", "E515", "blocks.0"),
-    "two hooks": ({"hook_name": "blocks.0.hook_mlp_out", "metadata": {"hook_name": POST}}, "layer[1].resid_post", "W518", "also names the hook"),
-    "two names of one": ({"hook_name": "blocks.2.hook_resid_pre", "metadata": {"hook_name": POST}}, "layer[1].resid_post", "", ""),
+    "a hook to fill in": (
+        {"hook_name": "blocks.{layer}.hook_resid_post", "hook_layer": 1},
+        "layer[1].resid_post",
+        "",
+        "",
+    ),
+    "another to fill in": (
+        {"hook_name": "blocks.{layer}.hook_resid_post", "hook_layer": 0},
+        "layer[1].resid_post",
+        "E515",
+        "blocks.0",
+    ),
+    "two hooks": (
+        {"hook_name": "blocks.0.hook_mlp_out", "metadata": {"hook_name": POST}},
+        "layer[1].resid_post",
+        "W518",
+        "also names the hook",
+    ),
+    "two names of one": (
+        {"hook_name": "blocks.2.hook_resid_pre", "metadata": {"hook_name": POST}},
+        "layer[1].resid_post",
+        "",
+        "",
+    ),
     "a list": ({"hook_name": [POST]}, "layer[1].resid_post", "W518", "and no text"),
     "a number": ({"hook_name": 4}, "layer[1].resid_post", "W518", "hook_name is 4, and no text"),
     "nothing": ({"hook_name": None, "hook_layer": None}, "layer[1].resid_post", "", ""),
     "heads": ({"hook_name": "blocks.1.attn.hook_z", "reshape_activations": "hook_z"}, "layer[1].head[0].z", "", ""),
-    "heads in the stream": ({"reshape_activations": "hook_z"}, "layer[1].resid_post", "E515", "joins the vectors of heads"),
-    "heads in the stream, of its name": ({"hook_name": POST, "reshape_activations": "hook_z"}, "layer[1].resid_post", "E515", "joins"),
-    "heads in a module": ({"reshape_activations": "hook_z"}, 'module("transformer.h.1.mlp.act")', "W518", "joins the vectors"),
+    "heads in the stream": (
+        {"reshape_activations": "hook_z"},
+        "layer[1].resid_post",
+        "E515",
+        "joins the vectors of heads",
+    ),
+    "heads in the stream, of its name": (
+        {"hook_name": POST, "reshape_activations": "hook_z"},
+        "layer[1].resid_post",
+        "E515",
+        "joins",
+    ),
+    "heads in a module": (
+        {"reshape_activations": "hook_z"},
+        'module("transformer.h.1.mlp.act")',
+        "W518",
+        "joins the vectors",
+    ),
     "not reshaped": ({"hook_name": POST, "reshape_activations": "none"}, "layer[1].resid_post", "", ""),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", BESIDE)
@@ -167,10 +222,16 @@ def test_heads_in_their_order(order: str, tmp_path: Path) -> None:
 
 #: what the file says of its network; the code.
 NETWORKS = [
-    ("equality-gpt2", ""), ("someone/equality_gpt2", ""), ("", ""), ("gpt2-small", "W517"), ("openai-community/gpt2", "W517"),
-    ("gemma-2-2b", "E516"), ("meta-llama/Llama-3.1-8B", "E516"), ("EleutherAI/pythia-70m-deduped", "E516"),
+    ("equality-gpt2", ""),
+    ("someone/equality_gpt2", ""),
+    ("", ""),
+    ("gpt2-small", "W517"),
+    ("openai-community/gpt2", "W517"),
+    ("gemma-2-2b", "E516"),
+    ("meta-llama/Llama-3.1-8B", "E516"),
+    ("EleutherAI/pythia-70m-deduped", "E516"),
     ("my-own-net", "W517"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("model", "code"), NETWORKS)
@@ -195,8 +256,15 @@ def test_files_that_say_nothing(text: str, tmp_path: Path) -> None:
 
 def test_every_site_of_a_layer_has_its_hook_or_none() -> None:
     """The names stand for sites that there are, at their layer."""
-    hooks = ["hook_resid_pre", "hook_resid_mid", "hook_resid_post", "hook_attn_out", "hook_mlp_out", "mlp.hook_post",
-             *(f"attn.hook_{name}" for name in ("q", "k", "v", "z", "rot_q", "rot_k", "pattern"))]  # fmt: skip
+    hooks = [
+        "hook_resid_pre",
+        "hook_resid_mid",
+        "hook_resid_post",
+        "hook_attn_out",
+        "hook_mlp_out",
+        "mlp.hook_post",
+        *(f"attn.hook_{name}" for name in ("q", "k", "v", "z", "rot_q", "rot_k", "pattern")),
+    ]
     found = [site_of(f"blocks.4.{hook}") for hook in hooks]
     assert all(site is not None and site.component in COMPONENTS and site.layer == 4 for site in found)
     assert len(set(found)) == len(hooks)

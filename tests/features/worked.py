@@ -55,9 +55,15 @@ def fitted(
         if name == "sae":
             write_sae(Path(folder), numbers_of_sae(width, 2 * width, seed), {"architecture": "standard"})
         feature = build(
-            chain_of(name, width, dim, folder), width, start, dtype=dtype, device="cpu", heads=(width // 2, 2),
-            data=data, labels=labels,
-        )  # fmt: skip
+            chain_of(name, width, dim, folder),
+            width,
+            start,
+            dtype=dtype,
+            device="cpu",
+            heads=(width // 2, 2),
+            data=data,
+            labels=labels,
+        )
     for number, parameter in enumerate(feature.parameters()):
         with torch.no_grad():
             parameter += 0.3 * draw(*parameter.shape, seed=seed + number + 2).to(parameter.dtype)

@@ -137,10 +137,13 @@ def test_fitted_again_bit_for_bit_and_found_the_second_time(tmp_path: Path, own_
 @pytest.mark.parametrize(
     "change",
     [
-        ("n=128", "n=129"), ("rate=0.01", "rate=0.02"), ("dim=1", "dim=1, seed=3"), ("seed=0) where", "seed=5) where"),
+        ("n=128", "n=129"),
+        ("rate=0.01", "rate=0.02"),
+        ("dim=1", "dim=1, seed=3"),
+        ("seed=0) where", "seed=5) where"),
         ("a < 5", "a < 6"),
     ],
-)  # fmt: skip
+)
 def test_what_decides_a_fit_is_fitted_anew_when_it_changes(
     tmp_path: Path, own_cache: Path, change: tuple[str, str]
 ) -> None:

@@ -107,10 +107,19 @@ def test_rows_that_lie_alike_are_laid_out_once() -> None:
 
 
 FEATURES = [
-    "rotation(dim=2, SMALL)", "boundless(SMALL)", "mask(SMALL)", "pca(k=3)", "standardize()", "linear_probe()",
-    "affine(dim=2, SMALL)", "lowrank(dim=2, SMALL)", "revnet(layers=2, width=8, dim=2, SMALL)",
-    "standardize().rotation(dim=2, SMALL)", "pca(k=4).mask(SMALL)", "rotation(dim=4, SMALL).mask()",
-]  # fmt: skip
+    "rotation(dim=2, SMALL)",
+    "boundless(SMALL)",
+    "mask(SMALL)",
+    "pca(k=3)",
+    "standardize()",
+    "linear_probe()",
+    "affine(dim=2, SMALL)",
+    "lowrank(dim=2, SMALL)",
+    "revnet(layers=2, width=8, dim=2, SMALL)",
+    "standardize().rotation(dim=2, SMALL)",
+    "pca(k=4).mask(SMALL)",
+    "rotation(dim=4, SMALL).mask()",
+]
 
 
 @pytest.mark.parametrize("feature", FEATURES)

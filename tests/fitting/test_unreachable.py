@@ -46,11 +46,14 @@ def results(family: str, tests: str):
 @pytest.mark.parametrize(
     ("family", "site", "feature"),
     [
-        ("llama", "resid_post", f"rotation(dim=2, {SMALL})"), ("llama", "mlp_out", f"mask({SMALL})"),
-        ("llama", "resid_mid", "pca(k=2, n=16)"), ("gpt2", "z", f"rotation(dim=2, {SMALL})"),
-        ("gptj", "resid_post", f"rotation(dim=2, {SMALL})"), ("bert", "resid_post", f"rotation(dim=2, {SMALL})"),
+        ("llama", "resid_post", f"rotation(dim=2, {SMALL})"),
+        ("llama", "mlp_out", f"mask({SMALL})"),
+        ("llama", "resid_mid", "pca(k=2, n=16)"),
+        ("gpt2", "z", f"rotation(dim=2, {SMALL})"),
+        ("gptj", "resid_post", f"rotation(dim=2, {SMALL})"),
+        ("bert", "resid_post", f"rotation(dim=2, {SMALL})"),
     ],
-)  # fmt: skip
+)
 def test_the_cell_is_the_unpatched_base(family: str, site: str, feature: str) -> None:
     found = results(family, SWEEP.replace("FEATURE", feature).replace("SITE", site))
     (plain,) = found["plain"].cells

@@ -146,8 +146,9 @@ def small_number() -> Network:
     """One input v of 0..8 and r of 0..2: the unit holds v, and v div 3 is computed after it."""
     return Network(
         lambda x: units(x[:, 0], x[:, 1]),
-        lambda h: differ((torch.div(h[:, 0], 3, rounding_mode="floor") > h[:, 1]).double(), 0 * h[:, 1]), 2,
-    )  # fmt: skip
+        lambda h: differ((torch.div(h[:, 0], 3, rounding_mode="floor") > h[:, 1]).double(), 0 * h[:, 1]),
+        2,
+    )
 
 
 def packed() -> Network:
@@ -157,7 +158,7 @@ def packed() -> Network:
         lambda h: differ(
             (torch.div(h[:, 0], 4, rounding_mode="floor") > torch.remainder(h[:, 0], 4)).double(), h[:, 1]
         ),
-    )  # fmt: skip
+    )
 
 
 def turned() -> Network:

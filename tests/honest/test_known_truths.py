@@ -56,14 +56,22 @@ def run(folder: Path, text: str) -> dict[str, str]:
 FALSE = {
     "its backup shows where all that counts is placed": (("hidden_by_idle", BOTH), "unmapped_moves", "layer[0].out[2]"),
     "its backup shows where something else counts": (
-        ("hidden_by_idle", "p @ layer[0].out[0]"), "unmapped_moves", "layer[0].out[2]",
+        ("hidden_by_idle", "p @ layer[0].out[0]"),
+        "unmapped_moves",
+        "layer[0].out[2]",
     ),
     "a backup of copies": (("hidden_by_copies", "p @ layer[0].out[0]"), "unmapped_moves", "layer[0].out[1]"),
     "a backup of copies, all placed": (
-        ("hidden_by_copies", "p @ layer[0].out[0]\n  q @ layer[0].out[3]"), "unmapped_moves", "layer[0].out[1]",
+        ("hidden_by_copies", "p @ layer[0].out[0]\n  q @ layer[0].out[3]"),
+        "unmapped_moves",
+        "layer[0].out[1]",
     ),
     "a backup among many units": (("hidden_among_many", BOTH), "unmapped_moves", "`p` and `q` decide `out` alone"),
-    "half of what holds it": (("on_two_units", "p @ layer[0].out[0]\n  q @ layer[0].out[2]"), "unmapped_moves", "layer[0].out[1]"),
+    "half of what holds it": (
+        ("on_two_units", "p @ layer[0].out[0]\n  q @ layer[0].out[2]"),
+        "unmapped_moves",
+        "layer[0].out[1]",
+    ),
     "one of two copies": (("twice", "p @ layer[0].out[0]\n  q @ layer[0].out[2]"), "unmapped_moves", "layer[0].out[1]"),
     "one of two copies, nothing else placed": (("twice", "p @ layer[0].out[0]"), "unmapped_moves", "layer[0].out[1]"),
     "a backup that needs two units at once": (("two_agree", BOTH), "unmapped_moves", "layer[0].out["),
@@ -71,7 +79,7 @@ FALSE = {
     "the inputs packed into one number": (("packed", "p @ layer[0].out[0]"), "input_copy", "`x` and `y`"),
     "the inputs, turned": (("turned", "p @ layer[0].out[0:2]"), "input_copy", "linear mixture"),
     "the inputs as they came in": (("read_in_pieces", "p @ layer[0].out[0:2]"), "input_copy", "`x` and `y`"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", FALSE)

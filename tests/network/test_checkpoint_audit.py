@@ -165,8 +165,17 @@ def test_networks_that_read_no_text_are_refused_by_check(tmp_path: Path) -> None
 def test_a_checkpoint_with_an_encoder_and_a_decoder(tmp_path: Path) -> None:
     from transformers import BartConfig, BartForCausalLM, BartForConditionalGeneration
 
-    settings = {"vocab_size": 61, "d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2,
-                "decoder_attention_heads": 2, "encoder_ffn_dim": 16, "decoder_ffn_dim": 16, "max_position_embeddings": 32}  # fmt: skip
+    settings = {
+        "vocab_size": 61,
+        "d_model": 16,
+        "encoder_layers": 1,
+        "decoder_layers": 1,
+        "encoder_attention_heads": 2,
+        "decoder_attention_heads": 2,
+        "encoder_ffn_dim": 16,
+        "decoder_ffn_dim": 16,
+        "max_position_embeddings": 32,
+    }
     for kind in (BartForConditionalGeneration, BartForCausalLM):
         kind(BartConfig(**settings)).save_pretrained(tmp_path / kind.__name__)
         write_tokenizer(tmp_path / kind.__name__)

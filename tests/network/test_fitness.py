@@ -62,9 +62,14 @@ def read_last(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     ("name", "trap"),
-    [("llama", read_where_it_is_shown), ("gpt2", read_where_it_is_shown), ("granite", read_where_it_is_shown),
-     ("llama", read_last), ("bert", read_last)],
-)  # fmt: skip
+    [
+        ("llama", read_where_it_is_shown),
+        ("gpt2", read_where_it_is_shown),
+        ("granite", read_where_it_is_shown),
+        ("llama", read_last),
+        ("bert", read_last),
+    ],
+)
 def test_what_is_written_before_it_was_read_is_a_mistake_of_ours(
     name: str, trap: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -143,11 +148,18 @@ def no_window(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("name", "trap"),
     [
-        ("llama", without_mask), ("gpt2", without_mask), ("llama", angles_from_zero), ("gpt_neox", angles_from_zero),
-        ("llama", no_prefix), ("gpt2", no_prefix), ("olmo2", another_prompt), ("mistral", no_window),
-        ("gemma2", no_window), ("olmo3", no_window),
+        ("llama", without_mask),
+        ("gpt2", without_mask),
+        ("llama", angles_from_zero),
+        ("gpt_neox", angles_from_zero),
+        ("llama", no_prefix),
+        ("gpt2", no_prefix),
+        ("olmo2", another_prompt),
+        ("mistral", no_window),
+        ("gemma2", no_window),
+        ("olmo3", no_window),
     ],
-)  # fmt: skip
+)
 def test_a_pass_that_is_wrong_is_not_used(name: str, trap: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     network = network_of(name)
     assert prove(network).sweep == "packed"
@@ -170,7 +182,7 @@ def test_attention_of_its_own_is_not_run_apart(name: str, monkeypatch: pytest.Mo
 @pytest.mark.parametrize("name", BOTH_WAYS)
 def test_rows_of_an_encoder_that_carry_some_of_their_tokens_are_not_used(
     name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:  # fmt: skip
+) -> None:
     """What looks both ways changes the tokens before the written one too: taken from the prompt they would be stale."""
     assert "look both ways" in prove(network_of(name)).slow
     monkeypatch.setattr(fitness, "trims", lambda facts: None)
@@ -183,7 +195,7 @@ def test_rows_of_an_encoder_that_carry_some_of_their_tokens_are_not_used(
 @pytest.mark.parametrize("trap", ["backwards alone", "another prompt"])
 def test_an_encoder_whose_tokens_see_the_wrong_ones_is_not_packed(
     name: str, trap: str, monkeypatch: pytest.MonkeyPatch
-) -> None:  # fmt: skip
+) -> None:
     if trap == "another prompt":
         another_prompt(monkeypatch)
     else:

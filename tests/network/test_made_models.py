@@ -68,15 +68,17 @@ FACTORIES = {
     "as a list": ("", BARE + "    return [model, 'model']\n"),
     "with a Path": ("", BARE + "    from pathlib import Path\n    return model, Path(__file__).parent / 'model'\n"),
     "with a tokenizer of transformers": (
-        "", BARE + "    from transformers import AutoTokenizer\n    return model, AutoTokenizer.from_pretrained('model')\n",
+        "",
+        BARE + "    from transformers import AutoTokenizer\n    return model, AutoTokenizer.from_pretrained('model')\n",
     ),
     "with a tokenizer of tokenizers": (
-        "", BARE + "    from tokenizers import Tokenizer\n    return model, Tokenizer.from_file('model/tokenizer.json')\n",
+        "",
+        BARE + "    from tokenizers import Tokenizer\n    return model, Tokenizer.from_file('model/tokenizer.json')\n",
     ),
     "the setting names a folder": (', tokenizer="model"', BARE + "    return model\n"),
     "the setting names a file": (', tokenizer="model/tokenizer.json"', BARE + "    return model\n"),
     "beside its weights": (', weights="model/model.safetensors"', BARE + "    return model\n"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("how", FACTORIES)
@@ -106,30 +108,38 @@ REFUSED = {
     "a checkpoint without one": ('hf("bare")', "", "E643"),
     "a model without its head": (
         'torch("net.py:make")',
-        "from transformers import AutoModel\n\n\ndef make():\n    return AutoModel.from_pretrained(PATH), 'model'\n", "E752",
+        "from transformers import AutoModel\n\n\ndef make():\n    return AutoModel.from_pretrained(PATH), 'model'\n",
+        "E752",
     ),
     "without its head or a tokenizer": (
         'torch("net.py:make")',
-        "from transformers import AutoModel\n\n\ndef make():\n    return AutoModel.from_pretrained(PATH)\n", "E648",
+        "from transformers import AutoModel\n\n\ndef make():\n    return AutoModel.from_pretrained(PATH)\n",
+        "E648",
     ),
     "a classifier of texts": (
         'torch("net.py:make")',
         "from transformers import AutoModelForSequenceClassification as Auto\n\n\ndef make():\n"
-        "    return Auto.from_pretrained(PATH)\n", "E648",
+        "    return Auto.from_pretrained(PATH)\n",
+        "E648",
     ),
     "an encoder with a decoder": (
         'torch("net.py:make")',
         "from transformers import T5Config, T5ForConditionalGeneration\n\n\ndef make():\n"
         "    small = T5Config(vocab_size=20, d_model=8, d_ff=8, d_kv=4, num_layers=1, num_heads=2)\n"
-        "    return T5ForConditionalGeneration(small), 'model'\n", "E648",
+        "    return T5ForConditionalGeneration(small), 'model'\n",
+        "E648",
     ),
     "a vector network with one": (
-        'torch("net.py:make")', "from torch import nn\n\n\ndef make():\n    return nn.Linear(4, 2), 'model'\n", "E752",
+        'torch("net.py:make")',
+        "from torch import nn\n\n\ndef make():\n    return nn.Linear(4, 2), 'model'\n",
+        "E752",
     ),
     "a vector network with the setting": (
-        'torch("net.py:make", tokenizer="model")', "from torch import nn\n\n\ndef make():\n    return nn.Linear(4, 2)\n", "E752",
+        'torch("net.py:make", tokenizer="model")',
+        "from torch import nn\n\n\ndef make():\n    return nn.Linear(4, 2)\n",
+        "E752",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("how", REFUSED)

@@ -72,8 +72,11 @@ def test_rows_go_on_as_whole_forwards_would(name: str) -> None:
     home = np.arange(len(sites)) % len(PROMPTS)
     placed = [(row, site, int(LENGTHS[home[row]] - 1 - row % 2)) for row, site in enumerate(sites)]
     # what is written before the last token at the last layer's end never reaches the read-out
-    alive = [i for i, (_, site, token) in enumerate(placed) if site.layer != LAYERS - 1 or token == LENGTHS[home[i]] - 1
-             or site.component in ("resid_pre", "v")]  # fmt: skip
+    alive = [
+        i
+        for i, (_, site, token) in enumerate(placed)
+        if site.layer != LAYERS - 1 or token == LENGTHS[home[i]] - 1 or site.component in ("resid_pre", "v")
+    ]
     home, placed = home[alive], [(n, *placed[i][1:]) for n, i in enumerate(alive)]
     edits = [shake(i, site.component) for i, (_, site, _) in enumerate(placed)]
     with torch.no_grad():

@@ -78,11 +78,26 @@ CASES = {
     "dropout left on": ("", "h = F.dropout(h, 0.3)", "", "E663", "random numbers"),
     "noise": ("", "h = h + 0.1 * torch.randn_like(h)", "", "E663", "random numbers"),
     "noise from elsewhere": ("", "h = h + random.random()", "", "E663", "torch.manual_seed` does not reach"),
-    "a counter": ("self.calls = 0", "self.calls += 1; h = h + 0.01 * self.calls", "", "E663", "leaves something behind"),
-    "a running sum": ("self.register_buffer('sum', torch.zeros(6))", "self.sum += h.mean(0); h = h + self.sum", "", "E663", "leaves"),
+    "a counter": (
+        "self.calls = 0",
+        "self.calls += 1; h = h + 0.01 * self.calls",
+        "",
+        "E663",
+        "leaves something behind",
+    ),
+    "a running sum": (
+        "self.register_buffer('sum', torch.zeros(6))",
+        "self.sum += h.mean(0); h = h + self.sum",
+        "",
+        "E663",
+        "leaves",
+    ),
     "held in training mode": (
-        "self.drop = nn.Dropout(0.5); self.drop.train = lambda mode=True: self.drop", "h = self.drop(h)",
-        "", "E663", "`drop` is in training mode",
+        "self.drop = nn.Dropout(0.5); self.drop.train = lambda mode=True: self.drop",
+        "h = self.drop(h)",
+        "",
+        "E663",
+        "`drop` is in training mode",
     ),
     "the mean of the batch": ("", "h = h - h.mean(0, keepdim=True)", "", "E664", "alone, and among"),
     "attention over rows": ("", "h = torch.softmax(h @ h.T, -1) @ h", "", "E664", "alone, and among"),
@@ -91,17 +106,29 @@ CASES = {
     "the mean of very many": ("", "h = h - h.mean(0) if len(h) > 700 else h", "", "E664", "among 1024"),
     "no more than so many": ("", "h = h if len(h) <= 100 else 1 / 0", "", "", ""),
     "the mean of some, no more than so many": (
-        "", "h = (h - h.mean(0) if len(h) > 8 else h) if len(h) <= 100 else 1 / 0", "", "E664", "alone, and among",
+        "",
+        "h = (h - h.mean(0) if len(h) > 8 else h) if len(h) <= 100 else 1 / 0",
+        "",
+        "E664",
+        "alone, and among",
     ),
     "neighbours that are intervened on": (
-        "", "h = h + (h - F.linear(x, self.layers[0].weight, self.layers[0].bias)).mean(0)", "", "E664", "`layer[0].out` of other inputs",
+        "",
+        "h = h + (h - F.linear(x, self.layers[0].weight, self.layers[0].bias)).mean(0)",
+        "",
+        "E664",
+        "`layer[0].out` of other inputs",
     ),
     "no row alone": ("", "h = h / h.std(0) if len(h) > 1 else 1 / 0", "", "E664", "cannot be run on one input alone"),
     "batch norm, learned": ("self.norm = nn.BatchNorm1d(6)", "h = self.norm(h)", "", "", ""),
     "batch norm of the batch": (
-        "self.norm = nn.BatchNorm1d(6, track_running_stats=False)", "h = self.norm(h)", "", "E664", "`norm` keeps no running",
+        "self.norm = nn.BatchNorm1d(6, track_running_stats=False)",
+        "h = self.norm(h)",
+        "",
+        "E664",
+        "`norm` keeps no running",
     ),
-}  # fmt: skip
+}
 
 
 def run(folder: Path, init: str = "", body: str = "", end: str = "") -> SpecResult:
@@ -194,20 +221,31 @@ def test_the_random_numbers_of_the_caller_are_left_alone(tmp_path: Path) -> None
 ROPES = {
     "dynamic": {"rope_type": "dynamic", "factor": 4.0, "rope_theta": 10000.0},
     "longrope": {
-        "rope_type": "longrope", "factor": 4.0, "rope_theta": 10000.0, "original_max_position_embeddings": 8,
-        "short_factor": [1.0] * 4, "long_factor": [3.0, 5.0, 7.0, 9.0],
+        "rope_type": "longrope",
+        "factor": 4.0,
+        "rope_theta": 10000.0,
+        "original_max_position_embeddings": 8,
+        "short_factor": [1.0] * 4,
+        "long_factor": [3.0, 5.0, 7.0, 9.0],
     },
     "default": {"rope_type": "default", "rope_theta": 10000.0},
     "linear": {"rope_type": "linear", "factor": 4.0, "rope_theta": 10000.0},
-}  # fmt: skip
+}
 START = {"dynamic": 8, "longrope": 8}
 WORDS = ["now", "then", "red", "blue", "said", "is", "it", "=", "a", "b"]
 
 
 def save_llama(folder: Path, rope: str) -> None:
     longest = 8 if rope == "dynamic" else 64
-    settings = {"vocab_size": VOCABULARY, "hidden_size": 32, "intermediate_size": 40, "num_hidden_layers": LAYERS,
-                "num_attention_heads": 4, "max_position_embeddings": longest, "rope_parameters": ROPES[rope]}  # fmt: skip
+    settings = {
+        "vocab_size": VOCABULARY,
+        "hidden_size": 32,
+        "intermediate_size": 40,
+        "num_hidden_layers": LAYERS,
+        "num_attention_heads": 4,
+        "max_position_embeddings": longest,
+        "rope_parameters": ROPES[rope],
+    }
     torch.manual_seed(1)
     model = AutoModelForCausalLM.from_config(CONFIG_MAPPING["llama"](**settings))
     with torch.no_grad():

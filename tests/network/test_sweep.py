@@ -148,8 +148,9 @@ def test_the_masked_token_is_read_wherever_it_stands() -> None:
     )
     every = np.concatenate([np.arange(3), home])
     writes = [
-        Write(site, torch.tensor([rows[i]]), torch.tensor([token]), shake(i, "")) for i, (site, _, token) in enumerate(sites)
-    ]  # fmt: skip
+        Write(site, torch.tensor([rows[i]]), torch.tensor([token]), shake(i, ""))
+        for i, (site, _, token) in enumerate(sites)
+    ]
     own, at = [PROMPTS[i] for i in every], torch.from_numpy(read[every])
     expected = forward(network, own, (), writes, readout=torch.arange(len(every)), positions=at).logits
     assert expected is not None
@@ -202,11 +203,16 @@ def test_several_writes_in_one_row(name: str) -> None:
 def test_named_modules_and_heads() -> None:
     network = network_of("llama")
     sites = [
-        Site("module", module="model.layers.1.mlp"), Site("module", module="model.layers.1"),
-        Site("module", module="model.embed_tokens"), Site("module", module="model.norm"),
-        Site("z", 1, heads=(2, 0)), Site("neurons", 1, dims=(3, 5)), Site("v", 1, heads=(1,)),
-        Site("pattern", 1, heads=(1,)), Site("q_rot", 2, heads=(3,)),
-    ]  # fmt: skip
+        Site("module", module="model.layers.1.mlp"),
+        Site("module", module="model.layers.1"),
+        Site("module", module="model.embed_tokens"),
+        Site("module", module="model.norm"),
+        Site("z", 1, heads=(2, 0)),
+        Site("neurons", 1, dims=(3, 5)),
+        Site("v", 1, heads=(1,)),
+        Site("pattern", 1, heads=(1,)),
+        Site("q_rot", 2, heads=(3,)),
+    ]
     patches = [Patch(i % 3, [(site, i % 4, i)]) for i, site in enumerate(sites)]
     patches.append(Patch(1, [(sites[0], 2, 50), (Site("resid_post", 0), 4, 51)]))
     got, expected, _ = both(network, patches)

@@ -27,8 +27,12 @@ def byte_level(mark: bool) -> Tokenizer:
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(vocab_size=400, special_tokens=["<s>", "</s>", "<unk>"], show_progress=False,
-                                  initial_alphabet=pre_tokenizers.ByteLevel.alphabet())  # fmt: skip
+    trainer = trainers.BpeTrainer(
+        vocab_size=400,
+        special_tokens=["<s>", "</s>", "<unk>"],
+        show_progress=False,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+    )
     tokenizer.train_from_iterator(CORPUS, trainer)
     if mark:
         tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
@@ -49,17 +53,39 @@ def sentence_piece(mark: bool) -> Tokenizer:
 
 
 CLASSES: dict[str, Callable[[bool], Tokenizer]] = {
-    "PreTrainedTokenizerFast": byte_level, "GPT2Tokenizer": byte_level, "GPTNeoXTokenizerFast": byte_level,
-    "Qwen2Tokenizer": byte_level, "RobertaTokenizerFast": byte_level, "LlamaTokenizer": sentence_piece,
-    "GemmaTokenizer": sentence_piece, "CodeLlamaTokenizerFast": sentence_piece,
-}  # fmt: skip
+    "PreTrainedTokenizerFast": byte_level,
+    "GPT2Tokenizer": byte_level,
+    "GPTNeoXTokenizerFast": byte_level,
+    "Qwen2Tokenizer": byte_level,
+    "RobertaTokenizerFast": byte_level,
+    "LlamaTokenizer": sentence_piece,
+    "GemmaTokenizer": sentence_piece,
+    "CodeLlamaTokenizerFast": sentence_piece,
+}
 SETTINGS: list[dict[str, object]] = [
-    {}, {"add_bos_token": True}, {"add_bos_token": False}, {"add_prefix_space": True}, {"add_prefix_space": False},
-    {"legacy": True}, {"add_eos_token": True}, {"split_special_tokens": True}, {"model_max_length": 4},
-    {"added_tokens_decoder": {"3": {"content": "Bob", "special": False, "lstrip": False, "rstrip": False,
-                                    "normalized": False, "single_word": False}}},
+    {},
+    {"add_bos_token": True},
+    {"add_bos_token": False},
+    {"add_prefix_space": True},
+    {"add_prefix_space": False},
+    {"legacy": True},
+    {"add_eos_token": True},
+    {"split_special_tokens": True},
+    {"model_max_length": 4},
+    {
+        "added_tokens_decoder": {
+            "3": {
+                "content": "Bob",
+                "special": False,
+                "lstrip": False,
+                "rstrip": False,
+                "normalized": False,
+                "single_word": False,
+            }
+        }
+    },
     {"additional_special_tokens": ["shop"]},
-]  # fmt: skip
+]
 
 
 def write(folder: Path, kind: str | None, made: Tokenizer, said: dict[str, object]) -> None:

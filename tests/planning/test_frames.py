@@ -19,8 +19,11 @@ def passes(draw: st.DrawFn) -> Rows:
     lengths = np.array(draw(st.lists(st.integers(1, 5), min_size=1, max_size=3)))
     home = np.array(draw(st.lists(st.integers(0, len(lengths) - 1), max_size=4)), dtype=np.int64)
     every = np.concatenate([lengths, lengths[home]])
-    read = np.array([draw(st.sampled_from([-1, int(length) - 1])) for length in lengths]
-                    + [int(length) - 1 for length in lengths[home]], dtype=np.int64)  # fmt: skip
+    read = np.array(
+        [draw(st.sampled_from([-1, int(length) - 1])) for length in lengths]
+        + [int(length) - 1 for length in lengths[home]],
+        dtype=np.int64,
+    )
     writes, reads = [], []
     for row in range(len(lengths), len(every)):
         for _ in range(draw(st.integers(0, 3))):
@@ -45,8 +48,10 @@ class Account:
         self.lengths = rows.lengths[self.home]
         self.written = {
             (int(r), int(p), int(level), int(phase))
-            for r, p, level, phase in zip(rows.writes.rows, rows.writes.positions, rows.writes.levels, rows.writes.phases, strict=True)
-        }  # fmt: skip
+            for r, p, level, phase in zip(
+                rows.writes.rows, rows.writes.positions, rows.writes.levels, rows.writes.phases, strict=True
+            )
+        }
 
     def whole(self) -> dict[tuple[int, int, int], object]:
         """What every token holds as it enters each level, by running every row whole."""

@@ -44,11 +44,13 @@ def test_noise_moves_the_answer_where_it_can_reach_it(name: str) -> None:
     cases = [(site, token) for site in sites for token in range(len(prompt))]
     writes = [
         Write(
-            site, torch.tensor([row]), torch.tensor([token]),
+            site,
+            torch.tensor([row]),
+            torch.tensor([token]),
             lambda old, row=row: old * 0.3 + torch.randn(old.shape, generator=torch.Generator().manual_seed(row)),
         )
         for row, (site, token) in enumerate(cases)
-    ]  # fmt: skip
+    ]
     rows = torch.arange(len(cases) + 1)
     at = torch.full((len(rows),), read)
     logits = forward(network, [prompt] * len(rows), (), writes, readout=rows, positions=at).logits

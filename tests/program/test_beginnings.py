@@ -14,9 +14,15 @@ from causal_dsl.diagnostics import Diagnostic
 NAMED = ["Ann", "Bob", "Cy", "Di", "Ed", "Flo"]
 WORDS = ["<unk>", "<s>", "</s>", "<|turn|>", *NAMED, "saw", "and", "was", '"', "(", "said", ":", "it"]
 CONFIG = {
-    "model_type": "llama", "num_hidden_layers": 3, "num_attention_heads": 4, "hidden_size": 32, "vocab_size": len(WORDS),
-    "intermediate_size": 40, "bos_token_id": 1, "eos_token_id": 2,
-}  # fmt: skip
+    "model_type": "llama",
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "hidden_size": 32,
+    "vocab_size": len(WORDS),
+    "intermediate_size": 40,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
 
 
 def write(folder: Path, adds: bool, config: dict[str, object] | None, more: dict[str, object] | None = None) -> None:
@@ -73,13 +79,22 @@ BEGINNINGS = {
     "no mark": (False, {"bos_token": None, "eos_token": "</s>"}, "{a} saw {b} and", ""),
     "a mark that is no token": (False, {"bos_token": "<none>", "eos_token": "</s>"}, "{a} saw {b} and", ""),
     "the mark of every turn": (
-        False, {"bos_token": "<|turn|>", "eos_token": "</s>", "chat_template": "{% for m in messages %}<|turn|>{{ m }}{% endfor %}"},
-        "{a} saw {b} and", "",
+        False,
+        {
+            "bos_token": "<|turn|>",
+            "eos_token": "</s>",
+            "chat_template": "{% for m in messages %}<|turn|>{{ m }}{% endfor %}",
+        },
+        "{a} saw {b} and",
+        "",
     ),
     "a chat template that begins with it": (
-        False, {**NAMES, "chat_template": "{{ bos_token }}{% for m in messages %}{{ m }}{% endfor %}"}, "{a} saw {b} and", "W516",
+        False,
+        {**NAMES, "chat_template": "{{ bos_token }}{% for m in messages %}{{ m }}{% endfor %}"},
+        "{a} saw {b} and",
+        "W516",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", BEGINNINGS)
@@ -122,10 +137,18 @@ def test_an_autoencoder_made_with_the_mark(begins: bool | None, tmp_path: Path) 
 
 #: The end of a prompt, and whether the default read-out, with its space, is warned of.
 ENDINGS = [
-    ('{a} and {b} . it was \\"', True), ('\\"{a}\\" and \\"{b}\\"', False), ("{a} and {b} (", True), ("{a} ({b})", False),
-    ("{a} and {b} [", True), ("{a} and {b} '", True), ("{a} and {b}'", False), ("{a} and {b} said:", False),
-    ("it was `{a}` and `", True), ("it was {b} and {a}", False), ("{a} and {b} \u201c", True),
-]  # fmt: skip
+    ('{a} and {b} . it was \\"', True),
+    ('\\"{a}\\" and \\"{b}\\"', False),
+    ("{a} and {b} (", True),
+    ("{a} ({b})", False),
+    ("{a} and {b} [", True),
+    ("{a} and {b} '", True),
+    ("{a} and {b}'", False),
+    ("{a} and {b} said:", False),
+    ("it was `{a}` and `", True),
+    ("it was {b} and {a}", False),
+    ("{a} and {b} \u201c", True),
+]
 
 
 @pytest.mark.parametrize(("end", "warned"), ENDINGS)
@@ -139,9 +162,12 @@ def test_what_a_prompt_ends_in(end: str, warned: bool, tmp_path: Path) -> None:
 
 #: How digits are written, the answers, and whether one may go on.
 NUMBERS = [
-    (True, "0..9", True), (True, "{12, 123, 7}", True), (False, "0..9", False), (True, '{"Ann", "Bob"}', False),
+    (True, "0..9", True),
+    (True, "{12, 123, 7}", True),
+    (False, "0..9", False),
+    (True, '{"Ann", "Bob"}', False),
     (True, "{true, false}", False),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("apart", "domain", "warned"), NUMBERS)

@@ -300,8 +300,15 @@ def test_a_tokenizer_that_ends_every_text() -> None:
 
 @pytest.mark.parametrize(
     ("text", "good"),
-    [("{a} [MASK]", True), ("{a}", False), ("[MASK] {a} [MASK]", False), ("[mask]", False), ("<mask>", False), ("[MASK]", True)],
-)  # fmt: skip
+    [
+        ("{a} [MASK]", True),
+        ("{a}", False),
+        ("[MASK] {a} [MASK]", False),
+        ("[mask]", False),
+        ("<mask>", False),
+        ("[MASK]", True),
+    ],
+)
 def test_a_prompt_whose_mask_is_read_has_one(text: str, good: bool) -> None:
     found = Diagnostics()
     assert check_mask(template(text), NOWHERE, found) == good

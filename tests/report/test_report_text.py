@@ -53,18 +53,38 @@ def sweep(layers: int, positions: tuple[str, ...], name: str = "layers", **more:
 
 def whole() -> Results:
     single = TestResult(
-        "left_is_localised", 31, 512, 412,
+        "left_is_localised",
+        31,
+        512,
+        412,
         {**CEILINGS, "output_only": Ceiling(0.5, False, 512)},
-        (CellResult({}, {"accuracy": Estimate(1.0, 0.97, 1.0, 412, "rule of three"), "iia": estimate(0.9996, 412),
-                         "kl": Estimate(None), "max(kl)": Estimate(2.5, n=412)},
-                    (Finding("supported", "iia is 0.9996 [0.950, 1.000] over 412 pairs, above 0.500, the most that a rule "
-                                          "seeing only the answers of base and source can score."),)),),
-        (ExpectationResult("iia >= 95%", 34, 0.9996, True,
-                           (Measured("iia >= 95%", "iia", estimate(0.9996, 412), 0.95, True),)),
-         ExpectationResult("kl <= 0.05 nats", 35, None, False, reason="`kl` is undefined: it comes to no number")),
+        (
+            CellResult(
+                {},
+                {
+                    "accuracy": Estimate(1.0, 0.97, 1.0, 412, "rule of three"),
+                    "iia": estimate(0.9996, 412),
+                    "kl": Estimate(None),
+                    "max(kl)": Estimate(2.5, n=412),
+                },
+                (
+                    Finding(
+                        "supported",
+                        "iia is 0.9996 [0.950, 1.000] over 412 pairs, above 0.500, the most that a rule "
+                        "seeing only the answers of base and source can score.",
+                    ),
+                ),
+            ),
+        ),
+        (
+            ExpectationResult(
+                "iia >= 95%", 34, 0.9996, True, (Measured("iia >= 95%", "iia", estimate(0.9996, 412), 0.95, True),)
+            ),
+            ExpectationResult("kl <= 0.05 nats", 35, None, False, reason="`kl` is undefined: it comes to no number"),
+        ),
         findings=(Finding("filtered", "Scores are over the 412 of 512 (80.5%) pairs that the network solves."),),
         ceilings_kept={**CEILINGS, "output_only": Ceiling(0.5, False, 412)},
-    )  # fmt: skip
+    )
     failing = ExpectationResult(
         "iia >= 50%",
         40,
@@ -73,15 +93,34 @@ def whole() -> Results:
         (Measured("iia >= 50%", "iia", estimate(0.3), 0.5, False, {"l": 0, "p": "first"}),),
     )
     bars = TestResult(
-        "one_parameter", 50, 256, 256, CEILINGS, tuple(cell({"l": i}, i / 5) for i in range(6)), parameters=("l",),
-        units={"iia": "share"}, exhaustive=True,
-        reports=(ReportResult("argmax(iia)", 51, Estimate(None), {"l": 5}), ReportResult("max(iia)", 52, estimate(1.0))),
-    )  # fmt: skip
+        "one_parameter",
+        50,
+        256,
+        256,
+        CEILINGS,
+        tuple(cell({"l": i}, i / 5) for i in range(6)),
+        parameters=("l",),
+        units={"iia": "share"},
+        exhaustive=True,
+        reports=(
+            ReportResult("argmax(iia)", 51, Estimate(None), {"l": 5}),
+            ReportResult("max(iia)", 52, estimate(1.0)),
+        ),
+    )
     signed = TestResult(
-        "signed", 60, 256, 256, {}, tuple(CellResult({"l": i}, {"accuracy": estimate(1.0), "d": Estimate(float(i - 2), i - 3, i - 1, 9)})
-                                          for i in range(5)),
-        parameters=("l",), asked=("d",), units={"d": "logits"},
-    )  # fmt: skip
+        "signed",
+        60,
+        256,
+        256,
+        {},
+        tuple(
+            CellResult({"l": i}, {"accuracy": estimate(1.0), "d": Estimate(float(i - 2), i - 3, i - 1, 9)})
+            for i in range(5)
+        ),
+        parameters=("l",),
+        asked=("d",),
+        units={"d": "logits"},
+    )
     tests = (single, sweep(4, ("subject", "last"), expectations=(failing,)), bars, signed)
     return Results((SpecResult("specs/ioi.causal", "digest", tests),))
 

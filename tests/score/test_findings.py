@@ -100,8 +100,12 @@ STAYED = {
     "without end": ([[1.0, INFINITE]], [[1.0, INFINITE]], None),
     "one sign and the other": ([[1.0, INFINITE]], [[1.0, -INFINITE]], None),
     "no number in one run": ([[1.0, 2.0], [float("nan"), 1.0]], [[1.0, 2.0], [float("nan"), 1.0]], None),
-    "no number in one run, another in one": ([[1.0, 2.0], [float("nan"), 1.0]], [[1.0, 3.0], [float("nan"), 1.0]], False),
-}  # fmt: skip
+    "no number in one run, another in one": (
+        [[1.0, 2.0], [float("nan"), 1.0]],
+        [[1.0, 3.0], [float("nan"), 1.0]],
+        False,
+    ),
+}
 
 
 @pytest.mark.parametrize("name", STAYED)

@@ -23,10 +23,14 @@ from causal_dsl.score.results import (
 def results() -> Results:
     nan = float("nan")
     cells = tuple(
-        CellResult({"l": np.int64(layer), "p": "last"}, {"iia": Estimate(0.5, 0.4, 0.6, 10, "bootstrap"), "kl": Estimate(nan)},
-                   (Finding("supported", "Yes."),), noise_floor=nan)
+        CellResult(
+            {"l": np.int64(layer), "p": "last"},
+            {"iia": Estimate(0.5, 0.4, 0.6, 10, "bootstrap"), "kl": Estimate(nan)},
+            (Finding("supported", "Yes."),),
+            noise_floor=nan,
+        )
         for layer in (0, 1)
-    )  # fmt: skip
+    )
     expectations = (ExpectationResult("iia >= 95%", 7, 0.5, False),)
     ceilings = {"noop": Ceiling(0.25, True, 16)}
     one = TestResult("one", 3, 10, 10, ceilings, cells, expectations, seconds=0.5, parameters=("l", "p"))

@@ -21,10 +21,15 @@ def test_one_pair_is_one() -> None:
     assert told and not any("1 pairs" in text for text in told)
 
 
-@pytest.mark.parametrize(("drawn", "filtered", "words"), [
-    (False, False, "which are all there are"), (False, True, "which are all that were kept"),
-    (True, False, "among which are all that can be drawn"), (True, True, "among which are all that can be drawn and are kept"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("drawn", "filtered", "words"),
+    [
+        (False, False, "which are all there are"),
+        (False, True, "which are all that were kept"),
+        (True, False, "among which are all that can be drawn"),
+        (True, True, "among which are all that can be drawn and are kept"),
+    ],
+)
 def test_all_of_a_filtered_design_are_those_kept(drawn: bool, filtered: bool, words: str) -> None:
     assert all_of_them(drawn, filtered) == words
 

@@ -20,9 +20,13 @@ COPIED = {"noop": Ceiling(0.1, True, 4), "source": Ceiling(1.0, True, 4), "outpu
 
 
 def sweep(
-    rates: list[float], n: int = 200, seed: int = 0, ceilings: dict[str, Ceiling] = HALF, cells: list[dict] | None = None,
+    rates: list[float],
+    n: int = 200,
+    seed: int = 0,
+    ceilings: dict[str, Ceiling] = HALF,
+    cells: list[dict] | None = None,
     right: float = 1.0,
-) -> TestResult:  # fmt: skip
+) -> TestResult:
     """A sweep whose cells are right in given shares of independent pairs, drawn anew in each cell."""
     parameters = tuple({c: () for c in (cells or [{"l": 0}])[0]})
     scores, _ = compiled("report iia", parameters={name: tuple(range(len(rates))) for name in parameters})

@@ -52,8 +52,15 @@ def alarms(found: TestResult) -> set[str]:
     return {finding.code for finding in findings if finding.severity == "alarm"}
 
 
-@pytest.mark.parametrize("test", [SWAP, SWAP.replace("400", "2000"), SWAP.replace("400", "40"),
-                                  "base, source ~ pairs(exhaustive=true) do(one <- source) report iia"])  # fmt: skip
+@pytest.mark.parametrize(
+    "test",
+    [
+        SWAP,
+        SWAP.replace("400", "2000"),
+        SWAP.replace("400", "40"),
+        "base, source ~ pairs(exhaustive=true) do(one <- source) report iia",
+    ],
+)
 def test_a_right_one_has_the_full_verdict_and_no_alarm(test: str) -> None:
     found = run("right", test)
     assert found.verdict is not None and found.verdict.code in ("supported", "exact"), found.verdict
@@ -76,11 +83,14 @@ def test_a_fault_is_named(net: str, verdict: str, named: set[str], dims: str) ->
     assert alarms(found) == named
 
 
-@pytest.mark.parametrize("draws", [
-    "base, source ~ pairs(n=4000, seed=0, balance=[base.one, source.a]) where base.a != source.a or base.b == 1",
-    "base, source ~ pairs(n=4000, seed=0) where base.a == 1 and base.c == 0 and source.b == 1",
-    "base ~ pairs(n=4000, seed=0, balance=[base.same]) source ~ pairs(n=4000, seed=1) where source.a != base.a or source.b != base.b",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "draws",
+    [
+        "base, source ~ pairs(n=4000, seed=0, balance=[base.one, source.a]) where base.a != source.a or base.b == 1",
+        "base, source ~ pairs(n=4000, seed=0) where base.a == 1 and base.c == 0 and source.b == 1",
+        "base ~ pairs(n=4000, seed=0, balance=[base.same]) source ~ pairs(n=4000, seed=1) where source.a != base.a or source.b != base.b",
+    ],
+)
 def test_all_rows_under_unequal_weights_are_exactly_all(draws: str) -> None:
     """Where no pair is wrong, a share is 1 and not the last float before it."""
     found = run("right", f"{draws} do(one <- source) expect accuracy >= 100% expect iia >= 100% expect moved <= 100%")
@@ -118,8 +128,16 @@ def test_effects_that_cancel_and_logits_that_move() -> None:
 STILL = "base ~ pairs(n=400, seed=0) do(layer[0].out[{unit}] = {value}) {asks}"
 
 
-@pytest.mark.parametrize("asks", ["expect moved <= 0%", "expect moved <= 5% expect accuracy >= 90%", "expect kl <= 0 nats",
-                                  "expect moved == 0", "expect moved <= 0% and accuracy >= 90%"])  # fmt: skip
+@pytest.mark.parametrize(
+    "asks",
+    [
+        "expect moved <= 0%",
+        "expect moved <= 5% expect accuracy >= 90%",
+        "expect kl <= 0 nats",
+        "expect moved == 0",
+        "expect moved <= 0% and accuracy >= 90%",
+    ],
+)
 @pytest.mark.parametrize(("unit", "value"), [(3, "0"), (3, "mean"), (2, "5")])
 def test_stillness_that_is_asked_for_is_no_alarm(unit: int, value: str, asks: str) -> None:
     """The fourth unit is not read, and the third is 5 by itself."""
@@ -129,8 +147,16 @@ def test_stillness_that_is_asked_for_is_no_alarm(unit: int, value: str, asks: st
     assert not alarms(found) and all(expectation.passed for expectation in found.expectations)
 
 
-@pytest.mark.parametrize("asks", ["report moved", "expect moved >= 0%", "expect moved <= 100%", "expect accuracy >= 90%",
-                                  "expect moved <= 0% expect moved >= 20%"])  # fmt: skip
+@pytest.mark.parametrize(
+    "asks",
+    [
+        "report moved",
+        "expect moved >= 0%",
+        "expect moved <= 100%",
+        "expect accuracy >= 90%",
+        "expect moved <= 0% expect moved >= 20%",
+    ],
+)
 def test_stillness_that_nothing_asks_for_is_an_alarm(asks: str) -> None:
     assert "never_moved" in alarms(run("right", STILL.format(unit=3, value="0", asks=asks)))
 

@@ -38,16 +38,32 @@ def columns_of(
 
 
 def result(
-    right: float, hits: float, top: float, exhaustive: bool = False, n: int = N, info: tuple[CellInfo, ...] = (), **more: Any
-) -> TestResult:  # fmt: skip
+    right: float,
+    hits: float,
+    top: float,
+    exhaustive: bool = False,
+    n: int = N,
+    info: tuple[CellInfo, ...] = (),
+    **more: Any,
+) -> TestResult:
     scores, _ = compiled("", parameters={})
     rng = np.random.default_rng(1)
     labels, own = rng.integers(0, 4, n), rng.integers(0, 4, n)
     ceilings = {"noop": Ceiling(top / 2, True, 16), "output_only": Ceiling(top, True, 16)}
     ids = {"base": np.arange(n), "source": np.arange(n)}
     cell = columns_of(scores, right, hits, labels, own, n)
-    return score_test(scores, [({}, cell)], ids=ids, base_answers=own, labels=labels, source_answers={"source": own},
-                      ceilings=ceilings, exhaustive=exhaustive, info=info, **more)  # fmt: skip
+    return score_test(
+        scores,
+        [({}, cell)],
+        ids=ids,
+        base_answers=own,
+        labels=labels,
+        source_answers={"source": own},
+        ceilings=ceilings,
+        exhaustive=exhaustive,
+        info=info,
+        **more,
+    )
 
 
 def expected(right: float, hits: float, top: float, exhaustive: bool) -> str:
@@ -123,7 +139,12 @@ def test_rules_of_whole_inputs_are_told_and_do_not_count() -> None:
 @pytest.mark.parametrize("code", sorted(FORBIDDING))
 def test_no_full_verdict_beside_what_forbids_it(code: str) -> None:
     for full in (*FULL, "partly"):
-        cell = CellResult({}, {"accuracy": Estimate(1.0, n=9)}, (Finding(full, "Yes."), Finding(code, "But.")), verdict=Verdict(full, "Yes."))  # fmt: skip
+        cell = CellResult(
+            {},
+            {"accuracy": Estimate(1.0, n=9)},
+            (Finding(full, "Yes."), Finding(code, "But.")),
+            verdict=Verdict(full, "Yes."),
+        )
         done = settled(cell)
         assert done.verdict is not None and done.verdict.code == "inconclusive" and code in done.verdict.text
         assert [finding.code for finding in done.findings] == ["inconclusive", code]
@@ -159,8 +180,16 @@ def said(codes: np.ndarray | int, share: float, **more: Any) -> CellResult:
         columns.base[name], columns.patched[name] = values
     given = {"noop": Ceiling(0.3, True, 16), "output_only": Ceiling(0.4, True, 16)}
     ids = {"base": np.arange(N), "source": np.arange(N)}
-    return score_test(scores, [({}, columns)], ids=ids, base_answers=own, labels=labels, source_answers={"source": own},
-                      ceilings=given, **more).cells[0]  # fmt: skip
+    return score_test(
+        scores,
+        [({}, columns)],
+        ids=ids,
+        base_answers=own,
+        labels=labels,
+        source_answers={"source": own},
+        ceilings=given,
+        **more,
+    ).cells[0]
 
 
 @pytest.mark.parametrize(("code", "name"), [(TIED, "ties"), (NOT_FINITE, "non_finite")])
@@ -198,8 +227,15 @@ def test_never_moved_says_whether_logits_did(moved: float, words: str) -> None:
     labels = np.zeros(N, int)
     columns = columns_of(scores, 1.0, 1.0, labels, labels, N)
     columns.base[TRACE], columns.patched[TRACE] = np.full(N, 3.0), np.full(N, 3.0 + moved)
-    found = score_test(scores, [({}, columns)], ids={"base": np.arange(N), "source": np.arange(N)}, base_answers=labels,
-                       labels=labels, source_answers={"source": labels}, ceilings={})  # fmt: skip
+    found = score_test(
+        scores,
+        [({}, columns)],
+        ids={"base": np.arange(N), "source": np.arange(N)},
+        base_answers=labels,
+        labels=labels,
+        source_answers={"source": labels},
+        ceilings={},
+    )
     assert words in next(finding.text for finding in found.cells[0].findings if finding.code == "never_moved")
 
 

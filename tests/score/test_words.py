@@ -24,8 +24,14 @@ def told(interchange: bool) -> TestResult:
     run[ANSWER] = said
     columns.base[SAID], columns.patched[SAID] = np.full(N, 7.0), np.full(N, 7.0)
     one = np.full(N, 1)
-    return score_test(scores, [({}, columns)], ids={"base": np.arange(N)}, base_answers=one, speech=SPEECH,
-                      labels=one if interchange else None)  # fmt: skip
+    return score_test(
+        scores,
+        [({}, columns)],
+        ids={"base": np.arange(N)},
+        base_answers=one,
+        speech=SPEECH,
+        labels=one if interchange else None,
+    )
 
 
 def test_the_commonest_with_pairs() -> None:
@@ -44,6 +50,14 @@ def test_pairs_keep_their_numbers_under_a_filter() -> None:
     columns = made_up(scores, N, 0)
     one = np.full(N, 1)
     columns.base[ANSWER], columns.patched[ANSWER] = one, np.where(np.arange(N) == 90, 2, 1)
-    found = score_test(scores, [({}, columns)], ids={"base": np.arange(N), "source": np.arange(N)}, base_answers=one, labels=one,
-                       source_answers={"source": one}, kept=np.arange(N) >= 50, speech=SPEECH)  # fmt: skip
+    found = score_test(
+        scores,
+        [({}, columns)],
+        ids={"base": np.arange(N), "source": np.arange(N)},
+        base_answers=one,
+        labels=one,
+        source_answers={"source": one},
+        kept=np.arange(N) >= 50,
+        speech=SPEECH,
+    )
     assert found.wrong[0].examples == ((90, "v1"),)

@@ -138,9 +138,18 @@ def language(folder: Path) -> Path:
     """A spec on a tiny language model, with every kind of file that a spec can name; gives its path."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    config = LlamaConfig(vocab_size=len(WORDS), hidden_size=WIDTH, intermediate_size=12, num_hidden_layers=2,
-                         num_attention_heads=2, num_key_value_heads=2, max_position_embeddings=32,
-                         bos_token_id=None, eos_token_id=None, pad_token_id=None)  # fmt: skip
+    config = LlamaConfig(
+        vocab_size=len(WORDS),
+        hidden_size=WIDTH,
+        intermediate_size=12,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        max_position_embeddings=32,
+        bos_token_id=None,
+        eos_token_id=None,
+        pad_token_id=None,
+    )
     torch.manual_seed(0)
     model = LlamaForCausalLM(config)
     with torch.no_grad():
@@ -180,8 +189,14 @@ def vector(folder: Path, via: str = "") -> Path:
     (folder / "shapes.py").write_text("HIDDEN = 6\n")
     (folder / "gain.json").write_text('{"gain": 1.5}')
     torch.manual_seed(3)
-    sizes = {"layers.0.weight": (6, 8), "layers.0.bias": (6,), "layers.1.weight": (6, 6), "layers.1.bias": (6,),
-             "head.weight": (2, 6), "head.bias": (2,)}  # fmt: skip
+    sizes = {
+        "layers.0.weight": (6, 8),
+        "layers.0.bias": (6,),
+        "layers.1.weight": (6, 6),
+        "layers.1.bias": (6,),
+        "head.weight": (2, 6),
+        "head.bias": (2,),
+    }
     save_file({name: torch.randn(*size) for name, size in sizes.items()}, folder / "net.safetensors")
     (folder / "v.causal").write_text(VECTOR.replace("VIA", via))
     return folder / "v.causal"
@@ -219,8 +234,12 @@ class Ran:
 
 def numbers_of(spec: dict[str, Any]) -> dict[str, Any]:
     """Every score of every cell, as text that has all digits."""
-    return {f"{t['name']} {json.dumps(c['cell'])} {name}": repr(score["value"])
-            for t in spec["tests"] for c in t["cells"] for name, score in c["scores"].items()}  # fmt: skip
+    return {
+        f"{t['name']} {json.dumps(c['cell'])} {name}": repr(score["value"])
+        for t in spec["tests"]
+        for c in t["cells"]
+        for name, score in c["scores"].items()
+    }
 
 
 Change = Callable[[Path], None]

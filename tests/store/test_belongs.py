@@ -20,7 +20,10 @@ LANGUAGE: dict[str, tuple[Change, bool]] = {
     "generation config": (lambda f: swap(f / "model" / "generation_config.json", "{", '{"max_length": 7,'), False),
     "tokenizer": (lambda f: words([*WORDS[:5], *reversed(WORDS[5:])]).save(str(f / "model" / "tokenizer.json")), True),
     "tokenizer settings": (lambda f: (f / "model" / "tokenizer_config.json").write_text("{}") and None, False),
-    "one weight": (lambda f: add_to(f / "model" / "model.safetensors", "model.layers.1.mlp.up_proj.weight", 77, 0.5), True),
+    "one weight": (
+        lambda f: add_to(f / "model" / "model.safetensors", "model.layers.1.mlp.up_proj.weight", 77, 0.5),
+        True,
+    ),
     "lines": (lambda f: (f / "lib" / "names.txt").write_text("\n".join(reversed(NAMES)) + "\n") and None, True),
     "imported spec": (lambda f: swap(f / "lib" / "roles.causal", "domain", "# A doc.\ndomain"), False),
     "table": (lambda f: swap(f / "likes.csv", "ann,bob", "ann,cid"), False),
@@ -30,7 +33,7 @@ LANGUAGE: dict[str, tuple[Change, bool]] = {
     "autoencoder's config": (lambda f: swap(f / "sae" / CONFIG, "{", '{"apply_b_dec_to_input": false,'), True),
     "function": (lambda f: swap(f / "code" / "pick.py", "return a", "return b"), True),
     "spec": (lambda f: swap(f / "s.causal", "n=8, seed=0", "n=8, seed=5"), True),
-}  # fmt: skip
+}
 #: The same of the spec on a network that code makes. ``shapes`` and the gain are read by that code.
 VECTOR: dict[str, tuple[Change, bool]] = {
     "factory": (lambda f: swap(f / "net.py", "torch.tanh", "torch.relu"), True),  # as long, and in the same second
@@ -39,8 +42,11 @@ VECTOR: dict[str, tuple[Change, bool]] = {
     "weights": (lambda f: add_to(f / "net.safetensors", "layers.0.weight", 47, 2.0), True),
 }
 OPTIONS: dict[str, dict[str, Any]] = {
-    "seed": {"seed": 1}, "dtype": {"dtype": "float64"}, "memory": {"memory": 10**8}, "tests": {"tests": ("swap",)},
-}  # fmt: skip
+    "seed": {"seed": 1},
+    "dtype": {"dtype": "float64"},
+    "memory": {"memory": 10**8},
+    "tests": {"tests": ("swap",)},
+}
 
 
 @pytest.fixture(scope="module")
@@ -197,7 +203,17 @@ def test_results_say_what_they_are_of(kept: Path) -> None:
     assert stored["schema"] == 1 and len(identity["key"]) == 64 and identity["seed"] == 0
     assert len(identity["networks"]["net"]["weights"]) == 64 == len(stored["networks"]["net"]["weights"])
     assert identity["networks"]["net"]["device"] == "cpu" and identity["networks"]["net"]["dtype"] == "torch.float32"
-    named = {"likes.csv", "lib/names.txt", "lib/roles.causal", "code/pick.py", "steer.safetensors", "directions.safetensors",
-             f"sae/{WEIGHTS}", f"sae/{CONFIG}", "model/config.json", "model/tokenizer.json"}  # fmt: skip
+    named = {
+        "likes.csv",
+        "lib/names.txt",
+        "lib/roles.causal",
+        "code/pick.py",
+        "steer.safetensors",
+        "directions.safetensors",
+        f"sae/{WEIGHTS}",
+        f"sae/{CONFIG}",
+        "model/config.json",
+        "model/tokenizer.json",
+    }
     assert named <= identity["files"].keys() and {len(known) for known in identity["files"].values()} == {64}
     assert {"causal_dsl", "torch", "transformers", "python"} <= stored["versions"].keys()

@@ -69,9 +69,12 @@ def test_what_dead_processes_left_is_removed_and_nothing_else(tmp_path: Path, mo
 # ── tensors ─────────────────────────────────────────────────────────────────────────────────────
 
 TENSORS = {
-    "a": torch.arange(6.0).reshape(2, 3), "b": torch.tensor(True), "half": torch.ones(3, dtype=torch.bfloat16),
-    "none": torch.zeros(0, 4), "c": torch.arange(3),
-}  # fmt: skip
+    "a": torch.arange(6.0).reshape(2, 3),
+    "b": torch.tensor(True),
+    "half": torch.ones(3, dtype=torch.bfloat16),
+    "none": torch.zeros(0, 4),
+    "c": torch.arange(3),
+}
 
 
 def test_tensors_come_back_as_they_were_and_any_library_reads_them(tmp_path: Path) -> None:

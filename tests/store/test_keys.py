@@ -20,8 +20,18 @@ from causal_dsl.store.keys import (
 )
 
 NETWORK = NetworkInputs(
-    "hf", "model", None, {"padding": "left"}, "", "0" * 64, {"config.json": "1" * 64}, "llama", "torch.float32", "cpu", "left"
-)  # fmt: skip
+    "hf",
+    "model",
+    None,
+    {"padding": "left"},
+    "",
+    "0" * 64,
+    {"config.json": "1" * 64},
+    "llama",
+    "torch.float32",
+    "cpu",
+    "left",
+)
 INPUTS: list[Inputs] = [
     RunInputs(
         "2" * 64, ("t",), 0, None, None, False, None, {"names.txt": "3" * 64}, {"net": NETWORK}, "", {"torch": "2"}
@@ -88,9 +98,12 @@ def test_what_changed_is_said_in_words() -> None:
     before = {"seed": 0, "files": {"a.txt": "0" * 64, "b.txt": "1" * 64}, "versions": {"torch": "2.1"}}
     now = {"seed": 1, "files": {"a.txt": "2" * 64, "c.txt": "3" * 64}, "versions": {"torch": "2.2"}}
     assert changes(before, now) == [
-        "seed was 0, and is 1", "files: a.txt has another content", "files: b.txt is gone", "files: c.txt is new",
+        "seed was 0, and is 1",
+        "files: a.txt has another content",
+        "files: b.txt is gone",
+        "files: c.txt is new",
         'versions: torch was "2.1", and is "2.2"',
-    ]  # fmt: skip
+    ]
 
 
 def test_the_versions_of_all_that_computes_are_known() -> None:

@@ -23,13 +23,20 @@ WORDS = {
 }
 #: After which steps it is killed: of a kind, the how manieth.
 KILLS = [
-    *(("blocks", "sweep", k) for k in (1, 2, 3, 4)), *(("blocks", "part", k) for k in (1, 2, 3, 5, 8, 11, 14)),
-    *(("blocks", "results", k) for k in (1, 2, 3, 4)), *(("blocks", "file", k) for k in (2, 4, 9)),
-    *(("fits", "bank", k) for k in (1, 2)), *(("fits", "fit step", k) for k in (1, 2, 3, 4)),
-    *(("fits", "fit", k) for k in (1, 2, 3)), *(("fits", "sweep", k) for k in (1,)), *(("fits", "part", k) for k in (3, 6, 9)),
-    *(("training", "training step", k) for k in (1, 2, 4, 5)), *(("training", "training", k) for k in (1,)),
-    *(("training", "part", k) for k in (2, 4, 7)), *(("training", "results", k) for k in (1, 2)),
-]  # fmt: skip
+    *(("blocks", "sweep", k) for k in (1, 2, 3, 4)),
+    *(("blocks", "part", k) for k in (1, 2, 3, 5, 8, 11, 14)),
+    *(("blocks", "results", k) for k in (1, 2, 3, 4)),
+    *(("blocks", "file", k) for k in (2, 4, 9)),
+    *(("fits", "bank", k) for k in (1, 2)),
+    *(("fits", "fit step", k) for k in (1, 2, 3, 4)),
+    *(("fits", "fit", k) for k in (1, 2, 3)),
+    *(("fits", "sweep", k) for k in (1,)),
+    *(("fits", "part", k) for k in (3, 6, 9)),
+    *(("training", "training step", k) for k in (1, 2, 4, 5)),
+    *(("training", "training", k) for k in (1,)),
+    *(("training", "part", k) for k in (2, 4, 7)),
+    *(("training", "results", k) for k in (1, 2)),
+]
 #: Steps that are done once however often a run is killed, and those of which the last may be done again.
 ONCE = ("sweep", "fit", "training")
 CHECKPOINTS = ("fit step", "training step")

@@ -33,9 +33,19 @@ def spec(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(
     "name",
-    ["config.json", "generation_config.json", "tokenizer_config.json", "tokenizer.json", "vocab.json", "merges.txt",
-     "special_tokens_map.json", "chat_template.jinja", "model.safetensors.index.json", "anything.json"],
-)  # fmt: skip
+    [
+        "config.json",
+        "generation_config.json",
+        "tokenizer_config.json",
+        "tokenizer.json",
+        "vocab.json",
+        "merges.txt",
+        "special_tokens_map.json",
+        "chat_template.jinja",
+        "model.safetensors.index.json",
+        "anything.json",
+    ],
+)
 def test_a_huge_file_of_a_checkpoint(spec: Path, name: str) -> None:
     path = spec.parent / "model" / name
     before = path.read_bytes() if path.exists() else None

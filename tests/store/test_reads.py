@@ -44,7 +44,11 @@ def test_every_kind_of_file_of_a_network_made_by_code_is_on_the_list(tmp_path: P
         swap(spec, "align at(i in 0:2) : parity -> net {", "align at : parity -> blank {")
         swap(spec, "network net =", "network blank =")
         swap(spec, "layer[i]", "layer[1]")
-        swap(spec, "\ntest swap on at", "\nnetwork net = train(at, steps=2, batch=4)\n\nalign again : at -> net {\n}\n\ntest swap on again")  # fmt: skip
+        swap(
+            spec,
+            "\ntest swap on at",
+            "\nnetwork net = train(at, steps=2, batch=4)\n\nalign again : at -> net {\n}\n\ntest swap on again",
+        )
     if kind == "language model of code":
         spec = language(tmp_path / "p")
         swap(spec, 'hf("model")', 'torch("make.py:build")')

@@ -105,8 +105,9 @@ def test_halves_of_characters_in_json(spec: Path) -> None:
     os.rename(spec, os.fsencode(str(odd)))
     done = subprocess.run(
         [sys.executable, "-m", "causal_dsl.tools.cli", "check", "--json", os.fsencode(str(odd))],
-        capture_output=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
+        capture_output=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
     assert done.returncode == 0
     assert json.loads(done.stdout)["specs"][0]["tests"]
 
@@ -124,8 +125,10 @@ def test_no_control_character_reaches_a_terminal(tmp_path: Path) -> None:
         for command in ("check", "fmt", "plan"):
             done = subprocess.run(
                 [sys.executable, "-m", "causal_dsl.tools.cli", command, str(spec)],
-                capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
-            )  # fmt: skip
+                capture_output=True,
+                text=True,
+                env={**os.environ, "PYTHONPATH": str(ROOT)},
+            )
             said = done.stdout + done.stderr
             assert "Traceback" not in said and "E799" not in said
             assert not [c for c in said if not c.isprintable() and c != "\n"], (command, said)
@@ -229,9 +232,18 @@ def test_a_cache_that_cannot_be_written_costs_no_result(
 @pytest.mark.parametrize("after", [0.05, 0.2, 0.5, 0.9, 1.4, 2.0])
 def test_ctrl_c_at_any_moment_is_no_traceback(after: float, spec: Path) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-c", "import causal_dsl.tools.cli as c, sys; print('in', flush=True); sys.exit(c.main())", "run", str(spec)],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-c",
+            "import causal_dsl.tools.cli as c, sys; print('in', flush=True); sys.exit(c.main())",
+            "run",
+            str(spec),
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
     assert process.stdout is not None
     process.stdout.readline()
     time.sleep(after)

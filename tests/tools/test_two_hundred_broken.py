@@ -47,26 +47,54 @@ test swaps on halves {
 """
 
 SWAPS = [
-    ("0..3", '0.."x"'), ("0..3", "0..1000000000000"), ("0..3", "3..0"), ("a == b", 'a == "Mary"'), ("a == b", "a + left"),
-    ("a == b", "a div 0"), ("a != b or c == d", "a == 9"), ("n=64", "n=100000000000"), ("n=64", 'n="many"'), ("n=64", "n=-1"),
-    ("layer[l]", "layer[9]"), ("[0:2]", "[0:800]"), ("[0:2]", "[2:0]"), ("equality-relu", "equality-rlu"),
-    ("left <- source", "lfet <- source"), ("left <- source", "left <- sorce"), ("99%", "99"), ("99%", '"high"'),
-    ("iia)", "iai)"), ("0:2", "0:1000000000000"), ("seed=0", "sede=0"), ("onehot()", "onehut()"), ("zoo(", "zoon("),
-    ("base.left", "base.lft"), ("on halves {", "on halfs {"), ("c == d", "right == d"), ("input[0:4]", "inputs[0:4]"),
-]  # fmt: skip
+    ("0..3", '0.."x"'),
+    ("0..3", "0..1000000000000"),
+    ("0..3", "3..0"),
+    ("a == b", 'a == "Mary"'),
+    ("a == b", "a + left"),
+    ("a == b", "a div 0"),
+    ("a != b or c == d", "a == 9"),
+    ("n=64", "n=100000000000"),
+    ("n=64", 'n="many"'),
+    ("n=64", "n=-1"),
+    ("layer[l]", "layer[9]"),
+    ("[0:2]", "[0:800]"),
+    ("[0:2]", "[2:0]"),
+    ("equality-relu", "equality-rlu"),
+    ("left <- source", "lfet <- source"),
+    ("left <- source", "left <- sorce"),
+    ("99%", "99"),
+    ("99%", '"high"'),
+    ("iia)", "iai)"),
+    ("0:2", "0:1000000000000"),
+    ("seed=0", "sede=0"),
+    ("onehot()", "onehut()"),
+    ("zoo(", "zoon("),
+    ("base.left", "base.lft"),
+    ("on halves {", "on halfs {"),
+    ("c == d", "right == d"),
+    ("input[0:4]", "inputs[0:4]"),
+]
 
 
 def broken() -> list[bytes]:
     random_ = random.Random(0)
     made = [GOOD.replace(old, new).encode() for old, new in SWAPS]
     made += [
-        b"", b"\n\n# only a comment\n", b"\x00\x01\x02\xff", bytes(range(256)) * 40, "\N{GREEK SMALL LETTER TAU}".encode() * 1000,
+        b"",
+        b"\n\n# only a comment\n",
+        b"\x00\x01\x02\xff",
+        bytes(range(256)) * 40,
+        "\N{GREEK SMALL LETTER TAU}".encode() * 1000,
         GOOD.replace("a == b", "(" * 5000 + "a" + ")" * 5000).encode(),
         GOOD.replace("a == b", "not " * 20000 + "true").encode(),
         GOOD.replace("a == b", " + ".join(["a"] * 20000)).encode(),
-        b"{" * 100000, b"causal " * 20000, b'"' + b"a" * 200000, GOOD.encode("utf-16"),
+        b"{" * 100000,
+        b"causal " * 20000,
+        b'"' + b"a" * 200000,
+        GOOD.encode("utf-16"),
         b"domain D = {" + b", ".join(b"1" for _ in range(50000)) + b"}",
-    ]  # fmt: skip
+    ]
     words = GOOD.split(" ")
     while len(made) < 198:
         way = len(made) % 4

@@ -98,11 +98,17 @@ def test_what_decides_about_the_weights_decides_about_the_file(tmp_path: Path) -
     assert digest(change=("causal parity", "# A doc.\ncausal parity")) == own, "comments decide about nothing"
     assert digest(", rate=0.001, decay=linear") == own, "nor do settings that are as they were"
     others = [
-        digest(", seed=1"), digest(", rate=0.002"), digest(", n=8"), digest(", balance=[first]"), digest(", strict=1"),
-        digest(change=("out[0:2]", "out[0:4]")), digest(change=("first != second", "first == second")),
+        digest(", seed=1"),
+        digest(", rate=0.002"),
+        digest(", n=8"),
+        digest(", balance=[first]"),
+        digest(", strict=1"),
+        digest(change=("out[0:2]", "out[0:4]")),
+        digest(change=("first != second", "first == second")),
         digest(change=("second := c", "second := not c")),
-        digest(factory=FACTORY.replace("nn.Tanh", "nn.ReLU")), digest(factory=FACTORY.replace("12", "13")),
-    ]  # fmt: skip
+        digest(factory=FACTORY.replace("nn.Tanh", "nn.ReLU")),
+        digest(factory=FACTORY.replace("12", "13")),
+    ]
     assert len({own, *others}) == 1 + len(others)
 
 
@@ -257,10 +263,21 @@ def test_in_the_other_commands_and_dtypes(tmp_path: Path, capsys: pytest.Capture
 
 FAULTS = {
     "diverging": ("steps=200, batch=16, rate=1000", FACTORY),
-    "not_a_number": ("steps=5, batch=16", FACTORY.replace("nn.Linear(8, 2)", "Odd()") + "\n\nclass Odd(nn.Module):\n    def forward(self, x):\n        return x[:, :2] * float('nan')\n"),
-    "not_drawn_anew": ("steps=5", FACTORY.replace("nn.Linear(8, 2)", "Own()") + "\n\nimport torch\n\n\nclass Own(nn.Module):\n    def __init__(self):\n        super().__init__()\n        self.w = nn.Parameter(torch.ones(2))\n\n    def forward(self, x):\n        return x[:, :2] * self.w\n"),
-    "no_parameters": ("steps=5", "from torch import nn\n\n\nclass Net(nn.Module):\n    def __init__(self):\n        super().__init__()\n        self.in_features = 3\n        self.layers = nn.ModuleList([nn.Identity(), nn.ZeroPad1d((0, 5))])\n\n    def forward(self, x):\n        return self.layers[1](self.layers[0](x))[:, :2]\n\n\ndef build():\n    return Net()\n"),
-}  # fmt: skip
+    "not_a_number": (
+        "steps=5, batch=16",
+        FACTORY.replace("nn.Linear(8, 2)", "Odd()")
+        + "\n\nclass Odd(nn.Module):\n    def forward(self, x):\n        return x[:, :2] * float('nan')\n",
+    ),
+    "not_drawn_anew": (
+        "steps=5",
+        FACTORY.replace("nn.Linear(8, 2)", "Own()")
+        + "\n\nimport torch\n\n\nclass Own(nn.Module):\n    def __init__(self):\n        super().__init__()\n        self.w = nn.Parameter(torch.ones(2))\n\n    def forward(self, x):\n        return x[:, :2] * self.w\n",
+    ),
+    "no_parameters": (
+        "steps=5",
+        "from torch import nn\n\n\nclass Net(nn.Module):\n    def __init__(self):\n        super().__init__()\n        self.in_features = 3\n        self.layers = nn.ModuleList([nn.Identity(), nn.ZeroPad1d((0, 5))])\n\n    def forward(self, x):\n        return self.layers[1](self.layers[0](x))[:, :2]\n\n\ndef build():\n    return Net()\n",
+    ),
+}
 
 
 def golden(name: str, error: SpecError) -> None:

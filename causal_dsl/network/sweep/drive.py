@@ -86,10 +86,17 @@ class Pass:
     """One pass: the hooks that stand in for what the model hands from layer to layer."""
 
     def __init__(
-        self, network: Network, inputs: Sequence[Sequence[int]] | Tensor, plan: Schedule, reads: list[Read],
-        writes: list[Write], asked: list[Asked], keep: Callable[[int, Tensor], None] | None,
-        passed: Callable[[int], None] | None, compiled: bool,
-    ):  # fmt: skip
+        self,
+        network: Network,
+        inputs: Sequence[Sequence[int]] | Tensor,
+        plan: Schedule,
+        reads: list[Read],
+        writes: list[Write],
+        asked: list[Asked],
+        keep: Callable[[int, Tensor], None] | None,
+        passed: Callable[[int], None] | None,
+        compiled: bool,
+    ):
         self.network, self.plan, self.passed, self.compiled = network, plan, passed, compiled
         own = plan.home[plan.batch]
         rows: Any = inputs[torch.from_numpy(own)] if isinstance(inputs, Tensor) else [inputs[i] for i in own.tolist()]
@@ -152,9 +159,11 @@ class Pass:
             if tensor.ndim > axes and int(np.prod(tensor.shape[:axes])) == tokens:
                 return tensor.reshape(tokens, -1)
         raise fail(
-            "E423", "a module does not give one vector for each token", self.network.span,
+            "E423",
+            "a module does not give one vector for each token",
+            self.network.span,
             notes=(f"it is {list(tensor.shape)}, where {tokens} vectors were looked for",),
-        )  # fmt: skip
+        )
 
     def _tokens(self) -> int:
         if self.acts.level < 0:

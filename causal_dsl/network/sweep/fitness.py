@@ -46,9 +46,13 @@ class Fitness:
 
 
 def fitness(
-    network: Network, prompts: Sequence[Sequence[int]] | Tensor, components: frozenset[str], shake: Shake,
-    distance: Callable[[Tensor, Tensor], float], tolerance: float,
-) -> Fitness:  # fmt: skip
+    network: Network,
+    prompts: Sequence[Sequence[int]] | Tensor,
+    components: frozenset[str],
+    shake: Shake,
+    distance: Callable[[Tensor, Tensor], float],
+    tolerance: float,
+) -> Fitness:
     """Whether, and how, interventions may ride in one pass.
 
     A reason against it is a difference in numbers, a site that is refused, or what the model's own code raises; a mistake
@@ -176,8 +180,9 @@ class _Trial:
         reads = [Read(w.site, torch.tensor([w.taken[0]]), self._at(w.taken[1])) for w in taken if w.taken is not None]
         there = Accesses.join(
             (np.array([w.taken[0]]), np.array([w.taken[1]]), *place_of(w.site, self.layers))
-            for w in taken if w.taken is not None
-        )  # fmt: skip
+            for w in taken
+            if w.taken is not None
+        )
         rules = Rules(trim=trims(self.network.facts) is None)
         plan = schedule(Rows(self.lengths, self.home, read, table, there), self.layers, rules, self.whole)
         found: dict[int, Tensor] = {}
@@ -208,9 +213,7 @@ class _Trial:
             return self.shake(write.seed) if write.taken is None else lambda old: values[id(write)].to(old)
 
         first = len(self.lengths)
-        return [
-            Write(w.site, torch.tensor([first + w.row]), self._at(w.position), edit(w)) for w in self.writes
-        ]  # fmt: skip
+        return [Write(w.site, torch.tensor([first + w.row]), self._at(w.position), edit(w)) for w in self.writes]
 
     def _reaches(self, write: _Placed) -> bool:
         length = self.lengths[self.home[write.row] : self.home[write.row] + 1]

@@ -124,9 +124,11 @@ class Head:
         needed = max((int(place.max(initial=-1)) for place in places), default=-1)
         if needed >= rows:
             raise fail(
-                "E423", "the logits are not those of the rows that leave the last layer", self.network.span,
+                "E423",
+                "the logits are not those of the rows that leave the last layer",
+                self.network.span,
                 notes=(f"there are {rows}, and more left the layer",),
-            )  # fmt: skip
+            )
 
     def _late(self, flat: Tensor, places: list[np.ndarray]) -> Tensor:
         """Reads of prompts' logits first, then writes."""

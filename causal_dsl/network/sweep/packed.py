@@ -97,9 +97,15 @@ def attention_of(plan: Schedule, level: int, most: int, put: Callable[[np.ndarra
 
 
 def attend(
-    own: Callable[..., Any], module: nn.Module, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, here: Attention,
+    own: Callable[..., Any],
+    module: nn.Module,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    mask: Tensor | None,
+    here: Attention,
     more: dict[str, Any],
-) -> Tensor:  # fmt: skip
+) -> Tensor:
     """The attention [1, tokens, heads, size] of packed queries [1, heads, tokens, size] over packed keys and values."""
     outs: list[Tensor] = []
     room = (
@@ -149,9 +155,15 @@ def visible(mask: Tensor | None, home: Tensor, positions: Tensor, keys: int, lik
 
 
 def look(
-    plan: Schedule, level: int, rows: np.ndarray, positions: np.ndarray, q: Tensor, k: Tensor, v: Tensor,
+    plan: Schedule,
+    level: int,
+    rows: np.ndarray,
+    positions: np.ndarray,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
     mask: Tensor | None,
-) -> Look:  # fmt: skip
+) -> Look:
     """What some tokens of the frame look at, prompt by prompt."""
 
     def put(array: np.ndarray) -> Tensor:

@@ -93,9 +93,15 @@ def cache_bytes(network: Network, lengths: np.ndarray, entries: Mapping[int, np.
 
 @torch.no_grad()
 def record(
-    network: Network, prompts: Sequence[Sequence[int]], entries: Mapping[int, np.ndarray], reads: Sequence[Read],
-    keep: Keep, most: int, passed: Callable[[int], None] | None = None, only: np.ndarray | None = None,
-) -> Prefixes:  # fmt: skip
+    network: Network,
+    prompts: Sequence[Sequence[int]],
+    entries: Mapping[int, np.ndarray],
+    reads: Sequence[Read],
+    keep: Keep,
+    most: int,
+    passed: Callable[[int], None] | None = None,
+    only: np.ndarray | None = None,
+) -> Prefixes:
     """Run prompts, ``most`` tokens at a time, and keep what rows that are written need of them.
 
     ``entries[level]`` [prompts] is the first token of each prompt that a row takes over as it enters that layer; its
@@ -123,9 +129,15 @@ def record(
 
 
 def _record_part(
-    network: Network, prompts: Sequence[Sequence[int]], part: np.ndarray, entries: Mapping[int, np.ndarray],
-    reads: Sequence[Read], keep: Keep, found: Prefixes, passed: Callable[[int], None] | None,
-) -> None:  # fmt: skip
+    network: Network,
+    prompts: Sequence[Sequence[int]],
+    part: np.ndarray,
+    entries: Mapping[int, np.ndarray],
+    reads: Sequence[Read],
+    keep: Keep,
+    found: Prefixes,
+    passed: Callable[[int], None] | None,
+) -> None:
     place = np.full(len(prompts), -1)
     place[part] = np.arange(len(part))
     here, picks = [], []
@@ -139,9 +151,13 @@ def _record_part(
     lengths = found.lengths[part]
     layers = len(network.layers)
     table = Accesses.join(
-        (np.asarray(read.rows), np.zeros(len(read.rows), np.int64) if read.positions is None else read.positions.numpy(),
-         *place_of(read.site, layers)) for read in here
-    )  # fmt: skip
+        (
+            np.asarray(read.rows),
+            np.zeros(len(read.rows), np.int64) if read.positions is None else read.positions.numpy(),
+            *place_of(read.site, layers),
+        )
+        for read in here
+    )
     rows_ = Rows(lengths, np.zeros(0, np.int64), np.full(len(part), -1), reads=table)
     plan = schedule(rows_, layers, _EVERYTHING if entries else Rules())
     if not entries and not len(table.rows):
@@ -166,9 +182,15 @@ class _Record(Pass):
     """A pass of prompts alone that keeps what enters some layers, and all keys and values above the lowest of them."""
 
     def __init__(
-        self, network: Network, prompts: Sequence[Sequence[int]], plan: Schedule, reads: list[Read],
-        entries: Iterable[int], found: Prefixes, total: int,
-    ):  # fmt: skip
+        self,
+        network: Network,
+        prompts: Sequence[Sequence[int]],
+        plan: Schedule,
+        reads: list[Read],
+        entries: Iterable[int],
+        found: Prefixes,
+        total: int,
+    ):
         super().__init__(network, prompts, plan, reads, [], [], None, None, False)
         self.entries, self.found, self.total = sorted(set(entries)), found, total
         #: where the tokens of this part lie among all [tokens]
@@ -232,9 +254,13 @@ def going(network: Network, which: np.ndarray, rows: Rows) -> Going:
 
 
 def replay(
-    network: Network, prompts: Sequence[Sequence[int]], found: Prefixes, rows: Going, writes: Sequence[Write],
+    network: Network,
+    prompts: Sequence[Sequence[int]],
+    found: Prefixes,
+    rows: Going,
+    writes: Sequence[Write],
     asked: Sequence[Asked],
-) -> Outcome:  # fmt: skip
+) -> Outcome:
     """Run rows that are written, on ``prompts`` whose prefixes are kept: as a pass of the prompts with them would.
 
     Gradients are as the caller sets them.
@@ -278,10 +304,14 @@ def _without_prompts(plan: Schedule, prompts: int) -> tuple[Schedule, list[_Toke
         still = len(taken) == kept and bool((taken == np.arange(kept)).all())
         frames.append(
             Frame(
-                frame.rows[full], frame.positions[full], frame.keys_rows[only], frame.keys_positions[only],
-                None if still else taken, slots,
+                frame.rows[full],
+                frame.positions[full],
+                frame.keys_rows[only],
+                frame.keys_positions[only],
+                None if still else taken,
+                slots,
             )
-        )  # fmt: skip
+        )
         before = frame
     batch = np.arange(prompts)
     return Schedule(tuple(frames), plan.lengths, plan.home, batch, plan.width, plan.whole), fresh, cached
@@ -291,9 +321,14 @@ class _Replay(Pass):
     """A pass of written rows alone: layers below the first of them hand on what they are given."""
 
     def __init__(
-        self, network: Network, prompts: Sequence[Sequence[int]], rows: Going, writes: list[Write], asked: list[Asked],
+        self,
+        network: Network,
+        prompts: Sequence[Sequence[int]],
+        rows: Going,
+        writes: list[Write],
+        asked: list[Asked],
         found: Prefixes,
-    ):  # fmt: skip
+    ):
         super().__init__(network, prompts, rows.plan, [], writes, asked, None, None, False)
         self.found, self.which, self.fresh, self.cached = found, rows.which, rows.fresh, rows.cached
         self.lowest = next(i for i, frame in enumerate(rows.plan.frames) if frame.tokens + frame.keys_only)

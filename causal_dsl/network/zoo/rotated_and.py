@@ -33,8 +33,13 @@ class RotatedAnd(nn.Module):
         self.in_features = 2 * DIGITS
         cosine, sine = math.cos(ANGLE), math.sin(ANGLE)
         below = (torch.arange(DIGITS) < DIGITS // 2).double()
-        turned = torch.cat([torch.outer(torch.tensor([cosine, sine]).double(), below),
-                            torch.outer(torch.tensor([-sine, cosine]).double(), below)], 1)  # fmt: skip
+        turned = torch.cat(
+            [
+                torch.outer(torch.tensor([cosine, sine]).double(), below),
+                torch.outer(torch.tensor([-sine, cosine]).double(), below),
+            ],
+            1,
+        )
         back = torch.tensor([[cosine - sine, cosine + sine]])
         self.layers = nn.ModuleList(
             [_linear(turned, torch.zeros(2)), nn.Sequential(_linear(back, torch.tensor([-1.0])), nn.ReLU())]

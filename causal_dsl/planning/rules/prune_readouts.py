@@ -10,7 +10,5 @@ from causal_dsl.planning.lower import Plan
 
 def prune_readouts(plan: Plan) -> Plan:
     """Layers run single tokens of a row, or their keys and values alone; the unembedding gives single columns."""
-    steps = (
-        s if s.why else replace(s, pruned=True, rules=replace(s.rules, thin=s.rules.trim)) for s in plan.steps
-    )  # fmt: skip
+    steps = (s if s.why else replace(s, pruned=True, rules=replace(s.rules, thin=s.rules.trim)) for s in plan.steps)
     return replace(plan, steps=tuple(steps))

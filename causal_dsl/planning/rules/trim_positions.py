@@ -15,7 +15,5 @@ def trim_positions(plan: Plan) -> Plan:
     def fits(network: NetworkKey) -> bool:
         return trims(plan.inputs[network].facts) is None
 
-    steps = (
-        replace(s, rules=replace(s.rules, trim=True)) if fits(s.network) and not s.why else s for s in plan.steps
-    )  # fmt: skip
+    steps = (replace(s, rules=replace(s.rules, trim=True)) if fits(s.network) and not s.why else s for s in plan.steps)
     return replace(plan, steps=tuple(steps))
