@@ -30,11 +30,13 @@ from causal_dsl.diagnostics import (
 from causal_dsl.engine.answers import Answers, answers_of, check_answers, check_numbers, value_tokens
 from causal_dsl.engine.columns import ValueRef
 from causal_dsl.garbage import rarely_collected
+from causal_dsl.planning.chunks import chunk_to_memory
 from causal_dsl.planning.fits import Fits, make_fits, refuse_overlap, refuse_unfitted
-from causal_dsl.planning.lower import Plan, make_plan, unfit_networks
+from causal_dsl.planning.lower import make_plan, unfit_networks
 from causal_dsl.planning.memory import Budget, default_bytes
+from causal_dsl.planning.plan import Plan
 from causal_dsl.planning.probes import probes_of
-from causal_dsl.planning.rules import chunk_to_memory, optimise
+from causal_dsl.planning.switches import turned_on
 from causal_dsl.program.beginnings import check_beginnings
 from causal_dsl.program.cautions import caution
 from causal_dsl.program.circuits import check_circuit
@@ -415,7 +417,7 @@ def _plan(program: Program, checked: Checked, tokenizers: Tokenizers, found: Dia
     plan = make_plan(program, [*ready, *controls], tokenizers, found, memo.draw, probes)
     checked.distinct |= {test.name: count_distinct(plan.ids_of(test)) for test in ready}
     checked.fits = plan.fits = _fits(program, ready, plan, checked, tokenizers, found, memo)
-    return optimise(unfit_networks(plan))
+    return turned_on(unfit_networks(plan))
 
 
 def _answer(test: Test, tokens: Tokens | None, checked: Checked) -> None:

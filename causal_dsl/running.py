@@ -36,7 +36,7 @@ from causal_dsl.network.zoo.cache import unwritable as no_cache
 from causal_dsl.network.zoo.open import open_zoo
 from causal_dsl.pipeline import Checked, Options, Spec
 from causal_dsl.planning.cost import cost_of
-from causal_dsl.planning.lower import Plan
+from causal_dsl.planning.plan import Plan
 from causal_dsl.probing import with_probes
 from causal_dsl.program.fits import trained_of
 from causal_dsl.program.identity import NetworkKey

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from causal_dsl.causal.support import Support
 
-__all__ = ["CausalModel", "Condition", "Scope", "Variable", "compile_domain", "compile_model", "load_table"]
+__all__ = ["CausalModel", "Condition", "Scope", "Variable", "compile_domain", "load_table"]
 
 
 @dataclass(frozen=True)
@@ -254,17 +254,6 @@ class Choices:
             if rows.any():
                 raise SpecError([guard_fault(guard, "this set", "", "", ())])
         return np.stack(found[: self.count], axis=1)
-
-
-def compile_model(decl: tree.CausalDecl, scope: Scope, diagnostics: Diagnostics) -> CausalModel | None:
-    """Compile a causal model, or None where a fault was reported.
-
-    Faults: E300 to E308 and E349 (expressions), E310 to E316 (domains), E320 to E327 (variables), E330 (a `where` that
-    never holds), and what Python functions raise where they are trusted.
-    """
-    from causal_dsl.causal.members import MemberCompiler
-
-    return MemberCompiler(decl, scope, diagnostics).compile()
 
 
 def equation(symbol: sympy.Symbol, expr: Any, guards: Iterable[Guard], span: Span = NOWHERE) -> Equation:

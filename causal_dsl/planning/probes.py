@@ -25,7 +25,7 @@ from causal_dsl.program.program import Cell, Constant, FromRun, Intervention, Me
 from causal_dsl.program.sites import overlap
 
 if TYPE_CHECKING:
-    from causal_dsl.planning.lower import Plan
+    from causal_dsl.planning.plan import Plan
 
 #: Of the cost of a test, the share that its probes may add; in a vector network of fewer than ``_SMALL`` weights, whose rows
 #: cost nothing, at least ``FREE`` rows.

@@ -10,10 +10,11 @@ import pytest
 
 import causal_dsl as cd
 from causal_dsl.planning import graph as g
+from causal_dsl.planning.chunks import chunk_to_memory
 from causal_dsl.planning.cost import cost_of, stop_layer, work_of
 from causal_dsl.planning.memory import Budget
-from causal_dsl.planning.rules import RULES, chunk_to_memory, optimise, plain
 from causal_dsl.planning.show import steps_text
+from causal_dsl.planning.switches import SWITCHES, all_off, turned_on
 
 SPEC = """
 domain Shape = {"arrow", "circle", "cross"}
@@ -98,23 +99,23 @@ def test_cost_counts_what_is_alive(plan) -> None:  # type: ignore[no-untyped-def
     assert cost.exact
 
 
-RULE_SPEC = SPEC.replace("n=50", "n=4").replace("[b]", "[c]")
+SWITCH_SPEC = SPEC.replace("n=50", "n=4").replace("[b]", "[c]")
 
 
-@pytest.mark.parametrize("name", [rule.__name__ for rule in RULES])
-def test_what_each_rule_does(name: str) -> None:
-    """The steps before a rule and after it, as the file of its name has them."""
-    number = next(i for i, rule in enumerate(RULES) if rule.__name__ == name)
-    before = optimise(plain(cd.plan(cd.parse(RULE_SPEC))), RULES[:number])
-    text = f"before\n\n{steps_text(before)}\n\nafter {name}\n\n{steps_text(RULES[number](before))}\n"
-    assert text == (Path(__file__).parent / "rules" / f"{name}.txt").read_text(encoding="utf-8")
+@pytest.mark.parametrize("name", [switch.name for switch in SWITCHES])
+def test_what_each_switch_does(name: str) -> None:
+    """The steps before a switch is on and after it, as the file of its name has them."""
+    number = next(i for i, switch in enumerate(SWITCHES) if switch.name == name)
+    before = turned_on(all_off(cd.plan(cd.parse(SWITCH_SPEC))), SWITCHES[:number])
+    text = f"before\n\n{steps_text(before)}\n\nafter {name}\n\n{steps_text(SWITCHES[number].turn_on(before))}\n"
+    assert text == (Path(__file__).parent / "switches" / f"{name}.txt").read_text(encoding="utf-8")
 
 
 def test_chunks_are_as_many_as_the_budget_asks_for() -> None:
-    plan = optimise(plain(cd.plan(cd.parse(RULE_SPEC))))
+    plan = turned_on(all_off(cd.plan(cd.parse(SWITCH_SPEC))))
     after = chunk_to_memory(plan, dict.fromkeys(plan.networks, Budget(120_000)))
     text = f"before\n\n{steps_text(plan)}\n\nafter chunk_to_memory\n\n{steps_text(after)}\n"
-    assert text == (Path(__file__).parent / "rules" / "chunk_to_memory.txt").read_text(encoding="utf-8")
+    assert text == (Path(__file__).parent / "switches" / "chunk_to_memory.txt").read_text(encoding="utf-8")
 
 
 def test_the_cost_of_large_plans_is_estimated_and_says_so() -> None:
@@ -122,14 +123,14 @@ def test_the_cost_of_large_plans_is_estimated_and_says_so() -> None:
     spec = spec.replace("resid_post[b]", "resid_post[p]").replace("at(1)", "at(1, b)").replace("at(l=0)", "at(0, b)")
     plan = cd.plan(cd.parse(spec))
     assert cost_of(plan).exact  # in blocks that are small enough to be counted
-    cost = cost_of(optimise(plain(plan)))
+    cost = cost_of(turned_on(all_off(plan)))
     assert not cost.exact
     assert cost.layer_tokens > 0
 
 
 def test_it_prints_as_text_mermaid_and_json(plan) -> None:  # type: ignore[no-untyped-def]
     text = plan.text(explain=True)
-    assert "test one" in text and "layer-tokens" in text and "share forwards" in text
+    assert "test one" in text and "layer-tokens" in text and "share_forwards" in text
     mermaid = plan.mermaid()
     assert mermaid.startswith("flowchart LR") and mermaid.count("-->") == plan.graph.number_of_edges()
     document = json.loads(json.dumps(plan.to_json()))

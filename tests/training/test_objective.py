@@ -12,7 +12,7 @@ from causal_dsl.diagnostics import NOWHERE
 from causal_dsl.network.load import load_folder
 from causal_dsl.network.network import Network
 from causal_dsl.network.zoo.open import open_zoo
-from causal_dsl.planning.inputs import Inputs
+from causal_dsl.planning.prompts import Inputs
 from causal_dsl.program.program import Training
 from causal_dsl.training.objective import Objective
 from causal_dsl.training.pool import pool_of
