@@ -24,13 +24,12 @@ from causal_dsl.building.declarations import (
     Named,
     Network,
     Test,
-    collect,
 )
 from causal_dsl.building.expressions import Expression, checked, combine, domain_node, name, node_of, value_node
 from causal_dsl.syntax import tree
 
 if TYPE_CHECKING:
-    from causal_dsl.pipeline import Options, Spec
+    from causal_dsl.spec import Options, Spec
     from causal_dsl.training.train import TrainedNetwork
 
 __all__ = [
@@ -110,7 +109,6 @@ __all__ = [
     "scalar",
     "set_to",
     "solved",
-    "spec",
     "standardize",
     "subspace",
     "swap",
@@ -275,7 +273,7 @@ def train(of: Any, /, *options: Any, name: str = "", doc: str = "", **settings: 
     >>> train(spec)["net"].module  # trains, or finds what was trained before
     """
     if not isinstance(of, Alignment):
-        from causal_dsl.pipeline import train as train_all
+        from causal_dsl.api import train as train_all
 
         if name or doc or settings:
             raise TypeError(f"{of!r} is no alignment: give the one that the network is trained towards")
@@ -344,8 +342,3 @@ def add_to(target: Any, value: Any) -> Action:
 def path(sender: Any, receiver: Any, source: Any) -> Action:
     """``sender -> receiver <- source``: only what flows along one path comes from another run."""
     return _action(tree.PatchPath, sender, receiver, source)
-
-
-def spec(*objects: Any) -> tree.Tree:
-    """The tree of a spec that declares the given objects, and before each whatever it refers to."""
-    return collect(objects)

@@ -24,8 +24,7 @@ from causal_dsl.causal.lookups import code_of, codes_of, value_of
 from causal_dsl.causal.scope import Scope, Strings
 from causal_dsl.causal.tables import load_table
 from causal_dsl.causal.typed import Guard
-from causal_dsl.diagnostics import NOWHERE, Diagnostics, Span, SpecError
-from causal_dsl.syntax import tree
+from causal_dsl.diagnostics import NOWHERE, Span, SpecError
 
 if TYPE_CHECKING:
     import networkx as nx

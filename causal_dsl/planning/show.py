@@ -166,8 +166,7 @@ def explained(plan: Plan) -> list[str]:
     if plan.without:
         lines.append(_worth(plan, costs[-1][1]))
     lines.append("")
-    for step in plan.steps:
-        lines.append(executor(plan, step))
+    lines += dict.fromkeys(executor(plan, step) for step in plan.steps)
     return lines
 
 

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, processors
 
-from causal_dsl import pipeline
+from causal_dsl import api
+from causal_dsl.api import Checked, Options
 from causal_dsl.engine.columns import SAID, Columns
 from causal_dsl.engine.execute import Execution
 from causal_dsl.network.network import Network
-from causal_dsl.pipeline import Checked, Options
 from causal_dsl.running import _network, _targets
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "network"))
@@ -116,7 +116,7 @@ def spec_of(
 @cache
 def network_of(text: str) -> Network:
     """The network of a spec, loaded and proved once."""
-    checked = pipeline.check(pipeline.parse(text))
+    checked = api.check(api.parse(text))
     checked.raise_errors()
     assert checked.program is not None
     return _network(next(iter(checked.program.networks.values())), Options(), {})
@@ -124,7 +124,7 @@ def network_of(text: str) -> Network:
 
 def execution_of(text: str, memory: int | None = None, **more: Any) -> tuple[Execution, Checked]:
     """A spec ready to be run; ``memory``: bytes that a pass may take."""
-    checked = pipeline.check(pipeline.parse(text), Options(trust=True))  # vectors lie in a folder of the tests
+    checked = api.check(api.parse(text), Options(trust=True))  # vectors lie in a folder of the tests
     checked.raise_errors()
     assert checked.plan is not None
     declared = text[: text.index("align ")]

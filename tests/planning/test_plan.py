@@ -14,7 +14,8 @@ from causal_dsl.planning.chunks import chunk_to_memory
 from causal_dsl.planning.cost import cost_of, stop_layer, work_of
 from causal_dsl.planning.memory import Budget
 from causal_dsl.planning.show import steps_text
-from causal_dsl.planning.switches import SWITCHES, all_off, turned_on
+from causal_dsl.planning.switches import SWITCHES, Switch, all_off, turned_on
+from causal_dsl.tools.cli import main
 
 SPEC = """
 domain Shape = {"arrow", "circle", "cross"}
@@ -155,3 +156,23 @@ def test_a_span_of_another_length_names_the_row() -> None:
         cd.plan(cd.parse(spec))
     diagnostic = caught.value.diagnostics[0]
     assert diagnostic.code == "E539" and "row" in diagnostic.notes[0]
+
+
+@pytest.mark.parametrize("switch", SWITCHES, ids=lambda switch: switch.name)
+def test_a_switch_left_off_says_what_it_is_worth(
+    switch: Switch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = tmp_path / "s.causal"
+    spec.write_text(SPEC, encoding="utf-8")
+    assert main(["plan", str(spec), "--without", switch.name]) == 0
+    said = capsys.readouterr().out
+    others = [other.name for other in SWITCHES if other is not switch]
+    assert f"without {switch.name}: " in said and all(f"\n{name} " in said for name in others)
+    assert f"\n{switch.name} " not in said
+    left_off = cd.plan(cd.load(spec), cd.Options(without=(switch.name,)))
+    assert cost_of(left_off).flops >= cost_of(cd.plan(cd.load(spec))).flops * 0.999
+
+
+def test_a_switch_that_is_none_is_refused() -> None:
+    with pytest.raises(ValueError, match="there is no switch 'stop'"):
+        cd.plan(cd.parse(SPEC), cd.Options(without=("stop",)))
