@@ -15,7 +15,7 @@ from causal_dsl.building.declarations import collect
 from causal_dsl.checked import Checked
 from causal_dsl.checking import check, planned
 from causal_dsl.planning.plan import Plan
-from causal_dsl.spec import Options, Spec, load, of_tree, parse
+from causal_dsl.specs import Options, Spec, load, of_tree, parse
 
 if TYPE_CHECKING:
     from causal_dsl.score.results import Results

@@ -29,7 +29,7 @@ from causal_dsl.building.expressions import Expression, checked, combine, domain
 from causal_dsl.syntax import tree
 
 if TYPE_CHECKING:
-    from causal_dsl.spec import Options, Spec
+    from causal_dsl.specs import Options, Spec
     from causal_dsl.training.train import TrainedNetwork
 
 __all__ = [

@@ -51,7 +51,7 @@ from causal_dsl.reading import readable, within
 from causal_dsl.score.context import TestContext
 from causal_dsl.score.findings import no_room, vacuous_expectation
 from causal_dsl.score.metrics import compile_metrics
-from causal_dsl.spec import Options, Spec
+from causal_dsl.specs import Options, Spec
 from causal_dsl.store.reads import note, recording
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from causal_dsl.network.fingerprint import made_of, shown
 from causal_dsl.network.network import Network
 from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.program import NetworkRef
-from causal_dsl.spec import Options, Spec
+from causal_dsl.specs import Options, Spec
 from causal_dsl.store.keys import NetworkInputs, RunInputs, key_of, told, versions
 from causal_dsl.store.reads import Reads
 

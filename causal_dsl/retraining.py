@@ -16,7 +16,7 @@ from causal_dsl.network.network import wrap
 from causal_dsl.network.zoo.mlp import blank_logic
 from causal_dsl.program.program import Training
 from causal_dsl.resources import resource
-from causal_dsl.spec import Options, parse
+from causal_dsl.specs import Options, parse
 from causal_dsl.training.loop import Loop, Tick
 from causal_dsl.training.objective import Objective
 from causal_dsl.training.train import scores, start

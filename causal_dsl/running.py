@@ -44,7 +44,7 @@ from causal_dsl.score.targets import target_ids
 from causal_dsl.score.truth import labels_of
 from causal_dsl.score.verdict import settled
 from causal_dsl.session import Session
-from causal_dsl.spec import Options, Spec
+from causal_dsl.specs import Options, Spec
 from causal_dsl.store.files import CannotWrite
 from causal_dsl.store.hashes import cache_root, rehashing
 from causal_dsl.store.keys import RunInputs, told, versions

@@ -19,7 +19,7 @@ from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.program import NetworkRef
 from causal_dsl.provenance import code_of, say_made_of
 from causal_dsl.report.progress import Progress, progress
-from causal_dsl.spec import Options, Spec
+from causal_dsl.specs import Options, Spec
 from causal_dsl.store.code import watching
 from causal_dsl.store.reads import note_all, recording
 from causal_dsl.training.train import TrainedNetwork, trained

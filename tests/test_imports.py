@@ -150,3 +150,10 @@ def test_torch_is_not_loaded(command: str, tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", script, command, argument], cwd=PACKAGE.parent, timeout=60)
     assert done.returncode == 0
+
+
+def test_no_module_hides_a_public_name() -> None:
+    """Importing ``causal_dsl.NAME`` would put the module in place of what the package calls NAME."""
+    import causal_dsl
+
+    assert not [name for name in causal_dsl.__all__ if f"causal_dsl.{name}" in modules()]
