@@ -24,6 +24,7 @@ from causal_dsl.building.declarations import (
     Named,
     Network,
     Test,
+    collect,
 )
 from causal_dsl.building.expressions import Expression, checked, combine, domain_node, name, node_of, value_node
 from causal_dsl.syntax import tree
@@ -342,3 +343,8 @@ def add_to(target: Any, value: Any) -> Action:
 def path(sender: Any, receiver: Any, source: Any) -> Action:
     """``sender -> receiver <- source``: only what flows along one path comes from another run."""
     return _action(tree.PatchPath, sender, receiver, source)
+
+
+def spec(*objects: Any) -> tree.Tree:
+    """The tree of a spec that declares the given objects, and before each whatever it refers to."""
+    return collect(objects)
