@@ -33,7 +33,7 @@ ORDER = [
     "probing",
     "report",
     "fitting",
-    "spec",
+    "specs",
     "checking",
     "provenance",
     "training",
