@@ -67,6 +67,7 @@ class Noise:
 
     std: float
     seed: int = 0
+    span: Span | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,7 @@ class Constant:
     """The same number in every coordinate."""
 
     value: float
+    span: Span | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
