@@ -373,7 +373,7 @@ def _tokenizers(loaded: Mapping[NetworkKey, Network]) -> Tokenizers:
 
 def _plan(program: Program, checked: Checked, tokenizers: Tokenizers, found: Diagnostics, beside: bool) -> Plan | None:
     """Metrics, chance levels, answers and the plan of every test; None where a fault or a missing tokenizer forbids it."""
-    ready = []
+    ready, seen = [], set[Any]()
     memo = Memo()
     for test in program.tests:
         tokens = tokenizers(test.network)
@@ -389,7 +389,7 @@ def _plan(program: Program, checked: Checked, tokenizers: Tokenizers, found: Dia
         if test.network.facts.kind == "unknown" or (tokens is None and test.alignment.prompts):
             continue
         if tokens is not None:
-            check_beginnings(test, tokens, found)
+            check_beginnings(test, tokens, found, seen)
             check_endings(test.alignment, test.readout, found)
         caution(test, tokens, found)
         answers = answers_of(test.readout, test.model, tokens, _sample_prompt(test), test.readout.span or test.span)
