@@ -129,7 +129,7 @@ def _plan(
     switches: Sequence[Switch],
 ) -> Plan | None:
     """Metrics, chance levels, answers and the plan of every test; None where a fault or a missing tokenizer forbids it."""
-    ready = []
+    ready, seen = [], set[Any]()
     memo = Memo()
     for test in program.tests:
         tokens = tokenizers(test.network)
@@ -145,7 +145,7 @@ def _plan(
         if test.network.facts.kind == "unknown" or (tokens is None and test.alignment.prompts):
             continue
         if tokens is not None:
-            check_beginnings(test, tokens, found)
+            check_beginnings(test, tokens, found, seen)
             check_endings(test.alignment, test.readout, found)
         caution(test, tokens, found)
         answers = answers_of(test.readout, test.model, tokens, _sample_prompt(test), test.readout.span or test.span)

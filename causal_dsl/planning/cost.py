@@ -126,7 +126,7 @@ def work_of(plan: Plan) -> dict[g.Node, Work]:
         if isinstance(node, g.Capture):
             inputs = plan.inputs[node.run.network]
             distinct = np.unique(plan.rows[node.run])
-            vectors = sum(len(inputs.where(node.place.position, index)) for index in distinct.tolist())
+            vectors = int(inputs.sizes(node.place.position, distinct).sum())
             each = width(node.place.site, inputs.facts) or inputs.facts.width or 0
             found[node] = Work(0, 0, vectors * each * 4)
     return found

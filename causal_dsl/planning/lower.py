@@ -152,8 +152,7 @@ class _Lowering:
         writes: list[g.Write] = []
         for intervention in cell.interventions:
             for i, place in enumerate(intervention.places):
-                for index in np.unique(self.plan.rows[base]).tolist():
-                    self.inputs.where(place.position, index, intervention.span or self.test.span)
+                self.inputs.sizes(place.position, self.plan.rows[base], intervention.span or self.test.span)
                 value = self._value(intervention.value, intervention, i, drawn)
                 feature = intervention.features[i] if intervention.features else None
                 if feature is not None and feature.joined:
@@ -163,8 +162,7 @@ class _Lowering:
 
     def _as_many_tokens(self, place: Place, intervention: Intervention, base: g.Forward) -> None:
         """Tokens that are joined to one vector are as many in every row (E725)."""
-        inputs = np.unique(self.plan.rows[base]).tolist()
-        counts = {len(self.inputs.where(place.position, index)) for index in inputs}
+        counts = set(self.inputs.sizes(place.position, self.plan.rows[base]).tolist())
         if len(counts) > 1:
             raise fail(
                 "E725",

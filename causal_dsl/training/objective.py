@@ -119,7 +119,7 @@ class Objective:
     def _spans_agree(self, place: Place) -> None:
         """Any input may be the source of any other: a position must name as many tokens in all (E539)."""
         rows = np.unique(self.pool.rows)
-        counts = np.array([len(self.pool.inputs.where(place.position, int(row), self.training.span)) for row in rows])
+        counts = self.pool.inputs.sizes(place.position, rows, self.training.span)
         odd = np.nonzero(counts != counts[0])[0]
         if len(odd):
             one, other = int(rows[0]), int(rows[odd[0]])
