@@ -13,6 +13,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "causal_dsl"
 ORDER = (
     "store",
+    "vocabulary",
     "syntax",
     "causal",
     "program",
@@ -68,7 +69,7 @@ def test_stages_import_earlier_stages_only(stage: str) -> None:
     assert not wrong
 
 
-@pytest.mark.parametrize("stage", ["store", "syntax", "causal", "program", "planning", "score", "report"])
+@pytest.mark.parametrize("stage", ["store", "vocabulary", "syntax", "causal", "program", "planning", "score", "report"])
 def test_torch_stays_in_the_network_and_the_engine(stage: str) -> None:
     wrong = [
         f"{path.relative_to(PACKAGE)} imports {module}"
