@@ -20,6 +20,7 @@ ORDER = [
     "resources",
     "store",
     "reading",
+    "vocabulary",
     "syntax",
     "building",
     "causal",
@@ -118,7 +119,7 @@ def test_the_way_from_text_to_report_is_one_page() -> None:
     assert len((PACKAGE / "api.py").read_text(encoding="utf-8").splitlines()) < 120
 
 
-@pytest.mark.parametrize("stage", ["store", "syntax", "causal", "program", "planning", "score", "report"])
+@pytest.mark.parametrize("stage", ["store", "vocabulary", "syntax", "causal", "program", "planning", "score", "report"])
 def test_torch_stays_in_the_network_and_the_engine(stage: str) -> None:
     wrong = [
         f"{path.relative_to(PACKAGE)} imports {module}"

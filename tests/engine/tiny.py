@@ -90,7 +90,7 @@ def folder_of(name: str) -> str:
     model: Any = model_of(name)
     model.save_pretrained(folder)
     name = name.partition(":")[0]
-    marked = name in ("roberta", "xlm-roberta", "camembert")
+    marked = CONFIGS[name].late
     made = marked_words() if marked else word_pieces() if name in BOTH_WAYS else words()
     made.save(str(folder / "tokenizer.json"))
     return str(folder)
