@@ -28,8 +28,10 @@ from causal_dsl.diagnostics import (
     shown_path,
 )
 from causal_dsl.engine.answers import Answers, answers_of, check_answers, check_numbers, value_tokens
-from causal_dsl.engine.columns import ValueRef
 from causal_dsl.garbage import rarely_collected
+from causal_dsl.measures.compile import compile_metrics
+from causal_dsl.measures.context import TestContext
+from causal_dsl.measures.quantities import ValueRef
 from causal_dsl.planning.fits import Fits, make_fits, refuse_overlap, refuse_unfitted
 from causal_dsl.planning.lower import Plan, make_plan, unfit_networks
 from causal_dsl.planning.memory import Budget, default_bytes
@@ -60,9 +62,7 @@ from causal_dsl.program.resolve import Resolver
 from causal_dsl.program.tokens import Tokens
 from causal_dsl.reading import readable, within
 from causal_dsl.score.chance import show_ceilings, show_distinct
-from causal_dsl.score.context import TestContext
 from causal_dsl.score.findings import no_room, vacuous_expectation
-from causal_dsl.score.metrics import compile_metrics
 from causal_dsl.score.results import Results
 from causal_dsl.store.out import kept_source
 from causal_dsl.store.reads import Reads, note, recording

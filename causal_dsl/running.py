@@ -20,12 +20,12 @@ from causal_dsl.causal.cover import cover_of, scope_of
 from causal_dsl.diagnostics import Diagnostic, Source, Span, SpecError
 from causal_dsl.engine.answers import first_token
 from causal_dsl.engine.chunks import ChunkStore
-from causal_dsl.engine.columns import Quantity
 from causal_dsl.engine.execute import CellRun, Execution, TestRun, budget_of
 from causal_dsl.fitting.fit import fit_all
 from causal_dsl.fitting.library import Library, refuse_seen
 from causal_dsl.fitting.origin import elsewhere
 from causal_dsl.fitting.report import with_controls
+from causal_dsl.measures.quantities import Quantity
 from causal_dsl.network.at_hand import check_at_hand
 from causal_dsl.network.load import Reference, device_of, dtype_of, prove, wrap
 from causal_dsl.network.load import load as load_network

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from causal_dsl.engine.answers import Answers
-from causal_dsl.engine.columns import Quantity, ValueRef
+from causal_dsl.measures.quantities import Quantity, ValueRef
 from causal_dsl.program.program import Test
 
 Targets = Callable[[Test, Quantity], np.ndarray]

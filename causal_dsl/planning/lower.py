@@ -12,7 +12,7 @@ import numpy as np
 
 from causal_dsl.causal.designs import Design, Drawn, draw
 from causal_dsl.diagnostics import Diagnostics, fail
-from causal_dsl.engine.columns import SAID, TRACE, Quantity, margin_quantities
+from causal_dsl.measures.quantities import SAID, TRACE, Quantity, margin_quantities
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.inputs import Inputs, lengths_agree
 from causal_dsl.planning.steps import Step

@@ -12,7 +12,7 @@ from functools import cached_property
 
 import numpy as np
 
-from causal_dsl.engine.columns import WHOLE
+from causal_dsl.measures.quantities import WHOLE
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.frames import Schedule
 from causal_dsl.planning.layout import Layout, Layouts

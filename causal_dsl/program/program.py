@@ -255,7 +255,7 @@ class Test:
     metrics: dict[str, tree.Expr]
     #: what a control of another test compares it with: that test, and the control; empty for a test of the user's
     control: tuple[str, str] = ("", "")
-    #: what it measures, compiled: :class:`causal_dsl.score.context.TestScores`, put here by the pipeline
+    #: what it measures, compiled: :class:`causal_dsl.measures.context.TestScores`, put here by the pipeline
     scores: Any = None
     #: whether further interventions ride beside it (`controls=none` in its draw says no)
     controls: bool = True

@@ -12,8 +12,8 @@ import numpy as np
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from causal_dsl import pipeline
-from causal_dsl.engine.columns import SAID, Columns
 from causal_dsl.engine.execute import Execution
+from causal_dsl.measures.quantities import SAID, Columns
 from causal_dsl.network.network import Network
 from causal_dsl.pipeline import Checked, Options
 from causal_dsl.running import _network, _targets
