@@ -18,7 +18,6 @@ from torch import nn
 from causal_dsl import pipeline
 from causal_dsl.causal.cover import cover_of, scope_of
 from causal_dsl.diagnostics import Diagnostic, Source, Span, SpecError
-from causal_dsl.engine.answers import first_token
 from causal_dsl.engine.chunks import ChunkStore
 from causal_dsl.engine.execute import CellRun, Execution, TestRun, budget_of
 from causal_dsl.fitting.fit import fit_all
@@ -38,10 +37,11 @@ from causal_dsl.pipeline import Checked, Options, Spec
 from causal_dsl.planning.cost import cost_of
 from causal_dsl.planning.lower import Plan
 from causal_dsl.probing import with_probes
+from causal_dsl.program.answers import first_token
 from causal_dsl.program.fits import trained_of
 from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.program import NetworkRef, Test
-from causal_dsl.program.prompts import show_value
+from causal_dsl.program.prompts import first_prompt, show_value
 from causal_dsl.program.tokens import MASK
 from causal_dsl.provenance import code_of, files_of, identity_of, inputs_of, say_made_of
 from causal_dsl.report.progress import Progress, progress
@@ -359,7 +359,7 @@ def _with_answers(plan: Plan, network: Network) -> list[str]:
     for test in plan.tests:
         if test.network.key != network.key or test.readout.kind == "logits":
             continue
-        prompt = pipeline._sample_prompt(test)
+        prompt = first_prompt(test.alignment)
         for value in test.readout.values:
             said = test.readout.prefix + show_value(value)
             found.append(prompt.replace(MASK, said) if test.readout.kind == "mask" else prompt + said)
@@ -515,7 +515,7 @@ def _targets(
         assert ref is not None
         drawn, answers = plan.draw_of(test), checked.answers[test.name]
         tokens = networks[test.network.key].tokens
-        prompt = pipeline._sample_prompt(test)
+        prompt = first_prompt(test.alignment)
 
         def one(value: Any) -> int:
             return first_token(value, test.readout, answers, tokens, prompt)

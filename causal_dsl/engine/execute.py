@@ -13,7 +13,6 @@ import torch
 
 from causal_dsl import faults
 from causal_dsl.diagnostics import SpecError, fail
-from causal_dsl.engine.answers import Answers
 from causal_dsl.engine.chunks import ChunkStore
 from causal_dsl.engine.heap import give_back
 from causal_dsl.engine.kept import Means
@@ -34,6 +33,7 @@ from causal_dsl.planning.lower import Plan, unfit_networks
 from causal_dsl.planning.memory import MOST_TOKENS_CPU, MOST_TOKENS_DEVICE, Budget, default_bytes
 from causal_dsl.planning.rules import chunk_to_memory
 from causal_dsl.planning.steps import Block, Step, early_means
+from causal_dsl.program.answers import Answers
 from causal_dsl.program.features import FeatureRef
 from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.program import Test

@@ -31,12 +31,11 @@ from causal_dsl.program.program import (
     Test,
     Value,
 )
-from causal_dsl.program.tokens import Tokens
+from causal_dsl.program.resolve import Tokenizers
 
 #: Read of every base and every patched run, asked for or not: what it says of all that it can say, and whether it moved.
 OF_ALL = (SAID, TRACE)
-#: Gives the tokenizer of a network, or None for vector networks.
-Tokenizers = Callable[[NetworkRef], Tokens | None]
+#: Draws the settings of a design; None where a fault was reported.
 Drawer = Callable[[Design, Diagnostics], Drawn | None]
 
 
