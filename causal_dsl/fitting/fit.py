@@ -9,7 +9,6 @@ import numpy as np
 import torch
 
 from causal_dsl.diagnostics import NOWHERE
-from causal_dsl.engine.answers import Answers
 from causal_dsl.features.base import Feature
 from causal_dsl.features.build import build
 from causal_dsl.fitting import kept, loop
@@ -23,6 +22,7 @@ from causal_dsl.network.network import Network
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.fits import Experiment, Fits, Unit
 from causal_dsl.planning.memory import Budget
+from causal_dsl.program.answers import Answers
 from causal_dsl.program.features import FeatureRef
 from causal_dsl.program.identity import NetworkKey
 from causal_dsl.report.progress import Progress

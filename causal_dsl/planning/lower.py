@@ -11,7 +11,7 @@ import numpy as np
 
 from causal_dsl.causal.designs import Design, Drawn, draw
 from causal_dsl.diagnostics import Diagnostics, fail
-from causal_dsl.engine.columns import SAID, TRACE, Quantity, margin_quantities
+from causal_dsl.measures.quantities import SAID, TRACE, Quantity, margin_quantities
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.plan import Plan
 from causal_dsl.planning.prompts import Inputs, lengths_agree
@@ -26,17 +26,15 @@ from causal_dsl.program.program import (
     FromRun,
     Intervention,
     Mean,
-    NetworkRef,
     Program,
     Test,
     Value,
 )
-from causal_dsl.program.tokens import Tokens
+from causal_dsl.program.resolve import Tokenizers
 
 #: Read of every base and every patched run, asked for or not: what it says of all that it can say, and whether it moved.
 OF_ALL = (SAID, TRACE)
-#: Gives the tokenizer of a network, or None for vector networks.
-Tokenizers = Callable[[NetworkRef], Tokens | None]
+#: Draws the settings of a design; None where a fault was reported.
 Drawer = Callable[[Design, Diagnostics], Drawn | None]
 
 

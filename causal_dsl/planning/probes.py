@@ -21,6 +21,7 @@ from causal_dsl.diagnostics import SpecError
 from causal_dsl.planning import graph as g
 from causal_dsl.program.components import width
 from causal_dsl.program.locations import Place, Position, Site
+from causal_dsl.program.measured import without_lines
 from causal_dsl.program.program import Cell, Constant, FromRun, Intervention, Mean, Placed, Test, Value
 from causal_dsl.program.sites import overlap
 
@@ -92,7 +93,7 @@ def _made(test: Test, what: str, number: int, drawn: Drawn, cells: tuple[Cell, .
     name = f"{test.name}: {what}" + (f" {number + 1}" if len(test.cells) > 1 else "")
     name += f", {probe.why}" if isinstance(probe, Unmapped) else ""
     statement = replace(test.design.statements[0], roles=("base", "other"), balance=(), where=None)
-    return replace(
+    return without_lines(
         test,
         name=name,
         design=Design((statement,), test.design.templates),
@@ -100,10 +101,8 @@ def _made(test: Test, what: str, number: int, drawn: Drawn, cells: tuple[Cell, .
         cells=cells,
         swaps=(),
         draws=f"{test.draws}; {name}",
-        members=(),
         metrics={},
         control=(test.name, what),
-        scores=None,
         given=drawn,
         probe=probe,
     )
