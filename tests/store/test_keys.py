@@ -38,7 +38,9 @@ INPUTS: list[Inputs] = [
         "2" * 64, ("t",), 0, None, None, False, None, {"names.txt": "3" * 64}, {"net": NETWORK}, "", {}, {"torch": "2"}
     ),
     FitInputs({"n": 3}, (["left"],), {}, "4" * 64, 0, NETWORK, "", {"torch": "2"}),
-    TrainingInputs({}, {}, (), (), {"steps": 3}, "5" * 64, "6" * 64, ("code",), "b" * 64, {}, "float32", "cpu", "right", {}),
+    TrainingInputs(
+        {}, {}, (), (), {"steps": 3}, "5" * 64, "6" * 64, ("code",), "b" * 64, {}, "float32", "cpu", "right", {}
+    ),
 ]
 
 
