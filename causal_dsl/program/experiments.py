@@ -23,6 +23,7 @@ from causal_dsl.program.shown import shown_by
 from causal_dsl.program.sites import SiteReader
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
+from causal_dsl.vocabulary.values.from_run import FromRun
 
 DRAW = {
     "n": Setting("int", low=1),
@@ -116,7 +117,11 @@ class TestReader:
             return None
         if any(isinstance(node, tree.Name) and node.name in self.module.faulty for node in declaration.walk()):
             return None  # it needs what an earlier fault kept from being known
-        swaps = [(i.variable, i.value.role) for i in cells[0].interventions if i.variable]  # type: ignore[union-attr]
+        swaps = [
+            (i.variable, i.value.role)
+            for i in cells[0].interventions
+            if i.variable is not None and isinstance(i.value, FromRun)
+        ]
         templates = tuple(line.where for line in alignment.prompts)
         design = Design(tuple(statements), templates)
         return Test(
