@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import causal_dsl as cd
-from causal_dsl import running
+from causal_dsl import session
 from causal_dsl.engine.execute import Execution
 from causal_dsl.running import Interrupted
 from causal_dsl.tools.cli import main
@@ -125,7 +125,7 @@ def test_what_was_finished_is_told_of_and_nothing_is_judged(
 def test_ctrl_c_while_networks_are_loaded_loses_no_test(
     spec: str, capsys: Captured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain, loads = running.load_network, []
+    plain, loads = session.load, []
 
     def load(*given: object) -> object:
         loads.append(given)
@@ -135,7 +135,7 @@ def test_ctrl_c_while_networks_are_loaded_loses_no_test(
 
     Path("two.causal").write_text(Path("two.causal").read_text().replace("net.py:make", "other.py:make"))
     Path("other.py").write_text(Path("net.py").read_text())
-    monkeypatch.setattr(running, "load_network", load)
+    monkeypatch.setattr(session, "load", load)
     assert main(["run", spec, "two.causal", "--json", "--trust"]) == 130
     first, second = statuses(capsys.readouterr().out)
     assert [status for _, status, _, _ in first] == ["finished", "failed"]

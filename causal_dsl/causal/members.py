@@ -413,3 +413,12 @@ def _names(expr: tree.Node) -> Iterator[tree.Name]:
             stack.extend(reversed((node.element, *inner)))
         else:
             stack.extend(reversed([child for child in node.children() if not isinstance(child, tree.Ident)]))
+
+
+def compile_model(decl: tree.CausalDecl, scope: Scope, diagnostics: Diagnostics) -> CausalModel | None:
+    """Compile a causal model, or None where a fault was reported.
+
+    Faults: E300 to E308 and E349 (expressions), E310 to E316 (domains), E320 to E327 (variables), E330 (a `where` that
+    never holds), and what Python functions raise where they are trusted.
+    """
+    return MemberCompiler(decl, scope, diagnostics).compile()

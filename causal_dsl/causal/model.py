@@ -24,15 +24,14 @@ from causal_dsl.causal.lookups import code_of, codes_of, value_of
 from causal_dsl.causal.scope import Scope, Strings
 from causal_dsl.causal.tables import load_table
 from causal_dsl.causal.typed import Guard
-from causal_dsl.diagnostics import NOWHERE, Diagnostics, Span, SpecError
-from causal_dsl.syntax import tree
+from causal_dsl.diagnostics import NOWHERE, Span, SpecError
 
 if TYPE_CHECKING:
     import networkx as nx
 
     from causal_dsl.causal.support import Support
 
-__all__ = ["CausalModel", "Condition", "Scope", "Variable", "compile_domain", "compile_model", "load_table"]
+__all__ = ["CausalModel", "Condition", "Scope", "Variable", "compile_domain", "load_table"]
 
 
 @dataclass(frozen=True)
@@ -254,17 +253,6 @@ class Choices:
             if rows.any():
                 raise SpecError([guard_fault(guard, "this set", "", "", ())])
         return np.stack(found[: self.count], axis=1)
-
-
-def compile_model(decl: tree.CausalDecl, scope: Scope, diagnostics: Diagnostics) -> CausalModel | None:
-    """Compile a causal model, or None where a fault was reported.
-
-    Faults: E300 to E308 and E349 (expressions), E310 to E316 (domains), E320 to E327 (variables), E330 (a `where` that
-    never holds), and what Python functions raise where they are trusted.
-    """
-    from causal_dsl.causal.members import MemberCompiler
-
-    return MemberCompiler(decl, scope, diagnostics).compile()
 
 
 def equation(symbol: sympy.Symbol, expr: Any, guards: Iterable[Guard], span: Span = NOWHERE) -> Equation:

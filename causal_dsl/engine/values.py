@@ -21,7 +21,7 @@ from causal_dsl.diagnostics import NOWHERE, Span, fail, shown_path
 from causal_dsl.engine.kept import Kept, Means
 from causal_dsl.features.base import Feature
 from causal_dsl.planning import graph as g
-from causal_dsl.planning.layout import Family
+from causal_dsl.planning.rows import Family
 from causal_dsl.program.features import FeatureRef
 from causal_dsl.program.locations import Site
 from causal_dsl.store import reads

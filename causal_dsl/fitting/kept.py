@@ -22,7 +22,7 @@ from causal_dsl.fitting.job import Job
 from causal_dsl.network.fingerprint import anywhere, fingerprint
 from causal_dsl.network.network import Network
 from causal_dsl.planning.fits import Unit
-from causal_dsl.planning.inputs import Inputs
+from causal_dsl.planning.prompts import Inputs
 from causal_dsl.planning.steps import taken
 from causal_dsl.program.features import FeatureRef, files_of
 from causal_dsl.store import faults, keys, later, reads

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from causal_dsl.planning import graph as g
-from causal_dsl.planning.lower import Plan
 from causal_dsl.planning.memory import Budget, default_bytes, process_bytes
 from causal_dsl.planning.peak import MOST_ROWS, Peaks, Sized, columns_of
 from causal_dsl.planning.steps import Block, Step, early_means, late_captures, layers_of
 from causal_dsl.program.components import depth, width
 from causal_dsl.program.facts import POST_NORM, Facts
+
+if TYPE_CHECKING:
+    from causal_dsl.planning.plan import Plan
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from causal_dsl.vocabulary.values.mean import Mean
 from causal_dsl.vocabulary.written import Value
 
 if TYPE_CHECKING:
-    from causal_dsl.planning.lower import Plan
+    from causal_dsl.planning.plan import Plan
 
 #: Of the cost of a test, the share that its probes may add; in a vector network of fewer than ``_SMALL`` weights, whose rows
 #: cost nothing, at least ``FREE`` rows.

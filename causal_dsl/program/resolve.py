@@ -12,7 +12,8 @@ from typing import Any
 
 from causal_dsl.causal.domains import Domain
 from causal_dsl.causal.functions import PythonFunction, read_function
-from causal_dsl.causal.model import CausalModel, Scope, compile_domain, compile_model
+from causal_dsl.causal.members import compile_model
+from causal_dsl.causal.model import CausalModel, Scope, compile_domain
 from causal_dsl.causal.predicates import compile_predicate
 from causal_dsl.causal.tables import Table, load_table
 from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean, nearest

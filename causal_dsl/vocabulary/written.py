@@ -102,7 +102,6 @@ class Value:
 class Hand(Protocol):
     """One row of an intervention, as a person would work it out with hooks: what the tests hold examples against."""
 
-    row: int
     current: Tensor
 
     def of(self, role: str) -> Tensor:
@@ -110,6 +109,9 @@ class Hand(Protocol):
 
     def mean(self, role: str) -> Tensor:
         """The mean of that over the rows."""
+
+    def noise(self, seed: int) -> Tensor:
+        """The standard normal numbers of a seed in this row."""
 
     def file(self) -> Tensor:
         """The vector that ``vector("VECTORS", key="wWIDTH")`` names."""

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from causal_dsl.causal.domains import Finite
-from causal_dsl.causal.model import CausalModel, Scope, compile_model
+from causal_dsl.causal.members import compile_model
+from causal_dsl.causal.model import CausalModel, Scope
 from causal_dsl.diagnostics import Diagnostics, SpecError, render_all
 from causal_dsl.syntax import tree
 

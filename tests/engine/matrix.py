@@ -123,6 +123,10 @@ class At:
     def mean(self, role: str) -> Tensor:
         return self.rows.mean(role, self.spot)
 
+    def noise(self, seed: int) -> Tensor:
+        generator = torch.Generator().manual_seed(seed * 1_000_003 + self.row)
+        return torch.randn(1, *self.current.shape, generator=generator)[0]
+
     def file(self) -> Tensor:
         return self.rows.vectors[f"w{self.current.numel()}"]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from causal_dsl.planning.inputs import Inputs
+from causal_dsl.planning.prompts import Inputs
 
 
 def test_spans_of_many_rows_are_those_of_each_row() -> None:
