@@ -236,7 +236,7 @@ def __getattr__(name: str) -> Any:
 
 def _words(name: str) -> Any:
     """The words of written values (``cd.clamp(0, 8)``); none for names that no word can have."""
-    return () if name.startswith("_") else import_module("causal_dsl.vocabulary.values").WORDS
+    return () if name.startswith("_") else import_module("causal_dsl.vocabulary.values").words()
 
 
 def __dir__() -> list[str]:

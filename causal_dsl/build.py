@@ -28,7 +28,7 @@ from causal_dsl.building.declarations import (
 )
 from causal_dsl.building.expressions import Expression, checked, combine, domain_node, name, node_of, value_node
 from causal_dsl.syntax import tree
-from causal_dsl.vocabulary.values import WORDS
+from causal_dsl.vocabulary.values import is_word
 
 if TYPE_CHECKING:
     from causal_dsl.specs import Options, Spec
@@ -153,7 +153,7 @@ lines = name("lines")
 
 def __getattr__(word: str) -> Expression:
     """The words of written values: ``noise(std=3)``, ``clamp(0, 8)``."""
-    if word not in WORDS:
+    if not is_word(word):
         raise AttributeError(f"module {__name__!r} has no attribute {word!r}")
     return name(word)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -62,32 +61,56 @@ class Interrupted(KeyboardInterrupt):
 
 
 def run_specs(specs: Sequence[Spec], options: Options) -> Results:
-    """Check, load, plan, execute and score; raises :class:`SpecError`, or :class:`Interrupted` with what is finished."""
+    """Check, load, plan, execute and score; raises :class:`SpecError`, or :class:`Interrupted` with what is finished.
+
+    A fault that shows only as one of several specs is run loses nothing of the others: its tests stand in the results as
+    interrupted, its errors among the diagnostics of its spec (``Results.faults``). Where no spec was run, it is raised.
+    """
     checks = [check(spec, options) for spec in specs]
     for checked in checks:
         checked.raise_errors()
     session = Session(options)
     later = Later()  # of all specs: they share networks, and what a network has read once it may not read again
     done: list[SpecResult] = []
+    faults: list[Diagnostic] = []
     for number, (spec, checked) in enumerate(zip(specs, checks, strict=True)):
-        with ExitStack() as held, collecting() as notices:
-            held.enter_context(rehashing(options.rehash))
-            folder = held.enter_context(opened(options.out, spec.name)) if options.out is not None else None
+        with collecting() as notices:
             try:
-                result, interrupted = _run_one(spec, checked, session, folder, notices, later)
+                result, interrupted = _held(spec, checked, session, notices, later)
             except KeyboardInterrupt:  # networks were loaded or features fitted: finished fits are found the next time
                 left = [_not_run(*rest) for rest in zip(specs[number:], checks[number:], strict=True)]
                 raise Interrupted(Results((*done, *left))) from None
-            except CannotWrite as error:
-                raise _unwritable(error, options, spec) from error
-            except SpecError:
-                _say(notices)  # there are no results for them to stand in
-                raise
+            except SpecError as error:
+                found = tuple(dict.fromkeys((*error.diagnostics, *notices)))
+                faults += found
+                unrun = _not_run(spec, checked)
+                result, interrupted = replace(unrun, warnings=(*unrun.warnings, *found)), False
         done.append(result)
         if interrupted:
             left = [_not_run(*rest) for rest in zip(specs[number + 1 :], checks[number + 1 :], strict=True)]
             raise Interrupted(Results((*done, *left)))
-    return Results(tuple(done))
+    results = Results(tuple(done))
+    if faults and not any(cell for test in results.tests for cell in test.cells):
+        raise SpecError(list(dict.fromkeys(faults)))
+    return results
+
+
+def _held(
+    spec: Spec,
+    checked: Checked,
+    session: Session,
+    notices: list[Diagnostic],
+    later: Later,
+) -> tuple[SpecResult, bool]:
+    """:func:`_run_one` with the folder of its results held."""
+    options = session.options
+    with ExitStack() as held:
+        held.enter_context(rehashing(options.rehash))
+        folder = held.enter_context(opened(options.out, spec.name)) if options.out is not None else None
+        try:
+            return _run_one(spec, checked, session, folder, notices, later)
+        except CannotWrite as error:
+            raise _unwritable(error, options, spec) from error
 
 
 def _run_one(
@@ -267,11 +290,6 @@ def _unwritable(error: CannotWrite, options: Options, spec: Spec) -> SpecError:
     if options.out is None or error.path.is_relative_to(cache_root()):
         return no_cache(error, Span(Source(spec.name, ""), 0, 0))
     return unwritable(options.out, spec.name, error)
-
-
-def _say(notices: list[Diagnostic]) -> None:
-    for notice in notices:
-        print(notice.render(), file=sys.stderr)
 
 
 def _folders(networks: Mapping[NetworkKey, Network]) -> list[Path]:

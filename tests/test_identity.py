@@ -14,6 +14,7 @@ import torch
 from tokenizers import Tokenizer
 from transformers import AutoConfig, AutoModelForCausalLM
 
+import causal_dsl as cd
 from causal_dsl import api, session
 from causal_dsl.network.network import Network
 from causal_dsl.program.identity import NetworkKey
@@ -213,7 +214,9 @@ def test_what_decides_numbers_tells_networks_apart(folder: Path, one: str, other
 
 def test_the_main_revision_is_what_is_taken_without_one(folder: Path) -> None:
     assert key_of('network net = hf("a/b")', folder) == key_of('network net = hf("a/b", revision="main")', folder)
-    assert key_of('network net = hf("broken")', folder) == key_of('network net = hf("broken", revision="v2")', folder)
+    with pytest.raises(cd.SpecError) as refused:
+        key_of('network net = hf("broken", revision="v2")', folder)
+    assert [d.code for d in refused.value.diagnostics] == ["E770"]
 
 
 TRAINED = """causal both {

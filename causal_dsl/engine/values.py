@@ -6,6 +6,7 @@ word; here are those of captured vectors, means, noise and given vectors.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -17,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from causal_dsl.diagnostics import NOWHERE, Span, fail, shown_path
+from causal_dsl.diagnostics import NOWHERE, Span, SpecError, fail, shown_path
 from causal_dsl.engine.kept import Kept, Means
 from causal_dsl.features.base import Feature
 from causal_dsl.planning import graph as g
@@ -25,6 +26,7 @@ from causal_dsl.planning.rows import Family
 from causal_dsl.program.features import FeatureRef
 from causal_dsl.program.locations import Site
 from causal_dsl.store import reads
+from causal_dsl.vocabulary.values.arithmetic import Combine
 from causal_dsl.vocabulary.values.noise import Noise
 from causal_dsl.vocabulary.values.vector import Vector
 from causal_dsl.vocabulary.written import Value
@@ -55,20 +57,23 @@ class Values:
         """The function from the vectors that are there [m, width] to those that shall be, for the places of a spot
         that ``alive`` picks."""
         value = Here(self, write, family, spot, alive).edit(write.value)
+        #: numbers of the spec's are in it, which may be too large for the network's
+        stated = any(part.given for part in write.value.walk())
 
         def given(current: Tensor) -> Tensor:
             new = value(current)
-            if isinstance(new, Tensor):
-                new = new.to(device=current.device, dtype=current.dtype).expand_as(current)
-            else:
-                new = torch.full_like(current, new)
-            return current + new if write.add else new
+            if not isinstance(new, Tensor):
+                new = torch.full((1, 1), new, dtype=torch.float64)
+            held = new.to(device=current.device, dtype=current.dtype).expand_as(current)
+            if stated and not _finite(held) and (_finite(new) or (write.value.changes and _finite(current))):
+                raise _too_large(held.dtype, write.value)
+            return current + held if write.add else held
 
         change: Callable[[Tensor], Tensor] = given
         if write.feature is not None:
             change = self._through(change, write.feature, family, spot, alive)
         watch = self.watch
-        if watch is None or not any(value.given for value in write.value.walk()):
+        if watch is None or not stated:
             return change
 
         def watched(current: Tensor) -> Tensor:
@@ -177,6 +182,34 @@ def averaged(node: g.Average, here: Here) -> Edit:
     return mean_of
 
 
+def combined(value: Combine, here: Here) -> Edit:
+    """Both sides, put together."""
+    one, other, together = here.edit(value.left), here.edit(value.right), _OPS[value.op]
+
+    def both(current: Tensor) -> Tensor | float:
+        a, b = one(current), other(current)
+        made = together(a, b)
+        if not _finite(made) and _finite(a) and _finite(b):
+            raise _too_large(made.dtype if isinstance(made, Tensor) else torch.float64, value)
+        return made
+
+    return both
+
+
+def _quotient(a: Tensor | float, b: Tensor | float) -> Tensor | float:
+    if bool((b == 0).any()) if isinstance(b, Tensor) else b == 0:
+        raise fail("E686", "a written value is divided by zero", NOWHERE, help="divide by something else")
+    return a / b
+
+
+_OPS: dict[str, Callable[..., Tensor | float]] = {
+    "+": lambda a, b: a + b,
+    "-": lambda a, b: a - b,
+    "*": lambda a, b: a * b,
+    "/": _quotient,
+}
+
+
 def noise(value: Noise, here: Here) -> Edit:
     """Standard normal numbers that depend on the seed and the pair alone, times ``std``."""
     pairs, alive, counts = here.family.pairs, here.alive, np.bincount(here.which, minlength=len(here.family.pairs))
@@ -186,6 +219,23 @@ def noise(value: Noise, here: Here) -> Edit:
 def vector(value: Vector, here: Here) -> Edit:
     """The numbers that are written out, or lie in a file."""
     return lambda current: load_vector(value, current.shape[1]).to(current.device)
+
+
+def _finite(value: Tensor | float) -> bool:
+    return bool(torch.isfinite(value).all()) if isinstance(value, Tensor) else math.isfinite(value)
+
+
+def _too_large(dtype: torch.dtype, written: Value) -> SpecError:
+    """E687: the numbers that a spec states make one that the dtype does not hold."""
+    spans = [part.span for part in written.walk() if part.span is not None]
+    kind = str(dtype).removeprefix("torch.")
+    return fail(
+        "E687",
+        "a number that is written here is too large",
+        spans[0] if spans else NOWHERE,
+        notes=(f"the largest number that {kind} holds is {torch.finfo(dtype).max:.4g}",),
+        help="write a smaller number",
+    )
 
 
 def _noises(seed: int, pairs: np.ndarray, counts: np.ndarray, width: int) -> Tensor:

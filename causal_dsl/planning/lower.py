@@ -12,7 +12,7 @@ import numpy as np
 
 from causal_dsl.causal.designs import Design, Drawn, draw
 from causal_dsl.diagnostics import Diagnostics, fail
-from causal_dsl.engine.columns import SAID, TRACE, Quantity, margin_quantities
+from causal_dsl.measures.quantities import SAID, TRACE, Quantity, margin_quantities
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.plan import Plan
 from causal_dsl.planning.prompts import Inputs, lengths_agree
@@ -21,16 +21,15 @@ from causal_dsl.program.components import unfit
 from causal_dsl.program.fits import learned
 from causal_dsl.program.identity import NetworkKey, origin
 from causal_dsl.program.locations import Place
-from causal_dsl.program.program import Cell, Intervention, NetworkRef, Program, Test
-from causal_dsl.program.tokens import Tokens
+from causal_dsl.program.program import Cell, Intervention, Program, Test
+from causal_dsl.program.resolve import Tokenizers
 from causal_dsl.vocabulary.values.from_run import FromRun
 from causal_dsl.vocabulary.values.mean import Mean
 from causal_dsl.vocabulary.written import Value
 
 #: Read of every base and every patched run, asked for or not: what it says of all that it can say, and whether it moved.
 OF_ALL = (SAID, TRACE)
-#: Gives the tokenizer of a network, or None for vector networks.
-Tokenizers = Callable[[NetworkRef], Tokens | None]
+#: Draws the settings of a design; None where a fault was reported.
 Drawer = Callable[[Design, Diagnostics], Drawn | None]
 
 
@@ -146,8 +145,7 @@ class _Lowering:
         writes: list[g.Write] = []
         for intervention in cell.interventions:
             for i, place in enumerate(intervention.places):
-                for index in np.unique(self.plan.rows[base]).tolist():
-                    self.inputs.where(place.position, index, intervention.span or self.test.span)
+                self.inputs.sizes(place.position, self.plan.rows[base], intervention.span or self.test.span)
                 value = self._value(intervention.value, intervention, i, drawn)
                 feature = intervention.features[i] if intervention.features else None
                 if feature is not None and feature.joined:
@@ -157,8 +155,7 @@ class _Lowering:
 
     def _as_many_tokens(self, place: Place, intervention: Intervention, base: g.Forward) -> None:
         """Tokens that are joined to one vector are as many in every row (E725)."""
-        inputs = np.unique(self.plan.rows[base]).tolist()
-        counts = {len(self.inputs.where(place.position, index)) for index in inputs}
+        counts = set(self.inputs.sizes(place.position, self.plan.rows[base]).tolist())
         if len(counts) > 1:
             raise fail(
                 "E725",

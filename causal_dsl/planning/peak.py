@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from causal_dsl.engine.columns import WHOLE
+from causal_dsl.measures.quantities import WHOLE
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.liveness import Schedule
 from causal_dsl.planning.memory import Budget

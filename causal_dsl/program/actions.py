@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean
@@ -20,12 +20,12 @@ from causal_dsl.store import reads
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
 from causal_dsl.vocabulary.settings import Setting
-from causal_dsl.vocabulary.values import WORDS
+from causal_dsl.vocabulary.values import VALUES, is_word, words
 from causal_dsl.vocabulary.values.arithmetic import Combine
 from causal_dsl.vocabulary.values.from_run import FromRun
 from causal_dsl.vocabulary.values.number import Constant
 from causal_dsl.vocabulary.values.vector import Vector
-from causal_dsl.vocabulary.written import Value, Written
+from causal_dsl.vocabulary.written import Value
 
 
 @dataclass
@@ -289,26 +289,26 @@ class ActionReader:
                 if number is None:
                     self._no_value(expr)
                     return None
-                return Constant(float(number))
+                return self._constant(expr, number)
             case tree.List(items=items):
                 return self._vector(expr, items, places)
             case tree.Unary(op="-", operand=operand):
                 value = self._value(operand, places)
                 if isinstance(value, Constant):
-                    return Constant(-value.value)
-                return None if value is None else Combine("*", Constant(-1.0), value)
+                    return Constant(-value.value, span=expr.span)
+                return None if value is None else Combine("*", Constant(-1.0, span=expr.span), value)
             case tree.Binary(op=op, left=left, right=right) if op in "+-*/":
                 a, b = self._value(left, places), self._value(right, places)
-                if op == "/" and b == Constant(0.0):
+                if op == "/" and isinstance(b, Constant) and b.value == 0:
                     self.diagnostics.report("E686", "a division by zero", expr.span, help="divide by something else")
                     return None
                 if isinstance(a, Constant) and isinstance(b, Constant):
                     return self._folded(expr, op, a.value, b.value)
                 return None if a is None or b is None else Combine(op, a, b)
-            case tree.Name(name=name) if name in WORDS and name not in self.roles and WORDS[name].alone:
-                return self._call(expr, WORDS[name], places)
-            case tree.Call() if (called := call_name(expr)) and called[0] in WORDS:
-                return self._call(expr, WORDS[called[0]], places)
+            case tree.Name(name=name) if is_word(name) and name not in self.roles:
+                return self._word(expr, name, places)
+            case tree.Call() if (called := call_name(expr)) and is_word(called[0]):
+                return self._word(expr, called[0], places)
             case tree.Name() | tree.Attribute() | tree.Subscript() | tree.Call():
                 path = steps(expr)
                 if path and path[0].name in self.roles:
@@ -320,16 +320,19 @@ class ActionReader:
 
     def _folded(self, expr: tree.Expr, op: str, a: float, b: float) -> Constant | None:
         value = a + b if op == "+" else a - b if op == "-" else a * b if op == "*" else a / b
+        return self._constant(expr, value)
+
+    def _constant(self, expr: tree.Expr, value: float) -> Constant | None:
         if not math.isfinite(value):
             self.diagnostics.report(
                 "E687", "this number is too large to be written", expr.span, help="write a smaller number"
             )
             return None
-        return Constant(value)
+        return Constant(float(value), span=expr.span)
 
     def _no_value(self, expr: tree.Expr) -> None:
         path = steps(expr)
-        known = [*WORDS, *self.roles]
+        known = [*words(), *self.roles]
         self.diagnostics.report(
             "E687",
             f"`{format_expr(expr)[:60]}` is nothing that can be written at a site",
@@ -356,8 +359,11 @@ class ActionReader:
                 return None
         return Vector(values=tuple(float(n) for n in numbers), span=expr.span)
 
-    def _call(self, expr: tree.Call | tree.Name, word: Written, places: tuple[Place, ...]) -> Value | None:
+    def _word(self, expr: tree.Call | tree.Name, name: str, places: tuple[Place, ...]) -> Value | None:
         """The value of a word, whose settings are the fields of its class."""
+        word = VALUES.find(name, expr.span, self.diagnostics)
+        if word is None:
+            return None
         known = {name: self._of_test(setting) for name, setting in word.settings.items()}
         arguments = expr.arguments if isinstance(expr, tree.Call) else ()
         settings = read_settings(word.name, arguments, known, self.diagnostics, expr.span)
@@ -375,9 +381,7 @@ class ActionReader:
                     settings[name] = self._file(settings[name], expr.span)
             if settings[name] is None:
                 return None
-        if any(known.name == "span" for known in fields(word.kind)):
-            settings["span"] = expr.span
-        value = word.kind(**settings)
+        value = word.kind(**settings, span=expr.span)
         fault = word.check(value)
         if fault is not None:
             self.diagnostics.report(word.code, fault[0], expr.span, help=fault[1])

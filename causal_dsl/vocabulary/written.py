@@ -2,7 +2,7 @@
 
 A written value is a function of the vector that is there and of other runs. Each kind is one module of
 :mod:`causal_dsl.vocabulary.values`: a frozen class with what one value is made from, the function that computes it, and
-the record ``WORD`` that says how it stands in a spec.
+the record ``FAMILY`` that says how it stands in a spec.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, TypeVar
 
+from causal_dsl.diagnostics import Span
 from causal_dsl.vocabulary.settings import Setting
 
 if TYPE_CHECKING:
@@ -37,6 +38,9 @@ class Value:
     #: comes from no run: the network may never be where it is written
     given: ClassVar[bool] = True
 
+    #: where it is written in a spec
+    span: Span | None = field(default=None, compare=False, repr=False, kw_only=True)
+
     @property
     def parts(self) -> tuple[Value, ...]:
         """The values that it is made from."""
@@ -55,7 +59,9 @@ class Value:
 
     def each(self, change: Callable[[Value], Value]) -> Self:
         """The same with each of its parts changed."""
-        parts = {f.name: change(part) for f in fields(self) if isinstance(part := getattr(self, f.name), Value)}
+        parts: dict[str, Any] = {
+            f.name: change(part) for f in fields(self) if isinstance(part := getattr(self, f.name), Value)
+        }
         return replace(self, **parts) if parts else self
 
     @property
@@ -147,11 +153,6 @@ class Written:
     check: Callable[[Any], tuple[str, str] | None] = lambda value: None
     code: str = ""
     word: bool = True
-
-    @property
-    def alone(self) -> bool:
-        """Whether the word may stand without brackets."""
-        return not any(setting.required for setting in self.settings.values())
 
 
 __all__ = ["Example", "Hand", "Value", "Written"]

@@ -39,10 +39,10 @@ class ByHand:
     """A model of transformers, asked what stands at the mask."""
 
     def __init__(self, family: str):
-        from families import model_of
+        from families import CONFIGS, model_of
 
         self.model: Any = model_of(family)
-        self.mask = "<mask>" if family in ("roberta", "xlm-roberta", "camembert") else "[MASK]"
+        self.mask = "<mask>" if CONFIGS[family].late else "[MASK]"
         self.tokenizer = tokenizer_of(folder_of(family), self.mask)
         self.words = [self.tokenizer(f"w0 w{i}")["input_ids"][-2] for i in range(10, 15)]
         self.layers = next(

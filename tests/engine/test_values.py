@@ -19,7 +19,7 @@ import causal_dsl as cd
 from causal_dsl.diagnostics import SpecError
 from causal_dsl.network.zoo.equality_relu import build
 from causal_dsl.tools.cli import main
-from causal_dsl.vocabulary.values import VALUES, WORDS
+from causal_dsl.vocabulary.values import VALUES, words
 
 INPUTS = list(itertools.product(range(4), repeat=4))
 DIRECTION = torch.tensor([1.0, -2.0, 0.5, 1e-3], dtype=torch.float64)
@@ -122,7 +122,7 @@ def test_a_run_may_be_called_as_a_word_is() -> None:
     assert results["word"].cell().scores["moved"].value == results["run"].cell().scores["moved"].value > 0
 
 
-@pytest.mark.parametrize("name", list(WORDS))
+@pytest.mark.parametrize("name", words())
 def test_every_word_is_a_name_of_the_builder(name: str) -> None:
     assert repr(getattr(cd, name)) == name
     assert name in dir(cd)

@@ -13,8 +13,8 @@ from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizer
 
 from causal_dsl import api
 from causal_dsl.api import Checked, Options
-from causal_dsl.engine.columns import SAID, Columns
 from causal_dsl.engine.execute import Execution
+from causal_dsl.measures.quantities import SAID, Columns
 from causal_dsl.network.network import Network
 from causal_dsl.score.targets import target_ids
 from causal_dsl.session import Session
@@ -90,7 +90,7 @@ def folder_of(name: str) -> str:
     model: Any = model_of(name)
     model.save_pretrained(folder)
     name = name.partition(":")[0]
-    marked = name in ("roberta", "xlm-roberta", "camembert")
+    marked = CONFIGS[name].late
     made = marked_words() if marked else word_pieces() if name in BOTH_WAYS else words()
     made.save(str(folder / "tokenizer.json"))
     return str(folder)

@@ -41,25 +41,27 @@ def _check(value: Clamp) -> tuple[str, str] | None:
     return None
 
 
-WORD = Written(
-    "clamp",
-    Clamp,
-    "`clamp(0, 8)`, `clamp(low=0)`, `clamp(high=8)`",
-    "what is there, each coordinate kept within the bounds",
-    (
-        Example(
-            "= clamp(-0.2, 0.1)",
-            lambda hand: hand.current.where(hand.current > -0.2, -0.2).minimum(0 * hand.current + 0.1),
-            current=True,
+FAMILY = (
+    Written(
+        "clamp",
+        Clamp,
+        "`clamp(0, 8)`, `clamp(low=0)`, `clamp(high=8)`",
+        "what is there, each coordinate kept within the bounds",
+        (
+            Example(
+                "= clamp(-0.2, 0.1)",
+                lambda hand: hand.current.where(hand.current > -0.2, -0.2).minimum(0 * hand.current + 0.1),
+                current=True,
+            ),
+            Example("= clamp(high=0.05)", lambda hand: hand.current.where(hand.current < 0.05, 0.05), current=True),
+            Example(
+                "= 2 * clamp(low=0) - source",
+                lambda hand: 2 * hand.current * (hand.current > 0) - hand.of("source"),
+                current=True,
+            ),
         ),
-        Example("= clamp(high=0.05)", lambda hand: hand.current.where(hand.current < 0.05, 0.05), current=True),
-        Example(
-            "= 2 * clamp(low=0) - source",
-            lambda hand: 2 * hand.current * (hand.current > 0) - hand.of("source"),
-            current=True,
-        ),
+        {"low": Setting("number", positional=True), "high": Setting("number", positional=True)},
+        _check,
+        "E790",
     ),
-    {"low": Setting("number", positional=True), "high": Setting("number", positional=True)},
-    _check,
-    "E790",
 )

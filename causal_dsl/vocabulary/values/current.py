@@ -29,10 +29,12 @@ def edit(value: Current, here: Any) -> Callable[[Tensor], Tensor]:
     return lambda current: current
 
 
-WORD = Written(
-    "current",
-    Current,
-    "`current`",
-    "what is there when it is written, as in `site = 2 * current`",
-    (Example("= current / 2", lambda hand: hand.current * 0.5, current=True),),
+FAMILY = (
+    Written(
+        "current",
+        Current,
+        "`current`",
+        "what is there when it is written, as in `site = 2 * current`",
+        (Example("= current / 2", lambda hand: hand.current * 0.5, current=True),),
+    ),
 )

@@ -20,11 +20,13 @@ class FromRun(Value):
     places: tuple[Place, ...]
 
 
-WORD = Written(
-    "<-",
-    FromRun,
-    "`site <- source`, `site <- source.layer[5].resid_post[last]`",
-    "what the site, or another one, has in another run",
-    (Example("<- source", lambda hand: hand.of("source")),),
-    word=False,
+FAMILY = (
+    Written(
+        "<-",
+        FromRun,
+        "`site <- source`, `site <- source.layer[5].resid_post[last]`",
+        "what the site, or another one, has in another run",
+        (Example("<- source", lambda hand: hand.of("source")),),
+        word=False,
+    ),
 )

@@ -21,15 +21,17 @@ class Mean(Value):
         return "mean" if self.of == "base" else ""
 
 
-WORD = Written(
-    "mean",
-    Mean,
-    "`mean`, `mean(source)`, `mean(pooled=true)`",
-    "the mean over the test's own draws, of `base` or of another run; `pooled`: over the tokens of a span as well",
-    (
-        Example("= mean(source)", lambda hand: hand.mean("source")),
-        Example("= mean", lambda hand: hand.mean("base")),
-        Example("= mean(source, pooled=true)", lambda hand: hand.mean("source")),
+FAMILY = (
+    Written(
+        "mean",
+        Mean,
+        "`mean`, `mean(source)`, `mean(pooled=true)`",
+        "the mean over the test's own draws, of `base` or of another run; `pooled`: over the tokens of a span as well",
+        (
+            Example("= mean(source)", lambda hand: hand.mean("source")),
+            Example("= mean", lambda hand: hand.mean("base")),
+            Example("= mean(source, pooled=true)", lambda hand: hand.mean("source")),
+        ),
+        {"of": Setting("run", "base", positional=True), "pooled": Setting("bool", False)},
     ),
-    {"of": Setting("run", "base", positional=True), "pooled": Setting("bool", False)},
 )

@@ -21,11 +21,13 @@ class Noise(Value):
         return f"noise(std={self.std:g}, seed={self.seed})"
 
 
-WORD = Written(
-    "noise",
-    Noise,
-    "`noise(std=3)`",
-    "Gaussian noise, of another `seed` another",
-    (Example("= noise(std=0.5, seed=3)", lambda hand: 0.5 * hand.noise(3)),),
-    {"std": Setting("number", required=True, low=0), "seed": Setting("int", 0)},
+FAMILY = (
+    Written(
+        "noise",
+        Noise,
+        "`noise(std=3)`",
+        "Gaussian noise, of another `seed` another",
+        (Example("= noise(std=0.5, seed=3)", lambda hand: 0.5 * hand.noise(3)),),
+        {"std": Setting("number", required=True, low=0), "seed": Setting("int", 0)},
+    ),
 )

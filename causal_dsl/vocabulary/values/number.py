@@ -32,11 +32,13 @@ def edit(value: Constant, here: Any) -> Callable[[Tensor], float]:
     return lambda current: value.value
 
 
-WORD = Written(
-    "number",
-    Constant,
-    "`0`",
-    "the same number in every coordinate",
-    (Example("= 0.3", lambda hand: 0 * hand.current + 0.3),),
-    word=False,
+FAMILY = (
+    Written(
+        "number",
+        Constant,
+        "`0`",
+        "the same number in every coordinate",
+        (Example("= 0.3", lambda hand: 0 * hand.current + 0.3),),
+        word=False,
+    ),
 )

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from causal_dsl.diagnostics import NOWHERE, Span, fail
+from causal_dsl.diagnostics import NOWHERE, fail
 from causal_dsl.vocabulary.settings import Setting
 from causal_dsl.vocabulary.values.number import Constant
 from causal_dsl.vocabulary.values.vector import Vector
@@ -23,7 +23,6 @@ class ProjectOut(Value):
     function = f"{__name__}:edit"
     current = True
     direction: Value
-    span: Span | None = field(default=None, compare=False)
 
     def __str__(self) -> str:
         return f"project_out({self.direction.text})"
@@ -69,24 +68,28 @@ def _two_runs(hand: Hand) -> Tensor:
     return _without(hand.current, hand.mean("source") - 0.9 * hand.mean("base"))
 
 
-WORD = Written(
-    "project_out",
-    ProjectOut,
-    '`project_out(vector("f", key="d"))`, `project_out(mean(one) - mean(two))`',
-    "what is there without its part along a direction, which may be any of these values that does not hang on `current`",
-    (
-        Example(
-            '= project_out(vector("VECTORS", key="wWIDTH"))',
-            lambda hand: _without(hand.current, hand.file()),
-            unequal=True,
-            current=True,
+FAMILY = (
+    Written(
+        "project_out",
+        ProjectOut,
+        '`project_out(vector("f", key="d"))`, `project_out(mean(one) - mean(two))`',
+        "what is there without its part along a direction, which may be any of these values that does not hang on `current`",
+        (
+            Example(
+                '= project_out(vector("VECTORS", key="wWIDTH"))',
+                lambda hand: _without(hand.current, hand.file()),
+                unequal=True,
+                current=True,
+            ),
+            Example("= project_out(mean(source) - 0.9 * mean)", _two_runs, current=True),
+            Example(
+                "= project_out(source) + 0.1",
+                lambda hand: _without(hand.current, hand.of("source")) + 0.1,
+                current=True,
+            ),
         ),
-        Example("= project_out(mean(source) - 0.9 * mean)", _two_runs, current=True),
-        Example(
-            "= project_out(source) + 0.1", lambda hand: _without(hand.current, hand.of("source")) + 0.1, current=True
-        ),
+        {"direction": Setting("value", positional=True, required=True)},
+        _check,
+        "E791",
     ),
-    {"direction": Setting("value", positional=True, required=True)},
-    _check,
-    "E791",
 )

@@ -30,14 +30,16 @@ def edit(value: Scale, here: Any) -> Callable[[Tensor], Tensor]:
     return lambda current: current * value.by
 
 
-WORD = Written(
-    "scale",
-    Scale,
-    "`scale(0.5)`",
-    "what is there, times a number: `0.5 * current`",
-    (
-        Example("= scale(0.5)", lambda hand: hand.current / 2, current=True),
-        Example("= scale(-1.5) + 0.1", lambda hand: 0.1 - 1.5 * hand.current, current=True),
+FAMILY = (
+    Written(
+        "scale",
+        Scale,
+        "`scale(0.5)`",
+        "what is there, times a number: `0.5 * current`",
+        (
+            Example("= scale(0.5)", lambda hand: hand.current / 2, current=True),
+            Example("= scale(-1.5) + 0.1", lambda hand: 0.1 - 1.5 * hand.current, current=True),
+        ),
+        {"by": Setting("number", positional=True, required=True)},
     ),
-    {"by": Setting("number", positional=True, required=True)},
 )

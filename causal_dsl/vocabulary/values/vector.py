@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from causal_dsl.diagnostics import Span
 from causal_dsl.vocabulary.settings import Setting
 from causal_dsl.vocabulary.written import Example, Value, Written
 
@@ -18,7 +17,6 @@ class Vector(Value):
     path: Path | None = None
     key: str = ""
     values: tuple[float, ...] = ()
-    span: Span | None = field(default=None, compare=False)
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -33,11 +31,13 @@ class Vector(Value):
         return f'vector("{self.path.name}"{f", key={self.key!r}" if self.key else ""})'
 
 
-WORD = Written(
-    "vector",
-    Vector,
-    '`[1, 0, 2]`, `vector("file.safetensors", key="name")`',
-    "a vector as wide as the site",
-    (Example('= vector("VECTORS", key="wWIDTH")', lambda hand: hand.file(), unequal=True),),
-    {"path": Setting("file", positional=True, required=True), "key": Setting("string", "")},
+FAMILY = (
+    Written(
+        "vector",
+        Vector,
+        '`[1, 0, 2]`, `vector("file.safetensors", key="name")`',
+        "a vector as wide as the site",
+        (Example('= vector("VECTORS", key="wWIDTH")', lambda hand: hand.file(), unequal=True),),
+        {"path": Setting("file", positional=True, required=True), "key": Setting("string", "")},
+    ),
 )
