@@ -227,8 +227,17 @@ _ELSEWHERE = {
 
 
 def __getattr__(name: str) -> Any:
-    if name not in __all__:
+    if name not in __all__ and name not in _words(name):
         raise AttributeError(f"module 'causal_dsl' has no attribute {name!r}")
     value = getattr(import_module(f"causal_dsl.{_ELSEWHERE.get(name, 'build')}"), name)
     globals()[name] = value
     return value
+
+
+def _words(name: str) -> Any:
+    """The words of written values (``cd.clamp(0, 8)``); none for names that no word can have."""
+    return () if name.startswith("_") else import_module("causal_dsl.vocabulary.values").words()
+
+
+def __dir__() -> list[str]:
+    return [*__all__, *_words("")]

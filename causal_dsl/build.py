@@ -28,6 +28,7 @@ from causal_dsl.building.declarations import (
 )
 from causal_dsl.building.expressions import Expression, checked, combine, domain_node, name, node_of, value_node
 from causal_dsl.syntax import tree
+from causal_dsl.vocabulary.values import is_word
 
 if TYPE_CHECKING:
     from causal_dsl.specs import Options, Spec
@@ -148,6 +149,13 @@ bool_ = name("bool")
 real = name("real")
 #: ``lines("names.txt")``, one value a line
 lines = name("lines")
+
+
+def __getattr__(word: str) -> Expression:
+    """The words of written values: ``noise(std=3)``, ``clamp(0, 8)``."""
+    if not is_word(word):
+        raise AttributeError(f"module {__name__!r} has no attribute {word!r}")
+    return name(word)
 
 
 def between(low: int, high: int) -> Expression:
@@ -331,7 +339,7 @@ def patch(site: Any, source: Any) -> Action:
 
 
 def set_to(target: Any, value: Any) -> Action:
-    """``target = value``: 0, ``mean``, ``noise(std=3)``, or a value of a variable."""
+    """``target = value``: 0, ``mean``, ``noise(std=3)``, ``clamp(0, 8)``, or a value of a variable."""
     return _action(tree.SetTo, target, value)
 
 

@@ -14,7 +14,7 @@ from causal_dsl.network.forward import Read, forward
 from causal_dsl.planning.graph import Forward
 from causal_dsl.planning.probes import Replaced, Unmapped, part
 from causal_dsl.program.locations import Place, Site
-from causal_dsl.program.program import FromRun, Test
+from causal_dsl.program.program import Test
 from causal_dsl.score.copied import mixed, pieces
 from causal_dsl.score.paired import difference, share
 from causal_dsl.score.results import CellResult, Finding, TestResult
@@ -28,6 +28,7 @@ from causal_dsl.score.unmapped import (
     replacement_findings,
     unmapped_findings,
 )
+from causal_dsl.vocabulary.values.from_run import FromRun
 
 _ANSWER = Quantity("answer")
 #: Values of the placed variables, together, that are tabulated; distinct inputs whose vectors are looked at.

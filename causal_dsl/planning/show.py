@@ -109,8 +109,7 @@ def _fits(plan: Plan) -> list[str]:
 
 
 def _runs(resume: g.Resume) -> list[g.Forward]:
-    sources = [leaf.run for leaf in captures(resume) if isinstance(leaf, g.Capture)]
-    return [resume.base, *sources]
+    return [resume.base, *(capture.run for capture in captures(resume))]
 
 
 def _roots(graph: nx.DiGraph) -> list[g.Node]:

@@ -59,7 +59,7 @@ def test_every_code_has_its_golden_text() -> None:
         "vocabulary",
     ]
     files = [PACKAGE / "program" / f"{name}.py" for name in names]
-    files += [PACKAGE / "planning" / "inputs.py", PACKAGE / "program" / "answers.py"]
+    files += [PACKAGE / "planning" / "prompts.py", PACKAGE / "program" / "answers.py"]
     used = {code for file in files for code in re.findall(r'"([EW]\d{3})"', file.read_text(encoding="utf-8"))}
     shown = {
         code
