@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from causal_dsl.build import (
         Causal,
         Expression,
-        accuracy,
         add_to,
         affine,
         align,
@@ -32,12 +31,9 @@ if TYPE_CHECKING:
         bits,
         bool_,
         boundless,
-        cause,
         change,
         circuit,
-        cross_entropy,
         csv,
-        disentangle,
         domain,
         embed,
         embedding,
@@ -46,22 +42,14 @@ if TYPE_CHECKING:
         fit,
         hf,
         if_,
-        iia,
-        iia_informative,
-        iia_star,
         import_,
         input,
-        isolate,
-        js,
         jsonl,
-        kl,
         label,
         last,
         layer,
         linear_probe,
         lines,
-        log_prob,
-        logit,
         logits,
         lowrank,
         mask,
@@ -71,7 +59,6 @@ if TYPE_CHECKING:
         metric,
         min,
         module,
-        moved,
         name,
         nats,
         next_token,
@@ -84,7 +71,6 @@ if TYPE_CHECKING:
         path,
         pca,
         percent,
-        prob,
         real,
         recovered,
         recovered_per_pair,
@@ -117,7 +103,6 @@ __all__ = [
     "Results",
     "Spec",
     "SpecError",
-    "accuracy",
     "add_to",
     "affine",
     "align",
@@ -129,13 +114,10 @@ __all__ = [
     "bits",
     "bool_",
     "boundless",
-    "cause",
     "change",
     "check",
     "circuit",
-    "cross_entropy",
     "csv",
-    "disentangle",
     "domain",
     "embed",
     "embedding",
@@ -144,23 +126,15 @@ __all__ = [
     "fit",
     "hf",
     "if_",
-    "iia",
-    "iia_informative",
-    "iia_star",
     "import_",
     "input",
-    "isolate",
-    "js",
     "jsonl",
-    "kl",
     "label",
     "last",
     "layer",
     "linear_probe",
     "lines",
     "load",
-    "log_prob",
-    "logit",
     "logits",
     "lowrank",
     "mask",
@@ -170,7 +144,6 @@ __all__ = [
     "metric",
     "min",
     "module",
-    "moved",
     "name",
     "nats",
     "next_token",
@@ -185,7 +158,6 @@ __all__ = [
     "pca",
     "percent",
     "plan",
-    "prob",
     "real",
     "recovered",
     "recovered_per_pair",
@@ -227,8 +199,17 @@ _ELSEWHERE = {
 
 
 def __getattr__(name: str) -> Any:
-    if name not in __all__:
+    if name not in __all__ and name not in _words(name):
         raise AttributeError(f"module 'causal_dsl' has no attribute {name!r}")
     value = getattr(import_module(f"causal_dsl.{_ELSEWHERE.get(name, 'build')}"), name)
     globals()[name] = value
     return value
+
+
+def _words(name: str) -> Any:
+    """The words of measures (``cd.iia``); none for names that no word can have."""
+    return () if name.startswith("_") else import_module("causal_dsl.vocabulary.measures").MEASURES
+
+
+def __dir__() -> list[str]:
+    return [*__all__, *_words("")]

@@ -6,14 +6,13 @@ Codes: E601, E602, E607, E609.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
-from causal_dsl.causal.attributes import SWAPPED
 from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean
 from causal_dsl.measures.context import TestContext
 from causal_dsl.measures.names import (
     AGGREGATIONS,
-    ATTRIBUTES,
     BETWEEN_RUNS,
     FUNCTIONS,
     MEASURES,
@@ -22,33 +21,10 @@ from causal_dsl.measures.names import (
     example,
     short,
 )
-from causal_dsl.measures.per_cell import (
-    Best,
-    Chosen,
-    Halfway,
-    Isolate,
-    Mean,
-    Order,
-    OverCells,
-    Recovered,
-    RecoveredPerPair,
-    Score,
-    Star,
-)
-from causal_dsl.measures.per_pair import (
-    Asked,
-    Change,
-    Constant,
-    Divergence,
-    Informative,
-    Moved,
-    OfToken,
-    Pair,
-    Right,
-    is_share,
-)
+from causal_dsl.measures.per_cell import Best, Chosen, Mean, Order, OverCells, Recovered, RecoveredPerPair, Score
+from causal_dsl.measures.per_pair import Change, Constant, OfDistribution, OfToken, Pair, is_share
 from causal_dsl.measures.references import ReferenceReader
-from causal_dsl.measures.units import INDEX, NATS, RATIO, SHARE, TRUTH
+from causal_dsl.measures.units import INDEX, RATIO, SHARE, TRUTH, UNITS
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
 
@@ -86,36 +62,27 @@ class CallReader:
         """A measure that is written as a bare name."""
         if name in TOKEN_MEASURES:
             return self.of_token(name, None, span)
-        main = self.context.main
-        if name == "accuracy":
-            return Mean("accuracy", SHARE, Right("accuracy", SHARE, label=False), "base")
-        if name in ("kl", "js", "moved"):
-            if not self.context.intervened:
-                self.lacks(f"`{name}` {_PATCHED}", "nothing is intervened on", span, "write a `do(…)` in this test")
-                return None
-            return Moved("moved", SHARE) if name == "moved" else Divergence(name, NATS, name)
-        if not self.context.interchange:
+        record = MEASURES[name]
+        if "patched" in record.needs and not self.context.intervened:
+            self.lacks(f"`{name}` {_PATCHED}", "nothing is intervened on", span, "write a `do(…)` in this test")
+            return None
+        if "label" in record.needs and not self.context.interchange:
             other = "report `moved` or `kl`" if self.context.intervened else "use `accuracy`"
             help = f"set a variable, `do(variable <- source)`; or {other}"
             self.lacks(f"`{name}` {_INTERCHANGED}", "no variable is interchanged", span, help)
             return None
-        right = Right("iia", SHARE, label=True)
-        if name in ATTRIBUTES:
-            cause = Mean("cause", SHARE, right, main, Asked("asked about", SHARE, SWAPPED))
-            isolate = Isolate("isolate", SHARE, right, main)
-            both = Halfway("disentangle", SHARE, cause, isolate)
-            return {"cause": cause, "isolate": isolate, "disentangle": both}[name]
-        if name == "iia_informative":
-            return Mean(name, SHARE, right, main, Informative("informative", SHARE))
-        iia = Mean("iia", SHARE, right, main)
-        return Star("iia_star", SHARE, iia) if name == "iia_star" else iia
+        if record.of_distribution:
+            return OfDistribution(name, UNITS[record.unit], name)
+        module, _, made = str(record.formula).partition(":")
+        found: Pair | Score = getattr(import_module(module), made)(self.context.main)
+        return found
 
     def of_token(self, name: str, argument: tree.Expr | None, span: Span) -> Pair | None:
         ref = ReferenceReader(self.context, self.diagnostics).read(name, argument, span)
         if ref is None:
             return None
         text = name if argument is None else f"{name}({format_expr(argument)})"
-        return OfToken(text, TOKEN_MEASURES[name], name, ref)
+        return OfToken(text, UNITS[MEASURES[name].unit], name, ref)
 
     # ── functions ───────────────────────────────────────────────────────────────────────────────
 

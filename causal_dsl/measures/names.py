@@ -1,22 +1,10 @@
-"""The names that a metric is made of, and the units of those that are measures of a token."""
+"""The names that a metric is made of: measures, and functions of them."""
 
 from __future__ import annotations
 
-from causal_dsl.measures.units import LOGITS, NATS, SHARE
+from causal_dsl.vocabulary.measures import MEASURES
 
-TOKEN_MEASURES = {"logit": LOGITS, "prob": SHARE, "log_prob": NATS, "cross_entropy": NATS}
-ATTRIBUTES = ("cause", "isolate", "disentangle")
-MEASURES = (
-    "accuracy",
-    "iia",
-    "iia_informative",
-    "iia_star",
-    *ATTRIBUTES,
-    "kl",
-    "js",
-    "moved",
-    *TOKEN_MEASURES,
-)
+TOKEN_MEASURES = tuple(name for name, measure in MEASURES.items() if measure.of_token)
 BETWEEN_RUNS = ("recovered", "recovered_per_pair", "change")
 AGGREGATIONS = ("mean", "median", "min", "max")
 CHOICES = ("argmax", "argmin", "best")
