@@ -31,7 +31,7 @@ from causal_dsl.syntax import tree
 from causal_dsl.vocabulary.measures import MEASURES
 
 if TYPE_CHECKING:
-    from causal_dsl.pipeline import Options, Spec
+    from causal_dsl.specs import Options, Spec
     from causal_dsl.training.train import TrainedNetwork
 
 __all__ = [
@@ -97,7 +97,6 @@ __all__ = [
     "scalar",
     "set_to",
     "solved",
-    "spec",
     "standardize",
     "subspace",
     "swap",
@@ -267,7 +266,7 @@ def train(of: Any, /, *options: Any, name: str = "", doc: str = "", **settings: 
     >>> train(spec)["net"].module  # trains, or finds what was trained before
     """
     if not isinstance(of, Alignment):
-        from causal_dsl.pipeline import train as train_all
+        from causal_dsl.api import train as train_all
 
         if name or doc or settings:
             raise TypeError(f"{of!r} is no alignment: give the one that the network is trained towards")

@@ -28,6 +28,7 @@ CHAPTERS = (
     (730, "Training towards a causal model"),
     (740, "Masked tokens"),
     (750, "Which network, and its tokens"),
+    (785, "Words that packages add"),
     (799, "Defects of causal_dsl"),
 )
 

@@ -248,7 +248,12 @@ def _weights(seen: Look, more: dict[str, Any]) -> Tensor:
         scores = torch.tanh(scores / more["softcap"]) * more["softcap"]
     own = seen.mask[:, None]
     scores = scores.masked_fill(~own, float("-inf")) if own.dtype == torch.bool else scores + own
-    return torch.softmax(scores, dim=-1, dtype=torch.promote_types(scores.dtype, torch.float32)).to(seen.q.dtype)
+    sinks = more.get("s_aux")
+    if sinks is not None:  # a score of each head that takes its share of the weights, and has no value
+        aside = sinks.to(scores.dtype).view(1, -1, 1).expand(len(scores), -1, 1)
+        scores = torch.cat([scores, aside], dim=-1)
+    weights = torch.softmax(scores, dim=-1, dtype=torch.promote_types(scores.dtype, torch.float32)).to(seen.q.dtype)
+    return weights if sinks is None else weights[..., :-1]
 
 
 def _with(deltas: list[tuple[int, Look, Tensor]], seen: Look, weights: Tensor) -> Tensor:

@@ -119,7 +119,7 @@ def add_write(network: Network, tape: Tape, jobs: Jobs, number: int, points: Pla
     """Hook a write in; one between attention and MLP changes what attention adds to the residual stream.
 
     Written where it is shown alone, at the next norm's input, it would reach the MLP but not the stream beside it. Where a
-    norm gives the stream itself (``Layout.norms``) it is written as it is read.
+    norm gives the stream itself (``Architecture.norms``) it is written as it is read.
     """
     write = tape.writes[number]
     tap = find_tap(network, write.site)

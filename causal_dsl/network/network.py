@@ -11,13 +11,13 @@ import torch
 from torch import nn
 
 from causal_dsl.diagnostics import NOWHERE, Diagnostic, Span
-from causal_dsl.network.layouts import Layout, layout_of
-from causal_dsl.program.facts import Facts
+from causal_dsl.program.facts import Facts, record_of
 from causal_dsl.program.identity import PADDING, NetworkKey
 from causal_dsl.program.locations import Site
 from causal_dsl.program.tokens import Tokens
 from causal_dsl.store.keys import NetworkInputs
 from causal_dsl.store.reads import Reads
+from causal_dsl.vocabulary.architectures import Architecture
 
 if TYPE_CHECKING:
     from causal_dsl.network.prove import Proof
@@ -49,7 +49,7 @@ class Network:
     dtype: torch.dtype
     name: str = ""
     span: Span = NOWHERE
-    layout: Layout | None = None
+    layout: Architecture | None = None
     layers: tuple[nn.Module, ...] = ()
     proof: Proof | None = None
     #: what it was loaded from, by :func:`causal_dsl.network.fingerprint.made_of`; None for one that was made in Python
@@ -105,7 +105,8 @@ def wrap(model: nn.Module, facts: Facts, tokens: Tokens | None = None, name: str
     device = _entrance(model)
     kinds = [p.dtype for p in model.parameters() if p.is_floating_point()]
     dtype = kinds[0] if kinds else torch.float32
-    layout = layout_of(facts.architecture, _text_config(model)) if facts.kind == "language" else None
+    record = record_of(facts.architecture) if facts.kind == "language" else None
+    layout = None if record is None else record.of_config(_text_config(model))
     layers: tuple[nn.Module, ...] = ()
     if layout is not None:
         layers = tuple(model.get_submodule(layout.layers).children())

@@ -31,12 +31,12 @@ from torch import Tensor, nn
 
 from causal_dsl.diagnostics import SpecError
 from causal_dsl.network.forward import Read, Write, forward
-from causal_dsl.network.layouts import Layout
 from causal_dsl.network.network import Network
 from causal_dsl.network.sites import tap
 from causal_dsl.network.sweep.fitness import fitness
 from causal_dsl.program.components import COMPARED, COMPONENTS, in_time, missing
 from causal_dsl.program.locations import Site
+from causal_dsl.vocabulary.architectures import Architecture
 
 
 @dataclass(eq=False)
@@ -207,7 +207,7 @@ class _Trial:
             if not in_time(before, after) and not self.disordered:
                 self.disordered = f"`{before}` is computed before `{after}`, and the table of sites has it after"
 
-    def _identities(self, layout: Layout) -> None:
+    def _identities(self, layout: Architecture) -> None:
         network, count = self.network, len(self.network.layers)
         there = [name for name in (*_PLAIN, "resid_post") if name in self.names]
         sites = [Site(name, layer) for layer in range(count) for name in there]
@@ -306,7 +306,7 @@ class _Trial:
             plain = plain.view(-1, count, size) * (turned.norm() / plain.norm().clamp_min(1e-30))
             self._hold(f"{name}_rot = {name} at position 0", turned, plain, (name, f"{name}_rot"), layer)
 
-    def _ends(self, layout: Layout, values: dict[Site, Tensor]) -> None:
+    def _ends(self, layout: Architecture, values: dict[Site, Tensor]) -> None:
         network = self.network
         last = values[Site("resid_post", len(network.layers) - 1)]
         if layout.norm is not None:

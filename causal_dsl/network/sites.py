@@ -1,6 +1,6 @@
 """From a site to the tensor that holds it: a module, what enters or leaves it, and which of its columns.
 
-The table of architectures is in :mod:`causal_dsl.network.layouts`.
+Where they are in each architecture is in :mod:`causal_dsl.vocabulary.architectures`.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ import torch
 from torch import nn
 
 from causal_dsl.diagnostics import did_you_mean, fail
-from causal_dsl.network.layouts import Layout
 from causal_dsl.network.network import Network
 from causal_dsl.program.components import COMPONENTS, full_width, head_count, missing, suggestion
 from causal_dsl.program.locations import Site
+from causal_dsl.vocabulary.architectures import Architecture
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +94,7 @@ def refuse(network: Network, site: Site) -> None:
         raise fail("E426", f"there is no layer {site.layer}: the network has layers 0 to {count - 1}", network.span)
 
 
-def _language(network: Network, site: Site, layout: Layout) -> Tap:
+def _language(network: Network, site: Site, layout: Architecture) -> Tap:
     component, rank = site.component, COMPONENTS[site.component].rank
     if component == "embed":
         scale = _scale(network.model.get_submodule(layout.base), layout.embed_scale)
@@ -168,7 +168,7 @@ def _dims(network: Network, site: Site) -> torch.Tensor | None:
     return torch.tensor(site.dims, dtype=torch.long)
 
 
-def _heads(network: Network, site: Site, layout: Layout) -> torch.Tensor:
+def _heads(network: Network, site: Site, layout: Architecture) -> torch.Tensor:
     """The columns of the heads of a site, head after head, and of these the coordinates that it takes."""
     count, size = head_count(site.component, network.facts), network.facts.head_dim
     if count is None or size is None:
@@ -182,7 +182,7 @@ def _heads(network: Network, site: Site, layout: Layout) -> torch.Tensor:
     return columns if dims is None else columns[dims]
 
 
-def _start(component: str, head: int, network: Network, layout: Layout) -> int:
+def _start(component: str, head: int, network: Network, layout: Architecture) -> int:
     """The first column of a head in the tensor that holds it."""
     size, heads, kv = network.facts.head_dim or 0, network.facts.heads or 0, network.facts.kv_heads or 0
     if component not in ("q", "k", "v") or layout.split == "apart":

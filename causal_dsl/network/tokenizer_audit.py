@@ -16,6 +16,7 @@ from typing import Any
 from causal_dsl.diagnostics import Diagnostic, Span, fail, shown_path
 from causal_dsl.network.prove import told
 from causal_dsl.network.quiet import quiet, worth_telling
+from causal_dsl.program.facts import record_of
 from causal_dsl.program.tokens import MASK, SURROGATE, Tokens
 
 #: Classes that take ``tokenizer.json`` as it is.
@@ -92,8 +93,6 @@ _HARMLESS = frozenset(
         "padding_side",
     )
 )
-#: Architectures for which transformers takes the class that the file names.
-_OBEYED = ("llama", "gpt2")
 
 
 def _taken_as_it_is(folder: Path) -> bool:
@@ -109,7 +108,9 @@ def _taken_as_it_is(folder: Path) -> bool:
         isinstance(said, dict)
         and said.keys() <= _HARMLESS
         and said.get("tokenizer_class") in _PLAIN
-        and kind in _OBEYED
+        and isinstance(kind, str)
+        and (record := record_of(kind)) is not None
+        and record.obeyed
         and "tokenizer.json" in names
         and not names & beside
     )

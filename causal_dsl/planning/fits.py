@@ -10,8 +10,9 @@ import numpy as np
 from causal_dsl.causal.designs import draw
 from causal_dsl.diagnostics import Diagnostics, fail
 from causal_dsl.planning import graph as g
-from causal_dsl.planning.layout import Layouts
-from causal_dsl.planning.lower import Drawer, Plan, make_plan
+from causal_dsl.planning.lower import Drawer, make_plan
+from causal_dsl.planning.plan import Plan
+from causal_dsl.planning.rows import Layouts
 from causal_dsl.program.features import FeatureRef, Fitting
 from causal_dsl.program.fits import FitTest, declared_for, learned, maps_of
 from causal_dsl.program.identity import NetworkKey

@@ -26,7 +26,7 @@ from causal_dsl.program.program import Cell, Constant, FromRun, Intervention, Me
 from causal_dsl.program.sites import overlap
 
 if TYPE_CHECKING:
-    from causal_dsl.planning.lower import Plan
+    from causal_dsl.planning.plan import Plan
 
 #: Of the cost of a test, the share that its probes may add; in a vector network of fewer than ``_SMALL`` weights, whose rows
 #: cost nothing, at least ``FREE`` rows.
@@ -426,11 +426,8 @@ def _spans(plan: Plan, test: Test, cell: Cell) -> tuple[int, ...] | None:
     """How many tokens each place has; None where that differs from prompt to prompt: then no other run has as many."""
     inputs = plan.inputs[test.network.key]
     rows = _prompts(plan, test)
-    found = {
-        tuple(len(inputs.where(place.position, index)) for i in cell.interventions for place in i.places)
-        for index in rows.tolist()
-    }
-    return found.pop() if len(found) == 1 else None
+    sizes = [inputs.sizes(place.position, rows) for i in cell.interventions for place in i.places]
+    return tuple(int(here[0]) for here in sizes) if all((here == here[0]).all() for here in sizes) else None
 
 
 __all__ = ["Replaced", "Unmapped", "part", "probes_of"]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from causal_dsl.diagnostics import did_you_mean
-from causal_dsl.program.facts import ARCHITECTURES, EXPERTS, POST_NORM, Facts
+from causal_dsl.program.facts import Facts, record_of
 from causal_dsl.program.locations import Site
 
 
@@ -75,8 +75,6 @@ RANKS: Mapping[str, int] = {component.name: line for line, component in enumerat
 
 #: What attention compares: seen where it is run apart.
 COMPARED = ("q_rot", "k_rot", "pattern")
-#: These compute attention without the interface that shows queries, keys and weights after rotary angles.
-_OWN_ATTENTION = frozenset({"gptj", "falcon"})
 
 
 def missing(component: str, facts: Facts) -> str | None:
@@ -94,21 +92,22 @@ def missing(component: str, facts: Facts) -> str | None:
         return f"a language network has no `{component}`; its layers leave through `layer[l].resid_post`"
     if facts.kind == "vector" or not facts.architecture or component in ("module", "logits"):
         return None
-    if facts.architecture not in ARCHITECTURES:
+    record = record_of(facts.architecture)
+    if record is None:
         return f'where `{component}` is in `{facts.architecture}` is not known; name a module instead: module("…")'
     if component == "resid_mid" and facts.parallel:
         return (
             f"`{facts.architecture}` runs attention and MLP in parallel, both on `resid_pre`: "
             "there is no residual stream between them"
         )
-    if component == "neurons" and facts.architecture in EXPERTS:
+    if component == "neurons" and record.neurons is None:
         return f"the experts of `{facts.architecture}` are fused: there is no one vector of neurons"
-    if component == "final_norm" and facts.architecture in POST_NORM:
+    if component == "final_norm" and record.norm is None:
         return (
             f"the layers of `{facts.architecture}` end in a norm, so there is none after the last one: "
             "what the read-out is given is its `resid_post`"
         )
-    if component in COMPARED and facts.architecture in _OWN_ATTENTION:
+    if component in COMPARED and not record.interface:
         return f"`{facts.architecture}` computes attention in code of its own, which does not show `{component}`"
     return None
 
@@ -117,7 +116,7 @@ def unfit(facts: Facts) -> str | None:
     """Why rows cannot enter a pass through such a network where they are written; None where they can."""
     if facts.kind == "vector":
         return None if len(facts.widths) > 1 else "its layers are not known"
-    if facts.kind == "unknown" or facts.architecture not in ARCHITECTURES:
+    if facts.kind == "unknown" or record_of(facts.architecture) is None:
         return (
             f"where the layers of `{facts.architecture}` are is not known"
             if facts.architecture
@@ -137,7 +136,8 @@ def packs(facts: Facts) -> str | None:
     """Why the rows of such a network are padded in a pass; None where their tokens are run one by one."""
     if facts.kind == "vector":
         return "a vector network has no tokens"
-    if facts.architecture in _OWN_ATTENTION:
+    record = record_of(facts.architecture)
+    if record is not None and not record.interface:
         return f"`{facts.architecture}` computes attention in code of its own, which cannot be run apart"
     return unfit(facts)
 

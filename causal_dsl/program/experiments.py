@@ -116,7 +116,8 @@ class TestReader:
             )
         if not self.good or readout is None or cells is None:
             return None
-        if any(isinstance(node, tree.Name) and node.name in self.module.faulty for node in declaration.walk()):
+        faulty = self.module.faulty
+        if faulty and any(isinstance(node, tree.Name) and node.name in faulty for node in declaration.walk()):
             return None  # it needs what an earlier fault kept from being known
         swaps = [(i.variable, i.value.role) for i in cells[0].interventions if i.variable]  # type: ignore[union-attr]
         templates = tuple(line.where for line in alignment.prompts)

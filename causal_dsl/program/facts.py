@@ -1,7 +1,7 @@
 """What is known of a network before its weights are read: its shape, from ``config.json`` alone.
 
 Neither torch nor transformers is imported. A key that a config file leaves out has the value that the
-configuration class of transformers would give it (``DEFAULTS``).
+configuration class of transformers would give it.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from causal_dsl.diagnostics import Diagnostics, Span, SpecError, fail, shown_path
 from causal_dsl.reading import check_own
 from causal_dsl.store import reads
+from causal_dsl.vocabulary.architectures import ARCHITECTURES, Architecture
+from causal_dsl.vocabulary.architectures.record import SIZES
 
 
 @dataclass(frozen=True)
@@ -53,75 +55,6 @@ class Facts:
     folder: Path | None = None
 
 
-class Shape(NamedTuple):
-    """Sizes of one configuration class; ``kv`` and ``head`` None: as many as heads, width // heads."""
-
-    layers: int
-    heads: int
-    kv: int | None
-    head: int | None
-    width: int
-    mlp: int | None
-    context: int
-    vocabulary: int
-
-
-#: What the configuration classes of transformers 5.23 say where the file says nothing.
-DEFAULTS: Mapping[str, Shape] = {
-    "gpt2": Shape(12, 12, None, None, 768, None, 1024, 50257),
-    "gpt_neox": Shape(44, 64, None, None, 6144, 24576, 2048, 50432),
-    "llama": Shape(32, 32, None, None, 4096, 11008, 2048, 32000),
-    "mistral": Shape(32, 32, 8, None, 4096, 14336, 131072, 32000),
-    "qwen2": Shape(32, 32, 32, None, 4096, 22016, 32768, 151936),
-    "qwen3": Shape(32, 32, 32, 128, 4096, 22016, 32768, 151936),
-    "gemma": Shape(28, 16, 16, 256, 3072, 24576, 8192, 256000),
-    "gemma2": Shape(26, 8, 4, 256, 2304, 9216, 8192, 256000),
-    "gemma3_text": Shape(26, 8, 4, 256, 2304, 9216, 131072, 262208),
-    "phi3": Shape(32, 32, None, None, 3072, 8192, 4096, 32064),
-    "olmo": Shape(32, 32, None, None, 4096, 11008, 2048, 50304),
-    "olmo2": Shape(32, 32, None, None, 4096, 11008, 2048, 50304),
-    "olmo3": Shape(32, 32, None, None, 4096, 11008, 2048, 50304),
-    "smollm3": Shape(36, 16, 4, None, 2048, 11008, 32768, 128256),
-    "granite": Shape(32, 32, None, None, 4096, 11008, 2048, 32000),
-    "mixtral": Shape(32, 32, 8, None, 4096, 14336, 131072, 32000),
-    "qwen2_moe": Shape(24, 16, 16, None, 2048, 5632, 32768, 151936),
-    "qwen3_moe": Shape(24, 32, 4, None, 2048, 6144, 32768, 151936),
-    "olmoe": Shape(16, 16, None, None, 2048, 2048, 4096, 50304),
-    "gptj": Shape(28, 16, None, None, 4096, None, 2048, 50400),
-    "phi": Shape(24, 32, None, None, 2048, 8192, 2048, 51200),
-    "cohere": Shape(40, 64, None, None, 8192, 22528, 8192, 256000),
-    "falcon": Shape(32, 71, None, None, 4544, None, 2048, 65024),
-    "bert": Shape(12, 12, None, None, 768, 3072, 512, 30522),
-    "roberta": Shape(12, 12, None, None, 768, 3072, 512, 50265),
-    "xlm-roberta": Shape(12, 12, None, None, 768, 3072, 512, 30522),
-    "camembert": Shape(12, 12, None, None, 768, 3072, 512, 30522),
-    "electra": Shape(12, 4, None, None, 256, 1024, 512, 30522),
-    "distilbert": Shape(6, 12, None, None, 768, 3072, 512, 30522),
-}
-
-#: Feed-forward blocks of fused experts: there is no one vector of neurons.
-EXPERTS = frozenset({"mixtral", "qwen2_moe", "qwen3_moe", "olmoe"})
-
-#: bert and its kin: the stream is normed after each addition, and tokens look both ways unless ``is_decoder``.
-POST_NORM = frozenset({"bert", "roberta", "xlm-roberta", "camembert", "electra", "distilbert"})
-
-#: These count positions from the padding token's id + 1, as fairseq did.
-_LATE_POSITIONS = frozenset({"roberta", "xlm-roberta", "camembert"})
-
-#: Every architecture whose sites are known.
-ARCHITECTURES = frozenset({*DEFAULTS, "gemma3"})
-
-#: The names that one size goes by, in the order in which they are looked up.
-_KEYS = {
-    "layers": ("num_hidden_layers", "n_layer", "num_layers", "n_layers"),
-    "heads": ("num_attention_heads", "n_head", "n_heads"),
-    "kv": ("num_key_value_heads", "num_kv_heads"),
-    "head": ("head_dim",),
-    "width": ("hidden_size", "n_embd", "n_embed", "d_model", "dim"),
-    "mlp": ("intermediate_size", "n_inner", "ffn_hidden_size", "ffn_dim", "hidden_dim"),
-    "context": ("max_position_embeddings", "n_positions", "n_ctx", "max_sequence_length"),
-    "vocabulary": ("vocab_size",),
-}
 _LARGEST = {"layers": 10_000, "heads": 10_000, "kv": 10_000, "head": 100_000}
 _LARGEST_OTHER = 1_000_000_000
 _LARGEST_FILE = 20_000_000
@@ -249,15 +182,21 @@ def facts_of_config(config: Mapping[str, Any], folder: Path | None, span: Span) 
     model_type = config.get("model_type", "")
     if not isinstance(model_type, str):
         raise fail("E632", "`model_type` in config.json is not a name", span, notes=(f"it is {model_type!r:.80}",))
+    outer = record_of(model_type, span)
     text = config.get("text_config")
     inner = model_type
-    if model_type == "gemma3" or (isinstance(text, dict) and not any(key in config for key in _KEYS["width"])):
+    whole = outer.text if outer is not None else ""
+    if whole or (isinstance(text, dict) and not any(key in config for key in SIZES["width"])):
         text = text if isinstance(text, dict) else {}
-        inner = "gemma3_text" if model_type == "gemma3" else str(text.get("model_type", ""))
+        inner = whole or str(text.get("model_type", ""))
         config = {**text, "architectures": config.get("architectures")}
-    sizes = {size: _size(config, size, inner, span) for size in _KEYS}
-    layers, heads, width = sizes["layers"], sizes["heads"], sizes["width"]
-    kv = _falcon_kv(config, sizes) if inner == "falcon" else sizes["kv"] or heads
+    record = record_of(inner, span)
+    if record is not None:
+        record = record.of_config(config)
+    sizes = {size: _size(config, size, record, span) for size in SIZES}
+    layers, heads, width, kv = sizes["layers"], sizes["heads"], sizes["width"], sizes["kv"]
+    if kv is None or (record is not None and record.kv != "config"):
+        kv = 1 if record is not None and record.kv == "one" else heads
     head = sizes["head"]
     if head is None and heads and width:
         if width % heads:
@@ -265,9 +204,10 @@ def facts_of_config(config: Mapping[str, Any], folder: Path | None, span: Span) 
         head = width // heads
     if kv and heads and heads % kv:
         raise fail("E632", f"config.json says {heads} heads that share {kv} keys and values; {kv} must divide it", span)
-    mlp = sizes["mlp"] or (4 * width if inner in ("gpt2", "gptj", "falcon") and width else None)
-    first = _first_position(config, inner, span)
-    context = sizes["context"]
+    mlp, context = sizes["mlp"], sizes["context"]
+    if mlp is None and width and record is not None and record.said.get(record.called("mlp") or "", 0) is None:
+        mlp = 4 * width  # as the classes do whose default is no number
+    first = _first_position(config, record, span)
     tokenizer = folder / "tokenizer.json" if folder is not None else None
     return Facts(
         "language",
@@ -277,16 +217,24 @@ def facts_of_config(config: Mapping[str, Any], folder: Path | None, span: Span) 
         kv_heads=kv,
         head_dim=head,
         width=width,
-        mlp_width=None if inner in EXPERTS else mlp,
+        mlp_width=None if record is not None and record.neurons is None else mlp,
         vocabulary=sizes["vocabulary"],
         context=context if context is None else max(1, context - first),
-        parallel=_parallel(config, inner),
-        both_ways=inner in POST_NORM and not (inner != "distilbert" and config.get("is_decoder", False)),
+        parallel=record is not None and record.parallel,
+        both_ways=record is not None and record.both_ways,
         first_position=first,
-        embed_width=_embed_width(config, inner, span),
+        embed_width=sizes["embed"],
         tokenizer=tokenizer if tokenizer is not None and tokenizer.is_file() else None,
         folder=folder,
     )
+
+
+def record_of(model_type: str, span: Span | None = None) -> Architecture | None:
+    """The record of an architecture, or None. ``span``: a spec names a network of it there, and what its record says
+    belongs to what the spec reads. Raises E785 and E786 where the package that adds it is at fault."""
+    if span is None or model_type not in ARCHITECTURES:
+        return ARCHITECTURES.get(model_type)
+    return ARCHITECTURES.at(model_type, span)
 
 
 def refuse_adapter(folder: Path, span: Span) -> None:
@@ -338,17 +286,19 @@ def _read(folder: Path, span: Span) -> Facts:
     return facts_of_config(config, folder, span)
 
 
-def _size(config: Mapping[str, Any], size: str, model_type: str, span: Span) -> int | None:
-    default = getattr(DEFAULTS[model_type], size) if model_type in DEFAULTS else None
-    if size == "head" and model_type in ("gpt2", "gpt_neox", "gptj", "falcon"):
-        return None  # these classes compute it, whatever a file says
-    for key in _KEYS[size]:
+def _size(config: Mapping[str, Any], size: str, record: Architecture | None, span: Span) -> int | None:
+    if size == "head" and record is not None and record.computed_head:
+        return None
+    if size == "embed" and (record is None or record.called(size) is None):
+        return None
+    for key in SIZES[size]:
         if key not in config:
             continue
         value = config[key]
         if value is None and size in ("kv", "head", "mlp"):
             return None
         return _checked(key, value, 1, _LARGEST.get(size, _LARGEST_OTHER), span)
+    default: int | None = None if record is None else record.said.get(record.called(size) or "")
     return default
 
 
@@ -363,30 +313,11 @@ def _checked(key: str, value: Any, smallest: int, largest: int, span: Span) -> i
     return value
 
 
-def _first_position(config: Mapping[str, Any], model_type: str, span: Span) -> int:
-    if model_type not in _LATE_POSITIONS:
+def _first_position(config: Mapping[str, Any], record: Architecture | None, span: Span) -> int:
+    if record is None or not record.late:
         return 0
-    return _checked("pad_token_id", config.get("pad_token_id", 1), 0, _LARGEST_OTHER, span) + 1
-
-
-def _embed_width(config: Mapping[str, Any], model_type: str, span: Span) -> int | None:
-    if model_type != "electra":
-        return None
-    return _checked("embedding_size", config.get("embedding_size", 128), 1, _LARGEST_OTHER, span)
-
-
-def _parallel(config: Mapping[str, Any], model_type: str) -> bool:
-    if model_type == "gpt_neox":
-        return bool(config.get("use_parallel_residual", True))
-    if model_type == "falcon":
-        return bool(config.get("new_decoder_architecture", False)) or bool(config.get("parallel_attn", True))
-    return model_type in ("gptj", "phi", "cohere")
-
-
-def _falcon_kv(config: Mapping[str, Any], sizes: Mapping[str, int | None]) -> int | None:
-    if config.get("new_decoder_architecture", False):
-        return sizes["kv"] or sizes["heads"]
-    return 1 if config.get("multi_query", True) else sizes["heads"]
+    padding = config.get("pad_token_id", record.said.get("pad_token_id"))
+    return _checked("pad_token_id", padding, 0, _LARGEST_OTHER, span) + 1
 
 
 def _first_line(error: Exception) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from causal_dsl.causal.domains import Finite
 from causal_dsl.causal.model import CausalModel
 from causal_dsl.diagnostics import Diagnostics, did_you_mean
-from causal_dsl.program.facts import ARCHITECTURES, POST_NORM
+from causal_dsl.program.facts import record_of
 from causal_dsl.program.features import check_width, join, read_via
 from causal_dsl.program.program import Alignment, InputPlacement, NetworkRef, PromptLine, Readout
 from causal_dsl.program.prompts import show_value
@@ -17,6 +17,7 @@ from causal_dsl.program.sae_metadata import check_sae
 from causal_dsl.program.settings import Setting, call_name, read_settings
 from causal_dsl.program.sites import SiteReader, Step, overlap, steps
 from causal_dsl.syntax import tree
+from causal_dsl.vocabulary.architectures import ARCHITECTURES
 
 if TYPE_CHECKING:
     from causal_dsl.program.modules import Module
@@ -249,8 +250,9 @@ class PlacementReader:
                 step.span,
                 notes=(
                     f"the tokens of `{facts.architecture}` look back alone"
-                    if facts.architecture in ARCHITECTURES
-                    else "of those that fill in a masked token there are " + ", ".join(sorted(POST_NORM)),
+                    if record_of(facts.architecture) is not None
+                    else "of those that fill in a masked token there are "
+                    + ", ".join(sorted(record.name for record in ARCHITECTURES.usable() if record.both_ways)),
                 ),
                 help="end the prompt where the answer belongs, and read it at `next_token`",
             )

@@ -68,6 +68,7 @@ class Noise:
 
     std: float
     seed: int = 0
+    span: Span | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,7 @@ class Constant:
     """The same number in every coordinate."""
 
     value: float
+    span: Span | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,12 @@ from typing import Any
 
 from causal_dsl.causal.domains import Domain
 from causal_dsl.causal.functions import PythonFunction, read_function
-from causal_dsl.causal.model import CausalModel, Scope, compile_domain, compile_model
+from causal_dsl.causal.members import compile_model
+from causal_dsl.causal.model import CausalModel, Scope, compile_domain
 from causal_dsl.causal.predicates import compile_predicate
 from causal_dsl.causal.tables import Table, load_table
 from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean, nearest
-from causal_dsl.program.facts import Facts, facts_of_reference
+from causal_dsl.program.facts import Facts, facts_of_reference, local_folder
 from causal_dsl.program.identity import NetworkKey, TrainingKey, files_digest, network_key
 from causal_dsl.program.modules import Definition, Module, PythonName
 from causal_dsl.program.placements import PlacementReader
@@ -257,6 +258,15 @@ class Resolver:
         if other is not None:
             kind, target = "hf", str(other.absolute())
             settings = {key: value for key, value in settings.items() if key in _COMMON}
+        if kind == "hf" and settings.get("revision") is not None and local_folder(target, folder) is not None:
+            self.diagnostics.report(
+                "E770",
+                f"`{target}` is a folder, which has no revision `{settings['revision']}`",
+                place,
+                notes=("what lies in the folder would be run, whatever its revision",),
+                help="leave `revision` out, or name the repository that it is a revision of",
+            )
+            return None
         key = network_key(kind, target, settings, folder, name)
         facts = self.options.facts.get(key) or self._facts(kind, target, settings, folder, place)
         if facts is None:

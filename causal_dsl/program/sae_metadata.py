@@ -18,6 +18,7 @@ from causal_dsl.program.components import head_count
 from causal_dsl.program.facts import Facts
 from causal_dsl.program.locations import Place, Site
 from causal_dsl.program.program import NetworkRef
+from causal_dsl.vocabulary.architectures import ARCHITECTURES
 
 CONFIG = "cfg.json"
 _LARGEST = 5_000_000
@@ -337,25 +338,15 @@ def _file(path: Path) -> Path:
 
 # ── the network ─────────────────────────────────────────────────────────────────────────────────
 
-#: What is in a network's name, and the architectures that it then has; the first that is found counts.
-_FAMILIES: tuple[tuple[str, tuple[str, ...]], ...] = (
-    (r"smollm3", ("smollm3",)),
-    (r"smollm|llama|vicuna", ("llama",)),
-    (r"gpt-?2", ("gpt2",)),
-    (r"pythia|gpt-neox", ("gpt_neox",)),
-    (r"gemma-?3", ("gemma3", "gemma3_text")),
-    (r"gemma-?2", ("gemma2",)),
-    (r"gemma", ("gemma", "gemma2", "gemma3", "gemma3_text")),
-    (r"mixtral", ("mixtral",)),
-    (r"mistral", ("mistral",)),
-    (r"qwen-?3", ("qwen3", "qwen3_moe")),
-    (r"qwen", ("qwen2", "qwen2_moe", "qwen3", "qwen3_moe")),
-    (r"gpt-?j", ("gptj",)),
-    (r"phi-?[34]", ("phi3",)),
-    (r"olmo-?2", ("olmo2", "olmo3")),
-    (r"falcon", ("falcon",)),
-    (r"roberta", ("roberta", "xlm-roberta")),
-)
+
+def _kinds(name: str) -> set[str]:
+    """The architectures that a network of this name may have: those whose pattern explains most of it."""
+    found: dict[str, int] = {}
+    for record in ARCHITECTURES.usable():
+        for pattern in record.checkpoints:
+            for part in re.finditer(pattern, name):
+                found[record.name] = max(found.get(record.name, 0), len(part[0]))
+    return {kind for kind, length in found.items() if length == max(found.values())}
 
 
 def _of_its_network(made: Made, path: Path, network: NetworkRef, span: Span, diagnostics: Diagnostics) -> bool:
@@ -367,8 +358,8 @@ def _of_its_network(made: Made, path: Path, network: NetworkRef, span: Span, dia
         f"the network here is `{network.target}`"
         + (f", of the kind `{network.facts.architecture}`" if network.facts.architecture else ""),
     )
-    kinds = next((kinds for pattern, kinds in _FAMILIES if re.search(pattern, name)), None)
-    if kinds is not None and network.facts.architecture and network.facts.architecture not in kinds:
+    kinds = _kinds(name)
+    if kinds and network.facts.architecture and network.facts.architecture not in kinds:
         diagnostics.report(
             "E516",
             "the sparse autoencoder was made for another network",

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pandas
 
     from causal_dsl.causal.designs import Drawn
-    from causal_dsl.planning.lower import Plan
+    from causal_dsl.planning.plan import Plan
     from causal_dsl.program.program import Test
 
 

@@ -12,7 +12,7 @@ from causal_dsl.program.tokens import Tokens
 from causal_dsl.score.words import Speech
 
 if TYPE_CHECKING:
-    from causal_dsl.planning.lower import Plan
+    from causal_dsl.planning.plan import Plan
     from causal_dsl.program.program import Test
 
 

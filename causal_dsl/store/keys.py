@@ -136,11 +136,11 @@ def _shown(value: Any) -> str:
 
 @cache
 def own_source() -> str:
-    """SHA-256 of this package's code and grammar: a checkout changes without changing its version."""
+    """SHA-256 of this package's code, tables and grammar: a checkout changes without changing its version."""
     from causal_dsl.resources import resource
 
     package = Path(__file__).resolve().parents[1]
-    files = [*sorted(package.rglob("*.py")), resource("grammar", "causal.lark")]
+    files = [*sorted([*package.rglob("*.py"), *package.rglob("*.json")]), resource("grammar", "causal.lark")]
     parts = [f"{path.name} {of_bytes(path.read_bytes())}" for path in files]
     return of_bytes("\n".join(parts).encode())
 

@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
 import causal_dsl as cd
-from causal_dsl import pipeline
+from causal_dsl import api
 from causal_dsl.diagnostics import SpecError
 from causal_dsl.fitting.bank import fill
 from causal_dsl.fitting.rows import Part, Stepper
@@ -39,10 +39,10 @@ class ByHand:
     """A model of transformers, asked what stands at the mask."""
 
     def __init__(self, family: str):
-        from families import model_of
+        from families import CONFIGS, model_of
 
         self.model: Any = model_of(family)
-        self.mask = "<mask>" if family in ("roberta", "xlm-roberta", "camembert") else "[MASK]"
+        self.mask = "<mask>" if CONFIGS[family].late else "[MASK]"
         self.tokenizer = tokenizer_of(folder_of(family), self.mask)
         self.words = [self.tokenizer(f"w0 w{i}")["input_ids"][-2] for i in range(10, 15)]
         self.layers = next(
@@ -171,11 +171,11 @@ def test_a_network_of_a_python_file(tmp_path: Path) -> None:
     text = spec_of("bert", TESTS, layers="[0]", positions="[x]")
     declared = text.replace(f'hf("{folder}", padding=right)', f'torch("{tmp_path / "net.py"}:make", padding=right)')
     assert declared != text
-    ran = pipeline.run(cd.parse(declared), pipeline.Options(trust=True))
+    ran = api.run(cd.parse(declared), api.Options(trust=True))
     known = cd.run(cd.parse(text))
     assert ran["patched"].cells[0].scores["iia"].value == known["patched"].cells[0].scores["iia"].value
     with pytest.raises(SpecError) as caught:
-        pipeline.run(cd.parse(declared.replace("mask(among=W)", "next_token(among=W)")), pipeline.Options(trust=True))
+        api.run(cd.parse(declared.replace("mask(among=W)", "next_token(among=W)")), api.Options(trust=True))
     assert [d.code for d in caught.value.diagnostics if d.is_error] == ["E740"]
 
 

@@ -13,103 +13,47 @@ import torch
 from torch import nn
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM, AutoModelForMaskedLM
 
+from causal_dsl.vocabulary.architectures import ARCHITECTURES, Architecture
+
 LAYERS, VOCABULARY, HEAD = 3, 61, 8
 
-_COMMON: dict[str, Any] = {
-    "vocab_size": VOCABULARY,
-    "hidden_size": 32,
-    "intermediate_size": 40,
-    "num_hidden_layers": LAYERS,
-    "num_attention_heads": 4,
-    "max_position_embeddings": 64,
-    "pad_token_id": 0,
-    "bos_token_id": 1,
-    "eos_token_id": 2,
+#: The sizes of every tiny network; a config that does not speak of one of them has it from the others.
+_SIZES = {"layers": LAYERS, "heads": 4, "kv": 2, "head": HEAD, "width": 32, "mlp": 40, "context": 64}
+_TOKENS = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+
+
+def settings_of(record: Architecture, form: str = "", layers: int = LAYERS) -> dict[str, Any]:
+    """The settings of a tiny network of an architecture: its sizes by the names that its config has for them."""
+    found: dict[str, Any] = {}
+    for size, number in {**_SIZES, "vocabulary": VOCABULARY, "layers": layers}.items():
+        name = record.called(size)
+        if name is not None and (size == "kv" or record.said[name] is not None):
+            found[name] = number
+    found |= {name: number for name, number in _TOKENS.items() if name in record.said}
+    found |= {**record.tiny, **(record.forms[form] if form else {})}
+    found = {name: value(layers) if callable(value) else value for name, value in found.items()}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def config_of(name: str, layers: int = LAYERS) -> Any:
+    """The config of a tiny network: "falcon", or "falcon new" of one of its forms."""
+    model_type, _, form = name.partition(" ")
+    record = ARCHITECTURES[model_type]
+    settings = settings_of(record, form, layers)
+    if record.text:
+        text = CONFIG_MAPPING[record.text](**settings_of(ARCHITECTURES[record.text], layers=layers))
+        settings["text_config"] = text.to_dict()
+    return CONFIG_MAPPING[model_type](**settings)
+
+
+#: name -> the architecture of every row of the package's table, and of each of its forms
+CONFIGS: dict[str, Architecture] = {
+    f"{record.name} {form}".strip(): record for record in ARCHITECTURES.usable() for form in ("", *record.forms)
 }
-_SHARED = {**_COMMON, "num_key_value_heads": 2}
-_GPT = {"vocab_size": VOCABULARY, "n_embd": 32, "n_layer": LAYERS, "n_head": 4, "n_positions": 64}
-_SLIDING = {**_SHARED, "head_dim": HEAD, "query_pre_attn_scalar": HEAD, "sliding_window": 4}
-_FALCON = {**{k: v for k, v in _COMMON.items() if k != "intermediate_size"}, "ffn_hidden_size": 40}
-_VISION = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
-
-_ROBERTA = {**_COMMON, "pad_token_id": 1, "bos_token_id": 0}
-_DISTIL = {
-    "vocab_size": VOCABULARY,
-    "dim": 32,
-    "hidden_dim": 40,
-    "n_layers": LAYERS,
-    "n_heads": 4,
-    "max_position_embeddings": 64,
-}
-
-#: What the number of layers is called.
-_DEPTHS = ("num_hidden_layers", "n_layer", "n_layers")
-
+_SETTLED = {name: record.of_config(config_of(name)) for name, record in CONFIGS.items()}
 #: Families whose tokens look both ways; these and the decoders among their kin norm the stream after each addition.
-BOTH_WAYS = ("bert", "roberta", "xlm-roberta", "camembert", "electra", "electra narrow", "distilbert")
-POST_NORM = (*BOTH_WAYS, "bert decoder")
-
-#: name -> (model_type, settings of its configuration class)
-CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
-    "gpt2": ("gpt2", _GPT),
-    "gpt_neox": ("gpt_neox", _COMMON),
-    "gpt_neox sequential": ("gpt_neox", {**_COMMON, "use_parallel_residual": False}),
-    "llama": ("llama", _SHARED),
-    "mistral": ("mistral", {**_SHARED, "sliding_window": 4}),
-    "qwen2": ("qwen2", _SHARED),
-    "qwen3": ("qwen3", {**_SHARED, "head_dim": HEAD}),
-    "gemma": ("gemma", {**_SHARED, "head_dim": HEAD}),
-    "gemma2": ("gemma2", _SLIDING),
-    "gemma3_text": ("gemma3_text", _SLIDING),
-    "gemma3": (
-        "gemma3",
-        {
-            "vision_config": {**_VISION, "image_size": 16, "patch_size": 8},
-            "image_token_index": 60,
-            "boi_token_index": 58,
-            "eoi_token_index": 59,
-        },
-    ),
-    "phi3": ("phi3", _SHARED),
-    "olmo": ("olmo", _SHARED),
-    "olmo2": ("olmo2", _SHARED),
-    "olmo3": ("olmo3", {**_SHARED, "sliding_window": 4}),
-    "smollm3": ("smollm3", _SHARED),
-    "granite": (
-        "granite",
-        {**_SHARED, "residual_multiplier": 0.5, "embedding_multiplier": 3.0, "logits_scaling": 2.0},
-    ),
-    "mixtral": ("mixtral", {**_SHARED, "num_experts_per_tok": 2, "num_local_experts": 4}),
-    "qwen2_moe": (
-        "qwen2_moe",
-        {
-            **_SHARED,
-            "num_experts_per_tok": 2,
-            "num_experts": 4,
-            "moe_intermediate_size": 24,
-            "shared_expert_intermediate_size": 24,
-        },
-    ),
-    "qwen3_moe": (
-        "qwen3_moe",
-        {**_SHARED, "num_experts_per_tok": 2, "num_experts": 4, "moe_intermediate_size": 24, "head_dim": HEAD},
-    ),
-    "olmoe": ("olmoe", {**_SHARED, "num_experts_per_tok": 2, "num_experts": 4}),
-    "gptj": ("gptj", {**_GPT, "rotary_dim": 4}),
-    "phi": ("phi", {**_SHARED, "qk_layernorm": True}),
-    "cohere": ("cohere", {**_SHARED, "use_qk_norm": True}),
-    "falcon": ("falcon", _FALCON),
-    "falcon new": ("falcon", {**_FALCON, "new_decoder_architecture": True, "num_kv_heads": 2}),
-    "falcon alibi": ("falcon", {**_FALCON, "multi_query": False, "parallel_attn": False, "alibi": True}),
-    "bert": ("bert", _COMMON),
-    "bert decoder": ("bert", {**_COMMON, "is_decoder": True}),
-    "roberta": ("roberta", _ROBERTA),
-    "xlm-roberta": ("xlm-roberta", _ROBERTA),
-    "camembert": ("camembert", _ROBERTA),
-    "electra": ("electra", {**_COMMON, "embedding_size": 32}),
-    "electra narrow": ("electra", {**_COMMON, "embedding_size": 12}),
-    "distilbert": ("distilbert", _DISTIL),
-}
+BOTH_WAYS = tuple(name for name, record in _SETTLED.items() if record.both_ways)
+POST_NORM = tuple(name for name, record in _SETTLED.items() if record.norms is not None)
 
 
 @cache
@@ -119,15 +63,10 @@ def model_of(name: str) -> nn.Module:
     ``llama:2`` is one of two layers.
     """
     name, _, count = name.partition(":")
-    model_type, settings = CONFIGS[name]
-    if count:
-        settings = {**settings, **{key: int(count) for key in _DEPTHS if key in settings}}
-    if model_type == "gemma3":
-        text = CONFIG_MAPPING["gemma3_text"](**{**_SLIDING, **({"num_hidden_layers": int(count)} if count else {})})
-        settings = {**settings, "text_config": text.to_dict()}
+    config = config_of(name, int(count or LAYERS))
     torch.manual_seed(7)
     kind = AutoModelForMaskedLM if name in BOTH_WAYS else AutoModelForCausalLM
-    model = kind.from_config(CONFIG_MAPPING[model_type](**settings))
+    model = kind.from_config(config)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.15 * torch.randn_like(parameter))
@@ -229,6 +168,13 @@ _PARALLEL = {
     "attn_in": ("model.layers.{l}.self_attn", "in", None, 1.0),
     "mlp_in": ("model.layers.{l}.mlp", "in", None, 1.0),
 }
+_GPT_NEO = {
+    **_GPT2,
+    "q": ("transformer.h.{l}.attn.attention.q_proj", "out", None, 1.0),
+    "k": ("transformer.h.{l}.attn.attention.k_proj", "out", None, 1.0),
+    "v": ("transformer.h.{l}.attn.attention.v_proj", "out", None, 1.0),
+    "z": ("transformer.h.{l}.attn.attention.out_proj", "in", None, 1.0),
+}
 _PHI = {
     **_PARALLEL,
     "z": ("model.layers.{l}.self_attn.dense", "in", None, 1.0),
@@ -284,8 +230,46 @@ _DISTILBERT: dict[str, Any] = {
 }
 _QKV = "transformer.h.{l}.self_attention.query_key_value"
 
-#: name -> component -> place
-PLACES: dict[str, dict[str, tuple[str, str, list[int] | None, float]]] = {
+
+def derived_places(name: str) -> dict[str, tuple[str, str, list[int] | None, float]]:
+    """The places of a row of the table that nobody wrote down here, from the row itself."""
+    record, config = _SETTLED[name], config_of(name).get_text_config()
+    heads, kv = config.num_attention_heads, getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    group = heads // kv
+    starts = {
+        "groups": {
+            "q": [(h // group) * (group + 2) + h % group for h in range(heads)],
+            "k": [h * (group + 2) + group for h in range(kv)],
+            "v": [h * (group + 2) + group + 1 for h in range(kv)],
+        },
+        "blocks": {"q": range(heads), "k": range(heads, heads + kv), "v": range(heads + kv, heads + 2 * kv)},
+        "heads": {"q": range(0, 3 * heads, 3), "k": range(1, 3 * heads, 3), "v": range(2, 3 * heads, 3)},
+    }
+    of_layer = {
+        "attn_in": f"{record.attention}<",
+        **{name: getattr(record, name) for name in ("q", "k", "v", "z", "attn_out")},
+        "resid_mid": record.mid,
+        "mlp_in": f"{record.mlp}<",
+        **{name: getattr(record, name) for name in ("neurons", "mlp_out")},
+    }
+    paths = {"embed": record.embed, "final_norm": record.norm, "resid_pre": "<", "resid_post": ">", **of_layer}
+    found = {}
+    for component, place in paths.items():
+        if place is None:
+            continue
+        path, side = place[:-1], "in" if place.endswith("<") else "out"
+        if component not in ("embed", "final_norm"):
+            path = f"{record.layers}.{{l}}.{path}".rstrip(".")
+        picked = None
+        if record.split != "apart" and component in ("q", "k", "v"):
+            picked = columns(*((HEAD * h, HEAD * (h + 1)) for h in starts[record.split][component]))
+        attribute = {"embed": record.embed_scale, "attn_out": record.scale, "mlp_out": record.scale}.get(component)
+        found[component] = (path, side, picked, float(getattr(config, attribute)) if attribute else 1.0)
+    return found
+
+
+#: name -> component -> place, by hand
+_PLACES: dict[str, dict[str, tuple[str, str, list[int] | None, float]]] = {
     "gpt2": _GPT2,
     "gpt_neox": _NEOX,
     "gpt_neox sequential": {
@@ -339,7 +323,10 @@ PLACES: dict[str, dict[str, tuple[str, str, list[int] | None, float]]] = {
     "electra": _called("electra"),
     "electra narrow": _called("electra"),
     "distilbert": _DISTILBERT,
+    "gpt_neo": _GPT_NEO,
+    "gpt_oss": _EXPERTS,
 }
+PLACES = {name: _PLACES.get(name) or derived_places(name) for name in CONFIGS}
 
 
 def layer_path(name: str, layer: int) -> str:
@@ -352,12 +339,20 @@ def rest_of_layer(name: str, layer: nn.Module, mid: torch.Tensor) -> torch.Tenso
         return mid + layer.post_feedforward_layernorm(layer.mlp(layer.pre_feedforward_layernorm(mid)))
     if name in ("olmo2", "olmo3"):
         return mid + layer.post_feedforward_layernorm(layer.mlp(mid))
-    if name == "gpt2":
+    if name in ("gpt2", "gpt_neo"):
         return mid + layer.mlp(layer.ln_2(mid))
+    if name == "gpt_oss":
+        return mid + layer.mlp(layer.post_attention_layernorm(mid))[0]
     if name == "granite":
         return mid + 0.5 * layer.mlp(layer.post_attention_layernorm(mid))
     if name == "distilbert":
         return layer.output_layer_norm(mid + layer.ffn(mid))
     if name in POST_NORM:
         return layer.output.LayerNorm(mid + layer.output.dense(layer.intermediate(mid)))
+    if name not in _PLACES:
+        record = _SETTLED[name]
+        read = mid if record.mid == "mlp<" else layer.get_submodule((record.mid or "")[:-1])(mid)
+        added = layer.get_submodule(record.mlp)(read)
+        added = added[0] if isinstance(added, tuple) else added
+        return mid + (added if record.mlp_out == "mlp>" else layer.get_submodule(record.mlp_out[:-1])(added))
     return mid + layer.mlp(layer.post_attention_layernorm(mid))

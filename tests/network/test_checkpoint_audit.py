@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from families import CONFIGS, model_of
+from families import CONFIGS, model_of, settings_of
 from safetensors.torch import load_file, save_file
 
 from causal_dsl.diagnostics import NOWHERE, Diagnostic, Diagnostics, SpecError
@@ -102,7 +102,7 @@ def test_a_config_of_fewer_layers_is_another_network(tmp_path: Path) -> None:
 def test_a_checkpoint_of_another_head_says_which(tmp_path: Path) -> None:
     from transformers import LlamaConfig, LlamaForSequenceClassification, LlamaModel
 
-    settings = LlamaConfig(**CONFIGS["llama"][1], num_labels=2)
+    settings = LlamaConfig(**settings_of(CONFIGS["llama"]), num_labels=2)
     for kind in (LlamaForSequenceClassification, LlamaModel):
         folder = tmp_path / kind.__name__
         kind(settings).save_pretrained(folder)

@@ -11,15 +11,16 @@ from typing import Any
 
 import pytest
 import torch
-from families import BOTH_WAYS, CONFIGS, PLACES, layer_path, model_of, rest_of_layer
+from families import BOTH_WAYS, CONFIGS, PLACES, derived_places, layer_path, model_of, rest_of_layer
 from torch import Tensor, nn
 
 from causal_dsl.diagnostics import NOWHERE
 from causal_dsl.network.forward import Read, Write, forward
 from causal_dsl.network.network import Network, wrap
 from causal_dsl.program.components import COMPONENTS, missing
-from causal_dsl.program.facts import ARCHITECTURES, facts_of_config
+from causal_dsl.program.facts import facts_of_config
 from causal_dsl.program.locations import Site
+from causal_dsl.vocabulary.architectures import ARCHITECTURES
 
 torch.set_num_threads(1)
 PROMPTS = [[5, 9, 13, 17, 21], [40, 3, 33, 8, 27, 14, 50]]
@@ -215,4 +216,12 @@ def test_site(name: str, component: str, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_every_family_is_there() -> None:
-    assert {model_type for model_type, _ in CONFIGS.values()} == ARCHITECTURES
+    """What is written in this folder by hand is of the table's rows, and every row has a network that is held to it."""
+    assert {record.name for record in CONFIGS.values()} == set(ARCHITECTURES)
+    for name in CONFIGS:
+        assert model_of(name).config.model_type == name.partition(" ")[0]
+        derived = derived_places(name)
+        assert derived.keys() == PLACES[name].keys()
+        for component, (path, side, picked, factor) in derived.items():
+            if component not in ("attn_in", "resid_mid", "mlp_in") and "falcon" not in name:
+                assert (path, side, picked, factor) == tuple(PLACES[name][component]), (name, component)

@@ -18,8 +18,9 @@ from causal_dsl.program.components import (
     trims,
     width,
 )
-from causal_dsl.program.facts import ARCHITECTURES, Facts, facts_of_config
+from causal_dsl.program.facts import Facts, facts_of_config
 from causal_dsl.program.locations import Site
+from causal_dsl.vocabulary.architectures import ARCHITECTURES
 
 SMOLLM = facts_of_config(
     {

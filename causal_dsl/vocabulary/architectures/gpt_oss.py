@@ -1,0 +1,14 @@
+"""gpt_oss: experts, attention with sinks, of which every second layer looks back a few tokens only."""
+
+from __future__ import annotations
+
+from causal_dsl.vocabulary.architectures.record import Architecture
+
+FAMILY = (
+    Architecture(
+        "gpt_oss",
+        neurons=None,
+        checkpoints=("gpt-oss",),
+        tiny={"num_experts_per_tok": 2, "num_local_experts": 4, "sliding_window": 4},
+    ),
+)

@@ -1,0 +1,131 @@
+"""What is known of an architecture of transformers: how its config is read, and where its sites are in its modules."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+#: The value that a config has under a name: the file's, else that of its configuration class.
+Get = Callable[[str], Any]
+
+#: The names that one size goes by in configs, in the order in which they are looked up.
+SIZES: Mapping[str, tuple[str, ...]] = {
+    "layers": ("num_hidden_layers", "n_layer", "num_layers", "n_layers"),
+    "heads": ("num_attention_heads", "n_head", "n_heads", "num_heads"),
+    "kv": ("num_key_value_heads", "num_kv_heads"),
+    "head": ("head_dim",),
+    "width": ("hidden_size", "n_embd", "n_embed", "d_model", "dim"),
+    "mlp": ("intermediate_size", "n_inner", "ffn_hidden_size", "ffn_dim", "hidden_dim"),
+    "context": ("max_position_embeddings", "n_positions", "n_ctx", "max_sequence_length"),
+    "vocabulary": ("vocab_size",),
+    "embed": ("embedding_size",),
+}
+_GENERATED = Path(__file__).parent / "defaults.json"
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """``name`` is its ``model_type``. The rest says how it differs from llama. Nothing of it is believed: it is tested on
+    each network at load.
+
+    Of the config: ``text`` is the ``model_type`` of the part that reads text, where that is a part. ``defaults`` is what
+    the configuration class says where a file says nothing; empty for what was generated (``defaults.json``).
+    ``computed_head``: a head is as wide as the stream divided by the heads, whatever a file says. ``kv``: as many heads of
+    keys as the ``config`` says, ``one`` for all queries, or ``all``, one for each. ``late``: positions are counted from
+    the padding token's id + 1. ``settle`` gives the record of one config.
+
+    ``parallel``: attention and MLP read the same residual stream. ``both_ways``: every token looks at every other, and the
+    network fills in a masked token. ``gated``: the MLP multiplies what it reads by a gate. ``obeyed``: transformers takes
+    the tokenizer class that the files name. ``checkpoints``: patterns of the names of such networks.
+
+    Of the modules, as transformers names them: ``<`` is what enters one, ``>`` what leaves it. Paths in a layer start at
+    the layer, the others at the model. ``split`` says how q, k, v lie in the output of their module: ``apart`` (a module
+    each), ``blocks`` (all q, all k, all v), ``heads`` (q, k, v of head 0, then of head 1, …), ``groups`` (the query heads
+    of a group, its k, its v). ``scale`` is the attribute of a layer that multiplies what attention and MLP add,
+    ``embed_scale`` that of the base model. ``mid`` is None in parallel blocks, ``neurons`` for fused experts.
+    ``interface``: attention goes through the interface of transformers, which shows q, k and weights after rotary angles.
+    ``head`` are the modules from the final norm to the logits, one after the other, and ``unembed`` is the one among (or
+    in) them that has a row a token.
+
+    ``norms``, where the stream is normed after each addition: the modules that do it, in the middle and at the end of a
+    layer; ``norm`` is then None, and ``mid`` what the first of them gives: the stream itself. ``ends``: the modules that
+    attention and MLP end in, where ``attention`` and ``mlp`` do not hold them. ``beside`` are the modules whose outputs
+    are added to ``embed``, and ``enter`` those that their sum goes through; empty where positions alone are added.
+
+    ``tiny`` are the settings, beside its sizes, of a small network that has all that is special about it (a function of
+    the number of layers where they depend on it), and ``forms`` those of others whose sites lie elsewhere: tests hold
+    every one of them against hooks."""
+
+    name: str
+    text: str = ""
+    defaults: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    computed_head: bool = False
+    kv: Literal["config", "one", "all"] = "config"
+    late: bool = False
+    settle: Callable[[Architecture, Get], Architecture] | None = None
+    parallel: bool = False
+    both_ways: bool = False
+    gated: bool = True
+    obeyed: bool = False
+    checkpoints: tuple[str, ...] = ()
+    base: str = "model"
+    layers: str = "model.layers"
+    embed: str = "model.embed_tokens>"
+    attention: str = "self_attn"
+    q: str = "self_attn.q_proj>"
+    k: str = "self_attn.k_proj>"
+    v: str = "self_attn.v_proj>"
+    split: Literal["apart", "blocks", "heads", "groups"] = "apart"
+    z: str = "self_attn.o_proj<"
+    attn_out: str = "self_attn>"
+    mid: str | None = "post_attention_layernorm<"
+    mlp: str = "mlp"
+    neurons: str | None = "mlp.down_proj<"
+    mlp_out: str = "mlp>"
+    norm: str | None = "model.norm>"
+    unembed: str = "lm_head"
+    head: tuple[str, ...] = ("lm_head",)
+    norms: tuple[str, str] | None = None
+    ends: tuple[str, str] | None = None
+    beside: tuple[str, ...] = ()
+    enter: tuple[str, ...] = ()
+    scale: str | None = None
+    embed_scale: str | None = None
+    interface: bool = True
+    tiny: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    forms: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, compare=False)
+
+    @property
+    def said(self) -> Mapping[str, Any]:
+        """What its configuration class says where a file says nothing."""
+        return self.defaults or generated().get(self.name, {})
+
+    def of(self, get: Get) -> Architecture:
+        """The record of one config."""
+        found = self if self.settle is None else self.settle(self, get)
+        return replace(found, mid=None) if found.parallel else found
+
+    def of_config(self, config: Mapping[str, Any] | object) -> Architecture:
+        """:meth:`of` what ``config.json`` holds, or of a config of transformers."""
+        said = self.said
+        if isinstance(config, Mapping):
+            return self.of(lambda name: config.get(name, said.get(name)))
+        return self.of(lambda name: getattr(config, name, said.get(name)))
+
+    def called(self, size: str) -> str | None:
+        """What a size is called in its configs; None where they do not have it."""
+        return next((name for name in SIZES[size] if name in self.said), None)
+
+
+@cache
+def generated() -> Mapping[str, Mapping[str, Any]]:
+    """What the configuration classes of transformers say, by model type (written by ``docs/generate_defaults.py``)."""
+    found: Mapping[str, Mapping[str, Any]] = json.loads(_GENERATED.read_text(encoding="utf-8"))
+    return found
+
+
+__all__ = ["SIZES", "Architecture", "Get", "generated"]

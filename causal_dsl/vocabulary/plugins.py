@@ -1,0 +1,167 @@
+"""Words of one kind: those of this package, and those that installed packages add through entry points.
+
+A package adds a word with a line in its ``pyproject.toml``; the record is imported when the word is first used::
+
+    [project.entry-points."causal_dsl.features"]
+    first = "my_package:FIRST"
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar
+
+from causal_dsl.diagnostics import NOWHERE, Diagnostics, Span, SpecError, fail
+from causal_dsl.store import reads
+
+
+class Record(Protocol):
+    """What every record has: the word that it stands for."""
+
+    @property
+    def name(self) -> str: ...
+
+
+Word = TypeVar("Word", bound=Record)
+
+
+class Words(Mapping[str, Word], Generic[Word]):
+    """The records of one kind by their words: ``own`` ones first, then those of the entry points of ``group``.
+
+    Iterating and ``in`` import no package. Looking up a word raises KeyError where there is none, and SpecError where it
+    has two meanings (E785) or its package gives no record of ``kind`` (E786).
+    """
+
+    def __init__(self, group: str, kind: type[Word], own: Iterable[Word]):
+        self.group, self.kind = group, kind
+        self.own = {record.name: record for record in own}
+        self._path: list[str] | None = None
+        self._added: dict[str, list[EntryPoint]] = {}
+        self._loaded: dict[EntryPoint, Word] = {}
+
+    def __getitem__(self, name: str) -> Word:
+        return self._record(name, NOWHERE)
+
+    def at(self, name: str, span: Span) -> Word:
+        """The record of a word that a spec writes at ``span``; the code that adds it belongs to what the spec reads."""
+        record = self._record(name, span)
+        for entry in self.added.get(name, ()):
+            _note(entry)
+        return record
+
+    def _record(self, name: str, span: Span) -> Word:
+        added = self.added.get(name)
+        if added is None:
+            return self.own[name]
+        if len(added) + (name in self.own) > 1:
+            raise self._twice(name, added, span)
+        if added[0] not in self._loaded:
+            self._loaded[added[0]] = self._load(added[0], span)
+        return self._loaded[added[0]]
+
+    def find(self, name: str, span: Span, diagnostics: Diagnostics) -> Word | None:
+        """:meth:`at`; None, with the fault among ``diagnostics``, where it raises, and None for what is no word."""
+        try:
+            return self.at(name, span)
+        except SpecError as error:
+            diagnostics.extend(error.diagnostics)
+        except KeyError:
+            pass
+        return None
+
+    def usable(self) -> tuple[Word, ...]:
+        """Every record, except those of words that have two meanings or cannot be loaded."""
+        found = []
+        for name in self:
+            try:
+                found.append(self[name])
+            except SpecError:
+                continue
+        return tuple(found)
+
+    def package(self, name: str) -> str:
+        """The package that adds a word, with its version; empty for a word of this package."""
+        added = self.added.get(name)
+        return _package(added[0]) if added else ""
+
+    @property
+    def added(self) -> Mapping[str, list[EntryPoint]]:
+        """The entry points of the group by their words. They are looked for again once ``sys.path`` is another."""
+        if self._path != sys.path:
+            self._path = list(sys.path)
+            self._added = {}
+            for entry in entry_points(group=self.group):
+                there = self._added.setdefault(entry.name, [])
+                if all((other.value, _package(other)) != (entry.value, _package(entry)) for other in there):
+                    there.append(entry)
+        return self._added
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.own or name in self.added
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict.fromkeys([*self.own, *sorted(self.added)]))
+
+    def __len__(self) -> int:
+        return len(self.own.keys() | self.added.keys())
+
+    def _twice(self, name: str, added: list[EntryPoint], span: Span) -> SpecError:
+        who = [_package(entry) for entry in added]
+        return fail(
+            "E785",
+            f"`{name}` has two meanings",
+            span,
+            notes=(f"it is a word of {', of '.join((['causal_dsl'] if name in self.own else []) + who)}",),
+            help=f"uninstall {who[-1].split()[0]}, or ask its authors for another name",
+        )
+
+    def _load(self, entry: EntryPoint, span: Span) -> Word:
+        try:
+            record: Any = entry.load()
+        except Exception as error:
+            raise self._broken(entry, f"{type(error).__name__}: {error}".splitlines()[0][:200], span) from error
+        if not isinstance(record, self.kind):
+            why = f"`{entry.value}` is {type(record).__name__}, and it has to be {self.kind.__name__}"
+            raise self._broken(entry, why, span)
+        if record.name != entry.name:
+            raise self._broken(entry, f"its record calls itself `{record.name}`", span)
+        return record
+
+    def _broken(self, entry: EntryPoint, why: str, span: Span) -> SpecError:
+        return fail(
+            "E786",
+            f"`{entry.name}` cannot be loaded from the package that adds it",
+            span,
+            notes=(f"{_package(entry)} says that it is `{entry.value}`", why),
+            help="reinstall the package, or ask its authors",
+        )
+
+
+def made(dotted: str) -> Any:
+    """What a dotted name ``module:attribute`` of a record stands for: imported now, so that the record itself is light."""
+    module, _, attribute = dotted.partition(":")
+    found: Any = import_module(module)
+    for part in attribute.split("."):
+        found = getattr(found, part)
+    return found
+
+
+def _package(entry: EntryPoint) -> str:
+    about = entry.dist
+    return f"{about.name} {about.version}" if about is not None else entry.module
+
+
+def _note(entry: EntryPoint) -> None:
+    """Numbers depend on the code of the package: its files belong to what a run reads."""
+    file = getattr(sys.modules.get(entry.module), "__file__", None)
+    if isinstance(file, str):
+        path = Path(file)
+        for part in sorted(path.parent.rglob("*.py")) if path.name == "__init__.py" else [path]:
+            reads.note(part)
+
+
+__all__ = ["Record", "Words", "made"]
