@@ -107,7 +107,7 @@ __all__ = [
     "vector",
     "zoo",
 ]
-__all__ += MEASURES
+__all__ += MEASURES.own
 
 # ── what scores are made of, beside the measures (`__getattr__`) ──
 label = name("label")

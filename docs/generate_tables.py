@@ -26,7 +26,7 @@ def of_answers() -> str:
     """The measures that are shares of right or of other answers."""
     rows = [
         (f"`{m.name}`", m.says, next((_NEEDS[need] for need in m.needs if need in _NEEDS), ""))
-        for m in MEASURES.values()
+        for m in MEASURES.own.values()
         if "answer" in m.needs
     ]
     return _table("| name | estimand | needs |", rows)
@@ -34,7 +34,7 @@ def of_answers() -> str:
 
 def of_logits() -> str:
     """The measures of logits."""
-    rows = [(f"`{m.written}`", m.says, _UNITS[m.unit]) for m in MEASURES.values() if "answer" not in m.needs]
+    rows = [(f"`{m.written}`", m.says, _UNITS[m.unit]) for m in MEASURES.own.values() if "answer" not in m.needs]
     return _table("| name | is | unit |", rows)
 
 

@@ -6,7 +6,6 @@ Codes: E601, E602, E607, E609.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Any
 
 from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean
@@ -15,9 +14,7 @@ from causal_dsl.measures.names import (
     AGGREGATIONS,
     BETWEEN_RUNS,
     FUNCTIONS,
-    MEASURES,
     RESERVED,
-    TOKEN_MEASURES,
     example,
     short,
 )
@@ -27,6 +24,8 @@ from causal_dsl.measures.references import ReferenceReader
 from causal_dsl.measures.units import INDEX, RATIO, SHARE, TRUTH, UNITS
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
+from causal_dsl.vocabulary.measures import MEASURES, Measure
+from causal_dsl.vocabulary.plugins import made
 
 _INTERCHANGED = "compares with the answer that the causal model gives under an interchange"
 _PATCHED = "compares the patched run with the base run"
@@ -60,9 +59,11 @@ class CallReader:
 
     def measure(self, name: str, span: Span) -> Pair | Score | None:
         """A measure that is written as a bare name."""
-        if name in TOKEN_MEASURES:
-            return self.of_token(name, None, span)
-        record = MEASURES[name]
+        record = MEASURES.find(name, span, self.diagnostics)
+        if record is None:
+            return None
+        if record.of_token:
+            return self.of_token(record, None, span)
         if "patched" in record.needs and not self.context.intervened:
             self.lacks(f"`{name}` {_PATCHED}", "nothing is intervened on", span, "write a `do(…)` in this test")
             return None
@@ -73,29 +74,36 @@ class CallReader:
             return None
         if record.of_distribution:
             return OfDistribution(name, UNITS[record.unit], name)
-        module, _, made = str(record.formula).partition(":")
-        found: Pair | Score = getattr(import_module(module), made)(self.context.main)
+        found: Pair | Score = made(str(record.formula))(self.context.main)
         return found
 
-    def of_token(self, name: str, argument: tree.Expr | None, span: Span) -> Pair | None:
+    def is_measure(self, name: str) -> bool:
+        """Whether a name is that of a measure. A metric of the spec comes before a measure that a package adds."""
+        return name in MEASURES.own or (name in MEASURES and name not in FUNCTIONS and name not in self.context.metrics)
+
+    def of_token(self, record: Measure, argument: tree.Expr | None, span: Span) -> Pair | None:
+        name = record.name
         ref = ReferenceReader(self.context, self.diagnostics).read(name, argument, span)
         if ref is None:
             return None
         text = name if argument is None else f"{name}({format_expr(argument)})"
-        return OfToken(text, UNITS[MEASURES[name].unit], name, ref)
+        return OfToken(text, UNITS[record.unit], name, ref)
 
     # ── functions ───────────────────────────────────────────────────────────────────────────────
 
     def call(self, expr: tree.Call) -> Pair | Score | Constant | None:
         name = expr.function.name if isinstance(expr.function, tree.Name) else ""
-        if name in TOKEN_MEASURES:
+        record = MEASURES.find(name, expr.span, self.diagnostics) if self.is_measure(name) else None
+        if record is None and self.is_measure(name):
+            return None
+        if record is not None and record.of_token:
             plain = self.arguments(expr, name, 0)
-            return None if plain is None else self.of_token(name, plain[0] if plain else None, expr.span)
-        if name in MEASURES or (name in self.context.metrics and name not in RESERVED):
+            return None if plain is None else self.of_token(record, plain[0] if plain else None, expr.span)
+        if record is not None or (name in self.context.metrics and name not in RESERVED):
             self.report("E602", f"`{name}` takes no arguments", expr.span, help=f"write `{name}`")
             return None
         if name not in FUNCTIONS:
-            known = [*TOKEN_MEASURES, *FUNCTIONS]
+            known = [*(measure.name for measure in MEASURES.own.values() if measure.of_token), *FUNCTIONS]
             self.report(
                 "E601",
                 f"no function `{short(format_expr(expr.function))}` of scores",

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from causal_dsl.vocabulary.measures import MEASURES
 
-TOKEN_MEASURES = tuple(name for name, measure in MEASURES.items() if measure.of_token)
 BETWEEN_RUNS = ("recovered", "recovered_per_pair", "change")
 AGGREGATIONS = ("mean", "median", "min", "max")
 CHOICES = ("argmax", "argmin", "best")
 FUNCTIONS = (*BETWEEN_RUNS, *AGGREGATIONS, *CHOICES)
 #: Names that no metric of a spec may have.
-RESERVED = frozenset((*MEASURES, *FUNCTIONS))
+RESERVED = frozenset((*MEASURES.own, *FUNCTIONS))
 COMPARISONS = ("==", "!=", "<", "<=", ">", ">=")
 
 
 def example(function: str) -> str:
     """An argument that the function could have, for a message."""
-    if function in TOKEN_MEASURES:
+    if function in MEASURES:
         return "answer"
     return "iia" if function in CHOICES else "logit_diff"
 

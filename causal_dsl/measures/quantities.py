@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from causal_dsl.vocabulary.measures import MEASURES, Measure
+from causal_dsl.vocabulary.measures.record import QUANTITIES
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Quantity:
     @property
     def measure(self) -> Measure | None:
         """The measure of the distribution that it is; None of any other quantity."""
-        found = MEASURES.get(self.kind)
+        found = None if self.kind in QUANTITIES else MEASURES.get(self.kind)
         return found if found is not None and found.of_distribution else None
 
     @property

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 import runpy
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,10 @@ from causal_dsl import vocabulary
 from causal_dsl.measures.units import UNITS
 from causal_dsl.network.zoo.equality_relu import build
 from causal_dsl.vocabulary.measures import MEASURES
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "vocabulary"))
+
+from installed import install
 
 ROOT = Path(__file__).parents[2]
 SPEC = """
@@ -149,3 +155,48 @@ def test_entropy_needs_a_unit() -> None:
     text = spec("accuracy").source().replace("report accuracy", "expect entropy <= LEAST")
     assert {f.code for f in cd.check(cd.parse(text.replace("LEAST", "1"))).errors} == {"E603"}
     assert not cd.check(cd.parse(text.replace("LEAST", "1 bits"))).errors
+
+
+# ── measures of other packages ──────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The package of the page, installed."""
+    page = (ROOT / "docs" / "measures.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"^```python\n# most_likely.py\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    group, name, value = re.findall(r'entry-points\."(.*?)"\]\n(\w+) = "(.*?)"', page)[0]
+    install(tmp_path, "most-likely", {group: {name: value}}, code)
+    monkeypatch.syspath_prepend(tmp_path)
+    return tmp_path
+
+
+def test_a_package_adds_a_measure(package: Path) -> None:
+    assert repr(cd.confidence) == "confidence"
+    checked = cd.check(spec("confidence"))
+    assert not checked.errors
+    assert package / "most_likely.py" in checked.reads.paths, "numbers depend on its code"
+    found = cd.run(spec("confidence\n  report min(prob(same))"))["t"].cell().scores
+    assert 0.5 <= found["confidence"].value <= 1
+    two = cd.run(spec("confidence\n  report entropy", do="", draw="exhaustive=true"))["t"].cell().scores
+    assert two["confidence"].value > 0.5
+
+
+def test_a_metric_of_the_spec_comes_before_it(package: Path) -> None:
+    own = cd.parse(
+        "metric confidence = 2 * prob(same)\n"
+        + SPEC.replace("WHAT", "confidence\n  report prob(same)").replace("DO", DO).replace("DRAW", "n=40")
+    )
+    found = cd.run(own)["t"].cell().scores
+    assert found["confidence"].value == pytest.approx(2 * found["prob(same)"].value)
+
+
+@pytest.mark.parametrize("broken", ["1 / 0", "CONFIDENCE = 3"])
+def test_a_package_that_cannot_be_loaded_is_a_diagnostic(
+    broken: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(tmp_path, "worse-likely", {"causal_dsl.measures": {"surety": "worse_likely:CONFIDENCE"}}, broken)
+    monkeypatch.syspath_prepend(tmp_path)
+    for what in ("surety", "surety(same)", "iia"):
+        assert {f.code for f in cd.check(spec(what)).errors} == (set() if what == "iia" else {"E786"})
+        sys.modules.pop("worse_likely", None)

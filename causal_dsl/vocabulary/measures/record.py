@@ -11,6 +11,9 @@ from typing import Any, Literal
 #: ``answer``: what the network answers, and what the causal model does.
 Need = Literal["token", "distribution", "patched", "label", "answer"]
 
+#: Quantities of a run that are no measure, or that several measures are made from.
+QUANTITIES = ("answer", "log_normalizer", "said", "trace")
+
 
 @dataclass(frozen=True)
 class Measure:
@@ -34,6 +37,10 @@ class Measure:
     formula: str | Callable[..., Any]
     better: Literal["higher", "lower"] | None
     interval: Literal["share", "mean", "resampled"]
+
+    def __post_init__(self) -> None:
+        if not self.name.isidentifier() or self.name in QUANTITIES:
+            raise ValueError(f"no measure can have the name {self.name!r}")
 
     @property
     def of_token(self) -> bool:
