@@ -10,6 +10,7 @@ import runpy
 from collections.abc import Iterable
 from pathlib import Path
 
+from causal_dsl.vocabulary.findings import FINDINGS
 from causal_dsl.vocabulary.measures import MEASURES
 
 DOCS = Path(__file__).parent
@@ -38,7 +39,32 @@ def of_logits() -> str:
     return _table("| name | is | unit |", rows)
 
 
-TABLES = {"measures of answers": of_answers, "measures of logits": of_logits}
+def findings() -> str:
+    """The findings, but for those of learned features."""
+    rows = [
+        (f"`{f.code}`", f.says, f.graded or f.severity, f.forbids_when or ("yes" if f.forbids else ""))
+        for f in FINDINGS.values()
+        if f.about != "feature"
+    ]
+    return _table("| code | says | severity | forbids |", rows)
+
+
+def findings_of_features() -> str:
+    """The findings of learned features."""
+    rows = [
+        (f"`{f.code}`", f.says, f.severity, "yes" if f.forbids else "")
+        for f in FINDINGS.values()
+        if f.about == "feature"
+    ]
+    return _table("| code | when | severity | forbids |", rows)
+
+
+TABLES = {
+    "measures of answers": of_answers,
+    "measures of logits": of_logits,
+    "findings": findings,
+    "findings of features": findings_of_features,
+}
 
 
 def page(text: str) -> str:
