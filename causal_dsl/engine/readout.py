@@ -48,11 +48,14 @@ def measure(
 
 
 def _divergence(kind: str, base: Tensor, run: Tensor) -> Tensor:
+    """What rounding leaves below 0, and of one distribution and itself above it, is 0; NaN stays NaN."""
     p, q = torch.log_softmax(base, dim=1), torch.log_softmax(run, dim=1)
     if kind == "kl":
-        return _kl(p, q)
-    middle = torch.logaddexp(p, q) - np.log(2)
-    return (_kl(p, middle) + _kl(q, middle)) / 2
+        found = _kl(p, q)
+    else:
+        middle = torch.logaddexp(p, q) - np.log(2)
+        found = (_kl(p, middle) + _kl(q, middle)) / 2
+    return torch.where((p == q).all(dim=1), 0.0, found.clamp(min=0))
 
 
 def _kl(p: Tensor, q: Tensor) -> Tensor:
