@@ -418,18 +418,6 @@ def mask_tokens(
     return filled[place : len(filled) - behind]
 
 
-def collisions(answers: Mapping[str, tuple[int, ...]]) -> list[tuple[str, str]]:
-    """Pairs of answers that begin with the same token: a single next token cannot tell them apart."""
-    seen: dict[int, str] = {}
-    found = []
-    for answer, ids in answers.items():
-        if ids and ids[0] in seen:
-            found.append((seen[ids[0]], answer))
-        elif ids:
-            seen[ids[0]] = answer
-    return found
-
-
 def check_length(encoded: Encoded, text: str, facts: Facts, span: Span, diagnostics: Diagnostics) -> bool:
     """Whether a prompt fits the network's context; else E508 (nothing is ever cut off). E511: it has no token."""
     if len(encoded) == 0:
