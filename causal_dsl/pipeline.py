@@ -12,11 +12,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from causal_dsl.causal.ceilings import RULES, Ceiling
 from causal_dsl.causal.designs import count_distinct
 from causal_dsl.causal.domains import Finite
 from causal_dsl.causal.memo import Memo
+from causal_dsl.causal.model import CausalModel
 from causal_dsl.diagnostics import (
     Diagnostic,
     Diagnostics,
@@ -54,7 +56,7 @@ from causal_dsl.program.identity import NetworkKey, Origin
 from causal_dsl.program.modules import Definition, Loader, Module, read_source
 from causal_dsl.program.naming import network_names, overridden
 from causal_dsl.program.program import NetworkRef, Program, Test
-from causal_dsl.program.prompts import first_prompt, show_value
+from causal_dsl.program.prompts import Template, first_prompt, show_value
 from causal_dsl.program.resolve import Options as ResolveOptions
 from causal_dsl.program.resolve import Resolver
 from causal_dsl.program.tokens import Tokens
@@ -498,7 +500,15 @@ def _values(domain: Any) -> tuple[Any, ...] | None:
 
 def _sample_prompt(test: Test) -> str:
     """A prompt of the test's first line, with the first value of every hole: answers are tokenised after it."""
-    return first_prompt(test.alignment)
+    if not test.alignment.prompts:
+        return ""
+    known, template = _SAMPLES.setdefault(test.alignment.model, {}), test.alignment.prompts[0].template
+    if template not in known:
+        known[template] = first_prompt(test.alignment)
+    return known[template]
+
+
+_SAMPLES: WeakKeyDictionary[CausalModel, dict[Template, str]] = WeakKeyDictionary()
 
 
 def plan(spec: Spec, options: Options = Options()) -> Plan:

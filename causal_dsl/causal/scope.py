@@ -52,8 +52,9 @@ class Strings:
         if listed is not None and listed[0] is texts:
             return listed[1]
         known, count = self._codes, len(self._texts)
-        if not known and len(set(texts)) == len(texts):
-            self._codes, self._texts = dict(zip(texts, range(len(texts)), strict=True)), list(texts)
+        fresh = {} if known else dict(zip(texts, range(len(texts)), strict=True))
+        if not known and len(fresh) == len(texts):
+            self._codes, self._texts = fresh, list(texts)
             found = np.arange(len(texts))
         else:
             new = [text for text in dict.fromkeys(texts) if text not in known]
