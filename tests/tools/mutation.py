@@ -31,7 +31,7 @@ ODD = _words(
     '0 1 -1 2 999999999999 1e308 0.5 0:0 3:1 "" "\\u0000" true base source mean none all last first logits next_token input '
     "layer [] () not == % where do do() {} output import é \u202e # n=0 n=1 seed=-1 balance=[] split=test padding=left "
     "dtype=bfloat16 dtype=float16 1/3 nats max(iia) iia_star report expect resid_mid q_rot pattern head[9] exhaustive=true"
-).split(" ")
+)
 ODD += [
     "/ 0",
     "div 0",
@@ -45,7 +45,7 @@ ODD += [
 ]
 ODD += ["\t", "in [0, 0]", "in []", "in 0:1000000", "solved(base)"]
 
-VECTOR_SITES = (
+VECTOR_SITES = _words(
     "input input[0] input[0:4] input[2,3] layer[0].out layer[1].out layer[0].out[0] layer[1].out[0:2] layer[1].out[2:4] "
     "layer[2].out logits logits[0] layer[0].out[-1]"
 )

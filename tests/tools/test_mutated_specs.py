@@ -22,7 +22,7 @@ from mutation import corpus, mutants, mutated, on_tokens, prepare, revised
 
 from causal_dsl.tools.cli import main
 
-MANY = int(os.environ.get("MUTATED", "160"))
+MANY = int(os.environ.get("MUTATED", "120"))
 FIRST = 1_000_000 * int(os.environ.get("MUTATED_SEED", "0"))
 #: Seconds of CPU that one small spec may take.
 PATIENCE = {"check": 20, "run": 60}
