@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from causal_dsl.causal.domains import Finite
+from causal_dsl.causal.model import CausalModel
 from causal_dsl.diagnostics import NOWHERE, Diagnostics, Span, did_you_mean, fail
 from causal_dsl.program.facts import Facts
 from causal_dsl.program.locations import Position
