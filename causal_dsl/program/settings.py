@@ -4,28 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean, nearest
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What a setting takes. ``kind``: int, ints (a list of them), number, bool, string, word (a bare name), names (a list
-    of names), domain and alignment (the name of one), or words."""
-
-    kind: str
-    default: Any = None
-    choices: tuple[str, ...] = ()
-    low: float = -math.inf
-    high: float = math.inf
-    positional: bool = False
-    required: bool = False
-    more: Mapping[str, Any] = field(default_factory=dict)
-
+from causal_dsl.vocabulary.settings import Setting
 
 _SAYS = {
     "int": "a whole number",
