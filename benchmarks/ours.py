@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 
 from benchmarks.workloads import TEST, Arrays
-from causal_dsl import pipeline
-from causal_dsl.pipeline import Checked, Options
+from causal_dsl import api
+from causal_dsl.api import Checked, Options
+from causal_dsl.session import Session
 
 
 def check(spec: str) -> Checked:
     """The spec checked and planned; needs no torch."""
-    checked = pipeline.check(pipeline.parse(spec), Options())
+    checked = api.check(api.parse(spec), Options())
     checked.raise_errors()
     assert checked.plan is not None, "the network's tokenizer is not here"
     return checked
@@ -76,14 +77,13 @@ class Ours:
 
     def prepare(self, arrays: Arrays) -> None:
         """Everything before the timed part: the spec checked and planned; the network loaded and proved, once."""
-        from causal_dsl import running
 
         started = time.perf_counter()
         checked = self.checked[arrays.spec] = check(arrays.spec)
         self.beside["check and plan"] = time.perf_counter() - started
         if self.network is None:
             assert checked.plan is not None
-            self.network = running._network(next(iter(checked.plan.networks.values())), Options(), {})
+            self.network = Session(Options()).network(next(iter(checked.plan.networks.values())))
 
     def run(self, arrays: Arrays) -> np.ndarray:
         """The timed part; its columns as the other contenders give them, [cells, pairs, 2]."""
@@ -95,14 +95,14 @@ class Ours:
         return np.stack(found).astype(np.float32)
 
     def execute(self, checked: Checked) -> Any:
-        """As :func:`causal_dsl.running._run` does it."""
-        from causal_dsl import running
+        """As :mod:`causal_dsl.running` does it."""
         from causal_dsl.engine.execute import Execution
+        from causal_dsl.score.targets import target_ids
 
         plan = checked.plan
         assert plan is not None
         networks = {self.network.key: self.network}
-        targets = running._targets(plan, checked, networks)
+        targets = target_ids(plan, checked.answers, networks)
         execution = Execution(plan, networks, checked.answers, targets)
         for _ in execution.run():
             pass
@@ -110,14 +110,15 @@ class Ours:
 
     def score(self, arrays: Arrays) -> None:
         """The scores of the last run, timed in ``beside``."""
-        from causal_dsl import running
+        from causal_dsl.score.of_run import score_run
 
         checked = self.checked[arrays.spec]
         assert checked.plan is not None
         started = time.perf_counter()
         self.predicted = predicted_peak_bytes(self.execution)
         run = self.execution.runs[TEST]
-        running._score(run.test, run, run.cells, checked.plan, checked, self.network)
+        ceilings = checked.ceilings.get(TEST, {})
+        score_run(run, run.cells, checked.plan, ceilings, checked.answers[TEST], self.network.tokens)
         self.beside["scores"] = time.perf_counter() - started
 
 

@@ -95,7 +95,7 @@ SHAPES = {
 def measure(shape: Shape, budget: int) -> dict[str, int]:
     """Run one sweep in this process: predicted and seen bytes, and in how many blocks."""
     from benchmarks import memory
-    from causal_dsl import pipeline, running
+    from causal_dsl import api, running
     from causal_dsl.engine.execute import Execution
     from causal_dsl.planning.cost import cost_of
 
@@ -111,8 +111,8 @@ def measure(shape: Shape, budget: int) -> dict[str, int]:
         found["seen"] = memory.peak() - before
 
     Execution.run = watched  # type: ignore[method-assign]
-    spec = pipeline.load(Path("sweep.causal"))
-    running.run_specs([spec], pipeline.Options(memory=budget * 10**6, trust=True))
+    spec = api.load(Path("sweep.causal"))
+    running.run_specs([spec], api.Options(memory=budget * 10**6, trust=True))
     return found
 
 

@@ -17,6 +17,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from causal_dsl.api import Checked, Options, Spec, check, load, parse, plan, run, run_files, spec
     from causal_dsl.build import (
         Causal,
         Expression,
@@ -105,7 +106,6 @@ if TYPE_CHECKING:
         zoo,
     )
     from causal_dsl.diagnostics import Diagnostic, SpecError
-    from causal_dsl.pipeline import Checked, Options, Spec, check, load, parse, plan, run, run_files, spec
     from causal_dsl.score.results import Results
 
 __all__ = [
@@ -213,16 +213,16 @@ _ELSEWHERE = {
     "Diagnostic": "diagnostics",
     "SpecError": "diagnostics",
     "Results": "score.results",
-    "Checked": "pipeline",
-    "Options": "pipeline",
-    "Spec": "pipeline",
-    "check": "pipeline",
-    "load": "pipeline",
-    "parse": "pipeline",
-    "plan": "pipeline",
-    "run": "pipeline",
-    "run_files": "pipeline",
-    "spec": "pipeline",
+    "Checked": "api",
+    "Options": "api",
+    "Spec": "api",
+    "check": "api",
+    "load": "api",
+    "parse": "api",
+    "plan": "api",
+    "run": "api",
+    "run_files": "api",
+    "spec": "api",
 }
 
 

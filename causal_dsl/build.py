@@ -30,7 +30,7 @@ from causal_dsl.building.expressions import Expression, checked, combine, domain
 from causal_dsl.syntax import tree
 
 if TYPE_CHECKING:
-    from causal_dsl.pipeline import Options, Spec
+    from causal_dsl.specs import Options, Spec
     from causal_dsl.training.train import TrainedNetwork
 
 __all__ = [
@@ -110,7 +110,6 @@ __all__ = [
     "scalar",
     "set_to",
     "solved",
-    "spec",
     "standardize",
     "subspace",
     "swap",
@@ -275,7 +274,7 @@ def train(of: Any, /, *options: Any, name: str = "", doc: str = "", **settings: 
     >>> train(spec)["net"].module  # trains, or finds what was trained before
     """
     if not isinstance(of, Alignment):
-        from causal_dsl.pipeline import train as train_all
+        from causal_dsl.api import train as train_all
 
         if name or doc or settings:
             raise TypeError(f"{of!r} is no alignment: give the one that the network is trained towards")

@@ -203,12 +203,12 @@ def shown_path(path: Path | str) -> str:
 
 def printable(text: str) -> str:
     """The text with control characters, and marks that reorder a line, written as escapes; line ends stay."""
-    if text.isprintable():
-        return text
+    return "\n".join(line if line.isprintable() else _escaped(line) for line in text.split("\n"))
+
+
+def _escaped(text: str) -> str:
     return "".join(
-        c
-        if c.isprintable() or c == "\n" or unicodedata.category(c) == "Zs"
-        else c.encode("unicode_escape").decode("ascii")
+        c if c.isprintable() or unicodedata.category(c) == "Zs" else c.encode("unicode_escape").decode("ascii")
         for c in text
     )
 

@@ -8,8 +8,8 @@ import networkx as nx
 import numpy as np
 import torch
 
-from causal_dsl.engine.columns import Columns, Quantity
 from causal_dsl.engine.execute import CellRun, Execution, TestRun
+from causal_dsl.measures.quantities import Columns, Quantity
 from causal_dsl.network.forward import Read, forward
 from causal_dsl.planning.graph import Forward
 from causal_dsl.planning.probes import Replaced, Unmapped, part

@@ -8,11 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from causal_dsl.checked import Checked
 from causal_dsl.network.fingerprint import made_of, shown
 from causal_dsl.network.network import Network
-from causal_dsl.pipeline import Checked, Options, Spec
 from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.program import NetworkRef
+from causal_dsl.specs import Options, Spec
 from causal_dsl.store.keys import NetworkInputs, RunInputs, key_of, told, versions
 from causal_dsl.store.reads import Reads
 

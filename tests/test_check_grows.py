@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from causal_dsl import pipeline
+from causal_dsl import api
 
 SHAPES = '{"arrow", "circle", "cross", "diamond"}'
 HEAD = f"""
@@ -42,7 +42,7 @@ def checked(text: str, folder: Path) -> Callable[[], object]:
     (folder / "spec.causal").write_text(text)
 
     def work() -> object:
-        found = pipeline.check(pipeline.load(folder / "spec.causal"))
+        found = api.check(api.load(folder / "spec.causal"))
         assert not found.errors
         return found
 

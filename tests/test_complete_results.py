@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import causal_dsl as cd
-from causal_dsl import running
+from causal_dsl import session
 from causal_dsl.engine.execute import Execution
 from causal_dsl.running import Interrupted
 from causal_dsl.tools.cli import main
@@ -125,7 +125,7 @@ def test_what_was_finished_is_told_of_and_nothing_is_judged(
 def test_ctrl_c_while_networks_are_loaded_loses_no_test(
     spec: str, capsys: Captured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain, loads = running.load_network, []
+    plain, loads = session.load, []
 
     def load(*given: object) -> object:
         loads.append(given)
@@ -135,7 +135,7 @@ def test_ctrl_c_while_networks_are_loaded_loses_no_test(
 
     Path("two.causal").write_text(Path("two.causal").read_text().replace("net.py:make", "other.py:make"))
     Path("other.py").write_text(Path("net.py").read_text())
-    monkeypatch.setattr(running, "load_network", load)
+    monkeypatch.setattr(session, "load", load)
     assert main(["run", spec, "two.causal", "--json", "--trust"]) == 130
     first, second = statuses(capsys.readouterr().out)
     assert [status for _, status, _, _ in first] == ["finished", "failed"]
@@ -149,3 +149,36 @@ def test_a_test_that_is_lost_is_a_fault(spec: str, capsys: Captured, monkeypatch
     told = capsys.readouterr()
     assert "not in the results: swept, plain" in told.err + told.out
     assert main(["run", spec, "--trust", "--json"]) == 2
+
+
+FAULTY = "import torch\n\n\ndef make():\n    raise ValueError('it has no weights')\n"
+
+
+def test_a_fault_in_one_spec_loses_nothing_of_the_others(spec: str, capsys: Captured) -> None:
+    """`two` is sound when it is checked, and its network cannot be made: what was run before and after it is told."""
+    Path("faulty.py").write_text(FAULTY)
+    Path("three.causal").write_text(Path("two.causal").read_text())
+    Path("two.causal").write_text(Path("two.causal").read_text().replace("net.py:make", "faulty.py:make"))
+    words = ["run", spec, "two.causal", "three.causal", "--trust"]
+    assert main([*words, "--json", "--out", "kept"]) == 2
+    said = capsys.readouterr()
+    first, second, third = statuses(said.out)
+    assert [status for _, status, _, _ in first] == [status for _, status, _, _ in third] == ["finished", "failed"]
+    assert second == [("swept", "interrupted", 0, 3), ("plain", "interrupted", 0, 1)]
+    faults = [d for one in json.loads(said.out)["specs"] for d in one["diagnostics"] if d["code"].startswith("E")]
+    assert len(faults) == 1 and faults[0] in json.loads(said.out)["specs"][1]["diagnostics"]
+    assert Path("kept/one/results.json").is_file() and Path("kept/three/results.json").is_file()
+    assert main(words) == 2
+    told = capsys.readouterr()
+    assert faults[0]["code"] in told.err and "it has no weights" in told.err
+    assert "one.causal:13" in told.out and "three.causal:13" in told.out
+    assert "2 interrupted and not judged" in told.out
+
+
+def test_a_fault_in_every_spec_is_raised(spec: str, capsys: Captured) -> None:
+    Path("net.py").write_text(FAULTY)
+    assert main(["run", spec, "two.causal", "--trust"]) == 2
+    told = capsys.readouterr()
+    assert "it has no weights" in told.err and not told.out
+    with pytest.raises(cd.SpecError):
+        cd.run(cd.load(spec), cd.Options(trust=True))

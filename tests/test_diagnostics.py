@@ -9,7 +9,7 @@ from shutil import copytree
 
 import pytest
 
-from causal_dsl import pipeline
+from causal_dsl import api
 from causal_dsl.diagnostics import Diagnostic, Diagnostics, Source, Span, SpecError, did_you_mean, render_all
 from causal_dsl.resources import resource
 from causal_dsl.syntax import tree
@@ -124,9 +124,9 @@ NOT_BY_CHECK = {"E538", "E307"}
 
 def found(folder: Path, block: str) -> set[str]:
     """The codes that ``check`` reports of a block, with what it leaves out added."""
-    own = pipeline.parse(block)
+    own = api.parse(block)
     declared = {d.name.name for d in own.tree.declarations if not isinstance(d, tree.Import)}
-    added = pipeline.parse(PRELUDE)
+    added = api.parse(PRELUDE)
     needed = [d for d in added.tree.declarations if d.name.name not in declared]  # type: ignore[union-attr]
     if "equality" in declared:  # the alignments of the prelude are of its own model
         needed = [d for d in needed if d.name.name not in ("halves", "tau")]  # type: ignore[union-attr]
@@ -135,7 +135,7 @@ def found(folder: Path, block: str) -> set[str]:
         text = text.replace("a, b, c, d ~ 0..3", 'a, b, c, d ~ {"circle", "square", "star", "heart"}')
     (folder / "page.causal").write_text(text, encoding="utf-8")
     try:
-        checked = pipeline.check(pipeline.load(folder / "page.causal"))
+        checked = api.check(api.load(folder / "page.causal"))
     except SpecError as error:
         return {d.code for d in error.diagnostics}
     return {d.code for d in checked.diagnostics}

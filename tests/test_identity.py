@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 from transformers import AutoConfig, AutoModelForCausalLM
 
 import causal_dsl as cd
-from causal_dsl import pipeline, running
+from causal_dsl import api, session
 from causal_dsl.network.network import Network
 from causal_dsl.program.identity import NetworkKey
 from causal_dsl.resources import resource
@@ -159,7 +159,7 @@ def test_one_network_under_two_names_is_run_for_both(folder: Path, capsys: Captu
 
 
 def key_of(text: str, where: Path) -> NetworkKey:
-    checked = pipeline.check(pipeline._parsed(cd.diagnostics.Source("s", text), where))
+    checked = api.check(api.parse(text, "s", where))
     checked.raise_errors()
     return checked.program.networks["net"].key
 
@@ -174,8 +174,8 @@ def test_a_path_is_one_however_it_is_spelled(folder: Path, capsys: Captured, mon
     assert len({hash(key) for key in keys}) == 1
     assert 'hf("' in str(keys[0]) and "padding=right" in str(keys[0])
     loads = []
-    plain = running.load_network
-    monkeypatch.setattr(running, "load_network", lambda *given: loads.append(given) or plain(*given))
+    plain = session.load
+    monkeypatch.setattr(session, "load", lambda *given: loads.append(given) or plain(*given))
     (folder / "in" / "far.causal").write_text(
         'from "../model.causal" import same_pairs\nnetwork net = hf("../link")\n' + align("far", "net"),
         encoding="utf-8",
@@ -214,7 +214,9 @@ def test_what_decides_numbers_tells_networks_apart(folder: Path, one: str, other
 
 def test_the_main_revision_is_what_is_taken_without_one(folder: Path) -> None:
     assert key_of('network net = hf("a/b")', folder) == key_of('network net = hf("a/b", revision="main")', folder)
-    assert key_of('network net = hf("broken")', folder) == key_of('network net = hf("broken", revision="v2")', folder)
+    with pytest.raises(cd.SpecError) as refused:
+        key_of('network net = hf("broken", revision="v2")', folder)
+    assert [d.code for d in refused.value.diagnostics] == ["E770"]
 
 
 TRAINED = """causal both {
@@ -313,7 +315,7 @@ def test_a_fit_is_of_the_alignment_that_it_names(folder: Path) -> None:
     for which, size in (("al", 24), ("derived", 40)):
         text = 'from "a.causal" import al\nfrom "b.causal" import derived\nfrom "model.causal" import same_pairs\n'
         (folder / "fits.causal").write_text(text + fit + test.replace("WHICH", which), encoding="utf-8")
-        checked = pipeline.check(pipeline.load("fits.causal"))
+        checked = api.check(api.load("fits.causal"))
         checked.raise_errors()
         assert checked.fits is not None
         drawn = {checked.fits.plan.drawn[e.fit.base.draw].n for unit in checked.fits.units for e in unit.experiments}
@@ -356,12 +358,12 @@ def test_a_name_that_several_imported_networks_have_is_refused(folder: Path, cap
 
 def test_a_loaded_network_is_not_changed_by_who_uses_it(folder: Path) -> None:
     text = 'network net = hf("broken")\nnetwork left = hf("broken", padding=left)\nnetwork half = hf("broken", dtype=bfloat16)\n'
-    checked = pipeline.check(pipeline._parsed(cd.diagnostics.Source("s", text), folder))
-    refs, loaded = checked.program.networks, {}
-    net, left, half = (running._network(refs[name], pipeline.Options(), loaded) for name in ("net", "left", "half"))
+    checked = api.check(api.parse(text, "s", folder))
+    refs, known = checked.program.networks, session.Session()
+    net, left, half = (known.network(refs[name]) for name in ("net", "left", "half"))
     assert (net.name, net.padding, left.name, left.padding) == ("net", "right", "left", "left")
     assert net.model is left.model and half.model is not net.model and half.dtype == torch.bfloat16
-    assert len(loaded) == 2
+    assert len(known) == 2
     for name, value in (("name", "x"), ("padding", "left"), ("key", left.key), ("facts", None), ("model", None)):
         with pytest.raises(AttributeError):
             setattr(net, name, value)

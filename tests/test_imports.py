@@ -5,36 +5,54 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
+import networkx as nx
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "causal_dsl"
-ORDER = (
+#: Folders and single modules of the package, each before those that import it.
+ORDER = [
+    "diagnostics",
+    "faults",
+    "garbage",
+    "resources",
     "store",
+    "reading",
     "vocabulary",
     "syntax",
+    "building",
     "causal",
+    "measures",
     "program",
-    "planning",
     "features",
     "families",
+    "planning",
     "network",
     "engine",
     "score",
+    "checked",
+    "probing",
     "report",
     "fitting",
+    "specs",
+    "checking",
+    "provenance",
     "training",
+    "retraining",
+    "session",
+    "running",
+    "api",
+    "build",
     "tools",
-)
-#: Plain data that earlier stages may speak of, and score reads columns without the engine.
-DATA = {"causal_dsl.engine.columns", "causal_dsl.run.columns"}
+]
 TORCH = {"torch", "transformers", "accelerate"}
 
 
-def imports(path: Path) -> Iterator[tuple[str, bool]]:
-    """Each module that a file imports when it is run, and whether at its top."""
+def imports(path: Path, known: Collection[str] = ()) -> Iterator[tuple[str, bool]]:
+    """Each module that a file imports when it is run, and whether at its top. ``known``: modules that may stand in place of a
+    name in ``from package import name``."""
     parsed = ast.parse(path.read_text(encoding="utf-8"))
     typing = {
         id(inner)
@@ -55,22 +73,55 @@ def imports(path: Path) -> Iterator[tuple[str, bool]]:
             yield from ((alias.name, id(node) not in lazy) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: a relative import"
-            yield str(node.module), id(node) not in lazy
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                yield inner if inner in known else str(node.module), id(node) not in lazy
+
+
+def modules() -> dict[str, Path]:
+    """Every module of the package by its dotted name."""
+    found = {}
+    for path in PACKAGE.rglob("*.py"):
+        parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def test_no_modules_import_each_other() -> None:
+    """There is no circle, imports within functions counted."""
+    known, graph = modules(), nx.DiGraph()
+    for name, path in known.items():
+        for module, _ in imports(path, known):
+            if module in known and module != "causal_dsl":
+                graph.add_edge(name, module)
+    assert not list(nx.simple_cycles(graph, length_bound=20))
+
+
+def test_the_order_names_every_stage() -> None:
+    assert sorted(ORDER) == sorted({name.split(".")[1] for name in modules() if "." in name})
 
 
 @pytest.mark.parametrize("stage", ORDER)
 def test_stages_import_earlier_stages_only(stage: str) -> None:
     later = set(ORDER[ORDER.index(stage) + 1 :])
+    known = modules()
     wrong = [
-        f"{path.relative_to(PACKAGE)} imports {module}"
-        for path in (PACKAGE / stage).rglob("*.py")
-        for module, _ in imports(path)
-        if module.startswith("causal_dsl.") and module.split(".")[1] in later and module not in DATA
+        f"{name} imports {module}"
+        for name, path in known.items()
+        if f"{name}.".startswith(f"causal_dsl.{stage}.")
+        for module, _ in imports(path, known)
+        if module.startswith("causal_dsl.") and module.split(".")[1] in later
     ]
     assert not wrong
 
 
-@pytest.mark.parametrize("stage", ["store", "vocabulary", "syntax", "causal", "program", "planning", "score", "report"])
+def test_the_way_from_text_to_report_is_one_page() -> None:
+    assert len((PACKAGE / "api.py").read_text(encoding="utf-8").splitlines()) < 120
+
+
+@pytest.mark.parametrize(
+    "stage", ["store", "vocabulary", "syntax", "causal", "measures", "program", "planning", "score", "report"]
+)
 def test_torch_stays_in_the_network_and_the_engine(stage: str) -> None:
     wrong = [
         f"{path.relative_to(PACKAGE)} imports {module}"
@@ -88,7 +139,7 @@ def test_the_tools_and_the_families_load_torch_late() -> None:
             *(PACKAGE / "tools").glob("*.py"),
             *(PACKAGE / "families").glob("*.py"),
             PACKAGE / "__init__.py",
-            PACKAGE / "pipeline.py",
+            PACKAGE / "api.py",
         ]
         for module, top in imports(path)
         if top and (module.split(".")[0] in TORCH or module.startswith(("causal_dsl.network", "causal_dsl.running")))
@@ -107,3 +158,10 @@ def test_torch_is_not_loaded(command: str, tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", script, command, argument], cwd=PACKAGE.parent, timeout=60)
     assert done.returncode == 0
+
+
+def test_no_module_hides_a_public_name() -> None:
+    """Importing ``causal_dsl.NAME`` would put the module in place of what the package calls NAME."""
+    import causal_dsl
+
+    assert not [name for name in causal_dsl.__all__ if f"causal_dsl.{name}" in modules()]

@@ -109,23 +109,25 @@ def prepare(folder: Path, seeds: int, epochs: int) -> tuple[Path, Path]:
     """Train the network, and write the spec and its arrays into a folder; gives their paths."""
     import torch
 
-    from causal_dsl import pipeline, running
+    from causal_dsl import api
+    from causal_dsl.api import Options
     from causal_dsl.features.build import build
     from causal_dsl.fitting.job import Job, Material
     from causal_dsl.fitting.labels import Labels
-    from causal_dsl.pipeline import Options
+    from causal_dsl.score.truth import labels_of
+    from causal_dsl.session import Session
 
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "weights.pt").unlink(missing_ok=True)
     (folder / "nets.py").write_text(FACTORY, encoding="utf-8")
     path = folder / "equality.causal"
     path.write_text(SPEC.substitute(seeds=list(range(seeds)), epochs=epochs), encoding="utf-8")
-    spec, options = pipeline.load(path), Options(trust=True)
-    checked = pipeline.check(spec, options)
+    spec, options = api.load(path), Options(trust=True)
+    checked = api.check(spec, options)
     checked.raise_errors()
     assert checked.program is not None
-    networks = {ref.key: running._network(ref, options, {}) for ref in checked.program.networks.values()}
-    checked = pipeline.check(spec, options, networks)
+    networks = {ref.key: Session(options).network(ref) for ref in checked.program.networks.values()}
+    checked = api.check(spec, options, networks)
     checked.raise_errors()
     plan, fits = checked.plan, checked.fits
     assert plan is not None and fits is not None
@@ -136,7 +138,7 @@ def prepare(folder: Path, seeds: int, epochs: int) -> tuple[Path, Path]:
 
     def pairs(of: Any, test: Any, resume: Any) -> Pairs:
         drawn = of.drawn[resume.base.draw]
-        label = running.labels_of(test, drawn)
+        label = labels_of(test, drawn)
         return Pairs(
             vectors(of, resume.base), vectors(of, resume.writes[0].value.run), np.asarray(label).astype(np.int64)
         )
@@ -198,12 +200,12 @@ def _train(model: Any, inputs: Any, labels: Any) -> dict[str, Any]:
 
 def ours(path: Path, folder: Path) -> dict[str, Any]:
     """The spec run: the accuracy of the network, and the interchange accuracy by seed."""
-    from causal_dsl import pipeline
+    from causal_dsl import api
+    from causal_dsl.api import Options
     from causal_dsl.fitting import kept
-    from causal_dsl.pipeline import Options
 
     kept.folder = lambda: folder / "features"  # type: ignore[assignment]
-    found = pipeline.run(pipeline.load(path), Options(trust=True))
+    found = api.run(api.load(path), Options(trust=True))
     cells = found["judged"].cells
     return {
         "accuracy": found["solved"].cell().scores["accuracy"].value,

@@ -11,13 +11,14 @@ import numpy as np
 
 from benchmarks.fits.clocks import Clocks
 from benchmarks.fits.workloads import COMPARED, FitArrays, Fitted
-from causal_dsl import pipeline
-from causal_dsl.pipeline import Checked, Options
+from causal_dsl import api
+from causal_dsl.api import Checked, Options
+from causal_dsl.session import Session
 
 
 def check(spec: str) -> Checked:
     """The spec checked and planned."""
-    checked = pipeline.check(pipeline.parse(spec), Options())
+    checked = api.check(api.parse(spec), Options())
     checked.raise_errors()
     assert checked.fits is not None and checked.plan is not None, "the network's tokenizer is not here"
     return checked
@@ -95,12 +96,11 @@ class Ours:
 
     def prepare(self, arrays: FitArrays) -> None:
         """Everything before the timed part: the spec checked and planned; the network loaded and proved, once."""
-        from causal_dsl import running
 
         checked = self.checked[arrays.spec] = check(arrays.spec)
         if self.network is None:
             assert checked.plan is not None
-            self.network = running._network(next(iter(checked.plan.networks.values())), Options(), {})
+            self.network = Session(Options()).network(next(iter(checked.plan.networks.values())))
 
     def fit(self, arrays: FitArrays) -> Fitted:
         """The timed part."""
@@ -109,18 +109,18 @@ class Ours:
         return Fitted(np.array([fit.losses for fit in told]), np.array([fit.checks for fit in told]))
 
     def library(self, arrays: FitArrays) -> Any:
-        """As :func:`causal_dsl.running._fit` does it, finding nothing on disk."""
-        from causal_dsl import running
+        """As :func:`causal_dsl.running.fit_features` does it, finding nothing on disk."""
         from causal_dsl.engine.execute import budget_of
         from causal_dsl.fitting.fit import fit_all
         from causal_dsl.report.progress import Progress
+        from causal_dsl.score.targets import target_ids
 
         self.fresh += 1
         folder = Path(self.kept.name) / str(self.fresh)
         self.keep.folder = lambda: folder  # type: ignore[assignment]
         checked: Any = self.checked[arrays.spec]
         networks = {self.network.key: self.network}
-        targets = running._targets(checked.fits.plan, checked, networks)
+        targets = target_ids(checked.fits.plan, checked.answers, networks)
         return fit_all(
             checked.fits, networks, checked.answers, targets, {self.network.key: budget_of(self.network)}, Progress()
         )

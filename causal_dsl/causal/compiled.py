@@ -1,4 +1,4 @@
-"""From sympy expressions to one vectorised function."""
+"""From expressions to one vectorised function."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from types import CodeType
 from typing import Any
 
 import numpy as np
-import sympy
-from sympy.functions.elementary.piecewise import ExprCondPair
 
-from causal_dsl.causal.operations import HELPERS, Line, Printer
+from causal_dsl.causal.operations import HELPERS, printed_whole
+from causal_dsl.causal.terms import Symbol
 
 #: Rows that are computed at once: the columns of a model then stay in the cache of a core.
 CHUNK = 1 << 15
@@ -20,9 +19,9 @@ _DEEP = 12
 
 
 def compile_lines(
-    arguments: Sequence[sympy.Symbol],
-    lines: Sequence[tuple[sympy.Symbol, Any]],
-    results: Sequence[sympy.Symbol],
+    arguments: Sequence[Symbol],
+    lines: Sequence[tuple[Symbol, Any]],
+    results: Sequence[Symbol],
     helpers: Mapping[str, Callable[..., Any]],
 ) -> Callable[..., list[Any]]:
     """A function of the arguments that carries out ``symbol = expression`` line by line and returns the results.
@@ -33,13 +32,11 @@ def compile_lines(
     # Arguments are named by their places, so that mechanisms that do alike are one text, which is compiled once.
     names: dict[Any, str] = {argument: f"a{i}" for i, argument in enumerate(arguments)}
     given = ", ".join(names.values())
-    printer = Printer(names)
-    body = [f"{names.get(symbol, symbol.name)} = {printer._print(line)}" for symbol, line in _share(lines, names)]
+    body = [f"{names.get(symbol, symbol.name)} = {printed_whole(line, names)}" for symbol, line in _share(lines, names)]
     body.append(f"return [{', '.join(names.get(result, result.name) for result in results)}]")
     text = "\n    ".join([f"def computed({given}):", *body])
     namespace: dict[str, Any] = {**HELPERS, **helpers}
-    # As sympy's `lambdify` does, which takes ten times as long for what a model's lines do not need. All names are those
-    # of symbols that the compiler made; texts of a spec never get here, they are numbers.
+    # All names are those of symbols that the compiler made; texts of a spec never get here, they are numbers.
     exec(_code(text), namespace)
     made: Callable[..., list[Any]] = namespace["computed"]
     return made
@@ -50,7 +47,7 @@ def _code(text: str) -> CodeType:
     return compile(text, "<causal model>", "exec")
 
 
-def _share(lines: Sequence[tuple[sympy.Symbol, Any]], names: dict[Any, str]) -> list[tuple[sympy.Symbol, Any]]:
+def _share(lines: Sequence[tuple[Symbol, Any]], names: dict[Any, str]) -> list[tuple[Symbol, Any]]:
     """Give a name to every part that occurs twice or lies deep, in front of the line that first needs it."""
     counts: dict[Any, int] = {}
     for _, expr in lines:
@@ -60,7 +57,7 @@ def _share(lines: Sequence[tuple[sympy.Symbol, Any]], names: dict[Any, str]) -> 
             counts[node] = counts.get(node, 0) + 1
             if counts[node] == 1:
                 stack.extend(node.args)
-    shared: list[tuple[sympy.Symbol, Any]] = []
+    shared: list[tuple[Symbol, Any]] = []
     depths: dict[Any, int] = {}
     for symbol, expr in lines:
         stack = [(expr, False)]
@@ -74,12 +71,12 @@ def _share(lines: Sequence[tuple[sympy.Symbol, Any]], names: dict[Any, str]) -> 
                 continue
             depths[node] = 1 + max((depths[child] for child in node.args), default=-1)
             worth = counts[node] > 1 or depths[node] >= _DEEP
-            if worth and node is not expr and node.args and not isinstance(node, ExprCondPair):
-                temporary = sympy.Symbol(f"t{len(shared)}")
-                shared.append((temporary, Line(node)))
+            if worth and node is not expr and node.args:
+                temporary = Symbol(f"t{len(shared)}")
+                shared.append((temporary, node))
                 names[node] = temporary.name
                 depths[node] = 0
-        shared.append((symbol, Line(expr)))
+        shared.append((symbol, expr))
     return shared
 
 

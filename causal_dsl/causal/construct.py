@@ -13,11 +13,11 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-import sympy
 
 from causal_dsl.causal.domains import Finite, Real
 from causal_dsl.causal.factors import Product, Table, TooLarge
 from causal_dsl.causal.support import distinct
+from causal_dsl.causal.terms import Float, Integer, Relation, Symbol, Term
 from causal_dsl.causal.uniform import bits, key, unit
 from causal_dsl.causal.wide import Classes, Drawn
 from causal_dsl.diagnostics import SpecError
@@ -94,9 +94,7 @@ class Construction:
         if not whole.guards:
             return list(parts)
         self.exact = False
-        return [
-            part for part in parts if all(isinstance(arg, (sympy.Symbol, sympy.Number)) for arg in _expr(part).args)
-        ]
+        return [part for part in parts if all(isinstance(arg, (Symbol, Integer, Float)) for arg in _expr(part).args)]
 
     def _conjunct(self, role: str | None, part: Condition | Predicate) -> None:
         inputs = part.inputs if role is not None else part.condition.inputs  # type: ignore[union-attr]
@@ -143,16 +141,16 @@ class Construction:
     def _equality(self, part: Condition | Predicate, keys: Sequence[Key]) -> float | None:
         """For ``x == y`` or ``x == constant`` over codes that compare as numbers of one type: the constant, or 0."""
         expr = _expr(part)
-        if not isinstance(expr, sympy.Eq) or getattr(part, "recoded", False):
+        if not (isinstance(expr, Relation) and expr.held == "==") or getattr(part, "recoded", False):
             return None
         if len({self._type(at) for at in keys}) > 1:
             return None
-        symbols = [arg for arg in expr.args if isinstance(arg, sympy.Symbol)]
+        symbols = [arg for arg in expr.args if isinstance(arg, Symbol)]
         if len(symbols) == len(keys) == 2:
             return 0
-        numbers = [arg for arg in expr.args if isinstance(arg, (sympy.Integer, sympy.Float))]
+        numbers = [arg for arg in expr.args if isinstance(arg, (Integer, Float))]
         if len(symbols) == len(keys) == 1 and len(numbers) == 1:
-            return float(numbers[0]) if isinstance(numbers[0], sympy.Float) else int(numbers[0])
+            return float(numbers[0].held) if isinstance(numbers[0], Float) else int(numbers[0].held)
         return None
 
     def _add(self, keys: Sequence[Key], numbers: Sequence[np.ndarray], weights: np.ndarray | None, soft: bool) -> None:
@@ -313,5 +311,5 @@ def _named(at: Key) -> str:
     return "\x1f".join(at)
 
 
-def _expr(part: Condition | Predicate) -> sympy.Basic:
+def _expr(part: Condition | Predicate) -> Term:
     return part.condition.expr if hasattr(part, "condition") else part.expr

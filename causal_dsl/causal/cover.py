@@ -246,16 +246,16 @@ def _share(design: Design, statement: DrawStatement, roles: list[str]) -> float 
         if support is None or not support.n:
             return None
         parts.append(support)
-    sizes = [part.n for part in parts]
+    sizes = [1, *(part.n for part in parts)]  # a condition may speak of no run, as `true` does
     if math.prod(sizes) > _MOST:
         return None
-    grid = np.unravel_index(np.arange(math.prod(sizes)), sizes)
+    _, *grid = np.unravel_index(np.arange(math.prod(sizes)), sizes)
     weights = np.ones(math.prod(sizes))
     settings: dict[str, Columns] = {}
     for role, part, index in zip(roles, parts, grid, strict=True):
         weights = weights * (part.weights / part.total)[index]
         settings[role] = {name: column[index] for name, column in part.values.items()}
-    held = np.asarray(statement.where(settings, len(weights)), bool)
+    held = np.broadcast_to(np.asarray(statement.where(settings, len(weights)), bool), len(weights))
     return float(weights[held].sum() / weights.sum())
 
 

@@ -190,6 +190,7 @@ def identify(design: Design, values: dict[str, Columns]) -> dict[str, np.ndarray
     kinds = {id(model): i for i, model in enumerate(models.values())}
     stacked = np.repeat([kinds[id(models[role])] for role in roles], n)
     names = dict.fromkeys(name for role in roles for name in values[role])
+    together = []
     for name in names:
         columns = [
             values[role][name] + 0.0 if values[role][name].dtype == np.float64 else values[role][name]
@@ -198,7 +199,8 @@ def identify(design: Design, values: dict[str, Columns]) -> dict[str, np.ndarray
         ]
         if len(columns) < len(roles):  # not a variable of every model (or there are no prompts)
             columns = [values[role].get(name, np.zeros(n, np.int64)) for role in roles]
-        stacked, _ = combined([np.concatenate(columns)], stacked)
+        together.append(np.concatenate(columns))
+    stacked, _ = combined(together, stacked)
     return {role: stacked[i * n : (i + 1) * n] for i, role in enumerate(roles)}
 
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import sympy
 
 from causal_dsl.causal.compiled import compile_lines, run
 from causal_dsl.causal.domains import show
+from causal_dsl.causal.terms import Symbol
 from causal_dsl.causal.typed import Guard
 from causal_dsl.diagnostics import Diagnostic, Span, SpecError, did_you_mean
 
@@ -30,7 +30,7 @@ def dtype_of(kind: str) -> Any:
 class Equation:
     """A mechanism, ready to be compiled."""
 
-    symbol: sympy.Symbol
+    symbol: Symbol
     expr: Any
     guards: tuple[Guard, ...]
     span: Span
@@ -42,7 +42,7 @@ class Evaluator:
 
     model: CausalModel
     equations: dict[str, Equation]
-    symbols: dict[str, sympy.Symbol]
+    symbols: dict[str, Symbol]
     helpers: dict[str, Callable[..., Any]]
     _made: dict[Any, tuple[Any, list[str], list[str], list[tuple[str, Guard]]]] = field(default_factory=dict)
 
@@ -97,7 +97,7 @@ class Evaluator:
         arguments = [name for name in needed if name not in computed]
         guards = [(name, guard) for name in computed for guard in self.equations[name].guards]
         lines = [(self.symbols[name], self.equations[name].expr) for name in computed]
-        marks = [sympy.Symbol(f"g{i}") for i in range(len(guards))]
+        marks = [Symbol(f"g{i}") for i in range(len(guards))]
         # A guard stands right behind what it is about: later lines may not be computable at all.
         lines += [(mark, guard.condition) for mark, (_, guard) in zip(marks, guards, strict=True)]
         results = [self.symbols[name] for name in computed] + marks

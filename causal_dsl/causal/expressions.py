@@ -1,6 +1,6 @@
-"""From an expression of the tree to a typed sympy expression.
+"""From an expression of the tree to a typed term.
 
-Names are looked up in a table of the caller's, never given to sympy or Python as text, so a variable may be called
+Names are looked up in a table of the caller's, never given to Python as text, so a variable may be called
 ``S``, ``lambda`` or ``E``. Conditions under which a row is at fault (a division by zero in a branch that is taken) are
 collected as guards.
 """
@@ -11,14 +11,12 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import sympy
-
 from causal_dsl.causal import lookups
 from causal_dsl.causal.domain_of import compile_domain, constant, too_deep
 from causal_dsl.causal.domains import LIMIT, WORDS, Finite, Text
 from causal_dsl.causal.files import folder_of
-from causal_dsl.causal.operations import every, negation, piecewise, relation, some
 from causal_dsl.causal.scope import Scope, Strings
+from causal_dsl.causal.terms import TRUE, Float, Integer, every, negation, piecewise, relation, some
 from causal_dsl.causal.typed import Guard, Typed, arithmetic, as_condition, as_number, literal
 from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean
 from causal_dsl.syntax import tree
@@ -257,7 +255,7 @@ class Compiler:
             self.guard(zero, "zero", span, op)
         if large is not None:
             self.guard(large, "large", span)
-        if isinstance(result.expr, sympy.Integer) and abs(int(result.expr)) >= LIMIT:
+        if isinstance(result.expr, Integer) and abs(result.expr.held) >= LIMIT:
             self._fault("E308", "this gives numbers that are too large", span, label="whole numbers end at 4.6e18")
             return None
         return result
@@ -352,7 +350,7 @@ class Compiler:
                     help="compare it, as in `x == 1`",
                 )
                 condition = None
-            self._path.append(sympy.true if condition is None else condition.expr)
+            self._path.append(TRUE if condition is None else condition.expr)
             cases.append((condition, self._any(rest.then), rest.then.span))
             self._path[-1] = negation(self._path[-1])
             rest = rest.otherwise
@@ -394,13 +392,13 @@ def choose(conditions: Sequence[Any], values: Sequence[Typed]) -> Typed:
 def inside(compiler: Compiler, element: Typed, domain: Any) -> Any:
     """The condition that a value lies in a domain of its own type."""
     if isinstance(domain, Text):
-        return sympy.true
+        return TRUE
     if isinstance(domain, Finite) and domain.type == "bool":
         codes = sorted({int(bool(value)) for value in domain.values})
-        return sympy.true if len(codes) == 2 else relation("==", element.number, codes[0])
+        return TRUE if len(codes) == 2 else relation("==", element.number, codes[0])
     if not isinstance(domain, Finite) or domain.contiguous:
         low, high = domain.low, domain.high
-        make = sympy.Integer if isinstance(domain, Finite) else lambda x: sympy.Float(x, 17)
+        make = Integer if isinstance(domain, Finite) else Float
         value = element.expr if isinstance(domain, Finite) else element.real
         parts = [relation(">=", value, make(low))] if low > -math.inf else []
         parts += [relation("<=", value, make(high))] if high < math.inf else []

@@ -7,11 +7,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-import sympy
 
 from causal_dsl.causal.domains import WORDS, Domain, Finite, Value
-from causal_dsl.causal.operations import every, negation, relation
 from causal_dsl.causal.scope import Strings
+from causal_dsl.causal.terms import Symbol, every, negation, relation
 from causal_dsl.causal.typed import Typed, as_condition, as_number, call, variable
 from causal_dsl.diagnostics import did_you_mean
 from causal_dsl.syntax import tree
@@ -117,7 +116,7 @@ def table_cell(compiler: Compiler, cell: tree.Subscript, expr: tree.Attribute) -
 
 
 def _typed(result: Any, domain: Domain, strings: Strings) -> Typed:
-    shape = variable(sympy.Symbol("_"), domain, strings)
+    shape = variable(Symbol("_"), domain, strings)
     expr = as_condition(result) if domain.type == "bool" else result
     return Typed(shape.type, expr, shape.low, shape.high, shape.texts, domain)
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 
 import numpy as np
-import sympy
 
 from causal_dsl.causal.compiled import compile_lines
 from causal_dsl.causal.domain_of import compile_domain, finite
@@ -18,8 +17,8 @@ from causal_dsl.causal.expressions import Compiler, inside
 from causal_dsl.causal.files import folder_of
 from causal_dsl.causal.lookups import code_of, value_of
 from causal_dsl.causal.model import CausalModel, Choices, Condition, Variable, compile_condition
-from causal_dsl.causal.operations import every, negation
 from causal_dsl.causal.scope import Scope, Strings
+from causal_dsl.causal.terms import Symbol, every, negation
 from causal_dsl.causal.typed import Guard, Typed, variable
 from causal_dsl.diagnostics import Diagnostics, Span, SpecError, nearest
 from causal_dsl.syntax import tree
@@ -61,7 +60,7 @@ class MemberCompiler:
         members = self._members()
         order = self._order(members)
         for i, name in enumerate(members):
-            self.model.symbols[name] = sympy.Symbol(f"v{i}")
+            self.model.symbols[name] = Symbol(f"v{i}")
         for name in order:
             if name in self.names:  # on a circle
                 continue
@@ -240,7 +239,7 @@ class MemberCompiler:
         )
         if total.type == "string" and total.domain is None:
             domain = Text()
-        marks = [sympy.Symbol(f"r{i}") for i in range(len(known) + len(guards))]
+        marks = [Symbol(f"r{i}") for i in range(len(known) + len(guards))]
         lines = [item.real if real else item.number for item in known] + [guard.condition for guard in guards]
         function = compile_lines(
             [self.model.symbols[p] for p in member.parents],
@@ -359,7 +358,7 @@ class MemberCompiler:
             if parents
             else []
         )
-        marks = [sympy.Symbol("r0"), sympy.Symbol("r1")]
+        marks = [Symbol("r0"), Symbol("r1")]
         sound = every([negation(guard.condition) for guard in guards])
         function = compile_lines(
             [self.model.symbols[p] for p in parents],
@@ -413,3 +412,12 @@ def _names(expr: tree.Node) -> Iterator[tree.Name]:
             stack.extend(reversed((node.element, *inner)))
         else:
             stack.extend(reversed([child for child in node.children() if not isinstance(child, tree.Ident)]))
+
+
+def compile_model(decl: tree.CausalDecl, scope: Scope, diagnostics: Diagnostics) -> CausalModel | None:
+    """Compile a causal model, or None where a fault was reported.
+
+    Faults: E300 to E308 and E349 (expressions), E310 to E316 (domains), E320 to E327 (variables), E330 (a `where` that
+    never holds), and what Python functions raise where they are trusted.
+    """
+    return MemberCompiler(decl, scope, diagnostics).compile()

@@ -13,7 +13,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import sympy
 
 from causal_dsl.causal.compiled import compile_lines, run
 from causal_dsl.causal.domain_of import compile_domain
@@ -23,16 +22,16 @@ from causal_dsl.causal.functions import PythonFunction
 from causal_dsl.causal.lookups import code_of, codes_of, value_of
 from causal_dsl.causal.scope import Scope, Strings
 from causal_dsl.causal.tables import load_table
+from causal_dsl.causal.terms import TRUE, And, Symbol
 from causal_dsl.causal.typed import Guard
-from causal_dsl.diagnostics import NOWHERE, Diagnostics, Span, SpecError
-from causal_dsl.syntax import tree
+from causal_dsl.diagnostics import NOWHERE, Span, SpecError
 
 if TYPE_CHECKING:
     import networkx as nx
 
     from causal_dsl.causal.support import Support
 
-__all__ = ["CausalModel", "Condition", "Scope", "Variable", "compile_domain", "compile_model", "load_table"]
+__all__ = ["CausalModel", "Condition", "Scope", "Variable", "compile_domain", "load_table"]
 
 
 @dataclass(frozen=True)
@@ -57,9 +56,9 @@ class Condition:
     dtypes: tuple[Any, ...]
     guards: tuple[Guard, ...]
     span: Span
-    #: what it was compiled from: a sympy Boolean over symbols by key, the types of their codes, and run-time helpers
+    #: what it was compiled from: a condition over symbols by key, the types of their codes, and run-time helpers
     expr: Any = None
-    symbols: Mapping[Any, sympy.Symbol] = field(default_factory=dict)
+    symbols: Mapping[Any, Symbol] = field(default_factory=dict)
     types: Mapping[Any, str] = field(default_factory=dict)
     helpers: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
 
@@ -68,9 +67,9 @@ class Condition:
         found, stack = [], [self.expr]
         while stack:
             expr = stack.pop()
-            if isinstance(expr, sympy.And):
+            if isinstance(expr, And):
                 stack.extend(reversed(expr.args))
-            elif expr is not sympy.true:
+            elif expr is not TRUE:
                 found.append(compile_condition(expr, (), self.symbols, self.types, self.helpers, self.span))
         return found
 
@@ -87,16 +86,16 @@ class Condition:
 def compile_condition(
     expr: Any,
     guards: Iterable[Guard],
-    symbols: Mapping[Any, sympy.Symbol],
+    symbols: Mapping[Any, Symbol],
     types: Mapping[Any, str],
     helpers: Mapping[str, Callable[..., Any]],
     span: Span,
 ) -> Condition:
-    """Compile a sympy Boolean over ``symbols`` (by the keys of the columns that hold their codes)."""
+    """Compile a condition over ``symbols`` (by the keys of the columns that hold their codes)."""
     guards = tuple(guards)
-    used = expr.free_symbols.union(*(guard.condition.free_symbols for guard in guards))
+    used = expr.symbols.union(*(guard.condition.symbols for guard in guards))
     keys = tuple(key for key, symbol in symbols.items() if symbol in used)
-    marks = [sympy.Symbol(f"g{i}") for i in range(1 + len(guards))]
+    marks = [Symbol(f"g{i}") for i in range(1 + len(guards))]
     lines = list(zip(marks, [expr, *(guard.condition for guard in guards)], strict=True))
     function = compile_lines([symbols[key] for key in keys], lines, marks, helpers)
     dtypes = tuple(dtype_of(types[key]) for key in keys)
@@ -106,8 +105,7 @@ def compile_condition(
 class CausalModel:
     """A compiled causal model.
 
-    ``variables`` are in topological order. ``expressions[name]`` is the sympy expression of a mechanism over
-    ``symbols``. ``choices[name]`` computes the values of a set that depends on other variables. ``wheres`` are the
+    ``variables`` are in topological order. ``choices[name]`` computes the values of a set that depends on other variables. ``wheres`` are the
     conditions on its inputs, ``scope`` what its expressions could name.
     """
 
@@ -118,7 +116,7 @@ class CausalModel:
         self.strings = strings
         self.variables: dict[str, Variable] = {}
         self.outputs: tuple[str, ...] = ()
-        self.symbols: dict[str, sympy.Symbol] = {}
+        self.symbols: dict[str, Symbol] = {}
         self.choices: dict[str, Choices] = {}
         self.wheres: tuple[Condition, ...] = ()
         self.functions: tuple[PythonFunction, ...] = ()
@@ -139,10 +137,14 @@ class CausalModel:
         """The drawn variables, in the order in which they are drawn."""
         return tuple(name for name, variable in self.variables.items() if variable.kind == "exogenous")
 
-    @property
+    @cached_property
     def expressions(self) -> dict[str, Any]:
-        """The sympy expression of every mechanism."""
-        return {name: equation.expr for name, equation in self._evaluator.equations.items()}
+        """The sympy expression of every mechanism, over symbols called as its parents. See
+        :func:`causal_dsl.causal.symbolic.as_sympy` for what stands for texts, truth values and tables."""
+        from causal_dsl.causal.symbolic import as_sympy  # sympy takes a quarter of a second to import
+
+        names = {symbol: name for name, symbol in self.symbols.items()}
+        return {name: as_sympy(equation.expr, names) for name, equation in self._evaluator.equations.items()}
 
     @property
     def needs_trust(self) -> tuple[PythonFunction, ...]:
@@ -256,17 +258,6 @@ class Choices:
         return np.stack(found[: self.count], axis=1)
 
 
-def compile_model(decl: tree.CausalDecl, scope: Scope, diagnostics: Diagnostics) -> CausalModel | None:
-    """Compile a causal model, or None where a fault was reported.
-
-    Faults: E300 to E308 and E349 (expressions), E310 to E316 (domains), E320 to E327 (variables), E330 (a `where` that
-    never holds), and what Python functions raise where they are trusted.
-    """
-    from causal_dsl.causal.members import MemberCompiler
-
-    return MemberCompiler(decl, scope, diagnostics).compile()
-
-
-def equation(symbol: sympy.Symbol, expr: Any, guards: Iterable[Guard], span: Span = NOWHERE) -> Equation:
+def equation(symbol: Symbol, expr: Any, guards: Iterable[Guard], span: Span = NOWHERE) -> Equation:
     """A mechanism for :class:`~causal_dsl.causal.evaluate.Evaluator`."""
     return Equation(symbol, expr, tuple(guards), span)

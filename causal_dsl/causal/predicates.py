@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-import sympy
 
 from causal_dsl.causal.domains import LIMIT
 from causal_dsl.causal.expressions import Compiler
 from causal_dsl.causal.model import CausalModel, Condition, compile_condition
-from causal_dsl.causal.operations import relation
 from causal_dsl.causal.scope import Scope, Strings
+from causal_dsl.causal.terms import Float, Integer, Symbol, relation
 from causal_dsl.causal.typed import Typed, as_condition, variable
 from causal_dsl.diagnostics import Diagnostics, Span
 from causal_dsl.syntax import tree
@@ -68,16 +67,14 @@ def compile_predicate(
     models = list({id(model): model for model in roles.values()}.values())
     strings = models[0].strings if models else Strings()
     names: dict[str, Typed | None] = {}
-    symbols: dict[tuple[str, str], sympy.Symbol] = {}
+    symbols: dict[tuple[str, str], Symbol] = {}
     types: dict[tuple[str, str], str] = {}
     for role, model in roles.items():
-        entries = {
-            name: (v.type, variable(sympy.Symbol("_"), v.domain, strings)) for name, v in model.variables.items()
-        }
+        entries = {name: (v.type, variable(Symbol("_"), v.domain, strings)) for name, v in model.variables.items()}
         if role and "template" not in entries:
             entries["template"] = ("int", Typed("int", None, 0, LIMIT - 1))
         for name, (kind, shape) in entries.items():
-            symbol = symbols[role, name] = sympy.Symbol(f"p{len(symbols)}")
+            symbol = symbols[role, name] = Symbol(f"p{len(symbols)}")
             types[role, name] = kind
             typed = Typed(shape.type, _expr(symbol, kind), shape.low, shape.high, shape.texts, shape.domain)
             if role:
@@ -98,14 +95,14 @@ def compile_predicate(
     return Predicate(condition, expr.span, foreign, strings)
 
 
-def _expr(symbol: sympy.Symbol, kind: str) -> object:
+def _expr(symbol: Symbol, kind: str) -> object:
     return as_condition(symbol) if kind == "bool" else symbol
 
 
 def equals(model: CausalModel, role: str, name: str, code: int | float, span: Span) -> Predicate:
     """The condition that a variable of one run has this code."""
     key = (role, name)
-    symbol = sympy.Symbol("p0")
-    number = sympy.Integer(int(code)) if model.variables[name].type != "real" else sympy.Float(code, 17)
+    symbol = Symbol("p0")
+    number = Integer(int(code)) if model.variables[name].type != "real" else Float(code)
     types = {key: model.variables[name].type}
     return Predicate(compile_condition(relation("==", symbol, number), (), {key: symbol}, types, {}, span), span)

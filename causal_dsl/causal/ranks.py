@@ -25,10 +25,14 @@ def ranks(column: np.ndarray) -> tuple[np.ndarray, int]:
 def combined(columns: Sequence[np.ndarray], start: np.ndarray) -> tuple[np.ndarray, int]:
     """The rank of each row among the different combinations of ``start`` and the columns, ``[n]``, and their number."""
     found, count = ranks(start)
+    few = 4 * len(start) + 64
     for column in columns:
         own, several = ranks(column)
-        found, count = ranks(found * several + own)
-    return found, count
+        # Combined numbers keep the order of ranks: they are ranked anew only before they get too many for a table.
+        if count > few:
+            found, count = ranks(found)
+        found, count = found * several + own, count * several
+    return ranks(found)
 
 
 def firsts(group: np.ndarray, count: int) -> np.ndarray:

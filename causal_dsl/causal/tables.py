@@ -241,6 +241,9 @@ def _parsed(
     texts: list[str], name: str, lines: Sequence[int], file: tree.String, diagnostics: Diagnostics
 ) -> Sequence[Value] | None:
     """Cells of a CSV as truth values, numbers or texts. Each text is looked at once, however often it occurs."""
+    first = next(filter(None, texts), "true")
+    if first.lower() not in ("true", "false") and not _NUMBER.match(first):
+        return texts  # whatever else is in it
     distinct = dict.fromkeys(texts)
     filled = [text for text in distinct if text]
     values: dict[str, Value] | None = None

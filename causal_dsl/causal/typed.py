@@ -8,11 +8,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import sympy
-
 from causal_dsl.causal.domains import LIMIT, Domain, Finite, Type, Value
-from causal_dsl.causal.operations import Apply, Truth, combine, piecewise, relation
 from causal_dsl.causal.scope import Strings
+from causal_dsl.causal.terms import (
+    FALSE,
+    TRUE,
+    Apply,
+    Float,
+    Integer,
+    Symbol,
+    Term,
+    Truth,
+    combine,
+    piecewise,
+    relation,
+)
 from causal_dsl.diagnostics import Span
 
 #: Sets of texts beyond this size are not followed through expressions.
@@ -21,9 +31,9 @@ _MANY = 20_000
 
 @dataclass(frozen=True)
 class Typed:
-    """A sympy expression and what is known of its values.
+    """An expression and what is known of its values.
 
-    ``expr`` is a sympy Boolean for type bool, else a number (texts stand as their codes). ``low`` and ``high`` bound a
+    ``expr`` is a condition for type bool, else a number (texts stand as their codes). ``low`` and ``high`` bound a
     number. ``texts`` are the codes of the texts that it can be; None is any.
     """
 
@@ -49,8 +59,8 @@ class Typed:
         """The expression as a float."""
         if self.type == "real":
             return self.expr
-        if isinstance(self.expr, sympy.Integer):
-            return sympy.Float(int(self.expr), 17)
+        if isinstance(self.expr, Integer):
+            return Float(self.expr.held)
         return call("as_float", self.expr)
 
 
@@ -70,14 +80,14 @@ class Guard:
 
 def call(helper: str, *arguments: Any) -> Apply:
     """A call of a run-time helper by its name."""
-    return Apply(sympy.Symbol(helper), *arguments)
+    return Apply(helper, *arguments)
 
 
 def as_number(condition: Any) -> Any:
     """A truth value as 0 or 1."""
     if isinstance(condition, Truth):
         return condition.args[0]
-    return piecewise([sympy.Integer(1)], [condition], sympy.Integer(0))
+    return piecewise([Integer(1)], [condition], Integer(0))
 
 
 def as_condition(number: Any) -> Any:
@@ -85,7 +95,7 @@ def as_condition(number: Any) -> Any:
     return Truth(number)
 
 
-def variable(symbol: sympy.Symbol, domain: Domain, strings: Strings) -> Typed:
+def variable(symbol: Symbol, domain: Domain, strings: Strings) -> Typed:
     """A variable of a domain, by the symbol that holds its codes."""
     texts: frozenset[int] | None = None
     if domain.type == "string" and isinstance(domain, Finite) and domain.size <= _MANY:
@@ -97,13 +107,13 @@ def variable(symbol: sympy.Symbol, domain: Domain, strings: Strings) -> Typed:
 def literal(value: Value, strings: Strings) -> Typed:
     """A constant."""
     if isinstance(value, bool):
-        return Typed("bool", sympy.true if value else sympy.false)
+        return Typed("bool", TRUE if value else FALSE)
     if isinstance(value, int):
-        return Typed("int", sympy.Integer(value), value, value)
+        return Typed("int", Integer(value), value, value)
     if isinstance(value, float):
-        return Typed("real", sympy.Float(value, 17), value, value)
+        return Typed("real", Float(value), value, value)
     code = strings.code(value)
-    return Typed("string", sympy.Integer(code), texts=frozenset((code,)))
+    return Typed("string", Integer(code), texts=frozenset((code,)))
 
 
 # ── arithmetic ──────────────────────────────────────────────────────────────────────────────────
@@ -155,7 +165,7 @@ def arithmetic(op: str, a: Typed, b: Typed) -> tuple[Typed, Any | None, Any | No
     zero = None
     if op in ("/", "div", "mod"):
         helper = {"/": "divide", "div": "floor_divide", "mod": "modulo"}[op]
-        expr = call(helper, left, right)
+        expr: Term = call(helper, left, right)
         if b.low <= 0 <= b.high:
             zero = relation("==", b.expr, 0)
     elif real:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from causal_dsl.engine.pieces import Piece, Pieces
-from causal_dsl.planning.lower import Plan
+from causal_dsl.planning.plan import Plan
 from causal_dsl.planning.steps import Block
 from causal_dsl.store.blocks import Blocks
 from causal_dsl.store.later import Later

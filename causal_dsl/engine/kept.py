@@ -11,7 +11,7 @@ from torch import Tensor
 from causal_dsl.diagnostics import NOWHERE, fail
 from causal_dsl.faults import OwnFault
 from causal_dsl.planning import graph as g
-from causal_dsl.planning.layout import Layout, Layouts
+from causal_dsl.planning.rows import Layout, Layouts
 from causal_dsl.program.locations import Site
 
 

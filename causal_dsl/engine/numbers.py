@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from causal_dsl.engine.answers import Answers
-from causal_dsl.engine.columns import WHOLE, Quantity
 from causal_dsl.engine.readout import MEASURED, greedy, measure, trace
+from causal_dsl.measures.quantities import WHOLE, Quantity
+from causal_dsl.program.answers import Answers
 from causal_dsl.program.program import Test
 
 #: Gives the ids [n] whose logits a quantity of a test asks for, for all pairs of the test.

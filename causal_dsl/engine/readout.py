@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from causal_dsl.engine.columns import NO_ANSWER, NO_NUMBER, TWO_LARGEST, Quantity
+from causal_dsl.measures.quantities import NO_ANSWER, NO_NUMBER, TWO_LARGEST, Quantity
 
 #: The kinds of quantities that :func:`measure` computes.
 MEASURED = ("logit", "log_normalizer", "kl", "js")

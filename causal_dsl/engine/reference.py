@@ -16,8 +16,8 @@ from causal_dsl.engine.pieces import Piece, Pieces
 from causal_dsl.engine.runner import FLOOR_ROWS, Context, Gather, Logits
 from causal_dsl.network.forward import Read, Write, forward
 from causal_dsl.planning import graph as g
-from causal_dsl.planning.layout import Family, Layout
 from causal_dsl.planning.peak import layer_bytes
+from causal_dsl.planning.rows import Family, Layout
 from causal_dsl.planning.steps import Block, Step
 from causal_dsl.program.components import depth
 from causal_dsl.program.locations import Site

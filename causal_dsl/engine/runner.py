@@ -9,18 +9,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from causal_dsl.engine.columns import SAID, TRACE, Quantity
 from causal_dsl.engine.kept import Kept, Means
 from causal_dsl.engine.numbers import Numbers
 from causal_dsl.engine.outside import Outside
 from causal_dsl.engine.pieces import Piece, Pieces
 from causal_dsl.engine.values import Values
 from causal_dsl.features.base import Feature
+from causal_dsl.measures.quantities import SAID, TRACE, Quantity
 from causal_dsl.network.network import Network
 from causal_dsl.planning import graph as g
-from causal_dsl.planning.layout import Family, Layout, Layouts
-from causal_dsl.planning.lower import Plan
 from causal_dsl.planning.memory import Budget
+from causal_dsl.planning.plan import Plan
+from causal_dsl.planning.rows import Family, Layout, Layouts
 from causal_dsl.planning.steps import Block, Step
 from causal_dsl.program.features import FeatureRef
 from causal_dsl.program.locations import Site

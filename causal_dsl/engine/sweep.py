@@ -16,8 +16,8 @@ from causal_dsl.engine.runner import FLOOR_ROWS, Context, Gather, Logits
 from causal_dsl.faults import OwnFault
 from causal_dsl.network.sweep.drive import Asked, Outcome, Read, Write, sweep
 from causal_dsl.planning import graph as g
-from causal_dsl.planning.frames import BOTTOM, ENTRY, Accesses, Rows, Schedule, place_of, schedule
-from causal_dsl.planning.layout import Family, Layout, Spot
+from causal_dsl.planning.liveness import BOTTOM, ENTRY, Accesses, Rows, Schedule, place_of, schedule
+from causal_dsl.planning.rows import Family, Layout, Spot
 from causal_dsl.planning.steps import Block, Step, late_captures, leaves
 from causal_dsl.program.components import packs, width
 from causal_dsl.program.locations import Site

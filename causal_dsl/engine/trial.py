@@ -23,9 +23,9 @@ from causal_dsl.features.base import Feature
 from causal_dsl.network.network import Network
 from causal_dsl.network.prove import distance, tolerance_of
 from causal_dsl.planning import graph as g
-from causal_dsl.planning.layout import Layouts
-from causal_dsl.planning.lower import Plan
 from causal_dsl.planning.memory import Budget
+from causal_dsl.planning.plan import Plan
+from causal_dsl.planning.rows import Layouts
 from causal_dsl.planning.steps import Block, Step, early_means
 from causal_dsl.program.components import depth
 from causal_dsl.program.features import FeatureRef

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,11 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from causal_dsl.diagnostics import NOWHERE, Span, fail, shown_path
+from causal_dsl.diagnostics import NOWHERE, Span, SpecError, fail, shown_path
 from causal_dsl.engine.kept import Kept, Means
 from causal_dsl.features.base import Feature
 from causal_dsl.planning import graph as g
-from causal_dsl.planning.layout import Family
+from causal_dsl.planning.rows import Family
 from causal_dsl.planning.steps import leaves
 from causal_dsl.program.features import FeatureRef
 from causal_dsl.program.locations import Site
@@ -47,20 +48,23 @@ class Values:
         """The function from the vectors that are there [m, width] to those that shall be, for the places of a spot
         that ``alive`` picks."""
         value = self._value(write.value, write, family, spot, alive)
+        #: numbers of the spec's are in it, which may be too large for the network's
+        stated = any(isinstance(leaf, Constant | Noise | Vector) for leaf in leaves(write.value))
 
         def given(current: Tensor) -> Tensor:
             new = value(current.shape[1])
-            if isinstance(new, Tensor):
-                new = new.to(device=current.device, dtype=current.dtype).expand_as(current)
-            else:
-                new = torch.full_like(current, new)
-            return current + new if write.add else new
+            if not isinstance(new, Tensor):
+                new = torch.full((1, 1), new, dtype=torch.float64)
+            held = new.to(device=current.device, dtype=current.dtype).expand_as(current)
+            if stated and _finite(new) and not _finite(held):
+                raise _too_large(held.dtype, write.value)
+            return current + held if write.add else held
 
         change: Callable[[Tensor], Tensor] = given
         if write.feature is not None:
             change = self._through(change, write.feature, family, spot, alive)
         watch = self.watch
-        if watch is None or not any(isinstance(leaf, Constant | Noise | Vector) for leaf in leaves(write.value)):
+        if watch is None or not stated:
             return change
 
         def watched(current: Tensor) -> Tensor:
@@ -106,7 +110,7 @@ class Values:
             case g.Combine(op=op, left=left, right=right):
                 one = self._value(left, write, family, spot, alive)
                 other = self._value(right, write, family, spot, alive)
-                return lambda width: _OPS[op](one(width), other(width))
+                return lambda width: _combined(node, op, one(width), other(width))
             case Constant(value=value):
                 return lambda width: value
             case Noise(std=std, seed=seed):
@@ -155,14 +159,9 @@ class Values:
 
 
 def _quotient(a: Tensor | float, b: Tensor | float) -> Tensor | float:
-    if isinstance(b, float | int) and b == 0:
-        finite = False
-    else:
-        quotient = a / b
-        finite = not isinstance(quotient, Tensor) or bool(torch.isfinite(quotient).all())
-    if not finite:
+    if bool((b == 0).any()) if isinstance(b, Tensor) else b == 0:
         raise fail("E686", "a written value is divided by zero", NOWHERE, help="divide by something else")
-    return quotient
+    return a / b
 
 
 _OPS: dict[str, Callable[..., Tensor | float]] = {
@@ -171,6 +170,30 @@ _OPS: dict[str, Callable[..., Tensor | float]] = {
     "*": lambda a, b: a * b,
     "/": _quotient,
 }
+
+
+def _finite(value: Tensor | float) -> bool:
+    return bool(torch.isfinite(value).all()) if isinstance(value, Tensor) else math.isfinite(value)
+
+
+def _combined(node: g.Combine, op: str, a: Tensor | float, b: Tensor | float) -> Tensor | float:
+    value = _OPS[op](a, b)
+    if not _finite(value) and _finite(a) and _finite(b):
+        raise _too_large(value.dtype if isinstance(value, Tensor) else torch.float64, node)
+    return value
+
+
+def _too_large(dtype: torch.dtype, written: g.Written) -> SpecError:
+    """E687: the numbers that a spec states make one that the dtype does not hold."""
+    spans = [leaf.span for leaf in leaves(written) if isinstance(leaf, Constant | Noise | Vector) and leaf.span]
+    kind = str(dtype).removeprefix("torch.")
+    return fail(
+        "E687",
+        "a number that is written here is too large",
+        spans[0] if spans else NOWHERE,
+        notes=(f"the largest number that {kind} holds is {torch.finfo(dtype).max:.4g}",),
+        help="write a smaller number",
+    )
 
 
 def _noises(seed: int, pairs: np.ndarray, counts: np.ndarray, width: int) -> Tensor:

@@ -14,9 +14,9 @@ from causal_dsl.network.forward import Read, forward
 from causal_dsl.network.network import Network
 from causal_dsl.network.sweep.prefixes import Prefixes, cache_bytes, cacheable, entered_at, record
 from causal_dsl.planning import graph as g
-from causal_dsl.planning.layout import Layouts
-from causal_dsl.planning.lower import Plan
 from causal_dsl.planning.memory import Budget
+from causal_dsl.planning.plan import Plan
+from causal_dsl.planning.rows import Layouts
 from causal_dsl.planning.steps import captures, layers_of
 from causal_dsl.program.components import trims
 from causal_dsl.program.locations import Place, Site

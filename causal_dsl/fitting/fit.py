@@ -9,7 +9,6 @@ import numpy as np
 import torch
 
 from causal_dsl.diagnostics import NOWHERE
-from causal_dsl.engine.answers import Answers
 from causal_dsl.features.base import Feature
 from causal_dsl.features.build import build
 from causal_dsl.fitting import kept, loop
@@ -23,6 +22,7 @@ from causal_dsl.network.network import Network
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.fits import Experiment, Fits, Unit
 from causal_dsl.planning.memory import Budget
+from causal_dsl.program.answers import Answers
 from causal_dsl.program.features import FeatureRef, family
 from causal_dsl.program.identity import NetworkKey
 from causal_dsl.report.progress import Progress
@@ -101,6 +101,7 @@ class _Network:
         jobs: list[Job] = []
         found: dict[Job, tuple[Path, FitInputs]] = {}
         seen: dict[Job, np.ndarray] = {}
+        there: set[Job] = set()  # kept by a run before, those too that nothing is fitted of
         for unit in self.units:
             for restart in range(1 if unit.fitting.file else unit.fitting.restarts):
                 job = self._job(unit, bank, restart)
@@ -112,14 +113,14 @@ class _Network:
                     path = kept.folder() / f"{key_of(inputs)}.safetensors"
                     found[job] = (path, inputs)
                     known = kept.read(path)
-                    if known is not None and not kept.take(job, known):
-                        known = None
+                    if known is not None and kept.take(job, known):
+                        there.add(job)
                 jobs.append(job)
-        before = {job for job in jobs if job.done and job.optimiser is not None}
+        before = {job for job in there if job.optimiser is not None}
         states = self._train([job for job in jobs if not job.done], found, bank)
         for job in jobs:
             job.finish()
-            if job in found and job not in before:
+            if job in found and job not in there:
                 with if_possible("a fitted feature"):
                     kept.write(found[job][0], job, bank, self.network, found[job][1])
         if states is not None:

@@ -23,7 +23,7 @@ from causal_dsl.network.fingerprint import anywhere, fingerprint
 from causal_dsl.network.network import Network
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.fits import Unit
-from causal_dsl.planning.inputs import Inputs
+from causal_dsl.planning.prompts import Inputs
 from causal_dsl.program.features import FeatureRef, files_of
 from causal_dsl.program.program import Vector
 from causal_dsl.store import faults, keys, later, reads

@@ -9,22 +9,22 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from causal_dsl.causal.designs import Drawn
-from causal_dsl.engine.columns import Columns, Quantity, margin_quantities
 from causal_dsl.engine.execute import CellRun, Execution
 from causal_dsl.fitting.library import Library
+from causal_dsl.measures.evaluation import CellData
+from causal_dsl.measures.quantities import Columns, Quantity, margin_quantities
 from causal_dsl.program.features import FeatureRef, family
 from causal_dsl.program.fits import learned
 from causal_dsl.program.program import Test
 from causal_dsl.score.controls import Beside, Control, FeatureInfo, Learned, Part, learned_findings, margin, several
 from causal_dsl.score.estimate import Estimator
-from causal_dsl.score.frames import Frame
 from causal_dsl.score.paired import difference
 from causal_dsl.score.results import Estimate, TestResult
 from causal_dsl.score.truth import kept_of, labels_of
 from causal_dsl.score.verdict import settled
 
 if TYPE_CHECKING:
-    from causal_dsl.pipeline import Checked
+    from causal_dsl.api import Checked
 
 
 def with_controls(
@@ -123,7 +123,7 @@ def _scored(
     """The iia of a control on the pairs of its test (``rows`` of them where it is filtered), its margin, and how far its
     test's own is above."""
     output = control.readout.variable
-    frame = Frame(cell.columns, drawn.values["base"][output], labels, {}, rows)
+    frame = CellData(cell.columns, drawn.values["base"][output], labels, {}, rows)
     roles = ("base", *(role for role in control.roles if role != "base"))
     estimator = Estimator(
         [frame],

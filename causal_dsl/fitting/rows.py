@@ -17,9 +17,9 @@ from causal_dsl.network.forward import Write, forward
 from causal_dsl.network.sweep.drive import Asked
 from causal_dsl.network.sweep.prefixes import Going, going, replay
 from causal_dsl.planning import graph as g
-from causal_dsl.planning.frames import Accesses, Rows, place_of
-from causal_dsl.planning.layout import Family, Spot
+from causal_dsl.planning.liveness import Accesses, Rows, place_of
 from causal_dsl.planning.memory import Budget
+from causal_dsl.planning.rows import Family, Spot
 from causal_dsl.planning.steps import captures, layers_of
 from causal_dsl.program.features import FeatureRef
 from causal_dsl.program.locations import Site

@@ -11,7 +11,7 @@ from causal_dsl.diagnostics import Diagnostic
 from causal_dsl.network.network import Network
 from causal_dsl.network.steadiness import Batch, refuse_unsteady, some_of
 from causal_dsl.network.tokenizer_audit import compare_tokens
-from causal_dsl.planning.inputs import Inputs
+from causal_dsl.planning.prompts import Inputs
 
 
 def check_at_hand(

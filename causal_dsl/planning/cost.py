@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from causal_dsl.planning import graph as g
-from causal_dsl.planning.lower import Plan
 from causal_dsl.planning.memory import Budget, default_bytes, process_bytes
 from causal_dsl.planning.peak import MOST_ROWS, Peaks, Sized, columns_of
 from causal_dsl.planning.steps import Block, Step, early_means, late_captures, layers_of
 from causal_dsl.program.components import depth, width
 from causal_dsl.program.facts import Facts, record_of
+
+if TYPE_CHECKING:
+    from causal_dsl.planning.plan import Plan
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,7 @@ def work_of(plan: Plan) -> dict[g.Node, Work]:
         if isinstance(node, g.Capture):
             inputs = plan.inputs[node.run.network]
             distinct = np.unique(plan.rows[node.run])
-            vectors = sum(len(inputs.where(node.place.position, index)) for index in distinct.tolist())
+            vectors = int(inputs.sizes(node.place.position, distinct).sum())
             each = width(node.place.site, inputs.facts) or inputs.facts.width or 0
             found[node] = Work(0, 0, vectors * each * 4)
     return found

@@ -12,7 +12,7 @@ from typing import Any, TypeVar, dataclass_transform
 
 import networkx as nx
 
-from causal_dsl.engine.columns import Quantity
+from causal_dsl.measures.quantities import Quantity
 from causal_dsl.program.features import FeatureRef
 from causal_dsl.program.identity import NetworkKey, Origin
 from causal_dsl.program.locations import Place

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
-from typing import Any
 
 import networkx as nx
 import numpy as np
 
 from causal_dsl.causal.designs import Design, Drawn, draw
 from causal_dsl.diagnostics import Diagnostics, fail
-from causal_dsl.engine.columns import SAID, TRACE, Quantity, margin_quantities
+from causal_dsl.measures.quantities import SAID, TRACE, Quantity, margin_quantities
 from causal_dsl.planning import graph as g
-from causal_dsl.planning.inputs import Inputs, lengths_agree
-from causal_dsl.planning.steps import Step
+from causal_dsl.planning.plan import Plan
+from causal_dsl.planning.prompts import Inputs, lengths_agree
+from causal_dsl.planning.steps import plain_steps
 from causal_dsl.program.components import unfit
 from causal_dsl.program.fits import learned
 from causal_dsl.program.identity import NetworkKey, origin
@@ -26,83 +26,16 @@ from causal_dsl.program.program import (
     FromRun,
     Intervention,
     Mean,
-    NetworkRef,
     Program,
     Test,
     Value,
 )
-from causal_dsl.program.tokens import Tokens
+from causal_dsl.program.resolve import Tokenizers
 
 #: Read of every base and every patched run, asked for or not: what it says of all that it can say, and whether it moved.
 OF_ALL = (SAID, TRACE)
-#: Gives the tokenizer of a network, or None for vector networks.
-Tokenizers = Callable[[NetworkRef], Tokens | None]
+#: Draws the settings of a design; None where a fault was reported.
 Drawer = Callable[[Design, Diagnostics], Drawn | None]
-
-
-@dataclass
-class Plan:
-    """All the work of one spec file.
-
-    ``graph`` is the intervention graph. ``drawn`` and ``rows`` hold what its Draw and Forward nodes stand for: the
-    settings, and for each row the index of its input in ``inputs[network]``. ``steps`` are the passes that compute it.
-    """
-
-    program: Program
-    tests: list[Test]
-    graph: nx.DiGraph
-    drawn: dict[g.Draw, Drawn]
-    inputs: dict[NetworkKey, Inputs]
-    rows: dict[g.Forward, np.ndarray]
-    scores: dict[str, list[g.Score]] = field(default_factory=dict)
-    steps: tuple[Step, ...] = ()
-    #: what is fitted before it is run (:class:`causal_dsl.planning.fits.Fits`); None where nothing is
-    fits: Any = None
-    _reads: dict[g.Resume, list[g.Read]] = field(default_factory=dict)
-
-    @property
-    def networks(self) -> dict[NetworkKey, NetworkRef]:
-        """The networks that the plan runs, by who they are."""
-        return {test.network.key: test.network for test in self.tests}
-
-    def text(self, explain: bool = False) -> str:
-        """The plan as a person reads it, with its cost; ``explain`` adds what is saved and how it is run."""
-        from causal_dsl.planning.show import to_text
-
-        return to_text(self, explain)
-
-    def mermaid(self) -> str:
-        """The graph as a Mermaid flowchart."""
-        from causal_dsl.planning.show import to_mermaid
-
-        return to_mermaid(self)
-
-    def to_json(self) -> dict[str, Any]:
-        """The graph as data (networkx node-link form) with its cost."""
-        from causal_dsl.planning.show import to_json
-
-        return to_json(self)
-
-    def reads_of(self, resumes: Iterable[g.Resume]) -> Iterator[g.Read]:
-        """What is read of some interventions."""
-        if not self._reads:
-            for read in g.of_kind(self.graph, g.Read):
-                if isinstance(read.run, g.Resume):
-                    self._reads.setdefault(read.run, []).append(read)
-        for resume in resumes:
-            yield from self._reads.get(resume, [])
-
-    def draw_of(self, test: Test) -> Drawn:
-        """The settings of a test's runs."""
-        return self.drawn[self.scores[test.name][0].label.draw]
-
-    def ids_of(self, test: Test) -> dict[str, np.ndarray]:
-        """A number for the input of each row of each role, ``[n]``: of one role, two are equal just if the network reads
-        the same tokens, or the same vector."""
-        draw, runs = self.scores[test.name][0].label.draw, self.inputs[test.network.key].runs
-        rows = {role: self.rows.get(g.Forward(test.network.key, draw, role)) for role in self.drawn[draw].ids}
-        # What is not run has only its number among the draws.
-        return {r: self.drawn[draw].ids[r] if own is None else runs[own] for r, own in rows.items()}
 
 
 def make_plan(
@@ -123,21 +56,6 @@ def make_plan(
         _Lowering(plan, test, tokenizers, diagnostics, drawer).lower()
     plan.steps = plain_steps(plan)
     return plan
-
-
-def plain_steps(plan: Plan) -> tuple[Step, ...]:
-    """A step for every run whose answer is read, and one for every intervention."""
-    runs: dict[g.Forward | g.Resume, None] = {}
-    for test in plan.tests:
-        for score in plan.scores[test.name]:
-            runs |= {read.run: None for _, read in score.reads}
-    steps = []
-    for run in runs:
-        if isinstance(run, g.Forward):
-            steps.append(Step(run.network, forwards=(run,)))
-        else:
-            steps.append(Step(run.base.network, resumes=(run,)))
-    return tuple(steps)
 
 
 def unfit_networks(plan: Plan, found: Mapping[NetworkKey, str] = MappingProxyType({})) -> Plan:
@@ -232,8 +150,7 @@ class _Lowering:
         writes: list[g.Write] = []
         for intervention in cell.interventions:
             for i, place in enumerate(intervention.places):
-                for index in np.unique(self.plan.rows[base]).tolist():
-                    self.inputs.where(place.position, index, intervention.span or self.test.span)
+                self.inputs.sizes(place.position, self.plan.rows[base], intervention.span or self.test.span)
                 value = self._value(intervention.value, intervention, i, drawn)
                 feature = intervention.features[i] if intervention.features else None
                 if feature is not None and feature.joined:
@@ -243,8 +160,7 @@ class _Lowering:
 
     def _as_many_tokens(self, place: Place, intervention: Intervention, base: g.Forward) -> None:
         """Tokens that are joined to one vector are as many in every row (E725)."""
-        inputs = np.unique(self.plan.rows[base]).tolist()
-        counts = {len(self.inputs.where(place.position, index)) for index in inputs}
+        counts = set(self.inputs.sizes(place.position, self.plan.rows[base]).tolist())
         if len(counts) > 1:
             raise fail(
                 "E725",

@@ -9,18 +9,21 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from causal_dsl.engine.columns import WHOLE
+from causal_dsl.measures.quantities import WHOLE
 from causal_dsl.planning import graph as g
-from causal_dsl.planning.frames import Schedule
-from causal_dsl.planning.layout import Layout, Layouts
-from causal_dsl.planning.lower import Plan
+from causal_dsl.planning.liveness import Schedule
 from causal_dsl.planning.memory import Budget
+from causal_dsl.planning.rows import Layout, Layouts
 from causal_dsl.planning.steps import Block, Step, layers_of
 from causal_dsl.program.components import packs, width
 from causal_dsl.program.facts import Facts
+
+if TYPE_CHECKING:
+    from causal_dsl.planning.plan import Plan
 
 #: Rows beyond which a pass is predicted from a part of its pairs.
 MOST_ROWS = 20_000

@@ -21,11 +21,12 @@ from causal_dsl.diagnostics import SpecError
 from causal_dsl.planning import graph as g
 from causal_dsl.program.components import width
 from causal_dsl.program.locations import Place, Position, Site
+from causal_dsl.program.measured import without_lines
 from causal_dsl.program.program import Cell, Constant, FromRun, Intervention, Mean, Placed, Test, Value
 from causal_dsl.program.sites import overlap
 
 if TYPE_CHECKING:
-    from causal_dsl.planning.lower import Plan
+    from causal_dsl.planning.plan import Plan
 
 #: Of the cost of a test, the share that its probes may add; in a vector network of fewer than ``_SMALL`` weights, whose rows
 #: cost nothing, at least ``FREE`` rows.
@@ -92,7 +93,7 @@ def _made(test: Test, what: str, number: int, drawn: Drawn, cells: tuple[Cell, .
     name = f"{test.name}: {what}" + (f" {number + 1}" if len(test.cells) > 1 else "")
     name += f", {probe.why}" if isinstance(probe, Unmapped) else ""
     statement = replace(test.design.statements[0], roles=("base", "other"), balance=(), where=None)
-    return replace(
+    return without_lines(
         test,
         name=name,
         design=Design((statement,), test.design.templates),
@@ -100,10 +101,8 @@ def _made(test: Test, what: str, number: int, drawn: Drawn, cells: tuple[Cell, .
         cells=cells,
         swaps=(),
         draws=f"{test.draws}; {name}",
-        members=(),
         metrics={},
         control=(test.name, what),
-        scores=None,
         given=drawn,
         probe=probe,
     )
@@ -427,11 +426,8 @@ def _spans(plan: Plan, test: Test, cell: Cell) -> tuple[int, ...] | None:
     """How many tokens each place has; None where that differs from prompt to prompt: then no other run has as many."""
     inputs = plan.inputs[test.network.key]
     rows = _prompts(plan, test)
-    found = {
-        tuple(len(inputs.where(place.position, index)) for i in cell.interventions for place in i.places)
-        for index in rows.tolist()
-    }
-    return found.pop() if len(found) == 1 else None
+    sizes = [inputs.sizes(place.position, rows) for i in cell.interventions for place in i.places]
+    return tuple(int(here[0]) for here in sizes) if all((here == here[0]).all() for here in sizes) else None
 
 
 __all__ = ["Replaced", "Unmapped", "part", "probes_of"]

@@ -10,7 +10,7 @@ from functools import cache
 
 import numpy as np
 
-from causal_dsl.planning.frames import ANYWHERE, BOTTOM, ENTRY, KEYS, place_of
+from causal_dsl.planning.liveness import ANYWHERE, BOTTOM, ENTRY, KEYS, place_of
 from causal_dsl.planning.steps import layers_of
 from causal_dsl.program.components import unfit
 from causal_dsl.program.facts import Facts

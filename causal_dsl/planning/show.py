@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import networkx as nx
 import numpy as np
 
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.cost import Cost, Work, cost_of, stop_layer, work_of
-from causal_dsl.planning.lower import Plan
 from causal_dsl.planning.peak import Peaks, columns_of
 from causal_dsl.planning.steps import Step, captures
+from causal_dsl.planning.switches import all_off, turned_on, without
 from causal_dsl.program.components import trims
 from causal_dsl.program.program import Test
+
+if TYPE_CHECKING:
+    from causal_dsl.planning.plan import Plan
 
 #: Nodes that the text shows; sweeps beyond this are folded to their first and last cells.
 MOST_CELLS = 6
@@ -55,7 +58,7 @@ def to_text(plan: Plan, explain: bool = False) -> str:
         f"{_flops(cost.flops)}, {cost.peak_bytes / 1e6:,.0f} MB held at the peak ({cost.process_bytes / 1e6:,.0f} MB of a CPU process); base, source and patched run of every pair and cell would be "
         f"{cost.naive_layer_tokens:,} layer-tokens ({cost.ratio:.2f} times as many)"
     )
-    if not explain:
+    if not explain and not plan.without:
         lines += [executor(plan, step) for step in plan.steps if step.why]
     else:
         lines += ["", *explained(plan)]
@@ -138,19 +141,17 @@ def _flops(flops: float) -> str:
 
 
 def explained(plan: Plan) -> list[str]:
-    """What each rule saves, from the plan as one would write it by hand to the one that is run."""
-    from causal_dsl.planning.rules import RULES, plain
-
-    now = plain(plan)
+    """What each switch saves, from the plan as one would write it by hand to the one that is run."""
+    now = all_off(plan)
     costs = [("as written", cost_of(now))]
-    for rule in RULES:
-        now = rule(now)
-        costs.append((rule.__name__.replace("_", " "), cost_of(now)))
+    for switch in without(plan.without):
+        now = switch.turn_on(now)
+        costs.append((switch.name, cost_of(now)))
     if any(len(step.blocks) > 1 for step in plan.steps):
         blocks = {step.network: step.blocks for step in plan.steps}
         now = replace(now, steps=tuple(replace(step, blocks=blocks[step.network]) for step in now.steps))
-        costs.append(("chunk to memory", cost_of(now)))
-    lines = [f"{'rule':<18}{'passes':>8}{'layer-tokens':>16}{'+ keys alone':>14}{'FLOPs':>14}{'peak':>11}   saved"]
+        costs.append(("chunk_to_memory", cost_of(now)))
+    lines = [f"{'switch':<18}{'passes':>8}{'layer-tokens':>16}{'+ keys alone':>14}{'FLOPs':>14}{'peak':>11}   saved"]
     before = costs[0][1]
     for name, cost in costs:
         saved = 1 - cost.flops / before.flops if before.flops else 0.0
@@ -162,10 +163,23 @@ def explained(plan: Plan) -> list[str]:
         before = cost
     if not all(cost.exact for _, cost in costs):
         lines.append("(estimated from a part of the passes)")
+    if plan.without:
+        lines.append(_worth(plan, costs[-1][1]))
     lines.append("")
-    for step in plan.steps:
-        lines.append(executor(plan, step))
+    lines += dict.fromkeys(executor(plan, step) for step in plan.steps)
     return lines
+
+
+def _worth(plan: Plan, cost: Cost) -> str:
+    """What the switches that are off would save."""
+    blocks = {step.network: step.blocks for step in plan.steps}
+    best = turned_on(all_off(plan))
+    full = cost_of(replace(best, steps=tuple(replace(step, blocks=blocks[step.network]) for step in best.steps)))
+    flops = f"{cost.flops / full.flops:.2f} times the FLOPs" if full.flops else "as many FLOPs"
+    return (
+        f"without {' and '.join(plan.without)}: {flops}, {cost.passes:,} pass{'es' * (cost.passes != 1)} "
+        f"(not {full.passes:,}) and a peak of {cost.peak_bytes / 1e6:,.0f} MB (not {full.peak_bytes / 1e6:,.0f} MB)"
+    )
 
 
 def _other(before: Cost, after: Cost) -> str:

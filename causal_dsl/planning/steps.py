@@ -1,22 +1,26 @@
 """What is run: the plan's graph says which values there are, its steps say in which passes they are computed.
 
 Lowering gives one step for every intervention of every cell, with its own base and source runs, each from the first
-layer to the last: what one would write by hand. Every rule of :mod:`causal_dsl.planning.rules` makes them cheaper and
-none changes a number; the executor does what the steps say, whichever rules made them.
+layer to the last: what one would write by hand. Every switch of :mod:`causal_dsl.planning.switches` makes them
+cheaper and changes no number; the executor does what the steps say, whichever switches are on.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from causal_dsl.planning import graph as g
-from causal_dsl.planning.frames import Rules
+from causal_dsl.planning.liveness import Rules
 from causal_dsl.program.components import in_time
 from causal_dsl.program.facts import Facts
 from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.locations import Place
 from causal_dsl.program.program import Noise
+
+if TYPE_CHECKING:
+    from causal_dsl.planning.plan import Plan
 
 PLAIN = Rules(late=False, stop=False, trim=False, thin=False)
 
@@ -146,3 +150,18 @@ def early_means(step: Step, ahead: bool = False) -> list[g.Average]:
 def layers_of(facts: Facts) -> int:
     """How many layers ``layer[l]`` counts."""
     return facts.layers if facts.layers is not None else max(0, len(facts.widths) - 1)
+
+
+def plain_steps(plan: Plan) -> tuple[Step, ...]:
+    """A step for every run whose answer is read, and one for every intervention."""
+    runs: dict[g.Forward | g.Resume, None] = {}
+    for test in plan.tests:
+        for score in plan.scores[test.name]:
+            runs |= {read.run: None for _, read in score.reads}
+    steps = []
+    for run in runs:
+        if isinstance(run, g.Forward):
+            steps.append(Step(run.network, forwards=(run,)))
+        else:
+            steps.append(Step(run.base.network, resumes=(run,)))
+    return tuple(steps)

@@ -285,17 +285,17 @@ class ActionReader:
                 if number is None:
                     self._no_value(expr)
                     return None
-                return Constant(float(number))
+                return self._constant(expr, number)
             case tree.List(items=items):
                 return self._vector(expr, items, places)
             case tree.Unary(op="-", operand=operand):
                 value = self._value(operand, places)
                 if isinstance(value, Constant):
-                    return Constant(-value.value)
-                return None if value is None else Arithmetic("*", Constant(-1.0), value)
+                    return Constant(-value.value, expr.span)
+                return None if value is None else Arithmetic("*", Constant(-1.0, expr.span), value)
             case tree.Binary(op=op, left=left, right=right) if op in "+-*/":
                 a, b = self._value(left, places), self._value(right, places)
-                if op == "/" and b == Constant(0.0):
+                if op == "/" and isinstance(b, Constant) and b.value == 0:
                     self.diagnostics.report("E686", "a division by zero", expr.span, help="divide by something else")
                     return None
                 if isinstance(a, Constant) and isinstance(b, Constant):
@@ -316,12 +316,15 @@ class ActionReader:
 
     def _folded(self, expr: tree.Expr, op: str, a: float, b: float) -> Constant | None:
         value = a + b if op == "+" else a - b if op == "-" else a * b if op == "*" else a / b
+        return self._constant(expr, value)
+
+    def _constant(self, expr: tree.Expr, value: float) -> Constant | None:
         if not math.isfinite(value):
             self.diagnostics.report(
                 "E687", "this number is too large to be written", expr.span, help="write a smaller number"
             )
             return None
-        return Constant(value)
+        return Constant(float(value), expr.span)
 
     def _no_value(self, expr: tree.Expr) -> None:
         path = steps(expr)
@@ -350,13 +353,13 @@ class ActionReader:
                     help=f"write {needed} numbers",
                 )
                 return None
-        return Vector(tuple(float(n) for n in numbers))
+        return Vector(tuple(float(n) for n in numbers), span=expr.span)
 
     def _call(self, call: tree.Call, name: str) -> Value | None:
         if name == "noise":
             known = {"std": Setting("number", required=True, low=0), "seed": Setting("int", 0)}
             settings = read_settings(name, call.arguments, known, self.diagnostics, call.span)
-            return None if settings is None else Noise(float(settings["std"]), settings["seed"])
+            return None if settings is None else Noise(float(settings["std"]), settings["seed"], call.span)
         if name == "mean":
             known = {
                 "of": Setting("word", "base", choices=self.roles, positional=True),

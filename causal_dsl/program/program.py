@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from causal_dsl.causal.designs import Design, Drawn
 from causal_dsl.causal.model import CausalModel
 from causal_dsl.diagnostics import Span
+from causal_dsl.measures.context import TestScores
 from causal_dsl.program.facts import Facts
 from causal_dsl.program.features import FeatureRef
 from causal_dsl.program.identity import NetworkKey, Origin, origin
@@ -67,6 +68,7 @@ class Noise:
 
     std: float
     seed: int = 0
+    span: Span | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,7 @@ class Constant:
     """The same number in every coordinate."""
 
     value: float
+    span: Span | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -235,9 +238,10 @@ class Training:
         return tuple(name for name, _ in self.places)
 
 
-@dataclass
+@dataclass(frozen=True)
 class Test:
-    """A test, ready to be planned. ``draws`` is what it draws, as text; ``members`` the lines of the test."""
+    """A test, ready to be planned. ``draws`` is what it draws, as text; ``members`` the lines of the test, and ``scores`` what
+    they measure."""
 
     __test__ = False  # not a pytest class
 
@@ -253,10 +257,9 @@ class Test:
     draws: str
     members: tuple[tree.Node, ...]
     metrics: dict[str, tree.Expr]
+    scores: TestScores
     #: what a control of another test compares it with: that test, and the control; empty for a test of the user's
     control: tuple[str, str] = ("", "")
-    #: what it measures, compiled: :class:`causal_dsl.score.context.TestScores`, put here by the pipeline
-    scores: Any = None
     #: whether further interventions ride beside it (`controls=none` in its draw says no)
     controls: bool = True
     #: of such further interventions: their rows, which are chosen among those of their test, and what they ask

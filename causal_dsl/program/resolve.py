@@ -5,18 +5,19 @@ Faults are reported, and the part at fault is left out, so that one run finds ma
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from causal_dsl.causal.domains import Domain
 from causal_dsl.causal.functions import PythonFunction, read_function
-from causal_dsl.causal.model import CausalModel, Scope, compile_domain, compile_model
+from causal_dsl.causal.members import compile_model
+from causal_dsl.causal.model import CausalModel, Scope, compile_domain
 from causal_dsl.causal.predicates import compile_predicate
 from causal_dsl.causal.tables import Table, load_table
 from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean, nearest
-from causal_dsl.program.facts import Facts, facts_of_reference
+from causal_dsl.program.facts import Facts, facts_of_reference, local_folder
 from causal_dsl.program.identity import NetworkKey, TrainingKey, files_digest, network_key
 from causal_dsl.program.modules import Definition, Module, PythonName
 from causal_dsl.program.placements import PlacementReader
@@ -24,6 +25,7 @@ from causal_dsl.program.program import Alignment, NetworkRef, PromptLine
 from causal_dsl.program.prompts import check_holes, check_mask, parse_template
 from causal_dsl.program.settings import Setting, call_name, read_settings
 from causal_dsl.program.shown import warn_unseen
+from causal_dsl.program.tokens import Tokens
 from causal_dsl.program.training import TRAIN, TrainingReader, training_settings, unlike
 from causal_dsl.program.zoo import facts_of_zoo
 from causal_dsl.reading import is_file, shortened
@@ -49,6 +51,9 @@ NETWORKS: dict[str, dict[str, Setting]] = {
 }
 _MOST_CELLS = 100_000
 
+#: The tokenizer of a network; None where it has none, or where it is not known without loading. Raises :class:`SpecError`.
+Tokenizers = Callable[[NetworkRef], Tokens | None]
+
 
 @dataclass
 class Options:
@@ -63,6 +68,8 @@ class Options:
     names: Mapping[int, str] = field(default_factory=dict)
     #: added to the seed of every draw
     seed: int = 0
+    #: the tokenizer of a network, where it is known
+    tokens: Tokenizers = lambda network: None
 
 
 class Resolver:
@@ -251,6 +258,15 @@ class Resolver:
         if other is not None:
             kind, target = "hf", str(other.absolute())
             settings = {key: value for key, value in settings.items() if key in _COMMON}
+        if kind == "hf" and settings.get("revision") is not None and local_folder(target, folder) is not None:
+            self.diagnostics.report(
+                "E770",
+                f"`{target}` is a folder, which has no revision `{settings['revision']}`",
+                place,
+                notes=("what lies in the folder would be run, whatever its revision",),
+                help="leave `revision` out, or name the repository that it is a revision of",
+            )
+            return None
         key = network_key(kind, target, settings, folder, name)
         facts = self.options.facts.get(key) or self._facts(kind, target, settings, folder, place)
         if facts is None:

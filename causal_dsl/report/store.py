@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from causal_dsl.engine.columns import NO_ANSWERS, SAID, Columns
+from causal_dsl.measures.evaluation import CellData
+from causal_dsl.measures.quantities import NO_ANSWERS, SAID, Columns
 from causal_dsl.program.prompts import show_value
-from causal_dsl.score.frames import Frame
 from causal_dsl.score.results import SpecResult
 from causal_dsl.score.words import Speech
 from causal_dsl.store.out import SPEC, SpecFolder
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pandas
 
     from causal_dsl.causal.designs import Drawn
-    from causal_dsl.planning.lower import Plan
+    from causal_dsl.planning.plan import Plan
     from causal_dsl.program.program import Test
 
 
@@ -136,7 +136,7 @@ def _measured(test: Test, drawn: Drawn, columns: Columns, labels: np.ndarray | N
             found[name] = _decoded(test, answer)
     output = test.readout.variable
     sources = {role: drawn.values[role][output] for role in dict.fromkeys(role for _, role in test.swaps)}
-    frame = Frame(columns, drawn.values["base"][output], labels, sources, None)
+    frame = CellData(columns, drawn.values["base"][output], labels, sources, None)
     for name, values in test.scores.per_pair(frame).items():
         found[name] = np.asarray(values, dtype=np.float64)
     return found

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from causal_dsl.diagnostics import Diagnostic, Span
-from causal_dsl.score.context import Expectation
+from causal_dsl.measures.context import Expectation
+from causal_dsl.measures.per_cell import Best, Chosen, OverCells, Score
 from causal_dsl.score.numbers import counted, show, show_cell, show_estimate, show_share
 from causal_dsl.score.results import CellInfo, Estimate, Finding, Measured
-from causal_dsl.score.scores import Best, Chosen, OverCells, Score
 from causal_dsl.score.verdict import RULES, by_design
 
 if TYPE_CHECKING:

@@ -411,7 +411,7 @@ class Results:
 
     @property
     def faults(self) -> tuple[Diagnostic, ...]:
-        """Errors beside what was computed: results that could not be stored."""
+        """Errors beside what was computed: results that could not be stored, specs that could not be run."""
         return tuple(diagnostic for spec in self.specs for diagnostic in spec.warnings if diagnostic.is_error)
 
     def __iter__(self) -> Iterator[TestResult]:

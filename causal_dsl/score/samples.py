@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from causal_dsl.measures.evaluation import CellData
+from causal_dsl.measures.per_cell import Mean, Score
+from causal_dsl.measures.per_pair import ANSWER, Change
 from causal_dsl.score.estimate import Estimator
-from causal_dsl.score.frames import Frame
 from causal_dsl.score.numbers import counted, show, show_estimate
-from causal_dsl.score.pairs import ANSWER, Change
 from causal_dsl.score.results import Finding
-from causal_dsl.score.scores import Mean, Score
 
 if TYPE_CHECKING:
     from causal_dsl.causal.cover import Cover
@@ -23,7 +23,7 @@ FEW = 20
 HIDES = 4.0
 
 
-def steady(cover: Cover, frames: Sequence[Frame], rows: np.ndarray | None) -> np.ndarray | None:
+def steady(cover: Cover, frames: Sequence[CellData], rows: np.ndarray | None) -> np.ndarray | None:
     """The weights of the rows that are scored, each group of equal rows counted once, where these gave equal answers; None
     where they did not (noise). Sums of them are exact (:class:`~causal_dsl.causal.cover.Cover`)."""
     if cover.weights is None or cover.group is None or not frames:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from causal_dsl.measures.context import Expectation
+from causal_dsl.measures.per_cell import Mean
+from causal_dsl.measures.per_pair import Divergence, Moved
 from causal_dsl.score.codes import Severity
-from causal_dsl.score.context import Expectation
-from causal_dsl.score.pairs import Divergence, Moved
 from causal_dsl.score.results import CellResult
-from causal_dsl.score.scores import Mean
 
 #: What says that nothing moved.
 _STILL = ("never_moved", "changed_nothing")

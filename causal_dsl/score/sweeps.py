@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from causal_dsl.measures.per_cell import Mean
+from causal_dsl.measures.per_pair import Right
+from causal_dsl.measures.units import SHARE
 from causal_dsl.score.estimate import Estimator
 from causal_dsl.score.intervals import LEVEL, together
 from causal_dsl.score.numbers import show
-from causal_dsl.score.pairs import Right
 from causal_dsl.score.results import Estimate, Finding, Rise
-from causal_dsl.score.scores import Mean
-from causal_dsl.score.units import SHARE
 
 #: How often the unpatched base run gives the counterfactual answer.
 UNPATCHED = Mean("unpatched", SHARE, Right("iia", SHARE, label=True), "base")

@@ -11,8 +11,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from lark.exceptions import UnexpectedToken
-
 from causal_dsl.diagnostics import Diagnostic, Diagnostics, Source, Span, nearest
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.cut import (
@@ -235,14 +233,8 @@ class _Parser:
         deep = too_deep(tokens)
         if deep is not None:
             return _Failure(deep, frozenset(("DEEP",)))
-        interactive = load_grammar().tables.parse_interactive(None, start=start)
-        at = 0
-        try:
-            for at, token in enumerate(tokens):  # noqa: B007  (read in the handler below)
-                interactive.feed_token(token)  # type: ignore[arg-type]
-            at = len(tokens)
-            parsed = interactive.feed_token(end_token(tokens))  # type: ignore[arg-type]
-        except UnexpectedToken:
+        parsed, at = load_grammar().drive([*tokens, end_token(tokens)], start)
+        if at <= len(tokens):
             return _Failure(at, self.acceptable(tokens[:at], start))
         deep = deep_node(parsed, tokens)
         return parsed if deep is None else _Failure(deep, frozenset(("DEEP",)))

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 
+from causal_dsl.planning.switches import SWITCHES
 from causal_dsl.tools import commands
 from causal_dsl.tools.command_line import CommandLine, folder_path, memory_size, seed_number
 from causal_dsl.tools.explain import explain
@@ -46,7 +47,15 @@ def parser() -> argparse.ArgumentParser:
     shape = plan.add_mutually_exclusive_group()
     shape.add_argument("--mermaid", action="store_true", help="print the graph as a Mermaid diagram")
     shape.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
-    shape.add_argument("--explain", action="store_true", help="say what each rule saves, and how the work is run")
+    shape.add_argument("--explain", action="store_true", help="say what each switch saves, and how the work is run")
+    plan.add_argument(
+        "--without",
+        action="append",
+        default=[],
+        choices=[switch.name for switch in SWITCHES],
+        metavar="SWITCH",
+        help="leave a switch of the plan off and say what it is worth: " + ", ".join(s.name for s in SWITCHES),
+    )
     plan.add_argument(
         "--load", action="store_true", help="load the networks and say what is proved of them: how they will be run"
     )

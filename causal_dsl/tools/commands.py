@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from causal_dsl import pipeline
+from causal_dsl import api
 from causal_dsl.diagnostics import (
     Diagnostic,
     Diagnostics,
@@ -38,13 +38,13 @@ def by_file(diagnostics: Iterable[Diagnostic]) -> dict[str, Any]:
     return {"specs": [{"path": path, "diagnostics": found, "tests": []} for path, found in files.items()]}
 
 
-def inputs(arguments: Namespace, line: CommandLine) -> tuple[list[Path], pipeline.Options]:
+def inputs(arguments: Namespace, line: CommandLine) -> tuple[list[Path], api.Options]:
     """The spec files and the options of a command; raises SpecError for faults of the command line."""
     found = Diagnostics()
     files = spec_files(arguments.paths, line, found)
     networks = named_networks(arguments.network, line, found)
     found.raise_errors()
-    return files, pipeline.Options(
+    return files, api.Options(
         trust=arguments.trust,
         networks=networks,
         seed=arguments.seed,
@@ -58,6 +58,7 @@ def inputs(arguments: Namespace, line: CommandLine) -> tuple[list[Path], pipelin
         load=getattr(arguments, "load", False),
         allow=tuple(arguments.allow),
         rehash=getattr(arguments, "rehash", False),
+        without=tuple(getattr(arguments, "without", ())),
         command=tuple(line.words),
     )
 
@@ -90,7 +91,7 @@ def check(arguments: Namespace, line: CommandLine) -> int:
 
     def act(file: Path) -> dict[str, Any]:
         nonlocal errors
-        checked = pipeline.check(pipeline.load(file), options, beside=False)
+        checked = api.check(api.load(file), options, beside=False)
         errors += len(checked.errors)
         if not arguments.json:
             say(printable(checked.text() or f"{checked.path}: no faults, and no tests"))
@@ -111,7 +112,7 @@ def format_files(arguments: Namespace, line: CommandLine) -> int:
         if arguments.paths != ["-"]:
             raise fail("E705", "`-` (standard input) is given beside files", line.place("-"), help="give it alone")
         text = sys.stdin.buffer.read().decode("utf-8", "replace")
-        laid_out = pipeline.parse(text, "<stdin>").source()
+        laid_out = api.parse(text, "<stdin>").source()
         if arguments.check:
             return FINE if laid_out == text else FAILED
         say(laid_out, end="")
@@ -123,7 +124,7 @@ def format_files(arguments: Namespace, line: CommandLine) -> int:
 
     def act(file: Path) -> dict[str, Any]:
         nonlocal changed
-        laid_out = pipeline.load(file).source().encode()
+        laid_out = api.load(file).source().encode()
         if laid_out != file.read_bytes():
             changed += 1
             if not arguments.check:
@@ -149,7 +150,7 @@ def plan(arguments: Namespace, line: CommandLine) -> int:
     files, options = inputs(arguments, line)
 
     def act(file: Path) -> dict[str, Any]:
-        made = pipeline.plan(pipeline.load(file), options)
+        made = api.plan(api.load(file), options)
         if arguments.mermaid:
             say(printable(made.mermaid()))
         elif not arguments.json:
@@ -176,7 +177,7 @@ def run(arguments: Namespace, line: CommandLine) -> int:
             place = line.place(str(options.out))
             raise fail("E708", f"cannot write into {options.out}", place, notes=(why,)) from error
     try:
-        results = pipeline.run_files(files, options)
+        results = api.run_files(files, options)
     except KeyboardInterrupt as stopped:
         finished = getattr(stopped, "results", None)
         if finished is not None:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
+    from causal_dsl.api import Options, Spec
     from causal_dsl.diagnostics import Diagnostic
-    from causal_dsl.pipeline import Options, Spec
     from causal_dsl.score.results import Results
 
 
@@ -52,12 +52,12 @@ class SpecFile(pytest.File):
     results: Results
 
     def collect(self) -> Iterator[pytest.Item]:
-        from causal_dsl import pipeline
+        from causal_dsl import api
         from causal_dsl.diagnostics import SpecError, render_all
 
         try:
-            self.spec = pipeline.load(self.path)
-            checked = pipeline.check(self.spec, self._options(self.spec), beside=False)
+            self.spec = api.load(self.path)
+            checked = api.check(self.spec, self._options(self.spec), beside=False)
             checked.raise_errors()
         except SpecError as error:
             raise self.CollectError(render_all(error.diagnostics)) from None
@@ -66,18 +66,18 @@ class SpecFile(pytest.File):
             yield SpecItem.from_parent(self, name=test.name, line=test.span.line)
 
     def setup(self) -> None:
-        from causal_dsl import pipeline
+        from causal_dsl import api
 
         wanted = tuple(item.name for item in self.session.items if item.parent is self)
-        self.results = pipeline.run(self.spec, self._options(self.spec, wanted))
+        self.results = api.run(self.spec, self._options(self.spec, wanted))
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         return _told(excinfo.value) or super().repr_failure(excinfo)
 
     def _options(self, spec: Spec, tests: tuple[str, ...] = ()) -> Options:
         """The options of this pytest run; of ``--causal-network``, what this spec and its imports declare."""
+        from causal_dsl.api import Options
         from causal_dsl.diagnostics import Diagnostics
-        from causal_dsl.pipeline import Options
         from causal_dsl.program.modules import Loader
         from causal_dsl.program.naming import known_names
         from causal_dsl.tools.command_line import CommandLine, named_networks

@@ -42,7 +42,7 @@ def _train(arguments: Namespace, line: CommandLine) -> int:
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     from causal_dsl.network.zoo.train import train_zoo
-    from causal_dsl.training.logic import TRAININGS, train_logic
+    from causal_dsl.retraining import TRAININGS, train_logic
 
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())

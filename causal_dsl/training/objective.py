@@ -24,10 +24,10 @@ from torch.nn.functional import cross_entropy
 
 from causal_dsl.causal.uniform import below, bits, key
 from causal_dsl.diagnostics import Diagnostics, fail
-from causal_dsl.engine.answers import answers_of, check_answers
 from causal_dsl.network.forward import Read, Write, forward
 from causal_dsl.network.network import Network
-from causal_dsl.planning.inputs import Inputs, lengths_agree
+from causal_dsl.planning.prompts import Inputs, lengths_agree
+from causal_dsl.program.answers import answers_of, check_answers
 from causal_dsl.program.locations import Place, Position, Site
 from causal_dsl.program.program import Readout, Training
 from causal_dsl.program.prompts import first_prompt, show_value
@@ -119,7 +119,7 @@ class Objective:
     def _spans_agree(self, place: Place) -> None:
         """Any input may be the source of any other: a position must name as many tokens in all (E539)."""
         rows = np.unique(self.pool.rows)
-        counts = np.array([len(self.pool.inputs.where(place.position, int(row), self.training.span)) for row in rows])
+        counts = self.pool.inputs.sizes(place.position, rows, self.training.span)
         odd = np.nonzero(counts != counts[0])[0]
         if len(odd):
             one, other = int(rows[0]), int(rows[odd[0]])

@@ -195,3 +195,8 @@ def test_the_share_that_a_condition_lets_through() -> None:
     (scope,) = scope_of(design)
     # y is 0, 1, 2 in 1/5, 2/5, 2/5 of the inputs
     assert not scope.exact and scope.share == pytest.approx(0.68, abs=0.03)
+
+
+def test_a_condition_that_speaks_of_no_run() -> None:
+    design, _ = drawn_of("base ~ m(n=200, seed=0) where 1 == 1")
+    assert scope_of(design) == (Scope(("base",), 1.0, True),)

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from causal_dsl.causal.domains import LIMIT, Finite, Real, Text
-from causal_dsl.causal.model import Scope, compile_domain, compile_model
+from causal_dsl.causal.members import compile_model
+from causal_dsl.causal.model import Scope, compile_domain
 from causal_dsl.diagnostics import Diagnostics, SpecError
 from causal_dsl.syntax import tree
 

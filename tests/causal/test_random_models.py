@@ -9,11 +9,13 @@ from typing import Any
 import causal_models as plain
 import numpy as np
 import pytest
+import sympy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from causal_dsl.causal.domains import Finite
-from causal_dsl.causal.model import CausalModel, Scope, compile_model
+from causal_dsl.causal.members import compile_model
+from causal_dsl.causal.model import CausalModel, Scope
 from causal_dsl.diagnostics import Diagnostics, SpecError, render_all
 from causal_dsl.syntax import tree
 
@@ -176,3 +178,26 @@ def test_every_declared_kind_is_reached() -> None:
         assert list(itertools.islice(model.variables["y"].domain, 2)) == list(
             itertools.islice(model.variables["x"].domain, 2)
         )
+
+
+@settings(max_examples=40, deadline=None)
+@given(seeds)
+def test_sympy_expressions_say_the_same(seed: int) -> None:
+    decl = declaration(Random(seed))
+    model = compiled_or_none(decl)
+    if model is None:
+        return
+    rows = [row for row, _ in plain.inputs(decl)]
+    columns = {name: np.array([model.encode(name, row[name]) for row in rows]) for name in model.exogenous}
+    values = model.evaluate(columns)
+    for name, expr in model.expressions.items():
+        assert {str(symbol) for symbol in expr.free_symbols} <= set(model.variables[name].parents)
+        for i in range(0, len(rows), 1 + len(rows) // 5):
+            at = {symbol: int(values[str(symbol)][i]) for symbol in expr.free_symbols}
+            assert int(expr.subs(at)) == values[name][i], (name, expr, at)
+
+
+def test_an_expression_can_be_simplified_with_sympy() -> None:
+    model = plain.model("causal m { a, b ~ 0..9  output o := (a + b) * (a - b) + b * b }")
+    a, b = (sympy.Symbol(name, real=True) for name in "ab")
+    assert sympy.expand(model.expressions["o"]) == a**2 and b in model.expressions["o"].free_symbols

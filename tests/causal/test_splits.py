@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from test_designs import EQUALITY, HUGE, IOI, chi_square, drawn
 from test_random_models import compiled_or_none, declaration, seeds
 
-from causal_dsl import build, pipeline
+from causal_dsl import api, build
 from causal_dsl.causal.ceilings import ceilings
 from causal_dsl.causal.designs import Design, Drawn, draw, implicit_source
 from causal_dsl.causal.model import CausalModel
@@ -492,7 +492,7 @@ test all on halves { base ~ equality(exhaustive=true, split="validation")  repor
 
 
 def test_tests_of_other_parts_draw_anew() -> None:
-    checked = pipeline.check(pipeline.parse(SPEC))
+    checked = api.check(api.parse(SPEC))
     assert not checked.errors, checked.text()
     found = {test.name: test for test in checked.program.tests}
     assert {name: test.design.splits for name, test in found.items()} == {
@@ -514,6 +514,6 @@ def test_the_builder_takes_a_split() -> None:
     test = build.test("held", halves)
     test.draw("base", equality(n=8, split="test"))
     test.report(build.accuracy)
-    checked = pipeline.check(pipeline.parse(format_tree(build.spec(test))))
+    checked = api.check(api.parse(format_tree(build.spec(test))))
     assert not checked.errors, checked.text()
     assert checked.program.tests[0].design.splits == {"base": "test"}

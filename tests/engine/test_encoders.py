@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
 import causal_dsl as cd
-from causal_dsl import pipeline
+from causal_dsl import api
 from causal_dsl.diagnostics import SpecError
 from causal_dsl.fitting.bank import fill
 from causal_dsl.fitting.rows import Part, Stepper
@@ -171,11 +171,11 @@ def test_a_network_of_a_python_file(tmp_path: Path) -> None:
     text = spec_of("bert", TESTS, layers="[0]", positions="[x]")
     declared = text.replace(f'hf("{folder}", padding=right)', f'torch("{tmp_path / "net.py"}:make", padding=right)')
     assert declared != text
-    ran = pipeline.run(cd.parse(declared), pipeline.Options(trust=True))
+    ran = api.run(cd.parse(declared), api.Options(trust=True))
     known = cd.run(cd.parse(text))
     assert ran["patched"].cells[0].scores["iia"].value == known["patched"].cells[0].scores["iia"].value
     with pytest.raises(SpecError) as caught:
-        pipeline.run(cd.parse(declared.replace("mask(among=W)", "next_token(among=W)")), pipeline.Options(trust=True))
+        api.run(cd.parse(declared.replace("mask(among=W)", "next_token(among=W)")), api.Options(trust=True))
     assert [d.code for d in caught.value.diagnostics if d.is_error] == ["E740"]
 
 

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from tiny import BOTH_WAYS, CONFIGS, PLACES, execution_of, network_of, numbers_of, same, spec_of
 
 import causal_dsl as cd
-from causal_dsl.planning.lower import Plan, unfit_networks
-from causal_dsl.planning.rules import RULES, optimise, plain
+from causal_dsl.planning.lower import unfit_networks
+from causal_dsl.planning.plan import Plan
+from causal_dsl.planning.switches import SWITCHES, all_off, turned_on
 from causal_dsl.program.components import COMPONENTS
 
 torch.set_num_threads(1)
@@ -124,23 +125,23 @@ def test_the_sweep_finds_what_whole_forwards_of_encoders_find(drawn: tuple[str, 
 
 
 @settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
-@given(specs(ENCODERS), st.sets(st.sampled_from(range(len(RULES)))), st.integers(20_000, 400_000))
+@given(specs(ENCODERS), st.sets(st.sampled_from(range(len(SWITCHES)))), st.integers(20_000, 400_000))
 def test_no_rule_and_no_budget_changes_a_number_of_an_encoder(
     drawn: tuple[str, str], chosen: set[int], budget: int
 ) -> None:
     _, text = drawn
-    rules = [rule for number, rule in enumerate(RULES) if number in chosen]
+    rules = [rule for number, rule in enumerate(SWITCHES) if number in chosen]
     plainly = run(text)
-    same(run(text, lambda plan: optimise(plain(plan), rules)), plainly)
+    same(run(text, lambda plan: turned_on(all_off(plan), rules)), plainly)
     same(run(text, memory=budget), plainly)
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
-@given(specs(), st.sets(st.sampled_from(range(len(RULES)))))
+@given(specs(), st.sets(st.sampled_from(range(len(SWITCHES)))))
 def test_no_rule_changes_a_number(drawn: tuple[str, str], chosen: set[int]) -> None:
     _, text = drawn
-    rules = [rule for number, rule in enumerate(RULES) if number in chosen]
-    same(run(text, lambda plan: optimise(plain(plan), rules)), run(text))
+    rules = [rule for number, rule in enumerate(SWITCHES) if number in chosen]
+    same(run(text, lambda plan: turned_on(all_off(plan), rules)), run(text))
 
 
 @settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))

@@ -18,15 +18,16 @@ from matrix import HEAD, SHARED, Case, Rows, Spot, cases
 from safetensors.torch import save_file
 from tiny import execution_of, network_of, spec_of
 
-from causal_dsl import pipeline, running
+from causal_dsl import api, running
+from causal_dsl.api import Options
 from causal_dsl.engine.execute import Execution
 from causal_dsl.engine.sweep import Sweep
 from causal_dsl.network.network import Network
-from causal_dsl.pipeline import Options
 from causal_dsl.planning import graph as g
 from causal_dsl.program.components import COMPONENTS, width
 from causal_dsl.program.locations import Site
 from causal_dsl.report.progress import Progress
+from causal_dsl.score.targets import target_ids
 
 torch.set_num_threads(1)
 #: The largest difference of a logit, where logits are of the order of one.
@@ -177,13 +178,13 @@ def run_features(family: str, chosen: Sequence[Case]) -> float:
         feature = f'subspace("{path}", key="d{wide}", n=24, controls=none)'
         tests += f"\nalign f{number} : a {{ same @ {spot} via {feature} }}"
         tests += f"\ntest t{number} on f{number}(0, x) {{ {case.draw}\n do(same <- source)\n report mean(kl) }}"
-    spec = pipeline.parse(spec_of(family, tests, layers="[0]", positions="[x]"))
-    checked = pipeline.check(spec, Options(trust=True))  # the directions lie in a folder of the tests
+    spec = api.parse(spec_of(family, tests, layers="[0]", positions="[x]"))
+    checked = api.check(spec, Options(trust=True))  # the directions lie in a folder of the tests
     checked.raise_errors()
     assert checked.plan is not None
     networks = {key: network.used_as(ref) for key, ref in checked.plan.networks.items()}
-    library = running._fit(spec, checked, networks, Options(), Progress(), None)
-    targets = running._targets(checked.plan, checked, networks)
+    library = running.fit_features(checked, networks, Options(), Progress(), None)
+    targets = target_ids(checked.plan, checked.answers, networks)
     execution = Execution(checked.plan, networks, checked.answers, targets, features=library.maps)
     return compare(family, execution, chosen, made)
 

@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, processors
 
-from causal_dsl import pipeline
-from causal_dsl.engine.columns import SAID, Columns
+from causal_dsl import api
+from causal_dsl.api import Checked, Options
 from causal_dsl.engine.execute import Execution
+from causal_dsl.measures.quantities import SAID, Columns
 from causal_dsl.network.network import Network
-from causal_dsl.pipeline import Checked, Options
-from causal_dsl.running import _network, _targets
+from causal_dsl.score.targets import target_ids
+from causal_dsl.session import Session
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "network"))
 
@@ -116,15 +117,15 @@ def spec_of(
 @cache
 def network_of(text: str) -> Network:
     """The network of a spec, loaded and proved once."""
-    checked = pipeline.check(pipeline.parse(text))
+    checked = api.check(api.parse(text))
     checked.raise_errors()
     assert checked.program is not None
-    return _network(next(iter(checked.program.networks.values())), Options(), {})
+    return Session().network(next(iter(checked.program.networks.values())))
 
 
 def execution_of(text: str, memory: int | None = None, **more: Any) -> tuple[Execution, Checked]:
     """A spec ready to be run; ``memory``: bytes that a pass may take."""
-    checked = pipeline.check(pipeline.parse(text), Options(trust=True))  # vectors lie in a folder of the tests
+    checked = api.check(api.parse(text), Options(trust=True))  # vectors lie in a folder of the tests
     checked.raise_errors()
     assert checked.plan is not None
     declared = text[: text.index("align ")]
@@ -134,7 +135,7 @@ def execution_of(text: str, memory: int | None = None, **more: Any) -> tuple[Exe
         more["memory"] = {ref.key: memory}
     change = more.pop("change", None)
     plan = checked.plan if change is None else change(checked.plan)
-    return Execution(plan, networks, checked.answers, _targets(plan, checked, networks), **more), checked
+    return Execution(plan, networks, checked.answers, target_ids(plan, checked.answers, networks), **more), checked
 
 
 def numbers_of(execution: Execution) -> dict[tuple[str, int, str, str], np.ndarray]:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from worked import numbers_of_sae, write_sae
 
-from causal_dsl import pipeline
+from causal_dsl import api
 from causal_dsl.diagnostics import Diagnostic, Source, Span, SpecError
 from causal_dsl.features import build
 from causal_dsl.program.components import COMPONENTS
@@ -43,7 +43,7 @@ def said(folder: Path, site: str, config: dict[str, object] | None) -> list[Diag
     (folder / "sae").mkdir(exist_ok=True)
     (folder / "sae" / "cfg.json").write_text(json.dumps(config)) if config is not None else None
     (folder / "spec.causal").write_text(SPEC.replace("SITE", site))
-    found = pipeline.check(pipeline.load(folder / "spec.causal")).diagnostics
+    found = api.check(api.load(folder / "spec.causal")).diagnostics
     found = [d for d in found if d.code != "W628"]  # these pairs are of a design that no test of files is about
     assert all("sae(" in d.span.text and d.help and d.notes for d in found)
     return found
@@ -97,7 +97,7 @@ def test_every_sweep_cell_is_judged(tmp_path: Path) -> None:
     (tmp_path / "sae").mkdir()
     (tmp_path / "sae" / "cfg.json").write_text('{"hook_name": "blocks.0.hook_resid_post"}')
     (tmp_path / "spec.causal").write_text(text)
-    assert [d.code for d in pipeline.check(pipeline.load(tmp_path / "spec.causal")).diagnostics] == ["E515"]
+    assert [d.code for d in api.check(api.load(tmp_path / "spec.causal")).diagnostics] == ["E515"]
 
 
 POST = "blocks.1.hook_resid_post"
@@ -204,10 +204,10 @@ HEADS = "blocks.1.attn.hook_z"
 
 @pytest.mark.parametrize("order", ["up", "down", "one"])
 def test_heads_in_their_order(order: str, tmp_path: Path) -> None:
-    probe = pipeline.parse(
+    probe = api.parse(
         SPEC.replace("SITE", "layer[1].resid_post").replace(' via sae("sae", latents=[0, 1], controls=none)', "")
     )
-    program = pipeline.check(probe).program
+    program = api.check(probe).program
     assert program is not None
     count = program.networks["gpt"].facts.heads
     assert count is not None and count > 1

@@ -10,8 +10,9 @@ import torch
 from safetensors.torch import load_file
 from worlds import CONJUNCTION, run, turned, write
 
-from causal_dsl import pipeline
-from causal_dsl.pipeline import Options
+from causal_dsl import api
+from causal_dsl.api import Options
+from causal_dsl.session import Session
 
 TESTS = """
 align rot : dims {
@@ -86,12 +87,11 @@ def test_controls_stand_beside_the_feature(found) -> None:
 
 def test_nothing_is_judged_on_what_it_was_fitted_on(found) -> None:
     folder = found[1]
-    spec = pipeline.load(folder / "spec.causal")
-    checked = pipeline.check(spec, Options(trust=True), None)
-    from causal_dsl import running
+    spec = api.load(folder / "spec.causal")
+    checked = api.check(spec, Options(trust=True), None)
 
-    nets = {ref.key: running._network(ref, Options(trust=True), {}) for ref in checked.program.networks.values()}
-    checked = pipeline.check(spec, Options(trust=True), nets)
+    nets = {ref.key: Session(Options(trust=True)).network(ref) for ref in checked.program.networks.values()}
+    checked = api.check(spec, Options(trust=True), nets)
     assert checked.plan is not None and checked.fits is not None
     fitted = [
         checked.fits.plan.drawn[run.draw]
@@ -167,7 +167,7 @@ def test_other_weights_are_fitted_anew(tmp_path: Path, own_cache: Path) -> None:
     write(tmp_path, text)
     nets = tmp_path / "nets.py"
     nets.write_text(nets.read_text().replace("radians(20)", "radians(21)"))
-    pipeline.run(pipeline.load(tmp_path / "spec.causal"), Options(trust=True))
+    api.run(api.load(tmp_path / "spec.causal"), Options(trust=True))
     assert len(list((own_cache / "features").glob("*.safetensors"))) == 2
 
 
@@ -189,7 +189,7 @@ test one on rot {
     nets.write_text(
         nets.read_text().replace("first[0, :5] = first[1, 10:15] = 2", "first[0, :4] = first[1, 10:15] = 2")
     )
-    found = pipeline.run(pipeline.load(tmp_path / "spec.causal"), Options(trust=True))["one"]
+    found = api.run(api.load(tmp_path / "spec.causal"), Options(trust=True))["one"]
     assert 0 < found.kept < found.n
     controls = found.cell().learned.controls
     assert {control.iia.n for control in controls.values()} == {found.kept}
@@ -215,7 +215,7 @@ test on_threes on child {
 """
     )
     spec = write(tmp_path, text)
-    results = pipeline.run(spec, Options(trust=True))
+    results = api.run(spec, Options(trust=True))
     assert results.passed
     assert results["on_threes"].n == 100
 

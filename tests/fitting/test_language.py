@@ -13,15 +13,17 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "engine"))
 
 from tiny import spec_of
 
-from causal_dsl import pipeline, running
+from causal_dsl import api
+from causal_dsl.api import Options
 from causal_dsl.engine.execute import budget_of
 from causal_dsl.features.build import build
 from causal_dsl.fitting.bank import fill
 from causal_dsl.fitting.fit import fit_all
 from causal_dsl.fitting.rows import Part, Stepper
-from causal_dsl.pipeline import Options
 from causal_dsl.planning import graph as g
 from causal_dsl.report.progress import Progress
+from causal_dsl.score.targets import target_ids
+from causal_dsl.session import Session
 
 LEARNED = """
 align fitted : a {
@@ -44,11 +46,11 @@ def trained(nets):
 
 def made(family: str, sites: str, feature: str, padding: str = "right"):
     text = spec_of(family, LEARNED.replace("SITES", sites).replace("FEATURE", feature), padding=padding)
-    spec = pipeline.parse(text)
-    checked = pipeline.check(spec)
+    spec = api.parse(text)
+    checked = api.check(spec)
     checked.raise_errors()
     assert checked.plan is not None and checked.fits is not None
-    nets = {n: running._network(ref, Options(), {}) for n, ref in checked.plan.networks.items()}
+    nets = {n: Session(Options()).network(ref) for n, ref in checked.plan.networks.items()}
     return spec, checked, nets
 
 
@@ -125,7 +127,7 @@ FEATURES = [
 @pytest.mark.parametrize("feature", FEATURES)
 def test_every_family_runs_from_spec_to_report(feature: str) -> None:
     spec, _, _ = made("llama", "layer[1].resid_post[x]", feature.replace("SMALL", SMALL))
-    result = pipeline.run(spec)["learned"]
+    result = api.run(spec)["learned"]
     cell = result.cell()
     codes = {finding.code for finding in cell.findings}
     assert "fitted" in codes
@@ -147,7 +149,7 @@ def test_every_family_runs_from_spec_to_report(feature: str) -> None:
     from causal_dsl.report.text import text
     from causal_dsl.score.results import Results
 
-    shown = text(Results((pipeline.run(spec).specs[0],)))
+    shown = text(Results((api.run(spec).specs[0],)))
     assert "natural axes" in shown
 
 
@@ -158,11 +160,11 @@ def test_joined_tokens_are_one_vector() -> None:
         f"rotation(dim=2, {SMALL}, joined=true, controls=none)",
     )
     fits = checked.fits
-    targets = running._targets(fits.plan, checked, nets)
+    targets = target_ids(fits.plan, checked.answers, nets)
     library = fit_all(fits, nets, checked.answers, targets, {n: budget_of(net) for n, net in nets.items()}, Progress())
     (feature,) = library.maps.values()
     assert feature.width == 2 * (trained(nets).facts.width or 0)
-    cell = pipeline.run(spec)["learned"].cell()
+    cell = api.run(spec)["learned"].cell()
     assert cell.interventions[0].rows in (46, 48)  # two tokens in each of 24 rows, equal ones run once
     assert cell.scores["iia"].value is not None
 
@@ -178,7 +180,7 @@ def test_one_by_one_every_site_has_a_map_of_its_own() -> None:
 def test_the_whole_vector_is_the_feature_of_all_its_dimensions() -> None:
     """A rotation as wide as the site swaps everything: its score is that of no feature at all."""
     wide = made("llama", "layer[1].resid_post[x]", "rotation(dim=32, n=24, epochs=1, controls=all)")[0]
-    cell = pipeline.run(wide)["learned"].cell()
+    cell = api.run(wide)["learned"].cell()
     assert cell.learned.features[0].width == 32
     assert cell.scores["iia"].value == cell.learned.controls["whole vector"].iia.value
 
@@ -203,11 +205,11 @@ def test_a_capture_of_the_base_is_no_change() -> None:
 def fitted_maps(tests: str) -> dict[tuple[str, int], torch.Tensor]:
     """The projections that a spec's maps are, by place and seed."""
     text = spec_of("llama", tests).replace("padding=right)", "padding=right, dtype=float64)")
-    spec = pipeline.parse(text)
-    checked = pipeline.check(spec)
+    spec = api.parse(text)
+    checked = api.check(spec)
     checked.raise_errors()
-    nets = {n: running._network(ref, Options(), {}) for n, ref in checked.plan.networks.items()}
-    targets = running._targets(checked.fits.plan, checked, nets)
+    nets = {n: Session(Options()).network(ref) for n, ref in checked.plan.networks.items()}
+    targets = target_ids(checked.fits.plan, checked.answers, nets)
     library = fit_all(
         checked.fits, nets, checked.answers, targets, {n: budget_of(net) for n, net in nets.items()}, Progress()
     )

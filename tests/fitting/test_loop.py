@@ -16,12 +16,15 @@ from safetensors.torch import load_file
 from torch.nn import functional
 from worlds import CONJUNCTION, run, write
 
-from causal_dsl import pipeline, running
+from causal_dsl import api
+from causal_dsl.api import Options
+from causal_dsl.diagnostics import SpecError
 from causal_dsl.engine.execute import budget_of
 from causal_dsl.fitting.fit import fit_all
 from causal_dsl.fitting.library import Library
-from causal_dsl.pipeline import Options
 from causal_dsl.report.progress import Progress
+from causal_dsl.score.targets import target_ids
+from causal_dsl.session import Session
 
 ONE = (
     CONJUNCTION
@@ -39,13 +42,13 @@ test one on rot(CELL) {
 def fitted(folder: Path, text: str) -> tuple[Library, object]:
     spec = write(folder, text)
     options = Options(trust=True)
-    checked = pipeline.check(spec, options)
+    checked = api.check(spec, options)
     checked.raise_errors()
-    nets = {ref.key: running._network(ref, options, {}) for ref in checked.program.networks.values()}
-    checked = pipeline.check(spec, options, nets)
+    nets = {ref.key: Session(options).network(ref) for ref in checked.program.networks.values()}
+    checked = api.check(spec, options, nets)
     checked.raise_errors()
     assert checked.fits is not None and checked.plan is not None
-    targets = running._targets(checked.fits.plan, checked, nets)
+    targets = target_ids(checked.fits.plan, checked.answers, nets)
     budgets = {name: budget_of(net) for name, net in nets.items()}
     return fit_all(checked.fits, nets, checked.answers, targets, budgets, Progress()), (checked, nets)
 
@@ -119,8 +122,8 @@ def test_a_fit_that_is_killed_goes_on_and_ends_the_same(tmp_path: Path, own_cach
     write(tmp_path, text)
     script = (
         "from causal_dsl.fitting import loop; loop.KEEP_EVERY = 0.2\n"
-        "from causal_dsl import pipeline; from causal_dsl.pipeline import Options\n"
-        "pipeline.run(pipeline.load('spec.causal'), Options(trust=True))\n"
+        "from causal_dsl import api; from causal_dsl.api import Options\n"
+        "api.run(api.load('spec.causal'), Options(trust=True))\n"
     )
 
     def start(cache: Path) -> subprocess.Popen[bytes]:
@@ -172,7 +175,7 @@ def test_restarts_keep_the_best_on_the_validation_inputs(tmp_path: Path, own_cac
 
 def test_a_loss_that_is_no_number_ends_the_fit_at_once(tmp_path: Path) -> None:
     text = ONE.replace("CELL", "3").replace("nets.py:build", "nets.py:blown")
-    with pytest.raises(pipeline.SpecError) as caught:
+    with pytest.raises(SpecError) as caught:
         run(tmp_path, text)
     (fault,) = caught.value.diagnostics
     assert fault.code == "E728"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from causal_dsl import pipeline
+from causal_dsl import api
 
 NET = """
 import torch
@@ -41,8 +41,8 @@ test swap on at {
 def warned(folder: Path, layer: int, more: str, out: Path | None = None) -> list[str]:
     (folder / "net.py").write_text(NET)
     (folder / "spec.causal").write_text(SPEC.replace("LAYER", str(layer)).replace("MORE", more))
-    options = pipeline.Options(trust=True, out=out)
-    said = pipeline.run(pipeline.load(folder / "spec.causal"), options).specs[0].warnings
+    options = api.Options(trust=True, out=out)
+    said = api.run(api.load(folder / "spec.causal"), options).specs[0].warnings
     said = tuple(d for d in said if d.code != "W628")  # these pairs are of a design that no test of files is about
     assert all(d.help and "rotation(" in d.span.text and f"layer[{layer}].out" in d.notes[1] for d in said)
     return [d.code for d in said]

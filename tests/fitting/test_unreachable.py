@@ -13,9 +13,10 @@ import numpy as np
 import torch
 from tiny import spec_of
 
-from causal_dsl import pipeline, running
+from causal_dsl import api
+from causal_dsl.api import Options
 from causal_dsl.fitting import loop
-from causal_dsl.pipeline import Options
+from causal_dsl.session import Session
 
 SMALL = "n=16, batch=8, epochs=1, rate=0.01"
 SWEEP = """
@@ -40,7 +41,7 @@ test plain on fitted(0, x) {
 
 
 def results(family: str, tests: str):
-    return pipeline.run(pipeline.parse(spec_of(family, tests, positions="[x]", layers="[0]")))
+    return api.run(api.parse(spec_of(family, tests, positions="[x]", layers="[0]")))
 
 
 @pytest.mark.parametrize(
@@ -150,11 +151,11 @@ def test_rows_that_reach_nothing_have_the_logits_of_their_base() -> None:
     from causal_dsl.fitting.rows import Part, Stepper
     from causal_dsl.network.forward import forward
 
-    spec = pipeline.parse(spec_of("llama", TWO.replace("SECOND", "2"), positions="[x]", layers="[0]"))
-    checked = pipeline.check(spec)
+    spec = api.parse(spec_of("llama", TWO.replace("SECOND", "2"), positions="[x]", layers="[0]"))
+    checked = api.check(spec)
     checked.raise_errors()
     assert checked.fits is not None and checked.plan is not None
-    network = running._network(next(iter(checked.plan.networks.values())), Options(), {})
+    network = Session(Options()).network(next(iter(checked.plan.networks.values())))
     unit = next(u for u in checked.fits.units if any("other" in ref.variables for ref in u.maps) and not u.shuffled)
     experiment = next(e for e in unit.experiments if len(e.fit.writes) == 1)
     (ref,) = unit.maps

@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from causal_dsl import pipeline
-from causal_dsl.pipeline import Options, Spec
+from causal_dsl import api
+from causal_dsl.api import Options, Spec
 from causal_dsl.score.results import Results
 
 FACTORY = '''
@@ -92,11 +92,11 @@ def write(folder: Path, text: str) -> Spec:
     (folder / "nets.py").write_text(FACTORY)
     path = folder / "spec.causal"
     path.write_text(text)
-    return pipeline.load(path)
+    return api.load(path)
 
 
 def run(folder: Path, text: str, **options: object) -> Results:
-    return pipeline.run(write(folder, text), Options(trust=True, **options))  # type: ignore[arg-type]
+    return api.run(write(folder, text), Options(trust=True, **options))  # type: ignore[arg-type]
 
 
 def turned(degrees: float = 20) -> torch.Tensor:

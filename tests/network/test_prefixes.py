@@ -13,7 +13,7 @@ from causal_dsl.network.network import Network
 from causal_dsl.network.prove import prove
 from causal_dsl.network.sweep.drive import Asked, Read
 from causal_dsl.network.sweep.prefixes import cacheable, entered_at, going, record, replay
-from causal_dsl.planning.frames import Accesses, Rows, place_of
+from causal_dsl.planning.liveness import Accesses, Rows, place_of
 from causal_dsl.program.components import missing
 from causal_dsl.program.locations import Site
 

@@ -12,7 +12,7 @@ from families import LAYERS, VOCABULARY
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 
-from causal_dsl import pipeline
+from causal_dsl import api
 from causal_dsl.diagnostics import NOWHERE, Diagnostic, SpecError
 from causal_dsl.network.load import Reference, load
 from causal_dsl.network.network import wrap
@@ -135,7 +135,7 @@ def run(folder: Path, init: str = "", body: str = "", end: str = "") -> SpecResu
     text = NET.replace("INIT", init or "pass").replace("BODY", body or "pass").replace("END", end or "pass")
     (folder / "net.py").write_text(text, encoding="utf-8")
     (folder / "spec.causal").write_text(SPEC, encoding="utf-8")
-    results = pipeline.run(pipeline.load(folder / "spec.causal"), pipeline.Options(trust=True))
+    results = api.run(api.load(folder / "spec.causal"), api.Options(trust=True))
     (found,) = results.specs
     return found
 
@@ -198,7 +198,7 @@ def test_a_function_that_draws_its_weights(name: str, tmp_path: Path) -> None:
 
     def once() -> tuple[float, list[str]]:
         torch.manual_seed(np.random.default_rng().integers(1 << 30))  # what a session did before must not matter
-        spec = pipeline.run(pipeline.load(tmp_path / "spec.causal"), pipeline.Options(trust=True)).specs[0]
+        spec = api.run(api.load(tmp_path / "spec.causal"), api.Options(trust=True)).specs[0]
         return spec.tests[0].cells[0].scores["kl"].value, [d.title for d in spec.warnings if d.code == "W667"]
 
     (first, told), (second, _) = once(), once()
@@ -265,7 +265,7 @@ LINES = {
 }
 
 
-def rope_spec(folder: Path, *lines: str) -> pipeline.Spec:
+def rope_spec(folder: Path, *lines: str) -> api.Spec:
     sweep = "kind ~ {" + ", ".join(f'"{line}"' for line in lines) + "}"
     prompts = "\n  ".join(f'prompt "{LINES[line]}" where kind == "{line}"' for line in lines)
     text = f"""
@@ -286,7 +286,7 @@ test swap on at {{
   report logit(y)
 }}
 """
-    return pipeline.parse(text)
+    return api.parse(text)
 
 
 @pytest.mark.parametrize("rope", ROPES)
@@ -315,13 +315,13 @@ def test_rotary_angles_that_depend_on_the_longest_prompt(rope: str, tmp_path: Pa
 @pytest.mark.parametrize("rope", ["longrope", "default"])
 def test_prompts_on_both_sides_of_where_angles_are_scaled(rope: str, tmp_path: Path) -> None:
     save_llama(tmp_path, rope)
-    pipeline.run(rope_spec(tmp_path, "short"))
-    pipeline.run(rope_spec(tmp_path, "long", "longer"))
+    api.run(rope_spec(tmp_path, "short"))
+    api.run(rope_spec(tmp_path, "long", "longer"))
     if rope == "default":
-        pipeline.run(rope_spec(tmp_path, "short", "long"))
+        api.run(rope_spec(tmp_path, "short", "long"))
         return
     with pytest.raises(SpecError) as caught:
-        pipeline.run(rope_spec(tmp_path, "short", "long"))
+        api.run(rope_spec(tmp_path, "short", "long"))
     (told,) = caught.value.diagnostics
     assert told.code == "E664" and "hf(" in told.span.text
 

@@ -21,7 +21,7 @@ from causal_dsl.network.network import Network, wrap
 from causal_dsl.network.prove import prove
 from causal_dsl.network.sweep import drive
 from causal_dsl.network.sweep.drive import Asked, sweep
-from causal_dsl.planning.frames import ANYWHERE, BOTTOM, ENTRY, Accesses, Rows, Rules, Schedule, place_of, schedule
+from causal_dsl.planning.liveness import ANYWHERE, BOTTOM, ENTRY, Accesses, Rows, Rules, Schedule, place_of, schedule
 from causal_dsl.program.components import COMPONENTS, missing, packs, trims
 from causal_dsl.program.facts import facts_of_config
 from causal_dsl.program.locations import Site

@@ -16,7 +16,7 @@ from causal_dsl.network.forward import forward
 from causal_dsl.network.prove import prove
 from causal_dsl.network.sweep import thin
 from causal_dsl.network.sweep.drive import Asked, sweep
-from causal_dsl.planning.frames import Rows, schedule
+from causal_dsl.planning.liveness import Rows, schedule
 
 
 @pytest.mark.parametrize("shape", [(1, 5), (7, 5), (1, 9, 5), (2, 3, 5), (thin.FEW + 1, 5), (0, 5)])

@@ -13,7 +13,7 @@ from families import model_of
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import AutoTokenizer
 
-from causal_dsl import pipeline
+from causal_dsl import api
 from causal_dsl.diagnostics import NOWHERE, Diagnostic, SpecError
 from causal_dsl.network.tokenizer_audit import compare_tokens
 from causal_dsl.program.tokens import Tokens
@@ -169,7 +169,7 @@ def test_the_tokenizer_of_a_function_is_compared_too(tmp_path: Path) -> None:
     )
     (tmp_path / "spec.causal").write_text(SPEC.replace('hf("NET")', 'torch("net.py:make")'))
     with pytest.raises(SpecError) as caught:
-        pipeline.run(pipeline.load(tmp_path / "spec.causal"), pipeline.Options(trust=True))
+        api.run(api.load(tmp_path / "spec.causal"), api.Options(trust=True))
     assert [d.code for d in caught.value.diagnostics] == ["E514"]
 
 
@@ -196,14 +196,14 @@ def test_a_run_is_refused_at_its_network(tmp_path: Path) -> None:
     made = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
     made.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     model_of("llama").save_pretrained(tmp_path)
-    spec = pipeline.parse(SPEC.replace("NET", str(tmp_path)))
+    spec = api.parse(SPEC.replace("NET", str(tmp_path)))
     made.save(str(tmp_path / "tokenizer.json"))
     config = tmp_path / "tokenizer_config.json"
     config.write_text('{"tokenizer_class": "PreTrainedTokenizerFast"}')
-    assert [d.code for d in pipeline.run(spec).specs[0].warnings] == []
+    assert [d.code for d in api.run(spec).specs[0].warnings] == []
     config.write_text('{"tokenizer_class": "GPT2Tokenizer"}')
     with pytest.raises(SpecError) as caught:
-        pipeline.run(spec)
+        api.run(spec)
     (told,) = caught.value.diagnostics
     assert told.code == "E514" and told.span.text == f'hf("{tmp_path}")'
 

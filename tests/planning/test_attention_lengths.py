@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from causal_dsl import pipeline
+from causal_dsl import api
 from causal_dsl.diagnostics import Diagnostic
 
 SPEC = """
@@ -39,7 +39,7 @@ CASES = {
 def test_prompts_of_one_length(name: str, tmp_path: Path) -> None:
     condition, refused = CASES[name]
     (tmp_path / "spec.causal").write_text(SPEC.replace("CONDITION", condition))
-    found: list[Diagnostic] = list(pipeline.check(pipeline.load(tmp_path / "spec.causal")).diagnostics)
+    found: list[Diagnostic] = list(api.check(api.load(tmp_path / "spec.causal")).diagnostics)
     told = [d for d in found if d.code == "E543"]
     assert bool(told) == refused, found
     for d in told:

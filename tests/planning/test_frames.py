@@ -9,7 +9,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from causal_dsl.planning.frames import ENTRY, KEYS, POINT, Accesses, Rows, Rules, Schedule, schedule
+from causal_dsl.planning.liveness import ENTRY, KEYS, POINT, Accesses, Rows, Rules, Schedule, schedule
 
 LAYERS = 3
 

@@ -10,10 +10,12 @@ import pytest
 
 import causal_dsl as cd
 from causal_dsl.planning import graph as g
+from causal_dsl.planning.chunks import chunk_to_memory
 from causal_dsl.planning.cost import cost_of, stop_layer, work_of
 from causal_dsl.planning.memory import Budget
-from causal_dsl.planning.rules import RULES, chunk_to_memory, optimise, plain
 from causal_dsl.planning.show import steps_text
+from causal_dsl.planning.switches import SWITCHES, Switch, all_off, turned_on
+from causal_dsl.tools.cli import main
 
 SPEC = """
 domain Shape = {"arrow", "circle", "cross"}
@@ -98,23 +100,23 @@ def test_cost_counts_what_is_alive(plan) -> None:  # type: ignore[no-untyped-def
     assert cost.exact
 
 
-RULE_SPEC = SPEC.replace("n=50", "n=4").replace("[b]", "[c]")
+SWITCH_SPEC = SPEC.replace("n=50", "n=4").replace("[b]", "[c]")
 
 
-@pytest.mark.parametrize("name", [rule.__name__ for rule in RULES])
-def test_what_each_rule_does(name: str) -> None:
-    """The steps before a rule and after it, as the file of its name has them."""
-    number = next(i for i, rule in enumerate(RULES) if rule.__name__ == name)
-    before = optimise(plain(cd.plan(cd.parse(RULE_SPEC))), RULES[:number])
-    text = f"before\n\n{steps_text(before)}\n\nafter {name}\n\n{steps_text(RULES[number](before))}\n"
-    assert text == (Path(__file__).parent / "rules" / f"{name}.txt").read_text(encoding="utf-8")
+@pytest.mark.parametrize("name", [switch.name for switch in SWITCHES])
+def test_what_each_switch_does(name: str) -> None:
+    """The steps before a switch is on and after it, as the file of its name has them."""
+    number = next(i for i, switch in enumerate(SWITCHES) if switch.name == name)
+    before = turned_on(all_off(cd.plan(cd.parse(SWITCH_SPEC))), SWITCHES[:number])
+    text = f"before\n\n{steps_text(before)}\n\nafter {name}\n\n{steps_text(SWITCHES[number].turn_on(before))}\n"
+    assert text == (Path(__file__).parent / "switches" / f"{name}.txt").read_text(encoding="utf-8")
 
 
 def test_chunks_are_as_many_as_the_budget_asks_for() -> None:
-    plan = optimise(plain(cd.plan(cd.parse(RULE_SPEC))))
+    plan = turned_on(all_off(cd.plan(cd.parse(SWITCH_SPEC))))
     after = chunk_to_memory(plan, dict.fromkeys(plan.networks, Budget(120_000)))
     text = f"before\n\n{steps_text(plan)}\n\nafter chunk_to_memory\n\n{steps_text(after)}\n"
-    assert text == (Path(__file__).parent / "rules" / "chunk_to_memory.txt").read_text(encoding="utf-8")
+    assert text == (Path(__file__).parent / "switches" / "chunk_to_memory.txt").read_text(encoding="utf-8")
 
 
 def test_the_cost_of_large_plans_is_estimated_and_says_so() -> None:
@@ -122,14 +124,14 @@ def test_the_cost_of_large_plans_is_estimated_and_says_so() -> None:
     spec = spec.replace("resid_post[b]", "resid_post[p]").replace("at(1)", "at(1, b)").replace("at(l=0)", "at(0, b)")
     plan = cd.plan(cd.parse(spec))
     assert cost_of(plan).exact  # in blocks that are small enough to be counted
-    cost = cost_of(optimise(plain(plan)))
+    cost = cost_of(turned_on(all_off(plan)))
     assert not cost.exact
     assert cost.layer_tokens > 0
 
 
 def test_it_prints_as_text_mermaid_and_json(plan) -> None:  # type: ignore[no-untyped-def]
     text = plan.text(explain=True)
-    assert "test one" in text and "layer-tokens" in text and "share forwards" in text
+    assert "test one" in text and "layer-tokens" in text and "share_forwards" in text
     mermaid = plan.mermaid()
     assert mermaid.startswith("flowchart LR") and mermaid.count("-->") == plan.graph.number_of_edges()
     document = json.loads(json.dumps(plan.to_json()))
@@ -154,3 +156,23 @@ def test_a_span_of_another_length_names_the_row() -> None:
         cd.plan(cd.parse(spec))
     diagnostic = caught.value.diagnostics[0]
     assert diagnostic.code == "E539" and "row" in diagnostic.notes[0]
+
+
+@pytest.mark.parametrize("switch", SWITCHES, ids=lambda switch: switch.name)
+def test_a_switch_left_off_says_what_it_is_worth(
+    switch: Switch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = tmp_path / "s.causal"
+    spec.write_text(SPEC, encoding="utf-8")
+    assert main(["plan", str(spec), "--without", switch.name]) == 0
+    said = capsys.readouterr().out
+    others = [other.name for other in SWITCHES if other is not switch]
+    assert f"without {switch.name}: " in said and all(f"\n{name} " in said for name in others)
+    assert f"\n{switch.name} " not in said
+    left_off = cd.plan(cd.load(spec), cd.Options(without=(switch.name,)))
+    assert cost_of(left_off).flops >= cost_of(cd.plan(cd.load(spec))).flops * 0.999
+
+
+def test_a_switch_that_is_none_is_refused() -> None:
+    with pytest.raises(ValueError, match="there is no switch 'stop'"):
+        cd.plan(cd.parse(SPEC), cd.Options(without=("stop",)))

@@ -9,7 +9,7 @@ import pytest
 
 import causal_dsl as cd
 from causal_dsl.planning.cost import work_of
-from causal_dsl.planning.lower import Plan
+from causal_dsl.planning.plan import Plan
 from causal_dsl.planning.probes import Replaced, Unmapped
 
 MODEL = """

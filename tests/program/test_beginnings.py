@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-from causal_dsl import pipeline
+from causal_dsl import api
 from causal_dsl.diagnostics import Diagnostic
 
 NAMED = ["Ann", "Bob", "Cy", "Di", "Ed", "Flo"]
@@ -55,7 +55,7 @@ test swap on at {{
   report iia
 }}
 """)
-    found = pipeline.check(pipeline.load(folder / "spec.causal")).diagnostics
+    found = api.check(api.load(folder / "spec.causal")).diagnostics
     return [
         d for d in found if d.code not in ("W628", "W335")
     ]  # of the design and the model: not what these tests are about
@@ -193,6 +193,6 @@ test said on at {{
   report accuracy
 }}
 """)
-    found = pipeline.check(pipeline.load(tmp_path / "spec.causal")).diagnostics
+    found = api.check(api.load(tmp_path / "spec.causal")).diagnostics
     assert [d.code for d in found] == (["W668"] if warned else [])
     assert all("next_token" in d.span.text and "[1]" in d.notes[0] for d in found), [d.render() for d in found]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from test_tokens import byte_level
 
-from causal_dsl import pipeline
+from causal_dsl import api
 
 SPEC = """
 causal who { a, b ~ {"Mary", "John"} where a != b  output answer := a }
@@ -39,5 +39,5 @@ def test_warnings_of_check(tmp_path: Path, eos: bool, end: str) -> None:
     byte_level(eos=eos).save(str(tmp_path / "model" / "tokenizer.json"))
     (tmp_path / "model" / "config.json").write_text(json.dumps(CONFIG))
     (tmp_path / "spec.causal").write_text(SPEC.replace("END", end))
-    found = [d.code for d in pipeline.check(pipeline.load(tmp_path / "spec.causal")).diagnostics]
+    found = [d.code for d in api.check(api.load(tmp_path / "spec.causal")).diagnostics]
     assert found.count("W512") == eos and found.count("W514") == bool(end), found

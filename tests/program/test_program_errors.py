@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from causal_dsl import pipeline
+from causal_dsl import api
 from causal_dsl.diagnostics import SpecError
 
 FOLDER = Path(__file__).parent / "errors"
@@ -30,7 +30,7 @@ def in_folder(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("path", SPECS, ids=lambda path: path.stem)
 def test_messages(path: Path) -> None:
-    checked = pipeline.check(pipeline.load(path.name))
+    checked = api.check(api.load(path.name))
     golden = path.with_suffix(".txt")
     found = checked.text() + "\n"
     if os.environ.get("UPDATE_GOLDEN"):
@@ -59,7 +59,7 @@ def test_every_code_has_its_golden_text() -> None:
         "vocabulary",
     ]
     files = [PACKAGE / "program" / f"{name}.py" for name in names]
-    files += [PACKAGE / "planning" / "inputs.py", PACKAGE / "engine" / "answers.py"]
+    files += [PACKAGE / "planning" / "inputs.py", PACKAGE / "program" / "answers.py"]
     used = {code for file in files for code in re.findall(r'"([EW]\d{3})"', file.read_text(encoding="utf-8"))}
     shown = {
         code
@@ -143,10 +143,10 @@ MENDS = [
 
 @pytest.mark.parametrize(("name", "old", "new"), MENDS, ids=lambda value: value if value.isidentifier() else "")
 def test_the_help_mends_the_spec(name: str, old: str, new: str) -> None:
-    spec = pipeline.load(f"{name}.causal")
+    spec = api.load(f"{name}.causal")
     text = spec.source_text.text
     assert text.count(old) == 1
-    checked = pipeline.check(pipeline.parse(text.replace(old, new)))
+    checked = api.check(api.parse(text.replace(old, new)))
     assert not checked.errors, checked.text()
 
 
@@ -159,9 +159,9 @@ def failed(call: object, *arguments: object) -> str:
 
 
 def test_options_that_name_nothing() -> None:
-    spec = pipeline.load("set_twice.causal")
-    assert failed(pipeline.check, spec, pipeline.Options(tests=("nowhere",))) == "E701"
-    assert failed(pipeline.check, spec, pipeline.Options(networks={"nowhere": Path()})) == "E702"
+    spec = api.load("set_twice.causal")
+    assert failed(api.check, spec, api.Options(tests=("nowhere",))) == "E701"
+    assert failed(api.check, spec, api.Options(networks={"nowhere": Path()})) == "E702"
 
 
 def test_a_plan_needs_a_known_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,4 +171,4 @@ def test_a_plan_needs_a_known_network(tmp_path: Path, monkeypatch: pytest.Monkey
     text = text.replace('zoo("equality-relu")', 'torch("net.py:make")').replace(
         "left <- source, left <- source", "left <- source"
     )
-    assert failed(pipeline.plan, pipeline.parse(text)) == "E703"
+    assert failed(api.plan, api.parse(text)) == "E703"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from causal_dsl import pipeline
+from causal_dsl import api
 from causal_dsl.score.chance import show_distinct
 
 WORDS = '{"circle", "square", "star", "heart"}'
@@ -50,8 +50,8 @@ test t on at {{
 """
 
 
-def checked(text: str) -> pipeline.Checked:
-    found = pipeline.check(pipeline.parse(text))
+def checked(text: str) -> api.Checked:
+    found = api.check(api.parse(text))
     assert not found.errors, found.text()
     return found
 
@@ -83,7 +83,7 @@ def test_distinct_inputs_stand_beside_the_pairs() -> None:
         expected[role] = len(np.unique(rows, axis=0))
     assert found.to_json()["tests"][0]["distinct"] == expected
     assert show_distinct(expected) in found.text()
-    result = pipeline.run(pipeline.parse(VECTOR))["t"]
+    result = api.run(api.parse(VECTOR))["t"]
     assert dict(result.distinct) == expected == result.to_json()["distinct"]
 
 
@@ -112,6 +112,6 @@ def test_values_that_the_tokenizer_cannot_tell_apart() -> None:
     text = PROMPTS.replace(WORDS, "0..3").replace("  y, z ~ 0..4\n", "  left := a == b\n").replace(" where z > 2", "")
     text = text.replace('  prompt "{a} {a} {c} {d} ="\n', "  left @ layer[1].resid_post[b] via rotation(dim=2)\n")
     text = text.replace("base ~ m(n=512, seed=0)\n", "base, source ~ m(n=64)\n  do(left <- source)\n")
-    (fault,) = pipeline.check(pipeline.parse(text)).errors
+    (fault,) = api.check(api.parse(text)).errors
     assert fault.code == "E711" and "tokenizer" in fault.help
     assert any("its tokens are those of" in note for note in fault.notes)

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from causal_dsl import pipeline
+from causal_dsl import api
+from causal_dsl.api import Options
 from causal_dsl.causal.attributes import NONE, SWAPPED, asked
-from causal_dsl.pipeline import Options
 
 NETS = """
 import torch
@@ -82,7 +82,7 @@ test of_high on a {
 def scores(folder: Path, factory: str) -> dict[str, float]:
     (folder / "nets.py").write_text(NETS)
     (folder / "spec.causal").write_text(SPEC.replace("FACTORY", factory))
-    found = pipeline.run(pipeline.load(folder / "spec.causal"), Options(trust=True))["of_high"].cell().scores
+    found = api.run(api.load(folder / "spec.causal"), Options(trust=True))["of_high"].cell().scores
     return {name: found[name].value for name in ("cause", "isolate", "disentangle", "iia")}
 
 
@@ -113,8 +113,8 @@ def test_attributes_that_are_mixed_are_counted_by_hand(tmp_path: Path) -> None:
 
 
 def test_what_an_input_asks_about_is_what_can_change_its_answer() -> None:
-    spec = pipeline.parse(SPEC.replace("FACTORY", "apart"))
-    model = pipeline.check(spec, Options(trust=True)).program.models["facts"]
+    spec = api.parse(SPEC.replace("FACTORY", "apart"))
+    model = api.check(spec, Options(trust=True)).program.models["facts"]
     settings = {"entity": np.arange(4).repeat(2), "query": np.tile(np.arange(2), 4)}
     base = model.evaluate(settings)
     found = asked(model, "answer", ["high"], {**settings, **base})

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import causal_dsl as cd
-from causal_dsl.pipeline import Options
+from causal_dsl.api import Options
 from causal_dsl.running import run_specs
 from causal_dsl.score.results import TestResult
 

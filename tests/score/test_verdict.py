@@ -14,7 +14,7 @@ from scoring import ANSWER, compiled, made_up
 
 import causal_dsl
 from causal_dsl.causal.ceilings import Ceiling
-from causal_dsl.engine.columns import NOT_FINITE, SAID, TIED, TRACE
+from causal_dsl.measures.quantities import NOT_FINITE, SAID, TIED, TRACE
 from causal_dsl.resources import resource
 from causal_dsl.score.codes import FORBIDDING, FULL, LADDER, SEVERITY
 from causal_dsl.score.findings import leak_finding

@@ -180,17 +180,15 @@ def test_a_kept_fit_with_ten_bytes_turned_over_is_fitted_anew(
 def test_a_network_that_only_its_config_tells_apart_is_another(tmp_path: Path) -> None:
     """The same weights under another activation function: not one fingerprint."""
     from causal_dsl.network.fingerprint import fingerprint
-    from causal_dsl.running import loaded_plan  # noqa: F401  (the same way in as a run)
+    from causal_dsl.session import Session
 
     found = set()
     for act in ("silu", "relu"):
         spec = language(tmp_path / act)
         swap(tmp_path / act / "model" / "config.json", '"silu"', f'"{act}"')
         checked = cd.check(cd.load(spec), cd.Options(trust=True))
-        from causal_dsl.running import _network
-
         assert checked.program is not None
-        found.add(fingerprint(_network(checked.program.networks["net"], cd.Options(trust=True), {})))
+        found.add(fingerprint(Session(cd.Options(trust=True)).network(checked.program.networks["net"])))
     assert len(found) == 2
 
 

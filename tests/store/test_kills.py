@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from shutil import copytree
 from typing import Any
 
 import pytest
-from killing import results, run
+from killing import Server, results
 from small import language, swap, vector
 
 from causal_dsl.store.files import PART
@@ -61,7 +62,13 @@ def prepare(kind: str, home: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def server() -> Iterator[Server]:
+    with Server() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def whole(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Of each spec: the folder before it is run, what a run finds that nothing stops, and the steps that it takes."""
     known: dict[str, tuple[Path, dict[str, object], Counter[str]]] = {}
 
@@ -70,7 +77,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Any:
             home = tmp_path_factory.mktemp(kind)
             prepare(kind, home / "before")
             copytree(home / "before", home / "run")
-            code, steps = run(WORDS[kind], home / "run")
+            code, steps = server.run(WORDS[kind], home / "run")
             assert code == 0
             known[kind] = (home / "before", results(home / "run", WORDS[kind][1][0]), steps)
         return known[kind]
@@ -78,14 +85,14 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return find
 
 
-def killed_and_taken_up(kind: str, step: str, count: int, whole: Any, tmp_path: Path) -> None:
+def killed_and_taken_up(kind: str, step: str, count: int, server: Server, whole: Any, tmp_path: Path) -> None:
     before, expected, steps = whole(kind)
     assert steps[step] >= count, f"there are {steps[step]} steps of this kind"
     home = tmp_path / "run"
     copytree(before, home)
-    code, first = run(WORDS[kind], home, step, count)
+    code, first = server.run(WORDS[kind], home, step, count)
     assert code == -9 and first[step] == count
-    code, second = run(WORDS[kind], home)
+    code, second = server.run(WORDS[kind], home)
     assert code == 0
     assert results(home, WORDS[kind][1][0]) == expected
     for once in ONCE:
@@ -99,15 +106,36 @@ def killed_and_taken_up(kind: str, step: str, count: int, whole: Any, tmp_path: 
 
 
 @pytest.mark.skipif(os.name != "posix", reason="there is no SIGKILL")
-@pytest.mark.parametrize(("kind", "step", "count"), [("training", "training step", 3)])
-def test_a_run_that_is_killed_goes_on(kind: str, step: str, count: int, whole: Any, tmp_path: Path) -> None:
-    killed_and_taken_up(kind, step, count, whole, tmp_path)
-    code, third = run(WORDS[kind], tmp_path / "run")
+@pytest.mark.parametrize(
+    ("kind", "step", "count"),
+    [
+        ("training", "training step", 3),
+        pytest.param("blocks", "sweep", 2, marks=pytest.mark.slow),
+        pytest.param("fits", "fit", 3, marks=pytest.mark.slow),
+    ],
+)
+def test_a_run_that_is_killed_goes_on(
+    kind: str, step: str, count: int, server: Server, whole: Any, tmp_path: Path
+) -> None:
+    killed_and_taken_up(kind, step, count, server, whole, tmp_path)
+    code, third = server.run(WORDS[kind], tmp_path / "run")
     assert code == 0 and not any(third[once] for once in (*ONCE, *CHECKPOINTS)), "nothing is left to be done"
 
 
-@pytest.mark.nightly
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="there is no SIGKILL")
 @pytest.mark.parametrize(("kind", "step", "count"), KILLS)
-def test_a_kill_after_every_kind_of_step(kind: str, step: str, count: int, whole: Any, tmp_path: Path) -> None:
-    killed_and_taken_up(kind, step, count, whole, tmp_path)
+def test_a_kill_after_every_kind_of_step(
+    kind: str, step: str, count: int, server: Server, whole: Any, tmp_path: Path
+) -> None:
+    killed_and_taken_up(kind, step, count, server, whole, tmp_path)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="there is no SIGKILL")
+def test_a_run_that_does_not_end_is_a_failure(server: Server, tmp_path: Path) -> None:
+    """The harness itself: it waits for nothing without a limit, says where the run stands, and goes on."""
+    prepare("training", tmp_path / "run")
+    swap(tmp_path / "run" / "net.py", "def build():", "def build():\n    __import__('time').sleep(600)")
+    with pytest.raises(AssertionError, match=r"has not ended after 1 s(.|\n)*in go"):
+        server.run(WORDS["training"], tmp_path / "run", limit=1)
+    assert server.run(["fmt", "--check", "v.causal"], tmp_path / "run")[0] in (0, 1)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from small import language, swap, vector
 
-from causal_dsl import pipeline
+from causal_dsl import api
 from causal_dsl.diagnostics import SpecError
 from causal_dsl.store import reads
 
@@ -16,7 +16,7 @@ from causal_dsl.store import reads
 def codes(spec: Path) -> list[str]:
     """The codes of the errors that `check` tells."""
     try:
-        return [d.code for d in pipeline.check(pipeline.load(spec), pipeline.Options()).errors]
+        return [d.code for d in api.check(api.load(spec), api.Options()).errors]
     except SpecError as error:
         return [d.code for d in error.diagnostics]
 
@@ -99,11 +99,11 @@ def test_code_that_is_not_there_is_told_at_check(tmp_path: Path) -> None:
 def test_a_pipe_is_called_a_pipe(tmp_path: Path, spec: Path) -> None:
     os.mkfifo(tmp_path / "s.causal")
     with pytest.raises(SpecError, match="it is a pipe"):
-        pipeline.load(tmp_path / "s.causal")
+        api.load(tmp_path / "s.causal")
     pipe = spec.parent / "model" / "extra.json"
     os.mkfifo(pipe)
     try:
-        checked = pipeline.check(pipeline.load(spec), pipeline.Options())
+        checked = api.check(api.load(spec), api.Options())
     finally:
         pipe.unlink()
     (error,) = checked.errors

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from causal_dsl import pipeline
+from causal_dsl import api
 from causal_dsl.tools.cli import main
 from causal_dsl.tools.command_line import memory_size
 
@@ -76,7 +76,7 @@ def test_an_unforeseen_exception_is_a_diagnostic(
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("of all things")
 
-    monkeypatch.setattr(pipeline, "check", broken)
+    monkeypatch.setattr(api, "check", broken)
     assert main(["check", "--json", "good.causal"]) == 2
     (found,) = json.loads(capsys.readouterr().out)["specs"][0]["diagnostics"]
     assert found["code"] == "E799"
@@ -93,7 +93,7 @@ def test_ctrl_c_exits_with_130(folder: Path, capsys: Captured, monkeypatch: pyte
     def stopped(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(pipeline, "run_files", stopped)
+    monkeypatch.setattr(api, "run_files", stopped)
     assert main(["run", "good.causal", "--out", "kept"]) == 130
     assert "what was finished is in kept" in capsys.readouterr().err
 

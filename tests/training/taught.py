@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from causal_dsl import pipeline
+from causal_dsl import api
 from causal_dsl.network.network import Network, wrap
 from causal_dsl.program.facts import Facts
 from causal_dsl.program.program import Training
@@ -72,18 +72,18 @@ def build():
 FACTS = Facts("vector", "Sequential", layers=4, widths=(3, 12, 8, 8, 2), classes=2)
 
 
-def spec(settings: str, folder: Path, factory: str = FACTORY) -> pipeline.Spec:
+def spec(settings: str, folder: Path, factory: str = FACTORY) -> api.Spec:
     """The problem as a spec in a folder, with the factory of its network beside it."""
     (folder / "net.py").write_text(factory, encoding="utf-8")
     path = folder / "taught.causal"
     path.write_text(MODEL.replace("SETTINGS", settings), encoding="utf-8")
-    return pipeline.load(path)
+    return api.load(path)
 
 
 def training(settings: str) -> Training:
     """What the problem asks for."""
     with tempfile.TemporaryDirectory() as folder:
-        checked = pipeline.check(spec(settings, Path(folder)))
+        checked = api.check(spec(settings, Path(folder)))
     checked.raise_errors()
     assert checked.program is not None
     found = checked.program.networks["net"].training

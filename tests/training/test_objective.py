@@ -7,12 +7,12 @@ import pytest
 import torch
 from taught import by_hand, network, training
 
-from causal_dsl import pipeline
+from causal_dsl import api
 from causal_dsl.diagnostics import NOWHERE
 from causal_dsl.network.load import load_folder
 from causal_dsl.network.network import Network
 from causal_dsl.network.zoo.open import open_zoo
-from causal_dsl.planning.inputs import Inputs
+from causal_dsl.planning.prompts import Inputs
 from causal_dsl.program.program import Training
 from causal_dsl.training.objective import Objective
 from causal_dsl.training.pool import pool_of
@@ -81,7 +81,7 @@ align tau : equality -> blank {{
 }}
 network net = train(tau, {settings})
 """
-    checked = pipeline.check(pipeline.parse(text))
+    checked = api.check(api.parse(text))
     checked.raise_errors()
     found = checked.program.networks["net"].training
     assert found is not None

@@ -17,8 +17,8 @@ from taught import FACTORY, MODEL, build, network, spec, training
 import causal_dsl as cd
 from causal_dsl.diagnostics import NOWHERE, SpecError
 from causal_dsl.network.zoo.open import open_zoo
+from causal_dsl.retraining import train_logic
 from causal_dsl.training import kept, loop
-from causal_dsl.training.logic import train_logic
 from causal_dsl.training.loop import Loop
 from causal_dsl.training.objective import Objective
 from causal_dsl.training.weights import draw_weights, named_tensors

@@ -22,7 +22,7 @@ from causal_dsl.network.sites import tap as find_tap
 from causal_dsl.network.sweep.head import Head
 from causal_dsl.network.sweep.packed import Attention, attention_of
 from causal_dsl.network.tape import Fired, Job, Places, Read, Tape, Write
-from causal_dsl.planning.frames import ANYWHERE, BOTTOM, ENTRY, Schedule, place_of
+from causal_dsl.planning.liveness import ANYWHERE, BOTTOM, ENTRY, Schedule, place_of
 from causal_dsl.planning.memory import MOST_KEYS_CPU, MOST_KEYS_DEVICE
 from causal_dsl.program.components import in_time
 

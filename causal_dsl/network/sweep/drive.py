@@ -1,7 +1,7 @@
 """One forward of an untouched model in which rows enter, are written and leave, layer by layer.
 
 The model itself drives: hooks on its layers replace the padded prompts that it hands from layer to layer by whatever
-rows are alive there (:mod:`causal_dsl.planning.frames`), and on its unembedding let through only what is read.
+rows are alive there (:mod:`causal_dsl.planning.liveness`), and on its unembedding let through only what is read.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from causal_dsl.network.sweep.packed import (
     per_token,
 )
 from causal_dsl.network.tape import Done, Fired, Job, Read, Tape, Write, run_jobs
-from causal_dsl.planning.frames import Schedule
+from causal_dsl.planning.liveness import Schedule
 
 __all__ = ["Asked", "Outcome", "Read", "Write", "sweep"]
 

@@ -20,7 +20,7 @@ from causal_dsl.network.forward import Read, Write, forward
 from causal_dsl.network.network import Network
 from causal_dsl.network.sweep.drive import Asked, sweep
 from causal_dsl.network.tape import Edit
-from causal_dsl.planning.frames import Accesses, Rows, Rules, place_of, schedule
+from causal_dsl.planning.liveness import Accesses, Rows, Rules, place_of, schedule
 from causal_dsl.planning.reach import reaching
 from causal_dsl.planning.steps import layers_of
 from causal_dsl.program.components import COMPARED, COMPONENTS, packs, trims, unfit

@@ -18,7 +18,7 @@ from causal_dsl.network.network import Network
 from causal_dsl.network.sites import tap as find_tap
 from causal_dsl.network.sweep.thin import linear
 from causal_dsl.network.tape import Tape
-from causal_dsl.planning.frames import Schedule
+from causal_dsl.planning.liveness import Schedule
 
 
 @dataclass(frozen=True, eq=False)

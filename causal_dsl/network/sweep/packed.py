@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from causal_dsl.network.attention import Look
-from causal_dsl.planning.frames import Schedule
+from causal_dsl.planning.liveness import Schedule
 
 
 class KeysOnly(Exception):

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from causal_dsl.network.network import Network
 from causal_dsl.network.sweep.drive import Asked, Outcome, Pass, Read, Write
 from causal_dsl.network.sweep.thin import turned
-from causal_dsl.planning.frames import (
+from causal_dsl.planning.liveness import (
     ANYWHERE,
     BOTTOM,
     ENTRY,

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from causal_dsl.engine.columns import Columns, Quantity
+from causal_dsl.measures.quantities import Columns, Quantity
 
 Array = np.ndarray
 
@@ -23,11 +23,11 @@ _BLOCK = 64 * 2**20
 class Evaluable(Protocol):
     """A score or a constant: ``evaluate(env)`` is ``[R, C]`` or ``[R, 1]``."""
 
-    def evaluate(self, env: Env) -> Array: ...
+    def evaluate(self, env: Evaluation) -> Array: ...
 
 
 @dataclass
-class Frame:
+class CellData:
     """One cell of a test: its columns and what the causal model says, all of length n.
 
     ``labels`` (the causal model under the intervention; None where no variable is interchanged), ``base_answers``
@@ -61,7 +61,7 @@ class Frame:
 
 
 @dataclass
-class Env:
+class Evaluation:
     """All cells of a test under R rows of weights.
 
     ``choosing`` marks the pairs on which ``best`` chooses its cell. ``ceiling`` is that of output_only: a number
@@ -69,14 +69,14 @@ class Env:
     it is resampled with the pairs.
     """
 
-    frames: Sequence[Frame]
+    frames: Sequence[CellData]
     cells: Sequence[Mapping[str, Any]]
     weights: Array
     choosing: Array | None = None
     ceiling: float | Array | None = None
     memo: dict[Any, Array] = field(default_factory=dict)
 
-    def under(self, weights: Array) -> Env:
+    def under(self, weights: Array) -> Evaluation:
         return dataclasses.replace(self, weights=weights, memo={})
 
     def of(self, score: Evaluable) -> Array:
@@ -85,7 +85,7 @@ class Env:
             self.memo[score] = score.evaluate(self)
         return self.memo[score]
 
-    def total(self, numbers: Callable[[Frame], Array]) -> Array:
+    def total(self, numbers: Callable[[CellData], Array]) -> Array:
         """Weighted sums over pairs of one number a pair in each cell, ``[R, C]``."""
         rows, n = self.weights.shape
         out = np.empty((rows, len(self.frames)))

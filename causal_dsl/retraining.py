@@ -10,12 +10,13 @@ from pathlib import Path
 
 import torch
 
-from causal_dsl import pipeline
+from causal_dsl.checking import check
 from causal_dsl.diagnostics import NOWHERE, Span, fail, shown_path
 from causal_dsl.network.network import wrap
 from causal_dsl.network.zoo.mlp import blank_logic
 from causal_dsl.program.program import Training
 from causal_dsl.resources import resource
+from causal_dsl.specs import Options, parse
 from causal_dsl.training.loop import Loop, Tick
 from causal_dsl.training.objective import Objective
 from causal_dsl.training.train import scores, start
@@ -41,7 +42,7 @@ def training_of(name: str, steps: int | None = None, seed: int = 0) -> Training:
     """What makes a network, as it would stand in the spec."""
     text = resource("specs", "logic.causal").read_text(encoding="utf-8")
     text += f"\nnetwork again = {TRAININGS[name].format(steps=steps or STEPS, seed=seed)}\n"
-    checked = pipeline.check(pipeline.parse(text, "logic.causal"), pipeline.Options(tests=("first_solves_the_task",)))
+    checked = check(parse(text, "logic.causal"), Options(tests=("first_solves_the_task",)))
     checked.raise_errors()
     assert checked.program is not None
     training = checked.program.networks["again"].training

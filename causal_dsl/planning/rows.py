@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from causal_dsl.planning import graph as g
-from causal_dsl.planning.frames import Accesses, Rows, Schedule, place_of, schedule
-from causal_dsl.planning.inputs import Inputs
+from causal_dsl.planning.liveness import Accesses, Rows, Schedule, place_of, schedule
+from causal_dsl.planning.prompts import Inputs
 from causal_dsl.planning.reach import reaching
 from causal_dsl.planning.steps import Block, Step, captures, has_noise, layers_of, leaves, mean_in_pass
 from causal_dsl.program.components import in_time
@@ -21,7 +21,7 @@ from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.locations import Place, Position, Site
 
 if TYPE_CHECKING:
-    from causal_dsl.planning.lower import Plan
+    from causal_dsl.planning.plan import Plan
 
 
 @dataclass(frozen=True, eq=False)

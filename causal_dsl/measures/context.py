@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from causal_dsl.diagnostics import NOWHERE, Span
-from causal_dsl.engine.columns import Quantity, ValueRef
-from causal_dsl.score.frames import Frame
-from causal_dsl.score.pairs import ANSWER
-from causal_dsl.score.scores import Mean, Order, Recovered, RecoveredPerPair, Score, ScoreOp
-from causal_dsl.score.units import RATIO, TRUTH
+from causal_dsl.measures.evaluation import CellData
+from causal_dsl.measures.per_cell import Mean, Order, Recovered, RecoveredPerPair, Score, ScoreOp
+from causal_dsl.measures.per_pair import ANSWER
+from causal_dsl.measures.quantities import Quantity, ValueRef
+from causal_dsl.measures.units import RATIO, TRUTH
 from causal_dsl.syntax import tree
 
 
@@ -149,7 +149,7 @@ class TestScores:
                 wanted.setdefault(run, set()).add(quantity)
         return wanted
 
-    def per_pair(self, frame: Frame) -> dict[str, np.ndarray]:
+    def per_pair(self, frame: CellData) -> dict[str, np.ndarray]:
         """The numbers behind the scores of a cell, one a pair: for the table of pairs."""
         found: dict[str, np.ndarray] = {}
         for score in self.values:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from causal_dsl.engine.columns import NO_ANSWER, NO_ANSWERS, SAID, Quantity, ValueRef
-from causal_dsl.score.frames import OPERATORS, Array, Env, Frame
-from causal_dsl.score.units import TRUTH, Unit
+from causal_dsl.measures.evaluation import OPERATORS, Array, CellData, Evaluation
+from causal_dsl.measures.quantities import NO_ANSWER, NO_ANSWERS, SAID, Quantity, ValueRef
+from causal_dsl.measures.units import TRUTH, Unit
 
 Need = tuple[str, Quantity]
 ANSWER = Quantity("answer")
@@ -30,10 +30,10 @@ class Constant(Value):
     def assume(self, known: Mapping[str, float]) -> float:
         return self.value
 
-    def evaluate(self, env: Env) -> Array:
+    def evaluate(self, env: Evaluation) -> Array:
         return np.full((len(env.weights), 1), self.value)
 
-    def of(self, frame: Frame, run: str) -> Array:
+    def of(self, frame: CellData, run: str) -> Array:
         return np.full(frame.n, self.value)
 
     def needs(self, run: str = "") -> Iterator[Need]:
@@ -48,7 +48,7 @@ class Pair(Value):
     def two_runs(self) -> bool:
         return False
 
-    def of(self, frame: Frame, run: str) -> Array:
+    def of(self, frame: CellData, run: str) -> Array:
         raise NotImplementedError
 
     def needs(self, run: str) -> Iterator[Need]:
@@ -62,7 +62,7 @@ class OfToken(Pair):
     measure: str
     ref: ValueRef
 
-    def of(self, frame: Frame, run: str) -> Array:
+    def of(self, frame: CellData, run: str) -> Array:
         logit = frame.column(run, Quantity("logit", self.ref)).astype(np.float64)
         if self.measure == "logit":
             return logit
@@ -85,7 +85,7 @@ class Divergence(Pair):
     def two_runs(self) -> bool:
         return True
 
-    def of(self, frame: Frame, run: str) -> Array:
+    def of(self, frame: CellData, run: str) -> Array:
         return frame.column("patched", _quantity(self.measure)).astype(np.float64)
 
     def needs(self, run: str) -> Iterator[Need]:
@@ -107,7 +107,7 @@ class Moved(Pair):
     def two_runs(self) -> bool:
         return True
 
-    def of(self, frame: Frame, run: str) -> Array:
+    def of(self, frame: CellData, run: str) -> Array:
         base, patched = frame.column("base", ANSWER), frame.column("patched", ANSWER)
         moved = patched != base
         if SAID in frame.columns.base and SAID in frame.columns.patched:
@@ -127,7 +127,7 @@ class Right(Pair):
 
     label: bool
 
-    def of(self, frame: Frame, run: str) -> Array:
+    def of(self, frame: CellData, run: str) -> Array:
         answer = frame.column(run, ANSWER)
         wanted = frame.labels if self.label else frame.base_answers
         assert wanted is not None
@@ -141,7 +141,7 @@ class Right(Pair):
 class Informative(Pair):
     """1 where the counterfactual label differs from the base label."""
 
-    def of(self, frame: Frame, run: str) -> Array:
+    def of(self, frame: CellData, run: str) -> Array:
         assert frame.labels is not None
         return (frame.labels != frame.base_answers).astype(np.float64)
 
@@ -155,7 +155,7 @@ class Asked(Pair):
 
     which: int
 
-    def of(self, frame: Frame, run: str) -> Array:
+    def of(self, frame: CellData, run: str) -> Array:
         assert frame.asked is not None
         return (frame.asked == self.which).astype(np.float64)
 
@@ -173,7 +173,7 @@ class Change(Pair):
     def two_runs(self) -> bool:
         return True
 
-    def of(self, frame: Frame, run: str) -> Array:
+    def of(self, frame: CellData, run: str) -> Array:
         return self.metric.of(frame, "patched") - self.metric.of(frame, "base")
 
     def needs(self, run: str) -> Iterator[Need]:
@@ -192,7 +192,7 @@ class PairOp(Pair):
     def two_runs(self) -> bool:
         return any(isinstance(operand, Pair) and operand.two_runs for operand in self.operands)
 
-    def of(self, frame: Frame, run: str) -> Array:
+    def of(self, frame: CellData, run: str) -> Array:
         return OPERATORS[self.op](*(operand.of(frame, run) for operand in self.operands))
 
     def needs(self, run: str) -> Iterator[Need]:

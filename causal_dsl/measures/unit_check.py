@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from causal_dsl.diagnostics import Diagnostics
-from causal_dsl.score.names import short
-from causal_dsl.score.pairs import Constant, Value
-from causal_dsl.score.units import BARE, NATS, RATIO, SHARE, Unit, met
+from causal_dsl.measures.names import short
+from causal_dsl.measures.per_pair import Constant, Value
+from causal_dsl.measures.units import BARE, NATS, RATIO, SHARE, Unit, met
 from causal_dsl.syntax import tree
 
 
-def meeting(left: Value, right: Value, parts: tuple[Any, Any], verb: str, diagnostics: Diagnostics) -> Unit | None:
+def unit_of_both(left: Value, right: Value, parts: tuple[Any, Any], verb: str, diagnostics: Diagnostics) -> Unit | None:
     """The unit of two numbers that are ``verb`` (added to, taken from, compared with) each other, or None, reported."""
     for one, other in ((left, right), (right, left)):
         if isinstance(one, Constant) and one.unit == BARE and one.value == 0 and other.unit == NATS:

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from causal_dsl.score.frames import OPERATORS, Array, Env, Frame, divide
-from causal_dsl.score.pairs import Asked, Constant, Informative, Need, Pair, Right, Value, is_share
-from causal_dsl.score.units import SHARE
+from causal_dsl.measures.evaluation import OPERATORS, Array, CellData, Evaluation, divide
+from causal_dsl.measures.per_pair import Asked, Constant, Informative, Need, Pair, Right, Value, is_share
+from causal_dsl.measures.units import SHARE
 
 
 @dataclass(frozen=True)
@@ -30,14 +30,14 @@ class Score(Value):
     def parts(self) -> tuple[Score | Constant, ...]:
         return ()
 
-    def evaluate(self, env: Env) -> Array:
+    def evaluate(self, env: Evaluation) -> Array:
         raise NotImplementedError
 
     def needs(self) -> Iterator[Need]:
         for part in self.parts:
             yield from part.needs()
 
-    def count(self, env: Env, cell: int) -> int:
+    def count(self, env: Evaluation, cell: int) -> int:
         """The number of pairs that the score of a cell is over."""
         counts = [part.count(env, cell) for part in self.parts if isinstance(part, Score)]
         return min(counts, default=env.frames[cell].n)
@@ -61,7 +61,7 @@ class Mean(Score):
     run: str
     where: Pair | None = None
 
-    def evaluate(self, env: Env) -> Array:
+    def evaluate(self, env: Evaluation) -> Array:
         where, pair = self.where, self.pair
         if where is None:
             return divide(env.total(lambda f: pair.of(f, self.run)), env.weights.sum(axis=1, keepdims=True))
@@ -71,7 +71,7 @@ class Mean(Score):
     def needs(self) -> Iterator[Need]:
         yield from self.pair.needs(self.run)
 
-    def count(self, env: Env, cell: int) -> int:
+    def count(self, env: Evaluation, cell: int) -> int:
         frame = env.frames[cell]
         return frame.n if self.where is None else int(self.where.of(frame, self.run).sum())
 
@@ -87,7 +87,7 @@ class Mean(Score):
     def assume(self, known: Mapping[str, float]) -> float:
         return known.get(self.measure, np.nan)
 
-    def counted(self, frame: Frame) -> tuple[Array, Array] | None:
+    def counted(self, frame: CellData) -> tuple[Array, Array] | None:
         """For a share: which pairs it asks about and which of them hold, as booleans ``[n]``; else None."""
         if not is_share(self.pair):
             return None
@@ -103,14 +103,14 @@ class Isolate(Score):
     pair: Pair
     run: str
 
-    def _others(self, env: Env) -> list[int]:
+    def _others(self, env: Evaluation) -> list[int]:
         found: set[int] = set()
         for frame in env.frames:
             if frame.asked is not None:
                 found |= set(np.unique(frame.asked[frame.asked >= 0]).tolist())
         return sorted(found)
 
-    def evaluate(self, env: Env) -> Array:
+    def evaluate(self, env: Evaluation) -> Array:
         others = self._others(env)
         if not others:
             return np.full((len(env.weights), len(env.frames)), np.nan)
@@ -119,7 +119,7 @@ class Isolate(Score):
         there = np.isfinite(means)
         return divide(np.where(there, means, 0.0).sum(axis=0), there.sum(axis=0).astype(np.float64))
 
-    def _on(self, env: Env, about: Asked) -> Array:
+    def _on(self, env: Evaluation, about: Asked) -> Array:
         """The mean on the inputs that ask about one attribute."""
         right = env.total(lambda f: np.where(about.of(f, self.run) == 1, self.pair.of(f, self.run), 0.0))
         return divide(right, env.total(lambda f: about.of(f, self.run)))
@@ -127,7 +127,7 @@ class Isolate(Score):
     def needs(self) -> Iterator[Need]:
         yield from self.pair.needs(self.run)
 
-    def count(self, env: Env, cell: int) -> int:
+    def count(self, env: Evaluation, cell: int) -> int:
         asked = env.frames[cell].asked
         return 0 if asked is None else int((asked >= 0).sum())
 
@@ -143,10 +143,10 @@ class Halfway(Score):
     def parts(self) -> tuple[Score | Constant, ...]:
         return (self.one, self.other)
 
-    def evaluate(self, env: Env) -> Array:
+    def evaluate(self, env: Evaluation) -> Array:
         return (env.of(self.one) + env.of(self.other)) / 2
 
-    def count(self, env: Env, cell: int) -> int:
+    def count(self, env: Evaluation, cell: int) -> int:
         return self.one.count(env, cell) + self.other.count(env, cell)
 
 
@@ -163,7 +163,7 @@ class Order(Score):
     pair: Pair
     run: str
 
-    def evaluate(self, env: Env) -> Array:
+    def evaluate(self, env: Evaluation) -> Array:
         return np.stack([self._weighted(self.pair.of(f, self.run), env.weights) for f in env.frames], axis=1)
 
     def _weighted(self, numbers: Array, weights: Array) -> Array:
@@ -193,7 +193,7 @@ class Recovered(Score):
     pair: Pair
     clean: str
 
-    def evaluate(self, env: Env) -> Array:
+    def evaluate(self, env: Evaluation) -> Array:
         # Sums suffice: the common total weight cancels. A pair's differences are taken first, which loses least.
         moved = env.total(lambda f: self.pair.of(f, "patched") - self.pair.of(f, "base"))
         whole = env.total(lambda f: self.pair.of(f, self.clean) - self.pair.of(f, "base"))
@@ -208,17 +208,17 @@ class Recovered(Score):
 class RecoveredPerPair(Recovered):
     """The same as a mean of ratios, over the pairs whose two runs differ in ``m``."""
 
-    def evaluate(self, env: Env) -> Array:
+    def evaluate(self, env: Evaluation) -> Array:
         defined = env.total(lambda f: self._ratios(f)[1])
         return divide(env.total(lambda f: self._ratios(f)[0]), defined)
 
-    def _ratios(self, frame: Frame) -> tuple[Array, Array]:
+    def _ratios(self, frame: CellData) -> tuple[Array, Array]:
         base = self.pair.of(frame, "base")
         whole = self.pair.of(frame, self.clean) - base
         ratios = divide(self.pair.of(frame, "patched") - base, whole)
         return np.where(whole == 0, 0.0, ratios), whole != 0
 
-    def count(self, env: Env, cell: int) -> int:
+    def count(self, env: Evaluation, cell: int) -> int:
         return int(self._ratios(env.frames[cell])[1].sum())
 
 
@@ -232,7 +232,7 @@ class Star(Score):
     def parts(self) -> tuple[Score | Constant, ...]:
         return (self.iia,)
 
-    def evaluate(self, env: Env) -> Array:
+    def evaluate(self, env: Evaluation) -> Array:
         iia = env.of(self.iia)
         if env.ceiling is None:
             return np.full_like(iia, np.nan)
@@ -261,7 +261,7 @@ class ScoreOp(Score):
     def parts(self) -> tuple[Score | Constant, ...]:
         return self.operands
 
-    def evaluate(self, env: Env) -> Array:
+    def evaluate(self, env: Evaluation) -> Array:
         return OPERATORS[self.op](*(env.of(operand) for operand in self.operands))
 
     def assume(self, known: Mapping[str, float]) -> float:
@@ -283,7 +283,7 @@ class OverCells(Score):
     def parts(self) -> tuple[Score | Constant, ...]:
         return (self.score,)
 
-    def evaluate(self, env: Env) -> Array:
+    def evaluate(self, env: Evaluation) -> Array:
         reduce: Any = {"mean": np.mean, "median": np.median, "min": np.min, "max": np.max}[self.which]
         return np.asarray(reduce(env.of(self.score), axis=1, keepdims=True))
 
@@ -306,7 +306,7 @@ class Chosen(Score):
     def parts(self) -> tuple[Score | Constant, ...]:
         return (self.score,)
 
-    def evaluate(self, env: Env) -> Array:
+    def evaluate(self, env: Evaluation) -> Array:
         scores = env.of(self.score)
         pick = np.argmax if self.which == "argmax" else np.argmin
         found = pick(scores, axis=1).astype(np.float64)
@@ -328,7 +328,7 @@ class Parameter(Score):
     def parts(self) -> tuple[Score | Constant, ...]:
         return (self.chosen,)
 
-    def evaluate(self, env: Env) -> Array:
+    def evaluate(self, env: Evaluation) -> Array:
         values = np.array([float(cell[self.name]) for cell in env.cells])
         return look_up(values, env.of(self.chosen))
 
@@ -340,7 +340,7 @@ class ParameterIs(Parameter):
     word: str
     negated: bool
 
-    def evaluate(self, env: Env) -> Array:
+    def evaluate(self, env: Evaluation) -> Array:
         same = np.array([float((str(cell[self.name]) == self.word) != self.negated) for cell in env.cells])
         return look_up(same, env.of(self.chosen))
 
@@ -365,21 +365,21 @@ class Best(Score):
     def parts(self) -> tuple[Score | Constant, ...]:
         return (self.score,)
 
-    def chosen(self, env: Env) -> int | None:
+    def chosen(self, env: Evaluation) -> int | None:
         """The cell that the choosing half picks; None where there is no such half or a cell is undefined on it."""
         if env.choosing is None or not env.choosing.any() or env.choosing.all():
             return None
         scores = env.under(env.choosing[None].astype(np.float64)).of(self.score)[0]
         return None if np.isnan(scores).any() else int(np.argmax(scores))
 
-    def evaluate(self, env: Env) -> Array:
+    def evaluate(self, env: Evaluation) -> Array:
         chosen = self.chosen(env)
         if chosen is None or env.choosing is None:
             return np.full((len(env.weights), 1), np.nan)
         judged = env.under(env.weights * ~env.choosing).of(self.score)
         return judged[:, chosen : chosen + 1]
 
-    def count(self, env: Env, cell: int) -> int:
+    def count(self, env: Evaluation, cell: int) -> int:
         return 0 if env.choosing is None else int((~env.choosing).sum())
 
     def assume(self, known: Mapping[str, float]) -> float:

@@ -11,7 +11,7 @@ import numpy as np
 from causal_dsl.causal.designs import Drawn
 from causal_dsl.causal.domains import Finite
 from causal_dsl.causal.model import CausalModel
-from causal_dsl.causal.ranks import combined, firsts, ranks
+from causal_dsl.causal.ranks import combined, firsts
 from causal_dsl.causal.uniform import normals
 from causal_dsl.diagnostics import NOWHERE, Diagnostics, Span, fail
 from causal_dsl.program.facts import Facts
@@ -54,8 +54,13 @@ class Inputs:
     prompts: list[Prompt] = field(default_factory=list)
     vectors: list[np.ndarray] = field(default_factory=list)
     _index: dict[Any, int] = field(default_factory=dict)
+    #: the same by prompt lines and codes; what gave the codes is held, so that nothing else gets its identity
+    _coded: dict[Any, tuple[Any, dict[tuple[Any, ...], int]]] = field(default_factory=dict)
     _runs: dict[tuple[int, ...], int] = field(default_factory=dict)
-    _located: dict[tuple[Position, int], tuple[int, ...]] = field(default_factory=dict)
+    #: for each position, where its tokens in an input begin in the list of all that were located, and how many they are
+    _starts: dict[Position | None, np.ndarray] = field(default_factory=dict)
+    _sizes: dict[Position | None, np.ndarray] = field(default_factory=dict)
+    _tokens: dict[Position | None, list[int]] = field(default_factory=dict)
     _run_table: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     _length_table: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     _read_table: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
@@ -112,28 +117,46 @@ class Inputs:
 
     def spans(self, position: Position | None, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The tokens that a position names in many inputs, flattened: which of ``indices`` [m], and the token [m]."""
-        if len(indices) <= _FEW:
-            back, count = np.arange(len(indices)), len(indices)
-            found = [self.where(position, index) for index in indices.tolist()]
-        else:  # located once for each different input
-            back, count = ranks(indices)
-            found = [self.where(position, index) for index in indices[firsts(back, count)].tolist()]
-        sizes = np.array([len(span) for span in found], np.int64)
-        flat = np.array([token for span in found for token in span], dtype=np.int64)
-        counts, starts = sizes[back], (np.cumsum(sizes) - sizes)[back]
+        counts = self.sizes(position, indices)
+        starts, flat = self._starts[position], np.array(self._tokens[position], dtype=np.int64)
         which = np.repeat(np.arange(len(indices)), counts)
         begin = np.cumsum(counts) - counts
-        return which, flat[np.arange(len(which)) - begin[which] + starts[which]]
+        return which, flat[np.arange(len(which)) - begin[which] + starts[indices][which]]
+
+    def sizes(self, position: Position | None, indices: np.ndarray, span: Span = NOWHERE) -> np.ndarray:
+        """How many tokens a position names in many inputs, ``[len(indices)]``. Each is located once;
+        raises as :func:`~causal_dsl.program.prompts.locate`."""
+        known = self._sizes.get(position)
+        if known is None or len(known) < len(self):
+            # Room for the inputs that are still to come, so that the tables are not copied for each test.
+            room = 2 * len(self)
+            for tables in (self._sizes, self._starts):
+                grown = np.full(room, -1, np.int64)
+                if known is not None:
+                    grown[: len(known)] = tables[position]
+                tables[position] = grown
+            self._tokens.setdefault(position, [])
+        sizes, starts, tokens = self._sizes[position], self._starts[position], self._tokens[position]
+        found = sizes[indices]
+        if (found < 0).any():
+            for index in np.unique(indices[found < 0]).tolist():
+                here = self._locate(position, index, span)
+                sizes[index], starts[index] = len(here), len(tokens)
+                tokens += here
+            found = sizes[indices]
+        return found
 
     def where(self, position: Position | None, index: int, span: Span = NOWHERE) -> tuple[int, ...]:
         """The tokens that a position names in an input; (0,) for a vector."""
+        size = int(self.sizes(position, np.array([index]), span)[0])
+        start = int(self._starts[position][index])
+        return tuple(self._tokens[position][start : start + size])
+
+    def _locate(self, position: Position | None, index: int, span: Span) -> tuple[int, ...]:
         if position is None or not self.prompts:
             return (0,)
-        key = (position, index)
-        if key not in self._located:
-            prompt = self.prompts[index]
-            self._located[key] = locate(position, prompt.rendered, prompt.encoded, span)
-        return self._located[key]
+        prompt = self.prompts[index]
+        return locate(position, prompt.rendered, prompt.encoded, span)
 
     def add(self, alignment: Alignment, drawn: Drawn, role: str, span: Span) -> np.ndarray:
         """Enter the inputs of a role; gives the index of each row's input [n]."""
@@ -154,15 +177,22 @@ class Inputs:
         names = sorted({hole for template in lines for hole in template.holes})
         chosen = settings["template"] if len(lines) > 1 or "template" in settings else np.zeros(n, dtype=np.int64)
         first, back = _different([chosen, *(settings[name] for name in names)])
-        texts = {
-            name: [show_value(value) for value in alignment.model.decode(name, settings[name][first])] for name in names
-        }
         shown = [str(template) for template in lines]
+        # By the codes first, so that values that came before in the same model and prompts are not told again.
+        model = alignment.model
+        kinds = tuple(model.variables[name].type for name in names)
+        _, known = self._coded.setdefault((id(model.strings), kinds, *shown), (model.strings, {}))
+        columns = (chosen, *(settings[name] for name in names))
+        rows = list(zip(*(column[first].tolist() for column in columns), strict=True))
+        new = np.array([at for at, row in enumerate(rows) if row not in known], np.int64)
+        texts = {
+            name: [show_value(value) for value in model.decode(name, settings[name][first[new]])] for name in names
+        }
         faults = Diagnostics()
-        found = np.empty(len(first), dtype=np.int64)
-        for at, line in enumerate(chosen[first].tolist()):
+        for i, at in enumerate(new.tolist()):
+            line = rows[at][0]
             template = lines[line]
-            values = {hole: texts[hole][at] for hole in template.holes}
+            values = {hole: texts[hole][i] for hole in template.holes}
             key = (shown[line], tuple(values.items()))
             index = self._index.get(key)
             if index is None:
@@ -176,8 +206,8 @@ class Inputs:
                     read = mask_position(self.tokens, encoded, rendered.text, alignment.prompts[line].span)
                 index = self._index[key] = len(self.prompts)
                 self.prompts.append(Prompt(rendered, encoded, read))
-            found[at] = index
-        return found[back]
+            known[rows[at]] = index
+        return np.array([known[row] for row in rows], dtype=np.int64)[back]
 
     def _add_vectors(self, alignment: Alignment, settings: dict[str, np.ndarray], span: Span) -> np.ndarray:
         if not alignment.inputs:
@@ -240,14 +270,6 @@ def encode(placement: InputPlacement, model: CausalModel, codes: np.ndarray) -> 
     return table[[order[value] for value in values]][back.reshape(-1)]
 
 
-def _spans(inputs: Inputs, position: Position | None, indices: np.ndarray) -> np.ndarray:
-    """How many tokens a position names in each input, ``[n]``."""
-    if len(indices) <= _FEW:
-        return np.array([len(inputs.where(position, i)) for i in indices.tolist()], np.int64)
-    back, count = ranks(indices)
-    return np.array([len(inputs.where(position, i)) for i in indices[firsts(back, count)].tolist()], np.int64)[back]
-
-
 def lengths_agree(
     inputs: Inputs,
     position: Position | None,
@@ -260,7 +282,7 @@ def lengths_agree(
     if position is None:
         return
     mine, others = np.asarray(mine), np.asarray(others)
-    sizes = [_spans(inputs, position, mine), _spans(inputs, theirs, others)]
+    sizes = [inputs.sizes(position, mine), inputs.sizes(theirs, others)]
     for row in np.flatnonzero(sizes[0] != sizes[1])[:1].tolist():
         a, b = int(mine[row]), int(others[row])
         here, there = inputs.where(position, a), inputs.where(theirs, b)

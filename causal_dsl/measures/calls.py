@@ -10,8 +10,8 @@ from typing import Any
 
 from causal_dsl.causal.attributes import SWAPPED
 from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean
-from causal_dsl.score.context import TestContext
-from causal_dsl.score.names import (
+from causal_dsl.measures.context import TestContext
+from causal_dsl.measures.names import (
     AGGREGATIONS,
     ATTRIBUTES,
     BETWEEN_RUNS,
@@ -22,20 +22,7 @@ from causal_dsl.score.names import (
     example,
     short,
 )
-from causal_dsl.score.pairs import (
-    Asked,
-    Change,
-    Constant,
-    Divergence,
-    Informative,
-    Moved,
-    OfToken,
-    Pair,
-    Right,
-    is_share,
-)
-from causal_dsl.score.references import ReferenceReader
-from causal_dsl.score.scores import (
+from causal_dsl.measures.per_cell import (
     Best,
     Chosen,
     Halfway,
@@ -48,7 +35,20 @@ from causal_dsl.score.scores import (
     Score,
     Star,
 )
-from causal_dsl.score.units import INDEX, NATS, RATIO, SHARE, TRUTH
+from causal_dsl.measures.per_pair import (
+    Asked,
+    Change,
+    Constant,
+    Divergence,
+    Informative,
+    Moved,
+    OfToken,
+    Pair,
+    Right,
+    is_share,
+)
+from causal_dsl.measures.references import ReferenceReader
+from causal_dsl.measures.units import INDEX, NATS, RATIO, SHARE, TRUTH
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
 
@@ -59,7 +59,7 @@ _RECOVERED = "goes from the base run (0) to a source run (1)"
 
 @dataclass
 class CallReader:
-    """Makes values of names and calls; :class:`~causal_dsl.score.expressions.ExpressionReader` adds the operators."""
+    """Makes values of names and calls; :class:`~causal_dsl.measures.expressions.ExpressionReader` adds the operators."""
 
     context: TestContext
     diagnostics: Diagnostics

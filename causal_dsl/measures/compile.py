@@ -9,12 +9,12 @@ from __future__ import annotations
 import dataclasses
 
 from causal_dsl.diagnostics import Diagnostics
-from causal_dsl.score.context import Expectation, Reported, TestContext, TestScores
-from causal_dsl.score.expressions import ExpressionReader
-from causal_dsl.score.names import COMPARISONS, RESERVED, short
-from causal_dsl.score.pairs import Constant, Pair, is_share
-from causal_dsl.score.scores import Chosen, Isolate, Mean, Order, OverCells, Recovered, Score, ScoreOp
-from causal_dsl.score.units import SHARE, TRUTH
+from causal_dsl.measures.context import Expectation, Reported, TestContext, TestScores
+from causal_dsl.measures.expressions import ExpressionReader
+from causal_dsl.measures.names import COMPARISONS, RESERVED, short
+from causal_dsl.measures.per_cell import Chosen, Isolate, Mean, Order, OverCells, Recovered, Score, ScoreOp
+from causal_dsl.measures.per_pair import Constant, Pair, is_share
+from causal_dsl.measures.units import SHARE, TRUTH
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from causal_dsl.planning.lower import Plan
 from causal_dsl.planning.memory import Budget
 from causal_dsl.planning.peak import Peaks
+from causal_dsl.planning.plan import Plan
 from causal_dsl.planning.steps import Block, Step
 from causal_dsl.program.identity import NetworkKey
 

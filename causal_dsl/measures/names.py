@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from causal_dsl.score.units import LOGITS, NATS, SHARE
+from causal_dsl.measures.units import LOGITS, NATS, SHARE
 
 TOKEN_MEASURES = {"logit": LOGITS, "prob": SHARE, "log_prob": NATS, "cross_entropy": NATS}
 ATTRIBUTES = ("cause", "isolate", "disentangle")

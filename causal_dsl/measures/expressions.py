@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from causal_dsl.diagnostics import did_you_mean
-from causal_dsl.score.calls import CallReader
-from causal_dsl.score.meeting import in_range, meeting
-from causal_dsl.score.names import FUNCTIONS, MEASURES, example, short
-from causal_dsl.score.pairs import Constant, Pair, PairOp
-from causal_dsl.score.scores import Chosen, Parameter, ParameterIs, Score, ScoreOp
-from causal_dsl.score.units import INDEX, RATIO, SHARE, TRUTH, Unit, product, quotient, written
+from causal_dsl.measures.calls import CallReader
+from causal_dsl.measures.names import FUNCTIONS, MEASURES, example, short
+from causal_dsl.measures.per_cell import Chosen, Parameter, ParameterIs, Score, ScoreOp
+from causal_dsl.measures.per_pair import Constant, Pair, PairOp
+from causal_dsl.measures.unit_check import in_range, unit_of_both
+from causal_dsl.measures.units import INDEX, RATIO, SHARE, TRUTH, Unit, product, quotient, written
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
 
@@ -186,7 +186,7 @@ class ExpressionReader(CallReader):
             unit = (product if op == "*" else quotient)(values[0].unit, values[1].unit)
         elif op in ("+", "-"):
             verb = {"+": "added to", "-": "taken from"}[op]
-            unit = meeting(values[0], values[1], (parts[0], parts[1]), verb, self.diagnostics)
+            unit = unit_of_both(values[0], values[1], (parts[0], parts[1]), verb, self.diagnostics)
         if unit is None:
             return None
         # A sum, a difference or a negative of shares need not lie between 0 and 1.
@@ -220,7 +220,7 @@ class ExpressionReader(CallReader):
             self.report("E609", title, expr.span, help="leave the second comparison out")
             return None
         parts = (expr.left, expr.right)
-        if meeting(values[0], values[1], parts, "compared with", self.diagnostics) is None:
+        if unit_of_both(values[0], values[1], parts, "compared with", self.diagnostics) is None:
             return None
         if not in_range((values[0], values[1]), parts, self.diagnostics):
             return None

@@ -1,0 +1,64 @@
+"""The whole way from text to report, on one page.
+
+    text --parse--> tree --check--> program and plan --load, execute--> columns --score--> results --> report
+
+``check`` and ``plan`` need no torch; ``run`` and ``train`` import it when they are called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from causal_dsl.building.declarations import collect
+from causal_dsl.checked import Checked
+from causal_dsl.checking import check, planned
+from causal_dsl.planning.plan import Plan
+from causal_dsl.specs import Options, Spec, load, of_tree, parse
+
+if TYPE_CHECKING:
+    from causal_dsl.score.results import Results
+    from causal_dsl.training.train import TrainedNetwork
+
+__all__ = ["Checked", "Options", "Spec", "check", "load", "parse", "plan", "run", "run_files", "spec", "train"]
+
+
+def spec(*objects: Any) -> Spec:
+    """A spec of things made with the builder; what they need comes with them."""
+    return of_tree(collect(objects))
+
+
+def plan(spec: Spec, options: Options = Options()) -> Plan:
+    """The intervention graph of a spec, with its cost; raises :class:`SpecError` for a fault.
+
+    With ``options.load`` the networks are loaded, and the plan is the one that they are run by.
+    """
+    checked = check(spec, options)
+    checked.raise_errors()
+    if not options.load:
+        return planned(checked, options)
+    from causal_dsl.running import loaded_plan
+
+    return loaded_plan(spec, checked, options)
+
+
+def run(spec: Spec, options: Options = Options()) -> Results:
+    """Run every test of a spec on its network and score it; raises :class:`SpecError` for a fault of spec or environment."""
+    from causal_dsl.running import run_specs
+
+    return run_specs([spec], options)
+
+
+def run_files(paths: Iterable[str | Path], options: Options = Options()) -> Results:
+    """:func:`run` of several files; a network that they share is loaded once."""
+    from causal_dsl.running import run_specs
+
+    return run_specs([load(path) for path in paths], options)
+
+
+def train(spec: Spec, options: Options = Options()) -> dict[str, TrainedNetwork]:
+    """Train every ``network … = train(…)`` of a spec, or find it in the cache; raises :class:`SpecError` for a fault."""
+    from causal_dsl.session import train_spec
+
+    return train_spec(spec, options)

@@ -1,0 +1,75 @@
+"""The outcome of ``check``, as data and as text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from causal_dsl.causal.ceilings import RULES, Ceiling
+from causal_dsl.diagnostics import Diagnostic, SpecError, render_all
+from causal_dsl.planning.fits import Fits
+from causal_dsl.planning.plan import Plan
+from causal_dsl.program.answers import Answers
+from causal_dsl.program.program import Program
+from causal_dsl.score.chance import show_ceilings, show_distinct
+from causal_dsl.store.reads import Reads
+
+
+@dataclass
+class Checked:
+    """What ``check`` found: every fault at once, and the chance level of every test."""
+
+    path: str
+    diagnostics: list[Diagnostic]
+    program: Program | None
+    ceilings: dict[str, dict[str, Ceiling]]
+    #: how many distinct inputs each run of a test reads, by test and role
+    distinct: dict[str, dict[str, int]] = field(default_factory=dict)
+    plan: Plan | None = None
+    #: what is fitted before the plan is run; None where nothing is
+    fits: Fits | None = None
+    answers: dict[str, Answers] = field(default_factory=dict)
+    digest: str = ""
+    #: the files that were read to check it, or that the run will read
+    reads: Reads = field(default_factory=Reads)
+
+    @property
+    def errors(self) -> list[Diagnostic]:
+        return [diagnostic for diagnostic in self.diagnostics if diagnostic.is_error]
+
+    def raise_errors(self) -> None:
+        if self.errors:
+            raise SpecError(self.diagnostics)
+
+    def to_json(self) -> dict[str, Any]:
+        """One spec of ``check --json``."""
+        tests = [
+            {
+                "name": test.name,
+                "line": test.span.line,
+                "ceilings": _ceilings_json(self.ceilings.get(test.name, {})),
+                "distinct": self.distinct.get(test.name, {}),
+            }
+            for test in (self.program.tests if self.program else [])
+        ]
+        return {"path": self.path, "diagnostics": [d.to_json() for d in self.diagnostics], "tests": tests}
+
+    def text(self) -> str:
+        """What the terminal shows: diagnostics, then the chance level of each test."""
+        parts = [render_all(self.diagnostics)] if self.diagnostics else []
+        lines = []
+        for test in self.program.tests if self.program else []:
+            found = self.ceilings.get(test.name)
+            inputs = show_distinct(self.distinct.get(test.name, {}))
+            told = show_ceilings(found) if found else "nothing is interchanged"
+            lines.append(f"  {test.name}: {told}")
+            if inputs:
+                lines.append(f"    {inputs}")
+        if lines and not self.errors:
+            parts.append("\n".join([f"{self.path}: the score by chance of each test", *lines]))
+        return "\n\n".join(parts)
+
+
+def _ceilings_json(found: Mapping[str, Ceiling]) -> dict[str, Any]:
+    return {name: found[name].to_json() for name in RULES if name in found}

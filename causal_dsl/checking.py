@@ -1,0 +1,228 @@
+"""A tree to its plan: names resolved, causal models compiled, chance levels, answers, and every fault at once."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from causal_dsl.causal.designs import count_distinct
+from causal_dsl.causal.memo import Memo
+from causal_dsl.checked import Checked
+from causal_dsl.diagnostics import (
+    Diagnostics,
+    Source,
+    Span,
+    SpecError,
+    fail,
+)
+from causal_dsl.garbage import rarely_collected
+from causal_dsl.planning.chunks import chunk_to_memory
+from causal_dsl.planning.fits import Fits, make_fits, refuse_overlap, refuse_unfitted
+from causal_dsl.planning.lower import make_plan, unfit_networks
+from causal_dsl.planning.memory import Budget, default_bytes
+from causal_dsl.planning.plan import Plan
+from causal_dsl.planning.probes import probes_of
+from causal_dsl.planning.switches import Switch, turned_on, without
+from causal_dsl.program.answers import Answers, answers_of, check_answers, check_numbers
+from causal_dsl.program.beginnings import check_beginnings
+from causal_dsl.program.cautions import caution
+from causal_dsl.program.endings import check_endings
+from causal_dsl.program.facts import Facts
+from causal_dsl.program.fits import (
+    FitTest,
+    controls_of,
+    fits_of,
+    fitted_variants,
+)
+from causal_dsl.program.identity import NetworkKey
+from causal_dsl.program.modules import Loader
+from causal_dsl.program.naming import network_names, overridden
+from causal_dsl.program.program import NetworkRef, Program, Readout, Test
+from causal_dsl.program.prompts import first_prompt
+from causal_dsl.program.read import read_program
+from causal_dsl.program.resolve import Options as ResolveOptions
+from causal_dsl.program.resolve import Resolver, Tokenizers
+from causal_dsl.program.tokens import Tokens
+from causal_dsl.reading import readable, within
+from causal_dsl.score.findings import no_room, vacuous_expectation
+from causal_dsl.specs import Options, Spec
+from causal_dsl.store.reads import note, recording
+
+if TYPE_CHECKING:
+    from causal_dsl.network.network import Network
+
+
+def check(
+    spec: Spec, options: Options = Options(), networks: Mapping[NetworkKey, Network] | None = None, beside: bool = True
+) -> Checked:
+    """Judge a spec without its networks' weights; never raises for a fault of the spec.
+
+    ``networks`` are loaded networks, whose facts and tokenizers then stand for what the files say. ``beside``: whether the
+    plan holds what rides beside its tests; a mere check needs none of it.
+    """
+    with rarely_collected(), within(readable(spec.folder, options.trust, options.allow)), recording() as reads:
+        checked = _check(spec, options, networks, beside)
+    checked.reads = reads
+    return checked
+
+
+def _check(spec: Spec, options: Options, networks: Mapping[NetworkKey, Network] | None, beside: bool) -> Checked:
+    found = Diagnostics()
+    loaded = dict(networks or {})
+    if spec.path is not None:
+        note(spec.path)
+    loader = Loader(found)
+    module = loader.tree(spec.tree, spec.source_text, spec.folder)
+    facts: dict[NetworkKey, Facts] = {key: network.facts for key, network in loaded.items()}
+    every = [module, *loader.modules.values()]
+    others = overridden(module, every, options.networks)
+    tokenizers = _tokenizers(loaded)
+    names = network_names(module, every)
+    resolver = Resolver(found, ResolveOptions(options.trust, others, facts, names, options.seed, tokenizers))
+    program = read_program(spec.name, module, resolver, found, options.tests)
+    checked = Checked(spec.name, [], program, {}, digest=_digest(spec, loader))
+    try:
+        checked.plan = _plan(program, checked, tokenizers, found, beside, without(options.without))
+    except SpecError as error:
+        found.extend(error.diagnostics)
+    for test in program.tests:
+        warning = no_room(checked.ceilings.get(test.name, {}), len(test.cells) > 1, test.span)
+        if warning is not None and not found.errors:
+            found.add(warning)
+        for expectation in test.scores.expectations:
+            warning = vacuous_expectation(checked.ceilings.get(test.name, {}), expectation)
+            if warning is not None:
+                found.add(warning)
+    checked.diagnostics = list(found)
+    return checked
+
+
+def _tokenizers(loaded: Mapping[NetworkKey, Network]) -> Tokenizers:
+    cache: dict[Path, Tokens] = {}
+
+    def tokens(network: NetworkRef) -> Tokens | None:
+        if network.key.trained in loaded:
+            return loaded[network.key.trained].tokens
+        path = network.facts.tokenizer
+        if path is None or network.facts.kind == "vector":
+            return None
+        if path not in cache:
+            cache[path] = Tokens.from_file(path, network.span)
+        return cache[path].of_network(network.facts.vocabulary)
+
+    return tokens
+
+
+def _plan(
+    program: Program,
+    checked: Checked,
+    tokenizers: Tokenizers,
+    found: Diagnostics,
+    beside: bool,
+    switches: Sequence[Switch],
+) -> Plan | None:
+    """Metrics, chance levels, answers and the plan of every test; None where a fault or a missing tokenizer forbids it."""
+    ready, seen = [], set[Any]()
+    memo = Memo()
+    for test in program.tests:
+        tokens = tokenizers(test.network)
+        if test.model.needs_trust:
+            continue
+        drawn = memo.draw(test.design, found)
+        if drawn is None:
+            continue
+        checked.distinct[test.name] = count_distinct(drawn.ids)
+        if test.swaps:
+            checked.ceilings[test.name] = memo.ceilings(test.design, list(test.swaps), test.readout.variable, drawn)
+        if test.network.facts.kind == "unknown" or (tokens is None and test.alignment.prompts):
+            continue
+        if tokens is not None:
+            check_beginnings(test, tokens, found, seen)
+            check_endings(test.alignment, test.readout, found)
+        caution(test, tokens, found)
+        answers = answers_of(
+            test.readout, test.model, tokens, first_prompt(test.alignment), test.readout.span or test.span
+        )
+        if check_answers(answers, test.readout, found):
+            check_numbers(answers, test.readout, tokens, first_prompt(test.alignment), found)
+            checked.answers[test.name] = answers
+            ready.append(test)
+    if found.errors or len(ready) < len(program.tests):
+        return None
+    controls = []
+    for test in ready:
+        for control in controls_of(test):
+            controls.append(_answered(control, tokenizers(control.network), checked))
+
+    def probes(plan: Plan) -> Iterator[Test]:
+        for probe in probes_of(plan, ready if beside else ()):
+            checked.answers[probe.name] = checked.answers[probe.control[0]]
+            yield probe
+
+    plan = make_plan(program, [*ready, *controls], tokenizers, found, memo.draw, probes)
+    checked.distinct |= {test.name: count_distinct(plan.ids_of(test)) for test in ready}
+    checked.fits = plan.fits = _fits(program, ready, plan, checked, tokenizers, found, memo)
+    return turned_on(unfit_networks(plan), switches)
+
+
+def _answered(test: Test, tokens: Tokens | None, checked: Checked) -> Test:
+    """A control or a fit, with what it can answer noted. Where one token cannot tell the answers apart, it is read as its test is."""
+
+    def answers(readout: Readout) -> Answers:
+        return answers_of(readout, test.model, tokens, first_prompt(test.alignment), readout.span or test.span)
+
+    found = answers(test.readout)
+    if not check_answers(found, test.readout, Diagnostics()):
+        test = replace(test, readout=replace(test.readout, among=False))
+        found = answers(test.readout)
+    checked.answers[test.name] = found
+    return test
+
+
+def _fits(
+    program: Program,
+    tests: list[Test],
+    plan: Plan,
+    checked: Checked,
+    tokenizers: Tokenizers,
+    found: Diagnostics,
+    memo: Memo,
+) -> Fits | None:
+    """What the features of a spec are fitted on; on nothing that a test judges them on."""
+    fits = fits_of(tests, program.fits, found)
+    found.raise_errors()
+
+    def answered(test: Test) -> Test:
+        return _answered(test, tokenizers(test.network), checked)
+
+    variants = [variant for fit in fits for variant in fitted_variants(fit)]
+    every = [FitTest(answered(one.fit), answered(one.validation)) for one in variants]
+    made = make_fits(program, every, tokenizers, found, memo.draw)
+    if made is not None:
+        refuse_overlap(tests, program.fits, plan, made)
+        refuse_unfitted(tests, plan, made)
+    return made
+
+
+def _digest(spec: Spec, loader: Loader) -> str:
+    """SHA-256 of the spec's text and of all that it imports."""
+    texts = [spec.source_text.text, *(module.source.text for _, module in sorted(loader.modules.items()))]
+    return hashlib.sha256("\0".join(texts).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def planned(checked: Checked, options: Options) -> Plan:
+    """The plan of a spec that was checked, cut to memory; E703 where that needs more of a network than its files say."""
+    if checked.plan is None:
+        names = ", ".join(f"`{n.name}`" for n in (checked.program.networks.values() if checked.program else ()))
+        raise fail(
+            "E703",
+            f"the plan of {checked.path} needs its network's tokenizer",
+            Span(Source(checked.path, ""), 0, 0),
+            notes=(f"of {names}, too little is known without loading",),
+            help="pass --load, or a local folder: --network NAME=PATH",
+        )
+    budget = Budget(options.memory or default_bytes())
+    return chunk_to_memory(checked.plan, dict.fromkeys(checked.plan.networks, budget))

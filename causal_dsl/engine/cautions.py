@@ -1,0 +1,63 @@
+"""What a user should know of how a plan was run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from causal_dsl.diagnostics import Diagnostic
+from causal_dsl.engine.execute import Execution
+from causal_dsl.network.network import Network
+from causal_dsl.program.identity import NetworkKey
+
+
+def cautions(networks: Mapping[NetworkKey, Network], execution: Execution) -> tuple[Diagnostic, ...]:
+    """One intervention at a time (W655), in halves (W656), or around a mistake
+    of this package (W657)."""
+    found = []
+    for key in dict.fromkeys(step.network for step in execution.plan.steps):
+        mine = [step for step in execution.plan.steps if step.network == key and step.resumes]
+        slow = [step for step in mine if step.why]
+        if slow:
+            every = sum(len(step.resumes) for step in mine)
+            some = sum(len(step.resumes) for step in slow)
+            which = f"{some} of {every}" if some < every else "the"
+            found.append(
+                Diagnostic(
+                    "W655",
+                    f"{which} interventions on `{networks[key].name}` are run one by one",
+                    networks[key].span,
+                    notes=tuple(dict.fromkeys(step.why for step in slow)),
+                    help="each is run by whole forwards of the network itself: as many as there are cells, which takes longer",
+                )
+            )
+    for key, reason in execution.refused.items():
+        found.append(
+            Diagnostic(
+                "W655",
+                f"interventions on `{networks[key].name}` are run one by one",
+                networks[key].span,
+                notes=(reason,),
+                help="each is run by whole forwards of the network itself: as many as there are cells, which takes longer",
+            )
+        )
+    for key, fault in execution.faults.items():
+        found.append(
+            Diagnostic(
+                "W657",
+                f"a mistake of causal_dsl showed while `{networks[key].name}` was run or tested",
+                networks[key].span,
+                notes=(fault, "what it touches was run in another way, by whole forwards where there is no other"),
+                help="the numbers are not touched by it; please report it with the spec and this message",
+            )
+        )
+    for key in dict.fromkeys(execution.halved):
+        found.append(
+            Diagnostic(
+                "W656",
+                f"memory ran out while `{networks[key].name}` was run",
+                networks[key].span,
+                notes=("it went on with half as many rows at once, and again where that did not suffice",),
+                help="pass a smaller --batch-memory to lose no time",
+            )
+        )
+    return tuple(found)

@@ -1,0 +1,82 @@
+"""The plan as data: the intervention graph, the rows of its runs, and the steps that compute it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import networkx as nx
+import numpy as np
+
+from causal_dsl.causal.designs import Drawn
+from causal_dsl.planning import graph as g
+from causal_dsl.planning.prompts import Inputs
+from causal_dsl.planning.show import to_json, to_mermaid, to_text
+from causal_dsl.planning.steps import Step
+from causal_dsl.program.identity import NetworkKey
+from causal_dsl.program.program import NetworkRef, Program, Test
+
+if TYPE_CHECKING:
+    from causal_dsl.planning.fits import Fits
+
+
+@dataclass
+class Plan:
+    """All the work of one spec file.
+
+    ``graph`` is the intervention graph. ``drawn`` and ``rows`` hold what its Draw and Forward nodes stand for: the
+    settings, and for each row the index of its input in ``inputs[network]``. ``steps`` are the passes that compute it.
+    """
+
+    program: Program
+    tests: list[Test]
+    graph: nx.DiGraph
+    drawn: dict[g.Draw, Drawn]
+    inputs: dict[NetworkKey, Inputs]
+    rows: dict[g.Forward, np.ndarray]
+    scores: dict[str, list[g.Score]] = field(default_factory=dict)
+    steps: tuple[Step, ...] = ()
+    #: what is fitted before it is run; None where nothing is
+    fits: Fits | None = None
+    #: names of the switches that are left off
+    without: tuple[str, ...] = ()
+    _reads: dict[g.Resume, list[g.Read]] = field(default_factory=dict)
+
+    @property
+    def networks(self) -> dict[NetworkKey, NetworkRef]:
+        """The networks that the plan runs, by who they are."""
+        return {test.network.key: test.network for test in self.tests}
+
+    def text(self, explain: bool = False) -> str:
+        """The plan as a person reads it, with its cost; ``explain`` adds what is saved and how it is run."""
+        return to_text(self, explain)
+
+    def mermaid(self) -> str:
+        """The graph as a Mermaid flowchart."""
+        return to_mermaid(self)
+
+    def to_json(self) -> dict[str, Any]:
+        """The graph as data (networkx node-link form) with its cost."""
+        return to_json(self)
+
+    def reads_of(self, resumes: Iterable[g.Resume]) -> Iterator[g.Read]:
+        """What is read of some interventions."""
+        if not self._reads:
+            for read in g.of_kind(self.graph, g.Read):
+                if isinstance(read.run, g.Resume):
+                    self._reads.setdefault(read.run, []).append(read)
+        for resume in resumes:
+            yield from self._reads.get(resume, [])
+
+    def draw_of(self, test: Test) -> Drawn:
+        """The settings of a test's runs."""
+        return self.drawn[self.scores[test.name][0].label.draw]
+
+    def ids_of(self, test: Test) -> dict[str, np.ndarray]:
+        """A number for the input of each row of each role, ``[n]``: of one role, two are equal just if the network reads
+        the same tokens, or the same vector."""
+        draw, runs = self.scores[test.name][0].label.draw, self.inputs[test.network.key].runs
+        rows = {role: self.rows.get(g.Forward(test.network.key, draw, role)) for role in self.drawn[draw].ids}
+        # What is not run has only its number among the draws.
+        return {r: self.drawn[draw].ids[r] if own is None else runs[own] for r, own in rows.items()}

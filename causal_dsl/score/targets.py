@@ -1,0 +1,44 @@
+"""Which logit a quantity asks for, row by row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from causal_dsl.measures.quantities import Quantity
+from causal_dsl.network.network import Network
+from causal_dsl.planning.plan import Plan
+from causal_dsl.program.answers import Answers, first_token
+from causal_dsl.program.identity import NetworkKey
+from causal_dsl.program.program import Test
+from causal_dsl.program.prompts import first_prompt
+from causal_dsl.score.truth import labels_of
+
+
+def target_ids(
+    plan: Plan, answers: Mapping[str, Answers], networks: Mapping[NetworkKey, Network]
+) -> Callable[[Test, Quantity], np.ndarray]:
+    """For each row of a test, the id whose logit a quantity asks for."""
+
+    def ids(test: Test, quantity: Quantity) -> np.ndarray:
+        ref = quantity.of
+        assert ref is not None
+        drawn, known = plan.draw_of(test), answers[test.name]
+        tokens = networks[test.network.key].tokens
+        prompt = first_prompt(test.alignment)
+
+        def one(value: Any) -> int:
+            return first_token(value, test.readout, known, tokens, prompt)
+
+        if not ref.role:
+            return np.full(drawn.n, one(ref.constant), dtype=np.int64)
+        variable = test.readout.variable if ref.role == "label" else ref.variable
+        codes = labels_of(test, drawn) if ref.role == "label" else drawn.values[ref.role][variable]
+        assert codes is not None
+        distinct, back = np.unique(codes, return_inverse=True)
+        ids_of = np.array([one(value) for value in test.model.decode(variable, distinct)], dtype=np.int64)
+        return ids_of[back.reshape(-1)]
+
+    return ids

@@ -1,0 +1,116 @@
+"""The networks of a run, loaded once by who they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import nullcontext
+from pathlib import Path
+
+from torch import nn
+
+from causal_dsl.checking import check
+from causal_dsl.network.load import Reference, device_of, dtype_of, load, prove, wrap
+from causal_dsl.network.network import Network
+from causal_dsl.network.shared import claim_to_train
+from causal_dsl.network.untrained import untrained
+from causal_dsl.network.zoo.open import open_zoo
+from causal_dsl.program.fits import trained_of
+from causal_dsl.program.identity import NetworkKey
+from causal_dsl.program.program import NetworkRef
+from causal_dsl.provenance import code_of, say_made_of
+from causal_dsl.report.progress import Progress, progress
+from causal_dsl.specs import Options, Spec
+from causal_dsl.store.code import watching
+from causal_dsl.store.reads import note_all, recording
+from causal_dsl.training.train import TrainedNetwork, trained
+
+
+class Session:
+    """Networks that are loaded, and kept by who they are."""
+
+    def __init__(self, options: Options = Options()):
+        self.options = options
+        self._loaded: dict[NetworkKey, Network] = {}
+
+    def __len__(self) -> int:
+        return len(self._loaded)
+
+    def networks(self, refs: Iterable[NetworkRef]) -> dict[NetworkKey, Network]:
+        """The networks of some declarations, by who they are."""
+        return {ref.key: self.network(ref) for ref in refs}
+
+    def network(self, ref: NetworkRef) -> Network:
+        """The network of a declaration, as the declaration uses it. What is loaded is kept by who it is: two declarations of
+        one network share its weights, and nothing that one says of it changes what the other runs on."""
+        key = ref.key.loaded
+        if key not in self._loaded and key.untrained:
+            with recording() as reads:
+                whole = self.network(trained_of(ref))
+                if whole.reads is not None:
+                    note_all(whole.reads)
+                made = untrained(whole)
+            prove(made)
+            self._loaded[key] = say_made_of(ref, made, reads)
+        if key not in self._loaded:
+            device, dtype = self.options.device or ref.setting("device"), self.options.dtype or ref.setting("dtype")
+            self._loaded[key] = self._load(ref, device, dtype)
+        return self._loaded[key].used_as(ref)
+
+    def trained(self, ref: NetworkRef, device: str | None = None) -> TrainedNetwork:
+        """The outcome of a declared training. It is trained in the dtype that is declared, whatever it then runs in."""
+        assert ref.training is not None
+        start = ref.training.alignment.network
+        blank = self._load(start, None if device == "auto" else device, ref.setting("dtype")).used_as(start)
+        claim_to_train(blank.model, start.span)
+        with progress() if self.options.progress else Progress() as bar:
+            return trained(ref, blank, bar)
+
+    def _load(self, ref: NetworkRef, device: str | None, dtype: str | None) -> Network:
+        """A network, and what it was made of."""
+        root = code_of(ref)
+        with recording() as reads, watching(root) if root is not None else nullcontext():
+            network = self._open(ref, device, dtype)  # it is proved there, too: what its passes read is noted
+        return say_made_of(ref, network, reads)
+
+    def _open(self, ref: NetworkRef, device: str | None, dtype: str | None) -> Network:
+        if ref.training is not None:
+            network = self.trained(ref, device).network
+            assert network is not None
+            kind = dtype_of(dtype, ref.span)
+            if kind is not None and kind != network.dtype:
+                network = wrap(network.model.to(dtype=kind), network.facts, network.tokens, ref.name, ref.span)
+            prove(network)
+            return network
+        if ref.kind == "zoo":
+            opened = open_zoo(ref.target, ref.span)
+            if isinstance(opened, nn.Module):
+                where, kind = device_of(device, ref.span), dtype_of(dtype, ref.span)
+                network = wrap(
+                    opened.to(device=where, dtype=kind) if kind else opened.to(where),
+                    ref.facts,
+                    None,
+                    ref.name,
+                    ref.span,
+                )
+                prove(network)
+                return network
+            return load(ref.facts, Reference("hf", str(opened), Path()), device, dtype, False, ref.span, ref.name)
+        reference = Reference(
+            "torch" if ref.kind == "torch" else "hf",
+            ref.target,
+            ref.base,
+            ref.setting("revision"),
+            ref.setting("weights"),
+            ref.setting("tokenizer"),
+        )
+        return load(ref.facts, reference, device, dtype, self.options.trust, ref.span, ref.name)
+
+
+def train_spec(spec: Spec, options: Options) -> dict[str, TrainedNetwork]:
+    """Every network of a spec that is declared as trained, by name; raises :class:`SpecError` for a fault."""
+    checked = check(spec, options)
+    checked.raise_errors()
+    assert checked.program is not None
+    refs = [ref for ref in checked.program.networks.values() if ref.training is not None]
+    session = Session(options)
+    return {ref.name: session.trained(ref, options.device or ref.setting("device")) for ref in refs}

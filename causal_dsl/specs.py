@@ -1,0 +1,89 @@
+"""A spec as data: text, tree, and what a caller changes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from causal_dsl.diagnostics import Diagnostics, Source, shown_path
+from causal_dsl.garbage import rarely_collected
+from causal_dsl.program.modules import read_source
+from causal_dsl.store.out import kept_source
+from causal_dsl.syntax import tree
+from causal_dsl.syntax.format import format_tree
+from causal_dsl.syntax.parse import parse as parse_text
+
+
+@dataclass(eq=False)
+class Spec:
+    """A spec: its tree, where it stands, and the folder that its relative paths start from."""
+
+    tree: tree.Tree
+    source_text: Source
+    folder: Path
+    path: Path | None = None
+
+    def source(self) -> str:
+        """The spec as canonical ``.causal`` text; parsing it gives the same tree."""
+        return format_tree(self.tree)
+
+    @property
+    def name(self) -> str:
+        return self.source_text.path
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a caller changes of a spec without touching its text; ``tests`` are the names of those wanted (all).
+
+    ``allow``: folders whose files a spec may read beside those of its project. ``memory``: bytes that a pass may take beside the weights. ``out``: a folder for results and finished blocks.
+    ``compiled``: feed-forward blocks go through ``torch.compile``. ``load``: a plan may load the networks.
+    ``rehash``: hashes of files that are remembered are not used. ``command``: the words that were typed, for the results. ``without``: switches of the plan that are left off.
+    """
+
+    trust: bool = False
+    networks: Mapping[str, Path] = field(default_factory=dict)
+    seed: int = 0
+    tests: tuple[str, ...] = ()
+    device: str | None = None
+    dtype: str | None = None
+    memory: int | None = None
+    out: Path | None = None
+    progress: bool = False
+    compiled: bool = False
+    load: bool = False
+    allow: tuple[Path, ...] = ()
+    rehash: bool = False
+    command: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
+
+
+def load(path: str | Path) -> Spec:
+    """Read a ``.causal`` file. Raises :class:`SpecError` where it cannot be read or has a fault of syntax."""
+    found = Diagnostics()
+    source = read_source(Path(path), found)
+    found.raise_errors()
+    assert source is not None
+    kept = kept_source(Path(path))
+    if kept is not None:  # the spec of a folder of results: its files are kept as they lay beside it
+        return _parsed(Source(shown_path(kept), source.text), kept.resolve().parent, kept)
+    return _parsed(source, Path(path).resolve().parent, Path(path))
+
+
+def parse(text: str, path: str = "<text>", folder: Path | None = None) -> Spec:
+    """Read a spec from a text; its relative paths start from ``folder``, the working directory if none is given."""
+    return _parsed(Source(path, text), folder or Path.cwd())
+
+
+def of_tree(made: tree.Tree) -> Spec:
+    """A spec of a tree that was built; the tree is parsed again from its text, for its places are those of the text."""
+    return _parsed(Source("<python>", format_tree(made)), Path.cwd())
+
+
+def _parsed(source: Source, folder: Path, path: Path | None = None) -> Spec:
+    found = Diagnostics()
+    with rarely_collected():
+        parsed = parse_text(source, found)
+    found.raise_errors()
+    return Spec(parsed, source, folder, path)
