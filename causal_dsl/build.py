@@ -28,6 +28,7 @@ from causal_dsl.building.declarations import (
 )
 from causal_dsl.building.expressions import Expression, checked, combine, domain_node, name, node_of, value_node
 from causal_dsl.syntax import tree
+from causal_dsl.vocabulary.features import FEATURES
 
 if TYPE_CHECKING:
     from causal_dsl.specs import Options, Spec
@@ -38,7 +39,6 @@ __all__ = [
     "Expression",
     "accuracy",
     "add_to",
-    "affine",
     "align",
     "all",
     "argmax",
@@ -47,7 +47,6 @@ __all__ = [
     "between",
     "bits",
     "bool_",
-    "boundless",
     "cause",
     "change",
     "circuit",
@@ -74,13 +73,10 @@ __all__ = [
     "label",
     "last",
     "layer",
-    "linear_probe",
     "lines",
     "log_prob",
     "logit",
     "logits",
-    "lowrank",
-    "mask",
     "max",
     "mean",
     "median",
@@ -98,20 +94,14 @@ __all__ = [
     "param",
     "patch",
     "path",
-    "pca",
     "percent",
     "prob",
     "real",
     "recovered",
     "recovered_per_pair",
-    "revnet",
-    "rotation",
-    "sae",
     "scalar",
     "set_to",
     "solved",
-    "standardize",
-    "subspace",
     "swap",
     "table",
     "test",
@@ -137,9 +127,15 @@ module, next_token = map(name, ("module", "next_token"))
 first, last, all = map(name, ("first", "last", "all"))
 
 # ── features ──
-onehot, scalar, embedding, rotation = map(name, ("onehot", "scalar", "embedding", "rotation"))
-boundless, mask, pca, sae, standardize = map(name, ("boundless", "mask", "pca", "sae", "standardize"))
-linear_probe, subspace, affine, lowrank, revnet = map(name, ("linear_probe", "subspace", "affine", "lowrank", "revnet"))
+onehot, scalar, embedding = map(name, ("onehot", "scalar", "embedding"))
+
+
+def __getattr__(word: str) -> Expression:
+    """The families of features by their words: ``rotation``, ``pca``, …, and those that packages add."""
+    if word in FEATURES:
+        return name(word)
+    raise AttributeError(f"module 'causal_dsl.build' has no attribute {word!r}")
+
 
 # ── domains and values ──
 #: ``true`` and ``false``
