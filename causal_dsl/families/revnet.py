@@ -30,6 +30,6 @@ FAMILY = (
         dim="dim",
         shared=True,
         bends="layers",
-        tiny={"layers": 3, "width": 8},
+        tiny={"layers": 2, "width": 8},
     ),
 )

@@ -181,7 +181,7 @@ def test_what_features_are_called() -> None:
     assert said["mask_heads"] == "mask(over=heads)"
     assert said["pca"] == "pca(k=3)"
     assert said["sae"] == "sae(16 latents)"
-    assert said["revnet"] == "revnet(layers=3, width=8, dim=3)"
+    assert said["revnet"] == "revnet(layers=2, width=8, dim=3)"
     assert said["deep"] == "boundless() then rotation(dim=3) then mask(over=coordinates)"
 
 

@@ -97,6 +97,20 @@ def test_an_architecture_of_another_package(packages: Path) -> None:
     assert proof.sweep == "packed"
 
 
+def test_a_broken_package_of_an_architecture_is_told_where_its_network_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(tmp_path / "lib", "broken-star", {"causal_dsl.architectures": {"starcoder2": "broken_star:GONE"}})
+    monkeypatch.syspath_prepend(tmp_path / "lib")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "net").mkdir()
+    (tmp_path / "net" / "config.json").write_text('{"model_type": "starcoder2"}', encoding="utf-8")
+    checked = cd.check(cd.parse('causal m {\n  a ~ 0..3\n  output b := a == 1\n}\nnetwork n = hf("./net")\n'))
+    (found,) = [diagnostic for diagnostic in checked.diagnostics if diagnostic.code == "E786"]
+    assert found.span.text == 'hf("./net")'
+    assert "AttributeError" in " ".join(found.notes)
+
+
 def test_without_the_packages_the_words_are_not_there() -> None:
     checked = cd.check(cd.parse(SPEC.replace("FEATURE", "first(dim=3)")))
     assert "E215" in {diagnostic.code for diagnostic in checked.diagnostics}
