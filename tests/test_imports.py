@@ -27,6 +27,7 @@ ORDER = [
     "measures",
     "program",
     "features",
+    "families",
     "planning",
     "network",
     "engine",
@@ -131,10 +132,15 @@ def test_torch_stays_in_the_network_and_the_engine(stage: str) -> None:
     assert not wrong
 
 
-def test_the_tools_load_torch_late() -> None:
+def test_the_tools_and_the_families_load_torch_late() -> None:
     wrong = [
         f"{path.name} imports {module}"
-        for path in [*(PACKAGE / "tools").glob("*.py"), PACKAGE / "__init__.py", PACKAGE / "api.py"]
+        for path in [
+            *(PACKAGE / "tools").glob("*.py"),
+            *(PACKAGE / "families").glob("*.py"),
+            PACKAGE / "__init__.py",
+            PACKAGE / "api.py",
+        ]
         for module, top in imports(path)
         if top and (module.split(".")[0] in TORCH or module.startswith(("causal_dsl.network", "causal_dsl.running")))
     ]
