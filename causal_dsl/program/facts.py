@@ -7,7 +7,6 @@ configuration class of transformers would give it.
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -122,28 +121,22 @@ def local_folder(name: str, base: Path) -> Path | None:
     return None
 
 
-def hub_cache() -> Path:
-    """Where the Hugging Face libraries keep what they fetched, by the environment variables that they heed."""
-    for variable in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
-        if os.environ.get(variable):
-            return Path(os.environ[variable]).expanduser()
-    if os.environ.get("HF_HOME"):
-        return Path(os.environ["HF_HOME"]).expanduser() / "hub"
-    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(cache).expanduser() / "huggingface" / "hub"
-
-
 def cached_folder(name: str, revision: str | None = None) -> Path | None:
-    """The snapshot of a repository in the local cache (layout: models--org--name/{refs,snapshots}), or None."""
-    repository = hub_cache() / ("models--" + name.replace("/", "--"))
-    revision = revision or "main"
+    """The snapshot of a repository in the local cache of the Hugging Face libraries, or None."""
+    from huggingface_hub import try_to_load_from_cache  # only names of the hub need it
+
     try:
-        reference = repository / "refs" / revision
-        commit = reference.read_text().strip() if reference.is_file() else revision
-        folder = repository / "snapshots" / commit
-        return folder if (folder / "config.json").is_file() else None
-    except (OSError, ValueError):
+        found = try_to_load_from_cache(name, "config.json", revision=revision)
+    except (OSError, ValueError):  # a name that no repository can have
         return None
+    return Path(found).parent if isinstance(found, str) else None
+
+
+def hub_cache() -> Path:
+    """Where the Hugging Face libraries keep what they fetched."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    return Path(HF_HUB_CACHE)
 
 
 def read_config(folder: Path, span: Span) -> dict[str, Any]:
