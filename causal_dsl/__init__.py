@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from causal_dsl.build import (
         Causal,
         Expression,
-        accuracy,
         add_to,
         align,
         all,
@@ -31,12 +30,9 @@ if TYPE_CHECKING:
         between,
         bits,
         bool_,
-        cause,
         change,
         circuit,
-        cross_entropy,
         csv,
-        disentangle,
         domain,
         embed,
         embedding,
@@ -45,21 +41,13 @@ if TYPE_CHECKING:
         fit,
         hf,
         if_,
-        iia,
-        iia_informative,
-        iia_star,
         import_,
         input,
-        isolate,
-        js,
         jsonl,
-        kl,
         label,
         last,
         layer,
         lines,
-        log_prob,
-        logit,
         logits,
         max,
         mean,
@@ -67,7 +55,6 @@ if TYPE_CHECKING:
         metric,
         min,
         module,
-        moved,
         name,
         nats,
         next_token,
@@ -79,7 +66,6 @@ if TYPE_CHECKING:
         patch,
         path,
         percent,
-        prob,
         real,
         recovered,
         recovered_per_pair,
@@ -106,7 +92,6 @@ __all__ = [
     "Results",
     "Spec",
     "SpecError",
-    "accuracy",
     "add_to",
     "align",
     "all",
@@ -116,13 +101,10 @@ __all__ = [
     "between",
     "bits",
     "bool_",
-    "cause",
     "change",
     "check",
     "circuit",
-    "cross_entropy",
     "csv",
-    "disentangle",
     "domain",
     "embed",
     "embedding",
@@ -131,22 +113,14 @@ __all__ = [
     "fit",
     "hf",
     "if_",
-    "iia",
-    "iia_informative",
-    "iia_star",
     "import_",
     "input",
-    "isolate",
-    "js",
     "jsonl",
-    "kl",
     "label",
     "last",
     "layer",
     "lines",
     "load",
-    "log_prob",
-    "logit",
     "logits",
     "max",
     "mean",
@@ -154,7 +128,6 @@ __all__ = [
     "metric",
     "min",
     "module",
-    "moved",
     "name",
     "nats",
     "next_token",
@@ -168,7 +141,6 @@ __all__ = [
     "path",
     "percent",
     "plan",
-    "prob",
     "real",
     "recovered",
     "recovered_per_pair",
@@ -205,15 +177,17 @@ _ELSEWHERE = {
 
 
 def __getattr__(name: str) -> Any:
-    if name not in __all__ and (name.startswith("_") or not _is_family(name)):
+    if name not in __all__ and name not in _words(name):
         raise AttributeError(f"module 'causal_dsl' has no attribute {name!r}")
     value = getattr(import_module(f"causal_dsl.{_ELSEWHERE.get(name, 'build')}"), name)
     globals()[name] = value
     return value
 
 
-def _is_family(name: str) -> bool:
-    """Whether a name is that of a family of features: their words are not listed here."""
-    from causal_dsl.vocabulary.features import FEATURES
+def _words(name: str) -> Any:
+    """The words of features, written values (``cd.clamp(0, 8)``) and measures (``cd.iia``); none for names that no word can have."""
+    return () if name.startswith("_") else import_module("causal_dsl.vocabulary.words").words()
 
-    return name in FEATURES
+
+def __dir__() -> list[str]:
+    return [*__all__, *_words("")]

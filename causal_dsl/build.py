@@ -28,7 +28,8 @@ from causal_dsl.building.declarations import (
 )
 from causal_dsl.building.expressions import Expression, checked, combine, domain_node, name, node_of, value_node
 from causal_dsl.syntax import tree
-from causal_dsl.vocabulary.features import FEATURES
+from causal_dsl.vocabulary.measures import MEASURES
+from causal_dsl.vocabulary.words import words
 
 if TYPE_CHECKING:
     from causal_dsl.specs import Options, Spec
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
 __all__ = [
     "Causal",
     "Expression",
-    "accuracy",
     "add_to",
     "align",
     "all",
@@ -47,12 +47,9 @@ __all__ = [
     "between",
     "bits",
     "bool_",
-    "cause",
     "change",
     "circuit",
-    "cross_entropy",
     "csv",
-    "disentangle",
     "domain",
     "embed",
     "embedding",
@@ -61,21 +58,13 @@ __all__ = [
     "fit",
     "hf",
     "if_",
-    "iia",
-    "iia_informative",
-    "iia_star",
     "import_",
     "input",
-    "isolate",
-    "js",
     "jsonl",
-    "kl",
     "label",
     "last",
     "layer",
     "lines",
-    "log_prob",
-    "logit",
     "logits",
     "max",
     "mean",
@@ -83,7 +72,6 @@ __all__ = [
     "metric",
     "min",
     "module",
-    "moved",
     "name",
     "nats",
     "next_token",
@@ -95,7 +83,6 @@ __all__ = [
     "patch",
     "path",
     "percent",
-    "prob",
     "real",
     "recovered",
     "recovered_per_pair",
@@ -110,16 +97,14 @@ __all__ = [
     "vector",
     "zoo",
 ]
+__all__ += MEASURES.own
 
-# ── scores and what they are made of ──
-accuracy, iia, iia_informative, iia_star = map(name, ("accuracy", "iia", "iia_informative", "iia_star"))
-cause, isolate, disentangle = map(name, ("cause", "isolate", "disentangle"))
-kl, js, moved, label = map(name, ("kl", "js", "moved", "label"))
+# ── what scores are made of, beside the measures (`__getattr__`) ──
+label = name("label")
 mean, noise, vector = map(name, ("mean", "noise", "vector"))
 max, min, median, argmax, argmin, best = map(name, ("max", "min", "median", "argmax", "argmin", "best"))
 recovered, recovered_per_pair, change = map(name, ("recovered", "recovered_per_pair", "change"))
 solved, outside = map(name, ("solved", "outside"))
-logit, prob, log_prob, cross_entropy = map(name, ("logit", "prob", "log_prob", "cross_entropy"))
 
 # ── sites and positions ──
 layer, embed, final_norm, logits, input = map(name, ("layer", "embed", "final_norm", "logits", "input"))
@@ -130,13 +115,6 @@ first, last, all = map(name, ("first", "last", "all"))
 onehot, scalar, embedding = map(name, ("onehot", "scalar", "embedding"))
 
 
-def __getattr__(word: str) -> Expression:
-    """The families of features by their words: ``rotation``, ``pca``, …, and those that packages add."""
-    if word in FEATURES:
-        return name(word)
-    raise AttributeError(f"module 'causal_dsl.build' has no attribute {word!r}")
-
-
 # ── domains and values ──
 #: ``true`` and ``false``
 bool_ = name("bool")
@@ -144,6 +122,13 @@ bool_ = name("bool")
 real = name("real")
 #: ``lines("names.txt")``, one value a line
 lines = name("lines")
+
+
+def __getattr__(word: str) -> Expression:
+    """The words of measures (``logit(answer)``), written values (``clamp(0, 8)``) and features (``rotation(dim=1)``)."""
+    if word.startswith("_") or word not in words():
+        raise AttributeError(f"module {__name__!r} has no attribute {word!r}")
+    return globals().setdefault(word, name(word))
 
 
 def between(low: int, high: int) -> Expression:
@@ -327,7 +312,7 @@ def patch(site: Any, source: Any) -> Action:
 
 
 def set_to(target: Any, value: Any) -> Action:
-    """``target = value``: 0, ``mean``, ``noise(std=3)``, or a value of a variable."""
+    """``target = value``: 0, ``mean``, ``noise(std=3)``, ``clamp(0, 8)``, or a value of a variable."""
     return _action(tree.SetTo, target, value)
 
 

@@ -142,7 +142,7 @@ class _Network:
     def _runs(self, experiment: Experiment) -> list[g.Forward]:
         from causal_dsl.planning.steps import captures
 
-        sources = [leaf.run for leaf in captures(experiment.fit) if isinstance(leaf, g.Capture)]
+        sources = [capture.run for capture in captures(experiment.fit)]
         return list(dict.fromkeys([experiment.fit.base, *sources]))
 
     def _natural(self) -> list[g.Capture]:
