@@ -14,7 +14,7 @@ from causal_dsl.network.forward import Read, forward
 from causal_dsl.planning.graph import Forward
 from causal_dsl.planning.probes import Replaced, Unmapped, part
 from causal_dsl.program.locations import Place, Site
-from causal_dsl.program.program import FromRun, Test
+from causal_dsl.program.program import Test
 from causal_dsl.score.copied import mixed, pieces
 from causal_dsl.score.paired import difference, share
 from causal_dsl.score.results import CellResult, Finding, TestResult
@@ -28,6 +28,7 @@ from causal_dsl.score.unmapped import (
     replacement_findings,
     unmapped_findings,
 )
+from causal_dsl.vocabulary.values.from_run import FromRun
 
 _ANSWER = Quantity("answer")
 #: Values of the placed variables, together, that are tabulated; distinct inputs whose vectors are looked at.
@@ -184,6 +185,8 @@ def _copied(test: Test, number: int, seen: _Seen) -> list[Finding]:
         drawn = plan.draw_of(test)
         distinct, first = seen.inputs(test)
         held = np.concatenate([seen.vectors(place.site, distinct) for place in intervention.places], axis=1)
+        if not np.isfinite(held).all():
+            continue  # they hold nothing, and `non_finite` says so
         values = {n: column[first] for n, column in drawn.values["base"].items()}
         read = np.stack([plan.inputs[test.network.key].vectors[index] for index in distinct.tolist()])
         mine = {n: values[n] for n in above}

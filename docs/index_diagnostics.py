@@ -29,6 +29,7 @@ CHAPTERS = (
     (740, "Masked tokens"),
     (750, "Which network, and its tokens"),
     (785, "Words that packages add"),
+    (790, "Written values"),
     (799, "Defects of causal_dsl"),
 )
 

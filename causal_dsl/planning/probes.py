@@ -22,8 +22,11 @@ from causal_dsl.planning import graph as g
 from causal_dsl.program.components import width
 from causal_dsl.program.locations import Place, Position, Site
 from causal_dsl.program.measured import without_lines
-from causal_dsl.program.program import Cell, Constant, FromRun, Intervention, Mean, Placed, Test, Value
+from causal_dsl.program.program import Cell, Intervention, Placed, Test
 from causal_dsl.program.sites import overlap
+from causal_dsl.vocabulary.values.from_run import FromRun
+from causal_dsl.vocabulary.values.mean import Mean
+from causal_dsl.vocabulary.written import Value
 
 if TYPE_CHECKING:
     from causal_dsl.planning.plan import Plan
@@ -410,16 +413,10 @@ def _ablation(cell: Cell) -> str | None:
     for intervention in cell.interventions:
         if intervention.add or intervention.features:
             return None
-        match intervention.value:
-            case Constant(value=0):
-                found.add("zero")
-            case Mean(role="base"):
-                found.add("mean")
-            case _:
-                return None
+        found.add(intervention.value.ablates)
         if any(place.site.component in ("pattern", "module", "logits", "final_norm") for place in intervention.places):
             return None
-    return found.pop() if len(found) == 1 else None
+    return (found.pop() or None) if len(found) == 1 else None
 
 
 def _spans(plan: Plan, test: Test, cell: Cell) -> tuple[int, ...] | None:

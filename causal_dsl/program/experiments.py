@@ -25,6 +25,7 @@ from causal_dsl.program.sites import SiteReader
 from causal_dsl.program.tokens import Tokens
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
+from causal_dsl.vocabulary.values.from_run import FromRun
 
 DRAW = {
     "n": Setting("int", low=1),
@@ -119,7 +120,11 @@ class TestReader:
         faulty = self.module.faulty
         if faulty and any(isinstance(node, tree.Name) and node.name in faulty for node in declaration.walk()):
             return None  # it needs what an earlier fault kept from being known
-        swaps = [(i.variable, i.value.role) for i in cells[0].interventions if i.variable]  # type: ignore[union-attr]
+        swaps = [
+            (i.variable, i.value.role)
+            for i in cells[0].interventions
+            if i.variable is not None and isinstance(i.value, FromRun)
+        ]
         templates = tuple(line.where for line in alignment.prompts)
         design = Design(tuple(statements), templates)
         metrics = self.resolver.metrics(self.module)

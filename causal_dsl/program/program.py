@@ -16,6 +16,7 @@ from causal_dsl.program.identity import NetworkKey, Origin, origin
 from causal_dsl.program.locations import Place, Site
 from causal_dsl.program.prompts import Template
 from causal_dsl.syntax import tree
+from causal_dsl.vocabulary.written import Value
 
 if TYPE_CHECKING:
     from causal_dsl.causal.predicates import Predicate
@@ -43,62 +44,7 @@ class NetworkRef:
         return dict(self.settings).get(name, default)
 
 
-# ── what an intervention writes ─────────────────────────────────────────────────────────────────
-
-
-@dataclass(frozen=True)
-class FromRun:
-    """The values of ``places`` in the run of ``role``, row by row."""
-
-    role: str
-    places: tuple[Place, ...]
-
-
-@dataclass(frozen=True)
-class Mean:
-    """The mean over the rows of ``role`` at the written place; ``pooled``: over the tokens of a span as well."""
-
-    role: str = "base"
-    pooled: bool = False
-
-
-@dataclass(frozen=True)
-class Noise:
-    """Independent Gaussian noise with this standard deviation, in the units of the site."""
-
-    std: float
-    seed: int = 0
-    span: Span | None = field(default=None, compare=False)
-
-
-@dataclass(frozen=True)
-class Constant:
-    """The same number in every coordinate."""
-
-    value: float
-    span: Span | None = field(default=None, compare=False)
-
-
-@dataclass(frozen=True)
-class Vector:
-    """A vector with a number for each coordinate of the site: written out, or a tensor of a safetensors file."""
-
-    values: tuple[float, ...] = ()
-    path: Path | None = None
-    key: str = ""
-    span: Span | None = field(default=None, compare=False)
-
-
-@dataclass(frozen=True)
-class Arithmetic:
-    """``op`` is one of ``+ - * /``, coordinate by coordinate."""
-
-    op: str
-    left: Value
-    right: Value
-
-
-Value = FromRun | Mean | Noise | Constant | Vector | Arithmetic
+# ── alignments, and what their cells write ──────────────────────────────────────────────────────
 
 
 @dataclass(frozen=True)
