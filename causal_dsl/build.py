@@ -28,6 +28,7 @@ from causal_dsl.building.declarations import (
 )
 from causal_dsl.building.expressions import Expression, checked, combine, domain_node, name, node_of, value_node
 from causal_dsl.syntax import tree
+from causal_dsl.vocabulary.measures import MEASURES
 from causal_dsl.vocabulary.values import is_word
 
 if TYPE_CHECKING:
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
 __all__ = [
     "Causal",
     "Expression",
-    "accuracy",
     "add_to",
     "affine",
     "align",
@@ -49,12 +49,9 @@ __all__ = [
     "bits",
     "bool_",
     "boundless",
-    "cause",
     "change",
     "circuit",
-    "cross_entropy",
     "csv",
-    "disentangle",
     "domain",
     "embed",
     "embedding",
@@ -63,22 +60,14 @@ __all__ = [
     "fit",
     "hf",
     "if_",
-    "iia",
-    "iia_informative",
-    "iia_star",
     "import_",
     "input",
-    "isolate",
-    "js",
     "jsonl",
-    "kl",
     "label",
     "last",
     "layer",
     "linear_probe",
     "lines",
-    "log_prob",
-    "logit",
     "logits",
     "lowrank",
     "mask",
@@ -88,7 +77,6 @@ __all__ = [
     "metric",
     "min",
     "module",
-    "moved",
     "name",
     "nats",
     "next_token",
@@ -101,7 +89,6 @@ __all__ = [
     "path",
     "pca",
     "percent",
-    "prob",
     "real",
     "recovered",
     "recovered_per_pair",
@@ -121,16 +108,14 @@ __all__ = [
     "vector",
     "zoo",
 ]
+__all__ += MEASURES.own
 
-# ── scores and what they are made of ──
-accuracy, iia, iia_informative, iia_star = map(name, ("accuracy", "iia", "iia_informative", "iia_star"))
-cause, isolate, disentangle = map(name, ("cause", "isolate", "disentangle"))
-kl, js, moved, label = map(name, ("kl", "js", "moved", "label"))
+# ── what scores are made of, beside the measures (`__getattr__`) ──
+label = name("label")
 mean, noise, vector = map(name, ("mean", "noise", "vector"))
 max, min, median, argmax, argmin, best = map(name, ("max", "min", "median", "argmax", "argmin", "best"))
 recovered, recovered_per_pair, change = map(name, ("recovered", "recovered_per_pair", "change"))
 solved, outside = map(name, ("solved", "outside"))
-logit, prob, log_prob, cross_entropy = map(name, ("logit", "prob", "log_prob", "cross_entropy"))
 
 # ── sites and positions ──
 layer, embed, final_norm, logits, input = map(name, ("layer", "embed", "final_norm", "logits", "input"))
@@ -152,10 +137,10 @@ lines = name("lines")
 
 
 def __getattr__(word: str) -> Expression:
-    """The words of written values: ``noise(std=3)``, ``clamp(0, 8)``."""
-    if not is_word(word):
+    """The words of measures (``iia``, ``logit(answer)``) and of written values (``noise(std=3)``, ``clamp(0, 8)``)."""
+    if word not in MEASURES and not is_word(word):
         raise AttributeError(f"module {__name__!r} has no attribute {word!r}")
-    return name(word)
+    return globals().setdefault(word, name(word))
 
 
 def between(low: int, high: int) -> Expression:

@@ -8,49 +8,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from causal_dsl.causal.attributes import SWAPPED
 from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean
 from causal_dsl.measures.context import TestContext
 from causal_dsl.measures.names import (
     AGGREGATIONS,
-    ATTRIBUTES,
     BETWEEN_RUNS,
     FUNCTIONS,
-    MEASURES,
     RESERVED,
-    TOKEN_MEASURES,
     example,
     short,
 )
-from causal_dsl.measures.per_cell import (
-    Best,
-    Chosen,
-    Halfway,
-    Isolate,
-    Mean,
-    Order,
-    OverCells,
-    Recovered,
-    RecoveredPerPair,
-    Score,
-    Star,
-)
-from causal_dsl.measures.per_pair import (
-    Asked,
-    Change,
-    Constant,
-    Divergence,
-    Informative,
-    Moved,
-    OfToken,
-    Pair,
-    Right,
-    is_share,
-)
+from causal_dsl.measures.per_cell import Best, Chosen, Mean, Order, OverCells, Recovered, RecoveredPerPair, Score
+from causal_dsl.measures.per_pair import Change, Constant, OfDistribution, OfToken, Pair, is_share
 from causal_dsl.measures.references import ReferenceReader
-from causal_dsl.measures.units import INDEX, NATS, RATIO, SHARE, TRUTH
+from causal_dsl.measures.units import INDEX, RATIO, SHARE, TRUTH, UNITS
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
+from causal_dsl.vocabulary.measures import MEASURES, Measure
+from causal_dsl.vocabulary.plugins import made
 
 _INTERCHANGED = "compares with the answer that the causal model gives under an interchange"
 _PATCHED = "compares the patched run with the base run"
@@ -84,51 +59,51 @@ class CallReader:
 
     def measure(self, name: str, span: Span) -> Pair | Score | None:
         """A measure that is written as a bare name."""
-        if name in TOKEN_MEASURES:
-            return self.of_token(name, None, span)
-        main = self.context.main
-        if name == "accuracy":
-            return Mean("accuracy", SHARE, Right("accuracy", SHARE, label=False), "base")
-        if name in ("kl", "js", "moved"):
-            if not self.context.intervened:
-                self.lacks(f"`{name}` {_PATCHED}", "nothing is intervened on", span, "write a `do(…)` in this test")
-                return None
-            return Moved("moved", SHARE) if name == "moved" else Divergence(name, NATS, name)
-        if not self.context.interchange:
+        record = MEASURES.find(name, span, self.diagnostics)
+        if record is None:
+            return None
+        if record.of_token:
+            return self.of_token(record, None, span)
+        if "patched" in record.needs and not self.context.intervened:
+            self.lacks(f"`{name}` {_PATCHED}", "nothing is intervened on", span, "write a `do(…)` in this test")
+            return None
+        if "label" in record.needs and not self.context.interchange:
             other = "report `moved` or `kl`" if self.context.intervened else "use `accuracy`"
             help = f"set a variable, `do(variable <- source)`; or {other}"
             self.lacks(f"`{name}` {_INTERCHANGED}", "no variable is interchanged", span, help)
             return None
-        right = Right("iia", SHARE, label=True)
-        if name in ATTRIBUTES:
-            cause = Mean("cause", SHARE, right, main, Asked("asked about", SHARE, SWAPPED))
-            isolate = Isolate("isolate", SHARE, right, main)
-            both = Halfway("disentangle", SHARE, cause, isolate)
-            return {"cause": cause, "isolate": isolate, "disentangle": both}[name]
-        if name == "iia_informative":
-            return Mean(name, SHARE, right, main, Informative("informative", SHARE))
-        iia = Mean("iia", SHARE, right, main)
-        return Star("iia_star", SHARE, iia) if name == "iia_star" else iia
+        if record.of_distribution:
+            return OfDistribution(name, UNITS[record.unit], name)
+        found: Pair | Score = made(str(record.formula))(self.context.main)
+        return found
 
-    def of_token(self, name: str, argument: tree.Expr | None, span: Span) -> Pair | None:
+    def is_measure(self, name: str) -> bool:
+        """Whether a name is that of a measure. A metric of the spec comes before a measure that a package adds."""
+        return name in MEASURES.own or (name in MEASURES and name not in FUNCTIONS and name not in self.context.metrics)
+
+    def of_token(self, record: Measure, argument: tree.Expr | None, span: Span) -> Pair | None:
+        name = record.name
         ref = ReferenceReader(self.context, self.diagnostics).read(name, argument, span)
         if ref is None:
             return None
         text = name if argument is None else f"{name}({format_expr(argument)})"
-        return OfToken(text, TOKEN_MEASURES[name], name, ref)
+        return OfToken(text, UNITS[record.unit], name, ref)
 
     # ── functions ───────────────────────────────────────────────────────────────────────────────
 
     def call(self, expr: tree.Call) -> Pair | Score | Constant | None:
         name = expr.function.name if isinstance(expr.function, tree.Name) else ""
-        if name in TOKEN_MEASURES:
+        record = MEASURES.find(name, expr.span, self.diagnostics) if self.is_measure(name) else None
+        if record is None and self.is_measure(name):
+            return None
+        if record is not None and record.of_token:
             plain = self.arguments(expr, name, 0)
-            return None if plain is None else self.of_token(name, plain[0] if plain else None, expr.span)
-        if name in MEASURES or (name in self.context.metrics and name not in RESERVED):
+            return None if plain is None else self.of_token(record, plain[0] if plain else None, expr.span)
+        if record is not None or (name in self.context.metrics and name not in RESERVED):
             self.report("E602", f"`{name}` takes no arguments", expr.span, help=f"write `{name}`")
             return None
         if name not in FUNCTIONS:
-            known = [*TOKEN_MEASURES, *FUNCTIONS]
+            known = [*(measure.name for measure in MEASURES.own.values() if measure.of_token), *FUNCTIONS]
             self.report(
                 "E601",
                 f"no function `{short(format_expr(expr.function))}` of scores",

@@ -11,13 +11,14 @@ from typing import Any
 
 from causal_dsl.diagnostics import did_you_mean
 from causal_dsl.measures.calls import CallReader
-from causal_dsl.measures.names import FUNCTIONS, MEASURES, example, short
+from causal_dsl.measures.names import FUNCTIONS, example, short
 from causal_dsl.measures.per_cell import Chosen, Parameter, ParameterIs, Score, ScoreOp
 from causal_dsl.measures.per_pair import Constant, Pair, PairOp
 from causal_dsl.measures.unit_check import in_range, unit_of_both
 from causal_dsl.measures.units import INDEX, RATIO, SHARE, TRUTH, Unit, product, quotient, written
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
+from causal_dsl.vocabulary.measures import MEASURES
 
 _DEEPEST = 80
 _LARGEST = 2000
@@ -82,7 +83,7 @@ class ExpressionReader(CallReader):
 
     def name(self, expr: tree.Name) -> Pair | Score | Constant | None:
         name = expr.name
-        if name in MEASURES:
+        if self.is_measure(name):
             return self.measure(name, expr.span)
         if name in FUNCTIONS:
             help = f"write `{name}({example(name)})`"

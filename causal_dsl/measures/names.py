@@ -1,34 +1,21 @@
-"""The names that a metric is made of, and the units of those that are measures of a token."""
+"""The names that a metric is made of: measures, and functions of them."""
 
 from __future__ import annotations
 
-from causal_dsl.measures.units import LOGITS, NATS, SHARE
+from causal_dsl.vocabulary.measures import MEASURES
 
-TOKEN_MEASURES = {"logit": LOGITS, "prob": SHARE, "log_prob": NATS, "cross_entropy": NATS}
-ATTRIBUTES = ("cause", "isolate", "disentangle")
-MEASURES = (
-    "accuracy",
-    "iia",
-    "iia_informative",
-    "iia_star",
-    *ATTRIBUTES,
-    "kl",
-    "js",
-    "moved",
-    *TOKEN_MEASURES,
-)
 BETWEEN_RUNS = ("recovered", "recovered_per_pair", "change")
 AGGREGATIONS = ("mean", "median", "min", "max")
 CHOICES = ("argmax", "argmin", "best")
 FUNCTIONS = (*BETWEEN_RUNS, *AGGREGATIONS, *CHOICES)
 #: Names that no metric of a spec may have.
-RESERVED = frozenset((*MEASURES, *FUNCTIONS))
+RESERVED = frozenset((*MEASURES.own, *FUNCTIONS))
 COMPARISONS = ("==", "!=", "<", "<=", ">", ">=")
 
 
 def example(function: str) -> str:
     """An argument that the function could have, for a message."""
-    if function in TOKEN_MEASURES:
+    if function in MEASURES:
         return "answer"
     return "iia" if function in CHOICES else "logit_diff"
 

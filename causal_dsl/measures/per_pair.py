@@ -10,9 +10,10 @@ import numpy as np
 from causal_dsl.measures.evaluation import OPERATORS, Array, CellData, Evaluation
 from causal_dsl.measures.quantities import NO_ANSWER, NO_ANSWERS, SAID, Quantity, ValueRef
 from causal_dsl.measures.units import TRUTH, Unit
+from causal_dsl.vocabulary.measures import MEASURES
 
 Need = tuple[str, Quantity]
-ANSWER = Quantity("answer")
+ANSWER, _NORMALIZER = Quantity("answer"), Quantity("log_normalizer")
 
 
 @dataclass(frozen=True)
@@ -57,43 +58,43 @@ class Pair(Value):
 
 @dataclass(frozen=True)
 class OfToken(Pair):
-    """``logit``, ``log_prob``, ``prob`` or ``cross_entropy`` of one value, from float64 logits and logsumexp."""
+    """A measure of one token, ``logit(answer)``, from float64 logits and logsumexp."""
 
     measure: str
     ref: ValueRef
 
     def of(self, frame: CellData, run: str) -> Array:
         logit = frame.column(run, Quantity("logit", self.ref)).astype(np.float64)
-        if self.measure == "logit":
-            return logit
-        log_prob = logit - frame.column(run, Quantity("log_normalizer")).astype(np.float64)
-        return {"log_prob": log_prob, "prob": np.exp(log_prob), "cross_entropy": -log_prob}[self.measure]
+        whole = frame.column(run, _NORMALIZER).astype(np.float64) if self._whole else None
+        formula = MEASURES[self.measure].formula
+        assert callable(formula)
+        return np.asarray(formula(logit, whole))
+
+    @property
+    def _whole(self) -> bool:
+        return "distribution" in MEASURES[self.measure].needs
 
     def needs(self, run: str) -> Iterator[Need]:
         yield run, Quantity("logit", self.ref)
-        if self.measure != "logit":
-            yield run, Quantity("log_normalizer")
+        if self._whole:
+            yield run, _NORMALIZER
 
 
 @dataclass(frozen=True)
-class Divergence(Pair):
-    """``kl`` or ``js`` from the base run to the patched run, in nats."""
+class OfDistribution(Pair):
+    """A measure of all that a run says: ``entropy``; or of the patched run against the base run: ``kl``."""
 
     measure: str
 
     @property
     def two_runs(self) -> bool:
-        return True
+        return MEASURES[self.measure].against_base
 
     def of(self, frame: CellData, run: str) -> Array:
-        return frame.column("patched", _quantity(self.measure)).astype(np.float64)
+        return frame.column("patched" if self.two_runs else run, Quantity(self.measure)).astype(np.float64)
 
     def needs(self, run: str) -> Iterator[Need]:
-        yield "patched", _quantity(self.measure)
-
-
-def _quantity(measure: str) -> Quantity:
-    return Quantity("kl") if measure == "kl" else Quantity("js")
+        yield "patched" if self.two_runs else run, Quantity(self.measure)
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,11 @@ columns alone and knows no network.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
+
+from causal_dsl.vocabulary.measures import MEASURES, Measure
+from causal_dsl.vocabulary.measures.record import QUANTITIES
 
 
 @dataclass(frozen=True)
@@ -36,13 +38,29 @@ class Quantity:
 
     ``answer``: the code of the causal model's value that the network gives (:data:`NO_ANSWER` where it gives none of them).
     ``logit``: the logit of ``of``. ``log_normalizer``: logsumexp over the vocabulary (or the classes).
-    ``kl``, ``js``: divergence from the base run to this run, in nats. ``said``: the id of the largest of all logits, also
+    The name of a measure of the distribution (``kl``, ``entropy``): the number that its record computes. ``said``: the id of the largest of all logits, also
     where the answer is read among some (-1: not looked at, or not one id). ``trace``: a weighted sum of the logits, which
     stays as it is where no logit moves.
     """
 
-    kind: Literal["answer", "logit", "log_normalizer", "kl", "js", "said", "trace"]
+    kind: str
     of: ValueRef | None = None
+
+    @property
+    def measure(self) -> Measure | None:
+        """The measure of the distribution that it is; None of any other quantity."""
+        found = None if self.kind in QUANTITIES else MEASURES.get(self.kind)
+        return found if found is not None and found.of_distribution else None
+
+    @property
+    def whole(self) -> bool:
+        """Whether all logits decide it, whichever answers are read."""
+        return self.kind == "log_normalizer" or self.measure is not None
+
+    @property
+    def against_base(self) -> bool:
+        """Whether it is computed from the logits of the base run, too."""
+        return self.measure is not None and self.measure.against_base
 
 
 def margin_quantities(output: str) -> tuple[Quantity, Quantity]:
@@ -61,9 +79,6 @@ NO_ANSWERS = (NO_ANSWER, TIED, NOT_FINITE)
 TWO_LARGEST, NO_NUMBER = -2, -1
 
 SAID, TRACE = Quantity("said"), Quantity("trace")
-
-#: Kinds of quantities that all logits decide, whichever answers are read.
-WHOLE = ("log_normalizer", "kl", "js")
 
 
 @dataclass

@@ -32,6 +32,9 @@ TRUTH = Unit("truth", "true or false")
 #: A number written without a unit: it takes the unit of what it meets.
 BARE = Unit("bare", "a number without a unit")
 
+#: The units that a measure can have, by the names that its record gives.
+UNITS = {unit.name: unit for unit in (SHARE, RATIO, LOGITS, NATS)}
+
 _RATIOS = {"share", "ratio", "number"}
 
 

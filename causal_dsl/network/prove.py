@@ -98,7 +98,7 @@ def _prove_sweep(network: Network, proof: Proof) -> None:
     if "logits" in proof.refused:
         proof.slow = proof.refused["logits"]
         return
-    prompts: Any = _inputs(network)
+    prompts: Any = standard_inputs(network)
     tolerance = 10 * tolerance_of(network.dtype)
     if proof.slow:
         return
@@ -109,7 +109,7 @@ def _prove_sweep(network: Network, proof: Proof) -> None:
         proof.errors["interventions in one pass = whole forwards"] = found.error
 
 
-def _inputs(network: Network) -> list[list[int]] | Tensor:
+def standard_inputs(network: Network) -> list[list[int]] | Tensor:
     """A few inputs of several lengths."""
     facts, generator = network.facts, torch.Generator().manual_seed(0)
     if network.is_vector:
@@ -156,7 +156,7 @@ class _Trial:
                 self.refused[component] = "the layers of this network are not known"
         names = [name for name, about in COMPONENTS.items() if "language" in about.kinds]
         self.names = [name for name in names if missing(name, facts) is None and name not in self.refused]
-        self.prompts: Any = _inputs(network)
+        self.prompts: Any = standard_inputs(network)
         lengths = [len(prompt) for prompt in self.prompts]
         self.rows = torch.tensor([row for row, length in enumerate(lengths) for _ in range(length)])
         self.positions = torch.tensor([place for length in lengths for place in range(length)])
@@ -376,7 +376,7 @@ class _Trial:
 def _prove_vector(network: Network) -> Proof:
     """Vector networks: how often modules run, and which layers do not reach the logits."""
     notes: list[str] = []
-    inputs: Any = _inputs(network)
+    inputs: Any = standard_inputs(network)
     rows, runs = torch.arange(8), {}
     try:
         with _counting(network.model) as counts:

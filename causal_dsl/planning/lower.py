@@ -136,7 +136,7 @@ class _Lowering:
 
     def _read(self, run: g.Forward | g.Resume, readout: str, quantities: set[Quantity], base: g.Forward) -> g.Read:
         ordered = tuple(sorted(quantities, key=str))
-        against = base if any(q.kind in ("kl", "js") for q in ordered) else None
+        against = base if any(q.against_base for q in ordered) else None
         return g.Read(run, self.test.readout.variable, readout, ordered, against)
 
     # ── interventions ───────────────────────────────────────────────────────────────────────────

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean
+from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean, real_path
 from causal_dsl.program.components import width
 from causal_dsl.program.facts import Facts
 from causal_dsl.program.identity import NetworkKey, Origin
@@ -248,7 +248,7 @@ def read_via(
                     help="name a file that a run with --out wrote into `features/`, relative to this spec",
                 )
                 return None
-            fitting["file"] = str(found.resolve())
+            fitting["file"] = str(real_path(found))
         own = {key: settings[key] for key in FEATURES[name.name]}
         if name.name in _FROM_FILES:
             what, help = _FROM_FILES[name.name]
@@ -258,7 +258,7 @@ def read_via(
                 title = f'there is no {what} "{shortened(settings["path"])}"'
                 diagnostics.report("E721", title, name.span, help=f"name {help}, relative to this spec")
                 return None
-            own["path"] = str(found.resolve())
+            own["path"] = str(real_path(found))
         for file in (*files_of(name.name, own), *([Path(fitting["file"])] if "file" in given else [])):
             reads.note(file)  # they are read when the feature is made
         if chain and chain[-1].name in GATED:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from causal_dsl.measures.context import Expectation
 from causal_dsl.measures.per_cell import Mean
-from causal_dsl.measures.per_pair import Divergence, Moved
+from causal_dsl.measures.per_pair import Moved, OfDistribution
 from causal_dsl.score.codes import Severity
 from causal_dsl.score.results import CellResult
 
@@ -34,7 +34,9 @@ def nothing_expected(expectations: Sequence[Expectation]) -> bool:
 
 
 def _movement(part: Mean) -> bool:
-    return part.run == "patched" and isinstance(part.pair, Moved | Divergence)
+    return part.run == "patched" and (
+        isinstance(part.pair, Moved) or (isinstance(part.pair, OfDistribution) and part.pair.two_runs)
+    )
 
 
 def at_rest(cell: CellResult) -> CellResult:
