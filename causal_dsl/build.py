@@ -29,7 +29,7 @@ from causal_dsl.building.declarations import (
 from causal_dsl.building.expressions import Expression, checked, combine, domain_node, name, node_of, value_node
 from causal_dsl.syntax import tree
 from causal_dsl.vocabulary.measures import MEASURES
-from causal_dsl.vocabulary.values import is_word
+from causal_dsl.vocabulary.words import words
 
 if TYPE_CHECKING:
     from causal_dsl.specs import Options, Spec
@@ -39,7 +39,6 @@ __all__ = [
     "Causal",
     "Expression",
     "add_to",
-    "affine",
     "align",
     "all",
     "argmax",
@@ -48,7 +47,6 @@ __all__ = [
     "between",
     "bits",
     "bool_",
-    "boundless",
     "change",
     "circuit",
     "csv",
@@ -66,11 +64,8 @@ __all__ = [
     "label",
     "last",
     "layer",
-    "linear_probe",
     "lines",
     "logits",
-    "lowrank",
-    "mask",
     "max",
     "mean",
     "median",
@@ -87,19 +82,13 @@ __all__ = [
     "param",
     "patch",
     "path",
-    "pca",
     "percent",
     "real",
     "recovered",
     "recovered_per_pair",
-    "revnet",
-    "rotation",
-    "sae",
     "scalar",
     "set_to",
     "solved",
-    "standardize",
-    "subspace",
     "swap",
     "table",
     "test",
@@ -123,9 +112,8 @@ module, next_token = map(name, ("module", "next_token"))
 first, last, all = map(name, ("first", "last", "all"))
 
 # ── features ──
-onehot, scalar, embedding, rotation = map(name, ("onehot", "scalar", "embedding", "rotation"))
-boundless, mask, pca, sae, standardize = map(name, ("boundless", "mask", "pca", "sae", "standardize"))
-linear_probe, subspace, affine, lowrank, revnet = map(name, ("linear_probe", "subspace", "affine", "lowrank", "revnet"))
+onehot, scalar, embedding = map(name, ("onehot", "scalar", "embedding"))
+
 
 # ── domains and values ──
 #: ``true`` and ``false``
@@ -137,8 +125,8 @@ lines = name("lines")
 
 
 def __getattr__(word: str) -> Expression:
-    """The words of measures (``iia``, ``logit(answer)``) and of written values (``noise(std=3)``, ``clamp(0, 8)``)."""
-    if word not in MEASURES and not is_word(word):
+    """The words of measures (``logit(answer)``), written values (``clamp(0, 8)``) and features (``rotation(dim=1)``)."""
+    if word.startswith("_") or word not in words():
         raise AttributeError(f"module {__name__!r} has no attribute {word!r}")
     return globals().setdefault(word, name(word))
 

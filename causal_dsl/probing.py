@@ -185,6 +185,8 @@ def _copied(test: Test, number: int, seen: _Seen) -> list[Finding]:
         drawn = plan.draw_of(test)
         distinct, first = seen.inputs(test)
         held = np.concatenate([seen.vectors(place.site, distinct) for place in intervention.places], axis=1)
+        if not np.isfinite(held).all():
+            continue  # they hold nothing, and `non_finite` says so
         values = {n: column[first] for n, column in drawn.values["base"].items()}
         read = np.stack([plan.inputs[test.network.key].vectors[index] for index in distinct.tolist()])
         mine = {n: values[n] for n in above}

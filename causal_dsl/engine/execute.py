@@ -34,6 +34,7 @@ from causal_dsl.planning.memory import MOST_TOKENS_CPU, MOST_TOKENS_DEVICE, Budg
 from causal_dsl.planning.plan import Plan
 from causal_dsl.planning.rows import Layouts
 from causal_dsl.planning.steps import Block, Step, early_means
+from causal_dsl.planning.verify import verify
 from causal_dsl.program.answers import Answers
 from causal_dsl.program.features import FeatureRef
 from causal_dsl.program.identity import NetworkKey
@@ -105,6 +106,7 @@ class Execution:
                 self.plan = store.settle(self.plan)
             except OSError as error:
                 self.unkept, self.store = error, None
+        verify(self.plan, "cut")
         self._broken: set[NetworkKey] = set()
         #: networks for whose blocks memory did not suffice
         self.halved: list[NetworkKey] = []

@@ -23,7 +23,7 @@ from causal_dsl.planning import graph as g
 from causal_dsl.planning.fits import Experiment, Fits, Unit
 from causal_dsl.planning.memory import Budget
 from causal_dsl.program.answers import Answers
-from causal_dsl.program.features import FeatureRef
+from causal_dsl.program.features import FeatureRef, family
 from causal_dsl.program.identity import NetworkKey
 from causal_dsl.report.progress import Progress
 from causal_dsl.store.files import if_possible, write_atomic
@@ -176,7 +176,7 @@ class _Network:
         if COMPONENTS[site.component].by_heads and facts.head_dim and data.shape[1] % facts.head_dim == 0:
             heads = (data.shape[1] // facts.head_dim, facts.head_dim)
         wide = torch.float64 if self.network.dtype == torch.float64 else torch.float32
-        labels = self._classes(unit, ref, bank) if any(f.name == "linear_probe" for f in ref.chain) else None
+        labels = self._classes(unit, ref, bank) if any(family(f).classes for f in ref.chain) else None
         return build(
             ref.chain,
             data.shape[1],

@@ -13,7 +13,7 @@ from causal_dsl.engine.execute import CellRun, Execution
 from causal_dsl.fitting.library import Library
 from causal_dsl.measures.evaluation import CellData
 from causal_dsl.measures.quantities import Columns, Quantity, margin_quantities
-from causal_dsl.program.features import READ_AS_IT_IS, FeatureRef
+from causal_dsl.program.features import FeatureRef, family
 from causal_dsl.program.fits import learned
 from causal_dsl.program.program import Test
 from causal_dsl.score.controls import Beside, Control, FeatureInfo, Learned, Part, learned_findings, margin, several
@@ -164,7 +164,7 @@ def _info(ref: FeatureRef, library: Library) -> FeatureInfo:
         ref.labelled,
         told.seen is not None,
         ref.fitting.controls != "none",
-        all(part.name in READ_AS_IT_IS for part in ref.chain),
+        all(family(part).file is not None for part in ref.chain),
         str(told.path or ""),
     )
 

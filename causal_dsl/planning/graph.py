@@ -253,12 +253,12 @@ def add(graph: nx.DiGraph, node: Node) -> None:
     stack: list[Node] = [node]
     while stack:
         current = stack.pop()
-        if current in graph and graph.nodes[current].get("entered"):
+        if graph.nodes.get(current, {}).get("entered"):
             continue
         graph.add_node(current, entered=True)
-        for needed in current.inputs:
-            graph.add_edge(needed, current)
-            stack.append(needed)
+        inputs = current.inputs
+        graph.add_edges_from((needed, current) for needed in inputs)
+        stack += inputs
 
 
 def of_kind(graph: nx.DiGraph, *kinds: type) -> Iterator[Any]:

@@ -12,11 +12,13 @@ import numpy as np
 
 from causal_dsl.causal.designs import Design, Drawn, draw
 from causal_dsl.diagnostics import Diagnostics, fail
+from causal_dsl.faults import strict
 from causal_dsl.measures.quantities import SAID, TRACE, Quantity, margin_quantities
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.plan import Plan
 from causal_dsl.planning.prompts import Inputs, lengths_agree
 from causal_dsl.planning.steps import plain_steps
+from causal_dsl.planning.verify import verify
 from causal_dsl.program.components import unfit
 from causal_dsl.program.fits import learned
 from causal_dsl.program.identity import NetworkKey, origin
@@ -50,7 +52,7 @@ def make_plan(
         plan.tests.append(test)
         _Lowering(plan, test, tokenizers, diagnostics, drawer).lower()
     plan.steps = plain_steps(plan)
-    return plan
+    return verify(plan, "lowered") if strict() else plan
 
 
 def unfit_networks(plan: Plan, found: Mapping[NetworkKey, str] = MappingProxyType({})) -> Plan:

@@ -77,17 +77,6 @@ def head_count(component: str, facts: Facts) -> int | None:
     return facts.kv_heads if COMPONENTS[component].shared else facts.heads
 
 
-def shared_heads(site: Site, facts: Facts) -> str | None:
-    """What to say of a key or value head that several query heads share; None where none is shared."""
-    if not COMPONENTS[site.component].shared or not facts.heads or not facts.kv_heads:
-        return None
-    group = facts.heads // facts.kv_heads
-    if group == 1 or not site.heads:
-        return None
-    told = [f"head {h} serves query heads {h * group} to {(h + 1) * group - 1}" for h in site.heads]
-    return f"`{site.component}` has {facts.kv_heads} heads, each shared by {group} query heads: " + ", ".join(told)
-
-
 def full_width(site: Site, facts: Facts) -> int | None:
     """The width of the vector at a site before ``dims`` choose from it; None where it is not known."""
     return COMPONENTS[site.component].width(facts, site)

@@ -380,7 +380,9 @@ def _of_its_network(made: Made, path: Path, network: NetworkRef, span: Span, dia
 def _bare(name: str) -> str:
     """A network's name without its publisher and what is written between words: "gpt2-small" is "gpt2"."""
     last = name.lower().rstrip("/").rpartition("/")[2]
-    return re.sub(r"[^a-z0-9]", "", last.removesuffix("-small") if last.startswith("gpt2") else last)
+    for record in ARCHITECTURES.usable():
+        last = record.same.get(last, last)
+    return re.sub(r"[^a-z0-9]", "", last)
 
 
 def _names(network: NetworkRef) -> list[str]:

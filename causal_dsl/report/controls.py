@@ -9,6 +9,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from causal_dsl.report.tables import table_of
 from causal_dsl.score.numbers import show, show_cell
 from causal_dsl.score.results import CellResult, Estimate, TestResult
 
@@ -55,15 +56,7 @@ def beside(test: TestResult) -> Iterator[RenderableType]:
             )
     if not rows:
         return
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    for title, justify in (
-        ("beside it", "left"),
-        ("moved", "right"),
-        ("interval", "left"),
-        ("pairs", "right"),
-        ("", "left"),
-    ):
-        table.add_column(Text(title, style="dim"), justify=justify, no_wrap=bool(title))  # type: ignore[arg-type]
+    table = table_of("beside it", "moved", "interval", "pairs", meaning=True)
     for told, moved, meaning in rows:
         table.add_row(Text(told), show(moved.value), Text(_interval(moved)), str(moved.n), Text(meaning, style="dim"))
     yield Text("")
@@ -72,15 +65,7 @@ def beside(test: TestResult) -> Iterator[RenderableType]:
 
 def _one(cell: CellResult) -> Table:
     assert cell.learned is not None
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    for name, justify in (
-        ("control", "left"),
-        ("iia", "right"),
-        ("interval", "left"),
-        ("logits moved", "right"),
-        ("", "left"),
-    ):
-        table.add_column(Text(name, style="dim"), justify=justify, no_wrap=bool(name))  # type: ignore[arg-type]
+    table = table_of("control", "iia", "interval", "logits moved", meaning=True)
     learned, iia = cell.learned, cell.scores["iia"]
     table.add_row(
         Text("the feature", style="bold"), show(iia.value), Text(_interval(iia)), show(learned.margin), Text("")

@@ -76,7 +76,7 @@ def _table(
         if name.endswith("_id") or name == "pair":
             table[name] = table[name].astype("Int64")
         elif table[name].dtype == object:
-            table[name] = table[name].map(lambda value: None if value is None else str(value))
+            table[name] = table[name].map(lambda value: None if value is None or value != value else str(value))
     return table
 
 

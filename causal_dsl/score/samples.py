@@ -11,7 +11,7 @@ from causal_dsl.measures.evaluation import CellData
 from causal_dsl.measures.per_cell import Mean, Score
 from causal_dsl.measures.per_pair import ANSWER, Change
 from causal_dsl.score.estimate import Estimator
-from causal_dsl.score.numbers import counted, show, show_estimate
+from causal_dsl.score.numbers import counted, show, show_estimate, show_percent
 from causal_dsl.score.results import Finding
 
 if TYPE_CHECKING:
@@ -74,6 +74,6 @@ def effects(estimator: Estimator, scores: Sequence[Score], cell: int) -> list[Fi
         size = float(np.average(np.abs(numbers), weights=estimator.env.weights[0]))
         if size > 0 and size >= HIDES * abs(estimate.value):
             ups, downs = float((numbers > 0).mean()), float((numbers < 0).mean())
-            text = f"`{score.text}` is {show_estimate(estimate)} in the mean, and {show(size)} in mean size: it rises in {100 * ups:.0f}% of pairs and falls in {100 * downs:.0f}%, and these cancel."
+            text = f"`{score.text}` is {show_estimate(estimate)} in the mean, and {show(size)} in mean size: it rises in {show_percent(ups)} of pairs and falls in {show_percent(downs)}, and these cancel."
             found.append(Finding("cancels", text))
     return found

@@ -84,7 +84,7 @@ def multiple(own: Sequence[Estimate], joint: Sequence[tuple[float, float] | None
     luck = len(own) * (1 - LEVEL) / 2
     sure = sum(one is not None and one[0] > top for one in joint)
     text = (
-        f"Of {len(own)} cells {above} lie above {show(top)} by their own 95% interval, as {luck:.1f} would by luck if none did "
+        f"Of {len(own)} cells {above} lie above {show(top)} by their own 95% interval, as {show(luck, 1)} would by luck if none did "
         f"in truth; {sure} do by intervals that hold for all cells together, which the marks and verdicts go by."
     )
     return [Finding("multiple", text)]

@@ -16,9 +16,10 @@ def kl(patched: Tensor, base: Tensor) -> Tensor:
 
 
 def divergence(p: Tensor, q: Tensor) -> Tensor:
-    """KL from p to q, of log probabilities; what p never says counts nothing, also where q never says it."""
+    """KL from p to q, of log probabilities; what p never says counts nothing, also where q never says it. What rounding
+    leaves below 0 is 0; NaN stays."""
     terms = p.exp() * (p - q)
-    return terms.masked_fill(p == -math.inf, 0.0).sum(dim=1)
+    return terms.masked_fill(p == -math.inf, 0.0).sum(dim=1).clamp(min=0)
 
 
 MEASURE = Measure(
