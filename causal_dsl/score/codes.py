@@ -53,6 +53,7 @@ SEVERITY: dict[str, Severity] = {
     "nonlinear": "alarm",
     "controls_off": "alarm",
     "unmapped_moves": "alarm",
+    "joint_only": "alarm",
     "replacement_matters": "alarm",
     "input_copy": "alarm",
 }
@@ -74,8 +75,12 @@ FORBIDDING = frozenset(
         "undecided_gates",
         "nonlinear",
         "unmapped_moves",
+        "joint_only",
     }
 )
+
+#: Beside one of these no verdict is `exact`, even where it leaves a verdict be: a pair was seen that the hypothesis rules out.
+REFUTING = frozenset({"unmapped_moves", "joint_only"})
 
 
 def severity(code: str) -> Severity:
