@@ -17,6 +17,8 @@ from causal_dsl.program.locations import Place, Site
 from causal_dsl.program.program import FromRun, Test
 from causal_dsl.score.apart import Written, apart_findings
 from causal_dsl.score.copied import mixed, pieces
+from causal_dsl.score.held import held as held_there
+from causal_dsl.score.held import held_findings
 from causal_dsl.score.paired import difference, share
 from causal_dsl.score.results import CellResult, Finding, TestResult
 from causal_dsl.score.stillness import not_at_rest
@@ -201,6 +203,7 @@ def _copied(test: Test, number: int, seen: _Seen) -> list[Finding]:
                 f"`{name}` is not computed there yet."
             )
         else:
+            found += held_findings(held_there(name, places, held, mine, values[name]))
             continue
         found.append(Finding("input_copy", told))
     return found

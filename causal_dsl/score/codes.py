@@ -56,6 +56,7 @@ SEVERITY: dict[str, Severity] = {
     "joint_only": "alarm",
     "replacement_matters": "alarm",
     "input_copy": "alarm",
+    "holds_more": "alarm",
 }
 
 #: No verdict is `exact`, `supported` or `partly` beside one of these: the score is then not what it says it is.
