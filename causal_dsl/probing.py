@@ -47,7 +47,7 @@ def with_probes(result: TestResult, test: Test, execution: Execution) -> TestRes
     if test.swaps and test.intervenes:
         for i, cell in enumerate(cells):
             number = next(n for n, one in enumerate(run.cells) if dict(one.node.cell) == cell.cell)
-            cells[i] = replace(cell, findings=(*cell.findings, *_copied(test, number, seen)))
+            cells[i] = replace(cell, findings=(*cell.findings, *_copied(test, number, seen, cell.verdict.code if cell.verdict else "")))
     for probe_test in execution.plan.tests:
         probe = probe_test.probe
         if probe is None or probe_test.control[0] != test.name:
@@ -169,8 +169,9 @@ def _tells(vectors: np.ndarray, units: list[int], needed: np.ndarray) -> bool:
     return len(np.unique(np.stack([pattern, needed], axis=1), axis=0)) == count
 
 
-def _copied(test: Test, number: int, seen: _Seen) -> list[Finding]:
-    """`input_copy`, where a variable is written at places that hold the inputs it is computed from, as they came in."""
+def _copied(test: Test, number: int, seen: _Seen, beside: str) -> list[Finding]:
+    """`input_copy`, where a variable is written at places that hold the inputs it is computed from, as they came in, and
+    `holds_more`, where they hold them in a code; ``beside`` the cell's verdict."""
     plan = seen.plan
     found = []
     for intervention in test.cells[number].interventions:
@@ -203,7 +204,7 @@ def _copied(test: Test, number: int, seen: _Seen) -> list[Finding]:
                 f"`{name}` is not computed there yet."
             )
         else:
-            found += held_findings(held_there(name, places, held, mine, values[name]))
+            found += held_findings(held_there(name, places, held, mine, values[name]), beside)
             continue
         found.append(Finding("input_copy", told))
     return found

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from causal_dsl.score.codes import FULL
 from causal_dsl.score.copied import SAME, linearly_off
 from causal_dsl.score.numbers import show
 from causal_dsl.score.results import Finding
@@ -38,17 +38,6 @@ class Held:
     values: int
     within: float
     code: bool
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "variable": self.variable,
-            "place": self.place,
-            "vectors": self.vectors,
-            "inputs": self.inputs,
-            "settings": self.settings,
-            "values": self.values,
-            "within": self.within,
-        }
 
 
 def held(variable: str, place: str, vectors: np.ndarray, above: Mapping[str, np.ndarray], values: np.ndarray) -> Held:
@@ -91,11 +80,10 @@ def _code(means: np.ndarray, own: np.ndarray, alone: bool) -> bool:
     apart = float(np.median(far / np.maximum(near, 1e-300)))
     if alone:
         return apart > _NOISE
-    if means.shape[1] <= _FEW and apart > _FAR:
-        return True
+    # Other inputs show there as well, or there are none: a trained layer tells all of them apart, too. A code of few numbers scatters.
     nearest = (distances + np.diag(np.full(len(own), np.inf))).argmin(axis=1)
     told = float((own[nearest] == own).mean())
-    return told < (1 + float(np.bincount(own).max()) / len(own)) / 2
+    return means.shape[1] <= _FEW and apart > _FAR and told < (1 + float(np.bincount(own).max()) / len(own)) / 2
 
 
 def _within(means: np.ndarray, own: np.ndarray) -> float:
@@ -109,11 +97,12 @@ def _numbered(rows: np.ndarray) -> np.ndarray:
     return np.unique(rows, axis=0, return_inverse=True)[1].reshape(-1)
 
 
-def held_findings(found: Held) -> list[Finding]:
-    """`holds_more`: an alarm of a code of the inputs, information where most of what varies is not the variable."""
+def held_findings(found: Held, beside: str) -> list[Finding]:
+    """`holds_more`, ``beside`` a verdict: an alarm of a code of the inputs that passes for the variable, information where most of
+    what varies is not the variable."""
     shown = f"{found.place} takes {found.vectors} vectors over {found.inputs} inputs, for {found.values} values of `{found.variable}`"
     share = f"{show(found.within)} of the variance between what `{found.variable}` depends on lies within its values"
-    if found.code:
+    if found.code and beside in (*FULL, "partly"):
         text = f"{shown}: every setting of the inputs that it depends on has its own, and those of one value are not near each other ({share}). The place holds these inputs in a code; which of them are one value of `{found.variable}` is told after it."
         return [Finding("holds_more", text)]
     if found.vectors > found.values and found.within >= _MUCH:
