@@ -46,7 +46,7 @@ def specs(folder: Path) -> Iterator[tuple[str, Path]]:
     table = 'table T = csv("big.csv", key=city)\ncausal m {\n  x ~ T\n  output o := T[x].country\n}\n'
     yield written("rows of a table: 1,000,000", table)
     yield written("pairs of a test: 1,000,000", HEAD + test.format(i=0, n=10**6))
-    where = test.replace("seed={i}", 'seed={i}, where=base.a != "w{i}" and base.b != source.b')
+    where = test.replace("seed={i})", 'seed={i}) where base.a != "w{i}" and base.b != source.b')
     words = ", ".join(f'"w{i}"' for i in range(2000))
     own = "".join(where.format(i=i, n=16) for i in range(500))
     yield written(
@@ -75,8 +75,6 @@ def specs(folder: Path) -> Iterator[tuple[str, Path]]:
     yield written("values of a domain: 100,000", lines)
     (folder / "many.txt").write_text("".join(f"w{i}\n" for i in range(10**6)))
     yield written("lines of a file: 1,000,000", lines.replace("words.txt", "many.txt"))
-    prompt = " ".join(f"word{i}" for i in range(2000))
-    yield written("words of a template: 2,000", HEAD.replace("{d} =", f"{{d}} {prompt} =") + test.format(i=0, n=64))
     for i in range(50):
         (folder / f"part{i}.causal").write_text(
             HEAD.replace("causal m", f"causal m{i}").replace(": m ->", f": m{i} ->").replace("align al", f"align al{i}")

@@ -28,6 +28,8 @@ from causal_dsl.building.declarations import (
 )
 from causal_dsl.building.expressions import Expression, checked, combine, domain_node, name, node_of, value_node
 from causal_dsl.syntax import tree
+from causal_dsl.vocabulary.measures import MEASURES
+from causal_dsl.vocabulary.words import words
 
 if TYPE_CHECKING:
     from causal_dsl.specs import Options, Spec
@@ -36,9 +38,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Causal",
     "Expression",
-    "accuracy",
     "add_to",
-    "affine",
     "align",
     "all",
     "argmax",
@@ -47,13 +47,9 @@ __all__ = [
     "between",
     "bits",
     "bool_",
-    "boundless",
-    "cause",
     "change",
     "circuit",
-    "cross_entropy",
     "csv",
-    "disentangle",
     "domain",
     "embed",
     "embedding",
@@ -62,32 +58,20 @@ __all__ = [
     "fit",
     "hf",
     "if_",
-    "iia",
-    "iia_informative",
-    "iia_star",
     "import_",
     "input",
-    "isolate",
-    "js",
     "jsonl",
-    "kl",
     "label",
     "last",
     "layer",
-    "linear_probe",
     "lines",
-    "log_prob",
-    "logit",
     "logits",
-    "lowrank",
-    "mask",
     "max",
     "mean",
     "median",
     "metric",
     "min",
     "module",
-    "moved",
     "name",
     "nats",
     "next_token",
@@ -98,20 +82,13 @@ __all__ = [
     "param",
     "patch",
     "path",
-    "pca",
     "percent",
-    "prob",
     "real",
     "recovered",
     "recovered_per_pair",
-    "revnet",
-    "rotation",
-    "sae",
     "scalar",
     "set_to",
     "solved",
-    "standardize",
-    "subspace",
     "swap",
     "table",
     "test",
@@ -120,16 +97,14 @@ __all__ = [
     "vector",
     "zoo",
 ]
+__all__ += MEASURES.own
 
-# ── scores and what they are made of ──
-accuracy, iia, iia_informative, iia_star = map(name, ("accuracy", "iia", "iia_informative", "iia_star"))
-cause, isolate, disentangle = map(name, ("cause", "isolate", "disentangle"))
-kl, js, moved, label = map(name, ("kl", "js", "moved", "label"))
+# ── what scores are made of, beside the measures (`__getattr__`) ──
+label = name("label")
 mean, noise, vector = map(name, ("mean", "noise", "vector"))
 max, min, median, argmax, argmin, best = map(name, ("max", "min", "median", "argmax", "argmin", "best"))
 recovered, recovered_per_pair, change = map(name, ("recovered", "recovered_per_pair", "change"))
 solved, outside = map(name, ("solved", "outside"))
-logit, prob, log_prob, cross_entropy = map(name, ("logit", "prob", "log_prob", "cross_entropy"))
 
 # ── sites and positions ──
 layer, embed, final_norm, logits, input = map(name, ("layer", "embed", "final_norm", "logits", "input"))
@@ -137,9 +112,8 @@ module, next_token = map(name, ("module", "next_token"))
 first, last, all = map(name, ("first", "last", "all"))
 
 # ── features ──
-onehot, scalar, embedding, rotation = map(name, ("onehot", "scalar", "embedding", "rotation"))
-boundless, mask, pca, sae, standardize = map(name, ("boundless", "mask", "pca", "sae", "standardize"))
-linear_probe, subspace, affine, lowrank, revnet = map(name, ("linear_probe", "subspace", "affine", "lowrank", "revnet"))
+onehot, scalar, embedding = map(name, ("onehot", "scalar", "embedding"))
+
 
 # ── domains and values ──
 #: ``true`` and ``false``
@@ -148,6 +122,13 @@ bool_ = name("bool")
 real = name("real")
 #: ``lines("names.txt")``, one value a line
 lines = name("lines")
+
+
+def __getattr__(word: str) -> Expression:
+    """The words of measures (``logit(answer)``), written values (``clamp(0, 8)``) and features (``rotation(dim=1)``)."""
+    if word.startswith("_") or word not in words():
+        raise AttributeError(f"module {__name__!r} has no attribute {word!r}")
+    return globals().setdefault(word, name(word))
 
 
 def between(low: int, high: int) -> Expression:
@@ -331,7 +312,7 @@ def patch(site: Any, source: Any) -> Action:
 
 
 def set_to(target: Any, value: Any) -> Action:
-    """``target = value``: 0, ``mean``, ``noise(std=3)``, or a value of a variable."""
+    """``target = value``: 0, ``mean``, ``noise(std=3)``, ``clamp(0, 8)``, or a value of a variable."""
     return _action(tree.SetTo, target, value)
 
 

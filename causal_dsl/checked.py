@@ -8,9 +8,9 @@ from typing import Any
 
 from causal_dsl.causal.ceilings import RULES, Ceiling
 from causal_dsl.diagnostics import Diagnostic, SpecError, render_all
-from causal_dsl.engine.answers import Answers
 from causal_dsl.planning.fits import Fits
 from causal_dsl.planning.plan import Plan
+from causal_dsl.program.answers import Answers
 from causal_dsl.program.program import Program
 from causal_dsl.score.chance import show_ceilings, show_distinct
 from causal_dsl.store.reads import Reads

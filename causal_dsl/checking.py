@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from causal_dsl.causal.designs import count_distinct
-from causal_dsl.causal.domains import Finite
 from causal_dsl.causal.memo import Memo
 from causal_dsl.checked import Checked
 from causal_dsl.diagnostics import (
@@ -19,8 +18,6 @@ from causal_dsl.diagnostics import (
     SpecError,
     fail,
 )
-from causal_dsl.engine.answers import Answers, answers_of, check_answers, check_numbers, value_tokens
-from causal_dsl.engine.columns import ValueRef
 from causal_dsl.garbage import rarely_collected
 from causal_dsl.planning.chunks import chunk_to_memory
 from causal_dsl.planning.fits import Fits, make_fits, refuse_overlap, refuse_unfitted
@@ -29,11 +26,13 @@ from causal_dsl.planning.memory import Budget, default_bytes
 from causal_dsl.planning.plan import Plan
 from causal_dsl.planning.probes import probes_of
 from causal_dsl.planning.switches import Switch, turned_on, without
+from causal_dsl.program.answers import Answers, answers_of, check_answers, check_numbers
 from causal_dsl.program.beginnings import check_beginnings
 from causal_dsl.program.cautions import caution, never_apart
 from causal_dsl.program.endings import check_endings
 from causal_dsl.program.facts import Facts
 from causal_dsl.program.fits import (
+    FitTest,
     controls_of,
     fits_of,
     fitted_variants,
@@ -41,16 +40,14 @@ from causal_dsl.program.fits import (
 from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.modules import Loader
 from causal_dsl.program.naming import network_names, overridden
-from causal_dsl.program.program import NetworkRef, Program, Test
-from causal_dsl.program.prompts import first_prompt, show_value
+from causal_dsl.program.program import NetworkRef, Program, Readout, Test
+from causal_dsl.program.prompts import first_prompt
 from causal_dsl.program.read import read_program
 from causal_dsl.program.resolve import Options as ResolveOptions
-from causal_dsl.program.resolve import Resolver
+from causal_dsl.program.resolve import Resolver, Tokenizers
 from causal_dsl.program.tokens import Tokens
 from causal_dsl.reading import readable, within
-from causal_dsl.score.context import TestContext
 from causal_dsl.score.findings import no_room, vacuous_expectation
-from causal_dsl.score.metrics import compile_metrics
 from causal_dsl.specs import Options, Spec
 from causal_dsl.store.reads import note, recording
 
@@ -82,11 +79,13 @@ def _check(spec: Spec, options: Options, networks: Mapping[NetworkKey, Network] 
     facts: dict[NetworkKey, Facts] = {key: network.facts for key, network in loaded.items()}
     every = [module, *loader.modules.values()]
     others = overridden(module, every, options.networks)
-    resolver = Resolver(found, ResolveOptions(options.trust, others, facts, network_names(module, every), options.seed))
+    tokenizers = _tokenizers(loaded)
+    names = network_names(module, every)
+    resolver = Resolver(found, ResolveOptions(options.trust, others, facts, names, options.seed, tokenizers))
     program = read_program(spec.name, module, resolver, found, options.tests)
     checked = Checked(spec.name, [], program, {}, digest=_digest(spec, loader))
     try:
-        checked.plan = _plan(program, checked, _tokenizers(loaded), found, beside, without(options.without))
+        checked.plan = _plan(program, checked, tokenizers, found, beside, without(options.without))
     except SpecError as error:
         found.extend(error.diagnostics)
     for test in program.tests:
@@ -94,15 +93,12 @@ def _check(spec: Spec, options: Options, networks: Mapping[NetworkKey, Network] 
         for told in (warning, never_apart(test, program.tests)):
             if told is not None and not found.errors:
                 found.add(told)
-        for expectation in test.scores.expectations if test.scores else ():
+        for expectation in test.scores.expectations:
             warning = vacuous_expectation(checked.ceilings.get(test.name, {}), expectation)
             if warning is not None:
                 found.add(warning)
     checked.diagnostics = list(found)
     return checked
-
-
-Tokenizers = Callable[[NetworkRef], Tokens | None]
 
 
 def _tokenizers(loaded: Mapping[NetworkKey, Network]) -> Tokenizers:
@@ -134,7 +130,6 @@ def _plan(
     memo = Memo()
     for test in program.tests:
         tokens = tokenizers(test.network)
-        test.scores = compile_metrics(_context(test, tokens), found)
         if test.model.needs_trust:
             continue
         drawn = memo.draw(test.design, found)
@@ -149,9 +144,11 @@ def _plan(
             check_beginnings(test, tokens, found, seen)
             check_endings(test.alignment, test.readout, found)
         caution(test, tokens, found)
-        answers = answers_of(test.readout, test.model, tokens, _sample_prompt(test), test.readout.span or test.span)
+        answers = answers_of(
+            test.readout, test.model, tokens, first_prompt(test.alignment), test.readout.span or test.span
+        )
         if check_answers(answers, test.readout, found):
-            check_numbers(answers, test.readout, tokens, _sample_prompt(test), found)
+            check_numbers(answers, test.readout, tokens, first_prompt(test.alignment), found)
             checked.answers[test.name] = answers
             ready.append(test)
     if found.errors or len(ready) < len(program.tests):
@@ -159,13 +156,10 @@ def _plan(
     controls = []
     for test in ready:
         for control in controls_of(test):
-            control.scores = compile_metrics(_context(control, tokenizers(control.network)), found)
-            _answer(control, tokenizers(control.network), checked)
-            controls.append(control)
+            controls.append(_answered(control, tokenizers(control.network), checked))
 
     def probes(plan: Plan) -> Iterator[Test]:
         for probe in probes_of(plan, ready if beside else ()):
-            probe.scores = compile_metrics(_context(probe, tokenizers(probe.network)), found)
             checked.answers[probe.name] = checked.answers[probe.control[0]]
             yield probe
 
@@ -175,17 +169,18 @@ def _plan(
     return turned_on(unfit_networks(plan), switches)
 
 
-def _answer(test: Test, tokens: Tokens | None, checked: Checked) -> None:
-    """What a control or a fit can answer. Where one token cannot tell the answers apart, it is read as its test is."""
+def _answered(test: Test, tokens: Tokens | None, checked: Checked) -> Test:
+    """A control or a fit, with what it can answer noted. Where one token cannot tell the answers apart, it is read as its test is."""
 
-    def answers() -> Answers:
-        return answers_of(test.readout, test.model, tokens, _sample_prompt(test), test.readout.span or test.span)
+    def answers(readout: Readout) -> Answers:
+        return answers_of(readout, test.model, tokens, first_prompt(test.alignment), readout.span or test.span)
 
-    found = answers()
+    found = answers(test.readout)
     if not check_answers(found, test.readout, Diagnostics()):
-        test.readout = replace(test.readout, among=False)
-        found = answers()
+        test = replace(test, readout=replace(test.readout, among=False))
+        found = answers(test.readout)
     checked.answers[test.name] = found
+    return test
 
 
 def _fits(
@@ -200,62 +195,17 @@ def _fits(
     """What the features of a spec are fitted on; on nothing that a test judges them on."""
     fits = fits_of(tests, program.fits, found)
     found.raise_errors()
-    every = [variant for fit in fits for variant in fitted_variants(fit)]
-    for one in every:
-        for test in (one.fit, one.validation):
-            tokens = tokenizers(test.network)
-            test.scores = compile_metrics(_context(test, tokens), found)
-            _answer(test, tokens, checked)
+
+    def answered(test: Test) -> Test:
+        return _answered(test, tokenizers(test.network), checked)
+
+    variants = [variant for fit in fits for variant in fitted_variants(fit)]
+    every = [FitTest(answered(one.fit), answered(one.validation)) for one in variants]
     made = make_fits(program, every, tokenizers, found, memo.draw)
     if made is not None:
         refuse_overlap(tests, program.fits, plan, made)
         refuse_unfitted(tests, plan, made)
     return made
-
-
-def _context(test: Test, tokens: Tokens | None) -> TestContext:
-    """What the compiler of metrics must know of a test."""
-    variables = {n: _values(v.domain) for n, v in test.model.variables.items()}
-    roles = ("base", *(role for role in test.roles if role != "base"))
-    parameters: dict[str, dict[Any, None]] = {}
-    for cell in test.cells:
-        for name, value in cell.values:
-            parameters.setdefault(name, {})[value] = None
-    prompt = _sample_prompt(test)
-
-    def several(ref: ValueRef) -> str | None:
-        if tokens is None or test.readout.kind == "logits":
-            return None
-        name = test.readout.variable if ref.role == "label" else ref.variable
-        values = [ref.constant] if not ref.role else variables.get(name) or ()
-        for value in values:
-            if len(value_tokens(value, test.readout, tokens, prompt, test.readout.span or test.span)) > 1:
-                return show_value(value)
-        return None
-
-    return TestContext(
-        test.name,
-        roles,
-        variables,
-        test.readout.variable,
-        test.members,
-        test.metrics,
-        bool(test.swaps),
-        test.intervenes,
-        {name: tuple(values) for name, values in parameters.items()},
-        test.readout.values if test.readout.kind == "logits" or test.readout.among else None,
-        several,
-        test.span,
-    )
-
-
-def _values(domain: Any) -> tuple[Any, ...] | None:
-    return tuple(domain.values) if isinstance(domain, Finite) and domain.size <= 10_000 else None
-
-
-def _sample_prompt(test: Test) -> str:
-    """A prompt of the test's first line, with the first value of every hole: answers are tokenised after it."""
-    return first_prompt(test.alignment)
 
 
 def _digest(spec: Spec, loader: Loader) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import bisect
 import difflib
+import os
 import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -170,7 +171,7 @@ def fail(code: str, title: str, span: Span, **more: Any) -> SpecError:
 
 def nearest(name: str, candidates: Iterable[str]) -> str | None:
     """The candidate that was most likely meant, or None where none is near."""
-    pool = sorted(set(candidates))
+    pool = sorted(set(candidates) - {name})  # a link of that name may be there, and lead nowhere
     folded = {candidate.casefold(): candidate for candidate in reversed(pool)}
     if name.casefold() in folded:
         return folded[name.casefold()]
@@ -193,10 +194,15 @@ def render_all(diagnostics: Iterable[Diagnostic]) -> str:
     return "\n\n".join(diagnostic.render() for diagnostic in diagnostics)
 
 
+def real_path(path: Path | str) -> Path:
+    """The absolute path behind links. A link that leads to itself stays as it is: whoever opens it is told."""
+    return Path(os.path.realpath(path))
+
+
 def shown_path(path: Path | str) -> str:
     """A path as messages show it: relative to the working directory where that is shorter."""
     try:
-        return str(Path(path).resolve().relative_to(Path.cwd()))
+        return str(real_path(path).relative_to(Path.cwd()))
     except (ValueError, OSError):
         return str(path)
 

@@ -8,13 +8,13 @@ import networkx as nx
 import numpy as np
 import torch
 
-from causal_dsl.engine.columns import TIED, Columns, Quantity
 from causal_dsl.engine.execute import CellRun, Execution, TestRun
+from causal_dsl.measures.quantities import TIED, Columns, Quantity
 from causal_dsl.network.forward import Read, forward
 from causal_dsl.planning.graph import Forward
 from causal_dsl.planning.probes import Apart, Replaced, Unmapped, part
 from causal_dsl.program.locations import Place, Site
-from causal_dsl.program.program import FromRun, Test
+from causal_dsl.program.program import Test
 from causal_dsl.score.apart import Written, apart_findings
 from causal_dsl.score.copied import mixed, pieces
 from causal_dsl.score.held import held as held_there
@@ -31,6 +31,7 @@ from causal_dsl.score.unmapped import (
     replacement_findings,
     unmapped_findings,
 )
+from causal_dsl.vocabulary.values.from_run import FromRun
 
 _ANSWER = Quantity("answer")
 #: Values of the placed variables, together, that are tabulated; distinct inputs whose vectors are looked at.
@@ -47,7 +48,9 @@ def with_probes(result: TestResult, test: Test, execution: Execution) -> TestRes
     if test.swaps and test.intervenes:
         for i, cell in enumerate(cells):
             number = next(n for n, one in enumerate(run.cells) if dict(one.node.cell) == cell.cell)
-            cells[i] = replace(cell, findings=(*cell.findings, *_copied(test, number, seen, cell.verdict.code if cell.verdict else "")))
+            cells[i] = replace(
+                cell, findings=(*cell.findings, *_copied(test, number, seen, cell.verdict.code if cell.verdict else ""))
+            )
     for probe_test in execution.plan.tests:
         probe = probe_test.probe
         if probe is None or probe_test.control[0] != test.name:
@@ -189,6 +192,8 @@ def _copied(test: Test, number: int, seen: _Seen, beside: str) -> list[Finding]:
         drawn = plan.draw_of(test)
         distinct, first = seen.inputs(test)
         held = np.concatenate([seen.vectors(place.site, distinct) for place in intervention.places], axis=1)
+        if not np.isfinite(held).all():
+            continue  # they hold nothing, and `non_finite` says so
         values = {n: column[first] for n, column in drawn.values["base"].items()}
         read = np.stack([plan.inputs[test.network.key].vectors[index] for index in distinct.tolist()])
         mine = {n: values[n] for n in above}

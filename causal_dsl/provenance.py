@@ -50,7 +50,12 @@ def code_of(ref: NetworkRef) -> Path | None:
 
 
 def inputs_of(
-    spec: Spec, checked: Checked, networks: Mapping[NetworkKey, Network], options: Options, features: str
+    spec: Spec,
+    checked: Checked,
+    networks: Mapping[NetworkKey, Network],
+    options: Options,
+    features: str,
+    behaviour: Mapping[str, str],
 ) -> RunInputs:
     """All that decides the numbers of a run. Raises E757 where a file was changed since it was read."""
     tests = checked.plan.tests if checked.plan is not None else []
@@ -67,6 +72,7 @@ def inputs_of(
         files=files,
         networks=network_inputs(networks),
         features=features,
+        behaviour=behaviour,
         versions=versions(),
     )
 

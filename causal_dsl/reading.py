@@ -16,7 +16,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 
-from causal_dsl.diagnostics import Diagnostics, Span, fail, shown_path
+from causal_dsl.diagnostics import Diagnostics, Span, fail, real_path, shown_path
 from causal_dsl.store.reads import LARGEST as LARGEST_TEXT
 from causal_dsl.store.reads import LARGEST_SETTINGS
 
@@ -36,7 +36,7 @@ class Readable:
         """Whether the file that ``path`` leads to, links followed, lies in one of the folders."""
         if self.folders is None:
             return True
-        real = path.resolve()
+        real = real_path(path)
         return any(real.is_relative_to(folder) for folder in self.folders)
 
 
@@ -46,7 +46,7 @@ _READABLE: ContextVar[Readable | None] = ContextVar("readable", default=None)
 
 def project_of(folder: Path) -> Path:
     """The nearest folder at or above ``folder`` that is a project, else ``folder``; a real path."""
-    own = folder.resolve()
+    own = real_path(folder)
     for above in (own, *own.parents):
         if above.parent == above:  # a project that is the whole file system is none
             break
@@ -59,7 +59,7 @@ def readable(folder: Path, trust: bool, allow: Iterable[Path] = ()) -> Readable:
     """What a spec that stands in ``folder`` may read."""
     if trust:
         return Readable()
-    return Readable((project_of(folder), *(Path(path).expanduser().resolve() for path in allow)))
+    return Readable((project_of(folder), *(real_path(Path(path).expanduser()) for path in allow)))
 
 
 @contextmanager
@@ -100,7 +100,15 @@ def may_read(path: Path, written: str, span: Span, diagnostics: Diagnostics, lar
             )
             return False
         if not path.exists():
-            return True
+            if path.is_symlink():
+                diagnostics.report(
+                    "E225",
+                    f'"{shortened(written)}" is not a file',
+                    span,
+                    label="a link that leads nowhere",
+                    help="let the link lead to a file that is there, or put the file itself there",
+                )
+            return not path.is_symlink()
         outside = [entry.name for entry in path.iterdir() if not allowed.holds(entry)] if stat.S_ISDIR(mode) else []
         if outside:
             diagnostics.report(
@@ -131,14 +139,14 @@ def stranger(folder: Path, names: Iterable[str] | None = None) -> str | None:
 
     A snapshot of the Hugging Face cache consists of links into ``blobs`` of the same repository: these are its own.
     """
-    real = folder.resolve()
+    real = real_path(folder)
     own = [real]
     if real.parent.name == "snapshots" and real.parents[1].name.startswith("models--"):
         own.append(real.parents[1] / "blobs")
     listed = sorted(entry.name for entry in folder.iterdir()) if names is None else names
     for name in listed:
         try:
-            path = (folder / name).resolve()
+            path = real_path(folder / name)
         except (OSError, ValueError, RuntimeError):
             return name
         if not any(path.is_relative_to(one) for one in own):

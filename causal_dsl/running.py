@@ -22,6 +22,7 @@ from causal_dsl.fitting.library import Library, refuse_seen
 from causal_dsl.fitting.origin import elsewhere
 from causal_dsl.fitting.report import with_controls
 from causal_dsl.network.at_hand import check_at_hand
+from causal_dsl.network.behaviour import behaviour_at_hand, of_code
 from causal_dsl.network.described import described
 from causal_dsl.network.network import Network
 from causal_dsl.network.zoo.cache import unwritable as no_cache
@@ -177,15 +178,16 @@ def _run(
     plan = checked.plan
     interrupted = False
     if plan is None:
-        inputs = inputs_of(spec, checked, networks, options, "")
+        inputs = inputs_of(spec, checked, networks, options, "", {})
         return _result(spec, checked, networks, [], started, identity_of(inputs, options), notices), False
     memory = {key: options.memory for key in networks if options.memory}
     later.known = files_of(spec, checked, networks)
     noticed = _at_hand(plan, checked, networks, options)
+    behaviour = _behaviour(plan, checked, networks)
     with progress() if options.progress else Progress() as bar:
         targets = target_ids(plan, checked.answers, networks)
         library = fit_features(checked, networks, options, bar, folder)
-        inputs = inputs_of(spec, checked, networks, options, library.digest)
+        inputs = inputs_of(spec, checked, networks, options, library.digest, behaviour)
         store = _store(inputs, folder, later)
         execution = Execution(
             plan, networks, checked.answers, targets, memory, bar.advance, store, options.compiled, library.maps
@@ -263,6 +265,19 @@ def _at_hand(
             if key in inputs:
                 found += check_at_hand(network, inputs[key], _with_answers(plan, network), options.trust)
     return tuple(dict.fromkeys([*found, *elsewhere(plan.tests)]))
+
+
+def _behaviour(plan: Plan, checked: Checked, networks: Mapping[NetworkKey, Network]) -> dict[str, str]:
+    """What the networks that code makes do with some inputs of the run, by their names."""
+    found = {}
+    fits = checked.fits.plan.inputs if checked.fits is not None else {}
+    for test in [*plan.tests, *(checked.fits.plan.tests if checked.fits is not None else ())]:
+        key = test.network.key
+        name = f"{test.network.name}: {key}"
+        if key in networks and of_code(test.network) and name not in found:
+            mine = [inputs[key] for inputs in (plan.inputs, fits) if key in inputs]
+            found[name] = behaviour_at_hand(networks[key], mine)
+    return found
 
 
 def _with_answers(plan: Plan, network: Network) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from causal_dsl.diagnostics import Diagnostics, Source, shown_path
+from causal_dsl.diagnostics import Diagnostics, Source, real_path, shown_path
 from causal_dsl.garbage import rarely_collected
 from causal_dsl.program.modules import read_source
 from causal_dsl.store.out import kept_source
@@ -67,8 +67,8 @@ def load(path: str | Path) -> Spec:
     assert source is not None
     kept = kept_source(Path(path))
     if kept is not None:  # the spec of a folder of results: its files are kept as they lay beside it
-        return _parsed(Source(shown_path(kept), source.text), kept.resolve().parent, kept)
-    return _parsed(source, Path(path).resolve().parent, Path(path))
+        return _parsed(Source(shown_path(kept), source.text), real_path(kept).parent, kept)
+    return _parsed(source, real_path(path).parent, Path(path))
 
 
 def parse(text: str, path: str = "<text>", folder: Path | None = None) -> Spec:

@@ -31,6 +31,7 @@ CHAPTERS = (
     (760, "What a test can tell"),
     (765, "Output and revisions"),
     (785, "Words that packages add"),
+    (790, "Written values"),
     (799, "Defects of causal_dsl"),
 )
 

@@ -24,8 +24,10 @@ ORDER = [
     "syntax",
     "building",
     "causal",
+    "measures",
     "program",
     "features",
+    "families",
     "planning",
     "network",
     "engine",
@@ -45,8 +47,6 @@ ORDER = [
     "build",
     "tools",
 ]
-#: Plain data that earlier stages may speak of.
-DATA = {"causal_dsl.engine.columns"}
 TORCH = {"torch", "transformers", "accelerate"}
 
 
@@ -110,7 +110,7 @@ def test_stages_import_earlier_stages_only(stage: str) -> None:
         for name, path in known.items()
         if f"{name}.".startswith(f"causal_dsl.{stage}.")
         for module, _ in imports(path, known)
-        if module.startswith("causal_dsl.") and module.split(".")[1] in later and module not in DATA
+        if module.startswith("causal_dsl.") and module.split(".")[1] in later
     ]
     assert not wrong
 
@@ -119,7 +119,9 @@ def test_the_way_from_text_to_report_is_one_page() -> None:
     assert len((PACKAGE / "api.py").read_text(encoding="utf-8").splitlines()) < 120
 
 
-@pytest.mark.parametrize("stage", ["store", "vocabulary", "syntax", "causal", "program", "planning", "score", "report"])
+@pytest.mark.parametrize(
+    "stage", ["store", "vocabulary", "syntax", "causal", "measures", "program", "planning", "score", "report"]
+)
 def test_torch_stays_in_the_network_and_the_engine(stage: str) -> None:
     wrong = [
         f"{path.relative_to(PACKAGE)} imports {module}"
@@ -130,10 +132,15 @@ def test_torch_stays_in_the_network_and_the_engine(stage: str) -> None:
     assert not wrong
 
 
-def test_the_tools_load_torch_late() -> None:
+def test_the_tools_and_the_families_load_torch_late() -> None:
     wrong = [
         f"{path.name} imports {module}"
-        for path in [*(PACKAGE / "tools").glob("*.py"), PACKAGE / "__init__.py", PACKAGE / "api.py"]
+        for path in [
+            *(PACKAGE / "tools").glob("*.py"),
+            *(PACKAGE / "families").glob("*.py"),
+            PACKAGE / "__init__.py",
+            PACKAGE / "api.py",
+        ]
         for module, top in imports(path)
         if top and (module.split(".")[0] in TORCH or module.startswith(("causal_dsl.network", "causal_dsl.running")))
     ]
@@ -141,13 +148,13 @@ def test_the_tools_load_torch_late() -> None:
 
 
 @pytest.mark.parametrize("command", ["check", "fmt", "explain"])
-def test_torch_is_not_loaded(command: str, tmp_path: Path) -> None:
+def test_torch_and_sympy_are_not_loaded(command: str, tmp_path: Path) -> None:
     spec = tmp_path / "s.causal"
     spec.write_text("causal m {\n  a ~ 0..3\n\n  output b := a == 1\n}\n", encoding="utf-8")
     argument = "E201" if command == "explain" else str(spec)
     script = (
         "import sys; from causal_dsl.tools.cli import main; main(sys.argv[1:]); "
-        "sys.exit(any(name in sys.modules for name in ('torch', 'transformers')))"
+        "sys.exit(any(name in sys.modules for name in ('torch', 'transformers', 'sympy')))"
     )
     done = subprocess.run([sys.executable, "-c", script, command, argument], cwd=PACKAGE.parent, timeout=60)
     assert done.returncode == 0

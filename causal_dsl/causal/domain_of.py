@@ -204,7 +204,7 @@ def _real(expr: tree.Call, diagnostics: Diagnostics) -> Domain | None:
             help=f"write real({high!r}, {low!r})",
         )
         return None
-    return Real(low, high)
+    return Real(low, high) if low < high else Finite((low,))  # one number: its inputs can be listed
 
 
 def _lines(expr: tree.Call, folder: Path, diagnostics: Diagnostics) -> Domain | None:

@@ -353,6 +353,8 @@ class Rows:
             report_rare(self.where, self.asked, self.held, self.diagnostics)
         elif worst is not None and not self.statement.balance:
             report_rare(*worst, self.diagnostics)
+        elif self.statement.split and not self.statement.balance:
+            report_empty(self.statement, self.statement.span, f"none of {tried:,} draws lies in it", self.diagnostics)
         else:
             self.diagnostics.report(
                 "E333",

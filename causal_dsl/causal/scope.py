@@ -34,6 +34,7 @@ class Strings:
         self._hashes = np.zeros(0, np.uint64)
         #: the codes of lists of texts that were asked for, by identity
         self._listed: dict[int, tuple[Sequence[str], np.ndarray]] = {}
+        self._sets: dict[int, tuple[Sequence[object], frozenset[int]]] = {}
 
     def __len__(self) -> int:
         return len(self._texts)
@@ -52,8 +53,9 @@ class Strings:
         if listed is not None and listed[0] is texts:
             return listed[1]
         known, count = self._codes, len(self._texts)
-        if not known and len(set(texts)) == len(texts):
-            self._codes, self._texts = dict(zip(texts, range(len(texts)), strict=True)), list(texts)
+        fresh = {} if known else dict(zip(texts, range(len(texts)), strict=True))
+        if not known and len(fresh) == len(texts):
+            self._codes, self._texts = fresh, list(texts)
             found = np.arange(len(texts))
         else:
             new = [text for text in dict.fromkeys(texts) if text not in known]
@@ -63,6 +65,13 @@ class Strings:
         if isinstance(texts, tuple):
             self._listed[id(texts)] = texts, found
         return found
+
+    def set_of(self, texts: Sequence[object]) -> frozenset[int]:
+        """The codes of the values of a domain of texts, made once for each domain: its values are held, and by identity."""
+        found = self._sets.get(id(texts))
+        if found is None:
+            found = self._sets[id(texts)] = texts, frozenset(self.code(str(text)) for text in texts)
+        return found[1]
 
     def known(self, text: str) -> int | None:
         """The code of a text, or None if it has none."""

@@ -99,7 +99,7 @@ def variable(symbol: Symbol, domain: Domain, strings: Strings) -> Typed:
     """A variable of a domain, by the symbol that holds its codes."""
     texts: frozenset[int] | None = None
     if domain.type == "string" and isinstance(domain, Finite) and domain.size <= _MANY:
-        texts = frozenset(strings.code(str(value)) for value in domain.values)
+        texts = strings.set_of(domain.values)
     expr = as_condition(symbol) if domain.type == "bool" else symbol
     return Typed(domain.type, expr, domain.low, domain.high, texts, domain)
 

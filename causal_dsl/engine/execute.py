@@ -13,9 +13,7 @@ import torch
 
 from causal_dsl import faults
 from causal_dsl.diagnostics import SpecError, fail
-from causal_dsl.engine.answers import Answers
 from causal_dsl.engine.chunks import ChunkStore
-from causal_dsl.engine.columns import NO_ANSWER, Columns, Quantity
 from causal_dsl.engine.heap import give_back
 from causal_dsl.engine.kept import Means
 from causal_dsl.engine.numbers import Numbers, Targets
@@ -25,6 +23,7 @@ from causal_dsl.engine.runner import Context, floors_of
 from causal_dsl.engine.sweep import Sweep
 from causal_dsl.engine.trial import Trials
 from causal_dsl.features.base import Feature
+from causal_dsl.measures.quantities import NO_ANSWER, Columns, Quantity
 from causal_dsl.network.network import Network
 from causal_dsl.network.prove import told
 from causal_dsl.planning import graph as g
@@ -35,6 +34,8 @@ from causal_dsl.planning.memory import MOST_TOKENS_CPU, MOST_TOKENS_DEVICE, Budg
 from causal_dsl.planning.plan import Plan
 from causal_dsl.planning.rows import Layouts
 from causal_dsl.planning.steps import Block, Step, early_means
+from causal_dsl.planning.verify import verify
+from causal_dsl.program.answers import Answers
 from causal_dsl.program.features import FeatureRef
 from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.program import Test
@@ -105,6 +106,7 @@ class Execution:
                 self.plan = store.settle(self.plan)
             except OSError as error:
                 self.unkept, self.store = error, None
+        verify(self.plan, "cut")
         self._broken: set[NetworkKey] = set()
         #: networks for whose blocks memory did not suffice
         self.halved: list[NetworkKey] = []

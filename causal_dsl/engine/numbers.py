@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from causal_dsl.engine.answers import Answers
-from causal_dsl.engine.columns import WHOLE, Quantity
-from causal_dsl.engine.readout import MEASURED, greedy, measure, trace
+from causal_dsl.engine.readout import greedy, measure, measured, trace
+from causal_dsl.measures.quantities import Quantity
+from causal_dsl.program.answers import Answers
 from causal_dsl.program.program import Test
 
 #: Gives the ids [n] whose logits a quantity of a test asks for, for all pairs of the test.
@@ -28,7 +28,7 @@ class Numbers:
         self.targets = {q: targets(test, q) for q in dict.fromkeys(quantities) if q.kind == "logit"}
         self.vocabulary = vocabulary
         #: whether something is asked of how likely answers are: among all that the network can say, not among the read ones
-        self.whole = any(q.kind in WHOLE for q in quantities)
+        self.whole = any(q.whole for q in quantities)
         self.columns = self._columns()
 
     def _columns(self) -> np.ndarray | None:
@@ -97,7 +97,7 @@ class Numbers:
         if classes is not None and len(classes) >= logits.shape[1] and not (pruned and self.columns is not None):
             classes = None
         found: dict[Quantity, np.ndarray] = {}
-        for start in range(0, len(pairs) if any(q.kind in MEASURED for q in quantities) else 0, size):
+        for start in range(0, len(pairs) if any(map(measured, quantities)) else 0, size):
             part = slice(start, start + size)
             targets = {
                 q: self._on(self.targets[q][pairs[part]], logits, pruned) for q in quantities if q.kind == "logit"

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from causal_dsl.engine.columns import Quantity
+from causal_dsl.measures.quantities import Quantity
 
 
 @dataclass

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from causal_dsl.engine.columns import NO_ANSWER, NO_NUMBER, TWO_LARGEST, Quantity
+from causal_dsl.measures.quantities import NO_ANSWER, NO_NUMBER, TWO_LARGEST, Quantity
 
-#: The kinds of quantities that :func:`measure` computes.
-MEASURED = ("logit", "log_normalizer", "kl", "js")
+
+def measured(quantity: Quantity) -> bool:
+    """Whether :func:`measure` computes a quantity."""
+    return quantity.kind == "logit" or quantity.whole
 
 
 def measure(
@@ -25,7 +26,7 @@ def measure(
 
     ``logits`` [m, vocabulary] of the run; ``targets[q]`` [m] the id whose logit is asked (-1: none, which gives NaN);
     ``classes`` the columns of the read-out of a vector network that reads some of its classes; ``against`` [m, vocabulary] the
-    logits of the base run for divergences. Scores are computed in float64 whatever the network computes in: bf16
+    logits of the base run for measures that compare with it. Scores are computed in float64 whatever the network computes in: bf16
     logits that differ in the last place would otherwise decide a sum.
     """
     found: dict[Quantity, Tensor] = {}
@@ -39,26 +40,15 @@ def measure(
                 found[quantity] = torch.where(ids >= 0, picked, torch.nan)
             case "log_normalizer":
                 found[quantity] = torch.logsumexp(seen, dim=1)
-            case "kl" | "js":
-                assert against is not None
-                base = against.to(exact.dtype)
-                base = base if classes is None else base[:, classes]
-                found[quantity] = _divergence(quantity.kind, base, seen)
+            case _ if (record := quantity.measure) is not None:
+                runs = [torch.log_softmax(seen, dim=1)]
+                if record.against_base:
+                    assert against is not None
+                    base = against.to(exact.dtype)
+                    runs.append(torch.log_softmax(base if classes is None else base[:, classes], dim=1))
+                assert callable(record.formula)
+                found[quantity] = record.formula(*runs)
     return found
-
-
-def _divergence(kind: str, base: Tensor, run: Tensor) -> Tensor:
-    p, q = torch.log_softmax(base, dim=1), torch.log_softmax(run, dim=1)
-    if kind == "kl":
-        return _kl(p, q)
-    middle = torch.logaddexp(p, q) - np.log(2)
-    return (_kl(p, middle) + _kl(q, middle)) / 2
-
-
-def _kl(p: Tensor, q: Tensor) -> Tensor:
-    """KL from p to q in nats, of log probabilities; what p never says counts nothing, also where q never says it."""
-    terms = p.exp() * (p - q)
-    return torch.where(p == -torch.inf, 0.0, terms).sum(dim=1)
 
 
 def greedy(logits: Tensor, among: Tensor | None) -> Tensor:
@@ -86,4 +76,4 @@ def trace(logits: Tensor, ids: Tensor) -> Tensor:
     return finite @ weights.to(finite.device) / max(1, len(ids)) ** 0.5
 
 
-__all__ = ["NO_ANSWER", "greedy", "measure", "trace"]
+__all__ = ["NO_ANSWER", "greedy", "measure", "measured", "trace"]

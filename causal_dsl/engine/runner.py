@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from causal_dsl.engine.columns import SAID, TRACE, Quantity
 from causal_dsl.engine.kept import Kept, Means
 from causal_dsl.engine.numbers import Numbers
 from causal_dsl.engine.outside import Outside
 from causal_dsl.engine.pieces import Piece, Pieces
 from causal_dsl.engine.values import Values
 from causal_dsl.features.base import Feature
+from causal_dsl.measures.quantities import SAID, TRACE, Quantity
 from causal_dsl.network.network import Network
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.memory import Budget

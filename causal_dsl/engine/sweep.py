@@ -18,7 +18,7 @@ from causal_dsl.network.sweep.drive import Asked, Outcome, Read, Write, sweep
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.liveness import BOTTOM, ENTRY, Accesses, Rows, Schedule, place_of, schedule
 from causal_dsl.planning.rows import Family, Layout, Spot
-from causal_dsl.planning.steps import Block, Step, late_captures, leaves
+from causal_dsl.planning.steps import Block, Step, late_captures
 from causal_dsl.program.components import packs, width
 from causal_dsl.program.locations import Site
 from causal_dsl.program.program import Test
@@ -134,13 +134,9 @@ class Sweep:
 
     def _needs(self, write: g.Write, elsewhere: Mapping[g.Capture, Kept]) -> tuple[Site, ...]:
         """The sites that a write looks at in the pass that it is made in."""
-        found = []
-        for leaf in leaves(write.value):
-            if isinstance(leaf, g.Capture) and leaf not in elsewhere:
-                found.append(leaf.place.site)
-            elif isinstance(leaf, g.Average) and leaf not in self.context.means:
-                found.append(leaf.capture.place.site)
-        return tuple(found)
+        found = [capture.place.site for capture in write.value.find(g.Capture) if capture not in elsewhere]
+        means = (mean for mean in write.value.find(g.Average) if mean not in self.context.means)
+        return (*found, *(mean.capture.place.site for mean in means))
 
     def _refuse_dead(self, plan: Schedule, write: g.Write, spot: Spot) -> None:
         """What can reach the read-out must be computed: the schedule and the graph of the layers are two accounts of it."""
@@ -282,7 +278,7 @@ def _part(write: Write, rows: np.ndarray, plan: Schedule, where: tuple[int, int]
     every = len(rows)
 
     def edit(old: Tensor) -> Tensor:
-        whole = old.new_zeros((every, old.shape[1]))
+        whole = old[:1].repeat(every, 1)  # where a row is not there any more, numbers that a row has
         index = kept.to(old.device)
         new: Callable[..., Tensor] = write.edit
         return new(whole.index_copy(0, index, old)).index_select(0, index)

@@ -27,10 +27,8 @@ from causal_dsl.planning.memory import Budget
 from causal_dsl.planning.plan import Plan
 from causal_dsl.planning.rows import Layouts
 from causal_dsl.planning.steps import Block, Step, early_means
-from causal_dsl.program.components import depth
 from causal_dsl.program.features import FeatureRef
 from causal_dsl.program.identity import NetworkKey
-from causal_dsl.program.locations import Site
 
 #: Pairs on which an intervention is run both ways.
 PAIRS = 2
@@ -56,24 +54,8 @@ def _proved_at_load(resume: g.Resume, exchanged: frozenset[str]) -> bool:
 
 def _kind_of_write(write: g.Write) -> object:
     feature = None if write.feature is None else write.feature.joined
-    return (_site(write.place.site), _kind_of_value(write.value, write.place.site), write.add, feature)
-
-
-def _kind_of_value(value: g.Written, at: Site) -> object:
-    match value:
-        case g.Capture(place=place):
-            here, there = depth(place.site), depth(at)
-            layers = None if here is None or there is None else (here[0] > there[0]) - (here[0] < there[0])
-            return ("capture", _site(place.site), layers)
-        case g.Average(capture=capture, pooled=pooled):
-            return ("average", pooled, _kind_of_value(capture, at))
-        case g.Combine(op=op, left=left, right=right):
-            return (op, _kind_of_value(left, at), _kind_of_value(right, at))
-    return type(value).__name__
-
-
-def _site(site: Site) -> tuple[object, ...]:
-    return (site.component, site.module, bool(site.heads), site.dims is not None)
+    site = write.place.site
+    return (site.form, write.value.order(site), write.add, feature)
 
 
 @dataclass(eq=False)

@@ -1,11 +1,18 @@
-"""What a write puts in place: captured vectors, means, noise, numbers, and arithmetic of them."""
+"""What a write puts in place: a function of the vectors that are there, for both executors.
+
+Each value names its function (``Value.function``). Those of words that need nothing but what is there stand with the
+word; here are those of captured vectors, means, noise and given vectors.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,14 +23,16 @@ from causal_dsl.engine.kept import Kept, Means
 from causal_dsl.features.base import Feature
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.rows import Family
-from causal_dsl.planning.steps import leaves
 from causal_dsl.program.features import FeatureRef
 from causal_dsl.program.locations import Site
-from causal_dsl.program.program import Constant, Noise, Vector
 from causal_dsl.store import reads
+from causal_dsl.vocabulary.values.arithmetic import Combine
+from causal_dsl.vocabulary.values.noise import Noise
+from causal_dsl.vocabulary.values.vector import Vector
+from causal_dsl.vocabulary.written import Value
 
-#: From the width of the site to the vectors [m, width] that are written, or one number.
-Value = Callable[[int], Tensor | float]
+#: From the vectors that are there [m, width] to those that are written, or one number.
+Edit = Callable[[Tensor], Tensor | float]
 
 
 @dataclass
@@ -47,16 +56,16 @@ class Values:
     def edit(self, write: g.Write, family: Family, spot: int, alive: np.ndarray | slice) -> Callable[[Tensor], Tensor]:
         """The function from the vectors that are there [m, width] to those that shall be, for the places of a spot
         that ``alive`` picks."""
-        value = self._value(write.value, write, family, spot, alive)
+        value = Here(self, write, family, spot, alive).edit(write.value)
         #: numbers of the spec's are in it, which may be too large for the network's
-        stated = any(isinstance(leaf, Constant | Noise | Vector) for leaf in leaves(write.value))
+        stated = any(part.given for part in write.value.walk())
 
         def given(current: Tensor) -> Tensor:
-            new = value(current.shape[1])
+            new = value(current)
             if not isinstance(new, Tensor):
                 new = torch.full((1, 1), new, dtype=torch.float64)
             held = new.to(device=current.device, dtype=current.dtype).expand_as(current)
-            if stated and _finite(new) and not _finite(held):
+            if stated and not _finite(held) and (_finite(new) or (write.value.changes and _finite(current))):
                 raise _too_large(held.dtype, write.value)
             return current + held if write.add else held
 
@@ -101,61 +110,90 @@ class Values:
 
         return swapped
 
-    def _value(self, node: g.Written, write: g.Write, family: Family, spot: int, alive: np.ndarray | slice) -> Value:
-        match node:
-            case g.Capture():
-                return self._captured(node, write, family, alive)
-            case g.Average():
-                return self._mean(node, write, family, spot, alive)
-            case g.Combine(op=op, left=left, right=right):
-                one = self._value(left, write, family, spot, alive)
-                other = self._value(right, write, family, spot, alive)
-                return lambda width: _combined(node, op, one(width), other(width))
-            case Constant(value=value):
-                return lambda width: value
-            case Noise(std=std, seed=seed):
-                which = family.spots[spot].which
-                counts = np.bincount(which, minlength=len(family.pairs))
-                return lambda width: _noises(seed, family.pairs, counts, width)[alive] * std
-            case Vector():
-                return lambda width: load_vector(node, width)
-        raise AssertionError(node)
 
-    def _captured(self, node: g.Capture, write: g.Write, family: Family, alive: np.ndarray | slice) -> Value:
-        kept = self.elsewhere.get(node, self.kept)
-        # A pass before keeps a vector once for everyone; this pass may keep copies.
-        of = None if node in self.elsewhere else family.resume
-        index = self._on(kept.slots(node, of, family.pairs)[alive], write)
+@dataclass(frozen=True)
+class Here:
+    """Where a value is written: the places of spot ``spot`` of a family that ``alive`` picks."""
 
-        def value(width: int) -> Tensor:
-            vectors = kept.at(node.place.site)
-            found = vectors.index_select(0, index.to(vectors.device))
-            if node.place.site.component == "pattern" and found.shape[1] > width:
-                # kept as wide as the longest prompt of the pass; what lies past the end of a prompt is zero
-                heads = len(node.place.site.heads) or self.heads
-                if node.place.site.dims is None and width % heads == 0 and found.shape[1] % heads == 0:
-                    found = found.view(len(found), heads, -1)[:, :, : width // heads].reshape(len(found), width)
-            return found
+    values: Values
+    write: g.Write
+    family: Family
+    spot: int
+    alive: np.ndarray | slice
 
-        return value
+    def edit(self, value: Value) -> Edit:
+        """The function of a value, made here."""
+        made: Edit = _function(type(value).function)(value, self)
+        return made
 
-    def _mean(self, node: g.Average, write: g.Write, family: Family, spot: int, alive: np.ndarray | slice) -> Value:
-        which = family.spots[spot].which
-        first = np.searchsorted(which, np.arange(len(family.pairs)))
-        order = self._on((np.arange(len(which)) - first[which])[alive], write)
+    @property
+    def which(self) -> np.ndarray:
+        """The pair of each token of the spot, alive or not."""
+        return self.family.spots[self.spot].which
 
-        def value(width: int) -> Tensor:
-            if node not in self.means:
-                pairs = self.kept.layout.pairs[node.capture.run.draw]
-                self.means.collect(node, self.kept, family.resume, pairs)
-            mean = self.means.of(node)
-            return mean if node.pooled else mean.index_select(0, order.to(mean.device))
-
-        return value
-
-    def _on(self, index: np.ndarray, write: g.Write) -> Tensor:
-        tensor, device = torch.from_numpy(np.ascontiguousarray(index)), self.device(write.place.site)
+    def index(self, index: np.ndarray) -> Tensor:
+        """An index, on the device of the written site."""
+        tensor = torch.from_numpy(np.ascontiguousarray(index))
+        device = self.values.device(self.write.place.site)
         return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+
+
+@cache
+def _function(dotted: str) -> Callable[[Any, Here], Edit]:
+    module, _, name = dotted.partition(":")
+    found: Callable[[Any, Here], Edit] = getattr(import_module(module), name)
+    return found
+
+
+def captured(node: g.Capture, here: Here) -> Edit:
+    """The vectors of a run at its place, pair by pair."""
+    values, site = here.values, node.place.site
+    kept = values.elsewhere.get(node, values.kept)
+    # A pass before keeps a vector once for everyone; this pass may keep copies.
+    of = None if node in values.elsewhere else here.family.resume
+    index = here.index(kept.slots(node, of, here.family.pairs)[here.alive])
+
+    def vectors(current: Tensor) -> Tensor:
+        every, width = kept.at(site), current.shape[1]
+        found = every.index_select(0, index.to(every.device))
+        if site.component == "pattern" and found.shape[1] > width:
+            # kept as wide as the longest prompt of the pass; what lies past the end of a prompt is zero
+            heads = len(site.heads) or values.heads
+            if site.dims is None and width % heads == 0 and found.shape[1] % heads == 0:
+                found = found.view(len(found), heads, -1)[:, :, : width // heads].reshape(len(found), width)
+        return found.to(current.device)
+
+    return vectors
+
+
+def averaged(node: g.Average, here: Here) -> Edit:
+    """The mean of captured vectors, token after token of the span, or pooled over them."""
+    values, which = here.values, here.which
+    first = np.searchsorted(which, np.arange(len(here.family.pairs)))
+    order = here.index((np.arange(len(which)) - first[which])[here.alive])
+
+    def mean_of(current: Tensor) -> Tensor:
+        if node not in values.means:
+            pairs = values.kept.layout.pairs[node.capture.run.draw]
+            values.means.collect(node, values.kept, here.family.resume, pairs)
+        mean = values.means.of(node)
+        return (mean if node.pooled else mean.index_select(0, order.to(mean.device))).to(current.device)
+
+    return mean_of
+
+
+def combined(value: Combine, here: Here) -> Edit:
+    """Both sides, put together."""
+    one, other, together = here.edit(value.left), here.edit(value.right), _OPS[value.op]
+
+    def both(current: Tensor) -> Tensor | float:
+        a, b = one(current), other(current)
+        made = together(a, b)
+        if not _finite(made) and _finite(a) and _finite(b):
+            raise _too_large(made.dtype if isinstance(made, Tensor) else torch.float64, value)
+        return made
+
+    return both
 
 
 def _quotient(a: Tensor | float, b: Tensor | float) -> Tensor | float:
@@ -172,20 +210,24 @@ _OPS: dict[str, Callable[..., Tensor | float]] = {
 }
 
 
+def noise(value: Noise, here: Here) -> Edit:
+    """Standard normal numbers that depend on the seed and the pair alone, times ``std``."""
+    pairs, alive, counts = here.family.pairs, here.alive, np.bincount(here.which, minlength=len(here.family.pairs))
+    return lambda current: (_noises(value.seed, pairs, counts, current.shape[1])[alive] * value.std).to(current.device)
+
+
+def vector(value: Vector, here: Here) -> Edit:
+    """The numbers that are written out, or lie in a file."""
+    return lambda current: load_vector(value, current.shape[1]).to(current.device)
+
+
 def _finite(value: Tensor | float) -> bool:
     return bool(torch.isfinite(value).all()) if isinstance(value, Tensor) else math.isfinite(value)
 
 
-def _combined(node: g.Combine, op: str, a: Tensor | float, b: Tensor | float) -> Tensor | float:
-    value = _OPS[op](a, b)
-    if not _finite(value) and _finite(a) and _finite(b):
-        raise _too_large(value.dtype if isinstance(value, Tensor) else torch.float64, node)
-    return value
-
-
-def _too_large(dtype: torch.dtype, written: g.Written) -> SpecError:
+def _too_large(dtype: torch.dtype, written: Value) -> SpecError:
     """E687: the numbers that a spec states make one that the dtype does not hold."""
-    spans = [leaf.span for leaf in leaves(written) if isinstance(leaf, Constant | Noise | Vector) and leaf.span]
+    spans = [part.span for part in written.walk() if part.span is not None]
     kind = str(dtype).removeprefix("torch.")
     return fail(
         "E687",

@@ -15,6 +15,8 @@ Rest: TypeAlias = tuple[Any, ...]
 
 #: A gate whose soft value lies between these at the final temperature has not been decided by the fit.
 UNDECIDED = (0.1, 0.9)
+#: Gates are fitted at so many times the rate of maps (as Wu et al. 2023 fit boundaries).
+GATE_RATE = 10.0
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,10 @@ class Feature(nn.Module):
     def trainable(self) -> bool:
         """Whether any number of the feature is to be fitted."""
         return any(parameter.requires_grad for parameter in self.parameters())
+
+    def parameter_groups(self) -> list[tuple[float, list[nn.Parameter]]]:
+        """What is fitted, by how many times the rate of a fit it is fitted at."""
+        return [(1.0, [parameter for parameter in self.parameters() if parameter.requires_grad])]
 
     # ── keeping ─────────────────────────────────────────────────────────────────────────────────
 

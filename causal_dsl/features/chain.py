@@ -62,6 +62,9 @@ class Chain(Feature):
         for member in self.chained:
             member.anneal(progress)
 
+    def parameter_groups(self) -> list[tuple[float, list[nn.Parameter]]]:
+        return [group for member in self.chained for group in member.parameter_groups()]
+
     def penalty(self) -> Tensor:
         total = self._zero.clone()
         for member in self.chained:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from causal_dsl.features.base import Feature, Gates, Rest
 from causal_dsl.features.chain import Chain
@@ -102,6 +102,9 @@ class OnAxes(Feature):
 
     def anneal(self, progress: float) -> None:
         self.inner.anneal(progress)
+
+    def parameter_groups(self) -> list[tuple[float, list[nn.Parameter]]]:
+        return self.inner.parameter_groups()
 
     def penalty(self) -> Tensor:
         return self.inner.penalty()

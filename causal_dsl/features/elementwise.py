@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from causal_dsl.features.base import Feature, Gates, Rest
+from causal_dsl.features.base import GATE_RATE, Feature, Gates, Rest
 from causal_dsl.features.rotation import count_gates
 
 
@@ -113,6 +113,9 @@ class Mask(Feature):
     def anneal(self, progress: float) -> None:
         self.temperature.fill_(self.start + (self.end - self.start) * progress)
         self.forget()
+
+    def parameter_groups(self) -> list[tuple[float, list[nn.Parameter]]]:
+        return [(GATE_RATE, [self.logits])]
 
     def penalty(self) -> Tensor:
         return self.weight * torch.sigmoid(self.logits / self.temperature).sum()

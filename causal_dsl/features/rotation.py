@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from causal_dsl.features.base import UNDECIDED, Gates
+from causal_dsl.features.base import GATE_RATE, UNDECIDED, Gates
 from causal_dsl.features.linear import Linear
 
 
@@ -130,6 +130,9 @@ class Boundless(Rotation):
     def anneal(self, progress: float) -> None:
         self.temperature.fill_(self.start + (self.end - self.start) * progress)
         self.forget()
+
+    def parameter_groups(self) -> list[tuple[float, list[nn.Parameter]]]:
+        return [(1.0, [self.orthonormal.raw]), (GATE_RATE, [self.boundary])]
 
     def penalty(self) -> Tensor:
         return self.weight * self.boundary.clamp(self.LOW, 1)

@@ -17,7 +17,7 @@ from causal_dsl.planning import graph as g
 from causal_dsl.planning.memory import Budget
 from causal_dsl.planning.plan import Plan
 from causal_dsl.planning.rows import Layouts
-from causal_dsl.planning.steps import captures, layers_of
+from causal_dsl.planning.steps import layers_of, taken
 from causal_dsl.program.components import trims
 from causal_dsl.program.locations import Place, Site
 from causal_dsl.store import faults
@@ -92,9 +92,7 @@ def fill(
     ``begin`` hears of the layer-tokens that there are, ``passed`` of those done. Raises E727.
     """
     layouts, inputs = Layouts(plan), plan.inputs[network.key]
-    wanted = dict.fromkeys(
-        [leaf.capture if isinstance(leaf, g.Average) else leaf for r in resumes for leaf in captures(r)] + list(more)
-    )
+    wanted = dict.fromkeys([capture for r in resumes for capture in taken(r)] + list(more))
     runs = dict.fromkeys([r.base for r in resumes] + [capture.run for capture in wanted])
     every = np.unique(np.concatenate([inputs.runs[plan.rows[run]] for run in runs]))
     bank = Bank(plan, layouts, network, every, int(inputs.lengths[every].max()))

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 
 from causal_dsl.diagnostics import NOWHERE
-from causal_dsl.engine.answers import Answers
 from causal_dsl.features.base import Feature
 from causal_dsl.features.build import build
 from causal_dsl.fitting import kept, loop
@@ -23,12 +22,14 @@ from causal_dsl.network.network import Network
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.fits import Experiment, Fits, Unit
 from causal_dsl.planning.memory import Budget
-from causal_dsl.program.features import FeatureRef
+from causal_dsl.program.answers import Answers
+from causal_dsl.program.features import FeatureRef, family
 from causal_dsl.program.identity import NetworkKey
 from causal_dsl.report.progress import Progress
 from causal_dsl.store.files import if_possible, write_atomic
 from causal_dsl.store.hashes import of_bytes
 from causal_dsl.store.keys import FitInputs, key_of
+from causal_dsl.vocabulary.components import COMPONENTS
 
 _SHUFFLES = 7_919
 
@@ -142,7 +143,7 @@ class _Network:
     def _runs(self, experiment: Experiment) -> list[g.Forward]:
         from causal_dsl.planning.steps import captures
 
-        sources = [leaf.run for leaf in captures(experiment.fit) if isinstance(leaf, g.Capture)]
+        sources = [capture.run for capture in captures(experiment.fit)]
         return list(dict.fromkeys([experiment.fit.base, *sources]))
 
     def _natural(self) -> list[g.Capture]:
@@ -172,14 +173,10 @@ class _Network:
         self.library.natural[ref] = data
         facts, site = self.network.facts, ref.place.site
         heads = None
-        if (
-            site.component in ("q", "k", "v", "z", "q_rot", "k_rot")
-            and facts.head_dim
-            and data.shape[1] % facts.head_dim == 0
-        ):
+        if COMPONENTS[site.component].by_heads and facts.head_dim and data.shape[1] % facts.head_dim == 0:
             heads = (data.shape[1] // facts.head_dim, facts.head_dim)
         wide = torch.float64 if self.network.dtype == torch.float64 else torch.float32
-        labels = self._classes(unit, ref, bank) if any(f.name == "linear_probe" for f in ref.chain) else None
+        labels = self._classes(unit, ref, bank) if any(family(f).classes for f in ref.chain) else None
         return build(
             ref.chain,
             data.shape[1],

@@ -16,10 +16,6 @@ from causal_dsl.planning import graph as g
 from causal_dsl.planning.fits import Unit
 from causal_dsl.program.features import FeatureRef
 
-#: Gates are fitted at so many times the rate of maps (as Wu et al. 2023 fit boundaries).
-GATES = 10.0
-_GATE_NAMES = ("boundary", "logits")
-
 
 @dataclass(frozen=True, eq=False)
 class Material:
@@ -57,17 +53,12 @@ class Job:
         fitting = self.unit.fitting
         self.steps_an_epoch = -(-self.total // fitting.batch)
         self.steps = self.steps_an_epoch * fitting.epochs
-        maps: list[torch.nn.Parameter] = []
-        gates: list[torch.nn.Parameter] = []
+        groups: dict[float, list[torch.nn.Parameter]] = {}
         for feature in self.features.values():
-            for name, parameter in feature.named_parameters():
-                if parameter.requires_grad:
-                    (gates if name.split(".")[-1] in _GATE_NAMES else maps).append(parameter)
-        groups: list[dict[str, Any]] = [
-            {"params": maps, "lr": fitting.rate},
-            {"params": gates, "lr": GATES * fitting.rate},
-        ]
-        self.optimiser = torch.optim.Adam([group for group in groups if group["params"]]) if maps + gates else None
+            for times, parameters in feature.parameter_groups():
+                groups.setdefault(times, []).extend(each for each in parameters if each.requires_grad)
+        told = [{"params": own, "lr": times * fitting.rate} for times, own in sorted(groups.items()) if own]
+        self.optimiser = torch.optim.Adam(told) if told else None
         self.gated = any(feature.gates() is not None for feature in self.features.values())
         self._order: tuple[int, np.ndarray] | None = None
         if self.optimiser is None:

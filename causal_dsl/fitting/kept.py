@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,10 @@ from causal_dsl.fitting.bank import Bank
 from causal_dsl.fitting.job import Job
 from causal_dsl.network.fingerprint import anywhere, fingerprint
 from causal_dsl.network.network import Network
-from causal_dsl.planning import graph as g
 from causal_dsl.planning.fits import Unit
 from causal_dsl.planning.prompts import Inputs
+from causal_dsl.planning.steps import taken
 from causal_dsl.program.features import FeatureRef, files_of
-from causal_dsl.program.program import Vector
 from causal_dsl.store import faults, keys, later, reads
 from causal_dsl.store.files import clear_parts
 from causal_dsl.store.hashes import cache_root, of_file
@@ -54,11 +53,11 @@ def key_of(unit: Unit, job: Job, bank: Bank, network: Network, seed: int) -> Fit
         for material in materials:
             for write in material.resume.writes:
                 block = None if write.feature is None else write.feature.block
-                found.update(f"{write.place} {write.add} {block} {_value(write.value)}".encode())
+                found.update(f"{write.place} {write.add} {block} {write.value.told()}".encode())
             found.update(np.ascontiguousarray(material.labels.target).tobytes())
             if material.labels.columns is not None:
                 found.update(np.ascontiguousarray(material.labels.columns).tobytes())
-            runs = [material.resume.base, *(c.run for c in _captures(material.resume))]
+            runs = [material.resume.base, *(capture.run for capture in taken(material.resume))]
             for run in dict.fromkeys(runs):
                 rows = bank.plan.rows[run]
                 inputs = bank.plan.inputs[network.key]
@@ -67,7 +66,9 @@ def key_of(unit: Unit, job: Job, bank: Bank, network: Network, seed: int) -> Fit
                 for write in material.resume.writes:
                     found.update(np.array(bank.layouts.spans(write.place.position, run)[1]).tobytes())
     read = [path for ref in unit.maps for f in ref.chain for path in files_of(f.name, dict(f.settings))]
-    read += [path for m in (*job.fit, *job.validation) for w in m.resume.writes for path in _vectors(w.value)]
+    read += [
+        path for m in (*job.fit, *job.validation) for w in m.resume.writes for v in w.value.walk() for path in v.files
+    ]
     return FitInputs(
         fitting=asdict(unit.fitting),
         maps=tuple(told(ref) for ref in unit.maps),
@@ -78,30 +79,6 @@ def key_of(unit: Unit, job: Job, bank: Bank, network: Network, seed: int) -> Fit
         way=bank.why,
         versions=versions(),
     )
-
-
-def _vectors(value: g.Written) -> list[Path]:
-    """The files of the vectors in a written value."""
-    if isinstance(value, g.Combine):
-        return [*_vectors(value.left), *_vectors(value.right)]
-    return [value.path] if isinstance(value, Vector) and value.path is not None else []
-
-
-def _value(value: g.Written) -> str:
-    """What is written, as text, without where it stands in a file: the inputs of captured runs are told beside it."""
-    if isinstance(value, g.Combine):
-        return f"({_value(value.left)} {value.op} {_value(value.right)})"
-    if isinstance(value, g.Average):
-        return f"mean({_value(value.capture)}, pooled={value.pooled})"
-    if isinstance(value, g.Capture):
-        return f"{value.run.role} {value.place!r}"
-    return str(replace(value, span=None, path=None)) if isinstance(value, Vector) else repr(value)
-
-
-def _captures(resume: Any) -> list[Any]:
-    from causal_dsl.planning.steps import captures
-
-    return [getattr(leaf, "capture", leaf) for leaf in captures(resume)]
 
 
 def _content(inputs: Inputs, index: int) -> bytes:
@@ -133,7 +110,7 @@ def write(path: Path, job: Job, bank: Bank, network: Network, made_for: FitInput
     seen = {
         hash_of(inputs, index)
         for material in (*job.fit, *job.validation)
-        for run in (material.resume.base, *(c.run for c in _captures(material.resume)))
+        for run in (material.resume.base, *(capture.run for capture in taken(material.resume)))
         for index in np.unique(bank.plan.rows[run]).tolist()
     }
     tensors["fitted_on"] = torch.tensor(sorted(seen), dtype=torch.int64)

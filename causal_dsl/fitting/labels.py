@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from causal_dsl.engine.answers import Answers
-from causal_dsl.engine.columns import Quantity, ValueRef
+from causal_dsl.measures.quantities import Quantity, ValueRef
+from causal_dsl.program.answers import Answers
 from causal_dsl.program.program import Test
 
 Targets = Callable[[Test, Quantity], np.ndarray]

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from causal_dsl.causal.designs import Drawn
-from causal_dsl.engine.columns import Columns, Quantity, margin_quantities
 from causal_dsl.engine.execute import CellRun, Execution
 from causal_dsl.fitting.library import Library
-from causal_dsl.program.features import READ_AS_IT_IS, FeatureRef
+from causal_dsl.measures.evaluation import CellData
+from causal_dsl.measures.quantities import Columns, Quantity, margin_quantities
+from causal_dsl.program.features import FeatureRef, family
 from causal_dsl.program.fits import learned
 from causal_dsl.program.program import Test
 from causal_dsl.score.controls import Beside, Control, FeatureInfo, Learned, Part, learned_findings, margin, several
 from causal_dsl.score.estimate import Estimator
-from causal_dsl.score.frames import Frame
 from causal_dsl.score.paired import difference
 from causal_dsl.score.results import Estimate, TestResult
 from causal_dsl.score.truth import kept_of, labels_of
@@ -123,7 +123,7 @@ def _scored(
     """The iia of a control on the pairs of its test (``rows`` of them where it is filtered), its margin, and how far its
     test's own is above."""
     output = control.readout.variable
-    frame = Frame(cell.columns, drawn.values["base"][output], labels, {}, rows)
+    frame = CellData(cell.columns, drawn.values["base"][output], labels, {}, rows)
     roles = ("base", *(role for role in control.roles if role != "base"))
     estimator = Estimator(
         [frame],
@@ -164,7 +164,7 @@ def _info(ref: FeatureRef, library: Library) -> FeatureInfo:
         ref.labelled,
         told.seen is not None,
         ref.fitting.controls != "none",
-        all(part.name in READ_AS_IT_IS for part in ref.chain),
+        all(family(part).file is not None for part in ref.chain),
         str(told.path or ""),
     )
 

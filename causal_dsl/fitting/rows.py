@@ -20,7 +20,7 @@ from causal_dsl.planning import graph as g
 from causal_dsl.planning.liveness import Accesses, Rows, place_of
 from causal_dsl.planning.memory import Budget
 from causal_dsl.planning.rows import Family, Spot
-from causal_dsl.planning.steps import captures, layers_of
+from causal_dsl.planning.steps import averages, layers_of
 from causal_dsl.program.features import FeatureRef
 from causal_dsl.program.locations import Site
 
@@ -78,10 +78,10 @@ class Stepper:
     def logits(self, parts: Sequence[Part]) -> list[Tensor]:
         """The logits [k, columns] of each part; gradients are as the caller sets them."""
         for part in parts:
-            for leaf in captures(part.resume):
-                if isinstance(leaf, g.Average) and leaf not in self.means:
-                    every = np.arange(self.bank.plan.drawn[leaf.capture.run.draw].n)
-                    self.means.collect(leaf, self.bank, None, every)  # type: ignore[arg-type]
+            for mean in averages(part.resume):
+                if mean not in self.means:
+                    every = np.arange(self.bank.plan.drawn[mean.capture.run.draw].n)
+                    self.means.collect(mean, self.bank, None, every)  # type: ignore[arg-type]
         if self.bank.prefixes is None:
             return self._whole(parts)
         reached = [self._reached(part) for part in parts]

@@ -8,7 +8,6 @@ of a ``tokenizer.json`` or of a folder that holds one (:mod:`causal_dsl.network.
 from __future__ import annotations
 
 import inspect
-import sys
 import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,14 +17,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from causal_dsl.diagnostics import Span, SpecError, did_you_mean, fail, shown_path
+from causal_dsl.diagnostics import Span, SpecError, did_you_mean, fail, real_path, shown_path
 from causal_dsl.network.beside import given_tokens
 from causal_dsl.network.network import vector_layers
 from causal_dsl.network.prove import told
 from causal_dsl.program.facts import Facts
 from causal_dsl.program.tokens import Tokens
 from causal_dsl.store import reads
-from causal_dsl.store.code import run_file, watching
+from causal_dsl.store.code import importing, run_file, watching
 
 
 def call_factory(name: str, base: Path, span: Span) -> tuple[nn.Module, Tokens | None]:
@@ -158,14 +157,11 @@ def _vector_facts(model: nn.Module, span: Span) -> Facts:
 
 
 def _import(path: Path, span: Span) -> ModuleType:
-    name = f"causal_dsl_user_{abs(hash(path.resolve()))}"
+    name = f"causal_dsl_user_{abs(hash(real_path(path)))}"
     if path.suffix != ".py":
         raise fail("E637", f"{shown_path(path)} is not a Python file", span)
-    sys.path.insert(0, str(path.resolve().parent))
-    try:
+    with importing([path.parent]):
         module: ModuleType = _call(lambda: run_file(path, name), path, span, shown_path(path))
-    finally:
-        sys.path.remove(str(path.resolve().parent))
     return module
 
 

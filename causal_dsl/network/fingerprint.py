@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from causal_dsl.network.behaviour import behaviour, of_code
 from causal_dsl.network.checkpoints import weight_files
 from causal_dsl.network.network import Network
 from causal_dsl.program.program import NetworkRef
@@ -57,6 +58,7 @@ def made_of(ref: NetworkRef, network: Network, reads: Reads) -> NetworkInputs:
         dtype=str(network.dtype),
         device=network.device.type,
         padding=network.padding,
+        behaviour=behaviour(network) if of_code(ref) else "",
     )
 
 

@@ -70,7 +70,12 @@ class Proof:
 #: The largest relative error that rounding explains.
 _TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-4, torch.float16: 5e-3, torch.bfloat16: 3e-2}
 _SHORTEST = 1
-_PLAIN = ("resid_pre", "attn_in", "q", "k", "v", "z", "attn_out", "resid_mid", "mlp_in", "neurons", "mlp_out")
+#: what is read of every layer, but for what leaves it
+_PLAIN = tuple(
+    name
+    for name, about in COMPONENTS.items()
+    if about.layer and "language" in about.kinds and not about.compared and about.acts != "exit"
+)
 
 
 @torch.no_grad()
@@ -93,7 +98,7 @@ def _prove_sweep(network: Network, proof: Proof) -> None:
     if "logits" in proof.refused:
         proof.slow = proof.refused["logits"]
         return
-    prompts: Any = _inputs(network)
+    prompts: Any = standard_inputs(network)
     tolerance = 10 * tolerance_of(network.dtype)
     if proof.slow:
         return
@@ -104,13 +109,34 @@ def _prove_sweep(network: Network, proof: Proof) -> None:
         proof.errors["interventions in one pass = whole forwards"] = found.error
 
 
-def _inputs(network: Network) -> list[list[int]] | Tensor:
+def standard_inputs(network: Network) -> list[list[int]] | Tensor:
     """A few inputs of several lengths."""
     facts, generator = network.facts, torch.Generator().manual_seed(0)
     if network.is_vector:
         return torch.randn(8, facts.widths[0] if facts.widths else 1, generator=generator)
     lengths = [min(length, facts.context or length) for length in (5, 3, 4)]
     return [torch.randint(0, facts.vocabulary or 2, (length,), generator=generator).tolist() for length in lengths]
+
+
+@dataclass(frozen=True, eq=False)
+class _Ran:
+    """A layer that was run, as the identities of components see it (:class:`causal_dsl.vocabulary.components.Layer`)."""
+
+    network: Network
+    number: int
+    read: dict[str, Tensor]
+    given: dict[str, Tensor]
+    end: nn.Module | None
+
+    def through(self, component: str, vectors: Tensor) -> Any:
+        return tap(self.network, Site(component, self.number)).module(vectors)
+
+    def columns(self, component: str, vectors: Tensor) -> Tensor:
+        columns = tap(self.network, Site(component, self.number)).columns
+        return vectors if columns is None else vectors[:, columns.to(vectors.device)]
+
+    def ended(self, vectors: Tensor) -> Tensor:
+        return vectors if self.end is None else self.end(vectors)
 
 
 class _Trial:
@@ -130,7 +156,7 @@ class _Trial:
                 self.refused[component] = "the layers of this network are not known"
         names = [name for name, about in COMPONENTS.items() if "language" in about.kinds]
         self.names = [name for name in names if missing(name, facts) is None and name not in self.refused]
-        self.prompts: Any = _inputs(network)
+        self.prompts: Any = standard_inputs(network)
         lengths = [len(prompt) for prompt in self.prompts]
         self.rows = torch.tensor([row for row, length in enumerate(lengths) for _ in range(length)])
         self.positions = torch.tensor([place for length in lengths for place in range(length)])
@@ -271,23 +297,13 @@ class _Trial:
         # What the MLP reads is the stream itself: its norm came before.
         self._hold("resid_mid = mlp_in", read["resid_mid"], read["mlp_in"], ("resid_mid", "mlp_in"), layer)
 
-    def _blocks(self, layer: int, read: dict[str, Tensor], raw: dict[str, Tensor], end: nn.Module | None) -> None:
+    def _blocks(self, layer: int, read: dict[str, Tensor], given: dict[str, Tensor], end: nn.Module | None) -> None:
         """``end`` is what the MLP ends in, where the module that begins it does not hold it."""
-        network = self.network
-        got = tap(network, Site("z", layer)).module(read["z"])
-        self._hold("output projection(z) = attention", got, raw["attention"], ("z", "attn_in"), layer)
-        for name in ("q", "k", "v"):
-            place = tap(network, Site(name, layer))
-            projected = place.module(read["attn_in"])
-            projected = projected if place.columns is None else projected[:, place.columns.to(projected.device)]
-            self._hold(f"projection(attn_in) = {name}", projected, read[name], ("attn_in", name), layer)
-        if "neurons" in read:
-            got = tap(network, Site("neurons", layer)).module(read["neurons"])
-            self._hold("down projection(neurons) = MLP", got, raw["mlp"], ("neurons", "mlp_in"), layer)
-        got = tap(network, Site("mlp_in", layer)).module(read["mlp_in"][None])
-        got = got[0] if isinstance(got, tuple) else got
-        got = got if end is None else end(got)
-        self._hold("MLP(mlp_in) = MLP", got.reshape(raw["mlp"].shape), raw["mlp"], ("mlp_in",), layer)
+        ran = _Ran(self.network, layer, read, given, end)
+        for name, about in COMPONENTS.items():
+            if about.identity is not None and name in read:
+                for identity, got, expected, components in about.identity(ran):
+                    self._hold(identity, got, expected, components, layer)
 
     def _compared(self, layer: int, read: dict[str, Tensor], attention: nn.Module) -> None:
         facts = self.network.facts
@@ -360,7 +376,7 @@ class _Trial:
 def _prove_vector(network: Network) -> Proof:
     """Vector networks: how often modules run, and which layers do not reach the logits."""
     notes: list[str] = []
-    inputs: Any = _inputs(network)
+    inputs: Any = standard_inputs(network)
     rows, runs = torch.arange(8), {}
     try:
         with _counting(network.model) as counts:

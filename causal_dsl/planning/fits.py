@@ -10,7 +10,7 @@ import numpy as np
 from causal_dsl.causal.designs import draw
 from causal_dsl.diagnostics import Diagnostics, fail
 from causal_dsl.planning import graph as g
-from causal_dsl.planning.lower import Drawer, Tokenizers, make_plan
+from causal_dsl.planning.lower import Drawer, make_plan
 from causal_dsl.planning.plan import Plan
 from causal_dsl.planning.rows import Layouts
 from causal_dsl.program.features import FeatureRef, Fitting
@@ -18,6 +18,7 @@ from causal_dsl.program.fits import FitTest, declared_for, learned, maps_of
 from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.program import Program, Test
 from causal_dsl.program.prompts import show_value
+from causal_dsl.program.resolve import Tokenizers
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,11 +12,12 @@ from typing import Any, TypeVar, dataclass_transform
 
 import networkx as nx
 
-from causal_dsl.engine.columns import Quantity
+from causal_dsl.measures.quantities import Quantity
+from causal_dsl.program.components import depth
 from causal_dsl.program.features import FeatureRef
 from causal_dsl.program.identity import NetworkKey, Origin
-from causal_dsl.program.locations import Place
-from causal_dsl.program.program import Constant, Noise, Vector
+from causal_dsl.program.locations import Place, Site
+from causal_dsl.vocabulary.written import Value
 
 T = TypeVar("T")
 
@@ -102,26 +103,61 @@ class Forward:
 
 
 @_node
-class Capture:
+class Capture(Value):
     """The vectors at a place, kept while a run passes."""
 
+    function = "causal_dsl.engine.values:captured"
+    given = False
     run: Forward
     place: Place
 
     @property
+    def planned(self) -> bool:
+        return True
+
+    @property
     def inputs(self) -> tuple[Node, ...]:
         return (self.run,)
+
+    @property
+    def text(self) -> str:
+        return f"{self.run.role}.{self.place}"
+
+    def told(self) -> str:
+        return f"{self.run.role} {self.place!r}"
+
+    def order(self, site: Site) -> object:
+        here, there = depth(self.place.site), depth(site)
+        layers = None if here is None or there is None else (here[0] > there[0]) - (here[0] < there[0])
+        return ("capture", self.place.site.form, layers)
 
     def __str__(self) -> str:
         return f"capture {self.place} of {self.run.role}"
 
 
 @_node
-class Average:
+class Average(Value):
     """The mean of captured vectors over all rows; ``pooled``: over the tokens of a span as well."""
 
+    function = "causal_dsl.engine.values:averaged"
+    given = False
     capture: Capture
     pooled: bool
+
+    @property
+    def parts(self) -> tuple[Value, ...]:
+        return ()  # of the captured vectors nothing but their mean is looked at
+
+    @property
+    def planned(self) -> bool:
+        return True
+
+    @property
+    def text(self) -> str:
+        return f"mean({self.capture.run.role})"
+
+    def order(self, site: Site) -> object:
+        return ("average", self.pooled, self.capture.order(site))
 
     @property
     def inputs(self) -> tuple[Node, ...]:
@@ -132,37 +168,22 @@ class Average:
 
 
 @_node
-class Combine:
-    """Arithmetic of vectors, coordinate by coordinate."""
-
-    op: str
-    left: Written
-    right: Written
-
-    @property
-    def inputs(self) -> tuple[Node, ...]:
-        return tuple(side for side in (self.left, self.right) if isinstance(side, (Capture, Average, Combine)))
-
-    def __str__(self) -> str:
-        return f"combine with {self.op}"
-
-
-@_node
 class Write:
     """A value set at (or added to) a place of the run that is intervened on; of the vectors there only ``feature``."""
 
     place: Place
-    value: Written
+    value: Value
     add: bool
     feature: FeatureRef | None = None
 
     @property
     def inputs(self) -> tuple[Node, ...]:
-        return (self.value,) if isinstance(self.value, (Capture, Average, Combine)) else ()
+        return (self.value,) if self.value.planned else ()
 
     def __str__(self) -> str:
         via = f" via {self.feature.told}" if self.feature is not None else ""
-        return f"{'add to' if self.add else 'write'} {self.place}{via}"
+        made = f": {self.value.text}" if self.value.changes else ""
+        return f"{'add to' if self.add else 'write'} {self.place}{via}{made}"
 
 
 @_node
@@ -224,8 +245,7 @@ class Score:
         return f"score {self.test}" + (f" at {at}" if at else "")
 
 
-Written = Capture | Average | Combine | Constant | Noise | Vector
-Node = Draw | Label | Forward | Capture | Average | Combine | Write | Resume | Read | Score
+Node = Draw | Label | Forward | Value | Write | Resume | Read | Score
 
 
 def add(graph: nx.DiGraph, node: Node) -> None:
@@ -233,12 +253,12 @@ def add(graph: nx.DiGraph, node: Node) -> None:
     stack: list[Node] = [node]
     while stack:
         current = stack.pop()
-        if current in graph and graph.nodes[current].get("entered"):
+        if graph.nodes.get(current, {}).get("entered"):
             continue
         graph.add_node(current, entered=True)
-        for needed in current.inputs:
-            graph.add_edge(needed, current)
-            stack.append(needed)
+        inputs = current.inputs
+        graph.add_edges_from((needed, current) for needed in inputs)
+        stack += inputs
 
 
 def of_kind(graph: nx.DiGraph, *kinds: type) -> Iterator[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import singledispatchmethod
 from types import MappingProxyType
 
 import networkx as nx
@@ -11,32 +12,26 @@ import numpy as np
 
 from causal_dsl.causal.designs import Design, Drawn, draw
 from causal_dsl.diagnostics import Diagnostics, fail
-from causal_dsl.engine.columns import SAID, TRACE, Quantity, margin_quantities
+from causal_dsl.faults import strict
+from causal_dsl.measures.quantities import SAID, TRACE, Quantity, margin_quantities
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.plan import Plan
 from causal_dsl.planning.prompts import Inputs, lengths_agree
 from causal_dsl.planning.steps import plain_steps
+from causal_dsl.planning.verify import verify
 from causal_dsl.program.components import unfit
 from causal_dsl.program.fits import learned
 from causal_dsl.program.identity import NetworkKey, origin
 from causal_dsl.program.locations import Place
-from causal_dsl.program.program import (
-    Arithmetic,
-    Cell,
-    FromRun,
-    Intervention,
-    Mean,
-    NetworkRef,
-    Program,
-    Test,
-    Value,
-)
-from causal_dsl.program.tokens import Tokens
+from causal_dsl.program.program import Cell, Intervention, Program, Test
+from causal_dsl.program.resolve import Tokenizers
+from causal_dsl.vocabulary.values.from_run import FromRun
+from causal_dsl.vocabulary.values.mean import Mean
+from causal_dsl.vocabulary.written import Value
 
 #: Read of every base and every patched run, asked for or not: what it says of all that it can say, and whether it moved.
 OF_ALL = (SAID, TRACE)
-#: Gives the tokenizer of a network, or None for vector networks.
-Tokenizers = Callable[[NetworkRef], Tokens | None]
+#: Draws the settings of a design; None where a fault was reported.
 Drawer = Callable[[Design, Diagnostics], Drawn | None]
 
 
@@ -57,7 +52,7 @@ def make_plan(
         plan.tests.append(test)
         _Lowering(plan, test, tokenizers, diagnostics, drawer).lower()
     plan.steps = plain_steps(plan)
-    return plan
+    return verify(plan, "lowered") if strict() else plan
 
 
 def unfit_networks(plan: Plan, found: Mapping[NetworkKey, str] = MappingProxyType({})) -> Plan:
@@ -143,7 +138,7 @@ class _Lowering:
 
     def _read(self, run: g.Forward | g.Resume, readout: str, quantities: set[Quantity], base: g.Forward) -> g.Read:
         ordered = tuple(sorted(quantities, key=str))
-        against = base if any(q.kind in ("kl", "js") for q in ordered) else None
+        against = base if any(q.against_base for q in ordered) else None
         return g.Read(run, self.test.readout.variable, readout, ordered, against)
 
     # ── interventions ───────────────────────────────────────────────────────────────────────────
@@ -171,30 +166,31 @@ class _Lowering:
                 help="name single tokens, draw values of as many tokens each, or leave `joined` out",
             )
 
-    def _value(self, value: Value, intervention: Intervention, i: int, drawn: Drawn) -> g.Written:
-        place = intervention.places[i]
-        match value:
-            case FromRun(role=role, places=places):
-                source = self._forward(role, drawn)
-                base = g.Forward(self.test.network.key, self.draw, "base")
-                lengths_agree(
-                    self.inputs,
-                    place.position,
-                    self.plan.rows[base],
-                    places[i].position,
-                    self.plan.rows[source],
-                    intervention.span,
-                )
-                self._equal_lengths(places[i], intervention, (base, source))
-                return g.Capture(source, places[i])
-            case Mean(role=role, pooled=pooled):
-                self._equal_lengths(place, intervention, (self._forward(role, drawn),))
-                return g.Average(g.Capture(self._forward(role, drawn), place), pooled)
-            case Arithmetic(op=op, left=left, right=right):
-                return g.Combine(
-                    op, self._value(left, intervention, i, drawn), self._value(right, intervention, i, drawn)
-                )
-        return value
+    @singledispatchmethod
+    def _value(self, value: Value, intervention: Intervention, i: int, drawn: Drawn) -> Value:
+        """What is written at one place of an intervention, made from runs where it is made from roles."""
+        return value.each(lambda part: self._value(part, intervention, i, drawn))
+
+    @_value.register
+    def _of_run(self, value: FromRun, intervention: Intervention, i: int, drawn: Drawn) -> Value:
+        source = self._forward(value.role, drawn)
+        base = g.Forward(self.test.network.key, self.draw, "base")
+        lengths_agree(
+            self.inputs,
+            intervention.places[i].position,
+            self.plan.rows[base],
+            value.places[i].position,
+            self.plan.rows[source],
+            intervention.span,
+        )
+        self._equal_lengths(value.places[i], intervention, (base, source))
+        return g.Capture(source, value.places[i])
+
+    @_value.register
+    def _of_rows(self, value: Mean, intervention: Intervention, i: int, drawn: Drawn) -> Value:
+        run, place = self._forward(value.of, drawn), intervention.places[i]
+        self._equal_lengths(place, intervention, (run,))
+        return g.Average(g.Capture(run, place), value.pooled)
 
     def _equal_lengths(self, place: Place, intervention: Intervention, runs: tuple[g.Forward, ...]) -> None:
         """Attention weights have a number for every token of a prompt, and a pass puts pairs together: all prompts that they

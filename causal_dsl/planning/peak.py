@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from causal_dsl.engine.columns import WHOLE
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.liveness import Schedule
 from causal_dsl.planning.memory import Budget
@@ -138,7 +137,7 @@ def columns_of(plan: Plan, step: Step) -> int | None:
                 continue
             if test.readout.kind != "logits" and not test.readout.among:
                 return None
-            if any(quantity.kind in WHOLE for _, read in score.reads for quantity in read.quantities):
+            if any(quantity.whole for _, read in score.reads for quantity in read.quantities):
                 return None
             most = max(most, len(test.readout.values))
     return most

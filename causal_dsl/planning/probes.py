@@ -23,8 +23,12 @@ from causal_dsl.planning import graph as g
 from causal_dsl.program.components import width
 from causal_dsl.program.facts import Facts
 from causal_dsl.program.locations import Place, Position, Site
-from causal_dsl.program.program import Cell, Constant, FromRun, Intervention, Mean, Placed, Test, Value
+from causal_dsl.program.measured import without_lines
+from causal_dsl.program.program import Cell, Intervention, Placed, Test
 from causal_dsl.program.sites import overlap
+from causal_dsl.vocabulary.values.from_run import FromRun
+from causal_dsl.vocabulary.values.mean import Mean
+from causal_dsl.vocabulary.written import Value
 
 if TYPE_CHECKING:
     from causal_dsl.planning.plan import Plan
@@ -113,7 +117,7 @@ def _made(test: Test, what: str, number: int, drawn: Drawn, cells: tuple[Cell, .
     name += f", {probe.why}" if isinstance(probe, Unmapped) else ""
     roles = tuple(drawn.values)
     statement = replace(test.design.statements[0], roles=roles, balance=(), where=None)
-    return replace(
+    return without_lines(
         test,
         name=name,
         design=Design((statement,), test.design.templates),
@@ -121,10 +125,8 @@ def _made(test: Test, what: str, number: int, drawn: Drawn, cells: tuple[Cell, .
         cells=cells,
         swaps=(),
         draws=f"{test.draws}; {name}",
-        members=(),
         metrics={},
         control=(test.name, what),
-        scores=None,
         given=drawn,
         probe=probe,
     )
@@ -472,7 +474,9 @@ def _one_place(one: Intervention, other: Intervention, facts: Facts) -> bool:
 
 def _from(intervention: Intervention, role: str) -> Intervention:
     assert isinstance(intervention.value, FromRun)
-    return replace(intervention, value=replace(intervention.value, role=role), text=f"{intervention.variable} <- {role}")
+    return replace(
+        intervention, value=replace(intervention.value, role=role), text=f"{intervention.variable} <- {role}"
+    )
 
 
 def _one_length(plan: Plan, test: Test) -> bool:
@@ -524,16 +528,10 @@ def _ablation(cell: Cell) -> str | None:
     for intervention in cell.interventions:
         if intervention.add or intervention.features:
             return None
-        match intervention.value:
-            case Constant(value=0):
-                found.add("zero")
-            case Mean(role="base"):
-                found.add("mean")
-            case _:
-                return None
+        found.add(intervention.value.ablates)
         if any(place.site.component in ("pattern", "module", "logits", "final_norm") for place in intervention.places):
             return None
-    return found.pop() if len(found) == 1 else None
+    return (found.pop() or None) if len(found) == 1 else None
 
 
 def _spans(plan: Plan, test: Test, cell: Cell) -> tuple[int, ...] | None:

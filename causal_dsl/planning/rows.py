@@ -15,7 +15,7 @@ from causal_dsl.planning import graph as g
 from causal_dsl.planning.liveness import Accesses, Rows, Schedule, place_of, schedule
 from causal_dsl.planning.prompts import Inputs
 from causal_dsl.planning.reach import reaching
-from causal_dsl.planning.steps import Block, Step, captures, has_noise, layers_of, leaves, mean_in_pass
+from causal_dsl.planning.steps import Block, Step, captures, is_random, layers_of, mean_in_pass, taken
 from causal_dsl.program.components import in_time
 from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.locations import Place, Position, Site
@@ -146,7 +146,7 @@ class Layouts:
         if only is not None:
             wanted: list[tuple[g.Resume | None, g.Capture]] = [(None, capture) for capture in only]
         else:
-            every = [(r, _capture(leaf)) for r in (*resumes, *(r for r, _ in extra)) for leaf in captures(r)]
+            every = [(r, capture) for r in (*resumes, *(r for r, _ in extra)) for capture in taken(r)]
             wanted = [(r, c) for r, c in every if _now(r, c, step, ahead)]
         shared = step.shared or only is not None
         against = [read.against for read in plan.reads_of(resumes) if read.against is not None]
@@ -192,8 +192,8 @@ class Layouts:
 
     def _family(self, layout: Layout, resume: g.Resume, pairs: np.ndarray, first: int, distinct: bool) -> Family:
         chosen, back = pairs, np.arange(len(pairs))
-        if distinct and not has_noise(resume):
-            runs = [resume.base, *(leaf.run for leaf in captures(resume) if isinstance(leaf, g.Capture))]
+        if distinct and not is_random(resume):
+            runs = [resume.base, *(capture.run for capture in captures(resume))]
             keys = np.stack([self.plan.rows[run][pairs] for run in dict.fromkeys(runs)], axis=1)
             _, at, back = np.unique(keys, axis=0, return_index=True, return_inverse=True)
             chosen, back = pairs[at], back.reshape(-1)
@@ -262,16 +262,12 @@ class _Prompts:
         return np.array(found, dtype=np.int64)
 
 
-def _capture(leaf: g.Capture | g.Average) -> g.Capture:
-    return leaf.capture if isinstance(leaf, g.Average) else leaf
-
-
 def _now(resume: g.Resume, capture: g.Capture, step: Step, ahead: bool) -> bool:
     """Whether the pass itself keeps a vector: one that it writes after coming by it, and no mean over several blocks."""
     for write in resume.writes:
-        for leaf in leaves(write.value):
-            if leaf == capture and (ahead or in_time(capture.place.site, write.place.site)):
-                return True
-            if isinstance(leaf, g.Average) and leaf.capture == capture and mean_in_pass(step, leaf, write.place, ahead):
-                return True
+        if capture in write.value.find(g.Capture) and (ahead or in_time(capture.place.site, write.place.site)):
+            return True
+        means = (mean for mean in write.value.find(g.Average) if mean.capture == capture)
+        if any(mean_in_pass(step, mean, write.place, ahead) for mean in means):
+            return True
     return False

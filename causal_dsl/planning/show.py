@@ -10,7 +10,6 @@ import numpy as np
 
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.cost import Cost, Work, cost_of, stop_layer, work_of
-from causal_dsl.planning.peak import Peaks, columns_of
 from causal_dsl.planning.steps import Step, captures
 from causal_dsl.planning.switches import all_off, turned_on, without
 from causal_dsl.program.components import trims
@@ -110,8 +109,7 @@ def _fits(plan: Plan) -> list[str]:
 
 
 def _runs(resume: g.Resume) -> list[g.Forward]:
-    sources = [leaf.run for leaf in captures(resume) if isinstance(leaf, g.Capture)]
-    return [resume.base, *sources]
+    return [resume.base, *(capture.run for capture in captures(resume))]
 
 
 def _roots(graph: nx.DiGraph) -> list[g.Node]:
@@ -188,25 +186,6 @@ def _other(before: Cost, after: Cost) -> str:
         return f"the weights are met {after.passes:,} times, not {before.passes:,}"
     change = before.peak_bytes - after.peak_bytes
     return f"{change / 1e6:,.0f} MB" if abs(change) > 5e5 else "-"
-
-
-def steps_text(plan: Plan) -> str:
-    """The steps as they stand: what each is, and the tokens that its first block runs in each layer."""
-    peaks, lines = Peaks(plan), []
-    for step in plan.steps:
-        sized = peaks.size(step, step.blocks[0])
-        layout, made = sized.layout, sized.schedule
-        kept = sum(len(rows) for rows, _ in layout.kept.values())
-        lines.append(str(step))
-        lines.append(
-            f"  {len(layout.inputs)} prompts, {len(made.home) - len(layout.inputs)} rows intervened on, {kept} vectors kept"
-        )
-        for level, frame in enumerate(made.frames[:-1]):
-            alone = f" + {frame.keys_only} for keys alone" if frame.keys_only else ""
-            lines.append(f"  layer {level}: {frame.tokens} tokens{alone}")
-        columns = columns_of(plan, step)
-        lines.append(f"  read-out: {made.frames[-1].tokens} tokens, {columns or 'all'} columns")
-    return "\n".join(lines)
 
 
 def executor(plan: Plan, step: Step) -> str:

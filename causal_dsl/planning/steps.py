@@ -17,7 +17,6 @@ from causal_dsl.program.components import in_time
 from causal_dsl.program.facts import Facts
 from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.locations import Place
-from causal_dsl.program.program import Noise
 
 if TYPE_CHECKING:
     from causal_dsl.planning.plan import Plan
@@ -97,26 +96,27 @@ class Step:
         return f"pass through {self.network.name}: " + ", ".join(said) + (f" [{self.why}]" if self.why else "")
 
 
-def leaves(value: g.Written) -> Iterator[g.Written]:
-    """What a written value is computed from."""
-    if isinstance(value, g.Combine):
-        yield from leaves(value.left)
-        yield from leaves(value.right)
-    else:
-        yield value
+def captures(resume: g.Resume) -> Iterator[g.Capture]:
+    """The captured vectors that an intervention writes row by row."""
+    return (capture for write in resume.writes for capture in write.value.find(g.Capture))
 
 
-def captures(resume: g.Resume) -> Iterator[g.Capture | g.Average]:
-    """The captured vectors and means that an intervention writes."""
+def averages(resume: g.Resume) -> Iterator[g.Average]:
+    """The means that an intervention writes."""
+    return (mean for write in resume.writes for mean in write.value.find(g.Average))
+
+
+def taken(resume: g.Resume) -> Iterator[g.Capture]:
+    """All vectors that an intervention takes from runs, those of its means too, in the order in which they are written."""
     for write in resume.writes:
-        for leaf in leaves(write.value):
-            if isinstance(leaf, (g.Capture, g.Average)):
-                yield leaf
+        for value in write.value.walk():
+            if isinstance(value, g.Capture | g.Average):
+                yield value.capture if isinstance(value, g.Average) else value
 
 
-def has_noise(resume: g.Resume) -> bool:
-    """Whether an intervention writes numbers that differ from row to row."""
-    return any(isinstance(leaf, Noise) for write in resume.writes for leaf in leaves(write.value))
+def is_random(resume: g.Resume) -> bool:
+    """Whether an intervention writes numbers that differ between rows that are alike."""
+    return any(value.random for write in resume.writes for value in write.value.walk())
 
 
 def late_captures(step: Step) -> list[g.Capture]:
@@ -124,9 +124,9 @@ def late_captures(step: Step) -> list[g.Capture]:
     found: dict[g.Capture, None] = {}
     for resume in step.resumes:
         for write in resume.writes:
-            for leaf in leaves(write.value):
-                if isinstance(leaf, g.Capture) and not in_time(leaf.place.site, write.place.site):
-                    found[leaf] = None
+            for capture in write.value.find(g.Capture):
+                if not in_time(capture.place.site, write.place.site):
+                    found[capture] = None
     return list(found)
 
 
@@ -138,11 +138,11 @@ def mean_in_pass(step: Step, node: g.Average, place: Place, ahead: bool = False)
 def early_means(step: Step, ahead: bool = False) -> list[g.Average]:
     """The means that need a pass of their own before. ``ahead``: all prompts are run before anything is written."""
     found = {
-        leaf: None
+        mean: None
         for resume in step.resumes
         for write in resume.writes
-        for leaf in leaves(write.value)
-        if isinstance(leaf, g.Average) and not mean_in_pass(step, leaf, write.place, ahead)
+        for mean in write.value.find(g.Average)
+        if not mean_in_pass(step, mean, write.place, ahead)
     }
     return list(found)
 

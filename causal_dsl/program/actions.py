@@ -12,25 +12,20 @@ from causal_dsl.program.components import width
 from causal_dsl.program.features import FeatureRef, Via, check_width, join, read_via, share
 from causal_dsl.program.locations import Place
 from causal_dsl.program.placements import ENCODINGS
-from causal_dsl.program.program import (
-    Alignment,
-    Arithmetic,
-    Constant,
-    FromRun,
-    Intervention,
-    Mean,
-    Noise,
-    Value,
-    Vector,
-)
-from causal_dsl.program.settings import Setting, call_name, constant, read_settings
+from causal_dsl.program.program import Alignment, Intervention
+from causal_dsl.program.settings import call_name, constant, read_settings
 from causal_dsl.program.sites import SITE_HEADS, SiteReader, overlap, steps
 from causal_dsl.reading import is_file, may_read, shortened
 from causal_dsl.store import reads
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
-
-_WRITTEN = ("mean", "noise", "vector")
+from causal_dsl.vocabulary.settings import Setting
+from causal_dsl.vocabulary.values import VALUES, is_word, words
+from causal_dsl.vocabulary.values.arithmetic import Combine
+from causal_dsl.vocabulary.values.from_run import FromRun
+from causal_dsl.vocabulary.values.number import Constant
+from causal_dsl.vocabulary.values.vector import Vector
+from causal_dsl.vocabulary.written import Value
 
 
 @dataclass
@@ -274,6 +269,15 @@ class ActionReader:
         value = self._value(action.value, places or ())
         if places is None or value is None:
             return None
+        if add and value.changes:
+            target, told = format_expr(action.target), format_expr(action.value)
+            self.diagnostics.report(
+                "E792",
+                f"`+=` adds to the vector that is there, and `{told[:60]}` is made from it",
+                action.span,
+                help=f"say all of it: {target[:60]} = current + …, or {target[:60]} = {told[:60]}",
+            )
+            return None
         return Intervention(places, value, add, text=format_expr_action(action), span=action.span)
 
     # ── written values ──────────────────────────────────────────────────────────────────────────
@@ -291,8 +295,8 @@ class ActionReader:
             case tree.Unary(op="-", operand=operand):
                 value = self._value(operand, places)
                 if isinstance(value, Constant):
-                    return Constant(-value.value, expr.span)
-                return None if value is None else Arithmetic("*", Constant(-1.0, expr.span), value)
+                    return Constant(-value.value, span=expr.span)
+                return None if value is None else Combine("*", Constant(-1.0, span=expr.span), value)
             case tree.Binary(op=op, left=left, right=right) if op in "+-*/":
                 a, b = self._value(left, places), self._value(right, places)
                 if op == "/" and isinstance(b, Constant) and b.value == 0:
@@ -300,11 +304,11 @@ class ActionReader:
                     return None
                 if isinstance(a, Constant) and isinstance(b, Constant):
                     return self._folded(expr, op, a.value, b.value)
-                return None if a is None or b is None else Arithmetic(op, a, b)
-            case tree.Name(name="mean"):
-                return Mean()
-            case tree.Call() if (called := call_name(expr)) and called[0] in _WRITTEN:
-                return self._call(expr, called[0])
+                return None if a is None or b is None else Combine(op, a, b)
+            case tree.Name(name=name) if is_word(name) and name not in self.roles:
+                return self._word(expr, name, places)
+            case tree.Call() if (called := call_name(expr)) and is_word(called[0]):
+                return self._word(expr, called[0], places)
             case tree.Name() | tree.Attribute() | tree.Subscript() | tree.Call():
                 path = steps(expr)
                 if path and path[0].name in self.roles:
@@ -324,18 +328,18 @@ class ActionReader:
                 "E687", "this number is too large to be written", expr.span, help="write a smaller number"
             )
             return None
-        return Constant(float(value), expr.span)
+        return Constant(float(value), span=expr.span)
 
     def _no_value(self, expr: tree.Expr) -> None:
         path = steps(expr)
-        known = [*_WRITTEN, *self.roles]
+        known = [*words(), *self.roles]
         self.diagnostics.report(
             "E687",
             f"`{format_expr(expr)[:60]}` is nothing that can be written at a site",
             expr.span,
             help=did_you_mean(path[0].name, known, "")
             if path
-            else 'write 0, mean, noise(std=3), a list of numbers, or vector("file.safetensors")',
+            else 'write 0, mean, noise(std=3), scale(0.5), a list of numbers, or vector("file.safetensors")',
         )
 
     def _vector(self, expr: tree.List, items: tuple[tree.Expr, ...], places: tuple[Place, ...]) -> Vector | None:
@@ -353,44 +357,63 @@ class ActionReader:
                     help=f"write {needed} numbers",
                 )
                 return None
-        return Vector(tuple(float(n) for n in numbers), span=expr.span)
+        return Vector(values=tuple(float(n) for n in numbers), span=expr.span)
 
-    def _call(self, call: tree.Call, name: str) -> Value | None:
-        if name == "noise":
-            known = {"std": Setting("number", required=True, low=0), "seed": Setting("int", 0)}
-            settings = read_settings(name, call.arguments, known, self.diagnostics, call.span)
-            return None if settings is None else Noise(float(settings["std"]), settings["seed"], call.span)
-        if name == "mean":
-            known = {
-                "of": Setting("word", "base", choices=self.roles, positional=True),
-                "pooled": Setting("bool", False),
-            }
-            settings = read_settings(name, call.arguments, known, self.diagnostics, call.span)
-            return None if settings is None else Mean(settings["of"], settings["pooled"])
-        known = {"path": Setting("string", positional=True, required=True), "key": Setting("string", "")}
-        settings = read_settings(name, call.arguments, known, self.diagnostics, call.span)
+    def _word(self, expr: tree.Call | tree.Name, name: str, places: tuple[Place, ...]) -> Value | None:
+        """The value of a word, whose settings are the fields of its class."""
+        word = VALUES.find(name, expr.span, self.diagnostics)
+        if word is None:
+            return None
+        known = {name: self._of_test(setting) for name, setting in word.settings.items()}
+        arguments = expr.arguments if isinstance(expr, tree.Call) else ()
+        settings = read_settings(word.name, arguments, known, self.diagnostics, expr.span)
         if settings is None:
             return None
-        path = self.folder / settings["path"]
-        if not may_read(path, settings["path"], call.span, self.diagnostics):
+        for name, setting in word.settings.items():
+            if settings[name] is None:
+                continue
+            match setting.kind:
+                case "number":
+                    settings[name] = float(settings[name])
+                case "value":
+                    settings[name] = self._value(settings[name], places)
+                case "file":
+                    settings[name] = self._file(settings[name], expr.span)
+            if settings[name] is None:
+                return None
+        value = word.kind(**settings, span=expr.span)
+        fault = word.check(value)
+        if fault is not None:
+            self.diagnostics.report(word.code, fault[0], expr.span, help=fault[1])
+            return None
+        return value
+
+    def _of_test(self, setting: Setting) -> Setting:
+        return replace(setting, choices=self.roles) if setting.kind == "run" else setting
+
+    def _file(self, written: str, span: Span) -> Path | None:
+        """A file of vectors, which is read when the test is run."""
+        path = self.folder / written
+        if not may_read(path, written, span, self.diagnostics):
             return None
         if not is_file(path):
             self.diagnostics.report(
                 "E688",
-                f'there is no file "{shortened(settings["path"])}"',
-                call.span,
+                f'there is no file "{shortened(written)}"',
+                span,
                 help="name a safetensors file, relative to this spec",
             )
             return None
-        reads.note(path)  # it is read when the test is run
-        return Vector((), path, settings["key"], call.span)
+        reads.note(path)
+        return path
 
 
 def disjoint(interventions: list[Intervention], alignment: Alignment, diagnostics: Diagnostics) -> bool:
     """Report interventions of one `do` that write the same number; additions may meet."""
     for i, one in enumerate(interventions):
         for other in interventions[:i]:
-            if one.add or other.add or _apart(one, other):
+            meet = (one.add or other.add) and not (one.value.changes or other.value.changes)
+            if meet or _apart(one, other):
                 continue
             for a in one.places:
                 for b in other.places:
@@ -401,11 +424,17 @@ def disjoint(interventions: list[Intervention], alignment: Alignment, diagnostic
                             f"`{other.text}` and `{one.text}` write the same place",
                             one.span,
                             others=((other.span, "already written here"),),
-                            notes=(f"{b} and {a} overlap",),
+                            notes=(f"{b} and {a} overlap", *_hangs_on_order(one, other)),
                             help="give each variable coordinates, heads or tokens of its own",
                         )
                         return False
     return True
+
+
+def _hangs_on_order(one: Intervention, other: Intervention) -> tuple[str, ...]:
+    if (one.add or other.add) and (one.value.changes or other.value.changes):
+        return ("additions may meet, but what is made from the vector there would depend on which is written first",)
+    return ()
 
 
 def _apart(one: Intervention, other: Intervention) -> bool:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from causal_dsl.causal.domains import Finite
 from causal_dsl.diagnostics import Diagnostics, Span, shown_path
+from causal_dsl.program.features import family
 from causal_dsl.program.prompts import Template, render, show_value
 from causal_dsl.program.sae_metadata import made_for
 from causal_dsl.program.tokens import Encoded, Tokens
@@ -79,7 +80,7 @@ def _encoders_of_marked(test: Test) -> list[tuple[Path, Span]]:
             for ref in intervention.features:
                 for member in ref.chain:
                     path = Path(str(dict(member.settings).get("path", "")))
-                    if member.name == "sae" and path not in found:
+                    if family(member).encoder and path not in found:
                         made = made_for(path)
                         found[path] = (path, ref.span or test.span) if made is not None and made.begins else None
     return [told for told in found.values() if told is not None]

@@ -11,9 +11,10 @@ from causal_dsl.causal.designs import Design, DrawStatement, implicit_source
 from causal_dsl.causal.model import CausalModel
 from causal_dsl.causal.predicates import compile_predicate
 from causal_dsl.causal.splits import PARTS
-from causal_dsl.diagnostics import Diagnostics, did_you_mean
+from causal_dsl.diagnostics import Diagnostics, SpecError, did_you_mean
 from causal_dsl.program.actions import ActionReader, disjoint
 from causal_dsl.program.locations import Position
+from causal_dsl.program.measured import scores_of
 from causal_dsl.program.modules import Module
 from causal_dsl.program.placements import ENCODINGS
 from causal_dsl.program.program import Alignment, Cell, Intervention, Placed, Readout, Test
@@ -21,8 +22,10 @@ from causal_dsl.program.resolve import Resolver
 from causal_dsl.program.settings import Setting, call_name, constant, read_settings
 from causal_dsl.program.shown import shown_by
 from causal_dsl.program.sites import SiteReader
+from causal_dsl.program.tokens import Tokens
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
+from causal_dsl.vocabulary.values.from_run import FromRun
 
 DRAW = {
     "n": Setting("int", low=1),
@@ -117,9 +120,27 @@ class TestReader:
         faulty = self.module.faulty
         if faulty and any(isinstance(node, tree.Name) and node.name in faulty for node in declaration.walk()):
             return None  # it needs what an earlier fault kept from being known
-        swaps = [(i.variable, i.value.role) for i in cells[0].interventions if i.variable]  # type: ignore[union-attr]
+        swaps = [
+            (i.variable, i.value.role)
+            for i in cells[0].interventions
+            if i.variable is not None and isinstance(i.value, FromRun)
+        ]
         templates = tuple(line.where for line in alignment.prompts)
         design = Design(tuple(statements), templates)
+        metrics = self.resolver.metrics(self.module)
+        scores = scores_of(
+            declaration.name.name,
+            declaration.name.span,
+            alignment,
+            readout,
+            roles,
+            cells,
+            bool(swaps),
+            declaration.members,
+            metrics,
+            self._tokens(alignment),
+            self.diagnostics,
+        )
         return Test(
             declaration.name.name,
             declaration.name.span,
@@ -132,9 +153,18 @@ class TestReader:
             tuple(swaps),
             self._draw_text(implicit),
             declaration.members,
-            self.resolver.metrics(self.module),
+            metrics,
+            scores,
             controls=self.controls,
         )
+
+    def _tokens(self, alignment: Alignment) -> Tokens | None:
+        """The tokenizer of the network, where it can be read."""
+        try:
+            return self.resolver.options.tokens(alignment.network)
+        except SpecError as error:
+            self.diagnostics.extend(error.diagnostics)
+            return None
 
     def _fault(self, code: str, title: str, span: Any, **more: Any) -> None:
         self.diagnostics.report(code, title, span, **more)

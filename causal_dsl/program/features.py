@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean
+from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean, real_path
 from causal_dsl.program.components import width
 from causal_dsl.program.facts import Facts
 from causal_dsl.program.identity import NetworkKey, Origin
@@ -17,55 +17,7 @@ from causal_dsl.reading import is_file, is_folder, may_read, shortened
 from causal_dsl.store import reads
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
-
-_SEED = Setting("int", 0, low=0)
-_DIM = Setting("int", required=True, low=1)
-
-#: name -> what each feature takes, beside what every learned one does
-FEATURES: Mapping[str, Mapping[str, Setting]] = {
-    "rotation": {"dim": _DIM, "seed": _SEED},
-    "boundless": {
-        "seed": _SEED,
-        "start": Setting("number", 50.0, low=1e-6),
-        "end": Setting("number", 0.1, low=1e-6),
-        "weight": Setting("number", 1.0, low=0),
-    },
-    "mask": {
-        "over": Setting("word", "coordinates", choices=("coordinates", "heads")),
-        "seed": _SEED,
-        "start": Setting("number", 1.0, low=1e-6),
-        "end": Setting("number", 0.01, low=1e-6),
-        "weight": Setting("number", 0.001, low=0),
-    },
-    "pca": {"k": Setting("int", required=True, low=1)},
-    "standardize": {},
-    "sae": {"path": Setting("string", positional=True, required=True), "latents": Setting("ints", (), low=0)},
-    "linear_probe": {},
-    "subspace": {"path": Setting("string", positional=True, required=True), "key": Setting("string", "")},
-    "affine": {"dim": _DIM, "seed": _SEED},
-    "lowrank": {"dim": _DIM, "seed": _SEED},
-    "revnet": {
-        "layers": Setting("int", 4, low=1),
-        "width": Setting("int", 64, low=1),
-        "dim": _DIM,
-        "seed": _SEED,
-    },
-}
-#: Those with parameters that are trained on counterfactual labels.
-TRAINED = frozenset({"rotation", "boundless", "mask", "affine", "lowrank", "revnet"})
-#: Those that are read from files: from what, and what to name.
-_FROM_FILES = {
-    "subspace": ("file", "a safetensors file"),
-    "sae": ("file or folder", "a folder with cfg.json and sae_weights.safetensors"),
-}
-#: Those of which no number comes from the inputs of a spec.
-READ_AS_IT_IS = frozenset(_FROM_FILES)
-#: Those that bend: with enough capacity they find any variable in any network.
-BENT = frozenset({"revnet"})
-#: Those with gates, which open for some coordinates.
-GATED = frozenset({"mask", "boundless"})
-#: Those whose coordinates several variables may share, each in a block of its own.
-_BLOCKS = frozenset({"rotation", "affine", "lowrank", "revnet"})
+from causal_dsl.vocabulary.features import FEATURES, FeatureFamily
 
 #: What every feature takes: how it is fitted and checked.
 FITTING: Mapping[str, Setting] = {
@@ -142,14 +94,13 @@ class FeatureRef:
     @property
     def layers(self) -> int:
         """How many layers its map that bends has; 0 for linear maps."""
-        return max((int(dict(f.settings)["layers"]) for f in self.chain if f.name in BENT), default=0)  # type: ignore[call-overload]
+        told: list[Any] = [dict(f.settings)[family(f).bends] for f in self.chain if family(f).bends]
+        return max((int(layers) for layers in told), default=0)
 
     def with_layers(self, layers: int) -> FeatureRef:
         """The same feature with a map of another capacity."""
         chain = tuple(
-            replace(f, settings=tuple((k, layers if k == "layers" else v) for k, v in f.settings))
-            if f.name in BENT
-            else f
+            replace(f, settings=tuple((k, layers if k == family(f).bends else v) for k, v in f.settings))
             for f in self.chain
         )
         return replace(self, chain=chain)
@@ -157,12 +108,12 @@ class FeatureRef:
     @property
     def trained(self) -> bool:
         """Whether anything in it is trained on labels."""
-        return any(feature.name in TRAINED for feature in self.chain)
+        return any(family(feature).trained for feature in self.chain)
 
     @property
     def labelled(self) -> bool:
         """Whether it is fitted here, and on labels."""
-        return not self.fitting.file and (self.trained or any(feature.name == "linear_probe" for feature in self.chain))
+        return not self.fitting.file and (self.trained or any(family(feature).classes for feature in self.chain))
 
     def __str__(self) -> str:
         return ".".join(str(feature) for feature in self.chain)
@@ -189,8 +140,7 @@ class Via:
     @property
     def dim(self) -> int | None:
         """The number of coordinates that its last member gives, where its settings say so."""
-        settings = dict(self.chain[-1].settings)
-        found: Any = settings.get("dim", settings.get("k"))
+        found: Any = dict(self.chain[-1].settings).get(family(self.chain[-1]).dim)
         return found
 
 
@@ -229,8 +179,11 @@ def read_via(
         if name.name not in FEATURES:
             diagnostics.report("E215", f"no feature `{name.name}`", name.span, help=did_you_mean(name.name, names))
             return None
+        about = FEATURES.find(name.name, name.span, diagnostics)
+        if about is None:
+            return None
         here = tuple(replace(argument, value=_placed(argument.value, cell)) for argument in arguments)
-        settings = read_settings(name.name, here, {**FEATURES[name.name], **FITTING}, diagnostics, name.span)
+        settings = read_settings(name.name, here, {**about.settings, **FITTING}, diagnostics, name.span)
         if settings is None:
             return None
         given = {argument.name.name for argument in arguments if argument.name is not None}
@@ -248,20 +201,20 @@ def read_via(
                     help="name a file that a run with --out wrote into `features/`, relative to this spec",
                 )
                 return None
-            fitting["file"] = str(found.resolve())
-        own = {key: settings[key] for key in FEATURES[name.name]}
-        if name.name in _FROM_FILES:
-            what, help = _FROM_FILES[name.name]
+            fitting["file"] = str(real_path(found))
+        own = {key: settings[key] for key in about.settings}
+        if about.file is not None:
+            what, help = about.file
             if (found := _named(folder, own["path"], name.span, diagnostics)) is None:
                 return None
             if not own["path"] or not (is_file(found) or (what != "file" and is_folder(found))):
                 title = f'there is no {what} "{shortened(settings["path"])}"'
                 diagnostics.report("E721", title, name.span, help=f"name {help}, relative to this spec")
                 return None
-            own["path"] = str(found.resolve())
+            own["path"] = str(real_path(found))
         for file in (*files_of(name.name, own), *([Path(fitting["file"])] if "file" in given else [])):
             reads.note(file)  # they are read when the feature is made
-        if chain and chain[-1].name in GATED:
+        if chain and family(chain[-1]).gated:
             diagnostics.report(
                 "E726",
                 f"`{chain[-1].name}` comes last in a chain",
@@ -271,7 +224,7 @@ def read_via(
             )
             return None
         chain.append(Feature(name.name, tuple(own.items())))
-    trained = any(feature.name in TRAINED for feature in chain)
+    trained = any(family(feature).trained for feature in chain)
     for key in _TRAINING:
         if key in told and (not trained or "file" in fitting):
             why = "a finished fit is taken from a file" if trained else "nothing in it is trained on labels"
@@ -281,10 +234,19 @@ def read_via(
                 told[key],
                 help="leave it out"
                 if trained
-                else f"leave it out, or use {', '.join(sorted(TRAINED)[:3])} or another that is trained",
+                else f"leave it out, or use {', '.join(_some_trained())} or another that is trained",
             )
             return None
     return Via(tuple(chain), Fitting(**fitting), joined, via.span)
+
+
+def family(feature: Feature) -> FeatureFamily:
+    """The record of a feature."""
+    return FEATURES[feature.name]
+
+
+def _some_trained() -> list[str]:
+    return sorted(about.name for about in FEATURES.own.values() if about.trained)[:3]
 
 
 def _named(folder: Path, written: str, span: Span, diagnostics: Diagnostics) -> Path | None:
@@ -294,14 +256,16 @@ def _named(folder: Path, written: str, span: Span, diagnostics: Diagnostics) -> 
 
 
 def files_of(name: str, settings: Mapping[str, Any]) -> list[Path]:
-    """The files that a feature with these settings is made from: a sparse autoencoder may be a folder, with its config."""
-    if name not in _FROM_FILES:
-        return []
+    """The files that a feature with these settings is made from: a sparse autoencoder may be a folder, with its config. Of
+    a family that another package adds, its code, too."""
+    about, code = FEATURES[name], FEATURES.files(name)
+    if about.file is None:
+        return code
     path = Path(str(settings["path"]))
     folder = path if path.is_dir() else path.parent
     found = sorted(path.glob("*.safetensors")) if path.is_dir() else [path]
-    beside = [folder / "cfg.json"] if name == "sae" and (folder / "cfg.json").is_file() else []
-    return [*found, *beside]
+    beside = [folder / "cfg.json"] if about.encoder and (folder / "cfg.json").is_file() else []
+    return [*found, *beside, *code]
 
 
 def _placed(value: tree.Expr, cell: Mapping[str, tree.Expr]) -> tree.Expr:
@@ -318,8 +282,7 @@ def check_width(via: Via, places: Sequence[Place], facts: Facts, diagnostics: Di
         if known is None or via.joined:
             continue
         for feature in via.chain:
-            settings = dict(feature.settings)
-            asked: Any = settings.get("dim", settings.get("k"))
+            asked: Any = dict(feature.settings).get(family(feature).dim)
             if asked is not None and asked > known:
                 diagnostics.report(
                     "E723",
@@ -330,7 +293,7 @@ def check_width(via: Via, places: Sequence[Place], facts: Facts, diagnostics: Di
                 )
                 return False
             known = asked if asked is not None else known
-            if feature.name in ("sae", "linear_probe"):
+            if family(feature).unsized:
                 break  # how many numbers these give is not known yet
     return True
 
@@ -352,7 +315,8 @@ def share(
     Variables at the same places through the same chain take disjoint blocks of one map, where the last member has a `dim`.
     """
     via, places = vias[variable]
-    if via.chain[-1].name not in _BLOCKS:
+    last = family(via.chain[-1])
+    if not last.shared:
         return (variable,), via, None
     alike = [name for name, (other, there) in vias.items() if there == places and _alike(via, other)]
     if len(alike) == 1:
@@ -360,28 +324,27 @@ def share(
     sizes = [vias[name][0].dim or 0 for name in alike]
     start = sum(sizes[: alike.index(variable)])
     whole = replace(
-        via.chain[-1], settings=tuple((k, sum(sizes) if k == "dim" else v) for k, v in via.chain[-1].settings)
+        via.chain[-1], settings=tuple((k, sum(sizes) if k == last.dim else v) for k, v in via.chain[-1].settings)
     )
     return tuple(alike), replace(via, chain=(*via.chain[:-1], whole)), (start, start + sizes[alike.index(variable)])
 
 
 def _alike(one: Via, other: Via) -> bool:
     def bare(via: Via) -> tuple[Any, ...]:
-        last = tuple((key, value) for key, value in via.chain[-1].settings if key != "dim")
+        last = tuple((key, value) for key, value in via.chain[-1].settings if key != family(via.chain[-1]).dim)
         return via.chain[:-1], via.chain[-1].name, last, via.fitting, via.joined
 
     return bare(one) == bare(other)
 
 
 __all__ = [
-    "FEATURES",
     "FITTING",
-    "TRAINED",
     "FeatureRef",
     "Fitting",
     "Via",
     "chain_of",
     "check_width",
+    "family",
     "join",
     "read_via",
     "share",

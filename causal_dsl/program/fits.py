@@ -11,6 +11,7 @@ from typing import Literal
 
 from causal_dsl.diagnostics import Diagnostics
 from causal_dsl.program.features import FeatureRef, Variant
+from causal_dsl.program.measured import without_lines
 from causal_dsl.program.program import Cell, Intervention, NetworkRef, Test
 
 #: Random maps that a learned one is compared with.
@@ -130,8 +131,8 @@ def _experiment(test: Test, number: int, declared: bool) -> FitTest:
     fit = _on_part(test, "fit", n, keep=declared)
     validation = _on_part(test, "validation", min(n, VALIDATION))
     return FitTest(
-        replace(fit, name=f"{test.alignment.name}: fit {number + 1}", solved=(), members=()),
-        replace(validation, name=f"{test.alignment.name}: validation {number + 1}", solved=(), members=()),
+        without_lines(fit, name=f"{test.alignment.name}: fit {number + 1}", solved=()),
+        without_lines(validation, name=f"{test.alignment.name}: validation {number + 1}", solved=()),
     )
 
 
@@ -223,9 +224,7 @@ def _control(test: Test, what: str, variant: Variant, number: int = 0) -> Test:
         return replace(intervention, features=features)
 
     cells = tuple(replace(cell, interventions=tuple(map(changed, cell.interventions))) for cell in test.cells)
-    return replace(
-        test, name=f"{test.name}: {what}", cells=cells, members=(), solved=(), control=(test.name, what), scores=None
-    )
+    return without_lines(test, name=f"{test.name}: {what}", cells=cells, solved=(), control=(test.name, what))
 
 
 def variant_of(fit: FitTest, variant: Variant) -> FitTest:

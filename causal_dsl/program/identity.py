@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from causal_dsl.diagnostics import real_path
 from causal_dsl.program.facts import local_folder
 
 if TYPE_CHECKING:
@@ -154,7 +155,7 @@ def network_key(
 def absolute(path: Path) -> str:
     """A path as one text, however it was spelled and whatever links lead there."""
     try:
-        return str(path.resolve())
+        return str(real_path(path))
     except (OSError, RuntimeError, ValueError):  # a loop of links, a NUL
         return str(path.absolute())
 

@@ -21,6 +21,11 @@ class Site:
     module: str | None = None
     dims: tuple[int, ...] | None = None
 
+    @property
+    def form(self) -> tuple[object, ...]:
+        """What it is, but for which layer, heads and coordinates."""
+        return (self.component, self.module, bool(self.heads), self.dims is not None)
+
     def __str__(self) -> str:
         parts = []
         if self.layer is not None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from causal_dsl.diagnostics import Diagnostics, Source, Span, did_you_mean, nearest, shown_path
+from causal_dsl.diagnostics import Diagnostics, Source, Span, did_you_mean, nearest, real_path, shown_path
 from causal_dsl.reading import kind_of, may_read
 from causal_dsl.store import reads
 from causal_dsl.syntax import tree
@@ -131,7 +131,7 @@ class Loader:
 
     def file(self, path: Path, span: Span | None = None) -> Module | None:
         """The module of a spec file; None where it cannot be read."""
-        path = path.resolve()
+        path = real_path(path)
         if path in self.modules:
             return self.modules[path]
         source = read_source(path, self.diagnostics, span)
@@ -187,7 +187,7 @@ class Loader:
             return
         if not may_read(folder / path, written, span, self.diagnostics, LARGEST_SPEC):
             return
-        path = (folder / path).resolve()
+        path = real_path(folder / path)
         if path.suffix == ".py":
             yield from self._python(declaration, path)
             return

@@ -10,7 +10,7 @@ from causal_dsl.causal.domains import Finite
 from causal_dsl.causal.model import CausalModel
 from causal_dsl.diagnostics import Diagnostics, did_you_mean
 from causal_dsl.program.facts import record_of
-from causal_dsl.program.features import check_width, join, read_via
+from causal_dsl.program.features import check_width, family, join, read_via
 from causal_dsl.program.program import Alignment, InputPlacement, NetworkRef, PromptLine, Readout
 from causal_dsl.program.prompts import show_value
 from causal_dsl.program.sae_metadata import check_sae
@@ -167,7 +167,7 @@ class PlacementReader:
             if not check_width(via, places, self.network.facts, self.diagnostics):
                 return False
             first = via.chain[0]
-            if first.name == "sae" and not check_sae(
+            if family(first).encoder and not check_sae(
                 Path(str(dict(first.settings)["path"])), places, self.network, via.span, self.diagnostics
             ):
                 return False

@@ -9,15 +9,18 @@ from typing import TYPE_CHECKING, Any, Literal
 from causal_dsl.causal.designs import Design, Drawn
 from causal_dsl.causal.model import CausalModel
 from causal_dsl.diagnostics import Span
+from causal_dsl.measures.context import TestScores
 from causal_dsl.program.facts import Facts
 from causal_dsl.program.features import FeatureRef
 from causal_dsl.program.identity import NetworkKey, Origin, origin
 from causal_dsl.program.locations import Place, Site
 from causal_dsl.program.prompts import Template
 from causal_dsl.syntax import tree
+from causal_dsl.vocabulary.written import Value
 
 if TYPE_CHECKING:
     from causal_dsl.causal.predicates import Predicate
+    from causal_dsl.planning.probes import Replaced, Unmapped
 
 
 @dataclass(frozen=True)
@@ -42,62 +45,7 @@ class NetworkRef:
         return dict(self.settings).get(name, default)
 
 
-# ── what an intervention writes ─────────────────────────────────────────────────────────────────
-
-
-@dataclass(frozen=True)
-class FromRun:
-    """The values of ``places`` in the run of ``role``, row by row."""
-
-    role: str
-    places: tuple[Place, ...]
-
-
-@dataclass(frozen=True)
-class Mean:
-    """The mean over the rows of ``role`` at the written place; ``pooled``: over the tokens of a span as well."""
-
-    role: str = "base"
-    pooled: bool = False
-
-
-@dataclass(frozen=True)
-class Noise:
-    """Independent Gaussian noise with this standard deviation, in the units of the site."""
-
-    std: float
-    seed: int = 0
-    span: Span | None = field(default=None, compare=False)
-
-
-@dataclass(frozen=True)
-class Constant:
-    """The same number in every coordinate."""
-
-    value: float
-    span: Span | None = field(default=None, compare=False)
-
-
-@dataclass(frozen=True)
-class Vector:
-    """A vector with a number for each coordinate of the site: written out, or a tensor of a safetensors file."""
-
-    values: tuple[float, ...] = ()
-    path: Path | None = None
-    key: str = ""
-    span: Span | None = field(default=None, compare=False)
-
-
-@dataclass(frozen=True)
-class Arithmetic:
-    """``op`` is one of ``+ - * /``, coordinate by coordinate."""
-
-    op: str
-    left: Value
-    right: Value
-
-
-Value = FromRun | Mean | Noise | Constant | Vector | Arithmetic
+# ── alignments, and what their cells write ──────────────────────────────────────────────────────
 
 
 @dataclass(frozen=True)
@@ -237,9 +185,10 @@ class Training:
         return tuple(name for name, _ in self.places)
 
 
-@dataclass
+@dataclass(frozen=True)
 class Test:
-    """A test, ready to be planned. ``draws`` is what it draws, as text; ``members`` the lines of the test."""
+    """A test, ready to be planned. ``draws`` is what it draws, as text; ``members`` the lines of the test, and ``scores`` what
+    they measure."""
 
     __test__ = False  # not a pytest class
 
@@ -255,15 +204,14 @@ class Test:
     draws: str
     members: tuple[tree.Node, ...]
     metrics: dict[str, tree.Expr]
+    scores: TestScores
     #: what a control of another test compares it with: that test, and the control; empty for a test of the user's
     control: tuple[str, str] = ("", "")
-    #: what it measures, compiled: :class:`causal_dsl.score.context.TestScores`, put here by the pipeline
-    scores: Any = None
     #: whether further interventions ride beside it (`controls=none` in its draw says no)
     controls: bool = True
     #: of such further interventions: their rows, which are chosen among those of their test, and what they ask
     given: Drawn | None = None
-    probe: Any = None
+    probe: Unmapped | Replaced | None = None
 
     @property
     def model(self) -> CausalModel:

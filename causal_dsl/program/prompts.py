@@ -14,8 +14,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 from causal_dsl.causal.domains import Finite
+from causal_dsl.causal.model import CausalModel
 from causal_dsl.diagnostics import NOWHERE, Diagnostics, Span, did_you_mean, fail
 from causal_dsl.program.facts import Facts
 from causal_dsl.program.locations import Position
@@ -264,12 +266,18 @@ def first_prompt(alignment: Alignment) -> str:
     """A prompt of an alignment's first line, with the first value of every hole: answers are tokenised after it."""
     if not alignment.prompts:
         return ""
-    template = alignment.prompts[0].template
-    values = {}
-    for hole in template.holes:
-        domain = alignment.model.variables[hole].domain
-        values[hole] = show_value(domain.values[0]) if isinstance(domain, Finite) else "1"
-    return render(template, values).text
+    known, template = _FIRST.setdefault(alignment.model, {}), alignment.prompts[0].template
+    if template not in known:
+        values = {}
+        for hole in template.holes:
+            domain = alignment.model.variables[hole].domain
+            values[hole] = show_value(domain.values[0]) if isinstance(domain, Finite) else "1"
+        known[template] = render(template, values).text
+    return known[template]
+
+
+#: Of a causal model, the prompts that :func:`first_prompt` made: thousands of tests ask for the same.
+_FIRST: WeakKeyDictionary[CausalModel, dict[Template, str]] = WeakKeyDictionary()
 
 
 # ── tokens ──────────────────────────────────────────────────────────────────────────────────────
@@ -416,18 +424,6 @@ def mask_tokens(
             help=f"put something around {MASK} that this tokenizer splits at, a space or a full stop",
         )
     return filled[place : len(filled) - behind]
-
-
-def collisions(answers: Mapping[str, tuple[int, ...]]) -> list[tuple[str, str]]:
-    """Pairs of answers that begin with the same token: a single next token cannot tell them apart."""
-    seen: dict[int, str] = {}
-    found = []
-    for answer, ids in answers.items():
-        if ids and ids[0] in seen:
-            found.append((seen[ids[0]], answer))
-        elif ids:
-            seen[ids[0]] = answer
-    return found
 
 
 def check_length(encoded: Encoded, text: str, facts: Facts, span: Span, diagnostics: Diagnostics) -> bool:

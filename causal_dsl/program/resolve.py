@@ -5,7 +5,7 @@ Faults are reported, and the part at fault is left out, so that one run finds ma
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from causal_dsl.program.program import Alignment, NetworkRef, PromptLine
 from causal_dsl.program.prompts import check_holes, check_mask, parse_template
 from causal_dsl.program.settings import Setting, call_name, read_settings
 from causal_dsl.program.shown import warn_unseen
+from causal_dsl.program.tokens import Tokens
 from causal_dsl.program.training import TRAIN, TrainingReader, training_settings, unlike
 from causal_dsl.program.zoo import facts_of_zoo
 from causal_dsl.reading import is_file, shortened
@@ -50,6 +51,9 @@ NETWORKS: dict[str, dict[str, Setting]] = {
 }
 _MOST_CELLS = 100_000
 
+#: The tokenizer of a network; None where it has none, or where it is not known without loading. Raises :class:`SpecError`.
+Tokenizers = Callable[[NetworkRef], Tokens | None]
+
 
 @dataclass
 class Options:
@@ -64,6 +68,8 @@ class Options:
     names: Mapping[int, str] = field(default_factory=dict)
     #: added to the seed of every draw
     seed: int = 0
+    #: the tokenizer of a network, where it is known
+    tokens: Tokenizers = lambda network: None
 
 
 class Resolver:

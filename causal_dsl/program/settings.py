@@ -4,28 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean, nearest
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What a setting takes. ``kind``: int, ints (a list of them), number, bool, string, word (a bare name), names (a list
-    of names), domain and alignment (the name of one), or words."""
-
-    kind: str
-    default: Any = None
-    choices: tuple[str, ...] = ()
-    low: float = -math.inf
-    high: float = math.inf
-    positional: bool = False
-    required: bool = False
-    more: Mapping[str, Any] = field(default_factory=dict)
-
+from causal_dsl.vocabulary.settings import Setting
 
 _SAYS = {
     "int": "a whole number",
@@ -33,10 +17,13 @@ _SAYS = {
     "bool": "true or false",
     "string": 'a text in quotes, as in "name"',
     "word": "a bare word",
+    "run": "the name of a run",
     "names": "a list of names, as in [a, b]",
     "ints": "a list of whole numbers, as in [3, 14]",
     "alignment": "the name of an alignment",
     "domain": "the name of a domain",
+    "file": 'a path in quotes, as in "name.safetensors"',
+    "value": "a value that can be written",
 }
 
 
@@ -125,9 +112,11 @@ def _read(setting: Setting, expr: tree.Expr) -> Any:
             return value if good and setting.low <= value <= setting.high and math.isfinite(value) else None
         case "bool":
             return value if isinstance(value, bool) else None
-        case "string":
+        case "value":
+            return expr
+        case "string" | "file":
             return value if isinstance(value, str) else None
-        case "word":
+        case "word" | "run":
             word = expr.name if isinstance(expr, tree.Name) else value if isinstance(value, str) else None
             return word if not setting.choices or word in setting.choices else None
         case "domain":
@@ -172,3 +161,6 @@ def _refuse(what: str, name: str, setting: Setting, value: tree.Expr, diagnostic
         notes=notes,
         help=help,
     )
+
+
+__all__ = ["Setting", "call_name", "constant", "read_settings"]

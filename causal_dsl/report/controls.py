@@ -9,6 +9,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from causal_dsl.report.tables import table_of
 from causal_dsl.score.apart import Written
 from causal_dsl.score.numbers import show, show_cell
 from causal_dsl.score.results import CellResult, Estimate, TestResult
@@ -67,15 +68,7 @@ def _apart(one: Written) -> tuple[str, Estimate, str]:
 
 
 def _rows(first: str, number: str, rows: list[tuple[str, Estimate, str]]) -> Iterator[RenderableType]:
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    for title, justify in (
-        (first, "left"),
-        (number, "right"),
-        ("interval", "left"),
-        ("pairs", "right"),
-        ("", "left"),
-    ):
-        table.add_column(Text(title, style="dim"), justify=justify, no_wrap=bool(title))  # type: ignore[arg-type]
+    table = table_of(first, number, "interval", "pairs", meaning=True)
     for told, share, meaning in rows:
         table.add_row(Text(told), show(share.value), Text(_interval(share)), str(share.n), Text(meaning, style="dim"))
     yield Text("")
@@ -84,15 +77,7 @@ def _rows(first: str, number: str, rows: list[tuple[str, Estimate, str]]) -> Ite
 
 def _one(cell: CellResult) -> Table:
     assert cell.learned is not None
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    for name, justify in (
-        ("control", "left"),
-        ("iia", "right"),
-        ("interval", "left"),
-        ("logits moved", "right"),
-        ("", "left"),
-    ):
-        table.add_column(Text(name, style="dim"), justify=justify, no_wrap=bool(name))  # type: ignore[arg-type]
+    table = table_of("control", "iia", "interval", "logits moved", meaning=True)
     learned, iia = cell.learned, cell.scores["iia"]
     table.add_row(
         Text("the feature", style="bold"), show(iia.value), Text(_interval(iia)), show(learned.margin), Text("")

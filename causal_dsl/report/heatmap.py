@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.text import Text
 
+from causal_dsl.score.numbers import show
 from causal_dsl.score.results import CellResult, Estimate, Rise
 
 #: The colours of what lies below the anchor, at it, and above it: brown, grey, blue (told apart without red or green).
@@ -98,20 +99,6 @@ def marks(cell: CellResult, score: str, ceiling: float | None) -> str:
     return mark(estimate, ceiling)
 
 
-def figure(value: float | None) -> str:
-    """A number for a narrow column, six wide at most: what is not quite 0 or 1 does not read as 0 or 1."""
-    if value is None or not math.isfinite(value):
-        return "--"
-    if 0.9995 <= value < 1:
-        return "0.999"
-    if 0 < value < 0.0005:
-        return "0.001"
-    if abs(value) < 10:
-        return f"{value:.3f}"
-    size = abs(value)
-    return f"{value:.{2 if size < 100 else 1 if size < 1000 else 0}{'f' if size < 10_000 else 'e'}}"
-
-
 def axes(cells: Sequence[CellResult], parameters: Sequence[str]) -> tuple[str, str]:
     """Which parameter names the rows and which the columns: rows are numbers (layers) and many, columns are words."""
 
@@ -140,9 +127,12 @@ def heat_map(
     down = list(dict.fromkeys(row for row, _ in found))
     across = list(dict.fromkeys(column for _, column in found))
     label = max(len(rows), *(len(str(row)) for row in down))
-    room = max(1, (width - 2 - label) // 8)
+    numbers = {place: show(cell.scores[score].value, missing="--") for place, cell in found.items()}
+    least = max(7, 1 + max(map(len, numbers.values())))
+    room = max(1, (width - 2 - label) // (least + 1))
     longest = max(len(str(column)) for column in across)
-    each = max(7, min(longest + 1, 9, (width - 2 - label) // len(across) - 1)) if len(across) <= room else 7
+    fits = min(longest + 1, 9, (width - 2 - label) // len(across) - 1)
+    each = max(least, fits) if len(across) <= room else least
     lines: list[Text] = []
     for start in range(0, len(across), room):
         block = across[start : start + room]
@@ -162,9 +152,8 @@ def heat_map(
                 if cell is None:
                     line.append(" " * each)
                     continue
-                value = cell.scores[score].value
-                text = figure(value).rjust(each - 1) + marks(cell, score, ceiling)
-                line.append(text, style=colours.style(value))
+                text = numbers[row, column].rjust(each - 1) + marks(cell, score, ceiling)
+                line.append(text, style=colours.style(cell.scores[score].value))
             lines.append(line)
         if start + room < len(across):
             lines.append(Text(""))

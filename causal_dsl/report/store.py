@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from causal_dsl.engine.columns import NO_ANSWERS, SAID, Columns
+from causal_dsl.measures.evaluation import CellData
+from causal_dsl.measures.quantities import NO_ANSWERS, SAID, Columns
 from causal_dsl.program.prompts import show_value
-from causal_dsl.score.frames import Frame
 from causal_dsl.score.results import SpecResult
 from causal_dsl.score.words import Speech
 from causal_dsl.store.out import SPEC, SpecFolder
@@ -76,7 +76,7 @@ def _table(
         if name.endswith("_id") or name == "pair":
             table[name] = table[name].astype("Int64")
         elif table[name].dtype == object:
-            table[name] = table[name].map(lambda value: None if value is None else str(value))
+            table[name] = table[name].map(lambda value: None if value is None or value != value else str(value))
     return table
 
 
@@ -136,7 +136,7 @@ def _measured(test: Test, drawn: Drawn, columns: Columns, labels: np.ndarray | N
             found[name] = _decoded(test, answer)
     output = test.readout.variable
     sources = {role: drawn.values[role][output] for role in dict.fromkeys(role for _, role in test.swaps)}
-    frame = Frame(columns, drawn.values["base"][output], labels, sources, None)
+    frame = CellData(columns, drawn.values["base"][output], labels, sources, None)
     for name, values in test.scores.per_pair(frame).items():
         found[name] = np.asarray(values, dtype=np.float64)
     return found

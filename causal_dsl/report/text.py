@@ -18,7 +18,8 @@ from rich.text import Text
 
 from causal_dsl.diagnostics import printable
 from causal_dsl.report.controls import beside, controls
-from causal_dsl.report.heatmap import Scale, axes, figure, heat_map, marks, scale
+from causal_dsl.report.heatmap import Scale, axes, heat_map, marks, scale
+from causal_dsl.report.tables import table_of
 from causal_dsl.score.chance import show_ceilings, show_distinct
 from causal_dsl.score.codes import LADDER, severity
 from causal_dsl.score.numbers import counted, show, show_cell, show_estimate, show_share
@@ -189,9 +190,7 @@ def _mapped(test: TestResult) -> list[str]:
 
 
 def _table_of_scores(scores: dict[str, Estimate]) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    for name, justify in (("score", "left"), ("value", "right"), ("95% interval", "left"), ("pairs", "right")):
-        table.add_column(Text(name, style="dim"), justify=justify, no_wrap=name != "score")  # type: ignore[arg-type]
+    table = table_of("score", "value", "95% interval", "pairs")
     for name, estimate in scores.items():
         table.add_row(Text(name), show(estimate.value), Text(_interval(estimate)), str(estimate.n))
     return table
@@ -276,7 +275,7 @@ def _legend(colours: Scale, told: str, ceiling: float | None, console: Console) 
     if console.color_system is not None:
         for point in sorted({colours.bottom, colours.anchor, colours.top}):
             name = "ceiling " if ceiling is not None and point == ceiling else ""
-            line.append(f" {name}{figure(point)} ", style=colours.style(point))
+            line.append(f" {name}{show(point)} ", style=colours.style(point))
         line.append("  ")
     line.append(told, style="dim")
     if line.plain.strip():
@@ -318,7 +317,7 @@ def _bars(
     zero = _column(0.0, low, high, length)
     at = None if ceiling is None else min(length - 1, _column(ceiling, low, high, length))
     if high > low:
-        ends = figure(low), figure(high)
+        ends = show(low), show(high)
         yield Text(f"  {name[:label].rjust(label)}  {ends[0]}{ends[1].rjust(length - len(ends[0]))}", style="dim")
     for cell, key, number, interval in zip(cells, labels, numbers, intervals, strict=True):
         estimate = cell.scores[score]

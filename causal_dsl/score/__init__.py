@@ -1,1 +1,1 @@
-"""Scores: metrics compiled, intervals, findings, results."""
+"""Scores: estimates with intervals, findings, judged expectations, results."""

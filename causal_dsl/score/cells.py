@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from causal_dsl.engine.columns import TRACE
-from causal_dsl.score.context import TestContext
+from causal_dsl.measures.context import TestContext
+from causal_dsl.measures.evaluation import CellData
+from causal_dsl.measures.per_cell import Mean, Score
+from causal_dsl.measures.per_pair import Moved
+from causal_dsl.measures.quantities import TRACE
+from causal_dsl.measures.units import SHARE
 from causal_dsl.score.estimate import Estimator
 from causal_dsl.score.findings import STILL, cell_findings
-from causal_dsl.score.frames import Frame
-from causal_dsl.score.pairs import Moved
 from causal_dsl.score.results import CellInfo, CellResult, Estimate, Rise
 from causal_dsl.score.samples import effects
-from causal_dsl.score.scores import Mean, Score
-from causal_dsl.score.units import SHARE
 from causal_dsl.score.verdict import settled, top_of, verdict
 from causal_dsl.score.words import Speech, elsewhere, nothing_said
 
@@ -70,7 +70,7 @@ def with_verdict(
     return settled(replace(cell, verdict=told, together=together, top=most, rise=rise, told_once=rise is not None))
 
 
-def _still(frame: Frame) -> bool | None:
+def _still(frame: CellData) -> bool | None:
     """Whether no logit moved in any pair, beyond rounding; None where that is not known: it was not looked at, or logits
     are no finite numbers."""
     if TRACE not in frame.columns.base or TRACE not in frame.columns.patched:

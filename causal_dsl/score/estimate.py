@@ -8,7 +8,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from causal_dsl.score.frames import Env, Frame
+from causal_dsl.measures.evaluation import CellData, Evaluation
+from causal_dsl.measures.per_cell import Best, Chosen, Mean, Order, OverCells, Score, Star
+from causal_dsl.measures.units import SHARE
 from causal_dsl.score.intervals import (
     LEVEL,
     Resampling,
@@ -18,8 +20,6 @@ from causal_dsl.score.intervals import (
     together,
 )
 from causal_dsl.score.results import Estimate, Method
-from causal_dsl.score.scores import Best, Chosen, Mean, Order, OverCells, Score, Star
-from causal_dsl.score.units import SHARE
 
 
 @dataclass
@@ -30,7 +30,7 @@ class Estimator:
     draws; else they are about inputs that were not drawn. ``weights`` [n] are those of the rows, where they are known.
     """
 
-    frames: Sequence[Frame]
+    frames: Sequence[CellData]
     cells: Sequence[Mapping[str, Any]]
     ids: Mapping[str, np.ndarray]
     exhaustive: bool = False
@@ -46,7 +46,7 @@ class Estimator:
         base = next(iter(self.ids.values()), np.zeros(self.n))
         choosing = halves(base) if self.n else np.zeros(0, bool)
         own = np.ones(self.n) if self.weights is None else self.weights
-        self.env = Env(self.frames, self.cells, own[None], choosing, self.ceiling)
+        self.env = Evaluation(self.frames, self.cells, own[None], choosing, self.ceiling)
 
     def prepare(self, scores: Sequence[Score]) -> None:
         """Compute the scores and, unless the pairs are all there are, their bootstrap replicates."""

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from causal_dsl.diagnostics import Diagnostic, Span
-from causal_dsl.score.context import Expectation
-from causal_dsl.score.numbers import counted, show, show_cell, show_estimate, show_share
+from causal_dsl.measures.context import Expectation
+from causal_dsl.measures.per_cell import Best, Chosen, OverCells, Score
+from causal_dsl.score.numbers import counted, show, show_cell, show_estimate, show_percent, show_share
 from causal_dsl.score.results import CellInfo, Estimate, Finding, Measured
-from causal_dsl.score.scores import Best, Chosen, OverCells, Score
 from causal_dsl.score.verdict import RULES, by_design
 
 if TYPE_CHECKING:
@@ -190,7 +190,7 @@ def choosing_findings(values: Sequence[Score], cells: int, best: Mapping[Best, t
 def choice_finding(chosen: Chosen, cell: Mapping[str, object], stable: float | None) -> Finding:
     """Which cell ``argmax`` took, and how often the resamples take the same."""
     text = f"`{chosen.text}` is {show_cell(cell)}"
-    return Finding("choice", text + (f", as in {100 * stable:.0f}% of resamples." if stable is not None else "."))
+    return Finding("choice", text + (f", as in {show_percent(stable)} of resamples." if stable is not None else "."))
 
 
 def near_bound(measured: Measured) -> Finding | None:

@@ -49,12 +49,13 @@ def held(variable: str, place: str, vectors: np.ndarray, above: Mapping[str, np.
     settings = _numbered(np.stack(list(above.values()), axis=1)) if above else np.zeros(len(vectors), np.int64)
     count, kinds = int(settings.max()) + 1, int(patterns.max()) + 1
     means = np.stack([np.bincount(settings, column) for column in scaled.T], axis=1)
-    means /= np.bincount(settings)[:, None]
+    means = means / np.bincount(settings)[:, None]
     first = np.unique(settings, return_index=True)[1]
     own = np.unique(values[first], return_inverse=True)[1].reshape(-1)
     codes = int(own.max()) + 1
     together = len(np.unique(np.stack([patterns, settings], axis=1), axis=0))
-    alone = together == count == kinds and count < len(vectors)  # nothing but these inputs shows there, each setting once
+    # nothing but these inputs shows there, each setting once
+    alone = together == count == kinds and count < len(vectors)
     return Held(
         variable,
         place,
@@ -63,7 +64,10 @@ def held(variable: str, place: str, vectors: np.ndarray, above: Mapping[str, np.
         count,
         codes,
         _within(means, own),
-        1 < codes < count <= _MOST and kinds in (count, len(vectors)) and together == kinds and _code(means, own, alone),
+        1 < codes < count <= _MOST
+        and kinds in (count, len(vectors))
+        and together == kinds
+        and _code(means, own, alone),
     )
 
 

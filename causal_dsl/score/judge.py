@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from causal_dsl.diagnostics import Diagnostic
+from causal_dsl.measures.context import Expectation
+from causal_dsl.measures.per_cell import Chosen, ParameterIs, Score, ScoreOp
+from causal_dsl.measures.per_pair import Constant
+from causal_dsl.measures.units import INDEX
 from causal_dsl.score.chance import show_ceilings
-from causal_dsl.score.context import Expectation
 from causal_dsl.score.estimate import Estimator
 from causal_dsl.score.numbers import counted, show, show_cell, show_estimate
-from causal_dsl.score.pairs import Constant
 from causal_dsl.score.results import Estimate, ExpectationResult, Measured
-from causal_dsl.score.scores import Chosen, ParameterIs, Score, ScoreOp
-from causal_dsl.score.units import INDEX
 
 if TYPE_CHECKING:
     from causal_dsl.causal.ceilings import Ceiling

@@ -9,13 +9,14 @@ from typing import Any
 from causal_dsl.score.results import Estimate
 
 
-def show(value: float | None, digits: int = 3, against: float | None = None) -> str:
+def show(value: float | None, digits: int = 3, against: float | None = None, missing: str = "undefined") -> str:
     """A number with three decimals, or four significant digits from 1000 on; ``digits=0`` for what names a cell.
 
-    What is not quite 0 or 1 does not read as 0 or 1, and what differs from ``against`` does not read the same.
+    What is not quite 0 or 1 does not read as 0 or 1, and what differs from ``against`` does not read the same: up to nine
+    decimals tell them apart, beyond which a difference is of rounding. ``missing`` stands for what is no finite number.
     """
     if value is None or not math.isfinite(value):
-        return "undefined"
+        return missing
     if abs(value) >= 1000:
         return f"{value:.4g}"
     if digits == 0:
@@ -47,6 +48,15 @@ def counted(number: int, what: str = "pair") -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
+def show_percent(share: float, digits: int = 0) -> str:
+    """``80%``; what is not quite none or all does not read as 0% or 100%."""
+    for more in range(digits, 8):
+        text = f"{100 * share:.{more}f}"
+        if all(float(text) != edge or 100 * share == edge for edge in (0.0, 100.0)):
+            break
+    return text + "%"
+
+
 def show_share(part: int, whole: int) -> str:
     """``412 of 512 (80.5%)``"""
-    return f"{part} of {whole}" + (f" ({100 * part / whole:.1f}%)" if whole else "")
+    return f"{part} of {whole}" + (f" ({show_percent(part / whole, 1)})" if whole else "")

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 
 from causal_dsl.causal.ceilings import Ceiling
 from causal_dsl.causal.cover import cover_of, scope_of
-from causal_dsl.engine.answers import Answers
 from causal_dsl.engine.execute import CellRun, TestRun
 from causal_dsl.planning.plan import Plan
+from causal_dsl.program.answers import Answers
 from causal_dsl.program.tokens import Tokens
 from causal_dsl.score.results import CellInfo, Fired, TestResult
 from causal_dsl.score.score import score_test

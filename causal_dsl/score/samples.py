@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from causal_dsl.measures.evaluation import CellData
+from causal_dsl.measures.per_cell import Mean, Score
+from causal_dsl.measures.per_pair import ANSWER, Change
 from causal_dsl.score.estimate import Estimator
-from causal_dsl.score.frames import Frame
-from causal_dsl.score.numbers import counted, show, show_estimate
-from causal_dsl.score.pairs import ANSWER, Change
+from causal_dsl.score.numbers import counted, show, show_estimate, show_percent
 from causal_dsl.score.results import Finding
-from causal_dsl.score.scores import Mean, Score
 
 if TYPE_CHECKING:
     from causal_dsl.causal.cover import Cover
@@ -23,7 +23,7 @@ FEW = 20
 HIDES = 4.0
 
 
-def steady(cover: Cover, frames: Sequence[Frame], rows: np.ndarray | None) -> np.ndarray | None:
+def steady(cover: Cover, frames: Sequence[CellData], rows: np.ndarray | None) -> np.ndarray | None:
     """The weights of the rows that are scored, each group of equal rows counted once, where these gave equal answers; None
     where they did not (noise). Sums of them are exact (:class:`~causal_dsl.causal.cover.Cover`)."""
     if cover.weights is None or cover.group is None or not frames:
@@ -74,6 +74,6 @@ def effects(estimator: Estimator, scores: Sequence[Score], cell: int) -> list[Fi
         size = float(np.average(np.abs(numbers), weights=estimator.env.weights[0]))
         if size > 0 and size >= HIDES * abs(estimate.value):
             ups, downs = float((numbers > 0).mean()), float((numbers < 0).mean())
-            text = f"`{score.text}` is {show_estimate(estimate)} in the mean, and {show(size)} in mean size: it rises in {100 * ups:.0f}% of pairs and falls in {100 * downs:.0f}%, and these cancel."
+            text = f"`{score.text}` is {show_estimate(estimate)} in the mean, and {show(size)} in mean size: it rises in {show_percent(ups)} of pairs and falls in {show_percent(downs)}, and these cancel."
             found.append(Finding("cancels", text))
     return found

@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from causal_dsl.causal.designs import count_distinct
-from causal_dsl.engine.columns import Columns
+from causal_dsl.measures.context import Reported, TestContext, TestScores
+from causal_dsl.measures.evaluation import CellData
+from causal_dsl.measures.per_cell import Best, Chosen, Mean, Score
+from causal_dsl.measures.per_pair import Constant
+from causal_dsl.measures.quantities import Columns
 from causal_dsl.score.cells import found_in, with_verdict
-from causal_dsl.score.context import Reported, TestContext, TestScores
 from causal_dsl.score.estimate import Estimator
 from causal_dsl.score.findings import (
     ceiling_unknown,
@@ -22,13 +25,10 @@ from causal_dsl.score.findings import (
     near_bound,
     scope_finding,
 )
-from causal_dsl.score.frames import Frame
 from causal_dsl.score.judge import judge
 from causal_dsl.score.numbers import show_cell
-from causal_dsl.score.pairs import Constant
 from causal_dsl.score.results import CellInfo, CellResult, Finding, ReportResult, TestResult
 from causal_dsl.score.samples import few_inputs, steady
-from causal_dsl.score.scores import Best, Chosen, Mean, Score
 from causal_dsl.score.stillness import at_rest, nothing_expected
 from causal_dsl.score.sweeps import multiple, numbers_of, rises
 from causal_dsl.score.verdict import by_design, top_of
@@ -82,7 +82,7 @@ def score_test(
     sources = dict(source_answers or {})
     given = dict(ceilings or {})
     rows = None if kept is None else np.flatnonzero(kept)
-    frames = [Frame(columns, base_answers, labels, sources, rows, asked) for _, columns in cells]
+    frames = [CellData(columns, base_answers, labels, sources, rows, asked) for _, columns in cells]
     own_ids = {
         role: np.asarray(column)[rows] if rows is not None else np.asarray(column) for role, column in ids.items()
     }
@@ -101,7 +101,7 @@ def score_test(
     estimator = Estimator(frames, names, own_ids, exhaustive or weights is not None, level, draws, weights)
     everything = None
     if rows is not None:
-        every = [Frame(c, base_answers, labels, sources, None, asked) for _, c in cells]
+        every = [CellData(c, base_answers, labels, sources, None, asked) for _, c in cells]
         of_all = None if cover is None else steady(cover, every, None)
         everything = Estimator(every, names, ids, exhaustive or of_all is not None, _value(given), draws, of_all)
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from causal_dsl.engine.answers import Answers
+from causal_dsl.program.answers import Answers
 from causal_dsl.program.prompts import show_value
 from causal_dsl.program.tokens import Tokens
 from causal_dsl.score.words import Speech

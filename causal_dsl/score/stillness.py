@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from causal_dsl.measures.context import Expectation
+from causal_dsl.measures.per_cell import Mean
+from causal_dsl.measures.per_pair import Moved, OfDistribution
 from causal_dsl.score.codes import Severity
-from causal_dsl.score.context import Expectation
-from causal_dsl.score.pairs import Divergence, Moved
 from causal_dsl.score.results import CellResult
-from causal_dsl.score.scores import Mean
 
 #: What says that nothing moved.
 _STILL = ("never_moved", "changed_nothing")
@@ -34,7 +34,9 @@ def nothing_expected(expectations: Sequence[Expectation]) -> bool:
 
 
 def _movement(part: Mean) -> bool:
-    return part.run == "patched" and isinstance(part.pair, Moved | Divergence)
+    return part.run == "patched" and (
+        isinstance(part.pair, Moved) or (isinstance(part.pair, OfDistribution) and part.pair.two_runs)
+    )
 
 
 def at_rest(cell: CellResult) -> CellResult:

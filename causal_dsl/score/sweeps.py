@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from causal_dsl.measures.per_cell import Mean
+from causal_dsl.measures.per_pair import Right
+from causal_dsl.measures.units import SHARE
 from causal_dsl.score.estimate import Estimator
 from causal_dsl.score.intervals import LEVEL, together
 from causal_dsl.score.numbers import show
-from causal_dsl.score.pairs import Right
 from causal_dsl.score.results import Estimate, Finding, Rise
-from causal_dsl.score.scores import Mean
-from causal_dsl.score.units import SHARE
 
 #: How often the unpatched base run gives the counterfactual answer.
 UNPATCHED = Mean("unpatched", SHARE, Right("iia", SHARE, label=True), "base")
@@ -84,7 +84,7 @@ def multiple(own: Sequence[Estimate], joint: Sequence[tuple[float, float] | None
     luck = len(own) * (1 - LEVEL) / 2
     sure = sum(one is not None and one[0] > top for one in joint)
     text = (
-        f"Of {len(own)} cells {above} lie above {show(top)} by their own 95% interval, as {luck:.1f} would by luck if none did "
+        f"Of {len(own)} cells {above} lie above {show(top)} by their own 95% interval, as {show(luck, 1)} would by luck if none did "
         f"in truth; {sure} do by intervals that hold for all cells together, which the marks and verdicts go by."
     )
     return [Finding("multiple", text)]

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from causal_dsl.engine.answers import Answers, first_token
-from causal_dsl.engine.columns import Quantity
+from causal_dsl.measures.quantities import Quantity
 from causal_dsl.network.network import Network
 from causal_dsl.planning.plan import Plan
+from causal_dsl.program.answers import Answers, first_token
 from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.program import Test
 from causal_dsl.program.prompts import first_prompt

@@ -8,8 +8,8 @@ import numpy as np
 
 from causal_dsl.causal.attributes import asked
 from causal_dsl.causal.designs import Drawn
-from causal_dsl.engine.columns import Columns
-from causal_dsl.score.scores import Score, asks
+from causal_dsl.measures.per_cell import Score, asks
+from causal_dsl.measures.quantities import Columns
 
 if TYPE_CHECKING:
     from causal_dsl.program.program import Test

@@ -8,11 +8,11 @@ from typing import Literal
 
 import numpy as np
 
-from causal_dsl.engine.columns import NO_ANSWERS, NOT_FINITE, SAID, TIED
+from causal_dsl.measures.evaluation import CellData
+from causal_dsl.measures.per_pair import ANSWER
+from causal_dsl.measures.quantities import NO_ANSWERS, NOT_FINITE, SAID, TIED
 from causal_dsl.score.findings import not_said, said_nothing
-from causal_dsl.score.frames import Frame
 from causal_dsl.score.numbers import show_share
-from causal_dsl.score.pairs import ANSWER
 from causal_dsl.score.results import Finding, Wrong
 
 #: Of the wrong answers as many are told of, each with as many examples.
@@ -40,7 +40,7 @@ class Speech:
 PLAIN = Speech()
 
 
-def nothing_said(frame: Frame, patched: bool) -> list[Finding]:
+def nothing_said(frame: CellData, patched: bool) -> list[Finding]:
     """Findings of runs of a cell, base and patched, that say nothing, or nothing that is an answer."""
     runs = ("base", "patched") if patched else ("base",)
     answers = np.concatenate([frame.column(run, ANSWER) for run in runs]) if frame.n else np.zeros(0)
@@ -48,7 +48,7 @@ def nothing_said(frame: Frame, patched: bool) -> list[Finding]:
     return said_nothing(int((answers == TIED).sum()), int((answers == NOT_FINITE).sum()), len(answers), which)
 
 
-def elsewhere(frame: Frame, patched: bool, speech: Speech) -> list[Finding]:
+def elsewhere(frame: CellData, patched: bool, speech: Speech) -> list[Finding]:
     """The finding of runs whose largest logit of all is no answer, where answers are read among some."""
     runs = ("base", "patched") if patched else ("base",)
     columns = [frame.columns.base, frame.columns.patched][: len(runs)]
@@ -64,7 +64,7 @@ def elsewhere(frame: Frame, patched: bool, speech: Speech) -> list[Finding]:
     return not_said(len(missing), len(said), "runs, base and patched," if patched else "runs", instead)
 
 
-def wrong_answers(frame: Frame, label: bool, speech: Speech) -> tuple[Wrong, ...]:
+def wrong_answers(frame: CellData, label: bool, speech: Speech) -> tuple[Wrong, ...]:
     """The commonest of what was said where the answer is wrong: of the patched runs where there is a label, else of the
     base runs."""
     run: Literal["base", "patched"] = "patched" if label else "base"
@@ -84,13 +84,13 @@ def wrong_answers(frame: Frame, label: bool, speech: Speech) -> tuple[Wrong, ...
     return tuple(found)
 
 
-def _wanted(frame: Frame, label: bool) -> np.ndarray:
+def _wanted(frame: CellData, label: bool) -> np.ndarray:
     found = frame.labels if label else frame.base_answers
     assert found is not None
     return found
 
 
-def _wrong(frame: Frame, run: str, label: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _wrong(frame: CellData, run: str, label: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The rows that are wrong, the code that each says, and the id where the code is no answer (-1: unknown)."""
     codes = frame.column(run, ANSWER)
     rows = np.flatnonzero(codes != _wanted(frame, label))

@@ -84,12 +84,25 @@ def watching(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
+def importing(folders: Iterable[Path]) -> Iterator[None]:
+    """Within, code can import the modules of its own folder, as a script can."""
+    added = [real for folder in folders if (real := os.path.realpath(folder)) not in sys.path]
+    sys.path[:0] = added
+    try:
+        yield
+    finally:
+        for path in added:
+            if path in sys.path:
+                sys.path.remove(path)
+
+
+@contextmanager
 def opening(folder: Path) -> Iterator[None]:
     """While a function of the user is called: note the files that it opens to read."""
     root = Path(os.path.abspath(folder))
     opened: Opened = {}
     try:
-        with hearing(opened):
+        with importing([root]), hearing(opened):
             yield
     finally:
         for written in opened:

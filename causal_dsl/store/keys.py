@@ -23,7 +23,8 @@ FORMAT = 2
 @dataclass(frozen=True)
 class NetworkInputs:
     """What a loaded network is made of. ``weights``: SHA-256 of its weight files, or of its parameters and buffers.
-    ``files``: SHA-256 of every other file that was read to make it (config, tokenizer, code), by path."""
+    ``files``: SHA-256 of every other file that was read to make it (config, tokenizer, code), by path; ``behaviour``: of its
+    logits for a few inputs, for one that code makes: they tell what no file says."""
 
     kind: str
     target: str
@@ -36,12 +37,14 @@ class NetworkInputs:
     dtype: str
     device: str
     padding: str
+    behaviour: str
 
 
 @dataclass(frozen=True)
 class RunInputs:
     """All that decides the numbers of a run: blocks under ``--out`` belong to it. ``spec``: SHA-256 of its text and imports;
-    ``files``: of every file that it reads, by path; ``features``: of the numbers of all fitted maps."""
+    ``files``: of every file that it reads, by path; ``features``: of the numbers of all fitted maps;
+    ``behaviour``: of the logits that networks made by code give for some of its inputs, by their names."""
 
     spec: str
     tests: tuple[str, ...]
@@ -53,6 +56,7 @@ class RunInputs:
     files: Mapping[str, str]
     networks: Mapping[str, NetworkInputs]
     features: str
+    behaviour: Mapping[str, str]
     versions: Mapping[str, str]
 
 
@@ -74,7 +78,8 @@ class FitInputs:
 @dataclass(frozen=True)
 class TrainingInputs:
     """All that decides trained weights. ``model`` and ``alignment`` as text; ``data``: SHA-256 of the inputs that it is
-    trained on; ``start``: of the weights that it starts from; ``code`` of the network's modules."""
+    trained on; ``start``: of the weights that it starts from; ``code`` of the network's modules,
+    ``behaviour`` as it starts."""
 
     model: Mapping[str, Any]
     alignment: Mapping[str, Any]
@@ -84,6 +89,7 @@ class TrainingInputs:
     data: str
     start: str
     code: tuple[str, ...]
+    behaviour: str
     files: Mapping[str, str]
     dtype: str
     device: str

@@ -45,7 +45,7 @@ class Later:
         before = set(sys.modules)
         no_cache, sys.dont_write_bytecode = sys.dont_write_bytecode, True
         try:
-            with code.hearing(self._opened):
+            with code.importing(self._roots), code.hearing(self._opened):
                 token = _CURRENT.set(self)
                 try:
                     yield

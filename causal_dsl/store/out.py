@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from causal_dsl.diagnostics import Source, Span, SpecError, fail, shown_path
+from causal_dsl.diagnostics import Source, Span, SpecError, fail, real_path, shown_path
 from causal_dsl.store import faults, hashes
 from causal_dsl.store.documents import read_document, write_document
 from causal_dsl.store.files import clear_parts, replacing, set_aside
@@ -276,7 +276,7 @@ _COPIED = 32 << 20
 
 def _near(path: Path, home: Path) -> bool:
     """Whether a file can be meant by a relative path of the spec: not something installed, nor of the cache."""
-    packages = Path(sys.prefix), hashes.cache_root(), Path(__file__).resolve().parents[1]
+    packages = Path(sys.prefix), hashes.cache_root(), real_path(__file__).parents[1]
     if any(path.is_relative_to(place) for place in packages):
         return False
     shared = Path(os.path.commonpath([path, home]))

@@ -81,9 +81,14 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
 
     explained = _command(
-        command, "explain", "tell more about a diagnostic, with examples", lambda given, line: explain(given.code, line)
+        command,
+        "explain",
+        "tell more about a diagnostic, a measure or a finding",
+        lambda given, line: explain(given.code, line),
     )
-    explained.add_argument("code", nargs="*", metavar="CODE", help="such as E201; without one, all are listed")
+    explained.add_argument(
+        "code", nargs="*", metavar="WORD", help="such as E201, iia or vacuous; without one, all are listed"
+    )
 
     zoos = _command(command, "zoo", "list the networks that zoo(…) names, train one or fetch one", zoo)
     zoos.set_defaults(action="list")

@@ -95,6 +95,7 @@ def check(arguments: Namespace, line: CommandLine) -> int:
         errors += len(checked.errors)
         if not arguments.json:
             say(printable(checked.text() or f"{checked.path}: no faults, and no tests"))
+            return {}
         return checked.to_json()
 
     def shown(error: SpecError) -> None:

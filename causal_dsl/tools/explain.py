@@ -1,4 +1,4 @@
-"""``causal-dsl explain CODE``: the page of a diagnostic."""
+"""``causal-dsl explain WORD``: the page of a diagnostic, a measure or a finding."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ import sys
 from pathlib import Path
 
 from causal_dsl.diagnostics import did_you_mean, fail
+from causal_dsl.measures.units import UNITS
 from causal_dsl.resources import resource
 from causal_dsl.tools.command_line import CommandLine
 from causal_dsl.tools.output import say
+from causal_dsl.vocabulary.findings import FINDINGS
+from causal_dsl.vocabulary.measures import MEASURES
 
 
 def codes() -> dict[str, Path]:
@@ -26,8 +29,12 @@ def title(page: Path) -> str:
 def page_of(written: str, line: CommandLine) -> str:
     """The Markdown of the page of a code, however it is spelt: ``e201``, ``E201``, ``error[E201]``.
 
-    A warning shares its number with an error, and its page too where it has none of its own. Raises SpecError (E707).
+    A warning shares its number with an error, and its page too where it has none of its own. A measure and a finding have
+    a page by their name. Raises SpecError (E707).
     """
+    found = _of_word(written)
+    if found:
+        return found
     pages = codes()
     match = re.search(r"[EWF]\d{3}", written.upper())
     code = match[0] if match else written.upper()
@@ -37,10 +44,59 @@ def page_of(written: str, line: CommandLine) -> str:
     near = [name for name in pages if name[1:3] == code[1:3]] if match else []
     raise fail(
         "E707",
-        f"there is no diagnostic `{written}`",
+        f"there is no diagnostic `{written}`, no measure and no finding",
         line.place(written),
-        help=did_you_mean(code, near or pages, "`causal-dsl explain` without a code lists them all"),
+        help=did_you_mean(
+            code if match else written,
+            near or [*pages, *MEASURES, *FINDINGS],
+            "`causal-dsl explain` without a code lists them all",
+        ),
     )
+
+
+_NEEDS = {
+    "token": "a token: `NAME(answer)`",
+    "distribution": "all logits that are read",
+    "patched": "an intervention",
+    "label": "a variable that is interchanged",
+    "answer": "",
+}
+_INTERVALS = {
+    "share": "that of a share",
+    "mean": "that of a mean",
+    "resampled": "by the bootstrap",
+}
+
+
+def _of_word(word: str) -> str:
+    """The pages of a measure and of a finding of this name; empty where there is neither."""
+    parts = []
+    if word in MEASURES:
+        measure = MEASURES[word]
+        needs = [text.replace("NAME", word) for need in measure.needs if (text := _NEEDS[need])]
+        lines = [
+            f"# `{measure.written}`: a measure of a {measure.per}",
+            f"`{measure.written}` is {measure.says}. H is the causal model, L the network, b a base input, s a source, X what is "
+            "interchanged, x a value; docs/measures.md defines all else.",
+            f"- unit: {UNITS[measure.unit].words}",
+            *([f"- needs: {'; '.join(needs)}"] if needs else []),
+            f"- interval of its score: {_INTERVALS[measure.interval]}",
+            *([f"- better for the hypothesis: {measure.better}"] if measure.better else []),
+        ]
+        parts.append("\n\n".join(lines[:2]) + "\n\n" + "\n".join(lines[2:]) + "\n")
+    if word in FINDINGS:
+        finding = FINDINGS[word]
+        lines = [
+            f"# `{word}`: {'a verdict' if finding.about == 'verdict' else 'a finding'}",
+            f"`{word}` says: {finding.says}.",
+            f"- severity: {finding.graded or finding.severity}",
+        ]
+        if finding.about != "verdict":
+            lines[-1] += (
+                f"\n- forbids a full verdict: {finding.forbids_when or ('always' if finding.forbids else 'never')}"
+            )
+        parts.append("\n\n".join(lines) + "\n")
+    return "\n".join(parts)
 
 
 def explain(written: list[str], line: CommandLine) -> int:
@@ -48,6 +104,8 @@ def explain(written: list[str], line: CommandLine) -> int:
     if not written:
         for code, page in codes().items():
             say(f"{code}  {title(page)}")
+        say("measures: " + ", ".join(MEASURES))
+        say("verdicts and findings: " + ", ".join(FINDINGS))
         return 0
     text = "\n".join(page_of(code, line) for code in written)
     if sys.stdout.isatty():

@@ -7,10 +7,10 @@ import sys
 import traceback
 from pathlib import Path
 
-from causal_dsl.diagnostics import NOWHERE, Diagnostic, Span
+from causal_dsl.diagnostics import NOWHERE, Diagnostic, Span, real_path
 
 DEBUG = "CAUSAL_DSL_DEBUG"
-_PACKAGE = Path(__file__).resolve().parents[1]
+_PACKAGE = real_path(__file__).parents[1]
 
 
 def unexpected(error: BaseException, span: Span = NOWHERE) -> Diagnostic:

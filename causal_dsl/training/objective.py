@@ -24,10 +24,10 @@ from torch.nn.functional import cross_entropy
 
 from causal_dsl.causal.uniform import below, bits, key
 from causal_dsl.diagnostics import Diagnostics, fail
-from causal_dsl.engine.answers import answers_of, check_answers
 from causal_dsl.network.forward import Read, Write, forward
 from causal_dsl.network.network import Network
 from causal_dsl.planning.prompts import Inputs, lengths_agree
+from causal_dsl.program.answers import answers_of, check_answers
 from causal_dsl.program.locations import Place, Position, Site
 from causal_dsl.program.program import Readout, Training
 from causal_dsl.program.prompts import first_prompt, show_value

@@ -92,6 +92,7 @@ def inputs_of(training: Training, network: Network, pool: Pool) -> TrainingInput
         data=data.hexdigest(),
         start=content_of(network.model),
         code=tuple(_code(network.model)),
+        behaviour="" if isinstance(made, str) else made.behaviour,
         files={} if isinstance(made, str) else made.files,
         dtype=str(network.dtype),
         device=network.device.type,

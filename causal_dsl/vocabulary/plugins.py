@@ -8,8 +8,10 @@ A package adds a word with a line in its ``pyproject.toml``; the record is impor
 
 from __future__ import annotations
 
+import pkgutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -32,16 +34,23 @@ Word = TypeVar("Word", bound=Record)
 class Words(Mapping[str, Word], Generic[Word]):
     """The records of one kind by their words: ``own`` ones first, then those of the entry points of ``group``.
 
+    ``own`` are records, or the name of a package of ours, each module of which holds a tuple of them in ``FAMILY``.
+
     Iterating and ``in`` import no package. Looking up a word raises KeyError where there is none, and SpecError where it
     has two meanings (E785) or its package gives no record of ``kind`` (E786).
     """
 
-    def __init__(self, group: str, kind: type[Word], own: Iterable[Word]):
-        self.group, self.kind = group, kind
-        self.own = {record.name: record for record in own}
+    def __init__(self, group: str, kind: type[Word], own: Iterable[Word] | str):
+        self.group, self.kind, self._own = group, kind, own
         self._path: list[str] | None = None
         self._added: dict[str, list[EntryPoint]] = {}
         self._loaded: dict[EntryPoint, Word] = {}
+
+    @cached_property
+    def own(self) -> Mapping[str, Word]:
+        """The records of this package by their words."""
+        own = self._own if not isinstance(self._own, str) else _records(self._own)
+        return {record.name: record for record in own}
 
     def __getitem__(self, name: str) -> Word:
         return self._record(name, NOWHERE)
@@ -49,8 +58,8 @@ class Words(Mapping[str, Word], Generic[Word]):
     def at(self, name: str, span: Span) -> Word:
         """The record of a word that a spec writes at ``span``; the code that adds it belongs to what the spec reads."""
         record = self._record(name, span)
-        for entry in self.added.get(name, ()):
-            _note(entry)
+        for file in self.files(name):
+            reads.note(file)
         return record
 
     def _record(self, name: str, span: Span) -> Word:
@@ -87,6 +96,16 @@ class Words(Mapping[str, Word], Generic[Word]):
         """The package that adds a word, with its version; empty for a word of this package."""
         added = self.added.get(name)
         return _package(added[0]) if added else ""
+
+    def files(self, name: str) -> list[Path]:
+        """The code of the package that adds a word: numbers depend on it. Empty for a word of this package."""
+        found = []
+        for entry in self.added.get(name, ()):
+            file = getattr(sys.modules.get(entry.module), "__file__", None)
+            if isinstance(file, str):
+                path = Path(file)
+                found += sorted(path.parent.rglob("*.py")) if path.name == "__init__.py" else [path]
+        return found
 
     @property
     def added(self) -> Mapping[str, list[EntryPoint]]:
@@ -155,13 +174,10 @@ def _package(entry: EntryPoint) -> str:
     return f"{about.name} {about.version}" if about is not None else entry.module
 
 
-def _note(entry: EntryPoint) -> None:
-    """Numbers depend on the code of the package: its files belong to what a run reads."""
-    file = getattr(sys.modules.get(entry.module), "__file__", None)
-    if isinstance(file, str):
-        path = Path(file)
-        for part in sorted(path.parent.rglob("*.py")) if path.name == "__init__.py" else [path]:
-            reads.note(part)
+def _records(package: str) -> list[Any]:
+    modules = pkgutil.iter_modules(import_module(package).__path__)
+    found = [import_module(f"{package}.{module.name}") for module in modules]
+    return [record for module in found for record in getattr(module, "FAMILY", ())]
 
 
 __all__ = ["Record", "Words", "made"]

@@ -19,6 +19,7 @@ from test_designs import EQUALITY, HUGE, IOI, chi_square, drawn
 from test_random_models import compiled_or_none, declaration, seeds
 
 from causal_dsl import api, build
+from causal_dsl.causal import rows as drawing
 from causal_dsl.causal.ceilings import ceilings
 from causal_dsl.causal.designs import Design, Drawn, draw, implicit_source
 from causal_dsl.causal.model import CausalModel
@@ -517,3 +518,36 @@ def test_the_builder_takes_a_split() -> None:
     checked = api.check(api.parse(format_tree(build.spec(test))))
     assert not checked.errors, checked.text()
     assert checked.program.tests[0].design.splits == {"base": "test"}
+
+
+PART_OF_AN_INTERVAL = """
+causal signs {{
+  x ~ real({low}, {high})
+  output up := x > 0
+}}
+network net = zoo("rotated-and")
+align at : signs -> net {{
+  x  @ input[0] via scalar()
+  up @ logits
+}}
+test t on at {{ base ~ signs(n=4, seed=0, split={part})  report accuracy }}
+"""
+
+
+def test_an_interval_of_one_number_is_listed() -> None:
+    said = [api.check(api.parse(PART_OF_AN_INTERVAL.format(low=1, high=1, part=part))).errors for part in PARTS]
+    refused = [errors for errors in said if errors]
+    assert len(refused) == 2 and all([d.code for d in errors] == ["E710"] for errors in refused)
+    assert all("has 1 input:" in errors[0].notes[0] for errors in refused)
+
+
+def test_a_part_that_no_draw_lies_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two numbers that lie beside each other: an interval is not listed, and at least one part has none of them."""
+    monkeypatch.setattr(drawing, "_PATIENCE", 10_000)
+    said = [
+        api.check(api.parse(PART_OF_AN_INTERVAL.format(low=1, high="1.0000000000000002", part=part))).errors
+        for part in PARTS
+    ]
+    refused = [errors for errors in said if errors]
+    assert refused and all([d.code for d in errors] == ["E710"] for errors in refused)
+    assert all("none of" in str(errors[0].label) for errors in refused)

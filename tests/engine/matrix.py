@@ -1,14 +1,13 @@
 """Every site, every kind of value, from the same and from every other site, in the same, an earlier and a later layer.
 
-The sites are those of the package's table, the kinds of values those of its union of values: what is added there is in
-here, or a test says that it is not. What must come out is worked out by hand (``byhand``).
+The sites are those of the package's table, the kinds of values those of its vocabulary, with their own examples: what is
+added there is in here. What must come out is worked out by hand (``byhand``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import get_args
 
 import torch
 from byhand import ByHand
@@ -16,7 +15,7 @@ from torch import Tensor
 
 from causal_dsl.program.components import COMPONENTS, missing
 from causal_dsl.program.facts import Facts
-from causal_dsl.program.program import Arithmetic, Constant, FromRun, Mean, Noise, Value, Vector
+from causal_dsl.vocabulary.values import VALUES
 
 HEAD = 8
 SHARED = ("k", "v", "k_rot")
@@ -106,39 +105,42 @@ class Case:
         return rows.after(row, self.target, new)
 
 
+@dataclass(frozen=True, eq=False)
+class At:
+    """A row of the pairs at a spot: what the examples of the package's values are worked out from (``Hand``)."""
+
+    rows: Rows
+    row: int
+    spot: Spot
+
+    def of(self, role: str) -> Tensor:
+        return self.rows.of(getattr(self.rows, role)[self.row], self.spot)
+
+    @property
+    def current(self) -> Tensor:
+        return self.of("base")
+
+    def mean(self, role: str) -> Tensor:
+        return self.rows.mean(role, self.spot)
+
+    def noise(self, seed: int) -> Tensor:
+        generator = torch.Generator().manual_seed(seed * 1_000_003 + self.row)
+        return torch.randn(1, *self.current.shape, generator=generator)[0]
+
+    def file(self) -> Tensor:
+        return self.rows.vectors[f"w{self.current.numel()}"]
+
+
 def _source(rows: Rows, row: int, spot: Spot) -> Tensor:
-    return rows.of(rows.source[row], spot)
+    return At(rows, row, spot).of("source")
 
 
-def _noise(rows: Rows, row: int, spot: Spot) -> Tensor:
-    wide = rows.of(rows.base[row], spot).shape
-    return 0.5 * torch.randn(1, *wide, generator=torch.Generator().manual_seed(3 * 1_000_003 + row))[0]
+def _worth(by_hand: Callable[[At], Tensor]) -> Worth:
+    return lambda rows, row, spot: by_hand(At(rows, row, spot))
 
 
-def _vector(rows: Rows, row: int, spot: Spot) -> Tensor:
-    return rows.vectors[f"w{rows.of(rows.base[row], spot).numel()}"]
-
-
-#: The kinds of values: how they are written (``=`` or ``+=`` before them), and what they are.
-KINDS: dict[type, list[tuple[str, Worth]]] = {
-    FromRun: [("source", _source)],
-    Mean: [
-        ("mean(source)", lambda rows, row, spot: rows.mean("source", spot)),
-        ("mean", lambda rows, row, spot: rows.mean("base", spot)),
-        ("mean(source, pooled=true)", lambda rows, row, spot: rows.mean("source", spot)),
-    ],
-    Arithmetic: [
-        (
-            "2 * source - mean(base)",
-            lambda rows, row, spot: 2 * _source(rows, row, spot) - rows.mean("base", spot),
-        ),
-        ("(source + base) / 2", lambda rows, row, spot: (_source(rows, row, spot) + rows.of(rows.base[row], spot)) / 2),
-    ],
-    Constant: [("0.3", lambda rows, row, spot: torch.full_like(rows.of(rows.base[row], spot), 0.3))],
-    Noise: [("noise(std=0.5, seed=3)", _noise)],
-    Vector: [('vector("VECTORS", key="wWIDTH")', _vector)],
-}
-assert set(KINDS) == set(get_args(Value)), "a kind of value is not in the matrix"
+#: The kinds of values that the package has, those of other packages as well: all must be worked out by hand.
+KINDS = tuple(VALUES.values())
 
 
 def spots(facts: Facts, layers: int) -> list[Spot]:
@@ -162,14 +164,14 @@ def cases(facts: Facts, layers: int, widths: Callable[[Spot], int | None]) -> It
     targets = [s for s in every if s.layer in (None, middle) or (s.layer == layers - 1 and s.at == -1)]
     for number, target in enumerate(targets):
         whole = target.head is not None or not COMPONENTS[target.component].heads
-        for kind, forms in KINDS.items():
-            if target.component == "pattern" and kind is Vector:
-                continue  # as wide as the prompt
-            for form, (text, worth) in enumerate(forms):
-                written = text.replace("WIDTH", str(widths(target)))
-                yield Case(target, f"<- {written}" if kind is FromRun else f"= {written}", worth)
-                if form == number % len(forms):
-                    yield Case(target, f"+= {written}", worth, add=True)
+        for kind in KINDS:
+            for form, example in enumerate(kind.examples):
+                if example.unequal and target.component == "pattern":
+                    continue  # as wide as the prompt
+                written, worth = example.text.replace("WIDTH", str(widths(target))), _worth(example.by_hand)
+                yield Case(target, written, worth)
+                if form == number % len(kind.examples) and not example.current:
+                    yield Case(target, f"+= {written.partition(' ')[2]}", worth, add=True)
         for other in every:
             same_kind = (other.component == "pattern") == (target.component == "pattern")
             if target.layer not in (None, middle) and other.layer != target.layer:

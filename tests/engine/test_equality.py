@@ -21,6 +21,7 @@ from causal_dsl.planning.lower import unfit_networks
 from causal_dsl.planning.plan import Plan
 from causal_dsl.planning.switches import SWITCHES, all_off, turned_on
 from causal_dsl.program.components import COMPONENTS
+from causal_dsl.vocabulary.measures import MEASURES
 
 torch.set_num_threads(1)
 FAMILIES = [name for name in CONFIGS if name not in BOTH_WAYS]
@@ -43,11 +44,23 @@ WRITES = [
     "layer[0].head[1].z[y] <- source",
     "layer[2].resid_pre[z] += 0.5 * (mean(source) - mean(base))",
     "layer[1].mlp_out[last] = noise(std=1)",
+    "layer[1].mlp_out[y] = clamp(-0.1, 0.2)",
+    "layer[2].resid_post[x] = project_out(source)",
+    "layer[0].head[1].z[last] = 2 * current - mean(source)",
     "layer[0].resid_post[y] <- source.layer[2].resid_post[z]",
     "layer[1].attn_out[all] *",
     "layer[2].head[0].v[first] <- source",
     "layer[0].resid_post[-2] = mean(source)",
     'module("MODULE")[y] = 0',
+]
+#: What is read of logits, from the records: a new measure is in here by itself.
+SCORES = [
+    "mean(logit(source.o))",
+    *(
+        f"mean({name}{'(o)' if measure.of_token else ''})"
+        for name, measure in MEASURES.items()
+        if measure.of_token or measure.of_distribution
+    ),
 ]
 
 
@@ -66,7 +79,7 @@ def specs(draw: st.DrawFn, families: list[str] = FAMILIES) -> tuple[str, str]:
         n, seed = draw(st.integers(1, 9)), draw(st.integers(0, 2))
         scores = draw(
             st.lists(
-                st.sampled_from(["mean(logit(o))", "mean(kl)", "mean(logit(source.o))"]),
+                st.sampled_from(SCORES),
                 min_size=1,
                 max_size=2,
                 unique=True,

@@ -13,8 +13,8 @@ from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizer
 
 from causal_dsl import api
 from causal_dsl.api import Checked, Options
-from causal_dsl.engine.columns import SAID, Columns
 from causal_dsl.engine.execute import Execution
+from causal_dsl.measures.quantities import SAID, Columns
 from causal_dsl.network.network import Network
 from causal_dsl.score.targets import target_ids
 from causal_dsl.session import Session

@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from worked import ALL, LINEAR, declared, draw, fitted
+from worked import LINEAR, TRAINED, declared, draw, fitted
 
 from causal_dsl.features import Feature, Gates, build
 from causal_dsl.features.elementwise import Mask
@@ -19,7 +19,6 @@ from causal_dsl.features.rotation import Boundless, Rotation, haar
 
 torch.set_num_threads(1)
 EXACT = {"dtype": torch.float64, "device": "cpu"}
-LEARNED = [name for name in ALL if name not in ("pca", "standardize", "linear_probe", "sae")]
 
 
 def one(name: str, width: int, /, **settings_: object) -> Feature:
@@ -44,7 +43,7 @@ def step(feature: Feature, base: torch.Tensor, source: torch.Tensor, rate: float
     feature.prepare()
 
 
-@pytest.mark.parametrize("name", LEARNED)
+@pytest.mark.parametrize("name", TRAINED)
 def test_gradients_reach_every_parameter(name: str) -> None:
     feature = fitted(name, 8, 2)
     feature.prepare()

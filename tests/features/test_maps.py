@@ -8,10 +8,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from worked import ALL, BENT, LINEAR, chain_of, declared, draw, fitted
+from worked import ALL, BENT, LINEAR, TRAINED, chain_of, declared, draw, fitted
 
 from causal_dsl.diagnostics import SpecError
 from causal_dsl.features import Chain, Feature, Gates, Whole, build
+from causal_dsl.vocabulary.features import FEATURES
 
 torch.set_num_threads(1)
 DTYPES = (torch.float32, torch.float64)
@@ -180,22 +181,22 @@ def test_what_features_are_called() -> None:
     assert said["mask_heads"] == "mask(over=heads)"
     assert said["pca"] == "pca(k=3)"
     assert said["sae"] == "sae(16 latents)"
-    assert said["revnet"] == "revnet(layers=3, width=8, dim=3)"
+    assert said["revnet"] == "revnet(layers=2, width=8, dim=3)"
     assert said["deep"] == "boundless() then rotation(dim=3) then mask(over=coordinates)"
 
 
 @pytest.mark.parametrize("name", ALL)
 def test_which_are_fitted_and_which_bend(name: str) -> None:
     feature = fitted(name, 8, 3)
-    assert feature.trainable() == (name not in ("pca", "standardize", "linear_probe", "sae"))
+    assert feature.trainable() == (name in TRAINED)
     assert feature.nonlinear == (name in BENT)
     feature.requires_grad_(False)
     assert not feature.trainable()
 
 
-@pytest.mark.parametrize("name", ["rotation", "pca", "affine", "lowrank", "revnet"])
+@pytest.mark.parametrize("name", [family.name for family in FEATURES.own.values() if family.dim])
 def test_a_feature_larger_than_the_vector_is_refused(name: str) -> None:
-    setting = "k" if name == "pca" else "dim"
+    setting = FEATURES[name].dim
     with pytest.raises(SpecError) as caught:
         build([declared(name, **{setting: 7})], 6, 0, dtype=torch.float32, device="cpu", data=draw(20, 6))
     (told,) = caught.value.diagnostics

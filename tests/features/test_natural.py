@@ -265,3 +265,25 @@ def test_random_controls_stay_within_what_was_not_fitted() -> None:
     with torch.no_grad():
         shut.boundary.fill_(1e-3)
     assert torch.equal(random_like(shut, 0).swap(draw(2, 5), draw(2, 5, seed=1)), draw(2, 5))
+
+
+# ── differences of means ────────────────────────────────────────────────────────────────────────
+
+
+def test_the_difference_of_two_means() -> None:
+    labels = torch.arange(50) % 2
+    x = draw(50, 7, seed=3) + labels[:, None] * draw(7, seed=4) * 3
+    axes = build([declared("mean_difference")], 7, 0, **EXACT, data=x, labels=labels * 4 + 1).tensors()["axes"]
+    gap = torch.nn.functional.normalize(x[labels == 1].mean(0) - x[labels == 0].mean(0), dim=0)
+    assert axes.shape == (7, 1)
+    assert float((axes[:, 0] @ gap).abs()) == pytest.approx(1, abs=1e-12)
+
+
+def test_several_means_span_their_differences() -> None:
+    labels = torch.arange(90) % 3
+    means = torch.tensor([[0.0, 0, 0, 0], [2, 0, 0, 0], [4, 0, 0, 0]], dtype=torch.float64)  # on one line
+    axes = build([declared("mean_difference")], 4, 0, **EXACT, data=means[labels], labels=labels).tensors()["axes"]
+    assert torch.equal(axes.abs(), torch.eye(4, dtype=torch.float64)[:, :1])
+    with pytest.raises(SpecError) as caught:
+        build([declared("mean_difference")], 4, 0, **EXACT, data=means[labels * 0], labels=labels)
+    assert caught.value.diagnostics[0].code == "E722"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -12,11 +13,11 @@ from torch import Tensor
 
 from causal_dsl.features import Feature, build
 from causal_dsl.program import locations
+from causal_dsl.vocabulary.features import FEATURES, FeatureFamily
 
-LINEAR = ("rotation", "boundless", "mask", "mask_heads", "pca", "standardize", "linear_probe", "affine", "lowrank")
-NESTED = ("sae", "chain", "deep")
-BENT = ("revnet", "bent_chain")
-ALL = (*LINEAR, *NESTED, *BENT)
+#: Chains, and families whose settings make another map of them, beside each family by itself.
+CHAINS = ("mask_heads", "chain", "deep", "bent_chain")
+ALL = (*FEATURES.own, *CHAINS)
 
 
 def declared(name: str, **settings: object) -> locations.Feature:
@@ -30,19 +31,27 @@ def draw(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tens
 
 def chain_of(name: str, width: int, dim: int, path: str = "") -> list[locations.Feature]:
     """What an alignment declares, for vectors of an even width."""
-    rotation = declared("rotation", dim=dim, seed=0)
+    if name in FEATURES:
+        family = FEATURES[name]
+        own = {**({family.dim: dim} if family.dim else {}), **({"path": path} if family.file else {})}
+        return [declared(name, **family.tiny, **own)]
     return {
         "mask_heads": [declared("mask", over="heads")],
         "chain": [declared("standardize"), declared("pca", k=max(1, width - 1)), declared("rotation", dim=1)],
-        "deep": [declared("boundless"), rotation, declared("mask")],
+        "deep": [declared("boundless"), declared("rotation", dim=dim, seed=0), declared("mask")],
         "bent_chain": [declared("standardize"), declared("revnet", layers=2, width=8, dim=dim), declared("mask")],
-        "rotation": [rotation],
-        "pca": [declared("pca", k=dim)],
-        "sae": [declared("sae", path=path)],
-        "affine": [declared("affine", dim=dim)],
-        "lowrank": [declared("lowrank", dim=dim)],
-        "revnet": [declared("revnet", layers=3, width=8, dim=dim)],
-    }.get(name, [declared(name)])
+    }[name]
+
+
+def families(name: str) -> list[FeatureFamily]:
+    """The records of the members of what is declared under a name."""
+    return [FEATURES[member.name] for member in chain_of(name, 2, 1)]
+
+
+BENT = tuple(name for name in ALL if any(family.bends for family in families(name)))
+TRAINED = tuple(name for name in ALL if any(family.trained for family in families(name)))
+#: One map that does not bend; what it writes is what is read there again.
+LINEAR = tuple(name for name in ALL if name not in BENT and len(families(name)) == 1 and not families(name)[0].encoder)
 
 
 def fitted(
@@ -52,10 +61,9 @@ def fitted(
     data = draw(4 * width + 3, width, seed=seed + 1, dtype=dtype) * 2 + 1
     labels = torch.arange(len(data)) % min(width + 1, dim + 1)
     with tempfile.TemporaryDirectory() as folder:
-        if name == "sae":
-            write_sae(Path(folder), numbers_of_sae(width, 2 * width, seed), {"architecture": "standard"})
+        path = FILES[name](Path(folder), width, dim, seed) if families(name)[0].file else ""
         feature = build(
-            chain_of(name, width, dim, folder),
+            chain_of(name, width, dim, path),
             width,
             start,
             dtype=dtype,
@@ -91,3 +99,17 @@ def write_sae(folder: Path, numbers: dict[str, Tensor], config: dict[str, object
     save_file({name: tensor.contiguous() for name, tensor in numbers.items()}, folder / "sae_weights.safetensors")
     if config is not None:
         (folder / "cfg.json").write_text(json.dumps(config), encoding="utf-8")
+
+
+def _sae(folder: Path, width: int, dim: int, seed: int) -> str:
+    write_sae(folder, numbers_of_sae(width, 2 * width, seed), {"architecture": "standard"})
+    return str(folder)
+
+
+def _directions(folder: Path, width: int, dim: int, seed: int) -> str:
+    save_file({"directions": draw(dim, width, seed=seed)}, folder / "directions.safetensors")
+    return str(folder / "directions.safetensors")
+
+
+#: What a family that is read from files is read from here: (folder, width, dim, seed) to its path.
+FILES: dict[str, Callable[[Path, int, int, int], str]] = {"sae": _sae, "subspace": _directions}

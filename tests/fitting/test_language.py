@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from causal_dsl.planning import graph as g
 from causal_dsl.report.progress import Progress
 from causal_dsl.score.targets import target_ids
 from causal_dsl.session import Session
+from causal_dsl.vocabulary.features import FEATURES, FeatureFamily
 
 LEARNED = """
 align fitted : a {
@@ -108,41 +110,43 @@ def test_rows_that_lie_alike_are_laid_out_once() -> None:
     assert len(kept.layouts) <= 4
 
 
-FEATURES = [
-    "rotation(dim=2, SMALL)",
-    "boundless(SMALL)",
-    "mask(SMALL)",
-    "pca(k=3)",
-    "standardize()",
-    "linear_probe()",
-    "affine(dim=2, SMALL)",
-    "lowrank(dim=2, SMALL)",
-    "revnet(layers=2, width=8, dim=2, SMALL)",
+def written(family: FeatureFamily) -> str:
+    """A small feature of a family, as a spec writes it."""
+    settings = {**({family.dim: 2} if family.dim else {}), **family.tiny}
+    told = [*(f"{name}={value}" for name, value in settings.items()), *(["SMALL"] if family.trained else [])]
+    return f"{family.name}({', '.join(told)})"
+
+
+#: Every family that needs no file, and chains of them.
+WRITTEN = [
+    *(written(family) for family in FEATURES.own.values() if family.file is None),
     "standardize().rotation(dim=2, SMALL)",
     "pca(k=4).mask(SMALL)",
     "rotation(dim=4, SMALL).mask()",
 ]
 
 
-@pytest.mark.parametrize("feature", FEATURES)
+@pytest.mark.parametrize("feature", WRITTEN)
 def test_every_family_runs_from_spec_to_report(feature: str) -> None:
     spec, _, _ = made("llama", "layer[1].resid_post[x]", feature.replace("SMALL", SMALL))
     result = api.run(spec)["learned"]
     cell = result.cell()
     codes = {finding.code for finding in cell.findings}
     assert "fitted" in codes
-    assert ("nonlinear" in codes) == ("revnet" in feature)
+    families = [FEATURES[name] for name in re.findall(r"(\w+)\(", feature)]
+    bends = any(family.bends for family in families)
+    assert ("nonlinear" in codes) == bends
     learned = cell.learned
-    by_labels = feature not in ("pca(k=3)", "standardize()")
+    by_labels = any(family.trained or family.classes for family in families)
     expected = {"whole vector", "natural axes", "random subspace"} | (
         {"shuffled labels", "untrained network"} if by_labels else set()
     )
-    if "revnet" in feature:  # how its score grows with its layers
+    if bends:  # how its score grows with its layers
         expected |= {"1 layers", "1 layers, untrained"}
         assert "With 1 layers and with all" in next(f.text for f in cell.findings if f.code == "nonlinear")
     assert set(learned.controls) == expected
     gates = learned.features[0].gates
-    assert (gates is not None) == ("mask" in feature or "boundless" in feature)
+    assert (gates is not None) == any(family.gated for family in families)
     # base in place of source changes nothing: the noise floor runs through the feature
     assert cell.noise_floor is not None and cell.noise_floor < 1e-4
     # the report shows them all

@@ -13,7 +13,8 @@ from causal_dsl.planning import graph as g
 from causal_dsl.planning.chunks import chunk_to_memory
 from causal_dsl.planning.cost import cost_of, stop_layer, work_of
 from causal_dsl.planning.memory import Budget
-from causal_dsl.planning.show import steps_text
+from causal_dsl.planning.peak import Peaks, columns_of
+from causal_dsl.planning.plan import Plan
 from causal_dsl.planning.switches import SWITCHES, Switch, all_off, turned_on
 from causal_dsl.tools.cli import main
 
@@ -48,6 +49,25 @@ test three on at(l=0) {
   report mean(kl)
 }
 """
+
+
+def steps_text(plan: Plan) -> str:
+    """The steps as they stand: what each is, and the tokens that its first block runs in each layer."""
+    peaks, lines = Peaks(plan), []
+    for step in plan.steps:
+        sized = peaks.size(step, step.blocks[0])
+        layout, made = sized.layout, sized.schedule
+        kept = sum(len(rows) for rows, _ in layout.kept.values())
+        lines.append(str(step))
+        lines.append(
+            f"  {len(layout.inputs)} prompts, {len(made.home) - len(layout.inputs)} rows intervened on, {kept} vectors kept"
+        )
+        for level, frame in enumerate(made.frames[:-1]):
+            alone = f" + {frame.keys_only} for keys alone" if frame.keys_only else ""
+            lines.append(f"  layer {level}: {frame.tokens} tokens{alone}")
+        columns = columns_of(plan, step)
+        lines.append(f"  read-out: {made.frames[-1].tokens} tokens, {columns or 'all'} columns")
+    return "\n".join(lines)
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,6 @@ from causal_dsl.program.components import (
     in_time,
     missing,
     packs,
-    shared_heads,
     suggestion,
     takes_position,
     trims,
@@ -111,8 +110,6 @@ def test_which_rows_carry_all_their_tokens() -> None:
 
 def test_heads() -> None:
     assert [head_count(name, SMOLLM) for name in ("q", "z", "pattern", "k", "v", "k_rot")] == [9, 9, 9, 3, 3, 3]
-    assert "query heads 3 to 5" in (shared_heads(Site("v", 0, heads=(1,)), SMOLLM) or "")
-    assert shared_heads(Site("q", 0, heads=(1,)), SMOLLM) is None
 
 
 def test_positions() -> None:

@@ -19,8 +19,13 @@ SPECS = sorted(FOLDER.glob("*.causal"))
 PACKAGE = Path(__file__).parents[2] / "causal_dsl"
 #: Specs with two faults of their own; every other has one, and it is told once.
 SEVERAL = {"two_faults": 2}
-#: Codes of these modules that need options, a run, or the network itself: tested below, and with the engine.
-ELSEWHERE = {"E510", "E538", "E686", "W668"}
+#: Codes that need options, a run, or the network itself, or that have tests of their own beside this one (files, tokens, autoencoders).
+#: Every other code of these modules has a golden text: a new one is asked for it by itself.
+ELSEWHERE = {
+    *("E510", "E538", "E543", "E686", "W335", "W668", "E701", "E702", "E750"),
+    *("E501", "E503", "E505", "E506", "E507", "E508", "E509", "E511", "E513", "W512", "W514", "W515", "W516", "W519"),
+    *("E630", "E631", "E632", "E643", "E648", "W633", "W517", "W518", "E721"),
+}
 
 
 @pytest.fixture(autouse=True)
@@ -46,20 +51,7 @@ def test_every_golden_text_has_its_spec() -> None:
 
 
 def test_every_code_has_its_golden_text() -> None:
-    names = [
-        "resolve",
-        "placements",
-        "actions",
-        "experiments",
-        "sites",
-        "modules",
-        "settings",
-        "circuits",
-        "training",
-        "vocabulary",
-    ]
-    files = [PACKAGE / "program" / f"{name}.py" for name in names]
-    files += [PACKAGE / "planning" / "inputs.py", PACKAGE / "engine" / "answers.py"]
+    files = [*(PACKAGE / "program").rglob("*.py"), *(PACKAGE / "planning").rglob("*.py")]
     used = {code for file in files for code in re.findall(r'"([EW]\d{3})"', file.read_text(encoding="utf-8"))}
     shown = {
         code

@@ -20,7 +20,6 @@ from causal_dsl.program.prompts import (
     check_mask,
     check_position,
     check_tokenizer,
-    collisions,
     locate,
     mask_position,
     mask_tokens,
@@ -260,10 +259,6 @@ def test_answers() -> None:
     with pytest.raises(SpecError) as caught:
         answer_tokens(tokens, prompt, "", prefix="")
     assert caught.value.diagnostics[0].code == "E507"
-
-
-def test_answers_that_begin_alike() -> None:
-    assert collisions({"Mary": (3,), "John": (4,), "Mary Ann": (3, 9), "none": ()}) == [("Mary", "Mary Ann")]
 
 
 def test_a_prompt_that_ends_in_a_space() -> None:

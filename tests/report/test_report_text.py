@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import io
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from causal_dsl.causal.ceilings import Ceiling
-from causal_dsl.report.heatmap import Scale, axes, figure, mark, scale
+from causal_dsl.report.heatmap import Scale, axes, mark, scale
 from causal_dsl.report.progress import Progress, TerminalProgress, progress
 from causal_dsl.report.text import print_results, text
+from causal_dsl.score.numbers import show, show_share
 from causal_dsl.score.results import (
     CellResult,
     Estimate,
@@ -24,6 +26,7 @@ from causal_dsl.score.results import (
     SpecResult,
     TestResult,
 )
+from causal_dsl.score.unmapped import Taken, Unclaimed
 
 GOLDEN = Path(__file__).with_name("golden.txt")
 CEILINGS = {"noop": Ceiling(0.25, True, 16), "source": Ceiling(0.5, True, 16), "output_only": Ceiling(0.5, True, 16)}
@@ -190,10 +193,53 @@ def test_marks_and_figures() -> None:
     assert mark(Estimate(0.5, 0.4, 0.6), 0.5) == " "
     assert mark(Estimate(0.9, method="exact"), 0.5) == "+"
     assert mark(Estimate(0.9), 0.5) == mark(Estimate(None), 0.5) == " "
-    assert figure(0.99996) == "0.999"
-    assert figure(0.0001) == "0.001"
-    assert figure(None) == "--"
-    assert all(len(figure(value)) <= 6 for value in (1.0, -1.234, -12.345, 999.99, -1234.5, -123456.7, 1e12))
+
+
+#: Numbers that are easily shown as others.
+NUMBERS = (0.0, 1.0, 2.1e-18, 0.000173, -0.00012, 1e-9, 0.9995, 0.99996, -1.234, -12.345, 999.99, -1234.5, 1e12)
+
+
+@pytest.mark.parametrize("width", [40, 80, 120])
+def test_a_map_rounds_as_the_tables_do(width: int) -> None:
+    cells = tuple(cell({"l": i, "p": p}, 0.0) for i in range(len(NUMBERS)) for p in "abc")
+    cells = tuple(replace(one, scores={"js": Estimate(NUMBERS[one.cell["l"]], n=9)}) for one in cells)
+    test = TestResult("t", 1, 9, 9, {}, cells, asked=("js",), parameters=("l", "p"))
+    shown = text(Results((SpecResult("s", "", (test,)),)), width)
+    found: dict[int, list[str]] = {}
+    for line in shown.splitlines():
+        words = line.split()
+        if words and all(re.fullmatch(r"[-+.e0-9]+", word) for word in words):
+            found.setdefault(int(words[0]), []).extend(words[1:])
+    assert {i: {show(value)} for i, value in enumerate(NUMBERS)} == {i: set(words) for i, words in found.items()}
+    assert all(len(words) == 3 for words in found.values())
+
+
+def test_percent_is_never_all_or_none_unless_it_is() -> None:
+    assert show_share(4999, 5000) == "4999 of 5000 (99.98%)"
+    assert show_share(1, 10**6) == "1 of 1000000 (0.0001%)"
+    assert show_share(5, 5) == "5 of 5 (100.0%)" and show_share(0, 5) == "0 of 5 (0.0%)"
+
+
+@pytest.mark.parametrize("width", [60, 80, 100])
+@pytest.mark.parametrize("told", ["layer[1].resid_post[first and 2 and 3 and 4 and 5 and 6 and last]", "x" * 150])
+def test_long_places_cut_no_numbers(told: str, width: int) -> None:
+    moved = Estimate(0.25, 0.125, 0.5, 12, "bootstrap")
+    taken = (Taken((0,), told, Estimate(None)), Taken((0, 1), told, moved))
+    beside = Unclaimed("layer[1].out", ("left",), ("a", "b"), "decided", False, "y", taken, 0.0, (True, True))
+    one = CellResult({}, {"iia": estimate(0.5), "js of " + told: estimate(0.25)}, unclaimed=(beside,))
+    shown = text(Results((SpecResult("s", "", (TestResult("t", 1, 9, 9, {}, (one,)),)),)), width)
+    assert "…" not in shown and all(len(line) <= width for line in shown.splitlines())
+    for whole_word in (
+        "beside it",
+        "moved",
+        "interval",
+        "pairs",
+        "undefined",
+        "[0.125, 0.500]",
+        "95% interval",
+        "value",
+    ):
+        assert whole_word in shown
 
 
 def test_rows_are_layers_whatever_the_order() -> None:

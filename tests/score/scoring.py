@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from causal_dsl.diagnostics import Diagnostics, Source
-from causal_dsl.engine.columns import Columns, Quantity, ValueRef
-from causal_dsl.score.context import TestContext, TestScores
-from causal_dsl.score.metrics import compile_metrics
+from causal_dsl.measures.compile import compile_metrics
+from causal_dsl.measures.context import TestContext, TestScores
+from causal_dsl.measures.quantities import Columns, Quantity, ValueRef
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.parse import parse
 

@@ -8,16 +8,16 @@ import torch
 from scoring import ANSWER, codes, compiled, made_up
 
 from causal_dsl.causal.ceilings import Ceiling
-from causal_dsl.engine.columns import NO_ANSWERS, SAID, TRACE, Columns
 from causal_dsl.engine.readout import trace
+from causal_dsl.measures.evaluation import CellData
+from causal_dsl.measures.per_pair import Moved
+from causal_dsl.measures.quantities import NO_ANSWERS, SAID, TRACE, Columns
+from causal_dsl.measures.units import SHARE
 from causal_dsl.score.cells import _still
 from causal_dsl.score.findings import cell_findings, near_bound, vacuous_expectation
-from causal_dsl.score.frames import Frame
 from causal_dsl.score.numbers import show, show_estimate
-from causal_dsl.score.pairs import Moved
 from causal_dsl.score.results import CellInfo, CellResult, Estimate, Fired, Measured
 from causal_dsl.score.score import score_test
-from causal_dsl.score.units import SHARE
 from causal_dsl.score.verdict import settled, verdict
 
 NO_INFO = CellInfo()
@@ -85,9 +85,9 @@ def test_answers_that_are_none_are_told_apart_by_their_tokens(name: str) -> None
     base, patched, was, now, moved = SAYINGS[name]
     columns = Columns({ANSWER: np.array([base])}, {ANSWER: np.array([patched])})
     measured = Moved("moved", SHARE)
-    assert measured.of(Frame(columns, np.zeros(1)), "patched").tolist() == [float(base != patched)], "without tokens"
+    assert measured.of(CellData(columns, np.zeros(1)), "patched").tolist() == [float(base != patched)], "without tokens"
     columns.base[SAID], columns.patched[SAID] = np.array([was]), np.array([now])
-    assert measured.of(Frame(columns, np.zeros(1)), "patched").tolist() == [moved]
+    assert measured.of(CellData(columns, np.zeros(1)), "patched").tolist() == [moved]
 
 
 #: Logits of base and of patched runs, and whether all stayed (None: not known).
@@ -112,7 +112,7 @@ STAYED = {
 def test_logits_that_stay(name: str) -> None:
     base, patched, stayed = STAYED[name]
     sums = [trace(torch.tensor(run), torch.arange(2)).numpy() for run in (base, patched)]
-    frame = Frame(Columns({TRACE: sums[0]}, {TRACE: sums[1]}), np.zeros(len(base)))
+    frame = CellData(Columns({TRACE: sums[0]}, {TRACE: sums[1]}), np.zeros(len(base)))
     still = _still(frame)
     assert still is stayed
     (finding,) = cell_findings(len(base), 1, NO_INFO, 0.0, still)

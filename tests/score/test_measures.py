@@ -10,8 +10,8 @@ import pytest
 from scoring import ANSWER, METRICS, codes, compiled, logit, made_up
 
 from causal_dsl.causal.ceilings import Ceiling
-from causal_dsl.engine.columns import NO_ANSWER, Columns, Quantity
-from causal_dsl.score.frames import Frame
+from causal_dsl.measures.evaluation import CellData
+from causal_dsl.measures.quantities import NO_ANSWER, Columns, Quantity
 from causal_dsl.score.results import TestResult
 from causal_dsl.score.score import score_test
 
@@ -387,7 +387,7 @@ def test_numbers_of_each_pair() -> None:
         "report mean(logit_diff)\nexpect recovered(prob(answer)) >= 1%\nexpect kl <= 1 nats", parameters={}
     )
     columns, given = made_up(scores, N, 1), rows()
-    found = scores.per_pair(Frame(columns, given["base_answers"], given["labels"], given["source_answers"]))
+    found = scores.per_pair(CellData(columns, given["base_answers"], given["labels"], given["source_answers"]))
     assert set(found) == {"accuracy", "iia", "logit_diff", "prob(answer)", "kl"}
     assert found["prob(answer)"] == pytest.approx([BRUTE["prob(answer)"](columns.patched, i) for i in range(N)])
     assert found["iia"] == pytest.approx((columns.patched[ANSWER] == given["labels"]).astype(float))

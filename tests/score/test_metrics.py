@@ -7,8 +7,8 @@ import math
 import pytest
 from scoring import METRICS, NAMES, codes, compiled
 
-from causal_dsl.engine.columns import Quantity, ValueRef
-from causal_dsl.score.scores import Mean, ScoreOp
+from causal_dsl.measures.per_cell import Mean, ScoreOp
+from causal_dsl.measures.quantities import Quantity, ValueRef
 
 REFUSED = [
     ("report [1, 2]", "E600", "nothing that a metric is made of"),

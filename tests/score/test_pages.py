@@ -10,10 +10,10 @@ from scoring import NAMES
 
 from causal_dsl.causal.ceilings import Ceiling
 from causal_dsl.diagnostics import Diagnostics, Source
+from causal_dsl.measures.compile import compile_metrics
+from causal_dsl.measures.context import TestContext
 from causal_dsl.resources import resource
-from causal_dsl.score.context import TestContext
 from causal_dsl.score.findings import vacuous_expectation
-from causal_dsl.score.metrics import compile_metrics
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.parse import parse
 
@@ -67,7 +67,7 @@ def test_the_page_of_measures() -> None:
 
 
 def test_the_page_of_measures_names_them_all() -> None:
-    from causal_dsl.score.names import RESERVED
+    from causal_dsl.measures.names import RESERVED
 
     text = resource("docs", "measures.md").read_text(encoding="utf-8")
     for name in RESERVED:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scoring import ANSWER, compiled, made_up
 
-from causal_dsl.engine.columns import NO_ANSWER, SAID
+from causal_dsl.measures.quantities import NO_ANSWER, SAID
 from causal_dsl.score.results import TestResult
 from causal_dsl.score.score import score_test
 from causal_dsl.score.words import Speech

@@ -31,13 +31,16 @@ NETWORK = NetworkInputs(
     "torch.float32",
     "cpu",
     "left",
+    "a" * 64,
 )
 INPUTS: list[Inputs] = [
     RunInputs(
-        "2" * 64, ("t",), 0, None, None, False, None, {"names.txt": "3" * 64}, {"net": NETWORK}, "", {"torch": "2"}
+        "2" * 64, ("t",), 0, None, None, False, None, {"names.txt": "3" * 64}, {"net": NETWORK}, "", {}, {"torch": "2"}
     ),
     FitInputs({"n": 3}, (["left"],), {}, "4" * 64, 0, NETWORK, "", {"torch": "2"}),
-    TrainingInputs({}, {}, (), (), {"steps": 3}, "5" * 64, "6" * 64, ("code",), {}, "float32", "cpu", "right", {}),
+    TrainingInputs(
+        {}, {}, (), (), {"steps": 3}, "5" * 64, "6" * 64, ("code",), "b" * 64, {}, "float32", "cpu", "right", {}
+    ),
 ]
 
 

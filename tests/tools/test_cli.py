@@ -10,6 +10,8 @@ import pytest
 from causal_dsl import api
 from causal_dsl.tools.cli import main
 from causal_dsl.tools.command_line import memory_size
+from causal_dsl.vocabulary.findings import FINDINGS
+from causal_dsl.vocabulary.measures import MEASURES
 
 MODEL = "causal m {\n  a ~ 0..3\n\n  output b := a == 1\n}\n"
 FAULTY = MODEL.replace("a == 1", "c == 1")
@@ -117,3 +119,11 @@ def test_zoo_lists_its_networks(capsys: Captured) -> None:
     assert "equality-relu" in capsys.readouterr().out
     assert main(["zoo", "fetch", "equality-rleu"]) == 2
     assert "equality-relu" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("word", [*MEASURES, *FINDINGS])
+def test_explain_knows_every_measure_and_finding(word: str, capsys: Captured) -> None:
+    assert main(["explain", word]) == 0
+    found = capsys.readouterr().out
+    record = MEASURES[word] if word in MEASURES else FINDINGS[word]
+    assert found.startswith(f"# `{word}") and record.says in found

@@ -12,7 +12,7 @@ _GEMMA2 = Architecture(
     attn_out="post_attention_layernorm>",
     mid="pre_feedforward_layernorm<",
     mlp_out="post_feedforward_layernorm>",
-    checkpoints=("gemma", "gemma-?2"),
+    checkpoints=("gemma", "gemma-?2(?![b0-9])"),
     tiny=_TINY,
 )
 _GEMMA3 = replace(_GEMMA2, name="gemma3_text", checkpoints=("gemma", "gemma-?3"))

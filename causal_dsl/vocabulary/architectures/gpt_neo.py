@@ -18,6 +18,7 @@ FAMILY = (
         name="gpt_neo",
         obeyed=False,
         checkpoints=("gpt-?neo",),
+        same={},
         q="attn.attention.q_proj>",
         k="attn.attention.k_proj>",
         v="attn.attention.v_proj>",

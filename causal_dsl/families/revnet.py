@@ -1,0 +1,35 @@
+"""A map that bends."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from causal_dsl.vocabulary.features import DIM, SEED, FeatureFamily
+from causal_dsl.vocabulary.settings import Setting
+
+if TYPE_CHECKING:
+    from causal_dsl.features.base import Feature
+    from causal_dsl.features.build import Making
+
+
+def revnet(making: Making) -> Feature:
+    from causal_dsl.features.revnet import RevNet
+
+    layers, hidden = int(making.number("layers")), int(making.number("width"))
+    return RevNet(making.width, making.dim(), layers, hidden, making.seed, making.dtype)
+
+
+FAMILY = (
+    FeatureFamily(
+        "revnet",
+        {"layers": Setting("int", 4, low=1), "width": Setting("int", 64, low=1), "dim": DIM, "seed": SEED},
+        f"{__name__}:revnet",
+        "the first `dim` coordinates of what an invertible network makes of the vector",
+        "couplings: Dinh et al. 2015; why to distrust them: Sutter et al. 2025",
+        trained=True,
+        dim="dim",
+        shared=True,
+        bends="layers",
+        tiny={"layers": 2, "width": 8},
+    ),
+)

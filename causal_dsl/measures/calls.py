@@ -1,0 +1,208 @@
+"""The measures and functions of metrics: ``iia``, ``logit(answer)``, ``recovered(m)``, ``max(iia)``.
+
+Codes: E601, E602, E607, E609.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean
+from causal_dsl.measures.context import TestContext
+from causal_dsl.measures.names import (
+    AGGREGATIONS,
+    BETWEEN_RUNS,
+    FUNCTIONS,
+    RESERVED,
+    example,
+    short,
+)
+from causal_dsl.measures.per_cell import Best, Chosen, Mean, Order, OverCells, Recovered, RecoveredPerPair, Score
+from causal_dsl.measures.per_pair import Change, Constant, OfDistribution, OfToken, Pair, is_share
+from causal_dsl.measures.references import ReferenceReader
+from causal_dsl.measures.units import INDEX, RATIO, SHARE, TRUTH, UNITS
+from causal_dsl.syntax import tree
+from causal_dsl.syntax.format import format_expr
+from causal_dsl.vocabulary.measures import MEASURES, Measure
+from causal_dsl.vocabulary.plugins import made
+
+_INTERCHANGED = "compares with the answer that the causal model gives under an interchange"
+_PATCHED = "compares the patched run with the base run"
+_RECOVERED = "goes from the base run (0) to a source run (1)"
+
+
+@dataclass
+class CallReader:
+    """Makes values of names and calls; :class:`~causal_dsl.measures.expressions.ExpressionReader` adds the operators."""
+
+    context: TestContext
+    diagnostics: Diagnostics
+
+    def value(self, expr: Any, verdict: bool) -> Pair | Score | Constant | None:
+        raise NotImplementedError
+
+    def report(self, code: str, title: str, span: Span, **more: Any) -> None:
+        self.diagnostics.report(code, title, span, **more)
+
+    def lacks(self, needs: str, has: str, span: Span, help: str) -> None:
+        """Report that a test has not what a measure needs."""
+        self.report("E607", f"{needs}, and {has}", span, help=help)
+
+    def lift(self, value: Pair | Score | Constant) -> Score | None:
+        """A score: itself, or the mean over pairs of a metric. None for a bare number."""
+        if isinstance(value, Pair):
+            return Mean(value.text, SHARE if is_share(value) else value.unit, value, self.context.main)
+        return value if isinstance(value, Score) else None
+
+    # ── measures ────────────────────────────────────────────────────────────────────────────────
+
+    def measure(self, name: str, span: Span) -> Pair | Score | None:
+        """A measure that is written as a bare name."""
+        record = MEASURES.find(name, span, self.diagnostics)
+        if record is None:
+            return None
+        if record.of_token:
+            return self.of_token(record, None, span)
+        if "patched" in record.needs and not self.context.intervened:
+            self.lacks(f"`{name}` {_PATCHED}", "nothing is intervened on", span, "write a `do(…)` in this test")
+            return None
+        if "label" in record.needs and not self.context.interchange:
+            other = "report `moved` or `kl`" if self.context.intervened else "use `accuracy`"
+            help = f"set a variable, `do(variable <- source)`; or {other}"
+            self.lacks(f"`{name}` {_INTERCHANGED}", "no variable is interchanged", span, help)
+            return None
+        if record.of_distribution:
+            return OfDistribution(name, UNITS[record.unit], name)
+        found: Pair | Score = made(str(record.formula))(self.context.main)
+        return found
+
+    def is_measure(self, name: str) -> bool:
+        """Whether a name is that of a measure. A metric of the spec comes before a measure that a package adds."""
+        return name in MEASURES.own or (name in MEASURES and name not in FUNCTIONS and name not in self.context.metrics)
+
+    def of_token(self, record: Measure, argument: tree.Expr | None, span: Span) -> Pair | None:
+        name = record.name
+        ref = ReferenceReader(self.context, self.diagnostics).read(name, argument, span)
+        if ref is None:
+            return None
+        text = name if argument is None else f"{name}({format_expr(argument)})"
+        return OfToken(text, UNITS[record.unit], name, ref)
+
+    # ── functions ───────────────────────────────────────────────────────────────────────────────
+
+    def call(self, expr: tree.Call) -> Pair | Score | Constant | None:
+        name = expr.function.name if isinstance(expr.function, tree.Name) else ""
+        record = MEASURES.find(name, expr.span, self.diagnostics) if self.is_measure(name) else None
+        if record is None and self.is_measure(name):
+            return None
+        if record is not None and record.of_token:
+            plain = self.arguments(expr, name, 0)
+            return None if plain is None else self.of_token(record, plain[0] if plain else None, expr.span)
+        if record is not None or (name in self.context.metrics and name not in RESERVED):
+            self.report("E602", f"`{name}` takes no arguments", expr.span, help=f"write `{name}`")
+            return None
+        if name not in FUNCTIONS:
+            known = [*(measure.name for measure in MEASURES.own.values() if measure.of_token), *FUNCTIONS]
+            self.report(
+                "E601",
+                f"no function `{short(format_expr(expr.function))}` of scores",
+                expr.function.span,
+                help=did_you_mean(name, known, "the functions are listed in docs/measures.md"),
+            )
+            return None
+        plain = self.arguments(expr, name, 1, ("clean",) if name.startswith("recovered") else ())
+        value = None if plain is None else self.value(plain[0], verdict=False)
+        if value is None:
+            return None
+        if name in BETWEEN_RUNS:
+            clean = next((argument for argument in expr.arguments if argument.name is not None), None)
+            return self.between_runs(expr, name, value, clean)
+        return self.aggregate(expr, name, value)
+
+    def arguments(
+        self, expr: tree.Call, name: str, least: int, settings: tuple[str, ...] = ()
+    ) -> list[tree.Expr] | None:
+        """The arguments without a name, ``least`` or one of them; None where a fault was reported."""
+        for argument in expr.arguments:
+            if argument.name is not None and argument.name.name not in settings:
+                self.report(
+                    "E602",
+                    f"`{name}` has no setting `{argument.name.name}`",
+                    argument.name.span,
+                    help=did_you_mean(argument.name.name, settings, f"write `{name}({example(name)})`"),
+                )
+                return None
+        plain = [argument.value for argument in expr.arguments if argument.name is None]
+        named = [argument for argument in expr.arguments if argument.name is not None]
+        if least <= len(plain) <= 1 and len(named) <= 1:
+            return plain
+        title = (
+            f"`{name}` takes one argument, not {len(plain)}" if len(named) <= 1 else f"`{name}` is told `clean` twice"
+        )
+        self.report("E602", title, expr.span, help=f"write `{name}({example(name)})`")
+        return None
+
+    def between_runs(
+        self, expr: tree.Call, name: str, value: Pair | Score | Constant, clean: tree.Argument | None
+    ) -> Pair | Score | None:
+        """``recovered(m)``, ``recovered_per_pair(m)`` and ``change(m)``."""
+        if not isinstance(value, Pair):
+            what = f"`{name}` takes a metric, a number for each pair, not `{short(value.text)}`"
+            self.report("E609", what, expr.span, help=f"write `{name}(logit_diff)`: the mean is taken for you")
+            return None
+        if value.two_runs:
+            help = f"use it as it is: `{short(value.text)}`"
+            self.report("E609", f"`{short(value.text)}` compares two runs already", expr.span, help=help)
+            return None
+        if not self.context.intervened:
+            has = "nothing is intervened on"
+            self.lacks(f"`{name}` {_PATCHED}", has, expr.span, "write a `do(…)` in this test")
+            return None
+        text = format_expr(expr)
+        if name == "change":
+            return Change(text, RATIO if value.unit in (SHARE, TRUTH) else value.unit, value)
+        sources = self.context.sources
+        if not sources:
+            help = "draw one, `base, source ~ …`; or use `change(…)`"
+            self.lacks(f"`{name}` {_RECOVERED}", "there is no source", expr.span, help)
+            return None
+        run = sources[0]
+        if clean is not None:
+            run = clean.value.name if isinstance(clean.value, tree.Name) else ""
+            if run not in sources:
+                title = f"no source `{short(format_expr(clean.value))}` in this test"
+                self.report("E601", title, clean.value.span, help=did_you_mean(run, sources))
+                return None
+        elif len(sources) > 1:
+            help = f"say which: `{name}({short(value.text)}, clean={sources[0]})`"
+            self.lacks(f"`{name}` {_RECOVERED}", f"there are {len(sources)} of them", expr.span, help)
+            return None
+        return (Recovered if name == "recovered" else RecoveredPerPair)(text, RATIO, value, run)
+
+    def aggregate(self, expr: tree.Call, name: str, value: Pair | Score | Constant) -> Score | None:
+        """``mean`` and its like, over pairs of a metric and over cells of a score; ``argmax``, ``argmin``, ``best``."""
+        text = format_expr(expr)
+        if name in AGGREGATIONS and isinstance(value, Pair):
+            unit = SHARE if value.unit == TRUTH else value.unit
+            if name == "mean":
+                return Mean(text, unit, value, self.context.main)
+            return Order(text, unit, name, value, self.context.main)
+        score = self.lift(value)
+        if score is None or score.unit == TRUTH:
+            title = f"`{name}` is of a score or a metric, not of `{short(value.text)}`"
+            self.report("E609", title, expr.span, help=f"write `{name}(iia)`")
+            return None
+        if score.over_cells:
+            title = f"`{short(score.text)}` is one value for all cells: there is nothing for `{name}` to go over"
+            self.report("E609", title, expr.span, help=f"write `{short(score.text)}`")
+            return None
+        if name in AGGREGATIONS:
+            return OverCells(text, score.unit, name, score)
+        if name == "best":
+            return Best(text, score.unit, score)
+        if not self.context.parameters:
+            help = "test on an alignment with parameters, without giving them"
+            self.lacks(f"`{name}` names a cell of a sweep", "this test is one cell", expr.span, help)
+            return None
+        return Chosen(text, INDEX, name, score)

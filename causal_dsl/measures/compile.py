@@ -1,0 +1,101 @@
+"""Compiles the expressions of ``metric``, ``expect`` and ``report`` into typed values.
+
+Needs no network: ``check`` and ``run`` use the same function, so what is refused is refused before anything is run.
+Codes: E600 to E612, W600.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from causal_dsl.diagnostics import Diagnostics
+from causal_dsl.measures.context import Expectation, Reported, TestContext, TestScores
+from causal_dsl.measures.expressions import ExpressionReader
+from causal_dsl.measures.names import COMPARISONS, RESERVED, short
+from causal_dsl.measures.per_cell import Chosen, Isolate, Mean, Order, OverCells, Recovered, Score, ScoreOp
+from causal_dsl.measures.per_pair import Constant, Pair, is_share
+from causal_dsl.measures.units import SHARE, TRUTH
+from causal_dsl.syntax import tree
+from causal_dsl.syntax.format import format_expr
+
+_ALWAYS = ("iia", "iia_informative", "iia_star")
+
+
+def compile_metrics(context: TestContext, diagnostics: Diagnostics) -> TestScores:
+    """What a test measures, and what has to be collected for it.
+
+    Faults are reported (E600 to E612; W600 where a cell is chosen and judged on the same pairs), and the line that
+    has one is left out.
+    """
+    for name, expr in context.metrics.items():
+        if name in RESERVED:
+            title = f"`{name}` is a measure of the language and cannot be defined"
+            diagnostics.report("E612", title, expr.span, help="give the metric another name")
+    expectations, reports = [], []
+    for member in context.members:
+        if isinstance(member, tree.Expect):
+            expectation = _expectation(member, ExpressionReader(context, diagnostics))
+            if expectation is not None:
+                expectations.append(expectation)
+                _warn_of_choosing(expectation, context, diagnostics)
+        elif isinstance(member, tree.Report):
+            reported = _reported(member, ExpressionReader(context, diagnostics))
+            if reported is not None:
+                reports.append(reported)
+    reader = ExpressionReader(context, diagnostics)
+    names = ("accuracy", *(_ALWAYS if context.interchange else ()))
+    always = {name: score for name in names if isinstance(score := reader.measure(name, context.span), Score)}
+    return TestScores(context, always, tuple(expectations), tuple(reports))
+
+
+def _expectation(line: tree.Expect, reader: ExpressionReader) -> Expectation | None:
+    value = reader.value(line.value, verdict=True)
+    if value is None:
+        return None
+    text, span = format_expr(line.value), line.value.span
+    if isinstance(value, Constant) or (isinstance(value, Score) and not _measured(value)):
+        title = f"`{short(text)}` speaks of nothing that is measured"
+        reader.report("E606", title, span, help="compare a score: `iia >= 95%`")
+        return None
+    if value.unit != TRUTH or not isinstance(value, Score):
+        share = is_share(value) if isinstance(value, Pair) else value.unit == SHARE
+        help = f"compare it: `{short(text)} >= {'95%' if share else '…'}`; or show it: `report {short(text)}`"
+        reader.report("E606", f"`{short(text)}` is a number, and an expectation is true or false", span, help=help)
+        return None
+    return Expectation(text, line.span, value)
+
+
+def _measured(value: Score) -> bool:
+    return any(isinstance(part, Mean | Isolate | Order | Recovered | Chosen) for part in value.walk())
+
+
+def _reported(line: tree.Report, reader: ExpressionReader) -> Reported | None:
+    value = reader.value(line.value, verdict=False)
+    if value is None:
+        return None
+    score, text = reader.lift(value), format_expr(line.value)
+    if score is None or score.unit == TRUTH:
+        help = "report a score, and expect a comparison: `report iia`, `expect iia >= 95%`"
+        reader.report("E606", f"`{short(text)}` is no number that can be reported", line.value.span, help=help)
+        return None
+    return Reported(text, line.span, dataclasses.replace(score, text=text))
+
+
+def _warn_of_choosing(expectation: Expectation, context: TestContext, diagnostics: Diagnostics) -> None:
+    """W600 where a ``max`` over cells is to be large, or a ``min`` small: the choice favours the expectation."""
+    if context.cells < 2:
+        return
+    for comparison in expectation.comparisons:
+        if not isinstance(comparison, ScoreOp) or comparison.op not in COMPARISONS:
+            continue
+        for side, large in zip(comparison.operands, ((">", ">="), ("<", "<=")), strict=True):
+            favoured = "max" if comparison.op in large else "min" if comparison.op[0] in "<>" else ""
+            for part in side.walk() if isinstance(side, Score) else ():
+                if isinstance(part, OverCells) and part.which == favoured:
+                    diagnostics.report(
+                        "W600",
+                        f"`{short(part.text)}` chooses one of {context.cells} cells and judges it on the same pairs",
+                        expectation.span,
+                        notes=("the best of many cells looks better than it is, and its interval knows of no search",),
+                        help=f"`best({part.score.text})` chooses on one half of the bases and scores on the other",
+                    )

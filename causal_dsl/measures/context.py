@@ -1,0 +1,161 @@
+"""What a test tells the compiler of its metrics, and what comes back: values to measure, quantities to collect."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from causal_dsl.diagnostics import NOWHERE, Span
+from causal_dsl.measures.evaluation import CellData
+from causal_dsl.measures.per_cell import Mean, Order, Recovered, RecoveredPerPair, Score, ScoreOp
+from causal_dsl.measures.per_pair import ANSWER
+from causal_dsl.measures.quantities import Quantity, ValueRef
+from causal_dsl.measures.units import RATIO, TRUTH
+from causal_dsl.syntax import tree
+
+
+@dataclass(frozen=True)
+class TestContext:
+    """A test as far as its metrics are concerned; no network is needed.
+
+    roles:          names drawn in the test, the base first
+    variables:      variables of the base's model, each with its values (None where they are not finite)
+    output:         the variable that is read out
+    members:        the test's members; its ``expect`` and ``report`` lines are compiled, the others ignored
+    metrics:        the spec's own metrics by name
+    interchange:    a causal variable is interchanged, so there is a counterfactual label
+    intervened:     there is any intervention, so there is a patched run
+    parameters:     the sweep's parameters, each with its values; empty where the test is one cell
+    answers:        the only values the read-out can give; None where it is the whole vocabulary
+    several_tokens: for a value reference, one of its values that takes several tokens, or None if each takes one
+    """
+
+    __test__ = False  # not a pytest class
+
+    name: str
+    roles: tuple[str, ...]
+    variables: Mapping[str, tuple[Any, ...] | None]
+    output: str
+    members: tuple[tree.Node, ...] = ()
+    metrics: Mapping[str, tree.Expr] = field(default_factory=dict)
+    interchange: bool = False
+    intervened: bool = False
+    parameters: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    answers: tuple[Any, ...] | None = None
+    several_tokens: Callable[[ValueRef], str | None] | None = None
+    span: Span = NOWHERE
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        return self.roles[1:]
+
+    @property
+    def cells(self) -> int:
+        """The number of cells of the sweep, 1 where there is none."""
+        return int(np.prod([len(values) for values in self.parameters.values()], dtype=np.int64))
+
+    @property
+    def main(self) -> str:
+        """The run that a metric speaks of: the patched run, or the base run where nothing is intervened on."""
+        return "patched" if self.intervened else "base"
+
+
+@dataclass(frozen=True)
+class Reported:
+    """One ``report`` line."""
+
+    text: str
+    span: Span
+    value: Score
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """One ``expect`` line; ``truth`` is 1, 0 or NaN (cannot be judged) a cell."""
+
+    text: str
+    span: Span
+    truth: Score
+
+    @property
+    def comparisons(self) -> tuple[Score, ...]:
+        """The comparisons it is made of, in the order of the text."""
+        found: list[Score] = []
+        stack: list[Any] = [self.truth]
+        while stack:
+            node = stack.pop()
+            if isinstance(node, ScoreOp) and node.op in ("and", "or", "not"):
+                stack.extend(reversed(node.operands))
+            else:
+                found.append(node)
+        return tuple(found)
+
+
+@dataclass(frozen=True)
+class TestScores:
+    """What a test measures: compiled, and not yet run."""
+
+    __test__ = False  # not a pytest class
+
+    context: TestContext
+    always: dict[str, Score]
+    expectations: tuple[Expectation, ...]
+    reports: tuple[Reported, ...]
+
+    @property
+    def values(self) -> tuple[Score, ...]:
+        """All that is measured: the constant scores, the expectations, the reports."""
+        lines = [*(e.truth for e in self.expectations), *(r.value for r in self.reports)]
+        return (*self.always.values(), *lines)
+
+    @property
+    def asked(self) -> dict[str, Score]:
+        """The scores of a cell that the test's own lines speak of, by their text, in the order of the lines.
+
+        Beside a recovery as a ratio of means stands the same as a mean of ratios, under its own name.
+        """
+        found: dict[str, Score] = {}
+        stack: list[Any] = list(reversed(self.values[len(self.always) :]))
+        while stack:
+            value = stack.pop()
+            if not isinstance(value, Score):
+                continue
+            if value.over_cells or value.unit == TRUTH:
+                stack.extend(reversed(value.parts))
+                continue
+            found.setdefault(value.text, value)
+            for part in value.walk():
+                if type(part) is Recovered:
+                    name = f"recovered_per_pair({part.pair.text})"
+                    found.setdefault(name, RecoveredPerPair(name, RATIO, part.pair, part.clean))
+        return found
+
+    @property
+    def cell_scores(self) -> dict[str, Score]:
+        """Every score that has a value in each cell, by its name: the constant ones, then those asked for."""
+        return {**self.always, **{name: score for name, score in self.asked.items() if name not in self.always}}
+
+    @property
+    def quantities(self) -> dict[str, set[Quantity]]:
+        """What is to be collected, by run: ``base``, ``patched``, and the name of each source that is read."""
+        wanted: dict[str, set[Quantity]] = {"base": {ANSWER}}
+        if self.context.intervened:
+            wanted["patched"] = {ANSWER}
+        for score in self.values:
+            for run, quantity in score.needs():
+                wanted.setdefault(run, set()).add(quantity)
+        return wanted
+
+    def per_pair(self, frame: CellData) -> dict[str, np.ndarray]:
+        """The numbers behind the scores of a cell, one a pair: for the table of pairs."""
+        found: dict[str, np.ndarray] = {}
+        for score in self.values:
+            for part in score.walk():
+                if isinstance(part, Mean | Order):
+                    found.setdefault(part.pair.text, part.pair.of(frame, part.run))
+                elif isinstance(part, Recovered):
+                    found.setdefault(part.pair.text, part.pair.of(frame, self.context.main))
+        return found

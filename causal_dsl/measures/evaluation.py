@@ -1,0 +1,134 @@
+"""What scores are computed on: the columns of a cell with the causal model's answers, and arithmetic that knows NaN.
+
+Truth is a number too: 1, 0, or NaN for *cannot be judged*, which no ``not`` and no ``or`` turns into a pass.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from causal_dsl.measures.quantities import Columns, Quantity
+
+Array = np.ndarray
+
+#: Memory for the numbers of one block of cells, in bytes.
+_BLOCK = 64 * 2**20
+
+
+class Evaluable(Protocol):
+    """A score or a constant: ``evaluate(env)`` is ``[R, C]`` or ``[R, 1]``."""
+
+    def evaluate(self, env: Evaluation) -> Array: ...
+
+
+@dataclass
+class CellData:
+    """One cell of a test: its columns and what the causal model says, all of length n.
+
+    ``labels`` (the causal model under the intervention; None where no variable is interchanged), ``base_answers``
+    and ``source_answers`` are codes of the output variable.
+    """
+
+    columns: Columns
+    base_answers: Array
+    labels: Array | None = None
+    source_answers: Mapping[str, Array] = field(default_factory=dict)
+    rows: Array | None = None
+    #: which attribute each base asks about (:mod:`causal_dsl.causal.attributes`); None where nothing is interchanged
+    asked: Array | None = None
+
+    def __post_init__(self) -> None:
+        if self.rows is not None:
+            self.base_answers = self.base_answers[self.rows]
+            self.labels = None if self.labels is None else self.labels[self.rows]
+            self.asked = None if self.asked is None else self.asked[self.rows]
+            self.source_answers = {role: codes[self.rows] for role, codes in self.source_answers.items()}
+
+    @property
+    def n(self) -> int:
+        return len(self.base_answers)
+
+    def column(self, run: str, quantity: Quantity) -> Array:
+        """Quantity of the run ``base``, ``patched`` or a source's name, ``[n]``."""
+        columns = {"base": self.columns.base, "patched": self.columns.patched}.get(run)
+        found = np.asarray((self.columns.sources[run] if columns is None else columns)[quantity])
+        return found if self.rows is None else found[self.rows]
+
+
+@dataclass
+class Evaluation:
+    """All cells of a test under R rows of weights.
+
+    ``choosing`` marks the pairs on which ``best`` chooses its cell. ``ceiling`` is that of output_only: a number
+    where it is known exactly or for other pairs than these, and a column (1 where the best rule is right) where
+    it is resampled with the pairs.
+    """
+
+    frames: Sequence[CellData]
+    cells: Sequence[Mapping[str, Any]]
+    weights: Array
+    choosing: Array | None = None
+    ceiling: float | Array | None = None
+    memo: dict[Any, Array] = field(default_factory=dict)
+
+    def under(self, weights: Array) -> Evaluation:
+        return dataclasses.replace(self, weights=weights, memo={})
+
+    def of(self, score: Evaluable) -> Array:
+        """The score, computed once under these weights."""
+        if score not in self.memo:
+            self.memo[score] = score.evaluate(self)
+        return self.memo[score]
+
+    def total(self, numbers: Callable[[CellData], Array]) -> Array:
+        """Weighted sums over pairs of one number a pair in each cell, ``[R, C]``."""
+        rows, n = self.weights.shape
+        out = np.empty((rows, len(self.frames)))
+        step = max(1, _BLOCK // (8 * max(1, n)))
+        for start in range(0, len(self.frames), step):
+            block = [np.asarray(numbers(frame), dtype=np.float64) for frame in self.frames[start : start + step]]
+            out[:, start : start + step] = self.weights @ np.stack(block, axis=1)
+        return out
+
+
+# ── arithmetic that knows NaN ───────────────────────────────────────────────────────────────────
+
+
+def divide(a: Array, b: Array) -> Array:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(b == 0, np.nan, np.divide(a, b))
+
+
+def _truth(compare: Callable[[Array, Array], Array]) -> Callable[[Array, Array], Array]:
+    def judged(a: Array, b: Array) -> Array:
+        known = np.isfinite(a) & np.isfinite(b)
+        return np.where(known, compare(a, b), np.nan)
+
+    return judged
+
+
+def _and(a: Array, b: Array) -> Array:
+    return np.where((a == 0) | (b == 0), 0.0, a * b)
+
+
+OPERATORS: dict[str, Callable[..., Array]] = {
+    "+": np.add,
+    "-": np.subtract,
+    "*": np.multiply,
+    "/": divide,
+    "negative": np.negative,
+    "==": _truth(np.equal),
+    "!=": _truth(np.not_equal),
+    "<": _truth(np.less),
+    "<=": _truth(np.less_equal),
+    ">": _truth(np.greater),
+    ">=": _truth(np.greater_equal),
+    "and": _and,
+    "or": lambda a, b: 1 - _and(1 - a, 1 - b),
+    "not": lambda a: 1 - a,
+}

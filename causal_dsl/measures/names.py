@@ -1,0 +1,25 @@
+"""The names that a metric is made of: measures, and functions of them."""
+
+from __future__ import annotations
+
+from causal_dsl.vocabulary.measures import MEASURES
+
+BETWEEN_RUNS = ("recovered", "recovered_per_pair", "change")
+AGGREGATIONS = ("mean", "median", "min", "max")
+CHOICES = ("argmax", "argmin", "best")
+FUNCTIONS = (*BETWEEN_RUNS, *AGGREGATIONS, *CHOICES)
+#: Names that no metric of a spec may have.
+RESERVED = frozenset((*MEASURES.own, *FUNCTIONS))
+COMPARISONS = ("==", "!=", "<", "<=", ">", ">=")
+
+
+def example(function: str) -> str:
+    """An argument that the function could have, for a message."""
+    if function in MEASURES:
+        return "answer"
+    return "iia" if function in CHOICES else "logit_diff"
+
+
+def short(text: str) -> str:
+    """A text as messages quote it: cut where it is long."""
+    return text if len(text) <= 60 else text[:59] + "…"

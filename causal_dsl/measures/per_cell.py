@@ -1,0 +1,386 @@
+"""Scores: one number a cell, or one over all cells, with the weights of the pairs as an argument.
+
+``evaluate(env)`` takes a matrix of weights ``[R, n]`` to ``[R, C]``; with all weights 1 it is the score itself, with
+resampling weights it is a bootstrap replicate, so ratios are resampled as ratios. A :class:`Score` with ``over_cells``
+is one number for the whole sweep, ``[R, 1]``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from causal_dsl.measures.evaluation import OPERATORS, Array, CellData, Evaluation, divide
+from causal_dsl.measures.per_pair import Asked, Constant, Informative, Need, Pair, Right, Value, is_share
+from causal_dsl.measures.units import SHARE
+
+
+@dataclass(frozen=True)
+class Score(Value):
+    """``evaluate(env)`` is ``[R, C]``, or ``[R, 1]`` where ``over_cells``."""
+
+    @property
+    def over_cells(self) -> bool:
+        return False
+
+    @property
+    def parts(self) -> tuple[Score | Constant, ...]:
+        return ()
+
+    def evaluate(self, env: Evaluation) -> Array:
+        raise NotImplementedError
+
+    def needs(self) -> Iterator[Need]:
+        for part in self.parts:
+            yield from part.needs()
+
+    def count(self, env: Evaluation, cell: int) -> int:
+        """The number of pairs that the score of a cell is over."""
+        counts = [part.count(env, cell) for part in self.parts if isinstance(part, Score)]
+        return min(counts, default=env.frames[cell].n)
+
+    def assume(self, known: Mapping[str, float]) -> float:
+        """The score of a hypothetical network, from some named scores of it; NaN where they do not tell."""
+        return known.get(self.text, np.nan)
+
+    def walk(self) -> Iterator[Score]:
+        yield self
+        for part in self.parts:
+            if isinstance(part, Score):
+                yield from part.walk()
+
+
+@dataclass(frozen=True)
+class Mean(Score):
+    """The mean of a pair metric over the pairs (where ``where`` is 1). A NaN pair makes it NaN: nothing is dropped."""
+
+    pair: Pair
+    run: str
+    where: Pair | None = None
+
+    def evaluate(self, env: Evaluation) -> Array:
+        where, pair = self.where, self.pair
+        if where is None:
+            return divide(env.total(lambda f: pair.of(f, self.run)), env.weights.sum(axis=1, keepdims=True))
+        top = env.total(lambda f: np.where(where.of(f, self.run) == 1, pair.of(f, self.run), 0.0))
+        return divide(top, env.total(lambda f: where.of(f, self.run)))
+
+    def needs(self) -> Iterator[Need]:
+        yield from self.pair.needs(self.run)
+
+    def count(self, env: Evaluation, cell: int) -> int:
+        frame = env.frames[cell]
+        return frame.n if self.where is None else int(self.where.of(frame, self.run).sum())
+
+    @property
+    def measure(self) -> str:
+        """The name of what it is, where a metric has given it another: ``iia`` or ``iia_informative``."""
+        if isinstance(self.pair, Right) and self.pair.label:
+            return (
+                "iia" if self.where is None else "iia_informative" if isinstance(self.where, Informative) else self.text
+            )
+        return self.text
+
+    def assume(self, known: Mapping[str, float]) -> float:
+        return known.get(self.measure, np.nan)
+
+    def counted(self, frame: CellData) -> tuple[Array, Array] | None:
+        """For a share: which pairs it asks about and which of them hold, as booleans ``[n]``; else None."""
+        if not is_share(self.pair):
+            return None
+        asked = np.ones(frame.n, bool) if self.where is None else self.where.of(frame, self.run) == 1
+        return asked, asked & (self.pair.of(frame, self.run) == 1)
+
+
+@dataclass(frozen=True)
+class Isolate(Score):
+    """The mean, over the attributes that are not interchanged, of the mean of ``pair`` on the inputs that ask about each
+    (Huang et al. 2024, RAVEL); undefined where no input asks about another attribute."""
+
+    pair: Pair
+    run: str
+
+    def _others(self, env: Evaluation) -> list[int]:
+        found: set[int] = set()
+        for frame in env.frames:
+            if frame.asked is not None:
+                found |= set(np.unique(frame.asked[frame.asked >= 0]).tolist())
+        return sorted(found)
+
+    def evaluate(self, env: Evaluation) -> Array:
+        others = self._others(env)
+        if not others:
+            return np.full((len(env.weights), len(env.frames)), np.nan)
+        means = np.stack([self._on(env, Asked("asked about", SHARE, which)) for which in others])
+        # A resample may have no input that asks about one of them: the mean is then of the others.
+        there = np.isfinite(means)
+        return divide(np.where(there, means, 0.0).sum(axis=0), there.sum(axis=0).astype(np.float64))
+
+    def _on(self, env: Evaluation, about: Asked) -> Array:
+        """The mean on the inputs that ask about one attribute."""
+        right = env.total(lambda f: np.where(about.of(f, self.run) == 1, self.pair.of(f, self.run), 0.0))
+        return divide(right, env.total(lambda f: about.of(f, self.run)))
+
+    def needs(self) -> Iterator[Need]:
+        yield from self.pair.needs(self.run)
+
+    def count(self, env: Evaluation, cell: int) -> int:
+        asked = env.frames[cell].asked
+        return 0 if asked is None else int((asked >= 0).sum())
+
+
+@dataclass(frozen=True)
+class Halfway(Score):
+    """The mean of two scores: of ``cause`` and ``isolate``, how far attributes are told apart."""
+
+    one: Score
+    other: Score
+
+    @property
+    def parts(self) -> tuple[Score | Constant, ...]:
+        return (self.one, self.other)
+
+    def evaluate(self, env: Evaluation) -> Array:
+        return (env.of(self.one) + env.of(self.other)) / 2
+
+    def count(self, env: Evaluation, cell: int) -> int:
+        return self.one.count(env, cell) + self.other.count(env, cell)
+
+
+def asks(score: Score) -> bool:
+    """Whether a score needs to know what each input asks about."""
+    return isinstance(score, Isolate) or (isinstance(score, Mean) and isinstance(score.where, Asked))
+
+
+@dataclass(frozen=True)
+class Order(Score):
+    """``median``, ``min`` or ``max`` of a pair metric over the pairs."""
+
+    which: str
+    pair: Pair
+    run: str
+
+    def evaluate(self, env: Evaluation) -> Array:
+        return np.stack([self._weighted(self.pair.of(f, self.run), env.weights) for f in env.frames], axis=1)
+
+    def _weighted(self, numbers: Array, weights: Array) -> Array:
+        if not len(numbers) or np.isnan(numbers).any():
+            return np.full(len(weights), np.nan)
+        order = np.argsort(numbers, kind="stable")
+        ranked, running = numbers[order], np.cumsum(weights[:, order], axis=1)
+        total = running[:, -1:]
+        if self.which == "median":
+            low = np.argmax(running >= total / 2, axis=1)
+            high = np.argmax(running > total / 2, axis=1)
+            found = (ranked[low] + ranked[high]) / 2
+        elif self.which == "min":
+            found = ranked[np.argmax(running > 0, axis=1)]
+        else:
+            found = ranked[np.argmax(running >= total, axis=1)]
+        return np.where(total[:, 0] > 0, found, np.nan)
+
+    def needs(self) -> Iterator[Need]:
+        yield from self.pair.needs(self.run)
+
+
+@dataclass(frozen=True)
+class Recovered(Score):
+    """How far ``m`` goes from the base run (0) to the source run (1), as a ratio of means; never clipped."""
+
+    pair: Pair
+    clean: str
+
+    def evaluate(self, env: Evaluation) -> Array:
+        # Sums suffice: the common total weight cancels. A pair's differences are taken first, which loses least.
+        moved = env.total(lambda f: self.pair.of(f, "patched") - self.pair.of(f, "base"))
+        whole = env.total(lambda f: self.pair.of(f, self.clean) - self.pair.of(f, "base"))
+        return divide(moved, whole)
+
+    def needs(self) -> Iterator[Need]:
+        for run in ("patched", "base", self.clean):
+            yield from self.pair.needs(run)
+
+
+@dataclass(frozen=True)
+class RecoveredPerPair(Recovered):
+    """The same as a mean of ratios, over the pairs whose two runs differ in ``m``."""
+
+    def evaluate(self, env: Evaluation) -> Array:
+        defined = env.total(lambda f: self._ratios(f)[1])
+        return divide(env.total(lambda f: self._ratios(f)[0]), defined)
+
+    def _ratios(self, frame: CellData) -> tuple[Array, Array]:
+        base = self.pair.of(frame, "base")
+        whole = self.pair.of(frame, self.clean) - base
+        ratios = divide(self.pair.of(frame, "patched") - base, whole)
+        return np.where(whole == 0, 0.0, ratios), whole != 0
+
+    def count(self, env: Evaluation, cell: int) -> int:
+        return int(self._ratios(env.frames[cell])[1].sum())
+
+
+@dataclass(frozen=True)
+class Star(Score):
+    """``(iia - output_only) / (1 - output_only)``; undefined where the ceiling is 1."""
+
+    iia: Mean
+
+    @property
+    def parts(self) -> tuple[Score | Constant, ...]:
+        return (self.iia,)
+
+    def evaluate(self, env: Evaluation) -> Array:
+        iia = env.of(self.iia)
+        if env.ceiling is None:
+            return np.full_like(iia, np.nan)
+        if isinstance(env.ceiling, np.ndarray):
+            top = divide(env.weights @ env.ceiling, env.weights.sum(axis=1))[:, None]
+        else:
+            top = np.full((len(iia), 1), env.ceiling)
+        return divide(iia - top, 1 - top)
+
+    def assume(self, known: Mapping[str, float]) -> float:
+        return known.get("iia_star", np.nan)
+
+
+@dataclass(frozen=True)
+class ScoreOp(Score):
+    """Arithmetic, comparison or logic of scores, cell by cell."""
+
+    op: str
+    operands: tuple[Score | Constant, ...]
+
+    @property
+    def over_cells(self) -> bool:
+        return all(isinstance(operand, Constant) or operand.over_cells for operand in self.operands)
+
+    @property
+    def parts(self) -> tuple[Score | Constant, ...]:
+        return self.operands
+
+    def evaluate(self, env: Evaluation) -> Array:
+        return OPERATORS[self.op](*(env.of(operand) for operand in self.operands))
+
+    def assume(self, known: Mapping[str, float]) -> float:
+        return float(OPERATORS[self.op](*(np.float64(operand.assume(known)) for operand in self.operands)))
+
+
+@dataclass(frozen=True)
+class OverCells(Score):
+    """``mean``, ``median``, ``min`` or ``max`` of a score over the cells; NaN if it is undefined in any of them."""
+
+    which: str
+    score: Score
+
+    @property
+    def over_cells(self) -> bool:
+        return True
+
+    @property
+    def parts(self) -> tuple[Score | Constant, ...]:
+        return (self.score,)
+
+    def evaluate(self, env: Evaluation) -> Array:
+        reduce: Any = {"mean": np.mean, "median": np.median, "min": np.min, "max": np.max}[self.which]
+        return np.asarray(reduce(env.of(self.score), axis=1, keepdims=True))
+
+    def assume(self, known: Mapping[str, float]) -> float:
+        return self.score.assume(known)
+
+
+@dataclass(frozen=True)
+class Chosen(Score):
+    """``argmax`` or ``argmin``: the index of the cell, the first one of equals; NaN if any cell is undefined."""
+
+    which: str
+    score: Score
+
+    @property
+    def over_cells(self) -> bool:
+        return True
+
+    @property
+    def parts(self) -> tuple[Score | Constant, ...]:
+        return (self.score,)
+
+    def evaluate(self, env: Evaluation) -> Array:
+        scores = env.of(self.score)
+        pick = np.argmax if self.which == "argmax" else np.argmin
+        found = pick(scores, axis=1).astype(np.float64)
+        return np.where(np.isnan(scores).any(axis=1), np.nan, found)[:, None]
+
+
+@dataclass(frozen=True)
+class Parameter(Score):
+    """A number that names the chosen cell: ``argmax(iia).l``."""
+
+    chosen: Chosen
+    name: str
+
+    @property
+    def over_cells(self) -> bool:
+        return True
+
+    @property
+    def parts(self) -> tuple[Score | Constant, ...]:
+        return (self.chosen,)
+
+    def evaluate(self, env: Evaluation) -> Array:
+        values = np.array([float(cell[self.name]) for cell in env.cells])
+        return look_up(values, env.of(self.chosen))
+
+
+@dataclass(frozen=True)
+class ParameterIs(Parameter):
+    """Whether a word names the chosen cell: ``argmax(iia).p == last``."""
+
+    word: str
+    negated: bool
+
+    def evaluate(self, env: Evaluation) -> Array:
+        same = np.array([float((str(cell[self.name]) == self.word) != self.negated) for cell in env.cells])
+        return look_up(same, env.of(self.chosen))
+
+
+def look_up(values: Array, chosen: Array) -> Array:
+    """``values[chosen]`` where ``chosen`` is defined, else NaN."""
+    safe = np.where(np.isnan(chosen), 0, chosen).astype(np.int64)
+    return np.where(np.isnan(chosen), np.nan, values[safe])
+
+
+@dataclass(frozen=True)
+class Best(Score):
+    """The score, on one half of the bases, of the cell with the highest score on the other half."""
+
+    score: Score
+
+    @property
+    def over_cells(self) -> bool:
+        return True
+
+    @property
+    def parts(self) -> tuple[Score | Constant, ...]:
+        return (self.score,)
+
+    def chosen(self, env: Evaluation) -> int | None:
+        """The cell that the choosing half picks; None where there is no such half or a cell is undefined on it."""
+        if env.choosing is None or not env.choosing.any() or env.choosing.all():
+            return None
+        scores = env.under(env.choosing[None].astype(np.float64)).of(self.score)[0]
+        return None if np.isnan(scores).any() else int(np.argmax(scores))
+
+    def evaluate(self, env: Evaluation) -> Array:
+        chosen = self.chosen(env)
+        if chosen is None or env.choosing is None:
+            return np.full((len(env.weights), 1), np.nan)
+        judged = env.under(env.weights * ~env.choosing).of(self.score)
+        return judged[:, chosen : chosen + 1]
+
+    def count(self, env: Evaluation, cell: int) -> int:
+        return 0 if env.choosing is None else int((~env.choosing).sum())
+
+    def assume(self, known: Mapping[str, float]) -> float:
+        return self.score.assume(known)

@@ -1,0 +1,206 @@
+"""Pair metrics: one number a pair, ``[n]``, for one run of one cell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from causal_dsl.measures.evaluation import OPERATORS, Array, CellData, Evaluation
+from causal_dsl.measures.quantities import NO_ANSWER, NO_ANSWERS, SAID, Quantity, ValueRef
+from causal_dsl.measures.units import TRUTH, Unit
+from causal_dsl.vocabulary.measures import MEASURES
+
+Need = tuple[str, Quantity]
+ANSWER, _NORMALIZER = Quantity("answer"), Quantity("log_normalizer")
+
+
+@dataclass(frozen=True)
+class Value:
+    """Something measured, under the words of the spec."""
+
+    text: str
+    unit: Unit
+
+
+@dataclass(frozen=True)
+class Constant(Value):
+    value: float
+
+    def assume(self, known: Mapping[str, float]) -> float:
+        return self.value
+
+    def evaluate(self, env: Evaluation) -> Array:
+        return np.full((len(env.weights), 1), self.value)
+
+    def of(self, frame: CellData, run: str) -> Array:
+        return np.full(frame.n, self.value)
+
+    def needs(self, run: str = "") -> Iterator[Need]:
+        return iter(())
+
+
+@dataclass(frozen=True)
+class Pair(Value):
+    """A number a pair. ``of(frame, run)`` is ``[n]``; ``two_runs``: it compares the patched run with the base's."""
+
+    @property
+    def two_runs(self) -> bool:
+        return False
+
+    def of(self, frame: CellData, run: str) -> Array:
+        raise NotImplementedError
+
+    def needs(self, run: str) -> Iterator[Need]:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class OfToken(Pair):
+    """A measure of one token, ``logit(answer)``, from float64 logits and logsumexp."""
+
+    measure: str
+    ref: ValueRef
+
+    def of(self, frame: CellData, run: str) -> Array:
+        logit = frame.column(run, Quantity("logit", self.ref)).astype(np.float64)
+        whole = frame.column(run, _NORMALIZER).astype(np.float64) if self._whole else None
+        formula = MEASURES[self.measure].formula
+        assert callable(formula)
+        return np.asarray(formula(logit, whole))
+
+    @property
+    def _whole(self) -> bool:
+        return "distribution" in MEASURES[self.measure].needs
+
+    def needs(self, run: str) -> Iterator[Need]:
+        yield run, Quantity("logit", self.ref)
+        if self._whole:
+            yield run, _NORMALIZER
+
+
+@dataclass(frozen=True)
+class OfDistribution(Pair):
+    """A measure of all that a run says: ``entropy``; or of the patched run against the base run: ``kl``."""
+
+    measure: str
+
+    @property
+    def two_runs(self) -> bool:
+        return MEASURES[self.measure].against_base
+
+    def of(self, frame: CellData, run: str) -> Array:
+        return frame.column("patched" if self.two_runs else run, Quantity(self.measure)).astype(np.float64)
+
+    def needs(self, run: str) -> Iterator[Need]:
+        yield "patched" if self.two_runs else run, Quantity(self.measure)
+
+
+@dataclass(frozen=True)
+class Moved(Pair):
+    """1 where the read-out of the patched run differs from the base run's.
+
+    Where both say none of the answers, the tokens that they say are compared, if both are known.
+    """
+
+    @property
+    def two_runs(self) -> bool:
+        return True
+
+    def of(self, frame: CellData, run: str) -> Array:
+        base, patched = frame.column("base", ANSWER), frame.column("patched", ANSWER)
+        moved = patched != base
+        if SAID in frame.columns.base and SAID in frame.columns.patched:
+            was, now = frame.column("base", SAID), frame.column("patched", SAID)
+            other = (base == NO_ANSWER) & (patched == NO_ANSWER)
+            moved = moved | (other & (was >= 0) & (now >= 0) & (was != now))  # NaN and negative: not known
+        return moved.astype(np.float64)
+
+    def needs(self, run: str) -> Iterator[Need]:
+        yield "patched", ANSWER
+        yield "base", ANSWER
+
+
+@dataclass(frozen=True)
+class Right(Pair):
+    """1 where the read-out is what the causal model says; an answer that is none is never right."""
+
+    label: bool
+
+    def of(self, frame: CellData, run: str) -> Array:
+        answer = frame.column(run, ANSWER)
+        wanted = frame.labels if self.label else frame.base_answers
+        assert wanted is not None
+        return ((answer == wanted) & ~np.isin(answer, NO_ANSWERS)).astype(np.float64)
+
+    def needs(self, run: str) -> Iterator[Need]:
+        yield run, ANSWER
+
+
+@dataclass(frozen=True)
+class Informative(Pair):
+    """1 where the counterfactual label differs from the base label."""
+
+    def of(self, frame: CellData, run: str) -> Array:
+        assert frame.labels is not None
+        return (frame.labels != frame.base_answers).astype(np.float64)
+
+    def needs(self, run: str) -> Iterator[Need]:
+        return iter(())
+
+
+@dataclass(frozen=True)
+class Asked(Pair):
+    """1 where the input asks about one attribute: its number, or that of what is interchanged."""
+
+    which: int
+
+    def of(self, frame: CellData, run: str) -> Array:
+        assert frame.asked is not None
+        return (frame.asked == self.which).astype(np.float64)
+
+    def needs(self, run: str) -> Iterator[Need]:
+        return iter(())
+
+
+@dataclass(frozen=True)
+class Change(Pair):
+    """``m`` of the patched run less ``m`` of the base run."""
+
+    metric: Pair
+
+    @property
+    def two_runs(self) -> bool:
+        return True
+
+    def of(self, frame: CellData, run: str) -> Array:
+        return self.metric.of(frame, "patched") - self.metric.of(frame, "base")
+
+    def needs(self, run: str) -> Iterator[Need]:
+        yield from self.metric.needs("patched")
+        yield from self.metric.needs("base")
+
+
+@dataclass(frozen=True)
+class PairOp(Pair):
+    """Arithmetic, comparison or logic pair by pair."""
+
+    op: str
+    operands: tuple[Pair | Constant, ...]
+
+    @property
+    def two_runs(self) -> bool:
+        return any(isinstance(operand, Pair) and operand.two_runs for operand in self.operands)
+
+    def of(self, frame: CellData, run: str) -> Array:
+        return OPERATORS[self.op](*(operand.of(frame, run) for operand in self.operands))
+
+    def needs(self, run: str) -> Iterator[Need]:
+        for operand in self.operands:
+            yield from operand.needs(run)
+
+
+def is_share(pair: Pair) -> bool:
+    """Whether a pair metric is 0 or 1 (or NaN), so that its mean is a share of counts."""
+    return isinstance(pair, Moved | Right | Informative | Asked) or (isinstance(pair, PairOp) and pair.unit == TRUTH)

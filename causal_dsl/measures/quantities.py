@@ -1,0 +1,94 @@
+"""What a run hands to the scores: one number a pair for each quantity of each forward.
+
+The executors reduce logits to these columns on the device; :mod:`causal_dsl.score` works on the
+columns alone and knows no network.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from causal_dsl.vocabulary.measures import MEASURES, Measure
+from causal_dsl.vocabulary.measures.record import QUANTITIES
+
+
+@dataclass(frozen=True)
+class ValueRef:
+    """Whose token a quantity is about: a variable of the base, of a source, of the label, or a constant.
+
+    ``role`` is a name drawn in the test (``base``, ``source``, …), ``label`` (the causal model run under the
+    test's intervention), or ``""`` for a constant, which then stands in ``constant``.
+    """
+
+    role: str
+    variable: str = ""
+    constant: object = None
+
+    def __str__(self) -> str:
+        if not self.role:
+            return repr(self.constant)
+        return self.variable if self.role == "base" else f"{self.role}.{self.variable}"
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """One number a row, computed from the logits at the read-out.
+
+    ``answer``: the code of the causal model's value that the network gives (:data:`NO_ANSWER` where it gives none of them).
+    ``logit``: the logit of ``of``. ``log_normalizer``: logsumexp over the vocabulary (or the classes).
+    The name of a measure of the distribution (``kl``, ``entropy``): the number that its record computes. ``said``: the id of the largest of all logits, also
+    where the answer is read among some (-1: not looked at, or not one id). ``trace``: a weighted sum of the logits, which
+    stays as it is where no logit moves.
+    """
+
+    kind: str
+    of: ValueRef | None = None
+
+    @property
+    def measure(self) -> Measure | None:
+        """The measure of the distribution that it is; None of any other quantity."""
+        found = None if self.kind in QUANTITIES else MEASURES.get(self.kind)
+        return found if found is not None and found.of_distribution else None
+
+    @property
+    def whole(self) -> bool:
+        """Whether all logits decide it, whichever answers are read."""
+        return self.kind == "log_normalizer" or self.measure is not None
+
+    @property
+    def against_base(self) -> bool:
+        """Whether it is computed from the logits of the base run, too."""
+        return self.measure is not None and self.measure.against_base
+
+
+def margin_quantities(output: str) -> tuple[Quantity, Quantity]:
+    """The logits of the counterfactual answer and of the base's: what an intervention trades for one another."""
+    return Quantity("logit", ValueRef("label")), Quantity("logit", ValueRef("base", output))
+
+
+#: Code of an answer that is no value of the read-out's domain. It is never right.
+NO_ANSWER = np.iinfo(np.int64).min
+#: Codes of read-outs that say nothing, and are never right: two logits are the largest, or the largest is no finite number.
+TIED, NOT_FINITE = NO_ANSWER + 1, NO_ANSWER + 2
+#: All codes that are no answer.
+NO_ANSWERS = (NO_ANSWER, TIED, NOT_FINITE)
+
+#: What stands for a token in such a read-out.
+TWO_LARGEST, NO_NUMBER = -2, -1
+
+SAID, TRACE = Quantity("said"), Quantity("trace")
+
+
+@dataclass
+class Columns:
+    """Numbers of one cell of one test, a row a pair (all arrays have the same length n).
+
+    ``patched[q]``, ``base[q]`` and ``sources[role][q]`` hold quantity q of the patched run, of the unpatched base
+    run and of the unpatched source runs. Where a test has no intervention, ``patched`` is empty.
+    """
+
+    base: dict[Quantity, np.ndarray]
+    patched: dict[Quantity, np.ndarray] = field(default_factory=dict)
+    sources: dict[str, dict[Quantity, np.ndarray]] = field(default_factory=dict)

@@ -1,0 +1,61 @@
+"""What a network does, as a value: it tells apart what code does by something that no file says.
+
+The code of a factory can read the environment, the working directory, another process, or a file through a library that
+Python does not see. All of these decide numbers, and none can be listed. So the logits that the network gives for a few
+inputs stand in its keys, beside the files, for networks that code makes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from contextlib import suppress
+
+import numpy as np
+import torch
+
+from causal_dsl.network.forward import forward
+from causal_dsl.network.network import Network
+from causal_dsl.network.prove import standard_inputs
+from causal_dsl.network.steadiness import Batch, some_of
+from causal_dsl.planning.prompts import Inputs
+from causal_dsl.program.program import NetworkRef
+
+
+def of_code(ref: NetworkRef) -> bool:
+    """Whether code of the user makes a network, or the one that it is trained from."""
+    while ref.training is not None:
+        ref = ref.training.alignment.network
+    return ref.kind == "torch"
+
+
+def behaviour(network: Network) -> str:
+    """SHA-256 in hex of the logits for the inputs that the proof at load takes; empty where it cannot be run on them."""
+    with suppress(Exception):  # a network may take whole numbers only; what it takes is tried at hand
+        return _digest(network, standard_inputs(network))
+    return ""
+
+
+def behaviour_at_hand(network: Network, inputs: Iterable[Inputs]) -> str:
+    """SHA-256 in hex of the logits for some of the inputs that are about to be run."""
+    found = hashlib.sha256()
+    for some in inputs:
+        if not len(some):
+            continue
+        batch: Batch
+        if network.is_vector:
+            batch = torch.from_numpy(np.stack([some.vectors[i] for i in some_of(len(some))]))
+        else:
+            batch = [list(some.ids(i)) for i in some_of(len(some), some.lengths)]
+        found.update(_digest(network, batch).encode())
+    return found.hexdigest()
+
+
+@torch.no_grad()
+def _digest(network: Network, batch: Batch) -> str:
+    logits = forward(network, batch, readout=torch.arange(len(batch))).logits
+    assert logits is not None
+    return hashlib.sha256(logits.float().contiguous().cpu().numpy().tobytes()).hexdigest()
+
+
+__all__ = ["behaviour", "behaviour_at_hand", "of_code"]

@@ -1,0 +1,97 @@
+"""What a test measures: its lines are compiled as soon as it is resolved, so that a :class:`Test` is whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from causal_dsl.causal.domains import Finite
+from causal_dsl.diagnostics import Diagnostics, Span, SpecError
+from causal_dsl.measures.compile import compile_metrics
+from causal_dsl.measures.context import TestContext, TestScores
+from causal_dsl.measures.quantities import ValueRef
+from causal_dsl.program.answers import value_tokens
+from causal_dsl.program.program import Alignment, Cell, Readout, Test
+from causal_dsl.program.prompts import first_prompt, show_value
+from causal_dsl.program.tokens import Tokens
+from causal_dsl.syntax import tree
+
+#: Variables with more values are not looked at one by one.
+_MOST_VALUES = 10_000
+
+
+def scores_of(
+    name: str,
+    span: Span,
+    alignment: Alignment,
+    readout: Readout,
+    roles: Iterable[str],
+    cells: Iterable[Cell],
+    interchange: bool,
+    members: tuple[tree.Node, ...],
+    metrics: Mapping[str, tree.Expr],
+    tokens: Tokens | None,
+    diagnostics: Diagnostics,
+) -> TestScores:
+    """The lines of a test, compiled; faults are reported. ``tokens`` say which values take several tokens, where they are known."""
+    variables = {name: _values(variable.domain) for name, variable in alignment.model.variables.items()}
+    parameters: dict[str, dict[Any, None]] = {}
+    intervened = False
+    for cell in cells:
+        intervened = intervened or bool(cell.interventions)
+        for parameter, value in cell.values:
+            parameters.setdefault(parameter, {})[value] = None
+    prompt = first_prompt(alignment)
+
+    def several(ref: ValueRef) -> str | None:
+        if tokens is None or readout.kind == "logits":
+            return None
+        variable = readout.variable if ref.role == "label" else ref.variable
+        values = [ref.constant] if not ref.role else variables.get(variable) or ()
+        try:
+            for value in values:
+                if len(value_tokens(value, readout, tokens, prompt, readout.span or span)) > 1:
+                    return show_value(value)
+        except SpecError as error:
+            diagnostics.extend(error.diagnostics)
+        return None
+
+    context = TestContext(
+        name,
+        ("base", *(role for role in roles if role != "base")),
+        variables,
+        readout.variable,
+        members,
+        metrics,
+        interchange,
+        intervened,
+        {parameter: tuple(values) for parameter, values in parameters.items()},
+        readout.values if readout.kind == "logits" or readout.among else None,
+        several,
+        span,
+    )
+    return compile_metrics(context, diagnostics)
+
+
+def without_lines(test: Test, **changes: Any) -> Test:
+    """A test made from another, with no lines of its own: it measures what every test does."""
+    made = replace(test, members=(), **changes)
+    scores = scores_of(
+        made.name,
+        made.span,
+        made.alignment,
+        made.readout,
+        made.roles,
+        made.cells,
+        bool(made.swaps),
+        made.members,
+        made.metrics,
+        None,
+        Diagnostics(),
+    )
+    return replace(made, scores=scores)
+
+
+def _values(domain: Any) -> tuple[Any, ...] | None:
+    return tuple(domain.values) if isinstance(domain, Finite) and domain.size <= _MOST_VALUES else None

@@ -1,0 +1,60 @@
+"""The families of features that may stand after ``via``.
+
+Those of this package are the modules of :mod:`causal_dsl.families`, one a family; a package adds one through the entry
+point ``causal_dsl.features``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from causal_dsl.vocabulary.plugins import Words
+from causal_dsl.vocabulary.settings import Setting
+
+#: Settings that several families take: where a fit starts, and how many dimensions a variable has.
+SEED = Setting("int", 0, low=0)
+DIM = Setting("int", required=True, low=1)
+
+
+@dataclass(frozen=True)
+class FeatureFamily:
+    """``make`` names the function (``module:function``) that gives the map of one place: it takes a
+    :class:`causal_dsl.features.build.Making` and gives a :class:`causal_dsl.features.base.Feature`. It is imported when a map
+    is made, so that a record loads no torch. ``settings`` are what the family takes beside what every fit does.
+
+    ``meaning`` is what the variable then is, ``paper`` where the method is from: a row of ``docs/features.md``.
+
+    ``trained``: it has parameters that are fitted on counterfactual labels. ``classes``: it is found from the variable's own
+    value in each vector. ``gated``: it has gates, which open for some coordinates. ``dim`` is the setting that says how many
+    coordinates it gives, empty where none does; ``shared``: several variables may share them, each in a block.
+    ``unsized``: how many it gives is known only once it is made. ``bends``: the setting of how much its map can bend, empty
+    for linear maps: with enough of it, it finds any variable in any network.
+
+    ``file``: its setting ``path`` names a file: which kind it must be, and what to name. ``encoder``: the file says for which
+    network and site it was made, and is held to it.
+
+    ``tiny`` are settings of a small one, for tests.
+    """
+
+    name: str
+    settings: Mapping[str, Setting]
+    make: str
+    meaning: str = ""
+    paper: str = ""
+    trained: bool = False
+    classes: bool = False
+    gated: bool = False
+    dim: str = ""
+    shared: bool = False
+    unsized: bool = False
+    bends: str = ""
+    file: tuple[str, str] | None = None
+    encoder: bool = False
+    tiny: Mapping[str, Any] = field(default_factory=dict, compare=False)
+
+
+FEATURES: Words[FeatureFamily] = Words("causal_dsl.features", FeatureFamily, "causal_dsl.families")
+
+__all__ = ["DIM", "FEATURES", "SEED", "FeatureFamily"]

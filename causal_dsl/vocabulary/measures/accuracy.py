@@ -1,0 +1,16 @@
+"""How often the network answers as the causal model does, with nothing intervened on."""
+
+from __future__ import annotations
+
+from causal_dsl.vocabulary.measures.record import Measure
+
+MEASURE = Measure(
+    name="accuracy",
+    says="P(answer of L(b) = answer of H(b))",
+    unit="share",
+    per="cell",
+    needs=("answer",),
+    formula="causal_dsl.measures.shares:accuracy",
+    better="higher",
+    interval="share",
+)

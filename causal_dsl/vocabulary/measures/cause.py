@@ -1,0 +1,16 @@
+"""Whether an attribute is changed where it should be (Huang et al. 2024, RAVEL)."""
+
+from __future__ import annotations
+
+from causal_dsl.vocabulary.measures.record import Measure
+
+MEASURE = Measure(
+    name="cause",
+    says="`iia` over the bases that ask about what is interchanged: another value of it would change their answer",
+    unit="share",
+    per="cell",
+    needs=("answer", "label"),
+    formula="causal_dsl.measures.shares:cause",
+    better="higher",
+    interval="share",
+)

@@ -1,0 +1,16 @@
+"""Interchange intervention accuracy above chance, as a share of what there is above chance."""
+
+from __future__ import annotations
+
+from causal_dsl.vocabulary.measures.record import Measure
+
+MEASURE = Measure(
+    name="iia_star",
+    says="(`iia` - output_only) / (1 - output_only); undefined where the ceiling is 1",
+    unit="share",
+    per="cell",
+    needs=("answer", "label"),
+    formula="causal_dsl.measures.shares:iia_star",
+    better="higher",
+    interval="share",
+)

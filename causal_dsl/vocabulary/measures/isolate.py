@@ -1,0 +1,16 @@
+"""Whether the other attributes stay as they are (Huang et al. 2024, RAVEL)."""
+
+from __future__ import annotations
+
+from causal_dsl.vocabulary.measures.record import Measure
+
+MEASURE = Measure(
+    name="isolate",
+    says="for each other attribute, `iia` over the bases that ask about it (their label is the base's own answer), and the mean of these",
+    unit="share",
+    per="cell",
+    needs=("answer", "label"),
+    formula="causal_dsl.measures.shares:isolate",
+    better="higher",
+    interval="resampled",
+)

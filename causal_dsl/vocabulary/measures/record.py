@@ -1,0 +1,66 @@
+"""What a measure is: one record, from which its name, its unit, its page and how it is computed follow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+#: What a measure is computed from. ``token``: the logit of one token. ``distribution``: all logits that are read.
+#: ``patched``: an intervention, against the base run. ``label``: the causal model under an interchange.
+#: ``answer``: what the network answers, and what the causal model does.
+Need = Literal["token", "distribution", "patched", "label", "answer"]
+
+#: Quantities of a run that are no measure, or that several measures are made from.
+QUANTITIES = ("answer", "log_normalizer", "said", "trace")
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One measure of the language.
+
+    ``says`` is its definition, as docs/measures.md and ``explain`` give it. ``per``: one number a pair, or one a cell. ``unit``
+    is the name of a unit of :mod:`causal_dsl.measures.units`. ``better``: whether more of it is better for the hypothesis
+    (None: neither). ``interval`` says which interval its score has (docs/measures.md, Intervals).
+
+    ``formula`` computes it. Of a token: from the token's logit and the log normaliser (None where ``distribution`` is not
+    needed), arrays [n] in float64, to [n]. Of a distribution: from the log probabilities, a tensor [m, answers], to [m]; where
+    it needs ``patched``, from those of the patched run and of the base run. Of all else: the dotted name ``module:function`` of
+    what makes the compiled measure, given the run that a metric speaks of.
+    """
+
+    name: str
+    says: str
+    unit: Literal["share", "ratio", "logits", "nats"]
+    per: Literal["pair", "cell"]
+    needs: tuple[Need, ...]
+    formula: str | Callable[..., Any]
+    better: Literal["higher", "lower"] | None
+    interval: Literal["share", "mean", "resampled"]
+
+    def __post_init__(self) -> None:
+        if not self.name.isidentifier() or self.name in QUANTITIES:
+            raise ValueError(f"no measure can have the name {self.name!r}")
+
+    @property
+    def of_token(self) -> bool:
+        """Whether it is of one token: ``logit(answer)``."""
+        return "token" in self.needs
+
+    @property
+    def of_distribution(self) -> bool:
+        """Whether it is computed from the log probabilities at the read-out, where the logits are."""
+        return not self.of_token and "distribution" in self.needs
+
+    @property
+    def against_base(self) -> bool:
+        """Whether the log probabilities of the base run are needed beside those of the patched run."""
+        return self.of_distribution and "patched" in self.needs
+
+    @property
+    def written(self) -> str:
+        """The measure as a spec writes it."""
+        return f"{self.name}(x)" if self.of_token else self.name
+
+
+__all__ = ["Measure", "Need"]

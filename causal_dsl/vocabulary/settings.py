@@ -1,0 +1,27 @@
+"""What a setting of a call takes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a setting takes. ``kind``: int, ints (a list of them), number, bool, string, word (a bare name), names (a list
+    of names), domain and alignment (the name of one), or words; of written values also run (the name of one), file
+    (a path, relative to the spec) and value (another written value)."""
+
+    kind: str
+    default: Any = None
+    choices: tuple[str, ...] = ()
+    low: float = -math.inf
+    high: float = math.inf
+    positional: bool = False
+    required: bool = False
+    more: Mapping[str, Any] = field(default_factory=dict)
+
+
+__all__ = ["Setting"]

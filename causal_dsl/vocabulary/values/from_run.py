@@ -1,0 +1,32 @@
+"""``site <- source``: the vectors of another run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from causal_dsl.vocabulary.written import Example, Value, Written
+
+if TYPE_CHECKING:
+    from causal_dsl.program.locations import Place
+
+
+@dataclass(frozen=True)
+class FromRun(Value):
+    """The values of ``places`` in the run of ``role``, row by row."""
+
+    given = False
+    role: str
+    places: tuple[Place, ...]
+
+
+FAMILY = (
+    Written(
+        "<-",
+        FromRun,
+        "`site <- source`, `site <- source.layer[5].resid_post[last]`",
+        "what the site, or another one, has in another run",
+        (Example("<- source", lambda hand: hand.of("source")),),
+        word=False,
+    ),
+)

@@ -1,0 +1,37 @@
+"""``mean``: the mean over the rows of a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from causal_dsl.vocabulary.settings import Setting
+from causal_dsl.vocabulary.written import Example, Value, Written
+
+
+@dataclass(frozen=True)
+class Mean(Value):
+    """The mean over the rows of the run ``of`` at the written place; ``pooled``: over the tokens of a span as well."""
+
+    given = False
+    of: str = "base"
+    pooled: bool = False
+
+    @property
+    def ablates(self) -> str:
+        return "mean" if self.of == "base" else ""
+
+
+FAMILY = (
+    Written(
+        "mean",
+        Mean,
+        "`mean`, `mean(source)`, `mean(pooled=true)`",
+        "the mean over the test's own draws, of `base` or of another run; `pooled`: over the tokens of a span as well",
+        (
+            Example("= mean(source)", lambda hand: hand.mean("source")),
+            Example("= mean", lambda hand: hand.mean("base")),
+            Example("= mean(source, pooled=true)", lambda hand: hand.mean("source")),
+        ),
+        {"of": Setting("run", "base", positional=True), "pooled": Setting("bool", False)},
+    ),
+)

@@ -1,0 +1,158 @@
+"""What is written at a site: a record for each kind of value, and what all values have in common.
+
+A written value is a function of the vector that is there and of other runs. Each kind is one module of
+:mod:`causal_dsl.vocabulary.values`: a frozen class with what one value is made from, the function that computes it, and
+the record ``FAMILY`` that says how it stands in a spec.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, TypeVar
+
+from causal_dsl.diagnostics import Span
+from causal_dsl.vocabulary.settings import Setting
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+V = TypeVar("V", bound="Value")
+
+
+@dataclass(frozen=True)
+class Value:
+    """A written value, as a test says it and, once runs are known, as the plan computes it.
+
+    ``function`` names the function (``module:function``) that both executors call: given a value and where it is written
+    (:class:`causal_dsl.engine.values.Here`), it gives a function from the vectors that are there [m, width] to those that
+    are written, [m, width] or [1, width], or one number.
+    """
+
+    function: ClassVar[str]
+    #: made from the vector that is there
+    current: ClassVar[bool] = False
+    #: other numbers in rows that are alike
+    random: ClassVar[bool] = False
+    #: comes from no run: the network may never be where it is written
+    given: ClassVar[bool] = True
+
+    #: where it is written in a spec
+    span: Span | None = field(default=None, compare=False, repr=False, kw_only=True)
+
+    @property
+    def parts(self) -> tuple[Value, ...]:
+        """The values that it is made from."""
+        every = (getattr(self, part.name) for part in fields(self))
+        return tuple(value for value in every if isinstance(value, Value))
+
+    def walk(self) -> Iterator[Value]:
+        """The value and all that it is made from."""
+        yield self
+        for part in self.parts:
+            yield from part.walk()
+
+    def find(self, kind: type[V]) -> Iterator[V]:
+        """Itself and what it is made from, where that is of a kind."""
+        return (value for value in self.walk() if isinstance(value, kind))
+
+    def each(self, change: Callable[[Value], Value]) -> Self:
+        """The same with each of its parts changed."""
+        parts: dict[str, Any] = {
+            f.name: change(part) for f in fields(self) if isinstance(part := getattr(self, f.name), Value)
+        }
+        return replace(self, **parts) if parts else self
+
+    @property
+    def changes(self) -> bool:
+        """Whether it, or a part of it, is made from the vector that is there."""
+        return any(part.current for part in self.walk())
+
+    @property
+    def planned(self) -> bool:
+        """Whether it is a node of the plan: what is made from other values, or from runs."""
+        return bool(self.parts)
+
+    @property
+    def inputs(self) -> tuple[Any, ...]:
+        """The nodes of the plan that it is made from."""
+        return tuple(part for part in self.parts if part.planned)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that it is read from."""
+        return ()
+
+    @property
+    def ablates(self) -> str:
+        """What is left of a place where it is written, ``zero`` or ``mean``; empty for all but ablations."""
+        return ""
+
+    def told(self) -> str:
+        """All that decides it, as text: what is read from files and from runs is told beside it."""
+        known = ((f.name, getattr(self, f.name)) for f in fields(self) if f.compare)
+        said = (f"{name}={value.told() if isinstance(value, Value) else repr(value)}" for name, value in known)
+        return f"{type(self).__name__}({', '.join(said)})"
+
+    def order(self, site: Any) -> object:
+        """What the right order of a write at ``site`` depends on: of values that are alike in it one is tried."""
+        return (type(self).__name__, *(part.order(site) for part in self.parts))
+
+    @property
+    def text(self) -> str:
+        """As it is written in a spec."""
+        return str(self)
+
+
+class Hand(Protocol):
+    """One row of an intervention, as a person would work it out with hooks: what the tests hold examples against."""
+
+    current: Tensor
+
+    def of(self, role: str) -> Tensor:
+        """What the run of ``role`` has at the written place, in this row."""
+
+    def mean(self, role: str) -> Tensor:
+        """The mean of that over the rows."""
+
+    def noise(self, seed: int) -> Tensor:
+        """The standard normal numbers of a seed in this row."""
+
+    def file(self) -> Tensor:
+        """The vector that ``vector("VECTORS", key="wWIDTH")`` names."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """A form of a value, as it is written after a site, and what it is by hand. ``unequal``: not of attention weights,
+    whose width is that of the prompt. ``current``: made from the vector that is there, so that it is not added to it."""
+
+    text: str
+    by_hand: Callable[[Hand], Tensor]
+    unequal: bool = False
+    current: bool = False
+
+
+@dataclass(frozen=True)
+class Written:
+    """A kind of value that can be written at a site.
+
+    ``name``: its word, called as ``name(settings)`` (or standing alone where none is required), or the sign that makes it
+    where it is no word (``word`` False). ``forms``: as the table of the documentation shows it; ``meaning``: what it says
+    there. ``kind``: its class, whose fields are the settings. ``check``: from a value to a fault (a title and help); None
+    where it is sound. ``code`` is the diagnostic of such faults.
+    """
+
+    name: str
+    kind: type[Value]
+    forms: str
+    meaning: str
+    examples: tuple[Example, ...]
+    settings: Mapping[str, Setting] = field(default_factory=dict)
+    check: Callable[[Any], tuple[str, str] | None] = lambda value: None
+    code: str = ""
+    word: bool = True
+
+
+__all__ = ["Example", "Hand", "Value", "Written"]

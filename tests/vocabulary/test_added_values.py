@@ -1,0 +1,83 @@
+"""A kind of written value that an installed package adds."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from installed import install
+
+import causal_dsl as cd
+from causal_dsl.diagnostics import SpecError
+from causal_dsl.network.zoo.equality_relu import build
+
+CODE = """
+from dataclasses import dataclass
+
+from causal_dsl.vocabulary.settings import Setting
+from causal_dsl.vocabulary.written import Example, Value, Written
+
+
+@dataclass(frozen=True)
+class Soft(Value):
+    function = "soft_values:edit"
+    current = True
+    by: float
+
+
+def edit(value, here):
+    return lambda current: (current.abs() - value.by).clamp(0) * current.sign()
+
+
+SOFT = Written(
+    "soft", Soft, "`soft(0.1)`", "what is there, shrunk towards zero",
+    (Example("= soft(0.1)", lambda hand: (hand.current.abs() - 0.1).relu() * hand.current.sign(), current=True),),
+    {"by": Setting("number", positional=True, required=True, low=0)},
+)
+"""
+SPEC = """
+causal m {
+  a, b, c, d ~ 0..3
+  left  := a == b
+  right := c == d
+  output same := left == right
+}
+network mlp = zoo("equality-relu")
+align halves : m -> mlp {
+  a @ input[0:4]   via onehot()
+  b @ input[4:8]   via onehot()
+  c @ input[8:12]  via onehot()
+  d @ input[12:16] via onehot()
+  same @ logits
+}
+test t on halves {
+  base ~ m(exhaustive=true)
+  do(layer[1].out[0:4] = SOFT)
+  report mean(logit(same))
+}
+"""
+
+
+def test_a_package_adds_a_value(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SpecError) as caught:
+        cd.run(cd.parse(SPEC.replace("SOFT", "soft(0.25)")))
+    assert [d.code for d in caught.value.diagnostics] == ["E687"]
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    monkeypatch.syspath_prepend(tmp_path)
+    install(tmp_path, "soft-values", {"causal_dsl.values": {"soft": "soft_values:SOFT"}}, CODE)
+    found = cd.run(cd.parse(SPEC.replace("SOFT", "soft(0.25)")))["t"].cell().scores["mean(logit(same))"].value
+    model = build()
+    inputs = list(itertools.product(range(4), repeat=4))
+    one = torch.eye(4, dtype=torch.float64)
+    with torch.no_grad():
+        hidden = model.layers[1](model.layers[0](torch.stack([one[list(values)].flatten() for values in inputs])))
+        logits = model.logits(model.layers[2](torch.nn.functional.softshrink(hidden, 0.25)))
+    label = torch.tensor([int((a == b) == (c == d)) for a, b, c, d in inputs])
+    assert found == pytest.approx(float(logits.gather(1, label[:, None]).mean()), rel=1e-9)
+    assert repr(cd.soft(1)) == "soft(1)"
+    with pytest.raises(SpecError) as caught:
+        cd.run(cd.parse(SPEC.replace("SOFT", "soft(-1)")))
+    assert [d.code for d in caught.value.diagnostics] == ["E213"]

@@ -1,0 +1,61 @@
+"""The records of architectures: what is generated is current, and no file beside them names one."""
+
+from __future__ import annotations
+
+import ast
+import runpy
+from pathlib import Path
+
+import pytest
+
+from causal_dsl.program.sae_metadata import _kinds
+from causal_dsl.vocabulary.architectures import ARCHITECTURES
+from causal_dsl.vocabulary.features import FEATURES
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "causal_dsl"
+
+
+def test_defaults_are_those_of_the_installed_transformers() -> None:
+    made = runpy.run_path(str(ROOT / "docs" / "generate_defaults.py"))
+    assert made["FILE"].read_text(encoding="utf-8") == made["text"](), "run docs/generate_defaults.py"
+
+
+@pytest.mark.parametrize(
+    ("names", "home"),
+    [(ARCHITECTURES.own, ("vocabulary/architectures",)), (FEATURES.own, ("families", "features"))],
+    ids=["architectures", "features"],
+)
+def test_no_file_beside_the_records_names_one(names: dict[str, object], home: tuple[str, ...]) -> None:
+    """A table, a set, a comparison or a list elsewhere would have to be changed for a new one."""
+    other = {"mask"}  # a read-out of masked tokens, too, and an input of transformers
+    found = []
+    for path in PACKAGE.rglob("*.py"):
+        if path.relative_to(PACKAGE).as_posix().startswith(home):
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and node.value in names and node.value not in other:
+                found.append(f"{path.relative_to(PACKAGE)}:{node.lineno} {node.value}")
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    ("name", "kinds"),
+    [
+        ("smollm3-3b", {"smollm3"}),
+        ("smollm2-135m", {"llama"}),
+        ("gpt2-small", {"gpt2"}),
+        ("pythia-70m-deduped", {"gpt_neox"}),
+        ("gpt-neo-125m", {"gpt_neo"}),
+        ("gpt-neox-20b", {"gpt_neox"}),
+        ("gemma-2-2b", {"gemma2"}),
+        ("gemma-3-1b-pt", {"gemma3", "gemma3_text"}),
+        ("gemma-2b", {"gemma", "gemma2", "gemma3", "gemma3_text"}),
+        ("qwen2.5-7b", {"qwen2", "qwen2_moe", "qwen3", "qwen3_moe"}),
+        ("qwen3-8b", {"qwen3", "qwen3_moe"}),
+        ("xlm-roberta-base", {"roberta", "xlm-roberta"}),
+        ("something-else", set()),
+    ],
+)
+def test_what_a_networks_name_says_of_its_architecture(name: str, kinds: set[str]) -> None:
+    assert _kinds(name) == kinds

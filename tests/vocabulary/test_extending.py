@@ -1,0 +1,117 @@
+"""The packages of docs/extending.md, installed and used."""
+
+from __future__ import annotations
+
+import re
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from installed import install
+from safetensors.torch import save_file
+
+import causal_dsl as cd
+from causal_dsl.program.facts import facts_of_config
+from causal_dsl.vocabulary.architectures import ARCHITECTURES
+
+PAGE = (Path(__file__).parents[2] / "docs" / "extending.md").read_text(encoding="utf-8")
+SPEC = """
+causal equality {
+  a, b, c, d ~ 0..3
+  left  := a == b
+  right := c == d
+  output same := left == right
+}
+network mlp = zoo("equality-relu")
+align halves : equality -> mlp {
+  a @ input[0:4]   via onehot()
+  b @ input[4:8]   via onehot()
+  c @ input[8:12]  via onehot()
+  d @ input[12:16] via onehot()
+  left @ layer[0].out via FEATURE
+  same @ logits
+}
+test t on halves {
+  base, source ~ equality(n=40, seed=1)
+  do(left <- source)
+  report iia
+  report mean(kl)
+}
+"""
+
+
+@pytest.fixture
+def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The page's modules and entry points, installed in a folder."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    modules = re.findall(r"```python\n# (\w+)\.py\n(.*?)```", PAGE, re.DOTALL)
+    points = [
+        tomllib.loads(block)["project"]["entry-points"] for block in re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
+    ]
+    assert len(modules) == len(points) == 2
+    for (name, code), groups in zip(modules, points, strict=True):
+        install(tmp_path, name, groups, code)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield tmp_path
+    for name, _ in modules:
+        sys.modules.pop(name, None)
+
+
+def scores(text: str) -> tuple[float, float]:
+    cell = cd.run(cd.parse(text))["t"].cell()
+    return cell.scores["iia"].value, cell.scores["mean(kl)"].value
+
+
+def test_a_family_of_another_package(packages: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checked = cd.check(cd.parse(SPEC.replace("FEATURE", "first(dim=3, controls=none)")))
+    checked.raise_errors()
+    save_file({"first": torch.eye(16)[:3].contiguous()}, packages / "first.safetensors")
+    monkeypatch.chdir(packages)
+    named = scores(SPEC.replace("FEATURE", 'subspace("first.safetensors", controls=none)'))  # the same map, from a file
+    assert scores(SPEC.replace("FEATURE", "first(dim=3, controls=none)")) == pytest.approx(named, abs=1e-6)
+    with pytest.raises(cd.SpecError) as caught:
+        cd.check(cd.parse(SPEC.replace("FEATURE", "first(size=3)"))).raise_errors()
+    assert "E211" in {diagnostic.code for diagnostic in caught.value.diagnostics}
+
+
+def test_an_architecture_of_another_package(packages: Path) -> None:
+    from transformers import AutoModelForCausalLM, Starcoder2Config
+
+    from causal_dsl.diagnostics import NOWHERE
+    from causal_dsl.network.network import wrap
+    from causal_dsl.network.prove import prove
+
+    sizes = {"vocab_size": 61, "hidden_size": 32, "intermediate_size": 40, "num_hidden_layers": 2}
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 64}
+    config = Starcoder2Config(**sizes, **heads, bos_token_id=1, eos_token_id=2)
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(config).eval()
+    assert "starcoder2" in ARCHITECTURES
+    network = wrap(model, facts_of_config(config.to_dict(), None, NOWHERE))
+    proof = prove(network)
+    assert proof.refused == {}
+    assert {"neurons", "resid_mid", "q_rot", "pattern", "final_norm"} <= proof.ok
+    assert proof.sweep == "packed"
+
+
+def test_a_broken_package_of_an_architecture_is_told_where_its_network_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(tmp_path / "lib", "broken-star", {"causal_dsl.architectures": {"starcoder2": "broken_star:GONE"}})
+    monkeypatch.syspath_prepend(tmp_path / "lib")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "net").mkdir()
+    (tmp_path / "net" / "config.json").write_text('{"model_type": "starcoder2"}', encoding="utf-8")
+    checked = cd.check(cd.parse('causal m {\n  a ~ 0..3\n  output b := a == 1\n}\nnetwork n = hf("./net")\n'))
+    (found,) = [diagnostic for diagnostic in checked.diagnostics if diagnostic.code == "E786"]
+    assert found.span.text == 'hf("./net")'
+    assert "AttributeError" in " ".join(found.notes)
+
+
+def test_without_the_packages_the_words_are_not_there() -> None:
+    checked = cd.check(cd.parse(SPEC.replace("FEATURE", "first(dim=3)")))
+    assert "E215" in {diagnostic.code for diagnostic in checked.diagnostics}
+    assert "starcoder2" not in ARCHITECTURES
