@@ -48,8 +48,8 @@ def held(variable: str, place: str, vectors: np.ndarray, above: Mapping[str, np.
     patterns = _numbered(np.round(scaled, _DIGITS))
     settings = _numbered(np.stack(list(above.values()), axis=1)) if above else np.zeros(len(vectors), np.int64)
     count, kinds = int(settings.max()) + 1, int(patterns.max()) + 1
-    means = np.stack([np.bincount(settings, column) for column in scaled.T], axis=1)
-    means = means / np.bincount(settings)[:, None]
+    sums = np.stack([np.bincount(settings, column) for column in scaled.T], axis=1)
+    means = sums / np.bincount(settings)[:, None]
     first = np.unique(settings, return_index=True)[1]
     own = np.unique(values[first], return_inverse=True)[1].reshape(-1)
     codes = int(own.max()) + 1
