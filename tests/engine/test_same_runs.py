@@ -13,7 +13,7 @@ from tiny import spec_of
 from causal_dsl import api
 from causal_dsl.api import Options
 from causal_dsl.engine.readout import measure
-from causal_dsl.measures.names import BETWEEN_RUNS, MEASURES, TOKEN_MEASURES
+from causal_dsl.measures.names import BETWEEN_RUNS, MEASURES
 from causal_dsl.measures.quantities import Quantity
 
 #: Of two runs by themselves, and the change or recovery of each measure of a token. What is right or wrong is no difference.
