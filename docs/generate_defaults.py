@@ -24,6 +24,8 @@ def names_of(record: Architecture) -> list[str]:
     asked: dict[str, None] = {}
     if record.settle is not None:
         record.settle(record, lambda name: asked.setdefault(name))
+    if record.inner is not None:
+        record.inner(lambda name: asked.setdefault(name) or 1)
     return list(dict.fromkeys([*(name for names in SIZES.values() for name in names), *TOKENS, *asked]))
 
 

@@ -29,6 +29,7 @@ from causal_dsl.report.progress import Progress
 from causal_dsl.store.files import if_possible, write_atomic
 from causal_dsl.store.hashes import of_bytes
 from causal_dsl.store.keys import FitInputs, key_of
+from causal_dsl.vocabulary.components import COMPONENTS
 
 _SHUFFLES = 7_919
 
@@ -172,11 +173,7 @@ class _Network:
         self.library.natural[ref] = data
         facts, site = self.network.facts, ref.place.site
         heads = None
-        if (
-            site.component in ("q", "k", "v", "z", "q_rot", "k_rot")
-            and facts.head_dim
-            and data.shape[1] % facts.head_dim == 0
-        ):
+        if COMPONENTS[site.component].by_heads and facts.head_dim and data.shape[1] % facts.head_dim == 0:
             heads = (data.shape[1] // facts.head_dim, facts.head_dim)
         wide = torch.float64 if self.network.dtype == torch.float64 else torch.float32
         labels = self._classes(unit, ref, bank) if any(family(f).classes for f in ref.chain) else None

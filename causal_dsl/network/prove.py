@@ -70,7 +70,12 @@ class Proof:
 #: The largest relative error that rounding explains.
 _TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-4, torch.float16: 5e-3, torch.bfloat16: 3e-2}
 _SHORTEST = 1
-_PLAIN = ("resid_pre", "attn_in", "q", "k", "v", "z", "attn_out", "resid_mid", "mlp_in", "neurons", "mlp_out")
+#: what is read of every layer, but for what leaves it
+_PLAIN = tuple(
+    name
+    for name, about in COMPONENTS.items()
+    if about.layer and "language" in about.kinds and not about.compared and about.acts != "exit"
+)
 
 
 @torch.no_grad()
@@ -111,6 +116,27 @@ def standard_inputs(network: Network) -> list[list[int]] | Tensor:
         return torch.randn(8, facts.widths[0] if facts.widths else 1, generator=generator)
     lengths = [min(length, facts.context or length) for length in (5, 3, 4)]
     return [torch.randint(0, facts.vocabulary or 2, (length,), generator=generator).tolist() for length in lengths]
+
+
+@dataclass(frozen=True, eq=False)
+class _Ran:
+    """A layer that was run, as the identities of components see it (:class:`causal_dsl.vocabulary.components.Layer`)."""
+
+    network: Network
+    number: int
+    read: dict[str, Tensor]
+    given: dict[str, Tensor]
+    end: nn.Module | None
+
+    def through(self, component: str, vectors: Tensor) -> Any:
+        return tap(self.network, Site(component, self.number)).module(vectors)
+
+    def columns(self, component: str, vectors: Tensor) -> Tensor:
+        columns = tap(self.network, Site(component, self.number)).columns
+        return vectors if columns is None else vectors[:, columns.to(vectors.device)]
+
+    def ended(self, vectors: Tensor) -> Tensor:
+        return vectors if self.end is None else self.end(vectors)
 
 
 class _Trial:
@@ -271,23 +297,13 @@ class _Trial:
         # What the MLP reads is the stream itself: its norm came before.
         self._hold("resid_mid = mlp_in", read["resid_mid"], read["mlp_in"], ("resid_mid", "mlp_in"), layer)
 
-    def _blocks(self, layer: int, read: dict[str, Tensor], raw: dict[str, Tensor], end: nn.Module | None) -> None:
+    def _blocks(self, layer: int, read: dict[str, Tensor], given: dict[str, Tensor], end: nn.Module | None) -> None:
         """``end`` is what the MLP ends in, where the module that begins it does not hold it."""
-        network = self.network
-        got = tap(network, Site("z", layer)).module(read["z"])
-        self._hold("output projection(z) = attention", got, raw["attention"], ("z", "attn_in"), layer)
-        for name in ("q", "k", "v"):
-            place = tap(network, Site(name, layer))
-            projected = place.module(read["attn_in"])
-            projected = projected if place.columns is None else projected[:, place.columns.to(projected.device)]
-            self._hold(f"projection(attn_in) = {name}", projected, read[name], ("attn_in", name), layer)
-        if "neurons" in read:
-            got = tap(network, Site("neurons", layer)).module(read["neurons"])
-            self._hold("down projection(neurons) = MLP", got, raw["mlp"], ("neurons", "mlp_in"), layer)
-        got = tap(network, Site("mlp_in", layer)).module(read["mlp_in"][None])
-        got = got[0] if isinstance(got, tuple) else got
-        got = got if end is None else end(got)
-        self._hold("MLP(mlp_in) = MLP", got.reshape(raw["mlp"].shape), raw["mlp"], ("mlp_in",), layer)
+        ran = _Ran(self.network, layer, read, given, end)
+        for name, about in COMPONENTS.items():
+            if about.identity is not None and name in read:
+                for identity, got, expected, components in about.identity(ran):
+                    self._hold(identity, got, expected, components, layer)
 
     def _compared(self, layer: int, read: dict[str, Tensor], attention: nn.Module) -> None:
         facts = self.network.facts

@@ -225,7 +225,7 @@ def layer_flops(facts: Facts) -> float:
     heads, shared = facts.heads or 0, facts.kv_heads or 0
     record = record_of(facts.architecture)
     maps = 2 if record is not None and not record.gated else 3
-    return 2.0 * wide * (2 * heads * head + 2 * shared * head + maps * (facts.mlp_width or 0))
+    return 2.0 * wide * (2 * heads * head + 2 * shared * head + maps * (facts.inner or facts.mlp_width or 0))
 
 
 def keys_flops(facts: Facts) -> float:

@@ -93,7 +93,7 @@ _ALL = (
         "outside",
         "cell",
         "alarm",
-        "how many of the vectors that come from no run (zero, a number, noise, a given vector) have a number out of range there, as for features below; the range is that of the vectors they replace",
+        "how many of the vectors that come from no run (zero, a number, noise, a given vector, or a vector that is clamped, scaled or projected) have a number out of range there, as for features below; the range is that of the vectors they replace",
         graded="alarm above 5%",
     ),
     FindingKind(

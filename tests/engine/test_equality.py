@@ -21,6 +21,7 @@ from causal_dsl.planning.lower import unfit_networks
 from causal_dsl.planning.plan import Plan
 from causal_dsl.planning.switches import SWITCHES, all_off, turned_on
 from causal_dsl.program.components import COMPONENTS
+from causal_dsl.vocabulary.measures import MEASURES
 
 torch.set_num_threads(1)
 FAMILIES = [name for name in CONFIGS if name not in BOTH_WAYS]
@@ -52,6 +53,15 @@ WRITES = [
     "layer[0].resid_post[-2] = mean(source)",
     'module("MODULE")[y] = 0',
 ]
+#: What is read of logits, from the records: a new measure is in here by itself.
+SCORES = [
+    "mean(logit(source.o))",
+    *(
+        f"mean({name}{'(o)' if measure.of_token else ''})"
+        for name, measure in MEASURES.items()
+        if measure.of_token or measure.of_distribution
+    ),
+]
 
 
 @st.composite
@@ -69,7 +79,7 @@ def specs(draw: st.DrawFn, families: list[str] = FAMILIES) -> tuple[str, str]:
         n, seed = draw(st.integers(1, 9)), draw(st.integers(0, 2))
         scores = draw(
             st.lists(
-                st.sampled_from(["mean(logit(o))", "mean(kl)", "mean(logit(source.o))"]),
+                st.sampled_from(SCORES),
                 min_size=1,
                 max_size=2,
                 unique=True,
