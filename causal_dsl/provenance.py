@@ -74,6 +74,7 @@ def inputs_of(
         dtype=options.dtype,
         device=options.device,
         compiled=options.compiled,
+        reference=options.reference,
         memory=options.memory,
         files=files,
         networks=network_inputs(networks),
