@@ -17,6 +17,7 @@ from causal_dsl.engine.values import Values
 from causal_dsl.features.base import Feature
 from causal_dsl.measures.quantities import SAID, TRACE, Quantity
 from causal_dsl.network.network import Network
+from causal_dsl.network.steadiness import apart
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.memory import Budget
 from causal_dsl.planning.plan import Plan
@@ -191,11 +192,16 @@ class Gather:
         piece.patched = {quantity: np.stack(values) for quantity, values in patched.items()}
         return piece
 
-    def _floor(self, family: Family, logits: Logits) -> float:
-        """The largest change of a logit when the base is patched into itself at the written places."""
+    def _floor(self, family: Family, logits: Logits) -> tuple[float, float]:
+        """The largest change of a logit when the base is patched into itself at the written places, and that of a row
+        relative to the row's size."""
         mine = logits.values.index_select(0, self._tensor(logits.family_row[family.resume], logits))
         rows = self._prompts(family.resume.base, logits, family.pairs)
-        return float((mine - logits.values.index_select(0, rows)).abs().max()) if len(mine) else 0.0
+        plain = logits.values.index_select(0, rows)
+        if not mine.numel():
+            return 0.0, 0.0
+        same = (mine == plain) | (mine.isnan() & plain.isnan())
+        return float(torch.where(same, 0, (mine - plain).abs()).max()), apart(mine, plain)
 
     def _prompts(self, run: g.Forward, logits: Logits, pairs: np.ndarray) -> Tensor:
         rows = self.layout.prompt_rows(run, None, pairs)

@@ -43,8 +43,10 @@ class Sweep:
         self.context, self.network, self.compiled = context, context.network, compiled
         self.whole = packs(self.network.facts) is not None
         proof = self.network.proof
-        if proof is not None and proof.sweep == "whole":
+        if proof is not None and proof.sweep in ("whole", "fixed"):
             self.whole = True
+        #: whether all rows stay to the end: the network looks at its input again
+        self.fixed = proof is not None and proof.sweep == "fixed"
 
     # ── passes that keep vectors alone ──────────────────────────────────────────────────────────
 
@@ -53,7 +55,7 @@ class Sweep:
         layout = self.context.layouts.make(step, block, only=only)
         kept = Kept(self.context.layouts, layout)
         if len(layout.inputs):
-            plan = schedule(layout.rows, len(self.network.layers), replace(step.rules, stop=True), self.whole)
+            plan = schedule(layout.rows, len(self.network.layers), replace(step.rules, stop=not self.fixed), self.whole)
             self._pass(_Begun(layout, plan, kept, {}), [])
         return kept
 
