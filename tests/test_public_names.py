@@ -52,7 +52,9 @@ def taken(text: str, private: set[str]) -> list[str]:
             case ast.Attribute(attr=name, value=value) if name in private and ast.unparse(value) not in ("self", "cls"):
                 if name not in mine:
                     found.append((node.lineno, name))
-            case ast.Call(func=ast.Name(id=called) | ast.Attribute(attr=called), args=[_, ast.Constant(value=str(name)), *_]):
+            case ast.Call(
+                func=ast.Name(id=called) | ast.Attribute(attr=called), args=[_, ast.Constant(value=str(name)), *_]
+            ):
                 if called in BY_NAME and name in private:
                     found.append((node.lineno, name))
             case ast.Constant(value=str(name)) if DOTTED.fullmatch(name):
