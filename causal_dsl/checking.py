@@ -28,7 +28,7 @@ from causal_dsl.planning.probes import probes_of
 from causal_dsl.planning.switches import turned_on, without
 from causal_dsl.program.answers import Answers, answers_of, check_answers, check_numbers
 from causal_dsl.program.beginnings import check_beginnings
-from causal_dsl.program.cautions import caution
+from causal_dsl.program.cautions import caution, never_apart
 from causal_dsl.program.endings import check_endings
 from causal_dsl.program.facts import Facts
 from causal_dsl.program.fits import (
@@ -90,8 +90,9 @@ def _check(spec: Spec, options: Options, networks: Mapping[NetworkKey, Network] 
         found.extend(error.diagnostics)
     for test in program.tests:
         warning = no_room(checked.ceilings.get(test.name, {}), len(test.cells) > 1, test.span)
-        if warning is not None and not found.errors:
-            found.add(warning)
+        for told in (warning, never_apart(test, program.tests)):
+            if told is not None and not found.errors:
+                found.add(told)
         for expectation in test.scores.expectations:
             warning = vacuous_expectation(checked.ceilings.get(test.name, {}), expectation)
             if warning is not None:
