@@ -63,6 +63,7 @@ def test_a_full_standard_output_loses_nothing(spec: Path) -> None:
     kept.unlink()
 
 
+@pytest.mark.slow
 def test_a_full_standard_output_with_out(spec: Path, tmp_path: Path) -> None:
     done = tool(["run", str(spec), "--out", str(tmp_path / "kept")], "> /dev/full")
     assert done.returncode == 2
@@ -83,6 +84,7 @@ def test_closed_streams_lose_nothing(closed: str, code: int, spec: Path, tmp_pat
     assert json.loads(written), "nothing that was printed got into a file"
 
 
+@pytest.mark.slow
 def test_a_reader_that_goes_keeps_the_exit_code(spec: Path) -> None:
     spec.write_text(SPEC.replace("expect iia >= BOUND", "expect accuracy <= 1%"))
     done = tool(["run", str(spec)], "| true; exit ${PIPESTATUS[0]}")
