@@ -229,6 +229,7 @@ def test_halves_are_taken_up_again(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     same(numbers_of(again), numbers_of(execution), close=0)
 
 
+@pytest.mark.slow
 def test_a_killed_process_leaves_whole_blocks_that_the_next_takes(tmp_path: Path) -> None:
     """kill -9 in the middle, then the same command: what was finished is not run again, and nothing differs."""
     spec = tmp_path / "s.causal"

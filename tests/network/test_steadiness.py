@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from families import LAYERS, VOCABULARY
+from thinning import spread
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 
@@ -156,7 +157,7 @@ def fault(folder: Path, *parts: str) -> Diagnostic:
     return told
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", spread(CASES, 2))
 def test_what_is_no_function_of_its_input_is_refused(name: str, tmp_path: Path) -> None:
     init, body, end, code, word = CASES[name]
     if not code:
@@ -234,7 +235,7 @@ DRAWS = {
 }
 
 
-@pytest.mark.parametrize("name", DRAWS)
+@pytest.mark.parametrize("name", spread(DRAWS, 2))
 def test_a_function_that_draws_its_weights(name: str, tmp_path: Path) -> None:
     start, warned, same = DRAWS[name]
     text = NET.replace("INIT", "pass").replace("BODY", "h = torch.tanh(h)").replace("END", "pass")
