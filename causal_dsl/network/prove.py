@@ -26,9 +26,11 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from causal_dsl.counter import below, bits, key, normals
 from causal_dsl.diagnostics import SpecError
 from causal_dsl.network.forward import Read, Write, forward
 from causal_dsl.network.network import Network
@@ -111,11 +113,14 @@ def _prove_sweep(network: Network, proof: Proof) -> None:
 
 def standard_inputs(network: Network) -> list[list[int]] | Tensor:
     """A few inputs of several lengths."""
-    facts, generator = network.facts, torch.Generator().manual_seed(0)
+    facts = network.facts
     if network.is_vector:
-        return torch.randn(8, facts.widths[0] if facts.widths else 1, generator=generator)
+        return torch.from_numpy(normals(0, (8, facts.widths[0] if facts.widths else 1), "inputs")).float()
     lengths = [min(length, facts.context or length) for length in (5, 3, 4)]
-    return [torch.randint(0, facts.vocabulary or 2, (length,), generator=generator).tolist() for length in lengths]
+    return [
+        below(bits(key("inputs", row), np.arange(length)), facts.vocabulary or 2).tolist()
+        for row, length in enumerate(lengths)
+    ]
 
 
 @dataclass(frozen=True, eq=False)
@@ -438,7 +443,7 @@ def _shake(seed: int) -> Callable[[Tensor], Tensor]:
     """Adds noise three times as large as what is there."""
 
     def edit(old: Tensor) -> Tensor:
-        noise = torch.randn(old.shape, generator=torch.Generator().manual_seed(seed)).to(old.device)
+        noise = torch.from_numpy(normals(seed, tuple(old.shape), "shake")).float().to(old.device)
         size = old.float().std(dim=-1, keepdim=True, unbiased=False).clamp_min(1e-3)
         return (old.float() + 3 * size * noise).to(old.dtype)
 
