@@ -14,6 +14,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "causal_dsl"
 #: Folders and single modules of the package, each before those that import it.
 ORDER = [
+    "counter",
     "diagnostics",
     "faults",
     "garbage",

@@ -26,9 +26,11 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from causal_dsl.counter import below, bits, key, normals
 from causal_dsl.diagnostics import SpecError
 from causal_dsl.network.forward import Read, Write, forward
 from causal_dsl.network.network import Network
@@ -125,9 +127,12 @@ def _prove_sweep(network: Network, proof: Proof, prompts: Any) -> None:
 
 def _inputs(network: Network) -> list[list[int]]:
     """A few prompts of several lengths."""
-    facts, generator = network.facts, torch.Generator().manual_seed(0)
+    facts = network.facts
     lengths = [min(length, facts.context or length) for length in (5, 3, 4)]
-    return [torch.randint(0, facts.vocabulary or 2, (length,), generator=generator).tolist() for length in lengths]
+    return [
+        below(bits(key("inputs", row), np.arange(length)), facts.vocabulary or 2).tolist()
+        for row, length in enumerate(lengths)
+    ]
 
 
 @dataclass(frozen=True, eq=False)
@@ -400,8 +405,8 @@ def standard_inputs(network: Network) -> list[Any]:
 
 def _drawn(network: Network) -> list[Tensor]:
     """Inputs of a vector network that nothing is known of: numbers that are drawn, and such as it may be made for."""
-    width, generator = (network.facts.widths or (1,))[0], torch.Generator().manual_seed(0)
-    numbers = torch.randn(8, width, generator=generator)
+    width = (network.facts.widths or (1,))[0]
+    numbers = torch.from_numpy(normals(0, (8, width), "inputs")).float()
     return [numbers, (numbers > 0).float(), torch.zeros(8, width)]
 
 
@@ -521,7 +526,7 @@ def _shake(seed: int) -> Callable[[Tensor], Tensor]:
     """Adds noise three times as large as what is there."""
 
     def edit(old: Tensor) -> Tensor:
-        noise = torch.randn(old.shape, generator=torch.Generator().manual_seed(seed)).to(old.device)
+        noise = torch.from_numpy(normals(seed, tuple(old.shape), "shake")).float().to(old.device)
         size = old.float().std(dim=-1, keepdim=True, unbiased=False).clamp_min(1e-3)
         return (old.float() + 3 * size * noise).to(old.dtype)
 
