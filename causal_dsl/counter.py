@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -57,6 +58,33 @@ def unit(random: np.ndarray) -> np.ndarray:
 def permutation(stream: np.uint64, n: int) -> np.ndarray:
     """The numbers from 0 to n - 1 (int64) in a random order, each order as likely as any other."""
     return np.argsort(bits(stream, np.arange(n)), kind="stable").astype(np.int64)
+
+
+class Stream:
+    """Random numbers one after another: each call takes the next numbers of its key."""
+
+    def __init__(self, *parts: object):
+        self._parts, self._calls = parts, 0
+
+    def _next(self, shape: int | tuple[int, ...]) -> np.ndarray:
+        self._calls += 1
+        return bits(key(*self._parts, self._calls), np.arange(math.prod(np.atleast_1d(shape).tolist())).reshape(shape))
+
+    def below(self, n: int, shape: int | tuple[int, ...]) -> np.ndarray:
+        """Whole numbers (int64) from 0 to n - 1."""
+        return below(self._next(shape), n)
+
+    def unit(self, shape: int | tuple[int, ...]) -> np.ndarray:
+        """Numbers (float64) in [0, 1)."""
+        return unit(self._next(shape))
+
+    def shuffled(self, some: Sequence[int] | np.ndarray) -> np.ndarray:
+        """The same numbers in a random order."""
+        return np.asarray(some)[np.argsort(self._next(len(some)), kind="stable")]
+
+    def some(self, n: int, m: int) -> np.ndarray:
+        """``m`` different numbers from 0 to n - 1 (int64), sorted."""
+        return np.sort(self.shuffled(np.arange(n))[:m])
 
 
 def normals(seed: int, shape: tuple[int, ...], name: str = "normal") -> np.ndarray:

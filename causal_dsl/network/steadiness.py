@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from causal_dsl.counter import Stream
 from causal_dsl.diagnostics import Span, SpecError, fail
 from causal_dsl.network.forward import Write, forward
 from causal_dsl.network.network import Network
@@ -110,15 +111,11 @@ def _refuse_neighbours(network: Network, inputs: Batch, taken: list[int], first:
     place = {row: number for number, row in reversed(list(enumerate(taken)))}
     rows = sorted(place)
     known = first[[place[row] for row in rows]]
-    draw = np.random.default_rng(0)
+    stream = Stream("orders")
     orders = _ORDERS if network.is_vector else _ORDERS[2:5]
     for share in orders if len(taken) >= _LEAST else orders[:1]:
         size = max(2, round(share * len(taken)))
-        order = (
-            draw.integers(len(rows), size=size)
-            if share < 1
-            else draw.permutation(np.resize(np.arange(len(rows)), size))
-        )
+        order = stream.below(len(rows), size) if share < 1 else stream.shuffled(np.resize(np.arange(len(rows)), size))
         try:
             got = _logits(network, _rows(inputs, [rows[number] for number in order]))
         except (MemoryError, torch.OutOfMemoryError):
