@@ -20,7 +20,7 @@ from causal_dsl.engine.kept import Means
 from causal_dsl.engine.numbers import Numbers, Targets
 from causal_dsl.engine.pieces import Piece, Pieces
 from causal_dsl.engine.reference import Reference
-from causal_dsl.engine.runner import Context, floors_of
+from causal_dsl.engine.runner import Context
 from causal_dsl.engine.sweep import Sweep
 from causal_dsl.engine.trial import Trials
 from causal_dsl.features.base import Feature
@@ -31,6 +31,7 @@ from causal_dsl.network.steadiness import most_of_batch, refused_noise
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.chunks import chunk_to_memory
 from causal_dsl.planning.cost import cost_of
+from causal_dsl.planning.floors import floors_of
 from causal_dsl.planning.lower import unfit_networks, whole_batches
 from causal_dsl.planning.memory import MOST_TOKENS_CPU, MOST_TOKENS_DEVICE, Budget, default_bytes
 from causal_dsl.planning.plan import Plan

@@ -27,8 +27,6 @@ from causal_dsl.program.features import FeatureRef
 from causal_dsl.program.locations import Site
 from causal_dsl.program.program import Test
 
-#: Pairs of a cell on which the base is patched into itself, and cells of a test that are asked.
-FLOOR_ROWS, FLOOR_CELLS = 4, 8
 #: Where only the answers' logits are computed: of so many prompts of a role, and patched runs, all logits are looked at.
 WHOLE_PROMPTS, WHOLE_PATCHED = 16, 64
 
@@ -65,26 +63,6 @@ class Context:
         return Values(
             kept, self.means, elsewhere, self.device, self.network.facts.heads or 1, self.features, self.outside
         )
-
-
-def floor_of(resume: g.Resume) -> g.Resume | None:
-    """The base patched into itself at the places of an intervention."""
-    if not resume.writes:
-        return None
-    return g.Resume(
-        resume.base, tuple(g.Write(w.place, g.Capture(resume.base, w.place), False, w.feature) for w in resume.writes)
-    )
-
-
-def floors_of(plan: Plan, test: Test) -> dict[g.Resume, g.Resume]:
-    """Some interventions of a test, spread over its cells, and for each the base patched into itself at its places."""
-    nodes = plan.scores[test.name]
-    found = {}
-    for number in np.unique(np.linspace(0, len(nodes) - 1, FLOOR_CELLS).astype(int)).tolist():
-        read = nodes[number].read("patched")
-        if read is not None and isinstance(read.run, g.Resume) and (floor := floor_of(read.run)) is not None:
-            found[read.run] = floor
-    return found
 
 
 @dataclass(eq=False)
@@ -218,13 +196,10 @@ class Gather:
 
 
 __all__ = [
-    "FLOOR_CELLS",
-    "FLOOR_ROWS",
     "WHOLE_PATCHED",
     "WHOLE_PROMPTS",
     "Context",
     "Gather",
     "Logits",
     "Pieces",
-    "floors_of",
 ]

@@ -12,10 +12,11 @@ from torch import Tensor
 from causal_dsl.engine.kept import Kept
 from causal_dsl.engine.pieces import Pieces
 from causal_dsl.engine.readout import greedy
-from causal_dsl.engine.runner import FLOOR_ROWS, Context, Gather, Logits
+from causal_dsl.engine.runner import Context, Gather, Logits
 from causal_dsl.faults import OwnFault
 from causal_dsl.network.sweep.drive import Asked, Outcome, Read, Write, sweep
 from causal_dsl.planning import graph as g
+from causal_dsl.planning.floors import FLOOR_ROWS
 from causal_dsl.planning.liveness import BOTTOM, ENTRY, Accesses, Rows, Schedule, place_of, schedule
 from causal_dsl.planning.rows import Family, Layout, Spot
 from causal_dsl.planning.steps import Block, Step, late_captures

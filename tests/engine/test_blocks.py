@@ -24,7 +24,7 @@ from causal_dsl.engine import numbers as numbers_module
 from causal_dsl.engine import sweep as sweep_module
 from causal_dsl.engine.chunks import ChunkStore
 from causal_dsl.planning.cost import cost_of
-from causal_dsl.planning.memory import Budget, process_bytes
+from causal_dsl.planning.memory import PROCESS, Budget, taken
 
 torch.set_num_threads(1)
 TESTS = """
@@ -100,7 +100,7 @@ def test_logits_are_measured_some_rows_at_a_time(most: int, monkeypatch: pytest.
 def test_a_budget_leaves_room_for_what_a_process_takes_beside_its_tensors() -> None:
     for megabytes in (64, 256, 1024):
         budget = Budget(megabytes * 10**6)
-        assert process_bytes(budget.tensors) == pytest.approx(budget.bytes, abs=2)
+        assert taken(budget.tensors) + PROCESS == pytest.approx(budget.bytes, abs=2)
     assert 0 < Budget(1000).tensors < 1000
 
 
