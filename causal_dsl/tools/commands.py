@@ -131,7 +131,7 @@ def format_files(arguments: Namespace, line: CommandLine) -> int:
             changed += 1
             if not arguments.check:
                 _write(file, laid_out, line)
-            say(printable(f"{'would lay out' if arguments.check else 'laid out'} {shown_path(file)}"))
+            say(printable(f"{'would reformat' if arguments.check else 'reformatted'} {shown_path(file)}"))
         return {}
 
     _, faulty = _each(files, act, lambda error: tell(str(error)))
