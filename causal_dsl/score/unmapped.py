@@ -6,10 +6,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from causal_dsl.score.numbers import counted, show, show_estimate
 from causal_dsl.score.results import Estimate, Finding
+
+if TYPE_CHECKING:
+    from causal_dsl import shapes
 
 #: Answers of a network move in up to this share of pairs without its being said: trained networks are not exact.
 NATURAL = 0.02
@@ -28,7 +31,7 @@ class Taken:
     told: str
     moved: Estimate
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> shapes.Taken:
         return {"units": list(self.units), "place": self.told, "moved": self.moved.to_json()}
 
 
@@ -47,7 +50,7 @@ class Unclaimed:
     natural: float
     judged: tuple[bool, ...]
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> shapes.Unclaimed:
         return {
             "site": self.site,
             "placed": list(self.placed),
@@ -67,7 +70,7 @@ class OtherValues:
     moved: Mapping[str, Estimate]
     differences: Mapping[str, Estimate]
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> shapes.Replaced:
         return {
             "own": self.own,
             "moved": {name: e.to_json() for name, e in self.moved.items()},
