@@ -15,6 +15,7 @@ PACKAGE = Path(__file__).parents[1] / "causal_dsl"
 #: Folders and single modules of the package, each before those that import it.
 ORDER = [
     "counter",
+    "shapes",
     "diagnostics",
     "faults",
     "garbage",

@@ -61,6 +61,7 @@ def test_the_wheel_holds_grammar_docs_specs_and_zoo(wheel: Path) -> None:
         "causal_dsl/grammar/causal.lark",
         "causal_dsl/docs/features.md",
         "causal_dsl/docs/language.md",
+        "causal_dsl/docs/output.schema.json",
         "causal_dsl/families/found.py",
         "causal_dsl/features/build.py",
         "causal_dsl/vocabulary/architectures/defaults.json",

@@ -16,6 +16,7 @@ from causal_dsl.program.components import depth, width
 from causal_dsl.program.facts import Facts, record_of
 
 if TYPE_CHECKING:
+    from causal_dsl import shapes
     from causal_dsl.planning.plan import Plan
 
 
@@ -53,7 +54,7 @@ class Cost:
         """How many times the layer-tokens of the naive way are those of the plan."""
         return self.naive_layer_tokens / self.layer_tokens if self.layer_tokens else 1.0
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> shapes.Cost:
         return {
             "rows": self.rows,
             "layer_tokens": self.layer_tokens,

@@ -18,6 +18,7 @@ from worlds import CONJUNCTION, run, write
 
 from causal_dsl import api
 from causal_dsl.api import Options
+from causal_dsl.counter import key, permutation
 from causal_dsl.diagnostics import SpecError
 from causal_dsl.engine.execute import budget_of
 from causal_dsl.fitting.fit import fit_all
@@ -88,7 +89,7 @@ def test_the_loop_is_the_one_that_one_would_write(tmp_path: Path) -> None:
     base, source, label = data(run_)
     kept = []
     for epoch in range(2):
-        order = np.random.Generator(np.random.PCG64(3 * 1_000_003 + epoch)).permutation(64)
+        order = permutation(key(3, "epoch", epoch), 64)
         for at in range(0, 64, 16):
             mine = torch.from_numpy(order[at : at + 16])
             adam.zero_grad()
