@@ -42,9 +42,14 @@ def is_ours(error: BaseException) -> bool:
     return bool(deciding) and _HERE in Path(deciding).parents
 
 
+def strict() -> bool:
+    """Whether mistakes of this package are looked for at every step, and raised: in its tests, and where ``CAUSAL_DSL_DEBUG`` is set."""
+    return not fall_back or os.environ.get("CAUSAL_DSL_DEBUG", "") not in ("", "0")
+
+
 def raise_if_strict(error: BaseException) -> None:
     """Raise a mistake of this package where it is not to be gone around: in its tests, and where ``CAUSAL_DSL_DEBUG`` is set."""
-    if not fall_back or os.environ.get("CAUSAL_DSL_DEBUG", "") not in ("", "0"):
+    if strict():
         raise error
 
 

@@ -21,7 +21,7 @@ from causal_dsl.fitting.fit import fit_all
 from causal_dsl.fitting.library import Library, refuse_seen
 from causal_dsl.fitting.origin import elsewhere
 from causal_dsl.fitting.report import with_controls
-from causal_dsl.network.at_hand import check_at_hand
+from causal_dsl.network.at_hand import check_at_hand, prove_at_hand
 from causal_dsl.network.behaviour import behaviour_at_hand, of_code
 from causal_dsl.network.described import described
 from causal_dsl.network.network import Network
@@ -33,7 +33,7 @@ from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.program import NetworkRef
 from causal_dsl.program.prompts import first_prompt, show_value
 from causal_dsl.program.tokens import MASK
-from causal_dsl.provenance import code_of, files_of, identity_of, inputs_of
+from causal_dsl.provenance import code_of, files_of, identity_of, inputs_of, names_of
 from causal_dsl.report.progress import Progress, progress
 from causal_dsl.report.store import save
 from causal_dsl.score.missing import as_far_as_measured, not_measured, refuse_missing
@@ -159,6 +159,9 @@ def loaded_plan(spec: Spec, checked: Checked, options: Options) -> Plan:
         checked = check(spec, options, _with_blanks(networks, used))
         checked.raise_errors()
     assert checked.plan is not None
+    for key, network in networks.items():
+        if key in checked.plan.inputs:
+            prove_at_hand(network, checked.plan.inputs[key])
     memory = {key: options.memory for key in networks if options.memory}
     return Execution(
         checked.plan, networks, checked.answers, target_ids(checked.plan, checked.answers, networks), memory
@@ -269,15 +272,13 @@ def _at_hand(
 
 def _behaviour(plan: Plan, checked: Checked, networks: Mapping[NetworkKey, Network]) -> dict[str, str]:
     """What the networks that code makes do with some inputs of the run, by their names."""
-    found = {}
-    fits = checked.fits.plan.inputs if checked.fits is not None else {}
-    for test in [*plan.tests, *(checked.fits.plan.tests if checked.fits is not None else ())]:
-        key = test.network.key
-        name = f"{test.network.name}: {key}"
-        if key in networks and of_code(test.network) and name not in found:
-            mine = [inputs[key] for inputs in (plan.inputs, fits) if key in inputs]
-            found[name] = behaviour_at_hand(networks[key], mine)
-    return found
+    plans = [plan] if checked.fits is None else [plan, checked.fits.plan]
+    made = {key for one in plans for key, ref in one.networks.items() if of_code(ref)}
+    return {
+        name: behaviour_at_hand(networks[key], [one.inputs[key] for one in plans if key in one.inputs])
+        for key, name in names_of(networks).items()
+        if key in made
+    }
 
 
 def _with_answers(plan: Plan, network: Network) -> list[str]:

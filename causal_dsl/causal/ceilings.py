@@ -21,7 +21,7 @@ from causal_dsl.causal.designs import Design, Drawn
 from causal_dsl.causal.exact import exact_scores
 from causal_dsl.causal.model import CausalModel
 from causal_dsl.causal.rules import best_in_sample, cross_fitted, groups_of, share_bounds
-from causal_dsl.causal.uniform import bits, key
+from causal_dsl.counter import bits, key
 
 #: The rules that a ceiling is the score of, in the order in which they are told.
 RULES = ("noop", "source", "output_only", "base_only", "source_only")

@@ -10,6 +10,7 @@ from types import MappingProxyType
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from causal_dsl import faults
 from causal_dsl.diagnostics import SpecError, fail
@@ -19,21 +20,24 @@ from causal_dsl.engine.kept import Means
 from causal_dsl.engine.numbers import Numbers, Targets
 from causal_dsl.engine.pieces import Piece, Pieces
 from causal_dsl.engine.reference import Reference
-from causal_dsl.engine.runner import Context, floors_of
+from causal_dsl.engine.runner import Context
 from causal_dsl.engine.sweep import Sweep
 from causal_dsl.engine.trial import Trials
 from causal_dsl.features.base import Feature
 from causal_dsl.measures.quantities import NO_ANSWER, Columns, Quantity
 from causal_dsl.network.network import Network
 from causal_dsl.network.prove import told
+from causal_dsl.network.steadiness import most_of_batch, refused_noise
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.chunks import chunk_to_memory
 from causal_dsl.planning.cost import cost_of
-from causal_dsl.planning.lower import unfit_networks
+from causal_dsl.planning.floors import floors_of
+from causal_dsl.planning.lower import unfit_networks, whole_batches
 from causal_dsl.planning.memory import MOST_TOKENS_CPU, MOST_TOKENS_DEVICE, Budget, default_bytes
 from causal_dsl.planning.plan import Plan
 from causal_dsl.planning.rows import Layouts
 from causal_dsl.planning.steps import Block, Step, early_means
+from causal_dsl.planning.verify import verify
 from causal_dsl.program.answers import Answers
 from causal_dsl.program.features import FeatureRef
 from causal_dsl.program.identity import NetworkKey
@@ -90,6 +94,7 @@ class Execution:
         self.tick, self.store, self.compiled, self.features = tick, store, compiled, features
         self.budgets = {key: budget_of(network, (memory or {}).get(key)) for key, network in networks.items()}
         plan = unfit_networks(plan, {key: _unfit(network) for key, network in networks.items()})
+        plan = whole_batches(plan, {key for key, network in networks.items() if _fixed(network)})
         trials = Trials(plan, networks, self.budgets, features)
         plan = trials.settle()
         #: mistakes of this package that were gone around, by network
@@ -105,6 +110,7 @@ class Execution:
                 self.plan = store.settle(self.plan)
             except OSError as error:
                 self.unkept, self.store = error, None
+        verify(self.plan, "cut")
         self._broken: set[NetworkKey] = set()
         #: networks for whose blocks memory did not suffice
         self.halved: list[NetworkKey] = []
@@ -115,7 +121,7 @@ class Execution:
             self.runs[test.name] = TestRun(
                 test, n, [CellRun(node, self._empty(node, n), np.zeros(n, bool)) for node in nodes]
             )
-        self._contexts = {key: self._context(key) for key in networks}
+        self.contexts = {key: self._context(key) for key in networks}
 
     def _context(self, key: NetworkKey) -> Context:
         network, layouts = self.networks[key], Layouts(self.plan)
@@ -156,6 +162,8 @@ class Execution:
         proof = self.networks[key].proof
         if slow:
             return f"sweep, and for some interventions reference: {'; '.join(slow)}"
+        if proof is not None and proof.sweep == "fixed":
+            return f"sweep, all rows from the input to the logits: {proof.slow}"
         if proof is not None and proof.slow:
             return f"sweep, rows with all their tokens: {proof.slow}"
         return "sweep"
@@ -168,12 +176,12 @@ class Execution:
         count = sum(len(step.blocks) for step in self.plan.steps)
         done = 0
         for number, step in enumerate(self.plan.steps):
-            context = self._contexts[step.network]
+            context = self.contexts[step.network]
             for block in step.blocks:
                 done += 1
                 found = self.store.get(number, block, self.plan) if self.store is not None else None
                 if found is not None:
-                    self._merge(found)
+                    self.merge(found)
                 else:
                     give_back()
                     try:
@@ -183,6 +191,18 @@ class Execution:
                         context.means = Means(context.layouts)
                         self._block(number, step, block, context)
                 yield f"block {done} of {count}"
+
+    @torch.no_grad()
+    def logits(self) -> dict[g.Resume, Tensor]:
+        """The logits [pairs, vocabulary] of every intervention, each as its step runs it: for a comparison."""
+        found: dict[g.Resume, Tensor] = {}
+        for step in self.plan.steps:
+            context = self.contexts[step.network]
+            executor = self._executor(step, context)
+            for block in step.blocks:
+                self._means(step, context)
+                found |= executor.logits(step, block)
+        return found
 
     def _executor(self, step: Step, context: Context) -> Reference | Sweep:
         return Reference(context) if step.why or step.network in self._broken else Sweep(context, self.compiled)
@@ -245,7 +265,7 @@ class Execution:
                 for piece in pieces.values():
                     piece.seconds = (time.perf_counter() - started) / len(pieces)
                 self._keep(lambda store: store.put(number, block, pieces))
-                self._merge(pieces)
+                self.merge(pieces)
                 return
         halves = halves or self._halves(step, block, None)
         self._keep(lambda store: store.halve(number, block))
@@ -255,7 +275,7 @@ class Execution:
         for half in halves:
             found = self.store.get(number, half, self.plan) if self.store is not None else None
             if found is not None:
-                self._merge(found)
+                self.merge(found)
             else:
                 self._block(number, cut, half, context)
 
@@ -285,7 +305,7 @@ class Execution:
         self.halved.append(step.network)
         return halves
 
-    def _merge(self, pieces: Pieces) -> None:
+    def merge(self, pieces: Pieces) -> None:
         for name, piece in pieces.items():
             self._merge_test(self.runs[name], piece)
 
@@ -304,10 +324,24 @@ class Execution:
                 cell.columns.patched[quantity][piece.pairs] = values[place]
             fired = [(int(rows), float(change), int(dead)) for rows, change, dead in piece.fired[number]]
             cell.fired = _added(cell.fired, fired)
-            cell.noise_floor = piece.floors.get(number, cell.noise_floor)
+            if number in piece.floors:
+                cell.noise_floor, share = piece.floors[number]
+                self._refuse_noise(run.test, cell, share)
             out, of = piece.outside.get(number, (0, 0))
             cell.outside = (cell.outside[0] + out, cell.outside[1] + of)
             cell.done[piece.pairs] = True
+
+    def _refuse_noise(self, test: Test, cell: CellRun, share: float) -> None:
+        """Raise E664 where the base patched into itself is not itself, by more than rounding: its numbers are not its own.
+
+        A feature may lose something on the way in and out; what it does so is a finding (``noise``).
+        """
+        read = cell.node.read("patched")
+        if read is None or not isinstance(read.run, g.Resume) or any(write.feature for write in read.run.writes):
+            return
+        network = self.networks[test.network.key]
+        if share > most_of_batch(network.dtype):
+            raise refused_noise(network, share, test.name)
 
 
 def budget_of(network: Network, given: int | None = None) -> Budget:
@@ -333,6 +367,10 @@ def _in_model(error: BaseException) -> bool:
 
 def _unfit(network: Network) -> str:
     return network.proof.unfit if network.proof is not None else ""
+
+
+def _fixed(network: Network) -> bool:
+    return network.proof is not None and network.proof.sweep == "fixed"
 
 
 def _added(one: list[tuple[int, float, int]], other: list[tuple[int, float, int]]) -> list[tuple[int, float, int]]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from causal_dsl import counter
 from causal_dsl.diagnostics import NOWHERE
 from causal_dsl.features.base import Feature
 from causal_dsl.features.build import build
@@ -29,6 +30,7 @@ from causal_dsl.report.progress import Progress
 from causal_dsl.store.files import if_possible, write_atomic
 from causal_dsl.store.hashes import of_bytes
 from causal_dsl.store.keys import FitInputs, key_of
+from causal_dsl.vocabulary.components import COMPONENTS
 
 _SHUFFLES = 7_919
 
@@ -172,11 +174,7 @@ class _Network:
         self.library.natural[ref] = data
         facts, site = self.network.facts, ref.place.site
         heads = None
-        if (
-            site.component in ("q", "k", "v", "z", "q_rot", "k_rot")
-            and facts.head_dim
-            and data.shape[1] % facts.head_dim == 0
-        ):
+        if COMPONENTS[site.component].by_heads and facts.head_dim and data.shape[1] % facts.head_dim == 0:
             heads = (data.shape[1] // facts.head_dim, facts.head_dim)
         wide = torch.float64 if self.network.dtype == torch.float64 else torch.float32
         labels = self._classes(unit, ref, bank) if any(family(f).classes for f in ref.chain) else None
@@ -203,7 +201,7 @@ class _Network:
         _, classes = np.unique(np.concatenate(parts), return_inverse=True)
         found = classes.reshape(-1)
         if unit.shuffled:
-            found = np.random.Generator(np.random.PCG64(_SHUFFLES)).permutation(found)
+            found = found[counter.permutation(counter.key(_SHUFFLES, "classes"), len(found))]
         return torch.from_numpy(found)
 
     def _train(self, jobs: list[Job], found: Mapping[Job, tuple[Path, FitInputs]], bank: Bank) -> Path | None:

@@ -21,6 +21,7 @@ from causal_dsl.network.sites import LAST_READ, READ_FIRST, Tap
 from causal_dsl.network.sites import tap as find_tap
 from causal_dsl.network.tape import Done, Fired, Job, Outcome, Places, Read, Tape, Write, run_jobs
 from causal_dsl.program.locations import Site
+from causal_dsl.vocabulary.components import COMPONENTS
 
 __all__ = ["Fired", "Outcome", "Read", "Write", "forward"]
 
@@ -69,7 +70,7 @@ def forward(
             if site.component == "logits":
                 find_tap(network, site)
                 late.append((writing, number))
-            elif site.component in ("q_rot", "k_rot", "pattern"):
+            elif COMPONENTS[site.component].compared:
                 want(network, tape, wanted, number, writing, points(number, writing))
             elif writing:
                 add_write(network, tape, jobs, number, points(number, True))

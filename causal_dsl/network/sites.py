@@ -30,7 +30,7 @@ class Tap:
     module: nn.Module
     path: str
     side: Literal["in", "out", "attention", "logits"]
-    rank: int
+    rank: float
     columns: torch.Tensor | None = None
     scale: float = 1.0
 
@@ -81,6 +81,14 @@ def refuse(network: Network, site: Site) -> None:
             notes=(reason,),
             help=suggestion(site.component, network.facts),
         )
+    if network.proof is not None and network.proof.raised and site.component in network.proof.refused:
+        raise fail(
+            "E425",
+            f"`{network.name or 'the network'}` raises an exception as it is run, so none of its sites can be tested",
+            network.span,
+            notes=network.proof.raised,
+            help="mend its forward: it has to take every input that the spec encodes, as floats [batch, width]",
+        )
     if network.proof is not None and site.component in network.proof.refused:
         raise fail(
             "E425",
@@ -95,33 +103,26 @@ def refuse(network: Network, site: Site) -> None:
 
 
 def _language(network: Network, site: Site, layout: Architecture) -> Tap:
-    component, rank = site.component, COMPONENTS[site.component].rank
-    if component == "embed":
-        scale = _scale(network.model.get_submodule(layout.base), layout.embed_scale)
-        return _at(network.model, layout.embed, rank, _dims(network, site), scale)
-    if component == "final_norm" and layout.norm is not None:
-        return _at(network.model, layout.norm, rank, _dims(network, site))
-    layer = network.layers[site.layer or 0]
-    if component in ("resid_pre", "resid_post"):
-        path = f"{layout.layers}.{site.layer}"
-        return Tap(layer, path, "in" if component == "resid_pre" else "out", rank, _dims(network, site))
-    if component in ("q", "k", "v", "z"):
-        place = {"q": layout.q, "k": layout.k, "v": layout.v, "z": layout.z}[component]
-        return _at(layer, place, rank, _heads(network, site, layout))
-    if component in ("q_rot", "k_rot", "pattern"):
-        module = layer.get_submodule(layout.attention)
-        columns = None if component == "pattern" else _heads(network, site, layout)
-        return Tap(module, layout.attention, "attention", rank, columns)
-    places = {
-        "attn_in": layout.attention + "<",
-        "attn_out": layout.attn_out,
-        "resid_mid": layout.mid or "",
-        "mlp_in": layout.mlp + "<",
-        "neurons": layout.neurons or "",
-        "mlp_out": layout.mlp_out,
-    }
-    scale = _scale(layer, layout.scale) if component in ("attn_out", "mlp_out") else 1.0
-    return _at(layer, places[component], rank, _dims(network, site), scale)
+    about = COMPONENTS[site.component]
+    columns = _heads(network, site, layout) if about.by_heads else None
+    if about.compared:
+        module = network.layers[site.layer or 0].get_submodule(layout.attention)
+        return Tap(module, layout.attention, "attention", about.rank, columns)
+    place = about.place(layout) if about.place is not None else None
+    if place is None:
+        raise fail("E420", f"where `{site.component}` is in this network is not known", network.span)
+    root = network.layers[site.layer or 0] if about.layer else network.model
+    path = place[:-1]
+    factor = getattr(layout, about.scale) if about.scale else None
+    scaled = root if about.layer or factor is None else network.model.get_submodule(layout.base)
+    return Tap(
+        root.get_submodule(path),
+        path or f"{layout.layers}.{site.layer}",
+        "in" if place.endswith("<") else "out",
+        about.rank,
+        columns if about.by_heads else _dims(network, site),
+        1.0 if factor is None else float(getattr(scaled, factor)),
+    )
 
 
 def _vector(network: Network, site: Site) -> Tap:
@@ -147,15 +148,6 @@ def _module(network: Network, site: Site) -> Tap:
         )
     columns = None if site.dims is None else torch.tensor(site.dims, dtype=torch.long)
     return Tap(modules[path], path, "out", LAST_READ, columns)
-
-
-def _at(root: nn.Module, place: str, rank: int, columns: torch.Tensor | None, scale: float = 1.0) -> Tap:
-    path = place[:-1]
-    return Tap(root.get_submodule(path), path, "in" if place.endswith("<") else "out", rank, columns, scale)
-
-
-def _scale(module: nn.Module, attribute: str | None) -> float:
-    return 1.0 if attribute is None else float(getattr(module, attribute))
 
 
 def _dims(network: Network, site: Site) -> torch.Tensor | None:
@@ -185,13 +177,14 @@ def _heads(network: Network, site: Site, layout: Architecture) -> torch.Tensor:
 def _start(component: str, head: int, network: Network, layout: Architecture) -> int:
     """The first column of a head in the tensor that holds it."""
     size, heads, kv = network.facts.head_dim or 0, network.facts.heads or 0, network.facts.kv_heads or 0
-    if component not in ("q", "k", "v") or layout.split == "apart":
+    turn = COMPONENTS[component].packed
+    if turn is None or layout.split == "apart":
         return head * size
     if layout.split == "blocks":
-        return (head + {"q": 0, "k": heads, "v": heads + kv}[component]) * size
+        return (head + (0, heads, heads + kv)[turn]) * size
     if layout.split == "heads":
-        return (3 * head + {"q": 0, "k": 1, "v": 2}[component]) * size
+        return (3 * head + turn) * size
     group = heads // kv
-    if component == "q":
+    if turn == 0:
         return ((head // group) * (group + 2) + head % group) * size
-    return (head * (group + 2) + group + {"k": 0, "v": 1}[component]) * size
+    return (head * (group + 2) + group + turn - 1) * size

@@ -70,7 +70,7 @@ class Done(Exception):
 class Job:
     """One act on a tensor; jobs of one tensor act in the order of ``order``. ``writes``: it changes the tensor it is given."""
 
-    order: tuple[int, int, int]
+    order: tuple[float, int, int]
     act: Callable[[Tensor], Tensor | None]
     writes: bool = False
 

@@ -17,27 +17,24 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from causal_dsl.program.locations import Site
+from causal_dsl.vocabulary.components import COMPONENTS
 
 #: Where an access acts. ENTRY: on the residual stream as it enters the layer. POINT: inside it, where only its own
 #: token feels it before the next layer. KEYS: inside it, where later tokens of the same layer feel it too. BOTTOM:
 #: before the first layer, on what the network reads. ANYWHERE: at a place in the network that is not known.
 ENTRY, POINT, KEYS, BOTTOM, ANYWHERE = range(5)
-_KEYS = ("attn_in", "k", "v", "k_rot")
+_PHASES = {"entry": ENTRY, "exit": ENTRY, "point": POINT, "keys": KEYS, "bottom": BOTTOM, "anywhere": ANYWHERE}
 
 
 def place_of(site: Site, layers: int) -> tuple[int, int]:
     """The level and the phase at which a site is read or written."""
-    if site.component == "module":
-        return 0, ANYWHERE
-    if site.component in ("embed", "input"):
-        return 0, BOTTOM
+    acts = COMPONENTS[site.component].acts
+    phase = _PHASES[acts]
+    if phase >= BOTTOM:
+        return 0, phase
     if site.layer is None:
-        return layers, POINT  # final_norm, logits
-    if site.component == "resid_pre":
-        return site.layer, ENTRY
-    if site.component in ("resid_post", "out"):
-        return site.layer + 1, ENTRY
-    return site.layer, KEYS if site.component in _KEYS else POINT
+        return layers, phase  # final_norm, logits
+    return site.layer + (acts == "exit"), phase
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import singledispatchmethod
 from types import MappingProxyType
@@ -12,11 +12,13 @@ import numpy as np
 
 from causal_dsl.causal.designs import Design, Drawn, draw
 from causal_dsl.diagnostics import Diagnostics, fail
+from causal_dsl.faults import strict
 from causal_dsl.measures.quantities import SAID, TRACE, Quantity, margin_quantities
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.plan import Plan
 from causal_dsl.planning.prompts import Inputs, lengths_agree
-from causal_dsl.planning.steps import plain_steps
+from causal_dsl.planning.steps import ASKED, Step, plain_steps
+from causal_dsl.planning.verify import verify
 from causal_dsl.program.components import unfit
 from causal_dsl.program.fits import learned
 from causal_dsl.program.identity import NetworkKey, origin
@@ -50,17 +52,35 @@ def make_plan(
         plan.tests.append(test)
         _Lowering(plan, test, tokenizers, diagnostics, drawer).lower()
     plan.steps = plain_steps(plan)
-    return plan
+    return verify(plan, "lowered") if strict() else plan
 
 
 def unfit_networks(plan: Plan, found: Mapping[NetworkKey, str] = MappingProxyType({})) -> Plan:
     """The plan whose steps say which networks the reference executor runs: by what is known of them, and by what
-    ``found`` says of loaded ones."""
+    ``found`` says of loaded ones. What was asked for stays."""
 
-    def why(key: NetworkKey) -> str:
-        return found.get(key) or unfit(plan.inputs[key].facts) or ""
+    def why(step: Step) -> str:
+        if step.why == ASKED:
+            return ASKED
+        return found.get(step.network) or unfit(plan.inputs[step.network].facts) or ""
 
-    return replace(plan, steps=tuple(replace(step, why=why(step.network)) for step in plan.steps))
+    return replace(plan, steps=tuple(replace(step, why=why(step)) for step in plan.steps))
+
+
+def by_reference(plan: Plan) -> Plan:
+    """The plan whose every step is run by the reference executor, since that was asked for."""
+    return replace(plan, steps=tuple(replace(step, why=ASKED) for step in plan.steps))
+
+
+def whole_batches(plan: Plan, networks: Collection[NetworkKey]) -> Plan:
+    """The plan whose steps on some networks run all rows from the input to the logits: those look at their input again."""
+    return replace(
+        plan,
+        steps=tuple(
+            replace(step, rules=replace(step.rules, late=False, stop=False)) if step.network in networks else step
+            for step in plan.steps
+        ),
+    )
 
 
 class _Lowering:

@@ -12,7 +12,7 @@ from causal_dsl.causal.designs import Drawn
 from causal_dsl.causal.domains import Finite
 from causal_dsl.causal.model import CausalModel
 from causal_dsl.causal.ranks import combined, firsts
-from causal_dsl.causal.uniform import normals
+from causal_dsl.counter import normals
 from causal_dsl.diagnostics import NOWHERE, Diagnostics, Span, fail
 from causal_dsl.program.facts import Facts
 from causal_dsl.program.locations import Position

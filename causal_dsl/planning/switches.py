@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from causal_dsl.faults import strict
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.steps import Step, plain_steps
+from causal_dsl.planning.verify import verify
 from causal_dsl.program.components import trims
 from causal_dsl.program.identity import NetworkKey
 
@@ -98,7 +100,7 @@ def turned_on(plan: Plan, switches: Iterable[Switch] = SWITCHES) -> Plan:
     """The plan with some switches on, the one given untouched."""
     on = tuple(switches)
     for switch in on:
-        plan = switch.turn_on(plan)
+        plan = verify(switch.turn_on(plan), "economised") if strict() else switch.turn_on(plan)
     return replace(plan, without=tuple(switch.name for switch in SWITCHES if switch not in on))
 
 

@@ -2,79 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-
 from causal_dsl.diagnostics import did_you_mean
 from causal_dsl.program.facts import Facts, record_of
 from causal_dsl.program.locations import Site
-
-
-@dataclass(frozen=True)
-class Component:
-    """``layer``: written ``layer[l].…``. ``heads``: written ``head[h].…``. ``position``: one vector a token, for
-    language networks. ``kinds``: the networks that have it. ``read`` and ``written``: where in its layer a pass reads it
-    and where it writes it, as numbers that rise in the order in which a layer computes; reads come first where both are
-    equal. ``meaning``: one line for messages and docs.
-
-    ``read`` is proved on every network at load, and a pass is refused in which something is written earlier than what
-    it is made from is read (:func:`in_time`)."""
-
-    name: str
-    layer: bool
-    heads: bool
-    position: bool
-    kinds: tuple[str, ...]
-    read: int
-    written: int
-    meaning: str
-
-    @property
-    def rank(self) -> int:
-        """Its line in the table: the order in which sites of one tensor are touched."""
-        return RANKS[self.name]
-
-
-_LANGUAGE, _VECTOR, _BOTH = ("language",), ("vector",), ("language", "vector")
-
-_TABLE = (
-    Component("embed", False, False, True, _LANGUAGE, 0, 0, "the token embedding, as it enters the residual stream"),
-    Component("resid_pre", True, False, True, _LANGUAGE, 0, 0, "the residual stream as it enters the layer"),
-    Component("attn_in", True, False, True, _LANGUAGE, 1, 1, "what the attention reads, after its norm"),
-    Component("q", True, True, True, _LANGUAGE, 2, 2, "queries, before rotary angles and norms"),
-    Component("k", True, True, True, _LANGUAGE, 3, 3, "keys, before rotary angles and norms"),
-    Component("v", True, True, True, _LANGUAGE, 4, 4, "values"),
-    Component(
-        "q_rot", True, True, True, _LANGUAGE, 5, 5, "queries as they are compared, after rotary angles and norms"
-    ),
-    Component("k_rot", True, True, True, _LANGUAGE, 6, 6, "keys as they are compared, after rotary angles and norms"),
-    Component(
-        "pattern", True, True, True, _LANGUAGE, 7, 7, "attention weights from the token to every token of its prompt"
-    ),
-    Component("z", True, True, True, _LANGUAGE, 8, 8, "a head's output, before the output projection"),
-    Component("attn_out", True, False, True, _LANGUAGE, 9, 9, "the term that attention adds to the residual stream"),
-    # Read and written where attention's term leaves, as the sum of it and the stream that it is added to: the norm that is
-    # given the sum comes later, and what is written there would not reach the stream beside it.
-    Component("resid_mid", True, False, True, _LANGUAGE, 10, 10, "the residual stream between attention and MLP"),
-    Component("mlp_in", True, False, True, _LANGUAGE, 11, 11, "what the MLP reads, after its norm"),
-    Component(
-        "neurons", True, False, True, _LANGUAGE, 12, 12, "what enters the down-projection of the MLP, gate included"
-    ),
-    Component("mlp_out", True, False, True, _LANGUAGE, 13, 13, "the term that the MLP adds to the residual stream"),
-    Component("resid_post", True, False, True, _LANGUAGE, 14, 14, "the residual stream as it leaves the layer"),
-    Component("final_norm", False, False, True, _LANGUAGE, 0, 0, "the residual stream after the last norm"),
-    Component("logits", False, False, True, _BOTH, 1, 1, "the scores of all tokens (or classes)"),
-    Component("input", False, False, False, _VECTOR, 0, 0, "the input vector"),
-    Component("out", True, False, False, _VECTOR, 0, 0, "the output of a layer"),
-    Component("module", False, False, True, _BOTH, 0, 0, 'the output of any module: module("a.b.c")'),
-)
-
-#: name -> what it takes and which networks have it
-COMPONENTS: Mapping[str, Component] = {component.name: component for component in _TABLE}
-RANKS: Mapping[str, int] = {component.name: line for line, component in enumerate(_TABLE)}
+from causal_dsl.vocabulary.components import COMPONENTS
 
 #: What attention compares: seen where it is run apart.
-COMPARED = ("q_rot", "k_rot", "pattern")
+COMPARED = tuple(name for name, about in COMPONENTS.items() if about.compared)
 
 
 def missing(component: str, facts: Facts) -> str | None:
@@ -95,21 +29,7 @@ def missing(component: str, facts: Facts) -> str | None:
     record = record_of(facts.architecture)
     if record is None:
         return f'where `{component}` is in `{facts.architecture}` is not known; name a module instead: module("…")'
-    if component == "resid_mid" and facts.parallel:
-        return (
-            f"`{facts.architecture}` runs attention and MLP in parallel, both on `resid_pre`: "
-            "there is no residual stream between them"
-        )
-    if component == "neurons" and record.neurons is None:
-        return f"the experts of `{facts.architecture}` are fused: there is no one vector of neurons"
-    if component == "final_norm" and record.norm is None:
-        return (
-            f"the layers of `{facts.architecture}` end in a norm, so there is none after the last one: "
-            "what the read-out is given is its `resid_post`"
-        )
-    if component in COMPARED and not record.interface:
-        return f"`{facts.architecture}` computes attention in code of its own, which does not show `{component}`"
-    return None
+    return COMPONENTS[component].absent(facts, record)
 
 
 def unfit(facts: Facts) -> str | None:
@@ -154,29 +74,12 @@ def takes_position(component: str, facts: Facts) -> bool:
 
 def head_count(component: str, facts: Facts) -> int | None:
     """How many heads the component has: for keys and values those that query heads share."""
-    return facts.kv_heads if component in ("k", "v", "k_rot") else facts.heads
+    return facts.kv_heads if COMPONENTS[component].shared else facts.heads
 
 
 def full_width(site: Site, facts: Facts) -> int | None:
     """The width of the vector at a site before ``dims`` choose from it; None where it is not known."""
-    component = site.component
-    if component in ("q", "k", "v", "z", "q_rot", "k_rot"):
-        heads = len(site.heads) or head_count(component, facts)
-        return heads * facts.head_dim if heads and facts.head_dim else None
-    if component == "neurons":
-        return facts.mlp_width
-    if component == "logits":
-        return facts.classes if facts.kind == "vector" else facts.vocabulary
-    if component == "embed":
-        return facts.embed_width or facts.width
-    if component == "input":
-        return facts.widths[0] if facts.widths else None
-    if component == "out":
-        known = site.layer is not None and 0 <= site.layer < len(facts.widths) - 1
-        return facts.widths[site.layer + 1] if known and site.layer is not None else None
-    if component in ("module", "pattern"):
-        return None  # as wide as the module says, as long as the prompt is
-    return facts.width
+    return COMPONENTS[site.component].width(facts, site)
 
 
 def width(site: Site, facts: Facts) -> int | None:
@@ -208,4 +111,4 @@ def in_time(read: Site, written: Site) -> bool:
 def _layer(site: Site) -> float:
     if site.layer is not None:
         return float(site.layer)
-    return -1.0 if site.component in ("embed", "input") else float("inf")
+    return COMPONENTS[site.component].level

@@ -7,7 +7,6 @@ configuration class of transformers would give it.
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,7 +26,8 @@ class Facts:
 
     ``kind``: ``language`` (token ids to logits), ``vector`` (a float vector to logits), ``unknown`` (made by a user's
     Python function, not yet called). ``architecture`` is the ``model_type`` of transformers, ``""`` where unknown.
-    ``mlp_width`` is the width of ``neurons``, None for fused experts. ``parallel``: attention and MLP read the same
+    ``mlp_width`` is the width of ``neurons``, None for fused experts, and ``inner``, of experts, the numbers that a token has
+    in those that it goes through. ``parallel``: attention and MLP read the same
     residual stream. ``both_ways``: every token looks at every other, before it and after, and the network fills in a
     masked token. ``context`` is the longest prompt in tokens, ``first_position`` the number that the first of them
     has, ``embed_width`` the width of a token's embedding (None: that of the stream). ``widths`` (vector networks) is the
@@ -43,6 +43,7 @@ class Facts:
     head_dim: int | None = None
     width: int | None = None
     mlp_width: int | None = None
+    inner: int | None = None
     vocabulary: int | None = None
     context: int | None = None
     parallel: bool = False
@@ -122,28 +123,22 @@ def local_folder(name: str, base: Path) -> Path | None:
     return None
 
 
-def hub_cache() -> Path:
-    """Where the Hugging Face libraries keep what they fetched, by the environment variables that they heed."""
-    for variable in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
-        if os.environ.get(variable):
-            return Path(os.environ[variable]).expanduser()
-    if os.environ.get("HF_HOME"):
-        return Path(os.environ["HF_HOME"]).expanduser() / "hub"
-    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(cache).expanduser() / "huggingface" / "hub"
-
-
 def cached_folder(name: str, revision: str | None = None) -> Path | None:
-    """The snapshot of a repository in the local cache (layout: models--org--name/{refs,snapshots}), or None."""
-    repository = hub_cache() / ("models--" + name.replace("/", "--"))
-    revision = revision or "main"
+    """The snapshot of a repository in the local cache of the Hugging Face libraries, or None."""
+    from huggingface_hub import try_to_load_from_cache  # only names of the hub need it
+
     try:
-        reference = repository / "refs" / revision
-        commit = reference.read_text().strip() if reference.is_file() else revision
-        folder = repository / "snapshots" / commit
-        return folder if (folder / "config.json").is_file() else None
-    except (OSError, ValueError):
+        found = try_to_load_from_cache(name, "config.json", revision=revision)
+    except (OSError, ValueError):  # a name that no repository can have
         return None
+    return Path(found).parent if isinstance(found, str) else None
+
+
+def hub_cache() -> Path:
+    """Where the Hugging Face libraries keep what they fetched."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    return Path(HF_HUB_CACHE)
 
 
 def read_config(folder: Path, span: Span) -> dict[str, Any]:
@@ -218,6 +213,7 @@ def facts_of_config(config: Mapping[str, Any], folder: Path | None, span: Span) 
         head_dim=head,
         width=width,
         mlp_width=None if record is not None and record.neurons is None else mlp,
+        inner=_inner(config, record, span),
         vocabulary=sizes["vocabulary"],
         context=context if context is None else max(1, context - first),
         parallel=record is not None and record.parallel,
@@ -311,6 +307,18 @@ def _checked(key: str, value: Any, smallest: int, largest: int, span: Span) -> i
             notes=(f"it must be a whole number from {smallest} to {largest}",),
         )
     return value
+
+
+def _inner(config: Mapping[str, Any], record: Architecture | None, span: Span) -> int | None:
+    """The inner numbers of the experts that a token goes through; E632 where the config has no such numbers."""
+    if record is None or record.inner is None:
+        return None
+
+    def get(name: str) -> int:
+        return _checked(name, config.get(name, record.said.get(name)), 1, _LARGEST_OTHER, span)
+
+    found: int = record.inner(get)
+    return found
 
 
 def _first_position(config: Mapping[str, Any], record: Architecture | None, span: Span) -> int:

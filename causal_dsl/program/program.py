@@ -20,6 +20,7 @@ from causal_dsl.vocabulary.written import Value
 
 if TYPE_CHECKING:
     from causal_dsl.causal.predicates import Predicate
+    from causal_dsl.planning.probes import Replaced, Unmapped
 
 
 @dataclass(frozen=True)
@@ -210,7 +211,7 @@ class Test:
     controls: bool = True
     #: of such further interventions: their rows, which are chosen among those of their test, and what they ask
     given: Drawn | None = None
-    probe: Any = None
+    probe: Unmapped | Replaced | None = None
 
     @property
     def model(self) -> CausalModel:

@@ -19,6 +19,7 @@ from causal_dsl.program.facts import Facts
 from causal_dsl.program.locations import Place, Site
 from causal_dsl.program.program import NetworkRef
 from causal_dsl.vocabulary.architectures import ARCHITECTURES
+from causal_dsl.vocabulary.components import COMPONENTS
 
 CONFIG = "cfg.json"
 _LARGEST = 5_000_000
@@ -136,10 +137,6 @@ _PATH = re.compile(r"(?:[\w.]*\.)?(?:layers|layer|h|blocks)\.(\d+)(?:\.(mlp|self
 _BLOCKS = {None: "resid_post", "mlp": "mlp_out", "self_attn": "attn_out", "attn": "attn_out", "attention": "attn_out"}
 
 
-#: Sites that are vectors of heads, side by side.
-_BY_HEADS = ("q", "k", "v", "z", "q_rot", "k_rot")
-
-
 def site_of(hook: str) -> Site | None:
     """The site that a hook's name stands for; None for a name that is not known, or that no site here is."""
     if hook == "hook_embed":
@@ -213,7 +210,7 @@ def _at_its_site(made: Made, path: Path, place: Place, facts: Facts, span: Span,
     if used.component == "module":
         found = site_of(used.module or "")
         used = found if found is not None else used
-    if made.by_heads and used.component not in _BY_HEADS:
+    if made.by_heads and not COMPONENTS[used.component].by_heads:
         if used.component != "module":
             return _elsewhere(
                 made,
@@ -266,7 +263,7 @@ def _at_its_site(made: Made, path: Path, place: Place, facts: Facts, span: Span,
             span,
             diagnostics,
         )
-    heads = head_count(used.component, facts) if used.component in _BY_HEADS else None
+    heads = head_count(used.component, facts) if COMPONENTS[used.component].by_heads else None
     if heads is None:
         return True
     wanted = tuple(range(heads)) if made.head is None else (made.head,)
@@ -339,7 +336,7 @@ def _file(path: Path) -> Path:
 # ── the network ─────────────────────────────────────────────────────────────────────────────────
 
 
-def _kinds(name: str) -> set[str]:
+def architectures_named(name: str) -> set[str]:
     """The architectures that a network of this name may have: those whose pattern explains most of it."""
     found: dict[str, int] = {}
     for record in ARCHITECTURES.usable():
@@ -358,7 +355,7 @@ def _of_its_network(made: Made, path: Path, network: NetworkRef, span: Span, dia
         f"the network here is `{network.target}`"
         + (f", of the kind `{network.facts.architecture}`" if network.facts.architecture else ""),
     )
-    kinds = _kinds(name)
+    kinds = architectures_named(name)
     if kinds and network.facts.architecture and network.facts.architecture not in kinds:
         diagnostics.report(
             "E516",

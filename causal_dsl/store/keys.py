@@ -17,7 +17,7 @@ from typing import Any
 from causal_dsl.store.hashes import of_bytes
 
 #: Another number, and nothing that was kept before is taken.
-FORMAT = 2
+FORMAT = 3
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,7 @@ class RunInputs:
     dtype: str | None
     device: str | None
     compiled: bool
+    reference: bool
     memory: int | None
     files: Mapping[str, str]
     networks: Mapping[str, NetworkInputs]

@@ -12,8 +12,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume
 from hypothesis import strategies as st
+from thinning import law
 from tiny import BOTH_WAYS, CONFIGS, PLACES, execution_of, network_of, numbers_of, same, spec_of
 
 import causal_dsl as cd
@@ -21,6 +22,7 @@ from causal_dsl.planning.lower import unfit_networks
 from causal_dsl.planning.plan import Plan
 from causal_dsl.planning.switches import SWITCHES, all_off, turned_on
 from causal_dsl.program.components import COMPONENTS
+from causal_dsl.vocabulary.measures import MEASURES
 
 torch.set_num_threads(1)
 FAMILIES = [name for name in CONFIGS if name not in BOTH_WAYS]
@@ -52,6 +54,15 @@ WRITES = [
     "layer[0].resid_post[-2] = mean(source)",
     'module("MODULE")[y] = 0',
 ]
+#: What is read of logits, from the records: a new measure is in here by itself.
+SCORES = [
+    "mean(logit(source.o))",
+    *(
+        f"mean({name}{'(o)' if measure.of_token else ''})"
+        for name, measure in MEASURES.items()
+        if measure.of_token or measure.of_distribution
+    ),
+]
 
 
 @st.composite
@@ -69,7 +80,7 @@ def specs(draw: st.DrawFn, families: list[str] = FAMILIES) -> tuple[str, str]:
         n, seed = draw(st.integers(1, 9)), draw(st.integers(0, 2))
         scores = draw(
             st.lists(
-                st.sampled_from(["mean(logit(o))", "mean(kl)", "mean(logit(source.o))"]),
+                st.sampled_from(SCORES),
                 min_size=1,
                 max_size=2,
                 unique=True,
@@ -113,22 +124,19 @@ def run(text: str, change: Callable[[Plan], Plan] | None = None, slow_: bool = F
     return numbers_of(execution)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
-@given(specs())
+@law(specs(), few=6, many=25)
 def test_the_sweep_finds_what_whole_forwards_find(drawn: tuple[str, str]) -> None:
     _, text = drawn
     same(run(text), run(text, slow_=True))
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
-@given(specs(ENCODERS))
+@law(specs(ENCODERS), few=6, many=25)
 def test_the_sweep_finds_what_whole_forwards_of_encoders_find(drawn: tuple[str, str]) -> None:
     _, text = drawn
     same(run(text), run(text, slow_=True))
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
-@given(specs(ENCODERS), st.sets(st.sampled_from(range(len(SWITCHES)))), st.integers(20_000, 400_000))
+@law(specs(ENCODERS), st.sets(st.sampled_from(range(len(SWITCHES)))), st.integers(20_000, 400_000), few=3, many=8)
 def test_no_rule_and_no_budget_changes_a_number_of_an_encoder(
     drawn: tuple[str, str], chosen: set[int], budget: int
 ) -> None:
@@ -139,16 +147,14 @@ def test_no_rule_and_no_budget_changes_a_number_of_an_encoder(
     same(run(text, memory=budget), plainly)
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
-@given(specs(), st.sets(st.sampled_from(range(len(SWITCHES)))))
+@law(specs(), st.sets(st.sampled_from(range(len(SWITCHES)))), few=3, many=15)
 def test_no_rule_changes_a_number(drawn: tuple[str, str], chosen: set[int]) -> None:
     _, text = drawn
     rules = [rule for number, rule in enumerate(SWITCHES) if number in chosen]
     same(run(text, lambda plan: turned_on(all_off(plan), rules)), run(text))
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
-@given(specs(), st.integers(20_000, 400_000))
+@law(specs(), st.integers(20_000, 400_000), few=3, many=10)
 def test_no_budget_changes_a_number(drawn: tuple[str, str], budget: int) -> None:
     _, text = drawn
     same(run(text, memory=budget), run(text))

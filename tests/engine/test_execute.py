@@ -142,7 +142,7 @@ def test_a_sweep_of_the_shipped_transformer_equals_hooks_written_by_hand() -> No
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     spec = _gpt(
-        "test t on at { base, source ~ equality(n=24, seed=5) do(left <- source) report mean(logit(label)) report iia }"
+        "test t on at { base, source ~ equality(n=24, seed=5) do(left <- source) report mean(logit(label)) report entropy report iia }"
     )
     result = cd.run(spec)["t"]
     folder = Path(cd.__file__).parent / "zoo" / "equality-gpt2"
@@ -158,7 +158,7 @@ def test_a_sweep_of_the_shipped_transformer_equals_hooks_written_by_hand() -> No
     }
     for cell in result.cells:
         layer, position = cell.cell["l"], {"b": 1, "last": 4}[cell.cell["p"]]
-        hits, logits_of_label = [], []
+        hits, logits_of_label, entropies = [], [], []
         for base, source in zip(names["base"], names["source"], strict=True):
             label = "true" if (source[0] == source[1]) == (base[2] == base[3]) else "false"
             texts = [" ".join(words) + " =" for words in (base, source)]
@@ -185,8 +185,11 @@ def test_a_sweep_of_the_shipped_transformer_equals_hooks_written_by_hand() -> No
             wanted = tokenizer.convert_tokens_to_ids(label)
             hits.append(int(logits.argmax()) == wanted)
             logits_of_label.append(float(logits[wanted]))
+            log_probs = logits.double().log_softmax(0)
+            entropies.append(-float((log_probs.exp() * log_probs).sum()))
         assert cell.scores["iia"].value == pytest.approx(np.mean(hits))
         assert cell.scores["mean(logit(label))"].value == pytest.approx(np.mean(logits_of_label), abs=1e-4)
+        assert cell.scores["entropy"].value == pytest.approx(np.mean(entropies), abs=1e-5)
 
 
 def test_left_and_right_padding_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -166,7 +166,7 @@ def test_a_fault_of_the_model_or_the_machine_is_not_ours() -> None:
 
 def test_a_vector_that_is_not_there_yet_is_an_error(network: Network) -> None:
     execution, _ = execution_of(text())
-    context = execution._contexts[only(execution.networks)]
+    context = execution.contexts[only(execution.networks)]
     layout = context.layouts.make(execution.plan.steps[0], execution.plan.steps[0].blocks[0])
     kept = Kept(context.layouts, layout)
     site = Site("resid_mid", 1)

@@ -117,6 +117,7 @@ def test_fits_in_one_batch_come_out_as_alone(tmp_path: Path) -> None:
         torch.testing.assert_close(ours.swap(a, b), alone.maps[ref].swap(a, b), atol=1e-9, rtol=0)
 
 
+@pytest.mark.slow
 def test_a_fit_that_is_killed_goes_on_and_ends_the_same(tmp_path: Path, own_cache: Path) -> None:
     text = ONE.replace("(CELL)", "").replace("epochs=2", "epochs=400, patience=400")
     write(tmp_path, text)

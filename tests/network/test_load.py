@@ -199,7 +199,7 @@ def test_a_hub_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch, tmp_path:
     def refuse(*args: object, **more: object) -> None:
         raise ConnectionError("no route")
 
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr("huggingface_hub.snapshot_download", refuse)
     assert code_of("nobody/nothing-here") == "E634"
 
@@ -209,7 +209,7 @@ def test_a_copy_in_the_local_cache_is_used(checkpoint: Path, monkeypatch: pytest
     shutil.copytree(checkpoint, repository / "snapshots" / "abc")
     (repository / "refs").mkdir()
     (repository / "refs" / "main").write_text("abc")
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     assert load(None, Reference("hf", "some/net"), device="cpu").facts.layers == 3
     assert load(None, Reference("hf", "some/net", revision="abc"), device="cpu").facts.layers == 3
 

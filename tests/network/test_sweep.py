@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from families import BOTH_WAYS, CONFIGS, LAYERS, VOCABULARY, model_of
+from families import BOTH_WAYS, CONFIGS, LAYERS, SAMPLE, VOCABULARY, model_of
+from thinning import some
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -109,7 +110,7 @@ def everywhere(network: Network, whole: bool) -> list[Patch]:
 
 
 @pytest.mark.parametrize("rules", [Rules(), Rules(thin=False), PLAIN], ids=["all", "without thin", "none"])
-@pytest.mark.parametrize("name", list(CONFIGS))
+@pytest.mark.parametrize("name", some(CONFIGS, SAMPLE))
 @torch.no_grad()
 def test_every_site_of_every_family(name: str, rules: Rules) -> None:
     network = network_of(name)
@@ -464,7 +465,7 @@ def test_compiled_blocks() -> None:
     got = sweep(network, PROMPTS, plan, (), writes, asked, compiled=True).logits[0]
     assert (got - expected).abs().max() < CLOSE
     # A hook put into a compiled block would be passed over in silence: the block that is written in is not compiled.
-    assert set(network._compiled) == {network.layers[0].mlp, network.layers[2].mlp}
+    assert set(network.compiled_blocks) == {network.layers[0].mlp, network.layers[2].mlp}
 
 
 class NoWaiting(TorchDispatchMode):

@@ -142,7 +142,7 @@ def test_what_is_no_folder(tmp_path: Path) -> None:
 
 
 def test_folders_and_hub_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
     write(tmp_path / "net", {"model_type": "llama"})
     found = Diagnostics()
     assert facts_of_reference("net", None, tmp_path, NOWHERE, found).layers == 32
@@ -166,9 +166,9 @@ def test_the_local_cache_of_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         (repository / "snapshots" / commit).mkdir(parents=True)
         write(repository / "snapshots" / commit, {"model_type": "llama", "num_hidden_layers": layers})
     (repository / "refs").mkdir()
-    (repository / "refs" / "main").write_text("aaa\n")
+    (repository / "refs" / "main").write_text("aaa")
     (repository / "refs" / "v2").write_text("bbb")
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     found = Diagnostics()
     layers = [facts_of_hub("org/name", revision, NOWHERE, found).layers for revision in (None, "v2", "bbb", "v3")]
     assert layers == [3, 4, 4, None]

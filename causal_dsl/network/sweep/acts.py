@@ -25,6 +25,7 @@ from causal_dsl.network.tape import Fired, Job, Places, Read, Tape, Write
 from causal_dsl.planning.liveness import ANYWHERE, BOTTOM, ENTRY, Schedule, place_of
 from causal_dsl.planning.memory import MOST_KEYS_CPU, MOST_KEYS_DEVICE
 from causal_dsl.program.components import in_time
+from causal_dsl.vocabulary.components import COMPONENTS
 
 
 class Acts:
@@ -93,7 +94,7 @@ class Acts:
                     points = Anywhere(self, rows, places)
                 else:
                     points = self._points(self.plan.frames[level].at(rows, places), level)
-                if access.site.component in ("q_rot", "k_rot", "pattern"):
+                if COMPONENTS[access.site.component].compared:
                     assert isinstance(points, Points)
                     inside = Points(torch.zeros_like(points.rows), points.rows)  # heads come as [1, tokens, …]
                     want(self.network, self.tape, self.wanted, number, writing, inside, reads_first=True)

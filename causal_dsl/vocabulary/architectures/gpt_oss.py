@@ -8,6 +8,7 @@ FAMILY = (
     Architecture(
         "gpt_oss",
         neurons=None,
+        inner=lambda get: get("num_experts_per_tok") * get("intermediate_size"),
         checkpoints=("gpt-oss",),
         tiny={"num_experts_per_tok": 2, "num_local_experts": 4, "sliding_window": 4},
     ),

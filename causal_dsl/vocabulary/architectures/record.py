@@ -39,7 +39,8 @@ class Architecture:
     the padding token's id + 1. ``settle`` gives the record of one config.
 
     ``parallel``: attention and MLP read the same residual stream. ``both_ways``: every token looks at every other, and the
-    network fills in a masked token. ``gated``: the MLP multiplies what it reads by a gate. ``obeyed``: transformers takes
+    network fills in a masked token. ``gated``: the MLP multiplies what it reads by a gate.
+    ``inner``, of experts: how many inner numbers a token has in those that it goes through. ``obeyed``: transformers takes
     the tokenizer class that the files name. ``checkpoints``: patterns of the names of such networks, ``same``: two names of one network.
 
     Of the modules, as transformers names them: ``<`` is what enters one, ``>`` what leaves it. Paths in a layer start at
@@ -70,6 +71,7 @@ class Architecture:
     parallel: bool = False
     both_ways: bool = False
     gated: bool = True
+    inner: Callable[[Get], Any] | None = None
     obeyed: bool = False
     checkpoints: tuple[str, ...] = ()
     same: Mapping[str, str] = field(default_factory=dict, compare=False)
@@ -124,7 +126,7 @@ class Architecture:
 
 @cache
 def generated() -> Mapping[str, Mapping[str, Any]]:
-    """What the configuration classes of transformers say, by model type (written by ``docs/generate_defaults.py``)."""
+    """What the configuration classes of transformers say, by model type (written by ``docs/generate.py``)."""
     found: Mapping[str, Mapping[str, Any]] = json.loads(_GENERATED.read_text(encoding="utf-8"))
     return found
 

@@ -1,0 +1,137 @@
+"""Attention: what it reads, its heads, and the term that it adds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING
+
+from causal_dsl.vocabulary.architectures.record import Architecture
+from causal_dsl.vocabulary.components.record import Component, Identity, Layer, head_width, key_width
+
+if TYPE_CHECKING:
+    from causal_dsl.program.facts import Facts
+
+
+def _projected(name: str, layer: Layer) -> Iterator[Identity]:
+    got = layer.columns(name, layer.through(name, layer.read["attn_in"]))
+    yield f"projection(attn_in) = {name}", got, layer.read[name], ("attn_in", name)
+
+
+def _output(layer: Layer) -> Iterator[Identity]:
+    got = layer.through("z", layer.read["z"])
+    yield "output projection(z) = attention", got, layer.given["attention"], ("z", "attn_in")
+
+
+def _own(name: str) -> Callable[[Facts, Architecture], str | None]:
+    def why(facts: Facts, architecture: Architecture) -> str | None:
+        if architecture.interface:
+            return None
+        return f"`{facts.architecture}` computes attention in code of its own, which does not show `{name}`"
+
+    return why
+
+
+FAMILY = (
+    Component(
+        "attn_in",
+        2,
+        "what the attention reads, after its norm",
+        1,
+        1,
+        acts="keys",
+        place=lambda architecture: architecture.attention + "<",
+    ),
+    Component(
+        "q",
+        3,
+        "queries, before rotary angles and norms",
+        2,
+        2,
+        heads=True,
+        width=head_width,
+        packed=0,
+        place=lambda architecture: architecture.q,
+        identity=partial(_projected, "q"),
+    ),
+    Component(
+        "k",
+        4,
+        "keys, before rotary angles and norms",
+        3,
+        3,
+        heads=True,
+        acts="keys",
+        width=key_width,
+        packed=1,
+        place=lambda architecture: architecture.k,
+        identity=partial(_projected, "k"),
+    ),
+    Component(
+        "v",
+        5,
+        "values",
+        4,
+        4,
+        heads=True,
+        acts="keys",
+        width=key_width,
+        packed=2,
+        place=lambda architecture: architecture.v,
+        identity=partial(_projected, "v"),
+    ),
+    Component(
+        "q_rot",
+        6,
+        "queries as they are compared, after rotary angles and norms",
+        5,
+        5,
+        heads=True,
+        width=head_width,
+        compared=True,
+        absent=_own("q_rot"),
+    ),
+    Component(
+        "k_rot",
+        7,
+        "keys as they are compared, after rotary angles and norms",
+        6,
+        6,
+        heads=True,
+        acts="keys",
+        width=key_width,
+        compared=True,
+        absent=_own("k_rot"),
+    ),
+    Component(
+        "pattern",
+        8,
+        "attention weights from the token to every token of its prompt",
+        7,
+        7,
+        heads=True,
+        width=lambda facts, site: None,  # as long as the prompt is
+        compared=True,
+        absent=_own("pattern"),
+    ),
+    Component(
+        "z",
+        9,
+        "a head's output, before the output projection",
+        8,
+        8,
+        heads=True,
+        width=head_width,
+        place=lambda architecture: architecture.z,
+        identity=_output,
+    ),
+    Component(
+        "attn_out",
+        10,
+        "the term that attention adds to the residual stream",
+        9,
+        9,
+        place=lambda architecture: architecture.attn_out,
+        scale="scale",
+    ),
+)

@@ -1,0 +1,105 @@
+"""The residual stream and its ends."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from causal_dsl.vocabulary.architectures.record import Architecture
+from causal_dsl.vocabulary.components.record import Component
+
+if TYPE_CHECKING:
+    from causal_dsl.program.facts import Facts
+
+
+def _no_middle(facts: Facts, architecture: Architecture) -> str | None:
+    if not facts.parallel:
+        return None
+    return (
+        f"`{facts.architecture}` runs attention and MLP in parallel, both on `resid_pre`: "
+        "there is no residual stream between them"
+    )
+
+
+def _no_last_norm(facts: Facts, architecture: Architecture) -> str | None:
+    if architecture.norm is not None:
+        return None
+    return (
+        f"the layers of `{facts.architecture}` end in a norm, so there is none after the last one: "
+        "what the read-out is given is its `resid_post`"
+    )
+
+
+FAMILY = (
+    Component(
+        "embed",
+        0,
+        "the token embedding, as it enters the residual stream",
+        0,
+        0,
+        layer=False,
+        acts="bottom",
+        width=lambda facts, site: facts.embed_width or facts.width,
+        place=lambda architecture: architecture.embed,
+        scale="embed_scale",
+    ),
+    Component(
+        "resid_pre",
+        1,
+        "the residual stream as it enters the layer",
+        0,
+        0,
+        acts="entry",
+        place=lambda architecture: "<",
+    ),
+    # Read and written where attention's term leaves, as the sum of it and the stream that it is added to: the norm that is
+    # given the sum comes later, and what is written there would not reach the stream beside it.
+    Component(
+        "resid_mid",
+        11,
+        "the residual stream between attention and MLP",
+        10,
+        10,
+        place=lambda architecture: architecture.mid,
+        absent=_no_middle,
+    ),
+    Component(
+        "resid_post",
+        15,
+        "the residual stream as it leaves the layer",
+        14,
+        14,
+        acts="exit",
+        place=lambda architecture: ">",
+    ),
+    Component(
+        "final_norm",
+        16,
+        "the residual stream after the last norm",
+        0,
+        0,
+        layer=False,
+        place=lambda architecture: architecture.norm,
+        absent=_no_last_norm,
+    ),
+    Component(
+        "logits",
+        17,
+        "the scores of all tokens (or classes)",
+        1,
+        1,
+        ("language", "vector"),
+        layer=False,
+        width=lambda facts, site: facts.classes if facts.kind == "vector" else facts.vocabulary,
+    ),
+    Component(
+        "module",
+        20,
+        'the output of any module: module("a.b.c")',
+        0,
+        0,
+        ("language", "vector"),
+        layer=False,
+        acts="anywhere",
+        width=lambda facts, site: None,  # as wide as the module says
+    ),
+)

@@ -1,0 +1,34 @@
+"""What vector networks have."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from causal_dsl.vocabulary.components.record import Component
+
+if TYPE_CHECKING:
+    from causal_dsl.program.facts import Facts
+    from causal_dsl.program.locations import Site
+
+
+def _out(facts: Facts, site: Site) -> int | None:
+    if site.layer is None or not 0 <= site.layer < len(facts.widths) - 1:
+        return None
+    return facts.widths[site.layer + 1]
+
+
+FAMILY = (
+    Component(
+        "input",
+        18,
+        "the input vector",
+        0,
+        0,
+        ("vector",),
+        layer=False,
+        position=False,
+        acts="bottom",
+        width=lambda facts, site: facts.widths[0] if facts.widths else None,
+    ),
+    Component("out", 19, "the output of a layer", 0, 0, ("vector",), position=False, acts="exit", width=_out),
+)

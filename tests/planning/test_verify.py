@@ -1,0 +1,161 @@
+"""The laws of a plan: each breaks where a plan is made wrong on purpose, and all hold of every plan that is made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import networkx as nx
+import numpy as np
+import pytest
+
+import causal_dsl as cd
+from causal_dsl.faults import OwnFault
+from causal_dsl.planning import graph as g
+from causal_dsl.planning.chunks import chunk_to_memory
+from causal_dsl.planning.memory import Budget
+from causal_dsl.planning.plan import Plan
+from causal_dsl.planning.steps import Block
+from causal_dsl.planning.verify import LAWS, MADE_FROM, verify
+
+SPEC = """
+domain Shape = {"arrow", "circle", "cross"}
+causal equality {
+  a, b, c, d ~ Shape
+  left  := a == b
+  right := c == d
+  output same := left == right
+}
+network net = zoo("equality-gpt2")
+align at(l in 0:3) : equality -> net {
+  prompt "{a} {b} {c} {d} ="
+  left  @ layer[l].resid_post[b]
+  same  @ next_token
+}
+test one on at {
+  base, source ~ equality(n=20, seed=0)
+  do(left <- source)
+  report iia
+}
+test two on at(l=0) {
+  base, other ~ equality(n=9, seed=9)
+  do(layer[2].mlp_out[last] = mean)
+  report mean(kl)
+}
+"""
+
+
+@pytest.fixture
+def plan() -> Plan:
+    return cd.plan(cd.parse(SPEC))
+
+
+def first(plan: Plan, kind: type) -> g.Node:
+    return next(g.of_kind(plan.graph, kind))
+
+
+def with_node(plan: Plan, node: g.Node) -> Plan:
+    graph = plan.graph.copy()
+    g.add(graph, node)
+    return replace(plan, graph=graph)
+
+
+def label_of_a_run(plan: Plan) -> Plan:
+    return with_node(plan, g.Label(first(plan, g.Forward), "same", ()))  # type: ignore[arg-type]
+
+
+def lost_edge(plan: Plan) -> Plan:
+    graph = plan.graph.copy()
+    graph.remove_edge(*next(iter(graph.edges)))
+    return replace(plan, graph=graph)
+
+
+def another_network(plan: Plan) -> Plan:
+    resume = next(r for r in g.of_kind(plan.graph, g.Resume) if next(r.writes[0].value.find(g.Capture), None))
+    write = resume.writes[0]
+    there = replace(write.value.run.network, target="another")
+    capture = replace(write.value, run=replace(write.value.run, network=there))
+    made = with_node(plan, replace(resume, writes=(replace(write, value=capture),)))
+    made.inputs[there] = made.inputs[resume.base.network]
+    made.rows[capture.run] = made.rows[write.value.run]
+    return made
+
+
+def a_row_of_no_input(plan: Plan) -> Plan:
+    run = first(plan, g.Forward)
+    return replace(plan, rows={**plan.rows, run: np.full_like(plan.rows[run], 10_000)})  # type: ignore[index]
+
+
+def no_such_layer(plan: Plan) -> Plan:
+    resume = first(plan, g.Resume)
+    write = resume.writes[0]  # type: ignore[union-attr]
+    place = replace(write.place, site=replace(write.place.site, layer=99))
+    return with_node(plan, replace(resume, writes=(replace(write, place=place),)))  # type: ignore[type-var]
+
+
+def a_lost_cell(plan: Plan) -> Plan:
+    return replace(plan, scores={**plan.scores, "one": plan.scores["one"][1:]})
+
+
+def a_run_in_no_step(plan: Plan) -> Plan:
+    return replace(plan, steps=tuple(replace(step, resumes=step.resumes[1:]) for step in plan.steps))
+
+
+def single_tokens_of_whole_rows(plan: Plan) -> Plan:
+    steps = (replace(step, rules=replace(step.rules, trim=False, thin=True)) for step in plan.steps)
+    return replace(plan, steps=tuple(steps))
+
+
+def a_block_twice(plan: Plan) -> Plan:
+    blocks = (Block(0, 1, 2), Block(0, 1, 2), Block(1, 2, 2))
+    return replace(plan, steps=tuple(replace(step, blocks=blocks) for step in plan.steps))
+
+
+#: A plan that breaks it, for each law in its order.
+BREAKS: tuple[Callable[[Plan], Plan], ...] = (
+    label_of_a_run,
+    lost_edge,
+    another_network,
+    a_row_of_no_input,
+    no_such_layer,
+    a_lost_cell,
+    a_run_in_no_step,
+    single_tokens_of_whole_rows,
+    a_block_twice,
+)
+
+
+@pytest.mark.parametrize(("law", "break_it"), list(zip(LAWS, BREAKS, strict=True)), ids=[b.__name__ for b in BREAKS])
+def test_a_plan_that_is_made_wrong_is_found_out(law, break_it: Callable[[Plan], Plan], plan: Plan) -> None:  # type: ignore[no-untyped-def]
+    assert verify(plan, "cut") is plan
+    broken = break_it(plan)
+    assert next(law.broken(broken), None) is not None
+    with pytest.raises(OwnFault, match=law.says):
+        verify(broken, "cut")
+
+
+def test_a_part_that_no_block_holds_is_found_out(plan: Plan) -> None:
+    for blocks in ((Block(0, 1, 2),), (Block(0, 1, 1, 0, 1), Block(0, 1, 1, 2, None)), ()):
+        wrong = replace(plan, steps=tuple(replace(step, blocks=blocks) for step in plan.steps))
+        with pytest.raises(OwnFault, match="its blocks do not hold each of"):
+            verify(wrong, "cut")
+
+
+@pytest.mark.parametrize("budget", [60_000, 120_000, 1_000_000])
+def test_plans_that_are_cut_to_memory_keep_the_laws(budget: int, plan: Plan) -> None:
+    assert verify(chunk_to_memory(plan, dict.fromkeys(plan.networks, Budget(budget))), "cut")
+
+
+def test_every_kind_of_node_is_in_the_table(plan: Plan) -> None:
+    assert set(map(type, plan.graph.nodes)) <= set(MADE_FROM) | {
+        kind for kind in map(type, plan.graph.nodes) if issubclass(kind, tuple(MADE_FROM))
+    }
+    assert nx.is_directed_acyclic_graph(plan.graph)
+
+
+def test_a_plan_that_breaks_a_law_is_not_run(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    from causal_dsl import checking
+
+    monkeypatch.setattr(checking, "turned_on", lambda plan, switches: a_run_in_no_step(plan))
+    with pytest.raises(OwnFault, match="is in no step"):
+        cd.run(cd.parse(SPEC))
