@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -416,7 +416,7 @@ def _prove_vector(network: Network, given: Tensor | None) -> tuple[Proof, Tensor
     for inputs in _drawn(network) if given is None else [given]:
         rows = torch.arange(len(inputs))
         try:
-            with _counting(network.model) as counts:
+            with _counting(network.model) as counts, _following(network.layers) as order:
                 clean = forward(network, inputs, readout=rows).logits
             break
         except Exception as error:
@@ -436,7 +436,23 @@ def _prove_vector(network: Network, given: Tensor | None) -> tuple[Proof, Tensor
         if not moved:
             notes.append(f"neither noise nor another input's vector at `{site}` was seen to move the logits")
     ok = frozenset(("input", "out", "logits", "module"))
-    return Proof(ok, {}, tuple(notes), {}, runs, no_numbers=_no_numbers(network, clean)), inputs
+    slow = "" if order == sorted(order) else f"its layers run in the order {', '.join(map(str, order))}"
+    return Proof(ok, {}, tuple(notes), {}, runs, slow=slow, no_numbers=_no_numbers(network, clean)), inputs
+
+
+@contextmanager
+def _following(layers: Sequence[nn.Module]) -> Iterator[list[int]]:
+    """The numbers of the layers in the order in which they are run within."""
+    order: list[int] = []
+    handles = [
+        layer.register_forward_hook(lambda *_, number=number: order.append(number))
+        for number, layer in enumerate(layers)
+    ]
+    try:
+        yield order
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def _stirs(network: Network, site: Site, inputs: Tensor, clean: Tensor) -> bool:

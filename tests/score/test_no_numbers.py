@@ -9,9 +9,18 @@ import causal_dsl as cd
 MODULE = """
 import torch
 
+
+class Root(torch.nn.Module):
+    def forward(self, x):
+        return torch.sqrt(-1 - x.abs())
+
+
 def build() -> torch.nn.Module:
-    net = torch.nn.Sequential(torch.nn.Linear(8, 6), torch.nn.ReLU(), torch.nn.Linear(6, 2))
-    torch.nn.init.constant_(net[0].weight, float("nan"))
+    torch.manual_seed(0)
+    first = torch.nn.Sequential(torch.nn.Linear(8, 6), Root())
+    net = torch.nn.Module()
+    net.layers, net.head, net.in_features = torch.nn.ModuleList([first]), torch.nn.Linear(6, 2), 8
+    net.forward = lambda x: net.head(net.layers[0](x))
     return net
 """
 SPEC = """
