@@ -28,6 +28,7 @@ ORDER = [
     "program",
     "features",
     "families",
+    "inputs",
     "planning",
     "network",
     "engine",

@@ -132,8 +132,7 @@ class Execution:
 
     def _numbers(self, test: Test, network: Network) -> Numbers:
         quantities = [q for score in self.plan.scores[test.name] for _, read in score.reads for q in read.quantities]
-        vocabulary = network.facts.classes if network.is_vector else network.facts.vocabulary
-        return Numbers(test, self.answers[test.name], self.targets, quantities, vocabulary or 2**62)
+        return Numbers(test, self.answers[test.name], self.targets, quantities, network.facts.outputs or 2**62)
 
     def _empty(self, node: g.Score, n: int) -> Columns:
         def blank(read: g.Read | None) -> dict[Quantity, np.ndarray]:

@@ -85,7 +85,7 @@ class Means:
         known = len(self.sums[node]) if node in self.sums else int(counts[0])
         if (counts != known).any():
             shortest = int(rows[pairs[int(counts.argmin())]])
-            text = self.layouts.plan.inputs[node.capture.run.network].prompts[shortest].text
+            text = self.layouts.plan.inputs[node.capture.run.network].text(shortest)
             raise fail(
                 "E538",
                 f"the mean over `{node.capture.place.position}`: it is not as many tokens in every row",

@@ -128,11 +128,11 @@ class Reference:
                 reads, slots = self._reads(layout, batch)
                 outcome = forward(
                     self.network,
-                    self._rows(layout.inputs[batch]),
+                    self.inputs.rows(layout.inputs[batch]),
                     reads,
                     [],
                     readout=torch.arange(len(batch)) if whole else None,
-                    positions=self._at(layout.rows.read[batch]),
+                    positions=torch.from_numpy(layout.rows.read[batch]),
                     stop=not whole,
                     padding=self.network.padding,
                 )
@@ -160,17 +160,6 @@ class Reference:
                 slots.append((site, torch.from_numpy(here)))
         return reads, slots
 
-    def _rows(self, indices: np.ndarray) -> list[list[int]] | Tensor:
-        if self.inputs.sequence:
-            return [list(self.inputs.ids(index)) for index in indices.tolist()]
-        return torch.tensor(
-            np.stack([self.inputs.vectors[index] for index in indices.tolist()]), dtype=self.network.dtype
-        )
-
-    def _at(self, read: np.ndarray) -> Tensor | None:
-        """Where the answers of rows are read; None for vectors."""
-        return torch.from_numpy(read) if self.inputs.sequence else None
-
     def _tokens(self, indices: np.ndarray) -> int:
         return int(self.inputs.lengths[indices].sum()) * max(1, len(self.network.layers))
 
@@ -187,7 +176,7 @@ class Reference:
         budget, facts = self.context.budget, self.network.facts
         each = layer_bytes(tokens, 0, tokens, facts, budget)
         each += budget.size * ((facts.heads or 1) * tokens * tokens + 3 * (facts.vocabulary or 0))
-        most = 65_536 if self.network.is_vector else budget.most_tokens // 4
+        most = budget.most_tokens // 4 if facts.has_tokens else 65_536
         return max(1, min(budget.bytes // max(1, each), most // max(1, tokens)))
 
     # ── interventions ───────────────────────────────────────────────────────────────────────────
@@ -215,7 +204,7 @@ class Reference:
                 rows, positions = torch.from_numpy(place[spot.which[here]]), torch.from_numpy(spot.positions[here])
                 writes.append(Write(write.place.site, rows, positions, values.edit(write, family, number, here)))
                 written.append(number)
-            prompts = self._rows(layout.inputs[homes[batch]])
+            prompts = self.inputs.rows(layout.inputs[homes[batch]])
             if said is not None:
                 assert isinstance(prompts, list)
                 prompts = [
@@ -228,7 +217,7 @@ class Reference:
                 [],
                 writes,
                 readout=torch.arange(len(batch)),
-                positions=self._at(read),
+                positions=torch.from_numpy(read),
                 stop=False,
                 padding=self.network.padding,
             )
@@ -264,7 +253,7 @@ class Reference:
             parts = []
             size = self._fit(int(self.inputs.lengths[layout.inputs[rows]].max()) + words.shape[1])
             for start in range(0, len(rows), size):
-                prompts = self._rows(layout.inputs[rows[start : start + size]])
+                prompts = self.inputs.rows(layout.inputs[rows[start : start + size]])
                 assert isinstance(prompts, list)
                 grown = [
                     ids + [max(0, t) for t in word]

@@ -41,6 +41,7 @@ class Sweep:
 
     def __init__(self, context: Context, compiled: bool = False):
         self.context, self.network, self.compiled = context, context.network, compiled
+        self.inputs = context.plan.inputs[self.network.key]
         self.whole = packs(self.network.facts) is not None
         proof = self.network.proof
         if proof is not None and proof.sweep == "whole":
@@ -125,7 +126,7 @@ class Sweep:
                 begun.fired[family.resume][number, 2] = len(spot.live) - spot.live.sum()
                 if not spot.live.any():
                     continue
-                positions = None if self.network.is_vector else torch.from_numpy(spot.positions[spot.live])
+                positions = torch.from_numpy(spot.positions[spot.live])
                 edit = values.edit(write, family, number, np.nonzero(spot.live)[0])
                 rows, needs = torch.from_numpy(spot.rows[spot.live]), self._needs(write, elsewhere)
                 begun.writes.append(Write(write.place.site, rows, positions, edit, needs))
@@ -175,8 +176,7 @@ class Sweep:
         reads, slots = [], []
         for site, (rows, positions) in layout.kept.items():
             if len(rows):
-                at = None if self.network.is_vector else torch.from_numpy(positions)
-                reads.append(Read(site, torch.from_numpy(rows), at))
+                reads.append(Read(site, torch.from_numpy(rows), torch.from_numpy(positions)))
                 slots.append((site, len(rows)))
 
         # Room for what is kept, before the pass: what lives long between what comes and goes would tear the heap.
@@ -190,16 +190,10 @@ class Sweep:
         def keep(number: int, values: Tensor) -> None:
             kept.fill(slots[number][0], values)
 
-        inputs = self._inputs(layout.inputs)
+        inputs = self.inputs.rows(layout.inputs)
         return sweep(
             self.network, inputs, begun.plan, reads, begun.writes, asked, keep, self.context.tick, self.compiled
         )
-
-    def _inputs(self, indices: np.ndarray) -> list[list[int]] | Tensor:
-        inputs = self.context.plan.inputs[self.network.key]
-        if inputs.sequence:
-            return [list(inputs.ids(index)) for index in indices.tolist()]
-        return torch.tensor(np.stack([inputs.vectors[index] for index in indices.tolist()]), dtype=self.network.dtype)
 
     # ── answers of several tokens ───────────────────────────────────────────────────────────────
 
@@ -213,7 +207,7 @@ class Sweep:
         """
         numbers = self.context.numbers[test.name]
         said = [numbers.said(first, False)]
-        prompts = self._inputs(layout.inputs)
+        prompts = self.inputs.rows(layout.inputs)
         home = np.concatenate([np.arange(len(layout.inputs)), layout.rows.home])
         while len(said) < numbers.steps:
             words = torch.stack(said, dim=1).clamp(min=0).cpu().numpy()

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from causal_dsl.diagnostics import NOWHERE, fail
+from causal_dsl.inputs.protocol import InputRows
 from causal_dsl.network.forward import Read, forward
 from causal_dsl.network.network import Network
 from causal_dsl.network.sweep.prefixes import Prefixes, cache_bytes, cacheable, entered_at, record
@@ -69,13 +70,9 @@ class Bank:
             parts.append(rows.reshape(len(pairs), -1) if joined else rows)
         return torch.cat(parts)
 
-    def prompts(self) -> list[list[int]] | Tensor:
+    def prompts(self) -> InputRows:
         """The inputs as a network takes them."""
-        inputs = self.plan.inputs[self.network.key]
-        if inputs.sequence:
-            return [list(inputs.ids(index)) for index in self.inputs.tolist()]
-        rows = np.stack([inputs.vectors[index] for index in self.inputs.tolist()])
-        return torch.tensor(rows, dtype=self.network.dtype)
+        return self.plan.inputs[self.network.key].rows(self.inputs)
 
 
 def fill(
@@ -161,7 +158,7 @@ def _entries(bank: Bank, resumes: Sequence[g.Resume]) -> dict[int, np.ndarray]:
 
 def _read(bank: Bank, site: Site) -> Read:
     rows, tokens = torch.from_numpy(bank.keys[site] // bank.width), torch.from_numpy(bank.keys[site] % bank.width)
-    return Read(site, rows, None if bank.network.is_vector else tokens)
+    return Read(site, rows, tokens)
 
 
 def _unfit(network: Network, resumes: Sequence[g.Resume], bank: Bank, budget: Budget) -> str:

@@ -19,10 +19,10 @@ from torch import Tensor
 from causal_dsl.diagnostics import NOWHERE, fail, shown_path
 from causal_dsl.fitting.bank import Bank
 from causal_dsl.fitting.job import Job
+from causal_dsl.inputs import Inputs
 from causal_dsl.network.fingerprint import anywhere, fingerprint
 from causal_dsl.network.network import Network
 from causal_dsl.planning.fits import Unit
-from causal_dsl.planning.prompts import Inputs
 from causal_dsl.planning.steps import taken
 from causal_dsl.program.features import FeatureRef, files_of
 from causal_dsl.store import faults, keys, later, reads
@@ -62,7 +62,7 @@ def key_of(unit: Unit, job: Job, bank: Bank, network: Network, seed: int) -> Fit
                 rows = bank.plan.rows[run]
                 inputs = bank.plan.inputs[network.key]
                 for index in rows.tolist():
-                    found.update(_content(inputs, index))
+                    found.update(inputs.content(index))
                 for write in material.resume.writes:
                     found.update(np.array(bank.layouts.spans(write.place.position, run)[1]).tobytes())
     read = [path for ref in unit.maps for f in ref.chain for path in files_of(f.name, dict(f.settings))]
@@ -81,15 +81,9 @@ def key_of(unit: Unit, job: Job, bank: Bank, network: Network, seed: int) -> Fit
     )
 
 
-def _content(inputs: Inputs, index: int) -> bytes:
-    if inputs.sequence:
-        return np.array(inputs.ids(index), dtype=np.int64).tobytes()
-    return inputs.vectors[index].tobytes()
-
-
 def hash_of(inputs: Inputs, index: int) -> int:
     """A number for the content of an input: prompts of the same tokens have the same."""
-    return int.from_bytes(hashlib.blake2b(_content(inputs, index), digest_size=7).digest(), "little")
+    return int.from_bytes(hashlib.blake2b(inputs.content(index), digest_size=7).digest(), "little")
 
 
 def told(ref: FeatureRef) -> list[Any]:

@@ -13,6 +13,7 @@ from causal_dsl.engine.kept import Means
 from causal_dsl.engine.values import Values
 from causal_dsl.features.base import Feature
 from causal_dsl.fitting.bank import Bank
+from causal_dsl.inputs.protocol import pick
 from causal_dsl.network.forward import Write, forward
 from causal_dsl.network.sweep.drive import Asked
 from causal_dsl.network.sweep.prefixes import Going, going, replay
@@ -182,17 +183,18 @@ class Stepper:
             for number, (write, spot) in enumerate(zip(part.resume.writes, family.spots, strict=True)):
                 if not spot.live.any():
                     continue
-                positions = None if self.network.is_vector else torch.from_numpy(spot.positions[spot.live])
                 edit = values.edit(write, family, number, np.nonzero(spot.live)[0])
-                writes.append(Write(write.place.site, torch.from_numpy(spot.rows[spot.live]), positions, edit))
-        if isinstance(self.prompts, Tensor):
-            rows: list[list[int]] | Tensor = self.prompts[torch.from_numpy(homes)]
-        else:
-            rows = [self.prompts[i] for i in homes.tolist()]
-        readout = torch.arange(len(homes))
-        at = None if self.network.is_vector else torch.from_numpy(self.reads[homes])
+                rows, positions = torch.from_numpy(spot.rows[spot.live]), torch.from_numpy(spot.positions[spot.live])
+                writes.append(Write(write.place.site, rows, positions, edit))
         found = forward(
-            self.network, rows, [], writes, readout, positions=at, stop=False, padding=self.network.padding
+            self.network,
+            pick(self.prompts, homes),
+            [],
+            writes,
+            readout=torch.arange(len(homes)),
+            positions=torch.from_numpy(self.reads[homes]),
+            stop=False,
+            padding=self.network.padding,
         ).logits
         assert found is not None
         pieces = found.split([len(part.pairs) for part in parts])

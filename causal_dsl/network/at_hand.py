@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-import torch
-
 from causal_dsl.diagnostics import Diagnostic
+from causal_dsl.inputs import Inputs
 from causal_dsl.network.network import Network
-from causal_dsl.network.steadiness import Batch, refuse_unsteady, some_of
+from causal_dsl.network.steadiness import refuse_unsteady
 from causal_dsl.network.tokenizer_audit import compare_tokens
-from causal_dsl.planning.prompts import Inputs
 
 
 def check_at_hand(
@@ -26,15 +23,10 @@ def check_at_hand(
     if not len(inputs):
         return ()
     said: tuple[Diagnostic, ...] = ()
-    some: Batch
-    if network.is_vector:
-        some = torch.from_numpy(np.stack([inputs.vectors[i] for i in some_of(len(inputs))]))
-    else:
-        if network.tokens is not None and network.tokens.folder is not None:
-            texts = [*(prompt.text for prompt in inputs.prompts), *more]
-            said = compare_tokens(network.tokens, network.tokens.folder, texts, trust, network.span)
-        some = [list(inputs.ids(i)) for i in some_of(len(inputs), inputs.lengths)]
-    refuse_unsteady(network, some, network.span)
+    if network.tokens is not None and network.tokens.folder is not None:
+        texts = [*map(inputs.text, range(len(inputs))), *more]
+        said = compare_tokens(network.tokens, network.tokens.folder, texts, trust, network.span)
+    refuse_unsteady(network, inputs.rows(inputs.some()), network.span)
     return said
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from causal_dsl.diagnostics import NOWHERE, Diagnostic, Span
+from causal_dsl.inputs import Inputs, given_to
 from causal_dsl.program.facts import Facts, record_of
 from causal_dsl.program.identity import PADDING, NetworkKey
 from causal_dsl.program.locations import Site
@@ -76,8 +77,9 @@ class Network:
         return replace(self, key=ref.key, name=ref.name, span=ref.span, padding=padding)
 
     @property
-    def is_vector(self) -> bool:
-        return self.facts.kind == "vector"
+    def given(self) -> type[Inputs]:
+        """What it is given, and how rows of that are made one batch."""
+        return given_to(self.facts)
 
     def compiled_block(self, block: nn.Module) -> Any:
         """A module's forward through ``torch.compile``, for any number of tokens; compiled once."""
@@ -110,7 +112,7 @@ def wrap(model: nn.Module, facts: Facts, tokens: Tokens | None = None, name: str
     layers: tuple[nn.Module, ...] = ()
     if layout is not None:
         layers = tuple(model.get_submodule(layout.layers).children())
-    elif facts.kind == "vector":
+    elif not facts.has_tokens:
         layers = vector_layers(model)
     if tokens is not None:
         tokens = tokens.of_network(_rows(model, facts))

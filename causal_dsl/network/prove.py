@@ -34,7 +34,7 @@ from causal_dsl.network.forward import Read, Write, forward
 from causal_dsl.network.network import Network
 from causal_dsl.network.sites import tap
 from causal_dsl.network.sweep.fitness import fitness
-from causal_dsl.program.components import COMPARED, COMPONENTS, in_time, missing
+from causal_dsl.program.components import COMPARED, COMPONENTS, in_time, leaving, missing
 from causal_dsl.program.locations import Site
 from causal_dsl.vocabulary.architectures import Architecture
 
@@ -86,7 +86,7 @@ def prove(network: Network) -> Proof:
     """
     network.proof = None
     network.taps.clear()
-    found = _prove_vector(network) if network.is_vector else _Trial(network).run()
+    found = _Trial(network).run() if network.facts.has_tokens else _prove_tokenless(network)
     network.proof = found
     network.taps.clear()
     _prove_sweep(network, found)
@@ -98,7 +98,7 @@ def _prove_sweep(network: Network, proof: Proof) -> None:
     if "logits" in proof.refused:
         proof.slow = proof.refused["logits"]
         return
-    prompts: Any = standard_inputs(network)
+    prompts = network.given.standard(network.facts)
     tolerance = 10 * tolerance_of(network.dtype)
     if proof.slow:
         return
@@ -107,15 +107,6 @@ def _prove_sweep(network: Network, proof: Proof) -> None:
     proof.exchanged = found.exchanged
     if proof.sweep:
         proof.errors["interventions in one pass = whole forwards"] = found.error
-
-
-def standard_inputs(network: Network) -> list[list[int]] | Tensor:
-    """A few inputs of several lengths."""
-    facts, generator = network.facts, torch.Generator().manual_seed(0)
-    if network.is_vector:
-        return torch.randn(8, facts.widths[0] if facts.widths else 1, generator=generator)
-    lengths = [min(length, facts.context or length) for length in (5, 3, 4)]
-    return [torch.randint(0, facts.vocabulary or 2, (length,), generator=generator).tolist() for length in lengths]
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,11 +143,11 @@ class _Trial:
         self.disordered = ""
         facts = network.facts
         for component, about in COMPONENTS.items():
-            if about.layer and not network.layers and "language" in about.kinds:
+            if about.layer and not network.layers and facts.kind in about.kinds:
                 self.refused[component] = "the layers of this network are not known"
-        names = [name for name, about in COMPONENTS.items() if "language" in about.kinds]
+        names = [name for name, about in COMPONENTS.items() if facts.kind in about.kinds]
         self.names = [name for name in names if missing(name, facts) is None and name not in self.refused]
-        self.prompts: Any = standard_inputs(network)
+        self.prompts: Any = network.given.standard(network.facts)
         lengths = [len(prompt) for prompt in self.prompts]
         self.rows = torch.tensor([row for row, length in enumerate(lengths) for _ in range(length)])
         self.positions = torch.tensor([place for length in lengths for place in range(length)])
@@ -373,19 +364,21 @@ class _Trial:
                     self._refuse((name,), f"noise written there, at layer {middle}, does not reach the logits")
 
 
-def _prove_vector(network: Network) -> Proof:
-    """Vector networks: how often modules run, and which layers do not reach the logits."""
+def _prove_tokenless(network: Network) -> Proof:
+    """How often modules run, and which layers do not reach the logits."""
     notes: list[str] = []
-    inputs: Any = standard_inputs(network)
-    rows, runs = torch.arange(8), {}
+    inputs = network.given.standard(network.facts)
+    names = [name for name, about in COMPONENTS.items() if network.facts.kind in about.kinds]
+    rows, runs = torch.arange(len(inputs)), {}
     try:
         with _counting(network.model) as counts:
             clean = forward(network, inputs, readout=rows).logits
         runs = {name: counts[name] for name, _ in network.model.named_modules() if counts[name] != 1}
     except Exception as error:
         reason = f"a forward pass fails: {told(error)}"
-        return Proof(refused=dict.fromkeys(("input", "out", "logits", "module"), reason))
-    for site in [Site("input"), *(Site("out", layer) for layer in range(len(network.layers)))]:
+        return Proof(refused=dict.fromkeys(names, reason))
+    outs = (Site(leaving(network.facts), layer) for layer in range(len(network.layers)))
+    for site in [*(Site(name) for name in names if COMPONENTS[name].acts == "bottom"), *outs]:
         try:
             moved = forward(network, inputs, (), [Write(site, rows, None, _shake(1))], readout=rows).logits
         except SpecError as error:
@@ -393,7 +386,7 @@ def _prove_vector(network: Network) -> Proof:
             continue
         if clean is not None and moved is not None and torch.equal(clean, moved):
             notes.append(f"noise written at `{site}` does not reach the logits")
-    return Proof(frozenset(("input", "out", "logits", "module")), {}, tuple(notes), {}, runs)
+    return Proof(frozenset(names), {}, tuple(notes), {}, runs)
 
 
 def told(error: BaseException) -> str:

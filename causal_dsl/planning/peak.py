@@ -107,7 +107,7 @@ def kept_bytes(layout: Layout, facts: Facts, size: int) -> int:
 
 def layer_bytes(tokens: int, keys: int, following: int, facts: Facts, budget: Budget) -> int:
     """The peak of one layer: what its MLP holds at once, or its attention, or the step to the next layer."""
-    if facts.kind == "vector":
+    if not facts.has_tokens:
         return budget.size * (tokens + following) * 2 * max(facts.widths or (1,))
     wide, inner = facts.width or 1, facts.mlp_width or 4 * (facts.width or 1)
     size = facts.head_dim or 1

@@ -18,6 +18,7 @@ import numpy as np
 
 from causal_dsl.causal.designs import Design, Drawn, identify
 from causal_dsl.diagnostics import SpecError
+from causal_dsl.inputs import Inputs
 from causal_dsl.planning import graph as g
 from causal_dsl.program.components import width
 from causal_dsl.program.locations import Place, Position, Site
@@ -132,7 +133,7 @@ def _unmapped(plan: Plan, test: Test, number: int, cell: Cell) -> Iterator[Test]
     here = _claimed(test, here)
     if not inside or test.readout.variable in {p.variable for p in here}:
         return
-    tokens = plan.inputs[test.network.key].sequence
+    tokens = plan.inputs[test.network.key].has_tokens
     ways = [way for way in _varied(test, {p.variable for p in here}) if not (tokens and way[0] == "through")]
     drawn = plan.draw_of(test)
     units = (_free_tokens(plan, test, here, drawn) if tokens else _free_dims(test, here, site)) if ways else []
@@ -179,13 +180,14 @@ def _affordable(plan: Plan, test: Test, cell: Cell, site: Site, first: int) -> i
     own = min(inputs.where(place.position, runs[0])[0] for i in cell.interventions for place in i.places)
     cost = drawn.n * (length - own) * above + len(runs) * length * layers / len(test.cells)
     rows = int(SHARE * cost / ((length - first) * above))
-    if not inputs.sequence and _weights(facts.widths) < _SMALL:
+    if _is_small(inputs):
         rows = max(rows, FREE // len(test.cells))
     return rows
 
 
-def _weights(widths: Sequence[int]) -> int:
-    return sum(one * other for one, other in pairwise(widths))
+def _is_small(inputs: Inputs) -> bool:
+    """Whether a row costs next to nothing."""
+    return not inputs.has_tokens and sum(one * other for one, other in pairwise(inputs.facts.widths)) < _SMALL
 
 
 def _prompts(plan: Plan, test: Test) -> np.ndarray:
@@ -379,7 +381,7 @@ def _replaced(plan: Plan, test: Test, number: int, cell: Cell) -> Test | None:
     drawn = plan.draw_of(test)
     share = SHARE / 2
     m = int(share * drawn.n)
-    if not plan.inputs[test.network.key].sequence and _weights(test.network.facts.widths) < _SMALL:
+    if _is_small(plan.inputs[test.network.key]):
         m = max(m, FREE // 4 // len(test.cells))
     m = min(m, MOST, drawn.n)
     spans = _spans(plan, test, cell)
