@@ -26,9 +26,11 @@ from causal_dsl.program.answers import Answers
 from causal_dsl.program.features import FeatureRef, family
 from causal_dsl.program.identity import NetworkKey
 from causal_dsl.report.progress import Progress
+from causal_dsl.store import stepwise
 from causal_dsl.store.files import if_possible, write_atomic
 from causal_dsl.store.hashes import of_bytes
 from causal_dsl.store.keys import FitInputs, key_of
+from causal_dsl.store.stepwise import kept_in
 from causal_dsl.vocabulary.components import COMPONENTS
 
 _SHUFFLES = 7_919
@@ -111,7 +113,7 @@ class _Network:
                     seen[job] = kept.from_file(Path(unit.fitting.file), job, self.network)
                 else:
                     inputs = kept.key_of(unit, job, bank, self.network, self.seed + restart)
-                    path = kept.folder() / f"{key_of(inputs)}.safetensors"
+                    path = kept_in("features") / f"{key_of(inputs)}.safetensors"
                     found[job] = (path, inputs)
                     known = kept.read(path)
                     if known is not None and kept.take(job, known):
@@ -210,24 +212,20 @@ class _Network:
         named = {found[job][0].stem: job for job in jobs}
         # named by all fits of the network: of those that were stopped, some may have been kept as finished
         every = " ".join(sorted(path.stem for path, _ in found.values()))
-        states = kept.folder() / f"{of_bytes(every.encode())}.going"
-        kept.restore_states(states, named)
+        states = kept_in("features") / f"{of_bytes(every.encode())}.going"
+        checkpoint = stepwise.Checkpoint(states, "fit step", "the checkpoint of these fits")
+        stepper = Stepper(bank)
+        fitting = loop.Fitting(named, stepper, stepper.most_rows(self._resumes(), self.budget), self._tick)
+        checkpoint.take(fitting)
         self.bar.begin(f"{self.network.name}: {len(jobs)} fits", sum(job.steps for job in jobs))
         self.bar.advance(sum(job.step for job in jobs))
 
-        def tick(steps: int, said: str) -> None:
-            self.bar.advance(steps)
-            self.bar.say(f"{self.network.name}: {said}"[:60])
-
-        stepper = Stepper(bank)
-        most = stepper.most_rows(self._resumes(), self.budget)
-
-        def keep() -> None:
-            with if_possible("how far the fits are"):
-                kept.keep_states(states, named)
-
-        loop.run(jobs, stepper, most, keep, tick)
+        stepwise.run(fitting, checkpoint)
         return states
+
+    def _tick(self, steps: int, said: str) -> None:
+        self.bar.advance(steps)
+        self.bar.say(f"{self.network.name}: {said}"[:60])
 
     def _enter(
         self, unit: Unit, job: Job, bank: Bank, restarts: int, before: bool, path: Path | None, seen: np.ndarray | None

@@ -1,13 +1,13 @@
-"""Fitted features on disk: found again by what decides them, and fits that were stopped go on.
+"""Fitted features on disk, found again by what decides them.
 
 A file of a finished fit holds its maps and, as metadata, what they were fitted on; a key of everything that decides them
-is its name. Of fits that go on one file holds all states; it is deleted when they are done.
+is its name.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -26,21 +26,11 @@ from causal_dsl.planning.fits import Unit
 from causal_dsl.planning.steps import taken
 from causal_dsl.program.features import FeatureRef, files_of
 from causal_dsl.store import faults, keys, later, reads
-from causal_dsl.store.files import clear_parts
-from causal_dsl.store.hashes import cache_root, of_file
+from causal_dsl.store.hashes import of_file
 from causal_dsl.store.keys import FitInputs, versions
 from causal_dsl.store.tensors import Damaged, load_tensors, take_tensors, write_tensors
 
 FORMAT = 2
-#: Under what the files that were read later stand among the states of fits, whose names are keys.
-_LATER = "later"
-
-
-def folder() -> Path:
-    """Where fitted features are kept: in the cache."""
-    found = cache_root() / "features"
-    clear_parts(found)
-    return found
 
 
 # ── keys ────────────────────────────────────────────────────────────────────────────────────────
@@ -209,32 +199,3 @@ def from_file(path: Path, job: Job, network: Network) -> np.ndarray:
 
 def _listed(numbers: Sequence[int]) -> str:
     return " and ".join(map(str, numbers))
-
-
-# ── fits that go on ─────────────────────────────────────────────────────────────────────────────
-
-
-def keep_states(path: Path, jobs: Mapping[str, Job]) -> None:
-    """Keep how far all fits are."""
-    tensors: dict[str, Tensor] = {}
-    numbers: dict[str, Any] = {}
-    for name, job in jobs.items():
-        own, about = job.state()
-        tensors |= {f"{name}|{key}": tensor.detach().cpu().contiguous() for key, tensor in own.items()}
-        numbers[name] = about
-    numbers[_LATER] = later.told_now()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_tensors(path, tensors, numbers)
-    faults.reached("fit step")
-
-
-def restore_states(path: Path, jobs: Mapping[str, Job]) -> bool:
-    """Go on from kept states; False where there are none of these fits. States of more fits are those of a run that was
-    stopped when it had finished some."""
-    found = take_tensors(path, "the state of fits that were stopped")
-    if found is None or not set(jobs) <= set(found[1]) or not later.holds(found[1].get(_LATER)):
-        return False
-    for name, job in jobs.items():
-        head = f"{name}|"
-        job.restore({k.removeprefix(head): v for k, v in found[0].items() if k.startswith(head)}, found[1][name])
-    return True

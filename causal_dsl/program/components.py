@@ -24,7 +24,7 @@ def missing(component: str, facts: Facts) -> str | None:
         if facts.kind == "vector":
             return f"a vector network has no `{component}`: it has `input`, `layer[l].out`, `logits` and `module(…)`"
         return f"a language network has no `{component}`; its layers leave through `layer[l].resid_post`"
-    if not facts.architecture or component in ("module", "logits"):
+    if not (facts.has_tokens and facts.architecture) or component in ("module", "logits"):
         return None
     record = record_of(facts.architecture)
     if record is None:
