@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from causal_dsl.causal.model import CausalModel, Scope, compile_model
+from causal_dsl.causal.members import compile_model
+from causal_dsl.causal.model import CausalModel, Scope
 from causal_dsl.diagnostics import Diagnostics, Source
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.parse import parse

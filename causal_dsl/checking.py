@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,14 +21,14 @@ from causal_dsl.diagnostics import (
 from causal_dsl.garbage import rarely_collected
 from causal_dsl.planning.chunks import chunk_to_memory
 from causal_dsl.planning.fits import Fits, make_fits, refuse_overlap, refuse_unfitted
-from causal_dsl.planning.lower import make_plan, unfit_networks
+from causal_dsl.planning.lower import by_reference, make_plan, unfit_networks
 from causal_dsl.planning.memory import Budget, default_bytes
 from causal_dsl.planning.plan import Plan
 from causal_dsl.planning.probes import probes_of
-from causal_dsl.planning.switches import Switch, turned_on, without
+from causal_dsl.planning.switches import turned_on, without
 from causal_dsl.program.answers import Answers, answers_of, check_answers, check_numbers
 from causal_dsl.program.beginnings import check_beginnings
-from causal_dsl.program.cautions import caution
+from causal_dsl.program.cautions import caution, never_apart
 from causal_dsl.program.endings import check_endings
 from causal_dsl.program.facts import Facts
 from causal_dsl.program.fits import (
@@ -85,13 +85,14 @@ def _check(spec: Spec, options: Options, networks: Mapping[NetworkKey, Network] 
     program = read_program(spec.name, module, resolver, found, options.tests)
     checked = Checked(spec.name, [], program, {}, digest=_digest(spec, loader))
     try:
-        checked.plan = _plan(program, checked, tokenizers, found, beside, without(options.without))
+        checked.plan = _plan(program, checked, tokenizers, found, beside, options)
     except SpecError as error:
         found.extend(error.diagnostics)
     for test in program.tests:
         warning = no_room(checked.ceilings.get(test.name, {}), len(test.cells) > 1, test.span)
-        if warning is not None and not found.errors:
-            found.add(warning)
+        for told in (warning, never_apart(test, program.tests)):
+            if told is not None and not found.errors:
+                found.add(told)
         for expectation in test.scores.expectations:
             warning = vacuous_expectation(checked.ceilings.get(test.name, {}), expectation)
             if warning is not None:
@@ -122,7 +123,7 @@ def _plan(
     tokenizers: Tokenizers,
     found: Diagnostics,
     beside: bool,
-    switches: Sequence[Switch],
+    options: Options,
 ) -> Plan | None:
     """Metrics, chance levels, answers and the plan of every test; None where a fault or a missing tokenizer forbids it."""
     ready, seen = [], set[Any]()
@@ -165,7 +166,8 @@ def _plan(
     plan = make_plan(program, [*ready, *controls], tokenizers, found, memo.draw, probes)
     checked.distinct |= {test.name: count_distinct(plan.ids_of(test)) for test in ready}
     checked.fits = plan.fits = _fits(program, ready, plan, checked, tokenizers, found, memo)
-    return turned_on(unfit_networks(plan), switches)
+    plan = by_reference(plan) if options.reference else unfit_networks(plan)
+    return turned_on(plan, without(options.without))
 
 
 def _answered(test: Test, tokens: Tokens | None, checked: Checked) -> Test:

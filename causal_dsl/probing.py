@@ -9,22 +9,25 @@ import numpy as np
 import torch
 
 from causal_dsl.engine.execute import CellRun, Execution, TestRun
-from causal_dsl.measures.quantities import Columns, Quantity
+from causal_dsl.measures.quantities import TIED, Columns, Quantity
 from causal_dsl.network.forward import Read, forward
 from causal_dsl.planning.graph import Forward
-from causal_dsl.planning.probes import Replaced, Unmapped, part
+from causal_dsl.planning.probes import Apart, Replaced, Unmapped, part
 from causal_dsl.program.locations import Place, Site
 from causal_dsl.program.program import Test
+from causal_dsl.score.apart import Written, apart_findings
 from causal_dsl.score.copied import mixed, pieces
+from causal_dsl.score.held import held as held_there
+from causal_dsl.score.held import held_findings
 from causal_dsl.score.paired import difference, share
 from causal_dsl.score.results import CellResult, Finding, TestResult
 from causal_dsl.score.stillness import not_at_rest
 from causal_dsl.score.unmapped import (
-    NATURAL,
     OtherValues,
     Taken,
     Unclaimed,
     moves,
+    of_pairs,
     replacement_findings,
     unmapped_findings,
 )
@@ -45,7 +48,9 @@ def with_probes(result: TestResult, test: Test, execution: Execution) -> TestRes
     if test.swaps and test.intervenes:
         for i, cell in enumerate(cells):
             number = next(n for n, one in enumerate(run.cells) if dict(one.node.cell) == cell.cell)
-            cells[i] = replace(cell, findings=(*cell.findings, *_copied(test, number, seen)))
+            cells[i] = replace(
+                cell, findings=(*cell.findings, *_copied(test, number, seen, cell.verdict.code if cell.verdict else ""))
+            )
     for probe_test in execution.plan.tests:
         probe = probe_test.probe
         if probe is None or probe_test.control[0] != test.name:
@@ -57,6 +62,8 @@ def with_probes(result: TestResult, test: Test, execution: Execution) -> TestRes
             continue
         if isinstance(probe, Unmapped):
             cells[at] = _unclaimed(cells[at], probe, probe_test, theirs, seen)
+        elif isinstance(probe, Apart):
+            cells[at] = _apart(cells[at], probe, probe_test, theirs, seen)
         elif isinstance(probe, Replaced):
             cells[at] = _replaced(cells[at], probe, probe_test, run.cells[probe.cell], theirs)
     return replace(result, cells=tuple(cells))
@@ -96,11 +103,10 @@ def _unclaimed(cell: CellResult, probe: Unmapped, test: Test, run: TestRun, seen
     base, other = columns.base[_ANSWER], columns.sources["other"][_ANSWER]
     right = base == drawn.values["base"][output]
     both = right & (other == drawn.values["other"][output])
-    natural = max(NATURAL, 1 - float(right.mean()))
-    ids = {role: drawn.ids[role][both] for role in ("base", "other")}
+    natural = 1 - float(right.mean())
     taken = tuple(
         Taken(
-            units, str(part(probe.site, units, probe.tokens)), share((one.columns.patched[_ANSWER] != base)[both], ids)
+            units, str(part(probe.site, units, probe.tokens)), of_pairs(_elsewhere(one.columns)[both], probe.all_pairs)
         )
         for units, one in zip(probe.units, run.cells, strict=True)
     )
@@ -166,8 +172,9 @@ def _tells(vectors: np.ndarray, units: list[int], needed: np.ndarray) -> bool:
     return len(np.unique(np.stack([pattern, needed], axis=1), axis=0)) == count
 
 
-def _copied(test: Test, number: int, seen: _Seen) -> list[Finding]:
-    """`input_copy`, where a variable is written at places that hold the inputs it is computed from, as they came in."""
+def _copied(test: Test, number: int, seen: _Seen, beside: str) -> list[Finding]:
+    """`input_copy`, where a variable is written at places that hold the inputs it is computed from, as they came in, and
+    `holds_more`, where they hold them in a code; ``beside`` the cell's verdict."""
     plan = seen.plan
     found = []
     for intervention in test.cells[number].interventions:
@@ -202,6 +209,7 @@ def _copied(test: Test, number: int, seen: _Seen) -> list[Finding]:
                 f"`{name}` is not computed there yet."
             )
         else:
+            found += held_findings(held_there(name, places, held, mine, values[name]), beside)
             continue
         found.append(Finding("input_copy", told))
     return found
@@ -209,6 +217,27 @@ def _copied(test: Test, number: int, seen: _Seen) -> list[Finding]:
 
 def _before_all(site: Site) -> bool:
     return site.component == "embed" or (site.component == "resid_pre" and site.layer == 0)
+
+
+def _apart(cell: CellResult, probe: Apart, test: Test, run: TestRun, seen: _Seen) -> CellResult:
+    """Over the pairs of which the network answers all inputs right, as for what no variable claims."""
+    drawn, output = seen.plan.draw_of(test), test.readout.variable
+    settings = {name: drawn.values["base"][name] for name in test.model.exogenous}
+    found = []
+    for swaps, node, one in zip(probe.swaps, test.cells, run.cells, strict=True):
+        columns = one.columns
+        right = columns.base[_ANSWER] == drawn.values["base"][output]
+        for _, role in swaps:
+            if role != "base":
+                right &= columns.sources[role][_ANSWER] == drawn.values[role][output]
+        label = test.model.evaluate(settings, {v: drawn.values[role][v] for v, role in swaps}, [output])[output]
+        patched = columns.patched[_ANSWER]
+        places = ", ".join(str(place) for i in node.interventions for place in i.places)
+        hits, moved = (patched == label)[right], _moved(columns)[right]
+        asked = int((label != drawn.values["base"][output])[right].sum())
+        found.append(Written(swaps, places, of_pairs(hits, False), of_pairs(moved, False), asked))
+    told = apart_findings(found, cell.scores["iia"], list(dict.fromkeys(v for swaps in probe.swaps for v, _ in swaps)))
+    return replace(cell, apart=tuple(found), findings=(*cell.findings, *told))
 
 
 def _site(site: Site) -> str:
@@ -228,6 +257,11 @@ def _replaced(cell: CellResult, probe: Replaced, test: Test, own: CellRun, run: 
     matters = replacement_findings(found)
     cell = not_at_rest(cell) if matters else cell
     return replace(cell, replaced=found, findings=(*cell.findings, *matters))
+
+
+def _elsewhere(columns: Columns) -> np.ndarray:
+    """Where the answer is another one than the base's, and not for two equal logits alone: which is first is rounding."""
+    return _moved(columns) & (columns.patched[_ANSWER] != TIED)
 
 
 def _moved(columns: Columns) -> np.ndarray:

@@ -26,11 +26,17 @@ def say_made_of(ref: NetworkRef, network: Network, reads: Reads) -> Network:
 def network_inputs(networks: Mapping[NetworkKey, Network]) -> dict[str, NetworkInputs]:
     """What each network of a run was made of, by its name in the spec."""
     found = {}
-    names = [network.name for network in networks.values()]
-    for key, network in networks.items():
-        assert network.inputs is not None, f"`{network.name}` was loaded without a record of what was read"
-        found[network.name if names.count(network.name) == 1 else f"{network.name}: {key}"] = network.inputs
+    for key, name in names_of(networks).items():
+        inputs = networks[key].inputs
+        assert inputs is not None, f"`{name}` was loaded without a record of what was read"
+        found[name] = inputs
     return found
+
+
+def names_of(networks: Mapping[NetworkKey, Network]) -> dict[NetworkKey, str]:
+    """Networks by their names in the spec; where two have one name, who they are is added."""
+    names = [network.name for network in networks.values()]
+    return {key: n.name if names.count(n.name) == 1 else f"{n.name}: {key}" for key, n in networks.items()}
 
 
 def files_of(spec: Spec, checked: Checked, networks: Mapping[NetworkKey, Network]) -> dict[Path, str]:
@@ -68,6 +74,7 @@ def inputs_of(
         dtype=options.dtype,
         device=options.device,
         compiled=options.compiled,
+        reference=options.reference,
         memory=options.memory,
         files=files,
         networks=network_inputs(networks),
@@ -86,4 +93,4 @@ def identity_of(inputs: RunInputs, options: Options) -> dict[str, Any]:
     }
 
 
-__all__ = ["code_of", "files_of", "identity_of", "inputs_of", "network_inputs", "say_made_of"]
+__all__ = ["code_of", "files_of", "identity_of", "inputs_of", "names_of", "network_inputs", "say_made_of"]

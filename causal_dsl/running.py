@@ -33,7 +33,7 @@ from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.program import NetworkRef
 from causal_dsl.program.prompts import first_prompt, show_value
 from causal_dsl.program.tokens import MASK
-from causal_dsl.provenance import code_of, files_of, identity_of, inputs_of
+from causal_dsl.provenance import code_of, files_of, identity_of, inputs_of, names_of
 from causal_dsl.report.progress import Progress, progress
 from causal_dsl.report.store import save
 from causal_dsl.score.missing import as_far_as_measured, not_measured, refuse_missing
@@ -269,15 +269,13 @@ def _at_hand(
 
 def _behaviour(plan: Plan, checked: Checked, networks: Mapping[NetworkKey, Network]) -> dict[str, str]:
     """What the networks that code makes do with some inputs of the run, by their names."""
-    found = {}
-    fits = checked.fits.plan.inputs if checked.fits is not None else {}
-    for test in [*plan.tests, *(checked.fits.plan.tests if checked.fits is not None else ())]:
-        key = test.network.key
-        name = f"{test.network.name}: {key}"
-        if key in networks and of_code(test.network) and name not in found:
-            mine = [inputs[key] for inputs in (plan.inputs, fits) if key in inputs]
-            found[name] = behaviour_at_hand(networks[key], mine)
-    return found
+    plans = [plan] if checked.fits is None else [plan, checked.fits.plan]
+    made = {key for one in plans for key, ref in one.networks.items() if of_code(ref)}
+    return {
+        name: behaviour_at_hand(networks[key], [one.inputs[key] for one in plans if key in one.inputs])
+        for key, name in names_of(networks).items()
+        if key in made
+    }
 
 
 def _with_answers(plan: Plan, network: Network) -> list[str]:

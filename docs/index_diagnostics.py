@@ -28,6 +28,8 @@ CHAPTERS = (
     (730, "Training towards a causal model"),
     (740, "Masked tokens"),
     (750, "Which network, and its tokens"),
+    (760, "What a test can tell"),
+    (765, "Output and revisions"),
     (785, "Words that packages add"),
     (790, "Written values"),
     (799, "Defects of causal_dsl"),

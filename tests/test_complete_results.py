@@ -102,7 +102,7 @@ def test_what_was_finished_is_told_of_and_nothing_is_judged(
 ) -> None:
     text = Path(spec).read_text(encoding="utf-8").replace("al(l in 0:3)", "al(l in 0:2)")
     Path(spec).write_text(text.replace("n=40", "n=4000"), encoding="utf-8")
-    plain = Execution._merge
+    plain = Execution.merge
 
     def merge(self: Execution, pieces: dict) -> None:  # of the sweep only the first cell is finished
         for piece in pieces.values():
@@ -110,7 +110,7 @@ def test_what_was_finished_is_told_of_and_nothing_is_judged(
             piece.patched = {quantity: values[:1] for quantity, values in piece.patched.items()}
         plain(self, pieces)
 
-    monkeypatch.setattr(Execution, "_merge", merge)
+    monkeypatch.setattr(Execution, "merge", merge)
     stop(monkeypatch, 1)
     with pytest.raises(Interrupted) as caught:
         cd.run(cd.load(spec), cd.Options(trust=True, out=Path("kept")))

@@ -47,6 +47,8 @@ class Scope:
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
             self.codes.update(CODE.findall(node.value) if CODE.fullmatch(node.value) else ())
             self.names.update([node.value] if node.value.isidentifier() else [])  # getattr, grammar rules, tables
+            module, colon, function = node.value.partition(":")  # a dotted name of a record
+            self.names.update([function] if colon and module.startswith("causal_dsl.") else [])
         for child in ast.iter_child_nodes(node):
             self._walk(child)
 

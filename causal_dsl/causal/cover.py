@@ -188,7 +188,8 @@ _TRIES = 4096
 
 @dataclass(frozen=True)
 class Scope:
-    """Of the draws of ``roles`` without their `where`, the share that it lets through: exactly, or of ``n`` draws.
+    """Of the draws of ``roles`` without their `where`, the share that it lets through: exactly, or in ``n`` draws; ``low`` and ``high``
+    are then the interval of 95% of such draws (Wilson 1927), else NaN.
 
     ``value``: nobody wrote a `where`; a source is drawn where its variable has a value (`do(m = true)`).
     """
@@ -198,6 +199,8 @@ class Scope:
     exact: bool
     n: int = 0
     value: bool = False
+    low: float = math.nan
+    high: float = math.nan
 
 
 def scope_of(design: Design) -> tuple[Scope, ...]:
@@ -217,7 +220,9 @@ def _scope(design: Design, number: int) -> Scope | None:
     statement = design.statements[number]
     assert statement.where is not None
     roles = sorted({role for role, _ in statement.where.mentions})
-    if set(roles) <= set(statement.roles) and not any(name == "template" for _, name in statement.where.mentions):
+    free_roles = {r for s in design.statements[:number] if s.where is None and not s.split for r in s.roles}
+    known = {*statement.roles, *free_roles}
+    if set(roles) <= known and not any(name == "template" for _, name in statement.where.mentions):
         share = _share(design, statement, roles)
         if share is not None:
             return Scope(statement.roles, share, True)
@@ -227,7 +232,22 @@ def _scope(design: Design, number: int) -> Scope | None:
     if drawn is None:
         return None
     held = np.asarray(statement.where(drawn.values, drawn.n), bool)
-    return Scope(statement.roles, float(held.mean()), False, drawn.n)
+    return Scope(statement.roles, float(held.mean()), False, drawn.n, False, *_wilson(float(held.mean()), drawn.n))
+
+
+def _wilson(share: float, n: int) -> tuple[float, float]:
+    z = 1.959964
+    middle, spread = share + z * z / (2 * n), z * math.sqrt(share * (1 - share) / n + (z / (2 * n)) ** 2)
+    return max(0.0, (middle - spread) / (1 + z * z / n)), min(1.0, (middle + spread) / (1 + z * z / n))
+
+
+def _summed(support: Support, names: list[str]) -> Support:
+    """The settings of ``names`` alone, the inputs that give each summed out."""
+    stacked = np.stack([np.broadcast_to(support.values[name], support.n) for name in names], axis=1)
+    settings, group = np.unique(stacked, axis=0, return_inverse=True)
+    weights = np.bincount(group.reshape(-1), support.weights)
+    columns = {name: settings[:, i].astype(support.values[name].dtype) for i, name in enumerate(names)}
+    return Support(columns, weights)
 
 
 def _share(design: Design, statement: DrawStatement, roles: list[str]) -> float | None:
@@ -240,12 +260,12 @@ def _share(design: Design, statement: DrawStatement, roles: list[str]) -> float 
         if model.needs_trust or statement.split:
             return None
         try:
-            support = enumerate_support(model, _TRIES, names)
+            support = enumerate_support(model, _MOST, names)
         except SpecError:
             return None
         if support is None or not support.n:
             return None
-        parts.append(support)
+        parts.append(_summed(support, names))
     sizes = [1, *(part.n for part in parts)]  # a condition may speak of no run, as `true` does
     if math.prod(sizes) > _MOST:
         return None
@@ -253,7 +273,7 @@ def _share(design: Design, statement: DrawStatement, roles: list[str]) -> float 
     weights = np.ones(math.prod(sizes))
     settings: dict[str, Columns] = {}
     for role, part, index in zip(roles, parts, grid, strict=True):
-        weights = weights * (part.weights / part.total)[index]
+        weights = weights * (part.weights / part.weights.sum())[index]
         settings[role] = {name: column[index] for name, column in part.values.items()}
     held = np.broadcast_to(np.asarray(statement.where(settings, len(weights)), bool), len(weights))
     return float(weights[held].sum() / weights.sum())

@@ -121,7 +121,7 @@ class CausalModel:
         self.wheres: tuple[Condition, ...] = ()
         self.functions: tuple[PythonFunction, ...] = ()
         self._evaluator = Evaluator(self, {}, self.symbols, {})
-        self._support: dict[int, Support | None] = {}
+        self.supports: dict[int, Support | None] = {}
         self._codes: dict[str, np.ndarray] = {}
         #: lists of its inputs as :func:`causal_dsl.causal.sampling.listed` makes them
         self.listed: dict[Any, Any] = {}
@@ -210,9 +210,9 @@ class CausalModel:
         """All inputs that can be drawn, with their weights; None if there are more than ``cap`` or no end of them."""
         from causal_dsl.causal.support import enumerate_support
 
-        if cap not in self._support:
-            self._support[cap] = enumerate_support(self, cap)
-        return self._support[cap]
+        if cap not in self.supports:
+            self.supports[cap] = enumerate_support(self, cap)
+        return self.supports[cap]
 
     def shown(self, lines: tuple[tuple[str, tuple[str, ...]], ...]) -> CausalModel:
         """The same model whose inputs are told apart by what a network is shown of them: two settings that it cannot tell

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _BLOCK = 2**17
 _BUDGET = 30_000_000
 #: Candidates after which a `where` that has held for none is said never to hold.
-_PATIENCE = 2_000_000
+PATIENCE = 2_000_000
 #: Candidates after which rows are built where none was allowed, and how many more that would be left to try where some
 #: were. (Rows that are found sooner are found by chance: their numbers belong to published seeds.)
 _HOPELESS = 2**18
@@ -38,7 +38,7 @@ _RARE = 1e-3
 _PILOT = 20_000
 _APART = 2**40
 #: Combinations up to which a list is kept for the next draw.
-_SHARED = 2**18
+SHARED = 2**18
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,7 +131,7 @@ class Rows:
         supports = [s.support for s in self.samplers if s.support is not None]
         if self.where is not None or not self.statement.balance or len(supports) < len(self.samplers):
             return None
-        if math.prod(support.n for support in supports) > _SHARED:
+        if math.prod(support.n for support in supports) > SHARED:
             return None
         asked = tuple(s.role for s in self.samplers), self.statement.balance
         known = _latest
@@ -165,13 +165,13 @@ class Rows:
             return whole.joint.n > 0
         for start in range(0, tried, _BLOCK):
             attempts = np.arange(start, min(tried, start + _BLOCK))
-            if len(whole._propose(pending[attempts % len(pending)], attempts)[0]):
+            if len(whole.propose(pending[attempts % len(pending)], attempts)[0]):
                 return True
         return False
 
     # ── proposals ───────────────────────────────────────────────────────────────────────────────
 
-    def _propose(self, rows: np.ndarray, attempts: np.ndarray) -> tuple[np.ndarray, list[Columns], dict[str, Columns]]:
+    def propose(self, rows: np.ndarray, attempts: np.ndarray) -> tuple[np.ndarray, list[Columns], dict[str, Columns]]:
         """Candidates that satisfy everything but the balance: their indices, and their columns, proposed and completed."""
         at = np.arange(len(rows))
         proposed: list[Columns] = []
@@ -184,7 +184,7 @@ class Rows:
         return self._allowed(rows, at, proposed, self.samplers)
 
     def _build(self, rows: np.ndarray, attempts: np.ndarray) -> tuple[np.ndarray, list[Columns], dict[str, Columns]]:
-        """Like :meth:`_propose`, from what can be built."""
+        """Like :meth:`propose`, from what can be built."""
         assert self.builder is not None
         return self._allowed(rows, *self.builder.propose(rows, attempts), self.builder.samplers)
 
@@ -223,7 +223,7 @@ class Rows:
                 block = pending[start : start + step]
                 rows, attempts = np.repeat(block, width), np.tile(np.arange(attempt, attempt + width), len(block))
                 at, proposed, complete = (
-                    self._propose(rows, attempts) if self.builder is None else self._build(rows, attempts)
+                    self.propose(rows, attempts) if self.builder is None else self._build(rows, attempts)
                 )
                 if self.statement.balance:
                     keep = self._cell(complete, len(at)) == self.target[rows[at]]
@@ -257,9 +257,9 @@ class Rows:
                     tried = accepted = 0
                     continue
                 if (
-                    (accepted == 0 and tried >= _PATIENCE)
+                    (accepted == 0 and tried >= PATIENCE)
                     or tried >= _BUDGET
-                    or (accepted and tried >= _PATIENCE and tried + len(pending) * tried / accepted > 2 * _BUDGET)
+                    or (accepted and tried >= PATIENCE and tried + len(pending) * tried / accepted > 2 * _BUDGET)
                 ):
                     return self._give_up(tried, accepted, pending)
         return True
@@ -412,7 +412,7 @@ class Rows:
             columns = self.joint.columns(self.samplers, self.wanted)
         else:
             pilot = np.arange(_PILOT)
-            at, _, columns = self._propose(pilot % self.n, _APART + pilot)
+            at, _, columns = self.propose(pilot % self.n, _APART + pilot)
             self.builder = self._builder(balanced=False) if len(at) < _PILOT / 64 else None
             if self.builder is not None:
                 possible = self.builder.construction.possible(np.arange(self.n))

@@ -10,12 +10,13 @@ from types import MappingProxyType
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from causal_dsl import faults
 from causal_dsl.diagnostics import SpecError, fail
+from causal_dsl.engine.activations import Means
 from causal_dsl.engine.chunks import ChunkStore
 from causal_dsl.engine.heap import give_back
-from causal_dsl.engine.kept import Means
 from causal_dsl.engine.numbers import Numbers, Targets
 from causal_dsl.engine.pieces import Piece, Pieces
 from causal_dsl.engine.reference import Reference
@@ -117,7 +118,7 @@ class Execution:
             self.runs[test.name] = TestRun(
                 test, n, [CellRun(node, self._empty(node, n), np.zeros(n, bool)) for node in nodes]
             )
-        self._contexts = {key: self._context(key) for key in networks}
+        self.contexts = {key: self._context(key) for key in networks}
 
     def _context(self, key: NetworkKey) -> Context:
         network, layouts = self.networks[key], Layouts(self.plan)
@@ -169,12 +170,12 @@ class Execution:
         count = sum(len(step.blocks) for step in self.plan.steps)
         done = 0
         for number, step in enumerate(self.plan.steps):
-            context = self._contexts[step.network]
+            context = self.contexts[step.network]
             for block in step.blocks:
                 done += 1
                 found = self.store.get(number, block, self.plan) if self.store is not None else None
                 if found is not None:
-                    self._merge(found)
+                    self.merge(found)
                 else:
                     give_back()
                     try:
@@ -184,6 +185,18 @@ class Execution:
                         context.means = Means(context.layouts)
                         self._block(number, step, block, context)
                 yield f"block {done} of {count}"
+
+    @torch.no_grad()
+    def logits(self) -> dict[g.Resume, Tensor]:
+        """The logits [pairs, vocabulary] of every intervention, each as its step runs it: for a comparison."""
+        found: dict[g.Resume, Tensor] = {}
+        for step in self.plan.steps:
+            context = self.contexts[step.network]
+            executor = self._executor(step, context)
+            for block in step.blocks:
+                self._means(step, context)
+                found |= executor.logits(step, block)
+        return found
 
     def _executor(self, step: Step, context: Context) -> Reference | Sweep:
         return Reference(context) if step.why or step.network in self._broken else Sweep(context, self.compiled)
@@ -228,7 +241,7 @@ class Execution:
                 self._mean_of(step, half, nodes, context)
             return
         for node in nodes:
-            context.means.collect(node, kept, None, kept.layout.pairs[node.capture.run.draw])
+            context.means.collect(node, kept)
 
     def _block(self, number: int, step: Step, block: Block, context: Context) -> None:
         """Run a block; where memory does not suffice, its halves."""
@@ -246,7 +259,7 @@ class Execution:
                 for piece in pieces.values():
                     piece.seconds = (time.perf_counter() - started) / len(pieces)
                 self._keep(lambda store: store.put(number, block, pieces))
-                self._merge(pieces)
+                self.merge(pieces)
                 return
         halves = halves or self._halves(step, block, None)
         self._keep(lambda store: store.halve(number, block))
@@ -256,7 +269,7 @@ class Execution:
         for half in halves:
             found = self.store.get(number, half, self.plan) if self.store is not None else None
             if found is not None:
-                self._merge(found)
+                self.merge(found)
             else:
                 self._block(number, cut, half, context)
 
@@ -286,7 +299,7 @@ class Execution:
         self.halved.append(step.network)
         return halves
 
-    def _merge(self, pieces: Pieces) -> None:
+    def merge(self, pieces: Pieces) -> None:
         for name, piece in pieces.items():
             self._merge_test(self.runs[name], piece)
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from causal_dsl.engine.kept import Kept
+from causal_dsl.engine.activations import PassActivations
 from causal_dsl.engine.pieces import Piece, Pieces
 from causal_dsl.engine.runner import FLOOR_ROWS, Context, Gather, Logits
 from causal_dsl.network.forward import Read, Write, forward
@@ -31,10 +31,10 @@ class Reference:
         self.context, self.network = context, context.network
         self.inputs = context.plan.inputs[self.network.key]
 
-    def keep(self, step: Step, block: Block, only: list[g.Capture]) -> Kept:
+    def keep(self, step: Step, block: Block, only: list[g.Capture]) -> PassActivations:
         """The vectors of captures in the prompts of a block."""
         layout = self.context.layouts.make(step, block, only=only)
-        kept = Kept(self.context.layouts, layout)
+        kept = PassActivations(self.context.layouts, layout)
         self._prompts(layout, kept, np.zeros(len(layout.inputs), bool))
         return kept
 
@@ -46,7 +46,7 @@ class Reference:
         layout = context.layouts.make(step, block, tuple(dict(extra).items()), ahead=True)
         if not len(layout.inputs):
             return {}
-        kept = Kept(context.layouts, layout)
+        kept = PassActivations(context.layouts, layout)
         read = layout.rows.read[: len(layout.inputs)] >= 0
         clean = self._prompts(layout, kept, read)
         gather = Gather(context, step, block, layout)
@@ -74,7 +74,7 @@ class Reference:
     def logits(self, step: Step, block: Block) -> dict[g.Resume, Tensor]:
         """The logits [pairs, vocabulary] of every intervention of a block, for a comparison."""
         layout = self.context.layouts.make(step, block, ahead=True)
-        kept = Kept(self.context.layouts, layout)
+        kept = PassActivations(self.context.layouts, layout)
         self._prompts(layout, kept, np.zeros(len(layout.inputs), bool))
         found = {}
         for family in layout.families:
@@ -87,7 +87,7 @@ class Reference:
         test: Test,
         gather: Gather,
         layout: Layout,
-        kept: Kept,
+        kept: PassActivations,
         clean: Tensor | None,
         read: np.ndarray,
         found: list[tuple[Family, Tensor, Tensor, np.ndarray]],
@@ -112,7 +112,7 @@ class Reference:
 
     # ── prompts ─────────────────────────────────────────────────────────────────────────────────
 
-    def _prompts(self, layout: Layout, kept: Kept, read: np.ndarray) -> Tensor | None:
+    def _prompts(self, layout: Layout, kept: PassActivations, read: np.ndarray) -> Tensor | None:
         """Run the prompts of a layout as deep as each is read; gives the logits of those that are read."""
         wanted: dict[int, set[Site]] = {row: set() for row in np.nonzero(read)[0].tolist()}
         for site, (rows, _) in layout.kept.items():
@@ -182,7 +182,7 @@ class Reference:
     # ── interventions ───────────────────────────────────────────────────────────────────────────
 
     def _patched(
-        self, layout: Layout, family: Family, kept: Kept, said: np.ndarray | None
+        self, layout: Layout, family: Family, kept: PassActivations, said: np.ndarray | None
     ) -> tuple[Tensor, np.ndarray]:
         """The logits [rows, vocabulary] of an intervention, after ``said`` tokens more; and what its writes did."""
         homes = layout.prompt_rows(family.resume.base, family.resume, family.pairs)
@@ -237,7 +237,7 @@ class Reference:
         test: Test,
         layout: Layout,
         family: Family | None,
-        kept: Kept,
+        kept: PassActivations,
         logits: Tensor,
         rows: np.ndarray | None = None,
     ) -> Tensor:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from causal_dsl.engine.kept import Kept, Means
+from causal_dsl.engine.activations import Means, PassActivations
 from causal_dsl.engine.numbers import Numbers
 from causal_dsl.engine.outside import Outside
 from causal_dsl.engine.pieces import Piece, Pieces
@@ -60,7 +60,7 @@ class Context:
             return self.network.device
         return self.network.device_of(layers[min(site.layer, len(layers) - 1)])
 
-    def values(self, kept: Kept, elsewhere: dict[g.Capture, Kept]) -> Values:
+    def values(self, kept: PassActivations, elsewhere: dict[g.Capture, PassActivations]) -> Values:
         return Values(
             kept, self.means, elsewhere, self.device, self.network.facts.heads or 1, self.features, self.outside
         )

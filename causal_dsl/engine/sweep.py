@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from causal_dsl.engine.kept import Kept
+from causal_dsl.engine.activations import PassActivations
 from causal_dsl.engine.pieces import Pieces
 from causal_dsl.engine.readout import greedy
 from causal_dsl.engine.runner import FLOOR_ROWS, Context, Gather, Logits
@@ -30,7 +30,7 @@ class _Begun:
 
     layout: Layout
     plan: Schedule
-    kept: Kept
+    kept: PassActivations
     fired: dict[g.Resume, np.ndarray]
     writes: list[Write] = field(default_factory=list)
     places: list[tuple[g.Resume, int]] = field(default_factory=list)
@@ -49,10 +49,10 @@ class Sweep:
 
     # ── passes that keep vectors alone ──────────────────────────────────────────────────────────
 
-    def keep(self, step: Step, block: Block, only: list[g.Capture]) -> Kept:
+    def keep(self, step: Step, block: Block, only: list[g.Capture]) -> PassActivations:
         """The vectors of captures in the prompts of a block."""
         layout = self.context.layouts.make(step, block, only=only)
-        kept = Kept(self.context.layouts, layout)
+        kept = PassActivations(self.context.layouts, layout)
         if len(layout.inputs):
             plan = schedule(layout.rows, len(self.network.layers), replace(step.rules, stop=True), self.whole)
             self._pass(_Begun(layout, plan, kept, {}), [])
@@ -117,7 +117,7 @@ class Sweep:
         if not len(layout.inputs):
             return None
         plan = schedule(layout.rows, len(self.network.layers), step.rules, self.whole)
-        kept = Kept(context.layouts, layout)
+        kept = PassActivations(context.layouts, layout)
         values = context.values(kept, elsewhere)
         begun = _Begun(layout, plan, kept, {family.resume: _fired(family) for family in layout.families})
         for family in layout.families:
@@ -133,7 +133,7 @@ class Sweep:
                 begun.places.append((family.resume, number))
         return begun
 
-    def _needs(self, write: g.Write, elsewhere: Mapping[g.Capture, Kept]) -> tuple[Site, ...]:
+    def _needs(self, write: g.Write, elsewhere: Mapping[g.Capture, PassActivations]) -> tuple[Site, ...]:
         """The sites that a write looks at in the pass that it is made in."""
         found = [capture.place.site for capture in write.value.find(g.Capture) if capture not in elsewhere]
         means = (mean for mean in write.value.find(g.Average) if mean not in self.context.means)

@@ -12,7 +12,7 @@ from causal_dsl.diagnostics import NOWHERE
 from causal_dsl.features.base import Feature
 from causal_dsl.features.build import build
 from causal_dsl.fitting import kept, loop
-from causal_dsl.fitting.bank import Bank, fill
+from causal_dsl.fitting.activations import FitActivations, fill
 from causal_dsl.fitting.job import Job, Material
 from causal_dsl.fitting.labels import Labels, Targets, labels_of
 from causal_dsl.fitting.library import Fitted, Library
@@ -157,7 +157,7 @@ class _Network:
             for ref in unit.maps
         ]
 
-    def _job(self, unit: Unit, bank: Bank, restart: int) -> Job:
+    def _job(self, unit: Unit, bank: FitActivations, restart: int) -> Job:
         fit: list[Material] = []
         validation: list[Material] = []
         for number, experiment in enumerate(unit.experiments):
@@ -169,7 +169,7 @@ class _Network:
         features = {ref: self._feature(unit, ref, bank, restart) for ref in unit.maps}
         return Job(unit, restart, features, fit, validation)
 
-    def _feature(self, unit: Unit, ref: FeatureRef, bank: Bank, restart: int) -> Feature:
+    def _feature(self, unit: Unit, ref: FeatureRef, bank: FitActivations, restart: int) -> Feature:
         runs = [run for experiment in unit.experiments for run in self._runs(experiment)]
         data = bank.natural(ref.place, runs, ref.joined)
         self.library.natural[ref] = data
@@ -191,8 +191,8 @@ class _Network:
             span=ref.span or NOWHERE,
         )
 
-    def _classes(self, unit: Unit, ref: FeatureRef, bank: Bank) -> torch.Tensor:
-        """The class of the variable in each natural vector [n], in the order of :meth:`Bank.natural`."""
+    def _classes(self, unit: Unit, ref: FeatureRef, bank: FitActivations) -> torch.Tensor:
+        """The class of the variable in each natural vector [n], in the order of :meth:`FitActivations.natural`."""
         parts = []
         for run in dict.fromkeys(run for experiment in unit.experiments for run in self._runs(experiment)):
             _, pairs = np.unique(bank.plan.rows[run], return_index=True)
@@ -205,7 +205,7 @@ class _Network:
             found = np.random.Generator(np.random.PCG64(_SHUFFLES)).permutation(found)
         return torch.from_numpy(found)
 
-    def _train(self, jobs: list[Job], found: Mapping[Job, tuple[Path, FitInputs]], bank: Bank) -> Path | None:
+    def _train(self, jobs: list[Job], found: Mapping[Job, tuple[Path, FitInputs]], bank: FitActivations) -> Path | None:
         """Fit jobs to their ends; gives the file that their states are in till then, None where there is nothing to fit."""
         if not jobs:
             return None
@@ -228,7 +228,14 @@ class _Network:
         self.bar.say(f"{self.network.name}: {said}"[:60])
 
     def _enter(
-        self, unit: Unit, job: Job, bank: Bank, restarts: int, before: bool, path: Path | None, seen: np.ndarray | None
+        self,
+        unit: Unit,
+        job: Job,
+        bank: FitActivations,
+        restarts: int,
+        before: bool,
+        path: Path | None,
+        seen: np.ndarray | None,
     ) -> None:
         runs = [run for experiment in unit.experiments for run in self._runs(experiment)]
         inputs = len(np.unique(np.concatenate([bank.plan.rows[run] for run in runs])))

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from causal_dsl.diagnostics import NOWHERE, fail, shown_path
-from causal_dsl.fitting.bank import Bank
+from causal_dsl.fitting.activations import FitActivations
 from causal_dsl.fitting.job import Job
 from causal_dsl.inputs import Inputs
 from causal_dsl.network.fingerprint import anywhere, fingerprint
@@ -36,7 +36,7 @@ FORMAT = 2
 # ── keys ────────────────────────────────────────────────────────────────────────────────────────
 
 
-def key_of(unit: Unit, job: Job, bank: Bank, network: Network, seed: int) -> FitInputs:
+def key_of(unit: Unit, job: Job, bank: FitActivations, network: Network, seed: int) -> FitInputs:
     """Everything that decides a fit: maps, data, labels, the network, the numbers that are computed with."""
     found = hashlib.sha256()
     for materials in zip(job.fit, job.validation, strict=True):
@@ -85,7 +85,7 @@ def told(ref: FeatureRef) -> list[Any]:
 # ── finished fits ───────────────────────────────────────────────────────────────────────────────
 
 
-def write(path: Path, job: Job, bank: Bank, network: Network, made_for: FitInputs) -> None:
+def write(path: Path, job: Job, bank: FitActivations, network: Network, made_for: FitInputs) -> None:
     """Keep the maps of a finished fit, and beside them what they were made for."""
     tensors: dict[str, Tensor] = {}
     for number, feature in enumerate(job.features.values()):

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from causal_dsl.engine.kept import Means
+from causal_dsl.engine.activations import Means
 from causal_dsl.engine.values import Values
 from causal_dsl.features.base import Feature
-from causal_dsl.fitting.bank import Bank
+from causal_dsl.fitting.activations import FitActivations
 from causal_dsl.inputs.protocol import pick
 from causal_dsl.network.forward import Write, forward
 from causal_dsl.network.sweep.drive import Asked
@@ -21,7 +21,7 @@ from causal_dsl.planning import graph as g
 from causal_dsl.planning.liveness import Accesses, Rows, place_of
 from causal_dsl.planning.memory import Budget
 from causal_dsl.planning.rows import Family, Spot
-from causal_dsl.planning.steps import averages, layers_of
+from causal_dsl.planning.steps import layers_of
 from causal_dsl.program.features import FeatureRef
 from causal_dsl.program.locations import Site
 
@@ -45,7 +45,7 @@ class Part:
 class Stepper:
     """Runs parts on one network, from the vectors and prefixes of a bank."""
 
-    def __init__(self, bank: Bank):
+    def __init__(self, bank: FitActivations):
         self.bank, self.network = bank, bank.network
         self.prompts = bank.prompts()
         inputs = bank.plan.inputs[self.network.key]
@@ -78,11 +78,6 @@ class Stepper:
 
     def logits(self, parts: Sequence[Part]) -> list[Tensor]:
         """The logits [k, columns] of each part; gradients are as the caller sets them."""
-        for part in parts:
-            for mean in averages(part.resume):
-                if mean not in self.means:
-                    every = np.arange(self.bank.plan.drawn[mean.capture.run.draw].n)
-                    self.means.collect(mean, self.bank, None, every)  # type: ignore[arg-type]
         if self.bank.prefixes is None:
             return self._whole(parts)
         reached = [self._reached(part) for part in parts]
@@ -126,7 +121,7 @@ class Stepper:
 
     def _values(self, part: Part) -> Values:
         heads = self.network.facts.heads or 1
-        return Values(self.bank, self.means, {}, self._device, heads, part.features)  # type: ignore[arg-type]
+        return Values(self.bank, self.means, {}, self._device, heads, part.features)
 
     def _device(self, site: Site) -> torch.device:
         layers = self.network.layers

@@ -62,7 +62,7 @@ class Network:
     warnings: tuple[Diagnostic, ...] = ()
     notes: tuple[str, ...] = ()
     key: NetworkKey = _NO_ONE
-    _compiled: dict[nn.Module, Any] = field(default_factory=dict, repr=False)
+    compiled_blocks: dict[nn.Module, Any] = field(default_factory=dict, repr=False)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name != "proof" and name in self.__dict__:
@@ -83,9 +83,9 @@ class Network:
 
     def compiled_block(self, block: nn.Module) -> Any:
         """A module's forward through ``torch.compile``, for any number of tokens; compiled once."""
-        if block not in self._compiled:
-            self._compiled[block] = torch.compile(block.forward, dynamic=True)
-        return self._compiled[block]
+        if block not in self.compiled_blocks:
+            self.compiled_blocks[block] = torch.compile(block.forward, dynamic=True)
+        return self.compiled_blocks[block]
 
     def device_of(self, module: nn.Module) -> torch.device:
         """Where a module computes: its layers may be spread over devices."""

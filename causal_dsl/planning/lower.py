@@ -17,7 +17,7 @@ from causal_dsl.inputs import inputs_of, lengths_agree
 from causal_dsl.measures.quantities import SAID, TRACE, Quantity, margin_quantities
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.plan import Plan
-from causal_dsl.planning.steps import plain_steps
+from causal_dsl.planning.steps import ASKED, Step, plain_steps
 from causal_dsl.planning.verify import verify
 from causal_dsl.program.components import unfit
 from causal_dsl.program.fits import learned
@@ -57,12 +57,19 @@ def make_plan(
 
 def unfit_networks(plan: Plan, found: Mapping[NetworkKey, str] = MappingProxyType({})) -> Plan:
     """The plan whose steps say which networks the reference executor runs: by what is known of them, and by what
-    ``found`` says of loaded ones."""
+    ``found`` says of loaded ones. What was asked for stays."""
 
-    def why(key: NetworkKey) -> str:
-        return found.get(key) or unfit(plan.inputs[key].facts) or ""
+    def why(step: Step) -> str:
+        if step.why == ASKED:
+            return ASKED
+        return found.get(step.network) or unfit(plan.inputs[step.network].facts) or ""
 
-    return replace(plan, steps=tuple(replace(step, why=why(step.network)) for step in plan.steps))
+    return replace(plan, steps=tuple(replace(step, why=why(step)) for step in plan.steps))
+
+
+def by_reference(plan: Plan) -> Plan:
+    """The plan whose every step is run by the reference executor, since that was asked for."""
+    return replace(plan, steps=tuple(replace(step, why=ASKED) for step in plan.steps))
 
 
 class _Lowering:

@@ -17,10 +17,12 @@ import networkx as nx
 import numpy as np
 
 from causal_dsl.causal.designs import Design, Drawn, identify
+from causal_dsl.causal.sampling import Columns
 from causal_dsl.diagnostics import SpecError
 from causal_dsl.inputs import Inputs
 from causal_dsl.planning import graph as g
 from causal_dsl.program.components import width
+from causal_dsl.program.facts import Facts
 from causal_dsl.program.locations import Place, Position, Site
 from causal_dsl.program.measured import without_lines
 from causal_dsl.program.program import Cell, Intervention, Placed, Test
@@ -34,16 +36,22 @@ if TYPE_CHECKING:
 
 #: Of the cost of a test, the share that its probes may add; in a vector network of fewer than ``_SMALL`` weights, whose rows
 #: cost nothing, at least ``FREE`` rows.
-SHARE, FREE, _SMALL = 0.2, 2048, 10**6
-#: Fewest and most rows of one probe.
-LEAST, MOST = 8, 256
+SHARE, FREE, _SMALL = 0.2, 2**14, 10**6
+#: Fewest and most rows of one probe; most in such a small network.
+LEAST, MOST, MANY = 8, 256, 2048
+#: In such a network, the rows of each other value in place of an ablation.
+_BESIDE = 512
 #: Up to so many unclaimed units, all sets of them are tried; each pair; each by itself.
 ALL, PAIRED, FEW = 6, 8, 32
 #: How often many units are cut in halves, and the rows that each set needs before more of them are tried.
 _SPLITS, _ENOUGH = 4, 16
+#: The same where rows cost next to nothing.
+_MANY_SPLITS, _PLENTY = 16, 64
 #: How often another partner is drawn for a row whose partner has the same values.
 _TRIES = 8
 _SEED = 77_003
+#: The role of a source that stands in another row.
+ANOTHER = "another source"
 #: The sites of which a layer is the whole: what is not claimed there is all that goes on beside.
 _WHOLE = ("out", "resid_pre", "resid_mid", "resid_post")
 
@@ -68,6 +76,8 @@ class Unmapped:
     varied: tuple[str, ...]
     why: Why
     tokens: bool
+    #: whether the rows are all pairs of the test's inputs that differ in ``varied`` alone
+    all_pairs: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +90,15 @@ class Replaced:
     rows: np.ndarray
 
 
+@dataclass(frozen=True, eq=False)
+class Apart:
+    """What a test writes together, written apart. ``cell``: of the test. ``swaps``: for each intervention which variables it
+    takes from which role; ``another`` is the source of another row."""
+
+    cell: int
+    swaps: tuple[tuple[tuple[str, str], ...], ...]
+
+
 def probes_of(plan: Plan, tests: Sequence[Test]) -> Iterator[Test]:
     """The probes of tests that a plan holds; none of what says ``controls=none``, nor of controls."""
     for test in tests:
@@ -88,20 +107,22 @@ def probes_of(plan: Plan, tests: Sequence[Test]) -> Iterator[Test]:
         for number, cell in enumerate(test.cells):
             if test.swaps:
                 yield from _unmapped(plan, test, number, cell)
+                yield from _apart(plan, test, number, cell)
             elif (made := _replaced(plan, test, number, cell)) is not None:
                 yield made
 
 
 def _made(test: Test, what: str, number: int, drawn: Drawn, cells: tuple[Cell, ...], probe: object) -> Test:
-    """A test that runs ``cells`` on given rows of the roles ``base`` and ``other``."""
+    """A test that runs ``cells`` on given rows of the roles that these have."""
     name = f"{test.name}: {what}" + (f" {number + 1}" if len(test.cells) > 1 else "")
     name += f", {probe.why}" if isinstance(probe, Unmapped) else ""
-    statement = replace(test.design.statements[0], roles=("base", "other"), balance=(), where=None)
+    roles = tuple(drawn.values)
+    statement = replace(test.design.statements[0], roles=roles, balance=(), where=None)
     return without_lines(
         test,
         name=name,
         design=Design((statement,), test.design.templates),
-        solved=("base", "other"),
+        solved=roles,
         cells=cells,
         swaps=(),
         draws=f"{test.draws}; {name}",
@@ -142,16 +163,19 @@ def _unmapped(plan: Plan, test: Test, number: int, cell: Cell) -> Iterator[Test]
     rows = _affordable(plan, test, cell, site, units[0] if tokens else 0) // len(ways)
     for why, varied in ways:
         sets = _sets(units, rows)
-        m = min(rows // len(sets), MOST, max(drawn.n, LEAST))
+        cheap = _is_small(plan.inputs[test.network.key])
+        m = min(rows // len(sets), MANY if cheap else min(MOST, max(drawn.n, LEAST)))
         if m < LEAST:
             continue
-        made = _remade(test, drawn, varied, m, number) if why != "decided" else None
+        # Of a vector network any input can be run; prompts that the test runs anyway cost nothing more.
+        made = _remade(test, drawn, varied, m, number) if why != "decided" or not tokens else None
         paired = made or _others(test, drawn, varied, m, number)
         if paired is None:
             continue
+        rows_of, all_pairs = paired
         cells = tuple(Cell((("part", part + 1),), _taken(site, chosen, tokens)) for part, chosen in enumerate(sets))
-        probe = Unmapped(number, site, tuple(sets), tuple(p.variable for p in here), varied, why, tokens)
-        yield _made(test, "unmapped", number, paired, cells, probe)
+        probe = Unmapped(number, site, tuple(sets), tuple(p.variable for p in here), varied, why, tokens, all_pairs)
+        yield _made(test, "unmapped", number, rows_of, cells, probe)
 
 
 def _claimed(test: Test, here: Sequence[Placed]) -> list[Placed]:
@@ -179,7 +203,8 @@ def _affordable(plan: Plan, test: Test, cell: Cell, site: Site, first: int) -> i
     above = max(1, layers - (site.layer or 0) - (site.component in ("out", "resid_post")))
     own = min(inputs.where(place.position, runs[0])[0] for i in cell.interventions for place in i.places)
     cost = drawn.n * (length - own) * above + len(runs) * length * layers / len(test.cells)
-    rows = int(SHARE * cost / ((length - first) * above))
+    share = SHARE if len(test.swaps) == 1 else SHARE / 2  # the other half is for them one by one
+    rows = int(share * cost / ((length - first) * above))
     if _is_small(inputs):
         rows = max(rows, FREE // len(test.cells))
     return rows
@@ -267,7 +292,7 @@ def _sets(units: list[int], rows: int) -> list[tuple[int, ...]]:
     every = tuple(units)
     halves: list[tuple[int, ...]] = []
     generator = np.random.Generator(np.random.PCG64(_SEED))
-    for _ in range(_SPLITS if len(units) > 1 else 0):
+    for _ in range(_MANY_SPLITS if len(units) > 1 else 0):
         order = generator.permutation(units)
         half = len(units) // 2
         halves += [tuple(sorted(order[:half].tolist())), tuple(sorted(order[half:].tolist()))]
@@ -276,8 +301,9 @@ def _sets(units: list[int], rows: int) -> list[tuple[int, ...]]:
     pairs = list(combinations(units, 2)) if len(units) <= PAIRED else []
     subsets = [s for k in range(1, len(units)) for s in combinations(units, k)] if len(units) <= ALL else []
     richest_first = (
-        (_ENOUGH, [every, *(subsets or [*halves[: 4 if pairs else None], *singles, *pairs])]),
-        (_ENOUGH, [every, *halves, *singles]),
+        (_PLENTY, [every, *(subsets or [*halves, *singles, *pairs])]),
+        (_ENOUGH, [every, *(subsets or [*halves[: 4 if pairs else 2 * _SPLITS], *singles, *pairs])]),
+        (_ENOUGH, [every, *halves[: 2 * _SPLITS], *singles]),
         (LEAST, [every, *halves[: 2 if len(units) <= PAIRED else 4], *few]),
     )
     for needed, sets in richest_first:
@@ -300,26 +326,30 @@ def _taken(site: Site, units: tuple[int, ...], tokens: bool) -> tuple[Interventi
     return (Intervention((place,), FromRun("other", (place,)), text=f"{place} <- other"),)
 
 
-def _remade(test: Test, drawn: Drawn, varied: tuple[str, ...], m: int, number: int) -> Drawn | None:
-    """Base rows with, for each, the same input but for the ``varied`` ones, which have the values of another row.
+def _remade(test: Test, drawn: Drawn, varied: tuple[str, ...], m: int, number: int) -> tuple[Drawn, bool] | None:
+    """Base rows with, for each, the same input but for the ``varied`` ones, which have values that other rows have; and whether
+    these are all such pairs.
 
-    None where that may be no input of the model, or of the prompt line: where a condition or a set speaks of several of them.
+    Where there are more than ``m``, half of them differ in as many of the varied inputs as can be, so that all units that carry
+    any of these differ, and half in some of them only: what compares units is seen where just some are others. None where that
+    may be no input of the model, or of the prompt line: where a condition or a set speaks of several of them.
     """
     model = test.model
     if model.wheres or model.choices or any(where is not None for where in test.design.templates):
         return None
-    generator = np.random.Generator(np.random.PCG64(_SEED + number))
-    rows = np.resize(np.sort(generator.permutation(drawn.n)[:m]), m)
-    base = {name: column[rows] for name, column in drawn.values["base"].items()}
-    inputs = {name: base[name] for name in model.exogenous}
-    other = dict(inputs)
-    for _ in range(_TRIES):
-        same = np.all([other[name] == inputs[name] for name in varied], axis=0)
-        partner = generator.integers(drawn.n, size=m)
-        for name in varied:
-            other[name] = np.where(same, drawn.values["base"][name][partner], other[name])
-    kept = ~np.all([other[name] == inputs[name] for name in varied], axis=0)
-    if kept.sum() < LEAST:
+    own, ids = _pooled(drawn)
+    _, first = np.unique(ids, return_index=True)
+    _, settings = np.unique(np.stack([own[name] for name in varied], axis=1), axis=0, return_index=True)
+    every = len(first) * (len(settings) - 1) <= m
+    if every:
+        rows, partner = (grid.ravel() for grid in np.meshgrid(first, settings, indexing="ij"))
+        changed = {name: own[name][partner] for name in varied}
+    else:
+        rows, changed = _drawn_pairs(own, varied, m, number)
+    base = {name: column[rows] for name, column in own.items()}
+    other = {name: changed.get(name, base[name]) for name in model.exogenous}
+    kept = ~np.all([other[name] == base[name] for name in varied], axis=0)
+    if kept.sum() < (1 if every else LEAST):
         return None
     try:
         found = model.evaluate(other)
@@ -332,43 +362,128 @@ def _remade(test: Test, drawn: Drawn, varied: tuple[str, ...], m: int, number: i
         "other": {name: found[name][kept] for name in base},
     }
     statement = replace(test.design.statements[0], roles=("base", "other"))
-    return Drawn(int(kept.sum()), values, identify(Design((statement,)), values), False)
+    return Drawn(int(kept.sum()), values, identify(Design((statement,)), values), False), every
 
 
-def _others(test: Test, drawn: Drawn, varied: tuple[str, ...], m: int, number: int) -> Drawn | None:
-    """Base rows with, for each, another input of the test that differs in the ``varied`` inputs alone; None where there is none."""
+def _pooled(drawn: Drawn) -> tuple[Columns, np.ndarray]:
+    """All inputs of a draw, in whatever role, and their ids: what must not matter in one must not in another."""
     roles = [role for role in drawn.values if set(drawn.values[role]) == set(drawn.values["base"])]
-    fixed = [
-        name for name in (*test.model.exogenous, "template") if name not in varied and name in drawn.values["base"]
-    ]
-    ids = np.concatenate([drawn.ids[role] for role in roles])
+    columns = {name: np.concatenate([drawn.values[role][name] for role in roles]) for name in drawn.values["base"]}
+    return columns, np.concatenate([drawn.ids[role] for role in roles])
+
+
+def _drawn_pairs(
+    own: Columns, varied: tuple[str, ...], m: int, number: int
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """``m`` base rows, and new values for the ``varied`` inputs of each: of all of them, or (every other row) of some."""
+    n = len(own[varied[0]])
+    generator = np.random.Generator(np.random.PCG64(_SEED + number))
+    rows = np.resize(np.sort(generator.permutation(n)[:m]), m)
+    some = generator.random((m, len(varied))) < 0.5
+    some[np.arange(m), generator.integers(len(varied), size=m)] = True
+    some[::2] = True
+    changed = {name: own[name][rows] for name in varied}
+    for _ in range(_TRIES):
+        for i, name in enumerate(varied):
+            same = some[:, i] & (changed[name] == own[name][rows])
+            changed[name] = np.where(same, own[name][generator.integers(n, size=m)], changed[name])
+    return rows, changed
+
+
+def _others(test: Test, drawn: Drawn, varied: tuple[str, ...], m: int, number: int) -> tuple[Drawn, bool] | None:
+    """Base rows with, for each, another input of the test that differs in the ``varied`` inputs alone, and whether these are
+    all such pairs; None where there is none."""
+    columns, ids = _pooled(drawn)
+    fixed = [name for name in (*test.model.exogenous, "template") if name not in varied and name in columns]
     distinct, first = np.unique(ids, return_index=True)
     key = np.zeros(len(distinct), np.int64)
     for name in fixed:
-        column = np.concatenate([drawn.values[role][name] for role in roles])[first]
-        _, codes = np.unique(column, return_inverse=True)
+        _, codes = np.unique(columns[name][first], return_inverse=True)
         _, key = np.unique(key * (int(codes.max(initial=0)) + 1) + codes.reshape(-1), return_inverse=True)
     order = np.argsort(key, kind="stable")
     bounds = np.searchsorted(key[order], np.arange(int(key.max(initial=0)) + 2))
     generator = np.random.Generator(np.random.PCG64(_SEED + number))
-    rows = np.arange(drawn.n) if m >= drawn.n else np.sort(generator.choice(drawn.n, m, replace=False))
-    rows = np.resize(rows, m)
-    mine = np.searchsorted(distinct, drawn.ids["base"][rows])
-    group = key[mine]
-    size = bounds[group + 1] - bounds[group]
     rank = np.empty(len(order), np.int64)
     rank[order] = np.arange(len(order))
-    # of a group of k inputs, one of the k - 1 others
-    step = 1 + np.floor(generator.random(m) * np.maximum(size - 1, 1)).astype(np.int64)
+    bases = np.searchsorted(distinct, np.unique(drawn.ids["base"]))
+    others = bounds[key[bases] + 1] - bounds[key[bases]] - 1
+    every = others.sum() <= m
+    if every:
+        mine = np.repeat(bases, others)
+        step = 1 + np.concatenate([np.arange(count) for count in others] or [others])
+    else:
+        rows = np.arange(drawn.n) if m >= drawn.n else np.sort(generator.choice(drawn.n, m, replace=False))
+        mine = np.searchsorted(distinct, drawn.ids["base"][np.resize(rows, m)])
+    group = key[mine]
+    size = bounds[group + 1] - bounds[group]
+    if not every:  # of a group of k inputs, one of the k - 1 others
+        step = 1 + np.floor(generator.random(m) * np.maximum(size - 1, 1)).astype(np.int64)
     chosen = order[bounds[group] + (rank[mine] - bounds[group] + step) % np.maximum(size, 1)]
     kept = size > 1
-    if kept.sum() < LEAST:
+    if kept.sum() < (1 if every else LEAST):
         return None
-    values = {
-        name: np.concatenate([drawn.values[role][name] for role in roles])[first] for name in drawn.values["base"]
-    }
+    values = {name: column[first] for name, column in columns.items()}
     whole = Drawn(len(distinct), {"base": values, "other": values}, {"base": distinct, "other": distinct}, False)
-    return _rows(whole, ("base", mine[kept]), ("other", chosen[kept]))
+    return _rows(whole, ("base", mine[kept]), ("other", chosen[kept])), bool(every)
+
+
+# ── several variables, written apart ────────────────────────────────────────────────────────────
+
+
+def _apart(plan: Plan, test: Test, number: int, cell: Cell) -> Iterator[Test]:
+    """Each variable of a test that interchanges several by itself; and, where all come from one run, from different ones.
+
+    What is written together is right whichever of the places holds which variable.
+    """
+    by_name = {i.variable: i for i in cell.interventions}
+    known = all(i.variable and isinstance(i.value, FromRun) and not i.add for i in cell.interventions)
+    if len(test.swaps) < 2 or not known or set(by_name) != {variable for variable, _ in test.swaps}:
+        return
+    drawn, facts = plan.draw_of(test), test.network.facts
+    if any(_one_place(a, b, facts) for a, b in combinations(cell.interventions, 2)):
+        return  # these are said to be one place's
+    tokens = plan.inputs[test.network.key].has_tokens
+    cells = [tuple(i for i in cell.interventions if i.variable == variable) for variable, _ in test.swaps]
+    swaps: list[tuple[tuple[str, str], ...]] = [(swap,) for swap in test.swaps]
+    roles = {role for _, role in test.swaps}
+    if len(roles) == 1 and (not tokens or (_one_length(plan, test) and _spans(plan, test, cell) is not None)):
+        mixed = tuple((v, role if k % 2 == 0 else ANOTHER) for k, (v, role) in enumerate(test.swaps))
+        cells.append(tuple(_from(by_name[variable], role) for variable, role in mixed))
+        swaps.append(mixed)
+    rows = int(SHARE / 2 * drawn.n)
+    if _is_small(plan.inputs[test.network.key]):
+        rows = max(rows, FREE // 4 // len(test.cells))
+    m = min(rows // len(cells), MANY, drawn.n)
+    if m < LEAST:
+        return
+    generator = np.random.Generator(np.random.PCG64(_SEED + number))
+    chosen = np.sort(generator.choice(drawn.n, m, replace=False))
+    picked = {role: chosen for role in ("base", *sorted(roles - {"base"}))}
+    if len(swaps) > len(test.swaps):
+        picked[ANOTHER] = np.roll(generator.permutation(chosen), 1)
+    of = {role: next(iter(roles)) if role == ANOTHER else role for role in picked}
+    values = {role: {n: c[rows] for n, c in drawn.values[of[role]].items()} for role, rows in picked.items()}
+    given = Drawn(m, values, {role: drawn.ids[of[role]][rows] for role, rows in picked.items()}, False)
+    parts = tuple(Cell((("part", k + 1),), one) for k, one in enumerate(cells))
+    yield _made(test, "apart", number, given, parts, Apart(number, tuple(swaps)))
+
+
+def _one_place(one: Intervention, other: Intervention, facts: Facts) -> bool:
+    """Whether two variables are written at a place that both have, as whole vectors."""
+    whole = not one.features and not other.features
+    return whole and any(overlap(a, b, facts) for a in one.places for b in other.places)
+
+
+def _from(intervention: Intervention, role: str) -> Intervention:
+    assert isinstance(intervention.value, FromRun)
+    return replace(
+        intervention, value=replace(intervention.value, role=role), text=f"{intervention.variable} <- {role}"
+    )
+
+
+def _one_length(plan: Plan, test: Test) -> bool:
+    inputs = plan.inputs[test.network.key]
+    return len({inputs.length(index) for index in _prompts(plan, test).tolist()}) == 1
 
 
 # ── other values at the places of an ablation ───────────────────────────────────────────────────
@@ -382,7 +497,7 @@ def _replaced(plan: Plan, test: Test, number: int, cell: Cell) -> Test | None:
     share = SHARE / 2
     m = int(share * drawn.n)
     if _is_small(plan.inputs[test.network.key]):
-        m = max(m, FREE // 4 // len(test.cells))
+        m = max(m, _BESIDE // len(test.cells))
     m = min(m, MOST, drawn.n)
     spans = _spans(plan, test, cell)
     if m < LEAST or spans is None:
@@ -429,4 +544,4 @@ def _spans(plan: Plan, test: Test, cell: Cell) -> tuple[int, ...] | None:
     return tuple(int(here[0]) for here in sizes) if all((here == here[0]).all() for here in sizes) else None
 
 
-__all__ = ["Replaced", "Unmapped", "part", "probes_of"]
+__all__ = ["ANOTHER", "Apart", "Replaced", "Unmapped", "part", "probes_of"]

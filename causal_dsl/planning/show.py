@@ -69,6 +69,7 @@ def _probes(plan: Plan, probes: list[Test], work: dict[g.Node, Work]) -> list[st
     lines = []
     titles = {
         "unmapped": "what no variable claims, taken from other inputs",
+        "apart": "its variables one by one and from different sources",
         "replaced": "other values at the same places",
     }
     for what, title in titles.items():

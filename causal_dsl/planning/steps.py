@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from causal_dsl.planning.plan import Plan
 
 PLAIN = Rules(late=False, stop=False, trim=False, thin=False)
+#: Why a step is left to the reference executor where nothing forbids the one pass.
+ASKED = "it was asked for"
 
 
 @dataclass(frozen=True)

@@ -336,7 +336,7 @@ def _file(path: Path) -> Path:
 # ── the network ─────────────────────────────────────────────────────────────────────────────────
 
 
-def _kinds(name: str) -> set[str]:
+def architectures_named(name: str) -> set[str]:
     """The architectures that a network of this name may have: those whose pattern explains most of it."""
     found: dict[str, int] = {}
     for record in ARCHITECTURES.usable():
@@ -355,7 +355,7 @@ def _of_its_network(made: Made, path: Path, network: NetworkRef, span: Span, dia
         f"the network here is `{network.target}`"
         + (f", of the kind `{network.facts.architecture}`" if network.facts.architecture else ""),
     )
-    kinds = _kinds(name)
+    kinds = architectures_named(name)
     if kinds and network.facts.architecture and network.facts.architecture not in kinds:
         diagnostics.report(
             "E516",

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from causal_dsl.report.tables import table_of
+from causal_dsl.score.apart import Written
 from causal_dsl.score.numbers import show, show_cell
 from causal_dsl.score.results import CellResult, Estimate, TestResult
 
@@ -54,11 +55,22 @@ def beside(test: TestResult) -> Iterator[RenderableType]:
             rows.append(
                 (_REPLACED[name], moved, "the test's own" if name == cell.replaced.own else "on the same pairs")
             )
-    if not rows:
-        return
-    table = table_of("beside it", "moved", "interval", "pairs", meaning=True)
-    for told, moved, meaning in rows:
-        table.add_row(Text(told), show(moved.value), Text(_interval(moved)), str(moved.n), Text(meaning, style="dim"))
+    if rows:
+        yield from _rows("beside it", "moved", rows)
+    if cell.apart:
+        yield from _rows("written apart", "right", [_apart(one) for one in cell.apart])
+
+
+def _apart(one: Written) -> tuple[str, Estimate, str]:
+    names = ", ".join(name for name, _ in one.swaps)
+    meaning = "alone" if len(one.swaps) == 1 else "from different sources"
+    return names, one.right, f"{meaning}, at {one.place}"
+
+
+def _rows(first: str, number: str, rows: list[tuple[str, Estimate, str]]) -> Iterator[RenderableType]:
+    table = table_of(first, number, "interval", "pairs", meaning=True)
+    for told, share, meaning in rows:
+        table.add_row(Text(told), show(share.value), Text(_interval(share)), str(share.n), Text(meaning, style="dim"))
     yield Text("")
     yield Padding(table, (0, 0, 0, 2))
 

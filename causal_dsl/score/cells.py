@@ -42,7 +42,7 @@ def found_in(
     moved = float(estimator.point(_MOVED)[number]) if patched and frame.n else None
     informative = scores["iia_informative"].n if "iia_informative" in scores else None
     findings = [
-        *cell_findings(frame.n, informative, info, moved, None if moved is None else _still(frame)),
+        *cell_findings(frame.n, informative, info, moved, None if moved is None else nothing_moved(frame)),
         *nothing_said(frame, patched),
         *elsewhere(frame, patched, speech),
         *effects(estimator, list(wanted.values()), number),
@@ -70,7 +70,7 @@ def with_verdict(
     return settled(replace(cell, verdict=told, together=together, top=most, rise=rise, told_once=rise is not None))
 
 
-def _still(frame: CellData) -> bool | None:
+def nothing_moved(frame: CellData) -> bool | None:
     """Whether no logit moved in any pair, beyond rounding; None where that is not known: it was not looked at, or logits
     are no finite numbers."""
     if TRACE not in frame.columns.base or TRACE not in frame.columns.patched:

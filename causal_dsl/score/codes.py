@@ -11,10 +11,13 @@ FULL = LADDER[:2]
 #: No verdict is `exact`, `supported` or `partly` beside one of these.
 FORBIDDING = frozenset(code for code, kind in FINDINGS.items() if kind.forbids)
 
+#: Beside one of these no verdict is `exact`, even where it leaves a verdict be: a pair was seen that the hypothesis rules out.
+REFUTING = frozenset({"unmapped_moves", "joint_only"})
+
 
 def severity(code: str) -> Severity:
     """Whether a finding is an alarm; one that nobody has judged is."""
     return FINDINGS[code].severity if code in FINDINGS else "alarm"
 
 
-__all__ = ["FORBIDDING", "FULL", "LADDER", "Severity", "severity"]
+__all__ = ["FORBIDDING", "FULL", "LADDER", "REFUTING", "Severity", "severity"]

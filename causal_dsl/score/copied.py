@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 #: Of the spread of a number, what still counts as no change.
-_SAME = 1e-5
+SAME = 1e-5
 #: Of the values of an input, the share that must be met by several inputs before it is said that nothing else counts.
 _MET = 0.5
 
@@ -58,15 +58,15 @@ def mixed(
     together = len(np.unique(np.stack([patterns, joint], axis=1), axis=0))
     if len(np.unique(patterns)) < settings or together != int(patterns.max()) + 1:
         return ()  # two settings look alike
-    if _off(variable.astype(float)[:, None], vectors)[0] <= _SAME:
+    if linearly_off(variable.astype(float)[:, None], vectors)[0] <= SAME:
         return ()  # the variable is linear itself, and stands there
-    off, rank = _off(vectors, read)
+    off, rank = linearly_off(vectors, read)
     if rank >= len(np.unique(read, axis=0)):
         return ()  # any numbers would be linear in so few different inputs
-    return tuple(codes) if off <= _SAME else ()
+    return tuple(codes) if off <= SAME else ()
 
 
-def _off(numbers: np.ndarray, of: np.ndarray) -> tuple[float, int]:
+def linearly_off(numbers: np.ndarray, of: np.ndarray) -> tuple[float, int]:
     """How far, of their spread, numbers [n, k] are from a linear map (with a shift) of other ones [n, m], and the rank of these."""
     scaled = (numbers - numbers.mean(axis=0)) / _scale(numbers)
     columns = np.concatenate([np.ones((len(of), 1)), (of - of.mean(axis=0)) / _scale(of)], axis=1)
@@ -91,15 +91,15 @@ def _follows(numbers: np.ndarray, code: np.ndarray) -> bool:
     low, high = np.full(len(counts), np.inf), np.full(len(counts), -np.inf)
     np.minimum.at(low, code, numbers)
     np.maximum.at(high, code, numbers)
-    return bool((high - low).max() <= _SAME * max(np.ptp(numbers), 1e-300))
+    return bool((high - low).max() <= SAME * max(np.ptp(numbers), 1e-300))
 
 
 def _is_one_of(numbers: np.ndarray, read: np.ndarray) -> bool:
     """Whether numbers [n] are one column of ``read`` [n, m], scaled and shifted."""
     centred, columns = numbers - numbers.mean(), read - read.mean(axis=0)
     norms = np.linalg.norm(columns, axis=0) * np.linalg.norm(centred)
-    alike = np.abs(centred @ columns) >= (1 - _SAME) * norms
+    alike = np.abs(centred @ columns) >= (1 - SAME) * norms
     return bool((alike & (norms > 0)).any())
 
 
-__all__ = ["mixed", "pieces"]
+__all__ = ["SAME", "linearly_off", "mixed", "pieces"]

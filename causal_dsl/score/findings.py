@@ -147,7 +147,7 @@ def leak_finding(ceilings: Mapping[str, Ceiling]) -> list[Finding]:
 def scope_finding(scope: Scope) -> Finding:
     """What a `where`, or the value of a variable in the place of one, leaves of the draws."""
     roles = ", ".join(f"`{role}`" for role in scope.roles)
-    how = "exactly" if scope.exact else f"in {scope.n} draws"
+    how = "exactly" if scope.exact else f"[{show(scope.low)}, {show(scope.high)}] by {scope.n} draws"
     if scope.value:
         text = f"The inputs that {roles} is drawn from are {show(scope.share)} of all that could be drawn ({how}); scores speak of those alone."
         return Finding("scope", text)

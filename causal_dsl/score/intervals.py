@@ -39,7 +39,7 @@ _MOST_WEIGHTS = 10**8
 LEVEL = 0.95
 
 #: Memory for one block of weights, in bytes.
-_BLOCK = 64 * 2**20
+BLOCK = 64 * 2**20
 
 
 def _mix(x: np.ndarray) -> np.ndarray:
@@ -89,7 +89,7 @@ class Resampling:
             return
         if replicates is None:
             replicates = max(_LEAST, min(REPLICATES, _MOST_WEIGHTS // self.n))
-        step = max(1, _BLOCK // (8 * self.n))
+        step = max(1, BLOCK // (8 * self.n))
         for first in range(0, replicates, step):
             yield self._block(first, min(first + step, replicates))
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import pandas
 
     from causal_dsl.causal.ceilings import Ceiling
+    from causal_dsl.score.apart import Written
     from causal_dsl.score.controls import Learned
     from causal_dsl.score.unmapped import OtherValues, Unclaimed
 
@@ -156,6 +157,8 @@ class CellResult:
     learned: Learned | None = None
     #: what of the layer no variable claims, taken from other inputs; empty where that was not run
     unclaimed: tuple[Unclaimed, ...] = ()
+    #: the variables that it writes together, written apart; empty where that was not run
+    apart: tuple[Written, ...] = ()
     #: an ablation beside other values at its places; None where there is none
     replaced: OtherValues | None = None
 
@@ -168,6 +171,7 @@ class CellResult:
         if self.rise is not None:
             more["rise"] = self.rise.to_json()
         more |= {"unclaimed": [one.to_json() for one in self.unclaimed]} if self.unclaimed else {}
+        more |= {"apart": [one.to_json() for one in self.apart]} if self.apart else {}
         more |= {} if self.replaced is None else {"replaced": self.replaced.to_json()}
         return {
             **more,

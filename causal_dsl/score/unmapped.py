@@ -3,16 +3,18 @@ number decides what is measured."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
+
+from causal_dsl.score.intervals import share_interval
 from causal_dsl.score.numbers import counted, show, show_estimate
 from causal_dsl.score.results import Estimate, Finding
 
-#: Answers of a network move in up to this share of pairs without its being said: trained networks are not exact.
-NATURAL = 0.02
+#: What moves the answer in no more than this share of pairs is no alarm: trained networks are hardly ever exact.
+RARE = 0.005
 #: Two ways of taking a place away are said to differ where their shares differ by more than this, and the smaller is less
 #: than a third of the larger: by the one the place is needed, by the other it is not.
 DIFFERENT, LESS = 0.1, 1 / 3
@@ -78,36 +80,57 @@ class OtherValues:
 # ── what it says ────────────────────────────────────────────────────────────────────────────────
 
 
-def moves(one: Taken, natural: float) -> bool:
-    """Whether it moves the answer more often than answers move by themselves."""
-    low = one.moved.low
-    return low is not None and low > natural and (one.moved.value or 0.0) > 2 * natural
+def of_pairs(hits: np.ndarray, every: bool) -> Estimate:
+    """The share of ``hits`` [n], with the interval of as many independent pairs; ``every``: these are all pairs there are.
+
+    What a network does in one pair is no matter of luck. So the interval is about the pairs, not about inputs not seen.
+    """
+    n, count = len(hits), int(hits.sum())
+    if not n:
+        return Estimate(None)
+    if every:
+        return Estimate(count / n, n=n, method="exact")
+    found = share_interval(count, n, True, n)
+    assert found is not None
+    return Estimate(count / n, *found, n, "rule of three" if count in (0, n) else "binomial", "draws")
 
 
-def _lucky(one: Taken, found: Unclaimed) -> bool:
-    """Whether as many answers move by themselves in one of so many sets, tried each on few pairs (Bonferroni)."""
-    n, p = one.moved.n, found.natural
-    hits = round((one.moved.value or 0.0) * n)
-    tail = 1 - math.fsum(math.comb(n, k) * p**k * (1 - p) ** (n - k) for k in range(hits))
-    return tail * len(found.taken) > _LUCK
+def moves(one: Taken, natural: float, sets: int = 1) -> bool:
+    """Whether it moves the answer more often than the network's own errors explain: in more than ``RARE`` of the pairs, more
+    than twice as often, and in more pairs than luck explains in any one of so many ``sets`` (Bonferroni).
+
+    A network that is right everywhere explains none by its errors; then one pair of all is enough, or two of a sample.
+    """
+    n, value = one.moved.n, one.moved.value or 0.0
+    hits = round(value * n)
+    least = 1 if one.moved.method == "exact" else 2
+    if hits < least or value <= max(RARE, 2 * natural):
+        return False
+    from scipy.special import bdtrc
+
+    return bool(bdtrc(hits - 1, n, natural) * sets <= _LUCK)
 
 
 def unmapped_findings(found: Unclaimed) -> list[Finding]:
-    """`unmapped_moves`, where what no variable claims moves the answer that the hypothesis says it cannot."""
-    moving = [
-        one
-        for one, judged in zip(found.taken, found.judged, strict=True)
-        if judged and moves(one, found.natural) and (one is found.taken[0] or not _lucky(one, found))
-    ]
-    if not moving:
+    """`unmapped_moves`, where what no variable claims moves the answer that the hypothesis says it cannot: an alarm where the
+    network's own errors do not explain it, else information."""
+    judged = [one for one, must_stay in zip(found.taken, found.judged, strict=True) if must_stay and one.moved.value]
+    moving = [one for one in judged if moves(one, found.natural, 1 if one is found.taken[0] else len(found.taken))]
+    told_of = moving or judged
+    if not told_of:
         return []
-    single = sorted((o for o in moving if len(o.units) == 1), key=lambda o: -(o.moved.value or 0))
-    most = single[0] if single else max(moving, key=lambda one: (one.moved.value or 0, -len(one.units)))
+    single = sorted((o for o in told_of if len(o.units) == 1), key=lambda o: -(o.moved.value or 0))
+    most = single[0] if single else max(told_of, key=lambda one: (one.moved.value or 0, -len(one.units)))
     told = f"Taken from another input, {most.told} moves the answer in {show_estimate(most.moved)} of {counted(most.moved.n)} of inputs that the network answers right"
     more = [f"{one.told} in {show(one.moved.value)}" for one in single[1:_NAMED]]
     if more:
         told += f" ({', '.join(more)}{', …' if len(single) > _NAMED else ''})"
-    return [Finding("unmapped_moves", f"{told}. No variable is placed there, and {_because(found)}.")]
+    told += f". No variable is placed there, and {_because(found)}."
+    if moving:
+        return [Finding("unmapped_moves", told)]
+    wrong = f" (it answers {show(found.natural)} of these inputs wrong)" if found.natural else ""
+    told += f" So few may be no more than a network that is not exact does by itself{wrong}."
+    return [Finding("unmapped_moves", told, "info", False)]
 
 
 def _because(found: Unclaimed) -> str:
@@ -172,6 +195,7 @@ __all__ = [
     "Taken",
     "Unclaimed",
     "moves",
+    "of_pairs",
     "replacement_findings",
     "unmapped_findings",
 ]

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from causal_dsl.score.codes import FORBIDDING, FULL, LADDER
+from causal_dsl.score.codes import FORBIDDING, FULL, LADDER, REFUTING
 from causal_dsl.score.numbers import counted, show, show_estimate
 from causal_dsl.score.results import CellResult, Estimate, Finding, Verdict
 
@@ -132,10 +132,14 @@ def _high(estimate: Estimate) -> float | None:
 
 
 def demote(found: Verdict, findings: Sequence[Finding]) -> Verdict:
-    """The verdict beside these findings: one that forbids it takes `exact`, `supported` and `partly` to `inconclusive`."""
+    """The verdict beside these findings: one that forbids it takes `exact`, `supported` and `partly` to `inconclusive`; and
+    nothing is `exact` where what no variable claims moves a single answer."""
     stands = next((finding for finding in findings if finding.code in FORBIDDING and finding.forbids), None)
     if found.code not in (*FULL, "partly") or stands is None:
-        return found
+        moved = next((finding for finding in findings if finding.code in REFUTING), None)
+        if found.code != "exact" or moved is None:
+            return found
+        return Verdict("supported", f"{found.text} It is not exact beside `{moved.code}`: {moved.text}")
     return Verdict("inconclusive", f"{found.text} It does not count beside `{stands.code}`: {stands.text}")
 
 

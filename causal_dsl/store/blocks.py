@@ -40,7 +40,7 @@ class Blocks:
         before = self._read()
         if before is None:
             return
-        found = changes(before["inputs"], self.inputs) or self._hears.changes(before.get("later", {}))
+        found = changes(before["inputs"], self.inputs) + self._hears.changes(before.get("later", {}))
         if found:
             self._tell_changes(found)
         else:

@@ -44,10 +44,10 @@ def replacing(path: Path) -> Iterator[Path]:
         os.replace(part, path)
         _sync_folder(path.parent)
     except OSError as error:
-        _remove(part)
+        remove(part)
         raise error if isinstance(error, CannotWrite) else CannotWrite(path, error) from error
     except BaseException:
-        _remove(part)
+        remove(part)
         raise
     faults.reached("file")
 
@@ -89,7 +89,7 @@ def clear_parts(folder: Path, every: bool = False) -> None:
     with suppress(OSError):
         for part in folder.glob(f"{PART}*.tmp"):
             if every or time.time() - part.stat().st_mtime > _FORGOTTEN:
-                _remove(part)
+                remove(part)
 
 
 def set_aside(path: Path, what: str, why: str) -> Path | None:
@@ -111,7 +111,7 @@ def set_aside(path: Path, what: str, why: str) -> Path | None:
     return None if aside == path else aside
 
 
-def _remove(path: Path) -> None:
+def remove(path: Path) -> None:
     with suppress(OSError):
         path.unlink()
 

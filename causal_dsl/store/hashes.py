@@ -21,7 +21,7 @@ import platformdirs
 _SMALL = 1 << 20
 #: Seconds that a file must have been left alone before its hash is remembered: a change within the clock's grain of a
 #: file system would leave its times as they are.
-_SETTLED = 2.0
+SETTLED = 2.0
 
 _REHASH: ContextVar[bool] = ContextVar("rehash", default=False)
 
@@ -50,7 +50,7 @@ def of_file(path: Path) -> str:
             return known
     with path.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
-    if time.time_ns() - max(before.st_mtime_ns, before.st_ctime_ns) > _SETTLED * 1e9:
+    if time.time_ns() - max(before.st_mtime_ns, before.st_ctime_ns) > SETTLED * 1e9:
         _remember(memory, path, mark, found)
     return found
 

@@ -52,6 +52,7 @@ class RunInputs:
     dtype: str | None
     device: str | None
     compiled: bool
+    reference: bool
     memory: int | None
     files: Mapping[str, str]
     networks: Mapping[str, NetworkInputs]

@@ -78,6 +78,11 @@ def parser() -> argparse.ArgumentParser:
         help="hash all weights anew, also files that look as they did when they were hashed",
     )
     run.add_argument("--compile", action="store_true", help="run feed-forward blocks through torch.compile")
+    run.add_argument(
+        "--reference",
+        action="store_true",
+        help="run every intervention by whole forwards, cell by cell: slow, and what the one pass is held against",
+    )
     run.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
 
     explained = _command(

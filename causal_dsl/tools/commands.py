@@ -55,6 +55,7 @@ def inputs(arguments: Namespace, line: CommandLine) -> tuple[list[Path], api.Opt
         out=getattr(arguments, "out", None),
         progress=sys.stderr.isatty(),
         compiled=getattr(arguments, "compile", False),
+        reference=getattr(arguments, "reference", False),
         load=getattr(arguments, "load", False),
         allow=tuple(arguments.allow),
         rehash=getattr(arguments, "rehash", False),

@@ -162,7 +162,24 @@ _ALL = (
         "alarm",
         "`controls=none`: nothing is run beside the test, and a learned feature is compared with nothing",
     ),
-    FindingKind("unmapped_moves", "beside", "alarm", "units that no variable claims move the answer", forbids=True),
+    FindingKind(
+        "unmapped_moves",
+        "beside",
+        "alarm",
+        "units that no variable claims move the answer",
+        graded="alarm; info where a network that is not exact may do as much by itself",
+        forbids=True,
+        forbids_when="where it is an alarm; `exact` always",
+    ),
+    FindingKind(
+        "joint_only",
+        "beside",
+        "alarm",
+        "variables that are right written together are not right written one by one, or from different sources",
+        graded="alarm; info in up to 2% of the pairs",
+        forbids=True,
+        forbids_when="where it is an alarm; `exact` always",
+    ),
     FindingKind(
         "replacement_matters",
         "beside",
@@ -174,6 +191,13 @@ _ALL = (
         "beside",
         "alarm",
         "the place of a variable holds no more than the inputs that it is computed from",
+    ),
+    FindingKind(
+        "holds_more",
+        "beside",
+        "alarm",
+        "the place of a variable tells apart what the variable makes alike",
+        graded="alarm of a code of its inputs beside `exact`, `supported` or `partly`, else info",
     ),
 )
 FINDINGS: Mapping[str, FindingKind] = {finding.code: finding for finding in _ALL}

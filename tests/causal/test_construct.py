@@ -49,18 +49,18 @@ def refused(design: Design) -> str:
 @pytest.fixture
 def never_by_chance(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if no random candidate ever met the condition, and there were too many inputs to list."""
-    whole = Rows._propose
+    whole = Rows.propose
 
     def propose(self: Rows, rows: np.ndarray, attempts: np.ndarray) -> Any:
         _, proposed, complete = whole(self, rows[:0], attempts[:0])
         return np.zeros(0, np.int64), proposed, complete
 
-    monkeypatch.setattr(Rows, "_propose", propose)
+    monkeypatch.setattr(Rows, "propose", propose)
 
 
 def unlisted(text: str) -> Any:
     model = plain.model(text)
-    model._support = dict.fromkeys((400_000, 2_000_000))
+    model.supports = dict.fromkeys((400_000, 2_000_000))
     return model
 
 
@@ -160,7 +160,7 @@ def test_given_rows_get_a_partner_of_their_own(seed: int, monkeypatch: pytest.Mo
         plain.design(model, "base", n=n, seed=seed, where="base.a == 0 and base.pick == 2").statements[0], balance=()
     )
     where = plain.predicate(" and ".join(parts), dict.fromkeys(ROLES, model))
-    whole = Rows._propose
+    whole = Rows.propose
 
     def propose(self: Rows, rows: np.ndarray, attempts: np.ndarray) -> Any:
         at, proposed, complete = whole(self, rows, attempts)
@@ -170,7 +170,7 @@ def test_given_rows_get_a_partner_of_their_own(seed: int, monkeypatch: pytest.Mo
             else (at[:0], *whole(self, rows[:0], rows[:0])[1:])
         )
 
-    monkeypatch.setattr(Rows, "_propose", propose)
+    monkeypatch.setattr(Rows, "propose", propose)
     found = drawn(Design((base, DrawStatement(("source",), model, n, 0, (), False, where, NOWHERE)))).values
     names = ("a", "b", "c", "pick")
     given: dict[Any, dict[Any, float]] = {}

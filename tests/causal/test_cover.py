@@ -194,7 +194,34 @@ def test_the_share_that_a_condition_lets_through() -> None:
     design, _ = drawn_of("base ~ m(n=64, seed=0) source ~ m(n=64, seed=1) where source.y >= base.y")
     (scope,) = scope_of(design)
     # y is 0, 1, 2 in 1/5, 2/5, 2/5 of the inputs
-    assert not scope.exact and scope.share == pytest.approx(0.68, abs=0.03)
+    assert scope.exact and scope.share == pytest.approx(0.68)
+    # given draws that a condition chose, it is looked at in draws
+    design, _ = drawn_of("base ~ m(n=64, seed=0) where base.x != 1 source ~ m(n=64, seed=1) where source.y >= base.y")
+    _, scope = scope_of(design)
+    assert not scope.exact and scope.low < scope.share < scope.high
+
+
+def test_inputs_of_one_value_are_summed_out() -> None:
+    # 14641 inputs, 2 * 10^8 pairs, of which a condition on a sum modulo 11 lets 1 in 11 through
+    model = """
+causal m {
+  x, y, u, v ~ 0..10
+  s := (x + y) mod 11
+  t := (u + v) mod 11
+  output z := (s + t) mod 11 > 4
+}
+network net = zoo("equality-relu")
+align at : m -> net {
+  x @ input[0:1] via scalar()
+  y @ input[1:2] via scalar()
+  u @ input[2:3] via scalar()
+  v @ input[3:14] via onehot()
+  z @ logits
+}
+"""
+    design, _ = drawn_of("base, source ~ m(n=64, seed=0) where (base.s + source.t) mod 11 == source.s", model)
+    (scope,) = scope_of(design)
+    assert scope.exact and scope.share == pytest.approx(1 / 11)
 
 
 def test_a_condition_that_speaks_of_no_run() -> None:

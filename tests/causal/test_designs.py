@@ -135,7 +135,7 @@ def test_distribution_of_dependent_draws(where: str) -> None:
     for listed in (True, False):
         model = plain.model(text)
         if not listed:
-            model._support = dict.fromkeys((400_000, 2_000_000))  # as if there were too many inputs to list
+            model.supports = dict.fromkeys((400_000, 2_000_000))  # as if there were too many inputs to list
         found = drawn(plain.design(model, n=n, where=where)).values
         counts = Counter(
             zip(*(found[role][v].tolist() for role in ("base", "source") for v in ("a", "subject")), strict=True)
@@ -339,7 +339,7 @@ def test_lists_kept_between_draws_belong_to_their_inputs(monkeypatch: pytest.Mon
     ]
     together = [drawn(design).values for design in designs]
     for design, found in zip(designs, together, strict=True):
-        monkeypatch.setattr("causal_dsl.causal.rows._SHARED", 0)  # nothing is kept
+        monkeypatch.setattr("causal_dsl.causal.rows.SHARED", 0)  # nothing is kept
         alone = drawn(design).values
         for role, columns in alone.items():
             for name, codes in columns.items():

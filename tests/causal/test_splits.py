@@ -37,7 +37,7 @@ def numbers(n: int) -> CausalModel:
 
 def unlisted(model: CausalModel) -> CausalModel:
     """The same model, drawn from as if there were too many inputs to list."""
-    model._support = dict.fromkeys((400_000, 2_000_000))
+    model.supports = dict.fromkeys((400_000, 2_000_000))
     return model
 
 
@@ -450,7 +450,7 @@ def test_an_input_is_what_the_network_is_shown() -> None:
                 parts_of.setdefault(told({name: int(codes[i]) for name, codes in settings.items()}), set()).add(part)
             assert all(len(found) == 1 for found in parts_of.values())
             counted = Counter(part for found in parts_of.values() for part in found)
-            if not model._support:
+            if not model.supports:
                 n = len(parts_of)
                 assert counted == {0: n * 6 // 10, 1: n * 2 // 10, 2: n * 2 // 10}
             one = drawn(plain.design(seen, n=200, split="test"))
@@ -543,7 +543,7 @@ def test_an_interval_of_one_number_is_listed() -> None:
 
 def test_a_part_that_no_draw_lies_in(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two numbers that lie beside each other: an interval is not listed, and at least one part has none of them."""
-    monkeypatch.setattr(drawing, "_PATIENCE", 10_000)
+    monkeypatch.setattr(drawing, "PATIENCE", 10_000)
     said = [
         api.check(api.parse(PART_OF_AN_INTERVAL.format(low=1, high="1.0000000000000002", part=part))).errors
         for part in PARTS

@@ -21,7 +21,6 @@ from tiny import execution_of, network_of, spec_of
 from causal_dsl import api, running
 from causal_dsl.api import Options
 from causal_dsl.engine.execute import Execution
-from causal_dsl.engine.sweep import Sweep
 from causal_dsl.network.network import Network
 from causal_dsl.planning import graph as g
 from causal_dsl.program.components import COMPONENTS, width
@@ -103,13 +102,7 @@ def compare(family: str, execution: Execution, chosen: Sequence[Case], made: dic
     """The largest error of the logits of tests ``t0``, ``t1``, …, which are to be those of the cases."""
     plan, worst = execution.plan, 0.0
     assert not [step.why for step in plan.steps if step.why], "something does not ride in one pass"
-    got: dict[g.Resume, torch.Tensor] = {}
-    for step in plan.steps:
-        executor = Sweep(execution._contexts[step.network])
-        for block in step.blocks:
-            with torch.no_grad():
-                execution._means(step, execution._contexts[step.network])
-                got |= executor.logits(step, block)
+    got = execution.logits()
     hand = ByHand(family)
     ((key, inputs),) = plan.inputs.items()
     for number, case in enumerate(chosen):

@@ -147,7 +147,7 @@ def test_rows_that_reach_nothing_have_the_logits_of_their_base() -> None:
     """In a step of a fit: rows of one line go on, those of the other are the unpatched run."""
     from causal_dsl.engine.execute import budget_of
     from causal_dsl.features.build import build
-    from causal_dsl.fitting.bank import fill
+    from causal_dsl.fitting.activations import fill
     from causal_dsl.fitting.rows import Part, Stepper
     from causal_dsl.network.forward import forward
 

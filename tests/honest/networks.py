@@ -198,3 +198,77 @@ def two_of_eight() -> Network:
 def linear_sum() -> Network:
     """x + y is a linear map and stands in unit 0, x beside it."""
     return Network(lambda x: units(x[:, 0] + x[:, 1], x[:, 0], q(x)), lambda h: differ((h[:, 0] > 3).double(), h[:, 2]))
+
+
+# ── rare, and together only ─────────────────────────────────────────────────────────────────────
+
+
+def rarely_hidden() -> Network:
+    """Two copies of x: where they differ, z is 3 and p is false, the answer turns."""
+    return Network(
+        lambda x: units(p(x), q(x), x[:, 0], x[:, 0], x[:, 2]),
+        lambda h: differ(
+            differ(h[:, 0], h[:, 1]), (h[:, 2] != h[:, 3]).double() * (h[:, 4] > 2.5).double() * (1 - h[:, 0])
+        ),
+    )
+
+
+def hidden_at_one_value() -> Network:
+    """Two copies of e: where they differ and p is true, the answer turns."""
+    return Network(
+        lambda x: units(p(x), q(x), x[:, 3], x[:, 3]),
+        lambda h: differ(differ(h[:, 0], h[:, 1]), differ(h[:, 2], h[:, 3]) * h[:, 0]),
+    )
+
+
+def lumped() -> Network:
+    """One unit holds both p and q, and the other nothing."""
+    return Network(
+        lambda x: units(p(x) + 2 * q(x), 0 * x[:, 0], x[:, 3]),
+        lambda h: differ(
+            differ(torch.remainder(h[:, 0], 2), torch.div(h[:, 0], 2, rounding_mode="floor")), (h[:, 2] > 0.5).double()
+        ),
+    )
+
+
+def three() -> Network:
+    """p, q and e, each in a unit."""
+    return Network(
+        lambda x: units(p(x), q(x), x[:, 3]),
+        lambda h: differ(differ(h[:, 0], h[:, 1]), h[:, 2]),
+    )
+
+
+_ORDER = torch.tensor([5, 12, 1, 8, 15, 0, 10, 3, 6, 13, 2, 11, 4, 9, 14, 7])
+
+
+def numbered() -> Network:
+    """One unit holds the number of (x, y) in a list; p is looked up after it."""
+
+    def answer(h: Tensor) -> Tensor:
+        at = torch.argsort(_ORDER)[h[:, 0].round().long().clamp(0, 15)]
+        return differ((at // 4 > at % 4).double(), h[:, 1])
+
+    return Network(lambda x: units(_ORDER[(4 * x[:, 0] + x[:, 1]).long().clamp(0, 15)].double(), q(x)), answer)
+
+
+def pairs_one_hot() -> Network:
+    """A unit for each of the 16 settings of x and y."""
+
+    def answer(h: Tensor) -> Tensor:
+        at = h[:, :16].argmax(1)
+        return differ((at // 4 > at % 4).double(), h[:, 16])
+
+    def layer(x: Tensor) -> Tensor:
+        at = (4 * x[:, 0] + x[:, 1]).long().clamp(0, 15)
+        return torch.cat([nn.functional.one_hot(at, 16).double(), units(q(x))], 1)
+
+    return Network(layer, answer)
+
+
+def angle() -> Network:
+    """p as the sine and the cosine of a fifth of a turn."""
+    return Network(
+        lambda x: units(torch.cos(p(x) * 1.2566), torch.sin(p(x) * 1.2566), q(x)),
+        lambda h: differ((h[:, 1] > 0.4).double(), h[:, 2]),
+    )

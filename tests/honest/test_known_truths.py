@@ -11,7 +11,7 @@ import causal_dsl as cd
 
 HERE = Path(__file__).parent
 #: Findings that name a fault of what is claimed.
-ALARMS = {"unmapped_moves", "input_copy", "replacement_matters"}
+ALARMS = {"unmapped_moves", "input_copy", "replacement_matters", "joint_only", "holds_more"}
 MODEL = """
 causal pair {
   x, y, z ~ 0..3
@@ -82,6 +82,14 @@ FALSE = {
 }
 
 
+FALSE |= {
+    "a backup that steps in rarely": (("rarely_hidden", BOTH), "unmapped_moves", "layer[0].out["),
+    "a backup at one value alone": (("hidden_at_one_value", BOTH), "unmapped_moves", "layer[0].out["),
+    "the number of the input in a list": (("numbered", "p @ layer[0].out[0]"), "holds_more", "in a code"),
+    "a unit for each input": (("pairs_one_hot", "p @ layer[0].out[0:16]"), "holds_more", "in a code"),
+}
+
+
 @pytest.mark.parametrize("case", FALSE)
 def test_what_is_false_is_named(case: str, tmp_path: Path) -> None:
     (network, places), code, told = FALSE[case]
@@ -100,6 +108,7 @@ TRUE = {
     "another variable twice, of which nothing is said": ("rest_twice", "p @ layer[0].out[0]"),
     "another variable not computed yet": ("raw_beside", "p @ layer[0].out[0]"),
     "sometimes wrong": ("sometimes_wrong", BOTH),
+    "an angle": ("angle", "p @ layer[0].out[0:2]"),
 }
 
 
@@ -186,3 +195,72 @@ def test_a_sum_is_a_linear_map_and_no_copy(tmp_path: Path) -> None:
     shutil.copy(HERE / "networks.py", tmp_path / "networks.py")
     found = run(tmp_path, text)
     assert "input_copy" not in found, found
+
+
+# ── nothing is exact beside a pair that moves ───────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("network", ["rarely_hidden", "hidden_at_one_value"])
+@pytest.mark.parametrize("draw", [ALL, "base, source ~ pair(n=1024, seed=3)", "base, source ~ pair(n=64, seed=5)"])
+def test_what_moves_rarely_leaves_no_full_verdict(network: str, draw: str, tmp_path: Path) -> None:
+    assert not {"exact", "supported"} & set(codes(tmp_path, network, BOTH, draw=draw))
+
+
+def test_a_condition_on_the_base_hides_no_backup(tmp_path: Path) -> None:
+    # where p is false nothing shows; the sources are inputs of the test, too
+    draw = "base, source ~ pair(n=512, seed=0) where not base.p"
+    found = codes(tmp_path, "hidden_at_one_value", BOTH, draw=draw)
+    assert "unmapped_moves" in found, found
+
+
+# ── several variables at once ───────────────────────────────────────────────────────────────────
+
+TOGETHER = "do(p <- source, q <- source)"
+THREE = MODEL.replace("out := p != q", "out := (p != q) != (e == 1)")
+
+
+def three_codes(folder: Path, network: str, places: str, do: str, draw: str) -> dict[str, str]:
+    shutil.copy(HERE / "networks.py", folder / "networks.py")
+    text = THREE.replace("NETWORK", network).replace("PLACES", places).replace("DRAW", draw).replace("DO", do)
+    return run(folder, text)
+
+
+@pytest.mark.parametrize("draw", [PAIRS, ALL])
+@pytest.mark.parametrize(
+    ("network", "places", "told"),
+    [
+        ("lumped", BOTH, "layer[0].out[1] moves the answer in none of"),
+        ("three", "p @ layer[0].out[1]\n  q @ layer[0].out[0]", "does not tell which place holds which"),
+    ],
+)
+def test_what_is_right_together_only_is_named(network: str, places: str, told: str, draw: str, tmp_path: Path) -> None:
+    found = three_codes(tmp_path, network, places, TOGETHER, draw)
+    assert told in found.get("joint_only", ""), found
+    assert not {"exact", "supported"} & set(found)
+
+
+@pytest.mark.parametrize(
+    ("do", "draw"),
+    [
+        (TOGETHER, PAIRS),
+        (TOGETHER, ALL),
+        ("do(p <- one, q <- two)", "base, one, two ~ pair(n=256, seed=0)"),
+    ],
+)
+def test_what_is_right_apart_raises_no_alarm(do: str, draw: str, tmp_path: Path) -> None:
+    found = three_codes(tmp_path, "three", BOTH, do, draw)
+    assert not ALARMS & set(found), found
+    assert {"exact", "supported"} & set(found)
+
+
+def test_one_source_for_several_is_warned_of_unless_another_test_tells_them_apart() -> None:
+    text = THREE.replace("NETWORK", "three").replace("PLACES", BOTH).replace("DRAW", PAIRS)
+
+    def warned(text: str) -> bool:
+        text = text.replace('torch("networks.py:three")', 'zoo("equality-relu")')
+        return "W760" in {d.code for d in cd.check(cd.parse(text)).diagnostics}
+
+    assert warned(text.replace("DO", TOGETHER))
+    assert not warned(text.replace("DO", "do(p <- source)"))
+    another = "test alone on at {\n  base, source ~ pair(n=64, seed=0)\n  do(q <- source)\n  report iia\n}\n"
+    assert not warned(text.replace("DO", TOGETHER) + another)

@@ -464,7 +464,7 @@ def test_compiled_blocks() -> None:
     got = sweep(network, PROMPTS, plan, (), writes, asked, compiled=True).logits[0]
     assert (got - expected).abs().max() < CLOSE
     # A hook put into a compiled block would be passed over in silence: the block that is written in is not compiled.
-    assert set(network._compiled) == {network.layers[0].mlp, network.layers[2].mlp}
+    assert set(network.compiled_blocks) == {network.layers[0].mlp, network.layers[2].mlp}
 
 
 class NoWaiting(TorchDispatchMode):

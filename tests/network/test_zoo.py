@@ -158,7 +158,7 @@ def fetches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setenv("CAUSAL_DSL_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(smollm2, "make", make)
-    monkeypatch.setattr("causal_dsl.network.zoo.open._needed", lambda entry: 1000)
+    monkeypatch.setattr("causal_dsl.network.zoo.open.room_for", lambda entry: 1000)
     return made
 
 
@@ -238,7 +238,7 @@ def test_a_fault_while_fetching_leaves_no_half(
 def test_too_little_room_is_told_before_anything_is_fetched(
     fetches: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("causal_dsl.network.zoo.open._needed", lambda entry: 1 << 60)
+    monkeypatch.setattr("causal_dsl.network.zoo.open.room_for", lambda entry: 1 << 60)
     with pytest.raises(SpecError) as caught:
         open_zoo(NAME)
     assert code_of(caught) == "E653" and not fetches
@@ -261,6 +261,6 @@ def test_another_file_is_refused(tmp_path: Path) -> None:
         if damaged:
             archive.write_bytes(archive.read_bytes()[:40])
         with pytest.raises(SpecError) as caught:
-            smollm2._extract(entry, archive, tmp_path, NOWHERE)
+            smollm2.extract(entry, archive, tmp_path, NOWHERE)
         assert code_of(caught) == "E654"
     assert hashlib.sha256(b"something else").hexdigest() != entry.fetch["sha256"]

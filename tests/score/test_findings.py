@@ -13,7 +13,7 @@ from causal_dsl.measures.evaluation import CellData
 from causal_dsl.measures.per_pair import Moved
 from causal_dsl.measures.quantities import NO_ANSWERS, SAID, TRACE, Columns
 from causal_dsl.measures.units import SHARE
-from causal_dsl.score.cells import _still
+from causal_dsl.score.cells import nothing_moved
 from causal_dsl.score.findings import cell_findings, near_bound, vacuous_expectation
 from causal_dsl.score.numbers import show, show_estimate
 from causal_dsl.score.results import CellInfo, CellResult, Estimate, Fired, Measured
@@ -113,7 +113,7 @@ def test_logits_that_stay(name: str) -> None:
     base, patched, stayed = STAYED[name]
     sums = [trace(torch.tensor(run), torch.arange(2)).numpy() for run in (base, patched)]
     frame = CellData(Columns({TRACE: sums[0]}, {TRACE: sums[1]}), np.zeros(len(base)))
-    still = _still(frame)
+    still = nothing_moved(frame)
     assert still is stayed
     (finding,) = cell_findings(len(base), 1, NO_INFO, 0.0, still)
     assert ("nor did any logit" in finding.text) == (stayed is True)

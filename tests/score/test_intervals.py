@@ -109,7 +109,7 @@ def test_three_roles_multiply() -> None:
 def test_weights_do_not_depend_on_the_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     ids = {"base": np.array([0, 0, 1, 2, 2, 3]), "source": np.array([5, 6, 5, 6, 7, 8])}
     whole = all_weights(ids, 100)
-    monkeypatch.setattr("causal_dsl.score.intervals._BLOCK", 8 * 6 * 7)
+    monkeypatch.setattr("causal_dsl.score.intervals.BLOCK", 8 * 6 * 7)
     assert np.array_equal(all_weights(ids, 100), whole)
     assert np.array_equal(whole, np.round(whole))
 

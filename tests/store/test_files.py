@@ -54,7 +54,7 @@ def test_what_dead_processes_left_is_removed_and_nothing_else(tmp_path: Path, mo
     def killed(kind: str) -> None:
         raise SystemError(kind)  # nothing that is caught on the way removes the file
 
-    monkeypatch.setattr(files, "_remove", lambda path: None)
+    monkeypatch.setattr(files, "remove", lambda path: None)
     monkeypatch.setattr(faults, "reached", killed)
     with pytest.raises(SystemError):
         write_atomic(tmp_path / "a", b"1")
@@ -187,7 +187,7 @@ def test_a_hash_is_computed_once_and_anew_where_it_is_asked_for(
     computed = []
     plain = hashes.hashlib.file_digest
     monkeypatch.setattr(hashes.hashlib, "file_digest", lambda *a: computed.append(1) or plain(*a))
-    monkeypatch.setattr(hashes, "_SETTLED", -1.0)  # the change time of a file cannot be set back
+    monkeypatch.setattr(hashes, "SETTLED", -1.0)  # the change time of a file cannot be set back
     path = large(tmp_path / "w")
     first = hashes.of_file(path)
     assert hashes.of_file(path) == first and len(computed) == 1
@@ -203,7 +203,7 @@ def test_a_hash_is_computed_once_and_anew_where_it_is_asked_for(
 
 
 def test_another_content_of_the_same_size_and_time_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hashes, "_SETTLED", -1.0)
+    monkeypatch.setattr(hashes, "SETTLED", -1.0)
     path = large(tmp_path / "w")
     first = hashes.of_file(path)
     about = path.stat()
@@ -223,14 +223,14 @@ def test_what_was_just_written_is_not_remembered(tmp_path: Path) -> None:
 
 
 def test_a_cache_that_cannot_be_written_costs_time_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hashes, "_SETTLED", -1.0)
+    monkeypatch.setattr(hashes, "SETTLED", -1.0)
     (tmp_path / "cache").write_text("a file where the folder should be")
     path = large(tmp_path / "w")
     assert hashes.of_file(path) == hashes.of_bytes(path.read_bytes())
 
 
 def test_the_memory_names_what_it_remembers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hashes, "_SETTLED", -1.0)
+    monkeypatch.setattr(hashes, "SETTLED", -1.0)
     hashes.of_file(large(tmp_path / "w"))
     (memory,) = (tmp_path / "cache" / "hashes").iterdir()
     assert json.loads(memory.read_text())["path"] == str(tmp_path / "w")

@@ -35,7 +35,19 @@ NETWORK = NetworkInputs(
 )
 INPUTS: list[Inputs] = [
     RunInputs(
-        "2" * 64, ("t",), 0, None, None, False, None, {"names.txt": "3" * 64}, {"net": NETWORK}, "", {}, {"torch": "2"}
+        "2" * 64,
+        ("t",),
+        0,
+        None,
+        None,
+        False,
+        False,
+        None,
+        {"names.txt": "3" * 64},
+        {"net": NETWORK},
+        "",
+        {},
+        {"torch": "2"},
     ),
     FitInputs({"n": 3}, (["left"],), {}, "4" * 64, 0, NETWORK, "", {"torch": "2"}),
     TrainingInputs(

@@ -294,16 +294,7 @@ def test_cut_random_programs_are_survived(made: tree.Tree, chance: random.Random
     render_all(diagnostics)
 
 
-# ── speed ──
-
-
-def test_two_thousand_lines_take_less_than_two_seconds() -> None:
-    text = SPECS["ioi"]
-    text = text * (2000 // text.count("\n") + 1)
-    load_grammar()
-    started = time.perf_counter()
-    read(text)
-    assert time.perf_counter() - started < 2
+# ── imports ──
 
 
 def test_parsing_loads_nothing_heavy() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from causal_dsl.program.sae_metadata import _kinds
+from causal_dsl.program.sae_metadata import architectures_named
 from causal_dsl.vocabulary.architectures import ARCHITECTURES
 from causal_dsl.vocabulary.features import FEATURES
 
@@ -58,4 +58,4 @@ def test_no_file_beside_the_records_names_one(names: dict[str, object], home: tu
     ],
 )
 def test_what_a_networks_name_says_of_its_architecture(name: str, kinds: set[str]) -> None:
-    assert _kinds(name) == kinds
+    assert architectures_named(name) == kinds

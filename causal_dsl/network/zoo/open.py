@@ -39,7 +39,7 @@ def open_zoo(
         folder = cached_folder(name)
         assert folder is not None
         return folder
-    return ensure(name, partial(_make, entry, span, progress, notice), _needed(entry), span, notice)
+    return ensure(name, partial(_make, entry, span, progress, notice), room_for(entry), span, notice)
 
 
 def _make(entry: Entry, span: Span, progress: Progress | None, notice: Notice, fetched: Path, made: Path) -> None:
@@ -47,6 +47,6 @@ def _make(entry: Entry, span: Span, progress: Progress | None, notice: Notice, f
     smollm2.make(entry, fetched, made, span, progress)
 
 
-def _needed(entry: Entry) -> int:
+def room_for(entry: Entry) -> int:
     """Bytes on disk while it is made: the archive, what is in it, and the result."""
     return int(entry.size + 2.2 * entry.fetch["bytes"])

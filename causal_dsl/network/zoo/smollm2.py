@@ -36,7 +36,7 @@ def make(entry: Entry, fetched: Path, made: Path, span: Span, progress: Progress
     """
     with _shown(progress) as tell:
         archive = download(entry, fetched, span, tell)
-        weights = _extract(entry, archive, fetched, span)
+        weights = extract(entry, archive, fetched, span)
         archive.unlink()
         tell("converting", 0, 0)
         try:
@@ -129,7 +129,7 @@ def _split_digits(path: Path) -> None:
     tokenizer.save(str(path))
 
 
-def _extract(entry: Entry, archive: Path, folder: Path, span: Span) -> Path:
+def extract(entry: Entry, archive: Path, folder: Path, span: Span) -> Path:
     """The one file of the archive that is wanted, its hash checked."""
     weights = folder / Path(entry.fetch["member"]).name
     try:

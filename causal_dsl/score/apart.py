@@ -1,0 +1,85 @@
+"""Several variables that a test writes together: whether each is right where it is written by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from causal_dsl.score.numbers import counted, show, show_estimate
+from causal_dsl.score.results import Estimate, Finding
+
+#: Written apart, variables may fail in twice the share of pairs in which they fail together, and in up to so many.
+FAILS = 0.02
+_LUCK = 0.05
+
+
+@dataclass(frozen=True)
+class Written:
+    """Some of the variables of a test, written apart. ``swaps``: which from which role. ``right``: the share of pairs that give
+    what the causal model says of these alone; ``moved``: whose answer is another one than the base's; ``asked``: in how many
+    of them the model says another one."""
+
+    swaps: tuple[tuple[str, str], ...]
+    place: str
+    right: Estimate
+    moved: Estimate
+    asked: int
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "variables": dict(self.swaps),
+            "place": self.place,
+            "right": self.right.to_json(),
+            "moved": self.moved.to_json(),
+            "asked": self.asked,
+        }
+
+
+def apart_findings(found: Sequence[Written], together: Estimate, names: Sequence[str]) -> list[Finding]:
+    """`joint_only`, where variables that are right ``together`` are not right apart: an alarm where they fail oftener than the
+    test itself explains, else information."""
+    allowed = 1 - (together.value if together.value is not None else 1.0)
+    wrong = [one for one in found if one.right.value is not None and one.right.value < 1]
+    failing = [one for one in wrong if _fails(one.right, allowed, len(found))]
+    if not wrong:
+        return []
+    worst = min(failing or wrong, key=lambda one: one.right.value or 0.0)
+    dead = next((one for one in failing if one.asked and not one.moved.value), None)
+    told = _dead(dead) if dead is not None else _told(worst)
+    them = " and ".join(f"`{name}`" for name in names)
+    if failing:
+        text = f"{told} The test writes {them} together, and does not tell which place holds which."
+        return [Finding("joint_only", text)]
+    return [Finding("joint_only", f"{told} Together {them} fail in {show(allowed)}.", "info", False)]
+
+
+def _fails(right: Estimate, allowed: float, of: int) -> bool:
+    n, wrong = right.n, 1 - (right.value or 0.0)
+    if wrong <= max(FAILS, 2 * allowed):
+        return False
+    from scipy.special import bdtrc
+
+    return bool(bdtrc(round(wrong * n) - 1, n, allowed) * of <= _LUCK)
+
+
+def _dead(one: Written) -> str:
+    name = one.swaps[0][0]
+    return (
+        f"Written alone, {one.place} moves the answer in none of {counted(one.moved.n)}, though in the causal model "
+        f"`{name}` alone changes it in {one.asked} of them."
+    )
+
+
+def _told(one: Written) -> str:
+    how = f"Written alone at {one.place}, `{one.swaps[0][0]}` gives"
+    if len(one.swaps) > 1:
+        how = " and ".join(f"`{name}`" for name, _ in one.swaps)
+        how = f"Taken from different sources, {how} give"
+    return (
+        f"{how} what the causal model says of that interchange in {show_estimate(one.right)} of {counted(one.right.n)} "
+        "of inputs that the network answers right."
+    )
+
+
+__all__ = ["Written", "apart_findings"]

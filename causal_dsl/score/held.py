@@ -1,0 +1,117 @@
+"""How much more than its variable a place holds: which vectors it takes, and how they lie for the values of the variable."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from causal_dsl.score.codes import FULL
+from causal_dsl.score.copied import SAME, linearly_off
+from causal_dsl.score.numbers import show
+from causal_dsl.score.results import Finding
+
+#: Of the spread of a number, the decimals in which two vectors are one.
+_DIGITS = 6
+#: Vectors of one value that lie within this share of the way to those of another are that value, with some noise.
+_NOISE = 0.05
+#: The same where it is not known whether other inputs show there, too; and up to how many numbers that is asked.
+_FAR, _FEW = 1 / 3, 2
+#: From this share of the variance within the values of a variable on, that is told.
+_MUCH = 0.5
+#: Settings whose distances are looked at.
+_MOST = 512
+
+
+@dataclass(frozen=True)
+class Held:
+    """What a place holds of a variable. ``vectors`` that it takes over the ``inputs`` that were looked at, ``values`` of the
+    variable and ``settings`` of the inputs that it depends on among them; ``within``, the share of the variance between these
+    settings that lies within a value; ``code``: whether it is a code of the inputs that makes none alike that the variable does."""
+
+    variable: str
+    place: str
+    vectors: int
+    inputs: int
+    settings: int
+    values: int
+    within: float
+    code: bool
+
+
+def held(variable: str, place: str, vectors: np.ndarray, above: Mapping[str, np.ndarray], values: np.ndarray) -> Held:
+    """What ``vectors`` [n, width] at a place hold, in n distinct inputs: ``above`` are the codes [n] of the inputs that the variable
+    depends on, ``values`` its own."""
+    spread = np.ptp(vectors, axis=0)
+    scaled = vectors / np.where(spread > 0, spread, 1.0)
+    patterns = _numbered(np.round(scaled, _DIGITS))
+    settings = _numbered(np.stack(list(above.values()), axis=1)) if above else np.zeros(len(vectors), np.int64)
+    count, kinds = int(settings.max()) + 1, int(patterns.max()) + 1
+    sums = np.stack([np.bincount(settings, column) for column in scaled.T], axis=1)
+    means = sums / np.bincount(settings)[:, None]
+    first = np.unique(settings, return_index=True)[1]
+    own = np.unique(values[first], return_inverse=True)[1].reshape(-1)
+    codes = int(own.max()) + 1
+    together = len(np.unique(np.stack([patterns, settings], axis=1), axis=0))
+    # nothing but these inputs shows there, each setting once
+    alone = together == count == kinds and count < len(vectors)
+    return Held(
+        variable,
+        place,
+        kinds,
+        len(vectors),
+        count,
+        codes,
+        _within(means, own),
+        1 < codes < count <= _MOST
+        and kinds in (count, len(vectors))
+        and together == kinds
+        and _code(means, own, alone),
+    )
+
+
+def _code(means: np.ndarray, own: np.ndarray, alone: bool) -> bool:
+    """Whether settings [s, width] that have one value of the variable, [s], are not near each other, nor the variable a linear
+    map of them (of as many directions as there are settings, anything is)."""
+    off, rank = linearly_off(own.astype(float)[:, None], means)
+    if off <= SAME and rank < len(means):
+        return False
+    distances = np.sqrt(((means[:, None] - means[None]) ** 2).sum(axis=2))
+    same = own[:, None] == own[None]
+    far = np.where(same, distances, 0).max(axis=1)
+    near = np.where(same, np.inf, distances).min(axis=1)
+    apart = float(np.median(far / np.maximum(near, 1e-300)))
+    if alone:
+        return apart > _NOISE
+    # Other inputs show there as well, or there are none: a trained layer tells all of them apart, too. A code of few numbers scatters.
+    nearest = (distances + np.diag(np.full(len(own), np.inf))).argmin(axis=1)
+    told = float((own[nearest] == own).mean())
+    return means.shape[1] <= _FEW and apart > _FAR and told < (1 + float(np.bincount(own).max()) / len(own)) / 2
+
+
+def _within(means: np.ndarray, own: np.ndarray) -> float:
+    """The share of the variance of ``means`` [s, width] that lies within the values [s] of the variable."""
+    total = float(((means - means.mean(axis=0)) ** 2).sum())
+    middles = np.stack([np.bincount(own, column) for column in means.T], axis=1) / np.bincount(own)[:, None]
+    return float(((means - middles[own]) ** 2).sum()) / total if total > 0 else 0.0
+
+
+def _numbered(rows: np.ndarray) -> np.ndarray:
+    return np.unique(rows, axis=0, return_inverse=True)[1].reshape(-1)
+
+
+def held_findings(found: Held, beside: str) -> list[Finding]:
+    """`holds_more`, ``beside`` a verdict: an alarm of a code of the inputs that passes for the variable, information where most of
+    what varies is not the variable."""
+    shown = f"{found.place} takes {found.vectors} vectors over {found.inputs} inputs, for {found.values} values of `{found.variable}`"
+    share = f"{show(found.within)} of the variance between what `{found.variable}` depends on lies within its values"
+    if found.code and beside in (*FULL, "partly"):
+        text = f"{shown}: every setting of the inputs that it depends on has its own, and those of one value are not near each other ({share}). The place holds these inputs in a code; which of them are one value of `{found.variable}` is told after it."
+        return [Finding("holds_more", text)]
+    if found.vectors > found.values and found.within >= _MUCH:
+        return [Finding("holds_more", f"{shown}; {share}: it holds more than the variable.", "info")]
+    return []
+
+
+__all__ = ["Held", "held", "held_findings"]
