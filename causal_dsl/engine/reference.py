@@ -15,6 +15,7 @@ from causal_dsl.engine.activations import PassActivations
 from causal_dsl.engine.pieces import Piece, Pieces
 from causal_dsl.engine.runner import FLOOR_ROWS, Context, Gather, Logits
 from causal_dsl.network.forward import Read, Write, forward
+from causal_dsl.network.tape import reads_in
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.peak import layer_bytes
 from causal_dsl.planning.rows import Family, Layout
@@ -122,10 +123,13 @@ class Reference:
         for row, sites in wanted.items():
             deepest = max((_depth(site) for site in sites), default=0.0)
             groups.setdefault((True, 0.0) if read[row] else (False, deepest), []).append(row)
+        every = [Read(site, torch.from_numpy(r), torch.from_numpy(p)) for site, (r, p) in layout.kept.items()]
         logits: dict[int, Tensor] = {}
         for (whole, _), members in sorted(groups.items(), key=lambda item: item[0]):
             for batch in self._batches(layout, members):
-                reads, slots = self._reads(layout, batch)
+                place = np.full(len(layout.inputs), -1)
+                place[batch] = np.arange(len(batch))
+                reads, picked = reads_in(every, place)
                 outcome = forward(
                     self.network,
                     self.inputs.rows(layout.inputs[batch]),
@@ -136,7 +140,8 @@ class Reference:
                     stop=not whole,
                     padding=self.network.padding,
                 )
-                for (site, index), asked, values in zip(slots, reads, outcome.reads, strict=True):
+                for (_, index), asked, values in zip(picked, reads, outcome.reads, strict=True):
+                    site = asked.site
                     if site.component == "pattern":  # as wide as the longest prompt: cut to their own
                         length = self.inputs.length(int(layout.inputs[batch[int(asked.rows[0])]]))
                         heads = len(site.heads) or self.network.facts.heads or 1
@@ -148,17 +153,6 @@ class Reference:
                 self.context.tick(self._tokens(layout.inputs[batch]))
         order = np.nonzero(read)[0].tolist()
         return torch.stack([logits[row] for row in order]) if order else None
-
-    def _reads(self, layout: Layout, batch: list[int]) -> tuple[list[Read], list[tuple[Site, Tensor]]]:
-        place = np.full(len(layout.inputs), -1)
-        place[batch] = np.arange(len(batch))
-        reads, slots = [], []
-        for site, (rows, positions) in layout.kept.items():
-            here = np.nonzero(place[rows] >= 0)[0]
-            if len(here):
-                reads.append(Read(site, torch.from_numpy(place[rows[here]]), torch.from_numpy(positions[here])))
-                slots.append((site, torch.from_numpy(here)))
-        return reads, slots
 
     def _tokens(self, indices: np.ndarray) -> int:
         return int(self.inputs.lengths[indices].sum()) * max(1, len(self.network.layers))

@@ -184,7 +184,7 @@ class Sweep:
             wide = width(site, self.network.facts)
             if wide is not None:
                 kept.vectors[site] = torch.empty(
-                    count, wide, dtype=self.network.dtype, device=self.context.device(site)
+                    count, wide, dtype=self.network.dtype, device=self.network.device_at(site)
                 )
 
         def keep(number: int, values: Tensor) -> None:

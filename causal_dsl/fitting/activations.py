@@ -13,7 +13,8 @@ from causal_dsl.engine.activations import Activations
 from causal_dsl.inputs.protocol import InputRows
 from causal_dsl.network.forward import Read, forward
 from causal_dsl.network.network import Network
-from causal_dsl.network.sweep.prefixes import Prefixes, cache_bytes, cacheable, entered_at, record
+from causal_dsl.network.sweep.prefixes import Keep, Prefixes, cache_bytes, cacheable, entered_at, record
+from causal_dsl.network.tape import reads_in
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.memory import Budget
 from causal_dsl.planning.plan import Plan
@@ -110,8 +111,8 @@ def fill(
     reads = [_read(bank, site) for site in bank.keys]
     sites = list(bank.keys)
 
-    def keep(number: int, which: np.ndarray, values: Tensor) -> None:
-        bank.put(sites[number], torch.from_numpy(which), values)
+    def keep(number: int, which: Tensor, values: Tensor) -> None:
+        bank.put(sites[number], which, values)
 
     bank.why = _unfit(network, resumes, bank, budget)
     if bank.why:
@@ -175,22 +176,16 @@ def _unfit(network: Network, resumes: Sequence[g.Resume], bank: FitActivations, 
 def _by_forwards(
     bank: FitActivations,
     reads: Sequence[Read],
-    keep: Callable[[int, np.ndarray, Tensor], None],
+    keep: Keep,
     budget: Budget,
     passed: Callable[[int], None] | None,
 ) -> None:
     prompts = bank.prompts()
     size = max(1, budget.most_tokens // 8 // max(1, bank.width))
     for start in range(0, len(prompts), size):
-        part, here, picks = prompts[start : start + size], [], []
-        for number, read in enumerate(reads):
-            rows = np.asarray(read.rows)
-            mine = np.nonzero((rows >= start) & (rows < start + len(part)))[0]
-            if len(mine):
-                index = torch.from_numpy(mine)
-                at = None if read.positions is None else read.positions[index]
-                here.append(Read(read.site, read.rows[index] - start, at))
-                picks.append((number, mine))
+        part, place = prompts[start : start + size], np.full(len(prompts), -1)
+        place[start : start + len(part)] = np.arange(len(part))
+        here, picks = reads_in(reads, place)
         found = forward(bank.network, part, here, padding=bank.network.padding)
         for (number, mine), values in zip(picks, found.reads, strict=True):
             keep(number, mine, values)

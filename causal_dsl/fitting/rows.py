@@ -23,7 +23,6 @@ from causal_dsl.planning.memory import Budget
 from causal_dsl.planning.rows import Family, Spot
 from causal_dsl.planning.steps import layers_of
 from causal_dsl.program.features import FeatureRef
-from causal_dsl.program.locations import Site
 
 #: Numbers that a layer keeps of a token for its gradients, in widths of the stream and of the feed-forward block: what enters
 #: norms, queries, keys, values and what attention gives; both sides of a gate and their product.
@@ -119,15 +118,18 @@ class Stepper:
             first += len(part.pairs)
         return found
 
-    def _values(self, part: Part) -> Values:
-        heads = self.network.facts.heads or 1
-        return Values(self.bank, self.means, {}, self._device, heads, part.features)
-
-    def _device(self, site: Site) -> torch.device:
-        layers = self.network.layers
-        if site.layer is None or not layers:
-            return self.network.device
-        return self.network.device_of(layers[min(site.layer, len(layers) - 1)])
+    def _writes(self, parts: Sequence[Part], families: Sequence[Family]) -> list[Write]:
+        """The writes of parts that can reach the answer."""
+        writes = []
+        for part, family in zip(parts, families, strict=True):
+            heads = self.network.facts.heads or 1
+            values = Values(self.bank, self.means, {}, self.network.device_at, heads, part.features)
+            for number, (write, spot) in enumerate(zip(part.resume.writes, family.spots, strict=True)):
+                if spot.live.any():
+                    edit = values.edit(write, family, number, np.nonzero(spot.live)[0])
+                    rows, positions = spot.rows[spot.live], spot.positions[spot.live]
+                    writes.append(Write(write.place.site, torch.from_numpy(rows), torch.from_numpy(positions), edit))
+        return writes
 
     def _replayed(self, parts: Sequence[Part]) -> list[Tensor]:
         bank = self.bank
@@ -143,19 +145,10 @@ class Stepper:
         )
         read = np.concatenate([np.full(len(which), -1), self.reads[which][home]])
         laid = self._laid(which, Rows(lengths, home, read, accesses))
-        writes = []
-        for part, family in zip(parts, families, strict=True):
-            values = self._values(part)
-            for number, (write, spot) in enumerate(zip(part.resume.writes, family.spots, strict=True)):
-                if not spot.live.any():
-                    continue
-                edit = values.edit(write, family, number, np.nonzero(spot.live)[0])
-                rows, positions = torch.from_numpy(spot.rows[spot.live]), torch.from_numpy(spot.positions[spot.live])
-                writes.append(Write(write.place.site, rows, positions, edit))
         asked = [
             Asked(family.rows, read[family.rows], part.columns) for part, family in zip(parts, families, strict=True)
         ]
-        return replay(self.network, self.prompts, bank.prefixes, laid, writes, asked).logits
+        return replay(self.network, self.prompts, bank.prefixes, laid, self._writes(parts, families), asked).logits
 
     def _laid(self, which: np.ndarray, rows: Rows) -> Going:
         """The layout of rows; rows that are alike but for the prompts that they are of are laid out once."""
@@ -171,21 +164,11 @@ class Stepper:
 
     def _whole(self, parts: Sequence[Part]) -> list[Tensor]:
         homes = np.concatenate([self.bank.prompt_of(part.resume.base, part.pairs) for part in parts])
-        families = self._families(parts, 0)
-        writes = []
-        for part, family in zip(parts, families, strict=True):
-            values = self._values(part)
-            for number, (write, spot) in enumerate(zip(part.resume.writes, family.spots, strict=True)):
-                if not spot.live.any():
-                    continue
-                edit = values.edit(write, family, number, np.nonzero(spot.live)[0])
-                rows, positions = torch.from_numpy(spot.rows[spot.live]), torch.from_numpy(spot.positions[spot.live])
-                writes.append(Write(write.place.site, rows, positions, edit))
         found = forward(
             self.network,
             pick(self.prompts, homes),
             [],
-            writes,
+            self._writes(parts, self._families(parts, 0)),
             readout=torch.arange(len(homes)),
             positions=torch.from_numpy(self.reads[homes]),
             stop=False,

@@ -87,6 +87,12 @@ class Network:
             self.compiled_blocks[block] = torch.compile(block.forward, dynamic=True)
         return self.compiled_blocks[block]
 
+    def device_at(self, site: Site) -> torch.device:
+        """Where the vectors of a site are."""
+        if site.layer is None or not self.layers:
+            return self.device
+        return self.device_of(self.layers[min(site.layer, len(self.layers) - 1)])
+
     def device_of(self, module: nn.Module) -> torch.device:
         """Where a module computes: its layers may be spread over devices."""
         where = getattr(getattr(module, "_hf_hook", None), "execution_device", None)
