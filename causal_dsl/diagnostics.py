@@ -15,7 +15,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from causal_dsl import shapes
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,7 @@ class Diagnostic:
         """The diagnostic as text, with the lines of the source that it speaks of; no control character is in it."""
         return printable(_render(self))
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> shapes.Diagnostic:
         span = self.span
         return {
             "code": self.code,

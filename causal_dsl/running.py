@@ -21,7 +21,7 @@ from causal_dsl.fitting.fit import fit_all
 from causal_dsl.fitting.library import Library, refuse_seen
 from causal_dsl.fitting.origin import elsewhere
 from causal_dsl.fitting.report import with_controls
-from causal_dsl.network.at_hand import check_at_hand
+from causal_dsl.network.at_hand import check_at_hand, prove_at_hand
 from causal_dsl.network.behaviour import behaviour_at_hand, of_code
 from causal_dsl.network.described import described
 from causal_dsl.network.network import Network
@@ -159,6 +159,9 @@ def loaded_plan(spec: Spec, checked: Checked, options: Options) -> Plan:
         checked = check(spec, options, _with_blanks(networks, used))
         checked.raise_errors()
     assert checked.plan is not None
+    for key, network in networks.items():
+        if key in checked.plan.inputs:
+            prove_at_hand(network, checked.plan.inputs[key])
     memory = {key: options.memory for key in networks if options.memory}
     return Execution(
         checked.plan, networks, checked.answers, target_ids(checked.plan, checked.answers, networks), memory

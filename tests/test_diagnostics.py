@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import runpy
 from pathlib import Path
 from shutil import copytree
 
@@ -16,7 +15,6 @@ from causal_dsl.syntax import tree
 
 ROOT = Path(__file__).parents[1]
 PAGES = {path.stem: path.read_text(encoding="utf-8") for path in Path(resource("docs", "diagnostics.d")).glob("*.md")}
-INDEX = ROOT / "docs" / "diagnostics.md"
 
 
 # ── codes and pages ─────────────────────────────────────────────────────────────────────────────
@@ -41,11 +39,6 @@ def test_pages_are_of_one_form(code: str) -> None:
     assert re.match(rf"# {code}: \S.*\n\n\S", text)
     assert text.count("```") % 2 == 0
     assert text.endswith("\n")
-
-
-def test_the_index_is_current() -> None:
-    script = ROOT / "docs" / "index_diagnostics.py"
-    assert INDEX.read_text(encoding="utf-8") == runpy.run_path(str(script))["index"](), "run docs/index_diagnostics.py"
 
 
 #: What the examples of the pages leave out: declarations are used where a block does not declare the name itself.

@@ -10,6 +10,7 @@ import runpy
 import shlex
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -142,13 +143,37 @@ def test_the_example_of_learned_features_comes_out_as_shown(
     assert capsys.readouterr().out.startswith("1 Estimate(")
 
 
-def test_every_feature_and_setting_is_on_its_page() -> None:
-    """The table of families is that of their records."""
+@pytest.fixture(scope="module")
+def generate() -> dict[str, Any]:
+    """The names of docs/generate.py."""
+    return runpy.run_path(str(ROOT / "docs" / "generate.py"))
+
+
+def test_what_records_decide_is_as_they_say(generate: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    """The tables of pages, the index of diagnostics, and the defaults of the installed transformers."""
+    assert len(generate["FILES"]) == 4
+    assert generate["main"](["--check"]) == 0, f"run docs/generate.py: {capsys.readouterr().out}"
+
+
+def test_a_file_that_is_not_as_they_say_is_named_and_left(
+    generate: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = generate["main"].__globals__
+    page = tmp_path / "docs" / "features.md"
+    page.parent.mkdir()
+    right = (ROOT / "docs" / "features.md").read_text(encoding="utf-8")
+    page.write_text(right.replace("| `rotation(", "| `turn("), encoding="utf-8")
+    names |= {"DOCS": page.parent, "FILES": {page: generate["page"]}}
+    assert generate["main"](["--check"]) == 1
+    assert capsys.readouterr().out == "docs/features.md\n" and page.read_text(encoding="utf-8") != right
+    assert generate["main"]([]) == 0
+    assert page.read_text(encoding="utf-8") == right
+
+
+def test_every_setting_of_a_fit_is_on_its_page() -> None:
     from causal_dsl.program.features import FITTING
 
     page = (ROOT / "docs" / "features.md").read_text(encoding="utf-8")
-    made = runpy.run_path(str(ROOT / "docs" / "generate_features.py"))
-    assert made["table"]() in page, "run docs/generate_features.py"
     settings = page.split("\n## Settings of a fit\n")[1].split("\n## ")[0]
     defaults = dict(re.findall(r"^\| `(\w+)` \| (.*?) ?\|", settings, re.MULTILINE))
     assert {name: value.strip("`") for name, value in defaults.items()} == {

@@ -260,6 +260,7 @@ def test_trainings_of_one_name_are_told_apart_by_all_that_decides_them(folder: P
     assert key_of(text, other) != first  # other files lie there
 
 
+@pytest.mark.slow
 def test_two_trainings_of_one_name_in_two_files_are_two(folder: Path, capsys: Captured) -> None:
     (folder / "net.py").write_text(
         "import torch\n\n\ndef make():\n    return torch.nn.Sequential(torch.nn.Linear(2, 2))\n", encoding="utf-8"

@@ -61,6 +61,7 @@ def test_the_wheel_holds_grammar_docs_specs_and_zoo(wheel: Path) -> None:
         "causal_dsl/grammar/causal.lark",
         "causal_dsl/docs/features.md",
         "causal_dsl/docs/language.md",
+        "causal_dsl/docs/output.schema.json",
         "causal_dsl/families/found.py",
         "causal_dsl/features/build.py",
         "causal_dsl/vocabulary/architectures/defaults.json",
@@ -75,6 +76,7 @@ def test_the_wheel_holds_grammar_docs_specs_and_zoo(wheel: Path) -> None:
     assert sum(size for name, size in files.items() if name.startswith("causal_dsl/zoo/")) < 2_000_000
 
 
+@pytest.mark.slow
 def test_the_wheel_works_away_from_the_checkout(wheel: Path, tmp_path: Path) -> None:
     """A spec of the wheel run on networks of the wheel, from a folder in which there is nothing else."""
     site, elsewhere = tmp_path / "site", tmp_path / "elsewhere"

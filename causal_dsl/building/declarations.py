@@ -164,7 +164,7 @@ class Alignment(_Block):
         return tree.Parameter(ident, node)
 
     def prompt(self, text: str, where: Condition = None, doc: str = "") -> None:
-        """A template; holes are variables in braces: ``"When {first} and {second} …"``."""
+        """A prompt template; placeholders are variables in braces: ``"When {first} and {second} …"``."""
         self._add(tree.Prompt(tree.String(text), self._where(where), doc=doc))
 
     def place(self, variable: Any, *sites: Any, via: Any = None, doc: str = "") -> None:

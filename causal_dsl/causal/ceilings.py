@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, ref
 
 import numpy as np
@@ -21,7 +21,10 @@ from causal_dsl.causal.designs import Design, Drawn
 from causal_dsl.causal.exact import exact_scores
 from causal_dsl.causal.model import CausalModel
 from causal_dsl.causal.rules import best_in_sample, cross_fitted, groups_of, share_bounds
-from causal_dsl.causal.uniform import bits, key
+from causal_dsl.counter import bits, key
+
+if TYPE_CHECKING:
+    from causal_dsl import shapes
 
 #: The rules that a ceiling is the score of, in the order in which they are told.
 RULES = ("noop", "source", "output_only", "base_only", "source_only")
@@ -47,7 +50,7 @@ class Ceiling:
             if math.isnan(getattr(self, name)):
                 object.__setattr__(self, name, self.value)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> shapes.Ceiling:
         """``value``, ``exact``, ``n``, ``low`` and ``high``; null for what is undefined."""
         numbers = {name: getattr(self, name) for name in ("value", "low", "high")}
         known = {name: None if math.isnan(number) else number for name, number in numbers.items()}

@@ -11,7 +11,7 @@ import numpy as np
 
 from causal_dsl.causal.combinations import Combinations, Side
 from causal_dsl.causal.rules import first_rows, groups_of
-from causal_dsl.causal.uniform import bits, key
+from causal_dsl.counter import bits, key
 
 #: Rows that a table of answers may grow to.
 _GROWN = 8_000_000

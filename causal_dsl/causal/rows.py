@@ -15,7 +15,7 @@ from causal_dsl.causal.domains import show
 from causal_dsl.causal.joint import Joint, joint
 from causal_dsl.causal.sampling import Columns, Sampler, report_rare
 from causal_dsl.causal.splits import report_empty
-from causal_dsl.causal.uniform import below, bits, key
+from causal_dsl.counter import below, bits, key
 from causal_dsl.diagnostics import Diagnostic, Diagnostics, Span
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from causal_dsl.causal.construct import Construction
 from causal_dsl.causal.domains import Finite, show
 from causal_dsl.causal.splits import PARTS, part_of, restrict
 from causal_dsl.causal.support import Support, distinct, known, needs
-from causal_dsl.causal.uniform import below, bits, key, unit
+from causal_dsl.counter import below, bits, key, unit
 from causal_dsl.diagnostics import Diagnostics, fail
 
 if TYPE_CHECKING:

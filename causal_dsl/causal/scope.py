@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from causal_dsl.causal.domains import Domain
-from causal_dsl.causal.uniform import key
+from causal_dsl.counter import key
 
 if TYPE_CHECKING:
     from causal_dsl.causal.functions import PythonFunction

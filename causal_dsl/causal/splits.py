@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from causal_dsl.causal.support import LISTABLE, Support, enumerate_support, known
-from causal_dsl.causal.uniform import bits, key
+from causal_dsl.counter import bits, key
 from causal_dsl.diagnostics import Diagnostics, Span
 
 if TYPE_CHECKING:

@@ -95,7 +95,7 @@ def _pieces(arrays: Mapping[str, np.ndarray], about: Mapping[str, Any], plan: Pl
             assert read is not None
             piece.patched = _numbers(arrays, f"{name}/patched", read.quantities)
             piece.fired = dict(zip(piece.cells, arrays[f"{name}/fired"], strict=True))
-        piece.floors = {int(cell): float(floor) for cell, floor in said["floors"]}
+        piece.floors = {int(cell): (float(floor), float(share)) for cell, (floor, share) in said["floors"]}
         piece.outside = {int(cell): (int(out), int(of)) for cell, (out, of) in said["outside"]}
         pieces[name] = piece
     return pieces

@@ -20,17 +20,19 @@ from causal_dsl.engine.heap import give_back
 from causal_dsl.engine.numbers import Numbers, Targets
 from causal_dsl.engine.pieces import Piece, Pieces
 from causal_dsl.engine.reference import Reference
-from causal_dsl.engine.runner import Context, floors_of
+from causal_dsl.engine.runner import Context
 from causal_dsl.engine.sweep import Sweep
 from causal_dsl.engine.trial import Trials
 from causal_dsl.features.base import Feature
 from causal_dsl.measures.quantities import NO_ANSWER, Columns, Quantity
 from causal_dsl.network.network import Network
 from causal_dsl.network.prove import told
+from causal_dsl.network.steadiness import most_of_batch, refused_noise
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.chunks import chunk_to_memory
 from causal_dsl.planning.cost import cost_of
-from causal_dsl.planning.lower import unfit_networks
+from causal_dsl.planning.floors import floors_of
+from causal_dsl.planning.lower import unfit_networks, whole_batches
 from causal_dsl.planning.memory import MOST_TOKENS_CPU, MOST_TOKENS_DEVICE, Budget, default_bytes
 from causal_dsl.planning.plan import Plan
 from causal_dsl.planning.rows import Layouts
@@ -92,6 +94,7 @@ class Execution:
         self.tick, self.store, self.compiled, self.features = tick, store, compiled, features
         self.budgets = {key: budget_of(network, (memory or {}).get(key)) for key, network in networks.items()}
         plan = unfit_networks(plan, {key: _unfit(network) for key, network in networks.items()})
+        plan = whole_batches(plan, {key for key, network in networks.items() if _fixed(network)})
         trials = Trials(plan, networks, self.budgets, features)
         plan = trials.settle()
         #: mistakes of this package that were gone around, by network
@@ -158,6 +161,8 @@ class Execution:
         proof = self.networks[key].proof
         if slow:
             return f"sweep, and for some interventions reference: {'; '.join(slow)}"
+        if proof is not None and proof.sweep == "fixed":
+            return f"sweep, all rows from the input to the logits: {proof.slow}"
         if proof is not None and proof.slow:
             return f"sweep, rows with all their tokens: {proof.slow}"
         return "sweep"
@@ -318,10 +323,24 @@ class Execution:
                 cell.columns.patched[quantity][piece.pairs] = values[place]
             fired = [(int(rows), float(change), int(dead)) for rows, change, dead in piece.fired[number]]
             cell.fired = _added(cell.fired, fired)
-            cell.noise_floor = piece.floors.get(number, cell.noise_floor)
+            if number in piece.floors:
+                cell.noise_floor, share = piece.floors[number]
+                self._refuse_noise(run.test, cell, share)
             out, of = piece.outside.get(number, (0, 0))
             cell.outside = (cell.outside[0] + out, cell.outside[1] + of)
             cell.done[piece.pairs] = True
+
+    def _refuse_noise(self, test: Test, cell: CellRun, share: float) -> None:
+        """Raise E664 where the base patched into itself is not itself, by more than rounding: its numbers are not its own.
+
+        A feature may lose something on the way in and out; what it does so is a finding (``noise``).
+        """
+        read = cell.node.read("patched")
+        if read is None or not isinstance(read.run, g.Resume) or any(write.feature for write in read.run.writes):
+            return
+        network = self.networks[test.network.key]
+        if share > most_of_batch(network.dtype):
+            raise refused_noise(network, share, test.name)
 
 
 def budget_of(network: Network, given: int | None = None) -> Budget:
@@ -347,6 +366,10 @@ def _in_model(error: BaseException) -> bool:
 
 def _unfit(network: Network) -> str:
     return network.proof.unfit if network.proof is not None else ""
+
+
+def _fixed(network: Network) -> bool:
+    return network.proof is not None and network.proof.sweep == "fixed"
 
 
 def _added(one: list[tuple[int, float, int]], other: list[tuple[int, float, int]]) -> list[tuple[int, float, int]]:

@@ -11,13 +11,12 @@ from torch import Tensor
 
 from causal_dsl.engine.readout import greedy, measure, measured, trace
 from causal_dsl.measures.quantities import Quantity
+from causal_dsl.planning.memory import MOST_LOGITS_CPU, MOST_LOGITS_DEVICE
 from causal_dsl.program.answers import Answers
 from causal_dsl.program.program import Test
 
 #: Gives the ids [n] whose logits a quantity of a test asks for, for all pairs of the test.
 Targets = Callable[[Test, Quantity], np.ndarray]
-#: Numbers of logits that are looked at at once: they are looked at in float64, and on a CPU should stay in its cache.
-MOST_LOGITS_CPU, MOST_LOGITS_DEVICE = 2**18, 2**28
 
 
 class Numbers:

@@ -13,11 +13,12 @@ from torch import Tensor
 
 from causal_dsl.engine.activations import PassActivations
 from causal_dsl.engine.pieces import Piece, Pieces
-from causal_dsl.engine.runner import FLOOR_ROWS, Context, Gather, Logits
+from causal_dsl.engine.runner import Context, Gather, Logits
 from causal_dsl.network.forward import Read, Write, forward
 from causal_dsl.network.tape import reads_in
 from causal_dsl.planning import graph as g
-from causal_dsl.planning.peak import layer_bytes
+from causal_dsl.planning.alive import stages
+from causal_dsl.planning.floors import FLOOR_ROWS
 from causal_dsl.planning.rows import Family, Layout
 from causal_dsl.planning.steps import Block, Step
 from causal_dsl.program.components import depth
@@ -168,8 +169,8 @@ class Reference:
     def _fit(self, tokens: int) -> int:
         """How many rows of so many tokens fit the budget."""
         budget, facts = self.context.budget, self.network.facts
-        each = layer_bytes(tokens, 0, tokens, facts, budget)
-        each += budget.size * ((facts.heads or 1) * tokens * tokens + 3 * (facts.vocabulary or 0))
+        alive = int(max(sum(stage) for stage in stages(tokens, 0, tokens, facts, budget)))
+        each = budget.size * (alive + (facts.heads or 1) * tokens * tokens + 3 * (facts.vocabulary or 0))
         most = budget.most_tokens // 4 if facts.has_tokens else 65_536
         return max(1, min(budget.bytes // max(1, each), most // max(1, tokens)))
 

@@ -17,6 +17,7 @@ from causal_dsl.engine.values import Values
 from causal_dsl.features.base import Feature
 from causal_dsl.measures.quantities import SAID, TRACE, Quantity
 from causal_dsl.network.network import Network
+from causal_dsl.network.steadiness import apart
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.memory import Budget
 from causal_dsl.planning.plan import Plan
@@ -25,8 +26,6 @@ from causal_dsl.planning.steps import Block, Step
 from causal_dsl.program.features import FeatureRef
 from causal_dsl.program.program import Test
 
-#: Pairs of a cell on which the base is patched into itself, and cells of a test that are asked.
-FLOOR_ROWS, FLOOR_CELLS = 4, 8
 #: Where only the answers' logits are computed: of so many prompts of a role, and patched runs, all logits are looked at.
 WHOLE_PROMPTS, WHOLE_PATCHED = 16, 64
 
@@ -62,26 +61,6 @@ class Context:
             self.features,
             self.outside,
         )
-
-
-def floor_of(resume: g.Resume) -> g.Resume | None:
-    """The base patched into itself at the places of an intervention."""
-    if not resume.writes:
-        return None
-    return g.Resume(
-        resume.base, tuple(g.Write(w.place, g.Capture(resume.base, w.place), False, w.feature) for w in resume.writes)
-    )
-
-
-def floors_of(plan: Plan, test: Test) -> dict[g.Resume, g.Resume]:
-    """Some interventions of a test, spread over its cells, and for each the base patched into itself at its places."""
-    nodes = plan.scores[test.name]
-    found = {}
-    for number in np.unique(np.linspace(0, len(nodes) - 1, FLOOR_CELLS).astype(int)).tolist():
-        read = nodes[number].read("patched")
-        if read is not None and isinstance(read.run, g.Resume) and (floor := floor_of(read.run)) is not None:
-            found[read.run] = floor
-    return found
 
 
 @dataclass(eq=False)
@@ -189,11 +168,16 @@ class Gather:
         piece.patched = {quantity: np.stack(values) for quantity, values in patched.items()}
         return piece
 
-    def _floor(self, family: Family, logits: Logits) -> float:
-        """The largest change of a logit when the base is patched into itself at the written places."""
+    def _floor(self, family: Family, logits: Logits) -> tuple[float, float]:
+        """The largest change of a logit when the base is patched into itself at the written places, and that of a row
+        relative to the row's size."""
         mine = logits.values.index_select(0, self._tensor(logits.family_row[family.resume], logits))
         rows = self._prompts(family.resume.base, logits, family.pairs)
-        return float((mine - logits.values.index_select(0, rows)).abs().max()) if len(mine) else 0.0
+        plain = logits.values.index_select(0, rows)
+        if not mine.numel():
+            return 0.0, 0.0
+        same = (mine == plain) | (mine.isnan() & plain.isnan())
+        return float(torch.where(same, 0, (mine - plain).abs()).max()), apart(mine, plain)
 
     def _prompts(self, run: g.Forward, logits: Logits, pairs: np.ndarray) -> Tensor:
         rows = self.layout.prompt_rows(run, None, pairs)
@@ -210,13 +194,10 @@ class Gather:
 
 
 __all__ = [
-    "FLOOR_CELLS",
-    "FLOOR_ROWS",
     "WHOLE_PATCHED",
     "WHOLE_PROMPTS",
     "Context",
     "Gather",
     "Logits",
     "Pieces",
-    "floors_of",
 ]

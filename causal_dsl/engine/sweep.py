@@ -12,10 +12,11 @@ from torch import Tensor
 from causal_dsl.engine.activations import PassActivations
 from causal_dsl.engine.pieces import Pieces
 from causal_dsl.engine.readout import greedy
-from causal_dsl.engine.runner import FLOOR_ROWS, Context, Gather, Logits
+from causal_dsl.engine.runner import Context, Gather, Logits
 from causal_dsl.faults import OwnFault
 from causal_dsl.network.sweep.drive import Asked, Outcome, Read, Write, sweep
 from causal_dsl.planning import graph as g
+from causal_dsl.planning.floors import FLOOR_ROWS
 from causal_dsl.planning.liveness import BOTTOM, ENTRY, Accesses, Rows, Schedule, place_of, schedule
 from causal_dsl.planning.rows import Family, Layout, Spot
 from causal_dsl.planning.steps import Block, Step, late_captures
@@ -44,8 +45,10 @@ class Sweep:
         self.inputs = context.plan.inputs[self.network.key]
         self.whole = packs(self.network.facts) is not None
         proof = self.network.proof
-        if proof is not None and proof.sweep == "whole":
+        if proof is not None and proof.sweep in ("whole", "fixed"):
             self.whole = True
+        #: whether all rows stay to the end: the network looks at its input again
+        self.fixed = proof is not None and proof.sweep == "fixed"
 
     # ── passes that keep vectors alone ──────────────────────────────────────────────────────────
 
@@ -54,7 +57,7 @@ class Sweep:
         layout = self.context.layouts.make(step, block, only=only)
         kept = PassActivations(self.context.layouts, layout)
         if len(layout.inputs):
-            plan = schedule(layout.rows, len(self.network.layers), replace(step.rules, stop=True), self.whole)
+            plan = schedule(layout.rows, len(self.network.layers), replace(step.rules, stop=not self.fixed), self.whole)
             self._pass(_Begun(layout, plan, kept, {}), [])
         return kept
 

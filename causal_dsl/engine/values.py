@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from causal_dsl.counter import normals_at
 from causal_dsl.diagnostics import NOWHERE, Span, SpecError, fail, shown_path
 from causal_dsl.engine.activations import Activations, Means
 from causal_dsl.features.base import Feature
@@ -210,9 +211,17 @@ _OPS: dict[str, Callable[..., Tensor | float]] = {
 
 
 def noise(value: Noise, here: Here) -> Edit:
-    """Standard normal numbers that depend on the seed and the pair alone, times ``std``."""
-    pairs, alive, counts = here.family.pairs, here.alive, np.bincount(here.which, minlength=len(here.family.pairs))
-    return lambda current: (_noises(value.seed, pairs, counts, current.shape[1])[alive] * value.std).to(current.device)
+    """Standard normal numbers that depend on the seed, the pair and the token's number in the span alone, times ``std``."""
+    which = here.which
+    tokens = np.arange(len(which)) - np.searchsorted(which, which)  # of each, its number in its pair
+    rows = (here.family.pairs[which].astype(np.uint64) << np.uint64(32)) + tokens.astype(np.uint64)
+    rows = rows[here.alive, None]
+
+    def made(current: Tensor) -> Tensor:
+        numbers = normals_at(value.seed, "noise", rows, np.arange(current.shape[1]))
+        return torch.from_numpy(numbers * value.std).float().to(current.device)
+
+    return made
 
 
 def vector(value: Vector, here: Here) -> Edit:
@@ -235,15 +244,6 @@ def _too_large(dtype: torch.dtype, written: Value) -> SpecError:
         notes=(f"the largest number that {kind} holds is {torch.finfo(dtype).max:.4g}",),
         help="write a smaller number",
     )
-
-
-def _noises(seed: int, pairs: np.ndarray, counts: np.ndarray, width: int) -> Tensor:
-    """Standard normal numbers [tokens of all pairs, width] that depend on the seed and the pair alone."""
-    parts = []
-    for pair, count in zip(pairs.tolist(), counts.tolist(), strict=True):
-        generator = torch.Generator().manual_seed((seed * 1_000_003 + pair) % 2**63)
-        parts.append(torch.randn((count, width), generator=generator))
-    return torch.cat(parts)
 
 
 def load_vector(vector: Vector, width: int) -> Tensor:

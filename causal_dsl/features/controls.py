@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from causal_dsl.counter import key, permutation
 from causal_dsl.features.base import Feature, Gates, Rest
 from causal_dsl.features.chain import Chain
 from causal_dsl.features.elementwise import Mask
@@ -33,7 +34,7 @@ def _random(feature: Feature, seed: int) -> Feature:
             return _beside(feature, Chain([*before, _random(last, seed)]))
     if isinstance(feature, Mask):
         mask = Mask(feature.width, feature.heads, feature.start, feature.end, feature.weight, feature.dtype)
-        order = torch.randperm(len(mask.logits), generator=torch.Generator().manual_seed(seed % 2**63))
+        order = permutation(key(seed, "gates"), len(mask.logits))
         with torch.no_grad():
             mask.logits.fill_(-1)
             mask.logits[order[: feature.gates().open]] = 1
@@ -63,7 +64,7 @@ def on_natural_axes(feature: Feature, data: Tensor) -> OnAxes:
     """
     feature.harden()
     _, axes, variance = principal_axes(data)
-    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(_PARTNERS)).to(data.device)
+    order = torch.from_numpy(permutation(key(_PARTNERS), len(data))).to(data.device)
     change = (feature.swap(data, data[order]) - data).double()
     reach = (change @ axes).square().mean(dim=0)
     top = float(variance.max()) if len(variance) else 0.0

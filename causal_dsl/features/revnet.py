@@ -8,23 +8,25 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from causal_dsl.counter import key, normals, permutation
 from causal_dsl.features.base import Feature, Rest
 
 
 class Coupling(nn.Module):
     """One additive coupling of an invertible network (Dinh et al. 2015, NICE): a hidden layer of ``hidden`` units reads
-    the ``width`` - ``moved`` last coordinates and shifts the ``moved`` first ones. It starts as no shift."""
+    the ``width`` - ``moved`` last coordinates and shifts the ``moved`` first ones. It starts as no shift; the rest of its
+    start depends on ``seed`` and the ``number`` of the coupling."""
 
-    def __init__(self, width: int, moved: int, hidden: int, generator: torch.Generator, dtype: torch.dtype):
+    def __init__(self, width: int, moved: int, hidden: int, seed: int, number: int, dtype: torch.dtype):
         super().__init__()
         self.moved = moved
         seen = width - moved
-        first = torch.randn((seen, hidden), generator=generator, dtype=torch.float64) / max(1, seen) ** 0.5
+        first = torch.from_numpy(normals(seed, (seen, hidden), f"coupling {number}")) / max(1, seen) ** 0.5
         self.into = nn.Parameter(first.to(dtype))
         self.into_bias = nn.Parameter(torch.zeros(hidden, dtype=dtype))
         self.out = nn.Parameter(torch.zeros((hidden, moved), dtype=dtype))
         self.order: Tensor
-        self.register_buffer("order", torch.randperm(width, generator=generator))
+        self.register_buffer("order", torch.from_numpy(permutation(key(seed, "order", number), width)))
 
     def shift(self, seen: Tensor) -> Tensor:
         dtype = seen.dtype
@@ -54,9 +56,8 @@ class RevNet(Feature):
     def __init__(self, width: int, dim: int, layers: int, hidden: int, seed: int, dtype: torch.dtype):
         super().__init__("revnet", width, dim, dtype)
         self.hidden = hidden
-        generator = torch.Generator().manual_seed(seed % 2**63)
         self.couplings = nn.ModuleList(
-            Coupling(width, (width + 1) // 2, hidden, generator, dtype) for _ in range(layers)
+            Coupling(width, (width + 1) // 2, hidden, seed, number, dtype) for number in range(layers)
         )
 
     def _make(self) -> Any:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from causal_dsl.counter import normals
 from causal_dsl.features.base import GATE_RATE, UNDECIDED, Gates
 from causal_dsl.features.linear import Linear
 
@@ -15,8 +16,7 @@ from causal_dsl.features.linear import Linear
 def haar(width: int, dim: int, seed: int) -> Tensor:
     """An orthonormal matrix [width, dim], float64 on the CPU, drawn evenly among all; the same on every machine up to
     rounding."""
-    generator = torch.Generator().manual_seed(seed % 2**63)
-    return sign_fixed(torch.randn((width, dim), generator=generator, dtype=torch.float64))
+    return sign_fixed(torch.from_numpy(normals(seed, (width, dim), "rotation")))
 
 
 def sign_fixed(matrix: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from causal_dsl import counter
 from causal_dsl.diagnostics import NOWHERE
 from causal_dsl.features.base import Feature
 from causal_dsl.features.build import build
@@ -202,7 +203,7 @@ class _Network:
         _, classes = np.unique(np.concatenate(parts), return_inverse=True)
         found = classes.reshape(-1)
         if unit.shuffled:
-            found = np.random.Generator(np.random.PCG64(_SHUFFLES)).permutation(found)
+            found = found[counter.permutation(counter.key(_SHUFFLES, "classes"), len(found))]
         return torch.from_numpy(found)
 
     def _train(self, jobs: list[Job], found: Mapping[Job, tuple[Path, FitInputs]], bank: FitActivations) -> Path | None:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from causal_dsl.counter import key, permutation
 from causal_dsl.features.base import Feature
 from causal_dsl.fitting.labels import Labels
 from causal_dsl.planning import graph as g
@@ -72,9 +73,8 @@ class Job:
     def batch(self) -> list[tuple[Material, np.ndarray]]:
         """The pairs of the next step, by experiment; their order depends on the seed and the epoch alone."""
         if self._order is None or self._order[0] != self.epoch:
-            seed = (self.unit.fitting.seed + self.restart) * 1_000_003 + self.epoch
-            order = np.random.Generator(np.random.PCG64(seed)).permutation(self.total)
-            self._order = (self.epoch, order)
+            stream = key(self.unit.fitting.seed + self.restart, "epoch", self.epoch)
+            self._order = (self.epoch, permutation(stream, self.total))
         size = self.unit.fitting.batch
         at = self.step % self.steps_an_epoch * size
         picked = self._order[1][at : at + size]

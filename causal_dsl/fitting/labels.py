@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from causal_dsl.counter import key, permutation
 from causal_dsl.measures.quantities import Quantity, ValueRef
 from causal_dsl.program.answers import Answers
 from causal_dsl.program.program import Test
@@ -26,8 +27,7 @@ class Labels:
 
     def shuffled(self, seed: int) -> Labels:
         """The same labels, given to other pairs: what is fitted on them cannot know the variable."""
-        order = np.random.Generator(np.random.PCG64(seed)).permutation(len(self.target))
-        return Labels(self.columns, self.target[order])
+        return Labels(self.columns, self.target[permutation(key(seed, "labels"), len(self.target))])
 
     def of(self, pairs: np.ndarray, like: Tensor) -> Tensor:
         """The targets of some pairs [k], where the logits are."""

@@ -11,8 +11,9 @@ import numpy as np
 
 from causal_dsl.causal.designs import Drawn
 from causal_dsl.causal.ranks import different
+from causal_dsl.counter import below, bits, key
 from causal_dsl.diagnostics import Diagnostics, Span, fail
-from causal_dsl.inputs.protocol import InputRows, Inputs
+from causal_dsl.inputs.protocol import InputRows, Inputs, spread
 from causal_dsl.program.facts import Facts
 from causal_dsl.program.locations import Position
 from causal_dsl.program.program import Alignment
@@ -62,12 +63,11 @@ class PromptInputs(Inputs):
         return padded(_listed(rows), padding, network.device, network.accepts, network.facts.first_position)
 
     @staticmethod
-    def standard(facts: Facts) -> InputRows:
-        import torch
-
-        generator = torch.Generator().manual_seed(0)
+    def standard(facts: Facts) -> list[Any]:
+        """Prompts of several lengths."""
         lengths = [min(length, facts.context or length) for length in (5, 3, 4)]
-        return [torch.randint(0, facts.vocabulary or 2, (length,), generator=generator).tolist() for length in lengths]
+        most = facts.vocabulary or 2
+        return [[below(bits(key("inputs", r), np.arange(n)), most).tolist() for r, n in enumerate(lengths)]]
 
     @staticmethod
     def lengths_of(rows: InputRows) -> np.ndarray:
@@ -86,10 +86,11 @@ class PromptInputs(Inputs):
     def content(self, index: int) -> bytes:
         return array("q", self.ids(index)).tobytes()
 
-    def some(self) -> np.ndarray:
+    def some(self, most: int | None = None) -> np.ndarray:
         """One of the fewest tokens and one of the most."""
         order = np.argsort(self.lengths, kind="stable")
-        return np.unique(order[[0, -1]]) if len(order) else order
+        ends = np.unique(order[[0, -1]]) if len(order) else order
+        return ends if most is None else np.concatenate([ends, spread(len(order), most)])
 
     def length(self, index: int) -> int:
         return len(self.prompts[index])

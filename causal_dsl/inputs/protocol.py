@@ -55,8 +55,8 @@ class Inputs(ABC):
 
     @staticmethod
     @abstractmethod
-    def standard(facts: Facts) -> InputRows:
-        """A few inputs, of several lengths, that any network of these facts takes."""
+    def standard(facts: Facts) -> list[Any]:
+        """Batches of a few inputs: a network of these facts can be run on one of them at least, unless it is made for others."""
 
     @staticmethod
     @abstractmethod
@@ -81,8 +81,9 @@ class Inputs(ABC):
         """What the network reads: of two inputs it is the same just if they are one to the network."""
 
     @abstractmethod
-    def some(self) -> np.ndarray:
-        """A few of the inputs that stand for all of them where the network is tried on what it is about to be given."""
+    def some(self, most: int | None = None) -> np.ndarray:
+        """A few of the inputs that stand for all of them where the network is tried on what it is about to be given;
+        ``most``: so many from all over, too."""
 
     def length(self, index: int) -> int:
         """The number of tokens of an input."""
@@ -184,6 +185,11 @@ def lengths_agree(
             notes=(f"row {row}: base {inputs.text(a)!r}", f"row {row}: source {inputs.text(b)!r}"),
             help="patch one token of it, `name.last` or `name.first`, or draw values of as many tokens",
         )
+
+
+def spread(count: int, most: int) -> np.ndarray:
+    """Of ``count`` inputs ``most`` from all over."""
+    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64))
 
 
 def pick(rows: InputRows, which: np.ndarray) -> Any:

@@ -10,9 +10,9 @@ from causal_dsl.causal.designs import Drawn
 from causal_dsl.causal.domains import Finite
 from causal_dsl.causal.model import CausalModel
 from causal_dsl.causal.ranks import different
-from causal_dsl.causal.uniform import normals
+from causal_dsl.counter import normals
 from causal_dsl.diagnostics import Span, fail
-from causal_dsl.inputs.protocol import InputRows, Inputs
+from causal_dsl.inputs.protocol import InputRows, Inputs, spread
 from causal_dsl.program.facts import Facts
 from causal_dsl.program.program import Alignment, InputPlacement
 from causal_dsl.program.tokens import Tokens
@@ -47,10 +47,13 @@ class VectorInputs(Inputs):
         return unpadded(torch.as_tensor(rows), network.device, network.dtype)
 
     @staticmethod
-    def standard(facts: Facts) -> InputRows:
+    def standard(facts: Facts) -> list[Any]:
+        """Numbers that are drawn, and such as a network may be made for."""
         import torch
 
-        return torch.randn(8, facts.widths[0] if facts.widths else 1, generator=torch.Generator().manual_seed(0))
+        width = (facts.widths or (1,))[0]
+        numbers = torch.from_numpy(normals(0, (8, width), "inputs")).float()
+        return [numbers, (numbers > 0).float(), torch.zeros(8, width)]
 
     @staticmethod
     def lengths_of(rows: InputRows) -> np.ndarray:
@@ -70,10 +73,8 @@ class VectorInputs(Inputs):
     def content(self, index: int) -> bytes:
         return self.vectors[index].tobytes()
 
-    def some(self) -> np.ndarray:
-        """From all over."""
-        count = len(self)
-        return np.unique(np.linspace(0, count - 1, min(count, _TRIED)).round().astype(np.int64))
+    def some(self, most: int | None = None) -> np.ndarray:
+        return spread(len(self), most or _TRIED)
 
     def add(self, alignment: Alignment, drawn: Drawn, role: str, span: Span) -> np.ndarray:
         settings = drawn.values[role]

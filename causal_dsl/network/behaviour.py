@@ -29,8 +29,9 @@ def of_code(ref: NetworkRef) -> bool:
 
 def behaviour(network: Network) -> str:
     """SHA-256 in hex of the logits for the inputs that the proof at load takes; empty where it cannot be run on them."""
-    with suppress(Exception):  # a network may take whole numbers only; what it takes is tried at hand
-        return _digest(network, network.given.standard(network.facts))
+    for inputs in network.given.standard(network.facts):
+        with suppress(Exception):  # a network may take whole numbers only; what it takes is tried at hand
+            return _digest(network, inputs)
     return ""
 
 

@@ -29,12 +29,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from causal_dsl.counter import normals
 from causal_dsl.diagnostics import SpecError
 from causal_dsl.network.forward import Read, Write, forward
 from causal_dsl.network.network import Network
 from causal_dsl.network.sites import tap
-from causal_dsl.network.sweep.fitness import fitness
-from causal_dsl.program.components import COMPARED, COMPONENTS, in_time, leaving, missing
+from causal_dsl.network.sweep.fitness import enlarged, fitness
+from causal_dsl.program.components import COMPARED, COMPONENTS, in_time, missing
 from causal_dsl.program.locations import Site
 from causal_dsl.vocabulary.architectures import Architecture
 
@@ -44,7 +45,9 @@ class Proof:
     """``ok``: components found where the table says. ``refused``: the others, and why. ``errors``: the largest
     relative error of each identity over layers and tokens. ``runs``: modules that do not run exactly once in a pass,
     and how often they do. ``sweep``: how rows may enter a pass (``packed``: token by token, ``whole``: with all their
-    tokens, padded, ``""``: not at all), ``slow`` why it is not better."""
+    tokens, padded, ``fixed``: all of them, from the input to the logits, ``""``: not at all), ``slow`` why it is not better.
+    ``raised``: where the network's own code fails as it is run, what it was given and what it raised. ``no_numbers``:
+    where its logits are NaN and so are weights, which."""
 
     ok: frozenset[str] = frozenset()
     refused: dict[str, str] = field(default_factory=dict)
@@ -53,6 +56,8 @@ class Proof:
     runs: dict[str, int] = field(default_factory=dict)
     sweep: str = ""
     slow: str = ""
+    raised: tuple[str, ...] = ()
+    no_numbers: tuple[str, ...] = ()
     #: a mistake of this package that showed while it was tested
     fault: str = ""
     #: components that were given, in one pass, what another row has at the same site
@@ -60,6 +65,11 @@ class Proof:
     #: kinds of interventions that were held against whole forwards since (:mod:`causal_dsl.engine.trial`), with why not
     #: to run them in one pass; empty where they ride in one
     kinds: dict[object, str] = field(default_factory=dict)
+
+    @property
+    def settled(self) -> bool:
+        """Whether it holds all that can be known without the inputs that a network will be given."""
+        return bool(self.sweep and self.exchanged and not self.refused)
 
     @property
     def unfit(self) -> str:
@@ -79,26 +89,31 @@ _PLAIN = tuple(
 
 
 @torch.no_grad()
-def prove(network: Network) -> Proof:
+def prove(network: Network, inputs: Tensor | None = None) -> Proof:
     """Test the sites of a loaded network; the result is also kept as ``network.proof``.
+
+    ``inputs`` [rows, width]: what a vector network will be given; without them numbers that are drawn.
 
     Never raises for a fault of the network: what cannot be tested is refused with the reason.
     """
     network.proof = None
     network.taps.clear()
-    found = _Trial(network).run() if network.facts.has_tokens else _prove_tokenless(network)
+    given: Any = inputs
+    if not network.facts.has_tokens:
+        found, given = _prove_vector(network, inputs)
+    else:
+        found, given = _Trial(network).run(), network.given.standard(network.facts)[0]
     network.proof = found
     network.taps.clear()
-    _prove_sweep(network, found)
+    _prove_sweep(network, found, given)
     return found
 
 
-def _prove_sweep(network: Network, proof: Proof) -> None:
+def _prove_sweep(network: Network, proof: Proof, prompts: Any) -> None:
     """Whether interventions may ride in one pass, on the sites that were just proved."""
     if "logits" in proof.refused:
         proof.slow = proof.refused["logits"]
         return
-    prompts = network.given.standard(network.facts)
     tolerance = 10 * tolerance_of(network.dtype)
     if proof.slow:
         return
@@ -147,7 +162,7 @@ class _Trial:
                 self.refused[component] = "the layers of this network are not known"
         names = [name for name, about in COMPONENTS.items() if facts.kind in about.kinds]
         self.names = [name for name in names if missing(name, facts) is None and name not in self.refused]
-        self.prompts: Any = network.given.standard(network.facts)
+        self.prompts: Any = network.given.standard(network.facts)[0]
         lengths = [len(prompt) for prompt in self.prompts]
         self.rows = torch.tensor([row for row, length in enumerate(lengths) for _ in range(length)])
         self.positions = torch.tensor([place for length in lengths for place in range(length)])
@@ -162,7 +177,9 @@ class _Trial:
                 self._identities(self.network.layout)
             self._noise()
         ok = frozenset(name for name in self.names if name not in self.refused)
-        return Proof(ok, self.refused, tuple(self.notes), self.errors, self.runs, slow=self.disordered)
+        found = Proof(ok, self.refused, tuple(self.notes), self.errors, self.runs, slow=self.disordered)
+        found.no_numbers = _no_numbers(self.network, self.single)
+        return found
 
     @contextmanager
     def _guard(self, components: list[str] | tuple[str, ...], what: str) -> Iterator[None]:
@@ -351,42 +368,88 @@ class _Trial:
         middle = len(self.network.layers) // 2
         place = torch.tensor([len(prompt) - 1])
         sites = [Site(name, middle if COMPONENTS[name].layer else None) for name in names]
-        writes = [Write(site, torch.tensor([row]), place, _shake(row)) for row, site in enumerate(sites)]
         rows = torch.arange(len(names) + 2)
-        with self._guard(names, "noise cannot be written"):
-            logits = forward(self.network, [prompt] * len(rows), (), writes, readout=rows).logits
-            assert logits is not None
-            clean = logits[-1].float()
-            floor = float((logits[-2].float() - clean).abs().max())
-            for row, name in enumerate(names):
-                moved = float((logits[row].float() - clean).abs().max())
-                if not moved > 2 * floor:
-                    self._refuse((name,), f"noise written there, at layer {middle}, does not reach the logits")
+        still = set(names)
+        for shake in (_shake, enlarged(_shake)):  # behind a threshold little noise is not seen
+            if not still:
+                break
+            writes = [Write(site, torch.tensor([row]), place, shake(row)) for row, site in enumerate(sites)]
+            with self._guard(names, "noise cannot be written"):
+                logits = forward(self.network, [prompt] * len(rows), (), writes, readout=rows).logits
+                assert logits is not None
+                clean = logits[-1].float()
+                floor = float(_differences(logits[-2].float(), clean).max())
+                for row, name in enumerate(names):
+                    if float(_differences(logits[row].float(), clean).max()) > 2 * floor:
+                        still.discard(name)
+        for name in names:
+            if name in still:
+                self._refuse((name,), f"noise written there, at layer {middle}, does not reach the logits")
 
 
-def _prove_tokenless(network: Network) -> Proof:
-    """How often modules run, and which layers do not reach the logits."""
-    notes: list[str] = []
-    inputs = network.given.standard(network.facts)
-    names = [name for name, about in COMPONENTS.items() if network.facts.kind in about.kinds]
-    rows, runs = torch.arange(len(inputs)), {}
-    try:
-        with _counting(network.model) as counts:
-            clean = forward(network, inputs, readout=rows).logits
-        runs = {name: counts[name] for name, _ in network.model.named_modules() if counts[name] != 1}
-    except Exception as error:
-        reason = f"a forward pass fails: {told(error)}"
-        return Proof(refused=dict.fromkeys(names, reason))
-    outs = (Site(leaving(network.facts), layer) for layer in range(len(network.layers)))
-    for site in [*(Site(name) for name in names if COMPONENTS[name].acts == "bottom"), *outs]:
+def _prove_vector(network: Network, given: Tensor | None) -> tuple[Proof, Tensor]:
+    """Vector networks: how often modules run, and which layers were not seen to reach the logits; and the inputs of it."""
+    raised: tuple[str, ...] = ()
+    for inputs in network.given.standard(network.facts) if given is None else [given]:
+        rows = torch.arange(len(inputs))
         try:
-            moved = forward(network, inputs, (), [Write(site, rows, None, _shake(1))], readout=rows).logits
+            with _counting(network.model) as counts:
+                clean = forward(network, inputs, readout=rows).logits
+            break
+        except Exception as error:
+            raised = raised or (f"it was given {_shown(inputs, given is not None)}", f"it raised {told(error)}")
+    else:
+        reason = f"a forward pass fails: {raised[1]}"
+        return Proof(refused=dict.fromkeys(("input", "out", "logits", "module"), reason), raised=raised), inputs
+    assert clean is not None
+    runs = {name: counts[name] for name, _ in network.model.named_modules() if counts[name] != 1}
+    notes: list[str] = []
+    for site in [Site("input"), *(Site("out", layer) for layer in range(len(network.layers)))]:
+        try:
+            moved = _stirs(network, site, inputs, clean)
         except SpecError as error:
             notes.append(f"`{site}` cannot be written: {error.diagnostics[0].title}")
             continue
-        if clean is not None and moved is not None and torch.equal(clean, moved):
-            notes.append(f"noise written at `{site}` does not reach the logits")
-    return Proof(frozenset(names), {}, tuple(notes), {}, runs)
+        if not moved:
+            notes.append(f"neither noise nor another input's vector at `{site}` was seen to move the logits")
+    ok = frozenset(("input", "out", "logits", "module"))
+    return Proof(ok, {}, tuple(notes), {}, runs, no_numbers=_no_numbers(network, clean)), inputs
+
+
+def _stirs(network: Network, site: Site, inputs: Tensor, clean: Tensor) -> bool:
+    """Whether another input's vector at a site, or noise there, moves a logit. What the network's own code raises of such a
+    vector is no answer."""
+    rows = torch.arange(len(inputs))
+    for edit in (lambda old: old.roll(1, 0), _shake(1), enlarged(_shake)(2)):
+        try:
+            moved = forward(network, inputs, (), [Write(site, rows, None, edit)], readout=rows).logits
+        except SpecError:
+            raise
+        except Exception:
+            continue
+        if moved is not None and bool((_differences(moved, clean) != 0).any()):
+            return True
+    return False
+
+
+def _shown(inputs: Tensor, at_hand: bool) -> str:
+    """The first of some vectors, and where they come from."""
+    numbers = [f"{number:.4g}" for number in inputs[0].tolist()[:8]]
+    more = ", …" if inputs.shape[1] > 8 else ""
+    what = "inputs of the spec" if at_hand else "numbers that were drawn"
+    return f"{what}, [{', '.join(numbers)}{more}] among {len(inputs)}"
+
+
+def _no_numbers(network: Network, logits: Tensor) -> tuple[str, ...]:
+    """Where logits are NaN, the weights that are no finite numbers."""
+    if not bool(logits.isnan().any()):
+        return ()
+    found = []
+    for name, weights in network.model.named_parameters():
+        wrong = 0 if weights.device.type == "meta" else int((~weights.isfinite()).sum())
+        if wrong:
+            found.append(f"{wrong} of the {weights.numel()} numbers of `{name}` are NaN or infinite")
+    return tuple(found)
 
 
 def told(error: BaseException) -> str:
@@ -403,11 +466,20 @@ def tolerance_of(dtype: torch.dtype) -> float:
 
 
 def distance(got: Tensor, expected: Tensor) -> float:
-    """The largest relative error of a row."""
+    """The largest relative error of a row. What is no finite number in both, and the same, does not count; in one: infinite."""
     got, expected = got.float(), expected.float()
-    size = expected.norm(dim=-1).clamp_min(1e-20)
-    worst = float(((got - expected).norm(dim=-1) / size).max()) if got.numel() else 0.0
+    if not got.numel():
+        return 0.0
+    change = _differences(got, expected)
+    size = torch.where(expected.isfinite(), expected, 0).norm(dim=-1).clamp_min(1e-20)
+    worst = float((change.norm(dim=-1) / size).max())
     return float("inf") if math.isnan(worst) else worst
+
+
+def _differences(got: Tensor, expected: Tensor) -> Tensor:
+    """How far numbers are apart: 0 where both are NaN or the same infinity, infinitely far where only one is."""
+    same = (got == expected) | (got.isnan() & expected.isnan())
+    return torch.where(same, 0, (got - expected).abs().nan_to_num(nan=float("inf"), posinf=float("inf")))
 
 
 def _ranks(scores: Tensor) -> Tensor:
@@ -431,7 +503,7 @@ def _shake(seed: int) -> Callable[[Tensor], Tensor]:
     """Adds noise three times as large as what is there."""
 
     def edit(old: Tensor) -> Tensor:
-        noise = torch.randn(old.shape, generator=torch.Generator().manual_seed(seed)).to(old.device)
+        noise = torch.from_numpy(normals(seed, tuple(old.shape), "shake")).float().to(old.device)
         size = old.float().std(dim=-1, keepdim=True, unbiased=False).clamp_min(1e-3)
         return (old.float() + 3 * size * noise).to(old.dtype)
 

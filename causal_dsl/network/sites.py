@@ -83,6 +83,14 @@ def refuse(network: Network, site: Site) -> None:
             notes=(reason,),
             help=suggestion(site.component, network.facts),
         )
+    if network.proof is not None and network.proof.raised and site.component in network.proof.refused:
+        raise fail(
+            "E425",
+            f"`{network.name or 'the network'}` raises an exception as it is run, so none of its sites can be tested",
+            network.span,
+            notes=network.proof.raised,
+            help="mend its forward: it has to take every input that the spec encodes, as floats [batch, width]",
+        )
     if network.proof is not None and site.component in network.proof.refused:
         raise fail(
             "E425",

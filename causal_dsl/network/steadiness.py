@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from causal_dsl.counter import Stream
 from causal_dsl.diagnostics import Span, SpecError, fail
 from causal_dsl.inputs.protocol import InputRows, pick
 from causal_dsl.network.forward import Write, forward
@@ -30,6 +31,8 @@ _ALONE = 8
 #: where a network has less than _SMALL parameters, and more as far as a run of them stays short.
 _LEAST = 16
 _SMALL, _WORK, _TOKENS = 50_000_000, 2e10, 16_384
+#: In which orders inputs are tried besides: batches of such a share of the rows, drawn anew each time.
+_ORDERS = (1.0, 1.0, 1.0, 0.7, 0.3, 0.1)
 
 
 @torch.no_grad()
@@ -93,8 +96,38 @@ def _refuse_unsteady(network: Network, inputs: InputRows, rows: int, span: Span)
         if far > _BATCH.get(network.dtype, 3e-1):
             note = f"an input alone, and among {len(taken)}: the logits differ by {far:.1e} of their size"
             raise _dependent(network, note, span)
+    _refuse_neighbours(network, inputs, taken, first, span)
     if rows >= _LEAST:
         _refuse_meddling(network, batch, first, span)
+
+
+def _refuse_neighbours(network: Network, inputs: InputRows, taken: list[int], first: Tensor, span: Span) -> None:
+    """Raise E664 where inputs in another order, and in batches of other sizes, give other logits than ``first``, those of the
+    batch ``taken``. A network may look at its neighbours only where they are what it looks for, so each input has many.
+    Where that batch itself now gives others, it was not the order: E663."""
+    place = {row: number for number, row in reversed(list(enumerate(taken)))}
+    rows = sorted(place)
+    known = first[[place[row] for row in rows]]
+    stream = Stream("orders")
+    orders = _ORDERS[2:5] if network.facts.has_tokens else _ORDERS
+    for share in orders if len(taken) >= _LEAST else orders[:1]:
+        size = max(2, round(share * len(taken)))
+        order = stream.below(len(rows), size) if share < 1 else stream.shuffled(np.resize(np.arange(len(rows)), size))
+        try:
+            got = _logits(network, pick(inputs, np.array([rows[number] for number in order])))
+        except (MemoryError, torch.OutOfMemoryError):
+            raise
+        except Exception:
+            continue  # some take no other number of rows
+        far = apart(got, known[torch.from_numpy(order).to(known.device)])
+        if not far > _BATCH.get(network.dtype, 3e-1):
+            continue
+        again = apart(_logits(network, pick(inputs, np.array(taken))), first)
+        if again > _AGAIN.get(network.dtype, 1e-2):
+            note = f"the same batch again, some runs later: the logits differ by {again:.1e} of their size"
+            raise _unsteady(network, pick(inputs, np.array(taken)), note, span)
+        note = f"inputs in one order, and in another among {size}: the logits differ by {far:.1e} of their size"
+        raise _dependent(network, note, span)
 
 
 def _refuse_meddling(network: Network, batch: Any, clean: Tensor, span: Span) -> None:
@@ -120,6 +153,21 @@ def _refuse_meddling(network: Network, batch: Any, clean: Tensor, span: Span) ->
                 f"with an intervention at `{write.site}` of other inputs of the batch, the logits of an input differ {size}",
                 span,
             )
+
+
+def most_of_batch(dtype: torch.dtype) -> float:
+    """The largest relative difference of an input's logits, alone and among others, that rounding explains."""
+    return _BATCH.get(dtype, 3e-1)
+
+
+def refused_noise(network: Network, share: float, test: str) -> SpecError:
+    """E664 of a run: an input that was run again gave other logits, by ``share`` of their size."""
+    size = f"by {share:.1e} of their size" if share < float("inf") else "in which are finite"
+    note = f"in the test `{test}` the base was patched into itself, and its logits differ {size}"
+    why = (
+        "among other inputs, or some runs later, the network says something else: no number of this run can be trusted"
+    )
+    return _dependent(network, note, network.span, why)
 
 
 def apart(got: Tensor, expected: Tensor) -> float:
@@ -170,9 +218,9 @@ def _seeded(network: Network, inputs: InputRows) -> Tensor:
         return _logits(network, inputs)
 
 
-def _dependent(network: Network, note: str, span: Span) -> SpecError:
+def _dependent(network: Network, note: str, span: Span, *more: str) -> SpecError:
     helps = "let each row depend on itself alone: no mean, norm or attention over the rows of a batch"
-    notes = [note, *_left_on(network.model)]
+    notes = [note, *more, *_left_on(network.model)]
     norms = [name for name, module in network.model.named_modules() if _norms_by_batch(module)]
     scaled = [module for module in network.model.modules() if _scales_by_length(module)]
     if norms:
@@ -221,4 +269,4 @@ def _scaled_from(module: nn.Module) -> int | None:
     return start if isinstance(start, int) else None
 
 
-__all__ = ["apart", "enough", "refuse_unsteady"]
+__all__ = ["apart", "enough", "most_of_batch", "refuse_unsteady", "refused_noise"]

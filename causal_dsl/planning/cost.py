@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from causal_dsl.planning import graph as g
-from causal_dsl.planning.memory import Budget, default_bytes, process_bytes
+from causal_dsl.planning.memory import PROCESS, Budget, default_bytes
 from causal_dsl.planning.peak import MOST_ROWS, Peaks, Sized, columns_of
 from causal_dsl.planning.steps import Block, Step, early_means, late_captures, layers_of
 from causal_dsl.program.components import depth, width
 from causal_dsl.program.facts import Facts, record_of
 
 if TYPE_CHECKING:
+    from causal_dsl import shapes
     from causal_dsl.planning.plan import Plan
 
 
@@ -34,7 +35,7 @@ class Work:
 class Cost:
     """Of a plan. ``key_tokens`` are tokens x layers of which keys and values alone are computed; ``passes`` how often
     the layers' weights are met; ``bytes`` what is kept for later, ``peak_bytes`` the most that the tensors of a pass hold
-    beside the weights. ``naive_layer_tokens``: base, source and patched run of every pair and cell as whole forwards. ``exact``:
+    beside the weights, ``process_bytes`` what a process on a CPU takes for them. ``naive_layer_tokens``: base, source and patched run of every pair and cell as whole forwards. ``exact``:
     counted, not estimated from a part."""
 
     rows: int
@@ -44,20 +45,16 @@ class Cost:
     passes: int
     bytes: int
     peak_bytes: int
+    process_bytes: int
     flops: float
     exact: bool = True
-
-    @property
-    def process_bytes(self) -> int:
-        """What a process on a CPU takes at the peak beside the weights: more than its tensors hold."""
-        return process_bytes(self.peak_bytes)
 
     @property
     def ratio(self) -> float:
         """How many times the layer-tokens of the naive way are those of the plan."""
         return self.naive_layer_tokens / self.layer_tokens if self.layer_tokens else 1.0
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> shapes.Cost:
         return {
             "rows": self.rows,
             "layer_tokens": self.layer_tokens,
@@ -151,7 +148,8 @@ def stop_layer(plan: Plan, node: g.Node) -> int:
 def cost_of(plan: Plan) -> Cost:
     """The cost of the whole plan as its steps stand."""
     rows = tokens = keys = passes = kept = flops = 0.0
-    peak, exact = 0.0, True
+    peak = process = 0.0
+    exact = True
     peaks = Peaks(plan)
     budget = Budget(default_bytes())
     for step, sized, times in sizes(plan):
@@ -162,13 +160,23 @@ def cost_of(plan: Plan) -> Cost:
         keys += sized.schedule.key_tokens * times
         passes += times / sized.share
         flops += flops_of(step, sized, facts, columns_of(plan, step)) * times
-        peak = max(peak, peaks.bytes(step, sized, budget))
+        found = peaks.held(step, sized, budget)
+        peak, process = max(peak, found.tensors), max(process, found.taken)
     for node in plan.graph.nodes:
         if isinstance(node, g.Capture):
             facts = plan.inputs[node.run.network].facts
             kept += len(np.unique(plan.rows[node.run])) * (width(node.place.site, facts) or facts.width or 0) * 4
     return Cost(
-        round(rows), round(tokens), round(keys), _naive(plan), round(passes), round(kept), round(peak), flops, exact
+        round(rows),
+        round(tokens),
+        round(keys),
+        _naive(plan),
+        round(passes),
+        round(kept),
+        round(peak),
+        round(process) + PROCESS,
+        flops,
+        exact,
     )
 
 

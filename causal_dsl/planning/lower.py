@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import singledispatchmethod
 from types import MappingProxyType
@@ -70,6 +70,17 @@ def unfit_networks(plan: Plan, found: Mapping[NetworkKey, str] = MappingProxyTyp
 def by_reference(plan: Plan) -> Plan:
     """The plan whose every step is run by the reference executor, since that was asked for."""
     return replace(plan, steps=tuple(replace(step, why=ASKED) for step in plan.steps))
+
+
+def whole_batches(plan: Plan, networks: Collection[NetworkKey]) -> Plan:
+    """The plan whose steps on some networks run all rows from the input to the logits: those look at their input again."""
+    return replace(
+        plan,
+        steps=tuple(
+            replace(step, rules=replace(step.rules, late=False, stop=False)) if step.network in networks else step
+            for step in plan.steps
+        ),
+    )
 
 
 class _Lowering:

@@ -15,6 +15,8 @@ SLICE_CPU, SLICE_DEVICE = 2048, 2**62
 HEAP_CPU, HEAP_DEVICE = 1.25, 1.15
 #: What a process on a CPU takes beside that, however small the pass: indices, the buffers of matrix products, pools.
 PROCESS = 20_000_000
+#: Numbers of logits that are looked at at once: they are looked at in float64, and on a CPU should stay in its cache.
+MOST_LOGITS_CPU, MOST_LOGITS_DEVICE = 2**18, 2**28
 #: The most that is taken unasked on a CPU.
 MOST_UNASKED = 8 * 10**9
 
@@ -36,20 +38,23 @@ class Budget:
         return SLICE_CPU if self.on_cpu else SLICE_DEVICE
 
     @property
+    def room(self) -> float:
+        """The bytes that a process may take for tensors (:func:`taken`)."""
+        return self.bytes - min(PROCESS, self.bytes / 2) if self.on_cpu else self.bytes
+
+    @property
     def tensors(self) -> float:
         """The bytes that tensors may hold at once."""
-        if not self.on_cpu:
-            return self.bytes / HEAP_DEVICE
-        return (self.bytes - min(PROCESS, self.bytes / 2)) / HEAP_CPU
+        return self.room / taken(1.0, self.on_cpu)
 
     @property
     def on_cpu(self) -> bool:
         return self.most_tokens == MOST_TOKENS_CPU
 
 
-def process_bytes(tensors: float) -> int:
-    """What a process on a CPU takes for a pass whose tensors hold so many bytes, as its resident memory grows."""
-    return int(HEAP_CPU * tensors) + PROCESS
+def taken(tensors: float, on_cpu: bool = True) -> float:
+    """What a process takes for tensors that hold so many bytes, as its resident memory grows."""
+    return tensors * (HEAP_CPU if on_cpu else HEAP_DEVICE)
 
 
 def default_bytes() -> int:

@@ -1,7 +1,7 @@
 """The most that the tensors of a pass hold at once beside the weights, predicted from its frames.
 
-What the process takes is more, by what its heap wastes (:data:`causal_dsl.planning.memory.HEAP_CPU`); a budget allows
-for that.
+What is alive is listed tensor by tensor (:mod:`causal_dsl.planning.alive`). What the process takes is more, by what its heap
+wastes (:func:`causal_dsl.planning.memory.taken`); a budget allows for that.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from causal_dsl.planning import graph as g
+from causal_dsl.planning.alive import Held, head, held, layer_stages
+from causal_dsl.planning.floors import floors_of
 from causal_dsl.planning.liveness import Schedule
 from causal_dsl.planning.memory import Budget
 from causal_dsl.planning.rows import Layout, Layouts
@@ -61,28 +63,50 @@ class Peaks:
         """How many times what is allowed a block takes: of memory or of tokens, whichever is more."""
         sized = self.size(step, block)
         tokens = max((f.tokens for f in sized.schedule.frames), default=0) * sized.share
-        return max(self.bytes(step, sized, budget) / budget.tensors, tokens / budget.most_tokens)
+        return max(self.held(step, sized, budget).taken / budget.room, tokens / budget.most_tokens)
 
-    def bytes(self, step: Step, sized: Sized, budget: Budget) -> float:
-        """The peak of a pass in bytes."""
-        facts = self.plan.inputs[step.network].facts
-        kept = kept_bytes(sized.layout, facts, budget.size)
-        frames = sized.schedule.frames
-        layers = max(
-            (
-                layer_bytes(f.tokens, f.keys_only, frames[i + 1].tokens, facts, budget)
-                for i, f in enumerate(frames[:-1])
-            ),
-            default=0,
-        )
+    def held(self, step: Step, sized: Sized, budget: Budget) -> Held:
+        """What is alive at the peak of a pass."""
+        facts, layout, share = self.plan.inputs[step.network].facts, sized.layout, sized.share
+        frames, asked = sized.schedule.frames, self.asked(layout)
+        whole = [*self._kept(step, layout, facts), *(6 * 2 * (f.tokens + f.keys_only) for f in frames)]
+        if facts.has_tokens:  # the model holds the embeddings of its prompts from beginning to end
+            whole.append(len(sized.schedule.batch) * sized.schedule.width * (facts.width or 1))
         columns = columns_of(self.plan, step)
-        asked = self.asked(sized.layout)
-        # What is measured of logits is measured of some rows at a time. Where tests ask for columns of their own, their
-        # logits are put together once more.
-        head = asked * (columns or facts.vocabulary or facts.classes or 1) * (1 if columns is None else 2)
-        head += (frames[-1].tokens + asked) * (facts.width or 0)
-        index = sum(8 * 6 * (f.tokens + f.keys_only) for f in frames)
-        return (kept + max(layers, head * budget.size) + index) * sized.share
+        stages = [head(frames[-1].tokens, asked, columns, facts)]
+        for i, frame in enumerate(frames[:-1]):
+            stages += layer_stages(frame, frames[i + 1], facts, budget, share)
+        return max((held([*whole, *stage], share, budget) for stage in stages), key=lambda found: found.taken)
+
+    def _kept(self, step: Step, layout: Layout, facts: Facts) -> list[int]:
+        """The vectors that a pass keeps, and those of bases that are patched into themselves, in numbers a site."""
+        places = {site: len(rows) for site, (rows, _) in layout.kept.items()}
+        for floor in self._floors(step, layout):
+            pairs = layout.pairs[floor.base.draw]
+            for write in floor.writes:
+                # each base token once, whatever else asks for it: sources of other pairs are other prompts, mostly
+                which, tokens = self.layouts.tokens(write.place, floor.base, pairs)
+                user = None if layout.shared else floor
+                if (user, floor.base) in layout.prompt:
+                    which = layout.prompt[user, floor.base][which]
+                distinct = len(np.unique(which * layout.width + tokens))
+                places[write.place.site] = places.get(write.place.site, 0) + distinct
+        return [
+            count * (width(site, facts) or facts.width or max(facts.widths or (1,))) for site, count in places.items()
+        ]
+
+    def _floors(self, step: Step, layout: Layout) -> list[g.Resume]:
+        """The bases that the first block of a step patches into themselves, for the noise floor."""
+        if not any(len(pairs) and pairs[0] == 0 for pairs in layout.pairs.values()):
+            return []
+        tests = [test for test in self.plan.tests if test.network.key == step.network]
+        every = {resume: floor for test in tests for resume, floor in self._floors_of[test.name].items()}
+        here = {family.resume for family in layout.families}
+        return list(dict.fromkeys(every[r] for r in step.resumes if r in here and r in every and every[r] not in here))
+
+    @cached_property
+    def _floors_of(self) -> dict[str, dict[g.Resume, g.Resume]]:
+        return {test.name: floors_of(self.plan, test) for test in self.plan.tests}
 
     def asked(self, layout: Layout) -> int:
         """How many rows of logits are asked for: each test asks for those of its own runs."""
@@ -97,30 +121,6 @@ class Peaks:
         """How many tests read each run."""
         runs = {(name, read.run) for name, scores in self.plan.scores.items() for s in scores for _, read in s.reads}
         return Counter(run for _, run in runs)
-
-
-def kept_bytes(layout: Layout, facts: Facts, size: int) -> int:
-    """The bytes of the vectors that a pass keeps."""
-    widths = {site: width(site, facts) or facts.width or max(facts.widths or (1,)) for site in layout.kept}
-    return sum(len(rows) * widths[site] * size for site, (rows, _) in layout.kept.items())
-
-
-def layer_bytes(tokens: int, keys: int, following: int, facts: Facts, budget: Budget) -> int:
-    """The peak of one layer: what its MLP holds at once, or its attention, or the step to the next layer."""
-    if not facts.has_tokens:
-        return budget.size * (tokens + following) * 2 * max(facts.widths or (1,))
-    wide, inner = facts.width or 1, facts.mlp_width or 4 * (facts.width or 1)
-    size = facts.head_dim or 1
-    heads, shared = (facts.heads or 1) * size, (facts.kv_heads or facts.heads or 1) * size
-    # What enters and its norm, in slices what comes out too; inside, what an activation takes on the way.
-    mlp = tokens * (2 if tokens <= budget.slice else 3) * wide + min(tokens, budget.slice) * 4 * inner
-    turning = tokens * (2 * wide + 4 * heads + 2 * shared + 2 * size)
-    # Keys and values are gathered for some rows at a time, and repeated for the query heads that share them.
-    gathered = min(budget.most_keys, tokens * 16 * shared) * 2 * (1 + heads // shared)
-    attention = tokens * (2 * wide + 2 * heads + 2 * shared + 2 * size) + gathered
-    alone = keys * (2 * wide + 2 * heads + 2 * shared)
-    move = (tokens + keys) * 2 * wide + following * wide
-    return budget.size * (max(mlp, turning, attention, move) + alone)
 
 
 def columns_of(plan: Plan, step: Step) -> int | None:
@@ -143,4 +143,4 @@ def columns_of(plan: Plan, step: Step) -> int | None:
     return most
 
 
-__all__ = ["MOST_ROWS", "Peaks", "Sized", "columns_of", "kept_bytes", "layer_bytes"]
+__all__ = ["MOST_ROWS", "Peaks", "Sized", "columns_of"]

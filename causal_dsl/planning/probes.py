@@ -18,6 +18,7 @@ import numpy as np
 
 from causal_dsl.causal.designs import Design, Drawn, identify
 from causal_dsl.causal.sampling import Columns
+from causal_dsl.counter import Stream
 from causal_dsl.diagnostics import SpecError
 from causal_dsl.inputs import Inputs
 from causal_dsl.planning import graph as g
@@ -291,9 +292,9 @@ def _sets(units: list[int], rows: int) -> list[tuple[int, ...]]:
     """
     every = tuple(units)
     halves: list[tuple[int, ...]] = []
-    generator = np.random.Generator(np.random.PCG64(_SEED))
+    stream = Stream(_SEED)
     for _ in range(_MANY_SPLITS if len(units) > 1 else 0):
-        order = generator.permutation(units)
+        order = stream.shuffled(units)
         half = len(units) // 2
         halves += [tuple(sorted(order[:half].tolist())), tuple(sorted(order[half:].tolist()))]
     singles = [(unit,) for unit in units] if len(units) <= FEW else []
@@ -377,16 +378,16 @@ def _drawn_pairs(
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """``m`` base rows, and new values for the ``varied`` inputs of each: of all of them, or (every other row) of some."""
     n = len(own[varied[0]])
-    generator = np.random.Generator(np.random.PCG64(_SEED + number))
-    rows = np.resize(np.sort(generator.permutation(n)[:m]), m)
-    some = generator.random((m, len(varied))) < 0.5
-    some[np.arange(m), generator.integers(len(varied), size=m)] = True
+    stream = Stream(_SEED, number)
+    rows = np.resize(stream.some(n, m), m)
+    some = stream.unit((m, len(varied))) < 0.5
+    some[np.arange(m), stream.below(len(varied), m)] = True
     some[::2] = True
     changed = {name: own[name][rows] for name in varied}
     for _ in range(_TRIES):
         for i, name in enumerate(varied):
             same = some[:, i] & (changed[name] == own[name][rows])
-            changed[name] = np.where(same, own[name][generator.integers(n, size=m)], changed[name])
+            changed[name] = np.where(same, own[name][stream.below(n, m)], changed[name])
     return rows, changed
 
 
@@ -402,7 +403,7 @@ def _others(test: Test, drawn: Drawn, varied: tuple[str, ...], m: int, number: i
         _, key = np.unique(key * (int(codes.max(initial=0)) + 1) + codes.reshape(-1), return_inverse=True)
     order = np.argsort(key, kind="stable")
     bounds = np.searchsorted(key[order], np.arange(int(key.max(initial=0)) + 2))
-    generator = np.random.Generator(np.random.PCG64(_SEED + number))
+    stream = Stream(_SEED, number)
     rank = np.empty(len(order), np.int64)
     rank[order] = np.arange(len(order))
     bases = np.searchsorted(distinct, np.unique(drawn.ids["base"]))
@@ -412,12 +413,12 @@ def _others(test: Test, drawn: Drawn, varied: tuple[str, ...], m: int, number: i
         mine = np.repeat(bases, others)
         step = 1 + np.concatenate([np.arange(count) for count in others] or [others])
     else:
-        rows = np.arange(drawn.n) if m >= drawn.n else np.sort(generator.choice(drawn.n, m, replace=False))
+        rows = np.arange(drawn.n) if m >= drawn.n else stream.some(drawn.n, m)
         mine = np.searchsorted(distinct, drawn.ids["base"][np.resize(rows, m)])
     group = key[mine]
     size = bounds[group + 1] - bounds[group]
     if not every:  # of a group of k inputs, one of the k - 1 others
-        step = 1 + np.floor(generator.random(m) * np.maximum(size - 1, 1)).astype(np.int64)
+        step = 1 + np.floor(stream.unit(m) * np.maximum(size - 1, 1)).astype(np.int64)
     chosen = order[bounds[group] + (rank[mine] - bounds[group] + step) % np.maximum(size, 1)]
     kept = size > 1
     if kept.sum() < (1 if every else LEAST):
@@ -456,11 +457,11 @@ def _apart(plan: Plan, test: Test, number: int, cell: Cell) -> Iterator[Test]:
     m = min(rows // len(cells), MANY, drawn.n)
     if m < LEAST:
         return
-    generator = np.random.Generator(np.random.PCG64(_SEED + number))
-    chosen = np.sort(generator.choice(drawn.n, m, replace=False))
+    stream = Stream(_SEED, number)
+    chosen = stream.some(drawn.n, m)
     picked = {role: chosen for role in ("base", *sorted(roles - {"base"}))}
     if len(swaps) > len(test.swaps):
-        picked[ANOTHER] = np.roll(generator.permutation(chosen), 1)
+        picked[ANOTHER] = np.roll(stream.shuffled(chosen), 1)
     of = {role: next(iter(roles)) if role == ANOTHER else role for role in picked}
     values = {role: {n: c[rows] for n, c in drawn.values[of[role]].items()} for role, rows in picked.items()}
     given = Drawn(m, values, {role: drawn.ids[of[role]][rows] for role, rows in picked.items()}, False)
@@ -502,9 +503,9 @@ def _replaced(plan: Plan, test: Test, number: int, cell: Cell) -> Test | None:
     spans = _spans(plan, test, cell)
     if m < LEAST or spans is None:
         return None
-    generator = np.random.Generator(np.random.PCG64(_SEED + number))
-    rows = np.sort(generator.choice(drawn.n, m, replace=False))
-    others = rows[(np.arange(m) + 1 + int(generator.integers(m - 1))) % m]
+    stream = Stream(_SEED, number)
+    rows = stream.some(drawn.n, m)
+    others = rows[(np.arange(m) + 1 + int(stream.below(m - 1, 1)[0])) % m]
     cells: list[Cell] = []
     wanted: list[tuple[str, Value | None]] = [("mean", Mean("base")), ("resample", None)]
     if own == "mean":  # zero is often no value that a site ever has: it is held against others, and nothing against it

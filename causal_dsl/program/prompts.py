@@ -1,4 +1,4 @@
-"""Prompts with holes: their text for given values, and the tokens that a position names.
+"""Prompts with placeholders: their text for given values, and the tokens that a position names.
 
 A template is ``"When {first} and {second} met, {first} gave"``; ``{{`` and ``}}`` stand for the braces themselves. A
 position is looked up row by row on the tokens of the unpadded prompt, the special tokens that the tokenizer adds
@@ -37,7 +37,7 @@ class Segment:
 
 @dataclass(frozen=True)
 class Template:
-    """A prompt with holes."""
+    """A prompt with placeholders."""
 
     segments: tuple[Segment, ...]
 
@@ -82,11 +82,11 @@ def parse_template(text: str, span: Span, diagnostics: Diagnostics) -> Template 
         if match.group(1) is None or not name.isidentifier():
             diagnostics.report(
                 "E501",
-                f"`{match.group()}` in a prompt is not a hole"
+                f"`{match.group()}` in a prompt is not a placeholder"
                 if match.group(1) is not None
                 else "a brace stands alone",
                 _within(span, text, match.start(), match.end()),
-                help="a hole is the name of a variable in braces, {subject}; for a brace itself write {{ or }}",
+                help="a placeholder is the name of a variable in braces, {subject}; for a brace itself write {{ or }}",
             )
             sound = False
             continue
@@ -110,7 +110,7 @@ def check_holes(template: Template, variables: Iterable[str], span: Span, diagno
         if hole not in known:
             place = _within_find(span, hole)
             diagnostics.report(
-                "E500", f"the prompt has a hole {{{hole}}}, which is no variable", place, help=did_you_mean(hole, known)
+                "E500", f"the placeholder {{{hole}}} names no variable", place, help=did_you_mean(hole, known)
             )
 
 
@@ -180,7 +180,7 @@ def _check_hole(position: Position, template: Template, span: Span, diagnostics:
         known = [*template.holes, "first", "last", "all"]
         diagnostics.report(
             "E502",
-            f"the prompt has no hole {{{position.name}}}",
+            f"the prompt has no placeholder {{{position.name}}}",
             span,
             notes=(f'the prompt is "{template}"',),
             help=did_you_mean(position.name, known),
@@ -188,14 +188,14 @@ def _check_hole(position: Position, template: Template, span: Span, diagnostics:
     elif uses > 1 and not position.occurrence:
         diagnostics.report(
             "E503",
-            f"the prompt has {uses} holes {{{position.name}}}",
+            f"the prompt has {uses} placeholders {{{position.name}}}",
             span,
             help=f"say which one: {position.name}(1), … {position.name}({uses})",
         )
     elif position.occurrence > uses:
         times = "once" if uses == 1 else f"{uses} times"
         diagnostics.report(
-            "E503", f"there is no {position.name}({position.occurrence}): the hole is used {times}", span
+            "E503", f"there is no {position.name}({position.occurrence}): the placeholder is used {times}", span
         )
     else:
         return True
@@ -212,7 +212,7 @@ def _check_text(position: Position, found: int, template: Template, span: Span, 
             span,
             notes=(
                 f'the prompt is "{template}"',
-                "a literal is looked for as whole words, and never in the values of the holes",
+                "a literal matches whole words, and never the values of the placeholders",
             ),
             help=did_you_mean(position.name, words),
         )
@@ -362,7 +362,7 @@ def _refuse_shared(
                 f"`{position}` and {{{hole}}} share a token",
                 span,
                 notes=(f'in the prompt "{_clip(rendered.text)}"',),
-                help="put something between the two holes that this tokenizer splits at, a space or a comma",
+                help="put something between the two placeholders that this tokenizer splits at, a space or a comma",
             )
 
 

@@ -244,7 +244,7 @@ class SiteReader:
                     f"`{site}` says no position",
                     span,
                     notes=("a sequence network has this vector at every token",),
-                    help=f"write `{site}[last]`, or the name of a hole of the prompt",
+                    help=f"write `{site}[last]`, or the name of a placeholder of the prompt",
                 )
                 return None
             index = indices.pop(0)
@@ -284,7 +284,9 @@ class SiteReader:
         if isinstance(expr, tree.Attribute):
             part, base = expr.name.name, expr.value
             if part not in _PARTS:
-                self._report("E532", f"a hole has no part `{part}`", expr.name.span, help=did_you_mean(part, _PARTS))
+                self._report(
+                    "E532", f"a placeholder has no part `{part}`", expr.name.span, help=did_you_mean(part, _PARTS)
+                )
                 return None
         occurrence = 0
         if isinstance(base, tree.Call):
@@ -294,7 +296,7 @@ class SiteReader:
                     "E532",
                     f"`{format_expr(base)[:60]}` is not a position",
                     base.span,
-                    help="the second use of a hole is written `name(2)`",
+                    help="the second use of a placeholder is written `name(2)`",
                 )
                 return None
             base, occurrence = base.function, number
@@ -305,7 +307,7 @@ class SiteReader:
                 "E532",
                 f"`{format_expr(expr)[:60]}` is not a position",
                 expr.span,
-                help='write a hole of the prompt, first, last, all, a whole number, or ["a word of the prompt"]',
+                help='write a placeholder of the prompt, first, last, all, a whole number, or ["a word of the prompt"]',
             )
             return None
         return self._hole(base, occurrence, part)
@@ -327,12 +329,12 @@ class SiteReader:
                 return None
             return _EDGES[name.name]
         if name.name in _EDGES and not part:
-            other = "another name for the hole" if name.name == "all" else str(_EDGES[name.name].index)
+            other = "another name for the placeholder" if name.name == "all" else str(_EDGES[name.name].index)
             self._report(
                 "E535",
-                f"`{name.name}` is a hole of the prompt and a word for a position",
+                f"`{name.name}` is both a placeholder of the prompt and a position",
                 name.span,
-                help=f"write `{name.name}.last` for the last token of the hole, or {other} for the position",
+                help=f"write `{name.name}.last` for the last token of the placeholder, or {other} for the position",
             )
             return None
         position = Position("hole", name.name, occurrence, part or "last")  # type: ignore[arg-type]

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from causal_dsl.score.numbers import counted, show, show_estimate
 from causal_dsl.score.results import Estimate, Finding
+
+if TYPE_CHECKING:
+    from causal_dsl import shapes
 
 #: Written apart, variables may fail in twice the share of pairs in which they fail together, and in up to so many.
 FAILS = 0.02
@@ -26,7 +29,7 @@ class Written:
     moved: Estimate
     asked: int
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> shapes.WrittenApart:
         return {
             "variables": dict(self.swaps),
             "place": self.place,

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from causal_dsl.score.numbers import counted, show, show_estimate
 from causal_dsl.score.results import Estimate, Finding, number
+
+if TYPE_CHECKING:
+    from causal_dsl import shapes
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,7 @@ class Control:
     draws: tuple[float, ...] = ()
     difference: Estimate = field(default_factory=lambda: Estimate(None))
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> shapes.Control:
         return {
             "iia": self.iia.to_json(),
             "margin": number(self.margin),

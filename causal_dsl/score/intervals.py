@@ -20,7 +20,7 @@ Of that bootstrap,
 
 A share that is 0 or 1 in the sample has replicates that are all alike; see :func:`share_interval`.
 
-The random numbers are splitmix64 of (seed, role, replicate, input): the same on every machine and version of numpy.
+The random numbers are splitmix64 (:mod:`causal_dsl.counter`) of (seed, role, replicate, input).
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from itertools import combinations
 
 import numpy as np
 
+from causal_dsl.counter import below, step
 from causal_dsl.score.results import Method
 
 SEED = 20_231_117
@@ -42,21 +43,12 @@ LEVEL = 0.95
 BLOCK = 64 * 2**20
 
 
-def _mix(x: np.ndarray) -> np.ndarray:
-    """splitmix64 of unsigned 64-bit integers (Steele, Lea and Flood 2014)."""
-    with np.errstate(over="ignore"):
-        x = x + np.uint64(0x9E3779B97F4A7C15)
-        x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        return x ^ (x >> np.uint64(31))
-
-
 def _counts(stream: int, first: int, last: int, size: int) -> np.ndarray:
     """How often each of ``size`` inputs is drawn in ``size`` draws with replacement, ``[last - first, size]``."""
-    rows = _mix(np.arange(first, last, dtype=np.uint64) + _mix(np.array([SEED + stream], dtype=np.uint64)))
     with np.errstate(over="ignore"):
-        draws = _mix(rows[:, None] + np.arange(size, dtype=np.uint64) * np.uint64(0xD1342543DE82EF95))
-    picked = (draws % np.uint64(size)).astype(np.int64) + np.arange(last - first)[:, None] * size
+        rows = step(np.arange(first, last, dtype=np.uint64) + step(np.array([SEED + stream], dtype=np.uint64)))
+        draws = step(rows[:, None] + np.arange(size, dtype=np.uint64) * np.uint64(0xD1342543DE82EF95))
+    picked = below(draws, size) + np.arange(last - first)[:, None] * size
     return np.bincount(picked.ravel(), minlength=(last - first) * size).reshape(last - first, size)
 
 
@@ -133,7 +125,7 @@ def _refines(fine: np.ndarray, coarse: np.ndarray) -> bool:
 def halves(base_ids: np.ndarray) -> np.ndarray:
     """Which pairs belong to the choosing half: a fixed split of the distinct base inputs, as booleans ``[n]``."""
     distinct, inverse = np.unique(np.asarray(base_ids), return_inverse=True)
-    order = np.argsort(_mix(_mix(np.arange(len(distinct), dtype=np.uint64)) + np.uint64(SEED)), kind="stable")
+    order = np.argsort(step(step(np.arange(len(distinct), dtype=np.uint64)) + np.uint64(SEED)), kind="stable")
     first = np.zeros(len(distinct), bool)
     first[order[: len(distinct) // 2]] = True
     return first[inverse.reshape(-1)]

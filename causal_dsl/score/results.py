@@ -14,6 +14,7 @@ from causal_dsl.score.codes import LADDER, Severity, severity
 if TYPE_CHECKING:
     import pandas
 
+    from causal_dsl import shapes
     from causal_dsl.causal.ceilings import Ceiling
     from causal_dsl.score.apart import Written
     from causal_dsl.score.controls import Learned
@@ -53,7 +54,7 @@ class Estimate:
     #: what the interval is about: more draws from the same inputs, or inputs that were not drawn; "" without an interval
     about: Literal["", "draws", "inputs"] = ""
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> shapes.Estimate:
         return {
             "value": number(self.value),
             "low": number(self.low),
@@ -80,7 +81,7 @@ class Finding:
     def severity(self) -> Severity:
         return self.level or severity(self.code)
 
-    def to_json(self) -> dict[str, str]:
+    def to_json(self) -> shapes.Finding:
         return {"code": self.code, "text": self.text, "severity": self.severity}
 
 
@@ -91,7 +92,7 @@ class Verdict:
     code: str
     text: str
 
-    def to_json(self) -> dict[str, str]:
+    def to_json(self) -> shapes.Verdict:
         return {"code": self.code, "text": self.text}
 
 
@@ -102,7 +103,7 @@ class Rise:
     difference: Estimate
     below: dict[str, Any] | None = None
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> shapes.Rise:
         return {**self.difference.to_json(), "below": number(self.below)}
 
 
@@ -116,7 +117,7 @@ class Fired:
     change: float | None = None
     unreachable: int = 0
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> shapes.Intervention:
         return {
             "text": self.text,
             "rows": self.rows,
@@ -198,7 +199,7 @@ class Measured:
     cell: dict[str, Any] | None = None
     digits: int = 3
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> shapes.Measured:
         return {
             "text": self.text,
             "name": self.name,
@@ -221,7 +222,7 @@ class ExpectationResult:
     failed_cells: tuple[dict[str, Any], ...] = ()
     reason: str = ""
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> shapes.Expectation:
         return {
             "text": self.text,
             "line": self.line,
@@ -242,7 +243,7 @@ class ReportResult:
     estimate: Estimate
     cell: dict[str, Any] | None = None
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> shapes.Report:
         return {"text": self.text, "line": self.line, **self.estimate.to_json(), "cell": number(self.cell)}
 
 
@@ -257,8 +258,8 @@ class Wrong:
     of: int
     examples: tuple[tuple[int, str], ...] = ()
 
-    def to_json(self) -> dict[str, Any]:
-        examples = [{"pair": pair, "wanted": wanted} for pair, wanted in self.examples]
+    def to_json(self) -> shapes.Wrong:
+        examples: list[shapes.Example] = [{"pair": pair, "wanted": wanted} for pair, wanted in self.examples]
         return {"run": self.run, "said": self.said, "count": self.count, "of": self.of, "examples": examples}
 
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from causal_dsl.score.intervals import share_interval
 from causal_dsl.score.numbers import counted, show, show_estimate
 from causal_dsl.score.results import Estimate, Finding
+
+if TYPE_CHECKING:
+    from causal_dsl import shapes
 
 #: What moves the answer in no more than this share of pairs is no alarm: trained networks are hardly ever exact.
 RARE = 0.005
@@ -30,7 +33,7 @@ class Taken:
     told: str
     moved: Estimate
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> shapes.Taken:
         return {"units": list(self.units), "place": self.told, "moved": self.moved.to_json()}
 
 
@@ -49,7 +52,7 @@ class Unclaimed:
     natural: float
     judged: tuple[bool, ...]
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> shapes.Unclaimed:
         return {
             "site": self.site,
             "placed": list(self.placed),
@@ -69,7 +72,7 @@ class OtherValues:
     moved: Mapping[str, Estimate]
     differences: Mapping[str, Estimate]
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> shapes.Replaced:
         return {
             "own": self.own,
             "moved": {name: e.to_json() for name, e in self.moved.items()},

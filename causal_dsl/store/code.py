@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -183,14 +184,16 @@ def is_theirs(path: Path, root: Path) -> bool:
 _OWN = Path(__file__).resolve().parents[1]
 
 
+@cache
+def _libraries() -> tuple[Path, ...]:
+    """Where the modules of this Python lie."""
+    named = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
+    return tuple(Path(path) for path in named if path)
+
+
 def _places() -> list[Path]:
     """Where what is not the user's lies."""
-    named = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
-    return [
-        *(Path(path) for path in named if path),
-        Path(tempfile.gettempdir()),
-        *map(Path, ("/proc", "/sys", "/dev", "/etc", "/usr")),
-    ]
+    return [*_libraries(), Path(tempfile.gettempdir()), *map(Path, ("/proc", "/sys", "/dev", "/etc", "/usr"))]
 
 
 def _hook() -> None:

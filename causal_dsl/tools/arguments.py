@@ -13,16 +13,16 @@ from causal_dsl.tools.explain import explain
 from causal_dsl.tools.zoo import zoo
 
 _ABOUT = """\
-A spec (a .causal file) says what a network is thought to compute, where in the network each variable of
-that story lives, and what must come out when it is intervened on. This tool checks specs and runs them."""
+A spec (a .causal file) states a hypothesis about what a network computes: a causal model, the site where each
+of its variables lives, and the answers to expect under interventions. This tool checks specs and runs them."""
 
 _EPILOG = """\
 a first session:
-  causal-dsl check specs/equality.causal    faults, and the score that chance alone gives; takes a second
-  causal-dsl run specs/equality.causal      runs the tests on the network
-  causal-dsl explain E201                   more about a message
+  causal-dsl check specs/equality.causal    find faults and chance levels; takes a second
+  causal-dsl run specs/equality.causal      run the tests on the network
+  causal-dsl explain E201                   explain a message
 
-exit codes: 0 fine, 1 an expectation failed, 2 the spec or its environment is at fault, 130 stopped by Ctrl-C"""
+exit codes: 0 success, 1 an expectation failed, 2 the spec or its environment is at fault, 130 interrupted by Ctrl-C"""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -32,50 +32,50 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=_version())
     command = top.add_subparsers(dest="command", required=True, metavar="command")
 
-    check = _command(command, "check", "find the faults of specs without running a network", commands.check)
+    check = _command(command, "check", "find faults in specs without running a network", commands.check)
     _options(check)
     check.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
 
-    form = _command(command, "fmt", "lay specs out in the one canonical form", commands.format_files)
+    form = _command(command, "fmt", "reformat specs to the canonical layout", commands.format_files)
     form.add_argument(
         "paths", nargs="+", metavar="PATH", help="files or folders to rewrite in place; - is standard input"
     )
     form.add_argument("--check", action="store_true", help="change nothing; exit 1 if a file would change")
 
-    plan = _command(command, "plan", "show the work that running a spec takes, with its cost", commands.plan)
+    plan = _command(command, "plan", "show the work and the cost of running a spec", commands.plan)
     _options(plan)
     shape = plan.add_mutually_exclusive_group()
     shape.add_argument("--mermaid", action="store_true", help="print the graph as a Mermaid diagram")
     shape.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
-    shape.add_argument("--explain", action="store_true", help="say what each switch saves, and how the work is run")
+    shape.add_argument(
+        "--explain", action="store_true", help="show how much each switch saves, and how the work is run"
+    )
     plan.add_argument(
         "--without",
         action="append",
         default=[],
         choices=[switch.name for switch in SWITCHES],
         metavar="SWITCH",
-        help="leave a switch of the plan off and say what it is worth: " + ", ".join(s.name for s in SWITCHES),
+        help="turn off a switch of the plan and show what it is worth: " + ", ".join(s.name for s in SWITCHES),
     )
-    plan.add_argument(
-        "--load", action="store_true", help="load the networks and say what is proved of them: how they will be run"
-    )
+    plan.add_argument("--load", action="store_true", help="load and prove the networks, and say how each will be run")
     _memory(plan)
 
     run = _command(command, "run", "run the tests of specs on their networks", commands.run)
     _options(run)
-    run.add_argument("--device", metavar="NAME", help="cpu, cuda, mps …; default: a GPU where there is one")
+    run.add_argument("--device", metavar="NAME", help="cpu, cuda, mps …; default: a GPU if there is one")
     run.add_argument("--dtype", metavar="NAME", help="float32, bfloat16, float16 …; default: float32 on the CPU")
     _memory(run)
     run.add_argument(
         "--out",
         type=folder_path,
         metavar="DIR",
-        help="keep results.json, pairs.parquet and the spec in this folder; a run that was stopped goes on from there",
+        help="keep results.json, pairs.parquet and the spec in this folder; an interrupted run resumes from there",
     )
     run.add_argument(
         "--rehash",
         action="store_true",
-        help="hash all weights anew, also files that look as they did when they were hashed",
+        help="hash all weights again, even files that look unchanged",
     )
     run.add_argument("--compile", action="store_true", help="run feed-forward blocks through torch.compile")
     run.add_argument(
@@ -88,14 +88,14 @@ def parser() -> argparse.ArgumentParser:
     explained = _command(
         command,
         "explain",
-        "tell more about a diagnostic, a measure or a finding",
+        "explain a diagnostic, a measure or a finding",
         lambda given, line: explain(given.code, line),
     )
     explained.add_argument(
-        "code", nargs="*", metavar="WORD", help="such as E201, iia or vacuous; without one, all are listed"
+        "code", nargs="*", metavar="WORD", help="such as E201, iia or vacuous; without a word, list all"
     )
 
-    zoos = _command(command, "zoo", "list the networks that zoo(…) names, train one or fetch one", zoo)
+    zoos = _command(command, "zoo", "list, train or fetch the networks of zoo(…)", zoo)
     zoos.set_defaults(action="list")
     action = zoos.add_subparsers(dest="action", metavar="train|fetch")
     train = action.add_parser(
@@ -103,7 +103,7 @@ def parser() -> argparse.ArgumentParser:
     )
     train.add_argument("name", metavar="NAME", help="the network's name in the list")
     train.add_argument("--out", type=folder_path, required=True, metavar="DIR", help="the folder to write it to")
-    train.add_argument("--steps", type=int, metavar="N", help="default: as many as the shipped one had")
+    train.add_argument("--steps", type=int, metavar="N", help="default: as many as for the shipped network")
     train.add_argument("--seed", type=seed_number, default=0, metavar="N", help="default 0")
     fetch = action.add_parser("fetch", help="fetch a network now", description="Fetch a network before a run needs it.")
     fetch.add_argument("name", metavar="NAME", help="the network's name in the list")
@@ -122,7 +122,7 @@ def _options(command: argparse.ArgumentParser) -> None:
     command.add_argument("paths", nargs="+", metavar="PATH", help="spec files, or folders to search for *.causal")
     command.add_argument("--test", action="append", default=[], metavar="NAME", help="only this test (may be repeated)")
     command.add_argument(
-        "--network", action="append", default=[], metavar="NAME=PATH", help="take this network from another folder"
+        "--network", action="append", default=[], metavar="NAME=PATH", help="load this network from another folder"
     )
     command.add_argument("--seed", type=seed_number, default=0, metavar="N", help="draw other pairs; default 0")
     command.add_argument(
@@ -131,7 +131,7 @@ def _options(command: argparse.ArgumentParser) -> None:
         default=[],
         type=folder_path,
         metavar="DIR",
-        help="let the specs read files in this folder too, beside their project (may be repeated)",
+        help="also let the specs read files in this folder, beside their project (may be repeated)",
     )
     command.add_argument(
         "--trust",
@@ -145,7 +145,7 @@ def _memory(command: argparse.ArgumentParser) -> None:
         "--batch-memory",
         type=memory_size,
         metavar="SIZE",
-        help="memory that a pass may take beside the weights, such as 8GB; default: half of what is free",
+        help="memory of a pass beside the weights, such as 8GB; default: half of the free memory",
     )
 
 

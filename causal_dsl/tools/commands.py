@@ -32,7 +32,7 @@ FINE, FAILED, FAULT, STOPPED = 0, 1, 2, 130
 
 def by_file(diagnostics: Iterable[Diagnostic]) -> dict[str, Any]:
     """Diagnostics as the document of ``--json``: one entry a file."""
-    files: dict[str, list[dict[str, Any]]] = {}
+    files: dict[str, list[Any]] = {}
     for diagnostic in diagnostics:
         files.setdefault(diagnostic.span.source.path, []).append(diagnostic.to_json())
     return {"specs": [{"path": path, "diagnostics": found, "tests": []} for path, found in files.items()]}
@@ -131,7 +131,7 @@ def format_files(arguments: Namespace, line: CommandLine) -> int:
             changed += 1
             if not arguments.check:
                 _write(file, laid_out, line)
-            say(printable(f"{'would lay out' if arguments.check else 'laid out'} {shown_path(file)}"))
+            say(printable(f"{'would reformat' if arguments.check else 'reformatted'} {shown_path(file)}"))
         return {}
 
     _, faulty = _each(files, act, lambda error: tell(str(error)))

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from causal_dsl.causal.uniform import below, bits, key
+from causal_dsl.counter import below, bits, key
 from causal_dsl.diagnostics import Diagnostics, fail
 from causal_dsl.inputs import inputs_of, lengths_agree
 from causal_dsl.inputs.protocol import InputRows

@@ -9,7 +9,7 @@ import numpy as np
 from causal_dsl.causal.designs import Design, DrawStatement, draw
 from causal_dsl.causal.model import CausalModel
 from causal_dsl.causal.sampling import with_templates
-from causal_dsl.causal.uniform import bits, key, unit
+from causal_dsl.counter import bits, key, unit
 from causal_dsl.diagnostics import Diagnostics
 from causal_dsl.inputs import Inputs
 from causal_dsl.program.program import Alignment, Training

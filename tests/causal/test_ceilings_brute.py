@@ -283,6 +283,7 @@ def test_five_hundred_random_worlds(folder: Path, seed: int) -> None:
     judge(seed, folder)
 
 
+@pytest.mark.slow
 def test_random_worlds_have_everything_in_them(folder: Path) -> None:
     seen = " ".join(judge(seed, folder) for seed in range(60)).split()
     for mark in ("exhaustive", "templates", "two", "later", "where", "balance", "mix(", "T[", "drawn"):

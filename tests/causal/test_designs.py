@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from causal_dsl.causal.designs import Design, Drawn, DrawStatement, draw, implicit_source
-from causal_dsl.causal.uniform import bits, key, normals, unit
+from causal_dsl.counter import bits, key, normals, unit
 from causal_dsl.diagnostics import NOWHERE, Diagnostics, render_all
 
 EQUALITY = """

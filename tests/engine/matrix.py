@@ -6,6 +6,8 @@ added there is in here. What must come out is worked out by hand (``byhand``).
 
 from __future__ import annotations
 
+import hashlib
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -124,11 +126,30 @@ class At:
         return self.rows.mean(role, self.spot)
 
     def noise(self, seed: int) -> Tensor:
-        generator = torch.Generator().manual_seed(seed * 1_000_003 + self.row)
-        return torch.randn(1, *self.current.shape, generator=generator)[0]
+        return torch.tensor([normal(seed, "noise", self.row << 32, i) for i in range(self.current.numel())])
 
     def file(self) -> Tensor:
         return self.rows.vectors[f"w{self.current.numel()}"]
+
+
+_WORD = 2**64 - 1
+_GOLDEN = 0x9E3779B97F4A7C15
+
+
+def _mixed(x: int) -> int:
+    x = ((x ^ x >> 30) * 0xBF58476D1CE4E5B9) & _WORD
+    x = ((x ^ x >> 27) * 0x94D049BB133111EB) & _WORD
+    return x ^ x >> 31
+
+
+def normal(seed: int, name: str, row: int, number: int) -> float:
+    """A normal number as docs/running.md defines it, worked out with the whole numbers and the logarithm of Python."""
+    units = []
+    for side in ("radius", "angle"):
+        digest = hashlib.blake2b("\x1f".join((str(seed), name, side)).encode(), digest_size=8).digest()
+        state = _mixed((row * _GOLDEN + int.from_bytes(digest, "little")) & _WORD)
+        units.append((_mixed((state + (number + 1) * _GOLDEN) & _WORD) >> 11) / 2**53)
+    return math.sqrt(-2 * math.log(1 - units[0])) * math.cos(2 * math.pi * units[1])
 
 
 def _source(rows: Rows, row: int, spot: Spot) -> Tensor:

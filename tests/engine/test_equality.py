@@ -12,8 +12,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume
 from hypothesis import strategies as st
+from thinning import law
 from tiny import BOTH_WAYS, CONFIGS, PLACES, execution_of, network_of, numbers_of, same, spec_of
 
 import causal_dsl as cd
@@ -123,22 +124,19 @@ def run(text: str, change: Callable[[Plan], Plan] | None = None, slow_: bool = F
     return numbers_of(execution)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
-@given(specs())
+@law(specs(), few=6, many=25)
 def test_the_sweep_finds_what_whole_forwards_find(drawn: tuple[str, str]) -> None:
     _, text = drawn
     same(run(text), run(text, slow_=True))
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
-@given(specs(ENCODERS))
+@law(specs(ENCODERS), few=6, many=25)
 def test_the_sweep_finds_what_whole_forwards_of_encoders_find(drawn: tuple[str, str]) -> None:
     _, text = drawn
     same(run(text), run(text, slow_=True))
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
-@given(specs(ENCODERS), st.sets(st.sampled_from(range(len(SWITCHES)))), st.integers(20_000, 400_000))
+@law(specs(ENCODERS), st.sets(st.sampled_from(range(len(SWITCHES)))), st.integers(20_000, 400_000), few=3, many=8)
 def test_no_rule_and_no_budget_changes_a_number_of_an_encoder(
     drawn: tuple[str, str], chosen: set[int], budget: int
 ) -> None:
@@ -149,16 +147,14 @@ def test_no_rule_and_no_budget_changes_a_number_of_an_encoder(
     same(run(text, memory=budget), plainly)
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
-@given(specs(), st.sets(st.sampled_from(range(len(SWITCHES)))))
+@law(specs(), st.sets(st.sampled_from(range(len(SWITCHES)))), few=3, many=15)
 def test_no_rule_changes_a_number(drawn: tuple[str, str], chosen: set[int]) -> None:
     _, text = drawn
     rules = [rule for number, rule in enumerate(SWITCHES) if number in chosen]
     same(run(text, lambda plan: turned_on(all_off(plan), rules)), run(text))
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
-@given(specs(), st.integers(20_000, 400_000))
+@law(specs(), st.integers(20_000, 400_000), few=3, many=10)
 def test_no_budget_changes_a_number(drawn: tuple[str, str], budget: int) -> None:
     _, text = drawn
     same(run(text, memory=budget), run(text))

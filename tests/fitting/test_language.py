@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from thinning import spread
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "engine"))
 
@@ -126,7 +127,7 @@ WRITTEN = [
 ]
 
 
-@pytest.mark.parametrize("feature", WRITTEN)
+@pytest.mark.parametrize("feature", spread(WRITTEN, 3))
 def test_every_family_runs_from_spec_to_report(feature: str) -> None:
     spec, _, _ = made("llama", "layer[1].resid_post[x]", feature.replace("SMALL", SMALL))
     result = api.run(spec)["learned"]

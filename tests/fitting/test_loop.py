@@ -18,6 +18,7 @@ from worlds import CONJUNCTION, run, write
 
 from causal_dsl import api
 from causal_dsl.api import Options
+from causal_dsl.counter import key, permutation
 from causal_dsl.diagnostics import SpecError
 from causal_dsl.engine.execute import budget_of
 from causal_dsl.fitting.fit import fit_all
@@ -88,7 +89,7 @@ def test_the_loop_is_the_one_that_one_would_write(tmp_path: Path) -> None:
     base, source, label = data(run_)
     kept = []
     for epoch in range(2):
-        order = np.random.Generator(np.random.PCG64(3 * 1_000_003 + epoch)).permutation(64)
+        order = permutation(key(3, "epoch", epoch), 64)
         for at in range(0, 64, 16):
             mine = torch.from_numpy(order[at : at + 16])
             adam.zero_grad()
@@ -117,6 +118,7 @@ def test_fits_in_one_batch_come_out_as_alone(tmp_path: Path) -> None:
         torch.testing.assert_close(ours.swap(a, b), alone.maps[ref].swap(a, b), atol=1e-9, rtol=0)
 
 
+@pytest.mark.slow
 def test_a_fit_that_is_killed_goes_on_and_ends_the_same(tmp_path: Path, own_cache: Path) -> None:
     text = ONE.replace("(CELL)", "").replace("epochs=2", "epochs=400, patience=400")
     write(tmp_path, text)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import math
 import re
-import runpy
 import sys
 from pathlib import Path
 
@@ -62,13 +61,6 @@ def written(name: str) -> str:
 def test_a_record_is_a_file_of_its_name() -> None:
     folder = Path(vocabulary.__file__).parent / "measures"
     assert {path.stem for path in folder.glob("*.py")} - {"__init__", "record"} == set(MEASURES)
-
-
-def test_the_tables_of_the_page_are_current() -> None:
-    text = (ROOT / "docs" / "measures.md").read_text(encoding="utf-8")
-    assert text == runpy.run_path(str(ROOT / "docs" / "generate_tables.py"))["page"](text), (
-        "run docs/generate_tables.py"
-    )
 
 
 @pytest.mark.parametrize("name", MEASURES)

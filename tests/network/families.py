@@ -51,6 +51,20 @@ CONFIGS: dict[str, Architecture] = {
     f"{record.name} {form}".strip(): record for record in ARCHITECTURES.usable() for form in ("", *record.forms)
 }
 _SETTLED = {name: record.of_config(config_of(name)) for name, record in CONFIGS.items()}
+#: One family of each way in which attention, norms, experts and tokens can be: tests of all families always run these.
+SAMPLE = (
+    "gpt2",
+    "llama",
+    "gemma2",
+    "olmo2",
+    "qwen3_moe",
+    "gptj",
+    "falcon",
+    "gpt_neox",
+    "gpt_neox sequential",
+    "bert",
+    "distilbert",
+)
 #: Families whose tokens look both ways; these and the decoders among their kin norm the stream after each addition.
 BOTH_WAYS = tuple(name for name, record in _SETTLED.items() if record.both_ways)
 POST_NORM = tuple(name for name, record in _SETTLED.items() if record.norms is not None)

@@ -221,11 +221,11 @@ def test_layers_between_which_rows_meet_are_run_one_by_one() -> None:
     assert "differs from whole forwards" in proof.unfit
 
 
-def test_a_skip_around_a_layer_does_not_fit_rows_that_enter_behind_it() -> None:
+def test_rows_around_whose_layers_something_goes_are_there_from_the_input_on() -> None:
     model = Layered(skip=True)
     proof = prove(wrap(model, vector_facts(model, NOWHERE)))
-    assert not proof.sweep
-    assert "one pass" in proof.unfit
+    assert proof.sweep == "fixed" and not proof.unfit
+    assert "one pass" in proof.slow and proof.exchanged == {"input", "out"}
 
 
 def test_networks_without_layers_are_run_one_by_one() -> None:

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from thinning import spread
 
 from causal_dsl.resources import resource
 from causal_dsl.tools.cli import main
@@ -81,7 +82,7 @@ FACTORIES = {
 }
 
 
-@pytest.mark.parametrize("how", FACTORIES)
+@pytest.mark.parametrize("how", spread(FACTORIES, 3))
 def test_a_made_model_is_the_one_of_its_folder(folder: Path, capsys: Captured, how: str) -> None:
     more, code = FACTORIES[how]
     if "weights" in more:  # what transformers writes leaves tied weights out

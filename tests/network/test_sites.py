@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 import torch
-from families import BOTH_WAYS, CONFIGS, PLACES, derived_places, layer_path, model_of, rest_of_layer
+from families import BOTH_WAYS, CONFIGS, PLACES, SAMPLE, derived_places, layer_path, model_of, rest_of_layer
+from thinning import some
 from torch import Tensor, nn
 
 from causal_dsl.diagnostics import NOWHERE
@@ -165,7 +166,7 @@ def flat_pattern(value: Tensor, longest: int) -> Tensor:
 
 
 @pytest.mark.parametrize("component", [name for name, about in COMPONENTS.items() if "language" in about.kinds])
-@pytest.mark.parametrize("name", list(CONFIGS))
+@pytest.mark.parametrize("name", some(CONFIGS, SAMPLE))
 def test_site(name: str, component: str, monkeypatch: pytest.MonkeyPatch) -> None:
     network = network_of(name)
     if component == "module":

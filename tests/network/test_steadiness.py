@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 import torch
 from families import LAYERS, VOCABULARY
+from thinning import spread
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 
 from causal_dsl import api
 from causal_dsl.diagnostics import NOWHERE, Diagnostic, SpecError
+from causal_dsl.engine import runner
 from causal_dsl.inputs import PromptInputs, VectorInputs
 from causal_dsl.network.load import Reference, load
 from causal_dsl.network.network import wrap
@@ -120,6 +122,13 @@ CASES = {
         "E664",
         "`layer[0].out` of other inputs",
     ),
+    "a neighbour that is like this": (
+        "",
+        "p = x.roll(1, 0); h = h + (p[:, 3] * p[:, 7] * x[:, 1] * x[:, 5])[:, None]",
+        "",
+        "E664",
+        "in another among",
+    ),
     "no row alone": ("", "h = h / h.std(0) if len(h) > 1 else 1 / 0", "", "E664", "cannot be run on one input alone"),
     "batch norm, learned": ("self.norm = nn.BatchNorm1d(6)", "h = self.norm(h)", "", "", ""),
     "batch norm of the batch": (
@@ -149,7 +158,7 @@ def fault(folder: Path, *parts: str) -> Diagnostic:
     return told
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", spread(CASES, 2))
 def test_what_is_no_function_of_its_input_is_refused(name: str, tmp_path: Path) -> None:
     init, body, end, code, word = CASES[name]
     if not code:
@@ -160,11 +169,49 @@ def test_what_is_no_function_of_its_input_is_refused(name: str, tmp_path: Path) 
     assert word in " ".join(told.notes)
 
 
-def test_a_network_that_needs_all_rows_of_its_input_is_run_by_whole_forwards(tmp_path: Path) -> None:
-    found = run(tmp_path, "", "h = h + (h - F.linear(x, self.layers[0].weight, self.layers[0].bias))")
-    (told,) = [d for d in found.warnings if d.code == "W655"]
-    assert "its own code raises" in told.notes[0]
+@pytest.mark.parametrize(
+    "body", ["h = h + (h - F.linear(x, self.layers[0].weight, self.layers[0].bias))", "h = h * x[:, :6]"]
+)
+def test_a_network_that_looks_at_its_input_again_rides_in_one_pass(body: str, tmp_path: Path) -> None:
+    found = run(tmp_path, "", body)
+    assert not [d for d in found.warnings if d.code in ("W655", "W657")]
+    assert "all rows from the input" in found.networks["net"]["executor"]
     assert found.tests[0].cells[0].scores["iia"].n == 40
+
+
+#: What is in front of the layers and what comes of a threshold; none of them may be run by whole forwards.
+THRESHOLDS = {
+    "a step": "h = (h > 0).to(h.dtype)",
+    "whole numbers": "h = h.round()",
+    "far away": "h = (h > 50).to(h.dtype)",
+    "one-hot": "h = h + F.one_hot((4 * x[:, 0] + 2 * x[:, 1]).round().long(), 6)",
+}
+
+
+@pytest.mark.parametrize("name", THRESHOLDS)
+def test_thresholds_are_no_reason_for_whole_forwards(name: str, tmp_path: Path) -> None:
+    found = run(tmp_path, "", THRESHOLDS[name])
+    assert not [d for d in found.warnings if d.code in ("W655", "W657")]
+    assert found.tests[0].cells[0].scores["iia"].n == 40
+
+
+def test_a_network_that_takes_no_input_of_the_spec_says_which_and_why(tmp_path: Path) -> None:
+    told = fault(tmp_path, "", "h = h + 0 * F.one_hot(-x.sum(1).long()).sum()")
+    assert told.code == "E425"
+    assert "inputs of the spec, [" in told.notes[0] and "RuntimeError" in told.notes[1]
+    assert "module(" not in told.help
+
+
+@pytest.mark.parametrize(("share", "refused"), [(1e-6, False), (0.05, True), (float("inf"), True)])
+def test_noise_that_is_no_rounding_ends_the_run(
+    share: float, refused: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "apart", lambda *_: share)
+    if not refused:
+        run(tmp_path)
+        return
+    told = fault(tmp_path)
+    assert told.code == "E664" and "patched into itself" in told.notes[0]
 
 
 def test_the_mode_of_a_network_is_told(tmp_path: Path) -> None:
@@ -189,7 +236,7 @@ DRAWS = {
 }
 
 
-@pytest.mark.parametrize("name", DRAWS)
+@pytest.mark.parametrize("name", spread(DRAWS, 2))
 def test_a_function_that_draws_its_weights(name: str, tmp_path: Path) -> None:
     start, warned, same = DRAWS[name]
     text = NET.replace("INIT", "pass").replace("BODY", "h = torch.tanh(h)").replace("END", "pass")
@@ -337,6 +384,20 @@ def test_the_distance_of_logits() -> None:
     assert apart(torch.tensor([[1.1, 0.0]]), torch.tensor([[1.0, 0.0]])) == pytest.approx(0.1)
     assert apart(torch.tensor([[float("inf"), 0.0]]), torch.tensor([[float("inf"), 0.0]])) == 0
     assert apart(torch.zeros(2, 3), torch.zeros(2, 3)) == 0
+
+
+@pytest.mark.parametrize("broken", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_named(broken: float, tmp_path: Path) -> None:
+    save_llama(tmp_path, "default")
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(tmp_path / "model.safetensors")
+    weights["lm_head.weight"][5] = broken
+    save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(SpecError) as caught:
+        api.run(rope_spec(tmp_path, "short"))
+    (told,) = caught.value.diagnostics
+    assert told.code == "E746" and "32 of the" in told.notes[0] and "lm_head.weight" in told.notes[0]
 
 
 def test_which_inputs_are_tried() -> None:

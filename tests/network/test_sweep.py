@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from families import BOTH_WAYS, CONFIGS, LAYERS, VOCABULARY, model_of
+from families import BOTH_WAYS, CONFIGS, LAYERS, SAMPLE, VOCABULARY, model_of
+from thinning import some
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -110,7 +111,7 @@ def everywhere(network: Network, whole: bool) -> list[Patch]:
 
 
 @pytest.mark.parametrize("rules", [Rules(), Rules(thin=False), PLAIN], ids=["all", "without thin", "none"])
-@pytest.mark.parametrize("name", list(CONFIGS))
+@pytest.mark.parametrize("name", some(CONFIGS, SAMPLE))
 @torch.no_grad()
 def test_every_site_of_every_family(name: str, rules: Rules) -> None:
     network = network_of(name)

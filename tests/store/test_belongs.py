@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from small import NAMES, ROTATION, WORDS, Change, Ran, add_to, language, swap, vector, words
+from thinning import spread
 
 import causal_dsl as cd
 from causal_dsl.features.sae_file import CONFIG, WEIGHTS
@@ -97,7 +98,7 @@ def changed(folder: Path, spec: str, change: Change, other: bool, monkeypatch: p
     assert stored["identity"]["key"] == again.spec.identity["key"] != before["identity"]["key"]
 
 
-@pytest.mark.parametrize("what", LANGUAGE)
+@pytest.mark.parametrize("what", spread(LANGUAGE, 2))
 def test_another_file_and_all_is_run_anew(
     kept: Path, what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -138,7 +139,7 @@ def test_the_note_names_the_file(kept: Path, tmp_path: Path, monkeypatch: pytest
 # ── fits and trainings ──────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("what", [None, *VECTOR])
+@pytest.mark.parametrize("what", spread([None, *VECTOR], 2))
 def test_a_fit_belongs_to_all_that_its_network_is_made_of(
     what: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: Path
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -62,6 +63,7 @@ def test_a_full_standard_output_loses_nothing(spec: Path) -> None:
     kept.unlink()
 
 
+@pytest.mark.slow
 def test_a_full_standard_output_with_out(spec: Path, tmp_path: Path) -> None:
     done = tool(["run", str(spec), "--out", str(tmp_path / "kept")], "> /dev/full")
     assert done.returncode == 2
@@ -82,6 +84,7 @@ def test_closed_streams_lose_nothing(closed: str, code: int, spec: Path, tmp_pat
     assert json.loads(written), "nothing that was printed got into a file"
 
 
+@pytest.mark.slow
 def test_a_reader_that_goes_keeps_the_exit_code(spec: Path) -> None:
     spec.write_text(SPEC.replace("expect iia >= BOUND", "expect accuracy <= 1%"))
     done = tool(["run", str(spec)], "| true; exit ${PIPESTATUS[0]}")
@@ -89,14 +92,34 @@ def test_a_reader_that_goes_keeps_the_exit_code(spec: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])
-def test_another_encoding(encoding: str, spec: Path) -> None:
+ENCODINGS = ["ascii", "latin-1", "cp1252"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_another_encoding_of_a_process(encoding: str, spec: Path) -> None:
     spec.write_text(SPEC.replace("BOUND", "90%").replace("arrow", "каша 🜁"))
     for words in (["check", str(spec)], ["check", str(spec), "--json"], ["plan", str(spec)]):
         done = tool(words, env={"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"})
         assert "E799" not in done.stdout + done.stderr and "Traceback" not in done.stderr
         if "--json" in words:
             assert json.loads(done.stdout)["specs"]
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_another_encoding(encoding: str, spec: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from causal_dsl.tools.cli import main
+
+    spec.write_text(SPEC.replace("BOUND", "90%").replace("arrow", "каша 🜁"))
+    for words in (["check", str(spec)], ["check", str(spec), "--json"], ["plan", str(spec)]):
+        out, err = (io.TextIOWrapper(io.BytesIO(), encoding=encoding, write_through=True) for _ in range(2))
+        monkeypatch.setattr(sys, "stdout", out)
+        monkeypatch.setattr(sys, "stderr", err)
+        main(words)
+        printed, told = (stream.buffer.getvalue().decode(stream.encoding) for stream in (out, err))
+        assert printed + told and "E799" not in printed + told and "Traceback" not in told
+        if "--json" in words:
+            assert json.loads(printed)["specs"]
 
 
 def test_halves_of_characters_in_json(spec: Path) -> None:
@@ -115,7 +138,9 @@ def test_halves_of_characters_in_json(spec: Path) -> None:
 ODD = "\x1b[31mred\x07\u202e"
 
 
-def test_no_control_character_reaches_a_terminal(tmp_path: Path) -> None:
+def test_no_control_character_reaches_a_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from causal_dsl.tools.cli import main
+
     folder = tmp_path / f"odd{ODD}"
     folder.mkdir()
     spec = folder / "s.causal"
@@ -123,13 +148,9 @@ def test_no_control_character_reaches_a_terminal(tmp_path: Path) -> None:
     for body in (text, text.replace("BOUND", "90%"), text.replace("layer[0]", "layer[9]"), f'from "{ODD}" import x\n'):
         spec.write_text(body)
         for command in ("check", "fmt", "plan"):
-            done = subprocess.run(
-                [sys.executable, "-m", "causal_dsl.tools.cli", command, str(spec)],
-                capture_output=True,
-                text=True,
-                env={**os.environ, "PYTHONPATH": str(ROOT)},
-            )
-            said = done.stdout + done.stderr
+            main([command, str(spec)])
+            printed = capsys.readouterr()
+            said = printed.out + printed.err
             assert "Traceback" not in said and "E799" not in said
             assert not [c for c in said if not c.isprintable() and c != "\n"], (command, said)
 

@@ -122,6 +122,7 @@ def test_the_whole_spec_is_good(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert code == 0, capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_two_hundred_broken_specs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     files = []
     for number, content in enumerate(broken()):

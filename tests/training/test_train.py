@@ -89,6 +89,7 @@ def test_two_trainings_are_one_and_what_is_damaged_is_trained_again(
     assert left == [first.path.name]
 
 
+@pytest.mark.slow
 def test_what_decides_about_the_weights_decides_about_the_file(tmp_path: Path) -> None:
     def digest(settings: str = "", change: tuple[str, str] = ("", ""), factory: str = FACTORY) -> str:
         made = spec("steps=1, batch=4" + settings, tmp_path, factory)
@@ -139,6 +140,7 @@ def test_resuming_is_bit_for_bit(tmp_path: Path) -> None:
         assert after.progress == straight.progress
 
 
+@pytest.mark.slow
 def test_a_killed_training_goes_on(tmp_path: Path, cache: Path) -> None:
     made = spec("steps=300, batch=16, seed=5", tmp_path)
     script = (

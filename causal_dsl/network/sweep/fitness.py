@@ -29,15 +29,20 @@ from causal_dsl.program.locations import Site
 
 #: From a seed to an edit that adds noise.
 Shake = Callable[[int], Callable[[Tensor], Tensor]]
+#: Noise is tried as large again where it reached nothing: behind a threshold little is not seen.
+_LARGER = 1000.0
+#: Rows of a vector network in which something is written at one site, each on another input.
+_COPIES = 4
 #: Sites of which each has a row of its own that enters there.
 _INNER = ("q", "k", "v", "z", "attn_out", "neurons", "mlp_out")
 
 
 @dataclass(frozen=True)
 class Fitness:
-    """How rows may be run: ``packed`` (token by token), ``whole`` (padded) or ``""`` (not at all), ``why`` not better than
-    that, and the largest relative ``error`` of the way that is taken. ``fault``: a mistake of this package that showed.
-    ``exchanged``: the components that were given what another row has at the same site."""
+    """How rows may be run: ``packed`` (token by token), ``whole`` (padded), ``fixed`` (all rows from the input to the
+    logits) or ``""`` (not at all), ``why`` not better than that, and the largest relative ``error`` of the way that is
+    taken. ``fault``: a mistake of this package that showed. ``exchanged``: the components that were given what another
+    row has at the same site, and whose rows' logits moved."""
 
     way: str
     why: str
@@ -65,27 +70,87 @@ def fitness(
     if why:
         return Fitness("", why)
     padded = packs(network.facts)
-    error, reason, fault = 0.0, padded or trims(network.facts) or "", ""
-    for way in ("whole",) if padded is not None else ("packed", "whole"):
-        trial = _Trial(network, prompts, components, shake, whole=way == "whole")
+    reason, fault = padded or trims(network.facts) or "", ""
+    attempt = _Attempt()
+    ways = (
+        ("whole", "fixed")
+        if not network.facts.has_tokens
+        else ("whole",)
+        if padded is not None
+        else ("packed", "whole")
+    )
+    for way in ways:
+        attempt = _try(network, prompts, components, shake, distance, tolerance, way)
+        fault = fault or attempt.fault
+        if not attempt.against:
+            return Fitness(way, reason, attempt.error, fault, attempt.exchanged)
+        reason = attempt.against
+    return Fitness("", reason, attempt.error, fault)
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    """What a trial found: the largest relative ``error``, what speaks ``against`` its way, and as in :class:`Fitness`."""
+
+    error: float = 0.0
+    against: str = ""
+    fault: str = ""
+    exchanged: frozenset[str] = frozenset()
+    moved: bool = False
+    raised: bool = False
+
+
+def _try(
+    network: Network,
+    prompts: InputRows,
+    components: frozenset[str],
+    shake: Shake,
+    distance: Callable[[Tensor, Tensor], float],
+    tolerance: float,
+    way: str,
+) -> _Attempt:
+    """One way, with noise; with larger noise where that reached nothing; and without where the network does not take it.
+
+    Where nothing was seen to reach the logits nothing speaks against the way, and no component counts as exchanged: the
+    interventions of a plan are then tried themselves before they are run (:mod:`causal_dsl.engine.trial`).
+    """
+
+    def attempt(noise: Shake | None) -> _Attempt:
+        trial = _Trial(network, prompts, components, noise, whole=way != "packed", fixed=way == "fixed")
         try:
             error, moved = trial.compare(distance)
         except SpecError as refused:
-            reason = f"interventions cannot ride in one pass: {refused.diagnostics[0].title}"
-            continue
+            told = f"interventions cannot ride in one pass: {refused.diagnostics[0].title}"
+            return _Attempt(against=told, raised=True)
         except Exception as raised:
-            reason = f"interventions cannot ride in one pass: {faults.told(raised)}"
+            told, fault = f"interventions cannot ride in one pass: {faults.told(raised)}", ""
             if faults.is_ours(raised):
                 faults.raise_if_strict(raised)
-                fault = fault or faults.told(raised)
-            continue
+                fault = faults.told(raised)
+            return _Attempt(against=told, fault=fault, raised=True)
         if not error <= tolerance:
-            reason = f"a pass with interventions differs from whole forwards by {error:.1e} of their size"
-        elif not moved:
-            reason = "noise that was written did not reach the logits"
-        else:
-            return Fitness(way, reason, error, fault, trial.exchanged)
-    return Fitness("", reason, error, fault)
+            told = f"a pass with interventions differs from whole forwards by {error:.1e} of their size"
+            return _Attempt(error, told, moved=moved)
+        return _Attempt(error, exchanged=trial.exchanged, moved=moved)
+
+    found = attempt(shake)
+    if found.raised and not network.facts.has_tokens:
+        return attempt(None)  # it may be made for whole numbers, say
+    if not found.against and not found.moved:
+        larger = attempt(enlarged(shake))
+        if not larger.raised and larger.error < float("inf"):
+            return larger
+    return found
+
+
+def enlarged(shake: Shake) -> Shake:
+    """The same noise, a thousand times as large."""
+
+    def shaken(seed: int) -> Callable[[Tensor], Tensor]:
+        edit = shake(seed)
+        return lambda old: old + _LARGER * (edit(old) - old)
+
+    return shaken
 
 
 @dataclass
@@ -106,14 +171,21 @@ class _Trial:
     network: Network
     prompts: InputRows
     components: frozenset[str]
-    shake: Shake
+    #: None: nothing but what other prompts have at a site is written, which needs a vector network
+    shake: Shake | None
     whole: bool
+    fixed: bool = False
     writes: list[_Placed] = field(default_factory=list)
+    #: the intervened rows whose logits moved
+    stirred: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         network, prompts = self.network, self.prompts
         self.layers = len(network.layers)
         self.lengths = network.given.lengths_of(prompts)
+        if not network.facts.has_tokens:
+            self._place_vectors()
+            return
         first = self._entering()
         self.home = np.arange(len(first)) % len(prompts)
         self.writes = [
@@ -129,12 +201,25 @@ class _Trial:
             taken = (other, min(number % 2, int(self.lengths[other]) - 1))
             self.writes.append(_Placed(site, row, at, taken=taken))
 
+    def _place_vectors(self) -> None:
+        """At every site of the table, in each layer, what another input has there, and noise in each layer, all in rows of
+        their own: in one row what is written later would hide what was written before."""
+        count = len(self.prompts)
+        layers = [Site("out", layer) for layer in range(self.layers)]
+        sites = [(site, True) for site in self._every() if site.layer is None] + [(site, True) for site in layers]
+        sites += [(site, False) for site in layers if self.shake is not None]
+        for site, exchange in sites:
+            for copy in range(_COPIES):
+                row = len(self.writes)
+                taken = ((row + 1 + copy) % count, 0) if exchange else None
+                self.writes.append(_Placed(site, row, 0, seed=row, taken=taken))
+        self.home = np.arange(len(self.writes)) % count
+
     def _entering(self) -> list[Site]:
         """The stream at a few layers (what enters at the first goes through all others), and sites of each kind inside one."""
         middle = self.layers // 2
         few = sorted({0, min(1, self.layers - 1), middle, self.layers - 1})
         sites = [Site("resid_pre", layer) for layer in few if "resid_pre" in self.components]
-        sites += [Site("out", layer) for layer in range(self.layers) if "out" in self.components]
         return sites + [Site(name, middle) for name in _INNER if name in self.components]
 
     def _every(self) -> list[Site]:
@@ -155,8 +240,9 @@ class _Trial:
 
     @property
     def exchanged(self) -> frozenset[str]:
-        """The components at which a row was given what another has."""
-        return frozenset(w.site.component for w in self.writes if w.taken is not None and self._reaches(w))
+        """The components at which a row was given what another has, and its logits moved."""
+        taken = [w for w in self.writes if w.taken is not None and w.row in self.stirred and self._reaches(w)]
+        return frozenset(w.site.component for w in taken)
 
     def compare(self, distance: Callable[[Tensor, Tensor], float]) -> tuple[float, bool]:
         """The largest relative error of the logits of all rows, and whether noise reached any of them."""
@@ -171,8 +257,10 @@ class _Trial:
         ).logits
         assert expected is not None
         some = expected if columns is None else expected[:, torch.from_numpy(columns).to(expected.device)]
-        moved = (expected[count:].float() - expected[torch.from_numpy(self.home)].float()).abs().amax(1) > 0
-        return max(distance(got[0], expected), distance(got[1], some)), bool(moved.any())
+        patched, plain = expected[count:], expected[torch.from_numpy(self.home).to(expected.device)]
+        moved = ~((patched == plain) | (patched.isnan() & plain.isnan())).all(dim=1)
+        self.stirred = set(torch.nonzero(moved)[:, 0].tolist())
+        return max(distance(got[0], expected), distance(got[1], some)), bool(self.stirred)
 
     def _in_one_pass(self, asked: list[Asked], read: np.ndarray) -> list[Tensor]:
         live = [write for write in self.writes if self._reaches(write)]
@@ -189,7 +277,7 @@ class _Trial:
             for w in taken
             if w.taken is not None
         )
-        rules = Rules(trim=trims(self.network.facts) is None)
+        rules = Rules(late=not self.fixed, stop=not self.fixed, trim=trims(self.network.facts) is None)
         plan = schedule(Rows(self.lengths, self.home, read, table, there), self.layers, rules, self.whole)
         found: dict[int, Tensor] = {}
 
@@ -203,7 +291,7 @@ class _Trial:
 
         writes = []
         for write in live:
-            edit = self.shake(write.seed) if write.taken is None else value(taken.index(write))
+            edit = self._noise(write) if write.taken is None else value(taken.index(write))
             needs = () if write.taken is None else (write.site,)
             writes.append(
                 Write(write.site, torch.tensor([first + write.row]), torch.tensor([write.position]), edit, needs)
@@ -220,10 +308,14 @@ class _Trial:
         values = {id(write): value for write, value in zip(taken, found, strict=True)}
 
         def edit(write: _Placed) -> Edit:
-            return self.shake(write.seed) if write.taken is None else lambda old: values[id(write)].to(old)
+            return self._noise(write) if write.taken is None else lambda old: values[id(write)].to(old)
 
         first = len(self.lengths)
         return [Write(w.site, torch.tensor([first + w.row]), torch.tensor([w.position]), edit(w)) for w in self.writes]
+
+    def _noise(self, write: _Placed) -> Edit:
+        assert self.shake is not None
+        return self.shake(write.seed)
 
     def _reaches(self, write: _Placed) -> bool:
         length = self.lengths[self.home[write.row] : self.home[write.row] + 1]

@@ -126,7 +126,7 @@ class Architecture:
 
 @cache
 def generated() -> Mapping[str, Mapping[str, Any]]:
-    """What the configuration classes of transformers say, by model type (written by ``docs/generate_defaults.py``)."""
+    """What the configuration classes of transformers say, by model type (written by ``docs/generate.py``)."""
     found: Mapping[str, Mapping[str, Any]] = json.loads(_GENERATED.read_text(encoding="utf-8"))
     return found
 

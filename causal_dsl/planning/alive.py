@@ -1,0 +1,85 @@
+"""Which tensors are alive at each stage of a layer and at the read-out, as lists of how many numbers each holds.
+
+The stages are those of a decoder layer as transformers writes it. What enters a layer stays until it ends, for the model
+and the residual addition hold it; where keys are computed for more tokens than run, it is one tensor with theirs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from causal_dsl.planning.liveness import Frame
+from causal_dsl.planning.memory import MOST_LOGITS_CPU, Budget, taken
+from causal_dsl.program.facts import Facts, record_of
+
+
+@dataclass(frozen=True)
+class Held:
+    """The bytes of all tensors that are alive, and those that a process takes for them."""
+
+    tensors: float
+    taken: float
+
+
+def held(numbers: Sequence[float], share: float, budget: Budget) -> Held:
+    """Tensors of so many numbers each, ``share`` times as many of them in truth."""
+    tensors = sum(numbers) * share * budget.size
+    return Held(tensors, taken(tensors, budget.on_cpu))
+
+
+def layer_stages(
+    frame: Frame, following: Frame, facts: Facts, budget: Budget, share: float = 1.0
+) -> Iterator[list[float]]:
+    """What is alive at each stage of one layer. ``share``: how many times larger a frame is in truth than it was laid out."""
+    yield from stages(frame.tokens, frame.keys_only, following.tokens + following.keys_only, facts, budget, share)
+
+
+def stages(
+    tokens: int, keys: int, following: int, facts: Facts, budget: Budget, share: float = 1.0
+) -> Iterator[list[float]]:
+    """The same of a layer that runs ``tokens`` and gives keys of ``keys`` more, before one that is given ``following``."""
+    if not facts.has_tokens:
+        wide = max(facts.widths or (1,))
+        yield [tokens * wide, tokens * wide, following * wide, following * wide]
+        return
+    wide, inner = facts.width or 1, facts.mlp_width or 4 * (facts.width or 1)
+    size = facts.head_dim or 1
+    heads, shared = (facts.heads or 1) * size, (facts.kv_heads or facts.heads or 1) * size
+    record = record_of(facts.architecture)
+    fused = record is not None and record.split != "apart"
+    entry, normed = (tokens + keys) * wide, tokens * wide
+    # Of tokens that give keys alone: their queries, keys and values, which are views of one tensor where one map makes
+    # all three, and stay then; else the keys and values.
+    made = keys * (heads + 2 * shared)
+    alone = [made] if fused else [keys * shared, keys * shared]
+    if keys:
+        yield [entry, keys * wide, keys * wide]
+        yield [entry, keys * wide, made, *([] if fused else [keys * heads] * 3)]
+    yield [entry, normed, normed, *alone]
+    own = [tokens * (heads + 2 * shared)] if fused else [tokens * heads, tokens * shared, tokens * shared]
+    # Rotary angles: the queries' products with cosines and sines, their turned copy and the sum of both.
+    yield [entry, normed, *own, *[tokens * heads] * 3, 2 * tokens * size, *alone]
+    # Keys and values are gathered for some rows at a time, and repeated for the query heads that share them.
+    gathered = min(budget.most_keys, tokens * 16 * shared * share) / share
+    joined = [(tokens + keys) * shared] * 2 if keys else []
+    yield [entry, normed, *own, *joined, tokens * heads, *[gathered] * (2 * (1 + heads // shared)), *alone]
+    # The stream between attention and MLP, its norm, in slices all that comes out; inside, what an activation takes.
+    slice_ = min(tokens, budget.slice / share)
+    out = [] if tokens <= slice_ else [tokens * wide]
+    yield [entry, normed, normed, *out, *[slice_ * inner] * 4, *alone]
+    yield [entry, normed, normed, *out, slice_ * inner, slice_ * wide, *alone]
+    yield [entry, tokens * wide, following * wide]
+
+
+def head(last: int, asked: int, columns: int | None, facts: Facts) -> list[float]:
+    """What is alive at the read-out of ``asked`` rows, of which ``last`` tokens reach it: the logits, which are put together
+    once more where tests ask for ``columns`` of their own, and the copies of some rows that are measured at a time."""
+    wide = columns or facts.vocabulary or facts.classes or 1
+    logits = asked * wide
+    hidden = (facts.width or 0) * (last + asked)
+    measured = 16 * min(logits, MOST_LOGITS_CPU) if columns is None else 0
+    return [hidden, *[logits] * (1 if columns is None else 2), measured]
+
+
+__all__ = ["Held", "head", "held", "layer_stages", "stages"]

@@ -1,0 +1,716 @@
+"""The documents of `run --json`, `check --json` and `plan --json`: each field with its type, its unit and what it says.
+
+``docs/generate_schema.py`` makes ``docs/output.schema.json`` from these classes; the `to_json` methods make the documents, and the
+tests hold what they make against the schema, which allows no other field.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NotRequired, TypedDict
+
+
+class Diagnostic(TypedDict):
+    """A fault (its code begins with E) or a warning (W), and where it is."""
+
+    code: str
+    "its code, as `causal-dsl explain` takes it"
+    title: str
+    "what is at fault, in one sentence"
+    path: str
+    "the file"
+    line: int
+    "line of its first character, from 1; 0 where the file cannot be read"
+    column: int
+    "column of its first character, from 1, in characters"
+    end_line: int
+    "line of the end"
+    end_column: int
+    "column after its last character"
+    notes: list[str]
+    "why, one sentence each"
+    help: str | None
+    "what to write; null or empty where nothing can be said"
+
+
+class Estimate(TypedDict):
+    """A score with its 95% interval. Shares and rates lie in [0, 1]; other scores have the unit of their measure."""
+
+    value: float | None
+    "the score; null where it is undefined"
+    low: float | None
+    "lower end of the interval; null where there is none"
+    high: float | None
+    "upper end of the interval; null where there is none"
+    n: int
+    "how many pairs it is over"
+    method: Literal["exact", "bootstrap", "binomial", "clustered", "rule of three", "draws", "none"]
+    "how the interval was made"
+    about: Literal["", "draws", "inputs"]
+    "what the interval is about: more draws of the same inputs, or inputs that were not drawn; empty where there is none"
+
+
+class Ceiling(TypedDict):
+    """The score of a rule that does without the hypothesis, a share in [0, 1]."""
+
+    value: float | None
+    "the score; null where it is undefined"
+    exact: bool
+    "whether it is over all combinations of inputs"
+    n: int
+    "how many combinations, or drawn rows"
+    low: float | None
+    "lower bound; `value` where exact"
+    high: float | None
+    "upper bound; `value` where exact"
+
+
+class Finding(TypedDict):
+    """One sentence that can be quoted."""
+
+    code: str
+    "of which kind it is: the codes are in docs/measures.md"
+    text: str
+    "the sentence"
+    severity: Literal["alarm", "info"]
+    "`alarm` where a number may mislead"
+
+
+class Verdict(TypedDict):
+    """What the scores say of the hypothesis."""
+
+    code: str
+    "a step of the ladder in docs/measures.md, or `mixed`"
+    text: str
+    "the sentence that says why"
+
+
+class Rise(Estimate):
+    """How much more a cell scores than the one below it, over the same pairs."""
+
+    below: dict[str, Any] | None
+    "parameters of the cell below; null for the unpatched runs"
+
+
+class Intervention(TypedDict):
+    """One write of a cell."""
+
+    text: str
+    "the write, as it is written"
+    rows: int
+    "at how many places (pairs and tokens) it fired"
+    change: float | None
+    "mean of |new - old| / |old| over them, without a unit"
+    unreachable: int
+    "at how many it was left out because nothing there reaches the read-out"
+
+
+class Interval(TypedDict):
+    """An interval."""
+
+    low: float | None
+    "lower end"
+    high: float | None
+    "upper end"
+
+
+class FittedOn(TypedDict):
+    """How much a feature was fitted on."""
+
+    pairs: int
+    "pairs of the fit"
+    inputs: int
+    "distinct inputs of the fit"
+    steps: int
+    "steps of the optimiser"
+    restarts: int
+    "starts, of which the best was kept"
+
+
+class Validation(TypedDict):
+    """The kept map on the inputs that ended the fit."""
+
+    loss: float | None
+    "mean cross-entropy, in nats"
+    iia: float | None
+    "share of right answers, in [0, 1]"
+
+
+class Gates(TypedDict):
+    """The gates of a feature whose size is learned."""
+
+    total: int
+    "all gates"
+    open: int
+    "those that are open"
+    undecided: int
+    "those that the fit left undecided"
+
+
+class Feature(TypedDict):
+    """A feature that a cell writes through."""
+
+    feature: str
+    "as it is declared"
+    place: str
+    "where it sits"
+    variables: list[str]
+    "the variables that sit in it"
+    size: int
+    "its dimensions"
+    width: int
+    "dimensions of the vector"
+    fitted_on: FittedOn
+    "how much it was fitted on"
+    validation: Validation | None
+    "on the inputs that ended the fit; null where there were none"
+    losses: list[float | None]
+    "mean cross-entropy of each epoch, in nats"
+    gates: Gates | None
+    "null where it has none"
+    nonlinear: bool
+    "whether it bends"
+    file: str
+    "the file that it was saved in or read from; empty where there is none"
+
+
+class Control(TypedDict):
+    """A control of a learned feature, on the same pairs."""
+
+    iia: Estimate
+    "its share of counterfactual answers, in [0, 1]"
+    margin: float | None
+    "by how many logits it moves the counterfactual answer over the base's"
+    draws: list[float | None]
+    "iia of each random draw, in [0, 1]"
+    difference: Estimate
+    "the feature's iia less the control's"
+
+
+class Learned(TypedDict):
+    """The learned features of a cell beside their controls."""
+
+    features: list[Feature]
+    "each as it was fitted"
+    margin: float | None
+    "by how many logits the cell moves the counterfactual answer over the base's"
+    controls: dict[str, Control]
+    "by name"
+    outside: float | None
+    "share of written vectors with a number that the site never comes near, in [0, 1]"
+
+
+class Taken(TypedDict):
+    """Units that no variable claims, taken from another input."""
+
+    units: list[int]
+    "coordinates of a vector network, or tokens of a language network"
+    place: str
+    "the same in words"
+    moved: Estimate
+    "share of pairs whose answer is another one, in [0, 1]"
+
+
+class Unclaimed(TypedDict):
+    """What of a layer no variable claims."""
+
+    site: str
+    "the site"
+    placed: list[str]
+    "the variables that are placed there"
+    varied: list[str]
+    "the inputs in which the other run differs"
+    why: Literal["decided", "idle", "through"]
+    "why it must not move the answer (docs/measures.md)"
+    natural: float
+    "share of answers that may move without being said, in [0, 1]"
+    taken: list[Taken]
+    "each set of units"
+
+
+class Replaced(TypedDict):
+    """An ablation beside other ways of taking its place away."""
+
+    own: str
+    "the test's own way"
+    moved: dict[str, Estimate]
+    "share of moved answers of each way, in [0, 1]"
+    differences: dict[str, Estimate]
+    "of each other way from the test's own"
+
+
+class WrittenApart(TypedDict):
+    """Some of the variables that a test writes together, written apart."""
+
+    variables: dict[str, str]
+    "which are written, and from which run"
+    place: str
+    "where"
+    right: Estimate
+    "share of pairs that give what the causal model says of these alone, in [0, 1]"
+    moved: Estimate
+    "share of pairs whose answer is another one than the base's, in [0, 1]"
+    asked: int
+    "in how many pairs the causal model says another answer"
+
+
+class Cell(TypedDict):
+    """One cell of a test."""
+
+    cell: dict[str, Any]
+    "its parameters; empty where the test is no sweep"
+    scores: dict[str, Estimate]
+    "by measure; units are in docs/measures.md"
+    findings: list[Finding]
+    "what its numbers say"
+    interventions: list[Intervention]
+    "its writes"
+    noise_floor: float | None
+    "largest change of a logit where the base is patched into itself, in logits; null where that was not run"
+    verdict: NotRequired[Verdict]
+    "where a variable is interchanged"
+    together: NotRequired[Interval]
+    "interval of iia that holds for all cells of the sweep together"
+    rise: NotRequired[Rise]
+    "how much more it scores than the cell below"
+    learned: NotRequired[Learned]
+    "where it writes through learned features"
+    unclaimed: NotRequired[list[Unclaimed]]
+    "what no variable claims, where that was run"
+    apart: NotRequired[list[WrittenApart]]
+    "the variables that it writes together, written apart, where that was run"
+    replaced: NotRequired[Replaced]
+    "an ablation beside other values"
+
+
+class Measured(Estimate):
+    """The measured side of a comparison."""
+
+    text: str
+    "the comparison"
+    name: str
+    "what is measured"
+    bound: float | None
+    "what it is compared with, in the unit of the measure"
+    held: bool | None
+    "whether it holds; null where the value is undefined"
+    cell: dict[str, Any] | None
+    "the cell where it holds least; null where it is over cells"
+
+
+class Expectation(TypedDict):
+    """A line `expect`."""
+
+    text: str
+    "the line"
+    line: int
+    "its number, from 1"
+    value: Any
+    "of the comparison that decided, in the cell where it holds least; the parameters of a chosen cell"
+    passed: bool
+    "whether it holds"
+    measured: list[Measured]
+    "each comparison"
+    failed_cells: list[dict[str, Any]]
+    "parameters of the cells where it does not hold"
+    reason: str
+    "why it failed; empty where it holds"
+
+
+class Report(Estimate):
+    """A line `report` that is over all cells."""
+
+    text: str
+    "the line"
+    line: int
+    "its number, from 1"
+    cell: dict[str, Any] | None
+    "parameters of a chosen cell"
+
+
+class Example(TypedDict):
+    """A pair with a wrong answer."""
+
+    pair: int
+    "its number, from 0"
+    wanted: str
+    "what should have been said"
+
+
+class Wrong(TypedDict):
+    """A wrong answer of the network."""
+
+    run: Literal["base", "patched"]
+    "in which runs"
+    said: str
+    "the answer"
+    count: int
+    "how many wrong runs have it"
+    of: int
+    "how many wrong runs there are"
+    examples: list[Example]
+    "some of its pairs"
+
+
+class Test(TypedDict):
+    """One test."""
+
+    name: str
+    "its name"
+    line: int
+    "where it begins, from 1"
+    status: Literal["finished", "failed", "interrupted"]
+    "`failed` where an expectation does not hold; `interrupted` where not all cells were measured"
+    network: str
+    "its name under `networks`"
+    cell_count: int
+    "how many cells it has, measured or not"
+    n: int
+    "pairs that were drawn"
+    kept: int
+    "of them those that are scored"
+    exhaustive: bool
+    "whether the draws are all inputs"
+    covered: bool
+    "whether every row that can be drawn occurs, so that scores are exact"
+    distinct: dict[str, int]
+    "distinct inputs of each role"
+    ceilings: dict[str, Ceiling]
+    "what rules without the hypothesis score on the draws"
+    ceilings_kept: dict[str, Ceiling]
+    "the same on the kept pairs; empty without a filter"
+    cells: list[Cell]
+    "its cells, in order"
+    expectations: list[Expectation]
+    "its lines `expect`; none are judged where it was interrupted"
+    reports: list[Report]
+    "its lines `report` over all cells"
+    findings: list[Finding]
+    "what its numbers say over all cells"
+    wrong_answers: list[Wrong]
+    "what the network said where it was wrong, the commonest first"
+    seconds: float
+    "wall-clock time, in seconds"
+    verdict: NotRequired[Verdict]
+    "of all cells, where a variable is interchanged"
+
+
+class Cost(TypedDict):
+    """What a plan takes."""
+
+    rows: int
+    "rows of all passes"
+    layer_tokens: int
+    "tokens x layers that run in full"
+    key_tokens: int
+    "tokens x layers of which only keys and values are computed"
+    naive_layer_tokens: int
+    "`layer_tokens` of the plan as written"
+    passes: int
+    "passes through the network"
+    bytes: int
+    "bytes that are kept of activations"
+    peak_bytes: int
+    "most bytes that tensors hold at once beside the weights"
+    process_bytes: int
+    "bytes that a process on a CPU takes at its peak beside the weights"
+    flops: float
+    "floating-point operations"
+    exact: bool
+    "false where some blocks were counted and the others taken to be like them"
+
+
+class RunCost(TypedDict):
+    """What a run took, and the plan's cost where it was executed."""
+
+    seconds: float
+    "wall-clock time, in seconds"
+    rows: NotRequired[int]
+    "as in the cost of a plan"
+    layer_tokens: NotRequired[int]
+    "as in the cost of a plan"
+    key_tokens: NotRequired[int]
+    "as in the cost of a plan"
+    naive_layer_tokens: NotRequired[int]
+    "as in the cost of a plan"
+    passes: NotRequired[int]
+    "as in the cost of a plan"
+    bytes: NotRequired[int]
+    "as in the cost of a plan, in bytes"
+    peak_bytes: NotRequired[int]
+    "as in the cost of a plan, in bytes"
+    process_bytes: NotRequired[int]
+    "as in the cost of a plan, in bytes"
+    flops: NotRequired[float]
+    "as in the cost of a plan"
+    exact: NotRequired[bool]
+    "as in the cost of a plan"
+
+
+class TrainedFrom(TypedDict):
+    """What was trained into a network."""
+
+    network: NetworkKey
+    "the network that it starts from"
+    alignment: str
+    "the alignment, as text"
+    settings: dict[str, Any]
+    "the settings of the training"
+    files: Any
+    "SHA-256 of the files that it reads"
+
+
+class NetworkKey(TypedDict):
+    """The identity of a network."""
+
+    kind: Literal["hf", "zoo", "torch", "train"]
+    "how it is declared"
+    target: str
+    "an absolute path, or the name of a repository or of a network of the zoo"
+    revision: str | None
+    "the revision of a repository"
+    settings: dict[str, Any]
+    "the settings that decide numbers"
+    untrained: bool
+    "whether its weights are drawn anew"
+    training: NotRequired[TrainedFrom]
+    "what was trained into it"
+
+
+class Network(TypedDict):
+    """A network that was run."""
+
+    kind: Literal["hf", "zoo", "torch", "train"]
+    "how it is declared"
+    target: str
+    "what is declared"
+    identity: NetworkKey
+    "who it is"
+    weights: str | None
+    "SHA-256 of its weights"
+    architecture: str
+    "its architecture"
+    layers: int
+    "its layers"
+    device: str
+    "where it ran"
+    dtype: str
+    "in which numbers it ran"
+    parameters: int
+    "how many parameters it has"
+    training: NotRequired[dict[str, Any]]
+    "the settings of `train(…)`"
+    refused_sites: NotRequired[dict[str, str]]
+    "sites that were refused when it was loaded, with the reason"
+    notes: NotRequired[list[str]]
+    "what was noticed when it was loaded"
+    executor: NotRequired[str]
+    "which way its passes went, and why"
+    blocks: NotRequired[int]
+    "in how many blocks it ran"
+
+
+class NetworkInputs(TypedDict):
+    """What a loaded network is made of."""
+
+    kind: str
+    "how it is declared"
+    target: str
+    "what is declared"
+    revision: str | None
+    "the revision of a repository"
+    settings: dict[str, Any]
+    "its settings"
+    training: str
+    "what was trained into it; empty where nothing was"
+    weights: str
+    "SHA-256 of its weights"
+    files: dict[str, str]
+    "SHA-256 of every other file that makes it, by path"
+    architecture: str
+    "its architecture"
+    dtype: str
+    "in which numbers it ran"
+    device: str
+    "where it ran"
+    padding: str
+    "how prompts are padded"
+    behaviour: str
+    "SHA-256 of its logits for a few inputs, where it is made by code"
+
+
+class Identity(TypedDict):
+    """What the numbers of a run belong to."""
+
+    key: str
+    "SHA-256 of all that follows but `command`, and of `versions`"
+    command: list[str] | None
+    "the command line; null where it was run from Python"
+    spec: str
+    "SHA-256 of the spec and its imports"
+    tests: list[str]
+    "the tests that were run"
+    seed: int
+    "the seed of the draws"
+    dtype: str | None
+    "what was asked for"
+    device: str | None
+    "what was asked for"
+    compiled: bool
+    "whether `--compile` was given"
+    reference: bool
+    "whether `--reference` was given"
+    memory: int | None
+    "`--batch-memory`, in bytes"
+    files: dict[str, str]
+    "SHA-256 of every file that is read, by path"
+    networks: dict[str, NetworkInputs]
+    "what each network is made of, by its name"
+    features: str
+    "SHA-256 of the numbers of all fitted maps"
+    behaviour: dict[str, str]
+    "SHA-256 of the logits of networks made by code for some inputs, by name"
+
+
+class Empty(TypedDict):
+    """No fields."""
+
+
+class Spec(TypedDict):
+    """What a run found for one file; also `results.json`, which has `interrupted` besides."""
+
+    schema: int
+    "counts up when a field changes its meaning"
+    path: str
+    "the file"
+    digest: str
+    "SHA-256 of the spec and its imports"
+    identity: Identity | Empty
+    "what the numbers belong to; empty where nothing was run"
+    versions: dict[str, str]
+    "the versions of all that computed"
+    networks: dict[str, Network]
+    "the networks, by their names"
+    tests: list[Test]
+    "the tests"
+    cost: RunCost
+    "what it took"
+    diagnostics: list[Diagnostic]
+    "what was warned of"
+    interrupted: NotRequired[bool]
+    "in `results.json`: whether the run was stopped"
+
+
+class CheckedTest(TypedDict):
+    """A test, before it is run."""
+
+    name: str
+    "its name"
+    line: int
+    "where it begins, from 1"
+    ceilings: dict[str, Ceiling]
+    "what rules without the hypothesis score"
+    distinct: dict[str, int]
+    "distinct inputs of each role"
+
+
+class CheckedSpec(TypedDict):
+    """What `check` says of one file. A file that another command cannot run or plan has this form too."""
+
+    path: str
+    "the file"
+    diagnostics: list[Diagnostic]
+    "faults and warnings"
+    tests: list[CheckedTest]
+    "the tests; empty where the file has faults that hide them"
+
+
+class Node(TypedDict):
+    """A value of the graph."""
+
+    id: int
+    "its number"
+    kind: str
+    "draw, forward, capture, write, resume, read, score, …"
+    text: str
+    "in words"
+    rows: int
+    "rows that compute it"
+    layer_tokens: int
+    "tokens x layers that compute it"
+    bytes: int
+    "bytes that are kept of it"
+
+
+class Edge(TypedDict):
+    """`target` is computed from `source`."""
+
+    source: int
+    "number of a node"
+    target: int
+    "number of a node"
+
+
+class Graph(TypedDict):
+    """A graph of values in the node-link form of networkx."""
+
+    directed: bool
+    "always true"
+    multigraph: bool
+    "always false"
+    graph: dict[str, Any]
+    "always empty"
+    nodes: list[Node]
+    "the values"
+    edges: list[Edge]
+    "what is computed from what"
+
+
+class Step(TypedDict):
+    """A step: some interventions on one network."""
+
+    network: str
+    "its name"
+    interventions: int
+    "how many"
+    blocks: int
+    "in how many blocks"
+    reference: str
+    "why it is run in whole forwards; empty where interventions ride in one pass"
+
+
+class PlannedSpec(TypedDict):
+    """The plan of one file."""
+
+    path: str
+    "the file"
+    cost: Cost
+    "what it takes"
+    steps: list[Step]
+    "the steps, in order"
+    fits: list[str]
+    "what is fitted before, in words"
+    graph: Graph
+    "the graph of values"
+
+
+class Run(TypedDict):
+    """The document of `run --json`. `schema` is left out where no spec could be run."""
+
+    schema: NotRequired[int]
+    "counts up when a field changes its meaning"
+    specs: list[Spec | CheckedSpec]
+    "one entry a file"
+
+
+class Check(TypedDict):
+    """The document of `check --json`."""
+
+    specs: list[CheckedSpec]
+    "one entry a file"
+
+
+class Plan(TypedDict):
+    """The document of `plan --json`."""
+
+    specs: list[PlannedSpec | CheckedSpec]
+    "one entry a file"

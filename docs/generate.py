@@ -1,0 +1,228 @@
+"""Write what the package's records decide: tables of the pages, the index of diagnostics, the defaults of configs.
+
+Run it after a measure, a finding, a family of features, an architecture or a page of a diagnostic was added or changed:
+``python docs/generate.py``. With ``--check`` it writes nothing, names the files that would change, and exits with 1.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from causal_dsl.vocabulary.architectures import ARCHITECTURES, Architecture
+from causal_dsl.vocabulary.architectures.record import SIZES
+from causal_dsl.vocabulary.features import FEATURES, FeatureFamily
+from causal_dsl.vocabulary.findings import FINDINGS
+from causal_dsl.vocabulary.measures import MEASURES
+from causal_dsl.vocabulary.settings import Setting
+
+DOCS = Path(__file__).parent
+DEFAULTS = DOCS.parent / "causal_dsl" / "vocabulary" / "architectures" / "defaults.json"
+TOKENS = ("pad_token_id", "bos_token_id", "eos_token_id")
+FAMILIES = "| written | the variable is | fitted on labels | paper |"
+_NEEDS = {"label": "an interchange", "patched": "an intervention"}
+_UNITS = {"share": "a share", "ratio": "a ratio", "nats": "nats", "logits": ""}
+#: The first number of a stretch of codes, and what they are about.
+CHAPTERS = (
+    (100, "Syntax"),
+    (200, "Names, settings and imports"),
+    (300, "Causal models, domains and draws"),
+    (340, "Tables and Python functions"),
+    (400, "Networks and their sites"),
+    (500, "Prompts, positions and tokens"),
+    (514, "What files say of themselves"),
+    (530, "Prompts and read-outs"),
+    (600, "Metrics and expectations"),
+    (630, "Networks and the machine"),
+    (663, "Networks as they are loaded"),
+    (670, "Alignments, tests and interventions"),
+    (701, "Commands and verdicts"),
+    (710, "Parts of the inputs, and fits"),
+    (720, "Features"),
+    (730, "Training towards a causal model"),
+    (740, "Masked tokens"),
+    (750, "Which network, and its tokens"),
+    (760, "What a test can tell"),
+    (765, "Output and revisions"),
+    (785, "Words that packages add"),
+    (790, "Written values"),
+    (799, "Defects of causal_dsl"),
+)
+
+
+# ── tables ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def _table(head: str, rows: Iterable[tuple[str, ...]]) -> str:
+    columns = head.count("|") - 1
+    return "\n".join([head, "|---" * columns + "|", *(f"| {' | '.join(row)} |".replace("|  |", "| |") for row in rows)])
+
+
+def of_answers() -> str:
+    """The measures that are shares of right or of other answers."""
+    rows = [
+        (f"`{m.name}`", m.says, next((_NEEDS[need] for need in m.needs if need in _NEEDS), ""))
+        for m in MEASURES.own.values()
+        if "answer" in m.needs
+    ]
+    return _table("| name | estimand | needs |", rows)
+
+
+def of_logits() -> str:
+    """The measures of logits."""
+    rows = [(f"`{m.written}`", m.says, _UNITS[m.unit]) for m in MEASURES.own.values() if "answer" not in m.needs]
+    return _table("| name | is | unit |", rows)
+
+
+def findings() -> str:
+    """The findings, but for those of learned features."""
+    rows = [
+        (f"`{f.code}`", f.says, f.graded or f.severity, f.forbids_when or ("yes" if f.forbids else ""))
+        for f in FINDINGS.values()
+        if f.about != "feature"
+    ]
+    return _table("| code | says | severity | forbids |", rows)
+
+
+def findings_of_features() -> str:
+    """The findings of learned features."""
+    rows = [
+        (f"`{f.code}`", f.says, f.severity, "yes" if f.forbids else "")
+        for f in FINDINGS.values()
+        if f.about == "feature"
+    ]
+    return _table("| code | when | severity | forbids |", rows)
+
+
+def default(setting: Setting) -> str:
+    """A default as a spec writes it; `…` for what has none that could be written."""
+    match setting.kind, setting.default:
+        case "ints", _:
+            return "[…]"
+        case "string", "":
+            return '"…"'
+        case _, None:
+            return "…"
+        case _, int() | float() as number:
+            return f"{number:g}"
+        case _, other:
+            return str(other)
+
+
+def row(family: FeatureFamily) -> tuple[str, ...]:
+    """A line of the table."""
+    settings = [
+        f'"{name}"' if setting.positional else f"{name}={default(setting)}" for name, setting in family.settings.items()
+    ]
+    fitted = "yes" if family.trained else "the variable's own values" if family.classes else "no"
+    return f"`{family.name}({', '.join(settings)})`", family.meaning, fitted, family.paper
+
+
+def families() -> str:
+    """The whole table: those that are fitted on labels come first, those from files last."""
+    every = sorted(FEATURES.own.values(), key=lambda f: (not f.trained, not f.classes, f.file is not None))
+    return _table(FAMILIES, map(row, every))
+
+
+TABLES = {
+    "measures of answers": of_answers,
+    "measures of logits": of_logits,
+    "findings": findings,
+    "findings of features": findings_of_features,
+    "families of features": families,
+}
+
+
+def page(text: str) -> str:
+    """A page with the tables between its marks ``<!-- NAME -->`` and ``<!-- end -->`` written anew."""
+    for name, table in TABLES.items():
+        mark = rf"(<!-- {name} -->\n\n).*?(\n\n<!-- end -->)"
+        text = re.sub(mark, lambda found, table=table: found[1] + table() + found[2], text, flags=re.DOTALL)  # type: ignore[misc]
+    return text
+
+
+# ── whole files ─────────────────────────────────────────────────────────────────────────────────
+
+
+def index(_: str = "") -> str:
+    """The text of the index: a chapter for each stretch of codes, a line for each code."""
+    titles = {}
+    for page in (DOCS / "diagnostics.d").glob("*.md"):
+        code, title = page.read_text(encoding="utf-8").split("\n", 1)[0].removeprefix("# ").split(": ", 1)
+        titles[code] = title
+    parts = [
+        "# Diagnostics",
+        "Codes that begin with E are errors: nothing is run. W are warnings: look, and go on. F is an expectation that "
+        "failed: the spec is right, and the network does not do what it says. `causal-dsl explain CODE` shows a page here.",
+    ]
+    stops = [number for number, _ in CHAPTERS[1:]] + [1000]
+    for (start, name), stop in zip(CHAPTERS, stops, strict=True):
+        codes = sorted((c for c in titles if start <= int(c[1:]) < stop), key=lambda c: (int(c[1:]), c))
+        if codes:
+            parts.append(f"## {name}")
+            parts.append("\n".join(f"- [{code}](diagnostics.d/{code}.md): {titles[code]}" for code in codes))
+    return "\n\n".join(parts) + "\n"
+
+
+def names_of(record: Architecture) -> list[str]:
+    """The names under which a config is asked: of its sizes, its tokens, and what settles the record."""
+    asked: dict[str, None] = {}
+    if record.settle is not None:
+        record.settle(record, lambda name: asked.setdefault(name))
+    if record.inner is not None:
+        record.inner(lambda name: asked.setdefault(name) or 1)
+    return list(dict.fromkeys([*(name for names in SIZES.values() for name in names), *TOKENS, *asked]))
+
+
+def defaults() -> dict[str, dict[str, Any]]:
+    """By model type: the settings of its class that are asked for, and what they are by default."""
+    from transformers import CONFIG_MAPPING
+
+    found = {}
+    for record in ARCHITECTURES.own.values():
+        taken = inspect.signature(CONFIG_MAPPING[record.name]).parameters
+        found[record.name] = {name: taken[name].default for name in names_of(record) if name in taken}
+    return dict(sorted(found.items()))
+
+
+def defaults_text(_: str) -> str:
+    """The file of defaults."""
+    rows = [f" {json.dumps(name)}: {json.dumps(settings)}" for name, settings in defaults().items()]
+    return "{\n" + ",\n".join(rows) + "\n}\n"
+
+
+#: What is written: a file, and its text given the one that is there.
+FILES: dict[Path, Callable[[str], str]] = {
+    DOCS / "measures.md": page,
+    DOCS / "features.md": page,
+    DOCS / "diagnostics.md": index,
+    DEFAULTS: defaults_text,
+}
+
+
+def stale() -> dict[Path, str]:
+    """The files that are not as they would be written, and what they should hold."""
+    found = {}
+    for path, write in FILES.items():
+        there = path.read_text(encoding="utf-8")
+        if (made := write(there)) != there:
+            found[path] = made
+    return found
+
+
+def main(words: list[str]) -> int:
+    changes = stale()
+    for path, text in changes.items():
+        print(path.relative_to(DOCS.parent))
+        if "--check" not in words:
+            path.write_text(text, encoding="utf-8")
+    return 1 if changes and "--check" in words else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
