@@ -168,27 +168,3 @@ def test_no_module_hides_a_public_name() -> None:
     import causal_dsl
 
     assert not [name for name in causal_dsl.__all__ if f"causal_dsl.{name}" in modules()]
-
-
-def test_random_numbers_come_from_one_source() -> None:
-    """No generator of numpy, torch or Python, but where a model's own code draws from them."""
-    drawing = (
-        "default_rng",
-        "PCG64",
-        "torch.Generator",
-        "manual_seed",
-        "random.seed",
-        "random.Random",
-        "randperm",
-        "torch.randn",
-    )
-    theirs = {"network/untrained.py", "network/factory_audit.py", "network/steadiness.py"}
-    wrong = [
-        f"{path.relative_to(PACKAGE)}: {word}"
-        for path in PACKAGE.rglob("*.py")
-        for word in drawing
-        if word in path.read_text(encoding="utf-8")
-        and path.relative_to(PACKAGE).as_posix() not in theirs
-        and "zoo" not in path.parts
-    ]
-    assert not wrong

@@ -176,7 +176,7 @@ def test_restarts_keep_the_best_on_the_validation_inputs(tmp_path: Path, own_cac
 
 
 def test_a_loss_that_is_no_number_ends_the_fit_at_once(tmp_path: Path) -> None:
-    text = ONE.replace("CELL", "3").replace("nets.py:build", "nets.py:blown")
+    text = ONE.replace("CELL", "3").replace('nets.py:build", dtype=float64', 'nets.py:blown", dtype=float32')
     with pytest.raises(SpecError) as caught:
         run(tmp_path, text)
     (fault,) = caught.value.diagnostics
