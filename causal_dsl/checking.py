@@ -108,7 +108,7 @@ def _tokenizers(loaded: Mapping[NetworkKey, Network]) -> Tokenizers:
         if network.key.trained in loaded:
             return loaded[network.key.trained].tokens
         path = network.facts.tokenizer
-        if path is None or network.facts.kind == "vector":
+        if path is None:
             return None
         if path not in cache:
             cache[path] = Tokens.from_file(path, network.span)

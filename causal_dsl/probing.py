@@ -88,7 +88,7 @@ class _Seen:
         whole = replace(site, dims=None)
         key = (whole, indices.tobytes())
         if key not in self._known:
-            rows = torch.from_numpy(np.stack([self.plan.inputs[self.key].vectors[index] for index in indices.tolist()]))
+            rows = self.plan.inputs[self.key].rows(indices)
             read = Read(whole, torch.arange(len(rows)))
             found = forward(self.execution.networks[self.key], rows, [read]).reads[0]
             self._known[key] = found.double().cpu().numpy()
@@ -183,7 +183,7 @@ def _copied(test: Test, number: int, seen: _Seen, beside: str) -> list[Finding]:
             continue
         above = [n for n in test.model.exogenous if n in nx.ancestors(test.model.graph, name)]
         places = ", ".join(map(str, intervention.places))
-        if plan.inputs[test.network.key].sequence:
+        if plan.inputs[test.network.key].has_tokens:
             if len(above) > 1 and all(_before_all(place.site) for place in intervention.places):
                 found.append(
                     Finding("input_copy", f"`{name}` is not computed at {places}: it stands before the first layer.")
@@ -195,7 +195,7 @@ def _copied(test: Test, number: int, seen: _Seen, beside: str) -> list[Finding]:
         if not np.isfinite(held).all():
             continue  # they hold nothing, and `non_finite` says so
         values = {n: column[first] for n, column in drawn.values["base"].items()}
-        read = np.stack([plan.inputs[test.network.key].vectors[index] for index in distinct.tolist()])
+        read = np.asarray(plan.inputs[test.network.key].rows(distinct))
         mine = {n: values[n] for n in above}
         raw = pieces(held, mine, values[name], read)
         blend = () if raw else mixed(held, mine, values[name], read)

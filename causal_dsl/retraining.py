@@ -67,7 +67,7 @@ def train_logic(
         training = training_of(name, steps, seed)
         network = start(wrap(blank_logic(), training.alignment.network.facts, None, name, span), training)
         objective = Objective(network, training)
-        Loop(objective).run(lambda tensors, progress: None, tick or (lambda step, steps, loss: None))
+        Loop(objective, tick).run()
         found = scores(objective)
         save_file(named_tensors(network.model), out / "model.safetensors")
         (out / "model.safetensors").chmod(0o644)

@@ -30,6 +30,7 @@ ORDER = [
     "program",
     "features",
     "families",
+    "inputs",
     "planning",
     "network",
     "engine",

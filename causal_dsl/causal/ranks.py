@@ -6,6 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+#: Rows up to which a loop is faster than sorting columns.
+_FEW = 500
+
 
 def ranks(column: np.ndarray) -> tuple[np.ndarray, int]:
     """The rank of each value among the different ones, ``[n]``, and how many different ones there are."""
@@ -40,3 +43,18 @@ def firsts(group: np.ndarray, count: int) -> np.ndarray:
     found = np.empty(count, np.int64)
     found[group[::-1]] = np.arange(len(group) - 1, -1, -1)
     return found
+
+
+def different(columns: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """The first row of each combination of codes, in the order of the rows, and for each row which of these it is like."""
+    if len(columns[0]) <= _FEW:
+        seen: dict[tuple[float, ...], int] = {}
+        numbers = [seen.setdefault(row, len(seen)) for row in zip(*(c.tolist() for c in columns), strict=True)]
+        back = np.array(numbers, np.int64)
+        return firsts(back, len(seen)), back
+    back, count = combined(columns, np.zeros(len(columns[0]), np.int64))
+    first = firsts(back, count)
+    order = np.argsort(first)
+    place = np.empty(len(order), np.int64)
+    place[order] = np.arange(len(order))
+    return first[order], place[back]

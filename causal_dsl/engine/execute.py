@@ -14,9 +14,9 @@ from torch import Tensor
 
 from causal_dsl import faults
 from causal_dsl.diagnostics import SpecError, fail
+from causal_dsl.engine.activations import Means
 from causal_dsl.engine.chunks import ChunkStore
 from causal_dsl.engine.heap import give_back
-from causal_dsl.engine.kept import Means
 from causal_dsl.engine.numbers import Numbers, Targets
 from causal_dsl.engine.pieces import Piece, Pieces
 from causal_dsl.engine.reference import Reference
@@ -136,8 +136,7 @@ class Execution:
 
     def _numbers(self, test: Test, network: Network) -> Numbers:
         quantities = [q for score in self.plan.scores[test.name] for _, read in score.reads for q in read.quantities]
-        vocabulary = network.facts.classes if network.is_vector else network.facts.vocabulary
-        return Numbers(test, self.answers[test.name], self.targets, quantities, vocabulary or 2**62)
+        return Numbers(test, self.answers[test.name], self.targets, quantities, network.facts.outputs or 2**62)
 
     def _empty(self, node: g.Score, n: int) -> Columns:
         def blank(read: g.Read | None) -> dict[Quantity, np.ndarray]:
@@ -247,7 +246,7 @@ class Execution:
                 self._mean_of(step, half, nodes, context)
             return
         for node in nodes:
-            context.means.collect(node, kept, None, kept.layout.pairs[node.capture.run.draw])
+            context.means.collect(node, kept)
 
     def _block(self, number: int, step: Step, block: Block, context: Context) -> None:
         """Run a block; where memory does not suffice, its halves."""

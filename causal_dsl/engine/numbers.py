@@ -26,15 +26,15 @@ class Numbers:
         self.test, self.answers = test, answers
         self.targets = {q: targets(test, q) for q in dict.fromkeys(quantities) if q.kind == "logit"}
         self.vocabulary = vocabulary
+        #: whether what it can say is the logits that the read-out names, and no word beside them
+        self.classes = test.readout.kind == "logits"
         #: whether something is asked of how likely answers are: among all that the network can say, not among the read ones
         self.whole = any(q.whole for q in quantities)
         self.columns = self._columns()
 
     def _columns(self) -> np.ndarray | None:
         """The columns of the unembedding that are needed [c], sorted; None: all of them."""
-        if self.answers.among is None or self.answers.longest > 1 or self.test.network.facts.kind == "vector":
-            return None
-        if self.whole:
+        if self.answers.among is None or self.answers.longest > 1 or self.classes or self.whole:
             return None
         wanted = np.unique(np.concatenate([np.array(self.answers.among), *self.targets.values()]))
         wanted = wanted[wanted >= 0]
@@ -91,8 +91,7 @@ class Numbers:
         pair among them; ``whole[q]`` [rows of the logits] what is known of each row already.
         """
         size = _rows_at_once(logits)
-        vector = self.test.network.facts.kind == "vector"  # whose read-out is the classes that it names
-        classes = self._on(self.answers.among, logits, pruned) if vector else None
+        classes = self._on(self.answers.among, logits, pruned) if self.classes else None
         if classes is not None and len(classes) >= logits.shape[1] and not (pruned and self.columns is not None):
             classes = None
         found: dict[Quantity, np.ndarray] = {}

@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from causal_dsl.engine.kept import Kept
+from causal_dsl.engine.activations import PassActivations
 from causal_dsl.engine.pieces import Piece, Pieces
 from causal_dsl.engine.runner import Context, Gather, Logits
 from causal_dsl.network.forward import Read, Write, forward
+from causal_dsl.network.tape import reads_in
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.alive import stages
 from causal_dsl.planning.floors import FLOOR_ROWS
@@ -32,10 +33,10 @@ class Reference:
         self.context, self.network = context, context.network
         self.inputs = context.plan.inputs[self.network.key]
 
-    def keep(self, step: Step, block: Block, only: list[g.Capture]) -> Kept:
+    def keep(self, step: Step, block: Block, only: list[g.Capture]) -> PassActivations:
         """The vectors of captures in the prompts of a block."""
         layout = self.context.layouts.make(step, block, only=only)
-        kept = Kept(self.context.layouts, layout)
+        kept = PassActivations(self.context.layouts, layout)
         self._prompts(layout, kept, np.zeros(len(layout.inputs), bool))
         return kept
 
@@ -47,7 +48,7 @@ class Reference:
         layout = context.layouts.make(step, block, tuple(dict(extra).items()), ahead=True)
         if not len(layout.inputs):
             return {}
-        kept = Kept(context.layouts, layout)
+        kept = PassActivations(context.layouts, layout)
         read = layout.rows.read[: len(layout.inputs)] >= 0
         clean = self._prompts(layout, kept, read)
         gather = Gather(context, step, block, layout)
@@ -75,7 +76,7 @@ class Reference:
     def logits(self, step: Step, block: Block) -> dict[g.Resume, Tensor]:
         """The logits [pairs, vocabulary] of every intervention of a block, for a comparison."""
         layout = self.context.layouts.make(step, block, ahead=True)
-        kept = Kept(self.context.layouts, layout)
+        kept = PassActivations(self.context.layouts, layout)
         self._prompts(layout, kept, np.zeros(len(layout.inputs), bool))
         found = {}
         for family in layout.families:
@@ -88,7 +89,7 @@ class Reference:
         test: Test,
         gather: Gather,
         layout: Layout,
-        kept: Kept,
+        kept: PassActivations,
         clean: Tensor | None,
         read: np.ndarray,
         found: list[tuple[Family, Tensor, Tensor, np.ndarray]],
@@ -113,7 +114,7 @@ class Reference:
 
     # ── prompts ─────────────────────────────────────────────────────────────────────────────────
 
-    def _prompts(self, layout: Layout, kept: Kept, read: np.ndarray) -> Tensor | None:
+    def _prompts(self, layout: Layout, kept: PassActivations, read: np.ndarray) -> Tensor | None:
         """Run the prompts of a layout as deep as each is read; gives the logits of those that are read."""
         wanted: dict[int, set[Site]] = {row: set() for row in np.nonzero(read)[0].tolist()}
         for site, (rows, _) in layout.kept.items():
@@ -123,21 +124,25 @@ class Reference:
         for row, sites in wanted.items():
             deepest = max((_depth(site) for site in sites), default=0.0)
             groups.setdefault((True, 0.0) if read[row] else (False, deepest), []).append(row)
+        every = [Read(site, torch.from_numpy(r), torch.from_numpy(p)) for site, (r, p) in layout.kept.items()]
         logits: dict[int, Tensor] = {}
         for (whole, _), members in sorted(groups.items(), key=lambda item: item[0]):
             for batch in self._batches(layout, members):
-                reads, slots = self._reads(layout, batch)
+                place = np.full(len(layout.inputs), -1)
+                place[batch] = np.arange(len(batch))
+                reads, picked = reads_in(every, place)
                 outcome = forward(
                     self.network,
-                    self._rows(layout.inputs[batch]),
+                    self.inputs.rows(layout.inputs[batch]),
                     reads,
                     [],
                     readout=torch.arange(len(batch)) if whole else None,
-                    positions=self._at(layout.rows.read[batch]),
+                    positions=torch.from_numpy(layout.rows.read[batch]),
                     stop=not whole,
                     padding=self.network.padding,
                 )
-                for (site, index), asked, values in zip(slots, reads, outcome.reads, strict=True):
+                for (_, index), asked, values in zip(picked, reads, outcome.reads, strict=True):
+                    site = asked.site
                     if site.component == "pattern":  # as wide as the longest prompt: cut to their own
                         length = self.inputs.length(int(layout.inputs[batch[int(asked.rows[0])]]))
                         heads = len(site.heads) or self.network.facts.heads or 1
@@ -149,28 +154,6 @@ class Reference:
                 self.context.tick(self._tokens(layout.inputs[batch]))
         order = np.nonzero(read)[0].tolist()
         return torch.stack([logits[row] for row in order]) if order else None
-
-    def _reads(self, layout: Layout, batch: list[int]) -> tuple[list[Read], list[tuple[Site, Tensor]]]:
-        place = np.full(len(layout.inputs), -1)
-        place[batch] = np.arange(len(batch))
-        reads, slots = [], []
-        for site, (rows, positions) in layout.kept.items():
-            here = np.nonzero(place[rows] >= 0)[0]
-            if len(here):
-                reads.append(Read(site, torch.from_numpy(place[rows[here]]), torch.from_numpy(positions[here])))
-                slots.append((site, torch.from_numpy(here)))
-        return reads, slots
-
-    def _rows(self, indices: np.ndarray) -> list[list[int]] | Tensor:
-        if self.inputs.sequence:
-            return [list(self.inputs.ids(index)) for index in indices.tolist()]
-        return torch.tensor(
-            np.stack([self.inputs.vectors[index] for index in indices.tolist()]), dtype=self.network.dtype
-        )
-
-    def _at(self, read: np.ndarray) -> Tensor | None:
-        """Where the answers of rows are read; None for vectors."""
-        return torch.from_numpy(read) if self.inputs.sequence else None
 
     def _tokens(self, indices: np.ndarray) -> int:
         return int(self.inputs.lengths[indices].sum()) * max(1, len(self.network.layers))
@@ -188,13 +171,13 @@ class Reference:
         budget, facts = self.context.budget, self.network.facts
         alive = int(max(sum(stage) for stage in stages(tokens, 0, tokens, facts, budget)))
         each = budget.size * (alive + (facts.heads or 1) * tokens * tokens + 3 * (facts.vocabulary or 0))
-        most = 65_536 if self.network.is_vector else budget.most_tokens // 4
+        most = budget.most_tokens // 4 if facts.has_tokens else 65_536
         return max(1, min(budget.bytes // max(1, each), most // max(1, tokens)))
 
     # ── interventions ───────────────────────────────────────────────────────────────────────────
 
     def _patched(
-        self, layout: Layout, family: Family, kept: Kept, said: np.ndarray | None
+        self, layout: Layout, family: Family, kept: PassActivations, said: np.ndarray | None
     ) -> tuple[Tensor, np.ndarray]:
         """The logits [rows, vocabulary] of an intervention, after ``said`` tokens more; and what its writes did."""
         homes = layout.prompt_rows(family.resume.base, family.resume, family.pairs)
@@ -216,7 +199,7 @@ class Reference:
                 rows, positions = torch.from_numpy(place[spot.which[here]]), torch.from_numpy(spot.positions[here])
                 writes.append(Write(write.place.site, rows, positions, values.edit(write, family, number, here)))
                 written.append(number)
-            prompts = self._rows(layout.inputs[homes[batch]])
+            prompts = self.inputs.rows(layout.inputs[homes[batch]])
             if said is not None:
                 assert isinstance(prompts, list)
                 prompts = [
@@ -229,7 +212,7 @@ class Reference:
                 [],
                 writes,
                 readout=torch.arange(len(batch)),
-                positions=self._at(read),
+                positions=torch.from_numpy(read),
                 stop=False,
                 padding=self.network.padding,
             )
@@ -249,7 +232,7 @@ class Reference:
         test: Test,
         layout: Layout,
         family: Family | None,
-        kept: Kept,
+        kept: PassActivations,
         logits: Tensor,
         rows: np.ndarray | None = None,
     ) -> Tensor:
@@ -265,7 +248,7 @@ class Reference:
             parts = []
             size = self._fit(int(self.inputs.lengths[layout.inputs[rows]].max()) + words.shape[1])
             for start in range(0, len(rows), size):
-                prompts = self._rows(layout.inputs[rows[start : start + size]])
+                prompts = self.inputs.rows(layout.inputs[rows[start : start + size]])
                 assert isinstance(prompts, list)
                 grown = [
                     ids + [max(0, t) for t in word]

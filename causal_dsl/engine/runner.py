@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from causal_dsl.engine.kept import Kept, Means
+from causal_dsl.engine.activations import Means, PassActivations
 from causal_dsl.engine.numbers import Numbers
 from causal_dsl.engine.outside import Outside
 from causal_dsl.engine.pieces import Piece, Pieces
@@ -24,7 +24,6 @@ from causal_dsl.planning.plan import Plan
 from causal_dsl.planning.rows import Family, Layout, Layouts
 from causal_dsl.planning.steps import Block, Step
 from causal_dsl.program.features import FeatureRef
-from causal_dsl.program.locations import Site
 from causal_dsl.program.program import Test
 
 #: Where only the answers' logits are computed: of so many prompts of a role, and patched runs, all logits are looked at.
@@ -52,16 +51,15 @@ class Context:
     def tests(self) -> Iterator[Test]:
         return (test for test in self.plan.tests if test.network.key == self.network.key)
 
-    def device(self, site: Site) -> torch.device:
-        """Where the vectors of a site are."""
-        layers = self.network.layers
-        if site.layer is None or not layers:
-            return self.network.device
-        return self.network.device_of(layers[min(site.layer, len(layers) - 1)])
-
-    def values(self, kept: Kept, elsewhere: dict[g.Capture, Kept]) -> Values:
+    def values(self, kept: PassActivations, elsewhere: dict[g.Capture, PassActivations]) -> Values:
         return Values(
-            kept, self.means, elsewhere, self.device, self.network.facts.heads or 1, self.features, self.outside
+            kept,
+            self.means,
+            elsewhere,
+            self.network.device_at,
+            self.network.facts.heads or 1,
+            self.features,
+            self.outside,
         )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from causal_dsl.engine.kept import Kept
+from causal_dsl.engine.activations import PassActivations
 from causal_dsl.engine.pieces import Pieces
 from causal_dsl.engine.readout import greedy
 from causal_dsl.engine.runner import Context, Gather, Logits
@@ -31,7 +31,7 @@ class _Begun:
 
     layout: Layout
     plan: Schedule
-    kept: Kept
+    kept: PassActivations
     fired: dict[g.Resume, np.ndarray]
     writes: list[Write] = field(default_factory=list)
     places: list[tuple[g.Resume, int]] = field(default_factory=list)
@@ -42,6 +42,7 @@ class Sweep:
 
     def __init__(self, context: Context, compiled: bool = False):
         self.context, self.network, self.compiled = context, context.network, compiled
+        self.inputs = context.plan.inputs[self.network.key]
         self.whole = packs(self.network.facts) is not None
         proof = self.network.proof
         if proof is not None and proof.sweep in ("whole", "fixed"):
@@ -51,10 +52,10 @@ class Sweep:
 
     # ── passes that keep vectors alone ──────────────────────────────────────────────────────────
 
-    def keep(self, step: Step, block: Block, only: list[g.Capture]) -> Kept:
+    def keep(self, step: Step, block: Block, only: list[g.Capture]) -> PassActivations:
         """The vectors of captures in the prompts of a block."""
         layout = self.context.layouts.make(step, block, only=only)
-        kept = Kept(self.context.layouts, layout)
+        kept = PassActivations(self.context.layouts, layout)
         if len(layout.inputs):
             plan = schedule(layout.rows, len(self.network.layers), replace(step.rules, stop=not self.fixed), self.whole)
             self._pass(_Begun(layout, plan, kept, {}), [])
@@ -119,7 +120,7 @@ class Sweep:
         if not len(layout.inputs):
             return None
         plan = schedule(layout.rows, len(self.network.layers), step.rules, self.whole)
-        kept = Kept(context.layouts, layout)
+        kept = PassActivations(context.layouts, layout)
         values = context.values(kept, elsewhere)
         begun = _Begun(layout, plan, kept, {family.resume: _fired(family) for family in layout.families})
         for family in layout.families:
@@ -128,14 +129,14 @@ class Sweep:
                 begun.fired[family.resume][number, 2] = len(spot.live) - spot.live.sum()
                 if not spot.live.any():
                     continue
-                positions = None if self.network.is_vector else torch.from_numpy(spot.positions[spot.live])
+                positions = torch.from_numpy(spot.positions[spot.live])
                 edit = values.edit(write, family, number, np.nonzero(spot.live)[0])
                 rows, needs = torch.from_numpy(spot.rows[spot.live]), self._needs(write, elsewhere)
                 begun.writes.append(Write(write.place.site, rows, positions, edit, needs))
                 begun.places.append((family.resume, number))
         return begun
 
-    def _needs(self, write: g.Write, elsewhere: Mapping[g.Capture, Kept]) -> tuple[Site, ...]:
+    def _needs(self, write: g.Write, elsewhere: Mapping[g.Capture, PassActivations]) -> tuple[Site, ...]:
         """The sites that a write looks at in the pass that it is made in."""
         found = [capture.place.site for capture in write.value.find(g.Capture) if capture not in elsewhere]
         means = (mean for mean in write.value.find(g.Average) if mean not in self.context.means)
@@ -178,8 +179,7 @@ class Sweep:
         reads, slots = [], []
         for site, (rows, positions) in layout.kept.items():
             if len(rows):
-                at = None if self.network.is_vector else torch.from_numpy(positions)
-                reads.append(Read(site, torch.from_numpy(rows), at))
+                reads.append(Read(site, torch.from_numpy(rows), torch.from_numpy(positions)))
                 slots.append((site, len(rows)))
 
         # Room for what is kept, before the pass: what lives long between what comes and goes would tear the heap.
@@ -187,22 +187,16 @@ class Sweep:
             wide = width(site, self.network.facts)
             if wide is not None:
                 kept.vectors[site] = torch.empty(
-                    count, wide, dtype=self.network.dtype, device=self.context.device(site)
+                    count, wide, dtype=self.network.dtype, device=self.network.device_at(site)
                 )
 
         def keep(number: int, values: Tensor) -> None:
             kept.fill(slots[number][0], values)
 
-        inputs = self._inputs(layout.inputs)
+        inputs = self.inputs.rows(layout.inputs)
         return sweep(
             self.network, inputs, begun.plan, reads, begun.writes, asked, keep, self.context.tick, self.compiled
         )
-
-    def _inputs(self, indices: np.ndarray) -> list[list[int]] | Tensor:
-        inputs = self.context.plan.inputs[self.network.key]
-        if inputs.sequence:
-            return [list(inputs.ids(index)) for index in indices.tolist()]
-        return torch.tensor(np.stack([inputs.vectors[index] for index in indices.tolist()]), dtype=self.network.dtype)
 
     # ── answers of several tokens ───────────────────────────────────────────────────────────────
 
@@ -216,7 +210,7 @@ class Sweep:
         """
         numbers = self.context.numbers[test.name]
         said = [numbers.said(first, False)]
-        prompts = self._inputs(layout.inputs)
+        prompts = self.inputs.rows(layout.inputs)
         home = np.concatenate([np.arange(len(layout.inputs)), layout.rows.home])
         while len(said) < numbers.steps:
             words = torch.stack(said, dim=1).clamp(min=0).cpu().numpy()

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from causal_dsl import faults
 from causal_dsl.diagnostics import SpecError
-from causal_dsl.engine.kept import Means
+from causal_dsl.engine.activations import Means
 from causal_dsl.engine.reference import Reference
 from causal_dsl.engine.runner import Context
 from causal_dsl.engine.sweep import Sweep
@@ -150,7 +150,7 @@ class Trials:
         if early:
             kept = executor.keep(step, block, [node.capture for node in early])
             for node in early:
-                means.collect(node, kept, None, kept.layout.pairs[node.capture.run.draw])
+                means.collect(node, kept)
         return executor.logits(step, block)
 
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from causal_dsl.counter import normals_at
 from causal_dsl.diagnostics import NOWHERE, Span, SpecError, fail, shown_path
-from causal_dsl.engine.kept import Kept, Means
+from causal_dsl.engine.activations import Activations, Means
 from causal_dsl.features.base import Feature
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.rows import Family
@@ -45,9 +45,9 @@ class Values:
     before kept.
     """
 
-    kept: Kept
+    kept: Activations
     means: Means
-    elsewhere: Mapping[g.Capture, Kept]
+    elsewhere: Mapping[g.Capture, Activations]
     device: Callable[[Site], torch.device]
     heads: int = 1
     features: Mapping[FeatureRef, Feature] = field(default_factory=dict)
@@ -175,8 +175,7 @@ def averaged(node: g.Average, here: Here) -> Edit:
 
     def mean_of(current: Tensor) -> Tensor:
         if node not in values.means:
-            pairs = values.kept.layout.pairs[node.capture.run.draw]
-            values.means.collect(node, values.kept, here.family.resume, pairs)
+            values.means.collect(node, values.kept, here.family.resume)
         mean = values.means.of(node)
         return (mean if node.pooled else mean.index_select(0, order.to(mean.device))).to(current.device)
 

@@ -13,7 +13,7 @@ from causal_dsl.diagnostics import NOWHERE
 from causal_dsl.features.base import Feature
 from causal_dsl.features.build import build
 from causal_dsl.fitting import kept, loop
-from causal_dsl.fitting.bank import Bank, fill
+from causal_dsl.fitting.activations import FitActivations, fill
 from causal_dsl.fitting.job import Job, Material
 from causal_dsl.fitting.labels import Labels, Targets, labels_of
 from causal_dsl.fitting.library import Fitted, Library
@@ -27,9 +27,11 @@ from causal_dsl.program.answers import Answers
 from causal_dsl.program.features import FeatureRef, family
 from causal_dsl.program.identity import NetworkKey
 from causal_dsl.report.progress import Progress
+from causal_dsl.store import stepwise
 from causal_dsl.store.files import if_possible, write_atomic
 from causal_dsl.store.hashes import of_bytes
 from causal_dsl.store.keys import FitInputs, key_of
+from causal_dsl.store.stepwise import kept_in
 from causal_dsl.vocabulary.components import COMPONENTS
 
 _SHUFFLES = 7_919
@@ -112,7 +114,7 @@ class _Network:
                     seen[job] = kept.from_file(Path(unit.fitting.file), job, self.network)
                 else:
                     inputs = kept.key_of(unit, job, bank, self.network, self.seed + restart)
-                    path = kept.folder() / f"{key_of(inputs)}.safetensors"
+                    path = kept_in("features") / f"{key_of(inputs)}.safetensors"
                     found[job] = (path, inputs)
                     known = kept.read(path)
                     if known is not None and kept.take(job, known):
@@ -156,7 +158,7 @@ class _Network:
             for ref in unit.maps
         ]
 
-    def _job(self, unit: Unit, bank: Bank, restart: int) -> Job:
+    def _job(self, unit: Unit, bank: FitActivations, restart: int) -> Job:
         fit: list[Material] = []
         validation: list[Material] = []
         for number, experiment in enumerate(unit.experiments):
@@ -168,7 +170,7 @@ class _Network:
         features = {ref: self._feature(unit, ref, bank, restart) for ref in unit.maps}
         return Job(unit, restart, features, fit, validation)
 
-    def _feature(self, unit: Unit, ref: FeatureRef, bank: Bank, restart: int) -> Feature:
+    def _feature(self, unit: Unit, ref: FeatureRef, bank: FitActivations, restart: int) -> Feature:
         runs = [run for experiment in unit.experiments for run in self._runs(experiment)]
         data = bank.natural(ref.place, runs, ref.joined)
         self.library.natural[ref] = data
@@ -190,8 +192,8 @@ class _Network:
             span=ref.span or NOWHERE,
         )
 
-    def _classes(self, unit: Unit, ref: FeatureRef, bank: Bank) -> torch.Tensor:
-        """The class of the variable in each natural vector [n], in the order of :meth:`Bank.natural`."""
+    def _classes(self, unit: Unit, ref: FeatureRef, bank: FitActivations) -> torch.Tensor:
+        """The class of the variable in each natural vector [n], in the order of :meth:`FitActivations.natural`."""
         parts = []
         for run in dict.fromkeys(run for experiment in unit.experiments for run in self._runs(experiment)):
             _, pairs = np.unique(bank.plan.rows[run], return_index=True)
@@ -204,34 +206,37 @@ class _Network:
             found = found[counter.permutation(counter.key(_SHUFFLES, "classes"), len(found))]
         return torch.from_numpy(found)
 
-    def _train(self, jobs: list[Job], found: Mapping[Job, tuple[Path, FitInputs]], bank: Bank) -> Path | None:
+    def _train(self, jobs: list[Job], found: Mapping[Job, tuple[Path, FitInputs]], bank: FitActivations) -> Path | None:
         """Fit jobs to their ends; gives the file that their states are in till then, None where there is nothing to fit."""
         if not jobs:
             return None
         named = {found[job][0].stem: job for job in jobs}
         # named by all fits of the network: of those that were stopped, some may have been kept as finished
         every = " ".join(sorted(path.stem for path, _ in found.values()))
-        states = kept.folder() / f"{of_bytes(every.encode())}.going"
-        kept.restore_states(states, named)
+        states = kept_in("features") / f"{of_bytes(every.encode())}.going"
+        checkpoint = stepwise.Checkpoint(states, "fit step", "the checkpoint of these fits")
+        stepper = Stepper(bank)
+        fitting = loop.Fitting(named, stepper, stepper.most_rows(self._resumes(), self.budget), self._tick)
+        checkpoint.take(fitting)
         self.bar.begin(f"{self.network.name}: {len(jobs)} fits", sum(job.steps for job in jobs))
         self.bar.advance(sum(job.step for job in jobs))
 
-        def tick(steps: int, said: str) -> None:
-            self.bar.advance(steps)
-            self.bar.say(f"{self.network.name}: {said}"[:60])
-
-        stepper = Stepper(bank)
-        most = stepper.most_rows(self._resumes(), self.budget)
-
-        def keep() -> None:
-            with if_possible("how far the fits are"):
-                kept.keep_states(states, named)
-
-        loop.run(jobs, stepper, most, keep, tick)
+        stepwise.run(fitting, checkpoint)
         return states
 
+    def _tick(self, steps: int, said: str) -> None:
+        self.bar.advance(steps)
+        self.bar.say(f"{self.network.name}: {said}"[:60])
+
     def _enter(
-        self, unit: Unit, job: Job, bank: Bank, restarts: int, before: bool, path: Path | None, seen: np.ndarray | None
+        self,
+        unit: Unit,
+        job: Job,
+        bank: FitActivations,
+        restarts: int,
+        before: bool,
+        path: Path | None,
+        seen: np.ndarray | None,
     ) -> None:
         runs = [run for experiment in unit.experiments for run in self._runs(experiment)]
         inputs = len(np.unique(np.concatenate([bank.plan.rows[run] for run in runs])))

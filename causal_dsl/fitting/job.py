@@ -16,6 +16,7 @@ from causal_dsl.fitting.labels import Labels
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.fits import Unit
 from causal_dsl.program.features import FeatureRef
+from causal_dsl.store.stepwise import adam_state, restore_adam
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,8 +136,7 @@ class Job:
         tensors = {f"now/{name}": tensor for name, tensor in self._tensors().items()}
         tensors |= {f"best/{name}": tensor for name, tensor in self.best.items()}
         if self.optimiser is not None:
-            for number, values in self.optimiser.state_dict()["state"].items():
-                tensors |= {f"adam/{number}/{name}": value for name, value in values.items()}
+            tensors |= adam_state(self.optimiser)
         numbers = {
             "step": self.step,
             "losses": self.losses,
@@ -155,12 +155,7 @@ class Job:
             feature.load_state_dict({k.removeprefix(head): v for k, v in tensors.items() if k.startswith(head)})
         self.best = {k.removeprefix("best/"): v for k, v in tensors.items() if k.startswith("best/")}
         if self.optimiser is not None:
-            state: dict[int, dict[str, Tensor]] = {}
-            for key, value in tensors.items():
-                if key.startswith("adam/"):
-                    _, number_, name = key.split("/")
-                    state.setdefault(int(number_), {})[name] = value
-            self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": state})
+            restore_adam(self.optimiser, tensors)
         self.step, self.losses, self.running = numbers["step"], list(numbers["losses"]), numbers["running"]
         self.checks = [(loss, share) for loss, share in numbers["checks"]]
         self.worse, self.done, self.best_at = numbers["worse"], numbers["done"], numbers["best_at"]

@@ -1,13 +1,13 @@
-"""Fitted features on disk: found again by what decides them, and fits that were stopped go on.
+"""Fitted features on disk, found again by what decides them.
 
 A file of a finished fit holds its maps and, as metadata, what they were fitted on; a key of everything that decides them
-is its name. Of fits that go on one file holds all states; it is deleted when they are done.
+is its name.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,36 +17,26 @@ import torch
 from torch import Tensor
 
 from causal_dsl.diagnostics import NOWHERE, fail, shown_path
-from causal_dsl.fitting.bank import Bank
+from causal_dsl.fitting.activations import FitActivations
 from causal_dsl.fitting.job import Job
+from causal_dsl.inputs import Inputs
 from causal_dsl.network.fingerprint import anywhere, fingerprint
 from causal_dsl.network.network import Network
 from causal_dsl.planning.fits import Unit
-from causal_dsl.planning.prompts import Inputs
 from causal_dsl.planning.steps import taken
 from causal_dsl.program.features import FeatureRef, files_of
 from causal_dsl.store import faults, keys, later, reads
-from causal_dsl.store.files import clear_parts
-from causal_dsl.store.hashes import cache_root, of_file
+from causal_dsl.store.hashes import of_file
 from causal_dsl.store.keys import FitInputs, versions
 from causal_dsl.store.tensors import Damaged, load_tensors, take_tensors, write_tensors
 
 FORMAT = 2
-#: Under what the files that were read later stand among the states of fits, whose names are keys.
-_LATER = "later"
-
-
-def folder() -> Path:
-    """Where fitted features are kept: in the cache."""
-    found = cache_root() / "features"
-    clear_parts(found)
-    return found
 
 
 # ── keys ────────────────────────────────────────────────────────────────────────────────────────
 
 
-def key_of(unit: Unit, job: Job, bank: Bank, network: Network, seed: int) -> FitInputs:
+def key_of(unit: Unit, job: Job, bank: FitActivations, network: Network, seed: int) -> FitInputs:
     """Everything that decides a fit: maps, data, labels, the network, the numbers that are computed with."""
     found = hashlib.sha256()
     for materials in zip(job.fit, job.validation, strict=True):
@@ -62,7 +52,7 @@ def key_of(unit: Unit, job: Job, bank: Bank, network: Network, seed: int) -> Fit
                 rows = bank.plan.rows[run]
                 inputs = bank.plan.inputs[network.key]
                 for index in rows.tolist():
-                    found.update(_content(inputs, index))
+                    found.update(inputs.content(index))
                 for write in material.resume.writes:
                     found.update(np.array(bank.layouts.spans(write.place.position, run)[1]).tobytes())
     read = [path for ref in unit.maps for f in ref.chain for path in files_of(f.name, dict(f.settings))]
@@ -81,15 +71,9 @@ def key_of(unit: Unit, job: Job, bank: Bank, network: Network, seed: int) -> Fit
     )
 
 
-def _content(inputs: Inputs, index: int) -> bytes:
-    if inputs.sequence:
-        return np.array(inputs.ids(index), dtype=np.int64).tobytes()
-    return inputs.vectors[index].tobytes()
-
-
 def hash_of(inputs: Inputs, index: int) -> int:
     """A number for the content of an input: prompts of the same tokens have the same."""
-    return int.from_bytes(hashlib.blake2b(_content(inputs, index), digest_size=7).digest(), "little")
+    return int.from_bytes(hashlib.blake2b(inputs.content(index), digest_size=7).digest(), "little")
 
 
 def told(ref: FeatureRef) -> list[Any]:
@@ -101,7 +85,7 @@ def told(ref: FeatureRef) -> list[Any]:
 # ── finished fits ───────────────────────────────────────────────────────────────────────────────
 
 
-def write(path: Path, job: Job, bank: Bank, network: Network, made_for: FitInputs) -> None:
+def write(path: Path, job: Job, bank: FitActivations, network: Network, made_for: FitInputs) -> None:
     """Keep the maps of a finished fit, and beside them what they were made for."""
     tensors: dict[str, Tensor] = {}
     for number, feature in enumerate(job.features.values()):
@@ -215,32 +199,3 @@ def from_file(path: Path, job: Job, network: Network) -> np.ndarray:
 
 def _listed(numbers: Sequence[int]) -> str:
     return " and ".join(map(str, numbers))
-
-
-# ── fits that go on ─────────────────────────────────────────────────────────────────────────────
-
-
-def keep_states(path: Path, jobs: Mapping[str, Job]) -> None:
-    """Keep how far all fits are."""
-    tensors: dict[str, Tensor] = {}
-    numbers: dict[str, Any] = {}
-    for name, job in jobs.items():
-        own, about = job.state()
-        tensors |= {f"{name}|{key}": tensor.detach().cpu().contiguous() for key, tensor in own.items()}
-        numbers[name] = about
-    numbers[_LATER] = later.told_now()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_tensors(path, tensors, numbers)
-    faults.reached("fit step")
-
-
-def restore_states(path: Path, jobs: Mapping[str, Job]) -> bool:
-    """Go on from kept states; False where there are none of these fits. States of more fits are those of a run that was
-    stopped when it had finished some."""
-    found = take_tensors(path, "the state of fits that were stopped")
-    if found is None or not set(jobs) <= set(found[1]) or not later.holds(found[1].get(_LATER)):
-        return False
-    for name, job in jobs.items():
-        head = f"{name}|"
-        job.restore({k.removeprefix(head): v for k, v in found[0].items() if k.startswith(head)}, found[1][name])
-    return True

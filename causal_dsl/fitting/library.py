@@ -13,8 +13,8 @@ from causal_dsl.diagnostics import fail
 from causal_dsl.features.base import Feature
 from causal_dsl.features.controls import on_natural_axes, random_like
 from causal_dsl.fitting import kept
+from causal_dsl.inputs import Inputs
 from causal_dsl.planning.fits import Unit
-from causal_dsl.planning.prompts import Inputs
 from causal_dsl.program.features import FeatureRef
 from causal_dsl.program.program import Test
 

@@ -6,62 +6,75 @@ rounding of sums that are taken in larger matrices.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from causal_dsl.diagnostics import NOWHERE, fail
 from causal_dsl.fitting.job import Job, Material
 from causal_dsl.fitting.labels import cross_entropy, right
 from causal_dsl.fitting.rows import Part, Stepper
 
-#: Seconds after which the state of all fits is kept on disk.
-KEEP_EVERY = 10.0
+T = TypeVar("T")
 #: Validation pairs of one job that are run together.
 _PIECE = 256
 
 
-def run(
-    jobs: Sequence[Job],
-    stepper: Stepper,
-    most: int,
-    keep: Callable[[], None] = lambda: None,
-    tick: Callable[[int, str], None] = lambda steps, said: None,
-) -> None:
-    """Fit every job to its end.
+class Fitting:
+    """The fits of a network as work in steps (:mod:`causal_dsl.store.stepwise`).
 
-    ``most``: rows of one pass; more than fit in it are run in several passes a step. ``keep`` is called between steps, every
-    some seconds, at the end, and when it is interrupted; ``tick(steps, what to say)`` after each step. Raises E728 for a
-    loss that is no number.
+    ``jobs`` by what they are kept under. ``most``: rows of one pass; more than fit in it are run in several passes a step.
+    ``tick(steps, what to say)`` is called after each step.
     """
-    kept = time.monotonic()
-    try:
-        while going := [job for job in jobs if not job.done]:
-            for group in _groups(going, most):
-                _step(group, stepper)
-            _check([job for job in going if job.step % job.steps_an_epoch == 0], stepper, most)
-            tick(len(going), _said(jobs, going))
-            if time.monotonic() - kept > KEEP_EVERY:
-                keep()
-                kept = time.monotonic()
-    except KeyboardInterrupt:
-        keep()
-        raise
-    keep()
+
+    def __init__(
+        self,
+        jobs: Mapping[str, Job],
+        stepper: Stepper,
+        most: int,
+        tick: Callable[[int, str], None] = lambda steps, said: None,
+    ):
+        self.jobs, self.stepper, self.most, self.tick = jobs, stepper, most, tick
+
+    @property
+    def done(self) -> bool:
+        return all(job.done for job in self.jobs.values())
+
+    def step(self) -> None:
+        """A step of every fit that goes on. Raises E728 for a loss that is no number."""
+        every = list(self.jobs.values())
+        going = [job for job in every if not job.done]
+        for group in _groups(((job, job.unit.fitting.batch) for job in going), self.most):
+            _step(group, self.stepper)
+        _check([job for job in going if job.step % job.steps_an_epoch == 0], self.stepper, self.most)
+        self.tick(len(going), _said(every, going))
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """How far all fits are."""
+        states = {name: job.state() for name, job in self.jobs.items()}
+        tensors = {f"{name}|{key}": tensor for name, (own, _) in states.items() for key, tensor in own.items()}
+        return tensors, {name: about for name, (_, about) in states.items()}
+
+    def restore(self, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
+        """States of more fits are those of a run that was stopped when it had finished some."""
+        told = {name: about[name] for name in self.jobs}
+        for name, job in self.jobs.items():
+            head = f"{name}|"
+            job.restore({k.removeprefix(head): v for k, v in tensors.items() if k.startswith(head)}, told[name])
 
 
-def _groups(jobs: Sequence[Job], most: int) -> Iterator[list[Job]]:
-    """Jobs whose batches fit into one pass together, one at least."""
-    group: list[Job] = []
+def _groups(sized: Iterable[tuple[T, int]], most: int) -> Iterator[list[T]]:
+    """What fits into one pass together, one at least; each comes with the rows that it takes."""
+    group: list[T] = []
     rows = 0
-    for job in jobs:
-        size = job.unit.fitting.batch
+    for one, size in sized:
         if group and rows + size > most:
             yield group
             group, rows = [], 0
-        group.append(job)
+        group.append(one)
         rows += size
     if group:
         yield group
@@ -131,7 +144,7 @@ def _check(jobs: Sequence[Job], stepper: Stepper, most: int) -> None:
             feature.harden()
             feature.prepare()
     sums = {job: [0.0, 0, 0] for job in jobs}
-    for group in _pieces(jobs, most):
+    for group in _groups(_pieces(jobs, most), most):
         parts = [Part(m.resume, pairs, job.features, m.labels.columns) for job, m, pairs in group]
         for (job, material, pairs), found in zip(group, stepper.logits(parts), strict=True):
             target = material.labels.of(pairs, found)
@@ -145,22 +158,14 @@ def _check(jobs: Sequence[Job], stepper: Stepper, most: int) -> None:
         job.check(loss / count, hits / count)
 
 
-def _pieces(jobs: Sequence[Job], most: int) -> Iterator[list[tuple[Job, Material, np.ndarray]]]:
-    """The validation pairs of jobs, at most so many in one pass. A job's pieces do not depend on who else is there."""
-    group: list[tuple[Job, Material, np.ndarray]] = []
-    rows = 0
+def _pieces(jobs: Sequence[Job], most: int) -> Iterator[tuple[tuple[Job, Material, np.ndarray], int]]:
+    """The validation pairs of jobs, at most so many in one piece. A job's pieces do not depend on who else is there."""
+    size = min(most, _PIECE)
     for job in jobs:
         for material in job.validation:
             every = np.arange(len(material.labels.target))
-            for start in range(0, len(every), min(most, _PIECE)):
-                piece = every[start : start + min(most, _PIECE)]
-                if group and rows + len(piece) > most:
-                    yield group
-                    group, rows = [], 0
-                group.append((job, material, piece))
-                rows += len(piece)
-    if group:
-        yield group
+            for piece in (every[start : start + size] for start in range(0, len(every), size)):
+                yield (job, material, piece), len(piece)
 
 
 def _said(jobs: Sequence[Job], going: Sequence[Job]) -> str:

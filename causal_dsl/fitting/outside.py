@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from causal_dsl.features.base import Feature
-from causal_dsl.fitting.bank import Bank
+from causal_dsl.fitting.activations import FitActivations
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.fits import Unit
 from causal_dsl.program.features import FeatureRef
@@ -19,7 +19,7 @@ _LOOKED_AT = 512
 
 
 @torch.no_grad()
-def outside(unit: Unit, ref: FeatureRef, feature: Feature, bank: Bank, natural: Tensor) -> float:
+def outside(unit: Unit, ref: FeatureRef, feature: Feature, bank: FitActivations, natural: Tensor) -> float:
     """Of the vectors that a map writes, the share with a number further from the middle of what that number takes
     naturally than three times as far as it ever gets."""
     data = natural.double()
@@ -33,7 +33,7 @@ def outside(unit: Unit, ref: FeatureRef, feature: Feature, bank: Bank, natural: 
             continue
 
         def at(capture: g.Capture, pairs: np.ndarray = pairs) -> Tensor:
-            rows = bank.vectors[capture.place.site][torch.from_numpy(bank.slots(capture, None, pairs))]
+            rows = bank.of(capture, pairs)
             return rows.reshape(len(pairs), -1) if ref.joined else rows
 
         vectors = at(g.Capture(experiment.fit.base, ref.place))

@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from causal_dsl.engine.kept import Means
+from causal_dsl.engine.activations import Means
 from causal_dsl.engine.values import Values
 from causal_dsl.features.base import Feature
-from causal_dsl.fitting.bank import Bank
+from causal_dsl.fitting.activations import FitActivations
+from causal_dsl.inputs.protocol import pick
 from causal_dsl.network.forward import Write, forward
 from causal_dsl.network.sweep.drive import Asked
 from causal_dsl.network.sweep.prefixes import Going, going, replay
@@ -20,9 +21,8 @@ from causal_dsl.planning import graph as g
 from causal_dsl.planning.liveness import Accesses, Rows, place_of
 from causal_dsl.planning.memory import Budget
 from causal_dsl.planning.rows import Family, Spot
-from causal_dsl.planning.steps import averages, layers_of
+from causal_dsl.planning.steps import layers_of
 from causal_dsl.program.features import FeatureRef
-from causal_dsl.program.locations import Site
 
 #: Numbers that a layer keeps of a token for its gradients, in widths of the stream and of the feed-forward block: what enters
 #: norms, queries, keys, values and what attention gives; both sides of a gate and their product.
@@ -44,7 +44,7 @@ class Part:
 class Stepper:
     """Runs parts on one network, from the vectors and prefixes of a bank."""
 
-    def __init__(self, bank: Bank):
+    def __init__(self, bank: FitActivations):
         self.bank, self.network = bank, bank.network
         self.prompts = bank.prompts()
         inputs = bank.plan.inputs[self.network.key]
@@ -77,11 +77,6 @@ class Stepper:
 
     def logits(self, parts: Sequence[Part]) -> list[Tensor]:
         """The logits [k, columns] of each part; gradients are as the caller sets them."""
-        for part in parts:
-            for mean in averages(part.resume):
-                if mean not in self.means:
-                    every = np.arange(self.bank.plan.drawn[mean.capture.run.draw].n)
-                    self.means.collect(mean, self.bank, None, every)  # type: ignore[arg-type]
         if self.bank.prefixes is None:
             return self._whole(parts)
         reached = [self._reached(part) for part in parts]
@@ -123,15 +118,18 @@ class Stepper:
             first += len(part.pairs)
         return found
 
-    def _values(self, part: Part) -> Values:
-        heads = self.network.facts.heads or 1
-        return Values(self.bank, self.means, {}, self._device, heads, part.features)  # type: ignore[arg-type]
-
-    def _device(self, site: Site) -> torch.device:
-        layers = self.network.layers
-        if site.layer is None or not layers:
-            return self.network.device
-        return self.network.device_of(layers[min(site.layer, len(layers) - 1)])
+    def _writes(self, parts: Sequence[Part], families: Sequence[Family]) -> list[Write]:
+        """The writes of parts that can reach the answer."""
+        writes = []
+        for part, family in zip(parts, families, strict=True):
+            heads = self.network.facts.heads or 1
+            values = Values(self.bank, self.means, {}, self.network.device_at, heads, part.features)
+            for number, (write, spot) in enumerate(zip(part.resume.writes, family.spots, strict=True)):
+                if spot.live.any():
+                    edit = values.edit(write, family, number, np.nonzero(spot.live)[0])
+                    rows, positions = spot.rows[spot.live], spot.positions[spot.live]
+                    writes.append(Write(write.place.site, torch.from_numpy(rows), torch.from_numpy(positions), edit))
+        return writes
 
     def _replayed(self, parts: Sequence[Part]) -> list[Tensor]:
         bank = self.bank
@@ -147,19 +145,10 @@ class Stepper:
         )
         read = np.concatenate([np.full(len(which), -1), self.reads[which][home]])
         laid = self._laid(which, Rows(lengths, home, read, accesses))
-        writes = []
-        for part, family in zip(parts, families, strict=True):
-            values = self._values(part)
-            for number, (write, spot) in enumerate(zip(part.resume.writes, family.spots, strict=True)):
-                if not spot.live.any():
-                    continue
-                edit = values.edit(write, family, number, np.nonzero(spot.live)[0])
-                rows, positions = torch.from_numpy(spot.rows[spot.live]), torch.from_numpy(spot.positions[spot.live])
-                writes.append(Write(write.place.site, rows, positions, edit))
         asked = [
             Asked(family.rows, read[family.rows], part.columns) for part, family in zip(parts, families, strict=True)
         ]
-        return replay(self.network, self.prompts, bank.prefixes, laid, writes, asked).logits
+        return replay(self.network, self.prompts, bank.prefixes, laid, self._writes(parts, families), asked).logits
 
     def _laid(self, which: np.ndarray, rows: Rows) -> Going:
         """The layout of rows; rows that are alike but for the prompts that they are of are laid out once."""
@@ -175,24 +164,15 @@ class Stepper:
 
     def _whole(self, parts: Sequence[Part]) -> list[Tensor]:
         homes = np.concatenate([self.bank.prompt_of(part.resume.base, part.pairs) for part in parts])
-        families = self._families(parts, 0)
-        writes = []
-        for part, family in zip(parts, families, strict=True):
-            values = self._values(part)
-            for number, (write, spot) in enumerate(zip(part.resume.writes, family.spots, strict=True)):
-                if not spot.live.any():
-                    continue
-                positions = None if self.network.is_vector else torch.from_numpy(spot.positions[spot.live])
-                edit = values.edit(write, family, number, np.nonzero(spot.live)[0])
-                writes.append(Write(write.place.site, torch.from_numpy(spot.rows[spot.live]), positions, edit))
-        if isinstance(self.prompts, Tensor):
-            rows: list[list[int]] | Tensor = self.prompts[torch.from_numpy(homes)]
-        else:
-            rows = [self.prompts[i] for i in homes.tolist()]
-        readout = torch.arange(len(homes))
-        at = None if self.network.is_vector else torch.from_numpy(self.reads[homes])
         found = forward(
-            self.network, rows, [], writes, readout, positions=at, stop=False, padding=self.network.padding
+            self.network,
+            pick(self.prompts, homes),
+            [],
+            self._writes(parts, self._families(parts, 0)),
+            readout=torch.arange(len(homes)),
+            positions=torch.from_numpy(self.reads[homes]),
+            stop=False,
+            padding=self.network.padding,
         ).logits
         assert found is not None
         pieces = found.split([len(part.pairs) for part in parts])

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-import torch
-
 from causal_dsl.diagnostics import Diagnostic, fail
+from causal_dsl.inputs import Inputs
 from causal_dsl.network.network import Network
 from causal_dsl.network.prove import prove
-from causal_dsl.network.steadiness import Batch, enough, refuse_unsteady, some_of
+from causal_dsl.network.steadiness import enough, refuse_unsteady
 from causal_dsl.network.tokenizer_audit import compare_tokens
-from causal_dsl.planning.prompts import Inputs
 
 
 def check_at_hand(
@@ -28,27 +25,20 @@ def check_at_hand(
         return ()
     prove_at_hand(network, inputs)
     said: tuple[Diagnostic, ...] = ()
-    some: Batch
-    if network.is_vector:
-        few = _vectors(inputs, some_of(len(inputs)))
-        most = max(len(few), enough(network, few))
-        some = few if most <= len(few) else _vectors(inputs, some_of(len(inputs), most=most))
-    else:
-        if network.tokens is not None and network.tokens.folder is not None:
-            texts = [*(prompt.text for prompt in inputs.prompts), *more]
-            said = compare_tokens(network.tokens, network.tokens.folder, texts, trust, network.span)
-        ends = [list(inputs.ids(i)) for i in some_of(len(inputs), inputs.lengths)]
-        more_rows = some_of(len(inputs), most=enough(network, ends)) if enough(network, ends) > len(ends) else []
-        some = [*ends, *(list(inputs.ids(i)) for i in more_rows)]
+    if network.tokens is not None and network.tokens.folder is not None:
+        texts = [*map(inputs.text, range(len(inputs))), *more]
+        said = compare_tokens(network.tokens, network.tokens.folder, texts, trust, network.span)
+    few = inputs.some()
+    wanted = enough(network, inputs.rows(few))
     refuse_no_numbers(network)
-    refuse_unsteady(network, some, network.span)
+    refuse_unsteady(network, inputs.rows(inputs.some(wanted) if wanted > len(few) else few), network.span)
     return said
 
 
 def prove_at_hand(network: Network, inputs: Inputs) -> None:
     """Prove the sites of a vector network on its own inputs, where what was drawn at load did not settle all of it."""
-    if network.is_vector and len(inputs) and network.proof is not None and not network.proof.settled:
-        prove(network, _vectors(inputs, some_of(len(inputs))))
+    if not inputs.has_tokens and len(inputs) and network.proof is not None and not network.proof.settled:
+        prove(network, inputs.rows(inputs.some()))
 
 
 def refuse_no_numbers(network: Network) -> None:
@@ -62,10 +52,6 @@ def refuse_no_numbers(network: Network) -> None:
         notes=network.proof.no_numbers[:3],
         help="make or fetch the weights again: training may have failed, or a file may be damaged",
     )
-
-
-def _vectors(inputs: Inputs, which: Sequence[int]) -> torch.Tensor:
-    return torch.from_numpy(np.stack([inputs.vectors[i] for i in which]))
 
 
 __all__ = ["check_at_hand", "prove_at_hand"]

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from causal_dsl.network.batches import Batch
+from causal_dsl.inputs.batches import Batch
 from causal_dsl.network.network import Network
 from causal_dsl.network.sites import READ_FIRST
 from causal_dsl.network.sites import tap as find_tap

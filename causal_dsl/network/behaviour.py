@@ -11,14 +11,12 @@ import hashlib
 from collections.abc import Iterable
 from contextlib import suppress
 
-import numpy as np
 import torch
 
+from causal_dsl.inputs import Inputs
+from causal_dsl.inputs.protocol import InputRows
 from causal_dsl.network.forward import forward
 from causal_dsl.network.network import Network
-from causal_dsl.network.prove import standard_inputs
-from causal_dsl.network.steadiness import Batch, some_of
-from causal_dsl.planning.prompts import Inputs
 from causal_dsl.program.program import NetworkRef
 
 
@@ -31,7 +29,7 @@ def of_code(ref: NetworkRef) -> bool:
 
 def behaviour(network: Network) -> str:
     """SHA-256 in hex of the logits for the inputs that the proof at load takes; empty where it cannot be run on them."""
-    for inputs in standard_inputs(network):
+    for inputs in network.given.standard(network.facts):
         with suppress(Exception):  # a network may take whole numbers only; what it takes is tried at hand
             return _digest(network, inputs)
     return ""
@@ -41,19 +39,13 @@ def behaviour_at_hand(network: Network, inputs: Iterable[Inputs]) -> str:
     """SHA-256 in hex of the logits for some of the inputs that are about to be run."""
     found = hashlib.sha256()
     for some in inputs:
-        if not len(some):
-            continue
-        batch: Batch
-        if network.is_vector:
-            batch = torch.from_numpy(np.stack([some.vectors[i] for i in some_of(len(some))]))
-        else:
-            batch = [list(some.ids(i)) for i in some_of(len(some), some.lengths)]
-        found.update(_digest(network, batch).encode())
+        if len(some):
+            found.update(_digest(network, some.rows(some.some())).encode())
     return found.hexdigest()
 
 
 @torch.no_grad()
-def _digest(network: Network, batch: Batch) -> str:
+def _digest(network: Network, batch: InputRows) -> str:
     logits = forward(network, batch, readout=torch.arange(len(batch))).logits
     assert logits is not None
     return hashlib.sha256(logits.float().contiguous().cpu().numpy().tobytes()).hexdigest()

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from causal_dsl.diagnostics import fail
+from causal_dsl.inputs.batches import Batch, Points
+from causal_dsl.inputs.protocol import InputRows
 from causal_dsl.network.attention import Wanted, tapped, want
-from causal_dsl.network.batches import Batch, Points, batch_of_prompts, batch_of_vectors
 from causal_dsl.network.network import Network
 from causal_dsl.network.sites import LAST_READ, READ_FIRST, Tap
 from causal_dsl.network.sites import tap as find_tap
@@ -31,7 +32,7 @@ Jobs = dict[tuple[nn.Module, str], list[Job]]
 
 def forward(
     network: Network,
-    inputs: Sequence[Sequence[int]] | Tensor,
+    inputs: InputRows,
     reads: Sequence[Read] = (),
     writes: Sequence[Write] = (),
     readout: Tensor | None = None,
@@ -41,7 +42,8 @@ def forward(
 ) -> Outcome:
     """Run a network once, reading and writing at sites on the way.
 
-    ``inputs``: token ids, one prompt a row, or a float tensor [rows, width] for a vector network. ``readout`` are the
+    ``inputs``: token ids, one prompt a row, or a float tensor [rows, width] for a vector network, to which positions say
+    nothing. ``readout`` are the
     rows whose logits are wanted, [k], at the unpadded ``positions`` [k] (default: the last token); no other logits are
     ever computed. Within a pass writes act before reads: what is read is what the rest of the network goes on with.
     Writes at one site act in the order given; overlapping sites of one tensor in the order in which they are computed.
@@ -54,7 +56,7 @@ def forward(
     Raises E420 to E426 for sites that are not there, E421 for a read or write that never happened, ValueError for rows
     or positions that are not in the batch.
     """
-    batch = batch_of(network, inputs, padding)
+    batch = network.given.batch(network, inputs, padding)
     tape = Tape(list(reads), list(writes), stop and readout is None)
     jobs: Jobs = defaultdict(list)
     wanted: dict[nn.Module, Wanted] = {}
@@ -86,34 +88,10 @@ def forward(
         needed.select(stack, jobs)
         stack.enter_context(tapped(network, tape, wanted, batch))
         try:
-            result = call(network, batch)
+            result = network.model(*batch.arguments, **batch.named)
         except Done:
             return tape.outcome(None)
     return tape.outcome(needed.logits(result))
-
-
-def batch_of(network: Network, inputs: Sequence[Sequence[int]] | Tensor, padding: Literal["left", "right"]) -> Batch:
-    """The inputs of a pass, as the network reads them."""
-    if network.is_vector:
-        return batch_of_vectors(torch.as_tensor(inputs), network.device, network.dtype)
-    if "position_ids" not in network.accepts and "kwargs" not in network.accepts:
-        padding = "right"  # positions then count from the left, and must begin with the prompt
-    rows = inputs.tolist() if isinstance(inputs, Tensor) else inputs
-    return batch_of_prompts(rows, padding, network.device)
-
-
-def call(network: Network, batch: Batch) -> Any:
-    """One forward of the untouched model."""
-    if batch.mask is None:
-        return network.model(batch.ids)
-    assert batch.position_ids is not None
-    more: dict[str, Any] = {
-        "attention_mask": batch.mask,
-        "position_ids": batch.position_ids + network.facts.first_position,
-        "use_cache": False,
-    }
-    known = {k: v for k, v in more.items() if k in network.accepts or "kwargs" in network.accepts}
-    return network.model(input_ids=batch.ids, **known)
 
 
 def add_write(network: Network, tape: Tape, jobs: Jobs, number: int, points: Places) -> None:
@@ -219,10 +197,10 @@ def _as_rows(tensor: Any, batch: Batch, network: Network, module: nn.Module) -> 
             return tensor
         if tuple(tensor.shape[: len(shape)]) == shape and tensor.ndim > len(shape):
             return tensor.reshape(*shape, -1)
-        if tensor.ndim == 2 and tensor.shape[0] == batch.rows * batch.longest and batch.mask is not None:
+        if batch.has_tokens and tensor.ndim == 2 and tensor.shape[0] == batch.rows * batch.longest:
             return tensor.reshape(*shape, -1)
     found = list(tensor.shape) if isinstance(tensor, Tensor) else type(tensor).__name__
-    each = "row" if batch.mask is None else "token"
+    each = "token" if batch.has_tokens else "row"
     raise fail(
         "E423",
         f"module {_path(network, module)} does not give one vector for each {each}",
@@ -261,22 +239,20 @@ class _Needed:
 
     def _add(self, rows: Tensor, positions: Tensor | None) -> slice:
         """Note places as one number each; gives where they stand among all."""
-        points = self.batch.points(rows, None if self.batch.mask is None else positions)
+        points = self.batch.points(rows, positions)
         key = points.rows if points.columns is None else points.rows * self.batch.longest + points.columns
         start = sum(len(k) for k in self.keys)
         self.keys.append(key)
         return slice(start, start + len(key))
 
     def _index(self, device: torch.device) -> tuple[Tensor, ...]:
-        if self.batch.mask is None:
+        if not self.batch.has_tokens:
             return (self.unique.to(device),)
         longest = self.batch.longest
         return ((self.unique // longest).to(device), (self.unique % longest).to(device))
 
     def select(self, stack: ExitStack, jobs: Jobs) -> None:
         """Let only the needed places reach the unembedding, unless something is read or written in it."""
-        if self.batch.mask is None:
-            return
         head = unembedding(self.network)
         if head is None or any(module in set(head.modules()) for module, _ in jobs):
             return
@@ -316,7 +292,9 @@ class _Needed:
 
 
 def unembedding(network: Network) -> nn.Module | None:
-    """The module that maps the final norm's output to logits, where it is known."""
+    """The module that maps the final norm's output to logits, token by token, where it is known."""
+    if not network.facts.has_tokens:
+        return None
     if network.layout is not None:
         return network.model.get_submodule(network.layout.unembed)
     getter: Callable[[], nn.Module | None] | None = getattr(network.model, "get_output_embeddings", None)

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from causal_dsl.diagnostics import NOWHERE, Diagnostic, Span
+from causal_dsl.inputs import Inputs, given_to
 from causal_dsl.program.facts import Facts, record_of
 from causal_dsl.program.identity import PADDING, NetworkKey
 from causal_dsl.program.locations import Site
@@ -76,14 +77,21 @@ class Network:
         return replace(self, key=ref.key, name=ref.name, span=ref.span, padding=padding)
 
     @property
-    def is_vector(self) -> bool:
-        return self.facts.kind == "vector"
+    def given(self) -> type[Inputs]:
+        """What it is given, and how rows of that are made one batch."""
+        return given_to(self.facts)
 
     def compiled_block(self, block: nn.Module) -> Any:
         """A module's forward through ``torch.compile``, for any number of tokens; compiled once."""
         if block not in self.compiled_blocks:
             self.compiled_blocks[block] = torch.compile(block.forward, dynamic=True)
         return self.compiled_blocks[block]
+
+    def device_at(self, site: Site) -> torch.device:
+        """Where the vectors of a site are."""
+        if site.layer is None or not self.layers:
+            return self.device
+        return self.device_of(self.layers[min(site.layer, len(self.layers) - 1)])
 
     def device_of(self, module: nn.Module) -> torch.device:
         """Where a module computes: its layers may be spread over devices."""
@@ -110,7 +118,7 @@ def wrap(model: nn.Module, facts: Facts, tokens: Tokens | None = None, name: str
     layers: tuple[nn.Module, ...] = ()
     if layout is not None:
         layers = tuple(model.get_submodule(layout.layers).children())
-    elif facts.kind == "vector":
+    elif not facts.has_tokens:
         layers = vector_layers(model)
     if tokens is not None:
         tokens = tokens.of_network(_rows(model, facts))

@@ -26,11 +26,10 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from causal_dsl.counter import below, bits, key, normals
+from causal_dsl.counter import normals
 from causal_dsl.diagnostics import SpecError
 from causal_dsl.network.forward import Read, Write, forward
 from causal_dsl.network.network import Network
@@ -100,10 +99,10 @@ def prove(network: Network, inputs: Tensor | None = None) -> Proof:
     network.proof = None
     network.taps.clear()
     given: Any = inputs
-    if network.is_vector:
+    if not network.facts.has_tokens:
         found, given = _prove_vector(network, inputs)
     else:
-        found, given = _Trial(network).run(), _inputs(network)
+        found, given = _Trial(network).run(), network.given.standard(network.facts)[0]
     network.proof = found
     network.taps.clear()
     _prove_sweep(network, found, given)
@@ -123,16 +122,6 @@ def _prove_sweep(network: Network, proof: Proof, prompts: Any) -> None:
     proof.exchanged = found.exchanged
     if proof.sweep:
         proof.errors["interventions in one pass = whole forwards"] = found.error
-
-
-def _inputs(network: Network) -> list[list[int]]:
-    """A few prompts of several lengths."""
-    facts = network.facts
-    lengths = [min(length, facts.context or length) for length in (5, 3, 4)]
-    return [
-        below(bits(key("inputs", row), np.arange(length)), facts.vocabulary or 2).tolist()
-        for row, length in enumerate(lengths)
-    ]
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,11 +158,11 @@ class _Trial:
         self.disordered = ""
         facts = network.facts
         for component, about in COMPONENTS.items():
-            if about.layer and not network.layers and "language" in about.kinds:
+            if about.layer and not network.layers and facts.kind in about.kinds:
                 self.refused[component] = "the layers of this network are not known"
-        names = [name for name, about in COMPONENTS.items() if "language" in about.kinds]
+        names = [name for name, about in COMPONENTS.items() if facts.kind in about.kinds]
         self.names = [name for name in names if missing(name, facts) is None and name not in self.refused]
-        self.prompts: Any = _inputs(network)
+        self.prompts: Any = network.given.standard(network.facts)[0]
         lengths = [len(prompt) for prompt in self.prompts]
         self.rows = torch.tensor([row for row, length in enumerate(lengths) for _ in range(length)])
         self.positions = torch.tensor([place for length in lengths for place in range(length)])
@@ -398,22 +387,10 @@ class _Trial:
                 self._refuse((name,), f"noise written there, at layer {middle}, does not reach the logits")
 
 
-def standard_inputs(network: Network) -> list[Any]:
-    """Batches of inputs that need no spec: a network can be run on one of them at least, unless it is made for others."""
-    return list(_drawn(network)) if network.is_vector else [_inputs(network)]
-
-
-def _drawn(network: Network) -> list[Tensor]:
-    """Inputs of a vector network that nothing is known of: numbers that are drawn, and such as it may be made for."""
-    width = (network.facts.widths or (1,))[0]
-    numbers = torch.from_numpy(normals(0, (8, width), "inputs")).float()
-    return [numbers, (numbers > 0).float(), torch.zeros(8, width)]
-
-
 def _prove_vector(network: Network, given: Tensor | None) -> tuple[Proof, Tensor]:
     """Vector networks: how often modules run, and which layers were not seen to reach the logits; and the inputs of it."""
     raised: tuple[str, ...] = ()
-    for inputs in _drawn(network) if given is None else [given]:
+    for inputs in network.given.standard(network.facts) if given is None else [given]:
         rows = torch.arange(len(inputs))
         try:
             with _counting(network.model) as counts, _following(network.layers) as order:

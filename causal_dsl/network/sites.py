@@ -63,8 +63,10 @@ def _find(network: Network, site: Site) -> Tap:
         return _module(network, site)
     if site.component == "logits":
         return Tap(network.model, "", "logits", COMPONENTS["logits"].rank, _dims(network, site))
-    if network.is_vector:
-        return _vector(network, site)
+    if site.component == "input":
+        return Tap(network.model, "", "in", 0, _dims(network, site))
+    if site.component == "out":
+        return Tap(network.layers[site.layer or 0], f"layer[{site.layer}]", "out", 0, _dims(network, site))
     if network.layout is None:
         raise fail("E420", f"where `{site.component}` is in this network is not known", network.span)
     return _language(network, site, network.layout)
@@ -123,12 +125,6 @@ def _language(network: Network, site: Site, layout: Architecture) -> Tap:
         columns if about.by_heads else _dims(network, site),
         1.0 if factor is None else float(getattr(scaled, factor)),
     )
-
-
-def _vector(network: Network, site: Site) -> Tap:
-    if site.component == "input":
-        return Tap(network.model, "", "in", 0, _dims(network, site))
-    return Tap(network.layers[site.layer or 0], f"layer[{site.layer}]", "out", 0, _dims(network, site))
 
 
 def _module(network: Network, site: Site) -> Tap:

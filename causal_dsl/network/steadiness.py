@@ -7,9 +7,8 @@ or looks at its neighbours is refused, with the reason where it can be told.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,51 +16,49 @@ from torch import Tensor, nn
 
 from causal_dsl.counter import Stream
 from causal_dsl.diagnostics import Span, SpecError, fail
+from causal_dsl.inputs.protocol import InputRows, pick
 from causal_dsl.network.forward import Write, forward
 from causal_dsl.network.network import Network
 from causal_dsl.network.prove import told
+from causal_dsl.program.components import leaving
 from causal_dsl.program.locations import Site
 
 #: The largest relative difference between two runs of one batch, and between a row alone and in a batch.
 _AGAIN = {torch.float64: 1e-9, torch.float32: 1e-5, torch.float16: 1e-3, torch.bfloat16: 1e-2}
 _BATCH = {torch.float64: 1e-7, torch.float32: 1e-3, torch.float16: 5e-2, torch.bfloat16: 3e-1}
-_ROWS, _ALONE = 32, 8
+_ALONE = 8
 #: How many rows a batch is filled up to: some networks look at their neighbours from a number of rows on. At least _LEAST
 #: where a network has less than _SMALL parameters, and more as far as a run of them stays short.
-_LEAST, _VECTORS, _PROMPTS = 16, 1024, 256
+_LEAST = 16
 _SMALL, _WORK, _TOKENS = 50_000_000, 2e10, 16_384
 #: In which orders inputs are tried besides: batches of such a share of the rows, drawn anew each time.
 _ORDERS = (1.0, 1.0, 1.0, 0.7, 0.3, 0.1)
-Batch: TypeAlias = Sequence[Sequence[int]] | Tensor
 
 
 @torch.no_grad()
-def refuse_unsteady(network: Network, inputs: Batch, span: Span) -> None:
+def refuse_unsteady(network: Network, inputs: InputRows, span: Span) -> None:
     """Raise E663 where the same batch gives other numbers a second time, E664 where a row alone gives others than in it.
 
     ``inputs``: a few of those that will be run, token ids or vectors [rows, width]; they are repeated to fill a
     batch (:func:`enough`), and where memory does not suffice they are tried as they are, and then two of them.
     """
-    few = _rows(inputs, list(range(min(2, len(inputs)))))
+    few = inputs[:2]
     for some, rows in ((inputs, enough(network, inputs)), (inputs, 2), (few, 2)):
         with suppress(MemoryError, torch.OutOfMemoryError):  # the run itself goes on in halves, or tells of it
             _refuse_unsteady(network, some, rows, span)
             return
 
 
-def enough(network: Network, inputs: Batch) -> int:
+def enough(network: Network, inputs: InputRows) -> int:
     """How many rows a batch should have in which neighbours would show, given what a run of them takes."""
-    if isinstance(inputs, Tensor):
-        longest, most = 1, _VECTORS
-    else:
-        longest, most = max((len(ids) for ids in inputs), default=1), _PROMPTS
+    longest = int(network.given.lengths_of(inputs).max(initial=1))
     size = max(1, sum(p.numel() for p in network.model.parameters()))
     if size >= _SMALL:
         return 2
-    return max(_LEAST, min(most, int(_WORK / (size * longest)), _TOKENS // longest))
+    return max(_LEAST, min(network.given.filled, int(_WORK / (size * longest)), _TOKENS // longest))
 
 
-def _refuse_unsteady(network: Network, inputs: Batch, rows: int, span: Span) -> None:
+def _refuse_unsteady(network: Network, inputs: InputRows, rows: int, span: Span) -> None:
     """``rows``: the number that the batch is filled up to, by taking its inputs again."""
     distinct = len(inputs)
     if not distinct:
@@ -71,13 +68,13 @@ def _refuse_unsteady(network: Network, inputs: Batch, rows: int, span: Span) -> 
     alone = _spread(distinct, _ALONE)
     before = None
     try:
-        before = _logits(network, _rows(inputs, alone[:1]))  # before any longer prompt was seen
+        before = _logits(network, inputs[:1])  # before any longer prompt was seen
     except (MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:
         fault = told(error)
     for taken in (filled, own if distinct > 1 else [0, 0]):  # some take no more than so many rows
-        batch = _rows(inputs, taken)
+        batch = pick(inputs, np.array(taken))
         try:
             first, second = _logits(network, batch), _logits(network, batch)
             break
@@ -93,7 +90,7 @@ def _refuse_unsteady(network: Network, inputs: Batch, rows: int, span: Span) -> 
     if far > _AGAIN.get(network.dtype, 1e-2):
         raise _unsteady(network, batch, f"twice the same batch: the logits differ by {far:.1e} of their size", span)
     for row in alone:
-        got = before if row == alone[0] else _logits(network, _rows(inputs, [row]))
+        got = before if row == alone[0] else _logits(network, inputs[row : row + 1])
         same = first[[place for place, source in enumerate(taken) if source == row]]
         far = apart(got.expand_as(same), same)
         if far > _BATCH.get(network.dtype, 3e-1):
@@ -104,7 +101,7 @@ def _refuse_unsteady(network: Network, inputs: Batch, rows: int, span: Span) -> 
         _refuse_meddling(network, batch, first, span)
 
 
-def _refuse_neighbours(network: Network, inputs: Batch, taken: list[int], first: Tensor, span: Span) -> None:
+def _refuse_neighbours(network: Network, inputs: InputRows, taken: list[int], first: Tensor, span: Span) -> None:
     """Raise E664 where inputs in another order, and in batches of other sizes, give other logits than ``first``, those of the
     batch ``taken``. A network may look at its neighbours only where they are what it looks for, so each input has many.
     Where that batch itself now gives others, it was not the order: E663."""
@@ -112,12 +109,12 @@ def _refuse_neighbours(network: Network, inputs: Batch, taken: list[int], first:
     rows = sorted(place)
     known = first[[place[row] for row in rows]]
     stream = Stream("orders")
-    orders = _ORDERS if network.is_vector else _ORDERS[2:5]
+    orders = _ORDERS[2:5] if network.facts.has_tokens else _ORDERS
     for share in orders if len(taken) >= _LEAST else orders[:1]:
         size = max(2, round(share * len(taken)))
         order = stream.below(len(rows), size) if share < 1 else stream.shuffled(np.resize(np.arange(len(rows)), size))
         try:
-            got = _logits(network, _rows(inputs, [rows[number] for number in order]))
+            got = _logits(network, pick(inputs, np.array([rows[number] for number in order])))
         except (MemoryError, torch.OutOfMemoryError):
             raise
         except Exception:
@@ -125,10 +122,10 @@ def _refuse_neighbours(network: Network, inputs: Batch, taken: list[int], first:
         far = apart(got, known[torch.from_numpy(order).to(known.device)])
         if not far > _BATCH.get(network.dtype, 3e-1):
             continue
-        again = apart(_logits(network, _rows(inputs, taken)), first)
+        again = apart(_logits(network, pick(inputs, np.array(taken))), first)
         if again > _AGAIN.get(network.dtype, 1e-2):
             note = f"the same batch again, some runs later: the logits differ by {again:.1e} of their size"
-            raise _unsteady(network, _rows(inputs, taken), note, span)
+            raise _unsteady(network, pick(inputs, np.array(taken)), note, span)
         note = f"inputs in one order, and in another among {size}: the logits differ by {far:.1e} of their size"
         raise _dependent(network, note, span)
 
@@ -136,10 +133,9 @@ def _refuse_neighbours(network: Network, inputs: Batch, taken: list[int], first:
 def _refuse_meddling(network: Network, batch: Any, clean: Tensor, span: Span) -> None:
     """Raise E664 where an intervention on every second row of a batch moves the rows between: a network may look at its
     neighbours only where they are not what they are by themselves."""
-    odd, last = torch.arange(1, len(batch), 2), None
-    if not network.is_vector:
-        last = torch.tensor([len(batch[row]) - 1 for row in odd.tolist()])
-    component = "out" if network.is_vector else "resid_post"
+    odd = torch.arange(1, len(batch), 2)
+    last = torch.from_numpy(network.given.lengths_of(batch))[odd] - 1
+    component = leaving(network.facts)
     for layer in sorted({0, len(network.layers) // 2}) if len(network.layers) else ():
         write = Write(Site(component, layer), odd, last, lambda old: 1.5 * old.roll(1, -1) + 0.5)
         try:
@@ -174,14 +170,6 @@ def refused_noise(network: Network, share: float, test: str) -> SpecError:
     return _dependent(network, note, network.span, why)
 
 
-def some_of(count: int, lengths: np.ndarray | None = None, most: int = _ROWS) -> list[int]:
-    """Which of ``count`` inputs are tried: prompts of the least and the greatest number of tokens, or ``most`` from all over."""
-    if lengths is None:
-        return _spread(count, most)
-    order = np.argsort(lengths, kind="stable")
-    return sorted({int(order[0]), int(order[-1])}) if count else []
-
-
 def apart(got: Tensor, expected: Tensor) -> float:
     """The largest difference of a row, relative to its size. What is not finite in both, and the same, does not count."""
     got, expected = got.double().cpu(), expected.double().cpu()
@@ -199,17 +187,13 @@ def _spread(count: int, most: int) -> list[int]:
     return sorted({round(place) for place in np.linspace(0, count - 1, min(count, most)).tolist()}) if count else []
 
 
-def _rows(inputs: Batch, rows: list[int]) -> Any:
-    return inputs[rows] if isinstance(inputs, Tensor) else [inputs[row] for row in rows]
-
-
-def _logits(network: Network, inputs: Batch) -> Tensor:
+def _logits(network: Network, inputs: InputRows) -> Tensor:
     logits = forward(network, inputs, readout=torch.arange(len(inputs))).logits
     assert logits is not None
     return logits
 
 
-def _unsteady(network: Network, inputs: Batch, note: str, span: Span) -> SpecError:
+def _unsteady(network: Network, inputs: InputRows, note: str, span: Span) -> SpecError:
     """Dice or memory? With the random numbers set back, dice fall the same."""
     helps = (
         "make the forward a function of its input alone: no random numbers, and nothing kept from one call to the next"
@@ -227,7 +211,7 @@ def _unsteady(network: Network, inputs: Batch, note: str, span: Span) -> SpecErr
     )
 
 
-def _seeded(network: Network, inputs: Batch) -> Tensor:
+def _seeded(network: Network, inputs: InputRows) -> Tensor:
     devices = [network.device] if network.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(0)
@@ -251,7 +235,7 @@ def _dependent(network: Network, note: str, span: Span, *more: str) -> SpecError
         )
         helps = f"keep the prompts no longer{beyond}" if start else "keep the prompts shorter"
         helps += ", or run prompts of one length in a spec of their own"
-    elif not network.is_vector:
+    elif network.facts.has_tokens:
         helps = "let the logits of a prompt depend on its own tokens alone, whatever stands beside it in the batch"
     return fail(
         "E664",
@@ -285,4 +269,4 @@ def _scaled_from(module: nn.Module) -> int | None:
     return start if isinstance(start, int) else None
 
 
-__all__ = ["apart", "enough", "most_of_batch", "refuse_unsteady", "refused_noise", "some_of"]
+__all__ = ["apart", "enough", "most_of_batch", "refuse_unsteady", "refused_noise"]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -29,6 +30,20 @@ class Read:
     site: Site
     rows: Tensor
     positions: Tensor | None = None
+
+
+def reads_in(reads: Sequence[Read], place: np.ndarray) -> tuple[list[Read], list[tuple[int, Tensor]]]:
+    """Of some reads what lies in the rows of a batch: ``place`` [rows] is where each row is in it, -1 for the others.
+    Gives, beside them, the number of each read and which of its places they are."""
+    here, picked = [], []
+    for number, read in enumerate(reads):
+        rows = place[np.asarray(read.rows)]
+        mine = torch.from_numpy(np.flatnonzero(rows >= 0))
+        if len(mine):
+            at = None if read.positions is None else read.positions[mine]
+            here.append(Read(read.site, torch.from_numpy(rows)[mine], at))
+            picked.append((number, mine))
+    return here, picked
 
 
 @dataclass(eq=False)

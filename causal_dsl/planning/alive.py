@@ -39,7 +39,7 @@ def stages(
     tokens: int, keys: int, following: int, facts: Facts, budget: Budget, share: float = 1.0
 ) -> Iterator[list[float]]:
     """The same of a layer that runs ``tokens`` and gives keys of ``keys`` more, before one that is given ``following``."""
-    if facts.kind == "vector":
+    if not facts.has_tokens:
         wide = max(facts.widths or (1,))
         yield [tokens * wide, tokens * wide, following * wide, following * wide]
         return

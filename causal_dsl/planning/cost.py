@@ -215,7 +215,7 @@ def flops_of(step: Step, sized: Sized, facts: Facts, columns: int | None) -> flo
     """Multiplications and additions of one pass: layers, attention's own products, the unembedding."""
     frames = sized.schedule.frames
     total = sized.schedule.layer_tokens * layer_flops(facts) + sized.schedule.key_tokens * keys_flops(facts)
-    if facts.kind != "vector":
+    if facts.has_tokens:
         heads = (facts.heads or 0) * (facts.head_dim or 0)
         seen = [sized.schedule.lengths[f.rows] if facts.both_ways else f.positions + 1 for f in frames[:-1]]
         looked = sum(int(tokens.sum()) for tokens in seen)
@@ -226,7 +226,7 @@ def flops_of(step: Step, sized: Sized, facts: Facts, columns: int | None) -> flo
 
 def layer_flops(facts: Facts) -> float:
     """Multiplications and additions of one layer for one token, attention's own products aside."""
-    if facts.kind == "vector":
+    if not facts.has_tokens:
         pairs = zip(facts.widths, facts.widths[1:], strict=False)
         return 2.0 * sum(a * b for a, b in pairs) / max(1, len(facts.widths) - 1)
     wide, head = facts.width or 0, facts.head_dim or 0

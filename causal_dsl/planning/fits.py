@@ -187,7 +187,7 @@ class Shared:
 
 def shared_input(plan: Plan, test: Test, fits: Plan, draw: g.Draw) -> Shared | None:
     """The first row of a test whose tokens (or vector) a fit reads, too, in whatever role; else None."""
-    known: dict[tuple[int, ...] | bytes, str] = {}
+    known: dict[bytes, str] = {}
     for run, rows in fits.rows.items():
         if run.draw == draw:
             theirs = fits.inputs[run.network]

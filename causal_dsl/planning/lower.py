@@ -13,10 +13,10 @@ import numpy as np
 from causal_dsl.causal.designs import Design, Drawn, draw
 from causal_dsl.diagnostics import Diagnostics, fail
 from causal_dsl.faults import strict
+from causal_dsl.inputs import inputs_of, lengths_agree
 from causal_dsl.measures.quantities import SAID, TRACE, Quantity, margin_quantities
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.plan import Plan
-from causal_dsl.planning.prompts import Inputs, lengths_agree
 from causal_dsl.planning.steps import ASKED, Step, plain_steps
 from causal_dsl.planning.verify import verify
 from causal_dsl.program.components import unfit
@@ -91,7 +91,7 @@ class _Lowering:
         self.diagnostics = diagnostics
         network = test.network
         if network.key not in plan.inputs:
-            plan.inputs[network.key] = Inputs(network.facts, tokenizers(network))
+            plan.inputs[network.key] = inputs_of(network.facts, tokenizers(network), test.alignment)
         self.inputs = plan.inputs[network.key]
         lines = tuple(
             f"{line.template}{'' if line.where is None else f' where {line.where.span.text}'}"

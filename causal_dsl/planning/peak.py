@@ -70,7 +70,7 @@ class Peaks:
         facts, layout, share = self.plan.inputs[step.network].facts, sized.layout, sized.share
         frames, asked = sized.schedule.frames, self.asked(layout)
         whole = [*self._kept(step, layout, facts), *(6 * 2 * (f.tokens + f.keys_only) for f in frames)]
-        if facts.kind != "vector":  # the model holds the embeddings of its prompts from beginning to end
+        if facts.has_tokens:  # the model holds the embeddings of its prompts from beginning to end
             whole.append(len(sized.schedule.batch) * sized.schedule.width * (facts.width or 1))
         columns = columns_of(self.plan, step)
         stages = [head(frames[-1].tokens, asked, columns, facts)]

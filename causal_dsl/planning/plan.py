@@ -10,8 +10,8 @@ import networkx as nx
 import numpy as np
 
 from causal_dsl.causal.designs import Drawn
+from causal_dsl.inputs import Inputs
 from causal_dsl.planning import graph as g
-from causal_dsl.planning.prompts import Inputs
 from causal_dsl.planning.show import to_json, to_mermaid, to_text
 from causal_dsl.planning.steps import Step
 from causal_dsl.program.identity import NetworkKey

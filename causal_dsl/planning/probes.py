@@ -20,6 +20,7 @@ from causal_dsl.causal.designs import Design, Drawn, identify
 from causal_dsl.causal.sampling import Columns
 from causal_dsl.counter import Stream
 from causal_dsl.diagnostics import SpecError
+from causal_dsl.inputs import Inputs
 from causal_dsl.planning import graph as g
 from causal_dsl.program.components import width
 from causal_dsl.program.facts import Facts
@@ -154,7 +155,7 @@ def _unmapped(plan: Plan, test: Test, number: int, cell: Cell) -> Iterator[Test]
     here = _claimed(test, here)
     if not inside or test.readout.variable in {p.variable for p in here}:
         return
-    tokens = plan.inputs[test.network.key].sequence
+    tokens = plan.inputs[test.network.key].has_tokens
     ways = [way for way in _varied(test, {p.variable for p in here}) if not (tokens and way[0] == "through")]
     drawn = plan.draw_of(test)
     units = (_free_tokens(plan, test, here, drawn) if tokens else _free_dims(test, here, site)) if ways else []
@@ -163,7 +164,7 @@ def _unmapped(plan: Plan, test: Test, number: int, cell: Cell) -> Iterator[Test]
     rows = _affordable(plan, test, cell, site, units[0] if tokens else 0) // len(ways)
     for why, varied in ways:
         sets = _sets(units, rows)
-        cheap = not tokens and _weights(test.network.facts.widths) < _SMALL
+        cheap = _is_small(plan.inputs[test.network.key])
         m = min(rows // len(sets), MANY if cheap else min(MOST, max(drawn.n, LEAST)))
         if m < LEAST:
             continue
@@ -205,13 +206,14 @@ def _affordable(plan: Plan, test: Test, cell: Cell, site: Site, first: int) -> i
     cost = drawn.n * (length - own) * above + len(runs) * length * layers / len(test.cells)
     share = SHARE if len(test.swaps) == 1 else SHARE / 2  # the other half is for them one by one
     rows = int(share * cost / ((length - first) * above))
-    if not inputs.sequence and _weights(facts.widths) < _SMALL:
+    if _is_small(inputs):
         rows = max(rows, FREE // len(test.cells))
     return rows
 
 
-def _weights(widths: Sequence[int]) -> int:
-    return sum(one * other for one, other in pairwise(widths))
+def _is_small(inputs: Inputs) -> bool:
+    """Whether a row costs next to nothing."""
+    return not inputs.has_tokens and sum(one * other for one, other in pairwise(inputs.facts.widths)) < _SMALL
 
 
 def _prompts(plan: Plan, test: Test) -> np.ndarray:
@@ -441,7 +443,7 @@ def _apart(plan: Plan, test: Test, number: int, cell: Cell) -> Iterator[Test]:
     drawn, facts = plan.draw_of(test), test.network.facts
     if any(_one_place(a, b, facts) for a, b in combinations(cell.interventions, 2)):
         return  # these are said to be one place's
-    tokens = plan.inputs[test.network.key].sequence
+    tokens = plan.inputs[test.network.key].has_tokens
     cells = [tuple(i for i in cell.interventions if i.variable == variable) for variable, _ in test.swaps]
     swaps: list[tuple[tuple[str, str], ...]] = [(swap,) for swap in test.swaps]
     roles = {role for _, role in test.swaps}
@@ -450,7 +452,7 @@ def _apart(plan: Plan, test: Test, number: int, cell: Cell) -> Iterator[Test]:
         cells.append(tuple(_from(by_name[variable], role) for variable, role in mixed))
         swaps.append(mixed)
     rows = int(SHARE / 2 * drawn.n)
-    if not tokens and _weights(facts.widths) < _SMALL:
+    if _is_small(plan.inputs[test.network.key]):
         rows = max(rows, FREE // 4 // len(test.cells))
     m = min(rows // len(cells), MANY, drawn.n)
     if m < LEAST:
@@ -495,7 +497,7 @@ def _replaced(plan: Plan, test: Test, number: int, cell: Cell) -> Test | None:
     drawn = plan.draw_of(test)
     share = SHARE / 2
     m = int(share * drawn.n)
-    if not plan.inputs[test.network.key].sequence and _weights(test.network.facts.widths) < _SMALL:
+    if _is_small(plan.inputs[test.network.key]):
         m = max(m, _BESIDE // len(test.cells))
     m = min(m, MOST, drawn.n)
     spans = _spans(plan, test, cell)

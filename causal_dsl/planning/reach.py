@@ -24,7 +24,7 @@ def reaching(facts: Facts, site: Site, positions: np.ndarray, lengths: np.ndarra
     """
     layers = layers_of(facts)
     level, phase = place_of(site, layers)
-    if phase == ANYWHERE or facts.kind == "vector" or unfit(facts) is not None:
+    if phase == ANYWHERE or not facts.has_tokens or unfit(facts) is not None:
         return np.ones(len(positions), bool)
     found = np.zeros(len(positions), bool)
     # One number for each pair of them: to sort rows of two columns takes many times as long.

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from causal_dsl.inputs import Inputs
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.liveness import Accesses, Rows, Schedule, place_of, schedule
-from causal_dsl.planning.prompts import Inputs
 from causal_dsl.planning.reach import reaching
 from causal_dsl.planning.steps import Block, Step, captures, is_random, layers_of, mean_in_pass, taken
 from causal_dsl.program.components import in_time

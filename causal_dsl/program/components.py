@@ -24,7 +24,7 @@ def missing(component: str, facts: Facts) -> str | None:
         if facts.kind == "vector":
             return f"a vector network has no `{component}`: it has `input`, `layer[l].out`, `logits` and `module(…)`"
         return f"a language network has no `{component}`; its layers leave through `layer[l].resid_post`"
-    if facts.kind == "vector" or not facts.architecture or component in ("module", "logits"):
+    if not (facts.has_tokens and facts.architecture) or component in ("module", "logits"):
         return None
     record = record_of(facts.architecture)
     if record is None:
@@ -34,7 +34,7 @@ def missing(component: str, facts: Facts) -> str | None:
 
 def unfit(facts: Facts) -> str | None:
     """Why rows cannot enter a pass through such a network where they are written; None where they can."""
-    if facts.kind == "vector":
+    if not facts.has_tokens:
         return None if len(facts.widths) > 1 else "its layers are not known"
     if facts.kind == "unknown" or record_of(facts.architecture) is None:
         return (
@@ -54,7 +54,7 @@ def trims(facts: Facts) -> str | None:
 
 def packs(facts: Facts) -> str | None:
     """Why the rows of such a network are padded in a pass; None where their tokens are run one by one."""
-    if facts.kind == "vector":
+    if not facts.has_tokens:
         return "a vector network has no tokens"
     record = record_of(facts.architecture)
     if record is not None and not record.interface:
@@ -67,9 +67,14 @@ def suggestion(component: str, facts: Facts) -> str:
     return did_you_mean(component, [name for name in COMPONENTS if missing(name, facts) is None])
 
 
+def leaving(facts: Facts) -> str:
+    """The component that is what a layer hands to the next."""
+    return next(name for name in COMPONENTS if COMPONENTS[name].acts == "exit" and facts.kind in COMPONENTS[name].kinds)
+
+
 def takes_position(component: str, facts: Facts) -> bool:
     """Whether the site has one vector a token, so that a position must be named."""
-    return COMPONENTS[component].position and facts.kind != "vector"
+    return COMPONENTS[component].position and facts.has_tokens
 
 
 def head_count(component: str, facts: Facts) -> int | None:

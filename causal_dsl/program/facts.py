@@ -55,6 +55,16 @@ class Facts:
     tokenizer: Path | None = None
     folder: Path | None = None
 
+    @property
+    def has_tokens(self) -> bool:
+        """Whether an input is a row of tokens, at each of which a site has a vector of its own."""
+        return self.kind != "vector"
+
+    @property
+    def outputs(self) -> int | None:
+        """How many logits there are."""
+        return self.vocabulary if self.has_tokens else self.classes
+
 
 _LARGEST = {"layers": 10_000, "heads": 10_000, "kv": 10_000, "head": 100_000}
 _LARGEST_OTHER = 1_000_000_000

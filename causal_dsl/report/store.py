@@ -89,8 +89,8 @@ def _pair_columns(test: Test, plan: Plan, drawn: Drawn, labels: np.ndarray | Non
     yield "pair", np.arange(drawn.n)
     for role in drawn.values:
         rows = plan.rows.get(g.Forward(test.network.key, draw, role))
-        if rows is not None and inputs.prompts:
-            yield role, [inputs.prompts[index].text for index in rows.tolist()]
+        if rows is not None and inputs.has_tokens:
+            yield role, [inputs.text(index) for index in rows.tolist()]
         elif rows is not None:
             yield role, [str(dict(values)) for values in _settings(test, drawn, role)]
         yield f"{role}_id", ids[role]

@@ -39,8 +39,8 @@ def speech_of(test: Test, plan: Plan, answers: Answers, tokens: Tokens | None) -
         return show_value(classes[number]) if number in classes else f"class {number}"
 
     def base(pair: int) -> str:
-        if inputs.prompts and rows is not None:
-            return inputs.prompts[int(rows[pair])].text
+        if rows is not None and (text := inputs.text(int(rows[pair]))):
+            return text
         names = list(model.exogenous)
         decoded = [model.decode(name, drawn.values["base"][name][pair : pair + 1])[0] for name in names]
         return ", ".join(f"{name} = {show_value(value)}" for name, value in zip(names, decoded, strict=True))

@@ -3,33 +3,26 @@
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from causal_dsl.diagnostics import fail
 from causal_dsl.program.program import Training
+from causal_dsl.store.stepwise import Checkpoint, adam_state, restore_adam, run
 from causal_dsl.training.objective import Objective
 from causal_dsl.training.weights import named_tensors, put
 
-#: Seconds between two checkpoints.
-EVERY = 10.0
 #: How many steps the losses are kept of.
 _KEPT = 200
 #: A loss that has grown to so many times what it was (and more than 1 nat) does not come back.
 _DIVERGED = 1000.0
 
+#: Hears of each step that is done: its number from 1, how many there are, and the loss before it.
 Tick = Callable[[int, int, float], None]
-
-
-class Net(Protocol):
-    """What is trained: a :class:`causal_dsl.network.network.Network` has its module in ``model``."""
-
-    model: nn.Module
 
 
 @dataclass
@@ -44,8 +37,9 @@ class Progress:
 class Loop:
     """Trains the module of an objective's network in place, in eval mode: dropout is off, as in the tests' runs."""
 
-    def __init__(self, objective: Objective):
-        self.objective, self.training = objective, objective.training
+    def __init__(self, objective: Objective, tick: Tick | None = None):
+        self.objective, self.training, self.tick = objective, objective.training, tick
+        self.every = max(1, self.training.steps // _KEPT)
         self.model = objective.network.model
         self.progress = Progress()
         self.parameters = {name: p for name, p in self.model.named_parameters() if p.is_floating_point()}
@@ -64,30 +58,21 @@ class Loop:
             )
         self.adam = torch.optim.Adam(self.parameters.values(), lr=self.training.rate)
 
-    def run(self, save: Callable[[dict[str, Tensor], Progress], None], tick: Tick) -> None:
-        """Do the steps that are left. ``save`` is given a checkpoint every few seconds, and when it is interrupted;
-        ``tick(step, steps, loss)`` is called after every step. Raises E737 for a loss that is no number, or runs away.
-        """
-        training, progress = self.training, self.progress
-        every = max(1, training.steps // _KEPT)
-        saved = time.monotonic()
+    @property
+    def done(self) -> bool:
+        return self.progress.step >= self.training.steps
+
+    def run(self, checkpoint: Checkpoint | None = None) -> None:
+        """Do the steps that are left; without a checkpoint nothing of them is kept. Raises E737 for a loss that is no number, or runs away."""
         self.model.requires_grad_(True)
         try:
-            while progress.step < training.steps:
-                loss = self.step(every)
-                tick(progress.step, training.steps, loss)
-                if time.monotonic() - saved >= EVERY and progress.step < training.steps:
-                    save(self.checkpoint(), progress)
-                    saved = time.monotonic()
-        except KeyboardInterrupt:
-            save(self.checkpoint(), progress)
-            raise
+            run(self, checkpoint)
         finally:
             self.model.requires_grad_(False)
             self.adam.zero_grad(set_to_none=True)
 
-    def step(self, every: int = 1) -> float:
-        """One step; its losses are kept where its number is a multiple of ``every``. Gives the sum that was minimised."""
+    def step(self) -> None:
+        """One step; its losses are kept now and then."""
         objective, progress = self.objective, self.progress
         for group in self.adam.param_groups:
             group["lr"] = rate_at(self.training, progress.step)
@@ -99,12 +84,13 @@ class Loop:
         loss = total.item()
         progress.first = loss if progress.first is None else progress.first
         self._judge(loss)
-        if progress.step % every == 0:
+        if progress.step % self.every == 0:
             for kind, value in losses.items():
                 progress.losses.setdefault(kind, []).append((progress.step, value.item()))
         self.adam.step()
         progress.step += 1
-        return loss
+        if self.tick is not None:
+            self.tick(progress.step, self.training.steps, loss)
 
     def _judge(self, loss: float) -> None:
         first = self.progress.first or 0.0
@@ -123,26 +109,17 @@ class Loop:
 
     # ── stopped and taken up again ──────────────────────────────────────────────────────────────
 
-    def checkpoint(self) -> dict[str, Tensor]:
-        """All that the next step depends on, beside its number: weights, and what Adam keeps of each."""
-        found = {f"model.{name}": tensor for name, tensor in named_tensors(self.model).items()}
-        for name, parameter in self.parameters.items():
-            for key, value in self.adam.state.get(parameter, {}).items():
-                found[f"adam.{key}.{name}"] = value
-        return found
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Weights and what Adam keeps of each; and the progress."""
+        weights = {f"model/{name}": tensor for name, tensor in named_tensors(self.model).items()}
+        return {**weights, **adam_state(self.adam)}, vars(self.progress)
 
-    def resume(self, tensors: dict[str, Tensor], progress: Progress) -> None:
-        """Go on from a checkpoint. Raises KeyError or RuntimeError where it is of something else."""
-        weights = {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}
-        state = {}
-        for number, (name, parameter) in enumerate(self.parameters.items()):
-            kept = {key: tensors[f"adam.{key}.{name}"] for key in ("step", "exp_avg", "exp_avg_sq")}
-            if kept["exp_avg"].shape != parameter.shape or kept["exp_avg_sq"].shape != parameter.shape:
-                raise RuntimeError("other shapes")
-            state[number] = kept
-        put(self.model, weights)
-        groups = self.adam.state_dict()["param_groups"]
-        self.adam.load_state_dict({"state": state, "param_groups": groups})
+    def restore(self, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
+        """Go on from :meth:`state`."""
+        losses = {kind: [(int(s), float(v)) for s, v in values] for kind, values in about["losses"].items()}
+        progress = Progress(int(about["step"]), losses, about["first"])
+        put(self.model, {n.removeprefix("model/"): t for n, t in tensors.items() if n.startswith("model/")})
+        restore_adam(self.adam, tensors)
         self.progress = progress
 
 
@@ -156,4 +133,4 @@ def rate_at(training: Training, step: int) -> float:
     return training.rate
 
 
-__all__ = ["EVERY", "Loop", "Progress", "Tick", "rate_at"]
+__all__ = ["Loop", "Progress", "Tick", "rate_at"]

@@ -24,9 +24,10 @@ from torch.nn.functional import cross_entropy
 
 from causal_dsl.counter import below, bits, key
 from causal_dsl.diagnostics import Diagnostics, fail
+from causal_dsl.inputs import inputs_of, lengths_agree
+from causal_dsl.inputs.protocol import InputRows
 from causal_dsl.network.forward import Read, Write, forward
 from causal_dsl.network.network import Network
-from causal_dsl.planning.prompts import Inputs, lengths_agree
 from causal_dsl.program.answers import answers_of, check_answers
 from causal_dsl.program.locations import Place, Position, Site
 from causal_dsl.program.program import Readout, Training
@@ -78,23 +79,15 @@ class Objective:
 
     def __init__(self, network: Network, training: Training):
         self.network, self.training = network, training
-        self.pool: Pool = pool_of(training, Inputs(network.facts, network.tokens))
+        self.pool: Pool = pool_of(training, inputs_of(network.facts, network.tokens, training.alignment))
         self.answering = tuple(self._answering(readout) for readout in training.alignment.readouts.values())
         self.places = dict(training.places)
-        self.vectors = self._vectors()
         every = [place for places in self.places.values() for place in places]
         self.rest = not_full(training.rest, every, network.facts) if training.strict > 0 else ()
         if training.strict > 0 and not self.rest:
             raise nothing_left(training.alignment, training.span)
         for place in every:
             self._spans_agree(place)
-
-    def _vectors(self) -> Tensor | None:
-        """All inputs of a vector network [inputs, width], where it computes."""
-        if self.pool.inputs.sequence or not self.pool.inputs.vectors:
-            return None
-        stacked = np.stack(self.pool.inputs.vectors)
-        return torch.from_numpy(stacked).to(device=self.network.device, dtype=self.network.dtype)
 
     def _answering(self, readout: Readout) -> Answering:
         alignment, found = self.training.alignment, Diagnostics()
@@ -162,7 +155,7 @@ class Objective:
                 reads.append(self._read(place, source_rows, at[name], size))
                 edits.append(self._write(place, drawn.base, start["interchange"]))
         for site in self.rest:
-            place = Place(site, ALL if self.pool.inputs.sequence else None)
+            place = Place(site, ALL)
             reads.append(self._read(place, source_rows, at[""], size))
             edits.append(self._write_rest(place, drawn.base, start["strict"]))
         values = forward(self.network, self._inputs(source_rows), reads).reads if reads else []
@@ -173,7 +166,7 @@ class Objective:
             [],
             writes,
             readout=torch.arange(len(base_rows)),
-            positions=self._at(base_rows),
+            positions=torch.from_numpy(self.pool.inputs.reads[self.pool.rows[base_rows]]),
             stop=False,
             padding=self.network.padding,
         )
@@ -221,20 +214,11 @@ class Objective:
 
     # ── reads and writes ────────────────────────────────────────────────────────────────────────
 
-    def _inputs(self, picked: np.ndarray) -> list[list[int]] | Tensor:
-        rows = self.pool.rows[picked]
-        if self.vectors is not None:
-            return self.vectors[torch.from_numpy(rows).to(self.vectors.device)]
-        return [list(self.pool.inputs.ids(row)) for row in rows.tolist()]
+    def _inputs(self, picked: np.ndarray) -> InputRows:
+        return self.pool.inputs.rows(self.pool.rows[picked])
 
-    def _at(self, picked: np.ndarray) -> Tensor | None:
-        """Where the answers of inputs are read; None for vectors."""
-        return torch.from_numpy(self.pool.inputs.reads[self.pool.rows[picked]]) if self.pool.inputs.sequence else None
-
-    def _spots(self, place: Place, picked: np.ndarray, start: int) -> tuple[Tensor, Tensor | None]:
+    def _spots(self, place: Place, picked: np.ndarray, start: int) -> tuple[Tensor, Tensor]:
         """The rows of a pass in which a place is, and its tokens there."""
-        if not self.pool.inputs.sequence:
-            return torch.arange(start, start + len(picked)), None
         which, tokens = self.pool.inputs.spans(place.position, self.pool.rows[picked])
         return torch.from_numpy(which + start), torch.from_numpy(tokens)
 
@@ -255,25 +239,19 @@ class Objective:
 
         return write
 
-    def _placed(
-        self, site: Site, base: np.ndarray, spots: tuple[Tensor, Tensor | None], start: int, width: int
-    ) -> Tensor:
-        """Which numbers of a whole site are placed for a variable, bool [tokens, width] ([1, width] for vectors)."""
+    def _placed(self, site: Site, base: np.ndarray, spots: tuple[Tensor, Tensor], start: int, width: int) -> Tensor:
+        """Which numbers of a whole site are placed for a variable, bool [tokens, width]."""
         rows, tokens = spots
         longest = int(self.pool.lengths[-1])
-        mask = torch.zeros(1 if tokens is None else len(rows), width, dtype=torch.bool)
-        keys = None if tokens is None else (rows - start) * longest + tokens
+        mask = torch.zeros(len(rows), width, dtype=torch.bool)
+        keys = (rows - start) * longest + tokens
         for places in self.places.values():
             for place in places:
                 if whole_site(place.site) != site:
                     continue
                 columns = columns_of(place.site, self.network.facts)
                 index = torch.arange(width) if columns is None else torch.tensor(columns)
-                if keys is None:
-                    mask[0, index] = True
-                    continue
                 mine, at = self._spots(place, base, 0)
-                assert at is not None
                 hit = torch.searchsorted(keys, mine * longest + at)
                 mask[hit[:, None], index[None, :]] = True
         return mask

@@ -11,7 +11,7 @@ from causal_dsl.causal.model import CausalModel
 from causal_dsl.causal.sampling import with_templates
 from causal_dsl.counter import bits, key, unit
 from causal_dsl.diagnostics import Diagnostics
-from causal_dsl.planning.prompts import Inputs
+from causal_dsl.inputs import Inputs
 from causal_dsl.program.program import Alignment, Training
 
 #: A model with at most so many inputs is trained on all of them, where no number is asked for; else so many are drawn.

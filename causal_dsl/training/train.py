@@ -20,8 +20,9 @@ from causal_dsl.program.program import NetworkRef, Training
 from causal_dsl.report.progress import Progress as Bar
 from causal_dsl.store import faults
 from causal_dsl.store.keys import key_of, told
-from causal_dsl.training import kept
-from causal_dsl.training.loop import Loop, Progress, Tick
+from causal_dsl.store.stepwise import Checkpoint, kept_in
+from causal_dsl.store.tensors import take_tensors, write_tensors
+from causal_dsl.training.loop import Loop, Tick
 from causal_dsl.training.objective import Objective
 from causal_dsl.training.weights import draw_weights, inputs_of, named_tensors, put
 
@@ -69,7 +70,7 @@ def trained(ref: NetworkRef, blank: Network, bar: Bar | None = None) -> TrainedN
     objective = Objective(blank, training)
     made_for = inputs_of(training, blank, objective.pool)
     digest = key_of(made_for)
-    path = kept.weights_path(digest)
+    path = kept_in("trained") / f"{digest}.safetensors"
     found = _found(path, blank)
     if found is None:
         waiting = f"another process is training `{ref.name}`: waiting"
@@ -77,7 +78,7 @@ def trained(ref: NetworkRef, blank: Network, bar: Bar | None = None) -> TrainedN
             path.parent.mkdir(parents=True, exist_ok=True)
             with locked(path.parent / f".{digest}.lock", waiting, say):
                 found = _found(path, blank)
-                about = _train(objective, ref.name, digest, told(made_for), bar) if found is None else found
+                about = _train(objective, ref.name, path, told(made_for), bar) if found is None else found
         except OSError as error:
             raise unwritable(error, training.span) from error
     else:
@@ -97,7 +98,7 @@ def trained(ref: NetworkRef, blank: Network, bar: Bar | None = None) -> TrainedN
 
 def _found(path: Path, network: Network) -> dict[str, Any] | None:
     """What is told of weights that were trained before, which are put into the network; None where there are none."""
-    read = kept.read(path)
+    read = take_tensors(path, "a file of trained weights")
     if read is None:
         return None
     try:
@@ -107,27 +108,16 @@ def _found(path: Path, network: Network) -> dict[str, Any] | None:
     return read[1] if read[1].keys() >= {"losses", "task", "interchange", "strict"} else None
 
 
-def _train(objective: Objective, name: str, digest: str, made_for: dict[str, Any], bar: Bar | None) -> dict[str, Any]:
+def _train(objective: Objective, name: str, path: Path, made_for: dict[str, Any], bar: Bar | None) -> dict[str, Any]:
     """Train from the last checkpoint, or from the start; keeps the weights, and gives what is told of them."""
     training = objective.training
-    loop = Loop(objective)
-    before = kept.read(kept.part_path(digest))
-    if before is not None:
-        try:
-            told = before[1]
-            losses = {kind: [(int(s), float(v)) for s, v in values] for kind, values in told["losses"].items()}
-            loop.resume(before[0], Progress(int(told["step"]), losses, told["first"]))
-        except (KeyError, RuntimeError):
-            pass  # of another version: from the start
-
-    def save(tensors: dict[str, torch.Tensor], progress: Progress) -> None:
-        kept.write(kept.part_path(digest), tensors, vars(progress))
-        faults.reached("training step")
-
+    loop = Loop(objective, _ticker(name, bar))
+    checkpoint = Checkpoint(path.with_suffix(".part"), "training step", "the checkpoint of a training")
+    checkpoint.take(loop)
     if bar is not None:
         bar.begin(f"training {name}", training.steps)
         bar.advance(loop.progress.step)
-    loop.run(save, _ticker(name, bar))
+    loop.run(checkpoint)
     about = {
         "steps": training.steps,
         "seed": training.seed,
@@ -135,9 +125,9 @@ def _train(objective: Objective, name: str, digest: str, made_for: dict[str, Any
         "made_for": made_for,
         **scores(objective),
     }
-    kept.write(kept.weights_path(digest), named_tensors(objective.network.model), about)
+    write_tensors(path, named_tensors(objective.network.model), about)
     faults.reached("training")
-    kept.part_path(digest).unlink(missing_ok=True)
+    checkpoint.path.unlink(missing_ok=True)
     return about
 
 

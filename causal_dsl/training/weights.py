@@ -65,8 +65,9 @@ def inputs_of(training: Training, network: Network, pool: Pool) -> TrainingInput
     for name, codes in sorted(pool.values.items()):
         data.update(name.encode("utf-8", "surrogatepass") + codes.tobytes())
     data.update(pool.sums.tobytes())
+    data.update(pool.lengths.tobytes())
     for row in pool.rows.tolist():
-        data.update(repr(pool.inputs.ids(row)).encode() if pool.inputs.sequence else pool.inputs.vectors[row].tobytes())
+        data.update(pool.inputs.content(row))
     made = anywhere(network)
     return TrainingInputs(
         model=_model(training.alignment.model),

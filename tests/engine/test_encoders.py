@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerFast
 import causal_dsl as cd
 from causal_dsl import api
 from causal_dsl.diagnostics import SpecError
-from causal_dsl.fitting.bank import fill
+from causal_dsl.fitting.activations import fill
 from causal_dsl.fitting.rows import Part, Stepper
 from causal_dsl.planning.memory import Budget
 

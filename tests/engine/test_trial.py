@@ -14,7 +14,7 @@ from torch import Tensor
 import causal_dsl as cd
 from causal_dsl import faults
 from causal_dsl.engine import trial
-from causal_dsl.engine.kept import Kept
+from causal_dsl.engine.activations import PassActivations
 from causal_dsl.engine.sweep import Sweep
 from causal_dsl.engine.trial import kind_of
 from causal_dsl.network.network import Network
@@ -168,7 +168,7 @@ def test_a_vector_that_is_not_there_yet_is_an_error(network: Network) -> None:
     execution, _ = execution_of(text())
     context = execution.contexts[only(execution.networks)]
     layout = context.layouts.make(execution.plan.steps[0], execution.plan.steps[0].blocks[0])
-    kept = Kept(context.layouts, layout)
+    kept = PassActivations(context.layouts, layout)
     site = Site("resid_mid", 1)
     with pytest.raises(faults.OwnFault):
         kept.at(site)

@@ -19,7 +19,7 @@ from causal_dsl import api
 from causal_dsl.api import Options
 from causal_dsl.engine.execute import budget_of
 from causal_dsl.features.build import build
-from causal_dsl.fitting.bank import fill
+from causal_dsl.fitting.activations import fill
 from causal_dsl.fitting.fit import fit_all
 from causal_dsl.fitting.rows import Part, Stepper
 from causal_dsl.planning import graph as g

@@ -123,7 +123,7 @@ def test_a_fit_that_is_killed_goes_on_and_ends_the_same(tmp_path: Path, own_cach
     text = ONE.replace("(CELL)", "").replace("epochs=2", "epochs=400, patience=400")
     write(tmp_path, text)
     script = (
-        "from causal_dsl.fitting import loop; loop.KEEP_EVERY = 0.2\n"
+        "from causal_dsl.store import stepwise; stepwise.EVERY = 0.2\n"
         "from causal_dsl import api; from causal_dsl.api import Options\n"
         "api.run(api.load('spec.causal'), Options(trust=True))\n"
     )

@@ -15,8 +15,8 @@ from tiny import spec_of
 
 from causal_dsl import api
 from causal_dsl.api import Options
-from causal_dsl.fitting import loop
 from causal_dsl.session import Session
+from causal_dsl.store import stepwise
 
 SMALL = "n=16, batch=8, epochs=1, rate=0.01"
 SWEEP = """
@@ -81,13 +81,13 @@ def test_the_cell_is_the_unpatched_base(family: str, site: str, feature: str) ->
 
 def test_no_fit_is_made_there(monkeypatch: pytest.MonkeyPatch) -> None:
     fitted: list[str] = []
-    plain = loop.run
+    plain = stepwise.run
 
-    def watched(jobs, *rest, **more):
-        fitted.extend(str(ref.place) for job in jobs for ref in job.unit.maps)
-        return plain(jobs, *rest, **more)
+    def watched(work, checkpoint):
+        fitted.extend(str(ref.place) for job in work.jobs.values() for ref in job.unit.maps)
+        return plain(work, checkpoint)
 
-    monkeypatch.setattr(loop, "run", watched)
+    monkeypatch.setattr(stepwise, "run", watched)
     results("llama", SWEEP.replace("FEATURE", f"rotation(dim=2, {SMALL})").replace("SITE", "resid_post"))
     assert "layer[2].resid_post[last]" in fitted
     assert "layer[1].resid_post[x]" in fitted
@@ -147,7 +147,7 @@ def test_rows_that_reach_nothing_have_the_logits_of_their_base() -> None:
     """In a step of a fit: rows of one line go on, those of the other are the unpatched run."""
     from causal_dsl.engine.execute import budget_of
     from causal_dsl.features.build import build
-    from causal_dsl.fitting.bank import fill
+    from causal_dsl.fitting.activations import fill
     from causal_dsl.fitting.rows import Part, Stepper
     from causal_dsl.network.forward import forward
 

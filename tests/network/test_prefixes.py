@@ -139,9 +139,9 @@ def test_reads_are_kept_in_pieces() -> None:
     reads = [Read(site, torch.tensor([0, 2, 1, 1]), torch.tensor([4, 5, 0, 6]))]
     found = torch.zeros(4, network.facts.width or 0)
 
-    def keep(number: int, which: np.ndarray, values: torch.Tensor) -> None:
+    def keep(number: int, which: torch.Tensor, values: torch.Tensor) -> None:
         assert number == 0
-        found[torch.from_numpy(which)] = values
+        found[which] = values
 
     record(network, PROMPTS, {1: LENGTHS}, reads, keep, most=8)
     from causal_dsl.network.forward import Read as PlainRead

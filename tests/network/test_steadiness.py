@@ -16,9 +16,10 @@ from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 from causal_dsl import api
 from causal_dsl.diagnostics import NOWHERE, Diagnostic, SpecError
 from causal_dsl.engine import runner
+from causal_dsl.inputs import PromptInputs, VectorInputs
 from causal_dsl.network.load import Reference, load
 from causal_dsl.network.network import wrap
-from causal_dsl.network.steadiness import apart, enough, refuse_unsteady, some_of
+from causal_dsl.network.steadiness import apart, enough, refuse_unsteady
 from causal_dsl.program.facts import Facts
 from causal_dsl.score.results import SpecResult
 
@@ -400,9 +401,18 @@ def test_weights_that_are_no_numbers_are_named(broken: float, tmp_path: Path) ->
 
 
 def test_which_inputs_are_tried() -> None:
-    assert some_of(0) == [] and some_of(1) == [0]
-    assert some_of(1000)[0] == 0 and some_of(1000)[-1] == 999 and len(some_of(1000)) == 32
-    assert some_of(4, np.array([7, 3, 9, 3])) == [1, 2]
+    def vectors(count: int) -> list[int]:
+        inputs = VectorInputs(Facts("vector"))
+        inputs.vectors = [np.zeros(1)] * count
+        return inputs.some().tolist()
+
+    assert vectors(0) == [] and vectors(1) == [0]
+    assert vectors(1000)[0] == 0 and vectors(1000)[-1] == 999 and len(vectors(1000)) == 32
+
+    class Prompts(PromptInputs):
+        lengths = np.array([7, 3, 9, 3])
+
+    assert Prompts(Facts("language")).some().tolist() == [1, 2]
 
 
 @pytest.mark.parametrize("start", [2, 5, 16])
@@ -444,7 +454,8 @@ def test_how_many_rows_are_tried() -> None:
             self.weights = torch.nn.Parameter(torch.empty(size, device="meta"))
 
     def rows(size: int, inputs: object) -> int:
-        network = wrap(torch.nn.Linear(1, 1), Facts("vector", widths=(1,), classes=1))
+        kind = "vector" if isinstance(inputs, torch.Tensor) else "language"
+        network = wrap(torch.nn.Linear(1, 1), Facts(kind, widths=(1,), classes=1))  # type: ignore[arg-type]
         return enough(replace(network, model=Sized(size)), inputs)  # type: ignore[arg-type]
 
     assert rows(1000, torch.zeros(3, 4)) == 1024

@@ -16,11 +16,12 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from causal_dsl.diagnostics import NOWHERE
+from causal_dsl.inputs import PromptInputs
+from causal_dsl.inputs.batches import Batch
 from causal_dsl.network.factory import vector_facts
 from causal_dsl.network.forward import Read, Write, forward
 from causal_dsl.network.network import Network, wrap
 from causal_dsl.network.prove import prove
-from causal_dsl.network.sweep import drive
 from causal_dsl.network.sweep.drive import Asked, sweep
 from causal_dsl.planning.liveness import ANYWHERE, BOTTOM, ENTRY, Accesses, Rows, Rules, Schedule, place_of, schedule
 from causal_dsl.program.components import COMPONENTS, missing, packs, trims
@@ -497,13 +498,13 @@ def test_on_tensors_without_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
         empty: Any = type(model)(model.config)
     network = wrap(empty, facts_of_config(model.config.to_dict(), None, NOWHERE))
     mask = torch.ones(2, 1, 4, 4, dtype=torch.bool, device="meta")
-    monkeypatch.setattr(
-        drive,
-        "call",
-        lambda network, batch: network.model(
-            input_ids=batch.ids, attention_mask=mask, position_ids=batch.position_ids, use_cache=False
-        ),
-    )
+    plain = PromptInputs.batch
+
+    def masked(*given: Any) -> Batch:
+        batch = plain(*given)
+        return replace(batch, named={**batch.named, "attention_mask": mask})
+
+    monkeypatch.setattr(PromptInputs, "batch", staticmethod(masked))
     prompts = [[1, 2, 3, 4], [5, 6, 7, 8]]
     lengths = np.array([4, 4])
     sites = [site for site in dict.fromkeys(sites_of(network)) if site.component != "logits"]

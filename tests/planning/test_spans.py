@@ -6,17 +6,17 @@ from typing import Any
 
 import numpy as np
 
-from causal_dsl.planning.prompts import Inputs
+from causal_dsl.inputs import VectorInputs
 
 
 def test_spans_of_many_rows_are_those_of_each_row() -> None:
     lengths, asked = [2, 0, 3, 1], []
 
-    class Located(Inputs):
+    class Located(VectorInputs):
         def __len__(self) -> int:
             return len(lengths)
 
-        def _locate(self, position: Any, index: int, span: Any) -> tuple[int, ...]:
+        def locate(self, position: Any, index: int, span: Any) -> tuple[int, ...]:
             asked.append(index)
             return tuple(10 * index + i for i in range(lengths[index]))
 

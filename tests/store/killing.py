@@ -36,10 +36,8 @@ def go(words: list[str], home: str, kind: str, count: int, limit: float) -> None
     """In a forked process: run a command line; SIGKILL right after the ``count``-th step of a kind (0: none)."""
     import torch
 
-    from causal_dsl.fitting import loop as fits
-    from causal_dsl.store import faults
+    from causal_dsl.store import faults, stepwise
     from causal_dsl.tools.cli import main
-    from causal_dsl.training import loop as trainings
 
     os.chdir(home)
     for number, name, how in ((0, os.devnull, os.O_RDONLY), (1, os.devnull, os.O_WRONLY), (2, SAID, os.O_WRONLY)):
@@ -48,7 +46,7 @@ def go(words: list[str], home: str, kind: str, count: int, limit: float) -> None
     faulthandler.dump_traceback_later(limit, exit=True, file=hangs)
     torch.set_num_threads(1)
     os.environ["CAUSAL_DSL_CACHE"] = str(Path(home) / "cache")
-    fits.KEEP_EVERY = trainings.EVERY = 0.0  # a checkpoint after every step
+    stepwise.EVERY = 0.0  # a checkpoint after every step
     heard: Counter[str] = Counter()
     out = os.open(STEPS, os.O_CREAT | os.O_APPEND | os.O_WRONLY)
 

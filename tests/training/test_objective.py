@@ -9,10 +9,10 @@ from taught import by_hand, network, training
 
 from causal_dsl import api
 from causal_dsl.diagnostics import NOWHERE
+from causal_dsl.inputs import PromptInputs
 from causal_dsl.network.load import load_folder
 from causal_dsl.network.network import Network
 from causal_dsl.network.zoo.open import open_zoo
-from causal_dsl.planning.prompts import Inputs
 from causal_dsl.program.program import Training
 from causal_dsl.training.objective import Objective
 from causal_dsl.training.pool import pool_of
@@ -94,7 +94,7 @@ def gpt2() -> Network:
 
 
 def test_balanced_chances_and_lengths(gpt2: Network) -> None:
-    pool = pool_of(equality("balance=[left, right]"), Inputs(gpt2.facts, gpt2.tokens))
+    pool = pool_of(equality("balance=[left, right]"), PromptInputs(gpt2.facts, gpt2.tokens))
     assert pool.n == 2 * 4**4 and sorted(set(pool.lengths.tolist())) == [5, 6]
     picked = pool.draw("base", 0, 20_000)
     for name in ("left", "right", "template"):
@@ -103,7 +103,7 @@ def test_balanced_chances_and_lengths(gpt2: Network) -> None:
     assert np.array_equal(pool.lengths[like], pool.lengths[picked])
     assert pool.values["left"][like].mean() == pytest.approx(0.5, abs=0.02)
     assert (pool.rows[like] != pool.rows[picked]).mean() > 0.9
-    few = pool_of(equality("n=100, balance=[left]"), Inputs(gpt2.facts, gpt2.tokens))
+    few = pool_of(equality("n=100, balance=[left]"), PromptInputs(gpt2.facts, gpt2.tokens))
     assert few.n == 100 and few.values["left"].mean() == 0.5
 
 

@@ -18,7 +18,8 @@ import causal_dsl as cd
 from causal_dsl.diagnostics import NOWHERE, SpecError
 from causal_dsl.network.zoo.open import open_zoo
 from causal_dsl.retraining import train_logic
-from causal_dsl.training import kept, loop
+from causal_dsl.store.stepwise import Checkpoint
+from causal_dsl.store.tensors import take_tensors
 from causal_dsl.training.loop import Loop
 from causal_dsl.training.objective import Objective
 from causal_dsl.training.weights import draw_weights, named_tensors
@@ -126,12 +127,11 @@ def test_resuming_is_bit_for_bit(tmp_path: Path) -> None:
     straight = steps(Loop(Objective(network(dtype=torch.float32), asked)), 40)
     for stop in (1, 17):
         before = steps(Loop(Objective(network(dtype=torch.float32), asked)), stop)
-        kept.write(tmp_path / "part", before.checkpoint(), vars(before.progress))
-        read = kept.read(tmp_path / "part")
-        assert read is not None
+        part = Checkpoint(tmp_path / "part", "training step", "a test")
+        part.keep(before)
         after = Loop(Objective(network(seed=9, dtype=torch.float32), asked))
-        losses = {kind: [tuple(pair) for pair in pairs] for kind, pairs in read[1]["losses"].items()}
-        after.resume(read[0], loop.Progress(read[1]["step"], losses, read[1]["first"]))  # type: ignore[arg-type]
+        part.take(after)
+        assert after.progress.step == stop
         steps(after, 40)
         assert all(
             torch.equal(a, b)
@@ -144,7 +144,7 @@ def test_resuming_is_bit_for_bit(tmp_path: Path) -> None:
 def test_a_killed_training_goes_on(tmp_path: Path, cache: Path) -> None:
     made = spec("steps=300, batch=16, seed=5", tmp_path)
     script = (
-        "import causal_dsl as cd, causal_dsl.training.loop as loop; loop.EVERY = 0.02; "
+        "import causal_dsl as cd, causal_dsl.store.stepwise as stepwise; stepwise.EVERY = 0.02; "
         "cd.train(cd.load('taught.causal'), cd.Options(trust=True))"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "CAUSAL_DSL_CACHE": str(cache)}
@@ -156,7 +156,7 @@ def test_a_killed_training_goes_on(tmp_path: Path, cache: Path) -> None:
     process.wait()
     (part,) = (cache / "trained").glob("*.part")
     assert not list((cache / "trained").glob("*.safetensors"))
-    read = kept.read(part)
+    read = take_tensors(part, "a test")
     assert read is not None and 0 < read[1]["step"] < 300
     begun: list[int] = []
     run = Loop.run
@@ -173,16 +173,16 @@ def test_an_interrupted_training_keeps_a_checkpoint(tmp_path: Path, monkeypatch:
     made = spec("steps=20, batch=16", tmp_path)
     step = Loop.step
 
-    def stopped(self: Loop, every: int = 1) -> float:
+    def stopped(self: Loop) -> None:
         if self.progress.step == 7:
             raise KeyboardInterrupt
-        return step(self, every)
+        step(self)
 
     monkeypatch.setattr(Loop, "step", stopped)
     with pytest.raises(KeyboardInterrupt):
         cd.train(made, TRUST)
     (part,) = (tmp_path / "cache" / "trained").glob("*.part")
-    read = kept.read(part)
+    read = take_tensors(part, "a test")
     assert read is not None and read[1]["step"] == 7
     part.write_bytes(part.read_bytes()[:-8])  # a torn checkpoint is none
     monkeypatch.setattr(Loop, "step", step)

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from causal_dsl.faults import OwnFault
+from causal_dsl.inputs.batches import Points
 from causal_dsl.network.attention import Wanted, want
-from causal_dsl.network.batches import Points
 from causal_dsl.network.forward import Jobs, add_sum_read, add_write
 from causal_dsl.network.network import Network
 from causal_dsl.network.sites import READ_FIRST

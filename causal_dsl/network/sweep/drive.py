@@ -16,9 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from causal_dsl.diagnostics import fail
+from causal_dsl.inputs.batches import Batch
+from causal_dsl.inputs.protocol import InputRows, pick
 from causal_dsl.network.attention import attending, on_heads, patterns
-from causal_dsl.network.batches import Batch
-from causal_dsl.network.forward import batch_of, call, hook_tensor
+from causal_dsl.network.forward import hook_tensor
 from causal_dsl.network.network import Network
 from causal_dsl.network.sweep.acts import Acts
 from causal_dsl.network.sweep.blocks import sliced
@@ -46,7 +47,7 @@ class Outcome:
 
 def sweep(
     network: Network,
-    inputs: Sequence[Sequence[int]] | Tensor,
+    inputs: InputRows,
     plan: Schedule,
     reads: Sequence[Read] = (),
     writes: Sequence[Write] = (),
@@ -88,7 +89,7 @@ class Pass:
     def __init__(
         self,
         network: Network,
-        inputs: Sequence[Sequence[int]] | Tensor,
+        inputs: InputRows,
         plan: Schedule,
         reads: list[Read],
         writes: list[Write],
@@ -98,9 +99,7 @@ class Pass:
         compiled: bool,
     ):
         self.network, self.plan, self.passed, self.compiled = network, plan, passed, compiled
-        own = plan.home[plan.batch]
-        rows: Any = inputs[torch.from_numpy(own)] if isinstance(inputs, Tensor) else [inputs[i] for i in own.tolist()]
-        self.batch: Batch = batch_of(network, rows, "right")
+        self.batch: Batch = network.given.batch(network, pick(inputs, plan.home[plan.batch]), "right")
         self.tape = _Handing(reads, writes, False, keep=keep)
         self.layers = list(network.layers)
         self.packed = not plan.whole
@@ -118,7 +117,7 @@ class Pass:
         with ExitStack() as stack:
             self._hook(stack)
             try:
-                result = call(self.network, self.batch)
+                result = self.network.model(*self.batch.arguments, **self.batch.named)
                 logits = self.head.logits(result)
             except Done:
                 logits = []
@@ -245,7 +244,7 @@ class Pass:
 
     def _entered(self, hidden: Tensor, level: int) -> Tensor:
         """:meth:`_enter` on a tensor as the model shapes it."""
-        if self.batch.mask is None:
+        if not self.batch.has_tokens:
             return self._enter(hidden.reshape(len(hidden), -1), level).view(-1, *hidden.shape[1:])
         hidden = self._enter(hidden.reshape(-1, hidden.shape[-1]), level)
         if not self.packed:

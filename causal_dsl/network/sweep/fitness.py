@@ -7,7 +7,7 @@ of several lengths: noise at each kind of site, and at every site of the table w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from causal_dsl import faults
 from causal_dsl.diagnostics import SpecError
+from causal_dsl.inputs.protocol import InputRows, pick
 from causal_dsl.network.forward import Read, Write, forward
 from causal_dsl.network.network import Network
 from causal_dsl.network.sweep.drive import Asked, sweep
@@ -52,7 +53,7 @@ class Fitness:
 
 def fitness(
     network: Network,
-    prompts: Sequence[Sequence[int]] | Tensor,
+    prompts: InputRows,
     components: frozenset[str],
     shake: Shake,
     distance: Callable[[Tensor, Tensor], float],
@@ -71,7 +72,13 @@ def fitness(
     padded = packs(network.facts)
     reason, fault = padded or trims(network.facts) or "", ""
     attempt = _Attempt()
-    ways = ("whole", "fixed") if network.is_vector else ("whole",) if padded is not None else ("packed", "whole")
+    ways = (
+        ("whole", "fixed")
+        if not network.facts.has_tokens
+        else ("whole",)
+        if padded is not None
+        else ("packed", "whole")
+    )
     for way in ways:
         attempt = _try(network, prompts, components, shake, distance, tolerance, way)
         fault = fault or attempt.fault
@@ -95,7 +102,7 @@ class _Attempt:
 
 def _try(
     network: Network,
-    prompts: Sequence[Sequence[int]] | Tensor,
+    prompts: InputRows,
     components: frozenset[str],
     shake: Shake,
     distance: Callable[[Tensor, Tensor], float],
@@ -127,7 +134,7 @@ def _try(
         return _Attempt(error, exchanged=trial.exchanged, moved=moved)
 
     found = attempt(shake)
-    if found.raised and network.is_vector:
+    if found.raised and not network.facts.has_tokens:
         return attempt(None)  # it may be made for whole numbers, say
     if not found.against and not found.moved:
         larger = attempt(enlarged(shake))
@@ -162,7 +169,7 @@ class _Trial:
     """Some interventions, run in one pass and by whole forwards."""
 
     network: Network
-    prompts: Sequence[Sequence[int]] | Tensor
+    prompts: InputRows
     components: frozenset[str]
     #: None: nothing but what other prompts have at a site is written, which needs a vector network
     shake: Shake | None
@@ -175,8 +182,8 @@ class _Trial:
     def __post_init__(self) -> None:
         network, prompts = self.network, self.prompts
         self.layers = len(network.layers)
-        self.lengths = np.array([1 if network.is_vector else len(prompt) for prompt in prompts])
-        if network.is_vector:
+        self.lengths = network.given.lengths_of(prompts)
+        if not network.facts.has_tokens:
             self._place_vectors()
             return
         first = self._entering()
@@ -211,17 +218,20 @@ class _Trial:
     def _entering(self) -> list[Site]:
         """The stream at a few layers (what enters at the first goes through all others), and sites of each kind inside one."""
         middle = self.layers // 2
-        few = sorted({0, 1 % self.layers, middle, self.layers - 1})
+        few = sorted({0, min(1, self.layers - 1), middle, self.layers - 1})
         sites = [Site("resid_pre", layer) for layer in few if "resid_pre" in self.components]
         return sites + [Site(name, middle) for name in _INNER if name in self.components]
 
     def _every(self) -> list[Site]:
         """Each site of the table that the network has, in a layer in the middle. What leaves whole modules is left out,
         and the logits: nothing lies behind them."""
-        kind = "vector" if self.network.is_vector else "language"
         found = []
         for name, about in COMPONENTS.items():
-            if kind not in about.kinds or name not in self.components or name in ("module", "logits"):
+            if (
+                self.network.facts.kind not in about.kinds
+                or name not in self.components
+                or name in ("module", "logits")
+            ):
                 continue
             if self.whole and name in COMPARED:
                 continue  # attention is not run apart, so nothing can be put there
@@ -239,11 +249,12 @@ class _Trial:
         network, prompts, count = self.network, self.prompts, len(self.prompts)
         every = np.concatenate([np.arange(count), self.home])
         read = self.lengths[every] - 1
-        columns = None if network.is_vector else np.arange(0, network.facts.vocabulary or 1, 7)
+        columns = np.arange(0, network.facts.vocabulary or 1, 7) if network.facts.has_tokens else None
         asked = [Asked(np.arange(len(every)), read), Asked(np.arange(len(every)), read, columns)]
         got = self._in_one_pass(asked, read)
-        own = prompts[torch.from_numpy(every)] if isinstance(prompts, Tensor) else [prompts[i] for i in every.tolist()]
-        expected = forward(network, own, (), self._by_forwards(), readout=torch.arange(len(every))).logits
+        expected = forward(
+            network, pick(prompts, every), (), self._by_forwards(), readout=torch.arange(len(every))
+        ).logits
         assert expected is not None
         some = expected if columns is None else expected[:, torch.from_numpy(columns).to(expected.device)]
         patched, plain = expected[count:], expected[torch.from_numpy(self.home).to(expected.device)]
@@ -258,7 +269,9 @@ class _Trial:
             (np.array([first + w.row]), np.array([w.position]), *place_of(w.site, self.layers)) for w in live
         )
         taken = [write for write in live if write.taken is not None]
-        reads = [Read(w.site, torch.tensor([w.taken[0]]), self._at(w.taken[1])) for w in taken if w.taken is not None]
+        reads = [
+            Read(w.site, torch.tensor([w.taken[0]]), torch.tensor([w.taken[1]])) for w in taken if w.taken is not None
+        ]
         there = Accesses.join(
             (np.array([w.taken[0]]), np.array([w.taken[1]]), *place_of(w.site, self.layers))
             for w in taken
@@ -280,13 +293,17 @@ class _Trial:
         for write in live:
             edit = self._noise(write) if write.taken is None else value(taken.index(write))
             needs = () if write.taken is None else (write.site,)
-            writes.append(Write(write.site, torch.tensor([first + write.row]), self._at(write.position), edit, needs))
+            writes.append(
+                Write(write.site, torch.tensor([first + write.row]), torch.tensor([write.position]), edit, needs)
+            )
         return sweep(self.network, self.prompts, plan, reads, writes, asked, found.__setitem__).logits
 
     def _by_forwards(self) -> list[Write]:
         """All writes for whole forwards, also those that reach nothing; what they take is read in a forward before."""
         taken = [write for write in self.writes if write.taken is not None]
-        reads = [Read(w.site, torch.tensor([w.taken[0]]), self._at(w.taken[1])) for w in taken if w.taken is not None]
+        reads = [
+            Read(w.site, torch.tensor([w.taken[0]]), torch.tensor([w.taken[1]])) for w in taken if w.taken is not None
+        ]
         found = forward(self.network, self.prompts, reads).reads
         values = {id(write): value for write, value in zip(taken, found, strict=True)}
 
@@ -294,7 +311,7 @@ class _Trial:
             return self._noise(write) if write.taken is None else lambda old: values[id(write)].to(old)
 
         first = len(self.lengths)
-        return [Write(w.site, torch.tensor([first + w.row]), self._at(w.position), edit(w)) for w in self.writes]
+        return [Write(w.site, torch.tensor([first + w.row]), torch.tensor([w.position]), edit(w)) for w in self.writes]
 
     def _noise(self, write: _Placed) -> Edit:
         assert self.shake is not None
@@ -303,6 +320,3 @@ class _Trial:
     def _reaches(self, write: _Placed) -> bool:
         length = self.lengths[self.home[write.row] : self.home[write.row] + 1]
         return bool(reaching(self.network.facts, write.site, np.array([write.position]), length, length - 1)[0])
-
-    def _at(self, position: int) -> Tensor | None:
-        return None if self.network.is_vector else torch.tensor([position])

@@ -41,7 +41,7 @@ class Head:
         self.network, self.plan, self.asked, self.tape = network, plan, asked, tape
         self.late: list[tuple[bool, int, np.ndarray, np.ndarray]] = []
         self.rows = 0
-        self.module = unembedding(network) if not network.is_vector else None
+        self.module = unembedding(network)
         self.given: list[Tensor] = []
         self.shapes: list[tuple[int, int]] = []
         self.every: np.ndarray | None = None

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from causal_dsl.network.network import Network
 from causal_dsl.network.sweep.drive import Asked, Outcome, Pass, Read, Write
 from causal_dsl.network.sweep.thin import turned
+from causal_dsl.network.tape import reads_in
 from causal_dsl.planning.liveness import (
     ANYWHERE,
     BOTTOM,
@@ -37,7 +38,7 @@ from causal_dsl.program.locations import Site
 #: tokens of prompts, as columns: the prompt's row, and the position
 _Tokens = tuple[np.ndarray, np.ndarray]
 #: Hears what was read: the number of the read, which of its places [k] (of all of them), and the vectors [k, width].
-Keep = Callable[[int, np.ndarray, Tensor], None]
+Keep = Callable[[int, Tensor, Tensor], None]
 
 
 @dataclass(eq=False)
@@ -140,14 +141,7 @@ def _record_part(
 ) -> None:
     place = np.full(len(prompts), -1)
     place[part] = np.arange(len(part))
-    here, picks = [], []
-    for number, read in enumerate(reads):
-        rows = np.asarray(read.rows)
-        mine = np.nonzero(place[rows] >= 0)[0]
-        if len(mine):
-            at = None if read.positions is None else read.positions[torch.from_numpy(mine)]
-            here.append(Read(read.site, torch.from_numpy(place[rows[mine]]), at))
-            picks.append((number, mine))
+    here, picks = reads_in(reads, place)
     lengths = found.lengths[part]
     layers = len(network.layers)
     table = Accesses.join(
@@ -167,7 +161,7 @@ def _record_part(
     )
 
     def told(number: int, values: Tensor) -> None:
-        keep(picks[number][0], picks[number][1], values)
+        keep(*picks[number], values)
 
     recording.tape.keep = told
     recording.passed = passed

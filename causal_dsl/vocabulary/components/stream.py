@@ -89,7 +89,7 @@ FAMILY = (
         1,
         ("language", "vector"),
         layer=False,
-        width=lambda facts, site: facts.classes if facts.kind == "vector" else facts.vocabulary,
+        width=lambda facts, site: facts.outputs,
     ),
     Component(
         "module",

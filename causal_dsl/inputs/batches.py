@@ -1,9 +1,9 @@
-"""Prompts side by side: padding, masks and ``position_ids``, and where the tokens of each prompt lie."""
+"""InputRows side by side, as a model is given them: padding, masks and ``position_ids``, and where the tokens of each row lie."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class Points:
-    """Places in a batch: ``rows`` [m] and ``columns`` [m] of the padded tensor; ``columns`` None for vectors."""
+    """Places in a batch: ``rows`` [m] and ``columns`` [m] of the padded tensor; ``columns`` None where rows have no tokens."""
 
     rows: Tensor
     columns: Tensor | None
@@ -28,34 +28,29 @@ class Points:
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Prompts padded to the longest: ``ids``, ``mask`` and ``position_ids`` [rows, longest]; row r starts at
-    ``offsets[r]`` and has ``lengths[r]`` tokens. For vector networks ``ids`` is the input [rows, width] itself."""
+    """What the forward of a model is called with: ``arguments``, and ``named`` ones. Row r has ``lengths[r]`` tokens and
+    starts at ``offsets[r]`` of ``longest``; without ``has_tokens`` what is computed has no axis of them."""
 
-    ids: Tensor
-    mask: Tensor | None
-    position_ids: Tensor | None
+    rows: int
+    has_tokens: bool
+    longest: int
     offsets: Tensor
     lengths: Tensor
-
-    @property
-    def rows(self) -> int:
-        return int(self.ids.shape[0])
-
-    @property
-    def longest(self) -> int:
-        return int(self.ids.shape[1])
+    arguments: tuple[Tensor, ...] = ()
+    named: dict[str, Tensor | bool] = field(default_factory=dict)
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The leading axes of what the network computes: (rows, longest), or (rows,) for vectors."""
-        return (self.rows,) if self.mask is None else (self.rows, self.longest)
+        """The leading axes of what the network computes: (rows, longest), or (rows,)."""
+        return (self.rows, self.longest) if self.has_tokens else (self.rows,)
 
     def points(self, rows: Tensor, positions: Tensor | None) -> Points:
-        """Unpadded positions of rows, as places in the padded tensors. Raises ValueError for one that is not there."""
+        """Unpadded positions of rows, as places in the padded tensors; where there are no tokens, positions say nothing.
+        Raises ValueError for one that is not there."""
         rows = torch.as_tensor(rows, dtype=torch.long).cpu()
         if rows.numel() and not (int(rows.min()) >= 0 and int(rows.max()) < self.rows):
             raise ValueError(f"rows run from 0 to {self.rows - 1}")
-        if self.mask is None:
+        if not self.has_tokens:
             return Points(rows, None)
         if positions is None:
             raise ValueError("a site of a language network needs a position for each row")
@@ -71,10 +66,15 @@ class Batch:
         return self.lengths[torch.as_tensor(rows, dtype=torch.long).cpu()] - 1
 
 
-def batch_of_prompts(
-    prompts: Sequence[Sequence[int]], padding: Literal["left", "right"], device: torch.device
+def padded(
+    prompts: Sequence[Sequence[int]],
+    padding: Literal["left", "right"],
+    device: torch.device,
+    accepts: Collection[str],
+    first_position: int,
 ) -> Batch:
-    """Token ids of prompts, padded at one side; padding tokens are masked and get position 0."""
+    """Token ids of prompts, padded at one side; padding tokens are masked and get position 0. ``accepts``: the arguments
+    that the forward takes; the first token of each prompt has the number ``first_position``."""
     if not prompts or not all(prompts):
         raise ValueError("a batch needs at least one prompt, and every prompt a token")
     if padding not in ("left", "right"):
@@ -88,12 +88,18 @@ def batch_of_prompts(
         ids[row, start : start + len(prompt)] = torch.tensor(prompt)
     place = torch.arange(longest)[None, :] - offsets[:, None]
     mask = ((place >= 0) & (place < lengths[:, None])).long()
-    return Batch(ids.to(device), mask.to(device), (place * mask).to(device), offsets, lengths)
+    more = {
+        "attention_mask": mask.to(device),
+        "position_ids": (place * mask).to(device) + first_position,
+        "use_cache": False,
+    }
+    known = {name: value for name, value in more.items() if name in accepts or "kwargs" in accepts}
+    return Batch(len(prompts), True, longest, offsets, lengths, named={"input_ids": ids.to(device), **known})
 
 
-def batch_of_vectors(inputs: Tensor, device: torch.device, dtype: torch.dtype) -> Batch:
+def unpadded(inputs: Tensor, device: torch.device, dtype: torch.dtype) -> Batch:
     """Input vectors [rows, width]."""
     if inputs.ndim != 2 or not inputs.shape[0]:
         raise ValueError(f"a vector network takes [rows, width], not {list(inputs.shape)}")
     nothing = torch.zeros(inputs.shape[0], dtype=torch.long)
-    return Batch(inputs.to(device, dtype), None, None, nothing, nothing + 1)
+    return Batch(len(inputs), False, 1, nothing, nothing + 1, (inputs.to(device, dtype),))

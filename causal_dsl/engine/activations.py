@@ -1,7 +1,8 @@
-"""What the unpatched runs of a pass leave behind, and the means over it."""
+"""Activations of unpatched runs, cached: what writes look at, and the means over it."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,21 +16,34 @@ from causal_dsl.planning.rows import Layout, Layouts
 from causal_dsl.program.locations import Site
 
 
-@dataclass
-class Kept:
-    """``vectors[site]`` [vectors, width] in the order of ``layout.kept[site]``; filled while the pass goes on, and not
-    numbers till then. ``filled[site]`` counts those that are."""
+class Activations(ABC):
+    """``vectors[site]`` [vectors, width] in the order of ``keys[site]``, a number for each input and token; filled while
+    passes go on, and not numbers till then. ``filled[site]`` counts those that are."""
 
-    layouts: Layouts
-    layout: Layout
-    vectors: dict[Site, Tensor] = field(default_factory=dict)
-    filled: dict[Site, int] = field(default_factory=dict)
+    def __init__(self, layouts: Layouts, keys: dict[Site, np.ndarray]):
+        self.layouts, self.keys = layouts, keys
+        self.vectors: dict[Site, Tensor] = {}
+        self.filled: dict[Site, int] = {}
+
+    @abstractmethod
+    def slots(self, capture: g.Capture, of: g.Resume | None, pairs: np.ndarray) -> np.ndarray:
+        """Where the vectors of a capture lie for some pairs, token after token [m]; ``of``: the intervention that they
+        are written by, where each has copies of its own."""
+
+    @abstractmethod
+    def pairs(self, draw: g.Draw) -> np.ndarray:
+        """The pairs of whose runs something is kept."""
 
     def at(self, site: Site) -> Tensor:
         """The vectors of a site, once all of them are there; :class:`OwnFault` before."""
-        if self.filled.get(site, 0) != len(self.layout.kept[site][0]):
+        if self.filled.get(site, 0) != len(self.keys[site]):
             raise OwnFault(f"what `{site}` holds is used before it was computed")
         return self.vectors[site]
+
+    def of(self, capture: g.Capture, pairs: np.ndarray, of: g.Resume | None = None) -> Tensor:
+        """The vectors of a capture for some pairs, token after token [m, width]."""
+        vectors = self.at(capture.place.site)
+        return vectors.index_select(0, torch.from_numpy(self.slots(capture, of, pairs)).to(vectors.device))
 
     def fill(self, site: Site, values: Tensor) -> None:
         """Take all vectors of a site at once."""
@@ -40,19 +54,28 @@ class Kept:
             room.copy_(values)
         self.filled[site] = len(values)
 
+    def put(self, site: Site, index: Tensor, values: Tensor) -> None:
+        """Fill in some vectors of a site."""
+        if site not in self.vectors:
+            self.vectors[site] = values.new_full((len(self.keys[site]), values.shape[1]), float("nan"))
+        self.vectors[site][index.to(values.device)] = values
+        self.filled[site] = self.filled.get(site, 0) + len(values)
+
+
+class PassActivations(Activations):
+    """What the prompts of one pass leave behind for its writes."""
+
+    def __init__(self, layouts: Layouts, layout: Layout):
+        super().__init__(layouts, layout.keys)
+        self.layout = layout
+
     def slots(self, capture: g.Capture, of: g.Resume | None, pairs: np.ndarray) -> np.ndarray:
-        """Where the vectors of a capture lie for some pairs, token after token [m]."""
         which, tokens = self.layouts.tokens(capture.place, capture.run, pairs)
         rows = self.layout.prompt_rows(capture.run, of, pairs)[which]
         return self.layout.slots(capture.place.site, rows, tokens, of)
 
-    def put(self, site: Site, index: Tensor, values: Tensor) -> None:
-        """Fill in some vectors of a site."""
-        if site not in self.vectors:
-            shape = (len(self.layout.kept[site][0]), values.shape[1])
-            self.vectors[site] = values.new_full(shape, float("nan"))
-        self.vectors[site][index.to(values.device)] = values
-        self.filled[site] = self.filled.get(site, 0) + len(values)
+    def pairs(self, draw: g.Draw) -> np.ndarray:
+        return self.layout.pairs[draw]
 
 
 @dataclass
@@ -66,11 +89,10 @@ class Means:
     def __contains__(self, node: g.Average) -> bool:
         return node in self.sums
 
-    def collect(self, node: g.Average, kept: Kept, of: g.Resume | None, pairs: np.ndarray) -> None:
-        """Add the pairs of a pass to the sums."""
-        vectors = kept.at(node.capture.place.site)
-        index = torch.from_numpy(kept.slots(node.capture, of, pairs)).to(vectors.device)
-        values = vectors.index_select(0, index).double()
+    def collect(self, node: g.Average, kept: Activations, of: g.Resume | None = None) -> None:
+        """Add all that is kept of a run to the sums."""
+        pairs = kept.pairs(node.capture.run.draw)
+        values = kept.of(node.capture, pairs, of).double()
         if node.pooled:
             total, count = values.sum(0, keepdim=True), len(values)
         else:
@@ -85,7 +107,7 @@ class Means:
         known = len(self.sums[node]) if node in self.sums else int(counts[0])
         if (counts != known).any():
             shortest = int(rows[pairs[int(counts.argmin())]])
-            text = self.layouts.plan.inputs[node.capture.run.network].prompts[shortest].text
+            text = self.layouts.plan.inputs[node.capture.run.network].text(shortest)
             raise fail(
                 "E538",
                 f"the mean over `{node.capture.place.position}`: it is not as many tokens in every row",

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from causal_dsl.diagnostics import NOWHERE, fail
+from causal_dsl.engine.activations import Activations
+from causal_dsl.inputs.protocol import InputRows
 from causal_dsl.network.forward import Read, forward
 from causal_dsl.network.network import Network
-from causal_dsl.network.sweep.prefixes import Prefixes, cache_bytes, cacheable, entered_at, record
+from causal_dsl.network.sweep.prefixes import Keep, Prefixes, cache_bytes, cacheable, entered_at, record
+from causal_dsl.network.tape import reads_in
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.memory import Budget
 from causal_dsl.planning.plan import Plan
@@ -23,31 +25,25 @@ from causal_dsl.program.locations import Place, Site
 from causal_dsl.store import faults
 
 
-@dataclass(eq=False)
-class Bank:
+class FitActivations(Activations):
     """The distinct inputs of a network's fits and what is kept of them.
 
-    ``vectors[site]`` [vectors, width] lie in the order of ``keys[site]``, an input and a token each. ``prefixes`` is None
-    where rows are run as whole forwards. ``inputs`` [m] are indices into the plan's inputs, rising.
+    ``prefixes`` is None where rows are run as whole forwards. ``inputs`` [m] are indices into the plan's inputs, rising;
+    the longest has ``width`` tokens.
     """
 
-    plan: Plan
-    layouts: Layouts
-    network: Network
-    inputs: np.ndarray
-    width: int
-    keys: dict[Site, np.ndarray] = field(default_factory=dict)
-    vectors: dict[Site, Tensor] = field(default_factory=dict)
-    prefixes: Prefixes | None = None
-    #: why rows are run as whole forwards; empty where they go on from prefixes
-    why: str = ""
+    def __init__(self, plan: Plan, network: Network, inputs: np.ndarray):
+        super().__init__(Layouts(plan), {})
+        self.plan, self.network, self.inputs = plan, network, inputs
+        self.width = int(plan.inputs[network.key].lengths[inputs].max())
+        self.prefixes: Prefixes | None = None
+        #: why rows are run as whole forwards; empty where they go on from prefixes
+        self.why = ""
 
-    def at(self, site: Site) -> Tensor:
-        """The vectors of a site: all are there before anything is written."""
-        return self.vectors[site]
+    def pairs(self, draw: g.Draw) -> np.ndarray:
+        return np.arange(self.plan.drawn[draw].n)
 
-    def slots(self, capture: g.Capture, of: object, pairs: np.ndarray) -> np.ndarray:
-        """Where the vectors of a capture lie for some pairs, token after token [m]; ``of`` is for other keepers."""
+    def slots(self, capture: g.Capture, of: g.Resume | None, pairs: np.ndarray) -> np.ndarray:
         return np.searchsorted(self.keys[capture.place.site], self._keys_of(capture, pairs))
 
     def _keys_of(self, capture: g.Capture, pairs: np.ndarray) -> np.ndarray:
@@ -65,17 +61,13 @@ class Bank:
         parts = []
         for run in dict.fromkeys(runs):
             _, pairs = np.unique(self.plan.rows[run], return_index=True)
-            rows = self.vectors[place.site][self.slots(g.Capture(run, place), None, pairs)]
+            rows = self.of(g.Capture(run, place), pairs)
             parts.append(rows.reshape(len(pairs), -1) if joined else rows)
         return torch.cat(parts)
 
-    def prompts(self) -> list[list[int]] | Tensor:
+    def prompts(self) -> InputRows:
         """The inputs as a network takes them."""
-        inputs = self.plan.inputs[self.network.key]
-        if inputs.sequence:
-            return [list(inputs.ids(index)) for index in self.inputs.tolist()]
-        rows = np.stack([inputs.vectors[index] for index in self.inputs.tolist()])
-        return torch.tensor(rows, dtype=self.network.dtype)
+        return self.plan.inputs[self.network.key].rows(self.inputs)
 
 
 def fill(
@@ -86,16 +78,16 @@ def fill(
     budget: Budget,
     begin: Callable[[int], None] = lambda total: None,
     passed: Callable[[int], None] | None = None,
-) -> Bank:
+) -> FitActivations:
     """Run every input of some interventions once, and keep what they write, ``more``, and their prefixes.
 
     ``begin`` hears of the layer-tokens that there are, ``passed`` of those done. Raises E727.
     """
-    layouts, inputs = Layouts(plan), plan.inputs[network.key]
+    inputs = plan.inputs[network.key]
     wanted = dict.fromkeys([capture for r in resumes for capture in taken(r)] + list(more))
     runs = dict.fromkeys([r.base for r in resumes] + [capture.run for capture in wanted])
     every = np.unique(np.concatenate([inputs.runs[plan.rows[run]] for run in runs]))
-    bank = Bank(plan, layouts, network, every, int(inputs.lengths[every].max()))
+    bank = FitActivations(plan, network, every)
 
     def done(tokens: int) -> None:
         if passed is not None:
@@ -113,17 +105,14 @@ def fill(
                 next(filter(None, spans), NOWHERE),
                 help="place it at `z`, what the weights carry",
             )
-        keys = bank._keys_of(capture, np.arange(plan.drawn[capture.run.draw].n))
+        keys = bank._keys_of(capture, bank.pairs(capture.run.draw))
         by_site.setdefault(capture.place.site, []).append(keys)
     bank.keys = {site: np.unique(np.concatenate(parts)) for site, parts in by_site.items()}
     reads = [_read(bank, site) for site in bank.keys]
     sites = list(bank.keys)
 
-    def keep(number: int, which: np.ndarray, values: Tensor) -> None:
-        site = sites[number]
-        if site not in bank.vectors:
-            bank.vectors[site] = values.new_full((len(bank.keys[site]), values.shape[1]), float("nan"))
-        bank.vectors[site][torch.from_numpy(which).to(values.device)] = values
+    def keep(number: int, which: Tensor, values: Tensor) -> None:
+        bank.put(sites[number], which, values)
 
     bank.why = _unfit(network, resumes, bank, budget)
     if bank.why:
@@ -143,13 +132,13 @@ def _bases(plan: Plan, network: Network, resumes: Sequence[g.Resume]) -> np.ndar
     return np.unique(np.concatenate([runs[plan.rows[run]] for run in rows]))
 
 
-def _entries(bank: Bank, resumes: Sequence[g.Resume]) -> dict[int, np.ndarray]:
+def _entries(bank: FitActivations, resumes: Sequence[g.Resume]) -> dict[int, np.ndarray]:
     """At every layer that something is written at, the first token of each input that rows take over there."""
     layers = layers_of(bank.network.facts)
     found: dict[int, np.ndarray] = {}
     longest = int(bank.plan.inputs[bank.network.key].lengths[bank.inputs].max())
     for resume in resumes:
-        pairs = np.arange(bank.plan.drawn[resume.base.draw].n)
+        pairs = bank.pairs(resume.base.draw)
         homes = bank.prompt_of(resume.base, pairs)
         for write in resume.writes:
             which, tokens = bank.layouts.tokens(write.place, resume.base, pairs)
@@ -159,12 +148,12 @@ def _entries(bank: Bank, resumes: Sequence[g.Resume]) -> dict[int, np.ndarray]:
     return found
 
 
-def _read(bank: Bank, site: Site) -> Read:
+def _read(bank: FitActivations, site: Site) -> Read:
     rows, tokens = torch.from_numpy(bank.keys[site] // bank.width), torch.from_numpy(bank.keys[site] % bank.width)
-    return Read(site, rows, None if bank.network.is_vector else tokens)
+    return Read(site, rows, tokens)
 
 
-def _unfit(network: Network, resumes: Sequence[g.Resume], bank: Bank, budget: Budget) -> str:
+def _unfit(network: Network, resumes: Sequence[g.Resume], bank: FitActivations, budget: Budget) -> str:
     """Why the rows of a fit are run as whole forwards; empty where they go on from prefixes."""
     why = trims(network.facts)
     if why is not None:
@@ -185,24 +174,18 @@ def _unfit(network: Network, resumes: Sequence[g.Resume], bank: Bank, budget: Bu
 
 @torch.no_grad()
 def _by_forwards(
-    bank: Bank,
+    bank: FitActivations,
     reads: Sequence[Read],
-    keep: Callable[[int, np.ndarray, Tensor], None],
+    keep: Keep,
     budget: Budget,
     passed: Callable[[int], None] | None,
 ) -> None:
     prompts = bank.prompts()
     size = max(1, budget.most_tokens // 8 // max(1, bank.width))
     for start in range(0, len(prompts), size):
-        part, here, picks = prompts[start : start + size], [], []
-        for number, read in enumerate(reads):
-            rows = np.asarray(read.rows)
-            mine = np.nonzero((rows >= start) & (rows < start + len(part)))[0]
-            if len(mine):
-                index = torch.from_numpy(mine)
-                at = None if read.positions is None else read.positions[index]
-                here.append(Read(read.site, read.rows[index] - start, at))
-                picks.append((number, mine))
+        part, place = prompts[start : start + size], np.full(len(prompts), -1)
+        place[start : start + len(part)] = np.arange(len(part))
+        here, picks = reads_in(reads, place)
         found = forward(bank.network, part, here, padding=bank.network.padding)
         for (number, mine), values in zip(picks, found.reads, strict=True):
             keep(number, mine, values)

@@ -1,0 +1,164 @@
+"""Prompts: rows of tokens, of which one is read."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from causal_dsl.causal.designs import Drawn
+from causal_dsl.causal.ranks import different
+from causal_dsl.counter import below, bits, key
+from causal_dsl.diagnostics import Diagnostics, Span, fail
+from causal_dsl.inputs.protocol import InputRows, Inputs, spread
+from causal_dsl.program.facts import Facts
+from causal_dsl.program.locations import Position
+from causal_dsl.program.program import Alignment
+from causal_dsl.program.prompts import Rendered, check_length, locate, mask_position, render, show_value
+from causal_dsl.program.tokens import Encoded, Tokens
+from causal_dsl.program.vocabulary import refuse_beyond
+
+if TYPE_CHECKING:
+    from causal_dsl.inputs.batches import Batch
+    from causal_dsl.network.network import Network
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One rendered prompt and its tokens; ``read`` is the one whose logits are the answer's."""
+
+    rendered: Rendered
+    encoded: Encoded
+    read: int
+
+    @property
+    def text(self) -> str:
+        return self.rendered.text
+
+    def __len__(self) -> int:
+        return len(self.encoded)
+
+
+class PromptInputs(Inputs):
+    """``prompts`` in the order of their indices. Some may share their tokens and still differ in where a hole is."""
+
+    has_tokens, filled = True, 256
+
+    def __init__(self, facts: Facts, tokens: Tokens | None = None):
+        super().__init__(facts, tokens)
+        self.prompts: list[Prompt] = []
+        self._index: dict[Any, int] = {}
+        #: the same by prompt lines and codes; what gave the codes is held, so that nothing else gets its identity
+        self._coded: dict[Any, tuple[Any, dict[tuple[Any, ...], int]]] = {}
+
+    @staticmethod
+    def batch(network: Network, rows: InputRows, padding: Literal["left", "right"]) -> Batch:
+        from causal_dsl.inputs.batches import padded
+
+        if "position_ids" not in network.accepts and "kwargs" not in network.accepts:
+            padding = "right"  # positions then count from the left, and must begin with the prompt
+        return padded(_listed(rows), padding, network.device, network.accepts, network.facts.first_position)
+
+    @staticmethod
+    def standard(facts: Facts) -> list[Any]:
+        """Prompts of several lengths."""
+        lengths = [min(length, facts.context or length) for length in (5, 3, 4)]
+        most = facts.vocabulary or 2
+        return [[below(bits(key("inputs", r), np.arange(n)), most).tolist() for r, n in enumerate(lengths)]]
+
+    @staticmethod
+    def lengths_of(rows: InputRows) -> np.ndarray:
+        return np.array([len(prompt) for prompt in rows], dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self.prompts)
+
+    def rows(self, indices: np.ndarray) -> list[list[int]]:
+        return [list(self.ids(index)) for index in indices.tolist()]
+
+    def ids(self, index: int) -> tuple[int, ...]:
+        """The token ids of a prompt."""
+        return self.prompts[index].encoded.ids
+
+    def content(self, index: int) -> bytes:
+        return array("q", self.ids(index)).tobytes()
+
+    def some(self, most: int | None = None) -> np.ndarray:
+        """One of the fewest tokens and one of the most."""
+        order = np.argsort(self.lengths, kind="stable")
+        ends = np.unique(order[[0, -1]]) if len(order) else order
+        return ends if most is None else np.concatenate([ends, spread(len(order), most)])
+
+    def length(self, index: int) -> int:
+        return len(self.prompts[index])
+
+    def read(self, index: int) -> int:
+        return self.prompts[index].read
+
+    def text(self, index: int) -> str:
+        return self.prompts[index].text
+
+    def locate(self, position: Position | None, index: int, span: Span) -> tuple[int, ...]:
+        if position is None:
+            return (0,)
+        prompt = self.prompts[index]
+        return locate(position, prompt.rendered, prompt.encoded, span)
+
+    def add(self, alignment: Alignment, drawn: Drawn, role: str, span: Span) -> np.ndarray:
+        settings, n = drawn.values[role], drawn.n
+        if not alignment.prompts:
+            raise fail(
+                "E531",
+                f"`{alignment.name}` does not say what the network reads",
+                alignment.span,
+                help='write prompt "…"',
+            )
+        if self.tokens is None:
+            raise fail(
+                "E510",
+                f"`{alignment.network.name}` has no tokenizer",
+                alignment.network.span,
+                help="put a tokenizer.json beside the weights",
+            )
+        lines = [line.template for line in alignment.prompts]
+        names = sorted({hole for template in lines for hole in template.holes})
+        chosen = settings["template"] if len(lines) > 1 or "template" in settings else np.zeros(n, dtype=np.int64)
+        first, back = different([chosen, *(settings[name] for name in names)])
+        shown = [str(template) for template in lines]
+        # By the codes first, so that values that came before in the same model and prompts are not told again.
+        model = alignment.model
+        kinds = tuple(model.variables[name].type for name in names)
+        _, known = self._coded.setdefault((id(model.strings), kinds, *shown), (model.strings, {}))
+        columns = (chosen, *(settings[name] for name in names))
+        rows = list(zip(*(column[first].tolist() for column in columns), strict=True))
+        new = np.array([at for at, row in enumerate(rows) if row not in known], np.int64)
+        texts = {
+            name: [show_value(value) for value in model.decode(name, settings[name][first[new]])] for name in names
+        }
+        faults = Diagnostics()
+        for i, at in enumerate(new.tolist()):
+            line = rows[at][0]
+            template = lines[line]
+            values = {hole: texts[hole][i] for hole in template.holes}
+            key = (shown[line], tuple(values.items()))
+            index = self._index.get(key)
+            if index is None:
+                rendered = render(template, values)
+                encoded = self.tokens.encode(rendered.text)
+                check_length(encoded, rendered.text, self.facts, alignment.prompts[line].span, faults)
+                faults.raise_errors()
+                refuse_beyond(self.tokens, encoded.ids, rendered.text, alignment.prompts[line].span)
+                read = len(encoded) - 1
+                if self.facts.both_ways:
+                    read = mask_position(self.tokens, encoded, rendered.text, alignment.prompts[line].span)
+                index = self._index[key] = len(self.prompts)
+                self.prompts.append(Prompt(rendered, encoded, read))
+            known[rows[at]] = index
+        return np.array([known[row] for row in rows], dtype=np.int64)[back]
+
+
+def _listed(rows: InputRows) -> Sequence[Sequence[int]]:
+    return rows if isinstance(rows, Sequence) else rows.tolist()

@@ -1,0 +1,199 @@
+"""What one network is given in a run, each input once: the protocol that each kind of input implements."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
+
+import numpy as np
+
+from causal_dsl.causal.designs import Drawn
+from causal_dsl.diagnostics import NOWHERE, Span, fail
+from causal_dsl.program.facts import Facts
+from causal_dsl.program.locations import Position
+from causal_dsl.program.program import Alignment
+from causal_dsl.program.tokens import Tokens
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from causal_dsl.inputs.batches import Batch
+    from causal_dsl.network.network import Network
+
+#: Inputs as a pass is given them: the token ids of each prompt, or a tensor [rows, …].
+InputRows: TypeAlias = "Sequence[Sequence[int]] | Tensor"
+
+
+class Inputs(ABC):
+    """The distinct inputs of one network. ``add`` enters them; every other method names them by their index.
+
+    Two inputs that the network reads alike may differ in what positions name in them: they are then two inputs with one
+    :attr:`runs`. Inputs without tokens have the length 1, and every position names their token 0.
+    """
+
+    #: whether an input is a row of tokens, at each of which a site has a vector of its own
+    has_tokens: ClassVar[bool]
+    #: to how many rows a batch of a few inputs is filled up, where it is tried whether rows look at their neighbours
+    filled: ClassVar[int]
+
+    def __init__(self, facts: Facts, tokens: Tokens | None = None):
+        self.facts, self.tokens = facts, tokens
+        self._columns: dict[str, np.ndarray] = {}
+        self._first: dict[bytes, int] = {}
+        #: for each position, where its tokens in an input begin in the list of all that were located, and how many they are
+        self._starts: dict[Position | None, np.ndarray] = {}
+        self._sizes: dict[Position | None, np.ndarray] = {}
+        self._tokens: dict[Position | None, list[int]] = {}
+
+    # ── of rows, as a network is given them ─────────────────────────────────────────────────────
+
+    @staticmethod
+    @abstractmethod
+    def batch(network: Network, rows: InputRows, padding: Literal["left", "right"]) -> Batch:
+        """InputRows side by side, as the forward of the model takes them."""
+
+    @staticmethod
+    @abstractmethod
+    def standard(facts: Facts) -> list[Any]:
+        """Batches of a few inputs: a network of these facts can be run on one of them at least, unless it is made for others."""
+
+    @staticmethod
+    @abstractmethod
+    def lengths_of(rows: InputRows) -> np.ndarray:
+        """The number of tokens of each row."""
+
+    # ── of the inputs of a run ──────────────────────────────────────────────────────────────────
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def add(self, alignment: Alignment, drawn: Drawn, role: str, span: Span) -> np.ndarray:
+        """Enter the inputs of a role; gives the index of each row's input [n]."""
+
+    @abstractmethod
+    def rows(self, indices: np.ndarray) -> InputRows:
+        """Some inputs [m], as a network is given them."""
+
+    @abstractmethod
+    def content(self, index: int) -> bytes:
+        """What the network reads: of two inputs it is the same just if they are one to the network."""
+
+    @abstractmethod
+    def some(self, most: int | None = None) -> np.ndarray:
+        """A few of the inputs that stand for all of them where the network is tried on what it is about to be given;
+        ``most``: so many from all over, too."""
+
+    def length(self, index: int) -> int:
+        """The number of tokens of an input."""
+        return 1
+
+    def read(self, index: int) -> int:
+        """The token of an input whose logits are the answer's."""
+        return 0
+
+    def text(self, index: int) -> str:
+        """The text of an input; empty where it is none."""
+        return ""
+
+    def locate(self, position: Position | None, index: int, span: Span) -> tuple[int, ...]:
+        """The tokens that a position names in an input, found anew."""
+        return (0,)
+
+    # ── of all of them ──────────────────────────────────────────────────────────────────────────
+
+    def _column(self, name: str, of: Callable[[int], int]) -> np.ndarray:
+        """A number of each input [len(self)], computed once."""
+        known = self._columns.get(name)
+        if known is None or len(known) != len(self):
+            known = self._columns[name] = np.array([of(index) for index in range(len(self))], dtype=np.int64)
+        return known
+
+    @property
+    def runs(self) -> np.ndarray:
+        """For every input the first one that the network reads alike: they are one run."""
+        return self._column("runs", lambda index: self._first.setdefault(self.content(index), index))
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """The number of tokens of every input."""
+        return self._column("lengths", self.length)
+
+    @property
+    def reads(self) -> np.ndarray:
+        """The token of every input whose logits are the answer's."""
+        return self._column("reads", self.read)
+
+    def spans(self, position: Position | None, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The tokens that a position names in many inputs, flattened: which of ``indices`` [m], and the token [m]."""
+        counts = self.sizes(position, indices)
+        starts, flat = self._starts[position], np.array(self._tokens[position], dtype=np.int64)
+        which = np.repeat(np.arange(len(indices)), counts)
+        begin = np.cumsum(counts) - counts
+        return which, flat[np.arange(len(which)) - begin[which] + starts[indices][which]]
+
+    def sizes(self, position: Position | None, indices: np.ndarray, span: Span = NOWHERE) -> np.ndarray:
+        """How many tokens a position names in many inputs, ``[len(indices)]``. Each is located once;
+        raises as :func:`~causal_dsl.program.prompts.locate`."""
+        known = self._sizes.get(position)
+        if known is None or len(known) < len(self):
+            # Room for the inputs that are still to come, so that the tables are not copied for each test.
+            room = 2 * len(self)
+            for tables in (self._sizes, self._starts):
+                grown = np.full(room, -1, np.int64)
+                if known is not None:
+                    grown[: len(known)] = tables[position]
+                tables[position] = grown
+            self._tokens.setdefault(position, [])
+        sizes, starts, tokens = self._sizes[position], self._starts[position], self._tokens[position]
+        found = sizes[indices]
+        if (found < 0).any():
+            for index in np.unique(indices[found < 0]).tolist():
+                here = self.locate(position, index, span)
+                sizes[index], starts[index] = len(here), len(tokens)
+                tokens += here
+            found = sizes[indices]
+        return found
+
+    def where(self, position: Position | None, index: int, span: Span = NOWHERE) -> tuple[int, ...]:
+        """The tokens that a position names in an input."""
+        size = int(self.sizes(position, np.array([index]), span)[0])
+        start = int(self._starts[position][index])
+        return tuple(self._tokens[position][start : start + size])
+
+
+def lengths_agree(
+    inputs: Inputs,
+    position: Position | None,
+    mine: Sequence[int] | np.ndarray,
+    theirs: Position | None,
+    others: Sequence[int] | np.ndarray,
+    span: Span | None,
+) -> None:
+    """Refuse a span patched into a span of another length; the message names the row (E539)."""
+    if position is None:
+        return
+    mine, others = np.asarray(mine), np.asarray(others)
+    sizes = [inputs.sizes(position, mine), inputs.sizes(theirs, others)]
+    for row in np.flatnonzero(sizes[0] != sizes[1])[:1].tolist():
+        a, b = int(mine[row]), int(others[row])
+        raise fail(
+            "E539",
+            f"`{position}` is {sizes[0][row]} tokens in the base and {sizes[1][row]} in the source",
+            span or NOWHERE,
+            notes=(f"row {row}: base {inputs.text(a)!r}", f"row {row}: source {inputs.text(b)!r}"),
+            help="patch one token of it, `name.last` or `name.first`, or draw values of as many tokens",
+        )
+
+
+def spread(count: int, most: int) -> np.ndarray:
+    """Of ``count`` inputs ``most`` from all over."""
+    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64))
+
+
+def pick(rows: InputRows, which: np.ndarray) -> Any:
+    """Some rows [m], each as often as it is named."""
+    if isinstance(rows, Sequence):
+        return [rows[row] for row in which.tolist()]
+    return rows[which]  # numpy's numbers pick from a tensor as torch's do
