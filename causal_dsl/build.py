@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any, overload
 
 from causal_dsl.building.declarations import (
     Action,
-    Alignment,
+    AlignmentWord,
     Causal,
     Circuit,
     Fit,
     Imported,
     Named,
-    Network,
-    Test,
+    NetworkWord,
+    TestWord,
     collect,
 )
 from causal_dsl.building.expressions import Expression, checked, combine, domain_node, name, node_of, value_node
@@ -216,26 +216,28 @@ def import_(path: str, *names: str, doc: str = "") -> Any:
     return found[0] if len(found) == 1 else found
 
 
-def _network(kind: str, reference: str, name_: str, doc: str, words: dict[str, Any], texts: dict[str, Any]) -> Network:
+def _network(
+    kind: str, reference: str, name_: str, doc: str, words: dict[str, Any], texts: dict[str, Any]
+) -> NetworkWord:
     arguments = [tree.Argument(None, tree.String(reference))]
     arguments += [tree.Argument(tree.Ident(k), tree.String(v)) for k, v in texts.items() if v is not None]
     arguments += [tree.Argument(tree.Ident(k), tree.Name(checked(v))) for k, v in words.items() if v is not None]
-    return Network(name_, tree.Call(tree.Name(kind), tuple(arguments)), doc)
+    return NetworkWord(name_, tree.Call(tree.Name(kind), tuple(arguments)), doc)
 
 
-def hf(reference: str, *, name: str, revision: str | None = None, doc: str = "", **words: str) -> Network:
+def hf(reference: str, *, name: str, revision: str | None = None, doc: str = "", **words: str) -> NetworkWord:
     """``network NAME = hf("repo or folder", revision=…, dtype=float32, device=…, padding=…)``."""
     return _network("hf", reference, name, doc, words, {"revision": revision})
 
 
-def zoo(reference: str, *, name: str, doc: str = "", **words: str) -> Network:
+def zoo(reference: str, *, name: str, doc: str = "", **words: str) -> NetworkWord:
     """``network NAME = zoo("name")``, a network that comes with the package."""
     return _network("zoo", reference, name, doc, words, {})
 
 
 def torch(
     reference: str, *, name: str, weights: str | None = None, tokenizer: str | None = None, doc: str = "", **words: str
-) -> Network:
+) -> NetworkWord:
     """``network NAME = torch("file.py:factory", weights="file.safetensors", tokenizer="folder or tokenizer.json")``."""
     return _network("torch", reference, name, doc, words, {"weights": weights, "tokenizer": tokenizer})
 
@@ -245,7 +247,7 @@ def train(of: Spec, options: Options = ..., /) -> dict[str, TrainedNetwork]: ...
 
 
 @overload
-def train(of: Alignment, /, *, name: str, doc: str = "", **settings: Any) -> Network: ...
+def train(of: AlignmentWord, /, *, name: str, doc: str = "", **settings: Any) -> NetworkWord: ...
 
 
 def train(of: Any, /, *options: Any, name: str = "", doc: str = "", **settings: Any) -> Any:
@@ -254,7 +256,7 @@ def train(of: Any, /, *options: Any, name: str = "", doc: str = "", **settings: 
     >>> net = train(right, name="net", steps=2000, balance=[left, right], decay="cosine")  # declares
     >>> train(spec)["net"].module  # trains, or finds what was trained before
     """
-    if not isinstance(of, Alignment):
+    if not isinstance(of, AlignmentWord):
         from causal_dsl.api import train as train_all
 
         if name or doc or settings:
@@ -264,15 +266,15 @@ def train(of: Any, /, *options: Any, name: str = "", doc: str = "", **settings: 
         raise TypeError("say how the network is called: train(alignment, name='net', …)")
     words = {key: Expression(tree.Name(checked(value))) for key, value in settings.items() if isinstance(value, str)}
     made = Expression(tree.Name("train"))(of, **{**settings, **words})
-    return Network(name, made._node, doc, made._needs)
+    return NetworkWord(name, made._node, doc, made._needs)
 
 
-def align(name: str, model: Any, network: Any = None, *, doc: str = "", **parameters: Any) -> Alignment:
+def align(name: str, model: Any, network: Any = None, *, doc: str = "", **parameters: Any) -> AlignmentWord:
     """``align NAME(parameters) : model -> network``; parameters are ranges or lists, and make a sweep.
 
     Given an alignment in place of a model, and no network, it takes over what it does not restate.
     """
-    return Alignment(name, model, network, parameters, doc)
+    return AlignmentWord(name, model, network, parameters, doc)
 
 
 def circuit(name: str, network: Any, doc: str = "") -> Circuit:
@@ -280,9 +282,9 @@ def circuit(name: str, network: Any, doc: str = "") -> Circuit:
     return Circuit(name, network, doc)
 
 
-def test(name: str, on: Any, doc: str = "") -> Test:  # noqa: PT028  (a word of the language, no pytest test)
+def test(name: str, on: Any, doc: str = "") -> TestWord:  # noqa: PT028  (a word of the language, no pytest test)
     """``test NAME on alignment``."""
-    return Test(name, on, doc)
+    return TestWord(name, on, doc)
 
 
 def fit(name: str, on: Any, doc: str = "") -> Fit:

@@ -43,8 +43,8 @@ from causal_dsl.program.naming import network_names, overridden
 from causal_dsl.program.program import NetworkRef, Program, Readout, Test
 from causal_dsl.program.prompts import first_prompt
 from causal_dsl.program.read import read_program
-from causal_dsl.program.resolve import Options as ResolveOptions
 from causal_dsl.program.resolve import Resolver, Tokenizers
+from causal_dsl.program.resolve import ResolverOptions as ResolveOptions
 from causal_dsl.program.tokens import Tokens
 from causal_dsl.reading import readable, within
 from causal_dsl.score.findings import no_room, vacuous_expectation

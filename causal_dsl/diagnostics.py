@@ -108,7 +108,7 @@ class Diagnostic:
         """The diagnostic as text, with the lines of the source that it speaks of; no control character is in it."""
         return printable(_render(self))
 
-    def to_json(self) -> shapes.Diagnostic:
+    def to_json(self) -> shapes.DiagnosticJson:
         span = self.span
         return {
             "code": self.code,

@@ -10,12 +10,12 @@ import torch
 
 from causal_dsl.engine.execute import CellRun, Execution, TestRun
 from causal_dsl.measures.quantities import TIED, Columns, Quantity
-from causal_dsl.network.forward import Read, forward
+from causal_dsl.network.forward import SiteRead, forward
 from causal_dsl.planning.graph import Forward
 from causal_dsl.planning.probes import Apart, Replaced, Unmapped, part
 from causal_dsl.program.locations import Place, Site
 from causal_dsl.program.program import Test
-from causal_dsl.score.apart import Written, apart_findings
+from causal_dsl.score.apart import WrittenApart, apart_findings
 from causal_dsl.score.copied import mixed, pieces
 from causal_dsl.score.held import held as held_there
 from causal_dsl.score.held import held_findings
@@ -89,7 +89,7 @@ class _Seen:
         key = (whole, indices.tobytes())
         if key not in self._known:
             rows = self.plan.inputs[self.key].rows(indices)
-            read = Read(whole, torch.arange(len(rows)))
+            read = SiteRead(whole, torch.arange(len(rows)))
             found = forward(self.execution.networks[self.key], rows, [read]).reads[0]
             self._known[key] = found.double().cpu().numpy()
         return self._known[key] if site.dims is None else self._known[key][:, list(site.dims)]
@@ -235,7 +235,7 @@ def _apart(cell: CellResult, probe: Apart, test: Test, run: TestRun, seen: _Seen
         places = ", ".join(str(place) for i in node.interventions for place in i.places)
         hits, moved = (patched == label)[right], _moved(columns)[right]
         asked = int((label != drawn.values["base"][output])[right].sum())
-        found.append(Written(swaps, places, of_pairs(hits, False), of_pairs(moved, False), asked))
+        found.append(WrittenApart(swaps, places, of_pairs(hits, False), of_pairs(moved, False), asked))
     told = apart_findings(found, cell.scores["iia"], list(dict.fromkeys(v for swaps in probe.swaps for v, _ in swaps)))
     return replace(cell, apart=tuple(found), findings=(*cell.findings, *told))
 

@@ -30,7 +30,7 @@ STEPS = 4000
 
 
 @dataclass(frozen=True)
-class Made:
+class Retrained:
     """Where the network was written; the shares of right answers (0 to 1) as it is, and under interchanges."""
 
     folder: Path
@@ -52,7 +52,7 @@ def training_of(name: str, steps: int | None = None, seed: int = 0) -> Training:
 
 def train_logic(
     name: str, out: Path, steps: int | None = None, seed: int = 0, tick: Tick | None = None, span: Span = NOWHERE
-) -> Made:
+) -> Retrained:
     """Train a network of ``TRAININGS`` and write it to the folder ``out``, always on one thread: sums in another order
     are other weights. ``tick(step, steps, loss)`` is called after every step. Raises E651 and E653.
     """
@@ -75,7 +75,7 @@ def train_logic(
         raise fail("E653", f"cannot write {shown_path(out)}", span, notes=(str(error),)) from error
     finally:
         torch.set_num_threads(threads)
-    return Made(out, found["task"] or 0.0, found["interchange"] or 0.0)
+    return Retrained(out, found["task"] or 0.0, found["interchange"] or 0.0)
 
 
-__all__ = ["TRAININGS", "Made", "train_logic", "training_of"]
+__all__ = ["TRAININGS", "Retrained", "train_logic", "training_of"]

@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import nn
 
 from causal_dsl.checking import check
-from causal_dsl.network.load import Reference, device_of, dtype_of, load, prove, wrap
+from causal_dsl.network.load import CheckpointReference, device_of, dtype_of, load, prove, wrap
 from causal_dsl.network.network import Network
 from causal_dsl.network.shared import claim_to_train
 from causal_dsl.network.untrained import untrained
@@ -94,8 +94,10 @@ class Session:
                 )
                 prove(network)
                 return network
-            return load(ref.facts, Reference("hf", str(opened), Path()), device, dtype, False, ref.span, ref.name)
-        reference = Reference(
+            return load(
+                ref.facts, CheckpointReference("hf", str(opened), Path()), device, dtype, False, ref.span, ref.name
+            )
+        reference = CheckpointReference(
             "torch" if ref.kind == "torch" else "hf",
             ref.target,
             ref.base,

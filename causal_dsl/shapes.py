@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, Literal, NotRequired, TypedDict
 
 
-class Diagnostic(TypedDict):
+class DiagnosticJson(TypedDict):
     """A fault (its code begins with E) or a warning (W), and where it is."""
 
     code: str
@@ -32,7 +32,7 @@ class Diagnostic(TypedDict):
     "what to write; null or empty where nothing can be said"
 
 
-class Estimate(TypedDict):
+class EstimateJson(TypedDict):
     """A score with its 95% interval. Shares and rates lie in [0, 1]; other scores have the unit of their measure."""
 
     value: float | None
@@ -49,7 +49,7 @@ class Estimate(TypedDict):
     "what the interval is about: more draws of the same inputs, or inputs that were not drawn; empty where there is none"
 
 
-class Ceiling(TypedDict):
+class CeilingJson(TypedDict):
     """The score of a rule that does without the hypothesis, a share in [0, 1]."""
 
     value: float | None
@@ -64,7 +64,7 @@ class Ceiling(TypedDict):
     "upper bound; `value` where exact"
 
 
-class Finding(TypedDict):
+class FindingJson(TypedDict):
     """One sentence that can be quoted."""
 
     code: str
@@ -75,7 +75,7 @@ class Finding(TypedDict):
     "`alarm` where a number may mislead"
 
 
-class Verdict(TypedDict):
+class VerdictJson(TypedDict):
     """What the scores say of the hypothesis."""
 
     code: str
@@ -84,14 +84,14 @@ class Verdict(TypedDict):
     "the sentence that says why"
 
 
-class Rise(Estimate):
+class RiseJson(EstimateJson):
     """How much more a cell scores than the one below it, over the same pairs."""
 
     below: dict[str, Any] | None
     "parameters of the cell below; null for the unpatched runs"
 
 
-class Intervention(TypedDict):
+class InterventionJson(TypedDict):
     """One write of a cell."""
 
     text: str
@@ -104,7 +104,7 @@ class Intervention(TypedDict):
     "at how many it was left out because nothing there reaches the read-out"
 
 
-class Interval(TypedDict):
+class IntervalJson(TypedDict):
     """An interval."""
 
     low: float | None
@@ -113,7 +113,7 @@ class Interval(TypedDict):
     "upper end"
 
 
-class FittedOn(TypedDict):
+class FittedOnJson(TypedDict):
     """How much a feature was fitted on."""
 
     pairs: int
@@ -126,7 +126,7 @@ class FittedOn(TypedDict):
     "starts, of which the best was kept"
 
 
-class Validation(TypedDict):
+class ValidationJson(TypedDict):
     """The kept map on the inputs that ended the fit."""
 
     loss: float | None
@@ -135,7 +135,7 @@ class Validation(TypedDict):
     "share of right answers, in [0, 1]"
 
 
-class Gates(TypedDict):
+class GatesJson(TypedDict):
     """The gates of a feature whose size is learned."""
 
     total: int
@@ -146,7 +146,7 @@ class Gates(TypedDict):
     "those that the fit left undecided"
 
 
-class Feature(TypedDict):
+class FeatureJson(TypedDict):
     """A feature that a cell writes through."""
 
     feature: str
@@ -159,13 +159,13 @@ class Feature(TypedDict):
     "its dimensions"
     width: int
     "dimensions of the vector"
-    fitted_on: FittedOn
+    fitted_on: FittedOnJson
     "how much it was fitted on"
-    validation: Validation | None
+    validation: ValidationJson | None
     "on the inputs that ended the fit; null where there were none"
     losses: list[float | None]
     "mean cross-entropy of each epoch, in nats"
-    gates: Gates | None
+    gates: GatesJson | None
     "null where it has none"
     nonlinear: bool
     "whether it bends"
@@ -173,44 +173,44 @@ class Feature(TypedDict):
     "the file that it was saved in or read from; empty where there is none"
 
 
-class Control(TypedDict):
+class ControlJson(TypedDict):
     """A control of a learned feature, on the same pairs."""
 
-    iia: Estimate
+    iia: EstimateJson
     "its share of counterfactual answers, in [0, 1]"
     margin: float | None
     "by how many logits it moves the counterfactual answer over the base's"
     draws: list[float | None]
     "iia of each random draw, in [0, 1]"
-    difference: Estimate
+    difference: EstimateJson
     "the feature's iia less the control's"
 
 
-class Learned(TypedDict):
+class LearnedJson(TypedDict):
     """The learned features of a cell beside their controls."""
 
-    features: list[Feature]
+    features: list[FeatureJson]
     "each as it was fitted"
     margin: float | None
     "by how many logits the cell moves the counterfactual answer over the base's"
-    controls: dict[str, Control]
+    controls: dict[str, ControlJson]
     "by name"
     outside: float | None
     "share of written vectors with a number that the site never comes near, in [0, 1]"
 
 
-class Taken(TypedDict):
+class TakenJson(TypedDict):
     """Units that no variable claims, taken from another input."""
 
     units: list[int]
     "coordinates of a vector network, or tokens of a language network"
     place: str
     "the same in words"
-    moved: Estimate
+    moved: EstimateJson
     "share of pairs whose answer is another one, in [0, 1]"
 
 
-class Unclaimed(TypedDict):
+class UnclaimedJson(TypedDict):
     """What of a layer no variable claims."""
 
     site: str
@@ -223,66 +223,66 @@ class Unclaimed(TypedDict):
     "why it must not move the answer (docs/measures.md)"
     natural: float
     "share of answers that may move without being said, in [0, 1]"
-    taken: list[Taken]
+    taken: list[TakenJson]
     "each set of units"
 
 
-class Replaced(TypedDict):
+class ReplacedJson(TypedDict):
     """An ablation beside other ways of taking its place away."""
 
     own: str
     "the test's own way"
-    moved: dict[str, Estimate]
+    moved: dict[str, EstimateJson]
     "share of moved answers of each way, in [0, 1]"
-    differences: dict[str, Estimate]
+    differences: dict[str, EstimateJson]
     "of each other way from the test's own"
 
 
-class WrittenApart(TypedDict):
+class WrittenApartJson(TypedDict):
     """Some of the variables that a test writes together, written apart."""
 
     variables: dict[str, str]
     "which are written, and from which run"
     place: str
     "where"
-    right: Estimate
+    right: EstimateJson
     "share of pairs that give what the causal model says of these alone, in [0, 1]"
-    moved: Estimate
+    moved: EstimateJson
     "share of pairs whose answer is another one than the base's, in [0, 1]"
     asked: int
     "in how many pairs the causal model says another answer"
 
 
-class Cell(TypedDict):
+class CellJson(TypedDict):
     """One cell of a test."""
 
     cell: dict[str, Any]
     "its parameters; empty where the test is no sweep"
-    scores: dict[str, Estimate]
+    scores: dict[str, EstimateJson]
     "by measure; units are in docs/measures.md"
-    findings: list[Finding]
+    findings: list[FindingJson]
     "what its numbers say"
-    interventions: list[Intervention]
+    interventions: list[InterventionJson]
     "its writes"
     noise_floor: float | None
     "largest change of a logit where the base is patched into itself, in logits; null where that was not run"
-    verdict: NotRequired[Verdict]
+    verdict: NotRequired[VerdictJson]
     "where a variable is interchanged"
-    together: NotRequired[Interval]
+    together: NotRequired[IntervalJson]
     "interval of iia that holds for all cells of the sweep together"
-    rise: NotRequired[Rise]
+    rise: NotRequired[RiseJson]
     "how much more it scores than the cell below"
-    learned: NotRequired[Learned]
+    learned: NotRequired[LearnedJson]
     "where it writes through learned features"
-    unclaimed: NotRequired[list[Unclaimed]]
+    unclaimed: NotRequired[list[UnclaimedJson]]
     "what no variable claims, where that was run"
-    apart: NotRequired[list[WrittenApart]]
+    apart: NotRequired[list[WrittenApartJson]]
     "the variables that it writes together, written apart, where that was run"
-    replaced: NotRequired[Replaced]
+    replaced: NotRequired[ReplacedJson]
     "an ablation beside other values"
 
 
-class Measured(Estimate):
+class MeasuredJson(EstimateJson):
     """The measured side of a comparison."""
 
     text: str
@@ -297,7 +297,7 @@ class Measured(Estimate):
     "the cell where it holds least; null where it is over cells"
 
 
-class Expectation(TypedDict):
+class ExpectationJson(TypedDict):
     """A line `expect`."""
 
     text: str
@@ -308,7 +308,7 @@ class Expectation(TypedDict):
     "of the comparison that decided, in the cell where it holds least; the parameters of a chosen cell"
     passed: bool
     "whether it holds"
-    measured: list[Measured]
+    measured: list[MeasuredJson]
     "each comparison"
     failed_cells: list[dict[str, Any]]
     "parameters of the cells where it does not hold"
@@ -316,7 +316,7 @@ class Expectation(TypedDict):
     "why it failed; empty where it holds"
 
 
-class Report(Estimate):
+class ReportJson(EstimateJson):
     """A line `report` that is over all cells."""
 
     text: str
@@ -327,7 +327,7 @@ class Report(Estimate):
     "parameters of a chosen cell"
 
 
-class Example(TypedDict):
+class ExampleJson(TypedDict):
     """A pair with a wrong answer."""
 
     pair: int
@@ -336,7 +336,7 @@ class Example(TypedDict):
     "what should have been said"
 
 
-class Wrong(TypedDict):
+class WrongJson(TypedDict):
     """A wrong answer of the network."""
 
     run: Literal["base", "patched"]
@@ -347,11 +347,11 @@ class Wrong(TypedDict):
     "how many wrong runs have it"
     of: int
     "how many wrong runs there are"
-    examples: list[Example]
+    examples: list[ExampleJson]
     "some of its pairs"
 
 
-class Test(TypedDict):
+class TestJson(TypedDict):
     """One test."""
 
     name: str
@@ -374,27 +374,27 @@ class Test(TypedDict):
     "whether every row that can be drawn occurs, so that scores are exact"
     distinct: dict[str, int]
     "distinct inputs of each role"
-    ceilings: dict[str, Ceiling]
+    ceilings: dict[str, CeilingJson]
     "what rules without the hypothesis score on the draws"
-    ceilings_kept: dict[str, Ceiling]
+    ceilings_kept: dict[str, CeilingJson]
     "the same on the kept pairs; empty without a filter"
-    cells: list[Cell]
+    cells: list[CellJson]
     "its cells, in order"
-    expectations: list[Expectation]
+    expectations: list[ExpectationJson]
     "its lines `expect`; none are judged where it was interrupted"
-    reports: list[Report]
+    reports: list[ReportJson]
     "its lines `report` over all cells"
-    findings: list[Finding]
+    findings: list[FindingJson]
     "what its numbers say over all cells"
-    wrong_answers: list[Wrong]
+    wrong_answers: list[WrongJson]
     "what the network said where it was wrong, the commonest first"
     seconds: float
     "wall-clock time, in seconds"
-    verdict: NotRequired[Verdict]
+    verdict: NotRequired[VerdictJson]
     "of all cells, where a variable is interchanged"
 
 
-class Cost(TypedDict):
+class CostJson(TypedDict):
     """What a plan takes."""
 
     rows: int
@@ -419,7 +419,7 @@ class Cost(TypedDict):
     "false where some blocks were counted and the others taken to be like them"
 
 
-class RunCost(TypedDict):
+class RunCostJson(TypedDict):
     """What a run took, and the plan's cost where it was executed."""
 
     seconds: float
@@ -446,10 +446,10 @@ class RunCost(TypedDict):
     "as in the cost of a plan"
 
 
-class TrainedFrom(TypedDict):
+class TrainedFromJson(TypedDict):
     """What was trained into a network."""
 
-    network: NetworkKey
+    network: NetworkKeyJson
     "the network that it starts from"
     alignment: str
     "the alignment, as text"
@@ -459,7 +459,7 @@ class TrainedFrom(TypedDict):
     "SHA-256 of the files that it reads"
 
 
-class NetworkKey(TypedDict):
+class NetworkKeyJson(TypedDict):
     """The identity of a network."""
 
     kind: Literal["hf", "zoo", "torch", "train"]
@@ -472,18 +472,18 @@ class NetworkKey(TypedDict):
     "the settings that decide numbers"
     untrained: bool
     "whether its weights are drawn anew"
-    training: NotRequired[TrainedFrom]
+    training: NotRequired[TrainedFromJson]
     "what was trained into it"
 
 
-class Network(TypedDict):
+class NetworkJson(TypedDict):
     """A network that was run."""
 
     kind: Literal["hf", "zoo", "torch", "train"]
     "how it is declared"
     target: str
     "what is declared"
-    identity: NetworkKey
+    identity: NetworkKeyJson
     "who it is"
     weights: str | None
     "SHA-256 of its weights"
@@ -509,7 +509,7 @@ class Network(TypedDict):
     "in how many blocks it ran"
 
 
-class NetworkInputs(TypedDict):
+class NetworkInputsJson(TypedDict):
     """What a loaded network is made of."""
 
     kind: str
@@ -538,7 +538,7 @@ class NetworkInputs(TypedDict):
     "SHA-256 of its logits for a few inputs, where it is made by code"
 
 
-class Identity(TypedDict):
+class IdentityJson(TypedDict):
     """What the numbers of a run belong to."""
 
     key: str
@@ -563,7 +563,7 @@ class Identity(TypedDict):
     "`--batch-memory`, in bytes"
     files: dict[str, str]
     "SHA-256 of every file that is read, by path"
-    networks: dict[str, NetworkInputs]
+    networks: dict[str, NetworkInputsJson]
     "what each network is made of, by its name"
     features: str
     "SHA-256 of the numbers of all fitted maps"
@@ -571,11 +571,11 @@ class Identity(TypedDict):
     "SHA-256 of the logits of networks made by code for some inputs, by name"
 
 
-class Empty(TypedDict):
+class EmptyJson(TypedDict):
     """No fields."""
 
 
-class Spec(TypedDict):
+class SpecJson(TypedDict):
     """What a run found for one file; also `results.json`, which has `interrupted` besides."""
 
     schema: int
@@ -584,47 +584,47 @@ class Spec(TypedDict):
     "the file"
     digest: str
     "SHA-256 of the spec and its imports"
-    identity: Identity | Empty
+    identity: IdentityJson | EmptyJson
     "what the numbers belong to; empty where nothing was run"
     versions: dict[str, str]
     "the versions of all that computed"
-    networks: dict[str, Network]
+    networks: dict[str, NetworkJson]
     "the networks, by their names"
-    tests: list[Test]
+    tests: list[TestJson]
     "the tests"
-    cost: RunCost
+    cost: RunCostJson
     "what it took"
-    diagnostics: list[Diagnostic]
+    diagnostics: list[DiagnosticJson]
     "what was warned of"
     interrupted: NotRequired[bool]
     "in `results.json`: whether the run was stopped"
 
 
-class CheckedTest(TypedDict):
+class CheckedTestJson(TypedDict):
     """A test, before it is run."""
 
     name: str
     "its name"
     line: int
     "where it begins, from 1"
-    ceilings: dict[str, Ceiling]
+    ceilings: dict[str, CeilingJson]
     "what rules without the hypothesis score"
     distinct: dict[str, int]
     "distinct inputs of each role"
 
 
-class CheckedSpec(TypedDict):
+class CheckedSpecJson(TypedDict):
     """What `check` says of one file. A file that another command cannot run or plan has this form too."""
 
     path: str
     "the file"
-    diagnostics: list[Diagnostic]
+    diagnostics: list[DiagnosticJson]
     "faults and warnings"
-    tests: list[CheckedTest]
+    tests: list[CheckedTestJson]
     "the tests; empty where the file has faults that hide them"
 
 
-class Node(TypedDict):
+class NodeJson(TypedDict):
     """A value of the graph."""
 
     id: int
@@ -641,7 +641,7 @@ class Node(TypedDict):
     "bytes that are kept of it"
 
 
-class Edge(TypedDict):
+class EdgeJson(TypedDict):
     """`target` is computed from `source`."""
 
     source: int
@@ -650,7 +650,7 @@ class Edge(TypedDict):
     "number of a node"
 
 
-class Graph(TypedDict):
+class GraphJson(TypedDict):
     """A graph of values in the node-link form of networkx."""
 
     directed: bool
@@ -659,13 +659,13 @@ class Graph(TypedDict):
     "always false"
     graph: dict[str, Any]
     "always empty"
-    nodes: list[Node]
+    nodes: list[NodeJson]
     "the values"
-    edges: list[Edge]
+    edges: list[EdgeJson]
     "what is computed from what"
 
 
-class Step(TypedDict):
+class StepJson(TypedDict):
     """A step: some interventions on one network."""
 
     network: str
@@ -678,39 +678,39 @@ class Step(TypedDict):
     "why it is run in whole forwards; empty where interventions ride in one pass"
 
 
-class PlannedSpec(TypedDict):
+class PlannedSpecJson(TypedDict):
     """The plan of one file."""
 
     path: str
     "the file"
-    cost: Cost
+    cost: CostJson
     "what it takes"
-    steps: list[Step]
+    steps: list[StepJson]
     "the steps, in order"
     fits: list[str]
     "what is fitted before, in words"
-    graph: Graph
+    graph: GraphJson
     "the graph of values"
 
 
-class Run(TypedDict):
+class RunJson(TypedDict):
     """The document of `run --json`. `schema` is left out where no spec could be run."""
 
     schema: NotRequired[int]
     "counts up when a field changes its meaning"
-    specs: list[Spec | CheckedSpec]
+    specs: list[SpecJson | CheckedSpecJson]
     "one entry a file"
 
 
-class Check(TypedDict):
+class CheckJson(TypedDict):
     """The document of `check --json`."""
 
-    specs: list[CheckedSpec]
+    specs: list[CheckedSpecJson]
     "one entry a file"
 
 
-class Plan(TypedDict):
+class PlanJson(TypedDict):
     """The document of `plan --json`."""
 
-    specs: list[PlannedSpec | CheckedSpec]
+    specs: list[PlannedSpecJson | CheckedSpecJson]
     "one entry a file"

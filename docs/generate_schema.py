@@ -25,7 +25,7 @@ def schema_of(kind: Any) -> dict[str, Any]:
     if kind in PLAIN:
         return {"type": PLAIN[kind]}
     if typing.is_typeddict(kind):
-        return {"$ref": f"#/$defs/{kind.__name__}"}
+        return {"$ref": f"#/$defs/{kind.__name__.removesuffix('Json')}"}
     if origin is typing.NotRequired:
         return schema_of(inner[0])
     if origin is typing.Literal:
@@ -71,8 +71,8 @@ def document() -> dict[str, Any]:
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "The documents of causal-dsl run --json, check --json and plan --json",
-        "anyOf": [schema_of(shape) for shape in (shapes.Run, shapes.Check, shapes.Plan)],
-        "$defs": {shape.__name__: definition(shape) for shape in every},
+        "anyOf": [schema_of(shape) for shape in (shapes.RunJson, shapes.CheckJson, shapes.PlanJson)],
+        "$defs": {shape.__name__.removesuffix("Json"): definition(shape) for shape in every},
     }
 
 

@@ -168,3 +168,13 @@ def test_no_module_hides_a_public_name() -> None:
     import causal_dsl
 
     assert not [name for name in causal_dsl.__all__ if f"causal_dsl.{name}" in modules()]
+
+
+def test_no_class_name_is_defined_twice() -> None:
+    names = [
+        node.name
+        for path in PACKAGE.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ClassDef)
+    ]
+    assert sorted({name for name in names if names.count(name) > 1}) == []

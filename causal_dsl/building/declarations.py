@@ -121,7 +121,7 @@ class Causal(_Block):
         return tree.CausalDecl(self.ident, tuple(self._members), doc=self.doc)
 
 
-class Network(Nameable):
+class NetworkWord(Nameable):
     """``network NAME = hf(…)``; made by :func:`hf`, :func:`zoo`, :func:`torch` and :func:`train`."""
 
     def __init__(self, name: str, value: tree.Call, doc: str = "", needs: Iterable[Declared] = ()):
@@ -135,7 +135,7 @@ class Network(Nameable):
         return self._needs
 
 
-class Alignment(_Block):
+class AlignmentWord(_Block):
     """``align NAME(parameters) : model -> network { … }``; made by :func:`align`.
 
     Calling it fixes parameters for a test: ``tau(l=8)``.
@@ -222,7 +222,7 @@ class Action:
         self.node, self.needs = node, tuple(needs)
 
 
-class Test(_Block):
+class TestWord(_Block):
     """``test NAME on alignment { … }``; made by :func:`test`."""
 
     __test__ = False  # not a pytest class
@@ -266,7 +266,7 @@ class Test(_Block):
         return tree.TestDecl(self.ident, self._on, tuple(self._members), doc=self.doc)
 
 
-class Fit(Test):
+class Fit(TestWord):
     """``fit NAME on alignment { … }``; made by :func:`fit`. It has :meth:`draw` and :meth:`do`, and judges nothing."""
 
     def expect(self, value: Any, doc: str = "") -> None:

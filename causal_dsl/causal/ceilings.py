@@ -50,7 +50,7 @@ class Ceiling:
             if math.isnan(getattr(self, name)):
                 object.__setattr__(self, name, self.value)
 
-    def to_json(self) -> shapes.Ceiling:
+    def to_json(self) -> shapes.CeilingJson:
         """``value``, ``exact``, ``n``, ``low`` and ``high``; null for what is undefined."""
         numbers = {name: getattr(self, name) for name in ("value", "low", "high")}
         known = {name: None if math.isnan(number) else number for name, number in numbers.items()}

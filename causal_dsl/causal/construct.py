@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from causal_dsl.causal.domains import Finite, Real
-from causal_dsl.causal.factors import Product, Table, TooLarge
+from causal_dsl.causal.factors import Factor, FactorProduct, TooLarge
 from causal_dsl.causal.support import distinct
 from causal_dsl.causal.terms import Float, Integer, Relation, Symbol, Term
 from causal_dsl.causal.wide import Classes, Drawn
@@ -58,7 +58,7 @@ class Construction:
         self.seed = seed
         self.context = dict(context or {})
         self._values: dict[Key, np.ndarray | None] = {}
-        self._tables: list[tuple[Table, bool]] = []  # with whether it is a condition, which can be left out
+        self._tables: list[tuple[Factor, bool]] = []  # with whether it is a condition, which can be left out
         self._classes = Classes()
         self.exact = True
         self._observed: dict[Key, np.ndarray] = {}
@@ -156,7 +156,7 @@ class Construction:
     def _add(self, keys: Sequence[Key], numbers: Sequence[np.ndarray], weights: np.ndarray | None, soft: bool) -> None:
         n = len(numbers[0])
         scope = tuple(map(_named, keys))
-        table = Table(scope, tuple(numbers), np.ones(n) if weights is None else weights.astype(float))
+        table = Factor(scope, tuple(numbers), np.ones(n) if weights is None else weights.astype(float))
         self._tables.append((table, soft))
 
     def _grid(self, keys: Sequence[Key], values: Sequence[np.ndarray]) -> tuple[list[np.ndarray], int] | None:
@@ -261,12 +261,12 @@ class Construction:
             assert ours is not None and theirs is not None
             self._equal([first, second], ours, theirs)
 
-    def _made(self) -> Product:
+    def _made(self) -> FactorProduct:
         sizes = {_named(at): len(values) for at, values in self._values.items() if values is not None}
         observed = tuple(map(_named, self._observed))
         while True:
             try:
-                return Product(sizes, [table for table, _ in self._tables], observed)
+                return FactorProduct(sizes, [table for table, _ in self._tables], observed)
             except TooLarge:
                 # The condition over the most values is left to rejection.
                 soft = [i for i, (_, is_soft) in enumerate(self._tables) if is_soft]
@@ -275,7 +275,7 @@ class Construction:
                     del self._tables[max(soft, key=lambda i: len(self._tables[i][0].weights))]
                     continue
                 self._observed, self._tables = {}, []
-                return Product({}, [])
+                return FactorProduct({}, [])
 
     def possible(self, rows: np.ndarray) -> np.ndarray:
         """Whether each row has anything to draw, as far as was built; False is proved."""

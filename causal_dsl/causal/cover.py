@@ -187,7 +187,7 @@ _TRIES = 4096
 
 
 @dataclass(frozen=True)
-class Scope:
+class DrawScope:
     """Of the draws of ``roles`` without their `where`, the share that it lets through: exactly, or in ``n`` draws; ``low`` and ``high``
     are then the interval of 95% of such draws (Wilson 1927), else NaN.
 
@@ -203,7 +203,7 @@ class Scope:
     high: float = math.nan
 
 
-def scope_of(design: Design) -> tuple[Scope, ...]:
+def scope_of(design: Design) -> tuple[DrawScope, ...]:
     """What each `where` of a design lets through; of a `where` that speaks of earlier draws, given those."""
     found = []
     for number, statement in enumerate(design.statements):
@@ -216,7 +216,7 @@ def scope_of(design: Design) -> tuple[Scope, ...]:
     return tuple(found)
 
 
-def _scope(design: Design, number: int) -> Scope | None:
+def _scope(design: Design, number: int) -> DrawScope | None:
     statement = design.statements[number]
     assert statement.where is not None
     roles = sorted({role for role, _ in statement.where.mentions})
@@ -225,14 +225,14 @@ def _scope(design: Design, number: int) -> Scope | None:
     if set(roles) <= known and not any(name == "template" for _, name in statement.where.mentions):
         share = _share(design, statement, roles)
         if share is not None:
-            return Scope(statement.roles, share, True)
+            return DrawScope(statement.roles, share, True)
     free = replace(statement, where=None, balance=(), n=_TRIES, exhaustive=False)
     before = tuple(replace(s, n=_TRIES, exhaustive=False, balance=()) for s in design.statements[:number])
     drawn = draw(replace(design, statements=(*before, free)), Diagnostics())
     if drawn is None:
         return None
     held = np.asarray(statement.where(drawn.values, drawn.n), bool)
-    return Scope(statement.roles, float(held.mean()), False, drawn.n, False, *_wilson(float(held.mean()), drawn.n))
+    return DrawScope(statement.roles, float(held.mean()), False, drawn.n, False, *_wilson(float(held.mean()), drawn.n))
 
 
 def _wilson(share: float, n: int) -> tuple[float, float]:
@@ -279,4 +279,4 @@ def _share(design: Design, statement: DrawStatement, roles: list[str]) -> float 
     return float(weights[held].sum() / weights.sum())
 
 
-__all__ = ["Cover", "Scope", "cover_of", "once", "scope_of"]
+__all__ = ["Cover", "DrawScope", "cover_of", "once", "scope_of"]

@@ -99,7 +99,7 @@ def draw(design: Design, diagnostics: Diagnostics) -> Drawn | None:
 
 def _draw(design: Design, diagnostics: Diagnostics) -> Drawn | None:
     from causal_dsl.causal.joint import exhaustive
-    from causal_dsl.causal.rows import Rows
+    from causal_dsl.causal.rows import RowDrawer
 
     for model in design.models.values():
         for function in model.needs_trust:
@@ -120,7 +120,7 @@ def _draw(design: Design, diagnostics: Diagnostics) -> Drawn | None:
         return None
     values = {}
     for statement in design.statements:
-        if not Rows(design, statement, n, values, diagnostics).fill():
+        if not RowDrawer(design, statement, n, values, diagnostics).fill():
             return None
     return Drawn(n, values, identify(design, values), False)
 

@@ -22,7 +22,7 @@ class TooLarge(Exception):
 
 
 @dataclass
-class Table:
+class Factor:
     """Allowed combinations: for each variable of ``scope`` a column ``[rows]`` of numbers of its values; ``weights [rows]``."""
 
     scope: tuple[Name, ...]
@@ -44,13 +44,13 @@ class _Step:
     sums: np.ndarray
 
 
-class Product:
+class FactorProduct:
     """A distribution over variables of ``sizes[name]`` values each, the normalised product of tables.
 
     Variables in ``observed`` are given for each draw and not eliminated. Raises TooLarge.
     """
 
-    def __init__(self, sizes: Mapping[Name, int], tables: Sequence[Table], observed: Sequence[Name] = ()):
+    def __init__(self, sizes: Mapping[Name, int], tables: Sequence[Factor], observed: Sequence[Name] = ()):
         self.sizes = dict(sizes)
         self.observed = tuple(observed)
         self._steps: list[_Step] = []
@@ -70,7 +70,7 @@ class Product:
         #: what the observed variables must satisfy
         self.remaining = [table for table in tables if table.scope]
 
-    def _cost(self, name: Name, tables: Sequence[Table]) -> float:
+    def _cost(self, name: Name, tables: Sequence[Factor]) -> float:
         scope = {other for table in tables if name in table.scope for other in table.scope}
         return float(np.sum([np.log(max(1, self.sizes[other])) for other in sorted(scope)]))
 
@@ -84,7 +84,7 @@ class Product:
             found = found * self.sizes[name] + column
         return found
 
-    def _join(self, first: Table, second: Table) -> Table:
+    def _join(self, first: Factor, second: Factor) -> Factor:
         shared = [name for name in first.scope if name in second.scope]
         ours = self._key(shared, [first.column(name) for name in shared], len(first.weights))
         theirs = self._key(shared, [second.column(name) for name in shared], len(second.weights))
@@ -99,13 +99,13 @@ class Product:
         offsets = np.arange(total) - np.repeat(np.cumsum(counts) - counts, counts)
         right = order[np.repeat(start, counts) + offsets]
         new = [name for name in second.scope if name not in first.scope]
-        return Table(
+        return Factor(
             (*first.scope, *new),
             (*(column[left] for column in first.columns), *(second.column(name)[right] for name in new)),
             first.weights[left] * second.weights[right],
         )
 
-    def _eliminate(self, name: Name, joined: Table) -> Table:
+    def _eliminate(self, name: Name, joined: Factor) -> Factor:
         scope = tuple(other for other in joined.scope if other != name)
         columns = [joined.column(other) for other in scope]
         keys = self._key(scope, columns, len(joined.weights))
@@ -119,7 +119,7 @@ class Product:
         if len(weights) and weights.max() > 2.0**40:
             weights = weights * 2.0 ** -np.floor(np.log2(weights.max()))
         rows = order[last]
-        return Table(scope, tuple(column[rows] for column in columns), weights)
+        return Factor(scope, tuple(column[rows] for column in columns), weights)
 
     def allowed(self, given: Mapping[Name, np.ndarray], n: int) -> np.ndarray:
         """Whether the observed values of each draw have any weight, ``[n]`` bool."""

@@ -29,7 +29,7 @@ _MOST_VALUES = 4096
 
 
 @dataclass(frozen=True)
-class Member:
+class DeclaredMember:
     """One declared variable: the statement that declares it, and the variables that the statement mentions."""
 
     name: tree.Ident
@@ -97,7 +97,7 @@ class MemberCompiler:
 
     # ── names and order ─────────────────────────────────────────────────────────────────────────
 
-    def _members(self) -> dict[str, Member]:
+    def _members(self) -> dict[str, DeclaredMember]:
         declared: dict[str, tree.Ident] = {}
         for statement in self.decl.members:
             for name in statement.names if isinstance(statement, tree.Draw) else (statement.name,):
@@ -112,7 +112,7 @@ class MemberCompiler:
                     )
                 else:
                     declared[name.name] = name
-        members: dict[str, Member] = {}
+        members: dict[str, DeclaredMember] = {}
         for statement in self.decl.members:
             names = statement.names if isinstance(statement, tree.Draw) else (statement.name,)
             used: dict[str, None] = {}
@@ -122,10 +122,10 @@ class MemberCompiler:
                     used.update(dict.fromkeys(node.name for node in _names(part) if node.name in declared))
             for name in names:
                 if declared[name.name] is name:
-                    members[name.name] = Member(name, statement, tuple(used))
+                    members[name.name] = DeclaredMember(name, statement, tuple(used))
         return members
 
-    def _order(self, members: dict[str, Member]) -> list[str]:
+    def _order(self, members: dict[str, DeclaredMember]) -> list[str]:
         place = {name: i for i, name in enumerate(members)}
         parents = {name: member.parents for name, member in members.items()}
         while True:
@@ -151,7 +151,7 @@ class MemberCompiler:
                 heapq.heappush(ready, (place[free], free))
         return order
 
-    def _circle(self, cycle: list[Member]) -> None:
+    def _circle(self, cycle: list[DeclaredMember]) -> None:
         names = [member.name.name for member in cycle]
         if len(cycle) == 1:
             self._fault(
@@ -174,7 +174,7 @@ class MemberCompiler:
 
     # ── drawn variables ─────────────────────────────────────────────────────────────────────────
 
-    def _draw(self, member: Member, statement: tree.Draw) -> Typed | None:
+    def _draw(self, member: DeclaredMember, statement: tree.Draw) -> Typed | None:
         name = member.name.name
         expr = statement.domain
         if isinstance(expr, tree.Name) and expr.name in self.model.symbols and expr.name not in self.scope.domains:
@@ -197,7 +197,7 @@ class MemberCompiler:
             return None
         return self._add(member, "exogenous", domain, False)
 
-    def _choices(self, member: Member, expr: tree.Set) -> Typed | None:
+    def _choices(self, member: DeclaredMember, expr: tree.Set) -> Typed | None:
         """A set whose items mention variables: its domain is all that it can hold."""
         unknown = [node for item in expr.items for node in _names(item) if node.name not in self.model.symbols]
         for node in unknown:
@@ -252,7 +252,7 @@ class MemberCompiler:
         )
         return self._add(member, "exogenous", domain, False)
 
-    def _add(self, member: Member, kind: str, domain: Domain, output: bool) -> Typed:
+    def _add(self, member: DeclaredMember, kind: str, domain: Domain, output: bool) -> Typed:
         name = member.name.name
         self.model.variables[name] = Variable(name, kind, domain, domain.type, output, member.name.span, member.parents)  # type: ignore[arg-type]
         return variable(self.model.symbols[name], domain, self.strings)
@@ -273,7 +273,7 @@ class MemberCompiler:
 
     # ── mechanisms ──────────────────────────────────────────────────────────────────────────────
 
-    def _mechanism(self, member: Member, statement: tree.Mechanism) -> Typed | None:
+    def _mechanism(self, member: DeclaredMember, statement: tree.Mechanism) -> Typed | None:
         self.compiler.guards = []
         value = self.compiler.value(statement.value)
         guards = list(self.compiler.guards)
@@ -391,7 +391,7 @@ class MemberCompiler:
                 self.model.variables[name] = Variable(name, v.kind, Finite(texts), v.type, v.output, v.span, v.parents)
 
 
-def _condition(compiler: MemberCompiler, member: Member, value: Typed) -> object:
+def _condition(compiler: MemberCompiler, member: DeclaredMember, value: Typed) -> object:
     """The mechanism's own symbol: the guard of a declared domain looks at the result, not at how it came about."""
     return value.expr if value.type == "bool" else compiler.model.symbols[member.name.name]
 

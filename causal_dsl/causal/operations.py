@@ -25,7 +25,7 @@ def printed_whole(term: t.Term, names: Mapping[t.Term, str]) -> str:
             return f"({value})" if value < 0 else str(value)
         case t.Float(held=value):
             return f"({value!r})"
-        case t.Constant(held=word):
+        case t.Literal(held=word):
             return str(word)
         case t.Apply(held=helper):
             return f"{helper}({', '.join(parts)})"
@@ -43,7 +43,7 @@ def printed_whole(term: t.Term, names: Mapping[t.Term, str]) -> str:
     return f"({_SIGNS[type(term)].join(parts)})"
 
 
-_SIGNS: dict[type[t.Term], str] = {t.Sum: " + ", t.Product: " * ", t.And: " & ", t.Or: " | "}
+_SIGNS: dict[type[t.Term], str] = {t.Sum: " + ", t.Times: " * ", t.And: " & ", t.Or: " | "}
 
 # ── helpers that compiled functions call ────────────────────────────────────────────────────────
 # A divisor of zero is replaced: whether such a row is reached is a guard's business, and there the value is not used.

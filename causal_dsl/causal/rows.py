@@ -56,7 +56,7 @@ class Listed:
 _latest: Listed | None = None
 
 
-class Rows:
+class RowDrawer:
     """Fills ``values[role]`` with the columns of a statement's roles; ``values`` holds those of earlier statements."""
 
     def __init__(
@@ -160,7 +160,7 @@ class Rows:
         """Whether there would be something to draw in as many attempts (or in the list) if it were not for `split`."""
         if not self.statement.split:
             return False
-        whole = Rows(self.design, replace(self.statement, split=""), self.n, self.values, Diagnostics())
+        whole = RowDrawer(self.design, replace(self.statement, split=""), self.n, self.values, Diagnostics())
         if whole.joint is not None:
             return whole.joint.n > 0
         for start in range(0, tried, _BLOCK):

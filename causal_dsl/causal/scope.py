@@ -13,7 +13,7 @@ from causal_dsl.counter import key
 
 if TYPE_CHECKING:
     from causal_dsl.causal.functions import PythonFunction
-    from causal_dsl.causal.tables import Table
+    from causal_dsl.causal.tables import LookupTable
 
 
 @dataclass
@@ -21,7 +21,7 @@ class Scope:
     """Domains, tables and Python functions by name. None stands for one whose fault was already reported."""
 
     domains: dict[str, Domain | None] = field(default_factory=dict)
-    tables: dict[str, Table | None] = field(default_factory=dict)
+    tables: dict[str, LookupTable | None] = field(default_factory=dict)
     functions: dict[str, PythonFunction | None] = field(default_factory=dict)
 
 

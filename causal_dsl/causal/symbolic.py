@@ -48,11 +48,11 @@ def _node(term: t.Term, args: list[Any], names: Mapping[t.Symbol, str]) -> Any:
             return sympy.Integer(value)
         case t.Float(held=value):
             return sympy.Float(value, 17)
-        case t.Constant():
+        case t.Literal():
             return sympy.true if term is t.TRUE else sympy.false
         case t.Sum():
             return sympy.Add(*args)
-        case t.Product():
+        case t.Times():
             return sympy.Mul(*args)
         case t.Apply(held=helper):
             return _HELPERS.get(helper, sympy.Function(helper))(*args)

@@ -26,7 +26,7 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\Z", re.ASCII)
 
 
 @dataclass(frozen=True)
-class Table:
+class LookupTable:
     """Rows of a file by the value of their key column.
 
     ``columns[name]`` has one value a row, in the order of ``keys``; the values of a column are of one type.
@@ -49,7 +49,7 @@ class Table:
         return self._domains[column]
 
 
-def load_table(decl: tree.TableDecl, folder: Path, diagnostics: Diagnostics) -> Table | None:
+def load_table(decl: tree.TableDecl, folder: Path, diagnostics: Diagnostics) -> LookupTable | None:
     """Read a declared table, or report why not: E340 (file or call), E341 (key column), E342 (keys), E343 (rows)."""
     call = decl.value
     kind = call.function.name if isinstance(call.function, tree.Name) else ""
@@ -82,7 +82,7 @@ def load_table(decl: tree.TableDecl, folder: Path, diagnostics: Diagnostics) -> 
 
 def _read_table(
     decl: tree.TableDecl, text: str, kind: str, file: tree.String, key: tree.Node | None, diagnostics: Diagnostics
-) -> Table | None:
+) -> LookupTable | None:
     read = _csv(text, file, diagnostics) if kind == "csv" else _jsonl(text, file, diagnostics)
     if read is None:
         return None
@@ -117,7 +117,7 @@ def _read_table(
             diagnostics.report("E342", title, file.span, label=f"{where} of `{file.value}`", help=help)
             return None
         seen[value] = line
-    return Table(decl.name.name, file.value, wanted, Finite(columns[wanted]), columns, decl.name.span)
+    return LookupTable(decl.name.name, file.value, wanted, Finite(columns[wanted]), columns, decl.name.span)
 
 
 _Rows = tuple[list[str], Sequence[Sequence[object]], Sequence[int]]

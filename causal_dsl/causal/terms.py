@@ -91,7 +91,7 @@ class Sum(Term):
     __slots__ = ()
 
 
-class Product(Term):
+class Times(Term):
     """Whole numbers multiplied."""
 
     __slots__ = ()
@@ -145,14 +145,14 @@ class Not(Term):
     __slots__ = ()
 
 
-class Constant(Term):
+class Literal(Term):
     """True or false."""
 
     __slots__ = ()
 
 
-TRUE = _term(Constant, (), "true")
-FALSE = _term(Constant, (), "false")
+TRUE = _term(Literal, (), "true")
+FALSE = _term(Literal, (), "false")
 
 
 def relation(op: str, left: Term | int, right: Term | int) -> Term:
@@ -165,7 +165,7 @@ def combine(op: str, left: Term, right: Term) -> Term:
     """``left + right`` or ``left * right`` of whole numbers."""
     if isinstance(left, Integer) and isinstance(right, Integer):
         return Integer(left.held + right.held if op == "+" else left.held * right.held)
-    return _term(Sum, (left, right)) if op == "+" else _term(Product, (left, right))
+    return _term(Sum, (left, right)) if op == "+" else _term(Times, (left, right))
 
 
 def every(conditions: Sequence[Term]) -> Term:

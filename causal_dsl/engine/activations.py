@@ -31,7 +31,7 @@ class Activations(ABC):
         are written by, where each has copies of its own."""
 
     @abstractmethod
-    def pairs(self, draw: g.Draw) -> np.ndarray:
+    def pairs(self, draw: g.DrawNode) -> np.ndarray:
         """The pairs of whose runs something is kept."""
 
     def at(self, site: Site) -> Tensor:
@@ -74,7 +74,7 @@ class PassActivations(Activations):
         rows = self.layout.prompt_rows(capture.run, of, pairs)[which]
         return self.layout.slots(capture.place.site, rows, tokens, of)
 
-    def pairs(self, draw: g.Draw) -> np.ndarray:
+    def pairs(self, draw: g.DrawNode) -> np.ndarray:
         return self.layout.pairs[draw]
 
 

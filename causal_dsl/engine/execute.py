@@ -19,7 +19,7 @@ from causal_dsl.engine.chunks import ChunkStore
 from causal_dsl.engine.heap import give_back
 from causal_dsl.engine.numbers import Numbers, Targets
 from causal_dsl.engine.pieces import Piece, Pieces
-from causal_dsl.engine.reference import Reference
+from causal_dsl.engine.reference import ReferenceExecutor
 from causal_dsl.engine.runner import Context
 from causal_dsl.engine.sweep import Sweep
 from causal_dsl.engine.trial import Trials
@@ -49,7 +49,7 @@ class CellRun:
     """What was measured in one cell: ``done`` marks the pairs that were run. ``fired[i]`` of intervention i: at how
     many places it acted, the sum of its relative changes there, and how many places cannot reach the read-out."""
 
-    node: g.Score
+    node: g.ScoreNode
     columns: Columns
     done: np.ndarray
     fired: list[tuple[int, float, int]] = field(default_factory=list)
@@ -138,8 +138,8 @@ class Execution:
         quantities = [q for score in self.plan.scores[test.name] for _, read in score.reads for q in read.quantities]
         return Numbers(test, self.answers[test.name], self.targets, quantities, network.facts.outputs or 2**62)
 
-    def _empty(self, node: g.Score, n: int) -> Columns:
-        def blank(read: g.Read | None) -> dict[Quantity, np.ndarray]:
+    def _empty(self, node: g.ScoreNode, n: int) -> Columns:
+        def blank(read: g.ReadNode | None) -> dict[Quantity, np.ndarray]:
             found: dict[Quantity, np.ndarray] = {}
             for quantity in read.quantities if read else ():
                 found[quantity] = np.full(n, NO_ANSWER, np.int64) if quantity.kind == "answer" else np.full(n, np.nan)
@@ -203,8 +203,8 @@ class Execution:
                 found |= executor.logits(step, block)
         return found
 
-    def _executor(self, step: Step, context: Context) -> Reference | Sweep:
-        return Reference(context) if step.why or step.network in self._broken else Sweep(context, self.compiled)
+    def _executor(self, step: Step, context: Context) -> ReferenceExecutor | Sweep:
+        return ReferenceExecutor(context) if step.why or step.network in self._broken else Sweep(context, self.compiled)
 
     def _go_around(self, step: Step, error: Exception) -> None:
         """Leave a network to the reference executor from here on, where a pass failed by a mistake of this package, or in

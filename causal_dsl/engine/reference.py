@@ -14,7 +14,7 @@ from torch import Tensor
 from causal_dsl.engine.activations import PassActivations
 from causal_dsl.engine.pieces import Piece, Pieces
 from causal_dsl.engine.runner import Context, Gather, Logits
-from causal_dsl.network.forward import Read, Write, forward
+from causal_dsl.network.forward import SiteRead, SiteWrite, forward
 from causal_dsl.network.tape import reads_in
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.alive import stages
@@ -26,7 +26,7 @@ from causal_dsl.program.locations import Site
 from causal_dsl.program.program import Test
 
 
-class Reference:
+class ReferenceExecutor:
     """Runs blocks of steps on one network: the prompts, then each intervention by itself."""
 
     def __init__(self, context: Context):
@@ -124,7 +124,7 @@ class Reference:
         for row, sites in wanted.items():
             deepest = max((_depth(site) for site in sites), default=0.0)
             groups.setdefault((True, 0.0) if read[row] else (False, deepest), []).append(row)
-        every = [Read(site, torch.from_numpy(r), torch.from_numpy(p)) for site, (r, p) in layout.kept.items()]
+        every = [SiteRead(site, torch.from_numpy(r), torch.from_numpy(p)) for site, (r, p) in layout.kept.items()]
         logits: dict[int, Tensor] = {}
         for (whole, _), members in sorted(groups.items(), key=lambda item: item[0]):
             for batch in self._batches(layout, members):
@@ -197,7 +197,7 @@ class Reference:
                 if not len(here):
                     continue
                 rows, positions = torch.from_numpy(place[spot.which[here]]), torch.from_numpy(spot.positions[here])
-                writes.append(Write(write.place.site, rows, positions, values.edit(write, family, number, here)))
+                writes.append(SiteWrite(write.place.site, rows, positions, values.edit(write, family, number, here)))
                 written.append(number)
             prompts = self.inputs.rows(layout.inputs[homes[batch]])
             if said is not None:

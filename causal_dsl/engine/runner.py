@@ -96,7 +96,7 @@ class Gather:
                 found.append(number)
         return found
 
-    def _roles(self, test: Test) -> list[tuple[str, g.Read]]:
+    def _roles(self, test: Test) -> list[tuple[str, g.ReadNode]]:
         node = self.context.plan.scores[test.name][0]
         read = set(self.layout.read_forwards)
         return [(role, r) for role, r in node.reads if isinstance(r.run, g.Forward) and r.run in read]
@@ -183,7 +183,7 @@ class Gather:
         rows = self.layout.prompt_rows(run, None, pairs)
         return self._tensor(logits.prompt_row[rows], logits)
 
-    def _against(self, read: g.Read, logits: Logits, pairs: np.ndarray) -> tuple[Tensor, Tensor] | None:
+    def _against(self, read: g.ReadNode, logits: Logits, pairs: np.ndarray) -> tuple[Tensor, Tensor] | None:
         if read.against is None:
             return None
         return logits.values, self._prompts(read.against, logits, pairs)

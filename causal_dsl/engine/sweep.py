@@ -14,10 +14,10 @@ from causal_dsl.engine.pieces import Pieces
 from causal_dsl.engine.readout import greedy
 from causal_dsl.engine.runner import Context, Gather, Logits
 from causal_dsl.faults import OwnFault
-from causal_dsl.network.sweep.drive import Asked, Outcome, Read, Write, sweep
+from causal_dsl.network.sweep.drive import PassOutcome, ReadRows, SiteRead, SiteWrite, sweep
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.floors import FLOOR_ROWS
-from causal_dsl.planning.liveness import BOTTOM, ENTRY, Accesses, Rows, Schedule, place_of, schedule
+from causal_dsl.planning.liveness import BOTTOM, ENTRY, Accesses, PassRows, Schedule, place_of, schedule
 from causal_dsl.planning.rows import Family, Layout, Spot
 from causal_dsl.planning.steps import Block, Step, late_captures
 from causal_dsl.program.components import packs, width
@@ -33,7 +33,7 @@ class _Begun:
     plan: Schedule
     kept: PassActivations
     fired: dict[g.Resume, np.ndarray]
-    writes: list[Write] = field(default_factory=list)
+    writes: list[SiteWrite] = field(default_factory=list)
     places: list[tuple[g.Resume, int]] = field(default_factory=list)
 
 
@@ -104,7 +104,7 @@ class Sweep:
         if begun is None:
             return {}
         families = begun.layout.families
-        asked = [Asked(family.rows, begun.layout.rows.read[family.rows]) for family in families]
+        asked = [ReadRows(family.rows, begun.layout.rows.read[family.rows]) for family in families]
         outcome = self._pass(begun, asked)
         return {
             family.resume: found[torch.from_numpy(family.back).to(found.device)]
@@ -132,17 +132,17 @@ class Sweep:
                 positions = torch.from_numpy(spot.positions[spot.live])
                 edit = values.edit(write, family, number, np.nonzero(spot.live)[0])
                 rows, needs = torch.from_numpy(spot.rows[spot.live]), self._needs(write, elsewhere)
-                begun.writes.append(Write(write.place.site, rows, positions, edit, needs))
+                begun.writes.append(SiteWrite(write.place.site, rows, positions, edit, needs))
                 begun.places.append((family.resume, number))
         return begun
 
-    def _needs(self, write: g.Write, elsewhere: Mapping[g.Capture, PassActivations]) -> tuple[Site, ...]:
+    def _needs(self, write: g.WriteNode, elsewhere: Mapping[g.Capture, PassActivations]) -> tuple[Site, ...]:
         """The sites that a write looks at in the pass that it is made in."""
         found = [capture.place.site for capture in write.value.find(g.Capture) if capture not in elsewhere]
         means = (mean for mean in write.value.find(g.Average) if mean not in self.context.means)
         return (*found, *(mean.capture.place.site for mean in means))
 
-    def _refuse_dead(self, plan: Schedule, write: g.Write, spot: Spot) -> None:
+    def _refuse_dead(self, plan: Schedule, write: g.WriteNode, spot: Spot) -> None:
         """What can reach the read-out must be computed: the schedule and the graph of the layers are two accounts of it."""
         level, phase = place_of(write.place.site, len(self.network.layers))
         if phase >= BOTTOM:
@@ -153,33 +153,33 @@ class Sweep:
         if not (found >= 0).all():
             raise OwnFault(f"`{write.place}` can reach the read-out, and the pass does not compute it")
 
-    def _asked(self, test: Test, gather: Gather, layout: Layout, pruned: bool) -> Asked:
+    def _asked(self, test: Test, gather: Gather, layout: Layout, pruned: bool) -> ReadRows:
         forwards, families = gather.wanted(test)
         rows = [np.unique(layout.prompt[None, forward]) for forward in forwards if (None, forward) in layout.prompt]
         prompts = np.unique(np.concatenate(rows)) if rows else np.zeros(0, np.int64)
         every = np.concatenate([prompts, *(family.rows for family in families)])
         numbers = self.context.numbers[test.name]
-        return Asked(every, layout.rows.read[every], numbers.columns if pruned else None)
+        return ReadRows(every, layout.rows.read[every], numbers.columns if pruned else None)
 
-    def _looked(self, test: Test, gather: Gather, layout: Layout, pruned: bool) -> Asked | None:
+    def _looked(self, test: Test, gather: Gather, layout: Layout, pruned: bool) -> ReadRows | None:
         """The rows of a test whose logits are all computed, where of the others only those of the answers are."""
         rows = gather.sample(test)
         if not pruned or self.context.numbers[test.name].columns is None or not len(rows):
             return None
-        return Asked(rows, layout.rows.read[rows], None)
+        return ReadRows(rows, layout.rows.read[rows], None)
 
-    def _logits(self, test: Test, gather: Gather, layout: Layout, asked: Asked, values: Tensor) -> Logits:
+    def _logits(self, test: Test, gather: Gather, layout: Layout, asked: ReadRows, values: Tensor) -> Logits:
         place = np.full(len(layout.rows.read), -1)
         place[asked.rows] = np.arange(len(asked.rows))
         families = {family.resume: place[family.rows] for family in gather.wanted(test)[1]}
         return Logits(values, place[: len(layout.inputs)], families)
 
-    def _pass(self, begun: _Begun, asked: list[Asked]) -> Outcome:
+    def _pass(self, begun: _Begun, asked: list[ReadRows]) -> PassOutcome:
         layout, kept = begun.layout, begun.kept
         reads, slots = [], []
         for site, (rows, positions) in layout.kept.items():
             if len(rows):
-                reads.append(Read(site, torch.from_numpy(rows), torch.from_numpy(positions)))
+                reads.append(SiteRead(site, torch.from_numpy(rows), torch.from_numpy(positions)))
                 slots.append((site, len(rows)))
 
         # Room for what is kept, before the pass: what lives long between what comes and goes would tear the heap.
@@ -201,7 +201,7 @@ class Sweep:
     # ── answers of several tokens ───────────────────────────────────────────────────────────────
 
     def _continue(
-        self, test: Test, step: Step, layout: Layout, asked: Asked, first: Tensor, writes: list[Write]
+        self, test: Test, step: Step, layout: Layout, asked: ReadRows, first: Tensor, writes: list[SiteWrite]
     ) -> np.ndarray:
         """The greedy continuation of every row that is read [rows, steps].
 
@@ -231,8 +231,8 @@ class Sweep:
         prompts: list[tuple[int, ...]],
         home: np.ndarray,
         row_of: np.ndarray,
-        asked: Asked,
-        writes: list[Write],
+        asked: ReadRows,
+        writes: list[SiteWrite],
     ) -> Tensor:
         layers = len(self.network.layers)
         moved = [(write, row_of[np.asarray(write.rows)]) for write in writes]
@@ -246,7 +246,7 @@ class Sweep:
         every = np.concatenate([np.arange(len(prompts)), home])
         read[mine] = lengths[every[mine]] - 1
         # Where a write was dead on the shorter prompt it may live on the longer one: everything is run.
-        plan = schedule(Rows(lengths, home, read, table), layers, replace(step.rules, thin=False), self.whole)
+        plan = schedule(PassRows(lengths, home, read, table), layers, replace(step.rules, thin=False), self.whole)
         again = [_part(write, rows, plan, place_of(write.site, layers)) for write, rows in moved if (rows >= 0).any()]
         outcome = sweep(
             self.network,
@@ -254,7 +254,7 @@ class Sweep:
             plan,
             (),
             [w for w in again if len(w.rows)],
-            [Asked(mine, read[mine])],
+            [ReadRows(mine, read[mine])],
             None,
             self.context.tick,
             self.compiled,
@@ -262,7 +262,7 @@ class Sweep:
         return greedy(outcome.logits[0], None)
 
 
-def _part(write: Write, rows: np.ndarray, plan: Schedule, where: tuple[int, int]) -> Write:
+def _part(write: SiteWrite, rows: np.ndarray, plan: Schedule, where: tuple[int, int]) -> SiteWrite:
     """A write on the rows that are still there, at places that are computed."""
     level, phase = where
     positions = np.asarray(write.positions)
@@ -280,7 +280,7 @@ def _part(write: Write, rows: np.ndarray, plan: Schedule, where: tuple[int, int]
         new: Callable[..., Tensor] = write.edit
         return new(whole.index_copy(0, index, old)).index_select(0, index)
 
-    return Write(write.site, torch.from_numpy(rows[there]), torch.from_numpy(positions[there]), edit)
+    return SiteWrite(write.site, torch.from_numpy(rows[there]), torch.from_numpy(positions[there]), edit)
 
 
 def _fired(family: Family) -> np.ndarray:

@@ -16,7 +16,7 @@ from torch import Tensor
 from causal_dsl import faults
 from causal_dsl.diagnostics import SpecError
 from causal_dsl.engine.activations import Means
-from causal_dsl.engine.reference import Reference
+from causal_dsl.engine.reference import ReferenceExecutor
 from causal_dsl.engine.runner import Context
 from causal_dsl.engine.sweep import Sweep
 from causal_dsl.features.base import Feature
@@ -52,7 +52,7 @@ def _proved_at_load(resume: g.Resume, exchanged: frozenset[str]) -> bool:
     return plain and not write.add and write.feature is None and site.component in exchanged
 
 
-def _kind_of_write(write: g.Write) -> object:
+def _kind_of_write(write: g.WriteNode) -> object:
     feature = None if write.feature is None else write.feature.joined
     site = write.place.site
     return (site.form, write.value.order(site), write.add, feature)
@@ -98,7 +98,7 @@ class Trials:
             kind = kind_of(resume)
             if kind not in proof.kinds and not _proved_at_load(resume, proof.exchanged) and self._ready(resume):
                 unknown.setdefault(kind, []).append(resume)
-        by_draw: dict[g.Draw, list[g.Resume]] = {}
+        by_draw: dict[g.DrawNode, list[g.Resume]] = {}
         for resumes in unknown.values():
             live = [resume for resume in resumes if any(layouts.reaches(resume))]
             if live:
@@ -145,7 +145,7 @@ class Trials:
         context = Context(
             self.plan, network, layouts, {}, means, self.budgets[step.network], lambda tokens: None, {}, self.features
         )
-        executor: Reference | Sweep = Reference(context) if by_forwards else Sweep(context)
+        executor: ReferenceExecutor | Sweep = ReferenceExecutor(context) if by_forwards else Sweep(context)
         early = early_means(step, ahead=by_forwards)
         if early:
             kept = executor.keep(step, block, [node.capture for node in early])

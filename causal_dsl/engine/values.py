@@ -54,7 +54,9 @@ class Values:
     #: hears of the vectors of an intervention that are there and of those that are written, where these come from no run
     watch: Callable[[g.Resume, Tensor, Tensor], None] | None = None
 
-    def edit(self, write: g.Write, family: Family, spot: int, alive: np.ndarray | slice) -> Callable[[Tensor], Tensor]:
+    def edit(
+        self, write: g.WriteNode, family: Family, spot: int, alive: np.ndarray | slice
+    ) -> Callable[[Tensor], Tensor]:
         """The function from the vectors that are there [m, width] to those that shall be, for the places of a spot
         that ``alive`` picks."""
         value = Here(self, write, family, spot, alive).edit(write.value)
@@ -117,7 +119,7 @@ class Here:
     """Where a value is written: the places of spot ``spot`` of a family that ``alive`` picks."""
 
     values: Values
-    write: g.Write
+    write: g.WriteNode
     family: Family
     spot: int
     alive: np.ndarray | slice

@@ -90,7 +90,7 @@ class Making:
 
 
 def build(
-    chain: Sequence[locations.Feature],
+    chain: Sequence[locations.FeatureSite],
     width: int,
     seed: int,
     *,

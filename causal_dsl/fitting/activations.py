@@ -11,7 +11,7 @@ from torch import Tensor
 from causal_dsl.diagnostics import NOWHERE, fail
 from causal_dsl.engine.activations import Activations
 from causal_dsl.inputs.protocol import InputRows
-from causal_dsl.network.forward import Read, forward
+from causal_dsl.network.forward import SiteRead, forward
 from causal_dsl.network.network import Network
 from causal_dsl.network.sweep.prefixes import Keep, Prefixes, cache_bytes, cacheable, entered_at, record
 from causal_dsl.network.tape import reads_in
@@ -40,7 +40,7 @@ class FitActivations(Activations):
         #: why rows are run as whole forwards; empty where they go on from prefixes
         self.why = ""
 
-    def pairs(self, draw: g.Draw) -> np.ndarray:
+    def pairs(self, draw: g.DrawNode) -> np.ndarray:
         return np.arange(self.plan.drawn[draw].n)
 
     def slots(self, capture: g.Capture, of: g.Resume | None, pairs: np.ndarray) -> np.ndarray:
@@ -148,9 +148,9 @@ def _entries(bank: FitActivations, resumes: Sequence[g.Resume]) -> dict[int, np.
     return found
 
 
-def _read(bank: FitActivations, site: Site) -> Read:
+def _read(bank: FitActivations, site: Site) -> SiteRead:
     rows, tokens = torch.from_numpy(bank.keys[site] // bank.width), torch.from_numpy(bank.keys[site] % bank.width)
-    return Read(site, rows, tokens)
+    return SiteRead(site, rows, tokens)
 
 
 def _unfit(network: Network, resumes: Sequence[g.Resume], bank: FitActivations, budget: Budget) -> str:
@@ -175,7 +175,7 @@ def _unfit(network: Network, resumes: Sequence[g.Resume], bank: FitActivations, 
 @torch.no_grad()
 def _by_forwards(
     bank: FitActivations,
-    reads: Sequence[Read],
+    reads: Sequence[SiteRead],
     keep: Keep,
     budget: Budget,
     passed: Callable[[int], None] | None,

@@ -21,7 +21,7 @@ from causal_dsl.fitting.outside import outside
 from causal_dsl.fitting.rows import Stepper
 from causal_dsl.network.network import Network
 from causal_dsl.planning import graph as g
-from causal_dsl.planning.fits import Experiment, Fits, Unit
+from causal_dsl.planning.fits import Experiment, Fits, FitUnit
 from causal_dsl.planning.memory import Budget
 from causal_dsl.program.answers import Answers
 from causal_dsl.program.features import FeatureRef, family
@@ -80,7 +80,7 @@ class _Network:
     def __init__(
         self,
         fits: Fits,
-        units: list[Unit],
+        units: list[FitUnit],
         network: Network,
         labels: Mapping[str, Labels],
         budget: Budget,
@@ -158,7 +158,7 @@ class _Network:
             for ref in unit.maps
         ]
 
-    def _job(self, unit: Unit, bank: FitActivations, restart: int) -> Job:
+    def _job(self, unit: FitUnit, bank: FitActivations, restart: int) -> Job:
         fit: list[Material] = []
         validation: list[Material] = []
         for number, experiment in enumerate(unit.experiments):
@@ -170,7 +170,7 @@ class _Network:
         features = {ref: self._feature(unit, ref, bank, restart) for ref in unit.maps}
         return Job(unit, restart, features, fit, validation)
 
-    def _feature(self, unit: Unit, ref: FeatureRef, bank: FitActivations, restart: int) -> Feature:
+    def _feature(self, unit: FitUnit, ref: FeatureRef, bank: FitActivations, restart: int) -> Feature:
         runs = [run for experiment in unit.experiments for run in self._runs(experiment)]
         data = bank.natural(ref.place, runs, ref.joined)
         self.library.natural[ref] = data
@@ -192,7 +192,7 @@ class _Network:
             span=ref.span or NOWHERE,
         )
 
-    def _classes(self, unit: Unit, ref: FeatureRef, bank: FitActivations) -> torch.Tensor:
+    def _classes(self, unit: FitUnit, ref: FeatureRef, bank: FitActivations) -> torch.Tensor:
         """The class of the variable in each natural vector [n], in the order of :meth:`FitActivations.natural`."""
         parts = []
         for run in dict.fromkeys(run for experiment in unit.experiments for run in self._runs(experiment)):
@@ -216,7 +216,7 @@ class _Network:
         states = kept_in("features") / f"{of_bytes(every.encode())}.going"
         checkpoint = stepwise.Checkpoint(states, "fit step", "the checkpoint of these fits")
         stepper = Stepper(bank)
-        fitting = loop.Fitting(named, stepper, stepper.most_rows(self._resumes(), self.budget), self._tick)
+        fitting = loop.FittingLoop(named, stepper, stepper.most_rows(self._resumes(), self.budget), self._tick)
         checkpoint.take(fitting)
         self.bar.begin(f"{self.network.name}: {len(jobs)} fits", sum(job.steps for job in jobs))
         self.bar.advance(sum(job.step for job in jobs))
@@ -230,7 +230,7 @@ class _Network:
 
     def _enter(
         self,
-        unit: Unit,
+        unit: FitUnit,
         job: Job,
         bank: FitActivations,
         restarts: int,

@@ -14,7 +14,7 @@ from causal_dsl.counter import key, permutation
 from causal_dsl.features.base import Feature
 from causal_dsl.fitting.labels import Labels
 from causal_dsl.planning import graph as g
-from causal_dsl.planning.fits import Unit
+from causal_dsl.planning.fits import FitUnit
 from causal_dsl.program.features import FeatureRef
 from causal_dsl.store.stepwise import adam_state, restore_adam
 
@@ -35,7 +35,7 @@ class Job:
     share of right answers. ``best`` holds the maps of the best epoch, ``done`` says that it has ended.
     """
 
-    unit: Unit
+    unit: FitUnit
     restart: int
     features: dict[FeatureRef, Feature]
     fit: list[Material]

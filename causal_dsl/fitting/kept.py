@@ -22,7 +22,7 @@ from causal_dsl.fitting.job import Job
 from causal_dsl.inputs import Inputs
 from causal_dsl.network.fingerprint import anywhere, fingerprint
 from causal_dsl.network.network import Network
-from causal_dsl.planning.fits import Unit
+from causal_dsl.planning.fits import FitUnit
 from causal_dsl.planning.steps import taken
 from causal_dsl.program.features import FeatureRef, files_of
 from causal_dsl.store import faults, keys, later, reads
@@ -36,7 +36,7 @@ FORMAT = 2
 # ── keys ────────────────────────────────────────────────────────────────────────────────────────
 
 
-def key_of(unit: Unit, job: Job, bank: FitActivations, network: Network, seed: int) -> FitInputs:
+def key_of(unit: FitUnit, job: Job, bank: FitActivations, network: Network, seed: int) -> FitInputs:
     """Everything that decides a fit: maps, data, labels, the network, the numbers that are computed with."""
     found = hashlib.sha256()
     for materials in zip(job.fit, job.validation, strict=True):

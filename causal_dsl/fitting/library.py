@@ -14,7 +14,7 @@ from causal_dsl.features.base import Feature
 from causal_dsl.features.controls import on_natural_axes, random_like
 from causal_dsl.fitting import kept
 from causal_dsl.inputs import Inputs
-from causal_dsl.planning.fits import Unit
+from causal_dsl.planning.fits import FitUnit
 from causal_dsl.program.features import FeatureRef
 from causal_dsl.program.program import Test
 
@@ -24,7 +24,7 @@ class Fitted:
     """What came of one fit: ``losses`` and ``checks`` by epoch, the ``pairs`` and distinct ``inputs`` that it was fitted
     on, ``found`` where it was on disk already, ``stopped`` by its patience; ``restarts`` tried."""
 
-    unit: Unit
+    unit: FitUnit
     losses: tuple[float, ...]
     checks: tuple[tuple[float, float], ...]
     steps: int

@@ -23,7 +23,7 @@ T = TypeVar("T")
 _PIECE = 256
 
 
-class Fitting:
+class FittingLoop:
     """The fits of a network as work in steps (:mod:`causal_dsl.store.stepwise`).
 
     ``jobs`` by what they are kept under. ``most``: rows of one pass; more than fit in it are run in several passes a step.

@@ -9,7 +9,7 @@ from torch import Tensor
 from causal_dsl.features.base import Feature
 from causal_dsl.fitting.activations import FitActivations
 from causal_dsl.planning import graph as g
-from causal_dsl.planning.fits import Unit
+from causal_dsl.planning.fits import FitUnit
 from causal_dsl.program.features import FeatureRef
 
 #: How many times as far from the middle as it ever gets a number is called far; and what of the site's size a number that
@@ -19,7 +19,7 @@ _LOOKED_AT = 512
 
 
 @torch.no_grad()
-def outside(unit: Unit, ref: FeatureRef, feature: Feature, bank: FitActivations, natural: Tensor) -> float:
+def outside(unit: FitUnit, ref: FeatureRef, feature: Feature, bank: FitActivations, natural: Tensor) -> float:
     """Of the vectors that a map writes, the share with a number further from the middle of what that number takes
     naturally than three times as far as it ever gets."""
     data = natural.double()

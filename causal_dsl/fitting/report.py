@@ -16,7 +16,16 @@ from causal_dsl.measures.quantities import Columns, Quantity, margin_quantities
 from causal_dsl.program.features import FeatureRef, family
 from causal_dsl.program.fits import learned
 from causal_dsl.program.program import Test
-from causal_dsl.score.controls import Beside, Control, FeatureInfo, Learned, Part, learned_findings, margin, several
+from causal_dsl.score.controls import (
+    Beside,
+    Control,
+    ControlPart,
+    FeatureInfo,
+    Learned,
+    learned_findings,
+    margin,
+    several,
+)
 from causal_dsl.score.estimate import Estimator
 from causal_dsl.score.paired import difference
 from causal_dsl.score.results import Estimate, TestResult
@@ -52,7 +61,7 @@ def with_controls(
             continue
         differ = np.zeros(0, bool) if labels is None else labels != drawn.values["base"][output]
         differ = differ if kept is None else differ & kept
-        found: dict[str, list[Part]] = {}
+        found: dict[str, list[ControlPart]] = {}
         for control in controls:
             theirs = execution.runs[control.name].cells[number]
             if theirs.done.all():
@@ -119,7 +128,7 @@ def _scored(
     result: TestResult,
     differ: np.ndarray,
     rows: np.ndarray | None,
-) -> Part:
+) -> ControlPart:
     """The iia of a control on the pairs of its test (``rows`` of them where it is filtered), its margin, and how far its
     test's own is above."""
     output = control.readout.variable
@@ -138,7 +147,7 @@ def _scored(
         answer, picked = Quantity("answer"), slice(None) if rows is None else rows
         mine, theirs = ((one.columns.patched[answer] == labels)[picked] for one in (own, cell))
         apart = difference(mine, theirs, estimator.ids, result.exhaustive)
-    return Part(estimate, _margin(cell.columns, output, differ), apart)
+    return ControlPart(estimate, _margin(cell.columns, output, differ), apart)
 
 
 def _info(ref: FeatureRef, library: Library) -> FeatureInfo:

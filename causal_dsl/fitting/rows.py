@@ -14,11 +14,11 @@ from causal_dsl.engine.values import Values
 from causal_dsl.features.base import Feature
 from causal_dsl.fitting.activations import FitActivations
 from causal_dsl.inputs.protocol import pick
-from causal_dsl.network.forward import Write, forward
-from causal_dsl.network.sweep.drive import Asked
+from causal_dsl.network.forward import SiteWrite, forward
+from causal_dsl.network.sweep.drive import ReadRows
 from causal_dsl.network.sweep.prefixes import Going, going, replay
 from causal_dsl.planning import graph as g
-from causal_dsl.planning.liveness import Accesses, Rows, place_of
+from causal_dsl.planning.liveness import Accesses, PassRows, place_of
 from causal_dsl.planning.memory import Budget
 from causal_dsl.planning.rows import Family, Spot
 from causal_dsl.planning.steps import layers_of
@@ -118,7 +118,7 @@ class Stepper:
             first += len(part.pairs)
         return found
 
-    def _writes(self, parts: Sequence[Part], families: Sequence[Family]) -> list[Write]:
+    def _writes(self, parts: Sequence[Part], families: Sequence[Family]) -> list[SiteWrite]:
         """The writes of parts that can reach the answer."""
         writes = []
         for part, family in zip(parts, families, strict=True):
@@ -128,7 +128,9 @@ class Stepper:
                 if spot.live.any():
                     edit = values.edit(write, family, number, np.nonzero(spot.live)[0])
                     rows, positions = spot.rows[spot.live], spot.positions[spot.live]
-                    writes.append(Write(write.place.site, torch.from_numpy(rows), torch.from_numpy(positions), edit))
+                    writes.append(
+                        SiteWrite(write.place.site, torch.from_numpy(rows), torch.from_numpy(positions), edit)
+                    )
         return writes
 
     def _replayed(self, parts: Sequence[Part]) -> list[Tensor]:
@@ -144,13 +146,13 @@ class Stepper:
             for write, spot in zip(family.resume.writes, family.spots, strict=True)
         )
         read = np.concatenate([np.full(len(which), -1), self.reads[which][home]])
-        laid = self._laid(which, Rows(lengths, home, read, accesses))
+        laid = self._laid(which, PassRows(lengths, home, read, accesses))
         asked = [
-            Asked(family.rows, read[family.rows], part.columns) for part, family in zip(parts, families, strict=True)
+            ReadRows(family.rows, read[family.rows], part.columns) for part, family in zip(parts, families, strict=True)
         ]
         return replay(self.network, self.prompts, bank.prefixes, laid, self._writes(parts, families), asked).logits
 
-    def _laid(self, which: np.ndarray, rows: Rows) -> Going:
+    def _laid(self, which: np.ndarray, rows: PassRows) -> Going:
         """The layout of rows; rows that are alike but for the prompts that they are of are laid out once."""
         table = rows.writes
         told = (rows.lengths, rows.home, rows.read, table.rows, table.positions, table.levels, table.phases)

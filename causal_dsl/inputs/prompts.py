@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Prompt:
+class PromptRow:
     """One rendered prompt and its tokens; ``read`` is the one whose logits are the answer's."""
 
     rendered: Rendered
@@ -49,7 +49,7 @@ class PromptInputs(Inputs):
 
     def __init__(self, facts: Facts, tokens: Tokens | None = None):
         super().__init__(facts, tokens)
-        self.prompts: list[Prompt] = []
+        self.prompts: list[PromptRow] = []
         self._index: dict[Any, int] = {}
         #: the same by prompt lines and codes; what gave the codes is held, so that nothing else gets its identity
         self._coded: dict[Any, tuple[Any, dict[tuple[Any, ...], int]]] = {}
@@ -155,7 +155,7 @@ class PromptInputs(Inputs):
                 if self.facts.both_ways:
                     read = mask_position(self.tokens, encoded, rendered.text, alignment.prompts[line].span)
                 index = self._index[key] = len(self.prompts)
-                self.prompts.append(Prompt(rendered, encoded, read))
+                self.prompts.append(PromptRow(rendered, encoded, read))
             known[rows[at]] = index
         return np.array([known[row] for row in rows], dtype=np.int64)[back]
 

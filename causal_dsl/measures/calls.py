@@ -18,8 +18,17 @@ from causal_dsl.measures.names import (
     example,
     short,
 )
-from causal_dsl.measures.per_cell import Best, Chosen, Mean, Order, OverCells, Recovered, RecoveredPerPair, Score
-from causal_dsl.measures.per_pair import Change, Constant, OfDistribution, OfToken, Pair, is_share
+from causal_dsl.measures.per_cell import (
+    Best,
+    CellScore,
+    Chosen,
+    Order,
+    OverCells,
+    PairMean,
+    Recovered,
+    RecoveredPerPair,
+)
+from causal_dsl.measures.per_pair import Change, FixedNumber, OfDistribution, OfToken, Pair, is_share
 from causal_dsl.measures.references import ReferenceReader
 from causal_dsl.measures.units import INDEX, RATIO, SHARE, TRUTH, UNITS
 from causal_dsl.syntax import tree
@@ -39,7 +48,7 @@ class CallReader:
     context: TestContext
     diagnostics: Diagnostics
 
-    def value(self, expr: Any, verdict: bool) -> Pair | Score | Constant | None:
+    def value(self, expr: Any, verdict: bool) -> Pair | CellScore | FixedNumber | None:
         raise NotImplementedError
 
     def report(self, code: str, title: str, span: Span, **more: Any) -> None:
@@ -49,15 +58,15 @@ class CallReader:
         """Report that a test has not what a measure needs."""
         self.report("E607", f"{needs}, and {has}", span, help=help)
 
-    def lift(self, value: Pair | Score | Constant) -> Score | None:
+    def lift(self, value: Pair | CellScore | FixedNumber) -> CellScore | None:
         """A score: itself, or the mean over pairs of a metric. None for a bare number."""
         if isinstance(value, Pair):
-            return Mean(value.text, SHARE if is_share(value) else value.unit, value, self.context.main)
-        return value if isinstance(value, Score) else None
+            return PairMean(value.text, SHARE if is_share(value) else value.unit, value, self.context.main)
+        return value if isinstance(value, CellScore) else None
 
     # ── measures ────────────────────────────────────────────────────────────────────────────────
 
-    def measure(self, name: str, span: Span) -> Pair | Score | None:
+    def measure(self, name: str, span: Span) -> Pair | CellScore | None:
         """A measure that is written as a bare name."""
         record = MEASURES.find(name, span, self.diagnostics)
         if record is None:
@@ -74,7 +83,7 @@ class CallReader:
             return None
         if record.of_distribution:
             return OfDistribution(name, UNITS[record.unit], name)
-        found: Pair | Score = made(str(record.formula))(self.context.main)
+        found: Pair | CellScore = made(str(record.formula))(self.context.main)
         return found
 
     def is_measure(self, name: str) -> bool:
@@ -91,7 +100,7 @@ class CallReader:
 
     # ── functions ───────────────────────────────────────────────────────────────────────────────
 
-    def call(self, expr: tree.Call) -> Pair | Score | Constant | None:
+    def call(self, expr: tree.Call) -> Pair | CellScore | FixedNumber | None:
         name = expr.function.name if isinstance(expr.function, tree.Name) else ""
         record = MEASURES.find(name, expr.span, self.diagnostics) if self.is_measure(name) else None
         if record is None and self.is_measure(name):
@@ -144,8 +153,8 @@ class CallReader:
         return None
 
     def between_runs(
-        self, expr: tree.Call, name: str, value: Pair | Score | Constant, clean: tree.Argument | None
-    ) -> Pair | Score | None:
+        self, expr: tree.Call, name: str, value: Pair | CellScore | FixedNumber, clean: tree.Argument | None
+    ) -> Pair | CellScore | None:
         """``recovered(m)``, ``recovered_per_pair(m)`` and ``change(m)``."""
         if not isinstance(value, Pair):
             what = f"`{name}` takes a metric, a number for each pair, not `{short(value.text)}`"
@@ -180,13 +189,13 @@ class CallReader:
             return None
         return (Recovered if name == "recovered" else RecoveredPerPair)(text, RATIO, value, run)
 
-    def aggregate(self, expr: tree.Call, name: str, value: Pair | Score | Constant) -> Score | None:
+    def aggregate(self, expr: tree.Call, name: str, value: Pair | CellScore | FixedNumber) -> CellScore | None:
         """``mean`` and its like, over pairs of a metric and over cells of a score; ``argmax``, ``argmin``, ``best``."""
         text = format_expr(expr)
         if name in AGGREGATIONS and isinstance(value, Pair):
             unit = SHARE if value.unit == TRUTH else value.unit
             if name == "mean":
-                return Mean(text, unit, value, self.context.main)
+                return PairMean(text, unit, value, self.context.main)
             return Order(text, unit, name, value, self.context.main)
         score = self.lift(value)
         if score is None or score.unit == TRUTH:

@@ -12,8 +12,8 @@ from causal_dsl.diagnostics import Diagnostics
 from causal_dsl.measures.context import Expectation, Reported, TestContext, TestScores
 from causal_dsl.measures.expressions import ExpressionReader
 from causal_dsl.measures.names import COMPARISONS, RESERVED, short
-from causal_dsl.measures.per_cell import Chosen, Isolate, Mean, Order, OverCells, Recovered, Score, ScoreOp
-from causal_dsl.measures.per_pair import Constant, Pair, is_share
+from causal_dsl.measures.per_cell import CellScore, Chosen, Isolate, Order, OverCells, PairMean, Recovered, ScoreOp
+from causal_dsl.measures.per_pair import FixedNumber, Pair, is_share
 from causal_dsl.measures.units import SHARE, TRUTH
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
@@ -44,7 +44,7 @@ def compile_metrics(context: TestContext, diagnostics: Diagnostics) -> TestScore
                 reports.append(reported)
     reader = ExpressionReader(context, diagnostics)
     names = ("accuracy", *(_ALWAYS if context.interchange else ()))
-    always = {name: score for name in names if isinstance(score := reader.measure(name, context.span), Score)}
+    always = {name: score for name in names if isinstance(score := reader.measure(name, context.span), CellScore)}
     return TestScores(context, always, tuple(expectations), tuple(reports))
 
 
@@ -53,11 +53,11 @@ def _expectation(line: tree.Expect, reader: ExpressionReader) -> Expectation | N
     if value is None:
         return None
     text, span = format_expr(line.value), line.value.span
-    if isinstance(value, Constant) or (isinstance(value, Score) and not _measured(value)):
+    if isinstance(value, FixedNumber) or (isinstance(value, CellScore) and not _measured(value)):
         title = f"`{short(text)}` speaks of nothing that is measured"
         reader.report("E606", title, span, help="compare a score: `iia >= 95%`")
         return None
-    if value.unit != TRUTH or not isinstance(value, Score):
+    if value.unit != TRUTH or not isinstance(value, CellScore):
         share = is_share(value) if isinstance(value, Pair) else value.unit == SHARE
         help = f"compare it: `{short(text)} >= {'95%' if share else '…'}`; or show it: `report {short(text)}`"
         reader.report("E606", f"`{short(text)}` is a number, and an expectation is true or false", span, help=help)
@@ -65,8 +65,8 @@ def _expectation(line: tree.Expect, reader: ExpressionReader) -> Expectation | N
     return Expectation(text, line.span, value)
 
 
-def _measured(value: Score) -> bool:
-    return any(isinstance(part, Mean | Isolate | Order | Recovered | Chosen) for part in value.walk())
+def _measured(value: CellScore) -> bool:
+    return any(isinstance(part, PairMean | Isolate | Order | Recovered | Chosen) for part in value.walk())
 
 
 def _reported(line: tree.Report, reader: ExpressionReader) -> Reported | None:
@@ -90,7 +90,7 @@ def _warn_of_choosing(expectation: Expectation, context: TestContext, diagnostic
             continue
         for side, large in zip(comparison.operands, ((">", ">="), ("<", "<=")), strict=True):
             favoured = "max" if comparison.op in large else "min" if comparison.op[0] in "<>" else ""
-            for part in side.walk() if isinstance(side, Score) else ():
+            for part in side.walk() if isinstance(side, CellScore) else ():
                 if isinstance(part, OverCells) and part.which == favoured:
                     diagnostics.report(
                         "W600",

@@ -10,7 +10,7 @@ import numpy as np
 
 from causal_dsl.diagnostics import NOWHERE, Span
 from causal_dsl.measures.evaluation import CellData
-from causal_dsl.measures.per_cell import Mean, Order, Recovered, RecoveredPerPair, Score, ScoreOp
+from causal_dsl.measures.per_cell import CellScore, Order, PairMean, Recovered, RecoveredPerPair, ScoreOp
 from causal_dsl.measures.per_pair import ANSWER
 from causal_dsl.measures.quantities import Quantity, ValueRef
 from causal_dsl.measures.units import RATIO, TRUTH
@@ -69,7 +69,7 @@ class Reported:
 
     text: str
     span: Span
-    value: Score
+    value: CellScore
 
 
 @dataclass(frozen=True)
@@ -78,12 +78,12 @@ class Expectation:
 
     text: str
     span: Span
-    truth: Score
+    truth: CellScore
 
     @property
-    def comparisons(self) -> tuple[Score, ...]:
+    def comparisons(self) -> tuple[CellScore, ...]:
         """The comparisons it is made of, in the order of the text."""
-        found: list[Score] = []
+        found: list[CellScore] = []
         stack: list[Any] = [self.truth]
         while stack:
             node = stack.pop()
@@ -101,27 +101,27 @@ class TestScores:
     __test__ = False  # not a pytest class
 
     context: TestContext
-    always: dict[str, Score]
+    always: dict[str, CellScore]
     expectations: tuple[Expectation, ...]
     reports: tuple[Reported, ...]
 
     @property
-    def values(self) -> tuple[Score, ...]:
+    def values(self) -> tuple[CellScore, ...]:
         """All that is measured: the constant scores, the expectations, the reports."""
         lines = [*(e.truth for e in self.expectations), *(r.value for r in self.reports)]
         return (*self.always.values(), *lines)
 
     @property
-    def asked(self) -> dict[str, Score]:
+    def asked(self) -> dict[str, CellScore]:
         """The scores of a cell that the test's own lines speak of, by their text, in the order of the lines.
 
         Beside a recovery as a ratio of means stands the same as a mean of ratios, under its own name.
         """
-        found: dict[str, Score] = {}
+        found: dict[str, CellScore] = {}
         stack: list[Any] = list(reversed(self.values[len(self.always) :]))
         while stack:
             value = stack.pop()
-            if not isinstance(value, Score):
+            if not isinstance(value, CellScore):
                 continue
             if value.over_cells or value.unit == TRUTH:
                 stack.extend(reversed(value.parts))
@@ -134,7 +134,7 @@ class TestScores:
         return found
 
     @property
-    def cell_scores(self) -> dict[str, Score]:
+    def cell_scores(self) -> dict[str, CellScore]:
         """Every score that has a value in each cell, by its name: the constant ones, then those asked for."""
         return {**self.always, **{name: score for name, score in self.asked.items() if name not in self.always}}
 
@@ -154,7 +154,7 @@ class TestScores:
         found: dict[str, np.ndarray] = {}
         for score in self.values:
             for part in score.walk():
-                if isinstance(part, Mean | Order):
+                if isinstance(part, PairMean | Order):
                     found.setdefault(part.pair.text, part.pair.of(frame, part.run))
                 elif isinstance(part, Recovered):
                     found.setdefault(part.pair.text, part.pair.of(frame, self.context.main))

@@ -12,8 +12,8 @@ from typing import Any
 from causal_dsl.diagnostics import did_you_mean
 from causal_dsl.measures.calls import CallReader
 from causal_dsl.measures.names import FUNCTIONS, example, short
-from causal_dsl.measures.per_cell import Chosen, Parameter, ParameterIs, Score, ScoreOp
-from causal_dsl.measures.per_pair import Constant, Pair, PairOp
+from causal_dsl.measures.per_cell import CellScore, Chosen, ChosenParameter, ChosenParameterIs, ScoreOp
+from causal_dsl.measures.per_pair import FixedNumber, Pair, PairOp
 from causal_dsl.measures.unit_check import in_range, unit_of_both
 from causal_dsl.measures.units import INDEX, RATIO, SHARE, TRUTH, Unit, product, quotient, written
 from causal_dsl.syntax import tree
@@ -32,7 +32,7 @@ class ExpressionReader(CallReader):
     depth: int = 0
     size: int = 0
 
-    def value(self, expr: Any, verdict: bool) -> Pair | Score | Constant | None:
+    def value(self, expr: Any, verdict: bool) -> Pair | CellScore | FixedNumber | None:
         """The value of an expression, or None where a fault was reported.
 
         ``verdict``: a comparison here is of scores, so a metric in it stands for its mean over pairs. Elsewhere
@@ -49,11 +49,11 @@ class ExpressionReader(CallReader):
         finally:
             self.depth -= 1
 
-    def _value(self, expr: Any, verdict: bool) -> Pair | Score | Constant | None:
+    def _value(self, expr: Any, verdict: bool) -> Pair | CellScore | FixedNumber | None:
         match expr:
             case tree.Number():
                 number, unit = written(expr.value, expr.unit)
-                return Constant(format_expr(expr), unit, number)
+                return FixedNumber(format_expr(expr), unit, number)
             case tree.Name():
                 return self.name(expr)
             case tree.Call():
@@ -81,7 +81,7 @@ class ExpressionReader(CallReader):
 
     # ── names ───────────────────────────────────────────────────────────────────────────────────
 
-    def name(self, expr: tree.Name) -> Pair | Score | Constant | None:
+    def name(self, expr: tree.Name) -> Pair | CellScore | FixedNumber | None:
         name = expr.name
         if self.is_measure(name):
             return self.measure(name, expr.span)
@@ -113,7 +113,7 @@ class ExpressionReader(CallReader):
             help = f"`{name}` is a variable: measure its value, `logit({name})` or `prob({name})`"
         self.report("E601", f"no metric or measure `{short(name)}`", expr.span, label="not known here", help=help)
 
-    def attribute(self, expr: tree.Attribute) -> Score | None:
+    def attribute(self, expr: tree.Attribute) -> CellScore | None:
         """``argmax(iia).l``: a parameter of the chosen cell, as a number."""
         chosen = self.chosen_cell(expr)
         if chosen is None:
@@ -124,7 +124,7 @@ class ExpressionReader(CallReader):
             help = f"write `{format_expr(expr)} == {values[0]}`, or `report {chosen.text}`"
             self.report("E609", f"`{name}` is a word, not a number, in this sweep", expr.span, help=help)
             return None
-        return Parameter(format_expr(expr), INDEX, chosen, name)
+        return ChosenParameter(format_expr(expr), INDEX, chosen, name)
 
     def chosen_cell(self, expr: tree.Attribute) -> Chosen | None:
         """The ``argmax(…)`` that an attribute is of; reported where it is none, or the parameter is not the sweep's."""
@@ -159,7 +159,7 @@ class ExpressionReader(CallReader):
         if lift:
             found = [self.lift(value) or value for value in found]
         pair = next((value for value in found if isinstance(value, Pair)), None)
-        score = next((value for value in found if isinstance(value, Score)), None)
+        score = next((value for value in found if isinstance(value, CellScore)), None)
         if pair is not None and score is not None:
             title = f"`{short(pair.text)}` is a number for each pair, and `{short(score.text)}` one for them all"
             self.report("E609", title, expr.span, help=f"say what is meant of the pairs: `mean({short(pair.text)})`")
@@ -168,8 +168,8 @@ class ExpressionReader(CallReader):
 
     def operation(self, expr: tree.Expr, op: str, values: list[Any], unit: Unit) -> Any:
         text = format_expr(expr)
-        if all(isinstance(value, Constant) for value in values):
-            return Constant(text, unit, ScoreOp(text, unit, op, tuple(values)).assume({}))
+        if all(isinstance(value, FixedNumber) for value in values):
+            return FixedNumber(text, unit, ScoreOp(text, unit, op, tuple(values)).assume({}))
         kind = PairOp if any(isinstance(value, Pair) for value in values) else ScoreOp
         return kind(text, unit, op, tuple(values))
 
@@ -198,7 +198,7 @@ class ExpressionReader(CallReader):
         if values is None:
             return None
         for value, part in zip(values, parts, strict=True):
-            if isinstance(value, Constant) and value.unit == TRUTH:
+            if isinstance(value, FixedNumber) and value.unit == TRUTH:
                 title = f"`{short(value.text)}` speaks of nothing that is measured"
                 self.report("E606", title, part.span, help="leave it out")
                 return None
@@ -235,7 +235,7 @@ class ExpressionReader(CallReader):
         values = self.context.parameters.get(side.name.name, ())
         return not values or not all(isinstance(value, int | float) for value in values)
 
-    def word(self, expr: tree.Compare, side: tree.Attribute, other: tree.Expr) -> Score | None:
+    def word(self, expr: tree.Compare, side: tree.Attribute, other: tree.Expr) -> CellScore | None:
         """``argmax(iia).p == last``"""
         chosen = self.chosen_cell(side)
         if chosen is None:
@@ -252,4 +252,4 @@ class ExpressionReader(CallReader):
             help = f"write `{format_expr(side)} == {word}`"
             self.report("E609", f"`{name}` has no order: its values are words", expr.span, help=help)
             return None
-        return ParameterIs(format_expr(expr), TRUTH, chosen, name, word, expr.op == "!=")
+        return ChosenParameterIs(format_expr(expr), TRUTH, chosen, name, word, expr.op == "!=")

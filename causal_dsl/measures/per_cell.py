@@ -1,7 +1,7 @@
 """Scores: one number a cell, or one over all cells, with the weights of the pairs as an argument.
 
 ``evaluate(env)`` takes a matrix of weights ``[R, n]`` to ``[R, C]``; with all weights 1 it is the score itself, with
-resampling weights it is a bootstrap replicate, so ratios are resampled as ratios. A :class:`Score` with ``over_cells``
+resampling weights it is a bootstrap replicate, so ratios are resampled as ratios. A :class:`CellScore` with ``over_cells``
 is one number for the whole sweep, ``[R, 1]``.
 """
 
@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 
 from causal_dsl.measures.evaluation import OPERATORS, Array, CellData, Evaluation, divide
-from causal_dsl.measures.per_pair import Asked, Constant, Informative, Need, Pair, Right, Value, is_share
+from causal_dsl.measures.per_pair import AsksAbout, FixedNumber, Informative, MeasuredValue, Need, Pair, Right, is_share
 from causal_dsl.measures.units import SHARE
 
 
 @dataclass(frozen=True)
-class Score(Value):
+class CellScore(MeasuredValue):
     """``evaluate(env)`` is ``[R, C]``, or ``[R, 1]`` where ``over_cells``."""
 
     @property
@@ -27,7 +27,7 @@ class Score(Value):
         return False
 
     @property
-    def parts(self) -> tuple[Score | Constant, ...]:
+    def parts(self) -> tuple[CellScore | FixedNumber, ...]:
         return ()
 
     def evaluate(self, env: Evaluation) -> Array:
@@ -39,22 +39,22 @@ class Score(Value):
 
     def count(self, env: Evaluation, cell: int) -> int:
         """The number of pairs that the score of a cell is over."""
-        counts = [part.count(env, cell) for part in self.parts if isinstance(part, Score)]
+        counts = [part.count(env, cell) for part in self.parts if isinstance(part, CellScore)]
         return min(counts, default=env.frames[cell].n)
 
     def assume(self, known: Mapping[str, float]) -> float:
         """The score of a hypothetical network, from some named scores of it; NaN where they do not tell."""
         return known.get(self.text, np.nan)
 
-    def walk(self) -> Iterator[Score]:
+    def walk(self) -> Iterator[CellScore]:
         yield self
         for part in self.parts:
-            if isinstance(part, Score):
+            if isinstance(part, CellScore):
                 yield from part.walk()
 
 
 @dataclass(frozen=True)
-class Mean(Score):
+class PairMean(CellScore):
     """The mean of a pair metric over the pairs (where ``where`` is 1). A NaN pair makes it NaN: nothing is dropped."""
 
     pair: Pair
@@ -96,7 +96,7 @@ class Mean(Score):
 
 
 @dataclass(frozen=True)
-class Isolate(Score):
+class Isolate(CellScore):
     """The mean, over the attributes that are not interchanged, of the mean of ``pair`` on the inputs that ask about each
     (Huang et al. 2024, RAVEL); undefined where no input asks about another attribute."""
 
@@ -114,12 +114,12 @@ class Isolate(Score):
         others = self._others(env)
         if not others:
             return np.full((len(env.weights), len(env.frames)), np.nan)
-        means = np.stack([self._on(env, Asked("asked about", SHARE, which)) for which in others])
+        means = np.stack([self._on(env, AsksAbout("asked about", SHARE, which)) for which in others])
         # A resample may have no input that asks about one of them: the mean is then of the others.
         there = np.isfinite(means)
         return divide(np.where(there, means, 0.0).sum(axis=0), there.sum(axis=0).astype(np.float64))
 
-    def _on(self, env: Evaluation, about: Asked) -> Array:
+    def _on(self, env: Evaluation, about: AsksAbout) -> Array:
         """The mean on the inputs that ask about one attribute."""
         right = env.total(lambda f: np.where(about.of(f, self.run) == 1, self.pair.of(f, self.run), 0.0))
         return divide(right, env.total(lambda f: about.of(f, self.run)))
@@ -133,14 +133,14 @@ class Isolate(Score):
 
 
 @dataclass(frozen=True)
-class Halfway(Score):
+class Halfway(CellScore):
     """The mean of two scores: of ``cause`` and ``isolate``, how far attributes are told apart."""
 
-    one: Score
-    other: Score
+    one: CellScore
+    other: CellScore
 
     @property
-    def parts(self) -> tuple[Score | Constant, ...]:
+    def parts(self) -> tuple[CellScore | FixedNumber, ...]:
         return (self.one, self.other)
 
     def evaluate(self, env: Evaluation) -> Array:
@@ -150,13 +150,13 @@ class Halfway(Score):
         return self.one.count(env, cell) + self.other.count(env, cell)
 
 
-def asks(score: Score) -> bool:
+def asks(score: CellScore) -> bool:
     """Whether a score needs to know what each input asks about."""
-    return isinstance(score, Isolate) or (isinstance(score, Mean) and isinstance(score.where, Asked))
+    return isinstance(score, Isolate) or (isinstance(score, PairMean) and isinstance(score.where, AsksAbout))
 
 
 @dataclass(frozen=True)
-class Order(Score):
+class Order(CellScore):
     """``median``, ``min`` or ``max`` of a pair metric over the pairs."""
 
     which: str
@@ -187,7 +187,7 @@ class Order(Score):
 
 
 @dataclass(frozen=True)
-class Recovered(Score):
+class Recovered(CellScore):
     """How far ``m`` goes from the base run (0) to the source run (1), as a ratio of means; never clipped."""
 
     pair: Pair
@@ -223,13 +223,13 @@ class RecoveredPerPair(Recovered):
 
 
 @dataclass(frozen=True)
-class Star(Score):
+class Star(CellScore):
     """``(iia - output_only) / (1 - output_only)``; undefined where the ceiling is 1."""
 
-    iia: Mean
+    iia: PairMean
 
     @property
-    def parts(self) -> tuple[Score | Constant, ...]:
+    def parts(self) -> tuple[CellScore | FixedNumber, ...]:
         return (self.iia,)
 
     def evaluate(self, env: Evaluation) -> Array:
@@ -247,18 +247,18 @@ class Star(Score):
 
 
 @dataclass(frozen=True)
-class ScoreOp(Score):
+class ScoreOp(CellScore):
     """Arithmetic, comparison or logic of scores, cell by cell."""
 
     op: str
-    operands: tuple[Score | Constant, ...]
+    operands: tuple[CellScore | FixedNumber, ...]
 
     @property
     def over_cells(self) -> bool:
-        return all(isinstance(operand, Constant) or operand.over_cells for operand in self.operands)
+        return all(isinstance(operand, FixedNumber) or operand.over_cells for operand in self.operands)
 
     @property
-    def parts(self) -> tuple[Score | Constant, ...]:
+    def parts(self) -> tuple[CellScore | FixedNumber, ...]:
         return self.operands
 
     def evaluate(self, env: Evaluation) -> Array:
@@ -269,18 +269,18 @@ class ScoreOp(Score):
 
 
 @dataclass(frozen=True)
-class OverCells(Score):
+class OverCells(CellScore):
     """``mean``, ``median``, ``min`` or ``max`` of a score over the cells; NaN if it is undefined in any of them."""
 
     which: str
-    score: Score
+    score: CellScore
 
     @property
     def over_cells(self) -> bool:
         return True
 
     @property
-    def parts(self) -> tuple[Score | Constant, ...]:
+    def parts(self) -> tuple[CellScore | FixedNumber, ...]:
         return (self.score,)
 
     def evaluate(self, env: Evaluation) -> Array:
@@ -292,18 +292,18 @@ class OverCells(Score):
 
 
 @dataclass(frozen=True)
-class Chosen(Score):
+class Chosen(CellScore):
     """``argmax`` or ``argmin``: the index of the cell, the first one of equals; NaN if any cell is undefined."""
 
     which: str
-    score: Score
+    score: CellScore
 
     @property
     def over_cells(self) -> bool:
         return True
 
     @property
-    def parts(self) -> tuple[Score | Constant, ...]:
+    def parts(self) -> tuple[CellScore | FixedNumber, ...]:
         return (self.score,)
 
     def evaluate(self, env: Evaluation) -> Array:
@@ -314,7 +314,7 @@ class Chosen(Score):
 
 
 @dataclass(frozen=True)
-class Parameter(Score):
+class ChosenParameter(CellScore):
     """A number that names the chosen cell: ``argmax(iia).l``."""
 
     chosen: Chosen
@@ -325,7 +325,7 @@ class Parameter(Score):
         return True
 
     @property
-    def parts(self) -> tuple[Score | Constant, ...]:
+    def parts(self) -> tuple[CellScore | FixedNumber, ...]:
         return (self.chosen,)
 
     def evaluate(self, env: Evaluation) -> Array:
@@ -334,7 +334,7 @@ class Parameter(Score):
 
 
 @dataclass(frozen=True)
-class ParameterIs(Parameter):
+class ChosenParameterIs(ChosenParameter):
     """Whether a word names the chosen cell: ``argmax(iia).p == last``."""
 
     word: str
@@ -352,17 +352,17 @@ def look_up(values: Array, chosen: Array) -> Array:
 
 
 @dataclass(frozen=True)
-class Best(Score):
+class Best(CellScore):
     """The score, on one half of the bases, of the cell with the highest score on the other half."""
 
-    score: Score
+    score: CellScore
 
     @property
     def over_cells(self) -> bool:
         return True
 
     @property
-    def parts(self) -> tuple[Score | Constant, ...]:
+    def parts(self) -> tuple[CellScore | FixedNumber, ...]:
         return (self.score,)
 
     def chosen(self, env: Evaluation) -> int | None:

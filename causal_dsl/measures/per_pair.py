@@ -17,7 +17,7 @@ ANSWER, _NORMALIZER = Quantity("answer"), Quantity("log_normalizer")
 
 
 @dataclass(frozen=True)
-class Value:
+class MeasuredValue:
     """Something measured, under the words of the spec."""
 
     text: str
@@ -25,7 +25,7 @@ class Value:
 
 
 @dataclass(frozen=True)
-class Constant(Value):
+class FixedNumber(MeasuredValue):
     value: float
 
     def assume(self, known: Mapping[str, float]) -> float:
@@ -42,7 +42,7 @@ class Constant(Value):
 
 
 @dataclass(frozen=True)
-class Pair(Value):
+class Pair(MeasuredValue):
     """A number a pair. ``of(frame, run)`` is ``[n]``; ``two_runs``: it compares the patched run with the base's."""
 
     @property
@@ -151,7 +151,7 @@ class Informative(Pair):
 
 
 @dataclass(frozen=True)
-class Asked(Pair):
+class AsksAbout(Pair):
     """1 where the input asks about one attribute: its number, or that of what is interchanged."""
 
     which: int
@@ -187,7 +187,7 @@ class PairOp(Pair):
     """Arithmetic, comparison or logic pair by pair."""
 
     op: str
-    operands: tuple[Pair | Constant, ...]
+    operands: tuple[Pair | FixedNumber, ...]
 
     @property
     def two_runs(self) -> bool:
@@ -203,4 +203,6 @@ class PairOp(Pair):
 
 def is_share(pair: Pair) -> bool:
     """Whether a pair metric is 0 or 1 (or NaN), so that its mean is a share of counts."""
-    return isinstance(pair, Moved | Right | Informative | Asked) or (isinstance(pair, PairOp) and pair.unit == TRUTH)
+    return isinstance(pair, Moved | Right | Informative | AsksAbout) or (
+        isinstance(pair, PairOp) and pair.unit == TRUTH
+    )

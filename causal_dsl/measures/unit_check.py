@@ -6,15 +6,17 @@ from typing import Any
 
 from causal_dsl.diagnostics import Diagnostics
 from causal_dsl.measures.names import short
-from causal_dsl.measures.per_pair import Constant, Value
+from causal_dsl.measures.per_pair import FixedNumber, MeasuredValue
 from causal_dsl.measures.units import BARE, NATS, RATIO, SHARE, Unit, met
 from causal_dsl.syntax import tree
 
 
-def unit_of_both(left: Value, right: Value, parts: tuple[Any, Any], verb: str, diagnostics: Diagnostics) -> Unit | None:
+def unit_of_both(
+    left: MeasuredValue, right: MeasuredValue, parts: tuple[Any, Any], verb: str, diagnostics: Diagnostics
+) -> Unit | None:
     """The unit of two numbers that are ``verb`` (added to, taken from, compared with) each other, or None, reported."""
     for one, other in ((left, right), (right, left)):
-        if isinstance(one, Constant) and one.unit == BARE and one.value == 0 and other.unit == NATS:
+        if isinstance(one, FixedNumber) and one.unit == BARE and one.value == 0 and other.unit == NATS:
             return NATS
     unit = met(left.unit, right.unit)
     if unit is not None:
@@ -30,9 +32,9 @@ def unit_of_both(left: Value, right: Value, parts: tuple[Any, Any], verb: str, d
                 help=f"write `{short(one.text)} nats` or `{short(one.text)} bits`",
             )
             return None
-    part, wrong, rightful = (parts[0], left, right) if isinstance(left, Constant) else (parts[1], right, left)
+    part, wrong, rightful = (parts[0], left, right) if isinstance(left, FixedNumber) else (parts[1], right, left)
     title = f"`{short(right.text)}` cannot be {verb} `{short(left.text)}`"
-    if verb == "compared with" and isinstance(wrong, Constant):
+    if verb == "compared with" and isinstance(wrong, FixedNumber):
         title = f"`{short(rightful.text)}` cannot be compared with `{short(wrong.text)}`"
     diagnostics.report(
         "E604",
@@ -45,8 +47,8 @@ def unit_of_both(left: Value, right: Value, parts: tuple[Any, Any], verb: str, d
     return None
 
 
-def _mend(wrong: Value, rightful: Value) -> str:
-    if not isinstance(wrong, Constant):
+def _mend(wrong: MeasuredValue, rightful: MeasuredValue) -> str:
+    if not isinstance(wrong, FixedNumber):
         return "compare like with like" if rightful.unit != SHARE else "compare shares with shares"
     if rightful.unit in (SHARE, RATIO):
         return f"write `{wrong.value:g}`" if wrong.value <= 1 else f"write `{wrong.value:g}%`"
@@ -55,11 +57,13 @@ def _mend(wrong: Value, rightful: Value) -> str:
     return "write the number without a unit"
 
 
-def in_range(values: tuple[Value, Value], parts: tuple[tree.Expr, tree.Expr], diagnostics: Diagnostics) -> bool:
+def in_range(
+    values: tuple[MeasuredValue, MeasuredValue], parts: tuple[tree.Expr, tree.Expr], diagnostics: Diagnostics
+) -> bool:
     """Reports a bound that can never be meant: a share above 1, a ratio in the tens."""
     for one, other, part in ((*values, parts[0]), (values[1], values[0], parts[1])):
         most = other.unit.most
-        if not isinstance(one, Constant) or isinstance(other, Constant) or one.value <= most:
+        if not isinstance(one, FixedNumber) or isinstance(other, FixedNumber) or one.value <= most:
             continue
         if one.unit != BARE and not one.unit == other.unit == SHARE:
             continue

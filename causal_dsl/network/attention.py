@@ -20,15 +20,15 @@ from causal_dsl.inputs.batches import Batch
 from causal_dsl.network.network import Network
 from causal_dsl.network.sites import READ_FIRST
 from causal_dsl.network.sites import tap as find_tap
-from causal_dsl.network.tape import Job, Places, Tape, run_jobs
+from causal_dsl.network.tape import Places, Tape, TapeJob, run_jobs
 
 
 @dataclass(eq=False)
 class Wanted:
     """What is read and written in one attention module."""
 
-    query: list[Job] = field(default_factory=list)
-    key: list[Job] = field(default_factory=list)
+    query: list[TapeJob] = field(default_factory=list)
+    key: list[TapeJob] = field(default_factory=list)
     pattern_reads: list[int] = field(default_factory=list)
     pattern_writes: list[int] = field(default_factory=list)
 
@@ -73,7 +73,7 @@ def want(
     else:
         job = tape.writer(number, tap, points) if writing else tape.reader(number, tap, points)
         if reads_first and not writing:
-            job = Job((READ_FIRST, 0, number), job.act)
+            job = TapeJob((READ_FIRST, 0, number), job.act)
         (there.query if site.component == "q_rot" else there.key).append(job)
 
 
@@ -153,7 +153,7 @@ def _eager(module: nn.Module) -> Callable[..., Any]:
     return function
 
 
-def on_heads(jobs: list[Job], heads: Tensor) -> Tensor:
+def on_heads(jobs: list[TapeJob], heads: Tensor) -> Tensor:
     """Run jobs on [rows, heads, tokens, size] as on [rows, tokens, heads x size]."""
     if not jobs:
         return heads

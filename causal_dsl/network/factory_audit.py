@@ -27,16 +27,16 @@ _SECONDS, _PARAMETERS = 3.0, 5_000_000
 
 
 @dataclass
-class Draws:
+class RandomState:
     """How long a call with fixed random numbers took: its ``seconds``."""
 
     seconds: float = 0.0
 
 
 @contextmanager
-def seeded(seed: int = _SEED) -> Iterator[Draws]:
+def seeded(seed: int = _SEED) -> Iterator[RandomState]:
     """Random numbers as ``seed`` gives them, within the block; those of the caller are left as they were."""
-    told, started = Draws(), time.perf_counter()
+    told, started = RandomState(), time.perf_counter()
     mine, numbers = random.getstate(), np.random.get_state()
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
     with torch.random.fork_rng(devices=devices):
@@ -52,7 +52,7 @@ def seeded(seed: int = _SEED) -> Iterator[Draws]:
 
 
 def drawn_weights(
-    make: Callable[[], nn.Module], model: nn.Module, draws: Draws, function: str, span: Span
+    make: Callable[[], nn.Module], model: nn.Module, draws: RandomState, function: str, span: Span
 ) -> tuple[Diagnostic, ...]:
     """W667 where ``make``, called again with another seed, gives other weights than those of ``model``."""
     count = sum(p.numel() for p in model.parameters())
@@ -97,4 +97,4 @@ def _same(one: nn.Module, other: nn.Module) -> bool:
     )
 
 
-__all__ = ["Draws", "drawn_weights", "seeded"]
+__all__ = ["RandomState", "drawn_weights", "seeded"]

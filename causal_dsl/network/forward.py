@@ -20,26 +20,26 @@ from causal_dsl.network.attention import Wanted, tapped, want
 from causal_dsl.network.network import Network
 from causal_dsl.network.sites import LAST_READ, READ_FIRST, Tap
 from causal_dsl.network.sites import tap as find_tap
-from causal_dsl.network.tape import Done, Fired, Job, Outcome, Places, Read, Tape, Write, run_jobs
+from causal_dsl.network.tape import Done, Places, SiteRead, SiteWrite, Tape, TapeJob, TapeOutcome, WriteCount, run_jobs
 from causal_dsl.program.locations import Site
 from causal_dsl.vocabulary.components import COMPONENTS
 
-__all__ = ["Fired", "Outcome", "Read", "Write", "forward"]
+__all__ = ["SiteRead", "SiteWrite", "TapeOutcome", "WriteCount", "forward"]
 
 #: What acts at each side of each module.
-Jobs = dict[tuple[nn.Module, str], list[Job]]
+Jobs = dict[tuple[nn.Module, str], list[TapeJob]]
 
 
 def forward(
     network: Network,
     inputs: InputRows,
-    reads: Sequence[Read] = (),
-    writes: Sequence[Write] = (),
+    reads: Sequence[SiteRead] = (),
+    writes: Sequence[SiteWrite] = (),
     readout: Tensor | None = None,
     positions: Tensor | None = None,
     stop: bool = True,
     padding: Literal["left", "right"] = "right",
-) -> Outcome:
+) -> TapeOutcome:
     """Run a network once, reading and writing at sites on the way.
 
     ``inputs``: token ids, one prompt a row, or a float tensor [rows, width] for a vector network, to which positions say
@@ -80,7 +80,7 @@ def forward(
                 tap = find_tap(network, site)
                 jobs[tap.module, tap.side].append(tape.reader(number, tap, points(number, False)))
     if not (jobs or wanted or late or readout is not None):
-        return Outcome([], None, [])
+        return TapeOutcome([], None, [])
     needed = _Needed(network, batch, readout, positions, tape, late)
     with ExitStack() as stack:
         for (module, side), own in jobs.items():
@@ -113,7 +113,7 @@ def add_write(network: Network, tape: Tape, jobs: Jobs, number: int, points: Pla
     def keep(hidden: Tensor) -> None:
         stream[:] = [hidden[points.on(hidden.device)]]
 
-    jobs[layer, "in"].append(Job((LAST_READ, 2, number), keep))
+    jobs[layer, "in"].append(TapeJob((LAST_READ, 2, number), keep))
     written: list[Tensor] = []
     jobs[term.module, term.side].append(tape.adder(number, tap, term, points, stream.pop, written.append))
     jobs[tap.module, tap.side].append(tape.setter(number, tap, points, written.pop))
@@ -135,14 +135,14 @@ def add_sum_read(network: Network, tape: Tape, jobs: Jobs, number: int, points: 
     def keep(hidden: Tensor) -> None:
         stream[:] = [hidden[points.on(hidden.device)]]
 
-    jobs[layer, "in"].append(Job((READ_FIRST, 0, number), keep))
+    jobs[layer, "in"].append(TapeJob((READ_FIRST, 0, number), keep))
     job = tape.summed(number, tap, term, points, stream.pop)
-    jobs[term.module, term.side].append(Job((READ_FIRST, 0, number), job.act))
+    jobs[term.module, term.side].append(TapeJob((READ_FIRST, 0, number), job.act))
     return True
 
 
 def _hook(
-    network: Network, module: nn.Module, side: str, jobs: list[Job], tape: Tape, batch: Batch
+    network: Network, module: nn.Module, side: str, jobs: list[TapeJob], tape: Tape, batch: Batch
 ) -> torch.utils.hooks.RemovableHandle:
     """A hook that runs jobs on what enters or leaves a module."""
     runs: list[None] = []
@@ -233,7 +233,7 @@ class _Needed:
         every = torch.cat(self.keys) if self.keys else torch.zeros(1, dtype=torch.long)
         self.unique, self.inverse = torch.unique(every, return_inverse=True)
 
-    def _asked(self, item: tuple[bool, int]) -> Read | Write:
+    def _asked(self, item: tuple[bool, int]) -> SiteRead | SiteWrite:
         writing, number = item
         return self.tape.writes[number] if writing else self.tape.reads[number]
 

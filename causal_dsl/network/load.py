@@ -36,7 +36,7 @@ from causal_dsl.program.facts import (
 from causal_dsl.program.tokens import Tokens
 from causal_dsl.reading import check_own
 
-__all__ = ["Network", "Proof", "Reference", "load", "load_folder", "prove", "wrap"]
+__all__ = ["CheckpointReference", "Network", "Proof", "load", "load_folder", "prove", "wrap"]
 
 #: What ``dtype=`` may be.
 DTYPES = {
@@ -52,7 +52,7 @@ _TOKENIZER_FILES = ("*token*", "*vocab*", "merges.txt", "*.model", "*.tiktoken",
 
 
 @dataclass(frozen=True)
-class Reference:
+class CheckpointReference:
     """What a network declaration names. ``name`` is a folder or a hub name (``hf``), or ``file.py:factory``
     (``torch``); ``base`` the spec's folder, against which paths are taken; ``weights`` a safetensors file, ``tokenizer`` a file or
     folder (``torch``)."""
@@ -67,7 +67,7 @@ class Reference:
 
 def load(
     facts: Facts | None,
-    reference: Reference,
+    reference: CheckpointReference,
     device: str | None = None,
     dtype: str | None = None,
     trust: bool = False,
@@ -149,7 +149,7 @@ def dtype_of(dtype: str | None, span: Span) -> torch.dtype | None:
 
 
 def _load_hub_or_folder(
-    reference: Reference,
+    reference: CheckpointReference,
     device: torch.device,
     dtype: torch.dtype | None,
     trust: bool,
@@ -239,7 +239,7 @@ def _two_texts(model_type: str, span: Span) -> SpecError:
     )
 
 
-def _fetch(reference: Reference, trust: bool, span: Span) -> Path:
+def _fetch(reference: CheckpointReference, trust: bool, span: Span) -> Path:
     """A repository from the hub into the local cache; raises E634 where that cannot be."""
     patterns = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
     if trust:

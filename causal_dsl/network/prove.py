@@ -31,7 +31,7 @@ from torch import Tensor, nn
 
 from causal_dsl.counter import normals
 from causal_dsl.diagnostics import SpecError
-from causal_dsl.network.forward import Read, Write, forward
+from causal_dsl.network.forward import SiteRead, SiteWrite, forward
 from causal_dsl.network.network import Network
 from causal_dsl.network.sites import tap
 from causal_dsl.network.sweep.fitness import enlarged, fitness
@@ -230,7 +230,7 @@ class _Trial:
 
     def _read(self, sites: list[Site], padding: Any = "left") -> dict[Site, Tensor]:
         outcome = forward(
-            self.network, self.prompts, [Read(site, self.rows, self.positions) for site in sites], padding=padding
+            self.network, self.prompts, [SiteRead(site, self.rows, self.positions) for site in sites], padding=padding
         )
         self._ordered([sites[number] for number in outcome.order])
         return dict(zip(sites, outcome.reads, strict=True))
@@ -373,7 +373,7 @@ class _Trial:
         for shake in (_shake, enlarged(_shake)):  # behind a threshold little noise is not seen
             if not still:
                 break
-            writes = [Write(site, torch.tensor([row]), place, shake(row)) for row, site in enumerate(sites)]
+            writes = [SiteWrite(site, torch.tensor([row]), place, shake(row)) for row, site in enumerate(sites)]
             with self._guard(names, "noise cannot be written"):
                 logits = forward(self.network, [prompt] * len(rows), (), writes, readout=rows).logits
                 assert logits is not None
@@ -438,7 +438,7 @@ def _stirs(network: Network, site: Site, inputs: Tensor, clean: Tensor) -> bool:
     rows = torch.arange(len(inputs))
     for edit in (lambda old: old.roll(1, 0), _shake(1), enlarged(_shake)(2)):
         try:
-            moved = forward(network, inputs, (), [Write(site, rows, None, edit)], readout=rows).logits
+            moved = forward(network, inputs, (), [SiteWrite(site, rows, None, edit)], readout=rows).logits
         except SpecError:
             raise
         except Exception:

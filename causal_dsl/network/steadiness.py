@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from causal_dsl.counter import Stream
 from causal_dsl.diagnostics import Span, SpecError, fail
 from causal_dsl.inputs.protocol import InputRows, pick
-from causal_dsl.network.forward import Write, forward
+from causal_dsl.network.forward import SiteWrite, forward
 from causal_dsl.network.network import Network
 from causal_dsl.network.prove import told
 from causal_dsl.program.components import leaving
@@ -137,7 +137,7 @@ def _refuse_meddling(network: Network, batch: Any, clean: Tensor, span: Span) ->
     last = torch.from_numpy(network.given.lengths_of(batch))[odd] - 1
     component = leaving(network.facts)
     for layer in sorted({0, len(network.layers) // 2}) if len(network.layers) else ():
-        write = Write(Site(component, layer), odd, last, lambda old: 1.5 * old.roll(1, -1) + 0.5)
+        write = SiteWrite(Site(component, layer), odd, last, lambda old: 1.5 * old.roll(1, -1) + 0.5)
         try:
             logits = forward(network, batch, (), [write], readout=torch.arange(len(batch))).logits
         except (MemoryError, torch.OutOfMemoryError):

@@ -24,7 +24,7 @@ class Places(Protocol):
 
 
 @dataclass(eq=False)
-class Read:
+class SiteRead:
     """The vectors [m, width] at a site, for m pairs of ``rows`` [m] and unpadded ``positions`` [m] (None: vectors)."""
 
     site: Site
@@ -32,7 +32,7 @@ class Read:
     positions: Tensor | None = None
 
 
-def reads_in(reads: Sequence[Read], place: np.ndarray) -> tuple[list[Read], list[tuple[int, Tensor]]]:
+def reads_in(reads: Sequence[SiteRead], place: np.ndarray) -> tuple[list[SiteRead], list[tuple[int, Tensor]]]:
     """Of some reads what lies in the rows of a batch: ``place`` [rows] is where each row is in it, -1 for the others.
     Gives, beside them, the number of each read and which of its places they are."""
     here, picked = [], []
@@ -41,13 +41,13 @@ def reads_in(reads: Sequence[Read], place: np.ndarray) -> tuple[list[Read], list
         mine = torch.from_numpy(np.flatnonzero(rows >= 0))
         if len(mine):
             at = None if read.positions is None else read.positions[mine]
-            here.append(Read(read.site, torch.from_numpy(rows)[mine], at))
+            here.append(SiteRead(read.site, torch.from_numpy(rows)[mine], at))
             picked.append((number, mine))
     return here, picked
 
 
 @dataclass(eq=False)
-class Write:
+class SiteWrite:
     """``edit`` maps the vectors [m, width] at a site to those that take their place; ``needs`` are the sites whose vectors
     of the same pass it looks at."""
 
@@ -59,7 +59,7 @@ class Write:
 
 
 @dataclass(frozen=True, eq=False)
-class Fired:
+class WriteCount:
     """A write that happened: at how many places, and the relative change |new - old| / |old| at each, [rows]."""
 
     rows: int
@@ -67,13 +67,13 @@ class Fired:
 
 
 @dataclass(eq=False)
-class Outcome:
+class TapeOutcome:
     """``reads`` in the order asked, each [m, width]; ``logits`` [k, vocabulary or classes] at the read-out, or None.
     ``order``: the numbers of the reads as they happened."""
 
     reads: list[Tensor]
     logits: Tensor | None
-    written: list[Fired]
+    written: list[WriteCount]
     order: tuple[int, ...] = ()
 
 
@@ -82,7 +82,7 @@ class Done(Exception):
 
 
 @dataclass(eq=False)
-class Job:
+class TapeJob:
     """One act on a tensor; jobs of one tensor act in the order of ``order``. ``writes``: it changes the tensor it is given."""
 
     order: tuple[float, int, int]
@@ -94,11 +94,11 @@ class Job:
 class Tape:
     """Keeps what a forward reads and writes, and ends it once all is done where ``stop`` says so."""
 
-    reads: list[Read]
-    writes: list[Write]
+    reads: list[SiteRead]
+    writes: list[SiteWrite]
     stop: bool
     values: dict[int, Tensor] = field(default_factory=dict)
-    fired: dict[int, Fired] = field(default_factory=dict)
+    fired: dict[int, WriteCount] = field(default_factory=dict)
 
     def check_done(self) -> None:
         if self.stop and len(self.values) == len(self.reads) and len(self.fired) == len(self.writes):
@@ -108,16 +108,16 @@ class Tape:
         """Keep what a read found."""
         self.values[number] = value
 
-    def reader(self, number: int, tap: Tap, points: Places) -> Job:
+    def reader(self, number: int, tap: Tap, points: Places) -> TapeJob:
         """Keep what is at a read's places."""
 
         def act(hidden: Tensor) -> None:
             value = _columns(hidden[points.on(hidden.device)], tap)
             self.store(number, value * tap.scale if tap.scale != 1 else value)
 
-        return Job((tap.rank, 1, number), act)
+        return TapeJob((tap.rank, 1, number), act)
 
-    def writer(self, number: int, tap: Tap, points: Places) -> Job:
+    def writer(self, number: int, tap: Tap, points: Places) -> TapeJob:
         """Put a write's edit in place of what is there."""
 
         def act(hidden: Tensor) -> None:
@@ -129,16 +129,16 @@ class Tape:
                 new = old + (new - old * tap.scale) / tap.scale
             hidden.index_put_(index, _put(whole, tap, new))
 
-        return Job((FIRST_WRITE if tap.rank == LAST_READ else tap.rank, 0, number), act, writes=True)
+        return TapeJob((FIRST_WRITE if tap.rank == LAST_READ else tap.rank, 0, number), act, writes=True)
 
-    def summed(self, number: int, site: Tap, term: Tap, points: Places, before: Callable[[], Tensor]) -> Job:
+    def summed(self, number: int, site: Tap, term: Tap, points: Places, before: Callable[[], Tensor]) -> TapeJob:
         """Keep a sum of the residual stream at a read's places: what :meth:`adder` writes, where it writes it."""
 
         def act(hidden: Tensor) -> None:
             whole = hidden[points.on(hidden.device)]
             self.store(number, _columns(before() + (whole * term.scale if term.scale != 1 else whole), site))
 
-        return Job((site.rank, 1, number), act)
+        return TapeJob((site.rank, 1, number), act)
 
     def adder(
         self,
@@ -148,7 +148,7 @@ class Tape:
         points: Places,
         before: Callable[[], Tensor],
         after: Callable[[Tensor], None],
-    ) -> Job:
+    ) -> TapeJob:
         """Write a sum of the residual stream by adding the difference to the ``term`` that enters it.
 
         ``before`` gives the stream [m, width] that the term is added to, at the places of the write; ``after`` hears what
@@ -164,9 +164,9 @@ class Tape:
             difference = (new - old) / term.scale
             hidden.index_put_(index, _put(whole, site, _columns(whole, site) + difference))
 
-        return Job((site.rank, 0, number), act, writes=True)
+        return TapeJob((site.rank, 0, number), act, writes=True)
 
-    def setter(self, number: int, tap: Tap, points: Places, new: Callable[[], Tensor]) -> Job:
+    def setter(self, number: int, tap: Tap, points: Places, new: Callable[[], Tensor]) -> TapeJob:
         """Put what :meth:`adder` made in place of the sum as it is read: a sum is rounded, and a norm of nearly equal
         numbers makes much of that."""
 
@@ -174,7 +174,7 @@ class Tape:
             index = points.on(hidden.device)
             hidden.index_put_(index, _put(hidden[index], tap, new()))
 
-        return Job((tap.rank, 0, number), act, writes=True)
+        return TapeJob((tap.rank, 0, number), act, writes=True)
 
     def edited(self, number: int, old: Tensor) -> Tensor:
         """Apply a write's edit, and note that it fired and by how much it changed what was there."""
@@ -185,10 +185,10 @@ class Tape:
         with torch.no_grad():
             size = old.float().norm(dim=-1).clamp_min(torch.finfo(torch.float32).tiny)
             change = (new.float() - old.float()).norm(dim=-1) / size
-        self.fired[number] = Fired(int(old.shape[0]), change)
+        self.fired[number] = WriteCount(int(old.shape[0]), change)
         return new
 
-    def outcome(self, logits: Tensor | None, span: Span = NOWHERE) -> Outcome:
+    def outcome(self, logits: Tensor | None, span: Span = NOWHERE) -> TapeOutcome:
         """All that was read; raises E421 for a site that the forward never came by."""
         for number, read in enumerate(self.reads):
             if number not in self.values:
@@ -197,7 +197,7 @@ class Tape:
             if number not in self.fired:
                 raise fail("E421", f"the intervention on `{write.site}` never happened", span, notes=_NEVER)
         values = [self.values[number] for number in range(len(self.reads))]
-        return Outcome(values, logits, [self.fired[n] for n in range(len(self.writes))], tuple(self.values))
+        return TapeOutcome(values, logits, [self.fired[n] for n in range(len(self.writes))], tuple(self.values))
 
 
 _NEVER = ("the forward pass of this network did not run the module that holds the site",)
@@ -213,7 +213,7 @@ def _put(whole: Tensor, tap: Tap, new: Tensor) -> Tensor:
     return whole.index_copy(-1, tap.columns.to(whole.device), new)
 
 
-def run_jobs(jobs: list[Job], hidden: Tensor) -> Tensor:
+def run_jobs(jobs: list[TapeJob], hidden: Tensor) -> Tensor:
     """All jobs of one tensor, in their order: writes before reads at each site, sites as they are computed.
 
     Gives the very tensor where nothing is written, else a changed copy: models go on using what they handed out.
@@ -225,4 +225,15 @@ def run_jobs(jobs: list[Job], hidden: Tensor) -> Tensor:
     return hidden
 
 
-__all__ = ["Done", "Edit", "Fired", "Job", "Outcome", "Places", "Read", "Tape", "Write", "run_jobs"]
+__all__ = [
+    "Done",
+    "Edit",
+    "Places",
+    "SiteRead",
+    "SiteWrite",
+    "Tape",
+    "TapeJob",
+    "TapeOutcome",
+    "WriteCount",
+    "run_jobs",
+]

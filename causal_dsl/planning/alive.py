@@ -15,17 +15,17 @@ from causal_dsl.program.facts import Facts, record_of
 
 
 @dataclass(frozen=True)
-class Held:
+class PeakHeld:
     """The bytes of all tensors that are alive, and those that a process takes for them."""
 
     tensors: float
     taken: float
 
 
-def held(numbers: Sequence[float], share: float, budget: Budget) -> Held:
+def held(numbers: Sequence[float], share: float, budget: Budget) -> PeakHeld:
     """Tensors of so many numbers each, ``share`` times as many of them in truth."""
     tensors = sum(numbers) * share * budget.size
-    return Held(tensors, taken(tensors, budget.on_cpu))
+    return PeakHeld(tensors, taken(tensors, budget.on_cpu))
 
 
 def layer_stages(
@@ -82,4 +82,4 @@ def head(last: int, asked: int, columns: int | None, facts: Facts) -> list[float
     return [hidden, *[logits] * (1 if columns is None else 2), measured]
 
 
-__all__ = ["Held", "head", "held", "layer_stages", "stages"]
+__all__ = ["PeakHeld", "head", "held", "layer_stages", "stages"]

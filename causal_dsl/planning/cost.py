@@ -54,7 +54,7 @@ class Cost:
         """How many times the layer-tokens of the naive way are those of the plan."""
         return self.naive_layer_tokens / self.layer_tokens if self.layer_tokens else 1.0
 
-    def to_json(self) -> shapes.Cost:
+    def to_json(self) -> shapes.CostJson:
         return {
             "rows": self.rows,
             "layer_tokens": self.layer_tokens,
@@ -135,7 +135,7 @@ def stop_layer(plan: Plan, node: g.Node) -> int:
     layers = layers_of(plan.inputs[node.network].facts)
     needed = 0
     for after in plan.graph.successors(node):
-        if isinstance(after, g.Read):
+        if isinstance(after, g.ReadNode):
             return layers
         if isinstance(after, g.Capture):
             place = depth(after.place.site)
@@ -206,7 +206,7 @@ def _sources(resume: g.Resume) -> set[g.Forward]:
         node = stack.pop()
         if isinstance(node, g.Forward):
             found.add(node)
-        elif not isinstance(node, g.Draw):
+        elif not isinstance(node, g.DrawNode):
             stack.extend(node.inputs)
     return found - {resume.base}
 

@@ -31,7 +31,7 @@ class Experiment:
 
 
 @dataclass(eq=False)
-class Unit:
+class FitUnit:
     """Maps that are fitted together, for some experiment writes through all of them; units share nothing."""
 
     network: NetworkKey
@@ -57,7 +57,7 @@ class Fits:
     through them cannot reach the answer, so whatever they are, the run is the unpatched one."""
 
     plan: Plan
-    units: list[Unit]
+    units: list[FitUnit]
     dead: frozenset[FeatureRef] = frozenset()
 
     @property
@@ -74,7 +74,7 @@ def make_fits(
         return None
     tests = [test for one in fits for test in (one.fit, one.validation)]
     plan = make_plan(program, tests, tokenizers, found, drawer)
-    units: dict[FeatureRef, Unit] = {}
+    units: dict[FeatureRef, FitUnit] = {}
     dead: dict[FeatureRef, None] = {}
     layouts = Layouts(plan)
     for one in fits:
@@ -86,7 +86,7 @@ def make_fits(
         _refuse_one_class(plan, one.fit)
         joined = list(dict.fromkeys(units[ref] for ref in maps if ref in units))
         known = tuple(dict.fromkeys([*(ref for unit in joined for ref in unit.maps), *maps]))
-        unit = Unit(one.fit.network.key, known, [e for old in joined for e in old.experiments])
+        unit = FitUnit(one.fit.network.key, known, [e for old in joined for e in old.experiments])
         unit.experiments.append(Experiment(one.fit, resume, check))
         _one_way(unit)
         units |= dict.fromkeys(known, unit)
@@ -145,7 +145,7 @@ def _refuse_one_class(plan: Plan, test: Test) -> None:
     )
 
 
-def _one_way(unit: Unit) -> None:
+def _one_way(unit: FitUnit) -> None:
     """Maps that are fitted together are fitted one way (E712)."""
     first = unit.maps[0]
     for other in unit.maps[1:]:
@@ -185,7 +185,7 @@ class Shared:
     fitted: str
 
 
-def shared_input(plan: Plan, test: Test, fits: Plan, draw: g.Draw) -> Shared | None:
+def shared_input(plan: Plan, test: Test, fits: Plan, draw: g.DrawNode) -> Shared | None:
     """The first row of a test whose tokens (or vector) a fit reads, too, in whatever role; else None."""
     known: dict[bytes, str] = {}
     for run, rows in fits.rows.items():
@@ -229,4 +229,4 @@ def _refuse(test: Test, shared: Shared, declared: bool) -> None:
     )
 
 
-__all__ = ["Experiment", "Fits", "Unit", "make_fits", "refuse_overlap", "refuse_unfitted"]
+__all__ = ["Experiment", "FitUnit", "Fits", "make_fits", "refuse_overlap", "refuse_unfitted"]

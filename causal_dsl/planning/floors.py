@@ -21,7 +21,8 @@ def floor_of(resume: g.Resume) -> g.Resume | None:
     if not resume.writes:
         return None
     return g.Resume(
-        resume.base, tuple(g.Write(w.place, g.Capture(resume.base, w.place), False, w.feature) for w in resume.writes)
+        resume.base,
+        tuple(g.WriteNode(w.place, g.Capture(resume.base, w.place), False, w.feature) for w in resume.writes),
     )
 
 

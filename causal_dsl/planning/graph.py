@@ -40,7 +40,7 @@ def _node(cls: type[T]) -> type[T]:
 
 
 @_node
-class Draw:
+class DrawNode:
     """The settings of a test's runs. ``text`` says how they are drawn, in the words of ``file``, ``model`` from what;
     ``prompts`` (with their conditions) what shows them to the network."""
 
@@ -61,7 +61,7 @@ class Draw:
 class Label:
     """What the causal model says, with each variable of ``swaps`` taken from the named run."""
 
-    draw: Draw
+    draw: DrawNode
     output: str
     swaps: tuple[tuple[str, str], ...]
 
@@ -79,7 +79,7 @@ class Forward:
     """The network run on the inputs of ``role``, nothing changed. It stops at the deepest site that is read."""
 
     network: NetworkKey
-    draw: Draw
+    draw: DrawNode
     role: str
 
     def __hash__(self) -> int:
@@ -168,7 +168,7 @@ class Average(Value):
 
 
 @_node
-class Write:
+class WriteNode:
     """A value set at (or added to) a place of the run that is intervened on; of the vectors there only ``feature``."""
 
     place: Place
@@ -191,7 +191,7 @@ class Resume:
     """The base run with all ``writes`` in place, from the first of them to the read-out."""
 
     base: Forward
-    writes: tuple[Write, ...]
+    writes: tuple[WriteNode, ...]
 
     @property
     def inputs(self) -> tuple[Node, ...]:
@@ -206,7 +206,7 @@ class Resume:
 
 
 @_node
-class Read:
+class ReadNode:
     """Numbers computed from a run's logits where the answer is read. ``variable`` is the output read there."""
 
     run: Forward | Resume
@@ -224,19 +224,19 @@ class Read:
 
 
 @_node
-class Score:
+class ScoreNode:
     """The scores of one cell of one test."""
 
     test: str
     cell: tuple[tuple[str, int | str], ...]
     label: Label
-    reads: tuple[tuple[str, Read], ...]
+    reads: tuple[tuple[str, ReadNode], ...]
 
     @property
     def inputs(self) -> tuple[Node, ...]:
         return (self.label, *(read for _, read in self.reads))
 
-    def read(self, run: str) -> Read | None:
+    def read(self, run: str) -> ReadNode | None:
         """The read-out of ``patched``, ``base`` or a source."""
         return dict(self.reads).get(run)
 
@@ -245,7 +245,7 @@ class Score:
         return f"score {self.test}" + (f" at {at}" if at else "")
 
 
-Node = Draw | Label | Forward | Value | Write | Resume | Read | Score
+Node = DrawNode | Label | Forward | Value | WriteNode | Resume | ReadNode | ScoreNode
 
 
 def add(graph: nx.DiGraph, node: Node) -> None:
@@ -268,4 +268,4 @@ def of_kind(graph: nx.DiGraph, *kinds: type) -> Iterator[Any]:
 
 def kind(node: Node) -> str:
     """The kind of a node, as the plan prints it."""
-    return type(node).__name__.lower()
+    return type(node).__name__.removesuffix("Node").lower()

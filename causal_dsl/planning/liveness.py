@@ -86,7 +86,7 @@ class Rules:
 
 
 @dataclass(frozen=True)
-class Rows:
+class PassRows:
     """The rows of a pass, prompts first.
 
     ``lengths`` [prompts] in tokens; ``home`` [others] the prompt of each intervened row; ``read`` [rows] the token
@@ -165,7 +165,7 @@ class Schedule:
         return np.maximum(np.where(own >= 0, own, slots[self.home[rows], :width]), 0)
 
 
-def schedule(rows: Rows, layers: int, rules: Rules = Rules(), whole: bool = False) -> Schedule:
+def schedule(rows: PassRows, layers: int, rules: Rules = Rules(), whole: bool = False) -> Schedule:
     """The frames of a pass through ``layers`` layers.
 
     ``whole``: rows are run with all their tokens, padded to the longest, or not at all; that is what attention that
@@ -175,7 +175,7 @@ def schedule(rows: Rows, layers: int, rules: Rules = Rules(), whole: bool = Fals
 
 
 class _Scheduling:
-    def __init__(self, rows: Rows, layers: int, rules: Rules, whole: bool):
+    def __init__(self, rows: PassRows, layers: int, rules: Rules, whole: bool):
         self.given, self.layers, self.whole, self.stop = rows, layers, whole, rules.stop
         self.trim = rules.trim and not whole
         self.thin = rules.thin and self.trim

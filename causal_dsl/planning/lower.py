@@ -101,7 +101,7 @@ class _Lowering:
             f"{p.variable} @ {p.start}:{p.stop} via {p.encoding} {p.settings}" for p in test.alignment.inputs
         )
         source = test.span.source.path
-        self.draw = g.Draw(test.draws, lines or entries, origin(test.model.name, test.model.span), source)
+        self.draw = g.DrawNode(test.draws, lines or entries, origin(test.model.name, test.model.span), source)
 
     def lower(self) -> None:
         drawn = self._drawn()
@@ -128,7 +128,7 @@ class _Lowering:
             if cell.interventions:
                 resume = self._resume(base, cell, drawn)
                 reads.append(("patched", self._read(resume, readout, quantities.get("patched", set()), base)))
-            node = g.Score(test.name, cell.values, label, tuple(reads))
+            node = g.ScoreNode(test.name, cell.values, label, tuple(reads))
             g.add(self.plan.graph, node)
             nodes.append(node)
         self.plan.scores[test.name] = nodes
@@ -154,15 +154,15 @@ class _Lowering:
             self.plan.rows[node] = self.inputs.add(self.test.alignment, drawn, role, self.test.span)
         return node
 
-    def _read(self, run: g.Forward | g.Resume, readout: str, quantities: set[Quantity], base: g.Forward) -> g.Read:
+    def _read(self, run: g.Forward | g.Resume, readout: str, quantities: set[Quantity], base: g.Forward) -> g.ReadNode:
         ordered = tuple(sorted(quantities, key=str))
         against = base if any(q.against_base for q in ordered) else None
-        return g.Read(run, self.test.readout.variable, readout, ordered, against)
+        return g.ReadNode(run, self.test.readout.variable, readout, ordered, against)
 
     # ── interventions ───────────────────────────────────────────────────────────────────────────
 
     def _resume(self, base: g.Forward, cell: Cell, drawn: Drawn) -> g.Resume:
-        writes: list[g.Write] = []
+        writes: list[g.WriteNode] = []
         for intervention in cell.interventions:
             for i, place in enumerate(intervention.places):
                 self.inputs.sizes(place.position, self.plan.rows[base], intervention.span or self.test.span)
@@ -170,7 +170,7 @@ class _Lowering:
                 feature = intervention.features[i] if intervention.features else None
                 if feature is not None and feature.joined:
                     self._as_many_tokens(place, intervention, base)
-                writes.append(g.Write(place, value, intervention.add, feature))
+                writes.append(g.WriteNode(place, value, intervention.add, feature))
         return g.Resume(base, tuple(writes))
 
     def _as_many_tokens(self, place: Place, intervention: Intervention, base: g.Forward) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from causal_dsl.planning import graph as g
-from causal_dsl.planning.alive import Held, head, held, layer_stages
+from causal_dsl.planning.alive import PeakHeld, head, held, layer_stages
 from causal_dsl.planning.floors import floors_of
 from causal_dsl.planning.liveness import Schedule
 from causal_dsl.planning.memory import Budget
@@ -65,7 +65,7 @@ class Peaks:
         tokens = max((f.tokens for f in sized.schedule.frames), default=0) * sized.share
         return max(self.held(step, sized, budget).taken / budget.room, tokens / budget.most_tokens)
 
-    def held(self, step: Step, sized: Sized, budget: Budget) -> Held:
+    def held(self, step: Step, sized: Sized, budget: Budget) -> PeakHeld:
         """What is alive at the peak of a pass."""
         facts, layout, share = self.plan.inputs[step.network].facts, sized.layout, sized.share
         frames, asked = sized.schedule.frames, self.asked(layout)

@@ -32,16 +32,16 @@ class Plan:
     program: Program
     tests: list[Test]
     graph: nx.DiGraph
-    drawn: dict[g.Draw, Drawn]
+    drawn: dict[g.DrawNode, Drawn]
     inputs: dict[NetworkKey, Inputs]
     rows: dict[g.Forward, np.ndarray]
-    scores: dict[str, list[g.Score]] = field(default_factory=dict)
+    scores: dict[str, list[g.ScoreNode]] = field(default_factory=dict)
     steps: tuple[Step, ...] = ()
     #: what is fitted before it is run; None where nothing is
     fits: Fits | None = None
     #: names of the switches that are left off
     without: tuple[str, ...] = ()
-    _reads: dict[g.Resume, list[g.Read]] = field(default_factory=dict)
+    _reads: dict[g.Resume, list[g.ReadNode]] = field(default_factory=dict)
 
     @property
     def networks(self) -> dict[NetworkKey, NetworkRef]:
@@ -60,10 +60,10 @@ class Plan:
         """The graph as data (networkx node-link form) with its cost."""
         return to_json(self)
 
-    def reads_of(self, resumes: Iterable[g.Resume]) -> Iterator[g.Read]:
+    def reads_of(self, resumes: Iterable[g.Resume]) -> Iterator[g.ReadNode]:
         """What is read of some interventions."""
         if not self._reads:
-            for read in g.of_kind(self.graph, g.Read):
+            for read in g.of_kind(self.graph, g.ReadNode):
                 if isinstance(read.run, g.Resume):
                     self._reads.setdefault(read.run, []).append(read)
         for resume in resumes:

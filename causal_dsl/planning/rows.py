@@ -13,7 +13,7 @@ import numpy as np
 
 from causal_dsl.inputs import Inputs
 from causal_dsl.planning import graph as g
-from causal_dsl.planning.liveness import Accesses, Rows, Schedule, place_of, schedule
+from causal_dsl.planning.liveness import Accesses, PassRows, Schedule, place_of, schedule
 from causal_dsl.planning.reach import reaching
 from causal_dsl.planning.steps import Block, Step, captures, is_random, layers_of, mean_in_pass, taken
 from causal_dsl.program.components import in_time
@@ -54,11 +54,11 @@ class Layout:
 
     network: NetworkKey
     inputs: np.ndarray
-    pairs: dict[g.Draw, np.ndarray]
+    pairs: dict[g.DrawNode, np.ndarray]
     prompt: dict[tuple[object, g.Forward], np.ndarray]
     families: list[Family]
     kept: dict[Site, tuple[np.ndarray, np.ndarray]]
-    rows: Rows
+    rows: PassRows
     shared: bool
     width: int
     read_forwards: tuple[g.Forward, ...] = ()
@@ -114,7 +114,7 @@ class Layouts:
         start = np.repeat(bounds[pairs] - np.concatenate([[0], np.cumsum(counts)[:-1]]), counts)
         return which, tokens[start + np.arange(len(which))]
 
-    def live(self, write: g.Write, base: g.Forward, pairs: np.ndarray) -> np.ndarray:
+    def live(self, write: g.WriteNode, base: g.Forward, pairs: np.ndarray) -> np.ndarray:
         """Which tokens of a write can reach what is read of their pair's base, in the order of :meth:`tokens` [m]."""
         inputs, rows = self.plan.inputs[base.network], self.plan.rows[base][pairs]
         which, tokens = self.tokens(write.place, base, pairs)
@@ -169,7 +169,7 @@ class Layouts:
             prompt,
             [],
             {},
-            Rows(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.int64)),
+            PassRows(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.int64)),
             shared,
             1,
             tuple(f for f in forwards if (None, f) in users),
@@ -218,7 +218,9 @@ class Layouts:
         for site, found in parts.items():
             layout.keep(site, found)
 
-    def _rows(self, layout: Layout, inputs: Inputs, forwards: Sequence[g.Forward], against: list[g.Forward]) -> Rows:
+    def _rows(
+        self, layout: Layout, inputs: Inputs, forwards: Sequence[g.Forward], against: list[g.Forward]
+    ) -> PassRows:
         layers = layers_of(inputs.facts)
         lengths, reads_at = inputs.lengths[layout.inputs], inputs.reads[layout.inputs]
         homes = [layout.prompt_rows(f.resume.base, f.resume, f.pairs) for f in layout.families]
@@ -237,7 +239,7 @@ class Layouts:
         reads = Accesses.join(
             (rows, positions, *place_of(site, layers)) for site, (rows, positions) in layout.kept.items()
         )
-        return Rows(lengths, home, read, writes, reads)
+        return PassRows(lengths, home, read, writes, reads)
 
 
 class _Prompts:

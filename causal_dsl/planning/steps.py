@@ -103,11 +103,6 @@ def captures(resume: g.Resume) -> Iterator[g.Capture]:
     return (capture for write in resume.writes for capture in write.value.find(g.Capture))
 
 
-def averages(resume: g.Resume) -> Iterator[g.Average]:
-    """The means that an intervention writes."""
-    return (mean for write in resume.writes for mean in write.value.find(g.Average))
-
-
 def taken(resume: g.Resume) -> Iterator[g.Capture]:
     """All vectors that an intervention takes from runs, those of its means too, in the order in which they are written."""
     for write in resume.writes:

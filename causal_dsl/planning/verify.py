@@ -30,16 +30,16 @@ STAGES: tuple[Stage, ...] = get_args(Stage)
 
 #: What each kind of node is made from. A value that is written may stand wherever :class:`Value` does.
 MADE_FROM: dict[type, tuple[type, ...]] = {
-    g.Draw: (),
-    g.Label: (g.Draw,),
-    g.Forward: (g.Draw,),
+    g.DrawNode: (),
+    g.Label: (g.DrawNode,),
+    g.Forward: (g.DrawNode,),
     g.Capture: (g.Forward,),
     g.Average: (g.Capture,),
     Value: (Value,),
-    g.Write: (Value,),
-    g.Resume: (g.Forward, g.Write),
-    g.Read: (g.Forward, g.Resume),
-    g.Score: (g.Label, g.Read),
+    g.WriteNode: (Value,),
+    g.Resume: (g.Forward, g.WriteNode),
+    g.ReadNode: (g.Forward, g.Resume),
+    g.ScoreNode: (g.Label, g.ReadNode),
 }
 
 

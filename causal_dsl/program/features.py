@@ -11,7 +11,7 @@ from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean, real_path
 from causal_dsl.program.components import width
 from causal_dsl.program.facts import Facts
 from causal_dsl.program.identity import NetworkKey, Origin
-from causal_dsl.program.locations import Feature, Place, Position
+from causal_dsl.program.locations import FeatureSite, Place, Position
 from causal_dsl.program.settings import Setting, read_settings
 from causal_dsl.reading import is_file, is_folder, may_read, shortened
 from causal_dsl.store import reads
@@ -73,7 +73,7 @@ class FeatureRef:
     network: NetworkKey
     variables: tuple[str, ...]
     place: Place
-    chain: tuple[Feature, ...]
+    chain: tuple[FeatureSite, ...]
     fitting: Fitting
     block: tuple[int, int] | None = None
     variant: Variant = ""
@@ -132,7 +132,7 @@ class FeatureRef:
 class Via:
     """A chain of features as it is written, in one cell: its members with their settings, and how it is fitted."""
 
-    chain: tuple[Feature, ...]
+    chain: tuple[FeatureSite, ...]
     fitting: Fitting
     joined: bool
     span: Span
@@ -171,7 +171,7 @@ def read_via(
     if members is None:
         diagnostics.report("E215", f"no feature `{format_expr(via)[:60]}`", via.span, help=did_you_mean("", names))
         return None
-    chain: list[Feature] = []
+    chain: list[FeatureSite] = []
     fitting: dict[str, Any] = {}
     joined = False
     told: dict[str, Span] = {}
@@ -223,7 +223,7 @@ def read_via(
                 help=f"write `{name.name}(…).{chain[-1].name}(…)`, or leave one out",
             )
             return None
-        chain.append(Feature(name.name, tuple(own.items())))
+        chain.append(FeatureSite(name.name, tuple(own.items())))
     trained = any(family(feature).trained for feature in chain)
     for key in _TRAINING:
         if key in told and (not trained or "file" in fitting):
@@ -240,7 +240,7 @@ def read_via(
     return Via(tuple(chain), Fitting(**fitting), joined, via.span)
 
 
-def family(feature: Feature) -> FeatureFamily:
+def family(feature: FeatureSite) -> FeatureFamily:
     """The record of a feature."""
     return FEATURES[feature.name]
 

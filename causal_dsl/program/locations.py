@@ -66,7 +66,7 @@ class Position:
 
 
 @dataclass(frozen=True)
-class Feature:
+class FeatureSite:
     """``via name(settings)``: how a variable sits in the vector at its sites."""
 
     name: str

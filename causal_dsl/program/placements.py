@@ -15,7 +15,7 @@ from causal_dsl.program.program import Alignment, InputPlacement, NetworkRef, Pr
 from causal_dsl.program.prompts import show_value
 from causal_dsl.program.sae_metadata import check_sae
 from causal_dsl.program.settings import Setting, call_name, read_settings
-from causal_dsl.program.sites import SiteReader, Step, overlap, steps
+from causal_dsl.program.sites import SiteReader, SiteStep, overlap, steps
 from causal_dsl.syntax import tree
 from causal_dsl.vocabulary.architectures import ARCHITECTURES
 
@@ -224,7 +224,7 @@ class PlacementReader:
             return None
         return tuple(domain.values)
 
-    def _token(self, member: tree.Placement, step: Step, values: tuple[Any, ...]) -> Readout | None:
+    def _token(self, member: tree.Placement, step: SiteStep, values: tuple[Any, ...]) -> Readout | None:
         if self.network.facts.kind == "vector":
             self.diagnostics.report(
                 "E676",
@@ -298,7 +298,7 @@ class PlacementReader:
         kind: Literal["next_token", "mask"] = "mask" if masked else "next_token"
         return Readout(kind, member.name.name, values, among is not None, settings["prefix"], span=member.span)
 
-    def _logits(self, member: tree.Placement, step: Step, values: tuple[Any, ...]) -> Readout | None:
+    def _logits(self, member: tree.Placement, step: SiteStep, values: tuple[Any, ...]) -> Readout | None:
         if self.network.facts.kind == "language":
             self.diagnostics.report(
                 "E676",

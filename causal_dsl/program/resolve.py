@@ -15,7 +15,7 @@ from causal_dsl.causal.functions import PythonFunction, read_function
 from causal_dsl.causal.members import compile_model
 from causal_dsl.causal.model import CausalModel, Scope, compile_domain
 from causal_dsl.causal.predicates import compile_predicate
-from causal_dsl.causal.tables import Table, load_table
+from causal_dsl.causal.tables import LookupTable, load_table
 from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean, nearest
 from causal_dsl.program.facts import Facts, facts_of_reference, local_folder
 from causal_dsl.program.identity import NetworkKey, TrainingKey, files_digest, network_key
@@ -56,7 +56,7 @@ Tokenizers = Callable[[NetworkRef], Tokens | None]
 
 
 @dataclass
-class Options:
+class ResolverOptions:
     """What the caller changes of a spec without touching its text."""
 
     trust: bool = False
@@ -75,7 +75,7 @@ class Options:
 class Resolver:
     """Makes values of definitions, each once. Methods give None where a fault was reported."""
 
-    def __init__(self, diagnostics: Diagnostics, options: Options):
+    def __init__(self, diagnostics: Diagnostics, options: ResolverOptions):
         self.diagnostics = diagnostics
         self.options = options
         self._made: dict[Any, Any] = {}
@@ -136,7 +136,7 @@ class Resolver:
                     found.functions[name] = self._once(key, lambda d=definition: self._function(d))
         return found
 
-    def _table(self, definition: Definition) -> Table | None:
+    def _table(self, definition: Definition) -> LookupTable | None:
         declaration = definition.declaration
         assert isinstance(declaration, tree.TableDecl)
         return self._once(
@@ -166,7 +166,7 @@ class Resolver:
             self._open_domains.add(key)
             self._made[key] = None
             known: dict[str, Domain | None] = dict.fromkeys(definition.module.faulty)
-            tables: dict[str, Table | None] = {}
+            tables: dict[str, LookupTable | None] = {}
             for node in declaration.domain.walk():
                 if isinstance(node, tree.Name) and node.name in definition.module.names:
                     other = definition.module.names[node.name]

@@ -26,7 +26,7 @@ _LARGEST = 5_000_000
 
 
 @dataclass(frozen=True)
-class Made:
+class SaeOrigin:
     """What a file says: the ``hook`` it was made on ("": nothing), of which ``head`` (None: of all, or none has any), of
     which ``model``, whether its texts began with a mark (``begins``), whether weights were ``centred`` before.
 
@@ -44,7 +44,7 @@ class Made:
     doubts: tuple[str, ...] = ()
 
 
-def made_for(path: Path) -> Made | None:
+def made_for(path: Path) -> SaeOrigin | None:
     """What the ``cfg.json`` of an autoencoder's file or folder says; None where there is none that can be read."""
     file = (path if path.is_dir() else path.parent) / CONFIG
     try:
@@ -79,7 +79,7 @@ def made_for(path: Path) -> Made | None:
     own = site_of(hook)
     wrong = [n for n in numbers if (own is not None and own.layer is not None and n != own.layer) or n != layer]
     doubts += [f"it also names the layer {number}" for number in wrong]
-    return Made(
+    return SaeOrigin(
         hook,
         head if isinstance(head, int) and not isinstance(head, bool) else None,
         model if isinstance(model, str) else "",
@@ -205,7 +205,7 @@ def check_sae(path: Path, places: Sequence[Place], network: NetworkRef, span: Sp
     return True
 
 
-def _at_its_site(made: Made, path: Path, place: Place, facts: Facts, span: Span, diagnostics: Diagnostics) -> bool:
+def _at_its_site(made: SaeOrigin, path: Path, place: Place, facts: Facts, span: Span, diagnostics: Diagnostics) -> bool:
     used = place.site
     if used.component == "module":
         found = site_of(used.module or "")
@@ -277,7 +277,7 @@ def _at_its_site(made: Made, path: Path, place: Place, facts: Facts, span: Span,
 
 
 def _in_its_layer(
-    made: Made, layer: int, path: Path, place: Place, used: Site, span: Span, diagnostics: Diagnostics
+    made: SaeOrigin, layer: int, path: Path, place: Place, used: Site, span: Span, diagnostics: Diagnostics
 ) -> bool:
     """Judge by the layer alone: what leaves a layer is also what enters the next, so of the stream two layers may be meant."""
     if used.layer == layer or (used.component == "embed" and layer == 0):
@@ -297,7 +297,7 @@ def _in_its_layer(
     return True
 
 
-def _untold(made: Made, path: Path, place: Place, note: str, span: Span, diagnostics: Diagnostics) -> None:
+def _untold(made: SaeOrigin, path: Path, place: Place, note: str, span: Span, diagnostics: Diagnostics) -> None:
     diagnostics.report(
         "W518",
         "whether the sparse autoencoder was made for this place cannot be told",
@@ -307,7 +307,7 @@ def _untold(made: Made, path: Path, place: Place, note: str, span: Span, diagnos
     )
 
 
-def _says(made: Made, path: Path) -> str:
+def _says(made: SaeOrigin, path: Path) -> str:
     """What the file says of its place, in words."""
     if made.hook:
         return f"{shown_path(_file(path))} says that it was made on `{made.hook}`"
@@ -317,7 +317,7 @@ def _says(made: Made, path: Path) -> str:
 
 
 def _elsewhere(
-    made: Made, path: Path, place: Place, note: str, help: str, span: Span, diagnostics: Diagnostics
+    made: SaeOrigin, path: Path, place: Place, note: str, help: str, span: Span, diagnostics: Diagnostics
 ) -> bool:
     diagnostics.report(
         "E515",
@@ -346,7 +346,7 @@ def architectures_named(name: str) -> set[str]:
     return {kind for kind, length in found.items() if length == max(found.values())}
 
 
-def _of_its_network(made: Made, path: Path, network: NetworkRef, span: Span, diagnostics: Diagnostics) -> bool:
+def _of_its_network(made: SaeOrigin, path: Path, network: NetworkRef, span: Span, diagnostics: Diagnostics) -> bool:
     name = made.model.lower().replace("_", "-").rpartition("/")[2]
     if not name:
         return True
@@ -399,4 +399,4 @@ def _names(network: NetworkRef) -> list[str]:
     return found
 
 
-__all__ = ["Made", "check_sae", "made_for", "same_vector", "site_of"]
+__all__ = ["SaeOrigin", "check_sae", "made_for", "same_vector", "site_of"]

@@ -22,7 +22,7 @@ _MOST_DIMS = 1_000_000
 
 
 @dataclass(frozen=True)
-class Step:
+class SiteStep:
     """One part of a path: `head` with the indices `[6, 9]`."""
 
     name: str
@@ -31,14 +31,14 @@ class Step:
     arguments: tuple[tree.Argument, ...] | None = None
 
 
-def steps(expr: tree.Expr) -> list[Step] | None:
+def steps(expr: tree.Expr) -> list[SiteStep] | None:
     """A path as the list of its parts; None for an expression that is no path."""
     match expr:
         case tree.Name(name=name):
-            return [Step(name, expr.span)]
+            return [SiteStep(name, expr.span)]
         case tree.Attribute(value=value, name=ident):
             before = steps(value)
-            return None if before is None else [*before, Step(ident.name, ident.span)]
+            return None if before is None else [*before, SiteStep(ident.name, ident.span)]
         case tree.Subscript(value=value, indices=indices):
             before = steps(value)
             if before is None or before[-1].indices is not None:
@@ -118,7 +118,7 @@ class SiteReader:
                 return None
         return self._subscript(site, last, whole, expr.span)
 
-    def _unknown_head(self, head: Step) -> None:
+    def _unknown_head(self, head: SiteStep) -> None:
         inside = [name for name, component in COMPONENTS.items() if component.layer]
         if head.name in inside or head.name == "head":
             help = f"it is in a layer: write layer[…].{head.name}[…]"
@@ -136,7 +136,9 @@ class SiteReader:
         there = [n for n, c in COMPONENTS.items() if missing(n, self.facts) is None and c.layer == layered]
         return "this network has " + ", ".join(f"`{name}`" for name in there) if there else ""
 
-    def _in_layer(self, head: Step, rest: list[Step], span: Span, whole: bool) -> tuple[Site | None, Step | None]:
+    def _in_layer(
+        self, head: SiteStep, rest: list[SiteStep], span: Span, whole: bool
+    ) -> tuple[Site | None, SiteStep | None]:
         if head.indices is None or len(head.indices) != 1:
             self._report("E453", "`layer` needs one index", head.span, help="write layer[3].resid_post[last]")
             return None, None
@@ -185,14 +187,14 @@ class SiteReader:
             heads = tuple(range(head_count(step.name, self.facts) or 0))
         return Site(step.name, layer, heads), step
 
-    def _in_head(self, layer: int, rest: list[Step], whole: bool) -> tuple[Site | None, Step | None]:
+    def _in_head(self, layer: int, rest: list[SiteStep], whole: bool) -> tuple[Site | None, SiteStep | None]:
         head = rest[0]
         if not head.indices:
             self._report("E453", "`head` needs an index", head.span, help="write head[5], or head[6, 9] for two")
             return None, None
         named = [name for name, component in COMPONENTS.items() if component.heads]
         if len(rest) == 1 and whole:
-            step = Step("z", head.span)
+            step = SiteStep("z", head.span)
         elif len(rest) == 1:
             self._report(
                 "E453",
@@ -220,7 +222,7 @@ class SiteReader:
         heads = self._integers(head.indices, count, "head", head.span)
         return (None, None) if heads is None else (Site(step.name, layer, heads), step)
 
-    def _module(self, head: Step) -> Site | None:
+    def _module(self, head: SiteStep) -> Site | None:
         arguments = head.arguments or ()
         if len(arguments) != 1 or not isinstance(arguments[0].value, tree.String) or arguments[0].name is not None:
             self._report(
@@ -231,7 +233,7 @@ class SiteReader:
 
     # ── what stands in the last brackets ────────────────────────────────────────────────────────
 
-    def _subscript(self, site: Site, step: Step, whole: bool, span: Span) -> Place | None:
+    def _subscript(self, site: Site, step: SiteStep, whole: bool, span: Span) -> Place | None:
         indices = list(step.indices or ())
         position: Position | None = None
         # Of a network that nothing is known of, a prompt in the alignment tells that it reads tokens.

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from causal_dsl.report.tables import table_of
-from causal_dsl.score.apart import Written
+from causal_dsl.score.apart import WrittenApart
 from causal_dsl.score.numbers import show, show_cell
 from causal_dsl.score.results import CellResult, Estimate, TestResult
 
@@ -61,7 +61,7 @@ def beside(test: TestResult) -> Iterator[RenderableType]:
         yield from _rows("written apart", "right", [_apart(one) for one in cell.apart])
 
 
-def _apart(one: Written) -> tuple[str, Estimate, str]:
+def _apart(one: WrittenApart) -> tuple[str, Estimate, str]:
     names = ", ".join(name for name, _ in one.swaps)
     meaning = "alone" if len(one.swaps) == 1 else "from different sources"
     return names, one.right, f"{meaning}, at {one.place}"

@@ -18,7 +18,7 @@ _LOW_BAR, _HIGH_BAR = (191, 129, 45), (67, 133, 201)
 
 
 @dataclass(frozen=True)
-class Scale:
+class ColourScale:
     """Where the colours are anchored: grey at ``anchor``, blue at ``top``, brown at ``bottom``."""
 
     bottom: float
@@ -50,18 +50,18 @@ def _hex(colour: tuple[int, int, int]) -> str:
     return "#" + "".join(f"{part:02x}" for part in colour)
 
 
-def scale(estimates: Sequence[Estimate], share: bool, ceiling: float | None) -> Scale:
+def scale(estimates: Sequence[Estimate], share: bool, ceiling: float | None) -> ColourScale:
     """Shares are anchored at the ceiling and at 1, other numbers at 0 or at their least and greatest."""
     values = [e.value for e in estimates if e.value is not None]
     if share and min(values, default=0.0) < 0:
-        return Scale(-1.0, 0.0, 1.0)
+        return ColourScale(-1.0, 0.0, 1.0)
     if share:
-        return Scale(0.0, ceiling if ceiling is not None and ceiling < 1 else 0.0, 1.0)
+        return ColourScale(0.0, ceiling if ceiling is not None and ceiling < 1 else 0.0, 1.0)
     low, high = min(values, default=0.0), max(values, default=0.0)
     if low < 0 < high:
         reach = max(-low, high)
-        return Scale(-reach, 0.0, reach)
-    return Scale(low, low, high) if low >= 0 else Scale(low, high, high)
+        return ColourScale(-reach, 0.0, reach)
+    return ColourScale(low, low, high) if low >= 0 else ColourScale(low, high, high)
 
 
 def mark(estimate: Estimate, ceiling: float | None) -> str:
@@ -116,7 +116,7 @@ def heat_map(
     score: str,
     rows: str,
     columns: str,
-    colours: Scale,
+    colours: ColourScale,
     ceiling: float | None,
     width: int,
 ) -> list[Text]:

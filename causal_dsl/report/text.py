@@ -18,7 +18,7 @@ from rich.text import Text
 
 from causal_dsl.diagnostics import printable
 from causal_dsl.report.controls import beside, controls
-from causal_dsl.report.heatmap import Scale, axes, heat_map, marks, scale
+from causal_dsl.report.heatmap import ColourScale, axes, heat_map, marks, scale
 from causal_dsl.report.tables import table_of
 from causal_dsl.score.chance import show_ceilings, show_distinct
 from causal_dsl.score.codes import LADDER, severity
@@ -270,7 +270,7 @@ def _told(score: str, cells: Sequence[CellResult], ceiling: float | None) -> str
     return f"+ interval above the ceiling {show(ceiling)}, - below it{jointly}"
 
 
-def _legend(colours: Scale, told: str, ceiling: float | None, console: Console) -> Iterator[RenderableType]:
+def _legend(colours: ColourScale, told: str, ceiling: float | None, console: Console) -> Iterator[RenderableType]:
     line = Text()
     if console.color_system is not None:
         for point in sorted({colours.bottom, colours.anchor, colours.top}):

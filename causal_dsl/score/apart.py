@@ -18,7 +18,7 @@ _LUCK = 0.05
 
 
 @dataclass(frozen=True)
-class Written:
+class WrittenApart:
     """Some of the variables of a test, written apart. ``swaps``: which from which role. ``right``: the share of pairs that give
     what the causal model says of these alone; ``moved``: whose answer is another one than the base's; ``asked``: in how many
     of them the model says another one."""
@@ -29,7 +29,7 @@ class Written:
     moved: Estimate
     asked: int
 
-    def to_json(self) -> shapes.WrittenApart:
+    def to_json(self) -> shapes.WrittenApartJson:
         return {
             "variables": dict(self.swaps),
             "place": self.place,
@@ -39,7 +39,7 @@ class Written:
         }
 
 
-def apart_findings(found: Sequence[Written], together: Estimate, names: Sequence[str]) -> list[Finding]:
+def apart_findings(found: Sequence[WrittenApart], together: Estimate, names: Sequence[str]) -> list[Finding]:
     """`joint_only`, where variables that are right ``together`` are not right apart: an alarm where they fail oftener than the
     test itself explains, else information."""
     allowed = 1 - (together.value if together.value is not None else 1.0)
@@ -66,7 +66,7 @@ def _fails(right: Estimate, allowed: float, of: int) -> bool:
     return bool(bdtrc(round(wrong * n) - 1, n, allowed) * of <= _LUCK)
 
 
-def _dead(one: Written) -> str:
+def _dead(one: WrittenApart) -> str:
     name = one.swaps[0][0]
     return (
         f"Written alone, {one.place} moves the answer in none of {counted(one.moved.n)}, though in the causal model "
@@ -74,7 +74,7 @@ def _dead(one: Written) -> str:
     )
 
 
-def _told(one: Written) -> str:
+def _told(one: WrittenApart) -> str:
     how = f"Written alone at {one.place}, `{one.swaps[0][0]}` gives"
     if len(one.swaps) > 1:
         how = " and ".join(f"`{name}`" for name, _ in one.swaps)
@@ -85,4 +85,4 @@ def _told(one: Written) -> str:
     )
 
 
-__all__ = ["Written", "apart_findings"]
+__all__ = ["WrittenApart", "apart_findings"]

@@ -10,7 +10,7 @@ import numpy as np
 
 from causal_dsl.measures.context import TestContext
 from causal_dsl.measures.evaluation import CellData
-from causal_dsl.measures.per_cell import Mean, Score
+from causal_dsl.measures.per_cell import CellScore, PairMean
 from causal_dsl.measures.per_pair import Moved
 from causal_dsl.measures.quantities import TRACE
 from causal_dsl.measures.units import SHARE
@@ -24,14 +24,14 @@ from causal_dsl.score.words import Speech, elsewhere, nothing_said
 if TYPE_CHECKING:
     from causal_dsl.causal.ceilings import Ceiling
 
-_MOVED = Mean("moved", SHARE, Moved("moved", SHARE), "patched")
+_MOVED = PairMean("moved", SHARE, Moved("moved", SHARE), "patched")
 
 
 def found_in(
     cell: Mapping[str, Any],
     number: int,
     scores: dict[str, Estimate],
-    wanted: Mapping[str, Score],
+    wanted: Mapping[str, CellScore],
     estimator: Estimator,
     context: TestContext,
     info: CellInfo,

@@ -28,7 +28,7 @@ class Control:
     draws: tuple[float, ...] = ()
     difference: Estimate = field(default_factory=lambda: Estimate(None))
 
-    def to_json(self) -> shapes.Control:
+    def to_json(self) -> shapes.ControlJson:
         return {
             "iia": self.iia.to_json(),
             "margin": number(self.margin),
@@ -117,7 +117,7 @@ class Learned:
 
 
 @dataclass(frozen=True)
-class Part:
+class ControlPart:
     """One draw of a control: its iia, its margin, and how far the feature's iia is above it over the same pairs."""
 
     iia: Estimate
@@ -125,7 +125,7 @@ class Part:
     difference: Estimate
 
 
-def several(name: str, parts: Sequence[Part]) -> Control:
+def several(name: str, parts: Sequence[ControlPart]) -> Control:
     """One control out of its draws."""
     if len(parts) == 1:
         return Control(name, parts[0].iia, parts[0].margin, difference=parts[0].difference)
@@ -305,4 +305,4 @@ def _illusion(iia: Estimate, noop: float | None, learned: Learned) -> list[Findi
     return [Finding("illusion_risk", "The feature may be an illusion: " + "; ".join(reasons) + ".")]
 
 
-__all__ = ["Beside", "Control", "FeatureInfo", "Learned", "Part", "learned_findings", "margin", "several"]
+__all__ = ["Beside", "Control", "ControlPart", "FeatureInfo", "Learned", "learned_findings", "margin", "several"]

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from causal_dsl.measures.evaluation import CellData, Evaluation
-from causal_dsl.measures.per_cell import Best, Chosen, Mean, Order, OverCells, Score, Star
+from causal_dsl.measures.per_cell import Best, CellScore, Chosen, Order, OverCells, PairMean, Star
 from causal_dsl.measures.units import SHARE
 from causal_dsl.score.intervals import (
     LEVEL,
@@ -37,8 +37,8 @@ class Estimator:
     ceiling: float | np.ndarray | None = None
     draws: bool = False
     weights: np.ndarray | None = None
-    points: dict[Score, np.ndarray] = field(default_factory=dict)
-    replicates: dict[Score, np.ndarray] = field(default_factory=dict)
+    points: dict[CellScore, np.ndarray] = field(default_factory=dict)
+    replicates: dict[CellScore, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.n = self.frames[0].n if self.frames else 0
@@ -48,7 +48,7 @@ class Estimator:
         own = np.ones(self.n) if self.weights is None else self.weights
         self.env = Evaluation(self.frames, self.cells, own[None], choosing, self.ceiling)
 
-    def prepare(self, scores: Sequence[Score]) -> None:
+    def prepare(self, scores: Sequence[CellScore]) -> None:
         """Compute the scores and, unless the pairs are all there are, their bootstrap replicates."""
         new = list(dict.fromkeys(score for score in scores if score not in self.points))
         with np.errstate(invalid="ignore", over="ignore"):
@@ -57,7 +57,7 @@ class Estimator:
             resampled = [score for score in new if not self.exhaustive and np.isfinite(self.points[score]).any()]
             if not resampled or self.resampling.clusters() < 2:
                 return
-            blocks: dict[Score, list[np.ndarray]] = {score: [] for score in resampled}
+            blocks: dict[CellScore, list[np.ndarray]] = {score: [] for score in resampled}
             for weights in self.resampling.weights():
                 env = self.env.under(weights)
                 for score in resampled:
@@ -65,7 +65,7 @@ class Estimator:
         for score, found in blocks.items():
             self.replicates[score] = np.concatenate(found)
 
-    def point(self, score: Score) -> np.ndarray:
+    def point(self, score: CellScore) -> np.ndarray:
         """The score in each cell, ``[C]`` (``[1]`` where it is over cells)."""
         self.prepare([score])
         return self.points[score]
@@ -75,12 +75,12 @@ class Estimator:
         """What the intervals are about."""
         return "draws" if self.draws else "inputs"
 
-    def estimate(self, score: Score, cell: int = 0) -> Estimate:
+    def estimate(self, score: CellScore, cell: int = 0) -> Estimate:
         """The score of a cell with its interval."""
         found = self._estimate(score, cell)
         return found if found.low is None else replace(found, about=self.about)
 
-    def _estimate(self, score: Score, cell: int) -> Estimate:
+    def _estimate(self, score: CellScore, cell: int) -> Estimate:
         value = float(self.point(score)[0 if score.over_cells else cell])
         n = score.count(self.env, cell)
         if not np.isfinite(value):
@@ -89,7 +89,7 @@ class Estimator:
             return Estimate(value, n=n, method="exact")
         if isinstance(score, Star):
             return self._star(score, cell, value, n)
-        if isinstance(score, Mean):
+        if isinstance(score, PairMean):
             found = self._mean(score, cell)
             if found is not None:
                 return Estimate(value, *found[0], n, found[1])
@@ -111,7 +111,7 @@ class Estimator:
             return Estimate(value, low, high, n, "rule of three")
         return Estimate(value, *interval, n, "bootstrap")
 
-    def _mean(self, score: Mean, cell: int, level: float = LEVEL) -> tuple[tuple[float, float], Method] | None:
+    def _mean(self, score: PairMean, cell: int, level: float = LEVEL) -> tuple[tuple[float, float], Method] | None:
         """The interval of a mean over pairs, and how it was made; None where it is to be bootstrapped."""
         counted, frame = score.counted(self.frames[cell]), self.frames[cell]
         if counted is not None:
@@ -121,7 +121,7 @@ class Estimator:
         numbers = score.pair.of(frame, score.run)
         return mean_interval(numbers, np.ones(frame.n, bool), False, self.resampling, level)
 
-    def together(self, score: Mean) -> list[tuple[float, float] | None]:
+    def together(self, score: PairMean) -> list[tuple[float, float] | None]:
         """For each cell, the interval of a share that holds for all cells at once; None where there is none."""
         again, points = self.replicates.get(score), self.point(score)
         times = None if again is None else together(points, again)
@@ -137,7 +137,7 @@ class Estimator:
             found.append(None if made is None else made[0])
         return found
 
-    def difference(self, one: Score, cell: int, other: Score, before: int) -> np.ndarray | None:
+    def difference(self, one: CellScore, cell: int, other: CellScore, before: int) -> np.ndarray | None:
         """Replicates of the score of a cell less another, over the same pairs; None where there are none."""
         if one not in self.replicates or other not in self.replicates:
             return None

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 from causal_dsl.diagnostics import Diagnostic, Span
 from causal_dsl.measures.context import Expectation
-from causal_dsl.measures.per_cell import Best, Chosen, OverCells, Score
+from causal_dsl.measures.per_cell import Best, CellScore, Chosen, OverCells
 from causal_dsl.score.numbers import counted, show, show_cell, show_estimate, show_percent, show_share
 from causal_dsl.score.results import CellInfo, Estimate, Finding, Measured
 from causal_dsl.score.verdict import RULES, by_design
 
 if TYPE_CHECKING:
     from causal_dsl.causal.ceilings import Ceiling
-    from causal_dsl.causal.cover import Scope
+    from causal_dsl.causal.cover import DrawScope
 
 #: A change of logits, of base patched into itself, that is more than rounding.
 NOISY = 1e-2
@@ -144,7 +144,7 @@ def leak_finding(ceilings: Mapping[str, Ceiling]) -> list[Finding]:
     return found
 
 
-def scope_finding(scope: Scope) -> Finding:
+def scope_finding(scope: DrawScope) -> Finding:
     """What a `where`, or the value of a variable in the place of one, leaves of the draws."""
     roles = ", ".join(f"`{role}`" for role in scope.roles)
     how = "exactly" if scope.exact else f"[{show(scope.low)}, {show(scope.high)}] by {scope.n} draws"
@@ -165,7 +165,9 @@ def filter_finding(n: int, kept: int, iia: Estimate | None, unfiltered: Estimate
     return Finding("filtered", text + ".")
 
 
-def choosing_findings(values: Sequence[Score], cells: int, best: Mapping[Best, tuple[str, int, int]]) -> list[Finding]:
+def choosing_findings(
+    values: Sequence[CellScore], cells: int, best: Mapping[Best, tuple[str, int, int]]
+) -> list[Finding]:
     """For each ``max``, ``min``, ``best`` among the values: on which pairs a cell was chosen, and from how many.
 
     ``best`` gives, for each :class:`Best`, the chosen cell and the numbers of pairs it was chosen and scored on.

@@ -25,7 +25,7 @@ _MOST = 512
 
 
 @dataclass(frozen=True)
-class Held:
+class HoldsMore:
     """What a place holds of a variable. ``vectors`` that it takes over the ``inputs`` that were looked at, ``values`` of the
     variable and ``settings`` of the inputs that it depends on among them; ``within``, the share of the variance between these
     settings that lies within a value; ``code``: whether it is a code of the inputs that makes none alike that the variable does."""
@@ -40,7 +40,9 @@ class Held:
     code: bool
 
 
-def held(variable: str, place: str, vectors: np.ndarray, above: Mapping[str, np.ndarray], values: np.ndarray) -> Held:
+def held(
+    variable: str, place: str, vectors: np.ndarray, above: Mapping[str, np.ndarray], values: np.ndarray
+) -> HoldsMore:
     """What ``vectors`` [n, width] at a place hold, in n distinct inputs: ``above`` are the codes [n] of the inputs that the variable
     depends on, ``values`` its own."""
     spread = np.ptp(vectors, axis=0)
@@ -56,7 +58,7 @@ def held(variable: str, place: str, vectors: np.ndarray, above: Mapping[str, np.
     together = len(np.unique(np.stack([patterns, settings], axis=1), axis=0))
     # nothing but these inputs shows there, each setting once
     alone = together == count == kinds and count < len(vectors)
-    return Held(
+    return HoldsMore(
         variable,
         place,
         kinds,
@@ -101,7 +103,7 @@ def _numbered(rows: np.ndarray) -> np.ndarray:
     return np.unique(rows, axis=0, return_inverse=True)[1].reshape(-1)
 
 
-def held_findings(found: Held, beside: str) -> list[Finding]:
+def held_findings(found: HoldsMore, beside: str) -> list[Finding]:
     """`holds_more`, ``beside`` a verdict: an alarm of a code of the inputs that passes for the variable, information where most of
     what varies is not the variable."""
     shown = f"{found.place} takes {found.vectors} vectors over {found.inputs} inputs, for {found.values} values of `{found.variable}`"
@@ -114,4 +116,4 @@ def held_findings(found: Held, beside: str) -> list[Finding]:
     return []
 
 
-__all__ = ["Held", "held", "held_findings"]
+__all__ = ["HoldsMore", "held", "held_findings"]

@@ -9,8 +9,8 @@ import numpy as np
 
 from causal_dsl.diagnostics import Diagnostic
 from causal_dsl.measures.context import Expectation
-from causal_dsl.measures.per_cell import Chosen, ParameterIs, Score, ScoreOp
-from causal_dsl.measures.per_pair import Constant
+from causal_dsl.measures.per_cell import CellScore, Chosen, ChosenParameterIs, ScoreOp
+from causal_dsl.measures.per_pair import FixedNumber
 from causal_dsl.measures.units import INDEX
 from causal_dsl.score.chance import show_ceilings
 from causal_dsl.score.estimate import Estimator
@@ -43,7 +43,7 @@ def judge(
     )
     deciding = next((m for m in measured if m.held is not True), measured[0])
     chose = any(
-        isinstance(comparison, ParameterIs) and comparison.text == deciding.text
+        isinstance(comparison, ChosenParameterIs) and comparison.text == deciding.text
         for comparison in expectation.comparisons
     )
     value = deciding.cell if chose else deciding.estimate.value
@@ -61,14 +61,14 @@ def judge(
     return ExpectationResult(expectation.text, line, value, False, measured, tuple(names), reason), diagnostic
 
 
-def _sides(comparison: Score) -> tuple[Score, Score | Constant | None, str]:
+def _sides(comparison: CellScore) -> tuple[CellScore, CellScore | FixedNumber | None, str]:
     """The measured side of a comparison, what it is compared with, and the operator as seen from the measured side."""
     if not isinstance(comparison, ScoreOp):
         return comparison, None, ""
     left, right = comparison.operands
-    if isinstance(left, Score):
+    if isinstance(left, CellScore):
         return left, right, comparison.op
-    assert isinstance(right, Score)
+    assert isinstance(right, CellScore)
     return right, left, {"<": ">", "<=": ">=", ">": "<", ">=": "<="}.get(comparison.op, comparison.op)
 
 
@@ -79,17 +79,17 @@ def _margin(side: np.ndarray, bound: np.ndarray, op: str) -> np.ndarray:
     return np.where(np.isnan(margin), -np.inf, margin)
 
 
-def _margins(comparison: Score, estimator: Estimator) -> np.ndarray:
+def _margins(comparison: CellScore, estimator: Estimator) -> np.ndarray:
     side, bound, op = _sides(comparison)
     if bound is None:
         return estimator.point(comparison)
-    right = estimator.point(bound) if isinstance(bound, Score) else np.array([bound.value])
+    right = estimator.point(bound) if isinstance(bound, CellScore) else np.array([bound.value])
     return _margin(estimator.point(side), right, op)
 
 
-def _measured(comparison: Score, estimator: Estimator, failing: np.ndarray | None) -> Measured:
+def _measured(comparison: CellScore, estimator: Estimator, failing: np.ndarray | None) -> Measured:
     """The comparison in the cell where it holds least, looking first at the cells where the expectation fails."""
-    if isinstance(comparison, ParameterIs):
+    if isinstance(comparison, ChosenParameterIs):
         index, _ = estimator.chosen(comparison.chosen)
         found = None if index is None else dict(estimator.cells[index])
         held = _held(float(estimator.point(comparison)[0]))
@@ -98,8 +98,8 @@ def _measured(comparison: Score, estimator: Estimator, failing: np.ndarray | Non
     margins = _margins(comparison, estimator)
     among = failing if failing is not None and len(failing) and len(margins) > 1 else np.arange(len(margins))
     worst = int(among[np.argmin(margins[among])])
-    limit = bound.value if isinstance(bound, Constant) else None
-    if isinstance(bound, Score):
+    limit = bound.value if isinstance(bound, FixedNumber) else None
+    if isinstance(bound, CellScore):
         limit = float(np.broadcast_to(estimator.point(bound), margins.shape)[worst])
     held = _held(float(np.broadcast_to(estimator.point(comparison), margins.shape)[worst]))
     cell = dict(estimator.cells[worst]) if not comparison.over_cells and estimator.cells[worst] else None
@@ -157,8 +157,8 @@ def _cell_line(expectation: Expectation, estimator: Estimator, cell: dict[str, A
     shown = {}
     for comparison in expectation.comparisons:
         side, bound, _ = _sides(comparison)
-        if not isinstance(side, ParameterIs | Chosen) and not side.over_cells:
-            limit = bound.value if isinstance(bound, Constant) else None
+        if not isinstance(side, ChosenParameterIs | Chosen) and not side.over_cells:
+            limit = bound.value if isinstance(bound, FixedNumber) else None
             shown[side.text] = f"{side.text} {show_estimate(estimator.estimate(side, index), against=limit)}"
     return ", ".join(shown.values()) or "fails"
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from causal_dsl import shapes
     from causal_dsl.causal.ceilings import Ceiling
-    from causal_dsl.score.apart import Written
+    from causal_dsl.score.apart import WrittenApart
     from causal_dsl.score.controls import Learned
     from causal_dsl.score.unmapped import OtherValues, Unclaimed
 
@@ -54,7 +54,7 @@ class Estimate:
     #: what the interval is about: more draws from the same inputs, or inputs that were not drawn; "" without an interval
     about: Literal["", "draws", "inputs"] = ""
 
-    def to_json(self) -> shapes.Estimate:
+    def to_json(self) -> shapes.EstimateJson:
         return {
             "value": number(self.value),
             "low": number(self.low),
@@ -81,7 +81,7 @@ class Finding:
     def severity(self) -> Severity:
         return self.level or severity(self.code)
 
-    def to_json(self) -> shapes.Finding:
+    def to_json(self) -> shapes.FindingJson:
         return {"code": self.code, "text": self.text, "severity": self.severity}
 
 
@@ -92,7 +92,7 @@ class Verdict:
     code: str
     text: str
 
-    def to_json(self) -> shapes.Verdict:
+    def to_json(self) -> shapes.VerdictJson:
         return {"code": self.code, "text": self.text}
 
 
@@ -103,7 +103,7 @@ class Rise:
     difference: Estimate
     below: dict[str, Any] | None = None
 
-    def to_json(self) -> shapes.Rise:
+    def to_json(self) -> shapes.RiseJson:
         return {**self.difference.to_json(), "below": number(self.below)}
 
 
@@ -117,7 +117,7 @@ class Fired:
     change: float | None = None
     unreachable: int = 0
 
-    def to_json(self) -> shapes.Intervention:
+    def to_json(self) -> shapes.InterventionJson:
         return {
             "text": self.text,
             "rows": self.rows,
@@ -159,7 +159,7 @@ class CellResult:
     #: what of the layer no variable claims, taken from other inputs; empty where that was not run
     unclaimed: tuple[Unclaimed, ...] = ()
     #: the variables that it writes together, written apart; empty where that was not run
-    apart: tuple[Written, ...] = ()
+    apart: tuple[WrittenApart, ...] = ()
     #: an ablation beside other values at its places; None where there is none
     replaced: OtherValues | None = None
 
@@ -199,7 +199,7 @@ class Measured:
     cell: dict[str, Any] | None = None
     digits: int = 3
 
-    def to_json(self) -> shapes.Measured:
+    def to_json(self) -> shapes.MeasuredJson:
         return {
             "text": self.text,
             "name": self.name,
@@ -222,7 +222,7 @@ class ExpectationResult:
     failed_cells: tuple[dict[str, Any], ...] = ()
     reason: str = ""
 
-    def to_json(self) -> shapes.Expectation:
+    def to_json(self) -> shapes.ExpectationJson:
         return {
             "text": self.text,
             "line": self.line,
@@ -243,7 +243,7 @@ class ReportResult:
     estimate: Estimate
     cell: dict[str, Any] | None = None
 
-    def to_json(self) -> shapes.Report:
+    def to_json(self) -> shapes.ReportJson:
         return {"text": self.text, "line": self.line, **self.estimate.to_json(), "cell": number(self.cell)}
 
 
@@ -258,8 +258,8 @@ class Wrong:
     of: int
     examples: tuple[tuple[int, str], ...] = ()
 
-    def to_json(self) -> shapes.Wrong:
-        examples: list[shapes.Example] = [{"pair": pair, "wanted": wanted} for pair, wanted in self.examples]
+    def to_json(self) -> shapes.WrongJson:
+        examples: list[shapes.ExampleJson] = [{"pair": pair, "wanted": wanted} for pair, wanted in self.examples]
         return {"run": self.run, "said": self.said, "count": self.count, "of": self.of, "examples": examples}
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from causal_dsl.measures.evaluation import CellData
-from causal_dsl.measures.per_cell import Mean, Score
+from causal_dsl.measures.per_cell import CellScore, PairMean
 from causal_dsl.measures.per_pair import ANSWER, Change
 from causal_dsl.score.estimate import Estimator
 from causal_dsl.score.numbers import counted, show, show_estimate, show_percent
@@ -61,11 +61,11 @@ def few_inputs(estimator: Estimator, roles: Sequence[str]) -> list[Finding]:
     return [Finding("few_inputs", text)]
 
 
-def effects(estimator: Estimator, scores: Sequence[Score], cell: int) -> list[Finding]:
+def effects(estimator: Estimator, scores: Sequence[CellScore], cell: int) -> list[Finding]:
     """Findings of mean changes near 0 that hide large ones of both signs."""
     found = []
     for score in scores:
-        if not isinstance(score, Mean) or not isinstance(score.pair, Change):
+        if not isinstance(score, PairMean) or not isinstance(score.pair, Change):
             continue
         estimate = estimator.estimate(score, cell)
         numbers = score.pair.of(estimator.frames[cell], score.run)

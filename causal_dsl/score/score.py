@@ -10,8 +10,8 @@ import numpy as np
 from causal_dsl.causal.designs import count_distinct
 from causal_dsl.measures.context import Reported, TestContext, TestScores
 from causal_dsl.measures.evaluation import CellData
-from causal_dsl.measures.per_cell import Best, Chosen, Mean, Score
-from causal_dsl.measures.per_pair import Constant
+from causal_dsl.measures.per_cell import Best, CellScore, Chosen, PairMean
+from causal_dsl.measures.per_pair import FixedNumber
 from causal_dsl.measures.quantities import Columns
 from causal_dsl.score.cells import found_in, with_verdict
 from causal_dsl.score.estimate import Estimator
@@ -36,7 +36,7 @@ from causal_dsl.score.words import PLAIN, Speech, wrong_answers, wrong_finding
 
 if TYPE_CHECKING:
     from causal_dsl.causal.ceilings import Ceiling
-    from causal_dsl.causal.cover import Cover, Scope
+    from causal_dsl.causal.cover import Cover, DrawScope
 
 
 def score_test(
@@ -55,7 +55,7 @@ def score_test(
     seconds: float = 0.0,
     cover: Cover | None = None,
     speech: Speech = PLAIN,
-    scope: Sequence[Scope] = (),
+    scope: Sequence[DrawScope] = (),
     part: bool = False,
 ) -> TestResult:
     """Score a test.
@@ -114,7 +114,7 @@ def score_test(
     judged = [judge(expectation, estimator, of_kept or given) for expectation in scores.expectations]
 
     known = dict(of_kept or given)
-    iia = next((value for name, value in wanted.items() if name == "iia" and isinstance(value, Mean)), None)
+    iia = next((value for name, value in wanted.items() if name == "iia" and isinstance(value, PairMean)), None)
     joint = estimator.together(iia) if iia is not None and len(cells) > 1 and labels is not None else []
     design = by_design(known) if labels is not None else ""
     risen = rises(estimator, iia) if iia is not None and design and len(cells) > 1 else []
@@ -209,7 +209,7 @@ def _value(ceilings: Mapping[str, Ceiling]) -> float | None:
     return ceilings["output_only"].value if "output_only" in ceilings else None
 
 
-def _parts(truths: Sequence[Score]) -> list[Score]:
+def _parts(truths: Sequence[CellScore]) -> list[CellScore]:
     """The expectations, and all scores in them that are shown with an interval."""
     return [part for truth in truths for part in truth.walk()]
 
@@ -224,13 +224,13 @@ def _reported(reported: Reported, estimator: Estimator) -> ReportResult:
     return ReportResult(reported.text, line, estimator.estimate(reported.value))
 
 
-def _choices(values: Sequence[Score | Constant], estimator: Estimator) -> list[Finding]:
-    parts = [part for value in values if isinstance(value, Score) for part in value.walk()]
+def _choices(values: Sequence[CellScore | FixedNumber], estimator: Estimator) -> list[Finding]:
+    parts = [part for value in values if isinstance(value, CellScore) for part in value.walk()]
     best = {}
     for part in parts:
         if isinstance(part, Best) and (found := estimator.best(part)) is not None:
             best[part] = (show_cell(estimator.cells[found[0]]), found[1], found[2])
-    findings = choosing_findings([v for v in values if isinstance(v, Score)], len(estimator.cells), best)
+    findings = choosing_findings([v for v in values if isinstance(v, CellScore)], len(estimator.cells), best)
     for part in dict.fromkeys(parts):
         if isinstance(part, Chosen):
             index, stable = estimator.chosen(part)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from causal_dsl.measures.context import Expectation
-from causal_dsl.measures.per_cell import Mean
+from causal_dsl.measures.per_cell import PairMean
 from causal_dsl.measures.per_pair import Moved, OfDistribution
 from causal_dsl.score.codes import Severity
 from causal_dsl.score.results import CellResult
@@ -22,7 +22,7 @@ def nothing_expected(expectations: Sequence[Expectation]) -> bool:
     network is right, and one of them fails where they are not."""
     found = []
     for expectation in expectations:
-        names = {part.measure for part in expectation.truth.walk() if isinstance(part, Mean) and _movement(part)}
+        names = {part.measure for part in expectation.truth.walk() if isinstance(part, PairMean) and _movement(part)}
         if names:
             truths = [
                 expectation.truth.assume({"accuracy": 1.0, **dict.fromkeys(names, size)}) for size in (0.0, _CLEARLY)
@@ -33,7 +33,7 @@ def nothing_expected(expectations: Sequence[Expectation]) -> bool:
     return any(found)
 
 
-def _movement(part: Mean) -> bool:
+def _movement(part: PairMean) -> bool:
     return part.run == "patched" and (
         isinstance(part.pair, Moved) or (isinstance(part.pair, OfDistribution) and part.pair.two_runs)
     )

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from causal_dsl.measures.per_cell import Mean
+from causal_dsl.measures.per_cell import PairMean
 from causal_dsl.measures.per_pair import Right
 from causal_dsl.measures.units import SHARE
 from causal_dsl.score.estimate import Estimator
@@ -17,7 +17,7 @@ from causal_dsl.score.numbers import show
 from causal_dsl.score.results import Estimate, Finding, Rise
 
 #: How often the unpatched base run gives the counterfactual answer.
-UNPATCHED = Mean("unpatched", SHARE, Right("iia", SHARE, label=True), "base")
+UNPATCHED = PairMean("unpatched", SHARE, Right("iia", SHARE, label=True), "base")
 
 
 def numbers_of(cells: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -49,7 +49,7 @@ def below(cells: Sequence[Mapping[str, Any]]) -> list[int | None]:
     return found
 
 
-def rises(estimator: Estimator, iia: Mean) -> list[Rise]:
+def rises(estimator: Estimator, iia: PairMean) -> list[Rise]:
     """For each cell how much more it scores than the cell below it, or than the unpatched runs; intervals hold together."""
     estimator.prepare([iia, UNPATCHED])
     points, floor = estimator.point(iia), estimator.point(UNPATCHED)

@@ -8,7 +8,7 @@ import numpy as np
 
 from causal_dsl.causal.attributes import asked
 from causal_dsl.causal.designs import Drawn
-from causal_dsl.measures.per_cell import Score, asks
+from causal_dsl.measures.per_cell import CellScore, asks
 from causal_dsl.measures.quantities import Columns
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def labels_of(test: Test, drawn: Drawn) -> np.ndarray | None:
 
 def asked_of(test: Test, drawn: Drawn) -> np.ndarray | None:
     """Which attribute each base asks about, where the test has scores of attributes."""
-    values = [value for value in test.scores.values if isinstance(value, Score)]
+    values = [value for value in test.scores.values if isinstance(value, CellScore)]
     if not test.swaps or not any(asks(part) for value in values for part in value.walk()):
         return None
     return asked(test.model, test.readout.variable, [name for name, _ in test.swaps], drawn.values["base"])

@@ -33,7 +33,7 @@ class Taken:
     told: str
     moved: Estimate
 
-    def to_json(self) -> shapes.Taken:
+    def to_json(self) -> shapes.TakenJson:
         return {"units": list(self.units), "place": self.told, "moved": self.moved.to_json()}
 
 
@@ -52,7 +52,7 @@ class Unclaimed:
     natural: float
     judged: tuple[bool, ...]
 
-    def to_json(self) -> shapes.Unclaimed:
+    def to_json(self) -> shapes.UnclaimedJson:
         return {
             "site": self.site,
             "placed": list(self.placed),
@@ -72,7 +72,7 @@ class OtherValues:
     moved: Mapping[str, Estimate]
     differences: Mapping[str, Estimate]
 
-    def to_json(self) -> shapes.Replaced:
+    def to_json(self) -> shapes.ReplacedJson:
         return {
             "own": self.own,
             "moved": {name: e.to_json() for name, e in self.moved.items()},

@@ -23,7 +23,7 @@ EVERY = 10.0
 _LATER = "later"
 
 
-class Work(Protocol):
+class Stepwise(Protocol):
     """What is done in steps."""
 
     @property
@@ -46,7 +46,7 @@ class Checkpoint:
     kind: str
     what: str
 
-    def take(self, work: Work) -> None:
+    def take(self, work: Stepwise) -> None:
         """Let work go on from where it was kept, if it was. A damaged file is set aside (W659)."""
         found = take_tensors(self.path, self.what)
         if found is not None and later.holds(found[1].pop(_LATER, None)):
@@ -55,7 +55,7 @@ class Checkpoint:
             except (KeyError, RuntimeError):
                 return  # of another version: from the start
 
-    def keep(self, work: Work) -> None:
+    def keep(self, work: Stepwise) -> None:
         """Keep how far work is. Where that cannot be done, it goes on (W665)."""
         tensors, about = work.state()
         with if_possible(self.what):
@@ -64,7 +64,7 @@ class Checkpoint:
         faults.reached(self.kind)
 
 
-def run(work: Work, checkpoint: Checkpoint | None = None) -> None:
+def run(work: Stepwise, checkpoint: Checkpoint | None = None) -> None:
     """Do the steps that are left. Work is kept every few seconds, at the end, and when it is interrupted."""
     kept = time.monotonic()
     try:

@@ -25,7 +25,7 @@ class Nest:
 
 
 @dataclass(frozen=True)
-class Group:
+class LayoutGroup:
     """All its own :class:`Line` places are broken, or none."""
 
     inner: Doc
@@ -39,7 +39,7 @@ class Remark:
     alone: bool
 
 
-Doc = str | Line | Nest | Group | Remark | tuple["Doc", ...]
+Doc = str | Line | Nest | LayoutGroup | Remark | tuple["Doc", ...]
 _Command = tuple[int, bool, Doc]
 
 
@@ -55,7 +55,7 @@ def fill(docs: list[Doc]) -> Doc:
     """The documents with commas between, as many on a line as fit."""
     parts: list[Doc] = docs[:1]
     for doc in docs[1:]:
-        parts += [",", Group((Line(), doc))]
+        parts += [",", LayoutGroup((Line(), doc))]
     return tuple(parts)
 
 
@@ -77,7 +77,7 @@ def render(doc: Doc, width: int, indent: int = 0, column: int | None = None) -> 
             stack += [(depth, flat, inner) for inner in reversed(part)]
         elif isinstance(part, Nest):
             stack.append((depth + part.by, flat, part.inner))
-        elif isinstance(part, Group):
+        elif isinstance(part, LayoutGroup):
             stack.append((depth, flat or _fits(width - at, part.inner, stack), part.inner))
         elif isinstance(part, Remark):
             _strip(out, "\n " if broken and not fresh else " ")
@@ -121,7 +121,7 @@ def _fits(room: int, doc: Doc, rest: list[_Command]) -> bool:
             room -= len(part)
         elif isinstance(part, tuple):
             stack += [(flat, inner) for inner in reversed(part)]
-        elif isinstance(part, Nest | Group):
+        elif isinstance(part, Nest | LayoutGroup):
             stack.append((flat, part.inner))
         elif isinstance(part, Remark) or not flat:
             return True

@@ -78,7 +78,7 @@ _NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 
 
 @dataclass
-class Tokens:
+class Lexemes:
     """All tokens and comments of a text, and the offsets of what was no token."""
 
     tokens: list[Lexeme] = field(default_factory=list)
@@ -94,7 +94,7 @@ def is_binary(text: str) -> int | None:
     return text.find("\0") if "\0" in text else None
 
 
-def scan(source: Source, diagnostics: Diagnostics) -> Tokens:
+def scan(source: Source, diagnostics: Diagnostics) -> Lexemes:
     """Cut a source into tokens; faults are reported, and a token that was likely meant stands in."""
     return _Scanner(source, diagnostics, load_grammar()).run()
 
@@ -104,11 +104,11 @@ class _Scanner:
         self.source = source
         self.diagnostics = diagnostics
         self.grammar = grammar
-        self.out = Tokens()
+        self.out = Lexemes()
         self.first = True  # nothing but space before, on this line
         self.block: list[str] = []  # the comment lines right above
 
-    def run(self) -> Tokens:
+    def run(self) -> Lexemes:
         text, scanner = self.source.text, self.grammar.scanner
         at = 1 if text.startswith("\N{ZERO WIDTH NO-BREAK SPACE}") else 0
         while at < len(text):

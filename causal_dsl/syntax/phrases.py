@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from causal_dsl.syntax import tree
-from causal_dsl.syntax.layout import Doc, Group, Line, Nest, fill, join
+from causal_dsl.syntax.layout import Doc, LayoutGroup, Line, Nest, fill, join
 from causal_dsl.syntax.transform import ESCAPES
 
 #: How tightly an expression binds, as in the grammar's chain of rules.
@@ -63,7 +63,7 @@ class Phrases:
     def expr(self, node: tree.Expr | tree.Slice, least: int = EXPR) -> Doc:
         """An expression where the grammar wants one that binds at least so tightly."""
         if not isinstance(node, tree.Slice) and level(node) < least:
-            return Group(("(", Nest(_INDENT, (Line(""), self.bare(node))), Line(""), ")"))
+            return LayoutGroup(("(", Nest(_INDENT, (Line(""), self.bare(node))), Line(""), ")"))
         return self.bare(node)
 
     def bare(self, node: tree.Expr | tree.Slice) -> Doc:
@@ -97,10 +97,10 @@ class Phrases:
                 return self.chain(node)
             case tree.Compare():
                 left = self.expr(node.left, SUM)
-                return Group((left, Nest(_INDENT, (Line(), f"{node.op} ", self.expr(node.right, SUM)))))
+                return LayoutGroup((left, Nest(_INDENT, (Line(), f"{node.op} ", self.expr(node.right, SUM)))))
             case tree.Member():
                 element = self.expr(node.element, SUM)
-                return Group((element, Nest(_INDENT, (Line(), "in ", self.domain(node.domain)))))
+                return LayoutGroup((element, Nest(_INDENT, (Line(), "in ", self.domain(node.domain)))))
             case tree.IfElse():
                 return self.if_else(node)
         raise TypeError(f"no expression: {node!r}")
@@ -120,7 +120,7 @@ class Phrases:
             left = left.left
         first = self.expr(left, binds)
         rest: list[Doc] = [(Line(), f"{link.op} ", self.expr(link.right, binds + 1)) for link in reversed(links)]
-        return Group((first, Nest(_INDENT, tuple(rest))))
+        return LayoutGroup((first, Nest(_INDENT, tuple(rest))))
 
     def if_else(self, node: tree.IfElse) -> Doc:
         """``if a then b else if …``: broken before every ``else``."""
@@ -129,17 +129,17 @@ class Phrases:
         lead = "if "
         while isinstance(last, tree.IfElse):
             condition = self.expr(last.condition)
-            parts.append(Group((lead, condition, Nest(_INDENT, (Line(), "then ", self.expr(last.then))))))
+            parts.append(LayoutGroup((lead, condition, Nest(_INDENT, (Line(), "then ", self.expr(last.then))))))
             parts.append(Line())
             lead = "else if "
             last = last.otherwise
-        return Group((*parts, "else ", self.expr(last)))
+        return LayoutGroup((*parts, "else ", self.expr(last)))
 
     def bracketed(self, opening: Doc, items: Sequence[Doc], node: tree.Node, closing: str) -> Doc:
         end = self.close(node, closing)
         if not items:
             return (opening, end)
-        return Group((opening, Nest(_INDENT, (Line(""), fill(list(items)))), Line(""), end))
+        return LayoutGroup((opening, Nest(_INDENT, (Line(""), fill(list(items)))), Line(""), end))
 
     def domain(self, node: tree.DomainExpr) -> Doc:
         match node:
@@ -166,7 +166,7 @@ class Phrases:
         match node:
             case tree.Import():
                 path = self.expr(node.path)
-                return (Group(("from ", path, " import ", Nest(_INDENT, self.names(node.names)))),)
+                return (LayoutGroup(("from ", path, " import ", Nest(_INDENT, self.names(node.names)))),)
             case tree.DomainDecl():
                 return (("domain ", self.ident(node.name)), ("= ", self.domain(node.domain)))
             case tree.TableDecl():
@@ -177,7 +177,7 @@ class Phrases:
                 return (("metric ", self.ident(node.name)), ("= ", self.expr(node.value)))
             case tree.Draw():
                 names = self.names(node.names)
-                return (names, Group(("~ ", self.domain(node.domain), self.where(node.where))))
+                return (names, LayoutGroup(("~ ", self.domain(node.domain), self.where(node.where))))
             case tree.Mechanism():
                 name: Doc = ("output " if node.output else "", self.ident(node.name))
                 if node.domain is not None:
@@ -185,7 +185,7 @@ class Phrases:
                 return (name, (":= ", Nest(_INDENT, self.expr(node.value))))
             case tree.Prompt():
                 text = Nest(len("prompt "), self.long_string(node.text))
-                return (("prompt ", text, Group(self.where(node.where))),)
+                return (("prompt ", text, LayoutGroup(self.where(node.where))),)
             case tree.Placement():
                 columns = (self.ident(node.name), ("@ ", Nest(_INDENT, self.sites(node.sites))))
                 return columns if node.via is None else (*columns, ("via ", self.expr(node.via)))
@@ -194,7 +194,7 @@ class Phrases:
             case tree.Edge():
                 first, *stages = [self.sites(stage.sites) for stage in node.stages]
                 rest: list[Doc] = [("-> ", stage) for stage in stages]
-                return (first, Group(Nest(_INDENT, join(Line(), rest))))
+                return (first, LayoutGroup(Nest(_INDENT, join(Line(), rest))))
             case tree.Do():
                 actions = [self.action(action) for action in node.actions]
                 return (self.bracketed("do(", actions, node, ")"),)

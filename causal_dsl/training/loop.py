@@ -26,7 +26,7 @@ Tick = Callable[[int, int, float], None]
 
 
 @dataclass
-class Progress:
+class TrainingState:
     """How far a training has come: ``step`` steps are done; ``losses`` by name, as (step, mean nats) now and then."""
 
     step: int = 0
@@ -41,7 +41,7 @@ class Loop:
         self.objective, self.training, self.tick = objective, objective.training, tick
         self.every = max(1, self.training.steps // _KEPT)
         self.model = objective.network.model
-        self.progress = Progress()
+        self.progress = TrainingState()
         self.parameters = {name: p for name, p in self.model.named_parameters() if p.is_floating_point()}
         if not self.parameters or any(p.dtype not in (torch.float32, torch.float64) for p in self.parameters.values()):
             kinds = sorted({str(p.dtype).removeprefix("torch.") for p in self.parameters.values()})
@@ -117,7 +117,7 @@ class Loop:
     def restore(self, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
         """Go on from :meth:`state`."""
         losses = {kind: [(int(s), float(v)) for s, v in values] for kind, values in about["losses"].items()}
-        progress = Progress(int(about["step"]), losses, about["first"])
+        progress = TrainingState(int(about["step"]), losses, about["first"])
         put(self.model, {n.removeprefix("model/"): t for n, t in tensors.items() if n.startswith("model/")})
         restore_adam(self.adam, tensors)
         self.progress = progress
@@ -133,4 +133,4 @@ def rate_at(training: Training, step: int) -> float:
     return training.rate
 
 
-__all__ = ["Loop", "Progress", "Tick", "rate_at"]
+__all__ = ["Loop", "Tick", "TrainingState", "rate_at"]

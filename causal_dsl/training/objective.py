@@ -26,7 +26,7 @@ from causal_dsl.counter import below, bits, key
 from causal_dsl.diagnostics import Diagnostics, fail
 from causal_dsl.inputs import inputs_of, lengths_agree
 from causal_dsl.inputs.protocol import InputRows
-from causal_dsl.network.forward import Read, Write, forward
+from causal_dsl.network.forward import SiteRead, SiteWrite, forward
 from causal_dsl.network.network import Network
 from causal_dsl.program.answers import answers_of, check_answers
 from causal_dsl.program.locations import Place, Position, Site
@@ -58,7 +58,7 @@ class Answering:
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
+class ObjectivePart:
     """One loss of a step: the logits [n, …] of its runs, and for each read-out what is right [n]."""
 
     logits: Tensor
@@ -66,7 +66,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Draws:
+class TrainingDraws:
     """What a step draws from the pool: bases [n], a source [n] for each variable of the set, the rest's source [n]."""
 
     base: np.ndarray
@@ -120,14 +120,14 @@ class Objective:
 
     # ── one step ────────────────────────────────────────────────────────────────────────────────
 
-    def draws(self, step: int) -> Draws:
+    def draws(self, step: int) -> TrainingDraws:
         """What a step draws: a function of the seed and the step alone."""
         training, pool = self.training, self.pool
         base = pool.draw("base", step, training.batch)
         chosen = self._set(step) if training.interchange > 0 else ()
         sources = {name: pool.draw(f"source of {name}", step, training.batch) for name in chosen}
         rest = pool.draw("rest", step, training.batch, like=base) if self.rest else None
-        return Draws(base, sources, rest)
+        return TrainingDraws(base, sources, rest)
 
     def _set(self, step: int) -> tuple[str, ...]:
         """A set of placed variables, each that is not empty equally likely."""
@@ -138,7 +138,7 @@ class Objective:
                 return chosen
         raise AssertionError
 
-    def parts(self, step: int) -> dict[str, Part]:
+    def parts(self, step: int) -> dict[str, ObjectivePart]:
         """The runs of a step, by loss: those with a weight, in the order task, interchange, strict."""
         drawn = self.draws(step)
         size = len(drawn.base)
@@ -148,8 +148,8 @@ class Objective:
         kinds = [k for k in ("task", "interchange", "strict") if getattr(self.training, k) > 0]
         start = {kind: number * size for number, kind in enumerate(kinds)}
         base_rows = np.tile(drawn.base, len(kinds))
-        reads: list[Read] = []
-        edits: list[Callable[[Tensor], Write]] = []
+        reads: list[SiteRead] = []
+        edits: list[Callable[[Tensor], SiteWrite]] = []
         for name in drawn.sources:
             for place in self.places[name]:
                 reads.append(self._read(place, source_rows, at[name], size))
@@ -176,10 +176,10 @@ class Objective:
         for kind in kinds:
             labels = self._labels(drawn) if kind == "interchange" else own
             right = tuple(answering.right(labels[answering.variable]) for answering in self.answering)
-            found[kind] = Part(outcome.logits[start[kind] : start[kind] + size], right)
+            found[kind] = ObjectivePart(outcome.logits[start[kind] : start[kind] + size], right)
         return found
 
-    def losses(self, parts: dict[str, Part]) -> dict[str, Tensor]:
+    def losses(self, parts: dict[str, ObjectivePart]) -> dict[str, Tensor]:
         """The mean cross-entropy of each part in nats, summed over its read-outs; not weighted yet."""
         return {
             kind: torch.stack(
@@ -195,7 +195,7 @@ class Objective:
         """What is minimised: the weighted sum."""
         return torch.stack([getattr(self.training, kind) * loss for kind, loss in losses.items()]).sum()
 
-    def shares(self, parts: dict[str, Part]) -> dict[str, float]:
+    def shares(self, parts: dict[str, ObjectivePart]) -> dict[str, float]:
         """The share of each part's runs in which all read-outs are right."""
         found = {}
         for kind, part in parts.items():
@@ -206,7 +206,7 @@ class Objective:
             found[kind] = torch.stack(right).all(0).double().mean().item()
         return found
 
-    def _labels(self, drawn: Draws) -> dict[str, np.ndarray]:
+    def _labels(self, drawn: TrainingDraws) -> dict[str, np.ndarray]:
         """What the causal model answers to the bases with each variable of the set as in its source."""
         do = {name: self.pool.values[name][rows] for name, rows in drawn.sources.items()}
         wanted = [answering.variable for answering in self.answering]
@@ -222,20 +222,22 @@ class Objective:
         which, tokens = self.pool.inputs.spans(place.position, self.pool.rows[picked])
         return torch.from_numpy(which + start), torch.from_numpy(tokens)
 
-    def _read(self, place: Place, rows: np.ndarray, start: int, size: int) -> Read:
-        return Read(place.site, *self._spots(place, rows[start : start + size], start))
+    def _read(self, place: Place, rows: np.ndarray, start: int, size: int) -> SiteRead:
+        return SiteRead(place.site, *self._spots(place, rows[start : start + size], start))
 
-    def _write(self, place: Place, base: np.ndarray, start: int) -> Callable[[Tensor], Write]:
+    def _write(self, place: Place, base: np.ndarray, start: int) -> Callable[[Tensor], SiteWrite]:
         spots = self._spots(place, base, start)
-        return lambda value: Write(place.site, *spots, lambda current: value.to(current.device))
+        return lambda value: SiteWrite(place.site, *spots, lambda current: value.to(current.device))
 
-    def _write_rest(self, place: Place, base: np.ndarray, start: int) -> Callable[[Tensor], Write]:
+    def _write_rest(self, place: Place, base: np.ndarray, start: int) -> Callable[[Tensor], SiteWrite]:
         """Write what is placed for no variable, and leave the rest as it is."""
         spots = self._spots(place, base, start)
 
-        def write(value: Tensor) -> Write:
+        def write(value: Tensor) -> SiteWrite:
             mine = self._placed(place.site, base, spots, start, value.shape[1])
-            return Write(place.site, *spots, lambda old: torch.where(mine.to(old.device), old, value.to(old.device)))
+            return SiteWrite(
+                place.site, *spots, lambda old: torch.where(mine.to(old.device), old, value.to(old.device))
+            )
 
         return write
 
@@ -257,4 +259,4 @@ class Objective:
         return mask
 
 
-__all__ = ["Answering", "Draws", "Objective", "Part"]
+__all__ = ["Answering", "Objective", "ObjectivePart", "TrainingDraws"]

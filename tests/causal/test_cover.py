@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import causal_dsl as cd
-from causal_dsl.causal.cover import Cover, Scope, cover_of, once, scope_of
+from causal_dsl.causal.cover import Cover, DrawScope, cover_of, once, scope_of
 from causal_dsl.causal.designs import Design, Drawn
 
 MODEL = """
@@ -91,7 +91,7 @@ def test_the_source_of_a_value_is_one_of_few() -> None:
 
 def test_what_a_value_leaves_is_told_as_such() -> None:
     (scope,) = scope_of(drawn_of("base ~ m(n=200, seed=0) do(x = 1)")[0])
-    assert scope == Scope(("x = 1",), pytest.approx(0.4), True, value=True)
+    assert scope == DrawScope(("x = 1",), pytest.approx(0.4), True, value=True)
 
 
 def test_of_what_a_condition_leaves_less_than_half_was_drawn() -> None:
@@ -188,7 +188,7 @@ def test_all_pairs_need_no_cover() -> None:
 
 def test_the_share_that_a_condition_lets_through() -> None:
     design, _ = drawn_of("base, source ~ m(n=64, seed=0) where base.x != source.x")
-    assert scope_of(design) == (Scope(("base", "source"), pytest.approx(0.48), True),)
+    assert scope_of(design) == (DrawScope(("base", "source"), pytest.approx(0.48), True),)
     design, _ = drawn_of("base ~ m(n=64, seed=0)")
     assert scope_of(design) == ()
     design, _ = drawn_of("base ~ m(n=64, seed=0) source ~ m(n=64, seed=1) where source.y >= base.y")
@@ -226,4 +226,4 @@ align at : m -> net {
 
 def test_a_condition_that_speaks_of_no_run() -> None:
     design, _ = drawn_of("base ~ m(n=200, seed=0) where 1 == 1")
-    assert scope_of(design) == (Scope(("base",), 1.0, True),)
+    assert scope_of(design) == (DrawScope(("base",), 1.0, True),)

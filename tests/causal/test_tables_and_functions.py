@@ -11,14 +11,16 @@ import pytest
 
 from causal_dsl.causal.designs import draw
 from causal_dsl.causal.domains import Finite, Real, Text
-from causal_dsl.causal.tables import Table, load_table
+from causal_dsl.causal.tables import LookupTable, load_table
 from causal_dsl.diagnostics import Diagnostics, SpecError, render_all
 from causal_dsl.syntax import tree
 
 CITIES = "city,country,population,old,share\nParis,France,2100000,true,1\nLyon,France,500000,true,0.5\nRome,Italy,2700000,false,2\n"
 
 
-def read(folder: Path, kind: str, text: str | bytes, key: str | None = "city") -> tuple[Table | None, Diagnostics]:
+def read(
+    folder: Path, kind: str, text: str | bytes, key: str | None = "city"
+) -> tuple[LookupTable | None, Diagnostics]:
     (folder / f"t.{kind}").write_bytes(text if isinstance(text, bytes) else text.encode())
     diagnostics = Diagnostics()
     arguments = [tree.Argument(None, tree.String(f"t.{kind}"))]

@@ -13,7 +13,7 @@ from causal_dsl import api
 from causal_dsl.diagnostics import Diagnostic, Source, Span, SpecError
 from causal_dsl.features import build
 from causal_dsl.program.components import COMPONENTS
-from causal_dsl.program.locations import Feature, Site
+from causal_dsl.program.locations import FeatureSite, Site
 from causal_dsl.program.sae_metadata import made_for, same_vector, site_of
 
 torch.set_num_threads(1)
@@ -278,7 +278,7 @@ PLACE = Span(Source("s.causal", "sae(here)"), 4, 8)
 
 
 def feature(folder: Path) -> object:
-    chain = [Feature("sae", (("path", str(folder)), ("latents", ())))]
+    chain = [FeatureSite("sae", (("path", str(folder)), ("latents", ())))]
     return build(chain, WIDTH, 0, dtype=torch.float64, device="cpu", span=PLACE)
 
 

@@ -20,8 +20,8 @@ CHAINS = ("mask_heads", "chain", "deep", "bent_chain")
 ALL = (*FEATURES.own, *CHAINS)
 
 
-def declared(name: str, **settings: object) -> locations.Feature:
-    return locations.Feature(name, tuple(settings.items()))
+def declared(name: str, **settings: object) -> locations.FeatureSite:
+    return locations.FeatureSite(name, tuple(settings.items()))
 
 
 def draw(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -29,7 +29,7 @@ def draw(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tens
     return torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype)
 
 
-def chain_of(name: str, width: int, dim: int, path: str = "") -> list[locations.Feature]:
+def chain_of(name: str, width: int, dim: int, path: str = "") -> list[locations.FeatureSite]:
     """What an alignment declares, for vectors of an even width."""
     if name in FEATURES:
         family = FEATURES[name]

@@ -195,7 +195,8 @@ def test_a_capture_of_the_base_is_no_change() -> None:
     (unit,) = checked.fits.units
     resume = unit.experiments[0].fit
     same = g.Resume(
-        resume.base, tuple(g.Write(w.place, g.Capture(resume.base, w.place), False, w.feature) for w in resume.writes)
+        resume.base,
+        tuple(g.WriteNode(w.place, g.Capture(resume.base, w.place), False, w.feature) for w in resume.writes),
     )
     bank = fill(checked.fits.plan, trained(nets), [same], [], budget_of(trained(nets)))
     features = {ref: build(ref.chain, 32, 0, dtype=torch.float32, device="cpu") for ref in unit.maps}

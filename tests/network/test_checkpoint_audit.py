@@ -12,7 +12,7 @@ from families import CONFIGS, model_of, settings_of
 from safetensors.torch import load_file, save_file
 
 from causal_dsl.diagnostics import NOWHERE, Diagnostic, Diagnostics, SpecError
-from causal_dsl.network.load import Reference, load
+from causal_dsl.network.load import CheckpointReference, load
 from causal_dsl.network.network import Network
 from causal_dsl.network.quiet import quiet, worth_telling
 from causal_dsl.program.facts import facts_of_folder
@@ -43,7 +43,7 @@ def add(folder: Path, *names: str, shape: tuple[int, ...] = (3,)) -> None:
 
 
 def opened(folder: Path) -> Network:
-    return load(None, Reference("hf", str(folder)), device="cpu")
+    return load(None, CheckpointReference("hf", str(folder)), device="cpu")
 
 
 def refused(folder: Path) -> Diagnostic:
@@ -191,5 +191,5 @@ def test_an_encoder_with_a_decoder(tmp_path: Path) -> None:
         "    return T5ForConditionalGeneration(T5Config(vocab_size=60, d_model=16, d_ff=16, d_kv=4, num_layers=1, num_heads=2))\n"
     )
     with pytest.raises(SpecError) as caught:
-        load(None, Reference("torch", "net.py:make", tmp_path), device="cpu", trust=True)
+        load(None, CheckpointReference("torch", "net.py:make", tmp_path), device="cpu", trust=True)
     assert [d.code for d in caught.value.diagnostics] == ["E648"]

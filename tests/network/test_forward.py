@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from causal_dsl.diagnostics import NOWHERE, SpecError
 from causal_dsl.network.factory import vector_facts
-from causal_dsl.network.forward import Read, Write, forward
+from causal_dsl.network.forward import SiteRead, SiteWrite, forward
 from causal_dsl.network.network import Network, wrap
 from causal_dsl.network.prove import prove
 from causal_dsl.program.components import COMPONENTS, missing
@@ -47,7 +47,7 @@ def put(value: Tensor | float) -> Any:
     return lambda old: torch.zeros_like(old) + value
 
 
-def logits_of(network: Network, writes: list[Write], **more: Any) -> Tensor:
+def logits_of(network: Network, writes: list[SiteWrite], **more: Any) -> Tensor:
     logits = forward(network, PROMPTS, (), writes, readout=ROWS, **more).logits
     assert logits is not None
     return logits
@@ -80,7 +80,7 @@ def test_no_logits_but_those_asked_for_are_computed(llama: Network, padding: Any
     handle = llama.model.lm_head.register_forward_hook(lambda _, args, out: shapes.append(tuple(out.shape)))
     try:
         forward(llama, PROMPTS, readout=torch.tensor([2, 0]), padding=padding)
-        forward(llama, PROMPTS, [Read(Site("resid_pre", 0), ROWS, ENDS)], stop=False, padding=padding)
+        forward(llama, PROMPTS, [SiteRead(Site("resid_pre", 0), ROWS, ENDS)], stop=False, padding=padding)
     finally:
         handle.remove()
     assert shapes == [(1, 2, VOCABULARY), (1, 1, VOCABULARY)]
@@ -91,29 +91,29 @@ def test_no_logits_but_those_asked_for_are_computed(llama: Network, padding: Any
 
 @pytest.mark.parametrize("component", ["q", "k", "v", "z", "q_rot", "k_rot", "pattern"])
 def test_heads_are_parts_of_the_whole(llama: Network, component: str) -> None:
-    whole = forward(llama, PROMPTS, [Read(Site(component, 1), ROWS, ENDS)]).reads[0]
+    whole = forward(llama, PROMPTS, [SiteRead(Site(component, 1), ROWS, ENDS)]).reads[0]
     heads = 2 if component in ("k", "v", "k_rot") else 4
     parts = whole.view(3, heads, -1)
-    reads = [Read(Site(component, 1, heads=(head,)), ROWS, ENDS) for head in range(heads)]
+    reads = [SiteRead(Site(component, 1, heads=(head,)), ROWS, ENDS) for head in range(heads)]
     for head, value in enumerate(forward(llama, PROMPTS, reads).reads):
         assert torch.equal(value, parts[:, head])
-    some = Read(Site(component, 1, heads=(1, 0), dims=(0, 2)), ROWS, ENDS)
+    some = SiteRead(Site(component, 1, heads=(1, 0), dims=(0, 2)), ROWS, ENDS)
     assert torch.equal(forward(llama, PROMPTS, [some]).reads[0], parts[:, 1, [0, 2]])
 
 
 def test_a_shared_value_head_moves_its_query_heads_alone(llama: Network) -> None:
     """Query heads 2 and 3 read value head 1: writing it leaves the z of heads 0 and 1 as they are."""
-    write = Write(Site("v", 1, heads=(1,)), ROWS, ENDS, put(1.0))
-    reads = [Read(Site("z", 1, heads=(head,)), ROWS, ENDS) for head in range(4)]
+    write = SiteWrite(Site("v", 1, heads=(1,)), ROWS, ENDS, put(1.0))
+    reads = [SiteRead(Site("z", 1, heads=(head,)), ROWS, ENDS) for head in range(4)]
     before = forward(llama, PROMPTS, reads).reads
     after = forward(llama, PROMPTS, reads, [write]).reads
     assert [torch.equal(a, b) for a, b in zip(before, after, strict=True)] == [True, True, False, False]
 
 
 def test_attention_weights_are_those_of_q_and_k(llama: Network) -> None:
-    reads = [Read(Site("pattern", 1), torch.tensor([1]), torch.tensor([4]))]
-    reads += [Read(Site("q_rot", 1), torch.tensor([1]), torch.tensor([4]))]
-    reads += [Read(Site("k_rot", 1), torch.tensor([1] * 5), torch.arange(5))]
+    reads = [SiteRead(Site("pattern", 1), torch.tensor([1]), torch.tensor([4]))]
+    reads += [SiteRead(Site("q_rot", 1), torch.tensor([1]), torch.tensor([4]))]
+    reads += [SiteRead(Site("k_rot", 1), torch.tensor([1] * 5), torch.arange(5))]
     pattern, q, k = forward(llama, PROMPTS, reads, padding="left").reads
     scores = torch.einsum("hd,khd->hk", q.view(4, 8), k.view(5, 2, 8).repeat_interleave(2, 1)) * 8**-0.5
     assert torch.allclose(pattern.view(4, 7)[:, :5], scores.softmax(-1), atol=1e-6)
@@ -123,9 +123,9 @@ def test_attention_weights_are_those_of_q_and_k(llama: Network) -> None:
 def test_coordinates_leave_the_others_alone(llama: Network) -> None:
     site = Site("resid_post", 1)
     dims = (3, 30, 7)
-    before = forward(llama, PROMPTS, [Read(site, ROWS, ENDS)]).reads[0]
-    write = Write(Site("resid_post", 1, dims=dims), ROWS, ENDS, put(torch.tensor([1.0, 2.0, 3.0])))
-    after = forward(llama, PROMPTS, [Read(site, ROWS, ENDS)], [write]).reads[0]
+    before = forward(llama, PROMPTS, [SiteRead(site, ROWS, ENDS)]).reads[0]
+    write = SiteWrite(Site("resid_post", 1, dims=dims), ROWS, ENDS, put(torch.tensor([1.0, 2.0, 3.0])))
+    after = forward(llama, PROMPTS, [SiteRead(site, ROWS, ENDS)], [write]).reads[0]
     expected = before.clone()
     expected[:, list(dims)] = torch.tensor([1.0, 2.0, 3.0])
     assert torch.equal(after, expected)
@@ -136,8 +136,8 @@ def test_coordinates_leave_the_others_alone(llama: Network) -> None:
 
 def test_writes_at_one_site_act_in_order(llama: Network) -> None:
     site = Site("resid_post", 0)
-    add, double = Write(site, ROWS, ENDS, lambda x: x + 1), Write(site, ROWS, ENDS, lambda x: 2 * x)
-    read = [Read(site, ROWS, ENDS)]
+    add, double = SiteWrite(site, ROWS, ENDS, lambda x: x + 1), SiteWrite(site, ROWS, ENDS, lambda x: 2 * x)
+    read = [SiteRead(site, ROWS, ENDS)]
     start = forward(llama, PROMPTS, read).reads[0]
     assert torch.allclose(forward(llama, PROMPTS, read, [add, double]).reads[0], 2 * (start + 1))
     assert torch.allclose(forward(llama, PROMPTS, read, [double, add]).reads[0], 2 * start + 1)
@@ -147,7 +147,7 @@ def test_rows_do_not_disturb_each_other(llama: Network) -> None:
     """Writes of one pass, each in a row of its own, are those of passes of their own."""
     sites = [Site("resid_mid", 1), Site("z", 0, heads=(2,)), Site("q_rot", 1)]
     edits = [lambda x: x + 1, lambda x: -x, lambda x: x * 3]
-    writes = [Write(s, ROWS[i : i + 1], ENDS[i : i + 1], edits[i]) for i, s in enumerate(sites)]
+    writes = [SiteWrite(s, ROWS[i : i + 1], ENDS[i : i + 1], edits[i]) for i, s in enumerate(sites)]
     together = logits_of(llama, writes, padding="left")
     for row, write in enumerate(writes):
         assert torch.allclose(together[row], logits_of(llama, [write])[row], atol=1e-5)
@@ -156,15 +156,15 @@ def test_rows_do_not_disturb_each_other(llama: Network) -> None:
 def test_equivalent_places_give_equal_logits(llama: Network) -> None:
     value = torch.randn(3, 32, generator=torch.Generator().manual_seed(1))
     same = [Site("resid_post", 0), Site("resid_pre", 1), Site("module", module="model.layers.0")]
-    got = [logits_of(llama, [Write(site, ROWS, ENDS, put(value))]) for site in same]
+    got = [logits_of(llama, [SiteWrite(site, ROWS, ENDS, put(value))]) for site in same]
     assert all(torch.allclose(a, b, atol=1e-6) for a, b in pairwise(got))
 
 
 def test_resid_mid_reaches_the_stream_and_the_mlp(llama: Network) -> None:
     """Layer 1 after `resid_mid` is replaced: the stream is that value plus the MLP's term for it."""
     value = torch.randn(3, 32, generator=torch.Generator().manual_seed(2))
-    reads = [Read(Site(name, 1), ROWS, ENDS) for name in ("resid_mid", "mlp_out", "resid_post")]
-    mid, term, post = forward(llama, PROMPTS, reads, [Write(Site("resid_mid", 1), ROWS, ENDS, put(value))]).reads
+    reads = [SiteRead(Site(name, 1), ROWS, ENDS) for name in ("resid_mid", "mlp_out", "resid_post")]
+    mid, term, post = forward(llama, PROMPTS, reads, [SiteWrite(Site("resid_mid", 1), ROWS, ENDS, put(value))]).reads
     layer = llama.layers[1]
     with torch.no_grad():
         expected = layer.mlp(layer.post_attention_layernorm(value))
@@ -179,10 +179,10 @@ def test_where_norms_give_the_stream_resid_mid_is_written_as_it_is_read(name: st
     model = model_of(name)
     network = wrap(model, facts_of_config(model.config.to_dict(), None, NOWHERE))
     value = torch.randn(3, 32, generator=torch.Generator().manual_seed(2))
-    reads = [Read(Site(n, 1), ROWS, ENDS) for n in ("resid_mid", "mlp_in", "mlp_out", "resid_post")]
+    reads = [SiteRead(Site(n, 1), ROWS, ENDS) for n in ("resid_mid", "mlp_in", "mlp_out", "resid_post")]
     plain = forward(network, PROMPTS, reads).reads
     mid, entered, term, post = forward(
-        network, PROMPTS, reads, [Write(Site("resid_mid", 1), ROWS, ENDS, put(value))]
+        network, PROMPTS, reads, [SiteWrite(Site("resid_mid", 1), ROWS, ENDS, put(value))]
     ).reads
     layer = network.layers[1]
     end = layer.output_layer_norm if name == "distilbert" else layer.output.LayerNorm
@@ -193,7 +193,7 @@ def test_where_norms_give_the_stream_resid_mid_is_written_as_it_is_read(name: st
     assert torch.equal(entered, value)
     assert torch.allclose(term, expected, atol=1e-5)
     assert torch.allclose(post, normed, atol=1e-5)
-    at_mlp = forward(network, PROMPTS, reads, [Write(Site("mlp_in", 1), ROWS, ENDS, put(value))]).reads
+    at_mlp = forward(network, PROMPTS, reads, [SiteWrite(Site("mlp_in", 1), ROWS, ENDS, put(value))]).reads
     assert torch.equal(at_mlp[0], plain[0])
     assert torch.allclose(at_mlp[3], missed, atol=1e-5)
     assert (normed - missed).abs().max() > 0.1
@@ -214,9 +214,9 @@ def test_a_write_at_mlp_in_is_not_seen_at_resid_mid() -> None:
     """In olmo2 both are what enters the MLP; only `resid_mid` is the stream."""
     model = model_of("olmo2")
     network = wrap(model, facts_of_config(model.config.to_dict(), None, NOWHERE))
-    reads = [Read(Site("resid_mid", 1), ROWS, ENDS), Read(Site("mlp_in", 1), ROWS, ENDS)]
+    reads = [SiteRead(Site("resid_mid", 1), ROWS, ENDS), SiteRead(Site("mlp_in", 1), ROWS, ENDS)]
     before = forward(network, PROMPTS, reads).reads
-    after = forward(network, PROMPTS, reads, [Write(Site("mlp_in", 1), ROWS, ENDS, put(1.0))]).reads
+    after = forward(network, PROMPTS, reads, [SiteWrite(Site("mlp_in", 1), ROWS, ENDS, put(1.0))]).reads
     assert torch.equal(before[0], after[0])
     assert (after[1] == 1).all()
 
@@ -232,7 +232,7 @@ def test_what_is_there_written_back_changes_nothing(name: str) -> None:
                 continue
             site = Site(component, 1 if about.layer else None)
             outcome = forward(
-                network, PROMPTS, (), [Write(site, ROWS, ENDS, lambda x: x)], readout=ROWS, padding=padding
+                network, PROMPTS, (), [SiteWrite(site, ROWS, ENDS, lambda x: x)], readout=ROWS, padding=padding
             )
             assert torch.equal(outcome.logits, clean), component
             assert (outcome.written[0].change == 0).all()
@@ -240,8 +240,8 @@ def test_what_is_there_written_back_changes_nothing(name: str) -> None:
 
 def test_logits_are_written_and_read(llama: Network) -> None:
     site = Site("logits", dims=(4,))
-    write = Write(site, torch.tensor([1]), torch.tensor([6]), put(99.0))
-    outcome = forward(llama, PROMPTS, [Read(site, ROWS, ENDS)], [write], readout=ROWS)
+    write = SiteWrite(site, torch.tensor([1]), torch.tensor([6]), put(99.0))
+    outcome = forward(llama, PROMPTS, [SiteRead(site, ROWS, ENDS)], [write], readout=ROWS)
     assert outcome.logits is not None
     assert outcome.reads[0][1, 0] == outcome.logits[1, 4] == 99
     assert torch.equal(outcome.logits[[0, 2]], logits_of(llama, [])[[0, 2]])
@@ -251,7 +251,7 @@ def test_logits_are_written_and_read(llama: Network) -> None:
 
 
 def test_the_size_of_a_change_is_told(llama: Network) -> None:
-    write = Write(Site("resid_pre", 1), ROWS[:2], ENDS[:2], lambda x: 1.5 * x)
+    write = SiteWrite(Site("resid_pre", 1), ROWS[:2], ENDS[:2], lambda x: 1.5 * x)
     fired = forward(llama, PROMPTS, (), [write], readout=ROWS).written[0]
     assert fired.rows == 2
     assert torch.allclose(fired.change, torch.tensor([0.5, 0.5]))
@@ -264,14 +264,14 @@ def test_the_pass_ends_at_the_deepest_read(llama: Network) -> None:
         for number, layer in enumerate(llama.layers)
     ]
     try:
-        forward(llama, PROMPTS, [Read(Site(name, 1), ROWS, ENDS) for name in ("resid_pre", "q_rot", "pattern")])
+        forward(llama, PROMPTS, [SiteRead(Site(name, 1), ROWS, ENDS) for name in ("resid_pre", "q_rot", "pattern")])
         assert ran == [0]
         ran.clear()
-        forward(llama, PROMPTS, [Read(Site("resid_post", 0), ROWS, ENDS)], stop=False)
+        forward(llama, PROMPTS, [SiteRead(Site("resid_post", 0), ROWS, ENDS)], stop=False)
         assert ran == list(range(LAYERS))
         ran.clear()
-        write = Write(Site("mlp_out", 2), ROWS, ENDS, lambda x: x)
-        forward(llama, PROMPTS, [Read(Site("resid_post", 0), ROWS, ENDS)], [write])
+        write = SiteWrite(Site("mlp_out", 2), ROWS, ENDS, lambda x: x)
+        forward(llama, PROMPTS, [SiteRead(Site("resid_post", 0), ROWS, ENDS)], [write])
         assert ran[:2] == [0, 1]  # a write deeper than the last read still happens
     finally:
         for handle in handles:
@@ -285,7 +285,7 @@ def test_a_fault_inside_leaves_no_hook(llama: Network) -> None:
     for component in ("resid_mid", "z", "pattern", "logits"):
         site = Site(component, 1 if COMPONENTS[component].layer else None)
         with pytest.raises(RuntimeError, match="in an edit"):
-            forward(llama, PROMPTS, (), [Write(site, ROWS, ENDS, broken)], readout=ROWS)
+            forward(llama, PROMPTS, (), [SiteWrite(site, ROWS, ENDS, broken)], readout=ROWS)
     assert torch.equal(logits_of(llama, []), logits_of(llama, []))
 
 
@@ -293,7 +293,7 @@ def test_gradients_start_at_the_site(llama: Network) -> None:
     direction = torch.zeros(32, requires_grad=True)
     for component in ("resid_post", "z", "q_rot", "resid_mid"):
         direction.grad = None
-        write = Write(Site(component, 1), ROWS, ENDS, lambda x: x + direction)
+        write = SiteWrite(Site(component, 1), ROWS, ENDS, lambda x: x + direction)
         outcome = forward(llama, PROMPTS, (), [write], readout=ROWS)
         outcome.logits.sum().backward()
         assert direction.grad is not None
@@ -306,7 +306,7 @@ def test_gradients_start_at_the_site(llama: Network) -> None:
 
 def fault(network: Network, site: Site, positions: Tensor | None = ENDS, inputs: Any = PROMPTS) -> str:
     with pytest.raises(SpecError) as caught:
-        forward(network, inputs, [Read(site, ROWS, positions)], readout=ROWS)
+        forward(network, inputs, [SiteRead(site, ROWS, positions)], readout=ROWS)
     return caught.value.diagnostics[0].code
 
 
@@ -349,7 +349,7 @@ def test_a_write_that_never_happens_is_an_error() -> None:
 
     network = wrap(Odd(), vector_facts(Odd(), NOWHERE))
     with pytest.raises(SpecError) as caught:
-        forward(network, torch.zeros(2, 4), (), [Write(Site("out", 1), ROWS[:2], None, put(0.0))], readout=ROWS[:2])
+        forward(network, torch.zeros(2, 4), (), [SiteWrite(Site("out", 1), ROWS[:2], None, put(0.0))], readout=ROWS[:2])
     assert caught.value.diagnostics[0].code == "E421"
 
 
@@ -373,7 +373,7 @@ def test_a_module_without_a_vector_for_each_row() -> None:
 def test_rows_and_positions_must_be_there(llama: Network) -> None:
     for rows, positions in [([0], [3]), ([0], [-1]), ([3], [0]), ([0, 1], [0])]:
         with pytest.raises(ValueError, match=r"row|position"):
-            forward(llama, PROMPTS, [Read(Site("resid_pre", 0), torch.tensor(rows), torch.tensor(positions))])
+            forward(llama, PROMPTS, [SiteRead(Site("resid_pre", 0), torch.tensor(rows), torch.tensor(positions))])
     with pytest.raises(ValueError, match="every prompt a token"):
         forward(llama, [[1], []], readout=torch.tensor([0]))
 
@@ -400,16 +400,20 @@ def test_vector_sites() -> None:
         inputs = x.clone()
         inputs[:, 1] = 5
         from_input = model(inputs)
-    write = Write(Site("out", 1, dims=(2, 3)), torch.tensor([0, 2]), None, put(0.7))
-    reads = [Read(Site("out", 1), ROWS, None), Read(Site("logits"), ROWS, None), Read(Site("input"), ROWS, None)]
+    write = SiteWrite(Site("out", 1, dims=(2, 3)), torch.tensor([0, 2]), None, put(0.7))
+    reads = [
+        SiteRead(Site("out", 1), ROWS, None),
+        SiteRead(Site("logits"), ROWS, None),
+        SiteRead(Site("input"), ROWS, None),
+    ]
     outcome = forward(network, x, reads, [write], readout=ROWS)
     assert torch.allclose(outcome.reads[0], patched)
     assert torch.allclose(outcome.logits, expected)
     assert torch.allclose(outcome.reads[1], expected)
     assert torch.equal(outcome.reads[2], x)
-    got = forward(network, x, (), [Write(Site("input", dims=(1,)), ROWS, None, put(5.0))], readout=ROWS).logits
+    got = forward(network, x, (), [SiteWrite(Site("input", dims=(1,)), ROWS, None, put(5.0))], readout=ROWS).logits
     assert torch.allclose(got, from_input)
-    named = Read(Site("module", module="2", dims=(0, 1)), ROWS, None)
+    named = SiteRead(Site("module", module="2", dims=(0, 1)), ROWS, None)
     assert torch.allclose(forward(network, x, [named]).reads[0], model[2](hidden)[:, :2])
     assert fault(network, Site("out", 5), None, x) == "E426"
     assert fault(network, Site("resid_post", 0), None, x) == "E420"

@@ -16,7 +16,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from causal_dsl.diagnostics import NOWHERE, Diagnostics, SpecError
 from causal_dsl.network import checkpoints
 from causal_dsl.network.forward import forward
-from causal_dsl.network.load import Reference, load
+from causal_dsl.network.load import CheckpointReference, load
 from causal_dsl.program.facts import facts_of_folder
 
 torch.set_num_threads(1)
@@ -42,7 +42,7 @@ def copy(checkpoint: Path, tmp_path: Path) -> Path:
 
 def code_of(folder: Path | str, **more: object) -> str:
     with pytest.raises(SpecError) as caught:
-        load(None, Reference("hf", str(folder)), device="cpu", **more)
+        load(None, CheckpointReference("hf", str(folder)), device="cpu", **more)
     assert len(caught.value.diagnostics) == 1
     assert caught.value.diagnostics[0].render()
     return caught.value.diagnostics[0].code
@@ -50,7 +50,7 @@ def code_of(folder: Path | str, **more: object) -> str:
 
 def test_a_folder_loads(checkpoint: Path) -> None:
     facts = facts_of_folder(checkpoint, NOWHERE, Diagnostics())
-    network = load(facts, Reference("hf", checkpoint.name, base=checkpoint.parent), device="cpu", name="net")
+    network = load(facts, CheckpointReference("hf", checkpoint.name, base=checkpoint.parent), device="cpu", name="net")
     assert network.facts == facts
     assert network.dtype == torch.float32
     assert network.proof is not None
@@ -78,7 +78,7 @@ def test_an_encoder_loads_as_what_fills_in_a_masked_token(name: str, tmp_path: P
     tokenizer.save(str(tmp_path / "tokenizer.json"))
     (tmp_path / "tokenizer_config.json").write_text(json.dumps({"mask_token": "<m>"}))
     facts = facts_of_folder(tmp_path, NOWHERE, Diagnostics())
-    network = load(facts, Reference("hf", str(tmp_path)), device="cpu")
+    network = load(facts, CheckpointReference("hf", str(tmp_path)), device="cpu")
     assert network.facts == facts
     assert facts.both_ways
     assert "MaskedLM" in type(network.model).__name__
@@ -95,7 +95,7 @@ def test_an_encoder_loads_as_what_fills_in_a_masked_token(name: str, tmp_path: P
 def test_a_decoder_of_berts_kind_says_the_next_token(tmp_path: Path) -> None:
     model_of("bert decoder").save_pretrained(tmp_path)
     Tokenizer(models.WordLevel({"a": 0}, unk_token="a")).save(str(tmp_path / "tokenizer.json"))
-    network = load(None, Reference("hf", str(tmp_path)), device="cpu")
+    network = load(None, CheckpointReference("hf", str(tmp_path)), device="cpu")
     assert not network.facts.both_ways
     assert network.proof.sweep == "packed"
     assert not network.proof.slow
@@ -107,13 +107,13 @@ def test_a_checkpoint_as_it_was_pretrained(tmp_path: Path) -> None:
 
     Tokenizer(models.WordLevel({"[MASK]": 0}, unk_token="[MASK]")).save(str(tmp_path / "tokenizer.json"))
     BertForPreTraining(model_of("bert").config).save_pretrained(tmp_path)
-    assert load(None, Reference("hf", str(tmp_path)), device="cpu").proof.refused == {}
+    assert load(None, CheckpointReference("hf", str(tmp_path)), device="cpu").proof.refused == {}
     ElectraForPreTraining(model_of("electra").config).save_pretrained(tmp_path)
     assert code_of(tmp_path) == "E640"
 
 
 def test_dtype(checkpoint: Path) -> None:
-    network = load(None, Reference("hf", str(checkpoint)), device="cpu", dtype="bfloat16")
+    network = load(None, CheckpointReference("hf", str(checkpoint)), device="cpu", dtype="bfloat16")
     assert network.dtype == torch.bfloat16
     assert network.proof.refused == {}
     assert code_of(checkpoint, dtype="flaot32") == "E647"
@@ -122,7 +122,7 @@ def test_dtype(checkpoint: Path) -> None:
 @pytest.mark.parametrize("device", ["gpu", "cuda:7", "meta", "tpu:x"])
 def test_devices_that_are_not_there(checkpoint: Path, device: str) -> None:
     with pytest.raises(SpecError) as caught:
-        load(None, Reference("hf", str(checkpoint)), device=device)
+        load(None, CheckpointReference("hf", str(checkpoint)), device=device)
     assert caught.value.diagnostics[0].code == "E645"
 
 
@@ -189,7 +189,7 @@ def test_pickles_and_code_need_trust(copy: Path) -> None:
     (copy / "model.safetensors").unlink()
     torch.save(model_of("llama").state_dict(), copy / "pytorch_model.bin")
     assert code_of(copy) == "E635"
-    assert load(None, Reference("hf", str(copy)), device="cpu", trust=True).proof.refused == {}
+    assert load(None, CheckpointReference("hf", str(copy)), device="cpu", trust=True).proof.refused == {}
     setting("auto_map", {"AutoModelForCausalLM": "x.Y"})(copy / "config.json")
     setting("model_type", "someones_own")(copy / "config.json")
     assert code_of(copy) == "E636"
@@ -210,8 +210,8 @@ def test_a_copy_in_the_local_cache_is_used(checkpoint: Path, monkeypatch: pytest
     (repository / "refs").mkdir()
     (repository / "refs" / "main").write_text("abc")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    assert load(None, Reference("hf", "some/net"), device="cpu").facts.layers == 3
-    assert load(None, Reference("hf", "some/net", revision="abc"), device="cpu").facts.layers == 3
+    assert load(None, CheckpointReference("hf", "some/net"), device="cpu").facts.layers == 3
+    assert load(None, CheckpointReference("hf", "some/net", revision="abc"), device="cpu").facts.layers == 3
 
 
 def test_too_little_memory(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -266,11 +266,13 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_a_factory(folder: Path) -> None:
-    network = load(None, Reference("torch", "net.py:make", base=folder), device="cpu", trust=True)
+    network = load(None, CheckpointReference("torch", "net.py:make", base=folder), device="cpu", trust=True)
     assert network.facts.widths == (4, 5, 3)
     assert network.facts.classes == 2
     save_file({k: v + 1 for k, v in network.model.state_dict().items()}, folder / "w.safetensors")
-    again = load(None, Reference("torch", "net.py:make", folder, weights="w.safetensors"), device="cpu", trust=True)
+    again = load(
+        None, CheckpointReference("torch", "net.py:make", folder, weights="w.safetensors"), device="cpu", trust=True
+    )
     assert torch.equal(again.model.head.weight, load_file(folder / "w.safetensors")["head.weight"])
 
 
@@ -280,7 +282,7 @@ def test_a_factory_of_a_language_model(folder: Path, checkpoint: Path) -> None:
         f"def make():\n    return AutoModelForCausalLM.from_pretrained({str(checkpoint)!r}), "
         f"{str(checkpoint / 'tokenizer.json')!r}\n"
     )
-    network = load(None, Reference("torch", "lm.py:make", folder), device="cpu", trust=True)
+    network = load(None, CheckpointReference("torch", "lm.py:make", folder), device="cpu", trust=True)
     assert network.facts.kind == "language"
     assert network.proof.refused == {}
     assert network.tokens.encode("w3 w4").ids == (3, 4)
@@ -308,7 +310,7 @@ def test_a_factory_of_a_language_model(folder: Path, checkpoint: Path) -> None:
 def test_broken_factories(folder: Path, name: str, weights: str | None, trust: bool, code: str) -> None:
     save_file({"head.weight": torch.zeros(2, 3)}, folder / "other.safetensors")
     with pytest.raises(SpecError) as caught:
-        load(None, Reference("torch", name, folder, weights=weights), device="cpu", trust=trust)
+        load(None, CheckpointReference("torch", name, folder, weights=weights), device="cpu", trust=trust)
     assert caught.value.diagnostics[0].code == code
 
 
@@ -326,7 +328,7 @@ def test_a_factory_that_gives_a_network_among_other_things(folder: Path, name: s
     given, title = BUNDLES[name]
     (folder / "among.py").write_text(f"{NETWORK}\ndef among():\n    return {given}\n")
     with pytest.raises(SpecError) as caught:
-        load(None, Reference("torch", "among.py:among", folder), device="cpu", trust=True)
+        load(None, CheckpointReference("torch", "among.py:among", folder), device="cpu", trust=True)
     (told,) = caught.value.diagnostics
     assert told.code == "E639" and title in told.title
     assert "`return model, tokenizer`" in told.help and "Net" in told.notes[0]
@@ -334,13 +336,13 @@ def test_a_factory_that_gives_a_network_among_other_things(folder: Path, name: s
 
 def test_a_factory_that_gives_no_network(folder: Path) -> None:
     with pytest.raises(SpecError) as caught:
-        load(None, Reference("torch", "net.py:number", folder), device="cpu", trust=True)
+        load(None, CheckpointReference("torch", "net.py:number", folder), device="cpu", trust=True)
     assert "returns an int, not a network" in caught.value.diagnostics[0].title
     assert "model, tokenizer" in caught.value.diagnostics[0].help
 
 
 def test_the_line_of_a_fault_in_a_factory_is_told(folder: Path) -> None:
     with pytest.raises(SpecError) as caught:
-        load(None, Reference("torch", "net.py:broken", folder), device="cpu", trust=True)
+        load(None, CheckpointReference("torch", "net.py:broken", folder), device="cpu", trust=True)
     assert "line 22" in caught.value.diagnostics[0].title
     assert "ZeroDivisionError" in caught.value.diagnostics[0].notes[0]

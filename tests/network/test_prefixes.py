@@ -8,12 +8,12 @@ import torch
 from families import LAYERS
 from test_sweep import LENGTHS, PROMPTS, network_of, shake
 
-from causal_dsl.network.forward import Write, forward
+from causal_dsl.network.forward import SiteWrite, forward
 from causal_dsl.network.network import Network
 from causal_dsl.network.prove import prove
-from causal_dsl.network.sweep.drive import Asked, Read
+from causal_dsl.network.sweep.drive import ReadRows, SiteRead
 from causal_dsl.network.sweep.prefixes import cacheable, entered_at, going, record, replay
-from causal_dsl.planning.liveness import Accesses, Rows, place_of
+from causal_dsl.planning.liveness import Accesses, PassRows, place_of
 from causal_dsl.program.components import missing
 from causal_dsl.program.locations import Site
 
@@ -38,17 +38,17 @@ def gone_on(
     rows = np.arange(count, count + len(home))
     read = np.concatenate([np.full(count, -1), LENGTHS[home] - 1])
     writes = [
-        Write(site, torch.tensor([row + count]), torch.tensor([token]), edit)
+        SiteWrite(site, torch.tensor([row + count]), torch.tensor([token]), edit)
         for (row, site, token), edit in zip(placed, edits, strict=True)
     ]
-    asked = Asked(rows, LENGTHS[home] - 1)
-    laid = going(network, np.arange(count), Rows(LENGTHS, home, read, table))
+    asked = ReadRows(rows, LENGTHS[home] - 1)
+    laid = going(network, np.arange(count), PassRows(LENGTHS, home, read, table))
     return replay(network, PROMPTS, found, laid, writes, [asked]).logits[0]
 
 
 def plain(network: Network, home: np.ndarray, placed: list[tuple[int, Site, int]], edits: list) -> torch.Tensor:
     writes = [
-        Write(site, torch.tensor([row]), torch.tensor([token]), edit)
+        SiteWrite(site, torch.tensor([row]), torch.tensor([token]), edit)
         for (row, site, token), edit in zip(placed, edits, strict=True)
     ]
     found = forward(network, [PROMPTS[i] for i in home], [], writes, readout=torch.arange(len(home)), stop=False)
@@ -136,7 +136,7 @@ def test_reads_are_kept_in_pieces() -> None:
     network = network_of("gpt2")
     prove(network)
     site = Site("resid_post", 1)
-    reads = [Read(site, torch.tensor([0, 2, 1, 1]), torch.tensor([4, 5, 0, 6]))]
+    reads = [SiteRead(site, torch.tensor([0, 2, 1, 1]), torch.tensor([4, 5, 0, 6]))]
     found = torch.zeros(4, network.facts.width or 0)
 
     def keep(number: int, which: torch.Tensor, values: torch.Tensor) -> None:
@@ -144,7 +144,7 @@ def test_reads_are_kept_in_pieces() -> None:
         found[which] = values
 
     record(network, PROMPTS, {1: LENGTHS}, reads, keep, most=8)
-    from causal_dsl.network.forward import Read as PlainRead
+    from causal_dsl.network.forward import SiteRead as PlainRead
 
     direct = forward(network, PROMPTS, [PlainRead(site, reads[0].rows, reads[0].positions)]).reads[0]
     torch.testing.assert_close(found, direct, atol=1e-5, rtol=1e-5)

@@ -10,7 +10,7 @@ import torch
 from families import CONFIGS, model_of
 
 from causal_dsl.diagnostics import NOWHERE, SpecError
-from causal_dsl.network.forward import Read, forward
+from causal_dsl.network.forward import SiteRead, forward
 from causal_dsl.network.network import Network, wrap
 from causal_dsl.network.prove import prove
 from causal_dsl.program.components import COMPONENTS, missing
@@ -77,7 +77,7 @@ def test_a_wrong_table_is_found(name: str, wrong: dict[str, Any], refused: str) 
     assert refused in proof.refused
     with pytest.raises(SpecError) as caught:
         site = Site(refused, 1 if COMPONENTS[refused].layer else None)
-        forward(network, [[1, 2, 3]], [Read(site, torch.tensor([0]), torch.tensor([2]))])
+        forward(network, [[1, 2, 3]], [SiteRead(site, torch.tensor([0]), torch.tensor([2]))])
     assert caught.value.diagnostics[0].code == "E425"
 
 
@@ -92,5 +92,5 @@ def test_an_unknown_architecture_has_modules_and_logits_alone() -> None:
     network = wrap(model, facts_of_config(config, None, NOWHERE))
     assert prove(network).ok == {"module", "logits"}
     site = Site("module", module="model.layers.1")
-    value = forward(network, [[1, 2, 3]], [Read(site, torch.tensor([0]), torch.tensor([2]))]).reads[0]
+    value = forward(network, [[1, 2, 3]], [SiteRead(site, torch.tensor([0]), torch.tensor([2]))]).reads[0]
     assert value.shape == (1, 32)

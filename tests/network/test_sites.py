@@ -16,7 +16,7 @@ from thinning import some
 from torch import Tensor, nn
 
 from causal_dsl.diagnostics import NOWHERE
-from causal_dsl.network.forward import Read, Write, forward
+from causal_dsl.network.forward import SiteRead, SiteWrite, forward
 from causal_dsl.network.network import Network, wrap
 from causal_dsl.program.components import COMPONENTS, missing
 from causal_dsl.program.facts import facts_of_config
@@ -149,12 +149,12 @@ def engine(
     """What is at a site in each prompt, and the last tokens' logits once ``values`` are put there."""
     rows = torch.arange(len(PROMPTS))
     places = torch.tensor(at)
-    reads = [Read(site, rows, places)]
+    reads = [SiteRead(site, rows, places)]
     writes = []
     if values is not None:
         width = max(len(value) for value in values)
         new = torch.stack([torch.nn.functional.pad(value, (0, width - len(value))) for value in values])
-        writes = [Write(site, rows, places, lambda old: new)]
+        writes = [SiteWrite(site, rows, places, lambda old: new)]
     outcome = forward(network, PROMPTS, reads, writes, readout=rows, padding=padding)
     assert outcome.logits is not None
     return list(outcome.reads[0]), outcome.logits

@@ -17,7 +17,7 @@ from causal_dsl import api
 from causal_dsl.diagnostics import NOWHERE, Diagnostic, SpecError
 from causal_dsl.engine import runner
 from causal_dsl.inputs import PromptInputs, VectorInputs
-from causal_dsl.network.load import Reference, load
+from causal_dsl.network.load import CheckpointReference, load
 from causal_dsl.network.network import wrap
 from causal_dsl.network.steadiness import apart, enough, refuse_unsteady
 from causal_dsl.program.facts import Facts
@@ -340,7 +340,7 @@ test swap on at {{
 @pytest.mark.parametrize("rope", ROPES)
 def test_rotary_angles_that_depend_on_the_longest_prompt(rope: str, tmp_path: Path) -> None:
     save_llama(tmp_path, rope)
-    network = load(None, Reference("hf", str(tmp_path)), device="cpu")
+    network = load(None, CheckpointReference("hf", str(tmp_path)), device="cpu")
     prompts = {length: [(3 * i) % 9 for i in range(length)] for length in (5, 20, 21)}
 
     def told(*lengths: int) -> Diagnostic | None:
@@ -419,7 +419,7 @@ def test_which_inputs_are_tried() -> None:
 @pytest.mark.parametrize("lengths", [(4, 6), (6, 6), (3, 4, 5)])
 def test_prompts_that_are_mixed_from_a_number_of_rows_on(start: int, lengths: tuple[int, ...], tmp_path: Path) -> None:
     save_llama(tmp_path, "default")
-    network = load(None, Reference("hf", str(tmp_path)), device="cpu")
+    network = load(None, CheckpointReference("hf", str(tmp_path)), device="cpu")
     prompts = [[(3 * i + 2 * row) % 9 for i in range(length)] for row, length in enumerate(lengths)]
     refuse_unsteady(network, prompts, NOWHERE)
 
@@ -434,7 +434,7 @@ def test_prompts_that_are_mixed_from_a_number_of_rows_on(start: int, lengths: tu
 
 def test_prompts_that_are_mixed_where_they_are_intervened_on(tmp_path: Path) -> None:
     save_llama(tmp_path, "default")
-    network = load(None, Reference("hf", str(tmp_path)), device="cpu")
+    network = load(None, CheckpointReference("hf", str(tmp_path)), device="cpu")
     prompts, clean = [[1, 2, 3, 4], [4, 5, 6]], {}
 
     def mix(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:

@@ -19,11 +19,21 @@ from causal_dsl.diagnostics import NOWHERE
 from causal_dsl.inputs import PromptInputs
 from causal_dsl.inputs.batches import Batch
 from causal_dsl.network.factory import vector_facts
-from causal_dsl.network.forward import Read, Write, forward
+from causal_dsl.network.forward import SiteRead, SiteWrite, forward
 from causal_dsl.network.network import Network, wrap
 from causal_dsl.network.prove import prove
-from causal_dsl.network.sweep.drive import Asked, sweep
-from causal_dsl.planning.liveness import ANYWHERE, BOTTOM, ENTRY, Accesses, Rows, Rules, Schedule, place_of, schedule
+from causal_dsl.network.sweep.drive import ReadRows, sweep
+from causal_dsl.planning.liveness import (
+    ANYWHERE,
+    BOTTOM,
+    ENTRY,
+    Accesses,
+    PassRows,
+    Rules,
+    Schedule,
+    place_of,
+    schedule,
+)
 from causal_dsl.program.components import COMPONENTS, missing, packs, trims
 from causal_dsl.program.facts import facts_of_config
 from causal_dsl.program.locations import Site
@@ -72,17 +82,17 @@ def both(
     )
     every = np.concatenate([np.arange(len(PROMPTS)), home])
     read = LENGTHS[every] - 1
-    plan = schedule(Rows(LENGTHS, home, read, table), LAYERS, rules, whole)
+    plan = schedule(PassRows(LENGTHS, home, read, table), LAYERS, rules, whole)
     mine, plain = [], []
     for row, site, token, seed in placed:
         level, phase = place_of(site, LAYERS)
         frame, at = plan.frames[level], (np.array([row]), np.array([token]))
         alive = frame.slots[at] >= 0 if phase == ENTRY else phase in (BOTTOM, ANYWHERE) or frame.at(*at) >= 0
         edit = shake(seed, site.component)
-        plain.append(Write(site, torch.tensor([row]), torch.tensor([token]), edit))
+        plain.append(SiteWrite(site, torch.tensor([row]), torch.tensor([token]), edit))
         if np.all(alive):
             mine.append(plain[-1])
-    asked = Asked(np.arange(len(every)), read)
+    asked = ReadRows(np.arange(len(every)), read)
     got = sweep(network, PROMPTS, plan, (), mine, [asked]).logits[0]
     expected = forward(network, [PROMPTS[i] for i in every], (), plain, readout=torch.arange(len(every))).logits
     assert expected is not None
@@ -150,7 +160,7 @@ def test_the_masked_token_is_read_wherever_it_stands() -> None:
     )
     every = np.concatenate([np.arange(3), home])
     writes = [
-        Write(site, torch.tensor([rows[i]]), torch.tensor([token]), shake(i, ""))
+        SiteWrite(site, torch.tensor([rows[i]]), torch.tensor([token]), shake(i, ""))
         for i, (site, _, token) in enumerate(sites)
     ]
     own, at = [PROMPTS[i] for i in every], torch.from_numpy(read[every])
@@ -162,8 +172,8 @@ def test_the_masked_token_is_read_wherever_it_stands() -> None:
     assert torch.allclose(expected[:3], torch.stack(single), atol=1e-5)
     assert ((expected[3:] - expected[torch.from_numpy(home)]).abs().amax(1) > 1e-3).all()
     for whole in (False, True):
-        plan = schedule(Rows(LENGTHS, home, read[every], table), LAYERS, Rules(trim=False), whole)
-        got = sweep(network, PROMPTS, plan, (), writes, [Asked(np.arange(len(every)), read[every])]).logits[0]
+        plan = schedule(PassRows(LENGTHS, home, read[every], table), LAYERS, Rules(trim=False), whole)
+        got = sweep(network, PROMPTS, plan, (), writes, [ReadRows(np.arange(len(every)), read[every])]).logits[0]
         assert (got - expected).abs().max() < CLOSE
 
 
@@ -225,11 +235,12 @@ def test_named_modules_and_heads() -> None:
 def test_what_is_read_on_the_way_is_what_a_forward_reads() -> None:
     network = network_of("gemma2")
     reads = [
-        Read(site, torch.tensor([0, 1, 2, 1]), torch.tensor([1, 0, 5, 6])) for site in dict.fromkeys(sites_of(network))
+        SiteRead(site, torch.tensor([0, 1, 2, 1]), torch.tensor([1, 0, 5, 6]))
+        for site in dict.fromkeys(sites_of(network))
     ]
-    reads.append(Read(Site("module", module="model.layers.1.mlp"), torch.tensor([0, 1]), torch.tensor([4, 0])))
+    reads.append(SiteRead(Site("module", module="model.layers.1.mlp"), torch.tensor([0, 1]), torch.tensor([4, 0])))
     table = Accesses.join((np.asarray(r.rows), np.asarray(r.positions), *place_of(r.site, LAYERS)) for r in reads)
-    plan = schedule(Rows(LENGTHS, np.zeros(0, np.int64), np.full(3, -1), reads=table), LAYERS)
+    plan = schedule(PassRows(LENGTHS, np.zeros(0, np.int64), np.full(3, -1), reads=table), LAYERS)
     found: dict[int, Tensor] = {}
     sweep(network, PROMPTS, plan, reads, keep=found.__setitem__)
     for number, expected in enumerate(forward(network, PROMPTS, reads).reads):
@@ -239,9 +250,9 @@ def test_what_is_read_on_the_way_is_what_a_forward_reads() -> None:
 @torch.no_grad()
 def test_a_pass_that_only_keeps_vectors_ends_at_the_deepest() -> None:
     network = network_of("llama")
-    read = Read(Site("resid_post", 0), torch.tensor([0, 1]), torch.tensor([1, 3]))
+    read = SiteRead(Site("resid_post", 0), torch.tensor([0, 1]), torch.tensor([1, 3]))
     table = Accesses.join([(np.array([0, 1]), np.array([1, 3]), *place_of(read.site, LAYERS))])
-    plan = schedule(Rows(LENGTHS, np.zeros(0, np.int64), np.full(3, -1), reads=table), LAYERS)
+    plan = schedule(PassRows(LENGTHS, np.zeros(0, np.int64), np.full(3, -1), reads=table), LAYERS)
     assert plan.layer_tokens == 2 and plan.key_tokens == 1 + 3  # two tokens in full, those before them as keys
     ran: list[int] = []
     handles = [
@@ -259,10 +270,10 @@ def test_a_pass_that_only_keeps_vectors_ends_at_the_deepest() -> None:
 def test_columns_of_the_unembedding() -> None:
     for name in ("llama", "gemma2", "cohere", "granite", "phi", "gpt2"):  # soft caps, scales, a bias, none
         network = network_of(name)
-        plan = schedule(Rows(LENGTHS, np.zeros(0, np.int64), LENGTHS - 1), LAYERS)
+        plan = schedule(PassRows(LENGTHS, np.zeros(0, np.int64), LENGTHS - 1), LAYERS)
         asked = [
-            Asked(np.array([2, 0]), LENGTHS[[2, 0]] - 1, np.array([3, 40, 8])),
-            Asked(np.arange(3), LENGTHS - 1),
+            ReadRows(np.array([2, 0]), LENGTHS[[2, 0]] - 1, np.array([3, 40, 8])),
+            ReadRows(np.arange(3), LENGTHS - 1),
         ]
         some, every = sweep(network, PROMPTS, plan, (), (), asked).logits
         assert every.shape == (3, VOCABULARY)
@@ -296,19 +307,19 @@ def test_gradients_are_those_of_whole_forwards() -> None:
                 read = LENGTHS[every] - 1
                 rules = Rules(trim=trims(network.facts) is None)
                 plan = schedule(
-                    Rows(LENGTHS, np.array([0, 1, 2]), read, table), LAYERS, rules, packs(network.facts) is not None
+                    PassRows(LENGTHS, np.array([0, 1, 2]), read, table), LAYERS, rules, packs(network.facts) is not None
                 )
                 at = torch.from_numpy(rows)
                 writes = [
-                    Write(site, at, torch.full((3,), token), add),
-                    Write(head, at, torch.full((3,), token + 1), scale),
+                    SiteWrite(site, at, torch.full((3,), token), add),
+                    SiteWrite(head, at, torch.full((3,), token + 1), scale),
                 ]
-                logits = sweep(network, PROMPTS, plan, (), writes, [Asked(rows, read[3:])]).logits[0]
+                logits = sweep(network, PROMPTS, plan, (), writes, [ReadRows(rows, read[3:])]).logits[0]
             else:
                 at = torch.arange(3)
                 writes = [
-                    Write(site, at, torch.full((3,), token), add),
-                    Write(head, at, torch.full((3,), token + 1), scale),
+                    SiteWrite(site, at, torch.full((3,), token), add),
+                    SiteWrite(head, at, torch.full((3,), token + 1), scale),
                 ]
                 logits = forward(network, PROMPTS, (), writes, readout=at).logits  # type: ignore[assignment]
             (logits[:, 3] - logits[:, 7]).sum().backward()
@@ -368,10 +379,10 @@ def test_vector_networks() -> None:
         zero = np.zeros(1, np.int64)
         table = Accesses.join((rows[i : i + 1], zero, *place_of(site, count)) for i, site in enumerate(sites))
         every = np.concatenate([np.arange(4), home])
-        plan = schedule(Rows(np.ones(4, np.int64), home, np.zeros(len(every), np.int64), table), count, whole=True)
-        writes = [Write(site, torch.tensor([rows[i]]), None, shake(i, "")) for i, site in enumerate(sites)]
+        plan = schedule(PassRows(np.ones(4, np.int64), home, np.zeros(len(every), np.int64), table), count, whole=True)
+        writes = [SiteWrite(site, torch.tensor([rows[i]]), None, shake(i, "")) for i, site in enumerate(sites)]
         got = sweep(
-            network, inputs, plan, (), writes, [Asked(np.arange(len(every)), np.zeros(len(every), int))]
+            network, inputs, plan, (), writes, [ReadRows(np.arange(len(every)), np.zeros(len(every), int))]
         ).logits[0]
         expected = forward(network, inputs[every], (), writes, readout=torch.arange(len(every))).logits
         assert expected is not None
@@ -414,10 +425,12 @@ def test_an_encoder_whose_tokens_look_both_ways() -> None:
     rows, home, zero = 3 + np.arange(len(sites)), np.arange(len(sites)) % 3, np.zeros(1, np.int64)
     table = Accesses.join((rows[i : i + 1], zero, *place_of(site, 3)) for i, site in enumerate(sites))
     every = np.concatenate([np.arange(3), home])
-    plan = schedule(Rows(np.ones(3, np.int64), home, np.zeros(len(every), np.int64), table), 3, whole=True)
+    plan = schedule(PassRows(np.ones(3, np.int64), home, np.zeros(len(every), np.int64), table), 3, whole=True)
     assert plan.layer_tokens < 3 * len(every)  # rows enter late
-    writes = [Write(site, torch.tensor([rows[i]]), None, shake(i, "")) for i, site in enumerate(sites)]
-    got = sweep(network, inputs, plan, (), writes, [Asked(np.arange(len(every)), np.zeros(len(every), int))]).logits[0]
+    writes = [SiteWrite(site, torch.tensor([rows[i]]), None, shake(i, "")) for i, site in enumerate(sites)]
+    got = sweep(network, inputs, plan, (), writes, [ReadRows(np.arange(len(every)), np.zeros(len(every), int))]).logits[
+        0
+    ]
     expected = forward(network, inputs[every], (), writes, readout=torch.arange(len(every))).logits
     assert expected is not None
     assert torch.allclose(got, expected, atol=1e-6)
@@ -458,11 +471,11 @@ def test_compiled_blocks() -> None:
     patches = [Patch(0, [(Site("resid_post", 0), 1, 1)]), Patch(1, [(Site("neurons", 1), 3, 2)])]
     _, expected, plan = both(network, patches)
     writes = [
-        Write(site, torch.tensor([3 + i]), torch.tensor([token]), shake(seed, ""))
+        SiteWrite(site, torch.tensor([3 + i]), torch.tensor([token]), shake(seed, ""))
         for i, patch in enumerate(patches)
         for site, token, seed in patch.writes
     ]
-    asked = [Asked(np.arange(5), LENGTHS[plan.home] - 1)]
+    asked = [ReadRows(np.arange(5), LENGTHS[plan.home] - 1)]
     got = sweep(network, PROMPTS, plan, (), writes, asked, compiled=True).logits[0]
     assert (got - expected).abs().max() < CLOSE
     # A hook put into a compiled block would be passed over in silence: the block that is written in is not compiled.
@@ -513,14 +526,14 @@ def test_on_tensors_without_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     table = Accesses.join((rows[i : i + 1], last, *place_of(site, LAYERS)) for i, site in enumerate(sites))
     every = np.concatenate([np.arange(2), home])
     read = lengths[every] - 1
-    plan = schedule(Rows(lengths, home, read, table), LAYERS)
+    plan = schedule(PassRows(lengths, home, read, table), LAYERS)
     reached = [
         i
         for i, site in enumerate(sites)
         if (plan.frames[place_of(site, LAYERS)[0]].slots[rows[i], 3] >= 0 or place_of(site, LAYERS)[1] == BOTTOM)
     ]
-    writes = [Write(sites[i], torch.tensor([rows[i]]), torch.tensor([3]), lambda old: old * 2) for i in reached]
-    asked = Asked(np.arange(len(every)), read, np.array([1, 5]))
+    writes = [SiteWrite(sites[i], torch.tensor([rows[i]]), torch.tensor([3]), lambda old: old * 2) for i in reached]
+    asked = ReadRows(np.arange(len(every)), read, np.array([1, 5]))
     logits = sweep(network, prompts, plan, (), writes, [asked]).logits[0]
     assert logits.device.type == "meta"
     assert logits.shape == (len(every), 2)

@@ -15,8 +15,8 @@ from torch.nn import functional
 from causal_dsl.network.forward import forward
 from causal_dsl.network.prove import prove
 from causal_dsl.network.sweep import thin
-from causal_dsl.network.sweep.drive import Asked, sweep
-from causal_dsl.planning.liveness import Rows, schedule
+from causal_dsl.network.sweep.drive import ReadRows, sweep
+from causal_dsl.planning.liveness import PassRows, schedule
 
 
 @pytest.mark.parametrize("shape", [(1, 5), (7, 5), (1, 9, 5), (2, 3, 5), (thin.FEW + 1, 5), (0, 5)])
@@ -53,10 +53,10 @@ def test_logits_of_all_columns_are_computed_together(every: str) -> None:
     columns = {"none": [[3, 1]] * 3, "some": [None, [3, 1], None], "all": [None] * 3}[every]
     rows = [np.array([0, 2]), np.array([1]), np.array([2, 1, 0])]
     asked = [
-        Asked(mine, LENGTHS[mine] - 1, None if one is None else np.array(one))
+        ReadRows(mine, LENGTHS[mine] - 1, None if one is None else np.array(one))
         for mine, one in zip(rows, columns, strict=True)
     ]
-    plan = schedule(Rows(LENGTHS, np.zeros(0, np.int64), LENGTHS - 1), LAYERS)
+    plan = schedule(PassRows(LENGTHS, np.zeros(0, np.int64), LENGTHS - 1), LAYERS)
     with torch.no_grad():
         found = sweep(network, PROMPTS, plan, asked=asked).logits
         wanted = forward(network, PROMPTS, [], readout=torch.arange(count), stop=False).logits

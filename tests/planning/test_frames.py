@@ -9,13 +9,13 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from causal_dsl.planning.liveness import ENTRY, KEYS, POINT, Accesses, Rows, Rules, Schedule, schedule
+from causal_dsl.planning.liveness import ENTRY, KEYS, POINT, Accesses, PassRows, Rules, Schedule, schedule
 
 LAYERS = 3
 
 
 @st.composite
-def passes(draw: st.DrawFn) -> Rows:
+def passes(draw: st.DrawFn) -> PassRows:
     lengths = np.array(draw(st.lists(st.integers(1, 5), min_size=1, max_size=3)))
     home = np.array(draw(st.lists(st.integers(0, len(lengths) - 1), max_size=4)), dtype=np.int64)
     every = np.concatenate([lengths, lengths[home]])
@@ -36,13 +36,13 @@ def passes(draw: st.DrawFn) -> Rows:
             level = draw(st.integers(0, LAYERS))
             phase = ENTRY if level == LAYERS else draw(st.sampled_from([ENTRY, POINT, KEYS]))
             reads.append((np.array([row]), np.array([draw(st.integers(0, int(every[row]) - 1))]), level, phase))
-    return Rows(lengths, home, read, Accesses.join(writes), Accesses.join(reads))
+    return PassRows(lengths, home, read, Accesses.join(writes), Accesses.join(reads))
 
 
 class Account:
     """A network in which each token is a formula: two are equal exactly if they are computed from the same things."""
 
-    def __init__(self, rows: Rows):
+    def __init__(self, rows: PassRows):
         self.rows = rows
         self.home = np.concatenate([np.arange(len(rows.lengths)), rows.home])
         self.lengths = rows.lengths[self.home]
@@ -96,7 +96,7 @@ class Account:
 
 @settings(max_examples=150, deadline=None)
 @given(passes(), st.tuples(*[st.booleans()] * 4))
-def test_frames_compute_what_whole_rows_compute(rows: Rows, chosen: tuple[bool, bool, bool, bool]) -> None:
+def test_frames_compute_what_whole_rows_compute(rows: PassRows, chosen: tuple[bool, bool, bool, bool]) -> None:
     plan = schedule(rows, LAYERS, Rules(*chosen))
     account = Account(rows)
     whole, final = account.whole(), account.framed(plan)
@@ -117,7 +117,7 @@ def test_frames_compute_what_whole_rows_compute(rows: Rows, chosen: tuple[bool, 
 
 @settings(max_examples=50, deadline=None)
 @given(passes())
-def test_each_rule_leaves_out_more_and_none_less(rows: Rows) -> None:
+def test_each_rule_leaves_out_more_and_none_less(rows: PassRows) -> None:
     """Where every prompt's answer is read, as in a plan it is: else a row may come cheaper than its prompt and a part."""
     read = np.concatenate([rows.lengths, rows.lengths[rows.home]]) - 1
     rows = replace(rows, read=read)
@@ -134,7 +134,7 @@ def test_by_hand() -> None:
     """Two prompts of 4 tokens; one row on the first, written after layer 0 at token 2; the source's vector is read there."""
     writes = Accesses.join([(np.array([2]), np.array([2]), 1, ENTRY)])
     reads = Accesses.join([(np.array([1]), np.array([2]), 1, ENTRY)])
-    plan = schedule(Rows(np.array([4, 4]), np.array([0]), np.array([3, -1, 3]), writes, reads), LAYERS)
+    plan = schedule(PassRows(np.array([4, 4]), np.array([0]), np.array([3, -1, 3]), writes, reads), LAYERS)
     full = [list(zip(f.rows.tolist(), f.positions.tolist(), strict=True)) for f in plan.frames]
     keys = [list(zip(f.keys_rows.tolist(), f.keys_positions.tolist(), strict=True)) for f in plan.frames]
     base = [(0, t) for t in range(4)]

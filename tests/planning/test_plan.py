@@ -79,8 +79,8 @@ def test_equal_work_is_one_node(plan) -> None:  # type: ignore[no-untyped-def]
     resumes = list(g.of_kind(plan.graph, g.Resume))
     # `two` is the cell l=1 of `one`: 3 cells of one, 1 of three, none of two
     assert len(resumes) == 4
-    assert len(list(g.of_kind(plan.graph, g.Draw))) == 2
-    assert len(list(g.of_kind(plan.graph, g.Score))) == 5
+    assert len(list(g.of_kind(plan.graph, g.DrawNode))) == 2
+    assert len(list(g.of_kind(plan.graph, g.ScoreNode))) == 5
     assert nx.is_directed_acyclic_graph(plan.graph)
 
 

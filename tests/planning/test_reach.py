@@ -14,9 +14,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "network"))
 from families import BOTH_WAYS, CONFIGS, model_of
 
 from causal_dsl.diagnostics import NOWHERE
-from causal_dsl.network.forward import Write, forward
+from causal_dsl.network.forward import SiteWrite, forward
 from causal_dsl.network.network import wrap
-from causal_dsl.planning.liveness import BOTTOM, ENTRY, Accesses, Rows, Rules, place_of, schedule
+from causal_dsl.planning.liveness import BOTTOM, ENTRY, Accesses, PassRows, Rules, place_of, schedule
 from causal_dsl.planning.reach import reaching
 from causal_dsl.program.components import COMPONENTS, missing
 from causal_dsl.program.facts import Facts, facts_of_config
@@ -43,7 +43,7 @@ def test_noise_moves_the_answer_where_it_can_reach_it(name: str) -> None:
     ]
     cases = [(site, token) for site in sites for token in range(len(prompt))]
     writes = [
-        Write(
+        SiteWrite(
             site,
             torch.tensor([row]),
             torch.tensor([token]),
@@ -85,7 +85,7 @@ def test_a_schedule_computes_what_can_reach_the_answer_and_no_more(both_ways: bo
         (np.array([2 + row]), np.array([token]), *place_of(site, layers)) for row, (site, _, token) in enumerate(cases)
     )
     read = np.concatenate([np.full(2, -1), reads[home]])
-    plan = schedule(Rows(lengths, home, read, table), layers, Rules(trim=not both_ways), False)
+    plan = schedule(PassRows(lengths, home, read, table), layers, Rules(trim=not both_ways), False)
     for row, (site, prompt, token) in enumerate(cases):
         level, phase = place_of(site, layers)
         at = np.array([2 + row]), np.array([token])

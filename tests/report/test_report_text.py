@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from causal_dsl.causal.ceilings import Ceiling
-from causal_dsl.report.heatmap import Scale, axes, mark, scale
+from causal_dsl.report.heatmap import ColourScale, axes, mark, scale
 from causal_dsl.report.progress import Progress, TerminalProgress, progress
 from causal_dsl.report.text import print_results, text
 from causal_dsl.score.numbers import show, show_share
@@ -166,12 +166,12 @@ def test_a_terminal_without_unicode() -> None:
 
 def test_colours_are_anchored_at_the_ceiling_and_at_1() -> None:
     colours = scale([estimate(0.2), estimate(0.9)], share=True, ceiling=0.5)
-    assert colours == Scale(0.0, 0.5, 1.0)
+    assert colours == ColourScale(0.0, 0.5, 1.0)
     assert len({colours.style(value) for value in (0.0, 0.25, 0.5, 0.75, 1.0)}) == 5
     assert colours.style(0.5).endswith("#ececec")
     assert colours.style(None) == colours.style(float("nan")) == ""
-    assert scale([Estimate(-1.0), Estimate(3.0)], share=False, ceiling=None) == Scale(-3.0, 0.0, 3.0)
-    assert scale([Estimate(2.0), Estimate(3.0)], share=False, ceiling=None) == Scale(2.0, 2.0, 3.0)
+    assert scale([Estimate(-1.0), Estimate(3.0)], share=False, ceiling=None) == ColourScale(-3.0, 0.0, 3.0)
+    assert scale([Estimate(2.0), Estimate(3.0)], share=False, ceiling=None) == ColourScale(2.0, 2.0, 3.0)
     assert scale([], share=False, ceiling=None).style(0.0)
 
 

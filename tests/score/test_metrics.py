@@ -7,7 +7,7 @@ import math
 import pytest
 from scoring import METRICS, NAMES, codes, compiled
 
-from causal_dsl.measures.per_cell import Mean, ScoreOp
+from causal_dsl.measures.per_cell import PairMean, ScoreOp
 from causal_dsl.measures.quantities import Quantity, ValueRef
 
 REFUSED = [
@@ -168,7 +168,7 @@ def test_units_are_brought_to_nats_and_shares() -> None:
     bounds = []
     for expectation in scores.expectations:
         assert isinstance(expectation.truth, ScoreOp)
-        bounds += [side.value for side in expectation.truth.operands if not isinstance(side, Mean)]
+        bounds += [side.value for side in expectation.truth.operands if not isinstance(side, PairMean)]
     assert bounds == pytest.approx([2 * math.log(2), 0.95, 0.0, 0.05])
 
 

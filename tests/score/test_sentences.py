@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from causal_dsl.causal.cover import Scope
+from causal_dsl.causal.cover import DrawScope
 from causal_dsl.score.findings import cell_findings, scope_finding
 from causal_dsl.score.numbers import counted
 from causal_dsl.score.results import CellInfo, Estimate
@@ -35,5 +35,5 @@ def test_all_of_a_filtered_design_are_those_kept(drawn: bool, filtered: bool, wo
 
 
 def test_a_value_has_no_where() -> None:
-    assert "`where`" not in scope_finding(Scope(("m = true",), 0.25, True, value=True)).text
-    assert "The `where` of `base`" in scope_finding(Scope(("base",), 0.25, True)).text
+    assert "`where`" not in scope_finding(DrawScope(("m = true",), 0.25, True, value=True)).text
+    assert "The `where` of `base`" in scope_finding(DrawScope(("base",), 0.25, True)).text

@@ -21,7 +21,7 @@ from causal_dsl.network.sites import READ_FIRST
 from causal_dsl.network.sites import tap as find_tap
 from causal_dsl.network.sweep.head import Head
 from causal_dsl.network.sweep.packed import Attention, attention_of
-from causal_dsl.network.tape import Fired, Job, Places, Read, Tape, Write
+from causal_dsl.network.tape import Places, SiteRead, SiteWrite, Tape, TapeJob, WriteCount
 from causal_dsl.planning.liveness import ANYWHERE, BOTTOM, ENTRY, Schedule, place_of
 from causal_dsl.planning.memory import MOST_KEYS_CPU, MOST_KEYS_DEVICE
 from causal_dsl.program.components import in_time
@@ -41,8 +41,8 @@ class Acts:
         self.level = -1
         self.jobs: Jobs = defaultdict(list)
         self.wanted: dict[nn.Module, Wanted] = {}
-        self.leaving: dict[int, list[Job]] = defaultdict(list)
-        self.entering: dict[int, list[Job]] = defaultdict(list)
+        self.leaving: dict[int, list[TapeJob]] = defaultdict(list)
+        self.entering: dict[int, list[TapeJob]] = defaultdict(list)
         self._devices = [network.device_of(layer) for layer in self.layers]
         self._enlist()
         self._index()
@@ -64,13 +64,13 @@ class Acts:
     def _enlist(self) -> None:
         self._refuse_early()
         for writing in (True, False):
-            every: Sequence[Read | Write] = self.tape.writes if writing else self.tape.reads
+            every: Sequence[SiteRead | SiteWrite] = self.tape.writes if writing else self.tape.reads
             for number, access in enumerate(every):
                 level, phase = place_of(access.site, len(self.layers))
                 rows = np.asarray(access.rows, np.int64)
                 if not len(rows):
                     if writing:
-                        self.tape.fired[number] = Fired(0, torch.zeros(0))
+                        self.tape.fired[number] = WriteCount(0, torch.zeros(0))
                     continue
                 places = np.zeros_like(rows) if access.positions is None else np.asarray(access.positions, np.int64)
                 if access.site.component == "logits":
@@ -104,7 +104,7 @@ class Acts:
                     add_write(self.network, self.tape, self.jobs, number, points)
                 elif not add_sum_read(self.network, self.tape, self.jobs, number, points):
                     job = self.tape.reader(number, tap, points)
-                    self.jobs[tap.module, tap.side].append(Job((READ_FIRST, 0, number), job.act))
+                    self.jobs[tap.module, tap.side].append(TapeJob((READ_FIRST, 0, number), job.act))
 
     def _any_write(self, number: int, tap: Any, rows: np.ndarray, places: np.ndarray) -> None:
         level = self.layers.index(tap.module) + 1

@@ -23,7 +23,7 @@ from causal_dsl.network.forward import hook_tensor
 from causal_dsl.network.network import Network
 from causal_dsl.network.sweep.acts import Acts
 from causal_dsl.network.sweep.blocks import sliced
-from causal_dsl.network.sweep.head import Asked, Head
+from causal_dsl.network.sweep.head import Head, ReadRows
 from causal_dsl.network.sweep.packed import (
     KeysOnly,
     attend,
@@ -31,31 +31,31 @@ from causal_dsl.network.sweep.packed import (
     per_row,
     per_token,
 )
-from causal_dsl.network.tape import Done, Fired, Job, Read, Tape, Write, run_jobs
+from causal_dsl.network.tape import Done, SiteRead, SiteWrite, Tape, TapeJob, WriteCount, run_jobs
 from causal_dsl.planning.liveness import Schedule
 
-__all__ = ["Asked", "Outcome", "Read", "Write", "sweep"]
+__all__ = ["PassOutcome", "ReadRows", "SiteRead", "SiteWrite", "sweep"]
 
 
 @dataclass(eq=False)
-class Outcome:
-    """``logits`` of each :class:`Asked` in order; ``written`` of each write, in order."""
+class PassOutcome:
+    """``logits`` of each :class:`ReadRows` in order; ``written`` of each write, in order."""
 
     logits: list[Tensor]
-    written: list[Fired]
+    written: list[WriteCount]
 
 
 def sweep(
     network: Network,
     inputs: InputRows,
     plan: Schedule,
-    reads: Sequence[Read] = (),
-    writes: Sequence[Write] = (),
-    asked: Sequence[Asked] = (),
+    reads: Sequence[SiteRead] = (),
+    writes: Sequence[SiteWrite] = (),
+    asked: Sequence[ReadRows] = (),
     keep: Callable[[int, Tensor], None] | None = None,
     passed: Callable[[int], None] | None = None,
     compiled: bool = False,
-) -> Outcome:
+) -> PassOutcome:
     """Run all rows of a schedule through a network once.
 
     ``inputs`` are the distinct prompts (or vectors), rows 0 and up of the schedule; ``reads`` are of these. ``writes``
@@ -91,9 +91,9 @@ class Pass:
         network: Network,
         inputs: InputRows,
         plan: Schedule,
-        reads: list[Read],
-        writes: list[Write],
-        asked: list[Asked],
+        reads: list[SiteRead],
+        writes: list[SiteWrite],
+        asked: list[ReadRows],
         keep: Callable[[int, Tensor], None] | None,
         passed: Callable[[int], None] | None,
         compiled: bool,
@@ -113,7 +113,7 @@ class Pass:
 
     # ── the pass ────────────────────────────────────────────────────────────────────────────────
 
-    def run(self) -> Outcome:
+    def run(self) -> PassOutcome:
         with ExitStack() as stack:
             self._hook(stack)
             try:
@@ -122,7 +122,7 @@ class Pass:
             except Done:
                 logits = []
         self._check()
-        return Outcome(logits, [self.tape.fired[number] for number in range(len(self.tape.writes))])
+        return PassOutcome(logits, [self.tape.fired[number] for number in range(len(self.tape.writes))])
 
     def _hook(self, stack: ExitStack) -> None:
         running = self.layers[self.lowest :]
@@ -141,7 +141,7 @@ class Pass:
         elif self.acts.wanted:
             raise fail("E425", "attention is read or written, and this network's is not run apart", self.network.span)
 
-    def _acting(self, jobs: list[Job]) -> Callable[[Tensor], Tensor]:
+    def _acting(self, jobs: list[TapeJob]) -> Callable[[Tensor], Tensor]:
         def act(tensor: Tensor) -> Tensor:
             if self.keys_pass:
                 return tensor

@@ -17,11 +17,11 @@ from torch import Tensor
 from causal_dsl import faults
 from causal_dsl.diagnostics import SpecError
 from causal_dsl.inputs.protocol import InputRows, pick
-from causal_dsl.network.forward import Read, Write, forward
+from causal_dsl.network.forward import SiteRead, SiteWrite, forward
 from causal_dsl.network.network import Network
-from causal_dsl.network.sweep.drive import Asked, sweep
+from causal_dsl.network.sweep.drive import ReadRows, sweep
 from causal_dsl.network.tape import Edit
-from causal_dsl.planning.liveness import Accesses, Rows, Rules, place_of, schedule
+from causal_dsl.planning.liveness import Accesses, PassRows, Rules, place_of, schedule
 from causal_dsl.planning.reach import reaching
 from causal_dsl.planning.steps import layers_of
 from causal_dsl.program.components import COMPARED, COMPONENTS, packs, trims, unfit
@@ -116,7 +116,7 @@ def _try(
     """
 
     def attempt(noise: Shake | None) -> _Attempt:
-        trial = _Trial(network, prompts, components, noise, whole=way != "packed", fixed=way == "fixed")
+        trial = _SweepTrial(network, prompts, components, noise, whole=way != "packed", fixed=way == "fixed")
         try:
             error, moved = trial.compare(distance)
         except SpecError as refused:
@@ -165,7 +165,7 @@ class _Placed:
 
 
 @dataclass(eq=False)
-class _Trial:
+class _SweepTrial:
     """Some interventions, run in one pass and by whole forwards."""
 
     network: Network
@@ -250,7 +250,7 @@ class _Trial:
         every = np.concatenate([np.arange(count), self.home])
         read = self.lengths[every] - 1
         columns = np.arange(0, network.facts.vocabulary or 1, 7) if network.facts.has_tokens else None
-        asked = [Asked(np.arange(len(every)), read), Asked(np.arange(len(every)), read, columns)]
+        asked = [ReadRows(np.arange(len(every)), read), ReadRows(np.arange(len(every)), read, columns)]
         got = self._in_one_pass(asked, read)
         expected = forward(
             network, pick(prompts, every), (), self._by_forwards(), readout=torch.arange(len(every))
@@ -262,7 +262,7 @@ class _Trial:
         self.stirred = set(torch.nonzero(moved)[:, 0].tolist())
         return max(distance(got[0], expected), distance(got[1], some)), bool(self.stirred)
 
-    def _in_one_pass(self, asked: list[Asked], read: np.ndarray) -> list[Tensor]:
+    def _in_one_pass(self, asked: list[ReadRows], read: np.ndarray) -> list[Tensor]:
         live = [write for write in self.writes if self._reaches(write)]
         first = len(self.lengths)
         table = Accesses.join(
@@ -270,7 +270,9 @@ class _Trial:
         )
         taken = [write for write in live if write.taken is not None]
         reads = [
-            Read(w.site, torch.tensor([w.taken[0]]), torch.tensor([w.taken[1]])) for w in taken if w.taken is not None
+            SiteRead(w.site, torch.tensor([w.taken[0]]), torch.tensor([w.taken[1]]))
+            for w in taken
+            if w.taken is not None
         ]
         there = Accesses.join(
             (np.array([w.taken[0]]), np.array([w.taken[1]]), *place_of(w.site, self.layers))
@@ -278,7 +280,7 @@ class _Trial:
             if w.taken is not None
         )
         rules = Rules(late=not self.fixed, stop=not self.fixed, trim=trims(self.network.facts) is None)
-        plan = schedule(Rows(self.lengths, self.home, read, table, there), self.layers, rules, self.whole)
+        plan = schedule(PassRows(self.lengths, self.home, read, table, there), self.layers, rules, self.whole)
         found: dict[int, Tensor] = {}
 
         def value(number: int) -> Edit:
@@ -294,15 +296,17 @@ class _Trial:
             edit = self._noise(write) if write.taken is None else value(taken.index(write))
             needs = () if write.taken is None else (write.site,)
             writes.append(
-                Write(write.site, torch.tensor([first + write.row]), torch.tensor([write.position]), edit, needs)
+                SiteWrite(write.site, torch.tensor([first + write.row]), torch.tensor([write.position]), edit, needs)
             )
         return sweep(self.network, self.prompts, plan, reads, writes, asked, found.__setitem__).logits
 
-    def _by_forwards(self) -> list[Write]:
+    def _by_forwards(self) -> list[SiteWrite]:
         """All writes for whole forwards, also those that reach nothing; what they take is read in a forward before."""
         taken = [write for write in self.writes if write.taken is not None]
         reads = [
-            Read(w.site, torch.tensor([w.taken[0]]), torch.tensor([w.taken[1]])) for w in taken if w.taken is not None
+            SiteRead(w.site, torch.tensor([w.taken[0]]), torch.tensor([w.taken[1]]))
+            for w in taken
+            if w.taken is not None
         ]
         found = forward(self.network, self.prompts, reads).reads
         values = {id(write): value for write, value in zip(taken, found, strict=True)}
@@ -311,7 +315,9 @@ class _Trial:
             return self._noise(write) if write.taken is None else lambda old: values[id(write)].to(old)
 
         first = len(self.lengths)
-        return [Write(w.site, torch.tensor([first + w.row]), torch.tensor([w.position]), edit(w)) for w in self.writes]
+        return [
+            SiteWrite(w.site, torch.tensor([first + w.row]), torch.tensor([w.position]), edit(w)) for w in self.writes
+        ]
 
     def _noise(self, write: _Placed) -> Edit:
         assert self.shake is not None

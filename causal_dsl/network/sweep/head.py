@@ -22,7 +22,7 @@ from causal_dsl.planning.liveness import Schedule
 
 
 @dataclass(frozen=True, eq=False)
-class Asked:
+class ReadRows:
     """Rows whose logits are wanted at ``positions``, both [m], and of the vocabulary which ``columns`` (None: all)."""
 
     rows: np.ndarray
@@ -37,7 +37,7 @@ class Head:
     of numbers, whichever columns they are of; that this is so is proved at load.
     """
 
-    def __init__(self, network: Network, plan: Schedule, asked: list[Asked], tape: Tape):
+    def __init__(self, network: Network, plan: Schedule, asked: list[ReadRows], tape: Tape):
         self.network, self.plan, self.asked, self.tape = network, plan, asked, tape
         self.late: list[tuple[bool, int, np.ndarray, np.ndarray]] = []
         self.rows = 0
@@ -149,7 +149,7 @@ class Head:
         return flat
 
 
-def _together(asked: list[Asked], places: list[np.ndarray]) -> Iterator[tuple[np.ndarray | None, list[np.ndarray]]]:
+def _together(asked: list[ReadRows], places: list[np.ndarray]) -> Iterator[tuple[np.ndarray | None, list[np.ndarray]]]:
     """What is asked for, those after one another that want all columns as one: the unembedding is read once for them."""
     kept: list[np.ndarray] = []
     for one, place in zip(asked, places, strict=True):

@@ -28,7 +28,7 @@ class KeysOnly(Exception):
 
 
 @dataclass(frozen=True, eq=False)
-class Group:
+class PackedGroup:
     """Rows that attend in one call, all with as many queries: where these lie [rows, queries], where their keys lie
     [rows, keys], the prompts [rows] and the positions [rows, queries] that say what is seen."""
 
@@ -43,7 +43,7 @@ class Attention:
     """The groups of one layer; ``order`` [tokens] is where each token's output lies among all that the groups give.
     ``straight``: there is one group, and its queries are the tokens as they lie."""
 
-    groups: tuple[Group, ...]
+    groups: tuple[PackedGroup, ...]
     order: Tensor
     straight: bool = False
 
@@ -84,7 +84,7 @@ def attention_of(plan: Schedule, level: int, most: int, put: Callable[[np.ndarra
         tokens = starts[:, None] + np.minimum(steps, counts[:, None] - 1)
         order[tokens[inside]] = done + np.nonzero(inside.reshape(-1))[0]
         groups.append(
-            Group(
+            PackedGroup(
                 put(tokens),
                 put(plan.keys(level, rows, keys)),
                 put(plan.home[rows]),

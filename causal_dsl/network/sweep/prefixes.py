@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from causal_dsl.network.network import Network
-from causal_dsl.network.sweep.drive import Asked, Outcome, Pass, Read, Write
+from causal_dsl.network.sweep.drive import Pass, PassOutcome, ReadRows, SiteRead, SiteWrite
 from causal_dsl.network.sweep.thin import turned
 from causal_dsl.network.tape import reads_in
 from causal_dsl.planning.liveness import (
@@ -27,7 +27,7 @@ from causal_dsl.planning.liveness import (
     POINT,
     Accesses,
     Frame,
-    Rows,
+    PassRows,
     Rules,
     Schedule,
     place_of,
@@ -97,7 +97,7 @@ def record(
     network: Network,
     prompts: Sequence[Sequence[int]],
     entries: Mapping[int, np.ndarray],
-    reads: Sequence[Read],
+    reads: Sequence[SiteRead],
     keep: Keep,
     most: int,
     passed: Callable[[int], None] | None = None,
@@ -134,7 +134,7 @@ def _record_part(
     prompts: Sequence[Sequence[int]],
     part: np.ndarray,
     entries: Mapping[int, np.ndarray],
-    reads: Sequence[Read],
+    reads: Sequence[SiteRead],
     keep: Keep,
     found: Prefixes,
     passed: Callable[[int], None] | None,
@@ -152,7 +152,7 @@ def _record_part(
         )
         for read in here
     )
-    rows_ = Rows(lengths, np.zeros(0, np.int64), np.full(len(part), -1), reads=table)
+    rows_ = PassRows(lengths, np.zeros(0, np.int64), np.full(len(part), -1), reads=table)
     plan = schedule(rows_, layers, _EVERYTHING if entries else Rules())
     if not entries and not len(table.rows):
         return
@@ -180,7 +180,7 @@ class _Record(Pass):
         network: Network,
         prompts: Sequence[Sequence[int]],
         plan: Schedule,
-        reads: list[Read],
+        reads: list[SiteRead],
         entries: Iterable[int],
         found: Prefixes,
         total: int,
@@ -240,7 +240,7 @@ class Going:
     cached: list[_Tokens]
 
 
-def going(network: Network, which: np.ndarray, rows: Rows) -> Going:
+def going(network: Network, which: np.ndarray, rows: PassRows) -> Going:
     """Lay out rows that are written; the prompts of ``rows`` are those of ``which`` [prompts] that were recorded."""
     plan = schedule(rows, len(network.layers), Rules())
     own, fresh, cached = _without_prompts(plan, len(which))
@@ -252,9 +252,9 @@ def replay(
     prompts: Sequence[Sequence[int]],
     found: Prefixes,
     rows: Going,
-    writes: Sequence[Write],
-    asked: Sequence[Asked],
-) -> Outcome:
+    writes: Sequence[SiteWrite],
+    asked: Sequence[ReadRows],
+) -> PassOutcome:
     """Run rows that are written, on ``prompts`` whose prefixes are kept: as a pass of the prompts with them would.
 
     Gradients are as the caller sets them.
@@ -319,8 +319,8 @@ class _Replay(Pass):
         network: Network,
         prompts: Sequence[Sequence[int]],
         rows: Going,
-        writes: list[Write],
-        asked: list[Asked],
+        writes: list[SiteWrite],
+        asked: list[ReadRows],
         found: Prefixes,
     ):
         super().__init__(network, prompts, rows.plan, [], writes, asked, None, None, False)
