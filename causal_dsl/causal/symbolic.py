@@ -13,7 +13,7 @@ _RELATIONS = {"==": sympy.Eq, "!=": sympy.Ne, "<": sympy.Lt, "<=": sympy.Le, ">"
 _HELPERS: dict[str, Callable[..., Any]] = {
     "divide": lambda a, b: a / b,
     "floor_divide": lambda a, b: sympy.floor(a / b),
-    "modulo": sympy.Mod,
+    "modulo": lambda a, b: sympy.nan if b == 0 else sympy.Mod(a, b),
     "as_float": lambda a: a,
     "add": lambda a, b: a + b,
     "multiply": lambda a, b: a * b,
