@@ -41,7 +41,7 @@ def behaviour_at_hand(network: Network, inputs: Iterable[Inputs]) -> str:
     for some in inputs:
         if len(some):
             with suppress(Exception):  # what it raises is told by the run itself
-            found.update(_digest(network, some.rows(some.some())).encode())
+                found.update(_digest(network, some.rows(some.some())).encode())
     return found.hexdigest()
 
 
