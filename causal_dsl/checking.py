@@ -88,15 +88,17 @@ def _check(spec: Spec, options: Options, networks: Mapping[NetworkKey, Network] 
         checked.plan = _plan(program, checked, tokenizers, found, beside, options)
     except SpecError as error:
         found.extend(error.diagnostics)
+    if not found.errors:
+        for warning in never_apart(program.tests):
+            found.add(warning)
     for test in program.tests:
-        warning = no_room(checked.ceilings.get(test.name, {}), len(test.cells) > 1, test.span)
-        for told in (warning, never_apart(test, program.tests)):
-            if told is not None and not found.errors:
-                found.add(told)
+        room = no_room(checked.ceilings.get(test.name, {}), len(test.cells) > 1, test.span)
+        if room is not None and not found.errors:
+            found.add(room)
         for expectation in test.scores.expectations:
-            warning = vacuous_expectation(checked.ceilings.get(test.name, {}), expectation)
-            if warning is not None:
-                found.add(warning)
+            vacuous = vacuous_expectation(checked.ceilings.get(test.name, {}), expectation)
+            if vacuous is not None:
+                found.add(vacuous)
     checked.diagnostics = list(found)
     return checked
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 
 from causal_dsl.diagnostics import Diagnostic, Diagnostics
+from causal_dsl.program.identity import Origin
 from causal_dsl.program.program import Test
 from causal_dsl.program.prompts import check_end, check_tokenizer
 from causal_dsl.program.tokens import Tokens
@@ -23,14 +24,22 @@ def caution(test: Test, tokens: Tokens | None, diagnostics: Diagnostics) -> None
         check_end(line.template, test.readout.prefix, line.span, diagnostics)
 
 
-def never_apart(test: Test, tests: Sequence[Test]) -> Diagnostic | None:
-    """A warning (W760) of a test that takes several variables from one run, where no test of the alignment takes one of them
-    without the other: such pairs are right whichever of the places holds which variable."""
-    also = [dict(other.swaps) for other in tests if other.alignment.origin == test.alignment.origin]
+def never_apart(tests: Sequence[Test]) -> Iterator[Diagnostic]:
+    """A warning (W760) of each test that takes several variables from one run, where no test of the alignment takes one of
+    them without the other: such pairs are right whichever of the places holds which variable."""
+    taken: dict[Origin, set[tuple[tuple[str, str], ...]]] = {}
+    for test in tests:
+        taken.setdefault(test.alignment.origin, set()).add(test.swaps)
+    for test in tests:
+        if len(test.swaps) > 1:
+            yield from _never_apart(test, [dict(swaps) for swaps in taken[test.alignment.origin]])
+
+
+def _never_apart(test: Test, also: Sequence[Mapping[str, str]]) -> Iterator[Diagnostic]:
     for (one, role), (other, same) in combinations(test.swaps, 2):
         if role != same or any(swaps.get(one) != swaps.get(other) for swaps in also):
             continue
-        return Diagnostic(
+        yield Diagnostic(
             "W760",
             f"`{one}` and `{other}` are taken from one run only",
             test.span,
@@ -38,4 +47,4 @@ def never_apart(test: Test, tests: Sequence[Test]) -> Diagnostic | None:
             notes=("iia is then the same whichever of their places holds which of them, or one of them both",),
             help=f"take each from a run of its own, `do({one} <- one, {other} <- two)`, or write a test of `{one}` alone",
         )
-    return None
+        return
