@@ -164,6 +164,8 @@ def captured(node: g.Capture, here: Here) -> Edit:
             heads = len(site.heads) or values.heads
             if site.dims is None and width % heads == 0 and found.shape[1] % heads == 0:
                 found = found.view(len(found), heads, -1)[:, :, : width // heads].reshape(len(found), width)
+        if found.shape[1] != width:
+            raise _unlike(node, found.shape[1], here.write, width)
         return found.to(current.device)
 
     return vectors
@@ -233,6 +235,16 @@ def vector(value: Vector, here: Here) -> Edit:
 
 def _finite(value: Tensor | float) -> bool:
     return bool(torch.isfinite(value).all()) if isinstance(value, Tensor) else math.isfinite(value)
+
+
+def _unlike(node: g.Capture, given: int, write: g.WriteNode, there: int) -> SpecError:
+    """E460, where a width is known only as the network runs, as that of a module."""
+    return fail(
+        "E460",
+        f"{node.place} has {given} numbers, and {write.place} has {there}",
+        node.span or NOWHERE,
+        help="patch from a site of the same width",
+    )
 
 
 def _too_large(dtype: torch.dtype, written: Value) -> SpecError:

@@ -202,7 +202,7 @@ class _Lowering:
             intervention.span,
         )
         self._equal_lengths(value.places[i], intervention, (base, source))
-        return g.Capture(source, value.places[i])
+        return g.Capture(source, value.places[i], span=value.span or intervention.span)
 
     @_value.register
     def _of_rows(self, value: Mean, intervention: Intervention, i: int, drawn: Drawn) -> Value:

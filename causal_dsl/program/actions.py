@@ -240,7 +240,7 @@ class ActionReader:
                     help="patch from a site of the same width",
                 )
                 return None
-        return FromRun(role, (other,) * len(places))
+        return FromRun(role, (other,) * len(places), span=expr.span)
 
     def _set(self, action: tree.SetTo | tree.AddTo, add: bool) -> Intervention | None:
         name = self.variable(action.target)

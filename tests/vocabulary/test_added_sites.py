@@ -53,7 +53,7 @@ if "gate" in network.proof.ok:
     (step,) = plan.steps
     assert not step.why
     with torch.no_grad():
-        got = Sweep(execution._contexts[step.network]).logits(step, step.blocks[0])
+        got = Sweep(execution.contexts[step.network]).logits(step, step.blocks[0])
     (key, inputs), = plan.inputs.items()
     score = plan.scores["t0"][0]
     resume = score.read("patched").run
