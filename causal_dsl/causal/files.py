@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from causal_dsl.diagnostics import NOWHERE, Diagnostics, Span, did_you_mean, shown_path
-from causal_dsl.reading import LARGEST_TEXT, may_read
+from causal_dsl.reading import may_read
 from causal_dsl.store import reads
+from causal_dsl.store.reads import LARGEST as LARGEST_TEXT
 
 
 def folder_of(span: Span) -> Path:

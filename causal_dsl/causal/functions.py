@@ -37,7 +37,7 @@ class PythonFunction:
     span: Span
     trusted: bool = False
     _loaded: Callable[..., Any] | None = field(default=None, repr=False, compare=False)
-    _known: dict[tuple[Value, ...], Value] = field(default_factory=dict, repr=False, compare=False)
+    _known: dict[tuple[tuple[str, Value], ...], Value] = field(default_factory=dict, repr=False, compare=False)
 
     def load(self) -> Callable[..., Any]:
         """The function itself. Raises SpecError if it is not trusted (E346) or its file fails (E347)."""
@@ -79,8 +79,8 @@ class PythonFunction:
         # 1 == True == 1.0, so types are part of the key
         key = tuple((type_of(a), a) for a in arguments)
         if key not in self._known:
-            self._known[key] = self._checked(arguments)  # type: ignore[index]
-        return self._known[key]  # type: ignore[index]
+            self._known[key] = self._checked(arguments)
+        return self._known[key]
 
     def _checked(self, arguments: tuple[Value, ...]) -> Value:
         function = self.load()

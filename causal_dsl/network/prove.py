@@ -35,9 +35,10 @@ from causal_dsl.network.forward import SiteRead, SiteWrite, forward
 from causal_dsl.network.network import Network
 from causal_dsl.network.sites import tap
 from causal_dsl.network.sweep.fitness import enlarged, fitness
-from causal_dsl.program.components import COMPARED, COMPONENTS, in_time, missing
+from causal_dsl.program.components import COMPARED, in_time, missing
 from causal_dsl.program.locations import Site
 from causal_dsl.vocabulary.architectures import Architecture
+from causal_dsl.vocabulary.components import COMPONENTS
 
 
 @dataclass(eq=False)

@@ -13,9 +13,10 @@ from torch import nn
 
 from causal_dsl.diagnostics import did_you_mean, fail
 from causal_dsl.network.network import Network
-from causal_dsl.program.components import COMPONENTS, full_width, head_count, missing, suggestion
+from causal_dsl.program.components import full_width, head_count, missing, suggestion
 from causal_dsl.program.locations import Site
 from causal_dsl.vocabulary.architectures import Architecture
+from causal_dsl.vocabulary.components import COMPONENTS
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean
-from causal_dsl.program.components import COMPONENTS, head_count, missing, takes_position, width
+from causal_dsl.program.components import head_count, missing, takes_position, width
 from causal_dsl.program.facts import Facts
 from causal_dsl.program.locations import Place, Position, Site
 from causal_dsl.program.prompts import Template, check_position
 from causal_dsl.program.settings import constant
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
+from causal_dsl.vocabulary.components import COMPONENTS
 
 _EDGES = {"first": Position("index", index=0), "last": Position("index", index=-1), "all": Position("all")}
 _PARTS = ("first", "last", "all")

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer, processors
-from tokenizers.implementations import ByteLevelBPETokenizer
+from tokenizers import ByteLevelBPETokenizer
 
 from causal_dsl.diagnostics import Span, fail, shown_path
 from causal_dsl.store import reads

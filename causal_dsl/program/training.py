@@ -8,7 +8,7 @@ from itertools import combinations
 from typing import Any
 
 from causal_dsl.diagnostics import Diagnostics, Span, SpecError, did_you_mean, fail
-from causal_dsl.program.components import COMPONENTS, full_width
+from causal_dsl.program.components import full_width
 from causal_dsl.program.facts import Facts
 from causal_dsl.program.locations import Place, Site
 from causal_dsl.program.placements import ENCODINGS
@@ -17,6 +17,7 @@ from causal_dsl.program.settings import Setting, call_name
 from causal_dsl.program.sites import SiteReader, overlap
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
+from causal_dsl.vocabulary.components import COMPONENTS
 
 #: The settings of ``train(…)``, in the order in which they are told.
 TRAIN: dict[str, Setting] = {

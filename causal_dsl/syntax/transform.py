@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import Any
 
-from lark import Transformer
+from lark import Token, Transformer
 
 from causal_dsl.diagnostics import Span
 from causal_dsl.syntax import tree
@@ -65,7 +65,7 @@ class _Several:
     doc: str = ""
 
 
-class BuildTree(Transformer):
+class BuildTree(Transformer[Token, Any]):
     """One method a rule of the grammar; each takes the rule's children and returns a node."""
 
     def start(self, children: list[Any]) -> tuple[Any, ...]:

@@ -111,7 +111,10 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _command(
-    among: argparse._SubParsersAction, name: str, about: str, act: Callable[[argparse.Namespace, CommandLine], int]
+    among: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    about: str,
+    act: Callable[[argparse.Namespace, CommandLine], int],
 ) -> argparse.ArgumentParser:
     made: argparse.ArgumentParser = among.add_parser(name, help=about, description=about[0].upper() + about[1:] + ".")
     made.set_defaults(act=act)

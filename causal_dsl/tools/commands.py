@@ -66,7 +66,7 @@ def inputs(arguments: Namespace, line: CommandLine) -> tuple[list[Path], api.Opt
 
 def _each(
     files: list[Path], act: Callable[[Path], dict[str, Any]], shown: Callable[[SpecError], Any]
-) -> tuple[list, bool]:
+) -> tuple[list[dict[str, Any]], bool]:
     """``act`` on every file; a fault in one does not keep the others from being told of."""
     documents, faulty = [], False
     for file in files:

@@ -24,8 +24,9 @@ from causal_dsl.network.tape import Edit
 from causal_dsl.planning.liveness import Accesses, PassRows, Rules, place_of, schedule
 from causal_dsl.planning.reach import reaching
 from causal_dsl.planning.steps import layers_of
-from causal_dsl.program.components import COMPARED, COMPONENTS, packs, trims, unfit
+from causal_dsl.program.components import COMPARED, packs, trims, unfit
 from causal_dsl.program.locations import Site
+from causal_dsl.vocabulary.components import COMPONENTS
 
 #: From a seed to an edit that adds noise.
 Shake = Callable[[int], Callable[[Tensor], Tensor]]

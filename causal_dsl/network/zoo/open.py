@@ -12,7 +12,8 @@ from causal_dsl.diagnostics import NOWHERE, Span
 from causal_dsl.network.zoo import equality_relu, mlp, rotated_and, smollm2
 from causal_dsl.network.zoo.cache import Notice, ensure, say
 from causal_dsl.network.zoo.smollm2 import Progress
-from causal_dsl.program.zoo import Entry, cache_root, cached_folder, entry_of
+from causal_dsl.program.zoo import Entry, cached_folder, entry_of
+from causal_dsl.store.hashes import cache_root
 
 #: Vector networks, made in memory.
 BUILDERS: dict[str, Callable[[], nn.Module]] = {
