@@ -10,6 +10,7 @@ from causal_dsl.program.actions import ActionReader, disjoint
 from causal_dsl.program.draws import Draws
 from causal_dsl.program.modules import Module
 from causal_dsl.program.placements import ENCODINGS
+from causal_dsl.program.positions import position_of
 from causal_dsl.program.program import Alignment, Cell, Intervention, Placed
 from causal_dsl.program.settings import call_name, constant
 from causal_dsl.program.sites import SiteReader
@@ -50,7 +51,7 @@ def read_cells(
         if not good or not disjoint(interventions, alignment, found):
             return None
         quiet = SiteReader(alignment.network.facts, alignment.templates, Diagnostics(), environment)
-        shown = tuple((name, _shown(value, quiet)) for name, value in zip(swept, values, strict=True))
+        shown = tuple((name, _shown(value, alignment)) for name, value in zip(swept, values, strict=True))
         cells.append(Cell(shown, tuple(interventions), _placed(alignment, quiet)))
     return tuple(cells)
 
@@ -89,10 +90,10 @@ def _set_twice(made: Intervention, before: list[Intervention], found: Diagnostic
     return True
 
 
-def _shown(value: tree.Expr, sites: SiteReader) -> int | str:
+def _shown(value: tree.Expr, alignment: Alignment) -> int | str:
     """A parameter's value as results name it."""
     number = constant(value)
     if isinstance(number, int) and not isinstance(number, bool):
         return number
-    position = sites.position_outside(value)
+    position = position_of(value, alignment.templates, Diagnostics())
     return str(position) if position is not None else format_expr(value)
