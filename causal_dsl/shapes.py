@@ -1,6 +1,6 @@
 """The documents of `run --json`, `check --json` and `plan --json`: each field with its type, its unit and what it says.
 
-``docs/generate_schema.py`` makes ``docs/output.schema.json`` from these classes; the `to_json` methods make the documents, and the
+``docs/generate.py`` makes ``docs/output.schema.json`` from these classes; the `to_json` methods make the documents, and the
 tests hold what they make against the schema, which allows no other field.
 """
 

@@ -33,8 +33,8 @@ def printed(capsys: Captured, *words: str) -> Any:
 
 
 def test_the_schema_is_that_of_the_shapes() -> None:
-    found = runpy.run_path(str(ROOT / "docs" / "generate_schema.py"))["text"]()
-    assert (ROOT / "docs" / "output.schema.json").read_text(encoding="utf-8") == found, "run docs/generate_schema.py"
+    found = runpy.run_path(str(ROOT / "docs" / "generate.py"))["schema_text"]()
+    assert (ROOT / "docs" / "output.schema.json").read_text(encoding="utf-8") == found, "run docs/generate.py"
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
     for about in SCHEMA["$defs"].values():
         assert about["additionalProperties"] is False and about["description"]
