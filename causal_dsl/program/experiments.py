@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import reduce
 from typing import Any
@@ -16,6 +17,7 @@ from causal_dsl.program.actions import ActionReader, disjoint
 from causal_dsl.program.locations import Position
 from causal_dsl.program.measured import scores_of
 from causal_dsl.program.modules import Module
+from causal_dsl.program.parameters import values_of
 from causal_dsl.program.placements import ENCODINGS
 from causal_dsl.program.program import Alignment, Cell, Intervention, Placed, Readout, Test
 from causal_dsl.program.resolve import Resolver
@@ -25,6 +27,7 @@ from causal_dsl.program.sites import SiteReader
 from causal_dsl.program.tokens import Tokens
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
+from causal_dsl.syntax.substitute import substitute
 from causal_dsl.vocabulary.values.from_run import FromRun
 
 DRAW = {
@@ -225,17 +228,18 @@ class TestReader:
         actions = [a for m in self.declaration.members if isinstance(m, tree.Do) for a in m.actions]
         if not actions:
             return (Cell(()),)
-        swept = [name for name in alignment.parameters if name not in fixed]
+        every = self._parameters(alignment)
+        swept = [name for name in every if name not in fixed]
         circuits = frozenset(self.module.of_kind("circuit"))
         cells = []
-        for values in itertools.product(*(alignment.parameters[name] for name in swept)):
+        for values in itertools.product(*(every[name] for name in swept)):
             environment = {**fixed, **dict(zip(swept, values, strict=True))}
             reader = ActionReader(
                 self.diagnostics, alignment, roles, circuits, self.module.folder, implicit, environment
             )
             interventions: list[Intervention] = []
             for action in actions:
-                made = reader.read(action)
+                made = reader.read(_written_out(action, environment))
                 if made is None:
                     self.good = False
                 else:
@@ -247,6 +251,21 @@ class TestReader:
             shown = tuple((name, self._shown(value, reader.sites)) for name, value in zip(swept, values, strict=True))
             cells.append(Cell(shown, tuple(interventions), self._placed(alignment, environment)))
         return tuple(cells)
+
+    def _parameters(self, alignment: Alignment) -> dict[str, tuple[tree.Expr, ...]]:
+        """The parameters of the alignment and of the test, with their values; one of the test's hides one of that name."""
+        own = self.declaration.parameters if isinstance(self.declaration, tree.TestDecl) else ()
+        found = dict(alignment.parameters)
+        for parameter in own:
+            name = parameter.name
+            if [p.name.name for p in own].count(name.name) > 1:
+                self._fault("E202", f"`{name.name}` is declared twice", name.span, help="give one of them another name")
+            values = values_of(parameter, self.diagnostics)
+            if values is None:
+                self.good = False
+                continue
+            found[name.name] = values
+        return found
 
     def _placed(self, alignment: Alignment, environment: dict[str, tree.Expr]) -> tuple[Placed, ...]:
         """Where the variables of the alignment are in one cell; those whose sites are faulty are reported elsewhere."""
@@ -495,6 +514,14 @@ class TestReader:
             )
             return None
         return readouts[0]
+
+
+def _written_out(action: Any, cell: Mapping[str, tree.Expr]) -> Any:
+    """An action with the numbers and texts that parameters stand for in the value that it writes."""
+    if not isinstance(action, tree.SetTo | tree.AddTo):
+        return action
+    plain = {name: value for name, value in cell.items() if constant(value) is not None}
+    return replace(action, value=substitute(action.value, plain))
 
 
 def _counted(n: int, what: str) -> str:

@@ -205,6 +205,9 @@ class Test:
     members: tuple[tree.Node, ...]
     metrics: dict[str, tree.Expr]
     scores: TestScores
+    #: of a member of a family: what the family is called, and the parameters that make it this member
+    family: str = ""
+    variant: tuple[tuple[str, int | float | str], ...] = ()
     #: what a control of another test compares it with: that test, and the control; empty for a test of the user's
     control: tuple[str, str] = ("", "")
     #: whether further interventions ride beside it (`controls=none` in its draw says no)

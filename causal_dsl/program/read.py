@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 
 from causal_dsl.diagnostics import Diagnostics, Source, Span, did_you_mean, fail
 from causal_dsl.program.circuits import check_circuit
@@ -36,14 +37,14 @@ def read_program(path: str, module: Module, resolver: Resolver, found: Diagnosti
     for definition in module.of_kind("test").values():
         declaration = definition.declaration
         assert isinstance(declaration, tree.TestDecl)
-        if wanted and declaration.name.name not in wanted:
+        if wanted and not {declaration.name.name, definition.family} & set(wanted):
             continue
         test = TestReader(declaration, module, resolver, found).read()
         if test is not None and learned(test):
             _take_over_fits(program, test, module, resolver, found)
             test = held_out(test, bool(declared_for(test, program.fits)))
         if test is not None:
-            program.tests.append(test)
+            program.tests.append(replace(test, family=definition.family, variant=definition.variant))
     return program
 
 
@@ -76,7 +77,7 @@ def _fits_on(module: Module, alignment: Origin, resolver: Resolver) -> list[Defi
 
 
 def _refuse_unknown(program: Program, module: Module, wanted: Collection[str]) -> None:
-    tests = module.of_kind("test")
+    tests = {**module.of_kind("test"), **module.families}
     for name in wanted:
         if name not in tests:
             raise fail(

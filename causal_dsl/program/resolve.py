@@ -17,9 +17,11 @@ from causal_dsl.causal.model import CausalModel, Scope, compile_domain
 from causal_dsl.causal.predicates import compile_predicate
 from causal_dsl.causal.tables import LookupTable, load_table
 from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean, nearest
+from causal_dsl.program.factories import arguments_of, for_factory
 from causal_dsl.program.facts import Facts, facts_of_reference, local_folder
 from causal_dsl.program.identity import NetworkKey, TrainingKey, files_digest, network_key
 from causal_dsl.program.modules import Definition, Module, PythonName
+from causal_dsl.program.parameters import MOST_CELLS, values_of
 from causal_dsl.program.placements import PlacementReader
 from causal_dsl.program.program import Alignment, NetworkRef, PromptLine
 from causal_dsl.program.prompts import check_holes, check_mask, parse_template
@@ -49,7 +51,6 @@ NETWORKS: dict[str, dict[str, Setting]] = {
     },
     "train": TRAIN,
 }
-_MOST_CELLS = 100_000
 
 #: The tokenizer of a network; None where it has none, or where it is not known without loading. Raises :class:`SpecError`.
 Tokenizers = Callable[[NetworkRef], Tokens | None]
@@ -246,12 +247,16 @@ class Resolver:
             )
             return None
         kind = called[0]
-        settings = read_settings(
-            kind, declaration.value.arguments, NETWORKS[kind], self.diagnostics, declaration.value.span
-        )
+        place = declaration.value.span
+        own, given = for_factory(kind, declaration.value.arguments, NETWORKS)
+        settings = read_settings(kind, own, NETWORKS[kind], self.diagnostics, place)
         if settings is None:
             return None
-        place = declaration.value.span
+        if given:
+            arguments = arguments_of(settings["factory"], given, folder, self.diagnostics)
+            if arguments is None:
+                return None
+            settings["arguments"] = arguments
         if kind == "train" and other is None:
             return self._trained(definition, name, settings)
         target = settings.pop("factory" if kind == "torch" else "alignment" if kind == "train" else "name")
@@ -436,7 +441,7 @@ class Resolver:
                 )
                 good = False
                 continue
-            values = self._parameter_values(parameter)
+            values = values_of(parameter, self.diagnostics)
             if values is None:
                 good = False
                 continue
@@ -446,54 +451,15 @@ class Resolver:
         count = 1
         for values in merged.values():
             count *= len(values)
-        if count > _MOST_CELLS:
+        if count > MOST_CELLS:
             self.diagnostics.report(
                 "E670",
                 f"`{declaration.name.name}` sweeps over {count:,} cells",
                 declaration.name.span,
-                help=f"make the sweep smaller: at most {_MOST_CELLS:,}",
+                help=f"make the sweep smaller: at most {MOST_CELLS:,}",
             )
             return None
         return merged if good else None
-
-    def _parameter_values(self, parameter: tree.Parameter) -> tuple[tree.Expr, ...] | None:
-        values = parameter.values
-        if isinstance(values, tree.List):
-            if not values.items:
-                self.diagnostics.report(
-                    "E671", f"`{parameter.name.name}` has no values", values.span, help="list at least one"
-                )
-                return None
-            return values.items
-        start = 0 if values.start is None else _whole(values.start)
-        stop = None if values.stop is None else _whole(values.stop)
-        if start is not None and stop is not None and start >= stop:
-            self.diagnostics.report(
-                "E671",
-                f"`{parameter.name.name}` has no values",
-                values.span,
-                notes=("the end is left out: 0:12 is 0 to 11",),
-                help=f"write {start}:{start + 1} for one value",
-            )
-            return None
-        if start is not None and stop is not None and stop - start > _MOST_CELLS:
-            self.diagnostics.report(
-                "E670",
-                f"`{parameter.name.name}` has {stop - start:,} values",
-                values.span,
-                help=f"make the sweep smaller: at most {_MOST_CELLS:,}",
-            )
-            return None
-        if start is None or stop is None:
-            self.diagnostics.report(
-                "E671",
-                f"`{parameter.name.name}` needs a range of whole numbers, as 0:12",
-                values.span,
-                notes=("the end is left out: 0:12 is 0 to 11",),
-                help="write start:stop, or a list as [last, subject]",
-            )
-            return None
-        return tuple(tree.Number(number, span=values.span) for number in range(start, stop))
 
     def _prompts(
         self, declaration: tree.AlignDecl, module: Module, model: CausalModel
@@ -516,10 +482,6 @@ class Resolver:
 
 def _article(word: str) -> str:
     return "an" if word[0] in "aeiou" else "a"
-
-
-def _whole(expr: tree.Expr) -> int | None:
-    return expr.value if isinstance(expr, tree.Number) and isinstance(expr.value, int) and expr.unit is None else None
 
 
 def _inlined(node: Any, module: Module, open_names: tuple[str, ...]) -> Any:
