@@ -85,7 +85,8 @@ class Module:
     def put_members(self, name: str, members: Sequence[Definition]) -> None:
         """Put the members of a family in the place of its name."""
         self._written[name] = self.names.pop(name)
-        self.families[name] = tuple(member.name for member in members)
+        if any(member.family for member in members):
+            self.families[name] = tuple(member.name for member in members)
         self.names.update((member.name, member) for member in members)
         self._kinds = (0, {})
 

@@ -39,9 +39,11 @@ def write_out(module: Module, imported: Iterable[Module], found: Diagnostics) ->
 
 @dataclass
 class _Family:
-    """The members of a declaration, each with its outer parameters."""
+    """The members of a declaration, each with its outer parameters. ``placing``: those parameters that decide only where
+    variables are, which is the same to a test that does nothing."""
 
     members: list[tuple[Named, Definition]]
+    placing: frozenset[str] = frozenset()
 
     @property
     def sweep(self) -> Sweep:
@@ -106,8 +108,10 @@ class _Writer:
             name = member_name(declaration.name.name, named)
             written = replace(one, name=replace(one.name, name=name))
             told = tuple((key, plain(value)) for key, value in named.items())
-            members.append((named, Definition(written, definition.module, declaration.name.name, told)))
-        return _Family(members)
+            family = declaration.name.name if named else ""
+            members.append((named, Definition(written, definition.module, family, told)))
+        placing = _only_places(declaration) if isinstance(declaration, tree.AlignDecl) else frozenset[str]()
+        return _Family(members, placing)
 
     # ── networks ─────────────────────────────────────────────────────────────────────────────────
 
@@ -187,10 +191,14 @@ class _Writer:
         chosen = {k: v for k, v in order.items() if k in drawn and k not in fixed and k not in sweep and k not in own}
         members: list[tuple[Named, tree.Name]] = [({}, name)]
         if family is not None:
+            idle: Named = {}
+            if not any(isinstance(member, tree.Do) for member in declaration.members):
+                idle = {key: values[0] for key, values in sweep.items() if key in family.placing and key not in given}
+            fixes = {**given, **idle}
             members = [
-                ({k: v for k, v in named.items() if k not in given}, replace(name, name=member.name))
+                ({k: v for k, v in named.items() if k not in fixes}, replace(name, name=member.name))
                 for named, member in family.members
-                if all(named[key] == value for key, value in given.items())
+                if all(named[key] == value for key, value in fixes.items())
             ]
         for left, called in members:
             for named in self._each(declaration, {**chosen, **outer}):
@@ -285,17 +293,23 @@ class _Writer:
 
 def _decides(declaration: tree.AlignDecl) -> frozenset[str]:
     """The names in an alignment that stand for more than a place in the network."""
+    placed = {member.name.name for member in declaration.members if isinstance(member, tree.Placement)}
+    return _beyond_places(declaration) | placed
+
+
+def _only_places(declaration: tree.AlignDecl) -> frozenset[str]:
+    """The parameters that decide only where variables are."""
+    return frozenset(parameter.name.name for parameter in declaration.parameters) - _beyond_places(declaration)
+
+
+def _beyond_places(declaration: tree.AlignDecl) -> frozenset[str]:
     found = {declaration.model.name}
     if declaration.network is not None:
         found.add(declaration.network.name)
     for argument in (*declaration.model_fixed, *declaration.network_fixed):
         found |= named_in(argument.value)
     for member in declaration.members:
-        if isinstance(member, tree.Prompt):
-            found |= named_in(member)
-            continue
-        found.add(member.name.name)
-        if any(_head(site) in _OF_ALIGNMENT for site in member.sites):
+        if isinstance(member, tree.Prompt) or any(_head(site) in _OF_ALIGNMENT for site in member.sites):
             found |= named_in(member)
     return frozenset(found)
 
