@@ -90,6 +90,12 @@ class Module:
         self.names.update((member.name, member) for member in members)
         self._kinds = (0, {})
 
+    def leave_out(self, name: str) -> None:
+        """Leave out a declaration that is at fault, and was reported."""
+        self._written[name] = self.names.pop(name)
+        self.faulty.add(name)
+        self._kinds = (0, {})
+
     def of_kind(self, kind: str) -> dict[str, Definition]:
         """The definitions of a kind, by name."""
         if self._kinds[0] != len(self.names):  # else none was added

@@ -61,11 +61,14 @@ class _Writer:
         self._families: dict[int, _Family | None] = {}
         self._sweeps: dict[int, Sweep] = {}
         self._open: set[int] = set()
+        self._faulty: set[int] = set()
 
     def module(self, module: Module) -> None:
         for name, definition in list(module.declared().items()):
             family = self.family(definition)
-            if family is not None:
+            if id(definition.declaration) in self._faulty:
+                module.leave_out(name)
+            elif family is not None:
                 module.put_members(name, [member for _, member in family.members])
 
     def family(self, definition: Definition) -> _Family | None:
@@ -80,7 +83,7 @@ class _Writer:
             self._open.add(key)
             match declaration:
                 case tree.NetworkDecl():
-                    made: Iterator[tuple[Named, Any]] = self._of_network(declaration)
+                    made: Iterator[tuple[Named, Any]] = self._of_network(definition.module, declaration)
                 case tree.AlignDecl():
                     made = self._of_alignment(definition.module, declaration)
                 case _:
@@ -92,11 +95,13 @@ class _Writer:
 
     def _named(self, definition: Definition, declaration: Any, made: list[tuple[Named, Any]]) -> _Family | None:
         """The members under names of their own."""
-        if not made or (len(made) == 1 and not made[0][0] and made[0][1] == declaration):
+        unchanged = len(made) == 1 and not made[0][0] and made[0][1] == declaration
+        if not made or unchanged or id(declaration) in self._faulty:
             return None
         if len({frozenset(named) for named, _ in made}) > 1:
+            self._faulty.add(id(declaration))
             self.found.report(
-                "E672",
+                "E227",
                 f"the parameters of `{declaration.name.name}` are not the same for all of its values",
                 declaration.name.span,
                 notes=("it stands on several networks or alignments, of which not all have the same parameters",),
@@ -115,10 +120,32 @@ class _Writer:
 
     # ── networks ─────────────────────────────────────────────────────────────────────────────────
 
-    def _of_network(self, declaration: tree.NetworkDecl) -> Iterator[tuple[Named, tree.NetworkDecl]]:
+    def _of_network(self, module: Module, declaration: tree.NetworkDecl) -> Iterator[tuple[Named, tree.NetworkDecl]]:
         sweep = self.sweep_of(declaration)
         for named in self._each(declaration, sweep):
-            yield named, replace(declaration, value=substitute(declaration.value, named), parameters=())
+            value = self._trained_towards(module, substitute(declaration.value, named))
+            yield named, replace(declaration, value=value, parameters=())
+
+    def _trained_towards(self, module: Module, call: tree.Call) -> tree.Call:
+        """``train(tau(k=4))`` with the member of the family that is meant, by its name."""
+        made = []
+        for argument in call.arguments:
+            value = argument.value
+            name = value.function if isinstance(value, tree.Call) else None
+            above = module.declared().get(name.name) if isinstance(name, tree.Name) else None
+            family = self.family(above) if above is not None else None
+            if (
+                isinstance(value, tree.Call)
+                and isinstance(name, tree.Name)
+                and above is not None
+                and family is not None
+            ):
+                given, rest = self._given(family.sweep, _by_name(value.arguments, list(self._all_of(above))))
+                meant = [member for named, member in family.members if named == given and not rest]
+                if meant:
+                    argument = replace(argument, value=tree.Name(meant[0].name, span=value.span))
+            made.append(argument)
+        return replace(call, arguments=tuple(made))
 
     # ── alignments ───────────────────────────────────────────────────────────────────────────────
 
@@ -128,10 +155,10 @@ class _Writer:
         outer = {name: values for name, values in own.items() if name in decides}
         for named in self._each(declaration, outer):
             written = _with(declaration, named)
-            models = list(self._members(module, written.model, written.model_fixed, own))
+            models = list(self._members(module, declaration, written.model, written.model_fixed, own))
             networks: list[Any] = [({}, None, ())]
             if written.network is not None:
-                networks = list(self._members(module, written.network, written.network_fixed, own))
+                networks = list(self._members(module, declaration, written.network, written.network_fixed, own))
             for (left, model, given), (more, network, also) in itertools.product(models, networks):
                 every = {**named, **left, **more}
                 if any(every[name] != value for name, value in left.items()):
@@ -141,7 +168,7 @@ class _Writer:
                 yield every, replace(written, parameters=rest, **ends)
 
     def _members(
-        self, module: Module, name: tree.Ident, fixed: Sequence[tree.Argument], own: Sweep
+        self, module: Module, declaration: tree.AlignDecl, name: tree.Ident, fixed: Sequence[tree.Argument], own: Sweep
     ) -> Iterator[tuple[Named, tree.Ident, tuple[tree.Argument, ...]]]:
         """What an alignment may stand on by this name: each with the parameters that are left, its name, and the arguments
         that are none of a family."""
@@ -152,10 +179,13 @@ class _Writer:
             return
         sweep = family.sweep
         given, rest = self._given(sweep, fixed)
+        for parameter, value in given.items():
+            if value not in sweep[parameter]:
+                self._never(name.name, parameter, value, sweep, declaration)
         for parameter, values in own.items():
             for value in values if parameter in sweep and parameter not in given else ():
                 if value not in sweep[parameter]:
-                    self._never(name.name, parameter, value, sweep)
+                    self._never(name.name, parameter, value, sweep, declaration)
         for named, member in family.members:
             left = {key: value for key, value in named.items() if key not in given}
             if all(named[key] == value for key, value in given.items()) and all(
@@ -183,7 +213,7 @@ class _Writer:
         given, rest = self._given(sweep, arguments)
         for parameter, value in given.items():
             if value not in sweep[parameter]:
-                self._never(name.name, parameter, value, sweep)
+                self._never(name.name, parameter, value, sweep, declaration)
                 return
         drawn = _drawn(declaration) - self._variables(module, above.declaration)
         fixed = {a.name.name for a in arguments if a.name is not None}
@@ -248,7 +278,8 @@ class _Writer:
                 rest.append(argument)
         return given, tuple(rest)
 
-    def _never(self, name: str, parameter: str, value: tree.Expr, sweep: Sweep) -> None:
+    def _never(self, name: str, parameter: str, value: tree.Expr, sweep: Sweep, declaration: tree.Node) -> None:
+        self._faulty.add(id(declaration))
         shown = [format_expr(each) for each in sweep[parameter]]
         listed = ", ".join(shown) if len(shown) <= 6 else f"{shown[0]}, {shown[1]}, … {shown[-1]}"
         self.found.report(
