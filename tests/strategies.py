@@ -225,7 +225,7 @@ def tests() -> st.SearchStrategy[tree.TestDecl]:
         draws(),
         st.builds(tree.Do, _tuples(actions(), 1), doc=docs()),
         st.builds(tree.Expect, _values, doc=docs()),
-        st.builds(tree.Report, _values, doc=docs()),
+        st.builds(tree.Report, _tuples(_values, 1), doc=docs()),
     )
     return st.builds(tree.TestDecl, idents(), paths(), _tuples(members), parameters(), doc=docs())
 

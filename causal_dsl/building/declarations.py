@@ -279,9 +279,11 @@ class TestWord(_Block):
             raise TypeError("expect(…) takes a comparison of a score, as in expect(iia >= 0.95)")
         self._add(tree.Expect(self._value(value), doc=doc))
 
-    def report(self, value: Any, doc: str = "") -> None:
+    def report(self, *values: Any, doc: str = "") -> None:
         """What is shown, without a verdict."""
-        self._add(tree.Report(self._value(value), doc=doc))
+        if not values:
+            raise TypeError("say what to report: report(iia, kl)")
+        self._add(tree.Report(tuple(self._value(value) for value in values), doc=doc))
 
     def declaration(self) -> tree.TestDecl:
         return tree.TestDecl(self.ident, self._on, tuple(self._members), self._parameters, doc=self.doc)
@@ -293,7 +295,7 @@ class Fit(TestWord):
     def expect(self, value: Any, doc: str = "") -> None:
         raise TypeError("a fit judges nothing: expect(…) belongs in a test")
 
-    def report(self, value: Any, doc: str = "") -> None:
+    def report(self, *values: Any, doc: str = "") -> None:
         raise TypeError("a fit reports nothing: report(…) belongs in a test")
 
     def declaration(self) -> tree.FitDecl:  # type: ignore[override]

@@ -108,10 +108,10 @@ def _set_twice(made: Intervention, before: list[Intervention], found: Diagnostic
     return True
 
 
-def _shown(value: tree.Expr, sites: SiteReader) -> int | str:
+def _shown(value: tree.Expr, sites: SiteReader) -> int | float | str:
     """A parameter's value as results name it."""
     number = constant(value)
-    if isinstance(number, int) and not isinstance(number, bool):
+    if isinstance(number, int | float) and not isinstance(number, bool):
         return number
     position = sites.position_outside(value)
     return str(position) if position is not None else format_expr(value)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -82,19 +82,20 @@ class Module:
         """The names as the file has them: families stand for themselves."""
         return {**self.names, **self._written} if self._written else self.names
 
-    def put_members(self, name: str, members: Sequence[Definition]) -> None:
-        """Put the members of a family in the place of its name."""
-        self._written[name] = self.names.pop(name)
-        if any(member.family for member in members):
-            self.families[name] = tuple(member.name for member in members)
-        self.names.update((member.name, member) for member in members)
-        self._kinds = (0, {})
-
-    def leave_out(self, name: str) -> None:
-        """Leave out a declaration that is at fault, and was reported."""
-        self._written[name] = self.names.pop(name)
-        self.faulty.add(name)
-        self._kinds = (0, {})
+    def put(self, members: Mapping[str, Sequence[Definition]]) -> None:
+        """Put the members of each family in the place of its name; one without members is at fault, and was reported."""
+        names: dict[str, Definition] = {}
+        for name, definition in self.names.items():
+            if name not in members:
+                names[name] = definition
+                continue
+            self._written[name] = definition
+            names.update((member.name, member) for member in members[name])
+            if not members[name]:
+                self.faulty.add(name)
+            elif any(member.family for member in members[name]):
+                self.families[name] = tuple(member.name for member in members[name])
+        self.names, self._kinds = names, (0, {})
 
     def of_kind(self, kind: str) -> dict[str, Definition]:
         """The definitions of a kind, by name."""

@@ -78,13 +78,13 @@ class Placed:
 class Cell:
     """One setting of an alignment's parameters, and the interventions of the test there."""
 
-    values: tuple[tuple[str, int | str], ...]
+    values: tuple[tuple[str, int | float | str], ...]
     interventions: tuple[Intervention, ...] = ()
     #: where the alignment puts its variables in this cell
     placed: tuple[Placed, ...] = field(default=(), compare=False)
 
     @property
-    def settings(self) -> dict[str, int | str]:
+    def settings(self) -> dict[str, int | float | str]:
         return dict(self.values)
 
     def __str__(self) -> str:

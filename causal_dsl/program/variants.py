@@ -64,12 +64,15 @@ class _Writer:
         self._faulty: set[int] = set()
 
     def module(self, module: Module) -> None:
-        for name, definition in list(module.declared().items()):
+        members: dict[str, list[Definition]] = {}
+        for name, definition in module.names.items():
             family = self.family(definition)
             if id(definition.declaration) in self._faulty:
-                module.leave_out(name)
+                members[name] = []
             elif family is not None:
-                module.put_members(name, [member for _, member in family.members])
+                members[name] = [member for _, member in family.members]
+        if members:
+            module.put(members)
 
     def family(self, definition: Definition) -> _Family | None:
         """The members of a declaration; None for one that is itself, and for one that needs itself."""

@@ -204,7 +204,7 @@ class Phrases:
             case tree.Expect():
                 return (("expect ", self.expr(node.value)),)
             case tree.Report():
-                return (("report ", self.expr(node.value)),)
+                return (("report ", fill([self.expr(value) for value in node.values])),)
         raise TypeError(f"no statement: {node!r}")
 
     def action(self, node: tree.Interchange | tree.PatchPath | tree.SetTo | tree.AddTo) -> Doc:

@@ -168,7 +168,7 @@ class BuildTree(Transformer[Token, Any]):
         return tree.Expect(c[1], span=_span(c), doc=c[0].doc)
 
     def report(self, c: list[Any]) -> tree.Report:
-        return tree.Report(c[1], span=_span(c), doc=c[0].doc)
+        return tree.Report(tuple(c[1::2]), span=_span(c), doc=c[0].doc)
 
     # ── domains ──
 

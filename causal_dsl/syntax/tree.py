@@ -358,7 +358,9 @@ class Expect(Declaration):
 
 @dataclass(frozen=True)
 class Report(Declaration):
-    value: Expr
+    """``report value, …``"""
+
+    values: tuple[Expr, ...]
 
 
 @dataclass(frozen=True)
