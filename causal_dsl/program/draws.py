@@ -12,8 +12,8 @@ from causal_dsl.causal.model import CausalModel
 from causal_dsl.causal.predicates import Predicate, compile_predicate
 from causal_dsl.causal.splits import PARTS
 from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean
+from causal_dsl.program.definitions import find
 from causal_dsl.program.modules import Definition, Module
-from causal_dsl.program.names import find
 from causal_dsl.program.program import Alignment
 from causal_dsl.program.settings import Setting, call_name, constant, read_settings
 from causal_dsl.program.shown import shown_by

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from causal_dsl.diagnostics import Diagnostics, Span, nearest
+from causal_dsl.program.definitions import meant
 from causal_dsl.program.factories import arguments_of, for_factory
 from causal_dsl.program.facts import Facts, facts_of_reference, local_folder
 from causal_dsl.program.identity import TrainingKey, files_digest, network_key
 from causal_dsl.program.modules import Definition
-from causal_dsl.program.names import meant
 from causal_dsl.program.options import ReadOptions
 from causal_dsl.program.program import Alignment, NetworkRef
 from causal_dsl.program.settings import Setting, call_name, read_settings

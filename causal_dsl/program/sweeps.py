@@ -12,6 +12,7 @@ from causal_dsl.program.draws import Draws
 from causal_dsl.program.modules import Module
 from causal_dsl.program.parameters import read_parameters
 from causal_dsl.program.placements import ENCODINGS
+from causal_dsl.program.positions import position_of
 from causal_dsl.program.program import Alignment, Cell, Intervention, Placed
 from causal_dsl.program.settings import call_name, constant
 from causal_dsl.program.sites import SiteReader
@@ -61,7 +62,7 @@ def read_cells(
         if not good or not disjoint(interventions, alignment, found):
             return None
         quiet = SiteReader(alignment.network.facts, alignment.templates, Diagnostics(), environment)
-        shown = tuple((name, _shown(value, quiet)) for name, value in zip(swept, values, strict=True))
+        shown = tuple((name, _shown(value, alignment)) for name, value in zip(swept, values, strict=True))
         cells.append(Cell(shown, tuple(interventions), _placed(alignment, quiet)))
     return tuple(cells)
 
@@ -108,10 +109,10 @@ def _set_twice(made: Intervention, before: list[Intervention], found: Diagnostic
     return True
 
 
-def _shown(value: tree.Expr, sites: SiteReader) -> int | float | str:
+def _shown(value: tree.Expr, alignment: Alignment) -> int | float | str:
     """A parameter's value as results name it."""
     number = constant(value)
     if isinstance(number, int | float) and not isinstance(number, bool):
         return number
-    position = sites.position_outside(value)
+    position = position_of(value, alignment.templates, Diagnostics())
     return str(position) if position is not None else format_expr(value)
