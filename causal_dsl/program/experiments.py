@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
-from functools import reduce
 from typing import Any
 
 from causal_dsl.causal.designs import Design, DrawStatement, implicit_source
 from causal_dsl.causal.model import CausalModel
 from causal_dsl.causal.predicates import compile_predicate
-from causal_dsl.causal.splits import PARTS
 from causal_dsl.diagnostics import Diagnostics, SpecError, did_you_mean
 from causal_dsl.program.actions import ActionReader, disjoint
+from causal_dsl.program.draws import DRAW, alike, check_split, conjunction, parted, read_likeness
 from causal_dsl.program.locations import Position
 from causal_dsl.program.measured import scores_of
 from causal_dsl.program.modules import Module
 from causal_dsl.program.placements import ENCODINGS
 from causal_dsl.program.program import Alignment, Cell, Intervention, Placed, Readout, Test
 from causal_dsl.program.resolve import Resolver
-from causal_dsl.program.settings import Setting, call_name, constant, read_settings
+from causal_dsl.program.settings import call_name, constant, read_settings
 from causal_dsl.program.shown import shown_by
 from causal_dsl.program.sites import SiteReader
 from causal_dsl.program.tokens import Tokens
@@ -27,14 +26,6 @@ from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
 from causal_dsl.vocabulary.values.from_run import FromRun
 
-DRAW = {
-    "n": Setting("int", low=1),
-    "seed": Setting("int", 0),
-    "balance": Setting("names"),
-    "exhaustive": Setting("bool", False),
-    "split": Setting("word", "", choices=PARTS),
-    "controls": Setting("word", "all", choices=("all", "none")),
-}
 DEFAULT_PAIRS = 256
 _RESERVED = ("label", "template")
 
@@ -59,6 +50,9 @@ class TestReader:
         self.alignment = alignment
         self.good = True
         self.controls = True
+        #: what the inputs are split by, for each draw that says so
+        self.by: list[tuple[tree.Expr, ...]] = []
+        self.parted: tuple[str, ...] = ()
 
     def read(self) -> Test | None:
         declaration = self.declaration
@@ -126,7 +120,7 @@ class TestReader:
             if i.variable is not None and isinstance(i.value, FromRun)
         ]
         templates = tuple(line.where for line in alignment.prompts)
-        design = Design(tuple(statements), templates)
+        design = Design(tuple(statements), templates, self.parted)
         metrics = self.resolver.metrics(self.module)
         scores = scores_of(
             declaration.name.name,
@@ -141,7 +135,7 @@ class TestReader:
             self._tokens(alignment),
             self.diagnostics,
         )
-        return Test(
+        test = Test(
             declaration.name.name,
             declaration.name.span,
             declaration.doc,
@@ -157,6 +151,8 @@ class TestReader:
             scores,
             controls=self.controls,
         )
+        sound = not self.by or check_split(test, self.by[0][0].span, self.diagnostics)
+        return test if sound else None
 
     def _tokens(self, alignment: Alignment) -> Tokens | None:
         """The tokenizer of the network, where it can be read."""
@@ -301,7 +297,7 @@ class TestReader:
                     why = "is drawn twice" if name.name in models else "means something else here"
                     self._fault("E697", f"`{name.name}` {why}", name.span, help="give it another name")
                 models[name.name] = alignment.model
-            statement = self._draw(member, alignment, models, solved)
+            statement = self._draw(member, alignment, models, solved, statements)
             if statement is not None:
                 statements.append(statement)
         counts = {s.n for s in statements if s.n is not None}
@@ -312,10 +308,16 @@ class TestReader:
                 self.declaration.name.span,
                 help="draw as many of each: one row is one pair",
             )
+        statements, self.parted = parted(statements, self.by, self._fault)
         return statements, tuple(dict.fromkeys(solved))
 
     def _draw(
-        self, member: tree.Draw, alignment: Alignment, models: dict[str, CausalModel], solved: list[str]
+        self,
+        member: tree.Draw,
+        alignment: Alignment,
+        models: dict[str, CausalModel],
+        solved: list[str],
+        before: list[DrawStatement],
     ) -> DrawStatement | None:
         called = call_name(member.domain) if isinstance(member.domain, (tree.Call, tree.Name)) else None
         model = alignment.model
@@ -358,11 +360,25 @@ class TestReader:
             self.good = False
             return None
         self.controls = self.controls and settings["controls"] != "none"
-        n = None if settings["exhaustive"] else settings["n"] or DEFAULT_PAIRS
-        seed = settings["seed"] + self.resolver.options.seed
-        exhaustive, split = settings["exhaustive"], settings["split"]
+        likeness = read_likeness(settings, member, models, model, len(alignment.prompts), self.diagnostics)
+        self.good = self.good and likeness is not False
+        # What a run that is like another one does not say is as in that one's draw.
+        liked = next((s for s in before if likeness is False or (likeness and likeness.run in s.roles)), None)
+        exhaustive = settings["exhaustive"]
+        if exhaustive is None:
+            exhaustive = liked is not None and liked.exhaustive and settings["n"] is None
+        n = None if exhaustive else settings["n"] or (liked.n if liked is not None else None) or DEFAULT_PAIRS
+        seed = settings["seed"]
+        seed = (seed or 0) + self.resolver.options.seed if seed is not None or liked is None else liked.seed
+        split = settings["split"] or (liked.split if liked is not None else "")
+        if settings["by"]:
+            self.by.append(settings["by"])
         seen = model.shown(shown_by(alignment))
-        return DrawStatement(roles, seen, n, seed, balance, exhaustive, where, member.span, split)
+        statement = DrawStatement(roles, seen, n, seed, balance, exhaustive, where, member.span, split)
+        if not likeness:
+            return statement
+        plain = [part for part in _conjuncts(member.where) if not _solved(part)] if member.where is not None else []
+        return alike(statement, likeness, dict(models), conjunction(plain) if plain else None)
 
     def _draw_text(self, implicit: dict[tuple[str, object], str]) -> str:
         """What is drawn, as text: tests whose texts are equal share their draws."""
@@ -402,8 +418,7 @@ class TestReader:
             return None, []
         plain, solved = [], []
         for part in _conjuncts(where):
-            called = call_name(part) if isinstance(part, tree.Call) else None
-            if called is None or called[0] != "solved":
+            if not _solved(part):
                 plain.append(part)
                 continue
             assert isinstance(part, tree.Call)
@@ -430,8 +445,7 @@ class TestReader:
                     return None, solved
         if not plain:
             return None, solved
-        condition = reduce(lambda a, b: tree.Binary("and", a, b, span=a.span.to(b.span)), plain)
-        predicate = compile_predicate(condition, dict(models), self.diagnostics)
+        predicate = compile_predicate(conjunction(plain), dict(models), self.diagnostics)
         if predicate is None:
             self.good = False
         return predicate, solved
@@ -499,6 +513,11 @@ class TestReader:
 
 def _counted(n: int, what: str) -> str:
     return f"{n or 'no'} {what}{'' if n == 1 else 's'}"
+
+
+def _solved(part: tree.Expr) -> bool:
+    called = call_name(part) if isinstance(part, tree.Call) else None
+    return called is not None and called[0] == "solved"
 
 
 def _conjuncts(expr: tree.Expr) -> list[tree.Expr]:
