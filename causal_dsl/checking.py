@@ -40,11 +40,10 @@ from causal_dsl.program.fits import (
 from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.modules import Loader
 from causal_dsl.program.naming import network_names, overridden
+from causal_dsl.program.options import ReadOptions, Tokenizers
 from causal_dsl.program.program import NetworkRef, Program, Readout, Test
 from causal_dsl.program.prompts import first_prompt
 from causal_dsl.program.read import read_program
-from causal_dsl.program.resolve import Resolver, Tokenizers
-from causal_dsl.program.resolve import ResolverOptions as ResolveOptions
 from causal_dsl.program.tokens import Tokens
 from causal_dsl.reading import readable, within
 from causal_dsl.score.findings import no_room, vacuous_expectation
@@ -81,8 +80,8 @@ def _check(spec: Spec, options: Options, networks: Mapping[NetworkKey, Network] 
     others = overridden(module, every, options.networks)
     tokenizers = _tokenizers(loaded)
     names = network_names(module, every)
-    resolver = Resolver(found, ResolveOptions(options.trust, others, facts, names, options.seed, tokenizers))
-    program = read_program(spec.name, module, resolver, found, options.tests)
+    reading = ReadOptions(options.trust, others, facts, names, options.seed, tokenizers)
+    program = read_program(spec.name, module, reading, found, options.tests)
     checked = Checked(spec.name, [], program, {}, digest=_digest(spec, loader))
     try:
         checked.plan = _plan(program, checked, tokenizers, found, beside, options)

@@ -16,9 +16,9 @@ from causal_dsl.planning.rows import Layouts
 from causal_dsl.program.features import FeatureRef, Fitting
 from causal_dsl.program.fits import FitTest, declared_for, learned, maps_of
 from causal_dsl.program.identity import NetworkKey
+from causal_dsl.program.options import Tokenizers
 from causal_dsl.program.program import Program, Test
 from causal_dsl.program.prompts import show_value
-from causal_dsl.program.resolve import Tokenizers
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,8 +23,8 @@ from causal_dsl.program.components import unfit
 from causal_dsl.program.fits import learned
 from causal_dsl.program.identity import NetworkKey, origin
 from causal_dsl.program.locations import Place
+from causal_dsl.program.options import Tokenizers
 from causal_dsl.program.program import Cell, Intervention, Program, Test
-from causal_dsl.program.resolve import Tokenizers
 from causal_dsl.vocabulary.values.from_run import FromRun
 from causal_dsl.vocabulary.values.mean import Mean
 from causal_dsl.vocabulary.written import Value

@@ -42,8 +42,7 @@ class ActionReader:
 
     @property
     def sites(self) -> SiteReader:
-        templates = tuple(line.template for line in self.alignment.prompts)
-        return SiteReader(self.alignment.network.facts, templates, self.diagnostics, self.cell)
+        return SiteReader(self.alignment.network.facts, self.alignment.templates, self.diagnostics, self.cell)
 
     def read(self, action: tree.Interchange | tree.PatchPath | tree.SetTo | tree.AddTo) -> Intervention | None:
         """The intervention of one action; None where a fault was reported."""

@@ -1,217 +1,275 @@
-"""What a draw of a test asks for beside its number of rows: runs that are like another, and parts by the values of a variable."""
+"""`base, source ~ model(n=256) where …`: what a test draws, and from what it draws the values that `do(left = true)` sets."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import reduce
-from typing import Any, Literal
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
-from causal_dsl.causal.designs import DrawStatement
-from causal_dsl.causal.domains import Finite
+from causal_dsl.causal.designs import DrawStatement, implicit_source
 from causal_dsl.causal.model import CausalModel
 from causal_dsl.causal.predicates import Predicate, compile_predicate
-from causal_dsl.causal.splits import PARTS
 from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean
-from causal_dsl.program.fits import learned
-from causal_dsl.program.program import Test
+from causal_dsl.program.likeness import DRAW, alike, conjunction, parted, read_likeness
+from causal_dsl.program.modules import Definition, Module
+from causal_dsl.program.names import find
+from causal_dsl.program.program import Alignment
+from causal_dsl.program.settings import call_name, constant, read_settings
+from causal_dsl.program.shown import shown_by
 from causal_dsl.syntax import tree
-from causal_dsl.vocabulary.settings import Setting
+from causal_dsl.syntax.format import format_expr
 
-#: The settings of a draw.
-DRAW = {
-    "n": Setting("int", low=1),
-    "seed": Setting("int"),
-    "like": Setting("run"),
-    "vary": Setting("several"),
-    "balance": Setting("names"),
-    "exhaustive": Setting("bool"),
-    "split": Setting("word", choices=PARTS),
-    "by": Setting("several"),
-    "controls": Setting("word", "all", choices=("all", "none")),
-}
+DEFAULT_PAIRS = 256
+_RESERVED = ("label", "template")
 
 
 @dataclass(frozen=True)
-class Likeness:
-    """``like=run, vary=[variables]``: the run, what varies, and the condition that says so."""
+class Draws:
+    """What a test draws.
 
-    run: str
-    vary: tuple[str, ...]
-    condition: tree.Expr
+    ``solved``: the runs that the network must get right. ``implicit``: the run of each (variable, value) that is set.
+    ``controls``: whether further interventions ride beside the test. ``text``: tests whose texts are equal share their
+    draws. ``whole``: nothing of it was at fault. ``by``: what its inputs are split by, where that is said, and where.
+    """
 
+    statements: tuple[DrawStatement, ...]
+    solved: tuple[str, ...]
+    implicit: Mapping[tuple[str, object], str]
+    controls: bool
+    text: str
+    whole: bool
+    by: tuple[str, ...] = ()
+    by_span: Span | None = None
 
-def read_likeness(
-    settings: Mapping[str, Any],
-    member: tree.Draw,
-    models: Mapping[str, CausalModel],
-    model: CausalModel,
-    lines: int,
-    diagnostics: Diagnostics,
-) -> Likeness | Literal[False] | None:
-    """What ``like`` and ``vary`` of a draw say; None where there are none, False where a fault was reported. ``models`` are
-    those of the runs that are drawn up to here, ``lines`` the number of prompts."""
-    place = member.domain.span
-    run, vary = settings["like"], settings["vary"]
-    if run is None and vary is None:
-        return None
-    names = [name.name for name in member.names]
-    if run is None or vary is None:
-        missing, there = ("like", "vary") if run is None else ("vary", "like")
-        diagnostics.report(
-            "E351",
-            f"`{there}` needs `{missing}`",
-            place,
-            label="all else is as in which run?" if run is None else "what is not as there?",
-            help=f"write {model.name}(like=base, vary=[{next(iter(model.exogenous), 'x')}])",
-        )
-        return False
-    place = next((a.span for a in _arguments(member) if a.name is not None and a.name.name == "like"), place)
-    if run not in models or names == [run]:
-        known = [name for name in models if names != [name]]
-        title = f"no run `{run}` that `{names[0]}` could be like" if run not in models else f"`{run}` is like itself"
-        diagnostics.report("E351", title, place, help=did_you_mean(run, known, f"draw `{run}` before, or beside it"))
-        return False
-    varied = varied_of(vary, model, lines, diagnostics)
-    if varied is None:
-        return False
-    return Likeness(run, varied, _condition(run, [n for n in names if n != run], varied, model, lines, member.span))
+    @property
+    def roles(self) -> tuple[str, ...]:
+        return tuple(role for statement in self.statements for role in statement.roles)
 
 
-def _arguments(member: tree.Draw) -> tuple[tree.Argument, ...]:
-    return member.domain.arguments if isinstance(member.domain, tree.Call) else ()
+class DrawReader:
+    """Reads what one test on an alignment draws; ``models`` are those that it may name, ``seed`` is added to every seed."""
 
+    def __init__(
+        self,
+        declaration: tree.TestDecl | tree.FitDecl,
+        module: Module,
+        alignment: Alignment,
+        models: Mapping[Definition, CausalModel],
+        seed: int,
+        diagnostics: Diagnostics,
+    ):
+        self.declaration = declaration
+        self.module = module
+        self.alignment = alignment
+        self.model = alignment.model
+        self.models = models
+        self.seed = seed
+        self.diagnostics = diagnostics
+        self.whole = True
+        self.controls = True
+        #: what the inputs are split by, for each draw that says so
+        self.by: list[tuple[tree.Expr, ...]] = []
 
-def varied_of(
-    vary: Sequence[tree.Expr], model: CausalModel, lines: int, diagnostics: Diagnostics
-) -> tuple[str, ...] | None:
-    """The drawn variables that `vary` names (E201, E351); `template` is the prompt line, where there are several."""
-    found: dict[str, None] = {}
-    for expr in vary:
-        name = expr.name if isinstance(expr, tree.Name) else ""
-        variable = model.variables.get(name)
-        if name == "template" and variable is None and lines > 1:
-            found[name] = None
-            continue
-        if variable is None:
-            what = f"`{name}`" if name else "this"
-            help = did_you_mean(name, model.exogenous, f"write variables that `{model.name}` draws")
-            diagnostics.report("E201", f"no variable {what} in `{model.name}`", expr.span, help=help)
+    def read(self) -> Draws:
+        statements: list[DrawStatement] = []
+        solved: list[str] = []
+        drawn: dict[str, CausalModel] = {}
+        lines = []
+        for member in self.declaration.members:
+            if not isinstance(member, tree.Draw):
+                continue
+            for name in member.names:
+                if name.name in drawn or name.name in _RESERVED:
+                    why = "is drawn twice" if name.name in drawn else "means something else here"
+                    self._fault("E697", f"`{name.name}` {why}", name.span, help="give it another name")
+                drawn[name.name] = self.model
+            statement = self._draw(member, drawn, solved, statements)
+            if statement is not None:
+                statements.append(statement)
+            line = f"{', '.join(name.name for name in member.names)} ~ {format_expr(member.domain)}"
+            lines.append(line + (f" where {format_expr(member.where)}" if member.where is not None else ""))
+        counts = {s.n for s in statements if s.n is not None}
+        if len(counts) > 1:
+            self._fault(
+                "E698",
+                f"the draws of `{self.declaration.name.name}` have different sizes: {', '.join(map(str, sorted(counts)))}",
+                self.declaration.name.span,
+                help="draw as many of each: one row is one pair",
+            )
+        statements, by = parted(statements, self.by, self._fault)
+        implicit = self._implicit(statements)
+        text = "; ".join([*lines, *implicit.values()])
+        wanted, place = tuple(dict.fromkeys(solved)), self.by[0][0].span if self.by else None
+        return Draws(tuple(statements), wanted, implicit, self.controls, text, self.whole, by, place)
+
+    def _fault(self, code: str, title: str, span: Span, **more: Any) -> None:
+        self.diagnostics.report(code, title, span, **more)
+        self.whole = False
+
+    def _draw(
+        self, member: tree.Draw, drawn: dict[str, CausalModel], solved: list[str], before: list[DrawStatement]
+    ) -> DrawStatement | None:
+        called = call_name(member.domain) if isinstance(member.domain, (tree.Call, tree.Name)) else None
+        model = self.model
+        if called is None:
+            self._fault(
+                "E699", "a test draws from a causal model", member.domain.span, help=f"write base ~ {model.name}(n=256)"
+            )
             return None
-        title = ""
-        if variable.kind != "exogenous":
-            title, help = f"`{name}` is computed, not drawn", f"vary what it is computed from: {_among(model, name)}"
-        elif isinstance(variable.domain, Finite) and variable.domain.size < 2:
-            title, help = f"`{name}` has one value, and cannot vary", "vary another variable"
-        if title:
-            others = ((variable.span, "declared here"),)
-            diagnostics.report("E351", title, expr.span, others=others, help=help)
+        if called[0] != model.name and not self._is_model(*called):
+            self.whole = False
             return None
-        found[name] = None
-    return tuple(found)
+        arguments = member.domain.arguments if isinstance(member.domain, tree.Call) else ()
+        settings = read_settings(called[0], arguments, DRAW, self.diagnostics, member.domain.span)
+        if settings is None:
+            self.whole = False
+            return None
+        if settings["exhaustive"] and (settings["n"] is not None or settings["balance"]):
+            self._fault(
+                "E698",
+                "`exhaustive` takes every pair: it needs no `n` and no `balance`",
+                member.domain.span,
+                help=f"write {model.name}(exhaustive=true)",
+            )
+            return None
+        roles = tuple(name.name for name in member.names)
+        balance = self._balance(settings["balance"] or (), roles)
+        where, wanted = self._where(member.where, drawn)
+        solved += wanted
+        if balance is None or (member.where is not None and where is None and not wanted):
+            self.whole = False
+            return None
+        self.controls = self.controls and settings["controls"] != "none"
+        likeness = read_likeness(settings, member, drawn, model, len(self.alignment.prompts), self.diagnostics)
+        self.whole = self.whole and likeness is not False
+        # What a run that is like another one does not say is as in that one's draw.
+        liked = next((s for s in before if likeness is False or (likeness and likeness.run in s.roles)), None)
+        exhaustive = settings["exhaustive"]
+        if exhaustive is None:
+            exhaustive = liked is not None and liked.exhaustive and settings["n"] is None
+        n = None if exhaustive else settings["n"] or (liked.n if liked is not None else None) or DEFAULT_PAIRS
+        seed = settings["seed"]
+        seed = (seed or 0) + self.seed if seed is not None or liked is None else liked.seed
+        split = settings["split"] or (liked.split if liked is not None else "")
+        if settings["by"]:
+            self.by.append(settings["by"])
+        seen = model.shown(shown_by(self.alignment))
+        statement = DrawStatement(roles, seen, n, seed, balance, exhaustive, where, member.span, split)
+        if not likeness:
+            return statement
+        plain = [part for part in _conjuncts(member.where) if not _solved(part)] if member.where is not None else []
+        return alike(statement, likeness, dict(drawn), conjunction(plain) if plain else None)
 
+    def _is_model(self, name: str, span: Span) -> bool:
+        """Whether a name means the causal model of the alignment, though it is not that model's own name."""
+        definition = find(self.module, tree.Name(name, span=span), self.diagnostics, "causal model")
+        if definition is not None and self.models.get(definition) is not self.model:
+            self._fault(
+                "E699",
+                f"drawn from `{name}`, but `{self.alignment.name}` aligns `{self.model.name}`",
+                span,
+                help=f"write {self.model.name}(…)",
+            )
+            return False
+        return definition is not None
 
-def _among(model: CausalModel, name: str) -> str:
-    from causal_dsl.causal.support import needs
+    def _balance(self, names: tuple[tree.Expr, ...], roles: tuple[str, ...]) -> tuple[tuple[str, str], ...] | None:
+        found = []
+        for name in names:
+            role, variable = roles[0], name
+            if isinstance(name, tree.Attribute) and isinstance(name.value, tree.Name):
+                role, variable = name.value.name, tree.Name(name.name.name, span=name.name.span)
+            if role not in roles:
+                self._fault("E216", f"no run `{role}` in this draw", name.span, help=did_you_mean(role, roles))
+                return None
+            if not isinstance(variable, tree.Name) or variable.name not in self.model.variables:
+                shown = variable.name if isinstance(variable, tree.Name) else format_expr(name)
+                self._fault(
+                    "E201",
+                    f"no variable `{shown}` in `{self.model.name}`",
+                    name.span,
+                    help=did_you_mean(shown, self.model.variables),
+                )
+                return None
+            found.append((role, variable.name))
+        return tuple(found)
 
-    drawn = needs(model, (name,))
-    return ", ".join(f"`{other}`" for other in model.exogenous if other in drawn) or "nothing is drawn for it"
+    def _where(self, where: tree.Expr | None, drawn: dict[str, CausalModel]) -> tuple[Predicate | None, list[str]]:
+        """The condition on the causal model's values, and the roles that the network must solve."""
+        if where is None:
+            return None, []
+        plain, solved = [], []
+        for part in _conjuncts(where):
+            if not _solved(part):
+                plain.append(part)
+                continue
+            assert isinstance(part, tree.Call)
+            named = part.arguments[0].value if len(part.arguments) == 1 else None
+            if not isinstance(named, tree.Name) or named.name not in drawn:
+                shown = named.name if isinstance(named, tree.Name) else ""
+                self._fault(
+                    "E216",
+                    "`solved` takes one run of this test",
+                    part.span,
+                    help=did_you_mean(shown, drawn, "write solved(base)"),
+                )
+                continue
+            solved.append(named.name)
+        for node in (node for part in plain for node in part.walk()):
+            if isinstance(node, tree.Call) and (call_name(node) or ("",))[0] == "solved":
+                self._fault(
+                    "E217",
+                    "`solved` stands by itself, joined to the rest with `and`",
+                    node.span,
+                    help="write: where solved(base) and …",
+                )
+                return None, solved
+        if not plain:
+            return None, solved
+        predicate = compile_predicate(conjunction(plain), dict(drawn), self.diagnostics)
+        self.whole = self.whole and predicate is not None
+        return predicate, solved
 
-
-def _condition(
-    run: str, roles: Sequence[str], vary: Sequence[str], model: CausalModel, lines: int, span: Span
-) -> tree.Expr:
-    """Every input of the roles is that of the run, but for the varied, each of which is another."""
-    names = [*model.exogenous, *(["template"] if lines > 1 else [])]
-    parts: list[tree.Expr] = [
-        tree.Compare("!=" if name in vary else "==", _of(role, name, span), _of(run, name, span), span=span)
-        for role in roles
-        for name in names
-    ]
-    return conjunction(parts) if parts else tree.Bool(True, span=span)
-
-
-def _of(role: str, name: str, span: Span) -> tree.Expr:
-    return tree.Attribute(tree.Name(role, span=span), tree.Ident(name, span=span), span=span)
-
-
-def conjunction(parts: Iterable[tree.Expr]) -> tree.Expr:
-    return reduce(lambda a, b: tree.Binary("and", a, b, span=a.span.to(b.span)), parts)
-
-
-def alike(
-    statement: DrawStatement, likeness: Likeness, models: Mapping[str, CausalModel], written: tree.Expr | None
-) -> DrawStatement:
-    """The statement with the condition that its runs are alike; ``written`` is what its `where` says of the model."""
-
-    def compiled(expr: tree.Expr) -> Predicate:
-        found = compile_predicate(replace(expr, span=statement.span), models, Diagnostics())
-        assert found is not None  # variables of one model, and what was compiled already
+    def _implicit(self, statements: list[DrawStatement]) -> dict[tuple[str, object], str]:
+        """A source for every `do(left = true)`, added to the statements: drawn among the inputs where `left` is true."""
+        found: dict[tuple[str, object], str] = {}
+        base = next((s for s in statements if "base" in s.roles), None)
+        actions = [a for member in self.declaration.members if isinstance(member, tree.Do) for a in member.actions]
+        for action in actions if base is not None else ():
+            if not isinstance(action, tree.SetTo) or not isinstance(action.target, tree.Name):
+                continue
+            name = action.target.name
+            if name not in self.model.variables:
+                continue
+            value = constant(action.value)
+            domain = self.model.variables[name].domain
+            if value is None or value not in domain or isinstance(value, bool) != (domain.type == "bool"):
+                self._fault(
+                    "E689",
+                    f"`{name}` is never `{format_expr(action.value)[:40]}`",
+                    action.value.span,
+                    notes=(f"its domain is {domain}",),
+                    help=f"write a value of `{name}`, or {name} <- source",
+                )
+                continue
+            role = f"{name} = {format_expr(action.value)}"
+            if (name, value) not in found:
+                assert base is not None
+                made = implicit_source(base.model, name, value, base, role, action.span, self.diagnostics)
+                if made is None:
+                    self.whole = False
+                    continue
+                found[name, value] = role
+                statements.append(made)
         return found
 
-    own = compiled(likeness.condition)
-    where = own if written is None else compiled(conjunction((likeness.condition, written)))
-    return replace(statement, where=where, like=likeness.run, vary=likeness.vary, alike=own, written=statement.where)
+
+def _solved(part: tree.Expr) -> bool:
+    called = call_name(part) if isinstance(part, tree.Call) else None
+    return called is not None and called[0] == "solved"
 
 
-# ── parts ───────────────────────────────────────────────────────────────────────────────────────
-
-
-def parted(
-    statements: Sequence[DrawStatement], by: Sequence[tuple[tree.Expr, ...]], fault: Callable[..., None]
-) -> tuple[list[DrawStatement], tuple[str, ...]]:
-    """The statements, their inputs in parts by what ``by`` says, which is one thing for a whole test; and what it says.
-
-    Where nothing says so, and runs are alike, what they share decides: both are then in one part.
-    """
-    if not statements:
-        return list(statements), ()
-    model = statements[0].model
-    asked: tuple[str, ...] = ()
-    for names in by:
-        found: dict[str, None] = {}
-        for expr in names:
-            name = expr.name if isinstance(expr, tree.Name) else ""
-            if name not in model.variables:
-                help = did_you_mean(name, model.variables, f"write variables of `{model.name}`")
-                fault("E201", f"no variable `{name}` in `{model.name}`", expr.span, help=help)
-                return list(statements), ()
-            found[name] = None
-        if asked and asked != tuple(found):
-            fault(
-                "E352",
-                "the draws of a test are split by one thing",
-                names[0].span,
-                label=f"an earlier draw is split by {_listed(asked)}",
-                help="write the same `by` in both, or in the first alone",
-            )
-            return list(statements), ()
-        asked = tuple(found)
-    liked = [statement for statement in statements if statement.like]
-    telling = asked
-    if not asked and liked:
-        varied = {name for statement in liked for name in statement.vary}
-        telling = tuple(name for name in model.telling if name not in varied)
-    return [replace(statement, model=statement.model.parted(telling)) for statement in statements], asked
-
-
-def check_split(test: Test, place: Span, diagnostics: Diagnostics) -> bool:
-    """Whether what ``by`` of a test says splits anything; else E352."""
-    design = test.design
-    if not design.by or any(statement.split for statement in design.statements) or learned(test):
-        return True
-    diagnostics.report(
-        "E352",
-        f"`by` says by what inputs are split, and `{test.name}` splits none",
-        place,
-        notes=("inputs are split where a draw says `split=…`, and for learned features",),
-        help="write split=test, or leave `by` out",
-    )
-    return False
-
-
-def _listed(names: Sequence[str]) -> str:
-    return " and ".join(f"`{name}`" for name in names)
-
-
-__all__ = ["DRAW", "Likeness", "alike", "check_split", "conjunction", "parted", "read_likeness", "varied_of"]
+def _conjuncts(expr: tree.Expr) -> list[tree.Expr]:
+    if isinstance(expr, tree.Binary) and expr.op == "and":
+        return [*_conjuncts(expr.left), *_conjuncts(expr.right)]
+    return [expr]

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import combinations, pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-from causal_dsl.causal.domains import Finite
+from causal_dsl.causal.domains import Domain, Finite
 from causal_dsl.causal.model import CausalModel
 from causal_dsl.diagnostics import Diagnostics, did_you_mean
 from causal_dsl.program.facts import record_of
 from causal_dsl.program.features import check_width, family, join, read_via
+from causal_dsl.program.modules import Definition, Module
+from causal_dsl.program.names import meant
 from causal_dsl.program.program import Alignment, InputPlacement, NetworkRef, PromptLine, Readout
 from causal_dsl.program.prompts import show_value
 from causal_dsl.program.sae_metadata import check_sae
@@ -18,10 +21,6 @@ from causal_dsl.program.settings import Setting, call_name, read_settings
 from causal_dsl.program.sites import SiteReader, SiteStep, overlap, steps
 from causal_dsl.syntax import tree
 from causal_dsl.vocabulary.architectures import ARCHITECTURES
-
-if TYPE_CHECKING:
-    from causal_dsl.program.modules import Module
-    from causal_dsl.program.resolve import Resolver
 
 ENCODINGS: dict[str, dict[str, Setting]] = {
     "onehot": {},
@@ -42,7 +41,7 @@ class PlacementReader:
         network: NetworkRef,
         prompts: tuple[PromptLine, ...],
         parameters: dict[str, tuple[tree.Expr, ...]],
-        resolver: Resolver,
+        domains: Mapping[Definition, Domain | None],
         module: Module,
     ):
         self.diagnostics = diagnostics
@@ -50,7 +49,7 @@ class PlacementReader:
         self.network = network
         self.prompts = prompts
         self.parameters = parameters
-        self.resolver = resolver
+        self.domains = domains
         self.module = module
 
     def read(
@@ -273,13 +272,13 @@ class PlacementReader:
             return None
         among = settings["among"]
         if among is not None:
-            definition = self.resolver.find(self.module, among, "domain") if isinstance(among, tree.Name) else None
-            domain = self.resolver.domain(definition) if definition else None
+            if not isinstance(among, tree.Name):
+                self.diagnostics.report(
+                    "E213", "`among` takes the name of a domain", among.span, help="write among=Name"
+                )
+                return None
+            domain = meant(self.domains, self.module, among, self.diagnostics, "domain")
             if domain is None:
-                if not isinstance(among, tree.Name):
-                    self.diagnostics.report(
-                        "E213", "`among` takes the name of a domain", among.span, help="write among=Name"
-                    )
                 return None
             chosen = self._values(member, domain)
             if chosen is None:

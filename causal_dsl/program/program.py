@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -154,6 +155,10 @@ class Alignment:
         """Which alignment it is: those of one name in two files are two."""
         return origin(self.name, self.span)
 
+    @property
+    def templates(self) -> tuple[Template, ...]:
+        return tuple(line.template for line in self.prompts)
+
 
 @dataclass(frozen=True)
 class Training:
@@ -230,14 +235,14 @@ class Test:
         return any(cell.interventions for cell in self.cells)
 
 
-@dataclass
+@dataclass(frozen=True)
 class Program:
     """All that one spec file declares or imports. ``tests`` are the file's own."""
 
     path: str
-    networks: dict[str, NetworkRef]
-    models: dict[str, CausalModel]
-    alignments: dict[str, Alignment]
-    tests: list[Test]
+    networks: Mapping[str, NetworkRef]
+    models: Mapping[str, CausalModel]
+    alignments: Mapping[str, Alignment]
+    tests: tuple[Test, ...]
     #: what `fit` declarations say that features are fitted on
-    fits: list[Test] = field(default_factory=list)
+    fits: tuple[Test, ...] = ()
