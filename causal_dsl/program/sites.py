@@ -50,6 +50,7 @@ class SiteReader:
             )
             return None
         head, *rest = path
+        rest = [self._word(step) for step in rest]
         if head.name == "layer":
             site, last = self._in_layer(head, rest, expr.span, whole)
         elif head.name == "module":
@@ -86,6 +87,13 @@ class SiteReader:
                 )
                 return None
         return self._subscript(site, last, whole, expr.span)
+
+    def _word(self, step: SiteStep) -> SiteStep:
+        """A part of a path, or the one that a parameter stands for: ``layer[l].s`` with ``s`` for ``mlp_out``."""
+        value = self.cell.get(step.name)
+        if step.name in COMPONENTS or step.name == "head" or not isinstance(value, tree.Name):
+            return step
+        return replace(step, name=value.name)
 
     def _unknown_head(self, head: SiteStep) -> None:
         inside = [name for name, component in COMPONENTS.items() if component.layer]

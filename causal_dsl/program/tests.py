@@ -11,6 +11,7 @@ from causal_dsl.diagnostics import Diagnostics, SpecError
 from causal_dsl.program.definitions import meant
 from causal_dsl.program.draws import DrawReader
 from causal_dsl.program.interventions import read_cells
+from causal_dsl.program.likeness import check_split
 from causal_dsl.program.measured import scores_of
 from causal_dsl.program.modules import Definition, Module
 from causal_dsl.program.options import ReadOptions, Tokenizers
@@ -81,13 +82,13 @@ def read_test(
         _tokens(alignment.network, known.options.tokens, found),
         found,
     )
-    return Test(
+    test = Test(
         declaration.name.name,
         declaration.name.span,
         declaration.doc,
         alignment,
         readout,
-        Design(draws.statements, tuple(line.where for line in alignment.prompts)),
+        Design(draws.statements, tuple(line.where for line in alignment.prompts), draws.by),
         draws.solved,
         cells,
         swaps,
@@ -97,6 +98,7 @@ def read_test(
         scores,
         controls=draws.controls,
     )
+    return test if check_split(test, draws.by_span, found) else None
 
 
 def aligned(
