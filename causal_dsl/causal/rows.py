@@ -13,6 +13,7 @@ from causal_dsl.causal.built import Builder, store
 from causal_dsl.causal.cells import Cells
 from causal_dsl.causal.domains import show
 from causal_dsl.causal.joint import Joint, joint
+from causal_dsl.causal.minimal import Partners, report_alone
 from causal_dsl.causal.sampling import Columns, Sampler, report_rare
 from causal_dsl.causal.splits import report_empty
 from causal_dsl.counter import below, bits, key
@@ -88,6 +89,10 @@ class RowDrawer:
             return False
         if self.statement.balance and not self._balance():
             return False
+        if self.statement.like in self.values and not self.statement.balance:
+            partners = Partners(self.design, self.statement, self.values)
+            if partners.listable:
+                return self._pair(partners)
         self.found: list[Columns] = [{} for _ in self.samplers]
         self.builder: Builder | None = None
         if not self._reject():
@@ -100,6 +105,15 @@ class RowDrawer:
             )
         if self.where is not None and self.asked >= 1000 and self.held < self.asked * _RARE:
             self._warn_rare(self.where)
+        return True
+
+    def _pair(self, partners: Partners) -> bool:
+        """Draw partners of the rows of an earlier run, of which all are listed."""
+        found, missing = partners.draw(self.n)
+        if len(missing):
+            report_alone(self.design, self.statement, self.values, self.n, missing, self.diagnostics)
+            return False
+        self.values.update(found)
         return True
 
     def _warn_rare(self, where: Predicate) -> None:
@@ -123,7 +137,10 @@ class RowDrawer:
         if self.context:
             return None
         shared = self._shared()
-        return shared.joint if shared is not None else joint(self.samplers, self.where, self.statement.balance)
+        if shared is not None:
+            return shared.joint
+        alike = self.statement if self.statement.like else None
+        return joint(self.samplers, self.where, self.statement.balance, alike)
 
     def _shared(self) -> Listed | None:
         """The list and its cells, which are the same whatever the seed; kept where no condition says more than the inputs do."""
@@ -214,6 +231,12 @@ class RowDrawer:
         pending = np.arange(self.n)
         tried = accepted = attempt = 0
         asked = False  # what can be built
+        if self.statement.like and self.builder is None:  # at random, no two are alike
+            if self.joint is not None:
+                return self._exact(pending)
+            asked, self.builder = True, self._builder(bool(self.statement.balance))
+            if self.builder is not None and not (possible := self.builder.construction.possible(pending)).all():
+                return self._impossible(pending[~possible], self.builder.construction.empty)
         while len(pending):
             rate = max(accepted / tried, 1e-9) if tried else 1.0
             width = int(np.clip(1.5 / rate, 1, max(64, _BLOCK // len(pending)))) if attempt else 1
@@ -267,6 +290,9 @@ class RowDrawer:
     def _impossible(self, rows: np.ndarray, empty: bool) -> bool:
         """Report that nothing can be drawn, for some rows or at all, which is proved."""
         place = self.where.span if self.where is not None else self.statement.span
+        if self.statement.like and not self.statement.balance:
+            self._alone(np.arange(self.n) if empty else rows)
+            return False
         if empty or self.where is None:
             self.diagnostics.report(
                 "E330", "this `where` never holds", place, label="no input satisfies it", help="ask for less"
@@ -307,7 +333,7 @@ class RowDrawer:
         )
         self.diagnostics.report(
             "E333",
-            "`balance` and `where` do not go together",
+            f"`balance` and {'`like`' if self.statement.like else '`where`'} do not go together",
             place,
             label=f"{missing:,} of {self.n:,} rows have no partner with the balanced values that they are to have{tried}",
             notes=(
@@ -317,7 +343,13 @@ class RowDrawer:
             help="draw all roles in one statement, or balance another variable",
         )
 
+    def _alone(self, rows: np.ndarray, tried: int = 0) -> None:
+        report_alone(self.design, self.statement, self.values, self.n, rows, self.diagnostics, tried)
+
     def _give_up(self, tried: int, accepted: int, pending: np.ndarray) -> bool:
+        if self.statement.like and not self.statement.balance:
+            self._alone(pending, tried)
+            return False
         partly = bool(self.context) and accepted and len(pending) < self.n
         if self.where is not None and (partly or not self.held) and self._elsewhere(tried, pending):
             label = f"this held on none of {self.asked:,} draws from it"
@@ -372,6 +404,9 @@ class RowDrawer:
         every = self.joint
         assert every is not None
         self.asked, self.held = every.asked, every.n
+        if not every.n and self.statement.like:
+            self._alone(pending)
+            return False
         if not every.n:
             assert self.where is not None
             if self._elsewhere(0, pending):

@@ -11,10 +11,12 @@ from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean
 from causal_dsl.program.components import width
 from causal_dsl.program.features import FeatureRef, Via, check_width, join, read_via, share
 from causal_dsl.program.locations import Place
+from causal_dsl.program.overlap import overlap
+from causal_dsl.program.paths import steps
 from causal_dsl.program.placements import ENCODINGS
 from causal_dsl.program.program import Alignment, Intervention
 from causal_dsl.program.settings import call_name, constant, read_settings
-from causal_dsl.program.sites import SITE_HEADS, SiteReader, overlap, steps
+from causal_dsl.program.sites import SITE_HEADS, SiteReader
 from causal_dsl.reading import is_file, may_read, shortened
 from causal_dsl.store import reads
 from causal_dsl.syntax import tree

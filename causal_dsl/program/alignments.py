@@ -8,8 +8,8 @@ from causal_dsl.causal.domains import Domain
 from causal_dsl.causal.model import CausalModel
 from causal_dsl.causal.predicates import compile_predicate
 from causal_dsl.diagnostics import Diagnostics
+from causal_dsl.program.definitions import find, meant
 from causal_dsl.program.modules import Definition
-from causal_dsl.program.names import find, meant
 from causal_dsl.program.parameters import read_parameters
 from causal_dsl.program.placements import PlacementReader
 from causal_dsl.program.program import Alignment, NetworkRef, PromptLine

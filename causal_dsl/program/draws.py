@@ -4,30 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import reduce
 from typing import Any
 
 from causal_dsl.causal.designs import DrawStatement, implicit_source
 from causal_dsl.causal.model import CausalModel
 from causal_dsl.causal.predicates import Predicate, compile_predicate
-from causal_dsl.causal.splits import PARTS
 from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean
+from causal_dsl.program.definitions import find
+from causal_dsl.program.likeness import DRAW, alike, conjunction, parted, read_likeness
 from causal_dsl.program.modules import Definition, Module
-from causal_dsl.program.names import find
 from causal_dsl.program.program import Alignment
-from causal_dsl.program.settings import Setting, call_name, constant, read_settings
+from causal_dsl.program.settings import call_name, constant, read_settings
 from causal_dsl.program.shown import shown_by
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
 
-DRAW = {
-    "n": Setting("int", low=1),
-    "seed": Setting("int", 0),
-    "balance": Setting("names"),
-    "exhaustive": Setting("bool", False),
-    "split": Setting("word", "", choices=PARTS),
-    "controls": Setting("word", "all", choices=("all", "none")),
-}
 DEFAULT_PAIRS = 256
 _RESERVED = ("label", "template")
 
@@ -38,7 +29,7 @@ class Draws:
 
     ``solved``: the runs that the network must get right. ``implicit``: the run of each (variable, value) that is set.
     ``controls``: whether further interventions ride beside the test. ``text``: tests whose texts are equal share their
-    draws. ``whole``: nothing of it was at fault.
+    draws. ``whole``: nothing of it was at fault. ``by``: what its inputs are split by, where that is said, and where.
     """
 
     statements: tuple[DrawStatement, ...]
@@ -47,6 +38,8 @@ class Draws:
     controls: bool
     text: str
     whole: bool
+    by: tuple[str, ...] = ()
+    by_span: Span | None = None
 
     @property
     def roles(self) -> tuple[str, ...]:
@@ -74,6 +67,8 @@ class DrawReader:
         self.diagnostics = diagnostics
         self.whole = True
         self.controls = True
+        #: what the inputs are split by, for each draw that says so
+        self.by: list[tuple[tree.Expr, ...]] = []
 
     def read(self) -> Draws:
         statements: list[DrawStatement] = []
@@ -88,7 +83,7 @@ class DrawReader:
                     why = "is drawn twice" if name.name in drawn else "means something else here"
                     self._fault("E697", f"`{name.name}` {why}", name.span, help="give it another name")
                 drawn[name.name] = self.model
-            statement = self._draw(member, drawn, solved)
+            statement = self._draw(member, drawn, solved, statements)
             if statement is not None:
                 statements.append(statement)
             line = f"{', '.join(name.name for name in member.names)} ~ {format_expr(member.domain)}"
@@ -101,15 +96,19 @@ class DrawReader:
                 self.declaration.name.span,
                 help="draw as many of each: one row is one pair",
             )
+        statements, by = parted(statements, self.by, self._fault)
         implicit = self._implicit(statements)
         text = "; ".join([*lines, *implicit.values()])
-        return Draws(tuple(statements), tuple(dict.fromkeys(solved)), implicit, self.controls, text, self.whole)
+        wanted, place = tuple(dict.fromkeys(solved)), self.by[0][0].span if self.by else None
+        return Draws(tuple(statements), wanted, implicit, self.controls, text, self.whole, by, place)
 
     def _fault(self, code: str, title: str, span: Span, **more: Any) -> None:
         self.diagnostics.report(code, title, span, **more)
         self.whole = False
 
-    def _draw(self, member: tree.Draw, drawn: dict[str, CausalModel], solved: list[str]) -> DrawStatement | None:
+    def _draw(
+        self, member: tree.Draw, drawn: dict[str, CausalModel], solved: list[str], before: list[DrawStatement]
+    ) -> DrawStatement | None:
         called = call_name(member.domain) if isinstance(member.domain, (tree.Call, tree.Name)) else None
         model = self.model
         if called is None:
@@ -141,11 +140,25 @@ class DrawReader:
             self.whole = False
             return None
         self.controls = self.controls and settings["controls"] != "none"
-        n = None if settings["exhaustive"] else settings["n"] or DEFAULT_PAIRS
-        seed = settings["seed"] + self.seed
-        exhaustive, split = settings["exhaustive"], settings["split"]
+        likeness = read_likeness(settings, member, drawn, model, len(self.alignment.prompts), self.diagnostics)
+        self.whole = self.whole and likeness is not False
+        # What a run that is like another one does not say is as in that one's draw.
+        liked = next((s for s in before if likeness is False or (likeness and likeness.run in s.roles)), None)
+        exhaustive = settings["exhaustive"]
+        if exhaustive is None:
+            exhaustive = liked is not None and liked.exhaustive and settings["n"] is None
+        n = None if exhaustive else settings["n"] or (liked.n if liked is not None else None) or DEFAULT_PAIRS
+        seed = settings["seed"]
+        seed = (seed or 0) + self.seed if seed is not None or liked is None else liked.seed
+        split = settings["split"] or (liked.split if liked is not None else "")
+        if settings["by"]:
+            self.by.append(settings["by"])
         seen = model.shown(shown_by(self.alignment))
-        return DrawStatement(roles, seen, n, seed, balance, exhaustive, where, member.span, split)
+        statement = DrawStatement(roles, seen, n, seed, balance, exhaustive, where, member.span, split)
+        if not likeness:
+            return statement
+        plain = [part for part in _conjuncts(member.where) if not _solved(part)] if member.where is not None else []
+        return alike(statement, likeness, dict(drawn), conjunction(plain) if plain else None)
 
     def _is_model(self, name: str, span: Span) -> bool:
         """Whether a name means the causal model of the alignment, though it is not that model's own name."""
@@ -187,8 +200,7 @@ class DrawReader:
             return None, []
         plain, solved = [], []
         for part in _conjuncts(where):
-            called = call_name(part) if isinstance(part, tree.Call) else None
-            if called is None or called[0] != "solved":
+            if not _solved(part):
                 plain.append(part)
                 continue
             assert isinstance(part, tree.Call)
@@ -214,8 +226,7 @@ class DrawReader:
                 return None, solved
         if not plain:
             return None, solved
-        condition = reduce(lambda a, b: tree.Binary("and", a, b, span=a.span.to(b.span)), plain)
-        predicate = compile_predicate(condition, dict(drawn), self.diagnostics)
+        predicate = compile_predicate(conjunction(plain), dict(drawn), self.diagnostics)
         self.whole = self.whole and predicate is not None
         return predicate, solved
 
@@ -251,6 +262,11 @@ class DrawReader:
                 found[name, value] = role
                 statements.append(made)
         return found
+
+
+def _solved(part: tree.Expr) -> bool:
+    called = call_name(part) if isinstance(part, tree.Call) else None
+    return called is not None and called[0] == "solved"
 
 
 def _conjuncts(expr: tree.Expr) -> list[tree.Expr]:

@@ -70,7 +70,37 @@ def fits_of(tests: Sequence[Test], declared: Sequence[Test], diagnostics: Diagno
                     found[key] = _experiment(replace(one, cells=(cell,)), len(found), bool(own))
         if own:
             _refuse_uncovered(test, own, diagnostics)
+            _refuse_split_otherwise(test, own, diagnostics)
     return list(found.values())
+
+
+def _refuse_split_otherwise(test: Test, own: Sequence[Test], diagnostics: Diagnostics) -> None:
+    """Refuse a test whose inputs are split by something, where what is fitted is not, or the test is of no part (E352)."""
+    place, by = test.design.statements[0].span, _split_by(test)
+    other = next((fit for fit in own if _split_by(fit) != by), None)
+    if other is not None:
+        diagnostics.report(
+            "E352",
+            f"`{test.name}` is split by {_names(by)}, and what its feature is fitted on by {_names(_split_by(other))}",
+            place,
+            others=((other.design.statements[0].span, "fitted on this"),),
+            help="write the same `by` in the draws of both",
+        )
+    elif test.design.by and not any(statement.split for statement in test.design.statements):
+        diagnostics.report(
+            "E352",
+            f"`{test.name}` is drawn from all inputs, with values of {_names(by)} that may be fitted on",
+            place,
+            help="write split=test beside `by`",
+        )
+
+
+def _split_by(test: Test) -> tuple[str, ...]:
+    return test.design.statements[0].model.by
+
+
+def _names(by: tuple[str, ...]) -> str:
+    return " and ".join(f"`{name}`" for name in by) or "its inputs"
 
 
 def _refuse_uncovered(test: Test, own: Sequence[Test], diagnostics: Diagnostics) -> None:

@@ -10,15 +10,17 @@ from typing import Any, Literal
 from causal_dsl.causal.domains import Domain, Finite
 from causal_dsl.causal.model import CausalModel
 from causal_dsl.diagnostics import Diagnostics, did_you_mean
+from causal_dsl.program.definitions import meant
 from causal_dsl.program.facts import record_of
 from causal_dsl.program.features import check_width, family, join, read_via
 from causal_dsl.program.modules import Definition, Module
-from causal_dsl.program.names import meant
+from causal_dsl.program.overlap import overlap
+from causal_dsl.program.paths import SiteStep, steps
 from causal_dsl.program.program import Alignment, InputPlacement, NetworkRef, PromptLine, Readout
 from causal_dsl.program.prompts import show_value
 from causal_dsl.program.sae_metadata import check_sae
 from causal_dsl.program.settings import Setting, call_name, read_settings
-from causal_dsl.program.sites import SiteReader, SiteStep, overlap, steps
+from causal_dsl.program.sites import SiteReader
 from causal_dsl.syntax import tree
 from causal_dsl.vocabulary.architectures import ARCHITECTURES
 

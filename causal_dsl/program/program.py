@@ -78,13 +78,13 @@ class Placed:
 class Cell:
     """One setting of an alignment's parameters, and the interventions of the test there."""
 
-    values: tuple[tuple[str, int | str], ...]
+    values: tuple[tuple[str, int | float | str], ...]
     interventions: tuple[Intervention, ...] = ()
     #: where the alignment puts its variables in this cell
     placed: tuple[Placed, ...] = field(default=(), compare=False)
 
     @property
-    def settings(self) -> dict[str, int | str]:
+    def settings(self) -> dict[str, int | float | str]:
         return dict(self.values)
 
     def __str__(self) -> str:
@@ -210,6 +210,9 @@ class Test:
     members: tuple[tree.Node, ...]
     metrics: dict[str, tree.Expr]
     scores: TestScores
+    #: of a member of a family: what the family is called, and the parameters that make it this member
+    family: str = ""
+    variant: tuple[tuple[str, int | float | str], ...] = ()
     #: what a control of another test compares it with: that test, and the control; empty for a test of the user's
     control: tuple[str, str] = ("", "")
     #: whether further interventions ride beside it (`controls=none` in its draw says no)

@@ -8,14 +8,15 @@ from dataclasses import dataclass
 from causal_dsl.causal.designs import Design
 from causal_dsl.causal.model import CausalModel
 from causal_dsl.diagnostics import Diagnostics, SpecError
-from causal_dsl.program.cells import read_cells
+from causal_dsl.program.definitions import meant
 from causal_dsl.program.draws import DrawReader
+from causal_dsl.program.likeness import check_split
 from causal_dsl.program.measured import scores_of
 from causal_dsl.program.modules import Definition, Module
-from causal_dsl.program.names import meant
 from causal_dsl.program.options import ReadOptions, Tokenizers
 from causal_dsl.program.parameters import fixed_parameters
 from causal_dsl.program.program import Alignment, NetworkRef, Readout, Test
+from causal_dsl.program.sweeps import read_cells
 from causal_dsl.program.tokens import Tokens
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
@@ -81,13 +82,13 @@ def read_test(
         _tokens(alignment.network, known.options.tokens, found),
         found,
     )
-    return Test(
+    test = Test(
         declaration.name.name,
         declaration.name.span,
         declaration.doc,
         alignment,
         readout,
-        Design(draws.statements, tuple(line.where for line in alignment.prompts)),
+        Design(draws.statements, tuple(line.where for line in alignment.prompts), draws.by),
         draws.solved,
         cells,
         swaps,
@@ -97,6 +98,7 @@ def read_test(
         scores,
         controls=draws.controls,
     )
+    return test if check_split(test, draws.by_span, found) else None
 
 
 def aligned(

@@ -11,10 +11,11 @@ from causal_dsl.diagnostics import Diagnostics, Span, SpecError, did_you_mean, f
 from causal_dsl.program.components import full_width
 from causal_dsl.program.facts import Facts
 from causal_dsl.program.locations import Place, Site
+from causal_dsl.program.overlap import overlap
 from causal_dsl.program.placements import ENCODINGS
 from causal_dsl.program.program import Alignment, Training
 from causal_dsl.program.settings import Setting, call_name
-from causal_dsl.program.sites import SiteReader, overlap
+from causal_dsl.program.sites import SiteReader
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
 from causal_dsl.vocabulary.components import COMPONENTS

@@ -18,6 +18,7 @@ from rich.text import Text
 
 from causal_dsl.diagnostics import printable
 from causal_dsl.report.controls import beside, controls
+from causal_dsl.report.families import family
 from causal_dsl.report.heatmap import ColourScale, axes, heat_map, marks, scale
 from causal_dsl.report.tables import table_of
 from causal_dsl.score.chance import show_ceilings, show_distinct
@@ -65,6 +66,9 @@ def print_results(results: Results, console: Console | None = None) -> None:
         several = len({test.network for test in spec.tests}) > 1
         for test in spec.tests:
             console.print(_Printable(Group(*_test(test, spec.path, console, several))), highlight=False)
+            console.print()
+        for one in spec.families:
+            console.print(_Printable(Group(*family(one))), highlight=False)
             console.print()
     console.print(_summary(results), highlight=False)
 

@@ -23,7 +23,16 @@ def find(module: Module, name: tree.Ident | tree.Name, found: Diagnostics, *kind
     if name.name in module.faulty:
         return None  # reported where it is declared
     known = [n for n, d in module.names.items() if d.kind in kinds]
-    if definition is None:
+    members = module.families.get(name.name, ())
+    if definition is None and members:
+        found.report(
+            "E228",
+            f"`{name.name}` is one of {len(members)}: it has parameters that are not given here",
+            name.span,
+            notes=("its parameters decide more than a place, and here just one of them can stand",),
+            help=f"give them, as in {members[0]}",
+        )
+    elif definition is None:
         found.report(
             "E200",
             f"no {' or '.join(kinds)} `{name.name}`",
