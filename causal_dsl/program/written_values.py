@@ -177,7 +177,7 @@ class ValueReader:
     def _file(self, written: str, span: Span) -> Path | None:
         """A file of vectors, which is read when the test is run."""
         path = self.folder / written
-        if not may_read(path, written, span, self.diagnostics):
+        if not may_read(path, written, span, self.diagnostics, folder=False):
             return None
         if not is_file(path):
             self.diagnostics.report(
