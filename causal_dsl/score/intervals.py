@@ -117,7 +117,9 @@ def _block(partitions: Partitions, first: int, last: int) -> np.ndarray:
 def _weights(partitions: Partitions, first: int, last: int) -> np.ndarray:
     inverses = partitions.inverses
     if len(inverses) == 1:
-        return _counts(0, first, last, int(inverses[0].max()) + 1)[:, inverses[0]].astype(np.float64)
+        weights = _counts(0, first, last, int(inverses[0].max()) + 1)[:, inverses[0]].astype(np.float64)
+        weights.flags.writeable = False  # more than one test has them
+        return weights
     weights = np.ones((last - first, len(inverses[0])))
     alone = np.ones(len(inverses[0]), bool)
     for stream, inverse in enumerate(inverses):
@@ -128,7 +130,7 @@ def _weights(partitions: Partitions, first: int, last: int) -> np.ndarray:
         alone &= times[inverse] == 1
     if alone.any():
         weights[:, alone] = _counts(len(inverses), first, last, int(alone.sum()))
-    weights.flags.writeable = False  # more than one test has them
+    weights.flags.writeable = False
     return weights
 
 
