@@ -177,7 +177,7 @@ class PlacementReader:
                     "E724",
                     "only tokens at one site are joined to one vector",
                     member.via.span,
-                    notes=("what a later site holds depends on what is written at an earlier one",),
+                    notes=("the value at a later site depends on the write at an earlier one",),
                     help="name several tokens of one site, or leave `joined` out: then each site has a feature of its own",
                 )
                 return False
@@ -197,7 +197,7 @@ class PlacementReader:
         if not variable.output:
             self.diagnostics.report(
                 "E674",
-                f"`{name}` is read out, but it is no output of `{self.model.name}`",
+                f"`{name}` is read out, but it is not an output of `{self.model.name}`",
                 member.name.span,
                 others=((variable.span, "declared here"),),
                 help=f"write `output {name} := …` in the causal model",
@@ -238,19 +238,19 @@ class PlacementReader:
         if facts.both_ways and not masked:
             self.diagnostics.report(
                 "E740",
-                f"`{self.network.name}` says no next token: it fills in a masked one",
+                f"`{self.network.name}` predicts no next token: it fills in a masked one",
                 step.span,
-                notes=(f"the tokens of `{facts.architecture}` look both ways",),
+                notes=(f"the tokens of `{facts.architecture}` attend in both directions",),
                 help="write [MASK] in the prompt where the answer belongs, and read it at `mask`",
             )
             return None
         if masked and facts.architecture and not facts.both_ways:
             self.diagnostics.report(
                 "E741",
-                f"`{self.network.name}` fills in no masked token: it says the next one",
+                f"`{self.network.name}` does not fill in a masked token: it predicts the next one",
                 step.span,
                 notes=(
-                    f"the tokens of `{facts.architecture}` look back alone"
+                    f"the tokens of `{facts.architecture}` attend only backwards"
                     if record_of(facts.architecture) is not None
                     else "of those that fill in a masked token there are "
                     + ", ".join(sorted(record.name for record in ARCHITECTURES.usable() if record.both_ways)),
@@ -359,7 +359,7 @@ class PlacementReader:
         if dims is None or dims != tuple(range(dims[0], dims[-1] + 1)):
             self.diagnostics.report(
                 "E679",
-                f"`{name}` needs a stretch of the input",
+                f"`{name}` needs a slice of the input",
                 member.sites[0].span,
                 help=f"write `{name} @ input[0:4] via …`",
             )
@@ -369,7 +369,10 @@ class PlacementReader:
             needed, why = 1, "a scalar is one number"
             if self.model.variables[name].type == "string":
                 self.diagnostics.report(
-                    "E679", f"`{name}` holds texts, which are no scalar", member.via.span, help="write via onehot()"
+                    "E679",
+                    f"`{name}` has text values, which are not scalars",
+                    member.via.span,
+                    help="write via onehot()",
                 )
                 return None
         elif encoding == "onehot":
@@ -414,7 +417,7 @@ class PlacementReader:
                     f"`{before.variable}` and `{after.variable}` share numbers of the input",
                     one,
                     others=((other, f"taken by `{before.variable}`"),),
-                    help="give each variable a stretch of its own",
+                    help="give each variable its own slice",
                 )
                 return False
         return True
