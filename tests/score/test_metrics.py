@@ -29,7 +29,7 @@ REFUSED = [
     ("report logit(1 + 1)", "E602", "a variable or a value"),
     ("report mean", "E602", "`mean(logit_diff)`"),
     ("report mean(iia, over=cells)", "E602", "no setting `over`"),
-    ("report recovered(logit_diff, clean=source, clean=source)", "E602", "twice"),
+    ("report recovered(logit_diff, clean=source, clean=source)", "E602", "two settings"),
     ("expect kl <= 0.05", "E603", "`0.05 nats` or `0.05 bits`"),
     ("expect cross_entropy(answer) <= 1", "E603", "nats"),
     ("expect mean(log_prob(answer)) >= -1", "E603", "nats"),
