@@ -51,7 +51,7 @@ def find(module: Module, name: tree.Ident | tree.Name, found: Diagnostics, *kind
 
 
 def meant(
-    values: Mapping[Definition, T | None], module: Module, name: tree.Ident | tree.Name, found: Diagnostics, kind: str
+    values: Mapping[Definition, T], module: Module, name: tree.Ident | tree.Name, found: Diagnostics, kind: str
 ) -> T | None:
     """What an earlier pass made of the definition that a name means; None where that was at fault."""
     definition = find(module, name, found, kind)

@@ -1,7 +1,7 @@
 """Families to their members: a network, an alignment or a test whose parameters decide more than a place.
 
 A parameter that stands for a layer, a position, a component, a coefficient or a setting of a feature is swept over in the
-cells of one test (:mod:`causal_dsl.program.experiments`): all of them share their draws and one network. A parameter that
+cells of one test (:mod:`causal_dsl.program.interventions`): all of them share their draws and one network. A parameter that
 stands for anything else (a network's seed or revision, a model, a variable, a prompt, what is drawn) makes a test of its
 own of each value, here: the declarations are written out once for each, as if a person had, and all later stages see no
 family. What is written out is called by its parameters, ``tau(step=512)``.
