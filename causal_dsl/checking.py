@@ -228,7 +228,7 @@ def planned(checked: Checked, options: Options) -> Plan:
             "E703",
             f"the plan of {checked.path} needs its network's tokenizer",
             Span(Source(checked.path, ""), 0, 0),
-            notes=(f"of {names}, too little is known without loading",),
+            notes=(f"too little is known of {names} without loading",),
             help="pass --load, or a local folder: --network NAME=PATH",
         )
     budget = Budget(options.memory or default_bytes())

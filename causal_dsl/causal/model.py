@@ -196,7 +196,7 @@ class CausalModel:
         domain = self.variables[variable].domain
         widened = domain.type == "real" and type_of(value) == "int"
         if value not in domain or (type_of(value) != domain.type and not widened):
-            raise ValueError(f"{show(value)} is no value of {variable!r}: {domain}")
+            raise ValueError(f"{show(value)} is not a value of {variable!r}: {domain}")
         code: int | float = float(value) if widened else code_of(value, self.strings)
         return code
 

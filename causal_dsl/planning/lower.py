@@ -177,9 +177,9 @@ class _Lowering:
         if len(counts) > 1:
             raise fail(
                 "E725",
-                f"`{place.position}` is {min(counts)} to {max(counts)} tokens: joined, it is no one vector",
+                f"`{place.position}` is {min(counts)} to {max(counts)} tokens, which do not join to one vector",
                 intervention.span or self.test.span,
-                help="name single tokens, draw values of as many tokens each, or leave `joined` out",
+                help="name single tokens, draw values with the same number of tokens, or leave `joined` out",
             )
 
     @singledispatchmethod
@@ -220,8 +220,8 @@ class _Lowering:
                 "attention weights are patched in prompts of one length only",
                 intervention.span or self.test.span,
                 notes=(
-                    f"the prompts that they go between are {min(lengths)} to {max(lengths)} tokens long",
-                    "all of them must have one length, in every pair: also where the two of a pair are equally long",
+                    f"the prompts that they connect are {min(lengths)} to {max(lengths)} tokens long",
+                    "all of them must have the same length, even if the two prompts of each pair do",
                 ),
-                help="use templates and values that give every such prompt the same number of tokens, or patch `z`, what the weights carry",
+                help="use templates and values that give every such prompt the same number of tokens, or patch `z`, the result of the weights",
             )

@@ -69,7 +69,7 @@ def _probes(plan: Plan, probes: list[Test], work: dict[g.Node, Work]) -> list[st
     """What rides beside a test, with what it costs."""
     lines = []
     titles = {
-        "unmapped": "what no variable claims, taken from other inputs",
+        "unmapped": "units that no variable claims, taken from other inputs",
         "apart": "its variables one by one and from different sources",
         "replaced": "other values at the same places",
     }
@@ -184,7 +184,7 @@ def _worth(plan: Plan, cost: Cost) -> str:
 
 def _other(before: Cost, after: Cost) -> str:
     if after.passes != before.passes:
-        return f"the weights are met {after.passes:,} times, not {before.passes:,}"
+        return f"the weights are read {after.passes:,} times, not {before.passes:,}"
     change = before.peak_bytes - after.peak_bytes
     return f"{change / 1e6:,.0f} MB" if abs(change) > 5e5 else "-"
 

@@ -55,7 +55,7 @@ def _kinds(plan: Plan) -> Iterator[str]:
     for node in plan.graph.nodes:
         made = next((kind for kind in MADE_FROM if isinstance(node, kind)), None)
         if made is None:
-            yield f"{type(node).__name__} is no kind of node"
+            yield f"{type(node).__name__} is not a kind of node"
         elif any(not isinstance(inner, MADE_FROM[made]) for inner in node.inputs):
             yield f"{node} is made from {', '.join(type(inner).__name__ for inner in node.inputs)}"
 

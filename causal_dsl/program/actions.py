@@ -55,7 +55,7 @@ class ActionReader:
                     "path patching is not run yet",
                     action.span,
                     notes=(
-                        "this version writes values at sites; what flows along one edge alone needs the circuit engine",
+                        "this version writes values at sites; an intervention on a single edge needs the circuit engine",
                     ),
                     help="patch the sender itself: do(sender <- source)",
                 )
@@ -97,10 +97,10 @@ class ActionReader:
             placed = list(self.alignment.placements)
             read = name in self.alignment.readouts
             advice = "intervene on what it is computed from" if read else f"write `{name} @ site` in the alignment"
-            why = ("it is where the answer is read, which no intervention may write",) if read else ()
+            why = ("the answer is read there, and no intervention may write it",) if read else ()
             self.diagnostics.report(
                 "E682",
-                f"`{self.alignment.name}` places `{name}` nowhere that can be written",
+                f"`{self.alignment.name}` does not place `{name}` at a site that can be written",
                 expr.span,
                 notes=why,
                 help="; ".join(
@@ -196,7 +196,7 @@ class ActionReader:
                 "E684",
                 f"`{variable}` takes its value from a run, not from a site",
                 action.source.span,
-                notes=("what the causal model should do then is not said",),
+                notes=("the spec does not say what the causal model should then do",),
                 help=f"write `{variable} <- {value.role}`, or patch the site itself",
             )
             return None
@@ -227,7 +227,7 @@ class ActionReader:
         if name is not None:
             self.diagnostics.report(
                 "E685",
-                f"`{name}` is a causal variable: nothing is added to it",
+                f"`{name}` is a causal variable, and nothing can be added to it",
                 action.span,
                 help=f"write do({name} <- source), or add to a site",
             )
@@ -240,9 +240,9 @@ class ActionReader:
             target, told = format_expr(action.target), format_expr(action.value)
             self.diagnostics.report(
                 "E792",
-                f"`+=` adds to the vector that is there, and `{told[:60]}` is made from it",
+                f"`+=` adds to the current vector, and `{told[:60]}` is made from it",
                 action.span,
-                help=f"say all of it: {target[:60]} = current + …, or {target[:60]} = {told[:60]}",
+                help=f"write the whole value: {target[:60]} = current + …, or {target[:60]} = {told[:60]}",
             )
             return None
         return Intervention(places, value, add, text=format_expr_action(action), span=action.span)
@@ -273,7 +273,7 @@ def disjoint(interventions: list[Intervention], alignment: Alignment, diagnostic
 
 def _hangs_on_order(one: Intervention, other: Intervention) -> tuple[str, ...]:
     if (one.add or other.add) and (one.value.changes or other.value.changes):
-        return ("additions may meet, but what is made from the vector there would depend on which is written first",)
+        return ("additions may overlap, but a value made from the current vector depends on the order of the writes",)
     return ()
 
 

@@ -118,7 +118,7 @@ class ValueReader:
         known = [*words(), *self.roles]
         self.diagnostics.report(
             "E687",
-            f"`{format_expr(expr)[:60]}` is nothing that can be written at a site",
+            f"`{format_expr(expr)[:60]}` cannot be written at a site",
             expr.span,
             help=did_you_mean(path[0].name, known, "")
             if path

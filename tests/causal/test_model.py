@@ -168,9 +168,9 @@ def test_encode_and_decode() -> None:
     for name, values in {"n": ["a", "b"], "x": [1.0, 0.5], "b": [True, False]}.items():
         assert model.decode(name, np.array([model.encode(name, value) for value in values])) == values
     for name, wrong in {"n": "c", "x": 0.7, "b": 2}.items():
-        with pytest.raises(ValueError, match="no value"):
+        with pytest.raises(ValueError, match="not a value"):
             model.encode(name, wrong)
-    with pytest.raises(ValueError, match="no value"):
+    with pytest.raises(ValueError, match="not a value"):
         model.encode("b", 1)
 
 
