@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from causal_dsl.causal.domains import Domain
 from causal_dsl.causal.model import CausalModel
 from causal_dsl.causal.predicates import compile_predicate
 from causal_dsl.diagnostics import Diagnostics
+from causal_dsl.program.models import Terms
 from causal_dsl.program.modules import Definition
 from causal_dsl.program.names import find, meant
 from causal_dsl.program.parameters import read_parameters
@@ -21,7 +21,7 @@ from causal_dsl.syntax import tree
 
 def read_alignment(
     definition: Definition,
-    domains: Mapping[Definition, Domain | None],
+    terms: Terms,
     models: Mapping[Definition, CausalModel],
     networks: Mapping[Definition, NetworkRef],
     alignments: Mapping[Definition, Alignment],
@@ -63,7 +63,7 @@ def read_alignment(
         )
         return None
     prompts = lines or (parent.prompts if parent else ())
-    reader = PlacementReader(found, model, network, prompts, parameters, domains, module)
+    reader = PlacementReader(found, model, network, prompts, parameters, terms, module)
     placements, readouts, inputs, good = reader.read(declaration, parent)
     if good and any(readout.kind == "mask" for readout in readouts.values()):
         good = all([check_mask(line.template, line.span, found) for line in prompts])

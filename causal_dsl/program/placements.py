@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any, Literal
 
-from causal_dsl.causal.domains import Domain, Finite
+from causal_dsl.causal.domains import Finite
 from causal_dsl.causal.model import CausalModel
 from causal_dsl.diagnostics import Diagnostics, did_you_mean
 from causal_dsl.program.facts import record_of
 from causal_dsl.program.features import check_width, family, join, read_via
-from causal_dsl.program.modules import Definition, Module
+from causal_dsl.program.models import Terms, domain_of
+from causal_dsl.program.modules import Module
 from causal_dsl.program.names import meant
 from causal_dsl.program.program import Alignment, InputPlacement, NetworkRef, PromptLine, Readout
 from causal_dsl.program.prompts import show_value
@@ -20,6 +20,7 @@ from causal_dsl.program.sae_metadata import check_sae
 from causal_dsl.program.settings import Setting, call_name, read_settings
 from causal_dsl.program.sites import SiteReader, SiteStep, overlap, steps
 from causal_dsl.syntax import tree
+from causal_dsl.syntax.format import format_expr
 from causal_dsl.vocabulary.architectures import ARCHITECTURES
 
 ENCODINGS: dict[str, dict[str, Setting]] = {
@@ -41,7 +42,7 @@ class PlacementReader:
         network: NetworkRef,
         prompts: tuple[PromptLine, ...],
         parameters: dict[str, tuple[tree.Expr, ...]],
-        domains: Mapping[Definition, Domain | None],
+        terms: Terms,
         module: Module,
     ):
         self.diagnostics = diagnostics
@@ -49,7 +50,7 @@ class PlacementReader:
         self.network = network
         self.prompts = prompts
         self.parameters = parameters
-        self.domains = domains
+        self.terms = terms
         self.module = module
 
     def read(
@@ -272,22 +273,26 @@ class PlacementReader:
             return None
         among = settings["among"]
         if among is not None:
-            if not isinstance(among, tree.Name):
-                self.diagnostics.report(
-                    "E213", "`among` takes the name of a domain", among.span, help="write among=Name"
-                )
-                return None
-            domain = meant(self.domains, self.module, among, self.diagnostics, "domain")
+            if isinstance(among, tree.Name) and among.name != "bool":
+                domain = meant(self.terms.domains, self.module, among, self.diagnostics, "domain")
+            else:
+                domain = domain_of(among, self.module, self.terms, self.diagnostics)
             if domain is None:
+                return None
+            if not isinstance(domain, Finite):
+                help = 'write among=Name, or among={"yes", "no"}'
+                title = "`among` takes a domain whose values can be listed"
+                self.diagnostics.report("E213", title, among.span, label=f"this is {domain}", help=help)
                 return None
             chosen = self._values(member, domain)
             if chosen is None:
                 return None
+            shown = domain if isinstance(among, (tree.Set, tree.Range)) else format_expr(among)
             absent = [value for value in values if value not in chosen]
             if absent:
                 self.diagnostics.report(
                     "E677",
-                    f"`{among.name}` does not hold every value of `{member.name.name}`",
+                    f"`{shown}` does not hold every value of `{member.name.name}`",
                     among.span,
                     notes=(f"it has no {show_value(absent[0])}: such an answer could never be right",),
                     help="name the domain that the answers come from",
