@@ -157,7 +157,7 @@ def test_columns_that_cannot_be_used_are_no_fault_until_they_are_asked_for(kind:
         ('table T = {"a": 1, "b": "c"}', "E312"),
         ('table T = {"a": b}', "E314"),
         ('table T = {a: "b"}', "E314"),
-        ('table T = {"a": 4000000000000000000 * 4}', "E308"),
+        ('table T = {"a": 900000000000000000 * 9}', "E308"),
     ],
 )
 def test_faults(text: str, code: str, tmp_path: Path) -> None:
