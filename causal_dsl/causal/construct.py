@@ -87,6 +87,11 @@ class Construction:
         self.empty = self._classes.empty or self._product.empty
         self.useful = self._classes.useful or bool(self._observed) or any(soft for _, soft in self._tables)
 
+    @property
+    def joins(self) -> bool:
+        """Whether it makes variables of many values equal."""
+        return self._classes.useful
+
     # ── conditions to tables ────────────────────────────────────────────────────────────────────
 
     def _usable(self, whole: Condition, parts: Sequence[Condition | Predicate]) -> list[Condition | Predicate]:
