@@ -247,29 +247,62 @@ def import_(path: str, *names: str, doc: str = "") -> Any:
 
 
 def _network(
-    kind: str, reference: str, name_: str, doc: str, words: dict[str, Any], texts: dict[str, Any]
+    kind: str,
+    reference: str,
+    name_: str,
+    doc: str,
+    words: dict[str, Any],
+    texts: dict[str, Any],
+    sweep: Mapping[str, Any] | None,
 ) -> NetworkWord:
     arguments = [tree.Argument(None, tree.String(reference))]
     arguments += [tree.Argument(tree.Ident(k), tree.String(v)) for k, v in texts.items() if v is not None]
-    arguments += [tree.Argument(tree.Ident(k), tree.Name(checked(v))) for k, v in words.items() if v is not None]
-    return NetworkWord(name_, tree.Call(tree.Name(kind), tuple(arguments)), doc)
+    for key, value in words.items():
+        if value is not None:
+            node = tree.Name(checked(value)) if isinstance(value, str) else value_node(value)[0]
+            arguments.append(tree.Argument(tree.Ident(key), node))
+    return NetworkWord(name_, tree.Call(tree.Name(kind), tuple(arguments)), doc, sweep=sweep)
 
 
-def hf(reference: str, *, name: str, revision: str | None = None, doc: str = "", **words: str) -> NetworkWord:
-    """``network NAME = hf("repo or folder", revision=…, dtype=float32, device=…, padding=…)``."""
-    return _network("hf", reference, name, doc, words, {"revision": revision})
+def hf(
+    reference: str,
+    *,
+    name: str,
+    revision: str | None = None,
+    doc: str = "",
+    sweep: Mapping[str, Any] | None = None,
+    **words: Any,
+) -> NetworkWord:
+    """``network NAME = hf("repo or folder", revision=…, dtype=float32, device=…, padding=…)``.
+
+    ``sweep`` are its parameters: ``hf("run", revision="step{step}", name="run", sweep={"step": [0, 512]})``.
+    """
+    return _network("hf", reference, name, doc, words, {"revision": revision}, sweep)
 
 
-def zoo(reference: str, *, name: str, doc: str = "", **words: str) -> NetworkWord:
+def zoo(
+    reference: str, *, name: str, doc: str = "", sweep: Mapping[str, Any] | None = None, **words: Any
+) -> NetworkWord:
     """``network NAME = zoo("name")``, a network that comes with the package."""
-    return _network("zoo", reference, name, doc, words, {})
+    return _network("zoo", reference, name, doc, words, {}, sweep)
 
 
 def torch(
-    reference: str, *, name: str, weights: str | None = None, tokenizer: str | None = None, doc: str = "", **words: str
+    reference: str,
+    *,
+    name: str,
+    weights: str | None = None,
+    tokenizer: str | None = None,
+    doc: str = "",
+    sweep: Mapping[str, Any] | None = None,
+    **words: Any,
 ) -> NetworkWord:
-    """``network NAME = torch("file.py:factory", weights="file.safetensors", tokenizer="folder or tokenizer.json")``."""
-    return _network("torch", reference, name, doc, words, {"weights": weights, "tokenizer": tokenizer})
+    """``network NAME = torch("file.py:factory", weights="file.safetensors", tokenizer="folder or tokenizer.json")``.
+
+    ``sweep`` are its parameters; other keywords go to the factory: ``torch("f.py:build", name="net", seed=param("seed"),
+    sweep={"seed": range(10)})``.
+    """
+    return _network("torch", reference, name, doc, words, {"weights": weights, "tokenizer": tokenizer}, sweep)
 
 
 @overload
@@ -312,9 +345,9 @@ def circuit(name: str, network: Any, doc: str = "") -> Circuit:
     return Circuit(name, network, doc)
 
 
-def test(name: str, on: Any, doc: str = "") -> TestWord:  # noqa: PT028  (a word of the language, no pytest test)
-    """``test NAME on alignment``."""
-    return TestWord(name, on, doc)
+def test(name: str, on: Any, doc: str = "", **parameters: Any) -> TestWord:  # noqa: PT028  (a word of the language, no pytest test)
+    """``test NAME(parameters) on alignment``; parameters are ranges or lists, and make a sweep."""
+    return TestWord(name, on, doc, parameters)
 
 
 def fit(name: str, on: Any, doc: str = "") -> Fit:

@@ -45,6 +45,7 @@ from causal_dsl.program.program import NetworkRef, Program, Readout, Test
 from causal_dsl.program.prompts import first_prompt
 from causal_dsl.program.read import read_program
 from causal_dsl.program.tokens import Tokens
+from causal_dsl.program.variants import write_out
 from causal_dsl.reading import readable, within
 from causal_dsl.score.findings import no_room, vacuous_expectation
 from causal_dsl.specs import Options, Spec
@@ -76,6 +77,7 @@ def _check(spec: Spec, options: Options, networks: Mapping[NetworkKey, Network] 
     loader = Loader(found)
     module = loader.tree(spec.tree, spec.source_text, spec.folder)
     facts: dict[NetworkKey, Facts] = {key: network.facts for key, network in loaded.items()}
+    write_out(module, loader.modules.values(), found)
     every = [module, *loader.modules.values()]
     others = overridden(module, every, options.networks)
     tokenizers = _tokenizers(loaded)

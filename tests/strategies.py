@@ -185,14 +185,21 @@ def causal_models() -> st.SearchStrategy[tree.CausalDecl]:
 
 
 @cache
-def alignments() -> st.SearchStrategy[tree.AlignDecl]:
+def parameters() -> st.SearchStrategy[tuple[tree.Parameter, ...]]:
     values = st.one_of(slices(), st.builds(tree.List, _tuples(_values)))
-    parameters = st.builds(tree.Parameter, idents(), values)
+    return _tuples(st.builds(tree.Parameter, idents(), values))
+
+
+@cache
+def alignments() -> st.SearchStrategy[tree.AlignDecl]:
     prompts = st.builds(tree.Prompt, strings(), st.none() | _values, doc=docs())
     via = st.none() | calls()
     placements = st.builds(tree.Placement, idents(), _tuples(paths(), 1), via, doc=docs())
     members = _tuples(prompts | placements)
-    return st.builds(tree.AlignDecl, idents(), _tuples(parameters), idents(), st.none() | idents(), members, doc=docs())
+    fixed = st.composite(_arguments)(1)
+    inherited = st.builds(tree.AlignDecl, idents(), parameters(), idents(), st.none(), members, fixed, doc=docs())
+    whole = st.builds(tree.AlignDecl, idents(), parameters(), idents(), idents(), members, fixed, fixed, doc=docs())
+    return inherited | whole
 
 
 @cache
@@ -219,9 +226,9 @@ def tests() -> st.SearchStrategy[tree.TestDecl]:
         draws(),
         st.builds(tree.Do, _tuples(actions(), 1), doc=docs()),
         st.builds(tree.Expect, _values, doc=docs()),
-        st.builds(tree.Report, _values, doc=docs()),
+        st.builds(tree.Report, _tuples(_values, 1), doc=docs()),
     )
-    return st.builds(tree.TestDecl, idents(), paths(), _tuples(members), doc=docs())
+    return st.builds(tree.TestDecl, idents(), paths(), _tuples(members), parameters(), doc=docs())
 
 
 @cache
@@ -245,7 +252,7 @@ def declarations() -> st.SearchStrategy[tree.AnyDeclaration]:
         st.builds(tree.Import, strings(), _idents(), doc=docs()),
         st.builds(tree.DomainDecl, idents(), domains(), doc=docs()),
         st.builds(tree.TableDecl, idents(), call | mappings(), doc=docs()),
-        st.builds(tree.NetworkDecl, idents(), call, doc=docs()),
+        st.builds(tree.NetworkDecl, idents(), call, parameters(), doc=docs()),
         st.builds(tree.MetricDecl, idents(), _values, doc=docs()),
         causal_models(),
         alignments(),

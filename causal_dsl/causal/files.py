@@ -30,7 +30,7 @@ def read_file(name: str, folder: Path, span: Span, diagnostics: Diagnostics, cod
     """The bytes of the file ``name`` (relative to ``folder``), or None with a diagnostic of that code."""
     try:
         path = folder / name
-        if not may_read(path, name, span, diagnostics, LARGEST_TEXT):
+        if not may_read(path, name, span, diagnostics, LARGEST_TEXT, folder=False):
             return None
         if not path.exists():
             beside = sorted(p.name for p in path.parent.iterdir())[:10000] if path.parent.is_dir() else []

@@ -112,6 +112,17 @@ class RowDrawer:
             self._warn_rare(self.where)
         return True
 
+    def _unweighed(self) -> bool:
+        model = self.statement.model
+        self.diagnostics.report(
+            "E353",
+            f"inputs of `{model.name}` cannot be drawn in proportion to `{model.weight}`",
+            self.statement.span,
+            label=f"`{model.weight}`, or what it is computed from, has too many values to be listed",
+            help="make it depend on variables of fewer values, or draw from a table that is weighted already",
+        )
+        return False
+
     def _pair(self, partners: Partners) -> bool:
         """Draw partners of the rows of an earlier run, of which all are listed."""
         found, missing = partners.draw(self.n)
@@ -266,10 +277,13 @@ class RowDrawer:
         pending = np.arange(self.n)
         tried = accepted = attempt = 0
         asked = False  # what can be built
-        if self.statement.like and self.builder is None:  # at random, no two are alike
+        weighed = bool(self.statement.model.weight) and any(sampler.support is None for sampler in self.samplers)
+        if weighed or (self.statement.like and self.builder is None):  # at random, no two are alike
             if self.joint is not None:
                 return self._exact(pending)
             asked, self.builder = True, self._builder(bool(self.statement.balance))
+            if weighed and (self.builder is None or not self.builder.construction.weighed):
+                return self._unweighed()
             if self.builder is not None and not (possible := self.builder.construction.possible(pending)).all():
                 return self._impossible(pending[~possible], self.builder.construction.empty)
         while len(pending):

@@ -39,9 +39,8 @@ def compile_metrics(context: TestContext, diagnostics: Diagnostics) -> TestScore
                 expectations.append(expectation)
                 _warn_of_choosing(expectation, context, diagnostics)
         elif isinstance(member, tree.Report):
-            reported = _reported(member, ExpressionReader(context, diagnostics))
-            if reported is not None:
-                reports.append(reported)
+            found = (_reported(value, member, ExpressionReader(context, diagnostics)) for value in member.values)
+            reports += [reported for reported in found if reported is not None]
     reader = ExpressionReader(context, diagnostics)
     names = ("accuracy", *(_ALWAYS if context.interchange else ()))
     always = {name: score for name in names if isinstance(score := reader.measure(name, context.span), CellScore)}
@@ -69,14 +68,14 @@ def _measured(value: CellScore) -> bool:
     return any(isinstance(part, PairMean | Isolate | Order | Recovered | Chosen) for part in value.walk())
 
 
-def _reported(line: tree.Report, reader: ExpressionReader) -> Reported | None:
-    value = reader.value(line.value, verdict=False)
+def _reported(expr: tree.Expr, line: tree.Report, reader: ExpressionReader) -> Reported | None:
+    value = reader.value(expr, verdict=False)
     if value is None:
         return None
-    score, text = reader.lift(value), format_expr(line.value)
+    score, text = reader.lift(value), format_expr(expr)
     if score is None or score.unit == TRUTH:
         help = "report a score, and expect a comparison: `report iia`, `expect iia >= 95%`"
-        reader.report("E606", f"`{short(text)}` is no number that can be reported", line.value.span, help=help)
+        reader.report("E606", f"`{short(text)}` is no number that can be reported", expr.span, help=help)
         return None
     return Reported(text, line.span, dataclasses.replace(score, text=text))
 

@@ -55,7 +55,7 @@ _TOKENIZER_FILES = ("*token*", "*vocab*", "merges.txt", "*.model", "*.tiktoken",
 class CheckpointReference:
     """What a network declaration names. ``name`` is a folder or a hub name (``hf``), or ``file.py:factory``
     (``torch``); ``base`` the spec's folder, against which paths are taken; ``weights`` a safetensors file, ``tokenizer`` a file or
-    folder (``torch``)."""
+    folder (``torch``), ``arguments`` what the factory is called with."""
 
     kind: Literal["hf", "torch"]
     name: str
@@ -63,6 +63,7 @@ class CheckpointReference:
     revision: str | None = None
     weights: str | None = None
     tokenizer: str | None = None
+    arguments: tuple[tuple[str, Any], ...] = ()
 
 
 def load(
@@ -97,12 +98,13 @@ def load(
                     trust,
                     span,
                     name,
+                    dict(reference.arguments),
                 )
             if reference.weights is None:
                 function = reference.name.rpartition(":")[2]
 
                 def again() -> nn.Module:
-                    return call_factory(reference.name, reference.base, span)[0]
+                    return call_factory(reference.name, reference.base, span, dict(reference.arguments))[0]
 
                 network = replace(network, warnings=drawn_weights(again, network.model, draws, function, span))
         else:

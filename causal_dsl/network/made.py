@@ -6,6 +6,7 @@ A model of transformers with output embeddings is a language network; whatever e
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -44,8 +45,9 @@ def load_made(
     trust: bool,
     span: Span,
     name: str,
+    arguments: Mapping[str, Any] | None = None,
 ) -> Network:
-    """The network that ``file.py:function`` makes, with the ``weights`` of a safetensors file and the ``tokenizer`` of a
+    """The network that ``file.py:function`` makes with the ``arguments``, with the ``weights`` of a safetensors file and the ``tokenizer`` of a
     file or folder; paths start from ``base``. Nothing is proved yet. Raises E637 to E649, E510, E752 and E753."""
     if not trust:
         raise fail(
@@ -55,7 +57,7 @@ def load_made(
             notes=("a Python file can do anything on this machine",),
             help="read it, then run with --trust",
         )
-    model, tokens = call_factory(function, base, span)
+    model, tokens = call_factory(function, base, span, arguments)
     held = "" if weights is None else absolute(base / weights)
     claim(model, (held, str(dtype), str(device)), span)
     if weights is not None:

@@ -228,7 +228,7 @@ class ScoreNode:
     """The scores of one cell of one test."""
 
     test: str
-    cell: tuple[tuple[str, int | str], ...]
+    cell: tuple[tuple[str, int | float | str], ...]
     label: Label
     reads: tuple[tuple[str, ReadNode], ...]
 

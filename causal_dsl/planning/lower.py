@@ -94,7 +94,7 @@ class _Lowering:
             plan.inputs[network.key] = inputs_of(network.facts, tokenizers(network), test.alignment)
         self.inputs = plan.inputs[network.key]
         lines = tuple(
-            f"{line.template}{'' if line.where is None else f' where {line.where.span.text}'}"
+            f"{line.template}{'' if line.where is None else f' where {line.where.said}'}"
             for line in test.alignment.prompts
         )
         entries = tuple(

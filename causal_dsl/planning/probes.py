@@ -26,8 +26,8 @@ from causal_dsl.program.components import width
 from causal_dsl.program.facts import Facts
 from causal_dsl.program.locations import Place, Position, Site
 from causal_dsl.program.measured import without_lines
+from causal_dsl.program.overlap import overlap
 from causal_dsl.program.program import Cell, Intervention, Placed, Test
-from causal_dsl.program.sites import overlap
 from causal_dsl.vocabulary.values.from_run import FromRun
 from causal_dsl.vocabulary.values.mean import Mean
 from causal_dsl.vocabulary.written import Value

@@ -9,12 +9,14 @@ from pathlib import Path
 
 from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean
 from causal_dsl.program.components import width
+from causal_dsl.program.encodings import encodes
 from causal_dsl.program.features import FeatureRef, Via, check_width, join, read_via, share
 from causal_dsl.program.locations import Place
-from causal_dsl.program.placements import ENCODINGS
+from causal_dsl.program.overlap import overlap
+from causal_dsl.program.paths import steps
 from causal_dsl.program.program import Alignment, Intervention
 from causal_dsl.program.settings import call_name, constant, read_settings
-from causal_dsl.program.sites import SITE_HEADS, SiteReader, overlap, steps
+from causal_dsl.program.sites import SITE_HEADS, SiteReader
 from causal_dsl.reading import is_file, may_read, shortened
 from causal_dsl.store import reads
 from causal_dsl.syntax import tree
@@ -122,7 +124,7 @@ class ActionReader:
     def _via(self, name: str) -> tuple[Via, tuple[Place, ...]] | None:
         """The learned feature of a placed variable in this cell, and the places that are written through it."""
         placement = self.alignment.placements.get(name)
-        if placement is None or placement.via is None or (call_name(placement.via) or ("",))[0] in ENCODINGS:
+        if placement is None or placement.via is None or encodes(placement.via):
             return None
         quiet = Diagnostics()
         via = read_via(placement.via, self.cell, self.alignment.folder, quiet)
@@ -393,7 +395,7 @@ class ActionReader:
     def _file(self, written: str, span: Span) -> Path | None:
         """A file of vectors, which is read when the test is run."""
         path = self.folder / written
-        if not may_read(path, written, span, self.diagnostics):
+        if not may_read(path, written, span, self.diagnostics, folder=False):
             return None
         if not is_file(path):
             self.diagnostics.report(

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from causal_dsl.causal.model import CausalModel
 from causal_dsl.causal.predicates import compile_predicate
 from causal_dsl.diagnostics import Diagnostics
+from causal_dsl.program.definitions import find, meant
 from causal_dsl.program.models import Terms
 from causal_dsl.program.modules import Definition
-from causal_dsl.program.names import find, meant
 from causal_dsl.program.parameters import read_parameters
-from causal_dsl.program.placements import PlacementReader
-from causal_dsl.program.program import Alignment, NetworkRef, PromptLine
+from causal_dsl.program.placements import read_placements
+from causal_dsl.program.program import Aligned, Alignment, NetworkRef, PromptLine
 from causal_dsl.program.prompts import check_holes, check_mask, parse_template
 from causal_dsl.program.shown import warn_unseen
 from causal_dsl.program.training import unlike
@@ -51,23 +51,24 @@ def read_alignment(
     if parent is not None and not _carries(parent, network, declaration, found):
         return None
     parameters = read_parameters(declaration, parent, found)
-    lines = _prompts(declaration, model, found)
-    if lines is None or parameters is None:
+    own = _prompts(declaration, model, found)
+    if own is None or parameters is None:
         return None
-    if lines and network.facts.kind == "vector":
+    if own and network.facts.kind == "vector":
         found.report(
             "E676",
             f"`{network.name}` has no tokens: it reads no prompt",
-            lines[0].span,
+            own[0].span,
             help="leave it out; values enter as `a @ input[0:4] via onehot()`",
         )
         return None
-    prompts = lines or (parent.prompts if parent else ())
-    reader = PlacementReader(found, model, network, prompts, parameters, terms, module)
-    placements, readouts, inputs, good = reader.read(declaration, parent)
-    if good and any(readout.kind == "mask" for readout in readouts.values()):
-        good = all([check_mask(line.template, line.span, found) for line in prompts])
-    if not good:
+    prompts = own or (parent.prompts if parent else ())
+    aligned = Aligned(model, network, parameters, prompts)
+    lines = read_placements(declaration, parent, aligned, terms, module, found)
+    if lines is None:
+        return None
+    masked = any(readout.kind == "mask" for readout in lines.readouts.values())
+    if masked and not all([check_mask(line.template, line.span, found) for line in prompts]):
         return None
     made = Alignment(
         declaration.name.name,
@@ -75,14 +76,14 @@ def read_alignment(
         network,
         parameters,
         prompts,
-        placements,
-        readouts,
-        inputs,
+        lines.places,
+        lines.readouts,
+        lines.inputs,
         declaration.name.span,
         (parent.origin, *parent.parents) if parent else (),
         module.folder,
     )
-    if parent is None or (parent.prompts, parent.inputs) != (prompts, inputs):
+    if parent is None or (parent.prompts, parent.inputs) != (prompts, lines.inputs):
         warn_unseen(made, found)
     return made
 

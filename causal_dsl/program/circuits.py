@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from causal_dsl.diagnostics import Diagnostics, did_you_mean
+from causal_dsl.program.definitions import meant
 from causal_dsl.program.modules import Definition
-from causal_dsl.program.names import meant
+from causal_dsl.program.paths import steps
 from causal_dsl.program.program import NetworkRef
-from causal_dsl.program.sites import SITE_HEADS, SiteReader, steps
+from causal_dsl.program.sites import SITE_HEADS, SiteReader
 from causal_dsl.syntax import tree
 
 

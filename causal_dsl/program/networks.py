@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from causal_dsl.diagnostics import Diagnostics, Span, nearest
+from causal_dsl.program.definitions import meant
+from causal_dsl.program.factories import arguments_of, for_factory
 from causal_dsl.program.facts import Facts, facts_of_reference, local_folder
 from causal_dsl.program.identity import TrainingKey, files_digest, network_key
 from causal_dsl.program.modules import Definition
-from causal_dsl.program.names import meant
 from causal_dsl.program.options import ReadOptions
 from causal_dsl.program.program import Alignment, NetworkRef
 from causal_dsl.program.settings import Setting, call_name, read_settings
@@ -61,9 +62,14 @@ def read_network(
         )
         return None
     kind = called[0]
-    settings = read_settings(kind, declaration.value.arguments, NETWORKS[kind], found, place)
+    own, given = for_factory(kind, declaration.value.arguments, NETWORKS)
+    settings = read_settings(kind, own, NETWORKS[kind], found, place)
     if settings is None:
         return None
+    if given:
+        settings["arguments"] = arguments_of(settings["factory"], given, folder, found)
+        if settings["arguments"] is None:
+            return None
     if kind == "train" and other is None:
         alignment = meant(alignments, definition.module, settings["alignment"], found, "alignment")
         return None if alignment is None else _trained(definition, name, alignment, settings, options, found)

@@ -9,13 +9,15 @@ from causal_dsl.program.program import Alignment
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
 
-_MOST_CELLS = 100_000
+#: How many cells a sweep may have.
+MOST_CELLS = 100_000
 
 
 def read_parameters(
-    declaration: tree.AlignDecl, parent: Alignment | None, found: Diagnostics
+    declaration: tree.AlignDecl | tree.TestDecl, parent: Alignment | None, found: Diagnostics
 ) -> dict[str, tuple[tree.Expr, ...]] | None:
-    """The values of each parameter, those of the parent that are not restated included; None where one is at fault."""
+    """The values of each parameter of an alignment, or of a test on ``parent``: those of the parent that are not restated
+    included; None where one is at fault."""
     own: dict[str, tuple[tree.Expr, ...]] = {}
     good = True
     for parameter in declaration.parameters:
@@ -24,25 +26,26 @@ def read_parameters(
             found.report("E202", f"`{name.name}` is declared twice", name.span, help="give one of them another name")
             good = False
             continue
-        values = _values(parameter, found)
+        values = values_of(parameter, found)
         if values is None:
             good = False
             continue
         own[name.name] = values
     merged = {**(parent.parameters if parent else {}), **own}
     count = prod(len(values) for values in merged.values())
-    if count > _MOST_CELLS:
+    if count > MOST_CELLS:
         found.report(
             "E670",
             f"`{declaration.name.name}` sweeps over {count:,} cells",
             declaration.name.span,
-            help=f"make the sweep smaller: at most {_MOST_CELLS:,}",
+            help=f"make the sweep smaller: at most {MOST_CELLS:,}",
         )
         return None
     return merged if good else None
 
 
-def _values(parameter: tree.Parameter, found: Diagnostics) -> tuple[tree.Expr, ...] | None:
+def values_of(parameter: tree.Parameter, found: Diagnostics) -> tuple[tree.Expr, ...] | None:
+    """What a parameter stands for, in order; None, and E670 or E671, where that is nothing or too much."""
     values, name = parameter.values, parameter.name.name
     if isinstance(values, tree.List):
         if not values.items:
@@ -66,12 +69,12 @@ def _values(parameter: tree.Parameter, found: Diagnostics) -> tuple[tree.Expr, .
             "E671", f"`{name}` has no values", values.span, notes=ends, help=f"write {start}:{start + 1} for one value"
         )
         return None
-    if stop - start > _MOST_CELLS:
+    if stop - start > MOST_CELLS:
         found.report(
             "E670",
             f"`{name}` has {stop - start:,} values",
             values.span,
-            help=f"make the sweep smaller: at most {_MOST_CELLS:,}",
+            help=f"make the sweep smaller: at most {MOST_CELLS:,}",
         )
         return None
     return tuple(tree.Number(number, span=values.span) for number in range(start, stop))

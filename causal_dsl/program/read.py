@@ -8,15 +8,16 @@ silence, so that one check tells every fault, each once.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 
 from causal_dsl.causal.model import CausalModel
 from causal_dsl.diagnostics import Diagnostics, Source, Span, did_you_mean, fail
 from causal_dsl.program.alignments import read_alignment
 from causal_dsl.program.circuits import check_circuit
+from causal_dsl.program.definitions import in_order
 from causal_dsl.program.fits import check_declared, declared_for, held_out, learned
 from causal_dsl.program.models import Terms, metrics_of, read_models, read_terms
 from causal_dsl.program.modules import Definition, Module
-from causal_dsl.program.names import in_order
 from causal_dsl.program.networks import read_network
 from causal_dsl.program.options import ReadOptions
 from causal_dsl.program.program import Alignment, NetworkRef, Program, Test
@@ -85,12 +86,13 @@ def _read_tests(
     tests: list[Test] = []
     taken_over: list[Test] = []
     for name, definition in module.of_kind("test").items():
-        test = read_test(definition, known, found) if not wanted or name in wanted else None
+        asked = not wanted or name in wanted or definition.family in wanted
+        test = read_test(definition, known, found) if asked else None
         if test is not None and learned(test):
             taken_over += _take_over_fits(module, test, known, (*fits, *taken_over), found)
             test = held_out(test, bool(declared_for(test, (*fits, *taken_over))))
         if test is not None:
-            tests.append(test)
+            tests.append(replace(test, family=definition.family, variant=definition.variant))
     return tuple(tests), tuple(taken_over)
 
 
@@ -113,7 +115,7 @@ def _take_over_fits(module: Module, test: Test, known: Known, fits: tuple[Test, 
 
 
 def _refuse_unknown(path: str, module: Module, wanted: Collection[str]) -> None:
-    tests = module.of_kind("test")
+    tests = {**module.of_kind("test"), **module.families}
     for name in wanted:
         if name not in tests:
             raise fail(

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from causal_dsl.causal.designs import Design
 from causal_dsl.causal.model import CausalModel
 from causal_dsl.diagnostics import Diagnostics, SpecError
-from causal_dsl.program.cells import read_cells
+from causal_dsl.program.definitions import meant
 from causal_dsl.program.draws import DrawReader
+from causal_dsl.program.interventions import read_cells
 from causal_dsl.program.likeness import check_split
 from causal_dsl.program.measured import scores_of
 from causal_dsl.program.modules import Definition, Module
-from causal_dsl.program.names import meant
 from causal_dsl.program.options import ReadOptions, Tokenizers
 from causal_dsl.program.parameters import fixed_parameters
 from causal_dsl.program.program import Alignment, NetworkRef, Readout, Test

@@ -9,12 +9,13 @@ from typing import Any
 
 from causal_dsl.diagnostics import Diagnostics, Span, SpecError, did_you_mean, fail
 from causal_dsl.program.components import full_width
+from causal_dsl.program.encodings import encodes
 from causal_dsl.program.facts import Facts
 from causal_dsl.program.locations import Place, Site
-from causal_dsl.program.placements import ENCODINGS
+from causal_dsl.program.overlap import overlap
 from causal_dsl.program.program import Alignment, Training
-from causal_dsl.program.settings import Setting, call_name
-from causal_dsl.program.sites import SiteReader, overlap
+from causal_dsl.program.settings import Setting
+from causal_dsl.program.sites import SiteReader
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
 from causal_dsl.vocabulary.components import COMPONENTS
@@ -150,8 +151,7 @@ class TrainingReader:
             placement = alignment.placements.get(name)
             if placement is None or variable.output:
                 continue
-            via = None if placement.via is None else (call_name(placement.via) or ("",))[0]
-            if via in ENCODINGS:
+            if encodes(placement.via):
                 continue
             if placement.via is not None:
                 self._report(

@@ -1,4 +1,4 @@
-"""What a network said where it was wrong, where it said nothing, and where it said something that is no answer."""
+"""What a network said in wrong runs, in runs without an answer, and in runs whose largest logit is not an answer."""
 
 from __future__ import annotations
 
@@ -103,9 +103,9 @@ def _wrong(frame: CellData, run: str, label: bool) -> tuple[np.ndarray, np.ndarr
 
 def _said(code: int, token: int, speech: Speech) -> str:
     if code == TIED:
-        return "nothing: two logits are the largest"
+        return "nothing (two logits tie for the largest)"
     if code == NOT_FINITE:
-        return "nothing: a logit is no finite number"
+        return "nothing (a logit is not finite)"
     if code in NO_ANSWERS:
         return f"`{speech.token(token)}`" if token >= 0 else "none of the answers"
     return f"`{speech.value(code)}`"
@@ -122,7 +122,7 @@ def wrong_finding(wrong: Sequence[Wrong], runs: int, cell: str, speech: Speech) 
         text += f", {_short(speech.base(pair))}" if speech.base is not None else ""
         parts.append(f"{text}: `{wanted}` is right)")
     where = f"At {cell}, where iia is highest, " if cell else ""
-    text = f"{where}{show_share(wrong[0].of, runs)} {wrong[0].run} runs answer wrongly; they say {'; '.join(parts)}."
+    text = f"{where}{show_share(wrong[0].of, runs)} {wrong[0].run} runs answer wrong; they say {'; '.join(parts)}."
     return [Finding("wrong_answers", text)]
 
 

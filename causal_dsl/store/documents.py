@@ -33,7 +33,7 @@ def take_document(path: Path, what: str, well: Callable[[dict[str, Any]], bool])
     """What a document says; None where there is none. One that is damaged, or not ``well`` formed, is set aside (W659)."""
     try:
         found = read_document(path)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError) as error:
         set_aside(path, what, (getattr(error, "strerror", None) or str(error))[:200])

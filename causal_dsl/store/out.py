@@ -39,10 +39,6 @@ class SpecFolder:
     def blocks(self) -> Path:
         return self.folder / "blocks"
 
-    @property
-    def features(self) -> Path:
-        return self.folder / "features"
-
     @contextmanager
     def writing(self, name: str) -> Iterator[Path]:
         """A file to be written, which then takes the place of ``name``; what we did not write there is set aside."""
@@ -132,7 +128,7 @@ def opened(out: Path, spec: str) -> Iterator[SpecFolder]:
             for inner, _, _ in os.walk(folder):  # links are not followed
                 clear_parts(Path(inner), every=True)
             held = SpecFolder(folder, about, spec)
-            for room in (held.blocks, held.features):
+            for room in (held.blocks, held.folder / "features"):
                 if os.path.lexists(room) and (room.is_symlink() or not room.is_dir()):
                     set_aside(room, f"`{room.name}` of these results", "it is no folder, or a link to one")
             try:

@@ -76,7 +76,7 @@ def take_tensors(path: Path, what: str) -> tuple[dict[str, Tensor], dict[str, An
     try:
         data = read_file(path)
         about = _about(data)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, Damaged) as error:
         set_aside(path, what, str(error))
@@ -90,7 +90,7 @@ def take_arrays(path: Path, what: str) -> tuple[dict[str, np.ndarray], dict[str,
     """As :func:`take_tensors`, numpy arrays."""
     try:
         return load_arrays(path)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, Damaged) as error:
         set_aside(path, what, str(error))

@@ -229,8 +229,11 @@ class TableDecl(Declaration):
 
 @dataclass(frozen=True)
 class NetworkDecl(Declaration):
+    """``network name(parameters) = kind(…)``"""
+
     name: Ident
     value: Call
+    parameters: tuple[Parameter, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -289,13 +292,18 @@ class Placement(Declaration):
 
 @dataclass(frozen=True)
 class AlignDecl(Declaration):
-    """``align name(parameters) : model -> network { … }``; with no ``network``, ``model`` names an alignment."""
+    """``align name(parameters) : model(fixed) -> network(fixed) { … }``; with no ``network``, ``model`` names an alignment.
+
+    ``model_fixed`` and ``network_fixed`` are the parameters that are given there.
+    """
 
     name: Ident
     parameters: tuple[Parameter, ...]
     model: Ident
     network: Ident | None
     members: tuple[Prompt | Placement, ...]
+    model_fixed: tuple[Argument, ...] = ()
+    network_fixed: tuple[Argument, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -368,18 +376,21 @@ class Expect(Declaration):
 
 @dataclass(frozen=True)
 class Report(Declaration):
-    value: Expr
+    """``report value, …``"""
+
+    values: tuple[Expr, ...]
 
 
 @dataclass(frozen=True)
 class TestDecl(Declaration):
-    """``test name on path { … }``; ``on`` is a name or a call of one (`tau(l=8)`)."""
+    """``test name(parameters) on path { … }``; ``on`` is a name or a call of one (`tau(l=8)`)."""
 
     __test__ = False  # not a pytest class
 
     name: Ident
     on: Expr
     members: tuple[Draw | Do | Expect | Report, ...]
+    parameters: tuple[Parameter, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,16 @@ def find(module: Module, name: tree.Ident | tree.Name, found: Diagnostics, *kind
     if name.name in module.faulty:
         return None  # reported where it is declared
     known = [n for n, d in module.names.items() if d.kind in kinds]
-    if definition is None:
+    members = module.families.get(name.name, ())
+    if definition is None and members:
+        found.report(
+            "E228",
+            f"`{name.name}` is one of {len(members)}: it has parameters that are not given here",
+            name.span,
+            notes=("its parameters decide more than a place, and here just one of them can stand",),
+            help=f"give them, as in {members[0]}",
+        )
+    elif definition is None:
         found.report(
             "E200",
             f"no {' or '.join(kinds)} `{name.name}`",
@@ -42,7 +51,7 @@ def find(module: Module, name: tree.Ident | tree.Name, found: Diagnostics, *kind
 
 
 def meant(
-    values: Mapping[Definition, T | None], module: Module, name: tree.Ident | tree.Name, found: Diagnostics, kind: str
+    values: Mapping[Definition, T], module: Module, name: tree.Ident | tree.Name, found: Diagnostics, kind: str
 ) -> T | None:
     """What an earlier pass made of the definition that a name means; None where that was at fault."""
     definition = find(module, name, found, kind)

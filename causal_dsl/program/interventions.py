@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
+from dataclasses import replace
 
 from causal_dsl.diagnostics import Diagnostics
 from causal_dsl.program.actions import ActionReader, disjoint
 from causal_dsl.program.draws import Draws
+from causal_dsl.program.encodings import encodes
 from causal_dsl.program.modules import Module
-from causal_dsl.program.placements import ENCODINGS
+from causal_dsl.program.parameters import read_parameters
+from causal_dsl.program.positions import position_of
 from causal_dsl.program.program import Alignment, Cell, Intervention, Placed
-from causal_dsl.program.settings import call_name, constant
+from causal_dsl.program.settings import constant
 from causal_dsl.program.sites import SiteReader
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
+from causal_dsl.syntax.substitute import substitute
+
+Action = tree.Interchange | tree.PatchPath | tree.SetTo | tree.AddTo
 
 
 def read_cells(
@@ -33,15 +39,21 @@ def read_cells(
     actions = [a for member in declaration.members if isinstance(member, tree.Do) for a in member.actions]
     if not actions:
         return (Cell(()),)
-    swept = [name for name in alignment.parameters if name not in fixed]
+    parameters: Mapping[str, tuple[tree.Expr, ...]] | None = alignment.parameters
+    if isinstance(declaration, tree.TestDecl) and declaration.parameters:
+        parameters = read_parameters(declaration, alignment, found)
+    if parameters is None:
+        return None
+    own = [p.name.name for p in getattr(declaration, "parameters", ())]
+    swept = [name for name in parameters if name not in fixed or name in own]
     circuits = frozenset(module.of_kind("circuit"))
     cells = []
-    for values in itertools.product(*(alignment.parameters[name] for name in swept)):
+    for values in itertools.product(*(parameters[name] for name in swept)):
         environment = {**fixed, **dict(zip(swept, values, strict=True))}
         reader = ActionReader(found, alignment, draws.roles, circuits, module.folder, draws.implicit, environment)
         interventions: list[Intervention] = []
         for action in actions:
-            made = reader.read(action)
+            made = reader.read(_written_out(action, environment))
             if made is not None:
                 good = not _set_twice(made, interventions, found) and good
                 interventions.append(made)
@@ -50,17 +62,24 @@ def read_cells(
         if not good or not disjoint(interventions, alignment, found):
             return None
         quiet = SiteReader(alignment.network.facts, alignment.templates, Diagnostics(), environment)
-        shown = tuple((name, _shown(value, quiet)) for name, value in zip(swept, values, strict=True))
+        shown = tuple((name, _shown(value, alignment)) for name, value in zip(swept, values, strict=True))
         cells.append(Cell(shown, tuple(interventions), _placed(alignment, quiet)))
     return tuple(cells)
+
+
+def _written_out(action: Action, cell: Mapping[str, tree.Expr]) -> Action:
+    """An action with the numbers and texts that parameters stand for in the value that it writes."""
+    if not isinstance(action, tree.SetTo | tree.AddTo):
+        return action
+    plain = {name: value for name, value in cell.items() if constant(value) is not None}
+    return replace(action, value=substitute(action.value, plain))
 
 
 def _placed(alignment: Alignment, sites: SiteReader) -> tuple[Placed, ...]:
     """Where the variables of the alignment are in one cell; those whose sites are faulty are reported elsewhere."""
     found = []
     for name, placement in alignment.placements.items():
-        called = call_name(placement.via) if placement.via is not None else None
-        if called is not None and called[0] in ENCODINGS:
+        if encodes(placement.via):
             continue
         places = [sites.place(site) for site in placement.sites]
         if all(place is not None for place in places):
@@ -89,10 +108,10 @@ def _set_twice(made: Intervention, before: list[Intervention], found: Diagnostic
     return True
 
 
-def _shown(value: tree.Expr, sites: SiteReader) -> int | str:
+def _shown(value: tree.Expr, alignment: Alignment) -> int | float | str:
     """A parameter's value as results name it."""
     number = constant(value)
-    if isinstance(number, int) and not isinstance(number, bool):
+    if isinstance(number, int | float) and not isinstance(number, bool):
         return number
-    position = sites.position_outside(value)
+    position = position_of(value, alignment.templates, Diagnostics())
     return str(position) if position is not None else format_expr(value)
