@@ -152,6 +152,11 @@ class CausalModel:
         names = {symbol: name for name, symbol in self.symbols.items()}
         return {name: as_sympy(equation.expr, names) for name, equation in self._evaluator.equations.items()}
 
+    def mechanism(self, name: str) -> Any:
+        """The expression of a mechanism over ``symbols``, a number (0 or 1 for a truth value); None for a drawn variable."""
+        equation = self._evaluator.equations.get(name)
+        return None if equation is None else equation.expr
+
     @property
     def needs_trust(self) -> tuple[PythonFunction, ...]:
         """Python functions that it calls and that may not be run; with any, it cannot be evaluated (E346)."""
