@@ -28,7 +28,7 @@ from causal_dsl.store import faults
 class FitActivations(Activations):
     """The distinct inputs of a network's fits and what is kept of them.
 
-    ``prefixes`` is None where rows are run as whole forwards. ``inputs`` [m] are indices into the plan's inputs, rising;
+    ``prefixes`` is None where rows are run as whole forward passes. ``inputs`` [m] are indices into the plan's inputs, rising;
     the longest has ``width`` tokens.
     """
 
@@ -37,7 +37,7 @@ class FitActivations(Activations):
         self.plan, self.network, self.inputs = plan, network, inputs
         self.width = int(plan.inputs[network.key].lengths[inputs].max())
         self.prefixes: Prefixes | None = None
-        #: why rows are run as whole forwards; empty where they go on from prefixes
+        #: why rows are run as whole forward passes; empty where they go on from prefixes
         self.why = ""
 
     def pairs(self, draw: g.DrawNode) -> np.ndarray:
@@ -154,7 +154,7 @@ def _read(bank: FitActivations, site: Site) -> SiteRead:
 
 
 def _unfit(network: Network, resumes: Sequence[g.Resume], bank: FitActivations, budget: Budget) -> str:
-    """Why the rows of a fit are run as whole forwards; empty where they go on from prefixes."""
+    """Why the rows of a fit are run as whole forward passes; empty where they go on from prefixes."""
     why = trims(network.facts)
     if why is not None:
         return why

@@ -183,7 +183,7 @@ def from_file(path: Path, job: Job, network: Network) -> np.ndarray:
             f"`{shown}` was fitted on another network, or on other weights of it",
             span,
             notes=(f"it was fitted on `{about['network']}`",),
-            help="fit it anew: leave `file` out",
+            help="leave `file` out to fit it again",
         )
     if not take(job, found):
         raise fail(

@@ -1,4 +1,4 @@
-"""Features of language models: rows that go on from prefixes against whole forwards, places, chains, joined tokens."""
+"""Features of language models: rows that go on from prefixes against whole forward passes, places, chains, joined tokens."""
 
 from __future__ import annotations
 
