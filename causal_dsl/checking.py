@@ -26,6 +26,7 @@ from causal_dsl.planning.memory import Budget, default_bytes
 from causal_dsl.planning.plan import Plan
 from causal_dsl.planning.probes import probes_of
 from causal_dsl.planning.switches import turned_on, without
+from causal_dsl.planning.unknown import warn_of_unknown_words
 from causal_dsl.program.answers import Answers, answers_of, check_answers, check_numbers
 from causal_dsl.program.beginnings import check_beginnings
 from causal_dsl.program.cautions import caution, never_apart
@@ -167,6 +168,7 @@ def _plan(
             yield probe
 
     plan = make_plan(program, [*ready, *controls], tokenizers, found, memo.draw, probes)
+    warn_of_unknown_words(plan, found)
     checked.distinct |= {test.name: count_distinct(plan.ids_of(test)) for test in ready}
     checked.fits = plan.fits = _fits(program, ready, plan, checked, tokenizers, found, memo)
     plan = by_reference(plan) if options.reference else unfit_networks(plan)

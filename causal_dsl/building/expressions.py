@@ -196,7 +196,9 @@ def called(function: Expression, *positional: Any, **named: Any) -> Expression:
     arguments: list[tree.Argument] = []
     needs: list[Declared] = list(function._needs)
     for name, value in [*((None, value) for value in positional), *named.items()]:
-        node, more = value_node(value)
+        # A setting may take a domain: among=between(0, 9), among=values("is", "are").
+        plain = name and isinstance(value, Expression) and isinstance(value._node, tree.Range | tree.Set)
+        node, more = (value._node, value._needs) if plain else value_node(value)
         arguments.append(tree.Argument(tree.Ident(checked(name)) if name else None, node))
         needs += more
     return Expression(tree.Call(function._node, tuple(arguments)), needs)
@@ -287,7 +289,9 @@ def domain_node(domain: Any) -> tuple[Any, tuple[Declared, ...]]:
     if isinstance(domain, Nameable):
         domain = domain.reference
     if isinstance(domain, Expression):
-        if not isinstance(domain._node, tree.Range | tree.Set | tree.Name | tree.Call):
+        if not isinstance(
+            domain._node, tree.Range | tree.Set | tree.Name | tree.Attribute | tree.Subscript | tree.Call
+        ):
             raise TypeError(f"`{domain!r}` is not a domain")
         return domain._node, domain._needs
     if isinstance(domain, range):

@@ -114,7 +114,7 @@ class Compiler:
             case tree.Call():
                 return lookups.function_call(self, expr)
             case tree.Subscript(value=tree.Name(name=name)) if name in self.scope.tables:
-                self._fault("E306", f"which column of `{name}`?", expr.span, help=f"write {name}[…].column")
+                return lookups.table_cell(self, expr, None)
             case _:
                 what = (
                     "a list"
@@ -148,7 +148,7 @@ class Compiler:
             kind = "domain" if name in self.scope.domains else "table" if name in self.scope.tables else "function"
             help = {
                 "domain": f"write `x in {name}`",
-                "table": f"write {name}[x].column",
+                "table": f"write {name}[x]" + ".column" * (not getattr(self.scope.tables.get(name), "only", "")),
                 "function": f"write {name}(x)",
             }[kind]
             self._fault("E305", f"`{name}` is a {kind}, not a variable", span, help=help)

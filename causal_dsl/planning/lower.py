@@ -7,7 +7,6 @@ from dataclasses import replace
 from functools import singledispatchmethod
 from types import MappingProxyType
 
-import networkx as nx
 import numpy as np
 
 from causal_dsl.causal.designs import Design, Drawn, draw
@@ -45,7 +44,7 @@ def make_plan(
 ) -> Plan:
     """The plan of ``tests``, and of those that ride ``beside`` them; faults of prompts and draws raise :class:`SpecError`.
     ``drawer`` may know some draws already."""
-    plan = Plan(program, list(tests), nx.DiGraph(), {}, {}, {})
+    plan = Plan(program, list(tests), {}, {}, {})
     for test in tests:
         _Lowering(plan, test, tokenizers, diagnostics, drawer).lower()
     for test in list(beside(plan)):
@@ -129,9 +128,8 @@ class _Lowering:
                 resume = self._resume(base, cell, drawn)
                 reads.append(("patched", self._read(resume, readout, quantities.get("patched", set()), base)))
             node = g.ScoreNode(test.name, cell.values, label, tuple(reads))
-            g.add(self.plan.graph, node)
             nodes.append(node)
-        self.plan.scores[test.name] = nodes
+        self.plan.score(test, nodes)
 
     def _with_margins(self, quantities: Mapping[str, set[Quantity]]) -> Mapping[str, set[Quantity]]:
         """Where features are learned, what they and their controls move the logits by is read as well."""

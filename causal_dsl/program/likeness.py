@@ -25,6 +25,10 @@ DRAW = {
     "like": Setting("run"),
     "vary": Setting("several"),
     "balance": Setting("names"),
+    "strata": Setting("names"),
+    "cover": Setting("names"),
+    "t": Setting("int", low=1),
+    "weight": Setting("word"),
     "exhaustive": Setting("bool"),
     "split": Setting("word", choices=PARTS),
     "by": Setting("several"),
@@ -157,6 +161,36 @@ def alike(
     return replace(statement, where=where, like=likeness.run, vary=likeness.vary, alike=own, written=statement.where)
 
 
+# ── weights ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def weighted(
+    settings: Mapping[str, Any], member: tree.Draw, model: CausalModel, exhaustive: bool, diagnostics: Diagnostics
+) -> CausalModel | None:
+    """The model whose inputs are drawn in proportion to ``weight`` (E201, E353)."""
+    name = settings["weight"]
+    if name is None:
+        return model
+    place = next(a.value.span for a in _arguments(member) if a.name is not None and a.name.name == "weight")
+    variable = model.variables.get(name)
+    if variable is None:
+        help = did_you_mean(name, model.variables)
+        diagnostics.report("E201", f"no variable `{name}` in `{model.name}`", place, help=help)
+        return None
+    title = help = ""
+    if variable.type not in ("int", "real"):
+        title, help = f"`{name}` is no number", "name a variable that says how often an input is drawn"
+    elif variable.domain.low < 0:
+        title, help = f"`{name}` can be negative", "give it a domain of numbers from 0 on, as in `w : 0..1000 := …`"
+    elif exhaustive:
+        title, help = "`exhaustive` takes every row once: it needs no `weight`", "draw some: write n=1024"
+    if title:
+        others = ((variable.span, "declared here"),)
+        diagnostics.report("E353", title, place, label=f"its domain is {variable.domain}", others=others, help=help)
+        return None
+    return model.weighted(name)
+
+
 # ── parts ───────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -217,4 +251,14 @@ def _listed(names: Sequence[str]) -> str:
     return " and ".join(f"`{name}`" for name in names)
 
 
-__all__ = ["DRAW", "Likeness", "alike", "check_split", "conjunction", "parted", "read_likeness", "varied_of"]
+__all__ = [
+    "DRAW",
+    "Likeness",
+    "alike",
+    "check_split",
+    "conjunction",
+    "parted",
+    "read_likeness",
+    "varied_of",
+    "weighted",
+]
