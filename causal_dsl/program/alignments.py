@@ -15,7 +15,7 @@ from causal_dsl.program.options import ReadOptions
 from causal_dsl.program.parameters import read_parameters
 from causal_dsl.program.placements import read_placements
 from causal_dsl.program.program import Aligned, Alignment, NetworkRef, PromptLine
-from causal_dsl.program.prompts import check_holes, check_mask, parse_template
+from causal_dsl.program.prompts import check_mask, check_placeholders, parse_template
 from causal_dsl.program.shown import warn_unseen
 from causal_dsl.program.training import unlike
 from causal_dsl.syntax import tree
@@ -122,7 +122,7 @@ def _prompts(
             template = read_chat(member.text, network, options.tokens(network), found)
         if template is None:
             continue
-        check_holes(template, model.variables, member.text.span, found)
+        check_placeholders(template, model.variables, member.text.span, found)
         where = None
         if member.where is not None:
             where = compile_predicate(member.where, {"": model}, found)

@@ -40,12 +40,12 @@ class Site:
 class Position:
     """Tokens of a prompt, still to be looked up row by row.
 
-    ``kind`` is ``hole`` (the tokens of a hole's value; ``name``, and ``occurrence`` from 1 for a hole used more
+    ``kind`` is ``placeholder`` (the tokens of a placeholder's value; ``name``, and ``occurrence`` from 1 for a placeholder used more
     than once), ``text`` (a literal of the prompt; ``name`` is the literal), ``index`` (``index``, negative from
-    the end), ``all``, or ``several`` (those of ``parts``, one after the other). ``part`` is ``last``, ``first`` or ``all`` of a hole's or literal's tokens.
+    the end), ``all``, or ``several`` (those of ``parts``, one after the other). ``part`` is ``last``, ``first`` or ``all`` of a placeholder's or literal's tokens.
     """
 
-    kind: Literal["hole", "text", "index", "all", "several"]
+    kind: Literal["placeholder", "text", "index", "all", "several"]
     name: str = ""
     occurrence: int = 0
     part: Literal["first", "last", "all"] = "last"

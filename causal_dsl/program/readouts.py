@@ -126,7 +126,7 @@ def _token(
     settings = read_settings(step.name, step.arguments or (), known, found, member.sites[0].span)
     if settings is None or step.indices is not None:
         if step.indices is not None:
-            where = "it is where [MASK] stands" if masked else "it follows the prompt"
+            where = "it is the position of [MASK]" if masked else "it follows the prompt"
             found.report("E676", f"`{step.name}` has no position: {where}", step.span, help=f"write `{step.name}`")
         return None
     among = settings["among"]

@@ -152,7 +152,7 @@ def extract(entry: Entry, archive: Path, folder: Path, span: Span) -> Path:
     if found != entry.fetch["sha256"]:
         raise fail(
             "E654",
-            f"what was fetched for `{entry.name}` is not the expected content",
+            f"the download for `{entry.name}` is not the expected content",
             span,
             notes=(f"SHA-256 expected {entry.fetch['sha256']}", f"found {found}"),
             help="run again; if this happens again, the index that pip is configured to use serves another file",
