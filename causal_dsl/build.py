@@ -178,7 +178,7 @@ def _unit(value: float, unit: str) -> Expression:
     if isinstance(node, tree.Unary) and isinstance(node.operand, tree.Number):
         return -_unit(node.operand.value, unit)
     if not isinstance(node, tree.Number):
-        raise TypeError(f"{value!r} is no number")
+        raise TypeError(f"{value!r} is not a number")
     return Expression(tree.Number(node.value, unit))
 
 
@@ -323,7 +323,7 @@ def train(of: Any, /, *options: Any, name: str = "", doc: str = "", **settings: 
         from causal_dsl.api import train as train_all
 
         if name or doc or settings:
-            raise TypeError(f"{of!r} is no alignment: give the one that the network is trained towards")
+            raise TypeError(f"{of!r} is not an alignment: give the one that the network is trained towards")
         return train_all(of, *options)
     if not name or options:
         raise TypeError("say how the network is called: train(alignment, name='net', …)")

@@ -82,7 +82,7 @@ def compile_domain(expr: tree.DomainExpr, scope: Scope, folder: Path, diagnostic
                 "E313", f"no domain `{name}(…)`", expr.span, help=did_you_mean(name, ("real", "lines"), FORMS)
             )
         case _:
-            diagnostics.report("E314", "this is no domain", expr.span, help=FORMS)
+            diagnostics.report("E314", "this is not a domain", expr.span, help=FORMS)
     return None
 
 
@@ -137,7 +137,7 @@ def _range(expr: tree.Range, diagnostics: Diagnostics) -> Domain | None:
         value = constant(side)
         if isinstance(value, int) and not isinstance(value, bool):
             if abs(value) >= LIMIT:
-                diagnostics.report("E308", "this number is too large", side.span, label="whole numbers end at 4.6e18")
+                diagnostics.report("E308", "this number is too large", side.span, label="whole numbers go up to 4.6e18")
                 return None
             bounds.append(value)
             continue
@@ -182,7 +182,7 @@ def _set(expr: tree.Set, diagnostics: Diagnostics) -> Domain | None:
         if not isinstance(value, (bool, str)) and not (
             abs(value) < LIMIT if isinstance(value, int) else math.isfinite(value)
         ):
-            diagnostics.report("E308", "this number is too large", item.span, label="whole numbers end at 4.6e18")
+            diagnostics.report("E308", "this number is too large", item.span, label="whole numbers go up to 4.6e18")
             good = False
             continue
         values.append(value)
@@ -225,7 +225,7 @@ def finite(values: list[Value], spans: list[Span], diagnostics: Diagnostics, tab
                 others=((seen[value], "first here"),),
                 help=f"leave one out: {table} maps each to one value"
                 if table
-                else "leave one out: the values of a domain are drawn alike, each once",
+                else "leave one out: each value of a domain is listed once, and all are equally likely",
             )
             return None
         seen[value] = span
@@ -271,10 +271,10 @@ def _lines(expr: tree.Call, folder: Path, diagnostics: Diagnostics) -> Domain | 
         if value in found:
             diagnostics.report(
                 "E311",
-                f"{show(value)} stands twice in `{name}`",
+                f"{show(value)} occurs twice in `{name}`",
                 span,
                 label=f"in lines {found[value]} and {number}",
-                help="leave one out: the values of a domain are drawn alike, each once",
+                help="leave one out: each value of a domain is listed once, and all are equally likely",
             )
             return None
         if value:

@@ -158,7 +158,7 @@ class MemberCompiler:
                 "E320",
                 f"`{names[0]}` is defined by itself",
                 cycle[0].name.span,
-                help="a mechanism mentions its causes only",
+                help="a mechanism mentions only its causes",
             )
             return
         shown = " -> ".join([*names, names[0]] if len(names) <= 12 else [*names[:12], "…"])

@@ -449,7 +449,7 @@ class RowDrawer:
         else:
             self.diagnostics.report(
                 "E333",
-                "the balanced values hardly ever come together",
+                "the balanced values hardly ever occur together",
                 self.statement.span,
                 label=f"{accepted:,} of {tried:,} draws could be used",
                 help="balance fewer variables",

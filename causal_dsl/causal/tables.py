@@ -288,7 +288,7 @@ def _jsonl(text: str, file: tree.String, diagnostics: Diagnostics) -> _Rows | No
             row = None
         if not isinstance(row, dict) or not all(isinstance(v, (bool, int, float, str)) for v in row.values()):
             help = 'write one object a line: {"city": "Paris", "country": "France"}'
-            diagnostics.report("E343", f"line {number} of `{file.value}` is no row", file.span, help=help)
+            diagnostics.report("E343", f"line {number} of `{file.value}` is not a row", file.span, help=help)
             return None
         names = names or list(row)
         if set(row) != set(names):

@@ -95,11 +95,11 @@ def _carries(parent: Alignment, network: NetworkRef, declaration: tree.AlignDecl
         assert declaration.network is not None
         found.report(
             "E731",
-            f"`{network.name}` is not of the shape of `{parent.network.name}`",
+            f"`{network.name}` does not have the shape of `{parent.network.name}`",
             declaration.network.span,
             others=((declaration.model.span, f"its places are in `{parent.network.name}`"),),
             notes=(why,),
-            help=f"write an alignment of its own: align {declaration.name.name} : {parent.model.name} -> {network.name} {{ … }}",
+            help=f"write a separate alignment: align {declaration.name.name} : {parent.model.name} -> {network.name} {{ … }}",
         )
     return why is None
 

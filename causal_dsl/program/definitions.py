@@ -29,7 +29,7 @@ def find(module: Module, name: tree.Ident | tree.Name, found: Diagnostics, *kind
             "E228",
             f"`{name.name}` is one of {len(members)}: it has parameters that are not given here",
             name.span,
-            notes=("its parameters decide more than a place, and here just one of them can stand",),
+            notes=("its parameters determine more than a place, and only one of them can be used here",),
             help=f"give them, as in {members[0]}",
         )
     elif definition is None:

@@ -95,7 +95,7 @@ class DrawReader:
                 "E698",
                 f"the draws of `{self.declaration.name.name}` have different sizes: {', '.join(map(str, sorted(counts)))}",
                 self.declaration.name.span,
-                help="draw as many of each: one row is one pair",
+                help="draw the same number of each: one row is one pair",
             )
         statements, by = parted(statements, self.by, self._fault)
         implicit = self._implicit(statements)

@@ -66,7 +66,7 @@ def read_likeness(
             "E351",
             f"`{there}` needs `{missing}`",
             place,
-            label="all else is as in which run?" if run is None else "what is not as there?",
+            label="which run gives the other inputs?" if run is None else "which inputs vary?",
             help=f"write {model.name}(like=base, vary=[{next(iter(model.exogenous), 'x')}])",
         )
         return False
@@ -104,7 +104,10 @@ def varied_of(
             return None
         title = ""
         if variable.kind != "exogenous":
-            title, help = f"`{name}` is computed, not drawn", f"vary what it is computed from: {_among(model, name)}"
+            title, help = (
+                f"`{name}` is computed, not drawn",
+                f"vary the variables from which it is computed: {_among(model, name)}",
+            )
         elif isinstance(variable.domain, Finite) and variable.domain.size < 2:
             title, help = f"`{name}` has one value, and cannot vary", "vary another variable"
         if title:
@@ -214,7 +217,7 @@ def parted(
         if asked and asked != tuple(found):
             fault(
                 "E352",
-                "the draws of a test are split by one thing",
+                "all draws of a test are split by the same variables",
                 names[0].span,
                 label=f"an earlier draw is split by {_listed(asked)}",
                 help="write the same `by` in both, or in the first alone",
@@ -236,7 +239,7 @@ def check_split(test: Test, place: Span | None, diagnostics: Diagnostics) -> boo
         return True
     diagnostics.report(
         "E352",
-        f"`by` says by what inputs are split, and `{test.name}` splits none",
+        f"`by` says how inputs are split, and `{test.name}` does not split any",
         place,
         notes=("inputs are split where a draw says `split=…`, and for learned features",),
         help="write split=test, or leave `by` out",

@@ -166,7 +166,7 @@ def _feature_fits(member: tree.Placement, aligned: Aligned, folder: Path, found:
                 "E724",
                 "only tokens at one site are joined to one vector",
                 member.via.span,
-                notes=("what a later site holds depends on what is written at an earlier one",),
+                notes=("the value at a later site depends on the write at an earlier one",),
                 help="name several tokens of one site, or leave `joined` out: then each site has a feature of its own",
             )
             return False

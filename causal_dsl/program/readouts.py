@@ -40,7 +40,7 @@ def read_readout(
     if not variable.output:
         found.report(
             "E674",
-            f"`{name}` is read out, but it is no output of `{aligned.model.name}`",
+            f"`{name}` is read out, but it is not an output of `{aligned.model.name}`",
             member.name.span,
             others=((variable.span, "declared here"),),
             help=f"write `output {name} := …` in the causal model",
@@ -91,19 +91,19 @@ def _token(
     if facts.both_ways and not masked:
         found.report(
             "E740",
-            f"`{aligned.network.name}` says no next token: it fills in a masked one",
+            f"`{aligned.network.name}` predicts no next token: it fills in a masked one",
             step.span,
-            notes=(f"the tokens of `{facts.architecture}` look both ways",),
+            notes=(f"the tokens of `{facts.architecture}` attend in both directions",),
             help="write [MASK] in the prompt where the answer belongs, and read it at `mask`",
         )
         return None
     if masked and facts.architecture and not facts.both_ways:
         found.report(
             "E741",
-            f"`{aligned.network.name}` fills in no masked token: it says the next one",
+            f"`{aligned.network.name}` does not fill in a masked token: it predicts the next one",
             step.span,
             notes=(
-                f"the tokens of `{facts.architecture}` look back alone"
+                f"the tokens of `{facts.architecture}` attend only backwards"
                 if record_of(facts.architecture) is not None
                 else "of those that fill in a masked token there are "
                 + ", ".join(sorted(record.name for record in ARCHITECTURES.usable() if record.both_ways)),
