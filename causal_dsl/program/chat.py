@@ -32,7 +32,7 @@ def read_chat(call: tree.Expr, network: NetworkRef, tokens: Tokens | None, found
         return None
     folder = network.facts.tokenizer.parent if network.facts.tokenizer is not None else None
     if folder is None and network.facts.kind == "unknown":
-        return _joined([part for _, one in messages for part in (*one.segments, Segment("\n", hole=False))])
+        return _joined([part for _, one in messages for part in (*one.segments, Segment("\n", placeholder=False))])
     said, settings = _template_of(folder) if folder is not None else ("", {})
     if not said:
         found.report(
@@ -94,8 +94,8 @@ def _joined(segments: list[Segment]) -> Template:
     """Segments with neighbouring texts made one."""
     made: list[Segment] = []
     for segment in segments:
-        if made and not segment.hole and not made[-1].hole:
-            made[-1] = Segment(made[-1].text + segment.text, hole=False)
+        if made and not segment.placeholder and not made[-1].placeholder:
+            made[-1] = Segment(made[-1].text + segment.text, placeholder=False)
         else:
             made.append(segment)
     return Template(tuple(made))
@@ -139,7 +139,7 @@ def _written(
     contents = [
         {
             "role": role,
-            "content": "".join(_OPEN + s.text + _CLOSE if s.hole else s.text for s in template.segments),
+            "content": "".join(_OPEN + s.text + _CLOSE if s.placeholder else s.text for s in template.segments),
         }
         for role, template in messages
     ]
@@ -164,9 +164,9 @@ def _written(
             help="many templates want `user` and `assistant` in turn, and some no `system`",
         )
         return None
-    holes = sorted(hole for _, template in messages for hole in template.holes)
+    names = sorted(name for _, template in messages for name in template.placeholders)
     kept = sorted(part.partition(_CLOSE)[0] for part in text.split(_OPEN)[1:])
-    if kept != holes or (begun and _END not in text):
+    if kept != names or (begun and _END not in text):
         found.report(
             "E577",
             f"the chat template of `{network.name}` leaves out a part of this chat",
