@@ -12,6 +12,7 @@ shadow builtins on purpose (`max`, `input`, `all`): use them as ``cd.max``, neve
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, overload
 
 from causal_dsl.building.declarations import (
@@ -50,6 +51,7 @@ __all__ = [
     "change",
     "circuit",
     "csv",
+    "dataset",
     "domain",
     "embed",
     "embedding",
@@ -80,6 +82,7 @@ __all__ = [
     "onehot",
     "outside",
     "param",
+    "parquet",
     "patch",
     "path",
     "percent",
@@ -94,6 +97,7 @@ __all__ = [
     "test",
     "torch",
     "train",
+    "values",
     "vector",
     "zoo",
 ]
@@ -136,6 +140,24 @@ def between(low: int, high: int) -> Expression:
     return combine(tree.Range, low, high)
 
 
+def values(*items: Any) -> Expression:
+    """``{a, b, …}``, for a setting that takes a domain: ``next_token(among=values("is", "are"))``."""
+    node, needs = domain_node(list(items))
+    return Expression(node, needs)
+
+
+def parquet(path: str, key: str) -> Expression:
+    """The rows of a parquet file by the column ``key``; ``row`` is the number of a row."""
+    return name("parquet")(path, key=name(key))
+
+
+def dataset(path: str, key: str, split: str | None = None) -> Expression:
+    """The rows of a folder that `datasets` of Hugging Face has saved to disk, or of one ``split`` of it."""
+    if split is None:
+        return name("dataset")(path, key=name(key))
+    return name("dataset")(path, split=split, key=name(key))
+
+
 def csv(path: str, key: str) -> Expression:
     """The rows of a csv file by the column ``key``."""
     return name("csv")(path, key=name(key))
@@ -156,7 +178,7 @@ def _unit(value: float, unit: str) -> Expression:
     if isinstance(node, tree.Unary) and isinstance(node.operand, tree.Number):
         return -_unit(node.operand.value, unit)
     if not isinstance(node, tree.Number):
-        raise TypeError(f"{value!r} is no number")
+        raise TypeError(f"{value!r} is not a number")
     return Expression(tree.Number(node.value, unit))
 
 
@@ -190,14 +212,22 @@ def domain(name: str, values: Any, doc: str = "") -> Named:
 
 
 class Table(Named):
-    """A table: a domain of its keys, and ``table[key].column``."""
+    """A table: a domain of its keys, ``table[key].column``, and the domain ``table.column`` of a column's values."""
+
+    def __getattr__(self, column: str) -> Expression:
+        if column.startswith("_"):
+            raise AttributeError(column)
+        return getattr(self.reference, column)
 
     def __getitem__(self, key: Any) -> Expression:
         return self.reference[key]
 
 
-def table(name: str, rows: Expression, doc: str = "") -> Table:
-    """``table NAME = csv(…)`` of :func:`csv` or :func:`jsonl`."""
+def table(name: str, rows: Expression | Mapping[Any, Any], doc: str = "") -> Table:
+    """``table NAME = csv(…)`` of :func:`csv`, :func:`jsonl`, :func:`parquet` or :func:`dataset`, or a dict: ``{"a": "b"}``."""
+    if isinstance(rows, Mapping):
+        pairs = tuple(tree.MapEntry(value_node(key)[0], value_node(value)[0]) for key, value in rows.items())
+        return Table(name, tree.Mapping(pairs), (), tree.TableDecl, doc)
     node, needs = value_node(rows)
     return Table(name, node, needs, tree.TableDecl, doc)
 
@@ -217,29 +247,62 @@ def import_(path: str, *names: str, doc: str = "") -> Any:
 
 
 def _network(
-    kind: str, reference: str, name_: str, doc: str, words: dict[str, Any], texts: dict[str, Any]
+    kind: str,
+    reference: str,
+    name_: str,
+    doc: str,
+    words: dict[str, Any],
+    texts: dict[str, Any],
+    sweep: Mapping[str, Any] | None,
 ) -> NetworkWord:
     arguments = [tree.Argument(None, tree.String(reference))]
     arguments += [tree.Argument(tree.Ident(k), tree.String(v)) for k, v in texts.items() if v is not None]
-    arguments += [tree.Argument(tree.Ident(k), tree.Name(checked(v))) for k, v in words.items() if v is not None]
-    return NetworkWord(name_, tree.Call(tree.Name(kind), tuple(arguments)), doc)
+    for key, value in words.items():
+        if value is not None:
+            node = tree.Name(checked(value)) if isinstance(value, str) else value_node(value)[0]
+            arguments.append(tree.Argument(tree.Ident(key), node))
+    return NetworkWord(name_, tree.Call(tree.Name(kind), tuple(arguments)), doc, sweep=sweep)
 
 
-def hf(reference: str, *, name: str, revision: str | None = None, doc: str = "", **words: str) -> NetworkWord:
-    """``network NAME = hf("repo or folder", revision=…, dtype=float32, device=…, padding=…)``."""
-    return _network("hf", reference, name, doc, words, {"revision": revision})
+def hf(
+    reference: str,
+    *,
+    name: str,
+    revision: str | None = None,
+    doc: str = "",
+    sweep: Mapping[str, Any] | None = None,
+    **words: Any,
+) -> NetworkWord:
+    """``network NAME = hf("repo or folder", revision=…, dtype=float32, device=…, padding=…)``.
+
+    ``sweep`` are its parameters: ``hf("run", revision="step{step}", name="run", sweep={"step": [0, 512]})``.
+    """
+    return _network("hf", reference, name, doc, words, {"revision": revision}, sweep)
 
 
-def zoo(reference: str, *, name: str, doc: str = "", **words: str) -> NetworkWord:
+def zoo(
+    reference: str, *, name: str, doc: str = "", sweep: Mapping[str, Any] | None = None, **words: Any
+) -> NetworkWord:
     """``network NAME = zoo("name")``, a network that comes with the package."""
-    return _network("zoo", reference, name, doc, words, {})
+    return _network("zoo", reference, name, doc, words, {}, sweep)
 
 
 def torch(
-    reference: str, *, name: str, weights: str | None = None, tokenizer: str | None = None, doc: str = "", **words: str
+    reference: str,
+    *,
+    name: str,
+    weights: str | None = None,
+    tokenizer: str | None = None,
+    doc: str = "",
+    sweep: Mapping[str, Any] | None = None,
+    **words: Any,
 ) -> NetworkWord:
-    """``network NAME = torch("file.py:factory", weights="file.safetensors", tokenizer="folder or tokenizer.json")``."""
-    return _network("torch", reference, name, doc, words, {"weights": weights, "tokenizer": tokenizer})
+    """``network NAME = torch("file.py:factory", weights="file.safetensors", tokenizer="folder or tokenizer.json")``.
+
+    ``sweep`` are its parameters; other keywords go to the factory: ``torch("f.py:build", name="net", seed=param("seed"),
+    sweep={"seed": range(10)})``.
+    """
+    return _network("torch", reference, name, doc, words, {"weights": weights, "tokenizer": tokenizer}, sweep)
 
 
 @overload
@@ -260,7 +323,7 @@ def train(of: Any, /, *options: Any, name: str = "", doc: str = "", **settings: 
         from causal_dsl.api import train as train_all
 
         if name or doc or settings:
-            raise TypeError(f"{of!r} is no alignment: give the one that the network is trained towards")
+            raise TypeError(f"{of!r} is not an alignment: give the one that the network is trained towards")
         return train_all(of, *options)
     if not name or options:
         raise TypeError("say how the network is called: train(alignment, name='net', …)")
@@ -282,9 +345,9 @@ def circuit(name: str, network: Any, doc: str = "") -> Circuit:
     return Circuit(name, network, doc)
 
 
-def test(name: str, on: Any, doc: str = "") -> TestWord:  # noqa: PT028  (a word of the language, no pytest test)
-    """``test NAME on alignment``."""
-    return TestWord(name, on, doc)
+def test(name: str, on: Any, doc: str = "", **parameters: Any) -> TestWord:  # noqa: PT028  (a word of the language, no pytest test)
+    """``test NAME(parameters) on alignment``; parameters are ranges or lists, and make a sweep."""
+    return TestWord(name, on, doc, parameters)
 
 
 def fit(name: str, on: Any, doc: str = "") -> Fit:

@@ -26,6 +26,7 @@ from causal_dsl.planning.memory import Budget, default_bytes
 from causal_dsl.planning.plan import Plan
 from causal_dsl.planning.probes import probes_of
 from causal_dsl.planning.switches import turned_on, without
+from causal_dsl.planning.unknown import warn_of_unknown_words
 from causal_dsl.program.answers import Answers, answers_of, check_answers, check_numbers
 from causal_dsl.program.beginnings import check_beginnings
 from causal_dsl.program.cautions import caution, never_apart
@@ -40,12 +41,12 @@ from causal_dsl.program.fits import (
 from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.modules import Loader
 from causal_dsl.program.naming import network_names, overridden
+from causal_dsl.program.options import ReadOptions, Tokenizers
 from causal_dsl.program.program import NetworkRef, Program, Readout, Test
 from causal_dsl.program.prompts import first_prompt
 from causal_dsl.program.read import read_program
-from causal_dsl.program.resolve import Resolver, Tokenizers
-from causal_dsl.program.resolve import ResolverOptions as ResolveOptions
 from causal_dsl.program.tokens import Tokens
+from causal_dsl.program.variants import write_out
 from causal_dsl.reading import readable, within
 from causal_dsl.score.findings import no_room, vacuous_expectation
 from causal_dsl.specs import Options, Spec
@@ -77,12 +78,13 @@ def _check(spec: Spec, options: Options, networks: Mapping[NetworkKey, Network] 
     loader = Loader(found)
     module = loader.tree(spec.tree, spec.source_text, spec.folder)
     facts: dict[NetworkKey, Facts] = {key: network.facts for key, network in loaded.items()}
+    write_out(module, loader.modules.values(), found)
     every = [module, *loader.modules.values()]
     others = overridden(module, every, options.networks)
     tokenizers = _tokenizers(loaded)
     names = network_names(module, every)
-    resolver = Resolver(found, ResolveOptions(options.trust, others, facts, names, options.seed, tokenizers))
-    program = read_program(spec.name, module, resolver, found, options.tests)
+    reading = ReadOptions(options.trust, others, facts, names, options.seed, tokenizers)
+    program = read_program(spec.name, module, reading, found, options.tests)
     checked = Checked(spec.name, [], program, {}, digest=_digest(spec, loader))
     try:
         checked.plan = _plan(program, checked, tokenizers, found, beside, options)
@@ -166,6 +168,7 @@ def _plan(
             yield probe
 
     plan = make_plan(program, [*ready, *controls], tokenizers, found, memo.draw, probes)
+    warn_of_unknown_words(plan, found)
     checked.distinct |= {test.name: count_distinct(plan.ids_of(test)) for test in ready}
     checked.fits = plan.fits = _fits(program, ready, plan, checked, tokenizers, found, memo)
     plan = by_reference(plan) if options.reference else unfit_networks(plan)
@@ -225,7 +228,7 @@ def planned(checked: Checked, options: Options) -> Plan:
             "E703",
             f"the plan of {checked.path} needs its network's tokenizer",
             Span(Source(checked.path, ""), 0, 0),
-            notes=(f"of {names}, too little is known without loading",),
+            notes=(f"too little is known of {names} without loading",),
             help="pass --load, or a local folder: --network NAME=PATH",
         )
     budget = Budget(options.memory or default_bytes())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import networkx as nx
 import numpy as np
 import torch
 
@@ -181,12 +180,13 @@ def _copied(test: Test, number: int, seen: _Seen, beside: str) -> list[Finding]:
         name = intervention.variable
         if name is None or intervention.features or not isinstance(intervention.value, FromRun):
             continue
-        above = [n for n in test.model.exogenous if n in nx.ancestors(test.model.graph, name)]
+        ancestors = test.model.ancestors(name)
+        above = [n for n in test.model.exogenous if n in ancestors]
         places = ", ".join(map(str, intervention.places))
         if plan.inputs[test.network.key].has_tokens:
             if len(above) > 1 and all(_before_all(place.site) for place in intervention.places):
                 found.append(
-                    Finding("input_copy", f"`{name}` is not computed at {places}: it stands before the first layer.")
+                    Finding("input_copy", f"`{name}` is not computed at {places}: no layer runs before that point.")
                 )
             continue
         drawn = plan.draw_of(test)
@@ -202,11 +202,11 @@ def _copied(test: Test, number: int, seen: _Seen, beside: str) -> list[Finding]:
         what, hold = " and ".join(f"`{n}`" for n in raw or blend), "hold" if len(intervention.places) > 1 else "holds"
         if raw:
             them = "them" if len(raw) > 1 else "it"
-            told = f"{places} {hold} {what} as the network reads {them}: `{name}` is not computed there yet."
+            told = f"{places} {hold} {what} in the form in which the network reads {them}: `{name}` is not yet computed there."
         elif blend:
             told = (
-                f"{places} {hold} a linear mixture of what the network reads that tells all values of {what} apart: "
-                f"`{name}` is not computed there yet."
+                f"{places} {hold} a linear map of the network's input that distinguishes all values of {what}: "
+                f"`{name}` is not yet computed there."
             )
         else:
             found += held_findings(held_there(name, places, held, mine, values[name]), beside)

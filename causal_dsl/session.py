@@ -104,6 +104,7 @@ class Session:
             ref.setting("revision"),
             ref.setting("weights"),
             ref.setting("tokenizer"),
+            ref.setting("arguments", ()),
         )
         return load(ref.facts, reference, device, dtype, self.options.trust, ref.span, ref.name)
 

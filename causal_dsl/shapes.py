@@ -257,7 +257,7 @@ class CellJson(TypedDict):
     """One cell of a test."""
 
     cell: dict[str, Any]
-    "its parameters; empty where the test is no sweep"
+    "its parameters; empty where the test is not a sweep"
     scores: dict[str, EstimateJson]
     "by measure; units are in docs/measures.md"
     findings: list[FindingJson]
@@ -392,6 +392,48 @@ class TestJson(TypedDict):
     "wall-clock time, in seconds"
     verdict: NotRequired[VerdictJson]
     "of all cells, where a variable is interchanged"
+    family: NotRequired[str]
+    "the declaration that was written out to this test and others"
+    variant: NotRequired[dict[str, int | float | str]]
+    "the parameters in which it differs from them"
+
+
+class SpreadJson(TypedDict):
+    """A score over the networks of a family; each network counts once."""
+
+    score: str
+    "its name"
+    at: dict[str, Any]
+    "the cell, and what else is swept over"
+    networks: int
+    "how many networks have the score"
+    mean: float | None
+    "the mean over networks"
+    sd: float | None
+    "the sample standard deviation over networks; null for one"
+    low: float | None
+    "the smallest"
+    high: float | None
+    "the largest"
+    lowest: dict[str, int | float | str]
+    "the network that has the smallest"
+    highest: dict[str, int | float | str]
+    "the network that has the largest"
+
+
+class FamilyJson(TypedDict):
+    """The tests that one declaration with parameters was written out to."""
+
+    name: str
+    "the name of the declaration"
+    tests: list[str]
+    "the names of the tests"
+    parameters: list[str]
+    "what they differ in"
+    over_networks: list[str]
+    "those of the parameters that decide the network"
+    spreads: list[SpreadJson]
+    "scores over the networks; empty where there is one network"
 
 
 class CostJson(TypedDict):
@@ -592,6 +634,8 @@ class SpecJson(TypedDict):
     "the networks, by their names"
     tests: list[TestJson]
     "the tests"
+    families: NotRequired[list[FamilyJson]]
+    "tests that were written out of one declaration"
     cost: RunCostJson
     "what it took"
     diagnostics: list[DiagnosticJson]

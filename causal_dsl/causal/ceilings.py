@@ -89,9 +89,7 @@ def _decisive(design: Design) -> tuple[Any, ...]:
     """All of a design that exact ceilings hang on: everything but the numbers of pairs and the seeds."""
     found: list[Any] = list(design.templates)
     for one in design.statements:
-        where: Any = one.where
-        if where is not None and where.span.text:
-            where = (where.span.text, where.mentions)
+        where = None if one.where is None else (one.where.said, one.where.mentions)
         found.append((one.roles, ref(one.model), one.model.lines, one.balance, one.exhaustive, one.split, where))
     return tuple(found)
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from causal_dsl.causal.designs import Design, DrawStatement
 from causal_dsl.causal.domains import Finite
+from causal_dsl.causal.minimal import alike_rows
 from causal_dsl.causal.model import CausalModel
 from causal_dsl.causal.rules import first_rows, groups_of
 from causal_dsl.causal.sampling import Columns, with_templates
@@ -202,19 +203,10 @@ def _support(design: Design, role: str, names: set[str]) -> tuple[Support | None
 
 def _join(table: Combinations, statement: DrawStatement, slow: int) -> Combinations | None:
     """All rows of the table with all interfaces of a statement's roles, where its condition holds."""
-    sizes = [len(table), *(len(table.sides[role].weights) for role in statement.roles)]
-    if math.prod(sizes) > (PROPOSED if statement.where is not None else COMBINATIONS) // slow:
+    listed = _alike(table, statement, slow) if statement.like else _crossed(table, statement, slow)
+    if listed is None or not len(listed[0]):
         return None
-    kept = []
-    total = 0
-    for rows in _allowed(table, statement, sizes):
-        kept.append(rows)
-        total += len(rows)
-        if total > COMBINATIONS // slow:
-            return None
-    if not total:
-        return None
-    before, *grid = np.unravel_index(np.concatenate(kept), sizes)
+    before, *grid = listed
     weights, counts = np.ones(len(before), np.int64), table.counts[before]
     heaviest = int(table.tops.max()) if table.tops.dtype == np.int64 else 2**62
     for role, index in zip(statement.roles, grid, strict=True):
@@ -229,6 +221,38 @@ def _join(table: Combinations, statement: DrawStatement, slow: int) -> Combinati
         table.sides, indices, table.tops[before] * weights, np.ones(len(before), np.int64), counts, table.exhaustive
     )
     return joined if table.exhaustive else _normalised(joined, table, before, weights, statement)
+
+
+def _crossed(table: Combinations, statement: DrawStatement, slow: int) -> Sequence[np.ndarray] | None:
+    """What the condition lets through of everything with everything: rows of the table, and interfaces of each role."""
+    sizes = [len(table), *(len(table.sides[role].weights) for role in statement.roles)]
+    if math.prod(sizes) > (PROPOSED if statement.where is not None else COMBINATIONS) // slow:
+        return None
+    kept = []
+    total = 0
+    for rows in _allowed(table, statement, sizes):
+        kept.append(rows)
+        total += len(rows)
+        if total > COMBINATIONS // slow:
+            return None
+    return np.unravel_index(np.concatenate(kept), sizes) if kept else None
+
+
+def _alike(table: Combinations, statement: DrawStatement, slow: int) -> Sequence[np.ndarray] | None:
+    """The same for runs that are like another one, of which few are."""
+    sides = {role: table.sides[role].columns for role in statement.roles}
+    sizes = {role: len(table.sides[role].weights) for role in statement.roles}
+    found = alike_rows(statement, len(table), table.column, sides, sizes, COMBINATIONS // slow)
+    if found is None or statement.where is None:
+        return None
+    before, grid = found
+    own = dict(zip(statement.roles, grid, strict=True))
+    settings: dict[str, Columns] = {}
+    for role, name in statement.where.mentions:
+        index = own[role] if role in own else table.indices[role][before]
+        settings.setdefault(role, {})[name] = table.sides[role].columns[name][index]
+    keep = np.flatnonzero(statement.where(settings, len(before)))
+    return before[keep], *(index[keep] for index in grid)
 
 
 def _allowed(table: Combinations, statement: DrawStatement, sizes: Sequence[int]) -> Iterator[np.ndarray]:

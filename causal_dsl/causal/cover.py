@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from causal_dsl.causal.designs import Design, Drawn, DrawStatement, draw, identify
+from causal_dsl.causal.minimal import alike_rows
 from causal_dsl.causal.sampling import Columns, with_templates
 from causal_dsl.causal.splits import restrict
 from causal_dsl.causal.support import Support, enumerate_support
@@ -140,9 +141,19 @@ def _join(
 ) -> tuple[dict[tuple[str, str], np.ndarray], np.ndarray] | None:
     parts = [supports[role] for role in statement.roles]
     sizes = [len(probability), *(part.n for part in parts)]
-    if math.prod(sizes) > most or (statement.balance and len(probability) > 1):
+    if statement.balance and len(probability) > 1:
         return None
-    before, *grid = np.unravel_index(np.arange(math.prod(sizes)), sizes)
+    if statement.like:
+        sides = {role: supports[role].values for role in statement.roles}
+        lengths = {role: supports[role].n for role in statement.roles}
+        pairs = alike_rows(statement, len(probability), lambda role, name: values[role, name], sides, lengths, most)
+        if pairs is None:
+            return None
+        before, grid = pairs
+    elif math.prod(sizes) > most:
+        return None
+    else:
+        before, *grid = np.unravel_index(np.arange(math.prod(sizes)), sizes)
     joined = {key: column[before] for key, column in values.items()}
     weights = np.ones(len(before))
     for role, part, index in zip(statement.roles, parts, grid, strict=True):
@@ -207,7 +218,7 @@ def scope_of(design: Design) -> tuple[DrawScope, ...]:
     """What each `where` of a design lets through; of a `where` that speaks of earlier draws, given those."""
     found = []
     for number, statement in enumerate(design.statements):
-        if statement.where is None:
+        if statement.said is None:
             continue
         scope = _scope(design, number)
         if scope is not None:
@@ -218,20 +229,22 @@ def scope_of(design: Design) -> tuple[DrawScope, ...]:
 
 def _scope(design: Design, number: int) -> DrawScope | None:
     statement = design.statements[number]
-    assert statement.where is not None
-    roles = sorted({role for role, _ in statement.where.mentions})
+    where = statement.said
+    assert where is not None
+    roles = sorted({role for role, _ in where.mentions})
     free_roles = {r for s in design.statements[:number] if s.where is None and not s.split for r in s.roles}
     known = {*statement.roles, *free_roles}
-    if set(roles) <= known and not any(name == "template" for _, name in statement.where.mentions):
+    named = any(name == "template" for _, name in where.mentions)
+    if set(roles) <= known and not named and not statement.like:
         share = _share(design, statement, roles)
         if share is not None:
             return DrawScope(statement.roles, share, True)
-    free = replace(statement, where=None, balance=(), n=_TRIES, exhaustive=False)
+    free = replace(statement, where=statement.alike, written=None, balance=(), n=_TRIES, exhaustive=False)
     before = tuple(replace(s, n=_TRIES, exhaustive=False, balance=()) for s in design.statements[:number])
     drawn = draw(replace(design, statements=(*before, free)), Diagnostics())
     if drawn is None:
         return None
-    held = np.asarray(statement.where(drawn.values, drawn.n), bool)
+    held = np.asarray(where(drawn.values, drawn.n), bool)
     return DrawScope(statement.roles, float(held.mean()), False, drawn.n, False, *_wilson(float(held.mean()), drawn.n))
 
 

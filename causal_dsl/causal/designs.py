@@ -27,6 +27,10 @@ class DrawStatement:
 
     ``where`` may mention roles of earlier statements, whose rows are then fixed. ``balance`` lists (role, variable).
     ``split`` is the part of the model's inputs that every row of every role is drawn from; ``""`` is all of them.
+
+    ``like`` is a role, of an earlier statement or of this one, that all other roles of the statement equal in every input
+    but those of ``vary``, in each of which they differ. ``where`` then says so, too: it is ``alike`` and ``written``, the part
+    of it that stands in the spec.
     """
 
     roles: tuple[str, ...]
@@ -38,14 +42,25 @@ class DrawStatement:
     where: Predicate | None
     span: Span
     split: Literal["", "fit", "validation", "test"] = ""
+    like: str = ""
+    vary: tuple[str, ...] = ()
+    alike: Predicate | None = None
+    written: Predicate | None = None
+
+    @property
+    def said(self) -> Predicate | None:
+        """The `where` that stands in the spec."""
+        return self.written if self.like else self.where
 
 
 @dataclass(frozen=True)
 class Design:
-    """All draws of a test. ``templates`` has one entry a prompt line: its `where` over role ``""``, or None."""
+    """All draws of a test. ``templates`` has one entry a prompt line: its `where` over role ``""``, or None. ``by`` are the
+    variables that its inputs are split by, where the spec says so."""
 
     statements: tuple[DrawStatement, ...]
     templates: tuple[Predicate | None, ...] = ()
+    by: tuple[str, ...] = ()
 
     @property
     def roles(self) -> tuple[str, ...]:
@@ -157,7 +172,7 @@ def _sound(design: Design, diagnostics: Diagnostics) -> bool:
                 "E332",
                 f"this draws {statement.n:,} rows, and an earlier statement {first:,}",
                 statement.span,
-                help="draw as many of each: one row is one pair",
+                help="draw the same number of each: one row is one pair",
             )
         elif statement.n is not None and statement.n < 1:
             diagnostics.report("E332", "a test needs at least one row", statement.span, help="write n=256")
@@ -187,8 +202,8 @@ def identify(design: Design, values: dict[str, Columns]) -> dict[str, np.ndarray
     roles, models = list(values), design.models
     n = len(next(iter(values[roles[0]].values())))
     values = {role: _shown(models[role], columns) for role, columns in values.items()}
-    kinds = {id(model): i for i, model in enumerate(models.values())}
-    stacked = np.repeat([kinds[id(models[role])] for role in roles], n)
+    kinds = {id(model.origin): i for i, model in enumerate(models.values())}
+    stacked = np.repeat([kinds[id(models[role].origin)] for role in roles], n)
     names = dict.fromkeys(name for role in roles for name in values[role])
     together = []
     for name in names:
@@ -253,13 +268,13 @@ def implicit_source(
 
     support = model.support(LISTED)
     if support is not None and not (support.values[variable] == code).any():
-        title = f"no input makes `{variable}` {show(value)}"
+        title = f"no input gives `{variable}` the value {show(value)}"
         diagnostics.report(
             "E330",
             title,
             span,
-            label="never so, whatever is drawn",
-            help=f"its source is drawn among the inputs where it is: choose another value of `{variable}`",
+            label="it never has this value, whatever is drawn",
+            help=f"its source is drawn from the inputs in which it has this value: choose another value of `{variable}`",
         )
         return None
     return statement

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from causal_dsl.causal.domains import Finite
+from causal_dsl.causal.minimal import alike_rows, report_alone
 from causal_dsl.causal.predicates import Predicate
 from causal_dsl.causal.sampling import Columns, Sampler, with_templates
 from causal_dsl.causal.splits import report_empty, restrict
@@ -17,7 +18,7 @@ from causal_dsl.causal.support import LISTABLE, Support
 from causal_dsl.diagnostics import Diagnostics
 
 if TYPE_CHECKING:
-    from causal_dsl.causal.designs import Design
+    from causal_dsl.causal.designs import Design, DrawStatement
     from causal_dsl.causal.model import CausalModel
 
 #: Combinations of inputs that are listed at most.
@@ -45,8 +46,14 @@ class Joint:
         }
 
 
-def joint(samplers: Sequence[Sampler], where: Predicate | None, balance: Sequence[tuple[str, str]]) -> Joint | None:
-    """The combinations of the samplers' inputs on which ``where`` holds; None where there are too many to list."""
+def joint(
+    samplers: Sequence[Sampler],
+    where: Predicate | None,
+    balance: Sequence[tuple[str, str]],
+    alike: DrawStatement | None = None,
+) -> Joint | None:
+    """The combinations of the samplers' inputs on which ``where`` holds; None where there are too many to list. ``alike``: the
+    statement, where its runs are like one of them."""
     if where is None and not balance:
         return None  # the first proposal is taken
     supports = [sampler.support for sampler in samplers if sampler.support is not None]
@@ -54,9 +61,21 @@ def joint(samplers: Sequence[Sampler], where: Predicate | None, balance: Sequenc
         return None
     count = math.prod(support.n for support in supports)
     heaviest = math.prod(int(support.weights.max(initial=1)) for support in supports)
-    if count > COMBINATIONS or count * heaviest >= 2**62:
-        return None
-    grid = np.unravel_index(np.arange(count), [support.n for support in supports])
+    grid: Sequence[np.ndarray]
+    if alike is not None and where is not None:
+        roles = [sampler.role for sampler in samplers]
+        sides = dict(zip(roles, (support.values for support in supports), strict=True))
+        sizes = dict(zip(roles, (support.n for support in supports), strict=True))
+        found = alike_rows(alike, 1, lambda role, name: np.zeros(1), sides, sizes, COMBINATIONS)
+        if found is None:
+            return None
+        grid, count = found[1], len(found[0])
+        if count * heaviest >= 2**62:
+            return None
+    else:
+        if count > COMBINATIONS or count * heaviest >= 2**62:
+            return None
+        grid = np.unravel_index(np.arange(count), [support.n for support in supports])
     weights = np.ones(count, np.int64)
     for support, index in zip(supports, grid, strict=True):
         weights = weights * support.weights[index]
@@ -92,6 +111,8 @@ def exhaustive(design: Design, diagnostics: Diagnostics) -> dict[str, Columns] |
                 return None
             made[part] = with_templates(model, restrict(model, support, splits[role]), design.templates)
         supports[role] = made[part]
+    if any(statement.like for statement in design.statements):
+        return _alike(design, supports, diagnostics)
     sizes = [support.n for support in supports.values()]
     count = math.prod(sizes)
     columns = sum(len(support.values) for support in supports.values())
@@ -148,6 +169,55 @@ def exhaustive(design: Design, diagnostics: Diagnostics) -> dict[str, Columns] |
     return {role: {name: codes[indices[role]] for name, codes in supports[role].values.items()} for role in models}
 
 
+def _alike(design: Design, supports: Mapping[str, Support], diagnostics: Diagnostics) -> dict[str, Columns] | None:
+    """All rows of a design in which some runs are like others, statement by statement; E331, E350."""
+    index: dict[str, np.ndarray] = {}
+    n = 1
+    for statement in design.statements:
+
+        def column(role: str, name: str, before: Mapping[str, np.ndarray] = index) -> np.ndarray:
+            return supports[role].values[name][before[role]]
+
+        sizes = {role: supports[role].n for role in statement.roles}
+        if statement.like:
+            sides = {role: supports[role].values for role in statement.roles}
+            found = alike_rows(statement, n, column, sides, sizes, COMBINATIONS)
+        elif n * math.prod(sizes.values()) <= COMBINATIONS:
+            rows, *grid = np.unravel_index(np.arange(n * math.prod(sizes.values())), [n, *sizes.values()])
+            found = rows, grid
+        else:
+            found = None
+        if found is None:
+            diagnostics.report(
+                "E331",
+                "there are too many combinations to take all of them",
+                statement.span,
+                label=f"more than {COMBINATIONS:,}",
+                help="draw some: write n=1024 in place of exhaustive=true",
+            )
+            return None
+        rows, own = found
+        index = {role: before[rows] for role, before in index.items()} | dict(zip(statement.roles, own, strict=True))
+        if statement.where is not None:
+            settings: dict[str, Columns] = {}
+            for role, name in statement.where.mentions:
+                settings.setdefault(role, {})[name] = supports[role].values[name][index[role]]
+            keep = statement.where(settings, len(rows))
+            index = {role: before[keep] for role, before in index.items()}
+        n = len(index[statement.roles[0]])
+        if not n and statement.like:
+            drawn: dict[str, Columns] = {role: {} for role in index if role not in statement.roles}
+            report_alone(design, statement, drawn, 0, np.zeros(0, np.int64), diagnostics)
+            return None
+        if not n:
+            place = statement.where.span if statement.where is not None else statement.span
+            diagnostics.report(
+                "E330", "this `where` never holds", place, label="on no combination", help="ask for less"
+            )
+            return None
+    return {role: {name: codes[index[role]] for name, codes in supports[role].values.items()} for role in index}
+
+
 def _holds_elsewhere(design: Design) -> bool:
     """Whether there would be rows if the draws were not of a part."""
     quiet = Diagnostics()
@@ -161,6 +231,6 @@ def how_many(model: CausalModel) -> str:
     for name in model.exogenous:
         domain = model.variables[name].domain
         if not isinstance(domain, Finite):
-            return f"`{name}` is {domain}, which has no end of values"
+            return f"`{name}` is {domain}, which has infinitely many values"
         count *= model.choices[name].count if name in model.choices else domain.size
     return f"{count:,} combinations of values" if count < 10**15 else f"{float(count):.1e} combinations of values"

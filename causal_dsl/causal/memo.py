@@ -60,6 +60,5 @@ def _said(where: Predicate | None) -> Any:
     """A condition by its text and by what it was compiled to: equal texts may be of other variables."""
     if where is None:
         return None
-    span, condition = where.span, where.condition
-    text = span.source.text[span.start : span.end]
-    return span.source.path, text, condition.expr, condition.inputs, len(condition.guards)
+    condition = where.condition
+    return where.span.source.path, where.said, condition.expr, condition.inputs, len(condition.guards)

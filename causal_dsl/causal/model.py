@@ -7,7 +7,7 @@ text is its number in the model's list of texts.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
@@ -127,7 +127,13 @@ class CausalModel:
         self.listed: dict[Any, Any] = {}
         #: What a network is shown, one entry a prompt line: the text around the values, and the variables in it.
         self.lines: tuple[tuple[str, tuple[str, ...]], ...] = ()
-        self._views: dict[tuple[tuple[str, tuple[str, ...]], ...], CausalModel] = {}
+        #: The variables that say in which part an input is, where a draw names them; the variable that inputs are drawn in
+        #: proportion to, where one does.
+        self.by: tuple[str, ...] = ()
+        self.weight = ""
+        #: The model that this is a view of: itself, where it is none.
+        self.origin = self
+        self._views: dict[Any, CausalModel] = {}
 
     def __repr__(self) -> str:
         return f"<CausalModel {self.name}: {', '.join(self.variables)}>"
@@ -146,6 +152,11 @@ class CausalModel:
         names = {symbol: name for name, symbol in self.symbols.items()}
         return {name: as_sympy(equation.expr, names) for name, equation in self._evaluator.equations.items()}
 
+    def mechanism(self, name: str) -> Any:
+        """The expression of a mechanism over ``symbols``, a number (0 or 1 for a truth value); None for a drawn variable."""
+        equation = self._evaluator.equations.get(name)
+        return None if equation is None else equation.expr
+
     @property
     def needs_trust(self) -> tuple[PythonFunction, ...]:
         """Python functions that it calls and that may not be run; with any, it cannot be evaluated (E346)."""
@@ -160,6 +171,15 @@ class CausalModel:
         graph.add_nodes_from(self.variables)
         graph.add_edges_from((parent, name) for name, variable in self.variables.items() for parent in variable.parents)
         return graph
+
+    def ancestors(self, name: str, without: Collection[str] = ()) -> set[str]:
+        """The variables from which a path leads to ``name``, none that passes through a variable of ``without``."""
+        found, stack = set[str](), [name]
+        while stack:
+            new = {parent for parent in self.variables[stack.pop()].parents if parent not in without} - found
+            found |= new
+            stack += new
+        return found - {name}
 
     def evaluate(
         self,
@@ -181,7 +201,7 @@ class CausalModel:
         domain = self.variables[variable].domain
         widened = domain.type == "real" and type_of(value) == "int"
         if value not in domain or (type_of(value) != domain.type and not widened):
-            raise ValueError(f"{show(value)} is no value of {variable!r}: {domain}")
+            raise ValueError(f"{show(value)} is not a value of {variable!r}: {domain}")
         code: int | float = float(value) if widened else code_of(value, self.strings)
         return code
 
@@ -217,16 +237,33 @@ class CausalModel:
     def shown(self, lines: tuple[tuple[str, tuple[str, ...]], ...]) -> CausalModel:
         """The same model whose inputs are told apart by what a network is shown of them: two settings that it cannot tell
         apart are one input. ``lines`` are as in the attribute."""
-        if lines not in self._views:
+        return self._view(lines, self.by, self.weight)
+
+    def parted(self, by: tuple[str, ...]) -> CausalModel:
+        """The same model whose inputs lie in parts by the values of these variables; as many as there are tell for ``()``."""
+        return self._view(self.lines, by, self.weight)
+
+    def weighted(self, weight: str) -> CausalModel:
+        """The same model whose inputs are drawn in proportion to a variable, beside what its draws say."""
+        return self._view(self.lines, self.by, weight)
+
+    def _view(self, lines: tuple[tuple[str, tuple[str, ...]], ...], by: tuple[str, ...], weight: str) -> CausalModel:
+        asked = (lines, by, weight)
+        if asked not in self._views:
             view = copy.copy(self)
             view.__dict__.pop("cuts", None)
-            view.lines = lines
-            self._views[lines] = view
-        return self._views[lines]
+            view.lines, view.by, view.weight = lines, by, weight
+            if weight != self.weight:
+                view.supports = {}
+            self._views[asked] = view
+        return self._views[asked]
 
     @property
     def telling(self) -> tuple[str, ...]:
-        """The variables that say in which part an input is: those that every line shows; the drawn ones if it shows them all."""
+        """The variables that say in which part an input is: those of ``by``; else those that every line shows, and the drawn
+        ones if it shows them all."""
+        if self.by:
+            return self.by
         common = set.intersection(*(set(names) for _, names in self.lines)) if self.lines else set(self.exogenous)
         return self.exogenous if common >= set(self.exogenous) else tuple(sorted(common))
 

@@ -15,6 +15,7 @@ from causal_dsl.causal.terms import Float, Integer, Symbol, relation
 from causal_dsl.causal.typed import Typed, as_condition, variable
 from causal_dsl.diagnostics import Diagnostics, Span
 from causal_dsl.syntax import tree
+from causal_dsl.syntax.format import format_expr
 
 
 @dataclass(eq=False)
@@ -23,6 +24,8 @@ class Predicate:
 
     condition: Condition
     span: Span
+    #: what it says, whatever stands at its place in the text: a parameter that was written out is its value here
+    said: str
     #: (role, variable) whose texts are coded otherwise than the condition's: the texts of that role's model
     _foreign: dict[tuple[str, str], Strings] = field(default_factory=dict)
     _strings: Strings = field(default_factory=Strings)
@@ -33,7 +36,10 @@ class Predicate:
 
     def parts(self) -> list[Predicate]:
         """The conditions that hold together just where this one does, as far as it is a conjunction."""
-        return [Predicate(part, self.span, self.foreign_of(part), self._strings) for part in self.condition.parts()]
+        return [
+            Predicate(part, self.span, self.said, self.foreign_of(part), self._strings)
+            for part in self.condition.parts()
+        ]
 
     @property
     def recoded(self) -> bool:
@@ -92,7 +98,7 @@ def compile_predicate(
         for key in condition.inputs
         if types[key] == "string" and roles[key[0]].strings is not strings
     }
-    return Predicate(condition, expr.span, foreign, strings)
+    return Predicate(condition, expr.span, format_expr(expr), foreign, strings)
 
 
 def _expr(symbol: Symbol, kind: str) -> object:
@@ -105,4 +111,5 @@ def equals(model: CausalModel, role: str, name: str, code: int | float, span: Sp
     symbol = Symbol("p0")
     number = Integer(int(code)) if model.variables[name].type != "real" else Float(code)
     types = {key: model.variables[name].type}
-    return Predicate(compile_condition(relation("==", symbol, number), (), {key: symbol}, types, {}, span), span)
+    condition = compile_condition(relation("==", symbol, number), (), {key: symbol}, types, {}, span)
+    return Predicate(condition, span, f"{role}.{name} == {code!r}")

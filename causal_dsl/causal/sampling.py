@@ -10,6 +10,7 @@ import numpy as np
 
 from causal_dsl.causal.construct import Construction
 from causal_dsl.causal.domains import Finite, show
+from causal_dsl.causal.intervals import boxes_of
 from causal_dsl.causal.splits import PARTS, part_of, restrict
 from causal_dsl.causal.support import Support, distinct, known, needs
 from causal_dsl.counter import below, bits, key, unit
@@ -40,10 +41,10 @@ def with_templates(model: CausalModel, support: Support, templates: Sequence[Pre
     """
     if not templates:
         return support
-    fits = _fits(model, support.values, templates, support.n)
-    counts = fits.sum(axis=1)
+    inside = fits(model, support.values, templates, support.n)
+    counts = inside.sum(axis=1)
     whole = int(np.lcm.reduce(np.unique(counts))) if support.n else 1
-    rows, lines = np.nonzero(fits)
+    rows, lines = np.nonzero(inside)
     weights = (support.weights * (whole // counts))[rows]
     weights = weights // (int(np.gcd.reduce(weights)) if len(weights) else 1)
     return Support(
@@ -51,9 +52,10 @@ def with_templates(model: CausalModel, support: Support, templates: Sequence[Pre
     )
 
 
-def _fits(
+def fits(
     model: CausalModel, values: Mapping[str, np.ndarray], templates: Sequence[Predicate | None], n: int
 ) -> np.ndarray:
+    """Which prompt lines each input fits, ``[n, lines]`` bool; each fits one at least (else E334)."""
     if "template" in model.variables:
         raise fail(
             "E334",
@@ -63,8 +65,8 @@ def _fits(
             help="give the variable another name",
         )
     columns = [np.ones(n, bool) if where is None else where({"": values}, n) for where in templates]
-    fits = np.stack(columns, axis=1)
-    none = ~fits.any(axis=1)
+    inside = np.stack(columns, axis=1)
+    none = ~inside.any(axis=1)
     if none.any():
         row = int(np.argmax(none))
         shown = ", ".join(
@@ -80,14 +82,14 @@ def _fits(
             notes=(f"for example {shown}",),
             help="add a `prompt` without `where`, or one for these inputs",
         )
-    return fits
+    return inside
 
 
 def listed(
     model: CausalModel, split: str, templates: tuple[Predicate | None, ...]
 ) -> tuple[Support | None, np.ndarray | None, bool]:
     """The inputs of a part with their prompts, where they are few, the sums of their weights, and whether these are equal."""
-    at = (split, templates, model.lines)
+    at = (split, templates, model.lines, model.by, model.weight)
     if at not in model.listed:
         support = model.support(LISTED)
         if support is not None:
@@ -100,7 +102,7 @@ def listed(
     return model.listed[at]
 
 
-def _wanted_by(templates: Sequence[Predicate | None]) -> tuple[str, ...]:
+def lines_read(templates: Sequence[Predicate | None]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for where in templates if where is not None for _, name in where.condition.inputs))
 
 
@@ -131,7 +133,7 @@ class Sampler:
         self._templated = "template" in self.wanted and bool(self.templates)
         early = [name for name in self.wanted if name in model.variables]
         early += [name for where in model.wheres for name in where.inputs]
-        early += _wanted_by(self.templates) if self._templated else ()
+        early += lines_read(self.templates) if self._templated else ()
         needed = needs(model, tuple(early)) if not self.split else frozenset(model.exogenous)
         self._early = tuple(name for name in model.exogenous if name in needed)
         self._late = tuple(name for name in model.exogenous if name not in needed)
@@ -220,10 +222,10 @@ class Sampler:
 
     def _template(self, columns: Columns, rows: np.ndarray) -> np.ndarray:
         n = len(rows)
-        values = known(self.model, columns, _wanted_by(self.templates), n)
-        fits = _fits(self.model, values, self.templates, n)
-        pick = below(self._bits("template", rows, columns["@"]), fits.sum(axis=1))
-        return np.argmax(np.cumsum(fits, axis=1) > pick[:, None], axis=1)
+        values = known(self.model, columns, lines_read(self.templates), n)
+        inside = fits(self.model, values, self.templates, n)
+        pick = below(self._bits("template", rows, columns["@"]), inside.sum(axis=1))
+        return np.argmax(np.cumsum(inside, axis=1) > pick[:, None], axis=1)
 
     def complete(self, columns: Columns, names: Iterable[str], n: int) -> Columns:
         """The columns of some of the ``wanted`` variables for proposed rows."""
@@ -296,7 +298,8 @@ def try_out(model: CausalModel, diagnostics: Diagnostics) -> Columns | None:
             (sampler if construction is None else builder).everything(columns, rows[at])
         if construction is None and count < tried / 64:
             made = Construction({"base": model}, None, 0)
-            if made.empty:
+            boxes = None if made.empty or count or model.functions else boxes_of({"base": model}, None)
+            if made.empty or (boxes is not None and boxes.empty):
                 diagnostics.report(
                     "E330",
                     "this `where` never holds",

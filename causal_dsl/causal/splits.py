@@ -58,7 +58,7 @@ def cut(model: CausalModel) -> np.ndarray:
 
 def _listed(model: CausalModel) -> np.ndarray | None:
     """The hash of every input, or None where there are too many to list."""
-    support = enumerate_support(model, LISTABLE, model.telling)
+    support = enumerate_support(model.weighted(""), LISTABLE, model.telling)  # parts are of inputs, however often drawn
     if support is None:
         return None
     hashes = _hashes(model, support.values, support.n)
@@ -101,11 +101,13 @@ def report_empty(statement: DrawStatement, place: Span, label: str, diagnostics:
     hashes = _listed(model)
     if hashes is None:
         shares = [f"{10 * tenths}% in `{part}`" for part, tenths in zip(PARTS, TENTHS, strict=True)]
-        note = f"`{model.name}` has more inputs than can be listed: about {', '.join(shares)}"
+        note = f"`{model.name}` has more inputs than can be listed: about {', '.join(shares)}"  # whatever they are parted by
     else:
         sizes = np.bincount(np.searchsorted(model.cuts, hashes), minlength=len(PARTS)).tolist()
         shares = [f"{size:,} in `{part}`" for part, size in zip(PARTS, sizes, strict=True)]
-        note = f"`{model.name}` has {len(hashes):,} input{'s' * (len(hashes) != 1)}: {', '.join(shares)}"
+        what = f"values of {' and '.join(f'`{name}`' for name in model.by)}" if model.by else "inputs"
+        what = what if len(hashes) != 1 else what.replace("values", "value").replace("inputs", "input")
+        note = f"`{model.name}` has {len(hashes):,} {what}: {', '.join(shares)}"
     diagnostics.report(
         "E710",
         f"no input of the `{statement.split}` part is left to draw",

@@ -74,9 +74,22 @@ def distinct(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return ordered, first
 
 
+def whole_weights(column: np.ndarray) -> np.ndarray:
+    """Weights as whole numbers: as they are where they are whole, else as near as 2**30 steps of the largest come."""
+    if column.dtype != np.float64 or (column == np.rint(column)).all():
+        return np.maximum(column, 0).astype(np.int64)
+    largest = float(column.max(initial=0.0))
+    return (
+        np.rint(np.maximum(column, 0) / largest * 2.0**30).astype(np.int64)
+        if largest > 0
+        else np.zeros(len(column), np.int64)
+    )
+
+
 def matters(model: CausalModel, names: Iterable[str]) -> frozenset[str]:
     """The exogenous variables that decide about some variables or about which inputs there are."""
     asked = [*names, *(name for where in model.wheres for name in where.inputs), *model.choices]
+    asked += [model.weight] if model.weight else []
     return needs(model, tuple(asked))
 
 
@@ -125,6 +138,12 @@ def enumerate_support(model: CausalModel, cap: int, only: Iterable[str] | None =
     for _, where in waiting:  # a model that draws nothing
         if not where({}, 1).all():
             broken, weights = where, weights[:0]
+    if model.weight and len(weights):
+        times = whole_weights(known(model, columns, (model.weight,), len(weights))[model.weight])
+        if int(weights.max()) * int(times.max(initial=0)) > _HEAVIEST:
+            return None
+        weights = weights * times
+        columns, weights = {name: codes[weights > 0] for name, codes in columns.items()}, weights[weights > 0]
     divisor = int(np.gcd.reduce(weights)) if len(weights) else 1
     values = model.evaluate({"": np.zeros(len(weights)), **columns}, wanted=only)
     return Support(values, weights // divisor, broken)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -28,9 +29,10 @@ from causal_dsl.program.features import FeatureRef, family
 from causal_dsl.program.identity import NetworkKey
 from causal_dsl.report.progress import Progress
 from causal_dsl.store import stepwise
-from causal_dsl.store.files import if_possible, write_atomic
+from causal_dsl.store.files import if_possible
 from causal_dsl.store.hashes import of_bytes
 from causal_dsl.store.keys import FitInputs, key_of
+from causal_dsl.store.out import SpecFolder
 from causal_dsl.store.stepwise import kept_in
 from causal_dsl.vocabulary.components import COMPONENTS
 
@@ -45,7 +47,7 @@ def fit_all(
     budgets: Mapping[NetworkKey, Budget],
     bar: Progress,
     seed: int = 0,
-    out: Path | None = None,
+    out: SpecFolder | None = None,
 ) -> Library:
     """Fit every unit, those of a network together; raises E711 to E729 for faults of data, fits and files.
 
@@ -86,7 +88,7 @@ class _Network:
         budget: Budget,
         bar: Progress,
         seed: int,
-        out: Path | None,
+        out: SpecFolder | None,
         library: Library,
     ):
         self.fits, self.units, self.network, self.labels, self.budget = fits, units, network, labels, budget
@@ -253,9 +255,9 @@ class _Network:
                     *([unit.maps[0].variant] * bool(unit.maps[0].variant)),
                 ]
             )
+            name = re.sub(r"[^\w.-]+", "_", name)  # a parameter of an alignment may hold any character
             try:
-                self.out.mkdir(parents=True, exist_ok=True)
-                write_atomic(self.out / f"{name}-{path.stem[:8]}.safetensors", path.read_bytes())
+                self.out.write(f"features/{name}-{path.stem[:8]}.safetensors", path.read_bytes())
             except OSError as error:  # the fit is told all the same
                 self.library.unkept = error
 

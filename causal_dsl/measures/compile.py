@@ -39,9 +39,8 @@ def compile_metrics(context: TestContext, diagnostics: Diagnostics) -> TestScore
                 expectations.append(expectation)
                 _warn_of_choosing(expectation, context, diagnostics)
         elif isinstance(member, tree.Report):
-            reported = _reported(member, ExpressionReader(context, diagnostics))
-            if reported is not None:
-                reports.append(reported)
+            found = (_reported(value, member, ExpressionReader(context, diagnostics)) for value in member.values)
+            reports += [reported for reported in found if reported is not None]
     reader = ExpressionReader(context, diagnostics)
     names = ("accuracy", *(_ALWAYS if context.interchange else ()))
     always = {name: score for name in names if isinstance(score := reader.measure(name, context.span), CellScore)}
@@ -54,7 +53,7 @@ def _expectation(line: tree.Expect, reader: ExpressionReader) -> Expectation | N
         return None
     text, span = format_expr(line.value), line.value.span
     if isinstance(value, FixedNumber) or (isinstance(value, CellScore) and not _measured(value)):
-        title = f"`{short(text)}` speaks of nothing that is measured"
+        title = f"`{short(text)}` refers to no measure"
         reader.report("E606", title, span, help="compare a score: `iia >= 95%`")
         return None
     if value.unit != TRUTH or not isinstance(value, CellScore):
@@ -69,14 +68,14 @@ def _measured(value: CellScore) -> bool:
     return any(isinstance(part, PairMean | Isolate | Order | Recovered | Chosen) for part in value.walk())
 
 
-def _reported(line: tree.Report, reader: ExpressionReader) -> Reported | None:
-    value = reader.value(line.value, verdict=False)
+def _reported(expr: tree.Expr, line: tree.Report, reader: ExpressionReader) -> Reported | None:
+    value = reader.value(expr, verdict=False)
     if value is None:
         return None
-    score, text = reader.lift(value), format_expr(line.value)
+    score, text = reader.lift(value), format_expr(expr)
     if score is None or score.unit == TRUTH:
         help = "report a score, and expect a comparison: `report iia`, `expect iia >= 95%`"
-        reader.report("E606", f"`{short(text)}` is no number that can be reported", line.value.span, help=help)
+        reader.report("E606", f"`{short(text)}` is not a number that can be reported", expr.span, help=help)
         return None
     return Reported(text, line.span, dataclasses.replace(score, text=text))
 
@@ -96,6 +95,8 @@ def _warn_of_choosing(expectation: Expectation, context: TestContext, diagnostic
                         "W600",
                         f"`{short(part.text)}` chooses one of {context.cells} cells and judges it on the same pairs",
                         expectation.span,
-                        notes=("the best of many cells looks better than it is, and its interval knows of no search",),
+                        notes=(
+                            "the best of many cells looks better than it is, and its interval does not account for the search",
+                        ),
                         help=f"`best({part.score.text})` chooses on one half of the bases and scores on the other",
                     )

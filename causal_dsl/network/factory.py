@@ -1,6 +1,6 @@
 """Networks that a user's Python function makes: ``torch("file.py:factory", weights="x.safetensors")``.
 
-The factory takes no arguments and returns a module from floats [batch, width] to logits [batch, classes], or a language
+The factory takes the arguments that the declaration gives it by name, and returns a module from floats [batch, width] to logits [batch, classes], or a language
 model of transformers, alone or as ``(model, tokenizer)``: the tokenizer is one of transformers or tokenizers, or the path
 of a ``tokenizer.json`` or of a folder that holds one (:mod:`causal_dsl.network.beside`).
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 import traceback
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -27,10 +28,12 @@ from causal_dsl.store import reads
 from causal_dsl.store.code import importing, run_file, watching
 
 
-def call_factory(name: str, base: Path, span: Span) -> tuple[nn.Module, Tokens | None]:
-    """Import the file and call the function of ``file.py:function``; the caller has asked for trust.
+def call_factory(
+    name: str, base: Path, span: Span, arguments: Mapping[str, Any] | None = None
+) -> tuple[nn.Module, Tokens | None]:
+    """Import the file and call the function of ``file.py:function`` with the ``arguments``; the caller has asked for trust.
 
-    Raises E637 (no such file), E638 (no such function), E639 (it raises, or what it returns is no network).
+    Raises E637 (no such file), E638 (no such function), E639 (it raises, or what it returns is not a network).
     """
     file, _, function = name.rpartition(":")
     path = base / file
@@ -45,7 +48,7 @@ def call_factory(name: str, base: Path, span: Span) -> tuple[nn.Module, Tokens |
             own = [key for key, value in vars(module).items() if inspect.isfunction(value) or inspect.isclass(value)]
             help = did_you_mean(function, own)
             raise fail("E638", f"{shown_path(path)} has no function `{function}`", span, help=help)
-        made = _call(factory, path, span, f"`{function}` of {shown_path(path)}")
+        made = _call(partial(factory, **(arguments or {})), path, span, f"`{function}` of {shown_path(path)}")
     model, tokenizer = made if isinstance(made, tuple | list) and len(made) == 2 else (made, None)
     if not isinstance(model, nn.Module):
         raise _no_network(made, function, span)
@@ -62,7 +65,7 @@ def _no_network(made: Any, function: str, span: Span) -> SpecError:
     elif isinstance(made, Mapping):
         parts = list(made.values())
     if any(isinstance(part, nn.Module) for part in parts):
-        help = "write `return model, tokenizer`, the two in this order and nothing beside them, or `return model`"
+        help = "write `return model, tokenizer`, these two in this order and nothing else, or `return model`"
     else:
         help += ", or a language model of transformers: `return model, tokenizer`"
     notes = (f"it holds {', '.join(type(part).__name__ for part in parts[:6])}",) if parts else ()
@@ -114,7 +117,7 @@ def _vector_facts(model: nn.Module, span: Span) -> Facts:
             "E639",
             "the width of the network's input is not known",
             span,
-            notes=("it has no linear layer to tell it by",),
+            notes=("it has no linear layer from which to infer it",),
             help="set `self.in_features` in the module",
         )
     layers = vector_layers(model)

@@ -56,7 +56,7 @@ _TOKENIZER_FILES = ("*token*", "*vocab*", "merges.txt", "*.model", "*.tiktoken",
 class CheckpointReference:
     """What a network declaration names. ``name`` is a folder or a hub name (``hf``), or ``file.py:factory``
     (``torch``); ``base`` the spec's folder, against which paths are taken; ``weights`` a safetensors file, ``tokenizer`` a file or
-    folder (``torch``)."""
+    folder (``torch``), ``arguments`` what the factory is called with."""
 
     kind: Literal["hf", "torch"]
     name: str
@@ -64,6 +64,7 @@ class CheckpointReference:
     revision: str | None = None
     weights: str | None = None
     tokenizer: str | None = None
+    arguments: tuple[tuple[str, Any], ...] = ()
 
 
 def load(
@@ -98,12 +99,13 @@ def load(
                     trust,
                     span,
                     name,
+                    dict(reference.arguments),
                 )
             if reference.weights is None:
                 function = reference.name.rpartition(":")[2]
 
                 def again() -> nn.Module:
-                    return call_factory(reference.name, reference.base, span)[0]
+                    return call_factory(reference.name, reference.base, span, dict(reference.arguments))[0]
 
                 network = replace(network, warnings=drawn_weights(again, network.model, draws, function, span))
         else:
@@ -133,7 +135,7 @@ def device_of(device: str | None, span: Span) -> torch.device:
             help="this machine has `cpu`" + (" and `cuda`" if torch.cuda.is_available() else ""),
         ) from error
     if found.type == "meta":
-        raise fail("E645", "`meta` is no device to run on", span, help="this machine has `cpu`")
+        raise fail("E645", "`meta` is not a device to run on", span, help="this machine has `cpu`")
     return found
 
 
@@ -235,8 +237,8 @@ def _two_texts(model_type: str, span: Span) -> SpecError:
         "E648",
         f"`{model_type}` has an encoder and a decoder: it reads one text and writes another",
         span,
-        notes=("what is run here reads one sequence of tokens and says the next one, or a masked one",),
-        help="give a network that says the next token after token ids alone",
+        notes=("causal_dsl runs networks that read one sequence of tokens and predict the next one, or a masked one",),
+        help="give a network that predicts the next token from token ids alone",
     )
 
 
@@ -303,7 +305,7 @@ def _load_fault(error: Exception, folder: Path, span: Span) -> SpecError:
         notes=(said,),
         help="install what the note names, or run a checkpoint whose weights are not quantised"
         if stored
-        else "is transformers as new as the network, and is all installed that it needs?",
+        else "is transformers recent enough for the network, and is everything installed that it needs?",
     )
 
 

@@ -6,6 +6,7 @@ A model of transformers with output embeddings is a language network; whatever e
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -45,8 +46,9 @@ def load_made(
     trust: bool,
     span: Span,
     name: str,
+    arguments: Mapping[str, Any] | None = None,
 ) -> Network:
-    """The network that ``file.py:function`` makes, with the ``weights`` of a safetensors file and the ``tokenizer`` of a
+    """The network that ``file.py:function`` makes with the ``arguments``, with the ``weights`` of a safetensors file and the ``tokenizer`` of a
     file or folder; paths start from ``base``. Nothing is proved yet. Raises E637 to E649, E510, E752 and E753."""
     if not trust:
         raise fail(
@@ -56,7 +58,7 @@ def load_made(
             notes=("a Python file can do anything on this machine",),
             help="read it, then run with --trust",
         )
-    model, tokens = call_factory(function, base, span)
+    model, tokens = call_factory(function, base, span, arguments)
     held = "" if weights is None else absolute(base / weights)
     claim(model, (held, str(dtype), str(device)), span)
     if weights is not None:
@@ -75,7 +77,7 @@ def load_made(
     if tokens is not None:
         raise fail(
             "E752",
-            f"{_a(type(model).__name__)} comes with a tokenizer, and is no language model of transformers",
+            f"{_a(type(model).__name__)} comes with a tokenizer, and is not a language model of transformers",
             span,
             notes=("without `get_output_embeddings` and a config it is a vector network, which reads no tokens",),
             help="return a model as AutoModelForCausalLM or AutoModelForMaskedLM make it, or leave the tokenizer out",

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from causal_dsl.diagnostics import Diagnostics, did_you_mean
+from causal_dsl.program.definitions import meant
 from causal_dsl.program.modules import Definition
-from causal_dsl.program.resolve import Resolver
-from causal_dsl.program.sites import SITE_HEADS, SiteReader, steps
+from causal_dsl.program.paths import steps
+from causal_dsl.program.program import NetworkRef
+from causal_dsl.program.sites import SITE_HEADS, SiteReader
 from causal_dsl.syntax import tree
 
 
-def check_circuit(definition: Definition, resolver: Resolver, diagnostics: Diagnostics) -> None:
+def check_circuit(definition: Definition, networks: Mapping[Definition, NetworkRef], diagnostics: Diagnostics) -> None:
     """Report sites that the network does not have, and groups that the circuit does not name."""
     declaration = definition.declaration
     assert isinstance(declaration, tree.CircuitDecl)
-    found = resolver.find(definition.module, declaration.network, "network")
-    network = resolver.network(found) if found else None
+    network = meant(networks, definition.module, declaration.network, diagnostics, "network")
     if network is None:
         return
     reader = SiteReader(network.facts, (), diagnostics)

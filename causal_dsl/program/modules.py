@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +15,8 @@ from causal_dsl.syntax.tree import Ident, Import
 
 #: Files that no person wrote: a spec is text, and longer than this it is something else.
 LARGEST_SPEC = 8_000_000
+#: How long a chain of files that import each other may be.
+_DEEPEST = 100
 
 KINDS: dict[type, str] = {
     tree.DomainDecl: "domain",
@@ -43,10 +45,17 @@ class Definition:
 
     declaration: tree.AnyDeclaration | PythonName
     module: Module
+    #: of a member of a family: what the family is called, and the parameters that make it this member
+    family: str = ""
+    variant: tuple[tuple[str, int | float | str], ...] = ()
 
     @property
     def kind(self) -> str:
         return KINDS.get(type(self.declaration), "Python function")
+
+    @property
+    def name(self) -> str:
+        return self.declaration.name.name  # type: ignore[union-attr]
 
     @property
     def span(self) -> Span:
@@ -66,11 +75,33 @@ class Module:
     #: names that are declared more than once: which declaration was meant is not known
     twice: set[str] = field(default_factory=set)
 
+    #: families that were written out, by name, and what their members are called
+    families: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    _written: dict[str, Definition] = field(default_factory=dict)
     _kinds: tuple[int, dict[str, dict[str, Definition]]] = (0, {})
+
+    def declared(self) -> dict[str, Definition]:
+        """The names as the file has them: families stand for themselves."""
+        return {**self.names, **self._written} if self._written else self.names
+
+    def put(self, members: Mapping[str, Sequence[Definition]]) -> None:
+        """Put the members of each family in the place of its name; one without members is at fault, and was reported."""
+        names: dict[str, Definition] = {}
+        for name, definition in self.names.items():
+            if name not in members:
+                names[name] = definition
+                continue
+            self._written[name] = definition
+            names.update((member.name, member) for member in members[name])
+            if not members[name]:
+                self.faulty.add(name)
+            elif any(member.family for member in members[name]):
+                self.families[name] = tuple(member.name for member in members[name])
+        self.names, self._kinds = names, (0, {})
 
     def of_kind(self, kind: str) -> dict[str, Definition]:
         """The definitions of a kind, by name."""
-        if self._kinds[0] != len(self.names):  # names are only ever added
+        if self._kinds[0] != len(self.names):  # else none was added
             kinds: dict[str, dict[str, Definition]] = {}
             for name, definition in self.names.items():
                 kinds.setdefault(definition.kind, {})[name] = definition
@@ -185,7 +216,7 @@ class Loader:
                 "E221", "this import names no file", span, help='write from "file.causal" import name'
             )
             return
-        if not may_read(folder / path, written, span, self.diagnostics, LARGEST_SPEC):
+        if not may_read(folder / path, written, span, self.diagnostics, LARGEST_SPEC, folder=False):
             return
         path = real_path(folder / path)
         if path.suffix == ".py":
@@ -198,6 +229,14 @@ class Loader:
                 "these files import each other: " + " -> ".join(chain),
                 span,
                 help="move what both need into a third file",
+            )
+            return
+        if len(self._open) >= _DEEPEST and path not in self.modules:
+            self.diagnostics.report(
+                "E229",
+                f"these imports are nested more than {_DEEPEST} files deep",
+                span,
+                help="import what is needed from the file that declares it",
             )
             return
         module = self.file(path, span)

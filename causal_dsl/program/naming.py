@@ -18,11 +18,11 @@ def network_names(spec: Module, modules: Iterable[Module]) -> dict[int, str]:
     """
     found = {id(definition.declaration): name for name, definition in spec.of_kind("network").items()}
     others = [definition for definition in _declared(modules) if id(definition.declaration) not in found]
-    taken = Counter([*found.values(), *(definition.span.text for definition in others)])
+    taken = Counter([*found.values(), *(definition.name for definition in others)])
     files = {definition: Path(definition.module.source.path).name for definition in others}
-    alike = Counter((definition.span.text, file) for definition, file in files.items())
+    alike = Counter((definition.name, file) for definition, file in files.items())
     for definition, file in files.items():
-        name = definition.span.text
+        name = definition.name
         where = file if alike[name, file] == 1 else definition.module.source.path
         found[id(definition.declaration)] = name if taken[name] == 1 else f"{name} ({where})"
     return found
@@ -37,10 +37,10 @@ def overridden(spec: Module, modules: Iterable[Module], folders: Mapping[str, Pa
     own, others = spec.of_kind("network"), list(_declared(modules))
     found = {}
     for name, folder in folders.items():
-        meant = [own[name]] if name in own else [d for d in others if d.span.text == name]
+        meant = [own[name]] if name in own else [d for d in others if d.name == name]
         place = Span(Source(spec.source.path, ""), 0, 0)
         if not meant:
-            known = [*own, *(definition.span.text for definition in others)]
+            known = [*own, *(definition.name for definition in others)]
             raise fail(
                 "E702", f"{spec.source.path} declares no network `{name}`", place, help=did_you_mean(name, known)
             )
@@ -48,10 +48,10 @@ def overridden(spec: Module, modules: Iterable[Module], folders: Mapping[str, Pa
             files = " and ".join(definition.module.source.path for definition in meant)
             raise fail(
                 "E750",
-                f"`{name}` names {len(meant)} networks that {spec.source.path} takes in with its imports",
+                f"`{name}` names {len(meant)} networks that {spec.source.path} imports",
                 place,
                 notes=(f"they are declared in {files}",),
-                help=f'import the one that is meant: from "{Path(meant[0].module.source.path).name}" import {name}',
+                help=f'import the one that you mean: from "{Path(meant[0].module.source.path).name}" import {name}',
             )
         found[id(meant[0].declaration)] = folder
     return found
@@ -59,7 +59,7 @@ def overridden(spec: Module, modules: Iterable[Module], folders: Mapping[str, Pa
 
 def known_names(spec: Module, modules: Iterable[Module]) -> set[str]:
     """Every name that ``--network`` may give: those of the spec itself, and of the networks of its imports."""
-    return {*spec.of_kind("network"), *(definition.span.text for definition in _declared(modules))}
+    return {*spec.of_kind("network"), *(definition.name for definition in _declared(modules))}
 
 
 def _declared(modules: Iterable[Module]) -> Iterable[Definition]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -77,13 +78,13 @@ class Placed:
 class Cell:
     """One setting of an alignment's parameters, and the interventions of the test there."""
 
-    values: tuple[tuple[str, int | str], ...]
+    values: tuple[tuple[str, int | float | str], ...]
     interventions: tuple[Intervention, ...] = ()
     #: where the alignment puts its variables in this cell
     placed: tuple[Placed, ...] = field(default=(), compare=False)
 
     @property
-    def settings(self) -> dict[str, int | str]:
+    def settings(self) -> dict[str, int | float | str]:
         return dict(self.values)
 
     def __str__(self) -> str:
@@ -129,6 +130,26 @@ class PromptLine:
 
 
 @dataclass(frozen=True)
+class Aligned:
+    """What an alignment joins: its placements are read against it. ``parameters`` and their values make its cells."""
+
+    model: CausalModel
+    network: NetworkRef
+    parameters: Mapping[str, tuple[tree.Expr, ...]]
+    prompts: tuple[PromptLine, ...]
+
+    @property
+    def templates(self) -> tuple[Template, ...]:
+        return tuple(line.template for line in self.prompts)
+
+    @property
+    def ends(self) -> list[dict[str, tree.Expr]]:
+        """The first and the last cell: the ends of every range."""
+        ends = [{name: values[pick] for name, values in self.parameters.items()} for pick in (0, -1)]
+        return ends if ends[0] != ends[1] else ends[:1]
+
+
+@dataclass(frozen=True)
 class Alignment:
     """tau : H -> L, with its parents' prompts and placements already in it.
 
@@ -138,10 +159,10 @@ class Alignment:
     name: str
     model: CausalModel
     network: NetworkRef
-    parameters: dict[str, tuple[tree.Expr, ...]]
+    parameters: Mapping[str, tuple[tree.Expr, ...]]
     prompts: tuple[PromptLine, ...]
-    placements: dict[str, tree.Placement]
-    readouts: dict[str, Readout]
+    placements: Mapping[str, tree.Placement]
+    readouts: Mapping[str, Readout]
     inputs: tuple[InputPlacement, ...]
     span: Span
     #: the alignments that it takes what it does not restate from, nearest first
@@ -153,6 +174,10 @@ class Alignment:
     def origin(self) -> Origin:
         """Which alignment it is: those of one name in two files are two."""
         return origin(self.name, self.span)
+
+    @property
+    def templates(self) -> tuple[Template, ...]:
+        return tuple(line.template for line in self.prompts)
 
 
 @dataclass(frozen=True)
@@ -205,6 +230,9 @@ class Test:
     members: tuple[tree.Node, ...]
     metrics: dict[str, tree.Expr]
     scores: TestScores
+    #: of a member of a family: what the family is called, and the parameters that make it this member
+    family: str = ""
+    variant: tuple[tuple[str, int | float | str], ...] = ()
     #: what a control of another test compares it with: that test, and the control; empty for a test of the user's
     control: tuple[str, str] = ("", "")
     #: whether further interventions ride beside it (`controls=none` in its draw says no)
@@ -230,14 +258,14 @@ class Test:
         return any(cell.interventions for cell in self.cells)
 
 
-@dataclass
+@dataclass(frozen=True)
 class Program:
     """All that one spec file declares or imports. ``tests`` are the file's own."""
 
     path: str
-    networks: dict[str, NetworkRef]
-    models: dict[str, CausalModel]
-    alignments: dict[str, Alignment]
-    tests: list[Test]
+    networks: Mapping[str, NetworkRef]
+    models: Mapping[str, CausalModel]
+    alignments: Mapping[str, Alignment]
+    tests: tuple[Test, ...]
     #: what `fit` declarations say that features are fitted on
-    fits: list[Test] = field(default_factory=list)
+    fits: tuple[Test, ...] = ()

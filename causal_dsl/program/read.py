@@ -1,87 +1,126 @@
-"""A module to its program: every declaration resolved, the wanted tests read, and the fits that they take over."""
+"""A module to its program, in passes: names, models, networks and alignments, tests.
+
+Each pass takes what the earlier ones made, and hands on values that do not change. Faults are collected in one
+:class:`Diagnostics`: what is at fault is left out of the mapping that its pass makes, and what needs it is left out in
+silence, so that one check tells every fault, each once.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 
+from causal_dsl.causal.model import CausalModel
 from causal_dsl.diagnostics import Diagnostics, Source, Span, did_you_mean, fail
+from causal_dsl.program.alignments import read_alignment
 from causal_dsl.program.circuits import check_circuit
-from causal_dsl.program.experiments import TestReader
+from causal_dsl.program.definitions import in_order
 from causal_dsl.program.fits import check_declared, declared_for, held_out, learned
-from causal_dsl.program.identity import Origin
+from causal_dsl.program.models import Terms, metrics_of, read_models, read_terms
 from causal_dsl.program.modules import Definition, Module
-from causal_dsl.program.program import Program, Test
-from causal_dsl.program.resolve import Resolver
+from causal_dsl.program.networks import read_network
+from causal_dsl.program.options import ReadOptions
+from causal_dsl.program.program import Alignment, NetworkRef, Program, Test
+from causal_dsl.program.tests import Known, aligned, read_test
 from causal_dsl.syntax import tree
 
 
-def read_program(path: str, module: Module, resolver: Resolver, found: Diagnostics, wanted: Collection[str]) -> Program:
+def read_program(
+    path: str, module: Module, options: ReadOptions, found: Diagnostics, wanted: Collection[str]
+) -> Program:
     """Every declaration resolved, used or not, and the ``wanted`` tests (empty: all); faults are in ``found``."""
-    program = Program(path, {}, {}, {}, [])
-    resolver.scope(module)
-    for name, definition in module.names.items():
-        if definition.kind == "causal model" and (model := resolver.model(definition)) is not None:
-            program.models[name] = model
-        elif definition.kind == "network" and (network := resolver.network(definition)) is not None:
-            program.networks[name] = network
-        elif definition.kind == "alignment" and (alignment := resolver.alignment(definition)) is not None:
-            program.alignments[name] = alignment
-        elif definition.kind == "circuit":
-            check_circuit(definition, resolver, found)
-        elif isinstance(definition.declaration, tree.FitDecl):
-            fit = TestReader(definition.declaration, definition.module, resolver, found).read()
-            if fit is not None and check_declared(fit, found):
-                program.fits.append(fit)
-    _refuse_unknown(program, module, wanted)
-    for definition in module.of_kind("test").values():
-        declaration = definition.declaration
-        assert isinstance(declaration, tree.TestDecl)
-        if wanted and declaration.name.name not in wanted:
-            continue
-        test = TestReader(declaration, module, resolver, found).read()
+    order = in_order(module, options.networks, found)
+    terms = read_terms(order, options.trust, found)
+    models = read_models(order, terms, found)
+    networks, alignments = _read_networks(order, terms, models, options, found)
+    for definition in order:
+        if definition.kind == "circuit":
+            check_circuit(definition, networks, found)
+    known = Known(models, alignments, metrics_of(module), options)
+    fits = _read_fits(module, known, found)
+    _refuse_unknown(path, module, wanted)
+    tests, taken_over = _read_tests(module, known, fits, found, wanted)
+    named = module.names.items()
+    return Program(
+        path,
+        {name: networks[definition] for name, definition in named if definition in networks},
+        {name: models[definition] for name, definition in named if definition in models},
+        {name: alignments[definition] for name, definition in named if definition in alignments},
+        tests,
+        (*fits, *taken_over),
+    )
+
+
+def _read_networks(
+    order: Iterable[Definition],
+    terms: Terms,
+    models: Mapping[Definition, CausalModel],
+    options: ReadOptions,
+    found: Diagnostics,
+) -> tuple[Mapping[Definition, NetworkRef], Mapping[Definition, Alignment]]:
+    """Networks and alignments: one pass, for a network may be trained towards an alignment of another."""
+    networks: dict[Definition, NetworkRef] = {}
+    alignments: dict[Definition, Alignment] = {}
+    for definition in order:
+        if definition.kind == "network":
+            network = read_network(definition, alignments, options, found)
+            if network is not None:
+                networks[definition] = network
+        elif definition.kind == "alignment":
+            alignment = read_alignment(definition, terms, models, networks, alignments, found)
+            if alignment is not None:
+                alignments[definition] = alignment
+    return networks, alignments
+
+
+def _read_fits(module: Module, known: Known, found: Diagnostics) -> tuple[Test, ...]:
+    """What the `fit` declarations of a module and of its imports say."""
+    fits = (read_test(definition, known, found) for definition in module.of_kind("fit").values())
+    return tuple(fit for fit in fits if fit is not None and check_declared(fit, found))
+
+
+def _read_tests(
+    module: Module, known: Known, fits: tuple[Test, ...], found: Diagnostics, wanted: Collection[str]
+) -> tuple[tuple[Test, ...], tuple[Test, ...]]:
+    """The tests, and the fits of other alignments that they take over with their placements."""
+    tests: list[Test] = []
+    taken_over: list[Test] = []
+    for name, definition in module.of_kind("test").items():
+        asked = not wanted or name in wanted or definition.family in wanted
+        test = read_test(definition, known, found) if asked else None
         if test is not None and learned(test):
-            _take_over_fits(program, test, module, resolver, found)
-            test = held_out(test, bool(declared_for(test, program.fits)))
+            taken_over += _take_over_fits(module, test, known, (*fits, *taken_over), found)
+            test = held_out(test, bool(declared_for(test, (*fits, *taken_over))))
         if test is not None:
-            program.tests.append(test)
-    return program
+            tests.append(replace(test, family=definition.family, variant=definition.variant))
+    return tuple(tests), tuple(taken_over)
 
 
-def _take_over_fits(program: Program, test: Test, module: Module, resolver: Resolver, found: Diagnostics) -> None:
-    """What is said of the fits of an alignment holds for those that take its placements over and say nothing of their own."""
+def _take_over_fits(module: Module, test: Test, known: Known, fits: tuple[Test, ...], found: Diagnostics) -> list[Test]:
+    """The fits of an alignment hold for those that take its placements over and have none of their own."""
     own = test.alignment.origin
-    above = next((o for o in (own, *test.alignment.parents) if _fits_on(module, o, resolver)), own)
-    if above == own or any(f.alignment.origin == own for f in program.fits):
-        return
-    for definition in _fits_on(module, above, resolver):
-        declaration = definition.declaration
-        assert isinstance(declaration, tree.FitDecl)
-        fit = TestReader(declaration, definition.module, resolver, found, test.alignment).read()
-        if fit is not None and learned(fit):
-            program.fits.append(fit)
-
-
-def _fits_on(module: Module, alignment: Origin, resolver: Resolver) -> list[Definition]:
-    """The `fit` declarations on an alignment."""
-    found = []
+    if any(fit.alignment.origin == own for fit in fits):
+        return []
+    declared: dict[object, list[Definition]] = {}
     for definition in module.of_kind("fit").values():
         assert isinstance(definition.declaration, tree.FitDecl)
-        on = definition.declaration.on
-        name = on.function if isinstance(on, tree.Call) else on
-        above = definition.module.names.get(name.name) if isinstance(name, tree.Name) else None
-        meant = resolver.alignment(above) if above is not None and above.kind == "alignment" else None
-        if meant is not None and meant.origin == alignment:
-            found.append(definition)
-    return found
+        on = aligned(definition.declaration, definition.module, known.alignments, found)
+        if on is not None:
+            declared.setdefault(on.origin, []).append(definition)
+    above = next((origin for origin in (own, *test.alignment.parents) if origin in declared), own)
+    if above == own:
+        return []
+    read = (read_test(definition, known, found, test.alignment) for definition in declared[above])
+    return [fit for fit in read if fit is not None and learned(fit)]
 
 
-def _refuse_unknown(program: Program, module: Module, wanted: Collection[str]) -> None:
-    tests = module.of_kind("test")
+def _refuse_unknown(path: str, module: Module, wanted: Collection[str]) -> None:
+    tests = {**module.of_kind("test"), **module.families}
     for name in wanted:
         if name not in tests:
             raise fail(
                 "E701",
-                f"there is no test `{name}` in {program.path}",
-                Span(Source(program.path, ""), 0, 0),
+                f"there is no test `{name}` in {path}",
+                Span(Source(path, ""), 0, 0),
                 help=did_you_mean(name, tests),
             )

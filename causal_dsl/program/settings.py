@@ -19,9 +19,10 @@ _SAYS = {
     "word": "a bare word",
     "run": "the name of a run",
     "names": "a list of names, as in [a, b]",
+    "several": "a name, or a list of names, as in [a, b]",
     "ints": "a list of whole numbers, as in [3, 14]",
     "alignment": "the name of an alignment",
-    "domain": "the name of a domain",
+    "domain": 'a domain, as in Name or {"is", "are"}',
     "file": 'a path in quotes, as in "name.safetensors"',
     "value": "a value that can be written",
 }
@@ -120,7 +121,7 @@ def _read(setting: Setting, expr: tree.Expr) -> Any:
             word = expr.name if isinstance(expr, tree.Name) else value if isinstance(value, str) else None
             return word if not setting.choices or word in setting.choices else None
         case "domain":
-            return expr if isinstance(expr, (tree.Name, tree.Call)) else None
+            return expr if isinstance(expr, (tree.Name, tree.Call, tree.Attribute, tree.Set, tree.Range)) else None
         case "alignment":
             return expr if isinstance(expr, tree.Name) else None
         case "ints":
@@ -129,7 +130,9 @@ def _read(setting: Setting, expr: tree.Expr) -> Any:
             numbers = [constant(item) for item in expr.items]
             good = all(isinstance(n, int) and not isinstance(n, bool) and n >= setting.low for n in numbers)
             return tuple(numbers) if good else None
-        case "names":
+        case "several" if isinstance(expr, (tree.Name, tree.Attribute)):
+            return (expr,)
+        case "names" | "several":
             if isinstance(expr, tree.List) and expr.items:
                 fits = all(isinstance(item, (tree.Name, tree.Attribute)) for item in expr.items)
                 return expr.items if fits else None

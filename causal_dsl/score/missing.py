@@ -27,13 +27,17 @@ def not_measured(test: Test, ceilings: Mapping[str, Ceiling]) -> TestResult:
         parameters=parameters,
         network=test.network.name,
         cell_count=len(test.cells),
+        family=test.family,
+        variant=test.variant,
     )
 
 
 def as_far_as_measured(result: TestResult, test: Test) -> TestResult:
     """A result told of its network and of how many cells it should have. Where some were not finished nothing that was
     expected is judged: an expectation speaks of all cells."""
-    told = replace(result, network=test.network.name, cell_count=len(test.cells))
+    told = replace(
+        result, network=test.network.name, cell_count=len(test.cells), family=test.family, variant=test.variant
+    )
     if told.status != "interrupted":
         return told
     return replace(told, expectations=(), diagnostics=())

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from causal_dsl.diagnostics import Diagnostic, did_you_mean
+from causal_dsl.score.as_json import number
 from causal_dsl.score.codes import LADDER, Severity, severity
+from causal_dsl.score.families import FamilyResult, families_of
 
 if TYPE_CHECKING:
     import pandas
@@ -25,17 +26,6 @@ SCHEMA = 1
 
 Status = Literal["finished", "failed", "interrupted"]
 Method = Literal["exact", "bootstrap", "binomial", "clustered", "rule of three", "draws", "none"]
-
-
-def number(value: Any) -> Any:
-    """A number as JSON has it: NaN and the infinities are null."""
-    if value is None or isinstance(value, bool | str):
-        return value
-    if isinstance(value, Mapping):
-        return {str(key): number(inner) for key, inner in value.items()}
-    if hasattr(value, "item"):
-        value = value.item()
-    return value if not isinstance(value, float) or math.isfinite(value) else None
 
 
 @dataclass(frozen=True)
@@ -139,7 +129,7 @@ class CellInfo:
 
 @dataclass(frozen=True)
 class CellResult:
-    """One cell of a test; ``cell`` is ``{}`` where the test is no sweep."""
+    """One cell of a test; ``cell`` is ``{}`` where the test is not a sweep."""
 
     cell: dict[str, Any]
     scores: dict[str, Estimate]
@@ -298,6 +288,9 @@ class TestResult:
     #: the network that it ran on, by its name in the results; and how many cells it has, measured or not (None: those here)
     network: str = ""
     cell_count: int | None = None
+    #: of a member of a family: what the family is called, and the parameters that make it this member
+    family: str = ""
+    variant: tuple[tuple[str, int | float | str], ...] = ()
 
     @property
     def status(self) -> Status:
@@ -331,6 +324,7 @@ class TestResult:
             "line": self.line,
             "status": self.status,
             "network": self.network,
+            **({"family": self.family, "variant": dict(self.variant)} if self.family else {}),
             "cell_count": len(self.cells) if self.cell_count is None else self.cell_count,
             "n": self.n,
             "kept": self.kept,
@@ -381,7 +375,13 @@ class SpecResult:
     def passed(self) -> bool:
         return all(test.passed for test in self.tests)
 
+    @property
+    def families(self) -> tuple[FamilyResult, ...]:
+        """The tests that were written out of one declaration, side by side."""
+        return families_of(self.tests)
+
     def to_json(self) -> dict[str, Any]:
+        families = [family.to_json() for family in self.families]
         return {
             "schema": SCHEMA,
             "path": self.path,
@@ -390,6 +390,7 @@ class SpecResult:
             "versions": dict(self.versions),
             "networks": self.networks,
             "tests": [test.to_json() for test in self.tests],
+            **({"families": families} if families else {}),
             "cost": number(self.cost),
             "diagnostics": [diagnostic.to_json() for diagnostic in self.warnings],
         }
@@ -436,6 +437,15 @@ class Results:
             )
         return found[0]
 
+    def family(self, name: str) -> FamilyResult:
+        """The tests of a declaration with parameters, side by side. Raises KeyError where there is none, or several."""
+        every = [family for spec in self.specs for family in spec.families]
+        found = [family for family in every if family.name == name]
+        if len(found) != 1:
+            known = did_you_mean(name, [family.name for family in every], "no test was written out to several")
+            raise KeyError(f"{len(found)} families are called `{name}`: {known}")
+        return found[0]
+
     def to_json(self) -> dict[str, Any]:
         """What ``run --json`` prints."""
         return {"schema": SCHEMA, "specs": [spec.to_json() for spec in self.specs]}
@@ -449,8 +459,7 @@ class Results:
             for test in spec.tests:
                 for cell in test.cells:
                     for score, estimate in cell.scores.items():
-                        rows.append(
-                            {"spec": spec.path, "test": test.name, **cell.cell, "score": score, **estimate.to_json()}
-                        )
+                        at = {**dict(test.variant), **cell.cell}
+                        rows.append({"spec": spec.path, "test": test.name, **at, "score": score, **estimate.to_json()})
         columns = None if rows else ["spec", "test", "score", "value", "low", "high", "n", "method"]
         return pandas.DataFrame(rows, columns=columns)

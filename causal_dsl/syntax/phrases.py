@@ -103,6 +103,8 @@ class Phrases:
                 return LayoutGroup((element, Nest(_INDENT, (Line(), "in ", self.domain(node.domain)))))
             case tree.IfElse():
                 return self.if_else(node)
+            case tree.Range() | tree.Set():  # the value of a setting
+                return self.domain(node)
         raise TypeError(f"no expression: {node!r}")
 
     def argument(self, node: tree.Argument) -> Doc:
@@ -141,7 +143,13 @@ class Phrases:
             return (opening, end)
         return LayoutGroup((opening, Nest(_INDENT, (Line(""), fill(list(items)))), Line(""), end))
 
-    def domain(self, node: tree.DomainExpr) -> Doc:
+    def table(self, node: tree.Call | tree.Mapping) -> Doc:
+        if isinstance(node, tree.Call):
+            return self.expr(node)
+        pairs: list[Doc] = [(self.expr(pair.key), ": ", self.expr(pair.value)) for pair in node.pairs]
+        return self.bracketed("{", pairs, node, "}")
+
+    def domain(self, node: tree.DomainExpr | tree.Expr) -> Doc:
         match node:
             case tree.Range():
                 low = self.expr(node.low, SUM)
@@ -170,9 +178,12 @@ class Phrases:
             case tree.DomainDecl():
                 return (("domain ", self.ident(node.name)), ("= ", self.domain(node.domain)))
             case tree.TableDecl():
-                return (("table ", self.ident(node.name)), ("= ", self.expr(node.value)))
+                return (("table ", self.ident(node.name)), ("= ", self.table(node.value)))
             case tree.NetworkDecl():
-                return (("network ", self.ident(node.name)), ("= ", self.expr(node.value)))
+                return (
+                    ("network ", self.ident(node.name), self.parameters(node.parameters)),
+                    ("= ", self.expr(node.value)),
+                )
             case tree.MetricDecl():
                 return (("metric ", self.ident(node.name)), ("= ", self.expr(node.value)))
             case tree.Draw():
@@ -201,7 +212,7 @@ class Phrases:
             case tree.Expect():
                 return (("expect ", self.expr(node.value)),)
             case tree.Report():
-                return (("report ", self.expr(node.value)),)
+                return (("report ", fill([self.expr(value) for value in node.values])),)
         raise TypeError(f"no statement: {node!r}")
 
     def action(self, node: tree.Interchange | tree.PatchPath | tree.SetTo | tree.AddTo) -> Doc:
@@ -236,18 +247,24 @@ class Phrases:
             case tree.CausalDecl():
                 return ("causal ", self.ident(node.name))
             case tree.AlignDecl():
-                head: Doc = ("align ", self.ident(node.name))
-                if node.parameters:
-                    head = (head, "(", fill([self.parameter(p) for p in node.parameters]), ")")
-                head = (head, " : ", self.ident(node.model))
-                return (head, " -> ", self.ident(node.network)) if node.network else head
+                head: Doc = ("align ", self.ident(node.name), self.parameters(node.parameters))
+                head = (head, " : ", self.ident(node.model), self.fixed(node.model_fixed))
+                if node.network is None:
+                    return head
+                return (head, " -> ", self.ident(node.network), self.fixed(node.network_fixed))
             case tree.CircuitDecl():
                 return (("circuit ", self.ident(node.name)), " : ", self.ident(node.network))
             case tree.FitDecl():
                 return (("fit ", self.ident(node.name)), " on ", self.expr(node.on))
             case tree.TestDecl():
-                return (("test ", self.ident(node.name)), " on ", self.expr(node.on))
+                return (("test ", self.ident(node.name), self.parameters(node.parameters)), " on ", self.expr(node.on))
         raise TypeError(f"no declaration with a block: {node!r}")
+
+    def parameters(self, nodes: Sequence[tree.Parameter]) -> Doc:
+        return ("(", fill([self.parameter(node) for node in nodes]), ")") if nodes else ""
+
+    def fixed(self, nodes: Sequence[tree.Argument]) -> Doc:
+        return ("(", fill([self.argument(node) for node in nodes]), ")") if nodes else ""
 
     def parameter(self, node: tree.Parameter) -> Doc:
         name = self.ident(node.name)

@@ -83,7 +83,7 @@ class BuildTree(Transformer[Token, Any]):
         return tree.TableDecl(_ident(c[1]), c[3], span=_span(c), doc=c[0].doc)
 
     def network(self, c: list[Any]) -> tree.NetworkDecl:
-        return tree.NetworkDecl(_ident(c[1]), c[3], span=_span(c), doc=c[0].doc)
+        return tree.NetworkDecl(_ident(c[1]), c[4], c[2] or (), span=_span(c), doc=c[0].doc)
 
     def metric(self, c: list[Any]) -> tree.MetricDecl:
         return tree.MetricDecl(_ident(c[1]), c[3], span=_span(c), doc=c[0].doc)
@@ -92,13 +92,15 @@ class BuildTree(Transformer[Token, Any]):
         return tree.CausalDecl(_ident(c[1]), c[3], span=_span(c[:3] + c[4:]), doc=c[0].doc)
 
     def align(self, c: list[Any]) -> tree.AlignDecl:
-        _, name, parameters, _, model, _, network, _, members, _ = c
+        _, name, parameters, _, model, model_fixed, _, network, network_fixed, _, members, _ = c
         return tree.AlignDecl(
             _ident(name),
             parameters or (),
             _ident(model),
             _ident(network) if network else None,
             members,
+            model_fixed or (),
+            network_fixed or (),
             span=c[0].span.to(c[-1].span),
             doc=c[0].doc,
         )
@@ -107,7 +109,7 @@ class BuildTree(Transformer[Token, Any]):
         return tree.CircuitDecl(_ident(c[1]), _ident(c[3]), c[5], span=c[0].span.to(c[-1].span), doc=c[0].doc)
 
     def test(self, c: list[Any]) -> tree.TestDecl:
-        return tree.TestDecl(_ident(c[1]), c[3], c[5], span=c[0].span.to(c[-1].span), doc=c[0].doc)
+        return tree.TestDecl(_ident(c[1]), c[4], c[6], c[2] or (), span=c[0].span.to(c[-1].span), doc=c[0].doc)
 
     def fit(self, c: list[Any]) -> tree.FitDecl:
         return tree.FitDecl(_ident(c[1]), c[3], c[5], span=c[0].span.to(c[-1].span), doc=c[0].doc)
@@ -126,6 +128,8 @@ class BuildTree(Transformer[Token, Any]):
 
     def parameters(self, c: list[Any]) -> tuple[tree.Parameter, ...]:
         return _nodes(c)
+
+    fixed = parameters
 
     def parameter(self, c: list[Any]) -> tree.Parameter:
         return tree.Parameter(_ident(c[0]), c[2], span=_span(c))
@@ -164,7 +168,7 @@ class BuildTree(Transformer[Token, Any]):
         return tree.Expect(c[1], span=_span(c), doc=c[0].doc)
 
     def report(self, c: list[Any]) -> tree.Report:
-        return tree.Report(c[1], span=_span(c), doc=c[0].doc)
+        return tree.Report(tuple(c[1::2]), span=_span(c), doc=c[0].doc)
 
     # ── domains ──
 
@@ -173,6 +177,12 @@ class BuildTree(Transformer[Token, Any]):
 
     def set_(self, c: list[Any]) -> tree.Set:
         return tree.Set(_nodes(c), span=_span(c))
+
+    def mapping(self, c: list[Any]) -> tree.Mapping:
+        return tree.Mapping(_nodes(c), span=_span(c))
+
+    def pair(self, c: list[Any]) -> tree.MapEntry:
+        return tree.MapEntry(c[0], c[2], span=_span(c))
 
     # ── expressions ──
 

@@ -100,6 +100,9 @@ class Subscript(Node):
 
 @dataclass(frozen=True)
 class Argument(Node):
+    """``value`` or ``name=value``; the value of a name may be a :class:`Range` or a :class:`Set`, which settings that take a
+    domain read."""
+
     name: Ident | None
     value: Expr
 
@@ -178,7 +181,22 @@ class Set(Node):
 
 Expr = Number | String | Bool | Name | Attribute | Subscript | Call | List | Unary | Binary | Compare | Member | IfElse
 #: A bare name or a call (`bool`, `Shape`, `real(-1, 1)`, `lines("f.txt")`) stands as itself.
-DomainExpr = Range | Set | Name | Call
+DomainExpr = Range | Set | Name | Attribute | Subscript | Call
+
+
+@dataclass(frozen=True)
+class MapEntry(Node):
+    """``key: value``"""
+
+    key: Expr
+    value: Expr
+
+
+@dataclass(frozen=True)
+class Mapping(Node):
+    """``{key: value, …}``, a table that is written out"""
+
+    pairs: tuple[MapEntry, ...]
 
 
 # ── declarations ────────────────────────────────────────────────────────────────────────────────
@@ -206,13 +224,16 @@ class DomainDecl(Declaration):
 @dataclass(frozen=True)
 class TableDecl(Declaration):
     name: Ident
-    value: Call
+    value: Call | Mapping
 
 
 @dataclass(frozen=True)
 class NetworkDecl(Declaration):
+    """``network name(parameters) = kind(…)``"""
+
     name: Ident
     value: Call
+    parameters: tuple[Parameter, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -271,13 +292,18 @@ class Placement(Declaration):
 
 @dataclass(frozen=True)
 class AlignDecl(Declaration):
-    """``align name(parameters) : model -> network { … }``; with no ``network``, ``model`` names an alignment."""
+    """``align name(parameters) : model(fixed) -> network(fixed) { … }``; with no ``network``, ``model`` names an alignment.
+
+    ``model_fixed`` and ``network_fixed`` are the parameters that are given there.
+    """
 
     name: Ident
     parameters: tuple[Parameter, ...]
     model: Ident
     network: Ident | None
     members: tuple[Prompt | Placement, ...]
+    model_fixed: tuple[Argument, ...] = ()
+    network_fixed: tuple[Argument, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -350,18 +376,21 @@ class Expect(Declaration):
 
 @dataclass(frozen=True)
 class Report(Declaration):
-    value: Expr
+    """``report value, …``"""
+
+    values: tuple[Expr, ...]
 
 
 @dataclass(frozen=True)
 class TestDecl(Declaration):
-    """``test name on path { … }``; ``on`` is a name or a call of one (`tau(l=8)`)."""
+    """``test name(parameters) on path { … }``; ``on`` is a name or a call of one (`tau(l=8)`)."""
 
     __test__ = False  # not a pytest class
 
     name: Ident
     on: Expr
     members: tuple[Draw | Do | Expect | Report, ...]
+    parameters: tuple[Parameter, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -75,6 +75,8 @@ def _each(
             continue
         except SpecError as error:
             fault = error
+        except OutputFault:
+            raise
         except Exception as error:
             place = Span(Source(shown_path(file), ""), 0, 0)
             fault = SpecError([unexpected(error, place)])

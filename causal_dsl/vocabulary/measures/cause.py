@@ -6,7 +6,7 @@ from causal_dsl.vocabulary.measures.record import Measure
 
 MEASURE = Measure(
     name="cause",
-    says="`iia` over the bases that ask about what is interchanged: another value of it would change their answer",
+    says="`iia` over the bases that ask about the interchanged variable: another value of it would change their answer",
     unit="share",
     per="cell",
     needs=("answer", "label"),

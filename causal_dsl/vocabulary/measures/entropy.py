@@ -18,7 +18,7 @@ def entropy(log_probs: Tensor) -> Tensor:
 
 MEASURE = Measure(
     name="entropy",
-    says="the entropy of what the run says: -sum of p ln p, over what `prob(x)` is over. 0: all on one token; ln of their number: all alike",
+    says="the entropy of the run's distribution: -sum of p ln p, over the same tokens or classes as `prob(x)`. It is 0 if one has all the probability, and ln of their number if all are equally likely",
     unit="nats",
     per="pair",
     needs=("distribution",),

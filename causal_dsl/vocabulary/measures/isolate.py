@@ -6,7 +6,7 @@ from causal_dsl.vocabulary.measures.record import Measure
 
 MEASURE = Measure(
     name="isolate",
-    says="for each other attribute, `iia` over the bases that ask about it (their label is the base's own answer), and the mean of these",
+    says="for each other attribute, `iia` over the bases that ask about it (their label is the base's own answer); then the mean of these",
     unit="share",
     per="cell",
     needs=("answer", "label"),

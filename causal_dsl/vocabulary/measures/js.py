@@ -21,7 +21,7 @@ def js(patched: Tensor, base: Tensor) -> Tensor:
 
 MEASURE = Measure(
     name="js",
-    says="Jensen-Shannon divergence of the two runs: the mean of KL(base ‖ m) and KL(patched ‖ m), m their mean",
+    says="Jensen-Shannon divergence of the two runs: the mean of KL(base ‖ m) and KL(patched ‖ m), where m is their mean",
     unit="nats",
     per="pair",
     needs=("distribution", "patched"),

@@ -6,7 +6,7 @@ from causal_dsl.vocabulary.measures.record import Measure
 
 MEASURE = Measure(
     name="moved",
-    says="P(answer of the patched run differs from the base run's); where both say none of the answers, the first tokens that they say are compared",
+    says="P(answer of the patched run differs from the base run's); if neither run gives an answer, the first tokens that they give are compared",
     unit="share",
     per="pair",
     needs=("answer", "patched"),

@@ -13,7 +13,7 @@ def prob(logit: np.ndarray, log_normalizer: np.ndarray) -> np.ndarray:
 
 MEASURE = Measure(
     name="prob",
-    says="exp(logit(x)) / sum of exp(logits), over the whole vocabulary, also where answers are read `among` some; of a vector network over the classes that are read",
+    says="exp(logit(x)) / sum of exp(logits), over the whole vocabulary, even if answers are read `among` some tokens; for a vector network over the classes that are read",
     unit="share",
     per="pair",
     needs=("token", "distribution"),

@@ -1,0 +1,121 @@
+"""The fourth pass: what an alignment says of a causal model and a network, with what it takes from another alignment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from causal_dsl.causal.model import CausalModel
+from causal_dsl.causal.predicates import compile_predicate
+from causal_dsl.diagnostics import Diagnostics
+from causal_dsl.program.definitions import find, meant
+from causal_dsl.program.models import Terms
+from causal_dsl.program.modules import Definition
+from causal_dsl.program.parameters import read_parameters
+from causal_dsl.program.placements import read_placements
+from causal_dsl.program.program import Aligned, Alignment, NetworkRef, PromptLine
+from causal_dsl.program.prompts import check_holes, check_mask, parse_template
+from causal_dsl.program.shown import warn_unseen
+from causal_dsl.program.training import unlike
+from causal_dsl.syntax import tree
+
+
+def read_alignment(
+    definition: Definition,
+    terms: Terms,
+    models: Mapping[Definition, CausalModel],
+    networks: Mapping[Definition, NetworkRef],
+    alignments: Mapping[Definition, Alignment],
+    found: Diagnostics,
+) -> Alignment | None:
+    """A declared alignment; None where a fault was reported, in it or in what it names."""
+    declaration, module = definition.declaration, definition.module
+    assert isinstance(declaration, tree.AlignDecl)
+    kinds = ("alignment", "causal model") if declaration.network is None else ("causal model", "alignment")
+    above = find(module, declaration.model, found, *kinds)
+    if declaration.network is None and above is not None and above.kind == "causal model":
+        found.report(
+            "E209",
+            f"`{declaration.name.name}` aligns `{declaration.model.name}` with no network",
+            declaration.model.span,
+            help=f"write `: {declaration.model.name} -> network`",
+        )
+        return None
+    parent = alignments.get(above) if above is not None else None
+    model = parent.model if parent is not None else models.get(above) if above is not None else None
+    if declaration.network is not None:
+        network = meant(networks, module, declaration.network, found, "network")
+    else:
+        network = parent.network if parent is not None else None
+    if model is None or network is None:
+        return None
+    if parent is not None and not _carries(parent, network, declaration, found):
+        return None
+    parameters = read_parameters(declaration, parent, found)
+    own = _prompts(declaration, model, found)
+    if own is None or parameters is None:
+        return None
+    if own and network.facts.kind == "vector":
+        found.report(
+            "E676",
+            f"`{network.name}` has no tokens: it reads no prompt",
+            own[0].span,
+            help="leave it out; values enter as `a @ input[0:4] via onehot()`",
+        )
+        return None
+    prompts = own or (parent.prompts if parent else ())
+    aligned = Aligned(model, network, parameters, prompts)
+    lines = read_placements(declaration, parent, aligned, terms, module, found)
+    if lines is None:
+        return None
+    masked = any(readout.kind == "mask" for readout in lines.readouts.values())
+    if masked and not all([check_mask(line.template, line.span, found) for line in prompts]):
+        return None
+    made = Alignment(
+        declaration.name.name,
+        model,
+        network,
+        parameters,
+        prompts,
+        lines.places,
+        lines.readouts,
+        lines.inputs,
+        declaration.name.span,
+        (parent.origin, *parent.parents) if parent else (),
+        module.folder,
+    )
+    if parent is None or (parent.prompts, parent.inputs) != (prompts, lines.inputs):
+        warn_unseen(made, found)
+    return made
+
+
+def _carries(parent: Alignment, network: NetworkRef, declaration: tree.AlignDecl, found: Diagnostics) -> bool:
+    """Whether the placements of ``parent`` can be taken over for a network, which must be of the same shape."""
+    why = unlike(network.facts, parent.network.facts)
+    if why is not None:
+        assert declaration.network is not None
+        found.report(
+            "E731",
+            f"`{network.name}` does not have the shape of `{parent.network.name}`",
+            declaration.network.span,
+            others=((declaration.model.span, f"its places are in `{parent.network.name}`"),),
+            notes=(why,),
+            help=f"write a separate alignment: align {declaration.name.name} : {parent.model.name} -> {network.name} {{ … }}",
+        )
+    return why is None
+
+
+def _prompts(declaration: tree.AlignDecl, model: CausalModel, found: Diagnostics) -> tuple[PromptLine, ...] | None:
+    before = len(found.errors)
+    lines = []
+    for member in declaration.members:
+        if not isinstance(member, tree.Prompt):
+            continue
+        template = parse_template(member.text.value, member.text.span, found)
+        if template is None:
+            continue
+        check_holes(template, model.variables, member.text.span, found)
+        where = None
+        if member.where is not None:
+            where = compile_predicate(member.where, {"": model}, found)
+        lines.append(PromptLine(template, where, member.text.span))
+    return tuple(lines) if len(found.errors) == before else None

@@ -1,0 +1,277 @@
+"""`base, source ~ model(n=256) where …`: what a test draws, and from what it draws the values that `do(left = true)` sets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from causal_dsl.causal.designs import DrawStatement, implicit_source
+from causal_dsl.causal.model import CausalModel
+from causal_dsl.causal.predicates import Predicate, compile_predicate
+from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean
+from causal_dsl.program.definitions import find
+from causal_dsl.program.likeness import DRAW, alike, conjunction, parted, read_likeness, weighted
+from causal_dsl.program.modules import Definition, Module
+from causal_dsl.program.program import Alignment
+from causal_dsl.program.settings import call_name, constant, read_settings
+from causal_dsl.program.shown import shown_by
+from causal_dsl.syntax import tree
+from causal_dsl.syntax.format import format_expr
+
+DEFAULT_PAIRS = 256
+_RESERVED = ("label", "template")
+
+
+@dataclass(frozen=True)
+class Draws:
+    """What a test draws.
+
+    ``solved``: the runs that the network must get right. ``implicit``: the run of each (variable, value) that is set.
+    ``controls``: whether further interventions ride beside the test. ``text``: tests whose texts are equal share their
+    draws. ``whole``: nothing of it was at fault. ``by``: what its inputs are split by, where that is said, and where.
+    """
+
+    statements: tuple[DrawStatement, ...]
+    solved: tuple[str, ...]
+    implicit: Mapping[tuple[str, object], str]
+    controls: bool
+    text: str
+    whole: bool
+    by: tuple[str, ...] = ()
+    by_span: Span | None = None
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        return tuple(role for statement in self.statements for role in statement.roles)
+
+
+class DrawReader:
+    """Reads what one test on an alignment draws; ``models`` are those that it may name, ``seed`` is added to every seed."""
+
+    def __init__(
+        self,
+        declaration: tree.TestDecl | tree.FitDecl,
+        module: Module,
+        alignment: Alignment,
+        models: Mapping[Definition, CausalModel],
+        seed: int,
+        diagnostics: Diagnostics,
+    ):
+        self.declaration = declaration
+        self.module = module
+        self.alignment = alignment
+        self.model = alignment.model
+        self.models = models
+        self.seed = seed
+        self.diagnostics = diagnostics
+        self.whole = True
+        self.controls = True
+        #: what the inputs are split by, for each draw that says so
+        self.by: list[tuple[tree.Expr, ...]] = []
+
+    def read(self) -> Draws:
+        statements: list[DrawStatement] = []
+        solved: list[str] = []
+        drawn: dict[str, CausalModel] = {}
+        lines = []
+        for member in self.declaration.members:
+            if not isinstance(member, tree.Draw):
+                continue
+            for name in member.names:
+                if name.name in drawn or name.name in _RESERVED:
+                    why = "is drawn twice" if name.name in drawn else "means something else here"
+                    self._fault("E697", f"`{name.name}` {why}", name.span, help="give it another name")
+                drawn[name.name] = self.model
+            statement = self._draw(member, drawn, solved, statements)
+            if statement is not None:
+                statements.append(statement)
+            line = f"{', '.join(name.name for name in member.names)} ~ {format_expr(member.domain)}"
+            lines.append(line + (f" where {format_expr(member.where)}" if member.where is not None else ""))
+        counts = {s.n for s in statements if s.n is not None}
+        if len(counts) > 1:
+            self._fault(
+                "E698",
+                f"the draws of `{self.declaration.name.name}` have different sizes: {', '.join(map(str, sorted(counts)))}",
+                self.declaration.name.span,
+                help="draw the same number of each: one row is one pair",
+            )
+        statements, by = parted(statements, self.by, self._fault)
+        implicit = self._implicit(statements)
+        text = "; ".join([*lines, *implicit.values()])
+        wanted, place = tuple(dict.fromkeys(solved)), self.by[0][0].span if self.by else None
+        return Draws(tuple(statements), wanted, implicit, self.controls, text, self.whole, by, place)
+
+    def _fault(self, code: str, title: str, span: Span, **more: Any) -> None:
+        self.diagnostics.report(code, title, span, **more)
+        self.whole = False
+
+    def _draw(
+        self, member: tree.Draw, drawn: dict[str, CausalModel], solved: list[str], before: list[DrawStatement]
+    ) -> DrawStatement | None:
+        called = call_name(member.domain) if isinstance(member.domain, (tree.Call, tree.Name)) else None
+        model = self.model
+        if called is None:
+            self._fault(
+                "E699", "a test draws from a causal model", member.domain.span, help=f"write base ~ {model.name}(n=256)"
+            )
+            return None
+        if called[0] != model.name and not self._is_model(*called):
+            self.whole = False
+            return None
+        arguments = member.domain.arguments if isinstance(member.domain, tree.Call) else ()
+        settings = read_settings(called[0], arguments, DRAW, self.diagnostics, member.domain.span)
+        if settings is None:
+            self.whole = False
+            return None
+        if settings["exhaustive"] and (settings["n"] is not None or settings["balance"]):
+            self._fault(
+                "E698",
+                "`exhaustive` takes every pair: it needs no `n` and no `balance`",
+                member.domain.span,
+                help=f"write {model.name}(exhaustive=true)",
+            )
+            return None
+        roles = tuple(name.name for name in member.names)
+        balance = self._balance(settings["balance"] or (), roles)
+        where, wanted = self._where(member.where, drawn)
+        solved += wanted
+        if balance is None or (member.where is not None and where is None and not wanted):
+            self.whole = False
+            return None
+        self.controls = self.controls and settings["controls"] != "none"
+        likeness = read_likeness(settings, member, drawn, model, len(self.alignment.prompts), self.diagnostics)
+        self.whole = self.whole and likeness is not False
+        # What a run that is like another one does not say is as in that one's draw.
+        liked = next((s for s in before if likeness is False or (likeness and likeness.run in s.roles)), None)
+        exhaustive = settings["exhaustive"]
+        if exhaustive is None:
+            exhaustive = liked is not None and liked.exhaustive and settings["n"] is None
+        n = None if exhaustive else settings["n"] or (liked.n if liked is not None else None) or DEFAULT_PAIRS
+        seed = settings["seed"]
+        seed = (seed or 0) + self.seed if seed is not None or liked is None else liked.seed
+        split = settings["split"] or (liked.split if liked is not None else "")
+        if settings["by"]:
+            self.by.append(settings["by"])
+        seen = weighted(settings, member, model.shown(shown_by(self.alignment)), exhaustive, self.diagnostics)
+        if seen is None:
+            self.whole, seen = False, model
+        statement = DrawStatement(roles, seen, n, seed, balance, exhaustive, where, member.span, split)
+        if not likeness:
+            return statement
+        plain = [part for part in _conjuncts(member.where) if not _solved(part)] if member.where is not None else []
+        return alike(statement, likeness, dict(drawn), conjunction(plain) if plain else None)
+
+    def _is_model(self, name: str, span: Span) -> bool:
+        """Whether a name means the causal model of the alignment, though it is not that model's own name."""
+        definition = find(self.module, tree.Name(name, span=span), self.diagnostics, "causal model")
+        if definition is not None and self.models.get(definition) is not self.model:
+            self._fault(
+                "E699",
+                f"drawn from `{name}`, but `{self.alignment.name}` aligns `{self.model.name}`",
+                span,
+                help=f"write {self.model.name}(…)",
+            )
+            return False
+        return definition is not None
+
+    def _balance(self, names: tuple[tree.Expr, ...], roles: tuple[str, ...]) -> tuple[tuple[str, str], ...] | None:
+        found = []
+        for name in names:
+            role, variable = roles[0], name
+            if isinstance(name, tree.Attribute) and isinstance(name.value, tree.Name):
+                role, variable = name.value.name, tree.Name(name.name.name, span=name.name.span)
+            if role not in roles:
+                self._fault("E216", f"no run `{role}` in this draw", name.span, help=did_you_mean(role, roles))
+                return None
+            if not isinstance(variable, tree.Name) or variable.name not in self.model.variables:
+                shown = variable.name if isinstance(variable, tree.Name) else format_expr(name)
+                self._fault(
+                    "E201",
+                    f"no variable `{shown}` in `{self.model.name}`",
+                    name.span,
+                    help=did_you_mean(shown, self.model.variables),
+                )
+                return None
+            found.append((role, variable.name))
+        return tuple(found)
+
+    def _where(self, where: tree.Expr | None, drawn: dict[str, CausalModel]) -> tuple[Predicate | None, list[str]]:
+        """The condition on the causal model's values, and the roles that the network must solve."""
+        if where is None:
+            return None, []
+        plain, solved = [], []
+        for part in _conjuncts(where):
+            if not _solved(part):
+                plain.append(part)
+                continue
+            assert isinstance(part, tree.Call)
+            named = part.arguments[0].value if len(part.arguments) == 1 else None
+            if not isinstance(named, tree.Name) or named.name not in drawn:
+                shown = named.name if isinstance(named, tree.Name) else ""
+                self._fault(
+                    "E216",
+                    "`solved` takes one run of this test",
+                    part.span,
+                    help=did_you_mean(shown, drawn, "write solved(base)"),
+                )
+                continue
+            solved.append(named.name)
+        for node in (node for part in plain for node in part.walk()):
+            if isinstance(node, tree.Call) and (call_name(node) or ("",))[0] == "solved":
+                self._fault(
+                    "E217",
+                    "`solved` stands by itself, joined to the rest with `and`",
+                    node.span,
+                    help="write: where solved(base) and …",
+                )
+                return None, solved
+        if not plain:
+            return None, solved
+        predicate = compile_predicate(conjunction(plain), dict(drawn), self.diagnostics)
+        self.whole = self.whole and predicate is not None
+        return predicate, solved
+
+    def _implicit(self, statements: list[DrawStatement]) -> dict[tuple[str, object], str]:
+        """A source for every `do(left = true)`, added to the statements: drawn among the inputs where `left` is true."""
+        found: dict[tuple[str, object], str] = {}
+        base = next((s for s in statements if "base" in s.roles), None)
+        actions = [a for member in self.declaration.members if isinstance(member, tree.Do) for a in member.actions]
+        for action in actions if base is not None else ():
+            if not isinstance(action, tree.SetTo) or not isinstance(action.target, tree.Name):
+                continue
+            name = action.target.name
+            if name not in self.model.variables:
+                continue
+            value = constant(action.value)
+            domain = self.model.variables[name].domain
+            if value is None or value not in domain or isinstance(value, bool) != (domain.type == "bool"):
+                self._fault(
+                    "E689",
+                    f"`{name}` is never `{format_expr(action.value)[:40]}`",
+                    action.value.span,
+                    notes=(f"its domain is {domain}",),
+                    help=f"write a value of `{name}`, or {name} <- source",
+                )
+                continue
+            role = f"{name} = {format_expr(action.value)}"
+            if (name, value) not in found:
+                assert base is not None
+                made = implicit_source(base.model, name, value, base, role, action.span, self.diagnostics)
+                if made is None:
+                    self.whole = False
+                    continue
+                found[name, value] = role
+                statements.append(made)
+        return found
+
+
+def _solved(part: tree.Expr) -> bool:
+    called = call_name(part) if isinstance(part, tree.Call) else None
+    return called is not None and called[0] == "solved"
+
+
+def _conjuncts(expr: tree.Expr) -> list[tree.Expr]:
+    if isinstance(expr, tree.Binary) and expr.op == "and":
+        return [*_conjuncts(expr.left), *_conjuncts(expr.right)]
+    return [expr]

@@ -1,0 +1,108 @@
+"""Whole numbers in the brackets of a site: layers, heads and coordinates, in one cell of an alignment's parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean
+from causal_dsl.program.paths import slice_text
+from causal_dsl.program.settings import constant
+from causal_dsl.syntax import tree
+from causal_dsl.syntax.format import format_expr
+
+_MOST_DIMS = 1_000_000
+
+
+def integer(expr: tree.Expr | tree.Slice, what: str, cell: Mapping[str, tree.Expr], found: Diagnostics) -> int | None:
+    """A whole number from literals, the cell's parameters, and ``+ - *`` of them."""
+    value = _arithmetic(expr, cell)
+    if value is None:
+        help = "write a whole number"
+        if isinstance(expr, tree.Slice):
+            help = f"name one, or make it a parameter: align name(l in {slice_text(expr)}) : …"
+        elif isinstance(expr, tree.Name) and expr.name not in cell:
+            help = did_you_mean(expr.name, cell, "write a whole number, or make it a parameter of the alignment")
+        text = slice_text(expr) if isinstance(expr, tree.Slice) else format_expr(expr)
+        found.report("E456", f"`{text[:60]}` does not name {what}", expr.span, notes=swept(expr, cell), help=help)
+    return value
+
+
+def swept(expr: tree.Expr | tree.Slice, cell: Mapping[str, tree.Expr]) -> tuple[str, ...]:
+    """What the parameters in an index are in this cell: the text at the place does not tell."""
+    names = dict.fromkeys(node.name for node in expr.walk() if isinstance(node, tree.Name) and node.name in cell)
+    return tuple(f"`{name}` is {format_expr(cell[name])} in a cell of the alignment" for name in names)
+
+
+def _arithmetic(expr: tree.Expr | tree.Slice, cell: Mapping[str, tree.Expr]) -> int | None:
+    match expr:
+        case tree.Name(name=name) if name in cell:
+            value = constant(cell[name])
+            return value if isinstance(value, int) and not isinstance(value, bool) else None
+        case tree.Binary(op=op, left=left, right=right) if op in "+-*":
+            a, b = _arithmetic(left, cell), _arithmetic(right, cell)
+            if a is None or b is None or max(abs(a), abs(b)) > 2**40:
+                return None
+            return a + b if op == "+" else a - b if op == "-" else a * b
+        case tree.Unary(op="-", operand=operand):
+            value = _arithmetic(operand, cell)
+            return None if value is None else -value
+        case tree.Number():
+            value = constant(expr)
+            return value if isinstance(value, int) else None
+    return None
+
+
+def integers(
+    indices: tuple[tree.Expr | tree.Slice, ...],
+    count: int | None,
+    what: str,
+    span: Span,
+    cell: Mapping[str, tree.Expr],
+    found: Diagnostics,
+) -> tuple[int, ...] | None:
+    """Different whole numbers below ``count`` (None: it is not known), from numbers, slices and lists of them."""
+    numbers: list[int] = []
+    for index in indices:
+        if isinstance(index, tree.List):
+            inner = integers(index.items, count, what, index.span, cell, found)
+            if inner is None:
+                return None
+            numbers += inner
+            continue
+        if isinstance(index, tree.Slice):
+            start = 0 if index.start is None else integer(index.start, f"a {what}", cell, found)
+            stop = count if index.stop is None else integer(index.stop, f"a {what}", cell, found)
+            if index.stop is None and count is None:
+                found.report("E456", f"how many {what}s are there?", index.span, help="write the end of the slice")
+                return None
+            if start is None or stop is None:
+                return None
+            if start >= stop:
+                found.report(
+                    "E457",
+                    f"`{start}:{stop}` holds no {what}",
+                    index.span,
+                    help="the end of a slice is left out: 0:16 is 0 to 15",
+                )
+                return None
+        else:
+            number = integer(index, f"a {what}", cell, found)
+            if number is None:
+                return None
+            start, stop = number, number + 1
+        if start < 0 or (count is not None and stop > count) or stop - start > _MOST_DIMS:
+            first = start if start < 0 else stop - 1
+            found.report(
+                "E458",
+                f"there is no {what} {first}",
+                index.span,
+                label="out of range",
+                notes=swept(index, cell),
+                help=f"{what}s run from 0 to {count - 1}" if count is not None else f"{what}s are counted from 0",
+            )
+            return None
+        numbers += range(start, stop)
+    if len(set(numbers)) < len(numbers):
+        found.report("E459", f"the same {what} is named twice", span, help="name each once")
+        return None
+    return tuple(numbers)

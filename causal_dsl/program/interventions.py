@@ -1,0 +1,117 @@
+"""The cells of a test, one for each setting of its alignment's parameters: what is done in it, and where variables are."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import replace
+
+from causal_dsl.diagnostics import Diagnostics
+from causal_dsl.program.actions import ActionReader, disjoint
+from causal_dsl.program.draws import Draws
+from causal_dsl.program.encodings import encodes
+from causal_dsl.program.modules import Module
+from causal_dsl.program.parameters import read_parameters
+from causal_dsl.program.positions import position_of
+from causal_dsl.program.program import Alignment, Cell, Intervention, Placed
+from causal_dsl.program.settings import constant
+from causal_dsl.program.sites import SiteReader
+from causal_dsl.syntax import tree
+from causal_dsl.syntax.format import format_expr
+from causal_dsl.syntax.substitute import substitute
+
+Action = tree.Interchange | tree.PatchPath | tree.SetTo | tree.AddTo
+
+
+def read_cells(
+    declaration: tree.TestDecl | tree.FitDecl,
+    module: Module,
+    alignment: Alignment,
+    fixed: Mapping[str, tree.Expr],
+    draws: Draws,
+    good: bool,
+    found: Diagnostics,
+) -> tuple[Cell, ...] | None:
+    """Every cell of a test, ``fixed`` parameters left out of the sweep; None where a fault was reported.
+
+    Where the test is at fault already (not ``good``) only the first cell is looked at: the others would tell the same.
+    """
+    actions = [a for member in declaration.members if isinstance(member, tree.Do) for a in member.actions]
+    if not actions:
+        return (Cell(()),)
+    parameters: Mapping[str, tuple[tree.Expr, ...]] | None = alignment.parameters
+    if isinstance(declaration, tree.TestDecl) and declaration.parameters:
+        parameters = read_parameters(declaration, alignment, found)
+    if parameters is None:
+        return None
+    own = [p.name.name for p in getattr(declaration, "parameters", ())]
+    swept = [name for name in parameters if name not in fixed or name in own]
+    circuits = frozenset(module.of_kind("circuit"))
+    cells = []
+    for values in itertools.product(*(parameters[name] for name in swept)):
+        environment = {**fixed, **dict(zip(swept, values, strict=True))}
+        reader = ActionReader(found, alignment, draws.roles, circuits, module.folder, draws.implicit, environment)
+        interventions: list[Intervention] = []
+        for action in actions:
+            made = reader.read(_written_out(action, environment))
+            if made is not None:
+                good = not _set_twice(made, interventions, found) and good
+                interventions.append(made)
+            else:
+                good = False
+        if not good or not disjoint(interventions, alignment, found):
+            return None
+        quiet = SiteReader(alignment.network.facts, alignment.templates, Diagnostics(), environment)
+        shown = tuple((name, _shown(value, alignment)) for name, value in zip(swept, values, strict=True))
+        cells.append(Cell(shown, tuple(interventions), _placed(alignment, quiet)))
+    return tuple(cells)
+
+
+def _written_out(action: Action, cell: Mapping[str, tree.Expr]) -> Action:
+    """An action with the numbers and texts that parameters stand for in the value that it writes."""
+    if not isinstance(action, tree.SetTo | tree.AddTo):
+        return action
+    plain = {name: value for name, value in cell.items() if constant(value) is not None}
+    return replace(action, value=substitute(action.value, plain))
+
+
+def _placed(alignment: Alignment, sites: SiteReader) -> tuple[Placed, ...]:
+    """Where the variables of the alignment are in one cell; those whose sites are faulty are reported elsewhere."""
+    found = []
+    for name, placement in alignment.placements.items():
+        if encodes(placement.via):
+            continue
+        places = [sites.place(site) for site in placement.sites]
+        if all(place is not None for place in places):
+            swept = any(
+                isinstance(node, tree.Name) and node.name in alignment.parameters
+                for site in placement.sites
+                for node in site.walk()
+            )
+            found.append(Placed(name, tuple(p for p in places if p is not None), placement.via is None, not swept))
+    return tuple(found)
+
+
+def _set_twice(made: Intervention, before: list[Intervention], found: Diagnostics) -> bool:
+    """Whether an intervention sets the variable of an earlier one (E695)."""
+    earlier = next((i for i in before if made.variable and i.variable == made.variable), None)
+    if earlier is None:
+        return False
+    assert earlier.span is not None and made.span is not None
+    found.report(
+        "E695",
+        f"`{made.variable}` is set twice in one `do`",
+        made.span,
+        others=((earlier.span, "already set here"),),
+        help="keep one of them",
+    )
+    return True
+
+
+def _shown(value: tree.Expr, alignment: Alignment) -> int | float | str:
+    """A parameter's value as results name it."""
+    number = constant(value)
+    if isinstance(number, int | float) and not isinstance(number, bool):
+        return number
+    position = position_of(value, alignment.templates, Diagnostics())
+    return str(position) if position is not None else format_expr(value)

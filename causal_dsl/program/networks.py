@@ -1,0 +1,142 @@
+"""The third pass: where a network comes from, and what is known of it without its weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from causal_dsl.diagnostics import Diagnostics, Span, nearest
+from causal_dsl.program.definitions import meant
+from causal_dsl.program.factories import arguments_of, for_factory
+from causal_dsl.program.facts import Facts, facts_of_reference, local_folder
+from causal_dsl.program.identity import TrainingKey, files_digest, network_key
+from causal_dsl.program.modules import Definition
+from causal_dsl.program.options import ReadOptions
+from causal_dsl.program.program import Alignment, NetworkRef
+from causal_dsl.program.settings import Setting, call_name, read_settings
+from causal_dsl.program.training import TRAIN, TrainingReader, training_settings
+from causal_dsl.program.zoo import facts_of_zoo
+from causal_dsl.reading import is_file, shortened
+from causal_dsl.syntax import tree
+from causal_dsl.syntax.format import format_expr
+
+_DTYPES = ("float32", "float16", "bfloat16", "float64")
+_COMMON = {
+    "dtype": Setting("word", choices=_DTYPES),
+    "device": Setting("word"),
+    "padding": Setting("word", "right", choices=("left", "right")),
+}
+NETWORKS: dict[str, dict[str, Setting]] = {
+    "hf": {"name": Setting("string", positional=True, required=True), "revision": Setting("string"), **_COMMON},
+    "zoo": {"name": Setting("string", positional=True, required=True), **_COMMON},
+    "torch": {
+        "factory": Setting("string", positional=True, required=True),
+        "weights": Setting("string"),
+        "tokenizer": Setting("string"),
+        **_COMMON,
+    },
+    "train": TRAIN,
+}
+
+
+def read_network(
+    definition: Definition, alignments: Mapping[Definition, Alignment], options: ReadOptions, found: Diagnostics
+) -> NetworkRef | None:
+    """A declared network; None where a fault was reported. One that is trained needs its alignment among ``alignments``."""
+    declaration = definition.declaration
+    assert isinstance(declaration, tree.NetworkDecl)
+    name = options.names.get(id(declaration), declaration.name.name)
+    folder, other = definition.module.folder, options.networks.get(id(declaration))
+    place = declaration.value.span
+    called = call_name(declaration.value)
+    if called is None or called[0] not in NETWORKS:
+        close = nearest(called[0], NETWORKS) if called else None
+        found.report(
+            "E207",
+            f"a network comes from {', '.join(NETWORKS)}, not from `{format_expr(declaration.value.function)}`",
+            place,
+            help=f"did you mean `{close}`?"
+            if close
+            else 'write hf("folder or name"), zoo("name"), torch("file.py:function") or train(alignment)',
+        )
+        return None
+    kind = called[0]
+    own, given = for_factory(kind, declaration.value.arguments, NETWORKS)
+    settings = read_settings(kind, own, NETWORKS[kind], found, place)
+    if settings is None:
+        return None
+    if given:
+        settings["arguments"] = arguments_of(settings["factory"], given, folder, found)
+        if settings["arguments"] is None:
+            return None
+    if kind == "train" and other is None:
+        alignment = meant(alignments, definition.module, settings["alignment"], found, "alignment")
+        return None if alignment is None else _trained(definition, name, alignment, settings, options, found)
+    target = settings.pop("factory" if kind == "torch" else "alignment" if kind == "train" else "name")
+    if other is not None:
+        kind, target = "hf", str(other.absolute())
+        settings = {key: value for key, value in settings.items() if key in _COMMON}
+    if kind == "hf" and settings.get("revision") is not None and local_folder(target, folder) is not None:
+        found.report(
+            "E770",
+            f"`{target}` is a folder, which has no revision `{settings['revision']}`",
+            place,
+            notes=("the files in the folder would be run, whatever their revision",),
+            help="leave `revision` out, or name the repository that it is a revision of",
+        )
+        return None
+    key = network_key(kind, target, settings, folder, name)
+    facts = options.facts.get(key) or _facts(kind, target, settings, folder, place, found)
+    if facts is None:
+        return None
+    kept = tuple((key, value) for key, value in settings.items() if value is not None)
+    return NetworkRef(name, kind, target, kept, folder, facts, place, key)  # type: ignore[arg-type]
+
+
+def _trained(
+    definition: Definition,
+    name: str,
+    alignment: Alignment,
+    settings: dict[str, Any],
+    options: ReadOptions,
+    found: Diagnostics,
+) -> NetworkRef | None:
+    """The outcome of training the network of an alignment: it has its shape, and runs as it does."""
+    declaration, folder = definition.declaration, definition.module.folder
+    assert isinstance(declaration, tree.NetworkDecl)
+    place = declaration.value.span
+    training = TrainingReader(name, alignment, settings, found, place).read()
+    if training is None:
+        return None
+    blank = alignment.network
+    kept = tuple((key, value) for key, value in blank.settings if key in _COMMON)
+    decided = TrainingKey(blank.key, alignment.name, training_settings(training), files_digest(definition.module))
+    key = network_key("train", "", dict(kept), folder, name, decided)
+    facts = options.facts.get(key) or blank.facts
+    return NetworkRef(name, "train", alignment.name, kept, folder, facts, place, key, training)
+
+
+def _facts(
+    kind: str, target: str, settings: Mapping[str, Any], folder: Path, span: Span, found: Diagnostics
+) -> Facts | None:
+    if kind == "zoo":
+        return facts_of_zoo(target, span, found)
+    if kind == "torch":
+        return _code_of(target, folder, span, found)
+    return facts_of_reference(target, settings.get("revision"), folder, span, found)
+
+
+def _code_of(target: str, folder: Path, span: Span, found: Diagnostics) -> Facts | None:
+    """What is known of a network that code makes before it is run: that the file is there (else E637)."""
+    file, _, function = target.rpartition(":")
+    if file and function and not is_file(folder / file):
+        found.report(
+            "E637",
+            f"there is no file `{shortened(file)}`",
+            span,
+            notes=("paths are relative to the spec",),
+            help="name a Python file that is there",
+        )
+        return None
+    return Facts("unknown")

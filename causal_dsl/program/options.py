@@ -1,0 +1,32 @@
+"""What a caller changes of a spec without touching its text, as far as its names are read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from causal_dsl.program.facts import Facts
+from causal_dsl.program.identity import NetworkKey
+from causal_dsl.program.program import NetworkRef
+from causal_dsl.program.tokens import Tokens
+
+#: The tokenizer of a network; None where it has none, or where it is not known without loading. Raises :class:`SpecError`.
+Tokenizers = Callable[[NetworkRef], Tokens | None]
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """What the caller changes of a spec without touching its text."""
+
+    trust: bool = False
+    #: the folder of another checkpoint for a network, by the id of its declaration
+    networks: Mapping[int, Path] = field(default_factory=dict)
+    #: facts read from the loaded network, where its file could not tell
+    facts: Mapping[NetworkKey, Facts] = field(default_factory=dict)
+    #: what each network is called, by the id of its declaration, where not as it is declared
+    names: Mapping[int, str] = field(default_factory=dict)
+    #: added to the seed of every draw
+    seed: int = 0
+    #: the tokenizer of a network, where it is known
+    tokens: Tokenizers = lambda network: None

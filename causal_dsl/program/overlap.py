@@ -1,0 +1,51 @@
+"""Whether two places of a network share a number."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from causal_dsl.program.components import width
+from causal_dsl.program.facts import Facts
+from causal_dsl.program.locations import Place, Position, Site
+
+
+def overlap(a: Place, b: Place, facts: Facts) -> bool:
+    """Whether two places share a number, as far as can be told without a prompt."""
+    a, b = _canonical(a), _canonical(b)
+    if (a.site.component, a.site.layer, a.site.module) != (b.site.component, b.site.layer, b.site.module):
+        return False
+    if not _positions_meet(a.position, b.position):
+        return False
+    return bool(_coordinates(a.site, facts) & _coordinates(b.site, facts)) if _comparable(a, b, facts) else True
+
+
+def _canonical(place: Place) -> Place:
+    """The residual stream after a layer is the stream before the next: one name for both."""
+    if place.site.component == "resid_pre" and place.site.layer:
+        return Place(replace(place.site, component="resid_post", layer=place.site.layer - 1), place.position)
+    return place
+
+
+def _positions_meet(a: Position | None, b: Position | None) -> bool:
+    for one, other in ((a, b), (b, a)):
+        if one is not None and one.kind == "several":
+            return any(_positions_meet(part, other) for part in one.parts)
+    if a is None or b is None or "all" in (a.kind, b.kind):
+        return True
+    if a.kind != b.kind or (a.name, a.occurrence, a.index) != (b.name, b.occurrence, b.index):
+        return False
+    return a.part == b.part or "all" in (a.part, b.part)
+
+
+def _comparable(a: Place, b: Place, facts: Facts) -> bool:
+    return width(replace(a.site, dims=None), facts) is not None or (a.site.dims is not None and b.site.dims is not None)
+
+
+def _coordinates(site: Site, facts: Facts) -> set[tuple[int, int]]:
+    """The (head, coordinate) pairs that a site covers; head is -1 outside attention heads."""
+    if not site.heads:
+        total = site.dims if site.dims is not None else range(width(site, facts) or 0)
+        return {(-1, d) for d in total}
+    each = (width(replace(site, dims=None), facts) or 0) // len(site.heads)
+    everything = [(head, d) for head in site.heads for d in range(each)]
+    return set(everything) if site.dims is None else {everything[d] for d in site.dims}

@@ -1,0 +1,175 @@
+"""The last pass: tests and fits. What one draws, what it does in every cell, where the answer is read, what it measures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from causal_dsl.causal.designs import Design
+from causal_dsl.causal.model import CausalModel
+from causal_dsl.diagnostics import Diagnostics, SpecError
+from causal_dsl.program.definitions import meant
+from causal_dsl.program.draws import DrawReader
+from causal_dsl.program.interventions import read_cells
+from causal_dsl.program.likeness import check_split
+from causal_dsl.program.measured import scores_of
+from causal_dsl.program.modules import Definition, Module
+from causal_dsl.program.options import ReadOptions, Tokenizers
+from causal_dsl.program.parameters import fixed_parameters
+from causal_dsl.program.program import Alignment, NetworkRef, Readout, Test
+from causal_dsl.program.tokens import Tokens
+from causal_dsl.syntax import tree
+from causal_dsl.syntax.format import format_expr
+from causal_dsl.vocabulary.values.from_run import FromRun
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the passes before the tests made: values by their definitions, the metrics that tests may name, and the options."""
+
+    models: Mapping[Definition, CausalModel]
+    alignments: Mapping[Definition, Alignment]
+    metrics: dict[str, tree.Expr]
+    options: ReadOptions
+
+
+def read_test(
+    definition: Definition, known: Known, found: Diagnostics, alignment: Alignment | None = None
+) -> Test | None:
+    """A test or a fit; None where a fault was reported. ``alignment``: it is read as on this one."""
+    declaration, module = definition.declaration, definition.module
+    assert isinstance(declaration, tree.TestDecl | tree.FitDecl)
+    alignment = alignment or aligned(declaration, module, known.alignments, found)
+    if alignment is None:
+        return None
+    fixed = fixed_parameters(declaration.on, alignment, found)
+    draws = DrawReader(declaration, module, alignment, known.models, known.options.seed, found).read()
+    good = fixed is not None and draws.whole
+    if good and "base" not in draws.roles:
+        found.report(
+            "E693",
+            f"`{declaration.name.name}` draws no `base`",
+            declaration.name.span,
+            notes=("`base` is the run that is intervened on",),
+            help=f"write base ~ {alignment.model.name}(n=256), or base, source ~ …",
+        )
+        good = False
+    readout = _readout(alignment, found)
+    good = good and readout is not None
+    cells = None
+    # An alignment that says nothing at all is one fault, not one for each variable that it does not place.
+    if fixed is not None and draws.statements and (alignment.placements or alignment.readouts):
+        cells = read_cells(declaration, module, alignment, fixed, draws, good, found)
+    if not _asks(declaration, found) or not good or readout is None or cells is None:
+        return None
+    if module.faulty and any(isinstance(node, tree.Name) and node.name in module.faulty for node in declaration.walk()):
+        return None  # it needs what an earlier fault kept from being known
+    swaps = tuple(
+        (i.variable, i.value.role)
+        for i in cells[0].interventions
+        if i.variable is not None and isinstance(i.value, FromRun)
+    )
+    scores = scores_of(
+        declaration.name.name,
+        declaration.name.span,
+        alignment,
+        readout,
+        draws.roles,
+        cells,
+        bool(swaps),
+        declaration.members,
+        known.metrics,
+        _tokens(alignment.network, known.options.tokens, found),
+        found,
+    )
+    test = Test(
+        declaration.name.name,
+        declaration.name.span,
+        declaration.doc,
+        alignment,
+        readout,
+        Design(draws.statements, tuple(line.where for line in alignment.prompts), draws.by),
+        draws.solved,
+        cells,
+        swaps,
+        draws.text,
+        declaration.members,
+        known.metrics,
+        scores,
+        controls=draws.controls,
+    )
+    return test if check_split(test, draws.by_span, found) else None
+
+
+def aligned(
+    declaration: tree.TestDecl | tree.FitDecl,
+    module: Module,
+    alignments: Mapping[Definition, Alignment],
+    found: Diagnostics,
+) -> Alignment | None:
+    """The alignment that a test or a fit is on."""
+    on = declaration.on
+    name = on.function if isinstance(on, tree.Call) else on
+    if isinstance(name, tree.Name):
+        return meant(alignments, module, name, found, "alignment")
+    found.report(
+        "E200", f"`{format_expr(on)[:60]}` names no alignment", on.span, help="write test name on alignment { … }"
+    )
+    return None
+
+
+def _asks(declaration: tree.TestDecl | tree.FitDecl, found: Diagnostics) -> bool:
+    """Whether a fit does something (else E715), and a test that draws something does or judges something (else E694)."""
+    if any(isinstance(member, tree.Do) for member in declaration.members):
+        return True
+    if isinstance(declaration, tree.FitDecl):
+        found.report(
+            "E715",
+            f"`{declaration.name.name}` has no intervention that could be fitted",
+            declaration.name.span,
+            help="write do(variable <- source)",
+        )
+        return False
+    if declaration.members and not any(isinstance(m, (tree.Expect, tree.Report)) for m in declaration.members):
+        found.report(
+            "E694",
+            f"`{declaration.name.name}` has nothing to expect or report",
+            declaration.name.span,
+            help="write `expect accuracy >= 95%`, or `report accuracy`",
+        )
+        return False
+    return True
+
+
+def _readout(alignment: Alignment, found: Diagnostics) -> Readout | None:
+    """The one read-out of an alignment (else E700)."""
+    readouts = list(alignment.readouts.values())
+    if not readouts:
+        outputs = ", ".join(f"`{name}`" for name in alignment.model.outputs)
+        facts = alignment.network.facts
+        where = "logits" if facts.kind == "vector" else "mask" if facts.both_ways else "next_token"
+        found.report(
+            "E700",
+            f"`{alignment.name}` does not say where the answer is read",
+            alignment.span,
+            help=f"write `{alignment.model.outputs[0] if alignment.model.outputs else 'answer'} @ {where}` (the outputs are {outputs})",
+        )
+        return None
+    if len(readouts) > 1:
+        found.report(
+            "E700",
+            f"`{alignment.name}` reads {len(readouts)} outputs; a test judges one",
+            readouts[1].span or alignment.span,
+            help="make an alignment for each, `align other : this { … }`, with one read-out",
+        )
+        return None
+    return readouts[0]
+
+
+def _tokens(network: NetworkRef, tokenizers: Tokenizers, found: Diagnostics) -> Tokens | None:
+    """The tokenizer of a network, where it can be read."""
+    try:
+        return tokenizers(network)
+    except SpecError as error:
+        found.extend(error.diagnostics)
+        return None

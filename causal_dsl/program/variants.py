@@ -1,0 +1,437 @@
+"""Families to their members: a network, an alignment or a test whose parameters decide more than a place.
+
+A parameter that stands for a layer, a position, a component, a coefficient or a setting of a feature is swept over in the
+cells of one test (:mod:`causal_dsl.program.interventions`): all of them share their draws and one network. A parameter that
+stands for anything else (a network's seed or revision, a model, a variable, a prompt, what is drawn) makes a test of its
+own of each value, here: the declarations are written out once for each, as if a person had, and all later stages see no
+family. What is written out is called by its parameters, ``tau(step=512)``.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from causal_dsl.diagnostics import Diagnostics
+from causal_dsl.program.modules import Definition, Module
+from causal_dsl.program.parameters import MOST_CELLS, values_of
+from causal_dsl.syntax import tree
+from causal_dsl.syntax.format import format_expr
+from causal_dsl.syntax.substitute import as_text, named_in, substitute, word
+
+#: What is swept over: the values of each parameter, in the order in which they are declared.
+Sweep = dict[str, tuple[tree.Expr, ...]]
+#: One value of each.
+Named = dict[str, tree.Expr]
+
+#: Read-outs and inputs are those of an alignment, not of a cell.
+_OF_ALIGNMENT = ("next_token", "mask", "logits", "input")
+
+
+def write_out(module: Module, imported: Iterable[Module], found: Diagnostics) -> None:
+    """Put the members of every family in its place, in a module and in those that it imports."""
+    writer = _Writer(found)
+    for each in (*imported, module):
+        writer.module(each)
+
+
+@dataclass
+class _Family:
+    """The members of a declaration, each with its outer parameters. ``placing``: those parameters that decide only where
+    variables are, which is the same to a test that does nothing."""
+
+    members: list[tuple[Named, Definition]]
+    placing: frozenset[str] = frozenset()
+
+    @property
+    def sweep(self) -> Sweep:
+        found: Sweep = {}
+        for named, _ in self.members:
+            for name, value in named.items():
+                if value not in found.setdefault(name, ()):
+                    found[name] = (*found[name], value)
+        return found
+
+
+class _Writer:
+    def __init__(self, found: Diagnostics):
+        self.found = found
+        self._families: dict[int, _Family | None] = {}
+        self._sweeps: dict[int, Sweep] = {}
+        self._open: set[int] = set()
+        self._faulty: set[int] = set()
+
+    def module(self, module: Module) -> None:
+        members: dict[str, list[Definition]] = {}
+        for name, definition in module.names.items():
+            family = self.family(definition)
+            if id(definition.declaration) in self._faulty:
+                members[name] = []
+            elif family is not None:
+                members[name] = [member for _, member in family.members]
+        if members:
+            module.put(members)
+
+    def family(self, definition: Definition) -> _Family | None:
+        """The members of a declaration; None for one that is itself, and for one that needs itself."""
+        declaration = definition.declaration
+        if not isinstance(declaration, tree.NetworkDecl | tree.AlignDecl | tree.TestDecl | tree.FitDecl):
+            return None
+        key = id(declaration)
+        if key not in self._families:
+            if key in self._open:
+                return None  # whoever resolves it reports that
+            self._open.add(key)
+            match declaration:
+                case tree.NetworkDecl():
+                    made: Iterator[tuple[Named, Any]] = self._of_network(definition.module, declaration)
+                case tree.AlignDecl():
+                    made = self._of_alignment(definition.module, declaration)
+                case _:
+                    made = self._of_test(definition.module, declaration)
+            every = list(made)
+            self._open.discard(key)
+            self._families[key] = self._named(definition, declaration, every)
+        return self._families[key]
+
+    def _named(self, definition: Definition, declaration: Any, made: list[tuple[Named, Any]]) -> _Family | None:
+        """The members under names of their own."""
+        unchanged = len(made) == 1 and not made[0][0] and made[0][1] == declaration
+        if not made or unchanged or id(declaration) in self._faulty:
+            return None
+        if len({frozenset(named) for named, _ in made}) > 1:
+            self._faulty.add(id(declaration))
+            self.found.report(
+                "E227",
+                f"the parameters of `{declaration.name.name}` are not the same for all of its values",
+                declaration.name.span,
+                notes=("it refers to several networks or alignments, and not all of them have the same parameters",),
+                help="give the parameters that not all of them have: name(parameter=value)",
+            )
+            return None
+        members = []
+        for named, one in made:
+            name = member_name(declaration.name.name, named)
+            written = replace(one, name=replace(one.name, name=name))
+            told = tuple((key, plain(value)) for key, value in named.items())
+            family = declaration.name.name if named else ""
+            members.append((named, Definition(written, definition.module, family, told)))
+        placing = _only_places(declaration) if isinstance(declaration, tree.AlignDecl) else frozenset[str]()
+        return _Family(members, placing)
+
+    # ── networks ─────────────────────────────────────────────────────────────────────────────────
+
+    def _of_network(self, module: Module, declaration: tree.NetworkDecl) -> Iterator[tuple[Named, tree.NetworkDecl]]:
+        sweep = self.sweep_of(declaration)
+        for named in self._each(declaration, sweep):
+            value = self._trained_towards(module, substitute(declaration.value, named))
+            yield named, replace(declaration, value=value, parameters=())
+
+    def _trained_towards(self, module: Module, call: tree.Call) -> tree.Call:
+        """``train(tau(k=4))`` with the member of the family that is meant, by its name."""
+        made = []
+        for argument in call.arguments:
+            value = argument.value
+            name = value.function if isinstance(value, tree.Call) else None
+            above = module.declared().get(name.name) if isinstance(name, tree.Name) else None
+            family = self.family(above) if above is not None else None
+            if (
+                isinstance(value, tree.Call)
+                and isinstance(name, tree.Name)
+                and above is not None
+                and family is not None
+            ):
+                given, rest = self._given(family.sweep, _by_name(value.arguments, list(self._all_of(above))))
+                meant = [member for named, member in family.members if named == given and not rest]
+                if meant:
+                    argument = replace(argument, value=tree.Name(meant[0].name, span=value.span))
+            made.append(argument)
+        return replace(call, arguments=tuple(made))
+
+    # ── alignments ───────────────────────────────────────────────────────────────────────────────
+
+    def _of_alignment(self, module: Module, declaration: tree.AlignDecl) -> Iterator[tuple[Named, tree.AlignDecl]]:
+        own = self.sweep_of(declaration)
+        decides = _decides(declaration) - self._variables(module, declaration) if own else frozenset()
+        outer = {name: values for name, values in own.items() if name in decides}
+        for named in self._each(declaration, outer):
+            written = _with(declaration, named)
+            models = list(self._members(module, declaration, written.model, written.model_fixed, own))
+            networks: list[Any] = [({}, None, ())]
+            if written.network is not None:
+                networks = list(self._members(module, declaration, written.network, written.network_fixed, own))
+            for (left, model, given), (more, network, also) in itertools.product(models, networks):
+                every = {**named, **left, **more}
+                if any(every[name] != value for name, value in left.items()):
+                    continue  # a parameter of both ends has one value
+                rest = tuple(p for p in written.parameters if p.name.name not in every)
+                ends = {"model": model, "model_fixed": given, "network": network, "network_fixed": also}
+                yield every, replace(written, parameters=rest, **ends)
+
+    def _members(
+        self, module: Module, declaration: tree.AlignDecl, name: tree.Ident, fixed: Sequence[tree.Argument], own: Sweep
+    ) -> Iterator[tuple[Named, tree.Ident, tuple[tree.Argument, ...]]]:
+        """What an alignment may stand on by this name: each with the parameters that are left, its name, and the arguments
+        that are none of a family."""
+        above = module.declared().get(name.name)
+        family = self.family(above) if above is not None else None
+        if family is None:
+            yield {}, name, tuple(fixed)
+            return
+        sweep = family.sweep
+        given, rest = self._given(sweep, fixed)
+        for parameter, value in given.items():
+            if value not in sweep[parameter]:
+                self._never(name.name, parameter, value, sweep, declaration)
+        for parameter, values in own.items():
+            for value in values if parameter in sweep and parameter not in given else ():
+                if value not in sweep[parameter]:
+                    self._never(name.name, parameter, value, sweep, declaration)
+        for named, member in family.members:
+            left = {key: value for key, value in named.items() if key not in given}
+            if all(named[key] == value for key, value in given.items()) and all(
+                value in own.get(key, (value,)) for key, value in left.items()
+            ):
+                yield left, replace(name, name=member.name), rest
+
+    # ── tests and fits ───────────────────────────────────────────────────────────────────────────
+
+    def _of_test(
+        self, module: Module, declaration: tree.TestDecl | tree.FitDecl
+    ) -> Iterator[tuple[Named, tree.TestDecl | tree.FitDecl]]:
+        own = self.sweep_of(declaration)
+        on = declaration.on
+        name = on.function if isinstance(on, tree.Call) else on
+        above = module.declared().get(name.name) if isinstance(name, tree.Name) else None
+        if above is None or not isinstance(above.declaration, tree.AlignDecl) or not isinstance(name, tree.Name):
+            return
+        order = self._all_of(above)
+        if not own and not order:
+            return
+        arguments = _by_name(on.arguments if isinstance(on, tree.Call) else (), list(order))
+        family = self.family(above)
+        sweep = family.sweep if family is not None else {}
+        given, rest = self._given(sweep, arguments)
+        for parameter, value in given.items():
+            if value not in sweep[parameter]:
+                self._never(name.name, parameter, value, sweep, declaration)
+                return
+        drawn = _drawn(declaration) - self._variables(module, above.declaration)
+        fixed = {a.name.name for a in arguments if a.name is not None}
+        outer = {key: values for key, values in own.items() if key in drawn}
+        chosen = {k: v for k, v in order.items() if k in drawn and k not in fixed and k not in sweep and k not in own}
+        members: list[tuple[Named, tree.Name]] = [({}, name)]
+        if family is not None:
+            idle: Named = {}
+            if not any(isinstance(member, tree.Do) for member in declaration.members):
+                idle = {key: values[0] for key, values in sweep.items() if key in family.placing and key not in given}
+            fixes = {**given, **idle}
+            members = [
+                ({k: v for k, v in named.items() if k not in fixes}, replace(name, name=member.name))
+                for named, member in family.members
+                if all(named[key] == value for key, value in fixes.items())
+            ]
+        for left, called in members:
+            for named in self._each(declaration, {**chosen, **outer}):
+                fixing = tuple(tree.Argument(tree.Ident(k, span=name.span), named[k], span=name.span) for k in chosen)
+                every = {**left, **named}
+                yield every, _test_with(declaration, {**given, **every}, called, (*rest, *fixing))
+
+    # ── parameters ───────────────────────────────────────────────────────────────────────────────
+
+    def sweep_of(self, declaration: Any) -> Sweep:
+        """The values of the parameters that a declaration has itself; those at fault are reported and left out."""
+        key = id(declaration)
+        if key not in self._sweeps:
+            found: Sweep = {}
+            for parameter in getattr(declaration, "parameters", ()):
+                values = values_of(parameter, self.found)
+                if values is not None:
+                    found.setdefault(parameter.name.name, values)
+            self._sweeps[key] = found
+        return self._sweeps[key]
+
+    def _all_of(self, definition: Definition) -> Sweep:
+        """The parameters of an alignment or a network, those first that it has of what it stands on."""
+        declaration = definition.declaration
+        found: Sweep = {}
+        if isinstance(declaration, tree.AlignDecl) and id(declaration) not in self._open:
+            self._open.add(id(declaration))
+            for name, fixed in (
+                (declaration.model, declaration.model_fixed),
+                (declaration.network, declaration.network_fixed),
+            ):
+                above = definition.module.declared().get(name.name) if name is not None else None
+                if above is not None and isinstance(above.declaration, tree.NetworkDecl | tree.AlignDecl):
+                    given = {a.name.name for a in fixed if a.name is not None}
+                    found |= {k: v for k, v in self._all_of(above).items() if k not in given}
+            self._open.discard(id(declaration))
+        return {**found, **self.sweep_of(declaration)}
+
+    def _given(self, sweep: Sweep, arguments: Sequence[tree.Argument]) -> tuple[Named, tuple[tree.Argument, ...]]:
+        """What is given of a family's parameters, and the other arguments."""
+        given: Named = {}
+        rest = []
+        for argument in arguments:
+            if argument.name is not None and argument.name.name in sweep:
+                given[argument.name.name] = argument.value
+            else:
+                rest.append(argument)
+        return given, tuple(rest)
+
+    def _never(self, name: str, parameter: str, value: tree.Expr, sweep: Sweep, declaration: tree.Node) -> None:
+        self._faulty.add(id(declaration))
+        shown = [format_expr(each) for each in sweep[parameter]]
+        listed = ", ".join(shown) if len(shown) <= 6 else f"{shown[0]}, {shown[1]}, … {shown[-1]}"
+        self.found.report(
+            "E696",
+            f"`{parameter}` of `{name}` is never {format_expr(value)}",
+            value.span,
+            help=f"it is one of {listed}",
+        )
+
+    def _variables(self, module: Module, declaration: tree.AlignDecl) -> frozenset[str]:
+        """The variables of the causal model that an alignment is of: a name of one means it, not a parameter."""
+        seen: set[int] = set()
+        above: Definition | None = module.declared().get(declaration.model.name)
+        while above is not None and isinstance(above.declaration, tree.AlignDecl) and id(above) not in seen:
+            seen.add(id(above))
+            above = above.module.declared().get(above.declaration.model.name)
+        if above is None or not isinstance(above.declaration, tree.CausalDecl):
+            return frozenset()
+        names: set[str] = set()
+        for member in above.declaration.members:
+            names |= {name.name for name in (member.names if isinstance(member, tree.Draw) else (member.name,))}
+        return frozenset(names)
+
+    def _each(self, declaration: Any, sweep: Sweep) -> Iterator[Named]:
+        count = 1
+        for values in sweep.values():
+            count *= len(values)
+        if count > MOST_CELLS:
+            self.found.report(
+                "E670",
+                f"`{declaration.name.name}` sweeps over {count:,} cells",
+                declaration.name.span,
+                help=f"make the sweep smaller: at most {MOST_CELLS:,}",
+            )
+            return
+        for values in itertools.product(*sweep.values()):
+            yield dict(zip(sweep, values, strict=True))
+
+
+# ── what decides more than a place ──────────────────────────────────────────────────────────────
+
+
+def _decides(declaration: tree.AlignDecl) -> frozenset[str]:
+    """The names in an alignment that stand for more than a place in the network."""
+    placed = {member.name.name for member in declaration.members if isinstance(member, tree.Placement)}
+    return _beyond_places(declaration) | placed
+
+
+def _only_places(declaration: tree.AlignDecl) -> frozenset[str]:
+    """The parameters that decide only where variables are."""
+    return frozenset(parameter.name.name for parameter in declaration.parameters) - _beyond_places(declaration)
+
+
+def _beyond_places(declaration: tree.AlignDecl) -> frozenset[str]:
+    found = {declaration.model.name}
+    if declaration.network is not None:
+        found.add(declaration.network.name)
+    for argument in (*declaration.model_fixed, *declaration.network_fixed):
+        found |= named_in(argument.value)
+    for member in declaration.members:
+        if isinstance(member, tree.Prompt) or any(_head(site) in _OF_ALIGNMENT for site in member.sites):
+            found |= named_in(member)
+    return frozenset(found)
+
+
+def _drawn(declaration: tree.TestDecl | tree.FitDecl) -> frozenset[str]:
+    """The names in a test that stand for more than a place or a number that is written."""
+    found: set[str] = set()
+    for member in declaration.members:
+        if not isinstance(member, tree.Do):
+            found |= named_in(member)
+            continue
+        for action in member.actions:
+            if isinstance(action, tree.PatchPath):
+                continue
+            ends = (action.target, action.source) if isinstance(action, tree.Interchange) else (action.target,)
+            found |= {end.name for end in ends if isinstance(end, tree.Name)}
+    return frozenset(found)
+
+
+def _head(site: tree.Expr) -> str:
+    while not isinstance(site, tree.Name):
+        if isinstance(site, tree.Attribute | tree.Subscript):
+            site = site.value
+        elif isinstance(site, tree.Call):
+            site = site.function
+        else:
+            return ""
+    return site.name
+
+
+# ── writing out ─────────────────────────────────────────────────────────────────────────────────
+
+
+def _with(declaration: tree.AlignDecl, named: Named) -> tree.AlignDecl:
+    """An alignment with some of its parameters written out."""
+    if not named:
+        return declaration
+    members = tuple(
+        replace(substitute(m, named, words=True), name=word(m.name, named))
+        if isinstance(m, tree.Placement)
+        else substitute(m, named)
+        for m in declaration.members
+    )
+    return replace(
+        declaration,
+        members=members,
+        model=word(declaration.model, named),
+        network=None if declaration.network is None else word(declaration.network, named),
+        model_fixed=tuple(substitute(a, named) for a in declaration.model_fixed),
+        network_fixed=tuple(substitute(a, named) for a in declaration.network_fixed),
+    )
+
+
+def _test_with(
+    declaration: tree.TestDecl | tree.FitDecl, named: Named, on: tree.Name, fixed: tuple[tree.Argument, ...]
+) -> tree.TestDecl | tree.FitDecl:
+    """A test with some parameters written out, on an alignment that is none of a family."""
+    members = tuple(substitute(m, named, words=isinstance(m, tree.Do)) for m in declaration.members)
+    called: tree.Expr = tree.Call(on, fixed, span=declaration.on.span) if fixed else on
+    made = replace(declaration, members=members, on=called)  # type: ignore[arg-type]
+    if isinstance(made, tree.TestDecl):
+        made = replace(made, parameters=tuple(p for p in made.parameters if p.name.name not in named))
+    return made
+
+
+def _by_name(arguments: Sequence[tree.Argument], order: Sequence[str]) -> list[tree.Argument]:
+    """Arguments with the names of the parameters that they are of, where they are given in order."""
+    return [
+        replace(argument, name=tree.Ident(order[at], span=argument.span))
+        if argument.name is None and at < len(order)
+        else argument
+        for at, argument in enumerate(arguments)
+    ]
+
+
+def member_name(name: str, named: Mapping[str, tree.Expr]) -> str:
+    """What a member of a family is called: ``mlp(seed=3)``."""
+    return f"{name}({', '.join(f'{key}={as_text(value)}' for key, value in named.items())})" if named else name
+
+
+def plain(value: tree.Expr) -> int | float | str:
+    """A value as results tell it."""
+    match value:
+        case tree.Number(value=number, unit=None) if not isinstance(number, bool):
+            return number
+        case tree.Unary(op="-", operand=tree.Number(value=number, unit=None)):
+            return -number
+    return as_text(value)
+
+
+__all__ = ["member_name", "write_out"]
