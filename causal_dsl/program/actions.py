@@ -11,10 +11,12 @@ from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean
 from causal_dsl.program.components import width
 from causal_dsl.program.encodings import encodes
 from causal_dsl.program.features import FeatureRef, Via, check_width, join, read_via, share
+from causal_dsl.program.indices import swept
 from causal_dsl.program.locations import Place
 from causal_dsl.program.overlap import overlap
 from causal_dsl.program.paths import steps
 from causal_dsl.program.program import Alignment, Intervention
+from causal_dsl.program.ranges import SiteRange
 from causal_dsl.program.settings import call_name, constant, read_settings
 from causal_dsl.program.sites import SITE_HEADS, SiteReader
 from causal_dsl.reading import is_file, may_read, shortened
@@ -41,6 +43,8 @@ class ActionReader:
     folder: Path
     implicit: Mapping[tuple[str, object], str]
     cell: Mapping[str, tree.Expr] = field(default_factory=dict)
+    #: the layers of the site that is written, where the target is one
+    over: SiteRange | None = None
 
     @property
     def sites(self) -> SiteReader:
@@ -94,6 +98,7 @@ class ActionReader:
 
     def target(self, expr: tree.Expr) -> tuple[Place, ...] | None:
         """The places of a variable or a site."""
+        self.over = None
         name = self.variable(expr)
         if name is None:
             return self._site_target(expr)
@@ -113,10 +118,9 @@ class ActionReader:
                 ),
             )
             return None
-        places = [self.sites.place(site) for site in placement.sites]
-        if any(place is None for place in places):
+        found = self.sites.places(placement.sites)
+        if found is None:
             return None
-        found = tuple(p for p in places if p is not None)
         via = self._via(name)
         joined = join(found) if via is not None and via[0].joined else None
         return found if joined is None else (joined,)
@@ -128,11 +132,8 @@ class ActionReader:
             return None
         quiet = Diagnostics()
         via = read_via(placement.via, self.cell, self.alignment.folder, quiet)
-        places = [replace(self.sites, diagnostics=quiet).place(site) for site in placement.sites]
-        if via is None or any(place is None for place in places):
-            return None  # reported where the alignment was read
-        found = tuple(place for place in places if place is not None)
-        return via, found
+        places = replace(self.sites, diagnostics=quiet).places(placement.sites)
+        return None if via is None or places is None else (via, places)  # reported where the alignment was read
 
     def features(self, name: str | None) -> tuple[FeatureRef, ...]:
         """The features of a variable, one for each place that is written; none where whole vectors are."""
@@ -174,8 +175,8 @@ class ActionReader:
                 help=did_you_mean(expr.name, self.alignment.model.variables, "") or f"there is {', '.join(known)}",
             )
             return None
-        place = self.sites.place(expr)
-        if place is not None and place.site.component == "logits":
+        spread = self.over = self.sites.spread(expr)
+        if spread is not None and any(place.site.component == "logits" for place in spread.places):
             self.diagnostics.report(
                 "E683",
                 "the read-out cannot be written: the answer is read there",
@@ -183,7 +184,7 @@ class ActionReader:
                 help="intervene upstream of it, at a layer",
             )
             return None
-        return None if place is None else (place,)
+        return None if spread is None else spread.places
 
     # ── actions ─────────────────────────────────────────────────────────────────────────────────
 
@@ -228,10 +229,13 @@ class ActionReader:
             return None
         if len(path) == 1:
             return FromRun(role, places)
-        other = self.sites.place(_without_head(expr))
-        if other is None:
+        spread = self.sites.spread(_without_head(expr))
+        if spread is None:
             return None
-        for place in places:
+        others = self._layer_by_layer(spread, places, expr)
+        if others is None:
+            return None
+        for place, other in zip(places, others, strict=True):
             mine, theirs = (width(p.site, self.alignment.network.facts) for p in (place, other))
             if mine is not None and theirs is not None and mine != theirs:
                 self.diagnostics.report(
@@ -241,7 +245,40 @@ class ActionReader:
                     help="patch from a site of the same width",
                 )
                 return None
-        return FromRun(role, (other,) * len(places), span=expr.span)
+        return FromRun(role, others, span=expr.span)
+
+    def _layer_by_layer(
+        self, spread: SiteRange, places: tuple[Place, ...], expr: tree.Expr
+    ) -> tuple[Place, ...] | None:
+        """What each written place takes: the one place of a source, or of a range of layers the layer of the same number."""
+        if spread.length is None or not places:
+            return spread.places[:1] * len(places)
+        if self.over is None:  # a variable, which takes its value from a run
+            return spread.places[:1] * len(places)
+        written = self.over.length or 1
+        if written != spread.length:
+            self.diagnostics.report(
+                "E462",
+                f"the layers of the source and those that are written are not as many: {spread.length} and {written}",
+                expr.span,
+                notes=("each layer of a range takes its vector from the layer of the same number in the other range",),
+                help="write ranges of as many layers, or one layer to take from",
+            )
+            return None
+        lacking = [number for number in self.over.at if number not in spread.at]
+        if lacking:
+            self.diagnostics.report(
+                "E463",
+                f"{self.over.at[lacking[0]]} is to take its vector from a layer that the network does not have",
+                expr.span,
+                notes=(
+                    "each layer of a range takes its vector from the layer of the same number in the other range",
+                    *swept(expr, self.cell),
+                ),
+                help="end the ranges, or the parameter, where both of them are in the network",
+            )
+            return None
+        return tuple(spread.at[number] for number in self.over.at)
 
     def _set(self, action: tree.SetTo | tree.AddTo, add: bool) -> Intervention | None:
         name = self.variable(action.target)
