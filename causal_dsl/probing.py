@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import networkx as nx
 import numpy as np
 import torch
 
@@ -181,7 +180,8 @@ def _copied(test: Test, number: int, seen: _Seen, beside: str) -> list[Finding]:
         name = intervention.variable
         if name is None or intervention.features or not isinstance(intervention.value, FromRun):
             continue
-        above = [n for n in test.model.exogenous if n in nx.ancestors(test.model.graph, name)]
+        ancestors = test.model.ancestors(name)
+        above = [n for n in test.model.exogenous if n in ancestors]
         places = ", ".join(map(str, intervention.places))
         if plan.inputs[test.network.key].has_tokens:
             if len(above) > 1 and all(_before_all(place.site) for place in intervention.places):

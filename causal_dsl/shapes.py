@@ -257,7 +257,7 @@ class CellJson(TypedDict):
     """One cell of a test."""
 
     cell: dict[str, Any]
-    "its parameters; empty where the test is no sweep"
+    "its parameters; empty where the test is not a sweep"
     scores: dict[str, EstimateJson]
     "by measure; units are in docs/measures.md"
     findings: list[FindingJson]

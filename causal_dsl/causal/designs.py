@@ -172,7 +172,7 @@ def _sound(design: Design, diagnostics: Diagnostics) -> bool:
                 "E332",
                 f"this draws {statement.n:,} rows, and an earlier statement {first:,}",
                 statement.span,
-                help="draw as many of each: one row is one pair",
+                help="draw the same number of each: one row is one pair",
             )
         elif statement.n is not None and statement.n < 1:
             diagnostics.report("E332", "a test needs at least one row", statement.span, help="write n=256")
@@ -268,13 +268,13 @@ def implicit_source(
 
     support = model.support(LISTED)
     if support is not None and not (support.values[variable] == code).any():
-        title = f"no input makes `{variable}` {show(value)}"
+        title = f"no input gives `{variable}` the value {show(value)}"
         diagnostics.report(
             "E330",
             title,
             span,
-            label="never so, whatever is drawn",
-            help=f"its source is drawn among the inputs where it is: choose another value of `{variable}`",
+            label="it never has this value, whatever is drawn",
+            help=f"its source is drawn from the inputs in which it has this value: choose another value of `{variable}`",
         )
         return None
     return statement

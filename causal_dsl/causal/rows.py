@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from causal_dsl.causal.built import Builder, store
+from causal_dsl.causal.built import BoxBuilder, Builder, store
 from causal_dsl.causal.cells import Cells
 from causal_dsl.causal.domains import show
+from causal_dsl.causal.intervals import Boxes, boxes_of
 from causal_dsl.causal.joint import Joint, joint
 from causal_dsl.causal.minimal import Partners, report_alone
 from causal_dsl.causal.sampling import Columns, Sampler, report_rare
@@ -33,6 +34,10 @@ PATIENCE = 2_000_000
 #: were. (Rows that are found sooner are found by chance: their numbers belong to published seeds.)
 _HOPELESS = 2**18
 _COSTLY = 4_000_000
+#: Candidates, none of them allowed, after which it is asked whether any real numbers could be.
+_DOUBTED = 2**14
+#: Rows of which it is asked whether real numbers could be their partners.
+_ASKED = 64
 #: A `where` that holds less often is worth a warning.
 _RARE = 1e-3
 #: Rows drawn to learn which combinations of balanced values there are, where they cannot be listed.
@@ -107,6 +112,17 @@ class RowDrawer:
             self._warn_rare(self.where)
         return True
 
+    def _unweighed(self) -> bool:
+        model = self.statement.model
+        self.diagnostics.report(
+            "E353",
+            f"inputs of `{model.name}` cannot be drawn in proportion to `{model.weight}`",
+            self.statement.span,
+            label=f"`{model.weight}`, or what it is computed from, has too many values to be listed",
+            help="make it depend on variables of fewer values, or draw from a table that is weighted already",
+        )
+        return False
+
     def _pair(self, partners: Partners) -> bool:
         """Draw partners of the rows of an earlier run, of which all are listed."""
         found, missing = partners.draw(self.n)
@@ -173,6 +189,36 @@ class RowDrawer:
         found = Builder(self.design, self.statement, self.n, context, self.wanted, targets)
         return found if found.construction.useful else None
 
+    @cached_property
+    def boxes(self) -> Boxes | None:
+        """Where the conditions may hold, of inputs that are real numbers; None where there are none, or they cannot be told apart."""
+        if self.context or any(model.functions for model in self.design.models.values()):
+            return None
+        return boxes_of(dict.fromkeys(self.statement.roles, self.statement.model), self.where)
+
+    def _boxed(self, builder: Builder | None) -> bool:
+        """Whether rows are drawn from boxes: where nothing else can be built, or what is built leaves more to chance."""
+        if self.boxes is None or self.statement.balance:
+            return False
+        if builder is None:
+            return True
+        construction = builder.construction
+        return (
+            not construction.exact and not construction.empty and not construction.joins and self.boxes.share < 1 / 64
+        )
+
+    def _proved_alone(self, rows: np.ndarray) -> np.ndarray:
+        """Those of some rows for which no real numbers satisfy the condition, given what is drawn before."""
+        if any(model.functions for model in self.design.models.values()):
+            return rows[:0]
+        roles, alone = dict.fromkeys(self.statement.roles, self.statement.model), []
+        for row in rows.tolist():
+            given = {(role, name): float(self.values[role][name][row]) for role, name in self.context}
+            boxes = boxes_of(roles, self.where, given)
+            if boxes is not None and boxes.empty:
+                alone.append(row)
+        return np.array(alone, np.int64)
+
     def _elsewhere(self, tried: int, pending: np.ndarray) -> bool:
         """Whether there would be something to draw in as many attempts (or in the list) if it were not for `split`."""
         if not self.statement.split:
@@ -231,10 +277,13 @@ class RowDrawer:
         pending = np.arange(self.n)
         tried = accepted = attempt = 0
         asked = False  # what can be built
-        if self.statement.like and self.builder is None:  # at random, no two are alike
+        weighed = bool(self.statement.model.weight) and any(sampler.support is None for sampler in self.samplers)
+        if weighed or (self.statement.like and self.builder is None):  # at random, no two are alike
             if self.joint is not None:
                 return self._exact(pending)
             asked, self.builder = True, self._builder(bool(self.statement.balance))
+            if weighed and (self.builder is None or not self.builder.construction.weighed):
+                return self._unweighed()
             if self.builder is not None and not (possible := self.builder.construction.possible(pending)).all():
                 return self._impossible(pending[~possible], self.builder.construction.empty)
         while len(pending):
@@ -267,9 +316,20 @@ class RowDrawer:
             if attempt >= 64 or accepted < tried / 64:
                 if self.joint is not None:
                     return self._exact(pending)
+                if not accepted and tried >= _DOUBTED and not asked and self.boxes is not None and self.boxes.empty:
+                    return self._impossible(pending, True)
+                if self.context and not asked and tried >= _HOPELESS and not self.statement.balance:
+                    alone = self._proved_alone(pending[:_ASKED])
+                    if len(alone):
+                        return self._impossible(alone, False, len(pending) > _ASKED)
                 costly = tried >= _HOPELESS if not accepted else len(pending) * tried / accepted > _COSTLY
                 if costly and not asked:
                     asked, builder = True, self._builder(bool(self.statement.balance))
+                    if self._boxed(builder):
+                        assert self.boxes is not None
+                        self.builder = BoxBuilder(self.design, self.statement, self.n, self.wanted, self.boxes)
+                        tried = accepted = 0
+                        continue
                 else:
                     builder = None
                 if builder is not None:
@@ -287,8 +347,8 @@ class RowDrawer:
                     return self._give_up(tried, accepted, pending)
         return True
 
-    def _impossible(self, rows: np.ndarray, empty: bool) -> bool:
-        """Report that nothing can be drawn, for some rows or at all, which is proved."""
+    def _impossible(self, rows: np.ndarray, empty: bool, more: bool = False) -> bool:
+        """Report that nothing can be drawn, for some rows (``more``: and maybe others) or at all, which is proved."""
         place = self.where.span if self.where is not None else self.statement.span
         if self.statement.like and not self.statement.balance:
             self._alone(np.arange(self.n) if empty else rows)
@@ -308,7 +368,7 @@ class RowDrawer:
             "E330",
             "this `where` never holds for some rows",
             place,
-            label=f"{len(rows):,} of {self.n:,} rows have no partner",
+            label=f"{'at least ' * more}{len(rows):,} of {self.n:,} rows have no partner",
             notes=(f"row {int(rows[0])} is one of them",),
             help="draw all roles in one statement, or ask for less",
         )
@@ -390,7 +450,7 @@ class RowDrawer:
         else:
             self.diagnostics.report(
                 "E333",
-                "the balanced values hardly ever come together",
+                "the balanced values hardly ever occur together",
                 self.statement.span,
                 label=f"{accepted:,} of {tried:,} draws could be used",
                 help="balance fewer variables",
@@ -464,6 +524,8 @@ class RowDrawer:
         if not k:
             if self.joint is not None:
                 return self._exact(np.arange(self.n))
+            if self.boxes is not None and self.boxes.empty:
+                return self._impossible(np.arange(self.n), True)
             return self._give_up(_PILOT, 0, np.arange(self.n))
         if k > self.n:
             self.diagnostics.report(

@@ -101,9 +101,9 @@ def fill(
             spans = [w.feature.span for r in resumes for w in r.writes if w.feature and w.place == capture.place]
             raise fail(
                 "E727",
-                "a feature of attention weights is not fitted: they are as many as a prompt has tokens",
+                "a feature of attention weights cannot be fitted: a prompt has as many weights as tokens",
                 next(filter(None, spans), NOWHERE),
-                help="place it at `z`, what the weights carry",
+                help="place it at `z`, the result of the weights",
             )
         keys = bank._keys_of(capture, bank.pairs(capture.run.draw))
         by_site.setdefault(capture.place.site, []).append(keys)

@@ -191,7 +191,7 @@ def from_file(path: Path, job: Job, network: Network) -> np.ndarray:
             f"`{shown}` holds another feature",
             span,
             notes=(f"it holds {about['says']}", f"the spec says {ref}"),
-            help="write the feature with the settings that it was fitted with",
+            help="write the feature with the settings with which it was fitted",
         )
     hashes: np.ndarray = found[0]["fitted_on"].numpy()
     return hashes

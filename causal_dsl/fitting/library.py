@@ -96,7 +96,7 @@ def refuse_seen(library: Library, test: Test, inputs: Inputs, rows: np.ndarray) 
                     if kept.hash_of(inputs, index) in seen:
                         raise fail(
                             "E711",
-                            f"`{test.name}` judges a feature on inputs that it was fitted on",
+                            f"`{test.name}` judges a feature on inputs on which it was fitted",
                             test.design.statements[0].span,
                             notes=("the file of the feature says so",),
                             help="draw other inputs, as with `where`",

@@ -183,7 +183,7 @@ def lengths_agree(
             f"`{position}` is {sizes[0][row]} tokens in the base and {sizes[1][row]} in the source",
             span or NOWHERE,
             notes=(f"row {row}: base {inputs.text(a)!r}", f"row {row}: source {inputs.text(b)!r}"),
-            help="patch one token of it, `name.last` or `name.first`, or draw values of as many tokens",
+            help="patch one token of it, `name.last` or `name.first`, or draw values with the same number of tokens",
         )
 
 

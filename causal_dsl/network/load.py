@@ -134,7 +134,7 @@ def device_of(device: str | None, span: Span) -> torch.device:
             help="this machine has `cpu`" + (" and `cuda`" if torch.cuda.is_available() else ""),
         ) from error
     if found.type == "meta":
-        raise fail("E645", "`meta` is no device to run on", span, help="this machine has `cpu`")
+        raise fail("E645", "`meta` is not a device to run on", span, help="this machine has `cpu`")
     return found
 
 
@@ -236,8 +236,8 @@ def _two_texts(model_type: str, span: Span) -> SpecError:
         "E648",
         f"`{model_type}` has an encoder and a decoder: it reads one text and writes another",
         span,
-        notes=("what is run here reads one sequence of tokens and says the next one, or a masked one",),
-        help="give a network that says the next token after token ids alone",
+        notes=("causal_dsl runs networks that read one sequence of tokens and predict the next one, or a masked one",),
+        help="give a network that predicts the next token from token ids alone",
     )
 
 
@@ -304,7 +304,7 @@ def _load_fault(error: Exception, folder: Path, span: Span) -> SpecError:
         notes=(said,),
         help="install what the note names, or run a checkpoint whose weights are not quantised"
         if stored
-        else "is transformers as new as the network, and is all installed that it needs?",
+        else "is transformers recent enough for the network, and is everything installed that it needs?",
     )
 
 

@@ -76,7 +76,7 @@ def load_made(
     if tokens is not None:
         raise fail(
             "E752",
-            f"{_a(type(model).__name__)} comes with a tokenizer, and is no language model of transformers",
+            f"{_a(type(model).__name__)} comes with a tokenizer, and is not a language model of transformers",
             span,
             notes=("without `get_output_embeddings` and a config it is a vector network, which reads no tokens",),
             help="return a model as AutoModelForCausalLM or AutoModelForMaskedLM make it, or leave the tokenizer out",

@@ -140,7 +140,7 @@ def _mode(model: nn.Module) -> tuple[str, ...]:
     if not minded:
         return ()
     return (
-        f"it came in training mode and is run in eval mode: `{minded[0]}` drops nothing, or norms by what it learned",
+        f"it came in training mode and is run in eval mode: `{minded[0]}` does not drop values, or normalises by its running statistics",
     )
 
 

@@ -258,7 +258,7 @@ class _Trial:
         self._hold("left-padded batch = single runs", left, self.single, tuple(self.names), slack=10)
         compared = [name for name in COMPARED if name in self.names]
         if compared:
-            with self._guard(compared, "attention does not go through the interface that shows it"):
+            with self._guard(compared, "attention does not use the interface that exposes it"):
                 rotated = [Site(name, layer) for layer in range(count) for name in compared]
                 also = self._read([*rotated, *(Site("z", layer) for layer in range(count)), Site("logits")])
                 identity = "a forward whose attention is watched = a plain one"
@@ -435,7 +435,7 @@ def _following(layers: Sequence[nn.Module]) -> Iterator[list[int]]:
 
 def _stirs(network: Network, site: Site, inputs: Tensor, clean: Tensor) -> bool:
     """Whether another input's vector at a site, or noise there, moves a logit. What the network's own code raises of such a
-    vector is no answer."""
+    vector is not an answer."""
     rows = torch.arange(len(inputs))
     for edit in (lambda old: old.roll(1, 0), _shake(1), enlarged(_shake)(2)):
         try:
@@ -483,7 +483,7 @@ def tolerance_of(dtype: torch.dtype) -> float:
 
 
 def distance(got: Tensor, expected: Tensor) -> float:
-    """The largest relative error of a row. What is no finite number in both, and the same, does not count; in one: infinite."""
+    """The largest relative error of a row. What is not a finite number in both, and the same, does not count; in one: infinite."""
     got, expected = got.float(), expected.float()
     if not got.numel():
         return 0.0

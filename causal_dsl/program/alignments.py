@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from causal_dsl.causal.domains import Domain
 from causal_dsl.causal.model import CausalModel
 from causal_dsl.causal.predicates import compile_predicate
 from causal_dsl.diagnostics import Diagnostics
 from causal_dsl.program.definitions import find, meant
+from causal_dsl.program.models import Terms
 from causal_dsl.program.modules import Definition
 from causal_dsl.program.parameters import read_parameters
 from causal_dsl.program.placements import read_placements
@@ -21,7 +21,7 @@ from causal_dsl.syntax import tree
 
 def read_alignment(
     definition: Definition,
-    domains: Mapping[Definition, Domain | None],
+    terms: Terms,
     models: Mapping[Definition, CausalModel],
     networks: Mapping[Definition, NetworkRef],
     alignments: Mapping[Definition, Alignment],
@@ -64,7 +64,7 @@ def read_alignment(
         return None
     prompts = own or (parent.prompts if parent else ())
     aligned = Aligned(model, network, parameters, prompts)
-    lines = read_placements(declaration, parent, aligned, domains, module, found)
+    lines = read_placements(declaration, parent, aligned, terms, module, found)
     if lines is None:
         return None
     masked = any(readout.kind == "mask" for readout in lines.readouts.values())
@@ -95,11 +95,11 @@ def _carries(parent: Alignment, network: NetworkRef, declaration: tree.AlignDecl
         assert declaration.network is not None
         found.report(
             "E731",
-            f"`{network.name}` is not of the shape of `{parent.network.name}`",
+            f"`{network.name}` does not have the shape of `{parent.network.name}`",
             declaration.network.span,
             others=((declaration.model.span, f"its places are in `{parent.network.name}`"),),
             notes=(why,),
-            help=f"write an alignment of its own: align {declaration.name.name} : {parent.model.name} -> {network.name} {{ … }}",
+            help=f"write a separate alignment: align {declaration.name.name} : {parent.model.name} -> {network.name} {{ … }}",
         )
     return why is None
 

@@ -23,12 +23,12 @@ def missing(component: str, facts: Facts) -> str | None:
     if facts.kind not in COMPONENTS[component].kinds:
         if facts.kind == "vector":
             return f"a vector network has no `{component}`: it has `input`, `layer[l].out`, `logits` and `module(…)`"
-        return f"a language network has no `{component}`; its layers leave through `layer[l].resid_post`"
+        return f"a language network has no `{component}`; the output of a layer is `layer[l].resid_post`"
     if not (facts.has_tokens and facts.architecture) or component in ("module", "logits"):
         return None
     record = record_of(facts.architecture)
     if record is None:
-        return f'where `{component}` is in `{facts.architecture}` is not known; name a module instead: module("…")'
+        return f'the place of `{component}` in `{facts.architecture}` is not known; name a module instead: module("…")'
     return COMPONENTS[component].absent(facts, record)
 
 
@@ -38,7 +38,7 @@ def unfit(facts: Facts) -> str | None:
         return None if len(facts.widths) > 1 else "its layers are not known"
     if facts.kind == "unknown" or record_of(facts.architecture) is None:
         return (
-            f"where the layers of `{facts.architecture}` are is not known"
+            f"the place of the layers in `{facts.architecture}` is not known"
             if facts.architecture
             else "its layers are not known"
         )
@@ -48,7 +48,7 @@ def unfit(facts: Facts) -> str | None:
 def trims(facts: Facts) -> str | None:
     """Why rows of such a network carry all their tokens; None where they carry only those that they must."""
     if facts.both_ways:
-        return f"the tokens of `{facts.architecture}` look both ways, so a change at one reaches all of them"
+        return f"the tokens of `{facts.architecture}` attend in both directions, so a change at one reaches all of them"
     return packs(facts)
 
 
@@ -58,7 +58,7 @@ def packs(facts: Facts) -> str | None:
         return "a vector network has no tokens"
     record = record_of(facts.architecture)
     if record is not None and not record.interface:
-        return f"`{facts.architecture}` computes attention in code of its own, which cannot be run apart"
+        return f"`{facts.architecture}` computes attention in its own code, which cannot be run separately"
     return unfit(facts)
 
 

@@ -11,7 +11,7 @@ from causal_dsl.causal.model import CausalModel
 from causal_dsl.causal.predicates import Predicate, compile_predicate
 from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean
 from causal_dsl.program.definitions import find
-from causal_dsl.program.likeness import DRAW, alike, conjunction, parted, read_likeness
+from causal_dsl.program.likeness import DRAW, alike, conjunction, parted, read_likeness, weighted
 from causal_dsl.program.modules import Definition, Module
 from causal_dsl.program.program import Alignment
 from causal_dsl.program.settings import call_name, constant, read_settings
@@ -94,7 +94,7 @@ class DrawReader:
                 "E698",
                 f"the draws of `{self.declaration.name.name}` have different sizes: {', '.join(map(str, sorted(counts)))}",
                 self.declaration.name.span,
-                help="draw as many of each: one row is one pair",
+                help="draw the same number of each: one row is one pair",
             )
         statements, by = parted(statements, self.by, self._fault)
         implicit = self._implicit(statements)
@@ -153,7 +153,9 @@ class DrawReader:
         split = settings["split"] or (liked.split if liked is not None else "")
         if settings["by"]:
             self.by.append(settings["by"])
-        seen = model.shown(shown_by(self.alignment))
+        seen = weighted(settings, member, model.shown(shown_by(self.alignment)), exhaustive, self.diagnostics)
+        if seen is None:
+            self.whole, seen = False, model
         statement = DrawStatement(roles, seen, n, seed, balance, exhaustive, where, member.span, split)
         if not likeness:
             return statement

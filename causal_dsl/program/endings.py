@@ -24,7 +24,7 @@ def check_endings(alignment: Alignment, readout: Readout, diagnostics: Diagnosti
             f"the prompt ends in an opening {last.text[-1]}, and the answer begins with a space",
             line.span,
             notes=(
-                f"what follows {last.text[-1]} is mostly written without a space: the token with one is unlikely there",
+                f"text after {last.text[-1]} is mostly written without a space, so a token with one is unlikely there",
             ),
             help='read the answer with next_token(prefix="")',
         )

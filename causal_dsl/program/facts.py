@@ -211,7 +211,7 @@ def facts_of_config(config: Mapping[str, Any], folder: Path | None, span: Span) 
         raise fail("E632", f"config.json says {heads} heads that share {kv} keys and values; {kv} must divide it", span)
     mlp, context = sizes["mlp"], sizes["context"]
     if mlp is None and width and record is not None and record.said.get(record.called("mlp") or "", 0) is None:
-        mlp = 4 * width  # as the classes do whose default is no number
+        mlp = 4 * width  # as the classes do whose default is not a number
     first = _first_position(config, record, span)
     tokenizer = folder / "tokenizer.json" if folder is not None else None
     return Facts(
@@ -257,11 +257,11 @@ def refuse_adapter(folder: Path, span: Span) -> None:
             span,
             notes=(
                 "it has an adapter_config.json, as peft writes it",
-                "an adapter alone says only what is added to the weights of another checkpoint"
+                "an adapter alone holds only a change to the weights of another checkpoint"
                 if alone
-                else "whether the weights are with it or without it cannot be told",
+                else "it is unclear whether the weights already include it",
             ),
-            help="merge it into the weights (`merge_and_unload` of peft) and save the whole to a folder of its own"
+            help="merge it into the weights (`merge_and_unload` of peft) and save the result to a separate folder"
             + ("" if alone else ", or move the adapter's files away"),
         )
 
@@ -277,7 +277,7 @@ def _refuse_other_kinds(config: Mapping[str, Any], span: Span) -> None:
     if names and all(_NO_TEXT.search(name) for name in names):
         raise fail(
             "E648",
-            f"`{names[0]}` is no language model",
+            f"`{names[0]}` is not a language model",
             span,
             notes=("config.json says that this class was saved",),
             help='a network from floats to logits can be given as torch("file.py:factory")',

@@ -82,7 +82,7 @@ def read_network(
             "E770",
             f"`{target}` is a folder, which has no revision `{settings['revision']}`",
             place,
-            notes=("what lies in the folder would be run, whatever its revision",),
+            notes=("the files in the folder would be run, whatever their revision",),
             help="leave `revision` out, or name the repository that it is a revision of",
         )
         return None

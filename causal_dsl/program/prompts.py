@@ -84,7 +84,7 @@ def parse_template(text: str, span: Span, diagnostics: Diagnostics) -> Template 
                 "E501",
                 f"`{match.group()}` in a prompt is not a placeholder"
                 if match.group(1) is not None
-                else "a brace stands alone",
+                else "a brace has no partner",
                 _within(span, text, match.start(), match.end()),
                 help="a placeholder is the name of a variable in braces, {subject}; for a brace itself write {{ or }}",
             )
@@ -122,7 +122,7 @@ def check_end(template: Template, prefix: str, span: Span, diagnostics: Diagnost
             "W514",
             "the prompt ends in a space, and the answer begins with one",
             span,
-            notes=("after a space most tokenizers expect no second one: the answer's token would be an unlikely one",),
+            notes=("most tokenizers expect no second space, so the token of the answer would be unlikely",),
             help='end the prompt without the space, or read the answer with next_token(prefix="")',
         )
 
@@ -208,7 +208,7 @@ def _check_text(position: Position, found: int, template: Template, span: Span, 
         words = {word for s in template.segments if not s.hole for word in re.findall(r"\w+|[^\w\s]", s.text)}
         diagnostics.report(
             "E504",
-            f"{shown} does not stand in the prompt",
+            f"{shown} is not in the prompt",
             span,
             notes=(
                 f'the prompt is "{template}"',
@@ -219,13 +219,13 @@ def _check_text(position: Position, found: int, template: Template, span: Span, 
     elif found > 1 and not position.occurrence:
         diagnostics.report(
             "E505",
-            f"{shown} stands {found} times in the prompt",
+            f"{shown} occurs {found} times in the prompt",
             span,
-            help="quote more of the prompt, ending in the word that is meant, so that it stands there once",
+            help="quote more of the prompt, ending in the word that you mean, so that it occurs once",
         )
     elif position.occurrence > found:
         times = "once" if found == 1 else f"{found} times"
-        diagnostics.report("E505", f"there is no {shown}({position.occurrence}): it stands {times} in the prompt", span)
+        diagnostics.report("E505", f"there is no {shown}({position.occurrence}): it occurs {times} in the prompt", span)
     else:
         return True
     return False
@@ -296,7 +296,7 @@ def locate(position: Position, rendered: Rendered, encoded: Encoded, span: Span 
         if len(set(found)) < len(found):
             raise fail(
                 "E724",
-                "two of these positions are one token",
+                "two of these positions are the same token",
                 span,
                 notes=(f'in the prompt "{_clip(rendered.text)}"',),
                 help="name each token once",
@@ -439,7 +439,7 @@ def check_length(encoded: Encoded, text: str, facts: Facts, span: Span, diagnost
     if facts.context is not None and len(encoded) > facts.context:
         diagnostics.report(
             "E508",
-            f"a prompt of {len(encoded)} tokens is longer than the network reads",
+            f"a prompt of {len(encoded)} tokens is longer than the network can read",
             span,
             notes=(f"the context is {facts.context} tokens", f'the prompt is "{_clip(text)}"'),
             help="shorten the prompt: nothing is ever cut off",

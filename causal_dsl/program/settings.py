@@ -22,7 +22,7 @@ _SAYS = {
     "several": "a name, or a list of names, as in [a, b]",
     "ints": "a list of whole numbers, as in [3, 14]",
     "alignment": "the name of an alignment",
-    "domain": "the name of a domain",
+    "domain": 'a domain, as in Name or {"is", "are"}',
     "file": 'a path in quotes, as in "name.safetensors"',
     "value": "a value that can be written",
 }
@@ -121,7 +121,7 @@ def _read(setting: Setting, expr: tree.Expr) -> Any:
             word = expr.name if isinstance(expr, tree.Name) else value if isinstance(value, str) else None
             return word if not setting.choices or word in setting.choices else None
         case "domain":
-            return expr if isinstance(expr, (tree.Name, tree.Call)) else None
+            return expr if isinstance(expr, (tree.Name, tree.Call, tree.Attribute, tree.Set, tree.Range)) else None
         case "alignment":
             return expr if isinstance(expr, tree.Name) else None
         case "ints":

@@ -42,7 +42,7 @@ def warn_unseen(alignment: Alignment, diagnostics: Diagnostics) -> None:
         alignment.span,
         others=((for_example.span, "drawn here"),),
         notes=(
-            f"settings that differ in nothing else give one {'prompt' if alignment.prompts else 'vector'}, and count as one input",
+            f"settings that do not differ otherwise give the same {'prompt' if alignment.prompts else 'vector'}, and count as one input",
         ),
         help=help,
     )

@@ -89,7 +89,7 @@ class SiteReader:
                     "E450",
                     f"`module(…)` has no `{rest[0].name}`",
                     rest[0].span,
-                    help='the path of the module stands inside the quotes: module("a.b")[last]',
+                    help='the path of the module is written inside the quotes: module("a.b")[last]',
                 )
                 return None
         elif head.name in COMPONENTS and not COMPONENTS[head.name].layer:
@@ -249,7 +249,7 @@ class SiteReader:
                     return Place(site, Position("all"))
                 self._report(
                     "E455",
-                    f"`{site}` says no position",
+                    f"`{site}` has no position",
                     span,
                     notes=("a sequence network has this vector at every token",),
                     help=f"write `{site}[last]`, or the name of a placeholder of the prompt",

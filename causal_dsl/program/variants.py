@@ -107,8 +107,8 @@ class _Writer:
                 "E227",
                 f"the parameters of `{declaration.name.name}` are not the same for all of its values",
                 declaration.name.span,
-                notes=("it stands on several networks or alignments, of which not all have the same parameters",),
-                help="give those parameters that are not of all: name(parameter=value)",
+                notes=("it refers to several networks or alignments, and not all of them have the same parameters",),
+                help="give the parameters that not all of them have: name(parameter=value)",
             )
             return None
         members = []

@@ -44,7 +44,7 @@ def mixed(
     """The inputs of a causal model of which a place holds a linear mixture that tells all their values apart, where its
     variable needs several of them and does not; else empty. Arguments as of :func:`pieces`.
 
-    A linear map of what is read computes nothing of a variable that is no linear map: what makes settings alike that the
+    A linear map of what is read computes nothing of a variable that is not a linear map: what makes settings alike that the
     variable does not tell apart comes after it.
     """
     codes = {name: np.unique(column, return_inverse=True)[1].reshape(-1) for name, column in inputs.items()}

@@ -206,7 +206,7 @@ def test_what_a_fit_compares_is_read_at_the_mask(padding: str) -> None:
     read = plan.scores["patched"][0].read("patched")
     assert read is not None
     bank = fill(plan, network, [read.run], [], Budget(10**9))
-    assert "look both ways" in bank.why
+    assert "attend in both directions" in bank.why
     (logits,) = Stepper(bank).logits([Part(read.run, np.arange(8), {}, None)])
     hand = ByHand("bert")
     pairs = zip(prompts(plan, "base", "patched"), prompts(plan, "source", "patched"), strict=True)

@@ -113,11 +113,11 @@ def test_a_mistake_of_ours_is_told_and_gone_around(network: Network, monkeypatch
     assert network.proof is not None
     network.proof.kinds.clear()
     monkeypatch.setattr(acts, "add_sum_read", lambda *_: False)
-    with pytest.raises(faults.OwnFault, match="used before it was computed"):
+    with pytest.raises(faults.OwnFault, match="used before it is computed"):
         execution_of(text())
     monkeypatch.setattr(faults, "fall_back", True)
     execution = _finished(text())
-    assert "used before it was computed" in execution.faults[only(execution.networks)]
+    assert "used before it is computed" in execution.faults[only(execution.networks)]
     same(numbers_of(execution), right)
 
 

@@ -184,7 +184,7 @@ def test_rows_of_an_encoder_that_carry_some_of_their_tokens_are_not_used(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What looks both ways changes the tokens before the written one too: taken from the prompt they would be stale."""
-    assert "look both ways" in prove(network_of(name)).slow
+    assert "attend in both directions" in prove(network_of(name)).slow
     monkeypatch.setattr(fitness, "trims", lambda facts: None)
     proof = prove(network_of(name))
     assert proof.sweep == "whole"

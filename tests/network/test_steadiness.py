@@ -80,13 +80,13 @@ CASES = {
     "dropout in eval mode": ("self.drop = nn.Dropout(0.5)", "h = self.drop(h)", "", "", ""),
     "dropout left on": ("", "h = F.dropout(h, 0.3)", "", "E663", "random numbers"),
     "noise": ("", "h = h + 0.1 * torch.randn_like(h)", "", "E663", "random numbers"),
-    "noise from elsewhere": ("", "h = h + random.random()", "", "E663", "torch.manual_seed` does not reach"),
+    "noise from elsewhere": ("", "h = h + random.random()", "", "E663", "`torch.manual_seed` does not control"),
     "a counter": (
         "self.calls = 0",
         "self.calls += 1; h = h + 0.01 * self.calls",
         "",
         "E663",
-        "leaves something behind",
+        "leaves state",
     ),
     "a running sum": (
         "self.register_buffer('sum', torch.zeros(6))",

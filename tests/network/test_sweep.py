@@ -390,7 +390,7 @@ def test_vector_networks() -> None:
 
 
 class Encoder(nn.Module):
-    """A small vision encoder on flattened images: tokens that look both ways, post-norm, a class token."""
+    """A small vision encoder on flattened images: tokens that attend in both directions, post-norm, a class token."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -67,7 +67,7 @@ def fitness(
     """
     why = unfit(network.facts) or ""
     if not why and layers_of(network.facts) != len(network.layers):
-        why = f"{len(network.layers)} layers were found, and {layers_of(network.facts)} looked for"
+        why = f"{len(network.layers)} layers were found, but {layers_of(network.facts)} were expected"
     if why:
         return Fitness("", why)
     padded = packs(network.facts)

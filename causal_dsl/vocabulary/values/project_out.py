@@ -51,7 +51,7 @@ _HELP = "name a direction that is not zero: a list of numbers, a vector of a fil
 
 def _check(value: ProjectOut) -> tuple[str, str] | None:
     if isinstance(value.direction, Constant):
-        return "a number is no direction", _HELP
+        return "a number is not a direction", _HELP
     if value.direction.changes:
         return "the direction of `project_out` is made from the vector that it is taken out of", _HELP
     if isinstance(value.direction, Vector) and value.direction.path is None and not any(value.direction.values):
