@@ -76,7 +76,7 @@ MENDS = [
     ("site_unknown_head", "@ resid_post[b]", "@ layer[1].resid_post[b]"),
     ("layer_alone", "layer[1]\n", "layer[1].resid_post[last]\n"),
     ("layer_unbound", "align tau :", "align tau(l in 0:3) :"),
-    ("layer_slice", "layer[0:2]", "layer[1]"),
+    ("layer_slice", "layer[2:2]", "layer[2:5]"),
     ("no_position", "resid_post\n", "resid_post[last]\n"),
     ("dims_before_position", "[0:4]", "[last, 0:4]"),
     ("position_edge_part", "last.first", "last"),
