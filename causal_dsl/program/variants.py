@@ -30,8 +30,8 @@ Named = dict[str, tree.Expr]
 
 #: Words of the language beside measures, features and written values.
 _WORDS = frozenset(
-    ("first", "last", "all", "base", "source", "label", "template", "layer", "module", "mean", *COMPONENTS)
-)
+    ("first", "last", "all", "base", "source", "label", "template", "layer", "module", "mean")
+) | frozenset(name for name, component in COMPONENTS.items() if not component.layer)
 #: Read-outs and inputs are those of an alignment, not of a cell.
 _OF_ALIGNMENT = ("next_token", "mask", "logits", "input")
 
