@@ -60,6 +60,8 @@ class PromptInputs(Inputs):
 
         if "position_ids" not in network.accepts and "kwargs" not in network.accepts:
             padding = "right"  # positions then count from the left, and must begin with the prompt
+        if network.layout is not None and network.layout.right:
+            padding = "right"
         return padded(_listed(rows), padding, network.device, network.accepts, network.facts.first_position)
 
     @staticmethod

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from causal_dsl.diagnostics import fail
-from causal_dsl.network.network import Network, wrap
+from causal_dsl.network.network import Network
+from causal_dsl.network.wrapped import wrap
 
 SEED = 0
 

@@ -33,9 +33,12 @@ class ActionReader:
     implicit: Mapping[tuple[str, object], str]
     cell: Mapping[str, tree.Expr] = field(default_factory=dict)
 
-    @property
-    def values(self) -> ValueReader:
-        return ValueReader(self.roles, self.folder, self.sites, self.diagnostics)
+    def values(self, target: tree.Expr) -> ValueReader:
+        """What reads the values that are written at ``target``."""
+        over = None
+        if self.variable(target) is None:
+            over = replace(self.sites, diagnostics=Diagnostics()).spread(target)  # faults of it are told by `target`
+        return ValueReader(self.roles, self.folder, self.sites, self.diagnostics, over)
 
     @property
     def sites(self) -> SiteReader:
@@ -112,10 +115,9 @@ class ActionReader:
                 ),
             )
             return None
-        places = [self.sites.place(site) for site in placement.sites]
-        if any(place is None for place in places):
+        found = self.sites.places(placement.sites)
+        if found is None:
             return None
-        found = tuple(p for p in places if p is not None)
         via = self._via(name)
         joined = join(found) if via is not None and via[0].joined else None
         return found if joined is None else (joined,)
@@ -127,11 +129,8 @@ class ActionReader:
             return None
         quiet = Diagnostics()
         via = read_via(placement.via, self.cell, self.alignment.folder, quiet)
-        places = [replace(self.sites, diagnostics=quiet).place(site) for site in placement.sites]
-        if via is None or any(place is None for place in places):
-            return None  # reported where the alignment was read
-        found = tuple(place for place in places if place is not None)
-        return via, found
+        places = replace(self.sites, diagnostics=quiet).places(placement.sites)
+        return None if via is None or places is None else (via, places)  # reported where the alignment was read
 
     def features(self, name: str | None) -> tuple[FeatureRef, ...]:
         """The features of a variable, one for each place that is written; none where whole vectors are."""
@@ -173,8 +172,8 @@ class ActionReader:
                 help=did_you_mean(expr.name, self.alignment.model.variables, "") or f"there is {', '.join(known)}",
             )
             return None
-        place = self.sites.place(expr)
-        if place is not None and place.site.component == "logits":
+        spread = self.sites.spread(expr)
+        if spread is not None and any(place.site.component == "logits" for place in spread.places):
             self.diagnostics.report(
                 "E683",
                 "the read-out cannot be written: the answer is read there",
@@ -182,16 +181,16 @@ class ActionReader:
                 help="intervene upstream of it, at a layer",
             )
             return None
-        return None if place is None else (place,)
+        return None if spread is None else spread.places
 
     # ── actions ─────────────────────────────────────────────────────────────────────────────────
 
     def _interchange(self, action: tree.Interchange) -> Intervention | None:
         places = self.target(action.target)
         if places is None:
-            self.values.source(action.source, ())
+            self.values(action.target).source(action.source, ())
             return None
-        value = self.values.source(action.source, places)
+        value = self.values(action.target).source(action.source, places)
         if value is None:
             return None
         variable = self.variable(action.target)
@@ -237,7 +236,7 @@ class ActionReader:
             )
             return None
         places = self.target(action.target)
-        value = self.values.value(action.value, places or ())
+        value = self.values(action.target).value(action.value, places or ())
         if places is None or value is None:
             return None
         if add and value.changes:

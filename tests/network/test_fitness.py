@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from causal_dsl import faults
 from causal_dsl.diagnostics import NOWHERE
 from causal_dsl.network.factory import vector_facts
-from causal_dsl.network.network import Network, wrap
+from causal_dsl.network.network import Network
 from causal_dsl.network.prove import prove
 from causal_dsl.network.sweep import acts, drive, fitness, packed
+from causal_dsl.network.wrapped import wrap
 from causal_dsl.planning.liveness import Schedule
 from causal_dsl.program.components import COMPONENTS, packs
 from causal_dsl.program.facts import facts_of_config

@@ -20,9 +20,10 @@ from causal_dsl.inputs import PromptInputs
 from causal_dsl.inputs.batches import Batch
 from causal_dsl.network.factory import vector_facts
 from causal_dsl.network.forward import SiteRead, SiteWrite, forward
-from causal_dsl.network.network import Network, wrap
+from causal_dsl.network.network import Network
 from causal_dsl.network.prove import prove
 from causal_dsl.network.sweep.drive import ReadRows, sweep
+from causal_dsl.network.wrapped import wrap
 from causal_dsl.planning.liveness import (
     ANYWHERE,
     BOTTOM,
