@@ -255,8 +255,7 @@ def disjoint(interventions: list[Intervention], alignment: Alignment, diagnostic
     """Report interventions of one `do` that write the same number; additions may meet."""
     for i, one in enumerate(interventions):
         for other in interventions[:i]:
-            meet = (one.add or other.add) and not (one.value.changes or other.value.changes)
-            if meet or _apart(one, other):
+            if may_meet(one, other):
                 continue
             for a in one.places:
                 for b in other.places:
@@ -280,8 +279,10 @@ def _hangs_on_order(one: Intervention, other: Intervention) -> tuple[str, ...]:
     return ()
 
 
-def _apart(one: Intervention, other: Intervention) -> bool:
-    """Whether two interventions write disjoint blocks of one feature."""
+def may_meet(one: Intervention, other: Intervention) -> bool:
+    """Whether two interventions may write at one place: additions, and disjoint blocks of one feature."""
+    if (one.add or other.add) and not (one.value.changes or other.value.changes):
+        return True
     maps = {feature.map for feature in one.features}
     return bool(maps) and maps == {feature.map for feature in other.features} and one.variable != other.variable
 

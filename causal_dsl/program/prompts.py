@@ -18,7 +18,7 @@ from weakref import WeakKeyDictionary
 
 from causal_dsl.causal.domains import Finite
 from causal_dsl.causal.model import CausalModel
-from causal_dsl.diagnostics import NOWHERE, Diagnostics, Span, did_you_mean, fail
+from causal_dsl.diagnostics import NOWHERE, Diagnostics, Span, SpecError, did_you_mean, fail
 from causal_dsl.program.facts import Facts
 from causal_dsl.program.locations import Position
 from causal_dsl.program.tokens import MASK, Encoded, Tokens
@@ -291,7 +291,7 @@ _FIRST: WeakKeyDictionary[CausalModel, dict[Template, str]] = WeakKeyDictionary(
 def locate(position: Position, rendered: Rendered, encoded: Encoded, span: Span = NOWHERE) -> tuple[int, ...]:
     """The indices of the tokens that a position names, on the unpadded prompt, in rising order.
 
-    Raises E502 to E505 as :func:`check_position`; E506 for an index outside the prompt; E507 for a value that has no
+    Raises E502 to E505 as :func:`check_position`; E506 for a token outside the prompt; E465 for an empty range; E507 for a value that has no
     token; E513 where a token of the value also covers another placeholder's value.
     """
     if position.kind == "all":
@@ -307,16 +307,61 @@ def locate(position: Position, rendered: Rendered, encoded: Encoded, span: Span 
                 help="name each token once",
             )
         return found
-    if position.kind == "index":
-        index = position.index if position.index >= 0 else len(encoded) + position.index
+    if position.kind == "range":
+        return _between(position, rendered, encoded, span)
+    if position.kind in ("index", "offset"):
+        index = _token(position, rendered, encoded, span)
         if not 0 <= index < len(encoded):
-            raise fail(
-                "E506",
-                f"there is no token {position.index}: the prompt has {len(encoded)}",
-                span,
-                notes=(f'the prompt is "{_clip(rendered.text)}"',),
-            )
+            said = position.index if position.kind == "index" else f"`{position}`"
+            raise _outside(f"there is no token {said}: the prompt has {len(encoded)}", rendered, span)
         return (index,)
+    return _of_value(position, rendered, encoded, span)
+
+
+def _token(position: Position, rendered: Rendered, encoded: Encoded, span: Span) -> int:
+    """The number of the one token that a position names, which may lie outside the prompt."""
+    match position.kind:
+        case "index":
+            return position.index if position.index >= 0 else len(encoded) + position.index
+        case "offset":
+            return _token(position.parts[0], rendered, encoded, span) + position.index
+        case "end":
+            return len(encoded)
+    return locate(position, rendered, encoded, span)[0]
+
+
+def _between(position: Position, rendered: Rendered, encoded: Encoded, span: Span) -> tuple[int, ...]:
+    """The tokens of a range; E506 where an end is outside the prompt, E465 where it holds none."""
+    start, stop = (_token(part, rendered, encoded, span) for part in position.parts)
+    if start < 0 or stop < 0 or max(start, stop - 1) >= len(encoded):
+        numbers = all(part.kind in ("index", "end") for part in position.parts)
+        raise _outside(
+            f"`{position}` leaves the prompt, which has {len(encoded)} tokens",
+            rendered,
+            span,
+            "coordinates stand behind the position, as in [last, 0:4]" if numbers else "",
+        )
+    if start >= stop:
+        raise fail(
+            "E465",
+            f"`{position}` holds no token",
+            span,
+            notes=(
+                f"it begins at token {start} and ends before token {stop}",
+                f'the prompt is "{_clip(rendered.text)}"',
+            ),
+            help="the end of a range is left out: all tokens of a value are `name.all`",
+        )
+    return tuple(range(start, stop))
+
+
+def _outside(title: str, rendered: Rendered, span: Span, help: str = "") -> SpecError:
+    """E506."""
+    return fail("E506", title, span, notes=(f'the prompt is "{_clip(rendered.text)}"',), help=help)
+
+
+def _of_value(position: Position, rendered: Rendered, encoded: Encoded, span: Span) -> tuple[int, ...]:
+    """The tokens of a placeholder's value, or of a literal."""
     start, end = _characters(position, rendered, span)
     tokens = tuple(i for i, (left, right) in enumerate(encoded.offsets) if left < end and right > start)
     if not tokens:

@@ -10,7 +10,7 @@ from causal_dsl.program.components import head_count, missing, takes_position, w
 from causal_dsl.program.facts import Facts
 from causal_dsl.program.indices import integer, integers, swept
 from causal_dsl.program.locations import Place, Position, Site
-from causal_dsl.program.paths import SiteStep, slice_text, steps
+from causal_dsl.program.paths import SiteStep, steps
 from causal_dsl.program.positions import read_position
 from causal_dsl.program.prompts import Template
 from causal_dsl.program.ranges import SiteRange, inside, layer_range
@@ -256,14 +256,6 @@ class SiteReader:
                 )
                 return None
             index = indices.pop(0)
-            if isinstance(index, tree.Slice):
-                self._report(
-                    "E455",
-                    f"`{step.name}` needs a position before its dims",
-                    index.span,
-                    help=f"write `{site}[last, {slice_text(index)}]`",
-                )
-                return None
             position = read_position(index, self.templates, self.cell, self.diagnostics)
             if position is None:
                 return None

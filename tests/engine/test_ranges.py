@@ -18,6 +18,7 @@ from byhand import ByHand, _hook
 from tiny import BOTH_WAYS, execution_of, folder_of, numbers_of, same
 from torch import Tensor
 
+from causal_dsl.diagnostics import SpecError
 from causal_dsl.engine.execute import Execution
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.lower import by_reference
@@ -96,6 +97,29 @@ def layers(component: str, chosen: range, at: Callable[[Told], list[int]], shift
     return work
 
 
+At = Callable[[Told], list[int]]
+
+
+def mixed(component: str, layer: int, here: At, there: At) -> Worked:
+    """Tokens of the base from other tokens of the source."""
+
+    def work(hand: ByHand, base: Told, source: Told) -> Writes:
+        vectors = hand.vector(source.ids, component, layer)
+        return [(component, layer, b, vectors[s]) for b, s in zip(here(base), there(source), strict=True)]
+
+    return work
+
+
+def zeros(component: str, layer: int | tuple[int, ...], at: At) -> Worked:
+    """Nothing at tokens of the base."""
+
+    def work(hand: ByHand, base: Told, source: Told) -> Writes:
+        several = layer if isinstance(layer, tuple) else (layer,)
+        return [(component, i, b, torch.zeros(32)) for i in several for b in at(base)]
+
+    return work
+
+
 def written(hand: ByHand, ids: tuple[int, ...], writes: Writes) -> Tensor:
     """The logits [tokens, vocabulary] once all of ``writes`` are in place."""
     by_site: dict[tuple[str, int], list[tuple[int, Tensor]]] = {}
@@ -133,6 +157,27 @@ CASES: dict[str, Worked] = {
     "layer[l + 1:l + 9].mlp_out[z] <- source": layers("mlp_out", range(1, 3), lambda t: [t.last("z")]),
     "layer[0:l + 1].attn_out[x] <- source": layers("attn_out", range(1), lambda t: [t.last("x")]),
     "layer[0:2].mlp_out[x] <- source.layer[1:3].mlp_out[x]": layers("mlp_out", range(2), lambda t: [t.last("x")], 1),
+    # offsets
+    "layer[1].resid_post[x + 1] <- source": layers("resid_post", range(1, 2), lambda t: [t.last("x") + 1]),
+    "layer[1].mlp_out[y.first - k] <- source": layers("mlp_out", range(1, 2), lambda t: [t.first("y") - 1]),
+    "layer[1].resid_post[last - 1] <- source": layers("resid_post", range(1, 2), lambda t: [t.length - 2]),
+    'layer[l].attn_out["w1" + 1] <- source': layers("attn_out", range(1), lambda t: [t.first("y")]),
+    "layer[1].resid_post[z] <- source.layer[1].resid_post[x + 2 - 1]": mixed(
+        "resid_post", 1, lambda t: [t.last("z")], lambda t: [t.last("x") + 1]
+    ),
+    # ranges of tokens
+    "layer[1].resid_post[0:3] <- source": layers("resid_post", range(1, 2), lambda t: [0, 1, 2]),
+    "layer[0].mlp_out[x.first:x.last + 1] = 0": zeros("mlp_out", 0, lambda t: list(range(*t.spans["x"]))),
+    "layer[1].resid_post[0:y] = 0": zeros("resid_post", 1, lambda t: list(range(t.last("y")))),
+    "layer[0:2].resid_post[:x.first] = 0": zeros("resid_post", (0, 1), lambda t: list(range(t.first("x")))),
+    "layer[1].mlp_out[z:] = 0": zeros("mlp_out", 1, lambda t: list(range(t.last("z"), t.length))),
+    "layer[1].mlp_out[z - 1:-1] = 0": zeros("mlp_out", 1, lambda t: list(range(t.last("z") - 1, t.length - 1))),
+    "layer[1].resid_post[y - 1:y + 1] <- source.layer[1].resid_post[x - 1:x + 1]": mixed(
+        "resid_post", 1, lambda t: [t.last("y") - 1, t.last("y")], lambda t: [t.last("x") - 1, t.last("x")]
+    ),
+    "layer[1].resid_post[x - 1:x + 2] <- source": layers(
+        "resid_post", range(1, 2), lambda t: [t.last("x") + i for i in (-1, 0, 1)]
+    ),
 }
 
 
@@ -214,3 +259,51 @@ def test_written_values_take_layer_by_layer() -> None:
             new = 2 * hand.vector(source.ids, "mlp_out", layer + 1)[source.last("x")] - mean
             writes.append(("mlp_out", layer, base.last("z"), new))
         assert float((got[resume][row] - written(hand, base.ids, writes)[reads[row]]).abs().max()) < CLOSE
+
+
+def test_cumulative_patching_is_a_sweep() -> None:
+    """Parameters stand for ends of ranges: each cell equals the range written out."""
+    text = spec_of("gpt2", "").replace("k in [0, 1, 2]", "p in [x, y, z], k in [1, 2]")
+    tests = f"test t on a(l=0) {{ {DRAW}\n do(layer[1].resid_post[0:p + k - 1] = 0) report mean(kl) }}\n"
+    tests += f"test f on a(l=0, k=1) {{ {DRAW}\n do(layer[1].resid_post[p.first - 1:p.last] = 0) report mean(kl) }}\n"
+    execution, _ = execution_of(text + tests)
+    got, hand = execution.logits(), ByHand("gpt2")
+    cells = [(p, k) for p in "xyz" for k in (1, 2)]
+    for number, (p, k) in enumerate(cells):
+        resume, bases, _, reads = roles(execution, "t", number)
+        for row, base in enumerate(bases):
+            writes = [("resid_post", 1, at, torch.zeros(32)) for at in range(base.last(p) + k - 1)]
+            assert float((got[resume][row] - written(hand, base.ids, writes)[reads[row]]).abs().max()) < CLOSE
+    for number, p in enumerate("xyz"):
+        resume, bases, _, reads = roles(execution, "f", number)
+        for row, base in enumerate(bases):
+            writes = [("resid_post", 1, at, torch.zeros(32)) for at in range(base.first(p) - 1, base.last(p))]
+            assert float((got[resume][row] - written(hand, base.ids, writes)[reads[row]]).abs().max()) < CLOSE
+
+
+FAULTS = {
+    "layer[1].resid_post[z + 3] = 0": ("E506", "the prompt has"),
+    "layer[1].resid_post[x.first - 3] = 0": ("E506", "the prompt has"),
+    "layer[1].resid_post[last - 40] = 0": ("E506", "the prompt has"),
+    "layer[1].resid_post[last + 1] = 0": ("E506", "the prompt has"),
+    "layer[1].resid_post[0:32] = 0": ("E506", "leaves the prompt"),
+    "layer[1].resid_post[z - 20:z] = 0": ("E506", "leaves the prompt"),
+    "layer[1].resid_post[last:last] = 0": ("E465", "holds no token"),
+    "layer[1].resid_post[y.first:x.last] = 0": ("E465", "holds no token"),
+    "layer[1].resid_post[x.first:x.last] = 0": ("E465", "holds no token"),  # of one token in some row
+    "layer[1].resid_post[x] <- source.layer[1].resid_post[z + 3]": ("E506", "the prompt has"),
+    "layer[1].resid_post[x.first:x.last + 1] <- source": ("E539", "tokens in the base"),
+    "layer[1].resid_post[x - 1] = 0, layer[1].resid_post[x.first - 1] = 0": ("E461", "are one token of a prompt"),
+    "layer[1].resid_post[z] = 0, layer[1].resid_post[y:] = 0": ("E461", "are one token of a prompt"),
+}
+
+
+@pytest.mark.parametrize("action", FAULTS)
+def test_what_leaves_the_prompt_is_refused_with_the_row(action: str) -> None:
+    code, says = FAULTS[action]
+    with pytest.raises(SpecError) as caught:
+        execution_of(spec_of("gpt2", f"test t on a(l=0, k=1) {{ {DRAW}\n do({action}) report mean(kl) }}\n"))
+    (fault,) = (found for found in caught.value.diagnostics if found.code.startswith("E"))
+    assert fault.code == code and says in fault.title
+    assert "w1" in " ".join(fault.notes), "a prompt is named"
+    assert fault.span.text, "the place in the spec is shown"

@@ -78,7 +78,7 @@ MENDS = [
     ("layer_unbound", "align tau :", "align tau(l in 0:3) :"),
     ("layer_slice", "layer[2:2]", "layer[2:5]"),
     ("no_position", "resid_post\n", "resid_post[last]\n"),
-    ("dims_before_position", "[0:4]", "[last, 0:4]"),
+    ("dims_before_position", "[0:16]", "[last, 0:16]"),
     ("position_edge_part", "last.first", "last"),
     ("hole_named_last", "resid_post[last]", "resid_post[last.last]"),
     ("same_dims_twice", "[1:3]", "[2:4]"),
