@@ -49,6 +49,7 @@ __all__ = [
     "bits",
     "bool_",
     "change",
+    "chosen",
     "circuit",
     "csv",
     "domain",
@@ -135,6 +136,14 @@ def __getattr__(word: str) -> Expression:
 def between(low: int, high: int) -> Expression:
     """``low..high``, both ends included."""
     return combine(tree.Range, low, high)
+
+
+def chosen(element: str, domain: Any, where: Any) -> Expression:
+    """``{element in domain where …}``: a set of values, as a mechanism. ``where`` may be a function of the element."""
+    of, needs = domain_node(domain)
+    variable = name(element)
+    condition, more = value_node(where(variable) if callable(where) and not isinstance(where, Expression) else where)
+    return Expression(tree.ChosenSet(tree.Member(tree.Name(checked(element)), of), condition), (*needs, *more))
 
 
 def csv(path: str, key: str) -> Expression:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from causal_dsl.causal.domains import Domain
 from causal_dsl.causal.model import CausalModel
 from causal_dsl.causal.predicates import compile_predicate
+from causal_dsl.causal.sets import no_value
 from causal_dsl.diagnostics import Diagnostics
 from causal_dsl.program.definitions import find, meant
 from causal_dsl.program.modules import Definition
@@ -114,6 +115,8 @@ def _prompts(declaration: tree.AlignDecl, model: CausalModel, found: Diagnostics
         if template is None:
             continue
         check_holes(template, model.variables, member.text.span, found)
+        if not model.sets.keys().isdisjoint(template.holes):
+            no_value(found, member.text.span)
         where = None
         if member.where is not None:
             where = compile_predicate(member.where, {"": model}, found)

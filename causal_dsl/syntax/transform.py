@@ -178,6 +178,9 @@ class BuildTree(Transformer[Token, Any]):
     def set_(self, c: list[Any]) -> tree.Set:
         return tree.Set(_nodes(c), span=_span(c))
 
+    def chosen(self, c: list[Any]) -> tree.ChosenSet:
+        return tree.ChosenSet(c[1], c[3], span=_span(c))
+
     # ── expressions ──
 
     def if_else(self, c: list[Any]) -> tree.IfElse:
