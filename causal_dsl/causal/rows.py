@@ -394,10 +394,10 @@ class RowDrawer:
             "E333",
             f"`balance` and {'`like`' if self.statement.like else '`where`'} do not go together",
             place,
-            label=f"{missing:,} of {self.n:,} rows have no partner with the balanced values that they are to have{tried}",
+            label=f"{missing:,} of {self.n:,} rows have no partner with the balanced values that they should have{tried}",
             notes=(
-                f"`balance=[{names}]` gives every combination as many rows, whatever was drawn before; "
-                f"row {row} is to have {given}",
+                f"`balance=[{names}]` gives every combination the same number of rows, whatever was drawn before; "
+                f"row {row} should have {given}",
             ),
             help="draw all roles in one statement, or balance another variable",
         )

@@ -261,7 +261,7 @@ class DrawReader:
             if isinstance(node, tree.Call) and (call_name(node) or ("",))[0] == "solved":
                 self._fault(
                     "E217",
-                    "`solved` stands by itself, joined to the rest with `and`",
+                    "`solved` is a condition of its own, joined to the rest with `and`",
                     node.span,
                     help="write: where solved(base) and …",
                 )
