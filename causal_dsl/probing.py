@@ -40,7 +40,7 @@ _MOST_SETTINGS, _LOOKED_AT = 64, 512
 def with_probes(result: TestResult, test: Test, execution: Execution) -> TestResult:
     """The result, its cells told of what was run beside them; as it is where nothing was."""
     if not test.controls and test.intervenes:
-        off = Finding("controls_off", "It stands without the interventions that run beside a test (`controls=none`).")
+        off = Finding("controls_off", "The test ran without its controls (`controls=none`).")
         return replace(result, findings=(*result.findings, off))
     run, seen = execution.runs[test.name], _Seen(execution, test)
     cells = list(result.cells)

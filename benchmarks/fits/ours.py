@@ -128,10 +128,10 @@ class Ours:
     def written(self, arrays: FitArrays) -> tuple[np.ndarray, np.ndarray]:
         """The vectors [cells, k, width] that are written by the first rotations, and the logits [cells, k, vocabulary]."""
         import torch
-        from causal_dsl.fitting.bank import fill
 
         from causal_dsl.engine.execute import budget_of
         from causal_dsl.features.build import build
+        from causal_dsl.fitting.activations import fill
         from causal_dsl.fitting.rows import Part, Stepper
 
         fits: Any = self.checked[arrays.spec].fits

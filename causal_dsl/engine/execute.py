@@ -103,7 +103,7 @@ class Execution:
         self.plan = chunk_to_memory(plan, self.budgets)
         #: why blocks are kept no longer
         self.unkept: OSError | None = None
-        #: why networks were left to whole forwards in the middle of a run
+        #: why networks were left to whole forward passes in the middle of a run
         self.refused: dict[NetworkKey, str] = {}
         if store is not None:
             try:

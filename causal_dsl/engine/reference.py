@@ -1,4 +1,4 @@
-"""The reference executor: plain forward hooks and whole forwards, nothing resumed, trimmed or mixed.
+"""The reference executor: plain forward hooks and whole forward passes, nothing resumed, trimmed or mixed.
 
 Slow and plainly right: what the sweep gives is held against it.
 """

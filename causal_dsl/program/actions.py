@@ -99,7 +99,11 @@ class ActionReader:
         if placement is None:
             placed = list(self.alignment.placements)
             read = name in self.alignment.readouts
-            advice = "intervene on what it is computed from" if read else f"write `{name} @ site` in the alignment"
+            advice = (
+                "intervene on the variables from which it is computed"
+                if read
+                else f"write `{name} @ site` in the alignment"
+            )
             why = ("the answer is read there, and no intervention may write it",) if read else ()
             self.diagnostics.report(
                 "E682",

@@ -40,14 +40,14 @@ class Site:
 class Position:
     """Tokens of a prompt, still to be looked up row by row.
 
-    ``kind`` is ``hole`` (the tokens of a hole's value; ``name``, and ``occurrence`` from 1 for a hole used more
+    ``kind`` is ``placeholder`` (the tokens of a placeholder's value; ``name``, and ``occurrence`` from 1 for a placeholder used more
     than once), ``text`` (a literal of the prompt; ``name`` is the literal), ``index`` (``index``, negative from
     the end), ``all``, ``several`` (those of ``parts``, one after the other), ``offset`` (the token ``index`` behind the one
     of ``parts``), ``range`` (from the first of ``parts`` to the second, which is left out), or ``end`` (behind the last token:
-    where a range ends). ``part`` is ``last``, ``first`` or ``all`` of a hole's or literal's tokens.
+    where a range ends). ``part`` is ``last``, ``first`` or ``all`` of a placeholder's or literal's tokens.
     """
 
-    kind: Literal["hole", "text", "index", "all", "several", "offset", "range", "end"]
+    kind: Literal["placeholder", "text", "index", "all", "several", "offset", "range", "end"]
     name: str = ""
     occurrence: int = 0
     part: Literal["first", "last", "all"] = "last"
@@ -57,7 +57,7 @@ class Position:
     @property
     def single(self) -> bool:
         """Whether it is one token in every prompt."""
-        return self.kind in ("index", "offset") or (self.kind in ("hole", "text") and self.part != "all")
+        return self.kind in ("index", "offset") or (self.kind in ("placeholder", "text") and self.part != "all")
 
     def __str__(self) -> str:
         if self.kind == "index":

@@ -19,7 +19,7 @@ _PARTS = ("first", "last", "all")
 def read_position(
     expr: tree.Expr | tree.Slice, templates: tuple[Template, ...], cell: Mapping[str, tree.Expr], found: Diagnostics
 ) -> Position | None:
-    """The position that an index names: a hole, an edge, a number, a literal of the prompt, a token so many behind one of
+    """The position that an index names: a placeholder, an edge, a number, a literal of the prompt, a token so many behind one of
     these, or a range from one to another."""
     if isinstance(expr, tree.Slice):
         ends = [
@@ -105,7 +105,7 @@ def position_of(expr: tree.Expr, templates: tuple[Template, ...], found: Diagnos
             help='write a placeholder of the prompt, first, last, all, a whole number, or ["a word of the prompt"]',
         )
         return None
-    return _hole(base, occurrence, part, templates, found)
+    return _placeholder(base, occurrence, part, templates, found)
 
 
 def _text(
@@ -115,11 +115,11 @@ def _text(
     return position if _in_every_prompt(position, span, templates, found) else None
 
 
-def _hole(
+def _placeholder(
     name: tree.Name, occurrence: int, part: str, templates: tuple[Template, ...], found: Diagnostics
 ) -> Position | None:
-    holes = {hole for template in templates for hole in template.holes}
-    if name.name in _EDGES and name.name not in holes:
+    placeholders = {placeholder for template in templates for placeholder in template.placeholders}
+    if name.name in _EDGES and name.name not in placeholders:
         if part or occurrence:
             found.report(
                 "E532",
@@ -138,7 +138,7 @@ def _hole(
             help=f"write `{name.name}.last` for the last token of the placeholder, or {other} for the position",
         )
         return None
-    position = Position("hole", name.name, occurrence, part or "last")  # type: ignore[arg-type]
+    position = Position("placeholder", name.name, occurrence, part or "last")  # type: ignore[arg-type]
     return position if _in_every_prompt(position, name.span, templates, found) else None
 
 

@@ -67,7 +67,7 @@ def _read_networks(
             if network is not None:
                 networks[definition] = network
         elif definition.kind == "alignment":
-            alignment = read_alignment(definition, terms, models, networks, alignments, found)
+            alignment = read_alignment(definition, terms, models, networks, alignments, options, found)
             if alignment is not None:
                 alignments[definition] = alignment
     return networks, alignments

@@ -134,7 +134,7 @@ def test_positions() -> None:
         ("final_norm", "bert", "end in a norm"),
         ("final_norm", "distilbert", "end in a norm"),
         ("resid_pre", "albert", "not known"),
-        ("resid_pre", "mamba", "not known"),
+        ("resid_pre", "someones_own", "not known"),
         ("input", "llama", "no `input`"),
         ("nonesuch", "llama", "nonesuch"),
     ],

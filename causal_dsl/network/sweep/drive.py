@@ -136,7 +136,10 @@ class Pass:
         inner = set(self.head.module.modules()) if self.head.module is not None else set()
         self.head.hook(stack, watched=any(module in inner for module, _ in self.acts.jobs))
         if self.packed and self.layers:
-            modules = [layer.get_submodule(self.network.layout.attention) for layer in running]  # type: ignore[union-attr]
+            modules = [
+                layer.get_submodule(self.network.layout.at(level).attention)  # type: ignore[union-attr]
+                for level, layer in enumerate(running, self.lowest)
+            ]
             stack.enter_context(attending(self.network, modules, self._attention, sdpa=True))
         elif self.acts.wanted:
             raise fail(
