@@ -23,6 +23,7 @@ from causal_dsl.specs import Options, Spec
 from causal_dsl.store.code import watching
 from causal_dsl.store.reads import note_all, recording
 from causal_dsl.training.train import TrainedNetwork, trained
+from causal_dsl.vocabulary.layouts import SEQUENCE
 
 
 class Session:
@@ -105,6 +106,7 @@ class Session:
             ref.setting("weights"),
             ref.setting("tokenizer"),
             ref.setting("arguments", ()),
+            tuple((name, value) for name, value in ref.settings if name in SEQUENCE),
         )
         return load(ref.facts, reference, device, dtype, self.options.trust, ref.span, ref.name)
 

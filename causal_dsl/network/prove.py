@@ -226,6 +226,12 @@ class _Trial:
         assert single is not None
         self.single = single
         self._hold("right-padded batch = single runs", right, single, tuple(self.names), slack=10)
+        if self.network.facts.record is not None:  # what its own code makes of logits may depend on how many there are
+            batch = self.network.given.batch(self.network, [self.prompts[_SHORTEST]], "right")
+            plain = self.network.model(*batch.arguments, **batch.named)
+            plain = getattr(plain, "logits", plain)
+            plain = plain[0] if isinstance(plain, tuple) else plain
+            self._hold("logits of one token = those of a plain run", single, plain[:, -1], tuple(self.names))
 
     # ── identities ──────────────────────────────────────────────────────────────────────────────
 
@@ -252,6 +258,7 @@ class _Trial:
             (name, layer): Site("module", module=f"{layout.layers}.{layer}.{path}")
             for layer in range(count)
             for name, path in (("attention", attention), ("mlp", mlp))
+            if path
         }
         values = self._read([*sites, *blocks.values(), *(Site("module", module=path) for path in layout.beside)])
         left = values[Site("logits")][self.ends[_SHORTEST]][None]
@@ -267,14 +274,14 @@ class _Trial:
         for layer, module in enumerate(network.layers):
             read = {name: values[Site(name, layer)] for name in there}
             read.update({name: values[Site(name, layer)] for name in compared if Site(name, layer) in values})
-            raw = {name: values[blocks[name, layer]] for name in ("attention", "mlp")}
+            raw = {name: values[blocks[name, layer]] for name in ("attention", "mlp") if (name, layer) in blocks}
             with self._guard(tuple(there), f"layer {layer} is not as the table says"):
                 if layout.norms is None:
                     self._sums(layer, read)
                 else:
                     self._normed_sums(layer, read, *(module.get_submodule(path) for path in layout.norms))
                 self._blocks(layer, read, raw, None if layout.ends is None else module.get_submodule(layout.ends[1]))
-            if "pattern" in read:
+            if any(name in read for name in compared):
                 with self._guard(compared, f"attention in layer {layer} is not as the table says"):
                     self._compared(layer, read, module.get_submodule(layout.attention))
             if layer + 1 < count:
@@ -285,12 +292,17 @@ class _Trial:
             self._ends(layout, values)
 
     def _sums(self, layer: int, read: dict[str, Tensor]) -> None:
+        if "attn_out" not in read:
+            return  # what is not found is not there: the stream itself is held by its chain
         if "resid_mid" in read:
             first = read["resid_pre"] + read["attn_out"]
             self._hold("resid_pre + attn_out = resid_mid", first, read["resid_mid"], ("attn_out", "resid_mid"), layer)
             second = read["resid_mid"] + read["mlp_out"]
             parts: tuple[str, ...] = ("resid_mid", "mlp_out")
             self._hold("resid_mid + mlp_out = resid_post", second, read["resid_post"], parts, layer)
+        elif "mlp_out" not in read:
+            alone = read["resid_pre"] + read["attn_out"]
+            self._hold("resid_pre + attn_out = resid_post", alone, read["resid_post"], ("attn_out",), layer)
         else:
             whole = read["resid_pre"] + read["attn_out"] + read["mlp_out"]
             identity = "resid_pre + attn_out + mlp_out = resid_post"
@@ -311,41 +323,52 @@ class _Trial:
         ran = _Ran(self.network, layer, read, given, end)
         for name, about in COMPONENTS.items():
             if about.identity is not None and name in read:
-                for identity, got, expected, components in about.identity(ran):
-                    self._hold(identity, got, expected, components, layer)
+                with self._guard((name,), f"`{name}` in layer {layer} is not as the table says"):
+                    for identity, got, expected, components in about.identity(ran):
+                        self._hold(identity, got, expected, components, layer)
 
     def _compared(self, layer: int, read: dict[str, Tensor], attention: nn.Module) -> None:
         facts = self.network.facts
         heads, kv, size = facts.heads or 1, facts.kv_heads or 1, facts.head_dim or 1
         longest = max(map(len, self.prompts))
+        for name, count in (("q", heads), ("k", kv)):
+            if name in read and f"{name}_rot" in read:
+                self._unturned(layer, read, attention, name, count)
+        if not {"pattern", "v", "z"} <= read.keys():
+            return
         value = torch.zeros(len(self.prompts), longest, kv, size, dtype=read["v"].dtype, device=read["v"].device)
         value[self.rows, self.positions] = read["v"].view(-1, kv, size)
         every = value.repeat_interleave(heads // kv, dim=2)[self.rows]  # [m, keys, heads, size]
         weights = read["pattern"].view(-1, heads, longest)
         mixed = torch.einsum("mhk,mkhd->mhd", weights, every).flatten(1)
         self._hold("pattern x v = z", mixed, read["z"], ("pattern", "v", "z"), layer)
-        first = self.positions == 0
-        for name, count in (("q", heads), ("k", kv)):
-            plain = _normed(attention, name, read[name][first], count, size)
-            turned = read[f"{name}_rot"][first].view(-1, count, size)
-            plain = plain.view(-1, count, size) * (turned.norm() / plain.norm().clamp_min(1e-30))
-            self._hold(f"{name}_rot = {name} at position 0", turned, plain, (name, f"{name}_rot"), layer)
+
+    def _unturned(self, layer: int, read: dict[str, Tensor], attention: nn.Module, name: str, count: int) -> None:
+        first, size = self.positions == 0, self.network.facts.head_dim or 1
+        plain = _normed(attention, name, read[name][first], count, size)
+        turned = read[f"{name}_rot"][first].view(-1, count, size)
+        plain = plain.view(-1, count, size) * (turned.norm() / plain.norm().clamp_min(1e-30))
+        self._hold(f"{name}_rot = {name} at position 0", turned, plain, (name, f"{name}_rot"), layer)
 
     def _ends(self, layout: Architecture, values: dict[Site, Tensor]) -> None:
         network = self.network
         last = values[Site("resid_post", len(network.layers) - 1)]
-        if layout.norm is not None:
+        if layout.norm is not None and "final_norm" in self.names:
             normed = tap(network, Site("final_norm")).module(last)
             self._hold("norm(last resid_post) = final_norm", normed, values[Site("final_norm")], ("final_norm",))
             last = values[Site("final_norm")]
         scores = last[self.ends]
         for path in layout.head:
             scores = network.model.get_submodule(path)(scores)
+        if not layout.head:
+            scores = values[Site("logits")][self.ends]  # what makes them of the stream is not known
         order, expected = _ranks(scores), _ranks(values[Site("logits")][self.ends])
         identity = (
             "unembedding(final_norm) orders as logits" if layout.norm else "head(last resid_post) orders as logits"
         )
         self._hold(identity, order, expected, ("final_norm", "logits"), slack=10)
+        if "embed" not in self.names:
+            return
         if layout.enter:
             entering = values[Site("embed")]
             for path in layout.beside:
@@ -365,8 +388,21 @@ class _Trial:
     def _noise(self) -> None:
         """Write noise at each kind of site, a row each, in one batch; it must reach that row's logits and no other."""
         names = [name for name in self.names if name not in self.refused and name != "module"]
-        prompt = self.prompts[2][:2]
         middle = len(self.network.layers) // 2
+        dead = self._unreached(names, middle)
+        if self.network.facts.record is None:
+            for name in dead:
+                self._refuse((name,), f"noise written there, at layer {middle}, does not reach the logits")
+            return
+        # A network of one's own may be made so that some layer adds nothing: that a site is there the sums have shown.
+        for layer in range(len(self.network.layers)):
+            if layer != middle and dead:
+                dead = self._unreached(dead, layer)
+        self.notes += [f"noise at `{name}` was not seen to move the logits, at any layer" for name in dead]
+
+    def _unreached(self, names: list[str], middle: int) -> list[str]:
+        """Those sites of a layer at which noise does not reach the logits."""
+        prompt = self.prompts[2][:2]
         place = torch.tensor([len(prompt) - 1])
         sites = [Site(name, middle if COMPONENTS[name].layer else None) for name in names]
         rows = torch.arange(len(names) + 2)
@@ -383,9 +419,7 @@ class _Trial:
                 for row, name in enumerate(names):
                     if float(_differences(logits[row].float(), clean).max()) > 2 * floor:
                         still.discard(name)
-        for name in names:
-            if name in still:
-                self._refuse((name,), f"noise written there, at layer {middle}, does not reach the logits")
+        return [name for name in names if name in still]
 
 
 def _prove_vector(network: Network, given: Tensor | None) -> tuple[Proof, Tensor]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from causal_dsl.diagnostics import did_you_mean
-from causal_dsl.program.facts import Facts, record_of
+from causal_dsl.program.facts import Facts, layout_of
 from causal_dsl.program.locations import Site
 from causal_dsl.vocabulary.components import COMPONENTS
 
@@ -26,17 +26,18 @@ def missing(component: str, facts: Facts) -> str | None:
         return f"a language network has no `{component}`; its layers leave through `layer[l].resid_post`"
     if not (facts.has_tokens and facts.architecture) or component in ("module", "logits"):
         return None
-    record = record_of(facts.architecture)
+    record = layout_of(facts)
     if record is None:
         return f'where `{component}` is in `{facts.architecture}` is not known; name a module instead: module("…")'
-    return COMPONENTS[component].absent(facts, record)
+    return record.absent.get(component) or COMPONENTS[component].absent(facts, record)
 
 
 def unfit(facts: Facts) -> str | None:
     """Why rows cannot enter a pass through such a network where they are written; None where they can."""
     if not facts.has_tokens:
         return None if len(facts.widths) > 1 else "its layers are not known"
-    if facts.kind == "unknown" or record_of(facts.architecture) is None:
+    record = layout_of(facts)
+    if facts.kind == "unknown" or record is None or "resid_post" in record.absent:
         return (
             f"where the layers of `{facts.architecture}` are is not known"
             if facts.architecture
@@ -56,7 +57,7 @@ def packs(facts: Facts) -> str | None:
     """Why the rows of such a network are padded in a pass; None where their tokens are run one by one."""
     if not facts.has_tokens:
         return "a vector network has no tokens"
-    record = record_of(facts.architecture)
+    record = layout_of(facts)
     if record is not None and not record.interface:
         return f"`{facts.architecture}` computes attention in code of its own, which cannot be run apart"
     return unfit(facts)

@@ -32,7 +32,8 @@ class Facts:
     masked token. ``context`` is the longest prompt in tokens, ``first_position`` the number that the first of them
     has, ``embed_width`` the width of a token's embedding (None: that of the stream). ``widths`` (vector networks) is the
     width of the input and then of each layer's output. ``folder`` holds the weights, ``tokenizer`` is its
-    ``tokenizer.json``.
+    ``tokenizer.json``. ``record`` is the layout of this very network, where no record of its architecture describes it.
+    ``words`` is the vocabulary that a spec gives, ``last``: the answer is that of the last token, though tokens look both ways.
     """
 
     kind: Literal["language", "vector", "unknown"]
@@ -54,6 +55,14 @@ class Facts:
     classes: int | None = None
     tokenizer: Path | None = None
     folder: Path | None = None
+    record: Architecture | None = None
+    words: tuple[str, ...] = ()
+    last: bool = False
+
+    @property
+    def masked(self) -> bool:
+        """Whether it fills in a masked token, instead of saying what is next."""
+        return self.both_ways and not self.last
 
     @property
     def has_tokens(self) -> bool:
@@ -241,6 +250,12 @@ def record_of(model_type: str, span: Span | None = None) -> Architecture | None:
     if span is None or model_type not in ARCHITECTURES:
         return ARCHITECTURES.get(model_type)
     return ARCHITECTURES.at(model_type, span)
+
+
+def layout_of(facts: Facts) -> Architecture | None:
+    """What is known of where the sites of such networks are: the layout of this very one, or the record of its
+    architecture."""
+    return facts.record if facts.record is not None else record_of(facts.architecture)
 
 
 def refuse_adapter(folder: Path, span: Span) -> None:

@@ -11,7 +11,7 @@ from causal_dsl.causal.domains import Domain, Finite
 from causal_dsl.causal.model import CausalModel
 from causal_dsl.diagnostics import Diagnostics, did_you_mean
 from causal_dsl.program.definitions import meant
-from causal_dsl.program.facts import record_of
+from causal_dsl.program.facts import layout_of
 from causal_dsl.program.features import check_width, family, join, read_via
 from causal_dsl.program.modules import Definition, Module
 from causal_dsl.program.overlap import overlap
@@ -235,7 +235,7 @@ class PlacementReader:
             )
             return None
         masked, facts = step.name == "mask", self.network.facts
-        if facts.both_ways and not masked:
+        if facts.masked and not masked:
             self.diagnostics.report(
                 "E740",
                 f"`{self.network.name}` says no next token: it fills in a masked one",
@@ -244,14 +244,14 @@ class PlacementReader:
                 help="write [MASK] in the prompt where the answer belongs, and read it at `mask`",
             )
             return None
-        if masked and facts.architecture and not facts.both_ways:
+        if masked and facts.architecture and not facts.masked:
             self.diagnostics.report(
                 "E741",
                 f"`{self.network.name}` fills in no masked token: it says the next one",
                 step.span,
                 notes=(
                     f"the tokens of `{facts.architecture}` look back alone"
-                    if record_of(facts.architecture) is not None
+                    if layout_of(facts) is not None and not facts.both_ways
                     else "of those that fill in a masked token there are "
                     + ", ".join(sorted(record.name for record in ARCHITECTURES.usable() if record.both_ways)),
                 ),
@@ -306,7 +306,7 @@ class PlacementReader:
                 f"the logits of `{self.network.name}` are over its vocabulary",
                 step.span,
                 help="read the answer at `{0}`, or at `{0}(among=Domain)`".format(
-                    "mask" if self.network.facts.both_ways else "next_token"
+                    "mask" if self.network.facts.masked else "next_token"
                 ),
             )
             return None

@@ -57,6 +57,9 @@ class Architecture:
     attention and MLP end in, where ``attention`` and ``mlp`` do not hold them. ``beside`` are the modules whose outputs
     are added to ``embed``, and ``enter`` those that their sum goes through; empty where positions alone are added.
 
+    Of a network whose layout a spec gives: ``absent`` says why it has no such component, and ``pattern`` is the module of
+    a layer that attention weights [rows, heads, queries, keys] leave.
+
     ``tiny`` are the settings, beside its sizes, of a small network that has all that is special about it (a function of
     the number of layers where they depend on it), and ``forms`` those of others whose sites lie elsewhere: tests hold
     every one of them against hooks."""
@@ -99,6 +102,8 @@ class Architecture:
     scale: str | None = None
     embed_scale: str | None = None
     interface: bool = True
+    absent: Mapping[str, str] = field(default_factory=dict, compare=False)
+    pattern: str | None = None
     tiny: Mapping[str, Any] = field(default_factory=dict, compare=False)
     forms: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, compare=False)
 
