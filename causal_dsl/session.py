@@ -17,6 +17,7 @@ from causal_dsl.network.zoo.open import open_zoo
 from causal_dsl.program.fits import trained_of
 from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.program import NetworkRef
+from causal_dsl.program.tokens import Tokens
 from causal_dsl.provenance import code_of, say_made_of
 from causal_dsl.report.progress import Progress, progress
 from causal_dsl.specs import Options, Spec
@@ -89,7 +90,7 @@ class Session:
                 network = wrap(
                     opened.to(device=where, dtype=kind) if kind else opened.to(where),
                     ref.facts,
-                    None,
+                    Tokens.of_words(ref.facts.words) if ref.facts.words else None,
                     ref.name,
                     ref.span,
                 )
