@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any, Literal
 
 from causal_dsl.causal.domains import Domain, Finite
 from causal_dsl.causal.model import CausalModel
-from causal_dsl.diagnostics import Diagnostics, did_you_mean
+from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean
 from causal_dsl.program.definitions import meant
 from causal_dsl.program.facts import layout_of
 from causal_dsl.program.features import check_width, family, join, read_via
@@ -62,8 +63,9 @@ class PlacementReader:
         inputs = {placement.variable: placement for placement in parent.inputs} if parent else {}
         seen: dict[str, tree.Placement] = {}
         good = True
-        for member in declaration.members:
-            if not isinstance(member, tree.Placement):
+        for member in self._apart(declaration):
+            if member is None:
+                good = False
                 continue
             name = member.name.name
             if name not in self.model.variables:
@@ -332,6 +334,78 @@ class PlacementReader:
 
     # ── inputs of vector networks ───────────────────────────────────────────────────────────────
 
+    def _apart(self, declaration: tree.AlignDecl) -> Iterator[tree.Placement | None]:
+        """The placements of an alignment, ``a..d @ input via onehot()`` as one of each variable; None for one at fault."""
+        for member in declaration.members:
+            if isinstance(member, tree.Placement) and member.last is not None:
+                yield from self._shared(member, member.last) or (None,)
+            elif isinstance(member, tree.Placement):
+                yield member
+
+    def _shared(self, member: tree.Placement, last: tree.Ident) -> list[tree.Placement]:
+        """The variables from one to another, side by side in an input; none, with a diagnostic, where they are not."""
+        names = [name for name, variable in self.model.variables.items() if variable.kind == "exogenous"]
+        for ident in (member.name, last):
+            if ident.name not in names:
+                self.diagnostics.report(
+                    "E201" if ident.name not in self.model.variables else "E679",
+                    f"no variable `{ident.name}` in `{self.model.name}`"
+                    if ident.name not in self.model.variables
+                    else f"`{ident.name}` is computed by `{self.model.name}`, and enters nowhere",
+                    ident.span,
+                    help=did_you_mean(ident.name, names),
+                )
+                return []
+        shown = f"{member.name.name}..{last.name}"
+        chosen = names[names.index(member.name.name) : names.index(last.name) + 1]
+        called = call_name(member.via) if member.via is not None else None
+        if not chosen or called is None or called[0] not in ENCODINGS or self._kind_of_input(member) != "input":
+            self.diagnostics.report(
+                "E679",
+                f"`{shown}` stands for no variables: `{last.name}` is declared before `{member.name.name}`"
+                if not chosen
+                else f"`{shown}` says how several variables enter at `input`",
+                member.name.span if not chosen else member.sites[0].span,
+                notes=("they share the input in the order in which they are declared",),
+                help=f"write `{last.name}..{member.name.name}`"
+                if not chosen
+                else f"write `{shown} @ input via onehot()`",
+            )
+            return []
+        assert member.via is not None
+        settings = read_settings(
+            called[0], member.via.arguments, ENCODINGS[called[0]], self.diagnostics, member.via.span
+        )
+        place = SiteReader(self.network.facts, (), self.diagnostics).place(member.sites[0])
+        if settings is None or place is None:
+            return []
+        found, dims = [], place.site.dims
+        start = at = dims[0] if dims else 0
+        for name in chosen:
+            asked = self._needed(name, called[0], settings, member.via.span)
+            if asked is None:
+                return []
+            ends = (tree.Number(at, span=member.span), tree.Number(at + asked[0], span=member.span))
+            stretch = tree.Slice(*ends, span=member.sites[0].span)
+            site = tree.Subscript(tree.Name("input"), (stretch,), span=member.sites[0].span)
+            found.append(replace(member, name=tree.Ident(name, span=member.name.span), sites=(site,), last=None))
+            at += asked[0]
+        given = len(dims) if dims is not None else (self.network.facts.widths or (None,))[0]
+        if given is not None and at - start != given:
+            self.diagnostics.report(
+                "E680",
+                f"`{shown}` need {at - start} numbers of the input, and have {given}",
+                member.sites[0].span,
+                notes=(f"they are {', '.join(chosen)}",),
+                help=f"write input[{start}:{at}]",
+            )
+            return []
+        return found
+
+    def _kind_of_input(self, member: tree.Placement) -> str:
+        path = steps(member.sites[0])
+        return path[0].name if path and len(path) == 1 and len(member.sites) == 1 else ""
+
     def _input(self, member: tree.Placement, kind: str) -> InputPlacement | None:
         name = member.name.name
         assert member.via is not None
@@ -364,28 +438,10 @@ class PlacementReader:
                 help=f"write `{name} @ input[0:4] via …`",
             )
             return None
-        domain = self.model.variables[name].domain
-        if encoding == "scalar":
-            needed, why = 1, "a scalar is one number"
-            if self.model.variables[name].type == "string":
-                self.diagnostics.report(
-                    "E679", f"`{name}` holds texts, which are no scalar", member.via.span, help="write via onehot()"
-                )
-                return None
-        elif encoding == "onehot":
-            if not isinstance(domain, Finite) or len(domain.values) > _MOST_ANSWERS:
-                self.diagnostics.report(
-                    "E679", f"`{name}` has too many values for `onehot`", member.via.span, help="write via scalar()"
-                )
-                return None
-            needed, why = len(domain.values), f"`{name}` has {len(domain.values)} values"
-        else:
-            if not isinstance(domain, Finite) or len(domain.values) > _MOST_ANSWERS:
-                self.diagnostics.report(
-                    "E679", f"`{name}` has too many values for `embedding`", member.via.span, help="write via scalar()"
-                )
-                return None
-            needed, why = settings["dim"], f"the embedding has {settings['dim']} dimensions"
+        asked = self._needed(name, encoding, settings, member.via.span)
+        if asked is None:
+            return None
+        needed, why = asked
         if needed != len(dims):
             self.diagnostics.report(
                 "E680",
@@ -396,6 +452,32 @@ class PlacementReader:
             )
             return None
         return InputPlacement(name, dims[0], dims[-1] + 1, encoding, tuple(settings.items()))  # type: ignore[arg-type]
+
+    def _needed(self, name: str, encoding: str, settings: Mapping[str, Any], span: Span) -> tuple[int, str] | None:
+        """How many numbers of the input a variable takes, and why."""
+        domain = self.model.variables[name].domain
+        if encoding == "scalar":
+            needed, why = 1, "a scalar is one number"
+            if self.model.variables[name].type == "string":
+                self.diagnostics.report(
+                    "E679", f"`{name}` holds texts, which are no scalar", span, help="write via onehot()"
+                )
+                return None
+        elif encoding == "onehot":
+            if not isinstance(domain, Finite) or len(domain.values) > _MOST_ANSWERS:
+                self.diagnostics.report(
+                    "E679", f"`{name}` has too many values for `onehot`", span, help="write via scalar()"
+                )
+                return None
+            needed, why = len(domain.values), f"`{name}` has {len(domain.values)} values"
+        else:
+            if not isinstance(domain, Finite) or len(domain.values) > _MOST_ANSWERS:
+                self.diagnostics.report(
+                    "E679", f"`{name}` has too many values for `embedding`", span, help="write via scalar()"
+                )
+                return None
+            needed, why = settings["dim"], f"the embedding has {settings['dim']} dimensions"
+        return needed, why
 
     def _not_an_input(self, name: str, encoding: str) -> str:
         if self.network.facts.kind == "language":
