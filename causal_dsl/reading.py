@@ -173,7 +173,7 @@ def check_own(folder: Path, span: Span, trust: bool | None = None, names: Iterab
     if name is not None:
         raise fail(
             "E613",
-            f"`{shortened(name)}` of the checkpoint in {shown_path(folder)} is no file of its own",
+            f"`{shortened(name)}` of the checkpoint in {shown_path(folder)} is not a file of its own",
             span,
             notes=(_strange(folder / name),),
             help="put the file itself there; where you trust the checkpoint, pass --trust",

@@ -40,14 +40,14 @@ def audit_weights(
     if inside:
         raise fail(
             "E666",
-            f"the network has no room for some of the weights in {shown_path(folder)}",
+            f"the network has no parameters for some of the weights in {shown_path(folder)}",
             span,
             notes=(
                 f"{_counted(inside)}: {_few(inside)}",
-                f"loaded as its config.json says, as a {type(model).__name__}, it leaves them out: it is another network "
-                "than the one that was saved",
+                f"loaded as its config.json says, as a {type(model).__name__}, it leaves them out, so it is "
+                "not the network that was saved",
             ),
-            help="merge the adapter into the weights (`merge_and_unload` of peft) and save the whole"
+            help="merge the adapter into the weights (`merge_and_unload` of peft) and save the result"
             if any(_ADAPTER.search(key) for key in inside)
             else "take the config.json that belongs to the weights: its number of layers, biases and norms",
         )
@@ -60,17 +60,17 @@ def audit_weights(
                 f"some weights in {shown_path(folder)} are not part of the network that is run",
                 span,
                 notes=(f"{_counted(left)} of {_few(parts)}", f"it is run as a {type(model).__name__}"),
-                help="nothing is to be done if that part is not meant: a head for another task, say",
+                help="nothing needs to be done if that part is not needed, such as a head for another task",
             )
         )
     for text in worth_telling(list(heard)):
         said.append(
             Diagnostic(
                 "W663",
-                "transformers warns of this network as it loads it",
+                "transformers gives a warning when it loads this network",
                 span,
                 notes=(text,),
-                help="see to it, or make sure that it does not bear on what is measured",
+                help="fix the cause, or make sure that it does not affect the measurement",
             )
         )
     return tuple(said)

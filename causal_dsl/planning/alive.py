@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from causal_dsl.planning.liveness import Frame
 from causal_dsl.planning.memory import MOST_LOGITS_CPU, Budget, taken
-from causal_dsl.program.facts import Facts, record_of
+from causal_dsl.program.facts import Facts, layout_of
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def stages(
     wide, inner = facts.width or 1, facts.mlp_width or 4 * (facts.width or 1)
     size = facts.head_dim or 1
     heads, shared = (facts.heads or 1) * size, (facts.kv_heads or facts.heads or 1) * size
-    record = record_of(facts.architecture)
+    record = layout_of(facts)
     fused = record is not None and record.split != "apart"
     entry, normed = (tokens + keys) * wide, tokens * wide
     # Of tokens that give keys alone: their queries, keys and values, which are views of one tensor where one map makes

@@ -1,4 +1,4 @@
-"""What a plan costs, predicted: rows, layer-tokens, FLOPs, peak memory, and the ratio to whole forwards cell by cell."""
+"""What a plan costs, predicted: rows, layer-tokens, FLOPs, peak memory, and the ratio to whole forward passes cell by cell."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from causal_dsl.planning.memory import PROCESS, Budget, default_bytes
 from causal_dsl.planning.peak import MOST_ROWS, Peaks, Sized, columns_of
 from causal_dsl.planning.steps import Block, Step, early_means, late_captures, layers_of
 from causal_dsl.program.components import depth, width
-from causal_dsl.program.facts import Facts, record_of
+from causal_dsl.program.facts import Facts, layout_of
 
 if TYPE_CHECKING:
     from causal_dsl import shapes
@@ -35,7 +35,7 @@ class Work:
 class Cost:
     """Of a plan. ``key_tokens`` are tokens x layers of which keys and values alone are computed; ``passes`` how often
     the layers' weights are met; ``bytes`` what is kept for later, ``peak_bytes`` the most that the tensors of a pass hold
-    beside the weights, ``process_bytes`` what a process on a CPU takes for them. ``naive_layer_tokens``: base, source and patched run of every pair and cell as whole forwards. ``exact``:
+    beside the weights, ``process_bytes`` what a process on a CPU takes for them. ``naive_layer_tokens``: base, source and patched run of every pair and cell as whole forward passes. ``exact``:
     counted, not estimated from a part."""
 
     rows: int
@@ -231,7 +231,7 @@ def layer_flops(facts: Facts) -> float:
         return 2.0 * sum(a * b for a, b in pairs) / max(1, len(facts.widths) - 1)
     wide, head = facts.width or 0, facts.head_dim or 0
     heads, shared = facts.heads or 0, facts.kv_heads or 0
-    record = record_of(facts.architecture)
+    record = layout_of(facts)
     maps = 2 if record is not None and not record.gated else 3
     return 2.0 * wide * (2 * heads * head + 2 * shared * head + maps * (facts.inner or facts.mlp_width or 0))
 

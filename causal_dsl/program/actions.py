@@ -33,9 +33,12 @@ class ActionReader:
     implicit: Mapping[tuple[str, object], str]
     cell: Mapping[str, tree.Expr] = field(default_factory=dict)
 
-    @property
-    def values(self) -> ValueReader:
-        return ValueReader(self.roles, self.folder, self.sites, self.diagnostics)
+    def values(self, target: tree.Expr) -> ValueReader:
+        """What reads the values that are written at ``target``."""
+        over = None
+        if self.variable(target) is None:
+            over = replace(self.sites, diagnostics=Diagnostics()).spread(target)  # faults of it are told by `target`
+        return ValueReader(self.roles, self.folder, self.sites, self.diagnostics, over)
 
     @property
     def sites(self) -> SiteReader:
@@ -55,7 +58,7 @@ class ActionReader:
                     "path patching is not run yet",
                     action.span,
                     notes=(
-                        "this version writes values at sites; what flows along one edge alone needs the circuit engine",
+                        "this version writes values at sites; an intervention on a single edge needs the circuit engine",
                     ),
                     help="patch the sender itself: do(sender <- source)",
                 )
@@ -96,11 +99,15 @@ class ActionReader:
         if placement is None:
             placed = list(self.alignment.placements)
             read = name in self.alignment.readouts
-            advice = "intervene on what it is computed from" if read else f"write `{name} @ site` in the alignment"
-            why = ("it is where the answer is read, which no intervention may write",) if read else ()
+            advice = (
+                "intervene on the variables from which it is computed"
+                if read
+                else f"write `{name} @ site` in the alignment"
+            )
+            why = ("the answer is read there, and no intervention may write it",) if read else ()
             self.diagnostics.report(
                 "E682",
-                f"`{self.alignment.name}` places `{name}` nowhere that can be written",
+                f"`{self.alignment.name}` does not place `{name}` at a site that can be written",
                 expr.span,
                 notes=why,
                 help="; ".join(
@@ -108,10 +115,9 @@ class ActionReader:
                 ),
             )
             return None
-        places = [self.sites.place(site) for site in placement.sites]
-        if any(place is None for place in places):
+        found = self.sites.places(placement.sites)
+        if found is None:
             return None
-        found = tuple(p for p in places if p is not None)
         via = self._via(name)
         joined = join(found) if via is not None and via[0].joined else None
         return found if joined is None else (joined,)
@@ -123,11 +129,8 @@ class ActionReader:
             return None
         quiet = Diagnostics()
         via = read_via(placement.via, self.cell, self.alignment.folder, quiet)
-        places = [replace(self.sites, diagnostics=quiet).place(site) for site in placement.sites]
-        if via is None or any(place is None for place in places):
-            return None  # reported where the alignment was read
-        found = tuple(place for place in places if place is not None)
-        return via, found
+        places = replace(self.sites, diagnostics=quiet).places(placement.sites)
+        return None if via is None or places is None else (via, places)  # reported where the alignment was read
 
     def features(self, name: str | None) -> tuple[FeatureRef, ...]:
         """The features of a variable, one for each place that is written; none where whole vectors are."""
@@ -169,8 +172,8 @@ class ActionReader:
                 help=did_you_mean(expr.name, self.alignment.model.variables, "") or f"there is {', '.join(known)}",
             )
             return None
-        place = self.sites.place(expr)
-        if place is not None and place.site.component == "logits":
+        spread = self.sites.spread(expr)
+        if spread is not None and any(place.site.component == "logits" for place in spread.places):
             self.diagnostics.report(
                 "E683",
                 "the read-out cannot be written: the answer is read there",
@@ -178,16 +181,16 @@ class ActionReader:
                 help="intervene upstream of it, at a layer",
             )
             return None
-        return None if place is None else (place,)
+        return None if spread is None else spread.places
 
     # ── actions ─────────────────────────────────────────────────────────────────────────────────
 
     def _interchange(self, action: tree.Interchange) -> Intervention | None:
         places = self.target(action.target)
         if places is None:
-            self.values.source(action.source, ())
+            self.values(action.target).source(action.source, ())
             return None
-        value = self.values.source(action.source, places)
+        value = self.values(action.target).source(action.source, places)
         if value is None:
             return None
         variable = self.variable(action.target)
@@ -196,7 +199,7 @@ class ActionReader:
                 "E684",
                 f"`{variable}` takes its value from a run, not from a site",
                 action.source.span,
-                notes=("what the causal model should do then is not said",),
+                notes=("the spec does not say what the causal model should then do",),
                 help=f"write `{variable} <- {value.role}`, or patch the site itself",
             )
             return None
@@ -227,22 +230,22 @@ class ActionReader:
         if name is not None:
             self.diagnostics.report(
                 "E685",
-                f"`{name}` is a causal variable: nothing is added to it",
+                f"`{name}` is a causal variable, and nothing can be added to it",
                 action.span,
                 help=f"write do({name} <- source), or add to a site",
             )
             return None
         places = self.target(action.target)
-        value = self.values.value(action.value, places or ())
+        value = self.values(action.target).value(action.value, places or ())
         if places is None or value is None:
             return None
         if add and value.changes:
             target, told = format_expr(action.target), format_expr(action.value)
             self.diagnostics.report(
                 "E792",
-                f"`+=` adds to the vector that is there, and `{told[:60]}` is made from it",
+                f"`+=` adds to the current vector, and `{told[:60]}` is made from it",
                 action.span,
-                help=f"say all of it: {target[:60]} = current + …, or {target[:60]} = {told[:60]}",
+                help=f"write the whole value: {target[:60]} = current + …, or {target[:60]} = {told[:60]}",
             )
             return None
         return Intervention(places, value, add, text=format_expr_action(action), span=action.span)
@@ -252,8 +255,7 @@ def disjoint(interventions: list[Intervention], alignment: Alignment, diagnostic
     """Report interventions of one `do` that write the same number; additions may meet."""
     for i, one in enumerate(interventions):
         for other in interventions[:i]:
-            meet = (one.add or other.add) and not (one.value.changes or other.value.changes)
-            if meet or _apart(one, other):
+            if may_meet(one, other):
                 continue
             for a in one.places:
                 for b in other.places:
@@ -273,12 +275,14 @@ def disjoint(interventions: list[Intervention], alignment: Alignment, diagnostic
 
 def _hangs_on_order(one: Intervention, other: Intervention) -> tuple[str, ...]:
     if (one.add or other.add) and (one.value.changes or other.value.changes):
-        return ("additions may meet, but what is made from the vector there would depend on which is written first",)
+        return ("additions may overlap, but a value made from the current vector depends on the order of the writes",)
     return ()
 
 
-def _apart(one: Intervention, other: Intervention) -> bool:
-    """Whether two interventions write disjoint blocks of one feature."""
+def may_meet(one: Intervention, other: Intervention) -> bool:
+    """Whether two interventions may write at one place: additions, and disjoint blocks of one feature."""
+    if (one.add or other.add) and not (one.value.changes or other.value.changes):
+        return True
     maps = {feature.map for feature in one.features}
     return bool(maps) and maps == {feature.map for feature in other.features} and one.variable != other.variable
 

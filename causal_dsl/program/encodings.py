@@ -53,7 +53,7 @@ def read_input(member: tree.Placement, kind: str, aligned: Aligned, found: Diagn
     if dims is None or dims != tuple(range(dims[0], dims[-1] + 1)):
         found.report(
             "E679",
-            f"`{name}` needs a stretch of the input",
+            f"`{name}` needs a slice of the input",
             member.sites[0].span,
             help=f"write `{name} @ input[0:4] via …`",
         )
@@ -63,7 +63,7 @@ def read_input(member: tree.Placement, kind: str, aligned: Aligned, found: Diagn
         needed, why = 1, "a scalar is one number"
         if aligned.model.variables[name].type == "string":
             found.report(
-                "E679", f"`{name}` holds texts, which are no scalar", member.via.span, help="write via onehot()"
+                "E679", f"`{name}` has text values, which are not scalars", member.via.span, help="write via onehot()"
             )
             return None
     elif encoding == "onehot":
@@ -113,7 +113,7 @@ def inputs_fit(
                 f"`{before.variable}` and `{after.variable}` share numbers of the input",
                 one,
                 others=((other, f"taken by `{before.variable}`"),),
-                help="give each variable a stretch of its own",
+                help="give each variable its own slice",
             )
             return False
     return True

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
-from causal_dsl.causal.domains import Domain
 from causal_dsl.diagnostics import Diagnostics, did_you_mean
 from causal_dsl.program.encodings import ENCODINGS, encodes, inputs_fit, read_input
 from causal_dsl.program.features import check_width, family, join, read_via
-from causal_dsl.program.modules import Definition, Module
+from causal_dsl.program.models import Terms
+from causal_dsl.program.modules import Module
 from causal_dsl.program.overlap import overlap
 from causal_dsl.program.paths import steps
 from causal_dsl.program.program import Aligned, Alignment, InputPlacement, Readout
@@ -34,11 +34,11 @@ def read_placements(
     declaration: tree.AlignDecl,
     parent: Alignment | None,
     aligned: Aligned,
-    domains: Mapping[Definition, Domain | None],
+    terms: Terms,
     module: Module,
     found: Diagnostics,
 ) -> Placements | None:
-    """The placements of an alignment; None where a fault was reported. ``domains`` are those that read-outs may name."""
+    """The placements of an alignment; None where a fault was reported. ``terms`` are what read-outs may name."""
     placements = dict(parent.placements) if parent else {}
     readouts = dict(parent.readouts) if parent else {}
     inputs = {placement.variable: placement for placement in parent.inputs} if parent else {}
@@ -46,7 +46,7 @@ def read_placements(
     for name, member in own.items():
         kind = _kind(member)
         if kind in READOUTS:
-            readout = read_readout(member, aligned, domains, module, found)
+            readout = read_readout(member, aligned, terms, module, found)
             placements.pop(name, None)
             if readout is None:
                 good = False
@@ -127,17 +127,17 @@ def _sites_fit(member: tree.Placement, aligned: Aligned, found: Diagnostics) -> 
     """Judge the sites in the first and the last cell: the ends of every range."""
     for cell in aligned.ends:
         reader = SiteReader(aligned.network.facts, aligned.templates, found, cell)
-        places = [reader.place(site) for site in member.sites]
-        if any(place is None for place in places):
+        spreads = [(site, reader.spread(site)) for site in member.sites]
+        if any(spread is None for _, spread in spreads):
             return False
-        for (i, one), (j, other) in combinations(enumerate(places), 2):
-            assert one is not None and other is not None
+        places = [(site, place) for site, spread in spreads if spread is not None for place in spread.places]
+        for (first, one), (second, other) in combinations(places, 2):
             if overlap(one, other, aligned.network.facts):
                 found.report(
                     "E461",
                     f"`{member.name.name}` is placed at overlapping sites",
-                    member.sites[j].span,
-                    others=((member.sites[i].span, "shares numbers with this"),),
+                    second.span,
+                    others=((first.span, "shares numbers with this"),),
                     help="name each number once",
                 )
                 return False
@@ -153,7 +153,9 @@ def _feature_fits(member: tree.Placement, aligned: Aligned, folder: Path, found:
         if via is None:
             return False
         reader = SiteReader(aligned.network.facts, aligned.templates, Diagnostics(), cell)
-        places = [place for site in member.sites if (place := reader.place(site)) is not None]
+        places = reader.places(member.sites)
+        if places is None:
+            continue  # told where the sites are judged
         if not check_width(via, places, aligned.network.facts, found):
             return False
         first = via.chain[0]
@@ -161,12 +163,12 @@ def _feature_fits(member: tree.Placement, aligned: Aligned, folder: Path, found:
             Path(str(dict(first.settings)["path"])), places, aligned.network, via.span, found
         ):
             return False
-        if via.joined and len(places) == len(member.sites) and join(places) is None:
+        if via.joined and join(places) is None:
             found.report(
                 "E724",
                 "only tokens at one site are joined to one vector",
                 member.via.span,
-                notes=("what a later site holds depends on what is written at an earlier one",),
+                notes=("the value at a later site depends on the write at an earlier one",),
                 help="name several tokens of one site, or leave `joined` out: then each site has a feature of its own",
             )
             return False

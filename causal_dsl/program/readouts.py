@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Literal
 
 from causal_dsl.causal.domains import Domain, Finite, Sets
 from causal_dsl.diagnostics import Diagnostics
 from causal_dsl.program.definitions import meant
 from causal_dsl.program.facts import record_of
-from causal_dsl.program.modules import Definition, Module
+from causal_dsl.program.models import Terms, domain_of
+from causal_dsl.program.modules import Module
 from causal_dsl.program.paths import SiteStep, steps
 from causal_dsl.program.program import Aligned, Readout
 from causal_dsl.program.prompts import show_value
 from causal_dsl.program.settings import Setting, read_settings
 from causal_dsl.program.sites import SiteReader
 from causal_dsl.syntax import tree
+from causal_dsl.syntax.format import format_expr
 from causal_dsl.vocabulary.architectures import ARCHITECTURES
 
 #: The sites at which an answer is read.
@@ -26,11 +27,11 @@ _MOST_ANSWERS = 10_000
 def read_readout(
     member: tree.Placement,
     aligned: Aligned,
-    domains: Mapping[Definition, Domain | None],
+    terms: Terms,
     module: Module,
     found: Diagnostics,
 ) -> Readout | None:
-    """Where the answer is read; None where a fault was reported. ``domains`` are those that `among` may name."""
+    """Where the answer is read; None where a fault was reported. ``terms`` are what `among` may name."""
     name = member.name.name
     variable = aligned.model.variables[name]
     path = steps(member.sites[0])
@@ -39,7 +40,7 @@ def read_readout(
     if not variable.output:
         found.report(
             "E674",
-            f"`{name}` is read out, but it is no output of `{aligned.model.name}`",
+            f"`{name}` is read out, but it is not an output of `{aligned.model.name}`",
             member.name.span,
             others=((variable.span, "declared here"),),
             help=f"write `output {name} := …` in the causal model",
@@ -53,8 +54,14 @@ def read_readout(
     if values is None:
         return None
     if step.name in ("next_token", "mask"):
-        return _token(member, step, values, aligned, domains, module, found)
+        return _token(member, step, values, aligned, terms, module, found)
     return _logits(member, step, values, aligned, found)
+
+
+def _at_line_start(aligned: Aligned) -> bool:
+    """Whether answers begin a line of a chat: there, no space comes before them."""
+    lines = aligned.prompts
+    return bool(lines) and all(line.chat and str(line.template).endswith("\n") for line in lines)
 
 
 def _values(member: tree.Placement, domain: Domain, found: Diagnostics) -> tuple[Any, ...] | None:
@@ -75,7 +82,7 @@ def _token(
     step: SiteStep,
     values: tuple[Any, ...],
     aligned: Aligned,
-    domains: Mapping[Definition, Domain | None],
+    terms: Terms,
     module: Module,
     found: Diagnostics,
 ) -> Readout | None:
@@ -91,19 +98,19 @@ def _token(
     if facts.both_ways and not masked:
         found.report(
             "E740",
-            f"`{aligned.network.name}` says no next token: it fills in a masked one",
+            f"`{aligned.network.name}` predicts no next token: it fills in a masked one",
             step.span,
-            notes=(f"the tokens of `{facts.architecture}` look both ways",),
+            notes=(f"the tokens of `{facts.architecture}` attend in both directions",),
             help="write [MASK] in the prompt where the answer belongs, and read it at `mask`",
         )
         return None
     if masked and facts.architecture and not facts.both_ways:
         found.report(
             "E741",
-            f"`{aligned.network.name}` fills in no masked token: it says the next one",
+            f"`{aligned.network.name}` does not fill in a masked token: it predicts the next one",
             step.span,
             notes=(
-                f"the tokens of `{facts.architecture}` look back alone"
+                f"the tokens of `{facts.architecture}` attend only backwards"
                 if record_of(facts.architecture) is not None
                 else "of those that fill in a masked token there are "
                 + ", ".join(sorted(record.name for record in ARCHITECTURES.usable() if record.both_ways)),
@@ -116,16 +123,16 @@ def _token(
             "E531", f"`{step.name}` of what? The alignment has no prompt", step.span, help='write prompt "…" above'
         )
         return None
-    known = {"among": Setting("domain"), "prefix": Setting("string", "" if masked else " ")}
+    known = {"among": Setting("domain"), "prefix": Setting("string", "" if masked or _at_line_start(aligned) else " ")}
     settings = read_settings(step.name, step.arguments or (), known, found, member.sites[0].span)
     if settings is None or step.indices is not None:
         if step.indices is not None:
-            where = "it is where [MASK] stands" if masked else "it follows the prompt"
+            where = "it is the position of [MASK]" if masked else "it follows the prompt"
             found.report("E676", f"`{step.name}` has no position: {where}", step.span, help=f"write `{step.name}`")
         return None
     among = settings["among"]
     if among is not None:
-        chosen = _among(among, member, values, domains, module, found)
+        chosen = _among(among, member, values, terms, module, found)
         if chosen is None:
             return None
         values = chosen
@@ -134,26 +141,32 @@ def _token(
 
 
 def _among(
-    among: tree.Expr,
+    among: tree.DomainExpr,
     member: tree.Placement,
     values: tuple[Any, ...],
-    domains: Mapping[Definition, Domain | None],
+    terms: Terms,
     module: Module,
     found: Diagnostics,
 ) -> tuple[Any, ...] | None:
     """The answers that the network's is looked for among: a domain that holds all ``values`` of the variable."""
-    if not isinstance(among, tree.Name):
-        found.report("E213", "`among` takes the name of a domain", among.span, help="write among=Name")
-        return None
-    domain = meant(domains, module, among, found, "domain")
+    if isinstance(among, tree.Name) and among.name != "bool":
+        domain = meant(terms.domains, module, among, found, "domain")
+    else:
+        domain = domain_of(among, module, terms, found)
     if domain is None:
         return None
+    if not isinstance(domain, Finite):
+        help = 'write among=Name, or among={"yes", "no"}'
+        title = "`among` takes a domain whose values can be listed"
+        found.report("E213", title, among.span, label=f"this is {domain}", help=help)
+        return None
     chosen = _values(member, domain, found)
+    shown = domain if isinstance(among, (tree.Set, tree.Range)) else format_expr(among)
     absent = [value for value in values if chosen is not None and value not in chosen]
     if absent:
         found.report(
             "E677",
-            f"`{among.name}` does not hold every value of `{member.name.name}`",
+            f"`{shown}` does not hold every value of `{member.name.name}`",
             among.span,
             notes=(f"it has no {show_value(absent[0])}: such an answer could never be right",),
             help="name the domain that the answers come from",

@@ -125,7 +125,7 @@ def _asks(declaration: tree.TestDecl | tree.FitDecl, found: Diagnostics) -> bool
     if isinstance(declaration, tree.FitDecl):
         found.report(
             "E715",
-            f"`{declaration.name.name}` does nothing that could be fitted",
+            f"`{declaration.name.name}` has no intervention that could be fitted",
             declaration.name.span,
             help="write do(variable <- source)",
         )
@@ -133,7 +133,7 @@ def _asks(declaration: tree.TestDecl | tree.FitDecl, found: Diagnostics) -> bool
     if declaration.members and not any(isinstance(m, (tree.Expect, tree.Report)) for m in declaration.members):
         found.report(
             "E694",
-            f"`{declaration.name.name}` says nothing that should come out",
+            f"`{declaration.name.name}` has nothing to expect or report",
             declaration.name.span,
             help="write `expect accuracy >= 95%`, or `report accuracy`",
         )

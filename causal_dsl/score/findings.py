@@ -88,7 +88,7 @@ def said_nothing(tied: int, broken: int, runs: int, which: str) -> list[Finding]
 
 
 def not_said(missing: int, looked: int, which: str, instead: str) -> list[Finding]:
-    """Runs whose largest logit of all is no answer, where the answer is read among some; an alarm where they are most."""
+    """Runs whose largest logit of all is not an answer, where the answer is read among some; an alarm where they are most."""
     if not missing:
         return []
     most = missing >= MOSTLY * looked

@@ -51,7 +51,7 @@ def nothing_said(frame: CellData, patched: bool) -> list[Finding]:
 
 
 def elsewhere(frame: CellData, patched: bool, speech: Speech) -> list[Finding]:
-    """The finding of runs whose largest logit of all is no answer, where answers are read among some."""
+    """The finding of runs whose largest logit of all is not an answer, where answers are read among some."""
     runs = ("base", "patched") if patched else ("base",)
     columns = [frame.columns.base, frame.columns.patched][: len(runs)]
     if speech.answers is None or not frame.n or any(SAID not in column for column in columns):
@@ -93,7 +93,7 @@ def _wanted(frame: CellData, label: bool) -> np.ndarray:
 
 
 def _wrong(frame: CellData, run: str, label: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The rows that are wrong, the code that each says, and the id where the code is no answer (-1: unknown)."""
+    """The rows that are wrong, the code that each says, and the id where the code is not an answer (-1: unknown)."""
     codes = frame.column(run, ANSWER)
     rows = np.flatnonzero(~frame.accepted.right(codes, _wanted(frame, label)))
     of_run = frame.columns.base if run == "base" else frame.columns.patched

@@ -25,7 +25,7 @@ def read_document(path: Path) -> dict[str, Any]:
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
     if not isinstance(found, dict) or found.pop(_HASH, None) != _digest(found):
-        raise ValueError("it is not as it was written")
+        raise ValueError("its content is not as it was written")
     return found
 
 
@@ -39,7 +39,7 @@ def take_document(path: Path, what: str, well: Callable[[dict[str, Any]], bool])
         set_aside(path, what, (getattr(error, "strerror", None) or str(error))[:200])
         return None
     if not well(found):
-        set_aside(path, what, "it is not as it was written")
+        set_aside(path, what, "its content is not as it was written")
         return None
     return found
 

@@ -69,7 +69,7 @@ NONE, TIE, NAN = NO_ANSWERS
 #: Answer of base and patched, what each says of all, and whether that is another answer.
 SAYINGS = {
     "two words that are no answer": (NONE, NONE, 7, 9, 1),
-    "one word that is no answer": (NONE, NONE, 7, 7, 0),
+    "one word that is not an answer": (NONE, NONE, 7, 7, 0),
     "one of them not looked at": (NONE, NONE, -1, 7, 0),
     "one of them not run": (NONE, NONE, np.nan, 7, 0),
     "two that say nothing": (TIE, TIE, -2, -2, 0),

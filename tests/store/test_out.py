@@ -122,7 +122,7 @@ def test_no_bit_of_a_marker_can_be_turned_over(tmp_path: Path) -> None:
 
 
 def _put(path: Path, kind: str) -> None:
-    """Something that is no file of ours in the place of one."""
+    """Something that is not a file of ours in the place of one."""
     if path.is_dir() and not path.is_symlink():
         path.rename(path.with_name(path.name + "-before"))
     path.unlink(missing_ok=True)
