@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import copy
 import runpy
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,11 @@ import pytest
 import torch
 from decoders import FAMILIES, row_of
 from families import BOTH_WAYS, CONFIGS, model_of
+from shrunk import tiny_model
+from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import nn
 
+import causal_dsl as cd
 from causal_dsl.diagnostics import NOWHERE
 from causal_dsl.network.inferred.infer import inferred
 from causal_dsl.network.network import Network
@@ -175,6 +179,82 @@ def test_columns_that_are_no_heads_are_not_taken_for_some() -> None:
         layer.self_attn.v_proj = nn.Sequential(layer.self_attn.v_proj, mixing)
     network = found(model)
     assert network.layout is not None
-    assert "does not hold" in (missing("z", network.facts) or "")
-    assert "does not hold" in (missing("v", network.facts) or "")
+    assert "no columns" in (missing("v", network.facts) or "")
+    assert missing("z", network.facts) is None  # what leaves attention is a head's own still
     assert missing("attn_out", network.facts) is None
+
+
+# ── from a spec ─────────────────────────────────────────────────────────────────────────────────
+
+SPEC = """
+domain W = {"w1", "w2", "w3", "w4"}
+causal copy {
+  a, b ~ W
+  output answer := a
+}
+
+network net = hf("FOLDER")
+
+align tau : copy -> net {
+  prompt "w9 {a} w10 {b} w11"
+  answer @ next_token(among=W)
+  a @ SITE
+}
+
+test t on tau {
+  base, source ~ copy(n=8)
+  do(a <- source)
+  report iia
+  report kl
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    made: dict[str, Path] = {}
+
+    def of(family: str) -> Path:
+        if family not in made:
+            made[family] = path = tmp_path_factory.mktemp(family)
+            tiny_model(family).save_pretrained(path)  # type: ignore[operator]
+            words = {**{f"w{number}": number for number in range(12, 95)}, **{f"w{n}": n + 3 for n in range(12)}}
+            tokenizer = Tokenizer(models.WordLevel({**dict(sorted(words.items())), "[UNK]": 100}, unk_token="[UNK]"))
+            tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+            tokenizer.save(str(path / "tokenizer.json"))
+        return made[family]
+
+    return of
+
+
+@pytest.mark.parametrize(
+    ("family", "site"),
+    [
+        ("opt", "layer[0].head[1].v[a]"),
+        ("opt", "layer[1].resid_mid[last]"),
+        ("stablelm", "layer[0].neurons[a]"),
+        ("jamba", "layer[0].attn_out[a]"),
+        ("bart", "layer[1].head[0].z[last]"),
+    ],
+)
+def test_a_spec_runs_in_one_pass_as_by_whole_forwards(family: str, site: str, folder: Callable[[str], Path]) -> None:
+    spec = cd.parse(SPEC.replace("FOLDER", str(folder(family))).replace("SITE", site))
+    cd.check(spec)
+    kl = []
+    for reference in (False, True):
+        (run,) = cd.run(spec, cd.Options(reference=reference)).to_json()["specs"]
+        kl.append(run["tests"][0]["cells"][0]["scores"]["kl"]["value"])
+        assert run["networks"]["net"]["refused_sites"] == {}
+    assert kl[0] is not None
+    assert kl[0] > 1e-6
+    assert kl[0] == pytest.approx(kl[1], rel=1e-3)
+
+
+def test_a_site_that_was_not_found_is_refused_with_what_does_not_hold(folder: Callable[[str], Path]) -> None:
+    spec = cd.parse(SPEC.replace("FOLDER", str(folder("jamba"))).replace("SITE", "layer[0].head[0].z[a]"))
+    cd.check(spec)  # without its modules nobody knows
+    with pytest.raises(cd.SpecError) as refused:
+        cd.run(spec)
+    said = refused.value.diagnostics[0]
+    assert said.code == "E420"
+    assert "does not hold in `mamba`" in said.notes[0]

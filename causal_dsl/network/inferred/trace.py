@@ -57,7 +57,7 @@ class LayerCall:
 
 def first(output: Any) -> Any:
     """What a hook takes for a module's output."""
-    return output[0] if isinstance(output, tuple) and output else output
+    return output[0] if isinstance(output, tuple | list) and output else output
 
 
 def entering(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
