@@ -49,6 +49,7 @@ __all__ = [
     "bits",
     "bool_",
     "change",
+    "chat",
     "circuit",
     "csv",
     "dataset",
@@ -108,7 +109,7 @@ label = name("label")
 mean, noise, vector = map(name, ("mean", "noise", "vector"))
 max, min, median, argmax, argmin, best = map(name, ("max", "min", "median", "argmax", "argmin", "best"))
 recovered, recovered_per_pair, change = map(name, ("recovered", "recovered_per_pair", "change"))
-solved, outside = map(name, ("solved", "outside"))
+solved, outside, chat = map(name, ("solved", "outside", "chat"))
 
 # ── sites and positions ──
 layer, embed, final_norm, logits, input = map(name, ("layer", "embed", "final_norm", "logits", "input"))

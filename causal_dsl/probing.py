@@ -15,7 +15,7 @@ from causal_dsl.planning.probes import Apart, Replaced, Unmapped, part
 from causal_dsl.program.locations import Place, Site
 from causal_dsl.program.program import Test
 from causal_dsl.score.apart import WrittenApart, apart_findings
-from causal_dsl.score.copied import mixed, pieces
+from causal_dsl.score.copied import copied_inputs, mixed
 from causal_dsl.score.held import held as held_there
 from causal_dsl.score.held import held_findings
 from causal_dsl.score.paired import difference, share
@@ -40,7 +40,7 @@ _MOST_SETTINGS, _LOOKED_AT = 64, 512
 def with_probes(result: TestResult, test: Test, execution: Execution) -> TestResult:
     """The result, its cells told of what was run beside them; as it is where nothing was."""
     if not test.controls and test.intervenes:
-        off = Finding("controls_off", "It stands without the interventions that run beside a test (`controls=none`).")
+        off = Finding("controls_off", "The test ran without its controls (`controls=none`).")
         return replace(result, findings=(*result.findings, off))
     run, seen = execution.runs[test.name], _Seen(execution, test)
     cells = list(result.cells)
@@ -197,7 +197,7 @@ def _copied(test: Test, number: int, seen: _Seen, beside: str) -> list[Finding]:
         values = {n: column[first] for n, column in drawn.values["base"].items()}
         read = np.asarray(plan.inputs[test.network.key].rows(distinct))
         mine = {n: values[n] for n in above}
-        raw = pieces(held, mine, values[name], read)
+        raw = copied_inputs(held, mine, values[name], read)
         blend = () if raw else mixed(held, mine, values[name], read)
         what, hold = " and ".join(f"`{n}`" for n in raw or blend), "hold" if len(intervention.places) > 1 else "holds"
         if raw:

@@ -192,7 +192,7 @@ def parameters() -> st.SearchStrategy[tuple[tree.Parameter, ...]]:
 
 @cache
 def alignments() -> st.SearchStrategy[tree.AlignDecl]:
-    prompts = st.builds(tree.Prompt, strings(), st.none() | _values, doc=docs())
+    prompts = st.builds(tree.Prompt, strings() | calls(), st.none() | _values, doc=docs())
     via = st.none() | calls()
     placements = st.builds(tree.Placement, idents(), _tuples(paths(), 1), via, doc=docs())
     members = _tuples(prompts | placements)

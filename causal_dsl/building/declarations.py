@@ -176,9 +176,13 @@ class AlignmentWord(_Block):
             raise TypeError(f"{value!r} is not a model, network or alignment")
         return tree.Ident(called.name), fixed
 
-    def prompt(self, text: str, where: Condition = None, doc: str = "") -> None:
-        """A prompt template; placeholders are variables in braces: ``"When {first} and {second} …"``."""
-        self._add(tree.Prompt(tree.String(text), self._where(where), doc=doc))
+    def prompt(self, text: Any, where: Condition = None, doc: str = "") -> None:
+        """A prompt template; placeholders are variables in braces: ``"When {first} and {second} …"``. Of a chat model it
+        may be ``chat(system="…", user="…")``."""
+        node = tree.String(text) if isinstance(text, str) else self._value(text)
+        if not isinstance(node, tree.String | tree.Call):
+            raise TypeError(f"{text!r} is no prompt: give a text, or chat(user=…)")
+        self._add(tree.Prompt(node, self._where(where), doc=doc))
 
     def place(self, variable: Any, *sites: Any, via: Any = None, doc: str = "") -> None:
         """``variable @ site, … via feature``."""

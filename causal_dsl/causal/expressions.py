@@ -268,7 +268,7 @@ class Compiler:
         if not (a.type == b.type or (a.numeric and b.numeric)):
             help = ""
             if "bool" in (a.type, b.type):
-                help = "a variable that is true or false stands alone: `x`, or `not x`"
+                help = "a variable that is true or false is written alone: `x`, or `not x`"
             elif isinstance(expr.right, tree.String) or isinstance(expr.left, tree.String):
                 help = "leave the quotes out for a number"
             self._fault(

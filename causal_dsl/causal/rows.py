@@ -17,7 +17,7 @@ from causal_dsl.causal.joint import Joint, joint
 from causal_dsl.causal.minimal import Partners, report_alone
 from causal_dsl.causal.sampling import Columns, Sampler, report_rare
 from causal_dsl.causal.splits import report_empty
-from causal_dsl.counter import below, bits, key
+from causal_dsl.counter import below, bits, key, permutation, unit
 from causal_dsl.diagnostics import Diagnostic, Diagnostics, Span
 
 if TYPE_CHECKING:
@@ -78,8 +78,7 @@ class RowDrawer:
         mentions = self.where.mentions if self.where is not None else frozenset()
         self.context = tuple(sorted((role, name) for role, name in mentions if role not in statement.roles))
         self.wanted = {
-            role: tuple(sorted({v for r, v in (*mentions, *statement.balance) if r == role}))
-            for role in statement.roles
+            role: tuple(sorted({v for r, v in (*mentions, *statement.spread) if r == role})) for role in statement.roles
         }
         self.samplers = [
             Sampler(statement.model, role, statement.seed, design.templates, self.wanted[role], statement.split)
@@ -92,9 +91,9 @@ class RowDrawer:
         if self.statement.split and any(s.support is not None and not s.support.n for s in self.samplers):
             report_empty(self.statement, self.statement.span, "it is empty", self.diagnostics)
             return False
-        if self.statement.balance and not self._balance():
+        if self.statement.spread and not self._balance():
             return False
-        if self.statement.like in self.values and not self.statement.balance:
+        if self.statement.like in self.values and not self.statement.spread:
             partners = Partners(self.design, self.statement, self.values)
             if partners.listable:
                 return self._pair(partners)
@@ -156,7 +155,7 @@ class RowDrawer:
         if shared is not None:
             return shared.joint
         alike = self.statement if self.statement.like else None
-        return joint(self.samplers, self.where, self.statement.balance, alike)
+        return joint(self.samplers, self.where, self.statement.spread, alike)
 
     def _shared(self) -> Listed | None:
         """The list and its cells, which are the same whatever the seed; kept where no condition says more than the inputs do."""
@@ -185,7 +184,7 @@ class RowDrawer:
     def _builder(self, balanced: bool) -> Builder | None:
         """What can be built of the conditions, with the balanced values given row by row; None where that is nothing."""
         context = {(role, name): self.values[role][name] for role, name in self.context}
-        targets = dict(zip(self.statement.balance, self.cells.values[self.target].T, strict=True)) if balanced else {}
+        targets = dict(zip(self.statement.spread, self.cells.values[self.target].T, strict=True)) if balanced else {}
         found = Builder(self.design, self.statement, self.n, context, self.wanted, targets)
         return found if found.construction.useful else None
 
@@ -198,7 +197,7 @@ class RowDrawer:
 
     def _boxed(self, builder: Builder | None) -> bool:
         """Whether rows are drawn from boxes: where nothing else can be built, or what is built leaves more to chance."""
-        if self.boxes is None or self.statement.balance:
+        if self.boxes is None or self.statement.spread:
             return False
         if builder is None:
             return True
@@ -281,7 +280,7 @@ class RowDrawer:
         if weighed or (self.statement.like and self.builder is None):  # at random, no two are alike
             if self.joint is not None:
                 return self._exact(pending)
-            asked, self.builder = True, self._builder(bool(self.statement.balance))
+            asked, self.builder = True, self._builder(bool(self.statement.spread))
             if weighed and (self.builder is None or not self.builder.construction.weighed):
                 return self._unweighed()
             if self.builder is not None and not (possible := self.builder.construction.possible(pending)).all():
@@ -297,7 +296,7 @@ class RowDrawer:
                 at, proposed, complete = (
                     self.propose(rows, attempts) if self.builder is None else self._build(rows, attempts)
                 )
-                if self.statement.balance:
+                if self.statement.spread:
                     keep = self._cell(complete, len(at)) == self.target[rows[at]]
                     at = at[keep]
                     proposed = [{name: codes[keep] for name, codes in other.items()} for other in proposed]
@@ -318,13 +317,13 @@ class RowDrawer:
                     return self._exact(pending)
                 if not accepted and tried >= _DOUBTED and not asked and self.boxes is not None and self.boxes.empty:
                     return self._impossible(pending, True)
-                if self.context and not asked and tried >= _HOPELESS and not self.statement.balance:
+                if self.context and not asked and tried >= _HOPELESS and not self.statement.spread:
                     alone = self._proved_alone(pending[:_ASKED])
                     if len(alone):
                         return self._impossible(alone, False, len(pending) > _ASKED)
                 costly = tried >= _HOPELESS if not accepted else len(pending) * tried / accepted > _COSTLY
                 if costly and not asked:
-                    asked, builder = True, self._builder(bool(self.statement.balance))
+                    asked, builder = True, self._builder(bool(self.statement.spread))
                     if self._boxed(builder):
                         assert self.boxes is not None
                         self.builder = BoxBuilder(self.design, self.statement, self.n, self.wanted, self.boxes)
@@ -350,7 +349,7 @@ class RowDrawer:
     def _impossible(self, rows: np.ndarray, empty: bool, more: bool = False) -> bool:
         """Report that nothing can be drawn, for some rows (``more``: and maybe others) or at all, which is proved."""
         place = self.where.span if self.where is not None else self.statement.span
-        if self.statement.like and not self.statement.balance:
+        if self.statement.like and not self.statement.spread:
             self._alone(np.arange(self.n) if empty else rows)
             return False
         if empty or self.where is None:
@@ -358,7 +357,7 @@ class RowDrawer:
                 "E330", "this `where` never holds", place, label="no input satisfies it", help="ask for less"
             )
             return False
-        if self.statement.balance and len(self.cells):
+        if self.statement.spread and len(self.cells):
             alone = self._without_partner(rows)
             if not len(alone):
                 self._report_balance(len(rows), int(rows[0]), place, "")
@@ -395,10 +394,10 @@ class RowDrawer:
             "E333",
             f"`balance` and {'`like`' if self.statement.like else '`where`'} do not go together",
             place,
-            label=f"{missing:,} of {self.n:,} rows have no partner with the balanced values that they are to have{tried}",
+            label=f"{missing:,} of {self.n:,} rows have no partner with the balanced values that they should have{tried}",
             notes=(
-                f"`balance=[{names}]` gives every combination as many rows, whatever was drawn before; "
-                f"row {row} is to have {given}",
+                f"`balance=[{names}]` gives every combination the same number of rows, whatever was drawn before; "
+                f"row {row} should have {given}",
             ),
             help="draw all roles in one statement, or balance another variable",
         )
@@ -407,7 +406,7 @@ class RowDrawer:
         report_alone(self.design, self.statement, self.values, self.n, rows, self.diagnostics, tried)
 
     def _give_up(self, tried: int, accepted: int, pending: np.ndarray) -> bool:
-        if self.statement.like and not self.statement.balance:
+        if self.statement.like and not self.statement.spread:
             self._alone(pending, tried)
             return False
         partly = bool(self.context) and accepted and len(pending) < self.n
@@ -417,7 +416,7 @@ class RowDrawer:
                 label = f"{len(pending):,} of {self.n:,} rows found no partner in it in {tried:,} draws"
             report_empty(self.statement, self.where.span, label, self.diagnostics)
             return False
-        if partly and self.statement.balance:
+        if partly and self.statement.spread:
             where = self.where.span if self.where else self.statement.span
             self._report_balance(len(pending), int(pending[0]), where, f", in {tried:,} draws")
             return False
@@ -443,9 +442,9 @@ class RowDrawer:
             and (worst is None or self.held / self.asked <= worst[2] / max(1, worst[1]))
         ):
             report_rare(self.where, self.asked, self.held, self.diagnostics)
-        elif worst is not None and not self.statement.balance:
+        elif worst is not None and not self.statement.spread:
             report_rare(*worst, self.diagnostics)
-        elif self.statement.split and not self.statement.balance:
+        elif self.statement.split and not self.statement.spread:
             report_empty(self.statement, self.statement.span, f"none of {tried:,} draws lies in it", self.diagnostics)
         else:
             self.diagnostics.report(
@@ -481,7 +480,7 @@ class RowDrawer:
         shared = self._shared()
         if shared is not None:
             cells = shared.numbers
-        elif self.statement.balance:
+        elif self.statement.spread:
             cells = self._cell(every.columns(self.samplers, self.wanted), every.n)
         else:
             cells = np.zeros(every.n, np.int64)
@@ -497,11 +496,19 @@ class RowDrawer:
 
     # ── balance ─────────────────────────────────────────────────────────────────────────────────
 
+    def built(self, rows: np.ndarray, attempts: np.ndarray) -> tuple[np.ndarray, dict[str, Columns]]:
+        """Rows that the builder proposes and the condition allows: which they are, and their columns."""
+        at, _, complete = self._build(rows, attempts)
+        return at, complete
+
     def _balance(self) -> bool:
         """Find the combinations of the balanced values, and give each row the one that it must have."""
-        balance = self.statement.balance
+        if self.statement.strata:
+            return self._stratify()
+        balance = self.statement.spread
         shared = self._shared() if not self.context else None
-        if shared is not None:
+        covering = self.statement.chosen(self.design) if self.statement.cover else None
+        if shared is not None or covering is not None:
             columns = {}
         elif self.joint is not None:
             columns = self.joint.columns(self.samplers, self.wanted)
@@ -517,6 +524,8 @@ class RowDrawer:
         self.cells = (
             shared.cells
             if shared is not None
+            else Cells(covering)
+            if covering is not None
             else Cells(np.stack([columns[role][name] for role, name in balance], axis=1))
         )
         k = len(self.cells)
@@ -527,6 +536,15 @@ class RowDrawer:
             if self.boxes is not None and self.boxes.empty:
                 return self._impossible(np.arange(self.n), True)
             return self._give_up(_PILOT, 0, np.arange(self.n))
+        if k > self.n and covering is not None:
+            self.diagnostics.report(
+                "E354",
+                f"{self.n:,} rows cannot hold the {k:,} that cover {names}",
+                self.statement.span,
+                label="each should be there equally often",
+                help=f"draw n={k} or more, or cover fewer variables",
+            )
+            return False
         if k > self.n:
             self.diagnostics.report(
                 "E333",
@@ -544,9 +562,22 @@ class RowDrawer:
         self.target = np.argsort(order, axis=1, kind="stable").reshape(-1)[: self.n]
         return True
 
+    def _stratify(self) -> bool:
+        """Give each stratum the rows that its probability says, to the nearest whole number above or below, by one random
+        start for all: any row is in any stratum as often as it would be if it were drawn by itself."""
+        cells, share = self.statement.chosen(self.design)
+        self.cells = Cells(cells)
+        numbers = self.cells.of(list(cells.T), len(cells))
+        names = (self.statement.seed, *self.statement.roles, "strata")
+        start = float(unit(bits(key(*names), np.zeros(1, np.int64)))[0])
+        points = (np.arange(self.n) + start) / self.n * share.sum()
+        stratum = np.minimum(np.searchsorted(np.cumsum(share), points, side="right"), len(share) - 1)
+        self.target = numbers[stratum][permutation(key(*names, "order"), self.n)]
+        return True
+
     def _cell(self, columns: dict[str, Columns], n: int) -> np.ndarray:
         """The number of each row's combination of balanced values; -1 for one that is not among ``cells``."""
-        return self.cells.of([np.asarray(columns[role][name]) for role, name in self.statement.balance], n)
+        return self.cells.of([np.asarray(columns[role][name]) for role, name in self.statement.spread], n)
 
 
 def _firsts(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -95,7 +95,7 @@ def _language_model(
             "E648",
             f"{_a(type(model).__name__)} is an encoder with a decoder",
             span,
-            notes=("of one prompt it says no next token: what its decoder has said so far would be a second one",),
+            notes=("it predicts no next token from one prompt: its decoder's output so far would be a second input",),
             help="return a decoder alone, or a model that fills in masked tokens",
         )
     facts = facts_of_config(config.to_dict(), None, span)

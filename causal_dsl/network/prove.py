@@ -7,7 +7,7 @@ computed, a few short prompts in one padded batch:
     output projection(z) = attention        down projection(neurons) = MLP         projections(attn_in) = q, k, v
     MLP(mlp_in) = MLP                       pattern x v = z                        q_rot, k_rot = q, k at position 0
     norm(resid_post[-1]) = final_norm       unembedding(final_norm) ~ logits       batch = single runs
-    interventions in one pass = whole forwards
+    interventions in one pass = whole forward passes
 
 Where the stream is normed after each addition (bert and its kin) the sums are those that the norms are given,
 
@@ -63,7 +63,7 @@ class Proof:
     fault: str = ""
     #: components that were given, in one pass, what another row has at the same site
     exchanged: frozenset[str] = frozenset()
-    #: kinds of interventions that were held against whole forwards since (:mod:`causal_dsl.engine.trial`), with why not
+    #: kinds of interventions that were held against whole forward passes since (:mod:`causal_dsl.engine.trial`), with why not
     #: to run them in one pass; empty where they ride in one
     kinds: dict[object, str] = field(default_factory=dict)
 
@@ -75,7 +75,7 @@ class Proof:
     @property
     def unfit(self) -> str:
         """Why interventions are run one by one; empty where they ride in one pass."""
-        return "" if self.sweep else self.slow or "whether interventions can ride in one pass was not tested"
+        return "" if self.sweep else self.slow or "whether interventions can share one pass was not tested"
 
 
 #: The largest relative error that rounding explains.
@@ -122,7 +122,7 @@ def _prove_sweep(network: Network, proof: Proof, prompts: Any) -> None:
     proof.sweep, proof.slow, proof.fault = found.way, found.why, found.fault
     proof.exchanged = found.exchanged
     if proof.sweep:
-        proof.errors["interventions in one pass = whole forwards"] = found.error
+        proof.errors["interventions in one pass = whole forward passes"] = found.error
 
 
 @dataclass(frozen=True, eq=False)

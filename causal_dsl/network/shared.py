@@ -38,7 +38,7 @@ def _given_twice(span: Span) -> Exception:
         "the function returns a module that it returned before",
         span,
         notes=("a change of its weights or dtype for one network would also change the other",),
-        help="make the module anew in the function, or return copy.deepcopy(module)",
+        help="make a new module in the function, or return copy.deepcopy(module)",
     )
 
 

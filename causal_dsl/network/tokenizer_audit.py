@@ -49,7 +49,7 @@ def compare_tokens(
         )
         if not config.is_file():
             title = "transformers would guess another tokenizer for this folder"
-            return (_unsure(title, (*notes, "the run goes by tokenizer.json"), span),)
+            return (_unsure(title, (*notes, "the run uses tokenizer.json"), span),)
         raise fail(
             "E514",
             "the tokenizer's files do not agree on the tokens of a prompt",

@@ -25,7 +25,7 @@ def untrained(network: Network, seed: int = SEED) -> Network:
     if isinstance(model, str) or not any(True for _ in model.parameters()):
         raise fail(
             "E714",
-            f"the weights of `{network.name}` cannot be drawn anew",
+            f"the weights of `{network.name}` cannot be reinitialised",
             network.span,
             notes=(
                 "a control fits the same feature on an untrained network, and some module here has no `reset_parameters`",

@@ -15,6 +15,7 @@ from causal_dsl.faults import strict
 from causal_dsl.inputs import inputs_of, lengths_agree
 from causal_dsl.measures.quantities import SAID, TRACE, Quantity, margin_quantities
 from causal_dsl.planning import graph as g
+from causal_dsl.planning.meeting import refuse_meeting
 from causal_dsl.planning.plan import Plan
 from causal_dsl.planning.steps import ASKED, Step, plain_steps
 from causal_dsl.planning.verify import verify
@@ -169,6 +170,7 @@ class _Lowering:
                 if feature is not None and feature.joined:
                     self._as_many_tokens(place, intervention, base)
                 writes.append(g.WriteNode(place, value, intervention.add, feature))
+        refuse_meeting(cell.interventions, self.inputs, self.plan.rows[base], self.test.span)
         return g.Resume(base, tuple(writes))
 
     def _as_many_tokens(self, place: Place, intervention: Intervention, base: g.Forward) -> None:

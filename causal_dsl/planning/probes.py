@@ -117,7 +117,7 @@ def _made(test: Test, what: str, number: int, drawn: Drawn, cells: tuple[Cell, .
     name = f"{test.name}: {what}" + (f" {number + 1}" if len(test.cells) > 1 else "")
     name += f", {probe.why}" if isinstance(probe, Unmapped) else ""
     roles = tuple(drawn.values)
-    statement = replace(test.design.statements[0], roles=roles, balance=(), where=None)
+    statement = replace(test.design.statements[0], roles=roles, balance=(), strata=(), cover=(), where=None, like="")
     return without_lines(
         test,
         name=name,

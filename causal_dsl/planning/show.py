@@ -193,7 +193,7 @@ def executor(plan: Plan, step: Step) -> str:
     """How the steps of a network are executed, and why."""
     facts = plan.inputs[step.network].facts
     if step.why:
-        return f"executor of {step.network.name}: reference, whole forwards cell by cell: {step.why}"
+        return f"executor of {step.network.name}: reference, whole forward passes cell by cell: {step.why}"
     kept = trims(facts)
     blocks = f", {len(step.blocks)} blocks" if len(step.blocks) > 1 else ""
     if kept is not None:

@@ -33,9 +33,12 @@ class ActionReader:
     implicit: Mapping[tuple[str, object], str]
     cell: Mapping[str, tree.Expr] = field(default_factory=dict)
 
-    @property
-    def values(self) -> ValueReader:
-        return ValueReader(self.roles, self.folder, self.sites, self.diagnostics)
+    def values(self, target: tree.Expr) -> ValueReader:
+        """What reads the values that are written at ``target``."""
+        over = None
+        if self.variable(target) is None:
+            over = replace(self.sites, diagnostics=Diagnostics()).spread(target)  # faults of it are told by `target`
+        return ValueReader(self.roles, self.folder, self.sites, self.diagnostics, over)
 
     @property
     def sites(self) -> SiteReader:
@@ -96,7 +99,11 @@ class ActionReader:
         if placement is None:
             placed = list(self.alignment.placements)
             read = name in self.alignment.readouts
-            advice = "intervene on what it is computed from" if read else f"write `{name} @ site` in the alignment"
+            advice = (
+                "intervene on the variables from which it is computed"
+                if read
+                else f"write `{name} @ site` in the alignment"
+            )
             why = ("the answer is read there, and no intervention may write it",) if read else ()
             self.diagnostics.report(
                 "E682",
@@ -108,10 +115,9 @@ class ActionReader:
                 ),
             )
             return None
-        places = [self.sites.place(site) for site in placement.sites]
-        if any(place is None for place in places):
+        found = self.sites.places(placement.sites)
+        if found is None:
             return None
-        found = tuple(p for p in places if p is not None)
         via = self._via(name)
         joined = join(found) if via is not None and via[0].joined else None
         return found if joined is None else (joined,)
@@ -123,11 +129,8 @@ class ActionReader:
             return None
         quiet = Diagnostics()
         via = read_via(placement.via, self.cell, self.alignment.folder, quiet)
-        places = [replace(self.sites, diagnostics=quiet).place(site) for site in placement.sites]
-        if via is None or any(place is None for place in places):
-            return None  # reported where the alignment was read
-        found = tuple(place for place in places if place is not None)
-        return via, found
+        places = replace(self.sites, diagnostics=quiet).places(placement.sites)
+        return None if via is None or places is None else (via, places)  # reported where the alignment was read
 
     def features(self, name: str | None) -> tuple[FeatureRef, ...]:
         """The features of a variable, one for each place that is written; none where whole vectors are."""
@@ -169,8 +172,8 @@ class ActionReader:
                 help=did_you_mean(expr.name, self.alignment.model.variables, "") or f"there is {', '.join(known)}",
             )
             return None
-        place = self.sites.place(expr)
-        if place is not None and place.site.component == "logits":
+        spread = self.sites.spread(expr)
+        if spread is not None and any(place.site.component == "logits" for place in spread.places):
             self.diagnostics.report(
                 "E683",
                 "the read-out cannot be written: the answer is read there",
@@ -178,16 +181,16 @@ class ActionReader:
                 help="intervene upstream of it, at a layer",
             )
             return None
-        return None if place is None else (place,)
+        return None if spread is None else spread.places
 
     # ── actions ─────────────────────────────────────────────────────────────────────────────────
 
     def _interchange(self, action: tree.Interchange) -> Intervention | None:
         places = self.target(action.target)
         if places is None:
-            self.values.source(action.source, ())
+            self.values(action.target).source(action.source, ())
             return None
-        value = self.values.source(action.source, places)
+        value = self.values(action.target).source(action.source, places)
         if value is None:
             return None
         variable = self.variable(action.target)
@@ -233,7 +236,7 @@ class ActionReader:
             )
             return None
         places = self.target(action.target)
-        value = self.values.value(action.value, places or ())
+        value = self.values(action.target).value(action.value, places or ())
         if places is None or value is None:
             return None
         if add and value.changes:
@@ -252,8 +255,7 @@ def disjoint(interventions: list[Intervention], alignment: Alignment, diagnostic
     """Report interventions of one `do` that write the same number; additions may meet."""
     for i, one in enumerate(interventions):
         for other in interventions[:i]:
-            meet = (one.add or other.add) and not (one.value.changes or other.value.changes)
-            if meet or _apart(one, other):
+            if may_meet(one, other):
                 continue
             for a in one.places:
                 for b in other.places:
@@ -277,8 +279,10 @@ def _hangs_on_order(one: Intervention, other: Intervention) -> tuple[str, ...]:
     return ()
 
 
-def _apart(one: Intervention, other: Intervention) -> bool:
-    """Whether two interventions write disjoint blocks of one feature."""
+def may_meet(one: Intervention, other: Intervention) -> bool:
+    """Whether two interventions may write at one place: additions, and disjoint blocks of one feature."""
+    if (one.add or other.add) and not (one.value.changes or other.value.changes):
+        return True
     maps = {feature.map for feature in one.features}
     return bool(maps) and maps == {feature.map for feature in other.features} and one.variable != other.variable
 

@@ -7,13 +7,15 @@ from collections.abc import Mapping
 from causal_dsl.causal.model import CausalModel
 from causal_dsl.causal.predicates import compile_predicate
 from causal_dsl.diagnostics import Diagnostics
+from causal_dsl.program.chat import read_chat
 from causal_dsl.program.definitions import find, meant
 from causal_dsl.program.models import Terms
 from causal_dsl.program.modules import Definition
+from causal_dsl.program.options import ReadOptions
 from causal_dsl.program.parameters import read_parameters
 from causal_dsl.program.placements import read_placements
 from causal_dsl.program.program import Aligned, Alignment, NetworkRef, PromptLine
-from causal_dsl.program.prompts import check_holes, check_mask, parse_template
+from causal_dsl.program.prompts import check_mask, check_placeholders, parse_template
 from causal_dsl.program.shown import warn_unseen
 from causal_dsl.program.training import unlike
 from causal_dsl.syntax import tree
@@ -25,6 +27,7 @@ def read_alignment(
     models: Mapping[Definition, CausalModel],
     networks: Mapping[Definition, NetworkRef],
     alignments: Mapping[Definition, Alignment],
+    options: ReadOptions,
     found: Diagnostics,
 ) -> Alignment | None:
     """A declared alignment; None where a fault was reported, in it or in what it names."""
@@ -51,7 +54,7 @@ def read_alignment(
     if parent is not None and not _carries(parent, network, declaration, found):
         return None
     parameters = read_parameters(declaration, parent, found)
-    own = _prompts(declaration, model, found)
+    own = _prompts(declaration, model, network, options, found)
     if own is None or parameters is None:
         return None
     if own and network.facts.kind == "vector":
@@ -104,18 +107,24 @@ def _carries(parent: Alignment, network: NetworkRef, declaration: tree.AlignDecl
     return why is None
 
 
-def _prompts(declaration: tree.AlignDecl, model: CausalModel, found: Diagnostics) -> tuple[PromptLine, ...] | None:
+def _prompts(
+    declaration: tree.AlignDecl, model: CausalModel, network: NetworkRef, options: ReadOptions, found: Diagnostics
+) -> tuple[PromptLine, ...] | None:
     before = len(found.errors)
     lines = []
     for member in declaration.members:
         if not isinstance(member, tree.Prompt):
             continue
-        template = parse_template(member.text.value, member.text.span, found)
+        chat = not isinstance(member.text, tree.String)
+        if isinstance(member.text, tree.String):
+            template = parse_template(member.text.value, member.text.span, found)
+        else:
+            template = read_chat(member.text, network, options.tokens(network), found)
         if template is None:
             continue
-        check_holes(template, model.variables, member.text.span, found)
+        check_placeholders(template, model.variables, member.text.span, found)
         where = None
         if member.where is not None:
             where = compile_predicate(member.where, {"": model}, found)
-        lines.append(PromptLine(template, where, member.text.span))
+        lines.append(PromptLine(template, where, member.text.span, chat))
     return tuple(lines) if len(found.errors) == before else None

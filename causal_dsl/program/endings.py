@@ -17,7 +17,9 @@ def check_endings(alignment: Alignment, readout: Readout, diagnostics: Diagnosti
         return
     for line in alignment.prompts:
         last = line.template.segments[-1]
-        if last.hole or not _opens("".join("x" if part.hole else part.text for part in line.template.segments)):
+        if last.placeholder or not _opens(
+            "".join("x" if part.placeholder else part.text for part in line.template.segments)
+        ):
             continue
         diagnostics.report(
             "W519",

@@ -81,14 +81,14 @@ def _placed(alignment: Alignment, sites: SiteReader) -> tuple[Placed, ...]:
     for name, placement in alignment.placements.items():
         if encodes(placement.via):
             continue
-        places = [sites.place(site) for site in placement.sites]
-        if all(place is not None for place in places):
+        places = sites.places(placement.sites)
+        if places is not None:
             swept = any(
                 isinstance(node, tree.Name) and node.name in alignment.parameters
                 for site in placement.sites
                 for node in site.walk()
             )
-            found.append(Placed(name, tuple(p for p in places if p is not None), placement.via is None, not swept))
+            found.append(Placed(name, places, placement.via is None, not swept))
     return tuple(found)
 
 

@@ -127,17 +127,17 @@ def _sites_fit(member: tree.Placement, aligned: Aligned, found: Diagnostics) -> 
     """Judge the sites in the first and the last cell: the ends of every range."""
     for cell in aligned.ends:
         reader = SiteReader(aligned.network.facts, aligned.templates, found, cell)
-        places = [reader.place(site) for site in member.sites]
-        if any(place is None for place in places):
+        spreads = [(site, reader.spread(site)) for site in member.sites]
+        if any(spread is None for _, spread in spreads):
             return False
-        for (i, one), (j, other) in combinations(enumerate(places), 2):
-            assert one is not None and other is not None
+        places = [(site, place) for site, spread in spreads if spread is not None for place in spread.places]
+        for (first, one), (second, other) in combinations(places, 2):
             if overlap(one, other, aligned.network.facts):
                 found.report(
                     "E461",
                     f"`{member.name.name}` is placed at overlapping sites",
-                    member.sites[j].span,
-                    others=((member.sites[i].span, "shares numbers with this"),),
+                    second.span,
+                    others=((first.span, "shares numbers with this"),),
                     help="name each number once",
                 )
                 return False
@@ -153,7 +153,9 @@ def _feature_fits(member: tree.Placement, aligned: Aligned, folder: Path, found:
         if via is None:
             return False
         reader = SiteReader(aligned.network.facts, aligned.templates, Diagnostics(), cell)
-        places = [place for site in member.sites if (place := reader.place(site)) is not None]
+        places = reader.places(member.sites)
+        if places is None:
+            continue  # told where the sites are judged
         if not check_width(via, places, aligned.network.facts, found):
             return False
         first = via.chain[0]
@@ -161,7 +163,7 @@ def _feature_fits(member: tree.Placement, aligned: Aligned, folder: Path, found:
             Path(str(dict(first.settings)["path"])), places, aligned.network, via.span, found
         ):
             return False
-        if via.joined and len(places) == len(member.sites) and join(places) is None:
+        if via.joined and join(places) is None:
             found.report(
                 "E724",
                 "only tokens at one site are joined to one vector",

@@ -124,9 +124,12 @@ class InputPlacement:
 
 @dataclass(frozen=True)
 class PromptLine:
+    """A prompt template, and the inputs that it is for. ``chat``: it was written by roles, through a chat template."""
+
     template: Template
     where: Predicate | None
     span: Span
+    chat: bool = False
 
 
 @dataclass(frozen=True)

@@ -57,6 +57,12 @@ def read_readout(
     return _logits(member, step, values, aligned, found)
 
 
+def _at_line_start(aligned: Aligned) -> bool:
+    """Whether answers begin a line of a chat: there, no space comes before them."""
+    lines = aligned.prompts
+    return bool(lines) and all(line.chat and str(line.template).endswith("\n") for line in lines)
+
+
 def _values(member: tree.Placement, domain: Domain, found: Diagnostics) -> tuple[Any, ...] | None:
     if not isinstance(domain, Finite) or len(domain.values) > _MOST_ANSWERS:
         found.report(
@@ -116,11 +122,11 @@ def _token(
             "E531", f"`{step.name}` of what? The alignment has no prompt", step.span, help='write prompt "…" above'
         )
         return None
-    known = {"among": Setting("domain"), "prefix": Setting("string", "" if masked else " ")}
+    known = {"among": Setting("domain"), "prefix": Setting("string", "" if masked or _at_line_start(aligned) else " ")}
     settings = read_settings(step.name, step.arguments or (), known, found, member.sites[0].span)
     if settings is None or step.indices is not None:
         if step.indices is not None:
-            where = "it is where [MASK] stands" if masked else "it follows the prompt"
+            where = "it is the position of [MASK]" if masked else "it follows the prompt"
             found.report("E676", f"`{step.name}` has no position: {where}", step.span, help=f"write `{step.name}`")
         return None
     among = settings["among"]

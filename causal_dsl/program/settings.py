@@ -80,7 +80,7 @@ def read_settings(
                 "E211",
                 f"`{what}` has no setting `{name}`",
                 place,
-                help=did_you_mean(name, known, f"`{what}` takes no settings"),
+                help=did_you_mean(name, known, _all_of(known) or f"`{what}` takes no settings"),
             )
             good = False
             continue
@@ -100,6 +100,10 @@ def read_settings(
                 good = False
             found[name] = setting.default
     return found if good else None
+
+
+def _all_of(known: Mapping[str, Setting]) -> str:
+    return f"there is {', '.join(f'`{name}`' for name in known)}" if known else ""
 
 
 def _read(setting: Setting, expr: tree.Expr) -> Any:

@@ -13,7 +13,9 @@ Lines = tuple[tuple[str, tuple[str, ...]], ...]
 def shown_by(alignment: Alignment) -> Lines:
     """The lines of :meth:`CausalModel.shown`; none where the alignment does not say what the network reads."""
     if alignment.prompts:
-        return tuple((str(line.template), tuple(dict.fromkeys(line.template.holes))) for line in alignment.prompts)
+        return tuple(
+            (str(line.template), tuple(dict.fromkeys(line.template.placeholders))) for line in alignment.prompts
+        )
     entered = tuple(dict.fromkeys(placement.variable for placement in alignment.inputs))
     return (("", entered),) if entered else ()
 

@@ -162,10 +162,10 @@ class TrainingReader:
                     help=f"write `{name} @ {format_expr(placement.sites[0])}` with coordinates, without `via`",
                 )
                 return None
-            places = [reader.place(site) for site in placement.sites]
-            if any(place is None for place in places):
+            places = reader.places(placement.sites)
+            if places is None:
                 return None
-            found.append((name, tuple(place for place in places if place is not None)))
+            found.append((name, places))
         return found if self._apart(found) else None
 
     def _apart(self, found: Sequence[tuple[str, tuple[Place, ...]]]) -> bool:

@@ -8,8 +8,10 @@ from pathlib import Path
 
 from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean
 from causal_dsl.program.components import width
+from causal_dsl.program.indices import swept
 from causal_dsl.program.locations import Place
 from causal_dsl.program.paths import steps, without_head
+from causal_dsl.program.ranges import SiteRange
 from causal_dsl.program.settings import call_name, constant, read_settings
 from causal_dsl.program.sites import SiteReader
 from causal_dsl.reading import is_file, may_read, shortened
@@ -33,6 +35,8 @@ class ValueReader:
     folder: Path
     sites: SiteReader
     diagnostics: Diagnostics
+    #: the layers of the site that is written; None where a variable is
+    over: SiteRange | None = None
 
     def source(self, expr: tree.Expr, places: tuple[Place, ...]) -> FromRun | None:
         """The vectors of a run, at its own sites where it names one, else at those that are written."""
@@ -49,10 +53,11 @@ class ValueReader:
             return None
         if len(path) == 1:
             return FromRun(role, places)
-        other = self.sites.place(without_head(expr))
-        if other is None:
+        spread = self.sites.spread(without_head(expr))
+        others = None if spread is None else self._layer_by_layer(spread, places, expr)
+        if others is None:
             return None
-        for place in places:
+        for place, other in zip(places, others, strict=True):
             mine, theirs = (width(p.site, self.sites.facts) for p in (place, other))
             if mine is not None and theirs is not None and mine != theirs:
                 self.diagnostics.report(
@@ -62,7 +67,36 @@ class ValueReader:
                     help="patch from a site of the same width",
                 )
                 return None
-        return FromRun(role, (other,) * len(places), span=expr.span)
+        return FromRun(role, others, span=expr.span)
+
+    def _layer_by_layer(self, taken: SiteRange, places: tuple[Place, ...], expr: tree.Expr) -> tuple[Place, ...] | None:
+        """What each written place takes: the one place of a source, or of a range of layers the layer of the same number."""
+        if taken.length is None or not places or self.over is None:
+            return taken.places[:1] * len(places)
+        written = self.over.length or 1
+        if written != taken.length:
+            self.diagnostics.report(
+                "E462",
+                f"the layers of the source and those that are written are not as many: {taken.length} and {written}",
+                expr.span,
+                notes=("each layer of a range takes its vector from the layer of the same number in the other range",),
+                help="write ranges of as many layers, or one layer to take from",
+            )
+            return None
+        lacking = [number for number in self.over.at if number not in taken.at]
+        if lacking:
+            self.diagnostics.report(
+                "E463",
+                f"{self.over.at[lacking[0]]} is to take its vector from a layer that the network does not have",
+                expr.span,
+                notes=(
+                    "each layer of a range takes its vector from the layer of the same number in the other range",
+                    *swept(expr, self.sites.cell),
+                ),
+                help="end the ranges, or the parameter, where both of them are in the network",
+            )
+            return None
+        return tuple(taken.at[number] for number in self.over.at)
 
     def value(self, expr: tree.Expr, places: tuple[Place, ...]) -> Value | None:
         """A written value; None where a fault was reported."""

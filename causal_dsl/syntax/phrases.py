@@ -195,7 +195,7 @@ class Phrases:
                     name = (name, " : ", self.domain(node.domain))
                 return (name, (":= ", Nest(_INDENT, self.expr(node.value))))
             case tree.Prompt():
-                text = Nest(len("prompt "), self.long_string(node.text))
+                text = self.prompt(node.text)
                 return (("prompt ", text, LayoutGroup(self.where(node.where))),)
             case tree.Placement():
                 columns = (self.ident(node.name), ("@ ", Nest(_INDENT, self.sites(node.sites))))
@@ -228,6 +228,9 @@ class Phrases:
                 return (target, " = ", self.expr(node.value))
         target = self.expr(node.target)
         return (target, " += ", self.expr(node.value))
+
+    def prompt(self, node: tree.String | tree.Call) -> Doc:
+        return Nest(len("prompt "), self.long_string(node)) if isinstance(node, tree.String) else self.expr(node)
 
     def long_string(self, node: tree.String, width: int = 84) -> Doc:
         """A text as one string, or as several below each other, cut at spaces."""

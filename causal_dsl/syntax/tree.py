@@ -277,7 +277,9 @@ class Parameter(Node):
 
 @dataclass(frozen=True)
 class Prompt(Declaration):
-    text: String
+    """``prompt "…" where condition``, or ``prompt chat(user="…")``"""
+
+    text: String | Call
     where: Expr | None = None
 
 

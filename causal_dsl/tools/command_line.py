@@ -56,7 +56,7 @@ def spec_files(paths: Iterable[str], line: CommandLine, diagnostics: Diagnostics
                     f"there is no `{SUFFIX}` file in the folder `{shown_path(path)}`",
                     line.place(written),
                     notes=(
-                        "folders are searched with all that is in them, except what begins with a dot, and results of --out",
+                        "folders are searched with all their subfolders, except names that begin with a dot, and results of --out",
                     ),
                     help="name a folder that holds specs, or one spec file",
                 )
@@ -130,7 +130,7 @@ def memory_size(text: str) -> int:
         raise ArgumentTypeError(f"{text!r} is not a size; write a number and a unit, such as 8GB or 512MiB")
     size = float(match[1]) * _UNITS[match[2]]
     if not 1_000_000 <= size < 2**60:
-        raise ArgumentTypeError(f"{text!r} is no memory that a batch could run in; write for example 8GB")
+        raise ArgumentTypeError(f"{text!r} leaves no memory for a batch; write for example 8GB")
     return int(size)
 
 

@@ -179,7 +179,7 @@ def test_a_network_that_looks_at_its_input_again_rides_in_one_pass(body: str, tm
     assert found.tests[0].cells[0].scores["iia"].n == 40
 
 
-#: What is in front of the layers and what comes of a threshold; none of them may be run by whole forwards.
+#: What is in front of the layers and what comes of a threshold; none of them may be run by whole forward passes.
 THRESHOLDS = {
     "a step": "h = (h > 0).to(h.dtype)",
     "whole numbers": "h = h.round()",

@@ -1,4 +1,4 @@
-"""One pass with interventions everywhere against whole forwards with plain hooks: every family, site, rule."""
+"""One pass with interventions everywhere against whole forward passes with plain hooks: every family, site, rule."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Patch:
 def both(
     network: Network, patches: list[Patch], rules: Rules = ALL, whole: bool = False
 ) -> tuple[Tensor, Tensor, Schedule]:
-    """The logits of prompts and patches: in one pass, and by whole forwards."""
+    """The logits of prompts and patches: in one pass, and by whole forward passes."""
     home = np.array([patch.home for patch in patches])
     rows = len(PROMPTS) + np.arange(len(patches))
     placed = [(row, *write) for row, patch in zip(rows, patches, strict=True) for write in patch.writes]

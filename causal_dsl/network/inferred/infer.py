@@ -53,13 +53,13 @@ def inferred(network: Network) -> Network:
     except Unclear as why:
         return _without(network, str(why))
     except Exception as error:
-        return _without(network, f"the network's own code fails as it is run: {_told(error)}")
+        return _without(network, f"the network's own code fails when it is run: {_told(error)}")
     record = replace(record, right=not _pads_left(network, first))
     network = replace(network, layout=record, layers=stack.layers)
     if all(name not in record.absent for name in ("z", "attn_in")) and _through_interface(network, named):
         record = replace(record, interface=True)
     else:
-        reason = f"`{name}` computes attention in code of its own, which does not show it"
+        reason = f"`{name}` computes attention in its own code, which does not expose it"
         record = replace(record, interface=False, absent={**dict.fromkeys(COMPARED, reason), **record.absent})
     facts = replace(
         network.facts,

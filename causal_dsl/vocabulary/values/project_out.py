@@ -73,7 +73,7 @@ FAMILY = (
         "project_out",
         ProjectOut,
         '`project_out(vector("f", key="d"))`, `project_out(mean(one) - mean(two))`',
-        "what is there without its part along a direction, which may be any of these values that does not hang on `current`",
+        "the current vector without its component along a direction, which may be any of these values that does not depend on `current`",
         (
             Example(
                 '= project_out(vector("VECTORS", key="wWIDTH"))',
