@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import copy
 import runpy
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -90,6 +92,16 @@ def test_what_is_inferred_is_what_the_record_says(name: str) -> None:
     there = {c for c, about in COMPONENTS.items() if "language" in about.kinds}
     lost = {"embed"} if name in BESIDE else set()
     assert {c for c in there if missing(c, got.facts)} == {c for c in there if missing(c, network.facts)} | lost
+
+
+@pytest.mark.parametrize("name", ["llama", "gemma2", "gpt2", "qwen3_moe"])
+def test_in_bfloat16_the_same_is_inferred(name: str) -> None:
+    model = model_of(name)
+    rough = copy.deepcopy(model).to(torch.bfloat16)
+    whole, got = found(model).layout, found(rough).layout
+    assert whole is not None
+    assert got is not None
+    assert {place: getattr(got, place) for place in PLACES} == {place: getattr(whole, place) for place in PLACES}
 
 
 def _check(family: str) -> None:
@@ -248,6 +260,18 @@ def test_a_spec_runs_in_one_pass_as_by_whole_forwards(family: str, site: str, fo
     assert kl[0] is not None
     assert kl[0] > 1e-6
     assert kl[0] == pytest.approx(kl[1], rel=1e-3)
+
+
+def test_check_knows_the_sizes_and_loads_no_torch(folder: Callable[[str], Path], tmp_path: Path) -> None:
+    spec = tmp_path / "copy.causal"
+    spec.write_text(SPEC.replace("FOLDER", str(folder("opt"))).replace("SITE", "layer[2].resid_post[a]"), "utf-8")
+    code = (
+        "import sys; from causal_dsl.tools.cli import main; "
+        f"main(['check', {str(spec)!r}]); print('torch' in sys.modules)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "error[E454]: there is no layer 2" in ran.stdout + ran.stderr
+    assert ran.stdout.split()[-1] == "False"
 
 
 def test_a_site_that_was_not_found_is_refused_with_what_does_not_hold(folder: Callable[[str], Path]) -> None:

@@ -131,7 +131,8 @@ def _kinds(network: Network, stack: Stack) -> list[_Kind]:
     for layer, call in zip(stack.layers, stack.calls, strict=True):
         shape = tuple((path, type(module)) for path, module in layer.named_modules())
         if shape not in seen:
-            run = ran(exact(layer), call if exact(layer) is layer else call.double())
+            copy = exact(layer)
+            run = ran(copy, call if copy is layer else call.single())
             terms = terms_of(run)
             heads = None
             if terms.attention is not None and terms.z is not None:
