@@ -128,8 +128,10 @@ def test_patches_in_every_family_are_those_of_hooks(family: str) -> None:
 @pytest.mark.nightly
 def test_how_many_families_there_are() -> None:
     rows = [row_of(family) for family in FAMILIES]
-    assert sum(row.stream for row in rows) >= 150
-    assert sum(row.heads for row in rows) >= 100
+    print({"z by hand": sum("z" in row.errors for row in rows), "q by hand": sum("q" in row.errors for row in rows)})
+    assert sum(row.stream for row in rows) >= 160
+    assert sum(row.heads for row in rows) >= 125
+    assert sum("z" in row.errors for row in rows) >= 90  # by hooks, where the output projection has one of the usual names
 
 
 @pytest.mark.nightly
