@@ -131,7 +131,9 @@ def test_how_many_families_there_are() -> None:
     print({"z by hand": sum("z" in row.errors for row in rows), "q by hand": sum("q" in row.errors for row in rows)})
     assert sum(row.stream for row in rows) >= 160
     assert sum(row.heads for row in rows) >= 125
-    assert sum("z" in row.errors for row in rows) >= 90  # by hooks, where the output projection has one of the usual names
+    assert (
+        sum("z" in row.errors for row in rows) >= 90
+    )  # by hooks, where the output projection has one of the usual names
 
 
 @pytest.mark.nightly
