@@ -226,15 +226,16 @@ def _apart(cell: CellResult, probe: Apart, test: Test, run: TestRun, seen: _Seen
     found = []
     for swaps, node, one in zip(probe.swaps, test.cells, run.cells, strict=True):
         columns = one.columns
-        right = columns.base[_ANSWER] == drawn.values["base"][output]
+        accepted = test.model.accepted(output)
+        right = accepted.right(columns.base[_ANSWER], drawn.values["base"][output])
         for _, role in swaps:
             if role != "base":
-                right &= columns.sources[role][_ANSWER] == drawn.values[role][output]
+                right &= accepted.right(columns.sources[role][_ANSWER], drawn.values[role][output])
         label = test.model.evaluate(settings, {v: drawn.values[role][v] for v, role in swaps}, [output])[output]
         patched = columns.patched[_ANSWER]
         places = ", ".join(str(place) for i in node.interventions for place in i.places)
-        hits, moved = (patched == label)[right], _moved(columns)[right]
-        asked = int((label != drawn.values["base"][output])[right].sum())
+        hits, moved = accepted.right(patched, label)[right], _moved(columns)[right]
+        asked = int(accepted.apart(label, drawn.values["base"][output])[right].sum())
         found.append(WrittenApart(swaps, places, of_pairs(hits, False), of_pairs(moved, False), asked))
     told = apart_findings(found, cell.scores["iia"], list(dict.fromkeys(v for swaps in probe.swaps for v, _ in swaps)))
     return replace(cell, apart=tuple(found), findings=(*cell.findings, *told))

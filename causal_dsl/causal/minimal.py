@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from causal_dsl.causal.domains import Finite, show
-from causal_dsl.causal.rules import groups_of
+from causal_dsl.causal.groups import groups_of
 from causal_dsl.causal.sampling import fits, lines_read
 from causal_dsl.causal.splits import PARTS, part_of
 from causal_dsl.causal.support import distinct, known, needs

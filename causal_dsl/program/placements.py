@@ -156,6 +156,16 @@ def _feature_fits(member: tree.Placement, aligned: Aligned, folder: Path, found:
         places = reader.places(member.sites)
         if places is None:
             continue  # told where the sites are judged
+        named = next((place for place in places if place.key is not None), None)
+        if named is not None:
+            found.report(
+                "E468",
+                "a feature is of vectors, not of attention weights to single tokens",
+                member.via.span,
+                notes=(f"{named} is one weight of each head for each token that is looked at",),
+                help="leave `via` out, or place the variable at `z`, which the weights make",
+            )
+            return False
         if not check_width(via, places, aligned.network.facts, found):
             return False
         first = via.chain[0]

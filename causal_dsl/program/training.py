@@ -123,6 +123,15 @@ class TrainingReader:
                 help=f"write `{output} @ {where}` there",
             )
             return False
+        sets = next((name for name in alignment.readouts if name in alignment.model.sets), None)
+        if sets is not None:
+            self._report(
+                "E561",
+                f"`{sets}` accepts several answers, and `train` teaches one",
+                others=((alignment.span, "aligned here"),),
+                help="train on an output that is one value, and test with the set",
+            )
+            return False
         return True
 
     def _one_cell(self) -> bool:
@@ -164,6 +173,14 @@ class TrainingReader:
                 return None
             places = reader.places(placement.sites)
             if places is None:
+                return None
+            if any(place.key is not None for place in places):
+                self._report(
+                    "E468",
+                    f"nothing is trained into single attention weights, as those of `{name}`",
+                    others=((placement.span, "placed here"),),
+                    help="place the variable at `z`, which the weights make, or in the residual stream",
+                )
                 return None
             found.append((name, places))
         return found if self._apart(found) else None
