@@ -50,6 +50,7 @@ __all__ = [
     "bool_",
     "change",
     "chat",
+    "chosen",
     "circuit",
     "csv",
     "dataset",
@@ -157,6 +158,14 @@ def dataset(path: str, key: str, split: str | None = None) -> Expression:
     if split is None:
         return name("dataset")(path, key=name(key))
     return name("dataset")(path, split=split, key=name(key))
+
+
+def chosen(element: str, domain: Any, where: Any) -> Expression:
+    """``{element in domain where …}``: a set of values, as a mechanism. ``where`` may be a function of the element."""
+    of, needs = domain_node(domain)
+    variable = name(element)
+    condition, more = value_node(where(variable) if callable(where) and not isinstance(where, Expression) else where)
+    return Expression(tree.ChosenSet(tree.Member(tree.Name(checked(element)), of), condition), (*needs, *more))
 
 
 def csv(path: str, key: str) -> Expression:

@@ -15,7 +15,7 @@ from causal_dsl.planning.probes import Apart, Replaced, Unmapped, part
 from causal_dsl.program.locations import Place, Site
 from causal_dsl.program.program import Test
 from causal_dsl.score.apart import WrittenApart, apart_findings
-from causal_dsl.score.copied import mixed, pieces
+from causal_dsl.score.copied import copied_inputs, mixed
 from causal_dsl.score.held import held as held_there
 from causal_dsl.score.held import held_findings
 from causal_dsl.score.paired import difference, share
@@ -197,7 +197,7 @@ def _copied(test: Test, number: int, seen: _Seen, beside: str) -> list[Finding]:
         values = {n: column[first] for n, column in drawn.values["base"].items()}
         read = np.asarray(plan.inputs[test.network.key].rows(distinct))
         mine = {n: values[n] for n in above}
-        raw = pieces(held, mine, values[name], read)
+        raw = copied_inputs(held, mine, values[name], read)
         blend = () if raw else mixed(held, mine, values[name], read)
         what, hold = " and ".join(f"`{n}`" for n in raw or blend), "hold" if len(intervention.places) > 1 else "holds"
         if raw:
@@ -226,15 +226,16 @@ def _apart(cell: CellResult, probe: Apart, test: Test, run: TestRun, seen: _Seen
     found = []
     for swaps, node, one in zip(probe.swaps, test.cells, run.cells, strict=True):
         columns = one.columns
-        right = columns.base[_ANSWER] == drawn.values["base"][output]
+        accepted = test.model.accepted(output)
+        right = accepted.right(columns.base[_ANSWER], drawn.values["base"][output])
         for _, role in swaps:
             if role != "base":
-                right &= columns.sources[role][_ANSWER] == drawn.values[role][output]
+                right &= accepted.right(columns.sources[role][_ANSWER], drawn.values[role][output])
         label = test.model.evaluate(settings, {v: drawn.values[role][v] for v, role in swaps}, [output])[output]
         patched = columns.patched[_ANSWER]
         places = ", ".join(str(place) for i in node.interventions for place in i.places)
-        hits, moved = (patched == label)[right], _moved(columns)[right]
-        asked = int((label != drawn.values["base"][output])[right].sum())
+        hits, moved = accepted.right(patched, label)[right], _moved(columns)[right]
+        asked = int(accepted.apart(label, drawn.values["base"][output])[right].sum())
         found.append(WrittenApart(swaps, places, of_pairs(hits, False), of_pairs(moved, False), asked))
     told = apart_findings(found, cell.scores["iia"], list(dict.fromkeys(v for swaps in probe.swaps for v, _ in swaps)))
     return replace(cell, apart=tuple(found), findings=(*cell.findings, *told))

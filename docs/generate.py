@@ -43,6 +43,7 @@ CHAPTERS = (
     (500, "Prompts, positions and tokens"),
     (514, "What files say of themselves"),
     (530, "Prompts and read-outs"),
+    (545, "Sets of accepted answers"),
     (600, "Metrics and expectations"),
     (630, "Networks and the machine"),
     (663, "Networks as they are loaded"),

@@ -180,7 +180,8 @@ def draws() -> st.SearchStrategy[tree.Draw]:
 
 @cache
 def causal_models() -> st.SearchStrategy[tree.CausalDecl]:
-    mechanisms = st.builds(tree.Mechanism, idents(), _values, st.none() | domains(), st.booleans(), doc=docs())
+    sets = st.builds(tree.Set, _tuples(_values)) | st.builds(tree.ChosenSet, _values, _values)
+    mechanisms = st.builds(tree.Mechanism, idents(), _values | sets, st.none() | domains(), st.booleans(), doc=docs())
     return st.builds(tree.CausalDecl, idents(), _tuples(draws() | mechanisms), doc=docs())
 
 

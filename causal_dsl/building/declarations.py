@@ -15,6 +15,7 @@ from causal_dsl.building.expressions import (
     called,
     checked,
     domain_node,
+    mechanism_node,
     value_node,
 )
 from causal_dsl.syntax import tree
@@ -120,7 +121,9 @@ class Causal(_Block):
         if domain is not None:
             node, needs = domain_node(domain)
             self._parts += needs
-        member = tree.Mechanism(tree.Ident(checked(name)), self._value(value), node, output, doc=doc)
+        made, needs = mechanism_node(value)
+        self._parts += needs
+        member = tree.Mechanism(tree.Ident(checked(name)), made, node, output, doc=doc)
         self._add(member)
         return Expression(tree.Name(name), (self,))
 

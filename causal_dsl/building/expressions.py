@@ -245,6 +245,8 @@ def checked(text: str) -> str:
 def value_node(value: Any) -> tuple[Any, tuple[Declared, ...]]:
     """The node of what a user wrote for a value, and what it refers to."""
     if isinstance(value, Expression):
+        if isinstance(value._node, tree.ChosenSet):
+            raise TypeError(f"`{value!r}` is a set of values: it stands as a mechanism alone")
         if isinstance(value._node, tree.Range | tree.Set):
             raise TypeError(f"`{value!r}` is a domain, not a value")
         return value._node, value._needs
@@ -263,6 +265,16 @@ def value_node(value: Any) -> tuple[Any, tuple[Declared, ...]]:
         word = getattr(value, "__name__", "it")
         raise TypeError(f"`{word}` is Python's own; write cd.{word}{'_' if keyword.iskeyword(word) else ''}")
     raise TypeError(f"{value!r} cannot be written in a spec: write a number, a str, a bool, a list or an expression")
+
+
+def mechanism_node(value: Any) -> tuple[Any, tuple[Declared, ...]]:
+    """The node of a mechanism: a value, or the set of values that a list or :func:`causal_dsl.chosen` says."""
+    if isinstance(value, list | tuple):
+        items, needs = value_node(list(value))
+        return tree.Set(items.items), needs
+    if isinstance(value, Expression) and isinstance(value._node, tree.ChosenSet):
+        return value._node, value._needs
+    return value_node(value)
 
 
 def _number(value: Any) -> Any:

@@ -16,11 +16,13 @@ from weakref import WeakKeyDictionary, ref
 
 import numpy as np
 
+from causal_dsl.causal.accepted import SINGLE, Accepted
 from causal_dsl.causal.combinations import combinations, cut_of
 from causal_dsl.causal.designs import Design, Drawn
 from causal_dsl.causal.exact import exact_scores
+from causal_dsl.causal.groups import groups_of
 from causal_dsl.causal.model import CausalModel
-from causal_dsl.causal.rules import best_in_sample, cross_fitted, groups_of, share_bounds
+from causal_dsl.causal.rules import best_in_sample, cross_fitted, share_bounds
 from causal_dsl.counter import bits, key
 
 if TYPE_CHECKING:
@@ -77,7 +79,7 @@ def ceilings(
         forced = {name: drawn.values[role][name] for name, role in interventions}
         label = model.evaluate(drawn.values["base"], forced, wanted=(output,))[output]
         answers = {role: drawn.values[role][output] for role in ("base", *sources)}
-        found = of_rows(label, answers, drawn.ids, drawn.exhaustive) | found
+        found = of_rows(label, answers, drawn.ids, drawn.exhaustive, model.accepted(output)) | found
     return {name: found[name] for name in (*RULES, "informative") if name in found}
 
 
@@ -100,18 +102,23 @@ def _exact(design: Design, interventions: Sequence[tuple[str, str]], output: str
     if table is None:
         return {}
     labels = table.labels(model, do, cut_of(model, frozenset(do), output), output)
-    scores = exact_scores(table, labels, list(dict.fromkeys(do.values())))
+    scores = exact_scores(table, labels, list(dict.fromkeys(do.values())), model.accepted(output))
     return {name: Ceiling(value, True, table.n) for name, value in scores.items()}
 
 
 def of_rows(
-    label: np.ndarray, answers: Mapping[str, np.ndarray], ids: Mapping[str, np.ndarray], exhaustive: bool
+    label: np.ndarray,
+    answers: Mapping[str, np.ndarray],
+    ids: Mapping[str, np.ndarray],
+    exhaustive: bool,
+    accepted: Accepted = SINGLE,
 ) -> dict[str, Ceiling]:
     """The ceilings over rows: exact where these are all there are, else bounds. Empty without rows.
 
     ``answers`` and ``ids`` are the answers and the inputs of each role, ``[n]``, the base first. Of drawn rows a rule that
     needs no fit has its share and Wilson's interval of 99% around it. The best rule lies between the lower end of the
-    interval of a cross-fitted rule and the upper end of that of a rule that is fitted to the rows it is judged on.
+    interval of a cross-fitted rule and the upper end of that of a rule that is fitted to the rows it is judged on. Where
+    answers are sets, a copy is the best choice of one value of the set, so it is fitted as well.
     """
     n = len(label)
     if not n:
@@ -121,20 +128,27 @@ def of_rows(
         value = float(right.mean())
         return Ceiling(value, exhaustive, n, *((value, value) if exhaustive else share_bounds(value, n)))
 
+    half = (bits(key("halves"), ids[next(iter(answers))]) & np.uint64(1)).astype(bool)
+
+    def best(seen: Sequence[np.ndarray], own: np.ndarray | None, known: Sequence[np.ndarray]) -> Ceiling:
+        group = groups_of(seen)
+        best = share(best_in_sample(group, label, accepted, own))
+        if exhaustive:
+            return best
+        low = max(share(right).low for right in (cross_fitted(group, label, half, known, accepted, own), *known))
+        return Ceiling(best.high, False, n, low, best.high)
+
     base, *sources = answers
-    copies = {role: label == answer for role, answer in answers.items()}
-    found = {"noop": share(copies[base]), "informative": share(~copies[base])}
-    seen = {"output_only": list(answers.values()), "base_only": [ids[base]]}
+    single = accepted is SINGLE
+    copies = {role: share(label == a) if single else best([a], a, ()) for role, a in answers.items()}
+    found = {"noop": copies[base], "informative": share(accepted.apart(label, answers[base]))}
     if sources:
-        found["source"] = max((share(copies[role]) for role in sources), key=lambda ceiling: ceiling.value)
-        seen["source_only"] = [ids[role] for role in sources]
-    half = (bits(key("halves"), ids[base]) & np.uint64(1)).astype(bool)
-    for name, columns in seen.items():
-        group = groups_of(columns)
-        best = share(best_in_sample(group, label))
-        if not exhaustive:
-            known = list(copies.values()) if name == "output_only" else []
-            low = max(share(right).low for right in (cross_fitted(group, label, half, known), *known))
-            best = Ceiling(best.high, False, n, low, best.high)
-        found[name] = best
+        found["source"] = max((copies[role] for role in sources), key=lambda ceiling: ceiling.value)
+    known = [
+        label == a if single else cross_fitted(groups_of([a]), label, half, (), accepted, a) for a in answers.values()
+    ]
+    found["output_only"] = best(list(answers.values()), None, known)
+    found["base_only"] = best([ids[base]], None, ())
+    if sources:
+        found["source_only"] = best([ids[role] for role in sources], None, ())
     return {name: found[name] for name in (*RULES, "informative") if name in found}

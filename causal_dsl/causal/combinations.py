@@ -17,9 +17,9 @@ import numpy as np
 from causal_dsl.causal.cells import Cells
 from causal_dsl.causal.designs import Design, DrawStatement
 from causal_dsl.causal.domains import Finite
+from causal_dsl.causal.groups import first_rows, groups_of
 from causal_dsl.causal.minimal import alike_rows
 from causal_dsl.causal.model import CausalModel
-from causal_dsl.causal.rules import first_rows, groups_of
 from causal_dsl.causal.sampling import Columns, with_templates
 from causal_dsl.causal.splits import restrict
 from causal_dsl.causal.support import Support, enumerate_support, matters

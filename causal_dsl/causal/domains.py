@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Literal
 
 Value = bool | int | float | str
-Type = Literal["bool", "int", "real", "string"]
+Type = Literal["bool", "int", "real", "string", "set"]
 
 #: Whole numbers of a causal model lie strictly between -LIMIT and LIMIT, so that int64 holds every sum of two of them.
 LIMIT = 2**62
@@ -24,6 +24,7 @@ WORDS: dict[str, str] = {
     "int": "a whole number",
     "real": "a number",
     "string": "text",
+    "set": "a set of values",
 }
 
 
@@ -153,6 +154,22 @@ class Text:
         return "any text"
 
 
-Domain = Finite | Real | Text
+@dataclass(frozen=True)
+class Sets:
+    """Sets of values of ``universe``. A set is coded as a text that writes it: equal sets have equal codes."""
+
+    universe: Finite
+    type: Literal["set"] = "set"
+    low: float = -math.inf
+    high: float = math.inf
+
+    def __contains__(self, value: object) -> bool:
+        return False
+
+    def __str__(self) -> str:
+        return f"sets of {self.universe}"
+
+
+Domain = Finite | Real | Text | Sets
 
 BOOL = Finite((False, True))

@@ -131,6 +131,8 @@ class Evaluator:
             notes += (
                 f"under do({', '.join(f'{v} = {show(model.value(v, row[v]))}' for v in sorted(do) if v in row)})",
             )
+        if name in model.sets:
+            return guard_fault(guard, name, "", str(model.sets[name].universe), notes)
         value = show(model.value(name, row[name])) if name in row and guard.kind == "domain" else ""
         return guard_fault(guard, name, value, str(model.variables[name].domain), notes)
 

@@ -9,8 +9,9 @@ from fractions import Fraction
 
 import numpy as np
 
+from causal_dsl.causal.accepted import SINGLE, Accepted
 from causal_dsl.causal.combinations import Combinations, Side
-from causal_dsl.causal.rules import first_rows, groups_of
+from causal_dsl.causal.groups import first_rows, groups_of
 from causal_dsl.counter import bits, key
 
 #: Rows that a table of answers may grow to.
@@ -48,24 +49,34 @@ class _Mass:
         return _Mass(self.tops / weights * shares, self.bottoms)
 
 
-def exact_scores(table: Combinations, labels: np.ndarray, sources: Sequence[str]) -> dict[str, float]:
+def exact_scores(
+    table: Combinations, labels: np.ndarray, sources: Sequence[str], accepted: Accepted = SINGLE
+) -> dict[str, float]:
     """The scores of rules over all combinations, and ``informative``; ``labels`` are codes ``[n]``.
 
-    ``output_only`` is missing where the table of all answers grows too large, ``source`` and ``source_only`` where there
-    is no source.
+    A score is missing where the table of the answers that it needs grows too large; ``source`` and ``source_only`` where
+    there is no source.
     """
     mass = _Mass(table.tops, table.bottoms)
-    noop = _copied(table, labels, mass, "base")
-    found = {"noop": noop, "informative": 1 - noop}
+    roles = ["base", *sources]
+    found: dict[str, Fraction | None] = {}
+    if accepted is SINGLE:
+        copies: dict[str, Fraction | None] = {role: _copied(table, labels, mass, role) for role in roles}
+        found["informative"] = 1 - _copied(table, labels, mass, "base")
+    else:
+        answers = {role: _answers(table, labels, mass, role) for role in roles}
+        copies = {role: a and _best([a[0]], a[1], a[2], accepted, a[0]) for role, a in answers.items()}
+        if (base := answers["base"]) is not None:
+            own, wanted, part = base
+            found["informative"] = part[np.flatnonzero(accepted.apart(wanted, own))].total()
+    found["noop"] = copies["base"]
+    if sources and None not in (sums := [copies[role] for role in sources]):
+        found["source"] = max(one for one in sums if one is not None)
+    found["output_only"] = _output_only(table, labels, mass, roles, accepted)
+    found["base_only"] = _best([table.indices["base"]], labels, mass, accepted)
     if sources:
-        found["source"] = max(_copied(table, labels, mass, role) for role in sources)
-    best = _output_only(table, labels, mass, ["base", *sources])
-    if best is not None:
-        found["output_only"] = best
-    found["base_only"] = _best([table.indices["base"]], labels, mass)
-    if sources:
-        found["source_only"] = _best([table.indices[role] for role in sources], labels, mass)
-    return {name: float(score) for name, score in found.items()}
+        found["source_only"] = _best([table.indices[role] for role in sources], labels, mass, accepted)
+    return {name: float(score) for name, score in found.items() if score is not None}
 
 
 def _copied(table: Combinations, labels: np.ndarray, mass: _Mass, role: str) -> Fraction:
@@ -82,18 +93,55 @@ def _copied(table: Combinations, labels: np.ndarray, mass: _Mass, role: str) -> 
     return mass[hit].times(side, index[hit], side.shares[order][place[hit]]).total()
 
 
-def _best(seen: Sequence[np.ndarray], labels: np.ndarray, mass: _Mass) -> Fraction:
-    """The score of the best rule of some columns."""
-    (*seen, labels), mass = _collapse([*seen, labels], mass)
-    group = groups_of(seen)
-    outcome = groups_of([group, labels])
-    sums = np.bincount(outcome, mass.tops / mass.bottoms)
-    owner = group[first_rows(outcome)]
+def _answers(
+    table: Combinations, labels: np.ndarray, mass: _Mass, role: str
+) -> tuple[np.ndarray, np.ndarray, _Mass] | None:
+    """The answer of a role beside the label, with their mass; None where these are too many."""
+    (index, labels), mass = _collapse([table.indices[role], labels], mass)
+    side = table.sides[role]
+    order = np.argsort(side.at, kind="stable")
+    sizes = np.bincount(side.at, minlength=len(side.weights))
+    counts = sizes[index]
+    if int(counts.sum()) > _GROWN:
+        return None
+    rows = np.repeat(np.arange(len(index)), counts)
+    within = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
+    entry = order[(np.cumsum(sizes) - sizes)[index][rows] + within]
+    mass = mass[rows].times(side, index[rows], side.shares[entry])
+    (own, labels), mass = _collapse([side.answers[entry], labels[rows]], mass)
+    return own, labels, mass
+
+
+def _best(
+    seen: Sequence[np.ndarray],
+    labels: np.ndarray,
+    mass: _Mass,
+    accepted: Accepted = SINGLE,
+    own: np.ndarray | None = None,
+) -> Fraction | None:
+    """The score of the best rule of some columns, which says one answer; None where these are too many.
+
+    ``own``: codes of the variable, one of the columns: what the rule says is among the answers that it accepts.
+    """
+    columns, mass = _collapse([*seen, labels], mass)
+    labels = columns[-1]
+    group = groups_of(columns[:-1])
+    if accepted.more(labels, _GROWN):
+        return None
+    rows, answers = accepted.expand(labels)
+    if own is not None:
+        may = accepted.right(answers, columns[0][rows])
+        rows, answers = rows[may], answers[may]
+    if not len(rows):
+        return Fraction(0)
+    outcome = groups_of([group[rows], answers])
+    sums = np.bincount(outcome, (mass.tops / mass.bottoms)[rows])
+    owner = group[rows][first_rows(outcome)]
     order = np.lexsort((-sums, owner))
     _, best = np.unique(owner[order], return_index=True)
     chosen = np.zeros(len(sums), bool)
     chosen[order[best]] = True
-    return mass[np.flatnonzero(chosen[outcome])].total()
+    return mass[rows[chosen[outcome]]].total()
 
 
 def _collapse(columns: Sequence[np.ndarray], mass: _Mass) -> tuple[list[np.ndarray], _Mass]:
@@ -105,7 +153,9 @@ def _collapse(columns: Sequence[np.ndarray], mass: _Mass) -> tuple[list[np.ndarr
     return [column[rows] for column in columns], _Mass(sums, mass.bottoms[rows])
 
 
-def _output_only(table: Combinations, labels: np.ndarray, mass: _Mass, roles: Sequence[str]) -> Fraction | None:
+def _output_only(
+    table: Combinations, labels: np.ndarray, mass: _Mass, roles: Sequence[str], accepted: Accepted
+) -> Fraction | None:
     """The best rule of the answers. In place of an interface each role gets the answers that its inputs give."""
     columns, mass = _collapse([*(table.indices[role] for role in roles), labels], mass)
     for place, role in enumerate(roles):
@@ -122,7 +172,7 @@ def _output_only(table: Combinations, labels: np.ndarray, mass: _Mass, roles: Se
         columns = [column[rows] for column in columns]
         columns[place] = kinds[entry]
         columns, mass = _collapse(columns, mass)
-    return _best(columns[:-1], columns[-1], mass)
+    return _best(columns[:-1], columns[-1], mass, accepted)
 
 
 def _kinds(side: Side) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

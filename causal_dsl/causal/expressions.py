@@ -8,7 +8,7 @@ collected as guards.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from causal_dsl.causal import lookups
@@ -21,6 +21,9 @@ from causal_dsl.causal.typed import Guard, Typed, arithmetic, as_condition, as_n
 from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean
 from causal_dsl.syntax import tree
 
+#: Two values of a type that is no number.
+_SEVERAL = {"string": "texts", "bool": "truth values", "set": "sets"}
+
 
 class Compiler:
     """Compiles the expressions of one model (or one condition), which share their texts and helpers.
@@ -30,7 +33,7 @@ class Compiler:
     """
 
     def __init__(
-        self, names: Mapping[str, Typed | None], scope: Scope, strings: Strings, diagnostics: Diagnostics, what: str
+        self, names: dict[str, Typed | None], scope: Scope, strings: Strings, diagnostics: Diagnostics, what: str
     ):
         self.names = names
         self.scope = scope
@@ -207,7 +210,11 @@ class Compiler:
         found = self._any(expr)
         if found is None or found.numeric:
             return found
-        help = "write `if x then 1 else 0`" if found.type == "bool" else "texts can be compared with == and !="
+        help = (
+            "write `if x then 1 else 0`"
+            if found.type == "bool"
+            else f"{_SEVERAL[found.type]} can be compared with == and !="
+        )
         self._fault("E301", f"`{op}` needs numbers", expr.span, label=f"this is {WORDS[found.type]}", help=help)
         return None
 
@@ -284,7 +291,7 @@ class Compiler:
                 "E301",
                 f"`{op}` needs numbers",
                 expr.span,
-                label=f"these are {'texts' if a.type == 'string' else 'truth values'}",
+                label=f"these are {_SEVERAL[a.type]}",
                 help="write == or !=",
             )
             return None

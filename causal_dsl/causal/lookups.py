@@ -37,7 +37,7 @@ def codes_of(values: Sequence[Value], kind: str, strings: Strings) -> np.ndarray
 
 def value_of(code: Any, kind: str, strings: Strings) -> Value:
     """The value that a number stands for."""
-    if kind == "string":
+    if kind in ("string", "set"):
         return strings.text(int(code))
     return bool(code) if kind == "bool" else int(code) if kind == "int" else float(code)
 

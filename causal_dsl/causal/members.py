@@ -11,13 +11,14 @@ import numpy as np
 
 from causal_dsl.causal.compiled import compile_lines
 from causal_dsl.causal.domain_of import compile_domain, finite
-from causal_dsl.causal.domains import BOOL, LIMIT, WORDS, Domain, Finite, Real, Text, Value
+from causal_dsl.causal.domains import BOOL, LIMIT, WORDS, Domain, Finite, Real, Sets, Text, Value
 from causal_dsl.causal.evaluate import Equation, dtype_of
 from causal_dsl.causal.expressions import Compiler, inside
 from causal_dsl.causal.files import folder_of
 from causal_dsl.causal.lookups import code_of, value_of
 from causal_dsl.causal.model import CausalModel, Choices, Condition, Variable, compile_condition
 from causal_dsl.causal.scope import Scope, Strings
+from causal_dsl.causal.sets import chosen_from, listed, no_value, warn_of_empty
 from causal_dsl.causal.terms import Symbol, every, negation
 from causal_dsl.causal.typed import Guard, Typed, variable
 from causal_dsl.diagnostics import Diagnostics, Span, SpecError, nearest
@@ -211,6 +212,9 @@ class MemberCompiler:
         if unknown or len(known) < len(items):
             return None
         kinds = {item.type for item in known}
+        if "set" in kinds:
+            no_value(self.diagnostics, expr.span)
+            return None
         real = kinds == {"int", "real"}
         if len(kinds) > 1 and not real:
             other = next(i for i, item in enumerate(known) if item.type != known[0].type)
@@ -274,8 +278,13 @@ class MemberCompiler:
     # ── mechanisms ──────────────────────────────────────────────────────────────────────────────
 
     def _mechanism(self, member: DeclaredMember, statement: tree.Mechanism) -> Typed | None:
+        if isinstance(statement.value, tree.Set | tree.ChosenSet):
+            return self._set(member, statement)
         self.compiler.guards = []
         value = self.compiler.value(statement.value)
+        if value is not None and value.type == "set":
+            no_value(self.diagnostics, statement.value.span)
+            return None
         guards = list(self.compiler.guards)
         declared: Domain | None = None
         if statement.domain is not None:
@@ -374,6 +383,30 @@ class MemberCompiler:
         found = found.reshape(-1)[fine.reshape(-1)].astype(dtype_of(kind))
         return np.unique(found[np.isfinite(found)])
 
+    # ── sets of values ──────────────────────────────────────────────────────────────────────────
+
+    def _set(self, member: DeclaredMember, statement: tree.Mechanism) -> Typed | None:
+        """``{first, second}`` or ``{y in Year where y > start}``: each of its values is an accepted answer."""
+        name, value = member.name.name, statement.value
+        declared: Domain | None = None
+        if statement.domain is not None:
+            declared = compile_domain(statement.domain, self.scope, folder_of(statement.domain.span), self.diagnostics)
+            if declared is None:
+                return None
+        self.compiler.guards = []
+        if isinstance(value, tree.ChosenSet):
+            made = chosen_from(self.compiler, value, declared, member.parents, self.model)
+        else:
+            assert isinstance(value, tree.Set)
+            made = listed(self.compiler, value, declared, name)
+        if made is None:
+            return None
+        sets, expr = made
+        guards = tuple(self.compiler.guards)
+        self.model.sets[name] = sets
+        self.model._evaluator.equations[name] = Equation(self.model.symbols[name], expr, guards, value.span)
+        return self._add(member, "mechanism", Sets(sets.universe), statement.output)
+
     # ── does it work? ───────────────────────────────────────────────────────────────────────────
 
     def _try_out(self) -> None:
@@ -386,6 +419,8 @@ class MemberCompiler:
             self.diagnostics.extend(error.diagnostics)
             return
         for name, v in list(self.model.variables.items()):
+            if values is not None and name in self.model.sets:
+                warn_of_empty(self.diagnostics, name, v.span, self.model.sets[name], values[name])
             if isinstance(v.domain, Text) and values is not None:
                 texts = tuple(self.strings.text(int(code)) for code in np.unique(values[name]))
                 self.model.variables[name] = Variable(name, v.kind, Finite(texts), v.type, v.output, v.span, v.parents)
@@ -407,6 +442,10 @@ def _names(expr: tree.Node) -> Iterator[tree.Name]:
             stack.extend(argument.value for argument in reversed(node.arguments))
         elif isinstance(node, tree.Subscript) and isinstance(node.value, tree.Name):
             stack.extend(reversed([index for index in node.indices if not isinstance(index, tree.Slice)]))
+        elif isinstance(node, tree.ChosenSet):
+            bound = node.choice.element if isinstance(node.choice, tree.Member) else None
+            own = bound.name if isinstance(bound, tree.Name) else ""
+            yield from (inner for inner in _names(node.where) if inner.name != own)
         elif isinstance(node, tree.Member):
             inner = node.domain.items if isinstance(node.domain, tree.Set) else ()
             stack.extend(reversed((node.element, *inner)))

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from causal_dsl.causal.accepted import SINGLE, Accepted, AcceptedSets
 from causal_dsl.causal.compiled import compile_lines, run
 from causal_dsl.causal.domain_of import compile_domain
-from causal_dsl.causal.domains import Domain, Finite, Type, Value, show, type_of
+from causal_dsl.causal.domains import Domain, Finite, Sets, Type, Value, show, type_of
 from causal_dsl.causal.evaluate import Equation, Evaluator, dtype_of, guard_fault
 from causal_dsl.causal.functions import PythonFunction
 from causal_dsl.causal.lookups import code_of, codes_of, value_of
@@ -118,6 +119,8 @@ class CausalModel:
         self.outputs: tuple[str, ...] = ()
         self.symbols: dict[str, Symbol] = {}
         self.choices: dict[str, Choices] = {}
+        #: of each variable that is a set of values: which values its codes hold
+        self.sets: dict[str, AcceptedSets] = {}
         self.wheres: tuple[Condition, ...] = ()
         self.functions: tuple[PythonFunction, ...] = ()
         self._evaluator = Evaluator(self, {}, self.symbols, {})
@@ -204,6 +207,20 @@ class CausalModel:
             raise ValueError(f"{show(value)} is not a value of {variable!r}: {domain}")
         code: int | float = float(value) if widened else code_of(value, self.strings)
         return code
+
+    def accepted(self, variable: str) -> Accepted:
+        """Which answers a variable accepts: its value, or those that are in it."""
+        return self.sets.get(variable, SINGLE)
+
+    def answer(self, variable: str, value: Value) -> int | float:
+        """The code of a value that a network gives where the variable is read out. Raises ValueError if it never accepts it."""
+        return self.sets[variable].answer(value) if variable in self.sets else self.encode(variable, value)
+
+    def answers(self, variable: str) -> tuple[Value, ...] | range | None:
+        """The values that it can accept, in the order of its domain; None where there is no end of them."""
+        domain = self.variables[variable].domain
+        domain = domain.universe if isinstance(domain, Sets) else domain
+        return domain.values if isinstance(domain, Finite) and domain.size < 2**62 else None
 
     def value(self, variable: str, code: Any) -> Value:
         """The value that one code of a variable stands for."""

@@ -96,7 +96,7 @@ def compile_predicate(
     foreign = {
         key: roles[key[0]].strings
         for key in condition.inputs
-        if types[key] == "string" and roles[key[0]].strings is not strings
+        if types[key] in ("string", "set") and roles[key[0]].strings is not strings
     }
     return Predicate(condition, expr.span, format_expr(expr), foreign, strings)
 

@@ -12,56 +12,33 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from causal_dsl.causal.accepted import SINGLE, Accepted
+from causal_dsl.causal.groups import first_rows
+
 #: The normal quantile of an interval of 99%.
 _QUANTILE = 2.576
 
 
-def groups_of(columns: Sequence[np.ndarray]) -> np.ndarray:
-    """A number for each row, ``[n]``, from 0 on without a gap: equal just where all columns are."""
-    n = len(columns[0]) if columns else 0
-    few = 4 * n + 1000
-    group, size = np.zeros(n, np.int64), 1
-    for column in columns:
-        low, high = (column.min(), column.max()) if n and column.dtype.kind in "iu" else (0, few)
-        if int(high) - int(low) < few:
-            codes, many = column.astype(np.int64) - int(low), int(high) - int(low) + 1
-        else:
-            values, codes = np.unique(column, return_inverse=True)
-            codes, many = codes.reshape(-1), len(values)
-        if size * many >= 2**62:
-            group, size = _ranked(group, size, few)
-        group, size = group * many + codes, size * many
-    return _ranked(group, size, few)[0]
+def best_in_sample(
+    groups: np.ndarray, labels: np.ndarray, accepted: Accepted = SINGLE, own: np.ndarray | None = None
+) -> np.ndarray:
+    """Whether the answer that is right most often in its group is right in each row, booleans ``[n]``.
 
-
-def _ranked(group: np.ndarray, size: int, few: int) -> tuple[np.ndarray, int]:
-    """The same numbers without gaps, and how many there are."""
-    if size <= few:
-        there = np.zeros(size, bool)
-        there[group] = True
-        ranks = np.cumsum(there) - 1
-        return ranks[group], int(ranks[-1]) + 1
-    values, group = np.unique(group, return_inverse=True)
-    return group.reshape(-1), len(values)
-
-
-def first_rows(group: np.ndarray) -> np.ndarray:
-    """The first row of each group."""
-    first = np.zeros(int(group.max(initial=-1)) + 1, np.int64)
-    first[group[::-1]] = np.arange(len(group))[::-1]
-    return first
-
-
-def best_in_sample(groups: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Whether each row has the commonest label of its group, booleans ``[n]``."""
+    ``own``: the variable's codes ``[n]`` whose answers the rule may choose from, the same throughout a group; else any.
+    """
     everything = np.ones(len(labels), bool)
-    return _majority(groups, labels, everything, everything, np.zeros(len(labels), bool))
+    return _majority(groups, labels, everything, everything, np.zeros(len(labels), bool), accepted, own)
 
 
 def cross_fitted(
-    groups: np.ndarray, labels: np.ndarray, first: np.ndarray, copies: Sequence[np.ndarray] = ()
+    groups: np.ndarray,
+    labels: np.ndarray,
+    first: np.ndarray,
+    copies: Sequence[np.ndarray] = (),
+    accepted: Accepted = SINGLE,
+    own: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Whether the commonest label of a row's group in the other half is its own, booleans ``[n]``.
+    """Whether the answer that is right most often in a row's group in the other half is right there, booleans ``[n]``.
 
     ``first`` marks one half. ``copies`` are rules that need no fit, as booleans ``[n]``: where a group does not occur in
     the other half, the one that is right most often there is followed.
@@ -69,26 +46,41 @@ def cross_fitted(
     right = np.zeros(len(labels), bool)
     for fit, judge in ((first, ~first), (~first, first)):
         otherwise = max(copies, key=lambda copy: copy[fit].sum(), default=np.zeros(len(labels), bool))
-        right[judge] = _majority(groups, labels, fit, judge, otherwise)[judge]
+        right[judge] = _majority(groups, labels, fit, judge, otherwise, accepted, own)[judge]
     return right
 
 
 def _majority(
-    groups: np.ndarray, labels: np.ndarray, fit: np.ndarray, judge: np.ndarray, otherwise: np.ndarray
+    groups: np.ndarray,
+    labels: np.ndarray,
+    fit: np.ndarray,
+    judge: np.ndarray,
+    otherwise: np.ndarray,
+    accepted: Accepted,
+    own: np.ndarray | None,
 ) -> np.ndarray:
     right = otherwise.copy()
     if not fit.any():
         return right
     values, codes = np.unique(labels, return_inverse=True)
-    codes = codes.reshape(-1)
-    # the commonest label of each group: sorted by group, then from the commonest on
-    cells, counts = np.unique(groups[fit] * len(values) + codes[fit], return_counts=True)
-    order = np.lexsort((-counts, cells // len(values)))
-    seen, first = np.unique(cells[order] // len(values), return_index=True)
+    # the answers that each group accepts, with the number of rows that accept them: sorted by group, then from the most on
+    cells, counts = np.unique(groups[fit] * len(values) + codes.reshape(-1)[fit], return_counts=True)
+    cell, answers = accepted.expand(values[cells % len(values)])
+    owner, counts = cells[cell] // len(values), counts[cell]
+    if own is not None:
+        may = accepted.right(answers, own[first_rows(groups)][owner])
+        owner, answers, counts = owner[may], answers[may], counts[may]
+    if not len(owner):
+        return right
+    said, number = np.unique(answers, return_inverse=True)
+    kinds, back = np.unique(owner * len(said) + number.reshape(-1), return_inverse=True)
+    sums = np.bincount(back.reshape(-1), counts)
+    order = np.lexsort((-sums, kinds // len(said)))
+    seen, first = np.unique(kinds[order] // len(said), return_index=True)
     choice = np.full(int(groups.max()) + 1, -1)
-    choice[seen] = cells[order][first] % len(values)
+    choice[seen] = kinds[order][first] % len(said)
     told = judge & (choice[groups] >= 0)
-    right[told] = choice[groups[told]] == codes[told]
+    right[told] = accepted.right(said[choice[groups[told]]], labels[told])
     return right
 
 

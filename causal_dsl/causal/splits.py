@@ -78,7 +78,7 @@ def _words(model: CausalModel, name: str, settings: Mapping[str, np.ndarray]) ->
     if name not in settings:
         raise KeyError(f"no codes for the exogenous variable {name!r} of {model.name!r}")
     kind = model.variables[name].type
-    if kind == "string":
+    if kind in ("string", "set"):
         return model.strings.hashes()[np.asarray(settings[name])]
     if kind == "real":
         return (np.asarray(settings[name], np.float64) + 0.0).view(np.uint64)  # -0.0 is 0.0

@@ -36,7 +36,9 @@ class Numbers:
         """The columns of the unembedding that are needed [c], sorted; None: all of them."""
         if self.answers.among is None or self.answers.longest > 1 or self.classes or self.whole:
             return None
-        wanted = np.unique(np.concatenate([np.array(self.answers.among), *self.targets.values()]))
+        wanted = np.unique(
+            np.concatenate([np.array(self.answers.among), *(ids.reshape(-1) for ids in self.targets.values())])
+        )
         wanted = wanted[wanted >= 0]
         return wanted if len(wanted) < self.vocabulary else None
 

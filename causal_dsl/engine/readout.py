@@ -24,7 +24,7 @@ def measure(
 ) -> dict[Quantity, Tensor]:
     """The quantities of a batch of logits, except answers.
 
-    ``logits`` [m, vocabulary] of the run; ``targets[q]`` [m] the id whose logit is asked (-1: none, which gives NaN);
+    ``logits`` [m, vocabulary] of the run; ``targets[q]`` [m] the id whose logit is asked (-1: none, which gives NaN), or [m, k] ids;
     ``classes`` the columns of the read-out of a vector network that reads some of its classes; ``against`` [m, vocabulary] the
     logits of the base run for measures that compare with it. Scores are computed in float64 whatever the network computes in: bf16
     logits that differ in the last place would otherwise decide a sum.
@@ -36,8 +36,7 @@ def measure(
         match quantity.kind:
             case "logit":
                 ids = targets[quantity]
-                picked = exact.gather(1, ids.clamp(min=0).unsqueeze(1)).squeeze(1)
-                found[quantity] = torch.where(ids >= 0, picked, torch.nan)
+                found[quantity] = _logit(exact, ids)
             case "log_normalizer":
                 found[quantity] = torch.logsumexp(seen, dim=1)
             case _ if (record := quantity.measure) is not None:
@@ -49,6 +48,16 @@ def measure(
                 assert callable(record.formula)
                 found[quantity] = record.formula(*runs)
     return found
+
+
+def _logit(logits: Tensor, ids: Tensor) -> Tensor:
+    """The logit of an id of each row [m]; of several ids [m, k] the log of the sum of exp, so that exp of it is in the same
+    proportion to their probabilities together. NaN where there is none (-1)."""
+    if ids.dim() == 1:
+        picked = logits.gather(1, ids.clamp(min=0).unsqueeze(1)).squeeze(1)
+        return torch.where(ids >= 0, picked, torch.nan)
+    picked = torch.where(ids >= 0, logits.gather(1, ids.clamp(min=0)), -torch.inf)
+    return torch.where((ids >= 0).any(dim=1), torch.logsumexp(picked, dim=1), torch.nan)
 
 
 def greedy(logits: Tensor, among: Tensor | None) -> Tensor:

@@ -13,12 +13,12 @@ from causal_dsl import counter
 from causal_dsl.diagnostics import NOWHERE
 from causal_dsl.features.base import Feature
 from causal_dsl.features.build import build
-from causal_dsl.fitting import kept, loop
+from causal_dsl.fitting import loop, stored
 from causal_dsl.fitting.activations import FitActivations, fill
 from causal_dsl.fitting.job import Job, Material
 from causal_dsl.fitting.labels import Labels, Targets, labels_of
 from causal_dsl.fitting.library import Fitted, Library
-from causal_dsl.fitting.outside import outside
+from causal_dsl.fitting.off_manifold import share_off_manifold
 from causal_dsl.fitting.rows import Stepper
 from causal_dsl.network.network import Network
 from causal_dsl.planning import graph as g
@@ -113,13 +113,13 @@ class _Network:
                 job = self._job(unit, cache, restart)
                 if unit.fitting.file:
                     job.done = True
-                    seen[job] = kept.from_file(Path(unit.fitting.file), job, self.network)
+                    seen[job] = stored.from_file(Path(unit.fitting.file), job, self.network)
                 else:
-                    inputs = kept.key_of(unit, job, cache, self.network, self.seed + restart)
+                    inputs = stored.key_of(unit, job, cache, self.network, self.seed + restart)
                     path = kept_in("features") / f"{key_of(inputs)}.safetensors"
                     found[job] = (path, inputs)
-                    known = kept.read(path)
-                    if known is not None and kept.take(job, known):
+                    known = stored.read(path)
+                    if known is not None and stored.take(job, known):
                         there.add(job)
                 jobs.append(job)
         before = {job for job in there if job.optimiser is not None}
@@ -128,7 +128,7 @@ class _Network:
             job.finish()
             if job in found and job not in there:
                 with if_possible("a fitted feature"):
-                    kept.write(found[job][0], job, cache, self.network, found[job][1])
+                    stored.write(found[job][0], job, cache, self.network, found[job][1])
         if states is not None:
             with if_possible("a fitted feature"):
                 states.unlink(missing_ok=True)  # not before all of them are kept
@@ -137,7 +137,7 @@ class _Network:
             best = min(mine, key=lambda job: job.checks[job.best_at][0] if job.checks else 0.0)
             for ref in unit.maps:
                 data = self.library.natural[ref]
-                self.library.outside[ref] = outside(unit, ref, best.features[ref], cache, data)
+                self.library.outside[ref] = share_off_manifold(unit, ref, best.features[ref], cache, data)
             self._enter(
                 unit, best, cache, len(mine), best in before, found[best][0] if best in found else None, seen.get(best)
             )

@@ -59,7 +59,11 @@ def with_controls(
         if not refs:  # nothing was fitted: what is written cannot reach the answer
             cells.append(cell)
             continue
-        differ = np.zeros(0, bool) if labels is None else labels != drawn.values["base"][output]
+        differ = (
+            np.zeros(0, bool)
+            if labels is None
+            else test.model.accepted(output).apart(labels, drawn.values["base"][output])
+        )
         differ = differ if kept is None else differ & kept
         found: dict[str, list[ControlPart]] = {}
         for control in controls:
@@ -99,13 +103,15 @@ def _beside(
     if whole is None or labels is None or len(roles) != 1:
         return None
     output = test.readout.variable
-    where = (labels == drawn.values[next(iter(roles))][output]) & (labels != drawn.values["base"][output])
+    accepted = test.model.accepted(output)
+    own, base = (drawn.values[role][output] for role in (next(iter(roles)), "base"))
+    where = (labels == own) & accepted.apart(labels, base)
     where = where if kept is None else where & kept
     cells = [execution.runs[name].cells[number] for name in (test.name, whole.name)]
     if not where.any() or not cells[1].done.all():
         return None
     answer = Quantity("answer")
-    iia = [float((cell.columns.patched[answer][where] == labels[where]).mean()) for cell in cells]
+    iia = [float(accepted.right(cell.columns.patched[answer][where], labels[where]).mean()) for cell in cells]
     moved = [_margin(cell.columns, output, where) for cell in cells]
     return Beside(iia[0], iia[1], moved[0], moved[1], int(where.sum()))
 
@@ -132,7 +138,8 @@ def _scored(
     """The iia of a control on the pairs of its test (``rows`` of them where it is filtered), its margin, and how far its
     test's own is above."""
     output = control.readout.variable
-    frame = CellData(cell.columns, drawn.values["base"][output], labels, {}, rows)
+    accepted = control.model.accepted(output)
+    frame = CellData(cell.columns, drawn.values["base"][output], labels, {}, rows, accepted=accepted)
     roles = ("base", *(role for role in control.roles if role != "base"))
     estimator = Estimator(
         [frame],
@@ -145,7 +152,7 @@ def _scored(
     apart = Estimate(None)
     if labels is not None:
         answer, picked = Quantity("answer"), slice(None) if rows is None else rows
-        mine, theirs = ((one.columns.patched[answer] == labels)[picked] for one in (own, cell))
+        mine, theirs = (accepted.right(one.columns.patched[answer], labels)[picked] for one in (own, cell))
         apart = difference(mine, theirs, estimator.ids, result.exhaustive)
     return ControlPart(estimate, _margin(cell.columns, output, differ), apart)
 

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from causal_dsl.causal.accepted import SINGLE, Accepted
 from causal_dsl.measures.quantities import Columns, Quantity
 
 Array = np.ndarray
@@ -41,6 +42,8 @@ class CellData:
     rows: Array | None = None
     #: which attribute each base asks about (:mod:`causal_dsl.causal.attributes`); None where nothing is interchanged
     asked: Array | None = None
+    #: which answers these codes accept
+    accepted: Accepted = SINGLE
 
     def __post_init__(self) -> None:
         if self.rows is not None:

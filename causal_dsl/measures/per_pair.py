@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from causal_dsl.measures.evaluation import OPERATORS, Array, CellData, Evaluation
-from causal_dsl.measures.quantities import NO_ANSWER, NO_ANSWERS, SAID, Quantity, ValueRef
+from causal_dsl.measures.quantities import NO_ANSWER, SAID, Quantity, ValueRef
 from causal_dsl.measures.units import TRUTH, Unit
 from causal_dsl.vocabulary.measures import MEASURES
 
@@ -132,7 +132,7 @@ class Right(Pair):
         answer = frame.column(run, ANSWER)
         wanted = frame.labels if self.label else frame.base_answers
         assert wanted is not None
-        return ((answer == wanted) & ~np.isin(answer, NO_ANSWERS)).astype(np.float64)
+        return frame.accepted.right(answer, wanted).astype(np.float64)
 
     def needs(self, run: str) -> Iterator[Need]:
         yield run, ANSWER
@@ -140,11 +140,11 @@ class Right(Pair):
 
 @dataclass(frozen=True)
 class Informative(Pair):
-    """1 where the counterfactual label differs from the base label."""
+    """1 where no answer that is right for the base is right under the label: where these are values, where they differ."""
 
     def of(self, frame: CellData, run: str) -> Array:
         assert frame.labels is not None
-        return (frame.labels != frame.base_answers).astype(np.float64)
+        return frame.accepted.apart(frame.labels, frame.base_answers).astype(np.float64)
 
     def needs(self, run: str) -> Iterator[Need]:
         return iter(())

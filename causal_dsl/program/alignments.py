@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from causal_dsl.causal.model import CausalModel
 from causal_dsl.causal.predicates import compile_predicate
+from causal_dsl.causal.sets import no_value
 from causal_dsl.diagnostics import Diagnostics
 from causal_dsl.program.chat import read_chat
 from causal_dsl.program.definitions import find, meant
@@ -123,6 +124,8 @@ def _prompts(
         if template is None:
             continue
         check_placeholders(template, model.variables, member.text.span, found)
+        if not model.sets.keys().isdisjoint(template.placeholders):
+            no_value(found, member.text.span)
         where = None
         if member.where is not None:
             where = compile_predicate(member.where, {"": model}, found)

@@ -55,7 +55,7 @@ def answers_of(
     codes = {}
     for value in readout.values:
         try:
-            codes[value] = int(model.encode(readout.variable, value))
+            codes[value] = int(model.answer(readout.variable, value))
         except (KeyError, ValueError):
             codes[value] = int(NO_ANSWER)  # a value of `among` that this variable never takes
     if readout.kind == "logits":

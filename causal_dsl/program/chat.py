@@ -41,7 +41,7 @@ def read_chat(call: tree.Expr, network: NetworkRef, tokens: Tokens | None, found
             call.span,
             notes=("looked for chat_template.jinja, and for `chat_template` in tokenizer_config.json",)
             if folder is not None
-            else ("its tokenizer does not lie in a folder",),
+            else ("its tokenizer is not in a folder",),
             help='write the whole text: prompt "…"',
         )
         return None
@@ -74,7 +74,7 @@ def _messages(call: tree.Expr, found: Diagnostics) -> list[tuple[str, Template]]
             place = argument.name.span if argument.name is not None and role not in ROLES else argument.value.span
             found.report(
                 "E575",
-                f"`{role}` does not speak in a chat" if role and role not in ROLES else "who says what in this chat?",
+                f"`{role}` is not a role of a chat" if role and role not in ROLES else "which role has this turn?",
                 place,
                 help=did_you_mean(role, ROLES) if role and role not in ROLES else 'write chat(system="…", user="…")',
             )
@@ -86,7 +86,7 @@ def _messages(call: tree.Expr, found: Diagnostics) -> list[tuple[str, Template]]
         else:
             messages.append((role, template))
     if good and not messages:
-        found.report("E575", "nobody speaks in this chat", call.span, help='write chat(user="…")')
+        found.report("E575", "this chat has no turns", call.span, help='write chat(user="…")')
     return messages if good and messages else None
 
 
@@ -158,10 +158,10 @@ def _written(
     except (TemplateError, TypeError, ValueError, RecursionError, ZeroDivisionError) as error:
         found.report(
             "E577",
-            f"the chat template of `{network.name}` does not take this chat",
+            f"the chat template of `{network.name}` does not accept this chat",
             span,
             notes=((str(error) or type(error).__name__).splitlines()[0][:200],),
-            help="many templates want `user` and `assistant` in turn, and some no `system`",
+            help="many templates require `user` and `assistant` in alternation, and some allow no `system`",
         )
         return None
     names = sorted(name for _, template in messages for name in template.placeholders)
@@ -171,7 +171,7 @@ def _written(
             "E577",
             f"the chat template of `{network.name}` leaves out a part of this chat",
             span,
-            notes=("what is said in it does not come out as it was written",),
+            notes=("its output does not contain the turns as they were written",),
             help='write the whole text: prompt "…"',
         )
         return None

@@ -64,6 +64,10 @@ def packs(facts: Facts) -> str | None:
     if not facts.has_tokens:
         return "a vector network has no tokens"
     record = layout_of(facts)
+    if record is not None and record.inferred and "z" in record.absent:
+        return (
+            f"no heads of attention were found in every layer of `{facts.architecture}`, so it cannot be run separately"
+        )
     if record is not None and not record.interface:
         return f"`{facts.architecture}` computes attention in its own code, which cannot be run separately"
     return unfit(facts)

@@ -83,7 +83,7 @@ def integers(
                     "E457",
                     f"`{start}:{stop}` holds no {what}",
                     index.span,
-                    help="the end of a slice is left out: 0:16 is 0 to 15",
+                    help="a slice does not include its end: 0:16 is 0 to 15",
                 )
                 return None
         else:

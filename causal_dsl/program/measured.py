@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from causal_dsl.causal.domains import Finite
+from causal_dsl.causal.model import CausalModel
 from causal_dsl.diagnostics import Diagnostics, Span, SpecError
 from causal_dsl.measures.compile import compile_metrics
 from causal_dsl.measures.context import TestContext, TestScores
@@ -35,7 +35,7 @@ def scores_of(
     diagnostics: Diagnostics,
 ) -> TestScores:
     """The lines of a test, compiled; faults are reported. ``tokens`` say which values take several tokens, where they are known."""
-    variables = {name: _values(variable.domain) for name, variable in alignment.model.variables.items()}
+    variables = {name: _values(alignment.model, name) for name in alignment.model.variables}
     parameters: dict[str, dict[Any, None]] = {}
     intervened = False
     for cell in cells:
@@ -93,5 +93,6 @@ def without_lines(test: Test, **changes: Any) -> Test:
     return replace(made, scores=scores)
 
 
-def _values(domain: Any) -> tuple[Any, ...] | None:
-    return tuple(domain.values) if isinstance(domain, Finite) and domain.size <= _MOST_VALUES else None
+def _values(model: CausalModel, name: str) -> tuple[Any, ...] | None:
+    found = model.answers(name)
+    return tuple(found) if found is not None and len(found) <= _MOST_VALUES else None

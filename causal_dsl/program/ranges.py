@@ -52,7 +52,7 @@ def layer_range(index: tree.Slice, facts: Facts, cell: Mapping[str, tree.Expr], 
             f"`{slice_text(index)}` holds no layer of the network",
             index.span,
             notes=swept(index, cell),
-            help="the end of a range is left out: 2:5 is layers 2, 3 and 4"
+            help="a range does not include its end: 2:5 is layers 2, 3 and 4"
             if start >= stop
             else (f"layers run from 0 to {count - 1}" if count is not None else "layers are counted from 0"),
         )
@@ -63,7 +63,7 @@ def layer_range(index: tree.Slice, facts: Facts, cell: Mapping[str, tree.Expr], 
             f"there is no layer {stop - 1}",
             index.span,
             notes=swept(index, cell),
-            help=f"a range of layers ends at {_MOST_LAYERS} at the latest",
+            help=f"the end of a range of layers is at most {_MOST_LAYERS}",
         )
         return None
     return range(start, stop)

@@ -18,7 +18,7 @@ from causal_dsl.program.definitions import in_order
 from causal_dsl.program.fits import check_declared, declared_for, held_out, learned
 from causal_dsl.program.models import Terms, metrics_of, read_models, read_terms
 from causal_dsl.program.modules import Definition, Module
-from causal_dsl.program.networks import read_network
+from causal_dsl.program.networks import read_network, warn_of_many
 from causal_dsl.program.options import ReadOptions
 from causal_dsl.program.program import Alignment, NetworkRef, Program, Test
 from causal_dsl.program.tests import Known, aligned, read_test
@@ -33,6 +33,7 @@ def read_program(
     terms = read_terms(order, options.trust, found)
     models = read_models(order, terms, found)
     networks, alignments = _read_networks(order, terms, models, options, found)
+    warn_of_many(networks, found)
     for definition in order:
         if definition.kind == "circuit":
             check_circuit(definition, networks, found)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from causal_dsl.causal.domains import Domain, Finite
+from causal_dsl.causal.domains import Domain, Finite, Sets
 from causal_dsl.diagnostics import Diagnostics
 from causal_dsl.program.definitions import meant
 from causal_dsl.program.facts import record_of
@@ -49,7 +49,8 @@ def read_readout(
     if member.via is not None:
         found.report("E674", "a read-out takes no feature", member.via.span, help="leave the `via` out")
         return None
-    values = _values(member, variable.domain, found)
+    domain = variable.domain
+    values = _values(member, domain.universe if isinstance(domain, Sets) else domain, found)
     if values is None:
         return None
     if step.name in ("next_token", "mask"):

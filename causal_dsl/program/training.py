@@ -123,6 +123,15 @@ class TrainingReader:
                 help=f"write `{output} @ {where}` there",
             )
             return False
+        sets = next((name for name in alignment.readouts if name in alignment.model.sets), None)
+        if sets is not None:
+            self._report(
+                "E561",
+                f"`{sets}` accepts several answers, and `train` teaches one",
+                others=((alignment.span, "aligned here"),),
+                help="train on an output that is one value, and test with the set",
+            )
+            return False
         return True
 
     def _one_cell(self) -> bool:

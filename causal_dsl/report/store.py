@@ -136,7 +136,7 @@ def _measured(test: Test, drawn: Drawn, columns: Columns, labels: np.ndarray | N
             found[name] = _decoded(test, answer)
     output = test.readout.variable
     sources = {role: drawn.values[role][output] for role in dict.fromkeys(role for _, role in test.swaps)}
-    frame = CellData(columns, drawn.values["base"][output], labels, sources, None)
+    frame = CellData(columns, drawn.values["base"][output], labels, sources, None, accepted=test.model.accepted(output))
     for name, values in test.scores.per_pair(frame).items():
         found[name] = np.asarray(values, dtype=np.float64)
     return found

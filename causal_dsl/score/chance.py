@@ -6,8 +6,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from causal_dsl.causal.accepted import SINGLE, Accepted
 from causal_dsl.causal.ceilings import RULES, Ceiling, of_rows
-from causal_dsl.causal.rules import best_in_sample, groups_of, share_bounds
+from causal_dsl.causal.groups import groups_of
+from causal_dsl.causal.rules import best_in_sample, share_bounds
 from causal_dsl.score.numbers import show
 
 
@@ -18,6 +20,7 @@ def kept_ceilings(
     exhaustive: bool,
     given: Mapping[str, Ceiling],
     drawn: int,
+    accepted: Accepted = SINGLE,
 ) -> tuple[dict[str, Ceiling], np.ndarray]:
     """The ceilings over the kept pairs, and for each pair whether the best rule of the answers is right.
 
@@ -31,12 +34,12 @@ def kept_ceilings(
     if not n:
         unknown = Ceiling(float("nan"), False, 0, 0.0, 1.0)
         return {name: unknown for name in RULES if name in given}, np.zeros(0)
-    found = of_rows(labels, answers, ids, exhaustive)
+    found = of_rows(labels, answers, ids, exhaustive, accepted)
     if not exhaustive:
         inputs = min(len(np.unique(column)) for column in ids.values())
         share, _ = share_bounds(n / drawn, inputs)
         found = {name: _narrowed(own, given[name], share) if name in given else own for name, own in found.items()}
-    rule = best_in_sample(groups_of(list(answers.values())), labels).astype(np.float64)
+    rule = best_in_sample(groups_of(list(answers.values())), labels, accepted).astype(np.float64)
     del found["informative"]
     return found, rule + (found["output_only"].value - rule.mean())
 

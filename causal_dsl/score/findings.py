@@ -111,9 +111,9 @@ def ceiling_unknown(ceilings: Mapping[str, Ceiling]) -> list[Finding]:
 
 
 _DESIGNS = {
-    "source": "In every pair the counterfactual answer is the source's own",
-    "noop": "In every pair the counterfactual answer is the base's own",
-    "output_only": "In every pair the answers of base and source determine the counterfactual answer",
+    "source": "In every pair an answer that is right for the source is right under the intervention",
+    "noop": "In every pair an answer that is right for the base is right under the intervention",
+    "output_only": "In every pair the answers of base and source determine an answer that is right under the intervention",
 }
 
 
@@ -139,9 +139,7 @@ def leak_finding(ceilings: Mapping[str, Ceiling]) -> list[Finding]:
         ceiling = ceilings.get(name)
         known = ceiling is not None and answers is not None and ceiling.exact and answers.exact
         if known and ceiling.value >= LEAKS > answers.value:  # type: ignore[union-attr]
-            text = (
-                f"The whole {whole} input determines the counterfactual answer in {show(ceiling.value)} of these draws"  # type: ignore[union-attr]
-            )
+            text = f"The whole {whole} input determines a right answer in {show(ceiling.value)} of these draws"  # type: ignore[union-attr]
             found.append(Finding("leak", text + ", whatever the other input."))
     return found
 
@@ -222,7 +220,7 @@ def no_room(ceilings: Mapping[str, Ceiling], sweep: bool, span: Span) -> Diagnos
         span,
         label="of every pair",
         notes=(f"{_DESIGNS[name][0].lower()}{_DESIGNS[name][1:]}: {RULES[name]} scores 1.000",),
-        help=f"draw pairs in which {what} alone does not determine the counterfactual answer{read}",
+        help=f"draw pairs in which {what} alone does not determine a right answer{read}",
     )
 
 

@@ -56,4 +56,5 @@ def score_run(
         speech=speech_of(test, plan, answers, tokens),
         scope=scope_of(test.design),
         part=any(test.design.splits.values()),
+        accepted=test.model.accepted(output),
     )

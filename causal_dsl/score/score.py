@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from causal_dsl.causal.accepted import SINGLE, Accepted
 from causal_dsl.causal.designs import count_distinct
 from causal_dsl.measures.context import Reported, TestContext, TestScores
 from causal_dsl.measures.evaluation import CellData
@@ -57,6 +58,7 @@ def score_test(
     speech: Speech = PLAIN,
     scope: Sequence[DrawScope] = (),
     part: bool = False,
+    accepted: Accepted = SINGLE,
 ) -> TestResult:
     """Score a test.
 
@@ -75,6 +77,7 @@ def score_test(
     speech:         how what the network says is put into words
     scope:          what share of the draws each `where` lets through
     part:           the rows are drawn from a part of the inputs (a split)
+    accepted:       which answers the causal model's codes accept: one each, or those of a set
     """
     context = scores.context
     names = [dict(cell) for cell, _ in cells]
@@ -82,7 +85,7 @@ def score_test(
     sources = dict(source_answers or {})
     given = dict(ceilings or {})
     rows = None if kept is None else np.flatnonzero(kept)
-    frames = [CellData(columns, base_answers, labels, sources, rows, asked) for _, columns in cells]
+    frames = [CellData(columns, base_answers, labels, sources, rows, asked, accepted) for _, columns in cells]
     own_ids = {
         role: np.asarray(column)[rows] if rows is not None else np.asarray(column) for role, column in ids.items()
     }
@@ -95,13 +98,13 @@ def score_test(
         assert frame.labels is not None
         answers = {context.roles[0]: frame.base_answers, **frame.source_answers}
         own = {role: own_ids[role] for role in answers}
-        of_kept, level = kept_ceilings(frame.labels, answers, own, exhaustive, given, n)
+        of_kept, level = kept_ceilings(frame.labels, answers, own, exhaustive, given, n, accepted)
     weights = None if cover is None else steady(cover, frames, rows)
     draws = cover is not None and cover.seen
     estimator = Estimator(frames, names, own_ids, exhaustive or weights is not None, level, draws, weights)
     everything = None
     if rows is not None:
-        every = [CellData(c, base_answers, labels, sources, None, asked) for _, c in cells]
+        every = [CellData(c, base_answers, labels, sources, None, asked, accepted) for _, c in cells]
         of_all = None if cover is None else steady(cover, every, None)
         everything = Estimator(every, names, ids, exhaustive or of_all is not None, _value(given), draws, of_all)
 

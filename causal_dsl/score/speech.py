@@ -31,6 +31,8 @@ def speech_of(test: Test, plan: Plan, answers: Answers, tokens: Tokens | None) -
     )
 
     def value(code: int) -> str:
+        if variable in model.sets and code in model.sets[variable].members:
+            return model.sets[variable].short(code)
         return show_value(model.decode(variable, np.array([code]))[0])
 
     def token(number: int) -> str:
@@ -46,4 +48,4 @@ def speech_of(test: Test, plan: Plan, answers: Answers, tokens: Tokens | None) -
         return ", ".join(f"{name} = {show_value(value)}" for name, value in zip(names, decoded, strict=True))
 
     among = None if answers.among is None else frozenset(ids[0] for ids in answers.ids.values())
-    return Speech(value, token, base, among)
+    return Speech(value, token, base, among, variable in model.sets)

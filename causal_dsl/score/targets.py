@@ -20,7 +20,8 @@ from causal_dsl.score.truth import labels_of
 def target_ids(
     plan: Plan, answers: Mapping[str, Answers], networks: Mapping[NetworkKey, Network]
 ) -> Callable[[Test, Quantity], np.ndarray]:
-    """For each row of a test, the id whose logit a quantity asks for."""
+    """For each row of a test, the id whose logit a quantity asks for ``[n]``; of a set, those of its values, -1 where there
+    are fewer ``[n, most]``."""
 
     def ids(test: Test, quantity: Quantity) -> np.ndarray:
         ref = quantity.of
@@ -38,6 +39,13 @@ def target_ids(
         codes = labels_of(test, drawn) if ref.role == "label" else drawn.values[ref.role][variable]
         assert codes is not None
         distinct, back = np.unique(codes, return_inverse=True)
+        if variable in test.model.sets:
+            sets = test.model.sets[variable]
+            held = [list(dict.fromkeys(map(one, sets.values(code)))) for code in distinct.tolist()]
+            ids_of = np.full((len(held), max(map(len, held), default=0)), -1, dtype=np.int64)
+            for row, own in zip(ids_of, held, strict=True):
+                row[: len(own)] = own
+            return ids_of[back.reshape(-1)]
         ids_of = np.array([one(value) for value in test.model.decode(variable, distinct)], dtype=np.int64)
         return ids_of[back.reshape(-1)]
 

@@ -38,6 +38,7 @@ def kept_of(test: Test, drawn: Drawn, columns: Columns) -> np.ndarray | None:
     for role in test.solved:
         answered = columns.base if role == "base" else columns.sources[role]
         answers = next(values for quantity, values in answered.items() if quantity.kind == "answer")
-        right = answers == drawn.values[role][test.readout.variable]
+        wanted = drawn.values[role][test.readout.variable]
+        right = test.model.accepted(test.readout.variable).right(answers, wanted)
         kept = right if kept is None else kept & right
     return kept

@@ -34,6 +34,8 @@ class Speech:
     token: Callable[[int], str] = _number
     base: Callable[[int], str] | None = None
     answers: frozenset[int] | None = None
+    #: whether the output is a set, any value of which is right
+    several: bool = False
 
 
 #: Codes and ids as the numbers that they are.
@@ -93,7 +95,7 @@ def _wanted(frame: CellData, label: bool) -> np.ndarray:
 def _wrong(frame: CellData, run: str, label: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The rows that are wrong, the code that each says, and the id where the code is not an answer (-1: unknown)."""
     codes = frame.column(run, ANSWER)
-    rows = np.flatnonzero(codes != _wanted(frame, label))
+    rows = np.flatnonzero(~frame.accepted.right(codes, _wanted(frame, label)))
     of_run = frame.columns.base if run == "base" else frame.columns.patched
     said = frame.column(run, SAID)[rows] if SAID in of_run else np.full(len(rows), -1)
     codes = codes[rows]
@@ -120,7 +122,7 @@ def wrong_finding(wrong: Sequence[Wrong], runs: int, cell: str, speech: Speech) 
         pair, wanted = kind.examples[0]
         text = f"{kind.said} in {kind.count} (pair {pair}"
         text += f", {_short(speech.base(pair))}" if speech.base is not None else ""
-        parts.append(f"{text}: `{wanted}` is right)")
+        parts.append(f"{text}: {'any of ' * speech.several}`{wanted}` is right)")
     where = f"At {cell}, where iia is highest, " if cell else ""
     text = f"{where}{show_share(wrong[0].of, runs)} {wrong[0].run} runs answer wrong; they say {'; '.join(parts)}."
     return [Finding("wrong_answers", text)]

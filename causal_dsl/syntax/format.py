@@ -32,7 +32,13 @@ def format_tree(spec: tree.Tree, comments: bool = True) -> str:
 def format_expr(node: tree.Expr | tree.DomainExpr | tree.Slice) -> str:
     """An expression or a domain on one line."""
     phrases = Phrases(lambda text, _: text)
-    doc = phrases.domain(node) if isinstance(node, tree.Range | tree.Set) else phrases.expr(node)
+    doc = (
+        phrases.domain(node)
+        if isinstance(node, tree.Range | tree.Set)
+        else phrases.members(node)
+        if isinstance(node, tree.ChosenSet)
+        else phrases.expr(node)
+    )
     return render(doc, _ENDLESS)
 
 

@@ -158,6 +158,17 @@ class Phrases:
                 return self.bracketed("{", [self.expr(item) for item in node.items], node, "}")
         return self.expr(node)
 
+    def members(self, node: tree.Expr | tree.Set | tree.ChosenSet) -> Doc:
+        """A mechanism: a value, or a set of them."""
+        match node:
+            case tree.Set():
+                return self.domain(node)
+            case tree.ChosenSet():
+                where = (Line(), "where ", Nest(_INDENT, self.expr(node.where)))
+                inside = (Line(""), self.expr(node.choice), where)
+                return LayoutGroup(("{", Nest(_INDENT, inside), Line(""), self.close(node, "}")))
+        return self.expr(node)
+
     # ── statements; each in columns that are aligned with those of the statements around it ──
 
     def names(self, names: Sequence[tree.Ident]) -> Doc:
@@ -193,7 +204,7 @@ class Phrases:
                 name: Doc = ("output " if node.output else "", self.ident(node.name))
                 if node.domain is not None:
                     name = (name, " : ", self.domain(node.domain))
-                return (name, (":= ", Nest(_INDENT, self.expr(node.value))))
+                return (name, (":= ", Nest(_INDENT, self.members(node.value))))
             case tree.Prompt():
                 text = self.prompt(node.text)
                 return (("prompt ", text, LayoutGroup(self.where(node.where))),)

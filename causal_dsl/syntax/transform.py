@@ -184,6 +184,9 @@ class BuildTree(Transformer[Token, Any]):
     def pair(self, c: list[Any]) -> tree.MapEntry:
         return tree.MapEntry(c[0], c[2], span=_span(c))
 
+    def chosen(self, c: list[Any]) -> tree.ChosenSet:
+        return tree.ChosenSet(c[1], c[3], span=_span(c))
+
     # ── expressions ──
 
     def if_else(self, c: list[Any]) -> tree.IfElse:

@@ -179,6 +179,14 @@ class Set(Node):
     items: tuple[Expr, ...]
 
 
+@dataclass(frozen=True)
+class ChosenSet(Node):
+    """``{y in Year where y > start}``; ``choice`` is the part before `where`."""
+
+    choice: Expr
+    where: Expr
+
+
 Expr = Number | String | Bool | Name | Attribute | Subscript | Call | List | Unary | Binary | Compare | Member | IfElse
 #: A bare name or a call (`bool`, `Shape`, `real(-1, 1)`, `lines("f.txt")`) stands as itself.
 DomainExpr = Range | Set | Name | Attribute | Subscript | Call
@@ -256,7 +264,7 @@ class Mechanism(Declaration):
     """``[output] name [: domain] := value``"""
 
     name: Ident
-    value: Expr
+    value: Expr | Set | ChosenSet
     domain: DomainExpr | None = None
     output: bool = False
 

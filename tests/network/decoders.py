@@ -13,7 +13,7 @@ from functools import cache
 from typing import Any
 
 import torch
-from tiny import FAMILIES, LAYERS, tiny_model
+from shrunk import FAMILIES, LAYERS, tiny_model
 from torch import Tensor, nn
 
 from causal_dsl.network.forward import SiteRead, SiteWrite, forward
@@ -91,7 +91,7 @@ def row_of(family: str) -> Row:
     row.stream = all(name in row.there for name in STREAM)
     row.heads = row.stream and "z" in row.there
     if not row.stream:
-        row.why = row.absent.get("resid_post", "")
+        row.why = missing("resid_post", network.facts) or row.absent.get("resid_post", "")
         return row
     _against_hooks(network, row)
     return row

@@ -4,7 +4,9 @@ and what must not be taken for a layout."""
 from __future__ import annotations
 
 import copy
+import runpy
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,9 +21,11 @@ from causal_dsl.network.network import Network
 from causal_dsl.network.wrapped import wrap
 from causal_dsl.program.components import COMPONENTS, missing
 from causal_dsl.program.facts import facts_of_config
+from causal_dsl.vocabulary.architectures import ARCHITECTURES
 
 torch.set_num_threads(1)
 
+DOCS = Path(__file__).parents[2] / "docs"
 PLACES = (
     *(
         "layers",
@@ -110,6 +114,14 @@ def test_how_many_families_there_are() -> None:
     rows = [row_of(family) for family in FAMILIES]
     assert sum(row.stream for row in rows) >= 150
     assert sum(row.heads for row in rows) >= 100
+
+
+@pytest.mark.nightly
+def test_the_table_of_the_page_is_what_was_found() -> None:
+    script = runpy.run_path(str(DOCS / "architectures.py"))
+    there = (DOCS / "architectures.md").read_text(encoding="utf-8")
+    rows = [row_of(family) for family in FAMILIES]
+    assert script["page"](there, rows, set(ARCHITECTURES.own)) == there, "run docs/architectures.py"
 
 
 # ── what must not be taken for a layout ─────────────────────────────────────────────────────────

@@ -239,7 +239,7 @@ def test_a_cache_that_cannot_be_written_costs_no_result(
 ) -> None:
     import errno
 
-    from causal_dsl.fitting import kept
+    from causal_dsl.fitting import stored
     from causal_dsl.store.files import CannotWrite
     from causal_dsl.tools.cli import main
 
@@ -250,7 +250,7 @@ def test_a_cache_that_cannot_be_written_costs_no_result(
         '"arrow", "circle"', '"arrow", "circle", "cross", "diamond", "heart", "moon"'
     )
     spec.write_text(fitted.replace("resid_post[b]", "resid_post[b] via rotation(dim=1, n=16, epochs=1, controls=none)"))
-    monkeypatch.setattr(kept, "write_tensors", refused)
+    monkeypatch.setattr(stored, "write_tensors", refused)
     assert main(["run", str(spec), "--json"]) == 0
     document = json.loads(capsys.readouterr().out)["specs"][0]
     assert document["tests"][0]["cells"][0]["scores"]["iia"]["value"] is not None

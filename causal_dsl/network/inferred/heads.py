@@ -10,14 +10,16 @@ The columns of one head are turned round by one, which leaves every norm of the 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from causal_dsl.network.attention import Attend, attending
 from causal_dsl.network.inferred.terms import Ran
 from causal_dsl.network.inferred.trace import Event, alike, matrix
+from causal_dsl.network.network import Network
 
 Split = Literal["apart", "blocks", "heads", "groups"]
 _STILL, _MOVED = 1e-5, 1e-4
@@ -124,6 +126,27 @@ class Probe:
             return "v"
         return "k?"
 
+    def gives(self, network: Network) -> bool:
+        """Whether what the attention function of transformers gives for a head enters ``z`` as that head, and nothing else."""
+        sample, token, shape = _sample(self.heads), 1, (self.rows, self.tokens, self.heads, self.size)
+        seen: list[tuple[int, ...]] = []
+
+        def make(own: Callable[[nn.Module], Attend]) -> Attend:
+            def attention(module: nn.Module, *args: Any, **more: Any) -> Any:
+                out, weights = own(module)(module, *args, **more)
+                seen.append(tuple(out.shape))
+                if seen == [shape]:
+                    out = out.clone()
+                    for row, head in enumerate(sample):
+                        out[row, token, head] = out[row, token, head].roll(1)
+                return out, weights
+
+            return attention
+
+        with attending(network, list(self.found.layer.modules()), make):
+            changes = self._change(self._run(None, [], 0) - self.clean)
+        return seen == [shape] and all(self._alone(changes[row], [head], [token]) for row, head in enumerate(sample))
+
     def _block(self, start: int) -> list[int]:
         return list(range(start, start + self.size))
 
@@ -139,7 +162,7 @@ def _sample(count: int) -> list[int]:
     return sorted({0, 1 % count, count - 1})
 
 
-def heads_of(found: Ran, attention: str, z: str, heads: int, kv: int | None) -> Heads | None:
+def heads_of(network: Network, found: Ran, attention: str, z: str, heads: int, kv: int | None) -> Heads | None:
     """The heads of an attention module whose outputs enter ``z``, of which the config says how many there are; None where
     its width is no multiple of them. What was not found of q, k and v is not in ``places``."""
     event = found.event(z)
@@ -161,6 +184,8 @@ def heads_of(found: Ran, attention: str, z: str, heads: int, kv: int | None) -> 
     best = _apart(probe, maps, kv or heads)
     if len(best.places) < 3:
         best = max([best, *_packed(probe, maps, counts)], key=lambda one: len(one.places))
+    if not best.proved and probe.gives(network):
+        best = replace(best, proved=True)
     return best
 
 

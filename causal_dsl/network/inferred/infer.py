@@ -19,7 +19,7 @@ from causal_dsl.inputs.batches import padded
 from causal_dsl.network.attention import Attend, attending
 from causal_dsl.network.inferred.heads import Heads, heads_of
 from causal_dsl.network.inferred.layers import Ends, Stack, ends_of, stack_of
-from causal_dsl.network.inferred.terms import Ran, Terms, ran, terms_of
+from causal_dsl.network.inferred.terms import LayerTerms, Ran, ran, terms_of
 from causal_dsl.network.inferred.trace import Unclear, alike, exact
 from causal_dsl.network.network import Network
 from causal_dsl.vocabulary.architectures import Architecture
@@ -33,7 +33,7 @@ class _Kind:
     """Layers that are built alike, of which one was run: what was found of it."""
 
     found: Ran
-    terms: Terms
+    terms: LayerTerms
     heads: Heads | None
 
 
@@ -53,13 +53,13 @@ def inferred(network: Network) -> Network:
     except Unclear as why:
         return _without(network, str(why))
     except Exception as error:
-        return _without(network, f"the network's own code fails as it is run: {_told(error)}")
+        return _without(network, f"the network's own code fails when it is run: {_told(error)}")
     record = replace(record, right=not _pads_left(network, first))
     network = replace(network, layout=record, layers=stack.layers)
     if all(name not in record.absent for name in ("z", "attn_in")) and _through_interface(network, named):
         record = replace(record, interface=True)
     else:
-        reason = f"`{name}` computes attention in code of its own, which does not show it"
+        reason = f"`{name}` computes attention in its own code, which does not expose it"
         record = replace(record, interface=False, absent={**dict.fromkeys(COMPARED, reason), **record.absent})
     facts = replace(
         network.facts,
@@ -125,6 +125,7 @@ def _kinds(network: Network, stack: Stack) -> list[_Kind]:
     """What was found of each layer; of those that are built alike one is run."""
     config: Any = network.model.config
     config = getattr(config, "text_config", None) or config
+    shell = replace(network, layout=Architecture(network.facts.architecture, base=_base(network.model, stack.path)))
     seen: dict[Any, _Kind] = {}
     found = []
     for layer, call in zip(stack.layers, stack.calls, strict=True):
@@ -136,7 +137,7 @@ def _kinds(network: Network, stack: Stack) -> list[_Kind]:
             if terms.attention is not None and terms.z is not None:
                 count, shared = (getattr(config, n, None) for n in ("num_attention_heads", "num_key_value_heads"))
                 count = count if isinstance(count, int) else None
-                heads = heads_of(run, terms.attention, terms.z[:-1], count or 0, shared)
+                heads = heads_of(shell, run, terms.attention, terms.z[:-1], count or 0, shared)
             seen[shape] = _Kind(run, terms, heads)
         found.append(seen[shape])
     return found
@@ -153,9 +154,7 @@ def _inner(kinds: Sequence[_Kind]) -> int | None:
 def _record(network: Network, stack: Stack, kinds: list[_Kind], ends: Ends) -> Architecture:
     """The record of a network; where its layers are of several kinds it has a record of each."""
     name = network.facts.architecture
-    base = stack.path
-    while base and not hasattr(network.model.get_submodule(base), "config"):
-        base = base.rpartition(".")[0]
+    base = _base(network.model, stack.path)
     whole = Architecture(
         name,
         base=base,
@@ -184,6 +183,13 @@ def _record(network: Network, stack: Stack, kinds: list[_Kind], ends: Ends) -> A
     )
 
 
+def _base(model: nn.Module, path: str) -> str:
+    """The innermost module around a list of layers that has a config."""
+    while path and not hasattr(model.get_submodule(path), "config"):
+        path = path.rpartition(".")[0]
+    return path
+
+
 def _of_layer(whole: Architecture, kind: _Kind) -> Architecture:
     terms, heads = kind.terms, kind.heads
     absent = dict(terms.absent)
@@ -199,7 +205,9 @@ def _of_layer(whole: Architecture, kind: _Kind) -> Architecture:
         absent.setdefault(
             "z", f"`a head's key and value reach its own output alone` does not hold in `{terms.attention}`"
         )
-    if "z" in absent:  # what has no heads may still have columns that act like a query's
+    if heads is not None and not {"k", "v"} <= heads.places.keys():  # queries alone may be something else: a gate, say
+        absent |= {part: absent.get("v") or absent["k"] for part in ("q", "k", "v")}
+    if "z" in absent:
         absent |= {part: absent["z"] for part in ("q", "k", "v")}
     if any(part in absent for part in ("v", "z")):
         absent |= {part: absent.get("v", absent.get("z", "")) for part in COMPARED}

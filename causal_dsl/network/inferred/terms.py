@@ -38,7 +38,7 @@ class Ran:
 
 
 @dataclass(frozen=True)
-class Terms:
+class LayerTerms:
     """Where the terms of a layer are, as :class:`Architecture` has it; None: not found, with the reason in ``absent``."""
 
     attention: str | None = None
@@ -90,7 +90,7 @@ def ran(layer: nn.Module, call: LayerCall) -> Ran:
     return Ran(layer, call, stream, stream.reshape(rows * tokens, width), left, events, mixed, late)
 
 
-def terms_of(found: Ran) -> Terms:
+def terms_of(found: Ran) -> LayerTerms:
     """The terms of a layer; those that were not found are absent, with the reason."""
     for point, place, made in _middles(found):
         after = found.left - point
@@ -116,9 +116,9 @@ def terms_of(found: Ran) -> Terms:
     return _none("neither `resid_pre + attn_out + mlp_out = resid_post` nor another sum of two of its modules holds")
 
 
-def _none(why: str) -> Terms:
+def _none(why: str) -> LayerTerms:
     names = ("attn_in", "attn_out", "z", "q", "k", "v", "resid_mid", "mlp_in", "neurons", "mlp_out")
-    return Terms(absent=dict.fromkeys(names, why))
+    return LayerTerms(absent=dict.fromkeys(names, why))
 
 
 #: a module's run, and what its output is multiplied by
@@ -210,7 +210,7 @@ def _parallel(found: Ran) -> tuple[_Term, _Term] | None:
     return None
 
 
-def _sequential(found: Ran, place: str, made: _Term, term: _Term, norms: tuple[str, str] | None = None) -> Terms:
+def _sequential(found: Ran, place: str, made: _Term, term: _Term, norms: tuple[str, str] | None = None) -> LayerTerms:
     return _described(found, made, term, mid=place, norms=norms)
 
 
@@ -238,7 +238,7 @@ def _described(
     norms: tuple[str, str] | None = None,
     parallel: bool = False,
     why: str = "",
-) -> Terms:
+) -> LayerTerms:
     """The terms as a layout has them: ``one`` is attention's (or what stands in its place), ``two`` that of the MLP."""
     absent: dict[str, str] = {}
     if two is not None and abs(one[1] - two[1]) > _CLOSE * abs(one[1]):
@@ -284,7 +284,7 @@ def _described(
     ends = None
     if mixer_end is not None or mlp_end is not None:
         ends = ((mixer_end or mixer).path, (mlp_end or mlp).path) if mlp is not None else None
-    return Terms(
+    return LayerTerms(
         mixer.path,
         f"{one[0].path}>",
         None if parallel else mid,
@@ -338,4 +338,4 @@ def _gated(found: Ran, mlp: Event, last: Event) -> bool:
     return sum(0 if e.gave is None else e.gave.shape[-1] // max(inner, 1) for e in reading) > 1
 
 
-__all__ = ["Ran", "Terms", "ran", "terms_of"]
+__all__ = ["LayerTerms", "Ran", "ran", "terms_of"]

@@ -19,7 +19,9 @@ _LOOKED_AT = 512
 
 
 @torch.no_grad()
-def outside(unit: FitUnit, ref: FeatureRef, feature: Feature, cache: FitActivations, natural: Tensor) -> float:
+def share_off_manifold(
+    unit: FitUnit, ref: FeatureRef, feature: Feature, cache: FitActivations, natural: Tensor
+) -> float:
     """Of the vectors that a map writes, the share with a number further from the middle of what that number takes
     naturally than three times as far as it ever gets."""
     data = natural.double()
