@@ -186,7 +186,9 @@ def _kept(model: nn.Module, places: Mapping[str, str]) -> Iterator[dict[str, Ten
             handle.remove()
 
 
-def _sized(run: _PlainRun, facts: Facts, layout: Architecture, said: Mapping[str, Any], longest: int, span: Span) -> Facts:
+def _sized(
+    run: _PlainRun, facts: Facts, layout: Architecture, said: Mapping[str, Any], longest: int, span: Span
+) -> Facts:
     """The sizes that are seen as a network runs: of the stream, of heads, of neurons."""
     layers = len(list(run.model.get_submodule(layout.layers).children()))
     first = f"{layout.layers}.0"
@@ -354,7 +356,9 @@ def _mixed(
     return ""
 
 
-def _several(run: _PlainRun, ids: Tensor, place: str, out: str, layout: Architecture, sizes: tuple[int, int, int]) -> str:
+def _several(
+    run: _PlainRun, ids: Tensor, place: str, out: str, layout: Architecture, sizes: tuple[int, int, int]
+) -> str:
     """Why a head's columns of z are not one sum over its columns of v; empty where they are: of values with one number
     in all columns of a head they have one number, too."""
     heads, shared, size = sizes

@@ -201,7 +201,8 @@ def _affordable(plan: Plan, test: Test, cell: Cell, site: Site, first: int) -> i
     length = max(inputs.length(index) for index in runs.tolist())
     layers = facts.layers or max(1, len(facts.widths) - 1)
     above = max(1, layers - (site.layer or 0) - (site.component in ("out", "resid_post")))
-    own = min(inputs.where(place.position, runs[0])[0] for i in cell.interventions for place in i.places)
+    base = plan.rows[g.Forward(test.network.key, plan.scores[test.name][0].label.draw, "base")]
+    own = min(inputs.where(place.position, int(base[0]))[0] for i in cell.interventions for place in i.places)
     cost = drawn.n * (length - own) * above + len(runs) * length * layers / len(test.cells)
     share = SHARE if len(test.swaps) == 1 else SHARE / 2  # the other half is for them one by one
     rows = int(share * cost / ((length - first) * above))
@@ -272,10 +273,13 @@ def _free_tokens(plan: Plan, test: Test, here: Sequence[Placed], drawn: Drawn) -
         return []
     rows = _prompts(plan, test)
     lengths = {inputs.length(index) for index in rows.tolist()}
-    claimed = {
-        tuple(token for placed in here for place in placed.places for token in inputs.where(place.position, index))
-        for index in rows.tolist()
-    }
+    try:
+        claimed = {
+            tuple(token for placed in here for place in placed.places for token in inputs.where(place.position, index))
+            for index in rows.tolist()
+        }
+    except SpecError:
+        return []  # a prompt of another shape, in which a variable has no place
     if len(lengths) > 1 or len(claimed) > 1:
         return []
     taken = next(iter(claimed))
@@ -539,7 +543,10 @@ def _spans(plan: Plan, test: Test, cell: Cell) -> tuple[int, ...] | None:
     """How many tokens each place has; None where that differs from prompt to prompt: then no other run has as many."""
     inputs = plan.inputs[test.network.key]
     rows = _prompts(plan, test)
-    sizes = [inputs.sizes(place.position, rows) for i in cell.interventions for place in i.places]
+    try:
+        sizes = [inputs.sizes(place.position, rows) for i in cell.interventions for place in i.places]
+    except SpecError:
+        return None  # a prompt of another shape, in which the place is not
     return tuple(int(here[0]) for here in sizes) if all((here == here[0]).all() for here in sizes) else None
 
 
