@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 import torch
@@ -11,10 +12,11 @@ from causal_dsl.engine.execute import CellRun, Execution, TestRun
 from causal_dsl.measures.quantities import TIED, Columns, Quantity
 from causal_dsl.network.forward import SiteRead, forward
 from causal_dsl.planning.graph import Forward
-from causal_dsl.planning.probes import Apart, Replaced, Unmapped, part
+from causal_dsl.planning.probes import Apart, Replaced, Unmapped, part, untried
 from causal_dsl.program.locations import Place, Site
 from causal_dsl.program.program import Test
 from causal_dsl.score.apart import WrittenApart, apart_findings
+from causal_dsl.score.codes import FULL
 from causal_dsl.score.copied import copied_inputs, mixed
 from causal_dsl.score.held import held as held_there
 from causal_dsl.score.held import held_findings
@@ -29,12 +31,15 @@ from causal_dsl.score.unmapped import (
     of_pairs,
     replacement_findings,
     unmapped_findings,
+    untried_finding,
 )
 from causal_dsl.vocabulary.values.from_run import FromRun
 
 _ANSWER = Quantity("answer")
 #: Values of the placed variables, together, that are tabulated; distinct inputs whose vectors are looked at.
 _MOST_SETTINGS, _LOOKED_AT = 64, 512
+#: Of the units left at a place, how many are looked at in pairs; and how many inputs each of a number's ranges holds, at the least.
+_PAIRED, _RUN = 24, 16
 
 
 def with_probes(result: TestResult, test: Test, execution: Execution) -> TestResult:
@@ -65,6 +70,12 @@ def with_probes(result: TestResult, test: Test, execution: Execution) -> TestRes
             cells[at] = _apart(cells[at], probe, probe_test, theirs, seen)
         elif isinstance(probe, Replaced):
             cells[at] = _replaced(cells[at], probe, probe_test, run.cells[probe.cell], theirs)
+    if test.swaps and test.intervenes:
+        for at, cell in enumerate(cells):
+            if not cell.unclaimed and cell.verdict is not None and cell.verdict.code in (*FULL, "partly"):
+                number = next(n for n, one in enumerate(run.cells) if dict(one.node.cell) == cell.cell)
+                if why := untried(execution.plan, test, number):
+                    cells[at] = replace(cell, findings=(*cell.findings, untried_finding(why)))
     return replace(result, cells=tuple(cells))
 
 
@@ -136,7 +147,7 @@ def _judged(probe: Unmapped, test: Test, seen: _Seen, together: bool) -> tuple[b
     every = probe.units[0]
     drawn = seen.plan.draw_of(test)
     distinct, first = seen.inputs(test)
-    vectors = seen.vectors(probe.site, distinct)
+    vectors = seen.vectors(replace(probe.site, dims=None), distinct)
     needed = _needed(test, probe.placed, {name: column[first] for name, column in drawn.values["base"].items()})
     if needed is None:
         return (True, *(False for _ in probe.units[1:]))
@@ -160,15 +171,35 @@ def _needed(test: Test, placed: tuple[str, ...], values: dict[str, np.ndarray]) 
 
 
 def _tells(vectors: np.ndarray, units: list[int], needed: np.ndarray) -> bool:
-    """Whether the numbers of ``units`` tell what is needed, and in so few values that they do not tell every input."""
+    """Whether the numbers of ``units`` tell what is needed, without telling every input: all of them in few values, one or two of
+    them in few values, or one by a threshold or two."""
     if not units:
         return len(np.unique(needed)) == 1
-    _, pattern = np.unique(np.round(vectors[:, units], 6), axis=0, return_inverse=True)
-    pattern = pattern.reshape(-1)
-    count = int(pattern.max()) + 1
-    if 2 * count > len(needed):
+    codes = [_numbered(np.round(vectors[:, [unit]], 6)) for unit in units]
+    few = [code for code in codes if 2 * (int(code.max()) + 1) <= len(needed)]
+    if _decide(_numbered(np.round(vectors[:, units], 6)), needed):
+        return True
+    some = [*few, *(_numbered(np.stack(pair, axis=1)) for pair in combinations(few[:_PAIRED], 2))]
+    return any(_decide(code, needed) for code in some) or any(_in_order(code, needed) for code in codes)
+
+
+def _numbered(rows: np.ndarray) -> np.ndarray:
+    return np.unique(rows, axis=0, return_inverse=True)[1].reshape(-1)
+
+
+def _decide(code: np.ndarray, needed: np.ndarray) -> bool:
+    """Whether a code [n] of few values tells what is needed [n]."""
+    count = int(code.max()) + 1
+    return 2 * count <= len(needed) and len(np.unique(np.stack([code, needed], axis=1), axis=0)) == count
+
+
+def _in_order(code: np.ndarray, needed: np.ndarray) -> bool:
+    """Whether a number, given by its rank [n], tells what is needed [n] by few thresholds: by fewer runs of one kind than one in
+    ``_RUN`` inputs."""
+    if len(np.unique(np.stack([code, needed], axis=1), axis=0)) > int(code.max()) + 1:
         return False
-    return len(np.unique(np.stack([pattern, needed], axis=1), axis=0)) == count
+    in_order = needed[np.argsort(code, kind="stable")]
+    return int((in_order[1:] != in_order[:-1]).sum() + 1) * _RUN <= len(needed)
 
 
 def _copied(test: Test, number: int, seen: _Seen, beside: str) -> list[Finding]:

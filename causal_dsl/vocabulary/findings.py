@@ -181,6 +181,18 @@ _ALL = (
         forbids_when="if it is an alarm; `exact` always",
     ),
     FindingKind(
+        "unjudged_moves",
+        "beside",
+        "info",
+        "a part of the unclaimed units moves the answer, and it was not decided whether it may",
+    ),
+    FindingKind(
+        "not_tried",
+        "beside",
+        "info",
+        "beside `exact`, `supported` or `partly`: the unclaimed units were not tried, and why",
+    ),
+    FindingKind(
         "joint_only",
         "beside",
         "alarm",

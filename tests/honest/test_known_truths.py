@@ -264,3 +264,83 @@ def test_one_source_for_several_is_warned_of_unless_another_test_tells_them_apar
     assert not warned(text.replace("DO", "do(p <- source)"))
     another = "test alone on at {\n  base, source ~ pair(n=64, seed=0)\n  do(q <- source)\n  report iia\n}\n"
     assert not warned(text.replace("DO", TOGETHER) + another)
+
+
+# ── where a place is written otherwise, or holds many values ────────────────────────────────────
+
+SPREAD = "p @ layer[0].out[0], layer[1].out[0]\n  q @ layer[0].out[1], layer[1].out[1]"
+MODULE = 'p @ module("layers.0")[0]\n  q @ layer[0].out[1]'
+
+
+@pytest.mark.parametrize(
+    ("network", "places", "do"),
+    [
+        ("hidden_later", SPREAD, "do(p <- source)"),
+        ("hidden_by_idle", MODULE, "do(p <- source)"),
+        ("hidden_by_idle", BOTH, "do(p <- source, layer[0].out[2] = current)"),
+        ("hidden_later", BOTH, "do(p <- source, layer[1].out[1] = mean)"),
+        ("any_of_many", BOTH, "do(p <- source)"),
+        ("any_of_many", "p @ layer[0].out[0]", "do(p <- source)"),
+    ],
+)
+@pytest.mark.parametrize("draw", [PAIRS, ALL])
+def test_no_way_of_writing_a_place_ends_the_control(
+    network: str, places: str, do: str, draw: str, tmp_path: Path
+) -> None:
+    found = codes(tmp_path, network, places, do, draw)
+    assert "unmapped_moves" in found, found
+    assert not {"exact", "supported"} & set(found)
+
+
+@pytest.mark.parametrize(
+    ("network", "places", "do"),
+    [
+        ("plain_twice", SPREAD, "do(p <- source)"),
+        ("plain_twice", "p @ layer[0].out[0]\n  q @ layer[1].out[1]", "do(p <- source)"),
+        ("plain", MODULE, "do(p <- source)"),
+        ("plain", BOTH, "do(p <- source, layer[0].out[2] = current)"),
+    ],
+)
+def test_no_way_of_writing_a_place_raises_an_alarm(network: str, places: str, do: str, tmp_path: Path) -> None:
+    found = codes(tmp_path, network, places, do)
+    assert not ALARMS & set(found), found
+    assert "supported" in found
+
+
+MANY = """
+causal pair {
+  x, y ~ DOMAIN
+  z ~ LAST
+  p := x > y
+  output out := p != (z > 0.5)
+}
+network net = torch("networks.py:NETWORK")
+align at : pair -> net {
+  x @ input[0:1] via scalar()
+  y @ input[1:2] via scalar()
+  z @ input[2:3] via scalar()
+  p @ layer[0].out[0]
+  out @ logits
+}
+test claim on at {
+  base, source ~ pair(n=256, seed=0, balance=[base.p, source.p])
+  do(p <- source)
+  report accuracy
+}
+"""
+
+
+@pytest.mark.parametrize(("domain", "last"), [("0..150", "0..1"), ("real(0, 1)", "real(0, 1)"), ("real(0, 1)", "0..1")])
+def test_a_backup_of_many_values(domain: str, last: str, tmp_path: Path) -> None:
+    shutil.copy(HERE / "networks.py", tmp_path / "networks.py")
+    text = MANY.replace("DOMAIN", domain).replace("LAST", last)
+    assert "unmapped_moves" in run(tmp_path, text.replace("NETWORK", "many_values"))
+    found = run(tmp_path, text.replace("NETWORK", "many_values_plain"))
+    assert "supported" in found and not ALARMS & set(found), found
+
+
+def test_where_nothing_may_be_taken_that_is_said(tmp_path: Path) -> None:
+    shutil.copy(HERE / "networks.py", tmp_path / "networks.py")
+    text = MODEL.replace("out := p != q", "out := (p != q) != (x + y + z + e > 99)").replace("NETWORK", "plain")
+    found = run(tmp_path, text.replace("PLACES", BOTH).replace("DRAW", PAIRS).replace("DO", "do(p <- source)"))
+    assert "by other paths than through" in found["not_tried"], found
