@@ -318,3 +318,11 @@ def many_values() -> Network:
 
 def many_values_plain() -> Network:
     return Network(lambda x: units(p(x), x[:, 1], x[:, 2]), lambda h: differ(h[:, 0], (h[:, 2] > 0.5).double()), 3)
+
+
+def uneven() -> Network:
+    """Numbers whose sums are rounded."""
+    return Network(
+        lambda x: units(p(x), q(x), 0.1 * x[:, 0] + 0.7, torch.sin(x[:, 1] + 0.3)),
+        lambda h: differ(h[:, 0].round(), h[:, 1].round()),
+    )

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import causal_dsl as cd
+from causal_dsl.diagnostics import SpecError
 
 HERE = Path(__file__).parent
 #: Findings that name a fault of what is claimed.
@@ -344,3 +345,16 @@ def test_where_nothing_may_be_taken_that_is_said(tmp_path: Path) -> None:
     text = MODEL.replace("out := p != q", "out := (p != q) != (x + y + z + e > 99)").replace("NETWORK", "plain")
     found = run(tmp_path, text.replace("PLACES", BOTH).replace("DRAW", PAIRS).replace("DO", "do(p <- source)"))
     assert "by other paths than through" in found["not_tried"], found
+
+
+@pytest.mark.parametrize("place", ["layer[0].out[0] via standardize()", "layer[0].out[0:1] via pca(k=1)"])
+def test_a_feature_as_wide_as_its_place_is_not_held_against_itself(place: str, tmp_path: Path) -> None:
+    found = codes(tmp_path, "plain", f"p @ {place}")
+    assert "supported" in found and "not_above_controls" not in found, found
+    assert "through a feature" in found["not_tried"]
+
+
+def test_a_difference_of_equal_means_is_no_direction(tmp_path: Path) -> None:
+    do = "do(layer[0].out = project_out(1e6 * (0.3 * mean(source) - 0.3 * mean(base))))"
+    with pytest.raises(SpecError, match="E791"):
+        codes(tmp_path, "uneven", "p @ layer[0].out[0]", do, ALL)
