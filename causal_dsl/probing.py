@@ -8,6 +8,7 @@ from itertools import combinations
 import numpy as np
 import torch
 
+from causal_dsl.causal.cover import Cover, cover_of
 from causal_dsl.engine.execute import CellRun, Execution, TestRun
 from causal_dsl.measures.quantities import TIED, Columns, Quantity
 from causal_dsl.network.forward import SiteRead, forward
@@ -21,7 +22,7 @@ from causal_dsl.score.copied import copied_inputs, mixed
 from causal_dsl.score.held import held as held_there
 from causal_dsl.score.held import held_findings
 from causal_dsl.score.paired import difference, share
-from causal_dsl.score.results import CellResult, Finding, TestResult
+from causal_dsl.score.results import CellResult, Estimate, Finding, TestResult
 from causal_dsl.score.stillness import not_at_rest
 from causal_dsl.score.unmapped import (
     OtherValues,
@@ -69,7 +70,9 @@ def with_probes(result: TestResult, test: Test, execution: Execution) -> TestRes
         elif isinstance(probe, Apart):
             cells[at] = _apart(cells[at], probe, probe_test, theirs, seen)
         elif isinstance(probe, Replaced):
-            cells[at] = _replaced(cells[at], probe, probe_test, run.cells[probe.cell], theirs)
+            cells[at] = _replaced(
+                cells[at], probe, probe_test, run.cells[probe.cell], theirs, _cover(result, test, seen)
+            )
     if test.swaps and test.intervenes:
         for at, cell in enumerate(cells):
             if not cell.unclaimed and cell.verdict is not None and cell.verdict.code in (*FULL, "partly"):
@@ -77,6 +80,13 @@ def with_probes(result: TestResult, test: Test, execution: Execution) -> TestRes
                 if why := untried(execution.plan, test, number):
                     cells[at] = replace(cell, findings=(*cell.findings, untried_finding(why)))
     return replace(result, cells=tuple(cells))
+
+
+def _cover(result: TestResult, test: Test, seen: _Seen) -> Cover | None:
+    """How a test's rows cover all there are; None where they do not, or where its pairs have sources of their own."""
+    if not (result.covered or result.exhaustive) or test.roles != ("base",):
+        return None
+    return cover_of(test.design, seen.plan.draw_of(test))
 
 
 class _Seen:
@@ -275,19 +285,40 @@ def _site(site: Site) -> str:
     return str(Place(site))
 
 
-def _replaced(cell: CellResult, probe: Replaced, test: Test, own: CellRun, run: TestRun) -> CellResult:
+def _replaced(
+    cell: CellResult, probe: Replaced, test: Test, own: CellRun, run: TestRun, cover: Cover | None
+) -> CellResult:
+    """``cover``: of the test's rows, where they are all there are. The same inputs then weigh as much here as there."""
     rows = probe.rows
     ids = {"base": test.given.ids["base"]} if test.given is not None else {}
     hits = {probe.own: _moved(own.columns)[rows]}
     hits |= {name: _moved(one.columns) for name, one in zip(probe.names, run.cells, strict=True)}
+    weights = _weights(probe, cover, len(own.columns.base[_ANSWER]))
     found = OtherValues(
         probe.own,
-        {name: share(moved, ids) for name, moved in hits.items()},
-        {name: difference(hits[name], hits[probe.own], ids) for name in probe.names},
+        {name: share(moved, ids) if weights is None else _exact(moved, weights) for name, moved in hits.items()},
+        {
+            name: difference(hits[name], hits[probe.own], ids)
+            if weights is None
+            else _exact(hits[name].astype(float) - hits[probe.own], weights)
+            for name in probe.names
+        },
     )
     matters = replacement_findings(found)
     cell = not_at_rest(cell) if matters else cell
     return replace(cell, replaced=found, findings=(*cell.findings, *matters))
+
+
+def _weights(probe: Replaced, cover: Cover | None, n: int) -> np.ndarray | None:
+    """How much each pair of a probe weighs [m], where it pairs all inputs of a test whose rows are all there are."""
+    if cover is None or len(np.unique(probe.rows)) ** 2 != len(probe.rows):
+        return None
+    each = np.ones(n) if cover.weights is None else cover.weights
+    return each[probe.rows] * each[probe.others]
+
+
+def _exact(values: np.ndarray, weights: np.ndarray) -> Estimate:
+    return Estimate(float((values * weights).sum() / weights.sum()), n=len(values), method="exact")
 
 
 def _elsewhere(columns: Columns) -> np.ndarray:

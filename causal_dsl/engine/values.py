@@ -76,7 +76,8 @@ class Values:
         if write.feature is not None:
             change = self._through(change, write.feature, family, spot, alive)
         watch = self.watch
-        if watch is None or not stated:
+        # a sum of vectors that runs have may be one that no run has
+        if watch is None or not (stated or any(write.value.find(Combine))):
             return change
 
         def watched(current: Tensor) -> Tensor:

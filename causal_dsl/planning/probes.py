@@ -28,8 +28,15 @@ from causal_dsl.program.locations import Place, Position, Site
 from causal_dsl.program.measured import without_lines
 from causal_dsl.program.overlap import overlap
 from causal_dsl.program.program import Cell, Intervention, Placed, Test
+from causal_dsl.vocabulary.values.arithmetic import Combine
+from causal_dsl.vocabulary.values.clamp import Clamp
+from causal_dsl.vocabulary.values.current import Current
 from causal_dsl.vocabulary.values.from_run import FromRun
 from causal_dsl.vocabulary.values.mean import Mean
+from causal_dsl.vocabulary.values.noise import Noise
+from causal_dsl.vocabulary.values.number import Constant
+from causal_dsl.vocabulary.values.project_out import ProjectOut
+from causal_dsl.vocabulary.values.scale import Scale
 from causal_dsl.vocabulary.written import Value
 
 if TYPE_CHECKING:
@@ -83,12 +90,14 @@ class Unmapped:
 
 @dataclass(frozen=True, eq=False)
 class Replaced:
-    """Other values at the places of an ablation. ``names``: of each intervention what is written, ``rows`` the pairs of the test."""
+    """Other values at the places of an ablation. ``names``: of each intervention what is written, ``rows`` the pairs of the test, and
+    ``others`` those from which a place is taken."""
 
     cell: int
     own: str
     names: tuple[str, ...]
     rows: np.ndarray
+    others: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -534,13 +543,19 @@ def _replaced(plan: Plan, test: Test, number: int, cell: Cell) -> Test | None:
     m = int(share * drawn.n)
     if _is_small(plan.inputs[test.network.key]):
         m = max(m, _BESIDE // len(test.cells))
-    m = min(m, MOST, drawn.n)
+    m = min(m, MOST)
+    _, distinct = np.unique(drawn.ids["base"], return_index=True)
+    few = len(distinct) > 1 and len(distinct) ** 2 <= m  # each of them from each other one
+    m = min(m, drawn.n)
     spans = _spans(plan, test, cell)
-    if m < LEAST or spans is None:
+    if (m < LEAST and not few) or spans is None:
         return None
     stream = Stream(_SEED, number)
-    rows = stream.some(drawn.n, m)
-    others = rows[(np.arange(m) + 1 + int(stream.below(m - 1, 1)[0])) % m]
+    if few:
+        rows, others = np.repeat(distinct, len(distinct)), np.tile(distinct, len(distinct))
+    else:
+        rows = stream.some(drawn.n, m)
+        others = rows[(np.arange(m) + 1 + int(stream.below(m - 1, 1)[0])) % m]
     cells: list[Cell] = []
     wanted: list[tuple[str, Value | None]] = [("mean", Mean("base")), ("resample", None)]
     if own == "mean":  # zero is often no value that a site ever has: it is held against others, and nothing against it
@@ -557,19 +572,45 @@ def _replaced(plan: Plan, test: Test, number: int, cell: Cell) -> Test | None:
         )
         cells.append(Cell((("part", len(cells) + 1),), made))
     given = _rows(drawn, ("base", rows), ("base", others))
-    return _made(test, "replaced", number, given, tuple(cells), Replaced(number, own, tuple(names), rows))
+    return _made(test, "replaced", number, given, tuple(cells), Replaced(number, own, tuple(names), rows, others))
 
 
 def _ablation(cell: Cell) -> str | None:
-    """What an ablation writes, ``zero`` or ``mean``; None for any other intervention."""
+    """What an ablation writes, ``zero`` or ``mean``, or ``written`` for another way of taking away what is there; None for any other
+    intervention."""
     found = set()
     for intervention in cell.interventions:
         if intervention.add or intervention.features:
             return None
-        found.add(intervention.value.ablates)
+        found.add(intervention.value.ablates or ("written" if _removes(intervention.value) else ""))
         if any(place.site.component in ("pattern", "module", "logits", "final_norm") for place in intervention.places):
             return None
     return (found.pop() or None) if len(found) == 1 else None
+
+
+def _removes(value: Value) -> bool:
+    """Whether a value takes away what is there, all of it or a part, and puts nothing of another run, or of a file, in its place."""
+    kinds = (FromRun, Noise)
+    if any(isinstance(part, kinds) or part.files for part in value.walk()):
+        return False
+    if any(mean.of != "base" for mean in value.find(Mean)):
+        return False
+    if not value.changes:
+        return True
+    if isinstance(value, Scale):
+        return 0 <= value.by < 1
+    if not isinstance(value, Combine):
+        return isinstance(value, Clamp | ProjectOut)
+    left, right = value.left, value.right
+    if left.changes and right.changes:
+        return value.op == "-" and left == right
+    own, other = (left, right) if left.changes else (right, left)
+    if value.op in "+-":
+        return _removes(own)
+    if not isinstance(other, Constant) or (value.op == "/" and (own is right or not other.value)):
+        return False
+    by = 1 / other.value if value.op == "/" else other.value
+    return 0 <= by < 1 if isinstance(own, Current) else abs(by) <= 1 and _removes(own)
 
 
 def _spans(plan: Plan, test: Test, cell: Cell) -> tuple[int, ...] | None:

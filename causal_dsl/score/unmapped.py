@@ -183,6 +183,7 @@ def _listed(names: Sequence[str]) -> str:
 
 _WORDS = {
     "zero": "set to zero",
+    "written": "written as the test says",
     "mean": "set to their mean",
     "resample": "taken from another input",
 }
@@ -195,10 +196,9 @@ def replacement_findings(found: OtherValues) -> list[Finding]:
         name: d
         for name, d in found.differences.items()
         if d.value is not None
-        and d.low is not None
-        and d.high is not None
         and abs(d.value) > DIFFERENT
-        and not d.low <= 0 <= d.high
+        and _is_sure(d)
+        and (found.own != "written" or d.value < 0)
         and _apart(own.value, found.moved[name].value)
     }
     if not apart:
@@ -214,6 +214,12 @@ def replacement_findings(found: OtherValues) -> list[Finding]:
             "The score depends on the value that is written.",
         )
     ]
+
+
+def _is_sure(difference: Estimate) -> bool:
+    if difference.method == "exact":
+        return True
+    return difference.low is not None and difference.high is not None and not difference.low <= 0 <= difference.high
 
 
 def _apart(one: float | None, other: float | None) -> bool:

@@ -97,7 +97,7 @@ _ALL = (
         "outside",
         "cell",
         "alarm",
-        "the number of off-manifold vectors: those that come from no run (zero, a number, noise, a given vector, or a vector that is clamped, scaled or projected) and have a number out of range at their place, as for features below; the range is that of the vectors they replace",
+        "the number of off-manifold vectors: those that come from no run (zero, a number, noise, a given vector, arithmetic of vectors, or a vector that is clamped, scaled or projected) and have a number out of range at their place, as for features below; the range is that of the vectors they replace",
         graded="alarm above 5%",
     ),
     FindingKind(

@@ -326,3 +326,23 @@ def uneven() -> Network:
         lambda x: units(p(x), q(x), 0.1 * x[:, 0] + 0.7, torch.sin(x[:, 1] + 0.3)),
         lambda h: differ(h[:, 0].round(), h[:, 1].round()),
     )
+
+
+def split_in_two() -> Network:
+    """Unit 2 is e, which nothing needs; but between its two values the answer breaks."""
+    return Network(
+        lambda x: units(p(x), q(x), x[:, 3]),
+        lambda h: torch.where((h[:, 2] > 0.2) & (h[:, 2] < 0.8), 0.0, differ(h[:, 0], h[:, 1])),
+    )
+
+
+def halved() -> Network:
+    """p in unit 0 as 0 or 4, which may be halved."""
+    return Network(lambda x: units(4 * p(x), q(x)), lambda h: differ((h[:, 0] > 1).double(), h[:, 1]))
+
+
+def constant_is_true() -> Network:
+    """As ``constant_needed``, and where the constant is missing the answer is true."""
+    return Network(
+        lambda x: units(p(x), q(x), 5 + 0 * x[:, 3]), lambda h: torch.where(h[:, 2] > 2, differ(h[:, 0], h[:, 1]), 1.0)
+    )

@@ -358,3 +358,64 @@ def test_a_difference_of_equal_means_is_no_direction(tmp_path: Path) -> None:
     do = "do(layer[0].out = project_out(1e6 * (0.3 * mean(source) - 0.3 * mean(base))))"
     with pytest.raises(SpecError, match="E791"):
         codes(tmp_path, "uneven", "p @ layer[0].out[0]", do, ALL)
+
+
+# ── other ways of writing an ablation ───────────────────────────────────────────────────────────
+
+AWAY = [
+    "0",
+    "[0]",
+    "scale(0)",
+    "0 * current",
+    "clamp(0, 0)",
+    "clamp(high=1)",
+    "mean - mean",
+    "0.1 * current",
+    "project_out([1])",
+    "1",
+]
+FOUR = "base ~ pair(n=256, seed=0) where base.x == base.y and base.x == 0 and base.z < 2"
+
+
+@pytest.mark.parametrize("value", AWAY)
+@pytest.mark.parametrize("draw", [BASE, FOUR, "base ~ pair(exhaustive=true)"])
+def test_every_ablation_of_a_constant_is_named(value: str, draw: str, tmp_path: Path) -> None:
+    do = f"do(layer[0].out[2] = {value})"
+    if draw == FOUR:
+        found = codes(tmp_path, "constant_is_true", BOTH, do, draw)
+    else:
+        found = codes(tmp_path, "constant_needed", BOTH, do, draw)
+    assert {"outside", "replacement_matters"} <= set(found), found
+
+
+@pytest.mark.parametrize("value", ["0.5", "clamp(0.4, 0.6)", "[0.5]", "0.2 * current + 0.4", "mean"])
+def test_a_number_between_the_values_of_a_unit(value: str, tmp_path: Path) -> None:
+    found = codes(tmp_path, "split_in_two", BOTH, f"do(layer[0].out[2] = {value})", BASE)
+    assert "replacement_matters" in found, found
+
+
+@pytest.mark.parametrize(
+    ("network", "place", "value"),
+    [
+        ("plain", 0, "scale(0)"),  # needed
+        ("plain", 2, "[0]"),  # read by nothing
+        ("halved", 0, "scale(0.5)"),  # less than all of it is taken away, and that much nothing needs
+        ("halved", 0, "clamp(0, 3)"),
+        ("plain", 0, "-1 * current"),
+        ("plain", 0, "2 * mean(base) - current"),
+    ],
+)
+def test_ablations_of_any_kind_that_agree(network: str, place: int, value: str, tmp_path: Path) -> None:
+    found = codes(tmp_path, network, BOTH, f"do(layer[0].out[{place}] = {value})", BASE)
+    assert "replacement_matters" not in found, found
+
+
+def test_a_score_of_all_inputs_is_one_number(tmp_path: Path) -> None:
+    shutil.copy(HERE / "networks.py", tmp_path / "networks.py")
+    text = MODEL.replace("NETWORK", "constant_is_true").replace("PLACES", BOTH).replace("DRAW", FOUR)
+    (tmp_path / "claim.causal").write_text(text.replace("DO", "do(layer[0].out[2] = 0)\n  report moved"))
+    test = cd.run(cd.load(tmp_path / "claim.causal"), cd.Options(trust=True))["claim"]
+    cell = test.cell()
+    assert test.covered and cell.replaced is not None
+    own = cell.replaced.moved[cell.replaced.own]
+    assert (own.value, own.method) == (cell.scores["moved"].value, "exact")
