@@ -139,6 +139,20 @@ def write(folder: Path, shape: Shape, budget: int) -> None:
     (folder / "sweep.causal").write_text(SPEC.format(words=words, layers=shape.layers, pairs=pairs, more=shape.more))
 
 
+def row(name: str, budget: int, **environment: str) -> dict[str, int]:
+    """What :func:`measure` finds in a process of its own. Raises ChildProcessError with what it printed where it fails."""
+    with tempfile.TemporaryDirectory() as folder:
+        write(Path(folder), SHAPES[name], budget)
+        command = [sys.executable, "-m", "benchmarks.peaks", name, "--here", "--budgets", str(budget)]
+        path = os.pathsep.join(filter(None, [str(Path(__file__).parent.parent), os.environ.get("PYTHONPATH")]))
+        env = {**os.environ, "PYTHONPATH": path, **environment}
+        done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
+    if done.returncode:
+        raise ChildProcessError(done.stdout + done.stderr)
+    found: dict[str, int] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
 def main(words: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("networks", nargs="*", metavar="NETWORK", help=f"some of {', '.join(SHAPES)} (all)")
@@ -156,18 +170,12 @@ def main(words: list[str] | None = None) -> int:
     failed = False
     for name in names:
         for budget in given.budgets:
-            with tempfile.TemporaryDirectory() as folder:
-                write(Path(folder), SHAPES[name], budget)
-                command = [sys.executable, "-m", "benchmarks.peaks", name, "--here", "--budgets", str(budget)]
-                path = os.pathsep.join(filter(None, [str(Path(__file__).parent.parent), os.environ.get("PYTHONPATH")]))
-                done = subprocess.run(
-                    command, cwd=folder, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True
-                )
-            if done.returncode:
-                print(done.stdout + done.stderr, file=sys.stderr)
+            try:
+                found = row(name, budget)
+            except ChildProcessError as failure:
+                print(failure, file=sys.stderr)
                 failed = True
                 continue
-            found = json.loads(done.stdout.splitlines()[-1])
             told = "".join(
                 f"{found[key] / 1e6:>{wide}.0f}" for key, wide in (("tensors", 9), ("predicted", 11), ("seen", 8))
             )

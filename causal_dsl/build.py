@@ -59,8 +59,10 @@ __all__ = [
     "bits",
     "bool_",
     "change",
+    "chat",
     "circuit",
     "csv",
+    "dataset",
     "domain",
     "embed",
     "embedding",
@@ -91,6 +93,7 @@ __all__ = [
     "onehot",
     "outside",
     "param",
+    "parquet",
     "patch",
     "path",
     "percent",
@@ -105,6 +108,7 @@ __all__ = [
     "test",
     "torch",
     "train",
+    "values",
     "vector",
     "zoo",
 ]
@@ -115,7 +119,7 @@ label = name("label")
 mean, noise, vector = map(name, ("mean", "noise", "vector"))
 max, min, median, argmax, argmin, best = map(name, ("max", "min", "median", "argmax", "argmin", "best"))
 recovered, recovered_per_pair, change = map(name, ("recovered", "recovered_per_pair", "change"))
-solved, outside = map(name, ("solved", "outside"))
+solved, outside, chat = map(name, ("solved", "outside", "chat"))
 
 # ── sites and positions ──
 layer, embed, final_norm, logits, input = map(name, ("layer", "embed", "final_norm", "logits", "input"))
@@ -147,6 +151,24 @@ def between(low: int, high: int) -> Expression:
     return combine(tree.Range, low, high)
 
 
+def values(*items: Any) -> Expression:
+    """``{a, b, …}``, for a setting that takes a domain: ``next_token(among=values("is", "are"))``."""
+    node, needs = domain_node(list(items))
+    return Expression(node, needs)
+
+
+def parquet(path: str, key: str) -> Expression:
+    """The rows of a parquet file by the column ``key``; ``row`` is the number of a row."""
+    return name("parquet")(path, key=name(key))
+
+
+def dataset(path: str, key: str, split: str | None = None) -> Expression:
+    """The rows of a folder that `datasets` of Hugging Face has saved to disk, or of one ``split`` of it."""
+    if split is None:
+        return name("dataset")(path, key=name(key))
+    return name("dataset")(path, split=split, key=name(key))
+
+
 def csv(path: str, key: str) -> Expression:
     """The rows of a csv file by the column ``key``."""
     return name("csv")(path, key=name(key))
@@ -167,7 +189,7 @@ def _unit(value: float, unit: str) -> Expression:
     if isinstance(node, tree.Unary) and isinstance(node.operand, tree.Number):
         return -_unit(node.operand.value, unit)
     if not isinstance(node, tree.Number):
-        raise TypeError(f"{value!r} is no number")
+        raise TypeError(f"{value!r} is not a number")
     return Expression(tree.Number(node.value, unit))
 
 
@@ -201,14 +223,22 @@ def domain(name: str, values: Any, doc: str = "") -> Named:
 
 
 class Table(Named):
-    """A table: a domain of its keys, and ``table[key].column``."""
+    """A table: a domain of its keys, ``table[key].column``, and the domain ``table.column`` of a column's values."""
+
+    def __getattr__(self, column: str) -> Expression:
+        if column.startswith("_"):
+            raise AttributeError(column)
+        return getattr(self.reference, column)
 
     def __getitem__(self, key: Any) -> Expression:
         return self.reference[key]
 
 
-def table(name: str, rows: Expression, doc: str = "") -> Table:
-    """``table NAME = csv(…)`` of :func:`csv` or :func:`jsonl`."""
+def table(name: str, rows: Expression | Mapping[Any, Any], doc: str = "") -> Table:
+    """``table NAME = csv(…)`` of :func:`csv`, :func:`jsonl`, :func:`parquet` or :func:`dataset`, or a dict: ``{"a": "b"}``."""
+    if isinstance(rows, Mapping):
+        pairs = tuple(tree.MapEntry(value_node(key)[0], value_node(value)[0]) for key, value in rows.items())
+        return Table(name, tree.Mapping(pairs), (), tree.TableDecl, doc)
     node, needs = value_node(rows)
     return Table(name, node, needs, tree.TableDecl, doc)
 
@@ -314,7 +344,7 @@ def train(of: Any, /, *options: Any, name: str = "", doc: str = "", **settings: 
         from causal_dsl.api import train as train_all
 
         if name or doc or settings:
-            raise TypeError(f"{of!r} is no alignment: give the one that the network is trained towards")
+            raise TypeError(f"{of!r} is not an alignment: give the one that the network is trained towards")
         return train_all(of, *options)
     if not name or options:
         raise TypeError("say how the network is called: train(alignment, name='net', …)")

@@ -26,6 +26,7 @@ from causal_dsl.planning.memory import Budget, default_bytes
 from causal_dsl.planning.plan import Plan
 from causal_dsl.planning.probes import probes_of
 from causal_dsl.planning.switches import turned_on, without
+from causal_dsl.planning.unknown import warn_of_unknown_words
 from causal_dsl.program.answers import Answers, answers_of, check_answers, check_numbers
 from causal_dsl.program.beginnings import check_beginnings
 from causal_dsl.program.cautions import caution, never_apart
@@ -169,6 +170,7 @@ def _plan(
             yield probe
 
     plan = make_plan(program, [*ready, *controls], tokenizers, found, memo.draw, probes)
+    warn_of_unknown_words(plan, found)
     checked.distinct |= {test.name: count_distinct(plan.ids_of(test)) for test in ready}
     checked.fits = plan.fits = _fits(program, ready, plan, checked, tokenizers, found, memo)
     plan = by_reference(plan) if options.reference else unfit_networks(plan)
@@ -228,7 +230,7 @@ def planned(checked: Checked, options: Options) -> Plan:
             "E703",
             f"the plan of {checked.path} needs its network's tokenizer",
             Span(Source(checked.path, ""), 0, 0),
-            notes=(f"of {names}, too little is known without loading",),
+            notes=(f"too little is known of {names} without loading",),
             help="pass --load, or a local folder: --network NAME=PATH",
         )
     budget = Budget(options.memory or default_bytes())

@@ -215,6 +215,11 @@ def printable(text: str) -> str:
     return "\n".join(line if line.isprintable() else _escaped(line) for line in text.split("\n"))
 
 
+def one_line(text: str) -> str:
+    """The text with its line ends written as escapes, as a path may have them."""
+    return _escaped(text) if "\n" in text or "\r" in text else text
+
+
 def _escaped(text: str) -> str:
     return "".join(
         c if c.isprintable() or unicodedata.category(c) == "Zs" else c.encode("unicode_escape").decode("ascii")
@@ -226,7 +231,7 @@ _TAB = "    "
 
 
 def _render(diagnostic: Diagnostic) -> str:
-    head = f"{diagnostic.severity}[{diagnostic.code}]: {diagnostic.title}"
+    head = f"{diagnostic.severity}[{diagnostic.code}]: {one_line(diagnostic.title)}"
     span = diagnostic.span
     lines = [head]
     gutter = 1
@@ -238,7 +243,7 @@ def _render(diagnostic: Diagnostic) -> str:
         marked.sort(key=lambda item: item[0].start)
         gutter = len(str(max(item[0].line for item in marked)))
         pad = " " * gutter
-        lines.append(f"{pad}--> {span.source.path}:{span.line}:{span.column}")
+        lines.append(f"{pad}--> {one_line(span.source.path)}:{span.line}:{span.column}")
         lines.append(f"{pad} |")
         shown = 0
         for place, label, mark in marked:
@@ -246,16 +251,18 @@ def _render(diagnostic: Diagnostic) -> str:
                 text = _clip(place.source.line(place.line).replace("\t", _TAB), place)
                 lines.append(f"{place.line:>{gutter}} | {text}")
                 shown = place.line
-            lines.append(f"{pad} | {_underline(place, mark)} {label}".rstrip())
+            lines.append(f"{pad} | {_underline(place, mark)} {one_line(label)}".rstrip())
     elif span.source.path:
-        lines.append(f" --> {span.source.path}")
+        lines.append(f" --> {one_line(span.source.path)}")
     pad = " " * gutter
     for other, text in diagnostic.others:
         if other.source != span.source:
-            lines.append(f"{pad} ::: {other.source.path}:{other.line}:{other.column} {text}".rstrip())
-    lines += [f"{pad} = note: {note}" for note in diagnostic.notes]
+            lines.append(
+                f"{pad} ::: {one_line(other.source.path)}:{other.line}:{other.column} {one_line(text)}".rstrip()
+            )
+    lines += [f"{pad} = note: {one_line(note)}" for note in diagnostic.notes]
     if diagnostic.help:
-        lines.append(f"{pad} = help: {diagnostic.help}")
+        lines.append(f"{pad} = help: {one_line(diagnostic.help)}")
     return "\n".join(lines)
 
 

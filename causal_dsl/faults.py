@@ -1,6 +1,6 @@
 """Mistakes of this package, told apart from faults of a spec, a network or a machine.
 
-One that shows while interventions ride in one pass costs nobody their numbers: the reference executor computes them, and
+One that shows while interventions share one pass costs nobody their numbers: the reference executor computes them, and
 the report says so. In this project's own tests it is raised (``fall_back`` is off there).
 """
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import networkx as nx
 import numpy as np
 import torch
 
@@ -16,7 +15,7 @@ from causal_dsl.planning.probes import Apart, Replaced, Unmapped, part
 from causal_dsl.program.locations import Place, Site
 from causal_dsl.program.program import Test
 from causal_dsl.score.apart import WrittenApart, apart_findings
-from causal_dsl.score.copied import mixed, pieces
+from causal_dsl.score.copied import copied_inputs, mixed
 from causal_dsl.score.held import held as held_there
 from causal_dsl.score.held import held_findings
 from causal_dsl.score.paired import difference, share
@@ -41,7 +40,7 @@ _MOST_SETTINGS, _LOOKED_AT = 64, 512
 def with_probes(result: TestResult, test: Test, execution: Execution) -> TestResult:
     """The result, its cells told of what was run beside them; as it is where nothing was."""
     if not test.controls and test.intervenes:
-        off = Finding("controls_off", "It stands without the interventions that run beside a test (`controls=none`).")
+        off = Finding("controls_off", "The test ran without its controls (`controls=none`).")
         return replace(result, findings=(*result.findings, off))
     run, seen = execution.runs[test.name], _Seen(execution, test)
     cells = list(result.cells)
@@ -181,12 +180,13 @@ def _copied(test: Test, number: int, seen: _Seen, beside: str) -> list[Finding]:
         name = intervention.variable
         if name is None or intervention.features or not isinstance(intervention.value, FromRun):
             continue
-        above = [n for n in test.model.exogenous if n in nx.ancestors(test.model.graph, name)]
+        ancestors = test.model.ancestors(name)
+        above = [n for n in test.model.exogenous if n in ancestors]
         places = ", ".join(map(str, intervention.places))
         if plan.inputs[test.network.key].has_tokens:
             if len(above) > 1 and all(_before_all(place.site) for place in intervention.places):
                 found.append(
-                    Finding("input_copy", f"`{name}` is not computed at {places}: it stands before the first layer.")
+                    Finding("input_copy", f"`{name}` is not computed at {places}: no layer runs before that point.")
                 )
             continue
         drawn = plan.draw_of(test)
@@ -197,16 +197,16 @@ def _copied(test: Test, number: int, seen: _Seen, beside: str) -> list[Finding]:
         values = {n: column[first] for n, column in drawn.values["base"].items()}
         read = np.asarray(plan.inputs[test.network.key].rows(distinct))
         mine = {n: values[n] for n in above}
-        raw = pieces(held, mine, values[name], read)
+        raw = copied_inputs(held, mine, values[name], read)
         blend = () if raw else mixed(held, mine, values[name], read)
         what, hold = " and ".join(f"`{n}`" for n in raw or blend), "hold" if len(intervention.places) > 1 else "holds"
         if raw:
             them = "them" if len(raw) > 1 else "it"
-            told = f"{places} {hold} {what} as the network reads {them}: `{name}` is not computed there yet."
+            told = f"{places} {hold} {what} in the form in which the network reads {them}: `{name}` is not yet computed there."
         elif blend:
             told = (
-                f"{places} {hold} a linear mixture of what the network reads that tells all values of {what} apart: "
-                f"`{name}` is not computed there yet."
+                f"{places} {hold} a linear map of the network's input that distinguishes all values of {what}: "
+                f"`{name}` is not yet computed there."
             )
         else:
             found += held_findings(held_there(name, places, held, mine, values[name]), beside)

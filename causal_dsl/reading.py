@@ -72,10 +72,12 @@ def within(allowed: Readable) -> Iterator[None]:
         _READABLE.reset(token)
 
 
-def may_read(path: Path, written: str, span: Span, diagnostics: Diagnostics, largest: int = LARGEST_TENSORS) -> bool:
+def may_read(
+    path: Path, written: str, span: Span, diagnostics: Diagnostics, largest: int = LARGEST_TENSORS, folder: bool = True
+) -> bool:
     """Whether the file or folder that a spec names as ``written`` may be read; E224 or E225 where not.
 
-    True for what is not there: whoever reads it says so.
+    True for what is not there, and without ``folder`` for a folder: whoever reads it says so.
     """
     allowed = _READABLE.get() or Readable()
     try:
@@ -89,6 +91,8 @@ def may_read(path: Path, written: str, span: Span, diagnostics: Diagnostics, lar
                 help="name a regular file: a device or a pipe may have no end",
             )
             return False
+        if stat.S_ISDIR(mode) and path.exists() and not folder:
+            return True  # whoever wants a file says that this is none
         if not allowed.holds(path):
             assert allowed.folders is not None
             diagnostics.report(
@@ -169,7 +173,7 @@ def check_own(folder: Path, span: Span, trust: bool | None = None, names: Iterab
     if name is not None:
         raise fail(
             "E613",
-            f"`{shortened(name)}` of the checkpoint in {shown_path(folder)} is no file of its own",
+            f"`{shortened(name)}` of the checkpoint in {shown_path(folder)} is not a file of its own",
             span,
             notes=(_strange(folder / name),),
             help="put the file itself there; where you trust the checkpoint, pass --trust",

@@ -12,7 +12,7 @@ import torch
 
 from causal_dsl.checking import check
 from causal_dsl.diagnostics import NOWHERE, Span, fail, shown_path
-from causal_dsl.network.network import wrap
+from causal_dsl.network.wrapped import wrap
 from causal_dsl.network.zoo.mlp import blank_logic
 from causal_dsl.program.program import Training
 from causal_dsl.resources import resource

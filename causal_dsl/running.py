@@ -325,9 +325,8 @@ def fit_features(
         return Library()
     plan = checked.plan
     budgets = {key: budget_of(network, options.memory) for key, network in networks.items()}
-    out = None if folder is None else folder.features
     targets = target_ids(checked.fits.plan, checked.answers, networks)
-    library = fit_all(checked.fits, networks, checked.answers, targets, budgets, bar, options.seed, out)
+    library = fit_all(checked.fits, networks, checked.answers, targets, budgets, bar, options.seed, folder)
     for test in plan.tests:
         for cell in test.cells:
             for intervention in cell.interventions:

@@ -15,7 +15,7 @@ class DiagnosticJson(TypedDict):
     code: str
     "its code, as `causal-dsl explain` takes it"
     title: str
-    "what is at fault, in one sentence"
+    "the error, in one sentence"
     path: str
     "the file"
     line: int
@@ -29,20 +29,20 @@ class DiagnosticJson(TypedDict):
     notes: list[str]
     "why, one sentence each"
     help: str | None
-    "what to write; null or empty where nothing can be said"
+    "what to write instead; null or empty if there is no advice"
 
 
 class EstimateJson(TypedDict):
     """A score with its 95% interval. Shares and rates lie in [0, 1]; other scores have the unit of their measure."""
 
     value: float | None
-    "the score; null where it is undefined"
+    "the score; null if undefined"
     low: float | None
-    "lower end of the interval; null where there is none"
+    "lower end of the interval; null if there is none"
     high: float | None
-    "upper end of the interval; null where there is none"
+    "upper end of the interval; null if there is none"
     n: int
-    "how many pairs it is over"
+    "the number of pairs"
     method: Literal["exact", "bootstrap", "binomial", "clustered", "rule of three", "draws", "none"]
     "how the interval was made"
     about: Literal["", "draws", "inputs"]
@@ -53,11 +53,11 @@ class CeilingJson(TypedDict):
     """The score of a rule that does without the hypothesis, a share in [0, 1]."""
 
     value: float | None
-    "the score; null where it is undefined"
+    "the score; null if undefined"
     exact: bool
-    "whether it is over all combinations of inputs"
+    "whether it covers all combinations of inputs"
     n: int
-    "how many combinations, or drawn rows"
+    "the number of combinations, or of drawn rows"
     low: float | None
     "lower bound; `value` where exact"
     high: float | None
@@ -68,7 +68,7 @@ class FindingJson(TypedDict):
     """One sentence that can be quoted."""
 
     code: str
-    "of which kind it is: the codes are in docs/measures.md"
+    "its kind; docs/measures.md lists the codes"
     text: str
     "the sentence"
     severity: Literal["alarm", "info"]
@@ -123,7 +123,7 @@ class FittedOnJson(TypedDict):
     steps: int
     "steps of the optimiser"
     restarts: int
-    "starts, of which the best was kept"
+    "the number of starts; the best one is used"
 
 
 class ValidationJson(TypedDict):
@@ -207,7 +207,7 @@ class TakenJson(TypedDict):
     place: str
     "the same in words"
     moved: EstimateJson
-    "share of pairs whose answer is another one, in [0, 1]"
+    "share of pairs whose answer changes, in [0, 1]"
 
 
 class UnclaimedJson(TypedDict):
@@ -246,18 +246,18 @@ class WrittenApartJson(TypedDict):
     place: str
     "where"
     right: EstimateJson
-    "share of pairs that give what the causal model says of these alone, in [0, 1]"
+    "share of pairs with the causal model's answer for these alone, in [0, 1]"
     moved: EstimateJson
-    "share of pairs whose answer is another one than the base's, in [0, 1]"
+    "share of pairs whose answer differs from the base's, in [0, 1]"
     asked: int
-    "in how many pairs the causal model says another answer"
+    "the number of pairs in which the causal model changes the answer"
 
 
 class CellJson(TypedDict):
     """One cell of a test."""
 
     cell: dict[str, Any]
-    "its parameters; empty where the test is no sweep"
+    "its parameters; empty where the test is not a sweep"
     scores: dict[str, EstimateJson]
     "by measure; units are in docs/measures.md"
     findings: list[FindingJson]
@@ -265,7 +265,7 @@ class CellJson(TypedDict):
     interventions: list[InterventionJson]
     "its writes"
     noise_floor: float | None
-    "largest change of a logit where the base is patched into itself, in logits; null where that was not run"
+    "largest change of a logit if the base is patched into itself, in logits; null if that was not run"
     verdict: NotRequired[VerdictJson]
     "where a variable is interchanged"
     together: NotRequired[IntervalJson]
@@ -275,9 +275,9 @@ class CellJson(TypedDict):
     learned: NotRequired[LearnedJson]
     "where it writes through learned features"
     unclaimed: NotRequired[list[UnclaimedJson]]
-    "what no variable claims, where that was run"
+    "units that no variable claims, if that control was run"
     apart: NotRequired[list[WrittenApartJson]]
-    "the variables that it writes together, written apart, where that was run"
+    "the variables that it writes together, each written by itself, if that control was run"
     replaced: NotRequired[ReplacedJson]
     "an ablation beside other values"
 
@@ -290,7 +290,7 @@ class MeasuredJson(EstimateJson):
     name: str
     "what is measured"
     bound: float | None
-    "what it is compared with, in the unit of the measure"
+    "the bound, in the unit of the measure"
     held: bool | None
     "whether it holds; null where the value is undefined"
     cell: dict[str, Any] | None
@@ -305,7 +305,7 @@ class ExpectationJson(TypedDict):
     line: int
     "its number, from 1"
     value: Any
-    "of the comparison that decided, in the cell where it holds least; the parameters of a chosen cell"
+    "the value in the deciding comparison, in the cell where it holds least; the parameters of a chosen cell"
     passed: bool
     "whether it holds"
     measured: list[MeasuredJson]
@@ -333,7 +333,7 @@ class ExampleJson(TypedDict):
     pair: int
     "its number, from 0"
     wanted: str
-    "what should have been said"
+    "the right answer"
 
 
 class WrongJson(TypedDict):
@@ -387,7 +387,7 @@ class TestJson(TypedDict):
     findings: list[FindingJson]
     "what its numbers say over all cells"
     wrong_answers: list[WrongJson]
-    "what the network said where it was wrong, the commonest first"
+    "the network's wrong answers, the most common first"
     seconds: float
     "wall-clock time, in seconds"
     verdict: NotRequired[VerdictJson]
@@ -399,10 +399,12 @@ class TestJson(TypedDict):
 
 
 class SpreadJson(TypedDict):
-    """A score over the networks of a family; each network counts once."""
+    """A score over networks of a family that differ in one parameter; each network counts once."""
 
     score: str
     "its name"
+    over: str
+    "the parameter in which the networks differ"
     at: dict[str, Any]
     "the cell, and what else is swept over"
     networks: int
@@ -450,7 +452,7 @@ class CostJson(TypedDict):
     passes: int
     "passes through the network"
     bytes: int
-    "bytes that are kept of activations"
+    "bytes of stored activations"
     peak_bytes: int
     "most bytes that tensors hold at once beside the weights"
     process_bytes: int
@@ -513,7 +515,7 @@ class NetworkKeyJson(TypedDict):
     settings: dict[str, Any]
     "the settings that decide numbers"
     untrained: bool
-    "whether its weights are drawn anew"
+    "whether its weights are newly drawn"
     training: NotRequired[TrainedFromJson]
     "what was trained into it"
 
@@ -544,7 +546,7 @@ class NetworkJson(TypedDict):
     refused_sites: NotRequired[dict[str, str]]
     "sites that were refused when it was loaded, with the reason"
     notes: NotRequired[list[str]]
-    "what was noticed when it was loaded"
+    "notes from loading it"
     executor: NotRequired[str]
     "which way its passes went, and why"
     blocks: NotRequired[int]
@@ -639,7 +641,7 @@ class SpecJson(TypedDict):
     cost: RunCostJson
     "what it took"
     diagnostics: list[DiagnosticJson]
-    "what was warned of"
+    "the warnings"
     interrupted: NotRequired[bool]
     "in `results.json`: whether the run was stopped"
 
@@ -682,7 +684,7 @@ class NodeJson(TypedDict):
     layer_tokens: int
     "tokens x layers that compute it"
     bytes: int
-    "bytes that are kept of it"
+    "bytes of it that are stored"
 
 
 class EdgeJson(TypedDict):
@@ -719,7 +721,7 @@ class StepJson(TypedDict):
     blocks: int
     "in how many blocks"
     reference: str
-    "why it is run in whole forwards; empty where interventions ride in one pass"
+    "why it runs by whole forward passes; empty if interventions share one pass"
 
 
 class PlannedSpecJson(TypedDict):

@@ -39,7 +39,7 @@ class Options:
 
     ``allow``: folders whose files a spec may read beside those of its project. ``memory``: bytes that a pass may take beside the weights. ``out``: a folder for results and finished blocks.
     ``compiled``: feed-forward blocks go through ``torch.compile``. ``load``: a plan may load the networks.
-    ``reference``: every intervention is run by whole forwards, cell by cell, and none in one pass with others.
+    ``reference``: every intervention is run by whole forward passes, cell by cell, and none in one pass with others.
     ``rehash``: hashes of files that are remembered are not used. ``command``: the words that were typed, for the results. ``without``: switches of the plan that are left off.
     """
 

@@ -28,6 +28,7 @@ from causal_dsl.vocabulary.settings import Setting
 
 DOCS = Path(__file__).parent
 DEFAULTS = DOCS.parent / "causal_dsl" / "vocabulary" / "architectures" / "defaults.json"
+DECODERS = DEFAULTS.with_name("decoders.json")
 TOKENS = ("pad_token_id", "bos_token_id", "eos_token_id")
 FAMILIES = "| written | the variable is | fitted on labels | paper |"
 _NEEDS = {"label": "an interchange", "patched": "an intervention"}
@@ -195,9 +196,23 @@ def defaults() -> dict[str, dict[str, Any]]:
     return dict(sorted(found.items()))
 
 
-def defaults_text(_: str) -> str:
-    """The file of defaults."""
-    rows = [f" {json.dumps(name)}: {json.dumps(settings)}" for name, settings in defaults().items()]
+def decoders() -> dict[str, dict[str, Any]]:
+    """The same of every other model type that transformers calls a causal language model: whose layout is inferred at load."""
+    from transformers import CONFIG_MAPPING
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    names = [*(name for names in SIZES.values() for name in names), *TOKENS]
+    found = {}
+    for family in sorted(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.keys() - ARCHITECTURES.own.keys()):
+        taken = inspect.signature(CONFIG_MAPPING[family]).parameters
+        said = {name: taken[name].default for name in names if name in taken}
+        found[family] = {name: value for name, value in said.items() if isinstance(value, int | None)}
+    return found
+
+
+def lines_of(found: dict[str, dict[str, Any]]) -> str:
+    """A file of defaults: a line a model type."""
+    rows = [f" {json.dumps(name)}: {json.dumps(settings)}" for name, settings in found.items()]
     return "{\n" + ",\n".join(rows) + "\n}\n"
 
 
@@ -282,7 +297,8 @@ FILES: dict[Path, Callable[[str], str]] = {
     DOCS / "measures.md": page,
     DOCS / "features.md": page,
     DOCS / "diagnostics.md": index,
-    DEFAULTS: defaults_text,
+    DEFAULTS: lambda _: lines_of(defaults()),
+    DECODERS: lambda _: lines_of(decoders()),
     DOCS / "output.schema.json": schema_text,
 }
 

@@ -103,8 +103,9 @@ def _arguments(draw: st.DrawFn, depth: int) -> tuple[tree.Argument, ...]:
 
 
 def _value(draw: st.DrawFn, depth: int, named: bool) -> tree.Expr:
-    """The value of an argument: an expression, or the one keyword that a setting may have, as in ``split=test``."""
-    return tree.Name("test") if named and draw(_KINDS) == 0 else draw(expressions(depth))
+    """The value of an argument: an expression; a setting may have a domain, or the one keyword, as in ``split=test``."""
+    kind = draw(_KINDS) if named else 8
+    return tree.Name("test") if kind == 0 else draw(domains(depth)) if kind == 1 else draw(expressions(depth))
 
 
 def _index(draw: st.DrawFn, depth: int) -> tree.Expr | tree.Slice:
@@ -151,7 +152,7 @@ def domains(draw: st.DrawFn, depth: int = 1) -> tree.DomainExpr:
             return tree.Set(_several(draw, expressions(depth), 0, 5))
         case 2:
             return draw(calls(depth))
-    return tree.Name(draw(_NAMES))
+    return draw(paths(depth))
 
 
 def _tuples(items: st.SearchStrategy, least: int = 0, most: int = 3) -> st.SearchStrategy[tuple]:
@@ -191,7 +192,7 @@ def parameters() -> st.SearchStrategy[tuple[tree.Parameter, ...]]:
 
 @cache
 def alignments() -> st.SearchStrategy[tree.AlignDecl]:
-    prompts = st.builds(tree.Prompt, strings(), st.none() | _values, doc=docs())
+    prompts = st.builds(tree.Prompt, strings() | calls(), st.none() | _values, doc=docs())
     via = st.none() | calls()
     placements = st.builds(tree.Placement, idents(), _tuples(paths(), 1), via, st.none() | idents(), doc=docs())
     members = _tuples(prompts | placements)
@@ -240,12 +241,17 @@ tests.__test__ = False  # type: ignore[attr-defined]
 
 
 @cache
+def mappings() -> st.SearchStrategy[tree.Mapping]:
+    return st.builds(tree.Mapping, _tuples(st.builds(tree.MapEntry, _values, _values)))
+
+
+@cache
 def declarations() -> st.SearchStrategy[tree.AnyDeclaration]:
     call = calls()
     return st.one_of(
         st.builds(tree.Import, strings(), _idents(), doc=docs()),
         st.builds(tree.DomainDecl, idents(), domains(), doc=docs()),
-        st.builds(tree.TableDecl, idents(), call, doc=docs()),
+        st.builds(tree.TableDecl, idents(), call | mappings(), doc=docs()),
         st.builds(tree.NetworkDecl, idents(), call, parameters(), doc=docs()),
         st.builds(tree.MetricDecl, idents(), _values, doc=docs()),
         causal_models(),

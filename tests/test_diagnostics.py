@@ -111,6 +111,10 @@ ELSEWHERE = {
     *("E514", "E515", "E516", "W512", "W514", "W515", "W516", "W517", "W518", "W519"),
     *(
         "E226",
+        "W231",
+        "E577",
+        "E229",
+        "W671",
         "E227",
         "E630",
         "E637",
@@ -153,7 +157,8 @@ def found(folder: Path, block: str) -> set[str]:
         checked = api.check(api.load(folder / "page.causal"))
     except SpecError as error:
         return {d.code for d in error.diagnostics}
-    return {d.code for d in checked.diagnostics}
+    found = {d.code for d in checked.diagnostics}
+    return found if "hexagon" in block else found - {"W520"}  # the tokenizer of the prelude's network knows no numbers
 
 
 @pytest.mark.parametrize("code", CHECKED)

@@ -202,9 +202,9 @@ def ours(path: Path, folder: Path) -> dict[str, Any]:
     """The spec run: the accuracy of the network, and the interchange accuracy by seed."""
     from causal_dsl import api
     from causal_dsl.api import Options
-    from causal_dsl.fitting import kept
+    from causal_dsl.fitting import stored
 
-    kept.folder = lambda: folder / "features"  # type: ignore[assignment]
+    stored.folder = lambda: folder / "features"  # type: ignore[assignment]
     found = api.run(api.load(path), Options(trust=True))
     cells = found["judged"].cells
     return {

@@ -77,7 +77,7 @@ class Ours:
     """The spec of a workload, its fits run by this package. What it keeps goes to a folder of this process."""
 
     def __init__(self, folder: Path):
-        from causal_dsl.fitting import fit, kept, loop
+        from causal_dsl.fitting import fit, loop, stored
 
         self.network: Any = None
         self.checked: dict[str, Checked] = {}
@@ -85,7 +85,7 @@ class Ours:
         self.kept = tempfile.TemporaryDirectory()
         fit.fill = self._timed("prompts", fit.fill)  # type: ignore[attr-defined]
         loop._step, loop._check = self._timed("steps", loop._step), self._timed("checks", loop._check)
-        self.fresh, self.keep = 0, kept
+        self.fresh, self.keep = 0, stored
 
     def _timed(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
         def timed(*given: Any, **more: Any) -> Any:
@@ -128,10 +128,10 @@ class Ours:
     def written(self, arrays: FitArrays) -> tuple[np.ndarray, np.ndarray]:
         """The vectors [cells, k, width] that are written by the first rotations, and the logits [cells, k, vocabulary]."""
         import torch
-        from causal_dsl.fitting.bank import fill
 
         from causal_dsl.engine.execute import budget_of
         from causal_dsl.features.build import build
+        from causal_dsl.fitting.activations import fill
         from causal_dsl.fitting.rows import Part, Stepper
 
         fits: Any = self.checked[arrays.spec].fits

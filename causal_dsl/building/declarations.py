@@ -173,12 +173,16 @@ class AlignmentWord(_Block):
         node = self._value(value)
         called, fixed = (node.function, node.arguments) if isinstance(node, tree.Call) else (node, ())
         if not isinstance(called, tree.Name):
-            raise TypeError(f"{value!r} is no model, network or alignment")
+            raise TypeError(f"{value!r} is not a model, network or alignment")
         return tree.Ident(called.name), fixed
 
-    def prompt(self, text: str, where: Condition = None, doc: str = "") -> None:
-        """A prompt template; placeholders are variables in braces: ``"When {first} and {second} …"``."""
-        self._add(tree.Prompt(tree.String(text), self._where(where), doc=doc))
+    def prompt(self, text: Any, where: Condition = None, doc: str = "") -> None:
+        """A prompt template; placeholders are variables in braces: ``"When {first} and {second} …"``. Of a chat model it
+        may be ``chat(system="…", user="…")``."""
+        node = tree.String(text) if isinstance(text, str) else self._value(text)
+        if not isinstance(node, tree.String | tree.Call):
+            raise TypeError(f"{text!r} is no prompt: give a text, or chat(user=…)")
+        self._add(tree.Prompt(node, self._where(where), doc=doc))
 
     def place(self, variable: Any, *sites: Any, via: Any = None, to: Any = None, doc: str = "") -> None:
         """``variable @ site, … via feature``; with ``to``, ``variable..to @ site via encoding()``."""
@@ -186,19 +190,16 @@ class AlignmentWord(_Block):
             raise TypeError("say where: place(variable, site, …)")
         name = tree.Name(checked(variable)) if isinstance(variable, str) else self._value(variable)
         if not isinstance(name, tree.Name):
-            raise TypeError(f"`{variable!r}` is no variable")
+            raise TypeError(f"`{variable!r}` is not a variable")
         last = None if to is None else tree.Name(checked(to)) if isinstance(to, str) else self._value(to)
         if last is not None and not isinstance(last, tree.Name):
-            raise TypeError(f"`{to!r}` is no variable")
+            raise TypeError(f"`{to!r}` is not a variable")
         nodes = tuple(_path(self._value(site)) for site in sites)
         feature = None if via is None else self._value(via)
         if feature is not None and not isinstance(feature, tree.Call):
-            raise TypeError(f"`{via!r}` is no feature: write via=rotation(dim=8)")
-        self._add(
-            tree.Placement(
-                tree.Ident(name.name), nodes, feature, None if last is None else tree.Ident(last.name), doc=doc
-            )
-        )
+            raise TypeError(f"`{via!r}` is not a feature: write via=rotation(dim=8)")
+        end = None if last is None else tree.Ident(last.name)
+        self._add(tree.Placement(tree.Ident(name.name), nodes, feature, end, doc=doc))
 
     def declaration(self) -> tree.AlignDecl:
         return tree.AlignDecl(
@@ -324,7 +325,7 @@ def _is_function(where: Any) -> bool:
 
 def _path(node: Any) -> Any:
     if not isinstance(node, tree.Name | tree.Attribute | tree.Subscript | tree.Call):
-        raise TypeError(f"`{node}` is no site, and no name of one")
+        raise TypeError(f"`{node}` is not a site, and no name of one")
     return node
 
 

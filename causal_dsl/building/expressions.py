@@ -72,7 +72,7 @@ class Expression:
         raise TypeError(f"`{self!r}` has no length before the spec runs")
 
     def __float__(self) -> NoReturn:
-        raise TypeError(f"`{self!r}` is no number before the spec runs")
+        raise TypeError(f"`{self!r}` is not a number before the spec runs")
 
     __int__ = __index__ = __float__
 
@@ -196,7 +196,9 @@ def called(function: Expression, *positional: Any, **named: Any) -> Expression:
     arguments: list[tree.Argument] = []
     needs: list[Declared] = list(function._needs)
     for name, value in [*((None, value) for value in positional), *named.items()]:
-        node, more = value_node(value)
+        # A setting may take a domain: among=between(0, 9), among=values("is", "are").
+        plain = name and isinstance(value, Expression) and isinstance(value._node, tree.Range | tree.Set)
+        node, more = (value._node, value._needs) if plain else value_node(value)
         arguments.append(tree.Argument(tree.Ident(checked(name)) if name else None, node))
         needs += more
     return Expression(tree.Call(function._node, tuple(arguments)), needs)
@@ -229,12 +231,12 @@ def checked(text: str) -> str:
     Raises
     ------
     ValueError
-        If it is no identifier, or a word of the language.
+        If it is not an identifier, or a word of the language.
     """
     if not isinstance(text, str):
         raise TypeError(f"a name is a str, not {text!r}")
     if not text.isidentifier():
-        raise ValueError(f"{text!r} is no name: letters, digits and _, not beginning with a digit")
+        raise ValueError(f"{text!r} is not a name: letters, digits and _, not beginning with a digit")
     if text in load_grammar().keywords:
         raise ValueError(f"{text!r} is a word of the language; choose another name, such as {text}_")
     return text
@@ -260,13 +262,13 @@ def value_node(value: Any) -> tuple[Any, tuple[Declared, ...]]:
     if callable(value) and getattr(value, "__module__", "") == "builtins":
         word = getattr(value, "__name__", "it")
         raise TypeError(f"`{word}` is Python's own; write cd.{word}{'_' if keyword.iskeyword(word) else ''}")
-    raise TypeError(f"{value!r} cannot stand in a spec: write a number, a str, a bool, a list or an expression")
+    raise TypeError(f"{value!r} cannot be written in a spec: write a number, a str, a bool, a list or an expression")
 
 
 def _number(value: Any) -> Any:
     plain: int | float = int(value) if isinstance(value, numbers.Integral) else float(value)
     if not math.isfinite(plain):
-        raise ValueError(f"{plain} cannot stand in a spec")
+        raise ValueError(f"{plain} cannot be written in a spec")
     if math.copysign(1, plain) < 0:
         return tree.Unary("-", tree.Number(-plain))
     return tree.Number(plain)
@@ -287,12 +289,14 @@ def domain_node(domain: Any) -> tuple[Any, tuple[Declared, ...]]:
     if isinstance(domain, Nameable):
         domain = domain.reference
     if isinstance(domain, Expression):
-        if not isinstance(domain._node, tree.Range | tree.Set | tree.Name | tree.Call):
-            raise TypeError(f"`{domain!r}` is no domain")
+        if not isinstance(
+            domain._node, tree.Range | tree.Set | tree.Name | tree.Attribute | tree.Subscript | tree.Call
+        ):
+            raise TypeError(f"`{domain!r}` is not a domain")
         return domain._node, domain._needs
     if isinstance(domain, range):
         if domain.step != 1 or not domain:
-            raise ValueError(f"{domain} is no domain: its step is 1, and it is not empty")
+            raise ValueError(f"{domain} is not a domain: its step is 1, and it is not empty")
         return tree.Range(_number(domain[0]), _number(domain[-1])), ()
     if isinstance(domain, set | frozenset):
         raise TypeError("give the values as a list: a Python set has no order, and the order is the order of classes")
@@ -302,7 +306,7 @@ def domain_node(domain: Any) -> tuple[Any, tuple[Declared, ...]]:
     if domain is bool:
         raise TypeError("write cd.bool_ for the domain of true and false")
     raise TypeError(
-        f"{domain!r} is no domain: write a list of values, between(0, 9), bool_, real(-1, 1) or lines(path)"
+        f"{domain!r} is not a domain: write a list of values, between(0, 9), bool_, real(-1, 1) or lines(path)"
     )
 
 

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from causal_dsl.causal.construct import Construction
+from causal_dsl.causal.intervals import Boxes
 from causal_dsl.causal.sampling import Columns, Sampler
+from causal_dsl.counter import bits, key, unit
 
 if TYPE_CHECKING:
     from causal_dsl.causal.designs import Design, DrawStatement
@@ -34,6 +36,9 @@ class Builder:
         types = {(r, v): models[r].variables[v].type for r, v in context if v in models[r].variables}
         roles = dict.fromkeys(statement.roles, statement.model)
         self.construction = Construction(roles, statement.where, statement.seed, context, types, targets)
+        self._prepare(design, statement, n, wanted)
+
+    def _prepare(self, design: Design, statement: DrawStatement, n: int, wanted: Mapping[str, tuple[str, ...]]) -> None:
         self.samplers = [
             Sampler(statement.model, role, statement.seed, design.templates, wanted[role], statement.split, False)
             for role in statement.roles
@@ -43,7 +48,7 @@ class Builder:
 
     def propose(self, rows: np.ndarray, attempts: np.ndarray) -> tuple[np.ndarray, list[Columns]]:
         """Candidates for rows that have any: the indices of those that the model and the part allow, and their columns."""
-        built = self.construction.propose(rows, attempts)
+        built = self._built(rows, attempts)
         at = np.arange(len(rows))
         proposed: list[Columns] = []
         for sampler in self.samplers:
@@ -54,6 +59,9 @@ class Builder:
             proposed.append(columns)
         return at, proposed
 
+    def _built(self, rows: np.ndarray, attempts: np.ndarray) -> Mapping[str, Columns]:
+        return self.construction.propose(rows, attempts)
+
     def complete(self, i: int, values: Columns, plain: Sampler, columns: Columns) -> Columns:
         """The columns of all variables of the i-th role; ``columns`` are of the rows that were not built."""
         for sampler, taken, rows in ((plain, columns, ~self.rows), (self.samplers[i], self.found[i], self.rows)):
@@ -62,6 +70,26 @@ class Builder:
                 found = sampler.everything({name: codes[at] for name, codes in taken.items()}, at)
                 store(values, len(self.rows), at, found)
         return values
+
+
+class BoxBuilder(Builder):
+    """Proposes rows from what is left of boxes of real numbers, in which the conditions may hold."""
+
+    def __init__(
+        self, design: Design, statement: DrawStatement, n: int, wanted: Mapping[str, tuple[str, ...]], boxes: Boxes
+    ):
+        self.boxes = boxes
+        self.seed = statement.seed
+        self._prepare(design, statement, n, wanted)
+
+    def _built(self, rows: np.ndarray, attempts: np.ndarray) -> Mapping[str, Columns]:
+        def uniform(name: str) -> np.ndarray:
+            return unit(bits(key(self.seed, "boxes", name), rows, attempts))
+
+        built: dict[str, Columns] = {sampler.role: {} for sampler in self.samplers}
+        for (role, name), codes in self.boxes.draw(uniform).items():
+            built[role][name] = codes
+        return built
 
 
 def store(into: Columns, n: int, rows: np.ndarray, columns: Columns) -> None:

@@ -90,7 +90,7 @@ def _decisive(design: Design) -> tuple[Any, ...]:
     found: list[Any] = list(design.templates)
     for one in design.statements:
         where = None if one.where is None else (one.where.said, one.where.mentions)
-        found.append((one.roles, ref(one.model), one.model.lines, one.balance, one.exhaustive, one.split, where))
+        found.append((one.roles, ref(one.model), one.model.lines, one.even, one.t, one.exhaustive, one.split, where))
     return tuple(found)
 
 

@@ -9,11 +9,12 @@ of 10^4 inputs has 10^8 pairs, but perhaps 10^4 pairs of interfaces.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from causal_dsl.causal.cells import Cells
 from causal_dsl.causal.designs import Design, DrawStatement
 from causal_dsl.causal.domains import Finite
 from causal_dsl.causal.minimal import alike_rows
@@ -98,10 +99,17 @@ def combinations(design: Design, interventions: Sequence[tuple[str, str]], outpu
     asked["base"] |= set(cut_of(model, frozenset(name for name, _ in interventions), output))
     for name, role in interventions:
         asked[role].add(name)
+    return table_of(design, asked, {"base", *(role for _, role in interventions)}, output)
+
+
+def table_of(
+    design: Design, asked: dict[str, set[str]], answering: Collection[str] = (), output: str = ""
+) -> Combinations | None:
+    """All that a design can draw of the variables ``asked`` of each role and of those that it reads itself; ``answering`` roles have
+    their answers. None where it is too much, or nothing."""
     for statement in design.statements:
-        for role, name in (*(statement.where.mentions if statement.where is not None else ()), *statement.balance):
+        for role, name in (*(statement.where.mentions if statement.where is not None else ()), *statement.even):
             asked[role].add(name)
-    answering = {"base", *(role for _, role in interventions)}
     sides: dict[str, Side] = {}
     for role in design.models:
         side = _side(design, role, sorted(asked[role]), output if role in answering else None)
@@ -111,7 +119,7 @@ def combinations(design: Design, interventions: Sequence[tuple[str, str]], outpu
     table = Combinations(sides, {}, np.ones(1, np.int64), np.ones(1, np.int64), np.ones(1), design.exhaustive)
     slow = _SLOW if any(model.functions for model in design.models.values()) else 1
     for statement in design.statements:
-        joined = _join(table, statement, slow)
+        joined = _join(table, statement, slow, design)
         if joined is None:
             return None
         table = joined
@@ -201,7 +209,7 @@ def _support(design: Design, role: str, names: set[str]) -> tuple[Support | None
 # ── all roles ───────────────────────────────────────────────────────────────────────────────────
 
 
-def _join(table: Combinations, statement: DrawStatement, slow: int) -> Combinations | None:
+def _join(table: Combinations, statement: DrawStatement, slow: int, design: Design) -> Combinations | None:
     """All rows of the table with all interfaces of a statement's roles, where its condition holds."""
     listed = _alike(table, statement, slow) if statement.like else _crossed(table, statement, slow)
     if listed is None or not len(listed[0]):
@@ -220,7 +228,25 @@ def _join(table: Combinations, statement: DrawStatement, slow: int) -> Combinati
     joined = Combinations(
         table.sides, indices, table.tops[before] * weights, np.ones(len(before), np.int64), counts, table.exhaustive
     )
-    return joined if table.exhaustive else _normalised(joined, table, before, weights, statement)
+    if table.exhaustive:
+        return joined
+    if statement.cover:
+        keep = _covered(joined, statement, design)
+        joined = Combinations(
+            joined.sides,
+            {role: index[keep] for role, index in joined.indices.items()},
+            joined.tops[keep],
+            joined.bottoms[keep],
+            joined.counts[keep],
+        )
+        before, weights = before[keep], weights[keep]
+    return _normalised(joined, table, before, weights, statement)
+
+
+def _covered(table: Combinations, statement: DrawStatement, design: Design) -> np.ndarray:
+    """Which rows have a combination of the covering design."""
+    columns = [table.column(role, name) for role, name in statement.cover]
+    return np.flatnonzero(Cells(statement.chosen(design)).of(columns, len(table)) >= 0)
 
 
 def _crossed(table: Combinations, statement: DrawStatement, slow: int) -> Sequence[np.ndarray] | None:
@@ -278,8 +304,8 @@ def _normalised(
     None where some rows have no partner, or none with some value: drawing then finds a fault, or chance decides.
     """
     group, cells = before, 1
-    if statement.balance:
-        cell = groups_of([joined.column(role, name) for role, name in statement.balance])
+    if statement.even:
+        cell = groups_of([joined.column(role, name) for role, name in statement.even])
         cells = int(cell.max()) + 1
         group = before * cells + cell
     totals = np.zeros(len(table) * cells, weights.dtype)

@@ -82,10 +82,22 @@ class Construction:
                 self._observed[at] = place
             else:
                 self.exact = False
+        #: whether inputs are drawn in proportion to what their models say
+        self.weighed = all(self._weigh(role, model.weight) for role, model in self.roles.items() if model.weight)
         self._resolve()
         self._product = self._made()
         self.empty = self._classes.empty or self._product.empty
-        self.useful = self._classes.useful or bool(self._observed) or any(soft for _, soft in self._tables)
+        self.useful = (
+            any(model.weight for model in self.roles.values())
+            or self._classes.useful
+            or bool(self._observed)
+            or any(soft for _, soft in self._tables)
+        )
+
+    @property
+    def joins(self) -> bool:
+        """Whether it makes variables of many values equal."""
+        return self._classes.useful
 
     # ── conditions to tables ────────────────────────────────────────────────────────────────────
 
@@ -133,6 +145,15 @@ class Construction:
             self.exact = False
             return
         self._add(keys, [number[keep] for number in numbers], None, soft=True)
+
+    def _weigh(self, role: str, name: str) -> bool:
+        """Draw in proportion to a variable; False where it has too many values to be listed."""
+        values = self._node(role, name)
+        if values is None:
+            return False
+        there = np.flatnonzero(values > 0)
+        self._add([(role, name)], [there], values[there].astype(float), soft=False)
+        return True
 
     def _equal(self, keys: Sequence[Key], first: np.ndarray, second: np.ndarray) -> None:
         _, ours, theirs = np.intersect1d(first, second, assume_unique=True, return_indices=True)
@@ -275,6 +296,7 @@ class Construction:
                     del self._tables[max(soft, key=lambda i: len(self._tables[i][0].weights))]
                     continue
                 self._observed, self._tables = {}, []
+                self.weighed = not any(model.weight for model in self.roles.values())
                 return FactorProduct({}, [])
 
     def possible(self, rows: np.ndarray) -> np.ndarray:

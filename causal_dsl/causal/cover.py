@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from causal_dsl.causal.cells import Cells
 from causal_dsl.causal.designs import Design, Drawn, DrawStatement, draw, identify
 from causal_dsl.causal.minimal import alike_rows
 from causal_dsl.causal.sampling import Columns, with_templates
@@ -125,7 +126,7 @@ def _table(
     values: dict[tuple[str, str], np.ndarray] = {}
     probability = np.ones(1)
     for statement in design.statements:
-        joined = _join(statement, values, probability, supports, most)
+        joined = _join(design, statement, values, probability, supports, most)
         if joined is None:
             return None
         values, probability = joined
@@ -133,6 +134,7 @@ def _table(
 
 
 def _join(
+    design: Design,
     statement: DrawStatement,
     values: dict[tuple[str, str], np.ndarray],
     probability: np.ndarray,
@@ -141,7 +143,7 @@ def _join(
 ) -> tuple[dict[tuple[str, str], np.ndarray], np.ndarray] | None:
     parts = [supports[role] for role in statement.roles]
     sizes = [len(probability), *(part.n for part in parts)]
-    if statement.balance and len(probability) > 1:
+    if statement.even and len(probability) > 1:
         return None
     if statement.like:
         sides = {role: supports[role].values for role in statement.roles}
@@ -166,11 +168,16 @@ def _join(
         keep = np.asarray(statement.where(settings, len(before)), bool)
         before, weights = before[keep], weights[keep]
         joined = {key: column[keep] for key, column in joined.items()}
+    if statement.cover:
+        columns = [joined[key] for key in statement.cover]
+        keep = Cells(statement.chosen(design)).of(columns, len(before)) >= 0
+        before, weights = before[keep], weights[keep]
+        joined = {key: column[keep] for key, column in joined.items()}
     if not len(weights) or len(np.unique(before)) < len(probability):
         return None
     group, share = before, probability
-    if statement.balance:  # every combination of the balanced values has the same share of the rows
-        balanced = np.stack([joined[key] for key in statement.balance], axis=1)
+    if statement.even:  # every combination of the balanced values has the same share of the rows
+        balanced = np.stack([joined[key] for key in statement.even], axis=1)
         _, group = np.unique(balanced, axis=0, return_inverse=True)
         group = group.reshape(-1)
         share = np.ones(group.max() + 1)
@@ -239,8 +246,12 @@ def _scope(design: Design, number: int) -> DrawScope | None:
         share = _share(design, statement, roles)
         if share is not None:
             return DrawScope(statement.roles, share, True)
-    free = replace(statement, where=statement.alike, written=None, balance=(), n=_TRIES, exhaustive=False)
-    before = tuple(replace(s, n=_TRIES, exhaustive=False, balance=()) for s in design.statements[:number])
+    free = replace(
+        statement, where=statement.alike, written=None, balance=(), strata=(), cover=(), n=_TRIES, exhaustive=False
+    )
+    before = tuple(
+        replace(s, n=_TRIES, exhaustive=False, balance=(), strata=(), cover=()) for s in design.statements[:number]
+    )
     drawn = draw(replace(design, statements=(*before, free)), Diagnostics())
     if drawn is None:
         return None

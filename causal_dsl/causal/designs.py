@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import numpy as np
 
@@ -31,6 +31,11 @@ class DrawStatement:
     ``like`` is a role, of an earlier statement or of this one, that all other roles of the statement equal in every input
     but those of ``vary``, in each of which they differ. ``where`` then says so, too: it is ``alike`` and ``written``, the part
     of it that stands in the spec.
+
+    ``strata`` lists (role, variable): of each combination of their values there are as many rows as its probability says.
+    ``cover`` does, too: the rows have combinations of their values, each equally often, so chosen that any values of ``t``
+    of the variables that can come together do come together in one of them. ``choose`` finds these combinations: it is
+    :func:`~causal_dsl.causal.covering.covering_of`, or of strata :func:`~causal_dsl.causal.covering.strata_of`.
     """
 
     roles: tuple[str, ...]
@@ -46,6 +51,25 @@ class DrawStatement:
     vary: tuple[str, ...] = ()
     alike: Predicate | None = None
     written: Predicate | None = None
+    strata: tuple[tuple[str, str], ...] = ()
+    cover: tuple[tuple[str, str], ...] = ()
+    t: int = 2
+    choose: Callable[[Design, DrawStatement], Any] | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def even(self) -> tuple[tuple[str, str], ...]:
+        """The variables of whose combinations there are equally many rows."""
+        return self.balance or self.cover
+
+    def chosen(self, design: Design) -> Any:
+        """What ``choose`` finds: of strata combinations ``[k, v]`` and probabilities ``[k]``, of ``cover`` combinations alone."""
+        assert self.choose is not None
+        return self.choose(design, self)
+
+    @property
+    def spread(self) -> tuple[tuple[str, str], ...]:
+        """The variables by whose values rows are handed out before they are drawn."""
+        return self.even or self.strata
 
     @property
     def said(self) -> Predicate | None:
@@ -156,7 +180,7 @@ def _sound(design: Design, diagnostics: Diagnostics) -> bool:
                 label="this one is drawn at random" if not statement.exhaustive else "this one is not",
                 help="draw all roles in one statement",
             )
-        elif statement.exhaustive and (statement.n is not None or statement.balance):
+        elif statement.exhaustive and (statement.n is not None or statement.spread):
             diagnostics.report(
                 "E331",
                 "`exhaustive` takes every row: it needs no `n` and no `balance`",
@@ -172,16 +196,19 @@ def _sound(design: Design, diagnostics: Diagnostics) -> bool:
                 "E332",
                 f"this draws {statement.n:,} rows, and an earlier statement {first:,}",
                 statement.span,
-                help="draw as many of each: one row is one pair",
+                help="draw the same number of each: one row is one pair",
             )
         elif statement.n is not None and statement.n < 1:
             diagnostics.report("E332", "a test needs at least one row", statement.span, help="write n=256")
-        for role, name in statement.balance:
+        for role, name in statement.spread:
             domain = statement.model.variables[name].domain
             if isinstance(domain, (Real, Text)):
-                title = f"`{role}.{name}` has too many values to be balanced"
+                how = "balanced" if statement.balance else "covered" if statement.cover else "strata"
+                what = {"balanced": "balance", "covered": "cover", "strata": "take the strata of"}[how]
+                title = f"`{role}.{name}` has too many values to be {how}"
+                code = "E333" if statement.balance else "E354"
                 diagnostics.report(
-                    "E333", title, statement.span, label=f"it is {domain}", help="balance a variable of few values"
+                    code, title, statement.span, label=f"it is {domain}", help=f"{what} a variable of few values"
                 )
         if statement.where is not None and not design.templates:
             for role, name in sorted(statement.where.mentions):
@@ -268,13 +295,13 @@ def implicit_source(
 
     support = model.support(LISTED)
     if support is not None and not (support.values[variable] == code).any():
-        title = f"no input makes `{variable}` {show(value)}"
+        title = f"no input gives `{variable}` the value {show(value)}"
         diagnostics.report(
             "E330",
             title,
             span,
-            label="never so, whatever is drawn",
-            help=f"its source is drawn among the inputs where it is: choose another value of `{variable}`",
+            label="it never has this value, whatever is drawn",
+            help=f"its source is drawn from the inputs in which it has this value: choose another value of `{variable}`",
         )
         return None
     return statement

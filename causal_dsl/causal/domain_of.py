@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from causal_dsl.causal.domains import BOOL, LIMIT, WORDS, Domain, Finite, Real, Value, show, type_of
 from causal_dsl.causal.files import read_text
 from causal_dsl.causal.scope import Scope
 from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean
 from causal_dsl.syntax import tree
+
+if TYPE_CHECKING:
+    from causal_dsl.causal.tables import LookupTable
 
 FORMS = 'write {"a", "b"}, 0..9, bool, real(-1, 1) or lines("file.txt")'
 
@@ -67,6 +71,8 @@ def compile_domain(expr: tree.DomainExpr, scope: Scope, folder: Path, diagnostic
             return _set(expr, diagnostics)
         case tree.Name():
             return _named(expr, scope, diagnostics)
+        case tree.Attribute(value=tree.Name()):
+            return _column(expr, scope, diagnostics)
         case tree.Call(function=tree.Name(name="real")):
             return _real(expr, diagnostics)
         case tree.Call(function=tree.Name(name="lines")):
@@ -76,7 +82,7 @@ def compile_domain(expr: tree.DomainExpr, scope: Scope, folder: Path, diagnostic
                 "E313", f"no domain `{name}(…)`", expr.span, help=did_you_mean(name, ("real", "lines"), FORMS)
             )
         case _:
-            diagnostics.report("E314", "this is no domain", expr.span, help=FORMS)
+            diagnostics.report("E314", "this is not a domain", expr.span, help=FORMS)
     return None
 
 
@@ -96,13 +102,42 @@ def _named(expr: tree.Name, scope: Scope, diagnostics: Diagnostics) -> Domain | 
     return None
 
 
+def _column(expr: tree.Attribute, scope: Scope, diagnostics: Diagnostics) -> Domain | None:
+    """The values of a column of a table, each once (E313, E349)."""
+    assert isinstance(expr.value, tree.Name)
+    table, column = expr.value.name, expr.name.name
+    if table not in scope.tables:
+        if table in scope.domains and scope.domains[table] is None:
+            return None  # reported where it is declared
+        title = f"no table `{table}`" if table not in scope.domains else f"`{table}` is a domain, which has no columns"
+        diagnostics.report("E313", title, expr.value.span, help=did_you_mean(table, scope.tables, FORMS))
+        return None
+    found = scope.tables[table]
+    if found is None or not has_column(found, column, expr.name.span, diagnostics):
+        return None
+    return found.domain(column)
+
+
+def has_column(table: LookupTable, column: str, span: Span, diagnostics: Diagnostics) -> bool:
+    """Whether a table has a column that can be used; else E349."""
+    if column in table.columns:
+        return True
+    if column in table.unusable:
+        title, label = f"the column `{column}` of `{table.name}` cannot be used", table.unusable[column]
+        diagnostics.report("E349", title, span, label=label, help="a value is a number, a text, true or false")
+    else:
+        help = did_you_mean(column, table.columns)
+        diagnostics.report("E349", f"`{table.name}` has no column `{column}`", span, help=help)
+    return False
+
+
 def _range(expr: tree.Range, diagnostics: Diagnostics) -> Domain | None:
     bounds: list[int] = []
     for side in (expr.low, expr.high):
         value = constant(side)
         if isinstance(value, int) and not isinstance(value, bool):
             if abs(value) >= LIMIT:
-                diagnostics.report("E308", "this number is too large", side.span, label="whole numbers end at 4.6e18")
+                diagnostics.report("E308", "this number is too large", side.span, label="whole numbers go up to 4.6e18")
                 return None
             bounds.append(value)
             continue
@@ -147,7 +182,7 @@ def _set(expr: tree.Set, diagnostics: Diagnostics) -> Domain | None:
         if not isinstance(value, (bool, str)) and not (
             abs(value) < LIMIT if isinstance(value, int) else math.isfinite(value)
         ):
-            diagnostics.report("E308", "this number is too large", item.span, label="whole numbers end at 4.6e18")
+            diagnostics.report("E308", "this number is too large", item.span, label="whole numbers go up to 4.6e18")
             good = False
             continue
         values.append(value)
@@ -155,22 +190,31 @@ def _set(expr: tree.Set, diagnostics: Diagnostics) -> Domain | None:
     return finite(values, spans, diagnostics) if good else None
 
 
-def finite(values: list[Value], spans: list[Span], diagnostics: Diagnostics) -> Finite | None:
-    """A domain of these values; whole numbers beside fractions become fractions (E311, E312)."""
+def one_type(values: list[Value], spans: list[Span], diagnostics: Diagnostics, what: str) -> list[Value] | None:
+    """These values of ``what``; whole numbers beside fractions become fractions (E312)."""
     kinds = {type_of(value) for value in values}
     if kinds == {"int", "real"}:
-        values = [float(value) for value in values]
-    elif len(kinds) > 1:
+        return [float(value) for value in values]
+    if len(kinds) > 1:
         other = next(i for i, value in enumerate(values) if type_of(value) != type_of(values[0]))
         diagnostics.report(
             "E312",
-            "the values of a domain are of one type",
+            f"the values of {what} are of one type",
             spans[other],
             label=f"this is {WORDS[type_of(values[other])]}",
             others=((spans[0], f"this is {WORDS[type_of(values[0])]}"),),
             help="write all as numbers, or all as texts in quotes",
         )
         return None
+    return values
+
+
+def finite(values: list[Value], spans: list[Span], diagnostics: Diagnostics, table: str = "") -> Finite | None:
+    """A domain of these values (E311, E312); ``table``: they are the keys of this one."""
+    found = one_type(values, spans, diagnostics, "a table" if table else "a domain")
+    if found is None:
+        return None
+    values = found
     seen: dict[Value, Span] = {}
     for value, span in zip(values, spans, strict=True):
         if value in seen:
@@ -179,7 +223,9 @@ def finite(values: list[Value], spans: list[Span], diagnostics: Diagnostics) -> 
                 f"{show(value)} is listed twice",
                 span,
                 others=((seen[value], "first here"),),
-                help="leave one out: the values of a domain are drawn alike, each once",
+                help=f"leave one out: {table} maps each to one value"
+                if table
+                else "leave one out: each value of a domain is listed once, and all are equally likely",
             )
             return None
         seen[value] = span
@@ -225,10 +271,10 @@ def _lines(expr: tree.Call, folder: Path, diagnostics: Diagnostics) -> Domain | 
         if value in found:
             diagnostics.report(
                 "E311",
-                f"{show(value)} stands twice in `{name}`",
+                f"{show(value)} occurs twice in `{name}`",
                 span,
                 label=f"in lines {found[value]} and {number}",
-                help="leave one out: the values of a domain are drawn alike, each once",
+                help="leave one out: each value of a domain is listed once, and all are equally likely",
             )
             return None
         if value:

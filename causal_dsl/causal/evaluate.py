@@ -155,4 +155,4 @@ def guard_fault(guard: Guard, name: str, value: str, domain: str, notes: Sequenc
         )
     title = f"`{name}` leaves its declared domain"
     label = f"{value} is not in {domain}" if value else f"not in {domain}"
-    return Diagnostic("E324", title, guard.span, label, (), notes, "widen the domain, or mend the mechanism")
+    return Diagnostic("E324", title, guard.span, label, (), notes, "widen the domain, or correct the mechanism")

@@ -114,7 +114,7 @@ class Compiler:
             case tree.Call():
                 return lookups.function_call(self, expr)
             case tree.Subscript(value=tree.Name(name=name)) if name in self.scope.tables:
-                self._fault("E306", f"which column of `{name}`?", expr.span, help=f"write {name}[…].column")
+                return lookups.table_cell(self, expr, None)
             case _:
                 what = (
                     "a list"
@@ -125,7 +125,7 @@ class Compiler:
                 )
                 self._fault(
                     "E306",
-                    f"{what} is no value of a causal model",
+                    f"{what} is not a value of a causal model",
                     expr.span,
                     help="a variable is a number, a text, true or false",
                 )
@@ -137,7 +137,7 @@ class Compiler:
             self._fault("E306", f"a causal model has no `{expr.unit}`", expr.span, help=help)
             return None
         if abs(expr.value) >= (LIMIT if isinstance(expr.value, int) else 1e300):
-            self._fault("E308", "this number is too large", expr.span, label="whole numbers end at 4.6e18")
+            self._fault("E308", "this number is too large", expr.span, label="whole numbers go up to 4.6e18")
             return None
         return literal(expr.value, self.strings)
 
@@ -148,7 +148,7 @@ class Compiler:
             kind = "domain" if name in self.scope.domains else "table" if name in self.scope.tables else "function"
             help = {
                 "domain": f"write `x in {name}`",
-                "table": f"write {name}[x].column",
+                "table": f"write {name}[x]" + ".column" * (not getattr(self.scope.tables.get(name), "only", "")),
                 "function": f"write {name}(x)",
             }[kind]
             self._fault("E305", f"`{name}` is a {kind}, not a variable", span, help=help)
@@ -191,7 +191,7 @@ class Compiler:
                 )
             return None
         self._fault(
-            "E306", "this is no value of a causal model", expr.span, help="write a variable, or Table[x].column"
+            "E306", "this is not a value of a causal model", expr.span, help="write a variable, or Table[x].column"
         )
         return None
 
@@ -256,7 +256,7 @@ class Compiler:
         if large is not None:
             self.guard(large, "large", span)
         if isinstance(result.expr, Integer) and abs(result.expr.held) >= LIMIT:
-            self._fault("E308", "this gives numbers that are too large", span, label="whole numbers end at 4.6e18")
+            self._fault("E308", "this gives numbers that are too large", span, label="whole numbers go up to 4.6e18")
             return None
         return result
 
@@ -268,7 +268,7 @@ class Compiler:
         if not (a.type == b.type or (a.numeric and b.numeric)):
             help = ""
             if "bool" in (a.type, b.type):
-                help = "a variable that is true or false stands alone: `x`, or `not x`"
+                help = "a variable that is true or false is written alone: `x`, or `not x`"
             elif isinstance(expr.right, tree.String) or isinstance(expr.left, tree.String):
                 help = "leave the quotes out for a number"
             self._fault(

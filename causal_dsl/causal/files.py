@@ -1,4 +1,4 @@
-"""Reading the text files that a spec names, without trusting them to be there, regular or text."""
+"""Reading the files that a spec names, without trusting them to be there, regular or text."""
 
 from __future__ import annotations
 
@@ -17,9 +17,20 @@ def folder_of(span: Span) -> Path:
 
 def read_text(name: str, folder: Path, span: Span, diagnostics: Diagnostics, code: str) -> str | None:
     """The text of the file ``name`` (relative to ``folder``), or None with a diagnostic of that code."""
+    data = read_file(name, folder, span, diagnostics, code)
+    try:
+        return None if data is None else data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        note = f"byte {error.start} cannot be decoded"
+        diagnostics.report(code, f"`{name}` is not UTF-8 text", span, notes=(note,))
+    return None
+
+
+def read_file(name: str, folder: Path, span: Span, diagnostics: Diagnostics, code: str) -> bytes | None:
+    """The bytes of the file ``name`` (relative to ``folder``), or None with a diagnostic of that code."""
     try:
         path = folder / name
-        if not may_read(path, name, span, diagnostics, LARGEST_TEXT):
+        if not may_read(path, name, span, diagnostics, LARGEST_TEXT, folder=False):
             return None
         if not path.exists():
             beside = sorted(p.name for p in path.parent.iterdir())[:10000] if path.parent.is_dir() else []
@@ -30,10 +41,7 @@ def read_text(name: str, folder: Path, span: Span, diagnostics: Diagnostics, cod
         if not path.is_file():
             diagnostics.report(code, f"`{name}` is not a file", span, label="a folder")
             return None
-        return reads.read_bytes(path).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        note = f"byte {error.start} cannot be decoded"
-        diagnostics.report(code, f"`{name}` is not UTF-8 text", span, notes=(note,))
+        return reads.read_bytes(path)
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or str(error)
         diagnostics.report(code, f"`{name}` cannot be read", span, label=why)

@@ -44,11 +44,11 @@ class PythonFunction:
         if not self.trusted:
             raise fail(
                 "E346",
-                f"`{self.name}` is Python code, which runs only where it is trusted",
+                f"`{self.name}` is Python code, which runs only if it is trusted",
                 self.span,
                 label=f"from {shown_path(self.path)}",
                 notes=("`check` reads its annotations and never runs it",),
-                help="read the file, then say --trust",
+                help="read the file, then pass --trust",
             )
         if self._loaded is None:
             self._loaded = self._execute()
@@ -57,7 +57,7 @@ class PythonFunction:
     def _execute(self) -> Callable[..., Any]:
         name = f"causal_dsl_trusted_{self.path.stem}"
         if self.path.suffix != ".py":
-            raise fail("E344", f"`{self.path.name}` is no Python file", self.span, help="give it the suffix .py")
+            raise fail("E344", f"`{self.path.name}` is not a Python file", self.span, help="give it the suffix .py")
         before = sys.modules.get(name)
         try:
             with watching(self.path.parent):
@@ -70,7 +70,9 @@ class PythonFunction:
             else:
                 sys.modules[name] = before
         if not callable(found):
-            raise fail("E347", f"`{self.name}` of `{self.path.name}` is no function once the file has run", self.span)
+            raise fail(
+                "E347", f"`{self.name}` of `{self.path.name}` is not a function once the file has run", self.span
+            )
         result: Callable[..., Any] = found
         return result
 
@@ -99,7 +101,7 @@ class PythonFunction:
                 f"`{called}` gives {_shown(value)}, which is not in {_domain(self.result)}",
                 self.span,
                 label=f"from {shown_path(self.path)}",
-                help="mend the function, or its annotation",
+                help="correct the function or its annotation",
             )
         result: Value = value
         return result

@@ -231,6 +231,6 @@ def how_many(model: CausalModel) -> str:
     for name in model.exogenous:
         domain = model.variables[name].domain
         if not isinstance(domain, Finite):
-            return f"`{name}` is {domain}, which has no end of values"
+            return f"`{name}` is {domain}, which has infinitely many values"
         count *= model.choices[name].count if name in model.choices else domain.size
     return f"{count:,} combinations of values" if count < 10**15 else f"{float(count):.1e} combinations of values"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from causal_dsl.causal.domain_of import has_column
 from causal_dsl.causal.domains import WORDS, Domain, Finite, Value
 from causal_dsl.causal.scope import Strings
 from causal_dsl.causal.terms import Symbol, every, negation, relation
@@ -73,10 +74,10 @@ def membership(compiler: Compiler, element: Typed, domain: Finite) -> Any:
     return call(_add(compiler, "member", member), element.number)
 
 
-def table_cell(compiler: Compiler, cell: tree.Subscript, expr: tree.Attribute) -> Typed | None:
-    """``Table[key].column``"""
+def table_cell(compiler: Compiler, cell: tree.Subscript, expr: tree.Attribute | None) -> Typed | None:
+    """``Table[key].column``, and ``Table[key]`` of a table that is written out."""
     assert isinstance(cell.value, tree.Name)
-    name, column = cell.value.name, expr.name.name
+    name = cell.value.name
     if name not in compiler.scope.tables:
         help = did_you_mean(name, compiler.scope.tables, 'declare it: table Cities = csv("cities.csv", key=city)')
         compiler.diagnostics.report("E305", f"no table `{name}`", cell.value.span, help=help)
@@ -84,20 +85,28 @@ def table_cell(compiler: Compiler, cell: tree.Subscript, expr: tree.Attribute) -
     table = compiler.scope.tables[name]
     if table is None:
         return None
-    if column not in table.columns:
-        help = did_you_mean(column, table.columns)
-        compiler.diagnostics.report("E349", f"`{name}` has no column `{column}`", expr.name.span, help=help)
+    if bool(table.only) != (expr is None):
+        title = f"which column of `{name}`?" if expr is None else f"`{name}` has no columns"
+        help = f"write {name}[…]" + ".column" * (expr is None)
+        compiler.diagnostics.report("E306", title, cell.span if expr is None else expr.name.span, help=help)
+        return None
+    column = table.only if expr is None else expr.name.name
+    if expr is not None and not has_column(table, column, expr.name.span, compiler.diagnostics):
         return None
     if len(cell.indices) != 1 or isinstance(cell.indices[0], tree.Slice):
         compiler.diagnostics.report(
-            "E306", f"`{name}` is asked for one row", cell.span, help=f"write {name}[x].{column}"
+            "E306",
+            f"`{name}` is asked for one row",
+            cell.span,
+            help=f"write {name}[x]" + f".{column}" * (not table.only),
         )
         return None
     key = compiler._any(cell.indices[0])
     if key is None:
         return None
     if key.type != table.keys.type:
-        title = f"`{name}` is keyed by `{table.key}`, which is {WORDS[table.keys.type]}"
+        what = f"`{table.key}`, which is {WORDS[table.keys.type]}" if not table.only else WORDS[table.keys.type]
+        title = f"`{name}` is keyed by {what}"
         compiler.diagnostics.report("E300", title, cell.indices[0].span, label=f"this is {WORDS[key.type]}")
         return None
     strings = compiler.strings

@@ -118,7 +118,7 @@ class MemberCompiler:
             used: dict[str, None] = {}
             parts = (statement.domain,) if isinstance(statement, tree.Draw) else (statement.value,)
             for part in parts:
-                if not isinstance(part, tree.Name) or isinstance(statement, tree.Mechanism):
+                if not isinstance(part, (tree.Name, tree.Attribute)) or isinstance(statement, tree.Mechanism):
                     used.update(dict.fromkeys(node.name for node in _names(part) if node.name in declared))
             for name in names:
                 if declared[name.name] is name:
@@ -158,7 +158,7 @@ class MemberCompiler:
                 "E320",
                 f"`{names[0]}` is defined by itself",
                 cycle[0].name.span,
-                help="a mechanism mentions its causes only",
+                help="a mechanism mentions only its causes",
             )
             return
         shown = " -> ".join([*names, names[0]] if len(names) <= 12 else [*names[:12], "…"])

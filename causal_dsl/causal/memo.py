@@ -50,7 +50,15 @@ class Memo:
 
 def _key(design: Design, rows: bool) -> tuple[Any, ...]:
     statements = tuple(
-        (s.roles, id(s.model), s.balance, s.exhaustive, s.split, _said(s.where), (s.n, s.seed) if rows else ())
+        (
+            s.roles,
+            id(s.model),
+            (s.balance, s.cover, s.t),
+            s.exhaustive,
+            s.split,
+            _said(s.where),
+            (s.n, s.seed, s.strata) if rows else (),
+        )
         for s in design.statements
     )
     return statements, tuple(_said(where) for where in design.templates)

@@ -7,7 +7,7 @@ text is its number in the model's list of texts.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
@@ -152,6 +152,11 @@ class CausalModel:
         names = {symbol: name for name, symbol in self.symbols.items()}
         return {name: as_sympy(equation.expr, names) for name, equation in self._evaluator.equations.items()}
 
+    def mechanism(self, name: str) -> Any:
+        """The expression of a mechanism over ``symbols``, a number (0 or 1 for a truth value); None for a drawn variable."""
+        equation = self._evaluator.equations.get(name)
+        return None if equation is None else equation.expr
+
     @property
     def needs_trust(self) -> tuple[PythonFunction, ...]:
         """Python functions that it calls and that may not be run; with any, it cannot be evaluated (E346)."""
@@ -166,6 +171,15 @@ class CausalModel:
         graph.add_nodes_from(self.variables)
         graph.add_edges_from((parent, name) for name, variable in self.variables.items() for parent in variable.parents)
         return graph
+
+    def ancestors(self, name: str, without: Collection[str] = ()) -> set[str]:
+        """The variables from which a path leads to ``name``, none that passes through a variable of ``without``."""
+        found, stack = set[str](), [name]
+        while stack:
+            new = {parent for parent in self.variables[stack.pop()].parents if parent not in without} - found
+            found |= new
+            stack += new
+        return found - {name}
 
     def evaluate(
         self,
@@ -187,7 +201,7 @@ class CausalModel:
         domain = self.variables[variable].domain
         widened = domain.type == "real" and type_of(value) == "int"
         if value not in domain or (type_of(value) != domain.type and not widened):
-            raise ValueError(f"{show(value)} is no value of {variable!r}: {domain}")
+            raise ValueError(f"{show(value)} is not a value of {variable!r}: {domain}")
         code: int | float = float(value) if widened else code_of(value, self.strings)
         return code
 

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from causal_dsl.causal.built import Builder, store
+from causal_dsl.causal.built import BoxBuilder, Builder, store
 from causal_dsl.causal.cells import Cells
 from causal_dsl.causal.domains import show
+from causal_dsl.causal.intervals import Boxes, boxes_of
 from causal_dsl.causal.joint import Joint, joint
 from causal_dsl.causal.minimal import Partners, report_alone
 from causal_dsl.causal.sampling import Columns, Sampler, report_rare
 from causal_dsl.causal.splits import report_empty
-from causal_dsl.counter import below, bits, key
+from causal_dsl.counter import below, bits, key, permutation, unit
 from causal_dsl.diagnostics import Diagnostic, Diagnostics, Span
 
 if TYPE_CHECKING:
@@ -33,6 +34,10 @@ PATIENCE = 2_000_000
 #: were. (Rows that are found sooner are found by chance: their numbers belong to published seeds.)
 _HOPELESS = 2**18
 _COSTLY = 4_000_000
+#: Candidates, none of them allowed, after which it is asked whether any real numbers could be.
+_DOUBTED = 2**14
+#: Rows of which it is asked whether real numbers could be their partners.
+_ASKED = 64
 #: A `where` that holds less often is worth a warning.
 _RARE = 1e-3
 #: Rows drawn to learn which combinations of balanced values there are, where they cannot be listed.
@@ -73,8 +78,7 @@ class RowDrawer:
         mentions = self.where.mentions if self.where is not None else frozenset()
         self.context = tuple(sorted((role, name) for role, name in mentions if role not in statement.roles))
         self.wanted = {
-            role: tuple(sorted({v for r, v in (*mentions, *statement.balance) if r == role}))
-            for role in statement.roles
+            role: tuple(sorted({v for r, v in (*mentions, *statement.spread) if r == role})) for role in statement.roles
         }
         self.samplers = [
             Sampler(statement.model, role, statement.seed, design.templates, self.wanted[role], statement.split)
@@ -87,9 +91,9 @@ class RowDrawer:
         if self.statement.split and any(s.support is not None and not s.support.n for s in self.samplers):
             report_empty(self.statement, self.statement.span, "it is empty", self.diagnostics)
             return False
-        if self.statement.balance and not self._balance():
+        if self.statement.spread and not self._balance():
             return False
-        if self.statement.like in self.values and not self.statement.balance:
+        if self.statement.like in self.values and not self.statement.spread:
             partners = Partners(self.design, self.statement, self.values)
             if partners.listable:
                 return self._pair(partners)
@@ -106,6 +110,17 @@ class RowDrawer:
         if self.where is not None and self.asked >= 1000 and self.held < self.asked * _RARE:
             self._warn_rare(self.where)
         return True
+
+    def _unweighed(self) -> bool:
+        model = self.statement.model
+        self.diagnostics.report(
+            "E353",
+            f"inputs of `{model.name}` cannot be drawn in proportion to `{model.weight}`",
+            self.statement.span,
+            label=f"`{model.weight}`, or what it is computed from, has too many values to be listed",
+            help="make it depend on variables of fewer values, or draw from a table that is weighted already",
+        )
+        return False
 
     def _pair(self, partners: Partners) -> bool:
         """Draw partners of the rows of an earlier run, of which all are listed."""
@@ -140,7 +155,7 @@ class RowDrawer:
         if shared is not None:
             return shared.joint
         alike = self.statement if self.statement.like else None
-        return joint(self.samplers, self.where, self.statement.balance, alike)
+        return joint(self.samplers, self.where, self.statement.spread, alike)
 
     def _shared(self) -> Listed | None:
         """The list and its cells, which are the same whatever the seed; kept where no condition says more than the inputs do."""
@@ -169,9 +184,39 @@ class RowDrawer:
     def _builder(self, balanced: bool) -> Builder | None:
         """What can be built of the conditions, with the balanced values given row by row; None where that is nothing."""
         context = {(role, name): self.values[role][name] for role, name in self.context}
-        targets = dict(zip(self.statement.balance, self.cells.values[self.target].T, strict=True)) if balanced else {}
+        targets = dict(zip(self.statement.spread, self.cells.values[self.target].T, strict=True)) if balanced else {}
         found = Builder(self.design, self.statement, self.n, context, self.wanted, targets)
         return found if found.construction.useful else None
+
+    @cached_property
+    def boxes(self) -> Boxes | None:
+        """Where the conditions may hold, of inputs that are real numbers; None where there are none, or they cannot be told apart."""
+        if self.context or any(model.functions for model in self.design.models.values()):
+            return None
+        return boxes_of(dict.fromkeys(self.statement.roles, self.statement.model), self.where)
+
+    def _boxed(self, builder: Builder | None) -> bool:
+        """Whether rows are drawn from boxes: where nothing else can be built, or what is built leaves more to chance."""
+        if self.boxes is None or self.statement.spread:
+            return False
+        if builder is None:
+            return True
+        construction = builder.construction
+        return (
+            not construction.exact and not construction.empty and not construction.joins and self.boxes.share < 1 / 64
+        )
+
+    def _proved_alone(self, rows: np.ndarray) -> np.ndarray:
+        """Those of some rows for which no real numbers satisfy the condition, given what is drawn before."""
+        if any(model.functions for model in self.design.models.values()):
+            return rows[:0]
+        roles, alone = dict.fromkeys(self.statement.roles, self.statement.model), []
+        for row in rows.tolist():
+            given = {(role, name): float(self.values[role][name][row]) for role, name in self.context}
+            boxes = boxes_of(roles, self.where, given)
+            if boxes is not None and boxes.empty:
+                alone.append(row)
+        return np.array(alone, np.int64)
 
     def _elsewhere(self, tried: int, pending: np.ndarray) -> bool:
         """Whether there would be something to draw in as many attempts (or in the list) if it were not for `split`."""
@@ -231,10 +276,13 @@ class RowDrawer:
         pending = np.arange(self.n)
         tried = accepted = attempt = 0
         asked = False  # what can be built
-        if self.statement.like and self.builder is None:  # at random, no two are alike
+        weighed = bool(self.statement.model.weight) and any(sampler.support is None for sampler in self.samplers)
+        if weighed or (self.statement.like and self.builder is None):  # at random, no two are alike
             if self.joint is not None:
                 return self._exact(pending)
-            asked, self.builder = True, self._builder(bool(self.statement.balance))
+            asked, self.builder = True, self._builder(bool(self.statement.spread))
+            if weighed and (self.builder is None or not self.builder.construction.weighed):
+                return self._unweighed()
             if self.builder is not None and not (possible := self.builder.construction.possible(pending)).all():
                 return self._impossible(pending[~possible], self.builder.construction.empty)
         while len(pending):
@@ -248,7 +296,7 @@ class RowDrawer:
                 at, proposed, complete = (
                     self.propose(rows, attempts) if self.builder is None else self._build(rows, attempts)
                 )
-                if self.statement.balance:
+                if self.statement.spread:
                     keep = self._cell(complete, len(at)) == self.target[rows[at]]
                     at = at[keep]
                     proposed = [{name: codes[keep] for name, codes in other.items()} for other in proposed]
@@ -267,9 +315,20 @@ class RowDrawer:
             if attempt >= 64 or accepted < tried / 64:
                 if self.joint is not None:
                     return self._exact(pending)
+                if not accepted and tried >= _DOUBTED and not asked and self.boxes is not None and self.boxes.empty:
+                    return self._impossible(pending, True)
+                if self.context and not asked and tried >= _HOPELESS and not self.statement.spread:
+                    alone = self._proved_alone(pending[:_ASKED])
+                    if len(alone):
+                        return self._impossible(alone, False, len(pending) > _ASKED)
                 costly = tried >= _HOPELESS if not accepted else len(pending) * tried / accepted > _COSTLY
                 if costly and not asked:
-                    asked, builder = True, self._builder(bool(self.statement.balance))
+                    asked, builder = True, self._builder(bool(self.statement.spread))
+                    if self._boxed(builder):
+                        assert self.boxes is not None
+                        self.builder = BoxBuilder(self.design, self.statement, self.n, self.wanted, self.boxes)
+                        tried = accepted = 0
+                        continue
                 else:
                     builder = None
                 if builder is not None:
@@ -287,10 +346,10 @@ class RowDrawer:
                     return self._give_up(tried, accepted, pending)
         return True
 
-    def _impossible(self, rows: np.ndarray, empty: bool) -> bool:
-        """Report that nothing can be drawn, for some rows or at all, which is proved."""
+    def _impossible(self, rows: np.ndarray, empty: bool, more: bool = False) -> bool:
+        """Report that nothing can be drawn, for some rows (``more``: and maybe others) or at all, which is proved."""
         place = self.where.span if self.where is not None else self.statement.span
-        if self.statement.like and not self.statement.balance:
+        if self.statement.like and not self.statement.spread:
             self._alone(np.arange(self.n) if empty else rows)
             return False
         if empty or self.where is None:
@@ -298,7 +357,7 @@ class RowDrawer:
                 "E330", "this `where` never holds", place, label="no input satisfies it", help="ask for less"
             )
             return False
-        if self.statement.balance and len(self.cells):
+        if self.statement.spread and len(self.cells):
             alone = self._without_partner(rows)
             if not len(alone):
                 self._report_balance(len(rows), int(rows[0]), place, "")
@@ -308,7 +367,7 @@ class RowDrawer:
             "E330",
             "this `where` never holds for some rows",
             place,
-            label=f"{len(rows):,} of {self.n:,} rows have no partner",
+            label=f"{'at least ' * more}{len(rows):,} of {self.n:,} rows have no partner",
             notes=(f"row {int(rows[0])} is one of them",),
             help="draw all roles in one statement, or ask for less",
         )
@@ -335,10 +394,10 @@ class RowDrawer:
             "E333",
             f"`balance` and {'`like`' if self.statement.like else '`where`'} do not go together",
             place,
-            label=f"{missing:,} of {self.n:,} rows have no partner with the balanced values that they are to have{tried}",
+            label=f"{missing:,} of {self.n:,} rows have no partner with the balanced values that they should have{tried}",
             notes=(
-                f"`balance=[{names}]` gives every combination as many rows, whatever was drawn before; "
-                f"row {row} is to have {given}",
+                f"`balance=[{names}]` gives every combination the same number of rows, whatever was drawn before; "
+                f"row {row} should have {given}",
             ),
             help="draw all roles in one statement, or balance another variable",
         )
@@ -347,7 +406,7 @@ class RowDrawer:
         report_alone(self.design, self.statement, self.values, self.n, rows, self.diagnostics, tried)
 
     def _give_up(self, tried: int, accepted: int, pending: np.ndarray) -> bool:
-        if self.statement.like and not self.statement.balance:
+        if self.statement.like and not self.statement.spread:
             self._alone(pending, tried)
             return False
         partly = bool(self.context) and accepted and len(pending) < self.n
@@ -357,7 +416,7 @@ class RowDrawer:
                 label = f"{len(pending):,} of {self.n:,} rows found no partner in it in {tried:,} draws"
             report_empty(self.statement, self.where.span, label, self.diagnostics)
             return False
-        if partly and self.statement.balance:
+        if partly and self.statement.spread:
             where = self.where.span if self.where else self.statement.span
             self._report_balance(len(pending), int(pending[0]), where, f", in {tried:,} draws")
             return False
@@ -383,14 +442,14 @@ class RowDrawer:
             and (worst is None or self.held / self.asked <= worst[2] / max(1, worst[1]))
         ):
             report_rare(self.where, self.asked, self.held, self.diagnostics)
-        elif worst is not None and not self.statement.balance:
+        elif worst is not None and not self.statement.spread:
             report_rare(*worst, self.diagnostics)
-        elif self.statement.split and not self.statement.balance:
+        elif self.statement.split and not self.statement.spread:
             report_empty(self.statement, self.statement.span, f"none of {tried:,} draws lies in it", self.diagnostics)
         else:
             self.diagnostics.report(
                 "E333",
-                "the balanced values hardly ever come together",
+                "the balanced values hardly ever occur together",
                 self.statement.span,
                 label=f"{accepted:,} of {tried:,} draws could be used",
                 help="balance fewer variables",
@@ -421,7 +480,7 @@ class RowDrawer:
         shared = self._shared()
         if shared is not None:
             cells = shared.numbers
-        elif self.statement.balance:
+        elif self.statement.spread:
             cells = self._cell(every.columns(self.samplers, self.wanted), every.n)
         else:
             cells = np.zeros(every.n, np.int64)
@@ -437,11 +496,19 @@ class RowDrawer:
 
     # ── balance ─────────────────────────────────────────────────────────────────────────────────
 
+    def built(self, rows: np.ndarray, attempts: np.ndarray) -> tuple[np.ndarray, dict[str, Columns]]:
+        """Rows that the builder proposes and the condition allows: which they are, and their columns."""
+        at, _, complete = self._build(rows, attempts)
+        return at, complete
+
     def _balance(self) -> bool:
         """Find the combinations of the balanced values, and give each row the one that it must have."""
-        balance = self.statement.balance
+        if self.statement.strata:
+            return self._stratify()
+        balance = self.statement.spread
         shared = self._shared() if not self.context else None
-        if shared is not None:
+        covering = self.statement.chosen(self.design) if self.statement.cover else None
+        if shared is not None or covering is not None:
             columns = {}
         elif self.joint is not None:
             columns = self.joint.columns(self.samplers, self.wanted)
@@ -457,6 +524,8 @@ class RowDrawer:
         self.cells = (
             shared.cells
             if shared is not None
+            else Cells(covering)
+            if covering is not None
             else Cells(np.stack([columns[role][name] for role, name in balance], axis=1))
         )
         k = len(self.cells)
@@ -464,7 +533,18 @@ class RowDrawer:
         if not k:
             if self.joint is not None:
                 return self._exact(np.arange(self.n))
+            if self.boxes is not None and self.boxes.empty:
+                return self._impossible(np.arange(self.n), True)
             return self._give_up(_PILOT, 0, np.arange(self.n))
+        if k > self.n and covering is not None:
+            self.diagnostics.report(
+                "E354",
+                f"{self.n:,} rows cannot hold the {k:,} that cover {names}",
+                self.statement.span,
+                label="each should be there equally often",
+                help=f"draw n={k} or more, or cover fewer variables",
+            )
+            return False
         if k > self.n:
             self.diagnostics.report(
                 "E333",
@@ -482,9 +562,22 @@ class RowDrawer:
         self.target = np.argsort(order, axis=1, kind="stable").reshape(-1)[: self.n]
         return True
 
+    def _stratify(self) -> bool:
+        """Give each stratum the rows that its probability says, to the nearest whole number above or below, by one random
+        start for all: any row is in any stratum as often as it would be if it were drawn by itself."""
+        cells, share = self.statement.chosen(self.design)
+        self.cells = Cells(cells)
+        numbers = self.cells.of(list(cells.T), len(cells))
+        names = (self.statement.seed, *self.statement.roles, "strata")
+        start = float(unit(bits(key(*names), np.zeros(1, np.int64)))[0])
+        points = (np.arange(self.n) + start) / self.n * share.sum()
+        stratum = np.minimum(np.searchsorted(np.cumsum(share), points, side="right"), len(share) - 1)
+        self.target = numbers[stratum][permutation(key(*names, "order"), self.n)]
+        return True
+
     def _cell(self, columns: dict[str, Columns], n: int) -> np.ndarray:
         """The number of each row's combination of balanced values; -1 for one that is not among ``cells``."""
-        return self.cells.of([np.asarray(columns[role][name]) for role, name in self.statement.balance], n)
+        return self.cells.of([np.asarray(columns[role][name]) for role, name in self.statement.spread], n)
 
 
 def _firsts(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from causal_dsl.causal.construct import Construction
 from causal_dsl.causal.domains import Finite, show
+from causal_dsl.causal.intervals import boxes_of
 from causal_dsl.causal.splits import PARTS, part_of, restrict
 from causal_dsl.causal.support import Support, distinct, known, needs
 from causal_dsl.counter import below, bits, key, unit
@@ -297,7 +298,8 @@ def try_out(model: CausalModel, diagnostics: Diagnostics) -> Columns | None:
             (sampler if construction is None else builder).everything(columns, rows[at])
         if construction is None and count < tried / 64:
             made = Construction({"base": model}, None, 0)
-            if made.empty:
+            boxes = None if made.empty or count or model.functions else boxes_of({"base": model}, None)
+            if made.empty or (boxes is not None and boxes.empty):
                 diagnostics.report(
                     "E330",
                     "this `where` never holds",

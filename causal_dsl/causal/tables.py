@@ -1,4 +1,4 @@
-"""Tables of facts: ``csv("cities.csv", key=city)`` and ``jsonl("cities.jsonl", key=city)``.
+"""Tables of facts: ``csv("cities.csv", key=city)``, jsonl, parquet, dataset, or written out: ``{"Monday": "Tuesday", …}``.
 
 The whole file is read and checked at once; a column has one type.
 """
@@ -10,26 +10,32 @@ import io
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
+from causal_dsl.causal.domain_of import constant, finite, one_type
 from causal_dsl.causal.domains import LIMIT, Finite, Value, show, type_of
 from causal_dsl.causal.files import read_text
 from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean
 from causal_dsl.garbage import rarely_collected
 from causal_dsl.syntax import tree
 
+#: Where a table comes from, and the name by which the number of a row is its key.
+KINDS = ("csv", "jsonl", "parquet", "dataset")
+ROW = "row"
+_EXAMPLES = {"csv": "file.csv", "jsonl": "file.jsonl", "parquet": "file.parquet", "dataset": "folder"}
 _WHOLE = re.compile(r"[+-]?(0|[1-9]\d*)\Z", re.ASCII)
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\Z", re.ASCII)
 
 
 @dataclass(frozen=True)
 class LookupTable:
-    """Rows of a file by the value of their key column.
+    """Rows by the value of their key column.
 
-    ``columns[name]`` has one value a row, in the order of ``keys``; the values of a column are of one type.
+    ``columns[name]`` has one value a row, in the order of ``keys``; the values of a column are of one type. ``only`` is the
+    column that ``Table[key]`` reads, where the table is written out. ``unusable``: columns of the file with what is wrong with them.
     """
 
     name: str
@@ -38,6 +44,8 @@ class LookupTable:
     keys: Finite
     columns: dict[str, tuple[Value, ...]]
     span: Span
+    only: str = ""
+    unusable: Mapping[str, str] = field(default_factory=dict)
     _domains: dict[str, Finite] = field(default_factory=dict, compare=False, repr=False)
 
     def domain(self, column: str) -> Finite:
@@ -52,26 +60,37 @@ class LookupTable:
 def load_table(decl: tree.TableDecl, folder: Path, diagnostics: Diagnostics) -> LookupTable | None:
     """Read a declared table, or report why not: E340 (file or call), E341 (key column), E342 (keys), E343 (rows)."""
     call = decl.value
+    if isinstance(call, tree.Mapping):
+        return _written(decl, call, diagnostics)
     kind = call.function.name if isinstance(call.function, tree.Name) else ""
-    if kind not in ("csv", "jsonl"):
-        help = did_you_mean(kind, ("csv", "jsonl"), 'write csv("file.csv", key=column)')
-        diagnostics.report("E340", "a table comes from csv or jsonl", call.function.span, help=help)
+    if kind not in KINDS:
+        help = did_you_mean(kind, KINDS, 'write csv("file.csv", key=column)')
+        listed = ", ".join(KINDS[:-1])
+        diagnostics.report("E340", f"a table comes from {listed} or {KINDS[-1]}", call.function.span, help=help)
         return None
     file: tree.String | None = None
     key: tree.Node | None = None
+    split: str | None = None
     for argument in call.arguments:
         if argument.name is None and file is None and isinstance(argument.value, tree.String):
             file = argument.value
         elif argument.name is not None and argument.name.name == "key" and key is None:
             key = argument.value
+        elif (word := _split(argument) if kind == "dataset" and split is None else None) is not None:
+            split = word
         else:
             place = argument.name.span if argument.name is not None else argument.span
-            help = f'write {kind}("file.{kind}", key=column)'
+            help = f'write {kind}("{_EXAMPLES[kind]}", key=column)'
             diagnostics.report("E340", f"`{kind}` takes a file and its key column", place, label="not this", help=help)
             return None
     if file is None:
-        diagnostics.report("E340", f"`{kind}` needs a file", call.span, help=f'write {kind}("file.{kind}", key=column)')
+        what = "a folder" if kind == "dataset" else "a file"
+        help = f'write {kind}("{_EXAMPLES[kind]}", key=column)'
+        diagnostics.report("E340", f"`{kind}` needs {what}", call.span, help=help)
         return None
+    if kind in ("parquet", "dataset"):
+        with rarely_collected():
+            return _arrow(decl, file, key, split, kind, folder, diagnostics)
     text = read_text(file.value, folder, file.span, diagnostics, "E340")
     if text is None:
         return None
@@ -87,16 +106,8 @@ def _read_table(
     if read is None:
         return None
     names, rows, lines = read
-    wanted = key.name if isinstance(key, tree.Name) else key.value if isinstance(key, tree.String) else None
+    wanted = _key(decl, key, file, names, {}, diagnostics)
     if wanted is None:
-        help = f"write key={names[0]}; the columns are {', '.join(names[:12])}"
-        diagnostics.report("E341", "which column names the rows?", key.span if key else decl.value.span, help=help)
-        return None
-    if wanted not in names:
-        assert key is not None
-        diagnostics.report(
-            "E341", f"`{file.value}` has no column `{wanted}`", key.span, help=did_you_mean(wanted, names)
-        )
         return None
     columns: dict[str, tuple[Value, ...]] = {}
     for name, cells in zip(names, zip(*rows, strict=True), strict=True):
@@ -104,6 +115,114 @@ def _read_table(
         if column is None:
             return None
         columns[name] = column
+    if wanted not in names:
+        columns[ROW] = tuple(range(len(rows)))
+    return _keyed(decl, file, wanted, columns, lines, "line", {}, diagnostics)
+
+
+def _split(argument: tree.Argument) -> str | None:
+    """The word of ``split=train``."""
+    if argument.name is None or argument.name.name != "split":
+        return None
+    value = argument.value
+    return value.name if isinstance(value, tree.Name) else value.value if isinstance(value, tree.String) else None
+
+
+def _key(
+    decl: tree.TableDecl,
+    key: tree.Node | None,
+    file: tree.String,
+    names: Sequence[str],
+    unusable: Mapping[str, str],
+    diagnostics: Diagnostics,
+) -> str | None:
+    """The name of the key column, which may be the number of the row (E341)."""
+    wanted = key.name if isinstance(key, tree.Name) else key.value if isinstance(key, tree.String) else None
+    if wanted is None:
+        first = names[0] if names else ROW
+        help = f"write key={first}; the columns are {', '.join(names[:12])}"
+        diagnostics.report("E341", "which column names the rows?", key.span if key else decl.value.span, help=help)
+        return None
+    if wanted in names or (wanted == ROW and wanted not in unusable):
+        return wanted
+    assert key is not None
+    if wanted in unusable:
+        title, label = f"the column `{wanted}` of `{file.value}` cannot name rows", unusable[wanted]
+        diagnostics.report("E341", title, key.span, label=label, help=f"name another column, or write key={ROW}")
+        return None
+    diagnostics.report("E341", f"`{file.value}` has no column `{wanted}`", key.span, help=did_you_mean(wanted, names))
+    return None
+
+
+def _arrow(
+    decl: tree.TableDecl,
+    file: tree.String,
+    key: tree.Node | None,
+    split: str | None,
+    kind: str,
+    folder: Path,
+    diagnostics: Diagnostics,
+) -> LookupTable | None:
+    from causal_dsl.causal.arrow import read_dataset, read_parquet
+
+    if kind == "dataset":
+        read = read_dataset(file, split, folder, diagnostics)
+    else:
+        read = read_parquet(file, folder, diagnostics)
+    if read is None:
+        return None
+    if not read.rows:
+        diagnostics.report("E343", f"`{file.value}` has no rows", file.span)
+        return None
+    wanted = _key(decl, key, file, list(read.columns), read.unusable, diagnostics)
+    if wanted is None:
+        return None
+    columns = dict(read.columns)
+    if wanted not in columns:
+        columns[ROW] = tuple(range(read.rows))
+    return _keyed(decl, file, wanted, columns, range(read.rows), "row", read.unusable, diagnostics)
+
+
+def _written(decl: tree.TableDecl, mapping: tree.Mapping, diagnostics: Diagnostics) -> LookupTable | None:
+    """A table that is written out (E311, E312, E314, E343)."""
+    if not mapping.pairs:
+        help = 'write {"Monday": "Tuesday", …}'
+        diagnostics.report("E343", f"`{decl.name.name}` has no rows", mapping.span, help=help)
+        return None
+    sides: list[list[Value]] = [[], []]
+    for pair in mapping.pairs:
+        for found, expr in zip(sides, (pair.key, pair.value), strict=True):
+            value = constant(expr)
+            number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            if value is None:
+                help = f'write "{expr.name}" if it is a text' if isinstance(expr, tree.Name) else ""
+                diagnostics.report(
+                    "E314", "a table lists plain values", expr.span, help=help or "write a number or a text"
+                )
+                return None
+            if number and _too_large(value):
+                diagnostics.report("E308", "this number is too large", expr.span, label="whole numbers end at 4.6e18")
+                return None
+            found.append(value)
+    keys = finite(sides[0], [pair.key.span for pair in mapping.pairs], diagnostics, f"`{decl.name.name}`")
+    values = one_type(sides[1], [pair.value.span for pair in mapping.pairs], diagnostics, "a table")
+    if keys is None or values is None:
+        return None
+    columns = {"key": tuple(keys.values), "value": tuple(values)}
+    return LookupTable(decl.name.name, "", "key", keys, columns, decl.name.span, "value")
+
+
+def _keyed(
+    decl: tree.TableDecl,
+    file: tree.String,
+    wanted: str,
+    columns: dict[str, tuple[Value, ...]],
+    lines: Sequence[int],
+    unit: str,
+    unusable: Mapping[str, str],
+    diagnostics: Diagnostics,
+) -> LookupTable | None:
+    """The table, whose keys are all different (E342). ``lines`` says where each row is, ``unit`` what that counts."""
     seen: dict[Value, int] = {}
     distinct = set(columns[wanted])
     for value, line in zip(columns[wanted], lines, strict=True):
@@ -112,12 +231,13 @@ def _read_table(
         if value in seen or value == "":
             what = "is empty" if value == "" else f"{show(value)} is twice in the key column"
             title = f"the key column `{wanted}` {what}" if value == "" else what
-            where = f"line {line}" if value == "" else f"lines {seen[value]} and {line}"
+            where = f"{unit} {line}" if value == "" else f"{unit}s {seen[value]} and {line}"
             help = "a key names one row: leave one out, or choose another key"
             diagnostics.report("E342", title, file.span, label=f"{where} of `{file.value}`", help=help)
             return None
         seen[value] = line
-    return LookupTable(decl.name.name, file.value, wanted, Finite(columns[wanted]), columns, decl.name.span)
+    keys = Finite(columns[wanted])
+    return LookupTable(decl.name.name, file.value, wanted, keys, columns, decl.name.span, "", unusable)
 
 
 _Rows = tuple[list[str], Sequence[Sequence[object]], Sequence[int]]
@@ -168,7 +288,7 @@ def _jsonl(text: str, file: tree.String, diagnostics: Diagnostics) -> _Rows | No
             row = None
         if not isinstance(row, dict) or not all(isinstance(v, (bool, int, float, str)) for v in row.values()):
             help = 'write one object a line: {"city": "Paris", "country": "France"}'
-            diagnostics.report("E343", f"line {number} of `{file.value}` is no row", file.span, help=help)
+            diagnostics.report("E343", f"line {number} of `{file.value}` is not a row", file.span, help=help)
             return None
         names = names or list(row)
         if set(row) != set(names):

@@ -37,7 +37,7 @@ class Activations(ABC):
     def at(self, site: Site) -> Tensor:
         """The vectors of a site, once all of them are there; :class:`OwnFault` before."""
         if self.filled.get(site, 0) != len(self.keys[site]):
-            raise OwnFault(f"what `{site}` holds is used before it was computed")
+            raise OwnFault(f"the value at `{site}` is used before it is computed")
         return self.vectors[site]
 
     def of(self, capture: g.Capture, pairs: np.ndarray, of: g.Resume | None = None) -> Tensor:
@@ -110,7 +110,7 @@ class Means:
             text = self.layouts.plan.inputs[node.capture.run.network].text(shortest)
             raise fail(
                 "E538",
-                f"the mean over `{node.capture.place.position}`: it is not as many tokens in every row",
+                f"the mean over `{node.capture.place.position}`: it does not have the same number of tokens in every row",
                 NOWHERE,
                 notes=(f"{min(known, int(counts.min()))} to {max(known, int(counts.max()))} tokens, as in {text!r}",),
                 help="write mean(pooled=true), the mean over rows and tokens, or name one token",

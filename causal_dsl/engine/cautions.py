@@ -28,7 +28,7 @@ def cautions(networks: Mapping[NetworkKey, Network], execution: Execution) -> tu
                     f"{which} interventions on `{networks[key].name}` are run one by one",
                     networks[key].span,
                     notes=tuple(dict.fromkeys(step.why for step in slow)),
-                    help="each is run by whole forwards of the network itself: as many as there are cells, which takes longer",
+                    help="each cell is run by whole forward passes of the network itself, which takes longer",
                 )
             )
     for key, reason in execution.refused.items():
@@ -38,17 +38,20 @@ def cautions(networks: Mapping[NetworkKey, Network], execution: Execution) -> tu
                 f"interventions on `{networks[key].name}` are run one by one",
                 networks[key].span,
                 notes=(reason,),
-                help="each is run by whole forwards of the network itself: as many as there are cells, which takes longer",
+                help="each cell is run by whole forward passes of the network itself, which takes longer",
             )
         )
     for key, fault in execution.faults.items():
         found.append(
             Diagnostic(
                 "W657",
-                f"a mistake of causal_dsl showed while `{networks[key].name}` was run or tested",
+                f"a mistake of causal_dsl occurred while `{networks[key].name}` was run or tested",
                 networks[key].span,
-                notes=(fault, "what it touches was run in another way, by whole forwards where there is no other"),
-                help="the numbers are not touched by it; please report it with the spec and this message",
+                notes=(
+                    fault,
+                    "the affected part was run in another way, or by whole forward passes if there is no other",
+                ),
+                help="the numbers are not affected by it; please report it with the spec and this message",
             )
         )
     for key in dict.fromkeys(execution.halved):
@@ -57,8 +60,10 @@ def cautions(networks: Mapping[NetworkKey, Network], execution: Execution) -> tu
                 "W656",
                 f"memory ran out while `{networks[key].name}` was run",
                 networks[key].span,
-                notes=("it went on with half as many rows at once, and again where that did not suffice",),
-                help="pass a smaller --batch-memory to lose no time",
+                notes=(
+                    "the run continued with half as many rows at once, and halved them again if that was not enough",
+                ),
+                help="pass a smaller --batch-memory to avoid the lost time",
             )
         )
     return tuple(found)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from causal_dsl.engine.pieces import Piece, Pieces
+from causal_dsl.engine.block_results import BlockResult, BlockResults
 from causal_dsl.planning.plan import Plan
 from causal_dsl.planning.steps import Block
 from causal_dsl.store.blocks import Blocks
@@ -45,29 +45,29 @@ class ChunkStore:
         """Note that a block is run as its halves."""
         self._blocks.halve(_name(step, block))
 
-    def put(self, step: int, block: Block, pieces: Pieces) -> None:
+    def put(self, step: int, block: Block, block_results: BlockResults) -> None:
         """Keep a finished block."""
         arrays: dict[str, np.ndarray] = {}
         about = {}
-        for name, piece in pieces.items():
+        for name, block_result in block_results.items():
             about[name] = {
-                "cells": piece.cells,
-                "roles": list(piece.unpatched),
-                "floors": list(piece.floors.items()),
-                "outside": list(piece.outside.items()),
-                "seconds": piece.seconds,
+                "cells": block_result.cells,
+                "roles": list(block_result.unpatched),
+                "floors": list(block_result.floors.items()),
+                "outside": list(block_result.outside.items()),
+                "seconds": block_result.seconds,
             }
-            arrays[f"{name}/pairs"] = piece.pairs
-            for role, numbers in piece.unpatched.items():
+            arrays[f"{name}/pairs"] = block_result.pairs
+            for role, numbers in block_result.unpatched.items():
                 for i, values in enumerate(numbers.values()):
                     arrays[f"{name}/{role}/{i}"] = values
-            for i, values in enumerate(piece.patched.values()):
+            for i, values in enumerate(block_result.patched.values()):
                 arrays[f"{name}/patched/{i}"] = values
-            if piece.cells:
-                arrays[f"{name}/fired"] = np.stack([piece.fired[cell] for cell in piece.cells])
+            if block_result.cells:
+                arrays[f"{name}/fired"] = np.stack([block_result.fired[cell] for cell in block_result.cells])
         self._blocks.put(_name(step, block), arrays, about)
 
-    def get(self, step: int, block: Block, plan: Plan) -> Pieces | None:
+    def get(self, step: int, block: Block, plan: Plan) -> BlockResults | None:
         """A block that was finished before, or None."""
         found = self._blocks.get(_name(step, block))
         return None if found is None else _pieces(*found, plan)
@@ -81,24 +81,24 @@ def _cut(said: list[Any] | None) -> list[tuple[Block, ...]] | None:
         return None
 
 
-def _pieces(arrays: Mapping[str, np.ndarray], about: Mapping[str, Any], plan: Plan) -> Pieces:
-    pieces = {}
+def _pieces(arrays: Mapping[str, np.ndarray], about: Mapping[str, Any], plan: Plan) -> BlockResults:
+    block_results = {}
     for name, said in about.items():
         first = plan.scores[name][0]
-        piece = Piece(arrays[f"{name}/pairs"], cells=said["cells"], seconds=said["seconds"])
+        block_result = BlockResult(arrays[f"{name}/pairs"], cells=said["cells"], seconds=said["seconds"])
         for role in said["roles"]:
             read = first.read(role)
             assert read is not None
-            piece.unpatched[role] = _numbers(arrays, f"{name}/{role}", read.quantities)
-        if piece.cells:
-            read = plan.scores[name][piece.cells[0]].read("patched")
+            block_result.unpatched[role] = _numbers(arrays, f"{name}/{role}", read.quantities)
+        if block_result.cells:
+            read = plan.scores[name][block_result.cells[0]].read("patched")
             assert read is not None
-            piece.patched = _numbers(arrays, f"{name}/patched", read.quantities)
-            piece.fired = dict(zip(piece.cells, arrays[f"{name}/fired"], strict=True))
-        piece.floors = {int(cell): (float(floor), float(share)) for cell, (floor, share) in said["floors"]}
-        piece.outside = {int(cell): (int(out), int(of)) for cell, (out, of) in said["outside"]}
-        pieces[name] = piece
-    return pieces
+            block_result.patched = _numbers(arrays, f"{name}/patched", read.quantities)
+            block_result.fired = dict(zip(block_result.cells, arrays[f"{name}/fired"], strict=True))
+        block_result.floors = {int(cell): (float(floor), float(share)) for cell, (floor, share) in said["floors"]}
+        block_result.outside = {int(cell): (int(out), int(of)) for cell, (out, of) in said["outside"]}
+        block_results[name] = block_result
+    return block_results
 
 
 def _numbers(arrays: Mapping[str, np.ndarray], name: str, quantities: tuple[Any, ...]) -> dict[Any, np.ndarray]:

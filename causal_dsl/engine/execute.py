@@ -15,10 +15,10 @@ from torch import Tensor
 from causal_dsl import faults
 from causal_dsl.diagnostics import SpecError, fail
 from causal_dsl.engine.activations import Means
+from causal_dsl.engine.block_results import BlockResult, BlockResults
 from causal_dsl.engine.chunks import ChunkStore
 from causal_dsl.engine.heap import give_back
 from causal_dsl.engine.numbers import Numbers, Targets
-from causal_dsl.engine.pieces import Piece, Pieces
 from causal_dsl.engine.reference import ReferenceExecutor
 from causal_dsl.engine.runner import Context
 from causal_dsl.engine.sweep import Sweep
@@ -103,7 +103,7 @@ class Execution:
         self.plan = chunk_to_memory(plan, self.budgets)
         #: why blocks are kept no longer
         self.unkept: OSError | None = None
-        #: why networks were left to whole forwards in the middle of a run
+        #: why networks were left to whole forward passes in the middle of a run
         self.refused: dict[NetworkKey, str] = {}
         if store is not None:
             try:
@@ -255,16 +255,16 @@ class Execution:
             started = time.perf_counter()
             self._means(step, context)
             try:
-                pieces = self._executor(step, context).run(step, block)
+                block_results = self._executor(step, context).run(step, block)
             except (MemoryError, RuntimeError) as error:
                 if not out_of_memory(error):
                     raise
                 halves = self._halves(step, block, error)
             else:
-                for piece in pieces.values():
-                    piece.seconds = (time.perf_counter() - started) / len(pieces)
-                self._keep(lambda store: store.put(number, block, pieces))
-                self.merge(pieces)
+                for block_result in block_results.values():
+                    block_result.seconds = (time.perf_counter() - started) / len(block_results)
+                self._keep(lambda store: store.put(number, block, block_results))
+                self.merge(block_results)
                 return
         halves = halves or self._halves(step, block, None)
         self._keep(lambda store: store.halve(number, block))
@@ -304,31 +304,31 @@ class Execution:
         self.halved.append(step.network)
         return halves
 
-    def merge(self, pieces: Pieces) -> None:
-        for name, piece in pieces.items():
-            self._merge_test(self.runs[name], piece)
+    def merge(self, block_results: BlockResults) -> None:
+        for name, block_result in block_results.items():
+            self._merge_test(self.runs[name], block_result)
 
-    def _merge_test(self, run: TestRun, piece: Piece) -> None:
-        run.seconds += piece.seconds
-        for role, numbers in piece.unpatched.items():
+    def _merge_test(self, run: TestRun, block_result: BlockResult) -> None:
+        run.seconds += block_result.seconds
+        for role, numbers in block_result.unpatched.items():
             for cell in run.cells:
                 columns = cell.columns.base if role == "base" else cell.columns.sources[role]
                 for quantity, values in numbers.items():
-                    columns[quantity][piece.pairs] = values
+                    columns[quantity][block_result.pairs] = values
                 if cell.node.read("patched") is None and role == "base":
-                    cell.done[piece.pairs] = True
-        for place, number in enumerate(piece.cells):
+                    cell.done[block_result.pairs] = True
+        for place, number in enumerate(block_result.cells):
             cell = run.cells[number]
-            for quantity, values in piece.patched.items():
-                cell.columns.patched[quantity][piece.pairs] = values[place]
-            fired = [(int(rows), float(change), int(dead)) for rows, change, dead in piece.fired[number]]
+            for quantity, values in block_result.patched.items():
+                cell.columns.patched[quantity][block_result.pairs] = values[place]
+            fired = [(int(rows), float(change), int(dead)) for rows, change, dead in block_result.fired[number]]
             cell.fired = _added(cell.fired, fired)
-            if number in piece.floors:
-                cell.noise_floor, share = piece.floors[number]
+            if number in block_result.floors:
+                cell.noise_floor, share = block_result.floors[number]
                 self._refuse_noise(run.test, cell, share)
-            out, of = piece.outside.get(number, (0, 0))
+            out, of = block_result.outside.get(number, (0, 0))
             cell.outside = (cell.outside[0] + out, cell.outside[1] + of)
-            cell.done[piece.pairs] = True
+            cell.done[block_result.pairs] = True
 
     def _refuse_noise(self, test: Test, cell: CellRun, share: float) -> None:
         """Raise E664 where the base patched into itself is not itself, by more than rounding: its numbers are not its own.

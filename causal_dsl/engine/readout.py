@@ -66,7 +66,7 @@ def greedy(logits: Tensor, among: Tensor | None) -> Tensor:
 
 def trace(logits: Tensor, ids: Tensor) -> Tensor:
     """A weighted sum of the logits [m], float32, of the columns ``ids`` of the read-out. What is ruled out (minus infinity) counts
-    nothing; a logit that is NaN or infinite makes a sum that is no finite number.
+    nothing; a logit that is NaN or infinite makes a sum that is not a finite number.
 
     The weights are fixed numbers between 1/2 and 3/2, scattered over the ids: two rows have one sum where their logits are
     equal, and hardly ever otherwise.

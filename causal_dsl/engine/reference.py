@@ -1,4 +1,4 @@
-"""The reference executor: plain forward hooks and whole forwards, nothing resumed, trimmed or mixed.
+"""The reference executor: plain forward hooks and whole forward passes, nothing resumed, trimmed or mixed.
 
 Slow and plainly right: what the sweep gives is held against it.
 """
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from causal_dsl.engine.activations import PassActivations
-from causal_dsl.engine.pieces import Piece, Pieces
+from causal_dsl.engine.block_results import BlockResult, BlockResults
 from causal_dsl.engine.runner import Context, Gather, Logits
 from causal_dsl.network.forward import SiteRead, SiteWrite, forward
 from causal_dsl.network.tape import reads_in
@@ -40,7 +40,7 @@ class ReferenceExecutor:
         self._prompts(layout, kept, np.zeros(len(layout.inputs), bool))
         return kept
 
-    def run(self, step: Step, block: Block) -> Pieces:
+    def run(self, step: Step, block: Block) -> BlockResults:
         """All numbers of a block."""
         context = self.context
         here = step.resumes[block.first : block.last]
@@ -94,7 +94,7 @@ class ReferenceExecutor:
         read: np.ndarray,
         found: list[tuple[Family, Tensor, Tensor, np.ndarray]],
         fired: dict[g.Resume, np.ndarray],
-    ) -> Piece:
+    ) -> BlockResult:
         numbers = self.context.numbers[test.name]
         parts, saids, wholes, families, count = [], [], [], {}, 0
         if clean is not None:
@@ -110,7 +110,7 @@ class ReferenceExecutor:
             count += len(logits)
         prompt = np.where(read, np.cumsum(read) - 1, -1)
         logits = Logits(torch.cat(parts), prompt, families, torch.cat(saids).cpu().numpy(), np.concatenate(wholes))
-        return gather.piece(test, logits, fired, numbers.columns is not None)
+        return gather.block_result(test, logits, fired, numbers.columns is not None)
 
     # ── prompts ─────────────────────────────────────────────────────────────────────────────────
 

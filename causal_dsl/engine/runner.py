@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from causal_dsl.engine.activations import Means, PassActivations
+from causal_dsl.engine.block_results import BlockResult, BlockResults
 from causal_dsl.engine.numbers import Numbers
-from causal_dsl.engine.outside import Outside
-from causal_dsl.engine.pieces import Piece, Pieces
+from causal_dsl.engine.off_manifold import OffManifold
 from causal_dsl.engine.values import Values
 from causal_dsl.features.base import Feature
 from causal_dsl.measures.quantities import SAID, TRACE, Quantity
@@ -46,7 +46,7 @@ class Context:
     #: the fitted maps, by what names them
     features: Mapping[FeatureRef, Feature] = field(default_factory=dict)
     #: the written vectors that lie outside of what their site takes, in the pass at hand
-    outside: Outside = field(default_factory=Outside)
+    outside: OffManifold = field(default_factory=OffManifold)
 
     def tests(self) -> Iterator[Test]:
         return (test for test in self.plan.tests if test.network.key == self.network.key)
@@ -77,7 +77,7 @@ class Logits:
 
 
 class Gather:
-    """Turns the logits of a block into the pieces of its tests."""
+    """Turns the logits of a block into the results of its tests."""
 
     def __init__(self, context: Context, step: Step, block: Block, layout: Layout):
         self.context, self.step, self.layout, self.block = context, step, layout, block
@@ -130,12 +130,12 @@ class Gather:
         rows += [own[number].rows[: WHOLE_PATCHED // len(some)] for number in some]
         return np.unique(np.concatenate(rows)) if rows else np.zeros(0, np.int64)
 
-    def piece(self, test: Test, logits: Logits, fired: dict[g.Resume, np.ndarray], pruned: bool) -> Piece:
+    def block_result(self, test: Test, logits: Logits, fired: dict[g.Resume, np.ndarray], pruned: bool) -> BlockResult:
         """The numbers of one test."""
         numbers, plan = self.context.numbers[test.name], self.context.plan
         draw = plan.scores[test.name][0].label.draw
         pairs = np.asarray(self.block.pairs(plan.drawn[draw].n), dtype=np.int64)
-        piece = Piece(pairs)
+        block_result = BlockResult(pairs)
         if logits.said is None:
             logits.said = numbers.said(logits.values, pruned)[:, None].cpu().numpy()
         if logits.overall is None:
@@ -146,12 +146,12 @@ class Gather:
             assert isinstance(read.run, g.Forward)
             against = self._against(read, logits, pairs)
             rows = self._prompts(read.run, logits, pairs)
-            piece.unpatched[role] = numbers.read(
+            block_result.unpatched[role] = numbers.read(
                 read.quantities, logits.values, rows, pairs, logits.said, against, pruned, whole
             )
-        piece.cells = self._cells(test)
+        block_result.cells = self._cells(test)
         patched: dict[Quantity, list[np.ndarray]] = {}
-        for number in piece.cells:
+        for number in block_result.cells:
             read = plan.scores[test.name][number].read("patched")  # type: ignore[assignment]
             assert isinstance(read.run, g.Resume)
             family = self.families[read.run]
@@ -160,13 +160,13 @@ class Gather:
             found = numbers.read(read.quantities, logits.values, rows, pairs, logits.said, against, pruned, whole)
             for quantity, values in found.items():
                 patched.setdefault(quantity, []).append(values)
-            piece.fired[number] = fired[read.run]
-            piece.outside[number] = self.context.outside.take(read.run)
+            block_result.fired[number] = fired[read.run]
+            block_result.outside[number] = self.context.outside.take(read.run)
             floor = self.context.floors.get(read.run)
             if floor in self.families:
-                piece.floors[number] = self._floor(self.families[floor], logits)
-        piece.patched = {quantity: np.stack(values) for quantity, values in patched.items()}
-        return piece
+                block_result.floors[number] = self._floor(self.families[floor], logits)
+        block_result.patched = {quantity: np.stack(values) for quantity, values in patched.items()}
+        return block_result
 
     def _floor(self, family: Family, logits: Logits) -> tuple[float, float]:
         """The largest change of a logit when the base is patched into itself at the written places, and that of a row
@@ -196,8 +196,8 @@ class Gather:
 __all__ = [
     "WHOLE_PATCHED",
     "WHOLE_PROMPTS",
+    "BlockResults",
     "Context",
     "Gather",
     "Logits",
-    "Pieces",
 ]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from causal_dsl.engine.activations import PassActivations
-from causal_dsl.engine.pieces import Pieces
+from causal_dsl.engine.block_results import BlockResults
 from causal_dsl.engine.readout import greedy
 from causal_dsl.engine.runner import Context, Gather, Logits
 from causal_dsl.faults import OwnFault
@@ -63,7 +63,7 @@ class Sweep:
 
     # ── the pass ────────────────────────────────────────────────────────────────────────────────
 
-    def run(self, step: Step, block: Block) -> Pieces:
+    def run(self, step: Step, block: Block) -> BlockResults:
         """All numbers of a block."""
         context = self.context
         extra = []
@@ -86,7 +86,7 @@ class Sweep:
         sums = [done.change.double().nan_to_num(posinf=0.0).sum() for done in outcome.written]
         for (resume, number), total in zip(begun.places, _fetch(sums), strict=True):
             fired[resume][number, 1] = total
-        pieces: Pieces = {}
+        block_results: BlockResults = {}
         for test, (ask, values_) in zip(tests, zip(asked, outcome.logits[: len(tests)], strict=True), strict=True):
             logits = self._logits(test, gather, layout, ask, values_)
             if test.name in seen:
@@ -95,8 +95,8 @@ class Sweep:
                 logits.overall[np.argsort(ask.rows)[where]] = context.numbers[test.name].overall(seen[test.name])
             if context.numbers[test.name].steps > 1:
                 logits.said = self._continue(test, step, layout, ask, values_, begun.writes)
-            pieces[test.name] = gather.piece(test, logits, fired, step.pruned)
-        return pieces
+            block_results[test.name] = gather.block_result(test, logits, fired, step.pruned)
+        return block_results
 
     def logits(self, step: Step, block: Block) -> dict[g.Resume, Tensor]:
         """The logits [pairs, vocabulary] of every intervention of a block, for a comparison."""

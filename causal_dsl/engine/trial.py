@@ -41,7 +41,7 @@ def kind_of(resume: g.Resume) -> frozenset[object]:
 
 
 def _proved_at_load(resume: g.Resume, exchanged: frozenset[str]) -> bool:
-    """Whether the proof at load held such an intervention against whole forwards: one whole vector for another's."""
+    """Whether the proof at load held such an intervention against whole forward passes: one whole vector for another's."""
     if len(resume.writes) != 1:
         return False
     write = resume.writes[0]
@@ -134,7 +134,7 @@ class Trials:
                 faults.raise_if_strict(raised)
                 self.faults.setdefault(step.network, faults.told(raised))
             return [
-                (resumes[0], f"interventions on {_places(resumes[0])} do not ride in one pass: {faults.told(raised)}")
+                (resumes[0], f"interventions on {_places(resumes[0])} cannot share one pass: {faults.told(raised)}")
             ]
         limit = 10 * tolerance_of(self.networks[step.network].dtype)
         return [(resume, _difference(resume, found[resume], expected[resume], limit)) for resume in resumes]
@@ -159,8 +159,8 @@ def _places(resume: g.Resume) -> str:
 
 
 def _difference(resume: g.Resume, found: Tensor, expected: Tensor, limit: float) -> str:
-    """Why one intervention is not to be run in a pass: by how much it came out otherwise than by whole forwards."""
+    """Why one intervention is not to be run in a pass: by how much it came out otherwise than by whole forward passes."""
     error = distance(torch.nan_to_num(found), torch.nan_to_num(expected))
     if error <= limit:
         return ""
-    return f"with an intervention on {_places(resume)} a pass differs from whole forwards by {error:.1e} of their size"
+    return f"with an intervention on {_places(resume)} a pass differs from whole forward passes by {error:.1e} of their size"

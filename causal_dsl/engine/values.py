@@ -101,7 +101,7 @@ class Values:
                     "E725",
                     "not all tokens that are joined to one vector can reach the read-out",
                     ref.span or NOWHERE,
-                    help="leave those out that cannot: in the last layer, all but the one that is read",
+                    help="leave out those that cannot: in the last layer, all but the one that is read",
                 )
 
         def swapped(current: Tensor) -> Tensor:

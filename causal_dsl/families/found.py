@@ -58,7 +58,7 @@ FAMILY = (
         "linear_probe",
         {},
         f"{__name__}:linear_probe",
-        "the directions in which a logistic regression on the vectors tells the variable's values apart",
+        "the directions in which a logistic regression on the vectors separates the variable's values",
         classes=True,
         unsized=True,
     ),
@@ -73,6 +73,6 @@ FAMILY = (
         "standardize",
         {},
         f"{__name__}:standardize",
-        "everything, each coordinate less its mean, over its standard deviation: a first step of a chain",
+        "the whole vector, each coordinate minus its mean and divided by its standard deviation: a first step of a chain",
     ),
 )

@@ -47,7 +47,7 @@ FAMILY = (
         {"path": _PATH, "latents": Setting("ints", (), low=0)},
         f"{__name__}:sae",
         "latents of a sparse autoencoder (all, if none are named); its error stays the base's",
-        "files as SAELens writes them; what `cfg.json` says of site, heads and network is held against the spec "
+        "files as SAELens writes them; the site, heads and network that `cfg.json` names are checked against the spec "
         "(E515, E516, W517, W518)",
         unsized=True,
         file=("file or folder", "a folder with cfg.json and sae_weights.safetensors"),
@@ -57,7 +57,7 @@ FAMILY = (
         "subspace",
         {"path": _PATH, "key": Setting("string", "")},
         f"{__name__}:subspace",
-        "the span of given directions, a direction a row",
+        "the span of given directions, one in each row",
         file=("file", "a safetensors file"),
     ),
 )

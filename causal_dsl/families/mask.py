@@ -22,7 +22,7 @@ def mask(making: Making) -> Feature:
     if over == "heads" and making.heads is None:
         raise fail(
             "E723",
-            "`mask(over=heads)` is of a vector that is no heads side by side",
+            "`mask(over=heads)` needs a vector of heads side by side",
             making.span,
             help="place it at q, k, v or z, or write over=coordinates",
         )

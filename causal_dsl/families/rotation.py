@@ -45,7 +45,7 @@ FAMILY = (
             "weight": Setting("number", 1.0, low=0),
         },
         f"{__name__}:boundless",
-        "the first coordinates of a rotation of the whole vector; how many is learned",
+        "the first coordinates of a rotation of the whole vector; their number is learned",
         "Wu et al. 2023",
         trained=True,
         gated=True,

@@ -102,13 +102,13 @@ def _numbers(
     said = config or {}
     architecture = said.get("architecture", "standard") if config is not None else _guessed(stored)
     if architecture not in _NEEDED:
-        raise ValueError(f"its architecture is `{architecture}`; understood are {', '.join(_NEEDED)}")
+        raise ValueError(f"its architecture is `{architecture}`; supported are {', '.join(_NEEDED)}")
     kind = _kind(architecture, said)
     norm = said.get("normalize_activations") or "none"
     if norm == _AVERAGE:
         norm = "none"  # one number for all vectors: `factor`
     if norm not in NORMS:
-        raise ValueError(f"it normalises activations by `{norm}`; understood are {', '.join((*NORMS, _AVERAGE))}")
+        raise ValueError(f"it normalises activations by `{norm}`; supported are {', '.join((*NORMS, _AVERAGE))}")
     if missing := [name for name in ("W_enc", "W_dec", "b_dec", *_NEEDED[architecture]) if name not in stored]:
         raise ValueError(f"it lacks the tensor {', '.join(missing)}")
 
@@ -200,7 +200,7 @@ def _k(said: Mapping[str, Any], count: int) -> int:
     more = said.get("activation_fn_kwargs")
     k = said.get("k", more.get("k") if isinstance(more, dict) else None)
     if isinstance(k, bool) or not isinstance(k, int | float) or k != int(k) or not 1 <= k <= count:
-        raise ValueError(f"{CONFIG} says k = {k}, which is no number of latents from 1 to {count}")
+        raise ValueError(f"{CONFIG} says k = {k}, which is not a number of latents from 1 to {count}")
     return int(k)
 
 

@@ -28,7 +28,7 @@ from causal_dsl.store import faults
 class FitActivations(Activations):
     """The distinct inputs of a network's fits and what is kept of them.
 
-    ``prefixes`` is None where rows are run as whole forwards. ``inputs`` [m] are indices into the plan's inputs, rising;
+    ``prefixes`` is None where rows are run as whole forward passes. ``inputs`` [m] are indices into the plan's inputs, rising;
     the longest has ``width`` tokens.
     """
 
@@ -37,7 +37,7 @@ class FitActivations(Activations):
         self.plan, self.network, self.inputs = plan, network, inputs
         self.width = int(plan.inputs[network.key].lengths[inputs].max())
         self.prefixes: Prefixes | None = None
-        #: why rows are run as whole forwards; empty where they go on from prefixes
+        #: why rows are run as whole forward passes; empty where they go on from prefixes
         self.why = ""
 
     def pairs(self, draw: g.DrawNode) -> np.ndarray:
@@ -87,12 +87,12 @@ def fill(
     wanted = dict.fromkeys([capture for r in resumes for capture in taken(r)] + list(more))
     runs = dict.fromkeys([r.base for r in resumes] + [capture.run for capture in wanted])
     every = np.unique(np.concatenate([inputs.runs[plan.rows[run]] for run in runs]))
-    bank = FitActivations(plan, network, every)
+    cache = FitActivations(plan, network, every)
 
     def done(tokens: int) -> None:
         if passed is not None:
             passed(tokens)
-        faults.reached("bank")
+        faults.reached("fit pass")
 
     begin(int(inputs.lengths[every].sum()) * max(1, layers_of(network.facts)))
     by_site: dict[Site, list[np.ndarray]] = {}
@@ -101,29 +101,29 @@ def fill(
             spans = [w.feature.span for r in resumes for w in r.writes if w.feature and w.place == capture.place]
             raise fail(
                 "E727",
-                "a feature of attention weights is not fitted: they are as many as a prompt has tokens",
+                "a feature of attention weights cannot be fitted: a prompt has as many weights as tokens",
                 next(filter(None, spans), NOWHERE),
-                help="place it at `z`, what the weights carry",
+                help="place it at `z`, the result of the weights",
             )
-        keys = bank._keys_of(capture, bank.pairs(capture.run.draw))
+        keys = cache._keys_of(capture, cache.pairs(capture.run.draw))
         by_site.setdefault(capture.place.site, []).append(keys)
-    bank.keys = {site: np.unique(np.concatenate(parts)) for site, parts in by_site.items()}
-    reads = [_read(bank, site) for site in bank.keys]
-    sites = list(bank.keys)
+    cache.keys = {site: np.unique(np.concatenate(parts)) for site, parts in by_site.items()}
+    reads = [_read(cache, site) for site in cache.keys]
+    sites = list(cache.keys)
 
     def keep(number: int, which: Tensor, values: Tensor) -> None:
-        bank.put(sites[number], which, values)
+        cache.put(sites[number], which, values)
 
-    bank.why = _unfit(network, resumes, bank, budget)
-    if bank.why:
-        _by_forwards(bank, reads, keep, budget, done)
-        return bank
-    prompts = bank.prompts()
+    cache.why = _unfit(network, resumes, cache, budget)
+    if cache.why:
+        _by_forwards(cache, reads, keep, budget, done)
+        return cache
+    prompts = cache.prompts()
     assert isinstance(prompts, list)
-    written_in = np.isin(bank.inputs, _bases(plan, network, resumes))
-    most = max(bank.width, budget.most_tokens // 8)
-    bank.prefixes = record(network, prompts, _entries(bank, resumes), reads, keep, most, done, written_in)
-    return bank
+    written_in = np.isin(cache.inputs, _bases(plan, network, resumes))
+    most = max(cache.width, budget.most_tokens // 8)
+    cache.prefixes = record(network, prompts, _entries(cache, resumes), reads, keep, most, done, written_in)
+    return cache
 
 
 def _bases(plan: Plan, network: Network, resumes: Sequence[g.Resume]) -> np.ndarray:
@@ -132,29 +132,29 @@ def _bases(plan: Plan, network: Network, resumes: Sequence[g.Resume]) -> np.ndar
     return np.unique(np.concatenate([runs[plan.rows[run]] for run in rows]))
 
 
-def _entries(bank: FitActivations, resumes: Sequence[g.Resume]) -> dict[int, np.ndarray]:
+def _entries(cache: FitActivations, resumes: Sequence[g.Resume]) -> dict[int, np.ndarray]:
     """At every layer that something is written at, the first token of each input that rows take over there."""
-    layers = layers_of(bank.network.facts)
+    layers = layers_of(cache.network.facts)
     found: dict[int, np.ndarray] = {}
-    longest = int(bank.plan.inputs[bank.network.key].lengths[bank.inputs].max())
+    longest = int(cache.plan.inputs[cache.network.key].lengths[cache.inputs].max())
     for resume in resumes:
-        pairs = bank.pairs(resume.base.draw)
-        homes = bank.prompt_of(resume.base, pairs)
+        pairs = cache.pairs(resume.base.draw)
+        homes = cache.prompt_of(resume.base, pairs)
         for write in resume.writes:
-            which, tokens = bank.layouts.tokens(write.place, resume.base, pairs)
+            which, tokens = cache.layouts.tokens(write.place, resume.base, pairs)
             for level in entered_at(write.place.site, layers):
-                first = found.setdefault(level, np.full(len(bank.inputs), longest))
+                first = found.setdefault(level, np.full(len(cache.inputs), longest))
                 np.minimum.at(first, homes[which], tokens)
     return found
 
 
-def _read(bank: FitActivations, site: Site) -> SiteRead:
-    rows, tokens = torch.from_numpy(bank.keys[site] // bank.width), torch.from_numpy(bank.keys[site] % bank.width)
+def _read(cache: FitActivations, site: Site) -> SiteRead:
+    rows, tokens = torch.from_numpy(cache.keys[site] // cache.width), torch.from_numpy(cache.keys[site] % cache.width)
     return SiteRead(site, rows, tokens)
 
 
-def _unfit(network: Network, resumes: Sequence[g.Resume], bank: FitActivations, budget: Budget) -> str:
-    """Why the rows of a fit are run as whole forwards; empty where they go on from prefixes."""
+def _unfit(network: Network, resumes: Sequence[g.Resume], cache: FitActivations, budget: Budget) -> str:
+    """Why the rows of a fit are run as whole forward passes; empty where they go on from prefixes."""
     why = trims(network.facts)
     if why is not None:
         return why
@@ -164,9 +164,9 @@ def _unfit(network: Network, resumes: Sequence[g.Resume], bank: FitActivations, 
     sites = [write.place.site for resume in resumes for write in resume.writes]
     if not cacheable(sites, layers):
         return "what is written before the first layer, past the end of the last, or in a module leaves nothing to keep"
-    written_in = np.isin(bank.inputs, _bases(bank.plan, network, resumes))
-    entries = {level: first[written_in] for level, first in _entries(bank, resumes).items()}
-    needed = cache_bytes(network, bank.plan.inputs[network.key].lengths[bank.inputs[written_in]], entries)
+    written_in = np.isin(cache.inputs, _bases(cache.plan, network, resumes))
+    entries = {level: first[written_in] for level, first in _entries(cache, resumes).items()}
+    needed = cache_bytes(network, cache.plan.inputs[network.key].lengths[cache.inputs[written_in]], entries)
     if needed > budget.bytes:
         return f"the prefixes take {needed / 2**20:,.0f} MB, and there are {budget.bytes / 2**20:,.0f} MB"
     return ""
@@ -174,20 +174,20 @@ def _unfit(network: Network, resumes: Sequence[g.Resume], bank: FitActivations, 
 
 @torch.no_grad()
 def _by_forwards(
-    bank: FitActivations,
+    cache: FitActivations,
     reads: Sequence[SiteRead],
     keep: Keep,
     budget: Budget,
     passed: Callable[[int], None] | None,
 ) -> None:
-    prompts = bank.prompts()
-    size = max(1, budget.most_tokens // 8 // max(1, bank.width))
+    prompts = cache.prompts()
+    size = max(1, budget.most_tokens // 8 // max(1, cache.width))
     for start in range(0, len(prompts), size):
         part, place = prompts[start : start + size], np.full(len(prompts), -1)
         place[start : start + len(part)] = np.arange(len(part))
         here, picks = reads_in(reads, place)
-        found = forward(bank.network, part, here, padding=bank.network.padding)
+        found = forward(cache.network, part, here, padding=cache.network.padding)
         for (number, mine), values in zip(picks, found.reads, strict=True):
             keep(number, mine, values)
         if passed is not None:
-            passed(len(part) * bank.width * max(1, len(bank.network.layers)))
+            passed(len(part) * cache.width * max(1, len(cache.network.layers)))

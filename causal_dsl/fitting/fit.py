@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,12 +13,12 @@ from causal_dsl import counter
 from causal_dsl.diagnostics import NOWHERE
 from causal_dsl.features.base import Feature
 from causal_dsl.features.build import build
-from causal_dsl.fitting import kept, loop
+from causal_dsl.fitting import loop, stored
 from causal_dsl.fitting.activations import FitActivations, fill
 from causal_dsl.fitting.job import Job, Material
 from causal_dsl.fitting.labels import Labels, Targets, labels_of
 from causal_dsl.fitting.library import Fitted, Library
-from causal_dsl.fitting.outside import outside
+from causal_dsl.fitting.off_manifold import share_off_manifold
 from causal_dsl.fitting.rows import Stepper
 from causal_dsl.network.network import Network
 from causal_dsl.planning import graph as g
@@ -28,9 +29,10 @@ from causal_dsl.program.features import FeatureRef, family
 from causal_dsl.program.identity import NetworkKey
 from causal_dsl.report.progress import Progress
 from causal_dsl.store import stepwise
-from causal_dsl.store.files import if_possible, write_atomic
+from causal_dsl.store.files import if_possible
 from causal_dsl.store.hashes import of_bytes
 from causal_dsl.store.keys import FitInputs, key_of
+from causal_dsl.store.out import SpecFolder
 from causal_dsl.store.stepwise import kept_in
 from causal_dsl.vocabulary.components import COMPONENTS
 
@@ -45,7 +47,7 @@ def fit_all(
     budgets: Mapping[NetworkKey, Budget],
     bar: Progress,
     seed: int = 0,
-    out: Path | None = None,
+    out: SpecFolder | None = None,
 ) -> Library:
     """Fit every unit, those of a network together; raises E711 to E729 for faults of data, fits and files.
 
@@ -86,14 +88,14 @@ class _Network:
         budget: Budget,
         bar: Progress,
         seed: int,
-        out: Path | None,
+        out: SpecFolder | None,
         library: Library,
     ):
         self.fits, self.units, self.network, self.labels, self.budget = fits, units, network, labels, budget
         self.bar, self.seed, self.out, self.library = bar, seed, out, library
 
     def run(self) -> None:
-        bank = fill(
+        cache = fill(
             self.fits.plan,
             self.network,
             self._resumes(),
@@ -108,25 +110,25 @@ class _Network:
         there: set[Job] = set()  # kept by a run before, those too that nothing is fitted of
         for unit in self.units:
             for restart in range(1 if unit.fitting.file else unit.fitting.restarts):
-                job = self._job(unit, bank, restart)
+                job = self._job(unit, cache, restart)
                 if unit.fitting.file:
                     job.done = True
-                    seen[job] = kept.from_file(Path(unit.fitting.file), job, self.network)
+                    seen[job] = stored.from_file(Path(unit.fitting.file), job, self.network)
                 else:
-                    inputs = kept.key_of(unit, job, bank, self.network, self.seed + restart)
+                    inputs = stored.key_of(unit, job, cache, self.network, self.seed + restart)
                     path = kept_in("features") / f"{key_of(inputs)}.safetensors"
                     found[job] = (path, inputs)
-                    known = kept.read(path)
-                    if known is not None and kept.take(job, known):
+                    known = stored.read(path)
+                    if known is not None and stored.take(job, known):
                         there.add(job)
                 jobs.append(job)
         before = {job for job in there if job.optimiser is not None}
-        states = self._train([job for job in jobs if not job.done], found, bank)
+        states = self._train([job for job in jobs if not job.done], found, cache)
         for job in jobs:
             job.finish()
             if job in found and job not in there:
                 with if_possible("a fitted feature"):
-                    kept.write(found[job][0], job, bank, self.network, found[job][1])
+                    stored.write(found[job][0], job, cache, self.network, found[job][1])
         if states is not None:
             with if_possible("a fitted feature"):
                 states.unlink(missing_ok=True)  # not before all of them are kept
@@ -135,9 +137,9 @@ class _Network:
             best = min(mine, key=lambda job: job.checks[job.best_at][0] if job.checks else 0.0)
             for ref in unit.maps:
                 data = self.library.natural[ref]
-                self.library.outside[ref] = outside(unit, ref, best.features[ref], bank, data)
+                self.library.outside[ref] = share_off_manifold(unit, ref, best.features[ref], cache, data)
             self._enter(
-                unit, best, bank, len(mine), best in before, found[best][0] if best in found else None, seen.get(best)
+                unit, best, cache, len(mine), best in before, found[best][0] if best in found else None, seen.get(best)
             )
 
     def _resumes(self) -> list[g.Resume]:
@@ -158,7 +160,7 @@ class _Network:
             for ref in unit.maps
         ]
 
-    def _job(self, unit: FitUnit, bank: FitActivations, restart: int) -> Job:
+    def _job(self, unit: FitUnit, cache: FitActivations, restart: int) -> Job:
         fit: list[Material] = []
         validation: list[Material] = []
         for number, experiment in enumerate(unit.experiments):
@@ -167,19 +169,19 @@ class _Network:
                 if unit.shuffled:
                     labels = labels.shuffled(_SHUFFLES + number)
                 materials.append(Material(resume, labels))
-        features = {ref: self._feature(unit, ref, bank, restart) for ref in unit.maps}
+        features = {ref: self._feature(unit, ref, cache, restart) for ref in unit.maps}
         return Job(unit, restart, features, fit, validation)
 
-    def _feature(self, unit: FitUnit, ref: FeatureRef, bank: FitActivations, restart: int) -> Feature:
+    def _feature(self, unit: FitUnit, ref: FeatureRef, cache: FitActivations, restart: int) -> Feature:
         runs = [run for experiment in unit.experiments for run in self._runs(experiment)]
-        data = bank.natural(ref.place, runs, ref.joined)
+        data = cache.natural(ref.place, runs, ref.joined)
         self.library.natural[ref] = data
         facts, site = self.network.facts, ref.place.site
         heads = None
         if COMPONENTS[site.component].by_heads and facts.head_dim and data.shape[1] % facts.head_dim == 0:
             heads = (data.shape[1] // facts.head_dim, facts.head_dim)
         wide = torch.float64 if self.network.dtype == torch.float64 else torch.float32
-        labels = self._classes(unit, ref, bank) if any(family(f).classes for f in ref.chain) else None
+        labels = self._classes(unit, ref, cache) if any(family(f).classes for f in ref.chain) else None
         return build(
             ref.chain,
             data.shape[1],
@@ -192,13 +194,13 @@ class _Network:
             span=ref.span or NOWHERE,
         )
 
-    def _classes(self, unit: FitUnit, ref: FeatureRef, bank: FitActivations) -> torch.Tensor:
+    def _classes(self, unit: FitUnit, ref: FeatureRef, cache: FitActivations) -> torch.Tensor:
         """The class of the variable in each natural vector [n], in the order of :meth:`FitActivations.natural`."""
         parts = []
         for run in dict.fromkeys(run for experiment in unit.experiments for run in self._runs(experiment)):
-            _, pairs = np.unique(bank.plan.rows[run], return_index=True)
-            codes = bank.plan.drawn[run.draw].values[run.role][ref.variables[0]][pairs]
-            which, _ = bank.layouts.tokens(ref.place, run, pairs)
+            _, pairs = np.unique(cache.plan.rows[run], return_index=True)
+            codes = cache.plan.drawn[run.draw].values[run.role][ref.variables[0]][pairs]
+            which, _ = cache.layouts.tokens(ref.place, run, pairs)
             parts.append(codes if ref.joined else codes[which])
         _, classes = np.unique(np.concatenate(parts), return_inverse=True)
         found = classes.reshape(-1)
@@ -206,7 +208,9 @@ class _Network:
             found = found[counter.permutation(counter.key(_SHUFFLES, "classes"), len(found))]
         return torch.from_numpy(found)
 
-    def _train(self, jobs: list[Job], found: Mapping[Job, tuple[Path, FitInputs]], bank: FitActivations) -> Path | None:
+    def _train(
+        self, jobs: list[Job], found: Mapping[Job, tuple[Path, FitInputs]], cache: FitActivations
+    ) -> Path | None:
         """Fit jobs to their ends; gives the file that their states are in till then, None where there is nothing to fit."""
         if not jobs:
             return None
@@ -215,7 +219,7 @@ class _Network:
         every = " ".join(sorted(path.stem for path, _ in found.values()))
         states = kept_in("features") / f"{of_bytes(every.encode())}.going"
         checkpoint = stepwise.Checkpoint(states, "fit step", "the checkpoint of these fits")
-        stepper = Stepper(bank)
+        stepper = Stepper(cache)
         fitting = loop.FittingLoop(named, stepper, stepper.most_rows(self._resumes(), self.budget), self._tick)
         checkpoint.take(fitting)
         self.bar.begin(f"{self.network.name}: {len(jobs)} fits", sum(job.steps for job in jobs))
@@ -232,14 +236,14 @@ class _Network:
         self,
         unit: FitUnit,
         job: Job,
-        bank: FitActivations,
+        cache: FitActivations,
         restarts: int,
         before: bool,
         path: Path | None,
         seen: np.ndarray | None,
     ) -> None:
         runs = [run for experiment in unit.experiments for run in self._runs(experiment)]
-        inputs = len(np.unique(np.concatenate([bank.plan.rows[run] for run in runs])))
+        inputs = len(np.unique(np.concatenate([cache.plan.rows[run] for run in runs])))
         told = Fitted(
             unit, tuple(job.losses), tuple(job.checks), job.step, job.total, inputs, restarts, before, path, seen
         )
@@ -253,9 +257,9 @@ class _Network:
                     *([unit.maps[0].variant] * bool(unit.maps[0].variant)),
                 ]
             )
+            name = re.sub(r"[^\w.-]+", "_", name)  # a parameter of an alignment may hold any character
             try:
-                self.out.mkdir(parents=True, exist_ok=True)
-                write_atomic(self.out / f"{name}-{path.stem[:8]}.safetensors", path.read_bytes())
+                self.out.write(f"features/{name}-{path.stem[:8]}.safetensors", path.read_bytes())
             except OSError as error:  # the fit is told all the same
                 self.library.unkept = error
 

@@ -12,7 +12,7 @@ import torch
 from causal_dsl.diagnostics import fail
 from causal_dsl.features.base import Feature
 from causal_dsl.features.controls import on_natural_axes, random_like
-from causal_dsl.fitting import kept
+from causal_dsl.fitting import stored
 from causal_dsl.inputs import Inputs
 from causal_dsl.planning.fits import FitUnit
 from causal_dsl.program.features import FeatureRef
@@ -33,7 +33,7 @@ class Fitted:
     restarts: int
     found: bool
     path: Path | None
-    #: the inputs that a feature of a file was fitted on, by :func:`kept.hash_of`; None where it was fitted here
+    #: the inputs that a feature of a file was fitted on, by :func:`stored.hash_of`; None where it was fitted here
     seen: np.ndarray | None = None
 
 
@@ -72,7 +72,7 @@ class Library:
         """A digest of the numbers of all maps."""
         found = hashlib.sha256()
         for ref, feature in self.maps.items():
-            found.update(f"{kept.told(ref)} {ref.number}".encode("utf-8", "surrogatepass"))
+            found.update(f"{stored.told(ref)} {ref.number}".encode("utf-8", "surrogatepass"))
             for name, tensor in feature.tensors().items():
                 found.update(name.encode())
                 found.update(
@@ -93,10 +93,10 @@ def refuse_seen(library: Library, test: Test, inputs: Inputs, rows: np.ndarray) 
                     continue
                 seen = set(told.seen.tolist())
                 for index in np.unique(rows).tolist():
-                    if kept.hash_of(inputs, index) in seen:
+                    if stored.hash_of(inputs, index) in seen:
                         raise fail(
                             "E711",
-                            f"`{test.name}` judges a feature on inputs that it was fitted on",
+                            f"`{test.name}` judges a feature on inputs on which it was fitted",
                             test.design.statements[0].span,
                             notes=("the file of the feature says so",),
                             help="draw other inputs, as with `where`",

@@ -44,7 +44,7 @@ class FittingLoop:
         return all(job.done for job in self.jobs.values())
 
     def step(self) -> None:
-        """A step of every fit that goes on. Raises E728 for a loss that is no number."""
+        """A step of every fit that goes on. Raises E728 for a loss that is not a number."""
         every = list(self.jobs.values())
         going = [job for job in every if not job.done]
         for group in _groups(((job, job.unit.fitting.batch) for job in going), self.most):
@@ -121,12 +121,12 @@ def _step(jobs: Sequence[Job], stepper: Stepper) -> None:
 
 
 def _finite(job: Job, loss: float) -> None:
-    """Refuse a loss that is no number: what comes after means nothing (E728)."""
+    """Refuse a loss that is not a number: what comes after means nothing (E728)."""
     if np.isfinite(loss):
         return
     raise fail(
         "E728",
-        f"the loss of a fit is no number at step {job.step + 1}",
+        f"the loss of a fit is not a number at step {job.step + 1}",
         job.unit.maps[0].span or NOWHERE,
         notes=(
             f"fitted is {job.unit}",

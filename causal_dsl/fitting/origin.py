@@ -27,14 +27,14 @@ def elsewhere(tests: Iterable[Test]) -> tuple[Diagnostic, ...]:
                     if places and str(ref.place) not in places:
                         told = Diagnostic(
                             "W669",
-                            "a feature of a file is used at another place than it was fitted at",
+                            "a feature from a file is used at another place than the one where it was fitted",
                             ref.span or test.span,
                             notes=(
                                 f"`{shown_path(path)}` was fitted at {', '.join(places)}",
                                 f"it is used at {ref.place}",
                             ),
                             help="use it where it was fitted, or leave `file` out to fit one here; go on if the transfer is "
-                            "what is studied",
+                            "what you study",
                         )
                     found[ref.place, ref.fitting.file] = told
     return tuple(dict.fromkeys(told for told in found.values() if told is not None))
@@ -47,7 +47,7 @@ def _places(path: Path) -> list[str]:
             maps = json.loads((file.metadata() or {})["causal_dsl"])["maps"]
         return list(dict.fromkeys(str(told[1]) for told in maps))
     except (OSError, SafetensorError, KeyError, ValueError, TypeError, IndexError):
-        return []  # `from_file` refuses what is no fitted feature
+        return []  # `from_file` refuses what is not a fitted feature
 
 
 __all__ = ["elsewhere"]

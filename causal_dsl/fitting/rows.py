@@ -42,14 +42,14 @@ class Part:
 
 
 class Stepper:
-    """Runs parts on one network, from the vectors and prefixes of a bank."""
+    """Runs parts on one network, from the vectors and prefixes of a cache."""
 
-    def __init__(self, bank: FitActivations):
-        self.bank, self.network = bank, bank.network
-        self.prompts = bank.prompts()
-        inputs = bank.plan.inputs[self.network.key]
-        self.lengths, self.reads = inputs.lengths[bank.inputs], inputs.reads[bank.inputs]
-        self.means = Means(bank.layouts)
+    def __init__(self, cache: FitActivations):
+        self.cache, self.network = cache, cache.network
+        self.prompts = cache.prompts()
+        inputs = cache.plan.inputs[self.network.key]
+        self.lengths, self.reads = inputs.lengths[cache.inputs], inputs.reads[cache.inputs]
+        self.means = Means(cache.layouts)
         self.layers = layers_of(self.network.facts)
         self.layouts: dict[bytes, Going] = {}
 
@@ -59,13 +59,13 @@ class Stepper:
         tokens = 1
         for resume in resumes:
             for write in resume.writes:
-                pairs = np.arange(self.bank.plan.drawn[resume.base.draw].n)
-                which, positions = self.bank.layouts.tokens(write.place, resume.base, pairs)
-                lengths = self.lengths[self.bank.prompt_of(resume.base, pairs)]
+                pairs = np.arange(self.cache.plan.drawn[resume.base.draw].n)
+                which, positions = self.cache.layouts.tokens(write.place, resume.base, pairs)
+                lengths = self.lengths[self.cache.prompt_of(resume.base, pairs)]
                 carried = (
                     int((lengths[which] - positions).max(initial=1))
-                    if self.bank.prefixes is not None
-                    else self.bank.width
+                    if self.cache.prefixes is not None
+                    else self.cache.width
                 )
                 tokens = max(tokens, carried)
         width = facts.width or max(facts.widths, default=1)
@@ -77,7 +77,7 @@ class Stepper:
 
     def logits(self, parts: Sequence[Part]) -> list[Tensor]:
         """The logits [k, columns] of each part; gradients are as the caller sets them."""
-        if self.bank.prefixes is None:
+        if self.cache.prefixes is None:
             return self._whole(parts)
         reached = [self._reached(part) for part in parts]
         if all(rows.all() for rows in reached):
@@ -88,8 +88,8 @@ class Stepper:
         """In which pairs [k] of a part anything of what is written can reach the answer."""
         found = np.zeros(len(part.pairs), bool)
         for write in part.resume.writes:
-            which, _ = self.bank.layouts.tokens(write.place, part.resume.base, part.pairs)
-            found[which[self.bank.layouts.live(write, part.resume.base, part.pairs)]] = True
+            which, _ = self.cache.layouts.tokens(write.place, part.resume.base, part.pairs)
+            found[which[self.cache.layouts.live(write, part.resume.base, part.pairs)]] = True
         return found
 
     def _apart(self, parts: Sequence[Part], reached: list[np.ndarray]) -> list[Tensor]:
@@ -111,8 +111,8 @@ class Stepper:
             rows = np.arange(first, first + len(part.pairs))
             spots = []
             for write in part.resume.writes:
-                which, tokens = self.bank.layouts.tokens(write.place, part.resume.base, part.pairs)
-                live = self.bank.layouts.live(write, part.resume.base, part.pairs)
+                which, tokens = self.cache.layouts.tokens(write.place, part.resume.base, part.pairs)
+                live = self.cache.layouts.live(write, part.resume.base, part.pairs)
                 spots.append(Spot(which, rows[which], tokens, live))
             found.append(Family(part.resume, part.pairs, np.arange(len(part.pairs)), rows, tuple(spots)))
             first += len(part.pairs)
@@ -123,7 +123,7 @@ class Stepper:
         writes = []
         for part, family in zip(parts, families, strict=True):
             heads = self.network.facts.heads or 1
-            values = Values(self.bank, self.means, {}, self.network.device_at, heads, part.features)
+            values = Values(self.cache, self.means, {}, self.network.device_at, heads, part.features)
             for number, (write, spot) in enumerate(zip(part.resume.writes, family.spots, strict=True)):
                 if spot.live.any():
                     edit = values.edit(write, family, number, np.nonzero(spot.live)[0])
@@ -134,9 +134,9 @@ class Stepper:
         return writes
 
     def _replayed(self, parts: Sequence[Part]) -> list[Tensor]:
-        bank = self.bank
-        assert bank.prefixes is not None and isinstance(self.prompts, list)
-        homes = [bank.prompt_of(part.resume.base, part.pairs) for part in parts]
+        cache = self.cache
+        assert cache.prefixes is not None and isinstance(self.prompts, list)
+        homes = [cache.prompt_of(part.resume.base, part.pairs) for part in parts]
         which, home = _by_appearance(np.concatenate(homes))
         families = self._families(parts, len(which))
         lengths = self.lengths[which]
@@ -150,7 +150,7 @@ class Stepper:
         asked = [
             ReadRows(family.rows, read[family.rows], part.columns) for part, family in zip(parts, families, strict=True)
         ]
-        return replay(self.network, self.prompts, bank.prefixes, laid, self._writes(parts, families), asked).logits
+        return replay(self.network, self.prompts, cache.prefixes, laid, self._writes(parts, families), asked).logits
 
     def _laid(self, which: np.ndarray, rows: PassRows) -> Going:
         """The layout of rows; rows that are alike but for the prompts that they are of are laid out once."""
@@ -165,7 +165,7 @@ class Stepper:
         return laid
 
     def _whole(self, parts: Sequence[Part]) -> list[Tensor]:
-        homes = np.concatenate([self.bank.prompt_of(part.resume.base, part.pairs) for part in parts])
+        homes = np.concatenate([self.cache.prompt_of(part.resume.base, part.pairs) for part in parts])
         found = forward(
             self.network,
             pick(self.prompts, homes),

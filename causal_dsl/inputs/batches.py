@@ -56,7 +56,7 @@ class Batch:
             raise ValueError("a site of a language network needs a position for each row")
         positions = torch.as_tensor(positions, dtype=torch.long).cpu()
         if positions.shape != rows.shape:
-            raise ValueError("rows and positions must be as many")
+            raise ValueError("there must be as many positions as rows")
         if rows.numel() and not bool(((positions >= 0) & (positions < self.lengths[rows])).all()):
             raise ValueError("a position lies outside its prompt")
         return Points(rows, positions + self.offsets[rows])

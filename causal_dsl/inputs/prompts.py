@@ -43,7 +43,7 @@ class PromptRow:
 
 
 class PromptInputs(Inputs):
-    """``prompts`` in the order of their indices. Some may share their tokens and still differ in where a hole is."""
+    """``prompts`` in the order of their indices. Some may share their tokens and still differ in where a placeholder is."""
 
     has_tokens, filled = True, 256
 
@@ -60,6 +60,8 @@ class PromptInputs(Inputs):
 
         if "position_ids" not in network.accepts and "kwargs" not in network.accepts:
             padding = "right"  # positions then count from the left, and must begin with the prompt
+        if network.layout is not None and network.layout.right:
+            padding = "right"
         return padded(_listed(rows), padding, network.device, network.accepts, network.facts.first_position)
 
     @staticmethod
@@ -124,7 +126,7 @@ class PromptInputs(Inputs):
                 help="put a tokenizer.json beside the weights",
             )
         lines = [line.template for line in alignment.prompts]
-        names = sorted({hole for template in lines for hole in template.holes})
+        names = sorted({placeholder for template in lines for placeholder in template.placeholders})
         chosen = settings["template"] if len(lines) > 1 or "template" in settings else np.zeros(n, dtype=np.int64)
         first, back = different([chosen, *(settings[name] for name in names)])
         shown = [str(template) for template in lines]
@@ -142,7 +144,7 @@ class PromptInputs(Inputs):
         for i, at in enumerate(new.tolist()):
             line = rows[at][0]
             template = lines[line]
-            values = {hole: texts[hole][i] for hole in template.holes}
+            values = {placeholder: texts[placeholder][i] for placeholder in template.placeholders}
             key = (shown[line], tuple(values.items()))
             index = self._index.get(key)
             if index is None:

@@ -175,15 +175,16 @@ def lengths_agree(
     if position is None:
         return
     mine, others = np.asarray(mine), np.asarray(others)
-    sizes = [inputs.sizes(position, mine), inputs.sizes(theirs, others)]
+    where = span or NOWHERE
+    sizes = [inputs.sizes(position, mine, where), inputs.sizes(theirs, others, where)]
     for row in np.flatnonzero(sizes[0] != sizes[1])[:1].tolist():
         a, b = int(mine[row]), int(others[row])
         raise fail(
             "E539",
             f"`{position}` is {sizes[0][row]} tokens in the base and {sizes[1][row]} in the source",
-            span or NOWHERE,
+            where,
             notes=(f"row {row}: base {inputs.text(a)!r}", f"row {row}: source {inputs.text(b)!r}"),
-            help="patch one token of it, `name.last` or `name.first`, or draw values of as many tokens",
+            help="patch one token of it, `name.last` or `name.first`, or draw values with the same number of tokens",
         )
 
 

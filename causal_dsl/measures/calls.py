@@ -147,7 +147,9 @@ class CallReader:
         if least <= len(plain) <= 1 and len(named) <= 1:
             return plain
         title = (
-            f"`{name}` takes one argument, not {len(plain)}" if len(named) <= 1 else f"`{name}` is told `clean` twice"
+            f"`{name}` takes one argument, not {len(plain)}"
+            if len(named) <= 1
+            else f"`{name}` has two settings `clean`"
         )
         self.report("E602", title, expr.span, help=f"write `{name}({example(name)})`")
         return None
@@ -199,7 +201,7 @@ class CallReader:
             return Order(text, unit, name, value, self.context.main)
         score = self.lift(value)
         if score is None or score.unit == TRUTH:
-            title = f"`{name}` is of a score or a metric, not of `{short(value.text)}`"
+            title = f"`{name}` takes a score or a metric, not `{short(value.text)}`"
             self.report("E609", title, expr.span, help=f"write `{name}(iia)`")
             return None
         if score.over_cells:

@@ -53,7 +53,7 @@ def _expectation(line: tree.Expect, reader: ExpressionReader) -> Expectation | N
         return None
     text, span = format_expr(line.value), line.value.span
     if isinstance(value, FixedNumber) or (isinstance(value, CellScore) and not _measured(value)):
-        title = f"`{short(text)}` speaks of nothing that is measured"
+        title = f"`{short(text)}` refers to no measure"
         reader.report("E606", title, span, help="compare a score: `iia >= 95%`")
         return None
     if value.unit != TRUTH or not isinstance(value, CellScore):
@@ -75,7 +75,7 @@ def _reported(expr: tree.Expr, line: tree.Report, reader: ExpressionReader) -> R
     score, text = reader.lift(value), format_expr(expr)
     if score is None or score.unit == TRUTH:
         help = "report a score, and expect a comparison: `report iia`, `expect iia >= 95%`"
-        reader.report("E606", f"`{short(text)}` is no number that can be reported", expr.span, help=help)
+        reader.report("E606", f"`{short(text)}` is not a number that can be reported", expr.span, help=help)
         return None
     return Reported(text, line.span, dataclasses.replace(score, text=text))
 
@@ -95,6 +95,8 @@ def _warn_of_choosing(expectation: Expectation, context: TestContext, diagnostic
                         "W600",
                         f"`{short(part.text)}` chooses one of {context.cells} cells and judges it on the same pairs",
                         expectation.span,
-                        notes=("the best of many cells looks better than it is, and its interval knows of no search",),
+                        notes=(
+                            "the best of many cells looks better than it is, and its interval does not account for the search",
+                        ),
                         help=f"`best({part.score.text})` chooses on one half of the bases and scores on the other",
                     )

@@ -72,7 +72,7 @@ class ExpressionReader(CallReader):
                 return self.comparison(expr, verdict)
         self.report(
             "E600",
-            f"`{short(format_expr(expr))}` is nothing that a metric is made of",
+            f"`{short(format_expr(expr))}` cannot be part of a metric",
             expr.span,
             notes=("a metric is made of measures, numbers, + - * /, comparisons, `and`, `or`, `not`",),
             help="the measures are listed in docs/measures.md",
@@ -87,7 +87,7 @@ class ExpressionReader(CallReader):
             return self.measure(name, expr.span)
         if name in FUNCTIONS:
             help = f"write `{name}({example(name)})`"
-            self.report("E602", f"`{name}` is given what it is of", expr.span, help=help)
+            self.report("E602", f"`{name}` needs an argument", expr.span, help=help)
             return None
         metric = self.context.metrics.get(name)
         if metric is None:
@@ -134,7 +134,7 @@ class ExpressionReader(CallReader):
         name = expr.name.name
         if not isinstance(value, Chosen):
             help = "`argmax(iia).l` is the parameter `l` of the cell with the highest iia"
-            self.report("E609", f"`{short(value.text)}` is no cell: it has no `{name}`", expr.span, help=help)
+            self.report("E609", f"`{short(value.text)}` is not a cell: it has no `{name}`", expr.span, help=help)
             return None
         if name not in self.context.parameters:
             help = did_you_mean(name, self.context.parameters)
@@ -162,7 +162,9 @@ class ExpressionReader(CallReader):
         score = next((value for value in found if isinstance(value, CellScore)), None)
         if pair is not None and score is not None:
             title = f"`{short(pair.text)}` is a number for each pair, and `{short(score.text)}` one for them all"
-            self.report("E609", title, expr.span, help=f"say what is meant of the pairs: `mean({short(pair.text)})`")
+            self.report(
+                "E609", title, expr.span, help=f"say which summary of the pairs you mean: `mean({short(pair.text)})`"
+            )
             return None
         return found
 
@@ -199,11 +201,11 @@ class ExpressionReader(CallReader):
             return None
         for value, part in zip(values, parts, strict=True):
             if isinstance(value, FixedNumber) and value.unit == TRUTH:
-                title = f"`{short(value.text)}` speaks of nothing that is measured"
+                title = f"`{short(value.text)}` refers to no measure"
                 self.report("E606", title, part.span, help="leave it out")
                 return None
             if value.unit != TRUTH:
-                title = f"`{short(value.text)}` is a number, and `{op}` joins what is true or false"
+                title = f"`{short(value.text)}` is a number, and `{op}` joins values that are true or false"
                 wanted = "95%" if value.unit == SHARE else "…"
                 self.report("E606", title, part.span, help=f"compare it: `{short(value.text)} >= {wanted}`")
                 return None
@@ -217,7 +219,7 @@ class ExpressionReader(CallReader):
         if values is None:
             return None
         if any(value.unit == TRUTH for value in values):
-            title = "what is true or false cannot be compared with a number"
+            title = "a value that is true or false cannot be compared with a number"
             self.report("E609", title, expr.span, help="leave the second comparison out")
             return None
         parts = (expr.left, expr.right)
@@ -228,7 +230,7 @@ class ExpressionReader(CallReader):
         return self.operation(expr, expr.op, values, TRUTH)
 
     def is_word(self, side: tree.Attribute) -> bool:
-        """Whether this is a parameter of a chosen cell that is no number (or none of the sweep's at all)."""
+        """Whether this is a parameter of a chosen cell that is not a number (or none of the sweep's at all)."""
         function = side.value.function if isinstance(side.value, tree.Call) else None
         if not (isinstance(function, tree.Name) and function.name in ("argmax", "argmin")):
             return False

@@ -68,9 +68,9 @@ def margin_quantities(output: str) -> tuple[Quantity, Quantity]:
     return Quantity("logit", ValueRef("label")), Quantity("logit", ValueRef("base", output))
 
 
-#: Code of an answer that is no value of the read-out's domain. It is never right.
+#: Code of an answer that is not a value of the read-out's domain. It is never right.
 NO_ANSWER = np.iinfo(np.int64).min
-#: Codes of read-outs that say nothing, and are never right: two logits are the largest, or the largest is no finite number.
+#: Codes of read-outs that say nothing, and are never right: two logits are the largest, or the largest is not a finite number.
 TIED, NOT_FINITE = NO_ANSWER + 1, NO_ANSWER + 2
 #: All codes that are no answer.
 NO_ANSWERS = (NO_ANSWER, TIED, NOT_FINITE)

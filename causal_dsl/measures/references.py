@@ -70,7 +70,7 @@ class ReferenceReader:
         if literal is None:
             self._report(
                 "E602",
-                f"`{measure}` is of a variable or a value, not of `{format_expr(expr)[:60]}`",
+                f"`{measure}` takes a variable or a value, not `{format_expr(expr)[:60]}`",
                 expr.span,
                 help=f"write `{measure}({context.output})`",
             )
@@ -124,7 +124,7 @@ class ReferenceReader:
         if long is not None:
             self._report(
                 "E610",
-                f"`{measure}` is of one token, and `{long}` takes several",
+                f"`{measure}` takes one token, and `{long}` has several",
                 span,
                 notes=("a value of several tokens has no logit of its own",),
                 help="use `accuracy` or `iia`, which read whole values; or draw values of one token",

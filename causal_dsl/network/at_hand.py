@@ -47,7 +47,7 @@ def refuse_no_numbers(network: Network) -> None:
         return
     raise fail(
         "E746",
-        f"weights of `{network.name or 'the network'}` are no numbers, and nor are its logits",
+        f"weights of `{network.name or 'the network'}` are not finite, and neither are its logits",
         network.span,
         notes=network.proof.no_numbers[:3],
         help="make or fetch the weights again: training may have failed, or a file may be damaged",

@@ -16,7 +16,7 @@ from causal_dsl.program.tokens import Tokens
 
 def given_tokens(tokenizer: Any, folders: tuple[Path, ...], span: Span) -> Tokens | None:
     """The tokenizer that a function returns, as an object or as the path of a file or folder; paths are taken against
-    the first of ``folders`` where they lead somewhere. None for None; raises E643 for what is no fast tokenizer."""
+    the first of ``folders`` where they lead somewhere. None for None; raises E643 for what is not a fast tokenizer."""
     if tokenizer is None:
         return None
     if isinstance(tokenizer, str | Path):
@@ -26,7 +26,7 @@ def given_tokens(tokenizer: Any, folders: tuple[Path, ...], span: Span) -> Token
     if not isinstance(backend, Tokenizer):
         raise fail(
             "E643",
-            f"a {type(tokenizer).__name__} is not a tokenizer that tells which characters its tokens cover",
+            f"a {type(tokenizer).__name__} is not a tokenizer that reports which characters its tokens cover",
             span,
             help="return a fast tokenizer of transformers, a tokenizers.Tokenizer, or the path of a tokenizer.json",
         )

@@ -29,7 +29,8 @@ def audit_weights(
     """Judge the report of a load (``output_loading_info``) and what the library said meanwhile.
 
     Raises E640 for weights that the checkpoint lacks or has in another shape, E666 for weights within the network that
-    it has no room for. Gives W664 for weights of parts that this network lacks, W663 for what the library warned of.
+    it has no room for. Gives W664 for weights of parts that this network lacks, W663 for what the library warned of, W671 for a class of its own
+    that is not run.
     """
     _refuse_made_up(model, report, config, folder, span)
     left = sorted(key for key in map(str, report.get("unexpected_keys", ())) if not _NO_WEIGHTS.search(key))
@@ -39,18 +40,18 @@ def audit_weights(
     if inside:
         raise fail(
             "E666",
-            f"the network has no room for some of the weights in {shown_path(folder)}",
+            f"the network has no parameters for some of the weights in {shown_path(folder)}",
             span,
             notes=(
                 f"{_counted(inside)}: {_few(inside)}",
-                f"loaded as its config.json says, as a {type(model).__name__}, it leaves them out: it is another network "
-                "than the one that was saved",
+                f"loaded as its config.json says, as a {type(model).__name__}, it leaves them out, so it is "
+                "not the network that was saved",
             ),
-            help="merge the adapter into the weights (`merge_and_unload` of peft) and save the whole"
+            help="merge the adapter into the weights (`merge_and_unload` of peft) and save the result"
             if any(_ADAPTER.search(key) for key in inside)
             else "take the config.json that belongs to the weights: its number of layers, biases and norms",
         )
-    said = []
+    said = _another_class(model, config, folder, span)
     if left:
         parts = list(dict.fromkeys(_part(key) for key in left))
         said.append(
@@ -59,20 +60,37 @@ def audit_weights(
                 f"some weights in {shown_path(folder)} are not part of the network that is run",
                 span,
                 notes=(f"{_counted(left)} of {_few(parts)}", f"it is run as a {type(model).__name__}"),
-                help="nothing is to be done if that part is not meant: a head for another task, say",
+                help="nothing needs to be done if that part is not needed, such as a head for another task",
             )
         )
     for text in worth_telling(list(heard)):
         said.append(
             Diagnostic(
                 "W663",
-                "transformers warns of this network as it loads it",
+                "transformers gives a warning when it loads this network",
                 span,
                 notes=(text,),
-                help="see to it, or make sure that it does not bear on what is measured",
+                help="fix the cause, or make sure that it does not affect the measurement",
             )
         )
     return tuple(said)
+
+
+def _another_class(model: nn.Module, config: dict[str, Any], folder: Path, span: Span) -> list[Diagnostic]:
+    """W671 where the checkpoint was saved as a class of its own, which is not the one that is run."""
+    named = config.get("architectures")
+    kinds = [str(name) for name in named] if isinstance(named, list) else []
+    if "auto_map" not in config or not kinds or type(model).__name__ in kinds:
+        return []
+    return [
+        Diagnostic(
+            "W671",
+            f"{shown_path(folder)} brings code of its own, which is not run",
+            span,
+            notes=(f"its config.json says that a {kinds[0]} was saved; it is run as a {type(model).__name__}",),
+            help="make sure that the two compute the same, or read that code and return the network from torch(…)",
+        )
+    ]
 
 
 def _refuse_made_up(model: nn.Module, report: Any, config: dict[str, Any], folder: Path, span: Span) -> None:

@@ -59,7 +59,7 @@ def check_weights(folder: Path, trust: bool, span: Span) -> None:
             "E635",
             f"the weights in {shown_path(folder)} are a pickle, {pickles[0]}",
             span,
-            notes=("a pickle can run any code as it is read",),
+            notes=("a pickle can run any code when it is read",),
             help="convert it to safetensors (`save_pretrained` does), or run with --trust",
         )
     if not files:
@@ -79,7 +79,7 @@ def check_weights(folder: Path, trust: bool, span: Span) -> None:
             f"{shown_path(folder)} holds two sets of weights",
             span,
             notes=(f"{single.name}, and the {len(files)} files that {index.name} names",),
-            help="keep the set that is meant, and move the other away",
+            help="keep the right set, and move the other away",
         )
 
 

@@ -20,8 +20,8 @@ from torch import nn
 
 from causal_dsl.diagnostics import Span, SpecError, did_you_mean, fail, real_path, shown_path
 from causal_dsl.network.beside import given_tokens
-from causal_dsl.network.network import vector_layers
 from causal_dsl.network.prove import told
+from causal_dsl.network.wrapped import vector_layers
 from causal_dsl.program.facts import Facts
 from causal_dsl.program.tokens import Tokens
 from causal_dsl.store import reads
@@ -33,7 +33,7 @@ def call_factory(
 ) -> tuple[nn.Module, Tokens | None]:
     """Import the file and call the function of ``file.py:function`` with the ``arguments``; the caller has asked for trust.
 
-    Raises E637 (no such file), E638 (no such function), E639 (it raises, or what it returns is no network).
+    Raises E637 (no such file), E638 (no such function), E639 (it raises, or what it returns is not a network).
     """
     file, _, function = name.rpartition(":")
     path = base / file
@@ -65,7 +65,7 @@ def _no_network(made: Any, function: str, span: Span) -> SpecError:
     elif isinstance(made, Mapping):
         parts = list(made.values())
     if any(isinstance(part, nn.Module) for part in parts):
-        help = "write `return model, tokenizer`, the two in this order and nothing beside them, or `return model`"
+        help = "write `return model, tokenizer`, these two in this order and nothing else, or `return model`"
     else:
         help += ", or a language model of transformers: `return model, tokenizer`"
     notes = (f"it holds {', '.join(type(part).__name__ for part in parts[:6])}",) if parts else ()
@@ -117,7 +117,7 @@ def _vector_facts(model: nn.Module, span: Span) -> Facts:
             "E639",
             "the width of the network's input is not known",
             span,
-            notes=("it has no linear layer to tell it by",),
+            notes=("it has no linear layer from which to infer it",),
             help="set `self.in_features` in the module",
         )
     layers = vector_layers(model)

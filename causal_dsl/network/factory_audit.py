@@ -67,13 +67,13 @@ def drawn_weights(
     if _same(model, again):
         title = f"`{function}` draws weights at random and sets no seed"
         notes: tuple[str, ...] = (
-            "with another seed it gives another network; here one fixed seed is set for it, the same in each run",
+            "another seed gives another network; here one fixed seed is set for it, the same in each run",
         )
     else:
-        title = f"`{function}` gives another network each time that it is called"
+        title = f"`{function}` gives another network each time it is called"
         notes = (
             "called twice with the same seeds of torch, numpy and Python, it gave two",
-            "the scores are of a network that no later run meets again",
+            "the scores belong to a network that no later run can reproduce",
         )
     return (
         Diagnostic(

@@ -204,7 +204,7 @@ def _hook(
                 "E424",
                 f"module {_path(network, module)} runs more than once in a forward pass",
                 network.span,
-                notes=("which of its runs is meant cannot be told",),
+                notes=("it is unclear which of its runs is meant",),
                 help="name a module that runs once, the one around it say",
             )
         hidden = _as_rows(tensor, batch, network, module)
@@ -255,7 +255,7 @@ def _as_rows(tensor: Any, batch: Batch, network: Network, module: nn.Module) -> 
         "E423",
         f"module {_path(network, module)} does not give one vector for each {each}",
         network.span,
-        notes=(f"it is {found}, where {list(shape)} and a width were looked for",),
+        notes=(f"it is {found}, but {list(shape)} and a width were expected",),
     )
 
 

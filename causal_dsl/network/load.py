@@ -22,9 +22,10 @@ from causal_dsl.network.checkpoints import check_memory, check_weights, note_fil
 from causal_dsl.network.factory import call_factory
 from causal_dsl.network.factory_audit import drawn_weights, seeded
 from causal_dsl.network.made import load_made, loaded_facts
-from causal_dsl.network.network import Network, wrap
+from causal_dsl.network.network import Network
 from causal_dsl.network.prove import Proof, prove, told
 from causal_dsl.network.quiet import quiet
+from causal_dsl.network.wrapped import wrap
 from causal_dsl.program.facts import (
     Facts,
     cached_folder,
@@ -136,7 +137,7 @@ def device_of(device: str | None, span: Span) -> torch.device:
             help="this machine has `cpu`" + (" and `cuda`" if torch.cuda.is_available() else ""),
         ) from error
     if found.type == "meta":
-        raise fail("E645", "`meta` is no device to run on", span, help="this machine has `cpu`")
+        raise fail("E645", "`meta` is not a device to run on", span, help="this machine has `cpu`")
     return found
 
 
@@ -238,8 +239,8 @@ def _two_texts(model_type: str, span: Span) -> SpecError:
         "E648",
         f"`{model_type}` has an encoder and a decoder: it reads one text and writes another",
         span,
-        notes=("what is run here reads one sequence of tokens and says the next one, or a masked one",),
-        help="give a network that says the next token after token ids alone",
+        notes=("causal_dsl runs networks that read one sequence of tokens and predict the next one, or a masked one",),
+        help="give a network that predicts the next token from token ids alone",
     )
 
 
@@ -306,7 +307,7 @@ def _load_fault(error: Exception, folder: Path, span: Span) -> SpecError:
         notes=(said,),
         help="install what the note names, or run a checkpoint whose weights are not quantised"
         if stored
-        else "is transformers as new as the network, and is all installed that it needs?",
+        else "is transformers recent enough for the network, and is everything installed that it needs?",
     )
 
 
@@ -338,7 +339,10 @@ def _converted_tokens(folder: Path, trust: bool, span: Span) -> Tokens:
 
 def _check_facts(expected: Facts, network: Network, span: Span) -> None:
     """What ``check`` relied on must be what was loaded."""
-    for size in ("layers", "heads", "kv_heads", "head_dim", "width", "mlp_width"):
+    inferred = (
+        network.facts.record is not None
+    )  # a config of which little is known may call other things by these names
+    for size in ("layers", "width") if inferred else ("layers", "heads", "kv_heads", "head_dim", "width", "mlp_width"):
         before, now = getattr(expected, size), getattr(network.facts, size)
         if before is not None and now is not None and before != now:
             raise fail(

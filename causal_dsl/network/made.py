@@ -18,10 +18,11 @@ from torch import nn
 from causal_dsl.diagnostics import NOWHERE, Span, fail
 from causal_dsl.network.beside import is_language_model, tokens_at, tokens_beside
 from causal_dsl.network.factory import call_factory, load_weights, vector_facts
-from causal_dsl.network.network import Network, wrap
+from causal_dsl.network.network import Network
 from causal_dsl.network.prove import told
 from causal_dsl.network.sequence import refuse_layout, sequence_network
 from causal_dsl.network.shared import claim
+from causal_dsl.network.wrapped import wrap
 from causal_dsl.program.facts import Facts, facts_of_config
 from causal_dsl.program.identity import absolute
 from causal_dsl.program.layouts import words_of
@@ -111,7 +112,7 @@ def _language_model(
             "E648",
             f"{_a(type(model).__name__)} is an encoder with a decoder",
             span,
-            notes=("of one prompt it says no next token: what its decoder has said so far would be a second one",),
+            notes=("it predicts no next token from one prompt: its decoder's output so far would be a second input",),
             help="return a decoder alone, or a model that fills in masked tokens",
         )
     facts = facts_of_config(config.to_dict(), None, span)

@@ -7,7 +7,7 @@ computed, a few short prompts in one padded batch:
     output projection(z) = attention        down projection(neurons) = MLP         projections(attn_in) = q, k, v
     MLP(mlp_in) = MLP                       pattern x v = z                        q_rot, k_rot = q, k at position 0
     norm(resid_post[-1]) = final_norm       unembedding(final_norm) ~ logits       batch = single runs
-    interventions in one pass = whole forwards
+    interventions in one pass = whole forward passes
 
 Where the stream is normed after each addition (bert and its kin) the sums are those that the norms are given,
 
@@ -63,7 +63,7 @@ class Proof:
     fault: str = ""
     #: components that were given, in one pass, what another row has at the same site
     exchanged: frozenset[str] = frozenset()
-    #: kinds of interventions that were held against whole forwards since (:mod:`causal_dsl.engine.trial`), with why not
+    #: kinds of interventions that were held against whole forward passes since (:mod:`causal_dsl.engine.trial`), with why not
     #: to run them in one pass; empty where they ride in one
     kinds: dict[object, str] = field(default_factory=dict)
 
@@ -75,7 +75,7 @@ class Proof:
     @property
     def unfit(self) -> str:
         """Why interventions are run one by one; empty where they ride in one pass."""
-        return "" if self.sweep else self.slow or "whether interventions can ride in one pass was not tested"
+        return "" if self.sweep else self.slow or "whether interventions can share one pass was not tested"
 
 
 #: The largest relative error that rounding explains.
@@ -122,7 +122,7 @@ def _prove_sweep(network: Network, proof: Proof, prompts: Any) -> None:
     proof.sweep, proof.slow, proof.fault = found.way, found.why, found.fault
     proof.exchanged = found.exchanged
     if proof.sweep:
-        proof.errors["interventions in one pass = whole forwards"] = found.error
+        proof.errors["interventions in one pass = whole forward passes"] = found.error
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,7 +133,7 @@ class _Ran:
     number: int
     read: dict[str, Tensor]
     given: dict[str, Tensor]
-    end: nn.Module | None
+    end: tuple[nn.Module, ...]
 
     def through(self, component: str, vectors: Tensor) -> Any:
         return tap(self.network, Site(component, self.number)).module(vectors)
@@ -143,7 +143,9 @@ class _Ran:
         return vectors if columns is None else vectors[:, columns.to(vectors.device)]
 
     def ended(self, vectors: Tensor) -> Tensor:
-        return vectors if self.end is None else self.end(vectors)
+        for module in self.end:
+            vectors = module(vectors)
+        return vectors
 
 
 class _Trial:
@@ -226,7 +228,10 @@ class _Trial:
         assert single is not None
         self.single = single
         self._hold("right-padded batch = single runs", right, single, tuple(self.names), slack=10)
-        if self.network.facts.record is not None:  # what its own code makes of logits may depend on how many there are
+        record = self.network.facts.record
+        if (
+            record is not None and not record.inferred
+        ):  # what its own code makes of logits may depend on how many there are
             batch = self.network.given.batch(self.network, [self.prompts[_SHORTEST]], "right")
             plain = self.network.model(*batch.arguments, **batch.named)
             plain = getattr(plain, "logits", plain)
@@ -253,19 +258,19 @@ class _Trial:
         there = [name for name in (*_PLAIN, "resid_post") if name in self.names]
         sites = [Site(name, layer) for layer in range(count) for name in there]
         sites += [Site(name) for name in ("embed", "final_norm", "logits") if name in self.names]
-        attention, mlp = layout.ends or (layout.attention, layout.mlp)
         blocks = {
             (name, layer): Site("module", module=f"{layout.layers}.{layer}.{path}")
-            for layer in range(count)
-            for name, path in (("attention", attention), ("mlp", mlp))
+            for layer, own in enumerate(map(layout.at, range(count)))
+            for name, path in zip(("attention", "mlp"), own.ends or (own.attention, own.mlp), strict=True)
             if path
         }
         values = self._read([*sites, *blocks.values(), *(Site("module", module=path) for path in layout.beside)])
         left = values[Site("logits")][self.ends[_SHORTEST]][None]
-        self._hold("left-padded batch = single runs", left, self.single, tuple(self.names), slack=10)
+        identity = f"{'right' if layout.right else 'left'}-padded batch = single runs"
+        self._hold(identity, left, self.single, tuple(self.names), slack=10)
         compared = [name for name in COMPARED if name in self.names]
         if compared:
-            with self._guard(compared, "attention does not go through the interface that shows it"):
+            with self._guard(compared, "attention does not use the interface that exposes it"):
                 rotated = [Site(name, layer) for layer in range(count) for name in compared]
                 also = self._read([*rotated, *(Site("z", layer) for layer in range(count)), Site("logits")])
                 identity = "a forward whose attention is watched = a plain one"
@@ -275,15 +280,17 @@ class _Trial:
             read = {name: values[Site(name, layer)] for name in there}
             read.update({name: values[Site(name, layer)] for name in compared if Site(name, layer) in values})
             raw = {name: values[blocks[name, layer]] for name in ("attention", "mlp") if (name, layer) in blocks}
+            own = layout.at(layer)
             with self._guard(tuple(there), f"layer {layer} is not as the table says"):
-                if layout.norms is None:
+                if own.norms is None:
                     self._sums(layer, read)
                 else:
-                    self._normed_sums(layer, read, *(module.get_submodule(path) for path in layout.norms))
-                self._blocks(layer, read, raw, None if layout.ends is None else module.get_submodule(layout.ends[1]))
+                    self._normed_sums(layer, read, *(module.get_submodule(path) for path in own.norms))
+                tail = own.tail or (() if own.ends is None or own.inferred else own.ends[1:])
+                self._blocks(layer, read, raw, tuple(module.get_submodule(path) for path in tail))
             if any(name in read for name in compared):
                 with self._guard(compared, f"attention in layer {layer} is not as the table says"):
-                    self._compared(layer, read, module.get_submodule(layout.attention))
+                    self._compared(layer, read, module.get_submodule(own.attention))
             if layer + 1 < count:
                 ahead = values[Site("resid_pre", layer + 1)]
                 chain = "resid_post[l] = resid_pre[l + 1]"
@@ -318,8 +325,10 @@ class _Trial:
         # What the MLP reads is the stream itself: its norm came before.
         self._hold("resid_mid = mlp_in", read["resid_mid"], read["mlp_in"], ("resid_mid", "mlp_in"), layer)
 
-    def _blocks(self, layer: int, read: dict[str, Tensor], given: dict[str, Tensor], end: nn.Module | None) -> None:
-        """``end`` is what the MLP ends in, where the module that begins it does not hold it."""
+    def _blocks(
+        self, layer: int, read: dict[str, Tensor], given: dict[str, Tensor], end: tuple[nn.Module, ...]
+    ) -> None:
+        """``end`` is what leads to the end of the MLP, where the module that begins it does not hold it."""
         ran = _Ran(self.network, layer, read, given, end)
         for name, about in COMPONENTS.items():
             if about.identity is not None and name in read:
@@ -348,7 +357,8 @@ class _Trial:
         plain = _normed(attention, name, read[name][first], count, size)
         turned = read[f"{name}_rot"][first].view(-1, count, size)
         plain = plain.view(-1, count, size) * (turned.norm() / plain.norm().clamp_min(1e-30))
-        self._hold(f"{name}_rot = {name} at position 0", turned, plain, (name, f"{name}_rot"), layer)
+        parts = (f"{name}_rot",) if self.network.facts.record is not None else (name, f"{name}_rot")
+        self._hold(f"{name}_rot = {name} at position 0", turned, plain, parts, layer)
 
     def _ends(self, layout: Architecture, values: dict[Site, Tensor]) -> None:
         network = self.network
@@ -390,7 +400,7 @@ class _Trial:
         names = [name for name in self.names if name not in self.refused and name != "module"]
         middle = len(self.network.layers) // 2
         dead = self._unreached(names, middle)
-        if self.network.facts.record is None:
+        if self.network.facts.record is None or self.network.facts.record.inferred:
             for name in dead:
                 self._refuse((name,), f"noise written there, at layer {middle}, does not reach the logits")
             return
@@ -469,7 +479,7 @@ def _following(layers: Sequence[nn.Module]) -> Iterator[list[int]]:
 
 def _stirs(network: Network, site: Site, inputs: Tensor, clean: Tensor) -> bool:
     """Whether another input's vector at a site, or noise there, moves a logit. What the network's own code raises of such a
-    vector is no answer."""
+    vector is not an answer."""
     rows = torch.arange(len(inputs))
     for edit in (lambda old: old.roll(1, 0), _shake(1), enlarged(_shake)(2)):
         try:
@@ -517,7 +527,7 @@ def tolerance_of(dtype: torch.dtype) -> float:
 
 
 def distance(got: Tensor, expected: Tensor) -> float:
-    """The largest relative error of a row. What is no finite number in both, and the same, does not count; in one: infinite."""
+    """The largest relative error of a row. What is not a finite number in both, and the same, does not count; in one: infinite."""
     got, expected = got.float(), expected.float()
     if not got.numel():
         return 0.0

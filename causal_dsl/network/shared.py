@@ -37,8 +37,8 @@ def _given_twice(span: Span) -> Exception:
         "E753",
         "the function returns a module that it returned before",
         span,
-        notes=("its weights or its dtype are changed for one of two networks, and would be for the other",),
-        help="make the module anew in the function, or return copy.deepcopy(module)",
+        notes=("a change of its weights or dtype for one network would also change the other",),
+        help="make a new module in the function, or return copy.deepcopy(module)",
     )
 
 

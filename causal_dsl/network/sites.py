@@ -69,7 +69,7 @@ def _find(network: Network, site: Site) -> Tap:
     if site.component == "out":
         return Tap(network.layers[site.layer or 0], f"layer[{site.layer}]", "out", 0, _dims(network, site))
     if network.layout is None:
-        raise fail("E420", f"where `{site.component}` is in this network is not known", network.span)
+        raise fail("E420", f"the place of `{site.component}` in this network is not known", network.span)
     return _language(network, site, network.layout)
 
 
@@ -87,10 +87,10 @@ def refuse(network: Network, site: Site) -> None:
     if network.proof is not None and network.proof.raised and site.component in network.proof.refused:
         raise fail(
             "E425",
-            f"`{network.name or 'the network'}` raises an exception as it is run, so none of its sites can be tested",
+            f"`{network.name or 'the network'}` raises an exception when it is run, so none of its sites can be tested",
             network.span,
             notes=network.proof.raised,
-            help="mend its forward: it has to take every input that the spec encodes, as floats [batch, width]",
+            help="correct its forward: it has to take every input that the spec encodes, as floats [batch, width]",
         )
     if network.proof is not None and site.component in network.proof.refused:
         raise fail(
@@ -109,22 +109,24 @@ def _language(network: Network, site: Site, layout: Architecture) -> Tap:
     about = COMPONENTS[site.component]
     columns = _heads(network, site, layout) if about.by_heads else None
     if about.compared:
-        module = network.layers[site.layer or 0].get_submodule(layout.attention)
-        return Tap(module, layout.attention, "attention", about.rank, columns)
-    place = about.place(layout) if about.place is not None else None
+        attention = layout.at(site.layer).attention
+        module = network.layers[site.layer or 0].get_submodule(attention)
+        return Tap(module, attention, "attention", about.rank, columns)
+    place = about.place(layout.at(site.layer)) if about.place is not None else None
     if place is None:
-        raise fail("E420", f"where `{site.component}` is in this network is not known", network.span)
+        raise fail("E420", f"the place of `{site.component}` in this network is not known", network.span)
     root = network.layers[site.layer or 0] if about.layer else network.model
     path = place[:-1]
-    factor = getattr(layout, about.scale) if about.scale else None
-    scaled = root if about.layer or factor is None else network.model.get_submodule(layout.base)
+    factor: str | float | None = getattr(layout.at(site.layer), about.scale) if about.scale else None
+    if isinstance(factor, str):
+        factor = float(getattr(root if about.layer else network.model.get_submodule(layout.base), factor))
     return Tap(
         root.get_submodule(path),
         path or f"{layout.layers}.{site.layer}",
         "in" if place.endswith("<") else "out",
         about.rank,
         columns if about.by_heads else _dims(network, site),
-        1.0 if factor is None else float(getattr(scaled, factor)),
+        1.0 if factor is None else factor,
     )
 
 
@@ -140,7 +142,7 @@ def _module(network: Network, site: Site) -> Tap:
             "E424",
             f'module "{path}" runs {"never" if times == 0 else f"{times} times"} in a forward pass',
             network.span,
-            notes=("which of its runs is meant cannot be told",) if times else ("its output never exists",),
+            notes=("it is unclear which of its runs is meant",) if times else ("its output never exists",),
             help="name a module that runs once, the one around it say",
         )
     columns = None if site.dims is None else torch.tensor(site.dims, dtype=torch.long)
@@ -165,7 +167,7 @@ def _heads(network: Network, site: Site, layout: Architecture) -> torch.Tensor:
     for head in site.heads:
         if not 0 <= head < count:
             raise fail("E426", f"`{site.component}` has heads 0 to {count - 1}, not {head}", network.span)
-    starts = [_start(site.component, head, network, layout) for head in site.heads or range(count)]
+    starts = [_start(site.component, head, network, layout.at(site.layer)) for head in site.heads or range(count)]
     columns = (torch.tensor(starts)[:, None] + torch.arange(size)[None, :]).reshape(-1)
     dims = _dims(network, site)
     return columns if dims is None else columns[dims]

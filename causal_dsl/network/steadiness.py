@@ -164,9 +164,7 @@ def refused_noise(network: Network, share: float, test: str) -> SpecError:
     """E664 of a run: an input that was run again gave other logits, by ``share`` of their size."""
     size = f"by {share:.1e} of their size" if share < float("inf") else "in which are finite"
     note = f"in the test `{test}` the base was patched into itself, and its logits differ {size}"
-    why = (
-        "among other inputs, or some runs later, the network says something else: no number of this run can be trusted"
-    )
+    why = "the network gives other results among other inputs, or some runs later: no number of this run can be trusted"
     return _dependent(network, note, network.span, why)
 
 
@@ -195,16 +193,14 @@ def _logits(network: Network, inputs: InputRows) -> Tensor:
 
 def _unsteady(network: Network, inputs: InputRows, note: str, span: Span) -> SpecError:
     """Dice or memory? With the random numbers set back, dice fall the same."""
-    helps = (
-        "make the forward a function of its input alone: no random numbers, and nothing kept from one call to the next"
-    )
-    why = "a forward leaves something behind that the next one reads, or draws where `torch.manual_seed` does not reach"
+    helps = "make the forward a function of its input alone: no random numbers, and no state from one call to the next"
+    why = "a forward pass leaves state that the next one reads, or draws random numbers that `torch.manual_seed` does not control"
     if apart(_seeded(network, inputs), _seeded(network, inputs)) <= _AGAIN.get(network.dtype, 1e-2):
-        why = "it draws random numbers in its forward, though `eval()` was called: with them set back, the logits agree"
+        why = "it draws random numbers in its forward, though `eval()` was called: with their generator reset, the logits agree"
         helps = "draw only `if self.training`, as torch.nn.Dropout does: F.dropout(x, p, training=self.training)"
     return fail(
         "E663",
-        "the network gives other numbers for the same input",
+        "the network gives different numbers for the same input",
         span,
         notes=(note, why, *_left_on(network.model)),
         help=helps,
@@ -224,8 +220,10 @@ def _dependent(network: Network, note: str, span: Span, *more: str) -> SpecError
     norms = [name for name, module in network.model.named_modules() if _norms_by_batch(module)]
     scaled = [module for module in network.model.modules() if _scales_by_length(module)]
     if norms:
-        notes.append(f"`{norms[0]}` keeps no running mean, so it norms by the batch that it is given")
-        helps = "build the norm with track_running_stats=True, so that in eval mode it norms by what it learned"
+        notes.append(f"`{norms[0]}` keeps no running mean, so it normalises by the current batch")
+        helps = (
+            "build the norm with track_running_stats=True, so that in eval mode it normalises by its running statistics"
+        )
     elif scaled:
         start = _scaled_from(scaled[0])
         beyond = f" than {start} tokens" if start else ""
@@ -236,10 +234,10 @@ def _dependent(network: Network, note: str, span: Span, *more: str) -> SpecError
         helps = f"keep the prompts no longer{beyond}" if start else "keep the prompts shorter"
         helps += ", or run prompts of one length in a spec of their own"
     elif network.facts.has_tokens:
-        helps = "let the logits of a prompt depend on its own tokens alone, whatever stands beside it in the batch"
+        helps = "let the logits of a prompt depend on its own tokens alone, whatever else is in the batch"
     return fail(
         "E664",
-        "what the network says of an input depends on the others in the batch",
+        "the network's output for an input depends on the other inputs in the batch",
         span,
         notes=tuple(notes),
         help=helps,

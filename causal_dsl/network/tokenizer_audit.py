@@ -49,7 +49,7 @@ def compare_tokens(
         )
         if not config.is_file():
             title = "transformers would guess another tokenizer for this folder"
-            return (_unsure(title, (*notes, "the run goes by tokenizer.json"), span),)
+            return (_unsure(title, (*notes, "the run uses tokenizer.json"), span),)
         raise fail(
             "E514",
             "the tokenizer's files do not agree on the tokens of a prompt",
@@ -67,10 +67,10 @@ def compare_tokens(
     return tuple(
         Diagnostic(
             "W663",
-            "transformers warns of this tokenizer as it loads it",
+            "transformers gives a warning when it loads this tokenizer",
             span,
             notes=(text,),
-            help="see to it, or make sure that it does not bear on the tokens of the prompts",
+            help="fix the cause, or make sure that it does not affect the tokens of the prompts",
         )
         for text in worth_telling(heard)
     )

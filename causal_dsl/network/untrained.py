@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from causal_dsl.diagnostics import fail
-from causal_dsl.network.network import Network, wrap
+from causal_dsl.network.network import Network
+from causal_dsl.network.wrapped import wrap
 
 SEED = 0
 
@@ -24,7 +25,7 @@ def untrained(network: Network, seed: int = SEED) -> Network:
     if isinstance(model, str) or not any(True for _ in model.parameters()):
         raise fail(
             "E714",
-            f"the weights of `{network.name}` cannot be drawn anew",
+            f"the weights of `{network.name}` cannot be reinitialised",
             network.span,
             notes=(
                 "a control fits the same feature on an untrained network, and some module here has no `reset_parameters`",

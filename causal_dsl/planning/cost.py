@@ -1,4 +1,4 @@
-"""What a plan costs, predicted: rows, layer-tokens, FLOPs, peak memory, and the ratio to whole forwards cell by cell."""
+"""What a plan costs, predicted: rows, layer-tokens, FLOPs, peak memory, and the ratio to whole forward passes cell by cell."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Work:
 class Cost:
     """Of a plan. ``key_tokens`` are tokens x layers of which keys and values alone are computed; ``passes`` how often
     the layers' weights are met; ``bytes`` what is kept for later, ``peak_bytes`` the most that the tensors of a pass hold
-    beside the weights, ``process_bytes`` what a process on a CPU takes for them. ``naive_layer_tokens``: base, source and patched run of every pair and cell as whole forwards. ``exact``:
+    beside the weights, ``process_bytes`` what a process on a CPU takes for them. ``naive_layer_tokens``: base, source and patched run of every pair and cell as whole forward passes. ``exact``:
     counted, not estimated from a part."""
 
     rows: int

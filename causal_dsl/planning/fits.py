@@ -140,7 +140,7 @@ def _refuse_one_class(plan: Plan, test: Test) -> None:
         "E713",
         f"all {len(label)} pairs that `{test.alignment.name}` is fitted on have one counterfactual answer",
         test.design.statements[0].span,
-        notes=("a feature that is fitted on one class always scores, whatever it is",),
+        notes=("any feature that is fitted on one class scores, whatever it reads",),
         help="draw pairs whose answers differ, as with `balance` or `where`",
     )
 
@@ -153,7 +153,7 @@ def _one_way(unit: FitUnit) -> None:
             assert other.span is not None and first.span is not None
             raise fail(
                 "E712",
-                "these features are fitted together, and ask for it in different ways",
+                "these features are fitted together, but their settings differ",
                 other.span,
                 others=((first.span, "fitted with this one"),),
                 help="give both the same n, epochs, batch, rate, patience, restarts, seed, controls and file",
@@ -222,7 +222,7 @@ def _refuse(test: Test, shared: Shared, declared: bool) -> None:
         help = "draw values that the tokenizer tells apart"
     raise fail(
         "E711",
-        f"`{test.name}` judges a feature on inputs that it is fitted on",
+        f"`{test.name}` judges a feature on inputs on which it is fitted",
         test.design.statements[0].span,
         notes=(*notes, "a feature is judged on inputs that it never saw, as base or as source"),
         help=help,

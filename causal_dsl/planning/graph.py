@@ -6,11 +6,9 @@ from each input to the node that needs it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, TypeVar, dataclass_transform
-
-import networkx as nx
+from typing import TYPE_CHECKING, Any, TypeVar, dataclass_transform
 
 from causal_dsl.measures.quantities import Quantity
 from causal_dsl.program.components import depth
@@ -18,6 +16,9 @@ from causal_dsl.program.features import FeatureRef
 from causal_dsl.program.identity import NetworkKey, Origin
 from causal_dsl.program.locations import Place, Site
 from causal_dsl.vocabulary.written import Value
+
+if TYPE_CHECKING:
+    import networkx as nx
 
 T = TypeVar("T")
 
@@ -259,6 +260,16 @@ def add(graph: nx.DiGraph, node: Node) -> None:
         inputs = current.inputs
         graph.add_edges_from((needed, current) for needed in inputs)
         stack += inputs
+
+
+def graph_of(scores: Iterable[ScoreNode]) -> nx.DiGraph:
+    """The graph of these scores and of all that they need."""
+    import networkx as nx  # a fifth of a second that `check` need not pay
+
+    graph = nx.DiGraph()
+    for score in scores:
+        add(graph, score)
+    return graph
 
 
 def of_kind(graph: nx.DiGraph, *kinds: type) -> Iterator[Any]:

@@ -7,7 +7,6 @@ from dataclasses import replace
 from functools import singledispatchmethod
 from types import MappingProxyType
 
-import networkx as nx
 import numpy as np
 
 from causal_dsl.causal.designs import Design, Drawn, draw
@@ -16,6 +15,7 @@ from causal_dsl.faults import strict
 from causal_dsl.inputs import inputs_of, lengths_agree
 from causal_dsl.measures.quantities import SAID, TRACE, Quantity, margin_quantities
 from causal_dsl.planning import graph as g
+from causal_dsl.planning.meeting import refuse_meeting
 from causal_dsl.planning.plan import Plan
 from causal_dsl.planning.steps import ASKED, Step, plain_steps
 from causal_dsl.planning.verify import verify
@@ -45,7 +45,7 @@ def make_plan(
 ) -> Plan:
     """The plan of ``tests``, and of those that ride ``beside`` them; faults of prompts and draws raise :class:`SpecError`.
     ``drawer`` may know some draws already."""
-    plan = Plan(program, list(tests), nx.DiGraph(), {}, {}, {})
+    plan = Plan(program, list(tests), {}, {}, {})
     for test in tests:
         _Lowering(plan, test, tokenizers, diagnostics, drawer).lower()
     for test in list(beside(plan)):
@@ -129,9 +129,8 @@ class _Lowering:
                 resume = self._resume(base, cell, drawn)
                 reads.append(("patched", self._read(resume, readout, quantities.get("patched", set()), base)))
             node = g.ScoreNode(test.name, cell.values, label, tuple(reads))
-            g.add(self.plan.graph, node)
             nodes.append(node)
-        self.plan.scores[test.name] = nodes
+        self.plan.score(test, nodes)
 
     def _with_margins(self, quantities: Mapping[str, set[Quantity]]) -> Mapping[str, set[Quantity]]:
         """Where features are learned, what they and their controls move the logits by is read as well."""
@@ -171,6 +170,7 @@ class _Lowering:
                 if feature is not None and feature.joined:
                     self._as_many_tokens(place, intervention, base)
                 writes.append(g.WriteNode(place, value, intervention.add, feature))
+        refuse_meeting(cell.interventions, self.inputs, self.plan.rows[base], self.test.span)
         return g.Resume(base, tuple(writes))
 
     def _as_many_tokens(self, place: Place, intervention: Intervention, base: g.Forward) -> None:
@@ -179,9 +179,9 @@ class _Lowering:
         if len(counts) > 1:
             raise fail(
                 "E725",
-                f"`{place.position}` is {min(counts)} to {max(counts)} tokens: joined, it is no one vector",
+                f"`{place.position}` is {min(counts)} to {max(counts)} tokens, which do not join to one vector",
                 intervention.span or self.test.span,
-                help="name single tokens, draw values of as many tokens each, or leave `joined` out",
+                help="name single tokens, draw values with the same number of tokens, or leave `joined` out",
             )
 
     @singledispatchmethod
@@ -222,8 +222,8 @@ class _Lowering:
                 "attention weights are patched in prompts of one length only",
                 intervention.span or self.test.span,
                 notes=(
-                    f"the prompts that they go between are {min(lengths)} to {max(lengths)} tokens long",
-                    "all of them must have one length, in every pair: also where the two of a pair are equally long",
+                    f"the prompts that they connect are {min(lengths)} to {max(lengths)} tokens long",
+                    "all of them must have the same length, even if the two prompts of each pair do",
                 ),
-                help="use templates and values that give every such prompt the same number of tokens, or patch `z`, what the weights carry",
+                help="use templates and values that give every such prompt the same number of tokens, or patch `z`, the result of the weights",
             )

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import networkx as nx
 import numpy as np
 
 from causal_dsl.causal.designs import Drawn
@@ -18,6 +17,8 @@ from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.program import NetworkRef, Program, Test
 
 if TYPE_CHECKING:
+    import networkx as nx
+
     from causal_dsl.planning.fits import Fits
 
 
@@ -25,13 +26,12 @@ if TYPE_CHECKING:
 class Plan:
     """All the work of one spec file.
 
-    ``graph`` is the intervention graph. ``drawn`` and ``rows`` hold what its Draw and Forward nodes stand for: the
+    ``drawn`` and ``rows`` hold what its Draw and Forward nodes stand for: the
     settings, and for each row the index of its input in ``inputs[network]``. ``steps`` are the passes that compute it.
     """
 
     program: Program
     tests: list[Test]
-    graph: nx.DiGraph
     drawn: dict[g.DrawNode, Drawn]
     inputs: dict[NetworkKey, Inputs]
     rows: dict[g.Forward, np.ndarray]
@@ -42,11 +42,23 @@ class Plan:
     #: names of the switches that are left off
     without: tuple[str, ...] = ()
     _reads: dict[g.Resume, list[g.ReadNode]] = field(default_factory=dict)
+    _graph: nx.DiGraph | None = None
 
     @property
     def networks(self) -> dict[NetworkKey, NetworkRef]:
         """The networks that the plan runs, by who they are."""
         return {test.network.key: test.network for test in self.tests}
+
+    @property
+    def graph(self) -> nx.DiGraph:
+        """The intervention graph: all scores and what they need; built when it is first asked for."""
+        if self._graph is None:
+            self._graph = g.graph_of(score for scores in self.scores.values() for score in scores)
+        return self._graph
+
+    def score(self, test: Test, nodes: list[g.ScoreNode]) -> None:
+        """Enter the scores of a test, one a cell."""
+        self.scores[test.name], self._graph = nodes, None
 
     def text(self, explain: bool = False) -> str:
         """The plan as a person reads it, with its cost; ``explain`` adds what is saved and how it is run."""

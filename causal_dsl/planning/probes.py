@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from itertools import combinations, pairwise
 from typing import TYPE_CHECKING, Literal
 
-import networkx as nx
 import numpy as np
 
 from causal_dsl.causal.designs import Design, Drawn, identify
@@ -118,7 +117,7 @@ def _made(test: Test, what: str, number: int, drawn: Drawn, cells: tuple[Cell, .
     name = f"{test.name}: {what}" + (f" {number + 1}" if len(test.cells) > 1 else "")
     name += f", {probe.why}" if isinstance(probe, Unmapped) else ""
     roles = tuple(drawn.values)
-    statement = replace(test.design.statements[0], roles=roles, balance=(), where=None)
+    statement = replace(test.design.statements[0], roles=roles, balance=(), strata=(), cover=(), where=None, like="")
     return without_lines(
         test,
         name=name,
@@ -243,10 +242,9 @@ def _same_layer(site: Site, other: Site) -> bool:
 
 def _varied(test: Test, placed: set[str]) -> list[tuple[Why, tuple[str, ...]]]:
     """Which inputs of the model another run may differ in, so that the placed variables stay all that counts."""
-    graph, output = test.model.graph, test.readout.variable
-    reaching = {output} | nx.ancestors(graph, output)
-    cut = graph.subgraph(set(graph) - placed)
-    direct = ({output} | nx.ancestors(cut, output)) if output in cut else set()
+    model, output = test.model, test.readout.variable
+    reaching = {output} | model.ancestors(output)
+    direct = set[str]() if output in placed else {output} | model.ancestors(output, without=placed)
     inputs = test.model.exogenous
     if not any(name in direct for name in (*inputs, "template")):
         return [("decided", inputs)]

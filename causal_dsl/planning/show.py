@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import networkx as nx
 import numpy as np
 
 from causal_dsl.planning import graph as g
@@ -16,6 +15,8 @@ from causal_dsl.program.components import trims
 from causal_dsl.program.program import Test
 
 if TYPE_CHECKING:
+    import networkx as nx
+
     from causal_dsl.planning.plan import Plan
 
 #: Nodes that the text shows; sweeps beyond this are folded to their first and last cells.
@@ -25,6 +26,8 @@ MOST_CELLS = 6
 def to_text(plan: Plan, explain: bool = False) -> str:
     """The work in the order in which it is done, with its cost; long sweeps are folded."""
     work = work_of(plan)
+    import networkx as nx  # the command line imports this module for `check` too
+
     cost = cost_of(plan)
     lines = []
     lines += _fits(plan)
@@ -36,10 +39,8 @@ def to_text(plan: Plan, explain: bool = False) -> str:
         lines.append(
             f"test {test.name}  ({drawn.n:,} rows{', every pair' if drawn.exhaustive else ''}, {len(nodes)} cell{'s' * (len(nodes) > 1)})"
         )
-        shown = nx.DiGraph()
         kept = nodes if len(nodes) <= MOST_CELLS else [*nodes[: MOST_CELLS // 2], *nodes[-(MOST_CELLS // 2) :]]
-        for node in kept:
-            g.add(shown, node)
+        shown = g.graph_of(kept)
         for number, node in enumerate(nx.topological_sort(shown)):
             shown.nodes[node]["label"] = _label(plan, node, work)
             shown.nodes[node]["order"] = number
@@ -68,7 +69,7 @@ def _probes(plan: Plan, probes: list[Test], work: dict[g.Node, Work]) -> list[st
     """What rides beside a test, with what it costs."""
     lines = []
     titles = {
-        "unmapped": "what no variable claims, taken from other inputs",
+        "unmapped": "units that no variable claims, taken from other inputs",
         "apart": "its variables one by one and from different sources",
         "replaced": "other values at the same places",
     }
@@ -183,7 +184,7 @@ def _worth(plan: Plan, cost: Cost) -> str:
 
 def _other(before: Cost, after: Cost) -> str:
     if after.passes != before.passes:
-        return f"the weights are met {after.passes:,} times, not {before.passes:,}"
+        return f"the weights are read {after.passes:,} times, not {before.passes:,}"
     change = before.peak_bytes - after.peak_bytes
     return f"{change / 1e6:,.0f} MB" if abs(change) > 5e5 else "-"
 
@@ -192,7 +193,7 @@ def executor(plan: Plan, step: Step) -> str:
     """How the steps of a network are executed, and why."""
     facts = plan.inputs[step.network].facts
     if step.why:
-        return f"executor of {step.network.name}: reference, whole forwards cell by cell: {step.why}"
+        return f"executor of {step.network.name}: reference, whole forward passes cell by cell: {step.why}"
     kept = trims(facts)
     blocks = f", {len(step.blocks)} blocks" if len(step.blocks) > 1 else ""
     if kept is not None:
@@ -202,6 +203,8 @@ def executor(plan: Plan, step: Step) -> str:
 
 def to_json(plan: Plan) -> dict[str, Any]:
     """The graph in node-link form: nodes have an id, a kind, a text, and their predicted work."""
+    import networkx as nx
+
     work = work_of(plan)
     numbers = {node: number for number, node in enumerate(plan.graph.nodes)}
     out = nx.DiGraph()

@@ -56,7 +56,7 @@ def _pruned(plan: Plan, step: Step) -> Step:
     return step if step.why else replace(step, pruned=True, rules=replace(step.rules, thin=step.rules.trim))
 
 
-#: In the order in which they are turned on; those after `share_captures` do nothing to a step that whole forwards run.
+#: In the order in which they are turned on; those after `share_captures` do nothing to a step that whole forward passes run.
 SWITCHES: tuple[Switch, ...] = (
     Switch(
         "stack",
@@ -70,7 +70,7 @@ SWITCHES: tuple[Switch, ...] = (
     ),
     Switch(
         "share_captures",
-        "A vector that several interventions take from one token of one run is kept once.",
+        "A vector that several interventions take from one token of one run is stored once.",
         _each(lambda plan, step: replace(step, kept_once=True)),
     ),
     Switch(

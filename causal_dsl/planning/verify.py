@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
-import networkx as nx
 import numpy as np
 
 from causal_dsl.faults import OwnFault
@@ -56,12 +55,14 @@ def _kinds(plan: Plan) -> Iterator[str]:
     for node in plan.graph.nodes:
         made = next((kind for kind in MADE_FROM if isinstance(node, kind)), None)
         if made is None:
-            yield f"{type(node).__name__} is no kind of node"
+            yield f"{type(node).__name__} is not a kind of node"
         elif any(not isinstance(inner, MADE_FROM[made]) for inner in node.inputs):
             yield f"{node} is made from {', '.join(type(inner).__name__ for inner in node.inputs)}"
 
 
 def _edges(plan: Plan) -> Iterator[str]:
+    import networkx as nx  # a plan that is only checked has no graph
+
     for node in plan.graph.nodes:
         if set(node.inputs) != set(plan.graph.predecessors(node)):
             yield str(node)

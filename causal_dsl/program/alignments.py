@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from causal_dsl.causal.domains import Domain
 from causal_dsl.causal.model import CausalModel
 from causal_dsl.causal.predicates import compile_predicate
 from causal_dsl.diagnostics import Diagnostics
+from causal_dsl.program.chat import read_chat
 from causal_dsl.program.definitions import find, meant
+from causal_dsl.program.models import Terms
 from causal_dsl.program.modules import Definition
+from causal_dsl.program.options import ReadOptions
 from causal_dsl.program.parameters import read_parameters
-from causal_dsl.program.placements import PlacementReader
-from causal_dsl.program.program import Alignment, NetworkRef, PromptLine
-from causal_dsl.program.prompts import check_holes, check_mask, parse_template
+from causal_dsl.program.placements import read_placements
+from causal_dsl.program.program import Aligned, Alignment, NetworkRef, PromptLine
+from causal_dsl.program.prompts import check_mask, check_placeholders, parse_template
 from causal_dsl.program.shown import warn_unseen
 from causal_dsl.program.training import unlike
 from causal_dsl.syntax import tree
@@ -21,10 +23,11 @@ from causal_dsl.syntax import tree
 
 def read_alignment(
     definition: Definition,
-    domains: Mapping[Definition, Domain | None],
+    terms: Terms,
     models: Mapping[Definition, CausalModel],
     networks: Mapping[Definition, NetworkRef],
     alignments: Mapping[Definition, Alignment],
+    options: ReadOptions,
     found: Diagnostics,
 ) -> Alignment | None:
     """A declared alignment; None where a fault was reported, in it or in what it names."""
@@ -51,23 +54,24 @@ def read_alignment(
     if parent is not None and not _carries(parent, network, declaration, found):
         return None
     parameters = read_parameters(declaration, parent, found)
-    lines = _prompts(declaration, model, found)
-    if lines is None or parameters is None:
+    own = _prompts(declaration, model, network, options, found)
+    if own is None or parameters is None:
         return None
-    if lines and network.facts.kind == "vector":
+    if own and network.facts.kind == "vector":
         found.report(
             "E676",
             f"`{network.name}` has no tokens: it reads no prompt",
-            lines[0].span,
+            own[0].span,
             help="leave it out; values enter as `a @ input[0:4] via onehot()`",
         )
         return None
-    prompts = lines or (parent.prompts if parent else ())
-    reader = PlacementReader(found, model, network, prompts, parameters, domains, module)
-    placements, readouts, inputs, good = reader.read(declaration, parent)
-    if good and any(readout.kind == "mask" for readout in readouts.values()):
-        good = all([check_mask(line.template, line.span, found) for line in prompts])
-    if not good:
+    prompts = own or (parent.prompts if parent else ())
+    aligned = Aligned(model, network, parameters, prompts)
+    lines = read_placements(declaration, parent, aligned, terms, module, found)
+    if lines is None:
+        return None
+    masked = any(readout.kind == "mask" for readout in lines.readouts.values())
+    if masked and not all([check_mask(line.template, line.span, found) for line in prompts]):
         return None
     made = Alignment(
         declaration.name.name,
@@ -75,14 +79,14 @@ def read_alignment(
         network,
         parameters,
         prompts,
-        placements,
-        readouts,
-        inputs,
+        lines.places,
+        lines.readouts,
+        lines.inputs,
         declaration.name.span,
         (parent.origin, *parent.parents) if parent else (),
         module.folder,
     )
-    if parent is None or (parent.prompts, parent.inputs) != (prompts, inputs):
+    if parent is None or (parent.prompts, parent.inputs) != (prompts, lines.inputs):
         warn_unseen(made, found)
     return made
 
@@ -94,27 +98,33 @@ def _carries(parent: Alignment, network: NetworkRef, declaration: tree.AlignDecl
         assert declaration.network is not None
         found.report(
             "E731",
-            f"`{network.name}` is not of the shape of `{parent.network.name}`",
+            f"`{network.name}` does not have the shape of `{parent.network.name}`",
             declaration.network.span,
             others=((declaration.model.span, f"its places are in `{parent.network.name}`"),),
             notes=(why,),
-            help=f"write an alignment of its own: align {declaration.name.name} : {parent.model.name} -> {network.name} {{ … }}",
+            help=f"write a separate alignment: align {declaration.name.name} : {parent.model.name} -> {network.name} {{ … }}",
         )
     return why is None
 
 
-def _prompts(declaration: tree.AlignDecl, model: CausalModel, found: Diagnostics) -> tuple[PromptLine, ...] | None:
+def _prompts(
+    declaration: tree.AlignDecl, model: CausalModel, network: NetworkRef, options: ReadOptions, found: Diagnostics
+) -> tuple[PromptLine, ...] | None:
     before = len(found.errors)
     lines = []
     for member in declaration.members:
         if not isinstance(member, tree.Prompt):
             continue
-        template = parse_template(member.text.value, member.text.span, found)
+        chat = not isinstance(member.text, tree.String)
+        if isinstance(member.text, tree.String):
+            template = parse_template(member.text.value, member.text.span, found)
+        else:
+            template = read_chat(member.text, network, options.tokens(network), found)
         if template is None:
             continue
-        check_holes(template, model.variables, member.text.span, found)
+        check_placeholders(template, model.variables, member.text.span, found)
         where = None
         if member.where is not None:
             where = compile_predicate(member.where, {"": model}, found)
-        lines.append(PromptLine(template, where, member.text.span))
+        lines.append(PromptLine(template, where, member.text.span, chat))
     return tuple(lines) if len(found.errors) == before else None

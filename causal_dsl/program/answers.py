@@ -94,7 +94,7 @@ def _one_token(value: Any, ids: tuple[int, ...], tokens: Tokens, span: Span) -> 
             "E743",
             f"`{show_value(value)}` is not in the vocabulary",
             span,
-            notes=(f"this tokenizer writes `{tokens.token(ids[0])}` for it, as for whatever it does not know",),
+            notes=(f"this tokenizer writes `{tokens.token(ids[0])}` for it, as for everything that it does not know",),
             help="use values that are one token each",
         )
 
@@ -150,13 +150,13 @@ def check_numbers(
             continue
         diagnostics.report(
             "W668",
-            f"`{text}` counts as said where the network goes on to write a longer number",
+            f"`{text}` counts as the answer even if the network continues it to a longer number",
             readout.span or NOWHERE,
             notes=(
                 f"`{text}` is {_written(ids, tokens)}, and `{text}0` is {_written(longer, tokens)}",
-                "an answer is said where its tokens come first; what would follow them is not read",
+                "an answer counts if its tokens come first; the tokens after them are not read",
             ),
-            help="look at how the network goes on, or let the answers be words",
+            help="check how the network continues, or use words as answers",
         )
         return
 

@@ -87,14 +87,14 @@ def _encoders_of_marked(test: Test) -> list[tuple[Path, Span]]:
 
 
 def encoded_example(alignment: Alignment, template: Template, tokens: Tokens) -> Encoded | None:
-    """The tokens of a prompt with the first value in every hole."""
+    """The tokens of a prompt with the first value in every placeholder."""
     values = {}
-    for hole in template.holes:
-        variable = alignment.model.variables.get(hole)
+    for placeholder in template.placeholders:
+        variable = alignment.model.variables.get(placeholder)
         if variable is None:
             return None
         domain = variable.domain
-        values[hole] = show_value(domain.values[0]) if isinstance(domain, Finite) else "1"
+        values[placeholder] = show_value(domain.values[0]) if isinstance(domain, Finite) else "1"
     return tokens.encode(render(template, values).text)
 
 

@@ -41,10 +41,10 @@ def _never_apart(test: Test, also: Sequence[Mapping[str, str]]) -> Iterator[Diag
             continue
         yield Diagnostic(
             "W760",
-            f"`{one}` and `{other}` are taken from one run only",
+            f"`{one}` and `{other}` always come from the same run",
             test.span,
             label=f"of `{role}`, both",
-            notes=("iia is then the same whichever of their places holds which of them, or one of them both",),
-            help=f"take each from a run of its own, `do({one} <- one, {other} <- two)`, or write a test of `{one}` alone",
+            notes=("iia is then the same if their places are exchanged, or if one place holds both",),
+            help=f"take each from a separate run, `do({one} <- one, {other} <- two)`, or write a test of `{one}` alone",
         )
         return

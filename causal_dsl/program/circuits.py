@@ -34,7 +34,7 @@ def check_circuit(definition: Definition, networks: Mapping[Definition, NetworkR
                 )
             groups[member.name.name] = member
             for site in member.sites:
-                reader.place(site, whole=True)
+                reader.spread(site, whole=True)
     for member in declaration.members:
         for end in member.stages if isinstance(member, tree.Edge) else ():
             for site in end.sites:
@@ -47,4 +47,4 @@ def check_circuit(definition: Definition, networks: Mapping[Definition, NetworkR
                         help=did_you_mean(path[0].name, groups, "write `name = layer[…].head[…]` above"),
                     )
                 elif not path or path[0].name in SITE_HEADS:
-                    reader.place(site, whole=True)
+                    reader.spread(site, whole=True)

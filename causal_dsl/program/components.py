@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from causal_dsl.diagnostics import did_you_mean
-from causal_dsl.program.facts import Facts, layout_of
+from causal_dsl.program.facts import Facts, inferable, layout_of
 from causal_dsl.program.locations import Site
 from causal_dsl.vocabulary.components import COMPONENTS
 
@@ -23,12 +23,14 @@ def missing(component: str, facts: Facts) -> str | None:
     if facts.kind not in COMPONENTS[component].kinds:
         if facts.kind == "vector":
             return f"a vector network has no `{component}`: it has `input`, `layer[l].out`, `logits` and `module(…)`"
-        return f"a language network has no `{component}`; its layers leave through `layer[l].resid_post`"
+        return f"a language network has no `{component}`; the output of a layer is `layer[l].resid_post`"
     if not (facts.has_tokens and facts.architecture) or component in ("module", "logits"):
         return None
     record = layout_of(facts)
+    if record is None and inferable(facts):
+        return None  # found, or refused, as the network is loaded
     if record is None:
-        return f'where `{component}` is in `{facts.architecture}` is not known; name a module instead: module("…")'
+        return f'the place of `{component}` in `{facts.architecture}` is not known; name a module instead: module("…")'
     return record.absent.get(component) or COMPONENTS[component].absent(facts, record)
 
 
@@ -37,9 +39,13 @@ def unfit(facts: Facts) -> str | None:
     if not facts.has_tokens:
         return None if len(facts.widths) > 1 else "its layers are not known"
     record = layout_of(facts)
-    if facts.kind == "unknown" or record is None or "resid_post" in record.absent:
+    if (
+        facts.kind == "unknown"
+        or (record is None and not inferable(facts))
+        or (record and "resid_post" in record.absent)
+    ):
         return (
-            f"where the layers of `{facts.architecture}` are is not known"
+            f"the place of the layers in `{facts.architecture}` is not known"
             if facts.architecture
             else "its layers are not known"
         )
@@ -49,7 +55,7 @@ def unfit(facts: Facts) -> str | None:
 def trims(facts: Facts) -> str | None:
     """Why rows of such a network carry all their tokens; None where they carry only those that they must."""
     if facts.both_ways:
-        return f"the tokens of `{facts.architecture}` look both ways, so a change at one reaches all of them"
+        return f"the tokens of `{facts.architecture}` attend in both directions, so a change at one reaches all of them"
     return packs(facts)
 
 
@@ -58,8 +64,12 @@ def packs(facts: Facts) -> str | None:
     if not facts.has_tokens:
         return "a vector network has no tokens"
     record = layout_of(facts)
+    if record is not None and record.inferred and "z" in record.absent:
+        return (
+            f"no heads of attention were found in every layer of `{facts.architecture}`, so it cannot be run separately"
+        )
     if record is not None and not record.interface:
-        return f"`{facts.architecture}` computes attention in code of its own, which cannot be run apart"
+        return f"`{facts.architecture}` computes attention in its own code, which cannot be run separately"
     return unfit(facts)
 
 

@@ -29,7 +29,7 @@ def find(module: Module, name: tree.Ident | tree.Name, found: Diagnostics, *kind
             "E228",
             f"`{name.name}` is one of {len(members)}: it has parameters that are not given here",
             name.span,
-            notes=("its parameters decide more than a place, and here just one of them can stand",),
+            notes=("its parameters determine more than a place, and only one of them can be used here",),
             help=f"give them, as in {members[0]}",
         )
     elif definition is None:
@@ -51,7 +51,7 @@ def find(module: Module, name: tree.Ident | tree.Name, found: Diagnostics, *kind
 
 
 def meant(
-    values: Mapping[Definition, T | None], module: Module, name: tree.Ident | tree.Name, found: Diagnostics, kind: str
+    values: Mapping[Definition, T], module: Module, name: tree.Ident | tree.Name, found: Diagnostics, kind: str
 ) -> T | None:
     """What an earlier pass made of the definition that a name means; None where that was at fault."""
     definition = find(module, name, found, kind)
@@ -108,7 +108,8 @@ def _needs(definition: Definition) -> Iterator[Definition]:
             if network is not None:
                 yield from _of_kinds(module, [network.name], "network")
             among = (a.value for a in declaration.walk() if isinstance(a, tree.Argument) and a.name is not None)
-            yield from _of_kinds(module, (value.name for value in among if isinstance(value, tree.Name)), "domain")
+            names = (node.name for value in among for node in value.walk() if isinstance(node, tree.Name))
+            yield from _of_kinds(module, names, "domain", "table")
         case tree.CircuitDecl(network=network):
             yield from _of_kinds(module, [network.name], "network")
         case tree.TestDecl() | tree.FitDecl() as declaration:

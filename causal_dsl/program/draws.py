@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
+from causal_dsl.causal.covering import covering_of, strata_of
 from causal_dsl.causal.designs import DrawStatement, implicit_source
 from causal_dsl.causal.model import CausalModel
 from causal_dsl.causal.predicates import Predicate, compile_predicate
 from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean
 from causal_dsl.program.definitions import find
-from causal_dsl.program.likeness import DRAW, alike, conjunction, parted, read_likeness
+from causal_dsl.program.likeness import DRAW, Likeness, alike, conjunction, parted, read_likeness, weighted
 from causal_dsl.program.modules import Definition, Module
 from causal_dsl.program.program import Alignment
 from causal_dsl.program.settings import call_name, constant, read_settings
@@ -94,7 +95,7 @@ class DrawReader:
                 "E698",
                 f"the draws of `{self.declaration.name.name}` have different sizes: {', '.join(map(str, sorted(counts)))}",
                 self.declaration.name.span,
-                help="draw as many of each: one row is one pair",
+                help="draw the same number of each: one row is one pair",
             )
         statements, by = parted(statements, self.by, self._fault)
         implicit = self._implicit(statements)
@@ -124,7 +125,18 @@ class DrawReader:
         if settings is None:
             self.whole = False
             return None
-        if settings["exhaustive"] and (settings["n"] is not None or settings["balance"]):
+        spread = [name for name in ("balance", "strata", "cover") if settings[name]]
+        if len(spread) > 1 or (settings["t"] is not None and not settings["cover"]):
+            self._fault(
+                "E354",
+                f"`{spread[0]}` and `{spread[1]}` are two ways to hand out rows"
+                if len(spread) > 1
+                else "`t` is of `cover`",
+                member.domain.span,
+                help=f"keep one of {' and '.join(spread)}" if len(spread) > 1 else "write cover=[a, b, c], t=3",
+            )
+            return None
+        if settings["exhaustive"] and (settings["n"] is not None or spread):
             self._fault(
                 "E698",
                 "`exhaustive` takes every pair: it needs no `n` and no `balance`",
@@ -133,10 +145,16 @@ class DrawReader:
             )
             return None
         roles = tuple(name.name for name in member.names)
-        balance = self._balance(settings["balance"] or (), roles)
+        listed = {name: self._balance(settings[name] or (), roles) for name in ("balance", "strata", "cover")}
+        balance, strata, cover = listed["balance"], listed["strata"], listed["cover"]
         where, wanted = self._where(member.where, drawn)
         solved += wanted
-        if balance is None or (member.where is not None and where is None and not wanted):
+        if (
+            balance is None
+            or strata is None
+            or cover is None
+            or (member.where is not None and where is None and not wanted)
+        ):
             self.whole = False
             return None
         self.controls = self.controls and settings["controls"] != "none"
@@ -153,12 +171,36 @@ class DrawReader:
         split = settings["split"] or (liked.split if liked is not None else "")
         if settings["by"]:
             self.by.append(settings["by"])
-        seen = model.shown(shown_by(self.alignment))
+        seen = weighted(settings, member, model.shown(shown_by(self.alignment)), exhaustive, self.diagnostics)
+        if seen is None:
+            self.whole, seen = False, model
         statement = DrawStatement(roles, seen, n, seed, balance, exhaustive, where, member.span, split)
+        choose = covering_of if cover else strata_of if strata else None
+        statement = replace(statement, strata=strata, cover=cover, t=settings["t"] or 2, choose=choose)
+        if (strata or cover) and not self._apart(statement, likeness, roles):
+            statement = replace(statement, strata=(), cover=())
         if not likeness:
             return statement
         plain = [part for part in _conjuncts(member.where) if not _solved(part)] if member.where is not None else []
         return alike(statement, likeness, dict(drawn), conjunction(plain) if plain else None)
+
+    def _apart(
+        self, statement: DrawStatement, likeness: Likeness | Literal[False] | None, roles: tuple[str, ...]
+    ) -> bool:
+        """Whether strata, or what is covered, are of rows that hang on no earlier draw (else E354)."""
+        where, told = statement.where, likeness.run if likeness else ""
+        outside = [role for role, _ in where.mentions if role not in roles] if where is not None else []
+        if not outside and (not told or told in roles):
+            return True
+        name = "strata" if statement.strata else "cover"
+        self._fault(
+            "E354",
+            f"`{name}` is of rows that hang on no earlier draw",
+            statement.span,
+            label=f"these hang on `{(outside or [told])[0]}`",
+            help=f"draw all in one statement: {(outside or [told])[0]}, {', '.join(roles)} ~ …",
+        )
+        return False
 
     def _is_model(self, name: str, span: Span) -> bool:
         """Whether a name means the causal model of the alignment, though it is not that model's own name."""
@@ -219,7 +261,7 @@ class DrawReader:
             if isinstance(node, tree.Call) and (call_name(node) or ("",))[0] == "solved":
                 self._fault(
                     "E217",
-                    "`solved` stands by itself, joined to the rest with `and`",
+                    "`solved` is a condition of its own, joined to the rest with `and`",
                     node.span,
                     help="write: where solved(base) and …",
                 )

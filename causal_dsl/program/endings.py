@@ -17,14 +17,16 @@ def check_endings(alignment: Alignment, readout: Readout, diagnostics: Diagnosti
         return
     for line in alignment.prompts:
         last = line.template.segments[-1]
-        if last.hole or not _opens("".join("x" if part.hole else part.text for part in line.template.segments)):
+        if last.placeholder or not _opens(
+            "".join("x" if part.placeholder else part.text for part in line.template.segments)
+        ):
             continue
         diagnostics.report(
             "W519",
             f"the prompt ends in an opening {last.text[-1]}, and the answer begins with a space",
             line.span,
             notes=(
-                f"what follows {last.text[-1]} is mostly written without a space: the token with one is unlikely there",
+                f"text after {last.text[-1]} is mostly written without a space, so a token with one is unlikely there",
             ),
             help='read the answer with next_token(prefix="")',
         )

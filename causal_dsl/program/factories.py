@@ -70,7 +70,7 @@ def arguments_of(
                 "E226",
                 f"`torch` has no setting `{name}`, and `{function}` takes no argument of that name",
                 argument.name.span,
-                notes=("what is no setting of `torch` is given to the function",),
+                notes=("every other setting is passed to the function",),
                 help=did_you_mean(name, taken, f"`{function}` takes no arguments"),
             )
             good = False

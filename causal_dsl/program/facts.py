@@ -17,7 +17,7 @@ from causal_dsl.diagnostics import Diagnostics, Span, SpecError, fail, shown_pat
 from causal_dsl.reading import check_own
 from causal_dsl.store import reads
 from causal_dsl.vocabulary.architectures import ARCHITECTURES, Architecture
-from causal_dsl.vocabulary.architectures.record import SIZES
+from causal_dsl.vocabulary.architectures.record import SIZES, decoders
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ class Facts:
     masked token. ``context`` is the longest prompt in tokens, ``first_position`` the number that the first of them
     has, ``embed_width`` the width of a token's embedding (None: that of the stream). ``widths`` (vector networks) is the
     width of the input and then of each layer's output. ``folder`` holds the weights, ``tokenizer`` is its
-    ``tokenizer.json``. ``record`` is the layout of this very network, where no record of its architecture describes it.
-    ``words`` is the vocabulary that a spec gives, ``last``: the answer is that of the last token, though tokens look both ways.
+    ``tokenizer.json``. ``record`` is the layout of this very network, declared or inferred as it was loaded, where no record
+    describes it. ``words`` is the vocabulary that a spec gives, ``last``: the answer is that of the last token, though tokens look both ways.
     """
 
     kind: Literal["language", "vector", "unknown"]
@@ -207,20 +207,20 @@ def facts_of_config(config: Mapping[str, Any], folder: Path | None, span: Span) 
     record = record_of(inner, span)
     if record is not None:
         record = record.of_config(config)
-    sizes = {size: _size(config, size, record, span) for size in SIZES}
+    sizes = {size: _size(config, size, record, inner, span) for size in SIZES}
     layers, heads, width, kv = sizes["layers"], sizes["heads"], sizes["width"], sizes["kv"]
     if kv is None or (record is not None and record.kv != "config"):
         kv = 1 if record is not None and record.kv == "one" else heads
     head = sizes["head"]
-    if head is None and heads and width:
+    if head is None and heads and width and (record is not None or not width % heads):
         if width % heads:
             raise fail("E632", f"config.json says {heads} heads for a width of {width}, which they do not divide", span)
         head = width // heads
-    if kv and heads and heads % kv:
+    if kv and heads and heads % kv and record is not None:
         raise fail("E632", f"config.json says {heads} heads that share {kv} keys and values; {kv} must divide it", span)
     mlp, context = sizes["mlp"], sizes["context"]
     if mlp is None and width and record is not None and record.said.get(record.called("mlp") or "", 0) is None:
-        mlp = 4 * width  # as the classes do whose default is no number
+        mlp = 4 * width  # as the classes do whose default is not a number
     first = _first_position(config, record, span)
     tokenizer = folder / "tokenizer.json" if folder is not None else None
     return Facts(
@@ -252,6 +252,11 @@ def record_of(model_type: str, span: Span | None = None) -> Architecture | None:
     return ARCHITECTURES.at(model_type, span)
 
 
+def inferable(facts: Facts) -> bool:
+    """Whether no record describes such networks, and their layout is inferred as they are loaded."""
+    return record_of(facts.architecture) is None and facts.architecture in decoders()
+
+
 def layout_of(facts: Facts) -> Architecture | None:
     """What is known of where the sites of such networks are: the layout of this very one, or the record of its
     architecture."""
@@ -272,11 +277,11 @@ def refuse_adapter(folder: Path, span: Span) -> None:
             span,
             notes=(
                 "it has an adapter_config.json, as peft writes it",
-                "an adapter alone says only what is added to the weights of another checkpoint"
+                "an adapter alone holds only a change to the weights of another checkpoint"
                 if alone
-                else "whether the weights are with it or without it cannot be told",
+                else "it is unclear whether the weights already include it",
             ),
-            help="merge it into the weights (`merge_and_unload` of peft) and save the whole to a folder of its own"
+            help="merge it into the weights (`merge_and_unload` of peft) and save the result to a separate folder"
             + ("" if alone else ", or move the adapter's files away"),
         )
 
@@ -292,7 +297,7 @@ def _refuse_other_kinds(config: Mapping[str, Any], span: Span) -> None:
     if names and all(_NO_TEXT.search(name) for name in names):
         raise fail(
             "E648",
-            f"`{names[0]}` is no language model",
+            f"`{names[0]}` is not a language model",
             span,
             notes=("config.json says that this class was saved",),
             help='a network from floats to logits can be given as torch("file.py:factory")',
@@ -307,7 +312,7 @@ def _read(folder: Path, span: Span) -> Facts:
     return facts_of_config(config, folder, span)
 
 
-def _size(config: Mapping[str, Any], size: str, record: Architecture | None, span: Span) -> int | None:
+def _size(config: Mapping[str, Any], size: str, record: Architecture | None, family: str, span: Span) -> int | None:
     if size == "head" and record is not None and record.computed_head:
         return None
     if size == "embed" and (record is None or record.called(size) is None):
@@ -318,8 +323,13 @@ def _size(config: Mapping[str, Any], size: str, record: Architecture | None, spa
         value = config[key]
         if value is None and size in ("kv", "head", "mlp"):
             return None
+        if record is None and isinstance(value, list):
+            return None  # a size of each layer
         return _checked(key, value, 1, _LARGEST.get(size, _LARGEST_OTHER), span)
-    default: int | None = None if record is None else record.said.get(record.called(size) or "")
+    if record is None:
+        said = decoders().get(family, {})
+        return next((said[name] for name in SIZES[size] if name in said), None)
+    default: int | None = record.said.get(record.called(size) or "")
     return default
 
 

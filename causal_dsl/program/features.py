@@ -219,7 +219,7 @@ def read_via(
                 "E726",
                 f"`{chain[-1].name}` comes last in a chain",
                 name.span,
-                notes=("what is written to a coordinate whose gate is shut would be lost",),
+                notes=("a value that is written to a coordinate with a closed gate would be lost",),
                 help=f"write `{name.name}(…).{chain[-1].name}(…)`, or leave one out",
             )
             return None

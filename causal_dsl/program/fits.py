@@ -81,7 +81,7 @@ def _refuse_split_otherwise(test: Test, own: Sequence[Test], diagnostics: Diagno
     if other is not None:
         diagnostics.report(
             "E352",
-            f"`{test.name}` is split by {_names(by)}, and what its feature is fitted on by {_names(_split_by(other))}",
+            f"`{test.name}` is split by {_names(by)}, and the inputs on which its feature is fitted by {_names(_split_by(other))}",
             place,
             others=((other.design.statements[0].span, "fitted on this"),),
             help="write the same `by` in the draws of both",
@@ -89,7 +89,7 @@ def _refuse_split_otherwise(test: Test, own: Sequence[Test], diagnostics: Diagno
     elif test.design.by and not any(statement.split for statement in test.design.statements):
         diagnostics.report(
             "E352",
-            f"`{test.name}` is drawn from all inputs, with values of {_names(by)} that may be fitted on",
+            f"`{test.name}` is drawn from all inputs, including values of {_names(by)} on which a feature may be fitted",
             place,
             help="write split=test beside `by`",
         )
@@ -114,9 +114,9 @@ def _refuse_uncovered(test: Test, own: Sequence[Test], diagnostics: Diagnostics)
                 names = ", ".join(f"`{fit.name}`" for fit in own)
                 diagnostics.report(
                     "E718",
-                    f"`{test.name}` writes `{intervention.variable}` through a feature that nothing fits",
+                    f"`{test.name}` writes `{intervention.variable}` through a feature that no `fit` fits",
                     intervention.span or test.span,
-                    notes=(f"what is fitted in `{own[0].alignment.name}` is said by {names}",),
+                    notes=(f"the fits of `{own[0].alignment.name}` are declared by {names}",),
                     help=f"intervene on `{intervention.variable}` in a `fit`, too, and in the cells that are tested",
                 )
                 return
@@ -137,7 +137,7 @@ def check_declared(fit: Test, diagnostics: Diagnostics) -> bool:
     if parted is not None:
         diagnostics.report(
             "E719",
-            "a `fit` takes the inputs of the `fit` part, and ends by those of the `validation` part",
+            "a `fit` is fitted on the inputs of the `fit` part, and the inputs of the `validation` part decide when it ends",
             parted.span,
             help="leave `split` out, or hold inputs out with `where`",
         )
@@ -148,7 +148,7 @@ def check_declared(fit: Test, diagnostics: Diagnostics) -> bool:
         "E716",
         f"`{fit.name}` fits nothing",
         fit.span,
-        notes=(f"what it intervenes on in `{fit.alignment.name}` is no learned feature",),
+        notes=(f"its intervention in `{fit.alignment.name}` is not a learned feature",),
         help="place a variable with `via rotation(dim=…)` or another feature, and intervene on it",
     )
     return False

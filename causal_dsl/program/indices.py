@@ -15,7 +15,7 @@ _MOST_DIMS = 1_000_000
 
 def integer(expr: tree.Expr | tree.Slice, what: str, cell: Mapping[str, tree.Expr], found: Diagnostics) -> int | None:
     """A whole number from literals, the cell's parameters, and ``+ - *`` of them."""
-    value = _arithmetic(expr, cell)
+    value = arithmetic(expr, cell)
     if value is None:
         help = "write a whole number"
         if isinstance(expr, tree.Slice):
@@ -33,18 +33,19 @@ def swept(expr: tree.Expr | tree.Slice, cell: Mapping[str, tree.Expr]) -> tuple[
     return tuple(f"`{name}` is {format_expr(cell[name])} in a cell of the alignment" for name in names)
 
 
-def _arithmetic(expr: tree.Expr | tree.Slice, cell: Mapping[str, tree.Expr]) -> int | None:
+def arithmetic(expr: tree.Expr | tree.Slice, cell: Mapping[str, tree.Expr]) -> int | None:
+    """The whole number that literals, the cell's parameters and ``+ - *`` of them make; None for anything else."""
     match expr:
         case tree.Name(name=name) if name in cell:
             value = constant(cell[name])
             return value if isinstance(value, int) and not isinstance(value, bool) else None
         case tree.Binary(op=op, left=left, right=right) if op in "+-*":
-            a, b = _arithmetic(left, cell), _arithmetic(right, cell)
+            a, b = arithmetic(left, cell), arithmetic(right, cell)
             if a is None or b is None or max(abs(a), abs(b)) > 2**40:
                 return None
             return a + b if op == "+" else a - b if op == "-" else a * b
         case tree.Unary(op="-", operand=operand):
-            value = _arithmetic(operand, cell)
+            value = arithmetic(operand, cell)
             return None if value is None else -value
         case tree.Number():
             value = constant(expr)
@@ -82,7 +83,7 @@ def integers(
                     "E457",
                     f"`{start}:{stop}` holds no {what}",
                     index.span,
-                    help="the end of a slice is left out: 0:16 is 0 to 15",
+                    help="a slice does not include its end: 0:16 is 0 to 15",
                 )
                 return None
         else:

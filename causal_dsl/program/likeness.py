@@ -25,6 +25,10 @@ DRAW = {
     "like": Setting("run"),
     "vary": Setting("several"),
     "balance": Setting("names"),
+    "strata": Setting("names"),
+    "cover": Setting("names"),
+    "t": Setting("int", low=1),
+    "weight": Setting("word"),
     "exhaustive": Setting("bool"),
     "split": Setting("word", choices=PARTS),
     "by": Setting("several"),
@@ -62,7 +66,7 @@ def read_likeness(
             "E351",
             f"`{there}` needs `{missing}`",
             place,
-            label="all else is as in which run?" if run is None else "what is not as there?",
+            label="which run gives the other inputs?" if run is None else "which inputs vary?",
             help=f"write {model.name}(like=base, vary=[{next(iter(model.exogenous), 'x')}])",
         )
         return False
@@ -100,7 +104,10 @@ def varied_of(
             return None
         title = ""
         if variable.kind != "exogenous":
-            title, help = f"`{name}` is computed, not drawn", f"vary what it is computed from: {_among(model, name)}"
+            title, help = (
+                f"`{name}` is computed, not drawn",
+                f"vary the variables from which it is computed: {_among(model, name)}",
+            )
         elif isinstance(variable.domain, Finite) and variable.domain.size < 2:
             title, help = f"`{name}` has one value, and cannot vary", "vary another variable"
         if title:
@@ -154,6 +161,36 @@ def alike(
     return replace(statement, where=where, like=likeness.run, vary=likeness.vary, alike=own, written=statement.where)
 
 
+# ── weights ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def weighted(
+    settings: Mapping[str, Any], member: tree.Draw, model: CausalModel, exhaustive: bool, diagnostics: Diagnostics
+) -> CausalModel | None:
+    """The model whose inputs are drawn in proportion to ``weight`` (E201, E353)."""
+    name = settings["weight"]
+    if name is None:
+        return model
+    place = next(a.value.span for a in _arguments(member) if a.name is not None and a.name.name == "weight")
+    variable = model.variables.get(name)
+    if variable is None:
+        help = did_you_mean(name, model.variables)
+        diagnostics.report("E201", f"no variable `{name}` in `{model.name}`", place, help=help)
+        return None
+    title = help = ""
+    if variable.type not in ("int", "real"):
+        title, help = f"`{name}` is no number", "name a variable that says how often an input is drawn"
+    elif variable.domain.low < 0:
+        title, help = f"`{name}` can be negative", "give it a domain of numbers from 0 on, as in `w : 0..1000 := …`"
+    elif exhaustive:
+        title, help = "`exhaustive` takes every row once: it needs no `weight`", "draw some: write n=1024"
+    if title:
+        others = ((variable.span, "declared here"),)
+        diagnostics.report("E353", title, place, label=f"its domain is {variable.domain}", others=others, help=help)
+        return None
+    return model.weighted(name)
+
+
 # ── parts ───────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -180,7 +217,7 @@ def parted(
         if asked and asked != tuple(found):
             fault(
                 "E352",
-                "the draws of a test are split by one thing",
+                "all draws of a test are split by the same variables",
                 names[0].span,
                 label=f"an earlier draw is split by {_listed(asked)}",
                 help="write the same `by` in both, or in the first alone",
@@ -202,7 +239,7 @@ def check_split(test: Test, place: Span | None, diagnostics: Diagnostics) -> boo
         return True
     diagnostics.report(
         "E352",
-        f"`by` says by what inputs are split, and `{test.name}` splits none",
+        f"`by` says how inputs are split, and `{test.name}` does not split any",
         place,
         notes=("inputs are split where a draw says `split=…`, and for learned features",),
         help="write split=test, or leave `by` out",
@@ -214,4 +251,14 @@ def _listed(names: Sequence[str]) -> str:
     return " and ".join(f"`{name}`" for name in names)
 
 
-__all__ = ["DRAW", "Likeness", "alike", "check_split", "conjunction", "parted", "read_likeness", "varied_of"]
+__all__ = [
+    "DRAW",
+    "Likeness",
+    "alike",
+    "check_split",
+    "conjunction",
+    "parted",
+    "read_likeness",
+    "varied_of",
+    "weighted",
+]

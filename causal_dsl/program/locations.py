@@ -40,17 +40,24 @@ class Site:
 class Position:
     """Tokens of a prompt, still to be looked up row by row.
 
-    ``kind`` is ``hole`` (the tokens of a hole's value; ``name``, and ``occurrence`` from 1 for a hole used more
+    ``kind`` is ``placeholder`` (the tokens of a placeholder's value; ``name``, and ``occurrence`` from 1 for a placeholder used more
     than once), ``text`` (a literal of the prompt; ``name`` is the literal), ``index`` (``index``, negative from
-    the end), ``all``, or ``several`` (those of ``parts``, one after the other). ``part`` is ``last``, ``first`` or ``all`` of a hole's or literal's tokens.
+    the end), ``all``, ``several`` (those of ``parts``, one after the other), ``offset`` (the token ``index`` behind the one
+    of ``parts``), ``range`` (from the first of ``parts`` to the second, which is left out), or ``end`` (behind the last token:
+    where a range ends). ``part`` is ``last``, ``first`` or ``all`` of a placeholder's or literal's tokens.
     """
 
-    kind: Literal["hole", "text", "index", "all", "several"]
+    kind: Literal["placeholder", "text", "index", "all", "several", "offset", "range", "end"]
     name: str = ""
     occurrence: int = 0
     part: Literal["first", "last", "all"] = "last"
     index: int = 0
     parts: tuple[Position, ...] = ()
+
+    @property
+    def single(self) -> bool:
+        """Whether it is one token in every prompt."""
+        return self.kind in ("index", "offset") or (self.kind in ("placeholder", "text") and self.part != "all")
 
     def __str__(self) -> str:
         if self.kind == "index":
@@ -59,6 +66,12 @@ class Position:
             return "all"
         if self.kind == "several":
             return " and ".join(map(str, self.parts))
+        if self.kind == "offset":
+            return f"{self.parts[0]} {'-' if self.index < 0 else '+'} {abs(self.index)}"
+        if self.kind == "range":
+            return ":".join(str(part.index) if part.kind == "index" else str(part) for part in self.parts)
+        if self.kind == "end":
+            return ""
         name = f'"{self.name}"' if self.kind == "text" else self.name
         if self.occurrence:
             name += f"({self.occurrence})"

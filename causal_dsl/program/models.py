@@ -49,7 +49,7 @@ def read_terms(order: Iterable[Definition], trust: bool, found: Diagnostics) -> 
     for definition in order:
         match definition.declaration:
             case tree.DomainDecl(domain=domain):
-                domains[definition] = _domain(domain, definition.module, terms, found)
+                domains[definition] = domain_of(domain, definition.module, terms, found)
             case tree.TableDecl() as declaration:
                 tables[definition] = load_table(declaration, definition.module.folder, found)
             case PythonName(name=name, path=path):
@@ -57,7 +57,7 @@ def read_terms(order: Iterable[Definition], trust: bool, found: Diagnostics) -> 
     return terms
 
 
-def _domain(domain: tree.DomainExpr, module: Module, terms: Terms, found: Diagnostics) -> Domain | None:
+def domain_of(domain: tree.DomainExpr, module: Module, terms: Terms, found: Diagnostics) -> Domain | None:
     """A domain; the ``terms`` that it names are read already."""
     names = [node.name for node in domain.walk() if isinstance(node, tree.Name)]
     for name in names:

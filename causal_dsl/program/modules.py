@@ -15,6 +15,8 @@ from causal_dsl.syntax.tree import Ident, Import
 
 #: Files that no person wrote: a spec is text, and longer than this it is something else.
 LARGEST_SPEC = 8_000_000
+#: How long a chain of files that import each other may be.
+_DEEPEST = 100
 
 KINDS: dict[type, str] = {
     tree.DomainDecl: "domain",
@@ -214,7 +216,7 @@ class Loader:
                 "E221", "this import names no file", span, help='write from "file.causal" import name'
             )
             return
-        if not may_read(folder / path, written, span, self.diagnostics, LARGEST_SPEC):
+        if not may_read(folder / path, written, span, self.diagnostics, LARGEST_SPEC, folder=False):
             return
         path = real_path(folder / path)
         if path.suffix == ".py":
@@ -227,6 +229,14 @@ class Loader:
                 "these files import each other: " + " -> ".join(chain),
                 span,
                 help="move what both need into a third file",
+            )
+            return
+        if len(self._open) >= _DEEPEST and path not in self.modules:
+            self.diagnostics.report(
+                "E229",
+                f"these imports are nested more than {_DEEPEST} files deep",
+                span,
+                help="import what is needed from the file that declares it",
             )
             return
         module = self.file(path, span)

@@ -48,10 +48,10 @@ def overridden(spec: Module, modules: Iterable[Module], folders: Mapping[str, Pa
             files = " and ".join(definition.module.source.path for definition in meant)
             raise fail(
                 "E750",
-                f"`{name}` names {len(meant)} networks that {spec.source.path} takes in with its imports",
+                f"`{name}` names {len(meant)} networks that {spec.source.path} imports",
                 place,
                 notes=(f"they are declared in {files}",),
-                help=f'import the one that is meant: from "{Path(meant[0].module.source.path).name}" import {name}',
+                help=f'import the one that you mean: from "{Path(meant[0].module.source.path).name}" import {name}',
             )
         found[id(meant[0].declaration)] = folder
     return found

@@ -93,7 +93,7 @@ def read_network(
             "E770",
             f"`{target}` is a folder, which has no revision `{settings['revision']}`",
             place,
-            notes=("what lies in the folder would be run, whatever its revision",),
+            notes=("the files in the folder would be run, whatever their revision",),
             help="leave `revision` out, or name the repository that it is a revision of",
         )
         return None
@@ -152,3 +152,26 @@ def _code_of(target: str, folder: Path, span: Span, found: Diagnostics) -> Facts
         )
         return None
     return Facts("unknown")
+
+
+#: Weights of a family of networks that are worth a warning, in bytes.
+_LARGE = 4 * 2**30
+
+
+def warn_of_many(networks: Mapping[Definition, NetworkRef], found: Diagnostics) -> None:
+    """Report W231 for a family of networks whose weights are large: each of them is loaded, and all are held."""
+    families: dict[tuple[str, int], list[NetworkRef]] = {}
+    for definition, network in networks.items():
+        if definition.family:
+            families.setdefault((definition.family, id(definition.module)), []).append(network)
+    for (name, _), members in families.items():
+        folders = {one.facts.folder for one in members if one.facts.folder is not None}
+        size = sum(file.stat().st_size for folder in folders for file in folder.glob("*.safetensors"))
+        if size > _LARGE:
+            found.report(
+                "W231",
+                f"`{name}` is {len(members)} networks with weights of {size / 2**30:.1f} GiB",
+                members[0].span,
+                notes=("each of those that tests run on is loaded, and all are held in memory together",),
+                help="run some of them at a time: --test NAME, or fewer values of the parameter",
+            )

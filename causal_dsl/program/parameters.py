@@ -54,7 +54,7 @@ def values_of(parameter: tree.Parameter, found: Diagnostics) -> tuple[tree.Expr,
         return values.items
     start = 0 if values.start is None else _whole(values.start)
     stop = None if values.stop is None else _whole(values.stop)
-    ends = ("the end is left out: 0:12 is 0 to 11",)
+    ends = ("a range does not include its end: 0:12 is 0 to 11",)
     if start is None or stop is None:
         found.report(
             "E671",

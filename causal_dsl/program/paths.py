@@ -43,3 +43,17 @@ def steps(expr: tree.Expr) -> list[SiteStep] | None:
 def slice_text(index: tree.Slice) -> str:
     """A slice as it is written."""
     return ":".join("" if end is None else format_expr(end) for end in (index.start, index.stop))
+
+
+def without_head(expr: tree.Expr) -> tree.Expr:
+    """`source.layer[5].resid_post[last]` without `source`."""
+    match expr:
+        case tree.Attribute(value=tree.Name(), name=ident):
+            return tree.Name(ident.name, span=ident.span)
+        case tree.Attribute(value=value, name=ident):
+            return tree.Attribute(without_head(value), ident, span=expr.span)
+        case tree.Subscript(value=value, indices=indices):
+            return tree.Subscript(without_head(value), indices, span=expr.span)
+        case tree.Call(function=function, arguments=arguments):
+            return tree.Call(without_head(function), arguments, span=expr.span)
+    return expr

@@ -124,9 +124,32 @@ class InputPlacement:
 
 @dataclass(frozen=True)
 class PromptLine:
+    """A prompt template, and the inputs that it is for. ``chat``: it was written by roles, through a chat template."""
+
     template: Template
     where: Predicate | None
     span: Span
+    chat: bool = False
+
+
+@dataclass(frozen=True)
+class Aligned:
+    """What an alignment joins: its placements are read against it. ``parameters`` and their values make its cells."""
+
+    model: CausalModel
+    network: NetworkRef
+    parameters: Mapping[str, tuple[tree.Expr, ...]]
+    prompts: tuple[PromptLine, ...]
+
+    @property
+    def templates(self) -> tuple[Template, ...]:
+        return tuple(line.template for line in self.prompts)
+
+    @property
+    def ends(self) -> list[dict[str, tree.Expr]]:
+        """The first and the last cell: the ends of every range."""
+        ends = [{name: values[pick] for name, values in self.parameters.items()} for pick in (0, -1)]
+        return ends if ends[0] != ends[1] else ends[:1]
 
 
 @dataclass(frozen=True)
@@ -139,10 +162,10 @@ class Alignment:
     name: str
     model: CausalModel
     network: NetworkRef
-    parameters: dict[str, tuple[tree.Expr, ...]]
+    parameters: Mapping[str, tuple[tree.Expr, ...]]
     prompts: tuple[PromptLine, ...]
-    placements: dict[str, tree.Placement]
-    readouts: dict[str, Readout]
+    placements: Mapping[str, tree.Placement]
+    readouts: Mapping[str, Readout]
     inputs: tuple[InputPlacement, ...]
     span: Span
     #: the alignments that it takes what it does not restate from, nearest first

@@ -18,7 +18,7 @@ from weakref import WeakKeyDictionary
 
 from causal_dsl.causal.domains import Finite
 from causal_dsl.causal.model import CausalModel
-from causal_dsl.diagnostics import NOWHERE, Diagnostics, Span, did_you_mean, fail
+from causal_dsl.diagnostics import NOWHERE, Diagnostics, Span, SpecError, did_you_mean, fail
 from causal_dsl.program.facts import Facts
 from causal_dsl.program.locations import Position
 from causal_dsl.program.tokens import MASK, Encoded, Tokens
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Segment:
-    """A stretch of a template: literal ``text``, or (``hole``) the name of the variable that stands there."""
+    """A stretch of a template: literal ``text``, or (``placeholder``) the name of the variable that stands there."""
 
     text: str
-    hole: bool
+    placeholder: bool
 
 
 @dataclass(frozen=True)
@@ -42,21 +42,21 @@ class Template:
     segments: tuple[Segment, ...]
 
     @cached_property
-    def holes(self) -> tuple[str, ...]:
-        """The names in the holes, in order, one for each use."""
-        return tuple(segment.text for segment in self.segments if segment.hole)
+    def placeholders(self) -> tuple[str, ...]:
+        """The names in the placeholders, in order, one for each use."""
+        return tuple(segment.text for segment in self.segments if segment.placeholder)
 
     def __str__(self) -> str:
         parts = []
         for segment in self.segments:
             escaped = segment.text.replace("{", "{{").replace("}", "}}")
-            parts.append("{" + segment.text + "}" if segment.hole else escaped)
+            parts.append("{" + segment.text + "}" if segment.placeholder else escaped)
         return "".join(parts)
 
 
 @dataclass(frozen=True)
 class Rendered:
-    """A prompt for given values. ``spans``: (hole, its use from 1) -> characters; ``literals``: characters between."""
+    """A prompt for given values. ``spans``: (placeholder, its use from 1) -> characters; ``literals``: characters between."""
 
     text: str
     spans: Mapping[tuple[str, int], tuple[int, int]]
@@ -69,7 +69,7 @@ _PIECE = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 
 
 def parse_template(text: str, span: Span, diagnostics: Diagnostics) -> Template | None:
-    """The template that a prompt's text says, or None with E501 for a brace without its partner or an odd hole."""
+    """The template that a prompt's text says, or None with E501 for a brace without its partner or an odd placeholder."""
     segments: list[Segment] = []
     literal, at, sound = "", 0, True
     for match in _PIECE.finditer(text):
@@ -84,52 +84,55 @@ def parse_template(text: str, span: Span, diagnostics: Diagnostics) -> Template 
                 "E501",
                 f"`{match.group()}` in a prompt is not a placeholder"
                 if match.group(1) is not None
-                else "a brace stands alone",
+                else "a brace has no partner",
                 _within(span, text, match.start(), match.end()),
                 help="a placeholder is the name of a variable in braces, {subject}; for a brace itself write {{ or }}",
             )
             sound = False
             continue
         if literal:
-            segments.append(Segment(literal, hole=False))
+            segments.append(Segment(literal, placeholder=False))
             literal = ""
-        segments.append(Segment(name, hole=True))
+        segments.append(Segment(name, placeholder=True))
     literal += text[at:]
     if literal:
-        segments.append(Segment(literal, hole=False))
+        segments.append(Segment(literal, placeholder=False))
     if sound and not segments:
         diagnostics.report("E501", "the prompt is empty", span, help="write the text that the network is to read")
         return None
     return Template(tuple(segments)) if sound else None
 
 
-def check_holes(template: Template, variables: Iterable[str], span: Span, diagnostics: Diagnostics) -> None:
-    """Report E500 for every hole that names none of the model's variables."""
+def check_placeholders(template: Template, variables: Iterable[str], span: Span, diagnostics: Diagnostics) -> None:
+    """Report E500 for every placeholder that names none of the model's variables."""
     known = list(variables)
-    for hole in dict.fromkeys(template.holes):
-        if hole not in known:
-            place = _within_find(span, hole)
+    for placeholder in dict.fromkeys(template.placeholders):
+        if placeholder not in known:
+            place = _within_find(span, placeholder)
             diagnostics.report(
-                "E500", f"the placeholder {{{hole}}} names no variable", place, help=did_you_mean(hole, known)
+                "E500",
+                f"the placeholder {{{placeholder}}} names no variable",
+                place,
+                help=did_you_mean(placeholder, known),
             )
 
 
 def check_end(template: Template, prefix: str, span: Span, diagnostics: Diagnostics) -> None:
     """Report W514 where the prompt ends in a space and the answer would bring another."""
     last = template.segments[-1]
-    if not last.hole and last.text[-1:].isspace() and prefix[:1].isspace():
+    if not last.placeholder and last.text[-1:].isspace() and prefix[:1].isspace():
         diagnostics.report(
             "W514",
             "the prompt ends in a space, and the answer begins with one",
             span,
-            notes=("after a space most tokenizers expect no second one: the answer's token would be an unlikely one",),
+            notes=("most tokenizers expect no second space, so the token of the answer would be unlikely",),
             help='end the prompt without the space, or read the answer with next_token(prefix="")',
         )
 
 
 def check_mask(template: Template, span: Span, diagnostics: Diagnostics) -> bool:
     """Whether a prompt whose masked token is read says ``[MASK]`` once; else E742."""
-    found = sum(segment.text.count(MASK) for segment in template.segments if not segment.hole)
+    found = sum(segment.text.count(MASK) for segment in template.segments if not segment.placeholder)
     if found != 1:
         diagnostics.report(
             "E742",
@@ -166,18 +169,20 @@ def mask_position(tokens: Tokens, encoded: Encoded, text: str, span: Span) -> in
 
 def check_position(position: Position, template: Template, span: Span, diagnostics: Diagnostics) -> bool:
     """Whether a position names one place of the template; else E502 to E505, with what to write."""
-    if position.kind == "hole":
-        return _check_hole(position, template, span, diagnostics)
+    if position.kind == "placeholder":
+        return _check_placeholder(position, template, span, diagnostics)
     if position.kind == "text":
-        found = sum(len(_occurrences(position.name, segment.text)) for segment in template.segments if not segment.hole)
+        found = sum(
+            len(_occurrences(position.name, segment.text)) for segment in template.segments if not segment.placeholder
+        )
         return _check_text(position, found, template, span, diagnostics)
     return True
 
 
-def _check_hole(position: Position, template: Template, span: Span, diagnostics: Diagnostics) -> bool:
-    uses = Counter(template.holes)[position.name]
+def _check_placeholder(position: Position, template: Template, span: Span, diagnostics: Diagnostics) -> bool:
+    uses = Counter(template.placeholders)[position.name]
     if uses == 0:
-        known = [*template.holes, "first", "last", "all"]
+        known = [*template.placeholders, "first", "last", "all"]
         diagnostics.report(
             "E502",
             f"the prompt has no placeholder {{{position.name}}}",
@@ -205,10 +210,10 @@ def _check_hole(position: Position, template: Template, span: Span, diagnostics:
 def _check_text(position: Position, found: int, template: Template, span: Span, diagnostics: Diagnostics) -> bool:
     shown = f'"{position.name}"'
     if found == 0:
-        words = {word for s in template.segments if not s.hole for word in re.findall(r"\w+|[^\w\s]", s.text)}
+        words = {word for s in template.segments if not s.placeholder for word in re.findall(r"\w+|[^\w\s]", s.text)}
         diagnostics.report(
             "E504",
-            f"{shown} does not stand in the prompt",
+            f"{shown} is not in the prompt",
             span,
             notes=(
                 f'the prompt is "{template}"',
@@ -219,13 +224,13 @@ def _check_text(position: Position, found: int, template: Template, span: Span, 
     elif found > 1 and not position.occurrence:
         diagnostics.report(
             "E505",
-            f"{shown} stands {found} times in the prompt",
+            f"{shown} occurs {found} times in the prompt",
             span,
-            help="quote more of the prompt, ending in the word that is meant, so that it stands there once",
+            help="quote more of the prompt, ending in the word that you mean, so that it occurs once",
         )
     elif position.occurrence > found:
         times = "once" if found == 1 else f"{found} times"
-        diagnostics.report("E505", f"there is no {shown}({position.occurrence}): it stands {times} in the prompt", span)
+        diagnostics.report("E505", f"there is no {shown}({position.occurrence}): it occurs {times} in the prompt", span)
     else:
         return True
     return False
@@ -244,16 +249,16 @@ def show_value(value: object) -> str:
 
 
 def render(template: Template, values: Mapping[str, str]) -> Rendered:
-    """The prompt with each hole filled; ``values`` has the text for every hole (see :func:`show_value`)."""
+    """The prompt with each placeholder filled; ``values`` has the text for every placeholder (see :func:`show_value`)."""
     parts: list[str] = []
     spans: dict[tuple[str, int], tuple[int, int]] = {}
     literals: list[tuple[int, int]] = []
     uses: Counter[str] = Counter()
     at = 0
     for segment in template.segments:
-        text = values[segment.text] if segment.hole else segment.text
+        text = values[segment.text] if segment.placeholder else segment.text
         parts.append(text)
-        if segment.hole:
+        if segment.placeholder:
             uses[segment.text] += 1
             spans[segment.text, uses[segment.text]] = (at, at + len(text))
         else:
@@ -263,15 +268,15 @@ def render(template: Template, values: Mapping[str, str]) -> Rendered:
 
 
 def first_prompt(alignment: Alignment) -> str:
-    """A prompt of an alignment's first line, with the first value of every hole: answers are tokenised after it."""
+    """A prompt of an alignment's first line, with the first value of every placeholder: answers are tokenised after it."""
     if not alignment.prompts:
         return ""
     known, template = _FIRST.setdefault(alignment.model, {}), alignment.prompts[0].template
     if template not in known:
         values = {}
-        for hole in template.holes:
-            domain = alignment.model.variables[hole].domain
-            values[hole] = show_value(domain.values[0]) if isinstance(domain, Finite) else "1"
+        for placeholder in template.placeholders:
+            domain = alignment.model.variables[placeholder].domain
+            values[placeholder] = show_value(domain.values[0]) if isinstance(domain, Finite) else "1"
         known[template] = render(template, values).text
     return known[template]
 
@@ -286,8 +291,8 @@ _FIRST: WeakKeyDictionary[CausalModel, dict[Template, str]] = WeakKeyDictionary(
 def locate(position: Position, rendered: Rendered, encoded: Encoded, span: Span = NOWHERE) -> tuple[int, ...]:
     """The indices of the tokens that a position names, on the unpadded prompt, in rising order.
 
-    Raises E502 to E505 as :func:`check_position`; E506 for an index outside the prompt; E507 for a value that has no
-    token; E513 where a token of the value also covers another hole's value.
+    Raises E502 to E505 as :func:`check_position`; E506 for a token outside the prompt; E465 for an empty range; E507 for a value that has no
+    token; E513 where a token of the value also covers another placeholder's value.
     """
     if position.kind == "all":
         return tuple(range(len(encoded)))
@@ -296,22 +301,67 @@ def locate(position: Position, rendered: Rendered, encoded: Encoded, span: Span 
         if len(set(found)) < len(found):
             raise fail(
                 "E724",
-                "two of these positions are one token",
+                "two of these positions are the same token",
                 span,
                 notes=(f'in the prompt "{_clip(rendered.text)}"',),
                 help="name each token once",
             )
         return found
-    if position.kind == "index":
-        index = position.index if position.index >= 0 else len(encoded) + position.index
+    if position.kind == "range":
+        return _between(position, rendered, encoded, span)
+    if position.kind in ("index", "offset"):
+        index = _token(position, rendered, encoded, span)
         if not 0 <= index < len(encoded):
-            raise fail(
-                "E506",
-                f"there is no token {position.index}: the prompt has {len(encoded)}",
-                span,
-                notes=(f'the prompt is "{_clip(rendered.text)}"',),
-            )
+            said = position.index if position.kind == "index" else f"`{position}`"
+            raise _outside(f"there is no token {said}: the prompt has {len(encoded)}", rendered, span)
         return (index,)
+    return _of_value(position, rendered, encoded, span)
+
+
+def _token(position: Position, rendered: Rendered, encoded: Encoded, span: Span) -> int:
+    """The number of the one token that a position names, which may lie outside the prompt."""
+    match position.kind:
+        case "index":
+            return position.index if position.index >= 0 else len(encoded) + position.index
+        case "offset":
+            return _token(position.parts[0], rendered, encoded, span) + position.index
+        case "end":
+            return len(encoded)
+    return locate(position, rendered, encoded, span)[0]
+
+
+def _between(position: Position, rendered: Rendered, encoded: Encoded, span: Span) -> tuple[int, ...]:
+    """The tokens of a range; E506 where an end is outside the prompt, E465 where it holds none."""
+    start, stop = (_token(part, rendered, encoded, span) for part in position.parts)
+    if start < 0 or stop < 0 or max(start, stop - 1) >= len(encoded):
+        numbers = all(part.kind in ("index", "end") for part in position.parts)
+        raise _outside(
+            f"`{position}` leaves the prompt, which has {len(encoded)} tokens",
+            rendered,
+            span,
+            "coordinates stand behind the position, as in [last, 0:4]" if numbers else "",
+        )
+    if start >= stop:
+        raise fail(
+            "E465",
+            f"`{position}` holds no token",
+            span,
+            notes=(
+                f"it begins at token {start} and ends before token {stop}",
+                f'the prompt is "{_clip(rendered.text)}"',
+            ),
+            help="the end of a range is left out: all tokens of a value are `name.all`",
+        )
+    return tuple(range(start, stop))
+
+
+def _outside(title: str, rendered: Rendered, span: Span, help: str = "") -> SpecError:
+    """E506."""
+    return fail("E506", title, span, notes=(f'the prompt is "{_clip(rendered.text)}"',), help=help)
+
+
+def _of_value(position: Position, rendered: Rendered, encoded: Encoded, span: Span) -> tuple[int, ...]:
+    """The tokens of a placeholder's value, or of a literal."""
     start, end = _characters(position, rendered, span)
     tokens = tuple(i for i, (left, right) in enumerate(encoded.offsets) if left < end and right > start)
     if not tokens:
@@ -323,8 +373,8 @@ def locate(position: Position, rendered: Rendered, encoded: Encoded, span: Span 
 
 
 def _characters(position: Position, rendered: Rendered, span: Span) -> tuple[int, int]:
-    if position.kind == "hole":
-        found = [spot for (hole, _), spot in rendered.spans.items() if hole == position.name]
+    if position.kind == "placeholder":
+        found = [spot for (placeholder, _), spot in rendered.spans.items() if placeholder == position.name]
     else:
         found = [
             (left + start, left + end)
@@ -340,9 +390,11 @@ def _characters(position: Position, rendered: Rendered, span: Span) -> tuple[int
 
 def _template_of(rendered: Rendered) -> Template:
     """The template back from a rendered prompt, for messages."""
-    pieces = [(left, Segment(rendered.text[left:right], hole=False)) for left, right in rendered.literals]
-    pieces += [(left, Segment(hole, hole=True)) for (hole, _), (left, _) in rendered.spans.items()]
-    return Template(tuple(segment for _, segment in sorted(pieces, key=lambda piece: (piece[0], not piece[1].hole))))
+    pieces = [(left, Segment(rendered.text[left:right], placeholder=False)) for left, right in rendered.literals]
+    pieces += [(left, Segment(placeholder, placeholder=True)) for (placeholder, _), (left, _) in rendered.spans.items()]
+    return Template(
+        tuple(segment for _, segment in sorted(pieces, key=lambda piece: (piece[0], not piece[1].placeholder)))
+    )
 
 
 def _refuse_shared(
@@ -355,11 +407,11 @@ def _refuse_shared(
 ) -> None:
     """A token that covers two values is in neither place: what is patched there would carry both."""
     low, high = encoded.offsets[tokens[0]][0], encoded.offsets[tokens[-1]][1]
-    for (hole, _), (start, end) in rendered.spans.items():
+    for (placeholder, _), (start, end) in rendered.spans.items():
         if (start, end) != own and start < high and end > low and start < end:
             raise fail(
                 "E513",
-                f"`{position}` and {{{hole}}} share a token",
+                f"`{position}` and {{{placeholder}}} share a token",
                 span,
                 notes=(f'in the prompt "{_clip(rendered.text)}"',),
                 help="put something between the two placeholders that this tokenizer splits at, a space or a comma",
@@ -439,7 +491,7 @@ def check_length(encoded: Encoded, text: str, facts: Facts, span: Span, diagnost
     if facts.context is not None and len(encoded) > facts.context:
         diagnostics.report(
             "E508",
-            f"a prompt of {len(encoded)} tokens is longer than the network reads",
+            f"a prompt of {len(encoded)} tokens is longer than the network can read",
             span,
             notes=(f"the context is {facts.context} tokens", f'the prompt is "{_clip(text)}"'),
             help="shorten the prompt: nothing is ever cut off",
@@ -471,6 +523,6 @@ def _within(span: Span, text: str, start: int, end: int) -> Span:
     return span if offset < 0 else Span(span.source, span.start + offset + start, span.start + offset + end)
 
 
-def _within_find(span: Span, hole: str) -> Span:
-    match = re.search(r"\{\s*(" + re.escape(hole) + r")\s*\}", span.text)
+def _within_find(span: Span, placeholder: str) -> Span:
+    match = re.search(r"\{\s*(" + re.escape(placeholder) + r")\s*\}", span.text)
     return span if match is None else Span(span.source, span.start + match.start(1), span.start + match.end(1))

@@ -10,16 +10,15 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
-from causal_dsl.causal.domains import Domain
 from causal_dsl.causal.model import CausalModel
 from causal_dsl.diagnostics import Diagnostics, Source, Span, did_you_mean, fail
 from causal_dsl.program.alignments import read_alignment
 from causal_dsl.program.circuits import check_circuit
 from causal_dsl.program.definitions import in_order
 from causal_dsl.program.fits import check_declared, declared_for, held_out, learned
-from causal_dsl.program.models import metrics_of, read_models, read_terms
+from causal_dsl.program.models import Terms, metrics_of, read_models, read_terms
 from causal_dsl.program.modules import Definition, Module
-from causal_dsl.program.networks import read_network
+from causal_dsl.program.networks import read_network, warn_of_many
 from causal_dsl.program.options import ReadOptions
 from causal_dsl.program.program import Alignment, NetworkRef, Program, Test
 from causal_dsl.program.tests import Known, aligned, read_test
@@ -33,7 +32,8 @@ def read_program(
     order = in_order(module, options.networks, found)
     terms = read_terms(order, options.trust, found)
     models = read_models(order, terms, found)
-    networks, alignments = _read_networks(order, terms.domains, models, options, found)
+    networks, alignments = _read_networks(order, terms, models, options, found)
+    warn_of_many(networks, found)
     for definition in order:
         if definition.kind == "circuit":
             check_circuit(definition, networks, found)
@@ -54,7 +54,7 @@ def read_program(
 
 def _read_networks(
     order: Iterable[Definition],
-    domains: Mapping[Definition, Domain | None],
+    terms: Terms,
     models: Mapping[Definition, CausalModel],
     options: ReadOptions,
     found: Diagnostics,
@@ -64,11 +64,11 @@ def _read_networks(
     alignments: dict[Definition, Alignment] = {}
     for definition in order:
         if definition.kind == "network":
-            network = read_network(definition, alignments, domains, options, found)
+            network = read_network(definition, alignments, terms.domains, options, found)
             if network is not None:
                 networks[definition] = network
         elif definition.kind == "alignment":
-            alignment = read_alignment(definition, domains, models, networks, alignments, found)
+            alignment = read_alignment(definition, terms, models, networks, alignments, options, found)
             if alignment is not None:
                 alignments[definition] = alignment
     return networks, alignments

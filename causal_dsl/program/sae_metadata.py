@@ -169,7 +169,7 @@ def check_sae(path: Path, places: Sequence[Place], network: NetworkRef, span: Sp
             if list(place.site.heads) != sorted(place.site.heads):
                 diagnostics.report(
                     "W518",
-                    "whether the sparse autoencoder was made for heads in this order cannot be told",
+                    "it is unclear whether the sparse autoencoder was made for heads in this order",
                     span,
                     notes=(f"it is used at `{place.site}`", "its files name no hook"),
                     help=f"heads side by side are mostly in their order: head[{', '.join(map(str, sorted(place.site.heads)))}]",
@@ -184,7 +184,7 @@ def check_sae(path: Path, places: Sequence[Place], network: NetworkRef, span: Sp
     if made.doubts:
         diagnostics.report(
             "W518",
-            "whether the sparse autoencoder was made for this place cannot be told",
+            "it is unclear whether the sparse autoencoder was made for this place",
             span,
             notes=(_says(made, path), *made.doubts[:4], *(f"it is used at `{place.site}`" for place in places[:1])),
             help="make sure that it was made on this vector, and let its cfg.json say so",
@@ -197,8 +197,8 @@ def check_sae(path: Path, places: Sequence[Place], network: NetworkRef, span: Sp
             "the sparse autoencoder was made on a network whose weights were centred",
             span,
             notes=(
-                f"{shown_path(_file(path))} says center_writing_weights: its vectors had their mean taken off",
-                "the vectors here have theirs",
+                f"{shown_path(_file(path))} says center_writing_weights: the mean was subtracted from its vectors",
+                "the vectors here include their mean",
             ),
             help="use one that was made on the weights as they are",
         )
@@ -235,19 +235,19 @@ def _at_its_site(made: SaeOrigin, path: Path, place: Place, facts: Facts, span: 
                 path,
                 place,
                 "no site here is that vector",
-                "use one that was made for a site that there is",
+                "use one that was made for an existing site",
                 span,
                 diagnostics,
             )
         diagnostics.report(
             "W518",
-            "whether the sparse autoencoder was made for this place cannot be told",
+            "it is unclear whether the sparse autoencoder was made for this place",
             span,
             notes=(
                 f"{shown_path(_file(path))} says that it was made on `{made.hook}`",
-                f"it is used at `{place.site}`" if known else "a hook of that name is not known",
+                f"it is used at `{place.site}`" if known else "no hook of that name is known",
             ),
-            help="make sure that the two are one vector",
+            help="make sure that both are the same vector",
         )
         return True
     if own.layer is not None and facts.layers is not None and own.layer >= facts.layers:
@@ -300,10 +300,10 @@ def _in_its_layer(
 def _untold(made: SaeOrigin, path: Path, place: Place, note: str, span: Span, diagnostics: Diagnostics) -> None:
     diagnostics.report(
         "W518",
-        "whether the sparse autoencoder was made for this place cannot be told",
+        "it is unclear whether the sparse autoencoder was made for this place",
         span,
         notes=(f"{_says(made, path)}: {note}", f"it is used at `{place.site}`"),
-        help="make sure that the two are one vector",
+        help="make sure that both are the same vector",
     )
 
 
@@ -369,10 +369,10 @@ def _of_its_network(made: SaeOrigin, path: Path, network: NetworkRef, span: Span
     if _bare(name) not in ours:
         diagnostics.report(
             "W517",
-            "whether the sparse autoencoder was made for this network cannot be told",
+            "it is unclear whether the sparse autoencoder was made for this network",
             span,
             notes=notes,
-            help="make sure that it was made on these very weights",
+            help="make sure that it was made on exactly these weights",
         )
     return True
 

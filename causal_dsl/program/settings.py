@@ -23,7 +23,7 @@ _SAYS = {
     "texts": 'a list of texts, as in ["a", "b"], or the name of a domain',
     "ints": "a list of whole numbers, as in [3, 14]",
     "alignment": "the name of an alignment",
-    "domain": "the name of a domain",
+    "domain": 'a domain, as in Name or {"is", "are"}',
     "file": 'a path in quotes, as in "name.safetensors"',
     "value": "a value that can be written",
 }
@@ -81,7 +81,7 @@ def read_settings(
                 "E211",
                 f"`{what}` has no setting `{name}`",
                 place,
-                help=did_you_mean(name, known, f"`{what}` takes no settings"),
+                help=did_you_mean(name, known, _all_of(known) or f"`{what}` takes no settings"),
             )
             good = False
             continue
@@ -103,6 +103,10 @@ def read_settings(
     return found if good else None
 
 
+def _all_of(known: Mapping[str, Setting]) -> str:
+    return f"there is {', '.join(f'`{name}`' for name in known)}" if known else ""
+
+
 def _read(setting: Setting, expr: tree.Expr) -> Any:
     value = constant(expr)
     match setting.kind:
@@ -122,7 +126,7 @@ def _read(setting: Setting, expr: tree.Expr) -> Any:
             word = expr.name if isinstance(expr, tree.Name) else value if isinstance(value, str) else None
             return word if not setting.choices or word in setting.choices else None
         case "domain":
-            return expr if isinstance(expr, (tree.Name, tree.Call)) else None
+            return expr if isinstance(expr, (tree.Name, tree.Call, tree.Attribute, tree.Set, tree.Range)) else None
         case "alignment":
             return expr if isinstance(expr, tree.Name) else None
         case "texts":

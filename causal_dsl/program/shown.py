@@ -13,7 +13,9 @@ Lines = tuple[tuple[str, tuple[str, ...]], ...]
 def shown_by(alignment: Alignment) -> Lines:
     """The lines of :meth:`CausalModel.shown`; none where the alignment does not say what the network reads."""
     if alignment.prompts:
-        return tuple((str(line.template), tuple(dict.fromkeys(line.template.holes))) for line in alignment.prompts)
+        return tuple(
+            (str(line.template), tuple(dict.fromkeys(line.template.placeholders))) for line in alignment.prompts
+        )
     entered = tuple(dict.fromkeys(placement.variable for placement in alignment.inputs))
     return (("", entered),) if entered else ()
 
@@ -42,7 +44,7 @@ def warn_unseen(alignment: Alignment, diagnostics: Diagnostics) -> None:
         alignment.span,
         others=((for_example.span, "drawn here"),),
         notes=(
-            f"settings that differ in nothing else give one {'prompt' if alignment.prompts else 'vector'}, and count as one input",
+            f"settings that do not differ otherwise give the same {'prompt' if alignment.prompts else 'vector'}, and count as one input",
         ),
         help=help,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean
@@ -10,9 +10,10 @@ from causal_dsl.program.components import head_count, missing, takes_position, w
 from causal_dsl.program.facts import Facts
 from causal_dsl.program.indices import integer, integers, swept
 from causal_dsl.program.locations import Place, Position, Site
-from causal_dsl.program.paths import SiteStep, slice_text, steps
+from causal_dsl.program.paths import SiteStep, steps
 from causal_dsl.program.positions import read_position
 from causal_dsl.program.prompts import Template
+from causal_dsl.program.ranges import SiteRange, inside, layer_range
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
 from causal_dsl.vocabulary.components import COMPONENTS
@@ -35,12 +36,40 @@ class SiteReader:
 
     # ── the path ────────────────────────────────────────────────────────────────────────────────
 
-    def place(self, expr: tree.Expr, *, whole: bool = False) -> Place | None:
-        """The place that ``expr`` names; None and a diagnostic where there is none.
+    def places(self, exprs: Sequence[tree.Expr], *, whole: bool = False) -> tuple[Place, ...] | None:
+        """The places of several sites, one after the other; None and a diagnostic where one has none."""
+        spreads = [self.spread(expr, whole=whole) for expr in exprs]
+        if any(spread is None for spread in spreads):
+            return None
+        return tuple(place for spread in spreads if spread is not None for place in spread.places)
+
+    def spread(self, expr: tree.Expr, *, whole: bool = False) -> SiteRange | None:
+        """The places that a site names, one in each layer of a range; None and a diagnostic where there is none.
 
         ``whole`` allows a sequence site without a position, as circuits name them.
         """
         path = steps(expr)
+        indices = path[0].indices if path and path[0].name == "layer" else None
+        if not path or indices is None or len(indices) != 1 or not isinstance(indices[0], tree.Slice):
+            place = self._place(path, expr, whole)
+            return None if place is None else SiteRange({0: place})
+        layers = layer_range(indices[0], self.facts, self.cell, self.diagnostics)
+        if layers is None:
+            return None
+        found: dict[int, Place] = {}
+        for layer in inside(layers, self.facts):
+            head = replace(path[0], indices=(tree.Number(layer, span=indices[0].span),))
+            place = self._place([head, *path[1:]], expr, whole)
+            if place is None:
+                return None
+            found[layer - layers.start] = place
+        return SiteRange(found, len(layers))
+
+    def place(self, expr: tree.Expr) -> Place | None:
+        """The place that ``expr`` names, which is in no range of layers; None and a diagnostic where there is none."""
+        return self._place(steps(expr), expr, whole=False)
+
+    def _place(self, path: list[SiteStep] | None, expr: tree.Expr, whole: bool) -> Place | None:
         if path is None:
             self._report(
                 "E450",
@@ -60,7 +89,7 @@ class SiteReader:
                     "E450",
                     f"`module(…)` has no `{rest[0].name}`",
                     rest[0].span,
-                    help='the path of the module stands inside the quotes: module("a.b")[last]',
+                    help='the path of the module is written inside the quotes: module("a.b")[last]',
                 )
                 return None
         elif head.name in COMPONENTS and not COMPONENTS[head.name].layer:
@@ -220,21 +249,13 @@ class SiteReader:
                     return Place(site, Position("all"))
                 self._report(
                     "E455",
-                    f"`{site}` says no position",
+                    f"`{site}` has no position",
                     span,
                     notes=("a sequence network has this vector at every token",),
                     help=f"write `{site}[last]`, or the name of a placeholder of the prompt",
                 )
                 return None
             index = indices.pop(0)
-            if isinstance(index, tree.Slice):
-                self._report(
-                    "E455",
-                    f"`{step.name}` needs a position before its dims",
-                    index.span,
-                    help=f"write `{site}[last, {slice_text(index)}]`",
-                )
-                return None
             position = read_position(index, self.templates, self.cell, self.diagnostics)
             if position is None:
                 return None

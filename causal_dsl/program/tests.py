@@ -10,13 +10,13 @@ from causal_dsl.causal.model import CausalModel
 from causal_dsl.diagnostics import Diagnostics, SpecError
 from causal_dsl.program.definitions import meant
 from causal_dsl.program.draws import DrawReader
+from causal_dsl.program.interventions import read_cells
 from causal_dsl.program.likeness import check_split
 from causal_dsl.program.measured import scores_of
 from causal_dsl.program.modules import Definition, Module
 from causal_dsl.program.options import ReadOptions, Tokenizers
 from causal_dsl.program.parameters import fixed_parameters
 from causal_dsl.program.program import Alignment, NetworkRef, Readout, Test
-from causal_dsl.program.sweeps import read_cells
 from causal_dsl.program.tokens import Tokens
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
@@ -125,7 +125,7 @@ def _asks(declaration: tree.TestDecl | tree.FitDecl, found: Diagnostics) -> bool
     if isinstance(declaration, tree.FitDecl):
         found.report(
             "E715",
-            f"`{declaration.name.name}` does nothing that could be fitted",
+            f"`{declaration.name.name}` has no intervention that could be fitted",
             declaration.name.span,
             help="write do(variable <- source)",
         )
@@ -133,7 +133,7 @@ def _asks(declaration: tree.TestDecl | tree.FitDecl, found: Diagnostics) -> bool
     if declaration.members and not any(isinstance(m, (tree.Expect, tree.Report)) for m in declaration.members):
         found.report(
             "E694",
-            f"`{declaration.name.name}` says nothing that should come out",
+            f"`{declaration.name.name}` has nothing to expect or report",
             declaration.name.span,
             help="write `expect accuracy >= 95%`, or `report accuracy`",
         )

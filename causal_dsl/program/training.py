@@ -9,12 +9,12 @@ from typing import Any
 
 from causal_dsl.diagnostics import Diagnostics, Span, SpecError, did_you_mean, fail
 from causal_dsl.program.components import full_width
+from causal_dsl.program.encodings import encodes
 from causal_dsl.program.facts import Facts
 from causal_dsl.program.locations import Place, Site
 from causal_dsl.program.overlap import overlap
-from causal_dsl.program.placements import ENCODINGS
 from causal_dsl.program.program import Alignment, Training
-from causal_dsl.program.settings import Setting, call_name
+from causal_dsl.program.settings import Setting
 from causal_dsl.program.sites import SiteReader
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
@@ -73,7 +73,7 @@ class TrainingReader:
                 "E732",
                 f"`{alignment.name}` places no variable to intervene on",
                 others=((alignment.span, "aligned here"),),
-                notes=("inputs and outputs are not interchanged, only what lies between them",),
+                notes=("only variables between the inputs and the outputs are interchanged",),
                 help="write `variable @ layer[1].out[0:8]` there, or train on the task alone: interchange=0",
             )
             return None
@@ -151,22 +151,21 @@ class TrainingReader:
             placement = alignment.placements.get(name)
             if placement is None or variable.output:
                 continue
-            via = None if placement.via is None else (call_name(placement.via) or ("",))[0]
-            if via in ENCODINGS:
+            if encodes(placement.via):
                 continue
             if placement.via is not None:
                 self._report(
                     "E733",
                     f"`{name}` is placed by a learned feature: its coordinates must be named",
                     others=((placement.via.span, "placed here"),),
-                    notes=("training writes the variable where it is told to be; there is nothing to be found",),
+                    notes=("training puts the variable where the alignment says, so there is nothing to find",),
                     help=f"write `{name} @ {format_expr(placement.sites[0])}` with coordinates, without `via`",
                 )
                 return None
-            places = [reader.place(site) for site in placement.sites]
-            if any(place is None for place in places):
+            places = reader.places(placement.sites)
+            if places is None:
                 return None
-            found.append((name, tuple(place for place in places if place is not None)))
+            found.append((name, places))
         return found if self._apart(found) else None
 
     def _apart(self, found: Sequence[tuple[str, tuple[Place, ...]]]) -> bool:
@@ -209,7 +208,7 @@ def nothing_left(alignment: Alignment, span: Span) -> SpecError:
         f"in the layers of `{alignment.name}` every coordinate is placed",
         span,
         others=((alignment.span, "aligned here"),),
-        notes=("`strict` asks that what is placed for no variable does not matter; here is nothing of the kind",),
+        notes=("`strict` demands that coordinates without a variable do not matter, and there are none here",),
         help="leave out `strict`, or name other layers: layers=[1, 2]",
     )
 

@@ -1,7 +1,7 @@
 """Families to their members: a network, an alignment or a test whose parameters decide more than a place.
 
 A parameter that stands for a layer, a position, a component, a coefficient or a setting of a feature is swept over in the
-cells of one test (:mod:`causal_dsl.program.experiments`): all of them share their draws and one network. A parameter that
+cells of one test (:mod:`causal_dsl.program.interventions`): all of them share their draws and one network. A parameter that
 stands for anything else (a network's seed or revision, a model, a variable, a prompt, what is drawn) makes a test of its
 own of each value, here: the declarations are written out once for each, as if a person had, and all later stages see no
 family. What is written out is called by its parameters, ``tau(step=512)``.
@@ -20,12 +20,18 @@ from causal_dsl.program.parameters import MOST_CELLS, values_of
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
 from causal_dsl.syntax.substitute import as_text, named_in, substitute, word
+from causal_dsl.vocabulary.components import COMPONENTS
+from causal_dsl.vocabulary.words import words
 
 #: What is swept over: the values of each parameter, in the order in which they are declared.
 Sweep = dict[str, tuple[tree.Expr, ...]]
 #: One value of each.
 Named = dict[str, tree.Expr]
 
+#: Words of the language beside measures, features and written values.
+_WORDS = frozenset(
+    ("first", "last", "all", "base", "source", "label", "template", "layer", "module", "mean")
+) | frozenset(name for name, component in COMPONENTS.items() if not component.layer)
 #: Read-outs and inputs are those of an alignment, not of a cell.
 _OF_ALIGNMENT = ("next_token", "mask", "logits", "input")
 
@@ -107,8 +113,8 @@ class _Writer:
                 "E227",
                 f"the parameters of `{declaration.name.name}` are not the same for all of its values",
                 declaration.name.span,
-                notes=("it stands on several networks or alignments, of which not all have the same parameters",),
-                help="give those parameters that are not of all: name(parameter=value)",
+                notes=("it refers to several networks or alignments, and not all of them have the same parameters",),
+                help="give the parameters that not all of them have: name(parameter=value)",
             )
             return None
         members = []
@@ -248,10 +254,22 @@ class _Writer:
             found: Sweep = {}
             for parameter in getattr(declaration, "parameters", ()):
                 values = values_of(parameter, self.found)
+                self._warn_of_a_word(parameter.name)
                 if values is not None:
                     found.setdefault(parameter.name.name, values)
             self._sweeps[key] = found
         return self._sweeps[key]
+
+    def _warn_of_a_word(self, name: tree.Ident) -> None:
+        """Report W230 for a parameter that is called as a word of the language."""
+        if name.name in words() or name.name in _WORDS:
+            self.found.report(
+                "W230",
+                f"the parameter `{name.name}` hides a word of the language",
+                name.span,
+                notes=(f"wherever `{name.name}` stands alone, it means the parameter",),
+                help="give it another name",
+            )
 
     def _all_of(self, definition: Definition) -> Sweep:
         """The parameters of an alignment or a network, those first that it has of what it stands on."""

@@ -18,9 +18,9 @@ _MOST_CELLS = 40
 _ORDER = ("whole vector", "natural axes", "random subspace", "shuffled labels", "untrained network")
 _REPLACED = {"zero": "set to zero", "mean": "set to the mean", "resample": "taken from other inputs"}
 _MEANINGS = {
-    "whole vector": "the site's whole vectors are exchanged",
-    "natural axes": "only what varies naturally there is written",
-    "random subspace": "least and most of {} draws of its size",
+    "whole vector": "the site's whole vectors are interchanged",
+    "natural axes": "only the change along natural axes is written",
+    "random subspace": "smallest and largest of {} draws of its size",
     "shuffled labels": "the same fit on shuffled labels",
     "untrained network": "the same fit on an untrained network",
 }
@@ -37,7 +37,7 @@ def controls(test: TestResult) -> Iterator[RenderableType]:
         return
     yield Padding(_several(cells), (0, 0, 0, 2))
     if len(cells) > _MOST_CELLS:
-        yield Padding(Text(f"and {len(cells) - _MOST_CELLS} cells more", style="dim"), (0, 0, 0, 2))
+        yield Padding(Text(f"and {len(cells) - _MOST_CELLS} more cells", style="dim"), (0, 0, 0, 2))
 
 
 def beside(test: TestResult) -> Iterator[RenderableType]:

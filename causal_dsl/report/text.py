@@ -99,7 +99,7 @@ def _summary(results: Results) -> Text:
     if stopped:
         tests += f", {stopped} interrupted and not judged"
     if not expectations:
-        return Text(f"{tests}, nothing expected")
+        return Text(f"{tests}, no expectations")
     line = Text(f"{tests}, {passed} of {len(expectations)} expectations passed")
     line.stylize("bold green" if passed == len(expectations) else "bold red")
     return line
@@ -136,7 +136,7 @@ def _test(test: TestResult, path: str, console: Console, several: bool = False) 
 def _facts(test: TestResult) -> str:
     of = " in the part that is drawn from" if test.part else ""
     whole = f", which are all there are{of}" if test.exhaustive else ""
-    whole = f", among which are all that can be drawn{of}" if test.covered else whole
+    whole = f", which include all that can be drawn{of}" if test.covered else whole
     parts = [counted(test.n, "pair") + whole] if test.n else []
     if test.distinct:
         parts.append(show_distinct(test.distinct))
@@ -166,7 +166,9 @@ def _indented(what: RenderableType, by: int = 2) -> Padding:
 
 def _scores(test: TestResult, console: Console) -> Iterator[RenderableType]:
     if not test.cells:
-        why = "the sweep has no cells" if test.status != "interrupted" else "no cell was finished: nothing is known"
+        why = (
+            "the sweep has no cells" if test.status != "interrupted" else "no cell was finished, so there are no scores"
+        )
         yield _indented(Text(why))
         return
     if len(test.cells) == 1:
@@ -266,8 +268,8 @@ def _told(score: str, cells: Sequence[CellResult], ceiling: float | None) -> str
     if score == "iia" and any(cell.rise is not None for cell in cells):
         below = any(cell.rise is not None and cell.rise.below is not None for cell in cells)
         than = "the cell below it" if below else "the unpatched runs"
-        first = ", and the lowest than the unpatched runs," if below else ","
-        return f"^ scores more than {than}{first} over the same pairs; v less; for all cells together"
+        first = " (the lowest: than the unpatched runs)" if below else ""
+        return f"^ scores more than {than}{first} over the same pairs, v less; intervals hold for all cells together"
     if ceiling is None:
         return ""
     jointly = ", for all cells together" if any(cell.together is not None for cell in cells) else ""
@@ -299,7 +301,7 @@ def _top(score: str, cells: Sequence[CellResult]) -> Iterator[RenderableType]:
         table.add_row(Text(show_cell(cell.cell)), Text(show_estimate(cell.scores[score])))
     yield _indented(table)
     if len(ranked) > _MOST_ROWS:
-        yield _indented(Text(f"and {len(ranked) - _MOST_ROWS} cells with less", style="dim"))
+        yield _indented(Text(f"and {len(ranked) - _MOST_ROWS} more cells", style="dim"))
 
 
 def _bars(

@@ -1,4 +1,4 @@
-"""Several variables that a test writes together: whether each is right where it is written by itself."""
+"""Several variables that a test writes together: whether the interchange of each by itself is right."""
 
 from __future__ import annotations
 
@@ -52,9 +52,9 @@ def apart_findings(found: Sequence[WrittenApart], together: Estimate, names: Seq
     told = _dead(dead) if dead is not None else _told(worst)
     them = " and ".join(f"`{name}`" for name in names)
     if failing:
-        text = f"{told} The test writes {them} together, and does not tell which place holds which."
+        text = f"{told} The test writes {them} together, so it cannot tell which place holds which."
         return [Finding("joint_only", text)]
-    return [Finding("joint_only", f"{told} Together {them} fail in {show(allowed)}.", "info", False)]
+    return [Finding("joint_only", f"{told} Together {them} fail in {show(allowed)} of the pairs.", "info", False)]
 
 
 def _fails(right: Estimate, allowed: float, of: int) -> bool:
@@ -69,18 +69,18 @@ def _fails(right: Estimate, allowed: float, of: int) -> bool:
 def _dead(one: WrittenApart) -> str:
     name = one.swaps[0][0]
     return (
-        f"Written alone, {one.place} moves the answer in none of {counted(one.moved.n)}, though in the causal model "
+        f"If {one.place} is written alone, the answer moves in none of {counted(one.moved.n)}, but in the causal model "
         f"`{name}` alone changes it in {one.asked} of them."
     )
 
 
 def _told(one: WrittenApart) -> str:
-    how = f"Written alone at {one.place}, `{one.swaps[0][0]}` gives"
+    how = f"`{one.swaps[0][0]}` written alone at {one.place} gives"
     if len(one.swaps) > 1:
         how = " and ".join(f"`{name}`" for name, _ in one.swaps)
-        how = f"Taken from different sources, {how} give"
+        how = f"{how} taken from different sources give"
     return (
-        f"{how} what the causal model says of that interchange in {show_estimate(one.right)} of {counted(one.right.n)} "
+        f"{how} the answer of the causal model under that interchange in {show_estimate(one.right)} of {counted(one.right.n)} "
         "of inputs that the network answers right."
     )
 

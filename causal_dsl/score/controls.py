@@ -154,7 +154,7 @@ def margin(
 NATURAL_SHARE = 1 / 3
 #: How many times further than the whole vector a feature may move the logits.
 BEYOND = 1.1
-#: From this share of written vectors on with a number that the site never takes, they are said to lie outside.
+#: From this share of off-manifold written vectors on, that is a reason.
 OUTSIDE = 0.05
 
 
@@ -166,22 +166,22 @@ def learned_findings(iia: Estimate, noop: float | None, learned: Learned) -> lis
             found.append(
                 Finding(
                     "undecided_gates",
-                    f"{feature.gates[2]} of {feature.gates[0]} gates of {feature.text} are undecided: which coordinates it takes is not settled.",
+                    f"{feature.gates[2]} of {feature.gates[0]} gates of {feature.text} are undecided, so its set of coordinates is not settled.",
                 )
             )
         if feature.nonlinear:
             found.append(
                 Finding(
                     "nonlinear",
-                    f"{feature.text} is no linear map: one that bends enough finds any variable in any network (Sutter et al. 2025), so its "
-                    f"score says how much the map can do, not what the network holds.{_capacity(iia, learned)}",
+                    f"{feature.text} is not a linear map. A flexible enough map finds any variable in any network (Sutter et al. 2025), so the "
+                    f"score shows the capacity of the map, not what the network holds.{_capacity(iia, learned)}",
                 )
             )
         if not feature.controls:
             found.append(
                 Finding(
                     "controls_off",
-                    f"{feature.text} stands without its controls: its score cannot be told from what fitting alone earns.",
+                    f"{feature.text} has no controls, so its score cannot be distinguished from the effect of fitting alone.",
                 )
             )
     if iia.value is None or not learned.controls:
@@ -200,20 +200,21 @@ def _capacity(iia: Estimate, learned: Learned) -> str:
     ]
     numbers = ", ".join(name.removesuffix(" layers") for name in fewer)
     return (
-        f" With {numbers} layers and with all it scores {', '.join(told)}, {show(iia.value)} ({show(blank.iia.value)}); in "
-        "parentheses the same maps on an untrained network."
+        f" With {numbers} layers and with all layers it scores {', '.join(told)}, {show(iia.value)} ({show(blank.iia.value)}); the "
+        "scores in parentheses are those of the same maps on an untrained network."
     )
 
 
 def _fitted(feature: FeatureInfo) -> Finding:
     if feature.from_file:
         return Finding(
-            "fitted", f"{feature.text} comes from a file; none of the inputs it was fitted on is among these."
+            "fitted",
+            f"{feature.text} comes from a file; none of the inputs on which it was fitted is among the inputs of this test.",
         )
     if feature.given:
         return Finding(
             "fitted",
-            f"{feature.text}, {feature.size} of {feature.width} dimensions, is read from a file as it is: nothing was fitted.",
+            f"{feature.text}, {feature.size} of {feature.width} dimensions, is read from a file; nothing was fitted.",
         )
     if not feature.trained and feature.labelled:
         return Finding(
@@ -225,10 +226,10 @@ def _fitted(feature: FeatureInfo) -> Finding:
             "fitted",
             f"{feature.text}, {feature.size} of {feature.width} dimensions, was made from {feature.inputs} other inputs, without labels.",
         )
-    best = f" of {feature.restarts} starts the best," if feature.restarts > 1 else ""
-    text = f"{feature.text}, {feature.size} of {feature.width} dimensions,{best} was fitted on {counted(feature.pairs)} of {counted(feature.inputs, 'input')}, none of which is among these"
+    best = f" the best of {feature.restarts} starts," if feature.restarts > 1 else ""
+    text = f"{feature.text}, {feature.size} of {feature.width} dimensions,{best} was fitted on {counted(feature.pairs)} of {counted(feature.inputs, 'input')}, none of which is among the inputs of this test"
     if feature.validation is not None:
-        text += f"; on the inputs that ended the fit it scored {show(feature.validation[1])}"
+        text += f"; on the validation inputs it scored {show(feature.validation[1])}"
     return Finding("fitted", text + ".")
 
 
@@ -248,14 +249,16 @@ def _against(iia: Estimate, learned: Learned) -> list[Finding]:
         return [
             Finding(
                 "above_controls",
-                f"iia {show(iia.value)} is above every control: {told}; the least difference over the same pairs is {show_estimate(near)}.",
+                f"iia {show(iia.value)} is above every control: {told}; the smallest difference over the same pairs is {show_estimate(near)}.",
             )
         ]
     short = ", ".join(
         f"{_named(name)} (difference {show_estimate(c.difference)})" for name, c in known.items() if name not in beaten
     )
     return [
-        Finding("not_above_controls", f"iia {show(iia.value)} is not clearly above {short}: the controls score {told}.")
+        Finding(
+            "not_above_controls", f"iia {show(iia.value)} is not clearly above {short}. The controls score: {told}."
+        )
     ]
 
 
@@ -279,7 +282,10 @@ def _illusion(iia: Estimate, noop: float | None, learned: Learned) -> list[Findi
     assert iia.value is not None
     beside = learned.beside
     if beside is not None and beside.n:
-        more, far = f"the whole vector at the site does, where both should ({counted(beside.n)})", beside.whole_margin
+        more, far = (
+            f"the whole vector at the site does, on pairs where both should move it ({counted(beside.n)})",
+            beside.whole_margin,
+        )
         if beside.iia - beside.whole > max(0.05, 2 * (0.25 / beside.n) ** 0.5):
             reasons.append(f"it moves the answer more than {more}: {show(beside.iia)} against {show(beside.whole)}")
         elif beside.margin is not None and far is not None and beside.margin > max(0.0, far) * BEYOND + 1e-6:
@@ -300,7 +306,9 @@ def _illusion(iia: Estimate, noop: float | None, learned: Learned) -> list[Findi
                 told += f" and moves the logits by {show(natural.margin)} of {show(learned.margin)}"
             reasons.append(told)
     if learned.outside is not None and learned.outside > OUTSIDE:
-        reasons.append(f"{show(learned.outside)} of the written vectors have numbers that the site never comes near")
+        reasons.append(
+            f"{show(learned.outside)} of the written vectors are off-manifold: they have numbers that the site never comes near"
+        )
     if not reasons:
         return []
     return [Finding("illusion_risk", "The feature may be an illusion: " + "; ".join(reasons) + ".")]

@@ -12,7 +12,7 @@ SAME = 1e-5
 _MET = 0.5
 
 
-def pieces(
+def copied_inputs(
     vectors: np.ndarray, inputs: Mapping[str, np.ndarray], variable: np.ndarray, read: np.ndarray
 ) -> tuple[str, ...]:
     """The inputs of a causal model that stand at a place as they came in; empty where they do not. Its variable is not computed there.
@@ -42,9 +42,9 @@ def mixed(
     vectors: np.ndarray, inputs: Mapping[str, np.ndarray], variable: np.ndarray, read: np.ndarray
 ) -> tuple[str, ...]:
     """The inputs of a causal model of which a place holds a linear mixture that tells all their values apart, where its
-    variable needs several of them and does not; else empty. Arguments as of :func:`pieces`.
+    variable needs several of them and does not; else empty. Arguments as of :func:`copied_inputs`.
 
-    A linear map of what is read computes nothing of a variable that is no linear map: what makes settings alike that the
+    A linear map of what is read computes nothing of a variable that is not a linear map: what makes settings alike that the
     variable does not tell apart comes after it.
     """
     codes = {name: np.unique(column, return_inverse=True)[1].reshape(-1) for name, column in inputs.items()}
@@ -102,4 +102,4 @@ def _is_one_of(numbers: np.ndarray, read: np.ndarray) -> bool:
     return bool((alike & (norms > 0)).any())
 
 
-__all__ = ["SAME", "linearly_off", "mixed", "pieces"]
+__all__ = ["SAME", "copied_inputs", "linearly_off", "mixed"]

@@ -1,4 +1,4 @@
-"""What the numbers say, as typed sentences that can be quoted; and whether an expectation could be missed at all."""
+"""Findings: typed sentences about the numbers that can be quoted; and whether an expectation could fail at all."""
 
 from __future__ import annotations
 
@@ -39,17 +39,15 @@ def cell_findings(
     """
     found = []
     if n == 0:
-        return [Finding("empty", "No pairs are left to score, so nothing can be said.")]
+        return [Finding("empty", "No pairs are left to score, so there is no result.")]
     if informative == 0:
         found.append(
-            Finding("uninformative", f"In none of {counted(n)} does the counterfactual answer differ from the base's.")
+            Finding("uninformative", f"The counterfactual answer differs from the base's in none of {counted(n)}.")
         )
     if moved == 0:
         text = f"The answer changed in none of {counted(n)}"
         if still:
-            text += (
-                ", nor did any logit that is compared, by more than rounding: what was written changes nothing there."
-            )
+            text += ", and no compared logit changed by more than rounding: the written values have no effect on them."
         else:
             text += "; the logits did move." if still is not None else "."
         found.append(Finding("never_moved", text))
@@ -61,7 +59,9 @@ def cell_findings(
             )
         )
     if info.interventions and all(fired.change == 0 for fired in info.interventions):
-        found.append(Finding("changed_nothing", "The intervention wrote what was already there, on every row."))
+        found.append(
+            Finding("changed_nothing", "In every row the intervention wrote the value that was already there.")
+        )
     if info.noise_floor is not None and info.noise_floor > NOISY:
         text = (
             f"Patching the base into itself moves logits by up to {show(info.noise_floor)}: smaller effects are noise."
@@ -69,7 +69,7 @@ def cell_findings(
         found.append(Finding("noise", text))
     out, of = info.outside
     if out > OUTSIDE * of:
-        text = f"{show_share(out, of)} written vectors have a number that lies more than three half ranges away from the middle of what the site takes by itself: the network is never there."
+        text = f"{show_share(out, of)} written vectors are off-manifold: one of their numbers lies more than three half ranges from the middle of the range that the site takes by itself."
         found.append(Finding("outside", text))
     return found
 
@@ -79,20 +79,20 @@ def said_nothing(tied: int, broken: int, runs: int, which: str) -> list[Finding]
     the largest was no finite number. ``which`` says of what runs this is."""
     found = []
     if broken:
-        text = f"In {show_share(broken, runs)} {which} a logit is NaN or the largest is infinite: such a run says nothing, and is never right."
+        text = f"In {show_share(broken, runs)} {which} a logit is NaN or the largest is infinite: such a run has no answer and never counts as right."
         found.append(Finding("non_finite", text))
     if tied:
-        text = f"In {show_share(tied, runs)} {which} two logits are the largest: such a run says nothing, and is never right."
+        text = f"In {show_share(tied, runs)} {which} two logits tie for the largest: such a run has no answer and never counts as right."
         found.append(Finding("ties", text, forbids=tied > DECIDES * runs))
     return found
 
 
 def not_said(missing: int, looked: int, which: str, instead: str) -> list[Finding]:
-    """Runs whose largest logit of all is no answer, where the answer is read among some; an alarm where they are most."""
+    """Runs whose largest logit of all is not an answer, where the answer is read among some; an alarm where they are most."""
     if not missing:
         return []
     most = missing >= MOSTLY * looked
-    text = f"In {show_share(missing, looked)} {which} that were looked at, the largest of all logits is no answer ({instead}): the answers are compared with each other alone."
+    text = f"In {show_share(missing, looked)} {which} that were checked, the largest of all logits is not an answer ({instead}): the answers are compared only with each other."
     return [Finding("not_said", text, "alarm" if most else "info", most)]
 
 
@@ -106,24 +106,24 @@ def ceiling_unknown(ceilings: Mapping[str, Ceiling]) -> list[Finding]:
     low, high = getattr(ceiling, "low", None), getattr(ceiling, "high", None)
     if ceiling is None or ceiling.exact or low is None or high is None or high - low <= APART:
         return []
-    text = f"The best rule of the answers alone scores between {show(low)} and {show(high)}: too few pairs share their answers to say more, and a verdict goes by the larger."
+    text = f"The best rule that sees only the answers scores between {show(low)} and {show(high)}: too few pairs share their answers for closer bounds, and the verdict uses the higher one."
     return [Finding("ceiling_unknown", text)]
 
 
 _DESIGNS = {
     "source": "In every pair the counterfactual answer is the source's own",
     "noop": "In every pair the counterfactual answer is the base's own",
-    "output_only": "In every pair the answers of base and source decide the counterfactual answer",
+    "output_only": "In every pair the answers of base and source determine the counterfactual answer",
 }
 
 
 def design_finding(name: str, numbered: bool) -> Finding:
     """Said once of a sweep whose pairs leave no room: a rule that knows nothing of the inside is always right."""
-    text = f"{_DESIGNS[name]}, so no iia can be above what a rule knowing nothing of the inside scores (1.000)"
+    text = f"{_DESIGNS[name]}, so no iia can exceed the score (1.000) of a rule that knows nothing about the inside"
     if name == "noop":
         return Finding("vacuous", text + ".")
     rise = " (`^` marks where)" if numbered else ""
-    return Finding("vacuous", f"{text}; where iia rises{rise} can be read off, not which variable is there.")
+    return Finding("vacuous", f"{text}. The sweep shows where iia rises{rise}, not which variable is there.")
 
 
 #: From here on a rule of one whole input knows nearly all labels.
@@ -139,8 +139,10 @@ def leak_finding(ceilings: Mapping[str, Ceiling]) -> list[Finding]:
         ceiling = ceilings.get(name)
         known = ceiling is not None and answers is not None and ceiling.exact and answers.exact
         if known and ceiling.value >= LEAKS > answers.value:  # type: ignore[union-attr]
-            text = f"The whole {whole} input tells the counterfactual answer in {show(ceiling.value)} of these draws"  # type: ignore[union-attr]
-            found.append(Finding("leak", text + ", whatever the other input is."))
+            text = (
+                f"The whole {whole} input determines the counterfactual answer in {show(ceiling.value)} of these draws"  # type: ignore[union-attr]
+            )
+            found.append(Finding("leak", text + ", whatever the other input."))
     return found
 
 
@@ -149,17 +151,17 @@ def scope_finding(scope: DrawScope) -> Finding:
     roles = ", ".join(f"`{role}`" for role in scope.roles)
     how = "exactly" if scope.exact else f"[{show(scope.low)}, {show(scope.high)}] by {scope.n} draws"
     if scope.value:
-        text = f"The inputs that {roles} is drawn from are {show(scope.share)} of all that could be drawn ({how}); scores speak of those alone."
+        text = f"The inputs that {roles} is drawn from are {show(scope.share)} of all that could be drawn ({how}); scores refer only to these."
         return Finding("scope", text)
     return Finding(
         "scope",
-        f"The `where` of {roles} lets {show(scope.share)} of their draws through ({how}); scores speak of those alone.",
+        f"{show(scope.share)} of the draws of {roles} pass the `where` ({how}); scores refer only to these.",
     )
 
 
 def filter_finding(n: int, kept: int, iia: Estimate | None, unfiltered: Estimate | None) -> Finding:
     """What filtering by ``solved`` did; with the unfiltered score where there is one cell."""
-    text = f"Scores are over the {show_share(kept, n)} pairs that the network solves, and speak of those inputs only"
+    text = f"Scores are over the {show_share(kept, n)} pairs that the network solves, and refer only to those inputs"
     if iia is not None and unfiltered is not None:
         text += f"; iia is {show(iia.value)} on them and {show(unfiltered.value)} on all"
     return Finding("filtered", text + ".")
@@ -176,7 +178,7 @@ def choosing_findings(
     for value in values:
         for part in value.walk():
             if isinstance(part, OverCells) and part.which in ("min", "max") and cells > 1:
-                how = "chosen and judged on the same pairs, which flatters it"
+                how = "chosen and judged on the same pairs, which biases it upwards"
                 if part.which == "min":
                     how = "found and judged on the same pairs"
                 text = f"`{part.text}` is the {part.which}imum of {cells} cells, {how}."
@@ -204,7 +206,7 @@ def near_bound(measured: Measured) -> Finding | None:
         return None
     where = f" at {show_cell(measured.cell)}" if measured.cell else ""
     shown = f"{measured.name} is {show_estimate(estimate, against=bound)}{where}"
-    return Finding("near_bound", f"`{measured.text}`: {shown}; the interval holds the bound.")
+    return Finding("near_bound", f"`{measured.text}`: {shown}; the interval contains the bound.")
 
 
 def no_room(ceilings: Mapping[str, Ceiling], sweep: bool, span: Span) -> Diagnostic | None:
@@ -220,7 +222,7 @@ def no_room(ceilings: Mapping[str, Ceiling], sweep: bool, span: Span) -> Diagnos
         span,
         label="of every pair",
         notes=(f"{_DESIGNS[name][0].lower()}{_DESIGNS[name][1:]}: {RULES[name]} scores 1.000",),
-        help=f"draw pairs in which {what} alone does not decide the counterfactual answer{read}",
+        help=f"draw pairs in which {what} alone does not determine the counterfactual answer{read}",
     )
 
 
@@ -256,7 +258,7 @@ def vacuous_expectation(ceilings: Mapping[str, Ceiling], expectation: Expectatio
             f"{who} passes this expectation",
             expectation.span,
             label=f"its iia is {at_least}{show(least)} ({how})",
-            notes=("a pass says nothing that the answers alone do not say",),
+            notes=("a pass shows nothing beyond the answers",),
             help="draw pairs whose answers differ (`where base.x != source.x`), expect more, or expect `iia_star`",
         )
     return None

@@ -1,4 +1,4 @@
-"""How much more than its variable a place holds: which vectors it takes, and how they lie for the values of the variable."""
+"""How much more than its variable a place holds: which vectors it takes, and where they lie for the values of the variable."""
 
 from __future__ import annotations
 
@@ -107,12 +107,12 @@ def held_findings(found: HoldsMore, beside: str) -> list[Finding]:
     """`holds_more`, ``beside`` a verdict: an alarm of a code of the inputs that passes for the variable, information where most of
     what varies is not the variable."""
     shown = f"{found.place} takes {found.vectors} vectors over {found.inputs} inputs, for {found.values} values of `{found.variable}`"
-    share = f"{show(found.within)} of the variance between what `{found.variable}` depends on lies within its values"
+    share = f"{show(found.within)} of the variance between settings of the inputs of `{found.variable}` lies within its values"
     if found.code and beside in (*FULL, "partly"):
-        text = f"{shown}: every setting of the inputs that it depends on has its own, and those of one value are not near each other ({share}). The place holds these inputs in a code; which of them are one value of `{found.variable}` is told after it."
+        text = f"{shown}: every setting of the inputs on which it depends has its own vector, and the vectors of one value are not near each other ({share}). The place holds a code of these inputs; settings with the same value of `{found.variable}` become alike only after it."
         return [Finding("holds_more", text)]
     if found.vectors > found.values and found.within >= _MUCH:
-        return [Finding("holds_more", f"{shown}; {share}: it holds more than the variable.", "info")]
+        return [Finding("holds_more", f"{shown}. {share}: the place holds more than the variable.", "info")]
     return []
 
 

@@ -26,6 +26,7 @@ The random numbers are splitmix64 (:mod:`causal_dsl.counter`) of (seed, role, re
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import cached_property, lru_cache
 from itertools import combinations
 
 import numpy as np
@@ -41,6 +42,8 @@ LEVEL = 0.95
 
 #: Memory for one block of weights, in bytes.
 BLOCK = 64 * 2**20
+#: How many small blocks are kept, together at most as large as one block may be.
+_KEPT = 4
 
 
 def _counts(stream: int, first: int, last: int, size: int) -> np.ndarray:
@@ -83,23 +86,56 @@ class Resampling:
             replicates = max(_LEAST, min(REPLICATES, _MOST_WEIGHTS // self.n))
         step = max(1, BLOCK // (8 * self.n))
         for first in range(0, replicates, step):
-            yield self._block(first, min(first + step, replicates))
+            yield _block(self._partitions, first, min(first + step, replicates))
 
-    def _block(self, first: int, last: int) -> np.ndarray:
-        if len(self.inverses) == 1:
-            inverse = self.inverses[0]
-            return _counts(0, first, last, int(inverse.max()) + 1)[:, inverse].astype(np.float64)
-        weights = np.ones((last - first, self.n))
-        alone = np.ones(self.n, bool)
-        for stream, inverse in enumerate(self.inverses):
-            times = np.bincount(inverse)
-            counts = _counts(stream, first, last, len(times))
-            counts[:, times == 1] = 1
-            weights *= counts[:, inverse]
-            alone &= times[inverse] == 1
-        if alone.any():
-            weights[:, alone] = _counts(len(self.inverses), first, last, int(alone.sum()))
+    @cached_property
+    def _partitions(self) -> Partitions:
+        return Partitions(tuple(self.inverses))
+
+
+class Partitions:
+    """Partitions of the same rows, equal where they are equal row by row."""
+
+    def __init__(self, inverses: tuple[np.ndarray, ...]):
+        self.inverses = inverses
+        self._key = tuple((inverse.dtype.str, inverse.tobytes()) for inverse in inverses)
+        self._hash = hash(self._key)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Partitions) and self._key == other._key
+
+    def __hash__(self) -> int:
+        return self._hash
+
+
+def _block(partitions: Partitions, first: int, last: int) -> np.ndarray:
+    """The weights of replicates ``first`` to ``last``, ``[last - first, n]``, not to be written to."""
+    small = (last - first) * len(partitions.inverses[0]) * 8 * _KEPT <= BLOCK
+    return (_kept if small else _weights)(partitions, first, last)
+
+
+def _weights(partitions: Partitions, first: int, last: int) -> np.ndarray:
+    inverses = partitions.inverses
+    if len(inverses) == 1:
+        weights = _counts(0, first, last, int(inverses[0].max()) + 1)[:, inverses[0]].astype(np.float64)
+        weights.flags.writeable = False  # more than one test has them
         return weights
+    weights = np.ones((last - first, len(inverses[0])))
+    alone = np.ones(len(inverses[0]), bool)
+    for stream, inverse in enumerate(inverses):
+        times = np.bincount(inverse)
+        counts = _counts(stream, first, last, len(times))
+        counts[:, times == 1] = 1
+        weights *= counts[:, inverse]
+        alone &= times[inverse] == 1
+    if alone.any():
+        weights[:, alone] = _counts(len(inverses), first, last, int(alone.sum()))
+    weights.flags.writeable = False
+    return weights
+
+
+#: The weights of tests with the same inputs are the same: those of the last few are kept.
+_kept = lru_cache(maxsize=_KEPT)(_weights)
 
 
 def _without_nested(inverses: list[np.ndarray]) -> list[np.ndarray]:

@@ -53,7 +53,7 @@ def judge(
     reason = ""
     if np.isnan(truth[failing]).any() and deciding.held is None:
         where = f" at {show_cell(deciding.cell)}" if deciding.cell else ""
-        why = "no pairs are left to score" if deciding.estimate.n == 0 else "it comes to no number"
+        why = "no pairs are left to score" if deciding.estimate.n == 0 else "its value is not a number"
         reason = f"`{deciding.name}` is undefined{where}: {why}"
         diagnostic = _undefined(expectation, reason)
     else:
@@ -170,5 +170,5 @@ def _undefined(expectation: Expectation, reason: str) -> Diagnostic:
         expectation.span,
         label="undefined",
         notes=(reason,),
-        help="what is undefined is never passed; draw more pairs, or look at the filter",
+        help="an undefined value never passes; draw more pairs, or check the filter",
     )

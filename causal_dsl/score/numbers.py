@@ -13,7 +13,7 @@ def show(value: float | None, digits: int = 3, against: float | None = None, mis
     """A number with three decimals, or four significant digits from 1000 on; ``digits=0`` for what names a cell.
 
     What is not quite 0 or 1 does not read as 0 or 1, and what differs from ``against`` does not read the same: up to nine
-    decimals tell them apart, beyond which a difference is of rounding. ``missing`` stands for what is no finite number.
+    decimals tell them apart, beyond which a difference is of rounding. ``missing`` stands for what is not a finite number.
     """
     if value is None or not math.isfinite(value):
         return missing

@@ -129,7 +129,7 @@ class CellInfo:
 
 @dataclass(frozen=True)
 class CellResult:
-    """One cell of a test; ``cell`` is ``{}`` where the test is no sweep."""
+    """One cell of a test; ``cell`` is ``{}`` where the test is not a sweep."""
 
     cell: dict[str, Any]
     scores: dict[str, Estimate]

@@ -178,10 +178,10 @@ def score_test(
 
 
 def all_of_them(drawn: bool, filtered: bool) -> str:
-    """How pairs whose scores are exact are all there are: taken each once, or ``drawn``; all, or those a filter keeps."""
+    """Why exact scores cover all pairs: each pair was taken once, or all were ``drawn``; all pairs, or those that pass a filter."""
     if drawn:
-        return "among which are all that can be drawn" + (" and are kept" if filtered else "")
-    return "which are all that were kept" if filtered else "which are all there are"
+        return "which include all that can be drawn" + (" and pass the filter" if filtered else "")
+    return "which are all that pass the filter" if filtered else "which are all there are"
 
 
 def _of_all(

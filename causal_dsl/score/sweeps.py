@@ -1,4 +1,4 @@
-"""What is said of the cells of a sweep together: intervals that hold at once, where the score rises, how many by luck."""
+"""The cells of a sweep together: intervals that hold simultaneously, where the score rises, and how many cells luck explains."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def multiple(own: Sequence[Estimate], joint: Sequence[tuple[float, float] | None
     luck = len(own) * (1 - LEVEL) / 2
     sure = sum(one is not None and one[0] > top for one in joint)
     text = (
-        f"Of {len(own)} cells {above} lie above {show(top)} by their own 95% interval, as {show(luck, 1)} would by luck if none did "
-        f"in truth; {sure} do by intervals that hold for all cells together, which the marks and verdicts go by."
+        f"{above} of {len(own)} cells lie above {show(top)} by their own 95% interval; {show(luck, 1)} would by luck alone if none did "
+        f"in truth. {sure} do by the intervals that hold for all cells together, which the marks and verdicts use."
     )
     return [Finding("multiple", text)]

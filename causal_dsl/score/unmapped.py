@@ -1,5 +1,5 @@
-"""What the interventions beside a test say: whether what no variable claims moves the answer, and whether an ablation's
-number decides what is measured."""
+"""Findings of the interventions beside a test: whether units that no variable claims move the answer, and whether the
+result of an ablation depends on the value that it writes."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def unmapped_findings(found: Unclaimed) -> list[Finding]:
         return []
     single = sorted((o for o in told_of if len(o.units) == 1), key=lambda o: -(o.moved.value or 0))
     most = single[0] if single else max(told_of, key=lambda one: (one.moved.value or 0, -len(one.units)))
-    told = f"Taken from another input, {most.told} moves the answer in {show_estimate(most.moved)} of {counted(most.moved.n)} of inputs that the network answers right"
+    told = f"The answer moves in {show_estimate(most.moved)} of {counted(most.moved.n)} of inputs that the network answers right if {most.told} is taken from another input"
     more = [f"{one.told} in {show(one.moved.value)}" for one in single[1:_NAMED]]
     if more:
         told += f" ({', '.join(more)}{', …' if len(single) > _NAMED else ''})"
@@ -132,7 +132,7 @@ def unmapped_findings(found: Unclaimed) -> list[Finding]:
     if moving:
         return [Finding("unmapped_moves", told)]
     wrong = f" (it answers {show(found.natural)} of these inputs wrong)" if found.natural else ""
-    told += f" So few may be no more than a network that is not exact does by itself{wrong}."
+    told += f" A network that is not exact may move that few answers by itself{wrong}."
     return [Finding("unmapped_moves", told, "info", False)]
 
 
@@ -140,11 +140,11 @@ def _because(found: Unclaimed) -> str:
     names = _listed(found.placed)
     match found.why:
         case "decided":
-            return f"in the causal model {names} decide{'s' * (len(found.placed) == 1)} `{found.output}` alone"
+            return f"in the causal model {names} alone determine{'s' * (len(found.placed) == 1)} `{found.output}`"
         case "idle":
-            return f"the inputs differ in {_listed(found.varied)} alone, on which `{found.output}` of the causal model does not depend"
+            return f"the inputs differ only in {_listed(found.varied)}, on which `{found.output}` of the causal model does not depend"
         case "through":
-            return f"the inputs differ in {_listed(found.varied)} alone, which in the causal model reach{'es' * (len(found.varied) == 1)} `{found.output}` through {names} alone"
+            return f"the inputs differ only in {_listed(found.varied)}, which in the causal model reach{'es' * (len(found.varied) == 1)} `{found.output}` only through {names}"
     raise AssertionError(found.why)
 
 
@@ -176,14 +176,14 @@ def replacement_findings(found: OtherValues) -> list[Finding]:
     if not apart:
         return []
     others = ", ".join(
-        f"{_WORDS[name]} in {show(found.moved[name].value)} (difference {show_estimate(d)})"
+        f"with the places {_WORDS[name]}, in {show(found.moved[name].value)} (difference {show_estimate(d)})"
         for name, d in apart.items()
     )
     return [
         Finding(
             "replacement_matters",
-            f"The places {_WORDS[found.own]}, the answer moves in {show(own.value)} of {counted(own.n)}; {others}: "
-            "the score depends on what is written in place of them.",
+            f"With the places {_WORDS[found.own]}, the answer moves in {show(own.value)} of {counted(own.n)}; {others}. "
+            "The score depends on the value that is written.",
         )
     ]
 

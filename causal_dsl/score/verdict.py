@@ -1,4 +1,4 @@
-"""How far a test bears its hypothesis out: one ladder of verdicts, decided from the numbers alone (docs/measures.md)."""
+"""How far a test supports its hypothesis: one ladder of verdicts, decided by the numbers alone (docs/measures.md)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _SAME = 1e-9
 RULES = {
     "noop": "a network that ignores the intervention",
     "source": "a network that copies the source's answer",
-    "output_only": "a rule seeing only the answers of base and source",
+    "output_only": "a rule that sees only the answers of base and source",
 }
 COUNTED = tuple(RULES)
 
@@ -86,28 +86,28 @@ def verdict(
     """
     own, value = own or accuracy, iia.value
     if iia.n == 0 or value is None:
-        return Verdict("inconclusive", "iia is undefined, so nothing can be said.")
+        return Verdict("inconclusive", "iia is undefined, so there is no verdict.")
     top = top_of(ceilings)
     shown = f"iia is {show_estimate(iia, against=top[1] if top else None)} over {counted(iia.n)}"
     if (reach := _high(accuracy)) is not None and reach < SOLVED:
         solves = (
-            f"the network answers right in {show_estimate(accuracy)} of its unpatched runs, and so does not do the task"
+            f"the network answers right in {show_estimate(accuracy)} of its unpatched runs, so it does not do the task"
         )
         return Verdict("unsolved", f"{shown}; {solves}.")
     if top is None:
-        return Verdict("inconclusive", f"{shown}; there is no ceiling to compare it with.")
+        return Verdict("inconclusive", f"{shown}; there is no ceiling with which to compare it.")
     name, most = top
     rule = f"{show(most)}, the most that {RULES[name]} can score"
     if iia.method == "exact" and iia.value == 1 and most < _ONE:
-        return Verdict("exact", f"{shown}, {all_of}, and none is wrong; {RULES[name]} scores {show(most)}.")
+        return Verdict("exact", f"{shown}, {all_of}, and no pair is wrong; {RULES[name]} scores {show(most)}.")
     if most >= VACUOUS:
         return Verdict(
             "vacuous",
-            f"{RULES[name][0].upper()}{RULES[name][1:]} scores {show(most)}, so iia ({show(iia.value)}) cannot tell.",
+            f"{RULES[name][0].upper()}{RULES[name][1:]} scores {show(most)}, so iia ({show(iia.value)}) cannot decide.",
         )
     low, high = (value, value) if iia.method == "exact" else (iia.low, iia.high)
     if low is None or high is None:
-        return Verdict("inconclusive", f"{shown}, too few to give an interval; compare with {rule}.")
+        return Verdict("inconclusive", f"{shown}, too few for an interval; compare it with {rule}.")
     if low > most + _SAME:
         more = f"; iia_star is {show(star.value)}" if star is not None and star.value is not None else ""
         least_own = own.value if own.low is None else own.low
@@ -123,7 +123,7 @@ def verdict(
         return Verdict("contradicted", f"{shown}, no more than {rule}.")
     if high < least - _SAME:
         return Verdict("contradicted", f"{shown}, below {rule}.")
-    holds = "the interval holds" if iia.method != "exact" and high >= most else "not above"
+    holds = "the interval contains" if iia.method != "exact" and high >= most else "not above"
     return Verdict("inconclusive", f"{shown}; {holds} {rule}.")
 
 

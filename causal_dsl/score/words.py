@@ -1,4 +1,4 @@
-"""What a network said where it was wrong, where it said nothing, and where it said something that is no answer."""
+"""What a network said in wrong runs, in runs without an answer, and in runs whose largest logit is not an answer."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def nothing_said(frame: CellData, patched: bool) -> list[Finding]:
 
 
 def elsewhere(frame: CellData, patched: bool, speech: Speech) -> list[Finding]:
-    """The finding of runs whose largest logit of all is no answer, where answers are read among some."""
+    """The finding of runs whose largest logit of all is not an answer, where answers are read among some."""
     runs = ("base", "patched") if patched else ("base",)
     columns = [frame.columns.base, frame.columns.patched][: len(runs)]
     if speech.answers is None or not frame.n or any(SAID not in column for column in columns):
@@ -91,7 +91,7 @@ def _wanted(frame: CellData, label: bool) -> np.ndarray:
 
 
 def _wrong(frame: CellData, run: str, label: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The rows that are wrong, the code that each says, and the id where the code is no answer (-1: unknown)."""
+    """The rows that are wrong, the code that each says, and the id where the code is not an answer (-1: unknown)."""
     codes = frame.column(run, ANSWER)
     rows = np.flatnonzero(codes != _wanted(frame, label))
     of_run = frame.columns.base if run == "base" else frame.columns.patched
@@ -103,9 +103,9 @@ def _wrong(frame: CellData, run: str, label: bool) -> tuple[np.ndarray, np.ndarr
 
 def _said(code: int, token: int, speech: Speech) -> str:
     if code == TIED:
-        return "nothing: two logits are the largest"
+        return "nothing (two logits tie for the largest)"
     if code == NOT_FINITE:
-        return "nothing: a logit is no finite number"
+        return "nothing (a logit is not finite)"
     if code in NO_ANSWERS:
         return f"`{speech.token(token)}`" if token >= 0 else "none of the answers"
     return f"`{speech.value(code)}`"
@@ -122,7 +122,7 @@ def wrong_finding(wrong: Sequence[Wrong], runs: int, cell: str, speech: Speech) 
         text += f", {_short(speech.base(pair))}" if speech.base is not None else ""
         parts.append(f"{text}: `{wanted}` is right)")
     where = f"At {cell}, where iia is highest, " if cell else ""
-    text = f"{where}{show_share(wrong[0].of, runs)} {wrong[0].run} runs answer wrongly; they say {'; '.join(parts)}."
+    text = f"{where}{show_share(wrong[0].of, runs)} {wrong[0].run} runs answer wrong; they say {'; '.join(parts)}."
     return [Finding("wrong_answers", text)]
 
 

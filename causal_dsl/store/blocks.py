@@ -61,7 +61,7 @@ class Blocks:
         notes = tuple(found[:_NAMED]) + ((f"and {len(found) - _NAMED} more",) if len(found) > _NAMED else ())
         place = Span(Source(shown_path(self.folder.parent), ""), 0, 0)
         title, help = (
-            "what was kept here belongs to another run: all is run anew",
+            "the results stored here belong to another run: everything is run again",
             "to keep both, pass another folder to --out",
         )
         notices.tell(Diagnostic("W658", title, place, notes=notes, help=help))

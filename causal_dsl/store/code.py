@@ -20,7 +20,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from causal_dsl.store import hashes, reads
+from causal_dsl.store import hashes, native, reads
 
 #: The files that were opened to be read, each with its size and time as it was opened first.
 Opened = dict[str, tuple[int, int] | None]
@@ -118,9 +118,17 @@ def hearing(opened: Opened) -> Iterator[None]:
     _hook()
     token = _WATCHING.set(opened)
     try:
-        yield
+        with native.telling(_opened):
+            yield
     finally:
         _WATCHING.reset(token)
+
+
+def _opened(path: str) -> None:
+    """A library is about to open a file beyond Python's sight."""
+    opened = _WATCHING.get()
+    if opened is not None and path not in opened:
+        opened[path] = stamp_of(Path(path))
 
 
 def remember_late(names: Iterable[str], roots: Iterable[Path]) -> None:

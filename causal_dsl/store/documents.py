@@ -25,7 +25,7 @@ def read_document(path: Path) -> dict[str, Any]:
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
     if not isinstance(found, dict) or found.pop(_HASH, None) != _digest(found):
-        raise ValueError("it is not as it was written")
+        raise ValueError("its content is not as it was written")
     return found
 
 
@@ -33,13 +33,13 @@ def take_document(path: Path, what: str, well: Callable[[dict[str, Any]], bool])
     """What a document says; None where there is none. One that is damaged, or not ``well`` formed, is set aside (W659)."""
     try:
         found = read_document(path)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError) as error:
         set_aside(path, what, (getattr(error, "strerror", None) or str(error))[:200])
         return None
     if not well(found):
-        set_aside(path, what, "it is not as it was written")
+        set_aside(path, what, "its content is not as it was written")
         return None
     return found
 

@@ -7,6 +7,6 @@ def reached(kind: str) -> None:
     """Hear that a step of a kind is finished and kept. It does nothing: tests replace it by something that kills.
 
     Kinds: ``part`` (a file is written beside its place), ``file`` (it is in its place), ``sweep`` (a block of a run),
-    ``bank`` (a pass over the prompts of fits), ``fit step`` (a checkpoint of fits), ``fit`` (a finished fit), ``training
+    ``fit pass`` (a pass over the prompts of fits), ``fit step`` (a checkpoint of fits), ``fit`` (a finished fit), ``training
     step`` (a checkpoint of a training), ``training``, and ``results`` (each file of the results).
     """

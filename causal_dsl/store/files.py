@@ -59,9 +59,9 @@ def write_atomic(path: Path, data: bytes) -> None:
 
 
 def read_file(path: Path) -> bytes:
-    """The content of a file of the store's own. Raises OSError, also for what is no regular file: a pipe has no end."""
+    """The content of a file of the store's own. Raises OSError, also for what is not a regular file: a pipe has no end."""
     if not stat.S_ISREG(path.stat().st_mode):
-        raise OSError(errno.EINVAL, "it is no file, but a folder, a device or a pipe", str(path))
+        raise OSError(errno.EINVAL, "it is not a file, but a folder, a device or a pipe", str(path))
     return path.read_bytes()
 
 
@@ -76,10 +76,10 @@ def if_possible(what: str) -> Iterator[None]:
         notices.tell(
             Diagnostic(
                 "W665",
-                f"{what} cannot be kept",
+                f"{what} cannot be stored",
                 Span(Source(shown_path(path), ""), 0, 0),
                 notes=(error.strerror or str(error),),
-                help="make room there, or set CAUSAL_DSL_CACHE to a folder that can be written: else the next run makes it anew",
+                help="make room there, or set CAUSAL_DSL_CACHE to a folder that can be written; otherwise the next run makes it again",
             )
         )
 
@@ -107,7 +107,7 @@ def set_aside(path: Path, what: str, why: str) -> Path | None:
     except OSError as error:
         aside, moved = path, f"it stays where it is: {error.strerror or error}"
     place, help = Span(Source(shown_path(path), ""), 0, 0), "delete it once you know how it came to be damaged"
-    notices.tell(Diagnostic("W659", f"{what} is damaged, and is made anew", place, notes=(why, moved), help=help))
+    notices.tell(Diagnostic("W659", f"{what} is damaged and is made again", place, notes=(why, moved), help=help))
     return None if aside == path else aside
 
 

@@ -89,7 +89,7 @@ class Later:
         for name, known in before.items():
             now = self.now(name) or ABSENT
             if known == CHANGED:
-                found.append(f"{name}, which the network reads as it runs, was changed while the run before went on")
+                found.append(f"{name}, which the network reads as it runs, was changed during the previous run")
             elif now != known:
                 what = {known == ABSENT: "is there now", now == ABSENT: "is gone"}.get(True, "has another content")
                 found.append(f"{name}, which the network reads as it runs, {what}")

@@ -50,4 +50,4 @@ def _who(folder: Path) -> str:
         told = json.loads(read_file(folder / HOLDER))
         return f"process {int(told['process'])} on {told['machine']}, since {told['since']}: {told['command']}"
     except (OSError, ValueError, KeyError, TypeError):
-        return "a process that has not said which it is"
+        return "an unidentified process"

@@ -39,10 +39,6 @@ class SpecFolder:
     def blocks(self) -> Path:
         return self.folder / "blocks"
 
-    @property
-    def features(self) -> Path:
-        return self.folder / "features"
-
     @contextmanager
     def writing(self, name: str) -> Iterator[Path]:
         """A file to be written, which then takes the place of ``name``; what we did not write there is set aside."""
@@ -132,9 +128,9 @@ def opened(out: Path, spec: str) -> Iterator[SpecFolder]:
             for inner, _, _ in os.walk(folder):  # links are not followed
                 clear_parts(Path(inner), every=True)
             held = SpecFolder(folder, about, spec)
-            for room in (held.blocks, held.features):
+            for room in (held.blocks, held.folder / "features"):
                 if os.path.lexists(room) and (room.is_symlink() or not room.is_dir()):
-                    set_aside(room, f"`{room.name}` of these results", "it is no folder, or a link to one")
+                    set_aside(room, f"`{room.name}` of these results", "it is not a folder, or a link to one")
             try:
                 held._tell()
             except OSError as error:
@@ -178,7 +174,7 @@ def folder_of(out: Path, spec: str) -> Path:
 
 
 def _identity(out: Path, spec: str) -> str:
-    """A spec's path from the folder of the results, so that both can be moved together; its name where it is no file."""
+    """A spec's path from the folder of the results, so that both can be moved together; its name where it is not a file."""
     if spec.startswith("<"):
         return spec
     try:
@@ -216,10 +212,10 @@ def _refuse_foreign(folder: Path, place: Span) -> None:
             "E755",
             f"`{MARKER}` in `{shown}` is damaged",
             place,
-            notes=("it is not as a run wrote it, and it alone says which of the files there are ours",),
-            help="pass another folder to --out; where nothing in that one but results is kept, it may be deleted",
+            notes=("it is not as a run wrote it, and it is the only record of the files that runs wrote there",),
+            help="pass another folder to --out; that folder may be deleted if it holds only results",
         )
-    what = f"`{shown}` holds files that no run wrote" if inside else f"`{shown}` is no folder"
+    what = f"`{shown}` holds files that no run wrote" if inside else f"`{shown}` is not a folder"
     notes = (
         (f"there is `{sorted(inside)[0]}`, and no `{MARKER}` that says it is a folder of results",) if inside else ()
     )

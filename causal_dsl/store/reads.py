@@ -67,7 +67,7 @@ def _changed(path: Path) -> Exception:
         "E757",
         f"`{shown_path(path)}` was changed while it was read",
         Span(Source(shown_path(path), ""), 0, 0),
-        notes=("some of the run would be of its old content, and some of the new",),
+        notes=("part of the run would use its old content, and part its new content",),
         help="run it again",
     )
 

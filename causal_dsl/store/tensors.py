@@ -66,7 +66,7 @@ def load_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     except Exception as error:  # a damaged archive fails in many ways: of zip, of zlib, of numpy, of its own names
         raise Damaged("it is cut off or changed, or something else wrote it") from error
     if _digest_of(arrays, told).encode() != expected:
-        raise Damaged("its content is not that of its hash")
+        raise Damaged("its content does not match its hash")
     about: dict[str, Any] = json.loads(told)
     return arrays, about
 
@@ -76,7 +76,7 @@ def take_tensors(path: Path, what: str) -> tuple[dict[str, Tensor], dict[str, An
     try:
         data = read_file(path)
         about = _about(data)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, Damaged) as error:
         set_aside(path, what, str(error))
@@ -90,7 +90,7 @@ def take_arrays(path: Path, what: str) -> tuple[dict[str, np.ndarray], dict[str,
     """As :func:`take_tensors`, numpy arrays."""
     try:
         return load_arrays(path)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, Damaged) as error:
         set_aside(path, what, str(error))
@@ -133,7 +133,7 @@ def _about(data: bytes) -> dict[str, Any]:
     except (KeyError, TypeError, AttributeError) as error:
         raise Damaged("something else wrote it: it has no hash") from error
     if _digest(header, numbers) != expected:
-        raise Damaged("its content is not that of its hash")
+        raise Damaged("its content does not match its hash")
     found: dict[str, Any] = json.loads(about)
     return found
 
@@ -147,7 +147,7 @@ def _parts(data: bytes) -> tuple[dict[str, Any], bytes]:
         if not isinstance(header, dict):
             raise TypeError
     except (struct.error, ValueError, TypeError, RecursionError) as error:
-        raise Damaged("it is cut off, or it is no safetensors file") from error
+        raise Damaged("it is cut off, or it is not a safetensors file") from error
     return header, data[8 + length :]
 
 

@@ -137,7 +137,7 @@ def two_arrows_missing_target(stuck: Stuck) -> Diagnostic | None:
     """``do(left)``, ``do(left <-)``"""
     if stuck.found in ("RPAR", "COMMA") and {"LARROW", "EQUAL"} <= stuck.accepts:
         return stuck.fault(
-            "E101", "`do( )` does something to what it names", help="write `left <- source`, `site = 0` or `site += x`"
+            "E101", "`do( )` must say what is done", help="write `left <- source`, `site = 0` or `site += x`"
         )
     return None
 
@@ -168,7 +168,7 @@ def keyword_as_name(stuck: Stuck) -> Diagnostic | None:
             return None
     return Diagnostic(
         "E106",
-        f"`{keyword}` is a word of the language, it cannot be a name",
+        f"`{keyword}` is a word of the language and cannot be a name",
         stuck.tokens[at].span,
         help=f"choose another name, such as `{keyword}_` or `the_{keyword}`",
     )
@@ -179,7 +179,7 @@ def misplaced(stuck: Stuck) -> Diagnostic | None:
     home = HOME.get(stuck.found)
     if home is None or f"`{stuck.inside}`" in home or stuck.type(1) in (*_NAMING, "COMMA"):
         return None
-    where = f"does not belong inside `{stuck.inside}`" if stuck.inside else "stands outside of any block"
+    where = f"does not belong inside `{stuck.inside}`" if stuck.inside else "is outside any block"
     return stuck.fault("E112", f"`{stuck.text}` {where}", help=f"it belongs inside {home} block")
 
 
@@ -203,7 +203,7 @@ def no_domain(stuck: Stuck) -> Diagnostic | None:
         return None
     return stuck.fault(
         "E101",
-        "a domain is due here, not a value",
+        "this must be a domain, not a value",
         help='write `{"a", "b"}`, `0..9`, `bool`, `real(-1, 1)`, `lines("file.txt")` or the name of a domain',
     )
 
@@ -234,7 +234,7 @@ def nearly_keyword(stuck: Stuck) -> Diagnostic | None:
         for token in reversed(stuck.tokens[: stuck.at]):
             if token.type == "NAME" and nearest(token.text, ["if"]):
                 return Diagnostic(
-                    "E105", f"`{token.text}` is no word of the language", token.span, help="did you mean `if`?"
+                    "E105", f"`{token.text}` is not a word of the language", token.span, help="did you mean `if`?"
                 )
     return _word_before(stuck)
 
@@ -258,7 +258,7 @@ def _word_before(stuck: Stuck) -> Diagnostic | None:
     if close is None:
         return None
     return Diagnostic(
-        "E105", f"`{before.text}` is no word of the language", before.span, help=f"did you mean `{close}`?"
+        "E105", f"`{before.text}` is not a word of the language", before.span, help=f"did you mean `{close}`?"
     )
 
 
@@ -321,7 +321,7 @@ def declarations(stuck: Stuck) -> Diagnostic | None:
     if stuck.found == "STRING" and stuck.type(-1) == "EQUAL" and stuck.tokens[0].type in ("NETWORK", "TABLE"):
         makers = {"NETWORK": f"hf({stuck.text})`, `zoo({stuck.text})", "TABLE": f"csv({stuck.text}, key=column)"}
         help = f"write `{makers[stuck.tokens[0].type]}`"
-        return stuck.fault("E101", "a call is due here, which says what the text names", help=help)
+        return stuck.fault("E101", "this must be a call, which says what the text names", help=help)
     return None
 
 

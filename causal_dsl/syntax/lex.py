@@ -1,4 +1,4 @@
-"""From text to tokens and comments; what is no token is reported here, and replaced by what was meant.
+"""From text to tokens and comments; what is not a token is reported here, and replaced by what was meant.
 
 Signs of other languages (``&&``, ``;``, ``'…'``, ``//``) are known, so that one slip costs one message and
 the rest of the declaration is still read.
@@ -31,7 +31,7 @@ class Foreign:
     meant: str = ""
 
 
-_QUOTE = "a string stands in double quotes"
+_QUOTE = "a string is written in double quotes"
 FOREIGN = {
     ";": Foreign("there are no semicolons", "leave it out: a statement ends where the next begins"),
     "&&": Foreign("`&&` is spelt `and`", "write `and`", "and"),
@@ -40,18 +40,18 @@ FOREIGN = {
     "|": Foreign("`|` is spelt `or`", "write `or`", "or"),
     "!": Foreign("`!` is spelt `not`", "write `not`", "not"),
     "=<": Foreign("`=<` is written the other way round", "write `<=`", "<="),
-    "=>": Foreign("`=>` is no sign of this language", "write `>=` to compare, `->` for what maps or flows to"),
+    "=>": Foreign("`=>` is not a sign of this language", "write `>=` to compare, `->` for what maps or flows to"),
     "<>": Foreign("`<>` is spelt `!=`", "write `!=`", "!="),
     "===": Foreign("`===` is spelt `==`", "write `==`", "=="),
     "!==": Foreign("`!==` is spelt `!=`", "write `!=`", "!="),
     "**": Foreign("there is no power operator", "multiply: `x * x`", "*"),
-    "^": Foreign("`^` is no sign of this language", "write `x != y` for exclusive or, `x * x` for a square"),
+    "^": Foreign("`^` is not a sign of this language", "write `x != y` for exclusive or, `x * x` for a square"),
     "...": Foreign("`...` has one dot too many", "write `..`, as in `0..9` (its end is included)", ".."),
-    "++": Foreign("`++` is no sign of this language", "write `+ 1`"),
+    "++": Foreign("`++` is not a sign of this language", "write `+ 1`"),
     "-=": Foreign("there is no `-=`", "write `+=` and a minus: `site += -4 * direction`", "+="),
     "*=": Foreign("there is no `*=`", "write `=` to set a value, `+=` to add to it"),
-    "?": Foreign("`?` is no sign of this language", "write `if condition then a else b`"),
-    "$": Foreign("`$` is no sign of this language", "write the name by itself"),
+    "?": Foreign("`?` is not a sign of this language", "write `if condition then a else b`"),
+    "$": Foreign("`$` is not a sign of this language", "write the name by itself"),
     "≠": Foreign("`≠` is written with two characters", "write `!=`", "!="),
     "≤": Foreign("`≤` is written with two characters", "write `<=`", "<="),
     "≥": Foreign("`≥` is written with two characters", "write `>=`", ">="),
@@ -87,7 +87,7 @@ class Lexemes:
 
 
 def is_binary(text: str) -> int | None:
-    """The offset of the first character that says that this is no text, or None."""
+    """The offset of the first character that says that this is not a text, or None."""
     found = [m.start() for m in re.finditer(r"[\x00-\x08\x0e-\x1b\x7f\ufffd\ud800-\udfff]", text[:100_000])]
     if found and ("\0" in text or len(found) > max(8, len(text[:100_000]) // 50)):
         return found[0]
@@ -167,7 +167,7 @@ class _Scanner:
             self.diagnostics.report(code, title, span, **more)
         elif len(self.out.faults) == MOST_FAULTS + 1:
             self.diagnostics.report(
-                "E110", "there is more that is no part of the language", span, label="not told from here on"
+                "E110", "there is more that is not part of the language", span, label="the rest is not reported"
             )
 
     def is_foreign(self, found: re.Match[str]) -> bool:
@@ -188,10 +188,10 @@ class _Scanner:
         kind = found.lastgroup
         if kind == "COMMENT":
             first = self.span(start, start + 2)
-            self.report("E104", f"`{text[:2]}` begins no comment here", first, help="a comment begins with `#`")
+            self.report("E104", f"`{text[:2]}` does not begin a comment here", first, help="a comment begins with `#`")
         elif kind == "TRIPLE":
             self.report(
-                "E103", "a string stands in one pair of quotes", self.span(start, start + 3), help='write `"…"`'
+                "E103", "a string is written in one pair of quotes", self.span(start, start + 3), help='write `"…"`'
             )
             self.token("STRING", '""', start, end)
         elif kind == "QUOTED":
@@ -243,7 +243,7 @@ class _Scanner:
                 at = start + 1 + escape.start()
                 self.report(
                     "E103",
-                    f"`{escape[0]}` means nothing in a string",
+                    f"`{escape[0]}` has no meaning in a string",
                     self.span(at, at + 2),
                     help='there are `\\"`, `\\\\`, `\\n`, `\\t` and `\\r`; for a backslash itself write `\\\\`',
                 )
@@ -255,6 +255,6 @@ class _Scanner:
             end += 1
         run = text[at:end]
         shown = "".join(c if c.isprintable() else f"U+{ord(c):04X}" for c in run[:12]) + ("…" if len(run) > 12 else "")
-        self.report("E104", f"`{shown}` is no part of the language", self.span(at, end), help="leave it out")
+        self.report("E104", f"`{shown}` is not part of the language", self.span(at, end), help="leave it out")
         self.first = False
         return end

@@ -76,7 +76,7 @@ def _refused(source: Source) -> Diagnostic | None:
         )
     junk = is_binary(source.text)
     if junk is not None:
-        return Diagnostic("E115", "this is not a text", Span(source, junk, junk + 1), help="a spec is a text in UTF-8")
+        return Diagnostic("E115", "this is not a text", Span(source, junk, junk + 1), help="a spec is UTF-8 text")
     return None
 
 
@@ -217,7 +217,7 @@ class _Parser:
             home = {"DEFINE": "a `causal` block", "TILDE": "a `causal` or `test` block", "AT": "an `align` block"}[
                 second
             ]
-            title = f"`{first.text}` stands outside of any block"
+            title = f"`{first.text}` is outside any block"
             return Diagnostic("E112", title, first.span, help=f"it belongs inside {home}")
         if first.type == "NAME" and second == "EQUAL":
             help = (
@@ -251,7 +251,7 @@ class _Parser:
             self.tell(
                 Diagnostic(
                     "E109",
-                    "this is nested too deep",
+                    "this is nested too deeply",
                     stuck.span,
                     notes=(f"at most {DEEPEST_BRACKETS} brackets, and {DEEPEST_TREE} operators in a row",),
                     help="give parts of it names: a mechanism or a `metric` of their own, or a table of values",
@@ -272,7 +272,7 @@ class _Parser:
         if self.told <= MOST_FAULTS:
             self.diagnostics.add(diagnostic)
         elif self.told == MOST_FAULTS + 1:
-            self.diagnostics.report("E110", "there are more faults than can be told at once", diagnostic.span)
+            self.diagnostics.report("E110", "there are more faults than can be reported at once", diagnostic.span)
 
     def lose(self, tokens: list[Lexeme]) -> None:
         """Remember the names that a faulty declaration would have declared."""

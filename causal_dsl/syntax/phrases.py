@@ -103,6 +103,8 @@ class Phrases:
                 return LayoutGroup((element, Nest(_INDENT, (Line(), "in ", self.domain(node.domain)))))
             case tree.IfElse():
                 return self.if_else(node)
+            case tree.Range() | tree.Set():  # the value of a setting
+                return self.domain(node)
         raise TypeError(f"no expression: {node!r}")
 
     def argument(self, node: tree.Argument) -> Doc:
@@ -141,7 +143,13 @@ class Phrases:
             return (opening, end)
         return LayoutGroup((opening, Nest(_INDENT, (Line(""), fill(list(items)))), Line(""), end))
 
-    def domain(self, node: tree.DomainExpr) -> Doc:
+    def table(self, node: tree.Call | tree.Mapping) -> Doc:
+        if isinstance(node, tree.Call):
+            return self.expr(node)
+        pairs: list[Doc] = [(self.expr(pair.key), ": ", self.expr(pair.value)) for pair in node.pairs]
+        return self.bracketed("{", pairs, node, "}")
+
+    def domain(self, node: tree.DomainExpr | tree.Expr) -> Doc:
         match node:
             case tree.Range():
                 low = self.expr(node.low, SUM)
@@ -170,7 +178,7 @@ class Phrases:
             case tree.DomainDecl():
                 return (("domain ", self.ident(node.name)), ("= ", self.domain(node.domain)))
             case tree.TableDecl():
-                return (("table ", self.ident(node.name)), ("= ", self.expr(node.value)))
+                return (("table ", self.ident(node.name)), ("= ", self.table(node.value)))
             case tree.NetworkDecl():
                 return (
                     ("network ", self.ident(node.name), self.parameters(node.parameters)),
@@ -187,7 +195,7 @@ class Phrases:
                     name = (name, " : ", self.domain(node.domain))
                 return (name, (":= ", Nest(_INDENT, self.expr(node.value))))
             case tree.Prompt():
-                text = Nest(len("prompt "), self.long_string(node.text))
+                text = self.prompt(node.text)
                 return (("prompt ", text, LayoutGroup(self.where(node.where))),)
             case tree.Placement():
                 name = self.ident(node.name)
@@ -223,6 +231,9 @@ class Phrases:
                 return (target, " = ", self.expr(node.value))
         target = self.expr(node.target)
         return (target, " += ", self.expr(node.value))
+
+    def prompt(self, node: tree.String | tree.Call) -> Doc:
+        return Nest(len("prompt "), self.long_string(node)) if isinstance(node, tree.String) else self.expr(node)
 
     def long_string(self, node: tree.String, width: int = 84) -> Doc:
         """A text as one string, or as several below each other, cut at spaces."""

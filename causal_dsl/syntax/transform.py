@@ -179,6 +179,12 @@ class BuildTree(Transformer[Token, Any]):
     def set_(self, c: list[Any]) -> tree.Set:
         return tree.Set(_nodes(c), span=_span(c))
 
+    def mapping(self, c: list[Any]) -> tree.Mapping:
+        return tree.Mapping(_nodes(c), span=_span(c))
+
+    def pair(self, c: list[Any]) -> tree.MapEntry:
+        return tree.MapEntry(c[0], c[2], span=_span(c))
+
     # ── expressions ──
 
     def if_else(self, c: list[Any]) -> tree.IfElse:

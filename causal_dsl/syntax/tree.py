@@ -100,6 +100,9 @@ class Subscript(Node):
 
 @dataclass(frozen=True)
 class Argument(Node):
+    """``value`` or ``name=value``; the value of a name may be a :class:`Range` or a :class:`Set`, which settings that take a
+    domain read."""
+
     name: Ident | None
     value: Expr
 
@@ -178,7 +181,22 @@ class Set(Node):
 
 Expr = Number | String | Bool | Name | Attribute | Subscript | Call | List | Unary | Binary | Compare | Member | IfElse
 #: A bare name or a call (`bool`, `Shape`, `real(-1, 1)`, `lines("f.txt")`) stands as itself.
-DomainExpr = Range | Set | Name | Call
+DomainExpr = Range | Set | Name | Attribute | Subscript | Call
+
+
+@dataclass(frozen=True)
+class MapEntry(Node):
+    """``key: value``"""
+
+    key: Expr
+    value: Expr
+
+
+@dataclass(frozen=True)
+class Mapping(Node):
+    """``{key: value, …}``, a table that is written out"""
+
+    pairs: tuple[MapEntry, ...]
 
 
 # ── declarations ────────────────────────────────────────────────────────────────────────────────
@@ -206,7 +224,7 @@ class DomainDecl(Declaration):
 @dataclass(frozen=True)
 class TableDecl(Declaration):
     name: Ident
-    value: Call
+    value: Call | Mapping
 
 
 @dataclass(frozen=True)
@@ -259,7 +277,9 @@ class Parameter(Node):
 
 @dataclass(frozen=True)
 class Prompt(Declaration):
-    text: String
+    """``prompt "…" where condition``, or ``prompt chat(user="…")``"""
+
+    text: String | Call
     where: Expr | None = None
 
 

@@ -81,7 +81,7 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--reference",
         action="store_true",
-        help="run every intervention by whole forwards, cell by cell: slow, and what the one pass is held against",
+        help="run every intervention by whole forward passes, cell by cell: slow; the reference for the one pass",
     )
     run.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from causal_dsl.diagnostics import Diagnostics, Source, Span, did_you_mean, shown_path
+from causal_dsl.store.out import MARKER
 
 SUFFIX = ".causal"
 _UNITS = {
@@ -39,7 +40,8 @@ class CommandLine:
 
 
 def spec_files(paths: Iterable[str], line: CommandLine, diagnostics: Diagnostics) -> list[Path]:
-    """The spec files that the paths name: a file as it is, a folder for every ``.causal`` file under it.
+    """The spec files that the paths name: a file as it is, a folder for every ``.causal`` file under it but for what
+    begins with a dot and for the results of ``--out``.
 
     A file that does not exist is kept, so that reading it says what is wrong. A folder without any is E705.
     """
@@ -47,13 +49,15 @@ def spec_files(paths: Iterable[str], line: CommandLine, diagnostics: Diagnostics
     for written in paths:
         path = Path(written)
         if _is_folder(path):
-            inside = sorted(entry for entry in path.rglob(f"*{SUFFIX}") if not _hidden(entry.relative_to(path)))
+            inside = sorted(entry for entry in path.rglob(f"*{SUFFIX}") if not left_out(entry, path))
             if not inside:
                 diagnostics.report(
                     "E705",
                     f"there is no `{SUFFIX}` file in the folder `{shown_path(path)}`",
                     line.place(written),
-                    notes=("folders are searched with all that is in them, except what begins with a dot",),
+                    notes=(
+                        "folders are searched with all their subfolders, except names that begin with a dot, and results of --out",
+                    ),
                     help="name a folder that holds specs, or one spec file",
                 )
             found.update(dict.fromkeys(inside))
@@ -69,8 +73,12 @@ def _is_folder(path: Path) -> bool:
         return False  # reading it tells
 
 
-def _hidden(path: Path) -> bool:
-    return any(part.startswith(".") or part == "__pycache__" for part in path.parts)
+def left_out(file: Path, folder: Path) -> bool:
+    """Whether a file below a folder is hidden, or a copy among the results of ``--out``."""
+    inner = file.relative_to(folder)
+    if any(part.startswith(".") or part == "__pycache__" for part in inner.parts):
+        return True
+    return any((folder / above / MARKER).is_file() for above in inner.parents if above != Path())
 
 
 def named_networks(written: Iterable[str], line: CommandLine, diagnostics: Diagnostics) -> dict[str, Path]:
@@ -122,7 +130,7 @@ def memory_size(text: str) -> int:
         raise ArgumentTypeError(f"{text!r} is not a size; write a number and a unit, such as 8GB or 512MiB")
     size = float(match[1]) * _UNITS[match[2]]
     if not 1_000_000 <= size < 2**60:
-        raise ArgumentTypeError(f"{text!r} is no memory that a batch could run in; write for example 8GB")
+        raise ArgumentTypeError(f"{text!r} leaves no memory for a batch; write for example 8GB")
     return int(size)
 
 

@@ -75,6 +75,8 @@ def _each(
             continue
         except SpecError as error:
             fault = error
+        except OutputFault:
+            raise
         except Exception as error:
             place = Span(Source(shown_path(file), ""), 0, 0)
             fault = SpecError([unexpected(error, place)])
@@ -185,9 +187,9 @@ def run(arguments: Namespace, line: CommandLine) -> int:
         if finished is not None:
             _show(finished, arguments, line)
         kept = (
-            f"what was finished is in {options.out}; the same command goes on from there"
+            f"the finished part is in {options.out}; the same command continues from there"
             if options.out
-            else "with `--out DIR` what is finished is kept, and the same command goes on from there"
+            else "with `--out DIR` the finished part is stored, and the same command continues from there"
         )
         tell(printable(f"stopped; {kept}"))
         return STOPPED
@@ -206,7 +208,7 @@ def _show(results: Results, arguments: Namespace, line: CommandLine) -> bool:
             _show_text(results)
     except OutputFault as fault:
         kept = str(arguments.out) if arguments.out is not None else rescue(results)
-        told = f"the results are in {kept}" if kept else "the results could not be kept either"
+        told = f"the results are in {kept}" if kept else "the results could not be stored either"
         tell(unwritten(fault, line.place("run"), told).render())
         return False
     if results.faults:

@@ -87,7 +87,7 @@ def mute(stream: TextIO) -> None:
         os.dup2(nowhere, stream.fileno())
         os.close(nowhere)
     except (OSError, ValueError):
-        return  # the stream is no file, as in tests that capture it
+        return  # the stream is not a file, as in tests that capture it
 
 
 def say_json(document: Any) -> None:

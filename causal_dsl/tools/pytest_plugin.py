@@ -40,9 +40,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> SpecFile | None:
-    if file_path.suffix != ".causal":
+    if file_path.suffix != ".causal" or _among_results(file_path, parent.config):
         return None
     return SpecFile.from_parent(parent, path=file_path)
+
+
+def _among_results(file: Path, config: pytest.Config) -> bool:
+    """Whether a file is a copy among the results of ``--out``, and nobody asked for those by name."""
+    from causal_dsl.store.out import MARKER
+
+    asked = [config.invocation_params.dir / str(argument).partition("::")[0] for argument in config.args]
+    results = [folder for folder in file.parents if folder != folder.parent and (folder / MARKER).is_file()]
+    return any(not any(one.is_relative_to(folder) for one in asked) for folder in results)
 
 
 class SpecFile(pytest.File):

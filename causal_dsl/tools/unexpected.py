@@ -23,7 +23,7 @@ def unexpected(error: BaseException, span: Span = NOWHERE) -> Diagnostic:
     if isinstance(error, MemoryError):
         return Diagnostic(
             "E799",
-            "the memory of this machine is used up",
+            "this machine is out of memory",
             span,
             notes=("where " + origin(error),),
             help="run fewer pairs (`n=`), or a smaller batch (`--batch-memory 2GB`)",

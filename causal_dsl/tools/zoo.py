@@ -61,5 +61,5 @@ def _train(arguments: Namespace, line: CommandLine) -> int:
             return 0
         trained = train_zoo(*given)
     say(f"{arguments.name} is in {shown_path(trained.folder)}")
-    say(f"accuracy {trained.seen:.2%} on what it was trained on, {trained.held_out:.2%} on what was held out")
+    say(f"accuracy {trained.seen:.2%} on its training inputs, {trained.held_out:.2%} on held-out inputs")
     return 0

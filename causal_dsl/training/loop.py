@@ -63,7 +63,7 @@ class Loop:
         return self.progress.step >= self.training.steps
 
     def run(self, checkpoint: Checkpoint | None = None) -> None:
-        """Do the steps that are left; without a checkpoint nothing of them is kept. Raises E737 for a loss that is no number, or runs away."""
+        """Do the steps that are left; without a checkpoint nothing of them is kept. Raises E737 for a loss that is not a number, or runs away."""
         self.model.requires_grad_(True)
         try:
             run(self, checkpoint)

@@ -47,7 +47,7 @@ def draw_weights(model: nn.Module, seed: int, span: Span) -> None:
         owner = type(model.get_submodule(made.rpartition(".")[0])).__name__
         raise fail(
             "E738",
-            f"`{made}` cannot be drawn anew",
+            f"`{made}` cannot be reinitialised",
             span,
             notes=(f"{owner} has no `reset_parameters`, which modules of torch.nn have",),
             help="give it one, or train from the weights that are there: init=keep",

@@ -48,9 +48,7 @@ _ALL = (
     ),
     FindingKind("unsolved", "verdict", "alarm", "the network does not do the task"),
     FindingKind("empty", "cell", "alarm", "no pairs are left", forbids=True),
-    FindingKind(
-        "uninformative", "cell", "alarm", "the label differs from the base's answer in no pair", forbids=True
-    ),
+    FindingKind("uninformative", "cell", "alarm", "the label differs from the base's answer in no pair", forbids=True),
     FindingKind(
         "never_moved",
         "cell",
@@ -68,7 +66,9 @@ _ALL = (
         graded="alarm; info for an ablation that should move nothing",
         forbids=True,
     ),
-    FindingKind("noise", "cell", "alarm", "patching the base into itself moves a logit by more than 0.01", forbids=True),
+    FindingKind(
+        "noise", "cell", "alarm", "patching the base into itself moves a logit by more than 0.01", forbids=True
+    ),
     FindingKind(
         "ties",
         "cell",
@@ -78,7 +78,11 @@ _ALL = (
         forbids_when="above 1% of the runs",
     ),
     FindingKind(
-        "non_finite", "cell", "alarm", "the number of runs in which a logit is NaN or the largest is infinite", forbids=True
+        "non_finite",
+        "cell",
+        "alarm",
+        "the number of runs in which a logit is NaN or the largest is infinite",
+        forbids=True,
     ),
     FindingKind(
         "not_said",
@@ -120,12 +124,17 @@ _ALL = (
         "info",
         "one whole input determines .95 or more of the labels (`base_only`, or `source_only` of one source, exact), and the answers alone do not",
     ),
-    FindingKind("multiple", "cell", "info", "the number of cells that lie above the ceiling, and the number expected by luck"),
+    FindingKind(
+        "multiple", "cell", "info", "the number of cells that lie above the ceiling, and the number expected by luck"
+    ),
     FindingKind("chosen_on_same_pairs", "cell", "alarm", "how `max` and `min` chose, and among how many cells"),
     FindingKind("chosen_on_other_pairs", "cell", "info", "how `best` chose"),
     FindingKind("choice", "cell", "info", "which cell `argmax` selected, and how stably"),
     FindingKind(
-        "near_bound", "cell", "info", "an interval contains the bound of its expectation (other than a 0 or 1 that is met)"
+        "near_bound",
+        "cell",
+        "info",
+        "an interval contains the bound of its expectation (other than a 0 or 1 that is met)",
     ),
     FindingKind("fitted", "feature", "info", "always: what was fitted, and on how many pairs and distinct inputs"),
     FindingKind(

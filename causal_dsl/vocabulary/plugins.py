@@ -73,7 +73,7 @@ class Words(Mapping[str, Word], Generic[Word]):
         return self._loaded[added[0]]
 
     def find(self, name: str, span: Span, diagnostics: Diagnostics) -> Word | None:
-        """:meth:`at`; None, with the fault among ``diagnostics``, where it raises, and None for what is no word."""
+        """:meth:`at`; None, with the fault among ``diagnostics``, where it raises, and None for what is not a word."""
         try:
             return self.at(name, span)
         except SpecError as error:

@@ -139,7 +139,7 @@ class Written:
     """A kind of value that can be written at a site.
 
     ``name``: its word, called as ``name(settings)`` (or standing alone where none is required), or the sign that makes it
-    where it is no word (``word`` False). ``forms``: as the table of the documentation shows it; ``meaning``: what it says
+    where it is not a word (``word`` False). ``forms``: as the table of the documentation shows it; ``meaning``: what it says
     there. ``kind``: its class, whose fields are the settings. ``check``: from a value to a fault (a title and help); None
     where it is sound. ``code`` is the diagnostic of such faults.
     """

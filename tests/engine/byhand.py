@@ -113,7 +113,7 @@ class ByHand:
             handle.remove()
 
     def _between(self, ids: tuple[int, ...], layer: int, at: int, new: Tensor) -> Tensor:
-        """The stream between attention and MLP is no module's output: what follows in the layer is computed from it."""
+        """The stream between attention and MLP is not a module's output: what follows in the layer is computed from it."""
         from families import layer_path, rest_of_layer
 
         module = self.model.get_submodule(layer_path(self.name, layer))

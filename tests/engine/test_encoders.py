@@ -205,9 +205,9 @@ def test_what_a_fit_compares_is_read_at_the_mask(padding: str) -> None:
     network = network_of(text[: text.index("align ")])
     read = plan.scores["patched"][0].read("patched")
     assert read is not None
-    bank = fill(plan, network, [read.run], [], Budget(10**9))
-    assert "look both ways" in bank.why
-    (logits,) = Stepper(bank).logits([Part(read.run, np.arange(8), {}, None)])
+    cache = fill(plan, network, [read.run], [], Budget(10**9))
+    assert "attend in both directions" in cache.why
+    (logits,) = Stepper(cache).logits([Part(read.run, np.arange(8), {}, None)])
     hand = ByHand("bert")
     pairs = zip(prompts(plan, "base", "patched"), prompts(plan, "source", "patched"), strict=True)
     for mine, (base, source) in zip(logits, pairs, strict=True):

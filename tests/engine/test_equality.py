@@ -1,4 +1,4 @@
-"""The law of the executors: whatever the spec, the sweep finds what whole forwards with plain hooks find.
+"""The law of the executors: whatever the spec, the sweep finds what whole forward passes with plain hooks find.
 
 Specs are drawn at random: architecture, sites, positions, prompts of two lengths, padding, several writes, several
 tests, and which of the plan's rules are applied.

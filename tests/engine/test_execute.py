@@ -114,7 +114,7 @@ def test_ablation_noise_and_arithmetic_write_what_they_say() -> None:
         test list on halves { base ~ equality(exhaustive=true) do(layer[1].out[0:4] = [1, 0, 1, 0]) report moved }
     """)
     results = cd.run(spec)
-    # all zero: every unit of layer 2 is 0, the logits tie, and nothing is said, which is no answer that the base run gave
+    # all zero: every unit of layer 2 is 0, the logits tie, and nothing is said, which is not an answer that the base run gave
     inputs = list(itertools.product(range(4), repeat=4))
     same = np.mean([(a == b) == (c == d) for a, b, c, d in inputs])
     assert results["zero"].cell().scores["moved"].value == 1.0

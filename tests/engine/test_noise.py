@@ -24,7 +24,7 @@ PATTERN = """test t on a { base, source ~ m(n=8) where base.template == 0
 
 
 def run(text: str, slow: bool = False, **more: Any) -> dict[Any, np.ndarray]:
-    """The numbers of the test `t`; ``slow``: of whole forwards."""
+    """The numbers of the test `t`; ``slow``: of whole forward passes."""
     network = network_of(text[: text.index("align ")])
     before = network.proof
     assert before is not None
@@ -40,7 +40,7 @@ def run(text: str, slow: bool = False, **more: Any) -> dict[Any, np.ndarray]:
 
 @pytest.mark.parametrize("test", [NOISY, PATTERN], ids=["vectors", "pattern"])
 def test_noise_is_the_pairs_own(test: str) -> None:
-    """In blocks, beside longer prompts, and in whole forwards."""
+    """In blocks, beside longer prompts, and in whole forward passes."""
     text = spec_of("llama", test)
     alone = run(text)
     same(run(text, memory=300_000), alone)

@@ -1,4 +1,4 @@
-"""`run --reference`: whole forwards, cell by cell, give what the one pass gives."""
+"""`run --reference`: whole forward passes, cell by cell, give what the one pass gives."""
 
 from __future__ import annotations
 

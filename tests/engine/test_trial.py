@@ -1,4 +1,4 @@
-"""A plan's own kinds of interventions are held against whole forwards before they are run."""
+"""A plan's own kinds of interventions are held against whole forward passes before they are run."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_what_differs_is_run_by_whole_forwards_and_nothing_else_is(
     slow = [step for step in execution.plan.steps if step.why]
     assert [write.add for step in slow for resume in step.resumes for write in resume.writes] == [True]
     assert "z[x]`" in slow[0].why
-    assert "differs from whole forwards by 1.0e-02" in slow[0].why
+    assert "differs from whole forward passes by 1.0e-02" in slow[0].why
     same(numbers_of(execution), right)
     assert "for some interventions reference" in execution.executor(only(execution.networks))
     found = cd.run(cd.parse(text()))
@@ -113,11 +113,11 @@ def test_a_mistake_of_ours_is_told_and_gone_around(network: Network, monkeypatch
     assert network.proof is not None
     network.proof.kinds.clear()
     monkeypatch.setattr(acts, "add_sum_read", lambda *_: False)
-    with pytest.raises(faults.OwnFault, match="used before it was computed"):
+    with pytest.raises(faults.OwnFault, match="used before it is computed"):
         execution_of(text())
     monkeypatch.setattr(faults, "fall_back", True)
     execution = _finished(text())
-    assert "used before it was computed" in execution.faults[only(execution.networks)]
+    assert "used before it is computed" in execution.faults[only(execution.networks)]
     same(numbers_of(execution), right)
 
 

@@ -207,7 +207,7 @@ def test_a_feature_larger_than_the_vector_is_refused(name: str) -> None:
 
 
 def test_gates_over_heads_need_heads() -> None:
-    with pytest.raises(SpecError, match="no heads side by side"):
+    with pytest.raises(SpecError, match="needs a vector of heads side by side"):
         build([declared("mask", over="heads")], 6, 0, dtype=torch.float32, device="cpu")
 
 

@@ -118,7 +118,7 @@ BESIDE = {
     "a layer as text": ({"hook_layer": "1"}, "layer[1].mlp_out", "", ""),
     "another layer as text": ({"hook_layer": "0"}, "layer[1].mlp_out", "E515", "made in layer 0"),
     "a layer with a point": ({"hook_layer": 1.0}, "layer[1].mlp_out", "", ""),
-    "a layer that is no number": (
+    "a layer that is not a number": (
         {"hook_layer": [1]},
         "layer[1].mlp_out",
         "W518",

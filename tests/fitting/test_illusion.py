@@ -51,7 +51,7 @@ def test_true_directions_pass(tmp_path: Path, direction: list[float]) -> None:
 
 def test_a_given_direction_is_not_said_to_be_made_from_inputs(tmp_path: Path) -> None:
     told = codes(tmp_path, [0.0, 0.0, 1.0])["fitted"]
-    assert "read from a file as it is" in told
+    assert "read from a file; nothing was fitted" in told
     assert "inputs" not in told
 
 

@@ -1,4 +1,4 @@
-"""Features of language models: rows that go on from prefixes against whole forwards, places, chains, joined tokens."""
+"""Features of language models: rows that go on from prefixes against whole forward passes, places, chains, joined tokens."""
 
 from __future__ import annotations
 
@@ -71,19 +71,19 @@ def test_rows_of_a_step_are_those_of_whole_forwards(family: str, sites: str) -> 
     _, checked, nets = made(family, sites, f"rotation(dim=2, {SMALL}, controls=none)")
     fits, network = checked.fits, trained(nets)
     resumes = [e.fit for unit in fits.units for e in unit.experiments]
-    bank = fill(fits.plan, network, resumes, [], budget_of(network))
-    assert bool(bank.why) == (family == "gptj")
+    cache = fill(fits.plan, network, resumes, [], budget_of(network))
+    assert bool(cache.why) == (family == "gptj")
     plain = fill(fits.plan, network, resumes, [], budget_of(network))
     plain.prefixes = None
     refs = [write.feature.map for resume in resumes for write in resume.writes]
     features = {}
     for ref in refs:
-        width = bank.vectors[ref.place.site].shape[1]
+        width = cache.vectors[ref.place.site].shape[1]
         features[ref] = build(ref.chain, width, 5, dtype=torch.float32, device="cpu")
     pairs = np.array([3, 0, 7, 11])
     parts = [Part(resume, pairs, features, None) for resume in resumes] * 2
     grads = []
-    for one in (bank, plain):
+    for one in (cache, plain):
         for feature in features.values():
             feature.zero_grad()
             feature.prepare()
@@ -101,13 +101,13 @@ def test_rows_that_lie_alike_are_laid_out_once() -> None:
     _, checked, nets = made("llama", "layer[1].resid_post[x]", f"rotation(dim=2, {SMALL}, controls=none)")
     (unit,) = checked.fits.units
     resume, network = unit.experiments[0].fit, trained(nets)
-    bank = fill(checked.fits.plan, network, [resume], [], budget_of(network))
+    cache = fill(checked.fits.plan, network, [resume], [], budget_of(network))
     features = {ref: build(ref.chain, 32, 5, dtype=torch.float32, device="cpu") for ref in unit.maps}
-    kept = Stepper(bank)
+    kept = Stepper(cache)
     for start in range(0, 24, 3):
         part = Part(resume, np.array([start, start + 2, start, start + 1]), features, None)
         with torch.no_grad():
-            torch.testing.assert_close(kept.logits([part]), Stepper(bank).logits([part]), atol=0, rtol=0)
+            torch.testing.assert_close(kept.logits([part]), Stepper(cache).logits([part]), atol=0, rtol=0)
     assert len(kept.layouts) <= 4
 
 
@@ -198,9 +198,9 @@ def test_a_capture_of_the_base_is_no_change() -> None:
         resume.base,
         tuple(g.WriteNode(w.place, g.Capture(resume.base, w.place), False, w.feature) for w in resume.writes),
     )
-    bank = fill(checked.fits.plan, trained(nets), [same], [], budget_of(trained(nets)))
+    cache = fill(checked.fits.plan, trained(nets), [same], [], budget_of(trained(nets)))
     features = {ref: build(ref.chain, 32, 0, dtype=torch.float32, device="cpu") for ref in unit.maps}
-    out = Stepper(bank).logits([Part(same, np.arange(6), features, None)])[0]
+    out = Stepper(cache).logits([Part(same, np.arange(6), features, None)])[0]
     plain = fill(checked.fits.plan, trained(nets), [same], [], budget_of(trained(nets)))
     plain.prefixes = None
     torch.testing.assert_close(

@@ -160,12 +160,12 @@ def test_rows_that_reach_nothing_have_the_logits_of_their_base() -> None:
     experiment = next(e for e in unit.experiments if len(e.fit.writes) == 1)
     (ref,) = unit.maps
     assert ref.place.site.layer == 2
-    bank = fill(checked.fits.plan, network, [experiment.fit], [], budget_of(network))
-    assert bank.prefixes is not None
+    cache = fill(checked.fits.plan, network, [experiment.fit], [], budget_of(network))
+    assert cache.prefixes is not None
     feature = build(ref.chain, 32, 3, dtype=torch.float32, device=torch.device("cpu"))
     feature.prepare()
     pairs = np.arange(24)
-    (got,) = Stepper(bank).logits([Part(experiment.fit, pairs, {ref: feature}, None)])
+    (got,) = Stepper(cache).logits([Part(experiment.fit, pairs, {ref: feature}, None)])
     inputs = checked.fits.plan.inputs[experiment.fit.base.network]
     rows = checked.fits.plan.rows[experiment.fit.base]
     ids = [list(inputs.ids(i)) for i in rows.tolist()]

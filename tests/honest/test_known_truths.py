@@ -66,7 +66,7 @@ FALSE = {
         "unmapped_moves",
         "layer[0].out[1]",
     ),
-    "a backup among many units": (("hidden_among_many", BOTH), "unmapped_moves", "`p` and `q` decide `out` alone"),
+    "a backup among many units": (("hidden_among_many", BOTH), "unmapped_moves", "`p` and `q` alone determine `out`"),
     "half of what holds it": (
         ("on_two_units", "p @ layer[0].out[0]\n  q @ layer[0].out[2]"),
         "unmapped_moves",
@@ -77,7 +77,7 @@ FALSE = {
     "a backup that needs two units at once": (("two_agree", BOTH), "unmapped_moves", "layer[0].out["),
     "a backup that needs two of eight": (("two_of_eight", BOTH), "unmapped_moves", "layer[0].out["),
     "the inputs packed into one number": (("packed", "p @ layer[0].out[0]"), "input_copy", "`x` and `y`"),
-    "the inputs, turned": (("turned", "p @ layer[0].out[0:2]"), "input_copy", "linear mixture"),
+    "the inputs, turned": (("turned", "p @ layer[0].out[0:2]"), "input_copy", "linear map of"),
     "the inputs as they came in": (("read_in_pieces", "p @ layer[0].out[0:2]"), "input_copy", "`x` and `y`"),
 }
 
@@ -85,8 +85,8 @@ FALSE = {
 FALSE |= {
     "a backup that steps in rarely": (("rarely_hidden", BOTH), "unmapped_moves", "layer[0].out["),
     "a backup at one value alone": (("hidden_at_one_value", BOTH), "unmapped_moves", "layer[0].out["),
-    "the number of the input in a list": (("numbered", "p @ layer[0].out[0]"), "holds_more", "in a code"),
-    "a unit for each input": (("pairs_one_hot", "p @ layer[0].out[0:16]"), "holds_more", "in a code"),
+    "the number of the input in a list": (("numbered", "p @ layer[0].out[0]"), "holds_more", "a code of these inputs"),
+    "a unit for each input": (("pairs_one_hot", "p @ layer[0].out[0:16]"), "holds_more", "a code of these inputs"),
 }
 
 
@@ -186,7 +186,7 @@ test claim on at {
 }
 """,
     )
-    assert "input_copy" in found and "holds `v` as the network reads it:" in found["input_copy"]
+    assert "input_copy" in found and "holds `v` in the form in which the network reads it:" in found["input_copy"]
 
 
 def test_a_sum_is_a_linear_map_and_no_copy(tmp_path: Path) -> None:
@@ -229,8 +229,8 @@ def three_codes(folder: Path, network: str, places: str, do: str, draw: str) -> 
 @pytest.mark.parametrize(
     ("network", "places", "told"),
     [
-        ("lumped", BOTH, "layer[0].out[1] moves the answer in none of"),
-        ("three", "p @ layer[0].out[1]\n  q @ layer[0].out[0]", "does not tell which place holds which"),
+        ("lumped", BOTH, "If layer[0].out[1] is written alone, the answer moves in none of"),
+        ("three", "p @ layer[0].out[1]\n  q @ layer[0].out[0]", "cannot tell which place holds which"),
     ],
 )
 def test_what_is_right_together_only_is_named(network: str, places: str, told: str, draw: str, tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ SAMPLE = (
     "bert",
     "distilbert",
 )
-#: Families whose tokens look both ways; these and the decoders among their kin norm the stream after each addition.
+#: Families whose tokens attend in both directions; these and the decoders among their kin norm the stream after each addition.
 BOTH_WAYS = tuple(name for name, record in _SETTLED.items() if record.both_ways)
 POST_NORM = tuple(name for name, record in _SETTLED.items() if record.norms is not None)
 

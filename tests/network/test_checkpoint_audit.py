@@ -193,3 +193,9 @@ def test_an_encoder_with_a_decoder(tmp_path: Path) -> None:
     with pytest.raises(SpecError) as caught:
         load(None, CheckpointReference("torch", "net.py:make", tmp_path), device="cpu", trust=True)
     assert [d.code for d in caught.value.diagnostics] == ["E648"]
+
+
+def test_code_of_its_own_that_is_not_run_is_told(tmp_path: Path) -> None:
+    folder = saved(tmp_path, "gpt2", architectures=["Mine"], auto_map={"AutoModelForCausalLM": "mine.Mine"})
+    (told,) = opened(folder).warnings
+    assert told.code == "W671" and "saved; it is run as a GPT2LMHeadModel" in told.notes[0]

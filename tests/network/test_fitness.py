@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from causal_dsl import faults
 from causal_dsl.diagnostics import NOWHERE
 from causal_dsl.network.factory import vector_facts
-from causal_dsl.network.network import Network, wrap
+from causal_dsl.network.network import Network
 from causal_dsl.network.prove import prove
 from causal_dsl.network.sweep import acts, drive, fitness, packed
+from causal_dsl.network.wrapped import wrap
 from causal_dsl.planning.liveness import Schedule
 from causal_dsl.program.components import COMPONENTS, packs
 from causal_dsl.program.facts import facts_of_config
@@ -35,7 +36,7 @@ def test_every_family_is_fit(name: str) -> None:
     proof = prove(network_of(name))
     assert proof.sweep == ("whole" if packs(network_of(name).facts) else "packed")
     assert not proof.unfit
-    assert proof.errors["interventions in one pass = whole forwards"] < 1e-5
+    assert proof.errors["interventions in one pass = whole forward passes"] < 1e-5
 
 
 @pytest.mark.parametrize("layers", [1, 2])
@@ -167,7 +168,7 @@ def test_a_pass_that_is_wrong_is_not_used(name: str, trap: Any, monkeypatch: pyt
     proof = prove(network)
     # rows with all their tokens go through the model's own attention, which the trap does not touch
     assert proof.sweep == "whole"
-    assert "differs from whole forwards" in proof.slow
+    assert "differs from whole forward passes" in proof.slow
 
 
 @pytest.mark.parametrize("name", ["gptj", "falcon", "falcon alibi"])
@@ -184,11 +185,11 @@ def test_rows_of_an_encoder_that_carry_some_of_their_tokens_are_not_used(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What looks both ways changes the tokens before the written one too: taken from the prompt they would be stale."""
-    assert "look both ways" in prove(network_of(name)).slow
+    assert "attend in both directions" in prove(network_of(name)).slow
     monkeypatch.setattr(fitness, "trims", lambda facts: None)
     proof = prove(network_of(name))
     assert proof.sweep == "whole"
-    assert "differs from whole forwards" in proof.slow
+    assert "differs from whole forward passes" in proof.slow
 
 
 @pytest.mark.parametrize("name", BOTH_WAYS)
@@ -202,7 +203,7 @@ def test_an_encoder_whose_tokens_see_the_wrong_ones_is_not_packed(
         no_window(monkeypatch)  # without the mask that the model made, tokens see those before them
     proof = prove(network_of(name))
     assert proof.sweep == "whole"
-    assert "differs from whole forwards" in proof.slow
+    assert "differs from whole forward passes" in proof.slow
 
 
 def test_layers_between_which_rows_meet_are_run_one_by_one() -> None:
@@ -218,7 +219,7 @@ def test_layers_between_which_rows_meet_are_run_one_by_one() -> None:
     network = wrap(model, vector_facts(model, NOWHERE))
     proof = prove(network)
     assert not proof.sweep
-    assert "differs from whole forwards" in proof.unfit
+    assert "differs from whole forward passes" in proof.unfit
 
 
 def test_rows_around_whose_layers_something_goes_are_there_from_the_input_on() -> None:

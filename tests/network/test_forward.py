@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from causal_dsl.diagnostics import NOWHERE, SpecError
 from causal_dsl.network.factory import vector_facts
 from causal_dsl.network.forward import SiteRead, SiteWrite, forward
-from causal_dsl.network.network import Network, wrap
+from causal_dsl.network.network import Network
 from causal_dsl.network.prove import prove
+from causal_dsl.network.wrapped import wrap
 from causal_dsl.program.components import COMPONENTS, missing
 from causal_dsl.program.facts import facts_of_config
 from causal_dsl.program.locations import Site

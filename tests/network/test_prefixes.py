@@ -1,4 +1,4 @@
-"""Rows that go on from kept prefixes against whole forwards with plain hooks: every family, site, with gradients."""
+"""Rows that go on from kept prefixes against whole forward passes with plain hooks: every family, site, with gradients."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from typing import Any
 
@@ -11,8 +12,10 @@ from families import CONFIGS, model_of
 
 from causal_dsl.diagnostics import NOWHERE, SpecError
 from causal_dsl.network.forward import SiteRead, forward
-from causal_dsl.network.network import Network, wrap
+from causal_dsl.network.network import Network
 from causal_dsl.network.prove import prove
+from causal_dsl.network.sites import tap
+from causal_dsl.network.wrapped import wrap
 from causal_dsl.program.components import COMPONENTS, missing
 from causal_dsl.program.facts import facts_of_config
 from causal_dsl.program.locations import Site
@@ -86,11 +89,18 @@ def test_a_path_that_is_not_there_is_no_traceback() -> None:
     assert "z" in proof.refused
 
 
-def test_an_unknown_architecture_has_modules_and_logits_alone() -> None:
-    model = model_of("llama")
-    config = {**model.config.to_dict(), "model_type": "someones_own"}
+def test_a_network_of_no_known_layers_has_modules_and_logits_alone() -> None:
+    model = copy.deepcopy(model_of("llama"))
+    model.model.layers[1].forward = lambda hidden, *_, **__: hidden.repeat(1, 1, 1)[..., :31]  # no stream of one width
+    model.model.norm = torch.nn.Identity()
+    model.lm_head = torch.nn.Linear(31, 61)
+    config = {**model.config.to_dict(), "model_type": "someones_own", "num_hidden_layers": 2}
+    model.model.layers = model.model.layers[:2]
     network = wrap(model, facts_of_config(config, None, NOWHERE))
     assert prove(network).ok == {"module", "logits"}
-    site = Site("module", module="model.layers.1")
+    with pytest.raises(SpecError) as refused:
+        tap(network, Site("resid_post", 0))
+    assert "no list of its modules" in refused.value.diagnostics[0].notes[0]
+    site = Site("module", module="model.layers.0")
     value = forward(network, [[1, 2, 3]], [SiteRead(site, torch.tensor([0]), torch.tensor([2]))]).reads[0]
     assert value.shape == (1, 32)

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from causal_dsl.diagnostics import NOWHERE
 from causal_dsl.network.forward import SiteRead, SiteWrite, forward
-from causal_dsl.network.network import Network, wrap
+from causal_dsl.network.network import Network
+from causal_dsl.network.wrapped import wrap
 from causal_dsl.program.components import COMPONENTS, missing
 from causal_dsl.program.facts import facts_of_config
 from causal_dsl.program.locations import Site

@@ -18,8 +18,8 @@ from causal_dsl.diagnostics import NOWHERE, Diagnostic, SpecError
 from causal_dsl.engine import runner
 from causal_dsl.inputs import PromptInputs, VectorInputs
 from causal_dsl.network.load import CheckpointReference, load
-from causal_dsl.network.network import wrap
 from causal_dsl.network.steadiness import apart, enough, refuse_unsteady
+from causal_dsl.network.wrapped import wrap
 from causal_dsl.program.facts import Facts
 from causal_dsl.score.results import SpecResult
 
@@ -80,13 +80,13 @@ CASES = {
     "dropout in eval mode": ("self.drop = nn.Dropout(0.5)", "h = self.drop(h)", "", "", ""),
     "dropout left on": ("", "h = F.dropout(h, 0.3)", "", "E663", "random numbers"),
     "noise": ("", "h = h + 0.1 * torch.randn_like(h)", "", "E663", "random numbers"),
-    "noise from elsewhere": ("", "h = h + random.random()", "", "E663", "torch.manual_seed` does not reach"),
+    "noise from elsewhere": ("", "h = h + random.random()", "", "E663", "`torch.manual_seed` does not control"),
     "a counter": (
         "self.calls = 0",
         "self.calls += 1; h = h + 0.01 * self.calls",
         "",
         "E663",
-        "leaves something behind",
+        "leaves state",
     ),
     "a running sum": (
         "self.register_buffer('sum', torch.zeros(6))",
@@ -179,7 +179,7 @@ def test_a_network_that_looks_at_its_input_again_rides_in_one_pass(body: str, tm
     assert found.tests[0].cells[0].scores["iia"].n == 40
 
 
-#: What is in front of the layers and what comes of a threshold; none of them may be run by whole forwards.
+#: What is in front of the layers and what comes of a threshold; none of them may be run by whole forward passes.
 THRESHOLDS = {
     "a step": "h = (h > 0).to(h.dtype)",
     "whole numbers": "h = h.round()",

@@ -1,4 +1,4 @@
-"""One pass with interventions everywhere against whole forwards with plain hooks: every family, site, rule."""
+"""One pass with interventions everywhere against whole forward passes with plain hooks: every family, site, rule."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ from causal_dsl.inputs import PromptInputs
 from causal_dsl.inputs.batches import Batch
 from causal_dsl.network.factory import vector_facts
 from causal_dsl.network.forward import SiteRead, SiteWrite, forward
-from causal_dsl.network.network import Network, wrap
+from causal_dsl.network.network import Network
 from causal_dsl.network.prove import prove
 from causal_dsl.network.sweep.drive import ReadRows, sweep
+from causal_dsl.network.wrapped import wrap
 from causal_dsl.planning.liveness import (
     ANYWHERE,
     BOTTOM,
@@ -73,7 +74,7 @@ class Patch:
 def both(
     network: Network, patches: list[Patch], rules: Rules = ALL, whole: bool = False
 ) -> tuple[Tensor, Tensor, Schedule]:
-    """The logits of prompts and patches: in one pass, and by whole forwards."""
+    """The logits of prompts and patches: in one pass, and by whole forward passes."""
     home = np.array([patch.home for patch in patches])
     rows = len(PROMPTS) + np.arange(len(patches))
     placed = [(row, *write) for row, patch in zip(rows, patches, strict=True) for write in patch.writes]
@@ -390,7 +391,7 @@ def test_vector_networks() -> None:
 
 
 class Encoder(nn.Module):
-    """A small vision encoder on flattened images: tokens that look both ways, post-norm, a class token."""
+    """A small vision encoder on flattened images: tokens that attend in both directions, post-norm, a class token."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -43,4 +43,8 @@ def test_prompts_of_one_length(name: str, tmp_path: Path) -> None:
     told = [d for d in found if d.code == "E543"]
     assert bool(told) == refused, found
     for d in told:
-        assert "one length" in d.title and "in every pair" in d.notes[1] and "every such prompt" in d.help
+        assert (
+            "one length" in d.title
+            and "even if the two prompts of each pair" in d.notes[1]
+            and "every such prompt" in d.help
+        )

@@ -118,7 +118,7 @@ def test_a_feature_at_the_layer_leaves_the_rest_undecided() -> None:
 
 def test_the_plan_says_what_they_cost() -> None:
     told = plan(RIGHT).text()
-    assert "what no variable claims, taken from other inputs" in told
+    assert "units that no variable claims, taken from other inputs" in told
     assert "other values at the same places" in plan(RIGHT, "do(layer[1].resid_post[b] = 0)").text()
 
 

@@ -15,7 +15,7 @@ from families import BOTH_WAYS, CONFIGS, model_of
 
 from causal_dsl.diagnostics import NOWHERE
 from causal_dsl.network.forward import SiteWrite, forward
-from causal_dsl.network.network import wrap
+from causal_dsl.network.wrapped import wrap
 from causal_dsl.planning.liveness import BOTTOM, ENTRY, Accesses, PassRows, Rules, place_of, schedule
 from causal_dsl.planning.reach import reaching
 from causal_dsl.program.components import COMPONENTS, missing

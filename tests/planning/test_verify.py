@@ -57,7 +57,7 @@ def first(plan: Plan, kind: type) -> g.Node:
 def with_node(plan: Plan, node: g.Node) -> Plan:
     graph = plan.graph.copy()
     g.add(graph, node)
-    return replace(plan, graph=graph)
+    return replace(plan, _graph=graph)
 
 
 def label_of_a_run(plan: Plan) -> Plan:
@@ -67,7 +67,7 @@ def label_of_a_run(plan: Plan) -> Plan:
 def lost_edge(plan: Plan) -> Plan:
     graph = plan.graph.copy()
     graph.remove_edge(*next(iter(graph.edges)))
-    return replace(plan, graph=graph)
+    return replace(plan, _graph=graph)
 
 
 def another_network(plan: Plan) -> Plan:

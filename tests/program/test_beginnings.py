@@ -77,7 +77,7 @@ BEGINNINGS = {
     "said to be left out": (False, {**NAMES, "add_bos_token": False}, "{a} saw {b} and", ""),
     "one token for both ends": (False, {"bos_token": "<s>", "eos_token": "<s>"}, "{a} saw {b} and", ""),
     "no mark": (False, {"bos_token": None, "eos_token": "</s>"}, "{a} saw {b} and", ""),
-    "a mark that is no token": (False, {"bos_token": "<none>", "eos_token": "</s>"}, "{a} saw {b} and", ""),
+    "a mark that is not a token": (False, {"bos_token": "<none>", "eos_token": "</s>"}, "{a} saw {b} and", ""),
     "the mark of every turn": (
         False,
         {

@@ -101,7 +101,7 @@ def test_which_rows_carry_all_their_tokens() -> None:
         return facts_of_config({"model_type": model_type, **more}, None, NOWHERE)
 
     assert trims(facts("gpt2")) is None
-    assert "look both ways" in (trims(facts("roberta")) or "")
+    assert "attend in both directions" in (trims(facts("roberta")) or "")
     assert packs(facts("roberta")) is None  # and yet no token of them is padding
     assert trims(facts("bert", is_decoder=True)) is None
     assert trims(facts("gptj")) == packs(facts("gptj")) != None  # noqa: E711
@@ -134,7 +134,7 @@ def test_positions() -> None:
         ("final_norm", "bert", "end in a norm"),
         ("final_norm", "distilbert", "end in a norm"),
         ("resid_pre", "albert", "not known"),
-        ("resid_pre", "mamba", "not known"),
+        ("resid_pre", "someones_own", "not known"),
         ("input", "llama", "no `input`"),
         ("nonesuch", "llama", "nonesuch"),
     ],

@@ -94,7 +94,8 @@ def test_what_multimodal_gemma_says_of_its_text() -> None:
         ({"model_type": "falcon", "multi_query": False}, "kv_heads", 71),
         ({"model_type": "phi"}, "parallel", True),
         ({"model_type": "opt", "num_hidden_layers": 7}, "layers", 7),
-        ({"model_type": "opt"}, "layers", None),
+        ({"model_type": "opt"}, "layers", 12),
+        ({"model_type": "someones_own"}, "layers", None),
         ({}, "architecture", ""),
     ],
 )

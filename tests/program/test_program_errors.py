@@ -23,7 +23,7 @@ SEVERAL = {"joint_source": 0, "two_faults": 2}
 #: Every other code of these modules has a golden text: a new one is asked for it by itself.
 ELSEWHERE = {
     "E793",
-    *("E510", "E538", "E543", "E686", "W335", "W668", "E701", "E702", "E750"),
+    *("E229", "W230", "W231", "E510", "E577", "W520", "E538", "E543", "E686", "W335", "W668", "E701", "E702", "E750"),
     *("E501", "E503", "E505", "E506", "E507", "E508", "E509", "E511", "E513", "W512", "W514", "W515", "W516", "W519"),
     *("E630", "E631", "E632", "E643", "E648", "W633", "W517", "W518", "E721"),
 }
@@ -77,9 +77,9 @@ MENDS = [
     ("site_unknown_head", "@ resid_post[b]", "@ layer[1].resid_post[b]"),
     ("layer_alone", "layer[1]\n", "layer[1].resid_post[last]\n"),
     ("layer_unbound", "align tau :", "align tau(l in 0:3) :"),
-    ("layer_slice", "layer[0:2]", "layer[1]"),
+    ("layer_slice", "layer[2:2]", "layer[2:5]"),
     ("no_position", "resid_post\n", "resid_post[last]\n"),
-    ("dims_before_position", "[0:4]", "[last, 0:4]"),
+    ("dims_before_position", "[0:16]", "[last, 0:16]"),
     ("position_edge_part", "last.first", "last"),
     ("hole_named_last", "resid_post[last]", "resid_post[last.last]"),
     ("same_dims_twice", "[1:3]", "[2:4]"),

@@ -1,4 +1,4 @@
-"""Prompts: holes, their characters, and the tokens that a position names, with tokenizers of several kinds."""
+"""Prompts: placeholders, their characters, and the tokens that a position names, with tokenizers of several kinds."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from causal_dsl.program.prompts import (
     Template,
     answer_tokens,
     check_end,
-    check_holes,
     check_length,
     check_mask,
+    check_placeholders,
     check_position,
     check_tokenizer,
     locate,
@@ -57,7 +57,7 @@ def at(tokens: Tokens, text: str, values: dict[str, str], position: Position) ->
 
 def test_holes_and_braces() -> None:
     made = template("{{x}} {a}-{ b }{a}}}")
-    assert made.holes == ("a", "b", "a")
+    assert made.placeholders == ("a", "b", "a")
     assert str(made) == "{{x}} {a}-{b}{a}}}"
     rendered = render(made, {"a": "1", "b": "two"})
     assert rendered.text == "{x} 1-two1}"
@@ -71,13 +71,15 @@ def test_holes_and_braces() -> None:
 
 @given(st.lists(st.tuples(st.booleans(), st.text(max_size=6)), max_size=6))
 def test_print_and_parse_of_templates(parts: list[tuple[bool, str]]) -> None:
-    text = "".join("{name}" if hole else part.replace("{", "{{").replace("}", "}}") for hole, part in parts)
+    text = "".join(
+        "{name}" if placeholder else part.replace("{", "{{").replace("}", "}}") for placeholder, part in parts
+    )
     found = Diagnostics()
     made = parse_template(text, NOWHERE, found)
     if text:
         assert made is not None
         assert parse_template(str(made), NOWHERE, found) == made
-        expected = "".join("V" if hole else part for hole, part in parts)
+        expected = "".join("V" if placeholder else part for placeholder, part in parts)
         assert render(made, {"name": "V"}).text == expected
         assert not list(found)
 
@@ -96,7 +98,7 @@ def test_the_place_of_a_fault_is_in_the_string() -> None:
     parse_template("go {nme} and }", span, found)
     assert [d.span.text for d in found] == ["}"]
     found = Diagnostics()
-    check_holes(template("go {nme} and"), ["name", "place"], span, found)
+    check_placeholders(template("go {nme} and"), ["name", "place"], span, found)
     assert [(d.code, d.span.text, d.help) for d in found] == [("E500", "nme", "did you mean `name`?")]
 
 
@@ -129,15 +131,17 @@ def tokens(request: pytest.FixtureRequest) -> Tokens:
 
 
 def test_the_tokens_of_a_value(tokens: Tokens) -> None:
-    for hole, value in NAMES.items():
+    for placeholder, value in NAMES.items():
         for part in ("first", "last", "all"):
-            found = at(tokens, IOI.replace(",", " ,"), NAMES, Position("hole", hole, part=part))
+            found = at(tokens, IOI.replace(",", " ,"), NAMES, Position("placeholder", placeholder, part=part))
             assert found == [value]
 
 
 def test_a_value_of_several_tokens(tokens: Tokens) -> None:
     values = {**NAMES, "first": "Mary and John"}
-    parts = {part: at(tokens, IOI, values, Position("hole", "first", part=part)) for part in ("first", "last", "all")}
+    parts = {
+        part: at(tokens, IOI, values, Position("placeholder", "first", part=part)) for part in ("first", "last", "all")
+    }
     assert parts == {"first": ["Mary"], "last": ["John"], "all": ["Mary", "and", "John"]}
 
 
@@ -146,7 +150,7 @@ def test_letters_of_a_value_that_is_no_word() -> None:
     values = {**NAMES, "first": "Zoë"}
     rendered = render(template(IOI), values)
     encoded = tokens.encode(rendered.text)
-    places = locate(Position("hole", "first", part="all"), rendered, encoded)
+    places = locate(Position("placeholder", "first", part="all"), rendered, encoded)
     assert tokens.decode(tuple(encoded.ids[place] for place in places)).strip() == "Zoë"
 
 
@@ -182,7 +186,7 @@ def test_special_tokens_come_first() -> None:
     encoded = tokens.encode(rendered.text)
     assert encoded.ids[0] == 0
     assert locate(Position("index", index=0), rendered, encoded) == (0,)
-    found = locate(Position("hole", "a", part="all"), rendered, encoded)
+    found = locate(Position("placeholder", "a", part="all"), rendered, encoded)
     assert found
     assert 0 not in found
 
@@ -190,10 +194,10 @@ def test_special_tokens_come_first() -> None:
 @pytest.mark.parametrize(
     ("position", "text", "code"),
     [
-        (Position("hole", "subjet"), IOI, "E502"),
-        (Position("hole", "a"), "{a} and {a}", "E503"),
-        (Position("hole", "a", occurrence=3), "{a} and {a}", "E503"),
-        (Position("hole", "a", occurrence=2), "only {a}", "E503"),
+        (Position("placeholder", "subjet"), IOI, "E502"),
+        (Position("placeholder", "a"), "{a} and {a}", "E503"),
+        (Position("placeholder", "a", occurrence=3), "{a} and {a}", "E503"),
+        (Position("placeholder", "a", occurrence=2), "only {a}", "E503"),
         (Position("text", "took"), IOI, "E504"),
         (Position("text", "giv"), IOI, "E504"),
         (Position("text", "tor"), IOI, "E504"),
@@ -207,7 +211,7 @@ def test_positions_that_name_no_place(position: Position, text: str, code: str) 
     found = Diagnostics()
     assert not check_position(position, template(text), NOWHERE, found)
     assert codes(found) == [code]
-    rendered = render(template(text), dict.fromkeys(template(text).holes, "Mary"))
+    rendered = render(template(text), dict.fromkeys(template(text).placeholders, "Mary"))
     with pytest.raises(SpecError) as caught:
         locate(position, rendered, Tokens(words()).encode(rendered.text))
     assert caught.value.diagnostics[0].code == code
@@ -215,7 +219,7 @@ def test_positions_that_name_no_place(position: Position, text: str, code: str) 
 
 @pytest.mark.parametrize(
     "position",
-    [Position("hole", "a", occurrence=2), Position("text", "and"), Position("all"), Position("index", index=-1)],
+    [Position("placeholder", "a", occurrence=2), Position("text", "and"), Position("all"), Position("index", index=-1)],
 )
 def test_positions_that_do(position: Position) -> None:
     found = Diagnostics()
@@ -227,7 +231,7 @@ def test_a_hole_used_twice(tokens: Tokens) -> None:
     text = "When {a} and {a} went"
     rendered = render(template(text), {"a": "John"})
     encoded = tokens.encode(rendered.text)
-    one, two = (locate(Position("hole", "a", occurrence=n), rendered, encoded)[0] for n in (1, 2))
+    one, two = (locate(Position("placeholder", "a", occurrence=n), rendered, encoded)[0] for n in (1, 2))
     assert one < two
     assert [rendered.text[slice(*encoded.offsets[place])].strip() for place in (one, two)] == ["John", "John"]
 
@@ -236,11 +240,11 @@ def test_values_without_a_token_of_their_own() -> None:
     tokens = Tokens(words())
     rendered = render(template("{a}{b} and"), {"a": "Ma", "b": "ry"})
     with pytest.raises(SpecError) as caught:
-        locate(Position("hole", "a"), rendered, tokens.encode(rendered.text))
+        locate(Position("placeholder", "a"), rendered, tokens.encode(rendered.text))
     assert caught.value.diagnostics[0].code == "E513"
     empty = render(template("When {a} and"), {"a": ""})
     with pytest.raises(SpecError) as caught:
-        locate(Position("hole", "a"), empty, tokens.encode(empty.text))
+        locate(Position("placeholder", "a"), empty, tokens.encode(empty.text))
     assert caught.value.diagnostics[0].code == "E507"
 
 

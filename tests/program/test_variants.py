@@ -329,3 +329,16 @@ test t(c in [0.5, 2]) on tau(l=1) {
     made = cd.spec(net, equal, tau, t)
     assert made.tree == cd.parse(text).tree
     assert cd.parse(made.source()).tree == made.tree
+
+
+def test_large_families_are_told_of(folder: Path) -> None:
+    for step in (0, 1, 2):
+        (folder / f"lm{step}").mkdir()
+        (folder / f"lm{step}" / "config.json").write_text(
+            '{"model_type": "gpt2", "n_layer": 1, "n_head": 1, "n_embd": 8, "vocab_size": 16}', encoding="utf-8"
+        )
+        with (folder / f"lm{step}" / "model.safetensors").open("wb") as file:
+            file.truncate(2 * 2**30)  # a hole: no room is taken
+    text = 'network lm(step in 0:3) = hf("./lm{step}")\nnetwork few(step in 0:2) = hf("./lm{step}")\n'
+    found = cd.check(cd.parse(text))
+    assert [d.code for d in found.diagnostics if d.code == "W231"] == ["W231"]

@@ -255,7 +255,7 @@ def test_three_parameters_are_a_map_for_each_of_the_others() -> None:
     assert "h=1" in shown
     many = tuple(cell({"l": i, "p": p, "h": h}, i / 9) for i in range(9) for p in range(8) for h in range(9))
     test = TestResult("t", 1, 9, 9, {}, many, parameters=("l", "p", "h"), units={"iia": "share"})
-    assert "and 636 cells with less" in text(Results((SpecResult("s", "", (test,)),)))
+    assert "and 636 more cells" in text(Results((SpecResult("s", "", (test,)),)))
 
 
 def test_empty_things() -> None:

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from causal_dsl.score.copied import pieces
+from causal_dsl.score.copied import copied_inputs
 
 A, B = (np.array(column) for column in zip(*itertools.product(range(4), range(4)), strict=True))
 READ = np.stack([A, B], axis=1).astype(float)
@@ -15,7 +15,7 @@ SAME = (A == B).astype(int)
 
 
 def found(*columns: np.ndarray) -> tuple[str, ...]:
-    return pieces(np.stack(columns, axis=1).astype(float), {"a": A, "b": B}, SAME, READ)
+    return copied_inputs(np.stack(columns, axis=1).astype(float), {"a": A, "b": B}, SAME, READ)
 
 
 @pytest.mark.parametrize(
@@ -51,10 +51,10 @@ V = np.arange(12)
     ],
 )
 def test_one_number(held: np.ndarray, variable: np.ndarray, raw: tuple[str, ...]) -> None:
-    assert pieces(held[:, None].astype(float), {"v": V}, variable, V[:, None].astype(float)) == raw
+    assert copied_inputs(held[:, None].astype(float), {"v": V}, variable, V[:, None].astype(float)) == raw
 
 
 def test_inputs_that_are_met_once_say_nothing() -> None:
     a, b = np.arange(50), np.arange(50)[::-1].copy()
     held = np.stack([a, b], axis=1).astype(float)
-    assert pieces(held, {"a": a, "b": b}, (a > b).astype(int), np.zeros((50, 1))) == ()
+    assert copied_inputs(held, {"a": a, "b": b}, (a > b).astype(int), np.zeros((50, 1))) == ()

@@ -50,7 +50,7 @@ def test_a_cell_against_its_ceiling() -> None:
 def test_a_sentence_has_its_numbers() -> None:
     text = told(Estimate(0.934, 0.912, 0.963, 512, "bootstrap"))["supported"]
     assert text == (
-        "iia is 0.934 [0.912, 0.963] over 512 pairs, above 0.500, the most that a rule seeing only the answers of base "
+        "iia is 0.934 [0.912, 0.963] over 512 pairs, above 0.500, the most that a rule that sees only the answers of base "
         "and source can score; iia_star is 0.800."
     )
 
@@ -69,7 +69,7 @@ NONE, TIE, NAN = NO_ANSWERS
 #: Answer of base and patched, what each says of all, and whether that is another answer.
 SAYINGS = {
     "two words that are no answer": (NONE, NONE, 7, 9, 1),
-    "one word that is no answer": (NONE, NONE, 7, 7, 0),
+    "one word that is not an answer": (NONE, NONE, 7, 7, 0),
     "one of them not looked at": (NONE, NONE, -1, 7, 0),
     "one of them not run": (NONE, NONE, np.nan, 7, 0),
     "two that say nothing": (TIE, TIE, -2, -2, 0),
@@ -116,7 +116,7 @@ def test_logits_that_stay(name: str) -> None:
     still = nothing_moved(frame)
     assert still is stayed
     (finding,) = cell_findings(len(base), 1, NO_INFO, 0.0, still)
-    assert ("nor did any logit" in finding.text) == (stayed is True)
+    assert ("no compared logit changed" in finding.text) == (stayed is True)
     assert ("logits did move" in finding.text) == (stayed is False)
     assert "reach" not in finding.text, "what is written may reach it, and be what was there"
 

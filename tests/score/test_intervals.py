@@ -106,6 +106,16 @@ def test_three_roles_multiply() -> None:
     assert weights.var() == pytest.approx((2 - 1 / 12) ** 3 - 1, rel=0.15)
 
 
+def test_weights_are_shared_by_the_same_inputs_alone() -> None:
+    base, source = np.arange(40) // 2, np.arange(40) % 20
+    first, second = (next(Resampling({"base": base.copy(), "source": source + k}).weights()) for k in (0, 7))
+    assert first is second and not first.flags.writeable  # ids are names: which rows are alike is all that counts
+    other = next(Resampling({"base": base, "source": np.arange(40) % 19}).weights())
+    assert other.shape == first.shape and not np.array_equal(other, first)
+    alone = next(Resampling({"base": np.arange(40)}).weights())
+    assert not alone.flags.writeable and (alone.sum(axis=1) == 40).all()
+
+
 def test_weights_do_not_depend_on_the_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     ids = {"base": np.array([0, 0, 1, 2, 2, 3]), "source": np.array([5, 6, 5, 6, 7, 8])}
     whole = all_weights(ids, 100)

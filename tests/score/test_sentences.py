@@ -25,9 +25,9 @@ def test_one_pair_is_one() -> None:
     ("drawn", "filtered", "words"),
     [
         (False, False, "which are all there are"),
-        (False, True, "which are all that were kept"),
-        (True, False, "among which are all that can be drawn"),
-        (True, True, "among which are all that can be drawn and are kept"),
+        (False, True, "which are all that pass the filter"),
+        (True, False, "which include all that can be drawn"),
+        (True, True, "which include all that can be drawn and pass the filter"),
     ],
 )
 def test_all_of_a_filtered_design_are_those_kept(drawn: bool, filtered: bool, words: str) -> None:
@@ -36,4 +36,4 @@ def test_all_of_a_filtered_design_are_those_kept(drawn: bool, filtered: bool, wo
 
 def test_a_value_has_no_where() -> None:
     assert "`where`" not in scope_finding(DrawScope(("m = true",), 0.25, True, value=True)).text
-    assert "The `where` of `base`" in scope_finding(DrawScope(("base",), 0.25, True)).text
+    assert "of the draws of `base` pass the `where`" in scope_finding(DrawScope(("base",), 0.25, True)).text

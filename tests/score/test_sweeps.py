@@ -71,7 +71,7 @@ def test_luck_is_said_to_be_luck() -> None:
         if (f := sweep([0.5] * 60, 100, seed)) and [x for x in f.findings if x.code == "multiple"]
     )
     (finding,) = [finding for finding in found.findings if finding.code == "multiple"]
-    assert "Of 60 cells" in finding.text and "1.5 would by luck" in finding.text
+    assert "of 60 cells lie above" in finding.text and "1.5 would by luck" in finding.text
     assert found.verdict is not None and found.verdict.code in ("inconclusive", "mixed")
     sure = sweep([0.5] * 20 + [1.0], 200)
     assert sure.cell(l=20).verdict.code == "supported"  # type: ignore[union-attr]

@@ -122,7 +122,9 @@ def test_effects_that_cancel_and_logits_that_move() -> None:
     assert "0.500 in mean size" in finding.text and "50%" in finding.text
     assert "the logits did move" in next(finding.text for finding in cell.findings if finding.code == "never_moved")
     still = run("right", "base ~ pairs(n=400, seed=0) do(layer[0].out[3] = 0) report moved").cell()
-    assert "nor did any logit" in next(finding.text for finding in still.findings if finding.code == "never_moved")
+    assert "no compared logit changed" in next(
+        finding.text for finding in still.findings if finding.code == "never_moved"
+    )
 
 
 STILL = "base ~ pairs(n=400, seed=0) do(layer[0].out[{unit}] = {value}) {asks}"
@@ -177,7 +179,7 @@ def test_wrong_answers_without_an_intervention() -> None:
     found = run("unheeding", "base ~ pairs(n=64, seed=0) report accuracy")
     assert found.wrong and found.wrong[0].run == "base"
     (finding,) = [finding for finding in found.findings if finding.code == "wrong_answers"]
-    assert "base runs answer wrongly" in finding.text and "a = " in finding.text
+    assert "base runs answer wrong" in finding.text and "a = " in finding.text
 
 
 def test_what_is_said_is_kept_for_each_pair(tmp_path: Path) -> None:

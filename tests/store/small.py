@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -26,6 +28,8 @@ from "lib/roles.causal" import Name
 from "code/pick.py" import pick
 
 table T = csv("likes.csv", key=who)
+table P = parquet("ages.parquet", key=who)
+table D = dataset("kept", key=row)
 
 causal who {
   a, b ~ Name where a != b
@@ -166,6 +170,12 @@ def language(folder: Path) -> Path:
     (folder / "likes.csv").write_text(
         "who,whom\n" + "".join(f"{a},{b}\n" for a, b in zip(NAMES, NAMES[1:] + NAMES[:1], strict=True))
     )
+    ages = pa.table({"who": NAMES, "age": list(range(len(NAMES)))})
+    pq.write_table(ages, folder / "ages.parquet")
+    (folder / "kept").mkdir(exist_ok=True)
+    with pa.OSFile(str(folder / "kept" / "data.arrow"), "wb") as file, pa.ipc.new_stream(file, ages.schema) as stream:
+        stream.write_table(ages)
+    (folder / "kept" / "state.json").write_text(json.dumps({"_data_files": [{"filename": "data.arrow"}]}))
     torch.manual_seed(1)
     save_file({"v": torch.randn(WIDTH)}, folder / "steer.safetensors")
     save_file({"d": torch.randn(2, WIDTH)}, folder / "directions.safetensors")

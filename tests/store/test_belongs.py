@@ -204,6 +204,9 @@ def test_results_say_what_they_are_of(kept: Path) -> None:
     assert identity["networks"]["net"]["device"] == "cpu" and identity["networks"]["net"]["dtype"] == "torch.float32"
     named = {
         "likes.csv",
+        "ages.parquet",
+        "kept/data.arrow",
+        "kept/state.json",
         "lib/names.txt",
         "lib/roles.causal",
         "code/pick.py",

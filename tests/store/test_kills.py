@@ -28,7 +28,7 @@ KILLS = [
     *(("blocks", "part", k) for k in (1, 2, 3, 5, 8, 11, 14)),
     *(("blocks", "results", k) for k in (1, 2, 3, 4)),
     *(("blocks", "file", k) for k in (2, 4, 9)),
-    *(("fits", "bank", k) for k in (1, 2)),
+    *(("fits", "fit pass", k) for k in (1, 2)),
     *(("fits", "fit step", k) for k in (1, 2, 3, 4)),
     *(("fits", "fit", k) for k in (1, 2, 3)),
     *(("fits", "sweep", k) for k in (1,)),

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from small import Ran, add_to, language, swap, vector
+from small import ROTATION, Ran, add_to, language, swap, vector
 from thinning import some
 
 import causal_dsl as cd
@@ -122,7 +122,7 @@ def test_no_bit_of_a_marker_can_be_turned_over(tmp_path: Path) -> None:
 
 
 def _put(path: Path, kind: str) -> None:
-    """Something that is no file of ours in the place of one."""
+    """Something that is not a file of ours in the place of one."""
     if path.is_dir() and not path.is_symlink():
         path.rename(path.with_name(path.name + "-before"))
     path.unlink(missing_ok=True)
@@ -171,6 +171,22 @@ def test_damaged_results_are_told(tmp_path: Path, name: str, monkeypatch: pytest
     again = Ran(spec, monkeypatch, out=tmp_path / "out")
     (told,) = [d for d in again.spec.warnings if d.code == "W659"]
     assert f"`{name}`" in told.title and path.with_name(path.name + ".damaged").read_text() == "my notes"
+
+
+@pytest.mark.parametrize("kind", ["my notes", "", "folder"])
+def test_a_fit_in_the_results_that_is_another_is_set_aside(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = vector(tmp_path, ROTATION)
+    before = Ran(spec, monkeypatch, out=tmp_path / "out")
+    path = sorted((tmp_path / "out" / "v" / "features").iterdir())[0]
+    whole = path.read_bytes()
+    path.unlink()
+    path.mkdir() if kind == "folder" else path.write_text(kind)
+    again = Ran(spec, monkeypatch, out=tmp_path / "out")
+    assert again.numbers == before.numbers and again.codes.count("W659") == 1
+    assert path.read_bytes() == whole and path.with_name(path.name + ".damaged").exists()
+    assert "W659" not in Ran(spec, monkeypatch, out=tmp_path / "out").codes
 
 
 @pytest.mark.parametrize("wrote", ["3", '{"results.json": 1}', '{"results.json": [1]}', "{}"])

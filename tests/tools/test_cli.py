@@ -97,7 +97,7 @@ def test_ctrl_c_exits_with_130(folder: Path, capsys: Captured, monkeypatch: pyte
 
     monkeypatch.setattr(api, "run_files", stopped)
     assert main(["run", "good.causal", "--out", "kept"]) == 130
-    assert "what was finished is in kept" in capsys.readouterr().err
+    assert "the finished part is in kept" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -127,3 +127,14 @@ def test_explain_knows_every_measure_and_finding(word: str, capsys: Captured) ->
     found = capsys.readouterr().out
     record = MEASURES[word] if word in MEASURES else FINDINGS[word]
     assert found.startswith(f"# `{word}") and record.says in found
+
+
+def test_results_beside_specs_are_no_specs(folder: Path, capsys: Captured) -> None:
+    """`--out` inside the folder of the specs: the kept copies are not run with them, but where they are asked for."""
+    (folder / "in" / "bad.causal").unlink()
+    for _ in range(2):
+        assert main(["run", ".", "--out", "kept", "--json"]) == 0
+        assert [spec["path"] for spec in json.loads(capsys.readouterr().out)["specs"]] == ["good.causal"]
+    assert sorted(entry.name for entry in (folder / "kept").iterdir()) == ["good"]
+    assert main(["check", "kept/good", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["specs"]

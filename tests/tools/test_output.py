@@ -64,6 +64,14 @@ def test_a_full_standard_output_loses_nothing(spec: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("words", [["check"], ["check", "--json"], ["plan"], ["plan", "--mermaid"], ["plan", "--json"]])
+def test_a_full_standard_output_is_told_of_by_each_command(words: list[str], spec: Path) -> None:
+    done = tool([*words, str(spec)], "> /dev/full")
+    assert done.returncode == 2
+    assert "E765" in done.stderr and "E799" not in done.stderr
+
+
+@pytest.mark.slow
 def test_a_full_standard_output_with_out(spec: Path, tmp_path: Path) -> None:
     done = tool(["run", str(spec), "--out", str(tmp_path / "kept")], "> /dev/full")
     assert done.returncode == 2
@@ -231,7 +239,7 @@ def test_a_cache_that_cannot_be_written_costs_no_result(
 ) -> None:
     import errno
 
-    from causal_dsl.fitting import kept
+    from causal_dsl.fitting import stored
     from causal_dsl.store.files import CannotWrite
     from causal_dsl.tools.cli import main
 
@@ -242,11 +250,27 @@ def test_a_cache_that_cannot_be_written_costs_no_result(
         '"arrow", "circle"', '"arrow", "circle", "cross", "diamond", "heart", "moon"'
     )
     spec.write_text(fitted.replace("resid_post[b]", "resid_post[b] via rotation(dim=1, n=16, epochs=1, controls=none)"))
-    monkeypatch.setattr(kept, "write_tensors", refused)
+    monkeypatch.setattr(stored, "write_tensors", refused)
     assert main(["run", str(spec), "--json"]) == 0
     document = json.loads(capsys.readouterr().out)["specs"][0]
     assert document["tests"][0]["cells"][0]["scores"]["iia"]["value"] is not None
     assert "W665" in [d["code"] for d in document["diagnostics"]]
+
+
+def test_a_cache_that_is_a_file_holds_nothing_that_is_damaged(
+    spec: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from causal_dsl.tools.cli import main
+
+    (tmp_path / "cache").write_text("a file")
+    monkeypatch.setenv("CAUSAL_DSL_CACHE", str(tmp_path / "cache"))
+    fitted = SPEC.replace("BOUND", "0%").replace(
+        '"arrow", "circle"', '"arrow", "circle", "cross", "diamond", "heart", "moon"'
+    )
+    spec.write_text(fitted.replace("resid_post[b]", "resid_post[b] via rotation(dim=1, n=16, epochs=1, controls=none)"))
+    assert main(["run", str(spec), "--json"]) == 0
+    codes = [d["code"] for d in json.loads(capsys.readouterr().out)["specs"][0]["diagnostics"]]
+    assert "W659" not in codes and "W665" in codes
 
 
 @pytest.mark.slow

@@ -65,3 +65,13 @@ def test_options_that_name_nothing_are_told(pytester: pytest.Pytester) -> None:
     pytester.makefile(".causal", halves=SPEC)
     result = run(pytester, "--causal-network", "mlp=nowhere")
     result.stdout.fnmatch_lines(["*E706*"])
+
+
+def test_results_are_not_collected_again(pytester: pytest.Pytester) -> None:
+    pytester.makefile(".causal", halves=SPEC)
+    kept = pytester.path / "kept" / "halves"
+    (kept / "source").mkdir(parents=True)
+    (kept / "causal-dsl.json").write_text("{}", encoding="utf-8")
+    (kept / "source" / "halves.causal").write_text(SPEC, encoding="utf-8")
+    run(pytester).assert_outcomes(passed=1, failed=1)
+    run(pytester, "kept/halves/source/halves.causal").assert_outcomes(passed=1, failed=1)

@@ -213,3 +213,25 @@ def test_a_config_that_fetches_a_kernel_needs_trust(project: Path, capsys: pytes
         (folder / "config.json").write_text(json.dumps({**config, key: "somebody/kernel"}))
         assert main(["run", str(spec), "--json"]) == 2
         assert "E636" in capsys.readouterr().out
+
+
+def test_a_folder_is_no_file_wherever_its_links_lead(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (project / "elsewhere").symlink_to(project.parents[1])
+    spec = project / "s.causal"
+    spec.write_text(MODEL.format(domain='lines(".")', network='zoo("equality-gpt2")'))
+    assert not codes(spec, capsys) & {"E224", "E225"}
+
+
+def test_imports_may_not_be_nested_without_end(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number in range(300):
+        (project / f"f{number}.causal").write_text(f'from "f{number + 1}.causal" import Shape\n')
+    (project / "f300.causal").write_text("domain Shape = 0..3\n")
+    assert codes(project / "f0.causal", capsys) == {"E229"}
+    assert codes(project / "f250.causal", capsys) == set()
+
+
+def test_a_line_end_in_a_path_is_no_line_of_a_message(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    spec = project / "s.causal"
+    spec.write_text(MODEL.format(domain='lines("a\\n\\rb.txt")', network='zoo("equality-gpt2")'))
+    main(["check", str(spec)])
+    assert "`a\\n\\rb.txt`" in capsys.readouterr().out

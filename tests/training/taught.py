@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from causal_dsl import api
-from causal_dsl.network.network import Network, wrap
+from causal_dsl.network.network import Network
+from causal_dsl.network.wrapped import wrap
 from causal_dsl.program.facts import Facts
 from causal_dsl.program.program import Training
 from causal_dsl.training.objective import Objective

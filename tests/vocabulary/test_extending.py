@@ -81,8 +81,8 @@ def test_an_architecture_of_another_package(packages: Path) -> None:
     from transformers import AutoModelForCausalLM, Starcoder2Config
 
     from causal_dsl.diagnostics import NOWHERE
-    from causal_dsl.network.network import wrap
     from causal_dsl.network.prove import prove
+    from causal_dsl.network.wrapped import wrap
 
     sizes = {"vocab_size": 61, "hidden_size": 32, "intermediate_size": 40, "num_hidden_layers": 2}
     heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 64}

@@ -118,7 +118,7 @@ class Acts:
 
     def _points(self, found: np.ndarray, level: int) -> Points:
         if not (found >= 0).all():
-            raise OwnFault("a place is not alive where it is read or written")
+            raise OwnFault("a place is not live where it is read or written")
         return Points(self._put(found, level), None)
 
     def bottom(self, rows: np.ndarray, places: np.ndarray) -> np.ndarray:
@@ -164,5 +164,5 @@ class Anywhere:
         else:
             found = of.plan.frames[of.level].at(self.rows, self.places)
         if not (found >= 0).all():
-            raise OwnFault("a place is not alive where it is read or written")
+            raise OwnFault("a place is not live where it is read or written")
         return (torch.from_numpy(found).to(device),)

@@ -25,8 +25,11 @@ def sliced(network: Network, watched: set[nn.Module], stack: ExitStack, compiled
     (``watched``) and those whose weights a hook brings from elsewhere. ``compiled``: through ``torch.compile``."""
     if network.layout is None:
         return
-    for layer in network.layers:
-        block = layer.get_submodule(network.layout.mlp)
+    for number, layer in enumerate(network.layers):
+        path = network.layout.at(number).mlp
+        if not path:
+            continue
+        block = layer.get_submodule(path)
         if watched.intersection(block.modules()) or "forward" in vars(block):
             continue
         whole: Callable[..., Any] = network.compiled_block(block) if compiled else block.forward

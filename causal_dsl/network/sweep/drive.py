@@ -136,10 +136,17 @@ class Pass:
         inner = set(self.head.module.modules()) if self.head.module is not None else set()
         self.head.hook(stack, watched=any(module in inner for module, _ in self.acts.jobs))
         if self.packed and self.layers:
-            modules = [layer.get_submodule(self.network.layout.attention) for layer in running]  # type: ignore[union-attr]
+            modules = [
+                layer.get_submodule(self.network.layout.at(level).attention)  # type: ignore[union-attr]
+                for level, layer in enumerate(running, self.lowest)
+            ]
             stack.enter_context(attending(self.network, modules, self._attention, sdpa=True))
         elif self.acts.wanted:
-            raise fail("E425", "attention is read or written, and this network's is not run apart", self.network.span)
+            raise fail(
+                "E425",
+                "attention is read or written, and this network's attention is not run separately",
+                self.network.span,
+            )
 
     def _acting(self, jobs: list[TapeJob]) -> Callable[[Tensor], Tensor]:
         def act(tensor: Tensor) -> Tensor:
@@ -161,7 +168,7 @@ class Pass:
             "E423",
             "a module does not give one vector for each token",
             self.network.span,
-            notes=(f"it is {list(tensor.shape)}, where {tokens} vectors were looked for",),
+            notes=(f"it is {list(tensor.shape)}, but {tokens} vectors were expected",),
         )
 
     def _tokens(self) -> int:

@@ -1,4 +1,4 @@
-"""May rows enter a pass through this very network where they are written? Tested at load, against whole forwards.
+"""May rows enter a pass through this very network where they are written? Tested at load, against whole forward passes.
 
 What would go wrong goes wrong in silence: keys of the wrong tokens, angles from 0, layers that are handed more rows than
 the model counted on, vectors that are written before they are read. So a few interventions are run both ways, on prompts
@@ -67,7 +67,7 @@ def fitness(
     """
     why = unfit(network.facts) or ""
     if not why and layers_of(network.facts) != len(network.layers):
-        why = f"{len(network.layers)} layers were found, and {layers_of(network.facts)} looked for"
+        why = f"{len(network.layers)} layers were found, but {layers_of(network.facts)} were expected"
     if why:
         return Fitness("", why)
     padded = packs(network.facts)
@@ -121,16 +121,16 @@ def _try(
         try:
             error, moved = trial.compare(distance)
         except SpecError as refused:
-            told = f"interventions cannot ride in one pass: {refused.diagnostics[0].title}"
+            told = f"interventions cannot share one pass: {refused.diagnostics[0].title}"
             return _Attempt(against=told, raised=True)
         except Exception as raised:
-            told, fault = f"interventions cannot ride in one pass: {faults.told(raised)}", ""
+            told, fault = f"interventions cannot share one pass: {faults.told(raised)}", ""
             if faults.is_ours(raised):
                 faults.raise_if_strict(raised)
                 fault = faults.told(raised)
             return _Attempt(against=told, fault=fault, raised=True)
         if not error <= tolerance:
-            told = f"a pass with interventions differs from whole forwards by {error:.1e} of their size"
+            told = f"a pass with interventions differs from whole forward passes by {error:.1e} of their size"
             return _Attempt(error, told, moved=moved)
         return _Attempt(error, exchanged=trial.exchanged, moved=moved)
 
@@ -167,7 +167,7 @@ class _Placed:
 
 @dataclass(eq=False)
 class _SweepTrial:
-    """Some interventions, run in one pass and by whole forwards."""
+    """Some interventions, run in one pass and by whole forward passes."""
 
     network: Network
     prompts: InputRows
@@ -302,7 +302,7 @@ class _SweepTrial:
         return sweep(self.network, self.prompts, plan, reads, writes, asked, found.__setitem__).logits
 
     def _by_forwards(self) -> list[SiteWrite]:
-        """All writes for whole forwards, also those that reach nothing; what they take is read in a forward before."""
+        """All writes for whole forward passes, also those that reach nothing; what they take is read in a forward before."""
         taken = [write for write in self.writes if write.taken is not None]
         reads = [
             SiteRead(w.site, torch.tensor([w.taken[0]]), torch.tensor([w.taken[1]]))

@@ -1,6 +1,6 @@
 """``zoo("rotated-and")``: a conjunction whose two truth values share two units, rotated by 20 degrees.
 
-After Geiger, Wu, Potts, Icard and Goodman 2024: what single units hold is no variable of the causal model, though a
+After Geiger, Wu, Potts, Icard and Goodman 2024: what single units hold is not a variable of the causal model, though a
 rotation of the two together is exactly that. a and b are digits, each one-hot, the input is ``a[0:10] b[10:20]``. Write
 ``p = (a < 5)``, ``q = (b < 5)`` as numbers 0 or 1, c and s for the cosine and sine of 20 degrees, ``r`` for the ReLU.
 

@@ -33,7 +33,7 @@ _PIP = ("-m", "pip", "download", "--no-deps", "--no-cache-dir", "--only-binary=:
 def make(entry: Entry, fetched: Path, made: Path, span: Span, progress: Progress | None = None) -> None:
     """Fetch into the folder ``fetched``, convert into the folder ``made``.
 
-    Raises E652 (it cannot be fetched), E653 (no room), E654 (what was fetched is not what was expected).
+    Raises E652 (it cannot be fetched), E653 (no room), E654 (what was fetched is not the expected content).
     """
     with _shown(progress) as tell:
         archive = download(entry, fetched, span, tell)
@@ -90,7 +90,7 @@ def download(entry: Entry, folder: Path, span: Span, tell: Progress) -> Path:
 
 
 def convert(weights: Path, folder: Path) -> None:
-    """A GGUF file as ``config.json``, ``model.safetensors`` (float32) and ``tokenizer.json``."""
+    """A GGUF file as ``config.json``, ``model.safetensors`` (float32), ``tokenizer.json`` and ``chat_template.jinja``."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
@@ -102,6 +102,7 @@ def convert(weights: Path, folder: Path) -> None:
         with redirect_stderr(io.StringIO()):  # the library's bar for tensors heeds no setting
             named = {"gguf_file": weights.name, "local_files_only": True}
             AutoTokenizer.from_pretrained(weights.parent, **named).save_pretrained(folder)
+            _keep_chat_template(weights, folder)
             model = AutoModelForCausalLM.from_pretrained(weights.parent, dtype=torch.float32, **named)
             _plain(model).save_pretrained(folder)
     finally:
@@ -109,6 +110,15 @@ def convert(weights: Path, folder: Path) -> None:
         if bars:
             logging.enable_progress_bar()
     _split_digits(folder / "tokenizer.json")
+
+
+def _keep_chat_template(weights: Path, folder: Path) -> None:
+    """The chat template that the file holds, which its reader leaves out."""
+    from gguf import GGUFReader
+
+    field = GGUFReader(weights).get_field("tokenizer.chat_template")
+    if field is not None:
+        (folder / "chat_template.jinja").write_text(str(field.contents()), encoding="utf-8")
 
 
 def _plain(model: Any) -> Any:
@@ -142,10 +152,10 @@ def extract(entry: Entry, archive: Path, folder: Path, span: Span) -> Path:
     if found != entry.fetch["sha256"]:
         raise fail(
             "E654",
-            f"what was fetched for `{entry.name}` is not what was expected",
+            f"the download for `{entry.name}` is not the expected content",
             span,
             notes=(f"SHA-256 expected {entry.fetch['sha256']}", f"found {found}"),
-            help="run again; if it stays so, the index that pip is set up to use serves another file",
+            help="run again; if this happens again, the index that pip is configured to use serves another file",
         )
     return weights
 

@@ -1,4 +1,4 @@
-"""bert and its kin: tokens look both ways, and the stream is normed after each addition."""
+"""bert and its kin: tokens attend in both directions, and the stream is normed after each addition."""
 
 from __future__ import annotations
 

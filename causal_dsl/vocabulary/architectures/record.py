@@ -24,6 +24,22 @@ SIZES: Mapping[str, tuple[str, ...]] = {
     "vocabulary": ("vocab_size",),
     "embed": ("embedding_size",),
 }
+#: Components that are of heads; that are seen where attention is run apart; and all that a layout says where to find.
+HEADS = ("q", "k", "v", "q_rot", "k_rot", "pattern", "z")
+COMPARED = ("q_rot", "k_rot", "pattern")
+STREAM = (
+    "embed",
+    "resid_pre",
+    "attn_in",
+    *HEADS,
+    "attn_out",
+    "resid_mid",
+    "mlp_in",
+    "neurons",
+    "mlp_out",
+    "resid_post",
+    "final_norm",
+)
 _GENERATED = Path(__file__).parent / "defaults.json"
 
 
@@ -57,8 +73,11 @@ class Architecture:
     attention and MLP end in, where ``attention`` and ``mlp`` do not hold them. ``beside`` are the modules whose outputs
     are added to ``embed``, and ``enter`` those that their sum goes through; empty where positions alone are added.
 
-    Of a network whose layout a spec gives: ``absent`` says why it has no such component, and ``pattern`` is the module of
-    a layer that attention weights [rows, heads, queries, keys] leave.
+    Of a network that no record describes the modules are found as it is loaded (``inferred``,
+    :mod:`causal_dsl.network.inferred`), or named in its declaration: ``absent`` says why a component has no place, ``each`` are the records of its layers
+    where they are of several kinds, ``tail`` the modules from the MLP's first to its last, and ``scale`` and ``embed_scale``
+    may be the numbers themselves. ``right``: what is padded at the left is not what it is alone, so the right side is padded.
+    ``pattern`` is the module of a layer that attention weights [rows, heads, queries, keys] leave.
 
     ``tiny`` are the settings, beside its sizes, of a small network that has all that is special about it (a function of
     the number of layers where they depend on it), and ``forms`` those of others whose sites lie elsewhere: tests hold
@@ -99,10 +118,14 @@ class Architecture:
     ends: tuple[str, str] | None = None
     beside: tuple[str, ...] = ()
     enter: tuple[str, ...] = ()
-    scale: str | None = None
-    embed_scale: str | None = None
+    tail: tuple[str, ...] = ()
+    scale: str | float | None = None
+    embed_scale: str | float | None = None
     interface: bool = True
+    inferred: bool = False
+    right: bool = False
     absent: Mapping[str, str] = field(default_factory=dict, compare=False)
+    each: tuple[Architecture, ...] = ()
     pattern: str | None = None
     tiny: Mapping[str, Any] = field(default_factory=dict, compare=False)
     forms: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, compare=False)
@@ -124,9 +147,22 @@ class Architecture:
             return self.of(lambda name: config.get(name, said.get(name)))
         return self.of(lambda name: getattr(config, name, said.get(name)))
 
+    def at(self, layer: int | None) -> Architecture:
+        """The record of one layer; without one, of the whole."""
+        return self.each[layer] if self.each and layer is not None else self
+
     def called(self, size: str) -> str | None:
         """What a size is called in its configs; None where they do not have it."""
         return next((name for name in SIZES[size] if name in self.said), None)
+
+
+@cache
+def decoders() -> Mapping[str, Mapping[str, Any]]:
+    """The same of the other causal language models of transformers, whose layout is inferred as they are loaded."""
+    found: Mapping[str, Mapping[str, Any]] = json.loads(
+        _GENERATED.with_name("decoders.json").read_text(encoding="utf-8")
+    )
+    return found
 
 
 @cache
@@ -136,4 +172,4 @@ def generated() -> Mapping[str, Mapping[str, Any]]:
     return found
 
 
-__all__ = ["SIZES", "Architecture", "Get", "generated"]
+__all__ = ["COMPARED", "HEADS", "SIZES", "STREAM", "Architecture", "Get", "decoders", "generated"]

@@ -27,7 +27,7 @@ def _own(name: str) -> Callable[[Facts, Architecture], str | None]:
     def why(facts: Facts, architecture: Architecture) -> str | None:
         if architecture.interface or (name == "pattern" and architecture.pattern):
             return None
-        return f"`{facts.architecture}` computes attention in code of its own, which does not show `{name}`"
+        return f"`{facts.architecture}` computes attention in its own code, which does not expose `{name}`"
 
     return why
 

@@ -25,7 +25,7 @@ def _no_last_norm(facts: Facts, architecture: Architecture) -> str | None:
         return None
     return (
         f"the layers of `{facts.architecture}` end in a norm, so there is none after the last one: "
-        "what the read-out is given is its `resid_post`"
+        "the read-out reads its `resid_post`"
     )
 
 

@@ -11,7 +11,7 @@ from importlib import import_module
 from causal_dsl.vocabulary.plugins import Words
 from causal_dsl.vocabulary.written import Written
 
-#: every kind by its name; what is no word (a number, arithmetic) is made by the syntax
+#: every kind by its name; what is not a word (a number, arithmetic) is made by the syntax
 VALUES: Words[Written] = Words(
     "causal_dsl.values",
     Written,

@@ -46,7 +46,7 @@ FAMILY = (
         "clamp",
         Clamp,
         "`clamp(0, 8)`, `clamp(low=0)`, `clamp(high=8)`",
-        "what is there, each coordinate kept within the bounds",
+        "the current vector, with each coordinate limited to the bounds",
         (
             Example(
                 "= clamp(-0.2, 0.1)",

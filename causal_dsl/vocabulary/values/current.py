@@ -34,7 +34,7 @@ FAMILY = (
         "current",
         Current,
         "`current`",
-        "what is there when it is written, as in `site = 2 * current`",
+        "the current vector, as in `site = 2 * current`",
         (Example("= current / 2", lambda hand: hand.current * 0.5, current=True),),
     ),
 )

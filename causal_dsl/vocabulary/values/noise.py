@@ -26,7 +26,7 @@ FAMILY = (
         "noise",
         Noise,
         "`noise(std=3)`",
-        "Gaussian noise, of another `seed` another",
+        "Gaussian noise; another `seed` gives other noise",
         (Example("= noise(std=0.5, seed=3)", lambda hand: 0.5 * hand.noise(3)),),
         {"std": Setting("number", required=True, low=0), "seed": Setting("int", 0)},
     ),

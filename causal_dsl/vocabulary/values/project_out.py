@@ -51,7 +51,7 @@ _HELP = "name a direction that is not zero: a list of numbers, a vector of a fil
 
 def _check(value: ProjectOut) -> tuple[str, str] | None:
     if isinstance(value.direction, Constant):
-        return "a number is no direction", _HELP
+        return "a number is not a direction", _HELP
     if value.direction.changes:
         return "the direction of `project_out` is made from the vector that it is taken out of", _HELP
     if isinstance(value.direction, Vector) and value.direction.path is None and not any(value.direction.values):
@@ -73,7 +73,7 @@ FAMILY = (
         "project_out",
         ProjectOut,
         '`project_out(vector("f", key="d"))`, `project_out(mean(one) - mean(two))`',
-        "what is there without its part along a direction, which may be any of these values that does not hang on `current`",
+        "the current vector without its component along a direction, which may be any of these values that does not depend on `current`",
         (
             Example(
                 '= project_out(vector("VECTORS", key="wWIDTH"))',

@@ -35,7 +35,7 @@ FAMILY = (
         "scale",
         Scale,
         "`scale(0.5)`",
-        "what is there, times a number: `0.5 * current`",
+        "the current vector times a number: `0.5 * current`",
         (
             Example("= scale(0.5)", lambda hand: hand.current / 2, current=True),
             Example("= scale(-1.5) + 0.1", lambda hand: 0.1 - 1.5 * hand.current, current=True),

@@ -10,7 +10,7 @@ from causal_dsl.measures.quantities import Quantity
 
 
 @dataclass
-class Piece:
+class BlockResult:
     """Of one test. ``pairs`` are the rows that were run. ``unpatched[role][q]`` [pairs] are the numbers of a run as it
     is; ``patched[q]`` [cells, pairs] those of the interventions of ``cells``, numbers of the test's cells.
 
@@ -30,5 +30,5 @@ class Piece:
     seconds: float = 0.0
 
 
-#: The pieces of a block, by the names of the tests.
-Pieces = dict[str, Piece]
+#: The results of a block, by the names of the tests.
+BlockResults = dict[str, BlockResult]

@@ -9,12 +9,12 @@ from dataclasses import replace
 from causal_dsl.diagnostics import Diagnostics
 from causal_dsl.program.actions import ActionReader, disjoint
 from causal_dsl.program.draws import Draws
+from causal_dsl.program.encodings import encodes
 from causal_dsl.program.modules import Module
 from causal_dsl.program.parameters import read_parameters
-from causal_dsl.program.placements import ENCODINGS
 from causal_dsl.program.positions import position_of
 from causal_dsl.program.program import Alignment, Cell, Intervention, Placed
-from causal_dsl.program.settings import call_name, constant
+from causal_dsl.program.settings import constant
 from causal_dsl.program.sites import SiteReader
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
@@ -79,17 +79,16 @@ def _placed(alignment: Alignment, sites: SiteReader) -> tuple[Placed, ...]:
     """Where the variables of the alignment are in one cell; those whose sites are faulty are reported elsewhere."""
     found = []
     for name, placement in alignment.placements.items():
-        called = call_name(placement.via) if placement.via is not None else None
-        if called is not None and called[0] in ENCODINGS:
+        if encodes(placement.via):
             continue
-        places = [sites.place(site) for site in placement.sites]
-        if all(place is not None for place in places):
+        places = sites.places(placement.sites)
+        if places is not None:
             swept = any(
                 isinstance(node, tree.Name) and node.name in alignment.parameters
                 for site in placement.sites
                 for node in site.walk()
             )
-            found.append(Placed(name, tuple(p for p in places if p is not None), placement.via is None, not swept))
+            found.append(Placed(name, places, placement.via is None, not swept))
     return tuple(found)
 
 

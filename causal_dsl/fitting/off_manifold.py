@@ -19,7 +19,9 @@ _LOOKED_AT = 512
 
 
 @torch.no_grad()
-def outside(unit: FitUnit, ref: FeatureRef, feature: Feature, bank: FitActivations, natural: Tensor) -> float:
+def share_off_manifold(
+    unit: FitUnit, ref: FeatureRef, feature: Feature, cache: FitActivations, natural: Tensor
+) -> float:
     """Of the vectors that a map writes, the share with a number further from the middle of what that number takes
     naturally than three times as far as it ever gets."""
     data = natural.double()
@@ -28,12 +30,12 @@ def outside(unit: FitUnit, ref: FeatureRef, feature: Feature, bank: FitActivatio
     far, count = 0, 0
     for experiment in unit.experiments:
         writes = [w for w in experiment.fit.writes if w.feature is not None and w.feature.map == ref]
-        pairs = np.arange(min(_LOOKED_AT, bank.plan.drawn[experiment.fit.base.draw].n))
+        pairs = np.arange(min(_LOOKED_AT, cache.plan.drawn[experiment.fit.base.draw].n))
         if not writes or not all(isinstance(write.value, g.Capture) for write in writes):
             continue
 
         def at(capture: g.Capture, pairs: np.ndarray = pairs) -> Tensor:
-            rows = bank.of(capture, pairs)
+            rows = cache.of(capture, pairs)
             return rows.reshape(len(pairs), -1) if ref.joined else rows
 
         vectors = at(g.Capture(experiment.fit.base, ref.place))

@@ -36,7 +36,7 @@ FORMAT = 2
 # ── keys ────────────────────────────────────────────────────────────────────────────────────────
 
 
-def key_of(unit: FitUnit, job: Job, bank: FitActivations, network: Network, seed: int) -> FitInputs:
+def key_of(unit: FitUnit, job: Job, cache: FitActivations, network: Network, seed: int) -> FitInputs:
     """Everything that decides a fit: maps, data, labels, the network, the numbers that are computed with."""
     found = hashlib.sha256()
     for materials in zip(job.fit, job.validation, strict=True):
@@ -49,12 +49,12 @@ def key_of(unit: FitUnit, job: Job, bank: FitActivations, network: Network, seed
                 found.update(np.ascontiguousarray(material.labels.columns).tobytes())
             runs = [material.resume.base, *(capture.run for capture in taken(material.resume))]
             for run in dict.fromkeys(runs):
-                rows = bank.plan.rows[run]
-                inputs = bank.plan.inputs[network.key]
+                rows = cache.plan.rows[run]
+                inputs = cache.plan.inputs[network.key]
                 for index in rows.tolist():
                     found.update(inputs.content(index))
                 for write in material.resume.writes:
-                    found.update(np.array(bank.layouts.spans(write.place.position, run)[1]).tobytes())
+                    found.update(np.array(cache.layouts.spans(write.place.position, run)[1]).tobytes())
     read = [path for ref in unit.maps for f in ref.chain for path in files_of(f.name, dict(f.settings))]
     read += [
         path for m in (*job.fit, *job.validation) for w in m.resume.writes for v in w.value.walk() for path in v.files
@@ -66,7 +66,7 @@ def key_of(unit: FitUnit, job: Job, bank: FitActivations, network: Network, seed
         data=found.hexdigest(),
         seed=seed,
         network=anywhere(network),
-        way=bank.why,
+        way=cache.why,
         versions=versions(),
     )
 
@@ -85,17 +85,17 @@ def told(ref: FeatureRef) -> list[Any]:
 # ── finished fits ───────────────────────────────────────────────────────────────────────────────
 
 
-def write(path: Path, job: Job, bank: FitActivations, network: Network, made_for: FitInputs) -> None:
+def write(path: Path, job: Job, cache: FitActivations, network: Network, made_for: FitInputs) -> None:
     """Keep the maps of a finished fit, and beside them what they were made for."""
     tensors: dict[str, Tensor] = {}
     for number, feature in enumerate(job.features.values()):
         tensors |= {f"{number}/{name}": tensor for name, tensor in feature.tensors().items()}
-    inputs = bank.plan.inputs[network.key]
+    inputs = cache.plan.inputs[network.key]
     seen = {
         hash_of(inputs, index)
         for material in (*job.fit, *job.validation)
         for run in (material.resume.base, *(capture.run for capture in taken(material.resume)))
-        for index in np.unique(bank.plan.rows[run]).tolist()
+        for index in np.unique(cache.plan.rows[run]).tolist()
     }
     tensors["fitted_on"] = torch.tensor(sorted(seen), dtype=torch.int64)
     about = {
@@ -183,7 +183,7 @@ def from_file(path: Path, job: Job, network: Network) -> np.ndarray:
             f"`{shown}` was fitted on another network, or on other weights of it",
             span,
             notes=(f"it was fitted on `{about['network']}`",),
-            help="fit it anew: leave `file` out",
+            help="leave `file` out to fit it again",
         )
     if not take(job, found):
         raise fail(
@@ -191,7 +191,7 @@ def from_file(path: Path, job: Job, network: Network) -> np.ndarray:
             f"`{shown}` holds another feature",
             span,
             notes=(f"it holds {about['says']}", f"the spec says {ref}"),
-            help="write the feature with the settings that it was fitted with",
+            help="write the feature with the settings with which it was fitted",
         )
     hashes: np.ndarray = found[0]["fitted_on"].numpy()
     return hashes

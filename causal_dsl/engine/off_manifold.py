@@ -12,7 +12,7 @@ LEAST = 8
 FAR = 3.0
 
 
-class Outside:
+class OffManifold:
     """Counts, of each intervention, the written vectors with a number that the site does not come near.
 
     Of each number of the vectors that are there, middle and half of the range; half is at least a tenth of the root mean

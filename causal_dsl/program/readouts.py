@@ -1,0 +1,208 @@
+"""`answer @ next_token(among=Name)`, `@ mask` and `@ logits[0:2]`: where the answer is read, and which values it has."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from causal_dsl.causal.domains import Domain, Finite
+from causal_dsl.diagnostics import Diagnostics
+from causal_dsl.program.definitions import meant
+from causal_dsl.program.facts import record_of
+from causal_dsl.program.models import Terms, domain_of
+from causal_dsl.program.modules import Module
+from causal_dsl.program.paths import SiteStep, steps
+from causal_dsl.program.program import Aligned, Readout
+from causal_dsl.program.prompts import show_value
+from causal_dsl.program.settings import Setting, read_settings
+from causal_dsl.program.sites import SiteReader
+from causal_dsl.syntax import tree
+from causal_dsl.syntax.format import format_expr
+from causal_dsl.vocabulary.architectures import ARCHITECTURES
+
+#: The sites at which an answer is read.
+READOUTS = ("next_token", "mask", "logits")
+_MOST_ANSWERS = 10_000
+
+
+def read_readout(
+    member: tree.Placement,
+    aligned: Aligned,
+    terms: Terms,
+    module: Module,
+    found: Diagnostics,
+) -> Readout | None:
+    """Where the answer is read; None where a fault was reported. ``terms`` are what `among` may name."""
+    name = member.name.name
+    variable = aligned.model.variables[name]
+    path = steps(member.sites[0])
+    assert path is not None
+    step = path[0]
+    if not variable.output:
+        found.report(
+            "E674",
+            f"`{name}` is read out, but it is not an output of `{aligned.model.name}`",
+            member.name.span,
+            others=((variable.span, "declared here"),),
+            help=f"write `output {name} := …` in the causal model",
+        )
+        return None
+    if member.via is not None:
+        found.report("E674", "a read-out takes no feature", member.via.span, help="leave the `via` out")
+        return None
+    values = _values(member, variable.domain, found)
+    if values is None:
+        return None
+    if step.name in ("next_token", "mask"):
+        return _token(member, step, values, aligned, terms, module, found)
+    return _logits(member, step, values, aligned, found)
+
+
+def _at_line_start(aligned: Aligned) -> bool:
+    """Whether answers begin a line of a chat: there, no space comes before them."""
+    lines = aligned.prompts
+    return bool(lines) and all(line.chat and str(line.template).endswith("\n") for line in lines)
+
+
+def _values(member: tree.Placement, domain: Domain, found: Diagnostics) -> tuple[Any, ...] | None:
+    if not isinstance(domain, Finite) or len(domain.values) > _MOST_ANSWERS:
+        found.report(
+            "E675",
+            f"`{member.name.name}` has too many values to be read out as an answer",
+            member.name.span,
+            notes=(f"its domain is {domain}",),
+            help=f"give it a finite domain of at most {_MOST_ANSWERS:,} values: `output {member.name.name} : Domain := …`",
+        )
+        return None
+    return tuple(domain.values)
+
+
+def _token(
+    member: tree.Placement,
+    step: SiteStep,
+    values: tuple[Any, ...],
+    aligned: Aligned,
+    terms: Terms,
+    module: Module,
+    found: Diagnostics,
+) -> Readout | None:
+    if aligned.network.facts.kind == "vector":
+        found.report(
+            "E676",
+            f"`{aligned.network.name}` has no tokens: it maps a vector to classes",
+            step.span,
+            help="read out at `logits`",
+        )
+        return None
+    masked, facts = step.name == "mask", aligned.network.facts
+    if facts.masked and not masked:
+        found.report(
+            "E740",
+            f"`{aligned.network.name}` predicts no next token: it fills in a masked one",
+            step.span,
+            notes=(f"the tokens of `{facts.architecture}` attend in both directions",),
+            help="write [MASK] in the prompt where the answer belongs, and read it at `mask`",
+        )
+        return None
+    if masked and facts.architecture and not facts.masked:
+        found.report(
+            "E741",
+            f"`{aligned.network.name}` does not fill in a masked token: it predicts the next one",
+            step.span,
+            notes=(
+                f"the tokens of `{facts.architecture}` attend only backwards"
+                if record_of(facts.architecture) is not None
+                else "of those that fill in a masked token there are "
+                + ", ".join(sorted(record.name for record in ARCHITECTURES.usable() if record.both_ways)),
+            ),
+            help="end the prompt where the answer belongs, and read it at `next_token`",
+        )
+        return None
+    if not aligned.prompts:
+        found.report(
+            "E531", f"`{step.name}` of what? The alignment has no prompt", step.span, help='write prompt "…" above'
+        )
+        return None
+    known = {"among": Setting("domain"), "prefix": Setting("string", "" if masked or _at_line_start(aligned) else " ")}
+    settings = read_settings(step.name, step.arguments or (), known, found, member.sites[0].span)
+    if settings is None or step.indices is not None:
+        if step.indices is not None:
+            where = "it is the position of [MASK]" if masked else "it follows the prompt"
+            found.report("E676", f"`{step.name}` has no position: {where}", step.span, help=f"write `{step.name}`")
+        return None
+    among = settings["among"]
+    if among is not None:
+        chosen = _among(among, member, values, terms, module, found)
+        if chosen is None:
+            return None
+        values = chosen
+    kind: Literal["next_token", "mask"] = "mask" if masked else "next_token"
+    return Readout(kind, member.name.name, values, among is not None, settings["prefix"], span=member.span)
+
+
+def _among(
+    among: tree.DomainExpr,
+    member: tree.Placement,
+    values: tuple[Any, ...],
+    terms: Terms,
+    module: Module,
+    found: Diagnostics,
+) -> tuple[Any, ...] | None:
+    """The answers that the network's is looked for among: a domain that holds all ``values`` of the variable."""
+    if isinstance(among, tree.Name) and among.name != "bool":
+        domain = meant(terms.domains, module, among, found, "domain")
+    else:
+        domain = domain_of(among, module, terms, found)
+    if domain is None:
+        return None
+    if not isinstance(domain, Finite):
+        help = 'write among=Name, or among={"yes", "no"}'
+        title = "`among` takes a domain whose values can be listed"
+        found.report("E213", title, among.span, label=f"this is {domain}", help=help)
+        return None
+    chosen = _values(member, domain, found)
+    shown = domain if isinstance(among, (tree.Set, tree.Range)) else format_expr(among)
+    absent = [value for value in values if chosen is not None and value not in chosen]
+    if absent:
+        found.report(
+            "E677",
+            f"`{shown}` does not hold every value of `{member.name.name}`",
+            among.span,
+            notes=(f"it has no {show_value(absent[0])}: such an answer could never be right",),
+            help="name the domain that the answers come from",
+        )
+        return None
+    return chosen
+
+
+def _logits(
+    member: tree.Placement, step: SiteStep, values: tuple[Any, ...], aligned: Aligned, found: Diagnostics
+) -> Readout | None:
+    if aligned.network.facts.kind == "language":
+        found.report(
+            "E676",
+            f"the logits of `{aligned.network.name}` are over its vocabulary",
+            step.span,
+            help="read the answer at `{0}`, or at `{0}(among=Domain)`".format(
+                "mask" if aligned.network.facts.masked else "next_token"
+            ),
+        )
+        return None
+    dims = None
+    if step.indices:
+        place = SiteReader(aligned.network.facts, (), found).place(member.sites[0])
+        if place is None:
+            return None
+        dims = place.site.dims
+    count = len(dims) if dims is not None else aligned.network.facts.classes
+    if count is not None and count != len(values):
+        found.report(
+            "E678",
+            f"`{member.name.name}` has {len(values)} values, but there are {count} logits",
+            member.span,
+            notes=("the order of the logits is the order of the domain",),
+            help="read some of them: logits[0:2]"
+            if count > len(values)
+            else f"give `{member.name.name}` a domain of {count} values",
+        )
+        return None
+    return Readout("logits", member.name.name, values, dims=dims, span=member.span)

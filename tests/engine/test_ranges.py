@@ -1,0 +1,309 @@
+"""Ranges of layers and of tokens, offsets, and positions by name: what is written where, against hooks by hand.
+
+Prompts are ragged: values are of one to three tokens, and there are two templates. The tokens of a placeholder are found
+here in the text, apart from the package.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from byhand import ByHand, _hook
+from tiny import BOTH_WAYS, execution_of, folder_of, numbers_of, same
+from torch import Tensor
+
+from causal_dsl.diagnostics import SpecError
+from causal_dsl.engine.execute import Execution
+from causal_dsl.planning import graph as g
+from causal_dsl.planning.lower import by_reference
+
+torch.set_num_threads(1)
+FAMILIES = ("llama", "gpt2", "gpt_neox", "bert")
+CLOSE = 1e-4
+DRAW = "base, source ~ m(n=5, seed=4)"
+
+SPEC = """
+domain V = {"w10", "w11 w12", "w13 w14 w15", "w16", "w17 w18"}
+domain W = {"w20", "w21", "w22"}
+causal m {
+  x, y ~ V
+  z ~ W
+  late ~ bool
+  same := x == y
+  output o := z
+}
+network net = hf("FOLDER", padding=PADDING)
+align a(l in 0:3, k in [0, 1, 2]) : m -> net {
+  prompt "w4 {x} w1 {y} MASKw2 {z} w3"
+  prompt "w4 w5 {x} MASKw1 {y} w5 w2 {z}"
+  o @ READ(among=W)
+}
+"""
+
+
+@dataclass(frozen=True)
+class Told:
+    """A prompt taken apart: its ids, and where the tokens of each placeholder begin and end."""
+
+    ids: tuple[int, ...]
+    spans: dict[str, tuple[int, int]]
+
+    def first(self, name: str) -> int:
+        return self.spans[name][0]
+
+    def last(self, name: str) -> int:
+        return self.spans[name][1] - 1
+
+    @property
+    def length(self) -> int:
+        return len(self.ids)
+
+
+def told(text: str, ids: tuple[int, ...]) -> Told:
+    found = re.fullmatch(
+        r"w4 (?:w5 )?(?P<x>.+?) (?:\[MASK\] )?w1 (?P<y>.+?) (?:\[MASK\] |w5 )?w2 (?P<z>\S+)(?: w3)?", text
+    )
+    assert found, text
+    extra = 1 if len(ids) > len(text.split()) else 0  # a token before the text
+    spans = {}
+    for name in "xyz":
+        before = len(text[: found.start(name)].split())
+        spans[name] = (before + extra, before + extra + len(found[name].split()))
+    return Told(ids, spans)
+
+
+#: What is written at the tokens of one site: component, layer, head, token -> vector (of one head: its part).
+Writes = list[tuple[str, int, int, Tensor]]
+#: From base and source to that.
+Worked = Callable[[ByHand, Told, Told], Writes]
+
+
+def layers(component: str, chosen: range, at: Callable[[Told], list[int]], shift: int = 0) -> Worked:
+    """Each layer's vectors from the same layer (or ``shift`` layers off) of the source."""
+
+    def work(hand: ByHand, base: Told, source: Told) -> Writes:
+        found = []
+        for layer in chosen:
+            vectors = hand.vector(source.ids, component, layer + shift)
+            found += [(component, layer, b, vectors[s]) for b, s in zip(at(base), at(source), strict=True)]
+        return found
+
+    return work
+
+
+At = Callable[[Told], list[int]]
+
+
+def mixed(component: str, layer: int, here: At, there: At) -> Worked:
+    """Tokens of the base from other tokens of the source."""
+
+    def work(hand: ByHand, base: Told, source: Told) -> Writes:
+        vectors = hand.vector(source.ids, component, layer)
+        return [(component, layer, b, vectors[s]) for b, s in zip(here(base), there(source), strict=True)]
+
+    return work
+
+
+def zeros(component: str, layer: int | tuple[int, ...], at: At) -> Worked:
+    """Nothing at tokens of the base."""
+
+    def work(hand: ByHand, base: Told, source: Told) -> Writes:
+        several = layer if isinstance(layer, tuple) else (layer,)
+        return [(component, i, b, torch.zeros(32)) for i in several for b in at(base)]
+
+    return work
+
+
+def written(hand: ByHand, ids: tuple[int, ...], writes: Writes) -> Tensor:
+    """The logits [tokens, vocabulary] once all of ``writes`` are in place."""
+    by_site: dict[tuple[str, int], list[tuple[int, Tensor]]] = {}
+    for component, layer, at, vector in writes:
+        by_site.setdefault((component, layer), []).append((at, vector))
+    with ExitStack() as stack:
+        for (component, layer), places in by_site.items():
+            path, side, columns, factor = hand.places[component]
+            assert columns is None and factor == 1.0
+
+            def put(tensor: Tensor, places: list[tuple[int, Tensor]] = places) -> Tensor:
+                tensor = tensor.clone()
+                for at, vector in places:
+                    tensor[0, at] = vector
+                return tensor
+
+            stack.callback(_hook(hand.model.get_submodule(path.format(l=layer)), side, put).remove)
+        return hand.logits(ids)
+
+
+def spec_of(family: str, tests: str, padding: str = "right") -> str:
+    both = family in BOTH_WAYS
+    text = SPEC.replace("FOLDER", folder_of(family)).replace("PADDING", padding)
+    text = text.replace("MASK", "[MASK] " if both else "").replace("READ", "mask" if both else "next_token")
+    return text + tests
+
+
+#: action -> what is written by hand. Networks have three layers.
+CASES: dict[str, Worked] = {
+    "layer[0:2].mlp_out[x] <- source": layers("mlp_out", range(2), lambda t: [t.last("x")]),
+    "layer[1:].attn_out[last] <- source": layers("attn_out", range(1, 3), lambda t: [t.length - 1]),
+    "layer[:2].resid_post[y.first] <- source": layers("resid_post", range(2), lambda t: [t.first("y")]),
+    # clipped at both ends
+    "layer[l - 5:l + 5].mlp_out[z] <- source": layers("mlp_out", range(3), lambda t: [t.last("z")]),
+    "layer[l + 1:l + 9].mlp_out[z] <- source": layers("mlp_out", range(1, 3), lambda t: [t.last("z")]),
+    "layer[0:l + 1].attn_out[x] <- source": layers("attn_out", range(1), lambda t: [t.last("x")]),
+    "layer[0:2].mlp_out[x] <- source.layer[1:3].mlp_out[x]": layers("mlp_out", range(2), lambda t: [t.last("x")], 1),
+    # offsets
+    "layer[1].resid_post[x + 1] <- source": layers("resid_post", range(1, 2), lambda t: [t.last("x") + 1]),
+    "layer[1].mlp_out[y.first - k] <- source": layers("mlp_out", range(1, 2), lambda t: [t.first("y") - 1]),
+    "layer[1].resid_post[last - 1] <- source": layers("resid_post", range(1, 2), lambda t: [t.length - 2]),
+    'layer[l].attn_out["w1" + 1] <- source': layers("attn_out", range(1), lambda t: [t.first("y")]),
+    "layer[1].resid_post[z] <- source.layer[1].resid_post[x + 2 - 1]": mixed(
+        "resid_post", 1, lambda t: [t.last("z")], lambda t: [t.last("x") + 1]
+    ),
+    # ranges of tokens
+    "layer[1].resid_post[0:3] <- source": layers("resid_post", range(1, 2), lambda t: [0, 1, 2]),
+    "layer[0].mlp_out[x.first:x.last + 1] = 0": zeros("mlp_out", 0, lambda t: list(range(*t.spans["x"]))),
+    "layer[1].resid_post[0:y] = 0": zeros("resid_post", 1, lambda t: list(range(t.last("y")))),
+    "layer[0:2].resid_post[:x.first] = 0": zeros("resid_post", (0, 1), lambda t: list(range(t.first("x")))),
+    "layer[1].mlp_out[z:] = 0": zeros("mlp_out", 1, lambda t: list(range(t.last("z"), t.length))),
+    "layer[1].mlp_out[z - 1:-1] = 0": zeros("mlp_out", 1, lambda t: list(range(t.last("z") - 1, t.length - 1))),
+    "layer[1].resid_post[y - 1:y + 1] <- source.layer[1].resid_post[x - 1:x + 1]": mixed(
+        "resid_post", 1, lambda t: [t.last("y") - 1, t.last("y")], lambda t: [t.last("x") - 1, t.last("x")]
+    ),
+    "layer[1].resid_post[x - 1:x + 2] <- source": layers(
+        "resid_post", range(1, 2), lambda t: [t.last("x") + i for i in (-1, 0, 1)]
+    ),
+}
+
+
+def cases() -> list[tuple[str, str]]:
+    return [
+        (family, padding)
+        for family in FAMILIES
+        for padding in ("right", "left")
+        if padding == "right" or family in ("llama", "gpt2")
+    ]
+
+
+def roles(execution: Execution, name: str, cell: int = 0) -> tuple[g.Resume, list[Told], list[Told], list[int]]:
+    """An intervention of a test, with its prompts taken apart and the tokens that are read."""
+    plan = execution.plan
+    ((key, inputs),) = plan.inputs.items()
+    score = plan.scores[name][cell]
+    resume = score.read("patched").run  # type: ignore[union-attr]
+    found = {}
+    for role in ("base", "source"):
+        rows = plan.rows.get(g.Forward(key, score.label.draw, role), np.zeros(0, int)).tolist()
+        found[role] = [told(inputs.text(i), inputs.ids(i)) for i in rows]
+    reads = [inputs.prompts[i].read for i in plan.rows[g.Forward(key, score.label.draw, "base")].tolist()]
+    return resume, found["base"], found["source"], reads
+
+
+@pytest.mark.parametrize(("family", "padding"), cases())
+def test_equal_to_hooks(family: str, padding: str) -> None:
+    tests = "".join(
+        f"test t{i} on a(l=0, k=1) {{ {DRAW}\n do({action}) report mean(kl) }}\n" for i, action in enumerate(CASES)
+    )
+    execution, _ = execution_of(spec_of(family, tests, padding))
+    assert not [step.why for step in execution.plan.steps if step.why], "something does not ride in one pass"
+    got, hand = execution.logits(), ByHand(family)
+    plain, _ = execution_of(spec_of(family, tests, padding), change=by_reference)
+    reference = plain.logits()
+    for number, (action, work) in enumerate(CASES.items()):
+        resume, bases, sources, reads = roles(execution, f"t{number}")
+        others = roles(plain, f"t{number}")[0]
+        assert len({base.length for base in bases}) > 1, "the prompts are to be ragged"
+        moved = 0.0
+        for row, (base, source) in enumerate(zip(bases, sources, strict=True)):
+            expected = written(hand, base.ids, work(hand, base, source))[reads[row]]
+            for logits in (got[resume][row], reference[others][row]):
+                assert float((logits - expected).abs().max()) < CLOSE, (action, row)
+            moved = max(moved, float((expected - hand.logits(base.ids)[reads[row]]).abs().max()))
+        assert moved > 100 * CLOSE, f"{action} does nothing, so nothing is shown"
+
+
+def test_a_window_slides_over_both_ends() -> None:
+    """A sweep over windows equals the windows written out, with their reference."""
+    windows = {0: "0:1", 1: "0:2", 2: "1:3"}
+    one = f"test t on a(k=1) {{ {DRAW}\n do(layer[l - 1:l + 1].mlp_out[z] <- source) report mean(kl) }}\n"
+    for layer, said in windows.items():
+        one += f"test w{layer} on a(l=0, k=1) {{ {DRAW}\n do(layer[{said}].mlp_out[z] <- source) report mean(kl) }}\n"
+    execution, _ = execution_of(spec_of("llama", one))
+    list(execution.run())
+    found = numbers_of(execution)
+    for layer in windows:
+        for (name, cell, run, quantity), values in found.items():
+            if (name, cell) == ("t", layer):
+                assert np.array_equal(values, found[f"w{layer}", 0, run, quantity], equal_nan=True)
+    plain, _ = execution_of(spec_of("llama", one), change=by_reference)
+    list(plain.run())
+    same(found, numbers_of(plain))
+
+
+def test_written_values_take_layer_by_layer() -> None:
+    """Values that are made from runs at a range are made at each of its layers."""
+    action = "layer[0:2].mlp_out[z] = 2 * source.layer[1:3].mlp_out[x] - mean(source)"
+    tests = f"test t on a(l=0, k=1) {{ {DRAW}\n do({action}) report mean(kl) }}\n"
+    execution, _ = execution_of(spec_of("gpt2", tests))
+    got, hand = execution.logits(), ByHand("gpt2")
+    resume, bases, sources, reads = roles(execution, "t")
+    for row, (base, source) in enumerate(zip(bases, sources, strict=True)):
+        writes = []
+        for layer in (0, 1):
+            mean = torch.stack([hand.vector(s.ids, "mlp_out", layer)[s.last("z")] for s in sources]).mean(0)
+            new = 2 * hand.vector(source.ids, "mlp_out", layer + 1)[source.last("x")] - mean
+            writes.append(("mlp_out", layer, base.last("z"), new))
+        assert float((got[resume][row] - written(hand, base.ids, writes)[reads[row]]).abs().max()) < CLOSE
+
+
+def test_cumulative_patching_is_a_sweep() -> None:
+    """Parameters stand for ends of ranges: each cell equals the range written out."""
+    text = spec_of("gpt2", "").replace("k in [0, 1, 2]", "p in [x, y, z], k in [1, 2]")
+    tests = f"test t on a(l=0) {{ {DRAW}\n do(layer[1].resid_post[0:p + k - 1] = 0) report mean(kl) }}\n"
+    tests += f"test f on a(l=0, k=1) {{ {DRAW}\n do(layer[1].resid_post[p.first - 1:p.last] = 0) report mean(kl) }}\n"
+    execution, _ = execution_of(text + tests)
+    got, hand = execution.logits(), ByHand("gpt2")
+    cells = [(p, k) for p in "xyz" for k in (1, 2)]
+    for number, (p, k) in enumerate(cells):
+        resume, bases, _, reads = roles(execution, "t", number)
+        for row, base in enumerate(bases):
+            writes = [("resid_post", 1, at, torch.zeros(32)) for at in range(base.last(p) + k - 1)]
+            assert float((got[resume][row] - written(hand, base.ids, writes)[reads[row]]).abs().max()) < CLOSE
+    for number, p in enumerate("xyz"):
+        resume, bases, _, reads = roles(execution, "f", number)
+        for row, base in enumerate(bases):
+            writes = [("resid_post", 1, at, torch.zeros(32)) for at in range(base.first(p) - 1, base.last(p))]
+            assert float((got[resume][row] - written(hand, base.ids, writes)[reads[row]]).abs().max()) < CLOSE
+
+
+FAULTS = {
+    "layer[1].resid_post[z + 3] = 0": ("E506", "the prompt has"),
+    "layer[1].resid_post[x.first - 3] = 0": ("E506", "the prompt has"),
+    "layer[1].resid_post[last - 40] = 0": ("E506", "the prompt has"),
+    "layer[1].resid_post[last + 1] = 0": ("E506", "the prompt has"),
+    "layer[1].resid_post[0:32] = 0": ("E506", "leaves the prompt"),
+    "layer[1].resid_post[z - 20:z] = 0": ("E506", "leaves the prompt"),
+    "layer[1].resid_post[last:last] = 0": ("E465", "holds no token"),
+    "layer[1].resid_post[y.first:x.last] = 0": ("E465", "holds no token"),
+    "layer[1].resid_post[x.first:x.last] = 0": ("E465", "holds no token"),  # of one token in some row
+    "layer[1].resid_post[x] <- source.layer[1].resid_post[z + 3]": ("E506", "the prompt has"),
+    "layer[1].resid_post[x.first:x.last + 1] <- source": ("E539", "tokens in the base"),
+    "layer[1].resid_post[x - 1] = 0, layer[1].resid_post[x.first - 1] = 0": ("E461", "are one token of a prompt"),
+    "layer[1].resid_post[z] = 0, layer[1].resid_post[y:] = 0": ("E461", "are one token of a prompt"),
+}
+
+
+@pytest.mark.parametrize("action", FAULTS)
+def test_what_leaves_the_prompt_is_refused_with_the_row(action: str) -> None:
+    code, says = FAULTS[action]
+    with pytest.raises(SpecError) as caught:
+        execution_of(spec_of("gpt2", f"test t on a(l=0, k=1) {{ {DRAW}\n do({action}) report mean(kl) }}\n"))
+    (fault,) = (found for found in caught.value.diagnostics if found.code.startswith("E"))
+    assert fault.code == code and says in fault.title
+    assert "w1" in " ".join(fault.notes), "a prompt is named"
+    assert fault.span.text, "the place in the spec is shown"
