@@ -228,7 +228,10 @@ class _Trial:
         assert single is not None
         self.single = single
         self._hold("right-padded batch = single runs", right, single, tuple(self.names), slack=10)
-        if self.network.facts.record is not None:  # what its own code makes of logits may depend on how many there are
+        record = self.network.facts.record
+        if (
+            record is not None and not record.inferred
+        ):  # what its own code makes of logits may depend on how many there are
             batch = self.network.given.batch(self.network, [self.prompts[_SHORTEST]], "right")
             plain = self.network.model(*batch.arguments, **batch.named)
             plain = getattr(plain, "logits", plain)

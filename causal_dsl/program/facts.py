@@ -32,9 +32,8 @@ class Facts:
     masked token. ``context`` is the longest prompt in tokens, ``first_position`` the number that the first of them
     has, ``embed_width`` the width of a token's embedding (None: that of the stream). ``widths`` (vector networks) is the
     width of the input and then of each layer's output. ``folder`` holds the weights, ``tokenizer`` is its
-    ``tokenizer.json``. ``record`` is the layout of this very network, where no record of its architecture describes it: one
-    that a spec gives, or that was inferred as the network was loaded.
-    ``words`` is the vocabulary that a spec gives, ``last``: the answer is that of the last token, though tokens look both ways.
+    ``tokenizer.json``. ``record`` is the layout of this very network, declared or inferred as it was loaded, where no record
+    describes it. ``words`` is the vocabulary that a spec gives, ``last``: the answer is that of the last token, though tokens look both ways.
     """
 
     kind: Literal["language", "vector", "unknown"]
@@ -261,7 +260,7 @@ def inferable(facts: Facts) -> bool:
 
 
 def layout_of(facts: Facts) -> Architecture | None:
-    """What is known of where the sites of such networks are: what was inferred of this very one, or the record of its
+    """What is known of where the sites of such networks are: the layout of this very one, or the record of its
     architecture."""
     return facts.record if facts.record is not None else record_of(facts.architecture)
 

@@ -219,7 +219,7 @@ def _logits(
             f"the logits of `{aligned.network.name}` are over its vocabulary",
             step.span,
             help="read the answer at `{0}`, or at `{0}(among=Domain)`".format(
-                "mask" if aligned.network.facts.both_ways else "next_token"
+                "mask" if aligned.network.facts.masked else "next_token"
             ),
         )
         return None

@@ -95,7 +95,7 @@ def _positions(network: Network) -> tuple[int, dict[str, Any]]:
     config: Any = model.config
     padding = getattr(config, "pad_token_id", None)
     prompts = [[token if token != padding else (token + 1) % most for token in prompt] for prompt in prompts]
-    plain = padded(prompts, "right", network.device, {"use_cache"} & network.accepts, 0).named
+    plain = padded(prompts, "right", network.device, {"input_ids", "use_cache"} & network.accepts, 0).named
     expected = _logits(model, plain)
     for first in dict.fromkeys((facts.first_position, (padding or 0) + 1)):
         named = padded(prompts, "right", network.device, network.accepts, first).named
