@@ -12,7 +12,7 @@ shadow builtins on purpose (`max`, `input`, `all`): use them as ``cd.max``, neve
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
 from causal_dsl.building.declarations import (
@@ -27,8 +27,18 @@ from causal_dsl.building.declarations import (
     TestWord,
     collect,
 )
-from causal_dsl.building.expressions import Expression, checked, combine, domain_node, name, node_of, value_node
+from causal_dsl.building.expressions import (
+    Declared,
+    Expression,
+    checked,
+    combine,
+    domain_node,
+    name,
+    node_of,
+    value_node,
+)
 from causal_dsl.syntax import tree
+from causal_dsl.vocabulary.layouts import PATHS
 from causal_dsl.vocabulary.measures import MEASURES
 from causal_dsl.vocabulary.words import words
 
@@ -142,14 +152,6 @@ def between(low: int, high: int) -> Expression:
     return combine(tree.Range, low, high)
 
 
-def chosen(element: str, domain: Any, where: Any) -> Expression:
-    """``{element in domain where …}``: a set of values, as a mechanism. ``where`` may be a function of the element."""
-    of, needs = domain_node(domain)
-    variable = name(element)
-    condition, more = value_node(where(variable) if callable(where) and not isinstance(where, Expression) else where)
-    return Expression(tree.ChosenSet(tree.Member(tree.Name(checked(element)), of), condition), (*needs, *more))
-
-
 def values(*items: Any) -> Expression:
     """``{a, b, …}``, for a setting that takes a domain: ``next_token(among=values("is", "are"))``."""
     node, needs = domain_node(list(items))
@@ -166,6 +168,14 @@ def dataset(path: str, key: str, split: str | None = None) -> Expression:
     if split is None:
         return name("dataset")(path, key=name(key))
     return name("dataset")(path, split=split, key=name(key))
+
+
+def chosen(element: str, domain: Any, where: Any) -> Expression:
+    """``{element in domain where …}``: a set of values, as a mechanism. ``where`` may be a function of the element."""
+    of, needs = domain_node(domain)
+    variable = name(element)
+    condition, more = value_node(where(variable) if callable(where) and not isinstance(where, Expression) else where)
+    return Expression(tree.ChosenSet(tree.Member(tree.Name(checked(element)), of), condition), (*needs, *more))
 
 
 def csv(path: str, key: str) -> Expression:
@@ -267,11 +277,13 @@ def _network(
 ) -> NetworkWord:
     arguments = [tree.Argument(None, tree.String(reference))]
     arguments += [tree.Argument(tree.Ident(k), tree.String(v)) for k, v in texts.items() if v is not None]
+    needs: list[Declared] = []
     for key, value in words.items():
         if value is not None:
-            node = tree.Name(checked(value)) if isinstance(value, str) else value_node(value)[0]
+            node, of = (tree.Name(checked(value)), ()) if isinstance(value, str) else value_node(value)
+            needs += of
             arguments.append(tree.Argument(tree.Ident(key), node))
-    return NetworkWord(name_, tree.Call(tree.Name(kind), tuple(arguments)), doc, sweep=sweep)
+    return NetworkWord(name_, tree.Call(tree.Name(kind), tuple(arguments)), doc, needs, sweep)
 
 
 def hf(
@@ -303,16 +315,24 @@ def torch(
     name: str,
     weights: str | None = None,
     tokenizer: str | None = None,
+    vocabulary: Sequence[str] | Any = None,
     doc: str = "",
     sweep: Mapping[str, Any] | None = None,
     **words: Any,
 ) -> NetworkWord:
     """``network NAME = torch("file.py:factory", weights="file.safetensors", tokenizer="folder or tokenizer.json")``.
 
+    ``vocabulary`` are the words of its tokens in the order of their ids, or a domain. The paths of a layout are texts:
+    ``torch("f.py:build", name="net", vocabulary=["BOS", "a", "b"], layers="blocks", attention="attn")``.
+
     ``sweep`` are its parameters; other keywords go to the factory: ``torch("f.py:build", name="net", seed=param("seed"),
     sweep={"seed": range(10)})``.
     """
-    return _network("torch", reference, name, doc, words, {"weights": weights, "tokenizer": tokenizer}, sweep)
+    texts = {"weights": weights, "tokenizer": tokenizer}
+    texts.update({path: words.pop(path) for path in PATHS if isinstance(words.get(path), str)})
+    if vocabulary is not None:
+        words["vocabulary"] = list(vocabulary) if isinstance(vocabulary, list | tuple) else vocabulary
+    return _network("torch", reference, name, doc, words, texts, sweep)
 
 
 @overload

@@ -111,6 +111,8 @@ def _tokenizers(loaded: Mapping[NetworkKey, Network]) -> Tokenizers:
     def tokens(network: NetworkRef) -> Tokens | None:
         if network.key.trained in loaded:
             return loaded[network.key.trained].tokens
+        if network.facts.words:
+            return Tokens.of_words(network.facts.words)
         path = network.facts.tokenizer
         if path is None:
             return None

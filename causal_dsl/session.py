@@ -17,12 +17,14 @@ from causal_dsl.network.zoo.open import open_zoo
 from causal_dsl.program.fits import trained_of
 from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.program import NetworkRef
+from causal_dsl.program.tokens import Tokens
 from causal_dsl.provenance import code_of, say_made_of
 from causal_dsl.report.progress import Progress, progress
 from causal_dsl.specs import Options, Spec
 from causal_dsl.store.code import watching
 from causal_dsl.store.reads import note_all, recording
 from causal_dsl.training.train import TrainedNetwork, trained
+from causal_dsl.vocabulary.layouts import SEQUENCE
 
 
 class Session:
@@ -88,7 +90,7 @@ class Session:
                 network = wrap(
                     opened.to(device=where, dtype=kind) if kind else opened.to(where),
                     ref.facts,
-                    None,
+                    Tokens.of_words(ref.facts.words) if ref.facts.words else None,
                     ref.name,
                     ref.span,
                 )
@@ -105,6 +107,7 @@ class Session:
             ref.setting("weights"),
             ref.setting("tokenizer"),
             ref.setting("arguments", ()),
+            tuple((name, value) for name, value in ref.settings if name in SEQUENCE),
         )
         return load(ref.facts, reference, device, dtype, self.options.trust, ref.span, ref.name)
 

@@ -399,10 +399,12 @@ class TestJson(TypedDict):
 
 
 class SpreadJson(TypedDict):
-    """A score over the networks of a family; each network counts once."""
+    """A score over networks of a family that differ in one parameter; each network counts once."""
 
     score: str
     "its name"
+    over: str
+    "the parameter in which the networks differ"
     at: dict[str, Any]
     "the cell, and what else is swept over"
     networks: int

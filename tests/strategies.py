@@ -195,7 +195,7 @@ def parameters() -> st.SearchStrategy[tuple[tree.Parameter, ...]]:
 def alignments() -> st.SearchStrategy[tree.AlignDecl]:
     prompts = st.builds(tree.Prompt, strings() | calls(), st.none() | _values, doc=docs())
     via = st.none() | calls()
-    placements = st.builds(tree.Placement, idents(), _tuples(paths(), 1), via, doc=docs())
+    placements = st.builds(tree.Placement, idents(), _tuples(paths(), 1), via, st.none() | idents(), doc=docs())
     members = _tuples(prompts | placements)
     fixed = st.composite(_arguments)(1)
     inherited = st.builds(tree.AlignDecl, idents(), parameters(), idents(), st.none(), members, fixed, doc=docs())

@@ -11,7 +11,7 @@ import causal_dsl as cd
 SPECS = Path(__file__).parents[1] / "specs"
 
 
-@pytest.mark.parametrize("path", sorted(SPECS.glob("*.causal")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(SPECS.rglob("*.causal")), ids=lambda path: path.stem)
 def test_every_spec_is_sound_and_laid_out(path: Path) -> None:
     spec = cd.load(path)
     assert spec.source() == path.read_text(encoding="utf-8")

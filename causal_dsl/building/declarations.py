@@ -187,18 +187,25 @@ class AlignmentWord(_Block):
             raise TypeError(f"{text!r} is no prompt: give a text, or chat(user=…)")
         self._add(tree.Prompt(node, self._where(where), doc=doc))
 
-    def place(self, variable: Any, *sites: Any, via: Any = None, doc: str = "") -> None:
-        """``variable @ site, … via feature``."""
+    def place(self, variable: Any, *sites: Any, via: Any = None, to: Any = None, doc: str = "") -> None:
+        """``variable @ site, … via feature``; with ``to``, ``variable..to @ site via encoding()``."""
         if not sites:
             raise TypeError("say where: place(variable, site, …)")
         name = tree.Name(checked(variable)) if isinstance(variable, str) else self._value(variable)
         if not isinstance(name, tree.Name):
             raise TypeError(f"`{variable!r}` is not a variable")
+        last = None if to is None else tree.Name(checked(to)) if isinstance(to, str) else self._value(to)
+        if last is not None and not isinstance(last, tree.Name):
+            raise TypeError(f"`{to!r}` is not a variable")
         nodes = tuple(_path(self._value(site)) for site in sites)
         feature = None if via is None else self._value(via)
         if feature is not None and not isinstance(feature, tree.Call):
             raise TypeError(f"`{via!r}` is not a feature: write via=rotation(dim=8)")
-        self._add(tree.Placement(tree.Ident(name.name), nodes, feature, doc=doc))
+        self._add(
+            tree.Placement(
+                tree.Ident(name.name), nodes, feature, None if last is None else tree.Ident(last.name), doc=doc
+            )
+        )
 
     def declaration(self) -> tree.AlignDecl:
         return tree.AlignDecl(

@@ -266,7 +266,10 @@ def report_alone(
         title = f"for {'some rows ' if apart else ''}no pair was found in which an {what}".replace("for no", "no")
         label = f"{len(rows):,} of {n:,} rows found none in {tried:,} draws"
     elif apart and len(rows) < n:
-        title, label = f"for some rows no {what}", f"{len(rows):,} of {n:,} rows have no such partner"
+        title, label = (
+            f"for some rows no {what}",
+            f"{len(rows):,} of {n:,} rows {'has' if len(rows) == 1 else 'have'} no such partner",
+        )
     else:
         title = f"no {what}"
         label = f"none of the {n:,} rows has such a partner" if apart else "there is not one such pair"
@@ -280,7 +283,9 @@ def report_alone(
         )
         notes = (f"row {row} is one of them: {told}{', …' * (len(names) > _SHOWN)}",)
     help = "vary more inputs, or ask for less"
-    if apart and len(rows) < n:
+    if statement.split and set(statement.model.by) & set(statement.vary):
+        help = "split by what the runs of a pair share: leave `by` out"
+    elif apart and len(rows) < n:
         roles = ", ".join((statement.like, *statement.roles))
         vary = ", ".join(statement.vary)
         help = (

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from causal_dsl.diagnostics import NOWHERE, fail
+from causal_dsl.engine.keys import heads_of, keys_of, pick
 from causal_dsl.faults import OwnFault
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.rows import Layout, Layouts
@@ -43,7 +44,17 @@ class Activations(ABC):
     def of(self, capture: g.Capture, pairs: np.ndarray, of: g.Resume | None = None) -> Tensor:
         """The vectors of a capture for some pairs, token after token [m, width]."""
         vectors = self.at(capture.place.site)
-        return vectors.index_select(0, torch.from_numpy(self.slots(capture, of, pairs)).to(vectors.device))
+        found = vectors.index_select(0, torch.from_numpy(self.slots(capture, of, pairs)).to(vectors.device))
+        if capture.place.key is None:
+            return found
+        columns = torch.from_numpy(self.keys_looked_at(capture, pairs)).to(found.device)
+        heads = self.layouts.plan.inputs[capture.run.network].facts.heads or 1
+        return pick(found, heads_of(capture.place, heads), columns)
+
+    def keys_looked_at(self, capture: g.Capture, pairs: np.ndarray) -> np.ndarray:
+        """Of a capture of weights to named tokens, the columns that these are, token after token [m, keys]."""
+        which, _ = self.layouts.tokens(capture.place, capture.run, pairs)
+        return keys_of(self.layouts, capture.place, capture.run, pairs)[which]
 
     def fill(self, site: Site, values: Tensor) -> None:
         """Take all vectors of a site at once."""

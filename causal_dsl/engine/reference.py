@@ -13,6 +13,7 @@ from torch import Tensor
 
 from causal_dsl.engine.activations import PassActivations
 from causal_dsl.engine.block_results import BlockResult, BlockResults
+from causal_dsl.engine.keys import as_wide
 from causal_dsl.engine.runner import Context, Gather, Logits
 from causal_dsl.network.forward import SiteRead, SiteWrite, forward
 from causal_dsl.network.tape import reads_in
@@ -143,10 +144,9 @@ class ReferenceExecutor:
                 )
                 for (_, index), asked, values in zip(picked, reads, outcome.reads, strict=True):
                     site = asked.site
-                    if site.component == "pattern":  # as wide as the longest prompt: cut to their own
-                        length = self.inputs.length(int(layout.inputs[batch[int(asked.rows[0])]]))
+                    if site.component == "pattern":  # as wide as the longest prompt here: made as wide as that of all
                         heads = len(site.heads) or self.network.facts.heads or 1
-                        values = values.view(len(values), heads, -1)[:, :, :length].reshape(len(values), -1)
+                        values = as_wide(values, heads, layout.width)
                     kept.put(site, index, values)
                 if whole:
                     assert outcome.logits is not None

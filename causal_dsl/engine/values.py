@@ -21,6 +21,7 @@ from torch import Tensor
 from causal_dsl.counter import normals_at
 from causal_dsl.diagnostics import NOWHERE, Span, SpecError, fail, shown_path
 from causal_dsl.engine.activations import Activations, Means
+from causal_dsl.engine.keys import as_wide, heads_of, keys_of, pick, put
 from causal_dsl.features.base import Feature
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.rows import Family
@@ -75,6 +76,8 @@ class Values:
         change: Callable[[Tensor], Tensor] = given
         if write.feature is not None:
             change = self._through(change, write.feature, family, spot, alive)
+        if write.place.key is not None:
+            change = self._at_keys(change, write, family, spot, alive)
         watch = self.watch
         if watch is None or not stated:
             return change
@@ -85,6 +88,26 @@ class Values:
             return new
 
         return watched
+
+    def _at_keys(
+        self,
+        change: Callable[[Tensor], Tensor],
+        write: g.WriteNode,
+        family: Family,
+        spot: int,
+        alive: np.ndarray | slice,
+    ) -> Callable[[Tensor], Tensor]:
+        """Of attention weights only those to the tokens that the place names: the others stay as they are there."""
+        heads = heads_of(write.place, self.heads)
+        here = Here(self, write, family, spot, alive)
+        columns = here.index(
+            keys_of(self.kept.layouts, write.place, family.resume.base, family.pairs)[here.which][alive]
+        )
+
+        def swapped(current: Tensor) -> Tensor:
+            return put(current, heads, columns, change(pick(current, heads, columns)))
+
+        return swapped
 
     def _through(
         self, change: Callable[[Tensor], Tensor], ref: FeatureRef, family: Family, spot: int, alive: np.ndarray | slice
@@ -155,15 +178,20 @@ def captured(node: g.Capture, here: Here) -> Edit:
     # A pass before keeps a vector once for everyone; this pass may keep copies.
     of = None if node in values.elsewhere else here.family.resume
     index = here.index(kept.slots(node, of, here.family.pairs)[here.alive])
+    columns = None
+    if node.place.key is not None:
+        columns = here.index(kept.keys_looked_at(node, here.family.pairs)[here.alive])
 
     def vectors(current: Tensor) -> Tensor:
         every, width = kept.at(site), current.shape[1]
         found = every.index_select(0, index.to(every.device))
-        if site.component == "pattern" and found.shape[1] > width:
+        if columns is not None:
+            found = pick(found, heads_of(node.place, values.heads), columns.to(found.device))
+        elif site.component == "pattern" and found.shape[1] != width and site.dims is None:
             # kept as wide as the longest prompt of the pass; what lies past the end of a prompt is zero
-            heads = len(site.heads) or values.heads
-            if site.dims is None and width % heads == 0 and found.shape[1] % heads == 0:
-                found = found.view(len(found), heads, -1)[:, :, : width // heads].reshape(len(found), width)
+            heads = heads_of(node.place, values.heads)
+            if width % heads == 0 and found.shape[1] % heads == 0:
+                found = as_wide(found, heads, width // heads)
         if found.shape[1] != width:
             raise _unlike(node, found.shape[1], here.write, width)
         return found.to(current.device)

@@ -94,7 +94,9 @@ def padded(
         "use_cache": False,
     }
     known = {name: value for name, value in more.items() if name in accepts or "kwargs" in accepts}
-    return Batch(len(prompts), True, longest, offsets, lengths, named={"input_ids": ids.to(device), **known})
+    if "input_ids" in accepts or "kwargs" in accepts:
+        return Batch(len(prompts), True, longest, offsets, lengths, named={"input_ids": ids.to(device), **known})
+    return Batch(len(prompts), True, longest, offsets, lengths, (ids.to(device),), dict(known))
 
 
 def unpadded(inputs: Tensor, device: torch.device, dtype: torch.dtype) -> Batch:

@@ -159,7 +159,7 @@ class PromptInputs(Inputs):
                 faults.raise_errors()
                 refuse_beyond(self.tokens, encoded.ids, rendered.text, alignment.prompts[line].span)
                 read = len(encoded) - 1
-                if self.facts.both_ways:
+                if self.facts.masked:
                     read = mask_position(self.tokens, encoded, rendered.text, alignment.prompts[line].span)
                 if read_at is not None:
                     (read,) = locate(read_at, rendered, encoded, span)

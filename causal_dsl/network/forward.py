@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from causal_dsl.diagnostics import fail
 from causal_dsl.inputs.batches import Batch, Points
 from causal_dsl.inputs.protocol import InputRows
-from causal_dsl.network.attention import Wanted, tapped, want
+from causal_dsl.network.attention import Wanted, on_heads, tapped, want
 from causal_dsl.network.network import Network
 from causal_dsl.network.sites import LAST_READ, READ_FIRST, Tap
 from causal_dsl.network.sites import tap as find_tap
@@ -60,6 +61,7 @@ def forward(
     tape = Tape(list(reads), list(writes), stop and readout is None)
     jobs: Jobs = defaultdict(list)
     wanted: dict[nn.Module, Wanted] = {}
+    patterns: dict[nn.Module, list[TapeJob]] = defaultdict(list)
     late: list[tuple[bool, int]] = []  # reads and writes of the logits themselves
 
     def points(number: int, writing: bool) -> Points:
@@ -72,6 +74,8 @@ def forward(
             if site.component == "logits":
                 find_tap(network, site)
                 late.append((writing, number))
+            elif site.component == "pattern" and network.layout is not None and network.layout.pattern:
+                add_pattern(network, tape, patterns, number, writing, points(number, writing), batch.longest)
             elif COMPONENTS[site.component].compared:
                 want(network, tape, wanted, number, writing, points(number, writing))
             elif writing:
@@ -79,12 +83,14 @@ def forward(
             else:
                 tap = find_tap(network, site)
                 jobs[tap.module, tap.side].append(tape.reader(number, tap, points(number, False)))
-    if not (jobs or wanted or late or readout is not None):
+    if not (jobs or wanted or patterns or late or readout is not None):
         return TapeOutcome([], None, [])
     needed = _Needed(network, batch, readout, positions, tape, late)
     with ExitStack() as stack:
         for (module, side), own in jobs.items():
             stack.callback(_hook(network, module, side, own, tape, batch).remove)
+        for module, own in patterns.items():
+            stack.callback(hook_tensor(module, "out", _on_patterns(network, module, own, tape, batch)).remove)
         needed.select(stack, jobs)
         stack.enter_context(tapped(network, tape, wanted, batch))
         try:
@@ -117,6 +123,50 @@ def add_write(network: Network, tape: Tape, jobs: Jobs, number: int, points: Pla
     written: list[Tensor] = []
     jobs[term.module, term.side].append(tape.adder(number, tap, term, points, stream.pop, written.append))
     jobs[tap.module, tap.side].append(tape.setter(number, tap, points, written.pop))
+
+
+def add_pattern(
+    network: Network,
+    tape: Tape,
+    jobs: dict[nn.Module, list[TapeJob]],
+    number: int,
+    writing: bool,
+    points: Places,
+    longest: int,
+) -> None:
+    """Note a read or a write of attention weights with the module that they leave (``Architecture.pattern``)."""
+    site = (tape.writes if writing else tape.reads)[number].site
+    tap = find_tap(network, site)
+    assert network.layout is not None and network.layout.pattern is not None
+    module = network.layers[site.layer or 0].get_submodule(network.layout.pattern)
+    heads = torch.tensor(list(site.heads) or list(range(network.facts.heads or 1)))
+    columns = (heads[:, None] * longest + torch.arange(longest)[None]).reshape(-1)
+    columns = columns if site.dims is None else columns[list(site.dims)]
+    place = replace(tap, module=module, side="out", columns=columns)
+    jobs[module].append(tape.writer(number, place, points) if writing else tape.reader(number, place, points))
+
+
+def _on_patterns(
+    network: Network, module: nn.Module, jobs: list[TapeJob], tape: Tape, batch: Batch
+) -> Callable[[Tensor], Tensor]:
+    """What jobs make of attention weights [rows, heads, queries, keys]; raises E423 where a module gives none."""
+
+    def act(tensor: Tensor) -> Tensor:
+        shape = (batch.rows, network.facts.heads or 1, batch.longest, batch.longest)
+        if not isinstance(tensor, Tensor) or tuple(tensor.shape) != shape:
+            raise fail(
+                "E423",
+                f"module {_path(network, module)} does not give attention weights",
+                network.span,
+                notes=(
+                    f"it is {list(tensor.shape)}, where [rows, heads, queries, keys] {list(shape)} were looked for",
+                ),
+            )
+        changed = on_heads(jobs, tensor)
+        tape.check_done()
+        return changed
+
+    return act
 
 
 def add_sum_read(network: Network, tape: Tape, jobs: Jobs, number: int, points: Places) -> bool:
@@ -296,6 +346,6 @@ def unembedding(network: Network) -> nn.Module | None:
     if not network.facts.has_tokens:
         return None
     if network.layout is not None:
-        return network.model.get_submodule(network.layout.unembed)
+        return network.model.get_submodule(network.layout.unembed) if network.layout.unembed else None
     getter: Callable[[], nn.Module | None] | None = getattr(network.model, "get_output_embeddings", None)
     return getter() if getter is not None else None

@@ -56,7 +56,7 @@ _TOKENIZER_FILES = ("*token*", "*vocab*", "merges.txt", "*.model", "*.tiktoken",
 class CheckpointReference:
     """What a network declaration names. ``name`` is a folder or a hub name (``hf``), or ``file.py:factory``
     (``torch``); ``base`` the spec's folder, against which paths are taken; ``weights`` a safetensors file, ``tokenizer`` a file or
-    folder (``torch``), ``arguments`` what the factory is called with."""
+    folder (``torch``), ``arguments`` what the factory is called with, ``said`` its vocabulary and its layout."""
 
     kind: Literal["hf", "torch"]
     name: str
@@ -65,6 +65,7 @@ class CheckpointReference:
     weights: str | None = None
     tokenizer: str | None = None
     arguments: tuple[tuple[str, Any], ...] = ()
+    said: tuple[tuple[str, Any], ...] = ()
 
 
 def load(
@@ -100,6 +101,7 @@ def load(
                     span,
                     name,
                     dict(reference.arguments),
+                    dict(reference.said),
                 )
             if reference.weights is None:
                 function = reference.name.rpartition(":")[2]
@@ -192,7 +194,7 @@ def load_folder(
     with quiet() as heard:
         from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM
 
-        kind: Any = AutoModelForMaskedLM if facts.both_ways else AutoModelForCausalLM
+        kind: Any = AutoModelForMaskedLM if facts.masked else AutoModelForCausalLM
         settings: dict[str, Any] = {"trust_remote_code": trust, "local_files_only": True}
         try:
             parsed = AutoConfig.from_pretrained(folder, **settings)

@@ -1,6 +1,7 @@
 """Networks that a user's Python function makes: called, given their weights and their tokenizer, and told apart.
 
-A model of transformers with output embeddings is a language network; whatever else takes no tokens is a vector network.
+A model of transformers with output embeddings is a language network, and so is a module with a tokenizer or a vocabulary
+(:mod:`causal_dsl.network.sequence`); whatever else takes no tokens is a vector network.
 """
 
 from __future__ import annotations
@@ -19,10 +20,12 @@ from causal_dsl.network.beside import is_language_model, tokens_at, tokens_besid
 from causal_dsl.network.factory import call_factory, load_weights, vector_facts
 from causal_dsl.network.network import Network
 from causal_dsl.network.prove import told
+from causal_dsl.network.sequence import refuse_layout, sequence_network
 from causal_dsl.network.shared import claim
 from causal_dsl.network.wrapped import wrap
 from causal_dsl.program.facts import Facts, facts_of_config
 from causal_dsl.program.identity import absolute
+from causal_dsl.program.layouts import words_of
 from causal_dsl.program.tokens import Tokens
 
 
@@ -47,9 +50,10 @@ def load_made(
     span: Span,
     name: str,
     arguments: Mapping[str, Any] | None = None,
+    said: Mapping[str, Any] | None = None,
 ) -> Network:
     """The network that ``file.py:function`` makes with the ``arguments``, with the ``weights`` of a safetensors file and the ``tokenizer`` of a
-    file or folder; paths start from ``base``. Nothing is proved yet. Raises E637 to E649, E510, E752 and E753."""
+    file or folder, or the vocabulary and the layout that are ``said``; paths start from ``base``. Nothing is proved yet. Raises E637 to E649, E510, E752 and E753."""
     if not trust:
         raise fail(
             "E646",
@@ -72,17 +76,30 @@ def load_made(
     name = name or function
     if tokenizer is not None:
         tokens = tokens_at(base / Path(tokenizer).expanduser(), span)
+    said = said or {}
+    if words_of(said):
+        tokens = Tokens.of_words(words_of(said))
     if is_language_model(model):
+        if said:
+            raise refuse_layout(
+                f"{_a(type(model).__name__)} is a language model of transformers",
+                said,
+                "where its sites are is known by its kind, or is found as it is loaded",
+                "leave the layout out; a tokenizer is named by tokenizer=…",
+                span,
+            )
         return _language_model(model, tokens, function, base, weights, span, name)
-    if tokens is not None:
-        raise fail(
-            "E752",
-            f"{_a(type(model).__name__)} comes with a tokenizer, and is not a language model of transformers",
-            span,
-            notes=("without `get_output_embeddings` and a config it is a vector network, which reads no tokens",),
-            help="return a model as AutoModelForCausalLM or AutoModelForMaskedLM make it, or leave the tokenizer out",
-        )
     _refuse_headless(model, span)
+    if tokens is not None:
+        return sequence_network(model, tokens, said, name, span)
+    if said:
+        raise refuse_layout(
+            "the network has neither a tokenizer nor a vocabulary",
+            said,
+            "without them it is a vector network, which has no tokens",
+            'write vocabulary=["BOS", "a", "b"], its words in the order of their ids, or tokenizer="…"',
+            span,
+        )
     return wrap(model, vector_facts(model, span), None, name, span)
 
 

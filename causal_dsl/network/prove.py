@@ -228,6 +228,12 @@ class _Trial:
         assert single is not None
         self.single = single
         self._hold("right-padded batch = single runs", right, single, tuple(self.names), slack=10)
+        if self.network.facts.record is not None:  # what its own code makes of logits may depend on how many there are
+            batch = self.network.given.batch(self.network, [self.prompts[_SHORTEST]], "right")
+            plain = self.network.model(*batch.arguments, **batch.named)
+            plain = getattr(plain, "logits", plain)
+            plain = plain[0] if isinstance(plain, tuple) else plain
+            self._hold("logits of one token = those of a plain run", single, plain[:, -1], tuple(self.names))
 
     # ── identities ──────────────────────────────────────────────────────────────────────────────
 
@@ -389,8 +395,21 @@ class _Trial:
     def _noise(self) -> None:
         """Write noise at each kind of site, a row each, in one batch; it must reach that row's logits and no other."""
         names = [name for name in self.names if name not in self.refused and name != "module"]
-        prompt = self.prompts[2][:2]
         middle = len(self.network.layers) // 2
+        dead = self._unreached(names, middle)
+        if self.network.facts.record is None or self.network.facts.record.inferred:
+            for name in dead:
+                self._refuse((name,), f"noise written there, at layer {middle}, does not reach the logits")
+            return
+        # A network of one's own may be made so that some layer adds nothing: that a site is there the sums have shown.
+        for layer in range(len(self.network.layers)):
+            if layer != middle and dead:
+                dead = self._unreached(dead, layer)
+        self.notes += [f"noise at `{name}` was not seen to move the logits, at any layer" for name in dead]
+
+    def _unreached(self, names: list[str], middle: int) -> list[str]:
+        """Those sites of a layer at which noise does not reach the logits."""
+        prompt = self.prompts[2][:2]
         place = torch.tensor([len(prompt) - 1])
         sites = [Site(name, middle if COMPONENTS[name].layer else None) for name in names]
         rows = torch.arange(len(names) + 2)
@@ -407,9 +426,7 @@ class _Trial:
                 for row, name in enumerate(names):
                     if float(_differences(logits[row].float(), clean).max()) > 2 * floor:
                         still.discard(name)
-        for name in names:
-            if name in still:
-                self._refuse((name,), f"noise written there, at layer {middle}, does not reach the logits")
+        return [name for name in names if name in still]
 
 
 def _prove_vector(network: Network, given: Tensor | None) -> tuple[Proof, Tensor]:

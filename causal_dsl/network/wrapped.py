@@ -10,7 +10,7 @@ from torch import nn
 from causal_dsl.diagnostics import NOWHERE, Span
 from causal_dsl.network.inferred.infer import inferred
 from causal_dsl.network.network import Network
-from causal_dsl.program.facts import Facts, record_of
+from causal_dsl.program.facts import Facts, layout_of
 from causal_dsl.program.tokens import Tokens
 
 
@@ -25,10 +25,10 @@ def wrap(model: nn.Module, facts: Facts, tokens: Tokens | None = None, name: str
     device = _entrance(model)
     kinds = [p.dtype for p in model.parameters() if p.is_floating_point()]
     dtype = kinds[0] if kinds else torch.float32
-    record = record_of(facts.architecture) if facts.kind == "language" else None
-    layout = None if record is None else record.of_config(_text_config(model))
+    record = layout_of(facts) if facts.kind == "language" else None
+    layout = record if record is None or record is facts.record else record.of_config(_text_config(model))
     layers: tuple[nn.Module, ...] = ()
-    if layout is not None:
+    if layout is not None and layout.layers:
         layers = tuple(model.get_submodule(layout.layers).children())
     elif not facts.has_tokens:
         layers = vector_layers(model)

@@ -130,7 +130,7 @@ class Capture(Value):
     def order(self, site: Site) -> object:
         here, there = depth(self.place.site), depth(site)
         layers = None if here is None or there is None else (here[0] > there[0]) - (here[0] < there[0])
-        return ("capture", self.place.site.form, layers)
+        return ("capture", self.place.site.form, self.place.key is not None, layers)
 
     def __str__(self) -> str:
         return f"capture {self.place} of {self.run.role}"

@@ -25,12 +25,19 @@ from causal_dsl.program.identity import NetworkKey, origin
 from causal_dsl.program.locations import Place
 from causal_dsl.program.options import Tokenizers
 from causal_dsl.program.program import Cell, Intervention, Program, Test
+from causal_dsl.vocabulary.values.arithmetic import Combine
+from causal_dsl.vocabulary.values.clamp import Clamp
+from causal_dsl.vocabulary.values.current import Current
 from causal_dsl.vocabulary.values.from_run import FromRun
 from causal_dsl.vocabulary.values.mean import Mean
+from causal_dsl.vocabulary.values.number import Constant
+from causal_dsl.vocabulary.values.scale import Scale
 from causal_dsl.vocabulary.written import Value
 
 #: Read of every base and every patched run, asked for or not: what it says of all that it can say, and whether it moved.
 OF_ALL = (SAID, TRACE)
+#: Values of which each number is made from the numbers at its own place.
+ONE_BY_ONE = (Constant, FromRun, Current, Clamp, Scale, Combine)
 #: Draws the settings of a design; None where a fault was reported.
 Drawer = Callable[[Design, Diagnostics], Drawn | None]
 
@@ -167,6 +174,7 @@ class _Lowering:
         for intervention in cell.interventions:
             for i, place in enumerate(intervention.places):
                 self.inputs.sizes(place.position, self.plan.rows[base], intervention.span or self.test.span)
+                self._as_many_keys(place, intervention, base)
                 value = self._value(intervention.value, intervention, i, drawn)
                 feature = intervention.features[i] if intervention.features else None
                 if feature is not None and feature.joined:
@@ -174,6 +182,19 @@ class _Lowering:
                 writes.append(g.WriteNode(place, value, intervention.add, feature))
         refuse_meeting(cell.interventions, self.inputs, self.plan.rows[base], self.test.span)
         return g.Resume(base, tuple(writes))
+
+    def _as_many_keys(self, place: Place, intervention: Intervention, base: g.Forward) -> None:
+        """Values that are made from all weights at once need as many keys in every row (E467)."""
+        if place.key is None:
+            return
+        counts = set(self.inputs.sizes(place.key, self.plan.rows[base], intervention.span or self.test.span).tolist())
+        if len(counts) > 1 and not all(isinstance(part, ONE_BY_ONE) for part in intervention.value.walk()):
+            raise fail(
+                "E467",
+                f"`{place.key}` is {min(counts)} to {max(counts)} tokens, and what is written is made from all of them",
+                intervention.span or self.test.span,
+                help="name one token that is looked at, or write a number, what another run has, or `scale(…)`",
+            )
 
     def _as_many_tokens(self, place: Place, intervention: Intervention, base: g.Forward) -> None:
         """Tokens that are joined to one vector are as many in every row (E725)."""
@@ -203,19 +224,31 @@ class _Lowering:
             self.plan.rows[source],
             intervention.span,
         )
+        if intervention.places[i].key is not None:
+            lengths_agree(
+                self.inputs,
+                intervention.places[i].key,
+                self.plan.rows[base],
+                value.places[i].key,
+                self.plan.rows[source],
+                intervention.span,
+            )
         self._equal_lengths(value.places[i], intervention, (base, source))
         return g.Capture(source, value.places[i], span=value.span or intervention.span)
 
     @_value.register
     def _of_rows(self, value: Mean, intervention: Intervention, i: int, drawn: Drawn) -> Value:
         run, place = self._forward(value.of, drawn), intervention.places[i]
+        if place.key is not None:
+            base = self.plan.rows[g.Forward(self.test.network.key, self.draw, "base")]
+            lengths_agree(self.inputs, place.key, base, place.key, self.plan.rows[run], intervention.span)
         self._equal_lengths(place, intervention, (run,))
         return g.Average(g.Capture(run, place), value.pooled)
 
     def _equal_lengths(self, place: Place, intervention: Intervention, runs: tuple[g.Forward, ...]) -> None:
         """Attention weights have a number for every token of a prompt, and a pass puts pairs together: all prompts that they
         go between must have one length (E543)."""
-        if place.site.component != "pattern":
+        if place.site.component != "pattern" or place.key is not None:
             return
         lengths = {self.inputs.length(int(i)) for run in runs for i in np.unique(self.plan.rows[run])}
         if len(lengths) > 1:

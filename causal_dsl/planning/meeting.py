@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -11,7 +10,7 @@ import numpy as np
 from causal_dsl.diagnostics import Span, fail
 from causal_dsl.inputs import Inputs
 from causal_dsl.program.actions import may_meet
-from causal_dsl.program.locations import Place
+from causal_dsl.program.locations import Place, Position
 from causal_dsl.program.overlap import overlap
 from causal_dsl.program.program import Intervention
 
@@ -23,27 +22,36 @@ def refuse_meeting(interventions: Sequence[Intervention], inputs: Inputs, rows: 
     written = [(one, place) for one in interventions for place in one.places]
     prompts: np.ndarray | None = None
     for (one, a), (other, b) in combinations(written, 2):
-        if a.position == b.position or (one is not other and may_meet(one, other)):
-            continue  # the same position was looked at when the spec was read
-        if not overlap(replace(a, position=None), replace(b, position=None), inputs.facts):
+        if (a.position, a.key) == (b.position, b.key) or (one is not other and may_meet(one, other)):
+            continue  # the same positions were looked at when the spec was read
+        if not overlap(Place(a.site), Place(b.site), inputs.facts):
             continue
         prompts = np.unique(rows) if prompts is None else prompts
         for index in prompts.tolist():
-            shared = set(inputs.where(a.position, index, span)) & set(inputs.where(b.position, index, span))
-            if shared:
+            if _meet(a.position, b.position, inputs, index, span) and (
+                a.key is None or b.key is None or _meet(a.key, b.key, inputs, index, span)
+            ):
                 raise _shared(one, other, a, b, inputs.text(index), span)
+
+
+def _meet(one: Position | None, other: Position | None, inputs: Inputs, index: int, span: Span) -> bool:
+    return bool(set(inputs.where(one, index, span)) & set(inputs.where(other, index, span)))
 
 
 def _shared(one: Intervention, other: Intervention, a: Place, b: Place, text: str, span: Span) -> Exception:
     again = () if one is other or one.span is None else ((one.span, "already written here"),)
     return fail(
         "E461",
-        f"`{a.position}` and `{b.position}` are one token of a prompt, and both are written",
+        f"`{_names(a)}` and `{_names(b)}` are one token of a prompt, and both are written",
         other.span or span,
         others=again,
         notes=(f"{a} and {b}", f"the prompt is {text!r}"),
         help="name tokens that no prompt has in common, or draw other values",
     )
+
+
+def _names(place: Place) -> str:
+    return str(place.position) if place.key is None else f"{place.position}, {place.key}"
 
 
 __all__ = ["refuse_meeting"]

@@ -107,6 +107,17 @@ def _places(plan: Plan) -> Iterator[str]:
                 yield f"{place}: {why}"
 
 
+def _keys(plan: Plan) -> Iterator[str]:
+    for resume in g.of_kind(plan.graph, g.Resume):
+        for write in resume.writes:
+            here = write.place
+            if here.key is not None and (here.site.component != "pattern" or write.feature is not None):
+                yield f"{here} names the token that is looked at"
+            for capture in write.value.find(g.Capture):
+                if (capture.place.key is None) != (here.key is None):
+                    yield f"{here} takes {capture.place}"
+
+
 def _scores(plan: Plan) -> Iterator[str]:
     for test in plan.tests:
         if [score.cell for score in plan.scores.get(test.name, ())] != [cell.values for cell in test.cells]:
@@ -166,6 +177,7 @@ LAWS: tuple[Law, ...] = (
     Law("lowered", "a run names one network, and takes vectors of no other", _one_network),
     Law("lowered", "a run has a row for each pair, and each row an input", _rows),
     Law("lowered", "a place is one that its network has", _places),
+    Law("lowered", "weights to named tokens are taken from weights to named tokens, and have no features", _keys),
     Law("lowered", "a test has a score for each of its cells", _scores),
     Law("lowered", "a run that is read is in one step, and a step runs one network", _stepped),
     Law("economised", "a step leaves out only what its network allows", _economies),

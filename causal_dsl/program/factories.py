@@ -13,18 +13,41 @@ from causal_dsl.reading import is_file, may_read
 from causal_dsl.store import reads
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
+from causal_dsl.vocabulary.layouts import LAYOUT
 
 _LARGEST = 4_000_000
 
 
 def for_factory(
-    kind: str, arguments: Sequence[tree.Argument], settings: Mapping[str, Mapping[str, Any]]
+    kind: str, arguments: Sequence[tree.Argument], settings: Mapping[str, Mapping[str, Any]], folder: Path
 ) -> tuple[tuple[tree.Argument, ...], tuple[tree.Argument, ...]]:
-    """The arguments of a declaration that are its settings, and those that its factory is called with."""
+    """The arguments of a declaration that are its settings, and those that its factory is called with.
+
+    Of the settings that say where sites are (:mod:`causal_dsl.program.layouts`) some are called as arguments of a factory
+    often are: a number is given to it where a path is meant (``layers=3``), and a size both where it takes one (``heads=4``).
+    """
     if kind != "torch":
         return tuple(arguments), ()
-    given = [a for a in arguments if a.name is not None and a.name.name not in settings[kind]]
-    return tuple(a for a in arguments if a not in given), tuple(given)
+    first = next((constant(a.value) for a in arguments if a.name is None or a.name.name == "factory"), None)
+    taken: list[str] | None = None
+    own, given = [], []
+    for argument in arguments:
+        name = "" if argument.name is None else argument.name.name
+        setting = settings[kind].get(name)
+        if name in LAYOUT and setting is not None:
+            if taken is None:
+                file, _, function = first.rpartition(":") if isinstance(first, str) else ("", "", "")
+                taken = _parameters(folder / file, function) or [] if file else []
+            number = not isinstance(constant(argument.value), str)
+            if name in taken and number:
+                given.append(argument)
+            if name not in taken or not (number and setting.kind == "string"):
+                own.append(argument)
+        elif name and setting is None:
+            given.append(argument)
+        else:
+            own.append(argument)
+    return tuple(own), tuple(given)
 
 
 def arguments_of(

@@ -32,7 +32,9 @@ class Facts:
     masked token. ``context`` is the longest prompt in tokens, ``first_position`` the number that the first of them
     has, ``embed_width`` the width of a token's embedding (None: that of the stream). ``widths`` (vector networks) is the
     width of the input and then of each layer's output. ``folder`` holds the weights, ``tokenizer`` is its
-    ``tokenizer.json``. ``record`` is the layout that was inferred as the network was loaded, where no record describes it.
+    ``tokenizer.json``. ``record`` is the layout of this very network, where no record of its architecture describes it: one
+    that a spec gives, or that was inferred as the network was loaded.
+    ``words`` is the vocabulary that a spec gives, ``last``: the answer is that of the last token, though tokens look both ways.
     """
 
     kind: Literal["language", "vector", "unknown"]
@@ -55,6 +57,13 @@ class Facts:
     tokenizer: Path | None = None
     folder: Path | None = None
     record: Architecture | None = None
+    words: tuple[str, ...] = ()
+    last: bool = False
+
+    @property
+    def masked(self) -> bool:
+        """Whether it fills in a masked token, instead of saying what is next."""
+        return self.both_ways and not self.last
 
     @property
     def has_tokens(self) -> bool:

@@ -71,7 +71,33 @@ def fits_of(tests: Sequence[Test], declared: Sequence[Test], diagnostics: Diagno
         if own:
             _refuse_uncovered(test, own, diagnostics)
             _refuse_split_otherwise(test, own, diagnostics)
+    _refuse_split_apart([test for test in tests if learned(test) and not declared_for(test, declared)], diagnostics)
     return list(found.values())
+
+
+def _refuse_split_apart(tests: Sequence[Test], diagnostics: Diagnostics) -> None:
+    """Refuse tests whose features are fitted together, on the draws of all of them, and that are split by different things (E352)."""
+    groups: list[tuple[set[FeatureRef], list[Test]]] = []
+    for test in tests:
+        maps = {ref for cell in test.cells for ref in maps_of(cell) if not ref.fitting.file}
+        together = [test]
+        for group in [group for group in groups if group[0] & maps]:
+            maps, together = maps | group[0], [*group[1], *together]
+            groups.remove(group)
+        groups.append((maps, together))
+    for _, together in groups:
+        first, *rest = together
+        other = next((test for test in rest if _split_by(test) != _split_by(first)), None)
+        if other is not None:
+            told = f"`{first.name}` is split by {_names(_split_by(first))}, and `{other.name}` by {_names(_split_by(other))}"
+            diagnostics.report(
+                "E352",
+                told,
+                other.design.statements[0].span,
+                others=((first.design.statements[0].span, "fitted on this, too"),),
+                notes=("one feature is fitted on the draws of both, and judged on what neither is fitted on",),
+                help="write the same `by` in the draws of both, or declare what it is fitted on: fit name on alignment { … }",
+            )
 
 
 def _refuse_split_otherwise(test: Test, own: Sequence[Test], diagnostics: Diagnostics) -> None:

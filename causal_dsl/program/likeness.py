@@ -98,9 +98,9 @@ def varied_of(
             found[name] = None
             continue
         if variable is None:
-            what = f"`{name}`" if name else "this"
+            title = f"no variable `{name}` in `{model.name}`" if name else f"this names no variable of `{model.name}`"
             help = did_you_mean(name, model.exogenous, f"write variables that `{model.name}` draws")
-            diagnostics.report("E201", f"no variable {what} in `{model.name}`", expr.span, help=help)
+            diagnostics.report("E201", title, expr.span, help=help)
             return None
         title = ""
         if variable.kind != "exogenous":
@@ -211,7 +211,10 @@ def parted(
             name = expr.name if isinstance(expr, tree.Name) else ""
             if name not in model.variables:
                 help = did_you_mean(name, model.variables, f"write variables of `{model.name}`")
-                fault("E201", f"no variable `{name}` in `{model.name}`", expr.span, help=help)
+                title = (
+                    f"no variable `{name}` in `{model.name}`" if name else f"this names no variable of `{model.name}`"
+                )
+                fault("E201", title, expr.span, help=help)
                 return list(statements), ()
             found[name] = None
         if asked and asked != tuple(found):

@@ -91,13 +91,15 @@ class FeatureSite:
 
 @dataclass(frozen=True)
 class Place:
-    """One site at one position; ``position`` is None for vector networks."""
+    """One site at one position; ``position`` is None for vector networks. ``key``: of attention weights only those to the
+    tokens of that position, head after head."""
 
     site: Site
     position: Position | None = None
+    key: Position | None = None
 
     def __str__(self) -> str:
-        inside = [str(self.position)] if self.position is not None else []
+        inside = [str(position) for position in (self.position, self.key) if position is not None]
         if self.site.dims is not None:
             inside.append(_dims(self.site.dims))
         return f"{self.site}[{', '.join(inside)}]" if inside else str(self.site)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from causal_dsl.causal.domains import Domain
 from causal_dsl.diagnostics import Diagnostics, Span, nearest
 from causal_dsl.program.definitions import meant
 from causal_dsl.program.factories import arguments_of, for_factory
 from causal_dsl.program.facts import Facts, facts_of_reference, local_folder
 from causal_dsl.program.identity import TrainingKey, files_digest, network_key
+from causal_dsl.program.layouts import read_vocabulary, words_of
 from causal_dsl.program.modules import Definition
 from causal_dsl.program.options import ReadOptions
 from causal_dsl.program.program import Alignment, NetworkRef
@@ -20,6 +23,7 @@ from causal_dsl.program.zoo import facts_of_zoo
 from causal_dsl.reading import is_file, shortened
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
+from causal_dsl.vocabulary.layouts import SEQUENCE
 
 _DTYPES = ("float32", "float16", "bfloat16", "float64")
 _COMMON = {
@@ -34,6 +38,7 @@ NETWORKS: dict[str, dict[str, Setting]] = {
         "factory": Setting("string", positional=True, required=True),
         "weights": Setting("string"),
         "tokenizer": Setting("string"),
+        **SEQUENCE,
         **_COMMON,
     },
     "train": TRAIN,
@@ -41,7 +46,11 @@ NETWORKS: dict[str, dict[str, Setting]] = {
 
 
 def read_network(
-    definition: Definition, alignments: Mapping[Definition, Alignment], options: ReadOptions, found: Diagnostics
+    definition: Definition,
+    alignments: Mapping[Definition, Alignment],
+    domains: Mapping[Definition, Domain | None],
+    options: ReadOptions,
+    found: Diagnostics,
 ) -> NetworkRef | None:
     """A declared network; None where a fault was reported. One that is trained needs its alignment among ``alignments``."""
     declaration = definition.declaration
@@ -62,9 +71,11 @@ def read_network(
         )
         return None
     kind = called[0]
-    own, given = for_factory(kind, declaration.value.arguments, NETWORKS)
+    own, given = for_factory(kind, declaration.value.arguments, NETWORKS, folder)
     settings = read_settings(kind, own, NETWORKS[kind], found, place)
     if settings is None:
+        return None
+    if kind == "torch" and not read_vocabulary(settings, definition.module, domains, place, found):
         return None
     if given:
         settings["arguments"] = arguments_of(settings["factory"], given, folder, found)
@@ -123,7 +134,8 @@ def _facts(
     if kind == "zoo":
         return facts_of_zoo(target, span, found)
     if kind == "torch":
-        return _code_of(target, folder, span, found)
+        known = _code_of(target, folder, span, found)
+        return None if known is None else replace(known, words=words_of(settings))
     return facts_of_reference(target, settings.get("revision"), folder, span, found)
 
 

@@ -16,6 +16,10 @@ def overlap(a: Place, b: Place, facts: Facts) -> bool:
         return False
     if not _positions_meet(a.position, b.position):
         return False
+    if a.site.heads and b.site.heads and not set(a.site.heads) & set(b.site.heads):
+        return False
+    if a.key is not None and b.key is not None and not _positions_meet(a.key, b.key):
+        return False
     return bool(_coordinates(a.site, facts) & _coordinates(b.site, facts)) if _comparable(a, b, facts) else True
 
 

@@ -8,7 +8,7 @@ from itertools import combinations
 from pathlib import Path
 
 from causal_dsl.diagnostics import Diagnostics, did_you_mean
-from causal_dsl.program.encodings import ENCODINGS, encodes, inputs_fit, read_input
+from causal_dsl.program.encodings import ENCODINGS, encodes, inputs_fit, read_input, side_by_side
 from causal_dsl.program.features import check_width, family, join, read_via
 from causal_dsl.program.models import Terms
 from causal_dsl.program.modules import Module
@@ -86,10 +86,10 @@ def _own_lines(
 ) -> tuple[dict[str, tree.Placement], bool]:
     """The placements that an alignment restates or adds, each of a variable of the model, and whether all are."""
     own: dict[str, tree.Placement] = {}
-    good = True
-    for member in declaration.members:
-        if not isinstance(member, tree.Placement):
-            continue
+    lines = [member for member in declaration.members if isinstance(member, tree.Placement)]
+    each = [side_by_side(line, aligned, found) if line.last is not None else (line,) for line in lines]
+    good = all(each)
+    for member in (line for several in each for line in several):
         name = member.name.name
         if name not in aligned.model.variables:
             found.report(
@@ -156,6 +156,16 @@ def _feature_fits(member: tree.Placement, aligned: Aligned, folder: Path, found:
         places = reader.places(member.sites)
         if places is None:
             continue  # told where the sites are judged
+        named = next((place for place in places if place.key is not None), None)
+        if named is not None:
+            found.report(
+                "E468",
+                "a feature is of vectors, not of attention weights to single tokens",
+                member.via.span,
+                notes=(f"{named} is one weight of each head for each token that is looked at",),
+                help="leave `via` out, or place the variable at `z`, which the weights make",
+            )
+            return False
         if not check_width(via, places, aligned.network.facts, found):
             return False
         first = via.chain[0]

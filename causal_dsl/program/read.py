@@ -64,7 +64,7 @@ def _read_networks(
     alignments: dict[Definition, Alignment] = {}
     for definition in order:
         if definition.kind == "network":
-            network = read_network(definition, alignments, options, found)
+            network = read_network(definition, alignments, terms.domains, options, found)
             if network is not None:
                 networks[definition] = network
         elif definition.kind == "alignment":

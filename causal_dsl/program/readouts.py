@@ -97,7 +97,7 @@ def _token(
         )
         return None
     masked, facts = step.name == "mask", aligned.network.facts
-    if facts.both_ways and not masked:
+    if facts.masked and not masked:
         found.report(
             "E740",
             f"`{aligned.network.name}` predicts no next token: it fills in a masked one",
@@ -106,7 +106,7 @@ def _token(
             help="write [MASK] in the prompt where the answer belongs, and read it at `mask`",
         )
         return None
-    if masked and facts.architecture and not facts.both_ways:
+    if masked and facts.architecture and not facts.masked:
         found.report(
             "E741",
             f"`{aligned.network.name}` does not fill in a masked token: it predicts the next one",

@@ -20,6 +20,7 @@ _SAYS = {
     "run": "the name of a run",
     "names": "a list of names, as in [a, b]",
     "several": "a name, or a list of names, as in [a, b]",
+    "texts": 'a list of texts, as in ["a", "b"], or the name of a domain',
     "ints": "a list of whole numbers, as in [3, 14]",
     "alignment": "the name of an alignment",
     "domain": 'a domain, as in Name or {"is", "are"}',
@@ -128,6 +129,13 @@ def _read(setting: Setting, expr: tree.Expr) -> Any:
             return expr if isinstance(expr, (tree.Name, tree.Call, tree.Attribute, tree.Set, tree.Range)) else None
         case "alignment":
             return expr if isinstance(expr, tree.Name) else None
+        case "texts":
+            if isinstance(expr, tree.Name):
+                return expr
+            if not isinstance(expr, tree.List) or not expr.items:
+                return None
+            texts = [constant(item) for item in expr.items]
+            return tuple(texts) if all(isinstance(text, str) for text in texts) else None
         case "ints":
             if not isinstance(expr, tree.List) or not expr.items:
                 return None

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean
 from causal_dsl.program.components import head_count, missing, takes_position, width
 from causal_dsl.program.facts import Facts
-from causal_dsl.program.indices import integer, integers, swept
+from causal_dsl.program.indices import arithmetic, integer, integers, swept
 from causal_dsl.program.locations import Place, Position, Site
 from causal_dsl.program.paths import SiteStep, steps
 from causal_dsl.program.positions import read_position
@@ -259,12 +259,21 @@ class SiteReader:
             position = read_position(index, self.templates, self.cell, self.diagnostics)
             if position is None:
                 return None
+        if site.component == "pattern" and len(indices) == 1 and not self._numbers(indices[0]):
+            key = read_position(indices[0], self.templates, self.cell, self.diagnostics)
+            return None if key is None else Place(site, position, key)
         if indices:
             dims = integers(tuple(indices), width(site, self.facts), "coordinate", span, self.cell, self.diagnostics)
             if dims is None:
                 return None
             site = replace(site, dims=dims)
         return Place(site, position)
+
+    def _numbers(self, index: tree.Expr | tree.Slice) -> bool:
+        """Whether an index is made of numbers alone: it then counts keys, and names no token."""
+        if isinstance(index, tree.Slice):
+            return all(end is None or arithmetic(end, self.cell) is not None for end in (index.start, index.stop))
+        return isinstance(index, tree.List) or arithmetic(index, self.cell) is not None
 
     def _report(self, code: str, title: str, span: Span, **more: object) -> None:
         self.diagnostics.report(code, title, span, **more)

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from tokenizers import ByteLevelBPETokenizer, Tokenizer, processors
+from tokenizers import ByteLevelBPETokenizer, Tokenizer, models, pre_tokenizers, processors
 
 from causal_dsl.diagnostics import Span, fail, shown_path
 from causal_dsl.store import reads
@@ -49,10 +49,12 @@ class Tokens:
 
     ``mask`` is what the tokenizer calls its mask token, None where it has none; ``[MASK]`` in a text is that token.
     ``rows`` is how many tokens the network has embeddings for, whatever the tokenizer knows; None where that is not known.
+    ``words`` is the vocabulary that a spec gives, in the order of its ids: a word that is not in it has the id after the last.
     ``folder`` is where its files lie, None where it came without any.
     """
 
     rows: int | None = None
+    words: tuple[str, ...] = ()
 
     def __init__(self, tokenizer: Tokenizer, mask: str | None = None, folder: Path | None = None):
         self.tokenizer = tokenizer
@@ -105,6 +107,17 @@ class Tokens:
             ) from error
         _heed_settings(tokenizer, folder / "tokenizer_config.json", span)
         return cls(tokenizer, _named_mask(folder), folder)
+
+    @classmethod
+    def of_words(cls, words: Sequence[str]) -> Tokens:
+        """A token for each word, and a text parted by white space; nothing is put around it."""
+        unknown = next(name for name in (f"[UNK{n or ''}]" for n in range(len(words) + 1)) if name not in words)
+        ids = {word: number for number, word in enumerate([*words, unknown])}
+        tokenizer = Tokenizer(models.WordLevel(ids, unk_token=unknown))
+        tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+        found = cls(tokenizer)
+        found.words = tuple(words)
+        return found
 
     def of_network(self, rows: int | None) -> Tokens:
         """The same tokenizer, of a network with embeddings for ``rows`` tokens."""

@@ -182,6 +182,14 @@ class TrainingReader:
             places = reader.places(placement.sites)
             if places is None:
                 return None
+            if any(place.key is not None for place in places):
+                self._report(
+                    "E468",
+                    f"nothing is trained into single attention weights, as those of `{name}`",
+                    others=((placement.span, "placed here"),),
+                    help="place the variable at `z`, which the weights make, or in the residual stream",
+                )
+                return None
             found.append((name, places))
         return found if self._apart(found) else None
 

@@ -58,6 +58,14 @@ class ValueReader:
         if others is None:
             return None
         for place, other in zip(places, others, strict=True):
+            if (place.key is None) != (other.key is None):
+                self.diagnostics.report(
+                    "E466",
+                    f"{other} and {place} are not both weights to a named token",
+                    expr.span,
+                    help="name the token that is looked at in both, or in neither",
+                )
+                return None
             mine, theirs = (width(p.site, self.sites.facts) for p in (place, other))
             if mine is not None and theirs is not None and mine != theirs:
                 self.diagnostics.report(

@@ -8,17 +8,33 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
 from causal_dsl.diagnostics import Diagnostics, Span, SpecError, did_you_mean, fail
 from causal_dsl.program.facts import Facts, facts_of_folder
+from causal_dsl.program.layouts import layout_from
 from causal_dsl.resources import resource
+from causal_dsl.store import reads
 from causal_dsl.store.hashes import cache_root
 
-MANIFEST = "manifest.json"
+MANIFEST, PROGRAM = "manifest.json", "program.json"
+#: Where the sites of compiled programs are, as a declaration would say it.
+_TRACR = {
+    "layers": "blocks",
+    "attention": "attn",
+    "mlp": "mlp",
+    "embed": "embed",
+    "unembed": "unembed",
+    "q": "attn.q",
+    "k": "attn.k",
+    "v": "attn.v",
+    "out": "attn.out",
+    "pattern": "attn.pattern",
+    "neurons": "mlp.down",
+}
 
 
 @dataclass(frozen=True)
@@ -93,7 +109,37 @@ def facts_of_zoo(name: str, span: Span, diagnostics: Diagnostics) -> Facts | Non
         diagnostics.extend(error.diagnostics)
         return None
     folder = cached_folder(name)
+    if folder is not None and (folder / PROGRAM).is_file():
+        return facts_of_program(folder)
     return entry.facts if folder is None else facts_of_folder(folder, span, diagnostics)
+
+
+def program_of(folder: Path) -> dict[str, Any]:
+    """What ``docs/compile_tracr.py`` wrote of a compiled program: sizes, words, and where its variables are."""
+    read: dict[str, Any] = json.loads(reads.read_text(folder / PROGRAM))
+    return read
+
+
+def facts_of_program(folder: Path) -> Facts:
+    """The facts of a compiled program."""
+    program = program_of(folder)
+    layout = layout_from(_TRACR, "Tracr")
+    return Facts(
+        "language",
+        architecture="Tracr",
+        layers=program["layers"],
+        heads=program["heads"],
+        kv_heads=program["heads"],
+        head_dim=program["head"],
+        width=program["width"],
+        mlp_width=program["neurons"],
+        vocabulary=len(program["words"]),
+        context=program["context"],
+        both_ways=True,
+        last=True,
+        words=tuple(program["words"]),
+        record=replace(layout, both_ways=True),
+    )
 
 
 def cached_folder(name: str) -> Path | None:

@@ -29,9 +29,11 @@ def family(one: FamilyResult) -> Iterator[RenderableType]:
     yield Padding(_table([*one.parameters, *scores, "verdict", "passed"], rows), (1, 0, 0, 2))
     if len(one.tests) > _MOST_ROWS:
         yield Padding(Text(f"and {counted(len(one.tests) - _MOST_ROWS, 'more test')}"), (0, 0, 0, 2))
-    spreads = [spread for spread in one.spreads if spread.score in scores]
-    if spreads:
-        yield Padding(Text(f"over {', '.join(one.over)}: each network counts once", style="dim"), (1, 0, 0, 2))
+    for over in one.over:
+        spreads = [spread for spread in one.spreads if spread.score in scores and spread.over == over]
+        if not any(spread.of > 1 for spread in spreads):
+            continue
+        yield Padding(Text(f"over {over}: each network counts once", style="dim"), (1, 0, 0, 2))
         head = [*spreads[0].at, "score", "networks", "mean", "sd", "lowest", "highest"]
         yield Padding(_table(head, [_spread(s) for s in spreads[:_MOST_ROWS]]), (0, 0, 0, 2))
         if len(spreads) > _MOST_ROWS:

@@ -23,13 +23,15 @@ Setting = int | float | str
 
 @dataclass(frozen=True)
 class Spread:
-    """A score over the networks of a family, in one cell and one setting of what else is swept over (``at``).
+    """A score over the networks of a family that differ in the parameter ``over`` alone, in one cell and one setting of
+    what else is swept over (``at``).
 
     ``sd`` is the sample standard deviation (with n - 1), None for one network. ``lowest`` and ``highest`` are the
     parameters of the networks with the smallest and the largest score, ``of`` how many networks have the score.
     """
 
     score: str
+    over: str
     at: Mapping[str, Any]
     of: int
     mean: float
@@ -42,6 +44,7 @@ class Spread:
     def to_json(self) -> shapes.SpreadJson:
         return {
             "score": self.score,
+            "over": self.over,
             "at": number(dict(self.at)),
             "networks": self.of,
             "mean": number(self.mean),
@@ -68,14 +71,14 @@ class FamilyResult:
 
     @property
     def spreads(self) -> tuple[Spread, ...]:
-        """Every score over the networks; empty where all tests have one network."""
-        return tuple(self._spreads()) if self.over else ()
+        """Every score over the networks, by each parameter that decides them; empty where all tests have one network."""
+        return tuple(spread for over in self.over for spread in self._spreads(over))
 
-    def _spreads(self) -> Iterator[Spread]:
+    def _spreads(self, over: str) -> Iterator[Spread]:
         found: dict[tuple[str, tuple[tuple[str, Any], ...]], list[tuple[float, dict[str, Setting]]]] = {}
         for test in self.tests:
-            network = {name: value for name, value in test.variant if name in self.over}
-            rest = [(name, value) for name, value in test.variant if name not in self.over]
+            network = {name: value for name, value in test.variant if name == over}
+            rest = [(name, value) for name, value in test.variant if name != over]
             for cell in test.cells:
                 for score, estimate in cell.scores.items():
                     if estimate.value is not None and math.isfinite(estimate.value):
@@ -86,7 +89,7 @@ class FamilyResult:
             low, high = min(values, key=lambda one: one[0]), max(values, key=lambda one: one[0])
             sd = statistics.stdev(numbers) if len(numbers) > 1 else None
             mean = statistics.fmean(numbers)
-            yield Spread(score, dict(at), len(numbers), mean, sd, low[0], high[0], low[1], high[1])
+            yield Spread(score, over, dict(at), len(numbers), mean, sd, low[0], high[0], low[1], high[1])
 
     def to_json(self) -> shapes.FamilyJson:
         return {

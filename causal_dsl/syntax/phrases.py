@@ -209,7 +209,10 @@ class Phrases:
                 text = self.prompt(node.text)
                 return (("prompt ", text, LayoutGroup(self.where(node.where))),)
             case tree.Placement():
-                columns = (self.ident(node.name), ("@ ", Nest(_INDENT, self.sites(node.sites))))
+                name = self.ident(node.name)
+                if node.last is not None:
+                    name = (name, "..", self.ident(node.last))
+                columns = (name, ("@ ", Nest(_INDENT, self.sites(node.sites))))
                 return columns if node.via is None else (*columns, ("via ", self.expr(node.via)))
             case tree.Group():
                 return (self.ident(node.name), ("= ", Nest(_INDENT, self.sites(node.sites))))

@@ -138,7 +138,8 @@ class BuildTree(Transformer[Token, Any]):
         return tree.Prompt(c[1], c[3], span=_span(c), doc=c[0].doc)
 
     def placement(self, c: list[Any]) -> tree.Placement:
-        return tree.Placement(_ident(c[0]), c[2].items, c[4], span=_span(c), doc=c[0].doc)
+        last = None if c[2] is None else _ident(c[2])
+        return tree.Placement(_ident(c[0]), c[4].items, c[6], last, span=_span(c), doc=c[0].doc)
 
     def group(self, c: list[Any]) -> tree.Group:
         return tree.Group(_ident(c[0]), c[2].items, span=_span(c), doc=c[0].doc)
@@ -178,14 +179,14 @@ class BuildTree(Transformer[Token, Any]):
     def set_(self, c: list[Any]) -> tree.Set:
         return tree.Set(_nodes(c), span=_span(c))
 
-    def chosen(self, c: list[Any]) -> tree.ChosenSet:
-        return tree.ChosenSet(c[1], c[3], span=_span(c))
-
     def mapping(self, c: list[Any]) -> tree.Mapping:
         return tree.Mapping(_nodes(c), span=_span(c))
 
     def pair(self, c: list[Any]) -> tree.MapEntry:
         return tree.MapEntry(c[0], c[2], span=_span(c))
+
+    def chosen(self, c: list[Any]) -> tree.ChosenSet:
+        return tree.ChosenSet(c[1], c[3], span=_span(c))
 
     # ── expressions ──
 

@@ -293,11 +293,13 @@ class Prompt(Declaration):
 
 @dataclass(frozen=True)
 class Placement(Declaration):
-    """``name @ site, … via feature``; each site is a path, ``next_token`` and ``logits`` included."""
+    """``name @ site, … via feature``; each site is a path, ``next_token`` and ``logits`` included. ``name..last``: the
+    variables from one to the other, in the order in which they are declared, which share an input."""
 
     name: Ident
     sites: tuple[Expr, ...]
     via: Call | None = None
+    last: Ident | None = None
 
 
 @dataclass(frozen=True)

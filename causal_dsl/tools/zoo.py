@@ -6,7 +6,7 @@ import sys
 from argparse import Namespace
 
 from causal_dsl.diagnostics import shown_path
-from causal_dsl.program.zoo import catalogue, entry_of
+from causal_dsl.program.zoo import cached_folder, catalogue, entry_of
 from causal_dsl.tools.command_line import CommandLine
 from causal_dsl.tools.output import say
 
@@ -19,8 +19,9 @@ def zoo(arguments: Namespace, line: CommandLine) -> int:
 
         place = line.place(arguments.name)
         entry = entry_of(arguments.name, place)
-        opened = open_zoo(arguments.name, place)
-        say(f"{arguments.name} is made in memory" if entry.kind == "vector" else f"{arguments.name} is in {opened}")
+        open_zoo(arguments.name, place)
+        folder = cached_folder(arguments.name)
+        say(f"{arguments.name} is made in memory" if entry.kind == "vector" else f"{arguments.name} is in {folder}")
         return 0
     _list()
     return 0

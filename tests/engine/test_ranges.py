@@ -307,3 +307,104 @@ def test_what_leaves_the_prompt_is_refused_with_the_row(action: str) -> None:
     assert fault.code == code and says in fault.title
     assert "w1" in " ".join(fault.notes), "a prompt is named"
     assert fault.span.text, "the place in the spec is shown"
+
+
+# ── attention weights to named tokens ───────────────────────────────────────────────────────────
+
+#: (head, query, key) -> the weight that is written there, of one layer.
+Weights = dict[tuple[int, int, int], float]
+
+
+def attended(hand: ByHand, ids: tuple[int, ...], layer: int, new: Weights) -> Tensor:
+    """The logits [tokens, vocabulary] once some attention weights of a layer are others."""
+
+    def put(number: int, what: str, tensor: Tensor) -> Tensor:
+        if (what, number) != ("pattern", layer):
+            return tensor
+        tensor = tensor.clone()
+        for (head, query, key), weight in new.items():
+            tensor[0, head, query, key] = weight
+        return tensor
+
+    with hand._attention(put):
+        return hand.logits(ids)
+
+
+def weight(hand: ByHand, told: Told, layer: int, head: int, query: int, key: int) -> float:
+    return float(hand.vector(told.ids, "pattern", layer)[query, head, key])
+
+
+def moved_weights(head_list: tuple[int, ...], layer: int, query: At, key: At, there: At | None = None) -> Callable:
+    def work(hand: ByHand, base: Told, sources: list[Told], row: int) -> Weights:
+        source = sources[row]
+        return {
+            (h, q, k): weight(hand, source, layer, h, qs, ks)
+            for h in head_list
+            for q, qs in zip(query(base), query(source), strict=True)
+            for k, ks in zip(key(base), (there or key)(source), strict=True)
+        }
+
+    return work
+
+
+def averaged_weight(hand: ByHand, base: Told, sources: list[Told], row: int) -> Weights:
+    every = [weight(hand, s, 1, 1, s.length - 1, s.last("x")) for s in sources]
+    return {(1, base.length - 1, base.last("x")): sum(every) / len(every)}
+
+
+def cut(head_list: tuple[int, ...], layer: int, query: At, key: At) -> Callable:
+    return lambda hand, base, sources, row: {(h, q, k): 0.0 for h in head_list for q in query(base) for k in key(base)}
+
+
+def final(t: Told) -> list[int]:
+    return [t.length - 1]
+
+
+WEIGHTS: dict[str, Callable] = {
+    "layer[1].head[1].pattern[last, x] <- source": moved_weights((1,), 1, final, lambda t: [t.last("x")]),
+    "layer[1].head[0, 2].pattern[last, y.first] <- source": moved_weights((0, 2), 1, final, lambda t: [t.first("y")]),
+    "layer[1].head[1].pattern[last, x.all] = 0": cut((1,), 1, final, lambda t: list(range(*t.spans["x"]))),
+    "layer[1].pattern[z, first:x] = 0": cut(
+        (0, 1, 2, 3), 1, lambda t: [t.last("z")], lambda t: list(range(t.last("x")))
+    ),
+    "layer[0].head[3].pattern[z - 1:z + 1, x] <- source": moved_weights(
+        (3,), 0, lambda t: [t.last("z") - 1, t.last("z")], lambda t: [t.last("x")]
+    ),
+    'layer[1].head[1].pattern[last, "w1"] <- source.layer[1].head[1].pattern[last, x + 1]': moved_weights(
+        (1,), 1, final, lambda t: [t.first("y") - 1], lambda t: [t.last("x") + 1]
+    ),
+    "layer[1].head[1].pattern[last, x] = mean(source)": averaged_weight,
+    "layer[1].head[1].pattern[last, x] = scale(0.5)": lambda hand, base, sources, row: {
+        (1, base.length - 1, base.last("x")): 0.5 * weight(hand, base, 1, 1, base.length - 1, base.last("x"))
+    },
+    "layer[1].head[1].pattern[last, x] = 0, layer[1].head[1].pattern[last, y] = 0.5": lambda hand, base, sources, row: {
+        (1, base.length - 1, base.last("x")): 0.0,
+        (1, base.length - 1, base.last("y")): 0.5,
+    },
+    # a token that a causal network does not look at
+    "layer[0].head[1].pattern[x, z] = 0.5": lambda hand, base, sources, row: {(1, base.last("x"), base.last("z")): 0.5},
+}
+
+
+@pytest.mark.parametrize("padding", ["right", "left"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_weights_to_named_tokens(family: str, padding: str) -> None:
+    """In ragged prompts, in one pass with tests of other sites, against weights changed by hand."""
+    tests = "".join(
+        f"test t{i} on a(l=0, k=1) {{ {DRAW}\n do({action}) report mean(kl) }}\n" for i, action in enumerate(WEIGHTS)
+    )
+    execution, _ = execution_of(spec_of(family, tests, padding))
+    plain, _ = execution_of(spec_of(family, tests, padding), change=by_reference)
+    got, reference, hand = execution.logits(), plain.logits(), ByHand(family)
+    for number, (action, work) in enumerate(WEIGHTS.items()):
+        resume, bases, sources, reads = roles(execution, f"t{number}")
+        others = roles(plain, f"t{number}")[0]
+        assert len({base.length for base in bases}) > 1
+        moved = 0.0
+        for row, base in enumerate(bases):
+            layer = int(action[6])
+            expected = attended(hand, base.ids, layer, work(hand, base, sources, row))[reads[row]]
+            for logits in (got[resume][row], reference[others][row]):
+                assert float((logits - expected).abs().max()) < CLOSE, (action, row)
+            moved = max(moved, float((expected - hand.logits(base.ids)[reads[row]]).abs().max()))
+        assert moved > 10 * CLOSE, f"{action} does nothing, so nothing is shown"

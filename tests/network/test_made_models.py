@@ -110,7 +110,7 @@ REFUSED = {
     "a model without its head": (
         'torch("net.py:make")',
         "from transformers import AutoModel\n\n\ndef make():\n    return AutoModel.from_pretrained(PATH), 'model'\n",
-        "E752",
+        "E648",
     ),
     "without its head or a tokenizer": (
         'torch("net.py:make")',

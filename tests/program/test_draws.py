@@ -95,6 +95,20 @@ def test_a_declared_fit_is_split_by_the_same() -> None:
         assert [fault.code for fault in wrong.errors] == ["E352"], render_all(wrong.diagnostics)
 
 
+def test_tests_that_share_a_feature_are_split_by_one_thing() -> None:
+    body = "do(large <- source) report iia }\n"
+    plain, city = "base, source ~ facts(n=64)", "base, source ~ facts(n=64, by=city)"
+    pair = "base ~ facts(n=64) source ~ facts(like=base, vary=[city, asked])"
+    for first, second in ((plain, city), (city, plain), (plain, pair)):
+        found = cd.check(cd.parse(f"{MODEL}test t on at {{ {first} {body} test s on at {{ {second} {body}"))
+        assert [fault.code for fault in found.errors] == ["E352"], render_all(found.diagnostics)
+    same = pair.replace("n=64", "n=64, by=other")
+    other = plain.replace("n=64", "n=64, by=other")
+    found = cd.check(cd.parse(f"{MODEL}test t on at {{ {same} {body} test s on at {{ {other} {body}"))
+    assert not found.errors, render_all(found.diagnostics)
+    assert not drawn(found, "other") & fitted(found, "other")["fit"]
+
+
 def test_a_feature_is_fitted_on_minimal_pairs_of_other_inputs() -> None:
     """Both runs of a pair are in one part: what they share decides."""
     text = (

@@ -9,10 +9,10 @@ from pathlib import Path
 from torch import nn
 
 from causal_dsl.diagnostics import NOWHERE, Span
-from causal_dsl.network.zoo import equality_relu, mlp, rotated_and, smollm2
+from causal_dsl.network.zoo import equality_relu, mlp, rotated_and, smollm2, tracr
 from causal_dsl.network.zoo.cache import Notice, ensure, say
 from causal_dsl.network.zoo.smollm2 import Progress
-from causal_dsl.program.zoo import Entry, cached_folder, entry_of
+from causal_dsl.program.zoo import PROGRAM, Entry, cached_folder, entry_of
 from causal_dsl.store.hashes import cache_root
 
 #: Vector networks, made in memory.
@@ -39,7 +39,7 @@ def open_zoo(
     if entry.ships:
         folder = cached_folder(name)
         assert folder is not None
-        return folder
+        return tracr.build(folder) if (folder / PROGRAM).is_file() else folder
     return ensure(name, partial(_make, entry, span, progress, notice), room_for(entry), span, notice)
 
 

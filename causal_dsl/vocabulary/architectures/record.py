@@ -78,6 +78,9 @@ class Architecture:
     where they are of several kinds, ``tail`` the modules from the MLP's first to its last, and ``scale`` and ``embed_scale``
     may be the numbers themselves. ``right``: what is padded at the left is not what it is alone, so the right side is padded.
 
+    Of a network whose layout a spec gives: ``absent`` says why it has no such component, and ``pattern`` is the module of
+    a layer that attention weights [rows, heads, queries, keys] leave.
+
     ``tiny`` are the settings, beside its sizes, of a small network that has all that is special about it (a function of
     the number of layers where they depend on it), and ``forms`` those of others whose sites lie elsewhere: tests hold
     every one of them against hooks."""
@@ -125,6 +128,7 @@ class Architecture:
     right: bool = False
     absent: Mapping[str, str] = field(default_factory=dict, compare=False)
     each: tuple[Architecture, ...] = ()
+    pattern: str | None = None
     tiny: Mapping[str, Any] = field(default_factory=dict, compare=False)
     forms: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, compare=False)
 

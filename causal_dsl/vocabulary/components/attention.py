@@ -25,7 +25,7 @@ def _output(layer: Layer) -> Iterator[Identity]:
 
 def _own(name: str) -> Callable[[Facts, Architecture], str | None]:
     def why(facts: Facts, architecture: Architecture) -> str | None:
-        if architecture.interface:
+        if architecture.interface or (name == "pattern" and architecture.pattern):
             return None
         return f"`{facts.architecture}` computes attention in its own code, which does not expose `{name}`"
 

@@ -1,0 +1,396 @@
+"""One's own sequence networks: a module from token ids [batch, tokens] to logits [batch, tokens, vocabulary].
+
+Its shape is found by running it, its sites are where its declaration says (:mod:`causal_dsl.program.layouts`). That they
+are there is proved as for any other network (:mod:`causal_dsl.network.prove`); here it is proved besides that heads lie
+beside each other in q, k, v and z, which no sum shows.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from causal_dsl.counter import below, bits, key, normals
+from causal_dsl.diagnostics import Span, SpecError, did_you_mean, fail
+from causal_dsl.network.forward import hook_tensor
+from causal_dsl.network.network import Network
+from causal_dsl.network.prove import told
+from causal_dsl.network.wrapped import wrap
+from causal_dsl.program.facts import Facts
+from causal_dsl.program.layouts import layout_from
+from causal_dsl.program.tokens import Tokens
+from causal_dsl.vocabulary.architectures import Architecture
+from causal_dsl.vocabulary.layouts import ENDS, LAYOUT
+
+#: Lengths that a network is tried on, the longest that it takes first: standard prompts are no longer.
+_LENGTHS = (5, 4, 3, 2, 1)
+#: What an attention module calls its number of heads.
+_HEADS = ("heads", "n_heads", "num_heads", "n_head", "nheads", "nhead", "num_attention_heads")
+
+
+@torch.no_grad()
+def sequence_network(model: nn.Module, tokens: Tokens, said: Mapping[str, Any], name: str, span: Span) -> Network:
+    """A module that reads token ids, with the layout that its declaration gives; nothing is proved yet.
+
+    Raises E752 (it takes no token ids), E796 (it gives no logits of tokens), E797 (a module that is not there), E794 (sizes
+    that do not fit).
+    """
+    was = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        return _sequence_network(model, tokens, said, name, span)
+    finally:
+        for module, training in was:
+            module.training = training
+
+
+def _sequence_network(model: nn.Module, tokens: Tokens, said: Mapping[str, Any], name: str, span: Span) -> Network:
+    run = _Run(model)
+    longest, vocabulary = _tried(run, len(tokens.words) or tokens.size, tokens, span)
+    kind = type(model).__name__
+    layout = layout_from(said, kind)
+    _refuse_absent(model, said, span)
+    facts = Facts(
+        "language",
+        architecture=kind,
+        vocabulary=vocabulary,
+        context=said.get("context") or (longest if longest < _LENGTHS[0] else None),
+        words=tokens.words,
+        record=layout,
+    )
+    if layout.layers:
+        facts = _sized(run, facts, layout, said, longest, span)
+    ahead = _looks_ahead(run, layout, longest, min(vocabulary, len(tokens.words) or vocabulary))
+    facts = replace(facts, both_ways=ahead, last=ahead, record=replace(layout, both_ways=ahead))
+    if facts.heads is not None:
+        facts = replace(facts, record=_with_proved_heads(run, facts, longest))
+    return wrap(model, facts, tokens, name, span)
+
+
+class _Run:
+    """A model, and how it is given token ids."""
+
+    def __init__(self, model: nn.Module):
+        self.model = model
+        self.accepts = inspect.signature(model.forward).parameters
+        self.device = next((t.device for t in [*model.parameters(), *model.buffers()]), torch.device("cpu"))
+
+    def __call__(self, ids: Tensor) -> Any:
+        ids = ids.to(self.device)
+        found = self.model(input_ids=ids) if "input_ids" in self.accepts else self.model(ids)
+        found = getattr(found, "logits", found)
+        return found[0] if isinstance(found, tuple) and found else found
+
+
+def _ids(rows: int, length: int, most: int, seed: int = 0) -> Tensor:
+    """Token ids below ``most``, drawn by the counter."""
+    drawn = below(bits(key("sequence", seed), np.arange(rows * length)), most)
+    return torch.from_numpy(drawn.astype(np.int64).reshape(rows, length))
+
+
+def _tried(run: _Run, words: int, tokens: Tokens, span: Span) -> tuple[int, int]:
+    """The longest of a few lengths that a network takes, and how many logits it gives for each token."""
+    raised: Exception | None = None
+    for length in _LENGTHS:
+        try:
+            found = run(_ids(2, length, max(1, min(words, 1000))))
+        except (MemoryError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:
+            raised = raised or error
+            continue
+        if isinstance(found, Tensor) and found.ndim == 3 and tuple(found.shape[:2]) == (2, length):
+            return length, int(found.shape[2])
+        shown = list(found.shape) if isinstance(found, Tensor) else type(found).__name__
+        raise fail(
+            "E796",
+            f"{_a(run.model)} gives no logits [batch, tokens, vocabulary]",
+            span,
+            notes=(f"of token ids [2, {length}] it gives {shown}",),
+            help="return logits of every token of a prompt, in the order of the tokens",
+        )
+    assert raised is not None
+    raise fail(
+        "E752",
+        f"{_a(run.model)} comes with a {'vocabulary' if tokens.words else 'tokenizer'}, and takes no token ids",
+        span,
+        notes=(told(raised), "it was given whole numbers [batch, tokens]"),
+        help="take token ids [batch, tokens] in `forward`; of a network that reads floats, leave the "
+        + ("vocabulary" if tokens.words else "tokenizer")
+        + " out",
+    )
+
+
+def _refuse_absent(model: nn.Module, said: Mapping[str, Any], span: Span) -> None:
+    """Raise E797 for a path of a layout at which there is no module."""
+    modules = dict(model.named_modules())
+    holder = said.get("layers")
+    inside: dict[str, nn.Module] = {}
+    if holder:
+        _find(modules, holder, "layers", span)
+        children = list(modules[holder].children())
+        if not children:
+            raise fail(
+                "E797", f'"{holder}" holds no layers', span, help="name a ModuleList, or a Sequential, of layers"
+            )
+        inside = dict(children[0].named_modules())
+        for layer in children[1:]:
+            own = dict(layer.named_modules())
+            inside = {path: module for path, module in inside.items() if path in own}
+    for setting in LAYOUT:
+        path = said.get(setting)
+        if not isinstance(path, str) or setting == "layers":
+            continue
+        _find(modules if setting in ENDS else inside, path, setting, span)
+
+
+def _find(modules: Mapping[str, nn.Module], path: str, setting: str, span: Span) -> None:
+    if path in modules and path:
+        return
+    where = "the network" if setting in ENDS else "every layer"
+    raise fail(
+        "E797",
+        f'{setting}="{path}" names no module of {where}',
+        span,
+        help=did_you_mean(path, [known for known in modules if known]),
+    )
+
+
+@contextmanager
+def _kept(model: nn.Module, places: Mapping[str, str]) -> Iterator[dict[str, Tensor]]:
+    """What passes places (``path<`` or ``path>``) of a model within, by the names of the places."""
+    found: dict[str, Tensor] = {}
+
+    def keep(name: str) -> Callable[[Tensor], Tensor]:
+        def act(tensor: Tensor) -> Tensor:
+            found[name] = tensor
+            return tensor
+
+        return act
+
+    handles = [
+        hook_tensor(model.get_submodule(place[:-1]), "in" if place.endswith("<") else "out", keep(name))
+        for name, place in places.items()
+    ]
+    try:
+        yield found
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _sized(run: _Run, facts: Facts, layout: Architecture, said: Mapping[str, Any], longest: int, span: Span) -> Facts:
+    """The sizes that are seen as a network runs: of the stream, of heads, of neurons."""
+    layers = len(list(run.model.get_submodule(layout.layers).children()))
+    first = f"{layout.layers}.0"
+    places = {"stream": f"{first}<", "left": f"{first}>"}
+    for name, place in (
+        ("q", layout.q),
+        ("k", layout.k),
+        ("v", layout.v),
+        ("z", layout.z),
+        ("neurons", layout.neurons),
+    ):
+        if place and name not in layout.absent:
+            places[name] = f"{first}.{place}"
+    with _kept(run.model, places) as seen:
+        run(_ids(2, longest, 1))
+    for name, place in places.items():
+        tensor = seen.get(name)
+        if not isinstance(tensor, Tensor) or tuple(tensor.shape[:2]) != (2, longest):
+            shown = list(tensor.shape) if isinstance(tensor, Tensor) else "nothing" if tensor is None else type(tensor)
+            raise fail(
+                "E794",
+                f'"{place[:-1]}" does not {"take" if place.endswith("<") else "give"} one vector for each token',
+                span,
+                notes=(f"it is {shown}, where [2, {longest}, width] was looked for",),
+                help="name the module whose tensor is [batch, tokens, width]",
+            )
+    found = replace(facts, layers=layers, width=int(seen["stream"].shape[-1]))
+    if "neurons" in seen:
+        found = replace(found, mlp_width=int(seen["neurons"].flatten(2).shape[-1]))
+    parts = [name for name in ("q", "k", "v", "z") if name in seen]
+    if not parts:
+        return found
+    heads = said.get("heads") or _told(run.model.get_submodule(f"{first}.{layout.attention}"))
+    if heads is None:
+        raise fail(
+            "E794",
+            "how many heads an attention has is not known",
+            span,
+            notes=(f"`{layout.attention}` has none of the attributes {', '.join(_HEADS)}",),
+            help="write heads=…",
+        )
+    shared = said.get("kv_heads") or heads
+    each = _head_width({name: int(seen[name].flatten(2).shape[-1]) for name in parts}, layout, heads, shared, span)
+    return replace(found, heads=heads, kv_heads=shared, head_dim=each)
+
+
+def _told(attention: nn.Module) -> int | None:
+    """The number of heads that a module says it has."""
+    for name in _HEADS:
+        value = getattr(attention, name, None)
+        if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+            return value
+    return None
+
+
+def _head_width(widths: Mapping[str, int], layout: Architecture, heads: int, shared: int, span: Span) -> int:
+    """How wide a head is; E794 where the widths of q, k, v and z do not agree on it."""
+    found = set()
+    for name, width in widths.items():
+        count = shared if name in "kv" else heads
+        if name != "z" and layout.split == "blocks":
+            count = heads + 2 * shared
+        found.add(width / count)
+    each = found.pop() if len(found) == 1 else 0.0
+    if heads % shared or each < 1 or each != int(each):
+        told_ = ", ".join(f"{name} {width}" for name, width in widths.items())
+        raise fail(
+            "E794",
+            f"{heads} heads{f' and {shared} of keys' if shared != heads else ''} do not fit the network's attention",
+            span,
+            notes=(f"the widths are {told_}",),
+            help="write heads=… (and kv_heads=…, where fewer heads of keys and values are shared)",
+        )
+    return int(each)
+
+
+def _looks_ahead(run: _Run, layout: Architecture, longest: int, most: int) -> bool:
+    """Whether what stands at a prompt's last token reaches the logits of earlier ones."""
+    if longest < 2:
+        return False
+    for seed in range(4):
+        ids = _ids(4, longest, most, seed)
+        other = ids.clone()
+        other[:, -1] = (other[:, -1] + 1 + seed) % max(2, most)
+        if not torch.equal(run(ids)[:, :-1], run(other)[:, :-1]):
+            return True
+    if not layout.layers:
+        return False
+    first = run.model.get_submodule(layout.layers + ".0")
+    ids = _ids(4, longest, most)
+    clean = run(ids)[:, :-1]
+
+    def shaken(hidden: Tensor) -> Tensor:
+        changed = hidden.clone()
+        changed[:, -1] += 10 * (1 + hidden.abs().max()) * _noise(hidden[:, -1])
+        return changed
+
+    handle = hook_tensor(first, "in", shaken)
+    try:
+        return not torch.equal(run(ids)[:, :-1], clean)
+    finally:
+        handle.remove()
+
+
+def _noise(like: Tensor, seed: int = 0) -> Tensor:
+    return torch.from_numpy(normals(seed, tuple(like.shape), "sequence")).to(like)
+
+
+def _with_proved_heads(run: _Run, facts: Facts, longest: int) -> Architecture:
+    """The record without what is no head: what is done to the columns of one head may show in the columns of z that are its
+    own, or of the query heads that share it, and in no others."""
+    layout = facts.record
+    assert layout is not None
+    if "z" in layout.absent or facts.heads == 1:
+        return layout
+    heads, shared, size = facts.heads or 1, facts.kv_heads or 1, facts.head_dim or 1
+    absent = dict(layout.absent)
+    ids = _ids(4, longest, max(1, min(facts.vocabulary or 1, len(facts.words) or 10**9)))
+    for layer in range(facts.layers or 0):
+        path = f"{layout.layers}.{layer}"
+        for name, place in (("v", layout.v), ("q", layout.q), ("k", layout.k)):
+            if name in absent:
+                continue
+            why = _mixed(run, ids, f"{path}.{place}", f"{path}.{layout.z}", name, layout, (heads, shared, size))
+            if not why and name == "v":
+                why = _several(run, ids, f"{path}.{place}", f"{path}.{layout.z}", layout, (heads, shared, size))
+            if why:
+                absent[name] = f"in layer {layer} {why}"
+                if name == "v":
+                    absent.update(dict.fromkeys(("z", "pattern"), absent[name]))
+    return replace(layout, absent=absent)
+
+
+def _mixed(
+    run: _Run, ids: Tensor, place: str, out: str, name: str, layout: Architecture, sizes: tuple[int, int, int]
+) -> str:
+    """Why the columns of q, k or v are not those of heads; empty where they are."""
+    heads, shared, size = sizes
+    count = heads if name == "q" else shared
+    start = 0 if layout.split == "apart" else {"q": 0, "k": heads, "v": heads + shared}[name] * size
+    side = "in" if place.endswith("<") else "out"
+    with _kept(run.model, {"z": out}) as seen:
+        run(ids)
+        clean = seen["z"].flatten(2)
+        for head in range(count):
+            columns = slice(start + head * size, start + (head + 1) * size)
+
+            def shaken(tensor: Tensor, columns: slice = columns) -> Tensor:
+                changed = tensor.flatten(2).clone()
+                part = changed[..., columns]
+                changed[..., columns] = part + (1 + part.abs().mean()) * _noise(part)
+                return changed.view(tensor.shape)
+
+            handle = hook_tensor(run.model.get_submodule(place[:-1]), side, shaken)
+            try:
+                run(ids)
+            finally:
+                handle.remove()
+            moved = (seen["z"].flatten(2) - clean).abs().amax((0, 1)).view(heads, size)
+            floor = 1e-5 * float(clean.abs().max().clamp_min(1e-20))
+            group = heads // count
+            others = [h for h in range(heads) if h // group != head and float(moved[h].max()) > floor]
+            if others:
+                return f"what is done to head {head} of `{name}` shows in head {others[0]} of `z`"
+    return ""
+
+
+def _several(run: _Run, ids: Tensor, place: str, out: str, layout: Architecture, sizes: tuple[int, int, int]) -> str:
+    """Why a head's columns of z are not one sum over its columns of v; empty where they are: of values with one number
+    in all columns of a head they have one number, too."""
+    heads, shared, size = sizes
+    start = 0 if layout.split == "apart" else (heads + shared) * size
+    every = slice(start, start + shared * size)
+
+    def even(tensor: Tensor) -> Tensor:
+        changed = tensor.flatten(2).clone()
+        part = changed[..., every].view(*changed.shape[:2], shared, size)
+        changed[..., every] = _noise(part[..., :1]).expand_as(part).flatten(2)
+        return changed.view(tensor.shape)
+
+    handle = hook_tensor(run.model.get_submodule(place[:-1]), "in" if place.endswith("<") else "out", even)
+    try:
+        with _kept(run.model, {"z": out}) as seen:
+            run(ids)
+    finally:
+        handle.remove()
+    z = seen["z"].flatten(2)
+    z = z.view(*z.shape[:2], heads, size)
+    wide = (z - z[..., :1]).abs().amax((0, 1, 3))
+    head = int(wide.argmax())
+    if float(wide[head]) > 1e-4 * float(z.abs().max().clamp_min(1e-20)):
+        return f"the columns of head {head} of `z` are not one sum of `v` over tokens: is the number of heads right?"
+    return ""
+
+
+def refuse_layout(kind: str, said: Mapping[str, Any], why: str, help: str, span: Span) -> SpecError:
+    """E795: a layout, or a vocabulary, that a network of another kind has no use for."""
+    given = next(name for name in ("vocabulary", *LAYOUT) if said.get(name) is not None)
+    return fail("E795", f"`{given}` is set, and {kind}", span, notes=(why,), help=help)
+
+
+def _a(model: nn.Module) -> str:
+    kind = type(model).__name__
+    return f"{'an' if kind[:1].lower() in 'aeiou' else 'a'} {kind}"
+
+
+__all__ = ["refuse_layout", "sequence_network"]
