@@ -346,3 +346,28 @@ def constant_is_true() -> Network:
     return Network(
         lambda x: units(p(x), q(x), 5 + 0 * x[:, 3]), lambda h: torch.where(h[:, 2] > 2, differ(h[:, 0], h[:, 1]), 1.0)
     )
+
+
+def bent_in_pieces() -> Network:
+    """The layer holds x squared and the exponential of y; p is computed after it."""
+    return Network(
+        lambda x: units(x[:, 0] ** 2, torch.exp(x[:, 1]), q(x)),
+        lambda h: differ((h[:, 0].clamp(min=0).sqrt() > h[:, 1].clamp(min=1e-9).log() + 0.5).double(), h[:, 2]),
+    )
+
+
+class Turned(nn.Module):
+    """The inputs, one-hot in 16 numbers, turned into 24; x == y is computed after it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.in_features = 16
+        self.layers = nn.ModuleList([nn.Linear(16, 24, bias=False)])
+        turn = torch.linalg.qr(torch.randn(24, 24, generator=torch.Generator().manual_seed(4)))[0]
+        self.layers[0].weight.data = turn[:, :16].clone()
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.layers[0](x) @ self.layers[0].weight
+        same = lambda i, j: (h[:, 4 * i : 4 * i + 4] * h[:, 4 * j : 4 * j + 4]).sum(1)  # noqa: E731
+        answer = differ(same(0, 1), same(2, 3))
+        return torch.stack([1 - answer, answer], 1)

@@ -419,3 +419,74 @@ def test_a_score_of_all_inputs_is_one_number(tmp_path: Path) -> None:
     assert test.covered and cell.replaced is not None
     own = cell.replaced.moved[cell.replaced.own]
     assert (own.value, own.method) == (cell.scores["moved"].value, "exact")
+
+
+# ── copies of the inputs, wherever they are looked at ───────────────────────────────────────────
+
+
+def test_inputs_that_are_bent_are_not_said_to_be_as_read(tmp_path: Path) -> None:
+    found = codes(tmp_path, "bent_in_pieces", "p @ layer[0].out[0:2]")
+    assert "is a function of one of `x` and `y` alone" in found["input_copy"], found
+
+
+HOT = """
+causal pair {
+  x, y, z, e ~ 0..3
+  p := x == y
+  q := z == e
+  output out := p != q
+}
+network net = torch("networks.py:Turned")
+align at : pair -> net {
+  x @ input[0:4] via onehot()
+  y @ input[4:8] via onehot()
+  z @ input[8:12] via onehot()
+  e @ input[12:16] via onehot()
+  p @ layer[0].out via rotation(dim=16, n=128, epochs=4)
+  out @ logits
+}
+test claim on at {
+  base, source ~ pair(n=256, seed=0, balance=[base.p, source.p])
+  do(p <- source)
+  report accuracy
+}
+"""
+
+
+def test_a_copy_that_a_fitted_feature_takes(tmp_path: Path) -> None:
+    shutil.copy(HERE / "networks.py", tmp_path / "networks.py")
+    assert "distinguishes all values of `x` and `y`" in run(tmp_path, HOT)["input_copy"]
+
+
+SHAPES = """
+domain Shape = {"arrow", "circle", "cross", "diamond", "heart", "moon", "ring", "square", "star", "triangle"}
+causal equality { a, b, c, d ~ Shape left := a == b right := c == d output same := left == right }
+network net = zoo("equality-gpt2")
+align at : equality -> net { prompt "{a} {b} {c} {d} =" left @ PLACES same @ next_token }
+test claim on at { base, source ~ equality(n=64, seed=1) do(left <- source) report iia }
+"""
+
+
+@pytest.mark.parametrize(
+    ("place", "copied"),
+    [
+        ('module("transformer.wte")[{}]', True),
+        ('module("transformer.h.0.ln_1")[{}]', True),
+        ("layer[0].attn_in[{}]", True),
+        ("layer[0].v[{}]", True),
+        ("layer[0].mlp_in[{}]", False),
+        ('module("transformer.h.0.mlp")[{}]', False),
+    ],
+)
+def test_tokens_that_know_of_no_other(place: str, copied: bool, tmp_path: Path) -> None:
+    text = SHAPES.replace("PLACES", f"{place.format('a')}, {place.format('b')}")
+    assert ("input_copy" in run(tmp_path, text)) == copied
+
+
+def test_equal_cells_are_said_to_be_equal(tmp_path: Path) -> None:
+    shutil.copy(HERE / "networks.py", tmp_path / "networks.py")
+    text = MODEL.replace("align at :", "align at(i in [2, 3]) :").replace("NETWORK", "plain").replace("DRAW", PAIRS)
+    text = text.replace("PLACES", "p @ layer[0].out[i]").replace("DO", "do(p <- source)\n  expect argmax(iia).i >= 2")
+    (tmp_path / "claim.causal").write_text(text)
+    test = cd.run(cd.load(tmp_path / "claim.causal"), cd.Options(trust=True))["claim"]
+    assert "all 2 cells have the same score" in next(f.text for f in test.findings if f.code == "choice")
