@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 import torch
 
+from causal_dsl.causal.cover import Cover, cover_of
 from causal_dsl.engine.execute import CellRun, Execution, TestRun
 from causal_dsl.measures.quantities import TIED, Columns, Quantity
 from causal_dsl.network.forward import SiteRead, forward
 from causal_dsl.planning.graph import Forward
-from causal_dsl.planning.probes import Apart, Replaced, Unmapped, part
+from causal_dsl.planning.probes import Apart, Replaced, Unmapped, part, untried
 from causal_dsl.program.locations import Place, Site
 from causal_dsl.program.program import Test
 from causal_dsl.score.apart import WrittenApart, apart_findings
+from causal_dsl.score.codes import FULL
 from causal_dsl.score.copied import copied_inputs, mixed
 from causal_dsl.score.held import held as held_there
 from causal_dsl.score.held import held_findings
 from causal_dsl.score.paired import difference, share
-from causal_dsl.score.results import CellResult, Finding, TestResult
+from causal_dsl.score.results import CellResult, Estimate, Finding, TestResult
 from causal_dsl.score.stillness import not_at_rest
 from causal_dsl.score.unmapped import (
     OtherValues,
@@ -29,12 +32,15 @@ from causal_dsl.score.unmapped import (
     of_pairs,
     replacement_findings,
     unmapped_findings,
+    untried_finding,
 )
 from causal_dsl.vocabulary.values.from_run import FromRun
 
 _ANSWER = Quantity("answer")
 #: Values of the placed variables, together, that are tabulated; distinct inputs whose vectors are looked at.
 _MOST_SETTINGS, _LOOKED_AT = 64, 512
+#: Of the units left at a place, how many are looked at in pairs; and how many inputs each of a number's ranges holds, at the least.
+_PAIRED, _RUN = 24, 16
 
 
 def with_probes(result: TestResult, test: Test, execution: Execution) -> TestResult:
@@ -64,8 +70,23 @@ def with_probes(result: TestResult, test: Test, execution: Execution) -> TestRes
         elif isinstance(probe, Apart):
             cells[at] = _apart(cells[at], probe, probe_test, theirs, seen)
         elif isinstance(probe, Replaced):
-            cells[at] = _replaced(cells[at], probe, probe_test, run.cells[probe.cell], theirs)
+            cells[at] = _replaced(
+                cells[at], probe, probe_test, run.cells[probe.cell], theirs, _cover(result, test, seen)
+            )
+    if test.swaps and test.intervenes:
+        for at, cell in enumerate(cells):
+            if not cell.unclaimed and cell.verdict is not None and cell.verdict.code in (*FULL, "partly"):
+                number = next(n for n, one in enumerate(run.cells) if dict(one.node.cell) == cell.cell)
+                if why := untried(execution.plan, test, number):
+                    cells[at] = replace(cell, findings=(*cell.findings, untried_finding(why)))
     return replace(result, cells=tuple(cells))
+
+
+def _cover(result: TestResult, test: Test, seen: _Seen) -> Cover | None:
+    """How a test's rows cover all there are; None where they do not, or where its pairs have sources of their own."""
+    if not (result.covered or result.exhaustive) or test.roles != ("base",):
+        return None
+    return cover_of(test.design, seen.plan.draw_of(test))
 
 
 class _Seen:
@@ -136,7 +157,7 @@ def _judged(probe: Unmapped, test: Test, seen: _Seen, together: bool) -> tuple[b
     every = probe.units[0]
     drawn = seen.plan.draw_of(test)
     distinct, first = seen.inputs(test)
-    vectors = seen.vectors(probe.site, distinct)
+    vectors = seen.vectors(replace(probe.site, dims=None), distinct)
     needed = _needed(test, probe.placed, {name: column[first] for name, column in drawn.values["base"].items()})
     if needed is None:
         return (True, *(False for _ in probe.units[1:]))
@@ -160,15 +181,35 @@ def _needed(test: Test, placed: tuple[str, ...], values: dict[str, np.ndarray]) 
 
 
 def _tells(vectors: np.ndarray, units: list[int], needed: np.ndarray) -> bool:
-    """Whether the numbers of ``units`` tell what is needed, and in so few values that they do not tell every input."""
+    """Whether the numbers of ``units`` tell what is needed, without telling every input: all of them in few values, one or two of
+    them in few values, or one by a threshold or two."""
     if not units:
         return len(np.unique(needed)) == 1
-    _, pattern = np.unique(np.round(vectors[:, units], 6), axis=0, return_inverse=True)
-    pattern = pattern.reshape(-1)
-    count = int(pattern.max()) + 1
-    if 2 * count > len(needed):
+    codes = [_numbered(np.round(vectors[:, [unit]], 6)) for unit in units]
+    few = [code for code in codes if 2 * (int(code.max()) + 1) <= len(needed)]
+    if _decide(_numbered(np.round(vectors[:, units], 6)), needed):
+        return True
+    some = [*few, *(_numbered(np.stack(pair, axis=1)) for pair in combinations(few[:_PAIRED], 2))]
+    return any(_decide(code, needed) for code in some) or any(_in_order(code, needed) for code in codes)
+
+
+def _numbered(rows: np.ndarray) -> np.ndarray:
+    return np.unique(rows, axis=0, return_inverse=True)[1].reshape(-1)
+
+
+def _decide(code: np.ndarray, needed: np.ndarray) -> bool:
+    """Whether a code [n] of few values tells what is needed [n]."""
+    count = int(code.max()) + 1
+    return 2 * count <= len(needed) and len(np.unique(np.stack([code, needed], axis=1), axis=0)) == count
+
+
+def _in_order(code: np.ndarray, needed: np.ndarray) -> bool:
+    """Whether a number, given by its rank [n], tells what is needed [n] by few thresholds: by fewer runs of one kind than one in
+    ``_RUN`` inputs."""
+    if len(np.unique(np.stack([code, needed], axis=1), axis=0)) > int(code.max()) + 1:
         return False
-    return len(np.unique(np.stack([pattern, needed], axis=1), axis=0)) == count
+    in_order = needed[np.argsort(code, kind="stable")]
+    return int((in_order[1:] != in_order[:-1]).sum() + 1) * _RUN <= len(needed)
 
 
 def _copied(test: Test, number: int, seen: _Seen, beside: str) -> list[Finding]:
@@ -245,19 +286,40 @@ def _site(site: Site) -> str:
     return str(Place(site))
 
 
-def _replaced(cell: CellResult, probe: Replaced, test: Test, own: CellRun, run: TestRun) -> CellResult:
+def _replaced(
+    cell: CellResult, probe: Replaced, test: Test, own: CellRun, run: TestRun, cover: Cover | None
+) -> CellResult:
+    """``cover``: of the test's rows, where they are all there are. The same inputs then weigh as much here as there."""
     rows = probe.rows
     ids = {"base": test.given.ids["base"]} if test.given is not None else {}
     hits = {probe.own: _moved(own.columns)[rows]}
     hits |= {name: _moved(one.columns) for name, one in zip(probe.names, run.cells, strict=True)}
+    weights = _weights(probe, cover, len(own.columns.base[_ANSWER]))
     found = OtherValues(
         probe.own,
-        {name: share(moved, ids) for name, moved in hits.items()},
-        {name: difference(hits[name], hits[probe.own], ids) for name in probe.names},
+        {name: share(moved, ids) if weights is None else _exact(moved, weights) for name, moved in hits.items()},
+        {
+            name: difference(hits[name], hits[probe.own], ids)
+            if weights is None
+            else _exact(hits[name].astype(float) - hits[probe.own], weights)
+            for name in probe.names
+        },
     )
     matters = replacement_findings(found)
     cell = not_at_rest(cell) if matters else cell
     return replace(cell, replaced=found, findings=(*cell.findings, *matters))
+
+
+def _weights(probe: Replaced, cover: Cover | None, n: int) -> np.ndarray | None:
+    """How much each pair of a probe weighs [m], where it pairs all inputs of a test whose rows are all there are."""
+    if cover is None or len(np.unique(probe.rows)) ** 2 != len(probe.rows):
+        return None
+    each = np.ones(n) if cover.weights is None else cover.weights
+    return each[probe.rows] * each[probe.others]
+
+
+def _exact(values: np.ndarray, weights: np.ndarray) -> Estimate:
+    return Estimate(float((values * weights).sum() / weights.sum()), n=len(values), method="exact")
 
 
 def _elsewhere(columns: Columns) -> np.ndarray:

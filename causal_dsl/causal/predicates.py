@@ -62,13 +62,17 @@ class Predicate:
 
 
 def compile_predicate(
-    expr: tree.Expr, roles: Mapping[str, CausalModel], diagnostics: Diagnostics, scope: Scope | None = None
+    expr: tree.Expr,
+    roles: Mapping[str, CausalModel],
+    diagnostics: Diagnostics,
+    scope: Scope | None = None,
+    word: str = "where",
 ) -> Predicate | None:
     """Compile a condition over the variables of several runs, ``role.name``; None where a fault was reported.
 
     With a single role its variables may be named alone; the role ``""`` has only bare names. ``template``, the number
     of the prompt line that a row uses, counts as a whole number of every named role. Domains and tables are looked up in
-    ``scope``, else among those that the first model could name.
+    ``scope``, else among those that the first model could name. ``word`` is the keyword before it.
     """
     models = list({id(model): model for model in roles.values()}.values())
     strings = models[0].strings if models else Strings()
@@ -89,7 +93,7 @@ def compile_predicate(
                 names[name] = typed
     title = f"`{models[0].name}`" if len(models) == 1 else "these models"
     compiler = Compiler(names, scope or (models[0].scope if models else Scope()), strings, diagnostics, title)
-    found = compiler.condition(expr)
+    found = compiler.condition(expr, f"`{word}`")
     if found is None:
         return None
     condition = compile_condition(found.expr, compiler.guards, symbols, types, compiler.helpers, expr.span)

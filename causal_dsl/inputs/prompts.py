@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -13,6 +13,7 @@ from causal_dsl.causal.designs import Drawn
 from causal_dsl.causal.ranks import different
 from causal_dsl.counter import below, bits, key
 from causal_dsl.diagnostics import Diagnostics, Span, fail
+from causal_dsl.inputs.conditions import NONE, Choices
 from causal_dsl.inputs.protocol import InputRows, Inputs, spread
 from causal_dsl.program.facts import Facts
 from causal_dsl.program.locations import Position
@@ -33,6 +34,8 @@ class PromptRow:
     rendered: Rendered
     encoded: Encoded
     read: int
+    #: whether the conditions hold that positions in it depend on
+    choices: Mapping[str, bool] = field(default_factory=dict)
 
     @property
     def text(self) -> str:
@@ -109,9 +112,9 @@ class PromptInputs(Inputs):
         if position is None:
             return (0,)
         prompt = self.prompts[index]
-        return locate(position, prompt.rendered, prompt.encoded, span)
+        return locate(position.settled(prompt.choices), prompt.rendered, prompt.encoded, span)
 
-    def add(self, alignment: Alignment, drawn: Drawn, role: str, span: Span) -> np.ndarray:
+    def add(self, alignment: Alignment, drawn: Drawn, role: str, span: Span, choices: Choices = NONE) -> np.ndarray:
         settings, n = drawn.values[role], drawn.n
         if not alignment.prompts:
             raise fail(
@@ -130,7 +133,8 @@ class PromptInputs(Inputs):
         lines = [line.template for line in alignment.prompts]
         names = sorted({placeholder for template in lines for placeholder in template.placeholders})
         chosen = settings["template"] if len(lines) > 1 or "template" in settings else np.zeros(n, dtype=np.int64)
-        first, back = different([chosen, *(settings[name] for name in names)])
+        columns = (chosen, *(settings[name] for name in names), *(holds.astype(np.int64) for holds in choices.values()))
+        first, back = different(list(columns))
         shown = [str(template) for template in lines]
         read_at = alignment.read_at
         if read_at is not None:
@@ -138,8 +142,7 @@ class PromptInputs(Inputs):
         # By the codes first, so that values that came before in the same model and prompts are not told again.
         model = alignment.model
         kinds = tuple(model.variables[name].type for name in names)
-        _, known = self._coded.setdefault((id(model.strings), kinds, *shown), (model.strings, {}))
-        columns = (chosen, *(settings[name] for name in names))
+        _, known = self._coded.setdefault((id(model.strings), kinds, tuple(choices), *shown), (model.strings, {}))
         rows = list(zip(*(column[first].tolist() for column in columns), strict=True))
         new = np.array([at for at, row in enumerate(rows) if row not in known], np.int64)
         texts = {
@@ -150,7 +153,8 @@ class PromptInputs(Inputs):
             line = rows[at][0]
             template = lines[line]
             values = {placeholder: texts[placeholder][i] for placeholder in template.placeholders}
-            key = (shown[line], tuple(values.items()))
+            holds = {said: bool(column[first[at]]) for said, column in choices.items()}
+            key = (shown[line], tuple(values.items()), tuple(holds.items()))
             index = self._index.get(key)
             if index is None:
                 rendered = render(template, values)
@@ -164,7 +168,7 @@ class PromptInputs(Inputs):
                 if read_at is not None:
                     (read,) = locate(read_at, rendered, encoded, span)
                 index = self._index[key] = len(self.prompts)
-                self.prompts.append(PromptRow(rendered, encoded, read))
+                self.prompts.append(PromptRow(rendered, encoded, read, holds))
             known[rows[at]] = index
         return np.array([known[row] for row in rows], dtype=np.int64)[back]
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from causal_dsl.causal.designs import Drawn
 from causal_dsl.diagnostics import NOWHERE, Span, fail
+from causal_dsl.inputs.conditions import NONE, Choices
 from causal_dsl.program.facts import Facts
 from causal_dsl.program.locations import Position
 from causal_dsl.program.program import Alignment
@@ -69,8 +70,9 @@ class Inputs(ABC):
     def __len__(self) -> int: ...
 
     @abstractmethod
-    def add(self, alignment: Alignment, drawn: Drawn, role: str, span: Span) -> np.ndarray:
-        """Enter the inputs of a role; gives the index of each row's input [n]."""
+    def add(self, alignment: Alignment, drawn: Drawn, role: str, span: Span, choices: Choices = NONE) -> np.ndarray:
+        """Enter the inputs of a role; gives the index of each row's input [n]. ``choices``: whether the conditions that
+        positions depend on hold in its rows."""
 
     @abstractmethod
     def rows(self, indices: np.ndarray) -> InputRows:

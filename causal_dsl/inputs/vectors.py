@@ -12,6 +12,7 @@ from causal_dsl.causal.model import CausalModel
 from causal_dsl.causal.ranks import different
 from causal_dsl.counter import normals
 from causal_dsl.diagnostics import Span, fail
+from causal_dsl.inputs.conditions import NONE, Choices
 from causal_dsl.inputs.protocol import InputRows, Inputs, spread
 from causal_dsl.program.facts import Facts
 from causal_dsl.program.program import Alignment, InputPlacement
@@ -76,7 +77,7 @@ class VectorInputs(Inputs):
     def some(self, most: int | None = None) -> np.ndarray:
         return spread(len(self), most or _TRIED)
 
-    def add(self, alignment: Alignment, drawn: Drawn, role: str, span: Span) -> np.ndarray:
+    def add(self, alignment: Alignment, drawn: Drawn, role: str, span: Span, choices: Choices = NONE) -> np.ndarray:
         settings = drawn.values[role]
         if not alignment.inputs:
             raise fail(

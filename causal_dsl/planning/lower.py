@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import singledispatchmethod
 from types import MappingProxyType
@@ -10,9 +10,10 @@ from types import MappingProxyType
 import numpy as np
 
 from causal_dsl.causal.designs import Design, Drawn, draw
-from causal_dsl.diagnostics import Diagnostics, fail
+from causal_dsl.diagnostics import Diagnostics, SpecError, fail
 from causal_dsl.faults import strict
 from causal_dsl.inputs import inputs_of, lengths_agree
+from causal_dsl.inputs.conditions import conditions_of, judged
 from causal_dsl.measures.quantities import SAID, TRACE, Quantity, margin_quantities
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.meeting import refuse_meeting
@@ -38,6 +39,8 @@ from causal_dsl.vocabulary.written import Value
 OF_ALL = (SAID, TRACE)
 #: Values of which each number is made from the numbers at its own place.
 ONE_BY_ONE = (Constant, FromRun, Current, Clamp, Scale, Combine)
+#: Faults of a position in a prompt that has it not, or not as often.
+UNPLACED = {"E465", "E502", "E503", "E504", "E505", "E506", "E507", "E513", "E539"}
 #: Draws the settings of a design; None where a fault was reported.
 Drawer = Callable[[Design, Diagnostics], Drawn | None]
 
@@ -57,7 +60,12 @@ def make_plan(
         _Lowering(plan, test, tokenizers, diagnostics, drawer).lower()
     for test in list(beside(plan)):
         plan.tests.append(test)
-        _Lowering(plan, test, tokenizers, diagnostics, drawer).lower()
+        try:
+            _Lowering(plan, test, tokenizers, diagnostics, drawer).lower()
+        except SpecError as error:
+            if not {fault.code for fault in error.diagnostics} <= UNPLACED:
+                raise
+            plan.tests.pop()  # its runs are of prompts in which the test's places are not
     plan.steps = plain_steps(plan)
     return verify(plan, "lowered") if strict() else plan
 
@@ -109,8 +117,11 @@ class _Lowering:
         )
         if test.readout.position is not None:  # where it is read tells which of its tokens matter
             lines += (f"read at {test.readout.position}",)
+        self.conditions = conditions_of(_places(test))
         source = test.span.source.path
-        self.draw = g.DrawNode(test.draws, lines or entries, origin(test.model.name, test.model.span), source)
+        self.draw = g.DrawNode(
+            test.draws, (*(lines or entries), *self.conditions), origin(test.model.name, test.model.span), source
+        )
 
     def lower(self) -> None:
         drawn = self._drawn()
@@ -159,7 +170,8 @@ class _Lowering:
     def _forward(self, role: str, drawn: Drawn) -> g.Forward:
         node = g.Forward(self.test.network.key, self.draw, role)
         if node not in self.plan.rows:
-            self.plan.rows[node] = self.inputs.add(self.test.alignment, drawn, role, self.test.span)
+            choices = judged(self.conditions, self.test.model, drawn.values[role], drawn.n)
+            self.plan.rows[node] = self.inputs.add(self.test.alignment, drawn, role, self.test.span, choices)
         return node
 
     def _read(self, run: g.Forward | g.Resume, readout: str, quantities: set[Quantity], base: g.Forward) -> g.ReadNode:
@@ -262,3 +274,14 @@ class _Lowering:
                 ),
                 help="use templates and values that give every such prompt the same number of tokens, or patch `z`, the result of the weights",
             )
+
+
+def _places(test: Test) -> Iterator[Place]:
+    """Every place that a test reads, writes, or knows a variable at."""
+    for cell in test.cells:
+        for intervention in cell.interventions:
+            yield from intervention.places
+            for value in intervention.value.find(FromRun):
+                yield from value.places
+        for placed in cell.placed:
+            yield from placed.places

@@ -42,7 +42,8 @@ class ActionReader:
 
     @property
     def sites(self) -> SiteReader:
-        return SiteReader(self.alignment.network.facts, self.alignment.templates, self.diagnostics, self.cell)
+        about = self.alignment
+        return SiteReader(about.network.facts, about.templates, self.diagnostics, self.cell, about.model)
 
     def read(self, action: tree.Interchange | tree.PatchPath | tree.SetTo | tree.AddTo) -> Intervention | None:
         """The intervention of one action; None where a fault was reported."""

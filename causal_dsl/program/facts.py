@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -57,6 +57,8 @@ class Facts:
     tokenizer: Path | None = None
     folder: Path | None = None
     record: Architecture | None = None
+    #: of a vector network whose modules were seen: those whose output is a layer's, by their paths
+    same: tuple[tuple[str, int], ...] = field(default=(), compare=False)
     words: tuple[str, ...] = ()
     last: bool = False
 

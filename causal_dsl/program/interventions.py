@@ -12,7 +12,7 @@ from causal_dsl.program.draws import Draws
 from causal_dsl.program.encodings import encodes
 from causal_dsl.program.modules import Module
 from causal_dsl.program.parameters import read_parameters
-from causal_dsl.program.positions import position_of
+from causal_dsl.program.positions import PositionReader
 from causal_dsl.program.program import Alignment, Cell, Intervention, Placed
 from causal_dsl.program.settings import constant
 from causal_dsl.program.sites import SiteReader
@@ -61,7 +61,7 @@ def read_cells(
                 good = False
         if not good or not disjoint(interventions, alignment, found):
             return None
-        quiet = SiteReader(alignment.network.facts, alignment.templates, Diagnostics(), environment)
+        quiet = SiteReader(alignment.network.facts, alignment.templates, Diagnostics(), environment, alignment.model)
         shown = tuple((name, _shown(value, alignment)) for name, value in zip(swept, values, strict=True))
         cells.append(Cell(shown, tuple(interventions), _placed(alignment, quiet)))
     return tuple(cells)
@@ -113,5 +113,5 @@ def _shown(value: tree.Expr, alignment: Alignment) -> int | float | str:
     number = constant(value)
     if isinstance(number, int | float) and not isinstance(number, bool):
         return number
-    position = position_of(value, alignment.templates, Diagnostics())
+    position = PositionReader(alignment.templates, Diagnostics(), model=alignment.model).read(value)
     return str(position) if position is not None else format_expr(value)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal
+
+from causal_dsl.syntax import tree
 
 
 @dataclass(frozen=True, order=True)
@@ -43,21 +46,37 @@ class Position:
     ``kind`` is ``placeholder`` (the tokens of a placeholder's value; ``name``, and ``occurrence`` from 1 for a placeholder used more
     than once), ``text`` (a literal of the prompt; ``name`` is the literal), ``index`` (``index``, negative from
     the end), ``all``, ``several`` (those of ``parts``, one after the other), ``offset`` (the token ``index`` behind the one
-    of ``parts``), ``range`` (from the first of ``parts`` to the second, which is left out), or ``end`` (behind the last token:
-    where a range ends). ``part`` is ``last``, ``first`` or ``all`` of a placeholder's or literal's tokens.
+    of ``parts``), ``range`` (from the first of ``parts`` to the second, which is left out), ``end`` (behind the last token:
+    where a range ends), or ``choice`` (the first of ``parts`` where the condition ``when``, in words ``name``, holds of the row's
+    variables, else the second). ``part`` is ``last``, ``first`` or ``all`` of a placeholder's or literal's tokens.
     """
 
-    kind: Literal["placeholder", "text", "index", "all", "several", "offset", "range", "end"]
+    kind: Literal["placeholder", "text", "index", "all", "several", "offset", "range", "end", "choice"]
     name: str = ""
     occurrence: int = 0
     part: Literal["first", "last", "all"] = "last"
     index: int = 0
     parts: tuple[Position, ...] = ()
+    when: tree.Expr | None = field(default=None, compare=False, repr=False)
 
     @property
     def single(self) -> bool:
         """Whether it is one token in every prompt."""
+        if self.kind == "choice":
+            return all(part.single for part in self.parts)
         return self.kind in ("index", "offset") or (self.kind in ("placeholder", "text") and self.part != "all")
+
+    def walk(self) -> Iterator[Position]:
+        """The position and all that it is made from."""
+        yield self
+        for part in self.parts:
+            yield from part.walk()
+
+    def settled(self, choices: Mapping[str, bool]) -> Position:
+        """The position in a row in which the conditions are so."""
+        if self.kind == "choice":
+            return self.parts[0 if choices[self.name] else 1].settled(choices)
+        return replace(self, parts=tuple(part.settled(choices) for part in self.parts)) if self.parts else self
 
     def __str__(self) -> str:
         if self.kind == "index":
@@ -72,6 +91,8 @@ class Position:
             return ":".join(str(part.index) if part.kind == "index" else str(part) for part in self.parts)
         if self.kind == "end":
             return ""
+        if self.kind == "choice":
+            return f"if {self.name} then {self.parts[0]} else {self.parts[1]}"
         name = f'"{self.name}"' if self.kind == "text" else self.name
         if self.occurrence:
             name += f"({self.occurrence})"

@@ -126,7 +126,7 @@ def _kind(member: tree.Placement) -> str:
 def _sites_fit(member: tree.Placement, aligned: Aligned, found: Diagnostics) -> bool:
     """Judge the sites in the first and the last cell: the ends of every range."""
     for cell in aligned.ends:
-        reader = SiteReader(aligned.network.facts, aligned.templates, found, cell)
+        reader = SiteReader(aligned.network.facts, aligned.templates, found, cell, aligned.model)
         spreads = [(site, reader.spread(site)) for site in member.sites]
         if any(spread is None for _, spread in spreads):
             return False
@@ -152,7 +152,7 @@ def _feature_fits(member: tree.Placement, aligned: Aligned, folder: Path, found:
         via = read_via(member.via, cell, folder, found, tuple(ENCODINGS))
         if via is None:
             return False
-        reader = SiteReader(aligned.network.facts, aligned.templates, Diagnostics(), cell)
+        reader = SiteReader(aligned.network.facts, aligned.templates, Diagnostics(), cell, aligned.model)
         places = reader.places(member.sites)
         if places is None:
             continue  # told where the sites are judged

@@ -12,7 +12,7 @@ from causal_dsl.program.locations import Position
 from causal_dsl.program.models import Terms, domain_of
 from causal_dsl.program.modules import Module
 from causal_dsl.program.paths import SiteStep, steps
-from causal_dsl.program.positions import read_position
+from causal_dsl.program.positions import PositionReader
 from causal_dsl.program.program import Aligned, Readout
 from causal_dsl.program.prompts import show_value
 from causal_dsl.program.settings import Setting, read_settings
@@ -162,7 +162,7 @@ def _position(step: SiteStep, masked: bool, aligned: Aligned, found: Diagnostics
         return None
     position = None
     if len(step.indices) == 1:
-        position = read_position(step.indices[0], aligned.templates, {}, found)
+        position = PositionReader(aligned.templates, found, model=aligned.model).read(step.indices[0])
         if position is None or position.single:
             return position
     found.report(

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from causal_dsl.causal.model import CausalModel
 from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean
 from causal_dsl.program.components import head_count, missing, takes_position, width
 from causal_dsl.program.facts import Facts
 from causal_dsl.program.indices import arithmetic, integer, integers, swept
 from causal_dsl.program.locations import Place, Position, Site
 from causal_dsl.program.paths import SiteStep, steps
-from causal_dsl.program.positions import read_position
+from causal_dsl.program.positions import PositionReader
 from causal_dsl.program.prompts import Template
 from causal_dsl.program.ranges import SiteRange, inside, layer_range
 from causal_dsl.syntax import tree
@@ -33,6 +34,8 @@ class SiteReader:
     templates: tuple[Template, ...]
     diagnostics: Diagnostics
     cell: Mapping[str, tree.Expr] = field(default_factory=dict)
+    #: whose variables positions may depend on
+    model: CausalModel | None = None
 
     # ── the path ────────────────────────────────────────────────────────────────────────────────
 
@@ -256,11 +259,11 @@ class SiteReader:
                 )
                 return None
             index = indices.pop(0)
-            position = read_position(index, self.templates, self.cell, self.diagnostics)
+            position = self._positions.read(index)
             if position is None:
                 return None
         if site.component == "pattern" and len(indices) == 1 and not self._numbers(indices[0]):
-            key = read_position(indices[0], self.templates, self.cell, self.diagnostics)
+            key = self._positions.read(indices[0])
             return None if key is None else Place(site, position, key)
         if indices:
             dims = integers(tuple(indices), width(site, self.facts), "coordinate", span, self.cell, self.diagnostics)
@@ -268,6 +271,10 @@ class SiteReader:
                 return None
             site = replace(site, dims=dims)
         return Place(site, position)
+
+    @property
+    def _positions(self) -> PositionReader:
+        return PositionReader(self.templates, self.diagnostics, self.cell, self.model)
 
     def _numbers(self, index: tree.Expr | tree.Slice) -> bool:
         """Whether an index is made of numbers alone: it then counts keys, and names no token."""

@@ -162,7 +162,7 @@ class TrainingReader:
         """Where the variables that can be interchanged are held; None where a fault was reported."""
         alignment = self.alignment
         cell = {name: values[0] for name, values in alignment.parameters.items()}
-        reader = SiteReader(alignment.network.facts, alignment.templates, self.diagnostics, cell)
+        reader = SiteReader(alignment.network.facts, alignment.templates, self.diagnostics, cell, alignment.model)
         found: list[tuple[str, tuple[Place, ...]]] = []
         for name, variable in alignment.model.variables.items():
             placement = alignment.placements.get(name)

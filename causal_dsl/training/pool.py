@@ -12,6 +12,7 @@ from causal_dsl.causal.sampling import with_templates
 from causal_dsl.counter import bits, key, unit
 from causal_dsl.diagnostics import Diagnostics
 from causal_dsl.inputs import Inputs
+from causal_dsl.inputs.conditions import conditions_of, judged
 from causal_dsl.program.program import Alignment, Training
 
 #: A model with at most so many inputs is trained on all of them, where no number is asked for; else so many are drawn.
@@ -63,7 +64,9 @@ def pool_of(training: Training, inputs: Inputs) -> Pool:
     alignment = training.alignment
     values, weights = _values(training, alignment)
     drawn = _Drawn(len(weights), {"base": values})
-    rows = inputs.add(alignment, drawn, "base", training.span)  # type: ignore[arg-type]
+    conditions = conditions_of(place for _, places in training.places for place in places)
+    choices = judged(conditions, alignment.model, values, len(weights))
+    rows = inputs.add(alignment, drawn, "base", training.span, choices)  # type: ignore[arg-type]
     lengths = inputs.lengths[rows]
     order = np.argsort(lengths, kind="stable")
     sums = np.concatenate([[0.0], np.cumsum(weights[order])])

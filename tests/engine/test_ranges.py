@@ -53,6 +53,7 @@ class Told:
 
     ids: tuple[int, ...]
     spans: dict[str, tuple[int, int]]
+    late: bool = False
 
     def first(self, name: str) -> int:
         return self.spans[name][0]
@@ -61,21 +62,26 @@ class Told:
         return self.spans[name][1] - 1
 
     @property
+    def same(self) -> bool:
+        x, y = (self.ids[slice(*self.spans[name])] for name in "xy")
+        return x == y
+
+    @property
     def length(self) -> int:
         return len(self.ids)
 
 
-def told(text: str, ids: tuple[int, ...]) -> Told:
+def told(text: str, ids: tuple[int, ...], late: bool = False) -> Told:
     found = re.fullmatch(
-        r"w4 (?:w5 )?(?P<x>.+?) (?:\[MASK\] )?w1 (?P<y>.+?) (?:\[MASK\] |w5 )?w2 (?P<z>\S+)(?: w3)?", text
+        r"w4 (?:w5 )?(?P<x>.+?) (?:\[MASK\] )?(?:w1 (?P<y>.+?) (?:\[MASK\] |w5 )?)?w2 (?P<z>\S+)(?: w3)?", text
     )
     assert found, text
     extra = 1 if len(ids) > len(text.split()) else 0  # a token before the text
     spans = {}
-    for name in "xyz":
+    for name in "xyz" if found["y"] else "xz":
         before = len(text[: found.start(name)].split())
         spans[name] = (before + extra, before + extra + len(found[name].split()))
-    return Told(ids, spans)
+    return Told(ids, spans, late)
 
 
 #: What is written at the tokens of one site: component, layer, head, token -> vector (of one head: its part).
@@ -178,6 +184,19 @@ CASES: dict[str, Worked] = {
     "layer[1].resid_post[x - 1:x + 2] <- source": layers(
         "resid_post", range(1, 2), lambda t: [t.last("x") + i for i in (-1, 0, 1)]
     ),
+    # by the variables of the row: of one that is in the prompt, and of one that is not
+    "layer[1].resid_post[if late then x else z] <- source": layers(
+        "resid_post", range(1, 2), lambda t: [t.last("x" if t.late else "z")]
+    ),
+    "layer[1].mlp_out[if same or late then z else x.first] = 0": zeros(
+        "mlp_out", 1, lambda t: [t.last("z") if t.same or t.late else t.first("x")]
+    ),
+    "layer[0:2].resid_post[if late then x + 1 else last - k] <- source": layers(
+        "resid_post", range(2), lambda t: [t.last("x") + 1 if t.late else t.length - 2]
+    ),
+    "layer[1].resid_post[0:(if late then y else z)] = 0": zeros(
+        "resid_post", 1, lambda t: list(range(t.last("y" if t.late else "z")))
+    ),
 }
 
 
@@ -199,7 +218,10 @@ def roles(execution: Execution, name: str, cell: int = 0) -> tuple[g.Resume, lis
     found = {}
     for role in ("base", "source"):
         rows = plan.rows.get(g.Forward(key, score.label.draw, role), np.zeros(0, int)).tolist()
-        found[role] = [told(inputs.text(i), inputs.ids(i)) for i in rows]
+        late = (
+            plan.drawn[score.label.draw].values.get(role, {}).get("late", rows)[: len(rows)]
+        )  # none where it is not run
+        found[role] = [told(inputs.text(i), inputs.ids(i), bool(one)) for i, one in zip(rows, late, strict=True)]
     reads = [inputs.prompts[i].read for i in plan.rows[g.Forward(key, score.label.draw, "base")].tolist()]
     return resume, found["base"], found["source"], reads
 
@@ -219,7 +241,7 @@ def test_equal_to_hooks(family: str, padding: str) -> None:
         others = roles(plain, f"t{number}")[0]
         assert len({base.length for base in bases}) > 1, "the prompts are to be ragged"
         moved = 0.0
-        for row, (base, source) in enumerate(zip(bases, sources, strict=True)):
+        for row, (base, source) in enumerate(zip(bases, sources or bases, strict=True)):
             expected = written(hand, base.ids, work(hand, base, source))[reads[row]]
             for logits in (got[resume][row], reference[others][row]):
                 assert float((logits - expected).abs().max()) < CLOSE, (action, row)
@@ -381,6 +403,9 @@ WEIGHTS: dict[str, Callable] = {
         (1, base.length - 1, base.last("x")): 0.0,
         (1, base.length - 1, base.last("y")): 0.5,
     },
+    "layer[1].head[1].pattern[last, if late then x else y] <- source": moved_weights(
+        (1,), 1, final, lambda t: [t.last("x" if t.late else "y")]
+    ),
     # a token that a causal network does not look at
     "layer[0].head[1].pattern[x, z] = 0.5": lambda hand, base, sources, row: {(1, base.last("x"), base.last("z")): 0.5},
 }
@@ -408,3 +433,33 @@ def test_weights_to_named_tokens(family: str, padding: str) -> None:
                 assert float((logits - expected).abs().max()) < CLOSE, (action, row)
             moved = max(moved, float((expected - hand.logits(base.ids)[reads[row]]).abs().max()))
         assert moved > 10 * CLOSE, f"{action} does nothing, so nothing is shown"
+
+
+def test_positions_are_of_the_template_of_their_run() -> None:
+    """What only the source's prompts have is looked for in them, and the other way round."""
+    text = spec_of("llama", "").replace("w4 w5 {x} w1 {y} w5 w2 {z}", "w4 w5 {x} w2 {z}")
+    draw = "base, source ~ m(n=6, seed=1) where base.template == 1 and source.template == 0"
+    every: dict[str, Worked] = {
+        'layer[1].resid_post[z] <- source.layer[1].resid_post["w3"]': mixed(
+            "resid_post", 1, lambda t: [t.last("z")], final
+        ),
+        'layer[1].resid_post["w5"] <- source.layer[0].resid_post[y.first]': lambda hand, base, source: [
+            ("resid_post", 1, 1, hand.vector(source.ids, "resid_post", 0)[source.first("y")])
+        ],
+        'layer[1].resid_post[if late then "w5" else x] = 0': zeros(
+            "resid_post", 1, lambda t: [1 if t.late else t.last("x")]
+        ),
+    }
+    tests = "".join(f"test t{i} on a(l=0, k=1) {{ {draw}\n do({a}) report mean(kl) }}\n" for i, a in enumerate(every))
+    execution, _ = execution_of(text + tests)
+    got, hand = execution.logits(), ByHand("llama")
+    for number, work in enumerate(every.values()):
+        resume, bases, sources, reads = roles(execution, f"t{number}")
+        for row, base in enumerate(bases):
+            expected = written(hand, base.ids, work(hand, base, sources[row] if sources else base))[reads[row]]
+            assert float((got[resume][row] - expected).abs().max()) < CLOSE
+    for action in ('layer[1].resid_post["w3"] <- source', 'layer[1].resid_post[z] <- source.layer[1].resid_post["w5"]'):
+        with pytest.raises(SpecError) as caught:
+            execution_of(text + f"test t on a(l=0, k=1) {{ {draw}\n do({action}) report mean(kl) }}\n")
+        fault = next(found for found in caught.value.diagnostics if found.code.startswith("E"))
+        assert fault.code == "E504" and fault.span.text

@@ -93,6 +93,13 @@ def no_such_layer(plan: Plan) -> Plan:
     return with_node(plan, replace(resume, writes=(replace(write, place=place),)))  # type: ignore[type-var]
 
 
+def a_key_of_a_vector(plan: Plan) -> Plan:
+    resume = first(plan, g.Resume)
+    write = resume.writes[0]  # type: ignore[union-attr]
+    place = replace(write.place, key=write.place.position)
+    return with_node(plan, replace(resume, writes=(replace(write, place=place),)))  # type: ignore[type-var]
+
+
 def a_lost_cell(plan: Plan) -> Plan:
     return replace(plan, scores={**plan.scores, "one": plan.scores["one"][1:]})
 
@@ -118,6 +125,7 @@ BREAKS: tuple[Callable[[Plan], Plan], ...] = (
     another_network,
     a_row_of_no_input,
     no_such_layer,
+    a_key_of_a_vector,
     a_lost_cell,
     a_run_in_no_step,
     single_tokens_of_whole_rows,

@@ -14,12 +14,12 @@ Get = Callable[[str], Any]
 
 #: The names that one size goes by in configs, in the order in which they are looked up.
 SIZES: Mapping[str, tuple[str, ...]] = {
-    "layers": ("num_hidden_layers", "n_layer", "num_layers", "n_layers"),
-    "heads": ("num_attention_heads", "n_head", "n_heads", "num_heads"),
+    "layers": ("decoder_layers", "num_hidden_layers", "n_layer", "num_layers", "n_layers"),
+    "heads": ("decoder_attention_heads", "num_attention_heads", "n_head", "n_heads", "num_heads"),
     "kv": ("num_key_value_heads", "num_kv_heads"),
     "head": ("head_dim",),
     "width": ("hidden_size", "n_embd", "n_embed", "d_model", "dim"),
-    "mlp": ("intermediate_size", "n_inner", "ffn_hidden_size", "ffn_dim", "hidden_dim"),
+    "mlp": ("decoder_ffn_dim", "intermediate_size", "n_inner", "ffn_hidden_size", "ffn_dim", "hidden_dim"),
     "context": ("max_position_embeddings", "n_positions", "n_ctx", "max_sequence_length"),
     "vocabulary": ("vocab_size",),
     "embed": ("embedding_size",),
