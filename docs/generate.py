@@ -44,6 +44,7 @@ CHAPTERS = (
     (514, "What files say of themselves"),
     (530, "Prompts and read-outs"),
     (545, "Sets of accepted answers, and where answers are read"),
+    (575, "Chats"),
     (600, "Metrics and expectations"),
     (630, "Networks and the machine"),
     (663, "Networks as they are loaded"),
