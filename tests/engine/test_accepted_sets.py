@@ -124,4 +124,4 @@ def test_a_feature_is_fitted_on_a_set_of_one_value_as_on_the_value() -> None:
         cell = results.tests[0].cells[0]
         assert cell.learned is not None
         found.append((cell.scores["iia"].value, [f.validation for f in cell.learned.features]))
-    assert found[0] == found[1]
+    assert found[0] == found[1] and None not in found[0][1]

@@ -138,4 +138,5 @@ def test_features_are_fitted_on_what_is_read_at_the_token() -> None:
     assert whole.learned is not None and cut.learned is not None
     assert whole.scores["iia"].value == cut.scores["iia"].value
     mine, theirs = whole.learned.features[0].validation, cut.learned.features[0].validation
+    assert mine is not None
     assert mine == pytest.approx(theirs, abs=1e-4)
