@@ -40,7 +40,9 @@ def found_in(
     """A cell with its scores and findings, not yet judged."""
     frame, patched = estimator.frames[number], context.intervened
     moved = float(estimator.point(_MOVED)[number]) if patched and frame.n else None
-    informative = scores["iia_informative"].n if "iia_informative" in scores else None
+    informative = None
+    if "iia_informative" in scores and frame.labels is not None:  # sets that differ may yet share answers
+        informative = int((frame.labels != frame.base_answers).sum())
     findings = [
         *cell_findings(frame.n, informative, info, moved, None if moved is None else nothing_moved(frame)),
         *nothing_said(frame, patched),

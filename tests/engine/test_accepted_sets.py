@@ -79,6 +79,7 @@ def test_a_set_is_right_with_any_of_its_values_and_its_probability_is_their_sum(
         assert value == pytest.approx(np.mean(values), abs=1e-5), name
     assert scores["iia_informative"].value is None  # 15..17 are right whatever was said, so no pair is informative
     assert result.ceilings["noop"].value == 1
+    assert "uninformative" not in [finding.code for finding in result.cells[0].findings]  # the sets themselves differ
 
 
 SINGLE = """
