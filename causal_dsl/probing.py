@@ -77,13 +77,13 @@ def with_probes(result: TestResult, test: Test, execution: Execution) -> TestRes
             cells[at] = _replaced(
                 cells[at], probe, probe_test, run.cells[probe.cell], theirs, _cover(result, test, seen)
             )
-    if test.swaps and test.intervenes:
-        for at, cell in enumerate(cells):
-            if not cell.unclaimed and cell.verdict is not None and cell.verdict.code in (*FULL, "partly"):
-                number = next(n for n, one in enumerate(run.cells) if dict(one.node.cell) == cell.cell)
-                if why := untried(execution.plan, test, number):
-                    cells[at] = replace(cell, findings=(*cell.findings, untried_finding(why)))
-    return replace(result, cells=tuple(cells))
+    reasons: dict[str, None] = {}
+    for cell in cells if test.swaps and test.intervenes else ():
+        if not cell.unclaimed and cell.verdict is not None and cell.verdict.code in FULL:
+            number = next(n for n, one in enumerate(run.cells) if dict(one.node.cell) == cell.cell)
+            reasons[untried(execution.plan, test, number)] = None
+    untold = tuple(untried_finding(why) for why in reasons if why)
+    return replace(result, cells=tuple(cells), findings=(*result.findings, *untold))
 
 
 def _cover(result: TestResult, test: Test, seen: _Seen) -> Cover | None:

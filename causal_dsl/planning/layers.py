@@ -47,9 +47,7 @@ def layers_of(test: Test, cell: Cell) -> tuple[list[WrittenLayer], str]:
     for depth in sorted(set(deepest.values())):
         site = next(_whole(place.site) for place in places if _depth(place.site) == depth)
         assert site is not None
-        placed, other = _there(
-            cell, depth, facts, {name for name, last in deepest.items() if last != depth and name is not None}
-        )
+        placed, other = _there(cell, depth, facts, {name for name, last in deepest.items() if name and last != depth})
         featured = next((p for p in placed if not p.whole), None)
         if featured is not None:
             return [], f"`{featured.variable}` is placed at {Place(site)} through a feature"

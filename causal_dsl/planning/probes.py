@@ -183,7 +183,9 @@ def _of_layer(plan: Plan, test: Test, number: int, cell: Cell, layer: WrittenLay
         told = f"in the causal model every input reaches `{test.readout.variable}` by other paths than through {names}"
         return (
             [],
-            told if not tokens else f"in the causal model {names} alone do not determine `{test.readout.variable}`",
+            told
+            if not tokens
+            else f"in the causal model {names} alone do{'es' * (len(here) == 1)} not determine `{test.readout.variable}`",
         )
     drawn = plan.draw_of(test)
     if tokens:

@@ -106,6 +106,12 @@ def _numbered(rows: np.ndarray) -> np.ndarray:
 def held_findings(found: HoldsMore, beside: str) -> list[Finding]:
     """`holds_more`, ``beside`` a verdict: an alarm of a code of the inputs that passes for the variable, information where most of
     what varies is not the variable."""
+    if found.vectors < found.values and beside in FULL:
+        text = (
+            f"{found.place} takes {found.vectors} vectors over {found.inputs} inputs, fewer than the {found.values} values of "
+            f"`{found.variable}` in them: the place does not tell all values apart, and the verdict speaks of those that it does."
+        )
+        return [Finding("holds_less", text)]
     shown = f"{found.place} takes {found.vectors} vectors over {found.inputs} inputs, for {found.values} values of `{found.variable}`"
     share = f"{show(found.within)} of the variance between settings of the inputs of `{found.variable}` lies within its values"
     if found.code and beside in (*FULL, "partly"):

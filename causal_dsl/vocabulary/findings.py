@@ -190,7 +190,7 @@ _ALL = (
         "not_tried",
         "beside",
         "info",
-        "beside `exact`, `supported` or `partly`: the unclaimed units were not tried, and why",
+        "beside `exact` or `supported`: the unclaimed units were not tried, and why",
     ),
     FindingKind(
         "joint_only",
@@ -212,6 +212,12 @@ _ALL = (
         "beside",
         "alarm",
         "the place of a variable holds no more than the inputs from which it is computed",
+    ),
+    FindingKind(
+        "holds_less",
+        "beside",
+        "info",
+        "beside `exact` or `supported`: the place of a variable takes fewer vectors than the variable has values",
     ),
     FindingKind(
         "holds_more",

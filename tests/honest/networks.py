@@ -371,3 +371,11 @@ class Turned(nn.Module):
         same = lambda i, j: (h[:, 4 * i : 4 * i + 4] * h[:, 4 * j : 4 * j + 4]).sum(1)  # noqa: E731
         answer = differ(same(0, 1), same(2, 3))
         return torch.stack([1 - answer, answer], 1)
+
+
+def sum_above() -> Network:
+    """Of (x + y) mod 4, whether it is above 1."""
+    return Network(
+        lambda x: units((torch.remainder(x[:, 0] + x[:, 1], 4) > 1.5).double(), q(x)),
+        lambda h: differ(h[:, 0], h[:, 1]),
+    )

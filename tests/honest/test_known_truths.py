@@ -490,3 +490,12 @@ def test_equal_cells_are_said_to_be_equal(tmp_path: Path) -> None:
     (tmp_path / "claim.causal").write_text(text)
     test = cd.run(cd.load(tmp_path / "claim.causal"), cd.Options(trust=True))["claim"]
     assert "all 2 cells have the same score" in next(f.text for f in test.findings if f.code == "choice")
+
+
+def test_a_place_that_tells_fewer_values_apart(tmp_path: Path) -> None:
+    text = MODEL.replace("p := x > y", "p := (x + y) mod 4").replace("out := p != q", "out := (p > 1) != q")
+    text = text.replace("NETWORK", "sum_above").replace("PLACES", "p @ layer[0].out[0]").replace("DRAW", PAIRS)
+    shutil.copy(HERE / "networks.py", tmp_path / "networks.py")
+    found = run(tmp_path, text.replace("DO", "do(p <- source)"))
+    assert "takes 2 vectors" in found["holds_less"] and "4 values of `p`" in found["holds_less"], found
+    assert "holds_less" not in codes(tmp_path, "plain", BOTH)

@@ -11,6 +11,7 @@ import causal_dsl as cd
 from causal_dsl.planning.cost import work_of
 from causal_dsl.planning.plan import Plan
 from causal_dsl.planning.probes import Replaced, Unmapped
+from causal_dsl.program.program import Test
 
 MODEL = """
 domain Shape = {"arrow", "circle", "cross", "diamond", "heart"}
@@ -107,8 +108,12 @@ def test_ablations_have_others_beside_them(do: str, names: tuple[str, ...]) -> N
     assert all(len(np.unique(probe.rows)) == len(probe.rows) for probe in probes)
 
 
-def test_a_number_that_is_no_zero_is_no_ablation() -> None:
-    assert not [test for test in plan(RIGHT, "do(layer[1].resid_post[b] = 2)").tests if test.probe is not None]
+def test_what_is_added_is_no_ablation_and_any_number_is() -> None:
+    def probes(written: str) -> list[Test]:
+        return [test for test in plan(RIGHT, f"do(layer[1].resid_post[b] {written})").tests if test.probe is not None]
+
+    assert not probes("+= 2") and not probes("= 2 * current")
+    assert all(len(probes(written)) == 1 for written in ("= 2", "= 0.5 * current", "= mean - mean"))
 
 
 def test_a_feature_at_the_layer_leaves_the_rest_undecided() -> None:
