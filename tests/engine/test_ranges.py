@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import torch
-from byhand import ByHand, _hook
+from byhand import ByHand, hook
 from tiny import BOTH_WAYS, execution_of, folder_of, numbers_of, same
 from torch import Tensor
 
@@ -142,7 +142,7 @@ def written(hand: ByHand, ids: tuple[int, ...], writes: Writes) -> Tensor:
                     tensor[0, at] = vector
                 return tensor
 
-            stack.callback(_hook(hand.model.get_submodule(path.format(l=layer)), side, put).remove)
+            stack.callback(hook(hand.model.get_submodule(path.format(l=layer)), side, put).remove)
         return hand.logits(ids)
 
 
@@ -348,7 +348,7 @@ def attended(hand: ByHand, ids: tuple[int, ...], layer: int, new: Weights) -> Te
             tensor[0, head, query, key] = weight
         return tensor
 
-    with hand._attention(put):
+    with hand.attention(put):
         return hand.logits(ids)
 
 
