@@ -43,7 +43,7 @@ from causal_dsl.program.modules import Loader
 from causal_dsl.program.naming import network_names, overridden
 from causal_dsl.program.options import ReadOptions, Tokenizers
 from causal_dsl.program.program import NetworkRef, Program, Readout, Test
-from causal_dsl.program.prompts import first_prompt
+from causal_dsl.program.prompts import answered_prompt
 from causal_dsl.program.read import read_program
 from causal_dsl.program.tokens import Tokens
 from causal_dsl.program.variants import write_out
@@ -151,10 +151,10 @@ def _plan(
             check_endings(test.alignment, test.readout, found)
         caution(test, tokens, found)
         answers = answers_of(
-            test.readout, test.model, tokens, first_prompt(test.alignment), test.readout.span or test.span
+            test.readout, test.model, tokens, answered_prompt(test.alignment, tokens), test.readout.span or test.span
         )
         if check_answers(answers, test.readout, found):
-            check_numbers(answers, test.readout, tokens, first_prompt(test.alignment), found)
+            check_numbers(answers, test.readout, tokens, answered_prompt(test.alignment, tokens), found)
             checked.answers[test.name] = answers
             ready.append(test)
     if found.errors or len(ready) < len(program.tests):
@@ -181,7 +181,9 @@ def _answered(test: Test, tokens: Tokens | None, checked: Checked) -> Test:
     """A control or a fit, with what it can answer noted. Where one token cannot tell the answers apart, it is read as its test is."""
 
     def answers(readout: Readout) -> Answers:
-        return answers_of(readout, test.model, tokens, first_prompt(test.alignment), readout.span or test.span)
+        return answers_of(
+            readout, test.model, tokens, answered_prompt(test.alignment, tokens), readout.span or test.span
+        )
 
     found = answers(test.readout)
     if not check_answers(found, test.readout, Diagnostics()):

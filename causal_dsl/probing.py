@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 import torch
 
+from causal_dsl.causal.cover import Cover, cover_of
 from causal_dsl.engine.execute import CellRun, Execution, TestRun
 from causal_dsl.measures.quantities import TIED, Columns, Quantity
 from causal_dsl.network.forward import SiteRead, forward
 from causal_dsl.planning.graph import Forward
-from causal_dsl.planning.probes import Apart, Replaced, Unmapped, part
+from causal_dsl.planning.probes import Apart, Replaced, Unmapped, part, untried
+from causal_dsl.program.features import FeatureRef
 from causal_dsl.program.locations import Place, Site
 from causal_dsl.program.program import Test
 from causal_dsl.score.apart import WrittenApart, apart_findings
-from causal_dsl.score.copied import copied_inputs, mixed
+from causal_dsl.score.codes import FULL
+from causal_dsl.score.copied import SAME, as_read, copied_inputs, mixed
 from causal_dsl.score.held import held as held_there
 from causal_dsl.score.held import held_findings
 from causal_dsl.score.paired import difference, share
-from causal_dsl.score.results import CellResult, Finding, TestResult
+from causal_dsl.score.results import CellResult, Estimate, Finding, TestResult
 from causal_dsl.score.stillness import not_at_rest
 from causal_dsl.score.unmapped import (
     OtherValues,
@@ -29,12 +33,18 @@ from causal_dsl.score.unmapped import (
     of_pairs,
     replacement_findings,
     unmapped_findings,
+    untried_finding,
 )
+from causal_dsl.vocabulary.components import COMPONENTS
 from causal_dsl.vocabulary.values.from_run import FromRun
 
 _ANSWER = Quantity("answer")
 #: Values of the placed variables, together, that are tabulated; distinct inputs whose vectors are looked at.
 _MOST_SETTINGS, _LOOKED_AT = 64, 512
+#: Of the units left at a place, how many are looked at in pairs; and how many inputs each of a number's ranges holds, at the least.
+_PAIRED, _RUN = 24, 16
+#: Prompts in which a module is looked at; and, of the size of float32 numbers, what is rounding after a few steps.
+_PROMPTS, _ROUNDED = 64, 1e-4
 
 
 def with_probes(result: TestResult, test: Test, execution: Execution) -> TestResult:
@@ -64,8 +74,23 @@ def with_probes(result: TestResult, test: Test, execution: Execution) -> TestRes
         elif isinstance(probe, Apart):
             cells[at] = _apart(cells[at], probe, probe_test, theirs, seen)
         elif isinstance(probe, Replaced):
-            cells[at] = _replaced(cells[at], probe, probe_test, run.cells[probe.cell], theirs)
+            cells[at] = _replaced(
+                cells[at], probe, probe_test, run.cells[probe.cell], theirs, _cover(result, test, seen)
+            )
+    if test.swaps and test.intervenes:
+        for at, cell in enumerate(cells):
+            if not cell.unclaimed and cell.verdict is not None and cell.verdict.code in (*FULL, "partly"):
+                number = next(n for n, one in enumerate(run.cells) if dict(one.node.cell) == cell.cell)
+                if why := untried(execution.plan, test, number):
+                    cells[at] = replace(cell, findings=(*cell.findings, untried_finding(why)))
     return replace(result, cells=tuple(cells))
+
+
+def _cover(result: TestResult, test: Test, seen: _Seen) -> Cover | None:
+    """How a test's rows cover all there are; None where they do not, or where its pairs have sources of their own."""
+    if not (result.covered or result.exhaustive) or test.roles != ("base",):
+        return None
+    return cover_of(test.design, seen.plan.draw_of(test))
 
 
 class _Seen:
@@ -92,6 +117,27 @@ class _Seen:
             found = forward(self.execution.networks[self.key], rows, [read]).reads[0]
             self._known[key] = found.double().cpu().numpy()
         return self._known[key] if site.dims is None else self._known[key][:, list(site.dims)]
+
+    @torch.no_grad()
+    def written(self, site: Site, ref: FeatureRef | None, indices: np.ndarray) -> np.ndarray:
+        """What of the vectors [n, width] at a site is written elsewhere: all of them, or what a feature takes of them."""
+        found = self.vectors(site, indices)
+        feature = None if ref is None else self.execution.features.get(ref.map)
+        if ref is None or feature is None or ref.joined:
+            return found
+        block = None if ref.block is None else slice(*ref.block)
+        source = torch.from_numpy(found).to(feature.device)
+        written = feature.swap(source[:1].expand_as(source).clone(), source, block).double().cpu().numpy()
+        spread = np.ptp(written, axis=0)
+        return np.where(spread > _ROUNDED * spread.max(initial=0), written, written[:1])
+
+    @torch.no_grad()
+    def at_tokens(self, site: Site, indices: np.ndarray, positions: np.ndarray) -> np.ndarray:
+        """The vectors [n, width] at a site of a language network, at one token of each of some prompts."""
+        network, rows = self.execution.networks[self.key], self.plan.inputs[self.key].rows(indices)
+        read = SiteRead(site, torch.arange(len(indices)), torch.from_numpy(positions))
+        found = forward(network, rows, [read], padding=network.padding).reads[0]
+        return found.double().cpu().numpy()
 
 
 def _unclaimed(cell: CellResult, probe: Unmapped, test: Test, run: TestRun, seen: _Seen) -> CellResult:
@@ -136,7 +182,7 @@ def _judged(probe: Unmapped, test: Test, seen: _Seen, together: bool) -> tuple[b
     every = probe.units[0]
     drawn = seen.plan.draw_of(test)
     distinct, first = seen.inputs(test)
-    vectors = seen.vectors(probe.site, distinct)
+    vectors = seen.vectors(replace(probe.site, dims=None), distinct)
     needed = _needed(test, probe.placed, {name: column[first] for name, column in drawn.values["base"].items()})
     if needed is None:
         return (True, *(False for _ in probe.units[1:]))
@@ -160,15 +206,35 @@ def _needed(test: Test, placed: tuple[str, ...], values: dict[str, np.ndarray]) 
 
 
 def _tells(vectors: np.ndarray, units: list[int], needed: np.ndarray) -> bool:
-    """Whether the numbers of ``units`` tell what is needed, and in so few values that they do not tell every input."""
+    """Whether the numbers of ``units`` tell what is needed, without telling every input: all of them in few values, one or two of
+    them in few values, or one by a threshold or two."""
     if not units:
         return len(np.unique(needed)) == 1
-    _, pattern = np.unique(np.round(vectors[:, units], 6), axis=0, return_inverse=True)
-    pattern = pattern.reshape(-1)
-    count = int(pattern.max()) + 1
-    if 2 * count > len(needed):
+    codes = [_numbered(np.round(vectors[:, [unit]], 6)) for unit in units]
+    few = [code for code in codes if 2 * (int(code.max()) + 1) <= len(needed)]
+    if _decide(_numbered(np.round(vectors[:, units], 6)), needed):
+        return True
+    some = [*few, *(_numbered(np.stack(pair, axis=1)) for pair in combinations(few[:_PAIRED], 2))]
+    return any(_decide(code, needed) for code in some) or any(_in_order(code, needed) for code in codes)
+
+
+def _numbered(rows: np.ndarray) -> np.ndarray:
+    return np.unique(rows, axis=0, return_inverse=True)[1].reshape(-1)
+
+
+def _decide(code: np.ndarray, needed: np.ndarray) -> bool:
+    """Whether a code [n] of few values tells what is needed [n]."""
+    count = int(code.max()) + 1
+    return 2 * count <= len(needed) and len(np.unique(np.stack([code, needed], axis=1), axis=0)) == count
+
+
+def _in_order(code: np.ndarray, needed: np.ndarray) -> bool:
+    """Whether a number, given by its rank [n], tells what is needed [n] by few thresholds: by fewer runs of one kind than one in
+    ``_RUN`` inputs."""
+    if len(np.unique(np.stack([code, needed], axis=1), axis=0)) > int(code.max()) + 1:
         return False
-    return len(np.unique(np.stack([pattern, needed], axis=1), axis=0)) == count
+    in_order = needed[np.argsort(code, kind="stable")]
+    return int((in_order[1:] != in_order[:-1]).sum() + 1) * _RUN <= len(needed)
 
 
 def _copied(test: Test, number: int, seen: _Seen, beside: str) -> list[Finding]:
@@ -178,7 +244,7 @@ def _copied(test: Test, number: int, seen: _Seen, beside: str) -> list[Finding]:
     found = []
     for intervention in test.cells[number].interventions:
         name = intervention.variable
-        if name is None or intervention.features or not isinstance(intervention.value, FromRun):
+        if name is None or not isinstance(intervention.value, FromRun):
             continue
         ancestors = test.model.ancestors(name)
         above = [n for n in test.model.exogenous if n in ancestors]
@@ -188,31 +254,72 @@ def _copied(test: Test, number: int, seen: _Seen, beside: str) -> list[Finding]:
                 found.append(
                     Finding("input_copy", f"`{name}` is not computed at {places}: no layer runs before that point.")
                 )
+            elif len(above) > 1 and all(_sees_its_own(place, test, seen) for place in intervention.places):
+                told = f"`{name}` is not computed at {places}: each vector there depends on its own token alone."
+                found.append(Finding("input_copy", told))
             continue
         drawn = plan.draw_of(test)
         distinct, first = seen.inputs(test)
-        held = np.concatenate([seen.vectors(place.site, distinct) for place in intervention.places], axis=1)
+        refs = intervention.features or (None,) * len(intervention.places)
+        held = np.concatenate(
+            [seen.written(p.site, ref, distinct) for p, ref in zip(intervention.places, refs, strict=False)], axis=1
+        )
         if not np.isfinite(held).all():
             continue  # they hold nothing, and `non_finite` says so
         values = {n: column[first] for n, column in drawn.values["base"].items()}
         read = np.asarray(plan.inputs[test.network.key].rows(distinct))
         mine = {n: values[n] for n in above}
         raw = copied_inputs(held, mine, values[name], read)
-        blend = () if raw else mixed(held, mine, values[name], read)
+        blend = () if raw else mixed(held, mine, values[name], read, _ROUNDED if intervention.features else SAME)
+        if intervention.features:
+            places += " via " + ", ".join(dict.fromkeys(ref.told for ref in intervention.features))
         what, hold = " and ".join(f"`{n}`" for n in raw or blend), "hold" if len(intervention.places) > 1 else "holds"
         if raw:
             them = "them" if len(raw) > 1 else "it"
-            told = f"{places} {hold} {what} in the form in which the network reads {them}: `{name}` is not yet computed there."
+            if as_read(held, read):
+                told = f"{places} {hold} {what} in the form in which the network reads {them}: `{name}` is not yet computed there."
+            else:
+                told = (
+                    f"Each number of {places} is a function of one of {what} alone: `{name}` is not yet computed there."
+                )
         elif blend:
             told = (
                 f"{places} {hold} a linear map of the network's input that distinguishes all values of {what}: "
                 f"`{name}` is not yet computed there."
             )
+        elif intervention.features:
+            continue  # a fitted map is judged by its controls
         else:
             found += held_findings(held_there(name, places, held, mine, values[name]), beside)
             continue
         found.append(Finding("input_copy", told))
     return found
+
+
+def _sees_its_own(place: Place, test: Test, seen: _Seen) -> bool:
+    """Whether the vectors of a place depend on no other token: attention of the first layer comes later, or, of a module, they are
+    the same wherever the token and its position are."""
+    site = place.site
+    if site.component != "module":
+        first = COMPONENTS[site.component].read < COMPONENTS["pattern"].read
+        return _before_all(site) or (site.layer == 0 and first)
+    inputs, (distinct, _) = seen.plan.inputs[test.network.key], seen.inputs(test)
+    distinct = distinct[:_PROMPTS]
+    where = [list(inputs.where(place.position, index)) for index in distinct.tolist()]
+    if any(len(tokens) != 1 for tokens in where):
+        return False
+    at = np.array([tokens[0] for tokens in where])
+    vectors = seen.at_tokens(site, distinct, at)
+    prompts = [list(prompt) for prompt in inputs.rows(distinct)]
+    own = _numbered(np.array([(prompt[i], i) for prompt, i in zip(prompts, at.tolist(), strict=True)]))
+    others = [tuple(prompt[:i]) + tuple(prompt[i + 1 :]) for prompt, i in zip(prompts, at.tolist(), strict=True)]
+    apart = np.array(
+        [number for number in range(own.max() + 1) if len({others[k] for k in np.flatnonzero(own == number)}) > 1]
+    )
+    if not len(apart):
+        return False
+    size = np.abs(vectors).max()
+    return all(np.ptp(vectors[own == number], axis=0).max() <= _ROUNDED * size for number in apart)
 
 
 def _before_all(site: Site) -> bool:
@@ -245,19 +352,40 @@ def _site(site: Site) -> str:
     return str(Place(site))
 
 
-def _replaced(cell: CellResult, probe: Replaced, test: Test, own: CellRun, run: TestRun) -> CellResult:
+def _replaced(
+    cell: CellResult, probe: Replaced, test: Test, own: CellRun, run: TestRun, cover: Cover | None
+) -> CellResult:
+    """``cover``: of the test's rows, where they are all there are. The same inputs then weigh as much here as there."""
     rows = probe.rows
     ids = {"base": test.given.ids["base"]} if test.given is not None else {}
     hits = {probe.own: _moved(own.columns)[rows]}
     hits |= {name: _moved(one.columns) for name, one in zip(probe.names, run.cells, strict=True)}
+    weights = _weights(probe, cover, len(own.columns.base[_ANSWER]))
     found = OtherValues(
         probe.own,
-        {name: share(moved, ids) for name, moved in hits.items()},
-        {name: difference(hits[name], hits[probe.own], ids) for name in probe.names},
+        {name: share(moved, ids) if weights is None else _exact(moved, weights) for name, moved in hits.items()},
+        {
+            name: difference(hits[name], hits[probe.own], ids)
+            if weights is None
+            else _exact(hits[name].astype(float) - hits[probe.own], weights)
+            for name in probe.names
+        },
     )
     matters = replacement_findings(found)
     cell = not_at_rest(cell) if matters else cell
     return replace(cell, replaced=found, findings=(*cell.findings, *matters))
+
+
+def _weights(probe: Replaced, cover: Cover | None, n: int) -> np.ndarray | None:
+    """How much each pair of a probe weighs [m], where it pairs all inputs of a test whose rows are all there are."""
+    if cover is None or len(np.unique(probe.rows)) ** 2 != len(probe.rows):
+        return None
+    each = np.ones(n) if cover.weights is None else cover.weights
+    return each[probe.rows] * each[probe.others]
+
+
+def _exact(values: np.ndarray, weights: np.ndarray) -> Estimate:
+    return Estimate(float((values * weights).sum() / weights.sum()), n=len(values), method="exact")
 
 
 def _elsewhere(columns: Columns) -> np.ndarray:

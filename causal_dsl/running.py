@@ -31,7 +31,7 @@ from causal_dsl.planning.plan import Plan
 from causal_dsl.probing import with_probes
 from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.program import NetworkRef
-from causal_dsl.program.prompts import first_prompt, show_value
+from causal_dsl.program.prompts import answered_prompt, show_value
 from causal_dsl.program.tokens import MASK
 from causal_dsl.provenance import code_of, files_of, identity_of, inputs_of, names_of
 from causal_dsl.report.progress import Progress, progress
@@ -287,7 +287,7 @@ def _with_answers(plan: Plan, network: Network) -> list[str]:
     for test in plan.tests:
         if test.network.key != network.key or test.readout.kind == "logits":
             continue
-        prompt = first_prompt(test.alignment)
+        prompt = answered_prompt(test.alignment, network.tokens)
         for value in test.readout.values:
             said = test.readout.prefix + show_value(value)
             found.append(prompt.replace(MASK, said) if test.readout.kind == "mask" else prompt + said)

@@ -38,6 +38,7 @@ def test_pages_are_of_one_form(code: str) -> None:
     text = PAGES[code]
     assert re.match(rf"# {code}: \S.*\n\n\S", text)
     assert text.count("```") % 2 == 0
+    assert "Mended" not in text, "write Fixed:"
     assert text.endswith("\n")
 
 

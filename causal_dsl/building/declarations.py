@@ -201,11 +201,8 @@ class AlignmentWord(_Block):
         feature = None if via is None else self._value(via)
         if feature is not None and not isinstance(feature, tree.Call):
             raise TypeError(f"`{via!r}` is not a feature: write via=rotation(dim=8)")
-        self._add(
-            tree.Placement(
-                tree.Ident(name.name), nodes, feature, None if last is None else tree.Ident(last.name), doc=doc
-            )
-        )
+        end = None if last is None else tree.Ident(last.name)
+        self._add(tree.Placement(tree.Ident(name.name), nodes, feature, end, doc=doc))
 
     def declaration(self) -> tree.AlignDecl:
         return tree.AlignDecl(

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 #: Boxes at one time, and rounds of halving.
 _BOXES = 2048
 _ROUNDS = 60
+#: Whole numbers beyond this are not all floats: nothing is known of them.
+_EXACT = 2.0**52
 
 Key = tuple[str, str]
 #: Lowest and highest value, ``[k]`` each, one for each box; of a condition whether it can be false, and whether it can be true.
@@ -79,9 +81,9 @@ def boxes_of(
     real = [key for key in space.keys if isinstance(space.domain(key), Real)]
     if not real:
         return None
-    low = np.array([[float(space.domain(key).low)] for key in space.keys])
-    high = np.array([[float(space.domain(key).high)] for key in space.keys])
-    whole = np.array([not isinstance(space.domain(key), Real) for key in space.keys])
+    ends = [_known(float(space.domain(key).low), float(space.domain(key).high), space.whole(key)) for key in space.keys]
+    low, high = (np.array(side, float)[:, None] for side in zip(*ends, strict=True))
+    whole = np.array([space.whole(key) for key in space.keys])
     halved = np.array([space.free(key) for key in space.keys])
     size = np.maximum(high - low, 1e-300)
     for _ in range(_ROUNDS):
@@ -90,7 +92,7 @@ def boxes_of(
         k = low.shape[1]
         if not k or 2 * k > _BOXES:
             break
-        width = np.where(halved[:, None], (high - low) / size, 0.0)
+        width = np.where(halved[:, None], high - low, 0.0) / np.where(halved[:, None], size, 1.0)
         at = width.argmax(axis=0)
         if not (width.max(axis=0) > 0).any():
             break
@@ -148,11 +150,18 @@ class _Space:
         assert isinstance(domain, (Finite, Real))
         return domain
 
+    def whole(self, key: Key) -> bool:
+        return not isinstance(self.domain(key), Real)
+
     def free(self, key: Key) -> bool:
         """Whether it is drawn from an interval, whatever else is drawn."""
         domain = self.domain(key)
         apart = key[1] not in self.roles[key[0]].choices
-        return apart and (isinstance(domain, Real) or (domain.type == "int" and domain.contiguous))
+        return (
+            apart
+            and max(abs(domain.low), abs(domain.high)) < _EXACT
+            and (isinstance(domain, Real) or (domain.type == "int" and domain.contiguous))
+        )
 
     def may_hold(self, low: np.ndarray, high: np.ndarray) -> np.ndarray:
         """Whether all conditions can hold at once in each box ``[k]``; True where that is not known."""
@@ -201,14 +210,16 @@ class _Env:
                 space = self.space
                 key = space.symbols.get(term) if whose is None else (whose, space.own[whose][term])
                 return self._variable(key)
+            case t.Integer(held=value) if abs(value) > _EXACT:
+                return self.anything()
             case t.Integer(held=value) | t.Float(held=value):
                 return np.full(self.k, float(value)), np.full(self.k, float(value))
             case t.Literal(held=word):
                 return np.full(self.k, word != "true"), np.full(self.k, word == "true")
             case t.Sum():
-                return sum(low for low, _ in parts), sum(high for _, high in parts)  # type: ignore[return-value]
+                return _sound(np.sum([low for low, _ in parts], axis=0), np.sum([high for _, high in parts], axis=0))
             case t.Times():
-                return _product(parts[0], parts[1])
+                return _sound(*_product(parts[0], parts[1]))
             case t.Apply(held=helper):
                 return self._applied(helper, parts)
             case t.Piecewise():
@@ -277,6 +288,16 @@ class _Env:
             reached = reached & false
         a, b = otherwise
         return np.where(reached, np.minimum(low, a), low), np.where(reached, np.maximum(high, b), high)
+
+
+def _known(low: float, high: float, whole: bool) -> tuple[float, float]:
+    """Bounds of a drawn number; infinite where whole numbers are not all floats."""
+    return (low, high) if not whole or max(abs(low), abs(high)) < _EXACT else (-np.inf, np.inf)
+
+
+def _sound(low: np.ndarray, high: np.ndarray) -> Bounds:
+    """Bounds of whole numbers, where floats hold these exactly."""
+    return np.where(abs(low) < _EXACT, low, -np.inf), np.where(abs(high) < _EXACT, high, np.inf)
 
 
 def _product(a: Bounds, b: Bounds) -> Bounds:

@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import numpy as np
 from torch import Tensor
 
+from causal_dsl.causal.designs import Drawn
 from causal_dsl.planning import graph as g
 
 #: Fewer vectors than this do not tell a range.
 LEAST = 8
 #: How many half ranges away from the middle a number is out of range.
 FAR = 3.0
+
+
+#: Draws of each of a few inputs that leave no doubt that these are all.
+_DRAWS = 8
+
+
+def every_input(drawn: Drawn, role: str, count: int) -> bool:
+    """Whether ``count`` distinct inputs of a role are all that can be drawn, as far as its draws show."""
+    if len(np.unique(drawn.ids[role])) > count:
+        return False
+    return drawn.exhaustive or drawn.n >= _DRAWS * count
 
 
 class OffManifold:
@@ -20,10 +35,12 @@ class OffManifold:
     """
 
     def __init__(self) -> None:
+        #: whether so many vectors are those of all inputs: they are then a range, however few they are
+        self.every: Callable[[g.Resume, int], bool] = lambda resume, count: False
         self._found: dict[g.Resume, list[tuple[Tensor, int]]] = {}
 
     def __call__(self, resume: g.Resume, there: Tensor, written: Tensor) -> None:
-        if len(there) < LEAST:
+        if len(there) < LEAST and not self.every(resume, len(there)):
             return
         low, high = there.amin(dim=0), there.amax(dim=0)
         middle, half = (low + high) / 2, (high - low) / 2

@@ -74,15 +74,16 @@ def greedy(logits: Tensor, among: Tensor | None) -> Tensor:
 
 
 def trace(logits: Tensor, ids: Tensor) -> Tensor:
-    """A weighted sum of the logits [m], float32, of the columns ``ids`` of the read-out. What is ruled out (minus infinity) counts
+    """A weighted sum of the logits [m], float32 (of float64, float64), of the columns ``ids`` of the read-out. What is ruled out (minus infinity) counts
     nothing; a logit that is NaN or infinite makes a sum that is not a finite number.
 
     The weights are fixed numbers between 1/2 and 3/2, scattered over the ids: two rows have one sum where their logits are
     equal, and hardly ever otherwise.
     """
     weights = 0.5 + (ids.to(torch.int64) * 2654435761 % 2**32).to(torch.float32) / 2**32
-    finite = torch.where(logits == -torch.inf, 0, logits).float()
-    return finite @ weights.to(finite.device) / max(1, len(ids)) ** 0.5
+    finite = torch.where(logits == -torch.inf, 0, logits)
+    finite = finite if finite.dtype == torch.float64 else finite.float()
+    return finite @ weights.to(finite) / max(1, len(ids)) ** 0.5
 
 
 __all__ = ["NO_ANSWER", "greedy", "measure", "measured", "trace"]

@@ -12,7 +12,7 @@ from torch import Tensor
 from causal_dsl.engine.activations import Means, PassActivations
 from causal_dsl.engine.block_results import BlockResult, BlockResults
 from causal_dsl.engine.numbers import Numbers
-from causal_dsl.engine.off_manifold import OffManifold
+from causal_dsl.engine.off_manifold import OffManifold, every_input
 from causal_dsl.engine.values import Values
 from causal_dsl.features.base import Feature
 from causal_dsl.measures.quantities import SAID, TRACE, Quantity
@@ -47,6 +47,11 @@ class Context:
     features: Mapping[FeatureRef, Feature] = field(default_factory=dict)
     #: the written vectors that lie outside of what their site takes, in the pass at hand
     outside: OffManifold = field(default_factory=OffManifold)
+
+    def __post_init__(self) -> None:
+        self.outside.every = lambda resume, count: every_input(
+            self.plan.drawn[resume.base.draw], resume.base.role, count
+        )
 
     def tests(self) -> Iterator[Test]:
         return (test for test in self.plan.tests if test.network.key == self.network.key)

@@ -79,7 +79,8 @@ class Values:
         if write.place.key is not None:
             change = self._at_keys(change, write, family, spot, alive)
         watch = self.watch
-        if watch is None or not stated:
+        # a sum of vectors that runs have may be one that no run has
+        if watch is None or not (stated or any(write.value.find(Combine))):
             return change
 
         def watched(current: Tensor) -> Tensor:

@@ -66,14 +66,19 @@ def with_controls(
         )
         differ = differ if kept is None else differ & kept
         found: dict[str, list[ControlPart]] = {}
+        infos = tuple(_info(ref, library) for ref in dict.fromkeys(refs))
+        # As wide as its place, a feature writes all of it, and a random subspace of its size is the place itself.
+        whole = all(info.size >= info.width for info in infos)
         for control in controls:
+            if whole and control.control[1].startswith("random"):
+                continue
             theirs = execution.runs[control.name].cells[number]
             if theirs.done.all():
                 name = "random subspace" if control.control[1].startswith("random") else control.control[1]
                 part = _scored(theirs, own, control, drawn, ids, labels, result, differ, rows)
                 found.setdefault(name, []).append(part)
         told = Learned(
-            tuple(_info(ref, library) for ref in dict.fromkeys(refs)),
+            infos,
             _margin(own.columns, output, differ),
             {name: several(name, parts) for name, parts in found.items()},
             max((library.outside.get(ref.fitted, 0.0) for ref in refs), default=None),

@@ -89,7 +89,9 @@ class PromptInputs(Inputs):
         return self.prompts[index].encoded.ids
 
     def content(self, index: int) -> bytes:
-        return array("q", self.ids(index)).tobytes()
+        prompt = self.prompts[index]
+        own = self.facts.both_ways or prompt.read == len(prompt) - 1
+        return array("q", [*self.ids(index), *(() if own else (-1, prompt.read))]).tobytes()
 
     def some(self, most: int | None = None) -> np.ndarray:
         """One of the fewest tokens and one of the most."""
@@ -134,6 +136,9 @@ class PromptInputs(Inputs):
         columns = (chosen, *(settings[name] for name in names), *(holds.astype(np.int64) for holds in choices.values()))
         first, back = different(list(columns))
         shown = [str(template) for template in lines]
+        read_at = alignment.read_at
+        if read_at is not None:
+            shown = [f"{line}, read at {read_at}" for line in shown]
         # By the codes first, so that values that came before in the same model and prompts are not told again.
         model = alignment.model
         kinds = tuple(model.variables[name].type for name in names)
@@ -160,6 +165,8 @@ class PromptInputs(Inputs):
                 read = len(encoded) - 1
                 if self.facts.masked:
                     read = mask_position(self.tokens, encoded, rendered.text, alignment.prompts[line].span)
+                if read_at is not None:
+                    (read,) = locate(read_at, rendered, encoded, span)
                 index = self._index[key] = len(self.prompts)
                 self.prompts.append(PromptRow(rendered, encoded, read, holds))
             known[rows[at]] = index

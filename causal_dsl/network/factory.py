@@ -130,7 +130,16 @@ def _vector_facts(model: nn.Module, span: Span) -> Facts:
 
         return keep
 
+    given: dict[str, tuple[int, Any]] = {}  # what each module gives, and how often it ran
+
+    def see(path: str) -> Callable[..., None]:
+        def keep(_: nn.Module, __: Any, output: Any) -> None:
+            given[path] = (given.get(path, (0, None))[0] + 1, output)
+
+        return keep
+
     handles = [layer.register_forward_hook(hook(number)) for number, layer in enumerate(layers)]
+    handles += [module.register_forward_hook(see(path)) for path, module in model.named_modules() if path]
     first = next((p for p in model.parameters() if p.is_floating_point()), torch.zeros(1))
     try:
         output = model(torch.zeros(2, width, dtype=first.dtype, device=first.device))
@@ -150,12 +159,22 @@ def _vector_facts(model: nn.Module, span: Span) -> Facts:
         raise fail("E639", "the network does not give logits [batch, classes]", span, notes=(f"it gives {found}",))
     known = tuple(widths[number] for number in range(len(layers)) if number in widths)
     complete = len(known) == len(layers)
+    paths = {id(module): path for path, module in model.named_modules()}
+    layer_of = {
+        id(given[path][1]): n
+        for n, layer in enumerate(layers)
+        if given.get(path := paths.get(id(layer), ""), (0,))[0] == 1
+    }
+    same = tuple(
+        (path, layer_of[id(found)]) for path, (times, found) in given.items() if times == 1 and id(found) in layer_of
+    )
     return Facts(
         "vector",
         architecture=type(model).__name__,
         layers=len(layers),
         widths=(width, *known) if complete else (width,),
         classes=int(output.shape[1]),
+        same=same,
     )
 
 

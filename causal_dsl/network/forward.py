@@ -225,8 +225,8 @@ def hook_tensor(module: nn.Module, side: str, act: Callable[[Tensor], Tensor]) -
         return args, {**kwargs, key: act(kwargs[key])}
 
     def after(_: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
-        if isinstance(output, tuple) and output:
-            return (act(output[0]), *output[1:])
+        if isinstance(output, tuple | list) and output:
+            return type(output)((act(output[0]), *output[1:]))
         return act(output)
 
     if side == "in":

@@ -228,7 +228,10 @@ class _Trial:
         assert single is not None
         self.single = single
         self._hold("right-padded batch = single runs", right, single, tuple(self.names), slack=10)
-        if self.network.facts.record is not None:  # what its own code makes of logits may depend on how many there are
+        record = self.network.facts.record
+        if (
+            record is not None and not record.inferred
+        ):  # what its own code makes of logits may depend on how many there are
             batch = self.network.given.batch(self.network, [self.prompts[_SHORTEST]], "right")
             plain = self.network.model(*batch.arguments, **batch.named)
             plain = getattr(plain, "logits", plain)
@@ -347,7 +350,9 @@ class _Trial:
         every = value.repeat_interleave(heads // kv, dim=2)[self.rows]  # [m, keys, heads, size]
         weights = read["pattern"].view(-1, heads, longest)
         mixed = torch.einsum("mhk,mkhd->mhd", weights, every).flatten(1)
-        self._hold("pattern x v = z", mixed, read["z"], ("pattern", "v", "z"), layer)
+        # Of what was inferred, values and outputs were found by what reaches them: there may be a norm, or a gate, between.
+        mixing = ("pattern",) if self.network.facts.record is not None else ("pattern", "v", "z")
+        self._hold("pattern x v = z", mixed, read["z"], mixing, layer)
 
     def _unturned(self, layer: int, read: dict[str, Tensor], attention: nn.Module, name: str, count: int) -> None:
         first, size = self.positions == 0, self.network.facts.head_dim or 1

@@ -52,7 +52,7 @@ def sequence_network(model: nn.Module, tokens: Tokens, said: Mapping[str, Any], 
 
 
 def _sequence_network(model: nn.Module, tokens: Tokens, said: Mapping[str, Any], name: str, span: Span) -> Network:
-    run = _Run(model)
+    run = _TokenRun(model)
     longest, vocabulary = _tried(run, len(tokens.words) or tokens.size, tokens, span)
     kind = type(model).__name__
     layout = layout_from(said, kind)
@@ -74,7 +74,7 @@ def _sequence_network(model: nn.Module, tokens: Tokens, said: Mapping[str, Any],
     return wrap(model, facts, tokens, name, span)
 
 
-class _Run:
+class _TokenRun:
     """A model, and how it is given token ids."""
 
     def __init__(self, model: nn.Module):
@@ -95,7 +95,7 @@ def _ids(rows: int, length: int, most: int, seed: int = 0) -> Tensor:
     return torch.from_numpy(drawn.astype(np.int64).reshape(rows, length))
 
 
-def _tried(run: _Run, words: int, tokens: Tokens, span: Span) -> tuple[int, int]:
+def _tried(run: _TokenRun, words: int, tokens: Tokens, span: Span) -> tuple[int, int]:
     """The longest of a few lengths that a network takes, and how many logits it gives for each token."""
     raised: Exception | None = None
     for length in _LENGTHS:
@@ -186,7 +186,9 @@ def _kept(model: nn.Module, places: Mapping[str, str]) -> Iterator[dict[str, Ten
             handle.remove()
 
 
-def _sized(run: _Run, facts: Facts, layout: Architecture, said: Mapping[str, Any], longest: int, span: Span) -> Facts:
+def _sized(
+    run: _TokenRun, facts: Facts, layout: Architecture, said: Mapping[str, Any], longest: int, span: Span
+) -> Facts:
     """The sizes that are seen as a network runs: of the stream, of heads, of neurons."""
     layers = len(list(run.model.get_submodule(layout.layers).children()))
     first = f"{layout.layers}.0"
@@ -263,7 +265,7 @@ def _head_width(widths: Mapping[str, int], layout: Architecture, heads: int, sha
     return int(each)
 
 
-def _looks_ahead(run: _Run, layout: Architecture, longest: int, most: int) -> bool:
+def _looks_ahead(run: _TokenRun, layout: Architecture, longest: int, most: int) -> bool:
     """Whether what stands at a prompt's last token reaches the logits of earlier ones."""
     if longest < 2:
         return False
@@ -295,7 +297,7 @@ def _noise(like: Tensor, seed: int = 0) -> Tensor:
     return torch.from_numpy(normals(seed, tuple(like.shape), "sequence")).to(like)
 
 
-def _with_proved_heads(run: _Run, facts: Facts, longest: int) -> Architecture:
+def _with_proved_heads(run: _TokenRun, facts: Facts, longest: int) -> Architecture:
     """The record without what is no head: what is done to the columns of one head may show in the columns of z that are its
     own, or of the query heads that share it, and in no others."""
     layout = facts.record
@@ -321,7 +323,7 @@ def _with_proved_heads(run: _Run, facts: Facts, longest: int) -> Architecture:
 
 
 def _mixed(
-    run: _Run, ids: Tensor, place: str, out: str, name: str, layout: Architecture, sizes: tuple[int, int, int]
+    run: _TokenRun, ids: Tensor, place: str, out: str, name: str, layout: Architecture, sizes: tuple[int, int, int]
 ) -> str:
     """Why the columns of q, k or v are not those of heads; empty where they are."""
     heads, shared, size = sizes
@@ -354,7 +356,9 @@ def _mixed(
     return ""
 
 
-def _several(run: _Run, ids: Tensor, place: str, out: str, layout: Architecture, sizes: tuple[int, int, int]) -> str:
+def _several(
+    run: _TokenRun, ids: Tensor, place: str, out: str, layout: Architecture, sizes: tuple[int, int, int]
+) -> str:
     """Why a head's columns of z are not one sum over its columns of v; empty where they are: of values with one number
     in all columns of a head they have one number, too."""
     heads, shared, size = sizes

@@ -15,6 +15,8 @@ from causal_dsl.network.sites import FIRST_WRITE, LAST_READ, Tap
 from causal_dsl.program.locations import Site
 
 Edit = Callable[[Tensor], Tensor]
+#: Of a sum of the residual stream, so many roundings of its own size are no more than usual.
+_ROUNDED = 8
 
 
 class Places(Protocol):
@@ -158,11 +160,16 @@ class Tape:
         def act(hidden: Tensor) -> None:
             index = points.on(hidden.device)
             whole = hidden[index]
-            old = _columns(before() + whole * term.scale, site)
+            stream = before()
+            old = _columns(stream + whole * term.scale, site)
             new = self.edited(number, old)
             after(new)
-            difference = (new - old) / term.scale
-            hidden.index_put_(index, _put(whole, site, _columns(whole, site) + difference))
+            added = _columns(whole, site) + (new - old) / term.scale
+            # Where the sum comes out near zero, the rounding of what was added up is what is left, and a norm makes much of it.
+            left = new - (_columns(stream, site) + added * term.scale)
+            off = left.abs() > _ROUNDED * torch.finfo(new.dtype).eps * new.abs()
+            added = torch.where(off, added + left / term.scale, added)
+            hidden.index_put_(index, _put(whole, site, added))
 
         return TapeJob((site.rank, 0, number), act, writes=True)
 

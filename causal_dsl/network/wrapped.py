@@ -10,6 +10,7 @@ from torch import nn
 from causal_dsl.diagnostics import NOWHERE, Span
 from causal_dsl.network.inferred.infer import inferred
 from causal_dsl.network.network import Network
+from causal_dsl.network.quiet import quiet
 from causal_dsl.program.facts import Facts, layout_of
 from causal_dsl.program.tokens import Tokens
 
@@ -37,7 +38,8 @@ def wrap(model: nn.Module, facts: Facts, tokens: Tokens | None = None, name: str
     accepts = frozenset(inspect.signature(model.forward).parameters)
     network = Network(model, facts, tokens, device, dtype, name, span, layout, layers, accepts=accepts, notes=notes)
     if record is None and facts.kind == "language" and facts.architecture:
-        return inferred(network)
+        with quiet():
+            return inferred(network)
     return network
 
 

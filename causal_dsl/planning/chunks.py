@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+import numpy as np
+
+from causal_dsl.planning.cost import MOST_COUNTED
 from causal_dsl.planning.memory import Budget
 from causal_dsl.planning.peak import Peaks
 from causal_dsl.planning.plan import Plan
@@ -23,7 +26,9 @@ def _chunked(plan: Plan, step: Step, budget: Budget, peaks: Peaks) -> Step:
     most = max((plan.drawn[draw].n for draw in draws), default=1)
     parts = 1
     while True:
-        over = peaks.excess(step, Block(0, 1, parts), budget)
+        over = max(peaks.excess(step, block, budget) for block in _largest(parts))
+        if over <= 1 and parts < most:
+            over = max(peaks.excess(step, block, budget) for block in _some(parts))
         if over <= 1 or parts >= most:
             break
         parts = min(most, max(parts + 1, int(parts * over)))
@@ -40,3 +45,15 @@ def _chunked(plan: Plan, step: Step, budget: Budget, peaks: Peaks) -> Step:
             else:
                 stack += reversed(halves)
     return replace(step, blocks=tuple(blocks))
+
+
+def _largest(parts: int) -> list[Block]:
+    """Of equal parts the first, which has the bases of the noise floor as well, and the last: where the pairs cannot be
+    shared out evenly, the last has one more of every draw than the first."""
+    return [Block(part, part + 1, parts) for part in sorted({0, parts - 1})]
+
+
+def _some(parts: int) -> list[Block]:
+    """Parts as they are counted: a block whose prompts are longer, or less often shared, takes more than another."""
+    numbers = range(parts) if parts <= MOST_COUNTED else np.unique(np.linspace(0, parts - 1, MOST_COUNTED).astype(int))
+    return [Block(int(part), int(part) + 1, parts) for part in numbers]

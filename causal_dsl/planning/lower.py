@@ -115,6 +115,8 @@ class _Lowering:
         entries = tuple(
             f"{p.variable} @ {p.start}:{p.stop} via {p.encoding} {p.settings}" for p in test.alignment.inputs
         )
+        if test.readout.position is not None:  # where it is read tells which of its tokens matter
+            lines += (f"read at {test.readout.position}",)
         self.conditions = conditions_of(_places(test))
         source = test.span.source.path
         self.draw = g.DrawNode(

@@ -21,14 +21,22 @@ from causal_dsl.counter import Stream
 from causal_dsl.diagnostics import SpecError
 from causal_dsl.inputs import Inputs
 from causal_dsl.planning import graph as g
+from causal_dsl.planning.layers import WrittenLayer, layers_of
 from causal_dsl.program.components import width
 from causal_dsl.program.facts import Facts
 from causal_dsl.program.locations import Place, Position, Site
 from causal_dsl.program.measured import without_lines
 from causal_dsl.program.overlap import overlap
 from causal_dsl.program.program import Cell, Intervention, Placed, Test
+from causal_dsl.vocabulary.values.arithmetic import Combine
+from causal_dsl.vocabulary.values.clamp import Clamp
+from causal_dsl.vocabulary.values.current import Current
 from causal_dsl.vocabulary.values.from_run import FromRun
 from causal_dsl.vocabulary.values.mean import Mean
+from causal_dsl.vocabulary.values.noise import Noise
+from causal_dsl.vocabulary.values.number import Constant
+from causal_dsl.vocabulary.values.project_out import ProjectOut
+from causal_dsl.vocabulary.values.scale import Scale
 from causal_dsl.vocabulary.written import Value
 
 if TYPE_CHECKING:
@@ -45,6 +53,8 @@ _BESIDE = 512
 ALL, PAIRED, FEW = 6, 8, 32
 #: How often many units are cut in halves, and the rows that each set needs before more of them are tried.
 _SPLITS, _ENOUGH = 4, 16
+#: Of more units, the fewest sets that are tried where rows suffice for so many.
+_PARTS = 16
 #: The same where rows cost next to nothing.
 _MANY_SPLITS, _PLENTY = 16, 64
 #: How often another partner is drawn for a row whose partner has the same values.
@@ -52,8 +62,6 @@ _TRIES = 8
 _SEED = 77_003
 #: The role of a source that stands in another row.
 ANOTHER = "another source"
-#: The sites of which a layer is the whole: what is not claimed there is all that goes on beside.
-_WHOLE = ("out", "resid_pre", "resid_mid", "resid_post")
 
 
 Why = Literal["decided", "idle", "through"]
@@ -82,12 +90,14 @@ class Unmapped:
 
 @dataclass(frozen=True, eq=False)
 class Replaced:
-    """Other values at the places of an ablation. ``names``: of each intervention what is written, ``rows`` the pairs of the test."""
+    """Other values at the places of an ablation. ``names``: of each intervention what is written, ``rows`` the pairs of the test, and
+    ``others`` those from which a place is taken."""
 
     cell: int
     own: str
     names: tuple[str, ...]
     rows: np.ndarray
+    others: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,15 +116,17 @@ def probes_of(plan: Plan, tests: Sequence[Test]) -> Iterator[Test]:
             continue
         for number, cell in enumerate(test.cells):
             if test.swaps:
-                yield from _unmapped(plan, test, number, cell)
+                yield from _unmapped(plan, test, number, cell)[0]
                 yield from _apart(plan, test, number, cell)
             elif (made := _replaced(plan, test, number, cell)) is not None:
                 yield made
 
 
-def _made(test: Test, what: str, number: int, drawn: Drawn, cells: tuple[Cell, ...], probe: object) -> Test:
-    """A test that runs ``cells`` on given rows of the roles that these have."""
-    name = f"{test.name}: {what}" + (f" {number + 1}" if len(test.cells) > 1 else "")
+def _made(
+    test: Test, what: str, number: int, drawn: Drawn, cells: tuple[Cell, ...], probe: object, called: str = ""
+) -> Test:
+    """A test that runs ``cells`` on given rows of the roles that these have; ``called``: its name, where ``what`` is not enough."""
+    name = f"{test.name}: {called or what}" + (f" {number + 1}" if len(test.cells) > 1 else "")
     name += f", {probe.why}" if isinstance(probe, Unmapped) else ""
     roles = tuple(drawn.values)
     statement = replace(test.design.statements[0], roles=roles, balance=(), strata=(), cover=(), where=None, like="")
@@ -145,37 +157,60 @@ def _rows(drawn: Drawn, base: tuple[str, np.ndarray], other: tuple[str, np.ndarr
 # ── what no variable claims ─────────────────────────────────────────────────────────────────────
 
 
-def _unmapped(plan: Plan, test: Test, number: int, cell: Cell) -> Iterator[Test]:
-    site = _layer(cell)
-    if site is None:
-        return
-    here = [p for p in cell.placed if any(_same_layer(place.site, site) for place in p.places)]
-    inside = all(p.whole and all(_same_layer(place.site, site) for place in p.places) for p in here)
-    here = _claimed(test, here)
-    if not inside or test.readout.variable in {p.variable for p in here}:
-        return
+def untried(plan: Plan, test: Test, number: int) -> str:
+    """Why what no variable claims is not tried beside a cell; empty where it is, or where there is nothing of that kind."""
+    return _unmapped(plan, test, number, test.cells[number])[1]
+
+
+def _unmapped(plan: Plan, test: Test, number: int, cell: Cell) -> tuple[list[Test], str]:
+    """The probes of a cell; and where there are none, why."""
+    layers, reason = layers_of(test, cell)
+    made: list[Test] = []
+    for layer in layers:
+        probes, why = _of_layer(plan, test, number, cell, layer, len(layers))
+        made += probes
+        reason = reason or why
+    return made, "" if made else reason
+
+
+def _of_layer(plan: Plan, test: Test, number: int, cell: Cell, layer: WrittenLayer, of: int) -> tuple[list[Test], str]:
+    site = layer.site
+    here = _claimed(test, layer.placed)
+    names = " and ".join(f"`{p.variable}`" for p in here)
     tokens = plan.inputs[test.network.key].has_tokens
     ways = [way for way in _varied(test, {p.variable for p in here}) if not (tokens and way[0] == "through")]
+    if not ways:
+        told = f"in the causal model every input reaches `{test.readout.variable}` by other paths than through {names}"
+        return (
+            [],
+            told if not tokens else f"in the causal model {names} alone do not determine `{test.readout.variable}`",
+        )
     drawn = plan.draw_of(test)
-    units = (_free_tokens(plan, test, here, drawn) if tokens else _free_dims(test, here, site)) if ways else []
+    if tokens:
+        units, why = _free_tokens(plan, test, here, layer.other)
+    else:
+        units, why = _free_dims(test, here, layer.other, site)
     if not units:
-        return
-    rows = _affordable(plan, test, cell, site, units[0] if tokens else 0) // len(ways)
-    for why, varied in ways:
+        return [], why
+    rows = _affordable(plan, test, cell, site, units[0] if tokens else 0) // (len(ways) * of)
+    made = []
+    for why_, varied in ways:
         sets = _sets(units, rows)
         cheap = _is_small(plan.inputs[test.network.key])
         m = min(rows // len(sets), MANY if cheap else min(MOST, max(drawn.n, LEAST)))
         if m < LEAST:
             continue
         # Of a vector network any input can be run; prompts that the test runs anyway cost nothing more.
-        made = _remade(test, drawn, varied, m, number) if why != "decided" or not tokens else None
-        paired = made or _others(test, drawn, varied, m, number)
+        remade = _remade(test, drawn, varied, m, number) if why_ != "decided" or not tokens else None
+        paired = remade or _others(test, drawn, varied, m, number)
         if paired is None:
             continue
         rows_of, all_pairs = paired
         cells = tuple(Cell((("part", part + 1),), _taken(site, chosen, tokens)) for part, chosen in enumerate(sets))
-        probe = Unmapped(number, site, tuple(sets), tuple(p.variable for p in here), varied, why, tokens, all_pairs)
-        yield _made(test, "unmapped", number, rows_of, cells, probe)
+        probe = Unmapped(number, site, tuple(sets), tuple(p.variable for p in here), varied, why_, tokens, all_pairs)
+        what = "unmapped" if of == 1 else f"unmapped at {site}"
+        made.append(_made(test, "unmapped", number, rows_of, cells, probe, what))
+    return made, f"fewer than {LEAST} pairs of inputs can be run for it at a fifth of the cost of the test"
 
 
 def _claimed(test: Test, here: Sequence[Placed]) -> list[Placed]:
@@ -223,24 +258,6 @@ def _prompts(plan: Plan, test: Test) -> np.ndarray:
     return np.unique(np.concatenate([plan.rows[run] for run in runs if run in plan.rows]))
 
 
-def _layer(cell: Cell) -> Site | None:
-    """The layer of whose vector all that a cell interchanges is a part; None where there is no such one."""
-    sites = []
-    for intervention in cell.interventions:
-        known = intervention.variable and isinstance(intervention.value, FromRun) and not intervention.features
-        if not known or intervention.add:
-            return None
-        sites += [place.site for place in intervention.places]
-    if not sites or sites[0].component not in _WHOLE or sites[0].layer is None:
-        return None
-    first = Site(sites[0].component, sites[0].layer)
-    return first if all(_same_layer(site, first) for site in sites) else None
-
-
-def _same_layer(site: Site, other: Site) -> bool:
-    return (site.component, site.layer) == (other.component, other.layer)
-
-
 def _varied(test: Test, placed: set[str]) -> list[tuple[Why, tuple[str, ...]]]:
     """Which inputs of the model another run may differ in, so that the placed variables stay all that counts."""
     model, output = test.model, test.readout.variable
@@ -255,35 +272,39 @@ def _varied(test: Test, placed: set[str]) -> list[tuple[Why, tuple[str, ...]]]:
     return [way for way in ways if way[1]]
 
 
-def _free_dims(test: Test, here: Sequence[Placed], site: Site) -> list[int]:
+def _free_dims(test: Test, here: Sequence[Placed], other: Sequence[Place], site: Site) -> tuple[list[int], str]:
+    """The coordinates of a layer that nothing claims; or none, and the reason."""
     count = width(site, test.network.facts)
+    if count is None:
+        return [], f"the width of {Place(site)} is not known"
     claimed: set[int] = set()
-    for placed in here:
-        for place in placed.places:
-            if place.site.dims is None:
-                return []
-            claimed |= set(place.site.dims)
-    return [] if count is None else [unit for unit in range(count) if unit not in claimed]
+    for place in (*(place for placed in here for place in placed.places), *other):
+        claimed |= set(range(count) if place.site.dims is None else place.site.dims)
+    free = [unit for unit in range(count) if unit not in claimed]
+    return free, "" if free else f"no number of {Place(site)} is left unclaimed"
 
 
-def _free_tokens(plan: Plan, test: Test, here: Sequence[Placed], drawn: Drawn) -> list[int]:
-    """The tokens that are claimed in no prompt, where all prompts are of one length and one shape; else none."""
+def _free_tokens(plan: Plan, test: Test, here: Sequence[Placed], other: Sequence[Place]) -> tuple[list[int], str]:
+    """The tokens that are claimed in no prompt, where all prompts are of one length and one shape; or none, and the reason."""
     inputs = plan.inputs[test.network.key]
-    if any(place.site.dims is not None for placed in here for place in placed.places):
-        return []
+    places = [*(place for placed in here for place in placed.places), *other]
+    if any(place.site.dims is not None for place in places):
+        return [], "a variable has only some numbers of its tokens' vectors"
     rows = _prompts(plan, test)
     lengths = {inputs.length(index) for index in rows.tolist()}
+    if len(lengths) > 1:
+        return [], "the prompts differ in their number of tokens"
     try:
         claimed = {
-            tuple(token for placed in here for place in placed.places for token in inputs.where(place.position, index))
-            for index in rows.tolist()
+            tuple(token for place in places for token in inputs.where(place.position, index)) for index in rows.tolist()
         }
     except SpecError:
-        return []  # a prompt of another shape, in which a variable has no place
-    if len(lengths) > 1 or len(claimed) > 1:
-        return []
+        return [], "a prompt has another shape, in which a variable has no place"
+    if len(claimed) > 1:
+        return [], "the places are at other tokens in other prompts"
     taken = next(iter(claimed))
-    return [token for token in range(next(iter(lengths))) if token not in taken]
+    free = [token for token in range(next(iter(lengths))) if token not in taken]
+    return free, "" if free else "no token is left unclaimed"
 
 
 def _sets(units: list[int], rows: int) -> list[tuple[int, ...]]:
@@ -293,6 +314,8 @@ def _sets(units: list[int], rows: int) -> list[tuple[int, ...]]:
     many each by itself and random halves.
     """
     every = tuple(units)
+    if len(units) > FEW and rows // LEAST >= _PARTS:
+        return _parts_of_many(units, rows)
     halves: list[tuple[int, ...]] = []
     stream = Stream(_SEED)
     for _ in range(_MANY_SPLITS if len(units) > 1 else 0):
@@ -314,6 +337,29 @@ def _sets(units: list[int], rows: int) -> list[tuple[int, ...]]:
         if rows // len(found) >= needed:
             return found
     return [every]
+
+
+def _parts_of_many(units: list[int], rows: int) -> list[tuple[int, ...]]:
+    """All of many units, random halves of them, disjoint groups of a quarter, an eighth, …, and each by itself; where rows do not
+    suffice for that, half of those that can be run are groups, from the largest on, and half are units picked at random."""
+    stream = Stream(_SEED)
+    halves: list[tuple[int, ...]] = []
+    for _ in range(_SPLITS):
+        order = stream.shuffled(units)
+        halves += [tuple(sorted(one.tolist())) for one in np.array_split(order, 2)]
+    groups: list[tuple[int, ...]] = []
+    count = 4
+    while count <= len(units) // 2:
+        groups += [tuple(sorted(one.tolist())) for one in np.array_split(stream.shuffled(units), count)]
+        count *= 2
+    singles = [(unit,) for unit in units]
+    for needed, sets in ((_PLENTY, [*groups, *singles]), (_ENOUGH, [*groups, *singles]), (LEAST, singles)):
+        found = list(dict.fromkeys([tuple(units), *halves, *sets]))
+        if rows // len(found) >= needed:
+            return found
+    left = rows // LEAST - 1 - len(halves)
+    some = [singles[k] for k in np.sort(stream.shuffled(np.arange(len(singles)))[: left - left // 2]).tolist()]
+    return list(dict.fromkeys([tuple(units), *halves, *groups[: left // 2], *some]))
 
 
 def part(site: Site, units: tuple[int, ...], tokens: bool) -> Place:
@@ -501,13 +547,19 @@ def _replaced(plan: Plan, test: Test, number: int, cell: Cell) -> Test | None:
     m = int(share * drawn.n)
     if _is_small(plan.inputs[test.network.key]):
         m = max(m, _BESIDE // len(test.cells))
-    m = min(m, MOST, drawn.n)
+    m = min(m, MOST)
+    _, distinct = np.unique(drawn.ids["base"], return_index=True)
+    few = len(distinct) > 1 and len(distinct) ** 2 <= m  # each of them from each other one
+    m = min(m, drawn.n)
     spans = _spans(plan, test, cell)
-    if m < LEAST or spans is None:
+    if (m < LEAST and not few) or spans is None:
         return None
     stream = Stream(_SEED, number)
-    rows = stream.some(drawn.n, m)
-    others = rows[(np.arange(m) + 1 + int(stream.below(m - 1, 1)[0])) % m]
+    if few:
+        rows, others = np.repeat(distinct, len(distinct)), np.tile(distinct, len(distinct))
+    else:
+        rows = stream.some(drawn.n, m)
+        others = rows[(np.arange(m) + 1 + int(stream.below(m - 1, 1)[0])) % m]
     cells: list[Cell] = []
     wanted: list[tuple[str, Value | None]] = [("mean", Mean("base")), ("resample", None)]
     if own == "mean":  # zero is often no value that a site ever has: it is held against others, and nothing against it
@@ -524,19 +576,45 @@ def _replaced(plan: Plan, test: Test, number: int, cell: Cell) -> Test | None:
         )
         cells.append(Cell((("part", len(cells) + 1),), made))
     given = _rows(drawn, ("base", rows), ("base", others))
-    return _made(test, "replaced", number, given, tuple(cells), Replaced(number, own, tuple(names), rows))
+    return _made(test, "replaced", number, given, tuple(cells), Replaced(number, own, tuple(names), rows, others))
 
 
 def _ablation(cell: Cell) -> str | None:
-    """What an ablation writes, ``zero`` or ``mean``; None for any other intervention."""
+    """What an ablation writes, ``zero`` or ``mean``, or ``written`` for another way of taking away what is there; None for any other
+    intervention."""
     found = set()
     for intervention in cell.interventions:
         if intervention.add or intervention.features:
             return None
-        found.add(intervention.value.ablates)
+        found.add(intervention.value.ablates or ("written" if _removes(intervention.value) else ""))
         if any(place.site.component in ("pattern", "module", "logits", "final_norm") for place in intervention.places):
             return None
     return (found.pop() or None) if len(found) == 1 else None
+
+
+def _removes(value: Value) -> bool:
+    """Whether a value takes away what is there, all of it or a part, and puts nothing of another run, or of a file, in its place."""
+    kinds = (FromRun, Noise)
+    if any(isinstance(part, kinds) or part.files for part in value.walk()):
+        return False
+    if any(mean.of != "base" for mean in value.find(Mean)):
+        return False
+    if not value.changes:
+        return True
+    if isinstance(value, Scale):
+        return 0 <= value.by < 1
+    if not isinstance(value, Combine):
+        return isinstance(value, Clamp | ProjectOut)
+    left, right = value.left, value.right
+    if left.changes and right.changes:
+        return value.op == "-" and left == right
+    own, other = (left, right) if left.changes else (right, left)
+    if value.op in "+-":
+        return _removes(own)
+    if not isinstance(other, Constant) or (value.op == "/" and (own is right or not other.value)):
+        return False
+    by = 1 / other.value if value.op == "/" else other.value
+    return 0 <= by < 1 if isinstance(own, Current) else abs(by) <= 1 and _removes(own)
 
 
 def _spans(plan: Plan, test: Test, cell: Cell) -> tuple[int, ...] | None:
@@ -550,4 +628,4 @@ def _spans(plan: Plan, test: Test, cell: Cell) -> tuple[int, ...] | None:
     return tuple(int(here[0]) for here in sizes) if all((here == here[0]).all() for here in sizes) else None
 
 
-__all__ = ["ANOTHER", "Apart", "Replaced", "Unmapped", "part", "probes_of"]
+__all__ = ["ANOTHER", "Apart", "Replaced", "Unmapped", "part", "probes_of", "untried"]

@@ -67,6 +67,16 @@ def answers_of(
     if readout.kind == "mask":
         for value, own in ids.items():
             _one_token(value, own, tokens, span)
+    if readout.position is not None:
+        long = next(((value, own) for value, own in ids.items() if len(own) > 1), None)
+        if long is not None:
+            raise fail(
+                "E563",
+                f"`{show_value(long[0])}` is {len(long[1])} tokens, and inside of a prompt one is read",
+                span,
+                notes=(f"it is {_written(long[1], tokens)}",),
+                help="use values that are one token each, or read the answer at the end of the prompt",
+            )
     return Answers(ids, codes, tuple(i[0] for i in ids.values()) if readout.among else None)
 
 

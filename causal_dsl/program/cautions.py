@@ -17,7 +17,7 @@ def caution(test: Test, tokens: Tokens | None, diagnostics: Diagnostics) -> None
 
     Encoders end every text, and read at the mask: nothing is said of them.
     """
-    if tokens is None or not test.alignment.prompts or test.readout.kind != "next_token":
+    if tokens is None or not test.alignment.prompts or test.readout.kind != "next_token" or test.readout.position:
         return
     check_tokenizer(tokens, test.network.span, diagnostics)
     for line in test.alignment.prompts:

@@ -41,7 +41,7 @@ def unfit(facts: Facts) -> str | None:
     record = layout_of(facts)
     if (
         facts.kind == "unknown"
-        or (record is None and not inferable(facts))
+        or (record is None and not (inferable(facts) and facts.layers))
         or (record and "resid_post" in record.absent)
     ):
         return (

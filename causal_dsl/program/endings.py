@@ -13,7 +13,7 @@ _EITHER = "\"`'"
 
 def check_endings(alignment: Alignment, readout: Readout, diagnostics: Diagnostics) -> None:
     """Report W519 for a prompt that ends in an opening quote or bracket, where the answer is looked for after a space."""
-    if readout.kind != "next_token" or not readout.prefix[:1].isspace():
+    if readout.kind != "next_token" or readout.position is not None or not readout.prefix[:1].isspace():
         return
     for line in alignment.prompts:
         last = line.template.segments[-1]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,9 +32,8 @@ class Facts:
     masked token. ``context`` is the longest prompt in tokens, ``first_position`` the number that the first of them
     has, ``embed_width`` the width of a token's embedding (None: that of the stream). ``widths`` (vector networks) is the
     width of the input and then of each layer's output. ``folder`` holds the weights, ``tokenizer`` is its
-    ``tokenizer.json``. ``record`` is the layout of this very network, where no record of its architecture describes it: one
-    that a spec gives, or that was inferred as the network was loaded.
-    ``words`` is the vocabulary that a spec gives, ``last``: the answer is that of the last token, though tokens look both ways.
+    ``tokenizer.json``. ``record`` is the layout of this very network, declared or inferred as it was loaded, where no record
+    describes it. ``words`` is the vocabulary that a spec gives, ``last``: the answer is that of the last token, though tokens look both ways.
     """
 
     kind: Literal["language", "vector", "unknown"]
@@ -57,6 +56,8 @@ class Facts:
     tokenizer: Path | None = None
     folder: Path | None = None
     record: Architecture | None = None
+    #: of a vector network whose modules were seen: those whose output is a layer's, by their paths
+    same: tuple[tuple[str, int], ...] = field(default=(), compare=False)
     words: tuple[str, ...] = ()
     last: bool = False
 
@@ -259,7 +260,7 @@ def inferable(facts: Facts) -> bool:
 
 
 def layout_of(facts: Facts) -> Architecture | None:
-    """What is known of where the sites of such networks are: what was inferred of this very one, or the record of its
+    """What is known of where the sites of such networks are: the layout of this very one, or the record of its
     architecture."""
     return facts.record if facts.record is not None else record_of(facts.architecture)
 

@@ -11,7 +11,7 @@ from causal_dsl.program.locations import Place, Position, Site
 
 def overlap(a: Place, b: Place, facts: Facts) -> bool:
     """Whether two places share a number, as far as can be told without a prompt."""
-    a, b = _canonical(a), _canonical(b)
+    a, b = canonical(a), canonical(b)
     if (a.site.component, a.site.layer, a.site.module) != (b.site.component, b.site.layer, b.site.module):
         return False
     if not _positions_meet(a.position, b.position):
@@ -23,7 +23,7 @@ def overlap(a: Place, b: Place, facts: Facts) -> bool:
     return bool(_coordinates(a.site, facts) & _coordinates(b.site, facts)) if _comparable(a, b, facts) else True
 
 
-def _canonical(place: Place) -> Place:
+def canonical(place: Place) -> Place:
     """The residual stream after a layer is the stream before the next: one name for both."""
     if place.site.component == "resid_pre" and place.site.layer:
         return Place(replace(place.site, component="resid_post", layer=place.site.layer - 1), place.position)

@@ -8,7 +8,7 @@ from itertools import combinations
 from pathlib import Path
 
 from causal_dsl.diagnostics import Diagnostics, did_you_mean
-from causal_dsl.program.encodings import ENCODINGS, encodes, inputs_fit, read_input, side_by_side
+from causal_dsl.program.encodings import ENCODINGS, encodes, inputs_fit, read_input
 from causal_dsl.program.features import check_width, family, join, read_via
 from causal_dsl.program.models import Terms
 from causal_dsl.program.modules import Module
@@ -17,6 +17,7 @@ from causal_dsl.program.paths import steps
 from causal_dsl.program.program import Aligned, Alignment, InputPlacement, Readout
 from causal_dsl.program.readouts import READOUTS, read_readout
 from causal_dsl.program.sae_metadata import check_sae
+from causal_dsl.program.shared_inputs import separate
 from causal_dsl.program.sites import SiteReader
 from causal_dsl.syntax import tree
 
@@ -86,10 +87,11 @@ def _own_lines(
 ) -> tuple[dict[str, tree.Placement], bool]:
     """The placements that an alignment restates or adds, each of a variable of the model, and whether all are."""
     own: dict[str, tree.Placement] = {}
-    lines = [member for member in declaration.members if isinstance(member, tree.Placement)]
-    each = [side_by_side(line, aligned, found) if line.last is not None else (line,) for line in lines]
-    good = all(each)
-    for member in (line for several in each for line in several):
+    good = True
+    for member in separate(declaration, aligned, found):
+        if member is None:
+            good = False
+            continue
         name = member.name.name
         if name not in aligned.model.variables:
             found.report(

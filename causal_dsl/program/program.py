@@ -14,7 +14,7 @@ from causal_dsl.measures.context import TestScores
 from causal_dsl.program.facts import Facts
 from causal_dsl.program.features import FeatureRef
 from causal_dsl.program.identity import NetworkKey, Origin, origin
-from causal_dsl.program.locations import Place, Site
+from causal_dsl.program.locations import Place, Position, Site
 from causal_dsl.program.prompts import Template
 from causal_dsl.syntax import tree
 from causal_dsl.vocabulary.written import Value
@@ -109,6 +109,8 @@ class Readout:
     prefix: str = " "
     dims: tuple[int, ...] | None = None
     span: Span | None = field(default=None, compare=False)
+    #: the token of the prompt at which it is read: what the network says after it; None is the prompt's last
+    position: Position | None = None
 
 
 @dataclass(frozen=True)
@@ -181,6 +183,11 @@ class Alignment:
     @property
     def templates(self) -> tuple[Template, ...]:
         return tuple(line.template for line in self.prompts)
+
+    @property
+    def read_at(self) -> Position | None:
+        """The token at which its answer is read; None is the last, or that of the mask."""
+        return next((readout.position for readout in self.readouts.values()), None)
 
 
 @dataclass(frozen=True)

@@ -273,12 +273,26 @@ def first_prompt(alignment: Alignment) -> str:
         return ""
     known, template = _FIRST.setdefault(alignment.model, {}), alignment.prompts[0].template
     if template not in known:
-        values = {}
-        for placeholder in template.placeholders:
-            domain = alignment.model.variables[placeholder].domain
-            values[placeholder] = show_value(domain.values[0]) if isinstance(domain, Finite) else "1"
+        values = {placeholder: _first_value(alignment, placeholder) for placeholder in template.placeholders}
         known[template] = render(template, values).text
     return known[template]
+
+
+def answered_prompt(alignment: Alignment, tokens: Tokens | None) -> str:
+    """What of :func:`first_prompt` an answer follows: all of it, or the part up to the token at which it is read."""
+    text, at = first_prompt(alignment), alignment.read_at
+    if at is None or tokens is None:
+        return text
+    template = alignment.prompts[0].template
+    values = {name: _first_value(alignment, name) for name in template.placeholders}
+    encoded = tokens.encode(text)
+    found = locate(at, render(template, values), encoded, alignment.span)
+    return text[: encoded.offsets[found[-1]][1]]
+
+
+def _first_value(alignment: Alignment, placeholder: str) -> str:
+    domain = alignment.model.variables[placeholder].domain
+    return show_value(domain.values[0]) if isinstance(domain, Finite) else "1"
 
 
 #: Of a causal model, the prompts that :func:`first_prompt` made: thousands of tests ask for the same.

@@ -8,9 +8,11 @@ from causal_dsl.causal.domains import Domain, Finite, Sets
 from causal_dsl.diagnostics import Diagnostics
 from causal_dsl.program.definitions import meant
 from causal_dsl.program.facts import record_of
+from causal_dsl.program.locations import Position
 from causal_dsl.program.models import Terms, domain_of
 from causal_dsl.program.modules import Module
 from causal_dsl.program.paths import SiteStep, steps
+from causal_dsl.program.positions import PositionReader
 from causal_dsl.program.program import Aligned, Readout
 from causal_dsl.program.prompts import show_value
 from causal_dsl.program.settings import Setting, read_settings
@@ -123,13 +125,18 @@ def _token(
             "E531", f"`{step.name}` of what? The alignment has no prompt", step.span, help='write prompt "…" above'
         )
         return None
-    known = {"among": Setting("domain"), "prefix": Setting("string", "" if masked or _at_line_start(aligned) else " ")}
+    known = {
+        "among": Setting("domain"),
+        "prefix": Setting("string", "" if masked or (step.indices is None and _at_line_start(aligned)) else " "),
+    }
     settings = read_settings(step.name, step.arguments or (), known, found, member.sites[0].span)
-    if settings is None or step.indices is not None:
-        if step.indices is not None:
-            where = "it is the position of [MASK]" if masked else "it follows the prompt"
-            found.report("E676", f"`{step.name}` has no position: {where}", step.span, help=f"write `{step.name}`")
+    if settings is None:
         return None
+    position = None
+    if step.indices is not None:
+        position = _position(step, masked, aligned, found)
+        if position is None:
+            return None
     among = settings["among"]
     if among is not None:
         chosen = _among(among, member, values, terms, module, found)
@@ -137,7 +144,35 @@ def _token(
             return None
         values = chosen
     kind: Literal["next_token", "mask"] = "mask" if masked else "next_token"
-    return Readout(kind, member.name.name, values, among is not None, settings["prefix"], span=member.span)
+    return Readout(
+        kind, member.name.name, values, among is not None, settings["prefix"], span=member.span, position=position
+    )
+
+
+def _position(step: SiteStep, masked: bool, aligned: Aligned, found: Diagnostics) -> Position | None:
+    """The token of the prompt at which an answer is read: `next_token[subject]`."""
+    assert step.indices is not None
+    if masked:
+        found.report(
+            "E676",
+            f"`{step.name}` has no position: it is the position of [MASK]",
+            step.span,
+            help=f"write `{step.name}`",
+        )
+        return None
+    position = None
+    if len(step.indices) == 1:
+        position = PositionReader(aligned.templates, found, model=aligned.model).read(step.indices[0])
+        if position is None or position.single:
+            return position
+    found.report(
+        "E562",
+        f"`{step.name}` is read at one token",
+        step.span,
+        label="" if position is None else f"`{position}` may be several",
+        help=f"write `{step.name}[name.first]` or `{step.name}[name.last]`",
+    )
+    return None
 
 
 def _among(
@@ -184,7 +219,7 @@ def _logits(
             f"the logits of `{aligned.network.name}` are over its vocabulary",
             step.span,
             help="read the answer at `{0}`, or at `{0}(among=Domain)`".format(
-                "mask" if aligned.network.facts.both_ways else "next_token"
+                "mask" if aligned.network.facts.masked else "next_token"
             ),
         )
         return None

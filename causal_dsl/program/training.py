@@ -123,6 +123,14 @@ class TrainingReader:
                 help=f"write `{output} @ {where}` there",
             )
             return False
+        if alignment.read_at is not None:
+            self._report(
+                "E564",
+                "`train` teaches the answer at the end of the prompt",
+                others=((alignment.span, "aligned here"),),
+                help="read it at `next_token` without a position",
+            )
+            return False
         sets = next((name for name in alignment.readouts if name in alignment.model.sets), None)
         if sets is not None:
             self._report(

@@ -16,7 +16,12 @@ from causal_dsl.score.results import CellResult, Estimate, TestResult
 
 _MOST_CELLS = 40
 _ORDER = ("whole vector", "natural axes", "random subspace", "shuffled labels", "untrained network")
-_REPLACED = {"zero": "set to zero", "mean": "set to the mean", "resample": "taken from other inputs"}
+_REPLACED = {
+    "zero": "set to zero",
+    "written": "as the test writes it",
+    "mean": "set to the mean",
+    "resample": "taken from other inputs",
+}
 _MEANINGS = {
     "whole vector": "the site's whole vectors are interchanged",
     "natural axes": "only the change along natural axes is written",

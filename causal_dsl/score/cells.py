@@ -15,7 +15,7 @@ from causal_dsl.measures.per_pair import Moved
 from causal_dsl.measures.quantities import TRACE
 from causal_dsl.measures.units import SHARE
 from causal_dsl.score.estimate import Estimator
-from causal_dsl.score.findings import STILL, cell_findings
+from causal_dsl.score.findings import STILL, STILL_WIDE, cell_findings
 from causal_dsl.score.results import CellInfo, CellResult, Estimate, Rise
 from causal_dsl.score.samples import effects
 from causal_dsl.score.verdict import settled, top_of, verdict
@@ -77,7 +77,10 @@ def nothing_moved(frame: CellData) -> bool | None:
         return None
     before, after = frame.column("base", TRACE), frame.column("patched", TRACE)
     known = np.isfinite(before) & np.isfinite(after)
+    # a sum that no float32 holds is one of float64, and rounded less
+    wide = known & (before != before.astype(np.float32))
+    least = STILL_WIDE if wide.any() else STILL
     change = np.abs(np.where(known, after, 0.0) - np.where(known, before, 0.0))
-    if (change > STILL * (1 + np.abs(np.where(known, before, 0.0)))).any():
+    if (change > least * (1 + np.abs(np.where(known, before, 0.0)))).any():
         return False
     return True if known.all() else None

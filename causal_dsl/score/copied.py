@@ -39,7 +39,7 @@ def copied_inputs(
 
 
 def mixed(
-    vectors: np.ndarray, inputs: Mapping[str, np.ndarray], variable: np.ndarray, read: np.ndarray
+    vectors: np.ndarray, inputs: Mapping[str, np.ndarray], variable: np.ndarray, read: np.ndarray, same: float = SAME
 ) -> tuple[str, ...]:
     """The inputs of a causal model of which a place holds a linear mixture that tells all their values apart, where its
     variable needs several of them and does not; else empty. Arguments as of :func:`copied_inputs`.
@@ -58,12 +58,12 @@ def mixed(
     together = len(np.unique(np.stack([patterns, joint], axis=1), axis=0))
     if len(np.unique(patterns)) < settings or together != int(patterns.max()) + 1:
         return ()  # two settings look alike
-    if linearly_off(variable.astype(float)[:, None], vectors)[0] <= SAME:
+    if linearly_off(variable.astype(float)[:, None], vectors)[0] <= 10 * same:
         return ()  # the variable is linear itself, and stands there
     off, rank = linearly_off(vectors, read)
     if rank >= len(np.unique(read, axis=0)):
         return ()  # any numbers would be linear in so few different inputs
-    return tuple(codes) if off <= SAME else ()
+    return tuple(codes) if off <= same else ()
 
 
 def linearly_off(numbers: np.ndarray, of: np.ndarray) -> tuple[float, int]:
@@ -81,6 +81,11 @@ def _joint(codes: list[np.ndarray]) -> np.ndarray:
 def _scale(vectors: np.ndarray) -> np.ndarray:
     spread = np.ptp(vectors, axis=0)
     return np.where(spread > 0, spread, 1.0)
+
+
+def as_read(vectors: np.ndarray, read: np.ndarray) -> bool:
+    """Whether each number of a place is one that the network reads, but for scale and shift."""
+    return all(_is_one_of(vectors[:, c], read) for c in range(vectors.shape[1]) if np.ptp(vectors[:, c]) > 0)
 
 
 def _follows(numbers: np.ndarray, code: np.ndarray) -> bool:

@@ -163,6 +163,11 @@ class Estimator:
         again = self.replicates.get(score)
         return int(found), None if again is None else float(np.mean(again[:, 0] == found))
 
+    def equals(self, score: Chosen, index: int) -> int:
+        """How many cells have the score of the one that ``argmax`` takes, itself included."""
+        points = self.point(score.score)
+        return int(np.isclose(points, points[index], rtol=1e-12, atol=0).sum())
+
     def best(self, score: Best) -> tuple[int, int, int] | None:
         """The cell that ``best`` chose, and the numbers of pairs that it was chosen and scored on."""
         chosen, choosing = score.chosen(self.env), self.env.choosing

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 NOISY = 1e-2
 #: A change of the trace of the logits that is more than rounding, as a share of its size.
 STILL = 1e-5
+#: The same of a network of float64.
+STILL_WIDE = 1e-10
 #: Written vectors that lie outside of what their site takes, as a share of all, from which on that is said.
 OUTSIDE = 0.05
 #: Runs that say nothing, as a share of all, from which on they decide a score.
@@ -189,9 +191,14 @@ def choosing_findings(
     return list(found)
 
 
-def choice_finding(chosen: Chosen, cell: Mapping[str, object], stable: float | None) -> Finding:
-    """Which cell ``argmax`` took, and how often the resamples take the same."""
+def choice_finding(
+    chosen: Chosen, cell: Mapping[str, object], stable: float | None, equal: int = 1, of: int = 1
+) -> Finding:
+    """Which cell ``argmax`` took, and how often the resamples take the same; ``equal`` of ``of`` cells have the same score as it."""
     text = f"`{chosen.text}` is {show_cell(cell)}"
+    if equal > 1:
+        which = "all" if equal == of else f"{equal} of"
+        return Finding("choice", f"{text}, the first of several: {which} {of} cells have the same score.")
     return Finding("choice", text + (f", as in {show_percent(stable)} of resamples." if stable is not None else "."))
 
 

@@ -238,5 +238,6 @@ def _choices(values: Sequence[CellScore | FixedNumber], estimator: Estimator) ->
         if isinstance(part, Chosen):
             index, stable = estimator.chosen(part)
             if index is not None:
-                findings.append(choice_finding(part, estimator.cells[index], stable))
+                equal = estimator.equals(part, index)
+                findings.append(choice_finding(part, estimator.cells[index], stable, equal, len(estimator.cells)))
     return findings

@@ -13,7 +13,7 @@ from causal_dsl.planning.plan import Plan
 from causal_dsl.program.answers import Answers, first_token
 from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.program import Test
-from causal_dsl.program.prompts import first_prompt
+from causal_dsl.program.prompts import answered_prompt
 from causal_dsl.score.truth import labels_of
 
 
@@ -28,7 +28,7 @@ def target_ids(
         assert ref is not None
         drawn, known = plan.draw_of(test), answers[test.name]
         tokens = networks[test.network.key].tokens
-        prompt = first_prompt(test.alignment)
+        prompt = answered_prompt(test.alignment, tokens)
 
         def one(value: Any) -> int:
             return first_token(value, test.readout, known, tokens, prompt)

@@ -121,7 +121,7 @@ def unmapped_findings(found: Unclaimed) -> list[Finding]:
     moving = [one for one in judged if moves(one, found.natural, 1 if one is found.taken[0] else len(found.taken))]
     told_of = moving or judged
     if not told_of:
-        return []
+        return _unjudged(found)
     single = sorted((o for o in told_of if len(o.units) == 1), key=lambda o: -(o.moved.value or 0))
     most = single[0] if single else max(told_of, key=lambda one: (one.moved.value or 0, -len(one.units)))
     told = f"The answer moves in {show_estimate(most.moved)} of {counted(most.moved.n)} of inputs that the network answers right if {most.told} is taken from another input"
@@ -134,6 +134,34 @@ def unmapped_findings(found: Unclaimed) -> list[Finding]:
     wrong = f" (it answers {show(found.natural)} of these inputs wrong)" if found.natural else ""
     told += f" A network that is not exact may move that few answers by itself{wrong}."
     return [Finding("unmapped_moves", told, "info", False)]
+
+
+def _unjudged(found: Unclaimed) -> list[Finding]:
+    """`unjudged_moves`, where a part moves the answer of which it is not known whether it may."""
+    moving = [
+        one
+        for one, must_stay in zip(found.taken, found.judged, strict=True)
+        if not must_stay and moves(one, found.natural, len(found.taken))
+    ]
+    if not moving:
+        return []
+    most = max(moving, key=lambda one: (one.moved.value or 0, -len(one.units)))
+    return [
+        Finding(
+            "unjudged_moves",
+            f"The answer moves in {show_estimate(most.moved)} of {counted(most.moved.n)} of inputs that the network answers right if "
+            f"{most.told} is taken from another input. No variable is placed there, and {_because(found)}. It was not decided whether "
+            f"{most.told} and the other unclaimed parts hold together what `{found.output}` needs beside {_listed(found.placed)}; if not, "
+            "the network uses that place for what the alignment says is elsewhere.",
+        )
+    ]
+
+
+def untried_finding(why: str) -> Finding:
+    """`not_tried`: the control of what no variable claims was not run, and ``why``."""
+    return Finding(
+        "not_tried", f"What no variable claims was not taken from other inputs beside this test, because {why}."
+    )
 
 
 def _because(found: Unclaimed) -> str:
@@ -155,6 +183,7 @@ def _listed(names: Sequence[str]) -> str:
 
 _WORDS = {
     "zero": "set to zero",
+    "written": "written as the test says",
     "mean": "set to their mean",
     "resample": "taken from another input",
 }
@@ -167,10 +196,9 @@ def replacement_findings(found: OtherValues) -> list[Finding]:
         name: d
         for name, d in found.differences.items()
         if d.value is not None
-        and d.low is not None
-        and d.high is not None
         and abs(d.value) > DIFFERENT
-        and not d.low <= 0 <= d.high
+        and _is_sure(d)
+        and (found.own != "written" or d.value < 0)
         and _apart(own.value, found.moved[name].value)
     }
     if not apart:
@@ -188,6 +216,12 @@ def replacement_findings(found: OtherValues) -> list[Finding]:
     ]
 
 
+def _is_sure(difference: Estimate) -> bool:
+    if difference.method == "exact":
+        return True
+    return difference.low is not None and difference.high is not None and not difference.low <= 0 <= difference.high
+
+
 def _apart(one: float | None, other: float | None) -> bool:
     least, most = sorted((one or 0.0, other or 0.0))
     return least < LESS * most
@@ -201,4 +235,5 @@ __all__ = [
     "of_pairs",
     "replacement_findings",
     "unmapped_findings",
+    "untried_finding",
 ]

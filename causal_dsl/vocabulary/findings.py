@@ -97,7 +97,7 @@ _ALL = (
         "outside",
         "cell",
         "alarm",
-        "the number of off-manifold vectors: those that come from no run (zero, a number, noise, a given vector, or a vector that is clamped, scaled or projected) and have a number out of range at their place, as for features below; the range is that of the vectors they replace",
+        "the number of off-manifold vectors: those that come from no run (zero, a number, noise, a given vector, arithmetic of vectors, or a vector that is clamped, scaled or projected) and have a number out of range at their place, as for features below; the range is that of the vectors they replace",
         graded="alarm above 5%",
     ),
     FindingKind(
@@ -179,6 +179,18 @@ _ALL = (
         graded="alarm; info if a network that is not exact may do as much by itself",
         forbids=True,
         forbids_when="if it is an alarm; `exact` always",
+    ),
+    FindingKind(
+        "unjudged_moves",
+        "beside",
+        "info",
+        "a part of the unclaimed units moves the answer, and it was not decided whether it may",
+    ),
+    FindingKind(
+        "not_tried",
+        "beside",
+        "info",
+        "beside `exact`, `supported` or `partly`: the unclaimed units were not tried, and why",
     ),
     FindingKind(
         "joint_only",

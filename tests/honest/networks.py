@@ -26,15 +26,18 @@ class Formula(nn.Module):
 class Network(nn.Module):
     """``layer`` from the inputs [n, 4] to a vector, ``answer`` from that to the probability of true [n]."""
 
-    def __init__(self, layer: Columns, answer: Columns, inputs: int = 4):
+    def __init__(self, layer: Columns, answer: Columns, inputs: int = 4, then: Columns | None = None):
         super().__init__()
         self.in_features = inputs
         self.scale = nn.Parameter(torch.ones(1, dtype=torch.float64))
-        self.layers = nn.ModuleList([Formula(layer)])
+        self.layers = nn.ModuleList([Formula(layer), *([] if then is None else [Formula(then)])])
         self.head = Formula(lambda h: torch.stack([1 - answer(h), answer(h)], 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.layers[0](x.double() * self.scale))
+        x = x.double() * self.scale
+        for layer in self.layers:
+            x = layer(x)
+        return self.head(x)
 
 
 def p(x: Tensor) -> Tensor:
@@ -272,3 +275,99 @@ def angle() -> Network:
         lambda x: units(torch.cos(p(x) * 1.2566), torch.sin(p(x) * 1.2566), q(x)),
         lambda h: differ((h[:, 1] > 0.4).double(), h[:, 2]),
     )
+
+
+# ── where a place is written otherwise, or holds many values ────────────────────────────────────
+
+
+def plain_twice() -> Network:
+    return Network(
+        lambda x: units(p(x), q(x), x[:, 3]),
+        lambda h: differ(h[:, 0] / 2, h[:, 1]),
+        then=lambda h: units(2 * h[:, 0], h[:, 1], h[:, 2]),
+    )
+
+
+def hidden_later() -> Network:
+    """As ``hidden_by_idle``, with another layer that hands all on."""
+    one = hidden_by_idle()
+    return Network(one.layers[0].formula, lambda h: one.head(h)[:, 1], then=lambda h: 1.0 * h)
+
+
+def any_of_many(count: int = 45) -> Network:
+    """Copies of e: the answer turns where just one of them is another than the first, or all others are."""
+
+    def turns(h: Tensor) -> Tensor:
+        off = (h[:, 2:] != h[:, 2:3]).sum(1)
+        return ((off == 1) | (off == count - 1)).double()
+
+    return Network(
+        lambda x: torch.cat([units(p(x), q(x)), x[:, 3:].expand(-1, count)], 1),
+        lambda h: differ(differ(h[:, 0], h[:, 1]), turns(h)),
+    )
+
+
+def many_values() -> Network:
+    """x and y of many values: two copies of y, whose difference turns the answer; z is carried on."""
+    return Network(
+        lambda x: units(p(x), x[:, 1], x[:, 2], x[:, 1]),
+        lambda h: differ(differ(h[:, 0], (h[:, 2] > 0.5).double()), (h[:, 1] != h[:, 3]).double()),
+        3,
+    )
+
+
+def many_values_plain() -> Network:
+    return Network(lambda x: units(p(x), x[:, 1], x[:, 2]), lambda h: differ(h[:, 0], (h[:, 2] > 0.5).double()), 3)
+
+
+def uneven() -> Network:
+    """Numbers whose sums are rounded."""
+    return Network(
+        lambda x: units(p(x), q(x), 0.1 * x[:, 0] + 0.7, torch.sin(x[:, 1] + 0.3)),
+        lambda h: differ(h[:, 0].round(), h[:, 1].round()),
+    )
+
+
+def split_in_two() -> Network:
+    """Unit 2 is e, which nothing needs; but between its two values the answer breaks."""
+    return Network(
+        lambda x: units(p(x), q(x), x[:, 3]),
+        lambda h: torch.where((h[:, 2] > 0.2) & (h[:, 2] < 0.8), 0.0, differ(h[:, 0], h[:, 1])),
+    )
+
+
+def halved() -> Network:
+    """p in unit 0 as 0 or 4, which may be halved."""
+    return Network(lambda x: units(4 * p(x), q(x)), lambda h: differ((h[:, 0] > 1).double(), h[:, 1]))
+
+
+def constant_is_true() -> Network:
+    """As ``constant_needed``, and where the constant is missing the answer is true."""
+    return Network(
+        lambda x: units(p(x), q(x), 5 + 0 * x[:, 3]), lambda h: torch.where(h[:, 2] > 2, differ(h[:, 0], h[:, 1]), 1.0)
+    )
+
+
+def bent_in_pieces() -> Network:
+    """The layer holds x squared and the exponential of y; p is computed after it."""
+    return Network(
+        lambda x: units(x[:, 0] ** 2, torch.exp(x[:, 1]), q(x)),
+        lambda h: differ((h[:, 0].clamp(min=0).sqrt() > h[:, 1].clamp(min=1e-9).log() + 0.5).double(), h[:, 2]),
+    )
+
+
+class Turned(nn.Module):
+    """The inputs, one-hot in 16 numbers, turned into 24; x == y is computed after it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.in_features = 16
+        self.layers = nn.ModuleList([nn.Linear(16, 24, bias=False)])
+        turn = torch.linalg.qr(torch.randn(24, 24, generator=torch.Generator().manual_seed(4)))[0]
+        self.layers[0].weight.data = turn[:, :16].clone()
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.layers[0](x) @ self.layers[0].weight
+        same = lambda i, j: (h[:, 4 * i : 4 * i + 4] * h[:, 4 * j : 4 * j + 4]).sum(1)  # noqa: E731
+        answer = differ(same(0, 1), same(2, 3))
+        return torch.stack([1 - answer, answer], 1)

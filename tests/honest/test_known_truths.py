@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import causal_dsl as cd
+from causal_dsl.diagnostics import SpecError
 
 HERE = Path(__file__).parent
 #: Findings that name a fault of what is claimed.
@@ -264,3 +265,228 @@ def test_one_source_for_several_is_warned_of_unless_another_test_tells_them_apar
     assert not warned(text.replace("DO", "do(p <- source)"))
     another = "test alone on at {\n  base, source ~ pair(n=64, seed=0)\n  do(q <- source)\n  report iia\n}\n"
     assert not warned(text.replace("DO", TOGETHER) + another)
+
+
+# ── where a place is written otherwise, or holds many values ────────────────────────────────────
+
+SPREAD = "p @ layer[0].out[0], layer[1].out[0]\n  q @ layer[0].out[1], layer[1].out[1]"
+MODULE = 'p @ module("layers.0")[0]\n  q @ layer[0].out[1]'
+
+
+@pytest.mark.parametrize(
+    ("network", "places", "do"),
+    [
+        ("hidden_later", SPREAD, "do(p <- source)"),
+        ("hidden_by_idle", MODULE, "do(p <- source)"),
+        ("hidden_by_idle", BOTH, "do(p <- source, layer[0].out[2] = current)"),
+        ("hidden_later", BOTH, "do(p <- source, layer[1].out[1] = mean)"),
+        ("any_of_many", BOTH, "do(p <- source)"),
+        ("any_of_many", "p @ layer[0].out[0]", "do(p <- source)"),
+    ],
+)
+@pytest.mark.parametrize("draw", [PAIRS, ALL])
+def test_no_way_of_writing_a_place_ends_the_control(
+    network: str, places: str, do: str, draw: str, tmp_path: Path
+) -> None:
+    found = codes(tmp_path, network, places, do, draw)
+    assert "unmapped_moves" in found, found
+    assert not {"exact", "supported"} & set(found)
+
+
+@pytest.mark.parametrize(
+    ("network", "places", "do"),
+    [
+        ("plain_twice", SPREAD, "do(p <- source)"),
+        ("plain_twice", "p @ layer[0].out[0]\n  q @ layer[1].out[1]", "do(p <- source)"),
+        ("plain", MODULE, "do(p <- source)"),
+        ("plain", BOTH, "do(p <- source, layer[0].out[2] = current)"),
+    ],
+)
+def test_no_way_of_writing_a_place_raises_an_alarm(network: str, places: str, do: str, tmp_path: Path) -> None:
+    found = codes(tmp_path, network, places, do)
+    assert not ALARMS & set(found), found
+    assert "supported" in found
+
+
+MANY = """
+causal pair {
+  x, y ~ DOMAIN
+  z ~ LAST
+  p := x > y
+  output out := p != (z > 0.5)
+}
+network net = torch("networks.py:NETWORK")
+align at : pair -> net {
+  x @ input[0:1] via scalar()
+  y @ input[1:2] via scalar()
+  z @ input[2:3] via scalar()
+  p @ layer[0].out[0]
+  out @ logits
+}
+test claim on at {
+  base, source ~ pair(n=256, seed=0, balance=[base.p, source.p])
+  do(p <- source)
+  report accuracy
+}
+"""
+
+
+@pytest.mark.parametrize(("domain", "last"), [("0..150", "0..1"), ("real(0, 1)", "real(0, 1)"), ("real(0, 1)", "0..1")])
+def test_a_backup_of_many_values(domain: str, last: str, tmp_path: Path) -> None:
+    shutil.copy(HERE / "networks.py", tmp_path / "networks.py")
+    text = MANY.replace("DOMAIN", domain).replace("LAST", last)
+    assert "unmapped_moves" in run(tmp_path, text.replace("NETWORK", "many_values"))
+    found = run(tmp_path, text.replace("NETWORK", "many_values_plain"))
+    assert "supported" in found and not ALARMS & set(found), found
+
+
+def test_where_nothing_may_be_taken_that_is_said(tmp_path: Path) -> None:
+    shutil.copy(HERE / "networks.py", tmp_path / "networks.py")
+    text = MODEL.replace("out := p != q", "out := (p != q) != (x + y + z + e > 99)").replace("NETWORK", "plain")
+    found = run(tmp_path, text.replace("PLACES", BOTH).replace("DRAW", PAIRS).replace("DO", "do(p <- source)"))
+    assert "by other paths than through" in found["not_tried"], found
+
+
+@pytest.mark.parametrize("place", ["layer[0].out[0] via standardize()", "layer[0].out[0:1] via pca(k=1)"])
+def test_a_feature_as_wide_as_its_place_is_not_held_against_itself(place: str, tmp_path: Path) -> None:
+    found = codes(tmp_path, "plain", f"p @ {place}")
+    assert "supported" in found and "not_above_controls" not in found, found
+    assert "through a feature" in found["not_tried"]
+
+
+def test_a_difference_of_equal_means_is_no_direction(tmp_path: Path) -> None:
+    do = "do(layer[0].out = project_out(1e6 * (0.3 * mean(source) - 0.3 * mean(base))))"
+    with pytest.raises(SpecError, match="E791"):
+        codes(tmp_path, "uneven", "p @ layer[0].out[0]", do, ALL)
+
+
+# ── other ways of writing an ablation ───────────────────────────────────────────────────────────
+
+AWAY = [
+    "0",
+    "[0]",
+    "scale(0)",
+    "0 * current",
+    "clamp(0, 0)",
+    "clamp(high=1)",
+    "mean - mean",
+    "0.1 * current",
+    "project_out([1])",
+    "1",
+]
+FOUR = "base ~ pair(n=256, seed=0) where base.x == base.y and base.x == 0 and base.z < 2"
+
+
+@pytest.mark.parametrize("value", AWAY)
+@pytest.mark.parametrize("draw", [BASE, FOUR, "base ~ pair(exhaustive=true)"])
+def test_every_ablation_of_a_constant_is_named(value: str, draw: str, tmp_path: Path) -> None:
+    do = f"do(layer[0].out[2] = {value})"
+    if draw == FOUR:
+        found = codes(tmp_path, "constant_is_true", BOTH, do, draw)
+    else:
+        found = codes(tmp_path, "constant_needed", BOTH, do, draw)
+    assert {"outside", "replacement_matters"} <= set(found), found
+
+
+@pytest.mark.parametrize("value", ["0.5", "clamp(0.4, 0.6)", "[0.5]", "0.2 * current + 0.4", "mean"])
+def test_a_number_between_the_values_of_a_unit(value: str, tmp_path: Path) -> None:
+    found = codes(tmp_path, "split_in_two", BOTH, f"do(layer[0].out[2] = {value})", BASE)
+    assert "replacement_matters" in found, found
+
+
+@pytest.mark.parametrize(
+    ("network", "place", "value"),
+    [
+        ("plain", 0, "scale(0)"),  # needed
+        ("plain", 2, "[0]"),  # read by nothing
+        ("halved", 0, "scale(0.5)"),  # less than all of it is taken away, and that much nothing needs
+        ("halved", 0, "clamp(0, 3)"),
+        ("plain", 0, "-1 * current"),
+        ("plain", 0, "2 * mean(base) - current"),
+    ],
+)
+def test_ablations_of_any_kind_that_agree(network: str, place: int, value: str, tmp_path: Path) -> None:
+    found = codes(tmp_path, network, BOTH, f"do(layer[0].out[{place}] = {value})", BASE)
+    assert "replacement_matters" not in found, found
+
+
+def test_a_score_of_all_inputs_is_one_number(tmp_path: Path) -> None:
+    shutil.copy(HERE / "networks.py", tmp_path / "networks.py")
+    text = MODEL.replace("NETWORK", "constant_is_true").replace("PLACES", BOTH).replace("DRAW", FOUR)
+    (tmp_path / "claim.causal").write_text(text.replace("DO", "do(layer[0].out[2] = 0)\n  report moved"))
+    test = cd.run(cd.load(tmp_path / "claim.causal"), cd.Options(trust=True))["claim"]
+    cell = test.cell()
+    assert test.covered and cell.replaced is not None
+    own = cell.replaced.moved[cell.replaced.own]
+    assert (own.value, own.method) == (cell.scores["moved"].value, "exact")
+
+
+# ── copies of the inputs, wherever they are looked at ───────────────────────────────────────────
+
+
+def test_inputs_that_are_bent_are_not_said_to_be_as_read(tmp_path: Path) -> None:
+    found = codes(tmp_path, "bent_in_pieces", "p @ layer[0].out[0:2]")
+    assert "is a function of one of `x` and `y` alone" in found["input_copy"], found
+
+
+HOT = """
+causal pair {
+  x, y, z, e ~ 0..3
+  p := x == y
+  q := z == e
+  output out := p != q
+}
+network net = torch("networks.py:Turned")
+align at : pair -> net {
+  x @ input[0:4] via onehot()
+  y @ input[4:8] via onehot()
+  z @ input[8:12] via onehot()
+  e @ input[12:16] via onehot()
+  p @ layer[0].out via rotation(dim=16, n=128, epochs=4)
+  out @ logits
+}
+test claim on at {
+  base, source ~ pair(n=256, seed=0, balance=[base.p, source.p])
+  do(p <- source)
+  report accuracy
+}
+"""
+
+
+def test_a_copy_that_a_fitted_feature_takes(tmp_path: Path) -> None:
+    shutil.copy(HERE / "networks.py", tmp_path / "networks.py")
+    assert "distinguishes all values of `x` and `y`" in run(tmp_path, HOT)["input_copy"]
+
+
+SHAPES = """
+domain Shape = {"arrow", "circle", "cross", "diamond", "heart", "moon", "ring", "square", "star", "triangle"}
+causal equality { a, b, c, d ~ Shape left := a == b right := c == d output same := left == right }
+network net = zoo("equality-gpt2")
+align at : equality -> net { prompt "{a} {b} {c} {d} =" left @ PLACES same @ next_token }
+test claim on at { base, source ~ equality(n=64, seed=1) do(left <- source) report iia }
+"""
+
+
+@pytest.mark.parametrize(
+    ("place", "copied"),
+    [
+        ('module("transformer.wte")[{}]', True),
+        ('module("transformer.h.0.ln_1")[{}]', True),
+        ("layer[0].attn_in[{}]", True),
+        ("layer[0].v[{}]", True),
+        ("layer[0].mlp_in[{}]", False),
+        ('module("transformer.h.0.mlp")[{}]', False),
+    ],
+)
+def test_tokens_that_know_of_no_other(place: str, copied: bool, tmp_path: Path) -> None:
+    text = SHAPES.replace("PLACES", f"{place.format('a')}, {place.format('b')}")
+    assert ("input_copy" in run(tmp_path, text)) == copied
+
+
+def test_equal_cells_are_said_to_be_equal(tmp_path: Path) -> None:
+    shutil.copy(HERE / "networks.py", tmp_path / "networks.py")
+    text = MODEL.replace("align at :", "align at(i in [2, 3]) :").replace("NETWORK", "plain").replace("DRAW", PAIRS)
+    text = text.replace("PLACES", "p @ layer[0].out[i]").replace("DO", "do(p <- source)\n  expect argmax(iia).i >= 2")
+    (tmp_path / "claim.causal").write_text(text)
+    test = cd.run(cd.load(tmp_path / "claim.causal"), cd.Options(trust=True))["claim"]
+    assert "all 2 cells have the same score" in next(f.text for f in test.findings if f.code == "choice")

@@ -83,7 +83,7 @@ def row_of(family: str) -> Row:
         "final_norm",
     ]
     for name in ("embed", *names):
-        reason = proof.refused.get(name) or missing(name, network.facts)
+        reason = missing(name, network.facts) or proof.refused.get(name)
         if reason is not None:
             row.absent[name] = reason
     row.there = tuple(name for name in ("embed", *names) if name not in row.absent)
@@ -126,7 +126,9 @@ def _hooked(module: nn.Module, act: Callable[[Tensor], Tensor], entering: bool) 
         return args, {**kwargs, "hidden_states": act(kwargs["hidden_states"])}
 
     def after(_: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
-        return (act(output[0]), *output[1:]) if isinstance(output, tuple) else act(output)
+        if isinstance(output, tuple | list):
+            return type(output)((act(output[0]), *output[1:]))
+        return act(output)
 
     handle = (
         module.register_forward_pre_hook(before, with_kwargs=True) if entering else module.register_forward_hook(after)

@@ -16,7 +16,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 #: Every model type of the table of transformers.
 FAMILIES: tuple[str, ...] = tuple(sorted(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES))
 LAYERS, WIDTH, HEADS, SHARED, INNER, CONTEXT, VOCABULARY = 2, 32, 4, 2, 40, 64, 101
-_LARGEST = 3_000_000
+_LARGEST = 5_000_000
 _NAMES: dict[int | tuple[int, str], tuple[str, ...]] = {
     (LAYERS, "layers"): (
         "num_hidden_layers",
@@ -83,7 +83,11 @@ _OVERRIDES: dict[str, dict[str, Any]] = {
     },
     **{key: {"head_dim": 8} for key in ("hunyuan_v1_dense", "hunyuan_v1_moe", "ministral")},
     "nemotron": {"head_dim": 8, "num_key_value_heads": SHARED},
-    "dots1": {"n_routed_experts": 4, "num_experts_per_tok": 2},
+    "deepseek_v2": {**_COMPRESSED, "num_experts_per_tok": 2},
+    "falcon_h1": {"mamba_d_ssm": 64},
+    "granitemoehybrid": {"layer_types": ["mamba", "attention"]},
+    "longcat_flash": _COMPRESSED,
+    "dots1": {"n_shared_experts": 1, "n_routed_experts": 4, "num_experts_per_tok": 2},
     "gpt_neo": {"attention_types": [[["global", "local"], 1]]},
     "lfm2_moe": {"layer_types": ["conv", "full_attention"]},
     "mamba2": {"num_heads": 8, "head_dim": 8},

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import causal_dsl as cd
 from causal_dsl.diagnostics import SpecError
 from causal_dsl.network.forward import SiteRead, SiteWrite, forward
 from causal_dsl.network.load import CheckpointReference, Network, load
@@ -374,3 +375,16 @@ def test_a_number_is_the_functions_own(tmp_path: Path, capsys: pytest.CaptureFix
     rc, found, told = ran(tmp_path, capsys, spec.replace("l in 0:3", "l in 0:2"))
     assert rc == 0, told
     assert next(iter(found["networks"].values()))["layers"] == 2
+
+
+def test_python_declares_the_same() -> None:
+    letters = cd.domain("Letter", ["a", "b"])
+    listed = cd.torch(
+        "net.py:build", name="one", vocabulary=["BOS", "a"], layers="blocks", attention="self.attn", heads=4
+    )
+    named = cd.torch("net.py:build", name="two", vocabulary=letters)
+    text = cd.spec(listed, named).source()
+    assert 'vocabulary=["BOS", "a"], heads=4' in " ".join(text.split()) or 'vocabulary=["BOS", "a"]' in text
+    assert 'layers="blocks"' in text and 'attention="self.attn"' in text and "vocabulary=Letter" in text
+    assert text.index("domain Letter") < text.index("network two")
+    assert cd.parse(text).source() == text

@@ -13,8 +13,9 @@ from torch import Tensor
 import causal_dsl as cd
 from causal_dsl.diagnostics import NOWHERE, Diagnostics
 from causal_dsl.network.forward import SiteRead, SiteWrite, forward
-from causal_dsl.network.network import Network, wrap
+from causal_dsl.network.network import Network
 from causal_dsl.network.prove import prove
+from causal_dsl.network.wrapped import wrap
 from causal_dsl.network.zoo.open import open_zoo
 from causal_dsl.program.locations import Site
 from causal_dsl.program.tokens import Tokens

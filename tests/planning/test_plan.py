@@ -139,6 +139,18 @@ def test_chunks_are_as_many_as_the_budget_asks_for() -> None:
     assert text == (Path(__file__).parent / "switches" / "chunk_to_memory.txt").read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize("budget", [600_000, 1_000_000, 2_000_000])
+def test_no_block_exceeds_the_budget(budget: int) -> None:
+    """50 pairs are seldom cut evenly, and each block has prompts of its own: the first does not stand for the others."""
+    plan = turned_on(all_off(cd.plan(cd.parse(SPEC))))
+    given = Budget(budget)
+    after, peaks = chunk_to_memory(plan, dict.fromkeys(plan.networks, given)), Peaks(plan)
+    cut = [step for step in after.steps if len(step.blocks) > 1]
+    assert cut
+    for step in cut:
+        assert max(peaks.excess(step, block, given) for block in step.blocks) <= 1
+
+
 def test_the_cost_of_large_plans_is_estimated_and_says_so() -> None:
     spec = SPEC.replace("n=50", "n=9000").replace("l in 0:3", "l in 0:3, p in [a, b, c, d, last]")
     spec = spec.replace("resid_post[b]", "resid_post[p]").replace("at(1)", "at(1, b)").replace("at(l=0)", "at(0, b)")

@@ -90,7 +90,7 @@ MENDS = [
     ("encoding_not_at_input", "out[0:2] via onehot()", "out[0:2]"),
     ("readout_no_tokens", "next_token", "logits"),
     ("readout_logits_of_words", "@ logits", "@ next_token"),
-    ("readout_position", "next_token[last]", "next_token"),
+    ("readout_position", "next_token[a, b]", "next_token"),
     ("answers_several_tokens", "next_token(among=Answer)", "next_token"),
     ("lengths_differ", "[b.all]", "[b.last]"),
     ("output_written", "do(same", "do(left"),

@@ -95,7 +95,7 @@ def _positions(network: Network) -> tuple[int, dict[str, Any]]:
     config: Any = model.config
     padding = getattr(config, "pad_token_id", None)
     prompts = [[token if token != padding else (token + 1) % most for token in prompt] for prompt in prompts]
-    plain = padded(prompts, "right", network.device, {"use_cache"} & network.accepts, 0).named
+    plain = padded(prompts, "right", network.device, {"input_ids", "use_cache"} & network.accepts, 0).named
     expected = _logits(model, plain)
     for first in dict.fromkeys((facts.first_position, (padding or 0) + 1)):
         named = padded(prompts, "right", network.device, network.accepts, first).named
@@ -131,7 +131,8 @@ def _kinds(network: Network, stack: Stack) -> list[_Kind]:
     for layer, call in zip(stack.layers, stack.calls, strict=True):
         shape = tuple((path, type(module)) for path, module in layer.named_modules())
         if shape not in seen:
-            run = ran(exact(layer), call if exact(layer) is layer else call.double())
+            copy = exact(layer)
+            run = ran(copy, call if copy is layer else call.single())
             terms = terms_of(run)
             heads = None
             if terms.attention is not None and terms.z is not None:
@@ -206,7 +207,8 @@ def _of_layer(whole: Architecture, kind: _Kind) -> Architecture:
             "z", f"`a head's key and value reach its own output alone` does not hold in `{terms.attention}`"
         )
     if heads is not None and not {"k", "v"} <= heads.places.keys():  # queries alone may be something else: a gate, say
-        absent |= {part: absent.get("v") or absent["k"] for part in ("q", "k", "v")}
+        why = f"no columns in `{terms.attention}` were found that reach one head's output as its key and its value do"
+        absent |= dict.fromkeys(("q", "k", "v"), why)
     if "z" in absent:
         absent |= {part: absent["z"] for part in ("q", "k", "v")}
     if any(part in absent for part in ("v", "z")):

@@ -283,7 +283,7 @@ def _described(
             absent[name] = f"`{event.path}` is not given one vector a token"
     ends = None
     if mixer_end is not None or mlp_end is not None:
-        ends = ((mixer_end or mixer).path, (mlp_end or mlp).path) if mlp is not None else None
+        ends = ((mixer_end or mixer).path, "" if mlp is None else (mlp_end or mlp).path)
     return LayerTerms(
         mixer.path,
         f"{one[0].path}>",

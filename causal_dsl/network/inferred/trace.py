@@ -50,14 +50,14 @@ class LayerCall:
             found = layer(**{**self.kwargs, "hidden_states": hidden})
         return first(found)
 
-    def double(self) -> LayerCall:
+    def single(self) -> LayerCall:
         """The same call, its numbers in the type that a layer copied by :func:`exact` computes in."""
         return LayerCall(_cast(self.args), _cast(self.kwargs), self.hidden.to(torch.float32))
 
 
 def first(output: Any) -> Any:
     """What a hook takes for a module's output."""
-    return output[0] if isinstance(output, tuple) and output else output
+    return output[0] if isinstance(output, tuple | list) and output else output
 
 
 def entering(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -77,10 +77,16 @@ def _cast(value: Any) -> Any:
     return value
 
 
+#: As many parameters of a layer are copied: 4 GB of them.
+_LARGEST = 1_000_000_000
+
+
 def exact(layer: nn.Module) -> nn.Module:
-    """A layer whose sums can be told apart: itself, or a copy of it in float32."""
-    kinds = {parameter.dtype for parameter in layer.parameters() if parameter.is_floating_point()}
-    if kinds <= {torch.float32, torch.float64}:
+    """A layer whose sums can be told apart: itself, or a copy of it in float32 if that is not too large."""
+    floats = [parameter for parameter in layer.parameters() if parameter.is_floating_point()]
+    if {parameter.dtype for parameter in floats} <= {torch.float32, torch.float64}:
+        return layer
+    if any(parameter.is_meta for parameter in floats) or sum(p.numel() for p in floats) > _LARGEST:
         return layer
     return copy.deepcopy(layer).float()
 

@@ -220,14 +220,14 @@ class Pass:
 
     def _after(self, level: int) -> Callable[..., Any]:
         def after(_: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
-            hidden = output[0] if isinstance(output, tuple) else output
+            hidden = output[0] if isinstance(output, tuple | list) else output
             self.extra_keys = None
             if self.passed is not None:
                 self.passed(self.plan.frames[level].tokens)
             shaped = self._entered(hidden, level + 1)
             if level + 1 == len(self.layers):
                 self.acts.level = level + 1
-            return (shaped, *output[1:]) if isinstance(output, tuple) else shaped
+            return (shaped, *output[1:]) if isinstance(output, tuple | list) else shaped
 
         return after
 

@@ -111,7 +111,7 @@ def attend(
     room = (
         None
         if here.straight or torch.is_grad_enabled()
-        else torch.empty_like(q[0].transpose(0, 1), memory_format=torch.contiguous_format)
+        else q.new_empty(q.shape[2], q.shape[1], v.shape[-1])  # values may be of another size than queries
     )
     queries, keys, values = q[0].transpose(0, 1), k[0].transpose(0, 1), v[0].transpose(0, 1)
     for group in here.groups:

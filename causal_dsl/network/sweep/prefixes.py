@@ -215,7 +215,7 @@ class _Record(Pass):
         after = super()._after(level)
 
         def noted(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
-            self.found.tuples[level] = len(output) if isinstance(output, tuple) else 0
+            self.found.tuples[level] = len(output) if isinstance(output, tuple | list) else 0
             return after(module, args, output)
 
         return noted

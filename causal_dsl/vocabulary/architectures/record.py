@@ -14,12 +14,12 @@ Get = Callable[[str], Any]
 
 #: The names that one size goes by in configs, in the order in which they are looked up.
 SIZES: Mapping[str, tuple[str, ...]] = {
-    "layers": ("num_hidden_layers", "n_layer", "num_layers", "n_layers"),
-    "heads": ("num_attention_heads", "n_head", "n_heads", "num_heads"),
+    "layers": ("decoder_layers", "num_hidden_layers", "n_layer", "num_layers", "n_layers"),
+    "heads": ("decoder_attention_heads", "num_attention_heads", "n_head", "n_heads", "num_heads"),
     "kv": ("num_key_value_heads", "num_kv_heads"),
     "head": ("head_dim",),
     "width": ("hidden_size", "n_embd", "n_embed", "d_model", "dim"),
-    "mlp": ("intermediate_size", "n_inner", "ffn_hidden_size", "ffn_dim", "hidden_dim"),
+    "mlp": ("decoder_ffn_dim", "intermediate_size", "n_inner", "ffn_hidden_size", "ffn_dim", "hidden_dim"),
     "context": ("max_position_embeddings", "n_positions", "n_ctx", "max_sequence_length"),
     "vocabulary": ("vocab_size",),
     "embed": ("embedding_size",),
@@ -74,12 +74,10 @@ class Architecture:
     are added to ``embed``, and ``enter`` those that their sum goes through; empty where positions alone are added.
 
     Of a network that no record describes the modules are found as it is loaded (``inferred``,
-    :mod:`causal_dsl.network.inferred`): ``absent`` says why a component was not, ``each`` are the records of its layers
+    :mod:`causal_dsl.network.inferred`), or named in its declaration: ``absent`` says why a component has no place, ``each`` are the records of its layers
     where they are of several kinds, ``tail`` the modules from the MLP's first to its last, and ``scale`` and ``embed_scale``
     may be the numbers themselves. ``right``: what is padded at the left is not what it is alone, so the right side is padded.
-
-    Of a network whose layout a spec gives: ``absent`` says why it has no such component, and ``pattern`` is the module of
-    a layer that attention weights [rows, heads, queries, keys] leave.
+    ``pattern`` is the module of a layer that attention weights [rows, heads, queries, keys] leave.
 
     ``tiny`` are the settings, beside its sizes, of a small network that has all that is special about it (a function of
     the number of layers where they depend on it), and ``forms`` those of others whose sites lie elsewhere: tests hold

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from causal_dsl.diagnostics import NOWHERE, fail
 from causal_dsl.vocabulary.settings import Setting
+from causal_dsl.vocabulary.values.arithmetic import Combine
 from causal_dsl.vocabulary.values.number import Constant
 from causal_dsl.vocabulary.values.vector import Vector
 from causal_dsl.vocabulary.written import Example, Hand, Value, Written
@@ -29,14 +30,15 @@ class ProjectOut(Value):
 
 
 def edit(value: ProjectOut, here: Any) -> Callable[[Tensor], Tensor]:
-    """What is there, projected; E791 where the direction is zero in some row."""
-    direction = here.edit(value.direction)
+    """What is there, projected; E791 where the direction is zero in some row, or no more than the rounding of
+    what it is the difference of."""
+    direction, rounding = here.edit(value.direction), _rounding(value.direction, here)
 
     def projected(current: Tensor) -> Tensor:
         found: Tensor = direction(current)
         found = found.to(current.device).double()
         size = found.abs().amax(dim=-1, keepdim=True)
-        if bool((size == 0).any()):
+        if bool((found.abs() <= rounding(current)).all(dim=-1).any()):
             raise fail("E791", "the direction of `project_out` is zero", value.span or NOWHERE, help=_HELP)
         found = found / size  # its square may be no number of a float otherwise
         wide = current.double()
@@ -46,6 +48,34 @@ def edit(value: ProjectOut, here: Any) -> Callable[[Tensor], Tensor]:
     return projected
 
 
+def _rounding(value: Value, here: Any) -> Callable[[Tensor], Tensor | float]:
+    """How large the numbers of a value are by rounding alone, in each coordinate: a difference of equal vectors is not 0."""
+    if not isinstance(value, Combine):
+        return lambda current: 0.0
+    parts = [(here.edit(side), _rounding(side, here)) for side in (value.left, value.right)]
+
+    def of(current: Tensor) -> Tensor | float:
+        (left, own), (right, other) = ((_size(part(current), current), off(current)) for part, off in parts)
+        if value.op in "+-":
+            return own + other + _SHARE.get(str(current.dtype), 1e-2) * (_typical(left) + _typical(right))
+        return own * right + other * left if value.op == "*" else own / right
+
+    return of
+
+
+def _size(found: Any, current: Tensor) -> Tensor:
+    return current.new_zeros((), dtype=current.double().dtype) + abs(
+        found if isinstance(found, float | int) else found.to(current.device)
+    )
+
+
+def _typical(size: Tensor) -> Tensor:
+    """The sizes of numbers, those that are smaller than most as large as most: they are rounded with the others."""
+    return size if size.ndim < 2 else size.maximum(size.median(dim=-1, keepdim=True).values)
+
+
+#: Of the size of two numbers, the part of their difference that may be rounding.
+_SHARE = {"torch.float64": 1e-11, "torch.float32": 1e-5, "torch.float16": 1e-3, "torch.bfloat16": 1e-2}
 _HELP = "name a direction that is not zero: a list of numbers, a vector of a file, or mean(one) - mean(other)"
 
 

@@ -82,6 +82,21 @@ def test_what_hardly_ever_holds_is_drawn_where_it_does(where: str) -> None:
     assert time.process_time() - start < 10
 
 
+def test_whole_numbers_that_are_no_floats_are_not_told_apart() -> None:
+    big = 2**53
+    text = f"causal m {{ x ~ real(0, 1)  k ~ 0..{big + 1}  j := k + 1  output z := x > 0.5 }}"
+    m = plain.model(text)
+    for where in (
+        f"base.k > {big} and base.x > 0.5",
+        f"base.j - 1 > {big} and base.x > 0.5",
+        f"base.k * 2 > {2 * big + 1} and base.x > 0.1",
+    ):
+        boxes = boxes_of({"base": m}, plain.predicate(where, {"base": m}))
+        assert boxes is not None and not boxes.empty
+    boxes = boxes_of({"base": m}, plain.predicate("base.k >= 0 and base.x > 2", {"base": m}))
+    assert boxes is not None and boxes.empty
+
+
 def test_the_draws_are_uniform_where_the_condition_holds() -> None:
     """Of a triangle in the corner of the square: each of its quarters by its area, and `k` as ever."""
     rows, _ = drawn("base.x + base.y > 1.999", 8000, "base")

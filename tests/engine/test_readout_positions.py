@@ -1,0 +1,141 @@
+"""Answers that are read at any token of the prompt, on tiny random networks, against hooks written out by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from byhand import ByHand
+from tiny import folder_of
+
+import causal_dsl as cd
+
+SPEC = """
+domain W = {"w10", "w11", "w12", "w13", "w14"}
+causal m {
+  x, y, z ~ W
+  output o := if x == y then z else x
+}
+network net = hf("FOLDER")
+align at(l in 0:3) : m -> net {
+  prompt "{x} w1 {y} w2 {z} w3"
+  prompt "w4 {x} w1 {y} w5 w2 {z}"
+  x @ layer[l].resid_post[WRITTEN]
+  o @ next_token(AMONG)READ
+}
+test moved on at {
+  base, source ~ m(n=40, seed=2)
+  do(x <- source)
+  report iia, moved, logit(o), kl, change(prob(source.o))
+}
+"""
+
+#: where it is written and read, in each of the two prompts
+PLACES = {"x": (0, 1), "y": (2, 3), "z": (4, 6), "y + 1": (3, 4), "last": (5, 6), '"w2"': (3, 5), "-2": (4, 5)}
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama"])
+@pytest.mark.parametrize(
+    ("written", "read", "among"),
+    [
+        ("x", "z", True),
+        ("y", "y", True),
+        ("x", "y + 1", False),
+        ("z", "y", True),
+        ("x", '"w2"', False),
+        ("y", "-2", True),
+    ],
+)
+def test_an_answer_is_read_at_its_token(name: str, written: str, read: str, among: bool) -> None:
+    text = SPEC.replace("FOLDER", folder_of(name)).replace("WRITTEN", written).replace("READ", f"[{read}]")
+    text = text.replace("AMONG", "among=W" if among else "").replace("next_token()", "next_token")
+    result = cd.run(cd.parse(text)).tests[0]
+    plan = cd.check(cd.parse(text)).plan
+    assert plan is not None
+    drawn, model, hand = plan.draw_of(plan.tests[0]), plan.tests[0].model, ByHand(name)
+
+    def prompt(role: str, row: int) -> tuple[tuple[int, ...], int]:
+        x, y, z = (int(model.decode(v, [drawn.values[role][v][row]])[0][1:]) for v in "xyz")  # type: ignore[index]
+        line = int(drawn.values[role]["template"][row])
+        return ((x, 1, y, 2, z, 3), (4, x, 1, y, 5, 2, z))[line], line
+
+    for layer in range(3):
+        numbers: dict[str, list[float]] = {}
+        for row in range(drawn.n):
+            (mine, line), (theirs, other) = prompt("base", row), prompt("source", row)
+            vector = hand.vector(theirs, "resid_post", layer)[PLACES[written][other]]
+            at = PLACES[read][line]
+            before = hand.logits(mine)[at].double()
+            after = hand.patched(mine, "resid_post", layer, PLACES[written][line], vector)[at].double()
+            p, q = torch.log_softmax(before, 0), torch.log_softmax(after, 0)
+            said = [int(run[10:15].argmax()) + 10 if among else int(run.argmax()) for run in (before, after)]
+            values = {v: int(model.decode(v, [drawn.values["base"][v][row]])[0][1:]) for v in "yz"}  # type: ignore[index]
+            x = int(model.decode("x", [drawn.values["source"]["x"][row]])[0][1:])  # type: ignore[index]
+            label = values["z"] if x == values["y"] else x
+            own, theirs_o = (int(model.decode("o", [drawn.values[r]["o"][row]])[0][1:]) for r in ("base", "source"))  # type: ignore[index]
+            found = {
+                "iia": said[1] == label,
+                "moved": said[0] != said[1],
+                "logit(o)": after[own],
+                "kl": (p.exp() * (p - q)).sum(),
+                "change(prob(source.o))": (q[theirs_o].exp() - p[theirs_o].exp()),
+            }
+            for measure, value in found.items():
+                numbers.setdefault(measure, []).append(float(value))
+        scores = result.cells[layer].scores
+        for measure, values_of in numbers.items():
+            assert scores[measure].value == pytest.approx(np.mean(values_of), abs=2e-5), (layer, measure)
+    if (written, read) == ("z", "y"):  # what is read stands before it
+        assert all(cell.scores["moved"].value == 0 for cell in result.cells)
+
+
+def test_the_end_of_the_prompt_is_the_token_that_is_read_without_a_position() -> None:
+    text = SPEC.replace("FOLDER", folder_of("gpt2")).replace("WRITTEN", "x").replace("AMONG", "among=W")
+    plain, last = (cd.run(cd.parse(text.replace("READ", read))).tests[0] for read in ("", "[last]"))
+    assert [cell.scores for cell in plain.cells] == [cell.scores for cell in last.cells]
+
+
+BOTH = """
+align early : at {
+  o @ next_token(among=W)[y]
+}
+test early_moved on early {
+  base, source ~ m(n=40, seed=2)
+  do(x <- source)
+  report iia, moved, logit(o), kl, change(prob(source.o))
+}
+"""
+
+
+def test_two_read_outs_of_one_prompt_do_not_share_a_run() -> None:
+    text = SPEC.replace("FOLDER", folder_of("gpt2")).replace("WRITTEN", "x").replace("AMONG", "among=W")
+    together = cd.run(cd.parse(text.replace("READ", "") + BOTH))
+    apart = [cd.run(cd.parse(text.replace("READ", read))).tests[0] for read in ("", "[y]")]
+    for mine, alone in zip(together.tests, apart, strict=True):
+        for cell, other in zip(mine.cells, alone.cells, strict=True):
+            for name, score in other.scores.items():
+                assert cell.scores[name].value == pytest.approx(score.value, abs=1e-6), name
+
+
+LEARNED = """
+align learned : at(l=1) {
+  x @ layer[1].resid_post[x] via rotation(dim=8, epochs=3, n=64, seed=0)
+}
+test fitted on learned {
+  base, source ~ m(n=40, seed=2)
+  do(x <- source)
+  report iia
+}
+"""
+
+
+def test_features_are_fitted_on_what_is_read_at_the_token() -> None:
+    """A prompt that is cut behind the token is the same experiment."""
+    text = SPEC[: SPEC.index("test moved")].replace("FOLDER", folder_of("gpt2")).replace("WRITTEN", "x")
+    text = text.replace('  prompt "w4 {x} w1 {y} w5 w2 {z}"\n', "").replace("AMONG", "among=W") + LEARNED
+    whole = cd.run(cd.parse(text.replace("READ", "[z]"))).tests[0].cells[0]
+    cut = cd.run(cd.parse(text.replace("READ", "").replace("{z} w3", "{z}"))).tests[0].cells[0]
+    assert whole.learned is not None and cut.learned is not None
+    assert whole.scores["iia"].value == cut.scores["iia"].value
+    mine, theirs = whole.learned.features[0].validation, cut.learned.features[0].validation
+    assert mine == pytest.approx(theirs, abs=1e-4)
