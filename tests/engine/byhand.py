@@ -62,7 +62,7 @@ class ByHand:
             for component, (path, side, columns, factor) in self.places.items():
                 for layer in range(self.layers) if "{l}" in path else [None]:
                     module = self.model.get_submodule(path.format(l=layer))
-                    stack.callback(_hook(module, side, keep((component, layer), columns, factor)).remove)
+                    stack.callback(hook(module, side, keep((component, layer), columns, factor)).remove)
             found["logits", None] = self.logits(ids)
         return found
 
@@ -76,7 +76,7 @@ class ByHand:
                 found[what, layer] = tensor[0].transpose(0, 1).flatten(1).detach().clone()
             return tensor
 
-        with self._attention(look):
+        with self.attention(look):
             self.logits(ids)
         return found
 
@@ -95,7 +95,7 @@ class ByHand:
                 tensor[0, :, at] = new if what == "pattern" else new.view(tensor.shape[1], -1)
                 return tensor
 
-            with self._attention(put):
+            with self.attention(put):
                 return self.logits(ids)
         if component == "resid_mid":
             return self._between(ids, layer or 0, at, new)
@@ -106,7 +106,7 @@ class ByHand:
             tensor[0, at, slice(None) if columns is None else columns] = new / factor
             return tensor
 
-        handle = _hook(self.model.get_submodule(path.format(l=layer)), side, change)
+        handle = hook(self.model.get_submodule(path.format(l=layer)), side, change)
         try:
             return self.logits(ids)
         finally:
@@ -124,14 +124,14 @@ class ByHand:
                 tensor[0, at] = rest_of_layer(self.name, module, new[None, None])[0, 0]
             return tensor
 
-        handle = _hook(module, "out", leaving)
+        handle = hook(module, "out", leaving)
         try:
             return self.logits(ids)
         finally:
             handle.remove()
 
     @contextmanager
-    def _attention(self, change: Callable[[int, str, Tensor], Tensor]) -> Iterator[None]:
+    def attention(self, change: Callable[[int, str, Tensor], Tensor]) -> Iterator[None]:
         """The model's own plain attention, with q, k and the weights [1, heads, tokens, ...] changed layer by layer."""
         from families import layer_path
 
@@ -163,7 +163,7 @@ class ByHand:
             self.model.set_attn_implementation(usual)
 
 
-def _hook(module: nn.Module, side: str, change: Change) -> Any:
+def hook(module: nn.Module, side: str, change: Change) -> Any:
     def before(_: nn.Module, args: tuple, kwargs: dict) -> Any:
         if args:
             return (change(args[0]), *args[1:]), kwargs

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import torch
-from byhand import ByHand, _hook
+from byhand import ByHand, hook
 from tiny import BOTH_WAYS, execution_of, folder_of, numbers_of, same
 from torch import Tensor
 
+import causal_dsl as cd
 from causal_dsl.diagnostics import SpecError
 from causal_dsl.engine.execute import Execution
 from causal_dsl.planning import graph as g
@@ -142,7 +143,7 @@ def written(hand: ByHand, ids: tuple[int, ...], writes: Writes) -> Tensor:
                     tensor[0, at] = vector
                 return tensor
 
-            stack.callback(_hook(hand.model.get_submodule(path.format(l=layer)), side, put).remove)
+            stack.callback(hook(hand.model.get_submodule(path.format(l=layer)), side, put).remove)
         return hand.logits(ids)
 
 
@@ -348,7 +349,7 @@ def attended(hand: ByHand, ids: tuple[int, ...], layer: int, new: Weights) -> Te
             tensor[0, head, query, key] = weight
         return tensor
 
-    with hand._attention(put):
+    with hand.attention(put):
         return hand.logits(ids)
 
 
@@ -463,3 +464,17 @@ def test_positions_are_of_the_template_of_their_run() -> None:
             execution_of(text + f"test t on a(l=0, k=1) {{ {draw}\n do({action}) report mean(kl) }}\n")
         fault = next(found for found in caught.value.diagnostics if found.code.startswith("E"))
         assert fault.code == "E504" and fault.span.text
+
+
+def test_the_builder_writes_the_same_sites() -> None:
+    at, p, x = cd.param("l"), cd.param("p"), cd.name("x")
+    sites = {
+        "layer[l - 5:l + 5].mlp_out[x]": cd.layer[at - 5 : at + 5].mlp_out[x],
+        "layer[:3].resid_post[p.first:p.last]": cd.layer[:3].resid_post[p.first : p.last],
+        "layer[0].resid_post[if x == 1 then first else last - 2]": cd.layer[0].resid_post[
+            cd.if_(x == 1, cd.first, cd.last - 2)
+        ],
+        "layer[l].head[1].pattern[last, x + 1]": cd.layer[at].head[1].pattern[cd.last, x + 1],
+    }
+    for text, site in sites.items():
+        assert repr(site) == text

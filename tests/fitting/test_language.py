@@ -65,6 +65,9 @@ def made(family: str, sites: str, feature: str, padding: str = "right"):
         "layer[1].head[0].z[last], layer[2].mlp_out[last]",
         "layer[0].resid_pre[x.all]",
         "layer[2].resid_post[last], layer[0].resid_post[x]",
+        "layer[0:2].mlp_out[x + 2]",
+        "layer[1].resid_post[x:y + 1]",
+        "layer[1].resid_post[if same then x else z - 1]",
     ],
 )
 def test_rows_of_a_step_are_those_of_whole_forwards(family: str, sites: str) -> None:
