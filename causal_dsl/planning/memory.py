@@ -12,9 +12,9 @@ MOST_KEYS_CPU, MOST_KEYS_DEVICE = 2**19, 2**27
 SLICE_CPU, SLICE_DEVICE = 2048, 2**62
 #: What a process takes of memory for what its tensors hold: the C library's heap does not give back all that is freed
 #: between tensors that grow from layer to layer (`python -m benchmarks.peaks` measures it), a GPU's allocator nearly all.
-HEAP_CPU, HEAP_DEVICE = 1.25, 1.15
+HEAP_CPU, HEAP_DEVICE = 1.2, 1.15
 #: What a process on a CPU takes beside that, however small the pass: indices, the buffers of matrix products, pools.
-PROCESS = 20_000_000
+PROCESS = 10_000_000
 #: Numbers of logits that are looked at at once: they are looked at in float64, and on a CPU should stay in its cache.
 MOST_LOGITS_CPU, MOST_LOGITS_DEVICE = 2**18, 2**28
 #: The most that is taken unasked on a CPU.

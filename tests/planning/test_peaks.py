@@ -21,3 +21,12 @@ def test_tensors_alive_at_the_peak_are_those_predicted(name: str) -> None:
     assert found["blocks"] > 1
     assert 0.75 * found["tensors"] <= found["seen"] <= 1.1 * found["tensors"] + BESIDE
     assert found["seen"] <= found["predicted"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="only there can a process forget its peak so far")
+@pytest.mark.parametrize("name", SHAPES)
+def test_a_process_takes_what_is_predicted_to_within_a_quarter(name: str) -> None:
+    found = row(name, 64)
+    assert found["predicted"] <= 64 * 10**6
+    assert 0.75 <= found["predicted"] / found["seen"] <= 1.25
