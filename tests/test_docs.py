@@ -154,7 +154,7 @@ def test_the_example_of_learned_features_comes_out_as_shown(
         assert found[name][0] == pytest.approx(values[0], abs=0.1), name
         assert found[name][1:] == pytest.approx(values[1:], abs=4), name
     said = re.findall(r"^ +([a-z_]+): ", shown, re.MULTILINE)
-    assert said == ["chance", "supported", "fitted", "above_controls", "wrong_answers"]
+    assert said == ["chance", "supported", "fitted", "above_controls", "wrong_answers", "not_tried"]
     assert said == re.findall(r"^ +([a-z_]+): ", printed, re.MULTILINE)
     (example,) = blocks(page, "python")
     exec(compile(example, "<features.md>", "exec"), {"__name__": "example"})
