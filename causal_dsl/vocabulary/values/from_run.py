@@ -25,7 +25,7 @@ FAMILY = (
         "<-",
         FromRun,
         "`site <- source`, `site <- source.layer[5].resid_post[last]`",
-        "what the site, or another one, has in another run",
+        "the value of the site, or of another one, in another run",
         (Example("<- source", lambda hand: hand.of("source")),),
         word=False,
     ),
