@@ -29,6 +29,7 @@ READERS = {
     "sqlite3": ("connect",),
 }
 _POSITION = {("safetensors.torch", "load_model"): 1}
+_MARK = "_causal_dsl_tells"
 
 
 @contextmanager
@@ -42,7 +43,7 @@ def telling(note: Callable[[str], None]) -> Iterator[None]:
         there = sys.modules.get(module)
         for name in names if there is not None else ():
             own = getattr(there, name, None)
-            if own is not None:
+            if own is not None and not hasattr(own, _MARK):  # within another `telling` it is wrapped already
                 wrapped = _wrapped(own, _POSITION.get((module, name), 0), note)
                 setattr(there, name, wrapped)
                 replaced.append((there, name, own, wrapped))
@@ -54,6 +55,7 @@ def telling(note: Callable[[str], None]) -> Iterator[None]:
                 setattr(there, name, own)
 
 
+@functools.cache  # code of a user is called for each value of a table: it is made once
 def _wrapped(own: Any, position: int, note: Callable[[str], None]) -> Any:
     @functools.wraps(own)
     def told(*arguments: Any, **named: Any) -> Any:
@@ -64,6 +66,7 @@ def _wrapped(own: Any, position: int, note: Callable[[str], None]) -> Any:
                     note(os.fsdecode(path))
         return own(*arguments, **named)
 
+    setattr(told, _MARK, True)
     return told
 
 
