@@ -75,7 +75,7 @@ class FamilyResult:
         return tuple(spread for over in self.over for spread in self._spreads(over))
 
     def _spreads(self, over: str) -> Iterator[Spread]:
-        found: dict[tuple[str, tuple[tuple[str, Any], ...]], list[tuple[float, dict[str, Setting]]]] = {}
+        found: dict[tuple[str, tuple[tuple[str, Any], ...]], dict[str, tuple[float, dict[str, Setting]]]] = {}
         for test in self.tests:
             network = {name: value for name, value in test.variant if name == over}
             rest = [(name, value) for name, value in test.variant if name != over]
@@ -83,8 +83,9 @@ class FamilyResult:
                 for score, estimate in cell.scores.items():
                     if estimate.value is not None and math.isfinite(estimate.value):
                         at = (*rest, *cell.cell.items())
-                        found.setdefault((score, at), []).append((estimate.value, network))
-        for (score, at), values in found.items():
+                        found.setdefault((score, at), {}).setdefault(test.who, (estimate.value, network))
+        for (score, at), by_network in found.items():
+            values = list(by_network.values())
             numbers = [value for value, _ in values]
             low, high = min(values, key=lambda one: one[0]), max(values, key=lambda one: one[0])
             sd = statistics.stdev(numbers) if len(numbers) > 1 else None
@@ -117,7 +118,7 @@ def _over(tests: Sequence[TestResult]) -> tuple[str, ...]:
         seen: dict[tuple[tuple[str, Setting], ...], set[str]] = {}
         for test in tests:
             rest = tuple(pair for pair in test.variant if pair[0] != name)
-            seen.setdefault(rest, set()).add(test.network)
+            seen.setdefault(rest, set()).add(test.who)
         if any(len(networks) > 1 for networks in seen.values()):
             over.append(name)
     return tuple(over)

@@ -29,6 +29,7 @@ def not_measured(test: Test, ceilings: Mapping[str, Ceiling]) -> TestResult:
         cell_count=len(test.cells),
         family=test.family,
         variant=test.variant,
+        who=str(test.network.key),
     )
 
 
@@ -36,7 +37,12 @@ def as_far_as_measured(result: TestResult, test: Test) -> TestResult:
     """A result told of its network and of how many cells it should have. Where some were not finished nothing that was
     expected is judged: an expectation speaks of all cells."""
     told = replace(
-        result, network=test.network.name, cell_count=len(test.cells), family=test.family, variant=test.variant
+        result,
+        network=test.network.name,
+        cell_count=len(test.cells),
+        family=test.family,
+        variant=test.variant,
+        who=str(test.network.key),
     )
     if told.status != "interrupted":
         return told

@@ -291,6 +291,8 @@ class TestResult:
     #: of a member of a family: what the family is called, and the parameters that make it this member
     family: str = ""
     variant: tuple[tuple[str, int | float | str], ...] = ()
+    #: who its network is: equal for one network under two names
+    who: str = field(default="", compare=False)
 
     @property
     def status(self) -> Status:

@@ -342,3 +342,18 @@ def test_large_families_are_told_of(folder: Path) -> None:
     text = 'network lm(step in 0:3) = hf("./lm{step}")\nnetwork few(step in 0:2) = hf("./lm{step}")\n'
     found = cd.check(cd.parse(text))
     assert [d.code for d in found.diagnostics if d.code == "W231"] == ["W231"]
+
+
+def test_one_network_under_two_values_counts_once(folder: Path) -> None:
+    """Who a network is decides what differs, not what its member is called."""
+    text = (
+        MODEL
+        + 'network net(name in [a, b], seed in 0:2) = torch("nets.py:build", seed=seed)\nalign tau : equality -> net {\n'
+        + INPUTS
+        + "}\ntest t on tau {\n  base ~ equality(n=32, seed=0)\n  report accuracy\n}\n"
+    )
+    family = run(folder, text).family("t")
+    assert len(family.tests) == 4 and family.over == ("seed",)
+    assert {spread.of for spread in family.spreads} == {2}
+    same = run(folder, text.replace("seed in 0:2", "seed in [1, 1]")).family("t")
+    assert same.over == () and same.spreads == ()
