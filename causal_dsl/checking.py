@@ -36,7 +36,6 @@ from causal_dsl.program.derived_tests import (
     fitted_variants,
 )
 from causal_dsl.program.endings import check_endings
-from causal_dsl.program.facts import Facts
 from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.modules import Loader
 from causal_dsl.program.naming import network_names, overridden
@@ -51,6 +50,7 @@ from causal_dsl.reading import readable, within
 from causal_dsl.score.make_findings import no_room, vacuous_expectation
 from causal_dsl.specs import Options, Spec
 from causal_dsl.store.reads import note, recording
+from causal_dsl.vocabulary.network_facts import Facts
 
 if TYPE_CHECKING:
     from causal_dsl.network.network import Network

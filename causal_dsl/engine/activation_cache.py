@@ -14,7 +14,7 @@ from causal_dsl.engine.attended_keys import heads_of, keys_of, pick
 from causal_dsl.faults import OwnFault
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.rows import Layout, Layouts
-from causal_dsl.program.locations import Site
+from causal_dsl.vocabulary.locations import Site
 
 
 class Activations(ABC):

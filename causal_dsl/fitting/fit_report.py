@@ -33,7 +33,7 @@ from causal_dsl.score.truth import kept_of, labels_of
 from causal_dsl.score.verdict import settled
 
 if TYPE_CHECKING:
-    from causal_dsl.api import Checked
+    from causal_dsl.checked import Checked
 
 
 def with_controls(

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from causal_dsl.diagnostics import Diagnostics, did_you_mean
 from causal_dsl.program.encodings import encodes
-from causal_dsl.program.locations import Place
 from causal_dsl.program.overlap import overlap
 from causal_dsl.program.paths import steps
 from causal_dsl.program.program import Alignment, Intervention
@@ -18,6 +17,7 @@ from causal_dsl.program.read_sites import SITE_HEADS, SiteReader
 from causal_dsl.program.written_values import ValueReader
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
+from causal_dsl.vocabulary.locations import Place
 from causal_dsl.vocabulary.values.from_run import FromRun
 
 

@@ -16,7 +16,7 @@ from byhand import ByHand
 from torch import Tensor
 
 from causal_dsl.program.components import COMPONENTS, missing
-from causal_dsl.program.facts import Facts
+from causal_dsl.vocabulary.network_facts import Facts
 from causal_dsl.vocabulary.values import VALUES
 
 HEAD = 8

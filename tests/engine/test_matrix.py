@@ -24,9 +24,9 @@ from causal_dsl.engine.execute import Execution
 from causal_dsl.network.network import Network
 from causal_dsl.planning import graph as g
 from causal_dsl.program.components import COMPONENTS, width
-from causal_dsl.program.locations import Site
 from causal_dsl.report.progress import Progress
 from causal_dsl.score.targets import target_ids
+from causal_dsl.vocabulary.locations import Site
 
 torch.set_num_threads(1)
 #: The largest difference of a logit, where logits are of the order of one.

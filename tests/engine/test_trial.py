@@ -22,7 +22,7 @@ from causal_dsl.network.sweep import acts
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.lower import unfit_networks
 from causal_dsl.program.identity import NetworkKey
-from causal_dsl.program.locations import Site
+from causal_dsl.vocabulary.locations import Site
 
 torch.set_num_threads(1)
 TESTS = """

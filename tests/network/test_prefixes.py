@@ -15,7 +15,7 @@ from causal_dsl.network.sweep.drive import ReadRows, SiteRead
 from causal_dsl.network.sweep.prefixes import cacheable, entered_at, going, record, replay
 from causal_dsl.planning.liveness import Accesses, PassRows, place_of
 from causal_dsl.program.components import missing
-from causal_dsl.program.locations import Site
+from causal_dsl.vocabulary.locations import Site
 
 torch.set_num_threads(1)
 FAMILIES = ("llama", "gpt2", "gpt_neox", "gemma2", "mixtral", "phi", "olmo2", "qwen3", "granite")

@@ -18,7 +18,7 @@ from causal_dsl.network.site_tensors import tap
 from causal_dsl.network.wrapped import wrap
 from causal_dsl.program.components import COMPONENTS, missing
 from causal_dsl.program.facts import facts_of_config
-from causal_dsl.program.locations import Site
+from causal_dsl.vocabulary.locations import Site
 
 torch.set_num_threads(1)
 

@@ -21,8 +21,8 @@ from causal_dsl.network.network import Network
 from causal_dsl.network.wrapped import wrap
 from causal_dsl.program.components import COMPONENTS, missing
 from causal_dsl.program.facts import facts_of_config
-from causal_dsl.program.locations import Site
 from causal_dsl.vocabulary.architectures import ARCHITECTURES
+from causal_dsl.vocabulary.locations import Site
 
 torch.set_num_threads(1)
 PROMPTS = [[5, 9, 13, 17, 21], [40, 3, 33, 8, 27, 14, 50]]

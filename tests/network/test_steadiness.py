@@ -20,8 +20,8 @@ from causal_dsl.inputs import PromptInputs, VectorInputs
 from causal_dsl.network.load import CheckpointReference, load
 from causal_dsl.network.steadiness import apart, enough, refuse_unsteady
 from causal_dsl.network.wrapped import wrap
-from causal_dsl.program.facts import Facts
 from causal_dsl.score.results import SpecResult
+from causal_dsl.vocabulary.network_facts import Facts
 
 torch.set_num_threads(1)
 

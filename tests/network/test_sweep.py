@@ -38,7 +38,7 @@ from causal_dsl.planning.liveness import (
 )
 from causal_dsl.program.components import COMPONENTS, missing, packs, trims
 from causal_dsl.program.facts import facts_of_config
-from causal_dsl.program.locations import Site
+from causal_dsl.vocabulary.locations import Site
 
 torch.set_num_threads(1)
 PROMPTS = [[5, 9, 13, 17, 21], [40, 3, 33, 8, 27, 14, 50], [7, 7, 9, 9, 2, 4]]

@@ -19,8 +19,9 @@ from causal_dsl.network.wrapped import wrap
 from causal_dsl.planning.liveness import BOTTOM, ENTRY, Accesses, PassRows, Rules, place_of, schedule
 from causal_dsl.planning.reach import reaching
 from causal_dsl.program.components import COMPONENTS, missing
-from causal_dsl.program.facts import Facts, facts_of_config
-from causal_dsl.program.locations import Site
+from causal_dsl.program.facts import facts_of_config
+from causal_dsl.vocabulary.locations import Site
+from causal_dsl.vocabulary.network_facts import Facts
 
 torch.set_num_threads(1)
 PROMPT = [40, 3, 33, 8, 27, 14]

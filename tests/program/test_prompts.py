@@ -9,8 +9,6 @@ from test_tokens import byte_level, masked, metaspace, words
 from tokenizers import AddedToken
 
 from causal_dsl.diagnostics import NOWHERE, Diagnostics, Source, Span, SpecError
-from causal_dsl.program.facts import Facts
-from causal_dsl.program.locations import Position
 from causal_dsl.program.templates import (
     Template,
     answer_tokens,
@@ -28,6 +26,8 @@ from causal_dsl.program.templates import (
     show_value,
 )
 from causal_dsl.program.tokens import Tokens
+from causal_dsl.vocabulary.locations import Position
+from causal_dsl.vocabulary.network_facts import Facts
 
 IOI = "When {first} and {second} went to the store, {subject} gave a drink to"
 
