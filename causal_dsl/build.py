@@ -27,7 +27,7 @@ from causal_dsl.building.declarations import (
     TestWord,
     collect,
 )
-from causal_dsl.building.expressions import (
+from causal_dsl.building.operators import (
     Declared,
     Expression,
     checked,
@@ -38,7 +38,7 @@ from causal_dsl.building.expressions import (
     value_node,
 )
 from causal_dsl.syntax import tree
-from causal_dsl.vocabulary.layouts import PATHS
+from causal_dsl.vocabulary.layout_settings import PATHS
 from causal_dsl.vocabulary.measures import MEASURES
 from causal_dsl.vocabulary.words import words
 

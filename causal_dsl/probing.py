@@ -14,9 +14,9 @@ from causal_dsl.measures.quantities import TIED, Columns, Quantity
 from causal_dsl.network.forward import SiteRead, forward
 from causal_dsl.planning.graph import Forward
 from causal_dsl.planning.probes import Apart, Replaced, Unmapped, part, untried
-from causal_dsl.program.features import FeatureRef
 from causal_dsl.program.locations import Place, Site
 from causal_dsl.program.program import Test
+from causal_dsl.program.read_features import FeatureRef
 from causal_dsl.score.apart import WrittenApart, apart_findings
 from causal_dsl.score.codes import FULL
 from causal_dsl.score.copied import SAME, as_read, copied_inputs, mixed

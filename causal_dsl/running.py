@@ -15,12 +15,12 @@ from causal_dsl.checked import Checked
 from causal_dsl.checking import check
 from causal_dsl.diagnostics import Diagnostic, Source, Span, SpecError
 from causal_dsl.engine.cautions import cautions
-from causal_dsl.engine.chunks import ChunkStore
 from causal_dsl.engine.execute import Execution, budget_of
+from causal_dsl.engine.stored_blocks import ChunkStore
 from causal_dsl.fitting.fit import fit_all
+from causal_dsl.fitting.fit_report import with_controls
 from causal_dsl.fitting.library import Library, refuse_seen
 from causal_dsl.fitting.origin import elsewhere
-from causal_dsl.fitting.report import with_controls
 from causal_dsl.network.at_hand import check_at_hand, prove_at_hand
 from causal_dsl.network.behaviour import behaviour_at_hand, of_code
 from causal_dsl.network.described import described
@@ -31,11 +31,11 @@ from causal_dsl.planning.plan import Plan
 from causal_dsl.probing import with_probes
 from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.program import NetworkRef
-from causal_dsl.program.prompts import answered_prompt, show_value
+from causal_dsl.program.templates import answered_prompt, show_value
 from causal_dsl.program.tokens import MASK
 from causal_dsl.provenance import code_of, files_of, identity_of, inputs_of, names_of
+from causal_dsl.report.out_folder import save
 from causal_dsl.report.progress import Progress, progress
-from causal_dsl.report.store import save
 from causal_dsl.score.missing import as_far_as_measured, not_measured, refuse_missing
 from causal_dsl.score.of_run import score_run
 from causal_dsl.score.results import Results, SpecResult, TestResult

@@ -20,7 +20,7 @@ from typing import Any
 
 from causal_dsl import shapes
 from causal_dsl.vocabulary.architectures import ARCHITECTURES, Architecture
-from causal_dsl.vocabulary.architectures.record import SIZES
+from causal_dsl.vocabulary.architectures.architecture import SIZES
 from causal_dsl.vocabulary.features import FEATURES, FeatureFamily
 from causal_dsl.vocabulary.findings import FINDINGS
 from causal_dsl.vocabulary.measures import MEASURES

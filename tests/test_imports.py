@@ -178,3 +178,10 @@ def test_no_class_name_is_defined_twice() -> None:
         if isinstance(node, ast.ClassDef)
     ]
     assert sorted({name for name in names if names.count(name) > 1}) == []
+
+
+def test_no_file_name_stands_twice() -> None:
+    """The name of a file says what is in it, wherever the file is: a stack trace, a search or a talk needs no folder beside it.
+    The files that hold one word of the language each (``vocabulary/``, ``families/``) have the word as their name."""
+    names = [path.name for path in PACKAGE.rglob("*.py") if path.name != "__init__.py"]
+    assert sorted({name for name in names if names.count(name) > 1}) == []

@@ -14,13 +14,13 @@ from torch import Tensor
 
 from causal_dsl import faults
 from causal_dsl.diagnostics import SpecError, fail
-from causal_dsl.engine.activations import Means
+from causal_dsl.engine.activation_cache import Means
 from causal_dsl.engine.block_results import BlockResult, BlockResults
-from causal_dsl.engine.chunks import ChunkStore
 from causal_dsl.engine.heap import give_back
-from causal_dsl.engine.numbers import Numbers, Targets
+from causal_dsl.engine.readings import Numbers, Targets
 from causal_dsl.engine.reference import ReferenceExecutor
 from causal_dsl.engine.runner import Context
+from causal_dsl.engine.stored_blocks import ChunkStore
 from causal_dsl.engine.sweep import Sweep
 from causal_dsl.engine.trial import Trials
 from causal_dsl.features.base import Feature
@@ -30,7 +30,7 @@ from causal_dsl.network.network import Network
 from causal_dsl.network.prove import told
 from causal_dsl.network.steadiness import most_of_batch, refused_noise
 from causal_dsl.planning import graph as g
-from causal_dsl.planning.chunks import chunk_to_memory
+from causal_dsl.planning.chunk_to_memory import chunk_to_memory
 from causal_dsl.planning.cost import cost_of
 from causal_dsl.planning.floors import floors_of
 from causal_dsl.planning.lower import unfit_networks, whole_batches
@@ -40,9 +40,9 @@ from causal_dsl.planning.rows import Layouts
 from causal_dsl.planning.steps import Block, Step, early_means
 from causal_dsl.planning.verify import verify
 from causal_dsl.program.answers import Answers
-from causal_dsl.program.features import FeatureRef
 from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.program import Test
+from causal_dsl.program.read_features import FeatureRef
 
 
 @dataclass

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from causal_dsl.engine.activations import PassActivations
+from causal_dsl.engine.activation_cache import PassActivations
 from causal_dsl.engine.block_results import BlockResults
 from causal_dsl.engine.readout import greedy
 from causal_dsl.engine.runner import Context, Gather, Logits

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from causal_dsl import faults
 from causal_dsl.diagnostics import SpecError
-from causal_dsl.engine.activations import Means
+from causal_dsl.engine.activation_cache import Means
 from causal_dsl.engine.reference import ReferenceExecutor
 from causal_dsl.engine.runner import Context
 from causal_dsl.engine.sweep import Sweep
@@ -28,8 +28,8 @@ from causal_dsl.planning.memory import Budget
 from causal_dsl.planning.plan import Plan
 from causal_dsl.planning.rows import Layouts
 from causal_dsl.planning.steps import Block, Step, early_means
-from causal_dsl.program.features import FeatureRef
 from causal_dsl.program.identity import NetworkKey
+from causal_dsl.program.read_features import FeatureRef
 
 #: Pairs on which an intervention is run both ways.
 PAIRS = 2

@@ -20,14 +20,14 @@ from torch import Tensor
 
 from causal_dsl.counter import normals_at
 from causal_dsl.diagnostics import NOWHERE, Span, SpecError, fail, shown_path
-from causal_dsl.engine.activations import Activations, Means
-from causal_dsl.engine.keys import as_wide, heads_of, keys_of, pick, put
+from causal_dsl.engine.activation_cache import Activations, Means
+from causal_dsl.engine.attended_keys import as_wide, heads_of, keys_of, pick, put
 from causal_dsl.features.base import Feature
 from causal_dsl.features.given_maps import GivenMaps
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.rows import Family
-from causal_dsl.program.features import FeatureRef
 from causal_dsl.program.locations import Site
+from causal_dsl.program.read_features import FeatureRef
 from causal_dsl.store import reads
 from causal_dsl.vocabulary.values.arithmetic import Combine
 from causal_dsl.vocabulary.values.noise import Noise

@@ -17,15 +17,15 @@ import torch
 from torch import Tensor
 
 from causal_dsl.diagnostics import NOWHERE, fail, shown_path
-from causal_dsl.fitting.activations import FitActivations
 from causal_dsl.fitting.job import Job
+from causal_dsl.fitting.precomputed import FitActivations
 from causal_dsl.inputs import Inputs
 from causal_dsl.network.fingerprint import anywhere, fingerprint
 from causal_dsl.network.network import Network
-from causal_dsl.planning.fits import FitUnit
+from causal_dsl.planning.fit_plan import FitUnit
 from causal_dsl.planning.steps import taken
-from causal_dsl.program.features import FeatureRef, files_of
-from causal_dsl.store import faults, keys, later, reads
+from causal_dsl.program.read_features import FeatureRef, files_of
+from causal_dsl.store import keys, later, reads, stopping_points
 from causal_dsl.store.hashes import of_file
 from causal_dsl.store.keys import FitInputs, versions
 from causal_dsl.store.tensors import Damaged, load_tensors, take_tensors, write_tensors
@@ -121,7 +121,7 @@ def write(path: Path, job: Job, cache: FitActivations, network: Network, made_fo
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     write_tensors(path, tensors, about)
-    faults.reached("fit")
+    stopping_points.reached("fit")
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:

@@ -18,9 +18,9 @@ from causal_dsl.inputs.protocol import InputRows, Inputs, spread
 from causal_dsl.program.facts import Facts
 from causal_dsl.program.locations import Position
 from causal_dsl.program.program import Alignment
-from causal_dsl.program.prompts import Rendered, check_length, locate, mask_position, render, show_value
+from causal_dsl.program.templates import Rendered, check_length, locate, mask_position, render, show_value
 from causal_dsl.program.tokens import Encoded, Tokens
-from causal_dsl.program.vocabulary import refuse_beyond
+from causal_dsl.program.unknown_tokens import refuse_beyond
 
 if TYPE_CHECKING:
     from causal_dsl.inputs.batches import Batch

@@ -25,7 +25,7 @@ from causal_dsl.network.shared import claim
 from causal_dsl.network.wrapped import wrap
 from causal_dsl.program.facts import Facts, facts_of_config
 from causal_dsl.program.identity import absolute
-from causal_dsl.program.layouts import words_of
+from causal_dsl.program.own_networks import words_of
 from causal_dsl.program.tokens import Tokens
 
 

@@ -21,7 +21,7 @@ from causal_dsl.vocabulary.architectures import Architecture
 
 if TYPE_CHECKING:
     from causal_dsl.network.prove import Proof
-    from causal_dsl.network.sites import Tap
+    from causal_dsl.network.site_tensors import Tap
     from causal_dsl.program.program import NetworkRef
 
 

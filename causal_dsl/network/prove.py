@@ -33,7 +33,7 @@ from causal_dsl.counter import normals
 from causal_dsl.diagnostics import SpecError
 from causal_dsl.network.forward import SiteRead, SiteWrite, forward
 from causal_dsl.network.network import Network
-from causal_dsl.network.sites import tap
+from causal_dsl.network.site_tensors import tap
 from causal_dsl.network.sweep.fitness import enlarged, fitness
 from causal_dsl.program.components import COMPARED, in_time, missing
 from causal_dsl.program.locations import Site

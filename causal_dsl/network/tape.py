@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from causal_dsl.diagnostics import NOWHERE, Span, fail
-from causal_dsl.network.sites import FIRST_WRITE, LAST_READ, Tap
+from causal_dsl.network.site_tensors import FIRST_WRITE, LAST_READ, Tap
 from causal_dsl.program.locations import Site
 
 Edit = Callable[[Tensor], Tensor]

@@ -21,7 +21,7 @@ from causal_dsl.planning.plan import Plan
 from causal_dsl.planning.steps import ASKED, Step, plain_steps
 from causal_dsl.planning.verify import verify
 from causal_dsl.program.components import unfit
-from causal_dsl.program.fits import learned
+from causal_dsl.program.derived_tests import learned
 from causal_dsl.program.identity import NetworkKey, origin
 from causal_dsl.program.locations import Place
 from causal_dsl.program.options import Tokenizers

@@ -21,7 +21,7 @@ from causal_dsl.counter import Stream
 from causal_dsl.diagnostics import SpecError
 from causal_dsl.inputs import Inputs
 from causal_dsl.planning import graph as g
-from causal_dsl.planning.layers import WrittenLayer, layers_of
+from causal_dsl.planning.rest_of_layer import WrittenLayer, layers_of
 from causal_dsl.program.components import width
 from causal_dsl.program.facts import Facts
 from causal_dsl.program.locations import Place, Position, Site

@@ -8,14 +8,14 @@ from pathlib import Path
 
 from causal_dsl.diagnostics import Diagnostics, did_you_mean
 from causal_dsl.program.encodings import encodes
-from causal_dsl.program.features import FeatureRef, Via, check_width, join, read_via, share
 from causal_dsl.program.inside import read_inside, refuse_variable, size_of
 from causal_dsl.program.locations import Place
 from causal_dsl.program.overlap import overlap
 from causal_dsl.program.paths import steps
 from causal_dsl.program.program import Alignment, Intervention
-from causal_dsl.program.settings import constant
-from causal_dsl.program.sites import SITE_HEADS, SiteReader
+from causal_dsl.program.read_features import FeatureRef, Via, check_width, join, read_via, share
+from causal_dsl.program.read_settings import constant
+from causal_dsl.program.read_sites import SITE_HEADS, SiteReader
 from causal_dsl.program.written_values import ValueReader
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr

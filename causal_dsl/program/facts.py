@@ -17,7 +17,7 @@ from causal_dsl.diagnostics import Diagnostics, Span, SpecError, fail, shown_pat
 from causal_dsl.reading import check_own
 from causal_dsl.store import reads
 from causal_dsl.vocabulary.architectures import ARCHITECTURES, Architecture
-from causal_dsl.vocabulary.architectures.record import SIZES, decoders
+from causal_dsl.vocabulary.architectures.architecture import SIZES, decoders
 
 
 @dataclass(frozen=True)

@@ -9,17 +9,17 @@ from pathlib import Path
 
 from causal_dsl.diagnostics import Diagnostics, did_you_mean
 from causal_dsl.program.encodings import ENCODINGS, encodes, inputs_fit, read_input
-from causal_dsl.program.features import check_width, family, join, read_via
 from causal_dsl.program.file_shapes import shapes_fit
 from causal_dsl.program.models import Terms
 from causal_dsl.program.modules import Module
 from causal_dsl.program.overlap import overlap
 from causal_dsl.program.paths import steps
 from causal_dsl.program.program import Aligned, Alignment, InputPlacement, Readout
+from causal_dsl.program.read_features import check_width, family, join, read_via
+from causal_dsl.program.read_sites import SiteReader
 from causal_dsl.program.readouts import READOUTS, read_readout
 from causal_dsl.program.sae_metadata import check_sae
 from causal_dsl.program.shared_inputs import separate
-from causal_dsl.program.sites import SiteReader
 from causal_dsl.syntax import tree
 
 

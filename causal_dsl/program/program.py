@@ -12,10 +12,10 @@ from causal_dsl.causal.model import CausalModel
 from causal_dsl.diagnostics import Span
 from causal_dsl.measures.context import TestScores
 from causal_dsl.program.facts import Facts
-from causal_dsl.program.features import FeatureRef
 from causal_dsl.program.identity import NetworkKey, Origin, origin
 from causal_dsl.program.locations import Place, Position, Site
-from causal_dsl.program.prompts import Template
+from causal_dsl.program.read_features import FeatureRef
+from causal_dsl.program.templates import Template
 from causal_dsl.syntax import tree
 from causal_dsl.vocabulary.written import Value
 
@@ -165,7 +165,7 @@ class Aligned:
 class Alignment:
     """tau : H -> L, with its parents' prompts and placements already in it.
 
-    ``placements`` are still expressions over ``parameters``; :mod:`causal_dsl.program.sites` makes places of them.
+    ``placements`` are still expressions over ``parameters``; :mod:`causal_dsl.program.read_sites` makes places of them.
     """
 
     name: str

@@ -12,8 +12,8 @@ from causal_dsl.program.indices import swept
 from causal_dsl.program.locations import Place
 from causal_dsl.program.paths import steps, without_head
 from causal_dsl.program.ranges import SiteRange
-from causal_dsl.program.settings import call_name, constant, read_settings
-from causal_dsl.program.sites import SiteReader
+from causal_dsl.program.read_settings import call_name, constant, read_settings
+from causal_dsl.program.read_sites import SiteReader
 from causal_dsl.reading import is_file, may_read, shortened
 from causal_dsl.store import reads
 from causal_dsl.syntax import tree

@@ -14,7 +14,7 @@ import pytest
 
 from causal_dsl.causal.construct import Construction
 from causal_dsl.causal.designs import Design, Drawn, DrawStatement, draw
-from causal_dsl.causal.rows import RowDrawer
+from causal_dsl.causal.drawn_rows import RowDrawer
 from causal_dsl.diagnostics import NOWHERE, Diagnostics, render_all
 
 MODEL = """

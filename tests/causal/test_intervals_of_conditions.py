@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from causal_dsl.causal.designs import draw
-from causal_dsl.causal.intervals import boxes_of
+from causal_dsl.causal.interval_bounds import boxes_of
 from causal_dsl.diagnostics import Diagnostics, render_all
 
 MODEL = """

@@ -19,7 +19,7 @@ from test_designs import EQUALITY, HUGE, IOI, chi_square, drawn
 from test_random_models import compiled_or_none, declaration, seeds
 
 from causal_dsl import api, build
-from causal_dsl.causal import rows as drawing
+from causal_dsl.causal import drawn_rows as drawing
 from causal_dsl.causal.ceilings import ceilings
 from causal_dsl.causal.designs import Design, Drawn, draw, implicit_source
 from causal_dsl.causal.model import CausalModel

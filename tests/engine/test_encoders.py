@@ -15,8 +15,8 @@ from transformers import PreTrainedTokenizerFast
 import causal_dsl as cd
 from causal_dsl import api
 from causal_dsl.diagnostics import SpecError
-from causal_dsl.fitting.activations import fill
-from causal_dsl.fitting.rows import Part, Stepper
+from causal_dsl.fitting.precomputed import fill
+from causal_dsl.fitting.step_rows import Part, Stepper
 from causal_dsl.planning.memory import Budget
 
 torch.set_num_threads(1)

@@ -14,7 +14,7 @@ from torch import Tensor
 import causal_dsl as cd
 from causal_dsl import faults
 from causal_dsl.engine import trial
-from causal_dsl.engine.activations import PassActivations
+from causal_dsl.engine.activation_cache import PassActivations
 from causal_dsl.engine.sweep import Sweep
 from causal_dsl.engine.trial import kind_of
 from causal_dsl.network.network import Network

@@ -70,7 +70,7 @@ def test_the_loop_is_the_one_that_one_would_write(tmp_path: Path) -> None:
         label = causal.evaluate(settings, {"p": drawn.values["source"]["p"]})["both"]
         return x[0], x[1], torch.tensor(np.asarray(label)).long()
 
-    from causal_dsl.features.rotation import haar
+    from causal_dsl.features.orthonormal import haar
 
     raw = haar(2, 1, 3 * 1_000_003).double().requires_grad_()
     adam = torch.optim.Adam([raw], lr=0.01)

@@ -22,6 +22,7 @@ from causal_dsl.network.factory import vector_facts
 from causal_dsl.network.forward import SiteRead, SiteWrite, forward
 from causal_dsl.network.network import Network
 from causal_dsl.network.prove import prove
+from causal_dsl.network.sweep import feed_forward
 from causal_dsl.network.sweep.drive import ReadRows, sweep
 from causal_dsl.network.wrapped import wrap
 from causal_dsl.planning.liveness import (
@@ -454,9 +455,7 @@ def test_other_dtypes(name: str, dtype: torch.dtype) -> None:
 
 @torch.no_grad()
 def test_blocks_in_slices(monkeypatch: pytest.MonkeyPatch) -> None:
-    from causal_dsl.network.sweep import blocks
-
-    monkeypatch.setattr(blocks, "SLICE", 7)
+    monkeypatch.setattr(feed_forward, "SLICE", 7)
     for name in ("llama", "gpt2", "qwen3_moe", "bert", "distilbert"):
         network = network_of(name)
         rules = Rules(trim=trims(network.facts) is None)

@@ -11,7 +11,7 @@ from tokenizers import AddedToken
 from causal_dsl.diagnostics import NOWHERE, Diagnostics, Source, Span, SpecError
 from causal_dsl.program.facts import Facts
 from causal_dsl.program.locations import Position
-from causal_dsl.program.prompts import (
+from causal_dsl.program.templates import (
     Template,
     answer_tokens,
     check_end,

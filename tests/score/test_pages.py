@@ -13,7 +13,7 @@ from causal_dsl.diagnostics import Diagnostics, Source
 from causal_dsl.measures.compile import compile_metrics
 from causal_dsl.measures.context import TestContext
 from causal_dsl.resources import resource
-from causal_dsl.score.findings import vacuous_expectation
+from causal_dsl.score.make_findings import vacuous_expectation
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.parse import parse
 

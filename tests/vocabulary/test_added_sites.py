@@ -16,7 +16,7 @@ from causal_dsl.vocabulary.components import COMPONENTS
 TESTS = Path(__file__).parents[1]
 #: what the gate of llama's MLP gives, before the activation
 GATE = """
-from causal_dsl.vocabulary.components.record import Component
+from causal_dsl.vocabulary.components.component import Component
 
 
 def _projected(layer):

@@ -16,7 +16,7 @@ from torch import Tensor
 from causal_dsl.diagnostics import NOWHERE, fail
 from causal_dsl.fitting.job import Job, Material
 from causal_dsl.fitting.labels import cross_entropy, right
-from causal_dsl.fitting.rows import Part, Stepper
+from causal_dsl.fitting.step_rows import Part, Stepper
 
 T = TypeVar("T")
 #: Validation pairs of one job that are run together.

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from causal_dsl.diagnostics import Diagnostics, Span, SpecError, did_you_mean, fail
 from causal_dsl.program.facts import Facts, facts_of_folder
-from causal_dsl.program.layouts import layout_from
+from causal_dsl.program.own_networks import layout_from
 from causal_dsl.resources import resource
 from causal_dsl.store import reads
 from causal_dsl.store.hashes import cache_root

@@ -10,7 +10,7 @@ from causal_dsl.features.base import Feature, Gates, Rest
 from causal_dsl.features.chain import Chain
 from causal_dsl.features.elementwise import Mask
 from causal_dsl.features.natural import principal_axes
-from causal_dsl.features.rotation import Rotation, haar
+from causal_dsl.features.orthonormal import Rotation, haar
 
 
 def random_like(feature: Feature, seed: int) -> Feature:

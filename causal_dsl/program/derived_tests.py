@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from causal_dsl.diagnostics import Diagnostics
-from causal_dsl.program.features import FeatureRef, Variant
 from causal_dsl.program.measured import without_lines
 from causal_dsl.program.program import Cell, Intervention, NetworkRef, Test
+from causal_dsl.program.read_features import FeatureRef, Variant
 
 #: Random maps that a learned one is compared with.
 RANDOM = 5

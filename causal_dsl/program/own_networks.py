@@ -13,10 +13,10 @@ from causal_dsl.causal.domains import Domain, Finite
 from causal_dsl.diagnostics import Diagnostics, Span
 from causal_dsl.program.definitions import meant
 from causal_dsl.program.modules import Definition, Module
-from causal_dsl.program.prompts import show_value
+from causal_dsl.program.templates import show_value
 from causal_dsl.syntax import tree
 from causal_dsl.vocabulary.architectures import Architecture
-from causal_dsl.vocabulary.layouts import LAYOUT
+from causal_dsl.vocabulary.layout_settings import LAYOUT
 
 _MOST_WORDS = 1_000_000
 

@@ -8,7 +8,7 @@ from itertools import combinations
 from causal_dsl.diagnostics import Diagnostic, Diagnostics
 from causal_dsl.program.identity import Origin
 from causal_dsl.program.program import Test
-from causal_dsl.program.prompts import check_end, check_tokenizer
+from causal_dsl.program.templates import check_end, check_tokenizer
 from causal_dsl.program.tokens import Tokens
 
 

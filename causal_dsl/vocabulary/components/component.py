@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from causal_dsl.vocabulary.architectures.record import Architecture
+from causal_dsl.vocabulary.architectures.architecture import Architecture
 
 if TYPE_CHECKING:
     from torch import Tensor

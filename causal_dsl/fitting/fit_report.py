@@ -13,9 +13,9 @@ from causal_dsl.engine.execute import CellRun, Execution
 from causal_dsl.fitting.library import Library
 from causal_dsl.measures.evaluation import CellData
 from causal_dsl.measures.quantities import Columns, Quantity, margin_quantities
-from causal_dsl.program.features import FeatureRef, family
-from causal_dsl.program.fits import learned
+from causal_dsl.program.derived_tests import learned
 from causal_dsl.program.program import Test
+from causal_dsl.program.read_features import FeatureRef, family
 from causal_dsl.score.controls import (
     Beside,
     Control,

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from causal_dsl.causal.balance_cells import Cells
 from causal_dsl.causal.built import BoxBuilder, Builder, store
-from causal_dsl.causal.cells import Cells
 from causal_dsl.causal.domains import show
-from causal_dsl.causal.intervals import Boxes, boxes_of
+from causal_dsl.causal.interval_bounds import Boxes, boxes_of
 from causal_dsl.causal.joint import Joint, joint
 from causal_dsl.causal.minimal import Partners, report_alone
 from causal_dsl.causal.sampling import Columns, Sampler, report_rare

@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from causal_dsl.engine.activations import Means
+from causal_dsl.engine.activation_cache import Means
 from causal_dsl.engine.values import Values
 from causal_dsl.features.base import Feature
 from causal_dsl.features.given_maps import GivenMaps
-from causal_dsl.fitting.activations import FitActivations
+from causal_dsl.fitting.precomputed import FitActivations
 from causal_dsl.inputs.protocol import pick
 from causal_dsl.network.forward import SiteWrite, forward
 from causal_dsl.network.sweep.drive import ReadRows
@@ -23,7 +23,7 @@ from causal_dsl.planning.liveness import Accesses, PassRows, place_of
 from causal_dsl.planning.memory import Budget
 from causal_dsl.planning.rows import Family, Spot
 from causal_dsl.planning.steps import layers_of
-from causal_dsl.program.features import FeatureRef
+from causal_dsl.program.read_features import FeatureRef
 
 #: Numbers that a layer keeps of a token for its gradients, in widths of the stream and of the feed-forward block: what enters
 #: norms, queries, keys, values and what attention gives; both sides of a gate and their product.

@@ -9,9 +9,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from causal_dsl.report.tables import table_of
-from causal_dsl.score.families import FamilyResult, Spread
-from causal_dsl.score.numbers import counted, show, show_cell, show_estimate
+from causal_dsl.report.text_table import table_of
+from causal_dsl.score.across_networks import FamilyResult, Spread
+from causal_dsl.score.format_numbers import counted, show, show_cell, show_estimate
 from causal_dsl.score.results import TestResult
 
 _MOST_ROWS = 40

@@ -9,7 +9,7 @@ from causal_dsl.vocabulary.settings import Setting
 
 if TYPE_CHECKING:
     from causal_dsl.features.base import Feature
-    from causal_dsl.features.build import Making
+    from causal_dsl.features.instantiate import Making
 
 
 def sae(making: Making) -> Feature:
@@ -29,7 +29,7 @@ def subspace(making: Making) -> Feature:
 
     import torch
 
-    from causal_dsl.features.given import read_directions
+    from causal_dsl.features.given_directions import read_directions
     from causal_dsl.features.linear import Axes
 
     if making.saved is not None:

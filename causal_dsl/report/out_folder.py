@@ -11,9 +11,9 @@ import numpy as np
 
 from causal_dsl.measures.evaluation import CellData
 from causal_dsl.measures.quantities import NO_ANSWERS, SAID, Columns
-from causal_dsl.program.prompts import show_value
+from causal_dsl.program.templates import show_value
 from causal_dsl.score.results import SpecResult
-from causal_dsl.score.words import Speech
+from causal_dsl.score.wrong_answers import Speech
 from causal_dsl.store.out import SPEC, SpecFolder
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from causal_dsl.program.indices import arithmetic, integer, integers, swept
 from causal_dsl.program.locations import Place, Position, Site
 from causal_dsl.program.paths import SiteStep, steps
 from causal_dsl.program.positions import PositionReader
-from causal_dsl.program.prompts import Template
 from causal_dsl.program.ranges import SiteRange, inside, layer_range
+from causal_dsl.program.templates import Template
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
 from causal_dsl.vocabulary.components import COMPONENTS

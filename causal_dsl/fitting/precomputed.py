@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from causal_dsl.diagnostics import NOWHERE, fail
-from causal_dsl.engine.activations import Activations
+from causal_dsl.engine.activation_cache import Activations
 from causal_dsl.inputs.protocol import InputRows
 from causal_dsl.network.forward import SiteRead, forward
 from causal_dsl.network.network import Network
@@ -22,7 +22,7 @@ from causal_dsl.planning.rows import Layouts
 from causal_dsl.planning.steps import layers_of, taken
 from causal_dsl.program.components import trims
 from causal_dsl.program.locations import Place, Site
-from causal_dsl.store import faults
+from causal_dsl.store import stopping_points
 
 
 class FitActivations(Activations):
@@ -92,7 +92,7 @@ def fill(
     def done(tokens: int) -> None:
         if passed is not None:
             passed(tokens)
-        faults.reached("fit pass")
+        stopping_points.reached("fit pass")
 
     begin(int(inputs.lengths[every].sum()) * max(1, layers_of(network.facts)))
     by_site: dict[Site, list[np.ndarray]] = {}

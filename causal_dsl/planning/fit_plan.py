@@ -13,12 +13,12 @@ from causal_dsl.planning import graph as g
 from causal_dsl.planning.lower import Drawer, make_plan
 from causal_dsl.planning.plan import Plan
 from causal_dsl.planning.rows import Layouts
-from causal_dsl.program.features import FeatureRef, Fitting
-from causal_dsl.program.fits import FitTest, declared_for, learned, maps_of
+from causal_dsl.program.derived_tests import FitTest, declared_for, learned, maps_of
 from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.options import Tokenizers
 from causal_dsl.program.program import Program, Test
-from causal_dsl.program.prompts import show_value
+from causal_dsl.program.read_features import FeatureRef, Fitting
+from causal_dsl.program.templates import show_value
 
 
 @dataclass(frozen=True, eq=False)

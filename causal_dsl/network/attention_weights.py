@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from causal_dsl.inputs.batches import Batch
 from causal_dsl.network.network import Network
-from causal_dsl.network.sites import READ_FIRST
-from causal_dsl.network.sites import tap as find_tap
+from causal_dsl.network.site_tensors import READ_FIRST
+from causal_dsl.network.site_tensors import tap as find_tap
 from causal_dsl.network.tape import Places, Tape, TapeJob, run_jobs
 
 

@@ -6,7 +6,7 @@ import sys
 from argparse import Namespace
 
 from causal_dsl.diagnostics import shown_path
-from causal_dsl.program.zoo import cached_folder, catalogue, entry_of
+from causal_dsl.program.zoo_entries import cached_folder, catalogue, entry_of
 from causal_dsl.tools.command_line import CommandLine
 from causal_dsl.tools.output import say
 
@@ -42,7 +42,7 @@ def _train(arguments: Namespace, line: CommandLine) -> int:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from causal_dsl.network.zoo.train import train_zoo
+    from causal_dsl.network.zoo.remake import train_zoo
     from causal_dsl.retraining import TRAININGS, train_logic
 
     console = Console(stderr=True)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from causal_dsl.diagnostics import NOWHERE, fail
-from causal_dsl.engine.keys import heads_of, keys_of, pick
+from causal_dsl.engine.attended_keys import heads_of, keys_of, pick
 from causal_dsl.faults import OwnFault
 from causal_dsl.features.given_maps import GivenMaps
 from causal_dsl.planning import graph as g

@@ -12,7 +12,7 @@ from causal_dsl.program.components import width
 from causal_dsl.program.facts import Facts
 from causal_dsl.program.identity import NetworkKey, Origin
 from causal_dsl.program.locations import FeatureSite, Place, Position
-from causal_dsl.program.settings import Setting, read_settings
+from causal_dsl.program.read_settings import Setting, read_settings
 from causal_dsl.reading import is_file, is_folder, may_read, shortened
 from causal_dsl.store import reads
 from causal_dsl.syntax import tree

@@ -9,9 +9,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from causal_dsl.report.tables import table_of
+from causal_dsl.report.text_table import table_of
 from causal_dsl.score.apart import WrittenApart
-from causal_dsl.score.numbers import show, show_cell
+from causal_dsl.score.format_numbers import show, show_cell
 from causal_dsl.score.results import CellResult, Estimate, TestResult
 
 _MOST_CELLS = 40

@@ -14,8 +14,8 @@ from causal_dsl.program.facts import Facts
 from causal_dsl.program.locations import Place, Site
 from causal_dsl.program.overlap import overlap
 from causal_dsl.program.program import Alignment, Training
-from causal_dsl.program.settings import Setting
-from causal_dsl.program.sites import SiteReader
+from causal_dsl.program.read_settings import Setting
+from causal_dsl.program.read_sites import SiteReader
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
 from causal_dsl.vocabulary.components import COMPONENTS

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from causal_dsl.vocabulary.components.record import Component
+from causal_dsl.vocabulary.components.component import Component
 
 if TYPE_CHECKING:
     from causal_dsl.program.facts import Facts
