@@ -284,3 +284,12 @@ def test_the_builder_says_it_too() -> None:
         assert format_expr_action(action.node) == f'layer[1].resid_post[last] via sae("d", latents=[3]) {said}'
     with pytest.raises(TypeError, match="is not a feature"):
         cd.set_to(site, 8, via="sae")
+
+
+def test_the_report_says_what_stays(tmp_path: Path) -> None:
+    via = f'via sae("{sae("topk")}", latents=[3])'
+    spec = spec_of(
+        "llama", f"test t on a(l=1, p=last) {{ {DRAW}\n do(layer[1].resid_post[last] {via} = 0) report kl }}\n"
+    )
+    (test,) = api.run(api.parse(spec), api.Options(trust=True)).tests
+    assert [finding.code for finding in test.findings if finding.code == "rest_kept"]
