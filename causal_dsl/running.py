@@ -38,6 +38,7 @@ from causal_dsl.report.out_folder import save
 from causal_dsl.report.progress import Progress, progress
 from causal_dsl.score.missing import as_far_as_measured, not_measured, refuse_missing
 from causal_dsl.score.of_run import score_run
+from causal_dsl.score.rest_kept import with_rest_kept
 from causal_dsl.score.results import Results, SpecResult, TestResult
 from causal_dsl.score.speech import speech_of
 from causal_dsl.score.targets import target_ids
@@ -217,6 +218,7 @@ def _run(
                 networks[test.network.key].tokens,
             )
             scored = as_far_as_measured(scored, test)
+            scored = with_rest_kept(scored, test)
             scored = with_controls(scored, test, execution, checked, library)
             scored = with_probes(scored, test, execution)
             tests.append(replace(scored, cells=tuple(map(settled, scored.cells))))

@@ -59,6 +59,13 @@ class Intervention:
     span: Span | None = field(default=None, compare=False)
     #: the feature that is written at each place, where not the whole vector is
     features: tuple[FeatureRef, ...] = ()
+    #: the feature of a file in whose numbers the value is, at each place of a site: `site via sae("…") = 8`
+    inside: tuple[FeatureRef, ...] = ()
+
+    @property
+    def changes(self) -> bool:
+        """Whether what is written depends on what is there."""
+        return self.value.changes or bool(self.inside)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from causal_dsl.reading import is_file, is_folder, may_read, shortened
 from causal_dsl.store import reads
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
+from causal_dsl.syntax.substitute import substitute
 from causal_dsl.vocabulary.features import FEATURES, FeatureFamily
 from causal_dsl.vocabulary.locations import FeatureSite, Place, Position
 from causal_dsl.vocabulary.network_facts import Facts
@@ -270,9 +271,7 @@ def files_of(name: str, settings: Mapping[str, Any]) -> list[Path]:
 
 def _placed(value: tree.Expr, cell: Mapping[str, tree.Expr]) -> tree.Expr:
     """A setting with the parameter that it names written out."""
-    if isinstance(value, tree.Name) and value.name in cell:
-        return replace(cell[value.name], span=value.span)
-    return value
+    return substitute(value, cell)
 
 
 def check_width(via: Via, places: Sequence[Place], facts: Facts, diagnostics: Diagnostics) -> bool:
