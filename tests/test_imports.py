@@ -186,3 +186,9 @@ def test_no_file_name_stands_twice() -> None:
     The files that hold one word of the language each (``vocabulary/``, ``families/``) have the word as their name."""
     names = [path.name for path in PACKAGE.rglob("*.py") if path.name != "__init__.py"]
     assert sorted({name for name in names if names.count(name) > 1}) == []
+
+
+def test_test_folders_are_packages() -> None:
+    """So two of them may have files of one name, and a helper of another folder is imported by its full name."""
+    folders = {path.parent for path in Path(__file__).parent.rglob("test_*.py")}
+    assert sorted(str(folder) for folder in folders if not (folder / "__init__.py").exists()) == []

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_tokens import byte_level, masked, metaspace, words
 from tokenizers import AddedToken
 
 from causal_dsl.diagnostics import NOWHERE, Diagnostics, Source, Span, SpecError
@@ -28,6 +27,7 @@ from causal_dsl.program.templates import (
 from causal_dsl.program.tokens import Tokens
 from causal_dsl.vocabulary.locations import Position
 from causal_dsl.vocabulary.network_facts import Facts
+from tests.program.test_tokens import byte_level, masked, metaspace, words
 
 IOI = "When {first} and {second} went to the store, {subject} gave a drink to"
 
