@@ -32,7 +32,11 @@ def read_inside(
     if not (check_width(read, places, facts, found) and shapes_fit(read, places, facts, found)):
         return None
     path = Path(str(dict(read.chain[0].settings)["path"]))
-    if family(read.chain[0]).encoder and not check_sae(path, places, alignment.network, read.span, found):
+    if (
+        family(read.chain[0]).encoder
+        and not read.elsewhere
+        and not check_sae(path, places, alignment.network, read.span, found)
+    ):
         return None
     made = FeatureRef(alignment.origin, alignment.network.key, (), places[0], read.chain, Fitting(), span=read.span)
     return tuple(replace(made, place=place) for place in places)
