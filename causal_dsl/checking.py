@@ -36,6 +36,7 @@ from causal_dsl.program.derived_tests import (
     fitted_variants,
 )
 from causal_dsl.program.endings import check_endings
+from causal_dsl.program.fitted_files import judge_origins
 from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.modules import Loader
 from causal_dsl.program.naming import network_names, overridden
@@ -85,6 +86,7 @@ def _check(spec: Spec, options: Options, networks: Mapping[NetworkKey, Network] 
     names = network_names(module, every)
     reading = ReadOptions(options.trust, others, facts, names, options.seed, tokenizers)
     program = read_program(spec.name, module, reading, found, options.tests)
+    judge_origins(program.tests, found)
     checked = Checked(spec.name, [], program, {}, digest=_digest(spec, loader))
     try:
         checked.plan = _plan(program, checked, tokenizers, found, beside, options)

@@ -20,7 +20,6 @@ from causal_dsl.engine.stored_blocks import ChunkStore
 from causal_dsl.fitting.fit import fit_all
 from causal_dsl.fitting.fit_report import with_controls
 from causal_dsl.fitting.library import Library, refuse_seen
-from causal_dsl.fitting.origin import elsewhere
 from causal_dsl.network.at_hand import check_at_hand, prove_at_hand
 from causal_dsl.network.behaviour import behaviour_at_hand, of_code
 from causal_dsl.network.described import described
@@ -269,7 +268,7 @@ def _at_hand(
         for inputs in (plan.inputs, checked.fits.plan.inputs if checked.fits is not None else {}):
             if key in inputs:
                 found += check_at_hand(network, inputs[key], _with_answers(plan, network), options.trust)
-    return tuple(dict.fromkeys([*found, *elsewhere(plan.tests)]))
+    return tuple(dict.fromkeys(found))
 
 
 def _behaviour(plan: Plan, checked: Checked, networks: Mapping[NetworkKey, Network]) -> dict[str, str]:

@@ -180,13 +180,13 @@ def from_file(path: Path, job: Job, network: Network) -> np.ndarray:
             span,
             help="name a file that was fitted at this site",
         )
-    if about["fingerprint"] != fingerprint(network):
+    if about["fingerprint"] != fingerprint(network) and not ref.elsewhere:
         raise fail(
             "E729",
             f"`{shown}` was fitted on another network, or on other weights of it",
             span,
             notes=(f"it was fitted on `{about['network']}`",),
-            help="leave `file` out to fit it again",
+            help="leave `file` out to fit it again, or write elsewhere=true if the transfer is what you study",
         )
     if not take(job, found):
         raise fail(

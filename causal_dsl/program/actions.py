@@ -156,6 +156,7 @@ class ActionReader:
                 shared.fitting,
                 block,
                 joined=shared.joined,
+                elsewhere=shared.elsewhere,
                 span=shared.span,
             )
             for place in places

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from causal_dsl.diagnostics import Diagnostics, Span
 from causal_dsl.program.file_shapes import shapes_fit
-from causal_dsl.program.locations import Place
 from causal_dsl.program.program import Alignment
 from causal_dsl.program.read_features import FeatureRef, Fitting, Via, check_width, family, read_via
 from causal_dsl.program.sae_metadata import check_sae
 from causal_dsl.syntax import tree
 from causal_dsl.vocabulary.features import FEATURES
+from causal_dsl.vocabulary.locations import Place
 
 
 def read_inside(
@@ -32,7 +32,11 @@ def read_inside(
     if not (check_width(read, places, facts, found) and shapes_fit(read, places, facts, found)):
         return None
     path = Path(str(dict(read.chain[0].settings)["path"]))
-    if family(read.chain[0]).encoder and not check_sae(path, places, alignment.network, read.span, found):
+    if (
+        family(read.chain[0]).encoder
+        and not read.elsewhere
+        and not check_sae(path, places, alignment.network, read.span, found)
+    ):
         return None
     made = FeatureRef(alignment.origin, alignment.network.key, (), places[0], read.chain, Fitting(), span=read.span)
     return tuple(replace(made, place=place) for place in places)

@@ -173,8 +173,10 @@ def _feature_fits(member: tree.Placement, aligned: Aligned, folder: Path, found:
         if not (check_width(via, places, facts, found) and shapes_fit(via, places, facts, found)):
             return False
         first = via.chain[0]
-        if family(first).encoder and not check_sae(
-            Path(str(dict(first.settings)["path"])), places, aligned.network, via.span, found
+        if (
+            family(first).encoder
+            and not via.elsewhere
+            and not check_sae(Path(str(dict(first.settings)["path"])), places, aligned.network, via.span, found)
         ):
             return False
         if via.joined and join(places) is None:
