@@ -8,7 +8,7 @@ from typing import Any
 
 from causal_dsl.causal.ceilings import RULES, Ceiling
 from causal_dsl.diagnostics import Diagnostic, SpecError, render_all
-from causal_dsl.planning.fits import Fits
+from causal_dsl.planning.fit_plan import Fits
 from causal_dsl.planning.plan import Plan
 from causal_dsl.program.answers import Answers
 from causal_dsl.program.program import Program, Test

@@ -19,8 +19,8 @@ from causal_dsl.diagnostics import (
     fail,
 )
 from causal_dsl.garbage import rarely_collected
-from causal_dsl.planning.chunks import chunk_to_memory
-from causal_dsl.planning.fits import Fits, make_fits, refuse_overlap, refuse_unfitted
+from causal_dsl.planning.chunk_to_memory import chunk_to_memory
+from causal_dsl.planning.fit_plan import Fits, make_fits, refuse_overlap, refuse_unfitted
 from causal_dsl.planning.lower import by_reference, make_plan, unfit_networks
 from causal_dsl.planning.memory import Budget, default_bytes
 from causal_dsl.planning.plan import Plan
@@ -29,28 +29,29 @@ from causal_dsl.planning.switches import turned_on, without
 from causal_dsl.planning.unknown import warn_of_unknown_words
 from causal_dsl.program.answers import Answers, answers_of, check_answers, check_numbers
 from causal_dsl.program.beginnings import check_beginnings
-from causal_dsl.program.cautions import caution, never_apart
-from causal_dsl.program.endings import check_endings
-from causal_dsl.program.facts import Facts
-from causal_dsl.program.fits import (
+from causal_dsl.program.derived_tests import (
     FitTest,
     controls_of,
     fits_of,
     fitted_variants,
 )
+from causal_dsl.program.endings import check_endings
+from causal_dsl.program.fitted_files import judge_origins
 from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.modules import Loader
 from causal_dsl.program.naming import network_names, overridden
 from causal_dsl.program.options import ReadOptions, Tokenizers
 from causal_dsl.program.program import NetworkRef, Program, Readout, Test
-from causal_dsl.program.prompts import answered_prompt
+from causal_dsl.program.prompt_warnings import caution, never_apart
 from causal_dsl.program.read import read_program
+from causal_dsl.program.templates import answered_prompt
 from causal_dsl.program.tokens import Tokens
 from causal_dsl.program.variants import write_out
 from causal_dsl.reading import readable, within
-from causal_dsl.score.findings import no_room, vacuous_expectation
+from causal_dsl.score.make_findings import no_room, vacuous_expectation
 from causal_dsl.specs import Options, Spec
 from causal_dsl.store.reads import note, recording
+from causal_dsl.vocabulary.network_facts import Facts
 
 if TYPE_CHECKING:
     from causal_dsl.network.network import Network
@@ -85,6 +86,7 @@ def _check(spec: Spec, options: Options, networks: Mapping[NetworkKey, Network] 
     names = network_names(module, every)
     reading = ReadOptions(options.trust, others, facts, names, options.seed, tokenizers)
     program = read_program(spec.name, module, reading, found, options.tests)
+    judge_origins(program.tests, found)
     checked = Checked(spec.name, [], program, {}, digest=_digest(spec, loader))
     try:
         checked.plan = _plan(program, checked, tokenizers, found, beside, options)

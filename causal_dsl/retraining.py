@@ -13,13 +13,13 @@ import torch
 from causal_dsl.checking import check
 from causal_dsl.diagnostics import NOWHERE, Span, fail, shown_path
 from causal_dsl.network.wrapped import wrap
-from causal_dsl.network.zoo.mlp import blank_logic
+from causal_dsl.network.zoo.perceptrons import blank_logic
 from causal_dsl.program.program import Training
 from causal_dsl.resources import resource
 from causal_dsl.specs import Options, parse
-from causal_dsl.training.loop import Loop, Tick
 from causal_dsl.training.objective import Objective
 from causal_dsl.training.train import scores, start
+from causal_dsl.training.training_loop import Loop, Tick
 from causal_dsl.training.weights import named_tensors
 
 TRAININGS = {

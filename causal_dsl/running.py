@@ -15,12 +15,11 @@ from causal_dsl.checked import Checked
 from causal_dsl.checking import check
 from causal_dsl.diagnostics import Diagnostic, Source, Span, SpecError
 from causal_dsl.engine.cautions import cautions
-from causal_dsl.engine.chunks import ChunkStore
 from causal_dsl.engine.execute import Execution, budget_of
+from causal_dsl.engine.stored_blocks import ChunkStore
 from causal_dsl.fitting.fit import fit_all
+from causal_dsl.fitting.fit_report import with_controls
 from causal_dsl.fitting.library import Library, refuse_seen
-from causal_dsl.fitting.origin import elsewhere
-from causal_dsl.fitting.report import with_controls
 from causal_dsl.network.at_hand import check_at_hand, prove_at_hand
 from causal_dsl.network.behaviour import behaviour_at_hand, of_code
 from causal_dsl.network.described import described
@@ -31,13 +30,14 @@ from causal_dsl.planning.plan import Plan
 from causal_dsl.probing import with_probes
 from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.program import NetworkRef, Test
-from causal_dsl.program.prompts import answered_prompt, show_value
+from causal_dsl.program.templates import answered_prompt, show_value
 from causal_dsl.program.tokens import MASK
 from causal_dsl.provenance import code_of, files_of, identity_of, inputs_of, names_of
+from causal_dsl.report.out_folder import save
 from causal_dsl.report.progress import Progress, progress
-from causal_dsl.report.store import save
 from causal_dsl.score.missing import as_far_as_measured, not_measured, refuse_missing
 from causal_dsl.score.of_run import score_run
+from causal_dsl.score.rest_kept import with_rest_kept
 from causal_dsl.score.results import Results, SpecResult, TestResult
 from causal_dsl.score.several import OneOutput, score_several
 from causal_dsl.score.speech import speech_of
@@ -249,6 +249,7 @@ def _scored(
         run, ceilings = execution.runs[one.name], checked.ceilings.get(one.name, {})
         cells = [run.cells[number] for number in finished]
         scored = as_far_as_measured(score_run(run, cells, plan, ceilings, checked.answers[one.name], tokens, kept), one)
+        scored = with_rest_kept(scored, one)
         scored = with_controls(scored, one, execution, checked, library, kept)
         scored = with_probes(scored, one, execution)
         scored = replace(scored, cells=tuple(map(settled, scored.cells)))
@@ -285,7 +286,7 @@ def _at_hand(
         for inputs in (plan.inputs, checked.fits.plan.inputs if checked.fits is not None else {}):
             if key in inputs:
                 found += check_at_hand(network, inputs[key], _with_answers(plan, network), options.trust)
-    return tuple(dict.fromkeys([*found, *elsewhere(plan.tests)]))
+    return tuple(dict.fromkeys(found))
 
 
 def _behaviour(plan: Plan, checked: Checked, networks: Mapping[NetworkKey, Network]) -> dict[str, str]:

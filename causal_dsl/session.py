@@ -14,7 +14,7 @@ from causal_dsl.network.network import Network
 from causal_dsl.network.shared import claim_to_train
 from causal_dsl.network.untrained import untrained
 from causal_dsl.network.zoo.open import open_zoo
-from causal_dsl.program.fits import trained_of
+from causal_dsl.program.derived_tests import trained_of
 from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.program import NetworkRef
 from causal_dsl.program.tokens import Tokens
@@ -24,7 +24,7 @@ from causal_dsl.specs import Options, Spec
 from causal_dsl.store.code import watching
 from causal_dsl.store.reads import note_all, recording
 from causal_dsl.training.train import TrainedNetwork, trained
-from causal_dsl.vocabulary.layouts import SEQUENCE
+from causal_dsl.vocabulary.layout_settings import SEQUENCE
 
 
 class Session:

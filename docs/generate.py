@@ -20,7 +20,7 @@ from typing import Any
 
 from causal_dsl import shapes
 from causal_dsl.vocabulary.architectures import ARCHITECTURES, Architecture
-from causal_dsl.vocabulary.architectures.record import SIZES
+from causal_dsl.vocabulary.architectures.architecture import SIZES
 from causal_dsl.vocabulary.features import FEATURES, FeatureFamily
 from causal_dsl.vocabulary.findings import FINDINGS
 from causal_dsl.vocabulary.measures import MEASURES
@@ -54,8 +54,8 @@ CHAPTERS = (
     (720, "Features"),
     (730, "Training towards a causal model"),
     (740, "Masked tokens"),
-    (750, "Which network, and its tokens"),
-    (760, "What a test can tell"),
+    (750, "Which network, its tokens, and features of files"),
+    (760, "Features of files, and what a test can tell"),
     (765, "Output and revisions"),
     (785, "Words that packages add"),
     (790, "Written values"),

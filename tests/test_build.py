@@ -7,7 +7,7 @@ import math
 import pytest
 
 from causal_dsl import build as cd
-from causal_dsl.building.expressions import Expression
+from causal_dsl.building.operators import Expression
 from causal_dsl.diagnostics import Diagnostics, Source
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_tree

@@ -63,11 +63,11 @@ def test_the_wheel_holds_grammar_docs_specs_and_zoo(wheel: Path) -> None:
         "causal_dsl/docs/language.md",
         "causal_dsl/docs/output.schema.json",
         "causal_dsl/families/found.py",
-        "causal_dsl/features/build.py",
+        "causal_dsl/features/instantiate.py",
         "causal_dsl/vocabulary/architectures/decoders.json",
         "causal_dsl/vocabulary/architectures/defaults.json",
         "causal_dsl/fitting/fit.py",
-        "causal_dsl/planning/fits.py",
+        "causal_dsl/planning/fit_plan.py",
         "causal_dsl/tools/cli.py",
         "causal_dsl/zoo/catalogue.json",
     } <= files.keys()

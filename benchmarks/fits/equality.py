@@ -111,7 +111,7 @@ def prepare(folder: Path, seeds: int, epochs: int) -> tuple[Path, Path]:
 
     from causal_dsl import api
     from causal_dsl.api import Options
-    from causal_dsl.features.build import build
+    from causal_dsl.features.instantiate import build
     from causal_dsl.fitting.job import Job, Material
     from causal_dsl.fitting.labels import Labels
     from causal_dsl.score.truth import labels_of

@@ -28,7 +28,7 @@ def arrays_of(spec: str, width: int) -> FitArrays:
     """What the plan of a spec's fits draws, as numbers; and where the package begins and in what order it goes."""
     import torch
 
-    from causal_dsl.features.build import build
+    from causal_dsl.features.instantiate import build
     from causal_dsl.fitting.job import Job, Material
     from causal_dsl.fitting.labels import Labels
 
@@ -77,14 +77,14 @@ class Ours:
     """The spec of a workload, its fits run by this package. What it keeps goes to a folder of this process."""
 
     def __init__(self, folder: Path):
-        from causal_dsl.fitting import fit, loop, stored
+        from causal_dsl.fitting import fit, fit_loop, stored
 
         self.network: Any = None
         self.checked: dict[str, Checked] = {}
         self.clocks = Clocks()
         self.kept = tempfile.TemporaryDirectory()
         fit.fill = self._timed("prompts", fit.fill)  # type: ignore[attr-defined]
-        loop._step, loop._check = self._timed("steps", loop._step), self._timed("checks", loop._check)
+        fit_loop._step, fit_loop._check = self._timed("steps", fit_loop._step), self._timed("checks", fit_loop._check)
         self.fresh, self.keep = 0, stored
 
     def _timed(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
@@ -130,9 +130,9 @@ class Ours:
         import torch
 
         from causal_dsl.engine.execute import budget_of
-        from causal_dsl.features.build import build
-        from causal_dsl.fitting.activations import fill
-        from causal_dsl.fitting.rows import Part, Stepper
+        from causal_dsl.features.instantiate import build
+        from causal_dsl.fitting.precomputed import fill
+        from causal_dsl.fitting.step_rows import Part, Stepper
 
         fits: Any = self.checked[arrays.spec].fits
         resumes = [unit.experiments[0].fit for unit in fits.units]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from causal_dsl.building.expressions import (
+from causal_dsl.building.operators import (
     Declared,
     Expression,
     Nameable,

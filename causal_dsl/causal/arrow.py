@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from causal_dsl.causal.domains import LIMIT, Value
-from causal_dsl.causal.files import read_file
+from causal_dsl.causal.named_files import read_file
 from causal_dsl.diagnostics import Diagnostics, did_you_mean, shown_path
 from causal_dsl.reading import may_read
 from causal_dsl.syntax import tree

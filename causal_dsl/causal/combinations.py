@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from causal_dsl.causal.cells import Cells
+from causal_dsl.causal.balance_cells import Cells
 from causal_dsl.causal.designs import Design, DrawStatement
 from causal_dsl.causal.domains import Finite
 from causal_dsl.causal.groups import first_rows, groups_of

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from causal_dsl.causal.cells import Cells
+from causal_dsl.causal.balance_cells import Cells
 from causal_dsl.causal.designs import Design, Drawn, DrawStatement, draw, identify
 from causal_dsl.causal.minimal import alike_rows
 from causal_dsl.causal.sampling import Columns, with_templates

@@ -19,8 +19,8 @@ from causal_dsl.causal.built import Builder
 from causal_dsl.causal.combinations import table_of
 from causal_dsl.causal.designs import Design, DrawStatement, draw
 from causal_dsl.causal.domains import Finite, show
+from causal_dsl.causal.drawn_rows import RowDrawer
 from causal_dsl.causal.model import CausalModel
-from causal_dsl.causal.rows import RowDrawer
 from causal_dsl.counter import key, permutation
 from causal_dsl.diagnostics import Diagnostics, fail
 

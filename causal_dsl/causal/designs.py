@@ -137,8 +137,8 @@ def draw(design: Design, diagnostics: Diagnostics) -> Drawn | None:
 
 
 def _draw(design: Design, diagnostics: Diagnostics) -> Drawn | None:
+    from causal_dsl.causal.drawn_rows import RowDrawer
     from causal_dsl.causal.joint import exhaustive
-    from causal_dsl.causal.rows import RowDrawer
 
     for model in design.models.values():
         for function in model.needs_trust:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from causal_dsl.causal.domains import BOOL, LIMIT, WORDS, Domain, Finite, Real, Value, show, type_of
-from causal_dsl.causal.files import read_text
+from causal_dsl.causal.named_files import read_text
 from causal_dsl.causal.scope import Scope
 from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean
 from causal_dsl.syntax import tree

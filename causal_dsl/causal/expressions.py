@@ -14,7 +14,7 @@ from typing import Any
 from causal_dsl.causal import lookups
 from causal_dsl.causal.domain_of import compile_domain, constant, too_deep
 from causal_dsl.causal.domains import LIMIT, WORDS, Finite, Text
-from causal_dsl.causal.files import folder_of
+from causal_dsl.causal.named_files import folder_of
 from causal_dsl.causal.scope import Scope, Strings
 from causal_dsl.causal.terms import TRUE, Float, Integer, every, negation, piecewise, relation, some
 from causal_dsl.causal.typed import Guard, Typed, arithmetic, as_condition, as_number, literal

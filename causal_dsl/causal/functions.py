@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from causal_dsl.causal.domains import BOOL, LIMIT, Domain, Finite, Real, Text, Value, show, type_of
-from causal_dsl.causal.files import read_text
+from causal_dsl.causal.named_files import read_text
 from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean, fail, shown_path
 from causal_dsl.store.code import opening, run_file, watching
 

@@ -14,9 +14,9 @@ from causal_dsl.causal.domain_of import compile_domain, finite
 from causal_dsl.causal.domains import BOOL, LIMIT, WORDS, Domain, Finite, Real, Sets, Text, Value
 from causal_dsl.causal.evaluate import Equation, dtype_of
 from causal_dsl.causal.expressions import Compiler, inside
-from causal_dsl.causal.files import folder_of
 from causal_dsl.causal.lookups import code_of, value_of
 from causal_dsl.causal.model import CausalModel, Choices, Condition, Variable, compile_condition
+from causal_dsl.causal.named_files import folder_of
 from causal_dsl.causal.scope import Scope, Strings
 from causal_dsl.causal.sets import chosen_from, listed, no_value, warn_of_empty
 from causal_dsl.causal.terms import Symbol, every, negation

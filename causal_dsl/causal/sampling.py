@@ -10,7 +10,7 @@ import numpy as np
 
 from causal_dsl.causal.construct import Construction
 from causal_dsl.causal.domains import Finite, show
-from causal_dsl.causal.intervals import boxes_of
+from causal_dsl.causal.interval_bounds import boxes_of
 from causal_dsl.causal.splits import PARTS, part_of, restrict
 from causal_dsl.causal.support import Support, distinct, known, needs
 from causal_dsl.counter import below, bits, key, unit

@@ -17,7 +17,7 @@ from typing import cast
 
 from causal_dsl.causal.domain_of import constant, finite, one_type
 from causal_dsl.causal.domains import LIMIT, Finite, Value, show, type_of
-from causal_dsl.causal.files import read_text
+from causal_dsl.causal.named_files import read_text
 from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean
 from causal_dsl.garbage import rarely_collected
 from causal_dsl.syntax import tree

@@ -14,22 +14,23 @@ from torch import Tensor
 
 from causal_dsl import faults
 from causal_dsl.diagnostics import SpecError, fail
-from causal_dsl.engine.activations import Means
+from causal_dsl.engine.activation_cache import Means
 from causal_dsl.engine.block_results import BlockResult, BlockResults
-from causal_dsl.engine.chunks import ChunkStore
 from causal_dsl.engine.heap import give_back
-from causal_dsl.engine.numbers import Numbers, Targets
+from causal_dsl.engine.readings import Numbers, Targets
 from causal_dsl.engine.reference import ReferenceExecutor
 from causal_dsl.engine.runner import Context
+from causal_dsl.engine.stored_blocks import ChunkStore
 from causal_dsl.engine.sweep import Sweep
 from causal_dsl.engine.trial import Trials
 from causal_dsl.features.base import Feature
+from causal_dsl.features.given_maps import GivenMaps
 from causal_dsl.measures.quantities import NO_ANSWER, Columns, Quantity
 from causal_dsl.network.network import Network
 from causal_dsl.network.prove import told
 from causal_dsl.network.steadiness import most_of_batch, refused_noise
 from causal_dsl.planning import graph as g
-from causal_dsl.planning.chunks import chunk_to_memory
+from causal_dsl.planning.chunk_to_memory import chunk_to_memory
 from causal_dsl.planning.cost import cost_of
 from causal_dsl.planning.floors import floors_of
 from causal_dsl.planning.lower import unfit_networks, whole_batches
@@ -39,9 +40,9 @@ from causal_dsl.planning.rows import Layouts
 from causal_dsl.planning.steps import Block, Step, early_means
 from causal_dsl.planning.verify import verify
 from causal_dsl.program.answers import Answers
-from causal_dsl.program.features import FeatureRef
 from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.program import Test
+from causal_dsl.program.read_features import FeatureRef
 
 
 @dataclass
@@ -95,6 +96,7 @@ class Execution:
         self.budgets = {key: budget_of(network, (memory or {}).get(key)) for key, network in networks.items()}
         plan = unfit_networks(plan, {key: _unfit(network) for key, network in networks.items()})
         plan = whole_batches(plan, {key for key, network in networks.items() if _fixed(network)})
+        self.given = GivenMaps()
         trials = Trials(plan, networks, self.budgets, features)
         plan = trials.settle()
         #: mistakes of this package that were gone around, by network
@@ -131,7 +133,16 @@ class Execution:
         for test in tests:
             floors |= floors_of(self.plan, test)
         return Context(
-            self.plan, network, layouts, numbers, Means(layouts), self.budgets[key], self.tick, floors, self.features
+            self.plan,
+            network,
+            layouts,
+            numbers,
+            Means(layouts, self.given),
+            self.budgets[key],
+            self.tick,
+            floors,
+            self.features,
+            self.given,
         )
 
     def _numbers(self, test: Test, network: Network) -> Numbers:
@@ -187,7 +198,7 @@ class Execution:
                         self._block(number, step, block, context)
                     except Exception as error:
                         self._go_around(step, error)
-                        context.means = Means(context.layouts)
+                        context.means = Means(context.layouts, self.given)
                         self._block(number, step, block, context)
                 yield f"block {done} of {count}"
 

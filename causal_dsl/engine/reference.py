@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from causal_dsl.engine.activations import PassActivations
+from causal_dsl.engine.activation_cache import PassActivations
+from causal_dsl.engine.attended_keys import as_wide
 from causal_dsl.engine.block_results import BlockResult, BlockResults
-from causal_dsl.engine.keys import as_wide
 from causal_dsl.engine.runner import Context, Gather, Logits
 from causal_dsl.network.forward import SiteRead, SiteWrite, forward
 from causal_dsl.network.tape import reads_in
@@ -23,8 +23,8 @@ from causal_dsl.planning.floors import FLOOR_ROWS
 from causal_dsl.planning.rows import Family, Layout
 from causal_dsl.planning.steps import Block, Step
 from causal_dsl.program.components import depth
-from causal_dsl.program.locations import Site
 from causal_dsl.program.program import Test
+from causal_dsl.vocabulary.locations import Site
 
 
 class ReferenceExecutor:

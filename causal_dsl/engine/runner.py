@@ -9,12 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from causal_dsl.engine.activations import Means, PassActivations
+from causal_dsl.engine.activation_cache import Means, PassActivations
 from causal_dsl.engine.block_results import BlockResult, BlockResults
-from causal_dsl.engine.numbers import Numbers
 from causal_dsl.engine.off_manifold import OffManifold, every_input
+from causal_dsl.engine.readings import Numbers
 from causal_dsl.engine.values import Values
 from causal_dsl.features.base import Feature
+from causal_dsl.features.given_maps import GivenMaps
 from causal_dsl.measures.quantities import SAID, TRACE, Quantity
 from causal_dsl.network.network import Network
 from causal_dsl.network.steadiness import apart
@@ -23,8 +24,8 @@ from causal_dsl.planning.memory import Budget
 from causal_dsl.planning.plan import Plan
 from causal_dsl.planning.rows import Family, Layout, Layouts
 from causal_dsl.planning.steps import Block, Step
-from causal_dsl.program.features import FeatureRef
 from causal_dsl.program.program import Test
+from causal_dsl.program.read_features import FeatureRef
 
 #: Where only the answers' logits are computed: of so many prompts of a role, and patched runs, all logits are looked at.
 WHOLE_PROMPTS, WHOLE_PATCHED = 16, 64
@@ -45,6 +46,8 @@ class Context:
     floors: dict[g.Resume, g.Resume] = field(default_factory=dict)
     #: the fitted maps, by what names them
     features: Mapping[FeatureRef, Feature] = field(default_factory=dict)
+    #: the features of files in whose numbers sites are written
+    given: GivenMaps = field(default_factory=GivenMaps)
     #: the written vectors that lie outside of what their site takes, in the pass at hand
     outside: OffManifold = field(default_factory=OffManifold)
 
@@ -65,6 +68,7 @@ class Context:
             self.network.facts.heads or 1,
             self.features,
             self.outside,
+            self.given,
         )
 
 

@@ -9,7 +9,7 @@ from causal_dsl.vocabulary.settings import Setting
 
 if TYPE_CHECKING:
     from causal_dsl.features.base import Feature
-    from causal_dsl.features.build import Making
+    from causal_dsl.features.instantiate import Making
 
 
 def mask(making: Making) -> Feature:

@@ -8,7 +8,7 @@ from causal_dsl.vocabulary.features import FeatureFamily
 
 if TYPE_CHECKING:
     from causal_dsl.features.base import Feature
-    from causal_dsl.features.build import Making
+    from causal_dsl.features.instantiate import Making
 
 
 def make(making: Making) -> Feature:

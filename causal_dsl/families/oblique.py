@@ -8,19 +8,19 @@ from causal_dsl.vocabulary.features import DIM, SEED, FeatureFamily
 
 if TYPE_CHECKING:
     from causal_dsl.features.base import Feature
-    from causal_dsl.features.build import Making
+    from causal_dsl.features.instantiate import Making
 
 
 def lowrank(making: Making) -> Feature:
     from causal_dsl.features.linear import LowRank
-    from causal_dsl.features.rotation import haar
+    from causal_dsl.features.orthonormal import haar
 
     return LowRank(haar(making.width, making.dim(), making.seed), making.dtype)
 
 
 def affine(making: Making) -> Feature:
     from causal_dsl.features.linear import Affine
-    from causal_dsl.features.rotation import haar
+    from causal_dsl.features.orthonormal import haar
 
     return Affine(haar(making.width, making.width, making.seed), making.dim(), making.dtype)
 

@@ -9,11 +9,11 @@ from causal_dsl.vocabulary.settings import Setting
 
 if TYPE_CHECKING:
     from causal_dsl.features.base import Feature
-    from causal_dsl.features.build import Making
+    from causal_dsl.features.instantiate import Making
 
 
 def revnet(making: Making) -> Feature:
-    from causal_dsl.features.revnet import RevNet
+    from causal_dsl.features.invertible import RevNet
 
     layers, hidden = int(making.number("layers")), int(making.number("width"))
     return RevNet(making.width, making.dim(), layers, hidden, making.seed, making.dtype)

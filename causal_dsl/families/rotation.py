@@ -9,17 +9,17 @@ from causal_dsl.vocabulary.settings import Setting
 
 if TYPE_CHECKING:
     from causal_dsl.features.base import Feature
-    from causal_dsl.features.build import Making
+    from causal_dsl.features.instantiate import Making
 
 
 def rotation(making: Making) -> Feature:
-    from causal_dsl.features.rotation import Rotation, haar
+    from causal_dsl.features.orthonormal import Rotation, haar
 
     return Rotation(haar(making.width, making.dim(), making.seed), making.dtype)
 
 
 def boundless(making: Making) -> Feature:
-    from causal_dsl.features.rotation import Boundless, haar
+    from causal_dsl.features.orthonormal import Boundless, haar
 
     start, end, weight = (making.number(name) for name in ("start", "end", "weight"))
     return Boundless(haar(making.width, making.width, making.seed), start, end, weight, making.dtype)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from causal_dsl.features.base import GATE_RATE, Feature, Gates, Rest
-from causal_dsl.features.rotation import count_gates
+from causal_dsl.features.orthonormal import count_gates
 
 
 class Whole(Feature):

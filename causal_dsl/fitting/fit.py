@@ -12,21 +12,21 @@ import torch
 from causal_dsl import counter
 from causal_dsl.diagnostics import NOWHERE
 from causal_dsl.features.base import Feature
-from causal_dsl.features.build import build
-from causal_dsl.fitting import loop, stored
-from causal_dsl.fitting.activations import FitActivations, fill
+from causal_dsl.features.instantiate import build
+from causal_dsl.fitting import fit_loop, stored
 from causal_dsl.fitting.job import Job, Material
 from causal_dsl.fitting.labels import Labels, Targets, labels_of
 from causal_dsl.fitting.library import Fitted, Library
-from causal_dsl.fitting.off_manifold import share_off_manifold
-from causal_dsl.fitting.rows import Stepper
+from causal_dsl.fitting.maps_off_manifold import share_off_manifold
+from causal_dsl.fitting.precomputed import FitActivations, fill
+from causal_dsl.fitting.step_rows import Stepper
 from causal_dsl.network.network import Network
 from causal_dsl.planning import graph as g
-from causal_dsl.planning.fits import Experiment, Fits, FitUnit
+from causal_dsl.planning.fit_plan import Experiment, Fits, FitUnit
 from causal_dsl.planning.memory import Budget
 from causal_dsl.program.answers import Answers
-from causal_dsl.program.features import FeatureRef, family
 from causal_dsl.program.identity import NetworkKey
+from causal_dsl.program.read_features import FeatureRef, family
 from causal_dsl.report.progress import Progress
 from causal_dsl.store import stepwise
 from causal_dsl.store.files import if_possible
@@ -220,7 +220,7 @@ class _Network:
         states = kept_in("features") / f"{of_bytes(every.encode())}.going"
         checkpoint = stepwise.Checkpoint(states, "fit step", "the checkpoint of these fits")
         stepper = Stepper(cache)
-        fitting = loop.FittingLoop(named, stepper, stepper.most_rows(self._resumes(), self.budget), self._tick)
+        fitting = fit_loop.FittingLoop(named, stepper, stepper.most_rows(self._resumes(), self.budget), self._tick)
         checkpoint.take(fitting)
         self.bar.begin(f"{self.network.name}: {len(jobs)} fits", sum(job.steps for job in jobs))
         self.bar.advance(sum(job.step for job in jobs))

@@ -11,12 +11,12 @@ import torch
 
 from causal_dsl.diagnostics import fail
 from causal_dsl.features.base import Feature
-from causal_dsl.features.controls import on_natural_axes, random_like
+from causal_dsl.features.control_features import on_natural_axes, random_like
 from causal_dsl.fitting import stored
 from causal_dsl.inputs import Inputs
-from causal_dsl.planning.fits import FitUnit
-from causal_dsl.program.features import FeatureRef
+from causal_dsl.planning.fit_plan import FitUnit
 from causal_dsl.program.program import Test
+from causal_dsl.program.read_features import FeatureRef
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,15 +17,15 @@ import torch
 from torch import Tensor
 
 from causal_dsl.diagnostics import NOWHERE, fail, shown_path
-from causal_dsl.fitting.activations import FitActivations
 from causal_dsl.fitting.job import Job
+from causal_dsl.fitting.precomputed import FitActivations
 from causal_dsl.inputs import Inputs
 from causal_dsl.network.fingerprint import anywhere, fingerprint
 from causal_dsl.network.network import Network
-from causal_dsl.planning.fits import FitUnit
+from causal_dsl.planning.fit_plan import FitUnit
 from causal_dsl.planning.steps import taken
-from causal_dsl.program.features import FeatureRef, files_of
-from causal_dsl.store import faults, keys, later, reads
+from causal_dsl.program.read_features import FeatureRef, files_of
+from causal_dsl.store import keys, later, reads, stopping_points
 from causal_dsl.store.hashes import of_file
 from causal_dsl.store.keys import FitInputs, versions
 from causal_dsl.store.tensors import Damaged, load_tensors, take_tensors, write_tensors
@@ -44,6 +44,8 @@ def key_of(unit: FitUnit, job: Job, cache: FitActivations, network: Network, see
             for write in material.resume.writes:
                 block = None if write.feature is None else write.feature.block
                 found.update(f"{write.place} {write.add} {block} {write.value.told()}".encode())
+                if write.feature is not None and write.inside:
+                    found.update(f"inside {told(write.feature)}".encode())
             found.update(np.ascontiguousarray(material.labels.target).tobytes())
             if material.labels.columns is not None:
                 found.update(np.ascontiguousarray(material.labels.columns).tobytes())
@@ -56,9 +58,10 @@ def key_of(unit: FitUnit, job: Job, cache: FitActivations, network: Network, see
                 for write in material.resume.writes:
                     found.update(np.array(cache.layouts.spans(write.place.position, run)[1]).tobytes())
     read = [path for ref in unit.maps for f in ref.chain for path in files_of(f.name, dict(f.settings))]
-    read += [
-        path for m in (*job.fit, *job.validation) for w in m.resume.writes for v in w.value.walk() for path in v.files
-    ]
+    writes = [write for material in (*job.fit, *job.validation) for write in material.resume.writes]
+    read += [path for write in writes for value in write.value.walk() for path in value.files]
+    inside = [write.feature for write in writes if write.feature is not None and write.inside]
+    read += [path for ref in inside for f in ref.chain for path in files_of(f.name, dict(f.settings))]
     return FitInputs(
         fitting=asdict(unit.fitting),
         maps=tuple(told(ref) for ref in unit.maps),
@@ -118,7 +121,7 @@ def write(path: Path, job: Job, cache: FitActivations, network: Network, made_fo
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     write_tensors(path, tensors, about)
-    faults.reached("fit")
+    stopping_points.reached("fit")
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
@@ -177,13 +180,13 @@ def from_file(path: Path, job: Job, network: Network) -> np.ndarray:
             span,
             help="name a file that was fitted at this site",
         )
-    if about["fingerprint"] != fingerprint(network):
+    if about["fingerprint"] != fingerprint(network) and not ref.elsewhere:
         raise fail(
             "E729",
             f"`{shown}` was fitted on another network, or on other weights of it",
             span,
             notes=(f"it was fitted on `{about['network']}`",),
-            help="leave `file` out to fit it again",
+            help="leave `file` out to fit it again, or write elsewhere=true if the transfer is what you study",
         )
     if not take(job, found):
         raise fail(

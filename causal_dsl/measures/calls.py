@@ -55,7 +55,7 @@ _RECOVERED = "goes from the base run (0) to a source run (1)"
 
 @dataclass
 class CallReader:
-    """Makes values of names and calls; :class:`~causal_dsl.measures.expressions.ExpressionReader` adds the operators."""
+    """Makes values of names and calls; :class:`~causal_dsl.measures.metric_expressions.ExpressionReader` adds the operators."""
 
     context: TestContext
     diagnostics: Diagnostics

@@ -10,7 +10,7 @@ import dataclasses
 
 from causal_dsl.diagnostics import Diagnostics
 from causal_dsl.measures.context import Expectation, Reported, TestContext, TestScores
-from causal_dsl.measures.expressions import ExpressionReader
+from causal_dsl.measures.metric_expressions import ExpressionReader
 from causal_dsl.measures.names import COMPARISONS, RESERVED, short
 from causal_dsl.measures.per_cell import (
     CellScore,

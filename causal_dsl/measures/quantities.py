@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from causal_dsl.vocabulary.measures import MEASURES, Measure
-from causal_dsl.vocabulary.measures.record import QUANTITIES
+from causal_dsl.vocabulary.measures.measure import QUANTITIES
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from causal_dsl.program.program import NetworkRef, Program, Test
 if TYPE_CHECKING:
     import networkx as nx
 
-    from causal_dsl.planning.fits import Fits
+    from causal_dsl.planning.fit_plan import Fits
 
 
 @dataclass

@@ -16,9 +16,9 @@ from causal_dsl.program.options import ReadOptions
 from causal_dsl.program.parameters import read_parameters
 from causal_dsl.program.placements import read_placements
 from causal_dsl.program.program import Aligned, Alignment, NetworkRef, PromptLine
-from causal_dsl.program.prompts import check_mask, check_placeholders, parse_template
+from causal_dsl.program.read_training import unlike
 from causal_dsl.program.shown import warn_unseen
-from causal_dsl.program.training import unlike
+from causal_dsl.program.templates import check_mask, check_placeholders, parse_template
 from causal_dsl.syntax import tree
 
 

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from causal_dsl.causal.domains import Finite
 from causal_dsl.diagnostics import Diagnostics, Span, shown_path
-from causal_dsl.program.features import family
-from causal_dsl.program.prompts import Template, render, show_value
+from causal_dsl.program.read_features import family
 from causal_dsl.program.sae_metadata import made_for
+from causal_dsl.program.templates import Template, render, show_value
 from causal_dsl.program.tokens import Encoded, Tokens
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from typing import Any
 
 from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean
 from causal_dsl.program.program import NetworkRef
-from causal_dsl.program.prompts import Segment, Template, parse_template
-from causal_dsl.program.settings import call_name
+from causal_dsl.program.read_settings import call_name
+from causal_dsl.program.templates import Segment, Template, parse_template
 from causal_dsl.program.tokens import Tokens
 from causal_dsl.store import reads
 from causal_dsl.syntax import tree

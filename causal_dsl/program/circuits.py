@@ -9,7 +9,7 @@ from causal_dsl.program.definitions import meant
 from causal_dsl.program.modules import Definition
 from causal_dsl.program.paths import steps
 from causal_dsl.program.program import NetworkRef
-from causal_dsl.program.sites import SITE_HEADS, SiteReader
+from causal_dsl.program.read_sites import SITE_HEADS, SiteReader
 from causal_dsl.syntax import tree
 
 

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from causal_dsl.diagnostics import Diagnostics, did_you_mean
 from causal_dsl.program.modules import Definition, Module
-from causal_dsl.program.settings import call_name
+from causal_dsl.program.read_settings import call_name
 from causal_dsl.syntax import tree
 
 T = TypeVar("T")

@@ -15,7 +15,7 @@ from causal_dsl.program.definitions import find
 from causal_dsl.program.likeness import DRAW, Likeness, alike, conjunction, parted, read_likeness, weighted
 from causal_dsl.program.modules import Definition, Module
 from causal_dsl.program.program import Alignment
-from causal_dsl.program.settings import call_name, constant, read_settings
+from causal_dsl.program.read_settings import call_name, constant, read_settings
 from causal_dsl.program.shown import shown_by
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr

@@ -9,8 +9,8 @@ from typing import Any
 from causal_dsl.causal.domains import Finite
 from causal_dsl.diagnostics import Diagnostics, Span
 from causal_dsl.program.program import Aligned, InputPlacement
-from causal_dsl.program.settings import Setting, call_name, read_settings
-from causal_dsl.program.sites import SiteReader
+from causal_dsl.program.read_settings import Setting, call_name, read_settings
+from causal_dsl.program.read_sites import SiteReader
 from causal_dsl.syntax import tree
 
 ENCODINGS: dict[str, dict[str, Setting]] = {

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from causal_dsl.diagnostics import NOWHERE, Diagnostics, did_you_mean
-from causal_dsl.program.settings import constant
+from causal_dsl.program.read_settings import constant
 from causal_dsl.reading import is_file, may_read
 from causal_dsl.store import reads
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
-from causal_dsl.vocabulary.layouts import LAYOUT
+from causal_dsl.vocabulary.layout_settings import LAYOUT
 
 _LARGEST = 4_000_000
 
@@ -23,7 +23,7 @@ def for_factory(
 ) -> tuple[tuple[tree.Argument, ...], tuple[tree.Argument, ...]]:
     """The arguments of a declaration that are its settings, and those that its factory is called with.
 
-    Of the settings that say where sites are (:mod:`causal_dsl.program.layouts`) some are called as arguments of a factory
+    Of the settings that say where sites are (:mod:`causal_dsl.program.own_networks`) some are called as arguments of a factory
     often are: a number is given to it where a path is meant (``layers=3``), and a size both where it takes one (``heads=4``).
     """
     if kind != "torch":

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean
 from causal_dsl.program.paths import slice_text
-from causal_dsl.program.settings import constant
+from causal_dsl.program.read_settings import constant
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
 

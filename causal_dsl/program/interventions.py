@@ -14,8 +14,8 @@ from causal_dsl.program.modules import Module
 from causal_dsl.program.parameters import read_parameters
 from causal_dsl.program.positions import PositionReader
 from causal_dsl.program.program import Alignment, Cell, Intervention, Placed
-from causal_dsl.program.settings import constant
-from causal_dsl.program.sites import SiteReader
+from causal_dsl.program.read_settings import constant
+from causal_dsl.program.read_sites import SiteReader
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
 from causal_dsl.syntax.substitute import substitute

@@ -13,7 +13,7 @@ from causal_dsl.causal.model import CausalModel
 from causal_dsl.causal.predicates import Predicate, compile_predicate
 from causal_dsl.causal.splits import PARTS
 from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean
-from causal_dsl.program.fits import learned
+from causal_dsl.program.derived_tests import learned
 from causal_dsl.program.program import Test
 from causal_dsl.syntax import tree
 from causal_dsl.vocabulary.settings import Setting

@@ -11,19 +11,20 @@ from causal_dsl.causal.domains import Domain
 from causal_dsl.diagnostics import Diagnostics, Span, nearest
 from causal_dsl.program.definitions import meant
 from causal_dsl.program.factories import arguments_of, for_factory
-from causal_dsl.program.facts import Facts, facts_of_reference, local_folder
+from causal_dsl.program.facts import facts_of_reference, local_folder
 from causal_dsl.program.identity import TrainingKey, files_digest, network_key
-from causal_dsl.program.layouts import read_vocabulary, words_of
 from causal_dsl.program.modules import Definition
 from causal_dsl.program.options import ReadOptions
+from causal_dsl.program.own_networks import read_vocabulary, words_of
 from causal_dsl.program.program import Alignment, NetworkRef
-from causal_dsl.program.settings import Setting, call_name, read_settings
-from causal_dsl.program.training import TRAIN, TrainingReader, training_settings
-from causal_dsl.program.zoo import facts_of_zoo
+from causal_dsl.program.read_settings import Setting, call_name, read_settings
+from causal_dsl.program.read_training import TRAIN, TrainingReader, training_settings
+from causal_dsl.program.zoo_entries import facts_of_zoo
 from causal_dsl.reading import is_file, shortened
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
-from causal_dsl.vocabulary.layouts import SEQUENCE
+from causal_dsl.vocabulary.layout_settings import SEQUENCE
+from causal_dsl.vocabulary.network_facts import Facts
 
 _DTYPES = ("float32", "float16", "bfloat16", "float64")
 _COMMON = {

@@ -5,23 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from causal_dsl.causal.designs import Design, Drawn
 from causal_dsl.causal.model import CausalModel
+from causal_dsl.causal.predicates import Predicate
 from causal_dsl.diagnostics import Span
 from causal_dsl.measures.context import TestScores
-from causal_dsl.program.facts import Facts
-from causal_dsl.program.features import FeatureRef
 from causal_dsl.program.identity import NetworkKey, Origin, origin
-from causal_dsl.program.locations import Place, Position, Site
-from causal_dsl.program.prompts import Template
+from causal_dsl.program.probed import Apart, Replaced, Unmapped
+from causal_dsl.program.read_features import FeatureRef
+from causal_dsl.program.templates import Template
 from causal_dsl.syntax import tree
+from causal_dsl.vocabulary.locations import Place, Position, Site
+from causal_dsl.vocabulary.network_facts import Facts
 from causal_dsl.vocabulary.written import Value
-
-if TYPE_CHECKING:
-    from causal_dsl.causal.predicates import Predicate
-    from causal_dsl.planning.probes import Replaced, Unmapped
 
 
 @dataclass(frozen=True)
@@ -61,6 +59,13 @@ class Intervention:
     span: Span | None = field(default=None, compare=False)
     #: the feature that is written at each place, where not the whole vector is
     features: tuple[FeatureRef, ...] = ()
+    #: the feature of a file in whose numbers the value is, at each place of a site: `site via sae("…") = 8`
+    inside: tuple[FeatureRef, ...] = ()
+
+    @property
+    def changes(self) -> bool:
+        """Whether what is written depends on what is there."""
+        return self.value.changes or bool(self.inside)
 
 
 @dataclass(frozen=True)
@@ -158,7 +163,7 @@ class Aligned:
 class Alignment:
     """tau : H -> L, with its parents' prompts and placements already in it.
 
-    ``placements`` are still expressions over ``parameters``; :mod:`causal_dsl.program.sites` makes places of them.
+    ``placements`` are still expressions over ``parameters``; :mod:`causal_dsl.program.read_sites` makes places of them.
     """
 
     name: str
@@ -249,7 +254,7 @@ class Test:
     controls: bool = True
     #: of such further interventions: their rows, which are chosen among those of their test, and what they ask
     given: Drawn | None = None
-    probe: Unmapped | Replaced | None = None
+    probe: Unmapped | Replaced | Apart | None = None
     #: where the alignment reads several outputs: the test as it is for each by itself, which is what is planned and run
     parts: tuple[Test, ...] = ()
 

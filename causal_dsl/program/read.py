@@ -15,7 +15,7 @@ from causal_dsl.diagnostics import Diagnostics, Source, Span, did_you_mean, fail
 from causal_dsl.program.alignments import read_alignment
 from causal_dsl.program.circuits import check_circuit
 from causal_dsl.program.definitions import in_order
-from causal_dsl.program.fits import check_declared, declared_for, held_out, learned
+from causal_dsl.program.derived_tests import check_declared, declared_for, held_out, learned
 from causal_dsl.program.models import Terms, metrics_of, read_models, read_terms
 from causal_dsl.program.modules import Definition, Module
 from causal_dsl.program.networks import read_network, warn_of_many

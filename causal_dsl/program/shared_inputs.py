@@ -9,8 +9,8 @@ from causal_dsl.diagnostics import Diagnostics, did_you_mean
 from causal_dsl.program.encodings import ENCODINGS, encodes, numbers_of
 from causal_dsl.program.paths import steps
 from causal_dsl.program.program import Aligned
-from causal_dsl.program.settings import call_name, read_settings
-from causal_dsl.program.sites import SiteReader
+from causal_dsl.program.read_settings import call_name, read_settings
+from causal_dsl.program.read_sites import SiteReader
 from causal_dsl.syntax import tree
 
 

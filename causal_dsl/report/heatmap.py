@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.text import Text
 
-from causal_dsl.score.numbers import show
+from causal_dsl.score.format_numbers import show
 from causal_dsl.score.results import CellResult, Estimate, Rise
 
 #: The colours of what lies below the anchor, at it, and above it: brown, grey, blue (told apart without red or green).

@@ -17,13 +17,13 @@ from rich.table import Table
 from rich.text import Text
 
 from causal_dsl.diagnostics import printable
-from causal_dsl.report.controls import beside, controls
-from causal_dsl.report.families import family
+from causal_dsl.report.control_rows import beside, controls
+from causal_dsl.report.family_table import family
 from causal_dsl.report.heatmap import ColourScale, axes, heat_map, marks, scale
-from causal_dsl.report.tables import table_of
+from causal_dsl.report.text_table import table_of
 from causal_dsl.score.chance import show_ceilings, show_distinct
 from causal_dsl.score.codes import LADDER, severity
-from causal_dsl.score.numbers import counted, show, show_cell, show_estimate, show_share
+from causal_dsl.score.format_numbers import counted, show, show_cell, show_estimate, show_share
 from causal_dsl.score.results import CellResult, Estimate, ExpectationResult, Results, TestResult
 
 _MOST_MAPS = 6

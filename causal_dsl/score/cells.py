@@ -15,11 +15,11 @@ from causal_dsl.measures.per_pair import Moved
 from causal_dsl.measures.quantities import TRACE
 from causal_dsl.measures.units import SHARE
 from causal_dsl.score.estimate import Estimator
-from causal_dsl.score.findings import STILL, STILL_WIDE, cell_findings
+from causal_dsl.score.make_findings import STILL, STILL_WIDE, cell_findings
 from causal_dsl.score.results import CellInfo, CellResult, Estimate, Rise
 from causal_dsl.score.samples import effects
 from causal_dsl.score.verdict import settled, top_of, verdict
-from causal_dsl.score.words import Speech, elsewhere, nothing_said
+from causal_dsl.score.wrong_answers import Speech, elsewhere, nothing_said
 
 if TYPE_CHECKING:
     from causal_dsl.causal.ceilings import Ceiling

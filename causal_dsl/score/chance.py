@@ -10,7 +10,7 @@ from causal_dsl.causal.accepted import SINGLE, Accepted
 from causal_dsl.causal.ceilings import RULES, Ceiling, of_rows
 from causal_dsl.causal.groups import groups_of
 from causal_dsl.causal.rules import best_in_sample, share_bounds
-from causal_dsl.score.numbers import show
+from causal_dsl.score.format_numbers import show
 
 
 def kept_ceilings(

@@ -11,7 +11,7 @@ from causal_dsl.measures.evaluation import CellData
 from causal_dsl.measures.per_cell import CellScore, PairMean
 from causal_dsl.measures.per_pair import ANSWER, Change
 from causal_dsl.score.estimate import Estimator
-from causal_dsl.score.numbers import counted, show, show_estimate, show_percent
+from causal_dsl.score.format_numbers import counted, show, show_estimate, show_percent
 from causal_dsl.score.results import Finding
 
 if TYPE_CHECKING:

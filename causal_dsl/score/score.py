@@ -16,7 +16,9 @@ from causal_dsl.measures.per_pair import FixedNumber
 from causal_dsl.measures.quantities import Columns
 from causal_dsl.score.cells import found_in, with_verdict
 from causal_dsl.score.estimate import Estimator
-from causal_dsl.score.findings import (
+from causal_dsl.score.format_numbers import show_cell
+from causal_dsl.score.judge import judge
+from causal_dsl.score.make_findings import (
     ceiling_unknown,
     choice_finding,
     choosing_findings,
@@ -26,15 +28,13 @@ from causal_dsl.score.findings import (
     near_bound,
     scope_finding,
 )
-from causal_dsl.score.judge import judge
-from causal_dsl.score.numbers import show_cell
 from causal_dsl.score.prepared import Prepared, prepare
 from causal_dsl.score.results import CellInfo, CellResult, Finding, ReportResult, TestResult
 from causal_dsl.score.samples import few_inputs
 from causal_dsl.score.stillness import at_rest, nothing_expected
 from causal_dsl.score.sweeps import multiple, numbers_of, rises
 from causal_dsl.score.verdict import by_design, top_of
-from causal_dsl.score.words import PLAIN, Speech, wrong_answers, wrong_finding
+from causal_dsl.score.wrong_answers import PLAIN, Speech, wrong_answers, wrong_finding
 
 if TYPE_CHECKING:
     from causal_dsl.causal.ceilings import Ceiling

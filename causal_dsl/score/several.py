@@ -25,7 +25,7 @@ from causal_dsl.score.prepared import prepare
 from causal_dsl.score.results import CellInfo, CellResult, Finding, TestResult
 from causal_dsl.score.score import score_test
 from causal_dsl.score.verdict import settled
-from causal_dsl.score.words import Speech, told
+from causal_dsl.score.wrong_answers import Speech, told
 
 #: What one output may have while the test as a whole is sound: an interchange that is to move another output.
 _OWN = ("uninformative", "never_moved", "unreachable", "empty")

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from causal_dsl.program.answers import Answers
-from causal_dsl.program.prompts import show_value
+from causal_dsl.program.templates import show_value
 from causal_dsl.program.tokens import Tokens
-from causal_dsl.score.words import Speech
+from causal_dsl.score.wrong_answers import Speech
 
 if TYPE_CHECKING:
     from causal_dsl.planning.plan import Plan

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from causal_dsl.score.codes import FORBIDDING, FULL, LADDER, REFUTING
-from causal_dsl.score.numbers import counted, show, show_estimate
+from causal_dsl.score.format_numbers import counted, show, show_estimate
 from causal_dsl.score.results import CellResult, Estimate, Finding, Verdict
 
 if TYPE_CHECKING:

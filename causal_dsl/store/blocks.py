@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from causal_dsl.diagnostics import Diagnostic, Source, Span, shown_path
-from causal_dsl.store import faults, notices
+from causal_dsl.store import notices, stopping_points
 from causal_dsl.store.documents import take_document, write_document
 from causal_dsl.store.files import clear_parts, set_aside
 from causal_dsl.store.keys import changes
@@ -111,7 +111,7 @@ class Blocks:
         if path.exists() and not is_ours(path):
             set_aside(path, "a block of this run", "something else wrote it")
         write_arrays(path, arrays, about)
-        faults.reached("sweep")
+        stopping_points.reached("sweep")
 
     def get(self, name: str) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
         """A block that was finished before, or None; a damaged one is set aside (W659)."""

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from causal_dsl.diagnostics import Diagnostic, Source, Span, shown_path
-from causal_dsl.store import faults, notices
+from causal_dsl.store import notices, stopping_points
 
 #: How the files begin that are not in their place yet.
 PART = ".causal-dsl-"
@@ -40,7 +40,7 @@ def replacing(path: Path) -> Iterator[Path]:
         os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         yield part
         _sync(part, os.O_RDWR)
-        faults.reached("part")
+        stopping_points.reached("part")
         os.replace(part, path)
         _sync_folder(path.parent)
     except OSError as error:
@@ -49,7 +49,7 @@ def replacing(path: Path) -> Iterator[Path]:
     except BaseException:
         remove(part)
         raise
-    faults.reached("file")
+    stopping_points.reached("file")
 
 
 def write_atomic(path: Path, data: bytes) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from causal_dsl.diagnostics import Source, Span, SpecError, fail, real_path, shown_path
-from causal_dsl.store import faults, hashes
+from causal_dsl.store import hashes, stopping_points
 from causal_dsl.store.documents import read_document, write_document
 from causal_dsl.store.files import clear_parts, replacing, set_aside
 from causal_dsl.store.locks import Held, holding
@@ -51,7 +51,7 @@ class SpecFolder:
             # first it is said that this is ours, then it is put there: a kill between leaves no file of ours unknown
             self._wrote[name] = [*self._wrote.get(name, [])[-1:], hashes.of_file(part)]
             self._tell()
-        faults.reached("results")
+        stopping_points.reached("results")
 
     def write(self, name: str, data: bytes) -> None:
         with self.writing(name) as part:

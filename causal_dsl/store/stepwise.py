@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from causal_dsl.store import faults, later
+from causal_dsl.store import later, stopping_points
 from causal_dsl.store.files import clear_parts, if_possible
 from causal_dsl.store.hashes import cache_root
 from causal_dsl.store.tensors import take_tensors, write_tensors
@@ -40,7 +40,7 @@ class Stepwise(Protocol):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A file in which work is kept; ``kind`` names its steps to :mod:`causal_dsl.store.faults`, ``what`` it to a reader."""
+    """A file in which work is kept; ``kind`` names its steps to :mod:`causal_dsl.store.stopping_points`, ``what`` it to a reader."""
 
     path: Path
     kind: str
@@ -61,7 +61,7 @@ class Checkpoint:
         with if_possible(self.what):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             write_tensors(self.path, tensors, {**about, _LATER: later.told_now()})
-        faults.reached(self.kind)
+        stopping_points.reached(self.kind)
 
 
 def run(work: Stepwise, checkpoint: Checkpoint | None = None) -> None:

@@ -10,7 +10,7 @@ from causal_dsl.planning.switches import SWITCHES
 from causal_dsl.tools import commands
 from causal_dsl.tools.command_line import CommandLine, folder_path, memory_size, seed_number
 from causal_dsl.tools.explain import explain
-from causal_dsl.tools.zoo import zoo
+from causal_dsl.tools.zoo_command import zoo
 
 _ABOUT = """\
 A spec (a .causal file) states a hypothesis about what a network computes: a causal model, the site where each

@@ -18,12 +18,12 @@ from causal_dsl.network.network import Network
 from causal_dsl.network.zoo.cache import locked, say, unwritable
 from causal_dsl.program.program import NetworkRef, Training
 from causal_dsl.report.progress import Progress as Bar
-from causal_dsl.store import faults
+from causal_dsl.store import stopping_points
 from causal_dsl.store.keys import key_of, told
 from causal_dsl.store.stepwise import Checkpoint, kept_in
 from causal_dsl.store.tensors import take_tensors, write_tensors
-from causal_dsl.training.loop import Loop, Tick
 from causal_dsl.training.objective import Objective
+from causal_dsl.training.training_loop import Loop, Tick
 from causal_dsl.training.weights import draw_weights, inputs_of, named_tensors, put
 
 #: Batches over which the scores of a trained network are taken; they are none that it was trained on.
@@ -126,7 +126,7 @@ def _train(objective: Objective, name: str, path: Path, made_for: dict[str, Any]
         **scores(objective),
     }
     write_tensors(path, named_tensors(objective.network.model), about)
-    faults.reached("training")
+    stopping_points.reached("training")
     checkpoint.path.unlink(missing_ok=True)
     return about
 

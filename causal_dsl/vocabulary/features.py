@@ -21,7 +21,7 @@ DIM = Setting("int", required=True, low=1)
 @dataclass(frozen=True)
 class FeatureFamily:
     """``make`` names the function (``module:function``) that gives the map of one place: it takes a
-    :class:`causal_dsl.features.build.Making` and gives a :class:`causal_dsl.features.base.Feature`. It is imported when a map
+    :class:`causal_dsl.features.instantiate.Making` and gives a :class:`causal_dsl.features.base.Feature`. It is imported when a map
     is made, so that a record loads no torch. ``settings`` are what the family takes beside what every fit does.
 
     ``meaning`` is what the variable then is, ``paper`` where the method is from: a row of ``docs/features.md``.

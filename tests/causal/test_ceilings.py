@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import causal_models as plain
 import pytest
 
 from causal_dsl.causal.ceilings import ceilings
 from causal_dsl.causal.designs import Design, draw
 from causal_dsl.diagnostics import Diagnostics
+from tests.causal import causal_models as plain
 
 BITS = "causal m { x, y ~ bool  both := x and y  output out := %s }"
 EQUALITY = "causal equality { a, b, c, d ~ 0..3  left := a == b  right := c == d  output same := left == right }"

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from causal_dsl.causal.cells import Cells
+from causal_dsl.causal.balance_cells import Cells
 
 KINDS: dict[str, Callable[[np.random.Generator], list[np.ndarray]]] = {
     "truth values": lambda g: [g.integers(0, 2, 300).astype(bool) for _ in range(4)],

@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from collections import Counter
 
-import causal_models as plain
 import numpy as np
 import pytest
 
 from causal_dsl.causal.designs import Design, Drawn, DrawStatement, draw, implicit_source
 from causal_dsl.counter import bits, key, normals, unit
 from causal_dsl.diagnostics import NOWHERE, Diagnostics, render_all
+from tests.causal import causal_models as plain
 
 EQUALITY = """
 causal equality {
@@ -339,7 +339,7 @@ def test_lists_kept_between_draws_belong_to_their_inputs(monkeypatch: pytest.Mon
     ]
     together = [drawn(design).values for design in designs]
     for design, found in zip(designs, together, strict=True):
-        monkeypatch.setattr("causal_dsl.causal.rows.SHARED", 0)  # nothing is kept
+        monkeypatch.setattr("causal_dsl.causal.drawn_rows.SHARED", 0)  # nothing is kept
         alone = drawn(design).values
         for role, columns in alone.items():
             for name, codes in columns.items():

@@ -15,16 +15,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny import execution_of, numbers_of, same, spec_of
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
 import causal_dsl as cd
-from causal_dsl.engine import numbers as numbers_module
+from causal_dsl.engine import readings as readings_module
 from causal_dsl.engine import sweep as sweep_module
-from causal_dsl.engine.chunks import ChunkStore
+from causal_dsl.engine.stored_blocks import ChunkStore
 from causal_dsl.planning.cost import cost_of
 from causal_dsl.planning.memory import PROCESS, Budget, taken
+from tests.engine.tiny import execution_of, numbers_of, same, spec_of
 
 torch.set_num_threads(1)
 TESTS = """
@@ -91,9 +91,9 @@ def test_the_number_of_blocks_follows_the_budget() -> None:
 
 @pytest.mark.parametrize("most", [1, 50, 1000])
 def test_logits_are_measured_some_rows_at_a_time(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(numbers_module, "MOST_LOGITS_CPU", 2**40)
+    monkeypatch.setattr(readings_module, "MOST_LOGITS_CPU", 2**40)
     whole = run()
-    monkeypatch.setattr(numbers_module, "MOST_LOGITS_CPU", most)
+    monkeypatch.setattr(readings_module, "MOST_LOGITS_CPU", most)
     same(run(), whole)
 
 

@@ -125,7 +125,7 @@ def test_ablation_noise_and_arithmetic_write_what_they_say() -> None:
 
 
 def _gpt(test: str) -> cd.Spec:
-    from causal_dsl.program.zoo import catalogue
+    from causal_dsl.program.zoo_entries import catalogue
 
     entry = catalogue()["equality-gpt2"]
     folder = Path(cd.__file__).parent / "zoo" / "equality-gpt2"

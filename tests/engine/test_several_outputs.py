@@ -10,11 +10,11 @@ import numpy as np
 import pandas
 import pytest
 import torch
-from byhand import ByHand
-from tiny import folder_of
 
 import causal_dsl as cd
 from causal_dsl import api
+from tests.engine.byhand import ByHand
+from tests.engine.tiny import folder_of
 
 SPEC = """
 domain W = {"w10", "w11", "w12", "w13", "w14"}

@@ -14,7 +14,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch.nn import functional
-from worlds import CONJUNCTION, run, write
 
 from causal_dsl import api
 from causal_dsl.api import Options
@@ -26,6 +25,7 @@ from causal_dsl.fitting.library import Library
 from causal_dsl.report.progress import Progress
 from causal_dsl.score.targets import target_ids
 from causal_dsl.session import Session
+from tests.fitting.worlds import CONJUNCTION, run, write
 
 ONE = (
     CONJUNCTION
@@ -70,7 +70,7 @@ def test_the_loop_is_the_one_that_one_would_write(tmp_path: Path) -> None:
         label = causal.evaluate(settings, {"p": drawn.values["source"]["p"]})["both"]
         return x[0], x[1], torch.tensor(np.asarray(label)).long()
 
-    from causal_dsl.features.rotation import haar
+    from causal_dsl.features.orthonormal import haar
 
     raw = haar(2, 1, 3 * 1_000_003).double().requires_grad_()
     adam = torch.optim.Adam([raw], lr=0.01)

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
-import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "engine"))
-
 import numpy as np
+import pytest
 import torch
-from tiny import spec_of
 
 from causal_dsl import api
 from causal_dsl.api import Options
 from causal_dsl.session import Session
 from causal_dsl.store import stepwise
+from tests.engine.tiny import spec_of
 
 SMALL = "n=16, batch=8, epochs=1, rate=0.01"
 SWEEP = """
@@ -146,9 +140,9 @@ def test_one_of_two_reaches_or_one_of_two_lines(second: int) -> None:
 def test_rows_that_reach_nothing_have_the_logits_of_their_base() -> None:
     """In a step of a fit: rows of one line go on, those of the other are the unpatched run."""
     from causal_dsl.engine.execute import budget_of
-    from causal_dsl.features.build import build
-    from causal_dsl.fitting.activations import fill
-    from causal_dsl.fitting.rows import Part, Stepper
+    from causal_dsl.features.instantiate import build
+    from causal_dsl.fitting.precomputed import fill
+    from causal_dsl.fitting.step_rows import Part, Stepper
     from causal_dsl.network.forward import forward
 
     spec = api.parse(spec_of("llama", TWO.replace("SECOND", "2"), positions="[x]", layers="[0]"))

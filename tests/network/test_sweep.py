@@ -10,8 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from families import BOTH_WAYS, CONFIGS, LAYERS, SAMPLE, VOCABULARY, model_of
-from thinning import some
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -22,6 +20,7 @@ from causal_dsl.network.factory import vector_facts
 from causal_dsl.network.forward import SiteRead, SiteWrite, forward
 from causal_dsl.network.network import Network
 from causal_dsl.network.prove import prove
+from causal_dsl.network.sweep import feed_forward
 from causal_dsl.network.sweep.drive import ReadRows, sweep
 from causal_dsl.network.wrapped import wrap
 from causal_dsl.planning.liveness import (
@@ -37,7 +36,9 @@ from causal_dsl.planning.liveness import (
 )
 from causal_dsl.program.components import COMPONENTS, missing, packs, trims
 from causal_dsl.program.facts import facts_of_config
-from causal_dsl.program.locations import Site
+from causal_dsl.vocabulary.locations import Site
+from tests.network.families import BOTH_WAYS, CONFIGS, LAYERS, SAMPLE, VOCABULARY, model_of
+from tests.thinning import some
 
 torch.set_num_threads(1)
 PROMPTS = [[5, 9, 13, 17, 21], [40, 3, 33, 8, 27, 14, 50], [7, 7, 9, 9, 2, 4]]
@@ -454,9 +455,7 @@ def test_other_dtypes(name: str, dtype: torch.dtype) -> None:
 
 @torch.no_grad()
 def test_blocks_in_slices(monkeypatch: pytest.MonkeyPatch) -> None:
-    from causal_dsl.network.sweep import blocks
-
-    monkeypatch.setattr(blocks, "SLICE", 7)
+    monkeypatch.setattr(feed_forward, "SLICE", 7)
     for name in ("llama", "gpt2", "qwen3_moe", "bert", "distilbert"):
         network = network_of(name)
         rules = Rules(trim=trims(network.facts) is None)

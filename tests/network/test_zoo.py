@@ -19,8 +19,8 @@ from causal_dsl.diagnostics import NOWHERE, Diagnostics, SpecError
 from causal_dsl.network.factory import vector_facts
 from causal_dsl.network.zoo import equality_gpt2, equality_relu, rotated_and, smollm2
 from causal_dsl.network.zoo.open import open_zoo
-from causal_dsl.network.zoo.train import train_zoo
-from causal_dsl.program.zoo import Entry, cached_folder, catalogue, damage, facts_of_zoo
+from causal_dsl.network.zoo.remake import train_zoo
+from causal_dsl.program.zoo_entries import Entry, cached_folder, catalogue, damage, facts_of_zoo
 from causal_dsl.resources import resource
 
 NAME = "smollm2-135m-instruct-q4"
@@ -139,7 +139,7 @@ def test_unknown_names_are_refused_and_nothing_heavy_is_imported() -> None:
     diagnostics = Diagnostics()
     assert facts_of_zoo("equality-rleu", NOWHERE, diagnostics) is None
     assert [d.code for d in diagnostics] == ["E650"] and "equality-relu" in next(iter(diagnostics)).help
-    code = "import sys, causal_dsl.program.zoo as z; z.catalogue(); sys.exit('torch' in sys.modules)"
+    code = "import sys, causal_dsl.program.zoo_entries as z; z.catalogue(); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 

@@ -10,7 +10,7 @@ import pytest
 
 import causal_dsl as cd
 from causal_dsl.planning import graph as g
-from causal_dsl.planning.chunks import chunk_to_memory
+from causal_dsl.planning.chunk_to_memory import chunk_to_memory
 from causal_dsl.planning.cost import cost_of, stop_layer, work_of
 from causal_dsl.planning.memory import Budget
 from causal_dsl.planning.peak import Peaks, columns_of

@@ -12,7 +12,7 @@ import pytest
 import causal_dsl as cd
 from causal_dsl.faults import OwnFault
 from causal_dsl.planning import graph as g
-from causal_dsl.planning.chunks import chunk_to_memory
+from causal_dsl.planning.chunk_to_memory import chunk_to_memory
 from causal_dsl.planning.memory import Budget
 from causal_dsl.planning.plan import Plan
 from causal_dsl.planning.steps import Block

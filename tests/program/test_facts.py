@@ -10,15 +10,10 @@ from pathlib import Path
 import pytest
 
 from causal_dsl.diagnostics import NOWHERE, Diagnostics
-from causal_dsl.program.facts import (
-    Facts,
-    facts_of_config,
-    facts_of_folder,
-    facts_of_hub,
-    facts_of_reference,
-)
+from causal_dsl.program.facts import facts_of_config, facts_of_folder, facts_of_hub, facts_of_reference
 from causal_dsl.vocabulary.architectures import ARCHITECTURES
-from causal_dsl.vocabulary.architectures.record import generated
+from causal_dsl.vocabulary.architectures.architecture import generated
+from causal_dsl.vocabulary.network_facts import Facts
 
 
 def write(folder: Path, config: object) -> Path:
@@ -178,7 +173,7 @@ def test_the_local_cache_of_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_neither_torch_nor_transformers_is_imported() -> None:
     code = (
-        "import sys, causal_dsl.program.facts, causal_dsl.program.components, causal_dsl.program.prompts\n"
+        "import sys, causal_dsl.program.facts, causal_dsl.program.components, causal_dsl.program.templates\n"
         "print([name for name in ('torch', 'transformers', 'huggingface_hub') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -36,7 +36,7 @@ def go(words: list[str], home: str, kind: str, count: int, limit: float) -> None
     """In a forked process: run a command line; SIGKILL right after the ``count``-th step of a kind (0: none)."""
     import torch
 
-    from causal_dsl.store import faults, stepwise
+    from causal_dsl.store import stepwise, stopping_points
     from causal_dsl.tools.cli import main
 
     os.chdir(home)
@@ -56,7 +56,7 @@ def go(words: list[str], home: str, kind: str, count: int, limit: float) -> None
         if step == kind and heard[step] == count:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    faults.reached = reached
+    stopping_points.reached = reached
     code = main(words)
     Path(MODULES).write_text(json.dumps(sorted(sys.modules)))
     sys.stderr.flush()

@@ -17,7 +17,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 
 import causal_dsl as cd
 from causal_dsl.features.sae_file import CONFIG, WEIGHTS
-from causal_dsl.store import faults
+from causal_dsl.store import stopping_points
 
 NAMES = ["ann", "bob", "cid", "dot"]
 WORDS = ["[UNK]", *NAMES, "saw", "and", "said", "to", "it"]
@@ -233,7 +233,7 @@ class Ran:
 
     def __init__(self, spec: Path, monkeypatch: pytest.MonkeyPatch, **more: Any):
         heard: list[str] = []
-        monkeypatch.setattr(faults, "reached", heard.append)
+        monkeypatch.setattr(stopping_points, "reached", heard.append)
         self.results = cd.run(cd.load(spec), cd.Options(**{"trust": True, **more}))
         self.steps = Counter(heard)
         (self.spec,) = self.results.specs

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from causal_dsl.diagnostics import Diagnostic
-from causal_dsl.store import faults, files, hashes
+from causal_dsl.store import files, hashes, stopping_points
 from causal_dsl.store.documents import take_document, write_document
 from causal_dsl.store.files import CannotWrite, clear_parts, replacing, write_atomic
 from causal_dsl.store.tensors import Damaged, load_arrays, load_tensors, take_tensors, write_arrays, write_tensors
@@ -55,7 +55,7 @@ def test_what_dead_processes_left_is_removed_and_nothing_else(tmp_path: Path, mo
         raise SystemError(kind)  # nothing that is caught on the way removes the file
 
     monkeypatch.setattr(files, "remove", lambda path: None)
-    monkeypatch.setattr(faults, "reached", killed)
+    monkeypatch.setattr(stopping_points, "reached", killed)
     with pytest.raises(SystemError):
         write_atomic(tmp_path / "a", b"1")
     monkeypatch.undo()

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from taught import FACTORY, MODEL, build, network, spec, training
 
 import causal_dsl as cd
 from causal_dsl.diagnostics import NOWHERE, SpecError
@@ -20,9 +19,10 @@ from causal_dsl.network.zoo.open import open_zoo
 from causal_dsl.retraining import train_logic
 from causal_dsl.store.stepwise import Checkpoint
 from causal_dsl.store.tensors import take_tensors
-from causal_dsl.training.loop import Loop
 from causal_dsl.training.objective import Objective
+from causal_dsl.training.training_loop import Loop
 from causal_dsl.training.weights import draw_weights, named_tensors
+from tests.training.taught import FACTORY, MODEL, build, network, spec, training
 
 TRUST = cd.Options(trust=True)
 ERRORS = Path(__file__).parent / "errors"

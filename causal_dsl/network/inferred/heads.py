@@ -16,8 +16,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from causal_dsl.network.attention import Attend, attending
-from causal_dsl.network.inferred.terms import Ran
+from causal_dsl.network.attention_weights import Attend, attending
+from causal_dsl.network.inferred.added_terms import Ran
 from causal_dsl.network.inferred.trace import Event, alike, matrix
 from causal_dsl.network.network import Network
 

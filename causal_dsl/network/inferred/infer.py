@@ -16,14 +16,14 @@ from torch import Tensor, nn
 
 from causal_dsl.counter import below, bits, key
 from causal_dsl.inputs.batches import padded
-from causal_dsl.network.attention import Attend, attending
+from causal_dsl.network.attention_weights import Attend, attending
+from causal_dsl.network.inferred.added_terms import LayerTerms, Ran, ran, terms_of
 from causal_dsl.network.inferred.heads import Heads, heads_of
 from causal_dsl.network.inferred.layers import Ends, Stack, ends_of, stack_of
-from causal_dsl.network.inferred.terms import LayerTerms, Ran, ran, terms_of
 from causal_dsl.network.inferred.trace import Unclear, alike, exact
 from causal_dsl.network.network import Network
 from causal_dsl.vocabulary.architectures import Architecture
-from causal_dsl.vocabulary.architectures.record import COMPARED, HEADS, STREAM
+from causal_dsl.vocabulary.architectures.architecture import COMPARED, HEADS, STREAM
 
 ROWS, TOKENS = 8, 4
 

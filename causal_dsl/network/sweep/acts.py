@@ -14,11 +14,11 @@ from torch import Tensor, nn
 
 from causal_dsl.faults import OwnFault
 from causal_dsl.inputs.batches import Points
-from causal_dsl.network.attention import Wanted, want
+from causal_dsl.network.attention_weights import Wanted, want
 from causal_dsl.network.forward import Jobs, add_sum_read, add_write
 from causal_dsl.network.network import Network
-from causal_dsl.network.sites import READ_FIRST
-from causal_dsl.network.sites import tap as find_tap
+from causal_dsl.network.site_tensors import READ_FIRST
+from causal_dsl.network.site_tensors import tap as find_tap
 from causal_dsl.network.sweep.head import Head
 from causal_dsl.network.sweep.packed import Attention, attention_of
 from causal_dsl.network.tape import Places, SiteRead, SiteWrite, Tape, TapeJob, WriteCount

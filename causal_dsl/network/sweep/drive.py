@@ -18,11 +18,11 @@ from torch import Tensor, nn
 from causal_dsl.diagnostics import fail
 from causal_dsl.inputs.batches import Batch
 from causal_dsl.inputs.protocol import InputRows, pick
-from causal_dsl.network.attention import attending, on_heads, patterns
+from causal_dsl.network.attention_weights import attending, on_heads, patterns
 from causal_dsl.network.forward import hook_tensor
 from causal_dsl.network.network import Network
 from causal_dsl.network.sweep.acts import Acts
-from causal_dsl.network.sweep.blocks import sliced
+from causal_dsl.network.sweep.feed_forward import sliced
 from causal_dsl.network.sweep.head import Head, ReadRows
 from causal_dsl.network.sweep.packed import (
     KeysOnly,

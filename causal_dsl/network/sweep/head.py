@@ -15,7 +15,7 @@ from torch.nn import functional
 from causal_dsl.diagnostics import fail
 from causal_dsl.network.forward import unembedding
 from causal_dsl.network.network import Network
-from causal_dsl.network.sites import tap as find_tap
+from causal_dsl.network.site_tensors import tap as find_tap
 from causal_dsl.network.sweep.thin import linear
 from causal_dsl.network.tape import Tape
 from causal_dsl.planning.liveness import Schedule

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from causal_dsl.network.attention import Look
+from causal_dsl.network.attention_weights import Look
 from causal_dsl.planning.liveness import Schedule
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 import filelock
 
 from causal_dsl.diagnostics import Span, SpecError, fail
-from causal_dsl.program.zoo import MANIFEST, damage, read_manifest, sha256_of
+from causal_dsl.program.zoo_entries import MANIFEST, damage, read_manifest, sha256_of
 from causal_dsl.store.hashes import cache_root
 
 #: Makes the files of a network: (an empty folder for what is fetched, an empty folder for the result).

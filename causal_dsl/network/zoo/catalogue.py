@@ -1,7 +1,7 @@
-"""What the zoo holds; read without torch in :mod:`causal_dsl.program.zoo`, for ``check`` needs it too."""
+"""What the zoo holds; read without torch in :mod:`causal_dsl.program.zoo_entries`, for ``check`` needs it too."""
 
 from __future__ import annotations
 
-from causal_dsl.program.zoo import Entry, catalogue
+from causal_dsl.program.zoo_entries import Entry, catalogue
 
 __all__ = ["Entry", "catalogue"]

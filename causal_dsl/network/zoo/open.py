@@ -9,19 +9,19 @@ from pathlib import Path
 from torch import nn
 
 from causal_dsl.diagnostics import NOWHERE, Span
-from causal_dsl.network.zoo import equality_relu, mlp, rotated_and, smollm2, tracr
+from causal_dsl.network.zoo import equality_relu, perceptrons, rotated_and, smollm2, tracr
 from causal_dsl.network.zoo.cache import Notice, ensure, say
 from causal_dsl.network.zoo.smollm2 import Progress
-from causal_dsl.program.zoo import PROGRAM, Entry, cached_folder, entry_of
+from causal_dsl.program.zoo_entries import PROGRAM, Entry, cached_folder, entry_of
 from causal_dsl.store.hashes import cache_root
 
 #: Vector networks, made in memory.
 BUILDERS: dict[str, Callable[[], nn.Module]] = {
     "equality-relu": equality_relu.build,
     "rotated-and": rotated_and.build,
-    "equality-mlp": mlp.equality_mlp,
-    "logic-or-of-ands": partial(mlp.logic, "logic-or-of-ands"),
-    "logic-and-of-or": partial(mlp.logic, "logic-and-of-or"),
+    "equality-mlp": perceptrons.equality_mlp,
+    "logic-or-of-ands": partial(perceptrons.logic, "logic-or-of-ands"),
+    "logic-and-of-or": partial(perceptrons.logic, "logic-and-of-or"),
 }
 
 

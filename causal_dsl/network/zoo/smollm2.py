@@ -22,7 +22,7 @@ from tokenizers import Tokenizer, pre_tokenizers
 
 from causal_dsl.diagnostics import Span, SpecError, fail
 from causal_dsl.network.zoo.cache import is_full, unwritable
-from causal_dsl.program.zoo import Entry, sha256_of
+from causal_dsl.program.zoo_entries import Entry, sha256_of
 from causal_dsl.store.hashes import cache_root
 
 #: What is being done, how much of it is done, and of how much: in bytes.

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from causal_dsl.diagnostics import NOWHERE
-from causal_dsl.program.zoo import program_of
+from causal_dsl.program.zoo_entries import program_of
 
 
 class TracrAttention(nn.Module):

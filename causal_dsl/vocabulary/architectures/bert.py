@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from causal_dsl.vocabulary.architectures.record import Architecture, Get
+from causal_dsl.vocabulary.architectures.architecture import Architecture, Get
 
 
 def _decoder(record: Architecture, get: Get) -> Architecture:

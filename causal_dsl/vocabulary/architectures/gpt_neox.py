@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from causal_dsl.vocabulary.architectures.record import Architecture, Get
+from causal_dsl.vocabulary.architectures.architecture import Architecture, Get
 
 
 def _settle(record: Architecture, get: Get) -> Architecture:

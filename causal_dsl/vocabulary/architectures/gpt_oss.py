@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from causal_dsl.vocabulary.architectures.record import Architecture
+from causal_dsl.vocabulary.architectures.architecture import Architecture
 
 FAMILY = (
     Architecture(

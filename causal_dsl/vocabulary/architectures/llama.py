@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from causal_dsl.vocabulary.architectures.record import Architecture
+from causal_dsl.vocabulary.architectures.architecture import Architecture
 
 LLAMA = Architecture("llama", obeyed=True, checkpoints=("smollm", "llama", "vicuna"))
 _PHI3 = replace(LLAMA, obeyed=False, q="self_attn.qkv_proj>", k="self_attn.qkv_proj>", v="self_attn.qkv_proj>")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from causal_dsl.vocabulary.architectures.record import Architecture
+from causal_dsl.vocabulary.architectures.architecture import Architecture
 
 _OLMO2 = Architecture(
     "olmo2",

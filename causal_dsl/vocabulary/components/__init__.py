@@ -6,7 +6,7 @@ import pkgutil
 from collections.abc import Mapping
 from importlib import import_module
 
-from causal_dsl.vocabulary.components.record import Component, Identity, Layer
+from causal_dsl.vocabulary.components.component import Component, Identity, Layer
 
 
 def _own() -> list[Component]:

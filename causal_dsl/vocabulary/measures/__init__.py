@@ -9,7 +9,7 @@ import pkgutil
 from collections.abc import Iterator
 from importlib import import_module
 
-from causal_dsl.vocabulary.measures.record import Measure, Need
+from causal_dsl.vocabulary.measures.measure import Measure, Need
 from causal_dsl.vocabulary.plugins import Words
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from causal_dsl.vocabulary.measures.record import Measure
+from causal_dsl.vocabulary.measures.measure import Measure
 
 if TYPE_CHECKING:
     from torch import Tensor

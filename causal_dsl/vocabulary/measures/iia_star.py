@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from causal_dsl.vocabulary.measures.record import Measure
+from causal_dsl.vocabulary.measures.measure import Measure
 
 MEASURE = Measure(
     name="iia_star",

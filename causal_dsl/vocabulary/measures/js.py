@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from causal_dsl.vocabulary.measures.kl import divergence
-from causal_dsl.vocabulary.measures.record import Measure
+from causal_dsl.vocabulary.measures.measure import Measure
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from causal_dsl.vocabulary.measures.record import Measure
+from causal_dsl.vocabulary.measures.measure import Measure
 
 
 def log_prob(logit: np.ndarray, log_normalizer: np.ndarray) -> np.ndarray:

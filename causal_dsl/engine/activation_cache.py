@@ -1,0 +1,137 @@
+"""Activations of unpatched runs, cached: what writes look at, and the means over it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from causal_dsl.diagnostics import NOWHERE, fail
+from causal_dsl.engine.attended_keys import heads_of, keys_of, pick
+from causal_dsl.faults import OwnFault
+from causal_dsl.features.given_maps import GivenMaps
+from causal_dsl.planning import graph as g
+from causal_dsl.planning.rows import Layout, Layouts
+from causal_dsl.vocabulary.locations import Site
+
+
+class Activations(ABC):
+    """``vectors[site]`` [vectors, width] in the order of ``keys[site]``, a number for each input and token; filled while
+    passes go on, and not numbers till then. ``filled[site]`` counts those that are."""
+
+    def __init__(self, layouts: Layouts, keys: dict[Site, np.ndarray]):
+        self.layouts, self.keys = layouts, keys
+        self.vectors: dict[Site, Tensor] = {}
+        self.filled: dict[Site, int] = {}
+
+    @abstractmethod
+    def slots(self, capture: g.Capture, of: g.Resume | None, pairs: np.ndarray) -> np.ndarray:
+        """Where the vectors of a capture lie for some pairs, token after token [m]; ``of``: the intervention that they
+        are written by, where each has copies of its own."""
+
+    @abstractmethod
+    def pairs(self, draw: g.DrawNode) -> np.ndarray:
+        """The pairs of whose runs something is kept."""
+
+    def at(self, site: Site) -> Tensor:
+        """The vectors of a site, once all of them are there; :class:`OwnFault` before."""
+        if self.filled.get(site, 0) != len(self.keys[site]):
+            raise OwnFault(f"the value at `{site}` is used before it is computed")
+        return self.vectors[site]
+
+    def of(self, capture: g.Capture, pairs: np.ndarray, of: g.Resume | None = None) -> Tensor:
+        """The vectors of a capture for some pairs, token after token [m, width]."""
+        vectors = self.at(capture.place.site)
+        found = vectors.index_select(0, torch.from_numpy(self.slots(capture, of, pairs)).to(vectors.device))
+        if capture.place.key is None:
+            return found
+        columns = torch.from_numpy(self.keys_looked_at(capture, pairs)).to(found.device)
+        heads = self.layouts.plan.inputs[capture.run.network].facts.heads or 1
+        return pick(found, heads_of(capture.place, heads), columns)
+
+    def keys_looked_at(self, capture: g.Capture, pairs: np.ndarray) -> np.ndarray:
+        """Of a capture of weights to named tokens, the columns that these are, token after token [m, keys]."""
+        which, _ = self.layouts.tokens(capture.place, capture.run, pairs)
+        return keys_of(self.layouts, capture.place, capture.run, pairs)[which]
+
+    def fill(self, site: Site, values: Tensor) -> None:
+        """Take all vectors of a site at once."""
+        room = self.vectors.get(site)
+        if room is None or room.shape != values.shape or room.device != values.device or values.requires_grad:
+            self.vectors[site] = values
+        else:
+            room.copy_(values)
+        self.filled[site] = len(values)
+
+    def put(self, site: Site, index: Tensor, values: Tensor) -> None:
+        """Fill in some vectors of a site."""
+        if site not in self.vectors:
+            self.vectors[site] = values.new_full((len(self.keys[site]), values.shape[1]), float("nan"))
+        self.vectors[site][index.to(values.device)] = values
+        self.filled[site] = self.filled.get(site, 0) + len(values)
+
+
+class PassActivations(Activations):
+    """What the prompts of one pass leave behind for its writes."""
+
+    def __init__(self, layouts: Layouts, layout: Layout):
+        super().__init__(layouts, layout.keys)
+        self.layout = layout
+
+    def slots(self, capture: g.Capture, of: g.Resume | None, pairs: np.ndarray) -> np.ndarray:
+        which, tokens = self.layouts.tokens(capture.place, capture.run, pairs)
+        rows = self.layout.prompt_rows(capture.run, of, pairs)[which]
+        return self.layout.slots(capture.place.site, rows, tokens, of)
+
+    def pairs(self, draw: g.DrawNode) -> np.ndarray:
+        return self.layout.pairs[draw]
+
+
+@dataclass
+class Means:
+    """Running means of captured vectors: over rows, token by token of the span, or ``pooled`` over its tokens."""
+
+    layouts: Layouts
+    given: GivenMaps = field(default_factory=GivenMaps)
+    sums: dict[g.Average, Tensor] = field(default_factory=dict)
+    counts: dict[g.Average, int] = field(default_factory=dict)
+
+    def __contains__(self, node: g.Average) -> bool:
+        return node in self.sums
+
+    def collect(self, node: g.Average, kept: Activations, of: g.Resume | None = None) -> None:
+        """Add all that is kept of a run to the sums."""
+        pairs = kept.pairs(node.capture.run.draw)
+        values = kept.of(node.capture, pairs, of)
+        if node.feature is not None:
+            values, _ = self.given.of(node.feature, values).encode(values)
+        values = values.double()
+        if node.pooled:
+            total, count = values.sum(0, keepdim=True), len(values)
+        else:
+            self._alike(node, pairs)
+            total, count = values.view(len(pairs), -1, values.shape[1]).sum(0), len(pairs)
+        self.sums[node] = self.sums[node] + total if node in self.sums else total
+        self.counts[node] = self.counts.get(node, 0) + count
+
+    def _alike(self, node: g.Average, pairs: np.ndarray) -> None:
+        bounds, _, rows = self.layouts.spans(node.capture.place.position, node.capture.run)
+        counts = (bounds[1:] - bounds[:-1])[pairs]
+        known = len(self.sums[node]) if node in self.sums else int(counts[0])
+        if (counts != known).any():
+            shortest = int(rows[pairs[int(counts.argmin())]])
+            text = self.layouts.plan.inputs[node.capture.run.network].text(shortest)
+            raise fail(
+                "E538",
+                f"the mean over `{node.capture.place.position}`: it does not have the same number of tokens in every row",
+                NOWHERE,
+                notes=(f"{min(known, int(counts.min()))} to {max(known, int(counts.max()))} tokens, as in {text!r}",),
+                help="write mean(pooled=true), the mean over rows and tokens, or name one token",
+            )
+
+    def of(self, node: g.Average) -> Tensor:
+        """The mean [tokens of the span, width], or [1, width] where pooled."""
+        return self.sums[node] / self.counts[node]

@@ -1,0 +1,147 @@
+"""Which layers a cell interchanges parts of, and where no control of the rest of a layer can be run, why."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from causal_dsl.program.facts import record_of
+from causal_dsl.program.overlap import canonical
+from causal_dsl.program.program import Cell, Intervention, Placed, Test
+from causal_dsl.vocabulary.locations import Place, Site
+from causal_dsl.vocabulary.network_facts import Facts
+from causal_dsl.vocabulary.values.current import Current
+from causal_dsl.vocabulary.values.from_run import FromRun
+
+#: The sites of which a layer is the whole: what is not claimed there is all that goes on beside.
+WHOLE = ("out", "resid_pre", "resid_mid", "resid_post")
+#: Places at which there is nothing beside that the model would not say itself.
+_ENDS = ("input", "logits")
+
+
+@dataclass(frozen=True)
+class WrittenLayer:
+    """A layer of which a cell interchanges a part. ``site``: its whole vector. ``placed``: the variables that the alignment puts there,
+    each with its places there; ``other``: places there that are no claim of this layer's, or are written beside."""
+
+    site: Site
+    placed: tuple[Placed, ...]
+    other: tuple[Place, ...]
+
+
+def layers_of(test: Test, cell: Cell) -> tuple[list[WrittenLayer], str]:
+    """The layers whose rest can be held against a cell, from the first up; or none, and the reason."""
+    facts = test.network.facts
+    mine = [i for i in cell.interventions if i.variable]
+    reason = _unfit(mine)
+    if reason or not mine:
+        return [], reason
+    places = [named(place, facts) for i in mine for place in i.places]
+    if all(place.site.component in _ENDS for place in places):
+        return [], ""
+    odd = next((place for place in places if _whole(place.site) is None), None)
+    if odd is not None:
+        return [], f"{odd} is not a part of what a layer hands on"
+    # Of a variable at several layers the last has what goes on from there.
+    deepest = {i.variable: max(_depth(named(place, facts).site) for place in i.places) for i in mine}
+    found = []
+    for depth in sorted(set(deepest.values())):
+        site = next(_whole(place.site) for place in places if _depth(place.site) == depth)
+        assert site is not None
+        placed, other = _there(cell, depth, facts, {name for name, last in deepest.items() if name and last != depth})
+        featured = next((p for p in placed if not p.whole), None)
+        if featured is not None:
+            return [], f"`{featured.variable}` is placed at {Place(site)} through a feature"
+        if test.readout.variable in {p.variable for p in placed}:
+            return [], f"`{test.readout.variable}` itself is placed at {Place(site)}"
+        other += [place for i in cell.interventions if not i.variable for place in _beside(i, depth, facts)]
+        found.append(WrittenLayer(site, tuple(placed), tuple(other)))
+    return found, ""
+
+
+def _unfit(mine: Sequence[Intervention]) -> str:
+    for intervention in mine:
+        if intervention.features:
+            return f"`{intervention.variable}` is written through a feature"
+        if intervention.add:
+            return f"`{intervention.variable}` is added to what is there"
+        if not isinstance(intervention.value, FromRun):
+            return f"`{intervention.variable}` is not taken from a run"
+    return ""
+
+
+def _there(cell: Cell, depth: float, facts: Facts, passing: set[str]) -> tuple[list[Placed], list[Place]]:
+    """The variables of a layer, with their places there, and the places of those that a later layer has."""
+    placed, other = [], []
+    for p in cell.placed:
+        places = [named(place, facts) for place in p.places]
+        here = tuple(place for place in places if _whole(place.site) is not None and _depth(place.site) == depth)
+        if not here:
+            continue
+        later = any(_whole(place.site) is not None and _depth(place.site) > depth for place in places)
+        if p.variable in passing or (later and p.variable not in {i.variable for i in cell.interventions}):
+            other += list(here)
+        else:
+            placed.append(replace(p, places=here))
+    return placed, other
+
+
+def _beside(intervention: Intervention, depth: float, facts: Facts) -> list[Place]:
+    """The places of a layer that a test writes beside its variables: what is there is the test's own."""
+    if isinstance(intervention.value, Current) and not intervention.add:
+        return []
+    places = (named(place, facts) for place in intervention.places)
+    return [place for place in places if _whole(place.site) is not None and _depth(place.site) == depth]
+
+
+def named(place: Place, facts: Facts) -> Place:
+    """The place under the name of its site, where it is written as a module that is one."""
+    site = place.site
+    if site.component != "module":
+        return place
+    home = module_site(site.module or "", facts)
+    return place if home is None else Place(replace(home, dims=site.dims), place.position)
+
+
+def module_site(path: str, facts: Facts) -> Site | None:
+    """The site that the output of a module is; None where it is none, or that is not known."""
+    if not facts.has_tokens:
+        at = dict(facts.same)
+        for layer in range(facts.layers or max(0, len(facts.widths) - 1)):
+            at.setdefault(f"layers.{layer}", layer)
+        return Site("out", at[path]) if path in at else None
+    record = facts.record or record_of(facts.architecture)
+    if record is None:
+        return None
+    if path + ">" == record.embed:
+        return Site("embed")
+    before, _, last = path.rpartition(".")
+    if before == record.layers and last.isdigit() and (facts.layers is None or int(last) < facts.layers):
+        return Site("resid_post", int(last))
+    return None
+
+
+def same_layer(site: Site, other: Site) -> bool:
+    """Whether two sites are parts of one vector."""
+    return _whole(site) is not None and _key(site) == _key(other)
+
+
+def _key(site: Site) -> tuple[str, int | None]:
+    site = canonical(Place(site)).site
+    return (site.component, site.layer)
+
+
+def _whole(site: Site) -> Site | None:
+    """The vector of the layer that a site is a part of; None where it is of none."""
+    if site.component not in WHOLE or site.layer is None or site.heads:
+        return None
+    return Site(site.component, site.layer)
+
+
+def _depth(site: Site) -> float:
+    """Which layer a site is of, counted by the vectors that layers hand on."""
+    component, layer = _key(site)
+    return (layer or 0) + {"resid_pre": -0.5, "resid_mid": 0.0}.get(component, 0.5)
+
+
+__all__ = ["WHOLE", "WrittenLayer", "layers_of", "module_site", "named", "same_layer"]

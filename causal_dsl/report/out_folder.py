@@ -1,0 +1,149 @@
+"""Results on disk: the folder of a spec under ``--out DIR`` holds results.json, pairs.parquet and the spec as it was run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from causal_dsl.measures.evaluation import CellData
+from causal_dsl.measures.quantities import NO_ANSWERS, SAID, Columns
+from causal_dsl.program.templates import show_value
+from causal_dsl.score.results import SpecResult
+from causal_dsl.score.wrong_answers import Speech
+from causal_dsl.store.out import SPEC, SpecFolder
+
+if TYPE_CHECKING:
+    import pandas
+
+    from causal_dsl.causal.designs import Drawn
+    from causal_dsl.planning.plan import Plan
+    from causal_dsl.program.program import Test
+
+
+def save(
+    folder: SpecFolder,
+    spec_text: str,
+    result: SpecResult,
+    plan: Plan,
+    cells: dict[str, list[tuple[Any, Columns]]],
+    labels: dict[str, np.ndarray | None],
+    interrupted: bool,
+    speech: Mapping[str, Speech] = MappingProxyType({}),
+) -> None:
+    """Write what was computed of one spec. ``cells[test]`` are finished cells with their columns.
+
+    pairs.parquet has one row a pair and cell: test, cell, pair, the text of base and sources, the causal model's label,
+    the network's answers, what it says of all that it can say (by ``speech[test]``; where it was looked at), and every
+    per-pair metric that the test speaks of. Raises OSError where it cannot be written.
+    """
+    document = {**result.to_json(), "interrupted": interrupted}
+    folder.write(SPEC, spec_text.encode("utf-8", "surrogatepass"))
+    with folder.writing("pairs.parquet") as part:
+        _table(plan, cells, labels, speech).to_parquet(part, index=False)
+    folder.write("results.json", json.dumps(document, indent=1).encode())
+
+
+def _table(
+    plan: Plan,
+    cells: dict[str, list[tuple[Any, Columns]]],
+    labels: dict[str, np.ndarray | None],
+    speech: Mapping[str, Speech],
+) -> pandas.DataFrame:
+    import pandas
+
+    parts = {part.name: (whole.name, part.readout.variable) for whole in plan.program.tests for part in whole.parts}
+    tables = []
+    for test in plan.tests:
+        drawn = plan.draw_of(test)
+        shared = dict(_pair_columns(test, plan, drawn, labels[test.name]))
+        for cell, columns in cells.get(test.name, []):
+            tables.append(
+                pandas.DataFrame(
+                    {
+                        **_named(test, parts),
+                        **cell,
+                        **shared,
+                        **_measured(test, drawn, columns, labels[test.name]),
+                        **_words(columns, speech.get(test.name)),
+                    }
+                )
+            )
+    table = pandas.concat(tables, ignore_index=True) if tables else pandas.DataFrame({"test": []})
+    for name in table.columns:
+        if name.endswith("_id") or name == "pair":
+            table[name] = table[name].astype("Int64")
+        elif table[name].dtype == object:
+            table[name] = table[name].map(lambda value: None if value is None or value != value else str(value))
+    return table
+
+
+def _named(test: Test, parts: Mapping[str, tuple[str, str]]) -> dict[str, str]:
+    """What a row is of: its test, and the output that is read, where there are several."""
+    name, output = parts.get(test.name, (test.name, ""))
+    return {"test": name, **({"output": output} if output else {})}
+
+
+def _pair_columns(test: Test, plan: Plan, drawn: Drawn, labels: np.ndarray | None) -> Iterator[tuple[str, Any]]:
+    from causal_dsl.planning import graph as g
+
+    inputs = plan.inputs[test.network.key]
+    draw = plan.scores[test.name][0].label.draw
+    ids = plan.ids_of(test)
+    yield "pair", np.arange(drawn.n)
+    for role in drawn.values:
+        rows = plan.rows.get(g.Forward(test.network.key, draw, role))
+        if rows is not None and inputs.has_tokens:
+            yield role, [inputs.text(index) for index in rows.tolist()]
+        elif rows is not None:
+            yield role, [str(dict(values)) for values in _settings(test, drawn, role)]
+        yield f"{role}_id", ids[role]
+    output = test.readout.variable
+    yield "base_answer", _decoded(test, drawn.values["base"][output])
+    if labels is not None:
+        yield "label", _decoded(test, labels)
+    assert output in test.model.variables
+
+
+def _settings(test: Test, drawn: Drawn, role: str) -> list[list[tuple[str, Any]]]:
+    names = list(test.model.exogenous)
+    decoded = [test.model.decode(name, drawn.values[role][name]) for name in names]
+    return [list(zip(names, row, strict=True)) for row in zip(*decoded, strict=True)]
+
+
+def _decoded(test: Test, codes: np.ndarray) -> list[Any]:
+    known = {
+        int(code): value
+        for code in np.unique(codes)
+        if code not in NO_ANSWERS
+        for value in test.model.decode(test.readout.variable, np.array([code]))
+    }
+    return [show_value(known[int(code)]) if int(code) in known else None for code in codes]
+
+
+def _words(columns: Columns, speech: Speech | None) -> dict[str, list[str | None]]:
+    """What each run says, of all that it can say: the text of a token, or the class; None where it was not looked at."""
+    found = {}
+    for name, run in (("network_base_said", columns.base), ("network_said", columns.patched)):
+        if speech is not None and SAID in run:
+            ids = np.nan_to_num(run[SAID], nan=-1).astype(np.int64)
+            known = {int(i): speech.token(int(i)) for i in np.unique(ids) if i >= 0}
+            found[name] = [known.get(int(i)) for i in ids]
+    return found
+
+
+def _measured(test: Test, drawn: Drawn, columns: Columns, labels: np.ndarray | None) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, run in (("network_base_answer", columns.base), ("network_answer", columns.patched)):
+        answer = next((values for quantity, values in run.items() if quantity.kind == "answer"), None)
+        if answer is not None:
+            found[name] = _decoded(test, answer)
+    output = test.readout.variable
+    sources = {role: drawn.values[role][output] for role in dict.fromkeys(role for _, role in test.swaps)}
+    frame = CellData(columns, drawn.values["base"][output], labels, sources, None, accepted=test.model.accepted(output))
+    for name, values in test.scores.per_pair(frame).items():
+        found[name] = np.asarray(values, dtype=np.float64)
+    return found

@@ -1,0 +1,285 @@
+"""Findings: typed sentences about the numbers that can be quoted; and whether an expectation could fail at all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from causal_dsl.diagnostics import Diagnostic, Span
+from causal_dsl.measures.context import Expectation
+from causal_dsl.measures.per_cell import Best, CellScore, Chosen, OverCells
+from causal_dsl.score.format_numbers import counted, show, show_cell, show_estimate, show_percent, show_share
+from causal_dsl.score.results import CellInfo, Estimate, Finding, Measured
+from causal_dsl.score.verdict import RULES, by_design
+
+if TYPE_CHECKING:
+    from causal_dsl.causal.ceilings import Ceiling
+    from causal_dsl.causal.cover import DrawScope
+
+#: A change of logits, of base patched into itself, that is more than rounding.
+NOISY = 1e-2
+#: A change of the trace of the logits that is more than rounding, as a share of its size.
+STILL = 1e-5
+#: The same of a network of float64.
+STILL_WIDE = 1e-10
+#: Written vectors that lie outside of what their site takes, as a share of all, from which on that is said.
+OUTSIDE = 0.05
+#: Runs that say nothing, as a share of all, from which on they decide a score.
+DECIDES = 0.01
+#: Runs that say something else than an answer, as a share of those looked at, from which on that is an alarm.
+MOSTLY = 0.5
+
+
+def cell_findings(
+    n: int, informative: int | None, info: CellInfo, moved: float | None, still: bool | None
+) -> list[Finding]:
+    """The findings of one cell, beside its verdict.
+
+    n, informative: the number of pairs, and of those whose label differs from the base's answer (None: no label)
+    moved:          the share of pairs whose answer moved (None without an intervention)
+    still:          whether no logit moved in any pair (None where that is not known)
+    """
+    found = []
+    if n == 0:
+        return [Finding("empty", "No pairs are left to score, so there is no result.")]
+    if informative == 0:
+        found.append(
+            Finding("uninformative", f"The counterfactual answer differs from the base's in none of {counted(n)}.")
+        )
+    if moved == 0:
+        text = f"The answer changed in none of {counted(n)}"
+        if still:
+            text += ", and no compared logit changed by more than rounding: the written values have no effect on them."
+        else:
+            text += "; the logits did move." if still is not None else "."
+        found.append(Finding("never_moved", text))
+    if info.interventions and all(fired.unreachable and not fired.rows for fired in info.interventions):
+        found.append(
+            Finding(
+                "unreachable",
+                "Nothing at the written places can reach the read-out: the effect is zero by the network's shape.",
+            )
+        )
+    if info.interventions and all(fired.change == 0 for fired in info.interventions):
+        found.append(
+            Finding("changed_nothing", "In every row the intervention wrote the value that was already there.")
+        )
+    if info.noise_floor is not None and info.noise_floor > NOISY:
+        text = (
+            f"Patching the base into itself moves logits by up to {show(info.noise_floor)}: smaller effects are noise."
+        )
+        found.append(Finding("noise", text))
+    out, of = info.outside
+    if out > OUTSIDE * of:
+        text = f"{show_share(out, of)} written vectors are off-manifold: one of their numbers lies more than three half ranges from the middle of the range that the site takes by itself."
+        found.append(Finding("outside", text))
+    return found
+
+
+def said_nothing(tied: int, broken: int, runs: int, which: str) -> list[Finding]:
+    """Runs that say nothing and so are never right: of ``runs``, in how many two logits were the largest, and in how many
+    the largest was no finite number. ``which`` says of what runs this is."""
+    found = []
+    if broken:
+        text = f"In {show_share(broken, runs)} {which} a logit is NaN or the largest is infinite: such a run has no answer and never counts as right."
+        found.append(Finding("non_finite", text))
+    if tied:
+        text = f"In {show_share(tied, runs)} {which} two logits tie for the largest: such a run has no answer and never counts as right."
+        found.append(Finding("ties", text, forbids=tied > DECIDES * runs))
+    return found
+
+
+def not_said(missing: int, looked: int, which: str, instead: str) -> list[Finding]:
+    """Runs whose largest logit of all is not an answer, where the answer is read among some; an alarm where they are most."""
+    if not missing:
+        return []
+    most = missing >= MOSTLY * looked
+    text = f"In {show_share(missing, looked)} {which} that were checked, the largest of all logits is not an answer ({instead}): the answers are compared only with each other."
+    return [Finding("not_said", text, "alarm" if most else "info", most)]
+
+
+#: How far the bounds of a ceiling lie apart where little is known of it.
+APART = 0.1
+
+
+def ceiling_unknown(ceilings: Mapping[str, Ceiling]) -> list[Finding]:
+    """A finding where the bounds of the output_only ceiling lie far apart."""
+    ceiling = ceilings.get("output_only")
+    low, high = getattr(ceiling, "low", None), getattr(ceiling, "high", None)
+    if ceiling is None or ceiling.exact or low is None or high is None or high - low <= APART:
+        return []
+    text = f"The best rule that sees only the answers scores between {show(low)} and {show(high)}: too few pairs share their answers for closer bounds, and the verdict uses the higher one."
+    return [Finding("ceiling_unknown", text)]
+
+
+_DESIGNS = {
+    "source": "In every pair an answer that is right for the source is right under the intervention",
+    "noop": "In every pair an answer that is right for the base is right under the intervention",
+    "output_only": "In every pair the answers of base and source determine an answer that is right under the intervention",
+}
+
+
+def design_finding(name: str, numbered: bool) -> Finding:
+    """Said once of a sweep whose pairs leave no room: a rule that knows nothing of the inside is always right."""
+    text = f"{_DESIGNS[name]}, so no iia can exceed the score (1.000) of a rule that knows nothing about the inside"
+    if name == "noop":
+        return Finding("vacuous", text + ".")
+    rise = " (`^` marks where)" if numbered else ""
+    return Finding("vacuous", f"{text}. The sweep shows where iia rises{rise}, not which variable is there.")
+
+
+#: From here on a rule of one whole input knows nearly all labels.
+LEAKS = 0.95
+
+
+def leak_finding(ceilings: Mapping[str, Ceiling]) -> list[Finding]:
+    """What of the counterfactual answers one whole input tells, where the answers alone do not: `where`, `balance` or
+    domains that depend on each other tell the rest."""
+    answers = ceilings.get("output_only")
+    found = []
+    for name, whole in (("base_only", "base"), ("source_only", "source")):
+        ceiling = ceilings.get(name)
+        known = ceiling is not None and answers is not None and ceiling.exact and answers.exact
+        if known and ceiling.value >= LEAKS > answers.value:  # type: ignore[union-attr]
+            text = f"The whole {whole} input determines a right answer in {show(ceiling.value)} of these draws"  # type: ignore[union-attr]
+            found.append(Finding("leak", text + ", whatever the other input."))
+    return found
+
+
+def scope_finding(scope: DrawScope) -> Finding:
+    """What a `where`, or the value of a variable in the place of one, leaves of the draws."""
+    roles = ", ".join(f"`{role}`" for role in scope.roles)
+    how = "exactly" if scope.exact else f"[{show(scope.low)}, {show(scope.high)}] by {scope.n} draws"
+    if scope.value:
+        text = f"The inputs that {roles} is drawn from are {show(scope.share)} of all that could be drawn ({how}); scores refer only to these."
+        return Finding("scope", text)
+    return Finding(
+        "scope",
+        f"{show(scope.share)} of the draws of {roles} pass the `where` ({how}); scores refer only to these.",
+    )
+
+
+def filter_finding(n: int, kept: int, iia: Estimate | None, unfiltered: Estimate | None) -> Finding:
+    """What filtering by ``solved`` did; with the unfiltered score where there is one cell."""
+    text = f"Scores are over the {show_share(kept, n)} pairs that the network solves, and refer only to those inputs"
+    if iia is not None and unfiltered is not None:
+        text += f"; iia is {show(iia.value)} on them and {show(unfiltered.value)} on all"
+    return Finding("filtered", text + ".")
+
+
+def choosing_findings(
+    values: Sequence[CellScore], cells: int, best: Mapping[Best, tuple[str, int, int]]
+) -> list[Finding]:
+    """For each ``max``, ``min``, ``best`` among the values: on which pairs a cell was chosen, and from how many.
+
+    ``best`` gives, for each :class:`Best`, the chosen cell and the numbers of pairs it was chosen and scored on.
+    """
+    found: dict[Finding, None] = {}
+    for value in values:
+        for part in value.walk():
+            if isinstance(part, OverCells) and part.which in ("min", "max") and cells > 1:
+                how = "chosen and judged on the same pairs, which biases it upwards"
+                if part.which == "min":
+                    how = "found and judged on the same pairs"
+                text = f"`{part.text}` is the {part.which}imum of {cells} cells, {how}."
+                found[Finding("chosen_on_same_pairs", text)] = None
+            elif isinstance(part, Best) and part in best:
+                cell, chosen, judged = best[part]
+                which = f"{cell} of {cells} cells" if cell else "the only cell"
+                text = f"`{part.text}` chose {which} on {counted(chosen)}, and scored it on {counted(judged, 'other')}."
+                found[Finding("chosen_on_other_pairs", text)] = None
+    return list(found)
+
+
+def choice_finding(
+    chosen: Chosen, cell: Mapping[str, object], stable: float | None, equal: int = 1, of: int = 1
+) -> Finding:
+    """Which cell ``argmax`` took, and how often the resamples take the same; ``equal`` of ``of`` cells have the same score as it."""
+    text = f"`{chosen.text}` is {show_cell(cell)}"
+    if equal > 1:
+        which = "all" if equal == of else f"{equal} of"
+        return Finding("choice", f"{text}, the first of several: {which} {of} cells have the same score.")
+    return Finding("choice", text + (f", as in {show_percent(stable)} of resamples." if stable is not None else "."))
+
+
+def near_bound(measured: Measured) -> Finding | None:
+    """A finding where the interval of a score holds its bound (not where all, or none, is asked for and found)."""
+    estimate, bound = measured.estimate, measured.bound
+    if bound is None or measured.digits == 0 or estimate.low is None or estimate.high is None:
+        return None
+    if not estimate.low <= bound <= estimate.high or estimate.value == bound in (0, 1):
+        return None
+    where = f" at {show_cell(measured.cell)}" if measured.cell else ""
+    shown = f"{measured.name} is {show_estimate(estimate, against=bound)}{where}"
+    return Finding("near_bound", f"`{measured.text}`: {shown}; the interval contains the bound.")
+
+
+def no_room(ceilings: Mapping[str, Ceiling], sweep: bool, span: Span) -> Diagnostic | None:
+    """A warning (W628) where copying one answer is right in every pair: said once of a test."""
+    name = by_design(ceilings)
+    if not name or name == "output_only":  # of a rule of both answers the expectations are warned of (W622)
+        return None
+    read = "; in this sweep, `iia` still shows where it rises" if sweep and name != "noop" else ""
+    what = "the base" if name == "noop" else "the source"
+    return Diagnostic(
+        "W628",
+        "no iia of this test can be above chance",
+        span,
+        label="of every pair",
+        notes=(f"{_DESIGNS[name][0].lower()}{_DESIGNS[name][1:]}: {RULES[name]} scores 1.000",),
+        help=f"draw pairs in which {what} alone does not determine a right answer{read}",
+    )
+
+
+# ── expectations that anything would pass ───────────────────────────────────────────────────────
+
+_PASSERS = {
+    "noop": ("W620", "a network that ignores the intervention"),
+    "source": ("W621", "a network that copies the source's answer"),
+    "output_only": ("W622", "a rule that sees only the answers of base and source"),
+}
+
+
+def vacuous_expectation(
+    ceilings: Mapping[str, Ceiling], expectation: Expectation, output: str = ""
+) -> Diagnostic | None:
+    """A warning (W620 to W622) where a trivial rule already passes an expectation that a perfect network passes too.
+
+    An expectation that a perfect network fails (``iia <= 60%``, at a control site) is not meant to tell the two apart.
+    ``output``: the scores are those of one output of several, and ``ceilings`` its own.
+    """
+
+    def named(scores: Mapping[str, float]) -> dict[str, float]:
+        return {f"{name}({output})" if output else name: score for name, score in scores.items()}
+
+    perfect = {"iia": 1.0, "iia_informative": 1.0, "iia_star": 1.0}
+    if expectation.truth.assume(named(perfect)) != 1:
+        return None
+    for name, (code, who) in _PASSERS.items():
+        ceiling = ceilings.get(name)
+        if ceiling is None:
+            continue
+        # the best rule's own score is known from below; what it may score at most warns of nothing
+        least = ceiling.low if name == "output_only" else ceiling.value
+        if expectation.truth.assume(named(_scores(name, least, ceilings.get("output_only")))) != 1:
+            continue
+        how = "exactly" if ceiling.exact else f"sampled over {counted(ceiling.n)}"
+        at_least = "at least " if least < ceiling.value else ""
+        return Diagnostic(
+            code,
+            f"{who} passes this expectation",
+            expectation.span,
+            label=f"its {next(iter(named(perfect)))} is {at_least}{show(least)} ({how})",
+            notes=("a pass shows nothing beyond the answers",),
+            help="draw pairs whose answers differ (`where base.x != source.x`), expect more, or expect `iia_star`",
+        )
+    return None
+
+
+def _scores(name: str, score: float, output_only: Ceiling | None) -> dict[str, float]:
+    known = {"iia": score}
+    if name == "noop":
+        known["iia_informative"] = 0.0
+    if output_only is not None and output_only.value < 1:
+        known["iia_star"] = (score - output_only.value) / (1 - output_only.value)
+    return known

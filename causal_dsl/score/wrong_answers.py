@@ -1,0 +1,138 @@
+"""What a network said in wrong runs, in runs without an answer, and in runs whose largest logit is not an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from causal_dsl.measures.evaluation import CellData
+from causal_dsl.measures.per_pair import ANSWER
+from causal_dsl.measures.quantities import NO_ANSWERS, NOT_FINITE, SAID, TIED
+from causal_dsl.score.format_numbers import show_share
+from causal_dsl.score.make_findings import not_said, said_nothing
+from causal_dsl.score.results import Finding, Wrong
+
+#: Of the wrong answers as many are told of, each with as many examples.
+MOST, EXAMPLES = 3, 3
+
+
+def _number(number: int) -> str:
+    return str(number)
+
+
+@dataclass(frozen=True)
+class Speech:
+    """How what a network says is put into words: the value of a code, the text of an id, the base of a pair.
+
+    ``answers`` are the ids that the answer is read among; None where it is read among all.
+    """
+
+    value: Callable[[int], str] = _number
+    token: Callable[[int], str] = _number
+    base: Callable[[int], str] | None = None
+    answers: frozenset[int] | None = None
+    #: whether the output is a set, any value of which is right
+    several: bool = False
+
+
+#: Codes and ids as the numbers that they are.
+PLAIN = Speech()
+
+
+def nothing_said(frame: CellData, patched: bool) -> list[Finding]:
+    """Findings of runs of a cell, base and patched, that say nothing, or nothing that is an answer."""
+    runs = ("base", "patched") if patched else ("base",)
+    answers = np.concatenate([frame.column(run, ANSWER) for run in runs]) if frame.n else np.zeros(0)
+    which = "runs, base and patched," if patched else "runs"
+    return said_nothing(int((answers == TIED).sum()), int((answers == NOT_FINITE).sum()), len(answers), which)
+
+
+def elsewhere(frame: CellData, patched: bool, speech: Speech) -> list[Finding]:
+    """The finding of runs whose largest logit of all is not an answer, where answers are read among some."""
+    runs = ("base", "patched") if patched else ("base",)
+    columns = [frame.columns.base, frame.columns.patched][: len(runs)]
+    if speech.answers is None or not frame.n or any(SAID not in column for column in columns):
+        return []
+    said = np.concatenate([frame.column(run, SAID) for run in runs])
+    said = said[said >= 0].astype(np.int64)
+    missing = said[~np.isin(said, list(speech.answers))]
+    if not len(missing):
+        return []
+    ids, counts = np.unique(missing, return_counts=True)
+    instead = f"most often `{speech.token(int(ids[np.argmax(counts)]))}`"
+    return not_said(len(missing), len(said), "runs, base and patched," if patched else "runs", instead)
+
+
+def wrong_answers(frame: CellData, label: bool, speech: Speech) -> tuple[Wrong, ...]:
+    """The commonest of what was said where the answer is wrong: of the patched runs where there is a label, else of the
+    base runs."""
+    run: Literal["base", "patched"] = "patched" if label else "base"
+    if not frame.n:
+        return ()
+    rows, codes, said = _wrong(frame, run, label)
+    pairs = rows if frame.rows is None else frame.rows[rows]
+    wanted = _wanted(frame, label)[rows]
+    keys = np.stack([codes, said], axis=1)
+    kinds, back, counts = np.unique(keys, axis=0, return_inverse=True, return_counts=True)
+    found = []
+    for kind in np.argsort(-counts, kind="stable")[:MOST].tolist():
+        mine = np.flatnonzero(back.reshape(-1) == kind)[:EXAMPLES]
+        examples = tuple((int(pairs[i]), speech.value(int(wanted[i]))) for i in mine)
+        words = _said(int(kinds[kind][0]), int(kinds[kind][1]), speech)
+        found.append(Wrong(run, words, int(counts[kind]), len(rows), examples))
+    return tuple(found)
+
+
+def _wanted(frame: CellData, label: bool) -> np.ndarray:
+    found = frame.labels if label else frame.base_answers
+    assert found is not None
+    return found
+
+
+def _wrong(frame: CellData, run: str, label: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The rows that are wrong, the code that each says, and the id where the code is not an answer (-1: unknown)."""
+    codes = frame.column(run, ANSWER)
+    rows = np.flatnonzero(~frame.accepted.right(codes, _wanted(frame, label)))
+    of_run = frame.columns.base if run == "base" else frame.columns.patched
+    said = frame.column(run, SAID)[rows] if SAID in of_run else np.full(len(rows), -1)
+    codes = codes[rows]
+    unknown = np.isnan(np.asarray(said, np.float64)) | ~np.isin(codes, NO_ANSWERS[:1])
+    return rows, codes.astype(np.int64), np.where(unknown, -1, np.nan_to_num(said)).astype(np.int64)
+
+
+def _said(code: int, token: int, speech: Speech) -> str:
+    if code == TIED:
+        return "nothing (two logits tie for the largest)"
+    if code == NOT_FINITE:
+        return "nothing (a logit is not finite)"
+    if code in NO_ANSWERS:
+        return f"`{speech.token(token)}`" if token >= 0 else "none of the answers"
+    return f"`{speech.value(code)}`"
+
+
+def told(code: int, speech: Speech) -> str:
+    """What a run says, by the code of its answer alone."""
+    return _said(code, -1, speech).strip("`")
+
+
+def wrong_finding(wrong: Sequence[Wrong], runs: int, cell: str, speech: Speech) -> list[Finding]:
+    """One sentence of what was said instead; ``cell`` names the cell that it is about, where there are several."""
+    if not wrong:
+        return []
+    parts = []
+    for kind in wrong:
+        pair, wanted = kind.examples[0]
+        text = f"{kind.said} in {kind.count} (pair {pair}"
+        text += f", {_short(speech.base(pair))}" if speech.base is not None else ""
+        parts.append(f"{text}: {'any of ' * speech.several}`{wanted}` is right)")
+    where = f"At {cell}, where iia is highest, " if cell else ""
+    text = f"{where}{show_share(wrong[0].of, runs)} {wrong[0].run} runs answer wrong; they say {'; '.join(parts)}."
+    return [Finding("wrong_answers", text)]
+
+
+def _short(text: str) -> str:
+    text = " ".join(text.split())
+    return f'"{text}"' if len(text) <= 60 else f'"…{text[-58:]}"'

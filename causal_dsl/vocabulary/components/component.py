@@ -1,0 +1,117 @@
+"""What is known of a component of a network: how it is written, how wide it is, where it is, and what proves it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from causal_dsl.vocabulary.architectures.architecture import Architecture
+from causal_dsl.vocabulary.locations import Site
+from causal_dsl.vocabulary.network_facts import Facts
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+#: what holds of a layer that was run: its text, both sides, and the components that are refused where it does not
+Identity = tuple[str, "Tensor", "Tensor", tuple[str, ...]]
+
+
+class Layer(Protocol):
+    """A layer of a loaded network that was run on a few prompts: what identities are made from."""
+
+    @property
+    def read(self) -> Mapping[str, Tensor]:
+        """What was read of each component, [tokens, width]."""
+
+    @property
+    def given(self) -> Mapping[str, Tensor]:
+        """What its ``attention`` and ``mlp`` modules gave."""
+
+    def through(self, component: str, vectors: Tensor) -> Any:
+        """What the module gives that a component enters or leaves."""
+
+    def columns(self, component: str, vectors: Tensor) -> Tensor:
+        """Of what that module gives, the component."""
+
+    def ended(self, vectors: Tensor) -> Tensor:
+        """What the MLP's last module makes of what its first one gives; the same where one module holds both."""
+
+
+def stream_width(facts: Facts, site: Site) -> int | None:
+    """As wide as the residual stream."""
+    return facts.width
+
+
+def head_width(facts: Facts, site: Site) -> int | None:
+    """As wide as the heads that are named, or all of them."""
+    return _of_heads(facts, len(site.heads) or facts.heads)
+
+
+def key_width(facts: Facts, site: Site) -> int | None:
+    """The same of heads of keys and values, which may be fewer."""
+    return _of_heads(facts, len(site.heads) or facts.kv_heads)
+
+
+def _of_heads(facts: Facts, heads: int | None) -> int | None:
+    return heads * facts.head_dim if heads and facts.head_dim else None
+
+
+@dataclass(frozen=True)
+class Component:
+    """``rank``: its place in the table, between 0 and 90; of sites of one tensor the smaller is touched first. ``meaning``: one line
+    for messages and docs. ``kinds``: the networks that have it. ``layer``: written ``layer[l].…``. ``heads``: written
+    ``head[h].…``. ``position``: one vector a token, for language networks.
+
+    ``read`` and ``written``: where in its layer a pass reads it and where it writes it, as numbers that rise in the order in
+    which a layer computes; reads come first where both are equal. ``read`` is proved on every network at load, and a pass
+    is refused in which something is written earlier than what it is made from is read.
+
+    ``acts``: what a write reaches. ``entry``: the stream as it enters the layer; ``exit``: as it leaves it; ``keys``: inside
+    the layer, felt by later tokens in the same layer; ``point``: inside it, felt by its own token alone; ``bottom``: before
+    the first layer; ``anywhere``: not known.
+
+    ``width``: from what is known of a network and the site to its width; None where that is not known. ``packed``: its turn where queries, keys and values come out of one module.
+
+    ``place``: where it is in an architecture (``path<`` or ``path>``, see :class:`Architecture`), in a layer or, without
+    one, in the model; None for what the engine finds by itself. ``scale``: the field of the architecture that names the
+    factor. ``compared``: seen where attention is run apart. ``absent``: why an architecture does not have it.
+    ``identity``: what must hold of it in each layer of a loaded network, beside those of the sums in
+    :mod:`causal_dsl.network.prove`.
+    """
+
+    name: str
+    rank: float
+    meaning: str
+    read: int
+    written: int
+    kinds: tuple[str, ...] = ("language",)
+    layer: bool = True
+    heads: bool = False
+    position: bool = True
+    acts: Literal["entry", "exit", "keys", "point", "bottom", "anywhere"] = "point"
+    width: Callable[[Facts, Site], int | None] = stream_width
+    packed: int | None = None
+    place: Callable[[Architecture], str | None] | None = None
+    scale: str = ""
+    compared: bool = False
+    absent: Callable[[Facts, Architecture], str | None] = lambda facts, architecture: None
+    identity: Callable[[Layer], Iterator[Identity]] | None = None
+
+    @property
+    def by_heads(self) -> bool:
+        """Whether its vector is that of its heads, one after the other."""
+        return self.width in (head_width, key_width)
+
+    @property
+    def shared(self) -> bool:
+        """Whether it has as many heads as keys have."""
+        return self.width is key_width
+
+    @property
+    def level(self) -> float:
+        """The layer of what is in no layer: before the first one, or after the last."""
+        return -1.0 if self.acts == "bottom" else float("inf")
+
+
+__all__ = ["Component", "Identity", "Layer", "head_width", "key_width", "stream_width"]
