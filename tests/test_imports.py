@@ -45,6 +45,7 @@ ORDER = [
     "training",
     "retraining",
     "session",
+    "ran",
     "running",
     "api",
     "build",
