@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from causal_dsl.beside_circuits import with_circuits, with_runs
 from causal_dsl.checked import Checked
 from causal_dsl.checking import check
 from causal_dsl.diagnostics import Diagnostic, Source, Span, SpecError
@@ -205,7 +206,7 @@ def _run(
     for test in plan.tests:
         if test.control[0]:
             continue
-        run = execution.runs[test.name]
+        run = with_runs(execution.runs[test.name], execution)
         finished = [cell for cell in run.cells if cell.done.all()]
         if finished or not run.cells:
             scored = score_run(
@@ -220,6 +221,7 @@ def _run(
             scored = with_rest_kept(scored, test)
             scored = with_controls(scored, test, execution, checked, library)
             scored = with_probes(scored, test, execution)
+            scored = with_circuits(scored, run, execution)
             tests.append(replace(scored, cells=tuple(map(settled, scored.cells))))
         else:
             tests.append(not_measured(test, checked.ceilings.get(test.name, {})))

@@ -12,6 +12,7 @@ from causal_dsl.diagnostics import Diagnostics
 from causal_dsl.measures.context import Expectation, Reported, TestContext, TestScores
 from causal_dsl.measures.metric_expressions import ExpressionReader
 from causal_dsl.measures.names import COMPARISONS, RESERVED, short
+from causal_dsl.measures.of_circuits import OfCircuit
 from causal_dsl.measures.per_cell import CellScore, Chosen, Isolate, Order, OverCells, PairMean, Recovered, ScoreOp
 from causal_dsl.measures.per_pair import FixedNumber, Pair, is_share
 from causal_dsl.measures.units import SHARE, TRUTH
@@ -65,7 +66,7 @@ def _expectation(line: tree.Expect, reader: ExpressionReader) -> Expectation | N
 
 
 def _measured(value: CellScore) -> bool:
-    return any(isinstance(part, PairMean | Isolate | Order | Recovered | Chosen) for part in value.walk())
+    return any(isinstance(part, PairMean | Isolate | Order | Recovered | Chosen | OfCircuit) for part in value.walk())
 
 
 def _reported(expr: tree.Expr, line: tree.Report, reader: ExpressionReader) -> Reported | None:

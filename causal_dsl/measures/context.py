@@ -10,11 +10,23 @@ import numpy as np
 
 from causal_dsl.diagnostics import NOWHERE, Span
 from causal_dsl.measures.evaluation import CellData
+from causal_dsl.measures.of_circuits import EMPTY, Faithfulness, FaithfulnessPerPair, OfCircuit
 from causal_dsl.measures.per_cell import CellScore, Order, PairMean, Recovered, RecoveredPerPair, ScoreOp
 from causal_dsl.measures.per_pair import ANSWER
 from causal_dsl.measures.quantities import Quantity, ValueRef
 from causal_dsl.measures.units import RATIO, TRUTH
 from causal_dsl.syntax import tree
+
+
+@dataclass(frozen=True)
+class OnCircuit:
+    """What scores of a circuit need to know: whether what is ``outside`` of it is written, the most ``nodes`` that it has in a
+    cell, the choices of the ablation in which the cells ``differ``, and the run that values come from (empty: from none)."""
+
+    outside: bool
+    nodes: int
+    differ: tuple[str, ...] = ()
+    source: str = ""
 
 
 @dataclass(frozen=True)
@@ -46,6 +58,8 @@ class TestContext:
     parameters: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     answers: tuple[Any, ...] | None = None
     several_tokens: Callable[[ValueRef], str | None] | None = None
+    #: the interventions on a circuit that its cells do, one in each; None where there is none, or not one alone
+    circuit: OnCircuit | None = None
     span: Span = NOWHERE
 
     @property
@@ -104,6 +118,8 @@ class TestScores:
     always: dict[str, CellScore]
     expectations: tuple[Expectation, ...]
     reports: tuple[Reported, ...]
+    #: further quantities that are read of the patched runs
+    also: frozenset[Quantity] = frozenset()
 
     @property
     def values(self) -> tuple[CellScore, ...]:
@@ -115,7 +131,7 @@ class TestScores:
     def asked(self) -> dict[str, CellScore]:
         """The scores of a cell that the test's own lines speak of, by their text, in the order of the lines.
 
-        Beside a recovery as a ratio of means stands the same as a mean of ratios, under its own name.
+        Beside a recovery or a faithfulness as a ratio of means stands the same as a mean of ratios, under its own name.
         """
         found: dict[str, CellScore] = {}
         stack: list[Any] = list(reversed(self.values[len(self.always) :]))
@@ -131,6 +147,9 @@ class TestScores:
                 if type(part) is Recovered:
                     name = f"recovered_per_pair({part.pair.text})"
                     found.setdefault(name, RecoveredPerPair(name, RATIO, part.pair, part.clean))
+                elif type(part) is Faithfulness:
+                    name = f"faithfulness_per_pair({part.pair.text})"
+                    found.setdefault(name, FaithfulnessPerPair(name, RATIO, part.pair, part.outside))
         return found
 
     @property
@@ -143,10 +162,13 @@ class TestScores:
         """What is to be collected, by run: ``base``, ``patched``, and the name of each source that is read."""
         wanted: dict[str, set[Quantity]] = {"base": {ANSWER}}
         if self.context.intervened:
-            wanted["patched"] = {ANSWER}
+            wanted["patched"] = {ANSWER, *self.also}
         for score in self.values:
             for run, quantity in score.needs():
                 wanted.setdefault(run, set()).add(quantity)
+        circuit = self.context.circuit
+        if circuit is not None and circuit.source and EMPTY in wanted:  # the two are compared
+            wanted.setdefault(circuit.source, set()).update(wanted[EMPTY])
         return wanted
 
     def per_pair(self, frame: CellData) -> dict[str, np.ndarray]:
@@ -156,6 +178,6 @@ class TestScores:
             for part in score.walk():
                 if isinstance(part, PairMean | Order):
                     found.setdefault(part.pair.text, part.pair.of(frame, part.run))
-                elif isinstance(part, Recovered):
+                elif isinstance(part, Recovered | OfCircuit):
                     found.setdefault(part.pair.text, part.pair.of(frame, self.context.main))
         return found

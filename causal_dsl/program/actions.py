@@ -7,10 +7,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from causal_dsl.diagnostics import Diagnostics, did_you_mean
+from causal_dsl.program.circuit_actions import Circuits, read_circuit_action
 from causal_dsl.program.encodings import encodes
 from causal_dsl.program.inside import read_inside, refuse_variable, size_of
 from causal_dsl.program.overlap import overlap
-from causal_dsl.program.paths import steps
 from causal_dsl.program.program import Alignment, Intervention
 from causal_dsl.program.read_features import FeatureRef, Via, check_width, join, read_via, share
 from causal_dsl.program.read_settings import constant
@@ -29,7 +29,7 @@ class ActionReader:
     diagnostics: Diagnostics
     alignment: Alignment
     roles: tuple[str, ...]
-    circuits: frozenset[str]
+    circuits: Circuits
     folder: Path
     implicit: Mapping[tuple[str, object], str]
     cell: Mapping[str, tree.Expr] = field(default_factory=dict)
@@ -48,12 +48,14 @@ class ActionReader:
 
     def read(self, action: tree.Interchange | tree.PatchPath | tree.SetTo | tree.AddTo) -> Intervention | None:
         """The intervention of one action; None where a fault was reported."""
+        if not isinstance(action, tree.PatchPath) and self.circuits.names(action.target):
+            return read_circuit_action(action, self)
         match action:
             case tree.Interchange():
                 return self._interchange(action)
             case tree.PatchPath():
                 for end in (action.sender, action.receiver):
-                    if not self._circuit(end):
+                    if not self.circuits.names(end):
                         self.target(end)
                 self.diagnostics.report(
                     "E690",
@@ -71,20 +73,6 @@ class ActionReader:
                 return self._set(action, add=True)
 
     # ── targets ─────────────────────────────────────────────────────────────────────────────────
-
-    def _circuit(self, expr: tree.Expr) -> bool:
-        """Whether ``expr`` speaks of a circuit (`wang.mover.q`, `outside(wang)`); reported as not run yet."""
-        path = steps(expr)
-        if not path or not (path[0].name in self.circuits or path[0].name == "outside"):
-            return False
-        self.diagnostics.report(
-            "E691",
-            f"interventions on circuits are not run yet: `{format_expr(expr)[:60]}`",
-            expr.span,
-            notes=("circuits are parsed and their names are checked; this version intervenes on sites and variables",),
-            help="name the sites themselves: do(layer[9].head[6, 9].z[last] = mean)",
-        )
-        return True
 
     def variable(self, expr: tree.Expr) -> str | None:
         """The causal variable that a target names, if it is one."""
@@ -163,8 +151,6 @@ class ActionReader:
         )
 
     def _site_target(self, expr: tree.Expr) -> tuple[Place, ...] | None:
-        if self._circuit(expr):
-            return None
         if isinstance(expr, tree.Name) and expr.name not in SITE_HEADS:
             known = [*self.alignment.placements, *self.roles]
             self.diagnostics.report(

@@ -12,6 +12,7 @@ from causal_dsl.causal.model import CausalModel
 from causal_dsl.causal.predicates import Predicate
 from causal_dsl.diagnostics import Span
 from causal_dsl.measures.context import TestScores
+from causal_dsl.program.ablations import Ablation
 from causal_dsl.program.identity import NetworkKey, Origin, origin
 from causal_dsl.program.probed import Apart, Replaced, Unmapped
 from causal_dsl.program.read_features import FeatureRef
@@ -59,6 +60,8 @@ class Intervention:
     span: Span | None = field(default=None, compare=False)
     #: the feature that is written at each place, where not the whole vector is
     features: tuple[FeatureRef, ...] = ()
+    #: the circuit that it is an intervention on
+    circuit: Ablation | None = field(default=None, compare=False)
     #: the feature of a file in whose numbers the value is, at each place of a site: `site via sae("…") = 8`
     inside: tuple[FeatureRef, ...] = ()
 
