@@ -18,7 +18,6 @@ from causal_dsl.program.probed import CircuitRuns
 from causal_dsl.program.program import Test
 from causal_dsl.score.circuit_results import CircuitResult, SelfCheck, random_of
 from causal_dsl.score.results import TestResult
-from causal_dsl.score.truth import kept_of
 from causal_dsl.vocabulary.values.from_run import FromRun
 
 
@@ -43,8 +42,9 @@ def with_runs(run: TestRun, execution: Execution) -> TestRun:
     return replace(run, cells=cells, seconds=run.seconds + theirs.seconds)
 
 
-def with_circuits(result: TestResult, run: TestRun, execution: Execution) -> TestResult:
-    """The result, its cells told of their circuits: sizes, choices, self-checks and random circuits."""
+def with_circuits(result: TestResult, run: TestRun, execution: Execution, kept: np.ndarray | None) -> TestResult:
+    """The result, its cells told of their circuits: sizes, choices, self-checks and random circuits. ``kept`` [n] are the pairs
+    that are scored (None: all)."""
     beside = _beside(run.test, execution)
     if beside is None:
         return result
@@ -55,7 +55,7 @@ def with_circuits(result: TestResult, run: TestRun, execution: Execution) -> Tes
         ablation = cell.interventions[0].circuit
         if at is None or ablation is None:
             continue
-        told = _circuit(ablation, probe.sizes[number], test, own, execution)
+        told = _circuit(ablation, probe.sizes[number], test, own, execution, kept)
         cells[at] = replace(cells[at], circuit=told, findings=(*cells[at].findings, *told.findings()))
     return replace(result, cells=tuple(cells))
 
@@ -68,10 +68,9 @@ def _beside(test: Test, execution: Execution) -> tuple[CircuitRuns, TestRun] | N
 
 
 def _circuit(
-    ablation: Ablation, sizes: Sequence[float], test: Test, own: CellRun, execution: Execution
+    ablation: Ablation, sizes: Sequence[float], test: Test, own: CellRun, execution: Execution, kept: np.ndarray | None
 ) -> CircuitResult:
     drawn = execution.plan.draw_of(test)
-    kept = kept_of(test, drawn, own.columns)
     rows = None if kept is None else np.flatnonzero(kept)
     frame = CellData(own.columns, drawn.values["base"][test.readout.variable], rows=rows)
     env = Evaluation([frame], [{}], np.ones((1, frame.n)))

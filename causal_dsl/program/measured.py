@@ -26,7 +26,7 @@ def scores_of(
     name: str,
     span: Span,
     alignment: Alignment,
-    readout: Readout,
+    readouts: Sequence[Readout],
     roles: Iterable[str],
     cells: Iterable[Cell],
     interchange: bool,
@@ -36,6 +36,31 @@ def scores_of(
     diagnostics: Diagnostics,
 ) -> TestScores:
     """The lines of a test, compiled; faults are reported. ``tokens`` say which values take several tokens, where they are known."""
+    contexts = {
+        readout.variable: _context(
+            name, span, alignment, readout, roles, cells, interchange, members, metrics, tokens, diagnostics
+        )
+        for readout in readouts
+    }
+    if len(contexts) > 1:  # scores of circuits are of one output
+        contexts = {variable: replace(context, circuit=None) for variable, context in contexts.items()}
+    first = contexts[readouts[0].variable]
+    return compile_metrics(replace(first, several=contexts) if len(contexts) > 1 else first, diagnostics)
+
+
+def _context(
+    name: str,
+    span: Span,
+    alignment: Alignment,
+    readout: Readout,
+    roles: Iterable[str],
+    cells: Iterable[Cell],
+    interchange: bool,
+    members: tuple[tree.Node, ...],
+    metrics: Mapping[str, tree.Expr],
+    tokens: Tokens | None,
+    diagnostics: Diagnostics,
+) -> TestContext:
     variables = {name: _values(alignment.model, name) for name in alignment.model.variables}
     parameters: dict[str, dict[Any, None]] = {}
     intervened = False
@@ -59,7 +84,7 @@ def scores_of(
             diagnostics.extend(error.diagnostics)
         return None
 
-    context = TestContext(
+    return TestContext(
         name,
         ("base", *(role for role in roles if role != "base")),
         variables,
@@ -74,7 +99,6 @@ def scores_of(
         on_circuit(cells),
         span,
     )
-    return compile_metrics(context, diagnostics)
 
 
 def on_circuit(cells: Sequence[Cell]) -> OnCircuit | None:
@@ -96,7 +120,7 @@ def without_lines(test: Test, **changes: Any) -> Test:
         made.name,
         made.span,
         made.alignment,
-        made.readout,
+        made.readouts,
         made.roles,
         made.cells,
         bool(made.swaps),

@@ -258,6 +258,8 @@ class Test:
     #: of such further interventions: their rows, which are chosen among those of their test, and what they ask
     given: Drawn | None = None
     probe: Unmapped | Replaced | Apart | None = None
+    #: where the alignment reads several outputs: the test as it is for each by itself, which is what is planned and run
+    parts: tuple[Test, ...] = ()
 
     @property
     def model(self) -> CausalModel:
@@ -270,6 +272,21 @@ class Test:
     @property
     def roles(self) -> tuple[str, ...]:
         return tuple(role for statement in self.design.statements for role in statement.roles)
+
+    @property
+    def readouts(self) -> tuple[Readout, ...]:
+        """All read-outs; ``readout`` is the first."""
+        return tuple(part.readout for part in self.parts) or (self.readout,)
+
+    @property
+    def outputs(self) -> str | tuple[str, ...]:
+        """The output that is read; where there are several, all of them."""
+        return self.readout.variable if not self.parts else tuple(part.readout.variable for part in self.parts)
+
+    @property
+    def each(self) -> tuple[Test, ...]:
+        """The tests of one output that it is made of: itself, where it reads one."""
+        return self.parts or (self,)
 
     @property
     def intervenes(self) -> bool:
