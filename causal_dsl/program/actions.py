@@ -12,6 +12,7 @@ from causal_dsl.program.encodings import encodes
 from causal_dsl.program.inside import read_inside, refuse_variable, size_of
 from causal_dsl.program.overlap import overlap
 from causal_dsl.program.program import Alignment, Intervention
+from causal_dsl.program.read_edges import read_edge
 from causal_dsl.program.read_features import FeatureRef, Via, check_width, join, read_via, share
 from causal_dsl.program.read_settings import constant
 from causal_dsl.program.read_sites import SITE_HEADS, SiteReader
@@ -54,19 +55,7 @@ class ActionReader:
             case tree.Interchange():
                 return self._interchange(action)
             case tree.PatchPath():
-                for end in (action.sender, action.receiver):
-                    if not self.circuits.names(end):
-                        self.target(end)
-                self.diagnostics.report(
-                    "E690",
-                    "path patching is not run yet",
-                    action.span,
-                    notes=(
-                        "this version writes values at sites; an intervention on a single edge needs the circuit engine",
-                    ),
-                    help="patch the sender itself: do(sender <- source)",
-                )
-                return None
+                return read_edge(action, self)
             case tree.SetTo():
                 return self._set(action, add=False)
             case tree.AddTo():
@@ -263,6 +252,18 @@ class ActionReader:
 
 def disjoint(interventions: list[Intervention], alignment: Alignment, diagnostics: Diagnostics) -> bool:
     """Report interventions of one `do` that write the same number; additions may meet."""
+    edge = next((one for one in interventions if one.to), None)
+    plain = next((one for one in interventions if not one.to), None)
+    if edge is not None and plain is not None:
+        assert edge.span is not None and plain.span is not None
+        diagnostics.report(
+            "E813",
+            "an edge is not patched together with a whole site",
+            edge.span,
+            others=((plain.span, "this is written for all that read it"),),
+            help="make two tests of it, or name the edges on which the site is written",
+        )
+        return False
     for i, one in enumerate(interventions):
         for other in interventions[:i]:
             if may_meet(one, other):
@@ -293,6 +294,8 @@ def may_meet(one: Intervention, other: Intervention) -> bool:
     """Whether two interventions may write at one place: additions, and disjoint blocks of one feature."""
     if (one.add or other.add) and not (one.changes or other.changes):
         return True
+    if one.to and other.to and not set(one.to) & set(other.to):
+        return True  # edges to other receivers
     maps = {feature.map for feature in one.features}
     return bool(maps) and maps == {feature.map for feature in other.features} and one.variable != other.variable
 

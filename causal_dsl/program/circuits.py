@@ -238,6 +238,10 @@ class CircuitReader:
             found += spots
         return together(found)
 
+    def outputs(self, site: tree.Expr) -> tuple[Spot, ...] | None:
+        """The nodes that a site is the output of; None where a fault was reported."""
+        return self._site(site, edge=False)
+
     def _site(self, site: tree.Expr, edge: bool) -> tuple[Spot, ...] | None:
         spread = self._sites.spread(site, whole=True)
         if spread is None:
