@@ -125,7 +125,7 @@ label = name("label")
 mean, noise, vector = map(name, ("mean", "noise", "vector"))
 max, min, median, argmax, argmin, best = map(name, ("max", "min", "median", "argmax", "argmin", "best"))
 faithfulness, sufficiency, necessity = map(name, ("faithfulness", "sufficiency", "necessity"))
-completeness, minimality = map(name, ("completeness", "minimality"))
+completeness, minimality, cpr, cmd = map(name, ("completeness", "minimality", "cpr", "cmd"))
 recovered, recovered_per_pair, change = map(name, ("recovered", "recovered_per_pair", "change"))
 solved, outside, chat = map(name, ("solved", "outside", "chat"))
 

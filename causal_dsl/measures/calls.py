@@ -21,6 +21,7 @@ from causal_dsl.measures.names import (
 )
 from causal_dsl.measures.of_circuits import (
     MOST_NODES,
+    CircuitCurve,
     Completeness,
     Faithfulness,
     Minimality,
@@ -256,7 +257,7 @@ class CallReader:
         self.report("E602", title, expr.span, help=f"write `{name}({example(name)})`")
         return None
 
-    def of_circuit(self, expr: tree.Call, name: str, value: Pair | CellScore | FixedNumber) -> OfCircuit | None:
+    def of_circuit(self, expr: tree.Call, name: str, value: Pair | CellScore | FixedNumber) -> CellScore | None:
         """``faithfulness(m)`` and its like, of the one circuit that is intervened on."""
         if not isinstance(value, Pair) or value.two_runs:
             what = f"`{name}` takes a metric of one run, a number for each pair, not `{short(value.text)}`"
@@ -273,6 +274,10 @@ class CallReader:
             return None
         text = format_expr(expr)
         match name:
+            case "cpr" | "cmd":
+                return self.curve(
+                    expr, name, Faithfulness(f"faithfulness({value.text})", RATIO, value, circuit.outside)
+                )
             case "faithfulness":
                 return Faithfulness(text, RATIO, value, circuit.outside)
             case "sufficiency":
@@ -282,6 +287,29 @@ class CallReader:
             case "completeness":
                 return Completeness(text, RATIO, value, circuit.outside)
         return Minimality(text, RATIO, value, circuit.outside, max(1, min(circuit.nodes, MOST_NODES)))
+
+    def curve(self, expr: tree.Call, name: str, score: Faithfulness) -> CircuitCurve | None:
+        """``cpr(m)`` and ``cmd(m)``, over the circuits of a sweep."""
+        circuit, text = self.context.circuit, format_expr(expr)
+        assert circuit is not None
+        if len(circuit.shares) < 2:
+            help = "sweep over its size: circuit c(k in [0.01, 0.1, 0.5]) : net = json(…, keep=k, by=signed)"
+            self.lacks(f"`{name}` is over circuits of several sizes", "this test has one", expr.span, help)
+            return None
+        if circuit.differ:
+            self.differ(text, circuit.differ, expr.span)
+            return None
+        return CircuitCurve(text, RATIO, name, score, circuit.shares)
+
+    def differ(self, text: str, choices: tuple[str, ...], span: Span) -> None:
+        """E807: cells that are ablations of different kinds."""
+        self.report(
+            "E807",
+            f"the cells of `{short(text)}` are ablations that differ in {' and '.join(choices)}",
+            span,
+            notes=("numbers of ablations that make different choices do not compare",),
+            help="sweep over the circuit alone, and make a test of each choice",
+        )
 
     def between_runs(
         self, expr: tree.Call, name: str, value: Pair | CellScore | FixedNumber, clean: tree.Argument | None
@@ -335,13 +363,7 @@ class CallReader:
             return None
         differ = self.context.circuit.differ if self.context.circuit is not None else ()
         if differ and any(isinstance(part, OfCircuit) for part in score.walk()):
-            self.report(
-                "E807",
-                f"the cells of `{short(score.text)}` are ablations that differ in {' and '.join(differ)}",
-                expr.span,
-                notes=("numbers of ablations that make different choices do not compare",),
-                help="sweep over the circuit alone, and make a test of each choice",
-            )
+            self.differ(score.text, differ, expr.span)
             return None
         if score.over_cells:
             title = f"`{short(score.text)}` is one value for all cells: there is nothing for `{name}` to go over"

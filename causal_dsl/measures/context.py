@@ -36,6 +36,8 @@ class OnCircuit:
     nodes: int
     differ: tuple[str, ...] = ()
     source: str = ""
+    #: of each cell, the weighted edges of its circuit as a share of all edges
+    shares: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from causal_dsl.vocabulary.measures import MEASURES
 
 BETWEEN_RUNS = ("recovered", "recovered_per_pair", "change")
 #: Of a circuit that is intervened on, each a function of a metric.
-OF_CIRCUITS = ("faithfulness", "sufficiency", "necessity", "completeness", "minimality")
+OF_CIRCUITS = ("faithfulness", "sufficiency", "necessity", "completeness", "minimality", "cpr", "cmd")
 AGGREGATIONS = ("mean", "median", "min", "max")
 CHOICES = ("argmax", "argmin", "best")
 FUNCTIONS = (*BETWEEN_RUNS, *OF_CIRCUITS, *AGGREGATIONS, *CHOICES)

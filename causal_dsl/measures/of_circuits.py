@@ -14,7 +14,7 @@ import numpy as np
 
 from causal_dsl.measures.evaluation import Array, CellData, Evaluation, divide
 from causal_dsl.measures.per_cell import CellScore
-from causal_dsl.measures.per_pair import Need, Pair
+from causal_dsl.measures.per_pair import FixedNumber, Need, Pair
 
 #: Runs beside a patched one: every node written; every node written as it is in the base; the circuit written and then
 #: all else; what is outside of the circuit written; the circuit written.
@@ -113,6 +113,36 @@ class FaithfulnessPerPair(Faithfulness):
 
 
 @dataclass(frozen=True)
+class CircuitCurve(CellScore):
+    """The area under faithfulness (``cpr``), or under its distance from 1 (``cmd``), over the size of the circuits of a sweep
+    (Mueller et al. 2025): ``shares`` are the weighted edges of each cell's circuit, as shares of all edges. The empty circuit (0 at
+    0) and the full one (1 at 1) are the ends of the curve, which is straight between its points."""
+
+    which: str
+    score: Faithfulness
+    shares: tuple[float, ...]
+
+    @property
+    def over_cells(self) -> bool:
+        return True
+
+    @property
+    def parts(self) -> tuple[CellScore | FixedNumber, ...]:
+        return (self.score,)
+
+    def evaluate(self, env: Evaluation) -> Array:
+        found = env.of(self.score)
+        if found.shape[1] != len(self.shares):  # not all cells were measured
+            return np.full((len(found), 1), np.nan)
+        order = np.argsort(self.shares, kind="stable")
+        sizes = np.concatenate([[0.0], np.asarray(self.shares)[order], [1.0]])
+        ends = np.zeros((len(found), 1)), np.ones((len(found), 1))
+        curve = np.concatenate([ends[0], found[:, order], ends[1]], axis=1)
+        area: Array = np.trapezoid(curve if self.which == "cpr" else np.abs(1 - curve), sizes, axis=1)
+        return area[:, None]
+
+
+@dataclass(frozen=True)
 class Sufficiency(OfCircuit):
     """``(F(C) - A) / (B - A)``: what is left where all but the circuit is written."""
 
@@ -182,6 +212,7 @@ __all__ = [
     "MOST_NODES",
     "RANDOM",
     "SUBSETS",
+    "CircuitCurve",
     "Completeness",
     "Faithfulness",
     "FaithfulnessPerPair",

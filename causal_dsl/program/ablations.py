@@ -72,6 +72,8 @@ class Ablation:
     value: Value
     choices: AblationChoices
     text: str
+    #: the weighted edges of the circuit, as a share of all edges
+    share: float = 0.0
 
     def written(self, kept: Iterable[Spot]) -> tuple[Spot, ...]:
         """What is written where ``kept`` stands in the place of the circuit."""

@@ -10,7 +10,7 @@ from causal_dsl.diagnostics import did_you_mean
 from causal_dsl.program.ablations import Ablation, all_spots, at, choices_of, inside
 from causal_dsl.program.circuits import CircuitReader
 from causal_dsl.program.modules import Definition, Module
-from causal_dsl.program.nodes import Spot, kinds_of, places_of
+from causal_dsl.program.nodes import Spot, kinds_of, places_of, size_of
 from causal_dsl.program.parameters import values_of
 from causal_dsl.program.paths import steps
 from causal_dsl.program.program import Intervention, NetworkRef
@@ -141,6 +141,7 @@ def read_circuit_action(
         value,
         choices_of(value, _told(action), kinds, every, outside, getattr(value, "role", "") in circuits.likened),
         _text(action),
+        size_of(kept, network.facts).share,
     )
     add = isinstance(action, tree.AddTo)
     return replace(write(ablation, ablation.written(kept)), span=action.span, circuit=ablation, add=add)

@@ -191,3 +191,32 @@ test t on a(l=0, p=last) {
     assert cell.circuit is not None and all(check.holds for check in cell.circuit.checks)
     assert cell.circuit.choices.positions == "x, y, last"
     assert cell.scores["faithfulness(logit(o))"].value is not None
+
+
+def test_areas_under_the_curve_of_sizes_are_those_of_its_points() -> None:
+    more = """
+circuit upto(k in [1, 2, 3]) : net {
+  start = embed
+  parts = layer[0:k].head[all], layer[0:k].mlp_out
+}
+test t on a {
+  base, source ~ m(n=6, seed=3) where base.o != source.o
+  do(outside(upto) <- source)
+  report faithfulness(gap), cpr(gap)
+}
+"""
+    text = spec("llama", "outside(c) <- source", "faithfulness(gap)")
+    text = text[: text.index("test t on")] + more
+    test = api.run(api.parse(text)).tests[0]
+    sizes, curve = [0.0], [0.0]
+    for cell in test.cells:
+        assert cell.circuit is not None
+        sizes.append(cell.circuit.size.weighted / cell.circuit.size.of_edges)
+        curve.append(float(cell.scores["faithfulness(gap)"].value or 0.0))
+    assert sizes[-1] == curve[-1] == pytest.approx(1.0)
+    found = {report.text: report.estimate.value for report in test.reports}
+    steps = list(zip(sizes, sizes[1:], curve, curve[1:], strict=False))
+    assert found["cpr(gap)"] == pytest.approx(sum((b - a) * (f + g) / 2 for a, b, f, g in steps), abs=1e-4)
+    assert found["cmd(gap)"] == pytest.approx(
+        sum((b - a) * (abs(1 - f) + abs(1 - g)) / 2 for a, b, f, g in steps), abs=1e-4
+    )
