@@ -131,7 +131,9 @@ MENDS = [
     ("mask_answer_unknown", '"perhaps"', '"same"'),
     ("mask_answer_joined", "[MASK]ish", "[MASK] ."),
     ("mask_position", "mask[last]", "mask"),
-    ("path_patching", "layer[0].head[0].z[b] -> layer[1].head[0].q[b] <- source", "layer[0].head[0].z[b] <- source"),
+    ("edge_backward", "layer[1].head[0] -> layer[0].head[1].q", "layer[0].head[0] -> layer[1].head[1].q"),
+    ("circuit_unknown_kind", "[hed]", "[head]"),
+    ("circuit_group_of_use", "muver = mean", "mover = mean"),
 ]
 
 
