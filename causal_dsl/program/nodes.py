@@ -179,7 +179,7 @@ def places_of(spots: Sequence[Spot]) -> tuple[Place, ...]:
 def size_of(spots: Iterable[Spot], facts: Facts) -> Size:
     """The size of a circuit of nodes. Of an edge both ends are in it; a head reads by three (q, k and v), and logits read all."""
     nodes = {node for node, _ in spots}
-    every = universe(facts, kinds_of(facts)) or ()
+    every = universe(facts, kinds_of(facts), nodes) or ()
     edges, weighted = edges_among(nodes, facts)
     return Size(len(nodes), edges, weighted, len(every), edges_among(every, facts)[0])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -220,3 +221,13 @@ test t on a {
     assert found["cmd(gap)"] == pytest.approx(
         sum((b - a) * (abs(1 - f) + abs(1 - g)) / 2 for a, b, f, g in steps), abs=1e-4
     )
+
+
+def test_a_run_with_circuits_is_resumed_from_its_folder(tmp_path: Path) -> None:
+    """The runs beside a circuit write unlike many places each, and are kept and found again like all others."""
+    parsed = api.parse(spec("gpt2", "outside(c) <- source", "faithfulness(gap), minimality(gap)"))
+    first, again = (api.run(parsed, Options(out=tmp_path)) for _ in range(2))
+    for one, other in zip(first.tests[0].cells, again.tests[0].cells, strict=True):
+        assert one.scores == other.scores
+        assert one.circuit == other.circuit
+    assert first.tests[0].cells[0].interventions == again.tests[0].cells[0].interventions
