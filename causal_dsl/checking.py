@@ -20,6 +20,7 @@ from causal_dsl.diagnostics import (
 )
 from causal_dsl.garbage import rarely_collected
 from causal_dsl.planning.chunk_to_memory import chunk_to_memory
+from causal_dsl.planning.circuit_runs import circuit_runs
 from causal_dsl.planning.fit_plan import Fits, make_fits, refuse_overlap, refuse_unfitted
 from causal_dsl.planning.lower import by_reference, make_plan, unfit_networks
 from causal_dsl.planning.memory import Budget, default_bytes
@@ -171,7 +172,7 @@ def _plan(
         return None
     controls = []
     for test in ready:
-        for control in controls_of(test):
+        for control in (*controls_of(test), *(circuit_runs(test) if beside else ())):
             controls.append(_answered(control, tokenizers(control.network), checked))
 
     def probes(plan: Plan) -> Iterator[Test]:

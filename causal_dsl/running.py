@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from causal_dsl.beside_circuits import with_circuits, with_runs
 from causal_dsl.checked import Checked
 from causal_dsl.checking import check
 from causal_dsl.diagnostics import Diagnostic, Source, Span, SpecError
@@ -306,12 +307,13 @@ def _scored(
     kept = kept_of(test, plan, {one.name: execution.runs[one.name].cells[0].columns for one in test.each})
     outputs = []
     for one in test.each:
-        run, ceilings = execution.runs[one.name], checked.ceilings.get(one.name, {})
+        run, ceilings = with_runs(execution.runs[one.name], execution), checked.ceilings.get(one.name, {})
         cells = [run.cells[number] for number in finished]
         scored = as_far_as_measured(score_run(run, cells, plan, ceilings, checked.answers[one.name], tokens, kept), one)
         scored = with_rest_kept(scored, one)
         scored = with_controls(scored, one, execution, checked, library, kept)
         scored = with_probes(scored, one, execution)
+        scored = with_circuits(scored, run, execution, kept)
         scored = replace(scored, cells=tuple(map(settled, scored.cells)))
         speech = speech_of(one, plan, checked.answers[one.name], tokens)
         outputs.append(OneOutput(one, run, cells, ceilings, scored, speech))
@@ -323,7 +325,7 @@ def _scored(
 
 def _finished(test: Test, execution: Execution) -> list[int] | None:
     """The numbers of the cells that were finished, for every output that is read; None where there are none."""
-    runs = [execution.runs[one.name].cells for one in test.each]
+    runs = [with_runs(execution.runs[one.name], execution).cells for one in test.each]
     found = [number for number, cells in enumerate(zip(*runs, strict=True)) if all(cell.done.all() for cell in cells)]
     return found if found or not runs[0] else None
 

@@ -37,6 +37,7 @@ ORDER = [
     "score",
     "checked",
     "probing",
+    "beside_circuits",
     "report",
     "fitting",
     "specs",

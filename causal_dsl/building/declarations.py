@@ -218,11 +218,18 @@ class AlignmentWord(_Block):
 
 
 class Circuit(_Block):
-    """``circuit NAME : network { … }``. Its groups are attributes: ``wang.mover.q``."""
+    """``circuit NAME(parameters) : network { … }``, or ``circuit NAME : network = value``. Its groups are attributes:
+    ``wang.mover.q``."""
 
-    def __init__(self, name: str, network: Any, doc: str = ""):
+    def __init__(
+        self, name: str, network: Any, doc: str = "", value: Any = None, parameters: Mapping[str, Any] | None = None
+    ):
         super().__init__(name, doc)
-        self._network = self._value(network)
+        if network is None and value is None:
+            raise TypeError("say which network a circuit is of: circuit(name, network)")
+        self._network = None if network is None else self._value(network)
+        self._made = None if value is None else self._value(value)
+        self._sweep(parameters or {})
 
     def group(self, name: str, *sites: Any, doc: str = "") -> Expression:
         """A named group of sites; gives its name, for :meth:`edge`."""
@@ -242,8 +249,14 @@ class Circuit(_Block):
             raise AttributeError(name)
         return getattr(self.reference, name)
 
-    def declaration(self) -> tree.CircuitDecl:
-        return tree.CircuitDecl(self.ident, tree.Ident(self._network.name), tuple(self._members), doc=self.doc)
+    def declaration(self) -> tree.CircuitDecl | tree.CircuitAs:
+        of = None if self._network is None else tree.Ident(self._network.name)
+        if self._made is not None:
+            if self._members:
+                raise TypeError(f"the circuit {self.name!r} is a value, and has no groups of its own")
+            return tree.CircuitAs(self.ident, self._made, of, self._parameters, doc=self.doc)
+        assert of is not None
+        return tree.CircuitDecl(self.ident, of, tuple(self._members), self._parameters, doc=self.doc)
 
 
 class Action:

@@ -498,7 +498,7 @@ def _one_length(plan: Plan, test: Test) -> bool:
 
 def _replaced(plan: Plan, test: Test, number: int, cell: Cell) -> Test | None:
     own = _ablation(cell)
-    if own is None:
+    if own is None or any(one.circuit is not None for one in cell.interventions):
         return None
     drawn = plan.draw_of(test)
     share = SHARE / 2

@@ -8,12 +8,13 @@ from dataclasses import replace
 
 from causal_dsl.diagnostics import Diagnostics
 from causal_dsl.program.actions import ActionReader, disjoint
+from causal_dsl.program.circuit_actions import Circuits
 from causal_dsl.program.draws import Draws
 from causal_dsl.program.encodings import encodes
-from causal_dsl.program.modules import Module
+from causal_dsl.program.modules import Definition, Module
 from causal_dsl.program.parameters import read_parameters
 from causal_dsl.program.positions import PositionReader
-from causal_dsl.program.program import Alignment, Cell, Intervention, Placed
+from causal_dsl.program.program import Alignment, Cell, Intervention, NetworkRef, Placed
 from causal_dsl.program.read_settings import constant
 from causal_dsl.program.read_sites import SiteReader
 from causal_dsl.syntax import tree
@@ -31,6 +32,7 @@ def read_cells(
     draws: Draws,
     good: bool,
     found: Diagnostics,
+    networks: Mapping[Definition, NetworkRef],
 ) -> tuple[Cell, ...] | None:
     """Every cell of a test, ``fixed`` parameters left out of the sweep; None where a fault was reported.
 
@@ -46,7 +48,10 @@ def read_cells(
         return None
     own = [p.name.name for p in getattr(declaration, "parameters", ())]
     swept = [name for name in parameters if name not in fixed or name in own]
-    circuits = frozenset(module.of_kind("circuit"))
+    likened = frozenset(role for s in draws.statements if s.like for role in s.roles if role != s.like)
+    circuits = Circuits(module, networks, likened)
+    parameters = {**parameters, **circuits.parameters(actions, parameters)}
+    swept += [name for name in parameters if name not in swept and name not in alignment.parameters]
     cells = []
     for values in itertools.product(*(parameters[name] for name in swept)):
         environment = {**fixed, **dict(zip(swept, values, strict=True))}

@@ -310,6 +310,9 @@ def locate(position: Position, rendered: Rendered, encoded: Encoded, span: Span 
     """
     if position.kind == "all":
         return tuple(range(len(encoded)))
+    if position.kind == "except":
+        away = {token for part in position.parts for token in locate(part, rendered, encoded, span)}
+        return tuple(token for token in range(len(encoded)) if token not in away)
     if position.kind == "several":
         found = tuple(token for part in position.parts for token in locate(part, rendered, encoded, span))
         if len(set(found)) < len(found):

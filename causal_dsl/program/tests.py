@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from causal_dsl.causal.designs import Design
 from causal_dsl.causal.model import CausalModel
@@ -31,6 +31,8 @@ class Known:
     alignments: Mapping[Definition, Alignment]
     metrics: dict[str, tree.Expr]
     options: ReadOptions
+    #: of each circuit, the network that it is of
+    circuits: Mapping[Definition, NetworkRef] = field(default_factory=dict)
 
 
 def read_test(
@@ -59,7 +61,7 @@ def read_test(
     cells = None
     # An alignment that says nothing at all is one fault, not one for each variable that it does not place.
     if fixed is not None and draws.statements and (alignment.placements or alignment.readouts):
-        cells = read_cells(declaration, module, alignment, fixed, draws, good, found)
+        cells = read_cells(declaration, module, alignment, fixed, draws, good, found, known.circuits)
     if not _asks(declaration, found) or not good or cells is None:
         return None
     if module.faulty and any(isinstance(node, tree.Name) and node.name in module.faulty for node in declaration.walk()):

@@ -119,7 +119,9 @@ def score_test(
     risen = rises(estimator, iia) if iia is not None and design and len(cells) > 1 else []
     of = " in the part that is drawn from" if part else ""
     all_of = all_of_them(weights is not None, rows is not None) + of
-    still = not context.interchange and nothing_expected(scores.expectations)
+    # What is outside of a circuit that carries all moves nothing.
+    outside = context.circuit is not None and context.circuit.outside
+    still = not context.interchange and (outside or nothing_expected(scores.expectations))
     results = []
     for c, name in enumerate(names):
         found = {score: estimator.estimate(value, c) for score, value in wanted.items()}

@@ -106,7 +106,14 @@ class BuildTree(Transformer[Token, Any]):
         )
 
     def circuit(self, c: list[Any]) -> tree.CircuitDecl:
-        return tree.CircuitDecl(_ident(c[1]), _ident(c[3]), c[5], span=c[0].span.to(c[-1].span), doc=c[0].doc)
+        _, name, parameters, _, network, _, members, _ = c
+        span = c[0].span.to(c[-1].span)
+        return tree.CircuitDecl(_ident(name), _ident(network), members, parameters or (), span=span, doc=c[0].doc)
+
+    def circuit_as(self, c: list[Any]) -> tree.CircuitAs:
+        _, name, parameters, _, network, _, value = c
+        of = _ident(network) if network else None
+        return tree.CircuitAs(_ident(name), value, of, parameters or (), span=_span(c), doc=c[0].doc)
 
     def test(self, c: list[Any]) -> tree.TestDecl:
         return tree.TestDecl(_ident(c[1]), c[4], c[6], c[2] or (), span=c[0].span.to(c[-1].span), doc=c[0].doc)

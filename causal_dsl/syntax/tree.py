@@ -338,9 +338,22 @@ class EdgeEnd(Node):
 
 @dataclass(frozen=True)
 class CircuitDecl(Declaration):
+    """``circuit name(parameters) : network { … }``"""
+
     name: Ident
     network: Ident
     members: tuple[Group | Edge, ...]
+    parameters: tuple[Parameter, ...] = ()
+
+
+@dataclass(frozen=True)
+class CircuitAs(Declaration):
+    """``circuit name(parameters) : network = value``: read from a file, or made from other circuits, whose ``network`` it has."""
+
+    name: Ident
+    value: Expr
+    network: Ident | None = None
+    parameters: tuple[Parameter, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -426,6 +439,7 @@ AnyDeclaration = (
     | CausalDecl
     | AlignDecl
     | CircuitDecl
+    | CircuitAs
     | FitDecl
     | TestDecl
 )
