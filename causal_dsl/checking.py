@@ -132,7 +132,7 @@ def _plan(
     options: Options,
 ) -> Plan | None:
     """Metrics, chance levels, answers and the plan of every test; None where a fault or a missing tokenizer forbids it."""
-    ready, seen = [], set[Any]()
+    ready, seen = [], dict[Any, str | None]()
     memo = Memo()
     for test in program.tests:
         tokens = tokenizers(test.network)
