@@ -345,10 +345,11 @@ class CircuitDecl(Declaration):
 
 @dataclass(frozen=True)
 class Interchange(Node):
-    """``target <- source``"""
+    """``target via feature <- source``"""
 
     target: Expr
     source: Expr
+    via: Call | None = None
 
 
 @dataclass(frozen=True)
@@ -362,18 +363,20 @@ class PatchPath(Node):
 
 @dataclass(frozen=True)
 class SetTo(Node):
-    """``target = value``"""
+    """``target via feature = value``"""
 
     target: Expr
     value: Expr
+    via: Call | None = None
 
 
 @dataclass(frozen=True)
 class AddTo(Node):
-    """``target += value``"""
+    """``target via feature += value``"""
 
     target: Expr
     value: Expr
+    via: Call | None = None
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from worked import numbers_of_sae, write_sae
 
 from causal_dsl import api
 from causal_dsl.diagnostics import Diagnostic, Source, Span, SpecError
 from causal_dsl.features import build
 from causal_dsl.program.components import COMPONENTS
-from causal_dsl.program.locations import FeatureSite, Site
 from causal_dsl.program.sae_metadata import made_for, same_vector, site_of
+from causal_dsl.vocabulary.locations import FeatureSite, Site
+from tests.features.worked import numbers_of_sae, write_sae
 
 torch.set_num_threads(1)
 
@@ -75,6 +75,17 @@ PLACES = [
     ("blocks.1.hook_resid_post", 'module("transformer.h.1.mlp.act")', "W518"),
     ("", "layer[1].resid_post", ""),
 ]
+
+
+def test_elsewhere_is_said(tmp_path: Path) -> None:
+    """Another place, and another network, are accepted where the spec says so; another width never is."""
+    config: dict[str, object] = {"hook_name": "blocks.0.hook_resid_post", "model_name": "gemma-2b"}
+    assert [d.code for d in said(tmp_path, "layer[1].resid_post", config)] == ["E515"]
+    told = SPEC.replace("controls=none", "controls=none, elsewhere=true").replace("SITE", "layer[1].resid_post")
+    (tmp_path / "spec.causal").write_text(told)
+    assert not api.check(api.load(tmp_path / "spec.causal")).errors
+    write_sae(tmp_path / "sae", numbers_of_sae(8, 16, 0), {"architecture": "standard", **config})
+    assert [d.code for d in api.check(api.load(tmp_path / "spec.causal")).errors] == ["E720"]
 
 
 @pytest.mark.parametrize("key", ["hook_name", "hook_point", "metadata"])
