@@ -137,7 +137,7 @@ def _plan(
     options: Options,
 ) -> Plan | None:
     """Metrics, chance levels, answers and the plan of every test; None where a fault or a missing tokenizer forbids it."""
-    ready, seen = [], set[Any]()
+    ready, seen = [], dict[Any, str | None]()
     memo = Memo()
     every = [one for test in program.tests for one in test.each]
     for test in program.tests:

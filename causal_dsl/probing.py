@@ -33,6 +33,7 @@ from causal_dsl.score.unmapped import (
     of_pairs,
     replacement_findings,
     unmapped_findings,
+    unplaced_finding,
     untried_finding,
 )
 from causal_dsl.vocabulary.components import COMPONENTS
@@ -84,6 +85,8 @@ def with_probes(result: TestResult, test: Test, execution: Execution) -> TestRes
             number = next(n for n, one in enumerate(run.cells) if dict(one.node.cell) == cell.cell)
             reasons[untried(execution.plan, test, number)] = None
     untold = tuple(untried_finding(why) for why in reasons if why)
+    if unplaced := [probe.name for probe in execution.plan.unplaced if probe.control[0] == test.name]:
+        untold += (unplaced_finding(unplaced),)
     return replace(result, cells=tuple(cells), findings=(*result.findings, *untold))
 
 

@@ -65,7 +65,7 @@ def make_plan(
         except SpecError as error:
             if not {fault.code for fault in error.diagnostics} <= UNPLACED:
                 raise
-            plan.tests.pop()  # its runs are of prompts in which the test's places are not
+            plan.unplaced.append(plan.tests.pop())  # its runs are of prompts in which the test's places are not
     plan.steps = plain_steps(plan)
     return verify(plan, "lowered") if strict() else plan
 

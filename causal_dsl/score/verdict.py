@@ -99,11 +99,11 @@ def verdict(
     name, most = top
     rule = f"{show(most)}, the most that {RULES[name]} can score"
     if iia.method == "exact" and iia.value == 1 and most < _ONE:
-        return Verdict("exact", f"{shown}, {all_of}, and no pair is wrong; {RULES[name]} scores {show(most)}.")
+        return Verdict("exact", f"{shown}, {all_of}, and no pair is wrong; {RULES[name]} can score {show(most)}.")
     if most >= VACUOUS:
         return Verdict(
             "vacuous",
-            f"{RULES[name][0].upper()}{RULES[name][1:]} scores {show(most)}, so iia ({show(iia.value)}) cannot decide.",
+            f"{RULES[name][0].upper()}{RULES[name][1:]} can score {show(most)}, so iia ({show(iia.value)}) cannot decide.",
         )
     low, high = (value, value) if iia.method == "exact" else (iia.low, iia.high)
     if low is None or high is None:

@@ -196,7 +196,7 @@ _ALL = (
         "not_tried",
         "beside",
         "info",
-        "beside `exact` or `supported`: the unclaimed units were not tried, and why",
+        "beside `exact` or `supported`: the unclaimed units were not tried, and why; beside any verdict: controls were not run because their prompts lack a place of the test",
     ),
     FindingKind(
         "circuit_check",
