@@ -31,7 +31,7 @@ class Answers:
     @property
     def longest(self) -> int:
         """The number of tokens of the longest answer: the number of steps of its greedy continuation."""
-        return max(len(ids) for ids in self.ids.values())
+        return max((len(ids) for ids in self.ids.values()), default=1)
 
     def codes_of(self, said: np.ndarray) -> np.ndarray:
         """The code of the answer that each row says [n]; ``said`` [n, longest] are the greedy token ids.
@@ -52,7 +52,9 @@ def answers_of(
     readout: Readout, model: CausalModel, tokens: Tokens | None, prompt: str, span: Span = NOWHERE
 ) -> Answers:
     """The answers of a read-out after ``prompt``; faults of tokenisation raise :class:`SpecError`."""
-    codes = {}
+    codes: dict[Any, int] = {}
+    if readout.metric is not None:  # a number is no answer: only the classes of a vector network have their places
+        return Answers({k: (k,) for k in readout.dims or ()}, dict.fromkeys(readout.dims or (), int(NO_ANSWER)), None)
     for value in readout.values:
         try:
             codes[value] = int(model.answer(readout.variable, value))

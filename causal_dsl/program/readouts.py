@@ -52,12 +52,61 @@ def read_readout(
         found.report("E674", "a read-out takes no feature", member.via.span, help="leave the `via` out")
         return None
     domain = variable.domain
+    if variable.type == "real" and step.name == "logits":
+        return _coordinate(member, step, aligned, found)
     values = _values(member, domain.universe if isinstance(domain, Sets) else domain, found)
     if values is None:
         return None
     if step.name in ("next_token", "mask"):
         return _token(member, step, values, aligned, terms, module, found)
     return _logits(member, step, values, aligned, found)
+
+
+def read_number(member: tree.Placement, aligned: Aligned, found: Diagnostics) -> Readout | None:
+    """The read-out of an output that is a real number: a metric of the logits at the end of the prompt, at the mask, or of a
+    vector network's. None where a fault was reported."""
+    facts, name = aligned.network.facts, member.name.name
+    if member.via is not None or len(member.sites) > 1:
+        where = member.via.span if member.via is not None else member.sites[1].span
+        found.report(
+            "E674", "the read-out of a number is one metric", where, help=f'write `{name} @ logit("yes") - logit("no")`'
+        )
+        return None
+    if facts.kind == "language" and not aligned.prompts:
+        found.report(
+            "E531", "a metric of what? The alignment has no prompt", member.span, help='write prompt "…" above'
+        )
+        return None
+    kind: Literal["next_token", "mask", "logits"] = "mask" if facts.masked else "next_token"
+    kind = "logits" if facts.kind == "vector" else kind
+    prefix = "" if kind == "mask" or _at_line_start(aligned) else " "
+    dims = tuple(range(facts.classes)) if kind == "logits" and facts.classes is not None else None
+    return Readout(kind, name, dims or (), prefix=prefix, dims=dims, span=member.span, metric=member.sites[0])
+
+
+def _coordinate(member: tree.Placement, step: SiteStep, aligned: Aligned, found: Diagnostics) -> Readout | None:
+    """`y @ logits[0]`: the number that a vector network gives there."""
+    facts = aligned.network.facts
+    place = None
+    if facts.kind == "vector":
+        place = SiteReader(facts, (), found).place(member.sites[0])
+        if place is None:
+            return None
+    dims = None if place is None else place.site.dims
+    if dims is None and facts.classes == 1:
+        dims = (0,)
+    if dims is None or len(dims) != 1:
+        found.report(
+            "E678",
+            f"`{member.name.name}` is a number, and is read from one",
+            step.span,
+            help=f"write `{member.name.name} @ logits[0]`, or a metric, as in `logit(1) - logit(0)`"
+            if facts.kind == "vector"
+            else f'write a metric, as in `{member.name.name} @ logit("yes") - logit("no")`',
+        )
+        return None
+    number = tree.Call(tree.Name("logit"), (tree.Argument(None, tree.Number(dims[0], None, span=step.span)),))
+    return Readout("logits", member.name.name, dims, dims=dims, span=member.span, metric=number)
 
 
 def _at_line_start(aligned: Aligned) -> bool:
