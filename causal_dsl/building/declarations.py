@@ -199,7 +199,7 @@ class AlignmentWord(_Block):
         if last is not None and not isinstance(last, tree.Name):
             raise TypeError(f"`{to!r}` is not a variable")
         values = [self._value(site) for site in sites]
-        metric = len(values) == 1 and isinstance(values[0], tree.Binary | tree.Unary)
+        metric = len(values) == 1 and isinstance(values[0], tree.Binary | tree.Unary) and _calls(values[0])
         nodes = tuple(values if metric else map(_path, values))
         feature = None if via is None else self._value(via)
         if feature is not None and not isinstance(feature, tree.Call):
@@ -327,6 +327,11 @@ def _parameter(name: str, values: Any) -> tuple[tree.Parameter, tuple[Declared, 
 
 def _is_function(where: Any) -> bool:
     return isinstance(where, Callable) and not isinstance(where, Expression | Nameable)  # type: ignore[arg-type]
+
+
+def _calls(node: Any) -> bool:
+    """Whether a measure is called in it, as in a metric."""
+    return any(isinstance(part, tree.Call) for part in node.walk())
 
 
 def _path(node: Any) -> Any:

@@ -54,7 +54,8 @@ def answers_of(
     """The answers of a read-out after ``prompt``; faults of tokenisation raise :class:`SpecError`."""
     codes: dict[Any, int] = {}
     if readout.metric is not None:  # a number is no answer: only the classes of a vector network have their places
-        return Answers({k: (k,) for k in readout.dims or ()}, dict.fromkeys(readout.dims or (), int(NO_ANSWER)), None)
+        places = dict(zip(readout.values, readout.dims or (), strict=False))
+        return Answers({v: (k,) for v, k in places.items()}, dict.fromkeys(places, int(NO_ANSWER)), None)
     for value in readout.values:
         try:
             codes[value] = int(model.answer(readout.variable, value))
@@ -181,6 +182,6 @@ def first_token(value: Any, readout: Readout, answers: Answers, tokens: Tokens |
     """The id whose logit stands for ``value``: its only token, or its class. -1 where the read-out has no such class."""
     if value in answers.ids:
         return answers.ids[value][0]
-    if tokens is None:
+    if tokens is None or readout.kind == "logits":
         return -1
     return value_tokens(value, readout, tokens, prompt)[0]

@@ -179,7 +179,7 @@ def _readouts(alignment: Alignment, found: Diagnostics) -> list[Readout]:
     if not readouts:
         outputs = ", ".join(f"`{name}`" for name in alignment.model.outputs)
         facts = alignment.network.facts
-        where = "logits" if facts.kind == "vector" else "mask" if facts.masked else "next_token"
+        where = "logits" if facts.kind == "vector" or facts.labels else "mask" if facts.masked else "next_token"
         found.report(
             "E700",
             f"`{alignment.name}` does not say where the answer is read",
