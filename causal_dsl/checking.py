@@ -176,7 +176,8 @@ def _plan(
             controls.append(_answered(control, tokenizers(control.network), checked))
 
     def probes(plan: Plan) -> Iterator[Test]:
-        for probe in probes_of(plan, ready if beside else ()):
+        answering = [test for test in ready if test.readout.metric is None]
+        for probe in probes_of(plan, answering if beside else ()):
             checked.answers[probe.name] = checked.answers[probe.control[0]]
             yield probe
 

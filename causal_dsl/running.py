@@ -312,7 +312,8 @@ def _scored(
         scored = as_far_as_measured(score_run(run, cells, plan, ceilings, checked.answers[one.name], tokens, kept), one)
         scored = with_rest_kept(scored, one)
         scored = with_controls(scored, one, execution, checked, library, kept)
-        scored = with_probes(scored, one, execution)
+        if one.readout.metric is None:
+            scored = with_probes(scored, one, execution)
         scored = with_circuits(scored, run, execution, kept)
         scored = replace(scored, cells=tuple(map(settled, scored.cells)))
         speech = speech_of(one, plan, checked.answers[one.name], tokens)

@@ -172,7 +172,7 @@ class ReferenceExecutor:
         """How many rows of so many tokens fit the budget."""
         budget, facts = self.context.budget, self.network.facts
         alive = int(max(sum(stage) for stage in stages(tokens, 0, tokens, facts, budget)))
-        each = budget.size * (alive + (facts.heads or 1) * tokens * tokens + 3 * (facts.vocabulary or 0))
+        each = budget.size * (alive + (facts.heads or 1) * tokens * tokens + 3 * (facts.outputs or 0))
         most = budget.most_tokens // 4 if facts.has_tokens else 65_536
         return max(1, min(budget.bytes // max(1, each), most // max(1, tokens)))
 

@@ -161,7 +161,7 @@ class PromptInputs(Inputs):
                 check_length(encoded, rendered.text, self.facts, alignment.prompts[line].span, faults)
                 faults.raise_errors()
                 refuse_beyond(self.tokens, encoded.ids, rendered.text, alignment.prompts[line].span)
-                read = len(encoded) - 1
+                read = 0 if self.facts.labels and self.facts.both_ways else len(encoded) - 1
                 if self.facts.masked:
                     read = mask_position(self.tokens, encoded, rendered.text, alignment.prompts[line].span)
                 if read_at is not None:

@@ -104,6 +104,15 @@ class CallReader:
             help = f"set a variable, `do(variable <- source)`; or {other}"
             self.lacks(f"`{name}` {_INTERCHANGED}", "no variable is interchanged", span, help)
             return None
+        number = self.context.number
+        if ("answer" in record.needs and number is not None) or ("number" in record.needs and number is None):
+            what = ("numbers", "no number", "iia") if number is None else ("answers", "a number", "r2")
+            compares, has = f"`{name}` compares {what[0]}", f"`{self.context.output}` is {what[1]}"
+            self.lacks(compares, has, span, f"use `{what[2]}`" if self.context.interchange else "")
+            return None
+        if number is not None and "number" in record.needs:
+            score: CellScore = made(str(record.formula))(self.context.main, number)
+            return score
         if record.of_distribution:
             if self.context.several:
                 self.which_output(name, f"{name}({{output}})", span)

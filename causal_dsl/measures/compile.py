@@ -13,6 +13,7 @@ from causal_dsl.measures.context import Expectation, Reported, TestContext, Test
 from causal_dsl.measures.metric_expressions import ExpressionReader
 from causal_dsl.measures.names import COMPARISONS, RESERVED, short
 from causal_dsl.measures.of_circuits import CircuitCurve, OfCircuit
+from causal_dsl.measures.of_numbers import Correlation, Explained
 from causal_dsl.measures.per_cell import (
     CellScore,
     Chosen,
@@ -30,6 +31,25 @@ from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
 
 _ALWAYS = ("iia", "iia_informative", "iia_star")
+#: The same of an output that is a number.
+_OF_NUMBERS = ("r2_unpatched", "r2", "corr", "mse")
+
+
+def read_number(expr: tree.Expr, context: TestContext, diagnostics: Diagnostics) -> Pair | None:
+    """The metric by which an output that is a real number is read; None where a fault was reported."""
+    found = ExpressionReader(context, diagnostics).value(expr, verdict=False)
+    if found is None:
+        return None
+    if isinstance(found, Pair) and not found.two_runs and found.unit != TRUTH:
+        return found
+    diagnostics.report(
+        "E749",
+        f"`{short(format_expr(expr))}` is no number of one run",
+        expr.span,
+        notes=(f"`{context.output}` is a number, and what reads it is a metric of a single run",),
+        help='write a metric of logits or probabilities, as in `logit("yes") - logit("no")`',
+    )
+    return None
 
 
 def compile_metrics(context: TestContext, diagnostics: Diagnostics) -> TestScores:
@@ -59,7 +79,9 @@ def compile_metrics(context: TestContext, diagnostics: Diagnostics) -> TestScore
             if all(one.text != text for one in reports):
                 reports.append(Reported(text, reported.span, dataclasses.replace(value, text=text, which="cmd")))
     reader = ExpressionReader(context, diagnostics)
-    names = ("accuracy", *(_ALWAYS if context.interchange else ()))
+    names: tuple[str, ...] = ("accuracy", *(_ALWAYS if context.interchange else ()))
+    if context.number is not None:
+        names = _OF_NUMBERS
     always = {name: score for name in names if isinstance(score := reader.measure(name, context.span), CellScore)}
     for output in context.several:
         own = ((f"{name}({output})", reader.of_output(name, output, context.span)) for name in names)
@@ -85,7 +107,7 @@ def _expectation(line: tree.Expect, reader: ExpressionReader) -> Expectation | N
 
 
 def _measured(value: CellScore) -> bool:
-    kinds = PairMean | Isolate | OfOutput | Order | Recovered | Chosen | OfCircuit
+    kinds = PairMean | Isolate | OfOutput | Order | Recovered | Chosen | OfCircuit | Explained | Correlation
     return any(isinstance(part, kinds) for part in value.walk())
 
 

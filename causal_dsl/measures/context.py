@@ -21,7 +21,7 @@ from causal_dsl.measures.per_cell import (
     ScoreOp,
     asks,
 )
-from causal_dsl.measures.per_pair import ANSWER, AtOutput, Need, at_outputs
+from causal_dsl.measures.per_pair import ANSWER, AtOutput, Need, Pair, at_outputs
 from causal_dsl.measures.quantities import Quantity, ValueRef
 from causal_dsl.measures.units import RATIO, TRUTH
 from causal_dsl.syntax import tree
@@ -53,6 +53,7 @@ class TestContext:
     intervened:     there is any intervention, so there is a patched run
     parameters:     the sweep's parameters, each with its values; empty where the test is one cell
     answers:        the only values the read-out can give; None where it is the whole vocabulary
+    number:         of an output that is a real number, the metric that reads it
     several:        the same for each output by itself, where the test reads several; ``output`` is then the first
     several_tokens: for a value reference, one of its values that takes several tokens, or None if each takes one
     """
@@ -74,6 +75,7 @@ class TestContext:
     circuit: OnCircuit | None = None
     span: Span = NOWHERE
     several: Mapping[str, TestContext] = field(default_factory=dict)
+    number: Pair | None = None
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -182,9 +184,10 @@ class TestScores:
     @property
     def quantities(self) -> dict[str, set[Quantity]]:
         """What is to be collected, by run: ``base``, ``patched``, and the name of each source that is read."""
-        wanted: dict[str, set[Quantity]] = {"base": {ANSWER}}
+        own = {ANSWER} if self.context.number is None else set()
+        wanted: dict[str, set[Quantity]] = {"base": set(own)}
         if self.context.intervened:
-            wanted["patched"] = {ANSWER, *self.also}
+            wanted["patched"] = {*own, *self.also}
         for score in self.values:
             for run, quantity in score.needs():
                 wanted.setdefault(run, set()).add(quantity)
@@ -211,6 +214,8 @@ class TestScores:
     def per_pair(self, frame: CellData) -> dict[str, np.ndarray]:
         """The numbers behind the scores of a cell, one a pair: for the table of pairs."""
         found = {pair.text: pair.metric.of(frame, self.context.main) for pair in self.asked_of_it}
+        if self.context.number is not None:
+            found[self.context.number.text] = self.context.number.of(frame, self.context.main)
         for score in self.values:
             for part in score.walk():
                 if isinstance(part, PairMean | Order):

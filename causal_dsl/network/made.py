@@ -35,7 +35,7 @@ def loaded_facts(model: nn.Module, facts: Facts) -> Facts:
     config: Any = model.config
     loaded = facts_of_config(config.to_dict(), facts.folder, NOWHERE)
     getter: Any = model.get_output_embeddings
-    found = getter()
+    found = None if loaded.labels else getter()
     rows = found.weight.shape[0] if found is not None else loaded.vocabulary
     return replace(loaded, vocabulary=int(rows) if rows else None, tokenizer=facts.tokenizer)
 

@@ -31,7 +31,7 @@ class Answers:
     @property
     def longest(self) -> int:
         """The number of tokens of the longest answer: the number of steps of its greedy continuation."""
-        return max(len(ids) for ids in self.ids.values())
+        return max((len(ids) for ids in self.ids.values()), default=1)
 
     def codes_of(self, said: np.ndarray) -> np.ndarray:
         """The code of the answer that each row says [n]; ``said`` [n, longest] are the greedy token ids.
@@ -52,7 +52,10 @@ def answers_of(
     readout: Readout, model: CausalModel, tokens: Tokens | None, prompt: str, span: Span = NOWHERE
 ) -> Answers:
     """The answers of a read-out after ``prompt``; faults of tokenisation raise :class:`SpecError`."""
-    codes = {}
+    codes: dict[Any, int] = {}
+    if readout.metric is not None:  # a number is no answer: only the classes of a vector network have their places
+        places = dict(zip(readout.values, readout.dims or (), strict=False))
+        return Answers({v: (k,) for v, k in places.items()}, dict.fromkeys(places, int(NO_ANSWER)), None)
     for value in readout.values:
         try:
             codes[value] = int(model.answer(readout.variable, value))
@@ -179,6 +182,6 @@ def first_token(value: Any, readout: Readout, answers: Answers, tokens: Tokens |
     """The id whose logit stands for ``value``: its only token, or its class. -1 where the read-out has no such class."""
     if value in answers.ids:
         return answers.ids[value][0]
-    if tokens is None:
+    if tokens is None or readout.kind == "logits":
         return -1
     return value_tokens(value, readout, tokens, prompt)[0]

@@ -8,9 +8,11 @@ from typing import Any
 
 from causal_dsl.causal.model import CausalModel
 from causal_dsl.diagnostics import Diagnostics, Span, SpecError
-from causal_dsl.measures.compile import compile_metrics
+from causal_dsl.measures.compile import compile_metrics, read_number
 from causal_dsl.measures.context import OnCircuit, TestContext, TestScores
+from causal_dsl.measures.per_pair import Pair
 from causal_dsl.measures.quantities import ValueRef
+from causal_dsl.measures.units import NUMBER
 from causal_dsl.program.answers import value_tokens
 from causal_dsl.program.program import Alignment, Cell, Readout, Test
 from causal_dsl.program.templates import answered_prompt, show_value
@@ -84,7 +86,7 @@ def _context(
             diagnostics.extend(error.diagnostics)
         return None
 
-    return TestContext(
+    context = TestContext(
         name,
         ("base", *(role for role in roles if role != "base")),
         variables,
@@ -99,6 +101,10 @@ def _context(
         on_circuit(cells),
         span,
     )
+    if readout.metric is None:
+        return context
+    number = read_number(readout.metric, replace(context, interchange=False), diagnostics)
+    return replace(context, number=number or Pair("", NUMBER))  # a fault is told once
 
 
 def on_circuit(cells: Sequence[Cell]) -> OnCircuit | None:

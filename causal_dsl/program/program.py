@@ -122,6 +122,8 @@ class Readout:
     span: Span | None = field(default=None, compare=False)
     #: the token of the prompt at which it is read: what the network says after it; None is the prompt's last
     position: Position | None = None
+    #: of an output that is a real number: the metric whose value is the network's
+    metric: tree.Expr | None = None
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field, replace
 
 from causal_dsl.causal.designs import Design
 from causal_dsl.causal.model import CausalModel
-from causal_dsl.diagnostics import Diagnostics, SpecError
+from causal_dsl.diagnostics import Diagnostics, Span, SpecError
 from causal_dsl.program.definitions import meant
+from causal_dsl.program.derived_tests import learned
 from causal_dsl.program.draws import DrawReader
 from causal_dsl.program.interventions import read_cells
 from causal_dsl.program.likeness import check_split
@@ -100,11 +101,30 @@ def read_test(
         scores,
         controls=draws.controls,
     )
-    if not check_split(test, draws.by_span, found):
+    if not check_split(test, draws.by_span, found) or not _numbers_fit(test, found):
         return None
     if len(readouts) == 1:
         return test
     return replace(test, parts=tuple(_part(test, readout) for readout in readouts))
+
+
+def _numbers_fit(test: Test, found: Diagnostics) -> bool:
+    """Refuse what needs an answer, where an output is read as a number (E748)."""
+    number = test.readout
+    if number.metric is None:
+        return True
+    why, help = "", ""
+    if test.solved:
+        why, help = "`solved` keeps the runs that answer right", "leave the filter out, and look at `r2_unpatched`"
+    elif learned(test):
+        why, help = "a learned feature is fitted on answers", "interchange the whole site, or dimensions of it"
+    if why:
+        _refuse_number(number, why, help, test.span, found)
+    return not why
+
+
+def _refuse_number(number: Readout, why: str, help: str, span: Span, found: Diagnostics) -> None:
+    found.report("E748", f"`{number.variable}` is a number, and {why}", number.span or span, help=help)
 
 
 def _part(test: Test, readout: Readout) -> Test:
@@ -161,13 +181,18 @@ def _readouts(alignment: Alignment, found: Diagnostics) -> list[Readout]:
     if not readouts:
         outputs = ", ".join(f"`{name}`" for name in alignment.model.outputs)
         facts = alignment.network.facts
-        where = "logits" if facts.kind == "vector" else "mask" if facts.masked else "next_token"
+        where = "logits" if facts.kind == "vector" or facts.labels else "mask" if facts.masked else "next_token"
         found.report(
             "E700",
             f"`{alignment.name}` does not say where the answer is read",
             alignment.span,
             help=f"write `{alignment.model.outputs[0] if alignment.model.outputs else 'answer'} @ {where}` (the outputs are {outputs})",
         )
+    number = next((readout for readout in readouts if readout.metric is not None), None)
+    if number is not None and len(readouts) > 1:
+        help = "make an alignment for each, `align other : this { … }`"
+        _refuse_number(number, "it is read beside other outputs", help, alignment.span, found)
+        return []
     return readouts
 
 

@@ -123,6 +123,8 @@ def _settings(test: Test, drawn: Drawn, role: str) -> list[list[tuple[str, Any]]
 
 
 def _decoded(test: Test, codes: np.ndarray) -> list[Any]:
+    if test.model.variables[test.readout.variable].type == "real":
+        return [float(code) for code in codes]
     known = {
         int(code): value
         for code in np.unique(codes)

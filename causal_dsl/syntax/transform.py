@@ -157,6 +157,9 @@ class BuildTree(Transformer[Token, Any]):
     def sites(self, c: list[Any]) -> _Several:
         return _Several(tuple(c[::2]), _span(c))
 
+    def located(self, c: list[Any]) -> _Several:
+        return _Several(tuple(c[::2]), _span(c))
+
     def do(self, c: list[Any]) -> tree.Do:
         return tree.Do(_nodes(c), span=_span(c), doc=c[0].doc)
 
