@@ -396,24 +396,33 @@ def _action(make: Any, *parts: Any) -> Action:
     return Action(made._node, made._needs)
 
 
+def _through(make: Any, target: Any, value: Any, via: Any) -> Action:
+    """A write of a target, or of what a feature reads of it."""
+    if via is None:
+        return _action(make, target, value)
+    if not isinstance(value_node(via)[0], tree.Call):
+        raise TypeError(f'`{via!r}` is not a feature: write via=sae("path", latents=[3])')
+    return _action(make, target, value, via)
+
+
 def swap(target: Any, source: Any) -> Action:
     """``target <- source``: a variable (or a site) takes its value from another run."""
     return _action(tree.Interchange, target, source)
 
 
-def patch(site: Any, source: Any) -> Action:
-    """``site <- source``: a site takes its value from another run, or from another site of it."""
-    return _action(tree.Interchange, site, source)
+def patch(site: Any, source: Any, via: Any = None) -> Action:
+    """``site via feature <- source``: a site takes its value from another run, or from another site of it."""
+    return _through(tree.Interchange, site, source, via)
 
 
-def set_to(target: Any, value: Any) -> Action:
-    """``target = value``: 0, ``mean``, ``noise(std=3)``, ``clamp(0, 8)``, or a value of a variable."""
-    return _action(tree.SetTo, target, value)
+def set_to(target: Any, value: Any, via: Any = None) -> Action:
+    """``target via feature = value``: 0, ``mean``, ``noise(std=3)``, ``clamp(0, 8)``, or a value of a variable."""
+    return _through(tree.SetTo, target, value, via)
 
 
-def add_to(target: Any, value: Any) -> Action:
-    """``target += value``: steer a site."""
-    return _action(tree.AddTo, target, value)
+def add_to(target: Any, value: Any, via: Any = None) -> Action:
+    """``target via feature += value``: steer a site."""
+    return _through(tree.AddTo, target, value, via)
 
 
 def path(sender: Any, receiver: Any, source: Any) -> Action:

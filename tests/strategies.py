@@ -213,11 +213,12 @@ def circuits() -> st.SearchStrategy[tree.CircuitDecl]:
 
 @cache
 def actions() -> st.SearchStrategy[tree.Interchange | tree.PatchPath | tree.SetTo | tree.AddTo]:
+    via = st.none() | calls()
     return st.one_of(
-        st.builds(tree.Interchange, paths(), paths()),
+        st.builds(tree.Interchange, paths(), paths(), via),
         st.builds(tree.PatchPath, paths(), paths(), paths()),
-        st.builds(tree.SetTo, paths(), _values),
-        st.builds(tree.AddTo, paths(), _values),
+        st.builds(tree.SetTo, paths(), _values, via),
+        st.builds(tree.AddTo, paths(), _values, via),
     )
 
 

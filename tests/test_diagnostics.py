@@ -132,7 +132,7 @@ ELSEWHERE = {
         "W633",
         "W655",
     ),
-    *("E665", "E666", "E667", "W663", "W664", "W668", "W669"),
+    *("E665", "E666", "E667", "W663", "W664", "W668", "W669", "E760"),
     *("E701", "E702", "E703", "E720", "E727", "E728", "E736", "E737", "E738", "E739"),
     *("E750", "E751", "E752", "E753", "E770"),
     *("E793", "E794", "E795", "E796", "E797", "E798"),
@@ -168,6 +168,8 @@ def test_the_examples_have_the_fault_and_the_mend(code: str, tmp_path: Path) -> 
         (tmp_path / name).write_text(text, encoding="utf-8")
     for name in ("bert", "maskless"):
         copytree(ROOT / "tests" / "program" / "errors" / "lib" / name, tmp_path / name)
+    errors = ROOT / "tests" / "program" / "errors"
+    (tmp_path / "directions.safetensors").write_bytes((errors / "lib" / "directions.safetensors").read_bytes())
     blocks = re.findall(r"^```causal\n(.*?)^```", PAGES[code], re.MULTILINE | re.DOTALL)
     faulty = found(tmp_path, blocks[0])
     assert faulty == (set() if code in NOT_BY_CHECK else {code})

@@ -12,6 +12,7 @@ from torch import Tensor
 from causal_dsl.diagnostics import NOWHERE, fail
 from causal_dsl.engine.attended_keys import heads_of, keys_of, pick
 from causal_dsl.faults import OwnFault
+from causal_dsl.features.given_maps import GivenMaps
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.rows import Layout, Layouts
 from causal_dsl.vocabulary.locations import Site
@@ -94,6 +95,7 @@ class Means:
     """Running means of captured vectors: over rows, token by token of the span, or ``pooled`` over its tokens."""
 
     layouts: Layouts
+    given: GivenMaps = field(default_factory=GivenMaps)
     sums: dict[g.Average, Tensor] = field(default_factory=dict)
     counts: dict[g.Average, int] = field(default_factory=dict)
 
@@ -103,7 +105,10 @@ class Means:
     def collect(self, node: g.Average, kept: Activations, of: g.Resume | None = None) -> None:
         """Add all that is kept of a run to the sums."""
         pairs = kept.pairs(node.capture.run.draw)
-        values = kept.of(node.capture, pairs, of).double()
+        values = kept.of(node.capture, pairs, of)
+        if node.feature is not None:
+            values, _ = self.given.of(node.feature, values).encode(values)
+        values = values.double()
         if node.pooled:
             total, count = values.sum(0, keepdim=True), len(values)
         else:

@@ -24,6 +24,7 @@ from causal_dsl.engine.stored_blocks import ChunkStore
 from causal_dsl.engine.sweep import Sweep
 from causal_dsl.engine.trial import Trials
 from causal_dsl.features.base import Feature
+from causal_dsl.features.given_maps import GivenMaps
 from causal_dsl.measures.quantities import NO_ANSWER, Columns, Quantity
 from causal_dsl.network.compare import told
 from causal_dsl.network.network import Network
@@ -95,6 +96,7 @@ class Execution:
         self.budgets = {key: budget_of(network, (memory or {}).get(key)) for key, network in networks.items()}
         plan = unfit_networks(plan, {key: _unfit(network) for key, network in networks.items()})
         plan = whole_batches(plan, {key for key, network in networks.items() if _fixed(network)})
+        self.given = GivenMaps()
         trials = Trials(plan, networks, self.budgets, features)
         plan = trials.settle()
         #: mistakes of this package that were gone around, by network
@@ -131,7 +133,16 @@ class Execution:
         for test in tests:
             floors |= floors_of(self.plan, test)
         return Context(
-            self.plan, network, layouts, numbers, Means(layouts), self.budgets[key], self.tick, floors, self.features
+            self.plan,
+            network,
+            layouts,
+            numbers,
+            Means(layouts, self.given),
+            self.budgets[key],
+            self.tick,
+            floors,
+            self.features,
+            self.given,
         )
 
     def _numbers(self, test: Test, network: Network) -> Numbers:
@@ -187,7 +198,7 @@ class Execution:
                         self._block(number, step, block, context)
                     except Exception as error:
                         self._go_around(step, error)
-                        context.means = Means(context.layouts)
+                        context.means = Means(context.layouts, self.given)
                         self._block(number, step, block, context)
                 yield f"block {done} of {count}"
 

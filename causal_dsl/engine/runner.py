@@ -15,6 +15,7 @@ from causal_dsl.engine.off_manifold import OffManifold, every_input
 from causal_dsl.engine.readings import Numbers
 from causal_dsl.engine.values import Values
 from causal_dsl.features.base import Feature
+from causal_dsl.features.given_maps import GivenMaps
 from causal_dsl.measures.quantities import SAID, TRACE, Quantity
 from causal_dsl.network.network import Network
 from causal_dsl.network.steadiness import apart
@@ -45,6 +46,8 @@ class Context:
     floors: dict[g.Resume, g.Resume] = field(default_factory=dict)
     #: the fitted maps, by what names them
     features: Mapping[FeatureRef, Feature] = field(default_factory=dict)
+    #: the features of files in whose numbers sites are written
+    given: GivenMaps = field(default_factory=GivenMaps)
     #: the written vectors that lie outside of what their site takes, in the pass at hand
     outside: OffManifold = field(default_factory=OffManifold)
 
@@ -65,6 +68,7 @@ class Context:
             self.network.facts.heads or 1,
             self.features,
             self.outside,
+            self.given,
         )
 
 

@@ -20,6 +20,7 @@ from causal_dsl.engine.reference import ReferenceExecutor
 from causal_dsl.engine.runner import Context
 from causal_dsl.engine.sweep import Sweep
 from causal_dsl.features.base import Feature
+from causal_dsl.features.given_maps import GivenMaps
 from causal_dsl.network.compare import distance, tolerance_of
 from causal_dsl.network.network import Network
 from causal_dsl.planning import graph as g
@@ -55,7 +56,7 @@ def _proved_at_load(resume: g.Resume, exchanged: frozenset[str]) -> bool:
 def _kind_of_write(write: g.WriteNode) -> object:
     feature = None if write.feature is None else write.feature.joined
     site = write.place.site
-    return (site.form, write.value.order(site), write.add, feature)
+    return (site.form, write.value.order(site), write.add, feature, write.inside)
 
 
 @dataclass(eq=False)
@@ -111,7 +112,9 @@ class Trials:
 
     def _ready(self, resume: g.Resume) -> bool:
         """Whether the maps that an intervention writes through are there: a plan may be shown before they are fitted."""
-        return all(write.feature is None or write.feature.map in self.features for write in resume.writes)
+        return all(
+            write.feature is None or write.inside or write.feature.map in self.features for write in resume.writes
+        )
 
     def _both_ways(
         self, step: Step, resumes: list[g.Resume], block: Block, layouts: Layouts
@@ -141,9 +144,19 @@ class Trials:
 
     def _run(self, step: Step, block: Block, layouts: Layouts, by_forwards: bool) -> dict[g.Resume, Tensor]:
         network = self.networks[step.network]
-        means = Means(layouts)
+        given = GivenMaps()
+        means = Means(layouts, given)
         context = Context(
-            self.plan, network, layouts, {}, means, self.budgets[step.network], lambda tokens: None, {}, self.features
+            self.plan,
+            network,
+            layouts,
+            {},
+            means,
+            self.budgets[step.network],
+            lambda tokens: None,
+            {},
+            self.features,
+            given,
         )
         executor: ReferenceExecutor | Sweep = ReferenceExecutor(context) if by_forwards else Sweep(context)
         early = early_means(step, ahead=by_forwards)

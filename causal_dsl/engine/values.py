@@ -23,6 +23,7 @@ from causal_dsl.diagnostics import NOWHERE, Span, SpecError, fail, shown_path
 from causal_dsl.engine.activation_cache import Activations, Means
 from causal_dsl.engine.attended_keys import as_wide, heads_of, keys_of, pick, put
 from causal_dsl.features.base import Feature
+from causal_dsl.features.given_maps import GivenMaps
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.rows import Family
 from causal_dsl.program.read_features import FeatureRef
@@ -54,6 +55,8 @@ class Values:
     features: Mapping[FeatureRef, Feature] = field(default_factory=dict)
     #: hears of the vectors of an intervention that are there and of those that are written, where these come from no run
     watch: Callable[[g.Resume, Tensor, Tensor], None] | None = None
+    #: the features of files in whose numbers sites are written
+    given: GivenMaps = field(default_factory=GivenMaps)
 
     def edit(
         self, write: g.WriteNode, family: Family, spot: int, alive: np.ndarray | slice
@@ -75,7 +78,11 @@ class Values:
 
         change: Callable[[Tensor], Tensor] = given
         if write.feature is not None:
-            change = self._through(change, write.feature, family, spot, alive)
+            change = (
+                self._inside(change, write.feature)
+                if write.inside
+                else self._through(change, write.feature, family, spot, alive)
+            )
         if write.place.key is not None:
             change = self._at_keys(change, write, family, spot, alive)
         watch = self.watch
@@ -109,6 +116,10 @@ class Values:
             return put(current, heads, columns, change(pick(current, heads, columns)))
 
         return swapped
+
+    def _inside(self, change: Callable[[Tensor], Tensor], ref: FeatureRef) -> Callable[[Tensor], Tensor]:
+        """What is written are numbers of a feature: the rest of the vector stays as it is there."""
+        return lambda current: self.given.of(ref, current).edit(current, change)
 
     def _through(
         self, change: Callable[[Tensor], Tensor], ref: FeatureRef, family: Family, spot: int, alive: np.ndarray | slice
@@ -186,6 +197,9 @@ def captured(node: g.Capture, here: Here) -> Edit:
     def vectors(current: Tensor) -> Tensor:
         every, width = kept.at(site), current.shape[1]
         found = every.index_select(0, index.to(every.device))
+        if here.write.inside:
+            assert here.write.feature is not None
+            found, _ = values.given.of(here.write.feature, found).encode(found)
         if columns is not None:
             found = pick(found, heads_of(node.place, values.heads), columns.to(found.device))
         elif site.component == "pattern" and found.shape[1] != width and site.dims is None:

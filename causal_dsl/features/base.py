@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -78,6 +78,14 @@ class Feature(nn.Module):
         """
         dtype = self._work(base)
         return self._swap(base.to(dtype), source.to(base.device, dtype), block).to(base.dtype)
+
+    def edit(self, base: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
+        """The base [m, width] with f changed: ``change`` takes f [m, size] to what is written. Gates are hard. What is
+        changed into itself stays as it is, bit by bit."""
+        x = base.to(self._work(base))
+        with self._judged():
+            f, rest = self._encode(x)
+            return self._write(x, f, change(f).to(f.dtype), rest).to(base.dtype)
 
     def encode(self, x: Tensor) -> tuple[Tensor, Rest]:
         """f [m, size] and the rest of the vectors [m, width]; with hard gates."""

@@ -61,5 +61,5 @@ def read_directions(path: Path, key: str, width: int, span: Span) -> Tensor:
             span,
             help="leave out those that the others span",
         )
-    basis, _ = torch.linalg.qr(columns)
-    return basis
+    basis, triangle = torch.linalg.qr(columns)
+    return basis * torch.where(triangle.diagonal() < 0, -1.0, 1.0)  # along the directions, not against them

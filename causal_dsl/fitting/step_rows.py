@@ -12,6 +12,7 @@ from torch import Tensor
 from causal_dsl.engine.activation_cache import Means
 from causal_dsl.engine.values import Values
 from causal_dsl.features.base import Feature
+from causal_dsl.features.given_maps import GivenMaps
 from causal_dsl.fitting.precomputed import FitActivations
 from causal_dsl.inputs.protocol import pick
 from causal_dsl.network.forward import SiteWrite, forward
@@ -49,7 +50,8 @@ class Stepper:
         self.prompts = cache.prompts()
         inputs = cache.plan.inputs[self.network.key]
         self.lengths, self.reads = inputs.lengths[cache.inputs], inputs.reads[cache.inputs]
-        self.means = Means(cache.layouts)
+        self.given = GivenMaps()
+        self.means = Means(cache.layouts, self.given)
         self.layers = layers_of(self.network.facts)
         self.layouts: dict[bytes, Going] = {}
 
@@ -123,7 +125,7 @@ class Stepper:
         writes = []
         for part, family in zip(parts, families, strict=True):
             heads = self.network.facts.heads or 1
-            values = Values(self.cache, self.means, {}, self.network.device_at, heads, part.features)
+            values = Values(self.cache, self.means, {}, self.network.device_at, heads, part.features, given=self.given)
             for number, (write, spot) in enumerate(zip(part.resume.writes, family.spots, strict=True)):
                 if spot.live.any():
                     edit = values.edit(write, family, number, np.nonzero(spot.live)[0])

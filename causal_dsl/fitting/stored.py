@@ -44,6 +44,8 @@ def key_of(unit: FitUnit, job: Job, cache: FitActivations, network: Network, see
             for write in material.resume.writes:
                 block = None if write.feature is None else write.feature.block
                 found.update(f"{write.place} {write.add} {block} {write.value.told()}".encode())
+                if write.feature is not None and write.inside:
+                    found.update(f"inside {told(write.feature)}".encode())
             found.update(np.ascontiguousarray(material.labels.target).tobytes())
             if material.labels.columns is not None:
                 found.update(np.ascontiguousarray(material.labels.columns).tobytes())
@@ -56,9 +58,10 @@ def key_of(unit: FitUnit, job: Job, cache: FitActivations, network: Network, see
                 for write in material.resume.writes:
                     found.update(np.array(cache.layouts.spans(write.place.position, run)[1]).tobytes())
     read = [path for ref in unit.maps for f in ref.chain for path in files_of(f.name, dict(f.settings))]
-    read += [
-        path for m in (*job.fit, *job.validation) for w in m.resume.writes for v in w.value.walk() for path in v.files
-    ]
+    writes = [write for material in (*job.fit, *job.validation) for write in material.resume.writes]
+    read += [path for write in writes for value in write.value.walk() for path in value.files]
+    inside = [write.feature for write in writes if write.feature is not None and write.inside]
+    read += [path for ref in inside for f in ref.chain for path in files_of(f.name, dict(f.settings))]
     return FitInputs(
         fitting=asdict(unit.fitting),
         maps=tuple(told(ref) for ref in unit.maps),
@@ -177,13 +180,13 @@ def from_file(path: Path, job: Job, network: Network) -> np.ndarray:
             span,
             help="name a file that was fitted at this site",
         )
-    if about["fingerprint"] != fingerprint(network):
+    if about["fingerprint"] != fingerprint(network) and not ref.elsewhere:
         raise fail(
             "E729",
             f"`{shown}` was fitted on another network, or on other weights of it",
             span,
             notes=(f"it was fitted on `{about['network']}`",),
-            help="leave `file` out to fit it again",
+            help="leave `file` out to fit it again, or write elsewhere=true if the transfer is what you study",
         )
     if not take(job, found):
         raise fail(

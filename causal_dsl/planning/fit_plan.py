@@ -96,7 +96,9 @@ def make_fits(
 def _reaching(layouts: Layouts, resume: g.Resume) -> tuple[FeatureRef, ...]:
     """The maps of an intervention whose writes can reach the answer, in any of its pairs."""
     live = zip(resume.writes, layouts.reaches(resume), strict=True)
-    return tuple(dict.fromkeys(write.feature.fitted for write, reaches in live if write.feature and reaches))
+    return tuple(
+        dict.fromkeys(write.feature.fitted for write, reaches in live if write.feature and not write.inside and reaches)
+    )
 
 
 def refuse_unfitted(tests: Sequence[Test], plan: Plan, fits: Fits) -> None:

@@ -138,12 +138,14 @@ class Capture(Value):
 
 @_node
 class Average(Value):
-    """The mean of captured vectors over all rows; ``pooled``: over the tokens of a span as well."""
+    """The mean of captured vectors over all rows; ``pooled``: over the tokens of a span as well. ``feature``: the mean of
+    what it reads of them, in its own numbers."""
 
     function = "causal_dsl.engine.values:averaged"
     given = False
     capture: Capture
     pooled: bool
+    feature: FeatureRef | None = None
 
     @property
     def parts(self) -> tuple[Value, ...]:
@@ -165,17 +167,20 @@ class Average(Value):
         return (self.capture,)
 
     def __str__(self) -> str:
-        return f"mean of {self.capture.place} over {self.capture.run.role}"
+        via = "" if self.feature is None else f" via {self.feature.told}"
+        return f"mean of {self.capture.place}{via} over {self.capture.run.role}"
 
 
 @_node
 class WriteNode:
-    """A value set at (or added to) a place of the run that is intervened on; of the vectors there only ``feature``."""
+    """A value set at (or added to) a place of the run that is intervened on; of the vectors there only ``feature``.
+    ``inside``: the value is of the feature's own numbers, else it is a vector of which the feature is taken."""
 
     place: Place
     value: Value
     add: bool
     feature: FeatureRef | None = None
+    inside: bool = False
 
     @property
     def inputs(self) -> tuple[Node, ...]:

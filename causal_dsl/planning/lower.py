@@ -188,10 +188,12 @@ class _Lowering:
                 self.inputs.sizes(place.position, self.plan.rows[base], intervention.span or self.test.span)
                 self._as_many_keys(place, intervention, base)
                 value = self._value(intervention.value, intervention, i, drawn)
-                feature = intervention.features[i] if intervention.features else None
+                inside = bool(intervention.inside)
+                through = intervention.inside or intervention.features
+                feature = through[i] if through else None
                 if feature is not None and feature.joined:
                     self._as_many_tokens(place, intervention, base)
-                writes.append(g.WriteNode(place, value, intervention.add, feature))
+                writes.append(g.WriteNode(place, value, intervention.add, feature, inside))
         refuse_meeting(cell.interventions, self.inputs, self.plan.rows[base], self.test.span)
         return g.Resume(base, tuple(writes))
 
@@ -255,7 +257,8 @@ class _Lowering:
             base = self.plan.rows[g.Forward(self.test.network.key, self.draw, "base")]
             lengths_agree(self.inputs, place.key, base, place.key, self.plan.rows[run], intervention.span)
         self._equal_lengths(place, intervention, (run,))
-        return g.Average(g.Capture(run, place), value.pooled)
+        inside = intervention.inside[i] if intervention.inside else None
+        return g.Average(g.Capture(run, place), value.pooled, inside)
 
     def _equal_lengths(self, place: Place, intervention: Intervention, runs: tuple[g.Forward, ...]) -> None:
         """Attention weights have a number for every token of a prompt, and a pass puts pairs together: all prompts that they

@@ -85,7 +85,7 @@ def _ablation(cell: Cell) -> str | None:
     intervention."""
     found = set()
     for intervention in cell.interventions:
-        if intervention.add or intervention.features:
+        if intervention.add or intervention.features or intervention.inside:
             return None
         found.add(intervention.value.ablates or ("written" if _removes(intervention.value) else ""))
         if any(place.site.component in ("pattern", "module", "logits", "final_norm") for place in intervention.places):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from causal_dsl.diagnostics import Diagnostics, did_you_mean
 from causal_dsl.program.encodings import encodes
+from causal_dsl.program.inside import read_inside, refuse_variable, size_of
 from causal_dsl.program.overlap import overlap
 from causal_dsl.program.paths import steps
 from causal_dsl.program.program import Alignment, Intervention
@@ -155,6 +156,7 @@ class ActionReader:
                 shared.fitting,
                 block,
                 joined=shared.joined,
+                elsewhere=shared.elsewhere,
                 span=shared.span,
             )
             for place in places
@@ -192,7 +194,8 @@ class ActionReader:
             self.values(action.target).source(action.source, ())
             return None
         value = self.values(action.target).source(action.source, places)
-        if value is None:
+        inside = self._inside(action, places)
+        if value is None or inside is None:
             return None
         variable = self.variable(action.target)
         if variable is not None and value.places != places:
@@ -211,10 +214,26 @@ class ActionReader:
             text=format_expr_action(action),
             span=action.span,
             features=self.features(variable),
+            inside=inside,
         )
+
+    def _inside(
+        self, action: tree.Interchange | tree.SetTo | tree.AddTo, places: tuple[Place, ...]
+    ) -> tuple[FeatureRef, ...] | None:
+        """The features in whose numbers a site is written: none without `via`; None where a fault was reported."""
+        if action.via is None:
+            return ()
+        name = self.variable(action.target)
+        if name is not None:
+            refuse_variable(name, action.via.span, self.diagnostics)
+            return None
+        return read_inside(action.via, places, self.alignment, self.cell, self.folder, self.diagnostics)
 
     def _set(self, action: tree.SetTo | tree.AddTo, add: bool) -> Intervention | None:
         name = self.variable(action.target)
+        if name is not None and action.via is not None:
+            refuse_variable(name, action.via.span, self.diagnostics)
+            return None
         if name is not None and not add:
             role = self.implicit.get((name, constant(action.value)))
             places = self.target(action.target)
@@ -237,8 +256,12 @@ class ActionReader:
             )
             return None
         places = self.target(action.target)
-        value = self.values(action.target).value(action.value, places or ())
-        if places is None or value is None:
+        inside = () if places is None else self._inside(action, places)
+        reader = self.values(action.target)
+        if inside:
+            reader = replace(reader, size=size_of(inside[0]), through=str(inside[0]))
+        value = reader.value(action.value, places or ())
+        if places is None or value is None or inside is None:
             return None
         if add and value.changes:
             target, told = format_expr(action.target), format_expr(action.value)
@@ -249,7 +272,7 @@ class ActionReader:
                 help=f"write the whole value: {target[:60]} = current + …, or {target[:60]} = {told[:60]}",
             )
             return None
-        return Intervention(places, value, add, text=format_expr_action(action), span=action.span)
+        return Intervention(places, value, add, text=format_expr_action(action), span=action.span, inside=inside)
 
 
 def disjoint(interventions: list[Intervention], alignment: Alignment, diagnostics: Diagnostics) -> bool:
@@ -275,14 +298,14 @@ def disjoint(interventions: list[Intervention], alignment: Alignment, diagnostic
 
 
 def _hangs_on_order(one: Intervention, other: Intervention) -> tuple[str, ...]:
-    if (one.add or other.add) and (one.value.changes or other.value.changes):
+    if (one.add or other.add) and (one.changes or other.changes):
         return ("additions may overlap, but a value made from the current vector depends on the order of the writes",)
     return ()
 
 
 def may_meet(one: Intervention, other: Intervention) -> bool:
     """Whether two interventions may write at one place: additions, and disjoint blocks of one feature."""
-    if (one.add or other.add) and not (one.value.changes or other.value.changes):
+    if (one.add or other.add) and not (one.changes or other.changes):
         return True
     maps = {feature.map for feature in one.features}
     return bool(maps) and maps == {feature.map for feature in other.features} and one.variable != other.variable
@@ -290,6 +313,7 @@ def may_meet(one: Intervention, other: Intervention) -> bool:
 
 def format_expr_action(action: tree.Interchange | tree.SetTo | tree.AddTo) -> str:
     """One action as it is written."""
+    target = format_expr(action.target) + ("" if action.via is None else f" via {format_expr(action.via)}")
     if isinstance(action, tree.Interchange):
-        return f"{format_expr(action.target)} <- {format_expr(action.source)}"
-    return f"{format_expr(action.target)} {'+=' if isinstance(action, tree.AddTo) else '='} {format_expr(action.value)}"
+        return f"{target} <- {format_expr(action.source)}"
+    return f"{target} {'+=' if isinstance(action, tree.AddTo) else '='} {format_expr(action.value)}"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from causal_dsl.diagnostics import Diagnostics, did_you_mean
 from causal_dsl.program.encodings import ENCODINGS, encodes, inputs_fit, read_input
+from causal_dsl.program.file_shapes import shapes_fit
 from causal_dsl.program.models import Terms
 from causal_dsl.program.modules import Module
 from causal_dsl.program.overlap import overlap
@@ -168,11 +169,14 @@ def _feature_fits(member: tree.Placement, aligned: Aligned, folder: Path, found:
                 help="leave `via` out, or place the variable at `z`, which the weights make",
             )
             return False
-        if not check_width(via, places, aligned.network.facts, found):
+        facts = aligned.network.facts
+        if not (check_width(via, places, facts, found) and shapes_fit(via, places, facts, found)):
             return False
         first = via.chain[0]
-        if family(first).encoder and not check_sae(
-            Path(str(dict(first.settings)["path"])), places, aligned.network, via.span, found
+        if (
+            family(first).encoder
+            and not via.elsewhere
+            and not check_sae(Path(str(dict(first.settings)["path"])), places, aligned.network, via.span, found)
         ):
             return False
         if via.joined and join(places) is None:

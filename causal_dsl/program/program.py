@@ -59,6 +59,13 @@ class Intervention:
     span: Span | None = field(default=None, compare=False)
     #: the feature that is written at each place, where not the whole vector is
     features: tuple[FeatureRef, ...] = ()
+    #: the feature of a file in whose numbers the value is, at each place of a site: `site via sae("…") = 8`
+    inside: tuple[FeatureRef, ...] = ()
+
+    @property
+    def changes(self) -> bool:
+        """Whether what is written depends on what is there."""
+        return self.value.changes or bool(self.inside)
 
 
 @dataclass(frozen=True)
@@ -248,6 +255,8 @@ class Test:
     #: of such further interventions: their rows, which are chosen among those of their test, and what they ask
     given: Drawn | None = None
     probe: Unmapped | Replaced | Apart | None = None
+    #: where the alignment reads several outputs: the test as it is for each by itself, which is what is planned and run
+    parts: tuple[Test, ...] = ()
 
     @property
     def model(self) -> CausalModel:
@@ -260,6 +269,21 @@ class Test:
     @property
     def roles(self) -> tuple[str, ...]:
         return tuple(role for statement in self.design.statements for role in statement.roles)
+
+    @property
+    def readouts(self) -> tuple[Readout, ...]:
+        """All read-outs; ``readout`` is the first."""
+        return tuple(part.readout for part in self.parts) or (self.readout,)
+
+    @property
+    def outputs(self) -> str | tuple[str, ...]:
+        """The output that is read; where there are several, all of them."""
+        return self.readout.variable if not self.parts else tuple(part.readout.variable for part in self.parts)
+
+    @property
+    def each(self) -> tuple[Test, ...]:
+        """The tests of one output that it is made of: itself, where it reads one."""
+        return self.parts or (self,)
 
     @property
     def intervenes(self) -> bool:

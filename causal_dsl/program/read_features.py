@@ -15,6 +15,7 @@ from causal_dsl.reading import is_file, is_folder, may_read, shortened
 from causal_dsl.store import reads
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
+from causal_dsl.syntax.substitute import substitute
 from causal_dsl.vocabulary.features import FEATURES, FeatureFamily
 from causal_dsl.vocabulary.locations import FeatureSite, Place, Position
 from causal_dsl.vocabulary.network_facts import Facts
@@ -30,10 +31,14 @@ FITTING: Mapping[str, Setting] = {
     "controls": Setting("word", "all", choices=("all", "none")),
     "joined": Setting("bool", False),
     "file": Setting("string", ""),
+    "elsewhere": Setting("bool", False),
 }
 
 #: Those that speak of training.
 _TRAINING = ("epochs", "batch", "rate", "patience", "restarts")
+
+#: Those that say how a feature, or its file, is used: not how it is fitted.
+_OF_FILES = ("joined", "file", "elsewhere")
 
 Variant = Literal["", "whole", "random", "natural", "shuffled", "untrained"]
 
@@ -79,6 +84,8 @@ class FeatureRef:
     variant: Variant = ""
     number: int = 0
     joined: bool = False
+    #: the spec says that its file may be of another place or network
+    elsewhere: bool = False
     span: Span | None = field(default=None, compare=False)
 
     @property
@@ -136,6 +143,7 @@ class Via:
     fitting: Fitting
     joined: bool
     span: Span
+    elsewhere: bool = False
 
     @property
     def dim(self) -> int | None:
@@ -173,7 +181,7 @@ def read_via(
         return None
     chain: list[FeatureSite] = []
     fitting: dict[str, Any] = {}
-    joined = False
+    joined = elsewhere = False
     told: dict[str, Span] = {}
     for name, arguments in members:
         if name.name not in FEATURES:
@@ -187,9 +195,9 @@ def read_via(
         if settings is None:
             return None
         given = {argument.name.name for argument in arguments if argument.name is not None}
-        fitting |= {key: settings[key] for key in (*FITTING, "seed") if key in given and key not in ("joined", "file")}
+        fitting |= {key: settings[key] for key in (*FITTING, "seed") if key in given and key not in _OF_FILES}
         told |= {a.name.name: a.span for a in arguments if a.name is not None}
-        joined = joined or settings["joined"]
+        joined, elsewhere = joined or settings["joined"], elsewhere or settings["elsewhere"]
         if "file" in given:
             if (found := _named(folder, settings["file"], name.span, diagnostics)) is None:
                 return None
@@ -237,7 +245,15 @@ def read_via(
                 else f"leave it out, or use {', '.join(_some_trained())} or another that is trained",
             )
             return None
-    return Via(tuple(chain), Fitting(**fitting), joined, via.span)
+    if elsewhere and not fitting.get("file") and not any(family(feature).encoder for feature in chain):
+        diagnostics.report(
+            "E761",
+            "`elsewhere` has no use here: no file says where its feature belongs",
+            told["elsewhere"],
+            help='leave it out; it goes with `file="…"` and with `sae("…")`',
+        )
+        return None
+    return Via(tuple(chain), Fitting(**fitting), joined, via.span, elsewhere)
 
 
 def family(feature: FeatureSite) -> FeatureFamily:
@@ -270,9 +286,7 @@ def files_of(name: str, settings: Mapping[str, Any]) -> list[Path]:
 
 def _placed(value: tree.Expr, cell: Mapping[str, tree.Expr]) -> tree.Expr:
     """A setting with the parameter that it names written out."""
-    if isinstance(value, tree.Name) and value.name in cell:
-        return replace(cell[value.name], span=value.span)
-    return value
+    return substitute(value, cell)
 
 
 def check_width(via: Via, places: Sequence[Place], facts: Facts, diagnostics: Diagnostics) -> bool:

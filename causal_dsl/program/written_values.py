@@ -37,6 +37,10 @@ class ValueReader:
     diagnostics: Diagnostics
     #: the layers of the site that is written; None where a variable is
     over: SiteRange | None = None
+    #: how many numbers are written where a feature's are: None for whole vectors, and where its file says it
+    size: int | None = None
+    #: the feature in whose numbers the value is; empty for whole vectors
+    through: str = ""
 
     def source(self, expr: tree.Expr, places: tuple[Place, ...]) -> FromRun | None:
         """The vectors of a run, at its own sites where it names one, else at those that are written."""
@@ -173,11 +177,12 @@ class ValueReader:
             self._no_value(expr)
             return None
         for place in places:
-            needed = width(place.site, self.sites.facts)
+            needed = self.size if self.through else width(place.site, self.sites.facts)
             if needed is not None and needed != len(numbers):
+                at = f"{place} via {self.through}" if self.through else f"{place}"
                 self.diagnostics.report(
                     "E460",
-                    f"{place} has {needed} numbers, and the list has {len(numbers)}",
+                    f"{at} has {needed} numbers, and the list has {len(numbers)}",
                     expr.span,
                     help=f"write {needed} numbers",
                 )

@@ -232,16 +232,21 @@ class Phrases:
     def action(self, node: tree.Interchange | tree.PatchPath | tree.SetTo | tree.AddTo) -> Doc:
         match node:
             case tree.Interchange():
-                target = self.expr(node.target)
+                target = self.target(node)
                 return (target, " <- ", self.expr(node.source))
             case tree.PatchPath():
                 ends: Doc = (self.expr(node.sender), " -> ", self.expr(node.receiver))
                 return (ends, " <- ", self.expr(node.source))
             case tree.SetTo():
-                target = self.expr(node.target)
+                target = self.target(node)
                 return (target, " = ", self.expr(node.value))
-        target = self.expr(node.target)
+        target = self.target(node)
         return (target, " += ", self.expr(node.value))
+
+    def target(self, node: tree.Interchange | tree.SetTo | tree.AddTo) -> Doc:
+        """What is written: a variable or a site, or what a feature reads of it."""
+        target = self.expr(node.target)
+        return target if node.via is None else (target, " via ", self.expr(node.via))
 
     def prompt(self, node: tree.String | tree.Call) -> Doc:
         return Nest(len("prompt "), self.long_string(node)) if isinstance(node, tree.String) else self.expr(node)

@@ -154,16 +154,16 @@ class BuildTree(Transformer[Token, Any]):
         return tree.Do(_nodes(c), span=_span(c), doc=c[0].doc)
 
     def interchange(self, c: list[Any]) -> tree.Interchange:
-        return tree.Interchange(c[0], c[2], span=_span(c))
+        return tree.Interchange(c[0], c[4], c[2], span=_span(c))
 
     def patch_path(self, c: list[Any]) -> tree.PatchPath:
         return tree.PatchPath(c[0], c[2], c[4], span=_span(c))
 
     def set_to(self, c: list[Any]) -> tree.SetTo:
-        return tree.SetTo(c[0], c[2], span=_span(c))
+        return tree.SetTo(c[0], c[4], c[2], span=_span(c))
 
     def add_to(self, c: list[Any]) -> tree.AddTo:
-        return tree.AddTo(c[0], c[2], span=_span(c))
+        return tree.AddTo(c[0], c[4], c[2], span=_span(c))
 
     def expect(self, c: list[Any]) -> tree.Expect:
         return tree.Expect(c[1], span=_span(c), doc=c[0].doc)

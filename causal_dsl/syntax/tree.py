@@ -360,10 +360,11 @@ class CircuitDecl(Declaration):
 
 @dataclass(frozen=True)
 class Interchange(Node):
-    """``target <- source``"""
+    """``target via feature <- source``"""
 
     target: Expr
     source: Expr
+    via: Call | None = None
 
 
 @dataclass(frozen=True)
@@ -377,18 +378,20 @@ class PatchPath(Node):
 
 @dataclass(frozen=True)
 class SetTo(Node):
-    """``target = value``"""
+    """``target via feature = value``"""
 
     target: Expr
     value: Expr
+    via: Call | None = None
 
 
 @dataclass(frozen=True)
 class AddTo(Node):
-    """``target += value``"""
+    """``target via feature += value``"""
 
     target: Expr
     value: Expr
+    via: Call | None = None
 
 
 @dataclass(frozen=True)

@@ -116,6 +116,12 @@ _ALL = (
         "info",
         "the share of draws that pass a `where`, or that fit the value in `do(m = true)`: exact, or in 4096 draws",
     ),
+    FindingKind(
+        "rest_kept",
+        "cell",
+        "info",
+        "if a site is written via a feature of a file: what stays as it is, the error of a dictionary's reconstruction included",
+    ),
     FindingKind("few_inputs", "cell", "alarm", "there are too few distinct inputs for any interval"),
     FindingKind("ceiling_unknown", "cell", "info", "the bounds of `output_only` are more than .1 apart"),
     FindingKind(

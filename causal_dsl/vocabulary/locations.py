@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Literal
 
 from causal_dsl.syntax import tree
@@ -105,6 +106,12 @@ class FeatureSite:
 
     name: str
     settings: tuple[tuple[str, object], ...] = ()
+
+    @property
+    def shown(self) -> str:
+        """As it is in messages: its file by its last name, its settings left out."""
+        path = dict(self.settings).get("path")
+        return f'{self.name}("{Path(path).name}")' if isinstance(path, str) else f"{self.name}()"
 
     def __str__(self) -> str:
         return f"{self.name}({', '.join(f'{key}={value}' for key, value in self.settings)})"

@@ -77,6 +77,17 @@ PLACES = [
 ]
 
 
+def test_elsewhere_is_said(tmp_path: Path) -> None:
+    """Another place, and another network, are accepted where the spec says so; another width never is."""
+    config: dict[str, object] = {"hook_name": "blocks.0.hook_resid_post", "model_name": "gemma-2b"}
+    assert [d.code for d in said(tmp_path, "layer[1].resid_post", config)] == ["E515"]
+    told = SPEC.replace("controls=none", "controls=none, elsewhere=true").replace("SITE", "layer[1].resid_post")
+    (tmp_path / "spec.causal").write_text(told)
+    assert not api.check(api.load(tmp_path / "spec.causal")).errors
+    write_sae(tmp_path / "sae", numbers_of_sae(8, 16, 0), {"architecture": "standard", **config})
+    assert [d.code for d in api.check(api.load(tmp_path / "spec.causal")).errors] == ["E720"]
+
+
 @pytest.mark.parametrize("key", ["hook_name", "hook_point", "metadata"])
 @pytest.mark.parametrize(("hook", "site", "code"), PLACES)
 def test_the_place(hook: str, site: str, code: str, key: str, tmp_path: Path) -> None:

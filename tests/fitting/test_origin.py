@@ -5,7 +5,10 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import pytest
+
 from causal_dsl import api
+from causal_dsl.diagnostics import SpecError
 
 NET = """
 import torch
@@ -38,8 +41,8 @@ test swap on at {
 """
 
 
-def warned(folder: Path, layer: int, more: str, out: Path | None = None) -> list[str]:
-    (folder / "net.py").write_text(NET)
+def warned(folder: Path, layer: int, more: str, out: Path | None = None, net: str = NET) -> list[str]:
+    (folder / "net.py").write_text(net)
     (folder / "spec.causal").write_text(SPEC.replace("LAYER", str(layer)).replace("MORE", more))
     options = api.Options(trust=True, out=out)
     said = api.run(api.load(folder / "spec.causal"), options).specs[0].warnings
@@ -48,9 +51,42 @@ def warned(folder: Path, layer: int, more: str, out: Path | None = None) -> list
     return [d.code for d in said]
 
 
-def test_a_feature_of_another_layer_is_warned_of(tmp_path: Path) -> None:
+def test_a_feature_of_another_layer_is_refused_unless_it_is_said(tmp_path: Path) -> None:
     assert warned(tmp_path, 1, ", n=32, epochs=1", tmp_path / "kept") == []
     (file,) = (tmp_path / "kept").rglob("features/*.safetensors")
     shutil.copy(file, tmp_path / "same.safetensors")
     assert warned(tmp_path, 1, ', file="same.safetensors"') == []
-    assert warned(tmp_path, 0, ', file="same.safetensors"') == ["W669"]
+    with pytest.raises(SpecError) as caught:
+        warned(tmp_path, 0, ', file="same.safetensors"')
+    (fault,) = (d for d in caught.value.diagnostics if d.code != "W628")
+    assert fault.code == "E760" and "layer[1].out" in fault.notes[0] and "layer[0].out" in fault.notes[1]
+    assert warned(tmp_path, 0, ', file="same.safetensors", elsewhere=true') == []
+
+
+def test_a_feature_of_another_network_is_refused_unless_it_is_said(tmp_path: Path) -> None:
+    assert warned(tmp_path, 1, ", n=32, epochs=1", tmp_path / "kept") == []
+    (file,) = (tmp_path / "kept").rglob("features/*.safetensors")
+    shutil.copy(file, tmp_path / "same.safetensors")
+    with pytest.raises(SpecError) as caught:
+        warned(tmp_path, 1, ', file="same.safetensors"', net=NET.replace("seed(0)", "seed(1)"))
+    assert {d.code for d in caught.value.diagnostics} - {"W628"} == {"E729"}
+    assert warned(tmp_path, 1, ', file="same.safetensors", elsewhere=true', net=NET.replace("seed(0)", "seed(1)")) == []
+    with pytest.raises(SpecError) as caught:  # of another width it is no feature of these vectors
+        narrow = NET.replace("seed(0)", "seed(1)").replace("6, 6", "6, 5").replace("6, 2", "5, 2")
+        warned(tmp_path, 1, ', file="same.safetensors", elsewhere=true', net=narrow)
+    assert "E729" in {d.code for d in caught.value.diagnostics}
+
+
+def test_another_token_of_the_same_site_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file says `layer[0].resid_post[b]`."""
+    errors = Path(__file__).parents[1] / "program" / "errors"
+    monkeypatch.chdir(errors)
+    text = (errors / "file_of_another_layer.causal").read_text(encoding="utf-8")
+    for place, codes in {
+        "layer[0].resid_post[a]": ["W669"],
+        "layer[0].resid_post[b]": [],
+        "layer[0].resid_post[b, 0:8]": ["E760"],
+        "layer[0].mlp_out[b]": ["E760"],
+    }.items():
+        checked = api.check(api.parse(text.replace("layer[1].resid_post[b]", place)))
+        assert [d.code for d in checked.diagnostics if d.code in ("W669", "E760")] == codes, place

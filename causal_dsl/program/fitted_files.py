@@ -1,0 +1,76 @@
+"""Where a feature that a spec takes from a file was fitted, against where it is used."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from causal_dsl.diagnostics import Diagnostics, shown_path
+from causal_dsl.program.file_shapes import header_of
+from causal_dsl.program.program import Test
+from causal_dsl.program.read_features import FeatureRef
+from causal_dsl.vocabulary.locations import Place
+
+#: The coordinates at the end of a place, as it is written.
+_DIMS = re.compile(r", [\d:, ]+\]$")
+
+
+def judge_origins(tests: Iterable[Test], found: Diagnostics) -> None:
+    """Judge each feature of a file by the place at which its file says that it was fitted: E760 for another site or layer, unless the
+    spec says `elsewhere=true`, and W669 for another token of it."""
+    seen = set()
+    for test in tests:
+        for cell in test.cells:
+            for ref in (ref for intervention in cell.interventions for ref in intervention.features):
+                if ref.elsewhere or not ref.fitting.file or (ref.place, ref.fitting.file) in seen:
+                    continue
+                seen.add((ref.place, ref.fitting.file))
+                _judge(ref, test, found)
+
+
+def _judge(ref: FeatureRef, test: Test, found: Diagnostics) -> None:
+    path = Path(ref.fitting.file)
+    places = _places(path)
+    if not places or str(ref.place) in places:
+        return
+    notes = (f"`{shown_path(path)}` was fitted at {', '.join(places)}", f"it is used at {ref.place}")
+    span = ref.span or test.span
+    if any(_another_token(place, ref.place) for place in places):
+        found.report(
+            "W669",
+            "a feature from a file is used at another token than the one where it was fitted",
+            span,
+            notes=notes,
+            help="use it where it was fitted, or leave `file` out to fit one here; write elsewhere=true if the transfer is what "
+            "you study",
+        )
+        return
+    found.report(
+        "E760",
+        "a feature from a file is used at another place than the one where it was fitted",
+        span,
+        notes=notes,
+        help="use it where it was fitted, leave `file` out to fit one here, or write elsewhere=true if the transfer is what you study",
+    )
+
+
+def _another_token(told: str, place: Place) -> bool:
+    """Whether a place, as text, is another token of the same vector."""
+    if place.position is None or not told.startswith(f"{place.site}["):
+        return False
+    own, other = _DIMS.search(str(place)), _DIMS.search(told)
+    return (own and own[0]) == (other and other[0])
+
+
+def _places(path: Path) -> list[str]:
+    """The places that the maps in a file were fitted at; none where the file does not say."""
+    try:
+        maps = json.loads((header_of(path) or {})["__metadata__"]["causal_dsl"])["maps"]
+        return list(dict.fromkeys(str(told[1]) for told in maps))
+    except (KeyError, ValueError, TypeError, IndexError, RecursionError):
+        return []  # `run` refuses what is not a fitted feature
+
+
+__all__ = ["judge_origins"]
