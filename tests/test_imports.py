@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Collection, Iterator
+from functools import cache
 from pathlib import Path
 
 import networkx as nx
@@ -53,10 +54,15 @@ ORDER = [
 TORCH = {"torch", "transformers", "accelerate"}
 
 
+@cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
 def imports(path: Path, known: Collection[str] = (), types: bool = False) -> Iterator[tuple[str, bool]]:
     """Each module that a file imports when it is run, and whether at its top. ``known``: modules that may stand in place of a
     name in ``from package import name``. ``types``: also what it imports for its annotations alone."""
-    parsed = ast.parse(path.read_text(encoding="utf-8"))
+    parsed = tree_of(path)
     typing = {
         id(inner)
         for node in ast.walk(parsed)
@@ -175,7 +181,7 @@ def test_no_class_name_is_defined_twice() -> None:
     names = [
         node.name
         for path in PACKAGE.rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for node in ast.walk(tree_of(path))
         if isinstance(node, ast.ClassDef)
     ]
     assert sorted({name for name in names if names.count(name) > 1}) == []

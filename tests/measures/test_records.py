@@ -57,7 +57,7 @@ def written(name: str) -> str:
 
 def test_a_record_is_a_file_of_its_name() -> None:
     folder = Path(vocabulary.__file__).parent / "measures"
-    assert {path.stem for path in folder.glob("*.py")} - {"__init__", "record"} == set(MEASURES)
+    assert {path.stem for path in folder.glob("*.py")} - {"__init__", "measure"} == set(MEASURES)
 
 
 @pytest.mark.parametrize("name", MEASURES)
