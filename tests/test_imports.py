@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Collection, Iterator
@@ -198,3 +199,24 @@ def test_test_folders_are_packages() -> None:
     """So two of them may have files of one name, and a helper of another folder is imported by its full name."""
     folders = {path.parent for path in Path(__file__).parent.rglob("test_*.py")}
     assert sorted(str(folder) for folder in folders if not (folder / "__init__.py").exists()) == []
+
+
+GUIDE = (PACKAGE.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
+
+
+def test_the_table_of_stages_is_in_the_order_of_imports() -> None:
+    """Each row names its stages in its second cell."""
+    rows = [line.split("|")[2] for line in GUIDE.splitlines() if line.startswith("| ")][1:]
+    named = [name for row in rows for name in re.findall(r"`(\w+)(?:/|\.py)`", row)]
+    assert set(named) <= set(ORDER)
+    whole = [name for name in named if (PACKAGE / name).is_dir()]
+    assert whole == [name for name in ORDER if name in whole]
+
+
+def test_the_guide_names_files_that_are_there() -> None:
+    files = [
+        name for name in re.findall(r"`([\w./-]+\.(?:py|md|lark|json))`", GUIDE) if not re.search("NAME|CODE", name)
+    ]
+    assert len(files) > 60
+    bases = (PACKAGE.parent, PACKAGE, PACKAGE / "fitting", PACKAGE / "vocabulary", *(PACKAGE / "vocabulary").iterdir())
+    assert [name for name in files if not any((base / name).exists() for base in bases)] == []
