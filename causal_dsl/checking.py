@@ -43,9 +43,9 @@ from causal_dsl.program.modules import Loader
 from causal_dsl.program.naming import network_names, overridden
 from causal_dsl.program.options import ReadOptions, Tokenizers
 from causal_dsl.program.program import NetworkRef, Program, Readout, Test
+from causal_dsl.program.prompt_tokens import answered_prompt
 from causal_dsl.program.prompt_warnings import caution, never_apart
 from causal_dsl.program.read import read_program
-from causal_dsl.program.templates import answered_prompt
 from causal_dsl.program.tokens import Tokens
 from causal_dsl.program.variants import write_out
 from causal_dsl.reading import readable, within

@@ -13,7 +13,7 @@ from causal_dsl.engine.execute import CellRun, Execution, TestRun
 from causal_dsl.measures.quantities import TIED, Columns, Quantity
 from causal_dsl.network.forward import SiteRead, forward
 from causal_dsl.planning.graph import Forward
-from causal_dsl.planning.probes import part, untried
+from causal_dsl.planning.unclaimed import part, untried
 from causal_dsl.program.probed import Apart, CircuitRuns, Replaced, Unmapped
 from causal_dsl.program.program import Test
 from causal_dsl.program.read_features import FeatureRef

@@ -32,7 +32,8 @@ from causal_dsl.planning.plan import Plan
 from causal_dsl.probing import with_probes
 from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.program import NetworkRef, Test
-from causal_dsl.program.templates import answered_prompt, show_value
+from causal_dsl.program.prompt_tokens import answered_prompt
+from causal_dsl.program.templates import show_value
 from causal_dsl.program.tokens import MASK
 from causal_dsl.provenance import code_of, files_of, identity_of, inputs_of, names_of
 from causal_dsl.ran import RanPart, joined, keep

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from causal_dsl.diagnostics import Span, fail
 from causal_dsl.inputs.batches import padded
-from causal_dsl.network.prove import told
+from causal_dsl.network.compare import told
 from causal_dsl.vocabulary.network_facts import Facts
 
 #: How far the logits of the two ways to compute them may lie apart, of the size of the largest.

@@ -20,12 +20,13 @@ from causal_dsl.diagnostics import NOWHERE, Span, SpecError, did_you_mean, fail,
 from causal_dsl.network.checkpoint_audit import audit_weights
 from causal_dsl.network.checkpoints import check_memory, check_weights, note_files
 from causal_dsl.network.classifier import token_classifier
+from causal_dsl.network.compare import told
 from causal_dsl.network.factory import call_factory
 from causal_dsl.network.factory_audit import drawn_weights, seeded
 from causal_dsl.network.made import load_made, loaded_facts
 from causal_dsl.network.network import Network
 from causal_dsl.network.proof import Proof
-from causal_dsl.network.prove import prove, told
+from causal_dsl.network.prove import prove
 from causal_dsl.network.quiet import quiet
 from causal_dsl.network.wrapped import wrap
 from causal_dsl.program.facts import cached_folder, facts_of_config, local_folder, read_config, refuse_adapter

@@ -17,9 +17,9 @@ from torch import nn
 
 from causal_dsl.diagnostics import NOWHERE, Span, fail
 from causal_dsl.network.beside import is_language_model, tokens_at, tokens_beside
+from causal_dsl.network.compare import told
 from causal_dsl.network.factory import call_factory, load_weights, vector_facts
 from causal_dsl.network.network import Network
-from causal_dsl.network.prove import told
 from causal_dsl.network.sequence import refuse_layout, sequence_network
 from causal_dsl.network.shared import claim
 from causal_dsl.network.wrapped import wrap

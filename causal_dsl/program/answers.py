@@ -11,7 +11,8 @@ from causal_dsl.causal.model import CausalModel
 from causal_dsl.diagnostics import NOWHERE, Diagnostics, Span, fail
 from causal_dsl.measures.quantities import NO_ANSWER, NO_NUMBER, NOT_FINITE, TIED, TWO_LARGEST
 from causal_dsl.program.program import Readout
-from causal_dsl.program.templates import answer_tokens, mask_tokens, show_value
+from causal_dsl.program.prompt_tokens import answer_tokens, mask_tokens
+from causal_dsl.program.templates import show_value
 from causal_dsl.program.tokens import Tokens
 from causal_dsl.program.unknown_tokens import refuse_beyond
 

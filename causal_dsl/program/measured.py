@@ -15,7 +15,8 @@ from causal_dsl.measures.quantities import ValueRef
 from causal_dsl.measures.units import NUMBER
 from causal_dsl.program.answers import value_tokens
 from causal_dsl.program.program import Alignment, Cell, Readout, Test
-from causal_dsl.program.templates import answered_prompt, show_value
+from causal_dsl.program.prompt_tokens import answered_prompt
+from causal_dsl.program.templates import show_value
 from causal_dsl.program.tokens import Tokens
 from causal_dsl.syntax import tree
 from causal_dsl.vocabulary.values.from_run import FromRun
