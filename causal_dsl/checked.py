@@ -11,7 +11,7 @@ from causal_dsl.diagnostics import Diagnostic, SpecError, render_all
 from causal_dsl.planning.fit_plan import Fits
 from causal_dsl.planning.plan import Plan
 from causal_dsl.program.answers import Answers
-from causal_dsl.program.program import Program
+from causal_dsl.program.program import Program, Test
 from causal_dsl.score.chance import show_ceilings, show_distinct
 from causal_dsl.store.reads import Reads
 
@@ -50,10 +50,15 @@ class Checked:
                 "line": test.span.line,
                 "ceilings": _ceilings_json(self.ceilings.get(test.name, {})),
                 "distinct": self.distinct.get(test.name, {}),
+                **({"outputs": self._outputs(test)} if test.parts else {}),
             }
             for test in (self.program.tests if self.program else [])
         ]
         return {"path": self.path, "diagnostics": [d.to_json() for d in self.diagnostics], "tests": tests}
+
+    def _outputs(self, test: Test) -> dict[str, Any]:
+        """The ceilings of each output by itself."""
+        return {p.readout.variable: _ceilings_json(self.ceilings.get(p.name, {})) for p in test.parts}
 
     def text(self) -> str:
         """What the terminal shows: diagnostics, then the chance level of each test."""
@@ -64,6 +69,8 @@ class Checked:
             inputs = show_distinct(self.distinct.get(test.name, {}))
             told = show_ceilings(found) if found else "nothing is interchanged"
             lines.append(f"  {test.name}: {told}")
+            for part in test.parts if found else ():
+                lines.append(f"    {part.readout.variable}: {show_ceilings(self.ceilings.get(part.name, {}))}")
             if inputs:
                 lines.append(f"    {inputs}")
         if lines and not self.errors:

@@ -36,7 +36,6 @@ from causal_dsl.program.derived_tests import (
     fitted_variants,
 )
 from causal_dsl.program.endings import check_endings
-from causal_dsl.program.facts import Facts
 from causal_dsl.program.fitted_files import judge_origins
 from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.modules import Loader
@@ -52,6 +51,7 @@ from causal_dsl.reading import readable, within
 from causal_dsl.score.make_findings import no_room, vacuous_expectation
 from causal_dsl.specs import Options, Spec
 from causal_dsl.store.reads import note, recording
+from causal_dsl.vocabulary.network_facts import Facts
 
 if TYPE_CHECKING:
     from causal_dsl.network.network import Network
@@ -100,9 +100,11 @@ def _check(spec: Spec, options: Options, networks: Mapping[NetworkKey, Network] 
         if room is not None and not found.errors:
             found.add(room)
         for expectation in test.scores.expectations:
-            vacuous = vacuous_expectation(checked.ceilings.get(test.name, {}), expectation)
-            if vacuous is not None:
-                found.add(vacuous)
+            for part in (test, *test.parts):
+                of = "" if part is test else part.readout.variable
+                vacuous = vacuous_expectation(checked.ceilings.get(part.name, {}), expectation, of)
+                if vacuous is not None:
+                    found.add(vacuous)
     checked.diagnostics = list(found)
     return checked
 
@@ -136,7 +138,13 @@ def _plan(
     """Metrics, chance levels, answers and the plan of every test; None where a fault or a missing tokenizer forbids it."""
     ready, seen = [], set[Any]()
     memo = Memo()
+    every = [one for test in program.tests for one in test.each]
     for test in program.tests:
+        if test.parts and not test.model.needs_trust and (drawn := memo.draw(test.design, found)) is not None:
+            checked.distinct[test.name] = count_distinct(drawn.ids)
+            if test.swaps:
+                checked.ceilings[test.name] = memo.ceilings(test.design, list(test.swaps), test.outputs, drawn)
+    for test in every:
         tokens = tokenizers(test.network)
         if test.model.needs_trust:
             continue
@@ -159,7 +167,7 @@ def _plan(
             check_numbers(answers, test.readout, tokens, answered_prompt(test.alignment, tokens), found)
             checked.answers[test.name] = answers
             ready.append(test)
-    if found.errors or len(ready) < len(program.tests):
+    if found.errors or len(ready) < len(every):
         return None
     controls = []
     for test in ready:
@@ -205,7 +213,8 @@ def _fits(
     memo: Memo,
 ) -> Fits | None:
     """What the features of a spec are fitted on; on nothing that a test judges them on."""
-    fits = fits_of(tests, program.fits, found)
+    declared = [one for fit in program.fits for one in fit.each]
+    fits = fits_of(tests, declared, found)
     found.raise_errors()
 
     def answered(test: Test) -> Test:
@@ -215,7 +224,7 @@ def _fits(
     every = [FitTest(answered(one.fit), answered(one.validation)) for one in variants]
     made = make_fits(program, every, tokenizers, found, memo.draw)
     if made is not None:
-        refuse_overlap(tests, program.fits, plan, made)
+        refuse_overlap(tests, declared, plan, made)
         refuse_unfitted(tests, plan, made)
     return made
 

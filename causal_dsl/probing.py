@@ -13,8 +13,8 @@ from causal_dsl.engine.execute import CellRun, Execution, TestRun
 from causal_dsl.measures.quantities import TIED, Columns, Quantity
 from causal_dsl.network.forward import SiteRead, forward
 from causal_dsl.planning.graph import Forward
-from causal_dsl.planning.probes import Apart, Replaced, Unmapped, part, untried
-from causal_dsl.program.locations import Place, Site
+from causal_dsl.planning.probes import part, untried
+from causal_dsl.program.probed import Apart, Replaced, Unmapped
 from causal_dsl.program.program import Test
 from causal_dsl.program.read_features import FeatureRef
 from causal_dsl.score.apart import WrittenApart, apart_findings
@@ -36,6 +36,7 @@ from causal_dsl.score.unmapped import (
     untried_finding,
 )
 from causal_dsl.vocabulary.components import COMPONENTS
+from causal_dsl.vocabulary.locations import Place, Site
 from causal_dsl.vocabulary.values.from_run import FromRun
 
 _ANSWER = Quantity("answer")

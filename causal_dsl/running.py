@@ -29,7 +29,7 @@ from causal_dsl.planning.cost import cost_of
 from causal_dsl.planning.plan import Plan
 from causal_dsl.probing import with_probes
 from causal_dsl.program.identity import NetworkKey
-from causal_dsl.program.program import NetworkRef
+from causal_dsl.program.program import NetworkRef, Test
 from causal_dsl.program.templates import answered_prompt, show_value
 from causal_dsl.program.tokens import MASK
 from causal_dsl.provenance import code_of, files_of, identity_of, inputs_of, names_of
@@ -39,9 +39,10 @@ from causal_dsl.score.missing import as_far_as_measured, not_measured, refuse_mi
 from causal_dsl.score.of_run import score_run
 from causal_dsl.score.rest_kept import with_rest_kept
 from causal_dsl.score.results import Results, SpecResult, TestResult
+from causal_dsl.score.several import OneOutput, score_several
 from causal_dsl.score.speech import speech_of
 from causal_dsl.score.targets import target_ids
-from causal_dsl.score.truth import labels_of
+from causal_dsl.score.truth import kept_of, labels_of
 from causal_dsl.score.verdict import settled
 from causal_dsl.session import Session
 from causal_dsl.specs import Options, Spec
@@ -201,28 +202,8 @@ def _run(
                 bar.say(f"{spec.name}: {said}"[:60])
         except KeyboardInterrupt:
             interrupted = True
-    tests = []
-    for test in plan.tests:
-        if test.control[0]:
-            continue
-        run = execution.runs[test.name]
-        finished = [cell for cell in run.cells if cell.done.all()]
-        if finished or not run.cells:
-            scored = score_run(
-                run,
-                finished,
-                plan,
-                checked.ceilings.get(test.name, {}),
-                checked.answers[test.name],
-                networks[test.network.key].tokens,
-            )
-            scored = as_far_as_measured(scored, test)
-            scored = with_rest_kept(scored, test)
-            scored = with_controls(scored, test, execution, checked, library)
-            scored = with_probes(scored, test, execution)
-            tests.append(replace(scored, cells=tuple(map(settled, scored.cells))))
-        else:
-            tests.append(not_measured(test, checked.ceilings.get(test.name, {})))
+    assert checked.program is not None
+    tests = [_scored(test, execution, checked, networks, library) for test in checked.program.tests]
     told = [*noticed, *notices]
     result = _result(spec, checked, networks, tests, started, identity_of(inputs, options), told, execution)
     if folder is not None:
@@ -248,6 +229,43 @@ def _run(
         # what was found damaged as they were stored
         result = replace(result, warnings=tuple(dict.fromkeys((*result.warnings, *notices))))
     return result, interrupted
+
+
+def _scored(
+    test: Test,
+    execution: Execution,
+    checked: Checked,
+    networks: Mapping[NetworkKey, Network],
+    library: Library,
+) -> TestResult:
+    """The result of a test; where nothing of it was finished, as one that was not measured."""
+    plan, tokens = execution.plan, networks[test.network.key].tokens
+    finished = _finished(test, execution)
+    if finished is None:
+        return not_measured(test, checked.ceilings.get(test.name, {}))
+    kept = kept_of(test, plan, {one.name: execution.runs[one.name].cells[0].columns for one in test.each})
+    outputs = []
+    for one in test.each:
+        run, ceilings = execution.runs[one.name], checked.ceilings.get(one.name, {})
+        cells = [run.cells[number] for number in finished]
+        scored = as_far_as_measured(score_run(run, cells, plan, ceilings, checked.answers[one.name], tokens, kept), one)
+        scored = with_rest_kept(scored, one)
+        scored = with_controls(scored, one, execution, checked, library, kept)
+        scored = with_probes(scored, one, execution)
+        scored = replace(scored, cells=tuple(map(settled, scored.cells)))
+        speech = speech_of(one, plan, checked.answers[one.name], tokens)
+        outputs.append(OneOutput(one, run, cells, ceilings, scored, speech))
+    if not test.parts:
+        return outputs[0].result
+    whole = score_several(test, outputs, plan, checked.ceilings.get(test.name, {}), kept)
+    return as_far_as_measured(whole, test)
+
+
+def _finished(test: Test, execution: Execution) -> list[int] | None:
+    """The numbers of the cells that were finished, for every output that is read; None where there are none."""
+    runs = [execution.runs[one.name].cells for one in test.each]
+    found = [number for number, cells in enumerate(zip(*runs, strict=True)) if all(cell.done.all() for cell in cells)]
+    return found if found or not runs[0] else None
 
 
 def _with_blanks(

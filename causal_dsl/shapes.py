@@ -390,6 +390,8 @@ class TestJson(TypedDict):
     "the network's wrong answers, the most common first"
     seconds: float
     "wall-clock time, in seconds"
+    outputs: NotRequired[dict[str, TestJson]]
+    "where it reads several outputs: the result of each by itself, by its name; all else is then of all of them together"
     verdict: NotRequired[VerdictJson]
     "of all cells, where a variable is interchanged"
     family: NotRequired[str]
@@ -657,6 +659,8 @@ class CheckedTestJson(TypedDict):
     "what rules without the hypothesis score"
     distinct: dict[str, int]
     "distinct inputs of each role"
+    outputs: NotRequired[dict[str, dict[str, CeilingJson]]]
+    "where it reads several outputs: the ceilings of each by itself, by its name"
 
 
 class CheckedSpecJson(TypedDict):

@@ -61,10 +61,9 @@ def page(there: str, rows: list[Any], recorded: set[str]) -> str:
 
 def main() -> None:
     """Run every network and write the page."""
-    sys.path[:0] = [str(PAGE.parents[1]), str(PAGE.parents[1] / "tests" / "network")]
-    from decoders import FAMILIES, row_of
-
+    sys.path.insert(0, str(PAGE.parents[1]))
     from causal_dsl.vocabulary.architectures import ARCHITECTURES
+    from tests.network.decoders import FAMILIES, row_of
 
     rows = [row_of(family) for family in FAMILIES]
     text = page(PAGE.read_text(encoding="utf-8"), rows, set(ARCHITECTURES.own))

@@ -22,8 +22,8 @@ ORDER = [
     "resources",
     "store",
     "reading",
-    "vocabulary",
     "syntax",
+    "vocabulary",
     "building",
     "causal",
     "measures",
@@ -53,9 +53,9 @@ ORDER = [
 TORCH = {"torch", "transformers", "accelerate"}
 
 
-def imports(path: Path, known: Collection[str] = ()) -> Iterator[tuple[str, bool]]:
+def imports(path: Path, known: Collection[str] = (), types: bool = False) -> Iterator[tuple[str, bool]]:
     """Each module that a file imports when it is run, and whether at its top. ``known``: modules that may stand in place of a
-    name in ``from package import name``."""
+    name in ``from package import name``. ``types``: also what it imports for its annotations alone."""
     parsed = ast.parse(path.read_text(encoding="utf-8"))
     typing = {
         id(inner)
@@ -70,7 +70,7 @@ def imports(path: Path, known: Collection[str] = ()) -> Iterator[tuple[str, bool
         for inner in ast.walk(node)
     }
     for node in ast.walk(parsed):
-        if id(node) in typing:
+        if id(node) in typing and not types:
             continue
         if isinstance(node, ast.Import):
             yield from ((alias.name, id(node) not in lazy) for alias in node.names)
@@ -106,13 +106,14 @@ def test_the_order_names_every_stage() -> None:
 
 @pytest.mark.parametrize("stage", ORDER)
 def test_stages_import_earlier_stages_only(stage: str) -> None:
+    """Imports for annotations counted: what a stage is given by a later one is a protocol of its own, or data of an earlier one."""
     later = set(ORDER[ORDER.index(stage) + 1 :])
     known = modules()
     wrong = [
         f"{name} imports {module}"
         for name, path in known.items()
         if f"{name}.".startswith(f"causal_dsl.{stage}.")
-        for module, _ in imports(path, known)
+        for module, _ in imports(path, known, types=True)
         if module.startswith("causal_dsl.") and module.split(".")[1] in later
     ]
     assert not wrong
@@ -185,3 +186,9 @@ def test_no_file_name_stands_twice() -> None:
     The files that hold one word of the language each (``vocabulary/``, ``families/``) have the word as their name."""
     names = [path.name for path in PACKAGE.rglob("*.py") if path.name != "__init__.py"]
     assert sorted({name for name in names if names.count(name) > 1}) == []
+
+
+def test_test_folders_are_packages() -> None:
+    """So two of them may have files of one name, and a helper of another folder is imported by its full name."""
+    folders = {path.parent for path in Path(__file__).parent.rglob("test_*.py")}
+    assert sorted(str(folder) for folder in folders if not (folder / "__init__.py").exists()) == []

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -87,10 +88,24 @@ def codes_of(found: list[Scope]) -> set[str]:
     return {code for scope in found for code in scope.codes}
 
 
-PARSED = [ast.parse(path.read_text(encoding="utf-8")) for path in sorted(PACKAGE.rglob("*.py"))]
-EVERY = [scope for tree in PARSED for scope in scopes(tree)]
-FOUND = reachable(EVERY)
-REACHED = codes_of(FOUND)
+@cache
+def every_scope() -> list[Scope]:
+    """The scopes of the package."""
+    parsed = (ast.parse(path.read_text(encoding="utf-8")) for path in sorted(PACKAGE.rglob("*.py")))
+    return [scope for tree in parsed for scope in scopes(tree)]
+
+
+@cache
+def reached() -> list[Scope]:
+    """Those of them that a user reaches."""
+    return reachable(every_scope())
+
+
+@cache
+def reached_codes() -> set[str]:
+    return codes_of(reached())
+
+
 #: Called by libraries, by their names: by the parser for each rule of the grammar, by pytest, sympy, `logging` and `io`; and
 #: what a user calls on an object that the package gave (docs/language.md).
 BY_OTHERS = {
@@ -101,7 +116,9 @@ BY_OTHERS = {
 
 @pytest.mark.parametrize("code", PAGES)
 def test_a_shipped_path_can_emit_it(code: str) -> None:
-    assert code in REACHED, f"nothing that a user starts makes {code}: call what makes it, or remove it with its page"
+    assert code in reached_codes(), (
+        f"nothing that a user starts makes {code}: call what makes it, or remove it with its page"
+    )
 
 
 def test_a_function_that_only_tests_call_is_seen() -> None:
@@ -111,7 +128,7 @@ def test_a_function_that_only_tests_call_is_seen() -> None:
 
 
 def test_no_function_is_there_for_tests_alone() -> None:
-    reached = {id(scope) for scope in FOUND}
-    dead = sorted({scope.name for scope in EVERY if id(scope) not in reached} - BY_OTHERS)
+    alive = {id(scope) for scope in reached()}
+    dead = sorted({scope.name for scope in every_scope() if id(scope) not in alive} - BY_OTHERS)
     dead = [name for name in dead if not name.startswith("_print_")]
     assert not dead, f"nothing that a user starts calls {', '.join(dead)}: call it, or remove it with its tests"

@@ -22,6 +22,11 @@ _NONE = np.iinfo(np.int64).min + 2
 class Accepted:
     """A variable that is one value: an answer is right if it is that value."""
 
+    @property
+    def of_values(self) -> Accepted:
+        """The same, for what the causal model answers."""
+        return self
+
     def right(self, said: np.ndarray, wanted: np.ndarray) -> np.ndarray:
         """Whether what is said ``[n]`` (codes of answers) is accepted by ``wanted`` ``[n]`` (codes of the variable)."""
         return np.asarray((said == wanted) & (said > _NONE))

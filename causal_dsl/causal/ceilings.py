@@ -3,7 +3,7 @@
 ``noop`` is P(label = base answer), ``source`` is P(label = source answer); the others are the best accuracy of any
 deterministic rule of (base answer, source answers), ``output_only``, of the whole base input, ``base_only``, or of the whole
 source inputs, ``source_only``. The label is the answer of the causal model run on the base with the intervened variables set
-to their values in the sources.
+to their values in the sources. Of several outputs, a rule is right if it gives all of them.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from causal_dsl.causal.exact import exact_scores
 from causal_dsl.causal.groups import groups_of
 from causal_dsl.causal.model import CausalModel
 from causal_dsl.causal.rules import best_in_sample, cross_fitted, share_bounds
+from causal_dsl.causal.together import Outputs, column_of, names_of
 from causal_dsl.counter import bits, key
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class Ceiling:
 
 
 def ceilings(
-    design: Design, interventions: Sequence[tuple[str, str]], output: str, drawn: Drawn | None
+    design: Design, interventions: Sequence[tuple[str, str]], output: Outputs, drawn: Drawn | None
 ) -> dict[str, Ceiling]:
     """The ceilings of a test, by the names in ``RULES``, and ``informative``, P(label != base answer).
 
@@ -77,9 +78,9 @@ def ceilings(
     found = kept[asked]
     if drawn is not None and "output_only" not in found:
         forced = {name: drawn.values[role][name] for name, role in interventions}
-        label = model.evaluate(drawn.values["base"], forced, wanted=(output,))[output]
-        answers = {role: drawn.values[role][output] for role in ("base", *sources)}
-        found = of_rows(label, answers, drawn.ids, drawn.exhaustive, model.accepted(output)) | found
+        label = column_of(model, model.evaluate(drawn.values["base"], forced, wanted=names_of(output)), output)
+        answers = {role: column_of(model, drawn.values[role], output) for role in ("base", *sources)}
+        found = of_rows(label, answers, drawn.ids, drawn.exhaustive, model.accepted(output).of_values) | found
     return {name: found[name] for name in (*RULES, "informative") if name in found}
 
 
@@ -96,13 +97,13 @@ def _decisive(design: Design) -> tuple[Any, ...]:
     return tuple(found)
 
 
-def _exact(design: Design, interventions: Sequence[tuple[str, str]], output: str) -> dict[str, Ceiling]:
+def _exact(design: Design, interventions: Sequence[tuple[str, str]], output: Outputs) -> dict[str, Ceiling]:
     model, do = design.models["base"], dict(interventions)
     table = combinations(design, interventions, output)
     if table is None:
         return {}
     labels = table.labels(model, do, cut_of(model, frozenset(do), output), output)
-    scores = exact_scores(table, labels, list(dict.fromkeys(do.values())), model.accepted(output))
+    scores = exact_scores(table, labels, list(dict.fromkeys(do.values())), model.accepted(output).of_values)
     return {name: Ceiling(value, True, table.n) for name, value in scores.items()}
 
 

@@ -23,6 +23,7 @@ from causal_dsl.causal.model import CausalModel
 from causal_dsl.causal.sampling import Columns, with_templates
 from causal_dsl.causal.splits import restrict
 from causal_dsl.causal.support import Support, enumerate_support, matters
+from causal_dsl.causal.together import Outputs, column_of, names_of
 from causal_dsl.diagnostics import SpecError
 
 #: Inputs of a role that are listed at most.
@@ -78,18 +79,19 @@ class Combinations:
     def column(self, role: str, name: str, rows: slice = slice(None)) -> np.ndarray:
         return self.sides[role].columns[name][self.indices[role][rows]]
 
-    def labels(self, model: CausalModel, do: Mapping[str, str], cut: Sequence[str], output: str) -> np.ndarray:
+    def labels(self, model: CausalModel, do: Mapping[str, str], cut: Sequence[str], output: Outputs) -> np.ndarray:
         """The output of the base with the variables of ``do`` set to their values in a role, ``[n]``."""
         parts = []
         for start in range(0, len(self), _CHUNK):
             rows = slice(start, start + _CHUNK)
             settings = {name: self.column("base", name, rows) for name in cut}
             forced = {name: self.column(role, name, rows) for name, role in do.items()}
-            parts.append(model.evaluate({}, {**settings, **forced}, wanted=(output,))[output])
+            values = model.evaluate({}, {**settings, **forced}, wanted=names_of(output))
+            parts.append(column_of(model, values, output))
         return np.concatenate(parts)
 
 
-def combinations(design: Design, interventions: Sequence[tuple[str, str]], output: str) -> Combinations | None:
+def combinations(design: Design, interventions: Sequence[tuple[str, str]], output: Outputs) -> Combinations | None:
     """Everything that a design can draw, or None where it is too much (or nothing, of which drawing tells).
 
     ``interventions`` are (variable, source role). Raises SpecError where the causal model cannot be evaluated.
@@ -103,7 +105,7 @@ def combinations(design: Design, interventions: Sequence[tuple[str, str]], outpu
 
 
 def table_of(
-    design: Design, asked: dict[str, set[str]], answering: Collection[str] = (), output: str = ""
+    design: Design, asked: dict[str, set[str]], answering: Collection[str] = (), output: Outputs = ""
 ) -> Combinations | None:
     """All that a design can draw of the variables ``asked`` of each role and of those that it reads itself; ``answering`` roles have
     their answers. None where it is too much, or nothing."""
@@ -128,8 +130,10 @@ def table_of(
     return table
 
 
-def cut_of(model: CausalModel, do: frozenset[str], output: str) -> tuple[str, ...]:
+def cut_of(model: CausalModel, do: frozenset[str], output: Outputs) -> tuple[str, ...]:
     """The base's values from which the label can be computed: what enters the part that an intervention can change."""
+    if not isinstance(output, str):
+        return tuple(dict.fromkeys(name for one in output for name in cut_of(model, do, one)))
     changed = set(do)
     for name, variable in model.variables.items():
         if changed & set(variable.parents) and variable.kind == "mechanism":
@@ -154,11 +158,11 @@ def cut_of(model: CausalModel, do: frozenset[str], output: str) -> tuple[str, ..
 # ── one role ────────────────────────────────────────────────────────────────────────────────────
 
 
-def _side(design: Design, role: str, names: Sequence[str], output: str | None) -> Side | None:
+def _side(design: Design, role: str, names: Sequence[str], output: Outputs | None) -> Side | None:
     model = design.models[role]
     if model.needs_trust:
         return None
-    support, asked = _support(design, role, {*names, *([output] if output else [])})
+    support, asked = _support(design, role, {*names, *(names_of(output) if output else ())})
     if support is None or not support.n:
         return None
     values, mass = support.values, np.ones(support.n, np.int64) if design.exhaustive else support.weights
@@ -169,11 +173,12 @@ def _side(design: Design, role: str, names: Sequence[str], output: str | None) -
     np.add.at(counts, group, 1)
     at = answers = shares = np.zeros(0, np.int64)
     if output:
-        cell = groups_of([group, values[output]])
+        told = column_of(model, values, output)
+        cell = groups_of([group, told])
         rows = first_rows(cell)
         shares = np.zeros(len(rows), np.int64)
         np.add.at(shares, cell, mass)
-        at, answers = group[rows], values[output][rows]
+        at, answers = group[rows], told[rows]
         order = np.argsort(at, kind="stable")
         at, answers, shares = at[order], answers[order], shares[order]
     others = [model.variables[name].domain for name in set(model.exogenous) - matters(model, asked)]

@@ -8,6 +8,7 @@ from typing import Any
 from causal_dsl.causal.ceilings import Ceiling, ceilings
 from causal_dsl.causal.designs import Design, Drawn, draw
 from causal_dsl.causal.predicates import Predicate
+from causal_dsl.causal.together import Outputs
 from causal_dsl.diagnostics import Diagnostics
 
 
@@ -33,7 +34,7 @@ class Memo:
         return self._drawn[at]
 
     def ceilings(
-        self, design: Design, interventions: Sequence[tuple[str, str]], output: str, drawn: Drawn | None
+        self, design: Design, interventions: Sequence[tuple[str, str]], output: Outputs, drawn: Drawn | None
     ) -> dict[str, Ceiling]:
         """:func:`~causal_dsl.causal.ceilings.ceilings`; exact ones hold whatever the seed and the number of rows."""
         asked = (tuple(interventions), output)

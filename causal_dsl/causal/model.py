@@ -24,6 +24,7 @@ from causal_dsl.causal.lookups import code_of, codes_of, value_of
 from causal_dsl.causal.scope import Scope, Strings
 from causal_dsl.causal.tables import load_table
 from causal_dsl.causal.terms import TRUE, And, Symbol
+from causal_dsl.causal.together import Outputs, Together
 from causal_dsl.causal.typed import Guard
 from causal_dsl.diagnostics import NOWHERE, Span, SpecError
 
@@ -126,6 +127,7 @@ class CausalModel:
         self._evaluator = Evaluator(self, {}, self.symbols, {})
         self.supports: dict[int, Support | None] = {}
         self._codes: dict[str, np.ndarray] = {}
+        self._together: dict[tuple[str, ...], Together] = {}
         #: lists of its inputs as :func:`causal_dsl.causal.sampling.listed` makes them
         self.listed: dict[Any, Any] = {}
         #: What a network is shown, one entry a prompt line: the text around the values, and the variables in it.
@@ -208,9 +210,13 @@ class CausalModel:
         code: int | float = float(value) if widened else code_of(value, self.strings)
         return code
 
-    def accepted(self, variable: str) -> Accepted:
-        """Which answers a variable accepts: its value, or those that are in it."""
-        return self.sets.get(variable, SINGLE)
+    def accepted(self, variable: Outputs) -> Accepted:
+        """Which answers a variable accepts: its value, or those that are in it; of several outputs, what all of them accept."""
+        if isinstance(variable, str):
+            return self.sets.get(variable, SINGLE)
+        if variable not in self._together:
+            self._together[variable] = Together(tuple(map(self.accepted, variable)))
+        return self._together[variable]
 
     def answer(self, variable: str, value: Value) -> int | float:
         """The code of a value that a network gives where the variable is read out. Raises ValueError if it never accepts it."""

@@ -15,7 +15,7 @@ from causal_dsl.faults import OwnFault
 from causal_dsl.features.given_maps import GivenMaps
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.rows import Layout, Layouts
-from causal_dsl.program.locations import Site
+from causal_dsl.vocabulary.locations import Site
 
 
 class Activations(ABC):

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.rows import Layouts
-from causal_dsl.program.locations import Place
+from causal_dsl.vocabulary.locations import Place
 
 
 def keys_of(layouts: Layouts, place: Place, run: g.Forward, pairs: np.ndarray) -> np.ndarray:

@@ -23,8 +23,8 @@ from causal_dsl.planning.floors import FLOOR_ROWS
 from causal_dsl.planning.rows import Family, Layout
 from causal_dsl.planning.steps import Block, Step
 from causal_dsl.program.components import depth
-from causal_dsl.program.locations import Site
 from causal_dsl.program.program import Test
+from causal_dsl.vocabulary.locations import Site
 
 
 class ReferenceExecutor:

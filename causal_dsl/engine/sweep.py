@@ -21,8 +21,8 @@ from causal_dsl.planning.liveness import BOTTOM, ENTRY, Accesses, PassRows, Sche
 from causal_dsl.planning.rows import Family, Layout, Spot
 from causal_dsl.planning.steps import Block, Step, late_captures
 from causal_dsl.program.components import packs, width
-from causal_dsl.program.locations import Site
 from causal_dsl.program.program import Test
+from causal_dsl.vocabulary.locations import Site
 
 
 @dataclass(eq=False)

@@ -26,9 +26,9 @@ from causal_dsl.features.base import Feature
 from causal_dsl.features.given_maps import GivenMaps
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.rows import Family
-from causal_dsl.program.locations import Site
 from causal_dsl.program.read_features import FeatureRef
 from causal_dsl.store import reads
+from causal_dsl.vocabulary.locations import Site
 from causal_dsl.vocabulary.values.arithmetic import Combine
 from causal_dsl.vocabulary.values.noise import Noise
 from causal_dsl.vocabulary.values.vector import Vector

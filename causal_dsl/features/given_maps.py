@@ -10,8 +10,8 @@ from torch import Tensor
 from causal_dsl.diagnostics import NOWHERE
 from causal_dsl.features.base import Feature
 from causal_dsl.features.instantiate import build
-from causal_dsl.program.locations import FeatureSite
 from causal_dsl.program.read_features import FeatureRef
+from causal_dsl.vocabulary.locations import FeatureSite
 
 _Key = tuple[tuple[FeatureSite, ...], int, torch.dtype, torch.device]
 

@@ -13,7 +13,7 @@ from causal_dsl.diagnostics import NOWHERE, Span, SpecError, fail
 from causal_dsl.features.base import Feature
 from causal_dsl.features.chain import Chain
 from causal_dsl.features.linear import Axes
-from causal_dsl.program import locations
+from causal_dsl.vocabulary import locations
 from causal_dsl.vocabulary.features import FEATURES, FeatureFamily
 from causal_dsl.vocabulary.plugins import made
 

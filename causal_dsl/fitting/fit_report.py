@@ -29,24 +29,29 @@ from causal_dsl.score.controls import (
 from causal_dsl.score.estimate import Estimator
 from causal_dsl.score.paired import difference
 from causal_dsl.score.results import Estimate, TestResult
-from causal_dsl.score.truth import kept_of, labels_of
+from causal_dsl.score.truth import labels_of
 from causal_dsl.score.verdict import settled
 
 if TYPE_CHECKING:
-    from causal_dsl.api import Checked
+    from causal_dsl.checked import Checked
 
 
 def with_controls(
-    result: TestResult, test: Test, execution: Execution, checked: Checked, library: Library
+    result: TestResult,
+    test: Test,
+    execution: Execution,
+    checked: Checked,
+    library: Library,
+    kept: np.ndarray | None,
 ) -> TestResult:
-    """The result, its cells told of their features and controls; as it is where nothing is learned."""
+    """The result, its cells told of their features and controls; as it is where nothing is learned. ``kept`` are the pairs
+    that its filter keeps, [n] (None: there is none)."""
     if not learned(test):
         return result
     plan = execution.plan
     drawn, ids, output = plan.draw_of(test), plan.ids_of(test), test.readout.variable
     labels = labels_of(test, drawn)
     run = execution.runs[test.name]
-    kept = kept_of(test, drawn, run.cells[0].columns)
     rows = None if kept is None else np.flatnonzero(kept)
     noop = checked.ceilings.get(test.name, {}).get("noop")
     controls = [one for one in plan.tests if one.control[0] == test.name and one.probe is None]

@@ -21,8 +21,8 @@ from causal_dsl.planning.plan import Plan
 from causal_dsl.planning.rows import Layouts
 from causal_dsl.planning.steps import layers_of, taken
 from causal_dsl.program.components import trims
-from causal_dsl.program.locations import Place, Site
 from causal_dsl.store import stopping_points
+from causal_dsl.vocabulary.locations import Place, Site
 
 
 class FitActivations(Activations):

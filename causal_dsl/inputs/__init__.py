@@ -5,9 +5,9 @@ from __future__ import annotations
 from causal_dsl.inputs.prompts import PromptInputs
 from causal_dsl.inputs.protocol import Inputs, lengths_agree
 from causal_dsl.inputs.vectors import VectorInputs
-from causal_dsl.program.facts import Facts
 from causal_dsl.program.program import Alignment
 from causal_dsl.program.tokens import Tokens
+from causal_dsl.vocabulary.network_facts import Facts
 
 #: by ``Facts.kind``
 _KINDS: dict[str, type[Inputs]] = {"language": PromptInputs, "vector": VectorInputs}

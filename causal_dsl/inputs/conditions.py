@@ -11,8 +11,8 @@ from causal_dsl.causal.model import CausalModel
 from causal_dsl.causal.predicates import compile_predicate
 from causal_dsl.diagnostics import Diagnostics
 from causal_dsl.faults import OwnFault
-from causal_dsl.program.locations import Place, Position
 from causal_dsl.syntax import tree
+from causal_dsl.vocabulary.locations import Place, Position
 
 #: Whether each condition holds in the rows of a run: in words -> [n] bool.
 Choices = Mapping[str, np.ndarray]

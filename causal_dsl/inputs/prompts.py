@@ -14,17 +14,16 @@ from causal_dsl.causal.ranks import different
 from causal_dsl.counter import below, bits, key
 from causal_dsl.diagnostics import Diagnostics, Span, fail
 from causal_dsl.inputs.conditions import NONE, Choices
-from causal_dsl.inputs.protocol import InputRows, Inputs, spread
-from causal_dsl.program.facts import Facts
-from causal_dsl.program.locations import Position
+from causal_dsl.inputs.protocol import InputRows, Inputs, Receiver, spread
 from causal_dsl.program.program import Alignment
 from causal_dsl.program.templates import Rendered, check_length, locate, mask_position, render, show_value
 from causal_dsl.program.tokens import Encoded, Tokens
 from causal_dsl.program.unknown_tokens import refuse_beyond
+from causal_dsl.vocabulary.locations import Position
+from causal_dsl.vocabulary.network_facts import Facts
 
 if TYPE_CHECKING:
     from causal_dsl.inputs.batches import Batch
-    from causal_dsl.network.network import Network
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,7 @@ class PromptInputs(Inputs):
         self._coded: dict[Any, tuple[Any, dict[tuple[Any, ...], int]]] = {}
 
     @staticmethod
-    def batch(network: Network, rows: InputRows, padding: Literal["left", "right"]) -> Batch:
+    def batch(network: Receiver, rows: InputRows, padding: Literal["left", "right"]) -> Batch:
         from causal_dsl.inputs.batches import padded
 
         if "position_ids" not in network.accepts and "kwargs" not in network.accepts:

@@ -4,26 +4,36 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias
 
 import numpy as np
 
 from causal_dsl.causal.designs import Drawn
 from causal_dsl.diagnostics import NOWHERE, Span, fail
 from causal_dsl.inputs.conditions import NONE, Choices
-from causal_dsl.program.facts import Facts
-from causal_dsl.program.locations import Position
 from causal_dsl.program.program import Alignment
 from causal_dsl.program.tokens import Tokens
+from causal_dsl.vocabulary.architectures import Architecture
+from causal_dsl.vocabulary.locations import Position
+from causal_dsl.vocabulary.network_facts import Facts
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
     from causal_dsl.inputs.batches import Batch
-    from causal_dsl.network.network import Network
-
 #: Inputs as a pass is given them: the token ids of each prompt, or a tensor [rows, …].
 InputRows: TypeAlias = "Sequence[Sequence[int]] | Tensor"
+
+
+class Receiver(Protocol):
+    """What a batch has to know of the network that is given it; see :class:`~causal_dsl.network.network.Network`."""
+
+    facts: Facts
+    device: torch.device
+    dtype: torch.dtype
+    layout: Architecture | None
+    accepts: frozenset[str]
 
 
 class Inputs(ABC):
@@ -51,7 +61,7 @@ class Inputs(ABC):
 
     @staticmethod
     @abstractmethod
-    def batch(network: Network, rows: InputRows, padding: Literal["left", "right"]) -> Batch:
+    def batch(network: Receiver, rows: InputRows, padding: Literal["left", "right"]) -> Batch:
         """InputRows side by side, as the forward of the model takes them."""
 
     @staticmethod

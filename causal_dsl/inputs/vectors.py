@@ -13,16 +13,15 @@ from causal_dsl.causal.ranks import different
 from causal_dsl.counter import normals
 from causal_dsl.diagnostics import Span, fail
 from causal_dsl.inputs.conditions import NONE, Choices
-from causal_dsl.inputs.protocol import InputRows, Inputs, spread
-from causal_dsl.program.facts import Facts
+from causal_dsl.inputs.protocol import InputRows, Inputs, Receiver, spread
 from causal_dsl.program.program import Alignment, InputPlacement
 from causal_dsl.program.tokens import Tokens
+from causal_dsl.vocabulary.network_facts import Facts
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from causal_dsl.inputs.batches import Batch
-    from causal_dsl.network.network import Network
 
 #: How many vectors a network is tried on.
 _TRIED = 32
@@ -40,7 +39,7 @@ class VectorInputs(Inputs):
         self._stacked: Any = None
 
     @staticmethod
-    def batch(network: Network, rows: InputRows, padding: Literal["left", "right"]) -> Batch:
+    def batch(network: Receiver, rows: InputRows, padding: Literal["left", "right"]) -> Batch:
         import torch
 
         from causal_dsl.inputs.batches import unpadded

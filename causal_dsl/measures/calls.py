@@ -5,7 +5,7 @@ Codes: E601, E602, E607, E609.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean
@@ -22,13 +22,25 @@ from causal_dsl.measures.per_cell import (
     Best,
     CellScore,
     Chosen,
+    OfOutput,
     Order,
     OverCells,
     PairMean,
     Recovered,
     RecoveredPerPair,
+    asks,
 )
-from causal_dsl.measures.per_pair import Change, FixedNumber, OfDistribution, OfToken, Pair, is_share
+from causal_dsl.measures.per_pair import (
+    AnyMoved,
+    AtOutput,
+    Change,
+    FixedNumber,
+    Moved,
+    OfDistribution,
+    OfToken,
+    Pair,
+    is_share,
+)
 from causal_dsl.measures.references import ReferenceReader
 from causal_dsl.measures.units import INDEX, RATIO, SHARE, TRUTH, UNITS
 from causal_dsl.syntax import tree
@@ -82,21 +94,94 @@ class CallReader:
             self.lacks(f"`{name}` {_INTERCHANGED}", "no variable is interchanged", span, help)
             return None
         if record.of_distribution:
+            if self.context.several:
+                self.which_output(name, f"{name}({{output}})", span)
+                return None
             return OfDistribution(name, UNITS[record.unit], name)
         found: Pair | CellScore = made(str(record.formula))(self.context.main)
-        return found
+        if self.context.several and isinstance(found, CellScore) and any(map(asks, found.walk())):
+            self.which_output(name, f"{name}({{output}})", span)
+            return None
+        return AnyMoved(found.text, found.unit) if self.context.several and isinstance(found, Moved) else found
+
+    def of_output(self, name: str, output: str, span: Span) -> Pair | CellScore | None:
+        """A measure at the read-out of one output: `iia(color)`, `kl(color)`."""
+        found = self.alone(output).measure(name, span)
+        return None if found is None else self.at(output, f"{name}({output})", found)
+
+    def at(self, output: str, text: str, found: Pair | CellScore) -> Pair | CellScore:
+        """What was read of one output alone, as a part of this test."""
+        if not self.context.several:
+            return replace(found, text=text)
+        if isinstance(found, Pair):
+            return AtOutput(text, found.unit, output, found)
+        return OfOutput(text, found.unit, output, found)
+
+    def alone(self, output: str) -> CallReader:
+        """The reader of the test as it is for one output."""
+        return replace(self, context=self.context.outputs[output])
+
+    def which_output(self, name: str, example: str, span: Span) -> None:
+        outputs = list(self.context.outputs)
+        self.report(
+            "E747",
+            f"`{name}` of which output?",
+            span,
+            notes=(f"this test reads {len(outputs)}: " + ", ".join(f"`{output}`" for output in outputs),),
+            help="write " + ", or ".join(f"`{example.format(output=output)}`" for output in outputs[:2]),
+        )
 
     def is_measure(self, name: str) -> bool:
         """Whether a name is that of a measure. A metric of the spec comes before a measure that a package adds."""
         return name in MEASURES.own or (name in MEASURES and name not in FUNCTIONS and name not in self.context.metrics)
 
-    def of_token(self, record: Measure, argument: tree.Expr | None, span: Span) -> Pair | None:
+    def of_token(
+        self, record: Measure, argument: tree.Expr | None, span: Span, of: tree.Argument | None = None
+    ) -> Pair | None:
         name = record.name
+        if of is not None or self.context.several or of_label(argument):
+            output = self.output_of(name, argument, of, span)
+            if output is None:
+                return None
+            inner = argument.value if isinstance(argument, tree.Attribute) and of_label(argument) else argument
+            found = self.alone(output).of_token(record, inner, span)
+            text = name if argument is None else format_expr(argument)
+            text = f"{name}({text}, of={output})" if of is not None else f"{name}({text})"
+            made = None if found is None else self.at(output, text, found)
+            assert made is None or isinstance(made, Pair)
+            return made
         ref = ReferenceReader(self.context, self.diagnostics).read(name, argument, span)
         if ref is None:
             return None
         text = name if argument is None else f"{name}({format_expr(argument)})"
         return OfToken(text, UNITS[record.unit], name, ref)
+
+    def output_of(self, name: str, argument: tree.Expr | None, of: tree.Argument | None, span: Span) -> str | None:
+        """The output at whose read-out a token is looked at: the one that is named, or the one whose value it is."""
+        outputs = self.context.outputs
+        if of is not None:
+            return self.named_output(of.value)
+        match argument:
+            case tree.Name(name=found) if found in outputs:
+                return found
+            case tree.Attribute(name=ident) if ident.name in outputs:
+                return ident.name
+        shown = "" if argument is None else format_expr(argument)
+        example = f"{name}({shown}, of={{output}})" if argument is not None else f"{name}({{output}})"
+        if shown == "label":
+            example = f"{name}(label.{{output}})"
+        self.which_output(f"{name}({shown})" if shown else name, example, span)
+        return None
+
+    def named_output(self, expr: tree.Expr) -> str | None:
+        """The output that an argument names (else E601)."""
+        outputs = list(self.context.outputs)
+        found = expr.name if isinstance(expr, tree.Name) else ""
+        if found in outputs:
+            return found
+        title = f"`{short(format_expr(expr))}` is no output that this test reads"
+        self.report("E601", title, expr.span, help=did_you_mean(found, outputs))
+        return None
 
     # ── functions ───────────────────────────────────────────────────────────────────────────────
 
@@ -106,9 +191,14 @@ class CallReader:
         if record is None and self.is_measure(name):
             return None
         if record is not None and record.of_token:
-            plain = self.arguments(expr, name, 0)
-            return None if plain is None else self.of_token(record, plain[0] if plain else None, expr.span)
-        if record is not None or (name in self.context.metrics and name not in RESERVED):
+            plain = self.arguments(expr, name, 0, ("of",))
+            of = next((argument for argument in expr.arguments if argument.name is not None), None)
+            return None if plain is None else self.of_token(record, plain[0] if plain else None, expr.span, of)
+        if record is not None:
+            plain = self.arguments(expr, name, 1)
+            output = None if plain is None else self.named_output(plain[0])
+            return None if output is None else self.of_output(name, output, expr.span)
+        if name in self.context.metrics and name not in RESERVED:
             self.report("E602", f"`{name}` takes no arguments", expr.span, help=f"write `{name}`")
             return None
         if name not in FUNCTIONS:
@@ -217,3 +307,12 @@ class CallReader:
             self.lacks(f"`{name}` names a cell of a sweep", "this test is one cell", expr.span, help)
             return None
         return Chosen(text, INDEX, name, score)
+
+
+def of_label(argument: tree.Expr | None) -> bool:
+    """Whether it is `label.color`: what the causal model says under the interchange of one output."""
+    return (
+        isinstance(argument, tree.Attribute)
+        and isinstance(argument.value, tree.Name)
+        and argument.value.name == "label"
+    )

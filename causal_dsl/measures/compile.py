@@ -12,7 +12,17 @@ from causal_dsl.diagnostics import Diagnostics
 from causal_dsl.measures.context import Expectation, Reported, TestContext, TestScores
 from causal_dsl.measures.metric_expressions import ExpressionReader
 from causal_dsl.measures.names import COMPARISONS, RESERVED, short
-from causal_dsl.measures.per_cell import CellScore, Chosen, Isolate, Order, OverCells, PairMean, Recovered, ScoreOp
+from causal_dsl.measures.per_cell import (
+    CellScore,
+    Chosen,
+    Isolate,
+    OfOutput,
+    Order,
+    OverCells,
+    PairMean,
+    Recovered,
+    ScoreOp,
+)
 from causal_dsl.measures.per_pair import FixedNumber, Pair, is_share
 from causal_dsl.measures.units import SHARE, TRUTH
 from causal_dsl.syntax import tree
@@ -44,6 +54,9 @@ def compile_metrics(context: TestContext, diagnostics: Diagnostics) -> TestScore
     reader = ExpressionReader(context, diagnostics)
     names = ("accuracy", *(_ALWAYS if context.interchange else ()))
     always = {name: score for name in names if isinstance(score := reader.measure(name, context.span), CellScore)}
+    for output in context.several:
+        own = ((f"{name}({output})", reader.of_output(name, output, context.span)) for name in names)
+        always |= {text: score for text, score in own if isinstance(score, CellScore)}
     return TestScores(context, always, tuple(expectations), tuple(reports))
 
 
@@ -65,7 +78,7 @@ def _expectation(line: tree.Expect, reader: ExpressionReader) -> Expectation | N
 
 
 def _measured(value: CellScore) -> bool:
-    return any(isinstance(part, PairMean | Isolate | Order | Recovered | Chosen) for part in value.walk())
+    return any(isinstance(part, PairMean | Isolate | OfOutput | Order | Recovered | Chosen) for part in value.walk())
 
 
 def _reported(expr: tree.Expr, line: tree.Report, reader: ExpressionReader) -> Reported | None:

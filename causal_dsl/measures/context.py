@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from causal_dsl.diagnostics import NOWHERE, Span
 from causal_dsl.measures.evaluation import CellData
-from causal_dsl.measures.per_cell import CellScore, Order, PairMean, Recovered, RecoveredPerPair, ScoreOp
-from causal_dsl.measures.per_pair import ANSWER
+from causal_dsl.measures.per_cell import (
+    CellScore,
+    OfOutput,
+    Order,
+    PairMean,
+    Recovered,
+    RecoveredPerPair,
+    ScoreOp,
+    asks,
+)
+from causal_dsl.measures.per_pair import ANSWER, AtOutput, Need, at_outputs
 from causal_dsl.measures.quantities import Quantity, ValueRef
 from causal_dsl.measures.units import RATIO, TRUTH
 from causal_dsl.syntax import tree
@@ -30,6 +39,7 @@ class TestContext:
     intervened:     there is any intervention, so there is a patched run
     parameters:     the sweep's parameters, each with its values; empty where the test is one cell
     answers:        the only values the read-out can give; None where it is the whole vocabulary
+    several:        the same for each output by itself, where the test reads several; ``output`` is then the first
     several_tokens: for a value reference, one of its values that takes several tokens, or None if each takes one
     """
 
@@ -47,6 +57,7 @@ class TestContext:
     answers: tuple[Any, ...] | None = None
     several_tokens: Callable[[ValueRef], str | None] | None = None
     span: Span = NOWHERE
+    several: Mapping[str, TestContext] = field(default_factory=dict)
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -56,6 +67,11 @@ class TestContext:
     def cells(self) -> int:
         """The number of cells of the sweep, 1 where there is none."""
         return int(np.prod([len(values) for values in self.parameters.values()], dtype=np.int64))
+
+    @property
+    def outputs(self) -> Mapping[str, TestContext]:
+        """The outputs that are read, each with the test as it is for that one."""
+        return self.several or {self.output: self}
 
     @property
     def main(self) -> str:
@@ -104,6 +120,10 @@ class TestScores:
     always: dict[str, CellScore]
     expectations: tuple[Expectation, ...]
     reports: tuple[Reported, ...]
+    #: of one output of a test that reads several: what the lines of that test ask of it, and whether they ask of attributes
+    asked_of_it: tuple[AtOutput, ...] = ()
+    needed: frozenset[Need] = frozenset()
+    attributes: bool = False
 
     @property
     def values(self) -> tuple[CellScore, ...]:
@@ -147,11 +167,26 @@ class TestScores:
         for score in self.values:
             for run, quantity in score.needs():
                 wanted.setdefault(run, set()).add(quantity)
+        for run, quantity in self.needed:
+            wanted.setdefault(run, set()).add(quantity)
         return wanted
+
+    def of(self, output: str, whole: TestScores) -> TestScores:
+        """These scores of one output, told of what the lines of the ``whole`` test ask of it."""
+        needs = [need for score in whole.values for need in score.needs()]
+        needed = frozenset((run, replace(quantity, at="")) for run, quantity in needs if quantity.at == output)
+        parts = [part for score in whole.values for part in score.walk()]
+        pairs = (pair for part in parts for pair in at_outputs(part))
+        return replace(
+            self,
+            needed=needed,
+            asked_of_it=tuple(dict.fromkeys(p for p in pairs if p.output == output)),
+            attributes=any(isinstance(part, OfOutput) and part.output == output and asks(part) for part in parts),
+        )
 
     def per_pair(self, frame: CellData) -> dict[str, np.ndarray]:
         """The numbers behind the scores of a cell, one a pair: for the table of pairs."""
-        found: dict[str, np.ndarray] = {}
+        found = {pair.text: pair.metric.of(frame, self.context.main) for pair in self.asked_of_it}
         for score in self.values:
             for part in score.walk():
                 if isinstance(part, PairMean | Order):

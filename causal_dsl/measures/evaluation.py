@@ -44,6 +44,8 @@ class CellData:
     asked: Array | None = None
     #: which answers these codes accept
     accepted: Accepted = SINGLE
+    #: the same cell at the read-out of each output, where a test reads several
+    outputs: Mapping[str, CellData] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.rows is not None:
@@ -78,9 +80,12 @@ class Evaluation:
     choosing: Array | None = None
     ceiling: float | Array | None = None
     memo: dict[Any, Array] = field(default_factory=dict)
+    #: the same cells at the read-out of each output, where a test reads several
+    outputs: Mapping[str, Evaluation] = field(default_factory=dict)
 
     def under(self, weights: Array) -> Evaluation:
-        return dataclasses.replace(self, weights=weights, memo={})
+        outputs = {name: env.under(weights) for name, env in self.outputs.items()}
+        return dataclasses.replace(self, weights=weights, memo={}, outputs=outputs)
 
     def of(self, score: Evaluable) -> Array:
         """The score, computed once under these weights."""

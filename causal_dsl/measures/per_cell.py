@@ -8,7 +8,7 @@ is one number for the whole sweep, ``[R, 1]``.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -152,6 +152,8 @@ class Halfway(CellScore):
 
 def asks(score: CellScore) -> bool:
     """Whether a score needs to know what each input asks about."""
+    if isinstance(score, OfOutput):
+        return any(map(asks, score.score.walk()))
     return isinstance(score, Isolate) or (isinstance(score, PairMean) and isinstance(score.where, AsksAbout))
 
 
@@ -244,6 +246,24 @@ class Star(CellScore):
 
     def assume(self, known: Mapping[str, float]) -> float:
         return known.get("iia_star", np.nan)
+
+
+@dataclass(frozen=True)
+class OfOutput(CellScore):
+    """A score of one output, ``iia(color)``, in a test that reads several: over the same pairs, against its own ceiling."""
+
+    output: str
+    score: CellScore
+
+    def evaluate(self, env: Evaluation) -> Array:
+        return env.outputs[self.output].of(self.score)
+
+    def needs(self) -> Iterator[Need]:
+        for run, quantity in self.score.needs():
+            yield run, replace(quantity, at=self.output)
+
+    def count(self, env: Evaluation, cell: int) -> int:
+        return self.score.count(env.outputs[self.output], cell)
 
 
 @dataclass(frozen=True)

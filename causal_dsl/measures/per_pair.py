@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -123,6 +124,14 @@ class Moved(Pair):
 
 
 @dataclass(frozen=True)
+class AnyMoved(Moved):
+    """1 where any read-out of the patched run differs from the base run's."""
+
+    def of(self, frame: CellData, run: str) -> Array:
+        return np.max([super(AnyMoved, self).of(one, run) for one in frame.outputs.values()], axis=0)
+
+
+@dataclass(frozen=True)
 class Right(Pair):
     """1 where the read-out is what the causal model says; an answer that is none is never right."""
 
@@ -183,6 +192,25 @@ class Change(Pair):
 
 
 @dataclass(frozen=True)
+class AtOutput(Pair):
+    """A metric at the read-out of one output, in a test that reads several."""
+
+    output: str
+    metric: Pair
+
+    @property
+    def two_runs(self) -> bool:
+        return self.metric.two_runs
+
+    def of(self, frame: CellData, run: str) -> Array:
+        return self.metric.of(frame.outputs[self.output], run)
+
+    def needs(self, run: str) -> Iterator[Need]:
+        for asked, quantity in self.metric.needs(run):
+            yield asked, replace(quantity, at=self.output)
+
+
+@dataclass(frozen=True)
 class PairOp(Pair):
     """Arithmetic, comparison or logic pair by pair."""
 
@@ -201,8 +229,22 @@ class PairOp(Pair):
             yield from operand.needs(run)
 
 
+def at_outputs(value: object) -> Iterator[AtOutput]:
+    """The metrics of single outputs that a score or a metric is made of."""
+    if isinstance(value, AtOutput):
+        yield value
+    elif dataclasses.is_dataclass(value):
+        for field in dataclasses.fields(value):
+            part = getattr(value, field.name)
+            for one in part if isinstance(part, tuple) else (part,):
+                if isinstance(one, Pair):
+                    yield from at_outputs(one)
+
+
 def is_share(pair: Pair) -> bool:
     """Whether a pair metric is 0 or 1 (or NaN), so that its mean is a share of counts."""
+    if isinstance(pair, AtOutput):
+        return is_share(pair.metric)
     return isinstance(pair, Moved | Right | Informative | AsksAbout) or (
         isinstance(pair, PairOp) and pair.unit == TRUTH
     )

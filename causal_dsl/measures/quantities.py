@@ -45,6 +45,8 @@ class Quantity:
 
     kind: str
     of: ValueRef | None = None
+    #: the output at whose read-out it is, where a test asks for it by name; columns are those of one read-out, and have ""
+    at: str = ""
 
     @property
     def measure(self) -> Measure | None:

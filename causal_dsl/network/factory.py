@@ -22,10 +22,10 @@ from causal_dsl.diagnostics import Span, SpecError, did_you_mean, fail, real_pat
 from causal_dsl.network.beside import given_tokens
 from causal_dsl.network.prove import told
 from causal_dsl.network.wrapped import vector_layers
-from causal_dsl.program.facts import Facts
 from causal_dsl.program.tokens import Tokens
 from causal_dsl.store import reads
 from causal_dsl.store.code import importing, run_file, watching
+from causal_dsl.vocabulary.network_facts import Facts
 
 
 def call_factory(

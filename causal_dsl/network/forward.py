@@ -19,11 +19,12 @@ from causal_dsl.inputs.batches import Batch, Points
 from causal_dsl.inputs.protocol import InputRows
 from causal_dsl.network.attention_weights import Wanted, on_heads, tapped, want
 from causal_dsl.network.network import Network
-from causal_dsl.network.site_tensors import LAST_READ, READ_FIRST, Tap
+from causal_dsl.network.site_tensors import LAST_READ, READ_FIRST
 from causal_dsl.network.site_tensors import tap as find_tap
+from causal_dsl.network.tap import Tap
 from causal_dsl.network.tape import Done, Places, SiteRead, SiteWrite, Tape, TapeJob, TapeOutcome, WriteCount, run_jobs
-from causal_dsl.program.locations import Site
 from causal_dsl.vocabulary.components import COMPONENTS
+from causal_dsl.vocabulary.locations import Site
 
 __all__ = ["SiteRead", "SiteWrite", "TapeOutcome", "WriteCount", "forward"]
 

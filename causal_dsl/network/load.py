@@ -23,19 +23,14 @@ from causal_dsl.network.factory import call_factory
 from causal_dsl.network.factory_audit import drawn_weights, seeded
 from causal_dsl.network.made import load_made, loaded_facts
 from causal_dsl.network.network import Network
-from causal_dsl.network.prove import Proof, prove, told
+from causal_dsl.network.proof import Proof
+from causal_dsl.network.prove import prove, told
 from causal_dsl.network.quiet import quiet
 from causal_dsl.network.wrapped import wrap
-from causal_dsl.program.facts import (
-    Facts,
-    cached_folder,
-    facts_of_config,
-    local_folder,
-    read_config,
-    refuse_adapter,
-)
+from causal_dsl.program.facts import cached_folder, facts_of_config, local_folder, read_config, refuse_adapter
 from causal_dsl.program.tokens import Tokens
 from causal_dsl.reading import check_own
+from causal_dsl.vocabulary.network_facts import Facts
 
 __all__ = ["CheckpointReference", "Network", "Proof", "load", "load_folder", "prove", "wrap"]
 

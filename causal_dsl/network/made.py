@@ -23,10 +23,11 @@ from causal_dsl.network.prove import told
 from causal_dsl.network.sequence import refuse_layout, sequence_network
 from causal_dsl.network.shared import claim
 from causal_dsl.network.wrapped import wrap
-from causal_dsl.program.facts import Facts, facts_of_config
+from causal_dsl.program.facts import facts_of_config
 from causal_dsl.program.identity import absolute
 from causal_dsl.program.own_networks import words_of
 from causal_dsl.program.tokens import Tokens
+from causal_dsl.vocabulary.network_facts import Facts
 
 
 def loaded_facts(model: nn.Module, facts: Facts) -> Facts:

@@ -4,26 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn
 
 from causal_dsl.diagnostics import NOWHERE, Diagnostic, Span
 from causal_dsl.inputs import Inputs, given_to
-from causal_dsl.program.facts import Facts
+from causal_dsl.network.proof import Proof
+from causal_dsl.network.tap import Tap
 from causal_dsl.program.identity import PADDING, NetworkKey
-from causal_dsl.program.locations import Site
+from causal_dsl.program.program import NetworkRef
 from causal_dsl.program.tokens import Tokens
 from causal_dsl.store.keys import NetworkInputs
 from causal_dsl.store.reads import Reads
 from causal_dsl.vocabulary.architectures import Architecture
-
-if TYPE_CHECKING:
-    from causal_dsl.network.prove import Proof
-    from causal_dsl.network.site_tensors import Tap
-    from causal_dsl.program.program import NetworkRef
-
+from causal_dsl.vocabulary.locations import Site
+from causal_dsl.vocabulary.network_facts import Facts
 
 #: Who a module is that no declaration names.
 _NO_ONE = NetworkKey("torch", "")

@@ -22,7 +22,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -33,50 +33,13 @@ from causal_dsl.counter import normals
 from causal_dsl.diagnostics import SpecError
 from causal_dsl.network.forward import SiteRead, SiteWrite, forward
 from causal_dsl.network.network import Network
+from causal_dsl.network.proof import Proof
 from causal_dsl.network.site_tensors import tap
 from causal_dsl.network.sweep.fitness import enlarged, fitness
 from causal_dsl.program.components import COMPARED, in_time, missing
-from causal_dsl.program.locations import Site
 from causal_dsl.vocabulary.architectures import Architecture
 from causal_dsl.vocabulary.components import COMPONENTS
-
-
-@dataclass(eq=False)
-class Proof:
-    """``ok``: components found where the table says. ``refused``: the others, and why. ``errors``: the largest
-    relative error of each identity over layers and tokens. ``runs``: modules that do not run exactly once in a pass,
-    and how often they do. ``sweep``: how rows may enter a pass (``packed``: token by token, ``whole``: with all their
-    tokens, padded, ``fixed``: all of them, from the input to the logits, ``""``: not at all), ``slow`` why it is not better.
-    ``raised``: where the network's own code fails as it is run, what it was given and what it raised. ``no_numbers``:
-    where its logits are NaN and so are weights, which."""
-
-    ok: frozenset[str] = frozenset()
-    refused: dict[str, str] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
-    errors: dict[str, float] = field(default_factory=dict)
-    runs: dict[str, int] = field(default_factory=dict)
-    sweep: str = ""
-    slow: str = ""
-    raised: tuple[str, ...] = ()
-    no_numbers: tuple[str, ...] = ()
-    #: a mistake of this package that showed while it was tested
-    fault: str = ""
-    #: components that were given, in one pass, what another row has at the same site
-    exchanged: frozenset[str] = frozenset()
-    #: kinds of interventions that were held against whole forward passes since (:mod:`causal_dsl.engine.trial`), with why not
-    #: to run them in one pass; empty where they ride in one
-    kinds: dict[object, str] = field(default_factory=dict)
-
-    @property
-    def settled(self) -> bool:
-        """Whether it holds all that can be known without the inputs that a network will be given."""
-        return bool(self.sweep and self.exchanged and not self.refused)
-
-    @property
-    def unfit(self) -> str:
-        """Why interventions are run one by one; empty where they ride in one pass."""
-        return "" if self.sweep else self.slow or "whether interventions can share one pass was not tested"
-
+from causal_dsl.vocabulary.locations import Site
 
 #: The largest relative error that rounding explains.
 _TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-4, torch.float16: 5e-3, torch.bfloat16: 3e-2}

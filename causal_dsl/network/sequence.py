@@ -23,11 +23,11 @@ from causal_dsl.network.forward import hook_tensor
 from causal_dsl.network.network import Network
 from causal_dsl.network.prove import told
 from causal_dsl.network.wrapped import wrap
-from causal_dsl.program.facts import Facts
 from causal_dsl.program.own_networks import layout_from
 from causal_dsl.program.tokens import Tokens
 from causal_dsl.vocabulary.architectures import Architecture
 from causal_dsl.vocabulary.layout_settings import ENDS, LAYOUT
+from causal_dsl.vocabulary.network_facts import Facts
 
 #: Lengths that a network is tried on, the longest that it takes first: standard prompts are no longer.
 _LENGTHS = (5, 4, 3, 2, 1)

@@ -5,36 +5,17 @@ Where they are in each architecture is in :mod:`causal_dsl.vocabulary.architectu
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import replace
 
 import torch
-from torch import nn
 
 from causal_dsl.diagnostics import did_you_mean, fail
 from causal_dsl.network.network import Network
+from causal_dsl.network.tap import Tap
 from causal_dsl.program.components import full_width, head_count, missing, suggestion
-from causal_dsl.program.locations import Site
 from causal_dsl.vocabulary.architectures import Architecture
 from causal_dsl.vocabulary.components import COMPONENTS
-
-
-@dataclass(frozen=True, eq=False)
-class Tap:
-    """Where a site is.
-
-    ``side`` is ``in`` or ``out`` of ``module``, or ``attention``: what the attention of ``module`` compares
-    (``q_rot``, ``k_rot``, ``pattern``). ``columns`` of the tensor's last axis are the site's vector, None for all of
-    them. What is read is multiplied by ``scale``, what is written divided by it. ``rank`` orders sites of one tensor.
-    """
-
-    module: nn.Module
-    path: str
-    side: Literal["in", "out", "attention", "logits"]
-    rank: float
-    columns: torch.Tensor | None = None
-    scale: float = 1.0
-
+from causal_dsl.vocabulary.locations import Site
 
 #: A named module is written before any site of the same tensor is touched, and read after all of them.
 FIRST_WRITE, LAST_READ = -1, 99

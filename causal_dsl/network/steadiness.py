@@ -21,7 +21,7 @@ from causal_dsl.network.forward import SiteWrite, forward
 from causal_dsl.network.network import Network
 from causal_dsl.network.prove import told
 from causal_dsl.program.components import leaving
-from causal_dsl.program.locations import Site
+from causal_dsl.vocabulary.locations import Site
 
 #: The largest relative difference between two runs of one batch, and between a row alone and in a batch.
 _AGAIN = {torch.float64: 1e-9, torch.float32: 1e-5, torch.float16: 1e-3, torch.bfloat16: 1e-2}

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from causal_dsl.diagnostics import NOWHERE, Span, fail
-from causal_dsl.network.site_tensors import FIRST_WRITE, LAST_READ, Tap
-from causal_dsl.program.locations import Site
+from causal_dsl.network.site_tensors import FIRST_WRITE, LAST_READ
+from causal_dsl.network.tap import Tap
+from causal_dsl.vocabulary.locations import Site
 
 Edit = Callable[[Tensor], Tensor]
 #: Of a sum of the residual stream, so many roundings of its own size are no more than usual.

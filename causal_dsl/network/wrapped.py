@@ -11,8 +11,9 @@ from causal_dsl.diagnostics import NOWHERE, Span
 from causal_dsl.network.inferred.infer import inferred
 from causal_dsl.network.network import Network
 from causal_dsl.network.quiet import quiet
-from causal_dsl.program.facts import Facts, layout_of
+from causal_dsl.program.facts import layout_of
 from causal_dsl.program.tokens import Tokens
+from causal_dsl.vocabulary.network_facts import Facts
 
 
 def wrap(model: nn.Module, facts: Facts, tokens: Tokens | None = None, name: str = "", span: Span = NOWHERE) -> Network:

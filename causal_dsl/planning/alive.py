@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from causal_dsl.planning.liveness import Frame
 from causal_dsl.planning.memory import MOST_LOGITS_CPU, Budget, taken
-from causal_dsl.program.facts import Facts, layout_of
+from causal_dsl.program.facts import layout_of
+from causal_dsl.vocabulary.network_facts import Facts
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from causal_dsl.planning.memory import PROCESS, Budget, default_bytes
 from causal_dsl.planning.peak import MOST_ROWS, Peaks, Sized, columns_of
 from causal_dsl.planning.steps import Block, Step, early_means, late_captures, layers_of
 from causal_dsl.program.components import depth, width
-from causal_dsl.program.facts import Facts, layout_of
+from causal_dsl.program.facts import layout_of
+from causal_dsl.vocabulary.network_facts import Facts
 
 if TYPE_CHECKING:
     from causal_dsl import shapes

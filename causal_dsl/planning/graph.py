@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, dataclass_transform
 from causal_dsl.measures.quantities import Quantity
 from causal_dsl.program.components import depth
 from causal_dsl.program.identity import NetworkKey, Origin
-from causal_dsl.program.locations import Place, Site
 from causal_dsl.program.read_features import FeatureRef
+from causal_dsl.vocabulary.locations import Place, Site
 from causal_dsl.vocabulary.written import Value
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from causal_dsl.program.locations import Site
 from causal_dsl.vocabulary.components import COMPONENTS
+from causal_dsl.vocabulary.locations import Site
 
 #: Where an access acts. ENTRY: on the residual stream as it enters the layer. POINT: inside it, where only its own
 #: token feels it before the next layer. KEYS: inside it, where later tokens of the same layer feel it too. BOTTOM:

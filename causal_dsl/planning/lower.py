@@ -23,10 +23,10 @@ from causal_dsl.planning.verify import verify
 from causal_dsl.program.components import unfit
 from causal_dsl.program.derived_tests import learned
 from causal_dsl.program.identity import NetworkKey, origin
-from causal_dsl.program.locations import Place
 from causal_dsl.program.options import Tokenizers
 from causal_dsl.program.program import Cell, Intervention, Program, Test
 from causal_dsl.program.read_features import FeatureRef
+from causal_dsl.vocabulary.locations import Place
 from causal_dsl.vocabulary.values.arithmetic import Combine
 from causal_dsl.vocabulary.values.clamp import Clamp
 from causal_dsl.vocabulary.values.current import Current

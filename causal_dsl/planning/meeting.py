@@ -10,9 +10,9 @@ import numpy as np
 from causal_dsl.diagnostics import Span, fail
 from causal_dsl.inputs import Inputs
 from causal_dsl.program.actions import may_meet
-from causal_dsl.program.locations import Place, Position
 from causal_dsl.program.overlap import overlap
 from causal_dsl.program.program import Intervention
+from causal_dsl.vocabulary.locations import Place, Position
 
 
 def refuse_meeting(interventions: Sequence[Intervention], inputs: Inputs, rows: np.ndarray, span: Span) -> None:

@@ -21,7 +21,7 @@ from causal_dsl.planning.memory import Budget
 from causal_dsl.planning.rows import Layout, Layouts
 from causal_dsl.planning.steps import Block, Step, layers_of
 from causal_dsl.program.components import packs, width
-from causal_dsl.program.facts import Facts
+from causal_dsl.vocabulary.network_facts import Facts
 
 if TYPE_CHECKING:
     from causal_dsl.planning.plan import Plan

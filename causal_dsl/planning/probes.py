@@ -9,9 +9,9 @@ their own in the plan, with ``given`` rows; :mod:`causal_dsl.probing` reads them
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import combinations, pairwise
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -23,11 +23,12 @@ from causal_dsl.inputs import Inputs
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.rest_of_layer import WrittenLayer, layers_of
 from causal_dsl.program.components import width
-from causal_dsl.program.facts import Facts
-from causal_dsl.program.locations import Place, Position, Site
 from causal_dsl.program.measured import without_lines
 from causal_dsl.program.overlap import overlap
+from causal_dsl.program.probed import Apart, Replaced, Unmapped, Why
 from causal_dsl.program.program import Cell, Intervention, Placed, Test
+from causal_dsl.vocabulary.locations import Place, Position, Site
+from causal_dsl.vocabulary.network_facts import Facts
 from causal_dsl.vocabulary.values.arithmetic import Combine
 from causal_dsl.vocabulary.values.clamp import Clamp
 from causal_dsl.vocabulary.values.current import Current
@@ -62,51 +63,6 @@ _TRIES = 8
 _SEED = 77_003
 #: The role of a source that stands in another row.
 ANOTHER = "another source"
-
-
-Why = Literal["decided", "idle", "through"]
-
-
-@dataclass(frozen=True, eq=False)
-class Unmapped:
-    """What of a layer no variable is placed at, taken from another input.
-
-    ``cell``: of the test. ``site``: the layer's whole vector. ``units``: for each intervention the units it takes,
-    coordinates of a vector or tokens of a prompt; the first takes all. ``placed``: the variables at that layer. ``varied``: the
-    inputs of the causal model in which the other run may differ. ``why``: ``decided`` (the placed variables decide the answer), ``idle`` (the
-    answer does not depend on what is varied), or ``through`` (what is varied reaches the answer through the placed variables alone).
-    """
-
-    cell: int
-    site: Site
-    units: tuple[tuple[int, ...], ...]
-    placed: tuple[str, ...]
-    varied: tuple[str, ...]
-    why: Why
-    tokens: bool
-    #: whether the rows are all pairs of the test's inputs that differ in ``varied`` alone
-    all_pairs: bool = False
-
-
-@dataclass(frozen=True, eq=False)
-class Replaced:
-    """Other values at the places of an ablation. ``names``: of each intervention what is written, ``rows`` the pairs of the test, and
-    ``others`` those from which a place is taken."""
-
-    cell: int
-    own: str
-    names: tuple[str, ...]
-    rows: np.ndarray
-    others: np.ndarray
-
-
-@dataclass(frozen=True, eq=False)
-class Apart:
-    """What a test writes together, written apart. ``cell``: of the test. ``swaps``: for each intervention which variables it
-    takes from which role; ``another`` is the source of another row."""
-
-    cell: int
-    swaps: tuple[tuple[tuple[str, str], ...], ...]
 
 
 def probes_of(plan: Plan, tests: Sequence[Test]) -> Iterator[Test]:
@@ -630,4 +586,4 @@ def _spans(plan: Plan, test: Test, cell: Cell) -> tuple[int, ...] | None:
     return tuple(int(here[0]) for here in sizes) if all((here == here[0]).all() for here in sizes) else None
 
 
-__all__ = ["ANOTHER", "Apart", "Replaced", "Unmapped", "part", "probes_of", "untried"]
+__all__ = ["ANOTHER", "part", "probes_of", "untried"]

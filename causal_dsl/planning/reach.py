@@ -13,8 +13,8 @@ import numpy as np
 from causal_dsl.planning.liveness import ANYWHERE, BOTTOM, ENTRY, KEYS, place_of
 from causal_dsl.planning.steps import layers_of
 from causal_dsl.program.components import unfit
-from causal_dsl.program.facts import Facts
-from causal_dsl.program.locations import Site
+from causal_dsl.vocabulary.locations import Site
+from causal_dsl.vocabulary.network_facts import Facts
 
 
 def reaching(facts: Facts, site: Site, positions: np.ndarray, lengths: np.ndarray, reads: np.ndarray) -> np.ndarray:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from causal_dsl.program.facts import Facts, record_of
-from causal_dsl.program.locations import Place, Site
+from causal_dsl.program.facts import record_of
 from causal_dsl.program.overlap import canonical
 from causal_dsl.program.program import Cell, Intervention, Placed, Test
+from causal_dsl.vocabulary.locations import Place, Site
+from causal_dsl.vocabulary.network_facts import Facts
 from causal_dsl.vocabulary.values.current import Current
 from causal_dsl.vocabulary.values.from_run import FromRun
 

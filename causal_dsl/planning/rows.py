@@ -18,7 +18,7 @@ from causal_dsl.planning.reach import reaching
 from causal_dsl.planning.steps import Block, Step, captures, is_random, layers_of, mean_in_pass, taken
 from causal_dsl.program.components import in_time
 from causal_dsl.program.identity import NetworkKey
-from causal_dsl.program.locations import Place, Position, Site
+from causal_dsl.vocabulary.locations import Place, Position, Site
 
 if TYPE_CHECKING:
     from causal_dsl.planning.plan import Plan

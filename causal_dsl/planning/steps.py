@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.liveness import Rules
 from causal_dsl.program.components import in_time
-from causal_dsl.program.facts import Facts
 from causal_dsl.program.identity import NetworkKey
-from causal_dsl.program.locations import Place
+from causal_dsl.vocabulary.locations import Place
+from causal_dsl.vocabulary.network_facts import Facts
 
 if TYPE_CHECKING:
     from causal_dsl.planning.plan import Plan

@@ -10,7 +10,6 @@ from causal_dsl.diagnostics import Diagnostics, did_you_mean
 from causal_dsl.program.components import in_time
 from causal_dsl.program.encodings import encodes
 from causal_dsl.program.inside import across_in, read_inside, refuse_variable, size_of
-from causal_dsl.program.locations import Place
 from causal_dsl.program.overlap import overlap
 from causal_dsl.program.paths import steps
 from causal_dsl.program.program import Alignment, Intervention
@@ -20,6 +19,7 @@ from causal_dsl.program.read_sites import SITE_HEADS, SiteReader
 from causal_dsl.program.written_values import ValueReader
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
+from causal_dsl.vocabulary.locations import Place
 from causal_dsl.vocabulary.values.from_run import FromRun
 from causal_dsl.vocabulary.written import Value
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from causal_dsl.diagnostics import did_you_mean
-from causal_dsl.program.facts import Facts, inferable, layout_of
-from causal_dsl.program.locations import Site
+from causal_dsl.program.facts import inferable, layout_of
 from causal_dsl.vocabulary.components import COMPONENTS
+from causal_dsl.vocabulary.locations import Site
+from causal_dsl.vocabulary.network_facts import Facts
 
 #: What attention compares: seen where it is run apart.
 COMPARED = tuple(name for name, about in COMPONENTS.items() if about.compared)

@@ -60,12 +60,12 @@ def fits_of(tests: Sequence[Test], declared: Sequence[Test], diagnostics: Diagno
     for test in tests:
         if not learned(test):
             continue
-        own = declared_for(test, declared)
+        own = [fit for fit in declared_for(test, declared) if fit.readout.variable == test.readout.variable]
         for one in own or (test,):
             wanted = {ref for cell in test.cells for ref in maps_of(cell)}
             cells = tuple(replace(cell, values=()) for cell in one.cells if wanted & set(maps_of(cell)))
             for cell in cells:
-                key = (one.alignment.origin, one.draws, one.network.key, cell.interventions)
+                key = (one.alignment.origin, one.draws, one.network.key, cell.interventions, one.readout.variable)
                 if key not in found:
                     found[key] = _experiment(replace(one, cells=(cell,)), len(found), bool(own))
         if own:
@@ -204,7 +204,8 @@ def _on_part(test: Test, part: Part, n: int | None, keep: bool = False) -> Test:
         for statement in test.design.statements
     )
     told = f"{test.draws}; {part} part" + (f", n={n}" if n else "")
-    return replace(test, design=replace(test.design, statements=statements), draws=told)
+    parts = tuple(_on_part(one, part, n, keep) for one in test.parts)
+    return replace(test, design=replace(test.design, statements=statements), draws=told, parts=parts)
 
 
 # ── controls ────────────────────────────────────────────────────────────────────────────────────

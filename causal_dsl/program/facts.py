@@ -9,73 +9,15 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from causal_dsl.diagnostics import Diagnostics, Span, SpecError, fail, shown_path
 from causal_dsl.reading import check_own
 from causal_dsl.store import reads
 from causal_dsl.vocabulary.architectures import ARCHITECTURES, Architecture
 from causal_dsl.vocabulary.architectures.architecture import SIZES, decoders
-
-
-@dataclass(frozen=True)
-class Facts:
-    """The shape of a network; None is "not known".
-
-    ``kind``: ``language`` (token ids to logits), ``vector`` (a float vector to logits), ``unknown`` (made by a user's
-    Python function, not yet called). ``architecture`` is the ``model_type`` of transformers, ``""`` where unknown.
-    ``mlp_width`` is the width of ``neurons``, None for fused experts, and ``inner``, of experts, the numbers that a token has
-    in those that it goes through. ``parallel``: attention and MLP read the same
-    residual stream. ``both_ways``: every token looks at every other, before it and after, and the network fills in a
-    masked token. ``context`` is the longest prompt in tokens, ``first_position`` the number that the first of them
-    has, ``embed_width`` the width of a token's embedding (None: that of the stream). ``widths`` (vector networks) is the
-    width of the input and then of each layer's output. ``folder`` holds the weights, ``tokenizer`` is its
-    ``tokenizer.json``. ``record`` is the layout of this very network, declared or inferred as it was loaded, where no record
-    describes it. ``words`` is the vocabulary that a spec gives, ``last``: the answer is that of the last token, though tokens look both ways.
-    """
-
-    kind: Literal["language", "vector", "unknown"]
-    architecture: str = ""
-    layers: int | None = None
-    heads: int | None = None
-    kv_heads: int | None = None
-    head_dim: int | None = None
-    width: int | None = None
-    mlp_width: int | None = None
-    inner: int | None = None
-    vocabulary: int | None = None
-    context: int | None = None
-    parallel: bool = False
-    both_ways: bool = False
-    first_position: int = 0
-    embed_width: int | None = None
-    widths: tuple[int, ...] = ()
-    classes: int | None = None
-    tokenizer: Path | None = None
-    folder: Path | None = None
-    record: Architecture | None = None
-    #: of a vector network whose modules were seen: those whose output is a layer's, by their paths
-    same: tuple[tuple[str, int], ...] = field(default=(), compare=False)
-    words: tuple[str, ...] = ()
-    last: bool = False
-
-    @property
-    def masked(self) -> bool:
-        """Whether it fills in a masked token, instead of saying what is next."""
-        return self.both_ways and not self.last
-
-    @property
-    def has_tokens(self) -> bool:
-        """Whether an input is a row of tokens, at each of which a site has a vector of its own."""
-        return self.kind != "vector"
-
-    @property
-    def outputs(self) -> int | None:
-        """How many logits there are."""
-        return self.vocabulary if self.has_tokens else self.classes
-
+from causal_dsl.vocabulary.network_facts import Facts
 
 _LARGEST = {"layers": 10_000, "heads": 10_000, "kv": 10_000, "head": 100_000}
 _LARGEST_OTHER = 1_000_000_000

@@ -9,9 +9,9 @@ from typing import Any
 
 from causal_dsl.diagnostics import Diagnostics, shown_path
 from causal_dsl.program.components import width
-from causal_dsl.program.facts import Facts
-from causal_dsl.program.locations import FeatureSite, Place
 from causal_dsl.program.read_features import Via, family
+from causal_dsl.vocabulary.locations import FeatureSite, Place
+from causal_dsl.vocabulary.network_facts import Facts
 
 #: The largest header that is looked at; those of real files have some kilobytes.
 _LARGEST = 10_000_000

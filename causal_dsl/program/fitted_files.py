@@ -9,9 +9,9 @@ from pathlib import Path
 
 from causal_dsl.diagnostics import Diagnostics, shown_path
 from causal_dsl.program.file_shapes import header_of
-from causal_dsl.program.locations import Place
 from causal_dsl.program.program import Test
 from causal_dsl.program.read_features import FeatureRef
+from causal_dsl.vocabulary.locations import Place
 
 #: The coordinates at the end of a place, as it is written.
 _DIMS = re.compile(r", [\d:, ]+\]$")

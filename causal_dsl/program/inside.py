@@ -8,13 +8,13 @@ from pathlib import Path
 
 from causal_dsl.diagnostics import Diagnostics, Span
 from causal_dsl.program.file_shapes import shapes_fit
-from causal_dsl.program.locations import Place
 from causal_dsl.program.program import Alignment
 from causal_dsl.program.read_features import FeatureRef, Fitting, Via, check_width, family, read_via
 from causal_dsl.program.sae_metadata import check_sae
 from causal_dsl.program.transcoders import Across, across_of, read_across
 from causal_dsl.syntax import tree
 from causal_dsl.vocabulary.features import FEATURES
+from causal_dsl.vocabulary.locations import Place
 
 
 def read_inside(

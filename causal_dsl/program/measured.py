@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -25,7 +25,7 @@ def scores_of(
     name: str,
     span: Span,
     alignment: Alignment,
-    readout: Readout,
+    readouts: Sequence[Readout],
     roles: Iterable[str],
     cells: Iterable[Cell],
     interchange: bool,
@@ -35,6 +35,29 @@ def scores_of(
     diagnostics: Diagnostics,
 ) -> TestScores:
     """The lines of a test, compiled; faults are reported. ``tokens`` say which values take several tokens, where they are known."""
+    contexts = {
+        readout.variable: _context(
+            name, span, alignment, readout, roles, cells, interchange, members, metrics, tokens, diagnostics
+        )
+        for readout in readouts
+    }
+    first = contexts[readouts[0].variable]
+    return compile_metrics(replace(first, several=contexts) if len(contexts) > 1 else first, diagnostics)
+
+
+def _context(
+    name: str,
+    span: Span,
+    alignment: Alignment,
+    readout: Readout,
+    roles: Iterable[str],
+    cells: Iterable[Cell],
+    interchange: bool,
+    members: tuple[tree.Node, ...],
+    metrics: Mapping[str, tree.Expr],
+    tokens: Tokens | None,
+    diagnostics: Diagnostics,
+) -> TestContext:
     variables = {name: _values(alignment.model, name) for name in alignment.model.variables}
     parameters: dict[str, dict[Any, None]] = {}
     intervened = False
@@ -57,7 +80,7 @@ def scores_of(
             diagnostics.extend(error.diagnostics)
         return None
 
-    context = TestContext(
+    return TestContext(
         name,
         ("base", *(role for role in roles if role != "base")),
         variables,
@@ -71,7 +94,6 @@ def scores_of(
         several,
         span,
     )
-    return compile_metrics(context, diagnostics)
 
 
 def without_lines(test: Test, **changes: Any) -> Test:
@@ -81,7 +103,7 @@ def without_lines(test: Test, **changes: Any) -> Test:
         made.name,
         made.span,
         made.alignment,
-        made.readout,
+        made.readouts,
         made.roles,
         made.cells,
         bool(made.swaps),

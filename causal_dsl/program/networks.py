@@ -11,7 +11,7 @@ from causal_dsl.causal.domains import Domain
 from causal_dsl.diagnostics import Diagnostics, Span, nearest
 from causal_dsl.program.definitions import meant
 from causal_dsl.program.factories import arguments_of, for_factory
-from causal_dsl.program.facts import Facts, facts_of_reference, local_folder
+from causal_dsl.program.facts import facts_of_reference, local_folder
 from causal_dsl.program.identity import TrainingKey, files_digest, network_key
 from causal_dsl.program.modules import Definition
 from causal_dsl.program.options import ReadOptions
@@ -24,6 +24,7 @@ from causal_dsl.reading import is_file, shortened
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
 from causal_dsl.vocabulary.layout_settings import SEQUENCE
+from causal_dsl.vocabulary.network_facts import Facts
 
 _DTYPES = ("float32", "float16", "bfloat16", "float64")
 _COMMON = {

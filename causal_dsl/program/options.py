@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from causal_dsl.program.facts import Facts
 from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.program import NetworkRef
 from causal_dsl.program.tokens import Tokens
+from causal_dsl.vocabulary.network_facts import Facts
 
 #: The tokenizer of a network; None where it has none, or where it is not known without loading. Raises :class:`SpecError`.
 Tokenizers = Callable[[NetworkRef], Tokens | None]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from causal_dsl.program.components import width
-from causal_dsl.program.facts import Facts
-from causal_dsl.program.locations import Place, Position, Site
+from causal_dsl.vocabulary.locations import Place, Position, Site
+from causal_dsl.vocabulary.network_facts import Facts
 
 
 def overlap(a: Place, b: Place, facts: Facts) -> bool:

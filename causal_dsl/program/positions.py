@@ -9,12 +9,12 @@ from causal_dsl.causal.model import CausalModel
 from causal_dsl.causal.predicates import compile_predicate
 from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean
 from causal_dsl.program.indices import arithmetic, integer, swept
-from causal_dsl.program.locations import Position
 from causal_dsl.program.read_settings import constant
 from causal_dsl.program.templates import Template, check_position
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
 from causal_dsl.syntax.substitute import substitute
+from causal_dsl.vocabulary.locations import Position
 
 _EDGES = {"first": Position("index", index=0), "last": Position("index", index=-1), "all": Position("all")}
 _PARTS = ("first", "last", "all")

@@ -5,23 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from causal_dsl.causal.designs import Design, Drawn
 from causal_dsl.causal.model import CausalModel
+from causal_dsl.causal.predicates import Predicate
 from causal_dsl.diagnostics import Span
 from causal_dsl.measures.context import TestScores
-from causal_dsl.program.facts import Facts
 from causal_dsl.program.identity import NetworkKey, Origin, origin
-from causal_dsl.program.locations import Place, Position, Site
+from causal_dsl.program.probed import Apart, Replaced, Unmapped
 from causal_dsl.program.read_features import FeatureRef
 from causal_dsl.program.templates import Template
 from causal_dsl.syntax import tree
+from causal_dsl.vocabulary.locations import Place, Position, Site
+from causal_dsl.vocabulary.network_facts import Facts
 from causal_dsl.vocabulary.written import Value
-
-if TYPE_CHECKING:
-    from causal_dsl.causal.predicates import Predicate
-    from causal_dsl.planning.probes import Replaced, Unmapped
 
 
 @dataclass(frozen=True)
@@ -261,7 +259,9 @@ class Test:
     controls: bool = True
     #: of such further interventions: their rows, which are chosen among those of their test, and what they ask
     given: Drawn | None = None
-    probe: Unmapped | Replaced | None = None
+    probe: Unmapped | Replaced | Apart | None = None
+    #: where the alignment reads several outputs: the test as it is for each by itself, which is what is planned and run
+    parts: tuple[Test, ...] = ()
 
     @property
     def model(self) -> CausalModel:
@@ -274,6 +274,21 @@ class Test:
     @property
     def roles(self) -> tuple[str, ...]:
         return tuple(role for statement in self.design.statements for role in statement.roles)
+
+    @property
+    def readouts(self) -> tuple[Readout, ...]:
+        """All read-outs; ``readout`` is the first."""
+        return tuple(part.readout for part in self.parts) or (self.readout,)
+
+    @property
+    def outputs(self) -> str | tuple[str, ...]:
+        """The output that is read; where there are several, all of them."""
+        return self.readout.variable if not self.parts else tuple(part.readout.variable for part in self.parts)
+
+    @property
+    def each(self) -> tuple[Test, ...]:
+        """The tests of one output that it is made of: itself, where it reads one."""
+        return self.parts or (self,)
 
     @property
     def intervenes(self) -> bool:

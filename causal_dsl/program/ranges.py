@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from causal_dsl.diagnostics import Diagnostics
-from causal_dsl.program.facts import Facts
 from causal_dsl.program.indices import integer, swept
-from causal_dsl.program.locations import Place
 from causal_dsl.program.paths import slice_text
 from causal_dsl.syntax import tree
+from causal_dsl.vocabulary.locations import Place
+from causal_dsl.vocabulary.network_facts import Facts
 
 #: Of a network whose layers are not counted yet, how many a range may name.
 _MOST_LAYERS = 10_000

@@ -9,9 +9,7 @@ from typing import Any, Literal
 
 from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean, real_path
 from causal_dsl.program.components import width
-from causal_dsl.program.facts import Facts
 from causal_dsl.program.identity import NetworkKey, Origin
-from causal_dsl.program.locations import FeatureSite, Place, Position
 from causal_dsl.program.read_settings import Setting, read_settings
 from causal_dsl.reading import is_file, is_folder, may_read, shortened
 from causal_dsl.store import reads
@@ -19,6 +17,8 @@ from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
 from causal_dsl.syntax.substitute import substitute
 from causal_dsl.vocabulary.features import FEATURES, FeatureFamily
+from causal_dsl.vocabulary.locations import FeatureSite, Place, Position
+from causal_dsl.vocabulary.network_facts import Facts
 
 #: What every feature takes: how it is fitted and checked.
 FITTING: Mapping[str, Setting] = {

@@ -8,9 +8,7 @@ from dataclasses import dataclass, field, replace
 from causal_dsl.causal.model import CausalModel
 from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean
 from causal_dsl.program.components import head_count, missing, takes_position, width
-from causal_dsl.program.facts import Facts
 from causal_dsl.program.indices import arithmetic, integer, integers, swept
-from causal_dsl.program.locations import Place, Position, Site
 from causal_dsl.program.paths import SiteStep, steps
 from causal_dsl.program.positions import PositionReader
 from causal_dsl.program.ranges import SiteRange, inside, layer_range
@@ -18,6 +16,8 @@ from causal_dsl.program.templates import Template
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
 from causal_dsl.vocabulary.components import COMPONENTS
+from causal_dsl.vocabulary.locations import Place, Position, Site
+from causal_dsl.vocabulary.network_facts import Facts
 
 #: A path that begins with one of these is a place in the network.
 SITE_HEADS = ("layer", "module", *(name for name, component in COMPONENTS.items() if not component.layer))

@@ -10,8 +10,6 @@ from typing import Any
 from causal_dsl.diagnostics import Diagnostics, Span, SpecError, did_you_mean, fail
 from causal_dsl.program.components import full_width
 from causal_dsl.program.encodings import encodes
-from causal_dsl.program.facts import Facts
-from causal_dsl.program.locations import Place, Site
 from causal_dsl.program.overlap import overlap
 from causal_dsl.program.program import Alignment, Training
 from causal_dsl.program.read_settings import Setting
@@ -19,6 +17,8 @@ from causal_dsl.program.read_sites import SiteReader
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
 from causal_dsl.vocabulary.components import COMPONENTS
+from causal_dsl.vocabulary.locations import Place, Site
+from causal_dsl.vocabulary.network_facts import Facts
 
 #: The settings of ``train(…)``, in the order in which they are told.
 TRAIN: dict[str, Setting] = {

@@ -8,7 +8,6 @@ from causal_dsl.causal.domains import Domain, Finite, Sets
 from causal_dsl.diagnostics import Diagnostics
 from causal_dsl.program.definitions import meant
 from causal_dsl.program.facts import record_of
-from causal_dsl.program.locations import Position
 from causal_dsl.program.models import Terms, domain_of
 from causal_dsl.program.modules import Module
 from causal_dsl.program.paths import SiteStep, steps
@@ -20,6 +19,7 @@ from causal_dsl.program.templates import show_value
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
 from causal_dsl.vocabulary.architectures import ARCHITECTURES
+from causal_dsl.vocabulary.locations import Position
 
 #: The sites at which an answer is read.
 READOUTS = ("next_token", "mask", "logits")

@@ -15,11 +15,11 @@ from typing import Any
 
 from causal_dsl.diagnostics import Diagnostics, Span, shown_path
 from causal_dsl.program.components import head_count
-from causal_dsl.program.facts import Facts
-from causal_dsl.program.locations import Place, Site
 from causal_dsl.program.program import NetworkRef
 from causal_dsl.vocabulary.architectures import ARCHITECTURES
 from causal_dsl.vocabulary.components import COMPONENTS
+from causal_dsl.vocabulary.locations import Place, Site
+from causal_dsl.vocabulary.network_facts import Facts
 
 CONFIG = "cfg.json"
 _LARGEST = 5_000_000

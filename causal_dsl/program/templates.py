@@ -19,9 +19,9 @@ from weakref import WeakKeyDictionary
 from causal_dsl.causal.domains import Finite
 from causal_dsl.causal.model import CausalModel
 from causal_dsl.diagnostics import NOWHERE, Diagnostics, Span, SpecError, did_you_mean, fail
-from causal_dsl.program.facts import Facts
-from causal_dsl.program.locations import Position
 from causal_dsl.program.tokens import MASK, Encoded, Tokens
+from causal_dsl.vocabulary.locations import Position
+from causal_dsl.vocabulary.network_facts import Facts
 
 if TYPE_CHECKING:
     from causal_dsl.program.program import Alignment

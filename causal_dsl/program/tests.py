@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from causal_dsl.causal.designs import Design
 from causal_dsl.causal.model import CausalModel
@@ -12,7 +12,7 @@ from causal_dsl.program.definitions import meant
 from causal_dsl.program.draws import DrawReader
 from causal_dsl.program.interventions import read_cells
 from causal_dsl.program.likeness import check_split
-from causal_dsl.program.measured import scores_of
+from causal_dsl.program.measured import scores_of, without_lines
 from causal_dsl.program.modules import Definition, Module
 from causal_dsl.program.options import ReadOptions, Tokenizers
 from causal_dsl.program.parameters import fixed_parameters
@@ -54,13 +54,13 @@ def read_test(
             help=f"write base ~ {alignment.model.name}(n=256), or base, source ~ …",
         )
         good = False
-    readout = _readout(alignment, found)
-    good = good and readout is not None
+    readouts = _readouts(alignment, found)
+    good = good and bool(readouts)
     cells = None
     # An alignment that says nothing at all is one fault, not one for each variable that it does not place.
     if fixed is not None and draws.statements and (alignment.placements or alignment.readouts):
         cells = read_cells(declaration, module, alignment, fixed, draws, good, found)
-    if not _asks(declaration, found) or not good or readout is None or cells is None:
+    if not _asks(declaration, found) or not good or cells is None:
         return None
     if module.faulty and any(isinstance(node, tree.Name) and node.name in module.faulty for node in declaration.walk()):
         return None  # it needs what an earlier fault kept from being known
@@ -73,7 +73,7 @@ def read_test(
         declaration.name.name,
         declaration.name.span,
         alignment,
-        readout,
+        readouts,
         draws.roles,
         cells,
         bool(swaps),
@@ -87,7 +87,7 @@ def read_test(
         declaration.name.span,
         declaration.doc,
         alignment,
-        readout,
+        readouts[0],
         Design(draws.statements, tuple(line.where for line in alignment.prompts), draws.by),
         draws.solved,
         cells,
@@ -98,7 +98,19 @@ def read_test(
         scores,
         controls=draws.controls,
     )
-    return test if check_split(test, draws.by_span, found) else None
+    if not check_split(test, draws.by_span, found):
+        return None
+    if len(readouts) == 1:
+        return test
+    return replace(test, parts=tuple(_part(test, readout) for readout in readouts))
+
+
+def _part(test: Test, readout: Readout) -> Test:
+    """A test that reads several outputs, as it is for one of them."""
+    alignment = replace(test.alignment, readouts={readout.variable: readout})
+    name = f"{test.name}({readout.variable})"
+    part = without_lines(test, name=name, alignment=alignment, readout=readout)
+    return replace(part, scores=part.scores.of(readout.variable, test.scores))
 
 
 def aligned(
@@ -141,8 +153,8 @@ def _asks(declaration: tree.TestDecl | tree.FitDecl, found: Diagnostics) -> bool
     return True
 
 
-def _readout(alignment: Alignment, found: Diagnostics) -> Readout | None:
-    """The one read-out of an alignment (else E700)."""
+def _readouts(alignment: Alignment, found: Diagnostics) -> list[Readout]:
+    """The read-outs of an alignment; empty where there is none (E700)."""
     readouts = list(alignment.readouts.values())
     if not readouts:
         outputs = ", ".join(f"`{name}`" for name in alignment.model.outputs)
@@ -154,16 +166,7 @@ def _readout(alignment: Alignment, found: Diagnostics) -> Readout | None:
             alignment.span,
             help=f"write `{alignment.model.outputs[0] if alignment.model.outputs else 'answer'} @ {where}` (the outputs are {outputs})",
         )
-        return None
-    if len(readouts) > 1:
-        found.report(
-            "E700",
-            f"`{alignment.name}` reads {len(readouts)} outputs; a test judges one",
-            readouts[1].span or alignment.span,
-            help="make an alignment for each, `align other : this { … }`, with one read-out",
-        )
-        return None
-    return readouts[0]
+    return readouts
 
 
 def _tokens(network: NetworkRef, tokenizers: Tokenizers, found: Diagnostics) -> Tokens | None:

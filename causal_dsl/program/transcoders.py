@@ -14,12 +14,12 @@ from typing import Any
 
 from causal_dsl.diagnostics import Diagnostics, Span, shown_path
 from causal_dsl.program.components import missing, width
-from causal_dsl.program.facts import Facts
 from causal_dsl.program.file_shapes import tensor_shapes
-from causal_dsl.program.locations import Place, Site
 from causal_dsl.program.program import NetworkRef
 from causal_dsl.program.read_features import FeatureRef
 from causal_dsl.program.sae_metadata import CONFIG, check_network, same_vector, site_of
+from causal_dsl.vocabulary.locations import Place, Site
+from causal_dsl.vocabulary.network_facts import Facts
 
 TRANSCODERS = ("transcoder", "skip_transcoder", "jumprelu_transcoder")
 CROSSCODER = "crosscoder"

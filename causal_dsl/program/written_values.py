@@ -9,7 +9,6 @@ from pathlib import Path
 from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean
 from causal_dsl.program.components import width
 from causal_dsl.program.indices import swept
-from causal_dsl.program.locations import Place
 from causal_dsl.program.paths import steps, without_head
 from causal_dsl.program.ranges import SiteRange
 from causal_dsl.program.read_settings import call_name, constant, read_settings
@@ -18,6 +17,7 @@ from causal_dsl.reading import is_file, may_read, shortened
 from causal_dsl.store import reads
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
+from causal_dsl.vocabulary.locations import Place
 from causal_dsl.vocabulary.settings import Setting
 from causal_dsl.vocabulary.values import VALUES, is_word, words
 from causal_dsl.vocabulary.values.arithmetic import Combine

@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from causal_dsl.diagnostics import Diagnostics, Span, SpecError, did_you_mean, fail
-from causal_dsl.program.facts import Facts, facts_of_folder
+from causal_dsl.program.facts import facts_of_folder
 from causal_dsl.program.own_networks import layout_from
 from causal_dsl.resources import resource
 from causal_dsl.store import reads
 from causal_dsl.store.hashes import cache_root
+from causal_dsl.vocabulary.network_facts import Facts
 
 MANIFEST, PROGRAM = "manifest.json", "program.json"
 #: Where the sites of compiled programs are, as a declaration would say it.
@@ -42,7 +43,7 @@ class Entry:
     """One network of the zoo.
 
     ``size``: bytes on disk once it is here (0: made in memory). ``accuracy``: from 0 to 1, None where its task is the
-    user's; ``over`` says over what. ``sizes``: fields of :class:`~causal_dsl.program.facts.Facts`. ``fetch``: what to
+    user's; ``over`` says over what. ``sizes``: fields of :class:`~causal_dsl.vocabulary.network_facts.Facts`. ``fetch``: what to
     fetch, empty for what ships: ``requirement``, ``member`` of the archive, ``bytes`` of the archive, ``sha256`` of
     the member.
     """

@@ -55,6 +55,7 @@ def _table(
 ) -> pandas.DataFrame:
     import pandas
 
+    parts = {part.name: (whole.name, part.readout.variable) for whole in plan.program.tests for part in whole.parts}
     tables = []
     for test in plan.tests:
         drawn = plan.draw_of(test)
@@ -63,7 +64,7 @@ def _table(
             tables.append(
                 pandas.DataFrame(
                     {
-                        "test": test.name,
+                        **_named(test, parts),
                         **cell,
                         **shared,
                         **_measured(test, drawn, columns, labels[test.name]),
@@ -78,6 +79,12 @@ def _table(
         elif table[name].dtype == object:
             table[name] = table[name].map(lambda value: None if value is None or value != value else str(value))
     return table
+
+
+def _named(test: Test, parts: Mapping[str, tuple[str, str]]) -> dict[str, str]:
+    """What a row is of: its test, and the output that is read, where there are several."""
+    name, output = parts.get(test.name, (test.name, ""))
+    return {"test": name, **({"output": output} if output else {})}
 
 
 def _pair_columns(test: Test, plan: Plan, drawn: Drawn, labels: np.ndarray | None) -> Iterator[tuple[str, Any]]:

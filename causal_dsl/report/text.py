@@ -128,6 +128,9 @@ def _test(test: TestResult, path: str, console: Console, several: bool = False) 
     findings = list(_findings(test))
     if test.verdict is not None and len(test.cells) > 1:
         findings.insert(0, _sentence("verdict", test.verdict.text))
+    for name, one in reversed(list(test.outputs.items())):
+        if one.verdict is not None:
+            findings.insert(1, _sentence(f"{name}: {one.verdict.code}", one.verdict.text))
     if findings:
         yield Text("")
         yield from findings
@@ -152,9 +155,11 @@ def _facts(test: TestResult) -> str:
 
 
 def _chance(test: TestResult) -> Iterator[RenderableType]:
-    for title, ceilings in (("chance", test.ceilings), ("on the kept pairs", test.ceilings_kept)):
-        if ceilings:
-            yield _indented(Text(f"{title}: {show_ceilings(ceilings)}"))
+    for name, one in (("", test), *test.outputs.items()):
+        of = f", `{name}`" if name else ", all outputs together" if test.outputs else ""
+        for title, ceilings in (("chance", one.ceilings), ("on the kept pairs", one.ceilings_kept)):
+            if ceilings:
+                yield _indented(Text(f"{title}{of}: {show_ceilings(ceilings)}"))
 
 
 def _indented(what: RenderableType, by: int = 2) -> Padding:
@@ -222,9 +227,16 @@ def _ceiling(score: str, test: TestResult) -> float | None:
 
 
 def _sweep(test: TestResult, score: str, console: Console) -> Iterator[RenderableType]:
+    of = next((name for name in test.outputs if score.endswith(f"({name})")), "")
+    own = score.removesuffix(f"({of})")
+    alone = bool(of) and own == "iia"
+    yield from _swept(test.outputs[of] if alone else test, own if alone else score, score, console)
+
+
+def _swept(test: TestResult, score: str, title: str, console: Console) -> Iterator[RenderableType]:
     cells = [cell for cell in test.cells if score in cell.scores]
     varying = [name for name in test.parameters if len({cell.cell[name] for cell in cells}) > 1]
-    yield _indented(Text(score, style="bold"))
+    yield _indented(Text(title, style="bold"))
     if len(varying) < 2:
         yield from _bars(test, score, cells, varying or list(test.parameters), console)
     else:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from causal_dsl.measures.evaluation import CellData, Evaluation
-from causal_dsl.measures.per_cell import Best, CellScore, Chosen, Order, OverCells, PairMean, Star
+from causal_dsl.measures.per_cell import Best, CellScore, Chosen, OfOutput, Order, OverCells, PairMean, Star
 from causal_dsl.measures.units import SHARE
 from causal_dsl.score.intervals import (
     LEVEL,
@@ -39,6 +39,10 @@ class Estimator:
     weights: np.ndarray | None = None
     points: dict[CellScore, np.ndarray] = field(default_factory=dict)
     replicates: dict[CellScore, np.ndarray] = field(default_factory=dict)
+    #: the same for each output, where a test reads several
+    outputs: Mapping[str, Estimator] = field(default_factory=dict)
+
+    env: Evaluation = field(init=False)
 
     def __post_init__(self) -> None:
         self.n = self.frames[0].n if self.frames else 0
@@ -46,7 +50,8 @@ class Estimator:
         base = next(iter(self.ids.values()), np.zeros(self.n))
         choosing = halves(base) if self.n else np.zeros(0, bool)
         own = np.ones(self.n) if self.weights is None else self.weights
-        self.env = Evaluation(self.frames, self.cells, own[None], choosing, self.ceiling)
+        outputs = {name: one.env.under(own[None]) for name, one in self.outputs.items()}
+        self.env = Evaluation(self.frames, self.cells, own[None], choosing, self.ceiling, outputs=outputs)
 
     def prepare(self, scores: Sequence[CellScore]) -> None:
         """Compute the scores and, unless the pairs are all there are, their bootstrap replicates."""
@@ -77,6 +82,8 @@ class Estimator:
 
     def estimate(self, score: CellScore, cell: int = 0) -> Estimate:
         """The score of a cell with its interval."""
+        if isinstance(score, OfOutput):
+            return self.outputs[score.output].estimate(score.score, cell)
         found = self._estimate(score, cell)
         return found if found.low is None else replace(found, about=self.about)
 

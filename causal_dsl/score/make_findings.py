@@ -240,13 +240,20 @@ _PASSERS = {
 }
 
 
-def vacuous_expectation(ceilings: Mapping[str, Ceiling], expectation: Expectation) -> Diagnostic | None:
+def vacuous_expectation(
+    ceilings: Mapping[str, Ceiling], expectation: Expectation, output: str = ""
+) -> Diagnostic | None:
     """A warning (W620 to W622) where a trivial rule already passes an expectation that a perfect network passes too.
 
     An expectation that a perfect network fails (``iia <= 60%``, at a control site) is not meant to tell the two apart.
+    ``output``: the scores are those of one output of several, and ``ceilings`` its own.
     """
+
+    def named(scores: Mapping[str, float]) -> dict[str, float]:
+        return {f"{name}({output})" if output else name: score for name, score in scores.items()}
+
     perfect = {"iia": 1.0, "iia_informative": 1.0, "iia_star": 1.0}
-    if expectation.truth.assume(perfect) != 1:
+    if expectation.truth.assume(named(perfect)) != 1:
         return None
     for name, (code, who) in _PASSERS.items():
         ceiling = ceilings.get(name)
@@ -254,7 +261,7 @@ def vacuous_expectation(ceilings: Mapping[str, Ceiling], expectation: Expectatio
             continue
         # the best rule's own score is known from below; what it may score at most warns of nothing
         least = ceiling.low if name == "output_only" else ceiling.value
-        if expectation.truth.assume(_scores(name, least, ceilings.get("output_only"))) != 1:
+        if expectation.truth.assume(named(_scores(name, least, ceilings.get("output_only")))) != 1:
             continue
         how = "exactly" if ceiling.exact else f"sampled over {counted(ceiling.n)}"
         at_least = "at least " if least < ceiling.value else ""
@@ -262,7 +269,7 @@ def vacuous_expectation(ceilings: Mapping[str, Ceiling], expectation: Expectatio
             code,
             f"{who} passes this expectation",
             expectation.span,
-            label=f"its iia is {at_least}{show(least)} ({how})",
+            label=f"its {next(iter(named(perfect)))} is {at_least}{show(least)} ({how})",
             notes=("a pass shows nothing beyond the answers",),
             help="draw pairs whose answers differ (`where base.x != source.x`), expect more, or expect `iia_star`",
         )

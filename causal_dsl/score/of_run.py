@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
 
 from causal_dsl.causal.ceilings import Ceiling
 from causal_dsl.causal.cover import cover_of, scope_of
 from causal_dsl.engine.execute import CellRun, TestRun
+from causal_dsl.measures.quantities import Columns
 from causal_dsl.planning.plan import Plan
 from causal_dsl.program.answers import Answers
+from causal_dsl.program.program import Test
 from causal_dsl.program.tokens import Tokens
 from causal_dsl.score.results import CellInfo, Fired, TestResult
 from causal_dsl.score.score import score_test
 from causal_dsl.score.speech import speech_of
-from causal_dsl.score.truth import asked_of, kept_of, labels_of
+from causal_dsl.score.truth import asked_of, labels_of
 
 
 def score_run(
@@ -23,13 +28,47 @@ def score_run(
     ceilings: Mapping[str, Ceiling],
     answers: Answers,
     tokens: Tokens | None,
+    kept: np.ndarray | None,
 ) -> TestResult:
-    """The result of a test from the columns of its finished cells; ``tokens`` show answers that were said, if there are any."""
+    """The result of a test from the columns of its finished cells; ``tokens`` show answers that were said, if there are any.
+    ``kept`` are the pairs that its filter keeps, [n] (None: there is none)."""
     test = run.test
-    drawn = plan.draw_of(test)
-    output, ids = test.readout.variable, plan.ids_of(test)
+    return score_test(
+        test.scores,
+        cells_of(finished),
+        **pairs_of(test, plan, ceilings, kept),
+        info=info_of(test, finished),
+        seconds=run.seconds,
+        speech=speech_of(test, plan, answers, tokens),
+        scope=scope_of(test.design),
+        part=any(test.design.splits.values()),
+    )
+
+
+def cells_of(finished: Sequence[CellRun]) -> list[tuple[dict[str, Any], Columns]]:
+    return [(dict(cell.node.cell), cell.columns) for cell in finished]
+
+
+def pairs_of(test: Test, plan: Plan, ceilings: Mapping[str, Ceiling], kept: np.ndarray | None) -> dict[str, Any]:
+    """What :func:`~causal_dsl.score.score.score_test` is told of the pairs of a test, for whatever it measures."""
+    drawn, output, ids = plan.draw_of(test), test.readout.variable, plan.ids_of(test)
     roles = ("base", *(role for role in test.roles if role != "base"))
-    kept = kept_of(test, drawn, finished[0].columns)
+    return {
+        "ids": {role: ids[role] for role in roles},
+        "base_answers": drawn.values["base"][output],
+        "labels": labels_of(test, drawn),
+        "asked": asked_of(test, drawn),
+        "source_answers": {role: drawn.values[role][output] for role in dict.fromkeys(role for _, role in test.swaps)},
+        "ceilings": {n: c for n, c in ceilings.items() if n != "informative"},
+        "exhaustive": drawn.exhaustive,
+        "kept": kept,
+        "cover": cover_of(test.design, drawn),
+        "accepted": test.model.accepted(output),
+    }
+
+
+def info_of(test: Test, finished: Sequence[CellRun]) -> list[CellInfo]:
+    """What the run says of each cell beside its columns."""
     info = []
     interventions = {cell.values: cell.interventions for cell in test.cells}
     for cell in finished:
@@ -39,22 +78,7 @@ def score_run(
             for text, (rows, change, dead) in zip(texts, cell.fired, strict=True)
         )
         info.append(CellInfo(fired, cell.noise_floor, cell.outside))
-    return score_test(
-        test.scores,
-        [(dict(cell.node.cell), cell.columns) for cell in finished],
-        ids={role: ids[role] for role in roles},
-        base_answers=drawn.values["base"][output],
-        labels=labels_of(test, drawn),
-        asked=asked_of(test, drawn),
-        source_answers={role: drawn.values[role][output] for role in dict.fromkeys(role for _, role in test.swaps)},
-        ceilings={n: c for n, c in ceilings.items() if n != "informative"},
-        exhaustive=drawn.exhaustive,
-        kept=kept,
-        info=info,
-        seconds=run.seconds,
-        cover=cover_of(test.design, drawn),
-        speech=speech_of(test, plan, answers, tokens),
-        scope=scope_of(test.design),
-        part=any(test.design.splits.values()),
-        accepted=test.model.accepted(output),
-    )
+    return info
+
+
+__all__ = ["cells_of", "info_of", "pairs_of", "score_run"]

@@ -291,6 +291,8 @@ class TestResult:
     #: of a member of a family: what the family is called, and the parameters that make it this member
     family: str = ""
     variant: tuple[tuple[str, int | float | str], ...] = ()
+    #: where it reads several outputs: the result of each by itself. The scores above are then of all of them together
+    outputs: Mapping[str, TestResult] = field(default_factory=dict)
     #: who its network is: equal for one network under two names
     who: str = field(default="", compare=False)
 
@@ -341,6 +343,7 @@ class TestResult:
             "findings": [finding.to_json() for finding in self.findings],
             "wrong_answers": [wrong.to_json() for wrong in self.wrong],
             "seconds": self.seconds,
+            **({"outputs": {name: one.to_json() for name, one in self.outputs.items()}} if self.outputs else {}),
         }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +11,6 @@ import numpy as np
 from causal_dsl.causal.accepted import SINGLE, Accepted
 from causal_dsl.causal.designs import count_distinct
 from causal_dsl.measures.context import Reported, TestContext, TestScores
-from causal_dsl.measures.evaluation import CellData
 from causal_dsl.measures.per_cell import Best, CellScore, Chosen, PairMean
 from causal_dsl.measures.per_pair import FixedNumber
 from causal_dsl.measures.quantities import Columns
@@ -28,8 +28,9 @@ from causal_dsl.score.make_findings import (
     near_bound,
     scope_finding,
 )
+from causal_dsl.score.prepared import Prepared, prepare
 from causal_dsl.score.results import CellInfo, CellResult, Finding, ReportResult, TestResult
-from causal_dsl.score.samples import few_inputs, steady
+from causal_dsl.score.samples import few_inputs
 from causal_dsl.score.stillness import at_rest, nothing_expected
 from causal_dsl.score.sweeps import multiple, numbers_of, rises
 from causal_dsl.score.verdict import by_design, top_of
@@ -59,6 +60,7 @@ def score_test(
     scope: Sequence[DrawScope] = (),
     part: bool = False,
     accepted: Accepted = SINGLE,
+    outputs: Mapping[str, Prepared] = MappingProxyType({}),
 ) -> TestResult:
     """Score a test.
 
@@ -78,35 +80,29 @@ def score_test(
     scope:          what share of the draws each `where` lets through
     part:           the rows are drawn from a part of the inputs (a split)
     accepted:       which answers the causal model's codes accept: one each, or those of a set
+    outputs:        the same pairs, prepared for each output by itself, where the test reads several
     """
     context = scores.context
     names = [dict(cell) for cell, _ in cells]
     n = len(base_answers)
     sources = dict(source_answers or {})
-    given = dict(ceilings or {})
-    rows = None if kept is None else np.flatnonzero(kept)
-    frames = [CellData(columns, base_answers, labels, sources, rows, asked, accepted) for _, columns in cells]
-    own_ids = {
-        role: np.asarray(column)[rows] if rows is not None else np.asarray(column) for role, column in ids.items()
-    }
-    level: float | np.ndarray | None = given["output_only"].value if "output_only" in given else None
-    of_kept: dict[str, Ceiling] = {}
-    if rows is not None and labels is not None and frames:
-        from causal_dsl.score.chance import kept_ceilings
-
-        frame = frames[0]
-        assert frame.labels is not None
-        answers = {context.roles[0]: frame.base_answers, **frame.source_answers}
-        own = {role: own_ids[role] for role in answers}
-        of_kept, level = kept_ceilings(frame.labels, answers, own, exhaustive, given, n, accepted)
-    weights = None if cover is None else steady(cover, frames, rows)
-    draws = cover is not None and cover.seen
-    estimator = Estimator(frames, names, own_ids, exhaustive or weights is not None, level, draws, weights)
-    everything = None
-    if rows is not None:
-        every = [CellData(c, base_answers, labels, sources, None, asked, accepted) for _, c in cells]
-        of_all = None if cover is None else steady(cover, every, None)
-        everything = Estimator(every, names, ids, exhaustive or of_all is not None, _value(given), draws, of_all)
+    prepared = prepare(
+        cells,
+        ids=ids,
+        base_answers=base_answers,
+        labels=labels,
+        asked=asked,
+        source_answers=sources,
+        ceilings=ceilings,
+        exhaustive=exhaustive,
+        kept=kept,
+        cover=cover,
+        accepted=accepted,
+        outputs=outputs,
+    )
+    given, of_kept, rows = prepared.ceilings, prepared.of_kept, prepared.rows
+    frames, estimator, everything = prepared.frames, prepared.estimator, prepared.everything
+    weights = estimator.weights
 
     wanted = scores.cell_scores
     whole = [reported for reported in scores.reports if reported.value.over_cells]
@@ -206,10 +202,6 @@ def _of_all(
     if results and not estimator.exhaustive:
         found += few_inputs(estimator, context.roles)
     return found
-
-
-def _value(ceilings: Mapping[str, Ceiling]) -> float | None:
-    return ceilings["output_only"].value if "output_only" in ceilings else None
 
 
 def _parts(truths: Sequence[CellScore]) -> list[CellScore]:

@@ -113,6 +113,11 @@ def _said(code: int, token: int, speech: Speech) -> str:
     return f"`{speech.value(code)}`"
 
 
+def told(code: int, speech: Speech) -> str:
+    """What a run says, by the code of its answer alone."""
+    return _said(code, -1, speech).strip("`")
+
+
 def wrong_finding(wrong: Sequence[Wrong], runs: int, cell: str, speech: Speech) -> list[Finding]:
     """One sentence of what was said instead; ``cell`` names the cell that it is about, where there are several."""
     if not wrong:

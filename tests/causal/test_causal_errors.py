@@ -8,10 +8,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import causal_models as plain
 import pytest
 
 from causal_dsl.diagnostics import render_all
+from tests.causal import causal_models as plain
 
 FOLDER = Path(__file__).parent / "errors"
 SPECS = sorted(FOLDER.glob("*.causal"))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import causal_models as plain
 import pytest
 
 from causal_dsl.causal.ceilings import ceilings
 from causal_dsl.causal.designs import Design, draw
 from causal_dsl.diagnostics import Diagnostics
+from tests.causal import causal_models as plain
 
 BITS = "causal m { x, y ~ bool  both := x and y  output out := %s }"
 EQUALITY = "causal equality { a, b, c, d ~ 0..3  left := a == b  right := c == d  output same := left == right }"
@@ -161,3 +161,19 @@ def test_what_is_kept_of_one_design_is_not_given_for_another() -> None:
             for n in (16, 32):
                 more = {} if "exhaustive" in change else {"n": n}
                 assert ceilings(plain.design(model, **change, **more), [(name, "source")], "out", None) == expected
+
+
+@pytest.mark.parametrize("where", ["", "base.x != source.x", "base.s == source.s"])
+@pytest.mark.parametrize("real", [False, True])
+def test_outputs_together_are_one_output_that_holds_them_all(where: str, real: bool) -> None:
+    text = """causal m {
+  x, y, z ~ 0..3
+  r ~ DOMAIN
+  output s := (x + (if r > 0.5 then y else 0)) mod 3
+  output t := x == z
+  output both := 2 * s + (if t then 1 else 0)
+}"""
+    design = plain.design(plain.model(text.replace("DOMAIN", "real(0, 1)" if real else "0..1")), n=200, where=where)
+    one = values(design, [("x", "source")], "both", exact=not real)
+    assert values(design, [("x", "source")], ("s", "t"), exact=not real) == one  # type: ignore[arg-type]
+    assert values(design, [("x", "source")], ("both", "s"), exact=not real) == one  # type: ignore[arg-type]

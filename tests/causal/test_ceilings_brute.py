@@ -14,7 +14,6 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-import causal_models as plain
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -23,6 +22,7 @@ from hypothesis import strategies as st
 from causal_dsl.causal.ceilings import RULES, ceilings, of_rows
 from causal_dsl.causal.designs import Design, DrawStatement, draw
 from causal_dsl.diagnostics import Diagnostics
+from tests.causal import causal_models as plain
 
 Row = dict[str, int]
 FUNCTION = "def mix(x: int, y: int) -> int:\n    return (2 * x + y * y) % 3\n"

@@ -8,7 +8,6 @@ from dataclasses import replace
 from random import Random
 from typing import Any
 
-import causal_models as plain
 import numpy as np
 import pytest
 
@@ -16,6 +15,7 @@ from causal_dsl.causal.construct import Construction
 from causal_dsl.causal.designs import Design, Drawn, DrawStatement, draw
 from causal_dsl.causal.drawn_rows import RowDrawer
 from causal_dsl.diagnostics import NOWHERE, Diagnostics, render_all
+from tests.causal import causal_models as plain
 
 MODEL = """
 causal m {

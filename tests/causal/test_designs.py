@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from collections import Counter
 
-import causal_models as plain
 import numpy as np
 import pytest
 
 from causal_dsl.causal.designs import Design, Drawn, DrawStatement, draw, implicit_source
 from causal_dsl.counter import bits, key, normals, unit
 from causal_dsl.diagnostics import NOWHERE, Diagnostics, render_all
+from tests.causal import causal_models as plain
 
 EQUALITY = """
 causal equality {

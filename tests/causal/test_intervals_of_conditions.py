@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from random import Random
 
-import causal_models as plain
 import numpy as np
 import pytest
 
 from causal_dsl.causal.designs import draw
 from causal_dsl.causal.interval_bounds import boxes_of
 from causal_dsl.diagnostics import Diagnostics, render_all
+from tests.causal import causal_models as plain
 
 MODEL = """
 causal m {

@@ -8,7 +8,6 @@ from fractions import Fraction
 from random import Random
 from typing import Any
 
-import causal_models as plain
 import numpy as np
 import pytest
 
@@ -16,6 +15,7 @@ import causal_dsl as cd
 from causal_dsl.causal.cover import cover_of, once, scope_of
 from causal_dsl.causal.designs import Design, Drawn
 from causal_dsl.diagnostics import render_all
+from tests.causal import causal_models as plain
 
 Row = dict[str, Any]
 HEAD = 'network net = zoo("equality-relu")\nalign at : m -> net {\n  u @ layer[1].out[0:2]\n'

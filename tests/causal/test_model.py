@@ -6,7 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import causal_models as plain
 import networkx as nx
 import numpy as np
 import pytest
@@ -16,6 +15,7 @@ from causal_dsl.causal.members import compile_model
 from causal_dsl.causal.model import Scope, compile_domain
 from causal_dsl.diagnostics import Diagnostics, SpecError
 from causal_dsl.syntax import tree
+from tests.causal import causal_models as plain
 
 EQUALITY = """
 causal equality {

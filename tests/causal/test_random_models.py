@@ -6,7 +6,6 @@ import itertools
 from random import Random
 from typing import Any
 
-import causal_models as plain
 import numpy as np
 import pytest
 import sympy
@@ -18,6 +17,7 @@ from causal_dsl.causal.members import compile_model
 from causal_dsl.causal.model import CausalModel, Scope
 from causal_dsl.diagnostics import Diagnostics, SpecError, render_all
 from causal_dsl.syntax import tree
+from tests.causal import causal_models as plain
 
 TEXTS = ("Mary", "John", "Tom")
 DOMAINS: dict[str, tree.DomainExpr] = {

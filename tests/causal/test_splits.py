@@ -10,13 +10,10 @@ from dataclasses import replace
 from random import Random
 from typing import Any
 
-import causal_models as plain
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_designs import EQUALITY, HUGE, IOI, chi_square, drawn
-from test_random_models import compiled_or_none, declaration, seeds
 
 from causal_dsl import api, build
 from causal_dsl.causal import drawn_rows as drawing
@@ -26,6 +23,9 @@ from causal_dsl.causal.model import CausalModel
 from causal_dsl.causal.splits import PARTS, part_of
 from causal_dsl.diagnostics import NOWHERE, Diagnostic, Diagnostics
 from causal_dsl.syntax.format import format_tree
+from tests.causal import causal_models as plain
+from tests.causal.test_designs import EQUALITY, HUGE, IOI, chi_square, drawn
+from tests.causal.test_random_models import compiled_or_none, declaration, seeds
 
 LEFT = [("left", "source")]
 MASK = 2**64 - 1

@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import causal_models as plain
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -17,6 +16,7 @@ from causal_dsl.causal.tables import LookupTable
 from causal_dsl.diagnostics import Diagnostics, render_all
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.parse import Source, parse
+from tests.causal import causal_models as plain
 
 COLUMNS = {
     "city": ["Paris", "Lyon", "Rome", "Bari"],

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import causal_models as plain
 import numpy as np
 import pytest
 
@@ -14,6 +13,7 @@ from causal_dsl.causal.domains import Finite, Real, Text
 from causal_dsl.causal.tables import LookupTable, load_table
 from causal_dsl.diagnostics import Diagnostics, SpecError, render_all
 from causal_dsl.syntax import tree
+from tests.causal import causal_models as plain
 
 CITIES = "city,country,population,old,share\nParis,France,2100000,true,1\nLyon,France,500000,true,0.5\nRome,Italy,2700000,false,2\n"
 

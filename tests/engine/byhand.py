@@ -21,7 +21,7 @@ class ByHand:
     """One family's model. Vectors of heads are flat, all heads one after the other; weights are [tokens, heads, keys]."""
 
     def __init__(self, name: str):
-        from families import PLACES, layer_path, model_of
+        from tests.network.families import PLACES, layer_path, model_of
 
         self.name = name.partition(":")[0]
         self.model: Any = model_of(name)
@@ -114,7 +114,7 @@ class ByHand:
 
     def _between(self, ids: tuple[int, ...], layer: int, at: int, new: Tensor) -> Tensor:
         """The stream between attention and MLP is not a module's output: what follows in the layer is computed from it."""
-        from families import layer_path, rest_of_layer
+        from tests.network.families import layer_path, rest_of_layer
 
         module = self.model.get_submodule(layer_path(self.name, layer))
 
@@ -133,7 +133,7 @@ class ByHand:
     @contextmanager
     def attention(self, change: Callable[[int, str, Tensor], Tensor]) -> Iterator[None]:
         """The model's own plain attention, with q, k and the weights [1, heads, tokens, ...] changed layer by layer."""
-        from families import layer_path
+        from tests.network.families import layer_path
 
         inside = {
             module: layer

@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import torch
-from byhand import ByHand
 from torch import Tensor
 
 from causal_dsl.program.components import COMPONENTS, missing
-from causal_dsl.program.facts import Facts
+from causal_dsl.vocabulary.network_facts import Facts
 from causal_dsl.vocabulary.values import VALUES
+from tests.engine.byhand import ByHand
 
 HEAD = 8
 SHARED = ("k", "v", "k_rot")

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny import execution_of, numbers_of, same, spec_of
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
@@ -25,6 +24,7 @@ from causal_dsl.engine import sweep as sweep_module
 from causal_dsl.engine.stored_blocks import ChunkStore
 from causal_dsl.planning.cost import cost_of
 from causal_dsl.planning.memory import PROCESS, Budget, taken
+from tests.engine.tiny import execution_of, numbers_of, same, spec_of
 
 torch.set_num_threads(1)
 TESTS = """

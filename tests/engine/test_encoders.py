@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny import folder_of, network_of, spec_of
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
@@ -18,6 +17,7 @@ from causal_dsl.diagnostics import SpecError
 from causal_dsl.fitting.precomputed import fill
 from causal_dsl.fitting.step_rows import Part, Stepper
 from causal_dsl.planning.memory import Budget
+from tests.engine.tiny import folder_of, network_of, spec_of
 
 torch.set_num_threads(1)
 TESTS = """
@@ -39,7 +39,7 @@ class ByHand:
     """A model of transformers, asked what stands at the mask."""
 
     def __init__(self, family: str):
-        from families import CONFIGS, model_of
+        from tests.network.families import CONFIGS, model_of
 
         self.model: Any = model_of(family)
         self.mask = "<mask>" if CONFIGS[family].late else "[MASK]"

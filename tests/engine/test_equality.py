@@ -14,8 +14,6 @@ import pytest
 import torch
 from hypothesis import assume
 from hypothesis import strategies as st
-from thinning import law
-from tiny import BOTH_WAYS, CONFIGS, PLACES, execution_of, network_of, numbers_of, same, spec_of
 
 import causal_dsl as cd
 from causal_dsl.planning.lower import unfit_networks
@@ -23,6 +21,8 @@ from causal_dsl.planning.plan import Plan
 from causal_dsl.planning.switches import SWITCHES, all_off, turned_on
 from causal_dsl.program.components import COMPONENTS
 from causal_dsl.vocabulary.measures import MEASURES
+from tests.engine.tiny import BOTH_WAYS, CONFIGS, PLACES, execution_of, network_of, numbers_of, same, spec_of
+from tests.thinning import law
 
 torch.set_num_threads(1)
 FAMILIES = [name for name in CONFIGS if name not in BOTH_WAYS]

@@ -13,10 +13,7 @@ from tempfile import mkdtemp
 import numpy as np
 import pytest
 import torch
-from byhand import ByHand
-from matrix import HEAD, SHARED, Case, Rows, Spot, cases
 from safetensors.torch import save_file
-from tiny import execution_of, network_of, spec_of
 
 from causal_dsl import api, running
 from causal_dsl.api import Options
@@ -24,9 +21,12 @@ from causal_dsl.engine.execute import Execution
 from causal_dsl.network.network import Network
 from causal_dsl.planning import graph as g
 from causal_dsl.program.components import COMPONENTS, width
-from causal_dsl.program.locations import Site
 from causal_dsl.report.progress import Progress
 from causal_dsl.score.targets import target_ids
+from causal_dsl.vocabulary.locations import Site
+from tests.engine.byhand import ByHand
+from tests.engine.matrix import HEAD, SHARED, Case, Rows, Spot, cases
+from tests.engine.tiny import execution_of, network_of, spec_of
 
 torch.set_num_threads(1)
 #: The largest difference of a logit, where logits are of the order of one.
@@ -37,14 +37,14 @@ TOGETHER = 150
 
 def families() -> list[str]:
     """Every family of the package's table."""
-    from families import CONFIGS
+    from tests.network.families import CONFIGS
 
     return list(CONFIGS)
 
 
 def shallow() -> list[str]:
     """The same with one and with two layers."""
-    from families import CONFIGS
+    from tests.network.families import CONFIGS
 
     return [f"{name}:{layers}" for name in CONFIGS for layers in (1, 2)]
 

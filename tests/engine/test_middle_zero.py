@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from tiny import spec_of
 
 import causal_dsl as cd
+from tests.engine.tiny import spec_of
 
 
 @pytest.mark.parametrize("reference", [False, True])

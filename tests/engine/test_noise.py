@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from matrix import normal
-from tiny import execution_of, network_of, numbers_of, same, spec_of
 
 from causal_dsl.engine.values import noise
 from causal_dsl.vocabulary.values.noise import Noise
+from tests.engine.matrix import normal
+from tests.engine.tiny import execution_of, network_of, numbers_of, same, spec_of
 
 torch.set_num_threads(1)
 NOISY = "test t on a { base, source ~ m(n=24, seed=1) do(layer[l].mlp_out[p] += noise(std=2, seed=4)) report mean(kl) }"

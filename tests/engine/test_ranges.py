@@ -14,8 +14,6 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import torch
-from byhand import ByHand, hook
-from tiny import BOTH_WAYS, execution_of, folder_of, numbers_of, same
 from torch import Tensor
 
 import causal_dsl as cd
@@ -23,6 +21,8 @@ from causal_dsl.diagnostics import SpecError
 from causal_dsl.engine.execute import Execution
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.lower import by_reference
+from tests.engine.byhand import ByHand, hook
+from tests.engine.tiny import BOTH_WAYS, execution_of, folder_of, numbers_of, same
 
 torch.set_num_threads(1)
 FAMILIES = ("llama", "gpt2", "gpt_neox", "bert")

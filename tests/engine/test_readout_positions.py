@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from byhand import ByHand
-from tiny import folder_of
 
 import causal_dsl as cd
+from tests.engine.byhand import ByHand
+from tests.engine.tiny import folder_of
 
 SPEC = """
 domain W = {"w10", "w11", "w12", "w13", "w14"}

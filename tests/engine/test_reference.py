@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pandas
 import pytest
-from tiny import spec_of
 
 from causal_dsl.engine.sweep import Sweep
 from causal_dsl.tools.cli import main
+from tests.engine.tiny import spec_of
 
 TESTS = """
 test swap on a { base, source ~ m(n=24, seed=3) do(same <- source)

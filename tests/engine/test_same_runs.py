@@ -8,13 +8,13 @@ import numpy as np
 import pandas
 import pytest
 import torch
-from tiny import spec_of
 
 from causal_dsl import api
 from causal_dsl.api import Options
 from causal_dsl.engine.readout import measure
 from causal_dsl.measures.names import BETWEEN_RUNS, MEASURES
 from causal_dsl.measures.quantities import Quantity
+from tests.engine.tiny import spec_of
 
 #: Measures of two runs, and the change or recovery of each measure of one run. What is right or wrong is no difference.
 DISTANCES = [name for name, record in MEASURES.items() if "patched" in record.needs]

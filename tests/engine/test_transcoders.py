@@ -11,14 +11,14 @@ from tempfile import mkdtemp
 
 import pytest
 import torch
-from byhand import ByHand, hook
 from safetensors.torch import save_file
-from test_latents import runs
-from tiny import execution_of, spec_of
 from torch import Tensor
 
 from causal_dsl import api
 from causal_dsl.planning.lower import by_reference
+from tests.engine.byhand import ByHand, hook
+from tests.engine.test_latents import runs
+from tests.engine.tiny import execution_of, spec_of
 
 torch.set_num_threads(1)
 WIDTH, COUNT, CLOSE = 32, 40, 1e-4

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import execution_of, network_of, numbers_of, same, spec_of
 from torch import Tensor
 
 import causal_dsl as cd
@@ -22,7 +21,8 @@ from causal_dsl.network.sweep import acts
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.lower import unfit_networks
 from causal_dsl.program.identity import NetworkKey
-from causal_dsl.program.locations import Site
+from causal_dsl.vocabulary.locations import Site
+from tests.engine.tiny import execution_of, network_of, numbers_of, same, spec_of
 
 torch.set_num_threads(1)
 TESTS = """

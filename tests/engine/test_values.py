@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
-from test_execute import RELU, one_hot, relu_spec
 from torch import Tensor
 
 import causal_dsl as cd
@@ -20,6 +19,7 @@ from causal_dsl.diagnostics import SpecError
 from causal_dsl.network.zoo.equality_relu import build
 from causal_dsl.tools.cli import main
 from causal_dsl.vocabulary.values import VALUES, words
+from tests.engine.test_execute import RELU, one_hot, relu_spec
 
 INPUTS = list(itertools.product(range(4), repeat=4))
 DIRECTION = torch.tensor([1.0, -2.0, 0.5, 1e-3], dtype=torch.float64)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
@@ -18,10 +17,7 @@ from causal_dsl.measures.quantities import SAID, Columns
 from causal_dsl.network.network import Network
 from causal_dsl.score.targets import target_ids
 from causal_dsl.session import Session
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "network"))
-
-from families import BOTH_WAYS, CONFIGS, PLACES, model_of
+from tests.network.families import BOTH_WAYS, CONFIGS, PLACES, model_of
 
 WORDS = [f"w{number}" for number in range(60)]
 SPEC = """

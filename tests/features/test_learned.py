@@ -9,13 +9,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from worked import LINEAR, TRAINED, declared, draw, fitted
 
 from causal_dsl.features import Feature, Gates, build
 from causal_dsl.features.elementwise import Mask
 from causal_dsl.features.invertible import RevNet
 from causal_dsl.features.linear import Affine, LowRank
 from causal_dsl.features.orthonormal import Boundless, Rotation, haar
+from tests.features.worked import LINEAR, TRAINED, declared, draw, fitted
 
 torch.set_num_threads(1)
 EXACT = {"dtype": torch.float64, "device": "cpu"}

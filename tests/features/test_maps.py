@@ -8,11 +8,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from worked import ALL, BENT, LINEAR, TRAINED, chain_of, declared, draw, fitted
 
 from causal_dsl.diagnostics import SpecError
 from causal_dsl.features import Chain, Feature, Gates, Whole, build
 from causal_dsl.vocabulary.features import FEATURES
+from tests.features.worked import ALL, BENT, LINEAR, TRAINED, chain_of, declared, draw, fitted
 
 torch.set_num_threads(1)
 DTYPES = (torch.float32, torch.float64)

@@ -7,12 +7,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from worked import ALL, declared, draw, fitted
 
 from causal_dsl.diagnostics import SpecError
 from causal_dsl.features import Chain, Feature, OnAxes, Whole, build, on_natural_axes, random_like
 from causal_dsl.features.elementwise import Mask
 from causal_dsl.features.orthonormal import Rotation
+from tests.features.worked import ALL, declared, draw, fitted
 
 torch.set_num_threads(1)
 EXACT = {"dtype": torch.float64, "device": "cpu"}

@@ -10,10 +10,10 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
-from worked import declared, draw, numbers_of_sae, write_sae
 
 from causal_dsl.diagnostics import Diagnostic, Source, Span, SpecError
 from causal_dsl.features import Feature, build
+from tests.features.worked import declared, draw, numbers_of_sae, write_sae
 
 torch.set_num_threads(1)
 WIDTH, COUNT, K = 6, 14, 4

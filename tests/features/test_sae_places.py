@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from worked import numbers_of_sae, write_sae
 
 from causal_dsl import api
 from causal_dsl.diagnostics import Diagnostic, Source, Span, SpecError
 from causal_dsl.features import build
 from causal_dsl.program.components import COMPONENTS
-from causal_dsl.program.locations import FeatureSite, Site
 from causal_dsl.program.sae_metadata import made_for, same_vector, site_of
+from causal_dsl.vocabulary.locations import FeatureSite, Site
+from tests.features.worked import numbers_of_sae, write_sae
 
 torch.set_num_threads(1)
 

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from causal_dsl.features import Feature, build
-from causal_dsl.program import locations
+from causal_dsl.vocabulary import locations
 from causal_dsl.vocabulary.features import FEATURES, FeatureFamily
 
 #: Chains, and families whose settings make another map of them, beside each family by itself.

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from worlds import CONJUNCTION, run, turned, write
 
 from causal_dsl import api
 from causal_dsl.api import Options
 from causal_dsl.session import Session
+from tests.fitting.worlds import CONJUNCTION, run, turned, write
 
 TESTS = """
 align rot : dims {

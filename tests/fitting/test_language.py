@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from thinning import spread
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "engine"))
-
-from tiny import spec_of
 
 from causal_dsl import api
 from causal_dsl.api import Options
@@ -27,6 +21,8 @@ from causal_dsl.report.progress import Progress
 from causal_dsl.score.targets import target_ids
 from causal_dsl.session import Session
 from causal_dsl.vocabulary.features import FEATURES, FeatureFamily
+from tests.engine.tiny import spec_of
+from tests.thinning import spread
 
 LEARNED = """
 align fitted : a {

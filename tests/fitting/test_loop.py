@@ -14,7 +14,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch.nn import functional
-from worlds import CONJUNCTION, run, write
 
 from causal_dsl import api
 from causal_dsl.api import Options
@@ -26,6 +25,7 @@ from causal_dsl.fitting.library import Library
 from causal_dsl.report.progress import Progress
 from causal_dsl.score.targets import target_ids
 from causal_dsl.session import Session
+from tests.fitting.worlds import CONJUNCTION, run, write
 
 ONE = (
     CONJUNCTION

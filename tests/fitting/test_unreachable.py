@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
-import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "engine"))
-
 import numpy as np
+import pytest
 import torch
-from tiny import spec_of
 
 from causal_dsl import api
 from causal_dsl.api import Options
 from causal_dsl.session import Session
 from causal_dsl.store import stepwise
+from tests.engine.tiny import spec_of
 
 SMALL = "n=16, batch=8, epochs=1, rate=0.01"
 SWEEP = """

@@ -16,10 +16,7 @@ from causal_dsl import vocabulary
 from causal_dsl.measures.units import UNITS
 from causal_dsl.network.zoo.equality_relu import build
 from causal_dsl.vocabulary.measures import MEASURES
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "vocabulary"))
-
-from installed import install
+from tests.vocabulary.installed import install
 
 ROOT = Path(__file__).parents[2]
 SPEC = """

@@ -13,7 +13,6 @@ from functools import cache
 from typing import Any
 
 import torch
-from shrunk import FAMILIES, LAYERS, tiny_model
 from torch import Tensor, nn
 
 from causal_dsl.network.forward import SiteRead, SiteWrite, forward
@@ -22,8 +21,9 @@ from causal_dsl.network.network import Network
 from causal_dsl.network.prove import prove
 from causal_dsl.network.wrapped import wrap
 from causal_dsl.program.components import missing
-from causal_dsl.program.facts import Facts
-from causal_dsl.program.locations import Site
+from causal_dsl.vocabulary.locations import Site
+from causal_dsl.vocabulary.network_facts import Facts
+from tests.network.shrunk import FAMILIES, LAYERS, tiny_model
 
 _LISTS = ("layers", "h", "blocks", "layer", "block")
 _OUTS = ("o_proj", "out_proj", "dense", "c_proj", "wo", "out_lin", "output", "attn_out", "output_linear", "linear_out")

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from families import CONFIGS, model_of, settings_of
 from safetensors.torch import load_file, save_file
 
 from causal_dsl.diagnostics import NOWHERE, Diagnostic, Diagnostics, SpecError
@@ -16,6 +15,7 @@ from causal_dsl.network.load import CheckpointReference, load
 from causal_dsl.network.network import Network
 from causal_dsl.network.quiet import quiet, worth_telling
 from causal_dsl.program.facts import facts_of_folder
+from tests.network.families import CONFIGS, model_of, settings_of
 
 torch.set_num_threads(1)
 

@@ -8,8 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from families import BOTH_WAYS, CONFIGS, model_of
-from test_sweep import Layered
 from torch import Tensor, nn
 
 from causal_dsl import faults
@@ -22,6 +20,8 @@ from causal_dsl.network.wrapped import wrap
 from causal_dsl.planning.liveness import Schedule
 from causal_dsl.program.components import COMPONENTS, packs
 from causal_dsl.program.facts import facts_of_config
+from tests.network.families import BOTH_WAYS, CONFIGS, model_of
+from tests.network.test_sweep import Layered
 
 torch.set_num_threads(1)
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from families import CONFIGS, LAYERS, VOCABULARY, model_of
 from torch import Tensor, nn
 
 from causal_dsl.diagnostics import NOWHERE, SpecError
@@ -19,7 +18,8 @@ from causal_dsl.network.prove import prove
 from causal_dsl.network.wrapped import wrap
 from causal_dsl.program.components import COMPONENTS, missing
 from causal_dsl.program.facts import facts_of_config
-from causal_dsl.program.locations import Site
+from causal_dsl.vocabulary.locations import Site
+from tests.network.families import CONFIGS, LAYERS, VOCABULARY, model_of
 
 torch.set_num_threads(1)
 PROMPTS = [[5, 9, 13], [40, 3, 33, 8, 27, 14, 50], [7, 7, 9, 9, 2]]

@@ -14,9 +14,6 @@ from typing import Any
 
 import pytest
 import torch
-from decoders import FAMILIES, row_of
-from families import BOTH_WAYS, CONFIGS, model_of
-from shrunk import tiny_model
 from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import nn
 
@@ -28,6 +25,9 @@ from causal_dsl.network.wrapped import wrap
 from causal_dsl.program.components import COMPONENTS, missing
 from causal_dsl.program.facts import facts_of_config
 from causal_dsl.vocabulary.architectures import ARCHITECTURES
+from tests.network.decoders import FAMILIES, row_of
+from tests.network.families import BOTH_WAYS, CONFIGS, model_of
+from tests.network.shrunk import tiny_model
 
 torch.set_num_threads(1)
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from families import model_of
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 
@@ -18,6 +17,7 @@ from causal_dsl.network import checkpoints
 from causal_dsl.network.forward import forward
 from causal_dsl.network.load import CheckpointReference, load
 from causal_dsl.program.facts import facts_of_folder
+from tests.network.families import model_of
 
 torch.set_num_threads(1)
 

@@ -7,10 +7,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-from thinning import spread
 
 from causal_dsl.resources import resource
 from causal_dsl.tools.cli import main
+from tests.thinning import spread
 
 SOURCE = resource("zoo", "equality-gpt2")
 SPEC = """domain Shape = {"arrow", "circle", "cross", "diamond", "heart"}

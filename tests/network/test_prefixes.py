@@ -5,8 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from families import LAYERS
-from test_sweep import LENGTHS, PROMPTS, network_of, shake
 
 from causal_dsl.network.forward import SiteWrite, forward
 from causal_dsl.network.network import Network
@@ -15,7 +13,9 @@ from causal_dsl.network.sweep.drive import ReadRows, SiteRead
 from causal_dsl.network.sweep.prefixes import cacheable, entered_at, going, record, replay
 from causal_dsl.planning.liveness import Accesses, PassRows, place_of
 from causal_dsl.program.components import missing
-from causal_dsl.program.locations import Site
+from causal_dsl.vocabulary.locations import Site
+from tests.network.families import LAYERS
+from tests.network.test_sweep import LENGTHS, PROMPTS, network_of, shake
 
 torch.set_num_threads(1)
 FAMILIES = ("llama", "gpt2", "gpt_neox", "gemma2", "mixtral", "phi", "olmo2", "qwen3", "granite")

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from families import CONFIGS, model_of
 
 from causal_dsl.diagnostics import NOWHERE, SpecError
 from causal_dsl.network.forward import SiteRead, forward
@@ -18,7 +17,8 @@ from causal_dsl.network.site_tensors import tap
 from causal_dsl.network.wrapped import wrap
 from causal_dsl.program.components import COMPONENTS, missing
 from causal_dsl.program.facts import facts_of_config
-from causal_dsl.program.locations import Site
+from causal_dsl.vocabulary.locations import Site
+from tests.network.families import CONFIGS, model_of
 
 torch.set_num_threads(1)
 

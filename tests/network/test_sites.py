@@ -11,8 +11,6 @@ from typing import Any
 
 import pytest
 import torch
-from families import BOTH_WAYS, CONFIGS, PLACES, SAMPLE, derived_places, layer_path, model_of, rest_of_layer
-from thinning import some
 from torch import Tensor, nn
 
 from causal_dsl.diagnostics import NOWHERE
@@ -21,8 +19,19 @@ from causal_dsl.network.network import Network
 from causal_dsl.network.wrapped import wrap
 from causal_dsl.program.components import COMPONENTS, missing
 from causal_dsl.program.facts import facts_of_config
-from causal_dsl.program.locations import Site
 from causal_dsl.vocabulary.architectures import ARCHITECTURES
+from causal_dsl.vocabulary.locations import Site
+from tests.network.families import (
+    BOTH_WAYS,
+    CONFIGS,
+    PLACES,
+    SAMPLE,
+    derived_places,
+    layer_path,
+    model_of,
+    rest_of_layer,
+)
+from tests.thinning import some
 
 torch.set_num_threads(1)
 PROMPTS = [[5, 9, 13, 17, 21], [40, 3, 33, 8, 27, 14, 50]]

@@ -8,8 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from families import LAYERS, VOCABULARY
-from thinning import spread
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 
@@ -20,8 +18,10 @@ from causal_dsl.inputs import PromptInputs, VectorInputs
 from causal_dsl.network.load import CheckpointReference, load
 from causal_dsl.network.steadiness import apart, enough, refuse_unsteady
 from causal_dsl.network.wrapped import wrap
-from causal_dsl.program.facts import Facts
 from causal_dsl.score.results import SpecResult
+from causal_dsl.vocabulary.network_facts import Facts
+from tests.network.families import LAYERS, VOCABULARY
+from tests.thinning import spread
 
 torch.set_num_threads(1)
 

@@ -10,8 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from families import BOTH_WAYS, CONFIGS, LAYERS, SAMPLE, VOCABULARY, model_of
-from thinning import some
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -38,7 +36,9 @@ from causal_dsl.planning.liveness import (
 )
 from causal_dsl.program.components import COMPONENTS, missing, packs, trims
 from causal_dsl.program.facts import facts_of_config
-from causal_dsl.program.locations import Site
+from causal_dsl.vocabulary.locations import Site
+from tests.network.families import BOTH_WAYS, CONFIGS, LAYERS, SAMPLE, VOCABULARY, model_of
+from tests.thinning import some
 
 torch.set_num_threads(1)
 PROMPTS = [[5, 9, 13, 17, 21], [40, 3, 33, 8, 27, 14, 50], [7, 7, 9, 9, 2, 4]]

@@ -7,8 +7,6 @@ from contextlib import ExitStack
 import numpy as np
 import pytest
 import torch
-from families import LAYERS
-from test_sweep import LENGTHS, PROMPTS, network_of
 from torch import nn
 from torch.nn import functional
 
@@ -17,6 +15,8 @@ from causal_dsl.network.prove import prove
 from causal_dsl.network.sweep import thin
 from causal_dsl.network.sweep.drive import ReadRows, sweep
 from causal_dsl.planning.liveness import PassRows, schedule
+from tests.network.families import LAYERS
+from tests.network.test_sweep import LENGTHS, PROMPTS, network_of
 
 
 @pytest.mark.parametrize("shape", [(1, 5), (7, 5), (1, 9, 5), (2, 3, 5), (thin.FEW + 1, 5), (0, 5)])

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from families import model_of
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import AutoTokenizer
 
@@ -17,6 +16,7 @@ from causal_dsl import api
 from causal_dsl.diagnostics import NOWHERE, Diagnostic, SpecError
 from causal_dsl.network.tokenizer_audit import compare_tokens
 from causal_dsl.program.tokens import Tokens
+from tests.network.families import model_of
 
 torch.set_num_threads(1)
 CORPUS = ["Now Ann and Bob went to the shop, Bob gave a cup to Ann", "12 + 34 = 46 and 5 + 6 = 11"] * 4

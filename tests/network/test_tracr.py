@@ -17,9 +17,9 @@ from causal_dsl.network.network import Network
 from causal_dsl.network.prove import prove
 from causal_dsl.network.wrapped import wrap
 from causal_dsl.network.zoo.open import open_zoo
-from causal_dsl.program.locations import Site
 from causal_dsl.program.tokens import Tokens
 from causal_dsl.program.zoo_entries import cached_folder, catalogue, facts_of_zoo, program_of
+from causal_dsl.vocabulary.locations import Site
 
 SPECS = sorted((Path(__file__).parents[2] / "specs" / "tracr").glob("*.causal"))
 PROGRAMS = [name for name in catalogue() if name.startswith("tracr-")]

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "network"))
-
-from families import CONFIGS, model_of
-
 from causal_dsl.diagnostics import NOWHERE
 from causal_dsl.planning.cost import layer_flops
 from causal_dsl.program.facts import facts_of_config
+from tests.network.families import CONFIGS, model_of
 
 torch.set_num_threads(1)
 TOKENS = 24

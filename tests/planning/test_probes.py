@@ -10,7 +10,7 @@ import pytest
 import causal_dsl as cd
 from causal_dsl.planning.cost import work_of
 from causal_dsl.planning.plan import Plan
-from causal_dsl.planning.probes import Replaced, Unmapped
+from causal_dsl.program.probed import Replaced, Unmapped
 from causal_dsl.program.program import Test
 
 MODEL = """

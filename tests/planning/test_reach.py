@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "network"))
-
-from families import BOTH_WAYS, CONFIGS, model_of
 
 from causal_dsl.diagnostics import NOWHERE
 from causal_dsl.network.forward import SiteWrite, forward
@@ -19,8 +12,10 @@ from causal_dsl.network.wrapped import wrap
 from causal_dsl.planning.liveness import BOTTOM, ENTRY, Accesses, PassRows, Rules, place_of, schedule
 from causal_dsl.planning.reach import reaching
 from causal_dsl.program.components import COMPONENTS, missing
-from causal_dsl.program.facts import Facts, facts_of_config
-from causal_dsl.program.locations import Site
+from causal_dsl.program.facts import facts_of_config
+from causal_dsl.vocabulary.locations import Site
+from causal_dsl.vocabulary.network_facts import Facts
+from tests.network.families import BOTH_WAYS, CONFIGS, model_of
 
 torch.set_num_threads(1)
 PROMPT = [40, 3, 33, 8, 27, 14]

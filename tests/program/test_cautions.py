@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
-from test_tokens import byte_level
 
 from causal_dsl import api
+from tests.program.test_tokens import byte_level
 
 SPEC = """
 causal who { a, b ~ {"Mary", "John"} where a != b  output answer := a }

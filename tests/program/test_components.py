@@ -17,9 +17,10 @@ from causal_dsl.program.components import (
     trims,
     width,
 )
-from causal_dsl.program.facts import Facts, facts_of_config
-from causal_dsl.program.locations import Site
+from causal_dsl.program.facts import facts_of_config
 from causal_dsl.vocabulary.architectures import ARCHITECTURES
+from causal_dsl.vocabulary.locations import Site
+from causal_dsl.vocabulary.network_facts import Facts
 
 SMOLLM = facts_of_config(
     {

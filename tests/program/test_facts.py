@@ -10,15 +10,10 @@ from pathlib import Path
 import pytest
 
 from causal_dsl.diagnostics import NOWHERE, Diagnostics
-from causal_dsl.program.facts import (
-    Facts,
-    facts_of_config,
-    facts_of_folder,
-    facts_of_hub,
-    facts_of_reference,
-)
+from causal_dsl.program.facts import facts_of_config, facts_of_folder, facts_of_hub, facts_of_reference
 from causal_dsl.vocabulary.architectures import ARCHITECTURES
 from causal_dsl.vocabulary.architectures.architecture import generated
+from causal_dsl.vocabulary.network_facts import Facts
 
 
 def write(folder: Path, config: object) -> Path:

@@ -5,12 +5,9 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_tokens import byte_level, masked, metaspace, words
 from tokenizers import AddedToken
 
 from causal_dsl.diagnostics import NOWHERE, Diagnostics, Source, Span, SpecError
-from causal_dsl.program.facts import Facts
-from causal_dsl.program.locations import Position
 from causal_dsl.program.templates import (
     Template,
     answer_tokens,
@@ -28,6 +25,9 @@ from causal_dsl.program.templates import (
     show_value,
 )
 from causal_dsl.program.tokens import Tokens
+from causal_dsl.vocabulary.locations import Position
+from causal_dsl.vocabulary.network_facts import Facts
+from tests.program.test_tokens import byte_level, masked, metaspace, words
 
 IOI = "When {first} and {second} went to the store, {subject} gave a drink to"
 

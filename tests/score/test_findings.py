@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from scoring import ANSWER, codes, compiled, made_up
 
 from causal_dsl.causal.ceilings import Ceiling
 from causal_dsl.engine.readout import trace
@@ -19,6 +18,7 @@ from causal_dsl.score.make_findings import cell_findings, near_bound, vacuous_ex
 from causal_dsl.score.results import CellInfo, CellResult, Estimate, Fired, Measured
 from causal_dsl.score.score import score_test
 from causal_dsl.score.verdict import settled, verdict
+from tests.score.scoring import ANSWER, codes, compiled, made_up
 
 NO_INFO = CellInfo()
 

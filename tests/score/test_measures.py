@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scoring import ANSWER, METRICS, codes, compiled, logit, made_up
 
 from causal_dsl.causal.ceilings import Ceiling
 from causal_dsl.measures.evaluation import CellData
 from causal_dsl.measures.quantities import NO_ANSWER, Columns, Quantity
 from causal_dsl.score.results import TestResult
 from causal_dsl.score.score import score_test
+from tests.score.scoring import ANSWER, METRICS, codes, compiled, logit, made_up
 
 N = 101
 CEILINGS = {"noop": Ceiling(0.25, True, 16), "source": Ceiling(0.25, True, 16), "output_only": Ceiling(0.4, True, 16)}

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 
 import pytest
-from scoring import METRICS, NAMES, codes, compiled
 
 from causal_dsl.measures.per_cell import PairMean, ScoreOp
 from causal_dsl.measures.quantities import Quantity, ValueRef
+from tests.score.scoring import METRICS, NAMES, codes, compiled
 
 REFUSED = [
     ("report [1, 2]", "E600", "cannot be part of a metric"),

@@ -6,7 +6,6 @@ import re
 from typing import Any
 
 import pytest
-from scoring import NAMES
 
 from causal_dsl.causal.ceilings import Ceiling
 from causal_dsl.diagnostics import Diagnostics, Source
@@ -16,6 +15,7 @@ from causal_dsl.resources import resource
 from causal_dsl.score.make_findings import vacuous_expectation
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.parse import parse
+from tests.score.scoring import NAMES
 
 CODES = [f"E{number}" for number in (*range(600, 611), 612)] + ["W600", "W620", "W621", "W622", "F701", "F702"]
 #: What the pages' expectation of 40% is passed by.

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scoring import ANSWER, compiled, made_up
 
 from causal_dsl.causal.ceilings import Ceiling
 from causal_dsl.report.text import text
@@ -14,6 +13,7 @@ from causal_dsl.score.intervals import together
 from causal_dsl.score.results import Results, SpecResult, TestResult
 from causal_dsl.score.score import score_test
 from causal_dsl.score.sweeps import below
+from tests.score.scoring import ANSWER, compiled, made_up
 
 HALF = {"noop": Ceiling(0.5, True, 4), "source": Ceiling(0.5, True, 4), "output_only": Ceiling(0.5, True, 4)}
 COPIED = {"noop": Ceiling(0.1, True, 4), "source": Ceiling(1.0, True, 4), "output_only": Ceiling(1.0, True, 4)}

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scoring import ANSWER, compiled, made_up
 
 import causal_dsl
 from causal_dsl.causal.ceilings import Ceiling
@@ -21,6 +20,7 @@ from causal_dsl.score.score import score_test
 from causal_dsl.score.verdict import by_design, demote, settled, top_of, verdict
 from causal_dsl.score.wrong_answers import Speech
 from causal_dsl.vocabulary.findings import FINDINGS
+from tests.score.scoring import ANSWER, compiled, made_up
 
 N = 2000
 

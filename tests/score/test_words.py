@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from scoring import ANSWER, compiled, made_up
 
 from causal_dsl.measures.quantities import NO_ANSWER, SAID
 from causal_dsl.score.results import TestResult
 from causal_dsl.score.score import score_test
 from causal_dsl.score.wrong_answers import Speech
+from tests.score.scoring import ANSWER, compiled, made_up
 
 SPEECH = Speech(lambda code: f"v{code}", lambda token: f"t{token}", lambda pair: f"input {pair}")
 N = 100

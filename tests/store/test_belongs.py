@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small import NAMES, ROTATION, WORDS, Change, Ran, add_to, language, swap, vector, words
-from thinning import spread
 
 import causal_dsl as cd
 from causal_dsl.features.sae_file import CONFIG, WEIGHTS
 from causal_dsl.store import keys
+from tests.store.small import NAMES, ROTATION, WORDS, Change, Ran, add_to, language, swap, vector, words
+from tests.thinning import spread
 
 #: What is changed of the language spec, and whether its numbers are others then.
 LANGUAGE: dict[str, tuple[Change, bool]] = {
@@ -90,7 +90,7 @@ def changed(folder: Path, spec: str, change: Change, other: bool, monkeypatch: p
     assert again.steps["sweep"] > 0, "what was kept is of the input as it was"
     assert again.numbers == fresh.numbers
     if other:
-        from small import numbers_of
+        from tests.store.small import numbers_of
 
         assert again.numbers != numbers_of(before), "the change must matter, or the test shows nothing"
     assert "W658" in again.codes and again.notes

@@ -10,10 +10,10 @@ from shutil import copytree
 from typing import Any
 
 import pytest
-from killing import Server, results
-from small import language, swap, vector
 
 from causal_dsl.store.files import PART
+from tests.store.killing import Server, results
+from tests.store.small import language, swap, vector
 
 FITTED = "via rotation(dim=2, n=8, epochs=2, batch=4)"
 #: Each spec with the words of its command.

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from small import Ran
-from thinning import spread
+
+from tests.store.small import Ran
+from tests.thinning import spread
 
 SPEC = """
 causal who {

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import save_file
-from small import Ran
-from test_later import NET, SPEC
 
 from causal_dsl.store.code import Opened, hearing
 from causal_dsl.store.native import READERS
+from tests.store.small import Ran
+from tests.store.test_later import NET, SPEC
 
 ROWS = [(module, name) for module, names in READERS.items() for name in names]
 

@@ -9,14 +9,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from small import ROTATION, Ran, add_to, language, swap, vector
-from thinning import some
 
 import causal_dsl as cd
 from causal_dsl.diagnostics import Diagnostic, SpecError
 from causal_dsl.store import out
 from causal_dsl.store.documents import write_document
 from causal_dsl.store.out import folder_of, opened
+from tests.store.small import ROTATION, Ran, add_to, language, swap, vector
+from tests.thinning import some
 
 # ── folders ─────────────────────────────────────────────────────────────────────────────────────
 

@@ -6,11 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
-from small import language, swap, vector
 
 from causal_dsl import api
 from causal_dsl.diagnostics import SpecError
 from causal_dsl.store import reads
+from tests.store.small import language, swap, vector
 
 
 def codes(spec: Path) -> list[str]:

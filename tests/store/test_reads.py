@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
-from small import ROTATION, language, swap, vector
-from watch import opened_under
 
 import causal_dsl as cd
 from causal_dsl.diagnostics import SpecError
 from causal_dsl.store import reads
+from tests.store.small import ROTATION, language, swap, vector
+from tests.store.watch import opened_under
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="the system tells of files that are opened on Linux alone")
 

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mutation import corpus, mutants, mutated, on_tokens, prepare, revised
 
 from causal_dsl.tools.cli import main
+from tests.tools.mutation import corpus, mutants, mutated, on_tokens, prepare, revised
 
 MANY = int(os.environ.get("MUTATED", "120"))
 FIRST = 1_000_000 * int(os.environ.get("MUTATED_SEED", "0"))

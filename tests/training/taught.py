@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from causal_dsl import api
 from causal_dsl.network.network import Network
 from causal_dsl.network.wrapped import wrap
-from causal_dsl.program.facts import Facts
 from causal_dsl.program.program import Training
 from causal_dsl.training.objective import Objective
+from causal_dsl.vocabulary.network_facts import Facts
 
 #: Two bits to be compared with a third: two steps, of which the second is read.
 MODEL = """

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from taught import by_hand, network, training
 
 from causal_dsl import api
 from causal_dsl.diagnostics import NOWHERE
@@ -16,6 +15,7 @@ from causal_dsl.network.zoo.open import open_zoo
 from causal_dsl.program.program import Training
 from causal_dsl.training.objective import Objective
 from causal_dsl.training.pool import pool_of
+from tests.training.taught import by_hand, network, training
 
 
 @pytest.mark.parametrize("step", [0, 1, 2])

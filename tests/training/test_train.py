@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from taught import FACTORY, MODEL, build, network, spec, training
 
 import causal_dsl as cd
 from causal_dsl.diagnostics import NOWHERE, SpecError
@@ -23,6 +22,7 @@ from causal_dsl.store.tensors import take_tensors
 from causal_dsl.training.objective import Objective
 from causal_dsl.training.training_loop import Loop
 from causal_dsl.training.weights import draw_weights, named_tensors
+from tests.training.taught import FACTORY, MODEL, build, network, spec, training
 
 TRUST = cd.Options(trust=True)
 ERRORS = Path(__file__).parent / "errors"

@@ -13,7 +13,7 @@ import pytest
 import causal_dsl
 from causal_dsl.vocabulary.components import COMPONENTS
 
-TESTS = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 #: what the gate of llama's MLP gives, before the activation
 GATE = """
 from causal_dsl.vocabulary.components.component import Component
@@ -36,10 +36,10 @@ FAMILY = (
 """
 SCRIPT = """
 import sys
-sys.path[:0] = [TESTS + "/engine", TESTS + "/network"]
+sys.path.append(ROOT)
 import torch
-from byhand import ByHand
-from tiny import execution_of, network_of, spec_of
+from tests.engine.byhand import ByHand
+from tests.engine.tiny import execution_of, network_of, spec_of
 from causal_dsl.engine.sweep import Sweep
 from causal_dsl.planning import graph as g
 
@@ -74,7 +74,7 @@ def _run(folder: Path, held: str) -> list[str]:
     for name in ("grammar", "docs"):
         shutil.copytree(Path(causal_dsl.__file__).parents[1] / name, folder / name)
     (package / "vocabulary" / "components" / "gate.py").write_text(GATE.replace("HELD", held), encoding="utf-8")
-    script = f"TESTS = {str(TESTS)!r}\n{SCRIPT}"
+    script = f"ROOT = {str(ROOT)!r}\n{SCRIPT}"
     environment = {**os.environ, "PYTHONPATH": str(folder)}
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=folder, env=environment, capture_output=True, text=True, timeout=300

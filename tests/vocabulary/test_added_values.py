@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from installed import install
 
 import causal_dsl as cd
 from causal_dsl.diagnostics import SpecError
 from causal_dsl.network.zoo.equality_relu import build
+from tests.vocabulary.installed import install
 
 CODE = """
 from dataclasses import dataclass

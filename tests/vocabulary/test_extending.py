@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from installed import install
 from safetensors.torch import save_file
 
 import causal_dsl as cd
 from causal_dsl.program.facts import facts_of_config
 from causal_dsl.vocabulary.architectures import ARCHITECTURES
+from tests.vocabulary.installed import install
 
 PAGE = (Path(__file__).parents[2] / "docs" / "extending.md").read_text(encoding="utf-8")
 SPEC = """

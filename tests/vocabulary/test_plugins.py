@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from installed import install
 
 from causal_dsl.diagnostics import NOWHERE, Diagnostics, SpecError
 from causal_dsl.store import reads
 from causal_dsl.vocabulary.plugins import Words, made
+from tests.vocabulary.installed import install
 
 GROUP = "causal_dsl.tests"
 

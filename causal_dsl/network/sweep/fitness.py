@@ -25,8 +25,8 @@ from causal_dsl.planning.liveness import Accesses, PassRows, Rules, place_of, sc
 from causal_dsl.planning.reach import reaching
 from causal_dsl.planning.steps import layers_of
 from causal_dsl.program.components import COMPARED, packs, trims, unfit
-from causal_dsl.program.locations import Site
 from causal_dsl.vocabulary.components import COMPONENTS
+from causal_dsl.vocabulary.locations import Site
 
 #: From a seed to an edit that adds noise.
 Shake = Callable[[int], Callable[[Tensor], Tensor]]

@@ -33,7 +33,7 @@ from causal_dsl.planning.liveness import (
     place_of,
     schedule,
 )
-from causal_dsl.program.locations import Site
+from causal_dsl.vocabulary.locations import Site
 
 #: tokens of prompts, as columns: the prompt's row, and the position
 _Tokens = tuple[np.ndarray, np.ndarray]

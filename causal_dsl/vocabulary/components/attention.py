@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING
 
 from causal_dsl.vocabulary.architectures.architecture import Architecture
 from causal_dsl.vocabulary.components.component import Component, Identity, Layer, head_width, key_width
-
-if TYPE_CHECKING:
-    from causal_dsl.program.facts import Facts
+from causal_dsl.vocabulary.network_facts import Facts
 
 
 def _projected(name: str, layer: Layer) -> Iterator[Identity]:

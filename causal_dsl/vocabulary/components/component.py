@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from causal_dsl.vocabulary.architectures.architecture import Architecture
+from causal_dsl.vocabulary.locations import Site
+from causal_dsl.vocabulary.network_facts import Facts
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from causal_dsl.program.facts import Facts
-    from causal_dsl.program.locations import Site
 
 #: what holds of a layer that was run: its text, both sides, and the components that are refused where it does not
 Identity = tuple[str, "Tensor", "Tensor", tuple[str, ...]]

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from causal_dsl.vocabulary.architectures.architecture import Architecture
 from causal_dsl.vocabulary.components.component import Component, Identity, Layer
-
-if TYPE_CHECKING:
-    from causal_dsl.program.facts import Facts
+from causal_dsl.vocabulary.network_facts import Facts
 
 
 def _fused(facts: Facts, architecture: Architecture) -> str | None:

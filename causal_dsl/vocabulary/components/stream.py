@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from causal_dsl.vocabulary.architectures.architecture import Architecture
 from causal_dsl.vocabulary.components.component import Component
-
-if TYPE_CHECKING:
-    from causal_dsl.program.facts import Facts
+from causal_dsl.vocabulary.network_facts import Facts
 
 
 def _no_middle(facts: Facts, architecture: Architecture) -> str | None:

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from causal_dsl.vocabulary.components.component import Component
-
-if TYPE_CHECKING:
-    from causal_dsl.program.facts import Facts
-    from causal_dsl.program.locations import Site
+from causal_dsl.vocabulary.locations import Site
+from causal_dsl.vocabulary.network_facts import Facts
 
 
 def _out(facts: Facts, site: Site) -> int | None:

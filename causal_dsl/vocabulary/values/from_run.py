@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from causal_dsl.vocabulary.locations import Place
 from causal_dsl.vocabulary.written import Example, Value, Written
-
-if TYPE_CHECKING:
-    from causal_dsl.program.locations import Place
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,54 @@
+"""What an intervention that rides beside a test asks (:mod:`causal_dsl.planning.probes` makes such tests)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from causal_dsl.vocabulary.locations import Site
+
+Why = Literal["decided", "idle", "through"]
+
+
+@dataclass(frozen=True, eq=False)
+class Unmapped:
+    """What of a layer no variable is placed at, taken from another input.
+
+    ``cell``: of the test. ``site``: the layer's whole vector. ``units``: for each intervention the units it takes,
+    coordinates of a vector or tokens of a prompt; the first takes all. ``placed``: the variables at that layer. ``varied``: the
+    inputs of the causal model in which the other run may differ. ``why``: ``decided`` (the placed variables decide the answer), ``idle`` (the
+    answer does not depend on what is varied), or ``through`` (what is varied reaches the answer through the placed variables alone).
+    """
+
+    cell: int
+    site: Site
+    units: tuple[tuple[int, ...], ...]
+    placed: tuple[str, ...]
+    varied: tuple[str, ...]
+    why: Why
+    tokens: bool
+    #: whether the rows are all pairs of the test's inputs that differ in ``varied`` alone
+    all_pairs: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Replaced:
+    """Other values at the places of an ablation. ``names``: of each intervention what is written, ``rows`` the pairs of the test, and
+    ``others`` those from which a place is taken."""
+
+    cell: int
+    own: str
+    names: tuple[str, ...]
+    rows: np.ndarray
+    others: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Apart:
+    """What a test writes together, written apart. ``cell``: of the test. ``swaps``: for each intervention which variables it
+    takes from which role; ``another`` is the source of another row."""
+
+    cell: int
+    swaps: tuple[tuple[tuple[str, str], ...], ...]

@@ -1,0 +1,101 @@
+"""The pairs of a test as its scores need them: what is kept of them, their weights, the ceilings that hold on them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from causal_dsl.causal.accepted import SINGLE, Accepted
+from causal_dsl.measures.evaluation import CellData
+from causal_dsl.measures.quantities import Columns
+from causal_dsl.score.chance import kept_ceilings
+from causal_dsl.score.estimate import Estimator
+from causal_dsl.score.samples import steady
+
+if TYPE_CHECKING:
+    from causal_dsl.causal.ceilings import Ceiling
+    from causal_dsl.causal.cover import Cover
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What scores are computed on: the cells, over the ``rows`` that are kept (None: all), and ``everything`` without the
+    filter, where there is one; the ceilings of the draws, and of the kept rows."""
+
+    frames: Sequence[CellData]
+    estimator: Estimator
+    everything: Estimator | None
+    rows: np.ndarray | None
+    ceilings: dict[str, Ceiling]
+    of_kept: dict[str, Ceiling]
+
+
+def prepare(
+    cells: Sequence[tuple[Mapping[str, Any], Columns]],
+    *,
+    ids: Mapping[str, np.ndarray],
+    base_answers: np.ndarray,
+    labels: np.ndarray | None = None,
+    asked: np.ndarray | None = None,
+    source_answers: Mapping[str, np.ndarray] = MappingProxyType({}),
+    ceilings: Mapping[str, Ceiling] | None = None,
+    exhaustive: bool = False,
+    kept: np.ndarray | None = None,
+    cover: Cover | None = None,
+    accepted: Accepted = SINGLE,
+    outputs: Mapping[str, Prepared] = MappingProxyType({}),
+) -> Prepared:
+    """The pairs of a test as scores need them; the arguments are those of :func:`score_test`."""
+    names = [dict(cell) for cell, _ in cells]
+    given = dict(ceilings or {})
+    rows = None if kept is None else np.flatnonzero(kept)
+
+    def framed(rows: np.ndarray | None) -> list[CellData]:
+        return [
+            CellData(columns, base_answers, labels, dict(source_answers), rows, asked, accepted) for _, columns in cells
+        ]
+
+    frames = framed(rows)
+    for number, frame in enumerate(frames):
+        frame.outputs = {name: one.frames[number] for name, one in outputs.items()}
+    own_ids = {
+        role: np.asarray(column)[rows] if rows is not None else np.asarray(column) for role, column in ids.items()
+    }
+    level: float | np.ndarray | None = given["output_only"].value if "output_only" in given else None
+    of_kept: dict[str, Ceiling] = {}
+    if rows is not None and labels is not None and frames:
+        frame = frames[0]
+        assert frame.labels is not None
+        answers = {next(iter(ids)): frame.base_answers, **frame.source_answers}
+        own = {role: own_ids[role] for role in answers}
+        of_kept, level = kept_ceilings(
+            frame.labels, answers, own, exhaustive, given, len(base_answers), accepted.of_values
+        )
+    weights = None if cover is None else steady(cover, frames, rows)
+    draws = cover is not None and cover.seen
+    of_outputs = {name: one.estimator for name, one in outputs.items()}
+    estimator = Estimator(
+        frames, names, own_ids, exhaustive or weights is not None, level, draws, weights, outputs=of_outputs
+    )
+    everything = None
+    if rows is not None:
+        every = framed(None)
+        for number, frame in enumerate(every):
+            frame.outputs = {n: one.everything.frames[number] for n, one in outputs.items() if one.everything}
+        of_all = None if cover is None else steady(cover, every, None)
+        whole = {name: one.everything for name, one in outputs.items() if one.everything is not None}
+        everything = Estimator(
+            every, names, ids, exhaustive or of_all is not None, _value(given), draws, of_all, outputs=whole
+        )
+    return Prepared(frames, estimator, everything, rows, given, of_kept)
+
+
+def _value(ceilings: Mapping[str, Ceiling]) -> float | None:
+    return ceilings["output_only"].value if "output_only" in ceilings else None
+
+
+__all__ = ["Prepared", "prepare"]
