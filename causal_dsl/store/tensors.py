@@ -79,7 +79,10 @@ def load_arrays(path: Path, owner: str | None = None) -> tuple[dict[str, np.ndar
 
 
 def _check_owner(about: dict[str, Any], owner: str | None) -> None:
-    if about.pop(_OWNER, None) != owner and owner is not None:
+    found = about.pop(_OWNER, None)
+    if owner is not None and found is None:
+        raise Damaged("an earlier version wrote it, and did not say what it was computed from")
+    if owner is not None and found != owner:
         raise Damaged(
             "it is whole, but it was computed from something else: a file of another run was put in its place"
         )
