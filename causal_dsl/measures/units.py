@@ -33,7 +33,7 @@ TRUTH = Unit("truth", "true or false")
 BARE = Unit("bare", "a number without a unit")
 
 #: The units that a measure can have, by the names that its record gives.
-UNITS = {unit.name: unit for unit in (SHARE, RATIO, LOGITS, NATS)}
+UNITS = {unit.name: unit for unit in (SHARE, RATIO, LOGITS, NATS, NUMBER)}
 
 _RATIOS = {"share", "ratio", "number"}
 

@@ -10,12 +10,13 @@ from causal_dsl.causal.model import CausalModel
 from causal_dsl.diagnostics import Diagnostics, SpecError
 from causal_dsl.program.definitions import meant
 from causal_dsl.program.draws import DrawReader
-from causal_dsl.program.interventions import read_cells
+from causal_dsl.program.interventions import read_cells, settings_of
 from causal_dsl.program.likeness import check_split
 from causal_dsl.program.measured import scores_of, without_lines
 from causal_dsl.program.modules import Definition, Module
 from causal_dsl.program.options import ReadOptions, Tokenizers
 from causal_dsl.program.parameters import fixed_parameters
+from causal_dsl.program.places_read import located, with_looks, words_of
 from causal_dsl.program.program import Alignment, NetworkRef, Readout, Test
 from causal_dsl.program.tokens import Tokens
 from causal_dsl.syntax import tree
@@ -59,7 +60,8 @@ def read_test(
     cells = None
     # An alignment that says nothing at all is one fault, not one for each variable that it does not place.
     if fixed is not None and draws.statements and (alignment.placements or alignment.readouts):
-        cells = read_cells(declaration, module, alignment, fixed, draws, good, found)
+        words = words_of(declaration.members, known.metrics)
+        cells = read_cells(declaration, module, alignment, fixed, draws, good, words, found)
     if not _asks(declaration, found) or not good or cells is None:
         return None
     if module.faulty and any(isinstance(node, tree.Name) and node.name in module.faulty for node in declaration.walk()):
@@ -82,6 +84,12 @@ def read_test(
         _tokens(alignment.network, known.options.tokens, found),
         found,
     )
+    if any(located(declaration.members, known.metrics)):
+        settings = settings_of(declaration, alignment, fixed or {}, words, found)
+        assert settings is not None
+        cells = with_looks(cells, settings[1], scores, alignment, found)
+        if cells is None:
+            return None
     test = Test(
         declaration.name.name,
         declaration.name.span,

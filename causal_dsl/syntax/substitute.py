@@ -37,6 +37,9 @@ def _substituted(node: Any, values: Mapping[str, tree.Expr], words: bool) -> Any
             return replace(values[name], span=node.span)
         case tree.String(value=text):
             return replace(node, value=_filled(text, values)) if "{" in text else node
+        case tree.Located():
+            site = _substituted(node.site, values, True)
+            return replace(node, value=_substituted(node.value, values, words), site=site)
         case tree.Attribute(name=ident) if words:
             return replace(node, value=_substituted(node.value, values, words), name=word(ident, values))
     changed: dict[str, Any] = {}
