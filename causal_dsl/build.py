@@ -62,11 +62,13 @@ __all__ = [
     "chat",
     "chosen",
     "circuit",
+    "completeness",
     "csv",
     "dataset",
     "domain",
     "embed",
     "embedding",
+    "faithfulness",
     "final_norm",
     "first",
     "fit",
@@ -85,9 +87,11 @@ __all__ = [
     "median",
     "metric",
     "min",
+    "minimality",
     "module",
     "name",
     "nats",
+    "necessity",
     "next_token",
     "node_of",
     "noise",
@@ -104,6 +108,7 @@ __all__ = [
     "scalar",
     "set_to",
     "solved",
+    "sufficiency",
     "swap",
     "table",
     "test",
@@ -119,6 +124,8 @@ __all__ += MEASURES.own
 label = name("label")
 mean, noise, vector = map(name, ("mean", "noise", "vector"))
 max, min, median, argmax, argmin, best = map(name, ("max", "min", "median", "argmax", "argmin", "best"))
+faithfulness, sufficiency, necessity = map(name, ("faithfulness", "sufficiency", "necessity"))
+completeness, minimality, cpr, cmd = map(name, ("completeness", "minimality", "cpr", "cmd"))
 recovered, recovered_per_pair, change = map(name, ("recovered", "recovered_per_pair", "change"))
 solved, outside, chat = map(name, ("solved", "outside", "chat"))
 
@@ -370,9 +377,10 @@ def align(name: str, model: Any, network: Any = None, *, doc: str = "", **parame
     return AlignmentWord(name, model, network, parameters, doc)
 
 
-def circuit(name: str, network: Any, doc: str = "") -> Circuit:
-    """``circuit NAME : network``."""
-    return Circuit(name, network, doc)
+def circuit(name: str, network: Any = None, doc: str = "", *, value: Any = None, **parameters: Any) -> Circuit:
+    """``circuit NAME(parameters) : network``; with a ``value``, one that is read from a file or made of others:
+    ``circuit("core", value=wang - wang.duplicate)``."""
+    return Circuit(name, network, doc, value, parameters)
 
 
 def test(name: str, on: Any, doc: str = "", **parameters: Any) -> TestWord:  # noqa: PT028  (a word of the language, no pytest test)

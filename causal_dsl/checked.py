@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from causal_dsl.causal.ceilings import RULES, Ceiling
+from causal_dsl.causal.number_ceilings import NUMBER_RULES
 from causal_dsl.diagnostics import Diagnostic, SpecError, render_all
 from causal_dsl.planning.fit_plan import Fits
 from causal_dsl.planning.plan import Plan
@@ -79,4 +80,4 @@ class Checked:
 
 
 def _ceilings_json(found: Mapping[str, Ceiling]) -> dict[str, Any]:
-    return {name: found[name].to_json() for name in RULES if name in found}
+    return {name: found[name].to_json() for name in (*RULES, *NUMBER_RULES) if name in found}

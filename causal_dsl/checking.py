@@ -20,6 +20,7 @@ from causal_dsl.diagnostics import (
 )
 from causal_dsl.garbage import rarely_collected
 from causal_dsl.planning.chunk_to_memory import chunk_to_memory
+from causal_dsl.planning.circuit_runs import circuit_runs
 from causal_dsl.planning.fit_plan import Fits, make_fits, refuse_overlap, refuse_unfitted
 from causal_dsl.planning.lower import by_reference, make_plan, unfit_networks
 from causal_dsl.planning.memory import Budget, default_bytes
@@ -42,9 +43,9 @@ from causal_dsl.program.modules import Loader
 from causal_dsl.program.naming import network_names, overridden
 from causal_dsl.program.options import ReadOptions, Tokenizers
 from causal_dsl.program.program import NetworkRef, Program, Readout, Test
+from causal_dsl.program.prompt_tokens import answered_prompt
 from causal_dsl.program.prompt_warnings import caution, never_apart
 from causal_dsl.program.read import read_program
-from causal_dsl.program.templates import answered_prompt
 from causal_dsl.program.tokens import Tokens
 from causal_dsl.program.variants import write_out
 from causal_dsl.reading import readable, within
@@ -136,7 +137,7 @@ def _plan(
     options: Options,
 ) -> Plan | None:
     """Metrics, chance levels, answers and the plan of every test; None where a fault or a missing tokenizer forbids it."""
-    ready, seen = [], set[Any]()
+    ready, seen = [], dict[Any, str | None]()
     memo = Memo()
     every = [one for test in program.tests for one in test.each]
     for test in program.tests:
@@ -171,11 +172,12 @@ def _plan(
         return None
     controls = []
     for test in ready:
-        for control in controls_of(test):
+        for control in (*controls_of(test), *(circuit_runs(test) if beside else ())):
             controls.append(_answered(control, tokenizers(control.network), checked))
 
     def probes(plan: Plan) -> Iterator[Test]:
-        for probe in probes_of(plan, ready if beside else ()):
+        answering = [test for test in ready if test.readout.metric is None]
+        for probe in probes_of(plan, answering if beside else ()):
             checked.answers[probe.name] = checked.answers[probe.control[0]]
             yield probe
 

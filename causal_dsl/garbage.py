@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 #: New objects after which the youngest are looked through, and how many such rounds go before older ones are.
-_RARE = (100_000, 50, 100)
+_RARE = (500_000, 20, 100)
 
 
 @contextmanager

@@ -13,8 +13,8 @@ from causal_dsl.engine.execute import CellRun, Execution, TestRun
 from causal_dsl.measures.quantities import TIED, Columns, Quantity
 from causal_dsl.network.forward import SiteRead, forward
 from causal_dsl.planning.graph import Forward
-from causal_dsl.planning.probes import part, untried
-from causal_dsl.program.probed import Apart, Replaced, Unmapped
+from causal_dsl.planning.unclaimed import part, untried
+from causal_dsl.program.probed import Apart, CircuitRuns, Replaced, Unmapped
 from causal_dsl.program.program import Test
 from causal_dsl.program.read_features import FeatureRef
 from causal_dsl.score.apart import WrittenApart, apart_findings
@@ -33,6 +33,7 @@ from causal_dsl.score.unmapped import (
     of_pairs,
     replacement_findings,
     unmapped_findings,
+    unplaced_finding,
     untried_finding,
 )
 from causal_dsl.vocabulary.components import COMPONENTS
@@ -63,7 +64,7 @@ def with_probes(result: TestResult, test: Test, execution: Execution) -> TestRes
             )
     for probe_test in execution.plan.tests:
         probe = probe_test.probe
-        if probe is None or probe_test.control[0] != test.name:
+        if probe is None or isinstance(probe, CircuitRuns) or probe_test.control[0] != test.name:
             continue
         values = dict(run.cells[probe.cell].node.cell)
         at = next((i for i, cell in enumerate(cells) if cell.cell == values), None)
@@ -84,6 +85,8 @@ def with_probes(result: TestResult, test: Test, execution: Execution) -> TestRes
             number = next(n for n, one in enumerate(run.cells) if dict(one.node.cell) == cell.cell)
             reasons[untried(execution.plan, test, number)] = None
     untold = tuple(untried_finding(why) for why in reasons if why)
+    if unplaced := [probe.name for probe in execution.plan.unplaced if probe.control[0] == test.name]:
+        untold += (unplaced_finding(unplaced),)
     return replace(result, cells=tuple(cells), findings=(*result.findings, *untold))
 
 

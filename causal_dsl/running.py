@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from causal_dsl.beside_circuits import with_circuits, with_runs
 from causal_dsl.checked import Checked
 from causal_dsl.checking import check
 from causal_dsl.diagnostics import Diagnostic, Source, Span, SpecError
@@ -25,15 +26,17 @@ from causal_dsl.network.behaviour import behaviour_at_hand, of_code
 from causal_dsl.network.described import described
 from causal_dsl.network.network import Network
 from causal_dsl.network.zoo.cache import unwritable as no_cache
+from causal_dsl.planning.apart import of_tests, swept, weights_of
 from causal_dsl.planning.cost import cost_of
 from causal_dsl.planning.plan import Plan
 from causal_dsl.probing import with_probes
 from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.program import NetworkRef, Test
-from causal_dsl.program.templates import answered_prompt, show_value
+from causal_dsl.program.prompt_tokens import answered_prompt
+from causal_dsl.program.templates import show_value
 from causal_dsl.program.tokens import MASK
 from causal_dsl.provenance import code_of, files_of, identity_of, inputs_of, names_of
-from causal_dsl.report.out_folder import save
+from causal_dsl.ran import RanPart, joined, keep
 from causal_dsl.report.progress import Progress, progress
 from causal_dsl.score.missing import as_far_as_measured, not_measured, refuse_missing
 from causal_dsl.score.of_run import score_run
@@ -47,11 +50,11 @@ from causal_dsl.score.verdict import settled
 from causal_dsl.session import Session
 from causal_dsl.specs import Options, Spec
 from causal_dsl.store.files import CannotWrite
-from causal_dsl.store.hashes import cache_root, rehashing
+from causal_dsl.store.hashes import cache_root, of_bytes, rehashing
 from causal_dsl.store.keys import RunInputs, told, versions
 from causal_dsl.store.later import Later
 from causal_dsl.store.notices import collecting
-from causal_dsl.store.out import SpecFolder, keep_source, opened, unwritable
+from causal_dsl.store.out import SpecFolder, opened, unwritable
 
 
 class Interrupted(KeyboardInterrupt):
@@ -76,9 +79,10 @@ def run_specs(specs: Sequence[Spec], options: Options) -> Results:
     done: list[SpecResult] = []
     faults: list[Diagnostic] = []
     for number, (spec, checked) in enumerate(zip(specs, checks, strict=True)):
+        needed = {weights_of(key) for rest in checks[number + 1 :] for key in _keys(rest)}
         with collecting() as notices:
             try:
-                result, interrupted = _held(spec, checked, session, notices, later)
+                result, interrupted = _held(spec, checked, session, notices, later, needed)
             except KeyboardInterrupt:  # networks were loaded or features fitted: finished fits are found the next time
                 left = [_not_run(*rest) for rest in zip(specs[number:], checks[number:], strict=True)]
                 raise Interrupted(Results((*done, *left))) from None
@@ -97,33 +101,98 @@ def run_specs(specs: Sequence[Spec], options: Options) -> Results:
     return results
 
 
+def _keys(checked: Checked) -> list[NetworkKey]:
+    return [test.network.key for test in checked.program.tests] if checked.program is not None else []
+
+
 def _held(
     spec: Spec,
     checked: Checked,
     session: Session,
     notices: list[Diagnostic],
     later: Later,
+    needed: Set[NetworkKey],
 ) -> tuple[SpecResult, bool]:
-    """:func:`_run_one` with the folder of its results held."""
+    """:func:`_run_spec` with the folder of its results held."""
     options = session.options
     with ExitStack() as held:
         held.enter_context(rehashing(options.rehash))
         folder = held.enter_context(opened(options.out, spec.name)) if options.out is not None else None
         try:
-            return _run_one(spec, checked, session, folder, notices, later)
+            return _run_spec(spec, checked, session, folder, notices, later, needed)
         except CannotWrite as error:
             raise _unwritable(error, options, spec) from error
 
 
-def _run_one(
+def _run_spec(
     spec: Spec,
     checked: Checked,
     session: Session,
     folder: SpecFolder | None,
     notices: list[Diagnostic],
     later: Later,
+    needed: Set[NetworkKey],
 ) -> tuple[SpecResult, bool]:
-    """The result of one spec, and whether it was interrupted."""
+    """The result of one spec, and whether it was interrupted. The networks of a sweep are loaded one after another, each
+    with the tests on it, and leave memory where nothing that follows needs them (``needed``: what later specs do). A fault
+    of one of them loses nothing of the others."""
+    assert checked.program is not None
+    groups = swept(checked.program.tests)
+    parts: list[RanPart] = []
+    faults: list[Diagnostic] = []
+    interrupted = False
+    for number, tests in enumerate(groups):
+        one = checked if len(groups) == 1 else _part_of(checked, tests)
+        name = "" if len(groups) == 1 else tests[0].network.name
+        try:
+            parts.append(_run_part(spec, one, name, session, folder, notices, later))
+            interrupted = parts[-1].interrupted
+        except KeyboardInterrupt:
+            if not parts:
+                raise
+            interrupted = True
+        except SpecError as error:
+            if len(groups) == 1:
+                raise
+            faults += error.diagnostics
+        if interrupted:
+            break
+        session.keep({*needed, *(weights_of(test.network.key) for rest in groups[number + 1 :] for test in rest)})
+    if not parts:
+        raise SpecError(list(dict.fromkeys(faults)))
+    result = joined(spec, checked, parts, session.options)
+    result = replace(result, warnings=tuple(dict.fromkeys((*result.warnings, *faults))))
+    if folder is not None and any(part.plan is not None for part in parts):
+        try:
+            keep(folder, spec, result, parts, interrupted)
+        except OSError as error:  # what was computed is told all the same
+            result = _unstored(result, error, folder, session.options, spec)
+        # what was found damaged as they were stored
+        result = replace(result, warnings=tuple(dict.fromkeys((*result.warnings, *notices))))
+    refuse_missing(checked.program.tests, result.tests, interrupted or bool(faults))
+    return result, interrupted
+
+
+def _part_of(checked: Checked, tests: list[Test]) -> Checked:
+    """What was found of some of the tests of a spec."""
+    assert checked.program is not None
+    program = replace(checked.program, tests=tuple(tests))
+    if checked.plan is None:
+        return replace(checked, program=program)
+    plan = of_tests(checked.plan, tests)
+    return replace(checked, program=program, plan=plan, fits=plan.fits)
+
+
+def _run_part(
+    spec: Spec,
+    checked: Checked,
+    name: str,
+    session: Session,
+    folder: SpecFolder | None,
+    notices: list[Diagnostic],
+    later: Later,
+) -> RanPart:
+    """The tests of a spec, or those on one of its networks, which is then called ``name``."""
     options = session.options
     assert checked.program is not None
     used = {test.network.key: test.network for test in checked.program.tests}
@@ -131,16 +200,14 @@ def _run_one(
         used |= checked.plan.networks
     networks = session.networks(used.values())
     if checked.plan is None and checked.program.tests:
-        checked = check(spec, options, _with_blanks(networks, used))
+        own = replace(options, tests=tuple(test.name for test in checked.program.tests)) if name else options
+        checked = check(spec, own, _with_blanks(networks, used))
         checked.raise_errors()
         if checked.plan is not None:
             networks |= session.networks(ref for key, ref in checked.plan.networks.items() if key not in networks)
     roots = [root for ref in used.values() if (root := code_of(ref)) is not None]
     with later.watching(spec.folder, roots, () if options.out is None else (options.out,)):
-        result, interrupted = _run(spec, checked, networks, options, folder, notices, later)
-    assert checked.program is not None
-    refuse_missing(checked.program.tests, result.tests, interrupted)
-    return result, interrupted
+        return _run(spec, checked, name, networks, options, folder, notices, later)
 
 
 def _not_run(spec: Spec, checked: Checked) -> SpecResult:
@@ -172,18 +239,19 @@ def loaded_plan(spec: Spec, checked: Checked, options: Options) -> Plan:
 def _run(
     spec: Spec,
     checked: Checked,
+    name: str,
     networks: dict[NetworkKey, Network],
     options: Options,
     folder: SpecFolder | None,
     notices: list[Diagnostic],
     later: Later,
-) -> tuple[SpecResult, bool]:
+) -> RanPart:
     started = time.perf_counter()
     plan = checked.plan
     interrupted = False
     if plan is None:
         inputs = inputs_of(spec, checked, networks, options, "", {})
-        return _result(spec, checked, networks, [], started, identity_of(inputs, options), notices), False
+        return RanPart(_result(spec, checked, networks, [], started, identity_of(inputs, options), notices), inputs)
     memory = {key: options.memory for key in networks if options.memory}
     later.known = files_of(spec, checked, networks)
     noticed = _at_hand(plan, checked, networks, options)
@@ -192,7 +260,7 @@ def _run(
         targets = target_ids(plan, checked.answers, networks)
         library = fit_features(checked, networks, options, bar, folder)
         inputs = inputs_of(spec, checked, networks, options, library.digest, behaviour)
-        store = _store(inputs, folder, later)
+        store = _store(inputs, name, folder, later)
         execution = Execution(
             plan, networks, checked.answers, targets, memory, bar.advance, store, options.compiled, library.maps
         )
@@ -206,29 +274,23 @@ def _run(
     tests = [_scored(test, execution, checked, networks, library) for test in checked.program.tests]
     told = [*noticed, *notices]
     result = _result(spec, checked, networks, tests, started, identity_of(inputs, options), told, execution)
-    if folder is not None:
-        for unkept in (library.unkept, execution.unkept):
-            if unkept is not None:
-                result = _unstored(result, unkept, folder, options, spec)
-        cells = {
-            name: [(dict(cell.node.cell), cell.columns) for cell in run.cells if cell.done.all()]
-            for name, run in execution.runs.items()
-            if run.test.probe is None
-        }
-        labels = {test.name: labels_of(test, plan.draw_of(test)) for test in plan.tests}
-        speech = {
-            test.name: speech_of(test, plan, checked.answers[test.name], networks[test.network.key].tokens)
-            for test in plan.tests
-        }
-        try:
-            save(folder, spec.source_text.text, result, plan, cells, labels, interrupted, speech)
-            if spec.path is not None:
-                keep_source(folder, spec.path, files_of(spec, checked, networks), _folders(networks))
-        except OSError as error:  # what was computed is told all the same
-            result = _unstored(result, error, folder, options, spec)
-        # what was found damaged as they were stored
-        result = replace(result, warnings=tuple(dict.fromkeys((*result.warnings, *notices))))
-    return result, interrupted
+    if folder is None:
+        return RanPart(result, inputs, interrupted=interrupted)
+    for unkept in (library.unkept, execution.unkept):
+        if unkept is not None:
+            result = _unstored(result, unkept, folder, options, spec)
+    cells = {
+        name: [(dict(cell.node.cell), cell.columns) for cell in run.cells if cell.done.all()]
+        for name, run in execution.runs.items()
+        if run.test.probe is None
+    }
+    labels = {test.name: labels_of(test, plan.draw_of(test)) for test in plan.tests}
+    speech = {
+        test.name: speech_of(test, plan, checked.answers[test.name], networks[test.network.key].tokens)
+        for test in plan.tests
+    }
+    files, folders = files_of(spec, checked, networks), tuple(_folders(networks))
+    return RanPart(result, inputs, plan, cells, labels, speech, files, folders, interrupted)
 
 
 def _scored(
@@ -246,12 +308,14 @@ def _scored(
     kept = kept_of(test, plan, {one.name: execution.runs[one.name].cells[0].columns for one in test.each})
     outputs = []
     for one in test.each:
-        run, ceilings = execution.runs[one.name], checked.ceilings.get(one.name, {})
+        run, ceilings = with_runs(execution.runs[one.name], execution), checked.ceilings.get(one.name, {})
         cells = [run.cells[number] for number in finished]
         scored = as_far_as_measured(score_run(run, cells, plan, ceilings, checked.answers[one.name], tokens, kept), one)
         scored = with_rest_kept(scored, one)
         scored = with_controls(scored, one, execution, checked, library, kept)
-        scored = with_probes(scored, one, execution)
+        if one.readout.metric is None:
+            scored = with_probes(scored, one, execution)
+        scored = with_circuits(scored, run, execution, kept)
         scored = replace(scored, cells=tuple(map(settled, scored.cells)))
         speech = speech_of(one, plan, checked.answers[one.name], tokens)
         outputs.append(OneOutput(one, run, cells, ceilings, scored, speech))
@@ -263,7 +327,7 @@ def _scored(
 
 def _finished(test: Test, execution: Execution) -> list[int] | None:
     """The numbers of the cells that were finished, for every output that is read; None where there are none."""
-    runs = [execution.runs[one.name].cells for one in test.each]
+    runs = [with_runs(execution.runs[one.name], execution).cells for one in test.each]
     found = [number for number, cells in enumerate(zip(*runs, strict=True)) if all(cell.done.all() for cell in cells)]
     return found if found or not runs[0] else None
 
@@ -357,9 +421,12 @@ def fit_features(
     return library
 
 
-def _store(inputs: RunInputs, folder: SpecFolder | None, later: Later) -> ChunkStore | None:
-    """Where finished blocks are kept; None without ``--out``."""
-    return None if folder is None else ChunkStore(folder.blocks, told(inputs), later)
+def _store(inputs: RunInputs, name: str, folder: SpecFolder | None, later: Later) -> ChunkStore | None:
+    """Where finished blocks are kept: those of a network of a sweep in a folder of its own; None without ``--out``."""
+    if folder is None:
+        return None
+    blocks = folder.blocks / of_bytes(name.encode())[:12] if name else folder.blocks
+    return ChunkStore(blocks, told(inputs), later)
 
 
 def _versions() -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from causal_dsl.network.network import Network
 from causal_dsl.network.shared import claim_to_train
 from causal_dsl.network.untrained import untrained
 from causal_dsl.network.zoo.open import open_zoo
+from causal_dsl.planning.apart import weights_of
 from causal_dsl.program.derived_tests import trained_of
 from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.program import NetworkRef
@@ -57,6 +58,10 @@ class Session:
             device, dtype = self.options.device or ref.setting("device"), self.options.dtype or ref.setting("dtype")
             self._loaded[key] = self._load(ref, device, dtype)
         return self._loaded[key].used_as(ref)
+
+    def keep(self, needed: Collection[NetworkKey]) -> None:
+        """Let go of all networks but some, by whose weights they have; an untrained one goes with the one that it is made of."""
+        self._loaded = {key: network for key, network in self._loaded.items() if weights_of(key) in needed}
 
     def trained(self, ref: NetworkRef, device: str | None = None) -> TrainedNetwork:
         """The outcome of a declared training. It is trained in the dtype that is declared, whatever it then runs in."""

@@ -253,6 +253,75 @@ class WrittenApartJson(TypedDict):
     "the number of pairs in which the causal model changes the answer"
 
 
+class CircuitSizeJson(TypedDict):
+    """How large a circuit is."""
+
+    nodes: int
+    "its nodes"
+    of_nodes: int
+    "those of the network"
+    edges: int
+    "edges between its nodes, and to the logits"
+    weighted_edges: float
+    "the same, each weighted by the share of the sender's neurons that are in the circuit"
+    of_edges: int
+    "edges of the network"
+
+
+class ChoicesJson(TypedDict):
+    """The six choices that an ablation makes."""
+
+    granularity: str
+    "whether each token has a value of its own"
+    component: str
+    "the kinds of nodes that are looked at"
+    value: str
+    "what is written"
+    positions: str
+    "the tokens that are looked at"
+    direction: str
+    "the run that is written into"
+    set: str
+    "whether the circuit is written, or all else"
+
+
+class SelfCheckJson(TypedDict):
+    """Two runs that have to be the same."""
+
+    says: str
+    "what has to hold"
+    apart: float | None
+    "the largest difference of a logit"
+    holds: bool
+    "whether that is rounding"
+
+
+class RandomCircuitsJson(TypedDict):
+    """A score of random circuits."""
+
+    values: list[float | None]
+    "of each of them"
+    as_high: float | None
+    "the share of them that are at least as high as the circuit's, in [0, 1]"
+
+
+class CircuitJson(TypedDict):
+    """A circuit, and what ran beside it."""
+
+    name: str
+    "as the test names it"
+    size: CircuitSizeJson
+    "how large it is"
+    choices: ChoicesJson
+    "what its numbers stand on"
+    checks: list[SelfCheckJson]
+    "what its runs say of themselves"
+    random: dict[str, RandomCircuitsJson]
+    "random circuits with as many nodes of each kind, by score"
+    random_weighted_edges: list[float]
+    "the weighted edges of each random circuit"
+
+
 class CellJson(TypedDict):
     """One cell of a test."""
 
@@ -280,6 +349,8 @@ class CellJson(TypedDict):
     "the variables that it writes together, each written by itself, if that control was run"
     replaced: NotRequired[ReplacedJson]
     "an ablation beside other values"
+    circuit: NotRequired[CircuitJson]
+    "the circuit that it intervenes on, where a score of it is asked for"
 
 
 class MeasuredJson(EstimateJson):

@@ -84,8 +84,14 @@ def of_answers() -> str:
 
 def of_logits() -> str:
     """The measures of logits."""
-    rows = [(f"`{m.written}`", m.says, _UNITS[m.unit]) for m in MEASURES.own.values() if "answer" not in m.needs]
-    return _table("| name | is | unit |", rows)
+    some = (m for m in MEASURES.own.values() if not {"answer", "number"} & set(m.needs))
+    return _table("| name | is | unit |", [(f"`{m.written}`", m.says, _UNITS[m.unit]) for m in some])
+
+
+def of_numbers() -> str:
+    """The scores of outputs that are numbers."""
+    rows = [(f"`{m.name}`", m.says.partition(": ")[2]) for m in MEASURES.own.values() if "number" in m.needs]
+    return _table("| name | is |", rows)
 
 
 def findings() -> str:
@@ -141,6 +147,7 @@ def families() -> str:
 TABLES = {
     "measures of answers": of_answers,
     "measures of logits": of_logits,
+    "measures of numbers": of_numbers,
     "findings": findings,
     "findings of features": findings_of_features,
     "families of features": families,

@@ -206,11 +206,13 @@ def alignments() -> st.SearchStrategy[tree.AlignDecl]:
 
 
 @cache
-def circuits() -> st.SearchStrategy[tree.CircuitDecl]:
+def circuits() -> st.SearchStrategy[tree.CircuitDecl | tree.CircuitAs]:
     groups = st.builds(tree.Group, idents(), _tuples(paths(), 1), doc=docs())
     ends = st.builds(tree.EdgeEnd, _tuples(paths(), 1))
     edges = st.builds(tree.Edge, _tuples(ends, 2), doc=docs())
-    return st.builds(tree.CircuitDecl, idents(), idents(), _tuples(groups | edges), doc=docs())
+    whole = st.builds(tree.CircuitDecl, idents(), idents(), _tuples(groups | edges), parameters(), doc=docs())
+    sums = paths() | st.builds(tree.Binary, st.sampled_from("+-"), paths(), paths())
+    return whole | st.builds(tree.CircuitAs, idents(), sums, st.none() | idents(), parameters(), doc=docs())
 
 
 @cache

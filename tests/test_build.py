@@ -232,6 +232,31 @@ def test_circuit() -> None:
     same(cd.spec(faithful), CIRCUIT)
 
 
+CIRCUITS = """
+from "ioi.causal" import gpt2
+
+circuit early(l in 0:3) : gpt2 {
+  heads = layer[l].head[all], embed
+  mlps  = layer[0:2].mlp_out
+}
+
+circuit rest  = early(l=2) - early(l=1).mlps
+circuit found : gpt2 = json("found.json", keep=2)
+"""
+
+
+def test_circuits_of_parameters_and_values() -> None:
+    gpt2 = cd.import_("ioi.causal", "gpt2")
+    early = cd.circuit("early", gpt2, l=range(3))
+    early.group("heads", cd.layer[cd.param("l")].head[cd.all], cd.embed)
+    early.group("mlps", cd.layer[0:2].mlp_out)
+    rest = cd.circuit("rest", value=early(l=2) - early(l=1).mlps)
+    found = cd.circuit("found", gpt2, value=cd.name("json")("found.json", keep=2))
+    same(cd.spec(rest, found), CIRCUITS)
+    with pytest.raises(TypeError, match="which network"):
+        cd.circuit("none")
+
+
 TABLES = """
 domain Names = lines("names.txt")
 domain Flag  = bool

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from causal_dsl import api
 
 SHAPES = '{"arrow", "circle", "cross", "diamond"}'
@@ -56,6 +58,7 @@ def grows(texts: Callable[[int], str], small: int, folder: Path) -> float:
     return (four - least) / (one - least)
 
 
+@pytest.mark.slow
 def test_tests(tmp_path: Path) -> None:
     def text(n: int) -> str:
         tests = [

@@ -129,6 +129,7 @@ def test_specs_of_one_command_line_have_networks_of_their_own(folder: Path, caps
         assert found["good"] == 1 and found["bad"] < 0.9
 
 
+@pytest.mark.slow
 def test_one_network_under_two_names_is_run_for_both(folder: Path, capsys: Captured) -> None:
     """Of equal and of different sizes, read as it is and patched: no test is lost, and it is loaded once."""
     placed = align("NAME", "NETWORK").replace("answer @", "first @ layer[l].resid_post[b]\n  answer @")
@@ -330,6 +331,7 @@ def test_a_fit_is_of_the_alignment_that_it_names(folder: Path) -> None:
 # ── other checkpoints in their place ────────────────────────────────────────────────────────────
 
 
+@pytest.mark.slow
 def test_another_checkpoint_takes_the_place_of_the_network_that_is_named(folder: Path, capsys: Captured) -> None:
     assert accuracies(ran(capsys, "one.causal", "--network", "net=broken"))["good"] < 0.9
     # the spec's own `net`, and not the one of the file that it imports

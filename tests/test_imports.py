@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Collection, Iterator
+from functools import cache
 from pathlib import Path
 
 import networkx as nx
@@ -37,6 +39,7 @@ ORDER = [
     "score",
     "checked",
     "probing",
+    "beside_circuits",
     "report",
     "fitting",
     "specs",
@@ -45,6 +48,7 @@ ORDER = [
     "training",
     "retraining",
     "session",
+    "ran",
     "running",
     "api",
     "build",
@@ -53,10 +57,15 @@ ORDER = [
 TORCH = {"torch", "transformers", "accelerate"}
 
 
+@cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
 def imports(path: Path, known: Collection[str] = (), types: bool = False) -> Iterator[tuple[str, bool]]:
     """Each module that a file imports when it is run, and whether at its top. ``known``: modules that may stand in place of a
     name in ``from package import name``. ``types``: also what it imports for its annotations alone."""
-    parsed = ast.parse(path.read_text(encoding="utf-8"))
+    parsed = tree_of(path)
     typing = {
         id(inner)
         for node in ast.walk(parsed)
@@ -175,7 +184,7 @@ def test_no_class_name_is_defined_twice() -> None:
     names = [
         node.name
         for path in PACKAGE.rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for node in ast.walk(tree_of(path))
         if isinstance(node, ast.ClassDef)
     ]
     assert sorted({name for name in names if names.count(name) > 1}) == []
@@ -192,3 +201,24 @@ def test_test_folders_are_packages() -> None:
     """So two of them may have files of one name, and a helper of another folder is imported by its full name."""
     folders = {path.parent for path in Path(__file__).parent.rglob("test_*.py")}
     assert sorted(str(folder) for folder in folders if not (folder / "__init__.py").exists()) == []
+
+
+GUIDE = (PACKAGE.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
+
+
+def test_the_table_of_stages_is_in_the_order_of_imports() -> None:
+    """Each row names its stages in its second cell."""
+    rows = [line.split("|")[2] for line in GUIDE.splitlines() if line.startswith("| ")][1:]
+    named = [name for row in rows for name in re.findall(r"`(\w+)(?:/|\.py)`", row)]
+    assert set(named) <= set(ORDER)
+    whole = [name for name in named if (PACKAGE / name).is_dir()]
+    assert whole == [name for name in ORDER if name in whole]
+
+
+def test_the_guide_names_files_that_are_there() -> None:
+    files = [
+        name for name in re.findall(r"`([\w./-]+\.(?:py|md|lark|json))`", GUIDE) if not re.search("NAME|CODE", name)
+    ]
+    assert len(files) > 60
+    bases = (PACKAGE.parent, PACKAGE, PACKAGE / "fitting", PACKAGE / "vocabulary", *(PACKAGE / "vocabulary").iterdir())
+    assert [name for name in files if not any((base / name).exists() for base in bases)] == []

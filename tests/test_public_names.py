@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,7 @@ def own(tree: ast.AST) -> Iterator[str]:
                 yield name
 
 
+@cache
 def private_names() -> set[str]:
     """All private names of the package."""
     found: set[str] = set()

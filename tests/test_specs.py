@@ -57,6 +57,7 @@ def test_two_networks_that_answer_alike_are_told_apart() -> None:
         assert scores[name]["iia"].value <= 0.75 and scores[name]["iia_informative"].value <= 0.4
 
 
+@pytest.mark.slow
 def test_a_rotated_conjunction_is_in_no_unit() -> None:
     results = cd.run(cd.load(SPECS / "rotated_and.causal"))
     assert results.passed, results.diagnostics
@@ -67,6 +68,7 @@ def test_a_rotated_conjunction_is_in_no_unit() -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_network_trained_from_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CAUSAL_DSL_CACHE", str(tmp_path))
     results = cd.run(cd.load(SPECS / "train.causal"))

@@ -188,7 +188,8 @@ class AlignmentWord(_Block):
         self._add(tree.Prompt(node, self._where(where), doc=doc))
 
     def place(self, variable: Any, *sites: Any, via: Any = None, to: Any = None, doc: str = "") -> None:
-        """``variable @ site, … via feature``; with ``to``, ``variable..to @ site via encoding()``."""
+        """``variable @ site, … via feature``; with ``to``, ``variable..to @ site via encoding()``. A number is placed at the
+        metric that reads it, as in ``place(ld, logit("yes") - logit("no"))``."""
         if not sites:
             raise TypeError("say where: place(variable, site, …)")
         name = tree.Name(checked(variable)) if isinstance(variable, str) else self._value(variable)
@@ -197,7 +198,9 @@ class AlignmentWord(_Block):
         last = None if to is None else tree.Name(checked(to)) if isinstance(to, str) else self._value(to)
         if last is not None and not isinstance(last, tree.Name):
             raise TypeError(f"`{to!r}` is not a variable")
-        nodes = tuple(_path(self._value(site)) for site in sites)
+        values = [self._value(site) for site in sites]
+        metric = len(values) == 1 and isinstance(values[0], tree.Binary | tree.Unary) and _calls(values[0])
+        nodes = tuple(values if metric else map(_path, values))
         feature = None if via is None else self._value(via)
         if feature is not None and not isinstance(feature, tree.Call):
             raise TypeError(f"`{via!r}` is not a feature: write via=rotation(dim=8)")
@@ -218,11 +221,18 @@ class AlignmentWord(_Block):
 
 
 class Circuit(_Block):
-    """``circuit NAME : network { … }``. Its groups are attributes: ``wang.mover.q``."""
+    """``circuit NAME(parameters) : network { … }``, or ``circuit NAME : network = value``. Its groups are attributes:
+    ``wang.mover.q``."""
 
-    def __init__(self, name: str, network: Any, doc: str = ""):
+    def __init__(
+        self, name: str, network: Any, doc: str = "", value: Any = None, parameters: Mapping[str, Any] | None = None
+    ):
         super().__init__(name, doc)
-        self._network = self._value(network)
+        if network is None and value is None:
+            raise TypeError("say which network a circuit is of: circuit(name, network)")
+        self._network = None if network is None else self._value(network)
+        self._made = None if value is None else self._value(value)
+        self._sweep(parameters or {})
 
     def group(self, name: str, *sites: Any, doc: str = "") -> Expression:
         """A named group of sites; gives its name, for :meth:`edge`."""
@@ -242,8 +252,14 @@ class Circuit(_Block):
             raise AttributeError(name)
         return getattr(self.reference, name)
 
-    def declaration(self) -> tree.CircuitDecl:
-        return tree.CircuitDecl(self.ident, tree.Ident(self._network.name), tuple(self._members), doc=self.doc)
+    def declaration(self) -> tree.CircuitDecl | tree.CircuitAs:
+        of = None if self._network is None else tree.Ident(self._network.name)
+        if self._made is not None:
+            if self._members:
+                raise TypeError(f"the circuit {self.name!r} is a value, and has no groups of its own")
+            return tree.CircuitAs(self.ident, self._made, of, self._parameters, doc=self.doc)
+        assert of is not None
+        return tree.CircuitDecl(self.ident, of, tuple(self._members), self._parameters, doc=self.doc)
 
 
 class Action:
@@ -324,6 +340,11 @@ def _parameter(name: str, values: Any) -> tuple[tree.Parameter, tuple[Declared, 
 
 def _is_function(where: Any) -> bool:
     return isinstance(where, Callable) and not isinstance(where, Expression | Nameable)  # type: ignore[arg-type]
+
+
+def _calls(node: Any) -> bool:
+    """Whether a measure is called in it, as in a metric."""
+    return any(isinstance(part, tree.Call) for part in node.walk())
 
 
 def _path(node: Any) -> Any:

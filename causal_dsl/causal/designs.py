@@ -11,7 +11,7 @@ import numpy as np
 from causal_dsl.causal.domains import Real, Text, Value, show
 from causal_dsl.causal.model import CausalModel
 from causal_dsl.causal.predicates import Predicate, equals
-from causal_dsl.causal.ranks import combined
+from causal_dsl.causal.ranks import combined, distinct_count
 from causal_dsl.causal.sampling import Columns
 from causal_dsl.diagnostics import Diagnostics, Span, SpecError
 
@@ -248,7 +248,7 @@ def identify(design: Design, values: dict[str, Columns]) -> dict[str, np.ndarray
 
 def count_distinct(ids: Mapping[str, np.ndarray]) -> dict[str, int]:
     """How many distinct inputs there are in each role."""
-    return {role: len(np.unique(column)) for role, column in ids.items()}
+    return {role: distinct_count(column) for role, column in ids.items()}
 
 
 def _shown(model: CausalModel, columns: Columns) -> Columns:
@@ -256,6 +256,9 @@ def _shown(model: CausalModel, columns: Columns) -> Columns:
         return {name: columns[name] for name in (*model.exogenous, "template") if name in columns}
     n = len(next(iter(columns.values())))
     line = columns.get("template", np.zeros(n, np.int64))
+    if len(model.lines) == 1:
+        ((_, names),) = model.lines
+        return {"template": line, **{name: columns[name] for name in names}}
     texts = [text for text, _ in model.lines]
     found = {"template": np.array([texts.index(text) for text in texts])[line]}
     for name in dict.fromkeys(name for _, names in model.lines for name in names):

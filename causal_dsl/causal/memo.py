@@ -7,6 +7,7 @@ from typing import Any
 
 from causal_dsl.causal.ceilings import Ceiling, ceilings
 from causal_dsl.causal.designs import Design, Drawn, draw
+from causal_dsl.causal.number_ceilings import number_ceilings
 from causal_dsl.causal.predicates import Predicate
 from causal_dsl.causal.together import Outputs
 from causal_dsl.diagnostics import Diagnostics
@@ -42,7 +43,8 @@ class Memo:
         for at in (exact, sampled):
             if at in self._ceilings:
                 return self._ceilings[at]
-        found = ceilings(design, interventions, output, drawn)
+        numbered = isinstance(output, str) and design.models["base"].variables[output].type == "real"
+        found = (number_ceilings if numbered else ceilings)(design, interventions, output, drawn)  # type: ignore[arg-type]
         whole = bool(found) and all(ceiling.exact for ceiling in found.values())
         self._ceilings[exact if whole else sampled] = found
         self._kept.append(design)

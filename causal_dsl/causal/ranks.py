@@ -27,6 +27,10 @@ def ranks(column: np.ndarray) -> tuple[np.ndarray, int]:
 
 def combined(columns: Sequence[np.ndarray], start: np.ndarray) -> tuple[np.ndarray, int]:
     """The rank of each row among the different combinations of ``start`` and the columns, ``[n]``, and their number."""
+    if len(start) <= _FEW:
+        rows = list(zip(*(column.tolist() for column in (start, *columns)), strict=True))
+        places = {row: place for place, row in enumerate(sorted(set(rows)))}
+        return np.array([places[row] for row in rows], np.int64), len(places)
     found, count = ranks(start)
     few = 4 * len(start) + 64
     for column in columns:
@@ -36,6 +40,11 @@ def combined(columns: Sequence[np.ndarray], start: np.ndarray) -> tuple[np.ndarr
             found, count = ranks(found)
         found, count = found * several + own, count * several
     return ranks(found)
+
+
+def distinct_count(column: np.ndarray) -> int:
+    """How many different values there are."""
+    return len(set(column.tolist())) if len(column) <= _FEW else len(np.unique(column))
 
 
 def firsts(group: np.ndarray, count: int) -> np.ndarray:

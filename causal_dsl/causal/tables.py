@@ -12,6 +12,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import cast
 
@@ -105,18 +106,18 @@ def _read_table(
     read = _csv(text, file, diagnostics) if kind == "csv" else _jsonl(text, file, diagnostics)
     if read is None:
         return None
-    names, rows, lines = read
+    names, whole, lines = read
     wanted = _key(decl, key, file, names, {}, diagnostics)
     if wanted is None:
         return None
     columns: dict[str, tuple[Value, ...]] = {}
-    for name, cells in zip(names, zip(*rows, strict=True), strict=True):
+    for name, cells in zip(names, whole, strict=True):
         column = _typed(cells, name, lines, file, diagnostics, parse=kind == "csv")
         if column is None:
             return None
         columns[name] = column
     if wanted not in names:
-        columns[ROW] = tuple(range(len(rows)))
+        columns[ROW] = tuple(range(len(lines)))
     return _keyed(decl, file, wanted, columns, lines, "line", {}, diagnostics)
 
 
@@ -240,42 +241,54 @@ def _keyed(
     return LookupTable(decl.name.name, file.value, wanted, keys, columns, decl.name.span, "", unusable)
 
 
-_Rows = tuple[list[str], Sequence[Sequence[object]], Sequence[int]]
+#: The names of columns, the cells of each, and the line of each row.
+_Columns = tuple[list[str], Sequence[Sequence[object]], Sequence[int]]
+#: Rows that are read before their cells go to the columns: the lists of a few are used again and again.
+_AT_ONCE = 1024
 
 
-def _csv(text: str, file: tree.String, diagnostics: Diagnostics) -> _Rows | None:
+def _csv(text: str, file: tree.String, diagnostics: Diagnostics) -> _Columns | None:
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    columns: list[list[str]] = []
+    read = filled = 0
+    odd: tuple[int, int] | None = None  # the first row that is not as wide as the first one, and its width
     try:
-        rows = list(reader)
+        while rows := list(islice(reader, _AT_ONCE)):
+            read += len(rows)
+            rows = list(filter(None, rows))
+            columns = columns or [[] for _ in rows[:1] for _ in rows[0]]
+            if odd is None and set(map(len, rows)) - {len(columns)}:
+                odd = next((filled + i, len(row)) for i, row in enumerate(rows) if len(row) != len(columns))
+            if rows and odd is None:
+                for column, cells in zip(columns, zip(*rows, strict=True), strict=True):
+                    column += cells
+            filled += len(rows)
     except csv.Error as error:
         diagnostics.report("E343", f"line {reader.line_num} of `{file.value}` is no CSV", file.span, label=str(error))
         return None
-    filled = [row for row in rows if row]
-    lines: Sequence[int] = range(1, 1 + len(rows))
-    if len(filled) < len(rows) or reader.line_num > len(rows):  # a row is not a line everywhere
+    lines: Sequence[int] = range(1, 1 + read)
+    if filled < read or reader.line_num > read:  # a row is not a line everywhere
         again = csv.reader(io.StringIO(text, newline=""), strict=True)
         lines = [again.line_num for row in again if row]
-    if not filled:
-        return _checked([], [], [], file, diagnostics)
-    names, wide = [name.strip() for name in filled[0]], len(filled[0])
-    if set(map(len, filled)) != {wide}:
-        line, count = next((line, len(row)) for line, row in zip(lines, filled, strict=True) if len(row) != wide)
+    if odd is not None:
+        at, count = odd
         diagnostics.report(
             "E343",
-            f"line {line} of `{file.value}` has {_cells(count)}",
+            f"line {lines[at]} of `{file.value}` has {_cells(count)}",
             file.span,
-            label=f"the first line names {wide} columns",
+            label=f"the first line names {len(columns)} columns",
             help="quote a value that holds a comma",
         )
         return None
-    return _checked(names, filled[1:], lines[1:], file, diagnostics)
+    names = [column[0].strip() for column in columns]
+    return _checked(names, [column[1:] for column in columns], lines[1:], file, diagnostics)
 
 
 def _cells(n: int) -> str:
     return "1 value" if n == 1 else f"{n} values"
 
 
-def _jsonl(text: str, file: tree.String, diagnostics: Diagnostics) -> _Rows | None:
+def _jsonl(text: str, file: tree.String, diagnostics: Diagnostics) -> _Columns | None:
     names: list[str] = []
     rows: list[list[object]] = []
     lines: list[int] = []
@@ -298,24 +311,24 @@ def _jsonl(text: str, file: tree.String, diagnostics: Diagnostics) -> _Rows | No
             return None
         rows.append([row[name] for name in names])
         lines.append(number)
-    return _checked(names, rows, lines, file, diagnostics)
+    return _checked(names, list(zip(*rows, strict=True)), lines, file, diagnostics)
 
 
 def _checked(
     names: list[str],
-    rows: Sequence[Sequence[object]],
+    columns: Sequence[Sequence[object]],
     lines: Sequence[int],
     file: tree.String,
     diagnostics: Diagnostics,
-) -> _Rows | None:
-    if not rows:
+) -> _Columns | None:
+    if not lines:
         diagnostics.report("E343", f"`{file.value}` has no rows", file.span)
         return None
     twice = next((name for i, name in enumerate(names) if name in names[:i]), None)
     if twice is not None:
         diagnostics.report("E343", f"`{file.value}` has two columns `{twice}`", file.span, help="give one another name")
         return None
-    return names, rows, lines
+    return names, columns, lines
 
 
 def _typed(

@@ -26,8 +26,8 @@ from causal_dsl.engine.trial import Trials
 from causal_dsl.features.base import Feature
 from causal_dsl.features.given_maps import GivenMaps
 from causal_dsl.measures.quantities import NO_ANSWER, Columns, Quantity
+from causal_dsl.network.compare import told
 from causal_dsl.network.network import Network
-from causal_dsl.network.prove import told
 from causal_dsl.network.steadiness import most_of_batch, refused_noise
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.chunk_to_memory import chunk_to_memory

@@ -6,6 +6,7 @@ Slow and plainly right: what the sweep gives is held against it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from causal_dsl.engine.attended_keys import as_wide
 from causal_dsl.engine.block_results import BlockResult, BlockResults
 from causal_dsl.engine.looks import Looks
 from causal_dsl.engine.runner import Context, Gather, Logits
+from causal_dsl.network.edges import EdgeWrite, edges_patched
 from causal_dsl.network.forward import SiteRead, SiteWrite, forward
 from causal_dsl.network.tape import reads_in
 from causal_dsl.planning import graph as g
@@ -188,7 +190,7 @@ class ReferenceExecutor:
         """How many rows of so many tokens fit the budget."""
         budget, facts = self.context.budget, self.network.facts
         alive = int(max(sum(stage) for stage in stages(tokens, 0, tokens, facts, budget)))
-        each = budget.size * (alive + (facts.heads or 1) * tokens * tokens + 3 * (facts.vocabulary or 0))
+        each = budget.size * (alive + (facts.heads or 1) * tokens * tokens + 3 * (facts.outputs or 0))
         most = budget.most_tokens // 4 if facts.has_tokens else 65_536
         return max(1, min(budget.bytes // max(1, each), most // max(1, tokens)))
 
@@ -215,13 +217,20 @@ class ReferenceExecutor:
             place = np.full(len(family.pairs), -1)
             place[batch] = np.arange(len(batch))
             writes, written = [], []
+            edges: list[EdgeWrite] = []
+            edged: list[int] = []
             for number, (write, spot) in enumerate(zip(family.resume.writes, family.spots, strict=True)):
                 here = np.nonzero((place[spot.which] >= 0) & spot.live)[0]
                 if not len(here):
                     continue
                 rows, positions = torch.from_numpy(place[spot.which[here]]), torch.from_numpy(spot.positions[here])
-                writes.append(SiteWrite(write.place.site, rows, positions, values.edit(write, family, number, here)))
-                written.append(number)
+                made = SiteWrite(write.place.site, rows, positions, values.edit(write, family, number, here))
+                if write.to:
+                    edges.append(EdgeWrite(made, write.to))
+                    edged.append(number)
+                else:
+                    writes.append(made)
+                    written.append(number)
             prompts = self.inputs.rows(layout.inputs[homes[batch]])
             if said is not None:
                 assert isinstance(prompts, list)
@@ -239,18 +248,24 @@ class ReferenceExecutor:
                 for key in watches
             ]
             reads, picked = reads_in(every, place)
-            outcome = forward(
-                self.network,
-                prompts,
-                reads,
-                writes,
-                readout=torch.arange(len(batch)),
-                positions=torch.from_numpy(read),
-                stop=False,
-                padding=self.network.padding,
-            )
+            with ExitStack() as stack:
+                acted = {}
+                if edges:
+                    acted = stack.enter_context(edges_patched(self.network, prompts, edges, self.network.padding))
+                outcome = forward(
+                    self.network,
+                    prompts,
+                    reads,
+                    writes,
+                    readout=torch.arange(len(batch)),
+                    positions=torch.from_numpy(read),
+                    stop=False,
+                    padding=self.network.padding,
+                )
             assert outcome.logits is not None
             found.append(outcome.logits)
+            for place_, (rows_, change) in acted.items():
+                changes[edged[place_]] += rows_, float(change.double().nan_to_num(posinf=0.0).sum())
             for (number, index), values in zip(picked, outcome.reads, strict=True):
                 assert places is not None
                 places.put(watches[number], index, values)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from causal_dsl.engine.block_results import BlockResult, BlockResults
+from causal_dsl.planning import graph as g
 from causal_dsl.planning.plan import Plan
 from causal_dsl.planning.steps import Block
 from causal_dsl.store.blocks import Blocks
@@ -68,7 +69,7 @@ class ChunkStore:
                 for i, values in enumerate(numbers.values()):
                     arrays[f"{name}/{cell}/{run}/at/{i}"] = values
             if block_result.cells:
-                arrays[f"{name}/fired"] = np.stack([block_result.fired[cell] for cell in block_result.cells])
+                arrays[f"{name}/fired"] = np.concatenate([block_result.fired[cell] for cell in block_result.cells])
         self._blocks.put(_name(step, block), arrays, about)
 
     def get(self, step: int, block: Block, plan: Plan) -> BlockResults | None:
@@ -98,7 +99,9 @@ def _pieces(arrays: Mapping[str, np.ndarray], about: Mapping[str, Any], plan: Pl
             read = plan.scores[name][block_result.cells[0]].read("patched")
             assert read is not None
             block_result.patched = _numbers(arrays, f"{name}/patched", read.quantities)
-            block_result.fired = dict(zip(block_result.cells, arrays[f"{name}/fired"], strict=True))
+            ends = np.cumsum([_writes(plan.scores[name][cell]) for cell in block_result.cells])[:-1]
+            parts = np.split(arrays[f"{name}/fired"].reshape(-1, 3), ends)
+            block_result.fired = dict(zip(block_result.cells, parts, strict=True))
         block_result.floors = {int(cell): (float(floor), float(share)) for cell, (floor, share) in said["floors"]}
         block_result.outside = {int(cell): (int(out), int(of)) for cell, (out, of) in said["outside"]}
         for cell, run in said["looked"]:
@@ -108,6 +111,13 @@ def _pieces(arrays: Mapping[str, np.ndarray], about: Mapping[str, Any], plan: Pl
             block_result.looked[int(cell), str(run)] = _numbers(arrays, f"{name}/{cell}/{run}/at", asked)
         block_results[name] = block_result
     return block_results
+
+
+def _writes(node: g.ScoreNode) -> int:
+    """How many writes the intervention of a cell has: cells need not have as many."""
+    read = node.read("patched")
+    assert read is not None and isinstance(read.run, g.Resume)
+    return len(read.run.writes)
 
 
 def _numbers(arrays: Mapping[str, np.ndarray], name: str, quantities: tuple[Any, ...]) -> dict[Any, np.ndarray]:

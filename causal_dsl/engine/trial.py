@@ -21,8 +21,8 @@ from causal_dsl.engine.runner import Context
 from causal_dsl.engine.sweep import Sweep
 from causal_dsl.features.base import Feature
 from causal_dsl.features.given_maps import GivenMaps
+from causal_dsl.network.compare import distance, tolerance_of
 from causal_dsl.network.network import Network
-from causal_dsl.network.prove import distance, tolerance_of
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.memory import Budget
 from causal_dsl.planning.plan import Plan

@@ -72,7 +72,7 @@ class Stepper:
                 tokens = max(tokens, carried)
         width = facts.width or max(facts.widths, default=1)
         each = tokens * max(1, self.layers) * (SAVED_WIDTHS * width + SAVED_INNER * (facts.mlp_width or 0))
-        logits = 4 * (facts.vocabulary or facts.classes or 0)
+        logits = 4 * (facts.outputs or 0)
         return int(
             max(1, min(budget.most_tokens // tokens, budget.tensors / 2 // max(1, budget.size * (each + logits))))
         )

@@ -15,8 +15,10 @@ from causal_dsl.counter import below, bits, key
 from causal_dsl.diagnostics import Diagnostics, Span, fail
 from causal_dsl.inputs.conditions import NONE, Choices
 from causal_dsl.inputs.protocol import InputRows, Inputs, Receiver, spread
+from causal_dsl.program.locate import locate
 from causal_dsl.program.program import Alignment
-from causal_dsl.program.templates import Rendered, check_length, locate, mask_position, render, show_value
+from causal_dsl.program.prompt_tokens import check_length, mask_position
+from causal_dsl.program.templates import Rendered, render, show_value
 from causal_dsl.program.tokens import Encoded, Tokens
 from causal_dsl.program.unknown_tokens import refuse_beyond
 from causal_dsl.vocabulary.locations import Position
@@ -161,7 +163,7 @@ class PromptInputs(Inputs):
                 check_length(encoded, rendered.text, self.facts, alignment.prompts[line].span, faults)
                 faults.raise_errors()
                 refuse_beyond(self.tokens, encoded.ids, rendered.text, alignment.prompts[line].span)
-                read = len(encoded) - 1
+                read = 0 if self.facts.labels and self.facts.both_ways else len(encoded) - 1
                 if self.facts.masked:
                     read = mask_position(self.tokens, encoded, rendered.text, alignment.prompts[line].span)
                 if read_at is not None:

@@ -147,7 +147,7 @@ class Inputs(ABC):
 
     def sizes(self, position: Position | None, indices: np.ndarray, span: Span = NOWHERE) -> np.ndarray:
         """How many tokens a position names in many inputs, ``[len(indices)]``. Each is located once;
-        raises as :func:`~causal_dsl.program.templates.locate`."""
+        raises as :func:`~causal_dsl.program.locate.locate`."""
         known = self._sizes.get(position)
         if known is None or len(known) < len(self):
             # Room for the inputs that are still to come, so that the tables are not copied for each test.

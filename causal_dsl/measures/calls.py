@@ -14,9 +14,20 @@ from causal_dsl.measures.names import (
     AGGREGATIONS,
     BETWEEN_RUNS,
     FUNCTIONS,
+    OF_CIRCUITS,
     RESERVED,
     example,
     short,
+)
+from causal_dsl.measures.of_circuits import (
+    MOST_NODES,
+    CircuitCurve,
+    Completeness,
+    Faithfulness,
+    Minimality,
+    Necessity,
+    OfCircuit,
+    Sufficiency,
 )
 from causal_dsl.measures.per_cell import (
     Best,
@@ -99,6 +110,15 @@ class CallReader:
         if self.site is not None and not (record.of_distribution and not record.against_base):
             self.not_there(name, span)
             return None
+        number = self.context.number
+        if ("answer" in record.needs and number is not None) or ("number" in record.needs and number is None):
+            what = ("numbers", "no number", "iia") if number is None else ("answers", "a number", "r2")
+            compares, has = f"`{name}` compares {what[0]}", f"`{self.context.output}` is {what[1]}"
+            self.lacks(compares, has, span, f"use `{what[2]}`" if self.context.interchange else "")
+            return None
+        if number is not None and "number" in record.needs:
+            score: CellScore = made(str(record.formula))(self.context.main, number)
+            return score
         if record.of_distribution:
             if self.context.several:
                 self.which_output(name, f"{name}({{output}})", span)
@@ -237,6 +257,8 @@ class CallReader:
         value = None if plain is None else self.value(plain[0], verdict=False)
         if value is None:
             return None
+        if name in OF_CIRCUITS:
+            return self.of_circuit(expr, name, value)
         if name in BETWEEN_RUNS:
             clean = next((argument for argument in expr.arguments if argument.name is not None), None)
             return self.between_runs(expr, name, value, clean)
@@ -266,6 +288,60 @@ class CallReader:
         )
         self.report("E602", title, expr.span, help=f"write `{name}({example(name)})`")
         return None
+
+    def of_circuit(self, expr: tree.Call, name: str, value: Pair | CellScore | FixedNumber) -> CellScore | None:
+        """``faithfulness(m)`` and its like, of the one circuit that is intervened on."""
+        if not isinstance(value, Pair) or value.two_runs:
+            what = f"`{name}` takes a metric of one run, a number for each pair, not `{short(value.text)}`"
+            self.report("E609", what, expr.span, help=f"write `{name}(logit_diff)`")
+            return None
+        circuit = self.context.circuit
+        if circuit is None:
+            self.report(
+                "E806",
+                f"`{name}` is of a test that reads one output, and whose only action is on one circuit",
+                expr.span,
+                help="write do(outside(circuit) <- source), or do(circuit = mean), and no other action",
+            )
+            return None
+        text = format_expr(expr)
+        match name:
+            case "cpr" | "cmd":
+                return self.curve(
+                    expr, name, Faithfulness(f"faithfulness({value.text})", RATIO, value, circuit.outside)
+                )
+            case "faithfulness":
+                return Faithfulness(text, RATIO, value, circuit.outside)
+            case "sufficiency":
+                return Sufficiency(text, RATIO, value, circuit.outside)
+            case "necessity":
+                return Necessity(text, RATIO, value, circuit.outside)
+            case "completeness":
+                return Completeness(text, RATIO, value, circuit.outside)
+        return Minimality(text, RATIO, value, circuit.outside, max(1, min(circuit.nodes, MOST_NODES)))
+
+    def curve(self, expr: tree.Call, name: str, score: Faithfulness) -> CircuitCurve | None:
+        """``cpr(m)`` and ``cmd(m)``, over the circuits of a sweep."""
+        circuit, text = self.context.circuit, format_expr(expr)
+        assert circuit is not None
+        if len(circuit.shares) < 2:
+            help = "sweep over its size: circuit c(k in [0.01, 0.1, 0.5]) : net = json(…, keep=k, by=signed)"
+            self.lacks(f"`{name}` is over circuits of several sizes", "this test has one", expr.span, help)
+            return None
+        if circuit.differ:
+            self.differ(text, circuit.differ, expr.span)
+            return None
+        return CircuitCurve(text, RATIO, name, score, circuit.shares)
+
+    def differ(self, text: str, choices: tuple[str, ...], span: Span) -> None:
+        """E807: cells that are ablations of different kinds."""
+        self.report(
+            "E807",
+            f"the cells of `{short(text)}` are ablations that differ in {' and '.join(choices)}",
+            span,
+            notes=("numbers of ablations that make different choices do not compare",),
+            help="sweep over the circuit alone, and make a test of each choice",
+        )
 
     def between_runs(
         self, expr: tree.Call, name: str, value: Pair | CellScore | FixedNumber, clean: tree.Argument | None
@@ -316,6 +392,10 @@ class CallReader:
         if score is None or score.unit == TRUTH:
             title = f"`{name}` takes a score or a metric, not `{short(value.text)}`"
             self.report("E609", title, expr.span, help=f"write `{name}(iia)`")
+            return None
+        differ = self.context.circuit.differ if self.context.circuit is not None else ()
+        if differ and any(isinstance(part, OfCircuit) for part in score.walk()):
+            self.differ(score.text, differ, expr.span)
             return None
         if score.over_cells:
             title = f"`{short(score.text)}` is one value for all cells: there is nothing for `{name}` to go over"

@@ -12,6 +12,8 @@ from causal_dsl.diagnostics import Diagnostics
 from causal_dsl.measures.context import Expectation, Reported, TestContext, TestScores
 from causal_dsl.measures.metric_expressions import ExpressionReader
 from causal_dsl.measures.names import COMPARISONS, RESERVED, short
+from causal_dsl.measures.of_circuits import CircuitCurve, OfCircuit
+from causal_dsl.measures.of_numbers import Correlation, Explained
 from causal_dsl.measures.per_cell import (
     CellScore,
     Chosen,
@@ -29,6 +31,25 @@ from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
 
 _ALWAYS = ("iia", "iia_informative", "iia_star")
+#: The same of an output that is a number.
+_OF_NUMBERS = ("r2_unpatched", "r2", "corr", "mse")
+
+
+def read_number(expr: tree.Expr, context: TestContext, diagnostics: Diagnostics) -> Pair | None:
+    """The metric by which an output that is a real number is read; None where a fault was reported."""
+    found = ExpressionReader(context, diagnostics).value(expr, verdict=False)
+    if found is None:
+        return None
+    if isinstance(found, Pair) and not found.two_runs and found.unit != TRUTH:
+        return found
+    diagnostics.report(
+        "E749",
+        f"`{short(format_expr(expr))}` is no number of one run",
+        expr.span,
+        notes=(f"`{context.output}` is a number, and what reads it is a metric of a single run",),
+        help='write a metric of logits or probabilities, as in `logit("yes") - logit("no")`',
+    )
+    return None
 
 
 def compile_metrics(context: TestContext, diagnostics: Diagnostics) -> TestScores:
@@ -51,8 +72,16 @@ def compile_metrics(context: TestContext, diagnostics: Diagnostics) -> TestScore
         elif isinstance(member, tree.Report):
             found = (_reported(value, member, ExpressionReader(context, diagnostics)) for value in member.values)
             reports += [reported for reported in found if reported is not None]
+    for reported in tuple(reports):  # a sum that leaving out what counteracts can raise is not quoted alone
+        value = reported.value
+        if isinstance(value, CircuitCurve) and value.which == "cpr":
+            text = reported.text.replace("cpr(", "cmd(", 1)
+            if all(one.text != text for one in reports):
+                reports.append(Reported(text, reported.span, dataclasses.replace(value, text=text, which="cmd")))
     reader = ExpressionReader(context, diagnostics)
-    names = ("accuracy", *(_ALWAYS if context.interchange else ()))
+    names: tuple[str, ...] = ("accuracy", *(_ALWAYS if context.interchange else ()))
+    if context.number is not None:
+        names = _OF_NUMBERS
     always = {name: score for name in names if isinstance(score := reader.measure(name, context.span), CellScore)}
     for output in context.several:
         own = ((f"{name}({output})", reader.of_output(name, output, context.span)) for name in names)
@@ -78,7 +107,8 @@ def _expectation(line: tree.Expect, reader: ExpressionReader) -> Expectation | N
 
 
 def _measured(value: CellScore) -> bool:
-    return any(isinstance(part, PairMean | Isolate | OfOutput | Order | Recovered | Chosen) for part in value.walk())
+    kinds = PairMean | Isolate | OfOutput | Order | Recovered | Chosen | OfCircuit | Explained | Correlation
+    return any(isinstance(part, kinds) for part in value.walk())
 
 
 def _reported(expr: tree.Expr, line: tree.Report, reader: ExpressionReader) -> Reported | None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from causal_dsl.diagnostics import NOWHERE, Span
 from causal_dsl.measures.evaluation import CellData
+from causal_dsl.measures.of_circuits import EMPTY, Faithfulness, FaithfulnessPerPair, OfCircuit
 from causal_dsl.measures.per_cell import (
     CellScore,
     OfOutput,
@@ -20,10 +21,23 @@ from causal_dsl.measures.per_cell import (
     ScoreOp,
     asks,
 )
-from causal_dsl.measures.per_pair import ANSWER, AtOutput, Need, at_outputs
+from causal_dsl.measures.per_pair import ANSWER, AtOutput, Need, Pair, at_outputs
 from causal_dsl.measures.quantities import Quantity, ValueRef
 from causal_dsl.measures.units import RATIO, TRUTH
 from causal_dsl.syntax import tree
+
+
+@dataclass(frozen=True)
+class OnCircuit:
+    """What scores of a circuit need to know: whether what is ``outside`` of it is written, the most ``nodes`` that it has in a
+    cell, the choices of the ablation in which the cells ``differ``, and the run that values come from (empty: from none)."""
+
+    outside: bool
+    nodes: int
+    differ: tuple[str, ...] = ()
+    source: str = ""
+    #: of each cell, the weighted edges of its circuit as a share of all edges
+    shares: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -39,6 +53,7 @@ class TestContext:
     intervened:     there is any intervention, so there is a patched run
     parameters:     the sweep's parameters, each with its values; empty where the test is one cell
     answers:        the only values the read-out can give; None where it is the whole vocabulary
+    number:         of an output that is a real number, the metric that reads it
     several:        the same for each output by itself, where the test reads several; ``output`` is then the first
     several_tokens: for a value reference, one of its values that takes several tokens, or None if each takes one
     """
@@ -56,8 +71,11 @@ class TestContext:
     parameters: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     answers: tuple[Any, ...] | None = None
     several_tokens: Callable[[ValueRef], str | None] | None = None
+    #: the interventions on a circuit that its cells do, one in each; None where there is none, or not one alone
+    circuit: OnCircuit | None = None
     span: Span = NOWHERE
     several: Mapping[str, TestContext] = field(default_factory=dict)
+    number: Pair | None = None
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -120,6 +138,8 @@ class TestScores:
     always: dict[str, CellScore]
     expectations: tuple[Expectation, ...]
     reports: tuple[Reported, ...]
+    #: further quantities that are read of the patched runs
+    also: frozenset[Quantity] = frozenset()
     #: of one output of a test that reads several: what the lines of that test ask of it, and whether they ask of attributes
     asked_of_it: tuple[AtOutput, ...] = ()
     needed: frozenset[Need] = frozenset()
@@ -135,7 +155,7 @@ class TestScores:
     def asked(self) -> dict[str, CellScore]:
         """The scores of a cell that the test's own lines speak of, by their text, in the order of the lines.
 
-        Beside a recovery as a ratio of means stands the same as a mean of ratios, under its own name.
+        Beside a recovery or a faithfulness as a ratio of means stands the same as a mean of ratios, under its own name.
         """
         found: dict[str, CellScore] = {}
         stack: list[Any] = list(reversed(self.values[len(self.always) :]))
@@ -151,6 +171,9 @@ class TestScores:
                 if type(part) is Recovered:
                     name = f"recovered_per_pair({part.pair.text})"
                     found.setdefault(name, RecoveredPerPair(name, RATIO, part.pair, part.clean))
+                elif type(part) is Faithfulness:
+                    name = f"faithfulness_per_pair({part.pair.text})"
+                    found.setdefault(name, FaithfulnessPerPair(name, RATIO, part.pair, part.outside))
         return found
 
     @property
@@ -161,12 +184,16 @@ class TestScores:
     @property
     def quantities(self) -> dict[str, set[Quantity]]:
         """What is to be collected, by run: ``base``, ``patched``, and the name of each source that is read."""
-        wanted: dict[str, set[Quantity]] = {"base": {ANSWER}}
+        own = {ANSWER} if self.context.number is None else set()
+        wanted: dict[str, set[Quantity]] = {"base": set(own)}
         if self.context.intervened:
-            wanted["patched"] = {ANSWER}
+            wanted["patched"] = {*own, *self.also}
         for score in self.values:
             for run, quantity in score.needs():
                 wanted.setdefault(run, set()).add(quantity)
+        circuit = self.context.circuit
+        if circuit is not None and circuit.source and EMPTY in wanted:  # the two are compared
+            wanted.setdefault(circuit.source, set()).update(wanted[EMPTY])
         for run, quantity in self.needed:
             wanted.setdefault(run, set()).add(quantity)
         return wanted
@@ -187,10 +214,12 @@ class TestScores:
     def per_pair(self, frame: CellData) -> dict[str, np.ndarray]:
         """The numbers behind the scores of a cell, one a pair: for the table of pairs."""
         found = {pair.text: pair.metric.of(frame, self.context.main) for pair in self.asked_of_it}
+        if self.context.number is not None:
+            found[self.context.number.text] = self.context.number.of(frame, self.context.main)
         for score in self.values:
             for part in score.walk():
                 if isinstance(part, PairMean | Order):
                     found.setdefault(part.pair.text, part.pair.of(frame, part.run))
-                elif isinstance(part, Recovered):
+                elif isinstance(part, Recovered | OfCircuit):
                     found.setdefault(part.pair.text, part.pair.of(frame, self.context.main))
         return found

@@ -5,9 +5,11 @@ from __future__ import annotations
 from causal_dsl.vocabulary.measures import MEASURES
 
 BETWEEN_RUNS = ("recovered", "recovered_per_pair", "change")
+#: Of a circuit that is intervened on, each a function of a metric.
+OF_CIRCUITS = ("faithfulness", "sufficiency", "necessity", "completeness", "minimality", "cpr", "cmd")
 AGGREGATIONS = ("mean", "median", "min", "max")
 CHOICES = ("argmax", "argmin", "best")
-FUNCTIONS = (*BETWEEN_RUNS, *AGGREGATIONS, *CHOICES)
+FUNCTIONS = (*BETWEEN_RUNS, *OF_CIRCUITS, *AGGREGATIONS, *CHOICES)
 #: Names that no metric of a spec may have.
 RESERVED = frozenset((*MEASURES.own, *FUNCTIONS))
 COMPARISONS = ("==", "!=", "<", "<=", ">", ">=")

@@ -20,7 +20,7 @@ from torch import nn
 
 from causal_dsl.diagnostics import Span, SpecError, did_you_mean, fail, real_path, shown_path
 from causal_dsl.network.beside import given_tokens
-from causal_dsl.network.prove import told
+from causal_dsl.network.compare import told
 from causal_dsl.network.wrapped import vector_layers
 from causal_dsl.program.tokens import Tokens
 from causal_dsl.store import reads

@@ -19,12 +19,14 @@ from torch import nn
 from causal_dsl.diagnostics import NOWHERE, Span, SpecError, did_you_mean, fail, shown_path
 from causal_dsl.network.checkpoint_audit import audit_weights
 from causal_dsl.network.checkpoints import check_memory, check_weights, note_files
+from causal_dsl.network.classifier import token_classifier
+from causal_dsl.network.compare import told
 from causal_dsl.network.factory import call_factory
 from causal_dsl.network.factory_audit import drawn_weights, seeded
 from causal_dsl.network.made import load_made, loaded_facts
 from causal_dsl.network.network import Network
 from causal_dsl.network.proof import Proof
-from causal_dsl.network.prove import prove, told
+from causal_dsl.network.prove import prove
 from causal_dsl.network.quiet import quiet
 from causal_dsl.network.wrapped import wrap
 from causal_dsl.program.facts import cached_folder, facts_of_config, local_folder, read_config, refuse_adapter
@@ -187,9 +189,11 @@ def load_folder(
     if not spread:
         check_memory(folder, config, device, dtype, span)
     with quiet() as heard:
-        from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM
+        import transformers
+        from transformers import AutoConfig
 
-        kind: Any = AutoModelForMaskedLM if facts.masked else AutoModelForCausalLM
+        which = "SequenceClassification" if facts.labels else "MaskedLM" if facts.masked else "CausalLM"
+        kind: Any = getattr(transformers, f"AutoModelFor{which}")
         settings: dict[str, Any] = {"trust_remote_code": trust, "local_files_only": True}
         try:
             parsed = AutoConfig.from_pretrained(folder, **settings)
@@ -225,7 +229,10 @@ def load_folder(
             raise _load_fault(error, folder, span) from error
     warnings = audit_weights(model, report, config, folder, heard, span)
     tokens = Tokens.from_folder(folder, span) or _converted_tokens(folder, trust, span)
-    network = wrap(model, loaded_facts(model, facts), tokens, name or folder.name, span)
+    known = loaded_facts(model, facts)
+    if facts.labels:
+        model, known = token_classifier(model, known, span)
+    network = wrap(model, known, tokens, name or folder.name, span)
     return replace(network, warnings=warnings)
 
 

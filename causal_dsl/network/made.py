@@ -17,9 +17,9 @@ from torch import nn
 
 from causal_dsl.diagnostics import NOWHERE, Span, fail
 from causal_dsl.network.beside import is_language_model, tokens_at, tokens_beside
+from causal_dsl.network.compare import told
 from causal_dsl.network.factory import call_factory, load_weights, vector_facts
 from causal_dsl.network.network import Network
-from causal_dsl.network.prove import told
 from causal_dsl.network.sequence import refuse_layout, sequence_network
 from causal_dsl.network.shared import claim
 from causal_dsl.network.wrapped import wrap
@@ -35,7 +35,7 @@ def loaded_facts(model: nn.Module, facts: Facts) -> Facts:
     config: Any = model.config
     loaded = facts_of_config(config.to_dict(), facts.folder, NOWHERE)
     getter: Any = model.get_output_embeddings
-    found = getter()
+    found = None if loaded.labels else getter()
     rows = found.weight.shape[0] if found is not None else loaded.vocabulary
     return replace(loaded, vocabulary=int(rows) if rows else None, tokenizer=facts.tokenizer)
 

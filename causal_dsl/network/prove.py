@@ -18,9 +18,7 @@ and noise is written at every kind of site: one that does not reach the logits i
 
 from __future__ import annotations
 
-import math
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
@@ -29,11 +27,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from causal_dsl.counter import normals
 from causal_dsl.diagnostics import SpecError
+from causal_dsl.network.compare import differences, distance, no_numbers, ranks_of, shake, told, tolerance_of
 from causal_dsl.network.forward import SiteRead, SiteWrite, forward
+from causal_dsl.network.module_runs import counting
 from causal_dsl.network.network import Network
 from causal_dsl.network.proof import Proof
+from causal_dsl.network.prove_vector import prove_vector
 from causal_dsl.network.site_tensors import tap
 from causal_dsl.network.sweep.fitness import enlarged, fitness
 from causal_dsl.program.components import COMPARED, in_time, missing
@@ -41,8 +41,6 @@ from causal_dsl.vocabulary.architectures import Architecture
 from causal_dsl.vocabulary.components import COMPONENTS
 from causal_dsl.vocabulary.locations import Site
 
-#: The largest relative error that rounding explains.
-_TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-4, torch.float16: 5e-3, torch.bfloat16: 3e-2}
 _SHORTEST = 1
 #: what is read of every layer, but for what leaves it
 _PLAIN = tuple(
@@ -64,7 +62,7 @@ def prove(network: Network, inputs: Tensor | None = None) -> Proof:
     network.taps.clear()
     given: Any = inputs
     if not network.facts.has_tokens:
-        found, given = _prove_vector(network, inputs)
+        found, given = prove_vector(network, inputs)
     else:
         found, given = _Trial(network).run(), network.given.standard(network.facts)[0]
     network.proof = found
@@ -81,7 +79,7 @@ def _prove_sweep(network: Network, proof: Proof, prompts: Any) -> None:
     tolerance = 10 * tolerance_of(network.dtype)
     if proof.slow:
         return
-    found = fitness(network, prompts, proof.ok, _shake, distance, tolerance)
+    found = fitness(network, prompts, proof.ok, shake, distance, tolerance)
     proof.sweep, proof.slow, proof.fault = found.way, found.why, found.fault
     proof.exchanged = found.exchanged
     if proof.sweep:
@@ -144,7 +142,7 @@ class _Trial:
             self._noise()
         ok = frozenset(name for name in self.names if name not in self.refused)
         found = Proof(ok, self.refused, tuple(self.notes), self.errors, self.runs, slow=self.disordered)
-        found.no_numbers = _no_numbers(self.network, self.single)
+        found.no_numbers = no_numbers(self.network, self.single)
         return found
 
     @contextmanager
@@ -183,7 +181,7 @@ class _Trial:
     def _batch(self) -> None:
         """Padding at either side gives what a single run gives (the shortest prompt); how often each module runs."""
         row = torch.tensor([_SHORTEST])
-        with _counting(self.network.model) as counts:
+        with counting(self.network.model) as counts:
             right = forward(self.network, self.prompts, readout=row, padding="right").logits
         self.runs = {name: counts[name] for name, _ in self.network.model.named_modules() if counts[name] != 1}
         single = forward(self.network, [self.prompts[_SHORTEST]], readout=torch.tensor([0])).logits
@@ -337,7 +335,7 @@ class _Trial:
             scores = network.model.get_submodule(path)(scores)
         if not layout.head:
             scores = values[Site("logits")][self.ends]  # what makes them of the stream is not known
-        order, expected = _ranks(scores), _ranks(values[Site("logits")][self.ends])
+        order, expected = ranks_of(scores), ranks_of(values[Site("logits")][self.ends])
         identity = (
             "unembedding(final_norm) orders as logits" if layout.norm else "head(last resid_post) orders as logits"
         )
@@ -382,136 +380,19 @@ class _Trial:
         sites = [Site(name, middle if COMPONENTS[name].layer else None) for name in names]
         rows = torch.arange(len(names) + 2)
         still = set(names)
-        for shake in (_shake, enlarged(_shake)):  # behind a threshold little noise is not seen
+        for noise in (shake, enlarged(shake)):  # behind a threshold little noise is not seen
             if not still:
                 break
-            writes = [SiteWrite(site, torch.tensor([row]), place, shake(row)) for row, site in enumerate(sites)]
+            writes = [SiteWrite(site, torch.tensor([row]), place, noise(row)) for row, site in enumerate(sites)]
             with self._guard(names, "noise cannot be written"):
                 logits = forward(self.network, [prompt] * len(rows), (), writes, readout=rows).logits
                 assert logits is not None
                 clean = logits[-1].float()
-                floor = float(_differences(logits[-2].float(), clean).max())
+                floor = float(differences(logits[-2].float(), clean).max())
                 for row, name in enumerate(names):
-                    if float(_differences(logits[row].float(), clean).max()) > 2 * floor:
+                    if float(differences(logits[row].float(), clean).max()) > 2 * floor:
                         still.discard(name)
         return [name for name in names if name in still]
-
-
-def _prove_vector(network: Network, given: Tensor | None) -> tuple[Proof, Tensor]:
-    """Vector networks: how often modules run, and which layers were not seen to reach the logits; and the inputs of it."""
-    raised: tuple[str, ...] = ()
-    for inputs in network.given.standard(network.facts) if given is None else [given]:
-        rows = torch.arange(len(inputs))
-        try:
-            with _counting(network.model) as counts, _following(network.layers) as order:
-                clean = forward(network, inputs, readout=rows).logits
-            break
-        except Exception as error:
-            raised = raised or (f"it was given {_shown(inputs, given is not None)}", f"it raised {told(error)}")
-    else:
-        reason = f"a forward pass fails: {raised[1]}"
-        return Proof(refused=dict.fromkeys(("input", "out", "logits", "module"), reason), raised=raised), inputs
-    assert clean is not None
-    runs = {name: counts[name] for name, _ in network.model.named_modules() if counts[name] != 1}
-    notes: list[str] = []
-    for site in [Site("input"), *(Site("out", layer) for layer in range(len(network.layers)))]:
-        try:
-            moved = _stirs(network, site, inputs, clean)
-        except SpecError as error:
-            notes.append(f"`{site}` cannot be written: {error.diagnostics[0].title}")
-            continue
-        if not moved:
-            notes.append(f"neither noise nor another input's vector at `{site}` was seen to move the logits")
-    ok = frozenset(("input", "out", "logits", "module"))
-    slow = "" if order == sorted(order) else f"its layers run in the order {', '.join(map(str, order))}"
-    return Proof(ok, {}, tuple(notes), {}, runs, slow=slow, no_numbers=_no_numbers(network, clean)), inputs
-
-
-@contextmanager
-def _following(layers: Sequence[nn.Module]) -> Iterator[list[int]]:
-    """The numbers of the layers in the order in which they are run within."""
-    order: list[int] = []
-    handles = [
-        layer.register_forward_hook(lambda *_, number=number: order.append(number))
-        for number, layer in enumerate(layers)
-    ]
-    try:
-        yield order
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _stirs(network: Network, site: Site, inputs: Tensor, clean: Tensor) -> bool:
-    """Whether another input's vector at a site, or noise there, moves a logit. What the network's own code raises of such a
-    vector is not an answer."""
-    rows = torch.arange(len(inputs))
-    for edit in (lambda old: old.roll(1, 0), _shake(1), enlarged(_shake)(2)):
-        try:
-            moved = forward(network, inputs, (), [SiteWrite(site, rows, None, edit)], readout=rows).logits
-        except SpecError:
-            raise
-        except Exception:
-            continue
-        if moved is not None and bool((_differences(moved, clean) != 0).any()):
-            return True
-    return False
-
-
-def _shown(inputs: Tensor, at_hand: bool) -> str:
-    """The first of some vectors, and where they come from."""
-    numbers = [f"{number:.4g}" for number in inputs[0].tolist()[:8]]
-    more = ", …" if inputs.shape[1] > 8 else ""
-    what = "inputs of the spec" if at_hand else "numbers that were drawn"
-    return f"{what}, [{', '.join(numbers)}{more}] among {len(inputs)}"
-
-
-def _no_numbers(network: Network, logits: Tensor) -> tuple[str, ...]:
-    """Where logits are NaN, the weights that are no finite numbers."""
-    if not bool(logits.isnan().any()):
-        return ()
-    found = []
-    for name, weights in network.model.named_parameters():
-        wrong = 0 if weights.device.type == "meta" else int((~weights.isfinite()).sum())
-        if wrong:
-            found.append(f"{wrong} of the {weights.numel()} numbers of `{name}` are NaN or infinite")
-    return tuple(found)
-
-
-def told(error: BaseException) -> str:
-    """An exception in one line, for a note: its class and the start of what it says."""
-    if isinstance(error, SpecError):
-        return error.diagnostics[0].title
-    said = [line for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {said[0][:200]}" if said else type(error).__name__
-
-
-def tolerance_of(dtype: torch.dtype) -> float:
-    """The largest relative error that rounding explains in numbers of a type."""
-    return _TOLERANCE.get(dtype, 3e-2)
-
-
-def distance(got: Tensor, expected: Tensor) -> float:
-    """The largest relative error of a row. What is not a finite number in both, and the same, does not count; in one: infinite."""
-    got, expected = got.float(), expected.float()
-    if not got.numel():
-        return 0.0
-    change = _differences(got, expected)
-    size = torch.where(expected.isfinite(), expected, 0).norm(dim=-1).clamp_min(1e-20)
-    worst = float((change.norm(dim=-1) / size).max())
-    return float("inf") if math.isnan(worst) else worst
-
-
-def _differences(got: Tensor, expected: Tensor) -> Tensor:
-    """How far numbers are apart: 0 where both are NaN or the same infinity, infinitely far where only one is."""
-    same = (got == expected) | (got.isnan() & expected.isnan())
-    return torch.where(same, 0, (got - expected).abs().nan_to_num(nan=float("inf"), posinf=float("inf")))
-
-
-def _ranks(scores: Tensor) -> Tensor:
-    """Each row's ranks around their mean: the same for any rising function of the scores (a scale, a soft cap)."""
-    ranks = scores.float().argsort(dim=-1).argsort(dim=-1).float()
-    return ranks - (scores.shape[-1] - 1) / 2
 
 
 def _normed(attention: nn.Module, name: str, vectors: Tensor, heads: int, size: int) -> Tensor:
@@ -523,30 +404,3 @@ def _normed(attention: nn.Module, name: str, vectors: Tensor, heads: int, size: 
     whole = isinstance(weight, Tensor) and weight.numel() == heads * size and weight.ndim == 1 and heads > 1
     changed: Tensor = norm(vectors if whole else vectors.view(-1, heads, size))
     return changed.reshape(vectors.shape)
-
-
-def _shake(seed: int) -> Callable[[Tensor], Tensor]:
-    """Adds noise three times as large as what is there."""
-
-    def edit(old: Tensor) -> Tensor:
-        noise = torch.from_numpy(normals(seed, tuple(old.shape), "shake")).float().to(old.device)
-        size = old.float().std(dim=-1, keepdim=True, unbiased=False).clamp_min(1e-3)
-        return (old.float() + 3 * size * noise).to(old.dtype)
-
-    return edit
-
-
-@contextmanager
-def _counting(model: nn.Module) -> Iterator[Counter[str]]:
-    """Counts how often each module runs."""
-    counts: Counter[str] = Counter()
-
-    def hook(name: str) -> Callable[..., None]:
-        return lambda *_: counts.update((name,))
-
-    handles = [module.register_forward_pre_hook(hook(name)) for name, module in model.named_modules()]
-    try:
-        yield counts
-    finally:
-        for handle in handles:
-            handle.remove()

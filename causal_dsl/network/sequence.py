@@ -19,9 +19,9 @@ from torch import Tensor, nn
 
 from causal_dsl.counter import below, bits, key, normals
 from causal_dsl.diagnostics import Span, SpecError, did_you_mean, fail
+from causal_dsl.network.compare import told
 from causal_dsl.network.forward import hook_tensor
 from causal_dsl.network.network import Network
-from causal_dsl.network.prove import told
 from causal_dsl.network.wrapped import wrap
 from causal_dsl.program.own_networks import layout_from
 from causal_dsl.program.tokens import Tokens

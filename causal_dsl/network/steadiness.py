@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from causal_dsl.counter import Stream
 from causal_dsl.diagnostics import Span, SpecError, fail
 from causal_dsl.inputs.protocol import InputRows, pick
+from causal_dsl.network.compare import told
 from causal_dsl.network.forward import SiteWrite, forward
 from causal_dsl.network.network import Network
-from causal_dsl.network.prove import told
 from causal_dsl.program.components import leaving
 from causal_dsl.vocabulary.locations import Site
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from causal_dsl.diagnostics import Diagnostic, Span, fail, shown_path
-from causal_dsl.network.prove import told
+from causal_dsl.network.compare import told
 from causal_dsl.network.quiet import quiet, worth_telling
 from causal_dsl.program.facts import record_of
 from causal_dsl.program.tokens import MASK, SURROGATE, Tokens

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import replace
 
 import torch
 from torch import nn
@@ -29,6 +30,8 @@ def wrap(model: nn.Module, facts: Facts, tokens: Tokens | None = None, name: str
     dtype = kinds[0] if kinds else torch.float32
     record = layout_of(facts) if facts.kind == "language" else None
     layout = record if record is None or record is facts.record else record.of_config(_text_config(model))
+    if facts.labels and layout is not None and layout is not facts.record:
+        layout = replace(layout, unembed="head", head=("head",))
     layers: tuple[nn.Module, ...] = ()
     if layout is not None and layout.layers:
         layers = tuple(model.get_submodule(layout.layers).children())
@@ -36,7 +39,7 @@ def wrap(model: nn.Module, facts: Facts, tokens: Tokens | None = None, name: str
         layers = vector_layers(model)
     if tokens is not None:
         tokens = tokens.of_network(_rows(model, facts))
-    accepts = frozenset(inspect.signature(model.forward).parameters)
+    accepts = getattr(model, "accepts", None) or frozenset(inspect.signature(model.forward).parameters)
     network = Network(model, facts, tokens, device, dtype, name, span, layout, layers, accepts=accepts, notes=notes)
     if record is None and facts.kind == "language" and facts.architecture:
         with quiet():

@@ -76,7 +76,7 @@ def stages(
 def head(last: int, asked: int, columns: int | None, facts: Facts) -> list[float]:
     """What is alive at the read-out of ``asked`` rows, of which ``last`` tokens reach it: the logits, which are put together
     once more where tests ask for ``columns`` of their own, and the copies of some rows that are measured at a time."""
-    wide = columns or facts.vocabulary or facts.classes or 1
+    wide = columns or facts.outputs or 1
     logits = asked * wide
     hidden = (facts.width or 0) * (last + asked)
     measured = 16 * min(logits, MOST_LOGITS_CPU) if columns is None else 0

@@ -221,7 +221,7 @@ def flops_of(step: Step, sized: Sized, facts: Facts, columns: int | None) -> flo
         seen = [sized.schedule.lengths[f.rows] if facts.both_ways else f.positions + 1 for f in frames[:-1]]
         looked = sum(int(tokens.sum()) for tokens in seen)
         total += 4.0 * heads * looked
-        total += 2.0 * frames[-1].tokens * (facts.width or 0) * (columns or facts.vocabulary or 0)
+        total += 2.0 * frames[-1].tokens * (facts.width or 0) * (columns or facts.outputs or 0)
     return total
 
 

@@ -22,7 +22,10 @@ def floor_of(resume: g.Resume) -> g.Resume | None:
         return None
     return g.Resume(
         resume.base,
-        tuple(g.WriteNode(w.place, g.Capture(resume.base, w.place), False, w.feature, w.inside) for w in resume.writes),
+        tuple(
+            g.WriteNode(w.place, g.Capture(resume.base, w.place), False, w.feature, w.inside, w.to)
+            for w in resume.writes
+        ),
     )
 
 

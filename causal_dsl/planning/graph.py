@@ -16,6 +16,7 @@ from causal_dsl.program.identity import NetworkKey, Origin
 from causal_dsl.program.program import PlaceRead
 from causal_dsl.program.read_features import FeatureRef
 from causal_dsl.vocabulary.locations import Place, Site
+from causal_dsl.vocabulary.ports import Port
 from causal_dsl.vocabulary.written import Value
 
 if TYPE_CHECKING:
@@ -182,6 +183,8 @@ class WriteNode:
     add: bool
     feature: FeatureRef | None = None
     inside: bool = False
+    #: the receivers that it reaches, along an edge; empty: all that read the place
+    to: tuple[Port, ...] = ()
 
     @property
     def inputs(self) -> tuple[Node, ...]:
@@ -190,7 +193,8 @@ class WriteNode:
     def __str__(self) -> str:
         via = f" via {self.feature.told}" if self.feature is not None else ""
         made = f": {self.value.text}" if self.value.changes else ""
-        return f"{'add to' if self.add else 'write'} {self.place}{via}{made}"
+        to = f" -> {', '.join(map(str, self.to))}" if self.to else ""
+        return f"{'add to' if self.add else 'write'} {self.place}{to}{via}{made}"
 
 
 @_node

@@ -18,7 +18,7 @@ from causal_dsl.measures.quantities import SAID, TRACE, Quantity, margin_quantit
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.meeting import refuse_meeting
 from causal_dsl.planning.plan import Plan
-from causal_dsl.planning.steps import ASKED, Step, plain_steps
+from causal_dsl.planning.steps import ASKED, EDGES, Step, plain_steps
 from causal_dsl.planning.verify import verify
 from causal_dsl.program.components import unfit
 from causal_dsl.program.derived_tests import learned
@@ -65,7 +65,7 @@ def make_plan(
         except SpecError as error:
             if not {fault.code for fault in error.diagnostics} <= UNPLACED:
                 raise
-            plan.tests.pop()  # its runs are of prompts in which the test's places are not
+            plan.unplaced.append(plan.tests.pop())  # its runs are of prompts in which the test's places are not
     plan.steps = plain_steps(plan)
     return verify(plan, "lowered") if strict() else plan
 
@@ -75,8 +75,8 @@ def unfit_networks(plan: Plan, found: Mapping[NetworkKey, str] = MappingProxyTyp
     ``found`` says of loaded ones. What was asked for stays."""
 
     def why(step: Step) -> str:
-        if step.why == ASKED:
-            return ASKED
+        if step.why in (ASKED, EDGES):
+            return step.why
         return found.get(step.network) or unfit(plan.inputs[step.network].facts) or ""
 
     return replace(plan, steps=tuple(replace(step, why=why(step)) for step in plan.steps))
@@ -209,7 +209,7 @@ class _Lowering:
                 feature = through[i] if through else None
                 if feature is not None and feature.joined:
                     self._as_many_tokens(place, intervention, base)
-                writes.append(g.WriteNode(place, value, intervention.add, feature, inside))
+                writes.append(g.WriteNode(place, value, intervention.add, feature, inside, intervention.to))
         refuse_meeting(cell.interventions, self.inputs, self.plan.rows[base], self.test.span)
         return g.Resume(base, tuple(writes))
 

@@ -41,6 +41,8 @@ class Plan:
     fits: Fits | None = None
     #: names of the switches that are left off
     without: tuple[str, ...] = ()
+    #: what would ride beside a test, of which a place is not in the prompts that it would run: these tests are left out
+    unplaced: list[Test] = field(default_factory=list)
     _reads: dict[g.Resume, list[g.ReadNode]] = field(default_factory=dict)
     _graph: nx.DiGraph | None = None
 

@@ -72,6 +72,7 @@ def _probes(plan: Plan, probes: list[Test], work: dict[g.Node, Work]) -> list[st
         "unmapped": "units that no variable claims, taken from other inputs",
         "apart": "its variables one by one and from different sources",
         "replaced": "other values at the same places",
+        "circuits": "the ends of each circuit, its self-checks, parts of it and random circuits",
     }
     for what, title in titles.items():
         runs = [

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 PLAIN = Rules(late=False, stop=False, trim=False, thin=False)
 #: Why a step is left to the reference executor where nothing forbids the one pass.
 ASKED = "it was asked for"
+#: An edge reaches one receiver and not the stream: no row of a pass holds what it then reads.
+EDGES = "what flows along single edges is computed beside the residual stream"
 
 
 @dataclass(frozen=True)
@@ -160,5 +162,6 @@ def plain_steps(plan: Plan) -> tuple[Step, ...]:
         if isinstance(run, g.Forward):
             steps.append(Step(run.network, forwards=(run,)))
         else:
-            steps.append(Step(run.base.network, resumes=(run,)))
+            why = EDGES if any(write.to for write in run.writes) else ""
+            steps.append(Step(run.base.network, resumes=(run,), why=why))
     return tuple(steps)

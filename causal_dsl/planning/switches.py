@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from causal_dsl.faults import strict
 from causal_dsl.planning import graph as g
-from causal_dsl.planning.steps import Step, plain_steps
+from causal_dsl.planning.steps import EDGES, Step, plain_steps
 from causal_dsl.planning.verify import verify
 from causal_dsl.program.components import trims
 from causal_dsl.program.identity import NetworkKey
@@ -31,13 +31,14 @@ def _each(change: Callable[[Plan, Step], Step]) -> Callable[[Plan], Plan]:
 
 
 def _one_pass(plan: Plan) -> Plan:
-    first: dict[NetworkKey, Step] = {}
-    forwards: dict[NetworkKey, dict[g.Forward, None]] = {}
-    resumes: dict[NetworkKey, dict[g.Resume, None]] = {}
+    first: dict[tuple[NetworkKey, bool], Step] = {}
+    forwards: dict[tuple[NetworkKey, bool], dict[g.Forward, None]] = {}
+    resumes: dict[tuple[NetworkKey, bool], dict[g.Resume, None]] = {}
     for step in plan.steps:
-        first.setdefault(step.network, step)
-        forwards.setdefault(step.network, {}).update(dict.fromkeys(step.forwards))
-        resumes.setdefault(step.network, {}).update(dict.fromkeys(step.resumes))
+        key = (step.network, step.why == EDGES)
+        first.setdefault(key, step)
+        forwards.setdefault(key, {}).update(dict.fromkeys(step.forwards))
+        resumes.setdefault(key, {}).update(dict.fromkeys(step.resumes))
     merged = (replace(s, forwards=tuple(forwards[key]), resumes=tuple(resumes[key])) for key, s in first.items())
     return replace(plan, steps=tuple(merged))
 

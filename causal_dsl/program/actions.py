@@ -7,11 +7,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from causal_dsl.diagnostics import Diagnostics, did_you_mean
+from causal_dsl.program.circuit_actions import Circuits, read_circuit_action
 from causal_dsl.program.encodings import encodes
 from causal_dsl.program.inside import read_inside, refuse_variable, size_of
 from causal_dsl.program.overlap import overlap
-from causal_dsl.program.paths import steps
 from causal_dsl.program.program import Alignment, Intervention
+from causal_dsl.program.read_edges import read_edge
 from causal_dsl.program.read_features import FeatureRef, Via, check_width, join, read_via, share
 from causal_dsl.program.read_settings import constant
 from causal_dsl.program.read_sites import SITE_HEADS, SiteReader
@@ -29,7 +30,7 @@ class ActionReader:
     diagnostics: Diagnostics
     alignment: Alignment
     roles: tuple[str, ...]
-    circuits: frozenset[str]
+    circuits: Circuits
     folder: Path
     implicit: Mapping[tuple[str, object], str]
     cell: Mapping[str, tree.Expr] = field(default_factory=dict)
@@ -48,43 +49,19 @@ class ActionReader:
 
     def read(self, action: tree.Interchange | tree.PatchPath | tree.SetTo | tree.AddTo) -> Intervention | None:
         """The intervention of one action; None where a fault was reported."""
+        if not isinstance(action, tree.PatchPath) and self.circuits.names(action.target):
+            return read_circuit_action(action, self)
         match action:
             case tree.Interchange():
                 return self._interchange(action)
             case tree.PatchPath():
-                for end in (action.sender, action.receiver):
-                    if not self._circuit(end):
-                        self.target(end)
-                self.diagnostics.report(
-                    "E690",
-                    "path patching is not run yet",
-                    action.span,
-                    notes=(
-                        "this version writes values at sites; an intervention on a single edge needs the circuit engine",
-                    ),
-                    help="patch the sender itself: do(sender <- source)",
-                )
-                return None
+                return read_edge(action, self)
             case tree.SetTo():
                 return self._set(action, add=False)
             case tree.AddTo():
                 return self._set(action, add=True)
 
     # ── targets ─────────────────────────────────────────────────────────────────────────────────
-
-    def _circuit(self, expr: tree.Expr) -> bool:
-        """Whether ``expr`` speaks of a circuit (`wang.mover.q`, `outside(wang)`); reported as not run yet."""
-        path = steps(expr)
-        if not path or not (path[0].name in self.circuits or path[0].name == "outside"):
-            return False
-        self.diagnostics.report(
-            "E691",
-            f"interventions on circuits are not run yet: `{format_expr(expr)[:60]}`",
-            expr.span,
-            notes=("circuits are parsed and their names are checked; this version intervenes on sites and variables",),
-            help="name the sites themselves: do(layer[9].head[6, 9].z[last] = mean)",
-        )
-        return True
 
     def variable(self, expr: tree.Expr) -> str | None:
         """The causal variable that a target names, if it is one."""
@@ -163,8 +140,6 @@ class ActionReader:
         )
 
     def _site_target(self, expr: tree.Expr) -> tuple[Place, ...] | None:
-        if self._circuit(expr):
-            return None
         if isinstance(expr, tree.Name) and expr.name not in SITE_HEADS:
             known = [*self.alignment.placements, *self.roles]
             self.diagnostics.report(
@@ -277,6 +252,18 @@ class ActionReader:
 
 def disjoint(interventions: list[Intervention], alignment: Alignment, diagnostics: Diagnostics) -> bool:
     """Report interventions of one `do` that write the same number; additions may meet."""
+    edge = next((one for one in interventions if one.to), None)
+    plain = next((one for one in interventions if not one.to), None)
+    if edge is not None and plain is not None:
+        assert edge.span is not None and plain.span is not None
+        diagnostics.report(
+            "E813",
+            "an edge is not patched together with a whole site",
+            edge.span,
+            others=((plain.span, "this is written for all that read it"),),
+            help="make two tests of it, or name the edges on which the site is written",
+        )
+        return False
     for i, one in enumerate(interventions):
         for other in interventions[:i]:
             if may_meet(one, other):
@@ -307,6 +294,8 @@ def may_meet(one: Intervention, other: Intervention) -> bool:
     """Whether two interventions may write at one place: additions, and disjoint blocks of one feature."""
     if (one.add or other.add) and not (one.changes or other.changes):
         return True
+    if one.to and other.to and not set(one.to) & set(other.to):
+        return True  # edges to other receivers
     maps = {feature.map for feature in one.features}
     return bool(maps) and maps == {feature.map for feature in other.features} and one.variable != other.variable
 

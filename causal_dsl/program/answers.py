@@ -11,7 +11,8 @@ from causal_dsl.causal.model import CausalModel
 from causal_dsl.diagnostics import NOWHERE, Diagnostics, Span, fail
 from causal_dsl.measures.quantities import NO_ANSWER, NO_NUMBER, NOT_FINITE, TIED, TWO_LARGEST
 from causal_dsl.program.program import Readout
-from causal_dsl.program.templates import answer_tokens, mask_tokens, show_value
+from causal_dsl.program.prompt_tokens import answer_tokens, mask_tokens
+from causal_dsl.program.templates import show_value
 from causal_dsl.program.tokens import Tokens
 from causal_dsl.program.unknown_tokens import refuse_beyond
 
@@ -31,7 +32,7 @@ class Answers:
     @property
     def longest(self) -> int:
         """The number of tokens of the longest answer: the number of steps of its greedy continuation."""
-        return max(len(ids) for ids in self.ids.values())
+        return max((len(ids) for ids in self.ids.values()), default=1)
 
     def codes_of(self, said: np.ndarray) -> np.ndarray:
         """The code of the answer that each row says [n]; ``said`` [n, longest] are the greedy token ids.
@@ -52,7 +53,10 @@ def answers_of(
     readout: Readout, model: CausalModel, tokens: Tokens | None, prompt: str, span: Span = NOWHERE
 ) -> Answers:
     """The answers of a read-out after ``prompt``; faults of tokenisation raise :class:`SpecError`."""
-    codes = {}
+    codes: dict[Any, int] = {}
+    if readout.metric is not None:  # a number is no answer: only the classes of a vector network have their places
+        places = dict(zip(readout.values, readout.dims or (), strict=False))
+        return Answers({v: (k,) for v, k in places.items()}, dict.fromkeys(places, int(NO_ANSWER)), None)
     for value in readout.values:
         try:
             codes[value] = int(model.answer(readout.variable, value))
@@ -179,6 +183,6 @@ def first_token(value: Any, readout: Readout, answers: Answers, tokens: Tokens |
     """The id whose logit stands for ``value``: its only token, or its class. -1 where the read-out has no such class."""
     if value in answers.ids:
         return answers.ids[value][0]
-    if tokens is None:
+    if tokens is None or readout.kind == "logits":
         return -1
     return value_tokens(value, readout, tokens, prompt)[0]

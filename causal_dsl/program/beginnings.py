@@ -21,16 +21,19 @@ if TYPE_CHECKING:
     from causal_dsl.program.program import Alignment, Test
 
 
-def check_beginnings(test: Test, tokens: Tokens, diagnostics: Diagnostics, seen: set[Any]) -> None:
+def check_beginnings(test: Test, tokens: Tokens, diagnostics: Diagnostics, seen: dict[Any, str | None]) -> None:
     """Report W515 for a prompt that begins with two marks of the beginning, W516 for one without the mark that the network,
-    or a sparse autoencoder of the test, was made with. ``seen`` are the prompts that were looked at within this check."""
+    or a sparse autoencoder of the test, was made with. ``seen`` are the prompts that were looked at within this check, with
+    the mark of each, and the marks of tokenizers' folders."""
     alignment, facts = test.alignment, test.network.facts
     encoders = _encoders_of_marked(test)
     asked = (alignment.origin, test.network.key, *encoders)
     if asked in seen:
         return
-    seen.add(asked)
-    mark = None if facts.both_ways or tokens.folder is None else mark_of(tokens.folder, tokens)
+    folder = None if facts.both_ways else tokens.folder
+    if folder not in seen:
+        seen[folder] = None if folder is None else mark_of(folder, tokens)
+    mark = seen[asked] = seen[folder]
     for line in alignment.prompts:
         encoded = encoded_example(alignment, line.template, tokens)
         if encoded is None or not encoded.ids:

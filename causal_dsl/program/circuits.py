@@ -1,28 +1,301 @@
-"""Circuits: their names and sites are checked; interventions on them are refused where they are written."""
+"""Circuits: what each is made of, by its groups and its edges; sets of them; and those that are read from files."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
-from causal_dsl.diagnostics import Diagnostics, did_you_mean
+from causal_dsl.causal.model import CausalModel
+from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean
+from causal_dsl.program.circuit_files import read_file
 from causal_dsl.program.definitions import meant
-from causal_dsl.program.modules import Definition
-from causal_dsl.program.paths import steps
+from causal_dsl.program.modules import Definition, Module
+from causal_dsl.program.nodes import EVERYWHERE, OutputNode, Spot, nodes_of, refined, together, without
+from causal_dsl.program.parameters import values_of
+from causal_dsl.program.paths import SiteStep, steps
 from causal_dsl.program.program import NetworkRef
+from causal_dsl.program.read_settings import call_name
 from causal_dsl.program.read_sites import SITE_HEADS, SiteReader
+from causal_dsl.program.templates import Template
 from causal_dsl.syntax import tree
+from causal_dsl.syntax.format import format_expr
+from causal_dsl.syntax.substitute import substitute
+from causal_dsl.vocabulary.locations import Position
+from causal_dsl.vocabulary.network_facts import Facts
+
+#: What a head or a layer reads, as an edge names it.
+PORTS = ("q", "k", "v")
 
 
-def check_circuit(definition: Definition, networks: Mapping[Definition, NetworkRef], diagnostics: Diagnostics) -> None:
-    """Report sites that the network does not have, and groups that the circuit does not name."""
+@dataclass(frozen=True)
+class CircuitNodes:
+    """A circuit, resolved: the nodes of each group, and its edges as pairs of a sender and a receiver with its port."""
+
+    name: str
+    groups: Mapping[str, tuple[Spot, ...]]
+    loose: tuple[Spot, ...] = ()
+
+    @property
+    def spots(self) -> tuple[Spot, ...]:
+        """All of its nodes, each once."""
+        return together([*(spot for group in self.groups.values() for spot in group), *self.loose])
+
+
+@dataclass(frozen=True)
+class CircuitReader:
+    """Reads circuits of one network as one cell of a test has them. ``free``: positions are not looked up in prompts, as
+    where a circuit is declared."""
+
+    network: NetworkRef
+    templates: tuple[Template, ...]
+    diagnostics: Diagnostics
+    cell: Mapping[str, tree.Expr] = field(default_factory=dict)
+    model: CausalModel | None = None
+    free: bool = False
+
+    @property
+    def facts(self) -> Facts:
+        return self.network.facts
+
+    # ── sets of nodes ───────────────────────────────────────────────────────────────────────────
+
+    def spots(self, expr: tree.Expr, module: Module) -> tuple[Spot, ...] | None:
+        """The nodes that an expression of circuits names; None where a fault was reported."""
+        if isinstance(expr, tree.Binary) and expr.op in "+-":
+            left, right = self.spots(expr.left, module), self.spots(expr.right, module)
+            if left is None or right is None:
+                return None
+            split = [node.layer for node, _ in (*left, *right) if node.kind == "neuron"]
+            left, right = refined(left, split, self.facts), refined(right, split, self.facts)
+            return together((*left, *right)) if expr.op == "+" else without(left, right)
+        path = steps(expr)
+        definition = None if not path else module.names.get(path[0].name)
+        if not path or definition is None or definition.kind != "circuit":
+            self._no_circuit(expr, module)
+            return None
+        circuit = self.circuit(definition, path[0].arguments or (), path[0].span)
+        if circuit is None:
+            return None
+        return self._part(circuit, path, expr)
+
+    def _part(self, circuit: CircuitNodes, path: Sequence[SiteStep], expr: tree.Expr) -> tuple[Spot, ...] | None:
+        """The nodes of a circuit, or of one of its groups; ``[p]`` behind it: at these tokens alone."""
+        spots, last, rest = circuit.spots, path[0], list(path[1:])
+        if rest and rest[0].name in circuit.groups:
+            last = rest.pop(0)
+            spots = circuit.groups[last.name]
+        elif rest and rest[0].name not in (*PORTS, "z"):
+            self.diagnostics.report(
+                "E218",
+                f"no group `{rest[0].name}` in `{circuit.name}`",
+                rest[0].span,
+                help=did_you_mean(rest[0].name, circuit.groups, "write `name = layer[…].head[…]` in the circuit"),
+            )
+            return None
+        if rest and rest[0].name == "z" and all(node.kind == "head" for node, _ in spots):
+            last = rest.pop(0)
+        if rest:
+            self.diagnostics.report(
+                "E800",
+                f"`{format_expr(expr)[:60]}` is no output of a component",
+                rest[0].span,
+                notes=("a circuit's nodes are outputs; `q`, `k` and `v` are where an edge ends",),
+                help="name the group alone, or an edge: sender -> group.q",
+            )
+            return None
+        if not last.indices:
+            return spots
+        if len(last.indices) > 1:
+            self.diagnostics.report(
+                "E800", "a circuit takes one position", expr.span, help="write the position alone: wang.mover[last]"
+            )
+            return None
+        position = self._sites.position(last.indices[0])
+        if position is None:
+            return None
+        nodes = dict.fromkeys(node for node, _ in spots)
+        return tuple((node, position) for node in nodes)
+
+    def _no_circuit(self, expr: tree.Expr, module: Module) -> None:
+        self.diagnostics.report(
+            "E803",
+            f"`{format_expr(expr)[:60]}` is no circuit",
+            expr.span,
+            notes=("a circuit is named, called with its parameters, or made of others with `+` and `-`",),
+            help=did_you_mean(format_expr(expr), module.of_kind("circuit"), "declare it: circuit name : network { … }"),
+        )
+
+    # ── declarations ────────────────────────────────────────────────────────────────────────────
+
+    def circuit(self, definition: Definition, arguments: Sequence[tree.Argument], span: Span) -> CircuitNodes | None:
+        """A declared circuit under these arguments; parameters that are not given have the cell's value of their name."""
+        declaration = definition.declaration
+        assert isinstance(declaration, tree.CircuitDecl | tree.CircuitAs)
+        given = self._given(declaration, arguments, span)
+        if given is None:
+            return None
+        inner = replace(self, cell=given)
+        if isinstance(declaration, tree.CircuitAs):
+            return inner._made(definition, declaration)
+        return inner._declared(definition, declaration)
+
+    def _given(
+        self, declaration: tree.CircuitDecl | tree.CircuitAs, arguments: Sequence[tree.Argument], span: Span
+    ) -> dict[str, tree.Expr] | None:
+        names = [parameter.name.name for parameter in declaration.parameters]
+        found: dict[str, tree.Expr] = {}
+        for argument in arguments:
+            free = [name for name in names if name not in found]
+            name = argument.name.name if argument.name is not None else free[0] if free else ""
+            if name not in names or name in found:
+                what = f"`{name}` twice" if name in found else f"no parameter `{name or format_expr(argument.value)}`"
+                self.diagnostics.report(
+                    "E808",
+                    f"`{declaration.name.name}` takes {what}"
+                    if name in found
+                    else f"`{declaration.name.name}` has {what}",
+                    argument.span,
+                    help=did_you_mean(name, names, "it has " + (", ".join(f"`{n}`" for n in names) or "no parameters")),
+                )
+                return None
+            found[name] = substitute(argument.value, self.cell)
+        for parameter in declaration.parameters:
+            name = parameter.name.name
+            if name in found:
+                continue
+            values = values_of(parameter, Diagnostics())
+            if name in self.cell:
+                found[name] = self.cell[name]
+            elif self.free and values:
+                found[name] = values[0]
+            else:
+                self.diagnostics.report(
+                    "E808",
+                    f"`{name}` of `{declaration.name.name}` is not given",
+                    span,
+                    help=f"write {declaration.name.name}({name}=…)",
+                )
+                return None
+        return found
+
+    def _made(self, definition: Definition, declaration: tree.CircuitAs) -> CircuitNodes | None:
+        """One that is read from a file, or made from others."""
+        name, module = declaration.name.name, definition.module
+        called = call_name(declaration.value) if isinstance(declaration.value, tree.Call) else None
+        if called is not None and called[0] == "json" and "json" not in module.names:
+            assert isinstance(declaration.value, tree.Call)
+            call = substitute(declaration.value, self.cell)
+            spots = read_file(call, module.folder, self.facts, self.diagnostics)
+        else:
+            spots = self.spots(declaration.value, module)
+        return None if spots is None else CircuitNodes(name, {}, spots)
+
+    def _declared(self, definition: Definition, declaration: tree.CircuitDecl) -> CircuitNodes | None:
+        groups: dict[str, tuple[Spot, ...]] = {}
+        good = True
+        for member in declaration.members:
+            if isinstance(member, tree.Group):
+                spots = self._nodes(member.sites, groups, edge=False)
+                groups[member.name.name] = spots or ()
+                good = good and spots is not None
+        loose: list[Spot] = []
+        for member in declaration.members:
+            for end in member.stages if isinstance(member, tree.Edge) else ():
+                spots = self._nodes(end.sites, groups, edge=True)
+                good = good and spots is not None
+                loose += spots or ()
+        return CircuitNodes(declaration.name.name, groups, tuple(loose)) if good else None
+
+    def _nodes(
+        self, sites: Sequence[tree.Expr], groups: Mapping[str, tuple[Spot, ...]], edge: bool
+    ) -> tuple[Spot, ...] | None:
+        """The nodes of sites and groups; at an edge also what reads: `mover.q`, `logits`."""
+        found: list[Spot] = []
+        for site in sites:
+            path = steps(site)
+            if path and path[0].name in groups:
+                if len(path) > 1 and not (edge and path[1].name in (*PORTS, "z", "out")):
+                    self.diagnostics.report(
+                        "E800",
+                        f"`{format_expr(site)[:60]}` is no output of a component",
+                        path[1].span,
+                        help=f"write `{path[0].name}`",
+                    )
+                    return None
+                found += groups[path[0].name]
+                continue
+            if path and path[0].name not in SITE_HEADS and edge:
+                self.diagnostics.report(
+                    "E218",
+                    f"no group `{path[0].name}` in this circuit",
+                    path[0].span,
+                    help=did_you_mean(path[0].name, groups, "write `name = layer[…].head[…]` above"),
+                )
+                return None
+            spots = self._site(site, edge)
+            if spots is None:
+                return None
+            found += spots
+        return together(found)
+
+    def outputs(self, site: tree.Expr) -> tuple[Spot, ...] | None:
+        """The nodes that a site is the output of; None where a fault was reported."""
+        return self._site(site, edge=False)
+
+    def _site(self, site: tree.Expr, edge: bool) -> tuple[Spot, ...] | None:
+        spread = self._sites.spread(site, whole=True)
+        if spread is None:
+            return None
+        found: list[Spot] = []
+        for place in spread.places:
+            component = place.site.component
+            if edge and (component == "logits" or component in PORTS):
+                heads = place.site.heads if component in PORTS else ()
+                found += [(node, place.position) for node in _heads(place.site.layer, heads, component, self.facts)]
+                continue
+            nodes = nodes_of(place.site, self.facts)
+            if nodes is None:
+                self.diagnostics.report(
+                    "E800",
+                    f"`{format_expr(site)[:60]}` is no output of a component",
+                    site.span,
+                    notes=(
+                        "a circuit is made of what components give: heads, `attn_out`, `mlp_out`, `neurons`, `embed`",
+                        "the residual stream is the sum of them all",
+                    ),
+                    help="name the components that write there",
+                )
+                return None
+            position = place.position
+            found += [(node, EVERYWHERE if position is None and self.facts.has_tokens else position) for node in nodes]
+        return tuple(found)
+
+    @property
+    def _sites(self) -> SiteReader:
+        return SiteReader(self.facts, self.templates, self.diagnostics, self.cell, self.model, self.free)
+
+
+def _heads(layer: int | None, heads: Sequence[int], port: str, facts: Facts) -> tuple[OutputNode, ...]:
+    """The heads that read by a port: of keys and values all that share them."""
+    if layer is None:
+        return ()
+    shared = 1 if port == "q" or not facts.kv_heads else (facts.heads or 1) // facts.kv_heads
+    return tuple(OutputNode("head", layer, shared * head + turn) for head in heads for turn in range(shared))
+
+
+def check_circuit(
+    definition: Definition, networks: Mapping[Definition, NetworkRef], diagnostics: Diagnostics
+) -> NetworkRef | None:
+    """The network that a circuit is of. Sites that the network does not have, and groups that the circuit does not name, are
+    reported."""
     declaration = definition.declaration
-    assert isinstance(declaration, tree.CircuitDecl)
-    network = meant(networks, definition.module, declaration.network, diagnostics, "network")
-    if network is None:
-        return
-    reader = SiteReader(network.facts, (), diagnostics)
+    assert isinstance(declaration, tree.CircuitDecl | tree.CircuitAs)
+    good = True
+    for parameter in declaration.parameters:
+        good = values_of(parameter, diagnostics) is not None and good
+    network = network_of(definition, networks, diagnostics)
     groups: dict[str, tree.Group] = {}
-    for member in declaration.members:
+    for member in getattr(declaration, "members", ()):
         if isinstance(member, tree.Group):
             if member.name.name in groups:
                 diagnostics.report(
@@ -33,18 +306,56 @@ def check_circuit(definition: Definition, networks: Mapping[Definition, NetworkR
                     help="give one of them another name",
                 )
             groups[member.name.name] = member
-            for site in member.sites:
-                reader.spread(site, whole=True)
-    for member in declaration.members:
-        for end in member.stages if isinstance(member, tree.Edge) else ():
-            for site in end.sites:
-                path = steps(site)
-                if path and path[0].name not in SITE_HEADS and path[0].name not in groups:
-                    diagnostics.report(
-                        "E218",
-                        f"no group `{path[0].name}` in `{declaration.name.name}`",
-                        path[0].span,
-                        help=did_you_mean(path[0].name, groups, "write `name = layer[…].head[…]` above"),
-                    )
-                elif not path or path[0].name in SITE_HEADS:
-                    reader.spread(site, whole=True)
+    if network is not None and good:
+        CircuitReader(network, (), diagnostics, free=True).circuit(definition, (), declaration.name.span)
+    return network
+
+
+def network_of(
+    definition: Definition,
+    networks: Mapping[Definition, NetworkRef],
+    found: Diagnostics,
+    inside: tuple[Definition, ...] = (),
+) -> NetworkRef | None:
+    """The network that a circuit is of: its own, or that of the circuits that it is made from (``inside`` those that are made
+    from this one); None where one is made of itself, which is reported where its order is found."""
+    declaration = definition.declaration
+    assert isinstance(declaration, tree.CircuitDecl | tree.CircuitAs)
+    parts = [] if isinstance(declaration, tree.CircuitDecl) else _parts(definition, declaration)
+    if definition in inside or definition in parts:
+        return None
+    each = [network_of(other, networks, found, (*inside, definition)) for other in parts]
+    if any(one is None for one in each):
+        return None
+    if declaration.network is not None:
+        own = meant(networks, definition.module, declaration.network, found, "network")
+        each = [own, *each]
+    if not each:
+        found.report(
+            "E803",
+            f"`{definition.name}` is a circuit of no network",
+            definition.span,
+            help=f"write circuit {definition.name} : network = …",
+        )
+        return None
+    first = each[0]
+    for other in each[1:]:
+        if first is not None and other is not None and other.key != first.key:
+            found.report(
+                "E802",
+                f"`{definition.name}` is made of circuits of `{first.name}` and of `{other.name}`",
+                definition.span,
+                help="join circuits of one network",
+            )
+            return None
+    return first
+
+
+def _parts(definition: Definition, declaration: tree.CircuitAs) -> list[Definition]:
+    """The circuits that one is made from."""
+    names = definition.module.names
+    named = (names.get(node.name) for node in declaration.value.walk() if isinstance(node, tree.Name))
+    return list(dict.fromkeys(other for other in named if other is not None and other.kind == "circuit"))
+
+
+__all__ = ["PORTS", "CircuitNodes", "CircuitReader", "Position", "check_circuit", "network_of"]

@@ -112,6 +112,9 @@ def _needs(definition: Definition) -> Iterator[Definition]:
             yield from _of_kinds(module, names, "domain", "table")
         case tree.CircuitDecl(network=network):
             yield from _of_kinds(module, [network.name], "network")
+        case tree.CircuitAs(network=network, value=value):
+            yield from _of_kinds(module, [] if network is None else [network.name], "network")
+            yield from _of_kinds(module, [node.name for node in value.walk() if isinstance(node, tree.Name)], "circuit")
         case tree.TestDecl() | tree.FitDecl() as declaration:
             drawn = (member.domain for member in declaration.members if isinstance(member, tree.Draw))
             called = [call_name(expr) for expr in (declaration.on, *drawn) if isinstance(expr, (tree.Call, tree.Name))]
@@ -131,6 +134,9 @@ def _refuse_circle(definition: Definition, need: Definition, found: Diagnostics)
         found.report(
             "E206", f"the domain `{need.span.text}` is defined by itself", need.span, help="write out its values"
         )
+        return
+    if need.kind == "circuit":
+        found.report("E809", f"the circuit `{need.span.text}` is made of itself", need.span, help="name other circuits")
         return
     network = next((one for one in (need, definition) if one.kind == "network"), None)
     if network is None:

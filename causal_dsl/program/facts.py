@@ -147,7 +147,7 @@ def facts_of_config(config: Mapping[str, Any], folder: Path | None, span: Span) 
     if whole or (isinstance(text, dict) and not any(key in config for key in SIZES["width"])):
         text = text if isinstance(text, dict) else {}
         inner = whole or str(text.get("model_type", ""))
-        config = {**text, "architectures": config.get("architectures")}
+        config = {**text, **{k: config[k] for k in ("architectures", "id2label") if k in config}}
     record = record_of(inner, span)
     if record is not None:
         record = record.of_config(config)
@@ -185,7 +185,29 @@ def facts_of_config(config: Mapping[str, Any], folder: Path | None, span: Span) 
         embed_width=sizes["embed"],
         tokenizer=tokenizer if tokenizer is not None and tokenizer.is_file() else None,
         folder=folder,
+        labels=_labels(config, span),
     )
+
+
+def _labels(config: Mapping[str, Any], span: Span) -> tuple[str, ...]:
+    """The classes of a checkpoint that was saved as a sequence classifier; empty of any other. Raises E632."""
+    named = config.get("architectures")
+    names = [name for name in named if isinstance(name, str)] if isinstance(named, list) else []
+    if not any(name.endswith("ForSequenceClassification") for name in names):
+        return ()
+    told = config.get("id2label", {"0": "LABEL_0", "1": "LABEL_1"})
+    try:
+        labels = {int(number): str(label) for number, label in told.items()}
+        found = tuple(labels[number] for number in range(len(labels)))
+    except (AttributeError, ValueError, TypeError, KeyError) as error:
+        raise fail(
+            "E632", "`id2label` in config.json is no list of classes", span, notes=(f"it is {told!r:.80}",)
+        ) from error
+    if not found or len(set(found)) < len(found):
+        raise fail(
+            "E632", "`id2label` in config.json names a class twice, or none", span, notes=(f"it is {told!r:.80}",)
+        )
+    return found
 
 
 def record_of(model_type: str, span: Span | None = None) -> Architecture | None:

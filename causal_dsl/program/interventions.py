@@ -8,12 +8,13 @@ from dataclasses import replace
 
 from causal_dsl.diagnostics import Diagnostics
 from causal_dsl.program.actions import ActionReader, disjoint
+from causal_dsl.program.circuit_actions import Circuits
 from causal_dsl.program.draws import Draws
 from causal_dsl.program.encodings import encodes
-from causal_dsl.program.modules import Module
+from causal_dsl.program.modules import Definition, Module
 from causal_dsl.program.parameters import read_parameters
 from causal_dsl.program.positions import PositionReader
-from causal_dsl.program.program import Alignment, Cell, Intervention, Placed
+from causal_dsl.program.program import Alignment, Cell, Intervention, NetworkRef, Placed
 from causal_dsl.program.read_settings import constant
 from causal_dsl.program.read_sites import SiteReader
 from causal_dsl.syntax import tree
@@ -32,18 +33,20 @@ def read_cells(
     good: bool,
     words: frozenset[str],
     found: Diagnostics,
-) -> tuple[Cell, ...] | None:
+    networks: Mapping[Definition, NetworkRef],
+) -> tuple[tuple[Cell, ...], list[dict[str, tree.Expr]]] | None:
     """Every cell of a test, ``fixed`` parameters left out of the sweep; None where a fault was reported. ``words``: those of the
-    places that are read.
+    places that are read. Beside the cells stands what all parameters are in each.
 
     Where the test is at fault already (not ``good``) only the first cell is looked at: the others would tell the same.
     """
     actions = actions_of(declaration)
-    settings = settings_of(declaration, alignment, fixed, words, found)
+    likened = frozenset(role for s in draws.statements if s.like for role in s.roles if role != s.like)
+    circuits = Circuits(module, networks, likened)
+    settings = settings_of(declaration, alignment, fixed, words, circuits, found)
     if settings is None:
         return None
     swept = settings[0]
-    circuits = frozenset(module.of_kind("circuit"))
     cells = []
     for environment in settings[1]:
         values = [environment[name] for name in swept]
@@ -61,7 +64,7 @@ def read_cells(
         quiet = SiteReader(alignment.network.facts, alignment.templates, Diagnostics(), environment, alignment.model)
         shown = tuple((name, _shown(value, alignment)) for name, value in zip(swept, values, strict=True))
         cells.append(Cell(shown, tuple(interventions), _placed(alignment, quiet) if actions else ()))
-    return tuple(cells)
+    return tuple(cells), settings[1]
 
 
 def actions_of(declaration: tree.TestDecl | tree.FitDecl) -> list[Action]:
@@ -74,6 +77,7 @@ def settings_of(
     alignment: Alignment,
     fixed: Mapping[str, tree.Expr],
     words: frozenset[str],
+    circuits: Circuits,
     found: Diagnostics,
 ) -> tuple[list[str], list[dict[str, tree.Expr]]] | None:
     """The parameters that a test is swept over, and what all of its parameters stand for in each cell; None where a fault
@@ -86,7 +90,10 @@ def settings_of(
         return None
     own = [p.name.name for p in getattr(declaration, "parameters", ())]
     swept = [name for name in parameters if name not in fixed or name in own]
-    if not acts:
+    if acts:
+        parameters = {**parameters, **circuits.parameters(actions_of(declaration), parameters)}
+        swept += [name for name in parameters if name not in swept and name not in alignment.parameters]
+    else:
         swept = [name for name in swept if name in words]
     every = itertools.product(*(parameters[name] for name in swept))
     return swept, [{**fixed, **dict(zip(swept, values, strict=True))} for values in every]

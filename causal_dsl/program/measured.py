@@ -8,14 +8,18 @@ from typing import Any
 
 from causal_dsl.causal.model import CausalModel
 from causal_dsl.diagnostics import Diagnostics, Span, SpecError
-from causal_dsl.measures.compile import compile_metrics
-from causal_dsl.measures.context import TestContext, TestScores
+from causal_dsl.measures.compile import compile_metrics, read_number
+from causal_dsl.measures.context import OnCircuit, TestContext, TestScores
+from causal_dsl.measures.per_pair import Pair
 from causal_dsl.measures.quantities import ValueRef
+from causal_dsl.measures.units import NUMBER
 from causal_dsl.program.answers import value_tokens
 from causal_dsl.program.program import Alignment, Cell, Readout, Test
-from causal_dsl.program.templates import answered_prompt, show_value
+from causal_dsl.program.prompt_tokens import answered_prompt
+from causal_dsl.program.templates import show_value
 from causal_dsl.program.tokens import Tokens
 from causal_dsl.syntax import tree
+from causal_dsl.vocabulary.values.from_run import FromRun
 
 #: Variables with more values are not looked at one by one.
 _MOST_VALUES = 10_000
@@ -41,6 +45,8 @@ def scores_of(
         )
         for readout in readouts
     }
+    if len(contexts) > 1:  # scores of circuits are of one output
+        contexts = {variable: replace(context, circuit=None) for variable, context in contexts.items()}
     first = contexts[readouts[0].variable]
     return compile_metrics(replace(first, several=contexts) if len(contexts) > 1 else first, diagnostics)
 
@@ -61,6 +67,7 @@ def _context(
     variables = {name: _values(alignment.model, name) for name in alignment.model.variables}
     parameters: dict[str, dict[Any, None]] = {}
     intervened = False
+    cells = tuple(cells)
     for cell in cells:
         intervened = intervened or bool(cell.interventions)
         for parameter, value in cell.values:
@@ -80,7 +87,7 @@ def _context(
             diagnostics.extend(error.diagnostics)
         return None
 
-    return TestContext(
+    context = TestContext(
         name,
         ("base", *(role for role in roles if role != "base")),
         variables,
@@ -92,8 +99,26 @@ def _context(
         {parameter: tuple(values) for parameter, values in parameters.items()},
         readout.values if readout.kind == "logits" or readout.among else None,
         several,
+        on_circuit(cells),
         span,
     )
+    if readout.metric is None:
+        return context
+    number = read_number(readout.metric, replace(context, interchange=False), diagnostics)
+    return replace(context, number=number or Pair("", NUMBER))  # a fault is told once
+
+
+def on_circuit(cells: Sequence[Cell]) -> OnCircuit | None:
+    """What scores of circuits are of, where each cell intervenes on one circuit and does nothing else."""
+    every = [cell.interventions[0].circuit for cell in cells if len(cell.interventions) == 1]
+    found = [one for one in every if one is not None]
+    if not found or len(found) < len(cells) or len({one.outside for one in found}) > 1:
+        return None
+    differ = dict.fromkeys(name for one in found for name in one.choices.differ(found[0].choices))
+    sources = {one.value.role if isinstance(one.value, FromRun) else "" for one in found}
+    shares = tuple(one.share for one in found)
+    source = sources.pop() if len(sources) == 1 else ""
+    return OnCircuit(found[0].outside, max(len(one.spots) for one in found), tuple(differ), source, shares)
 
 
 def without_lines(test: Test, **changes: Any) -> Test:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from causal_dsl.causal.domains import Domain
@@ -95,17 +95,10 @@ def metrics_of(module: Module) -> dict[str, tree.Expr]:
     return found
 
 
-def _inlined(node: Any, module: Module, open_names: tuple[str, ...]) -> Any:
+def _inlined(node: tree.Node, module: Module, open_names: tuple[str, ...]) -> Any:
     """An imported metric with the names of its own file's metrics replaced by what they stand for."""
     if isinstance(node, tree.Name) and node.name in module.names and node.name not in open_names:
         definition = module.names[node.name]
         if isinstance(definition.declaration, tree.MetricDecl):
             return _inlined(definition.declaration.value, definition.module, (*open_names, node.name))
-    changed: dict[str, Any] = {}
-    for f in fields(node):
-        value = getattr(node, f.name)
-        if isinstance(value, tree.Node):
-            changed[f.name] = _inlined(value, module, open_names)
-        elif isinstance(value, tuple) and value and isinstance(value[0], tree.Node):
-            changed[f.name] = tuple(_inlined(item, module, open_names) for item in value)
-    return replace(node, **changed) if changed else node
+    return node.with_children(lambda below: _inlined(below, module, open_names))

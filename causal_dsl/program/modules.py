@@ -26,6 +26,7 @@ KINDS: dict[type, str] = {
     tree.CausalDecl: "causal model",
     tree.AlignDecl: "alignment",
     tree.CircuitDecl: "circuit",
+    tree.CircuitAs: "circuit",
     tree.FitDecl: "fit",
     tree.TestDecl: "test",
 }

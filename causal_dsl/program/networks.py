@@ -160,7 +160,7 @@ _LARGE = 4 * 2**30
 
 
 def warn_of_many(networks: Mapping[Definition, NetworkRef], found: Diagnostics) -> None:
-    """Report W231 for a family of networks whose weights are large: each of them is loaded, and all are held."""
+    """Report W231 for a family of networks whose weights are large: each of them is loaded, one after another."""
     families: dict[tuple[str, int], list[NetworkRef]] = {}
     for definition, network in networks.items():
         if definition.family:
@@ -173,6 +173,6 @@ def warn_of_many(networks: Mapping[Definition, NetworkRef], found: Diagnostics) 
                 "W231",
                 f"`{name}` is {len(members)} networks with weights of {size / 2**30:.1f} GiB",
                 members[0].span,
-                notes=("each of those that tests run on is loaded, and all are held in memory together",),
+                notes=("each of those that tests run on is loaded by `run`, one after another",),
                 help="run some of them at a time: --test NAME, or fewer values of the parameter",
             )

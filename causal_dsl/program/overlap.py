@@ -36,6 +36,8 @@ def _positions_meet(a: Position | None, b: Position | None) -> bool:
             return any(_positions_meet(part, other) for part in one.parts)
     if a is None or b is None or "all" in (a.kind, b.kind):
         return True
+    if "except" in (a.kind, b.kind):
+        return False  # in which prompts they meet, their rows say
     if (a.kind, a.name, a.occurrence, a.index, a.parts) != (b.kind, b.name, b.occurrence, b.index, b.parts):
         return False
     return a.part == b.part or "all" in (a.part, b.part)

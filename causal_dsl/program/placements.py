@@ -17,10 +17,11 @@ from causal_dsl.program.paths import steps
 from causal_dsl.program.program import Aligned, Alignment, InputPlacement, Readout
 from causal_dsl.program.read_features import check_width, family, join, read_via
 from causal_dsl.program.read_sites import SiteReader
-from causal_dsl.program.readouts import READOUTS, read_readout
+from causal_dsl.program.readouts import READOUTS, read_number, read_readout
 from causal_dsl.program.sae_metadata import check_sae
 from causal_dsl.program.shared_inputs import separate
 from causal_dsl.syntax import tree
+from causal_dsl.vocabulary.components import COMPONENTS
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,12 @@ def read_placements(
     own, good = _own_lines(declaration, aligned, found)
     for name, member in own.items():
         kind = _kind(member)
-        if kind in READOUTS:
-            readout = read_readout(member, aligned, terms, module, found)
+        number = _is_number(member, aligned)
+        if kind in READOUTS or number:
+            if number and kind not in READOUTS:
+                readout = read_number(member, aligned, found)
+            else:
+                readout = read_readout(member, aligned, terms, module, found)
             placements.pop(name, None)
             if readout is None:
                 good = False
@@ -124,6 +129,19 @@ def _kind(member: tree.Placement) -> str:
     head = path[0].name if path else ""
     # `logits` under an intervention is a site; as a placement it is where the output is read.
     return head if len(member.sites) == 1 and path and len(path) == 1 else ""
+
+
+def _is_number(member: tree.Placement, aligned: Aligned) -> bool:
+    """Whether a line says by which metric an output is read: it is a real number, and no site has such a name."""
+    variable = aligned.model.variables[member.name.name]
+    if not (variable.output and variable.type == "real"):
+        return False
+    site = member.sites[0]
+    path = steps(site)
+    if path is None:
+        return True
+    bare = isinstance(site, tree.Name) and site.name not in ("input", *COMPONENTS)
+    return bare or (isinstance(site, tree.Call) and path[0].name not in ("module", *READOUTS))
 
 
 def _sites_fit(member: tree.Placement, aligned: Aligned, found: Diagnostics) -> bool:

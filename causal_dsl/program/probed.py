@@ -52,3 +52,12 @@ class Apart:
 
     cell: int
     swaps: tuple[tuple[tuple[str, str], ...], ...]
+
+
+@dataclass(frozen=True, eq=False)
+class CircuitRuns:
+    """Runs beside interventions on circuits. ``names``: of each of its cells, of which cell of the test it is and what it is called.
+    ``sizes``: of each cell of the test, how many weighted edges its circuit has, and each random one."""
+
+    names: tuple[tuple[int, str], ...]
+    sizes: tuple[tuple[float, ...], ...]

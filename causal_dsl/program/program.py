@@ -13,6 +13,7 @@ from causal_dsl.causal.predicates import Predicate
 from causal_dsl.diagnostics import NOWHERE, Span
 from causal_dsl.measures.context import TestScores
 from causal_dsl.measures.quantities import Asked
+from causal_dsl.program.ablations import Ablation
 from causal_dsl.program.identity import NetworkKey, Origin, origin
 from causal_dsl.program.probed import Apart, Replaced, Unmapped
 from causal_dsl.program.read_features import FeatureRef
@@ -20,6 +21,7 @@ from causal_dsl.program.templates import Template
 from causal_dsl.syntax import tree
 from causal_dsl.vocabulary.locations import Place, Position, Site
 from causal_dsl.vocabulary.network_facts import Facts
+from causal_dsl.vocabulary.ports import Port
 from causal_dsl.vocabulary.written import Value
 
 
@@ -60,6 +62,10 @@ class Intervention:
     span: Span | None = field(default=None, compare=False)
     #: the feature that is written at each place, where not the whole vector is
     features: tuple[FeatureRef, ...] = ()
+    #: the receivers that it reaches, along edges; empty: all that read the places
+    to: tuple[Port, ...] = ()
+    #: the circuit that it is an intervention on
+    circuit: Ablation | None = field(default=None, compare=False)
     #: the feature of a file in whose numbers the value is, at each place of a site: `site via sae("…") = 8`
     inside: tuple[FeatureRef, ...] = ()
 
@@ -131,6 +137,8 @@ class Readout:
     span: Span | None = field(default=None, compare=False)
     #: the token of the prompt at which it is read: what the network says after it; None is the prompt's last
     position: Position | None = None
+    #: of an output that is a real number: the metric whose value is the network's
+    metric: tree.Expr | None = None
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ from itertools import combinations
 from causal_dsl.diagnostics import Diagnostic, Diagnostics
 from causal_dsl.program.identity import Origin
 from causal_dsl.program.program import Test
-from causal_dsl.program.templates import check_end, check_tokenizer
+from causal_dsl.program.prompt_tokens import check_tokenizer
+from causal_dsl.program.templates import check_end
 from causal_dsl.program.tokens import Tokens
 
 

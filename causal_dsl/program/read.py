@@ -34,10 +34,12 @@ def read_program(
     models = read_models(order, terms, found)
     networks, alignments = _read_networks(order, terms, models, options, found)
     warn_of_many(networks, found)
-    for definition in order:
-        if definition.kind == "circuit":
-            check_circuit(definition, networks, found)
-    known = Known(models, alignments, metrics_of(module), options)
+    circuits = {
+        definition: network
+        for definition in order
+        if definition.kind == "circuit" and (network := check_circuit(definition, networks, found)) is not None
+    }
+    known = Known(models, alignments, metrics_of(module), options, circuits)
     fits = _read_fits(module, known, found)
     _refuse_unknown(path, module, wanted)
     tests, taken_over = _read_tests(module, known, fits, found, wanted)

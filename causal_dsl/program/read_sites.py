@@ -36,6 +36,8 @@ class SiteReader:
     cell: Mapping[str, tree.Expr] = field(default_factory=dict)
     #: whose variables positions may depend on
     model: CausalModel | None = None
+    #: no prompt is known yet, in which positions are looked for: each stands for all tokens
+    free: bool = False
 
     # ── the path ────────────────────────────────────────────────────────────────────────────────
 
@@ -52,6 +54,8 @@ class SiteReader:
         ``whole`` allows a sequence site without a position, as circuits name them.
         """
         path = steps(expr)
+        if path and path[0].name == "layer" and path[0].indices and _every(path[0].indices, self.cell):
+            path[0] = replace(path[0], indices=(tree.Slice(None, None, span=path[0].indices[0].span),))
         indices = path[0].indices if path and path[0].name == "layer" else None
         if not path or indices is None or len(indices) != 1 or not isinstance(indices[0], tree.Slice):
             place = self._place(path, expr, whole)
@@ -228,7 +232,10 @@ class SiteReader:
             )
             return None, None
         count = head_count(step.name, self.facts)
-        heads = integers(head.indices, count, "head", head.span, self.cell, self.diagnostics)
+        indices = head.indices
+        if _every(indices, self.cell):
+            indices = (tree.Slice(None, None, span=indices[0].span),)
+        heads = integers(indices, count, "head", head.span, self.cell, self.diagnostics)
         return (None, None) if heads is None else (Site(step.name, layer, heads), step)
 
     def _module(self, head: SiteStep) -> Site | None:
@@ -259,7 +266,7 @@ class SiteReader:
                 )
                 return None
             index = indices.pop(0)
-            position = self._positions.read(index)
+            position = self.position(index)
             if position is None:
                 return None
         if site.component == "pattern" and len(indices) == 1 and not self._numbers(indices[0]):
@@ -271,6 +278,10 @@ class SiteReader:
                 return None
             site = replace(site, dims=dims)
         return Place(site, position)
+
+    def position(self, index: tree.Expr | tree.Slice) -> Position | None:
+        """The position that an index names; None where a fault was reported."""
+        return Position("all") if self.free else self._positions.read(index)
 
     @property
     def _positions(self) -> PositionReader:
@@ -284,3 +295,9 @@ class SiteReader:
 
     def _report(self, code: str, title: str, span: Span, **more: object) -> None:
         self.diagnostics.report(code, title, span, **more)
+
+
+def _every(indices: Sequence[tree.Expr | tree.Slice], cell: Mapping[str, tree.Expr]) -> bool:
+    """Whether an index is `all`: every layer, or every head."""
+    only = indices[0] if len(indices) == 1 else None
+    return isinstance(only, tree.Name) and only.name == "all" and "all" not in cell

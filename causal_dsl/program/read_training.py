@@ -131,6 +131,15 @@ class TrainingReader:
                 help="read it at `next_token` without a position",
             )
             return False
+        number = next((name for name, readout in alignment.readouts.items() if readout.metric is not None), None)
+        if number is not None:
+            self._report(
+                "E561",
+                f"`{number}` is a number, and `train` teaches an answer",
+                others=((alignment.span, "aligned here"),),
+                help="train on an output with values that can be listed",
+            )
+            return False
         sets = next((name for name in alignment.readouts if name in alignment.model.sets), None)
         if sets is not None:
             self._report(

@@ -52,12 +52,66 @@ def read_readout(
         found.report("E674", "a read-out takes no feature", member.via.span, help="leave the `via` out")
         return None
     domain = variable.domain
+    if variable.type == "real" and step.name == "logits":
+        return _coordinate(member, step, aligned, found)
     values = _values(member, domain.universe if isinstance(domain, Sets) else domain, found)
     if values is None:
         return None
     if step.name in ("next_token", "mask"):
         return _token(member, step, values, aligned, terms, module, found)
     return _logits(member, step, values, aligned, found)
+
+
+def read_number(member: tree.Placement, aligned: Aligned, found: Diagnostics) -> Readout | None:
+    """The read-out of an output that is a real number: a metric of the logits at the end of the prompt, at the mask, or of a
+    vector network's. None where a fault was reported."""
+    facts, name = aligned.network.facts, member.name.name
+    if member.via is not None or len(member.sites) > 1:
+        where = member.via.span if member.via is not None else member.sites[1].span
+        found.report(
+            "E674", "the read-out of a number is one metric", where, help=f'write `{name} @ logit("yes") - logit("no")`'
+        )
+        return None
+    if facts.kind == "language" and not aligned.prompts:
+        found.report(
+            "E531", "a metric of what? The alignment has no prompt", member.span, help='write prompt "…" above'
+        )
+        return None
+    kind: Literal["next_token", "mask", "logits"] = "mask" if facts.masked else "next_token"
+    kind = "logits" if facts.kind == "vector" or facts.labels else kind
+    prefix = "" if kind == "mask" or _at_line_start(aligned) else " "
+    dims = tuple(range(facts.outputs)) if kind == "logits" and facts.outputs is not None else None
+    return Readout(
+        kind, name, facts.labels or dims or (), prefix=prefix, dims=dims, span=member.span, metric=member.sites[0]
+    )
+
+
+def _coordinate(member: tree.Placement, step: SiteStep, aligned: Aligned, found: Diagnostics) -> Readout | None:
+    """`y @ logits[0]`: the number that a vector network gives there."""
+    facts = aligned.network.facts
+    place = None
+    if facts.kind == "vector":
+        place = SiteReader(facts, (), found).place(member.sites[0])
+        if place is None:
+            return None
+    dims = None if place is None else place.site.dims
+    if dims is None and (facts.classes == 1 or len(facts.labels) == 1) and step.indices is None:
+        dims = (0,)
+    if dims is None or len(dims) != 1:
+        found.report(
+            "E678",
+            f"`{member.name.name}` is a number, and is read from one",
+            step.span,
+            help=f"write `{member.name.name} @ logits[0]`, or a metric, as in `logit(1) - logit(0)`"
+            if facts.kind == "vector"
+            else f'write a metric, as in `{member.name.name} @ logit("yes") - logit("no")`',
+        )
+        return None
+    number = tree.Call(tree.Name("logit"), (tree.Argument(None, tree.Number(dims[0], None, span=step.span)),))
+    values = facts.labels or dims
+    if facts.labels:
+        number = tree.Call(tree.Name("logit"), (tree.Argument(None, tree.String(facts.labels[0], span=step.span)),))
+    return Readout("logits", member.name.name, values, dims=dims, span=member.span, metric=number)
 
 
 def _at_line_start(aligned: Aligned) -> bool:
@@ -97,6 +151,15 @@ def _token(
         )
         return None
     masked, facts = step.name == "mask", aligned.network.facts
+    if facts.labels:
+        found.report(
+            "E676",
+            f"`{aligned.network.name}` predicts no token: it classifies its input",
+            step.span,
+            notes=(f"its classes are {', '.join(facts.labels[:8])}",),
+            help="read out at `logits`",
+        )
+        return None
     if facts.masked and not masked:
         found.report(
             "E740",
@@ -210,9 +273,42 @@ def _among(
     return chosen
 
 
+def _classes(
+    member: tree.Placement, step: SiteStep, values: tuple[Any, ...], aligned: Aligned, found: Diagnostics
+) -> Readout | None:
+    """The class of a sequence classifier: by the names of its classes, or in their order."""
+    labels, name = aligned.network.facts.labels, member.name.name
+    if not aligned.prompts:
+        found.report("E531", "logits of what? The alignment has no prompt", member.span, help='write prompt "…" above')
+        return None
+    if step.indices is not None:
+        help = f"write `{name} @ logits`; the values of `{name}` say which classes are read"
+        found.report("E676", f"`{step.name}` of a classifier has no position", step.span, help=help)
+        return None
+    shown = [show_value(value) for value in values]
+    known = [value for value in shown if value in labels]
+    if len(known) == len(values):
+        dims = tuple(labels.index(value) for value in shown)
+    elif not known and len(values) == len(labels) and not all(isinstance(value, str) for value in values):
+        dims = tuple(range(len(labels)))
+    else:
+        absent = next((value for value in shown if value not in labels), shown[0])
+        found.report(
+            "E678",
+            f"`{absent}` is no class of `{aligned.network.name}`",
+            member.span,
+            notes=(f"`id2label` of its config names {', '.join(labels[:8])}{' …' if len(labels) > 8 else ''}",),
+            help="give the output the names of classes as values; or as many numbers, or truth values, as there are classes, in their order",
+        )
+        return None
+    return Readout("logits", name, values, dims=dims, span=member.span)
+
+
 def _logits(
     member: tree.Placement, step: SiteStep, values: tuple[Any, ...], aligned: Aligned, found: Diagnostics
 ) -> Readout | None:
+    if aligned.network.facts.labels:
+        return _classes(member, step, values, aligned, found)
     if aligned.network.facts.kind == "language":
         found.report(
             "E676",

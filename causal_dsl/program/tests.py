@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from causal_dsl.causal.designs import Design
 from causal_dsl.causal.model import CausalModel
-from causal_dsl.diagnostics import Diagnostics, SpecError
+from causal_dsl.diagnostics import Diagnostics, Span, SpecError
 from causal_dsl.program.definitions import meant
+from causal_dsl.program.derived_tests import learned
 from causal_dsl.program.draws import DrawReader
-from causal_dsl.program.interventions import read_cells, settings_of
+from causal_dsl.program.interventions import read_cells
 from causal_dsl.program.likeness import check_split
 from causal_dsl.program.measured import scores_of, without_lines
 from causal_dsl.program.modules import Definition, Module
 from causal_dsl.program.options import ReadOptions, Tokenizers
 from causal_dsl.program.parameters import fixed_parameters
 from causal_dsl.program.places_read import located, with_looks, words_of
-from causal_dsl.program.program import Alignment, NetworkRef, Readout, Test
+from causal_dsl.program.program import Alignment, Cell, NetworkRef, Readout, Test
 from causal_dsl.program.tokens import Tokens
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
@@ -32,6 +33,8 @@ class Known:
     alignments: Mapping[Definition, Alignment]
     metrics: dict[str, tree.Expr]
     options: ReadOptions
+    #: of each circuit, the network that it is of
+    circuits: Mapping[Definition, NetworkRef] = field(default_factory=dict)
 
 
 def read_test(
@@ -57,11 +60,13 @@ def read_test(
         good = False
     readouts = _readouts(alignment, found)
     good = good and bool(readouts)
-    cells = None
+    cells: tuple[Cell, ...] | None = None
+    environments: list[dict[str, tree.Expr]] = []
     # An alignment that says nothing at all is one fault, not one for each variable that it does not place.
     if fixed is not None and draws.statements and (alignment.placements or alignment.readouts):
         words = words_of(declaration.members, known.metrics)
-        cells = read_cells(declaration, module, alignment, fixed, draws, good, words, found)
+        read = read_cells(declaration, module, alignment, fixed, draws, good, words, found, known.circuits)
+        cells, environments = (None, []) if read is None else read
     if not _asks(declaration, found) or not good or cells is None:
         return None
     if module.faulty and any(isinstance(node, tree.Name) and node.name in module.faulty for node in declaration.walk()):
@@ -85,9 +90,7 @@ def read_test(
         found,
     )
     if any(located(declaration.members, known.metrics)):
-        settings = settings_of(declaration, alignment, fixed or {}, words, found)
-        assert settings is not None
-        cells = with_looks(cells, settings[1], scores, alignment, found)
+        cells = with_looks(cells, environments, scores, alignment, found)
         if cells is None:
             return None
     test = Test(
@@ -106,11 +109,30 @@ def read_test(
         scores,
         controls=draws.controls,
     )
-    if not check_split(test, draws.by_span, found):
+    if not check_split(test, draws.by_span, found) or not _numbers_fit(test, found):
         return None
     if len(readouts) == 1:
         return test
     return replace(test, parts=tuple(_part(test, readout) for readout in readouts))
+
+
+def _numbers_fit(test: Test, found: Diagnostics) -> bool:
+    """Refuse what needs an answer, where an output is read as a number (E748)."""
+    number = test.readout
+    if number.metric is None:
+        return True
+    why, help = "", ""
+    if test.solved:
+        why, help = "`solved` keeps the runs that answer right", "leave the filter out, and look at `r2_unpatched`"
+    elif learned(test):
+        why, help = "a learned feature is fitted on answers", "interchange the whole site, or dimensions of it"
+    if why:
+        _refuse_number(number, why, help, test.span, found)
+    return not why
+
+
+def _refuse_number(number: Readout, why: str, help: str, span: Span, found: Diagnostics) -> None:
+    found.report("E748", f"`{number.variable}` is a number, and {why}", number.span or span, help=help)
 
 
 def _part(test: Test, readout: Readout) -> Test:
@@ -167,13 +189,18 @@ def _readouts(alignment: Alignment, found: Diagnostics) -> list[Readout]:
     if not readouts:
         outputs = ", ".join(f"`{name}`" for name in alignment.model.outputs)
         facts = alignment.network.facts
-        where = "logits" if facts.kind == "vector" else "mask" if facts.masked else "next_token"
+        where = "logits" if facts.kind == "vector" or facts.labels else "mask" if facts.masked else "next_token"
         found.report(
             "E700",
             f"`{alignment.name}` does not say where the answer is read",
             alignment.span,
             help=f"write `{alignment.model.outputs[0] if alignment.model.outputs else 'answer'} @ {where}` (the outputs are {outputs})",
         )
+    number = next((readout for readout in readouts if readout.metric is not None), None)
+    if number is not None and len(readouts) > 1:
+        help = "make an alignment for each, `align other : this { … }`"
+        _refuse_number(number, "it is read beside other outputs", help, alignment.span, found)
+        return []
     return readouts
 
 

@@ -172,10 +172,10 @@ class Tokens:
     def _encode_now(self, text: str) -> Encoded:
         written = self.mask or MASK
         encoding = self.tokenizer.encode(SURROGATE.sub("\N{REPLACEMENT CHARACTER}", text.replace(MASK, written)))
-        offsets = tuple((start, end) for start, end in encoding.offsets)
+        offsets = tuple(encoding.offsets)
         if written != MASK and MASK in text:
             offsets = tuple((_back(start, text, written), _back(end, text, written)) for start, end in offsets)
-        return Encoded(tuple(encoding.ids), offsets, tuple(bool(mark) for mark in encoding.special_tokens_mask))
+        return Encoded(tuple(encoding.ids), offsets, tuple(map(bool, encoding.special_tokens_mask)))
 
 
 def _back(at: int, text: str, written: str) -> int:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from types import MappingProxyType
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,51 +24,59 @@ if TYPE_CHECKING:
     from causal_dsl.program.program import Test
 
 
+@dataclass(frozen=True, eq=False)
+class Computed:
+    """What was computed of some tests of a spec, by their names: finished ``cells`` with their columns, the causal model's
+    ``labels``, and the ``speech`` of what a network can say."""
+
+    plan: Plan
+    cells: Mapping[str, list[tuple[Any, Columns]]]
+    labels: Mapping[str, np.ndarray | None]
+    speech: Mapping[str, Speech]
+
+
 def save(
-    folder: SpecFolder,
-    spec_text: str,
-    result: SpecResult,
-    plan: Plan,
-    cells: dict[str, list[tuple[Any, Columns]]],
-    labels: dict[str, np.ndarray | None],
-    interrupted: bool,
-    speech: Mapping[str, Speech] = MappingProxyType({}),
+    folder: SpecFolder, spec_text: str, result: SpecResult, computed: Sequence[Computed], interrupted: bool
 ) -> None:
-    """Write what was computed of one spec. ``cells[test]`` are finished cells with their columns.
+    """Write what was computed of one spec.
 
     pairs.parquet has one row a pair and cell: test, cell, pair, the text of base and sources, the causal model's label,
-    the network's answers, what it says of all that it can say (by ``speech[test]``; where it was looked at), and every
-    per-pair metric that the test speaks of. Raises OSError where it cannot be written.
+    the network's answers, what it says of all that it can say (where it was looked at), and every per-pair metric that
+    the test speaks of. Raises OSError where it cannot be written.
     """
     document = {**result.to_json(), "interrupted": interrupted}
     folder.write(SPEC, spec_text.encode("utf-8", "surrogatepass"))
     with folder.writing("pairs.parquet") as part:
-        _table(plan, cells, labels, speech).to_parquet(part, index=False)
+        _table([test.name for test in result.tests], computed).to_parquet(part, index=False)
     folder.write("results.json", json.dumps(document, indent=1).encode())
 
 
-def _table(
-    plan: Plan,
-    cells: dict[str, list[tuple[Any, Columns]]],
-    labels: dict[str, np.ndarray | None],
-    speech: Mapping[str, Speech],
-) -> pandas.DataFrame:
+def _table(order: Sequence[str], computed: Sequence[Computed]) -> pandas.DataFrame:
+    """The rows of all tests, those that users declare in the ``order`` in which they stand."""
     import pandas
 
-    parts = {part.name: (whole.name, part.readout.variable) for whole in plan.program.tests for part in whole.parts}
+    parts = {
+        part.name: (whole.name, part.readout.variable)
+        for kept in computed
+        for whole in kept.plan.program.tests
+        for part in whole.parts
+    }
+    places = {name: place for place, name in enumerate(order)}
+    every = [(kept, test) for kept in computed for test in kept.plan.tests]
+    every.sort(key=lambda one: places.get(parts.get(one[1].name, (one[1].name, ""))[0], len(places)))
     tables = []
-    for test in plan.tests:
-        drawn = plan.draw_of(test)
-        shared = dict(_pair_columns(test, plan, drawn, labels[test.name]))
-        for cell, columns in cells.get(test.name, []):
+    for kept, test in every:
+        drawn, labels = kept.plan.draw_of(test), kept.labels[test.name]
+        shared = dict(_pair_columns(test, kept.plan, drawn, labels))
+        for cell, columns in kept.cells.get(test.name, []):
             tables.append(
                 pandas.DataFrame(
                     {
                         **_named(test, parts),
                         **cell,
                         **shared,
-                        **_measured(test, drawn, columns, labels[test.name]),
-                        **_words(columns, speech.get(test.name)),
+                        **_measured(test, drawn, columns, labels),
+                        **_words(columns, kept.speech.get(test.name)),
                     }
                 )
             )
@@ -115,6 +123,8 @@ def _settings(test: Test, drawn: Drawn, role: str) -> list[list[tuple[str, Any]]
 
 
 def _decoded(test: Test, codes: np.ndarray) -> list[Any]:
+    if test.model.variables[test.readout.variable].type == "real":
+        return [float(code) for code in codes]
     known = {
         int(code): value
         for code in np.unique(codes)

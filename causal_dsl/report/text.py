@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from causal_dsl.diagnostics import printable
+from causal_dsl.report.circuit_rows import circuits
 from causal_dsl.report.control_rows import beside, controls
 from causal_dsl.report.family_table import family
 from causal_dsl.report.heatmap import ColourScale, axes, heat_map, marks, scale
@@ -122,6 +123,7 @@ def _test(test: TestResult, path: str, console: Console, several: bool = False) 
     yield from _scores(test, console)
     yield from controls(test)
     yield from beside(test)
+    yield from circuits(test)
     if test.expectations:
         yield Text("")
         yield _expectations(test.expectations, console)
@@ -157,6 +159,7 @@ def _facts(test: TestResult) -> str:
 def _chance(test: TestResult) -> Iterator[RenderableType]:
     for name, one in (("", test), *test.outputs.items()):
         of = f", `{name}`" if name else ", all outputs together" if test.outputs else ""
+        of = f", r2{of}" if "constant" in one.ceilings else of
         for title, ceilings in (("chance", one.ceilings), ("on the kept pairs", one.ceilings_kept)):
             if ceilings:
                 yield _indented(Text(f"{title}{of}: {show_ceilings(ceilings)}"))
@@ -197,7 +200,7 @@ def _mapped(test: TestResult) -> list[str]:
     asked = [name for name in test.asked if name in known]
     again = {name.replace("recovered(", "recovered_per_pair(", 1) for name in asked}
     asked = [name for name in asked if not (name.startswith("recovered_per_pair(") and name in again)]
-    return asked or [next(name for name in ("iia", "accuracy") if name in known)]
+    return asked or [next(name for name in ("iia", "accuracy", "r2") if name in known)]
 
 
 def _table_of_scores(scores: dict[str, Estimate]) -> Table:

@@ -39,6 +39,8 @@ def found_in(
 ) -> CellResult:
     """A cell with its scores and findings, not yet judged."""
     frame, patched = estimator.frames[number], context.intervened
+    if context.number is not None:
+        return _of_number(cell, number, scores, wanted, estimator, patched, info)
     moved = float(estimator.point(_MOVED)[number]) if patched and frame.n else None
     informative = None
     if "iia_informative" in scores and frame.labels is not None:  # sets that differ may yet share answers
@@ -47,6 +49,26 @@ def found_in(
         *cell_findings(frame.n, informative, info, moved, None if moved is None else nothing_moved(frame)),
         *nothing_said(frame, patched),
         *elsewhere(frame, patched, speech),
+        *effects(estimator, list(wanted.values()), number),
+    ]
+    return CellResult(dict(cell), scores, tuple(findings), info.interventions, info.noise_floor)
+
+
+def _of_number(
+    cell: Mapping[str, Any],
+    number: int,
+    scores: dict[str, Estimate],
+    wanted: Mapping[str, CellScore],
+    estimator: Estimator,
+    patched: bool,
+    info: CellInfo,
+) -> CellResult:
+    """The same where the output is a number: it moves where any logit does."""
+    frame = estimator.frames[number]
+    still = nothing_moved(frame) if patched and frame.n else None
+    differ = None if frame.labels is None else int((frame.labels != frame.base_answers).sum())
+    findings = [
+        *cell_findings(frame.n, differ, info, 0.0 if still else None, still),
         *effects(estimator, list(wanted.values()), number),
     ]
     return CellResult(dict(cell), scores, tuple(findings), info.interventions, info.noise_floor)

@@ -9,6 +9,7 @@ import numpy as np
 from causal_dsl.causal.accepted import SINGLE, Accepted
 from causal_dsl.causal.ceilings import RULES, Ceiling, of_rows
 from causal_dsl.causal.groups import groups_of
+from causal_dsl.causal.number_ceilings import NUMBER_RULES
 from causal_dsl.causal.rules import best_in_sample, share_bounds
 from causal_dsl.score.format_numbers import show
 
@@ -57,7 +58,7 @@ def _narrowed(own: Ceiling, every: Ceiling, share: float) -> Ceiling:
 
 def show_ceilings(ceilings: Mapping[str, Ceiling]) -> str:
     """``noop 0.750, output_only 0.812 (exact over 16 pairs)``; a best rule that is not known is a range."""
-    known = {name: ceilings[name] for name in RULES if name in ceilings}
+    known = {name: ceilings[name] for name in (*RULES, *NUMBER_RULES) if name in ceilings}
     parts = {name: f"{name} {_shown(ceiling)}" for name, ceiling in known.items()}
     how = {name: _how(ceiling) for name, ceiling in known.items()}
     for name, after in zip(parts, [*list(parts)[1:], ""], strict=True):

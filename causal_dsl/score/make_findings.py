@@ -226,7 +226,7 @@ def no_room(ceilings: Mapping[str, Ceiling], sweep: bool, span: Span) -> Diagnos
         "no iia of this test can be above chance",
         span,
         label="of every pair",
-        notes=(f"{_DESIGNS[name][0].lower()}{_DESIGNS[name][1:]}: {RULES[name]} scores 1.000",),
+        notes=(f"{_DESIGNS[name][0].lower()}{_DESIGNS[name][1:]}: {RULES[name]} can score 1.000",),
         help=f"draw pairs in which {what} alone does not determine a right answer{read}",
     )
 

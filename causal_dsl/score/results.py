@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from causal_dsl import shapes
     from causal_dsl.causal.ceilings import Ceiling
     from causal_dsl.score.apart import WrittenApart
+    from causal_dsl.score.circuit_results import CircuitResult
     from causal_dsl.score.controls import Learned
     from causal_dsl.score.unmapped import OtherValues, Unclaimed
 
@@ -152,6 +153,8 @@ class CellResult:
     apart: tuple[WrittenApart, ...] = ()
     #: an ablation beside other values at its places; None where there is none
     replaced: OtherValues | None = None
+    #: the circuit that it intervenes on, and what ran beside it; None where that was not run
+    circuit: CircuitResult | None = None
 
     def to_json(self) -> dict[str, Any]:
         more: dict[str, Any] = {} if self.learned is None else {"learned": self.learned.to_json()}
@@ -164,6 +167,7 @@ class CellResult:
         more |= {"unclaimed": [one.to_json() for one in self.unclaimed]} if self.unclaimed else {}
         more |= {"apart": [one.to_json() for one in self.apart]} if self.apart else {}
         more |= {} if self.replaced is None else {"replaced": self.replaced.to_json()}
+        more |= {} if self.circuit is None else {"circuit": self.circuit.to_json()}
         return {
             **more,
             "cell": number(self.cell),

@@ -28,6 +28,8 @@ def steady(cover: Cover, frames: Sequence[CellData], rows: np.ndarray | None) ->
     where they did not (noise). Sums of them are exact (:class:`~causal_dsl.causal.cover.Cover`)."""
     if cover.weights is None or cover.group is None or not frames:
         return None
+    if any(ANSWER not in frame.columns.base for frame in frames):
+        return None  # numbers of equal rows differ by rounding
     group = cover.group if rows is None else cover.group[rows]
     if not len(group):
         return None

@@ -11,6 +11,7 @@ import numpy as np
 from causal_dsl.causal.accepted import SINGLE, Accepted
 from causal_dsl.causal.designs import count_distinct
 from causal_dsl.measures.context import Reported, TestContext, TestScores
+from causal_dsl.measures.of_numbers import Explained
 from causal_dsl.measures.per_cell import Best, CellScore, Chosen, PairMean
 from causal_dsl.measures.per_pair import FixedNumber
 from causal_dsl.measures.quantities import Columns
@@ -28,6 +29,7 @@ from causal_dsl.score.make_findings import (
     near_bound,
     scope_finding,
 )
+from causal_dsl.score.numbered import numbers_together, with_number_verdict
 from causal_dsl.score.prepared import Prepared, prepare
 from causal_dsl.score.results import CellInfo, CellResult, Finding, ReportResult, TestResult
 from causal_dsl.score.samples import few_inputs
@@ -115,11 +117,15 @@ def score_test(
     known = dict(of_kept or given)
     iia = next((value for name, value in wanted.items() if name == "iia" and isinstance(value, PairMean)), None)
     joint = estimator.together(iia) if iia is not None and len(cells) > 1 and labels is not None else []
+    r2 = next((value for name, value in wanted.items() if name == "r2" and isinstance(value, Explained)), None)
+    of_numbers = numbers_together(estimator, r2) if r2 is not None and len(cells) > 1 else []
     design = by_design(known) if labels is not None else ""
     risen = rises(estimator, iia) if iia is not None and design and len(cells) > 1 else []
     of = " in the part that is drawn from" if part else ""
     all_of = all_of_them(weights is not None, rows is not None) + of
-    still = not context.interchange and nothing_expected(scores.expectations)
+    # What is outside of a circuit that carries all moves nothing.
+    outside = context.circuit is not None and context.circuit.outside
+    still = not context.interchange and (outside or nothing_expected(scores.expectations))
     results = []
     for c, name in enumerate(names):
         found = {score: estimator.estimate(value, c) for score, value in wanted.items()}
@@ -127,7 +133,9 @@ def score_test(
             found |= {f"{score}_unfiltered": everything.estimate(value, c) for score, value in wanted.items()}
         told = info[c] if c < len(info) else CellInfo()
         cell = found_in(name, c, found, wanted, estimator, context, told, speech)
-        if labels is not None and iia is not None:
+        if labels is not None and r2 is not None:
+            cell = with_number_verdict(cell, known, of_numbers, c)
+        elif labels is not None and iia is not None:
             cell = with_verdict(cell, known, joint[c] if joint else None, risen[c] if risen else None, all_of)
         elif still:
             cell = at_rest(cell)
@@ -144,7 +152,7 @@ def score_test(
     best = 0
     if iia is not None and labels is not None and len(cells) > 1 and estimator.n:
         best = int(np.argmax(np.nan_to_num(estimator.point(iia), nan=-1)))
-    wrong = wrong_answers(frames[best], labels is not None, speech) if cells else ()
+    wrong = wrong_answers(frames[best], labels is not None, speech) if cells and context.number is None else ()
     named = show_cell(names[best]) if labels is not None and len(cells) > 1 else ""
     findings += wrong_finding(wrong, estimator.n, named, speech)
     if cells:

@@ -36,7 +36,7 @@ def speech_of(test: Test, plan: Plan, answers: Answers, tokens: Tokens | None) -
         return show_value(model.decode(variable, np.array([code]))[0])
 
     def token(number: int) -> str:
-        if tokens is not None:
+        if tokens is not None and test.readout.kind != "logits":
             return tokens.token(number)
         return show_value(classes[number]) if number in classes else f"class {number}"
 

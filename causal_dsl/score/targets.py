@@ -13,7 +13,7 @@ from causal_dsl.planning.plan import Plan
 from causal_dsl.program.answers import Answers, first_token
 from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.program import Test
-from causal_dsl.program.templates import answered_prompt
+from causal_dsl.program.prompt_tokens import answered_prompt
 from causal_dsl.score.truth import labels_of
 
 

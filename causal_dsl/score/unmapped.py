@@ -164,6 +164,15 @@ def untried_finding(why: str) -> Finding:
     )
 
 
+def unplaced_finding(names: Sequence[str]) -> Finding:
+    """`not_tried`: controls were not run, for a place of the test is not in their prompts, or not with as many tokens."""
+    return Finding(
+        "not_tried",
+        f"{', '.join(f'`{name}`' for name in names)} {'was' if len(names) == 1 else 'were'} not run beside this test: a place of the "
+        "test is missing from a prompt that would be run, or has another number of tokens in the two prompts of a pair.",
+    )
+
+
 def _because(found: Unclaimed) -> str:
     names = _listed(found.placed)
     match found.why:
@@ -235,5 +244,6 @@ __all__ = [
     "of_pairs",
     "replacement_findings",
     "unmapped_findings",
+    "unplaced_finding",
     "untried_finding",
 ]

@@ -99,11 +99,11 @@ def verdict(
     name, most = top
     rule = f"{show(most)}, the most that {RULES[name]} can score"
     if iia.method == "exact" and iia.value == 1 and most < _ONE:
-        return Verdict("exact", f"{shown}, {all_of}, and no pair is wrong; {RULES[name]} scores {show(most)}.")
+        return Verdict("exact", f"{shown}, {all_of}, and no pair is wrong; {RULES[name]} can score {show(most)}.")
     if most >= VACUOUS:
         return Verdict(
             "vacuous",
-            f"{RULES[name][0].upper()}{RULES[name][1:]} scores {show(most)}, so iia ({show(iia.value)}) cannot decide.",
+            f"{RULES[name][0].upper()}{RULES[name][1:]} can score {show(most)}, so iia ({show(iia.value)}) cannot decide.",
         )
     low, high = (value, value) if iia.method == "exact" else (iia.low, iia.high)
     if low is None or high is None:
@@ -152,7 +152,7 @@ def settled(cell: CellResult) -> CellResult:
         return cell
     found = demote(cell.verdict, cell.findings)
     rest = tuple(finding for finding in cell.findings if finding.code not in LADDER)
-    told = () if cell.scores["accuracy"].n == 0 or cell.told_once else (Finding(found.code, found.text),)
+    told = () if next(iter(cell.scores.values())).n == 0 or cell.told_once else (Finding(found.code, found.text),)
     return replace(cell, verdict=found, findings=told + rest)
 
 

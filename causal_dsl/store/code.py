@@ -64,7 +64,7 @@ def watching(folder: Path) -> Iterator[None]:
     root = Path(os.path.abspath(folder))
     _forget_others(root)
     forget_late()
-    before = set(sys.modules)
+    before, below = set(sys.modules), str(root).rstrip(os.sep) + os.sep
     no_cache, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
         with opening(folder):
@@ -75,9 +75,11 @@ def watching(folder: Path) -> Iterator[None]:
             file = getattr(module, "__file__", None)
             if not isinstance(file, str) or not file.endswith(".py"):
                 continue
-            path = Path(os.path.abspath(file))
-            mine = name not in before or name in _theirs
-            if not is_theirs(path, root) or not (mine or path.is_relative_to(root)):
+            mine, written = name not in before or name in _theirs, os.path.abspath(file)
+            if not mine and not written.startswith(below):
+                continue  # of a library, as thousands are
+            path = Path(written)
+            if not is_theirs(path, root):
                 continue
             if mine and (stamp := stamp_of(path)) is not None:
                 _theirs.setdefault(name, (path, stamp))

@@ -1,4 +1,4 @@
-"""The compiled grammar: parse tables and terminals, made once a process from ``grammar/causal.lark``."""
+"""The compiled grammar of ``grammar/causal.lark``: parse tables and terminals, once a process."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from lark import Lark
 from lark.parsers.lalr_analysis import Shift
 
 from causal_dsl.resources import resource
+from causal_dsl.syntax.parse_tables import parse_tables
 from causal_dsl.syntax.transform import BuildTree
 
 #: What can be parsed by itself. The bodies are there for recovery: members around a fault are parsed alone.
@@ -66,16 +67,8 @@ class Grammar:
 
 @cache
 def load_grammar() -> Grammar:
-    """Compile the grammar (about 0.15 s the first time, nothing afterwards)."""
-    tables = Lark(
-        resource("grammar", "causal.lark").read_text(encoding="utf-8"),
-        parser="lalr",
-        lexer="basic",
-        start=list(STARTS),
-        keep_all_tokens=True,
-        maybe_placeholders=True,
-        transformer=BuildTree(),
-    )
+    """The grammar, its tables from the cache."""
+    tables = parse_tables(resource("grammar", "causal.lark").read_text(encoding="utf-8"), STARTS, BuildTree)
     keywords, symbols, patterns = {}, {}, []
     for terminal in tables.terminals:
         if terminal.pattern.type == "re":

@@ -201,6 +201,11 @@ class Phrases:
                 )
             case tree.MetricDecl():
                 return (("metric ", self.ident(node.name)), ("= ", self.expr(node.value)))
+            case tree.CircuitAs():
+                circuit: Doc = ("circuit ", self.ident(node.name), self.parameters(node.parameters))
+                if node.network is not None:
+                    circuit = (circuit, " : ", self.ident(node.network))
+                return (circuit, ("= ", self.expr(node.value, SUM)))
             case tree.Draw():
                 names = self.names(node.names)
                 return (names, LayoutGroup(("~ ", self.domain(node.domain), self.where(node.where))))
@@ -279,7 +284,8 @@ class Phrases:
                     return head
                 return (head, " -> ", self.ident(node.network), self.fixed(node.network_fixed))
             case tree.CircuitDecl():
-                return (("circuit ", self.ident(node.name)), " : ", self.ident(node.network))
+                name: Doc = ("circuit ", self.ident(node.name), self.parameters(node.parameters))
+                return (name, " : ", self.ident(node.network))
             case tree.FitDecl():
                 return (("fit ", self.ident(node.name)), " on ", self.expr(node.on))
             case tree.TestDecl():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from causal_dsl.syntax import tree
@@ -31,7 +31,7 @@ def as_text(value: tree.Expr) -> str:
     return value.value if isinstance(value, tree.String) else format_expr(value)
 
 
-def _substituted(node: Any, values: Mapping[str, tree.Expr], words: bool) -> Any:
+def _substituted(node: tree.Node, values: Mapping[str, tree.Expr], words: bool) -> Any:
     match node:
         case tree.Name(name=name) if name in values:
             return replace(values[name], span=node.span)
@@ -40,16 +40,8 @@ def _substituted(node: Any, values: Mapping[str, tree.Expr], words: bool) -> Any
         case tree.Located():
             site = _substituted(node.site, values, True)
             return replace(node, value=_substituted(node.value, values, words), site=site)
-        case tree.Attribute(name=ident) if words:
-            return replace(node, value=_substituted(node.value, values, words), name=word(ident, values))
-    changed: dict[str, Any] = {}
-    for f in fields(node):
-        value = getattr(node, f.name)
-        if isinstance(value, tree.Node):
-            changed[f.name] = _substituted(value, values, words)
-        elif isinstance(value, tuple) and value and isinstance(value[0], tree.Node):
-            changed[f.name] = tuple(_substituted(item, values, words) for item in value)
-    return replace(node, **changed) if changed else node
+    made = node.with_children(lambda below: _substituted(below, values, words))
+    return replace(made, name=word(made.name, values)) if words and isinstance(made, tree.Attribute) else made
 
 
 def word(ident: tree.Ident, values: Mapping[str, tree.Expr]) -> tree.Ident:

@@ -106,7 +106,14 @@ class BuildTree(Transformer[Token, Any]):
         )
 
     def circuit(self, c: list[Any]) -> tree.CircuitDecl:
-        return tree.CircuitDecl(_ident(c[1]), _ident(c[3]), c[5], span=c[0].span.to(c[-1].span), doc=c[0].doc)
+        _, name, parameters, _, network, _, members, _ = c
+        span = c[0].span.to(c[-1].span)
+        return tree.CircuitDecl(_ident(name), _ident(network), members, parameters or (), span=span, doc=c[0].doc)
+
+    def circuit_as(self, c: list[Any]) -> tree.CircuitAs:
+        _, name, parameters, _, network, _, value = c
+        of = _ident(network) if network else None
+        return tree.CircuitAs(_ident(name), value, of, parameters or (), span=_span(c), doc=c[0].doc)
 
     def test(self, c: list[Any]) -> tree.TestDecl:
         return tree.TestDecl(_ident(c[1]), c[4], c[6], c[2] or (), span=c[0].span.to(c[-1].span), doc=c[0].doc)
@@ -148,6 +155,9 @@ class BuildTree(Transformer[Token, Any]):
         return tree.Edge(tuple(tree.EdgeEnd(sites.items, span=sites.span) for sites in c[::2]), span=_span(c))
 
     def sites(self, c: list[Any]) -> _Several:
+        return _Several(tuple(c[::2]), _span(c))
+
+    def located(self, c: list[Any]) -> _Several:
         return _Several(tuple(c[::2]), _span(c))
 
     def do(self, c: list[Any]) -> tree.Do:
@@ -198,7 +208,7 @@ class BuildTree(Transformer[Token, Any]):
     def unary(self, c: list[Any]) -> tree.Unary:
         return tree.Unary(c[0].text, c[1], span=_span(c))
 
-    def located(self, c: list[Any]) -> tree.Located:
+    def taken_at(self, c: list[Any]) -> tree.Located:
         return tree.Located(c[0], c[2], span=_span(c))
 
     def compare(self, c: list[Any]) -> tree.Compare:

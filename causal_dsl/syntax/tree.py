@@ -6,8 +6,9 @@ the builder make the same tree, and :mod:`causal_dsl.syntax.format` prints it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Self
 
 from causal_dsl.diagnostics import NOWHERE, Span
 
@@ -21,12 +22,15 @@ class Node:
 
     span: Span = field(default=NOWHERE, compare=False, repr=False, kw_only=True)
 
-    def children(self) -> Iterator[Node]:
-        """The nodes directly below this one, in the order of the text."""
+    def _parts(self) -> tuple[str, ...]:
         kind = type(self)
         if kind not in _PARTS:
             _PARTS[kind] = tuple(one.name for one in fields(self))
-        for name in _PARTS[kind]:
+        return _PARTS[kind]
+
+    def children(self) -> Iterator[Node]:
+        """The nodes directly below this one, in the order of the text."""
+        for name in self._parts():
             value = getattr(self, name)
             for item in value if isinstance(value, tuple) else (value,):
                 if isinstance(item, Node):
@@ -39,6 +43,17 @@ class Node:
             node = stack.pop()
             yield node
             stack.extend(reversed(list(node.children())))
+
+    def with_children(self, change: Callable[[Node], Node]) -> Self:
+        """This node with each node directly below it changed."""
+        changed: dict[str, Any] = {}
+        for name in self._parts():
+            value = getattr(self, name)
+            if isinstance(value, Node):
+                changed[name] = change(value)
+            elif isinstance(value, tuple) and any(isinstance(item, Node) for item in value):
+                changed[name] = tuple(change(item) if isinstance(item, Node) else item for item in value)
+        return replace(self, **changed) if changed else self
 
 
 @dataclass(frozen=True)
@@ -361,9 +376,22 @@ class EdgeEnd(Node):
 
 @dataclass(frozen=True)
 class CircuitDecl(Declaration):
+    """``circuit name(parameters) : network { … }``"""
+
     name: Ident
     network: Ident
     members: tuple[Group | Edge, ...]
+    parameters: tuple[Parameter, ...] = ()
+
+
+@dataclass(frozen=True)
+class CircuitAs(Declaration):
+    """``circuit name(parameters) : network = value``: read from a file, or made from other circuits, whose ``network`` it has."""
+
+    name: Ident
+    value: Expr
+    network: Ident | None = None
+    parameters: tuple[Parameter, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -449,6 +477,7 @@ AnyDeclaration = (
     | CausalDecl
     | AlignDecl
     | CircuitDecl
+    | CircuitAs
     | FitDecl
     | TestDecl
 )

@@ -31,7 +31,7 @@ def main(words: Sequence[str] | None = None) -> int:
     before: Any = None
     try:
         before = _note_stops(stops)
-        return _main(list(sys.argv[1:] if words is None else words), stops)
+        return _main(list(sys.argv[1:] if words is None else words), stops, words is None)
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
@@ -47,7 +47,7 @@ def _note_stops(stops: _Stops) -> Any:
         return None
 
 
-def _main(typed: list[str], stops: _Stops) -> int:
+def _main(typed: list[str], stops: _Stops, alone: bool) -> int:
     from causal_dsl.diagnostics import SpecError
     from causal_dsl.tools.output import OutputFault, mute, open_streams, tell, unwritten
 
@@ -57,7 +57,7 @@ def _main(typed: list[str], stops: _Stops) -> int:
         from causal_dsl.tools.command_line import CommandLine
 
         arguments = parser().parse_args(typed)
-        line = CommandLine(typed)
+        line = CommandLine(typed, alone)
         place = line.place(arguments.command)
     except (KeyboardInterrupt, SystemExit):
         raise

@@ -25,10 +25,11 @@ _UNITS = {
 
 
 class CommandLine:
-    """The words after ``causal-dsl``; ``place(word)`` is where one of them stands."""
+    """The words after ``causal-dsl``; ``place(word)`` is where one of them stands. ``alone``: the process has no other work."""
 
-    def __init__(self, words: Sequence[str]):
+    def __init__(self, words: Sequence[str], alone: bool = False):
         self.words = list(words)
+        self.alone = alone
         shown = [word if re.fullmatch(r"[\w./=:,@+-]+", word) else f'"{word}"' for word in self.words]
         self.source = Source("<command line>", " ".join(["causal-dsl", *shown]).replace("\n", " "))
 

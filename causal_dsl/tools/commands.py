@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterable
@@ -20,6 +21,7 @@ from causal_dsl.diagnostics import (
     render_all,
     shown_path,
 )
+from causal_dsl.garbage import rarely_collected
 from causal_dsl.tools.command_line import CommandLine, named_networks, spec_files
 from causal_dsl.tools.output import OutputFault, rescue, say, say_json, tell, unwritten
 from causal_dsl.tools.unexpected import unexpected
@@ -105,7 +107,10 @@ def check(arguments: Namespace, line: CommandLine) -> int:
         if not arguments.json:
             say(str(error))
 
-    documents, faulty = _each(files, act, shown)
+    with rarely_collected():  # until what was checked is gone, or all of it is looked through once more
+        documents, faulty = _each(files, act, shown)
+        if line.alone:
+            gc.freeze()  # the process ends, and what is left goes with it
     if arguments.json:
         say_json({"specs": documents})
     return FAULT if faulty or errors else FINE

@@ -30,8 +30,9 @@ from causal_dsl.network.forward import SiteRead, SiteWrite, forward
 from causal_dsl.network.network import Network
 from causal_dsl.program.answers import answers_of, check_answers
 from causal_dsl.program.program import Readout, Training
+from causal_dsl.program.prompt_tokens import first_prompt
 from causal_dsl.program.read_training import columns_of, not_full, nothing_left, whole_site
-from causal_dsl.program.templates import first_prompt, show_value
+from causal_dsl.program.templates import show_value
 from causal_dsl.training.pool import Pool, pool_of
 from causal_dsl.vocabulary.locations import Place, Position, Site
 

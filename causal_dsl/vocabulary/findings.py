@@ -196,7 +196,20 @@ _ALL = (
         "not_tried",
         "beside",
         "info",
-        "beside `exact` or `supported`: the unclaimed units were not tried, and why",
+        "beside `exact` or `supported`: the unclaimed units were not tried, and why; beside any verdict: controls were not run because their prompts lack a place of the test",
+    ),
+    FindingKind(
+        "circuit_check",
+        "beside",
+        "alarm",
+        "two runs of a circuit that have to be the same are not: the full circuit and the clean run, the empty one and the corrupt run, or the two halves",
+        forbids=True,
+    ),
+    FindingKind(
+        "circuit_like_random",
+        "beside",
+        "alarm",
+        "more than one in twenty random circuits with as many nodes of each kind score at least as high",
     ),
     FindingKind(
         "joint_only",

@@ -46,13 +46,13 @@ class Position:
 
     ``kind`` is ``placeholder`` (the tokens of a placeholder's value; ``name``, and ``occurrence`` from 1 for a placeholder used more
     than once), ``text`` (a literal of the prompt; ``name`` is the literal), ``index`` (``index``, negative from
-    the end), ``all``, ``several`` (those of ``parts``, one after the other), ``offset`` (the token ``index`` behind the one
+    the end), ``all``, ``several`` (those of ``parts``, one after the other), ``except`` (all but those of ``parts``), ``offset`` (the token ``index`` behind the one
     of ``parts``), ``range`` (from the first of ``parts`` to the second, which is left out), ``end`` (behind the last token:
     where a range ends), or ``choice`` (the first of ``parts`` where the condition ``when``, in words ``name``, holds of the row's
     variables, else the second). ``part`` is ``last``, ``first`` or ``all`` of a placeholder's or literal's tokens.
     """
 
-    kind: Literal["placeholder", "text", "index", "all", "several", "offset", "range", "end", "choice"]
+    kind: Literal["placeholder", "text", "index", "all", "several", "except", "offset", "range", "end", "choice"]
     name: str = ""
     occurrence: int = 0
     part: Literal["first", "last", "all"] = "last"
@@ -84,6 +84,8 @@ class Position:
             return {0: "first", -1: "last"}.get(self.index, str(self.index))
         if self.kind == "all":
             return "all"
+        if self.kind == "except":
+            return f"all but {', '.join(map(str, self.parts))}"
         if self.kind == "several":
             return " and ".join(map(str, self.parts))
         if self.kind == "offset":

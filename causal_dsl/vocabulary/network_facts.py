@@ -23,6 +23,7 @@ class Facts:
     width of the input and then of each layer's output. ``folder`` holds the weights, ``tokenizer`` is its
     ``tokenizer.json``. ``record`` is the layout of this very network, declared or inferred as it was loaded, where no record
     describes it. ``words`` is the vocabulary that a spec gives, ``last``: the answer is that of the last token, though tokens look both ways.
+    ``labels``: of a sequence classifier, the names of its classes in the order of its logits.
     """
 
     kind: Literal["language", "vector", "unknown"]
@@ -49,11 +50,12 @@ class Facts:
     same: tuple[tuple[str, int], ...] = field(default=(), compare=False)
     words: tuple[str, ...] = ()
     last: bool = False
+    labels: tuple[str, ...] = ()
 
     @property
     def masked(self) -> bool:
         """Whether it fills in a masked token, instead of saying what is next."""
-        return self.both_ways and not self.last
+        return self.both_ways and not self.last and not self.labels
 
     @property
     def has_tokens(self) -> bool:
@@ -63,4 +65,6 @@ class Facts:
     @property
     def outputs(self) -> int | None:
         """How many logits there are."""
+        if self.labels:
+            return len(self.labels)
         return self.vocabulary if self.has_tokens else self.classes

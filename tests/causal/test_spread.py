@@ -172,6 +172,7 @@ def test_strata_have_the_rows_that_their_share_says(where: str) -> None:
         assert told[name].exact and told[name].value == float(value)
 
 
+@pytest.mark.slow
 def test_a_stratum_of_less_than_a_row_is_there_as_often_as_it_should() -> None:
     seen = Counter()
     for seed in range(120):
@@ -247,6 +248,7 @@ def test_pairs_of_a_hundred_million_combinations(where: str) -> None:
     assert len(covering_of(test.design, test.design.statements[0])) < 250
 
 
+@pytest.mark.slow
 def test_values_that_are_rare_are_covered_too() -> None:
     """`a` and `b` are both 9 in one of ten thousand inputs that are drawn: such a row is built."""
     where = "where (a == 9 and b == 9 and c == 9 and d == 9 and e == 9 and g == 9) or (a < 9 and b < 9)"

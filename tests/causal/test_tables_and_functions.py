@@ -40,6 +40,21 @@ def test_csv_columns_have_types(tmp_path: Path) -> None:
     assert table is not None and table.columns == {"city": ("a, b", "c"), "code": ("007", "012")}
 
 
+def test_long_csv_has_its_lines(tmp_path: Path) -> None:
+    """Rows are read some at a time: blank lines, cells of several lines and wrong rows are where they are in the file."""
+    first = "city,n\n" + "".join(f"a{i},{i}\n" for i in range(1500))
+    text = first + "\n" * 3000 + '"two\nlines",7\n' + "".join(f"b{i},{i}\n" for i in range(1500))
+    table, diagnostics = read(tmp_path, "csv", text)
+    assert table is not None, render_all(diagnostics)
+    assert table.columns["n"] == (*range(1500), 7, *range(1500))
+    assert table.keys.values[1499:1502] == ("a1499", "two\nlines", "b0")
+    line = len(text.split("\n"))
+    table, diagnostics = read(tmp_path, "csv", text + "c,1,2\n" + "d\n")
+    assert table is None and f"line {line} of `t.csv` has 3 values" in render_all(diagnostics)
+    table, diagnostics = read(tmp_path, "csv", text + "b7,1\n")
+    assert table is None and f"lines {line - 1493} and {line} of" in next(iter(diagnostics)).label
+
+
 def test_jsonl_is_read_like_csv(tmp_path: Path) -> None:
     table, _ = read(tmp_path, "csv", CITIES)
     assert table is not None

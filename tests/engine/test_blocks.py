@@ -188,6 +188,7 @@ def test_a_stopped_run_goes_on_and_finds_the_same_bit_for_bit(tmp_path: Path) ->
         assert values.tobytes() == found[key].tobytes(), key
 
 
+@pytest.mark.slow
 def test_blocks_of_another_run_are_not_taken(tmp_path: Path) -> None:
     for key in ({"a": 1}, {"a": 2}):
         store = ChunkStore(tmp_path, key)
@@ -200,6 +201,7 @@ def test_blocks_of_another_run_are_not_taken(tmp_path: Path) -> None:
     assert store.found == sum(len(step.blocks) for step in execution.plan.steps)
 
 
+@pytest.mark.slow
 def test_a_torn_block_is_run_again(tmp_path: Path) -> None:
     for attempt in range(2):
         store = ChunkStore(tmp_path, {})

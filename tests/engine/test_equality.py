@@ -136,6 +136,7 @@ def test_the_sweep_finds_what_whole_forwards_of_encoders_find(drawn: tuple[str, 
     same(run(text), run(text, slow_=True))
 
 
+@pytest.mark.slow
 @law(specs(ENCODERS), st.sets(st.sampled_from(range(len(SWITCHES)))), st.integers(20_000, 400_000), few=3, many=8)
 def test_no_rule_and_no_budget_changes_a_number_of_an_encoder(
     drawn: tuple[str, str], chosen: set[int], budget: int

@@ -224,6 +224,7 @@ def test_a_prompt_runs_once_however_many_tests_read_it(monkeypatch: pytest.Monke
     assert sum(rows) == len({inputs.ids(i) for i in range(len(inputs))})
 
 
+@pytest.mark.slow
 def test_a_small_budget_changes_no_number() -> None:
     test = "test t on at { base, source ~ equality(n=40, seed=2) do(left <- source, layer[0].resid_pre[a] = mean) report iia report mean(kl) }"
     spec = _gpt(test)

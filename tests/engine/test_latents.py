@@ -13,9 +13,7 @@ from tempfile import mkdtemp
 import numpy as np
 import pytest
 import torch
-from byhand import ByHand, hook
 from safetensors.torch import save_file
-from tiny import execution_of, numbers_of, same, spec_of
 from torch import Tensor
 
 import causal_dsl as cd
@@ -23,6 +21,8 @@ from causal_dsl import api
 from causal_dsl.engine.execute import Execution
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.lower import by_reference
+from tests.engine.byhand import ByHand, hook
+from tests.engine.tiny import execution_of, numbers_of, same, spec_of
 
 torch.set_num_threads(1)
 WIDTH, COUNT, K, CLOSE = 32, 48, 12, 1e-4

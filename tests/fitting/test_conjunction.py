@@ -46,6 +46,7 @@ def found(tmp_path_factory: pytest.TempPathFactory):
         return run(folder, text, out=folder / "out"), folder
 
 
+@pytest.mark.slow
 def test_the_turned_directions_are_found(found) -> None:
     results, folder = found
     assert results.passed
@@ -220,6 +221,7 @@ test on_threes on child {
     assert results["on_threes"].n == 100
 
 
+@pytest.mark.slow
 def test_a_part_of_a_site_that_holds_more_is_no_illusion(tmp_path: Path) -> None:
     """Where the site holds another variable too, exchanging all of it does worse, as it must."""
     text = (

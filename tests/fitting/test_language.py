@@ -126,7 +126,7 @@ WRITTEN = [
 ]
 
 
-@pytest.mark.parametrize("feature", spread(WRITTEN, 3))
+@pytest.mark.parametrize("feature", spread(WRITTEN, 6))
 def test_every_family_runs_from_spec_to_report(feature: str) -> None:
     spec, _, _ = made("llama", "layer[1].resid_post[x]", feature.replace("SMALL", SMALL))
     result = api.run(spec)["learned"]
@@ -244,6 +244,7 @@ align b : m -> net {
 """
 
 
+@pytest.mark.slow
 def test_a_sweep_of_fits_is_each_fitted_alone(own_cache: Path) -> None:
     """Layers and seeds in one batch; the last layer's rows enter behind all layers."""
     whole = fitted_maps(PLAIN + SWEEP.replace("LAYERS", "0:3").replace("SEEDS", "[0, 5]"))

@@ -122,6 +122,7 @@ test alone on two {
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("second", [0, 2])
 def test_one_of_two_reaches_or_one_of_two_lines(second: int) -> None:
     """`same` reaches nothing; `other` does so in all pairs (layer 0), or where `z` is the last word (layer 2)."""

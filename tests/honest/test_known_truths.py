@@ -9,6 +9,7 @@ import pytest
 
 import causal_dsl as cd
 from causal_dsl.diagnostics import SpecError
+from tests.thinning import spread
 
 HERE = Path(__file__).parent
 #: Findings that name a fault of what is claimed.
@@ -114,7 +115,7 @@ TRUE = {
 
 
 @pytest.mark.parametrize("case", TRUE)
-@pytest.mark.parametrize("draw", [PAIRS, ALL])
+@pytest.mark.parametrize("draw", spread([PAIRS, ALL], 2))
 def test_what_is_true_raises_no_alarm(case: str, draw: str, tmp_path: Path) -> None:
     found = codes(tmp_path, *TRUE[case], draw=draw)
     assert not ALARMS & set(found), found
@@ -226,7 +227,7 @@ def three_codes(folder: Path, network: str, places: str, do: str, draw: str) -> 
     return run(folder, text)
 
 
-@pytest.mark.parametrize("draw", [PAIRS, ALL])
+@pytest.mark.parametrize("draw", spread([PAIRS, ALL], 2))
 @pytest.mark.parametrize(
     ("network", "places", "told"),
     [
@@ -284,7 +285,7 @@ MODULE = 'p @ module("layers.0")[0]\n  q @ layer[0].out[1]'
         ("any_of_many", "p @ layer[0].out[0]", "do(p <- source)"),
     ],
 )
-@pytest.mark.parametrize("draw", [PAIRS, ALL])
+@pytest.mark.parametrize("draw", spread([PAIRS, ALL], 2))
 def test_no_way_of_writing_a_place_ends_the_control(
     network: str, places: str, do: str, draw: str, tmp_path: Path
 ) -> None:
@@ -331,6 +332,7 @@ test claim on at {
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("domain", "last"), [("0..150", "0..1"), ("real(0, 1)", "real(0, 1)"), ("real(0, 1)", "0..1")])
 def test_a_backup_of_many_values(domain: str, last: str, tmp_path: Path) -> None:
     shutil.copy(HERE / "networks.py", tmp_path / "networks.py")
@@ -378,7 +380,7 @@ FOUR = "base ~ pair(n=256, seed=0) where base.x == base.y and base.x == 0 and ba
 
 
 @pytest.mark.parametrize("value", AWAY)
-@pytest.mark.parametrize("draw", [BASE, FOUR, "base ~ pair(exhaustive=true)"])
+@pytest.mark.parametrize("draw", spread([BASE, FOUR, "base ~ pair(exhaustive=true)"], 3))
 def test_every_ablation_of_a_constant_is_named(value: str, draw: str, tmp_path: Path) -> None:
     do = f"do(layer[0].out[2] = {value})"
     if draw == FOUR:

@@ -47,8 +47,20 @@ test t on halves {
 DO = "do(left <- source)"
 
 
-def spec(what: str, do: str = DO, draw: str = "n=40, seed=2") -> cd.Spec:
-    return cd.parse(SPEC.replace("WHAT", what).replace("DO", do).replace("DRAW", draw))
+#: What a number in the place of the answer changes.
+NUMBER = {"output same := left == right": "output same : real(0, 1) := if left == right then 1.0 else 0.0"}
+NUMBER |= {"same @ logits": "same @ prob(1)"}
+
+
+def spec(what: str, do: str = DO, draw: str = "n=40, seed=2", number: bool = False) -> cd.Spec:
+    text = SPEC.replace("WHAT", what).replace("DO", do).replace("DRAW", draw)
+    for old, new in NUMBER.items() if number else ():
+        text = text.replace(old, new)
+    return cd.parse(text)
+
+
+def numbered(name: str) -> bool:
+    return "number" in MEASURES[name].needs
 
 
 def written(name: str) -> str:
@@ -57,7 +69,7 @@ def written(name: str) -> str:
 
 def test_a_record_is_a_file_of_its_name() -> None:
     folder = Path(vocabulary.__file__).parent / "measures"
-    assert {path.stem for path in folder.glob("*.py")} - {"__init__", "record"} == set(MEASURES)
+    assert {path.stem for path in folder.glob("*.py")} - {"__init__", "measure"} == set(MEASURES)
 
 
 @pytest.mark.parametrize("name", MEASURES)
@@ -70,19 +82,29 @@ def test_the_builder_has_its_name(name: str) -> None:
 def test_what_it_needs_is_asked_for(name: str) -> None:
     """A test without what it needs is refused, and one that has it is not."""
     record = MEASURES[name]
-    codes = {fault.code for fault in cd.check(spec(written(name), do="")).errors}
+    codes = {fault.code for fault in cd.check(spec(written(name), do="", number=numbered(name))).errors}
     assert codes == ({"E607"} if {"patched", "label"} & set(record.needs) else set())
-    assert not cd.check(spec(written(name))).errors
+    assert not cd.check(spec(written(name), number=numbered(name))).errors
+
+
+@pytest.mark.parametrize("name", [name for name in MEASURES if numbered(name) or "answer" in MEASURES[name].needs])
+def test_a_measure_of_answers_is_none_of_numbers(name: str) -> None:
+    (fault,) = cd.check(spec(written(name), number=not numbered(name))).errors
+    assert fault.code == "E607"
 
 
 @pytest.fixture(scope="module")
-def ran() -> cd.Results:
-    return cd.run(spec("\n  report ".join(written(name) for name in MEASURES)))
+def ran() -> dict[bool, cd.Results]:
+    def run(number: bool) -> cd.Results:
+        names = [written(name) for name in MEASURES if numbered(name) == number]
+        return cd.run(spec("\n  report ".join(names), number=number))
+
+    return {number: run(number) for number in (False, True)}
 
 
 @pytest.mark.parametrize("name", MEASURES)
-def test_its_score_has_its_unit_and_its_interval(name: str, ran: cd.Results) -> None:
-    record, test = MEASURES[name], ran["t"]
+def test_its_score_has_its_unit_and_its_interval(name: str, ran: dict[bool, cd.Results]) -> None:
+    record, test = MEASURES[name], ran[numbered(name)]["t"]
     assert test.units[written(name)] == UNITS[record.unit].name
     found = test.cell().scores[written(name)]
     methods = {

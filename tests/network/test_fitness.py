@@ -22,6 +22,7 @@ from causal_dsl.program.components import COMPONENTS, packs
 from causal_dsl.program.facts import facts_of_config
 from tests.network.families import BOTH_WAYS, CONFIGS, model_of
 from tests.network.test_sweep import Layered
+from tests.thinning import spread
 
 torch.set_num_threads(1)
 
@@ -40,7 +41,7 @@ def test_every_family_is_fit(name: str) -> None:
 
 
 @pytest.mark.parametrize("layers", [1, 2])
-@pytest.mark.parametrize("name", list(CONFIGS))
+@pytest.mark.parametrize("name", spread(CONFIGS, 2))
 def test_networks_of_few_layers_are_as_fit(name: str, layers: int) -> None:
     """What cannot reach the read-out is not there to be written: in the last layer, at all tokens but one."""
     network = network_of(f"{name}:{layers}")

@@ -158,7 +158,7 @@ def fault(folder: Path, *parts: str) -> Diagnostic:
     return told
 
 
-@pytest.mark.parametrize("name", spread(CASES, 2))
+@pytest.mark.parametrize("name", spread(CASES, 4))
 def test_what_is_no_function_of_its_input_is_refused(name: str, tmp_path: Path) -> None:
     init, body, end, code, word = CASES[name]
     if not code:
@@ -236,7 +236,7 @@ DRAWS = {
 }
 
 
-@pytest.mark.parametrize("name", spread(DRAWS, 2))
+@pytest.mark.parametrize("name", spread(DRAWS, 4))
 def test_a_function_that_draws_its_weights(name: str, tmp_path: Path) -> None:
     start, warned, same = DRAWS[name]
     text = NET.replace("INIT", "pass").replace("BODY", "h = torch.tanh(h)").replace("END", "pass")

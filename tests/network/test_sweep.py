@@ -465,6 +465,7 @@ def test_blocks_in_slices(monkeypatch: pytest.MonkeyPatch) -> None:
             assert "forward" not in vars(layer.get_submodule(network.layout.mlp))  # type: ignore[union-attr]
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_compiled_blocks() -> None:
     network = network_of("llama")

@@ -22,6 +22,7 @@ SEVERAL = {"joint_source": 0, "two_faults": 2}
 #: Codes that need options, a run, or the network itself, or that have tests of their own beside this one (files, tokens, autoencoders).
 #: Every other code of these modules has a golden text: a new one is asked for it by itself.
 ELSEWHERE = {
+    "E810",
     "E793",
     *("E229", "W230", "W231", "E510", "E577", "W520", "E538", "E543", "E686", "W335", "W668", "E701", "E702", "E750"),
     *("E501", "E503", "E505", "E506", "E507", "E508", "E509", "E511", "E513", "W512", "W514", "W515", "W516", "W519"),
@@ -130,7 +131,9 @@ MENDS = [
     ("mask_answer_unknown", '"perhaps"', '"same"'),
     ("mask_answer_joined", "[MASK]ish", "[MASK] ."),
     ("mask_position", "mask[last]", "mask"),
-    ("path_patching", "layer[0].head[0].z[b] -> layer[1].head[0].q[b] <- source", "layer[0].head[0].z[b] <- source"),
+    ("edge_backward", "layer[1].head[0] -> layer[0].head[1].q", "layer[0].head[0] -> layer[1].head[1].q"),
+    ("circuit_unknown_kind", "[hed]", "[head]"),
+    ("circuit_group_of_use", "muver = mean", "mover = mean"),
 ]
 
 

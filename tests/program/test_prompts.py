@@ -8,18 +8,13 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken
 
 from causal_dsl.diagnostics import NOWHERE, Diagnostics, Source, Span, SpecError
+from causal_dsl.program.locate import check_position, locate
+from causal_dsl.program.prompt_tokens import answer_tokens, check_length, check_tokenizer, mask_position, mask_tokens
 from causal_dsl.program.templates import (
     Template,
-    answer_tokens,
     check_end,
-    check_length,
     check_mask,
     check_placeholders,
-    check_position,
-    check_tokenizer,
-    locate,
-    mask_position,
-    mask_tokens,
     parse_template,
     render,
     show_value,

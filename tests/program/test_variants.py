@@ -106,6 +106,7 @@ def test_a_network_of_each_seed_is_the_one_that_is_written_out(folder: Path) -> 
     assert spread.lowest == {"seed": values.index(spread.low)} and spread.highest == {"seed": values.index(spread.high)}
 
 
+@pytest.mark.slow
 def test_what_a_parameter_of_each_kind_stands_for(folder: Path) -> None:
     """Components, dims, variables, models, where conditions, numbers of pairs and networks, in one product."""
     text = (
@@ -245,6 +246,7 @@ def test_one_member_and_a_chosen_part_of_a_family(folder: Path) -> None:
     assert [test.network for test in found.tests] == ["net(seed=2)", "net(seed=1)", "net(seed=3)", "net(seed=2)"]
 
 
+@pytest.mark.slow
 def test_learned_features_are_fitted_for_each_network(folder: Path) -> None:
     text = (
         MODEL
@@ -262,6 +264,7 @@ def test_learned_features_are_fitted_for_each_network(folder: Path) -> None:
     assert scores(found["t(seed=1)"]) == scores(alone["t"])
 
 
+@pytest.mark.slow
 def test_what_is_printed_and_selected(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = (
         MODEL

@@ -98,19 +98,19 @@ def changed(folder: Path, spec: str, change: Change, other: bool, monkeypatch: p
     assert stored["identity"]["key"] == again.spec.identity["key"] != before["identity"]["key"]
 
 
-@pytest.mark.parametrize("what", spread(LANGUAGE, 2))
+@pytest.mark.parametrize("what", spread(LANGUAGE, 4))
 def test_another_file_and_all_is_run_anew(
     kept: Path, what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     changed(copy_of(kept, "language", tmp_path), "s", *LANGUAGE[what], monkeypatch)
 
 
-@pytest.mark.parametrize("what", VECTOR)
+@pytest.mark.parametrize("what", spread(VECTOR, 2))
 def test_other_code_and_all_is_run_anew(kept: Path, what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     changed(copy_of(kept, "vector", tmp_path), "v", *VECTOR[what], monkeypatch)
 
 
-@pytest.mark.parametrize("what", OPTIONS)
+@pytest.mark.parametrize("what", spread(OPTIONS, 2))
 def test_other_options_and_all_is_run_anew(
     kept: Path, what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -139,7 +139,7 @@ def test_the_note_names_the_file(kept: Path, tmp_path: Path, monkeypatch: pytest
 # ── fits and trainings ──────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("what", spread([None, *VECTOR], 2))
+@pytest.mark.parametrize("what", spread([None, *VECTOR], 4))
 def test_a_fit_belongs_to_all_that_its_network_is_made_of(
     what: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: Path
 ) -> None:

@@ -131,6 +131,7 @@ def test_a_kill_after_every_kind_of_step(
     killed_and_taken_up(kind, step, count, server, whole, tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="there is no SIGKILL")
 def test_a_run_that_does_not_end_is_a_failure(server: Server, tmp_path: Path) -> None:
     """The harness itself: it waits for nothing without a limit, says where the run stands, and goes on."""

@@ -241,6 +241,7 @@ def test_a_damaged_list_of_blocks_costs_time_alone(tmp_path: Path, monkeypatch: 
     assert again.numbers == first.numbers and "W659" in again.codes and again.steps["sweep"] == first.steps["sweep"]
 
 
+@pytest.mark.slow
 def test_a_block_with_ten_bytes_turned_over_is_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = language(tmp_path / "p")
     first = Ran(spec, monkeypatch, out=tmp_path / "out", memory=60_000)

@@ -54,6 +54,7 @@ def results_in(text: str) -> Path:
     return Path(next(word for word in text.split() if word.endswith(".json")))
 
 
+@pytest.mark.slow
 def test_a_full_standard_output_loses_nothing(spec: Path) -> None:
     done = tool(["run", str(spec), "--json"], "> /dev/full")
     assert done.returncode == 2

@@ -216,6 +216,7 @@ def test_kept_weights_start_from_where_they_are(tmp_path: Path) -> None:
     assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(module.parameters(), expected.parameters(), strict=True))
 
 
+@pytest.mark.slow
 def test_a_language_network_is_taught(tmp_path: Path) -> None:
     """A transformer with random weights, prompts of two lengths: a variable in 16 of 64 numbers at the first word."""
     made = cd.parse("""
@@ -249,6 +250,7 @@ test holds on again {
     assert trained.found and (trained.accuracy, trained.iia, trained.inert) == (1, 1, 1)
 
 
+@pytest.mark.slow
 def test_in_the_other_commands_and_dtypes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from causal_dsl.tools.cli import main
 

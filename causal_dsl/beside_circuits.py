@@ -1,0 +1,125 @@
+"""A test's result with what ran beside its circuits (:mod:`causal_dsl.planning.circuit_runs`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from causal_dsl.engine.execute import CellRun, Execution, TestRun
+from causal_dsl.measures.evaluation import CellData, Evaluation
+from causal_dsl.measures.of_circuits import EMPTY, FULL, HALVES, RANDOM, Faithfulness, random_run
+from causal_dsl.measures.quantities import Columns, Quantity
+from causal_dsl.planning.circuit_runs import compared
+from causal_dsl.program.ablations import Ablation
+from causal_dsl.program.nodes import kinds_of, size_of
+from causal_dsl.program.probed import CircuitRuns
+from causal_dsl.program.program import Test
+from causal_dsl.score.circuit_results import CircuitResult, SelfCheck, random_of
+from causal_dsl.score.results import TestResult
+from causal_dsl.vocabulary.values.from_run import FromRun
+
+
+def with_runs(run: TestRun, execution: Execution) -> TestRun:
+    """A run whose cells have the columns of what ran beside their circuits, under the names of those runs."""
+    beside = _beside(run.test, execution)
+    if beside is None:
+        return run
+    probe, theirs = beside
+    more: dict[int, dict[str, dict[Quantity, np.ndarray]]] = {}
+    for (number, name), one in zip(probe.names, theirs.cells, strict=True):
+        more.setdefault(number, {})[name] = one.columns.patched
+    cells = [
+        replace(
+            cell, columns=Columns(cell.columns.base, cell.columns.patched, {**cell.columns.sources, **more.get(i, {})})
+        )
+        for i, cell in enumerate(run.cells)
+    ]
+    for i, cell in enumerate(cells):
+        mine = [one for (number, _), one in zip(probe.names, theirs.cells, strict=True) if number == i]
+        cell.done = cell.done & np.logical_and.reduce([one.done for one in mine])
+    return replace(run, cells=cells, seconds=run.seconds + theirs.seconds)
+
+
+def with_circuits(result: TestResult, run: TestRun, execution: Execution, kept: np.ndarray | None) -> TestResult:
+    """The result, its cells told of their circuits: sizes, choices, self-checks and random circuits. ``kept`` [n] are the pairs
+    that are scored (None: all)."""
+    beside = _beside(run.test, execution)
+    if beside is None:
+        return result
+    probe, test = beside[0], run.test
+    cells = list(result.cells)
+    for number, (cell, own) in enumerate(zip(test.cells, run.cells, strict=True)):
+        at = next((i for i, one in enumerate(cells) if one.cell == dict(own.node.cell)), None)
+        ablation = cell.interventions[0].circuit
+        if at is None or ablation is None:
+            continue
+        told = _circuit(ablation, probe.sizes[number], test, own, execution, kept)
+        cells[at] = replace(cells[at], circuit=told, findings=(*cells[at].findings, *told.findings()))
+    return replace(result, cells=tuple(cells))
+
+
+def _beside(test: Test, execution: Execution) -> tuple[CircuitRuns, TestRun] | None:
+    for other in execution.plan.tests:
+        if other.control[0] == test.name and isinstance(other.probe, CircuitRuns):
+            return other.probe, execution.runs[other.name]
+    return None
+
+
+def _circuit(
+    ablation: Ablation, sizes: Sequence[float], test: Test, own: CellRun, execution: Execution, kept: np.ndarray | None
+) -> CircuitResult:
+    drawn = execution.plan.draw_of(test)
+    rows = None if kept is None else np.flatnonzero(kept)
+    frame = CellData(own.columns, drawn.values["base"][test.readout.variable], rows=rows)
+    env = Evaluation([frame], [{}], np.ones((1, frame.n)))
+    random = {}
+    for score in dict.fromkeys(
+        part for value in test.scores.values for part in value.walk() if type(part) is Faithfulness
+    ):
+        there = [random_run(i) for i in range(RANDOM) if random_run(i) in own.columns.sources]
+        values = [_number(env, score.of(name)) for name in there]
+        if values:
+            random[score.text] = random_of(_number(env, score), values)
+    return CircuitResult(
+        ablation.name,
+        size_of(ablation.spots, test.network.facts),
+        ablation.choices,
+        tuple(_checks(ablation, test, own.columns)),
+        random,
+        tuple(sizes[1:]),
+    )
+
+
+def _number(env: Evaluation, score: Faithfulness) -> float | None:
+    value = float(env.of(score)[0, 0])
+    return value if np.isfinite(value) else None
+
+
+def _checks(ablation: Ablation, test: Test, columns: Columns) -> list[SelfCheck]:
+    """What the runs of a circuit have to have in common, whatever the network is."""
+    found = []
+    runs = {"base": columns.base, **columns.sources}
+
+    def check(says: str, one: str, other: str) -> None:
+        quantities = [q for q in compared(frozenset(runs[one])) if q in runs[other]]
+        if not quantities:
+            return
+        gaps = [float(np.nanmax(np.abs(runs[one][q] - runs[other][q]), initial=0.0)) for q in quantities]
+        sizes = [float(np.nanmax(np.abs(runs[other][q]), initial=0.0)) for q in quantities]
+        found.append(SelfCheck(says, max(gaps), max(sizes)))
+
+    check("the full circuit is the clean run", FULL, "base")
+    check("the circuit and its complement, written together, are the empty circuit", HALVES, EMPTY)
+    value, facts = ablation.value, test.network.facts
+    there = {node.kind for node, _ in ablation.every} | (
+        {"mlp"} if any(n.kind == "neuron" for n, _ in ablation.every) else set()
+    )
+    everywhere = all(position is None or position.kind == "all" for _, position in ablation.every)
+    if isinstance(value, FromRun) and everywhere and set(kinds_of(facts)) <= there and value.role in runs:
+        check(f"the empty circuit is the run of {value.role}", EMPTY, value.role)
+    return found
+
+
+__all__ = ["with_circuits", "with_runs"]

@@ -1,0 +1,87 @@
+"""The rows of the interventions that ride beside a test, and the tests that they make."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from causal_dsl.causal.designs import Design, Drawn
+from causal_dsl.diagnostics import SpecError
+from causal_dsl.inputs import Inputs
+from causal_dsl.planning import graph as g
+from causal_dsl.program.measured import without_lines
+from causal_dsl.program.probed import Unmapped
+from causal_dsl.program.program import Cell, Test
+
+if TYPE_CHECKING:
+    from causal_dsl.planning.plan import Plan
+
+
+#: Of the cost of a test, the share that its probes may add; in a vector network of fewer than ``_SMALL`` weights, whose rows
+#: cost nothing, at least ``FREE`` rows.
+SHARE, FREE, _SMALL = 0.2, 2**14, 10**6
+
+
+#: Fewest and most rows of one probe; most in such a small network.
+LEAST, MOST, MANY = 8, 256, 2048
+
+
+SEED = 77_003
+
+
+def made_test(
+    test: Test, what: str, number: int, drawn: Drawn, cells: tuple[Cell, ...], probe: object, called: str = ""
+) -> Test:
+    """A test that runs ``cells`` on given rows of the roles that these have; ``called``: its name, where ``what`` is not enough."""
+    name = f"{test.name}: {called or what}" + (f" {number + 1}" if len(test.cells) > 1 else "")
+    name += f", {probe.why}" if isinstance(probe, Unmapped) else ""
+    roles = tuple(drawn.values)
+    statement = replace(test.design.statements[0], roles=roles, balance=(), strata=(), cover=(), where=None, like="")
+    return without_lines(
+        test,
+        name=name,
+        design=Design((statement,), test.design.templates),
+        solved=roles,
+        cells=cells,
+        swaps=(),
+        draws=f"{test.draws}; {name}",
+        metrics={},
+        control=(test.name, what),
+        given=drawn,
+        probe=probe,
+    )
+
+
+def paired(drawn: Drawn, base: tuple[str, np.ndarray], other: tuple[str, np.ndarray]) -> Drawn:
+    """Rows that pair inputs of a draw anew: each a role, and its rows [m]."""
+    values, ids = {}, {}
+    for name, (role, rows) in (("base", base), ("other", other)):
+        values[name] = {variable: column[rows] for variable, column in drawn.values[role].items()}
+        ids[name] = drawn.ids[role][rows]
+    return Drawn(len(base[1]), values, ids, False)
+
+
+def is_small(inputs: Inputs) -> bool:
+    """Whether a row costs next to nothing."""
+    return not inputs.has_tokens and sum(one * other for one, other in pairwise(inputs.facts.widths)) < _SMALL
+
+
+def prompts_of(plan: Plan, test: Test) -> np.ndarray:
+    """The distinct inputs of a test, in all roles that are run."""
+    draw = plan.scores[test.name][0].label.draw
+    runs = [g.Forward(test.network.key, draw, role) for role in test.roles]
+    return np.unique(np.concatenate([plan.rows[run] for run in runs if run in plan.rows]))
+
+
+def spans_of(plan: Plan, test: Test, cell: Cell) -> tuple[int, ...] | None:
+    """How many tokens each place has; None where that differs from prompt to prompt: then no other run has as many."""
+    inputs = plan.inputs[test.network.key]
+    rows = prompts_of(plan, test)
+    try:
+        sizes = [inputs.sizes(place.position, rows) for i in cell.interventions for place in i.places]
+    except SpecError:
+        return None  # a prompt of another shape, in which the place is not
+    return tuple(int(here[0]) for here in sizes) if all((here == here[0]).all() for here in sizes) else None

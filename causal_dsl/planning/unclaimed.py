@@ -1,0 +1,363 @@
+"""What no variable claims, taken from another input.
+
+What an alignment says of a layer it says of all of it: where the variables that it places there decide the answer,
+nothing else of that layer may. So the rest is taken from another input, all of it and in parts, on a sample of the
+test's own inputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from causal_dsl.causal.designs import Design, Drawn, identify
+from causal_dsl.causal.sampling import Columns
+from causal_dsl.counter import Stream
+from causal_dsl.diagnostics import SpecError
+from causal_dsl.planning import graph as g
+from causal_dsl.planning.probe_rows import (
+    FREE,
+    LEAST,
+    MANY,
+    MOST,
+    SEED,
+    SHARE,
+    is_small,
+    made_test,
+    paired,
+    prompts_of,
+)
+from causal_dsl.planning.rest_of_layer import WrittenLayer, layers_of
+from causal_dsl.program.components import width
+from causal_dsl.program.overlap import overlap
+from causal_dsl.program.probed import Unmapped, Why
+from causal_dsl.program.program import Cell, Intervention, Placed, Test
+from causal_dsl.vocabulary.locations import Place, Position, Site
+from causal_dsl.vocabulary.values.from_run import FromRun
+
+if TYPE_CHECKING:
+    from causal_dsl.planning.plan import Plan
+
+#: Up to so many unclaimed units, all sets of them are tried; each pair; each by itself.
+ALL, PAIRED, FEW = 6, 8, 32
+#: How often many units are cut in halves, and the rows that each set needs before more of them are tried.
+_SPLITS, _ENOUGH = 4, 16
+#: Of more units, the fewest sets that are tried where rows suffice for so many.
+_PARTS = 16
+#: The same where rows cost next to nothing.
+_MANY_SPLITS, _PLENTY = 16, 64
+#: How often another partner is drawn for a row whose partner has the same values.
+_TRIES = 8
+
+
+def untried(plan: Plan, test: Test, number: int) -> str:
+    """Why what no variable claims is not tried beside a cell; empty where it is, or where there is nothing of that kind."""
+    return unclaimed(plan, test, number, test.cells[number])[1]
+
+
+def unclaimed(plan: Plan, test: Test, number: int, cell: Cell) -> tuple[list[Test], str]:
+    """The probes of a cell; and where there are none, why."""
+    layers, reason = layers_of(test, cell)
+    made: list[Test] = []
+    for layer in layers:
+        probes, why = _of_layer(plan, test, number, cell, layer, len(layers))
+        made += probes
+        reason = reason or why
+    return made, "" if made else reason
+
+
+def _of_layer(plan: Plan, test: Test, number: int, cell: Cell, layer: WrittenLayer, of: int) -> tuple[list[Test], str]:
+    site = layer.site
+    here = _claimed(test, layer.placed)
+    names = " and ".join(f"`{p.variable}`" for p in here)
+    tokens = plan.inputs[test.network.key].has_tokens
+    ways = [way for way in _varied(test, {p.variable for p in here}) if not (tokens and way[0] == "through")]
+    if not ways:
+        told = f"in the causal model every input reaches `{test.readout.variable}` by other paths than through {names}"
+        return (
+            [],
+            told
+            if not tokens
+            else f"in the causal model {names} alone do{'es' * (len(here) == 1)} not determine `{test.readout.variable}`",
+        )
+    drawn = plan.draw_of(test)
+    if tokens:
+        units, why = _free_tokens(plan, test, here, layer.other)
+    else:
+        units, why = _free_dims(test, here, layer.other, site)
+    if not units:
+        return [], why
+    rows = _affordable(plan, test, cell, site, units[0] if tokens else 0) // (len(ways) * of)
+    made = []
+    for why_, varied in ways:
+        sets = _sets(units, rows)
+        cheap = is_small(plan.inputs[test.network.key])
+        m = min(rows // len(sets), MANY if cheap else min(MOST, max(drawn.n, LEAST)))
+        if m < LEAST:
+            continue
+        # Of a vector network any input can be run; prompts that the test runs anyway cost nothing more.
+        remade = _remade(test, drawn, varied, m, number) if why_ != "decided" or not tokens else None
+        paired = remade or _others(test, drawn, varied, m, number)
+        if paired is None:
+            continue
+        rows_of, all_pairs = paired
+        cells = tuple(Cell((("part", part + 1),), _taken(site, chosen, tokens)) for part, chosen in enumerate(sets))
+        probe = Unmapped(number, site, tuple(sets), tuple(p.variable for p in here), varied, why_, tokens, all_pairs)
+        what = "unmapped" if of == 1 else f"unmapped at {site}"
+        made.append(made_test(test, "unmapped", number, rows_of, cells, probe, what))
+    return made, f"fewer than {LEAST} pairs of inputs can be run for it at a fifth of the cost of the test"
+
+
+def _claimed(test: Test, here: Sequence[Placed]) -> list[Placed]:
+    """The variables of a layer that are claimed to be there: those that the test writes, and of the others those whose sites no
+    sweep moves about and that share no number with them (two variables at one place are looked for, not both claimed)."""
+    written = {variable for variable, _ in test.swaps}
+    mine = [p for p in here if p.variable in written]
+    facts = test.network.facts
+
+    def apart(p: Placed) -> bool:
+        return not any(overlap(one, other, facts) for m in mine for one in p.places for other in m.places)
+
+    return [*mine, *(p for p in here if p.variable not in written and p.fixed and apart(p))]
+
+
+def _affordable(plan: Plan, test: Test, cell: Cell, site: Site, first: int) -> int:
+    """How many rows may be run beside a cell, whose ``first`` written token is given: each runs from there on, from the site up.
+
+    What the cell costs is its own rows, from their first written token on, and its part of the test's unpatched runs.
+    """
+    inputs, drawn, facts = plan.inputs[test.network.key], plan.draw_of(test), test.network.facts
+    runs = prompts_of(plan, test)
+    length = max(inputs.length(index) for index in runs.tolist())
+    layers = facts.layers or max(1, len(facts.widths) - 1)
+    above = max(1, layers - (site.layer or 0) - (site.component in ("out", "resid_post")))
+    base = plan.rows[g.Forward(test.network.key, plan.scores[test.name][0].label.draw, "base")]
+    own = min(inputs.where(place.position, int(base[0]))[0] for i in cell.interventions for place in i.places)
+    cost = drawn.n * (length - own) * above + len(runs) * length * layers / len(test.cells)
+    share = SHARE if len(test.swaps) == 1 else SHARE / 2  # the other half is for them one by one
+    rows = int(share * cost / ((length - first) * above))
+    if is_small(inputs):
+        rows = max(rows, FREE // len(test.cells))
+    return rows
+
+
+def _varied(test: Test, placed: set[str]) -> list[tuple[Why, tuple[str, ...]]]:
+    """Which inputs of the model another run may differ in, so that the placed variables stay all that counts."""
+    model, output = test.model, test.readout.variable
+    reaching = {output} | model.ancestors(output)
+    direct = set[str]() if output in placed else {output} | model.ancestors(output, without=placed)
+    inputs = test.model.exogenous
+    if not any(name in direct for name in (*inputs, "template")):
+        return [("decided", inputs)]
+    idle = tuple(name for name in inputs if name not in reaching)
+    through = tuple(name for name in inputs if name in reaching and name not in direct and name not in placed)
+    ways: list[tuple[Why, tuple[str, ...]]] = [("idle", idle), ("through", through)]
+    return [way for way in ways if way[1]]
+
+
+def _free_dims(test: Test, here: Sequence[Placed], other: Sequence[Place], site: Site) -> tuple[list[int], str]:
+    """The coordinates of a layer that nothing claims; or none, and the reason."""
+    count = width(site, test.network.facts)
+    if count is None:
+        return [], f"the width of {Place(site)} is not known"
+    claimed: set[int] = set()
+    for place in (*(place for placed in here for place in placed.places), *other):
+        claimed |= set(range(count) if place.site.dims is None else place.site.dims)
+    free = [unit for unit in range(count) if unit not in claimed]
+    return free, "" if free else f"no number of {Place(site)} is left unclaimed"
+
+
+def _free_tokens(plan: Plan, test: Test, here: Sequence[Placed], other: Sequence[Place]) -> tuple[list[int], str]:
+    """The tokens that are claimed in no prompt, where all prompts are of one length and one shape; or none, and the reason."""
+    inputs = plan.inputs[test.network.key]
+    places = [*(place for placed in here for place in placed.places), *other]
+    if any(place.site.dims is not None for place in places):
+        return [], "a variable has only some numbers of its tokens' vectors"
+    rows = prompts_of(plan, test)
+    lengths = {inputs.length(index) for index in rows.tolist()}
+    if len(lengths) > 1:
+        return [], "the prompts differ in their number of tokens"
+    try:
+        claimed = {
+            tuple(token for place in places for token in inputs.where(place.position, index)) for index in rows.tolist()
+        }
+    except SpecError:
+        return [], "a prompt has another shape, in which a variable has no place"
+    if len(claimed) > 1:
+        return [], "the places are at other tokens in other prompts"
+    taken = next(iter(claimed))
+    free = [token for token in range(next(iter(lengths))) if token not in taken]
+    return free, "" if free else "no token is left unclaimed"
+
+
+def _sets(units: list[int], rows: int) -> list[tuple[int, ...]]:
+    """The sets of units that are taken, the first of them all: the richest choice that so many rows are enough for.
+
+    A copy that steps in only where others agree shows when just the right ones are taken: so all sets of few units, or all pairs; of
+    many each by itself and random halves.
+    """
+    every = tuple(units)
+    if len(units) > FEW and rows // LEAST >= _PARTS:
+        return _parts_of_many(units, rows)
+    halves: list[tuple[int, ...]] = []
+    stream = Stream(SEED)
+    for _ in range(_MANY_SPLITS if len(units) > 1 else 0):
+        order = stream.shuffled(units)
+        half = len(units) // 2
+        halves += [tuple(sorted(order[:half].tolist())), tuple(sorted(order[half:].tolist()))]
+    singles = [(unit,) for unit in units] if len(units) <= FEW else []
+    few = singles if len(units) <= PAIRED else []
+    pairs = list(combinations(units, 2)) if len(units) <= PAIRED else []
+    subsets = [s for k in range(1, len(units)) for s in combinations(units, k)] if len(units) <= ALL else []
+    richest_first = (
+        (_PLENTY, [every, *(subsets or [*halves, *singles, *pairs])]),
+        (_ENOUGH, [every, *(subsets or [*halves[: 4 if pairs else 2 * _SPLITS], *singles, *pairs])]),
+        (_ENOUGH, [every, *halves[: 2 * _SPLITS], *singles]),
+        (LEAST, [every, *halves[: 2 if len(units) <= PAIRED else 4], *few]),
+    )
+    for needed, sets in richest_first:
+        found = list(dict.fromkeys(sets))
+        if rows // len(found) >= needed:
+            return found
+    return [every]
+
+
+def _parts_of_many(units: list[int], rows: int) -> list[tuple[int, ...]]:
+    """All of many units, random halves of them, disjoint groups of a quarter, an eighth, …, and each by itself; where rows do not
+    suffice for that, half of those that can be run are groups, from the largest on, and half are units picked at random."""
+    stream = Stream(SEED)
+    halves: list[tuple[int, ...]] = []
+    for _ in range(_SPLITS):
+        order = stream.shuffled(units)
+        halves += [tuple(sorted(one.tolist())) for one in np.array_split(order, 2)]
+    groups: list[tuple[int, ...]] = []
+    count = 4
+    while count <= len(units) // 2:
+        groups += [tuple(sorted(one.tolist())) for one in np.array_split(stream.shuffled(units), count)]
+        count *= 2
+    singles = [(unit,) for unit in units]
+    for needed, sets in ((_PLENTY, [*groups, *singles]), (_ENOUGH, [*groups, *singles]), (LEAST, singles)):
+        found = list(dict.fromkeys([tuple(units), *halves, *sets]))
+        if rows // len(found) >= needed:
+            return found
+    left = rows // LEAST - 1 - len(halves)
+    some = [singles[k] for k in np.sort(stream.shuffled(np.arange(len(singles)))[: left - left // 2]).tolist()]
+    return list(dict.fromkeys([tuple(units), *halves, *groups[: left // 2], *some]))
+
+
+def part(site: Site, units: tuple[int, ...], tokens: bool) -> Place:
+    """The place of some units of a layer: coordinates of its vector, or tokens."""
+    if not tokens:
+        return Place(replace(site, dims=units))
+    parts = tuple(Position("index", index=unit) for unit in units)
+    return Place(site, parts[0] if len(parts) == 1 else Position("several", parts=parts))
+
+
+def _taken(site: Site, units: tuple[int, ...], tokens: bool) -> tuple[Intervention, ...]:
+    place = part(site, units, tokens)
+    return (Intervention((place,), FromRun("other", (place,)), text=f"{place} <- other"),)
+
+
+def _remade(test: Test, drawn: Drawn, varied: tuple[str, ...], m: int, number: int) -> tuple[Drawn, bool] | None:
+    """Base rows with, for each, the same input but for the ``varied`` ones, which have values that other rows have; and whether
+    these are all such pairs.
+
+    Where there are more than ``m``, half of them differ in as many of the varied inputs as can be, so that all units that carry
+    any of these differ, and half in some of them only: what compares units is seen where just some are others. None where that
+    may be no input of the model, or of the prompt line: where a condition or a set speaks of several of them.
+    """
+    model = test.model
+    if model.wheres or model.choices or any(where is not None for where in test.design.templates):
+        return None
+    own, ids = _pooled(drawn)
+    _, first = np.unique(ids, return_index=True)
+    _, settings = np.unique(np.stack([own[name] for name in varied], axis=1), axis=0, return_index=True)
+    every = len(first) * (len(settings) - 1) <= m
+    if every:
+        rows, partner = (grid.ravel() for grid in np.meshgrid(first, settings, indexing="ij"))
+        changed = {name: own[name][partner] for name in varied}
+    else:
+        rows, changed = _drawn_pairs(own, varied, m, number)
+    base = {name: column[rows] for name, column in own.items()}
+    other = {name: changed.get(name, base[name]) for name in model.exogenous}
+    kept = ~np.all([other[name] == base[name] for name in varied], axis=0)
+    if kept.sum() < (1 if every else LEAST):
+        return None
+    try:
+        found = model.evaluate(other)
+    except SpecError:
+        return None
+    if "template" in base:
+        found["template"] = base["template"]
+    values = {
+        "base": {name: column[kept] for name, column in base.items()},
+        "other": {name: found[name][kept] for name in base},
+    }
+    statement = replace(test.design.statements[0], roles=("base", "other"))
+    return Drawn(int(kept.sum()), values, identify(Design((statement,)), values), False), every
+
+
+def _pooled(drawn: Drawn) -> tuple[Columns, np.ndarray]:
+    """All inputs of a draw, in whatever role, and their ids: what must not matter in one must not in another."""
+    roles = [role for role in drawn.values if set(drawn.values[role]) == set(drawn.values["base"])]
+    columns = {name: np.concatenate([drawn.values[role][name] for role in roles]) for name in drawn.values["base"]}
+    return columns, np.concatenate([drawn.ids[role] for role in roles])
+
+
+def _drawn_pairs(
+    own: Columns, varied: tuple[str, ...], m: int, number: int
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """``m`` base rows, and new values for the ``varied`` inputs of each: of all of them, or (every other row) of some."""
+    n = len(own[varied[0]])
+    stream = Stream(SEED, number)
+    rows = np.resize(stream.some(n, m), m)
+    some = stream.unit((m, len(varied))) < 0.5
+    some[np.arange(m), stream.below(len(varied), m)] = True
+    some[::2] = True
+    changed = {name: own[name][rows] for name in varied}
+    for _ in range(_TRIES):
+        for i, name in enumerate(varied):
+            same = some[:, i] & (changed[name] == own[name][rows])
+            changed[name] = np.where(same, own[name][stream.below(n, m)], changed[name])
+    return rows, changed
+
+
+def _others(test: Test, drawn: Drawn, varied: tuple[str, ...], m: int, number: int) -> tuple[Drawn, bool] | None:
+    """Base rows with, for each, another input of the test that differs in the ``varied`` inputs alone, and whether these are
+    all such pairs; None where there is none."""
+    columns, ids = _pooled(drawn)
+    fixed = [name for name in (*test.model.exogenous, "template") if name not in varied and name in columns]
+    distinct, first = np.unique(ids, return_index=True)
+    key = np.zeros(len(distinct), np.int64)
+    for name in fixed:
+        _, codes = np.unique(columns[name][first], return_inverse=True)
+        _, key = np.unique(key * (int(codes.max(initial=0)) + 1) + codes.reshape(-1), return_inverse=True)
+    order = np.argsort(key, kind="stable")
+    bounds = np.searchsorted(key[order], np.arange(int(key.max(initial=0)) + 2))
+    stream = Stream(SEED, number)
+    rank = np.empty(len(order), np.int64)
+    rank[order] = np.arange(len(order))
+    bases = np.searchsorted(distinct, np.unique(drawn.ids["base"]))
+    others = bounds[key[bases] + 1] - bounds[key[bases]] - 1
+    every = others.sum() <= m
+    if every:
+        mine = np.repeat(bases, others)
+        step = 1 + np.concatenate([np.arange(count) for count in others] or [others])
+    else:
+        rows = np.arange(drawn.n) if m >= drawn.n else stream.some(drawn.n, m)
+        mine = np.searchsorted(distinct, drawn.ids["base"][np.resize(rows, m)])
+    group = key[mine]
+    size = bounds[group + 1] - bounds[group]
+    if not every:  # of a group of k inputs, one of the k - 1 others
+        step = 1 + np.floor(stream.unit(m) * np.maximum(size - 1, 1)).astype(np.int64)
+    chosen = order[bounds[group] + (rank[mine] - bounds[group] + step) % np.maximum(size, 1)]
+    kept = size > 1
+    if kept.sum() < (1 if every else LEAST):
+        return None
+    values = {name: column[first] for name, column in columns.items()}
+    whole = Drawn(len(distinct), {"base": values, "other": values}, {"base": distinct, "other": distinct}, False)
+    return paired(whole, ("base", mine[kept]), ("other", chosen[kept])), bool(every)

@@ -1,0 +1,92 @@
+"""The variables of a test that interchanges several, each by itself, and from different runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from causal_dsl.causal.designs import Drawn
+from causal_dsl.counter import Stream
+from causal_dsl.planning.probe_rows import (
+    FREE,
+    LEAST,
+    MANY,
+    SEED,
+    SHARE,
+    is_small,
+    made_test,
+    prompts_of,
+    spans_of,
+)
+from causal_dsl.program.overlap import overlap
+from causal_dsl.program.probed import Apart
+from causal_dsl.program.program import Cell, Intervention, Test
+from causal_dsl.vocabulary.network_facts import Facts
+from causal_dsl.vocabulary.values.from_run import FromRun
+
+if TYPE_CHECKING:
+    from causal_dsl.planning.plan import Plan
+
+
+#: The role of a source that stands in another row.
+ANOTHER = "another source"
+
+
+def written_apart(plan: Plan, test: Test, number: int, cell: Cell) -> Iterator[Test]:
+    """Each variable of a test that interchanges several by itself; and, where all come from one run, from different ones.
+
+    What is written together is right whichever of the places holds which variable.
+    """
+    by_name = {i.variable: i for i in cell.interventions}
+    known = all(i.variable and isinstance(i.value, FromRun) and not i.add for i in cell.interventions)
+    if len(test.swaps) < 2 or not known or set(by_name) != {variable for variable, _ in test.swaps}:
+        return
+    drawn, facts = plan.draw_of(test), test.network.facts
+    if any(_one_place(a, b, facts) for a, b in combinations(cell.interventions, 2)):
+        return  # these are said to be one place's
+    tokens = plan.inputs[test.network.key].has_tokens
+    cells = [tuple(i for i in cell.interventions if i.variable == variable) for variable, _ in test.swaps]
+    swaps: list[tuple[tuple[str, str], ...]] = [(swap,) for swap in test.swaps]
+    roles = {role for _, role in test.swaps}
+    if len(roles) == 1 and (not tokens or (_one_length(plan, test) and spans_of(plan, test, cell) is not None)):
+        mixed = tuple((v, role if k % 2 == 0 else ANOTHER) for k, (v, role) in enumerate(test.swaps))
+        cells.append(tuple(_from(by_name[variable], role) for variable, role in mixed))
+        swaps.append(mixed)
+    rows = int(SHARE / 2 * drawn.n)
+    if is_small(plan.inputs[test.network.key]):
+        rows = max(rows, FREE // 4 // len(test.cells))
+    m = min(rows // len(cells), MANY, drawn.n)
+    if m < LEAST:
+        return
+    stream = Stream(SEED, number)
+    chosen = stream.some(drawn.n, m)
+    picked = {role: chosen for role in ("base", *sorted(roles - {"base"}))}
+    if len(swaps) > len(test.swaps):
+        picked[ANOTHER] = np.roll(stream.shuffled(chosen), 1)
+    of = {role: next(iter(roles)) if role == ANOTHER else role for role in picked}
+    values = {role: {n: c[rows] for n, c in drawn.values[of[role]].items()} for role, rows in picked.items()}
+    given = Drawn(m, values, {role: drawn.ids[of[role]][rows] for role, rows in picked.items()}, False)
+    parts = tuple(Cell((("part", k + 1),), one) for k, one in enumerate(cells))
+    yield made_test(test, "apart", number, given, parts, Apart(number, tuple(swaps)))
+
+
+def _one_place(one: Intervention, other: Intervention, facts: Facts) -> bool:
+    """Whether two variables are written at a place that both have, as whole vectors."""
+    whole = not one.features and not other.features
+    return whole and any(overlap(a, b, facts) for a in one.places for b in other.places)
+
+
+def _from(intervention: Intervention, role: str) -> Intervention:
+    assert isinstance(intervention.value, FromRun)
+    return replace(
+        intervention, value=replace(intervention.value, role=role), text=f"{intervention.variable} <- {role}"
+    )
+
+
+def _one_length(plan: Plan, test: Test) -> bool:
+    inputs = plan.inputs[test.network.key]
+    return len({inputs.length(index) for index in prompts_of(plan, test).tolist()}) == 1

@@ -1,0 +1,137 @@
+"""Interventions on circuits: what is written where, and the six choices that such a number stands on.
+
+An ablation is six choices (Miller et al. 2024): how fine it is, what a component is, which value is written, at which tokens,
+into which run, and whether the circuit or its complement is written. They follow from what a spec says, and are told with
+each number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING
+
+from causal_dsl.program.nodes import EVERYWHERE, Spot, refined, universe, without
+from causal_dsl.vocabulary.locations import Place, Position
+from causal_dsl.vocabulary.network_facts import Facts
+from causal_dsl.vocabulary.values.from_run import FromRun
+from causal_dsl.vocabulary.values.mean import Mean
+from causal_dsl.vocabulary.written import Value
+
+if TYPE_CHECKING:
+    from causal_dsl import shapes
+
+_NAMES = {
+    "embed": "the embedding",
+    "head": "heads",
+    "mlp": "MLPs",
+    "neuron": "neurons",
+    "input": "numbers of the input",
+    "unit": "numbers of layers",
+}
+
+
+@dataclass(frozen=True)
+class AblationChoices:
+    """The six choices of an ablation, in words."""
+
+    granularity: str
+    component: str
+    value: str
+    positions: str
+    direction: str
+    set: str
+
+    def __str__(self) -> str:
+        return "; ".join(f"{f.name} {getattr(self, f.name)}" for f in fields(self))
+
+    def differ(self, other: AblationChoices) -> tuple[str, ...]:
+        """The names of the choices in which two ablations differ."""
+        return tuple(f.name for f in fields(self) if getattr(self, f.name) != getattr(other, f.name))
+
+    def to_json(self) -> shapes.ChoicesJson:
+        return {
+            "granularity": self.granularity,
+            "component": self.component,
+            "value": self.value,
+            "positions": self.positions,
+            "direction": self.direction,
+            "set": self.set,
+        }
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """An intervention on a circuit. ``spots`` are its nodes, ``every`` those that can be written, ``outside``: those that are
+    not in it are. ``value`` is what is written, for any places."""
+
+    name: str
+    spots: tuple[Spot, ...]
+    every: tuple[Spot, ...]
+    outside: bool
+    value: Value
+    choices: AblationChoices
+    text: str
+    #: the weighted edges of the circuit, as a share of all edges
+    share: float = 0.0
+
+    def written(self, kept: Iterable[Spot]) -> tuple[Spot, ...]:
+        """What is written where ``kept`` stands in the place of the circuit."""
+        return without(self.every, kept) if self.outside else tuple(kept)
+
+
+def at(value: Value, places: tuple[Place, ...]) -> Value:
+    """A value at other places: what comes from a run comes from there in it."""
+    if isinstance(value, FromRun):
+        return replace(value, places=places)
+    return value.each(lambda part: at(part, places))
+
+
+def all_spots(
+    kinds: Sequence[str], positions: Sequence[Position] | None, circuit: Iterable[Spot], facts: Facts
+) -> tuple[Spot, ...] | None:
+    """Every node of some kinds at every token, or at ``positions``; None where the network's nodes are not known."""
+    nodes = universe(facts, kinds, (node for node, _ in circuit))
+    if nodes is None:
+        return None
+    where: Sequence[Position | None] = positions or ((EVERYWHERE,) if facts.has_tokens else (None,))
+    return tuple((node, position) for node in nodes for position in where)
+
+
+def inside(
+    circuit: Iterable[Spot], every: Sequence[Spot], positions: Sequence[Position] | None, facts: Facts
+) -> tuple[Spot, ...]:
+    """The nodes of a circuit that are among ``every``: an MLP as its neurons, all tokens as those that are looked at."""
+    split = {node.layer for node, _ in every if node.kind == "neuron"}
+    known = {node for node, _ in every}
+    found: dict[Spot, None] = {}
+    for node, position in refined(circuit, split, facts):
+        if node not in known:
+            continue
+        spread = positions if positions and position == EVERYWHERE else (position,)
+        found |= dict.fromkeys((node, one) for one in spread)
+    return tuple(found)
+
+
+def choices_of(
+    value: Value, told: str, kinds: Iterable[str], every: Sequence[Spot], outside: bool, paired: bool
+) -> AblationChoices:
+    """The six choices of an ablation. ``paired``: the run that values come from is made from the base."""
+    pooled = any(isinstance(part, Mean) and part.pooled for part in value.walk())
+    positions = dict.fromkeys(str(position) for _, position in every if position is not None)
+    source = next((part.role for part in value.find(FromRun)), None) if isinstance(value, FromRun) else None
+    what = told if source is None else f"{told}, a counterfactual of the base" if paired else f"{told}, another input"
+    there = {node.kind for node, _ in every}
+    return AblationChoices(
+        "one value for all tokens" if pooled else "each token by itself" if positions else "each number by itself",
+        ", ".join(_NAMES[kind] for kind in dict.fromkeys((*kinds, *sorted(there))) if kind in there),
+        what,
+        ("all" if list(positions) == ["all"] else ", ".join(positions))
+        if positions
+        else "none: an input is one vector",
+        "written into the base run",
+        "what is outside the circuit" if outside else "the circuit",
+    )
+
+
+__all__ = ["Ablation", "AblationChoices", "all_spots", "at", "choices_of", "inside"]

@@ -1,0 +1,225 @@
+"""`do(outside(c) <- source)`, `do(c = mean)`: actions on circuits to interventions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from causal_dsl.diagnostics import did_you_mean
+from causal_dsl.program.ablations import Ablation, all_spots, at, choices_of, inside
+from causal_dsl.program.circuits import CircuitReader
+from causal_dsl.program.modules import Definition, Module
+from causal_dsl.program.nodes import Spot, kinds_of, places_of, size_of
+from causal_dsl.program.parameters import values_of
+from causal_dsl.program.paths import steps
+from causal_dsl.program.program import Intervention, NetworkRef
+from causal_dsl.program.read_settings import call_name
+from causal_dsl.syntax import tree
+from causal_dsl.syntax.format import format_expr
+from causal_dsl.vocabulary.locations import Position
+from causal_dsl.vocabulary.values.from_run import FromRun
+from causal_dsl.vocabulary.written import Value
+
+if TYPE_CHECKING:
+    from causal_dsl.diagnostics import Diagnostics
+    from causal_dsl.program.actions import ActionReader
+
+#: What of a network is looked at, as `among` names it.
+AMONG = {"embed": "embed", "head": "head", "mlp": "mlp", "input": "input", "unit": "unit"}
+
+
+@dataclass(frozen=True)
+class Circuits:
+    """The circuits that a test may name: those of ``module``, each of one of ``networks``. ``likened``: the runs that are
+    drawn like another one."""
+
+    module: Module
+    networks: Mapping[Definition, NetworkRef]
+    likened: frozenset[str] = frozenset()
+
+    def named(self, expr: tree.Expr) -> Iterable[Definition]:
+        """The circuits that an expression names."""
+        known = self.module.of_kind("circuit")
+        return [known[node.name] for node in expr.walk() if isinstance(node, tree.Name) and node.name in known]
+
+    def names(self, expr: tree.Expr) -> bool:
+        """Whether an expression speaks of a circuit: `wang.mover`, `outside(wang)`."""
+        path = steps(expr)
+        return path is not None and (path[0].name in self.module.of_kind("circuit") or path[0].name == "outside")
+
+    def parameters(self, actions: Iterable[tree.Node], known: Mapping[str, object]) -> dict[str, tuple[tree.Expr, ...]]:
+        """The parameters of the circuits that actions name and do not give: they are swept over, too."""
+        found: dict[str, tuple[tree.Expr, ...]] = {}
+        circuits = self.module.of_kind("circuit")
+        for action in actions:
+            for node in action.walk():
+                called = call_name(node) if isinstance(node, tree.Call | tree.Name) else None
+                definition = circuits.get(called[0]) if called is not None else None
+                if definition is None:
+                    continue
+                declaration = definition.declaration
+                assert isinstance(declaration, tree.CircuitDecl | tree.CircuitAs)
+                given = node.arguments if isinstance(node, tree.Call) else ()
+                fixed = {a.name.name for a in given if a.name is not None}
+                order = [p for p in declaration.parameters if p.name.name not in fixed]
+                for parameter in order[sum(a.name is None for a in given) :] if not _called(node, action) else ():
+                    values = None if parameter.name.name in known else values_of(parameter, _quiet())
+                    found |= {} if values is None else {parameter.name.name: values}
+        return found
+
+
+def _called(node: tree.Node, action: tree.Node) -> bool:
+    """Whether a name is that of a call, which is looked at itself."""
+    return isinstance(node, tree.Name) and any(isinstance(c, tree.Call) and c.function is node for c in action.walk())
+
+
+def _quiet() -> Diagnostics:
+    from causal_dsl.diagnostics import Diagnostics
+
+    return Diagnostics()
+
+
+def read_circuit_action(
+    action: tree.Interchange | tree.SetTo | tree.AddTo, reader: ActionReader
+) -> Intervention | None:
+    """The intervention on a circuit, or on what is outside of it; None where a fault was reported."""
+    found, circuits, network = reader.diagnostics, reader.circuits, reader.alignment.network
+    target, expr = action.target, action.target
+    path = steps(target)
+    outside = path is not None and path[0].name == "outside"
+    if action.via is not None:
+        title = "a circuit is written whole, and through no feature"
+        found.report("E803", title, action.via.span, help="leave `via` out")
+        return None
+    kinds: tuple[str, ...] = kinds_of(network.facts)
+    positions: tuple[Position, ...] | None = None
+    if outside:
+        read = _outside(target, reader)
+        if read is None:
+            return None
+        expr, given, positions = read
+        kinds = given or kinds
+    for definition in circuits.named(expr):
+        mine = circuits.networks.get(definition)
+        if mine is None:
+            return None  # reported where it is declared
+        if mine.key != network.key:
+            found.report(
+                "E802",
+                f"`{definition.name}` is a circuit of `{mine.name}`, and this test runs `{network.name}`",
+                expr.span,
+                others=((definition.span, "declared here"),),
+                help=f"declare a circuit of `{network.name}`",
+            )
+            return None
+    about = reader.alignment
+    spots = CircuitReader(network, about.templates, found, reader.cell, about.model).spots(expr, circuits.module)
+    if spots is None:
+        return None
+    every = all_spots(kinds, positions, spots, network.facts)
+    if every is None and network.facts.kind == "unknown":
+        every = ()  # known once it is loaded
+    if every is None:
+        found.report(
+            "E810",
+            f"the components of `{network.name}` are not known",
+            expr.span,
+            notes=("its layers are not known, or its heads cannot be told apart",),
+            help="intervene on sites instead: do(layer[3].mlp_out[last] = mean)",
+        )
+        return None
+    kept = inside(spots, every, positions, network.facts)
+    value = _value(action, reader)
+    if value is None:
+        return None
+    ablation = Ablation(
+        format_expr(expr),
+        kept,
+        every,
+        outside,
+        value,
+        choices_of(value, _told(action), kinds, every, outside, getattr(value, "role", "") in circuits.likened),
+        _text(action),
+        size_of(kept, network.facts).share,
+    )
+    add = isinstance(action, tree.AddTo)
+    return replace(write(ablation, ablation.written(kept)), span=action.span, circuit=ablation, add=add)
+
+
+def write(ablation: Ablation, spots: Sequence[Spot], value: Value | None = None) -> Intervention:
+    """The intervention that writes these nodes; ``value``: another one than the ablation's. Where there are none, every node
+    is written as it is in the base."""
+    if not spots:
+        spots, value = ablation.every, FromRun("base", ())
+    places = places_of(spots)
+    return Intervention(places, at(ablation.value if value is None else value, places), text=ablation.text)
+
+
+def _outside(
+    target: tree.Expr, reader: ActionReader
+) -> tuple[tree.Expr, tuple[str, ...], tuple[Position, ...] | None] | None:
+    """The circuit in `outside(c, among=[head], at=[last])`, the kinds that are looked at, and the tokens."""
+    found = reader.diagnostics
+    plain = [a.value for a in target.arguments if a.name is None] if isinstance(target, tree.Call) else []
+    settings = {a.name.name: a for a in target.arguments if a.name is not None} if isinstance(target, tree.Call) else {}
+    unknown = next((name for name in settings if name not in ("among", "at")), None)
+    if len(plain) != 1 or unknown is not None:
+        title = "`outside` takes one circuit" if len(plain) != 1 else f"`outside` has no setting `{unknown}`"
+        found.report(
+            "E803", title, target.span, help="write outside(c), outside(c, among=[head]) or outside(c, at=[last])"
+        )
+        return None
+    kinds: tuple[str, ...] = ()
+    facts = reader.alignment.network.facts
+    if "among" in settings:
+        there = kinds_of(facts)
+        for item in _items(settings["among"].value):
+            if not isinstance(item, tree.Name) or item.name not in there:
+                found.report(
+                    "E803",
+                    f"`{format_expr(item)[:60]}` is no kind of component here",
+                    item.span,
+                    help=did_you_mean(format_expr(item), there, "there is " + ", ".join(f"`{k}`" for k in there)),
+                )
+                return None
+            kinds = (*kinds, item.name)
+    positions: tuple[Position, ...] | None = None
+    if "at" in settings:
+        read = [reader.sites.position(item) for item in _items(settings["at"].value)]
+        if any(position is None for position in read):
+            return None
+        positions = tuple(dict.fromkeys(position for position in read if position is not None))
+    return plain[0], tuple(dict.fromkeys(kinds)), positions
+
+
+def _items(expr: tree.Expr) -> Sequence[tree.Expr]:
+    return expr.items if isinstance(expr, tree.List) else (expr,)
+
+
+def _value(action: tree.Interchange | tree.SetTo | tree.AddTo, reader: ActionReader) -> Value | None:
+    values = reader.values(action.target)
+    if isinstance(action, tree.Interchange):
+        value = values.source(action.source, ())
+        if value is not None and not isinstance(action.source, tree.Name):
+            reader.diagnostics.report(
+                "E803",
+                "a circuit takes its values from a run, each node its own",
+                action.source.span,
+                help=f"write `{value.role}` alone",
+            )
+            return None
+        return value
+    return values.value(action.value, ())
+
+
+def _told(action: tree.Interchange | tree.SetTo | tree.AddTo) -> str:
+    return format_expr(action.source if isinstance(action, tree.Interchange) else action.value)
+
+
+def _text(action: tree.Interchange | tree.SetTo | tree.AddTo) -> str:
+    sign = "<-" if isinstance(action, tree.Interchange) else "+=" if isinstance(action, tree.AddTo) else "="
+    return f"{format_expr(action.target)} {sign} {_told(action)}"
+
+
+__all__ = ["Circuits", "read_circuit_action", "write"]

@@ -1,0 +1,132 @@
+"""Circuits of files: `json("found.json", keep=10%, by=absolute)`."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean, shown_path
+from causal_dsl.program.nodes import EVERYWHERE, OutputNode, Spot, kinds_of, universe
+from causal_dsl.program.read_settings import read_settings
+from causal_dsl.reading import is_file, may_read
+from causal_dsl.store.reads import read_text
+from causal_dsl.syntax import tree
+from causal_dsl.vocabulary.network_facts import Facts
+from causal_dsl.vocabulary.settings import Setting
+
+_SETTINGS = {
+    "path": Setting("string", positional=True, required=True),
+    "keep": Setting("number", default=None),
+    "by": Setting("word", default=None, choices=("signed", "absolute")),
+}
+_NODE = re.compile(r"embed|layer\[(\d+)\]\.(?:head\[(\d+)\]|(mlp_out)|neurons\[(\d+)\]|out\[(\d+)\])|input\[(\d+)\]")
+
+
+def read_file(call: tree.Call, folder: Path, facts: Facts, found: Diagnostics) -> tuple[Spot, ...] | None:
+    """The nodes of a file ``{"nodes": ["layer[3].head[1]", …]}``, or of ``{"nodes": {"layer[3].head[1]": 0.7, …}}`` the
+    ``keep`` with the highest scores (a share of them, or a number from 1 on), ``by`` signed or absolute score."""
+    settings = read_settings("json", call.arguments, _SETTINGS, found, call.span)
+    if settings is None:
+        return None
+    path = folder / settings["path"]
+    if not may_read(path, settings["path"], call.span, found, folder=False):
+        return None
+    if not is_file(path):
+        _refuse(f'there is no file "{settings["path"]}"', "name a JSON file, relative to this spec", call.span, found)
+        return None
+    try:
+        held: Any = json.loads(read_text(path))
+    except (OSError, ValueError) as error:
+        _refuse(f"cannot read `{shown_path(path)}`", str(error)[:120], call.span, found)
+        return None
+    nodes = held.get("nodes") if isinstance(held, dict) else None
+    if isinstance(nodes, list) and all(isinstance(name, str) for name in nodes):
+        if settings["keep"] is not None or settings["by"] is not None:
+            _refuse(f"the nodes of `{shown_path(path)}` have no scores", "leave `keep` and `by` out", call.span, found)
+            return None
+        chosen = nodes
+    elif isinstance(nodes, dict) and all(isinstance(s, int | float) and math.isfinite(s) for s in nodes.values()):
+        ranked = _ranked(nodes, settings, call.span, found)
+        if ranked is None:
+            return None
+        chosen = ranked
+    else:
+        help = 'write {"nodes": ["layer[3].head[1]", …]}, or a score for each: {"nodes": {"layer[3].head[1]": 0.7}}'
+        _refuse(f"`{shown_path(path)}` names no nodes", help, call.span, found)
+        return None
+    return _known(chosen, path, facts, call.span, found)
+
+
+def _ranked(nodes: dict[str, float], settings: dict[str, Any], span: Span, found: Diagnostics) -> list[str] | None:
+    """The nodes that are kept, by score. How they are ranked is said, not taken for granted."""
+    keep, by = settings["keep"], settings["by"]
+    if keep is None:
+        return list(nodes)
+    if by is None:
+        _refuse(
+            "the order of the nodes is not stated",
+            "write by=signed or by=absolute: they give other circuits",
+            span,
+            found,
+        )
+        return None
+    count = math.ceil(keep * len(nodes) - 1e-9) if isinstance(keep, float) and keep <= 1 else keep
+    if keep < 0 or count != int(count) or count > len(nodes):
+        _refuse(
+            f"`keep` is {keep:g} of {len(nodes)} nodes", "write a share, keep=10%, or a number of nodes", span, found
+        )
+        return None
+    size = abs if by == "absolute" else float
+    return sorted(nodes, key=lambda name: (-size(nodes[name]), name))[: int(count)]
+
+
+def _known(names: list[str], path: Path, facts: Facts, span: Span, found: Diagnostics) -> tuple[Spot, ...] | None:
+    spots: dict[Spot, None] = {}
+    every: set[OutputNode] | None = None
+    for name in names:
+        node = node_of(name)
+        if every is None:
+            every = set(universe(facts, kinds_of(facts)) or ())
+        inside = node is not None and (
+            node in every
+            or (
+                node.kind == "neuron" and OutputNode("mlp", node.layer) in every and node.index < (facts.mlp_width or 0)
+            )
+        )
+        if node is None or not inside:
+            close = did_you_mean(name, [str(one) for one in sorted(every)[:2000]], "a node is layer[3].head[1], say")
+            _refuse(f"`{shown_path(path)}` names `{name[:60]}`, which this network does not have", close, span, found)
+            return None
+        spots[node, EVERYWHERE if facts.has_tokens else None] = None
+    return tuple(spots)
+
+
+def node_of(name: str) -> OutputNode | None:
+    """The node that a text names, as ``str(node)`` writes it; None where it names none."""
+    match = _NODE.fullmatch(name.replace(" ", ""))
+    if match is None:
+        return None
+    layer, head, mlp, neuron, unit, entry = match.groups()
+    if entry is not None:
+        return OutputNode("input", -1, int(entry))
+    if layer is None:
+        return OutputNode("embed")
+    if head is not None:
+        return OutputNode("head", int(layer), int(head))
+    if mlp is not None:
+        return OutputNode("mlp", int(layer))
+    return (
+        OutputNode("neuron", int(layer), int(neuron))
+        if neuron is not None
+        else OutputNode("unit", int(layer), int(unit))
+    )
+
+
+def _refuse(title: str, help: str, span: Span, found: Diagnostics) -> None:
+    found.report("E805", title, span, help=help)
+
+
+__all__ = ["node_of", "read_file"]

@@ -1,0 +1,250 @@
+"""What a circuit is made of: outputs of components at tokens, and the edges between them, counted.
+
+A node is what one component gives to the residual stream (a head, an MLP, the embedding), or one number of it (a neuron). In a
+vector network it is one number of the input or of a layer's output. A circuit's size is told in nodes, in edges, and in edges weighted by the share of the sender's neurons that are in it (Mueller et al. 2025, MIB).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
+
+from causal_dsl.program.components import missing
+from causal_dsl.vocabulary.locations import Place, Position, Site
+from causal_dsl.vocabulary.network_facts import Facts
+
+Kind = Literal["embed", "head", "mlp", "neuron", "input", "unit"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+#: The sites whose vectors are outputs of components, and what of them a node is.
+OUTPUTS: dict[str, Kind] = {
+    "embed": "embed",
+    "z": "head",
+    "attn_out": "head",
+    "mlp_out": "mlp",
+    "neurons": "neuron",
+    "input": "input",
+    "out": "unit",
+}
+_SITES = {"embed": "embed", "head": "z", "mlp": "mlp_out", "neuron": "neurons", "input": "input", "unit": "out"}
+EVERYWHERE = Position("all")
+
+
+@dataclass(frozen=True, order=True)
+class OutputNode:
+    """An output of a component: ``index`` is the head, or the number of a neuron or a unit."""
+
+    kind: Kind
+    layer: int = -1
+    index: int = -1
+
+    @property
+    def group(self) -> tuple[Kind, int]:
+        """Nodes that are numbers of one vector have one group."""
+        return (self.kind, self.layer)
+
+    def __str__(self) -> str:
+        match self.kind:
+            case "embed":
+                return "embed"
+            case "head":
+                return f"layer[{self.layer}].head[{self.index}]"
+            case "mlp":
+                return f"layer[{self.layer}].mlp_out"
+            case "neuron":
+                return f"layer[{self.layer}].neurons[{self.index}]"
+            case "input":
+                return f"input[{self.index}]"
+        return f"layer[{self.layer}].out[{self.index}]"
+
+
+#: A node at a token; None in a vector network.
+Spot = tuple[OutputNode, Position | None]
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large a circuit is: ``nodes`` of ``of_nodes``, ``edges`` of ``of_edges``, and ``weighted`` edges."""
+
+    nodes: int
+    edges: int
+    weighted: float
+    of_nodes: int
+    of_edges: int
+
+    @property
+    def share(self) -> float:
+        """The weighted edges as a share of all edges."""
+        return self.weighted / self.of_edges if self.of_edges else 0.0
+
+
+def nodes_of(site: Site, facts: Facts) -> tuple[OutputNode, ...] | None:
+    """The nodes that a site is the output of; None where it is of no component."""
+    kind = OUTPUTS.get(site.component)
+    layer = -1 if site.layer is None else site.layer
+    if kind is None or (site.dims is not None and kind in ("embed", "head", "mlp")):
+        return None
+    if kind in ("embed", "mlp"):
+        return (OutputNode(kind, layer),)
+    if kind == "head":
+        return tuple(OutputNode("head", layer, head) for head in site.heads or range(facts.heads or 0))
+    if kind == "neuron" and site.dims is None:
+        return (OutputNode("mlp", layer),)
+    width = facts.mlp_width if kind == "neuron" else facts.widths[layer + 1] if len(facts.widths) > layer + 1 else None
+    dims = site.dims if site.dims is not None else None if width is None else tuple(range(width))
+    return None if dims is None else tuple(OutputNode(kind, layer, dim) for dim in dims)
+
+
+def universe(facts: Facts, kinds: Iterable[str], parts: Iterable[OutputNode] = ()) -> tuple[OutputNode, ...] | None:
+    """All nodes of some kinds; an MLP of which ``parts`` has neurons is all of its neurons. None where they are not known."""
+    wanted = set(kinds)
+    if facts.kind == "vector":
+        found = []
+        for layer, width in enumerate(facts.widths[:-1], -1):
+            kind: Kind = "input" if layer < 0 else "unit"
+            found += [OutputNode(kind, layer, unit) for unit in range(width)] if kind in wanted else []
+        return tuple(found) if len(facts.widths) > 1 else None
+    if facts.layers is None or facts.heads is None or missing("z", facts) is not None:
+        return None
+    split = {node.layer for node in parts if node.kind == "neuron"}
+    found = [OutputNode("embed")] if "embed" in wanted else []
+    for layer in range(facts.layers):
+        found += [OutputNode("head", layer, head) for head in range(facts.heads)] if "head" in wanted else []
+        if "mlp" in wanted and layer not in split:
+            found.append(OutputNode("mlp", layer))
+        elif "mlp" in wanted:
+            if facts.mlp_width is None:
+                return None
+            found += [OutputNode("neuron", layer, unit) for unit in range(facts.mlp_width)]
+    return tuple(found)
+
+
+def kinds_of(facts: Facts) -> tuple[Kind, ...]:
+    """The kinds of all outputs of a network. The last layer of a vector network is what is read."""
+    return ("input", "unit") if facts.kind == "vector" else ("embed", "head", "mlp")
+
+
+def refined(spots: Iterable[Spot], split: Iterable[int], facts: Facts) -> tuple[Spot, ...]:
+    """The same with every MLP of the layers ``split`` as its neurons."""
+    layers, found = set(split), dict[Spot, None]()
+    for node, position in spots:
+        whole = node.kind == "mlp" and node.layer in layers
+        units = range(facts.mlp_width or 0) if whole else ()
+        found |= dict.fromkeys((OutputNode("neuron", node.layer, unit), position) for unit in units)
+        found |= {} if whole else {(node, position): None}
+    return tuple(found)
+
+
+def without(spots: Iterable[Spot], taken: Iterable[Spot]) -> tuple[Spot, ...]:
+    """The spots that are not ``taken``: a node at all tokens without some is the node at the others."""
+    away: dict[OutputNode, list[Position | None]] = defaultdict(list)
+    for node, position in taken:
+        away[node].append(position)
+    found = []
+    for node, position in spots:
+        gone = away.get(node, [])
+        if position in gone or EVERYWHERE in gone or None in gone:
+            continue
+        if position is not None and gone and position.kind in ("all", "except"):
+            first = position.parts if position.kind == "except" else ()
+            position = Position("except", parts=tuple(dict.fromkeys((*first, *(p for p in gone if p is not None)))))
+        found.append((node, position))
+    return tuple(found)
+
+
+def together(spots: Iterable[Spot]) -> tuple[Spot, ...]:
+    """Each spot once; a node that is there at all tokens is there once."""
+    found = dict.fromkeys(spots)
+    whole = {node for node, position in found if position == EVERYWHERE}
+    return tuple(spot for spot in found if spot[0] not in whole or spot[1] == EVERYWHERE)
+
+
+def places_of(spots: Sequence[Spot]) -> tuple[Place, ...]:
+    """Where spots are written: the heads of a layer at a token as one place, and so the numbers of one vector."""
+    grouped: dict[tuple[Kind, int, Position | None], list[int]] = defaultdict(list)
+    for node, position in spots:
+        grouped[*node.group, position].append(node.index)
+    found = []
+    for (kind, layer, position), indices in grouped.items():
+        site = Site(_SITES[kind], layer if layer >= 0 else None)
+        if kind == "head":
+            site = replace(site, heads=tuple(sorted(indices)))
+        elif kind in ("neuron", "input", "unit"):
+            site = replace(site, dims=tuple(sorted(indices)))
+        found.append(Place(site, position))
+    return tuple(found)
+
+
+def size_of(spots: Iterable[Spot], facts: Facts) -> Size:
+    """The size of a circuit of nodes. Of an edge both ends are in it; a head reads by three (q, k and v), and logits read all."""
+    nodes = {node for node, _ in spots}
+    every = universe(facts, kinds_of(facts), nodes) or ()
+    edges, weighted = edges_among(nodes, facts)
+    return Size(len(nodes), edges, weighted, len(every), edges_among(every, facts)[0])
+
+
+def edges_among(nodes: Iterable[OutputNode], facts: Facts) -> tuple[int, float]:
+    """The edges among components of which nodes are there, each once; and weighted by the share of the sender that is there."""
+    shares: dict[tuple[int, int], dict[int, float]] = defaultdict(lambda: defaultdict(float))
+    for node in nodes:
+        shares[_stage(node, facts)][node.index if node.kind == "head" else 0] += 1 / _parts(node, facts)
+    count, weight, senders, sent = 0, 0.0, 0, 0.0
+    before: dict[int, tuple[int, float]] = {}
+    for stage in sorted(shares):
+        there = shares[stage]
+        own = (len(there), sum(min(1.0, share) for share in there.values()))
+        if facts.kind == "vector":  # a layer reads the one below it
+            senders, sent = before.get(stage[0] - 1, (0, 0.0))
+            before[stage[0]] = own
+        elif facts.parallel and stage[1] == 1:  # an MLP does not read the heads beside it
+            senders, sent = before.get(stage[0], (senders, sent))
+        else:
+            before[stage[0]] = (senders, sent)
+        if stage[0] >= 0:
+            reads = 3 if stage[1] == 0 and facts.kind != "vector" else 1
+            count += reads * len(there) * senders
+            weight += reads * len(there) * sent
+        if facts.kind != "vector":
+            senders, sent = _so_far(shares, stage)
+    if facts.kind == "vector":
+        senders, sent = before.get(len(facts.widths) - 3, (0, 0.0))
+    return count + senders, weight + sent
+
+
+def _so_far(shares: dict[tuple[int, int], dict[int, float]], last: tuple[int, int]) -> tuple[int, float]:
+    """How many components write up to a stage, and how much of them is there."""
+    there = [part for stage, parts in shares.items() if stage <= last for part in parts.values()]
+    return len(there), sum(min(1.0, share) for share in there)
+
+
+def _stage(node: OutputNode, facts: Facts) -> tuple[int, int]:
+    return (node.layer, 1 if node.kind in ("mlp", "neuron") else 0)
+
+
+def _parts(node: OutputNode, facts: Facts) -> int:
+    """Of how many numbers a node is one."""
+    if node.kind == "neuron":
+        return facts.mlp_width or 1
+    if node.kind in ("input", "unit"):
+        return facts.widths[node.layer + 1]
+    return 1
+
+
+__all__ = [
+    "EVERYWHERE",
+    "KINDS",
+    "OUTPUTS",
+    "OutputNode",
+    "Size",
+    "Spot",
+    "edges_among",
+    "kinds_of",
+    "nodes_of",
+    "places_of",
+    "refined",
+    "size_of",
+    "together",
+    "universe",
+    "without",
+]

@@ -1,0 +1,77 @@
+"""Circuits in the terminal: their sizes, the choices that their numbers stand on, their self-checks, and random circuits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.console import RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from causal_dsl.score.circuit_results import CircuitResult
+from causal_dsl.score.format_numbers import show, show_cell
+from causal_dsl.score.results import TestResult
+
+_MOST_CELLS = 40
+
+
+def circuits(test: TestResult) -> Iterator[RenderableType]:
+    """The circuits of a test's cells; nothing where there are none."""
+    cells = [(cell, cell.circuit) for cell in test.cells if cell.circuit is not None]
+    if not cells:
+        return
+    first = cells[0][1]
+    yield Text("")
+    if len(cells) == 1:
+        yield _indented(Text(f"circuit {first.name}: {_size(first)}"))
+        for name, random in first.random.items():
+            known = [value for value in random.values if value is not None]
+            if random.range is not None and random.as_high is not None:
+                low, high = random.range
+                told = f"{show(low)} to {show(high)}" if low < high else show(low)
+                count = round(random.as_high * len(known))
+                yield _indented(
+                    Text(
+                        f"{len(known)} random circuits with as many nodes of each kind: {name} {told}, as high in {count}"
+                    )
+                )
+    else:
+        yield _indented(_table(test))
+        if len(cells) > _MOST_CELLS:
+            yield _indented(Text(f"and {len(cells) - _MOST_CELLS} more cells", style="dim"))
+    for choices in dict.fromkeys(circuit.choices for _, circuit in cells):
+        yield _indented(Text(f"ablation: {choices}", style="dim"))
+    checks = [check for _, circuit in cells for check in circuit.checks]
+    if checks and all(check.holds for check in checks):
+        says = list(dict.fromkeys(check.says for check in checks))
+        most = max(check.apart for check in checks)
+        yield _indented(Text(f"self-checks: {'; '.join(says)} (at most {show(most)} apart in a logit)", style="dim"))
+
+
+def _size(circuit: CircuitResult) -> str:
+    size = circuit.size
+    return f"{size.nodes} of {size.of_nodes} nodes, {size.edges} of {size.of_edges} edges, {size.weighted:.1f} weighted"
+
+
+def _table(test: TestResult) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    cells = [(cell, cell.circuit) for cell in test.cells if cell.circuit is not None]
+    names = list(dict.fromkeys(name for _, circuit in cells for name in circuit.random))
+    for name in ("circuit", "nodes", "edges", "weighted", *(f"random {name}" for name in names)):
+        table.add_column(Text(name, style="dim"), justify="left" if name == "circuit" else "right")
+    for cell, circuit in cells[:_MOST_CELLS]:
+        ranges = [circuit.random[name].range if name in circuit.random else None for name in names]
+        told = ["" if one is None else f"{show(one[0])} to {show(one[1])}" for one in ranges]
+        size = circuit.size
+        table.add_row(
+            Text(show_cell(cell.cell)), str(size.nodes), str(size.edges), f"{size.weighted:.1f}", *map(Text, told)
+        )
+    return table
+
+
+def _indented(what: RenderableType) -> Padding:
+    return Padding(what, (0, 0, 0, 2))
+
+
+__all__ = ["circuits"]

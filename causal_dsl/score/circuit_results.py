@@ -1,0 +1,112 @@
+"""What is told of a circuit beside its scores: its size, the choices of its ablation, what its runs say of themselves, random circuits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from causal_dsl.program.ablations import AblationChoices
+from causal_dsl.program.nodes import Size
+from causal_dsl.score.as_json import number
+from causal_dsl.score.format_numbers import show
+from causal_dsl.score.results import Finding
+
+if TYPE_CHECKING:
+    from causal_dsl import shapes
+
+#: How far two runs that should be one may be apart in a logit, as a share of how large the logits are.
+CLOSE = 1e-3
+
+
+@dataclass(frozen=True)
+class SelfCheck:
+    """Two runs that have to be the same: the largest difference of a number of theirs, of numbers as large as ``scale``."""
+
+    says: str
+    apart: float
+    scale: float
+
+    @property
+    def holds(self) -> bool:
+        return self.apart <= CLOSE * max(1.0, self.scale)
+
+    def to_json(self) -> shapes.SelfCheckJson:
+        return {"says": self.says, "apart": number(self.apart), "holds": self.holds}
+
+
+@dataclass(frozen=True)
+class RandomCircuits:
+    """A score of random circuits: ``values`` of each, and the share of them that are at least as high as the circuit's."""
+
+    values: tuple[float | None, ...]
+    as_high: float | None
+
+    @property
+    def range(self) -> tuple[float, float] | None:
+        known = [value for value in self.values if value is not None]
+        return (min(known), max(known)) if known else None
+
+    def to_json(self) -> shapes.RandomCircuitsJson:
+        return {"values": [number(value) for value in self.values], "as_high": number(self.as_high)}
+
+
+@dataclass(frozen=True)
+class CircuitResult:
+    """One circuit in one cell."""
+
+    name: str
+    size: Size
+    choices: AblationChoices
+    checks: tuple[SelfCheck, ...]
+    random: Mapping[str, RandomCircuits]
+    #: the weighted edges of the random circuits
+    sizes: tuple[float, ...] = ()
+
+    def to_json(self) -> shapes.CircuitJson:
+        size = self.size
+        return {
+            "name": self.name,
+            "size": {
+                "nodes": size.nodes,
+                "of_nodes": size.of_nodes,
+                "edges": size.edges,
+                "weighted_edges": size.weighted,
+                "of_edges": size.of_edges,
+            },
+            "choices": self.choices.to_json(),
+            "checks": [check.to_json() for check in self.checks],
+            "random": {name: one.to_json() for name, one in self.random.items()},
+            "random_weighted_edges": list(self.sizes),
+        }
+
+    def findings(self) -> tuple[Finding, ...]:
+        """What stands beside the numbers of the circuit."""
+        found = [
+            Finding(
+                "circuit_check", f"{check.says} does not hold: the two runs are {show(check.apart)} apart in a logit."
+            )
+            for check in self.checks
+            if not check.holds
+        ]
+        for name, random in self.random.items():
+            if random.as_high is not None and random.as_high > 0.05:
+                count = sum(value is not None for value in random.values)
+                found.append(
+                    Finding(
+                        "circuit_like_random",
+                        f"`{name}` of `{self.name}` is no higher than that of {round(random.as_high * count)} of {count} random "
+                        "circuits with as many nodes of each kind.",
+                    )
+                )
+        return tuple(found)
+
+
+def random_of(own: float | None, values: Sequence[float | None]) -> RandomCircuits:
+    """Where a circuit's score stands among those of random circuits."""
+    known = [value for value in values if value is not None]
+    high = None if own is None or not known else sum(value >= own - 1e-9 for value in known) / len(known)
+    return RandomCircuits(tuple(values), high)
+
+
+__all__ = ["CLOSE", "CircuitResult", "RandomCircuits", "SelfCheck", "random_of"]

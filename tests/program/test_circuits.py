@@ -1,0 +1,219 @@
+"""Circuits: which nodes each is made of, how large it is, and what an intervention on it writes."""
+
+from __future__ import annotations
+
+import json
+from itertools import product
+from pathlib import Path
+
+import pytest
+
+from causal_dsl import api
+from causal_dsl.api import Checked, Options
+from causal_dsl.planning.circuit_runs import random_circuits
+from causal_dsl.program.ablations import Ablation
+from causal_dsl.program.nodes import OutputNode, edges_among, places_of, without
+from causal_dsl.tools.cli import main
+from causal_dsl.vocabulary.locations import Position
+from causal_dsl.vocabulary.network_facts import Facts
+
+SPEC = """
+domain W = {"circle", "square", "star", "heart"}
+causal equality {
+  a, b, c, d ~ W
+  left  := a == b
+  right := c == d
+  output same := left == right
+}
+network gpt = zoo("equality-gpt2")
+align tau(p in [b, last]) : equality -> gpt {
+  prompt "{a} {b} {c} {d} ="
+  same @ next_token
+}
+circuit wang(l in 0:3) : gpt {
+  early = layer[0:2].head[all], embed
+  late  = layer[l].head[0, 1], layer[l].mlp_out
+  early -> late.v -> logits
+}
+circuit at : gpt {
+  one = layer[1].head[0].z[b], layer[1].head[0].z[last]
+}
+"""
+TEST = """
+test t on tau(p=last) {
+  base, source ~ equality(n=8)
+  do(ACTION)
+  report moved
+}
+"""
+
+
+def check(text: str, **options: object) -> Checked:
+    checked = api.check(api.parse(text), Options(**options))  # type: ignore[arg-type]
+    checked.raise_errors()
+    return checked
+
+
+def ablation(action: str, cell: int = 0) -> Ablation:
+    """What an action on circuits does in a cell."""
+    program = check(SPEC + TEST.replace("ACTION", action)).program
+    assert program is not None
+    found = program.tests[0].cells[cell].interventions[0].circuit
+    assert found is not None
+    return found
+
+
+def names(action: str, cell: int = 0) -> set[str]:
+    return {str(node) for node, _ in ablation(action, cell).spots}
+
+
+HEADS = {f"layer[{layer}].head[{head}]" for layer, head in product(range(2), range(4))}
+
+
+def test_a_circuit_is_its_groups_and_the_ends_of_its_edges() -> None:
+    late = {"layer[2].head[0]", "layer[2].head[1]", "layer[2].mlp_out"}
+    assert names("wang(l=2) = mean") == HEADS | {"embed"} | late
+    assert names("wang(l=2).late = mean") == late
+    assert names("wang(2).late <- source") == late
+
+
+def test_sets_of_circuits() -> None:
+    for action in ("outside(wang(l=0) - wang(l=0).late) = mean", "outside(wang(l=2) - wang(l=2).late) = 0"):
+        assert names(action) >= {"embed", "layer[1].head[0]"}
+    assert names("outside(wang(l=2).late + wang(l=2).early) = mean") == names("outside(wang(l=2)) = mean")
+    assert "layer[0].head[0]" not in names("outside(wang(l=0) - wang(l=0).late) = mean")
+
+
+def test_parameters_of_a_circuit_are_swept_over() -> None:
+    program = check(SPEC + TEST.replace("ACTION", "wang.late = mean")).program
+    assert program is not None
+    assert [dict(cell.values) for cell in program.tests[0].cells] == [{"l": 0}, {"l": 1}, {"l": 2}]
+    assert names("wang.late = mean", 1) == {"layer[1].head[0]", "layer[1].head[1]", "layer[1].mlp_out"}
+
+
+def test_outside_is_every_other_node_of_the_kinds_that_are_looked_at() -> None:
+    every = ablation("outside(wang(l=2)) <- source")
+    assert len(every.every) == 3 * 4 + 3 + 1
+    written = without(every.every, every.spots)
+    assert {str(node) for node, _ in written} == {str(node) for node, _ in every.every} - names("wang(l=2) = 0")
+    heads = ablation("outside(wang(l=2), among=[head]) <- source")
+    assert len(heads.every) == 12
+    assert {node.kind for node, _ in heads.spots} == {"head"}
+
+
+def test_a_node_at_some_tokens_leaves_the_others_outside() -> None:
+    one = ablation("outside(at) = mean")
+    rest = [position for node, position in one.written(one.spots) if str(node) == "layer[1].head[0]"]
+    assert [str(position) for position in rest] == ["all but b, last"]
+    role = ablation("outside(at, at=[b, last]) = mean")
+    assert {str(position) for _, position in role.every} == {"b", "last"}
+    assert all(str(node) != "layer[1].head[0]" for node, _ in role.written(role.spots))
+
+
+def test_heads_of_a_layer_are_one_place() -> None:
+    places = places_of([(OutputNode("head", 1, head), Position("all")) for head in (2, 0)])
+    assert [(place.site.component, place.site.layer, place.site.heads) for place in places] == [("z", 1, (0, 2))]
+
+
+@pytest.mark.parametrize("parallel", [False, True])
+def test_edges_are_counted_as_by_hand(parallel: bool) -> None:
+    facts = Facts(
+        "language", "gpt2", layers=3, heads=2, kv_heads=2, head_dim=4, width=8, mlp_width=10, parallel=parallel
+    )
+    heads = {OutputNode("head", layer, head) for layer in range(3) for head in range(2)}
+    every = {OutputNode("embed"), *heads, *(OutputNode("mlp", layer) for layer in range(3))}
+    some = {OutputNode("embed"), OutputNode("head", 1, 1), OutputNode("mlp", 1), OutputNode("head", 2, 0)}
+    for nodes in (every, some):
+        count = len(nodes)  # to the logits
+        for sender, receiver in product(nodes, nodes):
+            if receiver.kind == "embed" or sender == receiver:
+                continue
+            before = sender.layer < receiver.layer
+            before |= (
+                sender.kind == "head" and receiver.kind == "mlp" and sender.layer == receiver.layer and not parallel
+            )
+            count += (3 if receiver.kind == "head" else 1) * before
+        assert edges_among(nodes, facts) == (count, count)
+    part = {OutputNode("neuron", 1, 0), OutputNode("neuron", 1, 1)}
+    assert edges_among({*part, OutputNode("head", 2, 0)}, facts) == (3 + 1 + 1, pytest.approx(0.2 * 4 + 1))
+
+
+def test_random_circuits_are_as_large_and_of_the_same_kinds() -> None:
+    own = ablation("outside(wang(l=2)) = mean")
+    program = check(SPEC + TEST.replace("ACTION", "outside(wang(l=2)) = mean")).program
+    assert program is not None
+    facts = program.tests[0].network.facts
+    size = edges_among((node for node, _ in own.spots), facts)[1]
+    found = random_circuits(own, facts)
+    assert len(found) == 20
+    assert len({frozenset(one) for one in found}) > 10
+    for one in found:
+        assert set(one) != set(own.spots) and set(one) <= set(own.every) and len(set(one)) == len(own.spots)
+        for kind in ("embed", "head", "mlp"):
+            assert sum(node.kind == kind for node, _ in one) == sum(node.kind == kind for node, _ in own.spots)
+    sizes = [edges_among((node for node, _ in one), facts)[1] for one in found]
+    assert abs(sum(sizes) / len(sizes) - size) < 0.1 * size
+
+
+def test_a_circuit_of_a_file(tmp_path: Path) -> None:
+    scores = {"embed": 2.0, "layer[0].head[1]": -3.0, "layer[1].mlp_out": 1.0, "layer[2].head[0]": 0.5}
+    (tmp_path / "found.json").write_text(json.dumps({"nodes": scores}))
+    (tmp_path / "plain.json").write_text(json.dumps({"nodes": ["embed", "layer[0].neurons[3]"]}))
+    cases = {
+        'json("found.json", keep=50%, by=signed)': {"embed", "layer[1].mlp_out"},
+        'json("found.json", keep=2, by=absolute)': {"embed", "layer[0].head[1]"},
+        'json("found.json")': set(scores),
+        'json("plain.json")': {"embed", "layer[0].neurons[3]"},
+    }
+    for call, wanted in cases.items():
+        text = SPEC + f"circuit f : gpt = {call}\n" + TEST.replace("ACTION", "f = mean")
+        (tmp_path / "s.causal").write_text(text)
+        checked = api.check(api.load(tmp_path / "s.causal"))
+        checked.raise_errors()
+        assert checked.program is not None
+        circuit = checked.program.tests[0].cells[0].interventions[0].circuit
+        assert circuit is not None
+        assert {str(node) for node, _ in circuit.spots} == wanted
+    for call, said in {
+        'json("found.json", keep=50%)': "the order of the nodes is not stated",
+        'json("found.json", keep=7, by=signed)': "`keep` is 7 of 4 nodes",
+        'json("plain.json", keep=1, by=signed)': "have no scores",
+        'json("absent.json")': "there is no file",
+        'json("broken.json")': "cannot read",
+        'json("other.json")': "names `layer[7].head[0]`",
+        'json("empty.json")': "names no nodes",
+    }.items():
+        (tmp_path / "broken.json").write_text("{")
+        (tmp_path / "other.json").write_text(json.dumps({"nodes": ["layer[7].head[0]"]}))
+        (tmp_path / "empty.json").write_text(json.dumps({"edges": []}))
+        (tmp_path / "s.causal").write_text(SPEC + f"circuit f : gpt = {call}\n" + TEST.replace("ACTION", "f = mean"))
+        errors = api.check(api.load(tmp_path / "s.causal")).errors
+        assert [error.code for error in errors] == ["E805"] and said in errors[0].title, call
+
+
+def test_networks_whose_heads_are_not_known_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "net.py").write_text(
+        "import torch\n\ndef build():\n    return torch.nn.Sequential(torch.nn.Embedding(3, 4), torch.nn.Linear(4, 3))\n"
+    )
+    (tmp_path / "none.json").write_text('{"nodes": []}')
+    (tmp_path / "s.causal").write_text("""
+domain W = {"a", "b"}
+causal m {
+  x ~ W
+  output o := x
+}
+network own = torch("net.py:build", vocabulary=["BOS", "a", "b"])
+align tau : m -> own {
+  prompt "BOS {x}"
+  o @ next_token(among=W)
+}
+circuit c : own = json("none.json")
+test t on tau {
+  base, source ~ m(n=8)
+  do(outside(c) = mean)
+  report kl
+}
+""")
+    assert api.check(api.load(tmp_path / "s.causal"), Options(trust=True)).errors == []  # it is not loaded yet
+    assert main(["run", str(tmp_path / "s.causal"), "--trust"]) == 2
+    assert "E810" in capsys.readouterr().err
