@@ -32,7 +32,7 @@ DECODERS = DEFAULTS.with_name("decoders.json")
 TOKENS = ("pad_token_id", "bos_token_id", "eos_token_id")
 FAMILIES = "| written | the variable is | fitted on labels | paper |"
 _NEEDS = {"label": "an interchange", "patched": "an intervention"}
-_UNITS = {"share": "a share", "ratio": "a ratio", "nats": "nats", "logits": ""}
+_UNITS = {"share": "a share", "ratio": "a ratio", "nats": "nats", "logits": "", "number": "a number"}
 #: The first number of a stretch of codes, and what they are about.
 CHAPTERS = (
     (100, "Syntax"),
@@ -60,6 +60,7 @@ CHAPTERS = (
     (785, "Words that packages add"),
     (790, "Written values"),
     (799, "Defects of causal_dsl"),
+    (830, "Measures at a place"),
 )
 
 

@@ -61,7 +61,7 @@ _LEAVES = leaves()
 _NAMES = names()
 _IDENTS = idents()
 _NO_OR_YES = st.booleans()
-_KINDS = st.integers(0, 8)
+_KINDS = st.integers(0, 9)
 _SIZES = [st.integers(0, most) for most in range(6)]
 _OPERATORS = st.sampled_from(("+", "-", "*", "/", "div", "mod", "and", "or"))
 _COMPARISONS = st.sampled_from(("==", "!=", "<", "<=", ">", ">="))
@@ -77,7 +77,7 @@ def _several(draw: st.DrawFn, strategy: st.SearchStrategy, least: int = 0, most:
 @st.composite
 def expressions(draw: st.DrawFn, depth: int = 3) -> tree.Expr:
     """Expressions of every kind, nested up to ``depth``."""
-    kind = draw(_KINDS) if depth > 0 else 8
+    kind = draw(_KINDS) if depth > 0 else 9
     inner = expressions(depth - 1)
     match kind:
         case 0:
@@ -94,6 +94,8 @@ def expressions(draw: st.DrawFn, depth: int = 3) -> tree.Expr:
             return tree.Member(draw(inner), draw(domains(depth - 1)))
         case 7:
             return tree.IfElse(draw(inner), draw(inner), draw(inner))
+        case 8:
+            return tree.Located(draw(inner), draw(paths(depth - 1)))
     return draw(_LEAVES)
 
 

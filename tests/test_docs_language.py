@@ -39,6 +39,7 @@ def test_all_kinds_of_declarations_are_shown() -> None:
         tree.Member,
         tree.IfElse,
         tree.Slice,
+        tree.Located,
     }
     assert grammar <= shown
 

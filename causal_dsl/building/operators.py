@@ -31,7 +31,7 @@ class Declared:
 class Expression:
     """A value, a site or a domain of a spec. Operators make larger ones; see :func:`node_of` for the tree's node.
 
-    ``==  !=  <  <=  >  >=`` compare, ``&  |  ~`` are ``and``, ``or``, ``not``; ``//`` and ``%`` are ``div`` and
+    ``measure @ site`` is taken at a place. ``==  !=  <  <=  >  >=`` compare, ``&  |  ~`` are ``and``, ``or``, ``not``; ``//`` and ``%`` are ``div`` and
     ``mod``; attributes, subscripts and calls make paths (``layer[8].resid_post[last]``).
     """
 
@@ -119,6 +119,12 @@ class Expression:
 
     def __rmod__(self, other: Any) -> Expression:
         return self._binary("mod", other, self)
+
+    def __matmul__(self, site: Any) -> Expression:
+        """``self @ site``: a measure that is taken at a place."""
+        if not isinstance(node_of(site), tree.Name | tree.Attribute | tree.Subscript | tree.Call):
+            raise TypeError(f"`{site!r}` is no site: write cd.logit(answer) @ cd.layer[8].resid_post[cd.last]")
+        return combine(tree.Located, self, site)
 
     def __and__(self, other: Any) -> Expression:
         return self._binary("and", self, other)

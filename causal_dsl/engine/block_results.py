@@ -27,6 +27,8 @@ class BlockResult:
     fired: dict[int, np.ndarray] = field(default_factory=dict)
     floors: dict[int, tuple[float, float]] = field(default_factory=dict)
     outside: dict[int, tuple[int, int]] = field(default_factory=dict)
+    #: of each cell and run, the numbers [pairs] that were read at places
+    looked: dict[tuple[int, str], dict[Quantity, np.ndarray]] = field(default_factory=dict)
     seconds: float = 0.0
 
 

@@ -143,6 +143,7 @@ class Execution:
             floors,
             self.features,
             self.given,
+            targets=self.targets,
         )
 
     def _numbers(self, test: Test, network: Network) -> Numbers:
@@ -154,6 +155,8 @@ class Execution:
             found: dict[Quantity, np.ndarray] = {}
             for quantity in read.quantities if read else ():
                 found[quantity] = np.full(n, NO_ANSWER, np.int64) if quantity.kind == "answer" else np.full(n, np.nan)
+            for looked in read.looks if read else ():
+                found |= {quantity: np.full(n, np.nan) for quantity in looked.quantities}
             return found
 
         others = {run: blank(read) for run, read in node.reads if run not in ("base", "patched")}
@@ -330,6 +333,11 @@ class Execution:
                     columns[quantity][block_result.pairs] = values
                 if cell.node.read("patched") is None and role == "base":
                     cell.done[block_result.pairs] = True
+        for (number, role), numbers in block_result.looked.items():
+            held = run.cells[number].columns
+            own = {**held.sources, "base": held.base, "patched": held.patched}[role]
+            for quantity, values in numbers.items():
+                own[quantity][block_result.pairs] = values
         for place, number in enumerate(block_result.cells):
             cell = run.cells[number]
             for quantity, values in block_result.patched.items():

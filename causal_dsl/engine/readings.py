@@ -24,7 +24,7 @@ class Numbers:
 
     def __init__(self, test: Test, answers: Answers, targets: Targets, quantities: Sequence[Quantity], vocabulary: int):
         self.test, self.answers = test, answers
-        self.targets = {q: targets(test, q) for q in dict.fromkeys(quantities) if q.kind == "logit"}
+        self.targets = {q: targets(test, q) for q in dict.fromkeys(quantities) if q.of is not None}
         self.vocabulary = vocabulary
         #: whether what it can say is the logits that the read-out names, and no word beside them
         self.classes = test.readout.kind == "logits"
@@ -100,7 +100,7 @@ class Numbers:
         for start in range(0, len(pairs) if any(map(measured, quantities)) else 0, size):
             part = slice(start, start + size)
             targets = {
-                q: self._on(self.targets[q][pairs[part]], logits, pruned) for q in quantities if q.kind == "logit"
+                q: self._on(self.targets[q][pairs[part]], logits, pruned) for q in quantities if q.of is not None
             }
             base = None if against is None else against[0].index_select(0, against[1][part])
             picked = logits.index_select(0, rows[part])

@@ -37,6 +37,10 @@ def measure(
             case "logit":
                 ids = targets[quantity]
                 found[quantity] = _logit(exact, ids)
+            case "order":
+                own = _logit(exact, targets[quantity])
+                larger = (seen > own[:, None]).sum(dim=1).double()
+                found[quantity] = torch.where(own.isnan() | seen.isnan().any(dim=1), torch.nan, larger)
             case "log_normalizer":
                 found[quantity] = torch.logsumexp(seen, dim=1)
             case _ if (record := quantity.measure) is not None:

@@ -15,6 +15,7 @@ from torch import Tensor
 from causal_dsl.engine.activation_cache import PassActivations
 from causal_dsl.engine.attended_keys import as_wide
 from causal_dsl.engine.block_results import BlockResult, BlockResults
+from causal_dsl.engine.looks import Looks
 from causal_dsl.engine.runner import Context, Gather, Logits
 from causal_dsl.network.edges import EdgeWrite, edges_patched
 from causal_dsl.network.forward import SiteRead, SiteWrite, forward
@@ -48,19 +49,20 @@ class ReferenceExecutor:
         context = self.context
         here = step.resumes[block.first : block.last]
         extra = [(context.floors[r], FLOOR_ROWS) for r in here if r in context.floors] if block.start == 0 else []
-        layout = context.layouts.make(step, block, tuple(dict(extra).items()), ahead=True)
+        layout = context.layouts.make(step, block, tuple(dict(extra).items()), ahead=True, watch=True)
         if not len(layout.inputs):
             return {}
+        places = Looks(context, layout) if layout.watches else None
         kept = PassActivations(context.layouts, layout)
         read = layout.rows.read[: len(layout.inputs)] >= 0
-        clean = self._prompts(layout, kept, read)
+        clean = self._prompts(layout, kept, read, places)
         gather = Gather(context, step, block, layout)
         tests = gather.tests()
         found: dict[str, list[tuple[Family, Tensor, Tensor, np.ndarray]]] = {test.name: [] for test in tests}
         fired = {family.resume: np.zeros((len(family.resume.writes), 3)) for family in layout.families}
         for family in layout.families:
             fired[family.resume][:, 2] = [len(spot.live) - spot.live.sum() for spot in family.spots]
-            logits, changes = self._patched(layout, family, kept, None)
+            logits, changes = self._patched(layout, family, kept, None, places)
             fired[family.resume][:, :2] = changes
             for test in tests:
                 if family in gather.wanted(test)[1]:
@@ -73,7 +75,8 @@ class ReferenceExecutor:
                         logits_ = logits
                     found[test.name].append((family, logits_, said, numbers.overall(logits)))
         return {
-            test.name: self._piece(test, gather, layout, kept, clean, read, found[test.name], fired) for test in tests
+            test.name: self._piece(test, gather, layout, kept, clean, read, found[test.name], fired, places)
+            for test in tests
         }
 
     def logits(self, step: Step, block: Block) -> dict[g.Resume, Tensor]:
@@ -97,6 +100,7 @@ class ReferenceExecutor:
         read: np.ndarray,
         found: list[tuple[Family, Tensor, Tensor, np.ndarray]],
         fired: dict[g.Resume, np.ndarray],
+        places: Looks | None,
     ) -> BlockResult:
         numbers = self.context.numbers[test.name]
         parts, saids, wholes, families, count = [], [], [], {}, 0
@@ -113,11 +117,13 @@ class ReferenceExecutor:
             count += len(logits)
         prompt = np.where(read, np.cumsum(read) - 1, -1)
         logits = Logits(torch.cat(parts), prompt, families, torch.cat(saids).cpu().numpy(), np.concatenate(wholes))
-        return gather.block_result(test, logits, fired, numbers.columns is not None)
+        return gather.block_result(test, logits, fired, numbers.columns is not None, places)
 
     # ── prompts ─────────────────────────────────────────────────────────────────────────────────
 
-    def _prompts(self, layout: Layout, kept: PassActivations, read: np.ndarray) -> Tensor | None:
+    def _prompts(
+        self, layout: Layout, kept: PassActivations, read: np.ndarray, places: Looks | None = None
+    ) -> Tensor | None:
         """Run the prompts of a layout as deep as each is read; gives the logits of those that are read."""
         wanted: dict[int, set[Site]] = {row: set() for row in np.nonzero(read)[0].tolist()}
         for site, (rows, _) in layout.kept.items():
@@ -128,6 +134,14 @@ class ReferenceExecutor:
             deepest = max((_depth(site) for site in sites), default=0.0)
             groups.setdefault((True, 0.0) if read[row] else (False, deepest), []).append(row)
         every = [SiteRead(site, torch.from_numpy(r), torch.from_numpy(p)) for site, (r, p) in layout.kept.items()]
+        watches = [] if places is None else [key for key in places.watches if not layout.watches[key].within]
+        every += [
+            SiteRead(
+                key[1].site, torch.from_numpy(layout.watches[key].rows), torch.from_numpy(layout.watches[key].positions)
+            )
+            for key in watches
+        ]
+        kept_sites = len(layout.kept)
         logits: dict[int, Tensor] = {}
         for (whole, _), members in sorted(groups.items(), key=lambda item: item[0]):
             for batch in self._batches(layout, members):
@@ -144,8 +158,12 @@ class ReferenceExecutor:
                     stop=not whole,
                     padding=self.network.padding,
                 )
-                for (_, index), asked, values in zip(picked, reads, outcome.reads, strict=True):
+                for (number, index), asked, values in zip(picked, reads, outcome.reads, strict=True):
                     site = asked.site
+                    if number >= kept_sites:
+                        assert places is not None
+                        places.put(watches[number - kept_sites], index, values)
+                        continue
                     if site.component == "pattern":  # as wide as the longest prompt here: made as wide as that of all
                         heads = len(site.heads) or self.network.facts.heads or 1
                         values = as_wide(values, heads, layout.width)
@@ -179,7 +197,12 @@ class ReferenceExecutor:
     # ── interventions ───────────────────────────────────────────────────────────────────────────
 
     def _patched(
-        self, layout: Layout, family: Family, kept: PassActivations, said: np.ndarray | None
+        self,
+        layout: Layout,
+        family: Family,
+        kept: PassActivations,
+        said: np.ndarray | None,
+        places: Looks | None = None,
     ) -> tuple[Tensor, np.ndarray]:
         """The logits [rows, vocabulary] of an intervention, after ``said`` tokens more; and what its writes did."""
         homes = layout.prompt_rows(family.resume.base, family.resume, family.pairs)
@@ -215,6 +238,16 @@ class ReferenceExecutor:
                     ids + [max(0, t) for t in said[row].tolist()] for ids, row in zip(prompts, batch, strict=True)
                 ]
             read = layout.rows.read[family.rows[batch]] + (0 if said is None else said.shape[1])
+            watches = [] if places is None else [key for key in places.watches if key[0] == family.resume]
+            every = [
+                SiteRead(
+                    key[1].site,
+                    torch.from_numpy(layout.watches[key].rows - family.rows[0]),
+                    torch.from_numpy(layout.watches[key].positions),
+                )
+                for key in watches
+            ]
+            reads, picked = reads_in(every, place)
             with ExitStack() as stack:
                 acted = {}
                 if edges:
@@ -222,7 +255,7 @@ class ReferenceExecutor:
                 outcome = forward(
                     self.network,
                     prompts,
-                    [],
+                    reads,
                     writes,
                     readout=torch.arange(len(batch)),
                     positions=torch.from_numpy(read),
@@ -233,6 +266,9 @@ class ReferenceExecutor:
             found.append(outcome.logits)
             for place_, (rows_, change) in acted.items():
                 changes[edged[place_]] += rows_, float(change.double().nan_to_num(posinf=0.0).sum())
+            for (number, index), values in zip(picked, outcome.reads, strict=True):
+                assert places is not None
+                places.put(watches[number], index, values)
             for number, done in zip(written, outcome.written, strict=True):
                 changes[number] += done.rows, float(done.change.double().nan_to_num(posinf=0.0).sum())
             self.context.tick(self._tokens(layout.inputs[homes[batch]]))

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from causal_dsl.engine.activation_cache import Means, PassActivations
 from causal_dsl.engine.block_results import BlockResult, BlockResults
+from causal_dsl.engine.looks import Looks
 from causal_dsl.engine.off_manifold import OffManifold, every_input
-from causal_dsl.engine.readings import Numbers
+from causal_dsl.engine.readings import Numbers, Targets
 from causal_dsl.engine.values import Values
 from causal_dsl.features.base import Feature
 from causal_dsl.features.given_maps import GivenMaps
@@ -48,6 +49,8 @@ class Context:
     features: Mapping[FeatureRef, Feature] = field(default_factory=dict)
     #: the features of files in whose numbers sites are written
     given: GivenMaps = field(default_factory=GivenMaps)
+    #: the ids whose logits a quantity of a test asks for
+    targets: Targets | None = None
     #: the written vectors that lie outside of what their site takes, in the pass at hand
     outside: OffManifold = field(default_factory=OffManifold)
 
@@ -139,8 +142,10 @@ class Gather:
         rows += [own[number].rows[: WHOLE_PATCHED // len(some)] for number in some]
         return np.unique(np.concatenate(rows)) if rows else np.zeros(0, np.int64)
 
-    def block_result(self, test: Test, logits: Logits, fired: dict[g.Resume, np.ndarray], pruned: bool) -> BlockResult:
-        """The numbers of one test."""
+    def block_result(
+        self, test: Test, logits: Logits, fired: dict[g.Resume, np.ndarray], pruned: bool, looks: Looks | None = None
+    ) -> BlockResult:
+        """The numbers of one test; ``looks`` has what was read at places."""
         numbers, plan = self.context.numbers[test.name], self.context.plan
         draw = plan.scores[test.name][0].label.draw
         pairs = np.asarray(self.block.pairs(plan.drawn[draw].n), dtype=np.int64)
@@ -175,6 +180,8 @@ class Gather:
             if floor in self.families:
                 block_result.floors[number] = self._floor(self.families[floor], logits)
         block_result.patched = {quantity: np.stack(values) for quantity, values in patched.items()}
+        if looks is not None:
+            block_result.looked = looks.numbers(test, pairs)
         return block_result
 
     def _floor(self, family: Family, logits: Logits) -> tuple[float, float]:

@@ -56,6 +56,7 @@ class ChunkStore:
                 "roles": list(block_result.unpatched),
                 "floors": list(block_result.floors.items()),
                 "outside": list(block_result.outside.items()),
+                "looked": list(block_result.looked),
                 "seconds": block_result.seconds,
             }
             arrays[f"{name}/pairs"] = block_result.pairs
@@ -64,6 +65,9 @@ class ChunkStore:
                     arrays[f"{name}/{role}/{i}"] = values
             for i, values in enumerate(block_result.patched.values()):
                 arrays[f"{name}/patched/{i}"] = values
+            for (cell, run), numbers in block_result.looked.items():
+                for i, values in enumerate(numbers.values()):
+                    arrays[f"{name}/{cell}/{run}/at/{i}"] = values
             if block_result.cells:
                 arrays[f"{name}/fired"] = np.concatenate([block_result.fired[cell] for cell in block_result.cells])
         self._blocks.put(_name(step, block), arrays, about)
@@ -100,6 +104,11 @@ def _pieces(arrays: Mapping[str, np.ndarray], about: Mapping[str, Any], plan: Pl
             block_result.fired = dict(zip(block_result.cells, parts, strict=True))
         block_result.floors = {int(cell): (float(floor), float(share)) for cell, (floor, share) in said["floors"]}
         block_result.outside = {int(cell): (int(out), int(of)) for cell, (out, of) in said["outside"]}
+        for cell, run in said["looked"]:
+            read = plan.scores[name][cell].read(run)
+            assert read is not None
+            asked = tuple(quantity for looked in read.looks for quantity in looked.quantities)
+            block_result.looked[int(cell), str(run)] = _numbers(arrays, f"{name}/{cell}/{run}/at", asked)
         block_results[name] = block_result
     return block_results
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from causal_dsl.engine.activation_cache import PassActivations
 from causal_dsl.engine.block_results import BlockResults
+from causal_dsl.engine.looks import Looks
 from causal_dsl.engine.readout import greedy
 from causal_dsl.engine.runner import Context, Gather, Logits
 from causal_dsl.faults import OwnFault
@@ -70,7 +71,7 @@ class Sweep:
         if block.start == 0:  # the noise floor is a matter of the first pairs
             here = step.resumes[block.first : block.last]
             extra = [(context.floors[resume], FLOOR_ROWS) for resume in here if resume in context.floors]
-        begun = self._begin(step, block, extra)
+        begun = self._begin(step, block, extra, watch=True)
         if begun is None:
             return {}
         layout, fired = begun.layout, begun.fired
@@ -78,7 +79,8 @@ class Sweep:
         tests = gather.tests()
         asked = [self._asked(test, gather, layout, step.pruned) for test in tests]
         looks = [self._looked(test, gather, layout, step.pruned) for test in tests] if block.start == 0 else []
-        outcome = self._pass(begun, asked + [look for look in looks if look is not None])
+        places = Looks(context, layout) if layout.watches else None
+        outcome = self._pass(begun, asked + [look for look in looks if look is not None], places)
         whole = iter(outcome.logits[len(tests) :])
         seen = {test.name: next(whole) for test, look in zip(tests, looks, strict=False) if look is not None}
         for (resume, number), done in zip(begun.places, outcome.written, strict=True):
@@ -95,7 +97,7 @@ class Sweep:
                 logits.overall[np.argsort(ask.rows)[where]] = context.numbers[test.name].overall(seen[test.name])
             if context.numbers[test.name].steps > 1:
                 logits.said = self._continue(test, step, layout, ask, values_, begun.writes)
-            block_results[test.name] = gather.block_result(test, logits, fired, step.pruned)
+            block_results[test.name] = gather.block_result(test, logits, fired, step.pruned, places)
         return block_results
 
     def logits(self, step: Step, block: Block) -> dict[g.Resume, Tensor]:
@@ -111,12 +113,12 @@ class Sweep:
             for family, found in zip(families, outcome.logits, strict=True)
         }
 
-    def _begin(self, step: Step, block: Block, extra: list[tuple[g.Resume, int]]) -> _Begun | None:
-        """What a block runs and writes; None where it has no pairs."""
+    def _begin(self, step: Step, block: Block, extra: list[tuple[g.Resume, int]], watch: bool = False) -> _Begun | None:
+        """What a block runs and writes; None where it has no pairs. ``watch``: what is measured at places is read."""
         context = self.context
         late = late_captures(step)
         elsewhere = dict.fromkeys(late, self.keep(step, block, late)) if late else {}
-        layout = context.layouts.make(step, block, tuple(dict(extra).items()))
+        layout = context.layouts.make(step, block, tuple(dict(extra).items()), watch=watch)
         if not len(layout.inputs):
             return None
         plan = schedule(layout.rows, len(self.network.layers), step.rules, self.whole)
@@ -174,7 +176,7 @@ class Sweep:
         families = {family.resume: place[family.rows] for family in gather.wanted(test)[1]}
         return Logits(values, place[: len(layout.inputs)], families)
 
-    def _pass(self, begun: _Begun, asked: list[ReadRows]) -> PassOutcome:
+    def _pass(self, begun: _Begun, asked: list[ReadRows], looks: Looks | None = None) -> PassOutcome:
         layout, kept = begun.layout, begun.kept
         reads, slots = [], []
         for site, (rows, positions) in layout.kept.items():
@@ -190,8 +192,18 @@ class Sweep:
                     count, wide, dtype=self.network.dtype, device=self.network.device_at(site)
                 )
 
+        watches = [] if looks is None else list(looks.watches)
+        for key in watches:
+            watch = layout.watches[key]
+            rows, positions = torch.from_numpy(watch.rows), torch.from_numpy(watch.positions)
+            reads.append(SiteRead(key[1].site, rows, positions, watch.within))
+
         def keep(number: int, values: Tensor) -> None:
-            kept.fill(slots[number][0], values)
+            if number < len(slots):
+                kept.fill(slots[number][0], values)
+            else:
+                assert looks is not None
+                looks.take(watches[number - len(slots)], values)
 
         inputs = self.inputs.rows(layout.inputs)
         return sweep(

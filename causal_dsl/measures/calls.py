@@ -1,6 +1,6 @@
 """The measures and functions of metrics: ``iia``, ``logit(answer)``, ``recovered(m)``, ``max(iia)``.
 
-Codes: E601, E602, E607, E609.
+Codes: E601, E602, E607, E609, E831.
 """
 
 from __future__ import annotations
@@ -52,6 +52,7 @@ from causal_dsl.measures.per_pair import (
     Pair,
     is_share,
 )
+from causal_dsl.measures.quantities import Asked
 from causal_dsl.measures.references import ReferenceReader
 from causal_dsl.measures.units import INDEX, RATIO, SHARE, TRUTH, UNITS
 from causal_dsl.syntax import tree
@@ -70,6 +71,8 @@ class CallReader:
 
     context: TestContext
     diagnostics: Diagnostics
+    #: the place at which measures are taken, where one is named
+    site: tree.Expr | None = None
 
     def value(self, expr: Any, verdict: bool) -> Pair | CellScore | FixedNumber | None:
         raise NotImplementedError
@@ -104,6 +107,9 @@ class CallReader:
             help = f"set a variable, `do(variable <- source)`; or {other}"
             self.lacks(f"`{name}` {_INTERCHANGED}", "no variable is interchanged", span, help)
             return None
+        if self.site is not None and not (record.of_distribution and not record.against_base):
+            self.not_there(name, span)
+            return None
         number = self.context.number
         if ("answer" in record.needs and number is not None) or ("number" in record.needs and number is None):
             what = ("numbers", "no number", "iia") if number is None else ("answers", "a number", "r2")
@@ -117,7 +123,7 @@ class CallReader:
             if self.context.several:
                 self.which_output(name, f"{name}({{output}})", span)
                 return None
-            return OfDistribution(name, UNITS[record.unit], name)
+            return OfDistribution(name, UNITS[record.unit], name, self.place)
         found: Pair | CellScore = made(str(record.formula))(self.context.main)
         if self.context.several and isinstance(found, CellScore) and any(map(asks, found.walk())):
             self.which_output(name, f"{name}({{output}})", span)
@@ -174,7 +180,24 @@ class CallReader:
         if ref is None:
             return None
         text = name if argument is None else f"{name}({format_expr(argument)})"
-        return OfToken(text, UNITS[record.unit], name, ref)
+        return OfToken(text, UNITS[record.unit], name, ref, self.place)
+
+    # ── at a place ──────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def place(self) -> Asked | None:
+        """The place at which measures are taken; None at the read-out."""
+        return None if self.site is None else Asked(self.site)
+
+    def not_there(self, text: str, span: Span) -> None:
+        """Report E831: a measure that is not of one run, or not of logits, has no value at a place."""
+        self.report(
+            "E831",
+            f"`{short(text)}` cannot be taken at a place",
+            span,
+            notes=("at a place are measures of the logits that one run would give from there",),
+            help="write the place behind the measure of one run: `change(logit(answer) @ layer[3].resid_post[last])`",
+        )
 
     def output_of(self, name: str, argument: tree.Expr | None, of: tree.Argument | None, span: Span) -> str | None:
         """The output at whose read-out a token is looked at: the one that is named, or the one whose value it is."""

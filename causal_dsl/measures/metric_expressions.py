@@ -1,6 +1,6 @@
 """Expressions of metrics: names, arithmetic, comparisons and logic, each of pairs or of scores.
 
-Codes: E600, E601, E602, E606, E608, E609.
+Codes: E600, E601, E602, E606, E608, E609, E830.
 """
 
 from __future__ import annotations
@@ -60,6 +60,8 @@ class ExpressionReader(CallReader):
                 return self.call(expr)
             case tree.Attribute():
                 return self.attribute(expr)
+            case tree.Located():
+                return self.located(expr)
             case tree.Unary(op="-"):
                 return self.arithmetic(expr, "negative", (expr.operand,), verdict)
             case tree.Unary(op="not"):
@@ -104,6 +106,35 @@ class ExpressionReader(CallReader):
         finally:
             self.inside = self.inside[:-1]
         return None if value is None else dataclasses.replace(value, text=name)
+
+    def located(self, expr: tree.Located) -> Pair | None:
+        """``logit(answer) @ layer[3].resid_post[last]``: a measure of one run, taken at a place."""
+        if self.site is not None:
+            help = (
+                "name one place for each measure, or a metric without a place: `logit_diff @ layer[3].resid_post[last]`"
+            )
+            self.report("E830", "a measure is taken at one place, and two are named", expr.span, help=help)
+            return None
+        if self.context.several:
+            help = "make an alignment that reads one of them, and test on that"
+            title = "a measure is taken at a place where one output is read, and this test reads several"
+            self.report("E838", title, expr.span, help=help)
+            return None
+        self.site = expr.site
+        try:
+            value = self.value(expr.value, verdict=False)
+        finally:
+            self.site = None
+        if value is None:
+            return None
+        if (
+            not isinstance(value, Pair)
+            or value.two_runs
+            or not all(q.place is not None for _, q in value.needs("base"))
+        ):
+            self.not_there(value.text, expr.value.span)
+            return None
+        return dataclasses.replace(value, text=format_expr(expr))
 
     def unknown(self, expr: tree.Name) -> None:
         name = expr.name

@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from causal_dsl.measures.evaluation import OPERATORS, Array, CellData, Evaluation
-from causal_dsl.measures.quantities import NO_ANSWER, SAID, Quantity, ValueRef
+from causal_dsl.measures.quantities import NO_ANSWER, SAID, Asked, Quantity, ValueRef
 from causal_dsl.measures.units import TRUTH, Unit
 from causal_dsl.vocabulary.measures import MEASURES
 
 Need = tuple[str, Quantity]
-ANSWER, _NORMALIZER = Quantity("answer"), Quantity("log_normalizer")
+ANSWER = Quantity("answer")
 
 
 @dataclass(frozen=True)
@@ -59,26 +59,35 @@ class Pair(MeasuredValue):
 
 @dataclass(frozen=True)
 class OfToken(Pair):
-    """A measure of one token, ``logit(answer)``, from float64 logits and logsumexp."""
+    """A measure of one token, ``logit(answer)``, from float64 logits and logsumexp; at a ``place``, where one is named."""
 
     measure: str
     ref: ValueRef
+    place: Asked | None = None
 
     def of(self, frame: CellData, run: str) -> Array:
-        logit = frame.column(run, Quantity("logit", self.ref)).astype(np.float64)
-        whole = frame.column(run, _NORMALIZER).astype(np.float64) if self._whole else None
+        own = frame.column(run, self._own).astype(np.float64)
+        whole = frame.column(run, self._normalizer).astype(np.float64) if self._whole else None
         formula = MEASURES[self.measure].formula
         assert callable(formula)
-        return np.asarray(formula(logit, whole))
+        return np.asarray(formula(own, whole))
+
+    @property
+    def _own(self) -> Quantity:
+        return Quantity("order" if "order" in MEASURES[self.measure].needs else "logit", self.ref, place=self.place)
+
+    @property
+    def _normalizer(self) -> Quantity:
+        return Quantity("log_normalizer", place=self.place)
 
     @property
     def _whole(self) -> bool:
         return "distribution" in MEASURES[self.measure].needs
 
     def needs(self, run: str) -> Iterator[Need]:
-        yield run, Quantity("logit", self.ref)
+        yield run, self._own
         if self._whole:
-            yield run, _NORMALIZER
+            yield run, self._normalizer
 
 
 @dataclass(frozen=True)
@@ -86,16 +95,19 @@ class OfDistribution(Pair):
     """A measure of all that a run says: ``entropy``; or of the patched run against the base run: ``kl``."""
 
     measure: str
+    place: Asked | None = None
 
     @property
     def two_runs(self) -> bool:
         return MEASURES[self.measure].against_base
 
     def of(self, frame: CellData, run: str) -> Array:
-        return frame.column("patched" if self.two_runs else run, Quantity(self.measure)).astype(np.float64)
+        return frame.column("patched" if self.two_runs else run, Quantity(self.measure, place=self.place)).astype(
+            np.float64
+        )
 
     def needs(self, run: str) -> Iterator[Need]:
-        yield "patched" if self.two_runs else run, Quantity(self.measure)
+        yield "patched" if self.two_runs else run, Quantity(self.measure, place=self.place)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from causal_dsl.syntax import tree
+from causal_dsl.syntax.format import format_expr
 from causal_dsl.vocabulary.measures import MEASURES, Measure
 from causal_dsl.vocabulary.measures.measure import QUANTITIES
 
@@ -33,11 +35,22 @@ class ValueRef:
 
 
 @dataclass(frozen=True)
+class Asked:
+    """A place at which logits are read, those that the network would give from there: the ``site``, as the spec writes it."""
+
+    site: tree.Expr
+
+    def __str__(self) -> str:
+        return f" @ {format_expr(self.site)}"
+
+
+@dataclass(frozen=True)
 class Quantity:
-    """One number a row, computed from the logits at the read-out.
+    """One number a row, computed from the logits at the read-out, or from what is at the place that ``at`` asks for.
 
     ``answer``: the code of the causal model's value that the network gives (:data:`NO_ANSWER` where it gives none of them).
     ``logit``: the logit of ``of``. ``log_normalizer``: logsumexp over the vocabulary (or the classes).
+    ``order``: how many logits are larger than that of ``of``.
     The name of a measure of the distribution (``kl``, ``entropy``): the number that its record computes. ``said``: the id of the largest of all logits, also
     where the answer is read among some (-1: not looked at, or not one id). ``trace``: a weighted sum of the logits, which
     stays as it is where no logit moves.
@@ -47,6 +60,10 @@ class Quantity:
     of: ValueRef | None = None
     #: the output at whose read-out it is, where a test asks for it by name; columns are those of one read-out, and have ""
     at: str = ""
+    place: Asked | None = None
+
+    def __str__(self) -> str:
+        return f"{self.kind} of {self.of} {self.at}" + ("" if self.place is None else str(self.place))
 
     @property
     def measure(self) -> Measure | None:
@@ -57,7 +74,7 @@ class Quantity:
     @property
     def whole(self) -> bool:
         """Whether all logits decide it, whichever answers are read."""
-        return self.kind == "log_normalizer" or self.measure is not None
+        return self.kind in ("log_normalizer", "order") or self.measure is not None
 
     @property
     def against_base(self) -> bool:

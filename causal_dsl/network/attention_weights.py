@@ -30,6 +30,7 @@ class Wanted:
     query: list[TapeJob] = field(default_factory=list)
     key: list[TapeJob] = field(default_factory=list)
     pattern_reads: list[int] = field(default_factory=list)
+    pattern_after: list[int] = field(default_factory=list)
     pattern_writes: list[int] = field(default_factory=list)
 
 
@@ -69,7 +70,8 @@ def want(
     tap = find_tap(network, site)
     there = wanted.setdefault(tap.module, Wanted())
     if site.component == "pattern":
-        (there.pattern_writes if writing else there.pattern_reads).append(number)
+        after = not writing and tape.reads[number].after
+        (there.pattern_writes if writing else there.pattern_after if after else there.pattern_reads).append(number)
     else:
         job = tape.writer(number, tap, points) if writing else tape.reader(number, tap, points)
         if reads_first and not writing:
@@ -172,7 +174,7 @@ def patterns(
     """
     deltas: list[tuple[int, Look, Tensor]] = []
     if reads_first:
-        _read_patterns(there, tape, look, more, deltas)
+        _read_patterns(there.pattern_reads, tape, look, more, deltas)
     for number in there.pattern_writes:
         site, seen = tape.writes[number].site, look(number, True)
         weights = _with(deltas, seen, _weights(seen, more))
@@ -188,15 +190,15 @@ def patterns(
         moved = (change[:, :, None, :] @ values).squeeze(2)
         flat = out.reshape(-1, *out.shape[2:])
         out = flat.index_put((seen.place,), flat[seen.place] + moved).view(out.shape)
-    if not reads_first:
-        _read_patterns(there, tape, look, more, deltas)
+    rest = there.pattern_after if reads_first else [*there.pattern_reads, *there.pattern_after]
+    _read_patterns(rest, tape, look, more, deltas)
     return out
 
 
 def _read_patterns(
-    there: Wanted, tape: Tape, look: Looks, more: dict[str, Any], deltas: list[tuple[int, Look, Tensor]]
+    numbers: list[int], tape: Tape, look: Looks, more: dict[str, Any], deltas: list[tuple[int, Look, Tensor]]
 ) -> None:
-    for number in there.pattern_reads:
+    for number in numbers:
         site, seen = tape.reads[number].site, look(number, False)
         weights = _with(deltas, seen, _weights(seen, more))
         heads = list(site.heads) or list(range(seen.q.shape[1]))

@@ -28,11 +28,13 @@ class Places(Protocol):
 
 @dataclass(eq=False)
 class SiteRead:
-    """The vectors [m, width] at a site, for m pairs of ``rows`` [m] and unpadded ``positions`` [m] (None: vectors)."""
+    """The vectors [m, width] at a site, for m pairs of ``rows`` [m] and unpadded ``positions`` [m] (None: vectors). ``after``: in a
+    pass of many rows, what is there once the writes of the site have acted, as the rest of the network goes on with it."""
 
     site: Site
     rows: Tensor
     positions: Tensor | None = None
+    after: bool = False
 
 
 def reads_in(reads: Sequence[SiteRead], place: np.ndarray) -> tuple[list[SiteRead], list[tuple[int, Tensor]]]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, dataclass_transform
 from causal_dsl.measures.quantities import Quantity
 from causal_dsl.program.components import depth
 from causal_dsl.program.identity import NetworkKey, Origin
+from causal_dsl.program.program import PlaceRead
 from causal_dsl.program.read_features import FeatureRef
 from causal_dsl.vocabulary.locations import Place, Site
 from causal_dsl.vocabulary.ports import Port
@@ -263,21 +264,32 @@ class Resume:
 
 
 @_node
+class Looked:
+    """What a run is read for at places: the numbers that are computed there."""
+
+    look: PlaceRead
+    quantities: tuple[Quantity, ...]
+
+
+@_node
 class ReadNode:
-    """Numbers computed from a run's logits where the answer is read. ``variable`` is the output read there."""
+    """Numbers computed from a run's logits where the answer is read, and from what is at places on the way (``looks``).
+    ``variable`` is the output read there."""
 
     run: Forward | Resume
     variable: str
     readout: str
     quantities: tuple[Quantity, ...]
     against: Forward | None = None
+    looks: tuple[Looked, ...] = ()
 
     @property
     def inputs(self) -> tuple[Node, ...]:
         return (self.run,) if self.against in (None, self.run) else (self.run, self.against)
 
     def __str__(self) -> str:
-        return f"read {self.variable} @ {self.readout}"
+        places = "".join(f", {place}" for looked in self.looks for place in looked.look.places)
+        return f"read {self.variable} @ {self.readout}{places}"
 
 
 @_node

@@ -37,6 +37,13 @@ def place_of(site: Site, layers: int) -> tuple[int, int]:
     return site.layer + (acts == "exit"), phase
 
 
+def place_read(site: Site, layers: int, within: bool) -> tuple[int, int]:
+    """The level and the phase at which a site is read; ``within`` a row that is intervened on, after its writes: the stream is
+    then read as the layer above is given it, where it runs in full."""
+    level, phase = place_of(site, layers)
+    return level, POINT if within and phase == ENTRY else phase
+
+
 @dataclass(frozen=True)
 class Accesses:
     """Places that are read or written, as columns [m]: tokens ``positions`` of ``rows``, at a layer and a phase.

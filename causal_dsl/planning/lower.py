@@ -24,7 +24,7 @@ from causal_dsl.program.components import unfit
 from causal_dsl.program.derived_tests import learned
 from causal_dsl.program.identity import NetworkKey, origin
 from causal_dsl.program.options import Tokenizers
-from causal_dsl.program.program import Cell, Intervention, Program, Test
+from causal_dsl.program.program import Cell, Intervention, PlaceRead, Program, Test
 from causal_dsl.program.read_features import FeatureRef
 from causal_dsl.vocabulary.locations import Place
 from causal_dsl.vocabulary.values.arithmetic import Combine
@@ -136,19 +136,19 @@ class _Lowering:
             quantities = {
                 run: {*read, *OF_ALL} if run in ("base", "patched") else read for run, read in quantities.items()
             }
-        unpatched = [("base", self._read(base, readout, quantities.get("base", set()), base))]
+        wanted: dict[str, tuple[g.Forward, set[Quantity]]] = {"base": (base, set(quantities.get("base", set())))}
         for role in test.roles:
-            wanted = set(quantities.get(role, set()))
+            mine = set(quantities.get(role, set()))
             if role in test.solved:
-                wanted.add(Quantity("answer"))
-            if role != "base" and wanted:
-                unpatched.append((role, self._read(self._forward(role, drawn), readout, wanted, base)))
+                mine.add(Quantity("answer"))
+            if role != "base" and mine:
+                wanted[role] = (self._forward(role, drawn), mine)
         nodes = []
         for cell in test.cells:
-            reads = list(unpatched)
+            reads = [(role, self._read(run, readout, mine, base, cell)) for role, (run, mine) in wanted.items()]
             if cell.interventions:
                 resume = self._resume(base, cell, drawn)
-                reads.append(("patched", self._read(resume, readout, quantities.get("patched", set()), base)))
+                reads.append(("patched", self._read(resume, readout, quantities.get("patched", set()), base, cell)))
             node = g.ScoreNode(test.name, cell.values, label, tuple(reads))
             nodes.append(node)
         self.plan.score(test, nodes)
@@ -175,10 +175,26 @@ class _Lowering:
             self.plan.rows[node] = self.inputs.add(self.test.alignment, drawn, role, self.test.span, choices)
         return node
 
-    def _read(self, run: g.Forward | g.Resume, readout: str, quantities: set[Quantity], base: g.Forward) -> g.ReadNode:
-        ordered = tuple(sorted(quantities, key=str))
-        against = base if any(q.against_base for q in ordered) else None
-        return g.ReadNode(run, self.test.readout.variable, readout, ordered, against)
+    def _read(
+        self, run: g.Forward | g.Resume, readout: str, quantities: set[Quantity], base: g.Forward, cell: Cell
+    ) -> g.ReadNode:
+        ordered = sorted(quantities, key=str)
+        at_end = tuple(q for q in ordered if q.place is None)
+        against = base if any(q.against_base for q in at_end) else None
+        looks = []
+        for look in cell.looks:
+            mine = tuple(q for q in ordered if q.place == look.asked)
+            if mine:
+                self._located(look, run.base if isinstance(run, g.Resume) else run)
+                looks.append(g.Looked(look, mine))
+        return g.ReadNode(run, self.test.readout.variable, readout, at_end, against, tuple(looks))
+
+    def _located(self, look: PlaceRead, run: g.Forward) -> None:
+        """Find the tokens of what is read in every prompt; faults are shown where they are read."""
+        for place in look.places:
+            for position in (place.position, place.key):
+                if position is not None:
+                    self.inputs.sizes(position, self.plan.rows[run], look.span)
 
     # ── interventions ───────────────────────────────────────────────────────────────────────────
 
@@ -302,3 +318,5 @@ def _places(test: Test) -> Iterator[Place]:
                 yield from value.places
         for placed in cell.placed:
             yield from placed.places
+        for look in cell.looks:
+            yield from look.places

@@ -21,6 +21,7 @@ from causal_dsl.planning.memory import Budget
 from causal_dsl.planning.rows import Layout, Layouts
 from causal_dsl.planning.steps import Block, Step, layers_of
 from causal_dsl.program.components import packs, width
+from causal_dsl.vocabulary.locations import Site
 from causal_dsl.vocabulary.network_facts import Facts
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class Peaks:
             if all(len(part.pairs(self.plan.drawn[r.base.draw].n)) for r in step.resumes):
                 share = len(block.pairs(2**40)) / len(part.pairs(2**40))
                 block = part
-        layout = self.layouts.make(step, block)
+        layout = self.layouts.make(step, block, watch=True)
         return Sized(layout, layout.schedule(step, layers_of(facts), packs(facts) is not None), share)
 
     def excess(self, step: Step, block: Block, budget: Budget) -> float:
@@ -91,9 +92,15 @@ class Peaks:
                     which = layout.prompt[user, floor.base][which]
                 distinct = len(np.unique(which * layout.width + tokens))
                 places[write.place.site] = places.get(write.place.site, 0) + distinct
-        return [
-            count * (width(site, facts) or facts.width or max(facts.widths or (1,))) for site, count in places.items()
-        ]
+        for (_, place), watch in layout.watches.items():
+            places[place.site] = places.get(place.site, 0) + len(watch.rows)
+        return [count * self._wide(site, layout, facts) for site, count in places.items()]
+
+    @staticmethod
+    def _wide(site: Site, layout: Layout, facts: Facts) -> int:
+        if site.component == "pattern" and site.dims is None:
+            return layout.width * (len(site.heads) or facts.heads or 1)
+        return width(site, facts) or facts.width or max(facts.widths or (1,))
 
     def _floors(self, step: Step, layout: Layout) -> list[g.Resume]:
         """The bases that the first block of a step patches into themselves, for the noise floor."""

@@ -13,7 +13,7 @@ import numpy as np
 
 from causal_dsl.inputs import Inputs
 from causal_dsl.planning import graph as g
-from causal_dsl.planning.liveness import Accesses, PassRows, Schedule, place_of, schedule
+from causal_dsl.planning.liveness import Accesses, PassRows, Schedule, place_of, place_read, schedule
 from causal_dsl.planning.reach import reaching
 from causal_dsl.planning.steps import Block, Step, captures, is_random, layers_of, mean_in_pass, taken
 from causal_dsl.program.components import in_time
@@ -47,6 +47,20 @@ class Family:
     spots: tuple[Spot, ...]
 
 
+@dataclass(frozen=True, eq=False)
+class Watch:
+    """A place that is read in a run of a pass, for what a test measures there: (``rows``, ``positions``) [k] of the pass, unique;
+    ``at`` [m] which of them each token is, of pair ``which`` [m] of ``pairs``. ``within``: the rows are intervened on, so
+    that what is read is what is there after the writes."""
+
+    pairs: np.ndarray
+    which: np.ndarray
+    at: np.ndarray
+    rows: np.ndarray
+    positions: np.ndarray
+    within: bool
+
+
 @dataclass(eq=False)
 class Layout:
     """``inputs`` [prompts]: the input of each prompt row. ``families``: the interventions. ``prompt[forward]`` [n]: the
@@ -64,6 +78,7 @@ class Layout:
     read_forwards: tuple[g.Forward, ...] = ()
     #: whose own copies of kept vectors come how manieth, where they are not kept once
     copies: dict[object, int] = field(default_factory=dict)
+    watches: dict[tuple[g.Forward | g.Resume, Place], Watch] = field(default_factory=dict)
     keys: dict[Site, np.ndarray] = field(default_factory=dict)
 
     def prompt_rows(self, forward: g.Forward, of: g.Resume | None, pairs: np.ndarray) -> np.ndarray:
@@ -133,12 +148,13 @@ class Layouts:
         extra: Sequence[tuple[g.Resume, int]] = (),
         only: Iterable[g.Capture] | None = None,
         ahead: bool = False,
+        watch: bool = False,
     ) -> Layout:
         """The rows of a block of a step.
 
         ``extra``: further interventions, each on the first so many pairs of the block (the noise floor's). ``only``:
         a pass that keeps these vectors and does nothing else. ``ahead``: all that is written is kept by the prompts'
-        runs, which are done before (the reference executor's way).
+        runs, which are done before (the reference executor's way). ``watch``: what tests measure at places is read, too.
         """
         plan, inputs = self.plan, self.plan.inputs[step.network]
         resumes = () if only is not None else step.resumes[block.first : block.last]
@@ -187,6 +203,8 @@ class Layouts:
         if not step.kept_once and only is None:
             layout.copies = {resume: number for number, resume in enumerate(resumes)}
         self._keep(layout, wanted)
+        if watch:
+            self._watch(layout)
         layout.rows = self._rows(layout, inputs, layout.read_forwards, against)
         return layout
 
@@ -218,6 +236,45 @@ class Layouts:
         for site, found in parts.items():
             layout.keep(site, found)
 
+    def looked_at(self, place: Place, forward: g.Forward, pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """:meth:`tokens` of a place that is read; one without a position is at the token at which the answer is read."""
+        if place.position is not None:
+            return self.tokens(place, forward, pairs)
+        return np.arange(len(pairs)), self.plan.inputs[forward.network].reads[self.plan.rows[forward][pairs]]
+
+    def _watch(self, layout: Layout) -> None:
+        """Note what is read at places in the runs of a pass."""
+        families = {family.resume: family for family in layout.families}
+        for test in self.plan.tests:
+            for score in self.plan.scores[test.name] if test.network.key == layout.network else ():
+                for _, read in score.reads:
+                    for place in dict.fromkeys(place for looked in read.looks for place in looked.look.places):
+                        key = (read.run, place)
+                        if key in layout.watches:
+                            continue
+                        if isinstance(read.run, g.Forward):
+                            if read.run not in layout.read_forwards:
+                                continue
+                            pairs = layout.pairs[read.run.draw]
+                            which, tokens = self.looked_at(place, read.run, pairs)
+                            rows = layout.prompt_rows(read.run, None, pairs)[which]
+                        else:
+                            family = families.get(read.run)
+                            if family is None:
+                                continue
+                            pairs = family.pairs
+                            which, tokens = self.looked_at(place, read.run.base, pairs)
+                            rows = family.rows[which]
+                        places, at = np.unique(rows * layout.width + tokens, return_inverse=True)
+                        layout.watches[key] = Watch(
+                            pairs,
+                            which,
+                            at.reshape(-1),
+                            places // layout.width,
+                            places % layout.width,
+                            isinstance(read.run, g.Resume),
+                        )
+
     def _rows(
         self, layout: Layout, inputs: Inputs, forwards: Sequence[g.Forward], against: list[g.Forward]
     ) -> PassRows:
@@ -236,9 +293,12 @@ class Layouts:
             for family in layout.families
             for write, spot in zip(family.resume.writes, family.spots, strict=True)
         )
-        reads = Accesses.join(
-            (rows, positions, *place_of(site, layers)) for site, (rows, positions) in layout.kept.items()
-        )
+        kept = [(rows, positions, *place_of(site, layers)) for site, (rows, positions) in layout.kept.items()]
+        watched = [
+            (watch.rows, watch.positions, *place_read(place.site, layers, watch.within))
+            for (_, place), watch in layout.watches.items()
+        ]
+        reads = Accesses.join([*kept, *watched])
         return PassRows(lengths, home, read, writes, reads)
 
 

@@ -31,30 +31,25 @@ def read_cells(
     fixed: Mapping[str, tree.Expr],
     draws: Draws,
     good: bool,
+    words: frozenset[str],
     found: Diagnostics,
     networks: Mapping[Definition, NetworkRef],
-) -> tuple[Cell, ...] | None:
-    """Every cell of a test, ``fixed`` parameters left out of the sweep; None where a fault was reported.
+) -> tuple[tuple[Cell, ...], list[dict[str, tree.Expr]]] | None:
+    """Every cell of a test, ``fixed`` parameters left out of the sweep; None where a fault was reported. ``words``: those of the
+    places that are read. Beside the cells stands what all parameters are in each.
 
     Where the test is at fault already (not ``good``) only the first cell is looked at: the others would tell the same.
     """
-    actions = [a for member in declaration.members if isinstance(member, tree.Do) for a in member.actions]
-    if not actions:
-        return (Cell(()),)
-    parameters: Mapping[str, tuple[tree.Expr, ...]] | None = alignment.parameters
-    if isinstance(declaration, tree.TestDecl) and declaration.parameters:
-        parameters = read_parameters(declaration, alignment, found)
-    if parameters is None:
-        return None
-    own = [p.name.name for p in getattr(declaration, "parameters", ())]
-    swept = [name for name in parameters if name not in fixed or name in own]
+    actions = actions_of(declaration)
     likened = frozenset(role for s in draws.statements if s.like for role in s.roles if role != s.like)
     circuits = Circuits(module, networks, likened)
-    parameters = {**parameters, **circuits.parameters(actions, parameters)}
-    swept += [name for name in parameters if name not in swept and name not in alignment.parameters]
+    settings = settings_of(declaration, alignment, fixed, words, circuits, found)
+    if settings is None:
+        return None
+    swept = settings[0]
     cells = []
-    for values in itertools.product(*(parameters[name] for name in swept)):
-        environment = {**fixed, **dict(zip(swept, values, strict=True))}
+    for environment in settings[1]:
+        values = [environment[name] for name in swept]
         reader = ActionReader(found, alignment, draws.roles, circuits, module.folder, draws.implicit, environment)
         interventions: list[Intervention] = []
         for action in actions:
@@ -68,8 +63,40 @@ def read_cells(
             return None
         quiet = SiteReader(alignment.network.facts, alignment.templates, Diagnostics(), environment, alignment.model)
         shown = tuple((name, _shown(value, alignment)) for name, value in zip(swept, values, strict=True))
-        cells.append(Cell(shown, tuple(interventions), _placed(alignment, quiet)))
-    return tuple(cells)
+        cells.append(Cell(shown, tuple(interventions), _placed(alignment, quiet) if actions else ()))
+    return tuple(cells), settings[1]
+
+
+def actions_of(declaration: tree.TestDecl | tree.FitDecl) -> list[Action]:
+    """All that a test does."""
+    return [a for member in declaration.members if isinstance(member, tree.Do) for a in member.actions]
+
+
+def settings_of(
+    declaration: tree.TestDecl | tree.FitDecl,
+    alignment: Alignment,
+    fixed: Mapping[str, tree.Expr],
+    words: frozenset[str],
+    circuits: Circuits,
+    found: Diagnostics,
+) -> tuple[list[str], list[dict[str, tree.Expr]]] | None:
+    """The parameters that a test is swept over, and what all of its parameters stand for in each cell; None where a fault
+    was reported. A test that does nothing is swept over the parameters among the ``words`` of the places that it reads."""
+    parameters: Mapping[str, tuple[tree.Expr, ...]] | None = alignment.parameters
+    acts = bool(actions_of(declaration))
+    if isinstance(declaration, tree.TestDecl) and declaration.parameters and (acts or words):
+        parameters = read_parameters(declaration, alignment, found)
+    if parameters is None:
+        return None
+    own = [p.name.name for p in getattr(declaration, "parameters", ())]
+    swept = [name for name in parameters if name not in fixed or name in own]
+    if acts:
+        parameters = {**parameters, **circuits.parameters(actions_of(declaration), parameters)}
+        swept += [name for name in parameters if name not in swept and name not in alignment.parameters]
+    else:
+        swept = [name for name in swept if name in words]
+    every = itertools.product(*(parameters[name] for name in swept))
+    return swept, [{**fixed, **dict(zip(swept, values, strict=True))} for values in every]
 
 
 def _written_out(action: Action, cell: Mapping[str, tree.Expr]) -> Action:

@@ -10,8 +10,9 @@ from typing import Any, Literal
 from causal_dsl.causal.designs import Design, Drawn
 from causal_dsl.causal.model import CausalModel
 from causal_dsl.causal.predicates import Predicate
-from causal_dsl.diagnostics import Span
+from causal_dsl.diagnostics import NOWHERE, Span
 from causal_dsl.measures.context import TestScores
+from causal_dsl.measures.quantities import Asked
 from causal_dsl.program.ablations import Ablation
 from causal_dsl.program.identity import NetworkKey, Origin, origin
 from causal_dsl.program.probed import Apart, Replaced, Unmapped
@@ -91,6 +92,18 @@ class Placed:
 
 
 @dataclass(frozen=True)
+class PlaceRead:
+    """What is read at a place in one cell. ``kind``: what a logit is there, ``stream`` or ``normed``
+    (:class:`~causal_dsl.vocabulary.components.Component`). A place without a position, in a network of tokens, is at the token at
+    which the answer is read."""
+
+    asked: Asked
+    kind: str
+    places: tuple[Place, ...]
+    span: Span = field(default=NOWHERE, compare=False)
+
+
+@dataclass(frozen=True)
 class Cell:
     """One setting of an alignment's parameters, and the interventions of the test there."""
 
@@ -98,6 +111,8 @@ class Cell:
     interventions: tuple[Intervention, ...] = ()
     #: where the alignment puts its variables in this cell
     placed: tuple[Placed, ...] = field(default=(), compare=False)
+    #: what is read at places
+    looks: tuple[PlaceRead, ...] = ()
 
     @property
     def settings(self) -> dict[str, int | float | str]:

@@ -17,7 +17,8 @@ from causal_dsl.program.measured import scores_of, without_lines
 from causal_dsl.program.modules import Definition, Module
 from causal_dsl.program.options import ReadOptions, Tokenizers
 from causal_dsl.program.parameters import fixed_parameters
-from causal_dsl.program.program import Alignment, NetworkRef, Readout, Test
+from causal_dsl.program.places_read import located, with_looks, words_of
+from causal_dsl.program.program import Alignment, Cell, NetworkRef, Readout, Test
 from causal_dsl.program.tokens import Tokens
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
@@ -59,10 +60,13 @@ def read_test(
         good = False
     readouts = _readouts(alignment, found)
     good = good and bool(readouts)
-    cells = None
+    cells: tuple[Cell, ...] | None = None
+    environments: list[dict[str, tree.Expr]] = []
     # An alignment that says nothing at all is one fault, not one for each variable that it does not place.
     if fixed is not None and draws.statements and (alignment.placements or alignment.readouts):
-        cells = read_cells(declaration, module, alignment, fixed, draws, good, found, known.circuits)
+        words = words_of(declaration.members, known.metrics)
+        read = read_cells(declaration, module, alignment, fixed, draws, good, words, found, known.circuits)
+        cells, environments = (None, []) if read is None else read
     if not _asks(declaration, found) or not good or cells is None:
         return None
     if module.faulty and any(isinstance(node, tree.Name) and node.name in module.faulty for node in declaration.walk()):
@@ -85,6 +89,10 @@ def read_test(
         _tokens(alignment.network, known.options.tokens, found),
         found,
     )
+    if any(located(declaration.members, known.metrics)):
+        cells = with_looks(cells, environments, scores, alignment, found)
+        if cells is None:
+            return None
     test = Test(
         declaration.name.name,
         declaration.name.span,

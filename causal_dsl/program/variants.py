@@ -232,7 +232,15 @@ class _Writer:
         if family is not None:
             idle: Named = {}
             if not any(isinstance(member, tree.Do) for member in declaration.members):
-                idle = {key: values[0] for key, values in sweep.items() if key in family.placing and key not in given}
+                metrics = [
+                    d.declaration for d in module.declared().values() if isinstance(d.declaration, tree.MetricDecl)
+                ]
+                read = _read_at((*declaration.members, *metrics))
+                idle = {
+                    key: values[0]
+                    for key, values in sweep.items()
+                    if key in family.placing and key not in given and key not in read
+                }
             fixes = {**given, **idle}
             members = [
                 ({k: v for k, v in named.items() if k not in fixes}, replace(name, name=member.name))
@@ -371,7 +379,7 @@ def _drawn(declaration: tree.TestDecl | tree.FitDecl) -> frozenset[str]:
     found: set[str] = set()
     for member in declaration.members:
         if not isinstance(member, tree.Do):
-            found |= named_in(member)
+            found |= _beside_places(member)
             continue
         for action in member.actions:
             if isinstance(action, tree.PatchPath):
@@ -379,6 +387,27 @@ def _drawn(declaration: tree.TestDecl | tree.FitDecl) -> frozenset[str]:
             ends = (action.target, action.source) if isinstance(action, tree.Interchange) else (action.target,)
             found |= {end.name for end in ends if isinstance(end, tree.Name)}
     return frozenset(found)
+
+
+def _beside_places(node: tree.Node) -> frozenset[str]:
+    """The names in a line of a test, but for those of the places that are read."""
+    places = [part for part in node.walk() if isinstance(part, tree.Located)]
+    inside = {id(part) for place in places for part in place.site.walk()}
+    return frozenset(
+        name for part in node.walk() if id(part) not in inside for name in named_in(part) if isinstance(part, tree.Name)
+    ) | frozenset(name for part in node.walk() if isinstance(part, tree.String) for name in named_in(part))
+
+
+def _read_at(nodes: Iterable[tree.Node]) -> frozenset[str]:
+    """The words of the places that are read."""
+    return frozenset(
+        part.name
+        for node in nodes
+        for place in node.walk()
+        if isinstance(place, tree.Located)
+        for part in place.walk()
+        if isinstance(part, tree.Name | tree.Ident)
+    )
 
 
 def _head(site: tree.Expr) -> str:

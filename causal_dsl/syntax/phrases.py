@@ -38,6 +38,8 @@ def level(node: tree.Expr) -> int:
             return NOT if node.op == "not" else FACTOR
         case tree.Compare() | tree.Member():
             return COMPARE
+        case tree.Located():
+            return FACTOR
         case tree.Number() if node.value < 0:
             return FACTOR
     return ATOM
@@ -95,6 +97,8 @@ class Phrases:
                 return ("-", self.expr(node.operand, FACTOR))
             case tree.Binary():
                 return self.chain(node)
+            case tree.Located():
+                return LayoutGroup((self.expr(node.value, ATOM), Nest(_INDENT, (Line(), "@ ", self.expr(node.site)))))
             case tree.Compare():
                 left = self.expr(node.left, SUM)
                 return LayoutGroup((left, Nest(_INDENT, (Line(), f"{node.op} ", self.expr(node.right, SUM)))))

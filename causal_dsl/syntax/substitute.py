@@ -37,6 +37,9 @@ def _substituted(node: tree.Node, values: Mapping[str, tree.Expr], words: bool) 
             return replace(values[name], span=node.span)
         case tree.String(value=text):
             return replace(node, value=_filled(text, values)) if "{" in text else node
+        case tree.Located():
+            site = _substituted(node.site, values, True)
+            return replace(node, value=_substituted(node.value, values, words), site=site)
     made = node.with_children(lambda below: _substituted(below, values, words))
     return replace(made, name=word(made.name, values)) if words and isinstance(made, tree.Attribute) else made
 

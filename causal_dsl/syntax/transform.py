@@ -208,6 +208,9 @@ class BuildTree(Transformer[Token, Any]):
     def unary(self, c: list[Any]) -> tree.Unary:
         return tree.Unary(c[0].text, c[1], span=_span(c))
 
+    def taken_at(self, c: list[Any]) -> tree.Located:
+        return tree.Located(c[0], c[2], span=_span(c))
+
     def compare(self, c: list[Any]) -> tree.Compare:
         return tree.Compare(c[1].text, c[0], c[2], span=_span(c))
 

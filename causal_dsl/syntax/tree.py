@@ -153,6 +153,14 @@ class Binary(Node):
 
 
 @dataclass(frozen=True)
+class Located(Node):
+    """``value @ site``: a measure that is taken at a place."""
+
+    value: Expr
+    site: Expr
+
+
+@dataclass(frozen=True)
 class Compare(Node):
     """``op`` is one of ``== != < <= > >=``."""
 
@@ -202,7 +210,22 @@ class ChosenSet(Node):
     where: Expr
 
 
-Expr = Number | String | Bool | Name | Attribute | Subscript | Call | List | Unary | Binary | Compare | Member | IfElse
+Expr = (
+    Number
+    | String
+    | Bool
+    | Name
+    | Attribute
+    | Subscript
+    | Call
+    | List
+    | Unary
+    | Binary
+    | Located
+    | Compare
+    | Member
+    | IfElse
+)
 #: A bare name or a call (`bool`, `Shape`, `real(-1, 1)`, `lines("f.txt")`) stands as itself.
 DomainExpr = Range | Set | Name | Attribute | Subscript | Call
 

@@ -57,6 +57,7 @@ def page_of(written: str, line: CommandLine) -> str:
 _NEEDS = {
     "token": "a token: `NAME(answer)`",
     "distribution": "all logits that are read",
+    "order": "all logits that are read",
     "patched": "an intervention",
     "label": "a variable that is interchanged",
     "answer": "",

@@ -21,6 +21,7 @@ from causal_dsl.network.site_tensors import READ_FIRST
 from causal_dsl.network.site_tensors import tap as find_tap
 from causal_dsl.network.sweep.head import Head
 from causal_dsl.network.sweep.packed import Attention, attention_of
+from causal_dsl.network.tap import Tap
 from causal_dsl.network.tape import Places, SiteRead, SiteWrite, Tape, TapeJob, WriteCount
 from causal_dsl.planning.liveness import ANYWHERE, BOTTOM, ENTRY, Schedule, place_of
 from causal_dsl.planning.memory import MOST_KEYS_CPU, MOST_KEYS_DEVICE
@@ -43,6 +44,8 @@ class Acts:
         self.wanted: dict[nn.Module, Wanted] = {}
         self.leaving: dict[int, list[TapeJob]] = defaultdict(list)
         self.entering: dict[int, list[TapeJob]] = defaultdict(list)
+        #: reads of rows that are written, of what the next layer is given
+        self.given: dict[int, list[TapeJob]] = defaultdict(list)
         self._devices = [network.device_of(layer) for layer in self.layers]
         self._enlist()
         self._index()
@@ -77,6 +80,9 @@ class Acts:
                     self.head.late.append((writing, number, rows, places))
                     continue
                 tap = find_tap(self.network, access.site)
+                if not writing and access.after:  # type: ignore[union-attr]
+                    self._after(number, tap, level, phase, rows, places)
+                    continue
                 if phase == ENTRY:
                     if writing:
                         here = self._points(self.plan.find(level, rows, places), level)
@@ -105,6 +111,35 @@ class Acts:
                 elif not add_sum_read(self.network, self.tape, self.jobs, number, points):
                     job = self.tape.reader(number, tap, points)
                     self.jobs[tap.module, tap.side].append(TapeJob((READ_FIRST, 0, number), job.act))
+
+    def _after(self, number: int, tap: Tap, level: int, phase: int, rows: np.ndarray, places: np.ndarray) -> None:
+        """A read of what is there after the writes. A row that does not carry a token has its prompt's."""
+        site = self.tape.reads[number].site
+        if phase == ENTRY or (phase == ANYWHERE and tap.module in self.layers):
+            level = level if phase == ENTRY else self.layers.index(tap.module) + 1
+            self.given[level].append(
+                self.tape.reader(number, tap, self._points(self._here(level, rows, places), level))
+            )
+            return
+        points: Places
+        if phase == BOTTOM:
+            found = self.bottom(rows, places)
+            points = self._points(np.where(found >= 0, found, self.bottom(self.plan.home[rows], places)), 0)
+        elif phase == ANYWHERE:
+            points = Anywhere(self, rows, places)
+        else:
+            points = self._points(self._here(level, rows, places), level)
+        if COMPONENTS[site.component].compared:
+            assert isinstance(points, Points)
+            inside = Points(torch.zeros_like(points.rows), points.rows)
+            want(self.network, self.tape, self.wanted, number, False, inside)
+        else:
+            self.jobs[tap.module, tap.side].append(self.tape.reader(number, tap, points))
+
+    def _here(self, level: int, rows: np.ndarray, places: np.ndarray) -> np.ndarray:
+        """Where tokens lie in a frame, or those of the prompts of rows that do not carry them."""
+        own = self.plan.frames[level].at(rows, places)
+        return np.where(own >= 0, own, self.plan.frames[level].at(self.plan.home[rows], places))
 
     def _any_write(self, number: int, tap: Any, rows: np.ndarray, places: np.ndarray) -> None:
         level = self.layers.index(tap.module) + 1
@@ -161,8 +196,9 @@ class Anywhere:
         of = self.of
         if of.level < 0:
             found = of.bottom(self.rows, self.places)
+            found = np.where(found >= 0, found, of.bottom(of.plan.home[self.rows], self.places))
         else:
-            found = of.plan.frames[of.level].at(self.rows, self.places)
+            found = of._here(of.level, self.rows, self.places)
         if not (found >= 0).all():
             raise OwnFault("a place is not live where it is read or written")
         return (torch.from_numpy(found).to(device),)

@@ -245,6 +245,8 @@ class Pass:
             hidden = hidden.clone()
         for job in sorted(self.acts.entering[level], key=lambda job: (-job.order[0], job.order[2])):
             job.act(hidden)
+        for job in self.acts.given[level]:
+            job.act(hidden)
         if frame.keys_only:
             hidden, self.extra = hidden[: frame.tokens], hidden[frame.tokens :]
         return hidden
@@ -277,11 +279,14 @@ class Pass:
                 q, k = on_heads(there.query, q), on_heads(there.key, k)
             k, v = self._all_keys(level, k, v)
             out = attend(own(module), module, q, k, v, mask, self.acts.attention[level], more)
-            if there is not None and (there.pattern_reads or there.pattern_writes):
+            if there is not None and (there.pattern_reads or there.pattern_after or there.pattern_writes):
 
                 def looked(number: int, writing: bool) -> Any:
                     access = (self.tape.writes if writing else self.tape.reads)[number]
                     rows, places = np.asarray(access.rows), np.asarray(access.positions)
+                    if not writing and access.after:  # type: ignore[union-attr]
+                        own = self.plan.frames[level].at(rows, places) >= 0
+                        rows = np.where(own, rows, self.plan.home[rows])
                     return look(self.plan, level, rows, places, q, k, v, mask)
 
                 out = patterns(there, self.tape, looked, out, more, reads_first=True)

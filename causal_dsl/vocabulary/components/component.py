@@ -71,6 +71,9 @@ class Component:
     the layer, felt by later tokens in the same layer; ``point``: inside it, felt by its own token alone; ``bottom``: before
     the first layer; ``anywhere``: not known.
 
+    ``logit``: what a logit is there. ``stream``: what the network would say if the residual stream were already this (the last
+    norm and the read-out follow); ``normed``: the same after that norm. Empty where it is nothing.
+
     ``width``: from what is known of a network and the site to its width; None where that is not known. ``packed``: its turn where queries, keys and values come out of one module.
 
     ``place``: where it is in an architecture (``path<`` or ``path>``, see :class:`Architecture`), in a layer or, without
@@ -92,6 +95,7 @@ class Component:
     acts: Literal["entry", "exit", "keys", "point", "bottom", "anywhere"] = "point"
     width: Callable[[Facts, Site], int | None] = stream_width
     packed: int | None = None
+    logit: Literal["", "stream", "normed"] = ""
     place: Callable[[Architecture], str | None] | None = None
     scale: str = ""
     compared: bool = False

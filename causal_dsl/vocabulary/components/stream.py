@@ -45,6 +45,7 @@ FAMILY = (
         0,
         0,
         acts="entry",
+        logit="stream",
         place=lambda architecture: "<",
     ),
     # Read and written where attention's term leaves, as the sum of it and the stream that it is added to: the norm that is
@@ -55,6 +56,7 @@ FAMILY = (
         "the residual stream between attention and MLP",
         10,
         10,
+        logit="stream",
         place=lambda architecture: architecture.mid,
         absent=_no_middle,
     ),
@@ -65,6 +67,7 @@ FAMILY = (
         14,
         14,
         acts="exit",
+        logit="stream",
         place=lambda architecture: ">",
     ),
     Component(
@@ -74,6 +77,7 @@ FAMILY = (
         0,
         0,
         layer=False,
+        logit="normed",
         place=lambda architecture: architecture.norm,
         absent=_no_last_norm,
     ),

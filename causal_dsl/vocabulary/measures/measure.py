@@ -8,11 +8,12 @@ from typing import Any, Literal
 
 #: What a measure is computed from. ``token``: the logit of one token. ``distribution``: all logits that are read.
 #: ``patched``: an intervention, against the base run. ``label``: the causal model under an interchange.
-#: ``answer``: what the network answers, and what the causal model does. ``number``: the same of an output that is a number.
-Need = Literal["token", "distribution", "patched", "label", "answer", "number"]
+#: ``order``: how many logits are larger than the token's. ``answer``: what the network answers, and what the causal model does.
+#: ``number``: the same of an output that is a number.
+Need = Literal["token", "distribution", "order", "patched", "label", "answer", "number"]
 
 #: Quantities of a run that are no measure, or that several measures are made from.
-QUANTITIES = ("answer", "log_normalizer", "said", "trace")
+QUANTITIES = ("answer", "log_normalizer", "order", "said", "trace")
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Measure:
     (None: neither). ``interval`` says which interval its score has (docs/measures.md, Intervals).
 
     ``formula`` computes it. Of a token: from the token's logit and the log normaliser (None where ``distribution`` is not
-    needed), arrays [n] in float64, to [n]. Of a distribution: from the log probabilities, a tensor [m, answers], to [m]; where
+    needed), arrays [n] in float64, to [n]; where it needs ``order``, from that alone. Of a distribution: from the log probabilities, a tensor [m, answers], to [m]; where
     it needs ``patched``, from those of the patched run and of the base run. Of all else: the dotted name ``module:function`` of
     what makes the compiled measure, given the run that a metric speaks of; where it needs a ``number``, also the metric that reads it.
     """

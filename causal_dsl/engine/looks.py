@@ -1,0 +1,158 @@
+"""What is read at places in the runs of a pass, and the numbers that are made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from causal_dsl.diagnostics import NOWHERE
+from causal_dsl.engine.attended_keys import as_wide
+from causal_dsl.engine.readout import measure
+from causal_dsl.measures.quantities import Quantity
+from causal_dsl.network.ending import Ending
+from causal_dsl.planning import graph as g
+from causal_dsl.planning.memory import MOST_LOGITS_CPU, MOST_LOGITS_DEVICE
+from causal_dsl.planning.rows import Layout
+from causal_dsl.program.program import Test
+from causal_dsl.vocabulary.locations import Place
+
+if TYPE_CHECKING:
+    from causal_dsl.engine.runner import Context
+
+#: A run, and a place in it.
+Key = tuple[g.Forward | g.Resume, Place]
+
+
+@dataclass(eq=False)
+class Looks:
+    """What the tests measure at places in one pass. ``values[key]`` are the vectors there [k, width], in the order of the
+    layout's watch of the key."""
+
+    context: Context
+    layout: Layout
+    values: dict[Key, Tensor] = field(default_factory=dict)
+    _done: dict[object, dict[Quantity, np.ndarray]] = field(default_factory=dict)
+
+    @property
+    def watches(self) -> list[Key]:
+        """The places that the pass reads."""
+        return list(self.layout.watches)
+
+    def take(self, key: Key, values: Tensor) -> None:
+        """All vectors of a place."""
+        self.values[key] = self._wide(key, values)
+
+    def put(self, key: Key, index: Tensor, values: Tensor) -> None:
+        """Some vectors of a place."""
+        values = self._wide(key, values)
+        if key not in self.values:
+            self.values[key] = values.new_full((len(self.layout.watches[key].rows), values.shape[1]), float("nan"))
+        self.values[key][index.to(values.device)] = values
+
+    def _wide(self, key: Key, values: Tensor) -> Tensor:
+        site = key[1].site
+        if site.component != "pattern" or site.dims is not None:
+            return values
+        heads = len(site.heads) or self.context.network.facts.heads or 1
+        return as_wide(values, heads, self.layout.width)
+
+    # ── numbers ─────────────────────────────────────────────────────────────────────────────────
+
+    @torch.no_grad()
+    def numbers(self, test: Test, pairs: np.ndarray) -> dict[tuple[int, str], dict[Quantity, np.ndarray]]:
+        """Of each cell and run of a test, what is measured at places, a number for each of ``pairs``."""
+        found: dict[tuple[int, str], dict[Quantity, np.ndarray]] = {}
+        for number, score in enumerate(self.context.plan.scores[test.name]):
+            for role, read in score.reads:
+                if not read.looks or (read.run, read.looks[0].look.places[0]) not in self.layout.watches:
+                    continue
+                own: dict[Quantity, np.ndarray] = {}
+                for looked in read.looks:
+                    own |= self._numbers(test, read.run, looked, pairs)
+                found[number, role] = own
+        return found
+
+    def _numbers(
+        self, test: Test, run: g.Forward | g.Resume, looked: g.Looked, pairs: np.ndarray
+    ) -> dict[Quantity, np.ndarray]:
+        look = looked.look
+        key = (test.name, run, look.kind, look.places, tuple((q.kind, q.of) for q in looked.quantities))
+        if key not in self._done:
+            self._done[key] = self._lens(test, run, looked, pairs)
+        # Of two cells that read the same the quantities are named by their own words.
+        return dict(zip(looked.quantities, self._done[key].values(), strict=True))
+
+    def back(self, run: g.Forward | g.Resume, pairs: np.ndarray) -> np.ndarray:
+        """Which of the pairs of a run's watches stands for each pair of the block."""
+        if isinstance(run, g.Forward):
+            return np.arange(len(pairs))
+        return next(family.back for family in self.layout.families if family.resume == run)
+
+    def ids(self, test: Test, quantity: Quantity, pairs: np.ndarray) -> Tensor:
+        """The ids whose logits a quantity asks for [n] (of sets [n, most])."""
+        assert self.context.targets is not None
+        return torch.from_numpy(self.context.targets(test, Quantity("logit", quantity.of))[pairs])
+
+    @cached_property
+    def ending(self) -> Ending:
+        """The end of the network, from the residual stream to logits."""
+        inputs = self.context.plan.inputs[self.layout.network]
+        shortest = self.layout.inputs[int(inputs.lengths[self.layout.inputs].argmin())]
+        every = (read for scores in self.context.plan.scores.values() for score in scores for _, read in score.reads)
+        span = next((looked.look.span for read in every for looked in read.looks), NOWHERE)
+        return Ending(self.context.network, inputs.rows(np.array([shortest])), span)
+
+    def _lens(
+        self, test: Test, run: g.Forward | g.Resume, looked: g.Looked, pairs: np.ndarray
+    ) -> dict[Quantity, np.ndarray]:
+        """The logit lens (nostalgebraist 2020): what the last norm and the read-out make of a vector of the stream."""
+        (place,) = looked.look.places
+        vectors = self.values[run, place]
+        at = torch.from_numpy(self.layout.watches[run, place].at[self.back(run, pairs)])
+        ids = {q: self.ids(test, q, pairs) for q in looked.quantities if q.of is not None}
+        ending = self.ending
+        device = self.context.network.device_of(ending.unembed)
+        normed = vectors.to(device) if looked.look.kind == "normed" else ending.normed(vectors.to(device))
+        if ending.narrow and all(q.kind == "logit" and ids[q].dim() == 1 for q in looked.quantities):
+            return {q: self._single(normed, at, ids[q]) for q in looked.quantities}
+        return self._whole(normed, at, ids, looked.quantities)
+
+    def _single(self, normed: Tensor, at: Tensor, ids: Tensor) -> np.ndarray:
+        """One logit of each pair, without the others."""
+        found = torch.empty(len(at), dtype=torch.float64)
+        step = max(1, MOST_LOGITS_CPU // max(1, normed.shape[1]))
+        for start in range(0, len(at), step):
+            part = slice(start, start + step)
+            weights, biases = self.ending.weights(ids[part].clamp(min=0))
+            here = normed.index_select(0, at[part].to(normed.device)).double()
+            found[part] = ((here * weights).sum(dim=1) + biases).cpu()
+        finished = self.ending.finished(found)
+        return torch.where(ids >= 0, finished, torch.nan).numpy()
+
+    def _whole(
+        self, normed: Tensor, at: Tensor, ids: dict[Quantity, Tensor], quantities: Sequence[Quantity]
+    ) -> dict[Quantity, np.ndarray]:
+        """Measures of all logits, of some vectors at a time."""
+        found = {quantity: np.full(len(at), np.nan) for quantity in quantities}
+        outputs = self.context.network.facts.outputs or normed.shape[1]
+        most = MOST_LOGITS_CPU if normed.device.type == "cpu" else MOST_LOGITS_DEVICE
+        step = max(1, most // max(1, outputs))
+        for start in range(0, len(normed), step):
+            logits = self.ending.logits(normed[start : start + step])
+            mine = torch.nonzero((at >= start) & (at < start + step)).reshape(-1)
+            for first in range(0, len(mine), step):
+                rows = mine[first : first + step]
+                picked = logits.index_select(0, (at[rows] - start).to(logits.device))
+                targets = {q: ids[q][rows].to(logits.device) for q in ids}
+                for quantity, values in measure(picked, quantities, targets, None, None).items():
+                    found[quantity][rows.numpy()] = values.double().cpu().numpy()
+        return found
+
+
+__all__ = ["Key", "Looks"]
