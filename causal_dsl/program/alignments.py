@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from causal_dsl.causal.model import CausalModel
 from causal_dsl.causal.predicates import compile_predicate
@@ -13,7 +14,7 @@ from causal_dsl.program.definitions import find, meant
 from causal_dsl.program.models import Terms
 from causal_dsl.program.modules import Definition
 from causal_dsl.program.options import ReadOptions
-from causal_dsl.program.parameters import read_parameters
+from causal_dsl.program.parameters import fixed_parameters, read_parameters
 from causal_dsl.program.placements import read_placements
 from causal_dsl.program.program import Aligned, Alignment, NetworkRef, PromptLine
 from causal_dsl.program.read_training import unlike
@@ -54,6 +55,15 @@ def read_alignment(
         return None
     if parent is not None and not _carries(parent, network, declaration, found):
         return None
+    if not _without_parameters(declaration, parent, found):
+        return None
+    if parent is not None:
+        given = tree.Call(tree.Name(declaration.model.name, span=declaration.model.span), declaration.model_fixed)
+        fixed = fixed_parameters(given, parent, found)
+        if fixed is None:
+            return None
+        left = {name: (fixed[name],) if name in fixed else values for name, values in parent.parameters.items()}
+        parent = replace(parent, parameters=left)
     parameters = read_parameters(declaration, parent, found)
     own = _prompts(declaration, model, network, options, found)
     if own is None or parameters is None:
@@ -90,6 +100,18 @@ def read_alignment(
     if parent is None or (parent.prompts, parent.inputs) != (prompts, lines.inputs):
         warn_unseen(made, found)
     return made
+
+
+def _without_parameters(declaration: tree.AlignDecl, parent: Alignment | None, found: Diagnostics) -> bool:
+    """Whether nothing is given to a causal model or a network that has no parameters (else E211): a family's are gone by now."""
+    ends = [(declaration.model, declaration.model_fixed)] if parent is None else []
+    if declaration.network is not None:
+        ends.append((declaration.network, declaration.network_fixed))
+    for name, fixed in ends:
+        if fixed:
+            found.report("E211", f"`{name.name}` takes no parameters", fixed[0].span, help="leave this one out")
+            return False
+    return True
 
 
 def _carries(parent: Alignment, network: NetworkRef, declaration: tree.AlignDecl, found: Diagnostics) -> bool:

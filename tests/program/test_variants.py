@@ -360,3 +360,46 @@ def test_one_network_under_two_values_counts_once(folder: Path) -> None:
     assert {spread.of for spread in family.spreads} == {2}
     same = run(folder, text.replace("seed in 0:2", "seed in [1, 1]")).family("t")
     assert same.over == () and same.spreads == ()
+
+
+def test_what_an_alignment_fixes_of_another_is_fixed_for_all_that_take_it_over(tmp_path: Path) -> None:
+    path = tmp_path / "s.causal"
+    path.write_text(
+        MODEL
+        + """network net = zoo("equality-relu")
+
+align tau(l in 0:2, k in [0, 2]) : equality -> net {
+"""
+        + INPUTS
+        + """  left @ layer[l].out[k:k + 2]
+}
+
+align one : tau(l=1) {}
+
+align two : one(k=0) {}
+
+test one_cell on two {
+  base, source ~ equality(n=64, seed=0)
+  do(left <- source)
+  expect iia >= 100%
+}
+
+test of_one on one {
+  base, source ~ equality(n=64, seed=0)
+  do(left <- source)
+  report iia
+}
+"""
+    )
+    results = cd.run(cd.load(path))
+    assert results.passed and [cell.cell for cell in results["one_cell"].cells] == [{"l": 1, "k": 0}]
+    assert [cell.cell for cell in results["of_one"].cells] == [{"l": 1, "k": 0}, {"l": 1, "k": 2}]
+    text = path.read_text()
+    for wrong, code in (
+        (text.replace("tau(l=1)", "tau(l=2)"), "E696"),
+        (text.replace("tau(l=1)", "tau(m=1)"), "E211"),
+        (text.replace("equality -> net {", "equality -> net(seed=1) {"), "E211"),
+        (text.replace(": equality -> net {", ": equality(n=1) -> net {"), "E211"),
+    ):
+        path.write_text(wrong)
+        assert code in [found.code for found in cd.check(cd.load(path)).diagnostics]
