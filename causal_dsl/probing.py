@@ -248,7 +248,7 @@ def _copied(test: Test, number: int, seen: _Seen, beside: str) -> list[Finding]:
     found = []
     for intervention in test.cells[number].interventions:
         name = intervention.variable
-        if name is None or not isinstance(intervention.value, FromRun):
+        if name is None or not isinstance(intervention.value, FromRun) or intervention.inside:
             continue
         ancestors = test.model.ancestors(name)
         above = [n for n in test.model.exogenous if n in ancestors]

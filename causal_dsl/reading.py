@@ -163,6 +163,7 @@ def stranger(folder: Path, names: Iterable[str] | None = None) -> str | None:
 def check_own(folder: Path, span: Span, trust: bool | None = None, names: Iterable[str] | None = None) -> None:
     """Raise E613 where a checkpoint's folder leads out of itself; ``trust`` None: as the rule in force says."""
     if names is None:
+        _check_kinds(folder, span)
         _check_sizes(folder, span)
     if trust or (trust is None and (_READABLE.get() or Readable()).folders is None):
         return
@@ -183,6 +184,23 @@ def check_own(folder: Path, span: Span, trust: bool | None = None, names: Iterab
 #: What is read whole of a checkpoint's folder, beside weights; and which of these are settings.
 _READ_WHOLE = frozenset({".json", ".txt", ".model", ".jinja", ".py"})
 _SETTINGS = ("config.json", "special_tokens_map.json", "added_tokens.json", ".jinja", ".py")
+
+
+def _check_kinds(folder: Path, span: Span) -> None:
+    """Raise E613 for a pipe or a device in a checkpoint's folder, trusted or not: whoever opens it may wait for ever."""
+    try:
+        inside = sorted(folder.iterdir())
+    except OSError:
+        return  # whoever reads the folder says so
+    for entry in inside:
+        if entry.exists() and not entry.is_file() and not entry.is_dir():
+            raise fail(
+                "E613",
+                f"`{shortened(entry.name)}` of the checkpoint in {shown_path(folder)} is a pipe or a device",
+                span,
+                notes=("reading it might never end",),
+                help="put a file there, or remove it",
+            )
 
 
 def _check_sizes(folder: Path, span: Span) -> None:

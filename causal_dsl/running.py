@@ -26,8 +26,8 @@ from causal_dsl.network.behaviour import behaviour_at_hand, of_code
 from causal_dsl.network.described import described
 from causal_dsl.network.network import Network
 from causal_dsl.network.zoo.cache import unwritable as no_cache
-from causal_dsl.planning.apart import of_tests, swept, weights_of
 from causal_dsl.planning.cost import cost_of
+from causal_dsl.planning.network_parts import of_tests, swept, weights_of
 from causal_dsl.planning.plan import Plan
 from causal_dsl.probing import with_probes
 from causal_dsl.program.identity import NetworkKey

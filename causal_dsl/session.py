@@ -14,7 +14,7 @@ from causal_dsl.network.network import Network
 from causal_dsl.network.shared import claim_to_train
 from causal_dsl.network.untrained import untrained
 from causal_dsl.network.zoo.open import open_zoo
-from causal_dsl.planning.apart import weights_of
+from causal_dsl.planning.network_parts import weights_of
 from causal_dsl.program.derived_tests import trained_of
 from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.program import NetworkRef

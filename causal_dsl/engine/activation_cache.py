@@ -105,7 +105,7 @@ class Means:
     def collect(self, node: g.Average, kept: Activations, of: g.Resume | None = None) -> None:
         """Add all that is kept of a run to the sums."""
         pairs = kept.pairs(node.capture.run.draw)
-        values = kept.of(node.capture, pairs, of)
+        values = torch.cat([kept.of(capture, pairs, of) for capture in node.captures], dim=1)
         if node.feature is not None:
             values, _ = self.given.of(node.feature, values).encode(values)
         values = values.double()

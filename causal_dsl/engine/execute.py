@@ -252,7 +252,9 @@ class Execution:
         if not nodes:
             return
         try:
-            kept = self._executor(step, context).keep(step, block, [node.capture for node in nodes])
+            kept = self._executor(step, context).keep(
+                step, block, [capture for node in nodes for capture in node.captures]
+            )
         except (MemoryError, RuntimeError) as error:
             if not out_of_memory(error):
                 raise

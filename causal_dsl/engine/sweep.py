@@ -142,7 +142,7 @@ class Sweep:
         """The sites that a write looks at in the pass that it is made in."""
         found = [capture.place.site for capture in write.value.find(g.Capture) if capture not in elsewhere]
         means = (mean for mean in write.value.find(g.Average) if mean not in self.context.means)
-        return (*found, *(mean.capture.place.site for mean in means))
+        return (*found, *(capture.place.site for mean in means for capture in mean.captures))
 
     def _refuse_dead(self, plan: Schedule, write: g.WriteNode, spot: Spot) -> None:
         """What can reach the read-out must be computed: the schedule and the graph of the layers are two accounts of it."""

@@ -161,7 +161,7 @@ class Trials:
         executor: ReferenceExecutor | Sweep = ReferenceExecutor(context) if by_forwards else Sweep(context)
         early = early_means(step, ahead=by_forwards)
         if early:
-            kept = executor.keep(step, block, [node.capture for node in early])
+            kept = executor.keep(step, block, [capture for node in early for capture in node.captures])
             for node in early:
                 means.collect(node, kept)
         return executor.logits(step, block)

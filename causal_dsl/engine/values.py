@@ -183,20 +183,31 @@ def _function(dotted: str) -> Callable[[Any, Here], Edit]:
     return found
 
 
-def captured(node: g.Capture, here: Here) -> Edit:
-    """The vectors of a run at its place, pair by pair."""
-    values, site = here.values, node.place.site
+def kept_rows(node: g.Capture, here: Here) -> Callable[[], Tensor]:
+    """The vectors of a run at its place, pair by pair, as they were kept."""
+    values = here.values
     kept = values.elsewhere.get(node, values.kept)
     # A pass before keeps a vector once for everyone; this pass may keep copies.
     of = None if node in values.elsewhere else here.family.resume
     index = here.index(kept.slots(node, of, here.family.pairs)[here.alive])
+
+    def vectors() -> Tensor:
+        every = kept.at(node.place.site)
+        return every.index_select(0, index.to(every.device))
+
+    return vectors
+
+
+def captured(node: g.Capture, here: Here) -> Edit:
+    """The vectors of a run at its place, pair by pair."""
+    values, site = here.values, node.place.site
+    kept, rows = values.elsewhere.get(node, values.kept), kept_rows(node, here)
     columns = None
     if node.place.key is not None:
         columns = here.index(kept.keys_looked_at(node, here.family.pairs)[here.alive])
 
     def vectors(current: Tensor) -> Tensor:
-        every, width = kept.at(site), current.shape[1]
-        found = every.index_select(0, index.to(every.device))
+        found, width = rows(), current.shape[1]
         if here.write.inside:
             assert here.write.feature is not None
             found, _ = values.given.of(here.write.feature, found).encode(found)

@@ -29,10 +29,13 @@ class Sae(Feature):
     where e are the chosen latents, or all of them for topk, which compares them; ``centre`` [width] taken off before;
     ``out`` [size, width] the decoder; ``latents`` [size] the chosen ones; ``threshold`` [e] (jumprelu),
     ``magnitude`` [e] and ``gate`` [e] (gated: the logarithm of the scale, and the bias of the gate).
+
+    Of a transcoder ``out`` gives vectors of another site, and a crosscoder reads the vectors of several sites side by side
+    and has their decoders side by side: these are written by :meth:`moved` alone.
     """
 
     def __init__(self, numbers: Mapping[str, Tensor], dtype: torch.dtype):
-        size, width = numbers["out"].shape
+        size, width = len(numbers["out"]), len(numbers["into"])
         super().__init__("sae", width, size, dtype)
         for name, tensor in numbers.items():
             kept = tensor.to(dtype) if tensor.is_floating_point() else tensor.long()
@@ -82,10 +85,20 @@ class Sae(Feature):
         found = f @ self._numbers("out", f)
         return found if scale is None else found * scale
 
+    @property
+    def across(self) -> bool:
+        """Whether it writes other vectors than it reads."""
+        return self.get_buffer("out").shape[1] != self.width
+
+    def moved(self, change: Tensor, output: int, width: int) -> Tensor:
+        """What a change of f [m, size] adds to the vectors [m, width] of its output of that number."""
+        out = self._numbers("out", change)
+        return change @ out[:, output * width : (output + 1) * width]
+
     def _encode(self, x: Tensor) -> tuple[Tensor, Rest]:
         read, scale = self._normalised(x)
         f = self._latents(read)
-        return f, (x - self._decoded(f, scale), scale)
+        return f, () if self.across else (x - self._decoded(f, scale), scale)
 
     def _decode(self, f: Tensor, rest: Rest) -> Tensor:
         left, scale = rest

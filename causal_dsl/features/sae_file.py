@@ -21,6 +21,17 @@ _NEEDED = {
     "topk": ("b_enc",),
     "jumprelu": ("b_enc", "threshold"),
     "gated": ("b_gate", "r_mag", "b_mag"),
+    "transcoder": ("b_enc",),
+    "skip_transcoder": ("b_enc",),
+    "jumprelu_transcoder": ("b_enc", "threshold"),
+    "crosscoder": ("b_enc",),
+}
+#: How the latents of those come about that write other sites than they read.
+_ALIKE = {
+    "transcoder": "standard",
+    "skip_transcoder": "standard",  # what goes past the latents does not change with them
+    "jumprelu_transcoder": "jumprelu",
+    "crosscoder": "standard",
 }
 _AVERAGE = "expected_average_only_in"
 _ACTIVATIONS = ("relu", "tanh-relu", "topk")
@@ -103,8 +114,11 @@ def _numbers(
     architecture = said.get("architecture", "standard") if config is not None else _guessed(stored)
     if architecture not in _NEEDED:
         raise ValueError(f"its architecture is `{architecture}`; supported are {', '.join(_NEEDED)}")
-    kind = _kind(architecture, said)
+    across = architecture in _ALIKE
+    kind = _kind(_ALIKE.get(architecture, architecture), said)
     norm = said.get("normalize_activations") or "none"
+    if architecture in _ALIKE and norm != "none":
+        raise ValueError(f"a {architecture} normalises activations by `{norm}`: only `none` is supported")
     if norm == _AVERAGE:
         norm = "none"  # one number for all vectors: `factor`
     if norm not in NORMS:
@@ -120,10 +134,14 @@ def _numbers(
             raise ValueError(f"its tensor {name} holds numbers that are not finite")
         return tensor
 
+    each = stored["W_enc"].shape[-2] if stored["W_enc"].dim() > 1 else 0
+    if architecture == "crosscoder":
+        stored = _side_by_side(stored, said)
     if stored["W_enc"].dim() != 2:
         raise ValueError(f"its tensor W_enc is {list(stored['W_enc'].shape)}, not a matrix")
     inside, count = stored["W_enc"].shape
-    for name, known in (("d_in", inside), ("d_sae", count)):
+    outside = stored["W_dec"].shape[-1] if across else width
+    for name, known in (("d_in", each), ("d_sae", count), *([("d_out", outside)] if across and each == inside else [])):
         if said.get(name, known) != known:
             raise ValueError(f"{CONFIG} says {name} = {said[name]}, and the weights have {known}")
     if inside != width:
@@ -134,7 +152,7 @@ def _numbers(
             help="use one that was made for this site of this network",
         )
     chosen = _chosen(latents, count, span)
-    into, out, bias = take("W_enc", width, count), take("W_dec", count, width), take("b_dec", width)
+    into, out, bias = take("W_enc", width, count), take("W_dec", count, outside), take("b_dec", outside)
     numbers = {"bias": take("b_mag" if kind == "gated" else "b_enc", count)}
     if kind == "jumprelu":
         numbers["threshold"] = take("threshold", count)
@@ -152,14 +170,35 @@ def _numbers(
     if kind != "topk":  # a latent does not depend on the others
         into = into[:, chosen]
         numbers = {name: tensor[chosen] for name, tensor in numbers.items()}
-    centred = bool(said.get("apply_b_dec_to_input", True))
+    centred = bool(said.get("apply_b_dec_to_input", True)) and not across
     code = torch.tensor([KINDS.index(kind), NORMS.index(norm), k])
     return numbers | {
         "code": code,
         "into": into,
         "out": out[chosen],
         "latents": chosen,
-        "centre": bias if centred else torch.zeros_like(bias),
+        "centre": bias if centred else torch.zeros(width, dtype=bias.dtype),
+    }
+
+
+def _side_by_side(stored: Mapping[str, Tensor], said: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The tensors of a crosscoder, a site after the other: W_enc [sites, width, latents], W_dec [latents, sites, width] and
+    b_dec [sites, width] as those of one autoencoder of all vectors together."""
+    encoder, decoder, bias = stored["W_enc"], stored["W_dec"], stored["b_dec"]
+    about = said.get("metadata")
+    names = {**said, **(about if isinstance(about, dict) else {})}.get("hook_names")
+    sites = len(names) if isinstance(names, list) else 0
+    if encoder.dim() != 3 or len(encoder) != sites:
+        raise ValueError(f"its tensor W_enc is {list(encoder.shape)}, and {CONFIG} names {sites} hooks")
+    _, wide, count = encoder.shape
+    for name, tensor, shape in (("W_dec", decoder, (count, sites, wide)), ("b_dec", bias, (sites, wide))):
+        if tuple(tensor.shape) != shape:
+            raise ValueError(f"its tensor {name} is {list(tensor.shape)}, not {list(shape)}")
+    return {
+        **stored,
+        "W_enc": encoder.reshape(sites * wide, count),
+        "W_dec": decoder.reshape(count, sites * wide),
+        "b_dec": bias.reshape(-1),
     }
 
 

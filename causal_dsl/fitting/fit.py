@@ -118,7 +118,7 @@ class _Network:
                     inputs = stored.key_of(unit, job, cache, self.network, self.seed + restart)
                     path = kept_in("features") / f"{key_of(inputs)}.safetensors"
                     found[job] = (path, inputs)
-                    known = stored.read(path)
+                    known = stored.read(path, key_of(inputs))
                     if known is not None and stored.take(job, known):
                         there.add(job)
                 jobs.append(job)
@@ -218,7 +218,7 @@ class _Network:
         # named by all fits of the network: of those that were stopped, some may have been kept as finished
         every = " ".join(sorted(path.stem for path, _ in found.values()))
         states = kept_in("features") / f"{of_bytes(every.encode())}.going"
-        checkpoint = stepwise.Checkpoint(states, "fit step", "the checkpoint of these fits")
+        checkpoint = stepwise.Checkpoint(states, "fit step", "the checkpoint of these fits", states.stem)
         stepper = Stepper(cache)
         fitting = fit_loop.FittingLoop(named, stepper, stepper.most_rows(self._resumes(), self.budget), self._tick)
         checkpoint.take(fitting)

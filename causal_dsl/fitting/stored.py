@@ -120,14 +120,14 @@ def write(path: Path, job: Job, cache: FitActivations, network: Network, made_fo
         "widths": [feature.width for feature in job.features.values()],
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_tensors(path, tensors, about)
+    write_tensors(path, tensors, about, keys.key_of(made_for))
     stopping_points.reached("fit")
 
 
-def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """The tensors and the metadata of a kept fit; None where there is none, or a file that the network read as it was fitted
+def read(path: Path, key: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    """The tensors and the metadata of the kept fit of a key; None where there is none, or a file that the network read as it was fitted
     is another by now. A damaged one is set aside (W659)."""
-    found = take_tensors(path, "a fitted feature in the cache")
+    found = take_tensors(path, "a fitted feature in the cache", key)
     return found if found is not None and later.holds(found[1].get("later")) else None
 
 

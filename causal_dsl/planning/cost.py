@@ -85,7 +85,7 @@ def sizes(plan: Plan) -> Iterator[tuple[Step, Sized, float]]:
         sized = peaks.size(*every[i])
         yield every[i][0], sized, len(every) / len(chosen) * sized.share
     for step in plan.steps:
-        early = [node.capture for node in early_means(step)] + late_captures(step)
+        early = [capture for node in early_means(step) for capture in node.captures] + late_captures(step)
         if early:
             layout = peaks.layouts.make(step, Block(), only=early)
             yield (

@@ -148,6 +148,13 @@ class Average(Value):
     capture: Capture
     pooled: bool
     feature: FeatureRef | None = None
+    #: further vectors that ``feature`` reads together with the first
+    beside: tuple[Capture, ...] = ()
+
+    @property
+    def captures(self) -> tuple[Capture, ...]:
+        """All vectors that it is the mean of, or of what a feature reads of them together."""
+        return (self.capture, *self.beside)
 
     @property
     def parts(self) -> tuple[Value, ...]:
@@ -166,11 +173,51 @@ class Average(Value):
 
     @property
     def inputs(self) -> tuple[Node, ...]:
-        return (self.capture,)
+        return self.captures
 
     def __str__(self) -> str:
         via = "" if self.feature is None else f" via {self.feature.told}"
         return f"mean of {self.capture.place}{via} over {self.capture.run.role}"
+
+
+@_node
+class ReadAcross(Value):
+    """What a transcoder or a crosscoder reads of captured vectors, in its own numbers."""
+
+    function = "causal_dsl.engine.latents:encoded"
+    given = False
+    captures: tuple[Capture, ...]
+    feature: FeatureRef
+
+    @property
+    def parts(self) -> tuple[Value, ...]:
+        return self.captures
+
+    @property
+    def text(self) -> str:
+        return f"{self.captures[0].run.role} via {self.feature.told}"
+
+    def __str__(self) -> str:
+        return f"read {', '.join(str(capture.place) for capture in self.captures)} via {self.feature.told}"
+
+
+@_node
+class Decoded(Value):
+    """What the vector of a place moves by, where a transcoder's or a crosscoder's numbers ``now`` become ``value`` (``add``:
+    grow by it)."""
+
+    function = "causal_dsl.engine.latents:decoded"
+    given = False
+    value: Value
+    now: ReadAcross
+    add: bool
+
+    @property
+    def text(self) -> str:
+        return f"{self.now.feature.told} {'+=' if self.add else '='} {self.value.text}"
+
+    def __str__(self) -> str:
+        return f"decode {self.text}"
 
 
 @_node

@@ -25,6 +25,7 @@ from causal_dsl.program.derived_tests import learned
 from causal_dsl.program.identity import NetworkKey, origin
 from causal_dsl.program.options import Tokenizers
 from causal_dsl.program.program import Cell, Intervention, PlaceRead, Program, Test
+from causal_dsl.program.read_features import FeatureRef
 from causal_dsl.vocabulary.locations import Place
 from causal_dsl.vocabulary.values.arithmetic import Combine
 from causal_dsl.vocabulary.values.clamp import Clamp
@@ -209,9 +210,17 @@ class _Lowering:
                 feature = through[i] if through else None
                 if feature is not None and feature.joined:
                     self._as_many_tokens(place, intervention, base)
+                if inside and feature is not None and feature.reads:
+                    now = self._read_across(base, feature)
+                    writes.append(g.WriteNode(place, g.Decoded(value, now, intervention.add), True))
+                    continue
                 writes.append(g.WriteNode(place, value, intervention.add, feature, inside, intervention.to))
         refuse_meeting(cell.interventions, self.inputs, self.plan.rows[base], self.test.span)
         return g.Resume(base, tuple(writes))
+
+    def _read_across(self, run: g.Forward, ref: FeatureRef) -> g.ReadAcross:
+        """What a transcoder or a crosscoder reads of a run."""
+        return g.ReadAcross(tuple(g.Capture(run, place) for place in ref.reads), ref)
 
     def _as_many_keys(self, place: Place, intervention: Intervention, base: g.Forward) -> None:
         """Values that are made from all weights at once need as many keys in every row (E467)."""
@@ -264,6 +273,8 @@ class _Lowering:
                 intervention.span,
             )
         self._equal_lengths(value.places[i], intervention, (base, source))
+        if intervention.inside and intervention.inside[i].reads:
+            return self._read_across(source, intervention.inside[i])
         return g.Capture(source, value.places[i], span=value.span or intervention.span)
 
     @_value.register
@@ -274,6 +285,9 @@ class _Lowering:
             lengths_agree(self.inputs, place.key, base, place.key, self.plan.rows[run], intervention.span)
         self._equal_lengths(place, intervention, (run,))
         inside = intervention.inside[i] if intervention.inside else None
+        if inside is not None and inside.reads:
+            first, *beside = self._read_across(run, inside).captures
+            return g.Average(first, value.pooled, inside, tuple(beside))
         return g.Average(g.Capture(run, place), value.pooled, inside)
 
     def _equal_lengths(self, place: Place, intervention: Intervention, runs: tuple[g.Forward, ...]) -> None:

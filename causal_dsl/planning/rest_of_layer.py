@@ -61,7 +61,7 @@ def layers_of(test: Test, cell: Cell) -> tuple[list[WrittenLayer], str]:
 
 def _unfit(mine: Sequence[Intervention]) -> str:
     for intervention in mine:
-        if intervention.features:
+        if intervention.features or intervention.inside:
             return f"`{intervention.variable}` is written through a feature"
         if intervention.add:
             return f"`{intervention.variable}` is added to what is there"

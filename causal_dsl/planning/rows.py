@@ -329,7 +329,7 @@ def _now(resume: g.Resume, capture: g.Capture, step: Step, ahead: bool) -> bool:
     for write in resume.writes:
         if capture in write.value.find(g.Capture) and (ahead or in_time(capture.place.site, write.place.site)):
             return True
-        means = (mean for mean in write.value.find(g.Average) if mean.capture == capture)
+        means = (mean for mean in write.value.find(g.Average) if capture in mean.captures)
         if any(mean_in_pass(step, mean, write.place, ahead) for mean in means):
             return True
     return False

@@ -109,8 +109,10 @@ def taken(resume: g.Resume) -> Iterator[g.Capture]:
     """All vectors that an intervention takes from runs, those of its means too, in the order in which they are written."""
     for write in resume.writes:
         for value in write.value.walk():
-            if isinstance(value, g.Capture | g.Average):
-                yield value.capture if isinstance(value, g.Average) else value
+            if isinstance(value, g.Average):
+                yield from value.captures
+            elif isinstance(value, g.Capture):
+                yield value
 
 
 def is_random(resume: g.Resume) -> bool:
@@ -131,7 +133,9 @@ def late_captures(step: Step) -> list[g.Capture]:
 
 def mean_in_pass(step: Step, node: g.Average, place: Place, ahead: bool = False) -> bool:
     """Whether a mean is taken within the pass that writes it: over all pairs, and passed by before."""
-    return step.blocks == (Block(),) and (ahead or in_time(node.capture.place.site, place.site))
+    return step.blocks == (Block(),) and (
+        ahead or all(in_time(capture.place.site, place.site) for capture in node.captures)
+    )
 
 
 def early_means(step: Step, ahead: bool = False) -> list[g.Average]:

@@ -76,7 +76,7 @@ def written_apart(plan: Plan, test: Test, number: int, cell: Cell) -> Iterator[T
 
 def _one_place(one: Intervention, other: Intervention, facts: Facts) -> bool:
     """Whether two variables are written at a place that both have, as whole vectors."""
-    whole = not one.features and not other.features
+    whole = not (one.features or other.features or one.inside or other.inside)
     return whole and any(overlap(a, b, facts) for a in one.places for b in other.places)
 
 

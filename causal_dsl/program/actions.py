@@ -8,8 +8,9 @@ from pathlib import Path
 
 from causal_dsl.diagnostics import Diagnostics, did_you_mean
 from causal_dsl.program.circuit_actions import Circuits, read_circuit_action
+from causal_dsl.program.components import in_time
 from causal_dsl.program.encodings import encodes
-from causal_dsl.program.inside import read_inside, refuse_variable, size_of
+from causal_dsl.program.inside import across_in, read_inside, refuse_variable, size_of
 from causal_dsl.program.overlap import overlap
 from causal_dsl.program.program import Alignment, Intervention
 from causal_dsl.program.read_edges import read_edge
@@ -21,6 +22,7 @@ from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
 from causal_dsl.vocabulary.locations import Place
 from causal_dsl.vocabulary.values.from_run import FromRun
+from causal_dsl.vocabulary.written import Value
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,8 @@ class ActionReader:
         vias = {other: via for other in self.alignment.placements if (via := self._via(other)) is not None}
         variables, shared, block = share(vias, name)
         places = vias[name][1]
+        if across_in(shared) is not None:
+            return ()  # nothing of it is fitted, and it is written as a site is
         if len(variables) > 1 and not check_width(shared, places, self.alignment.network.facts, self.diagnostics):
             return ()
         if shared.joined:
@@ -170,7 +174,7 @@ class ActionReader:
             return None
         value = self.values(action.target).source(action.source, places)
         inside = self._inside(action, places)
-        if value is None or inside is None:
+        if value is None or inside is None or not self._read_where_it_reads(value, places, inside):
             return None
         variable = self.variable(action.target)
         if variable is not None and value.places != places:
@@ -196,13 +200,35 @@ class ActionReader:
         self, action: tree.Interchange | tree.SetTo | tree.AddTo, places: tuple[Place, ...]
     ) -> tuple[FeatureRef, ...] | None:
         """The features in whose numbers a site is written: none without `via`; None where a fault was reported."""
-        if action.via is None:
-            return ()
         name = self.variable(action.target)
+        if action.via is None:
+            return self._across(name)
         if name is not None:
             refuse_variable(name, action.via.span, self.diagnostics)
             return None
         return read_inside(action.via, places, self.alignment, self.cell, self.folder, self.diagnostics)
+
+    def _read_where_it_reads(self, value: Value, places: tuple[Place, ...], inside: tuple[FeatureRef, ...]) -> bool:
+        """Whether other runs are read where a transcoder reads them, and not at a site that the spec names (E764)."""
+        other = next((part for part in value.find(FromRun) if part.places != places), None)
+        if other is None or not any(ref.reads for ref in inside):
+            return True
+        self.diagnostics.report(
+            "E764",
+            f"`{inside[0].chain[0].shown}` reads other runs where its file says, not at {other.places[0]}",
+            other.span or inside[0].span,  # type: ignore[arg-type]
+            help=f"write the run alone: `{other.role}`",
+        )
+        return False
+
+    def _across(self, name: str | None) -> tuple[FeatureRef, ...] | None:
+        """The transcoder or crosscoder of a variable, which reads elsewhere than it writes; none for all others."""
+        placed = None if name is None else self._via(name)
+        if placed is None or across_in(placed[0]) is None:
+            return ()
+        placement = self.alignment.placements[name or ""]
+        assert placement.via is not None
+        return read_inside(placement.via, placed[1], self.alignment, self.cell, self.alignment.folder, self.diagnostics)
 
     def _set(self, action: tree.SetTo | tree.AddTo, add: bool) -> Intervention | None:
         name = self.variable(action.target)
@@ -221,6 +247,7 @@ class ActionReader:
                 text=format_expr_action(action),
                 span=action.span,
                 features=self.features(name),
+                inside=self._across(name) or (),
             )
         if name is not None:
             self.diagnostics.report(
@@ -236,7 +263,7 @@ class ActionReader:
         if inside:
             reader = replace(reader, size=size_of(inside[0]), through=str(inside[0]))
         value = reader.value(action.value, places or ())
-        if places is None or value is None or inside is None:
+        if places is None or value is None or inside is None or not self._read_where_it_reads(value, places, inside):
             return None
         if add and value.changes:
             target, told = format_expr(action.target), format_expr(action.value)
@@ -284,15 +311,41 @@ def disjoint(interventions: list[Intervention], alignment: Alignment, diagnostic
     return True
 
 
+def untouched(interventions: list[Intervention], alignment: Alignment, diagnostics: Diagnostics) -> bool:
+    """Report what a transcoder reads after another write of one `do` has changed it (E763): it reads the run as it was."""
+    for one in interventions:
+        if one.add and not one.value.changes:
+            continue  # what is added is the same, whatever is read
+        read = [(place, ref) for ref in one.inside for place in ref.reads]
+        for other in interventions:
+            if other is one:
+                continue
+            for place, ref in read:
+                if any(
+                    not in_time(place.site, w.site) or overlap(place, w, alignment.network.facts) for w in other.places
+                ):
+                    assert one.span is not None and other.span is not None
+                    diagnostics.report(
+                        "E763",
+                        f"`{other.text}` changes what `{ref.chain[0].shown}` reads",
+                        one.span,
+                        others=((other.span, "written before it is read"),),
+                        notes=(f"it reads {place}, in the run before anything is written",),
+                        help="write them in two tests, or add a number with `+=`, for which nothing is read",
+                    )
+                    return False
+    return True
+
+
 def _hangs_on_order(one: Intervention, other: Intervention) -> tuple[str, ...]:
-    if (one.add or other.add) and (one.changes or other.changes):
+    if (one.adds or other.adds) and (one.changes or other.changes):
         return ("additions may overlap, but a value made from the current vector depends on the order of the writes",)
     return ()
 
 
 def may_meet(one: Intervention, other: Intervention) -> bool:
     """Whether two interventions may write at one place: additions, and disjoint blocks of one feature."""
-    if (one.add or other.add) and not (one.changes or other.changes):
+    if (one.adds or other.adds) and not (one.changes or other.changes):
         return True
     if one.to and other.to and not set(one.to) & set(other.to):
         return True  # edges to other receivers

@@ -11,6 +11,7 @@ from causal_dsl.program.file_shapes import shapes_fit
 from causal_dsl.program.program import Alignment
 from causal_dsl.program.read_features import FeatureRef, Fitting, Via, check_width, family, read_via
 from causal_dsl.program.sae_metadata import check_sae
+from causal_dsl.program.transcoders import Across, across_of, read_across
 from causal_dsl.syntax import tree
 from causal_dsl.vocabulary.features import FEATURES
 from causal_dsl.vocabulary.locations import Place
@@ -28,6 +29,18 @@ def read_inside(
     read = read_via(via, cell, folder, found)
     if read is None or not (_given(read, found) and _takes_vectors(places, read, found)):
         return None
+    made = FeatureRef(
+        alignment.origin,
+        alignment.network.key,
+        (),
+        places[0],
+        read.chain,
+        Fitting(),
+        elsewhere=read.elsewhere,
+        span=read.span,
+    )
+    if (across := across_in(read)) is not None:
+        return read_across(across, made, places, alignment.network, found)
     facts = alignment.network.facts
     if not (check_width(read, places, facts, found) and shapes_fit(read, places, facts, found)):
         return None
@@ -38,8 +51,13 @@ def read_inside(
         and not check_sae(path, places, alignment.network, read.span, found)
     ):
         return None
-    made = FeatureRef(alignment.origin, alignment.network.key, (), places[0], read.chain, Fitting(), span=read.span)
     return tuple(replace(made, place=place) for place in places)
+
+
+def across_in(via: Via) -> Across | None:
+    """Where the first feature of a chain reads and writes, where that is not one site."""
+    first = via.chain[0]
+    return across_of(Path(str(dict(first.settings)["path"]))) if family(first).encoder else None
 
 
 def size_of(ref: FeatureRef) -> int | None:
@@ -58,6 +76,16 @@ def _given(via: Via, found: Diagnostics) -> bool:
             via.span,
             notes=("a feature is fitted where a variable is placed: there the spec says what it should hold",),
             help=f"write through {some}, or place a variable here and write `variable <- source`",
+        )
+        return False
+    across = across_in(via)
+    if across is not None and len(via.chain) > 1:
+        found.report(
+            "E764",
+            f"a {across.named} stands alone in a chain",
+            via.span,
+            notes=("its numbers are read at one place and written at another",),
+            help="leave out what is chained to it",
         )
         return False
     if via.joined or via.fitting != Fitting():

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from causal_dsl.diagnostics import Diagnostics
-from causal_dsl.program.actions import ActionReader, disjoint
+from causal_dsl.program.actions import ActionReader, disjoint, untouched
 from causal_dsl.program.circuit_actions import Circuits
 from causal_dsl.program.draws import Draws
 from causal_dsl.program.encodings import encodes
@@ -59,7 +59,7 @@ def read_cells(
                 interventions.append(made)
             else:
                 good = False
-        if not good or not disjoint(interventions, alignment, found):
+        if not good or not (disjoint(interventions, alignment, found) and untouched(interventions, alignment, found)):
             return None
         quiet = SiteReader(alignment.network.facts, alignment.templates, Diagnostics(), environment, alignment.model)
         shown = tuple((name, _shown(value, alignment)) for name, value in zip(swept, values, strict=True))

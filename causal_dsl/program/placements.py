@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 
 from causal_dsl.diagnostics import Diagnostics, did_you_mean
 from causal_dsl.program.encodings import ENCODINGS, encodes, inputs_fit, read_input
 from causal_dsl.program.file_shapes import shapes_fit
+from causal_dsl.program.identity import origin
+from causal_dsl.program.inside import across_in
 from causal_dsl.program.models import Terms
 from causal_dsl.program.modules import Module
 from causal_dsl.program.overlap import overlap
 from causal_dsl.program.paths import steps
 from causal_dsl.program.program import Aligned, Alignment, InputPlacement, Readout
-from causal_dsl.program.read_features import check_width, family, join, read_via
+from causal_dsl.program.read_features import FeatureRef, Fitting, check_width, family, join, read_via
 from causal_dsl.program.read_sites import SiteReader
 from causal_dsl.program.readouts import READOUTS, read_number, read_readout
 from causal_dsl.program.sae_metadata import check_sae
 from causal_dsl.program.shared_inputs import separate
+from causal_dsl.program.transcoders import read_across
 from causal_dsl.syntax import tree
 from causal_dsl.vocabulary.components import COMPONENTS
 
@@ -188,6 +191,12 @@ def _feature_fits(member: tree.Placement, aligned: Aligned, folder: Path, found:
             )
             return False
         facts = aligned.network.facts
+        if (across := across_in(via)) is not None:
+            own = origin(member.name.name, member.name.span)
+            ref = FeatureRef(own, aligned.network.key, (), places[0], via.chain, Fitting(), elsewhere=via.elsewhere)
+            if read_across(across, replace(ref, span=via.span), places, aligned.network, found) is None:
+                return False
+            continue
         if not (check_width(via, places, facts, found) and shapes_fit(via, places, facts, found)):
             return False
         first = via.chain[0]

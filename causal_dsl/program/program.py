@@ -71,8 +71,13 @@ class Intervention:
 
     @property
     def changes(self) -> bool:
-        """Whether what is written depends on what is there."""
-        return self.value.changes or bool(self.inside)
+        """Whether what is written depends on what is there. What a transcoder writes depends on what it reads elsewhere."""
+        return not any(ref.reads for ref in self.inside) and (self.value.changes or bool(self.inside))
+
+    @property
+    def adds(self) -> bool:
+        """Whether something is added to what is there, whatever that is."""
+        return self.add or any(ref.reads for ref in self.inside)
 
 
 @dataclass(frozen=True)

@@ -86,6 +86,9 @@ class FeatureRef:
     joined: bool = False
     #: the spec says that its file may be of another place or network
     elsewhere: bool = False
+    #: of a transcoder or a crosscoder: the places that it reads, and which of its outputs is written
+    reads: tuple[Place, ...] = ()
+    output: int = 0
     span: Span | None = field(default=None, compare=False)
 
     @property

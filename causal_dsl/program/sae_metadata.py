@@ -119,6 +119,8 @@ def _one_place(name: str, other: str) -> bool:
 
 _HOOK = re.compile(r"blocks\.(\d+)\.(?:(attn|mlp|ln1|ln2)\.)?hook_(\w+)")
 _HOOKS = {
+    ("", "in"): "resid_pre",
+    ("", "out"): "resid_post",
     ("", "resid_pre"): "resid_pre",
     ("", "resid_mid"): "resid_mid",
     ("", "resid_post"): "resid_post",
@@ -132,6 +134,10 @@ _HOOKS = {
     ("attn", "rot_k"): "k_rot",
     ("attn", "pattern"): "pattern",
     ("mlp", "post"): "neurons",
+    ("mlp", "in"): "mlp_in",
+    ("mlp", "out"): "mlp_out",
+    ("attn", "in"): "attn_in",
+    ("attn", "out"): "attn_out",
 }
 _PATH = re.compile(r"(?:[\w.]*\.)?(?:layers|layer|h|blocks)\.(\d+)(?:\.(mlp|self_attn|attn|attention))?")
 _BLOCKS = {None: "resid_post", "mlp": "mlp_out", "self_attn": "attn_out", "attn": "attn_out", "attention": "attn_out"}
@@ -346,6 +352,12 @@ def architectures_named(name: str) -> set[str]:
     return {kind for kind, length in found.items() if length == max(found.values())}
 
 
+def check_network(path: Path, network: NetworkRef, span: Span, diagnostics: Diagnostics) -> bool:
+    """Judge an autoencoder by the network that its file names alone: False with E516, and W517 for what cannot be told."""
+    made = made_for(path)
+    return made is None or _of_its_network(made, path, network, span, diagnostics)
+
+
 def _of_its_network(made: SaeOrigin, path: Path, network: NetworkRef, span: Span, diagnostics: Diagnostics) -> bool:
     name = made.model.lower().replace("_", "-").rpartition("/")[2]
     if not name:
@@ -399,4 +411,4 @@ def _names(network: NetworkRef) -> list[str]:
     return found
 
 
-__all__ = ["SaeOrigin", "check_sae", "made_for", "same_vector", "site_of"]
+__all__ = ["SaeOrigin", "check_network", "check_sae", "made_for", "same_vector", "site_of"]

@@ -17,11 +17,14 @@ from causal_dsl.diagnostics import Diagnostic, Source, Span, shown_path
 from causal_dsl.store import notices, stopping_points
 from causal_dsl.store.documents import take_document, write_document
 from causal_dsl.store.files import clear_parts, set_aside
+from causal_dsl.store.hashes import of_bytes
 from causal_dsl.store.keys import changes
 from causal_dsl.store.later import CHANGED, Later
 from causal_dsl.store.tensors import is_ours, take_arrays, write_arrays
 
 _ABOUT = "run.json"
+#: Where a block says which files had been read when it was computed.
+_LATER = "later"
 #: How many changed inputs a warning names.
 _NAMED = 4
 
@@ -33,6 +36,7 @@ class Blocks:
     def __init__(self, folder: Path, inputs: Mapping[str, Any], later: Later | None = None):
         self.folder, self._hears = folder, later or Later()
         self.inputs: dict[str, Any] = json.loads(json.dumps(inputs))
+        self._key = of_bytes(json.dumps(self.inputs, sort_keys=True).encode())
         self.found = 0
         self._cut: list[Any] | None = None
         self._halved: set[str] = set()
@@ -110,12 +114,23 @@ class Blocks:
         path = self.folder / f"{name}.npz"
         if path.exists() and not is_ours(path):
             set_aside(path, "a block of this run", "something else wrote it")
-        write_arrays(path, arrays, about)
+        write_arrays(path, arrays, {**about, _LATER: self._later}, self._owner(name))
         stopping_points.reached("sweep")
 
     def get(self, name: str) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
         """A block that was finished before, or None; a damaged one is set aside (W659)."""
-        found = take_arrays(self.folder / f"{name}.npz", "a block of this run")
-        if found is not None:
-            self.found += 1
+        path = self.folder / f"{name}.npz"
+        found = take_arrays(path, "a block of this run", self._owner(name))
+        if found is None:
+            return None
+        if any(self._later.get(file) != known for file, known in found[1].pop(_LATER).items()):
+            set_aside(
+                path, "a block of this run", "a file that is read during the run was another when it was computed"
+            )
+            return None
+        self.found += 1
         return found
+
+    def _owner(self, name: str) -> str:
+        """The key of a block: all that the run depends on, and which part of it the block is."""
+        return f"{self._key} {name}"

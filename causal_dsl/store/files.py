@@ -103,12 +103,17 @@ def set_aside(path: Path, what: str, why: str) -> Path | None:
         aside = path.with_name(f"{path.name}.damaged-{number}")
     try:
         os.replace(path, aside)
-        moved = f"it is now `{shown_path(aside)}`, which nothing reads"
+        moved = f"it is now `{_shown(aside)}`, which nothing reads"
     except OSError as error:
         aside, moved = path, f"it stays where it is: {error.strerror or error}"
-    place, help = Span(Source(shown_path(path), ""), 0, 0), "delete it once you know how it came to be damaged"
+    place, help = Span(Source(_shown(path), ""), 0, 0), "delete it once you know how it came to be damaged"
     notices.tell(Diagnostic("W659", f"{what} is damaged and is made again", place, notes=(why, moved), help=help))
     return None if aside == path else aside
+
+
+def _shown(path: Path) -> str:
+    """A file as messages show it; a link by its own name, since it is the link that is meant."""
+    return str(Path(shown_path(path.parent)) / path.name)
 
 
 def remove(path: Path) -> None:

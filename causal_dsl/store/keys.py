@@ -17,7 +17,7 @@ from typing import Any
 from causal_dsl.store.hashes import of_bytes
 
 #: Another number, and nothing that was kept before is taken.
-FORMAT = 3
+FORMAT = 4
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -24,8 +25,14 @@ class Held(Exception):
 
 @contextmanager
 def holding(folder: Path) -> Iterator[None]:
-    """Hold a folder. Raises :class:`Held` at once where another does; the system drops the lock of a process that died."""
-    lock = filelock.FileLock(folder / LOCK)
+    """Hold a folder. Raises :class:`Held` at once where another does; the system drops the lock of a process that died.
+
+    Raises OSError where the file of the lock cannot be made.
+    """
+    path = folder / LOCK
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        raise OSError(errno.EINVAL, f"`{LOCK}` in it is a link or a folder, and has to be a file", str(path))
+    lock = filelock.FileLock(path)
     try:
         lock.acquire(timeout=0)
     except filelock.Timeout as error:

@@ -40,15 +40,17 @@ class Stepwise(Protocol):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A file in which work is kept; ``kind`` names its steps to :mod:`causal_dsl.store.stopping_points`, ``what`` it to a reader."""
+    """A file in which work is kept; ``kind`` names its steps to :mod:`causal_dsl.store.stopping_points`, ``what`` it to a reader,
+    and ``owner`` is the key of all that the work is made from."""
 
     path: Path
     kind: str
     what: str
+    owner: str
 
     def take(self, work: Stepwise) -> None:
         """Let work go on from where it was kept, if it was. A damaged file is set aside (W659)."""
-        found = take_tensors(self.path, self.what)
+        found = take_tensors(self.path, self.what, self.owner)
         if found is not None and later.holds(found[1].pop(_LATER, None)):
             try:
                 work.restore(*found)
@@ -60,7 +62,7 @@ class Checkpoint:
         tensors, about = work.state()
         with if_possible(self.what):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            write_tensors(self.path, tensors, {**about, _LATER: later.told_now()})
+            write_tensors(self.path, tensors, {**about, _LATER: later.told_now()}, self.owner)
         stopping_points.reached(self.kind)
 
 

@@ -2,6 +2,10 @@
 
 Tensors are safetensors files; the hash is an entry of the metadata: SHA-256 over the header, without that entry, and the
 numbers. Arrays are npz files, with the hash as an array of its own. Any library reads both.
+
+A hash shows that a file is whole, not whose it is. So a file also says its ``owner``, a key of everything that its content was
+computed from, and whoever takes it names the owner that is expected: a whole file of another run under the name of this one is
+not taken.
 """
 
 from __future__ import annotations
@@ -24,23 +28,24 @@ if TYPE_CHECKING:
 
 _HASH = "causal_dsl_sha256"
 _ABOUT = "causal_dsl"
+_OWNER = "owner"
 
 
 class Damaged(Exception):
     """A file is not one that was written here, or is not as it was written; says why."""
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
-    """Keep torch tensors, and what is told of them (plain data). Raises :class:`~causal_dsl.store.files.CannotWrite`."""
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any], owner: str) -> None:
+    """Keep torch tensors, what is told of them (plain data), and the key of what they were computed from. Raises :class:`~causal_dsl.store.files.CannotWrite`."""
     from safetensors.torch import save
 
     ready = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    write_atomic(path, _sealed(save(ready), about))
+    write_atomic(path, _sealed(save(ready), {**about, _OWNER: owner}))
 
 
-def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], about: Mapping[str, Any]) -> None:
-    """Keep numpy arrays as an ``npz`` file, and what is told of them (plain data), with a hash of both."""
-    told = json.dumps(about, sort_keys=True).encode()
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], about: Mapping[str, Any], owner: str) -> None:
+    """Keep numpy arrays as an ``npz`` file, as :func:`write_tensors`."""
+    told = json.dumps({**about, _OWNER: owner}, sort_keys=True).encode()
     more = {_ABOUT: told, _HASH: _digest_of(arrays, told).encode()}
     data = io.BytesIO()
     np.savez(data, **arrays, **{name: np.frombuffer(text, np.uint8) for name, text in more.items()})  # type: ignore[arg-type]
@@ -53,11 +58,12 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
     data = read_file(path)
     about = _about(data)
+    about.pop(_OWNER, None)
     return load(data), about
 
 
-def load_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """The arrays of a file, and what was told of them. Raises OSError, and :class:`Damaged`."""
+def load_arrays(path: Path, owner: str | None = None) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """The arrays of a file, and what was told of them. Raises OSError, and :class:`Damaged`, also for another ``owner``."""
     data = read_file(path)
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as file:
@@ -68,14 +74,27 @@ def load_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     if _digest_of(arrays, told).encode() != expected:
         raise Damaged("its content does not match its hash")
     about: dict[str, Any] = json.loads(told)
+    _check_owner(about, owner)
     return arrays, about
 
 
-def take_tensors(path: Path, what: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """The tensors of a file of the store's own; None where there is none. A damaged one is set aside (W659)."""
+def _check_owner(about: dict[str, Any], owner: str | None) -> None:
+    found = about.pop(_OWNER, None)
+    if owner is not None and found is None:
+        raise Damaged("an earlier version wrote it, and did not say what it was computed from")
+    if owner is not None and found != owner:
+        raise Damaged(
+            "it is whole, but it was computed from something else: a file of another run was put in its place"
+        )
+
+
+def take_tensors(path: Path, what: str, owner: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    """The tensors of a file of the store's own; None where there is none. One that is damaged, or of another ``owner``, is set aside
+    (W659)."""
     try:
         data = read_file(path)
         about = _about(data)
+        _check_owner(about, owner)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, Damaged) as error:
@@ -86,10 +105,10 @@ def take_tensors(path: Path, what: str) -> tuple[dict[str, Tensor], dict[str, An
     return load(data), about
 
 
-def take_arrays(path: Path, what: str) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
+def take_arrays(path: Path, what: str, owner: str) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
     """As :func:`take_tensors`, numpy arrays."""
     try:
-        return load_arrays(path)
+        return load_arrays(path, owner)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, Damaged) as error:

@@ -61,6 +61,7 @@ _NEEDS = {
     "patched": "an intervention",
     "label": "a variable that is interchanged",
     "answer": "",
+    "number": "an output that is a number",
 }
 _INTERVALS = {
     "share": "that of a share",

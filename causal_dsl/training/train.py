@@ -98,7 +98,7 @@ def trained(ref: NetworkRef, blank: Network, bar: Bar | None = None) -> TrainedN
 
 def _found(path: Path, network: Network) -> dict[str, Any] | None:
     """What is told of weights that were trained before, which are put into the network; None where there are none."""
-    read = take_tensors(path, "a file of trained weights")
+    read = take_tensors(path, "a file of trained weights", path.stem)
     if read is None:
         return None
     try:
@@ -112,7 +112,7 @@ def _train(objective: Objective, name: str, path: Path, made_for: dict[str, Any]
     """Train from the last checkpoint, or from the start; keeps the weights, and gives what is told of them."""
     training = objective.training
     loop = Loop(objective, _ticker(name, bar))
-    checkpoint = Checkpoint(path.with_suffix(".part"), "training step", "the checkpoint of a training")
+    checkpoint = Checkpoint(path.with_suffix(".part"), "training step", "the checkpoint of a training", path.stem)
     checkpoint.take(loop)
     if bar is not None:
         bar.begin(f"training {name}", training.steps)
@@ -125,7 +125,7 @@ def _train(objective: Objective, name: str, path: Path, made_for: dict[str, Any]
         "made_for": made_for,
         **scores(objective),
     }
-    write_tensors(path, named_tensors(objective.network.model), about)
+    write_tensors(path, named_tensors(objective.network.model), about, path.stem)
     stopping_points.reached("training")
     checkpoint.path.unlink(missing_ok=True)
     return about

@@ -177,7 +177,7 @@ def test_an_autoencoder_of_another_width(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("config", "why"),
     [
-        ({"architecture": "transcoder"}, "its architecture is `transcoder`"),
+        ({"architecture": "other"}, "its architecture is `other`"),
         ({"architecture": ["gated"]}, "unhashable"),
         ({"architecture": "standard", "activation_fn": "gelu"}, "activation function is `gelu`"),
         ({"architecture": "jumprelu", "activation_fn": "tanh-relu"}, "activation function is `tanh-relu`"),

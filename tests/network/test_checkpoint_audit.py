@@ -100,10 +100,10 @@ def test_a_config_of_fewer_layers_is_another_network(tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_of_another_head_says_which(tmp_path: Path) -> None:
-    from transformers import LlamaConfig, LlamaForSequenceClassification, LlamaModel
+    from transformers import LlamaConfig, LlamaForTokenClassification, LlamaModel
 
     settings = LlamaConfig(**settings_of(CONFIGS["llama"]), num_labels=2)
-    for kind in (LlamaForSequenceClassification, LlamaModel):
+    for kind in (LlamaForTokenClassification, LlamaModel):
         folder = tmp_path / kind.__name__
         kind(settings).save_pretrained(folder)
         write_tokenizer(folder)

@@ -6,6 +6,7 @@ import json
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,10 +14,21 @@ import torch
 from safetensors.torch import load_file
 
 from causal_dsl.diagnostics import Diagnostic
-from causal_dsl.store import files, hashes, stopping_points
+from causal_dsl.store import files, hashes, notices, stopping_points
 from causal_dsl.store.documents import take_document, write_document
 from causal_dsl.store.files import CannotWrite, clear_parts, replacing, write_atomic
-from causal_dsl.store.tensors import Damaged, load_arrays, load_tensors, take_tensors, write_arrays, write_tensors
+from causal_dsl.store.tensors import (
+    Damaged,
+    load_arrays,
+    load_tensors,
+    take_arrays,
+    take_tensors,
+    write_arrays,
+    write_tensors,
+)
+
+KEY = "the key of what it was computed from"
+
 
 # ── files ───────────────────────────────────────────────────────────────────────────────────────
 
@@ -26,7 +38,7 @@ def test_files_get_what_the_umask_leaves(tmp_path: Path, umask: int) -> None:
     before = os.umask(umask)
     try:
         write_atomic(tmp_path / "a", b"1")
-        write_arrays(tmp_path / "b", {"x": np.zeros(2)}, {})
+        write_arrays(tmp_path / "b", {"x": np.zeros(2)}, {}, KEY)
     finally:
         os.umask(before)
     assert {(tmp_path / name).stat().st_mode & 0o777 for name in "ab"} == {0o666 & ~umask}
@@ -78,20 +90,20 @@ TENSORS = {
 
 
 def test_tensors_come_back_as_they_were_and_any_library_reads_them(tmp_path: Path) -> None:
-    write_tensors(tmp_path / "t", TENSORS, {"steps": 3, "losses": [0.5]})
+    write_tensors(tmp_path / "t", TENSORS, {"steps": 3, "losses": [0.5]}, KEY)
     found, about = load_tensors(tmp_path / "t")
     assert about == {"steps": 3, "losses": [0.5]} and found.keys() == TENSORS.keys()
     for name, tensor in TENSORS.items():
         assert found[name].dtype == tensor.dtype and torch.equal(found[name], tensor)
     assert torch.equal(load_file(tmp_path / "t")["a"], TENSORS["a"])
     first = (tmp_path / "t").read_bytes()
-    write_tensors(tmp_path / "t", dict(reversed(TENSORS.items())), {"losses": [0.5], "steps": 3})
+    write_tensors(tmp_path / "t", dict(reversed(TENSORS.items())), {"losses": [0.5], "steps": 3}, KEY)
     assert (tmp_path / "t").read_bytes() == first
 
 
 def test_arrays_come_back_as_they_were(tmp_path: Path) -> None:
     arrays = {"i": np.arange(4), "f": np.array([np.nan, -0.0, 1e300]), "b": np.array([[True], [False]])}
-    write_arrays(tmp_path / "t", arrays, {})
+    write_arrays(tmp_path / "t", arrays, {}, KEY)
     found, _ = load_arrays(tmp_path / "t")
     for name, array in arrays.items():
         assert found[name].dtype == array.dtype and found[name].tobytes() == array.tobytes()
@@ -100,7 +112,7 @@ def test_arrays_come_back_as_they_were(tmp_path: Path) -> None:
 def test_no_byte_can_be_changed_unseen(tmp_path: Path) -> None:
     """Every byte of a file turned over, one after another: it is refused, or says what it said."""
     path = tmp_path / "t"
-    write_tensors(path, {"a": TENSORS["a"]}, {"k": 1})
+    write_tensors(path, {"a": TENSORS["a"]}, {"k": 1}, KEY)
     whole = path.read_bytes()
     refused = 0
     for place in range(len(whole)):
@@ -116,7 +128,7 @@ def test_no_byte_can_be_changed_unseen(tmp_path: Path) -> None:
 
 def test_no_byte_of_arrays_can_be_changed_unseen(tmp_path: Path) -> None:
     path = tmp_path / "t.npz"
-    write_arrays(path, {"a/b": np.arange(5.0)}, {"k": 1})
+    write_arrays(path, {"a/b": np.arange(5.0)}, {"k": 1}, KEY)
     whole = path.read_bytes()
     refused = 0
     for place in range(len(whole)):
@@ -133,22 +145,24 @@ def test_no_byte_of_arrays_can_be_changed_unseen(tmp_path: Path) -> None:
 @pytest.mark.parametrize("damage", [b"", b"short", bytes(100), None])
 def test_a_damaged_file_is_set_aside_and_told_of(tmp_path: Path, told: list[Diagnostic], damage: bytes | None) -> None:
     path = tmp_path / "t"
-    write_tensors(path, TENSORS, {})
+    write_tensors(path, TENSORS, {}, KEY)
     bad = path.read_bytes()[:-3] if damage is None else damage
     for number in (1, 2):
         path.write_bytes(bad)
-        assert take_tensors(path, "a thing") is None
+        assert take_tensors(path, "a thing", KEY) is None
         assert not path.exists() and len(told) == number
     assert {p.read_bytes() for p in tmp_path.glob("t.damaged*")} == {bad} and len(list(tmp_path.glob("t.*"))) == 2
     assert told[0].code == "W659" and told[0].title.startswith("a thing is damaged")
-    assert take_tensors(path, "a thing") is None and len(told) == 2, "what is not there is not damaged"
+    assert take_tensors(path, "a thing", KEY) is None and len(told) == 2, "what is not there is not damaged"
 
 
 def test_a_safetensors_file_of_another_program_is_not_taken(tmp_path: Path, told: list[Diagnostic]) -> None:
     from safetensors.torch import save_file
 
     save_file({"a": torch.zeros(2)}, tmp_path / "t")
-    assert take_tensors(tmp_path / "t", "a thing") is None and told[0].notes[0].startswith("something else wrote it")
+    assert take_tensors(tmp_path / "t", "a thing", KEY) is None and told[0].notes[0].startswith(
+        "something else wrote it"
+    )
 
 
 @pytest.mark.parametrize("text", ["[]", "", "null", "{}", '{"a": 1}', "\x00", "[" * 100_000])
@@ -234,3 +248,16 @@ def test_the_memory_names_what_it_remembers(tmp_path: Path, monkeypatch: pytest.
     hashes.of_file(large(tmp_path / "w"))
     (memory,) = (tmp_path / "cache" / "hashes").iterdir()
     assert json.loads(memory.read_text())["path"] == str(tmp_path / "w")
+
+
+@pytest.mark.parametrize("write", [write_tensors, write_arrays])
+def test_a_whole_file_of_something_else_is_not_taken(tmp_path: Path, write: Any) -> None:
+    path, take = tmp_path / "t", take_tensors if write is write_tensors else take_arrays
+    content = TENSORS if write is write_tensors else {"a": np.arange(3.0)}
+    write(path, content, {"k": 1}, "another key")
+    with notices.collecting() as told:
+        assert take(path, "a thing", KEY) is None
+    assert [one.code for one in told] == ["W659"] and "another run" in told[0].notes[0] and not path.exists()
+    write(path, content, {"k": 1}, KEY)
+    found = take(path, "a thing", KEY)
+    assert found is not None and found[0].keys() == content.keys() and found[1] == {"k": 1}

@@ -162,6 +162,17 @@ def test_what_is_no_file_in_the_place_of_one(tmp_path: Path, kind: str, monkeypa
     assert whole
 
 
+@pytest.mark.parametrize("kind", ["nowhere", "link to a file", "folder"])
+def test_what_is_no_file_in_the_place_of_the_lock(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = vector(tmp_path)
+    Ran(spec, monkeypatch, out=tmp_path / "out")
+    _put(tmp_path / "out" / "v" / ".lock", kind)
+    with pytest.raises(SpecError) as caught:
+        Ran(spec, monkeypatch, out=tmp_path / "out")
+    (told,) = caught.value.diagnostics
+    assert told.code == "E708" and "`.lock`" in told.notes[0]
+
+
 @pytest.mark.parametrize("name", ["results.json", "pairs.parquet", "spec.causal", "source/v.causal"])
 def test_damaged_results_are_told(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = vector(tmp_path)

@@ -183,13 +183,13 @@ def test_a_full_disk_behind_out_tells_the_results_all_the_same(
 ) -> None:
     import errno
 
-    from causal_dsl import running
+    from causal_dsl import ran
     from causal_dsl.tools.cli import main
 
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(running, "save", full)
+    monkeypatch.setattr(ran, "save", full)
     assert main(["run", str(spec), "--json", "--out", str(tmp_path / "kept")]) == 2
     said = capsys.readouterr()
     document = json.loads(said.out)["specs"][0]

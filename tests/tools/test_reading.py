@@ -154,6 +154,20 @@ def checkpoint(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.parametrize("name", ["special_tokens_map.json", "chat_template.jinja", "notes"])
+def test_a_pipe_in_a_checkpoint_is_refused_whatever_is_trusted(
+    name: str, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = checkpoint(project / "model")
+    os.mkfifo(folder / name)
+    spec = project / "s.causal"
+    spec.write_text(MODEL.format(domain=INLINE, network='hf("model")'))
+    for trust in ([], ["--trust"]):
+        assert main(["run", str(spec), "--json", *trust]) == 2
+        found = json.loads(capsys.readouterr().out)["specs"][0]["diagnostics"]
+        assert "E613" in [one["code"] for one in found]
+
+
 def test_a_network_may_be_anywhere_and_gives_only_its_own(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = checkpoint(project.parents[1] / "model")
     spec = project / "s.causal"

@@ -127,7 +127,7 @@ def test_resuming_is_bit_for_bit(tmp_path: Path) -> None:
     straight = steps(Loop(Objective(network(dtype=torch.float32), asked)), 40)
     for stop in (1, 17):
         before = steps(Loop(Objective(network(dtype=torch.float32), asked)), stop)
-        part = Checkpoint(tmp_path / "part", "training step", "a test")
+        part = Checkpoint(tmp_path / "part", "training step", "a test", "its key")
         part.keep(before)
         after = Loop(Objective(network(seed=9, dtype=torch.float32), asked))
         part.take(after)
@@ -156,7 +156,7 @@ def test_a_killed_training_goes_on(tmp_path: Path, cache: Path) -> None:
     process.wait()
     (part,) = (cache / "trained").glob("*.part")
     assert not list((cache / "trained").glob("*.safetensors"))
-    read = take_tensors(part, "a test")
+    read = take_tensors(part, "a test", part.stem)
     assert read is not None and 0 < read[1]["step"] < 300
     begun: list[int] = []
     run = Loop.run
@@ -182,7 +182,7 @@ def test_an_interrupted_training_keeps_a_checkpoint(tmp_path: Path, monkeypatch:
     with pytest.raises(KeyboardInterrupt):
         cd.train(made, TRUST)
     (part,) = (tmp_path / "cache" / "trained").glob("*.part")
-    read = take_tensors(part, "a test")
+    read = take_tensors(part, "a test", part.stem)
     assert read is not None and read[1]["step"] == 7
     part.write_bytes(part.read_bytes()[:-8])  # a torn checkpoint is none
     monkeypatch.setattr(Loop, "step", step)

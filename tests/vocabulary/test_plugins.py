@@ -21,7 +21,7 @@ class Colour:
     name: str
 
 
-CODE = "from test_plugins import Colour\nRED, NAMED, NUMBER = Colour('red'), Colour('other'), 3\n"
+CODE = "from tests.vocabulary.test_plugins import Colour\nRED, NAMED, NUMBER = Colour('red'), Colour('other'), 3\n"
 
 
 @pytest.fixture
