@@ -83,6 +83,8 @@ def _code(means: np.ndarray, own: np.ndarray, alone: bool) -> bool:
     same = own[:, None] == own[None]
     far = np.where(same, distances, 0).max(axis=1)
     near = np.where(same, np.inf, distances).min(axis=1)
+    if (far < (1 - SAME) * near).all():
+        return False  # each value is a cluster of its own, with some jitter
     apart = float(np.median(far / np.maximum(near, 1e-300)))
     if alone:
         return apart > _NOISE

@@ -77,8 +77,10 @@ class Stuck:
 
 
 def from_table(stuck: Stuck) -> Diagnostic | None:
+    # Behind a value `@` names the place of a measure: there it does not tell that a variable was to be placed.
+    due = stuck.accepts - {"AT"} if "STAR" in stuck.accepts else stuck.accepts
     for found, expected, code, title, help in ADVICE:
-        if stuck.text == found and expected in stuck.accepts:
+        if stuck.text == found and expected in due:
             return stuck.fault(code, title, help=help)
     return None
 
@@ -366,7 +368,7 @@ def _quoted(text: str) -> str:
 _VALUE = frozenset(("NUMBER", "STRING", "LSQB", "TRUE", "FALSE", "MINUS", "NOT", "IF", "LPAR", "NAME"))
 _OPERATORS = frozenset(
     ("PLUS", "MINUS", "STAR", "SLASH", "DIV", "MOD", "COMPARE", "AND", "OR", "IN", "DOT", "LPAR", "LSQB", "PERCENT")
-    + ("NATS", "BITS")
+    + ("NATS", "BITS", "AT")
 )
 
 

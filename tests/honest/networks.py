@@ -379,3 +379,23 @@ def sum_above() -> Network:
         lambda x: units((torch.remainder(x[:, 0] + x[:, 1], 4) > 1.5).double(), q(x)),
         lambda h: differ(h[:, 0], h[:, 1]),
     )
+
+
+def jittered() -> Network:
+    """Unit 0 is p, give or take .15 of a code of x and y; it is read by a threshold at .5."""
+    return Network(
+        lambda x: units(p(x) + 0.15 * torch.tanh(x[:, 0] - 1.3 * x[:, 1] + 0.4), q(x)),
+        lambda h: differ((h[:, 0] > 0.5).double(), h[:, 1]),
+    )
+
+
+def smeared() -> Network:
+    """Unit 0 is p plus three times the number of x and y: the two values of p lie among each other, and are told apart later."""
+
+    def answer(h: Tensor) -> Tensor:
+        number = torch.arange(16, dtype=torch.float64)
+        above = (torch.div(number, 4, rounding_mode="floor") > number % 4).double()
+        nearest = (h[:, :1] - (above + 3 * number)[None]).abs().argmin(1)
+        return differ(above[nearest], h[:, 1])
+
+    return Network(lambda x: units(p(x) + 3 * (4 * x[:, 0] + x[:, 1]), q(x)), answer)

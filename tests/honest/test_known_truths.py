@@ -88,6 +88,7 @@ FALSE |= {
     "a backup that steps in rarely": (("rarely_hidden", BOTH), "unmapped_moves", "layer[0].out["),
     "a backup at one value alone": (("hidden_at_one_value", BOTH), "unmapped_moves", "layer[0].out["),
     "the number of the input in a list": (("numbered", "p @ layer[0].out[0]"), "holds_more", "a code of these inputs"),
+    "values that lie among each other": (("smeared", "p @ layer[0].out[0]"), "holds_more", "a code of these inputs"),
     "a unit for each input": (("pairs_one_hot", "p @ layer[0].out[0:16]"), "holds_more", "a code of these inputs"),
 }
 
@@ -110,6 +111,7 @@ TRUE = {
     "another variable twice, of which nothing is said": ("rest_twice", "p @ layer[0].out[0]"),
     "another variable not computed yet": ("raw_beside", "p @ layer[0].out[0]"),
     "sometimes wrong": ("sometimes_wrong", BOTH),
+    "with some jitter": ("jittered", BOTH),
     "an angle": ("angle", "p @ layer[0].out[0:2]"),
 }
 
