@@ -198,7 +198,7 @@ def _check_kinds(folder: Path, span: Span) -> None:
                 "E613",
                 f"`{shortened(entry.name)}` of the checkpoint in {shown_path(folder)} is a pipe or a device",
                 span,
-                notes=("reading it might never end",),
+                notes=(_strange(entry),),
                 help="put a file there, or remove it",
             )
 

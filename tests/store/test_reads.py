@@ -72,7 +72,7 @@ def test_a_feature_from_a_file_is_on_the_list(tmp_path: Path) -> None:
     assert "fitted_on" in load_file(kept)
     (tmp_path / "p" / "left.safetensors").write_bytes(kept.read_bytes())
     swap(spec, "at(i in 0:2)", "at(i in 0:1)")
-    swap(spec, ROTATION, 'via rotation(dim=2, file="left.safetensors", controls=none)')
+    swap(spec, ROTATION, 'via rotation(dim=2, file="left.safetensors", elsewhere=true, controls=none)')
     swap(spec, "n=16, seed=0", "n=16, seed=0, split=test")
     opened, named = read_by(spec, spec.parent)
     assert opened - named == set() and spec.parent / "left.safetensors" in named
