@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from causal_dsl.measures.evaluation import Array, CellData, Evaluation, divide
-from causal_dsl.measures.per_cell import CellScore
+from causal_dsl.measures.per_cell import AcrossCells, CellScore
 from causal_dsl.measures.per_pair import FixedNumber, Need, Pair
 
 #: Runs beside a patched one: every node written; every node written as it is in the base; the circuit written and then
@@ -113,7 +113,7 @@ class FaithfulnessPerPair(Faithfulness):
 
 
 @dataclass(frozen=True)
-class CircuitCurve(CellScore):
+class CircuitCurve(AcrossCells):
     """The area under faithfulness (``cpr``), or under its distance from 1 (``cmd``), over the size of the circuits of a sweep
     (Mueller et al. 2025): ``shares`` are the weighted edges of each cell's circuit, as shares of all edges. The empty circuit (0 at
     0) and the full one (1 at 1) are the ends of the curve, which is straight between its points."""
@@ -121,10 +121,6 @@ class CircuitCurve(CellScore):
     which: str
     score: Faithfulness
     shares: tuple[float, ...]
-
-    @property
-    def over_cells(self) -> bool:
-        return True
 
     @property
     def parts(self) -> tuple[CellScore | FixedNumber, ...]:

@@ -288,16 +288,20 @@ class ScoreOp(CellScore):
         return float(OPERATORS[self.op](*(np.float64(operand.assume(known)) for operand in self.operands)))
 
 
-@dataclass(frozen=True)
-class OverCells(CellScore):
-    """``mean``, ``median``, ``min`` or ``max`` of a score over the cells; NaN if it is undefined in any of them."""
-
-    which: str
-    score: CellScore
+class AcrossCells(CellScore):
+    """A score of all cells together: ``[R, 1]``."""
 
     @property
     def over_cells(self) -> bool:
         return True
+
+
+@dataclass(frozen=True)
+class OverCells(AcrossCells):
+    """``mean``, ``median``, ``min`` or ``max`` of a score over the cells; NaN if it is undefined in any of them."""
+
+    which: str
+    score: CellScore
 
     @property
     def parts(self) -> tuple[CellScore | FixedNumber, ...]:
@@ -312,15 +316,11 @@ class OverCells(CellScore):
 
 
 @dataclass(frozen=True)
-class Chosen(CellScore):
+class Chosen(AcrossCells):
     """``argmax`` or ``argmin``: the index of the cell, the first one of equals; NaN if any cell is undefined."""
 
     which: str
     score: CellScore
-
-    @property
-    def over_cells(self) -> bool:
-        return True
 
     @property
     def parts(self) -> tuple[CellScore | FixedNumber, ...]:
@@ -334,15 +334,11 @@ class Chosen(CellScore):
 
 
 @dataclass(frozen=True)
-class ChosenParameter(CellScore):
+class ChosenParameter(AcrossCells):
     """A number that names the chosen cell: ``argmax(iia).l``."""
 
     chosen: Chosen
     name: str
-
-    @property
-    def over_cells(self) -> bool:
-        return True
 
     @property
     def parts(self) -> tuple[CellScore | FixedNumber, ...]:
@@ -372,14 +368,10 @@ def look_up(values: Array, chosen: Array) -> Array:
 
 
 @dataclass(frozen=True)
-class Best(CellScore):
+class Best(AcrossCells):
     """The score, on one half of the bases, of the cell with the highest score on the other half."""
 
     score: CellScore
-
-    @property
-    def over_cells(self) -> bool:
-        return True
 
     @property
     def parts(self) -> tuple[CellScore | FixedNumber, ...]:

@@ -25,9 +25,6 @@ if TYPE_CHECKING:
     from causal_dsl.diagnostics import Diagnostics
     from causal_dsl.program.actions import ActionReader
 
-#: What of a network is looked at, as `among` names it.
-AMONG = {"embed": "embed", "head": "head", "mlp": "mlp", "input": "input", "unit": "unit"}
-
 
 @dataclass(frozen=True)
 class Circuits:
@@ -47,6 +44,23 @@ class Circuits:
         """Whether an expression speaks of a circuit: `wang.mover`, `outside(wang)`."""
         path = steps(expr)
         return path is not None and (path[0].name in self.module.of_kind("circuit") or path[0].name == "outside")
+
+    def are_of(self, network: NetworkRef, expr: tree.Expr, diagnostics: Diagnostics) -> bool:
+        """Whether all circuits that an expression names are of the network that runs; reports E802 where one is not."""
+        for definition in self.named(expr):
+            mine = self.networks.get(definition)
+            if mine is None:
+                return False  # reported where it is declared
+            if mine.key != network.key:
+                diagnostics.report(
+                    "E802",
+                    f"`{definition.name}` is a circuit of `{mine.name}`, and this test runs `{network.name}`",
+                    expr.span,
+                    others=((definition.span, "declared here"),),
+                    help=f"declare a circuit of `{network.name}`",
+                )
+                return False
+        return True
 
     def parameters(self, actions: Iterable[tree.Node], known: Mapping[str, object]) -> dict[str, tuple[tree.Expr, ...]]:
         """The parameters of the circuits that actions name and do not give: they are swept over, too."""
@@ -100,19 +114,8 @@ def read_circuit_action(
             return None
         expr, given, positions = read
         kinds = given or kinds
-    for definition in circuits.named(expr):
-        mine = circuits.networks.get(definition)
-        if mine is None:
-            return None  # reported where it is declared
-        if mine.key != network.key:
-            found.report(
-                "E802",
-                f"`{definition.name}` is a circuit of `{mine.name}`, and this test runs `{network.name}`",
-                expr.span,
-                others=((definition.span, "declared here"),),
-                help=f"declare a circuit of `{network.name}`",
-            )
-            return None
+    if not circuits.are_of(network, expr, found):
+        return None
     about = reader.alignment
     spots = CircuitReader(network, about.templates, found, reader.cell, about.model).spots(expr, circuits.module)
     if spots is None:

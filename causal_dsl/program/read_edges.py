@@ -102,28 +102,10 @@ def _why(node: OutputNode, port: Port, facts: Facts) -> str:
 def _senders(expr: tree.Expr, reader: ActionReader, circuits: CircuitReader) -> tuple[Spot, ...] | None:
     """The outputs that an edge begins at."""
     if reader.circuits.names(expr):
-        if not _of_this_network(expr, reader):
+        if not reader.circuits.are_of(reader.alignment.network, expr, reader.diagnostics):
             return None
         return circuits.spots(expr, reader.circuits.module)
     return circuits.outputs(expr)
-
-
-def _of_this_network(expr: tree.Expr, reader: ActionReader) -> bool:
-    network = reader.alignment.network
-    for definition in reader.circuits.named(expr):
-        mine = reader.circuits.networks.get(definition)
-        if mine is None:
-            return False  # reported where it is declared
-        if mine.key != network.key:
-            reader.diagnostics.report(
-                "E802",
-                f"`{definition.name}` is a circuit of `{mine.name}`, and this test runs `{network.name}`",
-                expr.span,
-                others=((definition.span, "declared here"),),
-                help=f"declare a circuit of `{network.name}`",
-            )
-            return False
-    return True
 
 
 def _receivers(expr: tree.Expr, reader: ActionReader, circuits: CircuitReader) -> Receivers | None:
@@ -159,7 +141,9 @@ def _receivers(expr: tree.Expr, reader: ActionReader, circuits: CircuitReader) -
                 return None
             inner = expr.value if isinstance(expr, tree.Subscript) else expr
         inner = inner.value if isinstance(inner, tree.Attribute) else inner
-    if not reader.circuits.names(inner) or not _of_this_network(inner, reader):
+    if not reader.circuits.names(inner) or not reader.circuits.are_of(
+        reader.alignment.network, inner, reader.diagnostics
+    ):
         if not reader.circuits.names(inner):
             circuits.outputs(inner)
         return None

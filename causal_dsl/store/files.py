@@ -106,8 +106,8 @@ def set_aside(path: Path, what: str, why: str) -> Path | None:
         moved = f"it is now `{_shown(aside)}`, which nothing reads"
     except OSError as error:
         aside, moved = path, f"it stays where it is: {error.strerror or error}"
-    place, help = Span(Source(_shown(path), ""), 0, 0), "delete it once you know how it came to be damaged"
-    notices.tell(Diagnostic("W659", f"{what} is damaged and is made again", place, notes=(why, moved), help=help))
+    place, help = Span(Source(_shown(path), ""), 0, 0), "delete it once you know how it came there"
+    notices.tell(Diagnostic("W659", f"{what} cannot be used and is made again", place, notes=(why, moved), help=help))
     return None if aside == path else aside
 
 

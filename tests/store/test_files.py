@@ -152,7 +152,7 @@ def test_a_damaged_file_is_set_aside_and_told_of(tmp_path: Path, told: list[Diag
         assert take_tensors(path, "a thing", KEY) is None
         assert not path.exists() and len(told) == number
     assert {p.read_bytes() for p in tmp_path.glob("t.damaged*")} == {bad} and len(list(tmp_path.glob("t.*"))) == 2
-    assert told[0].code == "W659" and told[0].title.startswith("a thing is damaged")
+    assert told[0].code == "W659" and told[0].title.startswith("a thing cannot be used and is made again")
     assert take_tensors(path, "a thing", KEY) is None and len(told) == 2, "what is not there is not damaged"
 
 
