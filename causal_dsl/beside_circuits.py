@@ -106,7 +106,7 @@ def _checks(ablation: Ablation, test: Test, columns: Columns) -> list[SelfCheck]
         quantities = [q for q in compared(frozenset(runs[one])) if q in runs[other]]
         if not quantities:
             return
-        gaps = [float(np.nanmax(np.abs(runs[one][q] - runs[other][q]), initial=0.0)) for q in quantities]
+        gaps = [_gap(runs[one][q], runs[other][q]) for q in quantities]
         sizes = [float(np.nanmax(np.abs(runs[other][q]), initial=0.0)) for q in quantities]
         found.append(SelfCheck(says, max(gaps), max(sizes)))
 
@@ -120,6 +120,14 @@ def _checks(ablation: Ablation, test: Test, columns: Columns) -> list[SelfCheck]
     if isinstance(value, FromRun) and everywhere and set(kinds_of(facts)) <= there and value.role in runs:
         check(f"the empty circuit is the run of {value.role}", EMPTY, value.role)
     return found
+
+
+def _gap(one: np.ndarray, other: np.ndarray) -> float:
+    """The largest difference; infinite where a number is not finite in one run and another in the other."""
+    same = (one == other) | (np.isnan(one) & np.isnan(other))
+    with np.errstate(invalid="ignore"):
+        gaps = np.where(same, 0.0, np.abs(one - other))
+    return float(np.max(np.where(np.isnan(gaps), np.inf, gaps), initial=0.0))
 
 
 __all__ = ["with_circuits", "with_runs"]

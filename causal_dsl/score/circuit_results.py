@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -84,7 +85,13 @@ class CircuitResult:
         """What stands beside the numbers of the circuit."""
         found = [
             Finding(
-                "circuit_check", f"{check.says} does not hold: the two runs are {show(check.apart)} apart in a logit."
+                "circuit_check",
+                f"{check.says} does not hold: "
+                + (
+                    f"the two runs are {show(check.apart)} apart in a logit."
+                    if math.isfinite(check.apart)
+                    else "a logit is not finite in one of the two runs, and another number in the other."
+                ),
             )
             for check in self.checks
             if not check.holds

@@ -11,8 +11,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from causal_dsl import api
+from causal_dsl import api, running
 from causal_dsl.api import Options
+from causal_dsl.measures.of_circuits import FULL
 from tests.engine.tiny import execution_of, folder_of, network_of, spec_of
 
 CIRCUIT = """
@@ -231,3 +232,27 @@ def test_a_run_with_circuits_is_resumed_from_its_folder(tmp_path: Path) -> None:
         assert one.scores == other.scores
         assert one.circuit == other.circuit
     assert first.tests[0].cells[0].interventions == again.tests[0].cells[0].interventions
+
+
+@pytest.mark.parametrize(("wrong", "said"), [(1.0, "apart in a logit"), (np.nan, "not finite in one of the two runs")])
+def test_runs_that_are_not_what_they_have_to_be_are_told(
+    wrong: float, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One number of the full circuit's run is changed on its way, as a fault of the pass would."""
+    right = running.with_runs
+
+    def tampered(*given: Any) -> Any:
+        found = right(*given)
+        for cell in found.cells:
+            for quantity, values in cell.columns.sources[FULL].items():
+                if np.issubdtype(values.dtype, np.floating):
+                    values = values.copy()
+                    values[0] += wrong * 1e3
+                    cell.columns.sources[FULL][quantity] = values
+        return found
+
+    monkeypatch.setattr(running, "with_runs", tampered)
+    cell = api.run(api.parse(spec("llama", "outside(c) <- source", "faithfulness(gap)"))).tests[0].cells[0]
+    (told,) = [finding for finding in cell.findings if finding.code == "circuit_check"]
+    assert said in told.text and told.severity == "alarm" and cell.circuit is not None
+    assert [check.holds for check in cell.circuit.checks] == [False, True, True]
