@@ -10,10 +10,19 @@ import sympy
 from causal_dsl.causal import terms as t
 
 _RELATIONS = {"==": sympy.Eq, "!=": sympy.Ne, "<": sympy.Lt, "<=": sympy.Le, ">": sympy.Gt, ">=": sympy.Ge}
+
+
+def _unless_zero(name: str, value: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """An operation on ``a`` and ``b``; an undefined function of them where ``b`` is zero, as in a branch that is never taken.
+    What sympy makes of it (``zoo``, ``nan``) cannot be compared with a number. To sympy 0.0 does not equal 0."""
+    return lambda a, b: sympy.Function(name)(a, b) if b.is_zero else value(a, b)
+
+
 _HELPERS: dict[str, Callable[..., Any]] = {
-    "divide": lambda a, b: a / b,
-    "floor_divide": lambda a, b: sympy.floor(a / b),
-    "modulo": lambda a, b: sympy.nan if b == 0 else sympy.Mod(a, b),
+    "divide": _unless_zero("divide", lambda a, b: a / b),
+    "floor_divide": _unless_zero("floor_divide", lambda a, b: sympy.floor(a / b)),
+    # sympy makes `S` of `S mod (-3 * S)`, which is 2 where `S` is -1: it is left as it is
+    "modulo": _unless_zero("modulo", lambda a, b: sympy.Mod(a, b, evaluate=a.is_number and b.is_number)),
     "as_float": lambda a: a,
     "add": lambda a, b: a + b,
     "multiply": lambda a, b: a * b,

@@ -84,7 +84,7 @@ def test_two_trainings_are_one_and_what_is_damaged_is_trained_again(
         capsys.readouterr()
         again = cd.train(made, TRUST)["net"]
         assert not again.found and again.path.read_bytes() == whole
-        assert "warning[W659]: a file of trained weights is damaged" in capsys.readouterr().err
+        assert "warning[W659]: a file of trained weights cannot be used" in capsys.readouterr().err
     left = [p.name for p in first.path.parent.iterdir() if not p.name.endswith(".lock") and ".damaged" not in p.name]
     assert left == [first.path.name]
 
