@@ -225,7 +225,7 @@ class ReferenceExecutor:
                     continue
                 rows, positions = torch.from_numpy(place[spot.which[here]]), torch.from_numpy(spot.positions[here])
                 made = SiteWrite(write.place.site, rows, positions, values.edit(write, family, number, here))
-                if write.to:
+                if write.to is not None:
                     edges.append(EdgeWrite(made, write.to))
                     edged.append(number)
                 else:
