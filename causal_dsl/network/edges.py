@@ -49,7 +49,7 @@ class _Captured(Exception):
     """All that a layer was run again for has been seen."""
 
 
-class _Edges:
+class Edges:
     """The hooks of one forward pass."""
 
     def __init__(self, network: Network, batch: Any, writes: Sequence[EdgeWrite]):
@@ -65,7 +65,7 @@ class _Edges:
 
     # ── senders ─────────────────────────────────────────────────────────────────────────────────
 
-    def _note(self, component: str, layer: int | None, tail: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    def _noting(self, component: str, layer: int | None) -> Callable[[Tensor], Tensor]:
         """A hook that notes what a sender gives, and what it would give."""
         mine = [
             n for n, w in enumerate(self.writes) if (w.write.site.component, w.write.site.layer) == (component, layer)
@@ -73,12 +73,18 @@ class _Edges:
 
         def act(tensor: Tensor) -> Tensor:
             if not self.inner:
-                self.sent[component, layer] = _Sent(tensor, tail, [(n, *self._made(n, tensor)) for n in mine])
+                self.note(component, layer, tensor, mine)
             return tensor
 
         return act
 
-    def _made(self, number: int, tensor: Tensor) -> tuple[tuple[Tensor, ...], Tap, Tensor]:
+    def note(self, component: str, layer: int | None, tensor: Tensor, mine: Sequence[int]) -> None:
+        """Keep what a sender gives, and what its writes would put there."""
+        self.sent[component, layer] = _Sent(
+            tensor, self.tail(component, layer), [(n, *self.made(n, tensor)) for n in mine]
+        )
+
+    def made(self, number: int, tensor: Tensor) -> tuple[tuple[Tensor, ...], Tap, Tensor]:
         write = self.writes[number].write
         tap = find_tap(self.network, write.site)
         index = self.batch.points(write.rows, write.positions).on(tensor.device)
@@ -89,7 +95,7 @@ class _Edges:
         self.changes[number] = (len(old), (new.float() - old.float()).norm(dim=-1) / size)
         return index, tap, new
 
-    def _tail(self, component: str, layer: int | None) -> Callable[[Tensor], Tensor]:
+    def tail(self, component: str, layer: int | None) -> Callable[[Tensor], Tensor]:
         """From what is written of a sender to what it adds to the stream: heads and neurons pass their output projection, and a
         norm that is behind it."""
         site = Site(component, layer)
@@ -125,6 +131,16 @@ class _Edges:
         return tuple(
             tuple(bool(mask >> write.to.ports.number(port) & 1) for mask in write.to.masks) for write in self.writes
         )
+
+    def deltas(self, ports: Sequence[Port]) -> Iterator[tuple[list[Port], Tensor]]:
+        """Receivers that are given the same, and how much more that is than the stream [rows, tokens, width]; none where nothing is."""
+        alike: dict[tuple[tuple[bool, ...], ...], list[Port]] = defaultdict(list)
+        for port in ports:
+            alike[self.chosen(port)].append(port)
+        for same in alike.values():
+            delta = self.delta(same[0])
+            if delta is not None:
+                yield same, delta
 
     def delta(self, port: Port) -> Tensor | None:
         """How much more a receiver is given than the stream is [rows, tokens, width]; None: nothing."""
@@ -162,9 +178,7 @@ class _Edges:
         assert layout is not None
         for component, layer in dict.fromkeys((w.write.site.component, w.write.site.layer) for w in self.writes):
             tap = find_tap(self.network, Site(component, layer))
-            handles.append(
-                hook_tensor(tap.module, tap.side, self._note(component, layer, self._tail(component, layer)))
-            )
+            handles.append(hook_tensor(tap.module, tap.side, self._noting(component, layer)))
         layers: dict[int, list[Port]] = defaultdict(list)
         for port in self.ports:
             if port.kind == "logits":
@@ -195,8 +209,9 @@ class _Edges:
 
     def _added(self, port: Port) -> Callable[[Tensor], Tensor]:
         def act(stream: Tensor) -> Tensor:
-            delta = None if self.inner else self.delta(port)
-            return stream if delta is None else stream + delta.to(stream.device)
+            for _, delta in () if self.inner else self.deltas([port]):
+                stream = stream + delta.to(stream.device)
+            return stream
 
         return act
 
@@ -229,13 +244,7 @@ class _Edges:
             if self.inner:
                 return
             stream = args[0] if args else kwargs["hidden_states"]
-            by_mask: dict[tuple[tuple[bool, ...], ...], list[Port]] = defaultdict(list)
-            for port in ports:
-                by_mask[self.chosen(port)].append(port)
-            for same in by_mask.values():
-                delta = self.delta(same[0])
-                if delta is None:
-                    continue
+            for same, delta in self.deltas(ports):
                 waiting.update(same)
                 given = stream + delta.to(stream.device)
                 self.inner = True
@@ -284,9 +293,9 @@ def edges_patched(
     """Within, one forward pass of the network on ``inputs`` has these edges patched. Gives, when it is done, at how many places each
     write acted, and its relative changes there."""
     batch = network.given.batch(network, inputs, padding)  # type: ignore[arg-type]
-    edges = _Edges(network, batch, writes)
+    edges = Edges(network, batch, writes)
     with edges.hooked():
         yield edges.changes
 
 
-__all__ = ["EdgeWrite", "edges_patched"]
+__all__ = ["EdgeWrite", "Edges", "edges_patched"]
