@@ -13,12 +13,11 @@ from causal_dsl.engine.execute import CellRun, Execution, TestRun
 from causal_dsl.measures.quantities import TIED, Columns, Quantity
 from causal_dsl.network.forward import SiteRead, forward
 from causal_dsl.planning.graph import Forward
-from causal_dsl.planning.unclaimed import part, untried
+from causal_dsl.planning.unclaimed import part
 from causal_dsl.program.probed import Apart, CircuitRuns, Replaced, Unmapped
 from causal_dsl.program.program import Test
 from causal_dsl.program.read_features import FeatureRef
 from causal_dsl.score.apart import WrittenApart, apart_findings
-from causal_dsl.score.codes import FULL
 from causal_dsl.score.copied import SAME, as_read, copied_inputs, mixed
 from causal_dsl.score.held import held as held_there
 from causal_dsl.score.held import held_findings
@@ -33,9 +32,8 @@ from causal_dsl.score.unmapped import (
     of_pairs,
     replacement_findings,
     unmapped_findings,
-    unplaced_finding,
-    untried_finding,
 )
+from causal_dsl.untried import not_tried
 from causal_dsl.vocabulary.components import COMPONENTS
 from causal_dsl.vocabulary.locations import Place, Site
 from causal_dsl.vocabulary.values.from_run import FromRun
@@ -79,14 +77,7 @@ def with_probes(result: TestResult, test: Test, execution: Execution) -> TestRes
             cells[at] = _replaced(
                 cells[at], probe, probe_test, run.cells[probe.cell], theirs, _cover(result, test, seen)
             )
-    reasons: dict[str, None] = {}
-    for cell in cells if test.swaps and test.intervenes else ():
-        if not cell.unclaimed and cell.verdict is not None and cell.verdict.code in FULL:
-            number = next(n for n, one in enumerate(run.cells) if dict(one.node.cell) == cell.cell)
-            reasons[untried(execution.plan, test, number)] = None
-    untold = tuple(untried_finding(why) for why in reasons if why)
-    if unplaced := [probe.name for probe in execution.plan.unplaced if probe.control[0] == test.name]:
-        untold += (unplaced_finding(unplaced),)
+    untold = not_tried(test, execution, cells)
     return replace(result, cells=tuple(cells), findings=(*result.findings, *untold))
 
 
@@ -159,7 +150,11 @@ def _unclaimed(cell: CellResult, probe: Unmapped, test: Test, run: TestRun, seen
         )
         for units, one in zip(probe.units, run.cells, strict=True)
     )
-    judged = _judged(probe, test, seen, moves(taken[0], natural))
+    # Only of what moves is it asked whether it may.
+    moving = [number for number, one in enumerate(taken) if number == 0 or one.moved.value]
+    asked = replace(probe, units=tuple(probe.units[number] for number in moving))
+    known = dict(zip(moving, _judged(asked, test, seen, moves(taken[0], natural)), strict=True))
+    judged = tuple(known.get(number, True) for number in range(len(taken)))
     found = Unclaimed(
         _site(probe.site),
         probe.placed,
@@ -171,7 +166,10 @@ def _unclaimed(cell: CellResult, probe: Unmapped, test: Test, run: TestRun, seen
         natural,
         judged,
     )
-    return replace(cell, unclaimed=(*cell.unclaimed, found), findings=(*cell.findings, *unmapped_findings(found)))
+    said = unmapped_findings(found)
+    if probe.more and any(one.code == "unmapped_moves" and one.severity == "alarm" for one in cell.findings):
+        said = []  # it is said of the others, and of fewer units where it can be
+    return replace(cell, unclaimed=(*cell.unclaimed, found), findings=(*cell.findings, *said))
 
 
 def _judged(probe: Unmapped, test: Test, seen: _Seen, together: bool) -> tuple[bool, ...]:

@@ -28,5 +28,5 @@ def probes_of(plan: Plan, tests: Sequence[Test]) -> Iterator[Test]:
             if test.swaps:
                 yield from unclaimed(plan, test, number, cell)[0]
                 yield from written_apart(plan, test, number, cell)
-            elif (made := other_values(plan, test, number, cell)) is not None:
+            elif (made := other_values(plan, test, number, cell)[0]) is not None:
                 yield made

@@ -31,6 +31,8 @@ class Unmapped:
     tokens: bool
     #: whether the rows are all pairs of the test's inputs that differ in ``varied`` alone
     all_pairs: bool = False
+    #: of many units: whether ``units`` are the sets of two, or of two and three, that run beside the others
+    more: bool = False
 
 
 @dataclass(frozen=True, eq=False)

@@ -196,7 +196,7 @@ _ALL = (
         "not_tried",
         "beside",
         "info",
-        "beside `exact` or `supported`: the unclaimed units were not tried, and why; beside any verdict: controls were not run because their prompts lack a place of the test",
+        "beside `exact` or `supported`: of which unclaimed units not all sets of one, two or three were tried, or that variables were not written apart, and why; beside any test: controls were not run because their prompts lack a place of the test, or an ablation was held against no other values, and why",
     ),
     FindingKind(
         "circuit_check",
