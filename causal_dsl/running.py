@@ -45,6 +45,7 @@ from causal_dsl.score.results import Results, SpecResult, TestResult
 from causal_dsl.score.several import OneOutput, score_several
 from causal_dsl.score.speech import speech_of
 from causal_dsl.score.targets import target_ids
+from causal_dsl.score.tied import with_ties
 from causal_dsl.score.truth import kept_of, labels_of
 from causal_dsl.score.verdict import settled
 from causal_dsl.session import Session
@@ -319,10 +320,11 @@ def _scored(
         scored = replace(scored, cells=tuple(map(settled, scored.cells)))
         speech = speech_of(one, plan, checked.answers[one.name], tokens)
         outputs.append(OneOutput(one, run, cells, ceilings, scored, speech))
+    drawn = plan.draw_of(test.each[0])
     if not test.parts:
-        return outputs[0].result
+        return with_ties(outputs[0].result, test, drawn)
     whole = score_several(test, outputs, plan, checked.ceilings.get(test.name, {}), kept)
-    return as_far_as_measured(whole, test)
+    return with_ties(as_far_as_measured(whole, test), test, drawn)
 
 
 def _finished(test: Test, execution: Execution) -> list[int] | None:

@@ -131,6 +131,13 @@ _ALL = (
         "one whole input determines .95 or more of the labels (`base_only`, or `source_only` of one source, exact), and the answers alone do not",
     ),
     FindingKind(
+        "tied",
+        "cell",
+        "alarm",
+        "the pairs were so drawn that another variable, interchanged instead, has the same counterfactual answer in each",
+        forbids=True,
+    ),
+    FindingKind(
         "multiple", "cell", "info", "the number of cells that lie above the ceiling, and the number expected by luck"
     ),
     FindingKind("chosen_on_same_pairs", "cell", "alarm", "how `max` and `min` chose, and among how many cells"),

@@ -11,7 +11,6 @@ import causal_dsl as cd
 from causal_dsl.planning.cost import work_of
 from causal_dsl.planning.plan import Plan
 from causal_dsl.program.probed import Replaced, Unmapped
-from causal_dsl.program.program import Test
 
 MODEL = """
 domain Shape = {"arrow", "circle", "cross", "diamond", "heart"}
