@@ -9,11 +9,13 @@ from causal_dsl.planning.other_values import other_values
 from causal_dsl.planning.unclaimed import untried
 from causal_dsl.planning.unit_sets import tried_to
 from causal_dsl.planning.written_apart import unwritten
+from causal_dsl.program.probed import Unmapped
 from causal_dsl.program.program import Test
 from causal_dsl.score.codes import FULL
 from causal_dsl.score.results import CellResult, Finding
 from causal_dsl.score.unmapped import (
     Unclaimed,
+    early_finding,
     unheld_finding,
     unplaced_finding,
     untaken_finding,
@@ -21,11 +23,14 @@ from causal_dsl.score.unmapped import (
     unwritten_finding,
 )
 from causal_dsl.score.verdict import demote
+from causal_dsl.vocabulary.locations import Place
 
 
-def not_tried(test: Test, execution: Execution, cells: Sequence[CellResult]) -> tuple[Finding, ...]:
+def not_tried(
+    test: Test, execution: Execution, cells: Sequence[CellResult], early: Sequence[tuple[int, Unmapped]] = ()
+) -> tuple[Finding, ...]:
     """What was not run beside a test whose ``cells`` these are: beside an interchange where its verdict is a full one, and beside an
-    ablation in any case."""
+    ablation in any case. ``early``: of which cell the rest of a layer was not judged, for a later one has what is missing there."""
     if not test.intervenes:
         return ()
     plan, run = execution.plan, execution.runs[test.name]
@@ -39,6 +44,9 @@ def not_tried(test: Test, execution: Execution, cells: Sequence[CellResult]) -> 
             how, why = unwritten(plan, test, test.cells[number])
             if why:
                 found[unwritten_finding([variable for variable, _ in test.swaps], how, why)] = None
+        for at, probe in early:
+            if cells[at] in full:
+                found[early_finding(str(Place(probe.site)), probe.placed)] = None
         found |= dict.fromkeys(_untaken([sets for cell in full for sets in _sets(cell)]))
     else:
         for number, node in enumerate(test.cells):

@@ -113,7 +113,7 @@ def _of_layer(plan: Plan, test: Test, number: int, cell: Cell, layer: WrittenLay
             cells = tuple(Cell((("part", part + 1),), _taken(site, chosen, tokens)) for part, chosen in enumerate(sets))
             mine = tuple(p.variable for p in here)
             more = sets is small
-            probe = Unmapped(number, site, tuple(sets), mine, varied, why_, tokens, all_pairs, more)
+            probe = Unmapped(number, site, tuple(sets), mine, varied, why_, tokens, all_pairs, layer.early, more)
             what = "unmapped" if of == 1 else f"unmapped at {site}"
             made.append(made_test(test, "unmapped", number, rows_of, cells, probe, f"{what}, few" if more else what))
     return made, f"fewer than {LEAST} pairs of inputs can be run for it at a fifth of the cost of the test"

@@ -164,6 +164,15 @@ def untried_finding(why: str) -> Finding:
     )
 
 
+def early_finding(site: str, placed: Sequence[str]) -> Finding:
+    """`not_tried`: the rest of a layer was not judged, for what is placed there is not enough by itself."""
+    has = "has" if len(placed) == 1 else "have"
+    return Finding(
+        "not_tried",
+        f"What no variable claims at {site} was not judged: what {_listed(placed)} {has} there, written alone, does not give the right answers.",
+    )
+
+
 def untaken_finding(layer: Unclaimed | None, upto: int, tokens: bool) -> Finding:
     """`not_tried`: not all sets of the units of a ``layer`` (None: of several) were taken, but those of ``upto`` units."""
     what = "tokens" if tokens else "numbers"
@@ -286,6 +295,7 @@ __all__ = [
     "OtherValues",
     "Taken",
     "Unclaimed",
+    "early_finding",
     "moves",
     "of_pairs",
     "replacement_findings",

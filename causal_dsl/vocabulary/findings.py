@@ -228,6 +228,13 @@ _ALL = (
         forbids_when="if it is an alarm; `exact` always",
     ),
     FindingKind(
+        "idle_place",
+        "beside",
+        "alarm",
+        "beside `exact` or `supported`: one of several places of a variable changes no answer, alone or beside the others",
+        graded="alarm; info if the place tells the variable all the same, or if it is less than half of the numbers of one place",
+    ),
+    FindingKind(
         "replacement_matters",
         "beside",
         "alarm",
