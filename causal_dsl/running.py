@@ -255,7 +255,7 @@ def _run(
         return RanPart(_result(spec, checked, networks, [], started, identity_of(inputs, options), notices), inputs)
     memory = {key: options.memory for key in networks if options.memory}
     later.known = files_of(spec, checked, networks)
-    noticed = _at_hand(plan, checked, networks, options)
+    noticed = _at_hand(plan, checked, networks)
     behaviour = _behaviour(plan, checked, networks)
     with progress() if options.progress else Progress() as bar:
         targets = target_ids(plan, checked.answers, networks)
@@ -342,16 +342,14 @@ def _with_blanks(
     return {**blanks, **networks}
 
 
-def _at_hand(
-    plan: Plan, checked: Checked, networks: Mapping[NetworkKey, Network], options: Options
-) -> tuple[Diagnostic, ...]:
+def _at_hand(plan: Plan, checked: Checked, networks: Mapping[NetworkKey, Network]) -> tuple[Diagnostic, ...]:
     """Try each network on the inputs of the plan and of its fits; what was noticed then and as it was loaded."""
     found: list[Diagnostic] = []
     for key, network in networks.items():
         found += network.warnings
         for inputs in (plan.inputs, checked.fits.plan.inputs if checked.fits is not None else {}):
             if key in inputs:
-                found += check_at_hand(network, inputs[key], _with_answers(plan, network), options.trust)
+                found += check_at_hand(network, inputs[key], _with_answers(plan, network))
     return tuple(dict.fromkeys(found))
 
 
