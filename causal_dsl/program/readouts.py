@@ -15,6 +15,7 @@ from causal_dsl.program.positions import PositionReader
 from causal_dsl.program.program import Aligned, Readout
 from causal_dsl.program.read_settings import Setting, read_settings
 from causal_dsl.program.read_sites import SiteReader
+from causal_dsl.program.stated_ends import End
 from causal_dsl.program.templates import show_value
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
@@ -192,6 +193,8 @@ def _token(
         "among": Setting("domain"),
         "prefix": Setting("string", "" if masked or (step.indices is None and _at_line_start(aligned)) else " "),
     }
+    if not masked:
+        known["end"] = Setting("ending")
     settings = read_settings(step.name, step.arguments or (), known, found, member.sites[0].span)
     if settings is None:
         return None
@@ -200,7 +203,19 @@ def _token(
         position = _position(step, masked, aligned, found)
         if position is None:
             return None
-    among = settings["among"]
+    among, end = settings["among"], settings.get("end")
+    if end is not None and (among is not None or position is not None):
+        inside = among is None
+        found.report(
+            "E771",
+            "`end` needs what the network goes on to write, and here one token is read",
+            next(a.span for a in step.arguments or () if a.name is not None and a.name.name == "end"),
+            notes=("an answer inside of a prompt is one token" if inside else "`among` compares answers of one token",),
+            help="leave `end` out, or read the answer at the end of the prompt"
+            if inside
+            else "leave `end` out, or read the whole answer: next_token(end=…)",
+        )
+        return None
     if among is not None:
         chosen = _among(among, member, values, terms, module, found)
         if chosen is None:
@@ -208,7 +223,14 @@ def _token(
         values = chosen
     kind: Literal["next_token", "mask"] = "mask" if masked else "next_token"
     return Readout(
-        kind, member.name.name, values, among is not None, settings["prefix"], span=member.span, position=position
+        kind,
+        member.name.name,
+        values,
+        among is not None,
+        settings["prefix"],
+        span=member.span,
+        position=position,
+        end=None if end is None else End(end),
     )
 
 
