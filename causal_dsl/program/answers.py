@@ -29,6 +29,8 @@ class Answers:
     ids: dict[Any, tuple[int, ...]]
     codes: dict[Any, int]
     among: tuple[int, ...] | None
+    #: whether the causal model says what is right: if not, the code of an answer is the id of its first token, or its class
+    stated: bool = True
     #: what must follow an answer
     ending: StatedEnd | None = None
 
@@ -44,6 +46,11 @@ class Answers:
         A row says a value if all tokens of the value come first in it, and its end after them where one is stated; of
         several, the longest counts.
         """
+        if not self.stated:
+            first = said[:, 0]
+            return np.where(first == TWO_LARGEST, TIED, np.where(first == NO_NUMBER, NOT_FINITE, first)).astype(
+                np.int64
+            )
         found = np.full(len(said), NO_ANSWER, dtype=np.int64)
         for step in range(said.shape[1] - 1, -1, -1):  # where it says nothing, the first such step tells why
             found[said[:, step] == TWO_LARGEST] = TIED
@@ -70,6 +77,9 @@ def answers_of(
         places = dict(zip(readout.values, readout.dims or (), strict=False))
         return Answers({v: (k,) for v, k in places.items()}, dict.fromkeys(places, int(NO_ANSWER)), None)
     for value in readout.values:
+        if not readout.stated:
+            codes[value] = int(NO_ANSWER)
+            continue
         try:
             codes[value] = int(model.answer(readout.variable, value))
         except (KeyError, ValueError):
@@ -77,7 +87,7 @@ def answers_of(
     if readout.kind == "logits":
         classes = readout.dims or tuple(range(len(readout.values)))
         numbers: dict[Any, tuple[int, ...]] = {v: (i,) for v, i in zip(readout.values, classes, strict=True)}
-        return Answers(numbers, codes, classes)
+        return Answers(numbers, codes, classes, readout.stated)
     assert tokens is not None
     ids = {v: value_tokens(v, readout, tokens, prompt, span) for v in readout.values}
     if readout.kind == "mask":
@@ -94,7 +104,7 @@ def answers_of(
                 help="use values that are one token each, or read the answer at the end of the prompt",
             )
     ending = None if readout.end is None or readout.among else StatedEnd(readout.end, tokens)
-    return Answers(ids, codes, tuple(i[0] for i in ids.values()) if readout.among else None, ending)
+    return Answers(ids, codes, tuple(i[0] for i in ids.values()) if readout.among else None, readout.stated, ending)
 
 
 def value_tokens(value: Any, readout: Readout, tokens: Tokens, prompt: str, span: Span = NOWHERE) -> tuple[int, ...]:

@@ -143,6 +143,8 @@ class Readout:
     span: Span | None = field(default=None, compare=False)
     #: the token of the prompt at which it is read: what the network says after it; None is the prompt's last
     position: Position | None = None
+    #: whether the causal model says what the answer is; if not, ``values`` are what it is looked for among
+    stated: bool = True
     #: what must follow an answer for it to count; None: its tokens alone are read
     end: End | None = None
     #: of an output that is a real number: the metric whose value is the network's

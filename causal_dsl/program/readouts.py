@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Literal
 
 from causal_dsl.causal.domains import Domain, Finite, Sets
+from causal_dsl.causal.model import refuse_unstated
 from causal_dsl.diagnostics import Diagnostics
 from causal_dsl.program.definitions import meant
 from causal_dsl.program.facts import record_of
@@ -55,12 +57,38 @@ def read_readout(
     domain = variable.domain
     if variable.type == "real" and step.name == "logits":
         return _coordinate(member, step, aligned, found)
+    if name in aligned.model.unstated:
+        return _unstated(member, step, aligned, terms, module, found)
     values = _values(member, domain.universe if isinstance(domain, Sets) else domain, found)
     if values is None:
         return None
     if step.name in ("next_token", "mask"):
         return _token(member, step, values, aligned, terms, module, found)
     return _logits(member, step, values, aligned, found)
+
+
+def _unstated(
+    member: tree.Placement, step: SiteStep, aligned: Aligned, terms: Terms, module: Module, found: Diagnostics
+) -> Readout | None:
+    """Where an output is read of which the model does not say what it is: among all that the network can say, or some of it."""
+    if step.name in ("next_token", "mask"):
+        readout = _token(member, step, (), aligned, terms, module, found)
+        if readout is not None and readout.end is not None:
+            refuse_unstated(member.name.name, member.span, found)
+            return None
+        return None if readout is None else replace(readout, stated=False)
+    facts = aligned.network.facts
+    if facts.kind == "language" and not facts.labels:
+        return _logits(member, step, (), aligned, found)  # told there
+    dims = None
+    if step.indices is not None and not facts.labels:
+        place = SiteReader(facts, (), found).place(member.sites[0])
+        if place is None:
+            return None
+        dims = place.site.dims
+    dims = dims if dims is not None else tuple(range(len(facts.labels) or facts.classes or 0))
+    values = tuple(facts.labels[number] for number in dims) if facts.labels else dims
+    return Readout("logits", member.name.name, values, dims=dims, span=member.span, stated=False)
 
 
 def read_number(member: tree.Placement, aligned: Aligned, found: Diagnostics) -> Readout | None:
