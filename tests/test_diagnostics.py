@@ -135,6 +135,7 @@ ELSEWHERE = {
     *("E665", "E666", "E667", "W663", "W664", "W668", "W669", "E760", "E762", "E763", "E764"),
     *("E701", "E702", "E703", "E720", "E727", "E728", "E736", "E737", "E738", "E739"),
     *("E750", "E751", "E752", "E753", "E770", "E840"),
+    *("E778", "E779", "W780", "W781", "E782", "E783"),
     *("E793", "E794", "E795", "E796", "E797", "E798"),
 }
 CHECKED = [code for code, page in sorted(PAGES.items()) if "```causal" in page and code not in ELSEWHERE]
