@@ -21,6 +21,7 @@ from causal_dsl.engine.stored_blocks import ChunkStore
 from causal_dsl.fitting.fit import fit_all
 from causal_dsl.fitting.fit_report import with_controls
 from causal_dsl.fitting.library import Library, refuse_seen
+from causal_dsl.fitting.orthogonal import refuse_slanted
 from causal_dsl.network.at_hand import check_at_hand, prove_at_hand
 from causal_dsl.network.behaviour import behaviour_at_hand, of_code
 from causal_dsl.network.described import described
@@ -259,6 +260,7 @@ def _run(
     behaviour = _behaviour(plan, checked, networks)
     with progress() if options.progress else Progress() as bar:
         targets = target_ids(plan, checked.answers, networks)
+        refuse_slanted(plan.program.tests)
         library = fit_features(checked, networks, options, bar, folder)
         inputs = inputs_of(spec, checked, networks, options, library.digest, behaviour)
         store = _store(inputs, name, folder, later)
