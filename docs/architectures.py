@@ -22,6 +22,7 @@ COLUMNS = {
     "`q k v`": ("q", "k", "v"),
     "`pattern`": ("pattern",),
     "`neurons`": ("neurons",),
+    "experts": ("router", "expert_out"),
 }
 
 
