@@ -212,8 +212,6 @@ def load_folder(
         import transformers
         from transformers import AutoConfig
 
-        which = "SequenceClassification" if facts.labels else "MaskedLM" if facts.masked else "CausalLM"
-        kind: Any = getattr(transformers, f"AutoModelFor{which}")
         settings: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
         try:
             parsed = AutoConfig.from_pretrained(folder, **settings)
@@ -223,13 +221,15 @@ def load_folder(
             ) from error
         if getattr(parsed, "is_encoder_decoder", False):
             raise _two_texts(str(parsed.model_type), span)
+        which = "SequenceClassification" if facts.labels else "MaskedLM" if facts.masked else _reads(parsed, config)
+        kind: Any = getattr(transformers, f"AutoModelFor{which}")
         if type(parsed) not in kind._model_mapping:
             raise fail(
                 "E648",
                 f"`{facts.architecture}` is not a language model that transformers can load",
                 span,
                 notes=("it has no class that maps token ids to the logits of the next token, or of a masked one",),
-                help='a network that can be run on tokens alone: torch("file.py:factory") that returns (model, tokenizer)',
+                help=_WRAP,
             )
         try:
             loaded: Any = kind.from_pretrained(
@@ -247,6 +247,8 @@ def load_folder(
             raise
         except Exception as error:
             raise _load_fault(error, folder, span) from error
+    if which == "MultimodalLM":
+        _refuse_without_pictures(model, facts.architecture, span)
     warnings = audit_weights(model, report, config, folder, heard, span)
     if adapter is not None:
         model, more = put_on(model, adapter, trust, span)
@@ -257,6 +259,41 @@ def load_folder(
         model, known = token_classifier(model, known, span)
     network = wrap(model, known, tokens, name or folder.name, span)
     return replace(network, warnings=warnings)
+
+
+def _reads(parsed: Any, config: dict[str, Any]) -> str:
+    """Which of the classes of transformers a checkpoint is loaded as: of one that reads pictures or sound as well as text the
+    whole, where that was saved or nothing smaller is there. It is given tokens alone."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_MULTIMODAL_LM_MAPPING
+
+    if type(parsed) not in MODEL_FOR_MULTIMODAL_LM_MAPPING:
+        return "CausalLM"
+    named, whole = config.get("architectures"), MODEL_FOR_MULTIMODAL_LM_MAPPING[type(parsed)]
+    saved = isinstance(named, list) and getattr(whole, "__name__", "") in named
+    return "MultimodalLM" if saved or type(parsed) not in MODEL_FOR_CAUSAL_LM_MAPPING else "CausalLM"
+
+
+#: How a network that is no language model of transformers is run all the same.
+_WRAP = 'wrap it in a module from token ids to logits, torch("file.py:build", tokenizer="folder"), and name its sites as module("…")'
+
+
+@torch.no_grad()
+def _refuse_without_pictures(model: nn.Module, architecture: str, span: Span) -> None:
+    """Raise E648 for a network that cannot be run on a text alone."""
+    getter: Any = model.get_input_embeddings
+    try:
+        weight = getter().weight
+        model(input_ids=torch.arange(4, 8, device=weight.device)[None])
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        raise fail(
+            "E648",
+            f"`{architecture}` cannot be run on text alone",
+            span,
+            notes=(told(error),),
+            help=_WRAP,
+        ) from error
 
 
 def _two_texts(model_type: str, span: Span) -> SpecError:
