@@ -678,6 +678,8 @@ class NetworkInputsJson(TypedDict):
     "how prompts are padded"
     behaviour: str
     "SHA-256 of its logits for a few inputs, where it is made by code"
+    libraries: dict[str, str]
+    "versions of the libraries that only such networks need"
 
 
 class IdentityJson(TypedDict):

@@ -86,12 +86,12 @@ def local_folder(name: str, base: Path) -> Path | None:
     return None
 
 
-def cached_folder(name: str, revision: str | None = None) -> Path | None:
-    """The snapshot of a repository in the local cache of the Hugging Face libraries, or None."""
+def cached_folder(name: str, revision: str | None = None, file: str = "config.json") -> Path | None:
+    """The snapshot of a repository in the local cache of the Hugging Face libraries, which holds a file; or None."""
     from huggingface_hub import try_to_load_from_cache  # only names of the hub need it
 
     try:
-        found = try_to_load_from_cache(name, "config.json", revision=revision)
+        found = try_to_load_from_cache(name, file, revision=revision)
     except (OSError, ValueError):  # a name that no repository can have
         return None
     return Path(found).parent if isinstance(found, str) else None
@@ -247,8 +247,9 @@ def refuse_adapter(folder: Path, span: Span) -> None:
                 if alone
                 else "it is unclear whether the weights already include it",
             ),
-            help="merge it into the weights (`merge_and_unload` of peft) and save the result to a separate folder"
-            + ("" if alone else ", or move the adapter's files away"),
+            help='name the network that it was trained on, and the adapter: hf("base", adapter="folder")'
+            if alone
+            else 'keep the two apart, and name both: hf("base", adapter="folder")',
         )
 
 
