@@ -95,12 +95,13 @@ class Placed:
 @dataclass(frozen=True)
 class PlaceRead:
     """What is read at a place in one cell. ``kind``: what a logit is there, ``stream`` or ``normed``
-    (:class:`~causal_dsl.vocabulary.components.Component`). A place without a position, in a network of tokens, is at the token at
-    which the answer is read."""
+    (:class:`~causal_dsl.vocabulary.components.Component`), or the name of a reading. A place without a position, in a network of
+    tokens, is at the token at which the answer is read. ``arguments`` are those of a reading that are no places."""
 
     asked: Asked
     kind: str
     places: tuple[Place, ...]
+    arguments: tuple[Any, ...] = ()
     span: Span = field(default=NOWHERE, compare=False)
 
 
