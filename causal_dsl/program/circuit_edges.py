@@ -26,7 +26,7 @@ Receiver = tuple[Port, Position | None]
 
 
 @dataclass(frozen=True)
-class End:
+class EdgeEnds:
     """One end of edges: what it sends, and by what it reads. ``loose``: it names many at once (`all`, a range), of which not every
     one need have an edge."""
 
@@ -63,7 +63,7 @@ def refuse_edges(facts: Facts, span: Span, found: Diagnostics) -> bool:
 
 
 def edges_between(
-    first: End, second: End, facts: Facts, span: Span, found: Diagnostics
+    first: EdgeEnds, second: EdgeEnds, facts: Facts, span: Span, found: Diagnostics
 ) -> list[tuple[Spot, int]] | None:
     """The edges from all of one end to all of another along which something flows; None where an end has none (E801)."""
     ports = ports_of(facts)
@@ -147,7 +147,7 @@ def read_end(
     reader: CircuitReader,
     number: int,
     count: int,
-) -> End | None:
+) -> EdgeEnds | None:
     """One end of a chain of ``count``: the first sends, the last reads, those between them do both."""
     senders: list[Spot] = []
     receivers: list[Receiver] = []
@@ -186,7 +186,7 @@ def read_end(
     if 0 < number < count - 1 and not senders:
         _refuse_end(end.sites[0], "is no output of a component", "logits end a chain of edges", reader)
         return None
-    return End(tuple(dict.fromkeys(senders)), tuple(dict.fromkeys(receivers)), loose, end.sites[0].span)
+    return EdgeEnds(tuple(dict.fromkeys(senders)), tuple(dict.fromkeys(receivers)), loose, end.sites[0].span)
 
 
 def refuse_neurons(spots: Sequence[Spot], span: Span, found: Diagnostics) -> bool:
@@ -216,4 +216,13 @@ def _refuse_end(site: tree.Expr, what: str, help: str, reader: CircuitReader) ->
     reader.diagnostics.report("E800", f"`{format_expr(site)[:60]}` {what}", site.span, help=help)
 
 
-__all__ = ["End", "declared_edges", "edges_between", "is_wide", "read_end", "refuse_edges", "refuse_neurons", "why_not"]
+__all__ = [
+    "EdgeEnds",
+    "declared_edges",
+    "edges_between",
+    "is_wide",
+    "read_end",
+    "refuse_edges",
+    "refuse_neurons",
+    "why_not",
+]
