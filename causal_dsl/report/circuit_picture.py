@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from html import escape
 
@@ -85,11 +86,14 @@ def _stage(node: OutputNode) -> tuple[int, int]:
 
 
 def _slots(nodes: list[OutputNode]) -> dict[OutputNode, int]:
-    """The place of each node among those that stand beside it."""
+    """The place of each node among those that stand beside it: MLPs are to the right of all heads, so that lines pass by them."""
     found: dict[OutputNode, int] = {}
+    heads = Counter(_stage(node) for node in nodes if node.kind == "head")
+    right = max(heads.values(), default=0)
     beside: dict[tuple[int, int], int] = {}
     for node in nodes:
-        found[node] = beside.setdefault(_stage(node), 0)
+        first = right if node.kind in ("mlp", "neuron") else 0
+        found[node] = beside.setdefault(_stage(node), first)
         beside[_stage(node)] += 1
     return found
 
@@ -131,9 +135,10 @@ def _lines(
         ends = [at[reader, position] for reader in nodes_at(port, edges.ports)] or [logits]
         for far, high in ends:
             bend = (y - 11 + high + 11) / 2
+            side = _BOX * 0.8 if far == x and y - high > _HIGH else 0.0  # past what stands between the two
             told = name if weight is None else f"{name}: {weight:.3g}"
             found.append(
-                f'<path d="M {x:.1f} {y - 11:.1f} C {x:.1f} {bend:.1f}, {far:.1f} {bend:.1f}, {far:.1f} {high + 11:.1f}" '
+                f'<path d="M {x:.1f} {y - 11:.1f} C {x + side:.1f} {bend:.1f}, {far + side:.1f} {bend:.1f}, {far:.1f} {high + 11:.1f}" '
                 f'fill="none" stroke="{COLOURS[port.kind]}" stroke-width="{wide:.2f}" stroke-opacity="0.75"{dashed}>'
                 f"<title>{escape(told)}</title></path>"
             )
