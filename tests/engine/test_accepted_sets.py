@@ -136,9 +136,7 @@ def _warned(expectation: str, kept: str) -> list[str]:
         " - prob(earlier)", ""
     )
     return [
-        f"{d.title}: {d.label}; {'; '.join(d.notes)}"
-        for d in cd.check(cd.parse(text)).diagnostics
-        if d.code == "W620"
+        f"{d.title}: {d.label}; {'; '.join(d.notes)}" for d in cd.check(cd.parse(text)).diagnostics if d.code == "W620"
     ]
 
 
