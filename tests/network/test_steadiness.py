@@ -495,7 +495,11 @@ def test_a_network_that_is_another_one_later(share: float, calls: int, tmp_path:
     try:
         found = run(tmp_path, LATER[0], LATER[1].format(round(share * calls)))
     except SpecError as error:
-        assert {d.code for d in error.diagnostics} <= {"E663", "E664"}
+        codes = {d.code for d in error.diagnostics}
+    else:
+        codes = set()
+    if codes:
+        assert codes <= {"E663", "E664"}
         return
     changed = run(tmp_path, LATER[0], LATER[1].format(0)).tests[0].cell().scores
     assert found.tests[0].cell().scores in (plain, changed)
