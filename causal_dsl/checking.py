@@ -20,6 +20,7 @@ from causal_dsl.diagnostics import (
     fail,
 )
 from causal_dsl.garbage import rarely_collected
+from causal_dsl.planning.answer_room import check_room
 from causal_dsl.planning.chunk_to_memory import chunk_to_memory
 from causal_dsl.planning.circuit_runs import circuit_runs
 from causal_dsl.planning.fit_plan import Fits, make_fits, refuse_overlap, refuse_unfitted
@@ -186,6 +187,7 @@ def _plan(
 
     plan = make_plan(program, [*ready, *controls], tokenizers, found, memo.draw, probes)
     warn_of_unknown_words(plan, found)
+    check_room(plan, checked.answers, found)
     checked.distinct |= {test.name: count_distinct(plan.ids_of(test)) for test in ready}
     checked.fits = plan.fits = _fits(program, ready, plan, checked, tokenizers, found, memo)
     plan = by_reference(plan) if options.reference else unfit_networks(plan)

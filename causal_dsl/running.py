@@ -21,6 +21,7 @@ from causal_dsl.engine.stored_blocks import ChunkStore
 from causal_dsl.fitting.fit import fit_all
 from causal_dsl.fitting.fit_report import with_controls
 from causal_dsl.fitting.library import Library, refuse_seen
+from causal_dsl.fitting.orthogonal import refuse_slanted
 from causal_dsl.network.at_hand import check_at_hand, prove_at_hand
 from causal_dsl.network.before_and_after import Before, before
 from causal_dsl.network.behaviour import behaviour_at_hand, of_code
@@ -39,6 +40,7 @@ from causal_dsl.program.tokens import MASK
 from causal_dsl.provenance import code_of, files_of, identity_of, inputs_of, names_of
 from causal_dsl.ran import RanPart, joined, keep
 from causal_dsl.report.progress import Progress, progress
+from causal_dsl.score.attribution_checks import with_attributions
 from causal_dsl.score.missing import as_far_as_measured, not_measured, refuse_missing
 from causal_dsl.score.of_run import score_run
 from causal_dsl.score.rest_kept import with_rest_kept
@@ -261,6 +263,7 @@ def _run(
     before_it = [before(networks[key], rows) for key, rows in plan.inputs.items()]
     with progress() if options.progress else Progress() as bar:
         targets = target_ids(plan, checked.answers, networks)
+        refuse_slanted(plan.program.tests)
         library = fit_features(checked, networks, options, bar, folder)
         inputs = inputs_of(spec, checked, networks, options, library.digest, behaviour)
         store = _store(inputs, name, folder, later)
@@ -320,6 +323,7 @@ def _scored(
         if one.readout.metric is None:
             scored = with_probes(scored, one, execution)
         scored = with_circuits(scored, run, execution, kept)
+        scored = with_attributions(scored, one, [cell.columns for cell in cells], kept)
         scored = replace(scored, cells=tuple(map(settled, scored.cells)))
         speech = speech_of(one, plan, checked.answers[one.name], tokens)
         outputs.append(OneOutput(one, run, cells, ceilings, scored, speech))

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from causal_dsl import shapes
     from causal_dsl.causal.ceilings import Ceiling
     from causal_dsl.score.apart import WrittenApart
+    from causal_dsl.score.attribution_checks import AttributionCheck
     from causal_dsl.score.circuit_results import CircuitResult
     from causal_dsl.score.controls import Learned
     from causal_dsl.score.parts import WrittenPart
@@ -301,6 +302,8 @@ class TestResult:
     variant: tuple[tuple[str, int | float | str], ...] = ()
     #: where it reads several outputs: the result of each by itself. The scores above are then of all of them together
     outputs: Mapping[str, TestResult] = field(default_factory=dict)
+    #: what the terms of the logits add up to whose attribution it asks for
+    attributions: tuple[AttributionCheck, ...] = ()
     #: who its network is: equal for one network under two names
     who: str = field(default="", compare=False)
 
@@ -351,6 +354,7 @@ class TestResult:
             "findings": [finding.to_json() for finding in self.findings],
             "wrong_answers": [wrong.to_json() for wrong in self.wrong],
             "seconds": self.seconds,
+            **({"attributions": [check.to_json() for check in self.attributions]} if self.attributions else {}),
             **({"outputs": {name: one.to_json() for name, one in self.outputs.items()}} if self.outputs else {}),
         }
 

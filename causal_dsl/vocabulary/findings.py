@@ -213,6 +213,12 @@ _ALL = (
         forbids=True,
     ),
     FindingKind(
+        "attribution_check",
+        "beside",
+        "alarm",
+        "the terms of the residual stream do not add up to the logit, or the heads of a layer not to what its attention adds",
+    ),
+    FindingKind(
         "circuit_like_random",
         "beside",
         "alarm",
