@@ -355,6 +355,11 @@ def test_a_word_that_is_not_in_the_vocabulary(tmp_path: Path, capsys: pytest.Cap
     spec = SPEC.format(function="build", said=said, site="resid_post").replace("BOS {y}", "BOS, {y}")
     rc, _, told = ran(tmp_path, capsys, spec)
     assert rc == 2 and "E793" in told and "BOS," in told
+    assert main(["check", str(tmp_path / "own.causal")]) == 2  # before the network is made
+    told = "".join(capsys.readouterr())
+    assert "E793" in told and "BOS," in told
+    (tmp_path / "own.causal").write_text(spec.replace("BOS, {y}", "BOS {y}").replace('"c"}', '"k"}'), encoding="utf-8")
+    assert main(["check", str(tmp_path / "own.causal")]) == 2 and '"k"' in "".join(capsys.readouterr())
 
 
 def test_a_domain_may_be_the_vocabulary(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
