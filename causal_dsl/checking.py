@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from causal_dsl.causal.accepted import AcceptedSets
 from causal_dsl.causal.designs import count_distinct
 from causal_dsl.causal.memo import Memo
 from causal_dsl.checked import Checked
@@ -104,7 +105,9 @@ def _check(spec: Spec, options: Options, networks: Mapping[NetworkKey, Network] 
         for expectation in test.scores.expectations:
             for part in (test, *test.parts):
                 of = "" if part is test else part.readout.variable
-                vacuous = vacuous_expectation(checked.ceilings.get(part.name, {}), expectation, of)
+                accepted = [part.model.accepted(readout.variable) for readout in part.readouts]
+                choice = any(isinstance(one, AcceptedSets) for one in accepted)
+                vacuous = vacuous_expectation(checked.ceilings.get(part.name, {}), expectation, of, choice)
                 if vacuous is not None:
                     found.add(vacuous)
     checked.diagnostics = list(found)

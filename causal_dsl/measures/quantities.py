@@ -36,12 +36,14 @@ class ValueRef:
 
 @dataclass(frozen=True)
 class Asked:
-    """A place at which logits are read, those that the network would give from there: the ``site``, as the spec writes it."""
+    """A place at which something is read: the ``site``, as the spec writes it. ``reading`` is what is computed from what is there
+    (:mod:`causal_dsl.vocabulary.readings`); without one, logits are, those that the network would give from there."""
 
     site: tree.Expr
+    reading: tree.Expr | None = None
 
     def __str__(self) -> str:
-        return f" @ {format_expr(self.site)}"
+        return f"{'' if self.reading is None else ' ' + format_expr(self.reading)} @ {format_expr(self.site)}"
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,10 @@ NO_ANSWERS = (NO_ANSWER, TIED, NOT_FINITE, UNENDED)
 TWO_LARGEST, NO_NUMBER = -2, -1
 
 SAID, TRACE = Quantity("said"), Quantity("trace")
+#: What is read beside an attribution: what all terms of each kind add to the logit, their sum, the logit that it has to be, and how
+#: far the heads of a layer and the biases behind them are from what attention adds there.
+PARTS = ("of_embeddings", "of_attention", "of_mlps", "of_biases")
+SUMS = (*PARTS, "of_all", "own_logit", "heads_apart")
 
 
 @dataclass

@@ -15,7 +15,7 @@ from causal_dsl.measures.context import TestScores
 from causal_dsl.measures.quantities import Asked
 from causal_dsl.program.ablations import Ablation
 from causal_dsl.program.identity import NetworkKey, Origin, origin
-from causal_dsl.program.probed import Apart, Replaced, Unmapped
+from causal_dsl.program.probed import Apart, InParts, Replaced, Unmapped
 from causal_dsl.program.read_features import FeatureRef
 from causal_dsl.program.stated_ends import End
 from causal_dsl.program.templates import Template
@@ -95,12 +95,13 @@ class Placed:
 @dataclass(frozen=True)
 class PlaceRead:
     """What is read at a place in one cell. ``kind``: what a logit is there, ``stream`` or ``normed``
-    (:class:`~causal_dsl.vocabulary.components.Component`). A place without a position, in a network of tokens, is at the token at
-    which the answer is read."""
+    (:class:`~causal_dsl.vocabulary.components.Component`), or the name of a reading. A place without a position, in a network of
+    tokens, is at the token at which the answer is read. ``arguments`` are those of a reading that are no places."""
 
     asked: Asked
     kind: str
     places: tuple[Place, ...]
+    arguments: tuple[Any, ...] = ()
     span: Span = field(default=NOWHERE, compare=False)
 
 
@@ -287,7 +288,7 @@ class Test:
     controls: bool = True
     #: of such further interventions: their rows, which are chosen among those of their test, and what they ask
     given: Drawn | None = None
-    probe: Unmapped | Replaced | Apart | None = None
+    probe: Unmapped | Replaced | Apart | InParts | None = None
     #: where the alignment reads several outputs: the test as it is for each by itself, which is what is planned and run
     parts: tuple[Test, ...] = ()
 
