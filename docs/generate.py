@@ -24,6 +24,7 @@ from causal_dsl.vocabulary.architectures.architecture import SIZES
 from causal_dsl.vocabulary.features import FEATURES, FeatureFamily
 from causal_dsl.vocabulary.findings import FINDINGS
 from causal_dsl.vocabulary.measures import MEASURES
+from causal_dsl.vocabulary.readings import READINGS
 from causal_dsl.vocabulary.settings import Setting
 
 DOCS = Path(__file__).parent
@@ -88,6 +89,19 @@ def of_logits() -> str:
     return _table("| name | is | unit |", [(f"`{m.written}`", m.says, _UNITS[m.unit]) for m in some])
 
 
+def readings() -> str:
+    """What is computed from what is at a place."""
+    rows = [
+        (
+            f"`{r.written} @ {r.example}`",
+            r.says + (f" ({r.paper})" if r.paper else ""),
+            _UNITS[r.unit] if r.unit else "that of the metric",
+        )
+        for r in READINGS.values()
+    ]
+    return _table("| written | is | unit |", rows)
+
+
 def of_numbers() -> str:
     """The scores of outputs that are numbers."""
     rows = [(f"`{m.name}`", m.says.partition(": ")[2]) for m in MEASURES.own.values() if "number" in m.needs]
@@ -147,6 +161,7 @@ def families() -> str:
 TABLES = {
     "measures of answers": of_answers,
     "measures of logits": of_logits,
+    "readings": readings,
     "measures of numbers": of_numbers,
     "findings": findings,
     "findings of features": findings_of_features,

@@ -297,19 +297,19 @@ def test_a_latent_that_is_clamped_turns_answers_and_one_that_is_ablated_does_not
     for test, latents in (("clamped", [19]), ("ablated", [19, 33, 50, 0])):
         for cell in results[test].cells:
             latent, to = (latents[0], cell.cell["c"]) if test == "clamped" else (cell.cell["k"], 0)
-            rows = [text for (text,) in rows_of(pairs, test, ["base"], **{k: float(v) for k, v in cell.cell.items()})]
+            cells = {name: float(value) for name, value in cell.cell.items()}
+            rows = rows_of(pairs, test, ["base", "kl", "moved"], **cells)
 
             def clamp(hidden: Tensor, latent: int = latent, to: float = to) -> None:
                 read = torch.relu((hidden[:, -1] - sae["b_dec"]) @ sae["W_enc"][:, latent] + sae["b_enc"][latent])
                 hidden[:, -1] += (to - read)[:, None] * sae["W_dec"][latent]
 
-            plain, changed = (of_letters(rows, act, model) for act in ({}, {"model.layers.0": clamp}))
-            moved = float((plain[:, [9, 10]].argmax(-1) != changed[:, [9, 10]].argmax(-1)).double().mean())
+            texts = [text for text, _, _ in rows]
+            plain, changed = (of_letters(texts, act, model) for act in ({}, {"model.layers.0": clamp}))
+            moved = (plain[:, [9, 10]].argmax(-1) != changed[:, [9, 10]].argmax(-1)).double()
             p, q = plain.log_softmax(-1), changed.log_softmax(-1)
-            assert cell.scores["moved"].value == pytest.approx(moved)
-            assert cell.scores["kl"].value == pytest.approx(
-                float((p.exp() * (p - q)).sum(-1).mean()), rel=1e-3, abs=1e-5
-            )
+            assert len(rows) == 56 and [row[2] for row in rows] == moved.tolist()
+            assert np.allclose([row[1] for row in rows], (p.exp() * (p - q)).sum(-1), rtol=1e-4, atol=1e-6)
     values = [cell.scores["moved"].value for cell in results["clamped"].cells]
     assert values[:2] == [0, 0] and values == sorted(values) and values[-1] == 1
 

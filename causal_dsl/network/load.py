@@ -1,8 +1,8 @@
 """Networks into memory: a Hugging Face checkpoint, or what a user's Python function makes. Every failure is a
 diagnostic.
 
-Weights are read from safetensors; a pickle checkpoint, code that a checkpoint brings with it and a user's Python file
-can run anything, so they need ``--trust``.
+Weights are read from safetensors; a pickle checkpoint and a user's Python file can run anything, so they need ``--trust``.
+Code that a checkpoint brings with it, or names, is never run.
 """
 
 from __future__ import annotations
@@ -204,7 +204,7 @@ def load_folder(
     refuse_adapter(folder, span)
     config = read_config(folder, span)
     facts = facts_of_config(config, folder, span)
-    _check_code(config, trust, span)
+    _check_code(config, span)
     method = check_library(config, span)
     check_weights(folder, trust, span)
     note_files(folder)
@@ -214,7 +214,7 @@ def load_folder(
         import transformers
         from transformers import AutoConfig
 
-        settings: dict[str, Any] = {"trust_remote_code": trust, "local_files_only": True}
+        settings: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
         try:
             parsed = AutoConfig.from_pretrained(folder, **settings)
         except Exception as error:
@@ -225,7 +225,7 @@ def load_folder(
             raise _two_texts(str(parsed.model_type), span)
         which = "SequenceClassification" if facts.labels else "MaskedLM" if facts.masked else _reads(parsed, config)
         kind: Any = getattr(transformers, f"AutoModelFor{which}")
-        if type(parsed) not in kind._model_mapping and not (trust and "auto_map" in config):
+        if type(parsed) not in kind._model_mapping:
             raise fail(
                 "E648",
                 f"`{facts.architecture}` is not a language model that transformers can load",
@@ -257,7 +257,7 @@ def load_folder(
     if adapter is not None:
         model, more = put_on(model, adapter, trust, span)
         warnings = (*warnings, *more)
-    tokens = Tokens.from_folder(folder, span) or _converted_tokens(folder, trust, span)
+    tokens = Tokens.from_folder(folder, span) or _converted_tokens(folder, span)
     known = loaded_facts(model, facts)
     if facts.labels:
         model, known = token_classifier(model, known, span)
@@ -315,7 +315,7 @@ def _fetch(name: str, revision: str | None, trust: bool, span: Span) -> Path:
     """A repository from the hub into the local cache; raises E634 where that cannot be."""
     patterns = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
     if trust:
-        patterns += ["*.bin", "*.py"]
+        patterns += ["*.bin"]
     try:
         from huggingface_hub import snapshot_download
 
@@ -332,19 +332,21 @@ def _fetch(name: str, revision: str | None, trust: bool, span: Span) -> Path:
         ) from error
 
 
-def _check_code(config: dict[str, Any], trust: bool, span: Span) -> None:
-    """A model type of its own comes with code, and a kernel is fetched: such code runs only where it is trusted."""
-    if trust:
-        return
-    for part in (config, *(value for value in config.values() if isinstance(value, dict))):
+def _check_code(config: dict[str, Any], span: Span) -> None:
+    """A model type of its own comes with code, and a kernel is fetched. Nothing in a config makes such code run: that a spec is trusted
+    says of its own Python that it may, and nothing of what a checkpoint names."""
+    parts = [config]
+    while parts:
+        part = parts.pop()
         for key, value in part.items():
+            parts += [one for one in (value if isinstance(value, list) else [value]) if isinstance(one, dict)]
             if key.endswith("_implementation") and isinstance(value, str) and "/" in value:
                 raise fail(
                     "E636",
                     f"config.json takes code from `{value[:80]}`",
                     span,
                     notes=(f"`{key}` names a repository whose kernel would be fetched and run",),
-                    help=f"take `{key}` out of config.json, or read that code and run with --trust",
+                    help=f"take `{key}` out of config.json",
                 )
     if "auto_map" not in config:
         return
@@ -353,10 +355,11 @@ def _check_code(config: dict[str, Any], trust: bool, span: Span) -> None:
     if config.get("model_type") not in CONFIG_MAPPING:
         raise fail(
             "E636",
-            f"`{config.get('model_type', 'this network')}` runs code that comes with the checkpoint",
+            f"`{config.get('model_type', 'this network')}` is code that comes with the checkpoint",
             span,
-            notes=("such code can do anything on this machine",),
-            help="read the .py files of the checkpoint, then run with --trust",
+            notes=("such code can do anything on this machine, so a config alone never makes it run",),
+            help="read the .py files of the checkpoint, then return the network from a function of your own: "
+            'torch("file.py:function") with --trust',
         )
 
 
@@ -375,7 +378,7 @@ def _load_fault(error: Exception, folder: Path, span: Span) -> SpecError:
     )
 
 
-def _converted_tokens(folder: Path, trust: bool, span: Span) -> Tokens:
+def _converted_tokens(folder: Path, span: Span) -> Tokens:
     """The tokenizer as transformers makes it of older files; raises E643 where there is none."""
     if not any(path for pattern in _TOKENIZER_FILES for path in folder.glob(pattern)):
         raise fail(
@@ -389,7 +392,7 @@ def _converted_tokens(folder: Path, trust: bool, span: Span) -> Tokens:
         with quiet():
             from transformers import AutoTokenizer
 
-            made = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust, local_files_only=True)
+            made = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
         return Tokens(made.backend_tokenizer, made.mask_token)
     except Exception as error:
         raise fail(

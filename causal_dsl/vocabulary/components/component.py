@@ -72,7 +72,8 @@ class Component:
     the first layer; ``anywhere``: not known.
 
     ``logit``: what a logit is there. ``stream``: what the network would say if the residual stream were already this (the last
-    norm and the read-out follow); ``normed``: the same after that norm. Empty where it is nothing.
+    norm and the read-out follow); ``normed``: the same after that norm; ``term``: what is added to the stream; ``head``: the same of
+    a head's output, through the output projection. Empty where it is nothing.
 
     ``width``: from what is known of a network and the site to its width; None where that is not known. ``packed``: its turn where queries, keys and values come out of one module.
 
@@ -96,7 +97,7 @@ class Component:
     acts: Literal["entry", "exit", "keys", "point", "bottom", "anywhere"] = "point"
     width: Callable[[Facts, Site], int | None] = stream_width
     packed: int | None = None
-    logit: Literal["", "stream", "normed"] = ""
+    logit: Literal["", "stream", "normed", "term", "head"] = ""
     place: Callable[[Architecture], str | None] | None = None
     scale: str = ""
     compared: bool = False

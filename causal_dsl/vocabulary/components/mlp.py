@@ -54,6 +54,7 @@ FAMILY = (
         "the term that the MLP adds to the residual stream",
         14,
         14,
+        logit="term",
         place=lambda architecture: architecture.mlp_out,
         scale="scale",
     ),

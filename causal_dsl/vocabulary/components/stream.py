@@ -34,6 +34,7 @@ FAMILY = (
         0,
         layer=False,
         acts="bottom",
+        logit="term",
         width=lambda facts, site: facts.embed_width or facts.width,
         place=lambda architecture: architecture.embed,
         scale="embed_scale",
