@@ -271,6 +271,7 @@ def _run(
                 bar.say(f"{spec.name}: {said}"[:60])
         except KeyboardInterrupt:
             interrupted = True
+            execution.finish()
     assert checked.program is not None
     tests = [_scored(test, execution, checked, networks, library) for test in checked.program.tests]
     told = [*noticed, *notices]
