@@ -253,6 +253,21 @@ class WrittenApartJson(TypedDict):
     "the number of pairs in which the causal model changes the answer"
 
 
+class WrittenPartJson(TypedDict):
+    """One place of a variable that has several, or one of the numbers of its only place."""
+
+    variable: str
+    "the variable"
+    place: str
+    "where"
+    alone: EstimateJson
+    "iia if it alone is written, in [0, 1]"
+    without: EstimateJson
+    "iia if all but it are written, in [0, 1]"
+    counts: EstimateJson
+    "share of pairs whose answer it changes, written beside some of the others or none, in [0, 1]"
+
+
 class CircuitSizeJson(TypedDict):
     """How large a circuit is."""
 
@@ -370,6 +385,8 @@ class CellJson(TypedDict):
     "units that no variable claims, if that control was run"
     apart: NotRequired[list[WrittenApartJson]]
     "the variables that it writes together, each written by itself, if that control was run"
+    parts: NotRequired[list[WrittenPartJson]]
+    "the places of a variable that has several, each written alone and left out, if that control was run"
     replaced: NotRequired[ReplacedJson]
     "an ablation beside other values"
     circuit: NotRequired[CircuitJson]

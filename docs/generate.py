@@ -222,13 +222,20 @@ def defaults() -> dict[str, dict[str, Any]]:
 
 
 def decoders() -> dict[str, dict[str, Any]]:
-    """The same of every other model type that transformers calls a causal language model: whose layout is inferred at load."""
+    """The same of every other model type that transformers calls a causal language model, and of those that read pictures or sound
+    as well as text: whose layout is inferred at load."""
     from transformers import CONFIG_MAPPING
-    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    from transformers.models.auto.modeling_auto import (
+        MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+        MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES,
+    )
 
     names = [*(name for names in SIZES.values() for name in names), *TOKENS]
     found = {}
-    for family in sorted(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.keys() - ARCHITECTURES.own.keys()):
+    for family in sorted(
+        (MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.keys() | MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES.keys())
+        - ARCHITECTURES.own.keys()
+    ):
         taken = inspect.signature(CONFIG_MAPPING[family]).parameters
         said = {name: taken[name].default for name in names if name in taken}
         found[family] = {name: value for name, value in said.items() if isinstance(value, int | None)}

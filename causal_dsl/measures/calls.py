@@ -107,6 +107,13 @@ class CallReader:
         if "patched" in record.needs and not self.context.intervened:
             self.lacks(f"`{name}` {_PATCHED}", "nothing is intervened on", span, "write a `do(…)` in this test")
             return None
+        if not self.context.stated and "answer" in record.needs and "patched" not in record.needs:
+            compares, has = (
+                f"`{name}` compares answers",
+                f"the causal model does not say what `{self.context.output}` is",
+            )
+            self.lacks(compares, has, span, "report `moved`, `kl` or a metric" if self.context.intervened else "")
+            return None
         if "label" in record.needs and not self.context.interchange:
             other = "report `moved` or `kl`" if self.context.intervened else "use `accuracy`"
             help = f"set a variable, `do(variable <- source)`; or {other}"

@@ -93,8 +93,10 @@ def margin_quantities(output: str) -> tuple[Quantity, Quantity]:
 NO_ANSWER = np.iinfo(np.int64).min
 #: Codes of read-outs that say nothing, and are never right: two logits are the largest, or the largest is not a finite number.
 TIED, NOT_FINITE = NO_ANSWER + 1, NO_ANSWER + 2
+#: Code of an answer that the network goes on with, where the read-out says what ends it. It is never right.
+UNENDED = NO_ANSWER + 3
 #: All codes that are no answer.
-NO_ANSWERS = (NO_ANSWER, TIED, NOT_FINITE)
+NO_ANSWERS = (NO_ANSWER, TIED, NOT_FINITE, UNENDED)
 
 #: What stands for a token in such a read-out.
 TWO_LARGEST, NO_NUMBER = -2, -1

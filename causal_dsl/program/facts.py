@@ -177,6 +177,8 @@ def facts_of_config(config: Mapping[str, Any], folder: Path | None, span: Span) 
         width=width,
         mlp_width=None if record is not None and record.neurons is None else mlp,
         inner=_inner(config, record, span),
+        experts=_experts(config, record, span),
+        dense=_dense(config, record, layers),
         vocabulary=sizes["vocabulary"],
         context=context if context is None else max(1, context - first),
         parallel=record is not None and record.parallel,
@@ -321,6 +323,24 @@ def _inner(config: Mapping[str, Any], record: Architecture | None, span: Span) -
 
     found: int = record.inner(get)
     return found
+
+
+def _experts(config: Mapping[str, Any], record: Architecture | None, span: Span) -> int | None:
+    """How many experts a layer has; E632 where the config has no such number."""
+    if record is None or record.count is None:
+        return None
+    count = record.count(lambda name: config.get(name, record.said.get(name)))
+    return None if count is None else _checked("num_experts", count, 1, _LARGEST_OTHER, span)
+
+
+def _dense(config: Mapping[str, Any], record: Architecture | None, layers: int | None) -> tuple[int, ...]:
+    """The layers of a mixture of experts that have none."""
+    if record is None or record.dense is None or not layers:
+        return ()
+    try:
+        return record.dense(lambda name: config.get(name, record.said.get(name)))
+    except (TypeError, ValueError):
+        return ()  # transformers tells what is wrong as it reads the config
 
 
 def _first_position(config: Mapping[str, Any], record: Architecture | None, span: Span) -> int:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from causal_dsl.score.attribution_checks import AttributionCheck
     from causal_dsl.score.circuit_results import CircuitResult
     from causal_dsl.score.controls import Learned
+    from causal_dsl.score.parts import WrittenPart
     from causal_dsl.score.unmapped import OtherValues, Unclaimed
 
 #: Counts up when a field of `results.json` or of `run --json` changes its meaning; new fields do not count.
@@ -152,6 +153,8 @@ class CellResult:
     unclaimed: tuple[Unclaimed, ...] = ()
     #: the variables that it writes together, written apart; empty where that was not run
     apart: tuple[WrittenApart, ...] = ()
+    #: the places of a variable that has several, each written alone and left out; empty where that was not run
+    parts: tuple[WrittenPart, ...] = ()
     #: an ablation beside other values at its places; None where there is none
     replaced: OtherValues | None = None
     #: the circuit that it intervenes on, and what ran beside it; None where that was not run
@@ -167,6 +170,7 @@ class CellResult:
             more["rise"] = self.rise.to_json()
         more |= {"unclaimed": [one.to_json() for one in self.unclaimed]} if self.unclaimed else {}
         more |= {"apart": [one.to_json() for one in self.apart]} if self.apart else {}
+        more |= {"parts": [one.to_json() for one in self.parts]} if self.parts else {}
         more |= {} if self.replaced is None else {"replaced": self.replaced.to_json()}
         more |= {} if self.circuit is None else {"circuit": self.circuit.to_json()}
         return {

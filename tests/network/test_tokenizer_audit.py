@@ -99,7 +99,7 @@ def write(folder: Path, kind: str | None, made: Tokenizer, said: dict[str, objec
 
 def judged(folder: Path, texts: list[str] = TEXTS) -> Diagnostic | None:
     try:
-        said = compare_tokens(Tokens.from_folder(folder, NOWHERE), folder, texts, False, NOWHERE)  # type: ignore[arg-type]
+        said = compare_tokens(Tokens.from_folder(folder, NOWHERE), folder, texts, NOWHERE)  # type: ignore[arg-type]
     except SpecError as error:
         return error.diagnostics[0]
     return said[0] if said else None

@@ -28,8 +28,8 @@ class Layer(Protocol):
     def given(self) -> Mapping[str, Tensor]:
         """What its ``attention`` and ``mlp`` modules gave."""
 
-    def through(self, component: str, vectors: Tensor) -> Any:
-        """What the module gives that a component enters or leaves."""
+    def through(self, component: str, vectors: Tensor, *more: Tensor) -> Any:
+        """What the module gives that a component enters or leaves; ``more`` is what it is given beside."""
 
     def columns(self, component: str, vectors: Tensor) -> Tensor:
         """Of what that module gives, the component."""
@@ -79,7 +79,8 @@ class Component:
 
     ``place``: where it is in an architecture (``path<`` or ``path>``, see :class:`Architecture`), in a layer or, without
     one, in the model; None for what the engine finds by itself. ``scale``: the field of the architecture that names the
-    factor. ``compared``: seen where attention is run apart. ``absent``: why an architecture does not have it.
+    factor. ``compared``: seen where attention is run apart. ``absent``: why an architecture does not have it, ``absent_in``: why
+    one of its layers does not.
     ``identity``: what must hold of it in each layer of a loaded network, beside those of the sums in
     :mod:`causal_dsl.network.prove`.
     """
@@ -101,6 +102,7 @@ class Component:
     scale: str = ""
     compared: bool = False
     absent: Callable[[Facts, Architecture], str | None] = lambda facts, architecture: None
+    absent_in: Callable[[Facts, int], str | None] = lambda facts, layer: None
     identity: Callable[[Layer], Iterator[Identity]] | None = None
 
     @property
