@@ -16,7 +16,7 @@ from causal_dsl.program.program import PlaceRead, Test
 #: Weight of the squared norm of the weights beside the mean cross-entropy, on vectors of unit scale; and the most steps of L-BFGS.
 RIDGE, MOST_STEPS = 1e-3, 200
 #: Bytes of vectors that are held in memory; more lie in a file that is removed with the run.
-_IN_MEMORY = 256 * 2**20
+_IN_MEMORY = 16 * 2**20
 
 
 def rows_of(n: int, width: int) -> np.ndarray:
@@ -78,7 +78,9 @@ def _fitted(x: Tensor, target: Tensor, count: int) -> tuple[Tensor, Tensor]:
 def probe_numbers(
     plan: Plan, test: Test, run: g.Forward | g.Resume, look: PlaceRead, vectors: np.ndarray
 ) -> np.ndarray:
-    """What a probe reads off the vectors [n, width] of a place: a number for each pair."""
+    """What is made of the vectors [n, width] of a place: a number for each pair."""
+    if look.kind == "save":
+        return np.concatenate([np.linalg.norm(part.astype(np.float64), axis=1) for part in np.array_split(vectors, 64)])
     base = run.base if isinstance(run, g.Resume) else run
     inputs, rows = plan.inputs[base.network], plan.rows[base]
     classes, types = tasks_of(inputs, rows, plan.draw_of(test).values["base"], look)

@@ -203,7 +203,7 @@ class _Lowering:
         of = READINGS[look.kind].of if look.kind in READINGS else ""
         if of == "pattern":
             self._scored(look, run)
-        if of == "pairs":
+        if of == "pairs" and look.arguments:
             self._probed(look, run)
 
     def _probed(self, look: PlaceRead, run: g.Forward) -> None:

@@ -165,7 +165,8 @@ class LookReader:
         if record.of == "logits":
             return self._attribution(asked, record, places[0], quantities)
         if record.of == "pairs":
-            assert isinstance(asked.reading, tree.Call)
+            if not isinstance(asked.reading, tree.Call) or not given:
+                return PlaceRead(asked, record.name, places, span=span)
             by = next((format_expr(a.value) for a in asked.reading.arguments if a.name is not None), "")
             return PlaceRead(asked, record.name, places, (format_expr(given[0]), by), span)
         for other in given:

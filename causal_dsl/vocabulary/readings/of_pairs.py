@@ -1,4 +1,4 @@
-"""What a linear probe reads: numbers that are made from the vectors of all pairs together."""
+"""What is made from the vectors of all pairs together: they are saved, or a linear probe reads them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,15 @@ _PLACE = "layer[5].resid_post[last]"
 _PAPER = "Hewitt and Liang 2019"
 
 FAMILY = (
+    Reading(
+        "save",
+        "the Euclidean norm of the vector; the vectors themselves are kept: with `--out DIR`, in `activations/TEST.safetensors` of the "
+        "folder of the spec, with the pairs and tokens that they belong to",
+        "number",
+        "save",
+        _PLACE,
+        "pairs",
+    ),
     Reading(
         "probe_accuracy",
         "whether a linear probe reads the value of a variable of the base off the vector. The distinct inputs are split in halves at "
