@@ -39,6 +39,7 @@ from causal_dsl.program.templates import show_value
 from causal_dsl.program.tokens import MASK
 from causal_dsl.provenance import code_of, files_of, identity_of, inputs_of, names_of
 from causal_dsl.ran import RanPart, joined, keep
+from causal_dsl.report.activations import refuse_nowhere, save_activations
 from causal_dsl.report.progress import Progress, progress
 from causal_dsl.score.attribution_checks import with_attributions
 from causal_dsl.score.missing import as_far_as_measured, not_measured, refuse_missing
@@ -270,6 +271,7 @@ def _run(
         execution = Execution(
             plan, networks, checked.answers, targets, memory, bar.advance, store, options.compiled, library.maps
         )
+        refuse_nowhere(execution, folder)
         bar.begin(spec.name, execution.total())
         try:
             for said in execution.run():
@@ -277,12 +279,17 @@ def _run(
             _refuse_changed(before_it, store)
         except KeyboardInterrupt:
             interrupted = True
+            execution.finish()
     assert checked.program is not None
     tests = [_scored(test, execution, checked, networks, library) for test in checked.program.tests]
     told = [*noticed, *notices]
     result = _result(spec, checked, networks, tests, started, identity_of(inputs, options), told, execution)
     if folder is None:
         return RanPart(result, inputs, interrupted=interrupted)
+    try:
+        save_activations(execution, folder)
+    except OSError as error:
+        result = _unstored(result, error, folder, options, spec)
     for unkept in (library.unkept, execution.unkept):
         if unkept is not None:
             result = _unstored(result, unkept, folder, options, spec)
