@@ -39,6 +39,8 @@ ORDER = [
     "score",
     "carrying",
     "checked",
+    "untried",
+    "placing",
     "probing",
     "beside_circuits",
     "report",

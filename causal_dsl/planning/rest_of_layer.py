@@ -23,12 +23,14 @@ _ENDS = ("input", "logits")
 class WrittenLayer:
     """A layer of which a cell interchanges a part. ``site``: its whole vector. ``placed``: the variables that the alignment puts there,
     each with its places there; ``other``: places there that are no claim of this layer's; ``beside``: those that are written beside
-    its variables, with the number of the intervention."""
+    its variables, with the number of the intervention. ``early``: the variables have places at a later layer, too, so what they
+    have here is all of them only if it is enough by itself."""
 
     site: Site
     placed: tuple[Placed, ...]
     other: tuple[Place, ...]
     beside: tuple[tuple[int, Place], ...] = ()
+    early: bool = False
 
 
 def layers_of(test: Test, cell: Cell) -> tuple[list[WrittenLayer], str]:
@@ -48,15 +50,17 @@ def layers_of(test: Test, cell: Cell) -> tuple[list[WrittenLayer], str]:
     deepest = {i.variable: max(_depth(named(place, facts).site) for place in i.places) for i in mine}
     roles = {"base", *(i.value.role for i in mine if isinstance(i.value, FromRun))}
     found = []
-    for depth in sorted(set(deepest.values())):
+    for depth in sorted({_depth(place.site) for place in places}):
+        early = depth not in deepest.values()
         site = next(_whole(place.site) for place in places if _depth(place.site) == depth)
         assert site is not None
-        placed, other = _there(cell, depth, facts, {name for name, last in deepest.items() if name and last != depth})
-        featured = next((p for p in placed if not p.whole), None)
-        if featured is not None:
-            return [], f"`{featured.variable}` is placed at {Place(site)} through a feature"
-        if test.readout.variable in {p.variable for p in placed}:
-            return [], f"`{test.readout.variable}` itself is placed at {Place(site)}"
+        passing = set() if early else {name for name, last in deepest.items() if name and last != depth}
+        placed, other = _there(cell, depth, facts, passing)
+        why = _undecided(test, site, placed)
+        if why and not early:
+            return [], why
+        if why:
+            continue
         beside = [
             (number, place)
             for number, i in enumerate(cell.interventions)
@@ -66,8 +70,18 @@ def layers_of(test: Test, cell: Cell) -> tuple[list[WrittenLayer], str]:
         if facts.has_tokens:  # which of its tokens are free is seen before it is run
             other += [place for _, place in beside]
             beside = []
-        found.append(WrittenLayer(site, tuple(placed), tuple(other), tuple(beside)))
+        found.append(WrittenLayer(site, tuple(placed), tuple(other), tuple(beside), early))
     return found, ""
+
+
+def _undecided(test: Test, site: Site, placed: Sequence[Placed]) -> str:
+    """Why the rest of a layer cannot be held against what is placed there."""
+    featured = next((p for p in placed if not p.whole), None)
+    if featured is not None:
+        return f"`{featured.variable}` is placed at {Place(site)} through a feature"
+    if test.readout.variable in {p.variable for p in placed}:
+        return f"`{test.readout.variable}` itself is placed at {Place(site)}"
+    return ""
 
 
 def _unfit(mine: Sequence[Intervention]) -> str:

@@ -34,9 +34,10 @@ from causal_dsl.planning.probe_rows import (
     prompts_of,
 )
 from causal_dsl.planning.rest_of_layer import WrittenLayer, layers_of
+from causal_dsl.planning.unit_sets import small_sets
 from causal_dsl.program.components import width
 from causal_dsl.program.overlap import overlap
-from causal_dsl.program.probed import Unmapped
+from causal_dsl.program.probed import Unmapped, Why
 from causal_dsl.program.program import Cell, Intervention, Placed, Test
 from causal_dsl.vocabulary.locations import Place, Position, Site
 from causal_dsl.vocabulary.values.from_run import FromRun
@@ -110,40 +111,64 @@ def _of_layer(
     written = () if tokens else _written_beside(test, layer.beside, site)
     made, few = [], False
     for why_, varied in ways:
-        sets = _sets(units, rows)
-        if left := [unit for unit in units if not any(unit in units_ for _, units_ in written)]:
-            sets = list(dict.fromkeys([sets[0], tuple(left), *sets[1:]]))
-        m = min(rows // len(sets), MANY if cheap else min(MOST, max(drawn.n, LEAST)))
-        if m < LEAST:
-            few = True
-            continue
-        # Of a vector network any input can be run; prompts that the test runs anyway cost nothing more.
-        if why_ == "alike" and not varied:
-            known = {name for way in ways if way[0] != "alike" for name in way[1]}
-            alike = alike_pairs(test, drawn, placed, m, number, known)
-            if alike is None:
+        small = small_sets(units, rows // 2) if len(units) > ALL else []
+        halved = rows // 2 if small else 0
+        for sets, share in ((_with_left(_sets(units, rows - halved), units, written), rows - halved), (small, halved)):
+            if not sets:
                 continue
-            rows_of, all_pairs, varied = alike
-        else:
-            remade = _remade(test, drawn, varied, m, number) if why_ != "decided" or not tokens else None
-            paired = remade or _others(test, drawn, varied, m, number)
-            if paired is None:
+            m = min(share // len(sets), MANY if cheap else min(MOST, max(drawn.n, LEAST)))
+            if m < LEAST:
+                few = True
                 continue
-            rows_of, all_pairs = paired
-            if why_ == "alike":
-                kept = answered_alike(test, rows_of, placed)
-                if kept is None:
-                    continue
-                rows_of = kept
-        cells = tuple(Cell((("part", part + 1),), _taken(site, chosen, tokens)) for part, chosen in enumerate(sets))
-        probe = Unmapped(number, site, tuple(sets), placed, varied, why_, tokens, all_pairs, written)
-        made.append(made_test(test, "unmapped", number, rows_of, cells, probe, what))
+            pairs = _pairs(test, drawn, why_, varied, placed, m, number, ways, tokens)
+            if pairs is None:
+                continue
+            rows_of, all_pairs, differ = pairs
+            cells = tuple(Cell((("part", part + 1),), _taken(site, chosen, tokens)) for part, chosen in enumerate(sets))
+            more = sets is small
+            probe = Unmapped(
+                number, site, tuple(sets), placed, differ, why_, tokens, all_pairs, written, layer.early, more
+            )
+            made.append(made_test(test, "unmapped", number, rows_of, cells, probe, f"{what}, few" if more else what))
     if few or [why_ for why_, _ in ways] != ["alike"]:
         return made, f"fewer than {LEAST} pairs of inputs can be run for it at a fifth of the cost of the test"
     return made, (
         f"in the causal model hardly any two inputs of the test have the same `{test.readout.variable}`, given the values of "
         f"{names} in one of them"
     )
+
+
+def _with_left(
+    sets: list[tuple[int, ...]], units: list[int], written: Sequence[tuple[int, tuple[int, ...]]]
+) -> list[tuple[int, ...]]:
+    """The sets, and behind that of all units those that a test does not write beside its variables."""
+    left = tuple(unit for unit in units if not any(unit in some for _, some in written))
+    return list(dict.fromkeys([sets[0], left, *sets[1:]])) if left else sets
+
+
+def _pairs(
+    test: Test,
+    drawn: Drawn,
+    why: Why,
+    varied: tuple[str, ...],
+    placed: tuple[str, ...],
+    m: int,
+    number: int,
+    ways: Sequence[tuple[Why, tuple[str, ...]]],
+    tokens: bool,
+) -> tuple[Drawn, bool, tuple[str, ...]] | None:
+    """Up to ``m`` pairs of inputs that differ in one of the ``ways``, whether these are all such pairs, and in which variables they
+    differ; None where there are too few."""
+    if why == "alike" and not varied:
+        known = {name for way, names in ways if way != "alike" for name in names}
+        return alike_pairs(test, drawn, placed, m, number, known)
+    # Of a vector network any input can be run; prompts that the test runs anyway cost nothing more.
+    remade = _remade(test, drawn, varied, m, number) if why != "decided" or not tokens else None
+    found = remade or _others(test, drawn, varied, m, number)
+    if found is None:
+        return None
+    kept = answered_alike(test, found[0], placed) if why == "alike" else found[0]
+    return None if kept is None else (kept, found[1], varied)
 
 
 def _claimed(test: Test, here: Sequence[Placed]) -> list[Placed]:
