@@ -15,6 +15,7 @@ from causal_dsl.program.ranges import SiteRange, inside, layer_range, layers_tol
 from causal_dsl.program.templates import Template
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
+from causal_dsl.syntax.substitute import substitute
 from causal_dsl.vocabulary.components import COMPONENTS
 from causal_dsl.vocabulary.locations import Place, Position, Site
 from causal_dsl.vocabulary.network_facts import Facts
@@ -285,7 +286,7 @@ class SiteReader:
                 "E450", "`module` takes the path of a module in quotes", head.span, help='write module("a.b")[last]'
             )
             return None
-        return Site("module", module=arguments[0].value.value)
+        return Site("module", module=substitute(arguments[0].value, self.cell).value)
 
     # ── what stands in the last brackets ────────────────────────────────────────────────────────
 
