@@ -11,7 +11,7 @@ from causal_dsl.program.components import head_count, lacking, missing, takes_po
 from causal_dsl.program.indices import arithmetic, integer, integers, swept
 from causal_dsl.program.paths import SiteStep, steps
 from causal_dsl.program.positions import PositionReader
-from causal_dsl.program.ranges import SiteRange, inside, layer_range
+from causal_dsl.program.ranges import SiteRange, inside, layer_range, layers_told
 from causal_dsl.program.templates import Template
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
@@ -175,7 +175,7 @@ class SiteReader:
                 head.indices[0].span,
                 label="out of range",
                 notes=swept(head.indices[0], self.cell),
-                help=f"layers run from 0 to {count - 1}" if count is not None else "layers are counted from 0",
+                help=layers_told(count),
             )
             return None, None
         if not rest:
