@@ -208,3 +208,23 @@ test apart on a(l=0, p=last) {
     results = api.run(api.parse(spec_of("llama", circuit)))
     one, other = (test.cells[0].scores["kl"].value for test in results.tests)
     assert one == pytest.approx(other, abs=1e-7) and one is not None and one > 0
+
+
+@pytest.mark.parametrize("name", ["gpt2", "gemma2"])
+def test_all_neurons_send_along_an_edge_what_their_mlp_does(name: str) -> None:
+    """Neurons pass the output projection, and a norm behind it, as heads do; some of them give something else."""
+    senders = ["layer[0].mlp_out", "layer[0].neurons", "layer[0].neurons[all, 0:4]"]
+    tests = "".join(
+        f"""
+test t{number} on a(l=0, p=last) {{
+  base, source ~ m(n=4, seed=3) where base.template == source.template
+  do({sender} -> layer[2].mlp_in <- source)
+  report kl
+}}
+"""
+        for number, sender in enumerate(senders)
+    )
+    results = api.run(api.parse(spec_of(name, tests)))
+    whole, every, some = (test.cells[0].scores["kl"].value for test in results.tests)
+    assert every == pytest.approx(whole, rel=1e-3, abs=1e-9) and whole is not None and whole > 0
+    assert some is not None and some != pytest.approx(whole, rel=1e-2)
