@@ -331,14 +331,15 @@ def _scored(
             scored = with_probes(scored, one, execution)
         scored = with_circuits(scored, run, execution, kept)
         scored = with_attributions(scored, one, [cell.columns for cell in cells], kept)
+        if not test.parts:
+            scored = with_ties(scored, test, plan.draw_of(one))
         scored = replace(scored, cells=tuple(map(settled, scored.cells)))
         speech = speech_of(one, plan, checked.answers[one.name], tokens)
         outputs.append(OneOutput(one, run, cells, ceilings, scored, speech))
-    drawn = plan.draw_of(test.each[0])
     if not test.parts:
-        return with_ties(outputs[0].result, test, drawn)
+        return outputs[0].result
     whole = score_several(test, outputs, plan, checked.ceilings.get(test.name, {}), kept)
-    return with_ties(as_far_as_measured(whole, test), test, drawn)
+    return with_ties(as_far_as_measured(whole, test), test, plan.draw_of(test.each[0]))
 
 
 def _finished(test: Test, execution: Execution) -> list[int] | None:
