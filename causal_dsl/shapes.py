@@ -325,6 +325,10 @@ class CircuitJson(TypedDict):
 
     name: str
     "as the test names it"
+    kind: str
+    "`nodes` or `edges`: what it is a set of"
+    members: list[str]
+    "its nodes or its edges, with their token where they are at one"
     size: CircuitSizeJson
     "how large it is"
     choices: ChoicesJson
@@ -332,7 +336,7 @@ class CircuitJson(TypedDict):
     checks: list[SelfCheckJson]
     "what its runs say of themselves"
     random: dict[str, RandomCircuitsJson]
-    "random circuits with as many nodes of each kind, by score"
+    "random circuits of the same size, by score"
     random_weighted_edges: list[float]
     "the weighted edges of each random circuit"
 

@@ -222,7 +222,7 @@ _ALL = (
         "circuit_like_random",
         "beside",
         "alarm",
-        "more than one in twenty random circuits with as many nodes of each kind score at least as high",
+        "more than one in twenty random circuits of the same size score at least as high",
     ),
     FindingKind(
         "joint_only",
