@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from causal_dsl.causal.accepted import AcceptedSets
 from causal_dsl.causal.designs import count_distinct
 from causal_dsl.causal.memo import Memo
 from causal_dsl.checked import Checked
@@ -19,6 +20,7 @@ from causal_dsl.diagnostics import (
     fail,
 )
 from causal_dsl.garbage import rarely_collected
+from causal_dsl.planning.answer_room import check_room
 from causal_dsl.planning.chunk_to_memory import chunk_to_memory
 from causal_dsl.planning.circuit_runs import circuit_runs
 from causal_dsl.planning.fit_plan import Fits, make_fits, refuse_overlap, refuse_unfitted
@@ -103,7 +105,9 @@ def _check(spec: Spec, options: Options, networks: Mapping[NetworkKey, Network] 
         for expectation in test.scores.expectations:
             for part in (test, *test.parts):
                 of = "" if part is test else part.readout.variable
-                vacuous = vacuous_expectation(checked.ceilings.get(part.name, {}), expectation, of)
+                accepted = [part.model.accepted(readout.variable) for readout in part.readouts]
+                choice = any(isinstance(one, AcceptedSets) for one in accepted)
+                vacuous = vacuous_expectation(checked.ceilings.get(part.name, {}), expectation, of, choice)
                 if vacuous is not None:
                     found.add(vacuous)
     checked.diagnostics = list(found)
@@ -183,6 +187,7 @@ def _plan(
 
     plan = make_plan(program, [*ready, *controls], tokenizers, found, memo.draw, probes)
     warn_of_unknown_words(plan, found)
+    check_room(plan, checked.answers, found)
     checked.distinct |= {test.name: count_distinct(plan.ids_of(test)) for test in ready}
     checked.fits = plan.fits = _fits(program, ready, plan, checked, tokenizers, found, memo)
     plan = by_reference(plan) if options.reference else unfit_networks(plan)

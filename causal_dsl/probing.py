@@ -12,13 +12,13 @@ from causal_dsl.causal.cover import Cover, cover_of
 from causal_dsl.engine.execute import CellRun, Execution, TestRun
 from causal_dsl.measures.quantities import TIED, Columns, Quantity
 from causal_dsl.network.forward import SiteRead, forward
+from causal_dsl.placing import InPartsRun, Vectors, read_parts, with_parts
 from causal_dsl.planning.graph import Forward
-from causal_dsl.planning.unclaimed import part, untried
-from causal_dsl.program.probed import Apart, CircuitRuns, Replaced, Unmapped
+from causal_dsl.planning.unclaimed import part
+from causal_dsl.program.probed import Apart, CircuitRuns, InParts, Replaced, Unmapped
 from causal_dsl.program.program import Test
 from causal_dsl.program.read_features import FeatureRef
 from causal_dsl.score.apart import WrittenApart, apart_findings
-from causal_dsl.score.codes import FULL
 from causal_dsl.score.copied import SAME, as_read, copied_inputs, mixed
 from causal_dsl.score.held import held as held_there
 from causal_dsl.score.held import held_findings
@@ -33,9 +33,8 @@ from causal_dsl.score.unmapped import (
     of_pairs,
     replacement_findings,
     unmapped_findings,
-    unplaced_finding,
-    untried_finding,
 )
+from causal_dsl.untried import not_tried
 from causal_dsl.vocabulary.components import COMPONENTS
 from causal_dsl.vocabulary.locations import Place, Site
 from causal_dsl.vocabulary.values.from_run import FromRun
@@ -62,16 +61,27 @@ def with_probes(result: TestResult, test: Test, execution: Execution) -> TestRes
             cells[i] = replace(
                 cell, findings=(*cell.findings, *_copied(test, number, seen, cell.verdict.code if cell.verdict else ""))
             )
-    for probe_test in execution.plan.tests:
+    in_parts: dict[int, list[InPartsRun]] = {}
+    early: list[tuple[int, Unmapped]] = []
+    mine = [one for one in execution.plan.tests if one.control[0] == test.name]
+    # Whether the places of one layer are enough decides whether its rest is judged.
+    for probe_test in sorted(mine, key=lambda one: not isinstance(one.probe, InParts)):
         probe = probe_test.probe
-        if probe is None or isinstance(probe, CircuitRuns) or probe_test.control[0] != test.name:
+        if probe is None or isinstance(probe, CircuitRuns):
             continue
         values = dict(run.cells[probe.cell].node.cell)
         at = next((i for i, cell in enumerate(cells) if cell.cell == values), None)
         theirs = execution.runs[probe_test.name]
         if at is None or not all(cell.done.all() for cell in theirs.cells):
             continue
-        if isinstance(probe, Unmapped):
+        if isinstance(probe, InParts):
+            found = read_parts(probe, test, execution.plan.draw_of(test), run.cells[probe.cell], theirs)
+            in_parts.setdefault(probe.cell, []).append(found)
+            cells[at] = with_parts(cells[at], found, seen.of(test))
+        elif isinstance(probe, Unmapped):
+            if probe.early and not any(one.enough(probe.site, test) for one in in_parts.get(probe.cell, ())):
+                early.append((at, probe))
+                continue
             cells[at] = _unclaimed(cells[at], probe, probe_test, theirs, seen)
         elif isinstance(probe, Apart):
             cells[at] = _apart(cells[at], probe, probe_test, theirs, seen)
@@ -79,14 +89,7 @@ def with_probes(result: TestResult, test: Test, execution: Execution) -> TestRes
             cells[at] = _replaced(
                 cells[at], probe, probe_test, run.cells[probe.cell], theirs, _cover(result, test, seen)
             )
-    reasons: dict[str, None] = {}
-    for cell in cells if test.swaps and test.intervenes else ():
-        if not cell.unclaimed and cell.verdict is not None and cell.verdict.code in FULL:
-            number = next(n for n, one in enumerate(run.cells) if dict(one.node.cell) == cell.cell)
-            reasons[untried(execution.plan, test, number)] = None
-    untold = tuple(untried_finding(why) for why in reasons if why)
-    if unplaced := [probe.name for probe in execution.plan.unplaced if probe.control[0] == test.name]:
-        untold += (unplaced_finding(unplaced),)
+    untold = not_tried(test, execution, cells, early)
     return replace(result, cells=tuple(cells), findings=(*result.findings, *untold))
 
 
@@ -121,6 +124,24 @@ class _Seen:
             found = forward(self.execution.networks[self.key], rows, [read]).reads[0]
             self._known[key] = found.double().cpu().numpy()
         return self._known[key] if site.dims is None else self._known[key][:, list(site.dims)]
+
+    def of(self, test: Test) -> Vectors:
+        """The vectors of one place, and the values of a variable, on distinct base inputs of a test."""
+        distinct, first = self.inputs(test)
+        values = self.plan.draw_of(test).values["base"]
+
+        def vectors(place: Place, variable: str) -> tuple[np.ndarray, np.ndarray] | None:
+            inputs = self.plan.inputs[self.key]
+            if not inputs.has_tokens:
+                return self.vectors(place.site, distinct), values[variable][first]
+            some = distinct[:_PROMPTS]
+            where = [inputs.where(place.position, index) for index in some.tolist()]
+            if any(len(tokens) != 1 for tokens in where):
+                return None
+            positions = np.array([tokens[0] for tokens in where])
+            return self.at_tokens(place.site, some, positions), values[variable][first[: len(some)]]
+
+        return vectors
 
     @torch.no_grad()
     def written(self, site: Site, ref: FeatureRef | None, indices: np.ndarray) -> np.ndarray:
@@ -159,7 +180,11 @@ def _unclaimed(cell: CellResult, probe: Unmapped, test: Test, run: TestRun, seen
         )
         for units, one in zip(probe.units, run.cells, strict=True)
     )
-    judged = _judged(probe, test, seen, moves(taken[0], natural))
+    # Only of what moves is it asked whether it may.
+    moving = [number for number, one in enumerate(taken) if number == 0 or one.moved.value]
+    asked = replace(probe, units=tuple(probe.units[number] for number in moving))
+    known = dict(zip(moving, _judged(asked, test, seen, moves(taken[0], natural)), strict=True))
+    judged = tuple(known.get(number, True) for number in range(len(taken)))
     found = Unclaimed(
         _site(probe.site),
         probe.placed,
@@ -171,7 +196,10 @@ def _unclaimed(cell: CellResult, probe: Unmapped, test: Test, run: TestRun, seen
         natural,
         judged,
     )
-    return replace(cell, unclaimed=(*cell.unclaimed, found), findings=(*cell.findings, *unmapped_findings(found)))
+    said = unmapped_findings(found)
+    if probe.more and any(one.code == "unmapped_moves" and one.severity == "alarm" for one in cell.findings):
+        said = []  # it is said of the others, and of fewer units where it can be
+    return replace(cell, unclaimed=(*cell.unclaimed, found), findings=(*cell.findings, *said))
 
 
 def _judged(probe: Unmapped, test: Test, seen: _Seen, together: bool) -> tuple[bool, ...]:

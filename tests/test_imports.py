@@ -38,6 +38,8 @@ ORDER = [
     "engine",
     "score",
     "checked",
+    "untried",
+    "placing",
     "probing",
     "beside_circuits",
     "report",

@@ -138,6 +138,7 @@ def without_attention(small: Small, layers: range, key: int) -> Iterator[None]:
         modeling_llama.eager_attention_forward = own
 
 
+@pytest.mark.slow
 def test_attention_knockout_is_that_of_hooks(small: Small, tmp_path: Path) -> None:
     results, pairs = run("attention_knockout", small, tmp_path, "the_city", "another_word")
     for test, word in (("the_city", None), ("another_word", "located")):
@@ -157,6 +158,7 @@ def test_attention_knockout_is_that_of_hooks(small: Small, tmp_path: Path) -> No
         assert max(moved) > 0.01  # a cut that does nothing would equal any cut
 
 
+@pytest.mark.slow
 def test_patchscopes_are_those_of_hooks(small: Small, tmp_path: Path) -> None:
     results, pairs = run("patchscopes", small, tmp_path, "read_early")
     for layer in (0, 7, 20):
@@ -175,6 +177,7 @@ def test_patchscopes_are_those_of_hooks(small: Small, tmp_path: Path) -> None:
         assert told.value == pytest.approx(np.mean(found), rel=1e-3)
 
 
+@pytest.mark.slow
 def test_function_vectors_are_those_of_hooks(small: Small, tmp_path: Path) -> None:
     results, pairs = run("function_vectors", small, tmp_path, "vector_added")
     for layer in (1, 14, 29):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from causal_dsl.diagnostics import NOWHERE
 from causal_dsl.engine.attended_keys import as_wide
+from causal_dsl.engine.attribution import Attribution
 from causal_dsl.engine.readout import measure
 from causal_dsl.measures.quantities import Quantity
 from causal_dsl.network.ending import Ending
@@ -21,6 +22,8 @@ from causal_dsl.planning.memory import MOST_LOGITS_CPU, MOST_LOGITS_DEVICE
 from causal_dsl.planning.rows import Layout
 from causal_dsl.program.program import Test
 from causal_dsl.vocabulary.locations import Place
+from causal_dsl.vocabulary.plugins import made
+from causal_dsl.vocabulary.readings import READINGS
 
 if TYPE_CHECKING:
     from causal_dsl.engine.runner import Context
@@ -37,6 +40,8 @@ class Looks:
     context: Context
     layout: Layout
     values: dict[Key, Tensor] = field(default_factory=dict)
+    #: what several readings are made from
+    shared: dict[Any, Any] = field(default_factory=dict)
     _done: dict[object, dict[Quantity, np.ndarray]] = field(default_factory=dict)
 
     @property
@@ -82,9 +87,16 @@ class Looks:
         self, test: Test, run: g.Forward | g.Resume, looked: g.Looked, pairs: np.ndarray
     ) -> dict[Quantity, np.ndarray]:
         look = looked.look
-        key = (test.name, run, look.kind, look.places, tuple((q.kind, q.of) for q in looked.quantities))
+        asked = tuple((q.kind, q.of) for q in looked.quantities)
+        key = (test.name, run, look.kind, look.places, look.arguments, asked)
         if key not in self._done:
-            self._done[key] = self._lens(test, run, looked, pairs)
+            if look.kind in ("stream", "normed"):
+                self._done[key] = self._lens(test, run, looked, pairs)
+            elif look.kind == "attribution":
+                self._done[key] = Attribution(self, test, run, pairs).numbers(looked)
+            else:
+                values = made(READINGS[look.kind].function)(self, run, look)[self.back(run, pairs)]
+                self._done[key] = dict.fromkeys(looked.quantities, values)
         # Of two cells that read the same the quantities are named by their own words.
         return dict(zip(looked.quantities, self._done[key].values(), strict=True))
 

@@ -18,6 +18,7 @@ from causal_dsl.diagnostics import fail
 from causal_dsl.inputs.batches import Batch, Points
 from causal_dsl.inputs.protocol import InputRows
 from causal_dsl.network.attention_weights import Wanted, on_heads, tapped, want
+from causal_dsl.network.experts import EXPERT, ROUTER, hook_experts
 from causal_dsl.network.network import Network
 from causal_dsl.network.site_tensors import LAST_READ, READ_FIRST
 from causal_dsl.network.site_tensors import tap as find_tap
@@ -217,7 +218,8 @@ def _hook(
 
 
 def hook_tensor(module: nn.Module, side: str, act: Callable[[Tensor], Tensor]) -> torch.utils.hooks.RemovableHandle:
-    """A hook that puts ``act`` of the first tensor that enters (``in``) or leaves a module in its place."""
+    """A hook that puts ``act`` of the first tensor that enters (``in``) or leaves a module in its place, or of what is at another
+    side of it (:class:`Tap`)."""
 
     def before(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if args:
@@ -230,6 +232,8 @@ def hook_tensor(module: nn.Module, side: str, act: Callable[[Tensor], Tensor]) -
             return type(output)((act(output[0]), *output[1:]))
         return act(output)
 
+    if side == ROUTER or side.startswith(EXPERT):
+        return hook_experts(module, side, act)
     if side == "in":
         return module.register_forward_pre_hook(before, with_kwargs=True)
     return module.register_forward_hook(after)

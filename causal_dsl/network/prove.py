@@ -36,7 +36,7 @@ from causal_dsl.network.proof import Proof
 from causal_dsl.network.prove_vector import prove_vector
 from causal_dsl.network.site_tensors import tap
 from causal_dsl.network.sweep.fitness import enlarged, fitness
-from causal_dsl.program.components import COMPARED, in_time, missing
+from causal_dsl.program.components import COMPARED, in_time, lacking, missing, with_site
 from causal_dsl.vocabulary.architectures import Architecture
 from causal_dsl.vocabulary.components import COMPONENTS
 from causal_dsl.vocabulary.locations import Site
@@ -96,8 +96,8 @@ class _Ran:
     given: dict[str, Tensor]
     end: tuple[nn.Module, ...]
 
-    def through(self, component: str, vectors: Tensor) -> Any:
-        return tap(self.network, Site(component, self.number)).module(vectors)
+    def through(self, component: str, vectors: Tensor, *more: Tensor) -> Any:
+        return tap(self.network, Site(component, self.number)).module(vectors, *more)
 
     def columns(self, component: str, vectors: Tensor) -> Tensor:
         columns = tap(self.network, Site(component, self.number)).columns
@@ -217,7 +217,7 @@ class _Trial:
     def _identities(self, layout: Architecture) -> None:
         network, count = self.network, len(self.network.layers)
         there = [name for name in (*_PLAIN, "resid_post") if name in self.names]
-        sites = [Site(name, layer) for layer in range(count) for name in there]
+        sites = [site for layer in range(count) for site in self._in_layer(there, layer)]
         sites += [Site(name) for name in ("embed", "final_norm", "logits") if name in self.names]
         blocks = {
             (name, layer): Site("module", module=f"{layout.layers}.{layer}.{path}")
@@ -238,7 +238,7 @@ class _Trial:
                 self._hold(identity, also.pop(Site("logits")), values[Site("logits")], tuple(compared))
                 values.update(also)
         for layer, module in enumerate(network.layers):
-            read = {name: values[Site(name, layer)] for name in there}
+            read = {site.component: values[site] for site in self._in_layer(there, layer)}
             read.update({name: values[Site(name, layer)] for name in compared if Site(name, layer) in values})
             raw = {name: values[blocks[name, layer]] for name in ("attention", "mlp") if (name, layer) in blocks}
             own = layout.at(layer)
@@ -258,6 +258,11 @@ class _Trial:
                 self._hold(chain, read["resid_post"], ahead, ("resid_pre", "resid_post"), layer)
         with self._guard(("embed", "final_norm", "logits"), "the ends of the network are not as the table says"):
             self._ends(layout, values)
+
+    def _in_layer(self, names: list[str], layer: int) -> list[Site]:
+        """Those of the components that a layer has."""
+        sites = (Site(name, layer) for name in names)
+        return [site for site in sites if lacking(site, self.network.facts) is None]
 
     def _sums(self, layer: int, read: dict[str, Tensor]) -> None:
         if "attn_out" not in read:
@@ -377,7 +382,7 @@ class _Trial:
         """Those sites of a layer at which noise does not reach the logits."""
         prompt = self.prompts[2][:2]
         place = torch.tensor([len(prompt) - 1])
-        sites = [Site(name, middle if COMPONENTS[name].layer else None) for name in names]
+        sites = [with_site(name, middle, self.network.facts) for name in names]
         rows = torch.arange(len(names) + 2)
         still = set(names)
         for noise in (shake, enlarged(shake)):  # behind a threshold little noise is not seen

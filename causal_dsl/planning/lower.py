@@ -14,8 +14,9 @@ from causal_dsl.diagnostics import Diagnostics, SpecError, fail
 from causal_dsl.faults import strict
 from causal_dsl.inputs import inputs_of, lengths_agree
 from causal_dsl.inputs.conditions import conditions_of, judged
-from causal_dsl.measures.quantities import SAID, TRACE, Quantity, margin_quantities
+from causal_dsl.measures.quantities import SAID, SUMS, TRACE, Quantity, margin_quantities
 from causal_dsl.planning import graph as g
+from causal_dsl.planning.head_scores import looked_for
 from causal_dsl.planning.meeting import refuse_meeting
 from causal_dsl.planning.plan import Plan
 from causal_dsl.planning.steps import ASKED, EDGES, Step, plain_steps
@@ -27,6 +28,7 @@ from causal_dsl.program.options import Tokenizers
 from causal_dsl.program.program import Cell, Intervention, PlaceRead, Program, Test
 from causal_dsl.program.read_features import FeatureRef
 from causal_dsl.vocabulary.locations import Place
+from causal_dsl.vocabulary.readings import READINGS
 from causal_dsl.vocabulary.values.arithmetic import Combine
 from causal_dsl.vocabulary.values.clamp import Clamp
 from causal_dsl.vocabulary.values.current import Current
@@ -186,6 +188,8 @@ class _Lowering:
             mine = tuple(q for q in ordered if q.place == look.asked)
             if mine:
                 self._located(look, run.base if isinstance(run, g.Resume) else run)
+                if look.kind == "attribution":
+                    mine += tuple(replace(q, kind=kind) for q in mine for kind in SUMS)
                 looks.append(g.Looked(look, mine))
         return g.ReadNode(run, self.test.readout.variable, readout, at_end, against, tuple(looks))
 
@@ -195,6 +199,24 @@ class _Lowering:
             for position in (place.position, place.key):
                 if position is not None:
                     self.inputs.sizes(position, self.plan.rows[run], look.span)
+        if look.kind in READINGS and READINGS[look.kind].of == "pattern":
+            self._scored(look, run)
+
+    def _scored(self, look: PlaceRead, run: g.Forward) -> None:
+        """Refuse the score of a head in a prompt in which there are no weights for it (E845)."""
+        for index in np.unique(self.plan.rows[run]).tolist():
+            (ids,) = self.inputs.rows(np.array([index]))
+            if not looked_for(look.kind, [int(token) for token in ids]).any():
+                between = ", with another token between" if look.kind == "induction" else ""
+                twice = f"no token of {self.inputs.text(index)!r} occurs twice{between}"
+                alone = f"{self.inputs.text(index)!r} has only one token"
+                raise fail(
+                    "E845",
+                    f"`{look.kind}` is undefined in a prompt",
+                    look.span,
+                    notes=(alone if look.kind == "previous_token" else twice,),
+                    help='test on prompts in which tokens occur again: repeat the prompt, `prompt "{x} {y} {x} {y}"`',
+                )
 
     # ── interventions ───────────────────────────────────────────────────────────────────────────
 

@@ -22,11 +22,13 @@ _ENDS = ("input", "logits")
 @dataclass(frozen=True)
 class WrittenLayer:
     """A layer of which a cell interchanges a part. ``site``: its whole vector. ``placed``: the variables that the alignment puts there,
-    each with its places there; ``other``: places there that are no claim of this layer's, or are written beside."""
+    each with its places there; ``other``: places there that are no claim of this layer's, or are written beside. ``early``: the
+    variables have places at a later layer, too, so what they have here is all of them only if it is enough by itself."""
 
     site: Site
     placed: tuple[Placed, ...]
     other: tuple[Place, ...]
+    early: bool = False
 
 
 def layers_of(test: Test, cell: Cell) -> tuple[list[WrittenLayer], str]:
@@ -45,18 +47,29 @@ def layers_of(test: Test, cell: Cell) -> tuple[list[WrittenLayer], str]:
     # Of a variable at several layers the last has what goes on from there.
     deepest = {i.variable: max(_depth(named(place, facts).site) for place in i.places) for i in mine}
     found = []
-    for depth in sorted(set(deepest.values())):
+    for depth in sorted({_depth(place.site) for place in places}):
+        early = depth not in deepest.values()
         site = next(_whole(place.site) for place in places if _depth(place.site) == depth)
         assert site is not None
-        placed, other = _there(cell, depth, facts, {name for name, last in deepest.items() if name and last != depth})
-        featured = next((p for p in placed if not p.whole), None)
-        if featured is not None:
-            return [], f"`{featured.variable}` is placed at {Place(site)} through a feature"
-        if test.readout.variable in {p.variable for p in placed}:
-            return [], f"`{test.readout.variable}` itself is placed at {Place(site)}"
-        other += [place for i in cell.interventions if not i.variable for place in _beside(i, depth, facts)]
-        found.append(WrittenLayer(site, tuple(placed), tuple(other)))
+        passing = set() if early else {name for name, last in deepest.items() if name and last != depth}
+        placed, other = _there(cell, depth, facts, passing)
+        why = _undecided(test, site, placed)
+        if why and not early:
+            return [], why
+        if not why:
+            other += [place for i in cell.interventions if not i.variable for place in _beside(i, depth, facts)]
+            found.append(WrittenLayer(site, tuple(placed), tuple(other), early))
     return found, ""
+
+
+def _undecided(test: Test, site: Site, placed: Sequence[Placed]) -> str:
+    """Why the rest of a layer cannot be held against what is placed there."""
+    featured = next((p for p in placed if not p.whole), None)
+    if featured is not None:
+        return f"`{featured.variable}` is placed at {Place(site)} through a feature"
+    if test.readout.variable in {p.variable for p in placed}:
+        return f"`{test.readout.variable}` itself is placed at {Place(site)}"
+    return ""
 
 
 def _unfit(mine: Sequence[Intervention]) -> str:

@@ -32,6 +32,7 @@ from causal_dsl.planning.probe_rows import (
     prompts_of,
 )
 from causal_dsl.planning.rest_of_layer import WrittenLayer, layers_of
+from causal_dsl.planning.unit_sets import small_sets
 from causal_dsl.program.components import width
 from causal_dsl.program.overlap import overlap
 from causal_dsl.program.probed import Unmapped, Why
@@ -94,21 +95,27 @@ def _of_layer(plan: Plan, test: Test, number: int, cell: Cell, layer: WrittenLay
     rows = _affordable(plan, test, cell, site, units[0] if tokens else 0) // (len(ways) * of)
     made = []
     for why_, varied in ways:
-        sets = _sets(units, rows)
-        cheap = is_small(plan.inputs[test.network.key])
-        m = min(rows // len(sets), MANY if cheap else min(MOST, max(drawn.n, LEAST)))
-        if m < LEAST:
-            continue
-        # Of a vector network any input can be run; prompts that the test runs anyway cost nothing more.
-        remade = _remade(test, drawn, varied, m, number) if why_ != "decided" or not tokens else None
-        paired = remade or _others(test, drawn, varied, m, number)
-        if paired is None:
-            continue
-        rows_of, all_pairs = paired
-        cells = tuple(Cell((("part", part + 1),), _taken(site, chosen, tokens)) for part, chosen in enumerate(sets))
-        probe = Unmapped(number, site, tuple(sets), tuple(p.variable for p in here), varied, why_, tokens, all_pairs)
-        what = "unmapped" if of == 1 else f"unmapped at {site}"
-        made.append(made_test(test, "unmapped", number, rows_of, cells, probe, what))
+        small = small_sets(units, rows // 2) if len(units) > ALL else []
+        families = (_sets(units, rows - (rows // 2 if small else 0)), small)
+        for sets, share in zip(families, (rows - (rows // 2 if small else 0), rows // 2), strict=True):
+            if not sets:
+                continue
+            cheap = is_small(plan.inputs[test.network.key])
+            m = min(share // len(sets), MANY if cheap else min(MOST, max(drawn.n, LEAST)))
+            if m < LEAST:
+                continue
+            # Of a vector network any input can be run; prompts that the test runs anyway cost nothing more.
+            remade = _remade(test, drawn, varied, m, number) if why_ != "decided" or not tokens else None
+            paired = remade or _others(test, drawn, varied, m, number)
+            if paired is None:
+                continue
+            rows_of, all_pairs = paired
+            cells = tuple(Cell((("part", part + 1),), _taken(site, chosen, tokens)) for part, chosen in enumerate(sets))
+            mine = tuple(p.variable for p in here)
+            more = sets is small
+            probe = Unmapped(number, site, tuple(sets), mine, varied, why_, tokens, all_pairs, layer.early, more)
+            what = "unmapped" if of == 1 else f"unmapped at {site}"
+            made.append(made_test(test, "unmapped", number, rows_of, cells, probe, f"{what}, few" if more else what))
     return made, f"fewer than {LEAST} pairs of inputs can be run for it at a fifth of the cost of the test"
 
 

@@ -102,6 +102,8 @@ def _context(
         on_circuit(cells),
         span,
     )
+    if not readout.stated:
+        return replace(context, stated=False, interchange=False)
     if readout.metric is None:
         return context
     number = read_number(readout.metric, replace(context, interchange=False), diagnostics)

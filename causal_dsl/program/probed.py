@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from causal_dsl.vocabulary.locations import Site
+from causal_dsl.vocabulary.locations import Place, Site
 
 Why = Literal["decided", "idle", "through"]
 
@@ -31,6 +31,10 @@ class Unmapped:
     tokens: bool
     #: whether the rows are all pairs of the test's inputs that differ in ``varied`` alone
     all_pairs: bool = False
+    #: whether a variable that it speaks of is placed at a later layer, too
+    early: bool = False
+    #: of many units: whether ``units`` are the sets of two, or of two and three, that run beside the others
+    more: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +56,19 @@ class Apart:
 
     cell: int
     swaps: tuple[tuple[tuple[str, str], ...], ...]
+
+
+@dataclass(frozen=True, eq=False)
+class InParts:
+    """Where a variable is placed, written in parts. ``parts``: its places, or the numbers of its only one (``one``). ``sets``: for each
+    intervention the numbers of the parts that it writes; ``rows``: the pairs of the test."""
+
+    cell: int
+    variable: str
+    parts: tuple[Place, ...]
+    one: bool
+    sets: tuple[tuple[int, ...], ...]
+    rows: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)

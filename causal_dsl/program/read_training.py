@@ -140,6 +140,15 @@ class TrainingReader:
                 help="train on an output with values that can be listed",
             )
             return False
+        unstated = next((name for name, readout in alignment.readouts.items() if not readout.stated), None)
+        if unstated is not None:
+            self._report(
+                "E561",
+                f"the causal model does not say what `{unstated}` is, and `train` teaches an answer",
+                others=((alignment.span, "aligned here"),),
+                help=f"write `output {unstated} := …`",
+            )
+            return False
         sets = next((name for name in alignment.readouts if name in alignment.model.sets), None)
         if sets is not None:
             self._report(

@@ -164,6 +164,41 @@ def untried_finding(why: str) -> Finding:
     )
 
 
+def early_finding(site: str, placed: Sequence[str]) -> Finding:
+    """`not_tried`: the rest of a layer was not judged, for what is placed there is not enough by itself."""
+    has = "has" if len(placed) == 1 else "have"
+    return Finding(
+        "not_tried",
+        f"What no variable claims at {site} was not judged: what {_listed(placed)} {has} there, written alone, does not give the right answers.",
+    )
+
+
+def untaken_finding(layer: Unclaimed | None, upto: int, tokens: bool) -> Finding:
+    """`not_tried`: not all sets of the units of a ``layer`` (None: of several) were taken, but those of ``upto`` units."""
+    what = "tokens" if tokens else "numbers"
+    of = (
+        f"the unclaimed {what}"
+        if layer is None
+        else f"the {len(layer.taken[0].units)} unclaimed {what} of {layer.site}"
+    )
+    told = {
+        0: "not each was taken from another input by itself",
+        1: "each was taken from another input by itself, but not each two together while the others stay",
+        2: "each was taken from another input by itself and each two together, but not each three together while the others stay",
+    }[upto]
+    return Finding("not_tried", f"Of {of}, {told}.")
+
+
+def unheld_finding(why: str) -> Finding:
+    """`not_tried`: no other values were written in place of an ablation, and ``why``."""
+    return Finding("not_tried", f"No other values were written at the places of this test, because {why}.")
+
+
+def unwritten_finding(names: Sequence[str], how: str, why: str) -> Finding:
+    """`not_tried`: variables that are written together were not written apart, ``how``, and ``why``."""
+    return Finding("not_tried", f"{_listed(names)} were not taken {how} beside this test, because {why}.")
+
+
 def unplaced_finding(names: Sequence[str]) -> Finding:
     """`not_tried`: controls were not run, for a place of the test is not in their prompts, or not with as many tokens."""
     return Finding(
@@ -193,29 +228,25 @@ def _listed(names: Sequence[str]) -> str:
 _WORDS = {
     "zero": "set to zero",
     "written": "written as the test says",
+    "put": "written as the test says",
     "mean": "set to their mean",
     "resample": "taken from another input",
+    "anew": "written as the test says, but from another input",
 }
 
 
 def replacement_findings(found: OtherValues) -> list[Finding]:
     """`replacement_matters`, where another way of taking the same places away moves other answers."""
     own = found.moved[found.own]
-    apart = {
-        name: d
-        for name, d in found.differences.items()
-        if d.value is not None
-        and abs(d.value) > DIFFERENT
-        and _is_sure(d)
-        and (found.own != "written" or d.value < 0)
-        and _apart(own.value, found.moved[name].value)
-    }
+    apart = {name: d for name, d in found.differences.items() if name != "anew" and _differs(found, name)}
     if not apart:
         return []
     others = ", ".join(
         f"with the places {_WORDS[name]}, in {show(found.moved[name].value)} (difference {show_estimate(d)})"
         for name, d in apart.items()
     )
+    if "anew" in found.moved and any((d.value or 0.0) > 0 for d in apart.values()):
+        others += f"; with the places {_WORDS['anew']}, in {show(found.moved['anew'].value)}"
     return [
         Finding(
             "replacement_matters",
@@ -223,6 +254,30 @@ def replacement_findings(found: OtherValues) -> list[Finding]:
             "The score depends on the value that is written.",
         )
     ]
+
+
+def _differs(found: OtherValues, name: str) -> bool:
+    """Whether another way says otherwise than the test's own of whether the places are needed.
+
+    What a test writes at will may well move less than another run in place: a part is taken away, and the rest is needed. If what it
+    writes of another run in place moves as little, it is not that: then the places count while they hold what they hold in some run, and
+    no longer as they are written.
+    """
+    difference = found.differences[name]
+    if found.own in ("zero", "mean"):
+        return _far(found, found.own, name)
+    if (difference.value or 0.0) < 0:
+        return found.own == "written" and _far(found, found.own, name)
+    if name != "resample" or not _far(found, found.own, name):
+        return False
+    anew = found.moved.get("anew")
+    return anew is None or _apart(anew.value, found.moved[name].value)
+
+
+def _far(found: OtherValues, own: str, name: str) -> bool:
+    d = found.differences[name]
+    apart = _apart(found.moved[own].value, found.moved[name].value)
+    return apart and d.value is not None and abs(d.value) > DIFFERENT and _is_sure(d)
 
 
 def _is_sure(difference: Estimate) -> bool:
@@ -240,10 +295,14 @@ __all__ = [
     "OtherValues",
     "Taken",
     "Unclaimed",
+    "early_finding",
     "moves",
     "of_pairs",
     "replacement_findings",
+    "unheld_finding",
     "unmapped_findings",
     "unplaced_finding",
+    "untaken_finding",
     "untried_finding",
+    "unwritten_finding",
 ]

@@ -399,3 +399,8 @@ def smeared() -> Network:
         return differ(above[nearest], h[:, 1])
 
     return Network(lambda x: units(p(x) + 3 * (4 * x[:, 0] + x[:, 1]), q(x)), answer)
+
+
+def three_of_p() -> Network:
+    """p and e, and p != e is the opposite of the answer."""
+    return Network(lambda x: units(p(x), x[:, 3]), lambda h: 1 - differ(h[:, 0], h[:, 1]))

@@ -16,29 +16,22 @@ from causal_dsl.program.nodes import OutputNode, edges_among, places_of, without
 from causal_dsl.tools.cli import main
 from causal_dsl.vocabulary.locations import Position
 from causal_dsl.vocabulary.network_facts import Facts
+from tests.equality import gpt2
 
-SPEC = """
-domain W = {"circle", "square", "star", "heart"}
-causal equality {
-  a, b, c, d ~ W
-  left  := a == b
-  right := c == d
-  output same := left == right
-}
-network gpt = zoo("equality-gpt2")
-align tau(p in [b, last]) : equality -> gpt {
-  prompt "{a} {b} {c} {d} ="
-  same @ next_token
-}
-circuit wang(l in 0:3) : gpt {
+SPEC = gpt2(
+    align="tau(p in [b, last])",
+    shapes=("circle", "square", "star", "heart"),
+    tests="""
+circuit wang(l in 0:3) : net {
   early = layer[0:2].head[all], embed
   late  = layer[l].head[0, 1], layer[l].mlp_out
   early -> late.v -> logits
 }
-circuit at : gpt {
+circuit at : net {
   one = layer[1].head[0].z[b], layer[1].head[0].z[last]
 }
-"""
+""",
+)
 TEST = """
 test t on tau(p=last) {
   base, source ~ equality(n=8)
@@ -166,7 +159,7 @@ def test_a_circuit_of_a_file(tmp_path: Path) -> None:
         'json("plain.json")': {"embed", "layer[0].neurons[3]"},
     }
     for call, wanted in cases.items():
-        text = SPEC + f"circuit f : gpt = {call}\n" + TEST.replace("ACTION", "f = mean")
+        text = SPEC + f"circuit f : net = {call}\n" + TEST.replace("ACTION", "f = mean")
         (tmp_path / "s.causal").write_text(text)
         checked = api.check(api.load(tmp_path / "s.causal"))
         checked.raise_errors()
@@ -186,7 +179,7 @@ def test_a_circuit_of_a_file(tmp_path: Path) -> None:
         (tmp_path / "broken.json").write_text("{")
         (tmp_path / "other.json").write_text(json.dumps({"nodes": ["layer[7].head[0]"]}))
         (tmp_path / "empty.json").write_text(json.dumps({"edges": []}))
-        (tmp_path / "s.causal").write_text(SPEC + f"circuit f : gpt = {call}\n" + TEST.replace("ACTION", "f = mean"))
+        (tmp_path / "s.causal").write_text(SPEC + f"circuit f : net = {call}\n" + TEST.replace("ACTION", "f = mean"))
         errors = api.check(api.load(tmp_path / "s.causal")).errors
         assert [error.code for error in errors] == ["E805"] and said in errors[0].title, call
 

@@ -20,6 +20,7 @@ from causal_dsl.network.attention_weights import Attend, attending
 from causal_dsl.network.inferred.added_terms import LayerTerms, Ran, ran, terms_of
 from causal_dsl.network.inferred.heads import Heads, heads_of
 from causal_dsl.network.inferred.layers import Ends, Stack, ends_of, stack_of
+from causal_dsl.network.inferred.mixture import Mixture, mixture_of
 from causal_dsl.network.inferred.trace import Unclear, alike, exact
 from causal_dsl.network.network import Network
 from causal_dsl.vocabulary.architectures import Architecture
@@ -35,6 +36,7 @@ class _Kind:
     found: Ran
     terms: LayerTerms
     heads: Heads | None
+    mixture: Mixture | None
 
 
 @torch.no_grad()
@@ -69,6 +71,8 @@ def inferred(network: Network) -> Network:
         layers=len(stack.layers),
         width=int(stack.left.shape[-1]),
         mlp_width=_inner(kinds),
+        experts=next((kind.mixture.count for kind in kinds if kind.mixture is not None), None),
+        dense=tuple(number for number, kind in enumerate(kinds) if kind.mixture is None),
     )
     heads = kinds[0].heads
     if heads is not None:
@@ -139,7 +143,8 @@ def _kinds(network: Network, stack: Stack) -> list[_Kind]:
                 count, shared = (getattr(config, n, None) for n in ("num_attention_heads", "num_key_value_heads"))
                 count = count if isinstance(count, int) else None
                 heads = heads_of(shell, run, terms.attention, terms.z[:-1], count or 0, shared)
-            seen[shape] = _Kind(run, terms, heads)
+            mixture = None if terms.mlp is None else mixture_of(run, terms.mlp)
+            seen[shape] = _Kind(run, terms, heads, mixture)
         found.append(seen[shape])
     return found
 
@@ -176,7 +181,13 @@ def _record(network: Network, stack: Stack, kinds: list[_Kind], ends: Ends) -> A
     sizes = {(kind.heads.heads, kind.heads.kv, kind.heads.size) for kind in kinds if kind.heads is not None}
     if len(sizes) > 1:
         absent |= {part: "its layers have heads of several sizes" for part in HEADS if part not in absent}
-    first = replace(each[0], parallel=all(record.parallel for record in each))
+    sparse = next((record for record in each if record.router), each[0])
+    first = replace(
+        each[0],
+        parallel=all(record.parallel for record in each),
+        router=sparse.router,
+        experts=sparse.experts,
+    )
     return replace(
         first,
         absent=absent,
@@ -231,6 +242,8 @@ def _of_layer(whole: Architecture, kind: _Kind) -> Architecture:
         mlp=terms.mlp or "",
         neurons=terms.neurons,
         mlp_out=terms.mlp_out or "",
+        router="" if kind.mixture is None else kind.mixture.router,
+        experts="" if kind.mixture is None else kind.mixture.experts,
         gated=terms.gated,
         norms=terms.norms,
         ends=terms.ends,
