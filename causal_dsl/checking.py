@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from causal_dsl.causal.accepted import AcceptedSets
@@ -37,7 +38,9 @@ from causal_dsl.program.derived_tests import (
     controls_of,
     fits_of,
     fitted_variants,
+    search_of,
 )
+from causal_dsl.program.discovery import Scores, source_of
 from causal_dsl.program.endings import check_endings
 from causal_dsl.program.fitted_files import judge_origins
 from causal_dsl.program.identity import NetworkKey
@@ -61,20 +64,31 @@ if TYPE_CHECKING:
 
 
 def check(
-    spec: Spec, options: Options = Options(), networks: Mapping[NetworkKey, Network] | None = None, beside: bool = True
+    spec: Spec,
+    options: Options = Options(),
+    networks: Mapping[NetworkKey, Network] | None = None,
+    beside: bool = True,
+    discovered: Scores = MappingProxyType({}),
 ) -> Checked:
     """Judge a spec without its networks' weights; never raises for a fault of the spec.
 
     ``networks`` are loaded networks, whose facts and tokenizers then stand for what the files say. ``beside``: whether the
-    plan holds what rides beside its tests; a mere check needs none of it.
+    plan holds what rides beside its tests; a mere check needs none of it. ``discovered`` are the scores of what its circuits
+    are found by.
     """
     with rarely_collected(), within(readable(spec.folder, options.trust, options.allow)), recording() as reads:
-        checked = _check(spec, options, networks, beside)
+        checked = _check(spec, options, networks, beside, discovered)
     checked.reads = reads
     return checked
 
 
-def _check(spec: Spec, options: Options, networks: Mapping[NetworkKey, Network] | None, beside: bool) -> Checked:
+def _check(
+    spec: Spec,
+    options: Options,
+    networks: Mapping[NetworkKey, Network] | None,
+    beside: bool,
+    discovered: Scores,
+) -> Checked:
     found = Diagnostics()
     loaded = dict(networks or {})
     if spec.path is not None:
@@ -87,7 +101,7 @@ def _check(spec: Spec, options: Options, networks: Mapping[NetworkKey, Network] 
     others = overridden(module, every, options.networks)
     tokenizers = _tokenizers(loaded)
     names = network_names(module, every)
-    reading = ReadOptions(options.trust, others, facts, names, options.seed, tokenizers)
+    reading = ReadOptions(options.trust, others, facts, names, options.seed, tokenizers, discovered)
     program = read_program(spec.name, module, reading, found, options.tests)
     judge_origins(program.tests, found)
     checked = Checked(spec.name, [], program, {}, digest=_digest(spec, loader))
@@ -189,6 +203,7 @@ def _plan(
     warn_of_unknown_words(plan, found)
     check_room(plan, checked.answers, found)
     checked.distinct |= {test.name: count_distinct(plan.ids_of(test)) for test in ready}
+    checked.searches = _searches(program, ready, checked, tokenizers, found, memo)
     checked.fits = plan.fits = _fits(program, ready, plan, checked, tokenizers, found, memo)
     plan = by_reference(plan) if options.reference else unfit_networks(plan)
     return turned_on(plan, without(options.without))
@@ -234,6 +249,22 @@ def _fits(
         refuse_overlap(tests, declared, plan, made)
         refuse_unfitted(tests, plan, made)
     return made
+
+
+def _searches(
+    program: Program, tests: list[Test], checked: Checked, tokenizers: Tokenizers, found: Diagnostics, memo: Memo
+) -> Plan | None:
+    """What the circuits of a spec are found on."""
+    made = []
+    for test in tests:
+        wanted = dict.fromkeys(kept.discovery for kept in test.discoveries)
+        for number, discovery in enumerate(wanted):
+            source = source_of(test)
+            assert source is not None
+            search = search_of(test, number, discovery.n, source)
+            checked.searched[discovery] = search.name
+            made.append(_answered(search, tokenizers(test.network), checked))
+    return make_plan(program, made, tokenizers, found, memo.draw) if made else None
 
 
 def _digest(spec: Spec, loader: Loader) -> str:

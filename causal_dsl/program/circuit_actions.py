@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from causal_dsl.diagnostics import did_you_mean
 from causal_dsl.program.ablations import Ablation, all_spots, at, choices_of, inside
 from causal_dsl.program.circuits import CircuitReader
+from causal_dsl.program.discovery import Searches
 from causal_dsl.program.modules import Definition, Module
 from causal_dsl.program.nodes import Spot, kinds_of, places_of, size_of
 from causal_dsl.program.parameters import values_of
@@ -34,6 +35,7 @@ class Circuits:
     module: Module
     networks: Mapping[Definition, NetworkRef]
     likened: frozenset[str] = frozenset()
+    searches: Searches | None = None
 
     def named(self, expr: tree.Expr) -> Iterable[Definition]:
         """The circuits that an expression names."""
@@ -116,8 +118,12 @@ def read_circuit_action(
         kinds = given or kinds
     if not circuits.are_of(network, expr, found):
         return None
+    asked = circuits.searches.asked if circuits.searches is not None else []
+    before = len(asked)
     about = reader.alignment
-    spots = CircuitReader(network, about.templates, found, reader.cell, about.model).spots(expr, circuits.module)
+    spots = CircuitReader(
+        network, about.templates, found, reader.cell, about.model, searches=reader.circuits.searches
+    ).spots(expr, circuits.module)
     if spots is None:
         return None
     every = all_spots(kinds, positions, spots, network.facts)
@@ -145,6 +151,7 @@ def read_circuit_action(
         choices_of(value, _told(action), kinds, every, outside, getattr(value, "role", "") in circuits.likened),
         _text(action),
         size_of(kept, network.facts).share,
+        tuple(dict.fromkeys(asked[before:])),
     )
     add = isinstance(action, tree.AddTo)
     return replace(write(ablation, ablation.written(kept)), span=action.span, circuit=ablation, add=add)

@@ -9,6 +9,7 @@ from causal_dsl.causal.model import CausalModel
 from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean
 from causal_dsl.program.circuit_files import read_file
 from causal_dsl.program.definitions import meant
+from causal_dsl.program.discovery import Searches, read_discover
 from causal_dsl.program.modules import Definition, Module
 from causal_dsl.program.nodes import EVERYWHERE, OutputNode, Spot, nodes_of, refined, together, without
 from causal_dsl.program.parameters import values_of
@@ -52,6 +53,8 @@ class CircuitReader:
     cell: Mapping[str, tree.Expr] = field(default_factory=dict)
     model: CausalModel | None = None
     free: bool = False
+    #: what the test discovers; None where a circuit is declared
+    searches: Searches | None = None
 
     @property
     def facts(self) -> Facts:
@@ -186,6 +189,9 @@ class CircuitReader:
             assert isinstance(declaration.value, tree.Call)
             call = substitute(declaration.value, self.cell)
             spots = read_file(call, module.folder, self.facts, self.diagnostics)
+        elif called is not None and called[0] == "discover" and "discover" not in module.names:
+            assert isinstance(declaration.value, tree.Call)
+            spots = read_discover(substitute(declaration.value, self.cell), self.facts, self.searches, self.diagnostics)
         else:
             spots = self.spots(declaration.value, module)
         return None if spots is None else CircuitNodes(name, {}, spots)

@@ -50,7 +50,9 @@ def read_edge(action: tree.PatchPath, reader: ActionReader) -> Intervention | No
         )
         return None
     about = reader.alignment
-    circuits = CircuitReader(network, about.templates, found, reader.cell, about.model)
+    circuits = CircuitReader(
+        network, about.templates, found, reader.cell, about.model, searches=reader.circuits.searches
+    )
     senders = _senders(action.sender, reader, circuits)
     received = _receivers(action.receiver, reader, circuits)
     value = reader.values(action.sender).source(action.source, ())

@@ -11,14 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from causal_dsl.attribution.objective import Objective
-from causal_dsl.attribution.pairs import Pairs
-from causal_dsl.attribution.traced import Stage, Trace, Tracer, sent
+from causal_dsl.discovery.input_pairs import Pairs
+from causal_dsl.discovery.metric_gradient import MetricGradient
+from causal_dsl.discovery.traced_runs import RunTrace, Stage, Tracer, sent
 from causal_dsl.network.network import Network
 from causal_dsl.network.site_tensors import tap as find_tap
 from causal_dsl.planning.memory import Budget
@@ -68,12 +69,12 @@ class Scored:
 
 
 @dataclass(eq=False)
-class Attribution:
+class PartScorer:
     """Scores of the components of a network on some pairs; ``kinds`` of nodes are looked at. ``tick`` hears of passes."""
 
     network: Network
     pairs: Pairs
-    objective: Objective
+    objective: MetricGradient
     budget: Budget
     kinds: tuple[str, ...]
     padding: str = "right"
@@ -98,11 +99,11 @@ class Attribution:
 
     # ── runs ────────────────────────────────────────────────────────────────────────────────────
 
-    def _plain(self, which: np.ndarray) -> tuple[Trace, Trace]:
+    def _plain(self, which: np.ndarray) -> tuple[RunTrace, RunTrace]:
         """The runs of base and source of some pairs, without gradients."""
         return self._run(which, "base"), self._run(which, "source")
 
-    def _run(self, which: np.ndarray, role: str = "base", **more: object) -> Trace:
+    def _run(self, which: np.ndarray, role: str = "base", **more: object) -> RunTrace:
         self._count(len(which), 1, 1 if more.get("start") is not None else 0)
         read = self.pairs.read(which) if self.network.facts.has_tokens else None
         return self.tracer.run(self.pairs.rows(role, which), read, **more)  # type: ignore[arg-type]
@@ -114,8 +115,8 @@ class Attribution:
         self.tick(share * (forwards + 2 * backwards))
 
     def _traced(
-        self, way: Way, which: np.ndarray, base: Trace | None, source: Trace, ports: bool
-    ) -> Iterator[tuple[Trace, float, tuple[Stage, ...]]]:
+        self, way: Way, which: np.ndarray, base: RunTrace | None, source: RunTrace, ports: bool
+    ) -> Iterator[tuple[RunTrace, float, tuple[Stage, ...]]]:
         """The runs in which gradients are taken, each with its weight and the stages whose scores it gives."""
         if not way.steps:
             yield self._run(which, start=self.start, ports=ports), 1.0, self.senders
@@ -146,7 +147,9 @@ class Attribution:
                 for stage, grad in zip(stages, grads, strict=True):
                     if grad is not None:
                         change = plain.given[stage].detach() - source.given[stage]
-                        found[np.ix_(which, self.at[stage])] += weight * self._node_scores(stage, change * grad, which)
+                        found[np.ix_(which, np.array(self.at[stage]))] += weight * self._node_scores(
+                            stage, change * grad, which
+                        )
             ends[:, which] = self._ends(which, plain.logits.detach(), source.logits)
         return Scored(self.nodes, found, np.ones(len(self.pairs)), _means(ends), (self.forwards, self.backwards))
 
@@ -166,6 +169,12 @@ class Attribution:
 
     def _ends(self, which: np.ndarray, base: Tensor, source: Tensor) -> np.ndarray:
         return np.stack([self.objective.values(one, base, which) for one in (base, source)])
+
+    @cached_property
+    def edges(self) -> tuple[tuple[OutputNode, Port], ...]:
+        """All edges that begin at these nodes."""
+        facts = self.network.facts
+        return tuple((node, port) for node in self.nodes for port in self.tracer.ports if before(node, port, facts))
 
     # ── edges ───────────────────────────────────────────────────────────────────────────────────
 
@@ -194,16 +203,11 @@ class Attribution:
                         held = []
                 self._contract(held, stages, plain, source, which, mine, weight, ports, found)
             ends[:, which] = self._ends(which, plain.logits.detach(), source.logits)
-        facts = self.network.facts
         counts = np.bincount(group.numpy(), minlength=groups).astype(float)
-        edges = [
-            (s, p, node, port)
-            for s, node in enumerate(self.nodes)
-            for port, p in ports.items()
-            if before(node, port, facts)
-        ]
-        picked = found.numpy()[:, [s for s, *_ in edges], [p for _, p, *_ in edges]] / counts[:, None]
-        named = tuple((node, port) for *_, node, port in edges)
+        numbers = {node: number for number, node in enumerate(self.nodes)}
+        named = self.edges
+        picked = found.numpy()[:, [numbers[node] for node, _ in named], [ports[port] for _, port in named]]
+        picked = picked / counts[:, None]
         return Scored(named, picked, counts, _means(ends), (self.forwards, self.backwards))
 
     @torch.no_grad()
@@ -211,8 +215,8 @@ class Attribution:
         self,
         held: Sequence[tuple[tuple[Port, ...], Tensor]],
         stages: Sequence[Stage],
-        plain: Trace,
-        source: Trace,
+        plain: RunTrace,
+        source: RunTrace,
         which: np.ndarray,
         group: Tensor,
         weight: float,
@@ -261,4 +265,4 @@ def _means(ends: np.ndarray) -> tuple[float, float]:
     return float(ends[0].mean()), float(ends[1].mean())
 
 
-__all__ = ["Attribution", "Scored", "Way"]
+__all__ = ["PartScorer", "Scored", "Way"]

@@ -20,7 +20,7 @@ from causal_dsl.program.program import Test
 
 
 @dataclass(frozen=True, eq=False)
-class Objective:
+class MetricGradient:
     """``metric`` of pairs of ``test``; ``targets`` gives the ids whose logits it asks for."""
 
     metric: Pair
@@ -71,4 +71,4 @@ class Objective:
         return CellData(columns, np.zeros(len(pairs), np.int64))
 
 
-__all__ = ["Objective"]
+__all__ = ["MetricGradient"]

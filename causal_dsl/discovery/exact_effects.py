@@ -6,18 +6,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from causal_dsl.attribution.objective import Objective
-from causal_dsl.attribution.pairs import Pairs
+from causal_dsl.discovery.input_pairs import Pairs
+from causal_dsl.discovery.metric_gradient import MetricGradient
 from causal_dsl.network.edges import EdgeWrite, edges_patched
 from causal_dsl.network.forward import SiteRead, SiteWrite, forward
 from causal_dsl.network.network import Network
 from causal_dsl.planning.memory import Budget
 from causal_dsl.program.nodes import OutputNode, places_of
+from causal_dsl.vocabulary.locations import Site
 from causal_dsl.vocabulary.ports import Port
 
 #: A node, or an edge from it to a port.
@@ -30,23 +32,28 @@ class Exact:
 
     network: Network
     pairs: Pairs
-    objective: Objective
+    objective: MetricGradient
     budget: Budget
     padding: str
     forwards: float = 0.0
+    #: the means of the metric in the base and the counterfactual run
+    ends: tuple[float, float] = (0.0, 0.0)
 
     @torch.no_grad()
     def effects(self, parts: Sequence[Sequence[Part]]) -> np.ndarray:
         """How much the metric falls where these parts together are given what they give in the source, [parts, n]."""
         found = np.full((len(parts), len(self.pairs)), np.nan)
+        ends = np.zeros((2, len(self.pairs)))
         for which in self.pairs.batches(self.network, self.budget, gradients=False):
             base = self._run(which, "base", (), {})[0]
             plain = self.objective.values(base, base, which)
             nodes = list(dict.fromkeys(_node(part) for group in parts for part in group))
-            values = self._run(which, "source", nodes, {})[1]
+            other, values = self._run(which, "source", nodes, {})
+            ends[:, which] = plain, self.objective.values(other, base, which)
             for number, group in enumerate(parts):
                 logits = self._run(which, "base", (), {part: values[_node(part)] for part in group})[0]
                 found[number, which] = plain - self.objective.values(logits, base, which)
+        self.ends = float(ends[0].mean()), float(ends[1].mean())
         return found
 
     def _run(
@@ -54,9 +61,10 @@ class Exact:
     ) -> tuple[Tensor, dict[OutputNode, Tensor]]:
         rows, positions = self._tokens(which)
         given = self.pairs.rows(role, which)
-        inner, edges = [], []
+        inner: list[SiteWrite] = []
+        edges: list[EdgeWrite] = []
         for part, value in writes.items():
-            own = SiteWrite(_site(_node(part)), rows, positions, lambda old, value=value: value.to(old))
+            own = SiteWrite(_site(_node(part)), rows, positions, partial(_instead, value))
             if isinstance(part, tuple):
                 edges.append(EdgeWrite(own, (part[1],)))
             else:
@@ -87,11 +95,15 @@ class Exact:
         return torch.from_numpy(rows), torch.from_numpy(np.concatenate([np.arange(n) for n in lengths.tolist()]))
 
 
+def _instead(value: Tensor, old: Tensor) -> Tensor:
+    return value.to(old)
+
+
 def _node(part: Part) -> OutputNode:
     return part[0] if isinstance(part, tuple) else part
 
 
-def _site(node: OutputNode):  # type: ignore[no-untyped-def]
+def _site(node: OutputNode) -> Site:
     return places_of([(node, None)])[0].site
 
 

@@ -32,7 +32,7 @@ Stage = tuple[str, int]
 
 
 @dataclass(eq=False)
-class Trace:
+class RunTrace:
     """What was seen in one run: ``logits`` [rows, vocabulary] at the read-out, ``given[stage]`` [rows, tokens, width] (of a
     vector network [rows, width]), and, with gradients, what components read."""
 
@@ -68,7 +68,7 @@ class Tracer:
         start: Stage | None = None,
         instead: Mapping[Stage, Tensor] | None = None,
         ports: bool = False,
-    ) -> Trace:
+    ) -> RunTrace:
         """One run on ``inputs``, read at ``positions``. From the stage ``start`` on there are gradients; a stage of ``instead``
         is given this tensor; with ``ports`` what components read is kept."""
         given: dict[Stage, Tensor] = {}
@@ -83,7 +83,7 @@ class Tracer:
                 padding=self.padding,  # type: ignore[arg-type]
             )
         assert found.logits is not None
-        return Trace(found.logits, given, reads)
+        return RunTrace(found.logits, given, reads)
 
     @contextmanager
     def _hooked(
@@ -122,7 +122,8 @@ class Tracer:
     def _reading(self, reads: _Reads) -> list[Any]:
         network, layout = self.network, self.network.layout
         assert layout is not None
-        if layout.norm is None:
+        ends = [layout.norm[:-1]] if layout.norm is not None else [*layout.head[:1]]
+        if not ends or (layout.norms is not None):
             raise self._unknown("norm before the logits")
 
         def into(name: str, key: Any) -> Callable[[Tensor], Tensor]:
@@ -143,7 +144,7 @@ class Tracer:
             reads.final = tensor.view_as(tensor)
             return reads.final
 
-        handles = [hook_tensor(network.model.get_submodule(layout.norm[:-1]), "in", last)]
+        handles = [hook_tensor(network.model.get_submodule(ends[0]), "in", last)]
         for number, layer in enumerate(network.layers):
             own = layout.at(number)
             handles.append(hook_tensor(layer, "in", into("streams", number)))
@@ -178,11 +179,11 @@ class Tracer:
         """What the heads of a layer read, and its MLP."""
         facts = self.network.facts
         return (
-            *(Port(kind, layer, head) for kind in ("q", "k", "v") for head in range(head_count(kind, facts) or 0)),  # type: ignore[arg-type]
+            *(Port(kind, layer, head) for kind in ("q", "k", "v") for head in range(head_count(kind, facts) or 0)),
             Port("mlp", layer),
         )
 
-    def port_gradients(self, trace: Trace, objective: Tensor) -> Iterator[tuple[tuple[Port, ...], Tensor]]:
+    def port_gradients(self, trace: RunTrace, objective: Tensor) -> Iterator[tuple[tuple[Port, ...], Tensor]]:
         """The gradient of a number by what each port reads of the stream, [ports, rows, tokens, width], layer by layer from the
         last; the read-out's is the first."""
         reads = trace.reads
@@ -337,4 +338,4 @@ def _first(output: Any) -> Tensor:
     return found
 
 
-__all__ = ["Stage", "Trace", "Tracer", "sent", "site_of"]
+__all__ = ["RunTrace", "Stage", "Tracer", "sent", "site_of"]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from causal_dsl.attribution.exact import Exact
-from causal_dsl.attribution.objective import Objective
-from causal_dsl.attribution.pairs import Pairs
-from causal_dsl.attribution.scores import Attribution
+from causal_dsl.discovery.exact_effects import Exact
+from causal_dsl.discovery.input_pairs import Pairs
+from causal_dsl.discovery.metric_gradient import MetricGradient
+from causal_dsl.discovery.part_scores import PartScorer
 from causal_dsl.measures.per_pair import Change
 from causal_dsl.planning.memory import Budget
 from tests.engine.tiny import execution_of, spec_of
@@ -45,8 +45,8 @@ class Searched:
         change = test.scores.reports[0].value
         pair = change.pair  # type: ignore[attr-defined]
         pair = pair.metric if isinstance(pair, Change) else pair
-        self.objective = Objective(pair, test, execution.answers["t"], execution.targets)
+        self.objective = MetricGradient(pair, test, execution.answers["t"], execution.targets)
         self.pairs = Pairs(self.plan.inputs[test.network.key], rows["base"], rows["source"])
         budget = Budget(memory, 8)
-        self.of = Attribution(self.network, self.pairs, self.objective, budget, kinds, padding)
+        self.of = PartScorer(self.network, self.pairs, self.objective, budget, kinds, padding)
         self.exact = Exact(self.network, self.pairs, self.objective, budget, padding)

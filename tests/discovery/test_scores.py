@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from causal_dsl.attribution.scores import Way
+from causal_dsl.discovery.part_scores import Way
 from causal_dsl.program.nodes import OutputNode
 from causal_dsl.vocabulary.ports import Port
-from tests.attribution.searched import Searched
+from tests.discovery.searched import Searched
 from tests.engine.test_edges import EDGES, FAMILIES, SAME, ByHand, parsed
 
 
