@@ -18,7 +18,7 @@ from causal_dsl.diagnostics import fail
 from causal_dsl.inputs.batches import Batch, Points
 from causal_dsl.inputs.protocol import InputRows
 from causal_dsl.network.attention_weights import Wanted, on_heads, tapped, want
-from causal_dsl.network.experts import EXPERT, ROUTER, hook_experts
+from causal_dsl.network.expert_modules import EXPERT, ROUTER, hook_experts
 from causal_dsl.network.network import Network
 from causal_dsl.network.site_tensors import LAST_READ, READ_FIRST
 from causal_dsl.network.site_tensors import tap as find_tap

@@ -10,7 +10,7 @@ from dataclasses import replace
 import torch
 
 from causal_dsl.diagnostics import did_you_mean, fail
-from causal_dsl.network.experts import side_of
+from causal_dsl.network.expert_modules import side_of
 from causal_dsl.network.network import Network
 from causal_dsl.network.tap import Tap
 from causal_dsl.program.components import full_width, head_count, lacking, missing, suggestion

@@ -14,7 +14,7 @@ class Tap:
 
     ``side`` is ``in`` or ``out`` of ``module``, or ``attention``: what the attention of ``module`` compares
     (``q_rot``, ``k_rot``, ``pattern``); of a mixture of experts the ``router`` and the ``expert 3``
-    (:mod:`causal_dsl.network.experts`). ``columns`` of the tensor's last axis are the site's vector, None for all of
+    (:mod:`causal_dsl.network.expert_modules`). ``columns`` of the tensor's last axis are the site's vector, None for all of
     them. What is read is multiplied by ``scale``, what is written divided by it. ``rank`` orders sites of one tensor.
     """
 

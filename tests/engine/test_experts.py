@@ -142,7 +142,7 @@ def test_routers_choose_by_what_is_written() -> None:
 
 def router_given(router: Any, scores: Tensor) -> Any:
     """What the package makes of a router whose scores are written."""
-    from causal_dsl.network.experts import hook_experts
+    from causal_dsl.network.expert_modules import hook_experts
 
     handle = hook_experts(router, "router", lambda old: scores)
     try:
