@@ -9,6 +9,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from causal_dsl.causal.accepted import AcceptedSets
 from causal_dsl.causal.designs import count_distinct
 from causal_dsl.causal.memo import Memo
@@ -40,7 +42,7 @@ from causal_dsl.program.derived_tests import (
     fitted_variants,
     search_of,
 )
-from causal_dsl.program.discovery import Scores, source_of
+from causal_dsl.program.discovery import Discovery, Scores, source_of
 from causal_dsl.program.endings import check_endings
 from causal_dsl.program.fitted_files import judge_origins
 from causal_dsl.program.identity import NetworkKey
@@ -264,7 +266,28 @@ def _searches(
             search = search_of(test, number, discovery.n, source)
             checked.searched[discovery] = search.name
             made.append(_answered(search, tokenizers(test.network), checked))
-    return make_plan(program, made, tokenizers, found, memo.draw) if made else None
+    if not made:
+        return None
+    plan = make_plan(program, made, tokenizers, found, memo.draw)
+    for discovery, name in checked.searched.items():
+        _alike(discovery, next(test for test in made if test.name == name), plan)
+    return plan
+
+
+def _alike(discovery: Discovery, search: Test, plan: Plan) -> None:
+    """Refuse a pair whose inputs differ in their number of tokens (E828): each token is compared with the one in its place."""
+    draw, key, inputs = plan.scores[search.name][0].label.draw, search.network.key, plan.inputs[search.network.key]
+    rows = [plan.rows[run] for run in plan.rows if run.draw == draw and run.network == key]
+    for other in rows[1:]:
+        for pair in np.flatnonzero(inputs.lengths[rows[0]] != inputs.lengths[other])[:1].tolist():
+            base, source = int(rows[0][pair]), int(other[pair])
+            raise fail(
+                "E828",
+                f"the inputs of a pair have {inputs.length(base)} and {inputs.length(source)} tokens",
+                discovery.span,
+                notes=(f"base {inputs.text(base)!r}", f"source {inputs.text(source)!r}"),
+                help="draw pairs of one length, say `where base.template == source.template`",
+            )
 
 
 def _digest(spec: Spec, loader: Loader) -> str:

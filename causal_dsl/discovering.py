@@ -9,7 +9,6 @@ from dataclasses import replace
 import numpy as np
 
 from causal_dsl.checked import Checked
-from causal_dsl.diagnostics import fail
 from causal_dsl.discovery.exact_effects import Exact
 from causal_dsl.discovery.input_pairs import Pairs
 from causal_dsl.discovery.metric_gradient import MetricGradient
@@ -30,7 +29,7 @@ from causal_dsl.specs import Options
 def discover(
     checked: Checked, networks: Mapping[NetworkKey, Network], options: Options, bar: Progress
 ) -> dict[Discovery, Found]:
-    """Score what the circuits of a spec are found by. Raises E828 where a pair's inputs differ in their number of tokens."""
+    """Score what the circuits of a spec are found by."""
     plan = checked.searches
     if plan is None or checked.program is None:
         return {}
@@ -50,16 +49,6 @@ def discover(
             found[discovery] = replace(known[same], discovery=discovery)
             continue
         pairs = Pairs(plan.inputs[search.network.key], *rows)
-        unlike = pairs.unlike()
-        if unlike is not None:
-            one, other = int(pairs.base[unlike]), int(pairs.source[unlike])
-            raise fail(
-                "E828",
-                f"the inputs of a pair have {pairs.inputs.length(one)} and {pairs.inputs.length(other)} tokens",
-                discovery.span,
-                notes=(f"base {pairs.inputs.text(one)!r}", f"{source} {pairs.inputs.text(other)!r}"),
-                help="draw pairs of one length, say `where base.template == source.template`",
-            )
         objective = MetricGradient(metric, search, checked.answers[name], targets)
         bar.say(f"{test.name}: {discovery.text}"[:60])
         found[discovery] = known[same] = _found(discovery, network, pairs, objective, options)

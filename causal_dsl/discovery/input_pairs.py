@@ -31,11 +31,6 @@ class Pairs:
     def lengths(self) -> np.ndarray:
         return self.inputs.lengths[self.base]
 
-    def unlike(self) -> int | None:
-        """The first pair whose inputs differ in their number of tokens; None where there is none."""
-        found = np.flatnonzero(self.inputs.lengths[self.base] != self.inputs.lengths[self.source])
-        return int(found[0]) if len(found) else None
-
     def rows(self, role: str, which: np.ndarray) -> InputRows:
         """The inputs of some pairs."""
         return self.inputs.rows((self.base if role == "base" else self.source)[which])
