@@ -763,6 +763,8 @@ class IdentityJson(TypedDict):
     "what each network is made of, by its name"
     features: str
     "SHA-256 of the numbers of all fitted maps"
+    circuits: str
+    "SHA-256 of the nodes of all circuits that the run found; empty where it found none"
     behaviour: dict[str, str]
     "SHA-256 of the logits of networks made by code for some inputs, by name"
 
