@@ -66,8 +66,6 @@ def _found(discovery: Discovery, network: Network, pairs: Pairs, objective: Metr
         scored = of.score_edges(way) if discovery.what == "edges" else of.score_nodes(way)
     names = tuple(name_of(part) for part in scored.of)
     looked = sample(scored.means)
-    if network.layout is not None and network.layout.norm is None:  # what reads the stream last has no hook of edges
-        looked = tuple(n for n in looked if not names[n].endswith("-> logits"))
     if discovery.method == "exact":
         effects = scored.means[list(looked)]
     else:

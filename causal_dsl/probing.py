@@ -77,7 +77,7 @@ def with_probes(result: TestResult, test: Test, execution: Execution) -> TestRes
         if isinstance(probe, InParts):
             found = read_parts(probe, test, execution.plan.draw_of(test), run.cells[probe.cell], theirs)
             in_parts.setdefault(probe.cell, []).append(found)
-            cells[at] = with_parts(cells[at], found, seen.of(test))
+            cells[at] = with_parts(cells[at], found, seen.of(test), run.n)
         elif isinstance(probe, Unmapped):
             if probe.early and not any(one.enough(probe.site, test) for one in in_parts.get(probe.cell, ())):
                 early.append((at, probe))

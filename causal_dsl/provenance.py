@@ -91,7 +91,7 @@ def _circuits(checked: Checked) -> str:
     if checked.plan is None or checked.searches is None:
         return ""
     told = [
-        f"{test.name} {number} {[(str(node), str(position)) for node, position in i.circuit.spots]}"
+        f"{test.name} {number} {[tuple(map(str, member)) for member in i.circuit.members]}"
         for test in checked.plan.tests
         for number, cell in enumerate(test.cells)
         for i in cell.interventions

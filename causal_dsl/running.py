@@ -24,6 +24,7 @@ from causal_dsl.fitting.fit_report import with_controls
 from causal_dsl.fitting.library import Library, refuse_seen
 from causal_dsl.fitting.orthogonal import refuse_slanted
 from causal_dsl.network.at_hand import check_at_hand, prove_at_hand
+from causal_dsl.network.before_and_after import Before, before
 from causal_dsl.network.behaviour import behaviour_at_hand, of_code
 from causal_dsl.network.described import described
 from causal_dsl.network.network import Network
@@ -39,6 +40,7 @@ from causal_dsl.program.templates import show_value
 from causal_dsl.program.tokens import MASK
 from causal_dsl.provenance import code_of, files_of, identity_of, inputs_of, names_of
 from causal_dsl.ran import RanPart, joined, keep
+from causal_dsl.report.activations import refuse_nowhere, save_activations
 from causal_dsl.report.progress import Progress, progress
 from causal_dsl.score.attribution_checks import with_attributions
 from causal_dsl.score.missing import as_far_as_measured, not_measured, refuse_missing
@@ -289,6 +291,7 @@ def _run(
     later.known = files_of(spec, checked, networks)
     noticed = _at_hand(plan, checked, networks)
     behaviour = _behaviour(plan, checked, networks)
+    before_it = [before(networks[key], rows) for key, rows in plan.inputs.items()]
     with progress() if options.progress else Progress() as bar:
         targets = target_ids(plan, checked.answers, networks)
         refuse_slanted(plan.program.tests)
@@ -298,18 +301,25 @@ def _run(
         execution = Execution(
             plan, networks, checked.answers, targets, memory, bar.advance, store, options.compiled, library.maps
         )
+        refuse_nowhere(execution, folder)
         bar.begin(spec.name, execution.total())
         try:
             for said in execution.run():
                 bar.say(f"{spec.name}: {said}"[:60])
+            _refuse_changed(before_it, store)
         except KeyboardInterrupt:
             interrupted = True
+            execution.finish()
     assert checked.program is not None
     tests = [_scored(test, execution, checked, networks, library) for test in checked.program.tests]
     told = [*noticed, *notices]
     result = _result(spec, checked, networks, tests, started, identity_of(inputs, options), told, execution)
     if folder is None:
         return RanPart(result, inputs, interrupted=interrupted)
+    try:
+        save_activations(execution, folder)
+    except OSError as error:
+        result = _unstored(result, error, folder, options, spec)
     for unkept in (library.unkept, execution.unkept):
         if unkept is not None:
             result = _unstored(result, unkept, folder, options, spec)
@@ -385,6 +395,18 @@ def _at_hand(plan: Plan, checked: Checked, networks: Mapping[NetworkKey, Network
             if key in inputs:
                 found += check_at_hand(network, inputs[key], _with_answers(plan, network))
     return tuple(dict.fromkeys(found))
+
+
+def _refuse_changed(networks: Sequence[Before | None], store: ChunkStore | None) -> None:
+    """Raise E663 where a network is not what it was before the run; its blocks are not kept then."""
+    try:
+        for one in networks:
+            if one is not None:
+                one.refuse_change()
+    except SpecError:
+        if store is not None:
+            store.discard()
+        raise
 
 
 def _behaviour(plan: Plan, checked: Checked, networks: Mapping[NetworkKey, Network]) -> dict[str, str]:

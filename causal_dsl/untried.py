@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from causal_dsl.engine.execute import Execution, TestRun
+from causal_dsl.planning.in_parts import unparted
 from causal_dsl.planning.other_values import other_values
 from causal_dsl.planning.unclaimed import untried
 from causal_dsl.planning.unit_sets import tried_to
@@ -17,6 +18,7 @@ from causal_dsl.score.unmapped import (
     Unclaimed,
     early_finding,
     unheld_finding,
+    unparted_finding,
     unplaced_finding,
     untaken_finding,
     untried_finding,
@@ -44,6 +46,9 @@ def not_tried(
             how, why = unwritten(plan, test, test.cells[number])
             if why:
                 found[unwritten_finding([variable for variable, _ in test.swaps], how, why)] = None
+            name, why = unparted(plan, test, test.cells[number])
+            if why:
+                found[unparted_finding(name, why)] = None
         for at, probe in early:
             if cells[at] in full:
                 found[early_finding(str(Place(probe.site)), probe.placed)] = None

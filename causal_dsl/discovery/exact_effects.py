@@ -18,9 +18,10 @@ from causal_dsl.network.edges import EdgeWrite, edges_patched
 from causal_dsl.network.forward import SiteRead, SiteWrite, forward
 from causal_dsl.network.network import Network
 from causal_dsl.planning.memory import Budget
+from causal_dsl.program.edge_sets import ports_of
 from causal_dsl.program.nodes import OutputNode, places_of
 from causal_dsl.vocabulary.locations import Site
-from causal_dsl.vocabulary.ports import Port
+from causal_dsl.vocabulary.ports import Port, Reach
 
 #: A node, or an edge from it to a port.
 Part = OutputNode | tuple[OutputNode, Port]
@@ -63,10 +64,11 @@ class Exact:
         given = self.pairs.rows(role, which)
         inner: list[SiteWrite] = []
         edges: list[EdgeWrite] = []
+        ports = ports_of(self.network.facts)
         for part, value in writes.items():
             own = SiteWrite(_site(_node(part)), rows, positions, partial(_instead, value))
             if isinstance(part, tuple):
-                edges.append(EdgeWrite(own, (part[1],)))
+                edges.append(EdgeWrite(own, Reach(ports, (1 << ports.number(part[1]),))))
             else:
                 inner.append(own)
         with ExitStack() as stack:

@@ -23,8 +23,8 @@ from causal_dsl.discovery.traced_runs import RunTrace, Stage, Tracer, sent
 from causal_dsl.network.network import Network
 from causal_dsl.network.site_tensors import tap as find_tap
 from causal_dsl.planning.memory import Budget
+from causal_dsl.program.edge_sets import every_edge
 from causal_dsl.program.nodes import OutputNode, universe
-from causal_dsl.program.read_edges import before
 from causal_dsl.vocabulary.locations import Site
 from causal_dsl.vocabulary.ports import Port
 
@@ -173,8 +173,8 @@ class PartScorer:
     @cached_property
     def edges(self) -> tuple[tuple[OutputNode, Port], ...]:
         """All edges that begin at these nodes."""
-        facts = self.network.facts
-        return tuple((node, port) for node in self.nodes for port in self.tracer.ports if before(node, port, facts))
+        found = every_edge(self.network.facts, self.kinds)
+        return () if found is None else tuple((node, port) for node, port, _ in found)
 
     # ── edges ───────────────────────────────────────────────────────────────────────────────────
 

@@ -228,14 +228,32 @@ class CallReader:
         if "metric" in record.arguments:
             return self.taken(expr, record, plain[record.arguments.index("metric")])
         if self.how is not None:
-            self.not_summed(expr)
+            self.not_within(expr)
+            return None
+        if "variable" in record.arguments and not all(map(self.known, [argument.value for argument in given])):
             return None
         return Read(format_expr(expr), UNITS[record.unit or ""], name, Asked(self.site, expr))
+
+    def known(self, expr: tree.Expr) -> bool:
+        """Whether an expression names a variable of the base (else E601)."""
+        name, variables = format_expr(expr), list(self.context.variables)
+        if name in variables:
+            return True
+        title = f"the causal model has no variable `{short(name)}`"
+        self.report("E601", title, expr.span, help=did_you_mean(name, variables))
+        return False
+
+    def not_within(self, expr: tree.Expr) -> None:
+        """Report a reading inside of another one."""
+        if isinstance(self.how, tree.Name):
+            self.not_summed(expr)
+        else:
+            self.not_there(format_expr(expr), expr.span)
 
     def taken(self, expr: tree.Name | tree.Call, record: Reading, argument: tree.Expr) -> Pair | None:
         """``attribution(logit(answer))``: a metric, taken in another way at the place."""
         if self.how is not None:
-            self.not_summed(expr)
+            self.not_within(expr)
             return None
         arguments = tuple(a for a in getattr(expr, "arguments", ()) if a.value is not argument)
         self.how = tree.Name(record.name, span=expr.span)
@@ -247,8 +265,11 @@ class CallReader:
             self.how = None
         if value is None:
             return None
-        if not isinstance(value, Pair) or not sums_logits(value):
+        if record.name == "attribution" and not sums_logits(value):
             self.not_summed(expr)
+            return None
+        if not isinstance(value, Pair) or value.two_runs:
+            self.not_there(value.text, argument.span)
             return None
         return replace(value, text=format_expr(expr))
 

@@ -19,6 +19,7 @@ from causal_dsl.planning import graph as g
 from causal_dsl.planning.head_scores import looked_for
 from causal_dsl.planning.meeting import refuse_meeting
 from causal_dsl.planning.plan import Plan
+from causal_dsl.planning.probe_splits import control_task, halves, tasks_of, unlearnable
 from causal_dsl.planning.steps import ASKED, EDGES, Step, plain_steps
 from causal_dsl.planning.verify import verify
 from causal_dsl.program.components import unfit
@@ -199,8 +200,35 @@ class _Lowering:
             for position in (place.position, place.key):
                 if position is not None:
                     self.inputs.sizes(position, self.plan.rows[run], look.span)
-        if look.kind in READINGS and READINGS[look.kind].of == "pattern":
+        of = READINGS[look.kind].of if look.kind in READINGS else ""
+        if of == "pattern":
             self._scored(look, run)
+        if of == "pairs" and look.arguments:
+            self._probed(look, run)
+
+    def _probed(self, look: PlaceRead, run: g.Forward) -> None:
+        """Refuse a probe that cannot be fitted (E846), and a control task that asks nothing (E847)."""
+        variable, by = look.arguments
+        if self.test.model.variables[variable].type == "real":
+            why = "a probe tells the values of a variable apart, and this one is a real number"
+        else:
+            values = self._drawn().values["base"]
+            classes, types = tasks_of(self.inputs, self.plan.rows[run], values, look)
+            why = unlearnable(classes, halves(self.inputs.runs[self.plan.rows[run]]))
+        if why:
+            help = "draw more inputs, or probe a variable that differs between them"
+            raise fail("E846", f"no probe can read `{variable}`", look.span, notes=(why,), help=help)
+        if look.kind == "probe_selectivity" and control_task(types, classes) is None:
+            what = f"`{by}` has one value" if by else "the token there is the same"
+            raise fail(
+                "E847",
+                f"a control task for `{variable}` asks nothing: {what} in all pairs",
+                look.span,
+                notes=(
+                    "each type of a control task has a value of its own, and the types are the tokens at the place",
+                ),
+                help=f"name a variable whose values are the types: probe_selectivity({variable}, by=…)",
+            )
 
     def _scored(self, look: PlaceRead, run: g.Forward) -> None:
         """Refuse the score of a head in a prompt in which there are no weights for it (E845)."""
@@ -236,7 +264,8 @@ class _Lowering:
                     now = self._read_across(base, feature)
                     writes.append(g.WriteNode(place, g.Decoded(value, now, intervention.add), True))
                     continue
-                writes.append(g.WriteNode(place, value, intervention.add, feature, inside, intervention.to))
+                to = intervention.to[i] if intervention.to else None
+                writes.append(g.WriteNode(place, value, intervention.add, feature, inside, to))
         refuse_meeting(cell.interventions, self.inputs, self.plan.rows[base], self.test.span)
         return g.Resume(base, tuple(writes))
 

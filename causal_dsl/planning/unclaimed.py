@@ -19,6 +19,7 @@ from causal_dsl.causal.sampling import Columns
 from causal_dsl.counter import Stream
 from causal_dsl.diagnostics import SpecError
 from causal_dsl.planning import graph as g
+from causal_dsl.planning.in_parts import PARTED, parted
 from causal_dsl.planning.probe_rows import (
     FREE,
     LEAST,
@@ -146,6 +147,7 @@ def _affordable(plan: Plan, test: Test, cell: Cell, site: Site, first: int) -> i
     own = min(inputs.where(place.position, int(base[0]))[0] for i in cell.interventions for place in i.places)
     cost = drawn.n * (length - own) * above + len(runs) * length * layers / len(test.cells)
     share = SHARE if len(test.swaps) == 1 else SHARE / 2  # the other half is for them one by one
+    share -= (PARTED if len(test.swaps) == 1 else PARTED / 2) if parted(test, cell) else 0
     rows = int(share * cost / ((length - first) * above))
     if is_small(inputs):
         rows = max(rows, FREE // len(test.cells))

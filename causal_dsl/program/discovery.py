@@ -16,8 +16,10 @@ from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean
 from causal_dsl.measures.gradients import no_gradient
 from causal_dsl.measures.of_circuits import OfCircuit
 from causal_dsl.measures.per_pair import Pair
-from causal_dsl.program.circuit_files import node_of
-from causal_dsl.program.nodes import EVERYWHERE, OutputNode, Spot, universe
+from causal_dsl.program.circuit_files import edge_of, node_of
+from causal_dsl.program.circuit_members import Members
+from causal_dsl.program.edge_sets import EdgeSet, edge_name, every_edge, ports_of
+from causal_dsl.program.nodes import EVERYWHERE, OutputNode, universe
 from causal_dsl.program.program import Test
 from causal_dsl.program.read_settings import call_name, read_settings
 from causal_dsl.syntax import tree
@@ -79,10 +81,8 @@ class Searches:
     asked: list[Kept] = field(default_factory=list)
 
 
-def read_discover(
-    call: tree.Call, facts: Facts, searches: Searches | None, found: Diagnostics
-) -> tuple[Spot, ...] | None:
-    """The nodes that a discovery keeps (of edges those at their ends); None where a fault was reported."""
+def read_discover(call: tree.Call, facts: Facts, searches: Searches | None, found: Diagnostics) -> Members | None:
+    """The nodes or the edges that a discovery keeps; None where a fault was reported."""
     settings = read_settings("discover", call.arguments, _SETTINGS, found, call.span)
     if settings is None:
         return None
@@ -113,18 +113,21 @@ def read_discover(
     if searches is not None:
         searches.asked.append(kept)
     scores = None if searches is None else searches.known.get(kept.discovery)
-    if scores is None:  # nothing has run: as many nodes as it will keep
-        scores = dict.fromkeys(map(str, every), 0.0)
-        if kept.keep > 1 and kept.discovery.what == "edges":
-            return tuple((node, EVERYWHERE) for node in every)
-    names = chosen(scores, kept, call.span, found)
+    edges = kept.discovery.what == "edges"
+    if scores is None:  # nothing has run: as many of them as it will keep
+        there = every_edge(facts, kinds) if edges else None
+        parts = map(str, every) if there is None else (edge_name(node, port) for node, port, _ in there)
+        names = chosen(dict.fromkeys(parts, 0.0), kept, call.span, found)
+    else:
+        names = chosen(scores, kept, call.span, found)
+        names = pruned(names, facts) if edges and names is not None else names
     if names is None:
         return None
-    if any("->" in name for name in names):
-        names = pruned(names, facts)
-    nodes = dict.fromkeys(node for name in names for node in nodes_at(name, facts))
+    if edges:
+        ends = (edge_of(name) for name in names)
+        return EdgeSet.of(ports_of(facts), [(*edge, EVERYWHERE) for edge in ends if edge is not None])
     place = EVERYWHERE if facts.has_tokens else None
-    return tuple((node, place) for node in nodes)
+    return tuple((node, place) for name in names for node in nodes_at(name, facts))
 
 
 def chosen(scores: Mapping[str, float], kept: Kept, span: Span, found: Diagnostics) -> list[str] | None:

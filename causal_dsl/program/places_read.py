@@ -14,6 +14,7 @@ from causal_dsl.program.paths import steps
 from causal_dsl.program.positions import PositionReader
 from causal_dsl.program.program import Alignment, Cell, PlaceRead
 from causal_dsl.program.read_sites import SiteReader
+from causal_dsl.program.tuned_lens_files import translator_of
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
 from causal_dsl.vocabulary.components import COMPONENTS
@@ -88,8 +89,13 @@ class LookReader:
             call = asked.reading if isinstance(asked.reading, tree.Call) else None
             name = asked.reading if call is None else call.function
             assert isinstance(name, tree.Name)
-            given = () if call is None else tuple(argument.value for argument in call.arguments)
+            arguments = () if call is None else call.arguments
+            given = tuple(argument.value for argument in arguments if argument.name is None)
             return self._reading(asked, READINGS[name.name], places, given, quantities)
+        return self._lens(asked, places)
+
+    def _lens(self, asked: Asked, places: tuple[Place, ...], file: tree.Expr | None = None) -> PlaceRead | None:
+        """Logits of the stream at a place; through the map of a ``file``, where there is one."""
         span, kind = asked.site.span, COMPONENTS[places[0].site.component].logit
         if kind not in ("stream", "normed") or not self.alignment.network.facts.has_tokens:
             facts = self.alignment.network.facts
@@ -116,7 +122,10 @@ class LookReader:
             return None
         if not self._single(places, span) or not self._alone(places, span):
             return None
-        return PlaceRead(asked, kind, places, span=span)
+        if file is None:
+            return PlaceRead(asked, kind, places, span=span)
+        translator = translator_of(file, places[0].site, self.alignment.network.facts, self.found)
+        return None if translator is None else PlaceRead(asked, "tuned_lens", places, translator, span)
 
     def _places(self, site: tree.Expr) -> tuple[Place, ...] | None:
         """The places of a site; without a token that is named, at that at which the answer is read."""
@@ -141,6 +150,8 @@ class LookReader:
         quantities: tuple[Quantity, ...],
     ) -> PlaceRead | None:
         site, span = asked.site, asked.site.span
+        if "file" in record.arguments:
+            return self._lens(asked, places, given[0])
         if places[0].site.component == "logits":
             help = "read what leads to it: a site of a layer, or a measure of the logits without a place"
             self._report("E842", "the logits are the read-out, and no place on the way to it", span, "", help)
@@ -153,6 +164,11 @@ class LookReader:
             return None
         if record.of == "logits":
             return self._attribution(asked, record, places[0], quantities)
+        if record.of == "pairs":
+            if not isinstance(asked.reading, tree.Call) or not given:
+                return PlaceRead(asked, record.name, places, span=span)
+            by = next((format_expr(a.value) for a in asked.reading.arguments if a.name is not None), "")
+            return PlaceRead(asked, record.name, places, (format_expr(given[0]), by), span)
         for other in given:
             more = self._places(other)
             if more is None or not self._alone(more, other.span) or not self._single(more, other.span):

@@ -199,6 +199,11 @@ def unwritten_finding(names: Sequence[str], how: str, why: str) -> Finding:
     return Finding("not_tried", f"{_listed(names)} were not taken {how} beside this test, because {why}.")
 
 
+def unparted_finding(name: str, why: str) -> Finding:
+    """`not_tried`: the places of a variable were not written in parts, and ``why``."""
+    return Finding("not_tried", f"The places of `{name}` were not written alone and left out, because {why}.")
+
+
 def unplaced_finding(names: Sequence[str]) -> Finding:
     """`not_tried`: controls were not run, for a place of the test is not in their prompts, or not with as many tokens."""
     return Finding(
@@ -301,6 +306,7 @@ __all__ = [
     "replacement_findings",
     "unheld_finding",
     "unmapped_findings",
+    "unparted_finding",
     "unplaced_finding",
     "untaken_finding",
     "untried_finding",

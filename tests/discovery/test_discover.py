@@ -60,6 +60,21 @@ def test_at_the_true_size_the_true_circuit_is_found(name: str, what: str, method
     assert found.stability == 1.0
 
 
+@pytest.mark.parametrize("method", ["eap", "eap_ig(steps=5)", "exact"])
+def test_at_the_true_size_all_true_edges_are_found(method: str) -> None:
+    """The MLP tells letters, and the head takes their mean: as its value, and not as its query or key."""
+    cell = judged("frac_prevs", "edges", method, 3)
+    (found,) = cell.circuit.found  # type: ignore[attr-defined]
+    best = sorted(found.scores, key=lambda one: -abs(found.scores[one]))[:3]
+    assert set(best) == {
+        "embed -> layer[0].mlp",
+        "layer[0].mlp_out -> layer[1].head[0].v",
+        "layer[1].head[0] -> logits",
+    }
+    assert cell.circuit.size.edges == 3  # type: ignore[attr-defined]
+    assert cell.scores["faithfulness(gained)"].value == pytest.approx(1.0, abs=1e-3)  # type: ignore[attr-defined]
+
+
 def test_a_circuit_is_found_on_inputs_on_which_it_is_not_judged(tmp_path: Path) -> None:
     """The test is of another part than the pairs by which the circuit is found; scores are kept as a file that is read again."""
     more = """

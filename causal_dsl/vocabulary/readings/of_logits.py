@@ -1,4 +1,4 @@
-"""Direct logit attribution: what a term of the residual stream adds to the logits."""
+"""Other ways in which a metric is taken at a place: direct logit attribution, and tuned lenses."""
 
 from __future__ import annotations
 
@@ -16,5 +16,16 @@ FAMILY = (
         "logits",
         arguments=("metric",),
         paper="Elhage et al. 2021",
+    ),
+    Reading(
+        "tuned_lens",
+        "the metric at the place, once the vector there has gone through the map of its layer in a file: h becomes h + W h + b before the "
+        "last norm and the read-out",
+        None,
+        'tuned_lens(logit(answer), "lens.safetensors")',
+        "layer[5].resid_post[last]",
+        "logits",
+        arguments=("metric", "file"),
+        paper="Belrose et al. 2023",
     ),
 )
