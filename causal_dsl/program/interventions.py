@@ -9,6 +9,7 @@ from dataclasses import replace
 from causal_dsl.diagnostics import Diagnostics
 from causal_dsl.program.actions import ActionReader, disjoint, untouched
 from causal_dsl.program.circuit_actions import Circuits
+from causal_dsl.program.discovery import Searches
 from causal_dsl.program.draws import Draws
 from causal_dsl.program.encodings import encodes
 from causal_dsl.program.modules import Definition, Module
@@ -34,6 +35,7 @@ def read_cells(
     words: frozenset[str],
     found: Diagnostics,
     networks: Mapping[Definition, NetworkRef],
+    searches: Searches | None = None,
 ) -> tuple[tuple[Cell, ...], list[dict[str, tree.Expr]]] | None:
     """Every cell of a test, ``fixed`` parameters left out of the sweep; None where a fault was reported. ``words``: those of the
     places that are read. Beside the cells stands what all parameters are in each.
@@ -42,7 +44,7 @@ def read_cells(
     """
     actions = actions_of(declaration)
     likened = frozenset(role for s in draws.statements if s.like for role in s.roles if role != s.like)
-    circuits = Circuits(module, networks, likened)
+    circuits = Circuits(module, networks, likened, searches)
     settings = settings_of(declaration, alignment, fixed, words, circuits, found)
     if settings is None:
         return None

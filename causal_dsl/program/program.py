@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from causal_dsl.causal.designs import Design, Drawn
 from causal_dsl.causal.model import CausalModel
@@ -24,6 +24,9 @@ from causal_dsl.vocabulary.locations import Place, Position, Site
 from causal_dsl.vocabulary.network_facts import Facts
 from causal_dsl.vocabulary.ports import Reach
 from causal_dsl.vocabulary.written import Value
+
+if TYPE_CHECKING:
+    from causal_dsl.program.discovery import Kept
 
 
 @dataclass(frozen=True)
@@ -291,6 +294,8 @@ class Test:
     probe: Unmapped | Replaced | Apart | InParts | None = None
     #: where the alignment reads several outputs: the test as it is for each by itself, which is what is planned and run
     parts: tuple[Test, ...] = ()
+    #: the circuits that are found before it is run
+    discoveries: tuple[Kept, ...] = ()
 
     @property
     def model(self) -> CausalModel:
