@@ -29,7 +29,7 @@ from causal_dsl.planning.memory import Budget, default_bytes
 from causal_dsl.planning.plan import Plan
 from causal_dsl.planning.probes import probes_of
 from causal_dsl.planning.switches import turned_on, without
-from causal_dsl.planning.unknown import warn_of_unknown_words
+from causal_dsl.planning.unknown import refuse_other_words, warn_of_unknown_words
 from causal_dsl.program.answers import Answers, answers_of, check_answers, check_numbers
 from causal_dsl.program.beginnings import check_beginnings
 from causal_dsl.program.derived_tests import (
@@ -159,6 +159,8 @@ def _plan(
         checked.distinct[test.name] = count_distinct(drawn.ids)
         if test.swaps:
             checked.ceilings[test.name] = memo.ceilings(test.design, list(test.swaps), test.readout.variable, drawn)
+        if test.network.facts.kind == "unknown" and tokens is not None and tokens.words:
+            refuse_other_words(test, drawn, tokens)
         if test.network.facts.kind == "unknown" or (tokens is None and test.alignment.prompts):
             continue
         if tokens is not None:

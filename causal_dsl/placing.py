@@ -58,8 +58,8 @@ def read_parts(probe: InParts, test: Test, drawn: Drawn, own: CellRun, run: Test
     return InPartsRun(probe, answers, {some: accepted.right(said, label[rows]) for some, said in answers.items()})
 
 
-def with_parts(cell: CellResult, found: InPartsRun, vectors: Vectors) -> CellResult:
-    """The cell, told of each part whether it counts (`idle_place`), beside a full verdict."""
+def with_parts(cell: CellResult, found: InPartsRun, vectors: Vectors, pairs: int) -> CellResult:
+    """The cell, told of each part whether it counts (`idle_place`), beside a full verdict; ``pairs``: how many the test has."""
     probe, count = found.probe, len(found.probe.parts)
     parts = []
     for number, place in enumerate(probe.parts):
@@ -79,7 +79,9 @@ def with_parts(cell: CellResult, found: InPartsRun, vectors: Vectors) -> CellRes
                 None if read is None else nearest(*read),
             )
         )
-    told = part_findings(parts, probe.one) if cell.verdict is not None and cell.verdict.code in FULL else []
+    every = len(probe.rows) == pairs
+    width = sum(len(place.site.dims or ()) for place in probe.parts) if probe.one else None
+    told = part_findings(parts, width, every) if cell.verdict is not None and cell.verdict.code in FULL else []
     return replace(cell, parts=(*cell.parts, *parts), findings=(*cell.findings, *told))
 
 

@@ -23,6 +23,7 @@ from causal_dsl.fitting.fit_report import with_controls
 from causal_dsl.fitting.library import Library, refuse_seen
 from causal_dsl.fitting.orthogonal import refuse_slanted
 from causal_dsl.network.at_hand import check_at_hand, prove_at_hand
+from causal_dsl.network.before_and_after import Before, before
 from causal_dsl.network.behaviour import behaviour_at_hand, of_code
 from causal_dsl.network.described import described
 from causal_dsl.network.network import Network
@@ -260,6 +261,7 @@ def _run(
     later.known = files_of(spec, checked, networks)
     noticed = _at_hand(plan, checked, networks)
     behaviour = _behaviour(plan, checked, networks)
+    before_it = [before(networks[key], rows) for key, rows in plan.inputs.items()]
     with progress() if options.progress else Progress() as bar:
         targets = target_ids(plan, checked.answers, networks)
         refuse_slanted(plan.program.tests)
@@ -274,6 +276,7 @@ def _run(
         try:
             for said in execution.run():
                 bar.say(f"{spec.name}: {said}"[:60])
+            _refuse_changed(before_it, store)
         except KeyboardInterrupt:
             interrupted = True
             execution.finish()
@@ -362,6 +365,18 @@ def _at_hand(plan: Plan, checked: Checked, networks: Mapping[NetworkKey, Network
             if key in inputs:
                 found += check_at_hand(network, inputs[key], _with_answers(plan, network))
     return tuple(dict.fromkeys(found))
+
+
+def _refuse_changed(networks: Sequence[Before | None], store: ChunkStore | None) -> None:
+    """Raise E663 where a network is not what it was before the run; its blocks are not kept then."""
+    try:
+        for one in networks:
+            if one is not None:
+                one.refuse_change()
+    except SpecError:
+        if store is not None:
+            store.discard()
+        raise
 
 
 def _behaviour(plan: Plan, checked: Checked, networks: Mapping[NetworkKey, Network]) -> dict[str, str]:

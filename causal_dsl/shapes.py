@@ -219,7 +219,7 @@ class UnclaimedJson(TypedDict):
     "the variables that are placed there"
     varied: list[str]
     "the inputs in which the other run differs"
-    why: Literal["decided", "idle", "through"]
+    why: Literal["decided", "idle", "through", "alike"]
     "why it must not move the answer (docs/measures.md)"
     natural: float
     "share of answers that may move without being said, in [0, 1]"

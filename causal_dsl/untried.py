@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from causal_dsl.engine.execute import Execution, TestRun
+from causal_dsl.planning.in_parts import unparted
 from causal_dsl.planning.other_values import other_values
 from causal_dsl.planning.unclaimed import untried
 from causal_dsl.planning.unit_sets import tried_to
@@ -17,6 +18,7 @@ from causal_dsl.score.unmapped import (
     Unclaimed,
     early_finding,
     unheld_finding,
+    unparted_finding,
     unplaced_finding,
     untaken_finding,
     untried_finding,
@@ -44,6 +46,9 @@ def not_tried(
             how, why = unwritten(plan, test, test.cells[number])
             if why:
                 found[unwritten_finding([variable for variable, _ in test.swaps], how, why)] = None
+            name, why = unparted(plan, test, test.cells[number])
+            if why:
+                found[unparted_finding(name, why)] = None
         for at, probe in early:
             if cells[at] in full:
                 found[early_finding(str(Place(probe.site)), probe.placed)] = None
@@ -63,9 +68,9 @@ def _number(run: TestRun, cell: CellResult) -> int:
 
 def _sets(cell: CellResult) -> Iterator[tuple[Unclaimed, int]]:
     """What was taken at each layer of a cell, and up to how many units in all sets of so many."""
-    layers = dict.fromkeys((one.site, one.why) for one in cell.unclaimed)
-    for site, why in layers:
-        mine = [one for one in cell.unclaimed if (one.site, one.why) == (site, why)]
+    layers = dict.fromkeys((one.site, one.placed, one.why) for one in cell.unclaimed)
+    for layer in layers:
+        mine = [one for one in cell.unclaimed if (one.site, one.placed, one.why) == layer]
         yield mine[0], tried_to(mine[0].taken[0].units, [taken.units for one in mine for taken in one.taken])
 
 

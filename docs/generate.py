@@ -207,6 +207,10 @@ def names_of(record: Architecture) -> list[str]:
         record.settle(record, lambda name: asked.setdefault(name))
     if record.inner is not None:
         record.inner(lambda name: asked.setdefault(name) or 1)
+    if record.count is not None:
+        record.count(lambda name: asked.setdefault(name) or 1)
+    if record.dense is not None:
+        record.dense(lambda name: asked.setdefault(name) or (1 if name == "num_hidden_layers" else None))
     return list(dict.fromkeys([*(name for names in SIZES.values() for name in names), *TOKENS, *asked]))
 
 

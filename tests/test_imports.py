@@ -37,6 +37,7 @@ ORDER = [
     "network",
     "engine",
     "score",
+    "carrying",
     "checked",
     "untried",
     "placing",

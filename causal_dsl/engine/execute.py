@@ -16,6 +16,7 @@ from causal_dsl import faults
 from causal_dsl.diagnostics import SpecError, fail
 from causal_dsl.engine.activation_cache import Means
 from causal_dsl.engine.block_results import BlockResult, BlockResults
+from causal_dsl.engine.edges_stacked import EdgeExecutor
 from causal_dsl.engine.heap import give_back
 from causal_dsl.engine.linear_probe import probe_numbers, rows_of
 from causal_dsl.engine.readings import Numbers, Targets
@@ -38,7 +39,7 @@ from causal_dsl.planning.lower import unfit_networks, whole_batches
 from causal_dsl.planning.memory import MOST_TOKENS_CPU, MOST_TOKENS_DEVICE, Budget, default_bytes
 from causal_dsl.planning.plan import Plan
 from causal_dsl.planning.rows import Layouts
-from causal_dsl.planning.steps import Block, Step, early_means
+from causal_dsl.planning.steps import EDGES, Block, Step, early_means
 from causal_dsl.planning.verify import verify
 from causal_dsl.program.answers import Answers
 from causal_dsl.program.identity import NetworkKey
@@ -174,8 +175,11 @@ class Execution:
     def executor(self, key: NetworkKey) -> str:
         """How a network's steps are run, in words."""
         mine = [step for step in self.plan.steps if step.network == key]
-        slow = list(dict.fromkeys(step.why for step in mine if step.why))
-        if all(step.why for step in mine):
+        slow = list(dict.fromkeys(step.why for step in mine if step.why and step.why != EDGES))
+        edged = any(step.why == EDGES for step in mine) and key not in self._broken
+        if mine and edged and all(step.why == EDGES or not step.resumes for step in mine):
+            return f"whole forward passes of many interventions at once: {EDGES}"
+        if all(step.why for step in mine) and slow:
             return f"reference: {'; '.join(slow)}"
         proof = self.networks[key].proof
         if slow:
@@ -237,6 +241,8 @@ class Execution:
         return found
 
     def _executor(self, step: Step, context: Context) -> ReferenceExecutor | Sweep:
+        if step.why == EDGES and step.network not in self._broken:
+            return EdgeExecutor(context)
         return ReferenceExecutor(context) if step.why or step.network in self._broken else Sweep(context, self.compiled)
 
     def _go_around(self, step: Step, error: Exception) -> None:

@@ -75,9 +75,9 @@ def put_on(model: nn.Module, adapter: PutOn, trust: bool, span: Span) -> tuple[n
         except (MemoryError, torch.OutOfMemoryError):
             raise
         except Exception as error:
-            raise _unlike(folder, told(error), span) from error
+            raise _unlike(adapter, told(error), span) from error
     kind = next(p.dtype for p in whole.parameters() if p.is_floating_point())
-    _refuse_unlike(before, _logits(whole), 10 * tolerance_of(kind), folder, span)
+    _refuse_unlike(before, _logits(whole), 10 * tolerance_of(kind), adapter, span)
     return whole, (*adapter.warnings, *_said(heard, span))
 
 
@@ -201,21 +201,23 @@ def _logits(model: nn.Module) -> list[Tensor]:
 
 
 def _refuse_unlike(
-    before: Iterable[Tensor], after: Iterable[Tensor], tolerance: float, folder: Path, span: Span
+    before: Iterable[Tensor], after: Iterable[Tensor], tolerance: float, adapter: PutOn, span: Span
 ) -> None:
     for one, other in zip(before, after, strict=True):
         apart = distance(other.flatten(0, -2), one.flatten(0, -2))
         if apart > tolerance:
-            raise _unlike(folder, f"logits for a few tokens differ by {apart:.2g} of their size", span)
+            raise _unlike(adapter, f"logits for a few tokens differ by {apart:.2g} of their size", span)
 
 
-def _unlike(folder: Path, why: str, span: Span) -> SpecError:
+def _unlike(adapter: PutOn, why: str, span: Span) -> SpecError:
     return fail(
         "E783",
-        f"merged into the weights, the adapter in {shown_path(folder)} gives other numbers than beside them",
+        f"merged into the weights, the adapter in {shown_path(adapter.folder)} gives other numbers than beside them",
         span,
         notes=(why,),
-        help="run it in a wider dtype (dtype=float32); an adapter of embeddings that are also the unembedding cannot be merged",
+        help="leave it beside them, merged=false, or run it in a wider dtype (dtype=float32)"
+        if adapter.merged
+        else "an adapter of embeddings that are also the unembedding cannot be told apart from them: leave it out",
     )
 
 

@@ -14,6 +14,7 @@ from torch import nn
 from causal_dsl.network.behaviour import behaviour, of_code
 from causal_dsl.network.checkpoints import weight_files
 from causal_dsl.network.network import Network
+from causal_dsl.network.quantised import versions_of
 from causal_dsl.program import adapters
 from causal_dsl.program.program import NetworkRef
 from causal_dsl.store.hashes import of_bytes
@@ -62,8 +63,15 @@ def made_of(ref: NetworkRef, network: Network, reads: Reads) -> NetworkInputs:
         device=network.device.type,
         padding=network.padding,
         behaviour=behaviour(network) if of_code(ref) else "",
-        libraries={"peft": version_of("peft")} if ref.setting("adapter") else {},
+        libraries=_libraries(ref, network),
     )
+
+
+def _libraries(ref: NetworkRef, network: Network) -> dict[str, str]:
+    """The versions of libraries that only some networks need: to put an adapter on, to run quantised weights."""
+    config: Any = getattr(network.model, "config", None)
+    found = versions_of(config.to_dict()) if hasattr(config, "to_dict") else {}
+    return {**found, "peft": version_of("peft")} if ref.setting("adapter") else found
 
 
 def _weight_files(network: Network, files: dict[Path, str]) -> list[Path]:

@@ -28,6 +28,7 @@ from causal_dsl.network.made import load_made, loaded_facts
 from causal_dsl.network.network import Network
 from causal_dsl.network.proof import Proof
 from causal_dsl.network.prove import prove
+from causal_dsl.network.quantised import check_library, unusable
 from causal_dsl.network.quiet import quiet
 from causal_dsl.network.wrapped import wrap
 from causal_dsl.program.adapters import adapter_folder, judge_base, read_adapter, refuse_misfit
@@ -204,6 +205,7 @@ def load_folder(
     config = read_config(folder, span)
     facts = facts_of_config(config, folder, span)
     _check_code(config, span)
+    method = check_library(config, span)
     check_weights(folder, trust, span)
     note_files(folder)
     if not spread:
@@ -246,6 +248,8 @@ def load_folder(
         except (MemoryError, torch.OutOfMemoryError):
             raise
         except Exception as error:
+            if method is not None:
+                raise unusable(method, told(error), span) from error
             raise _load_fault(error, folder, span) from error
     if which == "MultimodalLM":
         _refuse_without_pictures(model, facts.architecture, span)
@@ -258,7 +262,8 @@ def load_folder(
     if facts.labels:
         model, known = token_classifier(model, known, span)
     network = wrap(model, known, tokens, name or folder.name, span)
-    return replace(network, warnings=warnings)
+    notes = () if method is None else (f"its weights are quantised by {method}, and are run as its library runs them",)
+    return replace(network, warnings=warnings, notes=(*network.notes, *notes))
 
 
 def _reads(parsed: Any, config: dict[str, Any]) -> str:
@@ -364,15 +369,12 @@ def _load_fault(error: Exception, folder: Path, span: Span) -> SpecError:
         return fail("E640", f"the weights in {shown_path(folder)} do not fit its config", span, notes=(said,))
     if type(error).__name__ == "SafetensorError" or "safetensors" in str(error).lower():
         return fail("E641", f"cannot read the weights in {shown_path(folder)}", span, notes=(said,))
-    stored = "quantiz" in str(error).lower()
     return fail(
         "E644",
         f"cannot load the network in {shown_path(folder)}",
         span,
         notes=(said,),
-        help="install what the note names, or run a checkpoint whose weights are not quantised"
-        if stored
-        else "is transformers recent enough for the network, and is everything installed that it needs?",
+        help="is transformers recent enough for the network, and is everything installed that it needs?",
     )
 
 

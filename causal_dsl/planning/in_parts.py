@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import combinations
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from causal_dsl.causal.designs import Drawn
 from causal_dsl.counter import Stream
@@ -19,26 +21,22 @@ from causal_dsl.vocabulary.values.from_run import FromRun
 if TYPE_CHECKING:
     from causal_dsl.planning.plan import Plan
 
+#: Of the cost of a test, what this may add.
+PARTED = 0.4 * SHARE
 #: Up to so many parts all sets of them are written; up to so many, each alone, left out, and with as many others as there are.
 _ALL, _SOME = 4, 8
 
 
 def in_parts(plan: Plan, test: Test, number: int, cell: Cell) -> Iterator[Test]:
     """For each variable that a cell interchanges at several places, or at several numbers of one, the test that writes some of them."""
-    several = [(i, *parts_of(test, i)) for i in cell.interventions]
-    several = [(i, parts, one) for i, parts, one in several if 1 < len(parts) <= _SOME]
+    several = _several(test, cell)
     for intervention, parts, one in several:
         assert intervention.variable is not None and isinstance(intervention.value, FromRun)
-        role = intervention.value.role
-        sets = _sets(len(parts)) if len(cell.interventions) == 1 else ((), *_sets(len(parts)))
-        drawn = plan.draw_of(test)
-        rows = int(SHARE / 4 * drawn.n)
-        if is_small(plan.inputs[test.network.key]):
-            rows = max(rows, FREE // 8 // len(test.cells))
-        m = min(rows // len(several) // len(sets), MANY, drawn.n)
+        role, drawn, sets = intervention.value.role, plan.draw_of(test), _runs(cell, len(parts))
+        m = _rows(plan, test, len(several), sets)
         if m < LEAST:
             continue
-        chosen = Stream(SEED, number).some(drawn.n, m)
+        chosen = _pairs(test, drawn, m, number)
         cells = []
         for k, some in enumerate(sets):
             places = tuple(parts[part] for part in some)
@@ -53,9 +51,20 @@ def in_parts(plan: Plan, test: Test, number: int, cell: Cell) -> Iterator[Test]:
         yield made_test(test, "in parts", number, given, tuple(cells), probe, what)
 
 
-def parts_of(test: Test, intervention: Intervention) -> tuple[tuple[Place, ...], bool]:
-    """The places of a variable that is interchanged, from the first layer up; of one place of a vector network its numbers, and whether
-    it is one."""
+def unparted(plan: Plan, test: Test, cell: Cell) -> tuple[str, str]:
+    """A variable whose several places are not written in parts, and why; nothing where there is none."""
+    parted = [(i.variable or "", *_parts_of(test, i)) for i in cell.interventions]
+    for name, parts, one in parted:
+        if len(parts) > _SOME:
+            return name, f"they are more than {_SOME}"
+        if len(parts) > 1 and not one and _rows(plan, test, len(_several(test, cell)), _runs(cell, len(parts))) < LEAST:
+            return name, f"fewer than {LEAST} pairs of inputs can be run for it at a fifth of the cost of the test"
+    return "", ""
+
+
+def _parts_of(test: Test, intervention: Intervention) -> tuple[tuple[Place, ...], bool]:
+    """The places of a variable that is interchanged, from the first layer up; of one place of a vector network its numbers, many of them
+    in groups; and whether it is one."""
     value, places = intervention.value, intervention.places
     plain = not (intervention.add or intervention.features or intervention.inside or intervention.to)
     if not plain or not intervention.variable or not isinstance(value, FromRun) or value.places != places:
@@ -69,7 +78,41 @@ def parts_of(test: Test, intervention: Intervention) -> tuple[tuple[Place, ...],
     dims = split[0].site.dims
     if test.network.facts.has_tokens or dims is None:
         return split, True
-    return tuple(replace(split[0], site=replace(split[0].site, dims=(unit,))) for unit in dims), True
+    groups = np.array_split(np.array(dims), min(len(dims), _SOME))
+    return tuple(replace(split[0], site=replace(split[0].site, dims=tuple(group.tolist()))) for group in groups), True
+
+
+def _pairs(test: Test, drawn: Drawn, m: int, number: int) -> np.ndarray:
+    """``m`` pairs of a test, first those in which the interchange changes the answer: in others no place need count."""
+    do = {variable: drawn.values[role][variable] for variable, role in test.swaps}
+    settings = {name: drawn.values["base"][name] for name in test.model.exogenous}
+    output = test.readout.variable
+    asked = test.model.evaluate(settings, do, [output])[output] != drawn.values["base"][output]
+    order = Stream(SEED, number).shuffled(np.arange(drawn.n))
+    return np.sort(order[np.argsort(~asked[order], kind="stable")][:m])
+
+
+def parted(test: Test, cell: Cell) -> bool:
+    """Whether a cell has a variable that is written in parts."""
+    return bool(_several(test, cell))
+
+
+def _several(test: Test, cell: Cell) -> list[tuple[Intervention, tuple[Place, ...], bool]]:
+    parted = [(i, *_parts_of(test, i)) for i in cell.interventions]
+    return [(i, parts, one) for i, parts, one in parted if 1 < len(parts) <= _SOME]
+
+
+def _rows(plan: Plan, test: Test, variables: int, sets: Sequence[tuple[int, ...]]) -> int:
+    n = plan.draw_of(test).n
+    rows = int((PARTED if len(test.swaps) == 1 else PARTED / 2) * n)
+    if is_small(plan.inputs[test.network.key]):
+        rows = max(rows, FREE // 8 // len(test.cells))
+    return min(rows // variables // len(sets), MANY, n)
+
+
+def _runs(cell: Cell, parts: int) -> tuple[tuple[int, ...], ...]:
+    """The sets of parts that are written: of a test that writes more beside the variable also none."""
+    return _sets(parts) if len(cell.interventions) == 1 else ((), *_sets(parts))
 
 
 def _layer(place: Place) -> int:
@@ -95,4 +138,4 @@ def _sets(count: int) -> tuple[tuple[int, ...], ...]:
     )
 
 
-__all__ = ["in_parts", "parts_of"]
+__all__ = ["PARTED", "in_parts", "parted", "unparted"]

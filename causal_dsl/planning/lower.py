@@ -264,7 +264,8 @@ class _Lowering:
                     now = self._read_across(base, feature)
                     writes.append(g.WriteNode(place, g.Decoded(value, now, intervention.add), True))
                     continue
-                writes.append(g.WriteNode(place, value, intervention.add, feature, inside, intervention.to))
+                to = intervention.to[i] if intervention.to else None
+                writes.append(g.WriteNode(place, value, intervention.add, feature, inside, to))
         refuse_meeting(cell.interventions, self.inputs, self.plan.rows[base], self.test.span)
         return g.Resume(base, tuple(writes))
 

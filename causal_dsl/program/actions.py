@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -350,10 +350,19 @@ def may_meet(one: Intervention, other: Intervention) -> bool:
         return True
     if (one.adds or other.adds) and not (one.changes or other.changes):
         return True
-    if one.to and other.to and not set(one.to) & set(other.to):
-        return True  # edges to other receivers
+    if one.to and other.to and not set(_edges(one)) & set(_edges(other)):
+        return True  # other edges
     maps = {feature.map for feature in one.features}
     return bool(maps) and maps == {feature.map for feature in other.features} and one.variable != other.variable
+
+
+def _edges(one: Intervention) -> Iterator[tuple[object, ...]]:
+    """The edges that an intervention writes along, each at each of its tokens."""
+    for place, reach in zip(one.places, one.to, strict=True):
+        site = place.site
+        for head, mask in zip(site.heads or (-1,), reach.masks, strict=True):
+            for port in reach.ports.of(mask):
+                yield site.component, site.layer, head, port
 
 
 def subspaces(one: Intervention, other: Intervention) -> tuple[tuple[FeatureRef, FeatureRef], ...]:

@@ -22,7 +22,7 @@ from causal_dsl.program.templates import Template
 from causal_dsl.syntax import tree
 from causal_dsl.vocabulary.locations import Place, Position, Site
 from causal_dsl.vocabulary.network_facts import Facts
-from causal_dsl.vocabulary.ports import Port
+from causal_dsl.vocabulary.ports import Reach
 from causal_dsl.vocabulary.written import Value
 
 
@@ -63,8 +63,8 @@ class Intervention:
     span: Span | None = field(default=None, compare=False)
     #: the feature that is written at each place, where not the whole vector is
     features: tuple[FeatureRef, ...] = ()
-    #: the receivers that it reaches, along edges; empty: all that read the places
-    to: tuple[Port, ...] = ()
+    #: the receivers that it reaches, at each place, along edges; empty: all that read the places
+    to: tuple[Reach, ...] = ()
     #: the circuit that it is an intervention on
     circuit: Ablation | None = field(default=None, compare=False)
     #: the feature of a file in whose numbers the value is, at each place of a site: `site via sae("…") = 8`

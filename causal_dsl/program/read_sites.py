@@ -11,10 +11,11 @@ from causal_dsl.program.components import head_count, lacking, missing, takes_po
 from causal_dsl.program.indices import arithmetic, integer, integers, swept
 from causal_dsl.program.paths import SiteStep, steps
 from causal_dsl.program.positions import PositionReader
-from causal_dsl.program.ranges import SiteRange, inside, layer_range
+from causal_dsl.program.ranges import SiteRange, inside, layer_range, layers_told
 from causal_dsl.program.templates import Template
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
+from causal_dsl.syntax.substitute import substitute
 from causal_dsl.vocabulary.components import COMPONENTS
 from causal_dsl.vocabulary.locations import Place, Position, Site
 from causal_dsl.vocabulary.network_facts import Facts
@@ -174,7 +175,7 @@ class SiteReader:
                 head.indices[0].span,
                 label="out of range",
                 notes=swept(head.indices[0], self.cell),
-                help=f"layers run from 0 to {count - 1}" if count is not None else "layers are counted from 0",
+                help=layers_told(count),
             )
             return None, None
         if not rest:
@@ -285,7 +286,7 @@ class SiteReader:
                 "E450", "`module` takes the path of a module in quotes", head.span, help='write module("a.b")[last]'
             )
             return None
-        return Site("module", module=arguments[0].value.value)
+        return Site("module", module=substitute(arguments[0].value, self.cell).value)
 
     # ── what stands in the last brackets ────────────────────────────────────────────────────────
 

@@ -12,6 +12,7 @@ from causal_dsl.program.components import full_width
 from causal_dsl.program.encodings import encodes
 from causal_dsl.program.overlap import overlap
 from causal_dsl.program.program import Alignment, Training
+from causal_dsl.program.ranges import layers_told
 from causal_dsl.program.read_settings import Setting
 from causal_dsl.program.read_sites import SiteReader
 from causal_dsl.syntax import tree
@@ -232,9 +233,7 @@ class TrainingReader:
         count = self.alignment.network.facts.layers
         for layer in self.settings["layers"] or ():
             if count is not None and layer >= count:
-                self._report(
-                    "E454", f"there is no layer {layer}", label="out of range", help=f"layers run from 0 to {count - 1}"
-                )
+                self._report("E454", f"there is no layer {layer}", label="out of range", help=layers_told(count))
                 return False
         return True
 

@@ -132,6 +132,16 @@ class _Writer:
 
     def _of_network(self, module: Module, declaration: tree.NetworkDecl) -> Iterator[tuple[Named, tree.NetworkDecl]]:
         sweep = self.sweep_of(declaration)
+        for parameter in declaration.parameters:
+            name = parameter.name.name
+            if name in sweep and substitute(declaration.value, {name: sweep[name][0]}) == declaration.value:
+                self.found.report(
+                    "W775",
+                    f"the declaration of `{declaration.name.name}` does not use `{name}`",
+                    parameter.name.span,
+                    notes=("its networks would all be the same one",),
+                    help=f'use it, as in torch("net.py:build", {name}={name}) or hf("run", revision="step{{{name}}}"); or leave it out',
+                )
         for named in self._each(declaration, sweep):
             value = self._trained_towards(module, substitute(declaration.value, named))
             yield named, replace(declaration, value=value, parameters=())

@@ -14,6 +14,9 @@ from causal_dsl.score.results import Estimate, Finding
 if TYPE_CHECKING:
     from causal_dsl import shapes
 
+#: In how many pairs of a sample another part has to count; and up to how many numbers of one place are each claimed to count.
+LEAST, FEW = 8, 4
+
 
 @dataclass(frozen=True)
 class WrittenPart:
@@ -49,19 +52,21 @@ class WrittenPart:
         return self.nearest is not None and self.nearest[0] >= (1 + self.nearest[1]) / 2
 
 
-def part_findings(found: Sequence[WrittenPart], one: bool) -> list[Finding]:
-    """`idle_place`, where a part changes no answer: an alarm for a place that does not tell the variable either; of the numbers of
-    ``one`` place, if half of them or more are so."""
+def part_findings(found: Sequence[WrittenPart], width: int | None, every: bool) -> list[Finding]:
+    """`idle_place`, where a part changes no answer: an alarm for a place that does not tell the variable either; of the numbers of one
+    place, which has ``width``, if these are few and half of them or more are so. Nothing where no part counts in ``LEAST`` pairs, of a
+    sample of them (``every``: of all)."""
     idle = [part for part in found if part.idle]
-    if not idle or len(idle) == len(found):
+    most = max((round((part.counts.value or 0.0) * part.counts.n) for part in found), default=0)
+    if not idle or most < (1 if every else LEAST):
         return []
     empty = [part for part in idle if not part.tells]
     told = empty or idle
-    alarm = bool(empty) and (not one or 2 * len(empty) >= len(found))
+    alarm = bool(empty) and (width is None or (width <= FEW and 2 * len(empty) >= len(found)))
     names, name = _joined([part.place for part in told]), told[0].variable
     text = (
         f"The answer is the same in each of {counted(told[0].counts.n)}, whether or not `{name}` is written at {names}, alone and beside "
-        f"{'other numbers of its place' if one else 'its other places'}: the test does not show that `{name}` is there."
+        f"{'its other places' if width is None else 'other numbers of its place'}: the test does not show that `{name}` is there."
     )
     if told[0].nearest is not None:
         there = "there" if len(told) == 1 else f"at {told[0].place}"

@@ -238,7 +238,7 @@ _ALL = (
         "beside",
         "alarm",
         "beside `exact` or `supported`: one of several places of a variable changes no answer, alone or beside the others",
-        graded="alarm; info if the place tells the variable all the same, or if it is less than half of the numbers of one place",
+        graded="alarm; info if the place tells the variable all the same, and for some numbers of one place unless they are half of four or fewer",
     ),
     FindingKind(
         "replacement_matters",
