@@ -14,7 +14,7 @@ from causal_dsl.measures.quantities import TIED, Columns, Quantity
 from causal_dsl.network.forward import SiteRead, forward
 from causal_dsl.planning.graph import Forward
 from causal_dsl.planning.unclaimed import part, untried
-from causal_dsl.program.probed import Apart, CircuitRuns, Replaced, Unmapped
+from causal_dsl.program.probed import AlignmentRuns, Apart, CircuitRuns, Replaced, Unmapped
 from causal_dsl.program.program import Test
 from causal_dsl.program.read_features import FeatureRef
 from causal_dsl.score.apart import WrittenApart, apart_findings
@@ -64,7 +64,7 @@ def with_probes(result: TestResult, test: Test, execution: Execution) -> TestRes
             )
     for probe_test in execution.plan.tests:
         probe = probe_test.probe
-        if probe is None or isinstance(probe, CircuitRuns) or probe_test.control[0] != test.name:
+        if probe is None or isinstance(probe, CircuitRuns | AlignmentRuns) or probe_test.control[0] != test.name:
             continue
         values = dict(run.cells[probe.cell].node.cell)
         at = next((i for i, cell in enumerate(cells) if cell.cell == values), None)

@@ -40,6 +40,7 @@ ORDER = [
     "checked",
     "probing",
     "beside_circuits",
+    "beside_alignments",
     "report",
     "fitting",
     "specs",

@@ -100,6 +100,24 @@ TWO_LARGEST, NO_NUMBER = -2, -1
 SAID, TRACE = Quantity("said"), Quantity("trace")
 
 
+@dataclass(frozen=True, eq=False)
+class Beside:
+    """A run beside a test, with ``m`` inputs for its ``n`` rows: ``row`` [m] is whose each is, ``weight`` [m] how much it counts
+    there (the weights of a row sum to 1), ``expected`` [m] the code that the causal model gives. ``exact``: they are all that
+    can be drawn."""
+
+    columns: dict[Quantity, np.ndarray]
+    expected: np.ndarray
+    row: np.ndarray
+    weight: np.ndarray
+    n: int
+    exact: bool
+
+    def over_rows(self, numbers: np.ndarray) -> np.ndarray:
+        """The mean of a number a run [m], for each row of the test [n]."""
+        return np.bincount(self.row, self.weight * numbers, minlength=self.n)
+
+
 @dataclass
 class Columns:
     """Numbers of one cell of one test, a row a pair (all arrays have the same length n).
@@ -111,3 +129,5 @@ class Columns:
     base: dict[Quantity, np.ndarray]
     patched: dict[Quantity, np.ndarray] = field(default_factory=dict)
     sources: dict[str, dict[Quantity, np.ndarray]] = field(default_factory=dict)
+    #: what ran beside the test, by name (:mod:`causal_dsl.planning.alignment_runs`)
+    beside: dict[str, Beside] = field(default_factory=dict)

@@ -15,7 +15,7 @@ from causal_dsl.measures.context import TestScores
 from causal_dsl.measures.quantities import Asked
 from causal_dsl.program.ablations import Ablation
 from causal_dsl.program.identity import NetworkKey, Origin, origin
-from causal_dsl.program.probed import Apart, Replaced, Unmapped
+from causal_dsl.program.probed import AlignmentRuns, Apart, Replaced, Unmapped
 from causal_dsl.program.read_features import FeatureRef
 from causal_dsl.program.templates import Template
 from causal_dsl.syntax import tree
@@ -113,6 +113,8 @@ class Cell:
     placed: tuple[Placed, ...] = field(default=(), compare=False)
     #: what is read at places
     looks: tuple[PlaceRead, ...] = ()
+    #: what would write each placed variable, where measures of the whole alignment are asked for
+    held: tuple[Intervention, ...] = field(default=(), compare=False)
 
     @property
     def settings(self) -> dict[str, int | float | str]:
@@ -282,7 +284,7 @@ class Test:
     controls: bool = True
     #: of such further interventions: their rows, which are chosen among those of their test, and what they ask
     given: Drawn | None = None
-    probe: Unmapped | Replaced | Apart | None = None
+    probe: Unmapped | Replaced | Apart | AlignmentRuns | None = None
     #: where the alignment reads several outputs: the test as it is for each by itself, which is what is planned and run
     parts: tuple[Test, ...] = ()
 
