@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from causal_dsl.engine.execute import Execution, TestRun
-from causal_dsl.measures.quantities import Beside, Quantity
+from causal_dsl.measures.quantities import BesideRun, Quantity
 from causal_dsl.planning.alignment_runs import ASKED
 from causal_dsl.program.probed import AlignmentRuns
 
@@ -18,7 +18,7 @@ def with_alignment(run: TestRun, execution: Execution) -> TestRun:
     others = [t for t in execution.plan.tests if t.control[0] == run.test.name and isinstance(t.probe, AlignmentRuns)]
     if not others:
         return run
-    beside: list[dict[str, Beside]] = [{} for _ in run.cells]
+    beside: list[dict[str, BesideRun]] = [{} for _ in run.cells]
     done = [cell.done for cell in run.cells]
     seconds = run.seconds
     for other in others:
@@ -27,7 +27,7 @@ def with_alignment(run: TestRun, execution: Execution) -> TestRun:
         seconds += theirs.seconds
         for (number, name), expected, one in zip(probe.names, probe.expected, theirs.cells, strict=True):
             columns = _of_base(one.columns.patched or one.columns.base)
-            found = Beside(columns, expected, probe.row, probe.weight, run.n, probe.exact)
+            found = BesideRun(columns, expected, probe.row, probe.weight, run.n, probe.exact)
             lacking = np.bincount(probe.row, ~one.done, minlength=run.n) > 0
             for i in range(len(run.cells)) if number is None else (number,):
                 beside[i][name] = found

@@ -14,7 +14,7 @@ import numpy as np
 from causal_dsl.measures.evaluation import Array, CellData, Evaluation, divide
 from causal_dsl.measures.per_cell import CellScore
 from causal_dsl.measures.per_pair import ANSWER, Need, Pair
-from causal_dsl.measures.quantities import Beside, Columns
+from causal_dsl.measures.quantities import BesideRun, Columns
 from causal_dsl.measures.units import SHARE
 
 #: What the runs beside a test are called: one of each of the first three, several of the others, each with what it is about.
@@ -47,7 +47,7 @@ class OfAlignment(CellScore):
     def needs(self) -> Iterator[Need]:
         return iter(())  # of the test's own runs it needs nothing
 
-    def runs(self, frame: CellData) -> list[Beside]:
+    def runs(self, frame: CellData) -> list[BesideRun]:
         return [one for name, one in frame.columns.beside.items() if name.split(":")[0] == self.kind]
 
     def exact(self, env: Evaluation) -> bool:
@@ -76,7 +76,7 @@ class Agreement(OfAlignment):
         return np.mean(runs, axis=0) if runs else np.full(frame.n, np.nan)
 
     @staticmethod
-    def of_run(frame: CellData, one: Beside) -> Array:
+    def of_run(frame: CellData, one: BesideRun) -> Array:
         """The same of one of the runs."""
         right = frame.accepted.right(one.columns[ANSWER], one.expected)
         found = one.over_rows(right.astype(np.float64))

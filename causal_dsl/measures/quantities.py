@@ -101,7 +101,7 @@ SAID, TRACE = Quantity("said"), Quantity("trace")
 
 
 @dataclass(frozen=True, eq=False)
-class Beside:
+class BesideRun:
     """A run beside a test, with ``m`` inputs for its ``n`` rows: ``row`` [m] is whose each is, ``weight`` [m] how much it counts
     there (the weights of a row sum to 1), ``expected`` [m] the code that the causal model gives. ``exact``: they are all that
     can be drawn."""
@@ -130,4 +130,4 @@ class Columns:
     patched: dict[Quantity, np.ndarray] = field(default_factory=dict)
     sources: dict[str, dict[Quantity, np.ndarray]] = field(default_factory=dict)
     #: what ran beside the test, by name (:mod:`causal_dsl.planning.alignment_runs`)
-    beside: dict[str, Beside] = field(default_factory=dict)
+    beside: dict[str, BesideRun] = field(default_factory=dict)

@@ -85,11 +85,11 @@ def _renamed(quantity: Quantity) -> Quantity:
 
 
 @dataclass(frozen=True)
-class _Run:
+class _TreeRun:
     """The run on the input ``role`` with the places of variables set from other runs."""
 
     role: str
-    sets: tuple[tuple[str, _Run], ...] = ()
+    sets: tuple[tuple[str, _TreeRun], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ class _Tree:
 
     name: str
     draws: tuple[_Draw, ...]
-    run: _Run
+    run: _TreeRun
     on: str
     do: tuple[tuple[str, _Told], ...] = ()
     plain: bool = False
@@ -135,7 +135,7 @@ class _Told:
         return inputs.evaluated(rows, self.role, {v: told.of(v, inputs, rows) for v, told in self.do}, variable)
 
 
-def _write(held: dict[str, Intervention], variable: str, run: _Run) -> Intervention:
+def _write(held: dict[str, Intervention], variable: str, run: _TreeRun) -> Intervention:
     under = tuple(_write(held, name, inner) for name, inner in run.sets)
     one = held[variable]
     return replace(one, value=FromRun(run.role, one.places, under), text=f"{variable} <- {run.role}")
@@ -145,14 +145,14 @@ def _trees(kind: str, test: Test, known: tuple[str, ...]) -> Iterator[_Tree]:
     output = test.readout.variable
     grow = _Growing(test, known)
     if kind == RANDOM:
-        yield _Tree(RANDOM, (_Draw(_BASE, ASKED, ()),), _Run(_BASE), ASKED, plain=True)
+        yield _Tree(RANDOM, (_Draw(_BASE, ASKED, ()),), _TreeRun(_BASE), ASKED, plain=True)
     elif kind == SCRUBBED:
         run = grow.scrubbed(output, ASKED, _BASE)
         yield _Tree(SCRUBBED, tuple(grow.draws), run, ASKED)
     elif kind == CARRIED:
         parents = held_parents(test.model, known, output)
         draws = (_Draw(_BASE, ASKED, parents.free),)
-        yield _Tree(CARRIED, draws, _Run(_BASE, tuple((v, _Run(ASKED)) for v in parents.placed)), ASKED)
+        yield _Tree(CARRIED, draws, _TreeRun(_BASE, tuple((v, _TreeRun(ASKED)) for v in parents.placed)), ASKED)
     elif kind == CONSISTENT:
         for variable in (*known, output):
             yield _consistent(test, known, variable)
@@ -171,7 +171,7 @@ class _Growing:
     known: tuple[str, ...]
     draws: list[_Draw] = field(default_factory=list)
 
-    def scrubbed(self, variable: str, like: str, role: str) -> _Run:
+    def scrubbed(self, variable: str, like: str, role: str) -> _TreeRun:
         """A run whose value at the place of ``variable`` is, by the hypothesis, as good as that of the input ``like``."""
         parents = held_parents(self.test.model, self.known, variable)
         self.draws.append(_Draw(role, like, parents.free))
@@ -180,9 +180,9 @@ class _Growing:
             chosen = f"{parent} of {role}"
             self.draws.append(_Draw(chosen, like, (parent,)))
             sets.append((parent, self.scrubbed(parent, chosen, f"rest of {chosen}")))
-        return _Run(role, tuple(sets))
+        return _TreeRun(role, tuple(sets))
 
-    def resampled(self, variable: str, chosen: Iterable[str], role: str) -> _Run:
+    def resampled(self, variable: str, chosen: Iterable[str], role: str) -> _TreeRun:
         """A run in which the ``chosen`` variables come from inputs of their own, what they decide is computed, all else that is
         placed comes from the reference, and what is not placed from other inputs."""
         parents = held_parents(self.test.model, self.known, variable)
@@ -190,13 +190,13 @@ class _Growing:
         sets = []
         for parent in parents.placed:
             if parent in chosen:
-                run = _Run(_own(parent))
+                run = _TreeRun(_own(parent))
             elif set(chosen) & _above(self.test, self.known, parent):
                 run = self.resampled(parent, chosen, f"{parent} of {role}")
             else:
-                run = _Run(ASKED)
+                run = _TreeRun(ASKED)
             sets.append((parent, run))
-        return _Run(role, tuple(sets))
+        return _TreeRun(role, tuple(sets))
 
 
 def _own(variable: str) -> str:
@@ -212,14 +212,14 @@ def _consistent(test: Test, known: tuple[str, ...], variable: str) -> _Tree:
     """The parents of a variable come from inputs of their own: what is then at its place is used in the reference."""
     parents = held_parents(test.model, known, variable).placed
     draws = [_Draw(_own(parent), ASKED, ()) for parent in parents]
-    sets = tuple((parent, _Run(_own(parent))) for parent in parents)
+    sets = tuple((parent, _TreeRun(_own(parent))) for parent in parents)
     do = tuple((parent, _Told(_own(parent))) for parent in parents)
     name = f"{CONSISTENT}: {variable}"
     base = _Draw(_BASE, ASKED, test.model.exogenous)  # the reference itself
     if variable == test.readout.variable:
-        return _Tree(name, (base, *draws), _Run(_BASE, sets), ASKED, do)
+        return _Tree(name, (base, *draws), _TreeRun(_BASE, sets), ASKED, do)
     draws.append(_Draw("source", ASKED, ()))
-    run = _Run(_BASE, ((variable, _Run("source", sets)),))
+    run = _TreeRun(_BASE, ((variable, _TreeRun("source", sets)),))
     return _Tree(name, (base, *draws), run, ASKED, ((variable, _Told("source", do)),))
 
 
@@ -227,22 +227,22 @@ def _abstract(kind: str, test: Test, known: tuple[str, ...], chosen: tuple[str, 
     """The ``chosen`` variables come from inputs of their own; what the network then has for ``target`` is compared."""
     name = f"{kind}: {target} under {', '.join(chosen)}"
     do = tuple((variable, _Told(_own(variable))) for variable in chosen)
-    sets = tuple((variable, _Run(_own(variable))) for variable in chosen)
+    sets = tuple((variable, _TreeRun(_own(variable))) for variable in chosen)
     own = [_Draw(_own(variable), ASKED, ()) for variable in chosen]
     output = target == test.readout.variable
     if kind == ABSTRACT:
         if output:
             base = _Draw(_BASE, ASKED, test.model.exogenous)
-            return _Tree(name, (base, *own), _Run(_BASE, sets), ASKED, do)
+            return _Tree(name, (base, *own), _TreeRun(_BASE, sets), ASKED, do)
         draws = (_Draw(_BASE, ASKED, ()), *own)
-        run = _Run(_BASE, ((target, _Run(ASKED, sets)),))
+        run = _TreeRun(_BASE, ((target, _TreeRun(ASKED, sets)),))
         return _Tree(name, draws, run, _BASE, ((target, _Told(ASKED, do)),))
     grow = _Growing(test, known, own)
     if output:
         run = grow.resampled(target, chosen, _BASE)
         return _Tree(name, tuple(grow.draws), run, ASKED, do)
     grow.draws.append(_Draw(_BASE, ASKED, ()))
-    run = _Run(_BASE, ((target, grow.resampled(target, chosen, f"{target} of {_BASE}")),))
+    run = _TreeRun(_BASE, ((target, grow.resampled(target, chosen, f"{target} of {_BASE}")),))
     return _Tree(name, tuple(grow.draws), run, _BASE, ((target, _Told(ASKED, do)),))
 
 

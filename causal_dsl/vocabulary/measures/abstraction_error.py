@@ -12,5 +12,5 @@ MEASURE = Measure(
     needs=("answer", "placed"),
     formula="causal_dsl.measures.of_alignments:abstraction_error",
     better="lower",
-    interval="resampled",
+    interval="runs",
 )

@@ -12,5 +12,5 @@ MEASURE = Measure(
     needs=("answer", "placed"),
     formula="causal_dsl.measures.of_alignments:local_consistency",
     better="higher",
-    interval="resampled",
+    interval="runs",
 )

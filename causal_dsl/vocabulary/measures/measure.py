@@ -37,7 +37,7 @@ class Measure:
     needs: tuple[Need, ...]
     formula: str | Callable[..., Any]
     better: Literal["higher", "lower"] | None
-    interval: Literal["share", "mean", "resampled"]
+    interval: Literal["share", "mean", "resampled", "runs"]
 
     def __post_init__(self) -> None:
         if not self.name.isidentifier() or self.name in QUANTITIES:
