@@ -13,7 +13,8 @@ from causal_dsl.measures.of_circuits import EMPTY, FULL, HALVES, RANDOM, Faithfu
 from causal_dsl.measures.quantities import Columns, Quantity
 from causal_dsl.planning.circuit_runs import compared
 from causal_dsl.program.ablations import Ablation
-from causal_dsl.program.nodes import kinds_of, size_of
+from causal_dsl.program.circuit_members import size
+from causal_dsl.program.nodes import kinds_of
 from causal_dsl.program.probed import CircuitRuns
 from causal_dsl.program.program import Test
 from causal_dsl.score.circuit_results import CircuitResult, SelfCheck, random_of
@@ -84,7 +85,7 @@ def _circuit(
             random[score.text] = random_of(_number(env, score), values)
     return CircuitResult(
         ablation.name,
-        size_of(ablation.spots, test.network.facts),
+        size(ablation.members, test.network.facts),
         ablation.choices,
         tuple(_checks(ablation, test, own.columns)),
         random,
@@ -113,10 +114,8 @@ def _checks(ablation: Ablation, test: Test, columns: Columns) -> list[SelfCheck]
     check("the full circuit is the clean run", FULL, "base")
     check("the circuit and its complement, written together, are the empty circuit", HALVES, EMPTY)
     value, facts = ablation.value, test.network.facts
-    there = {node.kind for node, _ in ablation.every} | (
-        {"mlp"} if any(n.kind == "neuron" for n, _ in ablation.every) else set()
-    )
-    everywhere = all(position is None or position.kind == "all" for _, position in ablation.every)
+    there = ablation.kinds | ({"mlp"} if "neuron" in ablation.kinds else set())
+    everywhere = all(position is None or position.kind == "all" for position in ablation.positions)
     if isinstance(value, FromRun) and everywhere and set(kinds_of(facts)) <= there and value.role in runs:
         check(f"the empty circuit is the run of {value.role}", EMPTY, value.role)
     return found

@@ -298,15 +298,16 @@ def hf(
     *,
     name: str,
     revision: str | None = None,
+    adapter: str | None = None,
     doc: str = "",
     sweep: Mapping[str, Any] | None = None,
     **words: Any,
 ) -> NetworkWord:
-    """``network NAME = hf("repo or folder", revision=…, dtype=float32, device=…, padding=…)``.
+    """``network NAME = hf("repo or folder", revision=…, adapter="folder", dtype=float32, device=…, padding=…)``.
 
     ``sweep`` are its parameters: ``hf("run", revision="step{step}", name="run", sweep={"step": [0, 512]})``.
     """
-    return _network("hf", reference, name, doc, words, {"revision": revision}, sweep)
+    return _network("hf", reference, name, doc, words, {"revision": revision, "adapter": adapter}, sweep)
 
 
 def zoo(

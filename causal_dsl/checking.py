@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from causal_dsl.causal.accepted import AcceptedSets
 from causal_dsl.causal.designs import count_distinct
 from causal_dsl.causal.memo import Memo
 from causal_dsl.checked import Checked
@@ -19,6 +20,7 @@ from causal_dsl.diagnostics import (
     fail,
 )
 from causal_dsl.garbage import rarely_collected
+from causal_dsl.planning.answer_room import check_room
 from causal_dsl.planning.chunk_to_memory import chunk_to_memory
 from causal_dsl.planning.circuit_runs import circuit_runs
 from causal_dsl.planning.fit_plan import Fits, make_fits, refuse_overlap, refuse_unfitted
@@ -27,7 +29,7 @@ from causal_dsl.planning.memory import Budget, default_bytes
 from causal_dsl.planning.plan import Plan
 from causal_dsl.planning.probes import probes_of
 from causal_dsl.planning.switches import turned_on, without
-from causal_dsl.planning.unknown import warn_of_unknown_words
+from causal_dsl.planning.unknown import refuse_other_words, warn_of_unknown_words
 from causal_dsl.program.answers import Answers, answers_of, check_answers, check_numbers
 from causal_dsl.program.beginnings import check_beginnings
 from causal_dsl.program.derived_tests import (
@@ -103,7 +105,9 @@ def _check(spec: Spec, options: Options, networks: Mapping[NetworkKey, Network] 
         for expectation in test.scores.expectations:
             for part in (test, *test.parts):
                 of = "" if part is test else part.readout.variable
-                vacuous = vacuous_expectation(checked.ceilings.get(part.name, {}), expectation, of)
+                accepted = [part.model.accepted(readout.variable) for readout in part.readouts]
+                choice = any(isinstance(one, AcceptedSets) for one in accepted)
+                vacuous = vacuous_expectation(checked.ceilings.get(part.name, {}), expectation, of, choice)
                 if vacuous is not None:
                     found.add(vacuous)
     checked.diagnostics = list(found)
@@ -155,6 +159,8 @@ def _plan(
         checked.distinct[test.name] = count_distinct(drawn.ids)
         if test.swaps:
             checked.ceilings[test.name] = memo.ceilings(test.design, list(test.swaps), test.readout.variable, drawn)
+        if test.network.facts.kind == "unknown" and tokens is not None and tokens.words:
+            refuse_other_words(test, drawn, tokens)
         if test.network.facts.kind == "unknown" or (tokens is None and test.alignment.prompts):
             continue
         if tokens is not None:
@@ -183,6 +189,7 @@ def _plan(
 
     plan = make_plan(program, [*ready, *controls], tokenizers, found, memo.draw, probes)
     warn_of_unknown_words(plan, found)
+    check_room(plan, checked.answers, found)
     checked.distinct |= {test.name: count_distinct(plan.ids_of(test)) for test in ready}
     checked.fits = plan.fits = _fits(program, ready, plan, checked, tokenizers, found, memo)
     plan = by_reference(plan) if options.reference else unfit_networks(plan)

@@ -22,7 +22,9 @@ from causal_dsl.engine.stored_blocks import ChunkStore
 from causal_dsl.fitting.fit import fit_all
 from causal_dsl.fitting.fit_report import with_controls
 from causal_dsl.fitting.library import Library, refuse_seen
+from causal_dsl.fitting.orthogonal import refuse_slanted
 from causal_dsl.network.at_hand import check_at_hand, prove_at_hand
+from causal_dsl.network.before_and_after import Before, before
 from causal_dsl.network.behaviour import behaviour_at_hand, of_code
 from causal_dsl.network.described import described
 from causal_dsl.network.network import Network
@@ -38,8 +40,10 @@ from causal_dsl.program.templates import show_value
 from causal_dsl.program.tokens import MASK
 from causal_dsl.provenance import code_of, files_of, identity_of, inputs_of, names_of
 from causal_dsl.ran import RanPart, joined, keep
+from causal_dsl.report.activations import refuse_nowhere, save_activations
 from causal_dsl.report.progress import Progress, progress
 from causal_dsl.score.agreement import with_agreement
+from causal_dsl.score.attribution_checks import with_attributions
 from causal_dsl.score.missing import as_far_as_measured, not_measured, refuse_missing
 from causal_dsl.score.of_run import score_run
 from causal_dsl.score.rest_kept import with_rest_kept
@@ -47,6 +51,7 @@ from causal_dsl.score.results import Results, SpecResult, TestResult
 from causal_dsl.score.several import OneOutput, score_several
 from causal_dsl.score.speech import speech_of
 from causal_dsl.score.targets import target_ids
+from causal_dsl.score.tied import with_ties
 from causal_dsl.score.truth import kept_of, labels_of
 from causal_dsl.score.verdict import settled
 from causal_dsl.session import Session
@@ -256,28 +261,37 @@ def _run(
         return RanPart(_result(spec, checked, networks, [], started, identity_of(inputs, options), notices), inputs)
     memory = {key: options.memory for key in networks if options.memory}
     later.known = files_of(spec, checked, networks)
-    noticed = _at_hand(plan, checked, networks, options)
+    noticed = _at_hand(plan, checked, networks)
     behaviour = _behaviour(plan, checked, networks)
+    before_it = [before(networks[key], rows) for key, rows in plan.inputs.items()]
     with progress() if options.progress else Progress() as bar:
         targets = target_ids(plan, checked.answers, networks)
+        refuse_slanted(plan.program.tests)
         library = fit_features(checked, networks, options, bar, folder)
         inputs = inputs_of(spec, checked, networks, options, library.digest, behaviour)
         store = _store(inputs, name, folder, later)
         execution = Execution(
             plan, networks, checked.answers, targets, memory, bar.advance, store, options.compiled, library.maps
         )
+        refuse_nowhere(execution, folder)
         bar.begin(spec.name, execution.total())
         try:
             for said in execution.run():
                 bar.say(f"{spec.name}: {said}"[:60])
+            _refuse_changed(before_it, store)
         except KeyboardInterrupt:
             interrupted = True
+            execution.finish()
     assert checked.program is not None
     tests = [_scored(test, execution, checked, networks, library) for test in checked.program.tests]
     told = [*noticed, *notices]
     result = _result(spec, checked, networks, tests, started, identity_of(inputs, options), told, execution)
     if folder is None:
         return RanPart(result, inputs, interrupted=interrupted)
+    try:
+        save_activations(execution, folder)
+    except OSError as error:
+        result = _unstored(result, error, folder, options, spec)
     for unkept in (library.unkept, execution.unkept):
         if unkept is not None:
             result = _unstored(result, unkept, folder, options, spec)
@@ -319,13 +333,15 @@ def _scored(
         if one.readout.metric is None:
             scored = with_probes(scored, one, execution)
         scored = with_agreement(with_circuits(scored, run, execution, kept))
+        scored = with_attributions(scored, one, [cell.columns for cell in cells], kept)
         scored = replace(scored, cells=tuple(map(settled, scored.cells)))
         speech = speech_of(one, plan, checked.answers[one.name], tokens)
         outputs.append(OneOutput(one, run, cells, ceilings, scored, speech))
+    drawn = plan.draw_of(test.each[0])
     if not test.parts:
-        return outputs[0].result
+        return with_ties(outputs[0].result, test, drawn)
     whole = score_several(test, outputs, plan, checked.ceilings.get(test.name, {}), kept)
-    return as_far_as_measured(whole, test)
+    return with_ties(as_far_as_measured(whole, test), test, drawn)
 
 
 def _finished(test: Test, execution: Execution) -> list[int] | None:
@@ -343,17 +359,27 @@ def _with_blanks(
     return {**blanks, **networks}
 
 
-def _at_hand(
-    plan: Plan, checked: Checked, networks: Mapping[NetworkKey, Network], options: Options
-) -> tuple[Diagnostic, ...]:
+def _at_hand(plan: Plan, checked: Checked, networks: Mapping[NetworkKey, Network]) -> tuple[Diagnostic, ...]:
     """Try each network on the inputs of the plan and of its fits; what was noticed then and as it was loaded."""
     found: list[Diagnostic] = []
     for key, network in networks.items():
         found += network.warnings
         for inputs in (plan.inputs, checked.fits.plan.inputs if checked.fits is not None else {}):
             if key in inputs:
-                found += check_at_hand(network, inputs[key], _with_answers(plan, network), options.trust)
+                found += check_at_hand(network, inputs[key], _with_answers(plan, network))
     return tuple(dict.fromkeys(found))
+
+
+def _refuse_changed(networks: Sequence[Before | None], store: ChunkStore | None) -> None:
+    """Raise E663 where a network is not what it was before the run; its blocks are not kept then."""
+    try:
+        for one in networks:
+            if one is not None:
+                one.refuse_change()
+    except SpecError:
+        if store is not None:
+            store.discard()
+        raise
 
 
 def _behaviour(plan: Plan, checked: Checked, networks: Mapping[NetworkKey, Network]) -> dict[str, str]:

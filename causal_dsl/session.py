@@ -113,6 +113,9 @@ class Session:
             ref.setting("tokenizer"),
             ref.setting("arguments", ()),
             tuple((name, value) for name, value in ref.settings if name in SEQUENCE),
+            ref.setting("adapter"),
+            ref.setting("merged", True),
+            ref.setting("elsewhere", False),
         )
         return load(ref.facts, reference, device, dtype, self.options.trust, ref.span, ref.name)
 

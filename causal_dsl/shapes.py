@@ -219,7 +219,7 @@ class UnclaimedJson(TypedDict):
     "the variables that are placed there"
     varied: list[str]
     "the inputs in which the other run differs"
-    why: Literal["decided", "idle", "through"]
+    why: Literal["decided", "idle", "through", "alike"]
     "why it must not move the answer (docs/measures.md)"
     natural: float
     "share of answers that may move without being said, in [0, 1]"
@@ -251,6 +251,21 @@ class WrittenApartJson(TypedDict):
     "share of pairs whose answer differs from the base's, in [0, 1]"
     asked: int
     "the number of pairs in which the causal model changes the answer"
+
+
+class WrittenPartJson(TypedDict):
+    """One place of a variable that has several, or one of the numbers of its only place."""
+
+    variable: str
+    "the variable"
+    place: str
+    "where"
+    alone: EstimateJson
+    "iia if it alone is written, in [0, 1]"
+    without: EstimateJson
+    "iia if all but it are written, in [0, 1]"
+    counts: EstimateJson
+    "share of pairs whose answer it changes, written beside some of the others or none, in [0, 1]"
 
 
 class CircuitSizeJson(TypedDict):
@@ -322,6 +337,29 @@ class CircuitJson(TypedDict):
     "the weighted edges of each random circuit"
 
 
+class AttributionJson(TypedDict):
+    """The terms of a logit in one kind of run: means over the pairs of all cells, in logits."""
+
+    run: str
+    "the run: `base`, `patched`, or a source"
+    of: str
+    "the logit"
+    parts: dict[str, float | None]
+    "what the embeddings, all attention, all MLPs, and the biases of the last norm and the read-out add"
+    sum: float | None
+    "their sum"
+    logit: float | None
+    "the logit that the network makes of the stream"
+    apart: float | None
+    "the largest difference of the two in a pair"
+    heads_apart: float | None
+    "the largest difference of the heads of a layer, with the biases behind them, from what its attention adds; 0 if no head is asked for"
+    written: bool
+    "whether the test writes into the stream itself, so that the sum lacks that"
+    holds: bool
+    "whether what is apart is rounding"
+
+
 class CellJson(TypedDict):
     """One cell of a test."""
 
@@ -347,6 +385,8 @@ class CellJson(TypedDict):
     "units that no variable claims, if that control was run"
     apart: NotRequired[list[WrittenApartJson]]
     "the variables that it writes together, each written by itself, if that control was run"
+    parts: NotRequired[list[WrittenPartJson]]
+    "the places of a variable that has several, each written alone and left out, if that control was run"
     replaced: NotRequired[ReplacedJson]
     "an ablation beside other values"
     circuit: NotRequired[CircuitJson]
@@ -461,6 +501,8 @@ class TestJson(TypedDict):
     "the network's wrong answers, the most common first"
     seconds: float
     "wall-clock time, in seconds"
+    attributions: NotRequired[list[AttributionJson]]
+    "where it asks for attributions: what all terms of the stream add up to"
     outputs: NotRequired[dict[str, TestJson]]
     "where it reads several outputs: the result of each by itself, by its name; all else is then of all of them together"
     verdict: NotRequired[VerdictJson]
@@ -653,6 +695,8 @@ class NetworkInputsJson(TypedDict):
     "how prompts are padded"
     behaviour: str
     "SHA-256 of its logits for a few inputs, where it is made by code"
+    libraries: dict[str, str]
+    "versions of the libraries that only such networks need"
 
 
 class IdentityJson(TypedDict):

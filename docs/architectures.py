@@ -1,5 +1,5 @@
-"""Write the table of ``architectures.md``: a tiny network of every causal language model of transformers is loaded, its sites are
-proved, and what is patched in it is held against hooks by hand (``tests/network/decoders.py``).
+"""Write the table of ``architectures.md``: a tiny network of every causal language model of transformers, and of every one that
+also reads pictures or sound, is loaded, its sites are proved, and what is patched in it is held against hooks by hand (``tests/network/decoders.py``).
 
 ``python docs/architectures.py`` takes some minutes. The nightly tests make the same rows and compare them with the page.
 """
@@ -22,6 +22,7 @@ COLUMNS = {
     "`q k v`": ("q", "k", "v"),
     "`pattern`": ("pattern",),
     "`neurons`": ("neurons",),
+    "experts": ("router", "expert_out"),
 }
 
 

@@ -24,6 +24,7 @@ from causal_dsl.vocabulary.architectures.architecture import SIZES
 from causal_dsl.vocabulary.features import FEATURES, FeatureFamily
 from causal_dsl.vocabulary.findings import FINDINGS
 from causal_dsl.vocabulary.measures import MEASURES
+from causal_dsl.vocabulary.readings import READINGS
 from causal_dsl.vocabulary.settings import Setting
 
 DOCS = Path(__file__).parent
@@ -89,6 +90,19 @@ def of_logits() -> str:
     return _table("| name | is | unit |", [(f"`{m.written}`", m.says, _UNITS[m.unit]) for m in some])
 
 
+def readings() -> str:
+    """What is computed from what is at a place."""
+    rows = [
+        (
+            f"`{r.written} @ {r.example}`",
+            r.says + (f" ({r.paper})" if r.paper else ""),
+            _UNITS[r.unit] if r.unit else "that of the metric",
+        )
+        for r in READINGS.values()
+    ]
+    return _table("| written | is | unit |", rows)
+
+
 def of_numbers() -> str:
     """The scores of outputs that are numbers."""
     rows = [(f"`{m.name}`", m.says.partition(": ")[2]) for m in MEASURES.own.values() if "number" in m.needs]
@@ -148,6 +162,7 @@ def families() -> str:
 TABLES = {
     "measures of answers": of_answers,
     "measures of logits": of_logits,
+    "readings": readings,
     "measures of numbers": of_numbers,
     "findings": findings,
     "findings of features": findings_of_features,
@@ -193,6 +208,10 @@ def names_of(record: Architecture) -> list[str]:
         record.settle(record, lambda name: asked.setdefault(name))
     if record.inner is not None:
         record.inner(lambda name: asked.setdefault(name) or 1)
+    if record.count is not None:
+        record.count(lambda name: asked.setdefault(name) or 1)
+    if record.dense is not None:
+        record.dense(lambda name: asked.setdefault(name) or (1 if name == "num_hidden_layers" else None))
     return list(dict.fromkeys([*(name for names in SIZES.values() for name in names), *TOKENS, *asked]))
 
 
@@ -208,13 +227,20 @@ def defaults() -> dict[str, dict[str, Any]]:
 
 
 def decoders() -> dict[str, dict[str, Any]]:
-    """The same of every other model type that transformers calls a causal language model: whose layout is inferred at load."""
+    """The same of every other model type that transformers calls a causal language model, and of those that read pictures or sound
+    as well as text: whose layout is inferred at load."""
     from transformers import CONFIG_MAPPING
-    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    from transformers.models.auto.modeling_auto import (
+        MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+        MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES,
+    )
 
     names = [*(name for names in SIZES.values() for name in names), *TOKENS]
     found = {}
-    for family in sorted(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.keys() - ARCHITECTURES.own.keys()):
+    for family in sorted(
+        (MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.keys() | MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES.keys())
+        - ARCHITECTURES.own.keys()
+    ):
         taken = inspect.signature(CONFIG_MAPPING[family]).parameters
         said = {name: taken[name].default for name in names if name in taken}
         found[family] = {name: value for name, value in said.items() if isinstance(value, int | None)}

@@ -184,7 +184,8 @@ def draws() -> st.SearchStrategy[tree.Draw]:
 def causal_models() -> st.SearchStrategy[tree.CausalDecl]:
     sets = st.builds(tree.Set, _tuples(_values)) | st.builds(tree.ChosenSet, _values, _values)
     mechanisms = st.builds(tree.Mechanism, idents(), _values | sets, st.none() | domains(), st.booleans(), doc=docs())
-    return st.builds(tree.CausalDecl, idents(), _tuples(draws() | mechanisms), doc=docs())
+    unstated = st.builds(tree.Mechanism, idents(), st.none(), st.none(), st.just(True), doc=docs())
+    return st.builds(tree.CausalDecl, idents(), _tuples(draws() | mechanisms | unstated), doc=docs())
 
 
 @cache

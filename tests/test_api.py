@@ -12,30 +12,12 @@ import pytest
 
 import causal_dsl as cd
 from causal_dsl.tools.cli import main
+from tests.equality import relu
 
-TEXT = """\
-domain Shape = 0..3
-
-causal equality {
-  a, b, c, d ~ Shape
-
-  left  := a == b
-  right := c == d
-  output same := left == right
-}
-
-network mlp = zoo("equality-relu")
-
-align halves(i in [0, 2]) : equality -> mlp {
-  a @ input[0:4]   via onehot()
-  b @ input[4:8]   via onehot()
-  c @ input[8:12]  via onehot()
-  d @ input[12:16] via onehot()
-
-  left @ layer[1].out[i]
-  same @ logits
-}
-
+TEXT = relu(
+    "left @ layer[1].out[i]",
+    align="halves(i in [0, 2])",
+    tests="""
 test solves on halves(i=0) {
   base ~ equality(exhaustive=true)
   expect accuracy >= 99%
@@ -47,7 +29,8 @@ test moved_by on halves {
   expect kl >= 0 nats
   report kl
 }
-"""
+""",
+)
 SCORES = {"accuracy", "iia", "iia_informative", "iia_star"}
 Captured = pytest.CaptureFixture[str]
 
@@ -158,7 +141,7 @@ def test_faults_are_raised_with_their_diagnostics(folder: Path) -> None:
         with pytest.raises(cd.SpecError) as raised:
             act(faulty)
         assert [diagnostic.code for diagnostic in raised.value.diagnostics] == [found.code]
-        assert "faulty.causal:6:" in str(raised.value)
+        assert "faulty.causal:5:" in str(raised.value)
 
 
 def test_the_results_as_a_table(results: cd.Results) -> None:

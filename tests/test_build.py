@@ -295,6 +295,36 @@ def test_domains_and_operators() -> None:
     same(cd.spec(names, flags, shares, cities, facts), TABLES)
 
 
+def test_outputs_without_a_value_and_stated_ends() -> None:
+    m = cd.Causal("m")
+    x = m.draw("x", domain=cd.between(0, 9))
+    y, z = m.output("y"), m.output("z", x * x)
+    a = cd.align("a", m, cd.hf("gpt2", name="net"))
+    a.prompt("{x} squared is")
+    a.place(y, cd.next_token)
+    a.place(z, cd.next_token(end=cd.name("word")))
+    same(
+        cd.spec(a),
+        """
+        causal m {
+          x ~ 0..9
+
+          output y
+          output z := x * x
+        }
+        network net = hf("gpt2")
+        align a : m -> net {
+          prompt "{x} squared is"
+
+          y @ next_token
+          z @ next_token(end=word)
+        }
+        """,
+    )
+    with pytest.raises(TypeError, match="has a value"):
+        m.output("w", domain=cd.between(0, 9))
+
+
 def test_misuse_says_what_to_write() -> None:
     model = cd.Causal("m")
     a, b = model.draw("a", "b", domain=range(3))

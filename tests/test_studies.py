@@ -138,6 +138,7 @@ def without_attention(small: Small, layers: range, key: int) -> Iterator[None]:
         modeling_llama.eager_attention_forward = own
 
 
+@pytest.mark.slow
 def test_attention_knockout_is_that_of_hooks(small: Small, tmp_path: Path) -> None:
     results, pairs = run("attention_knockout", small, tmp_path, "the_city", "another_word")
     for test, word in (("the_city", None), ("another_word", "located")):
@@ -157,6 +158,7 @@ def test_attention_knockout_is_that_of_hooks(small: Small, tmp_path: Path) -> No
         assert max(moved) > 0.01  # a cut that does nothing would equal any cut
 
 
+@pytest.mark.slow
 def test_patchscopes_are_those_of_hooks(small: Small, tmp_path: Path) -> None:
     results, pairs = run("patchscopes", small, tmp_path, "read_early")
     for layer in (0, 7, 20):
@@ -175,6 +177,7 @@ def test_patchscopes_are_those_of_hooks(small: Small, tmp_path: Path) -> None:
         assert told.value == pytest.approx(np.mean(found), rel=1e-3)
 
 
+@pytest.mark.slow
 def test_function_vectors_are_those_of_hooks(small: Small, tmp_path: Path) -> None:
     results, pairs = run("function_vectors", small, tmp_path, "vector_added")
     for layer in (1, 14, 29):
@@ -240,6 +243,75 @@ def test_a_network_that_tells_brackets_holds_neither_part_of_the_program_alone()
 def test_a_steering_curve_turns_more_answers_the_further_it_goes() -> None:
     moved = [cell.scores["moved"].value for cell in cd.run(cd.load(STUDIES / "steering.causal"))["steered"].cells]
     assert moved[3] == 0 and moved[6] == max(moved) > 0.3
+
+
+LETTERS = STUDIES / "letters"
+
+
+def of_letters(rows: list[str], act: dict[str, Callable[[Tensor], None]], model: Any) -> Tensor:
+    """The last token's logits [n, vocabulary] for prompts, with some outputs of modules changed in place."""
+    tokenizer = Tokenizer.from_file(str(LETTERS / "base" / "tokenizer.json"))
+    handles = []
+    for path, change in act.items():
+
+        def after(_: nn.Module, args: Any, output: Any, change: Callable[[Tensor], None] = change) -> None:
+            change(output[0] if isinstance(output, tuple) else output)
+
+        handles.append(model.get_submodule(path).register_forward_hook(after))
+    try:
+        with torch.no_grad():
+            found: Tensor = model(input_ids=torch.tensor([tokenizer.encode(text).ids for text in rows])).logits[:, -1]
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found.double()
+
+
+def test_a_lora_changes_where_a_variable_is_and_merged_it_is_the_same(tmp_path: Path) -> None:
+    import peft
+
+    results = cd.run(cd.load(STUDIES / "lora.causal"), cd.Options(out=tmp_path))
+    before, after, apart = (results[f"held_{name}"] for name in ("before", "after", "apart"))
+    assert before.cell(l=0, p="last").scores["iia"].value > 0.9 > 0.75 > after.cell(l=0, p="last").scores["iia"].value
+    for one, other in zip(after.cells, apart.cells, strict=True):
+        assert one.cell == other.cell
+        assert {n: e.value for n, e in one.scores.items()} == {n: e.value for n, e in other.scores.items()}
+    pairs = pandas.read_parquet(tmp_path / "lora" / "pairs.parquet")
+    model = peft.PeftModel.from_pretrained(LlamaForCausalLM.from_pretrained(LETTERS / "base"), str(LETTERS / "lora"))
+    for cell in results["without"].cells:
+        layer, module = cell.cell["k"], str(cell.cell["m"]).strip('"')
+        rows = [text for (text,) in rows_of(pairs, "without", ["base"], k=float(layer), m=cell.cell["m"])]
+        path = f"base_model.model.model.layers.{layer}.self_attn.{module}.lora_B.default"
+        plain, cut = (of_letters(rows, act, model)[:, [9, 10]].argmax(-1) for act in ({}, {path: Tensor.zero_}))
+        assert cell.scores["moved"].value == pytest.approx(float((plain != cut).double().mean())) and len(rows) == 128
+    assert results["without"].cells[0].scores["moved"].value > 0.4
+
+
+def test_a_latent_that_is_clamped_turns_answers_and_one_that_is_ablated_does_not(tmp_path: Path) -> None:
+    from safetensors.torch import load_file
+
+    results = cd.run(cd.load(STUDIES / "sae_clamping.causal"), cd.Options(out=tmp_path))
+    pairs = pandas.read_parquet(tmp_path / "sae_clamping" / "pairs.parquet")
+    sae = load_file(LETTERS / "sae" / "sae_weights.safetensors")
+    model = LlamaForCausalLM.from_pretrained(LETTERS / "base")
+    for test, latents in (("clamped", [19]), ("ablated", [19, 33, 50, 0])):
+        for cell in results[test].cells:
+            latent, to = (latents[0], cell.cell["c"]) if test == "clamped" else (cell.cell["k"], 0)
+            cells = {name: float(value) for name, value in cell.cell.items()}
+            rows = rows_of(pairs, test, ["base", "kl", "moved"], **cells)
+
+            def clamp(hidden: Tensor, latent: int = latent, to: float = to) -> None:
+                read = torch.relu((hidden[:, -1] - sae["b_dec"]) @ sae["W_enc"][:, latent] + sae["b_enc"][latent])
+                hidden[:, -1] += (to - read)[:, None] * sae["W_dec"][latent]
+
+            texts = [text for text, _, _ in rows]
+            plain, changed = (of_letters(texts, act, model) for act in ({}, {"model.layers.0": clamp}))
+            moved = (plain[:, [9, 10]].argmax(-1) != changed[:, [9, 10]].argmax(-1)).double()
+            p, q = plain.log_softmax(-1), changed.log_softmax(-1)
+            assert len(rows) == 56 and [row[2] for row in rows] == moved.tolist()
+            assert np.allclose([row[1] for row in rows], (p.exp() * (p - q)).sum(-1), rtol=1e-4, atol=1e-6)
+    values = [cell.scores["moved"].value for cell in results["clamped"].cells]
+    assert values[:2] == [0, 0] and values == sorted(values) and values[-1] == 1
 
 
 def _few(home: Path) -> list[cd.Spec]:

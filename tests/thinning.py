@@ -17,9 +17,10 @@ def some(cases: Iterable[str], always: Collection[str]) -> list[Any]:
 
 
 def spread(cases: Iterable[Any], step: int) -> list[Any]:
-    """The same, where each ``step``-th runs always."""
+    """The same, where each ``step``-th runs always. A tuple is a case of several arguments."""
+    every = [case if isinstance(case, tuple) else (case,) for case in cases]
     return [
-        case if number % step == 0 else pytest.param(case, marks=pytest.mark.slow) for number, case in enumerate(cases)
+        pytest.param(*case, marks=[] if number % step == 0 else pytest.mark.slow) for number, case in enumerate(every)
     ]
 
 

@@ -112,8 +112,13 @@ class Causal(_Block):
         """A mechanism: ``name := value``."""
         return self._mechanism(name, value, domain, False, doc)
 
-    def output(self, name: str, value: Any, domain: Any = None, doc: str = "") -> Expression:
-        """The mechanism of an output: ``output name := value``."""
+    def output(self, name: str, value: Any = None, domain: Any = None, doc: str = "") -> Expression:
+        """The mechanism of an output: ``output name := value``; without a value ``output name``, which is read and never judged."""
+        if value is None:
+            if domain is not None:
+                raise TypeError(f"an output with a domain has a value: output({name!r}, value, domain=…)")
+            self._add(tree.Mechanism(tree.Ident(checked(name)), None, None, True, doc=doc))
+            return Expression(tree.Name(name), (self,))
         return self._mechanism(name, value, domain, True, doc)
 
     def _mechanism(self, name: str, value: Any, domain: Any, output: bool, doc: str) -> Expression:

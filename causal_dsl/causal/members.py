@@ -15,11 +15,11 @@ from causal_dsl.causal.domains import BOOL, LIMIT, WORDS, Domain, Finite, Real, 
 from causal_dsl.causal.evaluate import Equation, dtype_of
 from causal_dsl.causal.expressions import Compiler, inside
 from causal_dsl.causal.lookups import code_of, value_of
-from causal_dsl.causal.model import CausalModel, Choices, Condition, Variable, compile_condition
+from causal_dsl.causal.model import CausalModel, Choices, Condition, Variable, compile_condition, refuse_unstated
 from causal_dsl.causal.named_files import folder_of
 from causal_dsl.causal.scope import Scope, Strings
 from causal_dsl.causal.sets import chosen_from, listed, no_value, warn_of_empty
-from causal_dsl.causal.terms import Symbol, every, negation
+from causal_dsl.causal.terms import TRUE, Symbol, every, negation
 from causal_dsl.causal.typed import Guard, Typed, variable
 from causal_dsl.diagnostics import Diagnostics, Span, SpecError, nearest
 from causal_dsl.syntax import tree
@@ -85,6 +85,7 @@ class MemberCompiler:
         if not outputs:
             last = next((m for m in reversed(self.decl.members) if isinstance(m, tree.Mechanism)), None)
             help = f"write `output {last.name.name} := …`" if last else "write `output answer := …`"
+            help += "; or `output answer`, where no answer is known"
             self._fault("E322", f"`{self.decl.name.name}` has no output", self.decl.name.span, help=help)
         called = {
             n.function.name for n in self.decl.walk() if isinstance(n, tree.Call) and isinstance(n.function, tree.Name)
@@ -114,11 +115,18 @@ class MemberCompiler:
                 else:
                     declared[name.name] = name
         members: dict[str, DeclaredMember] = {}
+        unstated = {m.name.name for m in self.decl.members if isinstance(m, tree.Mechanism) and m.value is None}
+        for node in self.decl.walk():
+            if isinstance(node, tree.Name) and node.name in unstated:
+                refuse_unstated(node.name, node.span, self.diagnostics)
+                self.good = False
         for statement in self.decl.members:
             names = statement.names if isinstance(statement, tree.Draw) else (statement.name,)
             used: dict[str, None] = {}
             parts = (statement.domain,) if isinstance(statement, tree.Draw) else (statement.value,)
             for part in parts:
+                if part is None:
+                    continue
                 if not isinstance(part, (tree.Name, tree.Attribute)) or isinstance(statement, tree.Mechanism):
                     used.update(dict.fromkeys(node.name for node in _names(part) if node.name in declared))
             for name in names:
@@ -278,6 +286,11 @@ class MemberCompiler:
     # ── mechanisms ──────────────────────────────────────────────────────────────────────────────
 
     def _mechanism(self, member: DeclaredMember, statement: tree.Mechanism) -> Typed | None:
+        if statement.value is None:
+            name = member.name.name
+            self.model.unstated |= {name}
+            self.model._evaluator.equations[name] = Equation(self.model.symbols[name], TRUE, (), statement.span)
+            return self._add(member, "mechanism", Finite((True,)), True)
         if isinstance(statement.value, tree.Set | tree.ChosenSet):
             return self._set(member, statement)
         self.compiler.guards = []

@@ -26,7 +26,7 @@ from causal_dsl.causal.tables import load_table
 from causal_dsl.causal.terms import TRUE, And, Symbol
 from causal_dsl.causal.together import Outputs, Together
 from causal_dsl.causal.typed import Guard
-from causal_dsl.diagnostics import NOWHERE, Span, SpecError
+from causal_dsl.diagnostics import NOWHERE, Diagnostics, Span, SpecError
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -118,6 +118,8 @@ class CausalModel:
         self.strings = strings
         self.variables: dict[str, Variable] = {}
         self.outputs: tuple[str, ...] = ()
+        #: the outputs of which the model does not say what they are; each is one value, the same in every row
+        self.unstated: frozenset[str] = frozenset()
         self.symbols: dict[str, Symbol] = {}
         self.choices: dict[str, Choices] = {}
         #: of each variable that is a set of values: which values its codes hold
@@ -321,3 +323,14 @@ class Choices:
 def equation(symbol: Symbol, expr: Any, guards: Iterable[Guard], span: Span = NOWHERE) -> Equation:
     """A mechanism for :class:`~causal_dsl.causal.evaluate.Evaluator`."""
     return Equation(symbol, expr, tuple(guards), span)
+
+
+def refuse_unstated(name: str, span: Span, found: Diagnostics) -> None:
+    """Report E772: something asks for the value of an output that has none."""
+    found.report(
+        "E772",
+        f"the causal model does not say what `{name}` is",
+        span,
+        notes=(f"it declares `output {name}` without a value",),
+        help=f"write `output {name} := …`, or leave this out",
+    )

@@ -9,7 +9,7 @@ import numpy as np
 
 from causal_dsl.causal.domains import LIMIT
 from causal_dsl.causal.expressions import Compiler
-from causal_dsl.causal.model import CausalModel, Condition, compile_condition
+from causal_dsl.causal.model import CausalModel, Condition, compile_condition, refuse_unstated
 from causal_dsl.causal.scope import Scope, Strings
 from causal_dsl.causal.terms import Float, Integer, Symbol, relation
 from causal_dsl.causal.typed import Typed, as_condition, variable
@@ -97,6 +97,10 @@ def compile_predicate(
     if found is None:
         return None
     condition = compile_condition(found.expr, compiler.guards, symbols, types, compiler.helpers, expr.span)
+    asked = next((name for role, name in condition.inputs if name in roles[role].unstated), None)
+    if asked is not None:
+        refuse_unstated(asked, expr.span, diagnostics)
+        return None
     foreign = {
         key: roles[key[0]].strings
         for key in condition.inputs

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from causal_dsl.diagnostics import Diagnostic
 from causal_dsl.engine.execute import Execution
 from causal_dsl.network.network import Network
-from causal_dsl.planning.steps import ASKED
+from causal_dsl.planning.steps import ASKED, EDGES
 from causal_dsl.program.identity import NetworkKey
 
 
@@ -17,7 +17,7 @@ def cautions(networks: Mapping[NetworkKey, Network], execution: Execution) -> tu
     found = []
     for key in dict.fromkeys(step.network for step in execution.plan.steps):
         mine = [step for step in execution.plan.steps if step.network == key and step.resumes]
-        slow = [step for step in mine if step.why and step.why != ASKED]
+        slow = [step for step in mine if step.why and step.why not in (ASKED, EDGES)]
         if slow:
             every = sum(len(step.resumes) for step in mine)
             some = sum(len(step.resumes) for step in slow)

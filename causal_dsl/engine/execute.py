@@ -16,7 +16,9 @@ from causal_dsl import faults
 from causal_dsl.diagnostics import SpecError, fail
 from causal_dsl.engine.activation_cache import Means
 from causal_dsl.engine.block_results import BlockResult, BlockResults
+from causal_dsl.engine.edges_stacked import EdgeExecutor
 from causal_dsl.engine.heap import give_back
+from causal_dsl.engine.linear_probe import probe_numbers, rows_of
 from causal_dsl.engine.readings import Numbers, Targets
 from causal_dsl.engine.reference import ReferenceExecutor
 from causal_dsl.engine.runner import Context
@@ -37,12 +39,14 @@ from causal_dsl.planning.lower import unfit_networks, whole_batches
 from causal_dsl.planning.memory import MOST_TOKENS_CPU, MOST_TOKENS_DEVICE, Budget, default_bytes
 from causal_dsl.planning.plan import Plan
 from causal_dsl.planning.rows import Layouts
-from causal_dsl.planning.steps import Block, Step, early_means
+from causal_dsl.planning.steps import EDGES, Block, Step, early_means
 from causal_dsl.planning.verify import verify
 from causal_dsl.program.answers import Answers
 from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.program import Test
 from causal_dsl.program.read_features import FeatureRef
+from causal_dsl.syntax import tree
+from causal_dsl.vocabulary.readings import READINGS
 
 
 @dataclass
@@ -56,6 +60,8 @@ class CellRun:
     fired: list[tuple[int, float, int]] = field(default_factory=list)
     noise_floor: float | None = None
     outside: tuple[int, int] = (0, 0)
+    #: what was kept of all pairs, [n, width], by the run and the site
+    vectors: dict[tuple[str, tree.Expr], np.ndarray] = field(default_factory=dict)
 
 
 @dataclass
@@ -169,8 +175,11 @@ class Execution:
     def executor(self, key: NetworkKey) -> str:
         """How a network's steps are run, in words."""
         mine = [step for step in self.plan.steps if step.network == key]
-        slow = list(dict.fromkeys(step.why for step in mine if step.why))
-        if all(step.why for step in mine):
+        slow = list(dict.fromkeys(step.why for step in mine if step.why and step.why != EDGES))
+        edged = any(step.why == EDGES for step in mine) and key not in self._broken
+        if mine and edged and all(step.why == EDGES or not step.resumes for step in mine):
+            return f"whole forward passes of many interventions at once: {EDGES}"
+        if all(step.why for step in mine) and slow:
             return f"reference: {'; '.join(slow)}"
         proof = self.networks[key].proof
         if slow:
@@ -204,6 +213,20 @@ class Execution:
                         context.means = Means(context.layouts, self.given)
                         self._block(number, step, block, context)
                 yield f"block {done} of {count}"
+        self.finish()
+
+    def finish(self) -> None:
+        """Make what is made of the vectors of all pairs together, in the cells that are done."""
+        for run in self.runs.values():
+            for cell in run.cells:
+                for role, read in cell.node.reads if cell.vectors and cell.done.all() else ():
+                    held = cell.columns
+                    own = {**held.sources, "base": held.base, "patched": held.patched}[role]
+                    for looked in read.looks:
+                        if looked.look.kind in READINGS and READINGS[looked.look.kind].of == "pairs":
+                            vectors = cell.vectors[role, looked.look.asked.site]
+                            values = probe_numbers(self.plan, run.test, read.run, looked.look, vectors)
+                            own |= dict.fromkeys(looked.quantities, values)
 
     @torch.no_grad()
     def logits(self) -> dict[g.Resume, Tensor]:
@@ -218,6 +241,8 @@ class Execution:
         return found
 
     def _executor(self, step: Step, context: Context) -> ReferenceExecutor | Sweep:
+        if step.why == EDGES and step.network not in self._broken:
+            return EdgeExecutor(context)
         return ReferenceExecutor(context) if step.why or step.network in self._broken else Sweep(context, self.compiled)
 
     def _go_around(self, step: Step, error: Exception) -> None:
@@ -337,7 +362,14 @@ class Execution:
             held = run.cells[number].columns
             own = {**held.sources, "base": held.base, "patched": held.patched}[role]
             for quantity, values in numbers.items():
-                own[quantity][block_result.pairs] = values
+                if values.ndim == 1:
+                    own[quantity][block_result.pairs] = values
+                    continue
+                assert quantity.place is not None
+                vectors, key = run.cells[number].vectors, (role, quantity.place.site)
+                if key not in vectors:
+                    vectors[key] = rows_of(run.n, values.shape[1])
+                vectors[key][block_result.pairs] = values
         for place, number in enumerate(block_result.cells):
             cell = run.cells[number]
             for quantity, values in block_result.patched.items():

@@ -5,22 +5,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from causal_dsl.diagnostics import NOWHERE
+from causal_dsl.diagnostics import NOWHERE, Span, fail
 from causal_dsl.engine.attended_keys import as_wide
+from causal_dsl.engine.attribution import Attribution
+from causal_dsl.engine.place_readings import vectors as vectors_at
 from causal_dsl.engine.readout import measure
 from causal_dsl.measures.quantities import Quantity
 from causal_dsl.network.ending import Ending
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.memory import MOST_LOGITS_CPU, MOST_LOGITS_DEVICE
 from causal_dsl.planning.rows import Layout
-from causal_dsl.program.program import Test
+from causal_dsl.program.program import PlaceRead, Test
 from causal_dsl.vocabulary.locations import Place
+from causal_dsl.vocabulary.plugins import made
+from causal_dsl.vocabulary.readings import READINGS
 
 if TYPE_CHECKING:
     from causal_dsl.engine.runner import Context
@@ -37,6 +42,8 @@ class Looks:
     context: Context
     layout: Layout
     values: dict[Key, Tensor] = field(default_factory=dict)
+    #: what several readings are made from
+    shared: dict[Any, Any] = field(default_factory=dict)
     _done: dict[object, dict[Quantity, np.ndarray]] = field(default_factory=dict)
 
     @property
@@ -82,9 +89,19 @@ class Looks:
         self, test: Test, run: g.Forward | g.Resume, looked: g.Looked, pairs: np.ndarray
     ) -> dict[Quantity, np.ndarray]:
         look = looked.look
-        key = (test.name, run, look.kind, look.places, tuple((q.kind, q.of) for q in looked.quantities))
+        asked = tuple((q.kind, q.of) for q in looked.quantities)
+        key = (test.name, run, look.kind, look.places, look.arguments, asked)
         if key not in self._done:
-            self._done[key] = self._lens(test, run, looked, pairs)
+            if look.kind in ("stream", "normed", "tuned_lens"):
+                self._done[key] = self._lens(test, run, looked, pairs)
+            elif look.kind == "attribution":
+                self._done[key] = Attribution(self, test, run, pairs).numbers(looked)
+            elif READINGS[look.kind].of == "pairs":
+                kept = vectors_at(self, run, look.places[0])[torch.from_numpy(self.back(run, pairs))]
+                self._done[key] = dict.fromkeys(looked.quantities, kept.float().cpu().numpy())
+            else:
+                values = made(READINGS[look.kind].function)(self, run, look)[self.back(run, pairs)]
+                self._done[key] = dict.fromkeys(looked.quantities, values)
         # Of two cells that read the same the quantities are named by their own words.
         return dict(zip(looked.quantities, self._done[key].values(), strict=True))
 
@@ -118,10 +135,23 @@ class Looks:
         ids = {q: self.ids(test, q, pairs) for q in looked.quantities if q.of is not None}
         ending = self.ending
         device = self.context.network.device_of(ending.unembed)
-        normed = vectors.to(device) if looked.look.kind == "normed" else ending.normed(vectors.to(device))
+        vectors = vectors.to(device)
+        if looked.look.kind == "tuned_lens":
+            vectors = self._tuned(looked.look, vectors)
+        normed = vectors if looked.look.kind == "normed" else ending.normed(vectors)
         if ending.narrow and all(q.kind == "logit" and ids[q].dim() == 1 for q in looked.quantities):
             return {q: self._single(normed, at, ids[q]) for q in looked.quantities}
         return self._whole(normed, at, ids, looked.quantities)
+
+    def _tuned(self, look: PlaceRead, vectors: Tensor) -> Tensor:
+        """Vectors [k, width] through the map of a tuned lens (Belrose et al. 2023)."""
+        path, name = look.arguments
+        if not name:
+            return vectors
+        if look.arguments not in self.shared:
+            self.shared[look.arguments] = load_map(path, name, look.span)
+        weight, bias = (tensor.to(vectors) for tensor in self.shared[look.arguments])
+        return vectors + vectors @ weight.T + bias
 
     def _single(self, normed: Tensor, at: Tensor, ids: Tensor) -> np.ndarray:
         """One logit of each pair, without the others."""
@@ -153,6 +183,17 @@ class Looks:
                 for quantity, values in measure(picked, quantities, targets, None, None).items():
                     found[quantity][rows.numpy()] = values.double().cpu().numpy()
         return found
+
+
+def load_map(path: Path, name: str, span: Span) -> tuple[Tensor, Tensor]:
+    """The weight [width, width] and the bias [width] of one layer of a tuned lens; E848 where they cannot be read."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            return file.get_tensor(f"{name}.weight"), file.get_tensor(f"{name}.bias")
+    except (OSError, SafetensorError) as error:
+        raise fail("E848", f"`{path.name}` cannot be read", span, notes=(str(error)[:200],)) from error
 
 
 __all__ = ["Key", "Looks"]

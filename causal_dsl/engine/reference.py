@@ -60,9 +60,8 @@ class ReferenceExecutor:
         tests = gather.tests()
         found: dict[str, list[tuple[Family, Tensor, Tensor, np.ndarray]]] = {test.name: [] for test in tests}
         fired = {family.resume: np.zeros((len(family.resume.writes), 3)) for family in layout.families}
-        for family in layout.families:  # those in whose runs vectors are taken stand first
+        for family, (logits, changes) in self._each(layout, kept, places):
             fired[family.resume][:, 2] = [len(spot.live) - spot.live.sum() for spot in family.spots]
-            logits, changes = self._patched(layout, family, kept, None, places)
             fired[family.resume][:, :2] = changes
             for test in tests:
                 if family in gather.wanted(test)[1]:
@@ -85,8 +84,7 @@ class ReferenceExecutor:
         kept = PassActivations(self.context.layouts, layout)
         self._prompts(layout, kept, np.zeros(len(layout.inputs), bool))
         found = {}
-        for family in layout.families:
-            logits, _ = self._patched(layout, family, kept, None)
+        for family, (logits, _) in self._each(layout, kept, None):
             if family.inner:
                 continue
             found[family.resume] = logits[torch.from_numpy(family.back).to(logits.device)]
@@ -201,6 +199,13 @@ class ReferenceExecutor:
 
     # ── interventions ───────────────────────────────────────────────────────────────────────────
 
+    def _each(
+        self, layout: Layout, kept: PassActivations, places: Looks | None
+    ) -> Iterator[tuple[Family, tuple[Tensor, np.ndarray]]]:
+        """Each intervention, with what :meth:`_patched` gives of it."""
+        for family in layout.families:
+            yield family, self._patched(layout, family, kept, None, places)
+
     def _patched(
         self,
         layout: Layout,
@@ -230,7 +235,7 @@ class ReferenceExecutor:
                     continue
                 rows, positions = torch.from_numpy(place[spot.which[here]]), torch.from_numpy(spot.positions[here])
                 made = SiteWrite(write.place.site, rows, positions, values.edit(write, family, number, here))
-                if write.to:
+                if write.to is not None:
                     edges.append(EdgeWrite(made, write.to))
                     edged.append(number)
                 else:

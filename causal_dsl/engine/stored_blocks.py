@@ -38,6 +38,10 @@ class ChunkStore:
         self._blocks.begin([[astuple(block) for block in s.blocks] for s in plan.steps])
         return plan
 
+    def discard(self) -> None:
+        """Keep nothing of this run: no number of it can be trusted."""
+        self._blocks.begin([])
+
     def was_halved(self, step: int, block: Block) -> bool:
         """Whether memory ran out in this block before."""
         return self._blocks.was_halved(_name(step, block))

@@ -25,6 +25,7 @@ from causal_dsl.engine.attended_keys import as_wide, heads_of, keys_of, pick, pu
 from causal_dsl.features.base import Feature
 from causal_dsl.features.given_maps import GivenMaps
 from causal_dsl.planning import graph as g
+from causal_dsl.planning.composed import Composed
 from causal_dsl.planning.rows import Family
 from causal_dsl.program.read_features import FeatureRef
 from causal_dsl.store import reads
@@ -253,6 +254,19 @@ def combined(value: Combine, here: Here) -> Edit:
         return made
 
     return both
+
+
+def composed(value: Composed, here: Here) -> Edit:
+    """One value, made of the vectors that another gives instead of those that are there."""
+    outer, inner = here.edit(value.outer), here.edit(value.inner)
+
+    def made(current: Tensor) -> Tensor | float:
+        found = inner(current)
+        if not isinstance(found, Tensor):
+            found = torch.full((1, 1), found, dtype=torch.float64)
+        return outer(found.to(current.device, current.dtype).expand_as(current))
+
+    return made
 
 
 def _quotient(a: Tensor | float, b: Tensor | float) -> Tensor | float:

@@ -59,5 +59,6 @@ FAMILY = (
         f"{__name__}:subspace",
         "the span of given directions, one in each row",
         file=("file", "a safetensors file"),
+        axes=True,
     ),
 )

@@ -1,4 +1,4 @@
-"""Gates on coordinates or heads."""
+"""Gates on coordinates, heads or whole sites."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def mask(making: Making) -> Feature:
     from causal_dsl.features.elementwise import Mask
 
     over = making.setting("over")
-    if over not in ("coordinates", "heads"):
-        raise ValueError(f"`mask` has gates over coordinates or heads, not over {over}")
+    if over not in ("coordinates", "heads", "sites"):
+        raise ValueError(f"`mask` has gates over coordinates, heads or sites, not over {over}")
     if over == "heads" and making.heads is None:
         raise fail(
             "E723",
@@ -27,21 +27,22 @@ def mask(making: Making) -> Feature:
             help="place it at q, k, v or z, or write over=coordinates",
         )
     start, end, weight = (making.number(name) for name in ("start", "end", "weight"))
-    return Mask(making.width, making.heads if over == "heads" else None, start, end, weight, making.dtype)
+    groups = (1, making.width) if over == "sites" else making.heads if over == "heads" else None
+    return Mask(making.width, groups, start, end, weight, making.dtype, str(over))
 
 
 FAMILY = (
     FeatureFamily(
         "mask",
         {
-            "over": Setting("word", "coordinates", choices=("coordinates", "heads")),
+            "over": Setting("word", "coordinates", choices=("coordinates", "heads", "sites")),
             "seed": SEED,
             "start": Setting("number", 1.0, low=1e-6),
             "end": Setting("number", 0.01, low=1e-6),
             "weight": Setting("number", 0.001, low=0),
         },
         f"{__name__}:mask",
-        "the coordinates whose gate opens, or with `over=heads` the heads",
+        "the coordinates whose gate opens; with `over=heads` the heads, with `over=sites` the whole sites",
         "De Cao et al. 2020; Csordás et al. 2021; Davies et al. 2023",
         trained=True,
         gated=True,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -33,7 +35,9 @@ def _random(feature: Feature, seed: int) -> Feature:
         if not any(list(member.parameters()) for member in before):
             return _beside(feature, Chain([*before, _random(last, seed)]))
     if isinstance(feature, Mask):
-        mask = Mask(feature.width, feature.heads, feature.start, feature.end, feature.weight, feature.dtype)
+        mask = Mask(
+            feature.width, feature.heads, feature.start, feature.end, feature.weight, feature.dtype, feature.over
+        )
         order = permutation(key(seed, "gates"), len(mask.logits))
         with torch.no_grad():
             mask.logits.fill_(-1)
@@ -41,6 +45,28 @@ def _random(feature: Feature, seed: int) -> Feature:
         return _beside(feature, mask)
     dim = min(feature.effective_size(), feature.width)
     return _beside(feature, Rotation(haar(feature.width, dim, seed), feature.dtype, "random"))
+
+
+def random_sites(features: Sequence[Feature], seed: int) -> list[Feature]:
+    """For gates on whole sites, a gate a site: as many are open, drawn among these sites."""
+    opened = sum(feature.effective_size() > 0 for feature in features)
+    order = permutation(key(seed, "sites"), len(features)).tolist()
+    found = []
+    for number, feature in enumerate(features):
+        like = random_like(feature, seed)
+        (mask,) = [part for part in like.modules() if isinstance(part, Mask)]
+        with torch.no_grad():
+            mask.logits.fill_(1.0 if order.index(number) < opened else -1.0)
+        like.forget()
+        like.prepare()
+        found.append(like)
+    return found
+
+
+def of_sites(feature: Feature) -> bool:
+    """Whether a feature has one gate, on its whole site."""
+    last = feature.chained[-1] if isinstance(feature, Chain) else feature
+    return isinstance(last, Mask) and last.over == "sites"
 
 
 def _beside(feature: Feature, found: Feature) -> Feature:

@@ -57,8 +57,8 @@ class Standardize(Feature):
 
 
 class Mask(Feature):
-    """``mask``: a learned gate on each coordinate, or on each head of a concatenation of heads (De Cao et al. 2020;
-    Csordas et al. 2021; Davies et al. 2023).
+    """``mask``: a learned gate on each coordinate, on each head of a concatenation of heads, or on the vector as a whole (De Cao
+    et al. 2020; Csordas et al. 2021; Davies et al. 2023).
 
     A soft gate is sigmoid(logit / T), and the temperature T falls evenly from ``start`` to ``end``; a judged gate is
     open where its logit is above 0. Logits start at 0: every gate is half open, where its gradient is largest and
@@ -69,10 +69,17 @@ class Mask(Feature):
     """
 
     def __init__(
-        self, width: int, heads: tuple[int, int] | None, start: float, end: float, weight: float, dtype: torch.dtype
+        self,
+        width: int,
+        heads: tuple[int, int] | None,
+        start: float,
+        end: float,
+        weight: float,
+        dtype: torch.dtype,
+        over: str = "",
     ):
         super().__init__("mask", width, width, dtype)
-        self.heads = heads
+        self.heads, self.over = heads, over or ("coordinates" if heads is None else "heads")
         self.start, self.end, self.weight = start, end, weight
         count, self.each = heads if heads is not None else (width, 1)
         if count * self.each != width:
@@ -127,4 +134,4 @@ class Mask(Feature):
         return self.each * self.gates().open
 
     def describe(self) -> str:
-        return f"mask(over={'coordinates' if self.heads is None else 'heads'})"
+        return f"mask(over={self.over})"

@@ -17,30 +17,8 @@ def read_directions(path: Path, key: str, width: int, span: Span) -> Tensor:
 
     Raises E720 for another width, E721 for a file that cannot be read or directions that depend on each other.
     """
-    from safetensors import SafetensorError, safe_open
-
+    found = _tensor(path, key, span)
     shown = shown_path(path)
-    reads.note(path)
-    try:
-        with safe_open(path, framework="pt") as file:
-            names = list(file.keys())
-            name = key or (names[0] if len(names) == 1 else "")
-            if name not in names:
-                raise fail(
-                    "E721",
-                    f"`{shown}` holds no tensor `{key}`" if key else f"`{shown}` holds {len(names)} tensors",
-                    span,
-                    help="write key=…, one of " + ", ".join(names[:12]),
-                )
-            found = file.get_tensor(name).double()
-    except (SafetensorError, OSError) as error:
-        raise fail(
-            "E721",
-            f"cannot read the directions in `{shown}`",
-            span,
-            notes=(str(error)[:200],),
-            help="save them with safetensors.torch.save_file",
-        ) from error
     if found.ndim == 1:
         found = found[None]
     if found.ndim != 2 or width not in found.shape:
@@ -63,3 +41,36 @@ def read_directions(path: Path, key: str, width: int, span: Span) -> Tensor:
         )
     basis, triangle = torch.linalg.qr(columns)
     return basis * torch.where(triangle.diagonal() < 0, -1.0, 1.0)  # along the directions, not against them
+
+
+def directions_shape(path: Path, key: str, span: Span) -> tuple[int, ...]:
+    """The shape of the directions in a file, as they stand there. Raises E721 for a file that cannot be read."""
+    return tuple(_tensor(path, key, span).shape)
+
+
+def _tensor(path: Path, key: str, span: Span) -> Tensor:
+    from safetensors import SafetensorError, safe_open
+
+    shown = shown_path(path)
+    reads.note(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            names = list(file.keys())
+            name = key or (names[0] if len(names) == 1 else "")
+            if name not in names:
+                raise fail(
+                    "E721",
+                    f"`{shown}` holds no tensor `{key}`" if key else f"`{shown}` holds {len(names)} tensors",
+                    span,
+                    help="write key=…, one of " + ", ".join(names[:12]),
+                )
+            found: Tensor = file.get_tensor(name).double()
+    except (SafetensorError, OSError) as error:
+        raise fail(
+            "E721",
+            f"cannot read the directions in `{shown}`",
+            span,
+            notes=(str(error)[:200],),
+            help="save them with safetensors.torch.save_file",
+        ) from error
+    return found

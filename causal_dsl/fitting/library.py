@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,7 @@ import torch
 
 from causal_dsl.diagnostics import fail
 from causal_dsl.features.base import Feature
-from causal_dsl.features.control_features import on_natural_axes, random_like
+from causal_dsl.features.control_features import of_sites, on_natural_axes, random_like, random_sites
 from causal_dsl.fitting import stored
 from causal_dsl.inputs import Inputs
 from causal_dsl.planning.fit_plan import FitUnit
@@ -56,7 +56,11 @@ class Library:
             return
         fitted = self.maps[ref.fitted]
         made: Feature
-        if ref.variant == "random":
+        if ref.variant == "random" and of_sites(fitted):
+            every = [one for one in self.maps if replace(one, place=ref.place) == ref.fitted]
+            every.sort(key=lambda one: str(one.place))
+            made = random_sites([self.maps[one] for one in every], ref.number + 1)[every.index(ref.fitted)]
+        elif ref.variant == "random":
             made = random_like(fitted, ref.number + 1)
         else:
             assert ref.variant == "natural"

@@ -1,6 +1,6 @@
 """The measures and functions of metrics: ``iia``, ``logit(answer)``, ``recovered(m)``, ``max(iia)``.
 
-Codes: E601, E602, E607, E609, E831.
+Codes: E601, E602, E607, E609, E831, E841, E843.
 """
 
 from __future__ import annotations
@@ -52,7 +52,9 @@ from causal_dsl.measures.per_pair import (
     OfDistribution,
     OfToken,
     Pair,
+    Read,
     is_share,
+    sums_logits,
 )
 from causal_dsl.measures.quantities import Asked
 from causal_dsl.measures.references import ReferenceReader
@@ -61,6 +63,7 @@ from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
 from causal_dsl.vocabulary.measures import MEASURES, Measure
 from causal_dsl.vocabulary.plugins import made
+from causal_dsl.vocabulary.readings import READINGS, Reading
 
 _INTERCHANGED = "compares with the answer that the causal model gives under an interchange"
 _PATCHED = "compares the patched run with the base run"
@@ -75,6 +78,8 @@ class CallReader:
     diagnostics: Diagnostics
     #: the place at which measures are taken, where one is named
     site: tree.Expr | None = None
+    #: how they are taken there, where a reading says so
+    how: tree.Expr | None = None
 
     def value(self, expr: Any, verdict: bool) -> Pair | CellScore | FixedNumber | None:
         raise NotImplementedError
@@ -103,6 +108,13 @@ class CallReader:
             return self.of_token(record, None, span)
         if "patched" in record.needs and not self.context.intervened:
             self.lacks(f"`{name}` {_PATCHED}", "nothing is intervened on", span, "write a `do(…)` in this test")
+            return None
+        if not self.context.stated and "answer" in record.needs and "patched" not in record.needs:
+            compares, has = (
+                f"`{name}` compares answers",
+                f"the causal model does not say what `{self.context.output}` is",
+            )
+            self.lacks(compares, has, span, "report `moved`, `kl` or a metric" if self.context.intervened else "")
             return None
         if "label" in record.needs and not self.context.interchange:
             other = "report `moved` or `kl`" if self.context.intervened else "use `accuracy`"
@@ -191,7 +203,91 @@ class CallReader:
     @property
     def place(self) -> Asked | None:
         """The place at which measures are taken; None at the read-out."""
-        return None if self.site is None else Asked(self.site)
+        return None if self.site is None else Asked(self.site, self.how)
+
+    def is_reading(self, name: str) -> bool:
+        """Whether a name is that of a reading; a metric of the spec comes before it."""
+        return name in READINGS and name not in self.context.metrics
+
+    def reading(self, expr: tree.Name | tree.Call, name: str) -> Pair | None:
+        """``norm``, ``attention(last, subject)``: what is computed from what is at the place that is named."""
+        record = READINGS[name]
+        written = f"`{record.written} @ {record.example}`"
+        if self.site is None:
+            title = f"`{name}` is read at a place, and none is named"
+            self.report("E841", title, expr.span, help=f"write the place behind it: {written}")
+            return None
+        given = expr.arguments if isinstance(expr, tree.Call) else ()
+        plain = [argument.value for argument in given if argument.name is None]
+        named = [argument.name for argument in given if argument.name is not None]
+        other = next((word for word in named if word.name not in record.settings), None)
+        if other is not None or len(plain) != len(record.arguments):
+            count = {0: "no arguments", 1: "one argument"}.get(
+                len(record.arguments), f"{len(record.arguments)} arguments"
+            )
+            has = f"no setting `{other.name}`" if other is not None else f"{count}, not {len(plain)}"
+            verb = "has" if other is not None else "takes"
+            self.report("E602", f"`{name}` {verb} {has}", expr.span, help=f"write {written}")
+            return None
+        if "metric" in record.arguments:
+            return self.taken(expr, record, plain[record.arguments.index("metric")])
+        if self.how is not None:
+            self.not_within(expr)
+            return None
+        if "variable" in record.arguments and not all(map(self.known, [argument.value for argument in given])):
+            return None
+        return Read(format_expr(expr), UNITS[record.unit or ""], name, Asked(self.site, expr))
+
+    def known(self, expr: tree.Expr) -> bool:
+        """Whether an expression names a variable of the base (else E601)."""
+        name, variables = format_expr(expr), list(self.context.variables)
+        if name in variables:
+            return True
+        title = f"the causal model has no variable `{short(name)}`"
+        self.report("E601", title, expr.span, help=did_you_mean(name, variables))
+        return False
+
+    def not_within(self, expr: tree.Expr) -> None:
+        """Report a reading inside of another one."""
+        if isinstance(self.how, tree.Name):
+            self.not_summed(expr)
+        else:
+            self.not_there(format_expr(expr), expr.span)
+
+    def taken(self, expr: tree.Name | tree.Call, record: Reading, argument: tree.Expr) -> Pair | None:
+        """``attribution(logit(answer))``: a metric, taken in another way at the place."""
+        if self.how is not None:
+            self.not_within(expr)
+            return None
+        arguments = tuple(a for a in getattr(expr, "arguments", ()) if a.value is not argument)
+        self.how = tree.Name(record.name, span=expr.span)
+        if isinstance(expr, tree.Call) and arguments:
+            self.how = replace(expr, arguments=arguments)
+        try:
+            value = self.value(argument, verdict=False)
+        finally:
+            self.how = None
+        if value is None:
+            return None
+        if record.name == "attribution" and not sums_logits(value):
+            self.not_summed(expr)
+            return None
+        if not isinstance(value, Pair) or value.two_runs:
+            self.not_there(value.text, argument.span)
+            return None
+        return replace(value, text=format_expr(expr))
+
+    def not_summed(self, expr: tree.Expr) -> None:
+        """Report E843: what is added to the stream adds to sums of logits alone."""
+        self.report(
+            "E843",
+            f"`{short(format_expr(expr))}` is not of a sum of logits",
+            expr.span,
+            notes=(
+                "a term of the residual stream adds to each logit, and so to sums of logits times numbers, and to nothing else",
+            ),
+            help="write `attribution(logit(answer)) @ layer[5].head[1]`, or a metric such as `logit(a) - logit(b)` in it",
+        )
 
     def not_there(self, text: str, span: Span) -> None:
         """Report E831: a measure that is not of one run, or not of logits, has no value at a place."""
@@ -199,7 +295,9 @@ class CallReader:
             "E831",
             f"`{short(text)}` cannot be taken at a place",
             span,
-            notes=("at a place are measures of the logits that one run would give from there",),
+            notes=(
+                "at a place are measures of the logits that one run would give from there, and what is computed from the vectors there",
+            ),
             help="write the place behind the measure of one run: `change(logit(answer) @ layer[3].resid_post[last])`",
         )
 
@@ -234,6 +332,8 @@ class CallReader:
 
     def call(self, expr: tree.Call) -> Pair | CellScore | FixedNumber | None:
         name = expr.function.name if isinstance(expr.function, tree.Name) else ""
+        if self.is_reading(name):
+            return self.reading(expr, name)
         record = MEASURES.find(name, expr.span, self.diagnostics) if self.is_measure(name) else None
         if record is None and self.is_measure(name):
             return None
@@ -253,7 +353,7 @@ class CallReader:
             self.report("E602", f"`{name}` takes no arguments", expr.span, help=f"write `{name}`")
             return None
         if name not in FUNCTIONS:
-            known = [*(measure.name for measure in MEASURES.own.values() if measure.of_token), *FUNCTIONS]
+            known = [*(measure.name for measure in MEASURES.own.values() if measure.of_token), *FUNCTIONS, *READINGS]
             self.report(
                 "E601",
                 f"no function `{short(format_expr(expr.function))}` of scores",

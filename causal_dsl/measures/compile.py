@@ -83,6 +83,8 @@ def compile_metrics(context: TestContext, diagnostics: Diagnostics) -> TestScore
     names: tuple[str, ...] = ("accuracy", *(_ALWAYS if context.interchange else ()))
     if context.number is not None:
         names = _OF_NUMBERS
+    if not context.stated:
+        names = ()
     always = {name: score for name in names if isinstance(score := reader.measure(name, context.span), CellScore)}
     for output in context.several:
         own = ((f"{name}({output})", reader.of_output(name, output, context.span)) for name in names)

@@ -53,6 +53,7 @@ class TestContext:
     intervened:     there is any intervention, so there is a patched run
     parameters:     the sweep's parameters, each with its values; empty where the test is one cell
     answers:        the only values the read-out can give; None where it is the whole vocabulary
+    stated:         whether the causal model says what the output is
     number:         of an output that is a real number, the metric that reads it
     several:        the same for each output by itself, where the test reads several; ``output`` is then the first
     several_tokens: for a value reference, one of its values that takes several tokens, or None if each takes one
@@ -78,6 +79,8 @@ class TestContext:
     span: Span = NOWHERE
     several: Mapping[str, TestContext] = field(default_factory=dict)
     number: Pair | None = None
+    #: whether the causal model says what the output is
+    stated: bool = True
 
     @property
     def sources(self) -> tuple[str, ...]:

@@ -91,6 +91,8 @@ class ExpressionReader(CallReader):
             help = f"write `{name}({example(name)})`"
             self.report("E602", f"`{name}` needs an argument", expr.span, help=help)
             return None
+        if self.is_reading(name):
+            return self.reading(expr, name)
         metric = self.context.metrics.get(name)
         if metric is None:
             self.unknown(expr)

@@ -111,6 +111,20 @@ class OfDistribution(Pair):
 
 
 @dataclass(frozen=True)
+class Read(Pair):
+    """What a reading computes from what is at a place: ``norm @ layer[3].resid_post[last]``."""
+
+    reading: str
+    place: Asked
+
+    def of(self, frame: CellData, run: str) -> Array:
+        return frame.column(run, Quantity(self.reading, place=self.place)).astype(np.float64)
+
+    def needs(self, run: str) -> Iterator[Need]:
+        yield run, Quantity(self.reading, place=self.place)
+
+
+@dataclass(frozen=True)
 class Moved(Pair):
     """1 where the read-out of the patched run differs from the base run's.
 
@@ -251,6 +265,22 @@ def at_outputs(value: object) -> Iterator[AtOutput]:
             for one in part if isinstance(part, tuple) else (part,):
                 if isinstance(one, Pair):
                     yield from at_outputs(one)
+
+
+def sums_logits(value: object) -> bool:
+    """Whether a metric is a sum of logits, each times a number: what is added to the stream then adds to it."""
+    match value:
+        case OfToken():
+            return value.measure == "logit"
+        case PairOp(op="negative" | "+" | "-"):
+            return all(map(sums_logits, value.operands))
+        case PairOp(op="*"):
+            return sum(isinstance(one, FixedNumber) for one in value.operands) == 1 and any(
+                map(sums_logits, value.operands)
+            )
+        case PairOp(op="/"):
+            return sums_logits(value.operands[0]) and isinstance(value.operands[1], FixedNumber)
+    return False
 
 
 def is_share(pair: Pair) -> bool:

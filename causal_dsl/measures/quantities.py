@@ -36,12 +36,14 @@ class ValueRef:
 
 @dataclass(frozen=True)
 class Asked:
-    """A place at which logits are read, those that the network would give from there: the ``site``, as the spec writes it."""
+    """A place at which something is read: the ``site``, as the spec writes it. ``reading`` is what is computed from what is there
+    (:mod:`causal_dsl.vocabulary.readings`); without one, logits are, those that the network would give from there."""
 
     site: tree.Expr
+    reading: tree.Expr | None = None
 
     def __str__(self) -> str:
-        return f" @ {format_expr(self.site)}"
+        return f"{'' if self.reading is None else ' ' + format_expr(self.reading)} @ {format_expr(self.site)}"
 
 
 @dataclass(frozen=True)
@@ -91,13 +93,19 @@ def margin_quantities(output: str) -> tuple[Quantity, Quantity]:
 NO_ANSWER = np.iinfo(np.int64).min
 #: Codes of read-outs that say nothing, and are never right: two logits are the largest, or the largest is not a finite number.
 TIED, NOT_FINITE = NO_ANSWER + 1, NO_ANSWER + 2
+#: Code of an answer that the network goes on with, where the read-out says what ends it. It is never right.
+UNENDED = NO_ANSWER + 3
 #: All codes that are no answer.
-NO_ANSWERS = (NO_ANSWER, TIED, NOT_FINITE)
+NO_ANSWERS = (NO_ANSWER, TIED, NOT_FINITE, UNENDED)
 
 #: What stands for a token in such a read-out.
 TWO_LARGEST, NO_NUMBER = -2, -1
 
 SAID, TRACE = Quantity("said"), Quantity("trace")
+#: What is read beside an attribution: what all terms of each kind add to the logit, their sum, the logit that it has to be, and how
+#: far the heads of a layer and the biases behind them are from what attention adds there.
+PARTS = ("of_embeddings", "of_attention", "of_mlps", "of_biases")
+SUMS = (*PARTS, "of_all", "own_logit", "heads_apart")
 
 
 @dataclass(frozen=True, eq=False)

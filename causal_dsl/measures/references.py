@@ -22,6 +22,10 @@ class ReferenceReader:
     def read(self, measure: str, expr: tree.Expr | None, span: Span) -> ValueRef | None:
         """The reference, or None, reported. Without ``expr``: the label, or else the base's own answer."""
         context = self.context
+        if expr is None and not context.stated:
+            title = f"the causal model does not say what `{context.output}` is, so `{measure}` needs a token"
+            self._report("E607", title, span, help=f'write `{measure}("…")`')
+            return None
         if expr is None:
             role = "label" if context.interchange else "base"
             return self._one_token(ValueRef(role, context.output), measure, span)
@@ -106,6 +110,10 @@ class ReferenceReader:
         return ValueRef("label", self.context.output)
 
     def _variable(self, role: str, name: str, span: Span) -> ValueRef | None:
+        if name == self.context.output and not self.context.stated:
+            title = f"the causal model does not say what `{name}` is, so it has no token"
+            self._report("E607", title, span, help='name a token, as in `logit("yes")`, or another variable')
+            return None
         answers, values = self.context.answers, self.context.variables[name]
         if answers is not None and (values is None or not all(_among(value, answers) for value in values)):
             other = "it is not finite" if values is None else next(repr(v) for v in values if not _among(v, answers))

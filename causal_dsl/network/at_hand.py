@@ -12,9 +12,7 @@ from causal_dsl.network.steadiness import enough, refuse_unsteady
 from causal_dsl.network.tokenizer_audit import compare_tokens
 
 
-def check_at_hand(
-    network: Network, inputs: Inputs, more: Sequence[str] = (), trust: bool = False
-) -> tuple[Diagnostic, ...]:
+def check_at_hand(network: Network, inputs: Inputs, more: Sequence[str] = ()) -> tuple[Diagnostic, ...]:
     """Try a network on some of the ``inputs`` of a plan, and hold their tokens, and those of
     ``more`` texts, against those that transformers makes.
 
@@ -27,7 +25,7 @@ def check_at_hand(
     said: tuple[Diagnostic, ...] = ()
     if network.tokens is not None and network.tokens.folder is not None:
         texts = [*map(inputs.text, range(len(inputs))), *more]
-        said = compare_tokens(network.tokens, network.tokens.folder, texts, trust, network.span)
+        said = compare_tokens(network.tokens, network.tokens.folder, texts, network.span)
     few = inputs.some()
     wanted = enough(network, inputs.rows(few))
     refuse_no_numbers(network)

@@ -29,7 +29,7 @@ def weight_files(folder: Path) -> list[Path]:
     return [single] if single.is_file() else []
 
 
-#: What transformers reads of a folder beside weights: settings, tokenizers, and code where that is trusted.
+#: What transformers reads of a folder beside weights: settings and tokenizers; and what code lies there.
 _BESIDE = frozenset({".json", ".txt", ".model", ".jinja", ".py"})
 
 

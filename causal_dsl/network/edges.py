@@ -1,8 +1,8 @@
 """Forward passes in which some receivers read another value of some senders: interventions on edges.
 
-A receiver's input is the residual stream as it runs, plus, for each sender whose edge is patched, what it would have given less
-what it gives. Of the heads of a layer that one receiver is patched from, the output projection (and a norm behind it) is applied to
-all of them together, so that no tensor of single heads is made. What a receiver then reads is computed by the network's own
+Each receiver by itself, plainly: :mod:`causal_dsl.network.edge_pass` is held against it. A receiver's input is the residual stream
+as it runs, plus, for each sender whose edge is patched, what it would have given less what it gives. Of the heads of a layer that
+one receiver is patched from, the output projection (and a norm behind it) is applied to all of them together. What a receiver then reads is computed by the network's own
 modules: the norm before the MLP, and for attention the layer itself, up to its projections.
 """
 
@@ -25,69 +25,66 @@ from causal_dsl.network.site_tensors import tap as find_tap
 from causal_dsl.network.tap import Tap
 from causal_dsl.network.tape import SiteWrite
 from causal_dsl.vocabulary.locations import Site
-from causal_dsl.vocabulary.ports import Port
+from causal_dsl.vocabulary.ports import Port, Reach
 
 
 @dataclass(eq=False)
 class EdgeWrite:
-    """What ``write`` would put at a sender reaches the receivers ``to`` alone."""
+    """What ``write`` would put at a sender reaches the receivers ``to`` alone, of each of its heads its own."""
 
     write: SiteWrite
-    to: tuple[Port, ...]
+    to: Reach
+
+
+@dataclass(eq=False)
+class _Sent:
+    """What a sender's site is in a pass, and what each write would put there: the write's number, where, and the new vectors."""
+
+    tensor: Tensor
+    tail: Callable[[Tensor], Tensor]
+    made: list[tuple[int, tuple[Tensor, ...], Tap, Tensor]]
 
 
 class _Captured(Exception):
     """All that a layer was run again for has been seen."""
 
 
-class _Edges:
+class Edges:
     """The hooks of one forward pass."""
 
     def __init__(self, network: Network, batch: Any, writes: Sequence[EdgeWrite]):
         self.network, self.batch, self.writes = network, batch, writes
-        #: what each sender's site is in this pass, and what it would be, for the writes of each receiver
-        self.deltas: dict[tuple[str, int | None, tuple[int, ...]], Tensor] = {}
+        #: what each sender gives in this pass, in the order in which they run
+        self.sent: dict[tuple[str, int | None], _Sent] = {}
         self.changes: dict[int, tuple[int, Tensor]] = {}
         self.inner = False
-        self.by_port: dict[Port, tuple[int, ...]] = {}
-        for port in dict.fromkeys(port for write in writes for port in write.to):
-            self.by_port[port] = tuple(n for n, write in enumerate(writes) if port in write.to)
+        every = 0
+        for write in writes:
+            every |= write.to.any
+        self.ports = tuple(writes[0].to.ports.of(every)) if writes else ()
 
     # ── senders ─────────────────────────────────────────────────────────────────────────────────
 
-    def _sent(
-        self, component: str, layer: int | None, tap: Tap, tail: Callable[[Tensor], Tensor]
-    ) -> Callable[[Tensor], Tensor]:
-        """A hook that notes how much more each set of receivers is given than the stream is."""
+    def _noting(self, component: str, layer: int | None) -> Callable[[Tensor], Tensor]:
+        """A hook that notes what a sender gives, and what it would give."""
         mine = [
             n for n, w in enumerate(self.writes) if (w.write.site.component, w.write.site.layer) == (component, layer)
         ]
-        sets = dict.fromkeys(tuple(n for n in numbers if n in mine) for numbers in self.by_port.values())
 
         def act(tensor: Tensor) -> Tensor:
-            if self.inner:
-                return tensor
-            made = {n: self._made(n, tensor) for n in mine}
-            self.inner = True
-            try:
-                own = tail(tensor)
-                for numbers in sets:
-                    if not numbers:
-                        continue
-                    other = tensor.clone()
-                    for n in numbers:
-                        index, tap, new = made[n]
-                        rows = other[index]
-                        rows = new if tap.columns is None else rows.index_copy(-1, tap.columns.to(rows.device), new)
-                        other.index_put_(index, rows)
-                    self.deltas[component, layer, numbers] = tail(other) - own
-            finally:
-                self.inner = False
+            if not self.inner:
+                self.note(component, layer, tensor, mine)
             return tensor
 
         return act
 
-    def _made(self, number: int, tensor: Tensor) -> tuple[tuple[Tensor, ...], Tap, Tensor]:
+    def note(self, component: str, layer: int | None, tensor: Tensor, mine: Sequence[int]) -> None:
+        """Keep what a sender gives, and what its writes would put there."""
+        self.sent[component, layer] = _Sent(
+            tensor, self.tail(component, layer), [(n, *self.made(n, tensor)) for n in mine]
+        )
+
+    def made(self, number: int, tensor: Tensor) -> tuple[tuple[Tensor, ...], Tap, Tensor]:
         write = self.writes[number].write
         tap = find_tap(self.network, write.site)
         index = self.batch.points(write.rows, write.positions).on(tensor.device)
@@ -98,17 +95,30 @@ class _Edges:
         self.changes[number] = (len(old), (new.float() - old.float()).norm(dim=-1) / size)
         return index, tap, new
 
-    def _tail(self, layer: int) -> Callable[[Tensor], Tensor]:
-        """From the heads of a layer to what attention adds to the stream."""
+    def tail(self, component: str, layer: int | None) -> Callable[[Tensor], Tensor]:
+        """From what is written of a sender to what it adds to the stream: heads and neurons pass their output projection, and a
+        norm that is behind it."""
+        site = Site(component, layer)
+        if component not in ("z", "neurons"):
+            scale = find_tap(self.network, site).scale
+            return lambda term: term * scale
+        term = find_tap(self.network, Site("attn_out" if component == "z" else "mlp_out", layer))
         layout = self.network.layout
         assert layout is not None
         own = layout.at(layer)
-        module = self.network.layers[layer].get_submodule(own.z[:-1])
-        term = find_tap(self.network, Site("attn_out", layer))
-        after = term.module if own.attn_out[:-1] not in (own.attention, own.z[:-1]) else None
+        block, inner = self.network.layers[layer or 0], find_tap(self.network, site)
+        if component == "z":
+            module = block.get_submodule(own.z[:-1])
+            after = term.module if own.attn_out[:-1] not in (own.attention, own.z[:-1]) else None
+        else:
+            if inner.side != "in":
+                raise self._unknown("output projection of the MLP")
+            module = inner.module
+            whole = block.get_submodule(own.mlp)
+            after = None if term.module in (module, whole) else term.module
 
-        def tail(heads: Tensor) -> Tensor:
-            out = module(heads)
+        def tail(given: Tensor) -> Tensor:
+            out = module(given)
             out = out[0] if isinstance(out, tuple) else out
             return (out if after is None else after(out)) * term.scale
 
@@ -116,33 +126,66 @@ class _Edges:
 
     # ── receivers ───────────────────────────────────────────────────────────────────────────────
 
+    def chosen(self, port: Port) -> tuple[tuple[bool, ...], ...]:
+        """Of each write, which of its heads reach a receiver: receivers that are alike are given the same."""
+        return tuple(
+            tuple(bool(mask >> write.to.ports.number(port) & 1) for mask in write.to.masks) for write in self.writes
+        )
+
+    def deltas(self, ports: Sequence[Port]) -> Iterator[tuple[list[Port], Tensor]]:
+        """Receivers that are given the same, and how much more that is than the stream [rows, tokens, width]; none where nothing is."""
+        alike: dict[tuple[tuple[bool, ...], ...], list[Port]] = defaultdict(list)
+        for port in ports:
+            alike[self.chosen(port)].append(port)
+        for same in alike.values():
+            delta = self.delta(same[0])
+            if delta is not None:
+                yield same, delta
+
     def delta(self, port: Port) -> Tensor | None:
-        """How much more a receiver is given than the stream is [rows, tokens, width]."""
-        numbers = self.by_port[port]
+        """How much more a receiver is given than the stream is [rows, tokens, width]; None: nothing."""
         found: Tensor | None = None
-        for (component, layer, held), delta in self.deltas.items():
-            site = [n for n in numbers if self._key(n) == (component, layer)]
-            if held == tuple(site) and held:
+        chosen = self.chosen(port)
+        self.inner = True
+        try:
+            for sent in self.sent.values():
+                if not any(any(chosen[n]) for n, *_ in sent.made):
+                    continue
+                other = sent.tensor.clone()
+                for n, index, tap, new in sent.made:
+                    self._mix(other, index, tap, new, chosen[n])
+                delta = sent.tail(other) - sent.tail(sent.tensor)
                 found = delta if found is None else found + delta.to(found.device)
+        finally:
+            self.inner = False
         return found
 
-    def _key(self, number: int) -> tuple[str, int | None]:
-        site = self.writes[number].write.site
-        return site.component, site.layer
+    @staticmethod
+    def _mix(other: Tensor, index: tuple[Tensor, ...], tap: Tap, new: Tensor, heads: tuple[bool, ...]) -> None:
+        """Put of the new vectors those of some heads into a copy of what a sender gives."""
+        if not any(heads):
+            return
+        rows = other[index]
+        each = new.shape[-1] // len(heads)
+        mine = torch.tensor(heads, device=new.device).repeat_interleave(each).nonzero()[:, 0]
+        columns = mine if tap.columns is None else tap.columns.to(new.device)[mine]
+        other.index_put_(index, rows.index_copy(-1, columns, new.index_select(-1, mine)))
+
+    @contextmanager
+    def narrowed(self, layer: int, ports: Sequence[Port]) -> Iterator[None]:
+        """Within, a layer is run for what these receivers read alone, where that can be had for less."""
+        yield
 
     @contextmanager
     def hooked(self) -> Iterator[None]:
         handles = []
         layout = self.network.layout
         assert layout is not None
-        senders = dict.fromkeys(self._key(n) for n in range(len(self.writes)))
-        for component, layer in senders:
-            site = Site(component, layer)
-            tap = find_tap(self.network, site)
-            tail = self._tail(layer or 0) if component == "z" else _scaled(tap.scale)
-            handles.append(hook_tensor(tap.module, tap.side, self._sent(component, layer, tap, tail)))
+        for component, layer in dict.fromkeys((w.write.site.component, w.write.site.layer) for w in self.writes):
+            tap = find_tap(self.network, Site(component, layer))
+            handles.append(hook_tensor(tap.module, tap.side, self._noting(component, layer)))
         layers: dict[int, list[Port]] = defaultdict(list)
-        for port in self.by_port:
+        for port in self.ports:
             if port.kind == "logits":
                 if layout.norm is None:
                     raise self._unknown("norm before the logits")
@@ -171,8 +214,9 @@ class _Edges:
 
     def _added(self, port: Port) -> Callable[[Tensor], Tensor]:
         def act(stream: Tensor) -> Tensor:
-            delta = None if self.inner else self.delta(port)
-            return stream if delta is None else stream + delta.to(stream.device)
+            for _, delta in () if self.inner else self.deltas([port]):
+                stream = stream + delta.to(stream.device)
+            return stream
 
         return act
 
@@ -205,21 +249,16 @@ class _Edges:
             if self.inner:
                 return
             stream = args[0] if args else kwargs["hidden_states"]
-            by_mask: dict[tuple[int, ...], list[Port]] = defaultdict(list)
-            for port in ports:
-                by_mask[self.by_port[port]].append(port)
-            for same in by_mask.values():
-                delta = self.delta(same[0])
-                if delta is None:
-                    continue
+            for same, delta in self.deltas(ports):
                 waiting.update(same)
                 given = stream + delta.to(stream.device)
                 self.inner = True
                 try:
-                    if args:
-                        module.forward(given, *args[1:], **kwargs)
-                    else:
-                        module.forward(**{**kwargs, "hidden_states": given})
+                    with self.narrowed(layer, same):
+                        if args:
+                            module.forward(given, *args[1:], **kwargs)
+                        else:
+                            module.forward(**{**kwargs, "hidden_states": given})
                 except _Captured:
                     pass
                 finally:
@@ -253,10 +292,6 @@ class _Edges:
         return handles
 
 
-def _scaled(scale: float) -> Callable[[Tensor], Tensor]:
-    return lambda term: term * scale
-
-
 @contextmanager
 def edges_patched(
     network: Network, inputs: InputRows, writes: Sequence[EdgeWrite], padding: str
@@ -264,9 +299,9 @@ def edges_patched(
     """Within, one forward pass of the network on ``inputs`` has these edges patched. Gives, when it is done, at how many places each
     write acted, and its relative changes there."""
     batch = network.given.batch(network, inputs, padding)  # type: ignore[arg-type]
-    edges = _Edges(network, batch, writes)
+    edges = Edges(network, batch, writes)
     with edges.hooked():
         yield edges.changes
 
 
-__all__ = ["EdgeWrite", "edges_patched"]
+__all__ = ["EdgeWrite", "Edges", "edges_patched"]

@@ -14,13 +14,17 @@ from torch import nn
 from causal_dsl.network.behaviour import behaviour, of_code
 from causal_dsl.network.checkpoints import weight_files
 from causal_dsl.network.network import Network
+from causal_dsl.network.quantised import versions_of
+from causal_dsl.program import adapters
 from causal_dsl.program.program import NetworkRef
 from causal_dsl.store.hashes import of_bytes
-from causal_dsl.store.keys import NetworkInputs
+from causal_dsl.store.keys import NetworkInputs, version_of
 from causal_dsl.store.reads import Reads
 
 #: Bytes of a tensor that are hashed at once: those of another device are brought over piece by piece.
 _PIECE = 1 << 26
+#: The files beside the weights of a checkpoint that decide its numbers.
+_OF_NUMBERS = frozenset({"config.json", adapters.CONFIG, adapters.WEIGHTS, adapters.PICKLE})
 
 
 @torch.no_grad()
@@ -59,7 +63,15 @@ def made_of(ref: NetworkRef, network: Network, reads: Reads) -> NetworkInputs:
         device=network.device.type,
         padding=network.padding,
         behaviour=behaviour(network) if of_code(ref) else "",
+        libraries=_libraries(ref, network),
     )
+
+
+def _libraries(ref: NetworkRef, network: Network) -> dict[str, str]:
+    """The versions of libraries that only some networks need: to put an adapter on, to run quantised weights."""
+    config: Any = getattr(network.model, "config", None)
+    found = versions_of(config.to_dict()) if hasattr(config, "to_dict") else {}
+    return {**found, "peft": version_of("peft")} if ref.setting("adapter") else found
 
 
 def _weight_files(network: Network, files: dict[Path, str]) -> list[Path]:
@@ -86,7 +98,7 @@ def fingerprint(network: Network) -> str:
     made = network.inputs
     if made is None:
         return of_bytes(f"{content_of(network.model)} {network.dtype}".encode())
-    config = [known for path, known in made.files.items() if Path(path).name == "config.json"]
+    config = [known for path, known in made.files.items() if Path(path).name in _OF_NUMBERS]
     return of_bytes(" ".join([made.weights, made.dtype, *sorted(config)]).encode())
 
 
@@ -99,7 +111,10 @@ def anywhere(network: Network) -> NetworkInputs | str:
     by_name: dict[str, list[str]] = {}
     for path, known in made.files.items():
         by_name.setdefault(Path(path).name, []).append(known)
-    return replace(made, target="", files={name: " ".join(sorted(known)) for name, known in by_name.items()})
+    settings = {name: value for name, value in made.settings.items() if name not in ("adapter", "elsewhere")}
+    return replace(
+        made, target="", settings=settings, files={name: " ".join(sorted(known)) for name, known in by_name.items()}
+    )
 
 
 __all__ = ["anywhere", "content_of", "fingerprint", "made_of", "shown"]

@@ -1,8 +1,8 @@
 """Networks into memory: a Hugging Face checkpoint, or what a user's Python function makes. Every failure is a
 diagnostic.
 
-Weights are read from safetensors; a pickle checkpoint, code that a checkpoint brings with it and a user's Python file
-can run anything, so they need ``--trust``.
+Weights are read from safetensors; a pickle checkpoint and a user's Python file can run anything, so they need ``--trust``.
+Code that a checkpoint brings with it, or names, is never run.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from causal_dsl.diagnostics import NOWHERE, Span, SpecError, did_you_mean, fail, shown_path
+from causal_dsl.network.adapted import PutOn, put_on
 from causal_dsl.network.checkpoint_audit import audit_weights
 from causal_dsl.network.checkpoints import check_memory, check_weights, note_files
 from causal_dsl.network.classifier import token_classifier
@@ -27,8 +28,10 @@ from causal_dsl.network.made import load_made, loaded_facts
 from causal_dsl.network.network import Network
 from causal_dsl.network.proof import Proof
 from causal_dsl.network.prove import prove
+from causal_dsl.network.quantised import check_library, unusable
 from causal_dsl.network.quiet import quiet
 from causal_dsl.network.wrapped import wrap
+from causal_dsl.program.adapters import adapter_folder, judge_base, read_adapter, refuse_misfit
 from causal_dsl.program.facts import cached_folder, facts_of_config, local_folder, read_config, refuse_adapter
 from causal_dsl.program.tokens import Tokens
 from causal_dsl.reading import check_own
@@ -63,6 +66,10 @@ class CheckpointReference:
     tokenizer: str | None = None
     arguments: tuple[tuple[str, Any], ...] = ()
     said: tuple[tuple[str, Any], ...] = ()
+    #: of a checkpoint: the folder or the repository of an adapter, whether it is merged, and whether another base is meant
+    adapter: str | None = None
+    merged: bool = True
+    elsewhere: bool = False
 
 
 def load(
@@ -161,8 +168,21 @@ def _load_hub_or_folder(
 ) -> Network:
     folder = local_folder(reference.name, reference.base) or cached_folder(reference.name, reference.revision)
     if folder is None:
-        folder = _fetch(reference, trust, span)
-    return load_folder(folder, device, dtype, trust, span, name, spread)
+        folder = _fetch(reference.name, reference.revision, trust, span)
+    put = None if reference.adapter is None else _adapter(reference, reference.adapter, folder, trust, span)
+    return load_folder(folder, device, dtype, trust, span, name, spread, put)
+
+
+def _adapter(reference: CheckpointReference, adapter: str, network: Path, trust: bool, span: Span) -> PutOn:
+    """The adapter that a reference names, its base judged as `check` does it: here all files are at hand."""
+    known = adapter_folder(adapter, reference.base, span)
+    folder = known or _fetch(adapter, None, trust, span)
+    facts = facts_of_config(read_config(network, span), network, span)
+    settings = {"revision": reference.revision, "elsewhere": reference.elsewhere}
+    config = read_adapter(folder, span)
+    refuse_misfit(folder, facts, span)
+    said = judge_base(config, folder, reference.name, settings, reference.base, facts, span)
+    return PutOn(folder, reference.merged, () if known else tuple(said))  # of a known one `check` said it
 
 
 def load_folder(
@@ -173,8 +193,9 @@ def load_folder(
     span: Span = NOWHERE,
     name: str = "",
     spread: bool = False,
+    adapter: PutOn | None = None,
 ) -> Network:
-    """The checkpoint of a local folder; nothing is proved yet. ``dtype`` None: what the checkpoint says.
+    """The checkpoint of a local folder, with an adapter on it; nothing is proved yet. ``dtype`` None: what the checkpoint says.
 
     ``spread``: its layers go where there is room, over several devices (``device_map="auto"`` of transformers).
     """
@@ -183,7 +204,8 @@ def load_folder(
     refuse_adapter(folder, span)
     config = read_config(folder, span)
     facts = facts_of_config(config, folder, span)
-    _check_code(config, trust, span)
+    _check_code(config, span)
+    method = check_library(config, span)
     check_weights(folder, trust, span)
     note_files(folder)
     if not spread:
@@ -192,9 +214,7 @@ def load_folder(
         import transformers
         from transformers import AutoConfig
 
-        which = "SequenceClassification" if facts.labels else "MaskedLM" if facts.masked else "CausalLM"
-        kind: Any = getattr(transformers, f"AutoModelFor{which}")
-        settings: dict[str, Any] = {"trust_remote_code": trust, "local_files_only": True}
+        settings: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
         try:
             parsed = AutoConfig.from_pretrained(folder, **settings)
         except Exception as error:
@@ -203,13 +223,15 @@ def load_folder(
             ) from error
         if getattr(parsed, "is_encoder_decoder", False):
             raise _two_texts(str(parsed.model_type), span)
-        if type(parsed) not in kind._model_mapping and not (trust and "auto_map" in config):
+        which = "SequenceClassification" if facts.labels else "MaskedLM" if facts.masked else _reads(parsed, config)
+        kind: Any = getattr(transformers, f"AutoModelFor{which}")
+        if type(parsed) not in kind._model_mapping:
             raise fail(
                 "E648",
                 f"`{facts.architecture}` is not a language model that transformers can load",
                 span,
                 notes=("it has no class that maps token ids to the logits of the next token, or of a masked one",),
-                help='a network that can be run on tokens alone: torch("file.py:factory") that returns (model, tokenizer)',
+                help=_WRAP,
             )
         try:
             loaded: Any = kind.from_pretrained(
@@ -226,14 +248,57 @@ def load_folder(
         except (MemoryError, torch.OutOfMemoryError):
             raise
         except Exception as error:
+            if method is not None:
+                raise unusable(method, told(error), span) from error
             raise _load_fault(error, folder, span) from error
+    if which == "MultimodalLM":
+        _refuse_without_pictures(model, facts.architecture, span)
     warnings = audit_weights(model, report, config, folder, heard, span)
-    tokens = Tokens.from_folder(folder, span) or _converted_tokens(folder, trust, span)
+    if adapter is not None:
+        model, more = put_on(model, adapter, trust, span)
+        warnings = (*warnings, *more)
+    tokens = Tokens.from_folder(folder, span) or _converted_tokens(folder, span)
     known = loaded_facts(model, facts)
     if facts.labels:
         model, known = token_classifier(model, known, span)
     network = wrap(model, known, tokens, name or folder.name, span)
-    return replace(network, warnings=warnings)
+    notes = () if method is None else (f"its weights are quantised by {method}, and are run as its library runs them",)
+    return replace(network, warnings=warnings, notes=(*network.notes, *notes))
+
+
+def _reads(parsed: Any, config: dict[str, Any]) -> str:
+    """Which of the classes of transformers a checkpoint is loaded as: of one that reads pictures or sound as well as text the
+    whole, where that was saved or nothing smaller is there. It is given tokens alone."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_MULTIMODAL_LM_MAPPING
+
+    if type(parsed) not in MODEL_FOR_MULTIMODAL_LM_MAPPING:
+        return "CausalLM"
+    named, whole = config.get("architectures"), MODEL_FOR_MULTIMODAL_LM_MAPPING[type(parsed)]
+    saved = isinstance(named, list) and getattr(whole, "__name__", "") in named
+    return "MultimodalLM" if saved or type(parsed) not in MODEL_FOR_CAUSAL_LM_MAPPING else "CausalLM"
+
+
+#: How a network that is no language model of transformers is run all the same.
+_WRAP = 'wrap it in a module from token ids to logits, torch("file.py:build", tokenizer="folder"), and name its sites as module("…")'
+
+
+@torch.no_grad()
+def _refuse_without_pictures(model: nn.Module, architecture: str, span: Span) -> None:
+    """Raise E648 for a network that cannot be run on a text alone."""
+    getter: Any = model.get_input_embeddings
+    try:
+        weight = getter().weight
+        model(input_ids=torch.arange(4, 8, device=weight.device)[None])
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        raise fail(
+            "E648",
+            f"`{architecture}` cannot be run on text alone",
+            span,
+            notes=(told(error),),
+            help=_WRAP,
+        ) from error
 
 
 def _two_texts(model_type: str, span: Span) -> SpecError:
@@ -246,40 +311,42 @@ def _two_texts(model_type: str, span: Span) -> SpecError:
     )
 
 
-def _fetch(reference: CheckpointReference, trust: bool, span: Span) -> Path:
+def _fetch(name: str, revision: str | None, trust: bool, span: Span) -> Path:
     """A repository from the hub into the local cache; raises E634 where that cannot be."""
     patterns = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
     if trust:
-        patterns += ["*.bin", "*.py"]
+        patterns += ["*.bin"]
     try:
         from huggingface_hub import snapshot_download
 
         with quiet():
-            found = snapshot_download(reference.name, revision=reference.revision, allow_patterns=patterns)
+            found = snapshot_download(name, revision=revision, allow_patterns=patterns)
         return Path(found)
     except Exception as error:
         raise fail(
             "E634",
-            f"cannot get `{reference.name}` from the Hugging Face hub",
+            f"cannot get `{name}` from the Hugging Face hub",
             span,
             notes=(told(error), "there is no folder of that name, and no copy in the local cache"),
             help="fetch it elsewhere and pass the folder: --network NAME=PATH",
         ) from error
 
 
-def _check_code(config: dict[str, Any], trust: bool, span: Span) -> None:
-    """A model type of its own comes with code, and a kernel is fetched: such code runs only where it is trusted."""
-    if trust:
-        return
-    for part in (config, *(value for value in config.values() if isinstance(value, dict))):
+def _check_code(config: dict[str, Any], span: Span) -> None:
+    """A model type of its own comes with code, and a kernel is fetched. Nothing in a config makes such code run: that a spec is trusted
+    says of its own Python that it may, and nothing of what a checkpoint names."""
+    parts = [config]
+    while parts:
+        part = parts.pop()
         for key, value in part.items():
+            parts += [one for one in (value if isinstance(value, list) else [value]) if isinstance(one, dict)]
             if key.endswith("_implementation") and isinstance(value, str) and "/" in value:
                 raise fail(
                     "E636",
                     f"config.json takes code from `{value[:80]}`",
                     span,
                     notes=(f"`{key}` names a repository whose kernel would be fetched and run",),
-                    help=f"take `{key}` out of config.json, or read that code and run with --trust",
+                    help=f"take `{key}` out of config.json",
                 )
     if "auto_map" not in config:
         return
@@ -288,10 +355,11 @@ def _check_code(config: dict[str, Any], trust: bool, span: Span) -> None:
     if config.get("model_type") not in CONFIG_MAPPING:
         raise fail(
             "E636",
-            f"`{config.get('model_type', 'this network')}` runs code that comes with the checkpoint",
+            f"`{config.get('model_type', 'this network')}` is code that comes with the checkpoint",
             span,
-            notes=("such code can do anything on this machine",),
-            help="read the .py files of the checkpoint, then run with --trust",
+            notes=("such code can do anything on this machine, so a config alone never makes it run",),
+            help="read the .py files of the checkpoint, then return the network from a function of your own: "
+            'torch("file.py:function") with --trust',
         )
 
 
@@ -301,19 +369,16 @@ def _load_fault(error: Exception, folder: Path, span: Span) -> SpecError:
         return fail("E640", f"the weights in {shown_path(folder)} do not fit its config", span, notes=(said,))
     if type(error).__name__ == "SafetensorError" or "safetensors" in str(error).lower():
         return fail("E641", f"cannot read the weights in {shown_path(folder)}", span, notes=(said,))
-    stored = "quantiz" in str(error).lower()
     return fail(
         "E644",
         f"cannot load the network in {shown_path(folder)}",
         span,
         notes=(said,),
-        help="install what the note names, or run a checkpoint whose weights are not quantised"
-        if stored
-        else "is transformers recent enough for the network, and is everything installed that it needs?",
+        help="is transformers recent enough for the network, and is everything installed that it needs?",
     )
 
 
-def _converted_tokens(folder: Path, trust: bool, span: Span) -> Tokens:
+def _converted_tokens(folder: Path, span: Span) -> Tokens:
     """The tokenizer as transformers makes it of older files; raises E643 where there is none."""
     if not any(path for pattern in _TOKENIZER_FILES for path in folder.glob(pattern)):
         raise fail(
@@ -327,7 +392,7 @@ def _converted_tokens(folder: Path, trust: bool, span: Span) -> Tokens:
         with quiet():
             from transformers import AutoTokenizer
 
-            made = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust, local_files_only=True)
+            made = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
         return Tokens(made.backend_tokenizer, made.mask_token)
     except Exception as error:
         raise fail(

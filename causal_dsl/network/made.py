@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from causal_dsl.diagnostics import NOWHERE, Span, fail
+from causal_dsl.network.adapted import inside_of
 from causal_dsl.network.beside import is_language_model, tokens_at, tokens_beside
 from causal_dsl.network.compare import told
 from causal_dsl.network.factory import call_factory, load_weights, vector_facts
@@ -74,6 +75,7 @@ def load_made(
         raise
     except Exception as error:
         raise fail("E644", f"cannot move the network to {device}", span, notes=(told(error),)) from error
+    model = inside_of(model, span)
     name = name or function
     if tokenizer is not None:
         tokens = tokens_at(base / Path(tokenizer).expanduser(), span)

@@ -34,9 +34,10 @@ from causal_dsl.network.module_runs import counting
 from causal_dsl.network.network import Network
 from causal_dsl.network.proof import Proof
 from causal_dsl.network.prove_vector import prove_vector
+from causal_dsl.network.recurrent import stepping
 from causal_dsl.network.site_tensors import tap
 from causal_dsl.network.sweep.fitness import enlarged, fitness
-from causal_dsl.program.components import COMPARED, in_time, missing
+from causal_dsl.program.components import COMPARED, in_time, lacking, missing, with_site
 from causal_dsl.vocabulary.architectures import Architecture
 from causal_dsl.vocabulary.components import COMPONENTS
 from causal_dsl.vocabulary.locations import Site
@@ -77,6 +78,9 @@ def _prove_sweep(network: Network, proof: Proof, prompts: Any) -> None:
         proof.slow = proof.refused["logits"]
         return
     tolerance = 10 * tolerance_of(network.dtype)
+    recurrent = next((name for name, m in network.model.named_modules() if isinstance(m, nn.RNNBase)), "")
+    if not proof.slow and (recurrent or proof.steps):
+        proof.slow = f"`{recurrent or min(proof.steps)}` is recurrent: it is run token by token where it is written"
     if proof.slow:
         return
     found = fitness(network, prompts, proof.ok, shake, distance, tolerance)
@@ -96,8 +100,8 @@ class _Ran:
     given: dict[str, Tensor]
     end: tuple[nn.Module, ...]
 
-    def through(self, component: str, vectors: Tensor) -> Any:
-        return tap(self.network, Site(component, self.number)).module(vectors)
+    def through(self, component: str, vectors: Tensor, *more: Tensor) -> Any:
+        return tap(self.network, Site(component, self.number)).module(vectors, *more)
 
     def columns(self, component: str, vectors: Tensor) -> Tensor:
         columns = tap(self.network, Site(component, self.number)).columns
@@ -119,6 +123,7 @@ class _Trial:
         self.notes: list[str] = []
         self.errors: dict[str, float] = {}
         self.runs: dict[str, int] = {}
+        self.steps: frozenset[str] = frozenset()
         self.disordered = ""
         facts = network.facts
         for component, about in COMPONENTS.items():
@@ -142,6 +147,7 @@ class _Trial:
             self._noise()
         ok = frozenset(name for name in self.names if name not in self.refused)
         found = Proof(ok, self.refused, tuple(self.notes), self.errors, self.runs, slow=self.disordered)
+        found.steps = self.steps
         found.no_numbers = no_numbers(self.network, self.single)
         return found
 
@@ -181,9 +187,11 @@ class _Trial:
     def _batch(self) -> None:
         """Padding at either side gives what a single run gives (the shortest prompt); how often each module runs."""
         row = torch.tensor([_SHORTEST])
-        with counting(self.network.model) as counts:
+        rows, tokens = len(self.prompts), max(map(len, self.prompts))
+        with counting(self.network.model) as counts, stepping(self.network.model, rows, tokens) as steps:
             right = forward(self.network, self.prompts, readout=row, padding="right").logits
         self.runs = {name: counts[name] for name, _ in self.network.model.named_modules() if counts[name] != 1}
+        self.steps = frozenset(steps)
         single = forward(self.network, [self.prompts[_SHORTEST]], readout=torch.tensor([0])).logits
         assert right is not None
         assert single is not None
@@ -217,7 +225,7 @@ class _Trial:
     def _identities(self, layout: Architecture) -> None:
         network, count = self.network, len(self.network.layers)
         there = [name for name in (*_PLAIN, "resid_post") if name in self.names]
-        sites = [Site(name, layer) for layer in range(count) for name in there]
+        sites = [site for layer in range(count) for site in self._in_layer(there, layer)]
         sites += [Site(name) for name in ("embed", "final_norm", "logits") if name in self.names]
         blocks = {
             (name, layer): Site("module", module=f"{layout.layers}.{layer}.{path}")
@@ -238,7 +246,7 @@ class _Trial:
                 self._hold(identity, also.pop(Site("logits")), values[Site("logits")], tuple(compared))
                 values.update(also)
         for layer, module in enumerate(network.layers):
-            read = {name: values[Site(name, layer)] for name in there}
+            read = {site.component: values[site] for site in self._in_layer(there, layer)}
             read.update({name: values[Site(name, layer)] for name in compared if Site(name, layer) in values})
             raw = {name: values[blocks[name, layer]] for name in ("attention", "mlp") if (name, layer) in blocks}
             own = layout.at(layer)
@@ -258,6 +266,11 @@ class _Trial:
                 self._hold(chain, read["resid_post"], ahead, ("resid_pre", "resid_post"), layer)
         with self._guard(("embed", "final_norm", "logits"), "the ends of the network are not as the table says"):
             self._ends(layout, values)
+
+    def _in_layer(self, names: list[str], layer: int) -> list[Site]:
+        """Those of the components that a layer has."""
+        sites = (Site(name, layer) for name in names)
+        return [site for site in sites if lacking(site, self.network.facts) is None]
 
     def _sums(self, layer: int, read: dict[str, Tensor]) -> None:
         if "attn_out" not in read:
@@ -377,7 +390,7 @@ class _Trial:
         """Those sites of a layer at which noise does not reach the logits."""
         prompt = self.prompts[2][:2]
         place = torch.tensor([len(prompt) - 1])
-        sites = [Site(name, middle if COMPONENTS[name].layer else None) for name in names]
+        sites = [with_site(name, middle, self.network.facts) for name in names]
         rows = torch.arange(len(names) + 2)
         still = set(names)
         for noise in (shake, enlarged(shake)):  # behind a threshold little noise is not seen

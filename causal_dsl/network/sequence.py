@@ -21,6 +21,8 @@ from causal_dsl.counter import below, bits, key, normals
 from causal_dsl.diagnostics import Span, SpecError, did_you_mean, fail
 from causal_dsl.network.compare import told
 from causal_dsl.network.forward import hook_tensor
+from causal_dsl.network.inferred.heads import HEADS, told_heads
+from causal_dsl.network.inferred.infer import inferred
 from causal_dsl.network.network import Network
 from causal_dsl.network.wrapped import wrap
 from causal_dsl.program.own_networks import layout_from
@@ -31,8 +33,6 @@ from causal_dsl.vocabulary.network_facts import Facts
 
 #: Lengths that a network is tried on, the longest that it takes first: standard prompts are no longer.
 _LENGTHS = (5, 4, 3, 2, 1)
-#: What an attention module calls its number of heads.
-_HEADS = ("heads", "n_heads", "num_heads", "n_head", "nheads", "nhead", "num_attention_heads")
 
 
 @torch.no_grad()
@@ -71,7 +71,26 @@ def _sequence_network(model: nn.Module, tokens: Tokens, said: Mapping[str, Any],
     facts = replace(facts, both_ways=ahead, last=ahead, record=replace(layout, both_ways=ahead))
     if facts.heads is not None:
         facts = replace(facts, record=_with_proved_heads(run, facts, longest))
-    return wrap(model, facts, tokens, name, span)
+    network = wrap(model, facts, tokens, name, span)
+    return network if layout.layers else _found(network, layout)
+
+
+def _found(network: Network, layout: Architecture) -> Network:
+    """A network whose layout is not said, with the layout that is found; without any, its record says why."""
+    if network.facts.both_ways:
+        why = "tokens look at later ones"
+    else:
+        found = inferred(network)
+        record = found.facts.record
+        assert record is not None
+        if "resid_pre" not in record.absent:
+            return found
+        why = record.absent["resid_pre"]
+    absent = {name: f"{said}; it was looked for, and {why}" for name, said in layout.absent.items()}
+    record = network.facts.record
+    assert record is not None
+    record = replace(record, absent=absent)
+    return replace(network, facts=replace(network.facts, record=record), layout=record)
 
 
 class _TokenRun:
@@ -221,27 +240,18 @@ def _sized(
     parts = [name for name in ("q", "k", "v", "z") if name in seen]
     if not parts:
         return found
-    heads = said.get("heads") or _told(run.model.get_submodule(f"{first}.{layout.attention}"))
+    heads = said.get("heads") or told_heads(run.model.get_submodule(f"{first}.{layout.attention}"))
     if heads is None:
         raise fail(
             "E794",
             "how many heads an attention has is not known",
             span,
-            notes=(f"`{layout.attention}` has none of the attributes {', '.join(_HEADS)}",),
+            notes=(f"`{layout.attention}` has none of the attributes {', '.join(HEADS)}",),
             help="write heads=…",
         )
     shared = said.get("kv_heads") or heads
     each = _head_width({name: int(seen[name].flatten(2).shape[-1]) for name in parts}, layout, heads, shared, span)
     return replace(found, heads=heads, kv_heads=shared, head_dim=each)
-
-
-def _told(attention: nn.Module) -> int | None:
-    """The number of heads that a module says it has."""
-    for name in _HEADS:
-        value = getattr(attention, name, None)
-        if isinstance(value, int) and not isinstance(value, bool) and value > 0:
-            return value
-    return None
 
 
 def _head_width(widths: Mapping[str, int], layout: Architecture, heads: int, shared: int, span: Span) -> int:

@@ -10,9 +10,10 @@ from dataclasses import replace
 import torch
 
 from causal_dsl.diagnostics import did_you_mean, fail
+from causal_dsl.network.expert_modules import side_of
 from causal_dsl.network.network import Network
 from causal_dsl.network.tap import Tap
-from causal_dsl.program.components import full_width, head_count, missing, suggestion
+from causal_dsl.program.components import full_width, head_count, lacking, missing, suggestion
 from causal_dsl.vocabulary.architectures import Architecture
 from causal_dsl.vocabulary.components import COMPONENTS
 from causal_dsl.vocabulary.locations import Site
@@ -84,6 +85,12 @@ def refuse(network: Network, site: Site) -> None:
     if COMPONENTS[site.component].layer and not 0 <= (-1 if site.layer is None else site.layer) < len(network.layers):
         count = len(network.layers)
         raise fail("E426", f"there is no layer {site.layer}: the network has layers 0 to {count - 1}", network.span)
+    experts = network.facts.experts
+    if site.component == "expert_out" and site.heads and experts is not None and site.heads[0] >= experts:
+        raise fail("E426", f"there is no expert {site.heads[0]}: there are experts 0 to {experts - 1}", network.span)
+    why = lacking(site, network.facts)
+    if why is not None:
+        raise fail("E420", f"layer {site.layer} has no `{site.component}`", network.span, notes=(why,))
 
 
 def _language(network: Network, site: Site, layout: Architecture) -> Tap:
@@ -104,7 +111,7 @@ def _language(network: Network, site: Site, layout: Architecture) -> Tap:
     return Tap(
         root.get_submodule(path),
         path or f"{layout.layers}.{site.layer}",
-        "in" if place.endswith("<") else "out",
+        side_of(site.component, site.heads) or ("in" if place.endswith("<") else "out"),
         about.rank,
         columns if about.by_heads else _dims(network, site),
         1.0 if factor is None else factor,
@@ -118,7 +125,7 @@ def _module(network: Network, site: Site) -> Tap:
         near = did_you_mean(path, [name for name in modules if name])
         raise fail("E422", f'there is no module "{path}" in `{network.name or "the network"}`', network.span, help=near)
     times = network.proof.runs.get(path, 1) if network.proof is not None else 1
-    if times != 1:
+    if times != 1 and not (network.proof is not None and path in network.proof.steps):
         raise fail(
             "E424",
             f'module "{path}" runs {"never" if times == 0 else f"{times} times"} in a forward pass',

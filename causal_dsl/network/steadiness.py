@@ -160,6 +160,22 @@ def most_of_batch(dtype: torch.dtype) -> float:
     return _BATCH.get(dtype, 3e-1)
 
 
+def refused_change(network: Network, share: float) -> SpecError:
+    """E663 after a run: the inputs that were run before it now give other logits, by ``share`` of their size."""
+    size = f"differ by {share:.1e} of their size" if share < float("inf") else "are finite in one of the two alone"
+    return fail(
+        "E663",
+        "the network gives different numbers for the same input",
+        network.span,
+        notes=(
+            f"the same inputs before the run and after it: the logits {size}",
+            "no number of this run can be trusted, and none is kept: a forward pass leaves state that a later one reads",
+            *_left_on(network.model),
+        ),
+        help="make the forward a function of its input alone: no state from one call to the next",
+    )
+
+
 def refused_noise(network: Network, share: float, test: str) -> SpecError:
     """E664 of a run: an input that was run again gave other logits, by ``share`` of their size."""
     size = f"by {share:.1e} of their size" if share < float("inf") else "in which are finite"
@@ -267,4 +283,4 @@ def _scaled_from(module: nn.Module) -> int | None:
     return start if isinstance(start, int) else None
 
 
-__all__ = ["apart", "enough", "most_of_batch", "refuse_unsteady", "refused_noise"]
+__all__ = ["apart", "enough", "most_of_batch", "refuse_unsteady", "refused_change", "refused_noise"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import nn
@@ -14,13 +13,14 @@ class Tap:
     """Where a site is.
 
     ``side`` is ``in`` or ``out`` of ``module``, or ``attention``: what the attention of ``module`` compares
-    (``q_rot``, ``k_rot``, ``pattern``). ``columns`` of the tensor's last axis are the site's vector, None for all of
+    (``q_rot``, ``k_rot``, ``pattern``); of a mixture of experts the ``router`` and the ``expert 3``
+    (:mod:`causal_dsl.network.expert_modules`). ``columns`` of the tensor's last axis are the site's vector, None for all of
     them. What is read is multiplied by ``scale``, what is written divided by it. ``rank`` orders sites of one tensor.
     """
 
     module: nn.Module
     path: str
-    side: Literal["in", "out", "attention", "logits"]
+    side: str
     rank: float
     columns: torch.Tensor | None = None
     scale: float = 1.0

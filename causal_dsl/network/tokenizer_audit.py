@@ -23,9 +23,7 @@ from causal_dsl.program.tokens import MASK, SURROGATE, Tokens
 _PLAIN = ("TokenizersBackend", "PreTrainedTokenizerFast")
 
 
-def compare_tokens(
-    tokens: Tokens, folder: Path, texts: Sequence[str], trust: bool, span: Span
-) -> tuple[Diagnostic, ...]:
+def compare_tokens(tokens: Tokens, folder: Path, texts: Sequence[str], span: Span) -> tuple[Diagnostic, ...]:
     """Raise E514 where a text has other tokens with ``AutoTokenizer``; W666 where that cannot be told, or where nothing
     beside ``tokenizer.json`` says which class it is of; W663 for what the library warns of."""
     config = folder / "tokenizer_config.json"
@@ -33,7 +31,7 @@ def compare_tokens(
         return ()
     distinct = list(dict.fromkeys(texts))
     try:
-        theirs, heard = _theirs(folder, trust, _stamp(folder))
+        theirs, heard = _theirs(folder, _stamp(folder))
         every = theirs([_written(text, theirs) for text in distinct], verbose=False)["input_ids"] if distinct else []
     except Exception as error:
         note = (told(error), f"the tokens are those of {shown_path(folder / 'tokenizer.json')}")
@@ -127,11 +125,11 @@ def _unsure(title: str, notes: tuple[str, ...], span: Span) -> Diagnostic:
 
 
 @lru_cache(maxsize=8)
-def _theirs(folder: Path, trust: bool, _: tuple[Any, ...]) -> tuple[Any, list[str]]:
+def _theirs(folder: Path, _: tuple[Any, ...]) -> tuple[Any, list[str]]:
     with quiet() as heard:
         from transformers import AutoTokenizer
 
-        made = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust, local_files_only=True)
+        made = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     return made, heard
 
 

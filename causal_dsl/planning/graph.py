@@ -16,7 +16,7 @@ from causal_dsl.program.identity import NetworkKey, Origin
 from causal_dsl.program.program import PlaceRead
 from causal_dsl.program.read_features import FeatureRef
 from causal_dsl.vocabulary.locations import Place, Site
-from causal_dsl.vocabulary.ports import Port
+from causal_dsl.vocabulary.ports import Reach
 from causal_dsl.vocabulary.written import Value
 
 if TYPE_CHECKING:
@@ -248,8 +248,8 @@ class WriteNode:
     add: bool
     feature: FeatureRef | None = None
     inside: bool = False
-    #: the receivers that it reaches, along an edge; empty: all that read the place
-    to: tuple[Port, ...] = ()
+    #: the receivers that it reaches, along edges; None: all that read the place
+    to: Reach | None = None
 
     @property
     def inputs(self) -> tuple[Node, ...]:
@@ -263,7 +263,7 @@ class WriteNode:
     def __str__(self) -> str:
         via = f" via {self.feature.told}" if self.feature is not None else ""
         made = f": {self.value.text}" if self.value.changes else ""
-        to = f" -> {', '.join(map(str, self.to))}" if self.to else ""
+        to = "" if self.to is None else f" -> {self.to}"
         return f"{'add to' if self.add else 'write'} {self.place}{to}{via}{made}"
 
 

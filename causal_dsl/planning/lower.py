@@ -14,10 +14,12 @@ from causal_dsl.diagnostics import Diagnostics, SpecError, fail
 from causal_dsl.faults import strict
 from causal_dsl.inputs import inputs_of, lengths_agree
 from causal_dsl.inputs.conditions import conditions_of, judged
-from causal_dsl.measures.quantities import SAID, TRACE, Quantity, margin_quantities
+from causal_dsl.measures.quantities import SAID, SUMS, TRACE, Quantity, margin_quantities
 from causal_dsl.planning import graph as g
+from causal_dsl.planning.head_scores import looked_for
 from causal_dsl.planning.meeting import refuse_meeting
 from causal_dsl.planning.plan import Plan
+from causal_dsl.planning.probe_splits import control_task, halves, tasks_of, unlearnable
 from causal_dsl.planning.steps import ASKED, EDGES, Step, plain_steps
 from causal_dsl.planning.verify import verify
 from causal_dsl.program.components import unfit
@@ -28,6 +30,7 @@ from causal_dsl.program.probed import AlignmentRuns
 from causal_dsl.program.program import Cell, Intervention, PlaceRead, Program, Test
 from causal_dsl.program.read_features import FeatureRef
 from causal_dsl.vocabulary.locations import Place
+from causal_dsl.vocabulary.readings import READINGS
 from causal_dsl.vocabulary.values.arithmetic import Combine
 from causal_dsl.vocabulary.values.clamp import Clamp
 from causal_dsl.vocabulary.values.current import Current
@@ -189,6 +192,8 @@ class _Lowering:
             mine = tuple(q for q in ordered if q.place == look.asked)
             if mine:
                 self._located(look, run.base if isinstance(run, g.Resume) else run)
+                if look.kind == "attribution":
+                    mine += tuple(replace(q, kind=kind) for q in mine for kind in SUMS)
                 looks.append(g.Looked(look, mine))
         return g.ReadNode(run, self.test.readout.variable, readout, at_end, against, tuple(looks))
 
@@ -198,6 +203,51 @@ class _Lowering:
             for position in (place.position, place.key):
                 if position is not None:
                     self.inputs.sizes(position, self.plan.rows[run], look.span)
+        of = READINGS[look.kind].of if look.kind in READINGS else ""
+        if of == "pattern":
+            self._scored(look, run)
+        if of == "pairs" and look.arguments:
+            self._probed(look, run)
+
+    def _probed(self, look: PlaceRead, run: g.Forward) -> None:
+        """Refuse a probe that cannot be fitted (E846), and a control task that asks nothing (E847)."""
+        variable, by = look.arguments
+        if self.test.model.variables[variable].type == "real":
+            why = "a probe tells the values of a variable apart, and this one is a real number"
+        else:
+            values = self._drawn().values["base"]
+            classes, types = tasks_of(self.inputs, self.plan.rows[run], values, look)
+            why = unlearnable(classes, halves(self.inputs.runs[self.plan.rows[run]]))
+        if why:
+            help = "draw more inputs, or probe a variable that differs between them"
+            raise fail("E846", f"no probe can read `{variable}`", look.span, notes=(why,), help=help)
+        if look.kind == "probe_selectivity" and control_task(types, classes) is None:
+            what = f"`{by}` has one value" if by else "the token there is the same"
+            raise fail(
+                "E847",
+                f"a control task for `{variable}` asks nothing: {what} in all pairs",
+                look.span,
+                notes=(
+                    "each type of a control task has a value of its own, and the types are the tokens at the place",
+                ),
+                help=f"name a variable whose values are the types: probe_selectivity({variable}, by=…)",
+            )
+
+    def _scored(self, look: PlaceRead, run: g.Forward) -> None:
+        """Refuse the score of a head in a prompt in which there are no weights for it (E845)."""
+        for index in np.unique(self.plan.rows[run]).tolist():
+            (ids,) = self.inputs.rows(np.array([index]))
+            if not looked_for(look.kind, [int(token) for token in ids]).any():
+                between = ", with another token between" if look.kind == "induction" else ""
+                twice = f"no token of {self.inputs.text(index)!r} occurs twice{between}"
+                alone = f"{self.inputs.text(index)!r} has only one token"
+                raise fail(
+                    "E845",
+                    f"`{look.kind}` is undefined in a prompt",
+                    look.span,
+                    notes=(alone if look.kind == "previous_token" else twice,),
+                    help='test on prompts in which tokens occur again: repeat the prompt, `prompt "{x} {y} {x} {y}"`',
+                )
 
     # ── interventions ───────────────────────────────────────────────────────────────────────────
 
@@ -217,7 +267,8 @@ class _Lowering:
                     now = self._read_across(base, feature)
                     writes.append(g.WriteNode(place, g.Decoded(value, now, intervention.add), True))
                     continue
-                writes.append(g.WriteNode(place, value, intervention.add, feature, inside, intervention.to))
+                to = intervention.to[i] if intervention.to else None
+                writes.append(g.WriteNode(place, value, intervention.add, feature, inside, to))
         refuse_meeting(interventions, self.inputs, self.plan.rows[base], self.test.span)
         return g.Resume(base, tuple(writes))
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from causal_dsl.counter import Stream
+from causal_dsl.planning.composed import Composed
 from causal_dsl.planning.probe_rows import (
     LEAST,
     MOST,
@@ -18,8 +20,9 @@ from causal_dsl.planning.probe_rows import (
     paired,
     spans_of,
 )
+from causal_dsl.planning.rest_of_layer import named
 from causal_dsl.program.probed import Replaced
-from causal_dsl.program.program import Cell, Test
+from causal_dsl.program.program import Cell, Intervention, Test
 from causal_dsl.vocabulary.values.arithmetic import Combine
 from causal_dsl.vocabulary.values.clamp import Clamp
 from causal_dsl.vocabulary.values.current import Current
@@ -37,12 +40,23 @@ if TYPE_CHECKING:
 
 #: In such a network, the rows of each other value in place of an ablation.
 _BESIDE = 512
+#: What the test writes, made of what another run has in place.
+ANEW = "anew"
+#: What is held against each kind of ablation: zero is often no value that a site ever has, so it is held against others and
+#: nothing against it; what is put in place by a file or by chance (``put``) is held against another run alone.
+WAYS = {
+    "zero": ("mean", "resample"),
+    "mean": ("resample",),
+    "written": ("mean", "resample", ANEW),
+    "put": ("resample", ANEW),
+}
 
 
-def other_values(plan: Plan, test: Test, number: int, cell: Cell) -> Test | None:
-    own = _ablation(cell)
-    if own is None or any(one.circuit is not None for one in cell.interventions):
-        return None
+def other_values(plan: Plan, test: Test, number: int, cell: Cell) -> tuple[Test | None, str]:
+    """The test that writes other values beside an ablation; or None, and why none can be run, where it is one."""
+    own, mine = _ablation(test, cell)
+    if not own:
+        return None, ""
     drawn = plan.draw_of(test)
     share = SHARE / 2
     m = int(share * drawn.n)
@@ -53,8 +67,10 @@ def other_values(plan: Plan, test: Test, number: int, cell: Cell) -> Test | None
     few = len(distinct) > 1 and len(distinct) ** 2 <= m  # each of them from each other one
     m = min(m, drawn.n)
     spans = spans_of(plan, test, cell)
-    if (m < LEAST and not few) or spans is None:
-        return None
+    if spans is None:
+        return None, "a place has more tokens in one prompt than in another, or is missing from one"
+    if m < LEAST and not few:
+        return None, f"fewer than {LEAST} pairs of inputs can be run for it at a fifth of the cost of the test"
     stream = Stream(SEED, number)
     if few:
         rows, others = np.repeat(distinct, len(distinct)), np.tile(distinct, len(distinct))
@@ -62,43 +78,70 @@ def other_values(plan: Plan, test: Test, number: int, cell: Cell) -> Test | None
         rows = stream.some(drawn.n, m)
         others = rows[(np.arange(m) + 1 + int(stream.below(m - 1, 1)[0])) % m]
     cells: list[Cell] = []
-    wanted: list[tuple[str, Value | None]] = [("mean", Mean("base")), ("resample", None)]
-    if own == "mean":  # zero is often no value that a site ever has: it is held against others, and nothing against it
-        wanted = wanted[1:]
-    names = [name for name, _ in wanted]
-    for name, value in wanted:
+    names = [name for name in WAYS[own] if name != ANEW or _made_anew(mine)]
+    for name in names:
         made = tuple(
             replace(
                 i,
-                value=FromRun("other", i.places) if value is None else value,
-                text=f"{', '.join(map(str, i.places))} {'<- other' if value is None else '= ' + name}",
+                value=_value(name, i),
+                add=False,
+                text=f"{', '.join(map(str, i.places))} {'<- other' if name == 'resample' else '= ' + name}",
             )
-            for i in cell.interventions
+            for i in mine
         )
         cells.append(Cell((("part", len(cells) + 1),), made))
     given = paired(drawn, ("base", rows), ("base", others))
-    return made_test(test, "replaced", number, given, tuple(cells), Replaced(number, own, tuple(names), rows, others))
+    probe = Replaced(number, own, tuple(names), rows, others)
+    return made_test(test, "replaced", number, given, tuple(cells), probe), ""
 
 
-def _ablation(cell: Cell) -> str | None:
-    """What an ablation writes, ``zero`` or ``mean``, or ``written`` for another way of taking away what is there; None for any other
-    intervention."""
-    found = set()
-    for intervention in cell.interventions:
-        if intervention.add or intervention.features or intervention.inside:
-            return None
-        found.add(intervention.value.ablates or ("written" if _removes(intervention.value) else ""))
-        if any(place.site.component in ("pattern", "module", "logits", "final_norm") for place in intervention.places):
-            return None
-    return (found.pop() or None) if len(found) == 1 else None
+def _value(name: str, intervention: Intervention) -> Value:
+    """What is written at the places of an intervention instead."""
+    if name == "mean":
+        return Mean("base")
+    other = FromRun("other", intervention.places)
+    if name == "resample":
+        return other
+    own = intervention.value
+    return Composed(Combine("+", Current(), own) if intervention.add else own, other)
+
+
+def _made_anew(mine: Sequence[Intervention]) -> bool:
+    """Whether what is written differs where another run is put in place first, and can be made of that run."""
+    changed = any(i.add or i.value.changes for i in mine)
+    # A direction that is made of means may be none in some of the pairs alone.
+    return changed and not any(any(out.find(Mean)) for i in mine for out in i.value.find(ProjectOut))
+
+
+def _ablation(test: Test, cell: Cell) -> tuple[str, list[Intervention]]:
+    """What an intervention leaves of its places, a key of :data:`WAYS`, and its parts but for those that leave all as it is; no key
+    where it puts something of another run in place."""
+    mine = [i for i in cell.interventions if i.add or not isinstance(i.value, Current)]
+    kinds = [_kind(test, i) for i in mine]
+    if not kinds or not all(kinds):
+        return "", mine
+    if len(set(kinds)) == 1:
+        return kinds[0], mine
+    return "put" if "put" in kinds else "written", mine
+
+
+def _kind(test: Test, intervention: Intervention) -> str:
+    if intervention.features or intervention.inside or intervention.circuit is not None:
+        return ""
+    sites = [named(place, test.network.facts).site for place in intervention.places]
+    if any(site.component in ("pattern", "module", "logits", "final_norm") for site in sites):
+        return ""
+    value = intervention.value
+    if any(value.find(FromRun)) or any(mean.of != "base" for mean in value.find(Mean)):
+        return ""
+    if intervention.add:
+        return "put"
+    return value.ablates or ("written" if _removes(value) else "put")
 
 
 def _removes(value: Value) -> bool:
-    """Whether a value takes away what is there, all of it or a part, and puts nothing of another run, or of a file, in its place."""
-    kinds = (FromRun, Noise)
-    if any(isinstance(part, kinds) or part.files for part in value.walk()):
-        return False
-    if any(mean.of != "base" for mean in value.find(Mean)):
+    """Whether a value takes away what is there, all of it or a part, and puts nothing of a file, or of chance, in its place."""
+    if any(isinstance(part, Noise) or part.files for part in value.walk()):
         return False
     if not value.changes:
         return True

@@ -17,6 +17,7 @@ from causal_dsl.planning import graph as g
 from causal_dsl.planning.alive import PeakHeld, head, held, layer_stages
 from causal_dsl.planning.floors import floors_of
 from causal_dsl.planning.liveness import Schedule
+from causal_dsl.planning.looks_held import looks_held
 from causal_dsl.planning.memory import Budget
 from causal_dsl.planning.rows import Layout, Layouts
 from causal_dsl.planning.steps import Block, Step, layers_of
@@ -75,6 +76,8 @@ class Peaks:
             whole.append(len(sized.schedule.batch) * sized.schedule.width * (facts.width or 1))
         columns = columns_of(self.plan, step)
         stages = [head(frames[-1].tokens, asked, columns, facts)]
+        if layout.watches:
+            stages.append([*stages[0], *looks_held(self.plan, layout, facts, budget)])
         for i, frame in enumerate(frames[:-1]):
             stages += layer_stages(frame, frames[i + 1], facts, budget, share)
         return max((held([*whole, *stage], share, budget) for stage in stages), key=lambda found: found.taken)

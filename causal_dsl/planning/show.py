@@ -9,7 +9,7 @@ import numpy as np
 
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.cost import Cost, Work, cost_of, stop_layer, work_of
-from causal_dsl.planning.steps import Step, captures, runs_of_tree
+from causal_dsl.planning.steps import EDGES, Step, captures, runs_of_tree
 from causal_dsl.planning.switches import all_off, turned_on, without
 from causal_dsl.program.components import trims
 from causal_dsl.program.probed import AlignmentRuns
@@ -214,6 +214,8 @@ def _other(before: Cost, after: Cost) -> str:
 def executor(plan: Plan, step: Step) -> str:
     """How the steps of a network are executed, and why."""
     facts = plan.inputs[step.network].facts
+    if step.why == EDGES:
+        return f"executor of {step.network.name}: edges, whole forward passes of many interventions at once: {step.why}"
     if step.why:
         return f"executor of {step.network.name}: reference, whole forward passes cell by cell: {step.why}"
     kept = trims(facts)

@@ -187,6 +187,6 @@ def plain_steps(plan: Plan) -> tuple[Step, ...]:
         if isinstance(run, g.Forward):
             steps.append(Step(run.network, forwards=(run,)))
         else:
-            why = EDGES if any(write.to for write in run.writes) else ""
+            why = EDGES if any(write.to is not None for write in run.writes) else ""
             steps.append(Step(run.base.network, resumes=(run,), why=why))
     return tuple(steps)

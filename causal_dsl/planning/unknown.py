@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from causal_dsl.causal.designs import Drawn
 from causal_dsl.diagnostics import Diagnostics
 from causal_dsl.inputs.prompts import PromptInputs
 from causal_dsl.planning.plan import Plan
+from causal_dsl.program.answers import answers_of
+from causal_dsl.program.program import Test
+from causal_dsl.program.prompt_tokens import answered_prompt
+from causal_dsl.program.tokens import Tokens
 
 _SHOWN = 6
 
@@ -37,4 +44,17 @@ def warn_of_unknown_words(plan: Plan, found: Diagnostics) -> None:
         )
 
 
-__all__ = ["warn_of_unknown_words"]
+def refuse_other_words(test: Test, drawn: Drawn, tokens: Tokens) -> None:
+    """Raise E793 for a word of a test's prompts or answers that is not in the vocabulary which the declaration of its network
+    gives. All else of such a network is known when it is loaded."""
+    if not test.alignment.prompts:
+        return
+    inputs, alignment = PromptInputs(test.network.facts, tokens), replace(test.alignment, readouts={})
+    for role in drawn.values:
+        inputs.add(alignment, drawn, role, test.span)
+    readout = test.readout
+    if readout.kind == "next_token":
+        answers_of(readout, test.model, tokens, answered_prompt(test.alignment, tokens), readout.span or test.span)
+
+
+__all__ = ["refuse_other_words", "warn_of_unknown_words"]

@@ -41,25 +41,18 @@ def written_apart(plan: Plan, test: Test, number: int, cell: Cell) -> Iterator[T
 
     What is written together is right whichever of the places holds which variable.
     """
-    by_name = {i.variable: i for i in cell.interventions}
-    known = all(i.variable and isinstance(i.value, FromRun) and not i.add for i in cell.interventions)
-    if len(test.swaps) < 2 or not known or set(by_name) != {variable for variable, _ in test.swaps}:
+    if not _several(test, cell):
         return
-    drawn, facts = plan.draw_of(test), test.network.facts
-    if any(_one_place(a, b, facts) for a, b in combinations(cell.interventions, 2)):
-        return  # these are said to be one place's
-    tokens = plan.inputs[test.network.key].has_tokens
+    by_name = {i.variable: i for i in cell.interventions}
+    drawn = plan.draw_of(test)
     cells = [tuple(i for i in cell.interventions if i.variable == variable) for variable, _ in test.swaps]
     swaps: list[tuple[tuple[str, str], ...]] = [(swap,) for swap in test.swaps]
     roles = {role for _, role in test.swaps}
-    if len(roles) == 1 and (not tokens or (_one_length(plan, test) and spans_of(plan, test, cell) is not None)):
+    if len(roles) == 1 and not _unlike(plan, test, cell):
         mixed = tuple((v, role if k % 2 == 0 else ANOTHER) for k, (v, role) in enumerate(test.swaps))
         cells.append(tuple(_from(by_name[variable], role) for variable, role in mixed))
         swaps.append(mixed)
-    rows = int(SHARE / 2 * drawn.n)
-    if is_small(plan.inputs[test.network.key]):
-        rows = max(rows, FREE // 4 // len(test.cells))
-    m = min(rows // len(cells), MANY, drawn.n)
+    m = _rows(plan, test, len(cells))
     if m < LEAST:
         return
     stream = Stream(SEED, number)
@@ -72,6 +65,47 @@ def written_apart(plan: Plan, test: Test, number: int, cell: Cell) -> Iterator[T
     given = Drawn(m, values, {role: drawn.ids[of[role]][rows] for role, rows in picked.items()}, False)
     parts = tuple(Cell((("part", k + 1),), one) for k, one in enumerate(cells))
     yield made_test(test, "apart", number, given, parts, Apart(number, tuple(swaps)))
+
+
+def unwritten(plan: Plan, test: Test, cell: Cell) -> tuple[str, str]:
+    """What of this is not run beside a cell, and why; nothing where all of it is, or where there is nothing of that kind."""
+    if not _several(test, cell):
+        return "", ""
+    one_run = len({role for _, role in test.swaps}) == 1
+    unlike = _unlike(plan, test, cell) if one_run else ""
+    if _rows(plan, test, len(test.swaps) + (one_run and not unlike)) < LEAST:
+        return (
+            "each by itself",
+            f"fewer than {LEAST} pairs of inputs can be run for it at a fifth of the cost of the test",
+        )
+    return ("from different sources", unlike) if unlike else ("", "")
+
+
+def _several(test: Test, cell: Cell) -> bool:
+    """Whether a cell writes several variables, each at places of its own."""
+    by_name = {i.variable for i in cell.interventions}
+    known = all(i.variable and isinstance(i.value, FromRun) and not i.add for i in cell.interventions)
+    if len(test.swaps) < 2 or not known or by_name != {variable for variable, _ in test.swaps}:
+        return False
+    # variables at one place are said to be that place's
+    return not any(_one_place(a, b, test.network.facts) for a, b in combinations(cell.interventions, 2))
+
+
+def _unlike(plan: Plan, test: Test, cell: Cell) -> str:
+    """Why a prompt of another row cannot be taken as a source; empty where it can."""
+    if not plan.inputs[test.network.key].has_tokens:
+        return ""
+    if not _one_length(plan, test):
+        return "the prompts differ in their number of tokens"
+    return "" if spans_of(plan, test, cell) is not None else "a place has more tokens in one prompt than in another"
+
+
+def _rows(plan: Plan, test: Test, cells: int) -> int:
+    n = plan.draw_of(test).n
+    rows = int(SHARE / 2 * n)
+    if is_small(plan.inputs[test.network.key]):
+        rows = max(rows, FREE // 4 // len(test.cells))
+    return min(rows // cells, MANY, n)
 
 
 def _one_place(one: Intervention, other: Intervention, facts: Facts) -> bool:

@@ -11,7 +11,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
 
-from causal_dsl.program.nodes import EVERYWHERE, Spot, refined, universe, without
+from causal_dsl.program.circuit_members import Members, less
+from causal_dsl.program.edge_sets import EdgeSet, every_edge
+from causal_dsl.program.nodes import EVERYWHERE, Spot, refined, universe
 from causal_dsl.vocabulary.locations import Place, Position
 from causal_dsl.vocabulary.network_facts import Facts
 from causal_dsl.vocabulary.values.from_run import FromRun
@@ -62,12 +64,12 @@ class AblationChoices:
 
 @dataclass(frozen=True)
 class Ablation:
-    """An intervention on a circuit. ``spots`` are its nodes, ``every`` those that can be written, ``outside``: those that are
-    not in it are. ``value`` is what is written, for any places."""
+    """An intervention on a circuit. ``members`` are its nodes or its edges, ``every`` those that can be written, ``outside``: those
+    that are not in it are. ``value`` is what is written, for any places."""
 
     name: str
-    spots: tuple[Spot, ...]
-    every: tuple[Spot, ...]
+    members: Members
+    every: Members
     outside: bool
     value: Value
     choices: AblationChoices
@@ -75,9 +77,21 @@ class Ablation:
     #: the weighted edges of the circuit, as a share of all edges
     share: float = 0.0
 
-    def written(self, kept: Iterable[Spot]) -> tuple[Spot, ...]:
+    def written(self, kept: Members) -> Members:
         """What is written where ``kept`` stands in the place of the circuit."""
-        return without(self.every, kept) if self.outside else tuple(kept)
+        return less(self.every, kept) if self.outside else kept
+
+    @property
+    def positions(self) -> tuple[Position | None, ...]:
+        """The tokens of what can be written."""
+        spots = [spot for spot, _ in self.every.senders] if isinstance(self.every, EdgeSet) else self.every
+        return tuple(dict.fromkeys(position for _, position in spots))
+
+    @property
+    def kinds(self) -> frozenset[str]:
+        """The kinds of nodes that can be written, or along whose edges something can."""
+        spots = [spot for spot, _ in self.every.senders] if isinstance(self.every, EdgeSet) else self.every
+        return frozenset(node.kind for node, _ in spots)
 
 
 def at(value: Value, places: tuple[Place, ...]) -> Value:
@@ -87,10 +101,13 @@ def at(value: Value, places: tuple[Place, ...]) -> Value:
     return value.each(lambda part: at(part, places))
 
 
-def all_spots(
-    kinds: Sequence[str], positions: Sequence[Position] | None, circuit: Iterable[Spot], facts: Facts
-) -> tuple[Spot, ...] | None:
-    """Every node of some kinds at every token, or at ``positions``; None where the network's nodes are not known."""
+def all_members(
+    kinds: Sequence[str], positions: Sequence[Position] | None, circuit: Members, facts: Facts
+) -> Members | None:
+    """Every node of some kinds at every token, or at ``positions``, or every edge that begins at one; None where the network's
+    nodes are not known."""
+    if isinstance(circuit, EdgeSet):
+        return every_edge(facts, kinds, positions)
     nodes = universe(facts, kinds, (node for node, _ in circuit))
     if nodes is None:
         return None
@@ -98,10 +115,13 @@ def all_spots(
     return tuple((node, position) for node in nodes for position in where)
 
 
-def inside(
-    circuit: Iterable[Spot], every: Sequence[Spot], positions: Sequence[Position] | None, facts: Facts
-) -> tuple[Spot, ...]:
-    """The nodes of a circuit that are among ``every``: an MLP as its neurons, all tokens as those that are looked at."""
+def inside(circuit: Members, every: Members, positions: Sequence[Position] | None, facts: Facts) -> Members:
+    """The members of a circuit that are among ``every``: an MLP as its neurons, all tokens as those that are looked at."""
+    if isinstance(circuit, EdgeSet):
+        assert isinstance(every, EdgeSet)
+        wanted = circuit.at(positions)
+        return wanted - (wanted - every)
+    assert not isinstance(every, EdgeSet)
     split = {node.layer for node, _ in every if node.kind == "neuron"}
     known = {node for node, _ in every}
     found: dict[Spot, None] = {}
@@ -114,17 +134,19 @@ def inside(
 
 
 def choices_of(
-    value: Value, told: str, kinds: Iterable[str], every: Sequence[Spot], outside: bool, paired: bool
+    value: Value, told: str, kinds: Iterable[str], every: Members, outside: bool, paired: bool
 ) -> AblationChoices:
     """The six choices of an ablation. ``paired``: the run that values come from is made from the base."""
     pooled = any(isinstance(part, Mean) and part.pooled for part in value.walk())
-    positions = dict.fromkeys(str(position) for _, position in every if position is not None)
+    spots = [spot for spot, _ in every.senders] if isinstance(every, EdgeSet) else every
+    positions = dict.fromkeys(str(position) for _, position in spots if position is not None)
     source = next((part.role for part in value.find(FromRun)), None) if isinstance(value, FromRun) else None
     what = told if source is None else f"{told}, a counterfactual of the base" if paired else f"{told}, another input"
-    there = {node.kind for node, _ in every}
+    there = {node.kind for node, _ in spots}
     return AblationChoices(
         "one value for all tokens" if pooled else "each token by itself" if positions else "each number by itself",
-        ", ".join(_NAMES[kind] for kind in dict.fromkeys((*kinds, *sorted(there))) if kind in there),
+        ("edges from " if isinstance(every, EdgeSet) else "")
+        + ", ".join(_NAMES[kind] for kind in dict.fromkeys((*kinds, *sorted(there))) if kind in there),
         what,
         ("all" if list(positions) == ["all"] else ", ".join(positions))
         if positions
@@ -134,4 +156,4 @@ def choices_of(
     )
 
 
-__all__ = ["Ablation", "AblationChoices", "all_spots", "at", "choices_of", "inside"]
+__all__ = ["Ablation", "AblationChoices", "all_members", "at", "choices_of", "inside"]

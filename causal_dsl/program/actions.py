@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -11,10 +11,10 @@ from causal_dsl.program.circuit_actions import Circuits, read_circuit_action
 from causal_dsl.program.components import in_time
 from causal_dsl.program.encodings import encodes
 from causal_dsl.program.inside import across_in, read_inside, refuse_variable, size_of
-from causal_dsl.program.overlap import overlap
+from causal_dsl.program.overlap import canonical, overlap
 from causal_dsl.program.program import Alignment, Intervention
 from causal_dsl.program.read_edges import read_edge
-from causal_dsl.program.read_features import FeatureRef, Via, check_width, join, read_via, share
+from causal_dsl.program.read_features import FeatureRef, Via, check_width, family, join, read_via, share
 from causal_dsl.program.read_settings import constant
 from causal_dsl.program.read_sites import SITE_HEADS, SiteReader
 from causal_dsl.program.written_values import ValueReader
@@ -349,13 +349,43 @@ def _hangs_on_order(one: Intervention, other: Intervention) -> tuple[str, ...]:
 
 
 def may_meet(one: Intervention, other: Intervention) -> bool:
-    """Whether two interventions may write at one place: additions, and disjoint blocks of one feature."""
+    """Whether two interventions may write at one place: additions, disjoint blocks of one feature, and subspaces of files, which
+    are looked at when they are loaded (:mod:`causal_dsl.fitting.orthogonal`)."""
+    if subspaces(one, other):
+        return True
     if (one.adds or other.adds) and not (one.changes or other.changes):
         return True
-    if one.to and other.to and not set(one.to) & set(other.to):
-        return True  # edges to other receivers
+    if one.to and other.to and not set(_edges(one)) & set(_edges(other)):
+        return True  # other edges
     maps = {feature.map for feature in one.features}
     return bool(maps) and maps == {feature.map for feature in other.features} and one.variable != other.variable
+
+
+def _edges(one: Intervention) -> Iterator[tuple[object, ...]]:
+    """The edges that an intervention writes along, each at each of its tokens."""
+    for place, reach in zip(one.places, one.to, strict=True):
+        site = place.site
+        for head, mask in zip(site.heads or (-1,), reach.masks, strict=True):
+            for port in reach.ports.of(mask):
+                yield site.component, site.layer, head, port
+
+
+def subspaces(one: Intervention, other: Intervention) -> tuple[tuple[FeatureRef, FeatureRef], ...]:
+    """The subspaces of files in which two interventions write at the same sites, pair by pair; none where one of them writes
+    anything else, or a part of the other's site."""
+    first, second = (intervention.features or intervention.inside for intervention in (one, other))
+    pairs = [(a, b) for a in first for b in second if _one_site(a.place, b.place)]
+    given = all(
+        len(ref.chain) == 1 and family(ref.chain[0]).axes and not ref.joined and not ref.fitting.file
+        for ref in (*first, *second)
+    )
+    apart = all(a.chain != b.chain and canonical(a.place).site == canonical(b.place).site for a, b in pairs)
+    return tuple(pairs) if given and apart else ()
+
+
+def _one_site(one: Place, other: Place) -> bool:
+    a, b = canonical(one).site, canonical(other).site
+    return (a.component, a.layer, a.module) == (b.component, b.layer, b.module)
 
 
 def format_expr_action(action: tree.Interchange | tree.SetTo | tree.AddTo) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from causal_dsl.causal.model import CausalModel
+from causal_dsl.causal.model import CausalModel, refuse_unstated
 from causal_dsl.causal.predicates import compile_predicate
 from causal_dsl.causal.sets import no_value
 from causal_dsl.diagnostics import Diagnostics
@@ -148,6 +148,8 @@ def _prompts(
         check_placeholders(template, model.variables, member.text.span, found)
         if not model.sets.keys().isdisjoint(template.placeholders):
             no_value(found, member.text.span)
+        for name in model.unstated.intersection(template.placeholders):
+            refuse_unstated(name, member.text.span, found)
         where = None
         if member.where is not None:
             where = compile_predicate(member.where, {"": model}, found)

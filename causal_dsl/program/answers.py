@@ -9,9 +9,10 @@ import numpy as np
 
 from causal_dsl.causal.model import CausalModel
 from causal_dsl.diagnostics import NOWHERE, Diagnostics, Span, fail
-from causal_dsl.measures.quantities import NO_ANSWER, NO_NUMBER, NOT_FINITE, TIED, TWO_LARGEST
+from causal_dsl.measures.quantities import NO_ANSWER, NO_NUMBER, NOT_FINITE, TIED, TWO_LARGEST, UNENDED
 from causal_dsl.program.program import Readout
 from causal_dsl.program.prompt_tokens import answer_tokens, mask_tokens
+from causal_dsl.program.stated_ends import StatedEnd
 from causal_dsl.program.templates import show_value
 from causal_dsl.program.tokens import Tokens
 from causal_dsl.program.unknown_tokens import refuse_beyond
@@ -28,24 +29,42 @@ class Answers:
     ids: dict[Any, tuple[int, ...]]
     codes: dict[Any, int]
     among: tuple[int, ...] | None
+    #: whether the causal model says what is right: if not, the code of an answer is the id of its first token, or its class
+    stated: bool = True
+    #: what must follow an answer
+    ending: StatedEnd | None = None
 
     @property
     def longest(self) -> int:
-        """The number of tokens of the longest answer: the number of steps of its greedy continuation."""
-        return max((len(ids) for ids in self.ids.values()), default=1)
+        """How many tokens the greedy continuation needs: those of the longest answer, and those that tell whether it ends."""
+        after = 0 if self.ending is None else self.ending.end.tokens
+        return max((len(ids) for ids in self.ids.values()), default=1) + after
 
     def codes_of(self, said: np.ndarray) -> np.ndarray:
         """The code of the answer that each row says [n]; ``said`` [n, longest] are the greedy token ids.
 
-        A row says a value if all tokens of the value come first in it; of several, the longest counts.
+        A row says a value if all tokens of the value come first in it, and its end after them where one is stated; of
+        several, the longest counts.
         """
+        if not self.stated:
+            first = said[:, 0]
+            return np.where(first == TWO_LARGEST, TIED, np.where(first == NO_NUMBER, NOT_FINITE, first)).astype(
+                np.int64
+            )
         found = np.full(len(said), NO_ANSWER, dtype=np.int64)
         for step in range(said.shape[1] - 1, -1, -1):  # where it says nothing, the first such step tells why
             found[said[:, step] == TWO_LARGEST] = TIED
             found[said[:, step] == NO_NUMBER] = NOT_FINITE
         for value, ids in sorted(self.ids.items(), key=lambda item: len(item[1])):
             hit = (said[:, : len(ids)] == np.array(ids)).all(axis=1)
-            found[hit] = self.codes[value]
+            if self.ending is None:
+                found[hit] = self.codes[value]
+                continue
+            after, back = np.unique(said[hit, len(ids) :], axis=0, return_inverse=True)
+            ends = [self.ending.is_after(show_value(value), ids, more) for more in after.tolist()]
+            ended = np.array(ends, dtype=bool)[back.reshape(-1)]
+            begun = np.where(found[hit] == NO_ANSWER, UNENDED, found[hit])  # a shorter answer may have ended before
+            found[hit] = np.where(ended, self.codes[value], begun)
         return found
 
 
@@ -58,6 +77,9 @@ def answers_of(
         places = dict(zip(readout.values, readout.dims or (), strict=False))
         return Answers({v: (k,) for v, k in places.items()}, dict.fromkeys(places, int(NO_ANSWER)), None)
     for value in readout.values:
+        if not readout.stated:
+            codes[value] = int(NO_ANSWER)
+            continue
         try:
             codes[value] = int(model.answer(readout.variable, value))
         except (KeyError, ValueError):
@@ -65,7 +87,7 @@ def answers_of(
     if readout.kind == "logits":
         classes = readout.dims or tuple(range(len(readout.values)))
         numbers: dict[Any, tuple[int, ...]] = {v: (i,) for v, i in zip(readout.values, classes, strict=True)}
-        return Answers(numbers, codes, classes)
+        return Answers(numbers, codes, classes, readout.stated)
     assert tokens is not None
     ids = {v: value_tokens(v, readout, tokens, prompt, span) for v in readout.values}
     if readout.kind == "mask":
@@ -81,7 +103,8 @@ def answers_of(
                 notes=(f"it is {_written(long[1], tokens)}",),
                 help="use values that are one token each, or read the answer at the end of the prompt",
             )
-    return Answers(ids, codes, tuple(i[0] for i in ids.values()) if readout.among else None)
+    ending = None if readout.end is None or readout.among else StatedEnd(readout.end, tokens)
+    return Answers(ids, codes, tuple(i[0] for i in ids.values()) if readout.among else None, readout.stated, ending)
 
 
 def value_tokens(value: Any, readout: Readout, tokens: Tokens, prompt: str, span: Span = NOWHERE) -> tuple[int, ...]:
@@ -151,7 +174,7 @@ def check_numbers(
     answers: Answers, readout: Readout, tokens: Tokens | None, prompt: str, diagnostics: Diagnostics
 ) -> None:
     """Report W668 where a number is an answer whose tokens begin a longer number: what follows them is not read."""
-    if tokens is None or readout.kind != "next_token":
+    if tokens is None or readout.kind != "next_token" or answers.ending is not None:
         return
     for value, ids in answers.ids.items():
         text = show_value(value)
@@ -170,7 +193,7 @@ def check_numbers(
                 f"`{text}` is {_written(ids, tokens)}, and `{text}0` is {_written(longer, tokens)}",
                 "an answer counts if its tokens come first; the tokens after them are not read",
             ),
-            help="check how the network continues, or use words as answers",
+            help="write next_token(end=word): an answer then counts only as a whole number",
         )
         return
 

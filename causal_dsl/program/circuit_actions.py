@@ -7,10 +7,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from causal_dsl.diagnostics import did_you_mean
-from causal_dsl.program.ablations import Ablation, all_spots, at, choices_of, inside
+from causal_dsl.program.ablations import Ablation, all_members, at, choices_of, inside
+from causal_dsl.program.circuit_members import Members, size
 from causal_dsl.program.circuits import CircuitReader
+from causal_dsl.program.edge_sets import EdgeSet, ports_of, written_along
 from causal_dsl.program.modules import Definition, Module
-from causal_dsl.program.nodes import Spot, kinds_of, places_of, size_of
+from causal_dsl.program.nodes import kinds_of, places_of
 from causal_dsl.program.parameters import values_of
 from causal_dsl.program.paths import steps
 from causal_dsl.program.program import Intervention, NetworkRef
@@ -43,7 +45,10 @@ class Circuits:
     def names(self, expr: tree.Expr) -> bool:
         """Whether an expression speaks of a circuit: `wang.mover`, `outside(wang)`."""
         path = steps(expr)
-        return path is not None and (path[0].name in self.module.of_kind("circuit") or path[0].name == "outside")
+        if path is None:
+            return False
+        known, name = self.module.of_kind("circuit"), path[0].name
+        return name in known or name == "outside" or (name in ("edges", "nodes") and any(self.named(expr)))
 
     def are_of(self, network: NetworkRef, expr: tree.Expr, diagnostics: Diagnostics) -> bool:
         """Whether all circuits that an expression names are of the network that runs; reports E802 where one is not."""
@@ -117,12 +122,12 @@ def read_circuit_action(
     if not circuits.are_of(network, expr, found):
         return None
     about = reader.alignment
-    spots = CircuitReader(network, about.templates, found, reader.cell, about.model).spots(expr, circuits.module)
-    if spots is None:
+    members = CircuitReader(network, about.templates, found, reader.cell, about.model).members(expr, circuits.module)
+    if members is None:
         return None
-    every = all_spots(kinds, positions, spots, network.facts)
-    if every is None and network.facts.kind == "unknown":
-        every = ()  # known once it is loaded
+    every = all_members(kinds, positions, members, network.facts)
+    if every is None and network.facts.kind == "unknown":  # known once it is loaded
+        every = EdgeSet(ports_of(network.facts)) if isinstance(members, EdgeSet) else ()
     if every is None:
         found.report(
             "E810",
@@ -132,7 +137,7 @@ def read_circuit_action(
             help="intervene on sites instead: do(layer[3].mlp_out[last] = mean)",
         )
         return None
-    kept = inside(spots, every, positions, network.facts)
+    kept = inside(members, every, positions, network.facts)
     value = _value(action, reader)
     if value is None:
         return None
@@ -144,19 +149,22 @@ def read_circuit_action(
         value,
         choices_of(value, _told(action), kinds, every, outside, getattr(value, "role", "") in circuits.likened),
         _text(action),
-        size_of(kept, network.facts).share,
+        size(kept, network.facts).share,
     )
     add = isinstance(action, tree.AddTo)
     return replace(write(ablation, ablation.written(kept)), span=action.span, circuit=ablation, add=add)
 
 
-def write(ablation: Ablation, spots: Sequence[Spot], value: Value | None = None) -> Intervention:
-    """The intervention that writes these nodes; ``value``: another one than the ablation's. Where there are none, every node
-    is written as it is in the base."""
-    if not spots:
-        spots, value = ablation.every, FromRun("base", ())
-    places = places_of(spots)
-    return Intervention(places, at(ablation.value if value is None else value, places), text=ablation.text)
+def write(ablation: Ablation, members: Members, value: Value | None = None) -> Intervention:
+    """The intervention that writes these nodes, or along these edges; ``value``: another one than the ablation's. Where there are
+    none, every one is written as it is in the base."""
+    if not members:
+        members, value = ablation.every, FromRun("base", ())
+    if isinstance(members, EdgeSet):
+        places, reached = written_along(members, whole=True)
+    else:
+        places, reached = places_of(members), ()
+    return Intervention(places, at(ablation.value if value is None else value, places), text=ablation.text, to=reached)
 
 
 def _outside(

@@ -1,4 +1,4 @@
-"""Circuits of files: `json("found.json", keep=10%, by=absolute)`."""
+"""Circuits of files: `json("found.json", keep=10%, by=absolute)`, of nodes or of edges."""
 
 from __future__ import annotations
 
@@ -9,12 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean, shown_path
+from causal_dsl.program.circuit_edges import refuse_edges
+from causal_dsl.program.circuit_members import Members
+from causal_dsl.program.edge_sets import SENDERS, EdgeSet, EdgeSpot, edge_name, every_edge, ports_of
 from causal_dsl.program.nodes import EVERYWHERE, OutputNode, Spot, kinds_of, universe
 from causal_dsl.program.read_settings import read_settings
 from causal_dsl.reading import is_file, may_read
 from causal_dsl.store.reads import read_text
 from causal_dsl.syntax import tree
 from causal_dsl.vocabulary.network_facts import Facts
+from causal_dsl.vocabulary.ports import Port
 from causal_dsl.vocabulary.settings import Setting
 
 _SETTINGS = {
@@ -22,12 +26,14 @@ _SETTINGS = {
     "keep": Setting("number", default=None),
     "by": Setting("word", default=None, choices=("signed", "absolute")),
 }
+_PORT = re.compile(r"logits|layer\[(\d+)\]\.(?:head\[(\d+)\]\.([qkv])|mlp(?:_in)?)")
 _NODE = re.compile(r"embed|layer\[(\d+)\]\.(?:head\[(\d+)\]|(mlp_out)|neurons\[(\d+)\]|out\[(\d+)\])|input\[(\d+)\]")
 
 
-def read_file(call: tree.Call, folder: Path, facts: Facts, found: Diagnostics) -> tuple[Spot, ...] | None:
+def read_file(call: tree.Call, folder: Path, facts: Facts, found: Diagnostics) -> Members | None:
     """The nodes of a file ``{"nodes": ["layer[3].head[1]", …]}``, or of ``{"nodes": {"layer[3].head[1]": 0.7, …}}`` the
-    ``keep`` with the highest scores (a share of them, or a number from 1 on), ``by`` signed or absolute score."""
+    ``keep`` with the highest scores (a share of them, or a number from 1 on), ``by`` signed or absolute score; in the same way the
+    edges of ``{"edges": {"embed -> layer[3].head[1].q": 0.7, …}}``."""
     settings = read_settings("json", call.arguments, _SETTINGS, found, call.span)
     if settings is None:
         return None
@@ -42,32 +48,38 @@ def read_file(call: tree.Call, folder: Path, facts: Facts, found: Diagnostics) -
     except (OSError, ValueError) as error:
         _refuse(f"cannot read `{shown_path(path)}`", str(error)[:120], call.span, found)
         return None
-    nodes = held.get("nodes") if isinstance(held, dict) else None
+    there = held if isinstance(held, dict) else {}
+    what = "edges" if "edges" in there and "nodes" not in there else "nodes"
+    nodes = there.get(what)
     if isinstance(nodes, list) and all(isinstance(name, str) for name in nodes):
         if settings["keep"] is not None or settings["by"] is not None:
-            _refuse(f"the nodes of `{shown_path(path)}` have no scores", "leave `keep` and `by` out", call.span, found)
+            _refuse(f"the {what} of `{shown_path(path)}` have no scores", "leave `keep` and `by` out", call.span, found)
             return None
         chosen = nodes
     elif isinstance(nodes, dict) and all(isinstance(s, int | float) and math.isfinite(s) for s in nodes.values()):
-        ranked = _ranked(nodes, settings, call.span, found)
+        ranked = _ranked(nodes, what, settings, call.span, found)
         if ranked is None:
             return None
         chosen = ranked
     else:
         help = 'write {"nodes": ["layer[3].head[1]", …]}, or a score for each: {"nodes": {"layer[3].head[1]": 0.7}}'
-        _refuse(f"`{shown_path(path)}` names no nodes", help, call.span, found)
+        _refuse(f"`{shown_path(path)}` names no nodes and no edges", help, call.span, found)
         return None
+    if what == "edges":
+        return None if refuse_edges(facts, call.span, found) else _edges(chosen, path, facts, call.span, found)
     return _known(chosen, path, facts, call.span, found)
 
 
-def _ranked(nodes: dict[str, float], settings: dict[str, Any], span: Span, found: Diagnostics) -> list[str] | None:
-    """The nodes that are kept, by score. How they are ranked is said, not taken for granted."""
+def _ranked(
+    nodes: dict[str, float], what: str, settings: dict[str, Any], span: Span, found: Diagnostics
+) -> list[str] | None:
+    """The nodes or edges that are kept, by score. How they are ranked is said, not taken for granted."""
     keep, by = settings["keep"], settings["by"]
     if keep is None:
         return list(nodes)
     if by is None:
         _refuse(
-            "the order of the nodes is not stated",
+            f"the order of the {what} is not stated",
             "write by=signed or by=absolute: they give other circuits",
             span,
             found,
@@ -76,7 +88,7 @@ def _ranked(nodes: dict[str, float], settings: dict[str, Any], span: Span, found
     count = math.ceil(keep * len(nodes) - 1e-9) if isinstance(keep, float) and keep <= 1 else keep
     if keep < 0 or count != int(count) or count > len(nodes):
         _refuse(
-            f"`keep` is {keep:g} of {len(nodes)} nodes", "write a share, keep=10%, or a number of nodes", span, found
+            f"`keep` is {keep:g} of {len(nodes)} {what}", f"write a share, keep=10%, or a number of {what}", span, found
         )
         return None
     size = abs if by == "absolute" else float
@@ -104,6 +116,34 @@ def _known(names: list[str], path: Path, facts: Facts, span: Span, found: Diagno
     return tuple(spots)
 
 
+def _edges(names: list[str], path: Path, facts: Facts, span: Span, found: Diagnostics) -> EdgeSet | None:
+    every, ports = every_edge(facts, SENDERS), ports_of(facts)
+    masks = {} if every is None else {node: mask for (node, _), mask in every.senders}
+    made: list[EdgeSpot] = []
+    for name in names:
+        edge = edge_of(name)
+        bit = 0 if edge is None or not ports.has(edge[1]) else 1 << ports.number(edge[1])
+        if edge is None or not masks.get(edge[0], 0) & bit:
+            close = [edge_name(node, port) for node, port, _ in every or ()][:20_000]
+            help = did_you_mean(name, close, "an edge is embed -> layer[3].head[1].q, say")
+            _refuse(f"`{shown_path(path)}` names `{name[:60]}`, which is no edge of this network", help, span, found)
+            return None
+        made.append((*edge, EVERYWHERE))
+    return EdgeSet.of(ports, made)
+
+
+def edge_of(name: str) -> tuple[OutputNode, Port] | None:
+    """The edge that a text names, as :func:`edge_name` writes it; None where it names none."""
+    sender, _, receiver = name.replace(" ", "").partition("->")
+    node, match = node_of(sender), _PORT.fullmatch(receiver)
+    if node is None or match is None:
+        return None
+    layer, head, port = match.groups()
+    if layer is None:
+        return node, Port("logits")
+    return node, Port("mlp", int(layer)) if head is None else Port(port, int(layer), int(head))  # type: ignore[arg-type]
+
+
 def node_of(name: str) -> OutputNode | None:
     """The node that a text names, as ``str(node)`` writes it; None where it names none."""
     match = _NODE.fullmatch(name.replace(" ", ""))
@@ -129,4 +169,4 @@ def _refuse(title: str, help: str, span: Span, found: Diagnostics) -> None:
     found.report("E805", title, span, help=help)
 
 
-__all__ = ["node_of", "read_file"]
+__all__ = ["edge_of", "node_of", "read_file"]

@@ -7,8 +7,11 @@ from dataclasses import dataclass, field, replace
 
 from causal_dsl.causal.model import CausalModel
 from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean
+from causal_dsl.program.circuit_edges import declared_edges, is_wide, refuse_edges, refuse_neurons
 from causal_dsl.program.circuit_files import read_file
+from causal_dsl.program.circuit_members import Members
 from causal_dsl.program.definitions import meant
+from causal_dsl.program.edge_sets import EdgeSet, among, ports_of
 from causal_dsl.program.modules import Definition, Module
 from causal_dsl.program.nodes import EVERYWHERE, OutputNode, Spot, nodes_of, refined, together, without
 from causal_dsl.program.parameters import values_of
@@ -29,16 +32,22 @@ PORTS = ("q", "k", "v")
 
 @dataclass(frozen=True)
 class CircuitNodes:
-    """A circuit, resolved: the nodes of each group, and its edges as pairs of a sender and a receiver with its port."""
+    """A circuit, resolved: the nodes of each group. One that names edges is its ``edges``; others are their nodes."""
 
     name: str
     groups: Mapping[str, tuple[Spot, ...]]
     loose: tuple[Spot, ...] = ()
+    edges: EdgeSet | None = None
 
     @property
     def spots(self) -> tuple[Spot, ...]:
         """All of its nodes, each once."""
         return together([*(spot for group in self.groups.values() for spot in group), *self.loose])
+
+    @property
+    def members(self) -> Members:
+        """Its edges, or its nodes."""
+        return self.spots if self.edges is None else self.edges
 
 
 @dataclass(frozen=True)
@@ -57,17 +66,24 @@ class CircuitReader:
     def facts(self) -> Facts:
         return self.network.facts
 
-    # ── sets of nodes ───────────────────────────────────────────────────────────────────────────
+    # ── sets of nodes and of edges ──────────────────────────────────────────────────────────────
 
     def spots(self, expr: tree.Expr, module: Module) -> tuple[Spot, ...] | None:
-        """The nodes that an expression of circuits names; None where a fault was reported."""
+        """The nodes that an expression of circuits names; of edges those at their ends. None where a fault was reported."""
+        found = self.members(expr, module)
+        if isinstance(found, EdgeSet):
+            return tuple((node, EVERYWHERE) for node in found.nodes)
+        return found
+
+    def members(self, expr: tree.Expr, module: Module) -> Members | None:
+        """The nodes or the edges that an expression of circuits names; None where a fault was reported."""
         if isinstance(expr, tree.Binary) and expr.op in "+-":
-            left, right = self.spots(expr.left, module), self.spots(expr.right, module)
-            if left is None or right is None:
-                return None
-            split = [node.layer for node, _ in (*left, *right) if node.kind == "neuron"]
-            left, right = refined(left, split, self.facts), refined(right, split, self.facts)
-            return together((*left, *right)) if expr.op == "+" else without(left, right)
+            left, right = self.members(expr.left, module), self.members(expr.right, module)
+            return None if left is None or right is None else self._joined(left, right, expr)
+        called = call_name(expr) if isinstance(expr, tree.Call) else None
+        if called is not None and called[0] in ("edges", "nodes") and called[0] not in module.names:
+            assert isinstance(expr, tree.Call)
+            return self._turned(called[0], expr, module)
         path = steps(expr)
         definition = None if not path else module.names.get(path[0].name)
         if not path or definition is None or definition.kind != "circuit":
@@ -78,9 +94,46 @@ class CircuitReader:
             return None
         return self._part(circuit, path, expr)
 
-    def _part(self, circuit: CircuitNodes, path: Sequence[SiteStep], expr: tree.Expr) -> tuple[Spot, ...] | None:
-        """The nodes of a circuit, or of one of its groups; ``[p]`` behind it: at these tokens alone."""
-        spots, last, rest = circuit.spots, path[0], list(path[1:])
+    def _joined(self, left: Members, right: Members, expr: tree.Binary) -> Members | None:
+        """The union or the difference. Nodes that are taken from edges take their edges with them."""
+        if isinstance(left, EdgeSet):
+            if isinstance(right, EdgeSet):
+                return left + right if expr.op == "+" else left - right
+            if expr.op == "-":
+                return left - left.touching(right)
+        if isinstance(left, EdgeSet) or isinstance(right, EdgeSet):
+            edged = expr.left if isinstance(left, EdgeSet) else expr.right
+            self.diagnostics.report(
+                "E815",
+                "a set of edges and a set of nodes do not join",
+                expr.span,
+                notes=(f"`{format_expr(edged)[:60]}` is a set of edges",),
+                help="write `nodes(c)` for the nodes at the edges of a circuit, or `edges(c)` for all edges among its nodes",
+            )
+            return None
+        split = [node.layer for node, _ in (*left, *right) if node.kind == "neuron"]
+        left, right = refined(left, split, self.facts), refined(right, split, self.facts)
+        return together((*left, *right)) if expr.op == "+" else without(left, right)
+
+    def _turned(self, name: str, call: tree.Call, module: Module) -> Members | None:
+        """`nodes(c)`, the nodes of a circuit, and `edges(c)`, all edges among them and to the logits."""
+        if len(call.arguments) != 1 or call.arguments[0].name is not None:
+            self.diagnostics.report("E803", f"`{name}` takes one circuit", call.span, help=f"write {name}(c)")
+            return None
+        inner = self.members(call.arguments[0].value, module)
+        if inner is None:
+            return None
+        if name == "nodes":
+            return tuple((node, EVERYWHERE) for node in inner.nodes) if isinstance(inner, EdgeSet) else inner
+        if isinstance(inner, EdgeSet):
+            return inner
+        if refuse_edges(self.facts, call.span, self.diagnostics) or refuse_neurons(inner, call.span, self.diagnostics):
+            return None
+        return among(inner, ports_of(self.facts))
+
+    def _part(self, circuit: CircuitNodes, path: Sequence[SiteStep], expr: tree.Expr) -> Members | None:
+        """The members of a circuit, or the nodes of one of its groups; ``[p]`` behind it: at these tokens alone."""
+        spots, last, rest = circuit.members, path[0], list(path[1:])
         if rest and rest[0].name in circuit.groups:
             last = rest.pop(0)
             spots = circuit.groups[last.name]
@@ -92,7 +145,7 @@ class CircuitReader:
                 help=did_you_mean(rest[0].name, circuit.groups, "write `name = layer[…].head[…]` in the circuit"),
             )
             return None
-        if rest and rest[0].name == "z" and all(node.kind == "head" for node, _ in spots):
+        if rest and rest[0].name == "z" and not isinstance(spots, EdgeSet) and all(n.kind == "head" for n, _ in spots):
             last = rest.pop(0)
         if rest:
             self.diagnostics.report(
@@ -110,9 +163,11 @@ class CircuitReader:
                 "E800", "a circuit takes one position", expr.span, help="write the position alone: wang.mover[last]"
             )
             return None
-        position = self._sites.position(last.indices[0])
+        position = self.sites.position(last.indices[0])
         if position is None:
             return None
+        if isinstance(spots, EdgeSet):
+            return EdgeSet.make(spots.ports, (((node, position), mask) for (node, _), mask in spots.senders))
         nodes = dict.fromkeys(node for node, _ in spots)
         return tuple((node, position) for node in nodes)
 
@@ -185,28 +240,36 @@ class CircuitReader:
         if called is not None and called[0] == "json" and "json" not in module.names:
             assert isinstance(declaration.value, tree.Call)
             call = substitute(declaration.value, self.cell)
-            spots = read_file(call, module.folder, self.facts, self.diagnostics)
+            found: Members | None = read_file(call, module.folder, self.facts, self.diagnostics)
         else:
-            spots = self.spots(declaration.value, module)
-        return None if spots is None else CircuitNodes(name, {}, spots)
+            found = self.members(declaration.value, module)
+        if found is None:
+            return None
+        if isinstance(found, EdgeSet):
+            return CircuitNodes(name, {}, tuple((node, EVERYWHERE) for node in found.nodes), found)
+        return CircuitNodes(name, {}, found)
 
     def _declared(self, definition: Definition, declaration: tree.CircuitDecl) -> CircuitNodes | None:
         groups: dict[str, tuple[Spot, ...]] = {}
+        wide: dict[str, bool] = {}
         good = True
         for member in declaration.members:
             if isinstance(member, tree.Group):
-                spots = self._nodes(member.sites, groups, edge=False)
+                spots = self.nodes_of(member.sites, groups, edge=False)
                 groups[member.name.name] = spots or ()
+                named = [path[0].name for site in member.sites if (path := steps(site))]
+                wide[member.name.name] = any(map(is_wide, member.sites)) or any(wide.get(name, False) for name in named)
                 good = good and spots is not None
-        loose: list[Spot] = []
-        for member in declaration.members:
-            for end in member.stages if isinstance(member, tree.Edge) else ():
-                spots = self._nodes(end.sites, groups, edge=True)
-                good = good and spots is not None
-                loose += spots or ()
-        return CircuitNodes(declaration.name.name, groups, tuple(loose)) if good else None
+        lines = [member for member in declaration.members if isinstance(member, tree.Edge)]
+        if not good or not lines:
+            return CircuitNodes(declaration.name.name, groups) if good else None
+        edges = declared_edges(lines, groups, wide, self)
+        if edges is None:
+            return None
+        loose = tuple((node, EVERYWHERE) for node in edges.nodes)
+        return CircuitNodes(declaration.name.name, groups, loose, edges)
 
-    def _nodes(
+    def nodes_of(
         self, sites: Sequence[tree.Expr], groups: Mapping[str, tuple[Spot, ...]], edge: bool
     ) -> tuple[Spot, ...] | None:
         """The nodes of sites and groups; at an edge also what reads: `mover.q`, `logits`."""
@@ -243,7 +306,7 @@ class CircuitReader:
         return self._site(site, edge=False)
 
     def _site(self, site: tree.Expr, edge: bool) -> tuple[Spot, ...] | None:
-        spread = self._sites.spread(site, whole=True)
+        spread = self.sites.spread(site, whole=True)
         if spread is None:
             return None
         found: list[Spot] = []
@@ -253,7 +316,8 @@ class CircuitReader:
                 heads = place.site.heads if component in PORTS else ()
                 found += [(node, place.position) for node in _heads(place.site.layer, heads, component, self.facts)]
                 continue
-            nodes = nodes_of(place.site, self.facts)
+            reads = edge and component == "mlp_in" and place.site.dims is None
+            nodes = nodes_of(replace(place.site, component="mlp_out") if reads else place.site, self.facts)
             if nodes is None:
                 self.diagnostics.report(
                     "E800",
@@ -271,7 +335,7 @@ class CircuitReader:
         return tuple(found)
 
     @property
-    def _sites(self) -> SiteReader:
+    def sites(self) -> SiteReader:
         return SiteReader(self.facts, self.templates, self.diagnostics, self.cell, self.model, self.free)
 
 

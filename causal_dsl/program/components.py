@@ -35,6 +35,19 @@ def missing(component: str, facts: Facts) -> str | None:
     return record.absent.get(component) or COMPONENTS[component].absent(facts, record)
 
 
+def lacking(site: Site, facts: Facts) -> str | None:
+    """Why the layer of a site does not have it, though others do; None where it has."""
+    return None if site.layer is None else COMPONENTS[site.component].absent_in(facts, site.layer)
+
+
+def with_site(component: str, layer: int, facts: Facts) -> Site:
+    """The site in a layer, or in the first one that has it where this one does not; in no layer, of what is in none."""
+    if not COMPONENTS[component].layer:
+        return Site(component)
+    every = (Site(component, number) for number in (layer, *range(facts.layers or 0)))
+    return next((site for site in every if lacking(site, facts) is None), Site(component, layer))
+
+
 def unfit(facts: Facts) -> str | None:
     """Why rows cannot enter a pass through such a network where they are written; None where they can."""
     if not facts.has_tokens:

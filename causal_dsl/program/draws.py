@@ -117,6 +117,19 @@ class DrawReader:
                 "E699", "a test draws from a causal model", member.domain.span, help=f"write base ~ {model.name}(n=256)"
             )
             return None
+        named = self.module.names.get(called[0])
+        if named is not None and isinstance(named.declaration, tree.TableDecl):
+            self._fault(
+                "E699",
+                f"a test draws from a causal model, and `{called[0]}` is a table",
+                called[1],
+                notes=(
+                    "two texts of one row are a minimal pair of a model that draws the row and the side: `row ~ "
+                    f'{called[0]}`, `side ~ {{"clean", "corrupt"}}`',
+                ),
+                help=f'write base ~ {model.name}(n=256) where base.side == "corrupt", and source ~ {model.name}(like=base, vary=[side])',
+            )
+            return None
         if called[0] != model.name and not self._is_model(*called):
             self.whole = False
             return None

@@ -86,12 +86,12 @@ def local_folder(name: str, base: Path) -> Path | None:
     return None
 
 
-def cached_folder(name: str, revision: str | None = None) -> Path | None:
-    """The snapshot of a repository in the local cache of the Hugging Face libraries, or None."""
+def cached_folder(name: str, revision: str | None = None, file: str = "config.json") -> Path | None:
+    """The snapshot of a repository in the local cache of the Hugging Face libraries, which holds a file; or None."""
     from huggingface_hub import try_to_load_from_cache  # only names of the hub need it
 
     try:
-        found = try_to_load_from_cache(name, "config.json", revision=revision)
+        found = try_to_load_from_cache(name, file, revision=revision)
     except (OSError, ValueError):  # a name that no repository can have
         return None
     return Path(found).parent if isinstance(found, str) else None
@@ -177,6 +177,8 @@ def facts_of_config(config: Mapping[str, Any], folder: Path | None, span: Span) 
         width=width,
         mlp_width=None if record is not None and record.neurons is None else mlp,
         inner=_inner(config, record, span),
+        experts=_experts(config, record, span),
+        dense=_dense(config, record, layers),
         vocabulary=sizes["vocabulary"],
         context=context if context is None else max(1, context - first),
         parallel=record is not None and record.parallel,
@@ -247,8 +249,9 @@ def refuse_adapter(folder: Path, span: Span) -> None:
                 if alone
                 else "it is unclear whether the weights already include it",
             ),
-            help="merge it into the weights (`merge_and_unload` of peft) and save the result to a separate folder"
-            + ("" if alone else ", or move the adapter's files away"),
+            help='name the network that it was trained on, and the adapter: hf("base", adapter="folder")'
+            if alone
+            else 'keep the two apart, and name both: hf("base", adapter="folder")',
         )
 
 
@@ -320,6 +323,24 @@ def _inner(config: Mapping[str, Any], record: Architecture | None, span: Span) -
 
     found: int = record.inner(get)
     return found
+
+
+def _experts(config: Mapping[str, Any], record: Architecture | None, span: Span) -> int | None:
+    """How many experts a layer has; E632 where the config has no such number."""
+    if record is None or record.count is None:
+        return None
+    count = record.count(lambda name: config.get(name, record.said.get(name)))
+    return None if count is None else _checked("num_experts", count, 1, _LARGEST_OTHER, span)
+
+
+def _dense(config: Mapping[str, Any], record: Architecture | None, layers: int | None) -> tuple[int, ...]:
+    """The layers of a mixture of experts that have none."""
+    if record is None or record.dense is None or not layers:
+        return ()
+    try:
+        return record.dense(lambda name: config.get(name, record.said.get(name)))
+    except (TypeError, ValueError):
+        return ()  # transformers tells what is wrong as it reads the config
 
 
 def _first_position(config: Mapping[str, Any], record: Architecture | None, span: Span) -> int:

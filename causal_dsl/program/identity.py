@@ -136,6 +136,11 @@ def network_key(
     revision = own.pop("revision", None)
     untrained = bool(own.pop("untrained", False))
     own.setdefault("padding", PADDING)
+    own.pop("elsewhere", None)  # it is said to `check`, and decides no number
+    if own.get("merged"):
+        del own["merged"]  # as an adapter is where nothing is said
+    if "adapter" in own and (put := local_folder(own["adapter"], folder)) is not None:
+        own["adapter"] = absolute(put)
     if kind == "hf":
         local = local_folder(target, folder)
         if local is not None:

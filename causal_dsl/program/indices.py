@@ -53,6 +53,11 @@ def arithmetic(expr: tree.Expr | tree.Slice, cell: Mapping[str, tree.Expr]) -> i
     return None
 
 
+def article(what: str) -> str:
+    """`a` or `an` before a word."""
+    return "an" if what[0] in "aeiou" else "a"
+
+
 def integers(
     indices: tuple[tree.Expr | tree.Slice, ...],
     count: int | None,
@@ -71,8 +76,8 @@ def integers(
             numbers += inner
             continue
         if isinstance(index, tree.Slice):
-            start = 0 if index.start is None else integer(index.start, f"a {what}", cell, found)
-            stop = count if index.stop is None else integer(index.stop, f"a {what}", cell, found)
+            start = 0 if index.start is None else integer(index.start, f"{article(what)} {what}", cell, found)
+            stop = count if index.stop is None else integer(index.stop, f"{article(what)} {what}", cell, found)
             if index.stop is None and count is None:
                 found.report("E456", f"how many {what}s are there?", index.span, help="write the end of the slice")
                 return None
@@ -87,7 +92,7 @@ def integers(
                 )
                 return None
         else:
-            number = integer(index, f"a {what}", cell, found)
+            number = integer(index, f"{article(what)} {what}", cell, found)
             if number is None:
                 return None
             start, stop = number, number + 1

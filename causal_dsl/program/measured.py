@@ -106,6 +106,8 @@ def _context(
         else (),
         span,
     )
+    if not readout.stated:
+        return replace(context, stated=False, interchange=False)
     if readout.metric is None:
         return context
     number = read_number(readout.metric, replace(context, interchange=False), diagnostics)
@@ -122,7 +124,7 @@ def on_circuit(cells: Sequence[Cell]) -> OnCircuit | None:
     sources = {one.value.role if isinstance(one.value, FromRun) else "" for one in found}
     shares = tuple(one.share for one in found)
     source = sources.pop() if len(sources) == 1 else ""
-    return OnCircuit(found[0].outside, max(len(one.spots) for one in found), tuple(differ), source, shares)
+    return OnCircuit(found[0].outside, max(len(one.members) for one in found), tuple(differ), source, shares)
 
 
 def without_lines(test: Test, **changes: Any) -> Test:

@@ -9,6 +9,7 @@ from typing import Any
 
 from causal_dsl.causal.domains import Domain
 from causal_dsl.diagnostics import Diagnostics, Span, nearest
+from causal_dsl.program.adapters import judge_adapter
 from causal_dsl.program.definitions import meant
 from causal_dsl.program.factories import arguments_of, for_factory
 from causal_dsl.program.facts import facts_of_reference, local_folder
@@ -32,8 +33,15 @@ _COMMON = {
     "device": Setting("word"),
     "padding": Setting("word", "right", choices=("left", "right")),
 }
+#: A change of a checkpoint's weights, as peft writes it; how it is put on, and that another base is meant.
+_ADAPTER = {"adapter": Setting("string"), "merged": Setting("bool"), "elsewhere": Setting("bool")}
 NETWORKS: dict[str, dict[str, Setting]] = {
-    "hf": {"name": Setting("string", positional=True, required=True), "revision": Setting("string"), **_COMMON},
+    "hf": {
+        "name": Setting("string", positional=True, required=True),
+        "revision": Setting("string"),
+        **_ADAPTER,
+        **_COMMON,
+    },
     "zoo": {"name": Setting("string", positional=True, required=True), **_COMMON},
     "torch": {
         "factory": Setting("string", positional=True, required=True),
@@ -88,7 +96,7 @@ def read_network(
     target = settings.pop("factory" if kind == "torch" else "alignment" if kind == "train" else "name")
     if other is not None:
         kind, target = "hf", str(other.absolute())
-        settings = {key: value for key, value in settings.items() if key in _COMMON}
+        settings = {key: value for key, value in settings.items() if key in _COMMON or key in _ADAPTER}
     if kind == "hf" and settings.get("revision") is not None and local_folder(target, folder) is not None:
         found.report(
             "E770",
@@ -100,7 +108,7 @@ def read_network(
         return None
     key = network_key(kind, target, settings, folder, name)
     facts = options.facts.get(key) or _facts(kind, target, settings, folder, place, found)
-    if facts is None:
+    if facts is None or (kind == "hf" and not judge_adapter(settings, target, folder, facts, place, found)):
         return None
     kept = tuple((key, value) for key, value in settings.items() if value is not None)
     return NetworkRef(name, kind, target, kept, folder, facts, place, key)  # type: ignore[arg-type]

@@ -16,6 +16,8 @@ def overlap(a: Place, b: Place, facts: Facts) -> bool:
         return False
     if not _positions_meet(a.position, b.position):
         return False
+    if bool(a.site.heads) != bool(b.site.heads):
+        return True  # the sum of all experts, and one of its terms
     if a.site.heads and b.site.heads and not set(a.site.heads) & set(b.site.heads):
         return False
     if a.key is not None and b.key is not None and not _positions_meet(a.key, b.key):

@@ -51,6 +51,16 @@ def values_of(parameter: tree.Parameter, found: Diagnostics) -> tuple[tree.Expr,
         if not values.items:
             found.report("E671", f"`{name}` has no values", values.span, help="list at least one")
             return None
+        twice = next((item for place, item in enumerate(values.items) if item in values.items[:place]), None)
+        if twice is not None:
+            found.report(
+                "E776",
+                f"`{name}` is {format_expr(twice)} twice",
+                twice.span,
+                notes=("each value of a parameter is run once",),
+                help="leave one of them out",
+            )
+            return None
         return values.items
     start = 0 if values.start is None else _whole(values.start)
     stop = None if values.stop is None else _whole(values.stop)

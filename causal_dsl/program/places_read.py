@@ -7,14 +7,19 @@ from dataclasses import dataclass, field, replace
 
 from causal_dsl.diagnostics import Diagnostics, Span
 from causal_dsl.measures.context import TestScores
-from causal_dsl.measures.quantities import Asked
-from causal_dsl.program.components import missing
+from causal_dsl.measures.quantities import Asked, Quantity
+from causal_dsl.program.components import missing, width
+from causal_dsl.program.facts import layout_of
 from causal_dsl.program.paths import steps
+from causal_dsl.program.positions import PositionReader
 from causal_dsl.program.program import Alignment, Cell, PlaceRead
 from causal_dsl.program.read_sites import SiteReader
+from causal_dsl.program.tuned_lens_files import translator_of
 from causal_dsl.syntax import tree
+from causal_dsl.syntax.format import format_expr
 from causal_dsl.vocabulary.components import COMPONENTS
-from causal_dsl.vocabulary.locations import Place
+from causal_dsl.vocabulary.locations import Place, Position, Site
+from causal_dsl.vocabulary.readings import READINGS, Reading
 
 #: What `cell` stands for: the values of the parameters in one cell, as expressions.
 Environment = Mapping[str, tree.Expr]
@@ -50,14 +55,17 @@ def with_looks(
     found: Diagnostics,
 ) -> tuple[Cell, ...] | None:
     """The cells with what is read at places in each; None where a fault was reported."""
-    every = (quantity for quantities in scores.quantities.values() for quantity in sorted(quantities, key=str))
-    asked = dict.fromkeys(quantity.place for quantity in every if quantity.place is not None)
+    asked: dict[Asked, dict[Quantity, None]] = {}
+    for quantities in scores.quantities.values():
+        for quantity in sorted(quantities, key=str):
+            if quantity.place is not None:
+                asked.setdefault(quantity.place, {})[quantity] = None
     if not asked:
         return tuple(cells)
     made = []
     for cell, environment in zip(cells, environments, strict=True):
         reader = LookReader(alignment, environment, found)
-        looks = [reader.read(what) for what in asked]
+        looks = [reader.read(what, tuple(of)) for what, of in asked.items()]
         if any(look is None for look in looks):
             return None
         made.append(replace(cell, looks=tuple(look for look in looks if look is not None)))
@@ -72,20 +80,27 @@ class LookReader:
     cell: Environment
     found: Diagnostics = field(repr=False)
 
-    def read(self, asked: Asked) -> PlaceRead | None:
+    def read(self, asked: Asked, quantities: tuple[Quantity, ...]) -> PlaceRead | None:
         """What is read; None where a fault was reported."""
-        about = self.alignment
-        sites = SiteReader(about.network.facts, about.templates, self.found, self.cell, about.model)
-        spread = sites.spread(asked.site, whole=True)
-        if spread is None:
+        places = self._places(asked.site)
+        if places is None:
             return None
-        places = spread.places
-        if _without_position(asked.site, places[0]):
-            places = tuple(replace(place, position=None) for place in places)
+        if asked.reading is not None:
+            call = asked.reading if isinstance(asked.reading, tree.Call) else None
+            name = asked.reading if call is None else call.function
+            assert isinstance(name, tree.Name)
+            arguments = () if call is None else call.arguments
+            given = tuple(argument.value for argument in arguments if argument.name is None)
+            return self._reading(asked, READINGS[name.name], places, given, quantities)
+        return self._lens(asked, places)
+
+    def _lens(self, asked: Asked, places: tuple[Place, ...], file: tree.Expr | None = None) -> PlaceRead | None:
+        """Logits of the stream at a place; through the map of a ``file``, where there is one."""
         span, kind = asked.site.span, COMPONENTS[places[0].site.component].logit
-        if not kind or not self.alignment.network.facts.has_tokens:
+        if kind not in ("stream", "normed") or not self.alignment.network.facts.has_tokens:
             facts = self.alignment.network.facts
-            there = [name for name, c in COMPONENTS.items() if c.logit and missing(name, facts) is None]
+            read = ("stream", "normed")
+            there = [name for name, c in COMPONENTS.items() if c.logit in read and missing(name, facts) is None]
             self._report(
                 "E833",
                 f"`{places[0].site}` gives no logits",
@@ -107,7 +122,136 @@ class LookReader:
             return None
         if not self._single(places, span) or not self._alone(places, span):
             return None
-        return PlaceRead(asked, kind, places, span)
+        if file is None:
+            return PlaceRead(asked, kind, places, span=span)
+        translator = translator_of(file, places[0].site, self.alignment.network.facts, self.found)
+        return None if translator is None else PlaceRead(asked, "tuned_lens", places, translator, span)
+
+    def _places(self, site: tree.Expr) -> tuple[Place, ...] | None:
+        """The places of a site; without a token that is named, at that at which the answer is read."""
+        about = self.alignment
+        sites = SiteReader(about.network.facts, about.templates, self.found, self.cell, about.model)
+        spread = sites.spread(site, whole=True)
+        if spread is None:
+            return None
+        places = spread.places
+        if _without_position(site, places[0]):
+            places = tuple(replace(place, position=None) for place in places)
+        return places
+
+    # ── readings ────────────────────────────────────────────────────────────────────────────────
+
+    def _reading(
+        self,
+        asked: Asked,
+        record: Reading,
+        places: tuple[Place, ...],
+        given: tuple[tree.Expr, ...],
+        quantities: tuple[Quantity, ...],
+    ) -> PlaceRead | None:
+        site, span = asked.site, asked.site.span
+        if "file" in record.arguments:
+            return self._lens(asked, places, given[0])
+        if places[0].site.component == "logits":
+            help = "read what leads to it: a site of a layer, or a measure of the logits without a place"
+            self._report("E842", "the logits are the read-out, and no place on the way to it", span, "", help)
+            return None
+        if not self._alone(places, span):
+            return None
+        if record.of in ("weights", "pattern"):
+            return self._of_head(asked, record, places[0], given)
+        if not self._single(places, span):
+            return None
+        if record.of == "logits":
+            return self._attribution(asked, record, places[0], quantities)
+        if record.of == "pairs":
+            if not isinstance(asked.reading, tree.Call) or not given:
+                return PlaceRead(asked, record.name, places, span=span)
+            by = next((format_expr(a.value) for a in asked.reading.arguments if a.name is not None), "")
+            return PlaceRead(asked, record.name, places, (format_expr(given[0]), by), span)
+        for other in given:
+            more = self._places(other)
+            if more is None or not self._alone(more, other.span) or not self._single(more, other.span):
+                return None
+            facts = self.alignment.network.facts
+            sizes = [width(place.site, facts) for place in (places[0], more[0])]
+            if None not in sizes and sizes[0] != sizes[1]:
+                title = f"a vector of {sizes[0]} numbers has no angle with one of {sizes[1]}"
+                self._report("E842", title, other.span, "", "name two sites that are as wide as each other")
+                return None
+            places = (*places, *more)
+        return PlaceRead(asked, record.name, places, span=site.span)
+
+    def _of_head(self, asked: Asked, record: Reading, place: Place, given: tuple[tree.Expr, ...]) -> PlaceRead | None:
+        """A reading of the attention weights of the one head that is named (else E844)."""
+        facts, span = self.alignment.network.facts, asked.site.span
+        path = steps(asked.site) or []
+        bare = path[-1].name == "head" or (path[-1].name == "pattern" and path[-1].indices is None)
+        if not bare or len(place.site.heads) != 1:
+            self._report(
+                "E844",
+                f"`{record.name}` is that of one head",
+                span,
+                f"`{format_expr(asked.site)}` is not one head by itself",
+                f"write `{record.written} @ {record.example}`",
+            )
+            return None
+        reason = missing("pattern", facts)
+        if reason is not None:
+            self._report("E451", "this network has no `pattern`", span, reason, "")
+            return None
+        site = Site("pattern", place.site.layer, tuple(range(facts.heads or place.site.heads[0] + 1)))
+        if record.of == "pattern":
+            return PlaceRead(asked, record.name, (Place(site, Position("all")),), place.site.heads, span)
+        about = self.alignment
+        positions = PositionReader(about.templates, self.found, self.cell, about.model)
+        one, other = (positions.read(argument) for argument in given)
+        if one is None or other is None:
+            return None
+        if not one.single:
+            title = f"`{one}` is not one token in every prompt"
+            self._report("E836", title, given[0].span, "attention is that of one token", "name one token that looks")
+            return None
+        return PlaceRead(asked, record.name, (Place(site, one, other),), place.site.heads, span)
+
+    def _attribution(
+        self, asked: Asked, record: Reading, place: Place, quantities: tuple[Quantity, ...]
+    ) -> PlaceRead | None:
+        """What a site adds to logits: it, the end of the stream, and all terms of the stream, which are its sum."""
+        facts, span, component = self.alignment.network.facts, asked.site.span, place.site.component
+        kind, layout = COMPONENTS[component].logit, layout_of(facts)
+        needed = ("resid_pre", "attn_out", "mlp_out", "resid_post")
+        unknown = next((name for name in needed if facts.has_tokens and missing(name, facts) is not None), None)
+        why = ""
+        if kind in ("", "normed") or not facts.has_tokens:
+            why = "what adds to logits is the residual stream, its terms (`embed`, `attn_out`, `mlp_out`), and heads (`z`)"
+        elif place.site.dims is not None:
+            why = "what adds to logits is the whole vector, not some coordinates"
+        elif layout is not None and layout.norms is not None:
+            why = "this network norms the stream after each addition, so the stream is no sum of terms"
+        elif unknown is not None:
+            why = f"the terms of the stream have to be known, and `{unknown}` is not: {missing(unknown, facts)}"
+        elif component == "embed" and layout is not None and layout.enter:
+            why = "this network changes the embeddings before they enter the stream: name `layer[0].resid_pre`"
+        elif any(self._is_set(quantity) for quantity in quantities):
+            why = "the logit of a set of values is no sum over terms: name one value"
+        if why:
+            title = f"`{place.site}` adds to no logit that is a sum of terms"
+            self._report("E842", title, span, why, f"write `{record.written} @ {record.example}`")
+            return None
+        heads: tuple[int, ...] = ()
+        if kind == "head":
+            heads = place.site.heads
+            place = replace(place, site=replace(place.site, heads=tuple(range(facts.heads or len(heads)))))
+        layers = range(facts.layers or 0)
+        sites = [Site("resid_pre", 0), *(Site(name, at) for at in layers for name in ("attn_out", "mlp_out"))]
+        end = Site("resid_post", max(0, len(layers) - 1))
+        terms = tuple(Place(site, place.position) for site in (end, *sites))
+        return PlaceRead(asked, record.name, (place, *terms), heads, span)
+
+    def _is_set(self, quantity: Quantity) -> bool:
+        of, model = quantity.of, self.alignment.model
+        return of is not None and bool(of.role) and (of.variable or next(iter(model.outputs), "")) in model.sets
 
     # ── faults ──────────────────────────────────────────────────────────────────────────────────
 

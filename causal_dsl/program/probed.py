@@ -7,9 +7,9 @@ from typing import Literal
 
 import numpy as np
 
-from causal_dsl.vocabulary.locations import Site
+from causal_dsl.vocabulary.locations import Place, Site
 
-Why = Literal["decided", "idle", "through"]
+Why = Literal["decided", "idle", "through", "alike"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,7 +19,8 @@ class Unmapped:
     ``cell``: of the test. ``site``: the layer's whole vector. ``units``: for each intervention the units it takes,
     coordinates of a vector or tokens of a prompt; the first takes all. ``placed``: the variables at that layer. ``varied``: the
     inputs of the causal model in which the other run may differ. ``why``: ``decided`` (the placed variables decide the answer), ``idle`` (the
-    answer does not depend on what is varied), or ``through`` (what is varied reaches the answer through the placed variables alone).
+    answer does not depend on what is varied), ``through`` (what is varied reaches the answer through the placed variables alone), or
+    ``alike`` (with the values of the placed variables in the first input, the model answers the second as the first).
     """
 
     cell: int
@@ -31,6 +32,12 @@ class Unmapped:
     tokens: bool
     #: whether the rows are all pairs of the test's inputs that differ in ``varied`` alone
     all_pairs: bool = False
+    #: units that the test writes beside its variables, by the number of the intervention
+    beside: tuple[tuple[int, tuple[int, ...]], ...] = ()
+    #: whether a variable that it speaks of is placed at a later layer, too
+    early: bool = False
+    #: of many units: whether ``units`` are the sets of two, or of two and three, that run beside the others
+    more: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +59,19 @@ class Apart:
 
     cell: int
     swaps: tuple[tuple[tuple[str, str], ...], ...]
+
+
+@dataclass(frozen=True, eq=False)
+class InParts:
+    """Where a variable is placed, written in parts. ``parts``: its places, or the numbers of its only one (``one``). ``sets``: for each
+    intervention the numbers of the parts that it writes; ``rows``: the pairs of the test."""
+
+    cell: int
+    variable: str
+    parts: tuple[Place, ...]
+    one: bool
+    sets: tuple[tuple[int, ...], ...]
+    rows: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,13 +15,14 @@ from causal_dsl.measures.context import TestScores
 from causal_dsl.measures.quantities import Asked
 from causal_dsl.program.ablations import Ablation
 from causal_dsl.program.identity import NetworkKey, Origin, origin
-from causal_dsl.program.probed import AlignmentRuns, Apart, Replaced, Unmapped
+from causal_dsl.program.probed import AlignmentRuns, Apart, InParts, Replaced, Unmapped
 from causal_dsl.program.read_features import FeatureRef
+from causal_dsl.program.stated_ends import End
 from causal_dsl.program.templates import Template
 from causal_dsl.syntax import tree
 from causal_dsl.vocabulary.locations import Place, Position, Site
 from causal_dsl.vocabulary.network_facts import Facts
-from causal_dsl.vocabulary.ports import Port
+from causal_dsl.vocabulary.ports import Reach
 from causal_dsl.vocabulary.written import Value
 
 
@@ -62,8 +63,8 @@ class Intervention:
     span: Span | None = field(default=None, compare=False)
     #: the feature that is written at each place, where not the whole vector is
     features: tuple[FeatureRef, ...] = ()
-    #: the receivers that it reaches, along edges; empty: all that read the places
-    to: tuple[Port, ...] = ()
+    #: the receivers that it reaches, at each place, along edges; empty: all that read the places
+    to: tuple[Reach, ...] = ()
     #: the circuit that it is an intervention on
     circuit: Ablation | None = field(default=None, compare=False)
     #: the feature of a file in whose numbers the value is, at each place of a site: `site via sae("…") = 8`
@@ -94,12 +95,13 @@ class Placed:
 @dataclass(frozen=True)
 class PlaceRead:
     """What is read at a place in one cell. ``kind``: what a logit is there, ``stream`` or ``normed``
-    (:class:`~causal_dsl.vocabulary.components.Component`). A place without a position, in a network of tokens, is at the token at
-    which the answer is read."""
+    (:class:`~causal_dsl.vocabulary.components.Component`), or the name of a reading. A place without a position, in a network of
+    tokens, is at the token at which the answer is read. ``arguments`` are those of a reading that are no places."""
 
     asked: Asked
     kind: str
     places: tuple[Place, ...]
+    arguments: tuple[Any, ...] = ()
     span: Span = field(default=NOWHERE, compare=False)
 
 
@@ -144,6 +146,10 @@ class Readout:
     span: Span | None = field(default=None, compare=False)
     #: the token of the prompt at which it is read: what the network says after it; None is the prompt's last
     position: Position | None = None
+    #: whether the causal model says what the answer is; if not, ``values`` are what it is looked for among
+    stated: bool = True
+    #: what must follow an answer for it to count; None: its tokens alone are read
+    end: End | None = None
     #: of an output that is a real number: the metric whose value is the network's
     metric: tree.Expr | None = None
 
@@ -284,7 +290,7 @@ class Test:
     controls: bool = True
     #: of such further interventions: their rows, which are chosen among those of their test, and what they ask
     given: Drawn | None = None
-    probe: Unmapped | Replaced | Apart | AlignmentRuns | None = None
+    probe: Unmapped | Replaced | Apart | InParts | AlignmentRuns | None = None
     #: where the alignment reads several outputs: the test as it is for each by itself, which is what is planned and run
     parts: tuple[Test, ...] = ()
 

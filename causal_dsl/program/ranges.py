@@ -52,9 +52,7 @@ def layer_range(index: tree.Slice, facts: Facts, cell: Mapping[str, tree.Expr], 
             f"`{slice_text(index)}` holds no layer of the network",
             index.span,
             notes=swept(index, cell),
-            help="a range does not include its end: 2:5 is layers 2, 3 and 4"
-            if start >= stop
-            else (f"layers run from 0 to {count - 1}" if count is not None else "layers are counted from 0"),
+            help="a range does not include its end: 2:5 is layers 2, 3 and 4" if start >= stop else layers_told(count),
         )
         return None
     if count is None and stop > _MOST_LAYERS:
@@ -67,6 +65,13 @@ def layer_range(index: tree.Slice, facts: Facts, cell: Mapping[str, tree.Expr], 
         )
         return None
     return range(start, stop)
+
+
+def layers_told(count: int | None) -> str:
+    """Which layers there are, as advice."""
+    if count == 0:
+        return 'the network has no layers that are counted: name a module by its path, module("…")'
+    return f"layers run from 0 to {count - 1}" if count is not None else "layers are counted from 0"
 
 
 def inside(layers: range, facts: Facts) -> range:

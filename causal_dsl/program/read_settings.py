@@ -24,6 +24,7 @@ _SAYS = {
     "ints": "a list of whole numbers, as in [3, 14]",
     "alignment": "the name of an alignment",
     "domain": 'a domain, as in Name or {"is", "are"}',
+    "ending": 'the bare word `word`, or texts that may follow an answer, as in "." or {".", "\\n"}',
     "file": 'a path in quotes, as in "name.safetensors"',
     "value": "a value that can be written",
 }
@@ -125,6 +126,11 @@ def _read(setting: Setting, expr: tree.Expr) -> Any:
         case "word" | "run":
             word = expr.name if isinstance(expr, tree.Name) else value if isinstance(value, str) else None
             return word if not setting.choices or word in setting.choices else None
+        case "ending":
+            texts = [constant(item) for item in expr.items] if isinstance(expr, tree.Set) else [value]
+            if isinstance(expr, tree.Name):
+                return () if expr.name == "word" else None
+            return tuple(texts) if texts and all(isinstance(text, str) and text for text in texts) else None
         case "domain":
             return expr if isinstance(expr, (tree.Name, tree.Call, tree.Attribute, tree.Set, tree.Range)) else None
         case "alignment":

@@ -7,14 +7,15 @@ from dataclasses import dataclass, field, replace
 
 from causal_dsl.causal.model import CausalModel
 from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean
-from causal_dsl.program.components import head_count, missing, takes_position, width
+from causal_dsl.program.components import head_count, lacking, missing, takes_position, width
 from causal_dsl.program.indices import arithmetic, integer, integers, swept
 from causal_dsl.program.paths import SiteStep, steps
 from causal_dsl.program.positions import PositionReader
-from causal_dsl.program.ranges import SiteRange, inside, layer_range
+from causal_dsl.program.ranges import SiteRange, inside, layer_range, layers_told
 from causal_dsl.program.templates import Template
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
+from causal_dsl.syntax.substitute import substitute
 from causal_dsl.vocabulary.components import COMPONENTS
 from causal_dsl.vocabulary.locations import Place, Position, Site
 from causal_dsl.vocabulary.network_facts import Facts
@@ -113,13 +114,16 @@ class SiteReader:
             return None
         if site.component != "module":
             reason = missing(site.component, self.facts)
-            if reason is not None:
+            here = lacking(site, self.facts) if reason is None else None
+            if reason is not None or here is not None:
                 self._report(
                     "E451",
-                    f"this network has no `{site.component}`",
+                    f"this network has no `{site.component}`"
+                    if here is None
+                    else f"layer {site.layer} has no `{site.component}`",
                     last.span,
-                    notes=(reason,),
-                    help=self._instead(site.component),
+                    notes=(reason or here,),
+                    help=self._instead(site.component) if here is None else self._layers_with(site.component),
                 )
                 return None
         return self._subscript(site, last, whole, expr.span)
@@ -127,13 +131,13 @@ class SiteReader:
     def _word(self, step: SiteStep) -> SiteStep:
         """A part of a path, or the one that a parameter stands for: ``layer[l].s`` with ``s`` for ``mlp_out``."""
         value = self.cell.get(step.name)
-        if step.name in COMPONENTS or step.name == "head" or not isinstance(value, tree.Name):
+        if step.name in COMPONENTS or step.name in ("head", "expert") or not isinstance(value, tree.Name):
             return step
         return replace(step, name=value.name)
 
     def _unknown_head(self, head: SiteStep) -> None:
         inside = [name for name, component in COMPONENTS.items() if component.layer]
-        if head.name in inside or head.name == "head":
+        if head.name in inside or head.name in ("head", "expert"):
             help = f"it is in a layer: write layer[…].{head.name}[…]"
         else:
             help = did_you_mean(
@@ -143,6 +147,11 @@ class SiteReader:
                 + ", ".join(f"`{name}`" for name in SITE_HEADS if name not in ("layer", "module")),
             )
         self._report("E452", f"no site or variable `{head.name}`", head.span, help=help)
+
+    def _layers_with(self, component: str) -> str:
+        every = range(self.facts.layers or 0)
+        there = [number for number in every if lacking(Site(component, number), self.facts) is None]
+        return f"it is in layer{'s' if len(there) > 1 else ''} {', '.join(map(str, there))}"
 
     def _instead(self, component: str) -> str:
         layered = COMPONENTS[component].layer
@@ -166,7 +175,7 @@ class SiteReader:
                 head.indices[0].span,
                 label="out of range",
                 notes=swept(head.indices[0], self.cell),
-                help=f"layers run from 0 to {count - 1}" if count is not None else "layers are counted from 0",
+                help=layers_told(count),
             )
             return None, None
         if not rest:
@@ -179,6 +188,8 @@ class SiteReader:
             return None, None
         if rest[0].name == "head":
             return self._in_head(layer, rest, whole)
+        if rest[0].name == "expert":
+            return self._in_expert(layer, rest)
         step = rest[0]
         component = COMPONENTS.get(step.name)
         if component is None or not component.layer:
@@ -238,6 +249,36 @@ class SiteReader:
         heads = integers(indices, count, "head", head.span, self.cell, self.diagnostics)
         return (None, None) if heads is None else (Site(step.name, layer, heads), step)
 
+    def _in_expert(self, layer: int, rest: list[SiteStep]) -> tuple[Site | None, SiteStep | None]:
+        expert = rest[0]
+        reason = missing("expert_out", self.facts)
+        if reason is not None:
+            self._report("E451", "this network has no `expert`", expert.span, notes=(reason,))
+            return None, None
+        if expert.indices is None or len(expert.indices) != 1:
+            self._one_expert(expert)
+            return None, None
+        if len(rest) != 2 or rest[1].name != "out":
+            named = rest[1] if len(rest) > 1 and rest[1].name != "out" else rest[-1]
+            self._report(
+                "E452",
+                f"an expert has no site `{named.name}`" if len(rest) > 1 else "which vector of the expert?",
+                named.span,
+                help="write expert[…].out[last]: the term that it adds",
+            )
+            return None, None
+        experts = integers(expert.indices, self.facts.experts, "expert", expert.span, self.cell, self.diagnostics)
+        if experts is not None and len(experts) > 1:
+            self._one_expert(expert)
+            return None, None
+        return (None, None) if experts is None else (Site("expert_out", layer, experts), rest[1])
+
+    def _one_expert(self, expert: SiteStep) -> None:
+        help = "write expert[5].out[last]"
+        if expert.indices:
+            help = "several experts are several sites: expert[0].out[last], layer[…].expert[1].out[last]"
+        self._report("E453", "`expert` needs one index", expert.span, help=help)
+
     def _module(self, head: SiteStep) -> Site | None:
         arguments = head.arguments or ()
         if len(arguments) != 1 or not isinstance(arguments[0].value, tree.String) or arguments[0].name is not None:
@@ -245,7 +286,7 @@ class SiteReader:
                 "E450", "`module` takes the path of a module in quotes", head.span, help='write module("a.b")[last]'
             )
             return None
-        return Site("module", module=arguments[0].value.value)
+        return Site("module", module=substitute(arguments[0].value, self.cell).value)
 
     # ── what stands in the last brackets ────────────────────────────────────────────────────────
 

@@ -12,6 +12,7 @@ from causal_dsl.program.components import full_width
 from causal_dsl.program.encodings import encodes
 from causal_dsl.program.overlap import overlap
 from causal_dsl.program.program import Alignment, Training
+from causal_dsl.program.ranges import layers_told
 from causal_dsl.program.read_settings import Setting
 from causal_dsl.program.read_sites import SiteReader
 from causal_dsl.syntax import tree
@@ -140,6 +141,15 @@ class TrainingReader:
                 help="train on an output with values that can be listed",
             )
             return False
+        unstated = next((name for name, readout in alignment.readouts.items() if not readout.stated), None)
+        if unstated is not None:
+            self._report(
+                "E561",
+                f"the causal model does not say what `{unstated}` is, and `train` teaches an answer",
+                others=((alignment.span, "aligned here"),),
+                help=f"write `output {unstated} := …`",
+            )
+            return False
         sets = next((name for name in alignment.readouts if name in alignment.model.sets), None)
         if sets is not None:
             self._report(
@@ -223,9 +233,7 @@ class TrainingReader:
         count = self.alignment.network.facts.layers
         for layer in self.settings["layers"] or ():
             if count is not None and layer >= count:
-                self._report(
-                    "E454", f"there is no layer {layer}", label="out of range", help=f"layers run from 0 to {count - 1}"
-                )
+                self._report("E454", f"there is no layer {layer}", label="out of range", help=layers_told(count))
                 return False
         return True
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Literal
 
 from causal_dsl.causal.domains import Domain, Finite, Sets
+from causal_dsl.causal.model import refuse_unstated
 from causal_dsl.diagnostics import Diagnostics
 from causal_dsl.program.definitions import meant
 from causal_dsl.program.facts import record_of
@@ -15,6 +17,7 @@ from causal_dsl.program.positions import PositionReader
 from causal_dsl.program.program import Aligned, Readout
 from causal_dsl.program.read_settings import Setting, read_settings
 from causal_dsl.program.read_sites import SiteReader
+from causal_dsl.program.stated_ends import End
 from causal_dsl.program.templates import show_value
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
@@ -54,12 +57,48 @@ def read_readout(
     domain = variable.domain
     if variable.type == "real" and step.name == "logits":
         return _coordinate(member, step, aligned, found)
+    if name in aligned.model.unstated:
+        return _unstated(member, step, aligned, terms, module, found)
     values = _values(member, domain.universe if isinstance(domain, Sets) else domain, found)
     if values is None:
         return None
     if step.name in ("next_token", "mask"):
         return _token(member, step, values, aligned, terms, module, found)
+    facts = aligned.network.facts
+    if len(facts.labels) == 1:
+        found.report(
+            "E676",
+            f"`{aligned.network.name}` has one logit, which is a number and says no class",
+            step.span,
+            notes=(f"its one label is {facts.labels[0]}",),
+            help=f"read it as a number: output {member.name.name} : real(-10, 10) := …",
+        )
+        return None
     return _logits(member, step, values, aligned, found)
+
+
+def _unstated(
+    member: tree.Placement, step: SiteStep, aligned: Aligned, terms: Terms, module: Module, found: Diagnostics
+) -> Readout | None:
+    """Where an output is read of which the model does not say what it is: among all that the network can say, or some of it."""
+    if step.name in ("next_token", "mask"):
+        readout = _token(member, step, (), aligned, terms, module, found)
+        if readout is not None and readout.end is not None:
+            refuse_unstated(member.name.name, member.span, found)
+            return None
+        return None if readout is None else replace(readout, stated=False)
+    facts = aligned.network.facts
+    if facts.kind == "language" and not facts.labels:
+        return _logits(member, step, (), aligned, found)  # told there
+    dims = None
+    if step.indices is not None and not facts.labels:
+        place = SiteReader(facts, (), found).place(member.sites[0])
+        if place is None:
+            return None
+        dims = place.site.dims
+    dims = dims if dims is not None else tuple(range(len(facts.labels) or facts.classes or 0))
+    values = tuple(facts.labels[number] for number in dims) if facts.labels else dims
+    return Readout("logits", member.name.name, values, dims=dims, span=member.span, stated=False)
 
 
 def read_number(member: tree.Placement, aligned: Aligned, found: Diagnostics) -> Readout | None:
@@ -192,6 +231,8 @@ def _token(
         "among": Setting("domain"),
         "prefix": Setting("string", "" if masked or (step.indices is None and _at_line_start(aligned)) else " "),
     }
+    if not masked:
+        known["end"] = Setting("ending")
     settings = read_settings(step.name, step.arguments or (), known, found, member.sites[0].span)
     if settings is None:
         return None
@@ -200,7 +241,19 @@ def _token(
         position = _position(step, masked, aligned, found)
         if position is None:
             return None
-    among = settings["among"]
+    among, end = settings["among"], settings.get("end")
+    if end is not None and (among is not None or position is not None):
+        inside = among is None
+        found.report(
+            "E771",
+            "`end` needs what the network goes on to write, and here one token is read",
+            next(a.span for a in step.arguments or () if a.name is not None and a.name.name == "end"),
+            notes=("an answer inside of a prompt is one token" if inside else "`among` compares answers of one token",),
+            help="leave `end` out, or read the answer at the end of the prompt"
+            if inside
+            else "leave `end` out, or read the whole answer: next_token(end=…)",
+        )
+        return None
     if among is not None:
         chosen = _among(among, member, values, terms, module, found)
         if chosen is None:
@@ -208,7 +261,14 @@ def _token(
         values = chosen
     kind: Literal["next_token", "mask"] = "mask" if masked else "next_token"
     return Readout(
-        kind, member.name.name, values, among is not None, settings["prefix"], span=member.span, position=position
+        kind,
+        member.name.name,
+        values,
+        among is not None,
+        settings["prefix"],
+        span=member.span,
+        position=position,
+        end=None if end is None else End(end),
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from causal_dsl.causal.designs import Design
-from causal_dsl.causal.model import CausalModel
+from causal_dsl.causal.model import CausalModel, refuse_unstated
 from causal_dsl.diagnostics import Diagnostics, Span, SpecError
 from causal_dsl.program.definitions import meant
 from causal_dsl.program.derived_tests import learned
@@ -76,7 +76,7 @@ def read_test(
     swaps = tuple(
         (i.variable, i.value.role)
         for i in cells[0].interventions
-        if i.variable is not None and isinstance(i.value, FromRun)
+        if i.variable is not None and isinstance(i.value, FromRun) and readouts[0].stated
     )
     scores = scores_of(
         declaration.name.name,
@@ -111,7 +111,9 @@ def read_test(
         scores,
         controls=draws.controls,
     )
-    if not check_split(test, draws.by_span, found) or not _numbers_fit(test, found) or not _held_fitted(test, found):
+    if not check_split(test, draws.by_span, found) or not _numbers_fit(test, found):
+        return None
+    if not _unstated_fit(test, found) or not _held_fitted(test, found):
         return None
     if len(readouts) == 1:
         return test
@@ -151,6 +153,34 @@ def _numbers_fit(test: Test, found: Diagnostics) -> bool:
     if why:
         _refuse_number(number, why, help, test.span, found)
     return not why
+
+
+def _unstated_fit(test: Test, found: Diagnostics) -> bool:
+    """Refuse what needs an answer, where the causal model does not say what it is (E773), and draws that ask for it (E772)."""
+    unstated, errors = test.model.unstated, len(found.errors)
+    if not unstated:
+        return True
+    for draw in (member for member in test.members if isinstance(member, tree.Draw)):
+        for node in draw.domain.walk():
+            name = node.name if isinstance(node, tree.Attribute) else node if isinstance(node, tree.Name) else None
+            said = name.name if isinstance(name, tree.Ident | tree.Name) else ""
+            if said in unstated:
+                refuse_unstated(said, node.span, found)
+    why, help = "", ""
+    if len(test.readouts) > 1 or any(readout.stated for readout in test.readouts):
+        return len(found.errors) == errors
+    if test.solved:
+        why, help = "`solved` keeps the runs that answer right", "leave the filter out"
+    elif learned(test):
+        why, help = "a learned feature is fitted on answers", "interchange the whole site, or dimensions of it"
+    if why:
+        _refuse_unstated(test.readout, why, help, test.span, found)
+    return len(found.errors) == errors
+
+
+def _refuse_unstated(readout: Readout, why: str, help: str, span: Span, found: Diagnostics) -> None:
+    title = f"the causal model does not say what `{readout.variable}` is, and {why}"
+    found.report("E773", title, readout.span or span, help=help)
 
 
 def _refuse_number(number: Readout, why: str, help: str, span: Span, found: Diagnostics) -> None:
@@ -222,6 +252,11 @@ def _readouts(alignment: Alignment, found: Diagnostics) -> list[Readout]:
     if number is not None and len(readouts) > 1:
         help = "make an alignment for each, `align other : this { … }`"
         _refuse_number(number, "it is read beside other outputs", help, alignment.span, found)
+        return []
+    unstated = next((readout for readout in readouts if not readout.stated), None)
+    if unstated is not None and len(readouts) > 1:
+        help = "make an alignment for each, `align other : this { … }`"
+        _refuse_unstated(unstated, "it is read beside other outputs", help, alignment.span, found)
         return []
     return readouts
 

@@ -147,6 +147,21 @@ class Tokens:
         """The tokens of a text, with the special tokens that the tokenizer's own post-processor adds."""
         return self._encode(text)
 
+    @property
+    def special_ids(self) -> frozenset[int]:
+        """The ids of tokens that are no text: those that begin and end one, and the marks of turns."""
+        added = self.tokenizer.get_added_tokens_decoder()
+        return frozenset(number for number, token in added.items() if token.special)
+
+    @property
+    def decodes(self) -> bool:
+        """Whether the tokenizer knows where spaces were; else :meth:`decode` puts one between any two tokens."""
+        return self.tokenizer.decoder is not None
+
+    def plain(self, text: str) -> tuple[int, ...]:
+        """The ids of a text, with no special token around it."""
+        return tuple(self.tokenizer.encode(text, add_special_tokens=False).ids)
+
     def decode(self, ids: tuple[int, ...]) -> str:
         return str(self.tokenizer.decode(list(ids), skip_special_tokens=False))
 

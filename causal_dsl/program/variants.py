@@ -21,6 +21,7 @@ from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
 from causal_dsl.syntax.substitute import as_text, named_in, substitute, word
 from causal_dsl.vocabulary.components import COMPONENTS
+from causal_dsl.vocabulary.readings import READINGS
 from causal_dsl.vocabulary.words import words
 
 #: What is swept over: the values of each parameter, in the order in which they are declared.
@@ -131,6 +132,16 @@ class _Writer:
 
     def _of_network(self, module: Module, declaration: tree.NetworkDecl) -> Iterator[tuple[Named, tree.NetworkDecl]]:
         sweep = self.sweep_of(declaration)
+        for parameter in declaration.parameters:
+            name = parameter.name.name
+            if name in sweep and substitute(declaration.value, {name: sweep[name][0]}) == declaration.value:
+                self.found.report(
+                    "W775",
+                    f"the declaration of `{declaration.name.name}` does not use `{name}`",
+                    parameter.name.span,
+                    notes=("its networks would all be the same one",),
+                    help=f'use it, as in torch("net.py:build", {name}={name}) or hf("run", revision="step{{{name}}}"); or leave it out',
+                )
         for named in self._each(declaration, sweep):
             value = self._trained_towards(module, substitute(declaration.value, named))
             yield named, replace(declaration, value=value, parameters=())
@@ -392,10 +403,21 @@ def _drawn(declaration: tree.TestDecl | tree.FitDecl) -> frozenset[str]:
 def _beside_places(node: tree.Node) -> frozenset[str]:
     """The names in a line of a test, but for those of the places that are read."""
     places = [part for part in node.walk() if isinstance(part, tree.Located)]
-    inside = {id(part) for place in places for part in place.site.walk()}
+    reads = [argument for place in places for argument in _of_reading(place.value)]
+    inside = {id(part) for place in (*(p.site for p in places), *reads) for part in place.walk()}
     return frozenset(
         name for part in node.walk() if id(part) not in inside for name in named_in(part) if isinstance(part, tree.Name)
     ) | frozenset(name for part in node.walk() if isinstance(part, tree.String) for name in named_in(part))
+
+
+def _of_reading(value: tree.Expr) -> Iterator[tree.Expr]:
+    """The tokens and the sites that are arguments of readings."""
+    for part in value.walk():
+        if isinstance(part, tree.Call) and isinstance(part.function, tree.Name) and part.function.name in READINGS:
+            kinds = READINGS[part.function.name].arguments
+            for kind, argument in zip(kinds, part.arguments, strict=False):
+                if kind in ("position", "site"):
+                    yield argument.value
 
 
 def _read_at(nodes: Iterable[tree.Node]) -> frozenset[str]:

@@ -19,8 +19,10 @@ _ORDER = ("whole vector", "natural axes", "random subspace", "shuffled labels", 
 _REPLACED = {
     "zero": "set to zero",
     "written": "as the test writes it",
+    "put": "as the test writes it",
     "mean": "set to the mean",
     "resample": "taken from other inputs",
+    "anew": "as the test writes it, from other inputs",
 }
 _MEANINGS = {
     "whole vector": "the site's whole vectors are interchanged",

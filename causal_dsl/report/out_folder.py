@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from causal_dsl.measures.evaluation import CellData
+from causal_dsl.measures.per_pair import ANSWER
 from causal_dsl.measures.quantities import NO_ANSWERS, SAID, Columns
 from causal_dsl.program.templates import show_value
 from causal_dsl.score.results import SpecResult
@@ -76,7 +77,7 @@ def _table(order: Sequence[str], computed: Sequence[Computed]) -> pandas.DataFra
                         **cell,
                         **shared,
                         **_measured(test, drawn, columns, labels),
-                        **_words(columns, kept.speech.get(test.name)),
+                        **_words(columns, kept.speech.get(test.name), test.readout.stated),
                     }
                 )
             )
@@ -110,6 +111,8 @@ def _pair_columns(test: Test, plan: Plan, drawn: Drawn, labels: np.ndarray | Non
             yield role, [str(dict(values)) for values in _settings(test, drawn, role)]
         yield f"{role}_id", ids[role]
     output = test.readout.variable
+    if not test.readout.stated:
+        return
     yield "base_answer", _decoded(test, drawn.values["base"][output])
     if labels is not None:
         yield "label", _decoded(test, labels)
@@ -134,12 +137,14 @@ def _decoded(test: Test, codes: np.ndarray) -> list[Any]:
     return [show_value(known[int(code)]) if int(code) in known else None for code in codes]
 
 
-def _words(columns: Columns, speech: Speech | None) -> dict[str, list[str | None]]:
-    """What each run says, of all that it can say: the text of a token, or the class; None where it was not looked at."""
+def _words(columns: Columns, speech: Speech | None, stated: bool) -> dict[str, list[str | None]]:
+    """What each run says, of all that it can say: the text of a token, or the class; None where it was not looked at. If the
+    answer is not ``stated``, what is read is just that."""
     found = {}
+    said = SAID if stated else ANSWER
     for name, run in (("network_base_said", columns.base), ("network_said", columns.patched)):
-        if speech is not None and SAID in run:
-            ids = np.nan_to_num(run[SAID], nan=-1).astype(np.int64)
+        if speech is not None and said in run:
+            ids = np.nan_to_num(run[said], nan=-1).astype(np.int64)
             known = {int(i): speech.token(int(i)) for i in np.unique(ids) if i >= 0}
             found[name] = [known.get(int(i)) for i in ids]
     return found
@@ -149,7 +154,7 @@ def _measured(test: Test, drawn: Drawn, columns: Columns, labels: np.ndarray | N
     found: dict[str, Any] = {}
     for name, run in (("network_base_answer", columns.base), ("network_answer", columns.patched)):
         answer = next((values for quantity, values in run.items() if quantity.kind == "answer"), None)
-        if answer is not None:
+        if answer is not None and test.readout.stated:
             found[name] = _decoded(test, answer)
     output = test.readout.variable
     sources = {role: drawn.values[role][output] for role in dict.fromkeys(role for _, role in test.swaps)}

@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from causal_dsl.diagnostics import printable
+from causal_dsl.report.attribution_rows import attributions
 from causal_dsl.report.circuit_rows import circuits
 from causal_dsl.report.control_rows import beside, controls
 from causal_dsl.report.family_table import family
@@ -124,6 +125,7 @@ def _test(test: TestResult, path: str, console: Console, several: bool = False) 
     yield from controls(test)
     yield from beside(test)
     yield from circuits(test)
+    yield from attributions(test)
     if test.expectations:
         yield Text("")
         yield _expectations(test.expectations, console)

@@ -166,7 +166,7 @@ def learned_findings(iia: Estimate, noop: float | None, learned: Learned) -> lis
             found.append(
                 Finding(
                     "undecided_gates",
-                    f"{feature.gates[2]} of {feature.gates[0]} gates of {feature.text} are undecided, so its set of coordinates is not settled.",
+                    f"{feature.gates[2]} of {feature.gates[0]} gates of {feature.text} are undecided, so which of them open is not settled.",
                 )
             )
         if feature.nonlinear:

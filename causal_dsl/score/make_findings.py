@@ -241,12 +241,13 @@ _PASSERS = {
 
 
 def vacuous_expectation(
-    ceilings: Mapping[str, Ceiling], expectation: Expectation, output: str = ""
+    ceilings: Mapping[str, Ceiling], expectation: Expectation, output: str = "", choice: bool = False
 ) -> Diagnostic | None:
     """A warning (W620 to W622) where a trivial rule already passes an expectation that a perfect network passes too.
 
     An expectation that a perfect network fails (``iia <= 60%``, at a control site) is not meant to tell the two apart.
-    ``output``: the scores are those of one output of several, and ``ceilings`` its own.
+    ``output``: the scores are those of one output of several, and ``ceilings`` its own. ``choice``: a run has several right answers, and
+    a rule's score is that of its best choice among them.
     """
 
     def named(scores: Mapping[str, float]) -> dict[str, float]:
@@ -265,12 +266,14 @@ def vacuous_expectation(
             continue
         how = "exactly" if ceiling.exact else f"sampled over {counted(ceiling.n)}"
         at_least = "at least " if least < ceiling.value else ""
+        one_of = choice and name != "output_only"  # the best rule of the answers is a choice in any case
+        more = ("it is the score of the best choice among several right answers: another choice may score less",)
         return Diagnostic(
             code,
-            f"{who} passes this expectation",
+            f"{who} {'can pass' if one_of else 'passes'} this expectation",
             expectation.span,
-            label=f"its {next(iter(named(perfect)))} is {at_least}{show(least)} ({how})",
-            notes=("a pass shows nothing beyond the answers",),
+            label=f"its {next(iter(named(perfect)))} {'can be' if one_of else 'is'} {at_least}{show(least)} ({how})",
+            notes=(*(more if one_of else ()), "a pass shows nothing beyond the answers"),
             help="draw pairs whose answers differ (`where base.x != source.x`), expect more, or expect `iia_star`",
         )
     return None

@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from causal_dsl import shapes
     from causal_dsl.causal.ceilings import Ceiling
     from causal_dsl.score.apart import WrittenApart
+    from causal_dsl.score.attribution_checks import AttributionCheck
     from causal_dsl.score.circuit_results import CircuitResult
     from causal_dsl.score.controls import Learned
+    from causal_dsl.score.parts import WrittenPart
     from causal_dsl.score.unmapped import OtherValues, Unclaimed
 
 #: Counts up when a field of `results.json` or of `run --json` changes its meaning; new fields do not count.
@@ -151,6 +153,8 @@ class CellResult:
     unclaimed: tuple[Unclaimed, ...] = ()
     #: the variables that it writes together, written apart; empty where that was not run
     apart: tuple[WrittenApart, ...] = ()
+    #: the places of a variable that has several, each written alone and left out; empty where that was not run
+    parts: tuple[WrittenPart, ...] = ()
     #: an ablation beside other values at its places; None where there is none
     replaced: OtherValues | None = None
     #: the circuit that it intervenes on, and what ran beside it; None where that was not run
@@ -166,6 +170,7 @@ class CellResult:
             more["rise"] = self.rise.to_json()
         more |= {"unclaimed": [one.to_json() for one in self.unclaimed]} if self.unclaimed else {}
         more |= {"apart": [one.to_json() for one in self.apart]} if self.apart else {}
+        more |= {"parts": [one.to_json() for one in self.parts]} if self.parts else {}
         more |= {} if self.replaced is None else {"replaced": self.replaced.to_json()}
         more |= {} if self.circuit is None else {"circuit": self.circuit.to_json()}
         return {
@@ -297,6 +302,8 @@ class TestResult:
     variant: tuple[tuple[str, int | float | str], ...] = ()
     #: where it reads several outputs: the result of each by itself. The scores above are then of all of them together
     outputs: Mapping[str, TestResult] = field(default_factory=dict)
+    #: what the terms of the logits add up to whose attribution it asks for
+    attributions: tuple[AttributionCheck, ...] = ()
     #: who its network is: equal for one network under two names
     who: str = field(default="", compare=False)
 
@@ -347,6 +354,7 @@ class TestResult:
             "findings": [finding.to_json() for finding in self.findings],
             "wrong_answers": [wrong.to_json() for wrong in self.wrong],
             "seconds": self.seconds,
+            **({"attributions": [check.to_json() for check in self.attributions]} if self.attributions else {}),
             **({"outputs": {name: one.to_json() for name, one in self.outputs.items()}} if self.outputs else {}),
         }
 

@@ -152,7 +152,11 @@ def score_test(
     best = 0
     if iia is not None and labels is not None and len(cells) > 1 and estimator.n:
         best = int(np.argmax(np.nan_to_num(estimator.point(iia), nan=-1)))
-    wrong = wrong_answers(frames[best], labels is not None, speech) if cells and context.number is None else ()
+    wrong = (
+        wrong_answers(frames[best], labels is not None, speech)
+        if cells and context.number is None and context.stated
+        else ()
+    )
     named = show_cell(names[best]) if labels is not None and len(cells) > 1 else ""
     findings += wrong_finding(wrong, estimator.n, named, speech)
     if cells:

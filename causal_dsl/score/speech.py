@@ -31,6 +31,8 @@ def speech_of(test: Test, plan: Plan, answers: Answers, tokens: Tokens | None) -
     )
 
     def value(code: int) -> str:
+        if not test.readout.stated:
+            return token(code)
         if variable in model.sets and code in model.sets[variable].members:
             return model.sets[variable].short(code)
         return show_value(model.decode(variable, np.array([code]))[0])

@@ -39,18 +39,20 @@ class Taken:
 
 @dataclass(frozen=True)
 class Unclaimed:
-    """The unclaimed rest of a layer. ``natural``: the share of answers that may move without being said. ``judged``: for
-    each of ``taken``, whether it must not move the answer if the hypothesis is true."""
+    """The unclaimed rest of a layer. ``natural``: the share of inputs that the network answers wrong. ``judged``: for
+    each of ``taken``, whether it must not move the answer if the hypothesis is true. ``allowed``: the share of answers that may move
+    without being said."""
 
     site: str
     placed: tuple[str, ...]
     varied: tuple[str, ...]
-    why: Literal["decided", "idle", "through"]
+    why: Literal["decided", "idle", "through", "alike"]
     tokens: bool
     output: str
     taken: tuple[Taken, ...]
     natural: float
     judged: tuple[bool, ...]
+    allowed: float
 
     def to_json(self) -> shapes.UnclaimedJson:
         return {
@@ -118,7 +120,7 @@ def unmapped_findings(found: Unclaimed) -> list[Finding]:
     """`unmapped_moves`, where what no variable claims moves the answer that the hypothesis says it cannot: an alarm where the
     network's own errors do not explain it, else information."""
     judged = [one for one, must_stay in zip(found.taken, found.judged, strict=True) if must_stay and one.moved.value]
-    moving = [one for one in judged if moves(one, found.natural, 1 if one is found.taken[0] else len(found.taken))]
+    moving = [one for one in judged if moves(one, found.allowed, 1 if one is found.taken[0] else len(found.taken))]
     told_of = moving or judged
     if not told_of:
         return _unjudged(found)
@@ -132,8 +134,21 @@ def unmapped_findings(found: Unclaimed) -> list[Finding]:
     if moving:
         return [Finding("unmapped_moves", told)]
     wrong = f" (it answers {show(found.natural)} of these inputs wrong)" if found.natural else ""
+    if found.allowed > found.natural:
+        wrong = f" (iia is {show(1 - found.allowed)})"
     told += f" A network that is not exact may move that few answers by itself{wrong}."
     return [Finding("unmapped_moves", told, "info", False)]
+
+
+def one_of(told: Sequence[Finding], more: Sequence[Finding]) -> tuple[Finding, ...]:
+    """The findings of a cell and those of one more control of this kind: an alarm stands alone, and of others the first of a code."""
+    kinds = ("unmapped_moves", "unjudged_moves")
+    if any(one.code in kinds and one.severity == "alarm" for one in told):
+        return tuple(told)
+    if any(one.severity == "alarm" for one in more):
+        told = [one for one in told if one.code not in kinds]
+    known = {one.code for one in told}
+    return (*told, *(one for one in more if one.code not in known))
 
 
 def _unjudged(found: Unclaimed) -> list[Finding]:
@@ -141,7 +156,7 @@ def _unjudged(found: Unclaimed) -> list[Finding]:
     moving = [
         one
         for one, must_stay in zip(found.taken, found.judged, strict=True)
-        if not must_stay and moves(one, found.natural, len(found.taken))
+        if not must_stay and moves(one, found.allowed, len(found.taken))
     ]
     if not moving:
         return []
@@ -164,6 +179,46 @@ def untried_finding(why: str) -> Finding:
     )
 
 
+def early_finding(site: str, placed: Sequence[str]) -> Finding:
+    """`not_tried`: the rest of a layer was not judged, for what is placed there is not enough by itself."""
+    has = "has" if len(placed) == 1 else "have"
+    return Finding(
+        "not_tried",
+        f"What no variable claims at {site} was not judged: what {_listed(placed)} {has} there, written alone, does not give the right answers.",
+    )
+
+
+def untaken_finding(layer: Unclaimed | None, upto: int, tokens: bool) -> Finding:
+    """`not_tried`: not all sets of the units of a ``layer`` (None: of several) were taken, but those of ``upto`` units."""
+    what = "tokens" if tokens else "numbers"
+    of = (
+        f"the unclaimed {what}"
+        if layer is None
+        else f"the {len(layer.taken[0].units)} unclaimed {what} of {layer.site}"
+    )
+    told = {
+        0: "not each was taken from another input by itself",
+        1: "each was taken from another input by itself, but not each two together while the others stay",
+        2: "each was taken from another input by itself and each two together, but not each three together while the others stay",
+    }[upto]
+    return Finding("not_tried", f"Of {of}, {told}.")
+
+
+def unheld_finding(why: str) -> Finding:
+    """`not_tried`: no other values were written in place of an ablation, and ``why``."""
+    return Finding("not_tried", f"No other values were written at the places of this test, because {why}.")
+
+
+def unwritten_finding(names: Sequence[str], how: str, why: str) -> Finding:
+    """`not_tried`: variables that are written together were not written apart, ``how``, and ``why``."""
+    return Finding("not_tried", f"{_listed(names)} were not taken {how} beside this test, because {why}.")
+
+
+def unparted_finding(name: str, why: str) -> Finding:
+    """`not_tried`: the places of a variable were not written in parts, and ``why``."""
+    return Finding("not_tried", f"The places of `{name}` were not written alone and left out, because {why}.")
+
+
 def unplaced_finding(names: Sequence[str]) -> Finding:
     """`not_tried`: controls were not run, for a place of the test is not in their prompts, or not with as many tokens."""
     return Finding(
@@ -182,6 +237,8 @@ def _because(found: Unclaimed) -> str:
             return f"the inputs differ only in {_listed(found.varied)}, on which `{found.output}` of the causal model does not depend"
         case "through":
             return f"the inputs differ only in {_listed(found.varied)}, which in the causal model reach{'es' * (len(found.varied) == 1)} `{found.output}` only through {names}"
+        case "alike":
+            return f"the causal model answers both inputs alike, with the value{'s' * (len(found.placed) > 1)} of {names} in the first"
     raise AssertionError(found.why)
 
 
@@ -193,29 +250,25 @@ def _listed(names: Sequence[str]) -> str:
 _WORDS = {
     "zero": "set to zero",
     "written": "written as the test says",
+    "put": "written as the test says",
     "mean": "set to their mean",
     "resample": "taken from another input",
+    "anew": "written as the test says, but from another input",
 }
 
 
 def replacement_findings(found: OtherValues) -> list[Finding]:
     """`replacement_matters`, where another way of taking the same places away moves other answers."""
     own = found.moved[found.own]
-    apart = {
-        name: d
-        for name, d in found.differences.items()
-        if d.value is not None
-        and abs(d.value) > DIFFERENT
-        and _is_sure(d)
-        and (found.own != "written" or d.value < 0)
-        and _apart(own.value, found.moved[name].value)
-    }
+    apart = {name: d for name, d in found.differences.items() if name != "anew" and _differs(found, name)}
     if not apart:
         return []
     others = ", ".join(
         f"with the places {_WORDS[name]}, in {show(found.moved[name].value)} (difference {show_estimate(d)})"
         for name, d in apart.items()
     )
+    if "anew" in found.moved and any((d.value or 0.0) > 0 for d in apart.values()):
+        others += f"; with the places {_WORDS['anew']}, in {show(found.moved['anew'].value)}"
     return [
         Finding(
             "replacement_matters",
@@ -223,6 +276,30 @@ def replacement_findings(found: OtherValues) -> list[Finding]:
             "The score depends on the value that is written.",
         )
     ]
+
+
+def _differs(found: OtherValues, name: str) -> bool:
+    """Whether another way says otherwise than the test's own of whether the places are needed.
+
+    What a test writes at will may well move less than another run in place: a part is taken away, and the rest is needed. If what it
+    writes of another run in place moves as little, it is not that: then the places count while they hold what they hold in some run, and
+    no longer as they are written.
+    """
+    difference = found.differences[name]
+    if found.own in ("zero", "mean"):
+        return _far(found, found.own, name)
+    if (difference.value or 0.0) < 0:
+        return found.own == "written" and _far(found, found.own, name)
+    if name != "resample" or not _far(found, found.own, name):
+        return False
+    anew = found.moved.get("anew")
+    return anew is None or _apart(anew.value, found.moved[name].value)
+
+
+def _far(found: OtherValues, own: str, name: str) -> bool:
+    d = found.differences[name]
+    apart = _apart(found.moved[own].value, found.moved[name].value)
+    return apart and d.value is not None and abs(d.value) > DIFFERENT and _is_sure(d)
 
 
 def _is_sure(difference: Estimate) -> bool:
@@ -240,10 +317,16 @@ __all__ = [
     "OtherValues",
     "Taken",
     "Unclaimed",
+    "early_finding",
     "moves",
     "of_pairs",
+    "one_of",
     "replacement_findings",
+    "unheld_finding",
     "unmapped_findings",
+    "unparted_finding",
     "unplaced_finding",
+    "untaken_finding",
     "untried_finding",
+    "unwritten_finding",
 ]

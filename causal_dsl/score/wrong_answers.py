@@ -10,7 +10,7 @@ import numpy as np
 
 from causal_dsl.measures.evaluation import CellData
 from causal_dsl.measures.per_pair import ANSWER
-from causal_dsl.measures.quantities import NO_ANSWERS, NOT_FINITE, SAID, TIED
+from causal_dsl.measures.quantities import NO_ANSWER, NO_ANSWERS, NOT_FINITE, SAID, TIED, UNENDED
 from causal_dsl.score.format_numbers import show_share
 from causal_dsl.score.make_findings import not_said, said_nothing
 from causal_dsl.score.results import Finding, Wrong
@@ -99,7 +99,7 @@ def _wrong(frame: CellData, run: str, label: bool) -> tuple[np.ndarray, np.ndarr
     of_run = frame.columns.base if run == "base" else frame.columns.patched
     said = frame.column(run, SAID)[rows] if SAID in of_run else np.full(len(rows), -1)
     codes = codes[rows]
-    unknown = np.isnan(np.asarray(said, np.float64)) | ~np.isin(codes, NO_ANSWERS[:1])
+    unknown = np.isnan(np.asarray(said, np.float64)) | ~np.isin(codes, (NO_ANSWER, UNENDED))
     return rows, codes.astype(np.int64), np.where(unknown, -1, np.nan_to_num(said)).astype(np.int64)
 
 
@@ -108,6 +108,8 @@ def _said(code: int, token: int, speech: Speech) -> str:
         return "nothing (two logits tie for the largest)"
     if code == NOT_FINITE:
         return "nothing (a logit is not finite)"
+    if code == UNENDED:
+        return f"more than an answer (`{speech.token(token)}` and so on)" if token >= 0 else "more than an answer"
     if code in NO_ANSWERS:
         return f"`{speech.token(token)}`" if token >= 0 else "none of the answers"
     return f"`{speech.value(code)}`"

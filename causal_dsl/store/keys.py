@@ -24,7 +24,8 @@ FORMAT = 4
 class NetworkInputs:
     """What a loaded network is made of. ``weights``: SHA-256 of its weight files, or of its parameters and buffers.
     ``files``: SHA-256 of every other file that was read to make it (config, tokenizer, code), by path; ``behaviour``: of its
-    logits for a few inputs, for one that code makes: they tell what no file says."""
+    logits for a few inputs, for one that code makes: they tell what no file says. ``libraries``: the versions of those that
+    only such networks need (peft)."""
 
     kind: str
     target: str
@@ -38,6 +39,7 @@ class NetworkInputs:
     device: str
     padding: str
     behaviour: str
+    libraries: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -164,9 +166,12 @@ def own_version() -> str:
 def versions() -> dict[str, str]:
     """The versions of what computes: this package (with its source), torch, transformers, tokenizers and numpy."""
     found = {"causal_dsl": own_version(), "causal_dsl source": own_source()}
-    for name in ("torch", "transformers", "tokenizers", "numpy"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "none"
-    return found
+    return found | {name: version_of(name) for name in ("torch", "transformers", "tokenizers", "numpy")}
+
+
+def version_of(package: str) -> str:
+    """The version of a package that is installed; ``none`` where it is not."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "none"

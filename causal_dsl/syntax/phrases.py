@@ -213,6 +213,8 @@ class Phrases:
                 name: Doc = ("output " if node.output else "", self.ident(node.name))
                 if node.domain is not None:
                     name = (name, " : ", self.domain(node.domain))
+                if node.value is None:
+                    return (name,)
                 return (name, (":= ", Nest(_INDENT, self.members(node.value))))
             case tree.Prompt():
                 text = self.prompt(node.text)

@@ -133,6 +133,9 @@ class BuildTree(Transformer[Token, Any]):
         doc = (output or name).doc
         return tree.Mechanism(_ident(name), value, domain, output is not None, span=_span(c), doc=doc)
 
+    def unstated(self, c: list[Any]) -> tree.Mechanism:
+        return tree.Mechanism(_ident(c[1]), None, output=True, span=_span(c), doc=c[0].doc)
+
     def parameters(self, c: list[Any]) -> tuple[tree.Parameter, ...]:
         return _nodes(c)
 

@@ -299,10 +299,10 @@ class Draw(Declaration):
 
 @dataclass(frozen=True)
 class Mechanism(Declaration):
-    """``[output] name [: domain] := value``"""
+    """``[output] name [: domain] := value``; an ``output name`` without a value is not stated."""
 
     name: Ident
-    value: Expr | Set | ChosenSet
+    value: Expr | Set | ChosenSet | None
     domain: DomainExpr | None = None
     output: bool = False
 

@@ -139,7 +139,7 @@ def _options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--trust",
         action="store_true",
-        help="allow code that a spec names (Python files, pickles, remote code), and files outside of its project",
+        help="allow code that a spec names (Python files, pickles), and files outside of its project",
     )
 
 

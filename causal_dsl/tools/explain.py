@@ -13,6 +13,7 @@ from causal_dsl.tools.command_line import CommandLine
 from causal_dsl.tools.output import say
 from causal_dsl.vocabulary.findings import FINDINGS
 from causal_dsl.vocabulary.measures import MEASURES
+from causal_dsl.vocabulary.readings import READINGS
 
 
 def codes() -> dict[str, Path]:
@@ -48,7 +49,7 @@ def page_of(written: str, line: CommandLine) -> str:
         line.place(written),
         help=did_you_mean(
             code if match else written,
-            near or [*pages, *MEASURES, *FINDINGS],
+            near or [*pages, *MEASURES, *READINGS, *FINDINGS],
             "`causal-dsl explain` without a code lists them all",
         ),
     )
@@ -88,6 +89,14 @@ def _of_word(word: str) -> str:
             *([f"- better for the hypothesis: {measure.better}"] if measure.better else []),
         ]
         parts.append("\n\n".join(lines[:2]) + "\n\n" + "\n".join(lines[2:]) + "\n")
+    if word in READINGS:
+        reading = READINGS[word]
+        paper = f" ({reading.paper})" if reading.paper else ""
+        unit = UNITS[reading.unit].words if reading.unit else "that of the metric"
+        text = (
+            f"# `{word}`: a reading at a place\n\n`{reading.written} @ {reading.example}` is {reading.says}{paper}.\n\n"
+        )
+        parts.append(f"{text}- unit: {unit}\n- interval of its score: that of a mean\n")
     if word in FINDINGS:
         finding = FINDINGS[word]
         lines = [
@@ -109,6 +118,7 @@ def explain(written: list[str], line: CommandLine) -> int:
         for code, page in codes().items():
             say(f"{code}  {title(page)}")
         say("measures: " + ", ".join(MEASURES))
+        say("readings at places: " + ", ".join(READINGS))
         say("verdicts and findings: " + ", ".join(FINDINGS))
         return 0
     text = "\n".join(page_of(code, line) for code in written)

@@ -19,9 +19,7 @@ if TYPE_CHECKING:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("causal", "causal specs (*.causal)")
-    group.addoption(
-        "--causal-trust", action="store_true", help="allow code that specs name: Python files, pickles, remote code"
-    )
+    group.addoption("--causal-trust", action="store_true", help="allow code that specs name: Python files, pickles")
     group.addoption(
         "--causal-allow",
         action="append",

@@ -33,7 +33,8 @@ class FeatureFamily:
     for linear maps: with enough of it, it finds any variable in any network.
 
     ``file``: its setting ``path`` names a file: which kind it must be, and what to name. ``encoder``: the file says for which
-    network and site it was made, and is held to it.
+    network and site it was made, and is held to it. ``axes``: it is coordinates along orthonormal axes, so two of them may be
+    written at one place if their axes are orthogonal.
 
     ``tiny`` are settings of a small one, for tests.
     """
@@ -52,6 +53,7 @@ class FeatureFamily:
     bends: str = ""
     file: tuple[str, str] | None = None
     encoder: bool = False
+    axes: bool = False
     tiny: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
 

@@ -131,6 +131,13 @@ _ALL = (
         "one whole input determines .95 or more of the labels (`base_only`, or `source_only` of one source, exact), and the answers alone do not",
     ),
     FindingKind(
+        "tied",
+        "cell",
+        "alarm",
+        "the pairs were so drawn that another variable, interchanged instead, has the same counterfactual answer in each",
+        forbids=True,
+    ),
+    FindingKind(
         "multiple", "cell", "info", "the number of cells that lie above the ceiling, and the number expected by luck"
     ),
     FindingKind("chosen_on_same_pairs", "cell", "alarm", "how `max` and `min` chose, and among how many cells"),
@@ -196,7 +203,7 @@ _ALL = (
         "not_tried",
         "beside",
         "info",
-        "beside `exact` or `supported`: the unclaimed units were not tried, and why; beside any verdict: controls were not run because their prompts lack a place of the test",
+        "beside `exact` or `supported`: of which unclaimed units not all sets of one, two or three were tried, or that variables were not written apart, and why; beside any test: controls were not run because their prompts lack a place of the test, or an ablation was held against no other values, and why",
     ),
     FindingKind(
         "circuit_check",
@@ -204,6 +211,12 @@ _ALL = (
         "alarm",
         "two runs of a circuit that have to be the same are not: the full circuit and the clean run, the empty one and the corrupt run, or the two halves",
         forbids=True,
+    ),
+    FindingKind(
+        "attribution_check",
+        "beside",
+        "alarm",
+        "the terms of the residual stream do not add up to the logit, or the heads of a layer not to what its attention adds",
     ),
     FindingKind(
         "circuit_like_random",
@@ -243,6 +256,13 @@ _ALL = (
         graded="alarm; info in up to 2% of the pairs",
         forbids=True,
         forbids_when="if it is an alarm; `exact` always",
+    ),
+    FindingKind(
+        "idle_place",
+        "beside",
+        "alarm",
+        "beside `exact` or `supported`: one of several places of a variable changes no answer, alone or beside the others",
+        graded="alarm; info if the place tells the variable all the same, and for some numbers of one place unless they are half of four or fewer",
     ),
     FindingKind(
         "replacement_matters",

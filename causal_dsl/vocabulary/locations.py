@@ -15,7 +15,7 @@ class Site:
     """A vector that a network computes for each token (or each row), without the token.
 
     ``component`` is one of the names in :mod:`causal_dsl.program.components`. ``heads`` are given
-    for ``q k v z q_rot k_rot pattern`` only. ``dims`` selects coordinates of the vector
+    for ``q k v z q_rot k_rot pattern`` only, and the expert of ``expert_out``, whose term alone is then meant. ``dims`` selects coordinates of the vector
     (for several heads: of their concatenation); None is all of them.
     """
 
@@ -34,6 +34,8 @@ class Site:
         parts = []
         if self.layer is not None:
             parts.append(f"layer[{self.layer}]")
+        if self.heads and self.component == "expert_out":
+            return ".".join([*parts, f"expert[{self.heads[0]}]", "out"])
         if self.heads:
             parts.append(f"head[{', '.join(map(str, self.heads))}]")
         parts.append(f'module("{self.module}")' if self.component == "module" else self.component)

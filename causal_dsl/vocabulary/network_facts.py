@@ -16,7 +16,7 @@ class Facts:
     ``kind``: ``language`` (token ids to logits), ``vector`` (a float vector to logits), ``unknown`` (made by a user's
     Python function, not yet called). ``architecture`` is the ``model_type`` of transformers, ``""`` where unknown.
     ``mlp_width`` is the width of ``neurons``, None for fused experts, and ``inner``, of experts, the numbers that a token has
-    in those that it goes through. ``parallel``: attention and MLP read the same
+    in those that it goes through; ``experts`` is how many there are, and ``dense`` the layers that have none. ``parallel``: attention and MLP read the same
     residual stream. ``both_ways``: every token looks at every other, before it and after, and the network fills in a
     masked token. ``context`` is the longest prompt in tokens, ``first_position`` the number that the first of them
     has, ``embed_width`` the width of a token's embedding (None: that of the stream). ``widths`` (vector networks) is the
@@ -35,6 +35,8 @@ class Facts:
     width: int | None = None
     mlp_width: int | None = None
     inner: int | None = None
+    experts: int | None = None
+    dense: tuple[int, ...] = ()
     vocabulary: int | None = None
     context: int | None = None
     parallel: bool = False

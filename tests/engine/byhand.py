@@ -170,7 +170,9 @@ def hook(module: nn.Module, side: str, change: Change) -> Any:
         return args, {**kwargs, "hidden_states": change(kwargs["hidden_states"])}
 
     def after(_: nn.Module, args: tuple, output: Any) -> Any:
-        return (change(output[0]), *output[1:]) if isinstance(output, tuple) else change(output)
+        from tests.network.families import changed
+
+        return changed(module, output, change)
 
     if side == "in":
         return module.register_forward_pre_hook(before, with_kwargs=True)

@@ -126,3 +126,22 @@ def test_a_feature_is_fitted_on_a_set_of_one_value_as_on_the_value() -> None:
         assert cell.learned is not None
         found.append((cell.scores["iia"].value, [f.validation for f in cell.learned.features]))
     assert found[0] == found[1] and None not in found[0][1]
+
+
+def _warned(expectation: str, kept: str) -> list[str]:
+    text = SPEC.replace("FOLDER", folder_of("gpt2")).replace("AMONG", "among=N, ") + TEST
+    text = text.replace("output after : N := {y in N where y > x}", f"output after : N := {kept}")
+    text = text.replace("  report prob(after)", f"  expect {expectation}\n  report prob(after)")
+    text = text.replace("log_prob(label), logit(same), cross_entropy(source.after), ", "").replace(
+        " - prob(earlier)", ""
+    )
+    return [
+        f"{d.title}: {d.label}; {'; '.join(d.notes)}" for d in cd.check(cd.parse(text)).diagnostics if d.code == "W620"
+    ]
+
+
+def test_a_rule_of_several_right_answers_can_pass_by_its_best_choice() -> None:
+    (told,) = _warned("iia >= 60%", "{y in N where y > x}")
+    assert "can pass this expectation: its iia can be" in told and "the best choice among several right answers" in told
+    (told,) = _warned("iia >= 10%", "x")
+    assert "passes this expectation: its iia is" in told and "choice" not in told

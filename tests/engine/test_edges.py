@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from causal_dsl import api
 from tests.engine.tiny import execution_of, network_of, spec_of
+from tests.thinning import spread
 
 #: The norms before attention and MLP, and the projections, as the modules of each family are called; and the heads' packing.
 FAMILIES = {
@@ -139,8 +141,7 @@ class ByHand:
         return logits
 
 
-@pytest.mark.parametrize("name", FAMILIES)
-@pytest.mark.parametrize("padding", ["left", "right"])
+@pytest.mark.parametrize(("name", "padding"), spread(list(product(FAMILIES, ("left", "right"))), 3))
 @torch.no_grad()
 def test_edges_are_those_of_a_double_forward_by_hand(name: str, padding: str) -> None:
     network = network_of(spec_of(name, "", padding=padding)[: spec_of(name, "", padding=padding).index("align ")])

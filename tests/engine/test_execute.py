@@ -12,42 +12,10 @@ import torch
 import causal_dsl as cd
 from causal_dsl.engine import sweep as sweep_module
 from causal_dsl.network.zoo.equality_relu import build
+from tests.equality import gpt2, relu
 
-RELU = """
-domain Shape = 0..3
-causal equality {
-  a, b, c, d ~ Shape
-  left  := a == b
-  right := c == d
-  output same := left == right
-}
-network mlp = zoo("equality-relu")
-align halves : equality -> mlp {
-  a @ input[0:4]    via onehot()
-  b @ input[4:8]    via onehot()
-  c @ input[8:12]   via onehot()
-  d @ input[12:16]  via onehot()
-  left  @ SITE
-  right @ layer[1].out[2:4]
-  same  @ logits
-}
-"""
+RELU = relu("left @ SITE", "right @ layer[1].out[2:4]")
 WORDS = ["circle", "square"]
-GPT = """
-domain Shape = SHAPES
-causal equality {
-  a, b, c, d ~ Shape
-  left  := a == b
-  right := c == d
-  output same := left == right
-}
-network net = zoo("equality-gpt2")
-align at(l in 0:LAYERS, p in [b, last]) : equality -> net {
-  prompt "{a} {b} {c} {d} ="
-  left @ layer[l].resid_post[p]
-  same @ next_token
-}
-"""
 
 
 def relu_spec(test: str, site: str = "layer[1].out[0:2]") -> cd.Spec:
@@ -134,9 +102,9 @@ def _gpt(test: str) -> cd.Spec:
     vocabulary = json.loads((folder / "tokenizer.json").read_text())["model"]["vocab"]
     config = json.loads((folder / "config.json").read_text())
     shapes = [word for word in vocabulary if word.isalpha() and word not in ("true", "false")]
-    text = GPT.replace("SHAPES", "{" + ", ".join(f'"{shape}"' for shape in shapes) + "}")
     assert entry.kind == "language"
-    return cd.parse(text.replace("LAYERS", str(config["n_layer"])) + test)
+    align = f"at(l in 0:{config['n_layer']}, p in [b, last])"
+    return cd.parse(gpt2("left @ layer[l].resid_post[p]", shapes=shapes, align=align, tests=test))
 
 
 def test_a_sweep_of_the_shipped_transformer_equals_hooks_written_by_hand() -> None:

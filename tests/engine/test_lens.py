@@ -4,6 +4,7 @@ and the model goes on from it. In runs that nothing is done to, and in runs that
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import product
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from causal_dsl.planning.lower import by_reference
 from tests.engine.tiny import execution_of, spec_of
 from tests.network.families import PLACES, layer_path, model_of
+from tests.thinning import spread
 
 torch.set_num_threads(1)
 FAMILIES = ("llama", "gpt2", "gpt_neox", "gemma2", "qwen3", "granite", "bert")
@@ -84,8 +86,7 @@ def lens(name: str, ids: list[int], vector: Tensor) -> Tensor:
     return logits.double()
 
 
-@pytest.mark.parametrize("reference", [False, True])
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize(("name", "reference"), spread(list(product(FAMILIES, (False, True))), 3))
 def test_the_lens_is_what_the_network_makes_of_the_vector(name: str, reference: bool) -> None:
     assert "resid_post" in PLACES[name]
     text = spec_of(name, TESTS)

@@ -228,7 +228,7 @@ def roles(execution: Execution, name: str, cell: int = 0) -> tuple[g.Resume, lis
     return resume, found["base"], found["source"], reads
 
 
-@pytest.mark.parametrize(("family", "padding"), cases())
+@pytest.mark.parametrize(("family", "padding"), spread(cases(), 2))
 def test_equal_to_hooks(family: str, padding: str) -> None:
     tests = "".join(
         f"test t{i} on a(l=0, k=1) {{ {DRAW}\n do({action}) report mean(kl) }}\n" for i, action in enumerate(CASES)

@@ -9,7 +9,7 @@ import torch
 import causal_dsl as cd
 from tests.engine.byhand import ByHand
 from tests.engine.tiny import folder_of
-from tests.thinning import some
+from tests.thinning import some, spread
 
 SPEC = """
 domain W = {"w10", "w11", "w12", "w13", "w14"}
@@ -38,14 +38,17 @@ PLACES = {"x": (0, 1), "y": (2, 3), "z": (4, 6), "y + 1": (3, 4), "last": (5, 6)
 @pytest.mark.parametrize("name", some(["gpt2", "llama"], ["gpt2"]))
 @pytest.mark.parametrize(
     ("written", "read", "among"),
-    [
-        ("x", "z", True),
-        ("y", "y", True),
-        ("x", "y + 1", False),
-        ("z", "y", True),
-        ("x", '"w2"', False),
-        ("y", "-2", True),
-    ],
+    spread(
+        [
+            ("x", "z", True),
+            ("y", "y", True),
+            ("x", "y + 1", False),
+            ("z", "y", True),
+            ("x", '"w2"', False),
+            ("y", "-2", True),
+        ],
+        2,
+    ),
 )
 def test_an_answer_is_read_at_its_token(name: str, written: str, read: str, among: bool) -> None:
     text = SPEC.replace("FOLDER", folder_of(name)).replace("WRITTEN", written).replace("READ", f"[{read}]")

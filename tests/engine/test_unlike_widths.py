@@ -5,26 +5,17 @@ from __future__ import annotations
 import pytest
 
 import causal_dsl as cd
+from tests.equality import gpt2
 
-SPEC = """
-domain Shape = {"arrow", "circle", "cross", "diamond"}
-causal equality {
-  a, b, c, d ~ Shape
-  left  := a == b
-  right := c == d
-  output same := left == right
-}
-network net = zoo("equality-gpt2")
-align at : equality -> net {
-  prompt "{a} {b} {c} {d} ="
-  same @ next_token
-}
+SPEC = gpt2(
+    tests="""
 test t on at {
   base, source ~ equality(n=8, seed=0)
   do(WRITE)
   report moved
 }
 """
+)
 HEAD = 'source.module("lm_head")[first]'
 
 

@@ -16,7 +16,7 @@ from causal_dsl.vocabulary import locations
 from causal_dsl.vocabulary.features import FEATURES, FeatureFamily
 
 #: Chains, and families whose settings make another map of them, beside each family by itself.
-CHAINS = ("mask_heads", "chain", "deep", "bent_chain")
+CHAINS = ("mask_heads", "mask_sites", "chain", "deep", "bent_chain")
 ALL = (*FEATURES.own, *CHAINS)
 
 
@@ -37,6 +37,7 @@ def chain_of(name: str, width: int, dim: int, path: str = "") -> list[locations.
         return [declared(name, **family.tiny, **own)]
     return {
         "mask_heads": [declared("mask", over="heads")],
+        "mask_sites": [declared("mask", over="sites")],
         "chain": [declared("standardize"), declared("pca", k=max(1, width - 1)), declared("rotation", dim=1)],
         "deep": [declared("boundless"), declared("rotation", dim=dim, seed=0), declared("mask")],
         "bent_chain": [declared("standardize"), declared("revnet", layers=2, width=8, dim=dim), declared("mask")],

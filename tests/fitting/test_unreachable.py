@@ -11,6 +11,7 @@ from causal_dsl.api import Options
 from causal_dsl.session import Session
 from causal_dsl.store import stepwise
 from tests.engine.tiny import spec_of
+from tests.thinning import spread
 
 SMALL = "n=16, batch=8, epochs=1, rate=0.01"
 SWEEP = """
@@ -40,14 +41,17 @@ def results(family: str, tests: str):
 
 @pytest.mark.parametrize(
     ("family", "site", "feature"),
-    [
-        ("llama", "resid_post", f"rotation(dim=2, {SMALL})"),
-        ("llama", "mlp_out", f"mask({SMALL})"),
-        ("llama", "resid_mid", "pca(k=2, n=16)"),
-        ("gpt2", "z", f"rotation(dim=2, {SMALL})"),
-        ("gptj", "resid_post", f"rotation(dim=2, {SMALL})"),
-        ("bert", "resid_post", f"rotation(dim=2, {SMALL})"),
-    ],
+    spread(
+        [
+            ("llama", "resid_post", f"rotation(dim=2, {SMALL})"),
+            ("llama", "mlp_out", f"mask({SMALL})"),
+            ("llama", "resid_mid", "pca(k=2, n=16)"),
+            ("gpt2", "z", f"rotation(dim=2, {SMALL})"),
+            ("gptj", "resid_post", f"rotation(dim=2, {SMALL})"),
+            ("bert", "resid_post", f"rotation(dim=2, {SMALL})"),
+        ],
+        5,
+    ),
 )
 def test_the_cell_is_the_unpatched_base(family: str, site: str, feature: str) -> None:
     found = results(family, SWEEP.replace("FEATURE", feature).replace("SITE", site))

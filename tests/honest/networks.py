@@ -399,3 +399,97 @@ def smeared() -> Network:
         return differ(above[nearest], h[:, 1])
 
     return Network(lambda x: units(p(x) + 3 * (4 * x[:, 0] + x[:, 1]), q(x)), answer)
+
+
+def three_of_p() -> Network:
+    """p and e, and p != e is the opposite of the answer."""
+    return Network(lambda x: units(p(x), x[:, 3]), lambda h: 1 - differ(h[:, 0], h[:, 1]))
+
+
+# ── several places, and sets of units ───────────────────────────────────────────────────────────
+
+
+def plain_then_idle() -> Network:
+    """As ``plain``, with a layer that hands all on, and e in unit 2 of both."""
+    one = plain()
+    return Network(one.layers[0].formula, lambda h: one.head(h)[:, 1], then=lambda h: 1.0 * h)
+
+
+def idle_between() -> Network:
+    """p, e, which nobody reads, and q."""
+    return Network(lambda x: units(p(x), x[:, 3], q(x)), lambda h: differ(h[:, 0], h[:, 2]))
+
+
+def unread_copy() -> Network:
+    return Network(lambda x: units(p(x), p(x), q(x)), lambda h: differ(h[:, 0], h[:, 2]))
+
+
+def most_of_three() -> Network:
+    return Network(
+        lambda x: torch.cat([p(x)[:, None].expand(-1, 3), units(q(x))], 1),
+        lambda h: differ((h[:, :3].sum(1) > 1.5).double(), h[:, 3]),
+    )
+
+
+def most_of_five() -> Network:
+    return Network(
+        lambda x: torch.cat([p(x)[:, None].expand(-1, 5), units(q(x))], 1),
+        lambda h: differ((h[:, :5].sum(1) > 2.5).double(), h[:, 5]),
+    )
+
+
+def hidden_between() -> Network:
+    """Two copies of e, whose difference turns p between the layers; the second layer has none of them."""
+    return Network(
+        lambda x: units(p(x), q(x), x[:, 3], x[:, 3]),
+        lambda h: differ(h[:, 0], h[:, 1]),
+        then=lambda h: units(differ(h[:, 0], differ(h[:, 2], h[:, 3])), h[:, 1]),
+    )
+
+
+def _just(different: int, count: int) -> Network:
+    """Copies of e: the answer turns where just so many are unlike the most of them."""
+
+    def turns(h: Tensor) -> Tensor:
+        ones = (h[:, 2:] > 0.5).sum(1)
+        return (torch.minimum(ones, count - ones) == different).double()
+
+    return Network(
+        lambda x: torch.cat([units(p(x), q(x)), x[:, 3:].expand(-1, count)], 1),
+        lambda h: differ(differ(h[:, 0], h[:, 1]), turns(h)),
+    )
+
+
+def any_two_of_9() -> Network:
+    return _just(2, 9)
+
+
+def any_two_of_17() -> Network:
+    return _just(2, 17)
+
+
+def any_two_of_32() -> Network:
+    return _just(2, 32)
+
+
+def any_three_of_9() -> Network:
+    return _just(3, 9)
+
+
+def unread_9() -> Network:
+    return _unread(9)
+
+
+def unread_17() -> Network:
+    return _unread(17)
+
+
+def unread_60() -> Network:
+    return _unread(60)
+
+
+def _unread(count: int) -> Network:
+    """Copies of e that nothing reads."""
+    return Network(
+        lambda x: torch.cat([units(p(x), q(x)), x[:, 3:].expand(-1, count)], 1), lambda h: differ(h[:, 0], h[:, 1])
+    )

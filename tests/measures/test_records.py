@@ -16,34 +16,20 @@ from causal_dsl import vocabulary
 from causal_dsl.measures.units import UNITS
 from causal_dsl.network.zoo.equality_relu import build
 from causal_dsl.vocabulary.measures import MEASURES
+from tests.equality import relu
 from tests.vocabulary.installed import install
 
 ROOT = Path(__file__).parents[2]
-SPEC = """
-causal equality {
-  a, b, c, d ~ 0..3
-  left  := a == b
-  right := c == d
-  output same := left == right
-}
-
-network mlp = zoo("equality-relu")
-
-align halves : equality -> mlp {
-  a @ input[0:4]   via onehot()
-  b @ input[4:8]   via onehot()
-  c @ input[8:12]  via onehot()
-  d @ input[12:16] via onehot()
-  left @ layer[1].out[0:2]
-  same @ logits
-}
-
+SPEC = relu(
+    "left @ layer[1].out[0:2]",
+    tests="""
 test t on halves {
   base, source ~ equality(DRAW)
   DO
   report WHAT
 }
-"""
+""",
+)
 DO = "do(left <- source)"
 
 

@@ -80,8 +80,12 @@ def row_of(family: str) -> Row:
         *SUMS,
         "mlp_in",
         "neurons",
+        "router",
+        "expert_out",
         "final_norm",
     ]
+    mixed = network.facts.experts is not None
+    names = [name for name in names if mixed or name not in ("router", "expert_out")]
     for name in ("embed", *names):
         reason = missing(name, network.facts) or proof.refused.get(name)
         if reason is not None:

@@ -166,7 +166,11 @@ _GRANITE = {
     "attn_out": ("model.layers.{l}.self_attn", "out", None, 0.5),
     "mlp_out": ("model.layers.{l}.mlp", "out", None, 0.5),
 }
-_EXPERTS = {name: place for name, place in _LLAMA.items() if name != "neurons"}
+_EXPERTS = {
+    **{name: place for name, place in _LLAMA.items() if name != "neurons"},
+    "router": ("model.layers.{l}.mlp.gate", "out", None, 1.0),
+    "expert_out": ("model.layers.{l}.mlp.experts", "out", None, 1.0),
+}
 _GPTJ = {
     **{name: place for name, place in _GPT2.items() if name != "resid_mid"},
     "attn_in": ("transformer.h.{l}.attn", "in", None, 1.0),
@@ -265,6 +269,8 @@ def derived_places(name: str) -> dict[str, tuple[str, str, list[int] | None, flo
         "resid_mid": record.mid,
         "mlp_in": f"{record.mlp}<",
         **{name: getattr(record, name) for name in ("neurons", "mlp_out")},
+        "router": f"{record.router}>" if record.router else None,
+        "expert_out": f"{record.experts}>" if record.experts else None,
     }
     paths = {"embed": record.embed, "final_norm": record.norm, "resid_pre": "<", "resid_post": ">", **of_layer}
     found = {}
@@ -338,9 +344,29 @@ _PLACES: dict[str, dict[str, tuple[str, str, list[int] | None, float]]] = {
     "electra narrow": _called("electra"),
     "distilbert": _DISTILBERT,
     "gpt_neo": _GPT_NEO,
-    "gpt_oss": _EXPERTS,
+    "gpt_oss": {**_EXPERTS, "router": ("model.layers.{l}.mlp.router", "out", None, 1.0)},
 }
 PLACES = {name: _PLACES.get(name) or derived_places(name) for name in CONFIGS}
+
+
+def changed(module: nn.Module, output: Any, change: Any) -> Any:
+    """What a module gives, with a change of it: as one row [1, tokens, width] also where it gives tokens alone, as experts do."""
+    first = output[0] if isinstance(output, tuple) else output
+    new = change(first[None])[0] if first.ndim == 2 else change(first)
+    if type(module).__name__.endswith("Router"):
+        return rescored(module, new)
+    return (new, *output[1:]) if isinstance(output, tuple) else new
+
+
+def rescored(module: Any, scores: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """What a router gives for scores of the experts [tokens, experts], written down family by family."""
+    if type(module).__name__ == "GptOssTopKRouter":
+        best, chosen = scores.topk(module.top_k, dim=-1)
+        return scores, best.softmax(dim=-1), chosen
+    best, chosen = scores.softmax(dim=-1).topk(module.top_k, dim=-1)
+    if getattr(module, "norm_topk_prob", True):
+        best = best / best.sum(dim=-1, keepdim=True)
+    return scores, best, chosen
 
 
 def layer_path(name: str, layer: int) -> str:

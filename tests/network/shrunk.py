@@ -1,4 +1,5 @@
-"""A tiny random network of any model type that transformers calls a causal language model.
+"""A tiny random network of any model type that transformers calls a causal language model, or that reads text beside pictures
+or sound.
 
 Its configuration is the default one of its class with every size that goes by a known name made small, in the parts of it
 as well; ``_OVERRIDES`` says what a family needs beside that.
@@ -10,11 +11,18 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import CONFIG_MAPPING, AutoModelForCausalLM
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+from transformers import CONFIG_MAPPING, AutoModelForCausalLM, AutoModelForMultimodalLM
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES,
+)
 
-#: Every model type of the table of transformers.
-FAMILIES: tuple[str, ...] = tuple(sorted(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES))
+#: Every model type of the tables of transformers; those of the second are run on text alone.
+TEXT: tuple[str, ...] = tuple(sorted(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES))
+MULTIMODAL: tuple[str, ...] = tuple(
+    sorted(MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES.keys() - MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.keys())
+)
+FAMILIES = TEXT + MULTIMODAL
 LAYERS, WIDTH, HEADS, SHARED, INNER, CONTEXT, VOCABULARY = 2, 32, 4, 2, 40, 64, 101
 _LARGEST = 5_000_000
 _NAMES: dict[int | tuple[int, str], tuple[str, ...]] = {
@@ -71,7 +79,12 @@ _SIZES |= {
 }
 _TOKENS = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
 _COMPRESSED = {"num_key_value_heads": HEADS, "head_dim": 4, "first_k_dense_replace": 1}
+#: Positions of text, height and width share the numbers of a head.
+_ROPE = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 1, 1]}
 _OVERRIDES: dict[str, dict[str, Any]] = {
+    "blip": {"vision_config": {"image_size": 16, "patch_size": 8}},
+    "qwen2_vl": {"text_config": {"rope_parameters": _ROPE}, "vision_config": {"embed_dim": 32}},
+    "qwen2_5_vl": {"text_config": {"rope_parameters": _ROPE}, "vision_config": {"out_hidden_size": 32}},
     **dict.fromkeys(
         ("axk1", "axk2", "deepseek_v2", "deepseek_v3", "deepseek_v32", "glm4_moe_lite", "glm_moe_dsa", "youtu"),
         _COMPRESSED,
@@ -129,12 +142,13 @@ def tiny_config(family: str) -> Any:
 def tiny_model(family: str) -> nn.Module:
     """A tiny random network, in eval mode, whose weights are large enough that every site matters."""
     config = tiny_config(family)
+    kind: Any = AutoModelForCausalLM if family in TEXT else AutoModelForMultimodalLM
     with torch.device("meta"):
-        count = sum(parameter.numel() for parameter in AutoModelForCausalLM.from_config(config).parameters())
+        count = sum(parameter.numel() for parameter in kind.from_config(config).parameters())
     if count > _LARGEST:
         raise ValueError(f"its tiny configuration still has {count} parameters")
     torch.manual_seed(7)
-    model = AutoModelForCausalLM.from_config(config)
+    model: nn.Module = kind.from_config(config)
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.is_floating_point():

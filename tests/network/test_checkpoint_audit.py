@@ -16,6 +16,7 @@ from causal_dsl.network.network import Network
 from causal_dsl.network.quiet import quiet, worth_telling
 from causal_dsl.program.facts import facts_of_folder
 from tests.network.families import CONFIGS, model_of, settings_of
+from tests.thinning import spread
 
 torch.set_num_threads(1)
 
@@ -54,7 +55,7 @@ def refused(folder: Path) -> Diagnostic:
     return told
 
 
-@pytest.mark.parametrize("name", [n for n in CONFIGS if n not in ("gemma3",)])
+@pytest.mark.parametrize("name", spread([n for n in CONFIGS if n not in ("gemma3",)], 4))
 def test_whole_checkpoints_leave_nothing_over(name: str, tmp_path: Path) -> None:
     assert opened(saved(tmp_path, name)).warnings == ()
 

@@ -342,8 +342,8 @@ def test_without_a_layout_modules_are_sites(tmp_path: Path, capsys: pytest.Captu
     )
     rc, named, told = ran(tmp_path, capsys, spec)
     assert rc == 0, told
-    rc, _, told = ran(tmp_path, capsys, SPEC.format(function="build", said=said, site="resid_post"))
-    assert rc == 2 and "write layers=" in told
+    rc, _, told = ran(tmp_path, capsys, SPEC.format(function="ahead", said=said, site="resid_post"))
+    assert rc == 2 and "write layers=" in told  # no layout is inferred where tokens look at later ones
     whole = SPEC.format(function="build", said=written({"vocabulary": WORDS, **LAYOUT}), site="resid_post")
     _, sites, _ = ran(tmp_path, capsys, whole.replace("l in 0:3", "l in 1:2"))
     values = [[c["scores"]["kl"]["value"] for c in found["tests"][0]["cells"]] for found in (named, sites)]
@@ -355,6 +355,11 @@ def test_a_word_that_is_not_in_the_vocabulary(tmp_path: Path, capsys: pytest.Cap
     spec = SPEC.format(function="build", said=said, site="resid_post").replace("BOS {y}", "BOS, {y}")
     rc, _, told = ran(tmp_path, capsys, spec)
     assert rc == 2 and "E793" in told and "BOS," in told
+    assert main(["check", str(tmp_path / "own.causal")]) == 2  # before the network is made
+    told = "".join(capsys.readouterr())
+    assert "E793" in told and "BOS," in told
+    (tmp_path / "own.causal").write_text(spec.replace("BOS, {y}", "BOS {y}").replace('"c"}', '"k"}'), encoding="utf-8")
+    assert main(["check", str(tmp_path / "own.causal")]) == 2 and '"k"' in "".join(capsys.readouterr())
 
 
 def test_a_domain_may_be_the_vocabulary(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

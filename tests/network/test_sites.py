@@ -26,6 +26,7 @@ from tests.network.families import (
     CONFIGS,
     PLACES,
     SAMPLE,
+    changed,
     derived_places,
     layer_path,
     model_of,
@@ -63,7 +64,7 @@ def hooked(model: nn.Module, prompt: list[int], path: str, side: str, change: Ca
         return args, {**kwargs, "hidden_states": change(kwargs["hidden_states"])}
 
     def after(_: nn.Module, args: tuple, output: Any) -> Any:
-        return (change(output[0]), *output[1:]) if isinstance(output, tuple) else change(output)
+        return changed(module, output, change)
 
     module = model.get_submodule(path)
     handle = (

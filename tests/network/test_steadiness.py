@@ -473,3 +473,52 @@ def test_one_input_is_tried_twice() -> None:
     with pytest.raises(SpecError) as caught:
         refuse_unsteady(network, torch.ones(1, 3), NOWHERE)
     assert caught.value.diagnostics[0].code == "E664"
+
+
+# ── what changes in the middle of a run ─────────────────────────────────────────────────────────
+
+LATER = ("self.calls = 0", "self.calls += 1; h = h if self.calls <= {} else -h")
+
+
+@pytest.fixture(scope="module")
+def calls(tmp_path_factory: pytest.TempPathFactory) -> int:
+    """How often a network is called in a run."""
+    folder = tmp_path_factory.mktemp("calls")
+    body = f"self.calls += 1; open(r'{folder / 'calls'}', 'a').write('x')"
+    run(folder, LATER[0], body)
+    return len((folder / "calls").read_text())
+
+
+@pytest.mark.parametrize("share", [0.2, 0.4, 0.6, 0.7, 0.8, 0.9])
+def test_a_network_that_is_another_one_later(share: float, calls: int, tmp_path: Path) -> None:
+    plain = run(tmp_path, LATER[0], "self.calls += 1").tests[0].cell().scores
+    try:
+        found = run(tmp_path, LATER[0], LATER[1].format(round(share * calls)))
+    except SpecError as error:
+        codes = {d.code for d in error.diagnostics}
+    else:
+        codes = set()
+    if codes:
+        assert codes <= {"E663", "E664"}
+        return
+    changed = run(tmp_path, LATER[0], LATER[1].format(0)).tests[0].cell().scores
+    assert found.tests[0].cell().scores in (plain, changed)
+
+
+def test_a_change_after_the_first_block_is_told_and_nothing_is_kept(calls: int, tmp_path: Path) -> None:
+    text = NET.replace("INIT", LATER[0]).replace("END", "pass")
+    (tmp_path / "spec.causal").write_text(SPEC, encoding="utf-8")
+    codes: list[str] = []
+    for number in range(calls, 0, -1):
+        (tmp_path / "net.py").write_text(text.replace("BODY", LATER[1].format(number)), encoding="utf-8")
+        out = tmp_path / f"out{number}"
+        try:
+            api.run(api.load(tmp_path / "spec.causal"), api.Options(trust=True, out=out))
+        except SpecError as error:
+            (told,) = error.diagnostics
+            codes.append(told.code)
+            if "after it" in told.notes[0]:
+                assert "leaves state" in told.notes[1]
+                assert not list(out.rglob("step*.npz"))
+                return
+    raise AssertionError(f"no change showed after the run: {codes}")

@@ -38,7 +38,7 @@ from causal_dsl.program.components import COMPONENTS, missing, packs, trims
 from causal_dsl.program.facts import facts_of_config
 from causal_dsl.vocabulary.locations import Site
 from tests.network.families import BOTH_WAYS, CONFIGS, LAYERS, SAMPLE, VOCABULARY, model_of
-from tests.thinning import some
+from tests.thinning import some, spread
 
 torch.set_num_threads(1)
 PROMPTS = [[5, 9, 13, 17, 21], [40, 3, 33, 8, 27, 14, 50], [7, 7, 9, 9, 2, 4]]
@@ -122,7 +122,7 @@ def everywhere(network: Network, whole: bool) -> list[Patch]:
     return patches
 
 
-@pytest.mark.parametrize("rules", [Rules(), Rules(thin=False), PLAIN], ids=["all", "without thin", "none"])
+@pytest.mark.parametrize("rules", spread([Rules(), Rules(thin=False), PLAIN], 2), ids=["all", "without thin", "none"])
 @pytest.mark.parametrize("name", some(CONFIGS, SAMPLE))
 @torch.no_grad()
 def test_every_site_of_every_family(name: str, rules: Rules) -> None:

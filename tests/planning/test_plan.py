@@ -17,22 +17,14 @@ from causal_dsl.planning.peak import Peaks, columns_of
 from causal_dsl.planning.plan import Plan
 from causal_dsl.planning.switches import SWITCHES, Switch, all_off, turned_on
 from causal_dsl.tools.cli import main
+from tests.equality import gpt2
 
-SPEC = """
-domain Shape = {"arrow", "circle", "cross"}
-causal equality {
-  a, b, c, d ~ Shape
-  left  := a == b
-  right := c == d
-  output same := left == right
-}
-network net = zoo("equality-gpt2")
-align at(l in 0:3) : equality -> net {
-  prompt "{a} {b} {c} {d} ="
-  left  @ layer[l].resid_post[b]
-  right @ layer[l].resid_pre[d]
-  same  @ next_token
-}
+SPEC = gpt2(
+    "left @ layer[l].resid_post[b]",
+    "right @ layer[l].resid_pre[d]",
+    align="at(l in 0:3)",
+    shapes=("arrow", "circle", "cross"),
+    tests="""
 test one on at {
   base, source ~ equality(n=50, seed=0)
   do(left <- source)
@@ -48,7 +40,8 @@ test three on at(l=0) {
   do(right <- other, layer[2].mlp_out[last] = mean)
   report mean(kl)
 }
-"""
+""",
+)
 
 
 def steps_text(plan: Plan) -> str:

@@ -11,7 +11,6 @@ import causal_dsl as cd
 from causal_dsl.planning.cost import work_of
 from causal_dsl.planning.plan import Plan
 from causal_dsl.program.probed import Replaced, Unmapped
-from causal_dsl.program.program import Test
 
 MODEL = """
 domain Shape = {"arrow", "circle", "cross", "diamond", "heart"}
@@ -108,12 +107,20 @@ def test_ablations_have_others_beside_them(do: str, names: tuple[str, ...]) -> N
     assert all(len(np.unique(probe.rows)) == len(probe.rows) for probe in probes)
 
 
-def test_what_is_added_is_no_ablation_and_any_number_is() -> None:
-    def probes(written: str) -> list[Test]:
-        return [test for test in plan(RIGHT, f"do(layer[1].resid_post[b] {written})").tests if test.probe is not None]
-
-    assert not probes("+= 2") and not probes("= 2 * current")
-    assert all(len(probes(written)) == 1 for written in ("= 2", "= 0.5 * current", "= mean - mean"))
+@pytest.mark.parametrize(
+    ("written", "own", "names"),
+    [
+        ("+= 2", "put", ("resample", "anew")),
+        ("= 2 * current", "put", ("resample", "anew")),
+        ("= noise(std=1)", "put", ("resample",)),
+        ("= 2", "written", ("mean", "resample")),
+        ("= 0.5 * current", "written", ("mean", "resample", "anew")),
+        ("= mean - mean", "written", ("mean", "resample")),
+    ],
+)
+def test_what_is_written_otherwise_has_its_own_beside_it(written: str, own: str, names: tuple[str, ...]) -> None:
+    made = plan(RIGHT, f"do(layer[1].resid_post[b] {written})").tests
+    assert [(t.probe.own, t.probe.names) for t in made if isinstance(t.probe, Replaced)] == [(own, names)]
 
 
 def test_a_feature_at_the_layer_leaves_the_rest_undecided() -> None:

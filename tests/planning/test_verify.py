@@ -17,21 +17,13 @@ from causal_dsl.planning.memory import Budget
 from causal_dsl.planning.plan import Plan
 from causal_dsl.planning.steps import Block
 from causal_dsl.planning.verify import LAWS, MADE_FROM, verify
+from tests.equality import gpt2
 
-SPEC = """
-domain Shape = {"arrow", "circle", "cross"}
-causal equality {
-  a, b, c, d ~ Shape
-  left  := a == b
-  right := c == d
-  output same := left == right
-}
-network net = zoo("equality-gpt2")
-align at(l in 0:3) : equality -> net {
-  prompt "{a} {b} {c} {d} ="
-  left  @ layer[l].resid_post[b]
-  same  @ next_token
-}
+SPEC = gpt2(
+    "left @ layer[l].resid_post[b]",
+    align="at(l in 0:3)",
+    shapes=("arrow", "circle", "cross"),
+    tests="""
 test one on at {
   base, source ~ equality(n=20, seed=0)
   do(left <- source)
@@ -42,7 +34,8 @@ test two on at(l=0) {
   do(layer[2].mlp_out[last] = mean)
   report mean(kl)
 }
-"""
+""",
+)
 
 
 @pytest.fixture

@@ -12,33 +12,31 @@ from causal_dsl import api
 from causal_dsl.api import Checked, Options
 from causal_dsl.planning.circuit_runs import random_circuits
 from causal_dsl.program.ablations import Ablation
+from causal_dsl.program.edge_sets import edge_name
 from causal_dsl.program.nodes import OutputNode, edges_among, places_of, without
 from causal_dsl.tools.cli import main
 from causal_dsl.vocabulary.locations import Position
 from causal_dsl.vocabulary.network_facts import Facts
+from tests.equality import gpt2
 
-SPEC = """
-domain W = {"circle", "square", "star", "heart"}
-causal equality {
-  a, b, c, d ~ W
-  left  := a == b
-  right := c == d
-  output same := left == right
-}
-network gpt = zoo("equality-gpt2")
-align tau(p in [b, last]) : equality -> gpt {
-  prompt "{a} {b} {c} {d} ="
-  same @ next_token
-}
-circuit wang(l in 0:3) : gpt {
+SPEC = gpt2(
+    align="tau(p in [b, last])",
+    shapes=("circle", "square", "star", "heart"),
+    tests="""
+circuit wang(l in 0:3) : net {
   early = layer[0:2].head[all], embed
   late  = layer[l].head[0, 1], layer[l].mlp_out
+}
+circuit edged : net {
+  early = layer[0:2].head[all], embed
+  late  = layer[2].head[0, 1]
   early -> late.v -> logits
 }
-circuit at : gpt {
+circuit at : net {
   one = layer[1].head[0].z[b], layer[1].head[0].z[last]
 }
-"""
+""",
+)
 TEST = """
 test t on tau(p=last) {
   base, source ~ equality(n=8)
@@ -64,13 +62,34 @@ def ablation(action: str, cell: int = 0) -> Ablation:
 
 
 def names(action: str, cell: int = 0) -> set[str]:
-    return {str(node) for node, _ in ablation(action, cell).spots}
+    return {str(node) for node, _ in ablation(action, cell).members}
 
 
 HEADS = {f"layer[{layer}].head[{head}]" for layer, head in product(range(2), range(4))}
 
 
-def test_a_circuit_is_its_groups_and_the_ends_of_its_edges() -> None:
+def test_a_circuit_that_names_edges_is_its_edges() -> None:
+    heads = [f"layer[{layer}].head[{head}]" for layer, head in product(range(2), range(4))]
+    late = ["layer[2].head[0]", "layer[2].head[1]"]
+    into = {f"{sender} -> {one}.v" for sender in ["embed", *heads] for one in late}
+    out = {f"{one} -> logits" for one in late}
+
+    def edges(action: str) -> set[str]:
+        return {edge_name(*edge[:2]) for edge in ablation(action).members}  # type: ignore[misc, arg-type]
+
+    assert edges("outside(edged) <- source") == into | out
+    assert edges("outside(edged - edged.late) <- source") == set()
+    assert edges("outside(edged - edged.early) <- source") == out
+    assert names("outside(edged.late) <- source") == set(late)
+    assert names("nodes(edged) = mean") == {"embed", *heads, *late}
+    every = edges("edges(edged.late + edged.early) = 0")
+    # to 10 heads of 3 ports from all that is before each, and from 11 senders to the logits
+    assert into | out < every and len(every) == 3 * (4 * 1 + 4 * 5 + 2 * 9) + 11
+    whole = ablation("outside(edged) <- source")
+    assert set(whole.written(whole.members)) == set(whole.every) - set(whole.members)
+
+
+def test_a_circuit_is_its_groups() -> None:
     late = {"layer[2].head[0]", "layer[2].head[1]", "layer[2].mlp_out"}
     assert names("wang(l=2) = mean") == HEADS | {"embed"} | late
     assert names("wang(l=2).late = mean") == late
@@ -94,20 +113,20 @@ def test_parameters_of_a_circuit_are_swept_over() -> None:
 def test_outside_is_every_other_node_of_the_kinds_that_are_looked_at() -> None:
     every = ablation("outside(wang(l=2)) <- source")
     assert len(every.every) == 3 * 4 + 3 + 1
-    written = without(every.every, every.spots)
+    written = without(every.every, every.members)
     assert {str(node) for node, _ in written} == {str(node) for node, _ in every.every} - names("wang(l=2) = 0")
     heads = ablation("outside(wang(l=2), among=[head]) <- source")
     assert len(heads.every) == 12
-    assert {node.kind for node, _ in heads.spots} == {"head"}
+    assert {node.kind for node, _ in heads.members} == {"head"}
 
 
 def test_a_node_at_some_tokens_leaves_the_others_outside() -> None:
     one = ablation("outside(at) = mean")
-    rest = [position for node, position in one.written(one.spots) if str(node) == "layer[1].head[0]"]
+    rest = [position for node, position in one.written(one.members) if str(node) == "layer[1].head[0]"]
     assert [str(position) for position in rest] == ["all but b, last"]
     role = ablation("outside(at, at=[b, last]) = mean")
     assert {str(position) for _, position in role.every} == {"b", "last"}
-    assert all(str(node) != "layer[1].head[0]" for node, _ in role.written(role.spots))
+    assert all(str(node) != "layer[1].head[0]" for node, _ in role.written(role.members))
 
 
 def test_heads_of_a_layer_are_one_place() -> None:
@@ -143,14 +162,14 @@ def test_random_circuits_are_as_large_and_of_the_same_kinds() -> None:
     program = check(SPEC + TEST.replace("ACTION", "outside(wang(l=2)) = mean")).program
     assert program is not None
     facts = program.tests[0].network.facts
-    size = edges_among((node for node, _ in own.spots), facts)[1]
+    size = edges_among((node for node, _ in own.members), facts)[1]
     found = random_circuits(own, facts)
     assert len(found) == 20
     assert len({frozenset(one) for one in found}) > 10
     for one in found:
-        assert set(one) != set(own.spots) and set(one) <= set(own.every) and len(set(one)) == len(own.spots)
+        assert set(one) != set(own.members) and set(one) <= set(own.every) and len(set(one)) == len(own.members)
         for kind in ("embed", "head", "mlp"):
-            assert sum(node.kind == kind for node, _ in one) == sum(node.kind == kind for node, _ in own.spots)
+            assert sum(node.kind == kind for node, _ in one) == sum(node.kind == kind for node, _ in own.members)
     sizes = [edges_among((node for node, _ in one), facts)[1] for one in found]
     assert abs(sum(sizes) / len(sizes) - size) < 0.1 * size
 
@@ -166,14 +185,14 @@ def test_a_circuit_of_a_file(tmp_path: Path) -> None:
         'json("plain.json")': {"embed", "layer[0].neurons[3]"},
     }
     for call, wanted in cases.items():
-        text = SPEC + f"circuit f : gpt = {call}\n" + TEST.replace("ACTION", "f = mean")
+        text = SPEC + f"circuit f : net = {call}\n" + TEST.replace("ACTION", "f = mean")
         (tmp_path / "s.causal").write_text(text)
         checked = api.check(api.load(tmp_path / "s.causal"))
         checked.raise_errors()
         assert checked.program is not None
         circuit = checked.program.tests[0].cells[0].interventions[0].circuit
         assert circuit is not None
-        assert {str(node) for node, _ in circuit.spots} == wanted
+        assert {str(node) for node, _ in circuit.members} == wanted
     for call, said in {
         'json("found.json", keep=50%)': "the order of the nodes is not stated",
         'json("found.json", keep=7, by=signed)': "`keep` is 7 of 4 nodes",
@@ -185,8 +204,8 @@ def test_a_circuit_of_a_file(tmp_path: Path) -> None:
     }.items():
         (tmp_path / "broken.json").write_text("{")
         (tmp_path / "other.json").write_text(json.dumps({"nodes": ["layer[7].head[0]"]}))
-        (tmp_path / "empty.json").write_text(json.dumps({"edges": []}))
-        (tmp_path / "s.causal").write_text(SPEC + f"circuit f : gpt = {call}\n" + TEST.replace("ACTION", "f = mean"))
+        (tmp_path / "empty.json").write_text(json.dumps({"parts": []}))
+        (tmp_path / "s.causal").write_text(SPEC + f"circuit f : net = {call}\n" + TEST.replace("ACTION", "f = mean"))
         errors = api.check(api.load(tmp_path / "s.causal")).errors
         assert [error.code for error in errors] == ["E805"] and said in errors[0].title, call
 

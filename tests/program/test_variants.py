@@ -358,7 +358,8 @@ def test_one_network_under_two_values_counts_once(folder: Path) -> None:
     family = run(folder, text).family("t")
     assert len(family.tests) == 4 and family.over == ("seed",)
     assert {spread.of for spread in family.spreads} == {2}
-    same = run(folder, text.replace("seed in 0:2", "seed in [1, 1]")).family("t")
+    assert [d.code for d in cd.check(cd.parse(text)).diagnostics] == ["W775"]
+    same = run(folder, text.replace("seed in 0:2", "seed in 1:2")).family("t")
     assert same.over == () and same.spreads == ()
 
 

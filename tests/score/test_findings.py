@@ -65,7 +65,7 @@ def test_signs_of_a_dead_intervention() -> None:
     assert "noise" not in told(high, info=CellInfo((), 1e-5))
 
 
-NONE, TIE, NAN = NO_ANSWERS
+NONE, TIE, NAN, *_ = NO_ANSWERS
 #: Answer of base and patched, what each says of all, and whether that is another answer.
 SAYINGS = {
     "two words that are no answer": (NONE, NONE, 7, 9, 1),

@@ -32,6 +32,7 @@ NETWORK = NetworkInputs(
     "cpu",
     "left",
     "a" * 64,
+    {"peft": "0.17"},
 )
 INPUTS: list[Inputs] = [
     RunInputs(

@@ -8,27 +8,18 @@ from pathlib import Path
 import pytest
 
 import causal_dsl as cd
+from tests.equality import relu
 
-SPEC = """
-domain Shape = 0..3
-causal equal {{
-  a, b, c, d ~ Shape
-  left := a == b
-  right := c == d
-  output same := left == right
-}}
-network net = zoo("equality-relu")
-align at : equal -> net {{
-  a..d @ input via onehot()
-  {place}
-  same @ logits
-}}
-test exchanged on at {{
-  base, source ~ equal(n=128, seed=0)
-  do({variable} <- source)
+SPEC = relu(
+    "PLACE",
+    tests="""
+test exchanged on halves {
+  base, source ~ equality(n=128, seed=0)
+  do(VARIABLE <- source)
   report iia
-}}
-"""
+}
+""",
+)
 FITTED = "@ layer[1].out via rotation(dim=2, n=128, epochs=2, rate=0.03, controls=none)"
 
 
@@ -42,8 +33,8 @@ def iia(text: str, folder: Path, out: Path | None = None) -> tuple[float, list[s
 
 def test_blocks_of_another_run(tmp_path: Path) -> None:
     here, there = tmp_path / "here", tmp_path / "there"
-    right = SPEC.format(place="left @ layer[1].out[0:2]", variable="left")
-    wrong = SPEC.format(place="left @ layer[1].out[2:4]", variable="left")
+    right = SPEC.replace("PLACE", "left @ layer[1].out[0:2]").replace("VARIABLE", "left")
+    wrong = SPEC.replace("PLACE", "left @ layer[1].out[2:4]").replace("VARIABLE", "left")
     value, _ = iia(right, tmp_path, here)
     other, _ = iia(wrong, tmp_path, there)
     assert value == 1 and other < 1
@@ -57,7 +48,7 @@ def test_blocks_of_another_run(tmp_path: Path) -> None:
 
 def test_the_fit_of_another_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CAUSAL_DSL_CACHE", str(tmp_path / "cache"))
-    texts = [SPEC.format(place=f"{name} {FITTED}", variable=name) for name in ("left", "right")]
+    texts = [SPEC.replace("PLACE", f"{name} {FITTED}").replace("VARIABLE", name) for name in ("left", "right")]
     kept: list[Path] = []
     values = []
     for text in texts:

@@ -7,26 +7,10 @@ from importlib.metadata import entry_points
 import pytest
 
 import causal_dsl.running  # noqa: F401  (numpy and torch load once a process: not anew in each inner run)
+from tests.equality import relu
 
-SPEC = """\
-causal equality {
-  a, b, c, d ~ 0..3
-
-  left  := a == b
-  right := c == d
-  output same := left == right
-}
-
-network mlp = zoo("equality-relu")
-
-align halves : equality -> mlp {
-  a    @ input[0:4]   via onehot()
-  b    @ input[4:8]   via onehot()
-  c    @ input[8:12]  via onehot()
-  d    @ input[12:16] via onehot()
-  same @ logits
-}
-
+SPEC = relu(
+    tests="""
 test solves on halves {
   base ~ equality(n=64, seed=0)
   expect accuracy >= 99%
@@ -37,6 +21,7 @@ test fails on halves {
   expect accuracy <= 10%
 }
 """
+)
 
 
 def run(inside: pytest.Pytester, *words: str) -> pytest.RunResult:
@@ -58,7 +43,7 @@ def test_a_faulty_spec_is_a_collection_error(pytester: pytest.Pytester) -> None:
     pytester.makefile(".causal", bad=SPEC.replace("a == b", "a == e"))
     result = run(pytester)
     result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(["*error?E*", "*bad.causal:4:*"])
+    result.stdout.fnmatch_lines(["*error?E*", "*bad.causal:5:*"])
 
 
 def test_options_that_name_nothing_are_told(pytester: pytest.Pytester) -> None:

@@ -12,6 +12,7 @@ import torch
 import causal_dsl as cd
 from causal_dsl.diagnostics import SpecError
 from causal_dsl.network.zoo.equality_relu import build
+from tests.equality import relu
 from tests.vocabulary.installed import install
 
 CODE = """
@@ -38,27 +39,15 @@ SOFT = Written(
     {"by": Setting("number", positional=True, required=True, low=0)},
 )
 """
-SPEC = """
-causal m {
-  a, b, c, d ~ 0..3
-  left  := a == b
-  right := c == d
-  output same := left == right
-}
-network mlp = zoo("equality-relu")
-align halves : m -> mlp {
-  a @ input[0:4]   via onehot()
-  b @ input[4:8]   via onehot()
-  c @ input[8:12]  via onehot()
-  d @ input[12:16] via onehot()
-  same @ logits
-}
+SPEC = relu(
+    tests="""
 test t on halves {
-  base ~ m(exhaustive=true)
+  base ~ equality(exhaustive=true)
   do(layer[1].out[0:4] = SOFT)
   report mean(logit(same))
 }
 """
+)
 
 
 def test_a_package_adds_a_value(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

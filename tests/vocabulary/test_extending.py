@@ -15,32 +15,21 @@ from safetensors.torch import save_file
 import causal_dsl as cd
 from causal_dsl.program.facts import facts_of_config
 from causal_dsl.vocabulary.architectures import ARCHITECTURES
+from tests.equality import relu
 from tests.vocabulary.installed import install
 
 PAGE = (Path(__file__).parents[2] / "docs" / "extending.md").read_text(encoding="utf-8")
-SPEC = """
-causal equality {
-  a, b, c, d ~ 0..3
-  left  := a == b
-  right := c == d
-  output same := left == right
-}
-network mlp = zoo("equality-relu")
-align halves : equality -> mlp {
-  a @ input[0:4]   via onehot()
-  b @ input[4:8]   via onehot()
-  c @ input[8:12]  via onehot()
-  d @ input[12:16] via onehot()
-  left @ layer[0].out via FEATURE
-  same @ logits
-}
+SPEC = relu(
+    "left @ layer[0].out via FEATURE",
+    tests="""
 test t on halves {
   base, source ~ equality(n=40, seed=1)
   do(left <- source)
   report iia
   report mean(kl)
 }
-"""
+""",
+)
 
 
 @pytest.fixture

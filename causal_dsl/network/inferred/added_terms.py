@@ -60,7 +60,8 @@ class LayerTerms:
 def ran(layer: nn.Module, call: LayerCall) -> Ran:
     """Run a layer on drawn vectors, and on the same with others at the first token, and at the last."""
     rows, tokens, width = call.hidden.shape
-    numbers = torch.from_numpy(normals(0, (tokens, width), "inferred")).float().to(call.hidden.device)
+    kind = torch.float64 if call.hidden.dtype == torch.float64 else torch.float32
+    numbers = torch.from_numpy(normals(0, (tokens, width), "inferred")).to(call.hidden.device, kind)
     stream = numbers.expand(rows, tokens, width).clone()
 
     def run(hidden: Tensor) -> tuple[list[Event], Tensor]:
@@ -70,7 +71,7 @@ def ran(layer: nn.Module, call: LayerCall) -> Ran:
 
     events, left = run(stream)
     ahead, behind = stream.clone(), stream.clone()
-    other = torch.from_numpy(normals(1, (width,), "inferred")).float().to(stream.device)
+    other = torch.from_numpy(normals(1, (width,), "inferred")).to(stream)
     ahead[:, 0], behind[:, -1] = other, other
     changed, _ = run(ahead)
     _, ends = run(behind)
@@ -87,7 +88,7 @@ def ran(layer: nn.Module, call: LayerCall) -> Ran:
         and not alike(later(paths[event.path]), later(event.gave), 1e-5)
     )
     late = not alike(ends.view(rows, tokens, -1)[:, :-1], left.view(rows, tokens, -1)[:, :-1], 1e-5)
-    return Ran(layer, call, stream, stream.reshape(rows * tokens, width), left, events, mixed, late)
+    return Ran(layer, call, stream, stream.reshape(rows * tokens, width).float(), left, events, mixed, late)
 
 
 def terms_of(found: Ran) -> LayerTerms:

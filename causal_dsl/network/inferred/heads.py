@@ -184,9 +184,22 @@ def heads_of(network: Network, found: Ran, attention: str, z: str, heads: int, k
     best = _apart(probe, maps, kv or heads)
     if len(best.places) < 3:
         best = max([best, *_packed(probe, maps, counts)], key=lambda one: len(one.places))
-    if not best.proved and probe.gives(network):
+    if not best.proved and hasattr(network.model, "config") and probe.gives(network):
         best = replace(best, proved=True)
     return best
+
+
+#: What an attention module calls its number of heads.
+HEADS = ("heads", "n_heads", "num_heads", "n_head", "nheads", "nhead", "num_attention_heads")
+
+
+def told_heads(attention: nn.Module) -> int | None:
+    """The number of heads that a module says it has."""
+    for name in HEADS:
+        value = getattr(attention, name, None)
+        if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+            return value
+    return None
 
 
 def _apart(probe: Probe, maps: list[Event], kv: int) -> Heads:
@@ -257,4 +270,4 @@ def _packed(probe: Probe, maps: list[Event], counts: list[int]) -> list[Heads]:
     return found
 
 
-__all__ = ["Heads", "Probe", "heads_of", "starts"]
+__all__ = ["HEADS", "Heads", "Probe", "heads_of", "starts", "told_heads"]

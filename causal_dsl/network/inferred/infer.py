@@ -15,12 +15,14 @@ import torch
 from torch import Tensor, nn
 
 from causal_dsl.counter import below, bits, key
-from causal_dsl.inputs.batches import padded
+from causal_dsl.inputs.batches import Batch, padded
 from causal_dsl.network.attention_weights import Attend, attending
 from causal_dsl.network.inferred.added_terms import LayerTerms, Ran, ran, terms_of
-from causal_dsl.network.inferred.heads import Heads, heads_of
+from causal_dsl.network.inferred.heads import Heads, heads_of, told_heads
 from causal_dsl.network.inferred.layers import Ends, Stack, ends_of, stack_of
+from causal_dsl.network.inferred.mixture import Mixture, mixture_of
 from causal_dsl.network.inferred.trace import Unclear, alike, exact
+from causal_dsl.network.inferred.trace import first as first_of
 from causal_dsl.network.network import Network
 from causal_dsl.vocabulary.architectures import Architecture
 from causal_dsl.vocabulary.architectures.architecture import COMPARED, HEADS, STREAM
@@ -35,6 +37,7 @@ class _Kind:
     found: Ran
     terms: LayerTerms
     heads: Heads | None
+    mixture: Mixture | None
 
 
 @torch.no_grad()
@@ -43,8 +46,8 @@ def inferred(network: Network) -> Network:
     found has no layout, and its facts say why."""
     name = network.facts.architecture
     try:
-        first, named = _positions(network)
-        stack = stack_of(network.model, named)
+        first, batch = _positions(network)
+        stack = stack_of(network.model, batch)
         kinds = _kinds(network, stack)
         for number, kind in enumerate(kinds):
             if kind.found.late:
@@ -56,10 +59,11 @@ def inferred(network: Network) -> Network:
         return _without(network, f"the network's own code fails when it is run: {_told(error)}")
     record = replace(record, right=not _pads_left(network, first))
     network = replace(network, layout=record, layers=stack.layers)
-    if all(name not in record.absent for name in ("z", "attn_in")) and _through_interface(network, named):
+    own = "there is no `z`" if {"z", "attn_in"} & record.absent.keys() else _no_interface(network, batch)
+    if not own:
         record = replace(record, interface=True)
     else:
-        reason = f"`{name}` computes attention in its own code, which does not expose it"
+        reason = f"`{name}` computes attention in its own code, which does not expose it: {own}"
         record = replace(record, interface=False, absent={**dict.fromkeys(COMPARED, reason), **record.absent})
     facts = replace(
         network.facts,
@@ -69,6 +73,8 @@ def inferred(network: Network) -> Network:
         layers=len(stack.layers),
         width=int(stack.left.shape[-1]),
         mlp_width=_inner(kinds),
+        experts=next((kind.mixture.count for kind in kinds if kind.mixture is not None), None),
+        dense=tuple(number for number, kind in enumerate(kinds) if kind.mixture is None),
     )
     heads = kinds[0].heads
     if heads is not None:
@@ -86,21 +92,21 @@ def _without(network: Network, why: str) -> Network:
     return replace(network, facts=replace(network.facts, record=record))
 
 
-def _positions(network: Network) -> tuple[int, dict[str, Any]]:
+def _positions(network: Network) -> tuple[int, Batch]:
     """The number of the first token of a prompt, and what the network is run on: with which its logits are those that it gives
     of token ids alone."""
     facts, model = network.facts, network.model
-    most = facts.vocabulary or 2
+    most = min(facts.vocabulary or 2, len(facts.words) or 10**9)
     prompts = [below(bits(key("inferred", row), np.arange(TOKENS)), most).tolist() for row in range(ROWS)]
-    config: Any = model.config
+    config: Any = getattr(model, "config", None)
     padding = getattr(config, "pad_token_id", None)
     prompts = [[token if token != padding else (token + 1) % most for token in prompt] for prompt in prompts]
-    plain = padded(prompts, "right", network.device, {"input_ids", "use_cache"} & network.accepts, 0).named
+    plain = padded(prompts, "right", network.device, {"input_ids", "use_cache"} & network.accepts, 0)
     expected = _logits(model, plain)
     for first in dict.fromkeys((facts.first_position, (padding or 0) + 1)):
-        named = padded(prompts, "right", network.device, network.accepts, first).named
-        if alike(_logits(model, named), expected, 1e-2):
-            return first, named
+        batch = padded(prompts, "right", network.device, network.accepts, first)
+        if alike(_logits(model, batch), expected, 1e-2):
+            return first, batch
     raise Unclear("`logits with position_ids = logits of token ids alone` does not hold")
 
 
@@ -110,20 +116,20 @@ def _pads_left(network: Network, first: int) -> bool:
     short = min(prompts, key=len)
 
     def said(rows: list[Any], row: int) -> Tensor:
-        return _logits(network.model, padded(rows, "left", network.device, network.accepts, first).named)[row, -1]
+        return _logits(network.model, padded(rows, "left", network.device, network.accepts, first))[row, -1]
 
     return alike(said(prompts, prompts.index(short)), said([short], 0), 1e-3)
 
 
-def _logits(model: nn.Module, named: dict[str, Any]) -> Tensor:
-    found = model(**named)
-    logits: Tensor = getattr(found, "logits", found)
+def _logits(model: nn.Module, batch: Batch) -> Tensor:
+    found = model(*batch.arguments, **batch.named)
+    logits: Tensor = first_of(getattr(found, "logits", found))
     return logits.detach().float()
 
 
 def _kinds(network: Network, stack: Stack) -> list[_Kind]:
     """What was found of each layer; of those that are built alike one is run."""
-    config: Any = network.model.config
+    config: Any = getattr(network.model, "config", None)
     config = getattr(config, "text_config", None) or config
     shell = replace(network, layout=Architecture(network.facts.architecture, base=_base(network.model, stack.path)))
     seen: dict[Any, _Kind] = {}
@@ -137,9 +143,10 @@ def _kinds(network: Network, stack: Stack) -> list[_Kind]:
             heads = None
             if terms.attention is not None and terms.z is not None:
                 count, shared = (getattr(config, n, None) for n in ("num_attention_heads", "num_key_value_heads"))
-                count = count if isinstance(count, int) else None
+                count = count if isinstance(count, int) else told_heads(layer.get_submodule(terms.attention))
                 heads = heads_of(shell, run, terms.attention, terms.z[:-1], count or 0, shared)
-            seen[shape] = _Kind(run, terms, heads)
+            mixture = None if terms.mlp is None else mixture_of(run, terms.mlp)
+            seen[shape] = _Kind(run, terms, heads, mixture)
         found.append(seen[shape])
     return found
 
@@ -176,7 +183,13 @@ def _record(network: Network, stack: Stack, kinds: list[_Kind], ends: Ends) -> A
     sizes = {(kind.heads.heads, kind.heads.kv, kind.heads.size) for kind in kinds if kind.heads is not None}
     if len(sizes) > 1:
         absent |= {part: "its layers have heads of several sizes" for part in HEADS if part not in absent}
-    first = replace(each[0], parallel=all(record.parallel for record in each))
+    sparse = next((record for record in each if record.router), each[0])
+    first = replace(
+        each[0],
+        parallel=all(record.parallel for record in each),
+        router=sparse.router,
+        experts=sparse.experts,
+    )
     return replace(
         first,
         absent=absent,
@@ -231,6 +244,8 @@ def _of_layer(whole: Architecture, kind: _Kind) -> Architecture:
         mlp=terms.mlp or "",
         neurons=terms.neurons,
         mlp_out=terms.mlp_out or "",
+        router="" if kind.mixture is None else kind.mixture.router,
+        experts="" if kind.mixture is None else kind.mixture.experts,
         gated=terms.gated,
         norms=terms.norms,
         ends=terms.ends,
@@ -252,10 +267,12 @@ def _named(module: nn.Module, factor: float | None) -> str | float | None:
 _PARTS = {"q": "query", "k": "key", "v": "value"}
 
 
-def _through_interface(network: Network, named: dict[str, Any]) -> bool:
-    """Whether the attention of each layer is the function that transformers lets one register, once a run."""
+def _no_interface(network: Network, batch: Batch) -> str:
+    """Why the attention of a layer is not the function that transformers lets one register, called once a run; empty where it is."""
     record = network.layout
     assert record is not None
+    if not hasattr(network.model.get_submodule(record.base), "config"):
+        return "it is no model of transformers"
     modules = {id(layer.get_submodule(record.at(number).attention)) for number, layer in enumerate(network.layers)}
     inner = {
         id(module): id(layer.get_submodule(record.at(number).attention))
@@ -275,10 +292,12 @@ def _through_interface(network: Network, named: dict[str, Any]) -> bool:
     try:
         attentions = [module for layer in network.layers for module in layer.modules() if id(module) in inner]
         with attending(network, attentions, make):
-            network.model(**named)
-    except Exception:
-        return False
-    return all(count == 1 for count in times.values())
+            network.model(*batch.arguments, **batch.named)
+    except Exception as error:
+        return f"transformers' attention function fails here ({_told(error)})"
+    if all(count == 1 for count in times.values()):
+        return ""
+    return "transformers' attention function is not called once in each layer"
 
 
 __all__ = ["inferred"]

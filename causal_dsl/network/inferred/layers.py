@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from causal_dsl.network.inferred.trace import Event, LayerCall, Unclear, alike, entering, first, traced
+from causal_dsl.inputs.batches import Batch
+from causal_dsl.network.inferred.trace import Event, LayerCall, Unclear, alike, entering, first, matrix, traced
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +25,7 @@ class Stack:
     outside: tuple[Event, ...]
 
 
-def stack_of(model: nn.Module, named: dict[str, Any]) -> Stack:
+def stack_of(model: nn.Module, batch: Batch) -> Stack:
     """The longest list of modules that run once each, one after the other, and hand the residual stream on. Raises
     :class:`Unclear` where there is none."""
     lists = [
@@ -41,7 +42,7 @@ def stack_of(model: nn.Module, named: dict[str, Any]) -> Stack:
 
     for layer in {id(layer): layer for _, layers in lists for layer in layers}.values():
         handles.append(layer.register_forward_hook(after, with_kwargs=True))
-    rows, tokens = named["input_ids"].shape
+    rows, tokens = batch.rows, batch.longest
     inside = tuple(
         f"{path}.{name}."
         for path, _ in lists
@@ -50,7 +51,7 @@ def stack_of(model: nn.Module, named: dict[str, Any]) -> Stack:
     )
     try:
         with traced(model, rows * tokens, lambda path: not path.startswith(inside)) as trace:
-            model(**named)
+            model(*batch.arguments, **batch.named)
     finally:
         for handle in handles:
             handle.remove()
@@ -115,7 +116,8 @@ def ends_of(model: nn.Module, stack: Stack) -> Ends:
     absent: dict[str, str] = {}
     enter: tuple[str, ...] = ()
     names = {id(module): path for path, module in model.named_modules()}
-    into: Any = model.get_input_embeddings()
+    getter: Any = getattr(model, "get_input_embeddings", None)
+    into = getter() if getter is not None else _embedding(stack)
     embed, scale = names.get(id(into), ""), None
     event = next((one for one in stack.outside if one.path == embed), None)
     if event is None or event.gave is None:
@@ -130,12 +132,16 @@ def ends_of(model: nn.Module, stack: Stack) -> Ends:
             scale, enter = 1.0, (through[-1],)
         elif scale is None:
             absent["embed"] = "`embed, up to positions = resid_pre[0]` does not hold, for no factor"
-    getter: Any = getattr(model, "get_output_embeddings", None)
-    out: Any = getter() if getter is not None else None
+    getter = getattr(model, "get_output_embeddings", None)
+    own = getter is None and not hasattr(model, "config")
+    out: Any = _unembedding(stack) if own else getter() if getter is not None else None
     unembed = names.get(id(out), "")
     last = stack.left.detach().reshape(-1, stack.left.shape[-1]).float()
     later = [one for one in stack.outside if one.given is not None and one.gave is not None]
     final = next((one for one in later if one.path == unembed), None)
+    if final is None and own:  # logits that a function makes, of the embedding perhaps: all of them are computed
+        absent["final_norm"] = "no module was found that makes logits of what the last norm gives"
+        return Ends(f"{embed}>" if embed else "", scale if scale != 1 else None, None, "", (), absent, enter)
     if final is None:
         raise Unclear("the module that makes logits of the last residual stream is not known")
     whole: tuple[str, ...] = ()
@@ -162,6 +168,21 @@ def ends_of(model: nn.Module, stack: Stack) -> Ends:
     norm, rest = steps[0], steps[1:]
     head = (*(one.path for one in rest), *(whole or (unembed,)))
     return Ends(f"{embed}>", scale if scale != 1 else None, f"{norm.path}>", unembed, head, absent, enter)
+
+
+def _embedding(stack: Stack) -> nn.Module | None:
+    """Of a module that is no model of transformers: the table of vectors that enters the first layer, up to positions."""
+    found = [one for one in stack.outside if isinstance(one.module, nn.Embedding) and one.gave is not None]
+    hidden = stack.calls[0].hidden
+    found = [one for one in found if one.gave is not None and _factor(one.gave, hidden) is not None] or found
+    return found[0].module if found else None
+
+
+def _unembedding(stack: Stack) -> nn.Module | None:
+    """Of a module that is no model of transformers: the last linear map behind its layers."""
+    began = max((one.began for one in stack.outside if isinstance(one.module, nn.Embedding)), default=-1)
+    found = [one for one in stack.outside if matrix(one.module) and one.given is not None and one.began > began]
+    return max(found, key=lambda one: one.ended).module if found else None
 
 
 def _along(one: Tensor, other: Tensor) -> bool:

@@ -24,7 +24,7 @@ from causal_dsl.network.tape import Edit
 from causal_dsl.planning.liveness import Accesses, PassRows, Rules, place_of, schedule
 from causal_dsl.planning.reach import reaching
 from causal_dsl.planning.steps import layers_of
-from causal_dsl.program.components import COMPARED, packs, trims, unfit
+from causal_dsl.program.components import COMPARED, packs, trims, unfit, with_site
 from causal_dsl.vocabulary.components import COMPONENTS
 from causal_dsl.vocabulary.locations import Site
 
@@ -35,7 +35,7 @@ _LARGER = 1000.0
 #: Rows of a vector network in which something is written at one site, each on another input.
 _COPIES = 4
 #: Sites of which each has a row of its own that enters there.
-_INNER = ("q", "k", "v", "z", "attn_out", "neurons", "mlp_out")
+_INNER = ("q", "k", "v", "z", "attn_out", "router", "neurons", "expert_out", "mlp_out")
 
 
 @dataclass(frozen=True)
@@ -221,7 +221,7 @@ class _SweepTrial:
         middle = self.layers // 2
         few = sorted({0, min(1, self.layers - 1), middle, self.layers - 1})
         sites = [Site("resid_pre", layer) for layer in few if "resid_pre" in self.components]
-        return sites + [Site(name, middle) for name in _INNER if name in self.components]
+        return sites + [with_site(name, middle, self.network.facts) for name in _INNER if name in self.components]
 
     def _every(self) -> list[Site]:
         """Each site of the table that the network has, in a layer in the middle. What leaves whole modules is left out,
@@ -236,7 +236,7 @@ class _SweepTrial:
                 continue
             if self.whole and name in COMPARED:
                 continue  # attention is not run apart, so nothing can be put there
-            found.append(Site(name, self.layers // 2 if about.layer else None))
+            found.append(with_site(name, self.layers // 2, self.network.facts))
         return found
 
     @property

@@ -56,7 +56,8 @@ class Architecture:
 
     ``parallel``: attention and MLP read the same residual stream. ``both_ways``: every token looks at every other, and the
     network fills in a masked token. ``gated``: the MLP multiplies what it reads by a gate.
-    ``inner``, of experts: how many inner numbers a token has in those that it goes through. ``obeyed``: transformers takes
+    ``inner``, of experts: how many inner numbers a token has in those that it goes through; ``count``: how many there are, and
+    ``dense``: the layers that have none. ``obeyed``: transformers takes
     the tokenizer class that the files name. ``checkpoints``: patterns of the names of such networks, ``same``: two names of one network.
 
     Of the modules, as transformers names them: ``<`` is what enters one, ``>`` what leaves it. Paths in a layer start at
@@ -65,6 +66,8 @@ class Architecture:
     of a group, its k, its v). ``scale`` is the attribute of a layer that multiplies what attention and MLP add,
     ``embed_scale`` that of the base model. ``mid`` is None in parallel blocks, ``neurons`` for fused experts.
     ``interface``: attention goes through the interface of transformers, which shows q, k and weights after rotary angles.
+    ``router`` and ``experts`` are modules of a layer: what scores experts (and gives scores, weights and the chosen ones), and what runs those
+    that were chosen; empty where they are not known.
     ``head`` are the modules from the final norm to the logits, one after the other, and ``unembed`` is the one among (or
     in) them that has a row a token.
 
@@ -94,6 +97,8 @@ class Architecture:
     both_ways: bool = False
     gated: bool = True
     inner: Callable[[Get], Any] | None = None
+    count: Callable[[Get], Any] | None = None
+    dense: Callable[[Get], tuple[int, ...]] | None = None
     obeyed: bool = False
     checkpoints: tuple[str, ...] = ()
     same: Mapping[str, str] = field(default_factory=dict, compare=False)
@@ -111,6 +116,8 @@ class Architecture:
     mlp: str = "mlp"
     neurons: str | None = "mlp.down_proj<"
     mlp_out: str = "mlp>"
+    router: str = ""
+    experts: str = ""
     norm: str | None = "model.norm>"
     unembed: str = "lm_head"
     head: tuple[str, ...] = ("lm_head",)

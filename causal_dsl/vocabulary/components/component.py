@@ -28,8 +28,8 @@ class Layer(Protocol):
     def given(self) -> Mapping[str, Tensor]:
         """What its ``attention`` and ``mlp`` modules gave."""
 
-    def through(self, component: str, vectors: Tensor) -> Any:
-        """What the module gives that a component enters or leaves."""
+    def through(self, component: str, vectors: Tensor, *more: Tensor) -> Any:
+        """What the module gives that a component enters or leaves; ``more`` is what it is given beside."""
 
     def columns(self, component: str, vectors: Tensor) -> Tensor:
         """Of what that module gives, the component."""
@@ -72,13 +72,15 @@ class Component:
     the first layer; ``anywhere``: not known.
 
     ``logit``: what a logit is there. ``stream``: what the network would say if the residual stream were already this (the last
-    norm and the read-out follow); ``normed``: the same after that norm. Empty where it is nothing.
+    norm and the read-out follow); ``normed``: the same after that norm; ``term``: what is added to the stream; ``head``: the same of
+    a head's output, through the output projection. Empty where it is nothing.
 
     ``width``: from what is known of a network and the site to its width; None where that is not known. ``packed``: its turn where queries, keys and values come out of one module.
 
     ``place``: where it is in an architecture (``path<`` or ``path>``, see :class:`Architecture`), in a layer or, without
     one, in the model; None for what the engine finds by itself. ``scale``: the field of the architecture that names the
-    factor. ``compared``: seen where attention is run apart. ``absent``: why an architecture does not have it.
+    factor. ``compared``: seen where attention is run apart. ``absent``: why an architecture does not have it, ``absent_in``: why
+    one of its layers does not.
     ``identity``: what must hold of it in each layer of a loaded network, beside those of the sums in
     :mod:`causal_dsl.network.prove`.
     """
@@ -95,11 +97,12 @@ class Component:
     acts: Literal["entry", "exit", "keys", "point", "bottom", "anywhere"] = "point"
     width: Callable[[Facts, Site], int | None] = stream_width
     packed: int | None = None
-    logit: Literal["", "stream", "normed"] = ""
+    logit: Literal["", "stream", "normed", "term", "head"] = ""
     place: Callable[[Architecture], str | None] | None = None
     scale: str = ""
     compared: bool = False
     absent: Callable[[Facts, Architecture], str | None] = lambda facts, architecture: None
+    absent_in: Callable[[Facts, int], str | None] = lambda facts, layer: None
     identity: Callable[[Layer], Iterator[Identity]] | None = None
 
     @property

@@ -1,0 +1,162 @@
+"""Two variables of which a test cannot tell the places apart: its pairs were drawn so that interchanging the one is interchanging the other.
+
+A `where`, or `like` with `vary`, may tie what the causal model leaves free: where `s` and `t` are equal in every run, a network that holds
+`t` at the place of `s` gives the same answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from causal_dsl.causal.designs import Design, Drawn, draw
+from causal_dsl.counter import Stream
+from causal_dsl.diagnostics import Diagnostics, SpecError
+from causal_dsl.program.program import Test
+from causal_dsl.score.codes import FULL
+from causal_dsl.score.format_numbers import counted
+from causal_dsl.score.results import CellResult, Finding, TestResult
+from causal_dsl.score.verdict import settled
+
+#: Pairs that are drawn without the conditions of a test; and of its own, those that are compared before all are.
+_FREE, _FIRST = 256, 64
+
+
+def with_ties(result: TestResult, test: Test, drawn: Drawn) -> TestResult:
+    """The result, its cells told of variables whose places the test cannot tell apart (`tied`)."""
+    if not test.swaps or not any(_counts(cell) for cell in result.cells):
+        return result
+    told = tuple(_told(drawn, *pair) for pair in _ties(test, drawn))
+    if not told:
+        return result
+    cells = [
+        settled(replace(cell, findings=(*cell.findings, *told))) if _counts(cell) else cell for cell in result.cells
+    ]
+    return replace(result, cells=tuple(cells))
+
+
+def _counts(cell: CellResult) -> bool:
+    return cell.verdict is not None and cell.verdict.code in (*FULL, "partly")
+
+
+def _ties(test: Test, drawn: Drawn) -> list[tuple[str, str]]:
+    """Each interchanged variable, with another whose interchange has the same answers in all pairs of the test, and has others in
+    pairs that nothing ties."""
+    found: list[tuple[str, str]] = []
+    free: list[Drawn] | None = None
+    for name, _ in test.swaps:
+        for other in _others(test, name):
+            mine, theirs = _assigned(test, name, other)
+            if (other, name) in found or not _alike(test, drawn, mine, theirs):
+                continue
+            free = _freely(test) if free is None else free
+            if any(_differ(test, one, mine, theirs) for one in free):  # else they are one in the causal model
+                found.append((name, other))
+                break
+    return found
+
+
+def _others(test: Test, name: str) -> list[str]:
+    """The variables that neither lead to one nor come from it: those that the alignment places first, then those that are computed."""
+    model = test.model
+    apart = [
+        other
+        for other, variable in model.variables.items()
+        if variable.kind != "template"
+        and other not in (name, *_outputs(test))
+        and other not in model.ancestors(name)
+        and name not in model.ancestors(other)
+    ]
+    placed = {p.variable for cell in test.cells for p in cell.placed}
+    return sorted(apart, key=lambda other: (other not in placed, other in model.exogenous))
+
+
+def _assigned(test: Test, name: str, other: str) -> tuple[dict[str, str], dict[str, str]]:
+    """Which variables are taken from which role, as the test takes ``name``, and with ``other`` in its place."""
+    roles = dict(test.swaps)
+    if other not in roles:
+        return roles, {other if variable == name else variable: role for variable, role in roles.items()}
+    if roles[other] == roles[name]:  # together they are what they are, whichever place holds which
+        return {name: roles[name]}, {other: roles[name]}
+    return roles, {**roles, name: roles[other], other: roles[name]}
+
+
+def _alike(test: Test, drawn: Drawn, mine: Mapping[str, str], theirs: Mapping[str, str]) -> bool:
+    """Whether two interchanges have the same answers in every pair, and other ones than the base in some."""
+    for rows in (slice(0, _FIRST), slice(None)):
+        label, other = _answers(test, drawn, mine, rows), _answers(test, drawn, theirs, rows)
+        if label is None or other is None or not all(map(np.array_equal, label, other)):
+            return False
+    assert label is not None
+    return any((one != drawn.values["base"][output]).any() for one, output in zip(label, _outputs(test), strict=True))
+
+
+def _differ(test: Test, drawn: Drawn, mine: Mapping[str, str], theirs: Mapping[str, str]) -> bool:
+    one, other = _answers(test, drawn, mine, slice(None)), _answers(test, drawn, theirs, slice(None))
+    return one is not None and other is not None and not all(map(np.array_equal, one, other))
+
+
+def _answers(test: Test, drawn: Drawn, swaps: Mapping[str, str], rows: slice) -> list[np.ndarray] | None:
+    """The label of each output [rows] under an interchange; None where the causal model has none."""
+    settings = {name: drawn.values["base"][name][rows] for name in test.model.exogenous}
+    do = {name: drawn.values[role][name][rows] for name, role in swaps.items() if name in drawn.values[role]}
+    if len(do) < len(swaps):
+        return None
+    try:
+        found = test.model.evaluate(settings, do, _outputs(test))
+    except SpecError:
+        return None
+    return [found[output] for output in _outputs(test)]
+
+
+def _outputs(test: Test) -> tuple[str, ...]:
+    return (test.outputs,) if isinstance(test.outputs, str) else test.outputs
+
+
+def _freely(test: Test) -> list[Drawn]:
+    """Pairs of the same models without the conditions of the test; and their inputs in any combination, in case a domain or a `where`
+    of the causal model ties them."""
+    statements = tuple(
+        replace(
+            s,
+            n=_FREE,
+            exhaustive=False,
+            where=None,
+            written=None,
+            alike=None,
+            like="",
+            vary=(),
+            balance=(),
+            strata=(),
+            cover=(),
+            split="",
+        )
+        for s in test.design.statements
+    )
+    drawn = draw(Design(statements), Diagnostics())
+    if drawn is None:
+        return []
+    stream, inputs = Stream("ties"), test.model.exogenous
+    values = {}
+    for role, columns in drawn.values.items():
+        mixed = {name: columns[name][stream.shuffled(np.arange(_FREE))] for name in inputs if name in columns}
+        try:
+            values[role] = test.model.evaluate(mixed)
+        except (SpecError, KeyError):
+            return [drawn]
+    return [drawn, replace(drawn, values=values)]
+
+
+def _told(drawn: Drawn, name: str, other: str) -> Finding:
+    same = all(np.array_equal(values[name], values[other]) for values in drawn.values.values() if name in values)
+    why = "take equal values in every run, and " if same else ""
+    return Finding(
+        "tied",
+        f"`{name}` and `{other}` {why}have the same counterfactual answers in {counted(drawn.n)}, whichever of them is interchanged. "
+        f"With inputs that nothing ties to each other these differ. The test cannot tell a place of `{name}` from one of `{other}`.",
+    )
+
+
+__all__ = ["with_ties"]

@@ -1,0 +1,86 @@
+"""What was not tried beside a test, and why: the findings `not_tried`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from causal_dsl.engine.execute import Execution, TestRun
+from causal_dsl.planning.in_parts import unparted
+from causal_dsl.planning.other_values import other_values
+from causal_dsl.planning.unclaimed import untried
+from causal_dsl.planning.unit_sets import tried_to
+from causal_dsl.planning.written_apart import unwritten
+from causal_dsl.program.probed import Unmapped
+from causal_dsl.program.program import Test
+from causal_dsl.score.codes import FULL
+from causal_dsl.score.results import CellResult, Finding
+from causal_dsl.score.unmapped import (
+    Unclaimed,
+    early_finding,
+    unheld_finding,
+    unparted_finding,
+    unplaced_finding,
+    untaken_finding,
+    untried_finding,
+    unwritten_finding,
+)
+from causal_dsl.score.verdict import demote
+from causal_dsl.vocabulary.locations import Place
+
+
+def not_tried(
+    test: Test, execution: Execution, cells: Sequence[CellResult], early: Sequence[tuple[int, Unmapped]] = ()
+) -> tuple[Finding, ...]:
+    """What was not run beside a test whose ``cells`` these are: beside an interchange where its verdict is a full one, and beside an
+    ablation in any case. ``early``: of which cell the rest of a layer was not judged, for a later one has what is missing there."""
+    if not test.intervenes:
+        return ()
+    plan, run = execution.plan, execution.runs[test.name]
+    found: dict[Finding, None] = {}
+    if test.swaps:
+        full = [cell for cell in cells if cell.verdict is not None and demote(cell.verdict, cell.findings).code in FULL]
+        for cell in full:
+            number = _number(run, cell)
+            if not cell.unclaimed and (why := untried(plan, test, number)):
+                found[untried_finding(why)] = None
+            how, why = unwritten(plan, test, test.cells[number])
+            if why:
+                found[unwritten_finding([variable for variable, _ in test.swaps], how, why)] = None
+            name, why = unparted(plan, test, test.cells[number])
+            if why:
+                found[unparted_finding(name, why)] = None
+        for at, probe in early:
+            if cells[at] in full:
+                found[early_finding(str(Place(probe.site)), probe.placed)] = None
+        found |= dict.fromkeys(_untaken([sets for cell in full for sets in _sets(cell)]))
+    else:
+        for number, node in enumerate(test.cells):
+            if why := other_values(plan, test, number, node)[1]:
+                found[unheld_finding(why)] = None
+    if unplaced := [probe.name for probe in plan.unplaced if probe.control[0] == test.name]:
+        found[unplaced_finding(unplaced)] = None
+    return tuple(found)
+
+
+def _number(run: TestRun, cell: CellResult) -> int:
+    return next(n for n, one in enumerate(run.cells) if dict(one.node.cell) == cell.cell)
+
+
+def _sets(cell: CellResult) -> Iterator[tuple[Unclaimed, int]]:
+    """What was taken at each layer of a cell, and up to how many units in all sets of so many."""
+    layers = dict.fromkeys((one.site, one.placed, one.why) for one in cell.unclaimed)
+    for layer in layers:
+        mine = [one for one in cell.unclaimed if (one.site, one.placed, one.why) == layer]
+        yield mine[0], tried_to(mine[0].taken[0].units, [taken.units for one in mine for taken in one.taken])
+
+
+def _untaken(layers: Sequence[tuple[Unclaimed, int]]) -> Iterator[Finding]:
+    """Of which sets of units not all were taken, where these are sets of one, two or three; one sentence a test."""
+    short = [(upto, one) for one, upto in layers if upto < min(3, len(one.taken[0].units))]
+    if short:
+        upto, least = min(short, key=lambda pair: pair[0])
+        alike = {(one.site, len(one.taken[0].units)) for _, one in short}
+        yield untaken_finding(least if len(alike) == 1 else None, upto, least.tokens)
+
+
+__all__ = ["not_tried"]

@@ -1,0 +1,43 @@
+"""What is made from the vectors of all pairs together: they are saved, or a linear probe reads them."""
+
+from __future__ import annotations
+
+from causal_dsl.vocabulary.readings.place_reading import Reading
+
+_PLACE = "layer[5].resid_post[last]"
+_PAPER = "Hewitt and Liang 2019"
+
+FAMILY = (
+    Reading(
+        "save",
+        "the Euclidean norm of the vector; the vectors themselves are kept: with `--out DIR`, in `activations/TEST.safetensors` of the "
+        "folder of the spec, with the pairs and tokens that they belong to",
+        "number",
+        "save",
+        _PLACE,
+        "pairs",
+    ),
+    Reading(
+        "probe_accuracy",
+        "whether a linear probe reads the value of a variable of the base off the vector. The distinct inputs are split in halves at "
+        "random, and each half is judged by a probe that was fitted on the other one",
+        "share",
+        "probe_accuracy(subject)",
+        _PLACE,
+        "pairs",
+        arguments=("variable",),
+        paper="Alain and Bengio 2016",
+    ),
+    Reading(
+        "probe_selectivity",
+        "`probe_accuracy`, less the same of the control task: each word at the place (or each value of the variable `by`) "
+        "has a value of its own, drawn at random from those of the variable, and the probe has to tell that",
+        "ratio",
+        "probe_selectivity(subject, by=place)",
+        _PLACE,
+        "pairs",
+        arguments=("variable",),
+        settings=("by",),
+        paper=_PAPER,
+    ),
+)

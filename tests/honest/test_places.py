@@ -1,0 +1,104 @@
+"""A place beside a right one, the layers before the last, and sets of units that show only together."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+import causal_dsl as cd
+from tests.honest.test_known_truths import ALARMS, ALL, BOTH, HERE, MODEL, PAIRS, codes
+from tests.thinning import spread
+
+IDLE = {*ALARMS, "idle_place"}
+
+
+@pytest.mark.parametrize("draw", spread([PAIRS, ALL], 2))
+@pytest.mark.parametrize(
+    ("network", "places", "idle"),
+    [
+        ("plain", "p @ layer[0].out[0], layer[0].out[2]", "layer[0].out[2]"),  # an input that nobody reads
+        ("plain", "p @ layer[0].out[0], layer[0].out[3]", "layer[0].out[3]"),  # a constant
+        ("plain", "p @ layer[0].out[2], layer[0].out[0]\n  q @ layer[0].out[1]", "layer[0].out[2]"),
+        ("plain", "p @ layer[0].out[0], layer[0].out[2:4]", "layer[0].out[2:4]"),
+        ("plain_then_idle", "p @ layer[0].out[2], layer[1].out[0]", "layer[0].out[2]"),  # of another layer
+        ("plain_then_idle", "p @ layer[0].out[0], layer[1].out[2]", "layer[1].out[2]"),
+        ("idle_between", "p @ layer[0].out[0:2]", "layer[0].out[1]"),  # half of a slice
+    ],
+)
+def test_a_place_that_holds_nothing_is_named(network: str, places: str, idle: str, draw: str, tmp_path: Path) -> None:
+    shutil.copy(HERE / "networks.py", tmp_path / "networks.py")
+    text = MODEL.replace("NETWORK", network).replace("PLACES", places).replace("DRAW", draw)
+    (tmp_path / "claim.causal").write_text(text.replace("DO", "do(p <- source)"))
+    cell = cd.run(cd.load(tmp_path / "claim.causal"), cd.Options(trust=True))["claim"].cell()
+    told = next(f for f in cell.findings if f.code == "idle_place")
+    assert told.severity == "alarm" and f"whether or not `p` is written at {idle}," in told.text
+    assert {part.place for part in cell.parts if part.idle} == {idle}
+    right = next(part for part in cell.parts if not part.idle)
+    assert (right.alone.value, right.counts.value) != (None, 0.0)
+
+
+@pytest.mark.parametrize("draw", spread([PAIRS, ALL], 2))
+@pytest.mark.parametrize(
+    ("network", "places"),
+    [
+        ("twice", "p @ layer[0].out[0], layer[0].out[1]\n  q @ layer[0].out[2]"),
+        ("on_two_units", "p @ layer[0].out[0:2]\n  q @ layer[0].out[2]"),
+        ("on_two_units", "p @ layer[0].out[0], layer[0].out[1]"),
+        ("plain_twice", "p @ layer[0].out[0], layer[1].out[0]"),
+        ("most_of_five", "p @ layer[0].out[0], layer[0].out[1], layer[0].out[2], layer[0].out[3], layer[0].out[4]"),
+        ("most_of_five", "p @ layer[0].out[0:5]\n  q @ layer[0].out[5]"),
+        ("most_of_three", "p @ layer[0].out[0:3]"),
+    ],
+)
+def test_places_that_count_together_raise_no_alarm(network: str, places: str, draw: str, tmp_path: Path) -> None:
+    found = codes(tmp_path, network, places, draw=draw)
+    assert not IDLE & set(found), found
+    assert {"exact", "supported"} & set(found)
+
+
+@pytest.mark.parametrize(
+    ("network", "places"),
+    [("unread_copy", "p @ layer[0].out[0], layer[0].out[1]"), ("angle", "p @ layer[0].out[0:2]")],
+)
+def test_a_copy_that_nothing_reads_is_said_and_no_alarm(network: str, places: str, tmp_path: Path) -> None:
+    shutil.copy(HERE / "networks.py", tmp_path / "networks.py")
+    text = MODEL.replace("NETWORK", network).replace("PLACES", places)
+    (tmp_path / "claim.causal").write_text(text.replace("DRAW", PAIRS).replace("DO", "do(p <- source)"))
+    cell = cd.run(cd.load(tmp_path / "claim.causal"), cd.Options(trust=True))["claim"].cell()
+    told = next(f for f in cell.findings if f.code == "idle_place")
+    assert told.severity == "info" and cell.verdict is not None and cell.verdict.code == "supported"
+
+
+@pytest.mark.parametrize("draw", spread([PAIRS, ALL], 2))
+def test_the_rest_of_the_first_layer_is_judged_where_its_place_is_enough(draw: str, tmp_path: Path) -> None:
+    places = "p @ layer[0].out[0], layer[1].out[0]"
+    found = codes(tmp_path, "hidden_between", places, draw=draw)
+    assert "layer[0].out[" in found["unmapped_moves"] and not {"exact", "supported"} & set(found), found
+
+
+def test_the_rest_of_a_layer_whose_place_is_not_enough_is_said_not_to_be_judged(tmp_path: Path) -> None:
+    found = codes(tmp_path, "plain_then_idle", "p @ layer[0].out[2], layer[1].out[0]")
+    assert "What no variable claims at layer[0].out was not judged" in found["not_tried"], found
+
+
+@pytest.mark.parametrize("draw", spread([PAIRS, ALL], 2))
+@pytest.mark.parametrize(
+    ("network", "units"), [("any_two_of_9", 9), ("any_two_of_17", 17), ("any_two_of_32", 32), ("any_three_of_9", 9)]
+)
+def test_any_two_and_any_three_of_many_units(network: str, units: int, draw: str, tmp_path: Path) -> None:
+    found = codes(tmp_path, network, BOTH, draw=draw)
+    assert "unmapped_moves" in found and not {"exact", "supported"} & set(found), found
+
+
+@pytest.mark.parametrize(
+    ("units", "told"), [(9, None), (17, "each two together, but not each three"), (60, "but not each two together")]
+)
+def test_what_was_not_taken_together_is_said(units: int, told: str | None, tmp_path: Path) -> None:
+    found = codes(tmp_path, f"unread_{units}", BOTH)
+    assert "supported" in found
+    assert (told is None) == ("not_tried" not in found), found
+    assert told is None or (
+        f"the {units} unclaimed numbers of layer[0].out" in found["not_tried"] and told in found["not_tried"]
+    )
