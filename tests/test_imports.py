@@ -44,6 +44,7 @@ ORDER = [
     "placing",
     "probing",
     "beside_circuits",
+    "beside_alignments",
     "report",
     "fitting",
     "specs",
