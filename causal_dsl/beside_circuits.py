@@ -91,6 +91,7 @@ def _circuit(
         random,
         tuple(sizes[1:]),
         ablation.members,
+        ablation.found,
     )
 
 

@@ -12,6 +12,7 @@ from causal_dsl.diagnostics import Diagnostic, SpecError, render_all
 from causal_dsl.planning.fit_plan import Fits
 from causal_dsl.planning.plan import Plan
 from causal_dsl.program.answers import Answers
+from causal_dsl.program.discovery import Discovery
 from causal_dsl.program.program import Program, Test
 from causal_dsl.score.chance import show_ceilings, show_distinct
 from causal_dsl.store.reads import Reads
@@ -30,6 +31,12 @@ class Checked:
     plan: Plan | None = None
     #: what is fitted before the plan is run; None where nothing is
     fits: Fits | None = None
+    #: the runs by which circuits are found before the plan is run; None where none is
+    searches: Plan | None = None
+    #: the test of each that is in this plan, by what is found
+    searched: dict[Discovery, str] = field(default_factory=dict)
+    #: what was found by them
+    found: Mapping[Discovery, Any] = field(default_factory=dict)
     answers: dict[str, Answers] = field(default_factory=dict)
     digest: str = ""
     #: the files that were read to check it, or that the run will read

@@ -6,7 +6,10 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from causal_dsl.causal.accepted import AcceptedSets
 from causal_dsl.causal.designs import count_distinct
@@ -37,7 +40,9 @@ from causal_dsl.program.derived_tests import (
     controls_of,
     fits_of,
     fitted_variants,
+    search_of,
 )
+from causal_dsl.program.discovery import Discovery, Scores, source_of
 from causal_dsl.program.endings import check_endings
 from causal_dsl.program.fitted_files import judge_origins
 from causal_dsl.program.identity import NetworkKey
@@ -61,20 +66,31 @@ if TYPE_CHECKING:
 
 
 def check(
-    spec: Spec, options: Options = Options(), networks: Mapping[NetworkKey, Network] | None = None, beside: bool = True
+    spec: Spec,
+    options: Options = Options(),
+    networks: Mapping[NetworkKey, Network] | None = None,
+    beside: bool = True,
+    discovered: Scores = MappingProxyType({}),
 ) -> Checked:
     """Judge a spec without its networks' weights; never raises for a fault of the spec.
 
     ``networks`` are loaded networks, whose facts and tokenizers then stand for what the files say. ``beside``: whether the
-    plan holds what rides beside its tests; a mere check needs none of it.
+    plan holds what rides beside its tests; a mere check needs none of it. ``discovered`` are the scores of what its circuits
+    are found by.
     """
     with rarely_collected(), within(readable(spec.folder, options.trust, options.allow)), recording() as reads:
-        checked = _check(spec, options, networks, beside)
+        checked = _check(spec, options, networks, beside, discovered)
     checked.reads = reads
     return checked
 
 
-def _check(spec: Spec, options: Options, networks: Mapping[NetworkKey, Network] | None, beside: bool) -> Checked:
+def _check(
+    spec: Spec,
+    options: Options,
+    networks: Mapping[NetworkKey, Network] | None,
+    beside: bool,
+    discovered: Scores,
+) -> Checked:
     found = Diagnostics()
     loaded = dict(networks or {})
     if spec.path is not None:
@@ -87,7 +103,7 @@ def _check(spec: Spec, options: Options, networks: Mapping[NetworkKey, Network] 
     others = overridden(module, every, options.networks)
     tokenizers = _tokenizers(loaded)
     names = network_names(module, every)
-    reading = ReadOptions(options.trust, others, facts, names, options.seed, tokenizers)
+    reading = ReadOptions(options.trust, others, facts, names, options.seed, tokenizers, discovered)
     program = read_program(spec.name, module, reading, found, options.tests)
     judge_origins(program.tests, found)
     checked = Checked(spec.name, [], program, {}, digest=_digest(spec, loader))
@@ -191,6 +207,7 @@ def _plan(
     warn_of_unknown_words(plan, found)
     check_room(plan, checked.answers, found)
     checked.distinct |= {test.name: count_distinct(plan.ids_of(test)) for test in ready}
+    checked.searches = _searches(program, ready, checked, tokenizers, found, memo)
     checked.fits = plan.fits = _fits(program, ready, plan, checked, tokenizers, found, memo)
     plan = by_reference(plan) if options.reference else unfit_networks(plan)
     return turned_on(plan, without(options.without))
@@ -236,6 +253,43 @@ def _fits(
         refuse_overlap(tests, declared, plan, made)
         refuse_unfitted(tests, plan, made)
     return made
+
+
+def _searches(
+    program: Program, tests: list[Test], checked: Checked, tokenizers: Tokenizers, found: Diagnostics, memo: Memo
+) -> Plan | None:
+    """What the circuits of a spec are found on."""
+    made = []
+    for test in tests:
+        wanted = dict.fromkeys(kept.discovery for kept in test.discoveries)
+        for number, discovery in enumerate(wanted):
+            source = source_of(test)
+            assert source is not None
+            search = search_of(test, number, discovery.n, source)
+            checked.searched[discovery] = search.name
+            made.append(_answered(search, tokenizers(test.network), checked))
+    if not made:
+        return None
+    plan = make_plan(program, made, tokenizers, found, memo.draw)
+    for discovery, name in checked.searched.items():
+        _alike(discovery, next(test for test in made if test.name == name), plan)
+    return plan
+
+
+def _alike(discovery: Discovery, search: Test, plan: Plan) -> None:
+    """Refuse a pair whose inputs differ in their number of tokens (E828): each token is compared with the one in its place."""
+    draw, key, inputs = plan.scores[search.name][0].label.draw, search.network.key, plan.inputs[search.network.key]
+    rows = [plan.rows[run] for run in plan.rows if run.draw == draw and run.network == key]
+    for other in rows[1:]:
+        for pair in np.flatnonzero(inputs.lengths[rows[0]] != inputs.lengths[other])[:1].tolist():
+            base, source = int(rows[0][pair]), int(other[pair])
+            raise fail(
+                "E828",
+                f"the inputs of a pair have {inputs.length(base)} and {inputs.length(source)} tokens",
+                discovery.span,
+                notes=(f"base {inputs.text(base)!r}", f"source {inputs.text(source)!r}"),
+                help="draw pairs of one length, say `where base.template == source.template`",
+            )
 
 
 def _digest(spec: Spec, loader: Loader) -> str:

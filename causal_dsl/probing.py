@@ -16,7 +16,7 @@ from causal_dsl.network.forward import SiteRead, forward
 from causal_dsl.placing import InPartsRun, Vectors, read_parts, with_parts
 from causal_dsl.planning.graph import Forward
 from causal_dsl.planning.unclaimed import part
-from causal_dsl.program.probed import Apart, CircuitRuns, InParts, Replaced, Unmapped
+from causal_dsl.program.probed import AlignmentRuns, Apart, CircuitRuns, InParts, Replaced, Unmapped
 from causal_dsl.program.program import Test
 from causal_dsl.program.read_features import FeatureRef
 from causal_dsl.score.apart import WrittenApart, apart_findings
@@ -71,7 +71,7 @@ def with_probes(result: TestResult, test: Test, execution: Execution) -> TestRes
     # Whether the places of one layer are enough decides whether its rest is judged.
     for probe_test in sorted(mine, key=lambda one: not isinstance(one.probe, InParts)):
         probe = probe_test.probe
-        if probe is None or isinstance(probe, CircuitRuns):
+        if probe is None or isinstance(probe, CircuitRuns | AlignmentRuns):
             continue
         values = dict(run.cells[probe.cell].node.cell)
         at = next((i for i, cell in enumerate(cells) if cell.cell == values), None)

@@ -14,6 +14,7 @@ from causal_dsl.network.network import Network
 from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.program import NetworkRef
 from causal_dsl.specs import Options, Spec
+from causal_dsl.store.hashes import of_bytes
 from causal_dsl.store.keys import NetworkInputs, RunInputs, key_of, told, versions
 from causal_dsl.store.reads import Reads
 
@@ -79,9 +80,24 @@ def inputs_of(
         files=files,
         networks=network_inputs(networks),
         features=features,
+        circuits=_circuits(checked),
         behaviour=behaviour,
         versions=versions(),
     )
+
+
+def _circuits(checked: Checked) -> str:
+    """A digest of the circuits that were discovered; empty where none is."""
+    if checked.plan is None or checked.searches is None:
+        return ""
+    told = [
+        f"{test.name} {number} {[tuple(map(str, member)) for member in i.circuit.members]}"
+        for test in checked.plan.tests
+        for number, cell in enumerate(test.cells)
+        for i in cell.interventions
+        if i.circuit is not None and i.circuit.found
+    ]
+    return of_bytes("\n".join(told).encode())
 
 
 def identity_of(inputs: RunInputs, options: Options) -> dict[str, Any]:

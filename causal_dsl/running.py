@@ -11,10 +11,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from causal_dsl.beside_alignments import with_alignment
 from causal_dsl.beside_circuits import with_circuits, with_runs
 from causal_dsl.checked import Checked
 from causal_dsl.checking import check
 from causal_dsl.diagnostics import Diagnostic, Source, Span, SpecError
+from causal_dsl.discovering import discover, file_of, with_found
 from causal_dsl.engine.cautions import cautions
 from causal_dsl.engine.execute import Execution, budget_of
 from causal_dsl.engine.stored_blocks import ChunkStore
@@ -41,6 +43,7 @@ from causal_dsl.provenance import code_of, files_of, identity_of, inputs_of, nam
 from causal_dsl.ran import RanPart, joined, keep
 from causal_dsl.report.activations import refuse_nowhere, save_activations
 from causal_dsl.report.progress import Progress, progress
+from causal_dsl.score.agreement import with_agreement
 from causal_dsl.score.attribution_checks import with_attributions
 from causal_dsl.score.missing import as_far_as_measured, not_measured, refuse_missing
 from causal_dsl.score.of_run import score_run
@@ -210,9 +213,36 @@ def _run_part(
         checked.raise_errors()
         if checked.plan is not None:
             networks |= session.networks(ref for key, ref in checked.plan.networks.items() if key not in networks)
+    if checked.searches is not None:
+        checked = _discovered(spec, checked, name, networks, used, options, folder)
     roots = [root for ref in used.values() if (root := code_of(ref)) is not None]
     with later.watching(spec.folder, roots, () if options.out is None else (options.out,)):
         return _run(spec, checked, name, networks, options, folder, notices, later)
+
+
+def _discovered(
+    spec: Spec,
+    checked: Checked,
+    name: str,
+    networks: dict[NetworkKey, Network],
+    used: Mapping[NetworkKey, NetworkRef],
+    options: Options,
+    folder: SpecFolder | None,
+) -> Checked:
+    """The spec checked again, with the circuits that its networks are found to have."""
+    assert checked.program is not None
+    with progress() if options.progress else Progress() as bar:
+        found = discover(checked, networks, options, bar)
+    own = replace(options, tests=tuple(test.name for test in checked.program.tests)) if name else options
+    scores = {discovery: one.scores for discovery, one in found.items()}
+    again = check(spec, own, _with_blanks(networks, used), discovered=scores)
+    again.raise_errors()
+    again.found = found
+    for discovery, one in found.items() if folder is not None else ():
+        assert folder is not None
+        number = list(found).index(discovery) + 1
+        folder.write(f"circuits/{discovery.test}-{discovery.what}-{number}.json", file_of(one))
+    return again
 
 
 def _not_run(spec: Spec, checked: Checked) -> SpecResult:
@@ -231,6 +261,8 @@ def loaded_plan(spec: Spec, checked: Checked, options: Options) -> Plan:
     if checked.plan is None:
         checked = check(spec, options, _with_blanks(networks, used))
         checked.raise_errors()
+    if checked.searches is not None:
+        checked = _discovered(spec, checked, "", networks, used, options, None)
     assert checked.plan is not None
     for key, network in networks.items():
         if key in checked.plan.inputs:
@@ -322,23 +354,25 @@ def _scored(
     kept = kept_of(test, plan, {one.name: execution.runs[one.name].cells[0].columns for one in test.each})
     outputs = []
     for one in test.each:
-        run, ceilings = with_runs(execution.runs[one.name], execution), checked.ceilings.get(one.name, {})
+        run = with_alignment(with_runs(execution.runs[one.name], execution), execution)
+        ceilings = checked.ceilings.get(one.name, {})
         cells = [run.cells[number] for number in finished]
         scored = as_far_as_measured(score_run(run, cells, plan, ceilings, checked.answers[one.name], tokens, kept), one)
         scored = with_rest_kept(scored, one)
         scored = with_controls(scored, one, execution, checked, library, kept)
         if one.readout.metric is None:
             scored = with_probes(scored, one, execution)
-        scored = with_circuits(scored, run, execution, kept)
+        scored = with_agreement(with_found(with_circuits(scored, run, execution, kept), checked.found))
         scored = with_attributions(scored, one, [cell.columns for cell in cells], kept)
+        if not test.parts:
+            scored = with_ties(scored, test, plan.draw_of(one))
         scored = replace(scored, cells=tuple(map(settled, scored.cells)))
         speech = speech_of(one, plan, checked.answers[one.name], tokens)
         outputs.append(OneOutput(one, run, cells, ceilings, scored, speech))
-    drawn = plan.draw_of(test.each[0])
     if not test.parts:
-        return with_ties(outputs[0].result, test, drawn)
+        return outputs[0].result
     whole = score_several(test, outputs, plan, checked.ceilings.get(test.name, {}), kept)
-    return with_ties(as_far_as_measured(whole, test), test, drawn)
+    return with_ties(as_far_as_measured(whole, test), test, plan.draw_of(test.each[0]))
 
 
 def _finished(test: Test, execution: Execution) -> list[int] | None:

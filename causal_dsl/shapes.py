@@ -320,6 +320,39 @@ class RandomCircuitsJson(TypedDict):
     "the share of them that are at least as high as the circuit's, in [0, 1]"
 
 
+class DiscoveredJson(TypedDict):
+    """How a circuit was found, on inputs of the `fit` part."""
+
+    what: str
+    "nodes or edges"
+    method: str
+    "how they were scored"
+    metric: str
+    "what they add to"
+    pairs: int
+    "on which they were scored"
+    keep: float
+    "the share, or the number, that is kept"
+    by: str
+    "whether they are ranked by signed or by absolute score"
+    scores: dict[str, float | None]
+    "the score of each: how much the metric falls, to first order, where it alone is as in the counterfactual run"
+    correlation: float | None
+    "Pearson's, of scores and exact effects"
+    sampled: int
+    "of how many it is"
+    stability: float | None
+    "the mean Jaccard index of the set that is kept and those of 20 resamples of the pairs"
+    forwards: float
+    "how often all pairs were run"
+    backwards: float
+    "how often gradients were computed of all pairs"
+    base: float | None
+    "the mean of the metric in the base runs"
+    source: float | None
+    "the same in the counterfactual runs"
+
+
 class CircuitJson(TypedDict):
     """A circuit, and what ran beside it."""
 
@@ -339,6 +372,8 @@ class CircuitJson(TypedDict):
     "random circuits of the same size, by score"
     random_weighted_edges: list[float]
     "the weighted edges of each random circuit"
+    found: NotRequired[list[DiscoveredJson]]
+    "how it was found, where a run found it"
 
 
 class AttributionJson(TypedDict):
@@ -732,6 +767,8 @@ class IdentityJson(TypedDict):
     "what each network is made of, by its name"
     features: str
     "SHA-256 of the numbers of all fitted maps"
+    circuits: str
+    "SHA-256 of the nodes of all circuits that the run found; empty where it found none"
     behaviour: dict[str, str]
     "SHA-256 of the logits of networks made by code for some inputs, by name"
 

@@ -187,9 +187,10 @@ class Edges:
         layers: dict[int, list[Port]] = defaultdict(list)
         for port in self.ports:
             if port.kind == "logits":
-                if layout.norm is None:
+                last = layout.norm[:-1] if layout.norm is not None else "".join(layout.head[:1])
+                if not last or layout.norms is not None:  # without a norm the read-out reads the stream itself
                     raise self._unknown("norm before the logits")
-                handles.append(hook_tensor(self.network.model.get_submodule(layout.norm[:-1]), "in", self._added(port)))
+                handles.append(hook_tensor(self.network.model.get_submodule(last), "in", self._added(port)))
             elif port.kind == "mlp" and layout.at(port.layer).mid is not None:
                 handles += self._mlp(port)
             elif port.kind == "mlp" and not self.network.facts.parallel:

@@ -22,6 +22,7 @@ from causal_dsl.vocabulary.written import Value
 
 if TYPE_CHECKING:
     from causal_dsl import shapes
+    from causal_dsl.program.discovery import Kept
 
 _NAMES = {
     "embed": "the embedding",
@@ -76,6 +77,8 @@ class Ablation:
     text: str
     #: the weighted edges of the circuit, as a share of all edges
     share: float = 0.0
+    #: what was discovered of it
+    found: tuple[Kept, ...] = ()
 
     def written(self, kept: Members) -> Members:
         """What is written where ``kept`` stands in the place of the circuit."""

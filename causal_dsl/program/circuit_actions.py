@@ -10,6 +10,7 @@ from causal_dsl.diagnostics import did_you_mean
 from causal_dsl.program.ablations import Ablation, all_members, at, choices_of, inside
 from causal_dsl.program.circuit_members import Members, size
 from causal_dsl.program.circuits import CircuitReader
+from causal_dsl.program.discovery import Searches
 from causal_dsl.program.edge_sets import EdgeSet, ports_of, written_along
 from causal_dsl.program.modules import Definition, Module
 from causal_dsl.program.nodes import kinds_of, places_of
@@ -36,6 +37,7 @@ class Circuits:
     module: Module
     networks: Mapping[Definition, NetworkRef]
     likened: frozenset[str] = frozenset()
+    searches: Searches | None = None
 
     def named(self, expr: tree.Expr) -> Iterable[Definition]:
         """The circuits that an expression names."""
@@ -121,8 +123,12 @@ def read_circuit_action(
         kinds = given or kinds
     if not circuits.are_of(network, expr, found):
         return None
+    asked = circuits.searches.asked if circuits.searches is not None else []
+    before = len(asked)
     about = reader.alignment
-    members = CircuitReader(network, about.templates, found, reader.cell, about.model).members(expr, circuits.module)
+    members = CircuitReader(
+        network, about.templates, found, reader.cell, about.model, searches=reader.circuits.searches
+    ).members(expr, circuits.module)
     if members is None:
         return None
     every = all_members(kinds, positions, members, network.facts)
@@ -150,6 +156,7 @@ def read_circuit_action(
         choices_of(value, _told(action), kinds, every, outside, getattr(value, "role", "") in circuits.likened),
         _text(action),
         size(kept, network.facts).share,
+        tuple(dict.fromkeys(asked[before:])),
     )
     add = isinstance(action, tree.AddTo)
     return replace(write(ablation, ablation.written(kept)), span=action.span, circuit=ablation, add=add)

@@ -11,6 +11,7 @@ from causal_dsl.program.circuit_edges import declared_edges, is_wide, refuse_edg
 from causal_dsl.program.circuit_files import read_file
 from causal_dsl.program.circuit_members import Members
 from causal_dsl.program.definitions import meant
+from causal_dsl.program.discovery import Searches, read_discover
 from causal_dsl.program.edge_sets import EdgeSet, among, ports_of
 from causal_dsl.program.modules import Definition, Module
 from causal_dsl.program.nodes import EVERYWHERE, OutputNode, Spot, nodes_of, refined, together, without
@@ -61,6 +62,8 @@ class CircuitReader:
     cell: Mapping[str, tree.Expr] = field(default_factory=dict)
     model: CausalModel | None = None
     free: bool = False
+    #: what the test discovers; None where a circuit is declared
+    searches: Searches | None = None
 
     @property
     def facts(self) -> Facts:
@@ -241,6 +244,9 @@ class CircuitReader:
             assert isinstance(declaration.value, tree.Call)
             call = substitute(declaration.value, self.cell)
             found: Members | None = read_file(call, module.folder, self.facts, self.diagnostics)
+        elif called is not None and called[0] == "discover" and "discover" not in module.names:
+            assert isinstance(declaration.value, tree.Call)
+            found = read_discover(substitute(declaration.value, self.cell), self.facts, self.searches, self.diagnostics)
         else:
             found = self.members(declaration.value, module)
         if found is None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from causal_dsl.diagnostics import Diagnostics
+from causal_dsl.measures.quantities import Quantity
 from causal_dsl.program.measured import without_lines
 from causal_dsl.program.program import Cell, Intervention, NetworkRef, Test
 from causal_dsl.program.read_features import FeatureRef, Variant
@@ -208,6 +209,19 @@ def _on_part(test: Test, part: Part, n: int | None, keep: bool = False) -> Test:
     return replace(test, design=replace(test.design, statements=statements), draws=told, parts=parts)
 
 
+# ── discovered circuits ─────────────────────────────────────────────────────────────────────────
+
+
+def search_of(test: Test, number: int, n: int | None, source: str) -> Test:
+    """What a circuit of a test is found on: the ``fit`` part of its inputs, with its own seeds, and no intervention."""
+    made = _on_part(test, "fit", n, keep=True)
+    name = f"{test.name}: search {number + 1}"
+    made = without_lines(
+        made, name=name, cells=(Cell(()),), solved=(), control=(test.name, "search"), parts=(), discoveries=()
+    )
+    return replace(made, scores=replace(made.scores, needed=frozenset({(source, Quantity("answer"))})))
+
+
 # ── controls ────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -323,6 +337,7 @@ __all__ = [
     "held_out",
     "learned",
     "maps_of",
+    "search_of",
     "trained_of",
     "untrained",
 ]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from causal_dsl.program.discovery import Scores
 from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.program import NetworkRef
 from causal_dsl.program.tokens import Tokens
@@ -30,3 +31,5 @@ class ReadOptions:
     seed: int = 0
     #: the tokenizer of a network, where it is known
     tokens: Tokenizers = lambda network: None
+    #: the scores of what was discovered, once a network has run
+    discovered: Scores = field(default_factory=dict)

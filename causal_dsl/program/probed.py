@@ -81,3 +81,16 @@ class CircuitRuns:
 
     names: tuple[tuple[int, str], ...]
     sizes: tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True, eq=False)
+class AlignmentRuns:
+    """Runs in which the places of an alignment are set. ``names``: of each of its cells, of which cell of the test it is (None: of all),
+    and what it is called. ``row`` [m]: of which row of the test each of its rows is, ``weight`` [m] how much it counts there.
+    ``expected``: of each cell, the codes [m] that the causal model gives. ``exact``: these are all rows that can be drawn."""
+
+    names: tuple[tuple[int | None, str], ...]
+    row: np.ndarray
+    weight: np.ndarray
+    expected: tuple[np.ndarray, ...]
+    exact: bool

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from causal_dsl.causal.designs import Design, Drawn
 from causal_dsl.causal.model import CausalModel
@@ -15,7 +15,7 @@ from causal_dsl.measures.context import TestScores
 from causal_dsl.measures.quantities import Asked
 from causal_dsl.program.ablations import Ablation
 from causal_dsl.program.identity import NetworkKey, Origin, origin
-from causal_dsl.program.probed import Apart, InParts, Replaced, Unmapped
+from causal_dsl.program.probed import AlignmentRuns, Apart, InParts, Replaced, Unmapped
 from causal_dsl.program.read_features import FeatureRef
 from causal_dsl.program.stated_ends import End
 from causal_dsl.program.templates import Template
@@ -24,6 +24,9 @@ from causal_dsl.vocabulary.locations import Place, Position, Site
 from causal_dsl.vocabulary.network_facts import Facts
 from causal_dsl.vocabulary.ports import Reach
 from causal_dsl.vocabulary.written import Value
+
+if TYPE_CHECKING:
+    from causal_dsl.program.discovery import Kept
 
 
 @dataclass(frozen=True)
@@ -115,6 +118,8 @@ class Cell:
     placed: tuple[Placed, ...] = field(default=(), compare=False)
     #: what is read at places
     looks: tuple[PlaceRead, ...] = ()
+    #: what would write each placed variable, where measures of the whole alignment are asked for
+    held: tuple[Intervention, ...] = field(default=(), compare=False)
 
     @property
     def settings(self) -> dict[str, int | float | str]:
@@ -288,9 +293,11 @@ class Test:
     controls: bool = True
     #: of such further interventions: their rows, which are chosen among those of their test, and what they ask
     given: Drawn | None = None
-    probe: Unmapped | Replaced | Apart | InParts | None = None
+    probe: Unmapped | Replaced | Apart | InParts | AlignmentRuns | None = None
     #: where the alignment reads several outputs: the test as it is for each by itself, which is what is planned and run
     parts: tuple[Test, ...] = ()
+    #: the circuits that are found before it is run
+    discoveries: tuple[Kept, ...] = ()
 
     @property
     def model(self) -> CausalModel:

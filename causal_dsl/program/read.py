@@ -94,6 +94,8 @@ def _read_tests(
         if test is not None and learned(test):
             taken_over += _take_over_fits(module, test, known, (*fits, *taken_over), found)
             test = held_out(test, bool(declared_for(test, (*fits, *taken_over))))
+        elif test is not None and test.discoveries:
+            test = held_out(test, False)
         if test is not None:
             tests.append(replace(test, family=definition.family, variant=definition.variant))
     return tuple(tests), tuple(taken_over)

@@ -31,7 +31,9 @@ def read_edge(action: tree.PatchPath, reader: ActionReader) -> Intervention | No
     if refuse_edges(network.facts, action.span, found):
         return None
     about = reader.alignment
-    circuits = CircuitReader(network, about.templates, found, reader.cell, about.model)
+    circuits = CircuitReader(
+        network, about.templates, found, reader.cell, about.model, searches=reader.circuits.searches
+    )
     senders = _senders(action.sender, reader, circuits)
     received = _receivers(action.receiver, reader, circuits)
     value = reader.values(action.sender).source(action.source, ())

@@ -40,6 +40,8 @@ def circuits(test: TestResult) -> Iterator[RenderableType]:
         yield _indented(_table(test))
         if len(cells) > _MOST_CELLS:
             yield _indented(Text(f"and {len(cells) - _MOST_CELLS} more cells", style="dim"))
+    for found in dict.fromkeys(one for _, circuit in cells for one in _found(circuit)):
+        yield _indented(Text(found, style="dim"))
     for choices in dict.fromkeys(circuit.choices for _, circuit in cells):
         yield _indented(Text(f"ablation: {choices}", style="dim"))
     checks = [check for _, circuit in cells for check in circuit.checks]
@@ -47,6 +49,21 @@ def circuits(test: TestResult) -> Iterator[RenderableType]:
         says = list(dict.fromkeys(check.says for check in checks))
         most = max(check.apart for check in checks)
         yield _indented(Text(f"self-checks: {'; '.join(says)} (at most {show(most)} apart in a logit)", style="dim"))
+
+
+def _found(circuit: CircuitResult) -> Iterator[str]:
+    """How a circuit was found, in words."""
+    for one in circuit.found:
+        kept = f"{one.keep:.3g}" if one.keep > 1 or isinstance(one.keep, int) else f"{100 * one.keep:.3g}%"
+        told = [
+            f"found by {one.method} of {one.metric} on {one.pairs} pairs of the fit part: {kept} of {len(one.scores)} {one.what}, "
+            f"the highest by {one.by} score"
+        ]
+        if one.correlation is not None:
+            told.append(f"correlation with the exact effects of {one.sampled}: {show(one.correlation)}")
+        if one.stability is not None:
+            told.append(f"on resampled pairs the set keeps a Jaccard index of {show(one.stability)}")
+        yield "; ".join(told)
 
 
 def _size(circuit: CircuitResult) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from causal_dsl.program.ablations import AblationChoices
 from causal_dsl.program.circuit_members import Members, listed
 from causal_dsl.program.circuit_members import name as name_of
+from causal_dsl.program.discovery import Kept
 from causal_dsl.program.edge_sets import EdgeSet
 from causal_dsl.program.nodes import EVERYWHERE, Size
 from causal_dsl.score.as_json import number
@@ -56,6 +57,44 @@ class RandomCircuits:
 
 
 @dataclass(frozen=True)
+class Discovered:
+    """How a circuit was found: by a ``method`` from a ``metric`` on ``pairs`` pairs of their own, the ``keep`` ``what`` with the highest
+    scores ``by`` signed or absolute score. ``correlation`` with the exact effects of ``sampled`` of them, ``stability`` of the kept set
+    (the mean Jaccard index with those of resampled pairs), ``passes`` forwards and backwards, ``ends`` of the metric."""
+
+    what: str
+    method: str
+    metric: str
+    pairs: int
+    keep: float
+    by: str
+    scores: Mapping[str, float]
+    correlation: float | None
+    sampled: int
+    stability: float | None
+    passes: tuple[float, float]
+    ends: tuple[float, float]
+
+    def to_json(self) -> shapes.DiscoveredJson:
+        return {
+            "what": self.what,
+            "method": self.method,
+            "metric": self.metric,
+            "pairs": self.pairs,
+            "keep": self.keep,
+            "by": self.by,
+            "scores": {name: number(score) for name, score in self.scores.items()},
+            "correlation": number(self.correlation),
+            "sampled": self.sampled,
+            "stability": number(self.stability),
+            "forwards": self.passes[0],
+            "backwards": self.passes[1],
+            "base": number(self.ends[0]),
+            "source": number(self.ends[1]),
+        }
+
+
+@dataclass(frozen=True)
 class CircuitResult:
     """One circuit in one cell."""
 
@@ -68,6 +107,9 @@ class CircuitResult:
     sizes: tuple[float, ...] = ()
     #: its nodes or its edges
     members: Members = ()
+    #: what of it was discovered, and how
+    kept: tuple[Kept, ...] = ()
+    found: tuple[Discovered, ...] = ()
 
     @property
     def lines(self) -> tuple[str, ...]:
@@ -95,6 +137,7 @@ class CircuitResult:
             "checks": [check.to_json() for check in self.checks],
             "random": {name: one.to_json() for name, one in self.random.items()},
             "random_weighted_edges": list(self.sizes),
+            **({"found": [one.to_json() for one in self.found]} if self.found else {}),  # type: ignore[typeddict-item]
         }
 
     def findings(self) -> tuple[Finding, ...]:
@@ -132,4 +175,4 @@ def random_of(own: float | None, values: Sequence[float | None]) -> RandomCircui
     return RandomCircuits(tuple(values), high)
 
 
-__all__ = ["CLOSE", "CircuitResult", "RandomCircuits", "SelfCheck", "random_of"]
+__all__ = ["CLOSE", "CircuitResult", "Discovered", "RandomCircuits", "SelfCheck", "random_of"]

@@ -46,6 +46,7 @@ class NetworkInputs:
 class RunInputs:
     """All that decides the numbers of a run: blocks under ``--out`` belong to it. ``spec``: SHA-256 of its text and imports;
     ``files``: of every file that it reads, by path; ``features``: of the numbers of all fitted maps;
+    ``circuits``: of the nodes of all circuits that were discovered;
     ``behaviour``: of the logits that networks made by code give for some of its inputs, by their names."""
 
     spec: str
@@ -59,6 +60,7 @@ class RunInputs:
     files: Mapping[str, str]
     networks: Mapping[str, NetworkInputs]
     features: str
+    circuits: str
     behaviour: Mapping[str, str]
     versions: Mapping[str, str]
 

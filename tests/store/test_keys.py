@@ -47,6 +47,7 @@ INPUTS: list[Inputs] = [
         {"names.txt": "3" * 64},
         {"net": NETWORK},
         "",
+        "",
         {},
         {"torch": "2"},
     ),

@@ -1,0 +1,117 @@
+"""The circuits of a spec that a run finds: scored on inputs of their own, before the plan that judges them is made."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from causal_dsl.checked import Checked
+from causal_dsl.discovery.exact_effects import Exact
+from causal_dsl.discovery.input_pairs import Pairs
+from causal_dsl.discovery.metric_gradient import MetricGradient
+from causal_dsl.discovery.part_scores import PartScorer, Scored, Way
+from causal_dsl.discovery.stability import Found, name_of, sample
+from causal_dsl.engine.execute import budget_of
+from causal_dsl.network.network import Network
+from causal_dsl.planning import graph as g
+from causal_dsl.program.discovery import Discovery, Kept, metric_of, source_of
+from causal_dsl.program.identity import NetworkKey
+from causal_dsl.report.progress import Progress
+from causal_dsl.score.circuit_results import Discovered
+from causal_dsl.score.results import TestResult
+from causal_dsl.score.targets import target_ids
+from causal_dsl.specs import Options
+
+
+def discover(
+    checked: Checked, networks: Mapping[NetworkKey, Network], options: Options, bar: Progress
+) -> dict[Discovery, Found]:
+    """Score what the circuits of a spec are found by."""
+    plan = checked.searches
+    if plan is None or checked.program is None:
+        return {}
+    tests = {one.name: one for test in checked.program.tests for one in test.each}
+    searches = {test.name: test for test in plan.tests}
+    targets = target_ids(plan, checked.answers, networks)
+    found: dict[Discovery, Found] = {}
+    known: dict[object, Found] = {}
+    for discovery, name in checked.searched.items():
+        search, test = searches[name], tests[discovery.test]
+        network, metric, source = networks[search.network.key], metric_of(test), source_of(test)
+        assert metric is not None and source is not None
+        draw = plan.scores[name][0].label.draw
+        rows = [plan.rows[g.Forward(search.network.key, draw, role)] for role in ("base", source)]
+        same = (search.network.key, draw, source, metric, replace(discovery, test=""))
+        if same in known:  # tests that draw alike and ask by one metric share what is found
+            found[discovery] = replace(known[same], discovery=discovery)
+            continue
+        pairs = Pairs(plan.inputs[search.network.key], *rows)
+        objective = MetricGradient(metric, search, checked.answers[name], targets)
+        bar.say(f"{test.name}: {discovery.text}"[:60])
+        found[discovery] = known[same] = _found(discovery, network, pairs, objective, options)
+    return found
+
+
+def _found(discovery: Discovery, network: Network, pairs: Pairs, objective: MetricGradient, options: Options) -> Found:
+    budget = budget_of(network, options.memory)
+    of = PartScorer(network, pairs, objective, budget, discovery.kinds, network.padding)
+    exact = Exact(network, pairs, objective, budget, network.padding)
+    if discovery.method == "exact":
+        scored = _exactly(discovery, of, exact)
+    else:
+        way = Way(**dict(discovery.settings)) if discovery.method == "eap_ig" else Way()
+        scored = of.score_edges(way) if discovery.what == "edges" else of.score_nodes(way)
+    names = tuple(name_of(part) for part in scored.of)
+    looked = sample(scored.means)
+    if discovery.method == "exact":
+        effects = scored.means[list(looked)]
+    else:
+        effects = exact.effects([[scored.of[number]] for number in looked]).mean(axis=1)
+    return Found(discovery, names, scored, objective.metric.text, len(pairs), looked, tuple(effects.tolist()))
+
+
+def _exactly(discovery: Discovery, of: PartScorer, exact: Exact) -> Scored:
+    """The effect of every node or edge, a forward pass for each."""
+    parts = of.edges if discovery.what == "edges" else of.nodes
+    effects = exact.effects([[part] for part in parts])
+    return Scored(parts, effects.T, np.ones(len(of.pairs)), exact.ends, (exact.forwards, 0.0))
+
+
+def with_found(result: TestResult, found: Mapping[Discovery, Found]) -> TestResult:
+    """The result of a test, its circuits told of how they were found."""
+    cells = []
+    for cell in result.cells:
+        if cell.circuit is not None and cell.circuit.kept:
+            known = [(kept, found[kept.discovery]) for kept in cell.circuit.kept if kept.discovery in found]
+            cell = replace(cell, circuit=replace(cell.circuit, found=tuple(_told(*one) for one in known)))
+        cells.append(cell)
+    return replace(result, cells=tuple(cells))
+
+
+def _told(kept: Kept, one: Found) -> Discovered:
+    return Discovered(
+        kept.discovery.what,
+        kept.discovery.text,
+        one.metric,
+        one.pairs,
+        kept.keep,
+        kept.by,
+        one.scores,
+        one.correlation,
+        len(one.sampled),
+        one.stability(kept),
+        one.scored.passes,
+        one.scored.ends,
+    )
+
+
+def file_of(one: Found) -> bytes:
+    """The scores as a file that `json("…", keep=10%, by=absolute)` reads."""
+    held = {one.discovery.what: one.scores, "method": one.discovery.text, "metric": one.metric, "pairs": one.pairs}
+    return json.dumps(held, indent=1).encode()
+
+
+__all__ = ["discover", "file_of", "with_found"]

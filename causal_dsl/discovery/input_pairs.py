@@ -1,0 +1,76 @@
+"""Pairs of inputs, base and counterfactual, in batches that fit the memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from causal_dsl.inputs import Inputs
+from causal_dsl.inputs.protocol import InputRows
+from causal_dsl.network.network import Network
+from causal_dsl.planning.memory import Budget
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """``base[i]`` and ``source[i]`` are the numbers of the inputs of pair i; the two have as many tokens."""
+
+    inputs: Inputs
+    base: np.ndarray
+    source: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.base)
+
+    @cached_property
+    def lengths(self) -> np.ndarray:
+        return self.inputs.lengths[self.base]
+
+    def rows(self, role: str, which: np.ndarray) -> InputRows:
+        """The inputs of some pairs."""
+        return self.inputs.rows((self.base if role == "base" else self.source)[which])
+
+    def read(self, which: np.ndarray) -> Tensor:
+        """The token of the base of each pair at which the answer is read."""
+        return torch.from_numpy(self.inputs.reads[self.base[which]])
+
+    def mask(self, which: np.ndarray, padding: str) -> Tensor | None:
+        """Which tokens of a batch of some pairs are there [rows, tokens, 1]; None where there are no tokens."""
+        if not self.inputs.has_tokens:
+            return None
+        lengths = torch.from_numpy(self.lengths[which])
+        place = torch.arange(int(lengths.max()))[None]
+        there = place < lengths[:, None]
+        return (there.flip(1) if padding == "left" else there)[..., None]
+
+    def batches(self, network: Network, budget: Budget, gradients: bool) -> Iterator[np.ndarray]:
+        """The pairs, those of like length together, as many at a time as fit."""
+        order = np.argsort(self.lengths, kind="stable")[::-1]
+        while len(order):
+            size = most_rows(network, budget, int(self.lengths[order[0]]), gradients)
+            yield order[:size]
+            order = order[size:]
+
+
+def most_rows(network: Network, budget: Budget, tokens: int, gradients: bool) -> int:
+    """How many rows of so many tokens fit the budget: with gradients everything that a pass computes stays."""
+    facts = network.facts
+    if not facts.has_tokens:
+        return max(1, int(budget.tensors // (64 * budget.size * max(1, sum(facts.widths)))))
+    width, layers, heads = facts.width or 1, facts.layers or 1, facts.heads or 1
+    inner = max(facts.mlp_width or 0, facts.inner or 0, 4 * width)
+    layer = 14 * width + 5 * inner + 3 * heads * tokens
+    # what all layers give, twice, and the gradients of what they read; beside them the vectors of one layer and its reads
+    kept = layers * (8 * width) + layer
+    alone = (heads + 3 * heads + 1) * width * 4
+    whole = tokens * (kept + alone + (layers * layer if gradients else 0)) + 8 * (facts.outputs or 1)
+    most = budget.most_tokens if facts.has_tokens else 65_536
+    return max(1, min(int(budget.tensors // max(1, budget.size * whole)), most // max(1, tokens)))
+
+
+__all__ = ["Pairs", "most_rows"]

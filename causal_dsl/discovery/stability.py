@@ -1,0 +1,81 @@
+"""What was found where a circuit is discovered: scores, how they compare with exact effects, and how the set holds on other pairs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from causal_dsl.counter import Stream
+from causal_dsl.diagnostics import Diagnostics
+from causal_dsl.discovery.part_scores import Scored
+from causal_dsl.program.discovery import Discovery, Kept, chosen
+
+#: Resamples of the pairs by which it is told how a set holds, and the parts whose exact effect is looked at.
+RESAMPLES, SAMPLED = 20, 24
+_SEED = 12_036
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """The outcome of a discovery on ``pairs`` pairs. ``metric`` is what it is found by, ``sampled`` the numbers of some parts and
+    ``exact`` their effects."""
+
+    discovery: Discovery
+    names: tuple[str, ...]
+    scored: Scored
+    metric: str
+    pairs: int
+    sampled: tuple[int, ...]
+    exact: tuple[float, ...]
+
+    @property
+    def scores(self) -> dict[str, float]:
+        """The mean score of each node or edge, by its name."""
+        return dict(zip(self.names, self.scored.means.tolist(), strict=True))
+
+    @property
+    def correlation(self) -> float | None:
+        """Pearson's correlation of scores with exact effects, over the parts that were looked at; None where one does not vary."""
+        scores, exact = self.scored.means[list(self.sampled)], np.array(self.exact)
+        if len(exact) < 3 or not np.isfinite(exact).all() or np.ptp(scores) == 0 or np.ptp(exact) == 0:
+            return None
+        return float(np.corrcoef(scores, exact)[0, 1])
+
+    def stability(self, kept: Kept) -> float | None:
+        """The mean Jaccard index of the set that is kept with those of resampled pairs; None of a single group of pairs, and of
+        sets that keep nothing."""
+        groups = len(self.scored.weights)
+        if groups < 2:
+            return None
+        mine = self._set(self.scored.means, kept)
+        stream = Stream(_SEED, "pairs")
+        found = []
+        for _ in range(RESAMPLES):
+            counts = np.bincount(stream.below(groups, groups), minlength=groups)
+            weights = counts * self.scored.weights
+            other = self._set(weights @ self.scored.groups / max(1e-300, weights.sum()), kept)
+            if mine or other:
+                found.append(len(mine & other) / len(mine | other))
+        return float(np.mean(found)) if found else None
+
+    def _set(self, means: np.ndarray, kept: Kept) -> set[str]:
+        scores = dict(zip(self.names, means.tolist(), strict=True))
+        return set(chosen(scores, kept, kept.discovery.span, Diagnostics()) or ())
+
+
+def sample(means: np.ndarray) -> tuple[int, ...]:
+    """The parts whose exact effect is looked at: half of them those with the largest scores, the others spread over the rest."""
+    order = np.argsort(-np.abs(means), kind="stable")
+    first = order[: SAMPLED // 2]
+    rest = order[SAMPLED // 2 :]
+    some = np.linspace(0, len(rest) - 1, SAMPLED - len(first)).astype(int) if len(rest) else np.zeros(0, int)
+    return tuple(sorted({*first.tolist(), *rest[some].tolist()}))
+
+
+def name_of(part: object) -> str:
+    """A node, or an edge, as files and specs write it."""
+    return " -> ".join(map(str, part)) if isinstance(part, tuple) else str(part)
+
+
+__all__ = ["Found", "name_of", "sample"]

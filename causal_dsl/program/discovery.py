@@ -1,0 +1,314 @@
+"""`circuit found : net = discover(nodes, method=eap_ig(steps=5), keep=10%, by=absolute)`: circuits that a run finds.
+
+A circuit is found on inputs of its own, the ``fit`` part of what the test draws that names it, and by the metric that the test's
+score of a circuit is of; the test is judged on the other parts. Until a network has run no score is known: a check and a plan
+take the first components in their place, as many as will be kept.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean
+from causal_dsl.measures.gradients import no_gradient
+from causal_dsl.measures.of_circuits import OfCircuit
+from causal_dsl.measures.per_pair import Pair
+from causal_dsl.program.circuit_files import edge_of, node_of
+from causal_dsl.program.circuit_members import Members
+from causal_dsl.program.edge_sets import EdgeSet, edge_name, every_edge, ports_of
+from causal_dsl.program.nodes import EVERYWHERE, OutputNode, universe
+from causal_dsl.program.program import Test
+from causal_dsl.program.read_settings import call_name, read_settings
+from causal_dsl.syntax import tree
+from causal_dsl.syntax.format import format_expr
+from causal_dsl.vocabulary.discovery_methods import METHODS
+from causal_dsl.vocabulary.network_facts import Facts
+from causal_dsl.vocabulary.settings import Setting
+from causal_dsl.vocabulary.values.from_run import FromRun
+
+_SETTINGS = {
+    "what": Setting("word", positional=True, required=True, choices=("nodes", "edges")),
+    "method": Setting("value", required=True),
+    "keep": Setting("number", required=True, low=0),
+    "by": Setting("word", required=True, choices=("signed", "absolute")),
+    "among": Setting("names"),
+    "n": Setting("int", low=1),
+}
+
+
+@dataclass(frozen=True)
+class Discovery:
+    """What is scored: ``what`` (nodes or edges) of the network of a ``test``, by a ``method`` with its ``settings``, on ``n`` pairs (None:
+    as many as the test draws). How many are kept is no part of it: the circuits of a sweep over sizes share their scores."""
+
+    test: str
+    what: str
+    method: str
+    settings: tuple[tuple[str, Any], ...]
+    kinds: tuple[str, ...]
+    n: int | None
+    span: Span = field(compare=False)
+
+    @property
+    def text(self) -> str:
+        """The method as a spec writes it."""
+        told = ", ".join(f"{name}={value}" for name, value in self.settings)
+        return f"{self.method}({told})" if told else self.method
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What of the scores is in a circuit: the share or the number that is kept, by ``signed`` or ``absolute`` score."""
+
+    discovery: Discovery
+    keep: float
+    by: str
+
+
+#: The scores of each discovery, by the names of nodes, or of edges (`layer[0].head[1] -> layer[1].head[0].q`).
+Scores = Mapping[Discovery, Mapping[str, float]]
+
+
+@dataclass(frozen=True)
+class Searches:
+    """What one test discovers: what is ``known`` of it, and all that it asked for."""
+
+    test: str = ""
+    known: Scores = field(default_factory=dict)
+    asked: list[Kept] = field(default_factory=list)
+
+
+def read_discover(call: tree.Call, facts: Facts, searches: Searches | None, found: Diagnostics) -> Members | None:
+    """The nodes or the edges that a discovery keeps; None where a fault was reported."""
+    settings = read_settings("discover", call.arguments, _SETTINGS, found, call.span)
+    if settings is None:
+        return None
+    method = _method(settings["method"], found)
+    kinds = _kinds(settings["among"], settings["what"], facts, found)
+    if method is None or kinds is None:
+        return None
+    if settings["what"] == "edges" and not _has_edges(facts, call.span, found):
+        return None
+    every = universe(facts, kinds, [OutputNode("neuron", n, 0) for n in range(facts.layers or 0)] * ("neuron" in kinds))
+    if every is None:
+        if facts.kind == "unknown":
+            return ()  # known once it is loaded
+        found.report(
+            "E810",
+            "the components of this network are not known",
+            call.span,
+            notes=("its layers are not known, or its heads cannot be told apart",),
+            help="intervene on sites instead: do(layer[3].mlp_out[last] = mean)",
+        )
+        return None
+    test = "" if searches is None else searches.test
+    kept = Kept(
+        Discovery(test, settings["what"], method[0], method[1], kinds, settings["n"], call.span),
+        settings["keep"],
+        settings["by"],
+    )
+    if searches is not None:
+        searches.asked.append(kept)
+    scores = None if searches is None else searches.known.get(kept.discovery)
+    edges = kept.discovery.what == "edges"
+    if scores is None:  # nothing has run: as many of them as it will keep
+        there = every_edge(facts, kinds) if edges else None
+        parts = map(str, every) if there is None else (edge_name(node, port) for node, port, _ in there)
+        names = chosen(dict.fromkeys(parts, 0.0), kept, call.span, found)
+    else:
+        names = chosen(scores, kept, call.span, found)
+        names = pruned(names, facts) if edges and names is not None else names
+    if names is None:
+        return None
+    if edges:
+        ends = (edge_of(name) for name in names)
+        return EdgeSet.of(ports_of(facts), [(*edge, EVERYWHERE) for edge in ends if edge is not None])
+    place = EVERYWHERE if facts.has_tokens else None
+    return tuple((node, place) for name in names for node in nodes_at(name, facts))
+
+
+def chosen(scores: Mapping[str, float], kept: Kept, span: Span, found: Diagnostics) -> list[str] | None:
+    """The names with the highest scores; None where there are not as many (E829)."""
+    keep, every = kept.keep, len(scores)
+    count = math.ceil(keep * every - 1e-9) if isinstance(keep, float) and keep <= 1 else keep
+    if count != int(count) or count > every:
+        found.report(
+            "E829",
+            f"`keep` is {keep:g} of {every} {kept.discovery.what}",
+            span,
+            help=f"write a share, keep=10%, or a number of {kept.discovery.what} up to {every}",
+        )
+        return None
+    size = abs if kept.by == "absolute" else float
+    return sorted(scores, key=lambda name: (-size(scores[name]), name))[: int(count)]
+
+
+def pruned(names: Iterable[str], facts: Facts) -> list[str]:
+    """The edges that lie on a path from the embedding to the logits: an edge from a component that no kept edge reaches, and one to
+    a component that gives nothing on, is dropped, and so on until none is."""
+    edges = {name: (name.partition(" -> ")[2], nodes_at(name, facts)) for name in names}
+    while True:
+        senders = {ends[0] for _, ends in edges.values()}
+        reached = {node for _, ends in edges.values() for node in ends[1:]}
+        left = {
+            name: (receiver, ends)
+            for name, (receiver, ends) in edges.items()
+            if (receiver == "logits" or senders & set(ends[1:])) and (ends[0].kind == "embed" or ends[0] in reached)
+        }
+        if len(left) == len(edges):
+            return list(left)
+        edges = left
+
+
+def nodes_at(name: str, facts: Facts) -> list[OutputNode]:
+    """The node that a name is of; of an edge those at its ends."""
+    if "->" not in name:
+        node = node_of(name)
+        return [] if node is None else [node]
+    sender, receiver = name.split(" -> ")
+    found = [node_of(sender)]
+    if receiver != "logits" and receiver[-2:] in (".k", ".v"):
+        one = node_of(receiver[:-2])
+        shared = max(1, (facts.heads or 1) // (facts.kv_heads or facts.heads or 1))
+        found += [OutputNode("head", one.layer, shared * one.index + i) for i in range(shared)] if one else []
+    elif receiver != "logits":
+        found.append(node_of(f"{receiver}_out" if receiver.endswith(".mlp") else receiver[:-2]))
+    return [node for node in found if node is not None]
+
+
+# ── what it needs of its test ───────────────────────────────────────────────────────────────────
+
+
+def metric_of(test: Test) -> Pair | None:
+    """The metric of the first score of a circuit in a test; None where there is none."""
+    parts = (part for value in test.scores.asked.values() for part in value.walk())
+    return next((part.pair for part in parts if isinstance(part, OfCircuit)), None)
+
+
+def source_of(test: Test) -> str | None:
+    """The run that a test takes its values from; None where they are from no run."""
+    circuits = [i.circuit for cell in test.cells for i in cell.interventions if i.circuit is not None]
+    value = circuits[0].value if circuits else None
+    return value.role if isinstance(value, FromRun) else None
+
+
+def check_discoveries(test: Test, found: Diagnostics) -> bool:
+    """Refuse a test that cannot say by which metric and against what its circuits are found, or is judged on the same inputs."""
+    for kept in test.discoveries:
+        span, metric = kept.discovery.span, metric_of(test)
+        if metric is None:
+            found.report(
+                "E824",
+                f"`{test.name}` has no score of a circuit by which one could be found",
+                test.span,
+                others=((span, "found by the metric of such a score"),),
+                help="report faithfulness(m): the circuit is found by m",
+            )
+            return False
+        without = no_gradient(metric)
+        if without is not None and METHODS[kept.discovery.method].gradient:
+            found.report(
+                "E823",
+                f"`{without}` has no gradient",
+                test.span,
+                others=((span, "found by gradients"),),
+                notes=("a count, a rank or a comparison stays as it is where the network changes a little",),
+                help="find the circuit by logits or probabilities, say logit(answer) - logit(source.answer)",
+            )
+            return False
+        if source_of(test) is None:
+            found.report(
+                "E826",
+                f"`{test.name}` takes its values from no run",
+                test.span,
+                others=((span, "found by what another run would change"),),
+                help="take them from a counterfactual: do(outside(c) <- source)",
+            )
+            return False
+        same = next((s for s in test.design.statements if s.split in ("fit", "validation")), None)
+        if same is not None:
+            found.report(
+                "E827",
+                f"`{test.name}` is judged on inputs of the part on which its circuit is found",
+                same.span,
+                others=((span, "found on the `fit` part"),),
+                help="write split=test, or leave it out",
+            )
+            return False
+    return True
+
+
+# ── settings ────────────────────────────────────────────────────────────────────────────────────
+
+
+def _method(expr: tree.Expr, found: Diagnostics) -> tuple[str, tuple[tuple[str, Any], ...]] | None:
+    called = call_name(expr) if isinstance(expr, tree.Call | tree.Name) else None
+    if called is None or called[0] not in METHODS:
+        name = format_expr(expr)[:60] if called is None else called[0]
+        found.report(
+            "E825",
+            f"no method `{name}` finds a circuit",
+            expr.span,
+            help=did_you_mean(name, METHODS, "there is " + ", ".join(f"`{one}`" for one in METHODS)),
+        )
+        return None
+    arguments = expr.arguments if isinstance(expr, tree.Call) else ()
+    settings = read_settings(called[0], arguments, METHODS[called[0]].settings, found, expr.span)
+    return None if settings is None else (called[0], tuple(settings.items()))
+
+
+def _kinds(names: tuple[tree.Expr, ...] | None, what: str, facts: Facts, found: Diagnostics) -> tuple[str, ...] | None:
+    there = ("input", "unit") if facts.kind == "vector" else ("embed", "head", "mlp")
+    if names is None:
+        return there
+    every = there if what == "edges" or facts.kind == "vector" else (*there, "neuron")
+    for item in names:
+        if not isinstance(item, tree.Name) or item.name not in every:
+            found.report(
+                "E803",
+                f"`{format_expr(item)[:60]}` is no kind of component here",
+                item.span,
+                help=did_you_mean(format_expr(item), every, "there is " + ", ".join(f"`{k}`" for k in every)),
+            )
+            return None
+    return tuple(dict.fromkeys(item.name for item in names if isinstance(item, tree.Name)))
+
+
+def _has_edges(facts: Facts, span: Span, found: Diagnostics) -> bool:
+    if not facts.has_tokens:
+        found.report(
+            "E812",
+            "a vector network has no edges between components",
+            span,
+            notes=("each of its layers reads the one below it, and nothing else",),
+            help="discover nodes: discover(nodes, …)",
+        )
+    elif facts.record is not None and facts.record.norms is not None:
+        found.report(
+            "E811",
+            f"`{facts.architecture}` has no edges between components",
+            span,
+            notes=("its stream is normed after each addition",),
+            help="discover nodes: discover(nodes, …)",
+        )
+    else:
+        return True
+    return False
+
+
+__all__ = [
+    "Discovery",
+    "Kept",
+    "Scores",
+    "Searches",
+    "check_discoveries",
+    "chosen",
+    "metric_of",
+    "nodes_at",
+    "pruned",
+    "read_discover",
+    "source_of",
+]

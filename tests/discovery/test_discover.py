@@ -1,0 +1,134 @@
+"""Circuits that a run finds: on programs whose circuit is known, on inputs of their own, and written to files that are read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from causal_dsl import api
+from causal_dsl.api import Options
+from causal_dsl.program.discovery import pruned
+from causal_dsl.vocabulary.network_facts import Facts
+from tests.engine.tiny import spec_of
+
+ROOT = Path(__file__).parents[2]
+#: Of compiled programs, the components that their specs say the answer is made by, and a test of each.
+TRUE = {
+    "frac_prevs": (
+        ["embed", "layer[0].mlp_out", "layer[1].head[0]"],
+        "share",
+        "base.answer != source.answer",
+    ),
+    "hist": (["embed", "layer[0].head[0]", "layer[0].mlp_out"], "hist", "base.answer != source.answer"),
+}
+TEST = """
+circuit found : program = discover({what}, method={method}, keep={keep}, by=absolute)
+metric gained = logit(answer) - logit(source.answer)
+test judged on there {{
+  base, source ~ {model}(n=64, seed=0) where {where}
+  do(outside(found) <- source)
+  report faithfulness(gained)
+}}
+"""
+
+
+def judged(name: str, what: str, method: str, keep: object) -> object:
+    """The one cell of a test of a circuit that is found in a compiled program."""
+    text = (ROOT / "specs" / "tracr" / f"{name}.causal").read_text()
+    text = text[: text.index("\ntest ")]
+    _, model, where = TRUE[name]
+    (test,) = api.run(
+        api.parse(text + TEST.format(what=what, method=method, keep=keep, model=model, where=where))
+    ).tests
+    return test.cells[0]
+
+
+@pytest.mark.parametrize("name", TRUE)
+@pytest.mark.parametrize(
+    ("what", "method"),
+    [("nodes", "eap_ig(steps=5)"), ("nodes", "exact"), ("nodes", "eap_ig(steps=3, path=activations)")],
+)
+def test_at_the_true_size_the_true_circuit_is_found(name: str, what: str, method: str) -> None:
+    true = TRUE[name][0]
+    cell = judged(name, what, method, len(true))
+    (found,) = cell.circuit.found  # type: ignore[attr-defined]
+    best = sorted(found.scores, key=lambda one: -abs(found.scores[one]))[: len(true)]
+    assert sorted(best) == sorted(true)
+    assert cell.scores["faithfulness(gained)"].value == pytest.approx(1.0, abs=1e-3)  # type: ignore[attr-defined]
+    assert found.stability == 1.0
+
+
+@pytest.mark.parametrize("method", ["eap", "eap_ig(steps=5)", "exact"])
+def test_at_the_true_size_all_true_edges_are_found(method: str) -> None:
+    """The MLP tells letters, and the head takes their mean: as its value, and not as its query or key."""
+    cell = judged("frac_prevs", "edges", method, 3)
+    (found,) = cell.circuit.found  # type: ignore[attr-defined]
+    best = sorted(found.scores, key=lambda one: -abs(found.scores[one]))[:3]
+    assert set(best) == {
+        "embed -> layer[0].mlp",
+        "layer[0].mlp_out -> layer[1].head[0].v",
+        "layer[1].head[0] -> logits",
+    }
+    assert cell.circuit.size.edges == 3  # type: ignore[attr-defined]
+    assert cell.scores["faithfulness(gained)"].value == pytest.approx(1.0, abs=1e-3)  # type: ignore[attr-defined]
+
+
+def test_a_circuit_is_found_on_inputs_on_which_it_is_not_judged(tmp_path: Path) -> None:
+    """The test is of another part than the pairs by which the circuit is found; scores are kept as a file that is read again."""
+    more = """
+circuit found(k in [0.25, 0.5]) : net = discover(nodes, method=eap, keep=k, by=signed)
+metric gap = logit(o) - logit(source.o)
+test t on a(l=0, p=last) {
+  base, source ~ m(n=12, seed=3, controls=none) where base.template == source.template
+  do(outside(found) <- source)
+  report faithfulness(gap)
+}
+"""
+    spec = api.parse(spec_of("llama", more))
+    checked = api.check(spec)
+    checked.raise_errors()
+    assert checked.searches is not None and checked.plan is not None and checked.program is not None
+    names = checked.program.models["m"].exogenous
+
+    def inputs(plan: object) -> set[tuple[int, ...]]:
+        found = set()
+        for drawn in plan.drawn.values():  # type: ignore[attr-defined]
+            for values in drawn.values.values():
+                found |= set(zip(*(values[name].tolist() for name in names), strict=True))
+        return found
+
+    assert inputs(checked.searches) and not inputs(checked.searches) & inputs(checked.plan)
+    (test,) = api.run(spec, Options(out=tmp_path)).tests
+    one, other = (cell.circuit for cell in test.cells)
+    assert one is not None and other is not None and one.found[0].scores == other.found[0].scores
+    assert (one.size.nodes, other.size.nodes) == (4, 8)
+    scores = one.found[0].scores
+    (kept,) = tmp_path.rglob("circuits/*.json")
+    assert json.loads(kept.read_text())["nodes"] == scores
+    again = more.replace("discover(nodes, method=eap, ", f'json("{kept.name}", ')
+    (tmp_path / kept.name).write_bytes(kept.read_bytes())
+    again = again.replace("m(n=12, seed=3, controls=none)", "m(n=12, seed=3, controls=none, split=test)")
+    (same,) = api.run(api.parse(spec_of("llama", again), folder=tmp_path)).tests
+    for mine, theirs in zip(test.cells, same.cells, strict=True):
+        assert mine.scores["faithfulness(gap)"].value == theirs.scores["faithfulness(gap)"].value
+    told = one.to_json()["found"][0]
+    assert told["pairs"] == 12 and told["by"] == "signed" and told["correlation"] is not None
+    assert 0 <= told["stability"] <= 1  # type: ignore[operator]
+
+
+def test_edges_without_a_path_are_dropped() -> None:
+    facts = Facts("language", layers=3, heads=2, kv_heads=1)
+    edges = [
+        "embed -> layer[0].head[0].q",
+        "layer[0].head[0] -> layer[1].mlp",
+        "layer[1].mlp_out -> logits",
+        "embed -> layer[1].head[1].k",  # nothing that reads it gives anything on
+        "layer[0].mlp_out -> layer[2].head[0].v",  # nothing reaches its sender
+        "layer[2].head[0] -> logits",
+    ]
+    assert pruned(edges, facts) == edges[:3]
+    # of a key that query heads share each may give it on
+    shared = ["embed -> layer[1].head[0].k", "layer[1].head[1] -> logits"]
+    assert pruned(shared, facts) == shared
