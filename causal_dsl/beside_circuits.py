@@ -90,6 +90,7 @@ def _circuit(
         tuple(_checks(ablation, test, own.columns)),
         random,
         tuple(sizes[1:]),
+        ablation.members,
         ablation.found,
     )
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from itertools import combinations
 
 import numpy as np
 import torch
 
+from causal_dsl.carrying import Carrying
 from causal_dsl.causal.cover import Cover, cover_of
 from causal_dsl.engine.execute import CellRun, Execution, TestRun
 from causal_dsl.measures.quantities import TIED, Columns, Quantity
@@ -15,13 +16,15 @@ from causal_dsl.network.forward import SiteRead, forward
 from causal_dsl.placing import InPartsRun, Vectors, read_parts, with_parts
 from causal_dsl.planning.graph import Forward
 from causal_dsl.planning.unclaimed import part
-from causal_dsl.program.probed import Apart, CircuitRuns, InParts, Replaced, Unmapped
+from causal_dsl.program.probed import AlignmentRuns, Apart, CircuitRuns, InParts, Replaced, Unmapped
 from causal_dsl.program.program import Test
 from causal_dsl.program.read_features import FeatureRef
 from causal_dsl.score.apart import WrittenApart, apart_findings
+from causal_dsl.score.codes import FULL
 from causal_dsl.score.copied import SAME, as_read, copied_inputs, mixed
 from causal_dsl.score.held import held as held_there
 from causal_dsl.score.held import held_findings
+from causal_dsl.score.numbered_values import numbered
 from causal_dsl.score.paired import difference, share
 from causal_dsl.score.results import CellResult, Estimate, Finding, TestResult
 from causal_dsl.score.stillness import not_at_rest
@@ -31,6 +34,7 @@ from causal_dsl.score.unmapped import (
     Unclaimed,
     moves,
     of_pairs,
+    one_of,
     replacement_findings,
     unmapped_findings,
 )
@@ -40,10 +44,10 @@ from causal_dsl.vocabulary.locations import Place, Site
 from causal_dsl.vocabulary.values.from_run import FromRun
 
 _ANSWER = Quantity("answer")
-#: Values of the placed variables, together, that are tabulated; distinct inputs whose vectors are looked at.
-_MOST_SETTINGS, _LOOKED_AT = 64, 512
-#: Of the units left at a place, how many are looked at in pairs; and how many inputs each of a number's ranges holds, at the least.
-_PAIRED, _RUN = 24, 16
+#: Distinct inputs whose vectors are looked at.
+_LOOKED_AT = 512
+#: Sets of units that move the answer, of which it is asked whether they may; and after how many that may not no more are.
+_JUDGED, _NAMED = 24, 4
 #: Prompts in which a module is looked at; and, of the size of float32 numbers, what is rounding after a few steps.
 _PROMPTS, _ROUNDED = 64, 1e-4
 
@@ -67,7 +71,7 @@ def with_probes(result: TestResult, test: Test, execution: Execution) -> TestRes
     # Whether the places of one layer are enough decides whether its rest is judged.
     for probe_test in sorted(mine, key=lambda one: not isinstance(one.probe, InParts)):
         probe = probe_test.probe
-        if probe is None or isinstance(probe, CircuitRuns):
+        if probe is None or isinstance(probe, CircuitRuns | AlignmentRuns):
             continue
         values = dict(run.cells[probe.cell].node.cell)
         at = next((i for i, cell in enumerate(cells) if cell.cell == values), None)
@@ -82,7 +86,7 @@ def with_probes(result: TestResult, test: Test, execution: Execution) -> TestRes
             if probe.early and not any(one.enough(probe.site, test) for one in in_parts.get(probe.cell, ())):
                 early.append((at, probe))
                 continue
-            cells[at] = _unclaimed(cells[at], probe, probe_test, theirs, seen)
+            cells[at] = _unclaimed(cells[at], probe, probe_test, run.cells[probe.cell], theirs, seen)
         elif isinstance(probe, Apart):
             cells[at] = _apart(cells[at], probe, probe_test, theirs, seen)
         elif isinstance(probe, Replaced):
@@ -165,8 +169,10 @@ class _Seen:
         return found.double().cpu().numpy()
 
 
-def _unclaimed(cell: CellResult, probe: Unmapped, test: Test, run: TestRun, seen: _Seen) -> CellResult:
+def _unclaimed(cell: CellResult, probe: Unmapped, test: Test, own: CellRun, run: TestRun, seen: _Seen) -> CellResult:
     """Over the pairs in which the network answers both inputs right: there it can have no error of its own to pass on."""
+    # What the test itself sets to other values is not what the rest of the layer holds; what it writes as it was, is.
+    away = {unit for number, units in probe.beside if own.fired and own.fired[number][1] > 0 for unit in units}
     drawn = seen.plan.draw_of(test)
     output = test.readout.variable
     columns = run.cells[0].columns
@@ -179,12 +185,14 @@ def _unclaimed(cell: CellResult, probe: Unmapped, test: Test, run: TestRun, seen
             units, str(part(probe.site, units, probe.tokens)), of_pairs(_elsewhere(one.columns)[both], probe.all_pairs)
         )
         for units, one in zip(probe.units, run.cells, strict=True)
+        if not away & set(units)
     )
-    # Only of what moves is it asked whether it may.
-    moving = [number for number, one in enumerate(taken) if number == 0 or one.moved.value]
-    asked = replace(probe, units=tuple(probe.units[number] for number in moving))
-    known = dict(zip(moving, _judged(asked, test, seen, moves(taken[0], natural)), strict=True))
-    judged = tuple(known.get(number, True) for number in range(len(taken)))
+    if not taken:
+        return cell
+    allowed, iia = natural, cell.scores["iia"].value
+    if probe.why == "alike" and iia is not None:
+        allowed = max(natural, 1 - iia)  # all of it together is the test itself, seen from the other run
+    judged = _judged(probe, test, seen, taken, allowed, moves(taken[0], allowed), cell)
     found = Unclaimed(
         _site(probe.site),
         probe.placed,
@@ -195,78 +203,35 @@ def _unclaimed(cell: CellResult, probe: Unmapped, test: Test, run: TestRun, seen
         taken,
         natural,
         judged,
+        allowed,
     )
-    said = unmapped_findings(found)
-    if probe.more and any(one.code == "unmapped_moves" and one.severity == "alarm" for one in cell.findings):
-        said = []  # it is said of the others, and of fewer units where it can be
-    return replace(cell, unclaimed=(*cell.unclaimed, found), findings=(*cell.findings, *said))
+    return replace(cell, unclaimed=(*cell.unclaimed, found), findings=one_of(cell.findings, unmapped_findings(found)))
 
 
-def _judged(probe: Unmapped, test: Test, seen: _Seen, together: bool) -> tuple[bool, ...]:
+def _judged(
+    probe: Unmapped, test: Test, seen: _Seen, taken: Sequence[Taken], natural: float, together: bool, cell: CellResult
+) -> tuple[bool, ...]:
     """For each set of units, whether the answer must stay when it is taken from the other input.
 
-    Where all that varies reaches the answer through the placed variables, the rest of the layer holds what else the answer
-    needs. All of it together is then a natural rest; a part of it must not count just if the other part, in few values,
-    tells all that is needed: then what was taken is needed by nothing.
+    All that is unclaimed is together a natural rest. Where something else is needed beside the placed variables, a part must not
+    count just if other units carry it: then what was taken is needed by nothing. What they carry in all but a few pairs it may
+    be needed for in these.
     """
-    if probe.why != "through" or together:
-        return (True,) * len(probe.units)
-    every = probe.units[0]
-    drawn = seen.plan.draw_of(test)
-    distinct, first = seen.inputs(test)
-    vectors = seen.vectors(replace(probe.site, dims=None), distinct)
-    needed = _needed(test, probe.placed, {name: column[first] for name, column in drawn.values["base"].items()})
-    if needed is None:
-        return (True, *(False for _ in probe.units[1:]))
-    return (True, *(_tells(vectors, [u for u in every if u not in units], needed) for units in probe.units[1:]))
-
-
-def _needed(test: Test, placed: tuple[str, ...], values: dict[str, np.ndarray]) -> np.ndarray | None:
-    """What of each input [n] the answer needs beside the placed variables, numbered; None where it is too much to tabulate."""
-    settings = np.unique(np.stack([values[name] for name in placed], axis=1), axis=0)
-    if len(settings) > _MOST_SETTINGS:
-        return None
-    inputs = {name: values[name] for name in test.model.exogenous}
-    n, output = len(next(iter(inputs.values()))), test.readout.variable
-    answers = [
-        test.model.evaluate(
-            inputs, {p: np.full(n, v, values[p].dtype) for p, v in zip(placed, row, strict=True)}, [output]
-        )[output]
-        for row in settings
-    ]
-    return np.unique(np.stack(answers, axis=1), axis=0, return_inverse=True)[1].reshape(-1)
-
-
-def _tells(vectors: np.ndarray, units: list[int], needed: np.ndarray) -> bool:
-    """Whether the numbers of ``units`` tell what is needed, without telling every input: all of them in few values, one or two of
-    them in few values, or one by a threshold or two."""
-    if not units:
-        return len(np.unique(needed)) == 1
-    codes = [_numbered(np.round(vectors[:, [unit]], 6)) for unit in units]
-    few = [code for code in codes if 2 * (int(code.max()) + 1) <= len(needed)]
-    if _decide(_numbered(np.round(vectors[:, units], 6)), needed):
-        return True
-    some = [*few, *(_numbered(np.stack(pair, axis=1)) for pair in combinations(few[:_PAIRED], 2))]
-    return any(_decide(code, needed) for code in some) or any(_in_order(code, needed) for code in codes)
-
-
-def _numbered(rows: np.ndarray) -> np.ndarray:
-    return np.unique(rows, axis=0, return_inverse=True)[1].reshape(-1)
-
-
-def _decide(code: np.ndarray, needed: np.ndarray) -> bool:
-    """Whether a code [n] of few values tells what is needed [n]."""
-    count = int(code.max()) + 1
-    return 2 * count <= len(needed) and len(np.unique(np.stack([code, needed], axis=1), axis=0)) == count
-
-
-def _in_order(code: np.ndarray, needed: np.ndarray) -> bool:
-    """Whether a number, given by its rank [n], tells what is needed [n] by few thresholds: by fewer runs of one kind than one in
-    ``_RUN`` inputs."""
-    if len(np.unique(np.stack([code, needed], axis=1), axis=0)) > int(code.max()) + 1:
-        return False
-    in_order = needed[np.argsort(code, kind="stable")]
-    return int((in_order[1:] != in_order[:-1]).sum() + 1) * _RUN <= len(needed)
+    if probe.why == "decided" or probe.tokens or together:
+        return (True,) * len(taken)
+    judged = [True] + [False] * (len(taken) - 1)
+    moving = [i for i, one in enumerate(taken) if i and moves(one, natural, len(taken))]
+    told = any(finding.code == "unmapped_moves" and finding.severity == "alarm" for finding in cell.findings)
+    if not moving or told or cell.verdict is None or cell.verdict.code not in (*FULL, "partly"):
+        return tuple(judged)
+    carrying = Carrying(seen.execution, test, probe, natural)
+    moving.sort(key=lambda i: (len(taken[i].units), -(taken[i].moved.value or 0)))
+    for i in moving[:_JUDGED]:
+        missed = carrying.missed(taken[i].units)
+        judged[i] = missed is not None and moves(taken[i], max(natural, missed), len(taken))
+        if sum(judged) > _NAMED:
+            break
+    return tuple(judged)
 
 
 def _copied(test: Test, number: int, seen: _Seen, beside: str) -> list[Finding]:
@@ -343,7 +308,7 @@ def _sees_its_own(place: Place, test: Test, seen: _Seen) -> bool:
     at = np.array([tokens[0] for tokens in where])
     vectors = seen.at_tokens(site, distinct, at)
     prompts = [list(prompt) for prompt in inputs.rows(distinct)]
-    own = _numbered(np.array([(prompt[i], i) for prompt, i in zip(prompts, at.tolist(), strict=True)]))
+    own = numbered(np.array([(prompt[i], i) for prompt, i in zip(prompts, at.tolist(), strict=True)]))
     others = [tuple(prompt[:i]) + tuple(prompt[i + 1 :]) for prompt, i in zip(prompts, at.tolist(), strict=True)]
     apart = np.array(
         [number for number in range(own.max() + 1) if len({others[k] for k in np.flatnonzero(own == number)}) > 1]

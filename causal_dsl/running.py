@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from causal_dsl.beside_alignments import with_alignment
 from causal_dsl.beside_circuits import with_circuits, with_runs
 from causal_dsl.checked import Checked
 from causal_dsl.checking import check
@@ -42,6 +43,7 @@ from causal_dsl.provenance import code_of, files_of, identity_of, inputs_of, nam
 from causal_dsl.ran import RanPart, joined, keep
 from causal_dsl.report.activations import refuse_nowhere, save_activations
 from causal_dsl.report.progress import Progress, progress
+from causal_dsl.score.agreement import with_agreement
 from causal_dsl.score.attribution_checks import with_attributions
 from causal_dsl.score.missing import as_far_as_measured, not_measured, refuse_missing
 from causal_dsl.score.of_run import score_run
@@ -352,23 +354,25 @@ def _scored(
     kept = kept_of(test, plan, {one.name: execution.runs[one.name].cells[0].columns for one in test.each})
     outputs = []
     for one in test.each:
-        run, ceilings = with_runs(execution.runs[one.name], execution), checked.ceilings.get(one.name, {})
+        run = with_alignment(with_runs(execution.runs[one.name], execution), execution)
+        ceilings = checked.ceilings.get(one.name, {})
         cells = [run.cells[number] for number in finished]
         scored = as_far_as_measured(score_run(run, cells, plan, ceilings, checked.answers[one.name], tokens, kept), one)
         scored = with_rest_kept(scored, one)
         scored = with_controls(scored, one, execution, checked, library, kept)
         if one.readout.metric is None:
             scored = with_probes(scored, one, execution)
-        scored = with_found(with_circuits(scored, run, execution, kept), checked.found)
+        scored = with_agreement(with_found(with_circuits(scored, run, execution, kept), checked.found))
         scored = with_attributions(scored, one, [cell.columns for cell in cells], kept)
+        if not test.parts:
+            scored = with_ties(scored, test, plan.draw_of(one))
         scored = replace(scored, cells=tuple(map(settled, scored.cells)))
         speech = speech_of(one, plan, checked.answers[one.name], tokens)
         outputs.append(OneOutput(one, run, cells, ceilings, scored, speech))
-    drawn = plan.draw_of(test.each[0])
     if not test.parts:
-        return with_ties(outputs[0].result, test, drawn)
+        return outputs[0].result
     whole = score_several(test, outputs, plan, checked.ceilings.get(test.name, {}), kept)
-    return with_ties(as_far_as_measured(whole, test), test, drawn)
+    return with_ties(as_far_as_measured(whole, test), test, plan.draw_of(test.each[0]))
 
 
 def _finished(test: Test, execution: Execution) -> list[int] | None:

@@ -219,7 +219,7 @@ class UnclaimedJson(TypedDict):
     "the variables that are placed there"
     varied: list[str]
     "the inputs in which the other run differs"
-    why: Literal["decided", "idle", "through"]
+    why: Literal["decided", "idle", "through", "alike"]
     "why it must not move the answer (docs/measures.md)"
     natural: float
     "share of answers that may move without being said, in [0, 1]"
@@ -358,6 +358,10 @@ class CircuitJson(TypedDict):
 
     name: str
     "as the test names it"
+    kind: str
+    "`nodes` or `edges`: what it is a set of"
+    members: list[str]
+    "its nodes or its edges, with their token where they are at one"
     size: CircuitSizeJson
     "how large it is"
     choices: ChoicesJson
@@ -365,7 +369,7 @@ class CircuitJson(TypedDict):
     checks: list[SelfCheckJson]
     "what its runs say of themselves"
     random: dict[str, RandomCircuitsJson]
-    "random circuits with as many nodes of each kind, by score"
+    "random circuits of the same size, by score"
     random_weighted_edges: list[float]
     "the weighted edges of each random circuit"
     found: NotRequired[list[DiscoveredJson]]

@@ -68,9 +68,9 @@ def _number(run: TestRun, cell: CellResult) -> int:
 
 def _sets(cell: CellResult) -> Iterator[tuple[Unclaimed, int]]:
     """What was taken at each layer of a cell, and up to how many units in all sets of so many."""
-    layers = dict.fromkeys((one.site, one.why) for one in cell.unclaimed)
-    for site, why in layers:
-        mine = [one for one in cell.unclaimed if (one.site, one.why) == (site, why)]
+    layers = dict.fromkeys((one.site, one.placed, one.why) for one in cell.unclaimed)
+    for layer in layers:
+        mine = [one for one in cell.unclaimed if (one.site, one.placed, one.why) == layer]
         yield mine[0], tried_to(mine[0].taken[0].units, [taken.units for one in mine for taken in one.taken])
 
 

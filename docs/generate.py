@@ -32,7 +32,7 @@ DEFAULTS = DOCS.parent / "causal_dsl" / "vocabulary" / "architectures" / "defaul
 DECODERS = DEFAULTS.with_name("decoders.json")
 TOKENS = ("pad_token_id", "bos_token_id", "eos_token_id")
 FAMILIES = "| written | the variable is | fitted on labels | paper |"
-_NEEDS = {"label": "an interchange", "patched": "an intervention"}
+_NEEDS = {"label": "an interchange", "patched": "an intervention", "placed": "placed variables"}
 _UNITS = {"share": "a share", "ratio": "a ratio", "nats": "nats", "logits": "", "number": "a number"}
 #: The first number of a stretch of codes, and what they are about.
 CHAPTERS = (
@@ -62,6 +62,7 @@ CHAPTERS = (
     (790, "Written values"),
     (799, "Defects of causal_dsl"),
     (830, "Measures at a place"),
+    (850, "Measures of a whole alignment"),
 )
 
 
@@ -207,6 +208,10 @@ def names_of(record: Architecture) -> list[str]:
         record.settle(record, lambda name: asked.setdefault(name))
     if record.inner is not None:
         record.inner(lambda name: asked.setdefault(name) or 1)
+    if record.count is not None:
+        record.count(lambda name: asked.setdefault(name) or 1)
+    if record.dense is not None:
+        record.dense(lambda name: asked.setdefault(name) or (1 if name == "num_hidden_layers" else None))
     return list(dict.fromkeys([*(name for names in SIZES.values() for name in names), *TOKENS, *asked]))
 
 

@@ -18,6 +18,12 @@ def test_every_spec_is_sound_and_laid_out(path: Path) -> None:
     cd.check(spec).raise_errors()
 
 
+@pytest.mark.parametrize("path", sorted((SPECS / "tasks").glob("*.causal")), ids=lambda path: path.stem)
+def test_a_task_of_the_field_takes_twenty_lines(path: Path) -> None:
+    assert sum(1 for line in path.read_text(encoding="utf-8").splitlines() if line.strip()) <= 20
+    assert not [d for d in cd.check(cd.load(path)).diagnostics if d.code not in ("W628", "W668")]
+
+
 def test_equality_in_a_small_transformer() -> None:
     results = cd.run(cd.load(SPECS / "equality.causal"))
     assert results.passed, results.diagnostics

@@ -20,12 +20,12 @@ from causal_dsl.vocabulary.locations import Site
 
 class Activations(ABC):
     """``vectors[site]`` [vectors, width] in the order of ``keys[site]``, a number for each input and token; filled while
-    passes go on, and not numbers till then. ``filled[site]`` counts those that are."""
+    passes go on, and not numbers till then. ``filled[site]`` marks those that are."""
 
     def __init__(self, layouts: Layouts, keys: dict[Site, np.ndarray]):
         self.layouts, self.keys = layouts, keys
         self.vectors: dict[Site, Tensor] = {}
-        self.filled: dict[Site, int] = {}
+        self.filled: dict[Site, np.ndarray] = {}
 
     @abstractmethod
     def slots(self, capture: g.Capture, of: g.Resume | None, pairs: np.ndarray) -> np.ndarray:
@@ -36,26 +36,28 @@ class Activations(ABC):
     def pairs(self, draw: g.DrawNode) -> np.ndarray:
         """The pairs of whose runs something is kept."""
 
-    def at(self, site: Site) -> Tensor:
-        """The vectors of a site, once all of them are there; :class:`OwnFault` before."""
-        if self.filled.get(site, 0) != len(self.keys[site]):
+    def at(self, site: Site, slots: np.ndarray | None = None) -> Tensor:
+        """The vectors of a site, once all of them are there, or those of ``slots``; :class:`OwnFault` before."""
+        there = self.filled.get(site)
+        if there is None or not (there if slots is None else there[slots]).all():
             raise OwnFault(f"the value at `{site}` is used before it is computed")
         return self.vectors[site]
 
     def of(self, capture: g.Capture, pairs: np.ndarray, of: g.Resume | None = None) -> Tensor:
         """The vectors of a capture for some pairs, token after token [m, width]."""
-        vectors = self.at(capture.place.site)
-        found = vectors.index_select(0, torch.from_numpy(self.slots(capture, of, pairs)).to(vectors.device))
+        slots = self.slots(capture, of, pairs)
+        vectors = self.at(capture.place.site, slots)
+        found = vectors.index_select(0, torch.from_numpy(slots).to(vectors.device))
         if capture.place.key is None:
             return found
         columns = torch.from_numpy(self.keys_looked_at(capture, pairs)).to(found.device)
-        heads = self.layouts.plan.inputs[capture.run.network].facts.heads or 1
+        heads = self.layouts.plan.inputs[capture.forward.network].facts.heads or 1
         return pick(found, heads_of(capture.place, heads), columns)
 
     def keys_looked_at(self, capture: g.Capture, pairs: np.ndarray) -> np.ndarray:
         """Of a capture of weights to named tokens, the columns that these are, token after token [m, keys]."""
-        which, _ = self.layouts.tokens(capture.place, capture.run, pairs)
-        return keys_of(self.layouts, capture.place, capture.run, pairs)[which]
+        which, _ = self.layouts.tokens(capture.place, capture.forward, pairs)
+        return keys_of(self.layouts, capture.place, capture.forward, pairs)[which]
 
     def fill(self, site: Site, values: Tensor) -> None:
         """Take all vectors of a site at once."""
@@ -64,14 +66,14 @@ class Activations(ABC):
             self.vectors[site] = values
         else:
             room.copy_(values)
-        self.filled[site] = len(values)
+        self.filled[site] = np.ones(len(values), bool)
 
     def put(self, site: Site, index: Tensor, values: Tensor) -> None:
         """Fill in some vectors of a site."""
         if site not in self.vectors:
             self.vectors[site] = values.new_full((len(self.keys[site]), values.shape[1]), float("nan"))
         self.vectors[site][index.to(values.device)] = values
-        self.filled[site] = self.filled.get(site, 0) + len(values)
+        self.filled.setdefault(site, np.zeros(len(self.keys[site]), bool))[index.cpu().numpy()] = True
 
 
 class PassActivations(Activations):
@@ -82,8 +84,8 @@ class PassActivations(Activations):
         self.layout = layout
 
     def slots(self, capture: g.Capture, of: g.Resume | None, pairs: np.ndarray) -> np.ndarray:
-        which, tokens = self.layouts.tokens(capture.place, capture.run, pairs)
-        rows = self.layout.prompt_rows(capture.run, of, pairs)[which]
+        which, tokens = self.layouts.tokens(capture.place, capture.forward, pairs)
+        rows = self.layout.rows_of(capture.run, of, pairs)[which]
         return self.layout.slots(capture.place.site, rows, tokens, of)
 
     def pairs(self, draw: g.DrawNode) -> np.ndarray:
@@ -104,7 +106,7 @@ class Means:
 
     def collect(self, node: g.Average, kept: Activations, of: g.Resume | None = None) -> None:
         """Add all that is kept of a run to the sums."""
-        pairs = kept.pairs(node.capture.run.draw)
+        pairs = kept.pairs(node.capture.forward.draw)
         values = torch.cat([kept.of(capture, pairs, of) for capture in node.captures], dim=1)
         if node.feature is not None:
             values, _ = self.given.of(node.feature, values).encode(values)
@@ -118,12 +120,12 @@ class Means:
         self.counts[node] = self.counts.get(node, 0) + count
 
     def _alike(self, node: g.Average, pairs: np.ndarray) -> None:
-        bounds, _, rows = self.layouts.spans(node.capture.place.position, node.capture.run)
+        bounds, _, rows = self.layouts.spans(node.capture.place.position, node.capture.forward)
         counts = (bounds[1:] - bounds[:-1])[pairs]
         known = len(self.sums[node]) if node in self.sums else int(counts[0])
         if (counts != known).any():
             shortest = int(rows[pairs[int(counts.argmin())]])
-            text = self.layouts.plan.inputs[node.capture.run.network].text(shortest)
+            text = self.layouts.plan.inputs[node.capture.forward.network].text(shortest)
             raise fail(
                 "E538",
                 f"the mean over `{node.capture.place.position}`: it does not have the same number of tokens in every row",

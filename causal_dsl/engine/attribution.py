@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -54,7 +55,11 @@ class Attribution:
         look, found = looked.look, {}
         for quantity in looked.quantities:
             assert quantity.of is not None
-            if quantity.kind in SUMS:
+            if quantity.kind == "heads_apart":
+                values = self._once(
+                    (quantity.kind, *look.places[:2], quantity.of), partial(self._apart, look, quantity.of)
+                )
+            elif quantity.kind in SUMS:
                 values = self.sums(look, quantity.of)[quantity.kind]
             else:
                 values = self.added(look, quantity.of)
@@ -97,13 +102,16 @@ class Attribution:
         found["of_biases"] = direction.rest
         found["of_all"] = torch.stack(list(found.values())).sum(dim=0)
         found["own_logit"] = direction.logit
-        apart = torch.zeros_like(direction.rest)
-        if COMPONENTS[look.places[0].site.component].logit == "head":
-            heads, rest = self.heads(look.places[0], look.places[1], of, look)
-            layer = look.places[0].site.layer
-            whole = next(p for p in _terms(look.places) if p.site == Site("attn_out", layer))
-            apart = (heads.sum(dim=1) + rest - self.product(whole, direction)).abs()
-        return {**found, "heads_apart": apart}
+        return found
+
+    def _apart(self, look: PlaceRead, of: ValueRef) -> Tensor:
+        """How far the heads of the look's layer, with the biases behind them, are from what its attention adds, [n]."""
+        place, direction = look.places[0], self.direction(look.places[1], of, look)
+        if COMPONENTS[place.site.component].logit != "head":
+            return torch.zeros_like(direction.rest)
+        heads, rest = self.heads(place, look.places[1], of, look)
+        whole = Place(Site("attn_out", place.site.layer), place.position)
+        return (heads.sum(dim=1) + rest - self.product(whole, direction)).abs()
 
     # ── directions ──────────────────────────────────────────────────────────────────────────────
 

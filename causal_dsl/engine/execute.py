@@ -273,7 +273,7 @@ class Execution:
             self._mean_of(step, block, early, context)
 
     def _mean_of(self, step: Step, block: Block, early: list[g.Average], context: Context) -> None:
-        nodes = [n for n in early if len(block.pairs(self.plan.drawn[n.capture.run.draw].n))]
+        nodes = [n for n in early if len(block.pairs(self.plan.drawn[n.capture.forward.draw].n))]
         if not nodes:
             return
         try:

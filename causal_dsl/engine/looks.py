@@ -20,6 +20,7 @@ from causal_dsl.engine.readout import measure
 from causal_dsl.measures.quantities import Quantity
 from causal_dsl.network.ending import Ending
 from causal_dsl.planning import graph as g
+from causal_dsl.planning.looks_held import LENS_ROWS
 from causal_dsl.planning.memory import MOST_LOGITS_CPU, MOST_LOGITS_DEVICE
 from causal_dsl.planning.rows import Layout
 from causal_dsl.program.program import PlaceRead, Test
@@ -173,9 +174,10 @@ class Looks:
         outputs = self.context.network.facts.outputs or normed.shape[1]
         most = MOST_LOGITS_CPU if normed.device.type == "cpu" else MOST_LOGITS_DEVICE
         step = max(1, most // max(1, outputs))
-        for start in range(0, len(normed), step):
-            logits = self.ending.logits(normed[start : start + step])
-            mine = torch.nonzero((at >= start) & (at < start + step)).reshape(-1)
+        together = max(step, LENS_ROWS)  # each product reads the whole unembedding
+        for start in range(0, len(normed), together):
+            logits = self.ending.logits(normed[start : start + together])
+            mine = torch.nonzero((at >= start) & (at < start + together)).reshape(-1)
             for first in range(0, len(mine), step):
                 rows = mine[first : first + step]
                 picked = logits.index_select(0, (at[rows] - start).to(logits.device))

@@ -85,6 +85,8 @@ class ReferenceExecutor:
         self._prompts(layout, kept, np.zeros(len(layout.inputs), bool))
         found = {}
         for family, (logits, _) in self._each(layout, kept, None):
+            if family.inner:
+                continue
             found[family.resume] = logits[torch.from_numpy(family.back).to(logits.device)]
         return found
 
@@ -125,7 +127,7 @@ class ReferenceExecutor:
         """Run the prompts of a layout as deep as each is read; gives the logits of those that are read."""
         wanted: dict[int, set[Site]] = {row: set() for row in np.nonzero(read)[0].tolist()}
         for site, (rows, _) in layout.kept.items():
-            for row in np.unique(rows).tolist():
+            for row in np.unique(rows[rows < len(layout.inputs)]).tolist():
                 wanted.setdefault(row, set()).add(site)
         groups: dict[tuple[bool, float], list[int]] = {}
         for row, sites in wanted.items():
@@ -143,7 +145,7 @@ class ReferenceExecutor:
         logits: dict[int, Tensor] = {}
         for (whole, _), members in sorted(groups.items(), key=lambda item: item[0]):
             for batch in self._batches(layout, members):
-                place = np.full(len(layout.inputs), -1)
+                place = np.full(len(layout.rows.read), -1)
                 place[batch] = np.arange(len(batch))
                 reads, picked = reads_in(every, place)
                 outcome = forward(
@@ -162,16 +164,19 @@ class ReferenceExecutor:
                         assert places is not None
                         places.put(watches[number - kept_sites], index, values)
                         continue
-                    if site.component == "pattern":  # as wide as the longest prompt here: made as wide as that of all
-                        heads = len(site.heads) or self.network.facts.heads or 1
-                        values = as_wide(values, heads, layout.width)
-                    kept.put(site, index, values)
+                    self._put(layout, kept, site, index, values)
                 if whole:
                     assert outcome.logits is not None
                     logits |= dict(zip(batch, outcome.logits, strict=True))
                 self.context.tick(self._tokens(layout.inputs[batch]))
         order = np.nonzero(read)[0].tolist()
         return torch.stack([logits[row] for row in order]) if order else None
+
+    def _put(self, layout: Layout, kept: PassActivations, site: Site, index: Tensor, values: Tensor) -> None:
+        """Keep some vectors of a site; weights are as wide as the longest prompt here, and made as wide as that of all."""
+        if site.component == "pattern":
+            values = as_wide(values, len(site.heads) or self.network.facts.heads or 1, layout.width)
+        kept.put(site, index, values)
 
     def _tokens(self, indices: np.ndarray) -> int:
         return int(self.inputs.lengths[indices].sum()) * max(1, len(self.network.layers))
@@ -242,17 +247,21 @@ class ReferenceExecutor:
                 prompts = [
                     ids + [max(0, t) for t in said[row].tolist()] for ids, row in zip(prompts, batch, strict=True)
                 ]
-            read = layout.rows.read[family.rows[batch]] + (0 if said is None else said.shape[1])
+            read = self.inputs.reads[layout.inputs[homes[batch]]] + (0 if said is None else said.shape[1])
             watches = [] if places is None else [key for key in places.watches if key[0] == family.resume]
             every = [
                 SiteRead(
                     key[1].site,
-                    torch.from_numpy(layout.watches[key].rows - family.rows[0]),
+                    torch.from_numpy(layout.watches[key].rows),
                     torch.from_numpy(layout.watches[key].positions),
                 )
                 for key in watches
             ]
-            reads, picked = reads_in(every, place)
+            sites = list(layout.kept) if family.taken else []
+            every += [SiteRead(site, *map(torch.from_numpy, layout.kept[site])) for site in sites]
+            at = np.full(layout.most_rows, -1)
+            at[family.rows[batch]] = np.arange(len(batch))
+            reads, picked = reads_in(every, at)
             with ExitStack() as stack:
                 acted = {}
                 if edges:
@@ -272,6 +281,9 @@ class ReferenceExecutor:
             for place_, (rows_, change) in acted.items():
                 changes[edged[place_]] += rows_, float(change.double().nan_to_num(posinf=0.0).sum())
             for (number, index), values in zip(picked, outcome.reads, strict=True):
+                if number >= len(watches):
+                    self._put(layout, kept, sites[number - len(watches)], index, values)
+                    continue
                 assert places is not None
                 places.put(watches[number], index, values)
             for number, done in zip(written, outcome.written, strict=True):

@@ -105,7 +105,7 @@ class Sweep:
         begun = self._begin(step, block, [])
         if begun is None:
             return {}
-        families = begun.layout.families
+        families = [family for family in begun.layout.families if not family.inner]
         asked = [ReadRows(family.rows, begun.layout.rows.read[family.rows]) for family in families]
         outcome = self._pass(begun, asked)
         return {

@@ -27,7 +27,7 @@ from causal_dsl.planning import graph as g
 from causal_dsl.planning.memory import Budget
 from causal_dsl.planning.plan import Plan
 from causal_dsl.planning.rows import Layouts
-from causal_dsl.planning.steps import Block, Step, early_means
+from causal_dsl.planning.steps import Block, Step, early_means, in_tree
 from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.read_features import FeatureRef
 
@@ -48,7 +48,11 @@ def _proved_at_load(resume: g.Resume, exchanged: frozenset[str]) -> bool:
     write = resume.writes[0]
     site = write.place.site
     plain = (
-        isinstance(write.value, g.Capture) and write.value.place.site == site and not site.heads and site.dims is None
+        isinstance(write.value, g.Capture)
+        and isinstance(write.value.run, g.Forward)
+        and write.value.place.site == site
+        and not site.heads
+        and site.dims is None
     )
     return plain and not write.add and write.feature is None and site.component in exchanged
 
@@ -113,7 +117,9 @@ class Trials:
     def _ready(self, resume: g.Resume) -> bool:
         """Whether the maps that an intervention writes through are there: a plan may be shown before they are fitted."""
         return all(
-            write.feature is None or write.inside or write.feature.map in self.features for write in resume.writes
+            write.feature is None or write.inside or write.feature.map in self.features
+            for run in in_tree(resume)
+            for write in run.writes
         )
 
     def _both_ways(

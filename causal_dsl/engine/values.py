@@ -190,10 +190,11 @@ def kept_rows(node: g.Capture, here: Here) -> Callable[[], Tensor]:
     kept = values.elsewhere.get(node, values.kept)
     # A pass before keeps a vector once for everyone; this pass may keep copies.
     of = None if node in values.elsewhere else here.family.resume
-    index = here.index(kept.slots(node, of, here.family.pairs)[here.alive])
+    slots = kept.slots(node, of, here.family.pairs)[here.alive]
+    index = here.index(slots)
 
     def vectors() -> Tensor:
-        every = kept.at(node.place.site)
+        every = kept.at(node.place.site, slots)
         return every.index_select(0, index.to(every.device))
 
     return vectors

@@ -148,7 +148,7 @@ class _Network:
     def _runs(self, experiment: Experiment) -> list[g.Forward]:
         from causal_dsl.planning.steps import captures
 
-        sources = [capture.run for capture in captures(experiment.fit)]
+        sources = [capture.forward for capture in captures(experiment.fit)]
         return list(dict.fromkeys([experiment.fit.base, *sources]))
 
     def _natural(self) -> list[g.Capture]:

@@ -47,8 +47,8 @@ class FitActivations(Activations):
         return np.searchsorted(self.keys[capture.place.site], self._keys_of(capture, pairs))
 
     def _keys_of(self, capture: g.Capture, pairs: np.ndarray) -> np.ndarray:
-        which, tokens = self.layouts.tokens(capture.place, capture.run, pairs)
-        found: np.ndarray = self.prompt_of(capture.run, pairs)[which] * self.width + tokens
+        which, tokens = self.layouts.tokens(capture.place, capture.forward, pairs)
+        found: np.ndarray = self.prompt_of(capture.forward, pairs)[which] * self.width + tokens
         return found
 
     def prompt_of(self, run: g.Forward, pairs: np.ndarray) -> np.ndarray:
@@ -85,7 +85,7 @@ def fill(
     """
     inputs = plan.inputs[network.key]
     wanted = dict.fromkeys([capture for r in resumes for capture in taken(r)] + list(more))
-    runs = dict.fromkeys([r.base for r in resumes] + [capture.run for capture in wanted])
+    runs = dict.fromkeys([r.base for r in resumes] + [capture.forward for capture in wanted])
     every = np.unique(np.concatenate([inputs.runs[plan.rows[run]] for run in runs]))
     cache = FitActivations(plan, network, every)
 
@@ -105,7 +105,7 @@ def fill(
                 next(filter(None, spans), NOWHERE),
                 help="place it at `z`, the result of the weights",
             )
-        keys = cache._keys_of(capture, cache.pairs(capture.run.draw))
+        keys = cache._keys_of(capture, cache.pairs(capture.forward.draw))
         by_site.setdefault(capture.place.site, []).append(keys)
     cache.keys = {site: np.unique(np.concatenate(parts)) for site, parts in by_site.items()}
     reads = [_read(cache, site) for site in cache.keys]

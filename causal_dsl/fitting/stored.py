@@ -49,7 +49,7 @@ def key_of(unit: FitUnit, job: Job, cache: FitActivations, network: Network, see
             found.update(np.ascontiguousarray(material.labels.target).tobytes())
             if material.labels.columns is not None:
                 found.update(np.ascontiguousarray(material.labels.columns).tobytes())
-            runs = [material.resume.base, *(capture.run for capture in taken(material.resume))]
+            runs = [material.resume.base, *(capture.forward for capture in taken(material.resume))]
             for run in dict.fromkeys(runs):
                 rows = cache.plan.rows[run]
                 inputs = cache.plan.inputs[network.key]
@@ -97,7 +97,7 @@ def write(path: Path, job: Job, cache: FitActivations, network: Network, made_fo
     seen = {
         hash_of(inputs, index)
         for material in (*job.fit, *job.validation)
-        for run in (material.resume.base, *(capture.run for capture in taken(material.resume)))
+        for run in (material.resume.base, *(capture.forward for capture in taken(material.resume)))
         for index in np.unique(cache.plan.rows[run]).tolist()
     }
     tensors["fitted_on"] = torch.tensor(sorted(seen), dtype=torch.int64)

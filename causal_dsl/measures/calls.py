@@ -16,9 +16,11 @@ from causal_dsl.measures.names import (
     FUNCTIONS,
     OF_CIRCUITS,
     RESERVED,
+    WITH_METRIC,
     example,
     short,
 )
+from causal_dsl.measures.of_alignments import RecoveredMetric
 from causal_dsl.measures.of_circuits import (
     MOST_NODES,
     CircuitCurve,
@@ -121,6 +123,8 @@ class CallReader:
             return None
         if self.site is not None and not (record.of_distribution and not record.against_base):
             self.not_there(name, span)
+            return None
+        if "placed" in record.needs and not self.has_places(name, span):
             return None
         number = self.context.number
         if ("answer" in record.needs and number is not None) or ("number" in record.needs and number is None):
@@ -337,6 +341,10 @@ class CallReader:
             plain = self.arguments(expr, name, 0, ("of",))
             of = next((argument for argument in expr.arguments if argument.name is not None), None)
             return None if plain is None else self.of_token(record, plain[0] if plain else None, expr.span, of)
+        if record is not None and name in WITH_METRIC and not self.context.several:
+            plain = self.arguments(expr, name, 1)
+            metric = None if plain is None else self.value(plain[0], verdict=False)
+            return None if metric is None else self.of_alignment(expr, name, metric)
         if record is not None:
             plain = self.arguments(expr, name, 1)
             output = None if plain is None else self.named_output(plain[0])
@@ -388,6 +396,48 @@ class CallReader:
         )
         self.report("E602", title, expr.span, help=f"write `{name}({example(name)})`")
         return None
+
+    def has_places(self, name: str, span: Span) -> bool:
+        """Whether a test has what measures of a whole alignment need (else E850, E853)."""
+        if self.context.several:
+            self.report(
+                "E853",
+                f"`{name}` is of an alignment that reads one output",
+                span,
+                notes=("this one reads " + ", ".join(f"`{output}`" for output in self.context.outputs),),
+                help="make an alignment that reads one of them, and test on that",
+            )
+            return False
+        if not self.context.placed:
+            self.report(
+                "E850",
+                f"`{name}` is of the places of an alignment, and this one places nothing that leads to `{self.context.output}`",
+                span,
+                help="write `variable @ site` in the alignment",
+            )
+            return False
+        return True
+
+    def of_alignment(self, expr: tree.Call, name: str, value: Pair | CellScore | FixedNumber) -> CellScore | None:
+        """``scrubbed(m)``: how much of a metric is recovered."""
+        if not isinstance(value, Pair) or value.two_runs:
+            what = f"`{name}` takes a metric of one run, a number for each pair, not `{short(value.text)}`"
+            self.report("E609", what, expr.span, help=f"write `{name}(logit_diff)`, or `{name}` alone")
+            return None
+        if not self.has_places(name, expr.span):
+            return None
+        for _, quantity in value.needs("base"):
+            ref = quantity.of
+            if quantity.place is not None or (ref is not None and ref.role not in ("", "base")):
+                self.report(
+                    "E854",
+                    f"`{short(value.text)}` is not of the answers of the base alone",
+                    expr.span,
+                    notes=(f"`{name}` compares runs on other inputs with the base's own answer",),
+                    help=f"name variables of the base: `{name}(logit(answer))`",
+                )
+                return None
+        return RecoveredMetric(format_expr(expr), RATIO, name, value)
 
     def of_circuit(self, expr: tree.Call, name: str, value: Pair | CellScore | FixedNumber) -> CellScore | None:
         """``faithfulness(m)`` and its like, of the one circuit that is intervened on."""

@@ -12,6 +12,7 @@ from causal_dsl.diagnostics import Diagnostics
 from causal_dsl.measures.context import Expectation, Reported, TestContext, TestScores
 from causal_dsl.measures.metric_expressions import ExpressionReader
 from causal_dsl.measures.names import COMPARISONS, RESERVED, short
+from causal_dsl.measures.of_alignments import OfAlignment
 from causal_dsl.measures.of_circuits import CircuitCurve, OfCircuit
 from causal_dsl.measures.of_numbers import Correlation, Explained
 from causal_dsl.measures.per_cell import (
@@ -109,7 +110,9 @@ def _expectation(line: tree.Expect, reader: ExpressionReader) -> Expectation | N
 
 
 def _measured(value: CellScore) -> bool:
-    kinds = PairMean | Isolate | OfOutput | Order | Recovered | Chosen | OfCircuit | Explained | Correlation
+    kinds = (
+        PairMean | Isolate | OfOutput | Order | Recovered | Chosen | OfCircuit | OfAlignment | Explained | Correlation
+    )
     return any(isinstance(part, kinds) for part in value.walk())
 
 

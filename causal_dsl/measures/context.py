@@ -74,6 +74,8 @@ class TestContext:
     several_tokens: Callable[[ValueRef], str | None] | None = None
     #: the interventions on a circuit that its cells do, one in each; None where there is none, or not one alone
     circuit: OnCircuit | None = None
+    #: the placed variables that lead to the output, where a line asks for measures of the whole alignment
+    placed: tuple[str, ...] = ()
     span: Span = NOWHERE
     several: Mapping[str, TestContext] = field(default_factory=dict)
     number: Pair | None = None

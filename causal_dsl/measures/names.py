@@ -7,6 +7,9 @@ from causal_dsl.vocabulary.measures import MEASURES
 BETWEEN_RUNS = ("recovered", "recovered_per_pair", "change")
 #: Of a circuit that is intervened on, each a function of a metric.
 OF_CIRCUITS = ("faithfulness", "sufficiency", "necessity", "completeness", "minimality", "cpr", "cmd")
+#: Of a whole alignment; those that are also functions of a metric.
+OF_ALIGNMENTS = tuple(name for name, measure in MEASURES.own.items() if "placed" in measure.needs)
+WITH_METRIC = ("scrubbed", "carried")
 AGGREGATIONS = ("mean", "median", "min", "max")
 CHOICES = ("argmax", "argmin", "best")
 FUNCTIONS = (*BETWEEN_RUNS, *OF_CIRCUITS, *AGGREGATIONS, *CHOICES)

@@ -108,6 +108,24 @@ PARTS = ("of_embeddings", "of_attention", "of_mlps", "of_biases")
 SUMS = (*PARTS, "of_all", "own_logit", "heads_apart")
 
 
+@dataclass(frozen=True, eq=False)
+class BesideRun:
+    """A run beside a test, with ``m`` inputs for its ``n`` rows: ``row`` [m] is whose each is, ``weight`` [m] how much it counts
+    there (the weights of a row sum to 1), ``expected`` [m] the code that the causal model gives. ``exact``: they are all that
+    can be drawn."""
+
+    columns: dict[Quantity, np.ndarray]
+    expected: np.ndarray
+    row: np.ndarray
+    weight: np.ndarray
+    n: int
+    exact: bool
+
+    def over_rows(self, numbers: np.ndarray) -> np.ndarray:
+        """The mean of a number a run [m], for each row of the test [n]."""
+        return np.bincount(self.row, self.weight * numbers, minlength=self.n)
+
+
 @dataclass
 class Columns:
     """Numbers of one cell of one test, a row a pair (all arrays have the same length n).
@@ -119,3 +137,5 @@ class Columns:
     base: dict[Quantity, np.ndarray]
     patched: dict[Quantity, np.ndarray] = field(default_factory=dict)
     sources: dict[str, dict[Quantity, np.ndarray]] = field(default_factory=dict)
+    #: what ran beside the test, by name (:mod:`causal_dsl.planning.alignment_runs`)
+    beside: dict[str, BesideRun] = field(default_factory=dict)

@@ -10,8 +10,9 @@ sum, since a norm is not linear. What is kept is the heads before their projecti
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,9 @@ from causal_dsl.vocabulary.locations import Site
 from causal_dsl.vocabulary.ports import Port
 
 #: How many numbers the outputs of single heads may have at once; of more rows they are made part by part.
-_MOST = 1 << 25
+_MOST = 1 << 20
+#: From how many heads and other senders on their terms are added.
+_TOGETHER = 32
 
 
 @dataclass(eq=False)
@@ -46,6 +49,17 @@ class _Sender:
     layer: int | None
     tensor: Tensor
     parts: list[_Layer] = field(default_factory=list)
+    #: of the groups at hand, what the site is with the writes that were added
+    mixed: dict[int, Tensor] = field(default_factory=dict)
+
+
+@dataclass(eq=False)
+class _Terms:
+    """What some writes of a sender change, and for which groups of receivers: ``weights`` [rows, tokens, groups, heads]."""
+
+    sender: _Sender
+    part: _Layer
+    weights: Tensor
 
 
 class EdgePass(Edges):
@@ -107,49 +121,94 @@ class EdgePass(Edges):
         first = [same[0] for same in alike.values()]
         if not first:
             return
-        found: list[Tensor | None] = [None] * len(first)
+        shape = self.senders[0].tensor.shape
+        width = self.network.facts.width or shape[-1]
+        tensor = self.senders[0].tensor
+        sums = torch.zeros(*shape[:2], len(first), width, dtype=tensor.dtype, device=tensor.device)
+        waiting: list[_Terms] = []
         self.inner = True
         try:
+            for sender in self.senders:
+                sender.mixed.clear()
             for sender, own in zip(self.senders, tables, strict=True):
-                chosen = [table[:, :, first] for table in own]
-                if any(table.any() for table in chosen):
-                    self._add(sender, chosen, found)
+                for part, table in zip(sender.parts, own, strict=True):
+                    if table[:, :, first].any():
+                        waiting.append(_Terms(sender, part, self._weights(part, table[:, :, first], tensor)))
+                    if sum(terms.weights.shape[-1] for terms in waiting) > _TOGETHER:
+                        self._add(sums, waiting)
+                        waiting = []
+            self._add(sums, waiting)
         finally:
             self.inner = False
-        for same, delta in zip(alike.values(), found, strict=True):
-            if delta is not None:
-                yield [ports[i] for i in same], delta
+        for n, same in enumerate(alike.values()):
+            yield [ports[i] for i in same], sums[:, :, n]
 
-    def _add(self, sender: _Sender, tables: list[np.ndarray], found: list[Tensor | None]) -> None:
-        """Add a sender's terms to the sums of the groups; ``tables`` [codes, heads, groups] of each of its parts."""
-        tensor = sender.tensor
-        weights = [
-            torch.from_numpy(table).to(device=tensor.device, dtype=tensor.dtype)[part.code]
-            for table, part in zip(tables, sender.parts, strict=True)
-        ]  # [rows, tokens, heads, groups]
-        live = [n for n in range(len(found)) if any(table[:, :, n].any() for table in tables)]
-        linear = self._projection(sender)
-        if linear is not None and len(live) > 1:
-            rows = max(1, _MOST // (tensor.shape[1] * linear.shape[0] * linear.shape[2]))
-            for part, weight in zip(sender.parts, weights, strict=True):
-                sums = []
-                for start in range(0, len(tensor), rows):
-                    gap = part.gap[start : start + rows].unflatten(-1, (linear.shape[0], -1))
-                    each = torch.einsum("rthi,hid->rthd", gap, linear.to(gap))
-                    sums.append(torch.einsum("rthg,rthd->grtd", weight[start : start + rows][..., live], each))
-                for n, term in zip(live, torch.cat(sums, dim=1), strict=True):
-                    found[n] = term if found[n] is None else found[n] + term.to(found[n].device)  # type: ignore[union-attr]
-            return
-        tail = self.tail(sender.component, sender.layer)
-        plain = None if sender.component in ("embed", "mlp_out") else tail(tensor)
-        for n in live:
-            gap = sum(
-                part.gap * weight[..., n].repeat_interleave(part.gap.shape[-1] // weight.shape[2], dim=-1)
-                for part, weight in zip(sender.parts, weights, strict=True)
-            )
-            assert isinstance(gap, Tensor)
-            term = tail(gap) if plain is None else tail(tensor + gap) - plain
-            found[n] = term if found[n] is None else found[n] + term.to(found[n].device)  # type: ignore[union-attr]
+    @staticmethod
+    def _weights(part: _Layer, table: np.ndarray, like: Tensor) -> Tensor:
+        """Which heads of a sender each group is patched from, token by token [rows, tokens, groups, heads]."""
+        masks = torch.from_numpy(np.ascontiguousarray(table.transpose(0, 2, 1))).to(
+            device=like.device, dtype=like.dtype
+        )
+        return masks[part.code.to(like.device)]
+
+    def _add(self, sums: Tensor, waiting: Sequence[_Terms]) -> None:
+        """Add the terms of some senders to the sums of the groups [rows, tokens, groups, width], part of the rows by part."""
+        linear = [terms for terms in waiting if self._factor(terms.sender) is not None]
+        heads = sum(terms.weights.shape[-1] for terms in linear)
+        step = max(1, _MOST // max(1, sums.shape[1] * heads * sums.shape[-1]))
+        for start in range(0, len(sums), step) if linear else ():
+            rows = slice(start, start + step)
+            each = torch.cat([self._each(terms, rows).to(sums.device) for terms in linear], dim=2)
+            weights = torch.cat([terms.weights[rows] for terms in linear], dim=3)
+            sums[rows].flatten(0, 1).baddbmm_(weights.flatten(0, 1), each.flatten(0, 1))
+        for terms in waiting:
+            if self._factor(terms.sender) is None:
+                self._mixed(sums, terms)
+
+    def _each(self, terms: _Terms, rows: slice) -> Tensor:
+        """What changes of each head of a sender in the stream [rows, tokens, heads, width]."""
+        factor, gap = self._factor(terms.sender), terms.part.gap[rows]
+        if isinstance(factor, Tensor):
+            return torch.einsum("rthi,hid->rthd", gap.unflatten(-1, (factor.shape[0], -1)), factor.to(gap))
+        assert factor is not None
+        return (gap * factor)[:, :, None]
+
+    def _mixed(self, sums: Tensor, terms: _Terms) -> None:
+        """Add the terms of a sender behind whose projection is more than a factor: its heads are mixed for each group."""
+        tensor, part = terms.sender.tensor, terms.part
+        tail = self.tail(terms.sender.component, terms.sender.layer)
+        # of several writes at one token each adds what it changes, from what is there with those before it
+        for n in range(sums.shape[2]):
+            weight = terms.weights[:, :, n].to(tensor.device)
+            if bool(weight.any()):
+                gap = part.gap * weight.repeat_interleave(part.gap.shape[-1] // weight.shape[-1], dim=-1)
+                before = terms.sender.mixed.get(n, tensor)
+                sums[:, :, n] += (tail(before + gap) - tail(before)).to(sums.device)
+                terms.sender.mixed[n] = before + gap
+
+    def _factor(self, sender: _Sender) -> Tensor | float | None:
+        """What the change of a sender is multiplied with on its way to the stream; None where that is not a linear map."""
+        if sender.component in ("embed", "mlp_out"):
+            return find_tap(self.network, Site(sender.component, sender.layer)).scale
+        return self._projection(sender)
+
+    @contextmanager
+    def narrowed(self, layer: int, ports: Sequence[Port]) -> Iterator[None]:
+        """The projections of attention compute the columns of these receivers alone; nothing else of this run is looked at."""
+        modules: dict[nn.Module, list[Tensor]] = {}
+        for kind in ("q", "k", "v"):
+            every = find_tap(self.network, Site(kind, layer, (0,)))
+            if every.side == "out" and _weight(every.module) is not None and "forward" not in every.module.__dict__:
+                modules.setdefault(every.module, [])
+        for port in ports:
+            tap = find_tap(self.network, Site(port.kind, layer, (port.head,))) if port.kind != "mlp" else None
+            if tap is not None and tap.module in modules and tap.columns is not None:
+                modules[tap.module].append(tap.columns)
+        with ExitStack() as stack:
+            for module, columns in modules.items():
+                module.forward = partial(_columns, module, torch.cat(columns) if columns else None)
+                stack.callback(module.__dict__.pop, "forward")
+            yield
 
     def _projection(self, sender: _Sender) -> Tensor | None:
         """The output projection [heads, head, width] of a layer, where nothing but a factor is behind it."""
@@ -161,13 +220,29 @@ class EdgePass(Edges):
         module = self.network.layers[sender.layer].get_submodule(own.z[:-1])
         if own.attn_out[:-1] not in (own.attention, own.z[:-1]):
             return None
-        if type(module) is nn.Linear:
-            weight = module.weight.T
-        elif type(module).__name__ == "Conv1D" and isinstance(module.weight, Tensor):
-            weight = module.weight
-        else:
-            return None
-        return weight.unflatten(0, (self._heads(sender), -1)) * term.scale
+        weight = _weight(module)
+        return None if weight is None else weight.unflatten(0, (self._heads(sender), -1)) * term.scale
+
+
+def _weight(module: nn.Module) -> Tensor | None:
+    """The matrix [in, out] of a module that is a linear map; None of any other."""
+    if type(module) is nn.Linear:
+        return module.weight.T
+    if type(module).__name__ == "Conv1D" and isinstance(module.weight, Tensor):
+        return module.weight
+    return None
+
+
+def _columns(module: nn.Module, columns: Tensor | None, given: Tensor) -> Tensor:
+    """Some columns of what a linear map gives; the others are 0."""
+    weight = _weight(module)
+    assert weight is not None
+    out = given.new_zeros(*given.shape[:-1], weight.shape[1])
+    if columns is not None:
+        bias = module.bias
+        made = given @ weight[:, columns]
+        out[..., columns] = made + bias[columns] if isinstance(bias, Tensor) else made
+    return out
 
 
 @contextmanager

@@ -172,6 +172,11 @@ class Edges:
         other.index_put_(index, rows.index_copy(-1, columns, new.index_select(-1, mine)))
 
     @contextmanager
+    def narrowed(self, layer: int, ports: Sequence[Port]) -> Iterator[None]:
+        """Within, a layer is run for what these receivers read alone, where that can be had for less."""
+        yield
+
+    @contextmanager
     def hooked(self) -> Iterator[None]:
         handles = []
         layout = self.network.layout
@@ -250,10 +255,11 @@ class Edges:
                 given = stream + delta.to(stream.device)
                 self.inner = True
                 try:
-                    if args:
-                        module.forward(given, *args[1:], **kwargs)
-                    else:
-                        module.forward(**{**kwargs, "hidden_states": given})
+                    with self.narrowed(layer, same):
+                        if args:
+                            module.forward(given, *args[1:], **kwargs)
+                        else:
+                            module.forward(**{**kwargs, "hidden_states": given})
                 except _Captured:
                     pass
                 finally:

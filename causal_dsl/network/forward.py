@@ -20,6 +20,7 @@ from causal_dsl.inputs.protocol import InputRows
 from causal_dsl.network.attention_weights import Wanted, on_heads, tapped, want
 from causal_dsl.network.expert_modules import EXPERT, ROUTER, hook_experts
 from causal_dsl.network.network import Network
+from causal_dsl.network.recurrent import Steps, a_step, by_step
 from causal_dsl.network.site_tensors import LAST_READ, READ_FIRST
 from causal_dsl.network.site_tensors import tap as find_tap
 from causal_dsl.network.tap import Tap
@@ -89,8 +90,14 @@ def forward(
         return TapeOutcome([], None, [])
     needed = _Needed(network, batch, readout, positions, tape, late)
     with ExitStack() as stack:
+        stepwise = []
         for (module, side), own in jobs.items():
-            stack.callback(_hook(network, module, side, own, tape, batch).remove)
+            steps = Steps(own, tape, batch, _path(network, module), network.span)
+            stepwise.append(steps)
+            if isinstance(module, nn.RNNBase) and side == "out" and any(job.writes for job in own):
+                stack.enter_context(by_step(module, steps))
+            else:
+                stack.callback(_hook(network, module, side, own, tape, batch, steps).remove)
         for module, own in patterns.items():
             stack.callback(hook_tensor(module, "out", _on_patterns(network, module, own, tape, batch)).remove)
         needed.select(stack, jobs)
@@ -99,6 +106,8 @@ def forward(
             result = network.model(*batch.arguments, **batch.named)
         except Done:
             return tape.outcome(None)
+        for steps in stepwise:
+            steps.check()
     return tape.outcome(needed.logits(result))
 
 
@@ -194,12 +203,14 @@ def add_sum_read(network: Network, tape: Tape, jobs: Jobs, number: int, points: 
 
 
 def _hook(
-    network: Network, module: nn.Module, side: str, jobs: list[TapeJob], tape: Tape, batch: Batch
+    network: Network, module: nn.Module, side: str, jobs: list[TapeJob], tape: Tape, batch: Batch, steps: Steps
 ) -> torch.utils.hooks.RemovableHandle:
     """A hook that runs jobs on what enters or leaves a module."""
     runs: list[None] = []
 
     def act(tensor: Tensor) -> Tensor:
+        if side == "out" and batch.has_tokens and a_step(tensor, batch.rows, batch.longest):
+            return steps.step(tensor)
         runs.append(None)
         if len(runs) > 1:
             raise fail(

@@ -19,6 +19,8 @@ class Proof:
     notes: tuple[str, ...] = ()
     errors: dict[str, float] = field(default_factory=dict)
     runs: dict[str, int] = field(default_factory=dict)
+    #: modules that run once for each token
+    steps: frozenset[str] = frozenset()
     sweep: str = ""
     slow: str = ""
     raised: tuple[str, ...] = ()

@@ -34,6 +34,7 @@ from causal_dsl.network.module_runs import counting
 from causal_dsl.network.network import Network
 from causal_dsl.network.proof import Proof
 from causal_dsl.network.prove_vector import prove_vector
+from causal_dsl.network.recurrent import stepping
 from causal_dsl.network.site_tensors import tap
 from causal_dsl.network.sweep.fitness import enlarged, fitness
 from causal_dsl.program.components import COMPARED, in_time, lacking, missing, with_site
@@ -77,6 +78,9 @@ def _prove_sweep(network: Network, proof: Proof, prompts: Any) -> None:
         proof.slow = proof.refused["logits"]
         return
     tolerance = 10 * tolerance_of(network.dtype)
+    recurrent = next((name for name, m in network.model.named_modules() if isinstance(m, nn.RNNBase)), "")
+    if not proof.slow and (recurrent or proof.steps):
+        proof.slow = f"`{recurrent or min(proof.steps)}` is recurrent: it is run token by token where it is written"
     if proof.slow:
         return
     found = fitness(network, prompts, proof.ok, shake, distance, tolerance)
@@ -119,6 +123,7 @@ class _Trial:
         self.notes: list[str] = []
         self.errors: dict[str, float] = {}
         self.runs: dict[str, int] = {}
+        self.steps: frozenset[str] = frozenset()
         self.disordered = ""
         facts = network.facts
         for component, about in COMPONENTS.items():
@@ -142,6 +147,7 @@ class _Trial:
             self._noise()
         ok = frozenset(name for name in self.names if name not in self.refused)
         found = Proof(ok, self.refused, tuple(self.notes), self.errors, self.runs, slow=self.disordered)
+        found.steps = self.steps
         found.no_numbers = no_numbers(self.network, self.single)
         return found
 
@@ -181,9 +187,11 @@ class _Trial:
     def _batch(self) -> None:
         """Padding at either side gives what a single run gives (the shortest prompt); how often each module runs."""
         row = torch.tensor([_SHORTEST])
-        with counting(self.network.model) as counts:
+        rows, tokens = len(self.prompts), max(map(len, self.prompts))
+        with counting(self.network.model) as counts, stepping(self.network.model, rows, tokens) as steps:
             right = forward(self.network, self.prompts, readout=row, padding="right").logits
         self.runs = {name: counts[name] for name, _ in self.network.model.named_modules() if counts[name] != 1}
+        self.steps = frozenset(steps)
         single = forward(self.network, [self.prompts[_SHORTEST]], readout=torch.tensor([0])).logits
         assert right is not None
         assert single is not None

@@ -125,7 +125,7 @@ def _module(network: Network, site: Site) -> Tap:
         near = did_you_mean(path, [name for name in modules if name])
         raise fail("E422", f'there is no module "{path}" in `{network.name or "the network"}`', network.span, help=near)
     times = network.proof.runs.get(path, 1) if network.proof is not None else 1
-    if times != 1:
+    if times != 1 and not (network.proof is not None and path in network.proof.steps):
         raise fail(
             "E424",
             f'module "{path}" runs {"never" if times == 0 else f"{times} times"} in a forward pass',

@@ -11,7 +11,7 @@ import numpy as np
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.memory import PROCESS, Budget, default_bytes
 from causal_dsl.planning.peak import MOST_ROWS, Peaks, Sized, columns_of
-from causal_dsl.planning.steps import Block, Step, early_means, late_captures, layers_of
+from causal_dsl.planning.steps import Block, Step, early_means, in_tree, late_captures, layers_of
 from causal_dsl.program.components import depth, width
 from causal_dsl.program.facts import layout_of
 from causal_dsl.vocabulary.network_facts import Facts
@@ -122,8 +122,8 @@ def work_of(plan: Plan) -> dict[g.Node, Work]:
             )
     for node in plan.graph.nodes:
         if isinstance(node, g.Capture):
-            inputs = plan.inputs[node.run.network]
-            distinct = np.unique(plan.rows[node.run])
+            inputs = plan.inputs[node.forward.network]
+            distinct = np.unique(plan.rows[node.forward])
             vectors = int(inputs.sizes(node.place.position, distinct).sum())
             each = width(node.place.site, inputs.facts) or inputs.facts.width or 0
             found[node] = Work(0, 0, vectors * each * 4)
@@ -165,8 +165,8 @@ def cost_of(plan: Plan) -> Cost:
         peak, process = max(peak, found.tensors), max(process, found.taken)
     for node in plan.graph.nodes:
         if isinstance(node, g.Capture):
-            facts = plan.inputs[node.run.network].facts
-            kept += len(np.unique(plan.rows[node.run])) * (width(node.place.site, facts) or facts.width or 0) * 4
+            facts = plan.inputs[node.forward.network].facts
+            kept += len(np.unique(plan.rows[node.forward])) * (width(node.place.site, facts) or facts.width or 0) * 4
     return Cost(
         round(rows),
         round(tokens),
@@ -195,7 +195,7 @@ def _naive(plan: Plan) -> int:
             patched = 0
             if read is not None and isinstance(read.run, g.Resume):
                 runs |= {read.run.base, *_sources(read.run)}
-                patched = lengths[read.run.base]
+                patched = sum(lengths[run.base] for run in in_tree(read.run))
             naive += (sum(lengths[run] for run in runs if isinstance(run, g.Forward)) + patched) * layers
     return naive
 

@@ -107,12 +107,17 @@ class Forward:
 
 @_node
 class Capture(Value):
-    """The vectors at a place, kept while a run passes."""
+    """The vectors at a place, kept while a run passes: a plain one, or one that is intervened on."""
 
     function = "causal_dsl.engine.values:captured"
     given = False
-    run: Forward
+    run: Forward | Resume
     place: Place
+
+    @property
+    def forward(self) -> Forward:
+        """The run of the same inputs in which nothing is written."""
+        return self.run if isinstance(self.run, Forward) else self.run.base
 
     @property
     def planned(self) -> bool:
@@ -124,18 +129,31 @@ class Capture(Value):
 
     @property
     def text(self) -> str:
-        return f"{self.run.role}.{self.place}"
+        return f"{self._whose}.{self.place}"
+
+    @property
+    def _whose(self) -> str:
+        if isinstance(self.run, Forward):
+            return self.run.role
+        return f"({self.forward.role} with " + ", ".join(write.text for write in self.run.writes) + ")"
 
     def told(self) -> str:
-        return f"{self.run.role} {self.place!r}"
+        if isinstance(self.run, Forward):
+            return f"{self.run.role} {self.place!r}"
+        under = ", ".join(f"{write.place!r} {write.value.told()} {write.feature!r}" for write in self.run.writes)
+        return f"{self.forward.role} under ({under}) {self.place!r}"
 
     def order(self, site: Site) -> object:
         here, there = depth(self.place.site), depth(site)
         layers = None if here is None or there is None else (here[0] > there[0]) - (here[0] < there[0])
-        return ("capture", self.place.site.form, self.place.key is not None, layers)
+        known = ("capture", self.place.site.form, self.place.key is not None, layers)
+        if isinstance(self.run, Forward):
+            return known
+        inner = frozenset((write.place.site.form, write.value.order(write.place.site)) for write in self.run.writes)
+        return (*known, inner)
 
     def __str__(self) -> str:
-        return f"capture {self.place} of {self.run.role}"
+        return f"capture {self.place} of {self._whose}"
 
 
 @_node
@@ -166,7 +184,7 @@ class Average(Value):
 
     @property
     def text(self) -> str:
-        return f"mean({self.capture.run.role})"
+        return f"mean({self.capture.forward.role})"
 
     def order(self, site: Site) -> object:
         return ("average", self.pooled, self.capture.order(site))
@@ -177,7 +195,7 @@ class Average(Value):
 
     def __str__(self) -> str:
         via = "" if self.feature is None else f" via {self.feature.told}"
-        return f"mean of {self.capture.place}{via} over {self.capture.run.role}"
+        return f"mean of {self.capture.place}{via} over {self.capture.forward.role}"
 
 
 @_node
@@ -195,7 +213,7 @@ class ReadAcross(Value):
 
     @property
     def text(self) -> str:
-        return f"{self.captures[0].run.role} via {self.feature.told}"
+        return f"{self.captures[0].forward.role} via {self.feature.told}"
 
     def __str__(self) -> str:
         return f"read {', '.join(str(capture.place) for capture in self.captures)} via {self.feature.told}"
@@ -236,6 +254,11 @@ class WriteNode:
     @property
     def inputs(self) -> tuple[Node, ...]:
         return (self.value,) if self.value.planned else ()
+
+    @property
+    def text(self) -> str:
+        """What is written where, in short."""
+        return f"{self.place} <- {self.value.text}"
 
     def __str__(self) -> str:
         via = f" via {self.feature.told}" if self.feature is not None else ""

@@ -13,15 +13,19 @@ from causal_dsl.vocabulary.readings import READINGS
 if TYPE_CHECKING:
     from causal_dsl.planning.plan import Plan
 
-#: For each logit of a lens: itself, a float64 copy of it, what the network does to it, and one of its log probability.
-_LOGIT = 6
+#: Rows of logits that a lens makes at once, at least.
+LENS_ROWS = 64
+#: For each logit that is measured: a float64 copy of it, and one of its log probability; for each that is made: itself, and what the
+#: network does to it.
+_MEASURED, _MADE = 4, 2
 
 
 def rows_of_logits(most: int, facts: Facts, budget: Budget) -> int:
     """How many numbers the logits of a lens are that are looked at at once, of ``most`` vectors."""
     outputs = facts.outputs or 1
     together = MOST_LOGITS_CPU if budget.on_cpu else MOST_LOGITS_DEVICE
-    return _LOGIT * outputs * min(most, max(1, together // outputs))
+    step = max(1, together // outputs)
+    return outputs * (_MEASURED * min(most, step) + _MADE * min(most, max(step, LENS_ROWS)))
 
 
 def looks_held(plan: Plan, layout: Layout, facts: Facts, budget: Budget) -> list[int]:
@@ -42,4 +46,4 @@ def looks_held(plan: Plan, layout: Layout, facts: Facts, budget: Budget) -> list
     return [number for number in (lens, kept) if number]
 
 
-__all__ = ["looks_held", "rows_of_logits"]
+__all__ = ["LENS_ROWS", "looks_held", "rows_of_logits"]

@@ -26,6 +26,7 @@ from causal_dsl.program.components import unfit
 from causal_dsl.program.derived_tests import learned
 from causal_dsl.program.identity import NetworkKey, origin
 from causal_dsl.program.options import Tokenizers
+from causal_dsl.program.probed import AlignmentRuns
 from causal_dsl.program.program import Cell, Intervention, PlaceRead, Program, Test
 from causal_dsl.program.read_features import FeatureRef
 from causal_dsl.vocabulary.locations import Place
@@ -67,7 +68,7 @@ def make_plan(
         try:
             _Lowering(plan, test, tokenizers, diagnostics, drawer).lower()
         except SpecError as error:
-            if not {fault.code for fault in error.diagnostics} <= UNPLACED:
+            if not {fault.code for fault in error.diagnostics} <= UNPLACED or isinstance(test.probe, AlignmentRuns):
                 raise
             plan.unplaced.append(plan.tests.pop())  # its runs are of prompts in which the test's places are not
     plan.steps = plain_steps(plan)
@@ -146,11 +147,13 @@ class _Lowering:
                 mine.add(Quantity("answer"))
             if role != "base" and mine:
                 wanted[role] = (self._forward(role, drawn), mine)
+        if isinstance(test.probe, AlignmentRuns) and test.intervenes:
+            del wanted["base"]  # what the rest of a run comes from is looked at in the run alone
         nodes = []
         for cell in test.cells:
             reads = [(role, self._read(run, readout, mine, base, cell)) for role, (run, mine) in wanted.items()]
             if cell.interventions:
-                resume = self._resume(base, cell, drawn)
+                resume = self._resume(base, cell.interventions, drawn)
                 reads.append(("patched", self._read(resume, readout, quantities.get("patched", set()), base, cell)))
             node = g.ScoreNode(test.name, cell.values, label, tuple(reads))
             nodes.append(node)
@@ -248,13 +251,13 @@ class _Lowering:
 
     # ── interventions ───────────────────────────────────────────────────────────────────────────
 
-    def _resume(self, base: g.Forward, cell: Cell, drawn: Drawn) -> g.Resume:
+    def _resume(self, base: g.Forward, interventions: Sequence[Intervention], drawn: Drawn) -> g.Resume:
         writes: list[g.WriteNode] = []
-        for intervention in cell.interventions:
+        for intervention in interventions:
             for i, place in enumerate(intervention.places):
                 self.inputs.sizes(place.position, self.plan.rows[base], intervention.span or self.test.span)
                 self._as_many_keys(place, intervention, base)
-                value = self._value(intervention.value, intervention, i, drawn)
+                value = self._value(intervention.value, intervention, i, drawn, base)
                 inside = bool(intervention.inside)
                 through = intervention.inside or intervention.features
                 feature = through[i] if through else None
@@ -266,7 +269,7 @@ class _Lowering:
                     continue
                 to = intervention.to[i] if intervention.to else None
                 writes.append(g.WriteNode(place, value, intervention.add, feature, inside, to))
-        refuse_meeting(cell.interventions, self.inputs, self.plan.rows[base], self.test.span)
+        refuse_meeting(interventions, self.inputs, self.plan.rows[base], self.test.span)
         return g.Resume(base, tuple(writes))
 
     def _read_across(self, run: g.Forward, ref: FeatureRef) -> g.ReadAcross:
@@ -298,14 +301,13 @@ class _Lowering:
             )
 
     @singledispatchmethod
-    def _value(self, value: Value, intervention: Intervention, i: int, drawn: Drawn) -> Value:
-        """What is written at one place of an intervention, made from runs where it is made from roles."""
-        return value.each(lambda part: self._value(part, intervention, i, drawn))
+    def _value(self, value: Value, intervention: Intervention, i: int, drawn: Drawn, base: g.Forward) -> Value:
+        """What is written at one place of an intervention on ``base``, made from runs where it is made from roles."""
+        return value.each(lambda part: self._value(part, intervention, i, drawn, base))
 
     @_value.register
-    def _of_run(self, value: FromRun, intervention: Intervention, i: int, drawn: Drawn) -> Value:
+    def _of_run(self, value: FromRun, intervention: Intervention, i: int, drawn: Drawn, base: g.Forward) -> Value:
         source = self._forward(value.role, drawn)
-        base = g.Forward(self.test.network.key, self.draw, "base")
         lengths_agree(
             self.inputs,
             intervention.places[i].position,
@@ -326,14 +328,15 @@ class _Lowering:
         self._equal_lengths(value.places[i], intervention, (base, source))
         if intervention.inside and intervention.inside[i].reads:
             return self._read_across(source, intervention.inside[i])
-        return g.Capture(source, value.places[i], span=value.span or intervention.span)
+        run = self._resume(source, value.under, drawn) if value.under else source
+        return g.Capture(run, value.places[i], span=value.span or intervention.span)
 
     @_value.register
-    def _of_rows(self, value: Mean, intervention: Intervention, i: int, drawn: Drawn) -> Value:
+    def _of_rows(self, value: Mean, intervention: Intervention, i: int, drawn: Drawn, base: g.Forward) -> Value:
         run, place = self._forward(value.of, drawn), intervention.places[i]
         if place.key is not None:
-            base = self.plan.rows[g.Forward(self.test.network.key, self.draw, "base")]
-            lengths_agree(self.inputs, place.key, base, place.key, self.plan.rows[run], intervention.span)
+            rows = self.plan.rows[base]
+            lengths_agree(self.inputs, place.key, rows, place.key, self.plan.rows[run], intervention.span)
         self._equal_lengths(place, intervention, (run,))
         inside = intervention.inside[i] if intervention.inside else None
         if inside is not None and inside.reads:
@@ -360,13 +363,20 @@ class _Lowering:
             )
 
 
+def _written(intervention: Intervention) -> Iterator[Place]:
+    """The places that an intervention writes, and those that it takes from."""
+    yield from intervention.places
+    for value in intervention.value.find(FromRun):
+        yield from value.places
+        for under in value.under:
+            yield from _written(under)
+
+
 def _places(test: Test) -> Iterator[Place]:
     """Every place that a test reads, writes, or knows a variable at."""
     for cell in test.cells:
         for intervention in cell.interventions:
-            yield from intervention.places
-            for value in intervention.value.find(FromRun):
-                yield from value.places
+            yield from _written(intervention)
         for placed in cell.placed:
             yield from placed.places
         for look in cell.looks:

@@ -2,7 +2,8 @@
 
 :mod:`causal_dsl.planning.unclaimed` takes what no variable claims from another input, :mod:`causal_dsl.planning.written_apart`
 writes apart what a test writes together, :mod:`causal_dsl.planning.in_parts` the places of one variable, and :mod:`causal_dsl.planning.other_values` sets the places of an ablation to other
-values. :mod:`causal_dsl.probing` reads them.
+values. :mod:`causal_dsl.probing` reads them. :mod:`causal_dsl.planning.alignment_runs` makes the runs of measures of the whole
+alignment, which are asked for and ride in every case.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from causal_dsl.planning.alignment_runs import alignment_runs
 from causal_dsl.planning.in_parts import in_parts
 from causal_dsl.planning.other_values import other_values
 from causal_dsl.planning.unclaimed import unclaimed
@@ -21,8 +23,9 @@ if TYPE_CHECKING:
 
 
 def probes_of(plan: Plan, tests: Sequence[Test]) -> Iterator[Test]:
-    """The probes of tests that a plan holds; none of what says ``controls=none``, nor of controls."""
+    """The probes of tests that a plan holds; of controls none of what says ``controls=none``, nor of controls."""
     for test in tests:
+        yield from alignment_runs(plan, test)
         if not test.controls or test.control[0]:
             continue
         for number, cell in enumerate(test.cells):

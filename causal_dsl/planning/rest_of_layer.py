@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from causal_dsl.program.facts import record_of
@@ -22,12 +22,14 @@ _ENDS = ("input", "logits")
 @dataclass(frozen=True)
 class WrittenLayer:
     """A layer of which a cell interchanges a part. ``site``: its whole vector. ``placed``: the variables that the alignment puts there,
-    each with its places there; ``other``: places there that are no claim of this layer's, or are written beside. ``early``: the
-    variables have places at a later layer, too, so what they have here is all of them only if it is enough by itself."""
+    each with its places there; ``other``: places there that are no claim of this layer's; ``beside``: those that are written beside
+    its variables, with the number of the intervention. ``early``: the variables have places at a later layer, too, so what they
+    have here is all of them only if it is enough by itself."""
 
     site: Site
     placed: tuple[Placed, ...]
     other: tuple[Place, ...]
+    beside: tuple[tuple[int, Place], ...] = ()
     early: bool = False
 
 
@@ -46,6 +48,7 @@ def layers_of(test: Test, cell: Cell) -> tuple[list[WrittenLayer], str]:
         return [], f"{odd} is not a part of what a layer hands on"
     # Of a variable at several layers the last has what goes on from there.
     deepest = {i.variable: max(_depth(named(place, facts).site) for place in i.places) for i in mine}
+    roles = {"base", *(i.value.role for i in mine if isinstance(i.value, FromRun))}
     found = []
     for depth in sorted({_depth(place.site) for place in places}):
         early = depth not in deepest.values()
@@ -56,9 +59,18 @@ def layers_of(test: Test, cell: Cell) -> tuple[list[WrittenLayer], str]:
         why = _undecided(test, site, placed)
         if why and not early:
             return [], why
-        if not why:
-            other += [place for i in cell.interventions if not i.variable for place in _beside(i, depth, facts)]
-            found.append(WrittenLayer(site, tuple(placed), tuple(other), early))
+        if why:
+            continue
+        beside = [
+            (number, place)
+            for number, i in enumerate(cell.interventions)
+            if not i.variable
+            for place in _beside(i, depth, facts, roles)
+        ]
+        if facts.has_tokens:  # which of its tokens are free is seen before it is run
+            other += [place for _, place in beside]
+            beside = []
+        found.append(WrittenLayer(site, tuple(placed), tuple(other), tuple(beside), early))
     return found, ""
 
 
@@ -99,9 +111,20 @@ def _there(cell: Cell, depth: float, facts: Facts, passing: set[str]) -> tuple[l
     return placed, other
 
 
-def _beside(intervention: Intervention, depth: float, facts: Facts) -> list[Place]:
-    """The places of a layer that a test writes beside its variables: what is there is the test's own."""
-    if isinstance(intervention.value, Current) and not intervention.add:
+def _beside(intervention: Intervention, depth: float, facts: Facts, roles: Collection[str]) -> list[Place]:
+    """The places of a layer that a test writes beside its variables: what is there is the test's own.
+
+    What is there already, and what comes from the run from which its variables come (``roles``), takes nothing away.
+    """
+    value = intervention.value
+    if isinstance(value, Current) and not intervention.add:
+        return []
+    if (
+        isinstance(value, FromRun)
+        and not intervention.add
+        and value.role in roles
+        and value.places == intervention.places
+    ):
         return []
     places = (named(place, facts) for place in intervention.places)
     return [place for place in places if _whole(place.site) is not None and _depth(place.site) == depth]

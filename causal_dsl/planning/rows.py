@@ -6,7 +6,7 @@ Made from a step and a block of its pairs; the executor runs it and the cost cou
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,7 +15,17 @@ from causal_dsl.inputs import Inputs
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.liveness import Accesses, PassRows, Schedule, place_of, place_read, schedule
 from causal_dsl.planning.reach import reaching
-from causal_dsl.planning.steps import Block, Step, captures, is_random, layers_of, mean_in_pass, taken
+from causal_dsl.planning.steps import (
+    Block,
+    Step,
+    captures,
+    in_tree,
+    is_random,
+    layers_of,
+    mean_in_pass,
+    taken,
+    with_inner,
+)
 from causal_dsl.program.components import in_time
 from causal_dsl.program.identity import NetworkKey
 from causal_dsl.vocabulary.locations import Place, Position, Site
@@ -38,13 +48,15 @@ class Spot:
 @dataclass(frozen=True, eq=False)
 class Family:
     """One intervention on the pairs of a block: ``pairs`` [k] are run, ``back`` [n] which of them stands for each pair
-    of the block; ``rows`` [k] of the pass."""
+    of the block; ``rows`` [k] of the pass. ``taken``: vectors of it are written elsewhere; ``inner``: nothing else is read of it."""
 
     resume: g.Resume
     pairs: np.ndarray
     back: np.ndarray
     rows: np.ndarray
     spots: tuple[Spot, ...]
+    taken: bool = False
+    inner: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,24 +92,34 @@ class Layout:
     copies: dict[object, int] = field(default_factory=dict)
     watches: dict[tuple[g.Forward | g.Resume, Place], Watch] = field(default_factory=dict)
     keys: dict[Site, np.ndarray] = field(default_factory=dict)
+    family: dict[g.Resume, Family] = field(default_factory=dict)
+    #: how many rows the pass has: prompts, then those that are intervened on
+    most_rows: int = 1
 
     def prompt_rows(self, forward: g.Forward, of: g.Resume | None, pairs: np.ndarray) -> np.ndarray:
         """The prompt rows of some pairs of a run; ``of`` is the intervention that they run for, where none is shared."""
         rows = self.prompt[None if self.shared else of, forward]
         return rows[pairs - self.pairs[forward.draw][0]]
 
+    def rows_of(self, run: g.Forward | g.Resume, of: g.Resume | None, pairs: np.ndarray) -> np.ndarray:
+        """The rows of some pairs of a run, plain or intervened on; ``of``: the intervention that takes vectors of it."""
+        if isinstance(run, g.Forward):
+            return self.prompt_rows(run, of, pairs)
+        family = self.family[run]
+        return family.rows[family.back[pairs - self.pairs[run.base.draw][0]]]
+
     def slots(self, site: Site, rows: np.ndarray, positions: np.ndarray, of: object) -> np.ndarray:
         """Where vectors that are kept for ``of`` lie among those of their site [m]."""
         return np.searchsorted(self.keys[site], self._key(rows, positions, self.copies.get(of, 0)))
 
     def _key(self, rows: np.ndarray, positions: np.ndarray, copy: int) -> np.ndarray:
-        return (copy * len(self.inputs) + rows) * self.width + positions
+        return (copy * self.most_rows + rows) * self.width + positions
 
     def keep(self, site: Site, parts: list[tuple[np.ndarray, np.ndarray, int]]) -> None:
         """Keep the vectors of a site at (rows, positions), copy by copy."""
         keys = np.unique(np.concatenate([self._key(*part) for part in parts]))
         self.keys[site] = keys
-        self.kept[site] = (keys // self.width % len(self.inputs), keys % self.width)
+        self.kept[site] = (keys // self.width % self.most_rows, keys % self.width)
 
     def schedule(self, step: Step, layers: int, whole: bool) -> Schedule:
         """The frames of the pass."""
@@ -158,11 +180,12 @@ class Layouts:
         """
         plan, inputs = self.plan, self.plan.inputs[step.network]
         resumes = () if only is not None else step.resumes[block.first : block.last]
+        runs = with_inner(resumes)
         forwards = () if only is not None else step.forwards if block.first == 0 else ()
         if only is not None:
             wanted: list[tuple[g.Resume | None, g.Capture]] = [(None, capture) for capture in only]
         else:
-            every = [(r, capture) for r in (*resumes, *(r for r, _ in extra)) for capture in taken(r)]
+            every = [(r, capture) for r in (*runs, *(r for r, _ in extra)) for capture in taken(r)]
             wanted = [(r, c) for r, c in every if _now(r, c, step, ahead)]
         shared = step.shared or only is not None
         against = [read.against for read in plan.reads_of(resumes) if read.against is not None]
@@ -170,10 +193,11 @@ class Layouts:
         users: dict[tuple[object, g.Forward], None] = {}
         for forward in (*forwards, *against):
             users[None, forward] = None
-        for resume in (*resumes, *(r for r, _ in extra)):
+        for resume in (*runs, *(r for r, _ in extra)):
             users[None if shared else resume, resume.base] = None
         for user, capture in wanted:
-            users[None if shared else user, capture.run] = None
+            if isinstance(capture.run, g.Forward):
+                users[None if shared else user, capture.run] = None
         draws = {forward.draw: np.asarray(block.pairs(plan.drawn[forward.draw].n)) for _, forward in users}
         users = {key: None for key in users if len(draws[key[1].draw])}
         prompts = _Prompts(inputs, shared)
@@ -194,14 +218,20 @@ class Layouts:
         count = len(layout.inputs)
         # A base that is patched into itself is its own noise floor.
         further = [(resume, most) for resume, most in extra if resume not in resumes]
-        for resume, most in [*((r, None) for r in resumes), *further]:
+        outer = set(resumes)
+        takes = {capture.run for run in runs for capture in captures(run)}
+        for resume, most in [*((r, None) for r in runs), *further]:
             pairs = draws[resume.base.draw] if resume.base.draw in draws else np.zeros(0, np.int64)
             if len(pairs):
                 family = self._family(layout, resume, pairs[:most], count, step.shared)
+                if most is None:
+                    family = replace(family, taken=resume in takes, inner=resume not in outer)
                 layout.families.append(family)
+                layout.family.setdefault(resume, family)
                 count += len(family.pairs)
+        layout.most_rows = count
         if not step.kept_once and only is None:
-            layout.copies = {resume: number for number, resume in enumerate(resumes)}
+            layout.copies = {resume: number for number, resume in enumerate(runs)}
         self._keep(layout, wanted)
         if watch:
             self._watch(layout)
@@ -210,8 +240,9 @@ class Layouts:
 
     def _family(self, layout: Layout, resume: g.Resume, pairs: np.ndarray, first: int, distinct: bool) -> Family:
         chosen, back = pairs, np.arange(len(pairs))
-        if distinct and not is_random(resume):
-            runs = [resume.base, *(capture.run for capture in captures(resume))]
+        if distinct and not any(map(is_random, in_tree(resume))):
+            tree = list(in_tree(resume))
+            runs = [r.base for r in tree] + [capture.forward for r in tree for capture in captures(r)]
             keys = np.stack([self.plan.rows[run][pairs] for run in dict.fromkeys(runs)], axis=1)
             _, at, back = np.unique(keys, axis=0, return_index=True, return_inverse=True)
             chosen, back = pairs[at], back.reshape(-1)
@@ -227,12 +258,13 @@ class Layouts:
         seen = set()
         for resume, capture in wanted:
             run, copy = (None if layout.shared else resume, capture.run), layout.copies.get(resume, 0)
-            pairs = layout.pairs.get(capture.run.draw)
+            pairs = layout.pairs.get(capture.forward.draw)
             if (run, capture, copy) in seen or pairs is None or not len(pairs):
                 continue
             seen.add((run, capture, copy))
-            which, tokens = self.tokens(capture.place, capture.run, pairs)
-            parts.setdefault(capture.place.site, []).append((layout.prompt[run][which], tokens, copy))
+            which, tokens = self.tokens(capture.place, capture.forward, pairs)
+            rows = layout.rows_of(capture.run, resume, pairs)[which]
+            parts.setdefault(capture.place.site, []).append((rows, tokens, copy))
         for site, found in parts.items():
             layout.keep(site, found)
 
@@ -288,6 +320,9 @@ class Layouts:
                 rows = layout.prompt[None, forward]
                 read[rows] = reads_at[rows]
         read[len(lengths) :] = reads_at[home]
+        for family in layout.families:
+            if family.inner:
+                read[family.rows] = -1
         writes = Accesses.join(
             (spot.rows, spot.positions, *place_of(write.place.site, layers))
             for family in layout.families

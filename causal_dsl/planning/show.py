@@ -9,9 +9,10 @@ import numpy as np
 
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.cost import Cost, Work, cost_of, stop_layer, work_of
-from causal_dsl.planning.steps import EDGES, Step, captures
+from causal_dsl.planning.steps import EDGES, Step, captures, runs_of_tree
 from causal_dsl.planning.switches import all_off, turned_on, without
 from causal_dsl.program.components import trims
+from causal_dsl.program.probed import AlignmentRuns
 from causal_dsl.program.program import Test
 
 if TYPE_CHECKING:
@@ -85,7 +86,27 @@ def _probes(plan: Plan, probes: list[Test], work: dict[g.Node, Work]) -> list[st
         if runs:
             rows, tokens = (sum(getattr(work[run], name) for run in runs) for name in ("rows", "layer_tokens"))
             lines.append(f"and beside it, as a control, {title}: {rows:,} rows, {tokens:,} layer-tokens")
-    return lines
+    return lines + _trees(plan, [probe for probe in probes if isinstance(probe.probe, AlignmentRuns)], work)
+
+
+def _trees(plan: Plan, probes: list[Test], work: dict[g.Node, Work]) -> list[str]:
+    """What measures of a whole alignment run: every run of every tree, and of these what is run once."""
+    written, nodes = 0, dict[g.Node, None]()
+    for probe in probes:
+        n = plan.draw_of(probe).n
+        for score in plan.scores[probe.name]:
+            for _, read in score.reads:
+                tree = [read.run] if isinstance(read.run, g.Forward) else runs_of_tree(read.run)
+                written += n * len(tree)
+                nodes |= dict.fromkeys(tree)
+    if not nodes:
+        return []
+    resumes, inputs = (sum(work[n].rows for n in nodes if isinstance(n, kind)) for kind in (g.Resume, g.Forward))
+    tokens = sum(work[n].layer_tokens for n in nodes)
+    return [
+        f"and beside it, for measures of the whole alignment, {written:,} runs, equal ones once: {resumes:,} rows with places set "
+        f"and {inputs:,} more inputs, {tokens:,} layer-tokens"
+    ]
 
 
 def _fits(plan: Plan) -> list[str]:
@@ -111,7 +132,7 @@ def _fits(plan: Plan) -> list[str]:
 
 
 def _runs(resume: g.Resume) -> list[g.Forward]:
-    return [resume.base, *(capture.run for capture in captures(resume))]
+    return [resume.base, *(capture.forward for capture in captures(resume))]
 
 
 def _roots(graph: nx.DiGraph) -> list[g.Node]:

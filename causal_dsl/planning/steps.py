@@ -7,7 +7,7 @@ cheaper and changes no number; the executor does what the steps say, whichever s
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -113,6 +113,27 @@ def taken(resume: g.Resume) -> Iterator[g.Capture]:
                 yield from value.captures
             elif isinstance(value, g.Capture):
                 yield value
+
+
+def in_tree(resume: g.Resume) -> Iterator[g.Resume]:
+    """An intervention and those in whose runs vectors are taken for it, innermost first, each as often as it is taken."""
+    for capture in captures(resume):
+        if isinstance(capture.run, g.Resume):
+            yield from in_tree(capture.run)
+    yield resume
+
+
+def runs_of_tree(resume: g.Resume) -> list[g.Forward | g.Resume]:
+    """Every run of an intervention, as often as vectors are taken from it: itself, those within it, and plain ones."""
+    found: list[g.Forward | g.Resume] = [resume]
+    for capture in captures(resume):
+        found += [capture.run] if isinstance(capture.run, g.Forward) else runs_of_tree(capture.run)
+    return found
+
+
+def with_inner(resumes: Iterable[g.Resume]) -> list[g.Resume]:
+    """Interventions, each after those in whose runs vectors are taken for it; each once."""
+    return list(dict.fromkeys(run for resume in resumes for run in in_tree(resume)))
 
 
 def is_random(resume: g.Resume) -> bool:

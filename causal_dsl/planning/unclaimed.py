@@ -19,6 +19,8 @@ from causal_dsl.causal.sampling import Columns
 from causal_dsl.counter import Stream
 from causal_dsl.diagnostics import SpecError
 from causal_dsl.planning import graph as g
+from causal_dsl.planning.alike_pairs import alike_pairs, answered_alike, pooled
+from causal_dsl.planning.claims import claims_of, ways_of
 from causal_dsl.planning.in_parts import PARTED, parted
 from causal_dsl.planning.probe_rows import (
     FREE,
@@ -63,30 +65,40 @@ def untried(plan: Plan, test: Test, number: int) -> str:
 
 def unclaimed(plan: Plan, test: Test, number: int, cell: Cell) -> tuple[list[Test], str]:
     """The probes of a cell; and where there are none, why."""
-    layers, reason = layers_of(test, cell)
+    claims = claims_of(plan, test, cell)
+    reason = ""
+    found: list[tuple[Cell, WrittenLayer, str]] = []
+    for name, claim in claims:
+        layers, why = layers_of(test, claim)
+        reason = reason or why
+        found += [(claim, one, _called(name, one.site if len(layers) > 1 else None)) for one in layers]
     made: list[Test] = []
-    for layer in layers:
-        probes, why = _of_layer(plan, test, number, cell, layer, len(layers))
+    for claim, layer, what in found:
+        probes, why = _of_layer(plan, test, number, claim, layer, len(found), what)
         made += probes
         reason = reason or why
     return made, "" if made else reason
 
 
-def _of_layer(plan: Plan, test: Test, number: int, cell: Cell, layer: WrittenLayer, of: int) -> tuple[list[Test], str]:
+def _called(beside: str, site: Site | None) -> str:
+    return "unmapped" + (f" at {site}" if site is not None else "") + (f" beside {beside}" if beside else "")
+
+
+def _of_layer(
+    plan: Plan, test: Test, number: int, cell: Cell, layer: WrittenLayer, of: int, what: str
+) -> tuple[list[Test], str]:
     site = layer.site
     here = _claimed(test, layer.placed)
     names = " and ".join(f"`{p.variable}`" for p in here)
+    placed = tuple(p.variable for p in here)
     tokens = plan.inputs[test.network.key].has_tokens
-    ways = [way for way in _varied(test, {p.variable for p in here}) if not (tokens and way[0] == "through")]
+    drawn = plan.draw_of(test)
+    ways = ways_of(test, drawn, placed, tokens)
     if not ways:
-        told = f"in the causal model every input reaches `{test.readout.variable}` by other paths than through {names}"
         return (
             [],
-            told
-            if not tokens
-            else f"in the causal model {names} alone do{'es' * (len(here) == 1)} not determine `{test.readout.variable}`",
+            f"in the causal model {names} alone do{'es' * (len(here) == 1)} not determine `{test.readout.variable}`",
         )
-    drawn = plan.draw_of(test)
     if tokens:
         units, why = _free_tokens(plan, test, here, layer.other)
     else:
@@ -94,30 +106,70 @@ def _of_layer(plan: Plan, test: Test, number: int, cell: Cell, layer: WrittenLay
     if not units:
         return [], why
     rows = _affordable(plan, test, cell, site, units[0] if tokens else 0) // (len(ways) * of)
-    made = []
+    cheap = is_small(plan.inputs[test.network.key])
+    if not (tokens or cheap or ways[0][0] == "decided"):
+        rows = rows * 2 // 3  # the others are left for what carries the rest (:mod:`causal_dsl.carrying`)
+    written = () if tokens else _written_beside(test, layer.beside, site)
+    made, few = [], False
     for why_, varied in ways:
         small = small_sets(units, rows // 2) if len(units) > ALL else []
-        families = (_sets(units, rows - (rows // 2 if small else 0)), small)
-        for sets, share in zip(families, (rows - (rows // 2 if small else 0), rows // 2), strict=True):
+        halved = rows // 2 if small else 0
+        for sets, share in ((_with_left(_sets(units, rows - halved), units, written), rows - halved), (small, halved)):
             if not sets:
                 continue
-            cheap = is_small(plan.inputs[test.network.key])
             m = min(share // len(sets), MANY if cheap else min(MOST, max(drawn.n, LEAST)))
             if m < LEAST:
+                few = True
                 continue
-            # Of a vector network any input can be run; prompts that the test runs anyway cost nothing more.
-            remade = _remade(test, drawn, varied, m, number) if why_ != "decided" or not tokens else None
-            paired = remade or _others(test, drawn, varied, m, number)
-            if paired is None:
+            pairs = _pairs(test, drawn, why_, varied, placed, m, number, ways, tokens)
+            if pairs is None:
                 continue
-            rows_of, all_pairs = paired
+            rows_of, all_pairs, differ = pairs
             cells = tuple(Cell((("part", part + 1),), _taken(site, chosen, tokens)) for part, chosen in enumerate(sets))
-            mine = tuple(p.variable for p in here)
             more = sets is small
-            probe = Unmapped(number, site, tuple(sets), mine, varied, why_, tokens, all_pairs, layer.early, more)
-            what = "unmapped" if of == 1 else f"unmapped at {site}"
+            probe = Unmapped(
+                number, site, tuple(sets), placed, differ, why_, tokens, all_pairs, written, layer.early, more
+            )
             made.append(made_test(test, "unmapped", number, rows_of, cells, probe, f"{what}, few" if more else what))
-    return made, f"fewer than {LEAST} pairs of inputs can be run for it at a fifth of the cost of the test"
+    if few or [why_ for why_, _ in ways] != ["alike"]:
+        return made, f"fewer than {LEAST} pairs of inputs can be run for it at a fifth of the cost of the test"
+    return made, (
+        f"in the causal model hardly any two inputs of the test have the same `{test.readout.variable}`, given the values of "
+        f"{names} in one of them"
+    )
+
+
+def _with_left(
+    sets: list[tuple[int, ...]], units: list[int], written: Sequence[tuple[int, tuple[int, ...]]]
+) -> list[tuple[int, ...]]:
+    """The sets, and behind that of all units those that a test does not write beside its variables."""
+    left = tuple(unit for unit in units if not any(unit in some for _, some in written))
+    return list(dict.fromkeys([sets[0], left, *sets[1:]])) if left else sets
+
+
+def _pairs(
+    test: Test,
+    drawn: Drawn,
+    why: Why,
+    varied: tuple[str, ...],
+    placed: tuple[str, ...],
+    m: int,
+    number: int,
+    ways: Sequence[tuple[Why, tuple[str, ...]]],
+    tokens: bool,
+) -> tuple[Drawn, bool, tuple[str, ...]] | None:
+    """Up to ``m`` pairs of inputs that differ in one of the ``ways``, whether these are all such pairs, and in which variables they
+    differ; None where there are too few."""
+    if why == "alike" and not varied:
+        known = {name for way, names in ways if way != "alike" for name in names}
+        return alike_pairs(test, drawn, placed, m, number, known)
+    # Of a vector network any input can be run; prompts that the test runs anyway cost nothing more.
+    remade = _remade(test, drawn, varied, m, number) if why != "decided" or not tokens else None
+    found = remade or _others(test, drawn, varied, m, number)
+    if found is None:
+        return None
+    kept = answered_alike(test, found[0], placed) if why == "alike" else found[0]
+    return None if kept is None else (kept, found[1], varied)
 
 
 def _claimed(test: Test, here: Sequence[Placed]) -> list[Placed]:
@@ -154,18 +206,12 @@ def _affordable(plan: Plan, test: Test, cell: Cell, site: Site, first: int) -> i
     return rows
 
 
-def _varied(test: Test, placed: set[str]) -> list[tuple[Why, tuple[str, ...]]]:
-    """Which inputs of the model another run may differ in, so that the placed variables stay all that counts."""
-    model, output = test.model, test.readout.variable
-    reaching = {output} | model.ancestors(output)
-    direct = set[str]() if output in placed else {output} | model.ancestors(output, without=placed)
-    inputs = test.model.exogenous
-    if not any(name in direct for name in (*inputs, "template")):
-        return [("decided", inputs)]
-    idle = tuple(name for name in inputs if name not in reaching)
-    through = tuple(name for name in inputs if name in reaching and name not in direct and name not in placed)
-    ways: list[tuple[Why, tuple[str, ...]]] = [("idle", idle), ("through", through)]
-    return [way for way in ways if way[1]]
+def _written_beside(
+    test: Test, beside: Sequence[tuple[int, Place]], site: Site
+) -> tuple[tuple[int, tuple[int, ...]], ...]:
+    """The coordinates of a layer that a test writes beside its variables, by the number of the intervention."""
+    count = width(site, test.network.facts) or 0
+    return tuple((i, tuple(range(count)) if at.site.dims is None else at.site.dims) for i, at in beside)
 
 
 def _free_dims(test: Test, here: Sequence[Placed], other: Sequence[Place], site: Site) -> tuple[list[int], str]:
@@ -282,7 +328,7 @@ def _remade(test: Test, drawn: Drawn, varied: tuple[str, ...], m: int, number: i
     model = test.model
     if model.wheres or model.choices or any(where is not None for where in test.design.templates):
         return None
-    own, ids = _pooled(drawn)
+    own, ids = pooled(drawn)
     _, first = np.unique(ids, return_index=True)
     _, settings = np.unique(np.stack([own[name] for name in varied], axis=1), axis=0, return_index=True)
     every = len(first) * (len(settings) - 1) <= m
@@ -310,13 +356,6 @@ def _remade(test: Test, drawn: Drawn, varied: tuple[str, ...], m: int, number: i
     return Drawn(int(kept.sum()), values, identify(Design((statement,)), values), False), every
 
 
-def _pooled(drawn: Drawn) -> tuple[Columns, np.ndarray]:
-    """All inputs of a draw, in whatever role, and their ids: what must not matter in one must not in another."""
-    roles = [role for role in drawn.values if set(drawn.values[role]) == set(drawn.values["base"])]
-    columns = {name: np.concatenate([drawn.values[role][name] for role in roles]) for name in drawn.values["base"]}
-    return columns, np.concatenate([drawn.ids[role] for role in roles])
-
-
 def _drawn_pairs(
     own: Columns, varied: tuple[str, ...], m: int, number: int
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
@@ -338,7 +377,7 @@ def _drawn_pairs(
 def _others(test: Test, drawn: Drawn, varied: tuple[str, ...], m: int, number: int) -> tuple[Drawn, bool] | None:
     """Base rows with, for each, another input of the test that differs in the ``varied`` inputs alone, and whether these are
     all such pairs; None where there is none."""
-    columns, ids = _pooled(drawn)
+    columns, ids = pooled(drawn)
     fixed = [name for name in (*test.model.exogenous, "template") if name not in varied and name in columns]
     distinct, first = np.unique(ids, return_index=True)
     key = np.zeros(len(distinct), np.int64)

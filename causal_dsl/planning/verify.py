@@ -32,7 +32,7 @@ MADE_FROM: dict[type, tuple[type, ...]] = {
     g.DrawNode: (),
     g.Label: (g.DrawNode,),
     g.Forward: (g.DrawNode,),
-    g.Capture: (g.Forward,),
+    g.Capture: (g.Forward, g.Resume),
     g.Average: (g.Capture,),
     Value: (Value,),
     g.WriteNode: (Value,),
@@ -76,8 +76,8 @@ def _one_network(plan: Plan) -> Iterator[str]:
             yield f"{run}: nothing is known of its network"
     for resume in g.of_kind(plan.graph, g.Resume):
         for capture in taken(resume):
-            if capture.run.network != resume.base.network:
-                yield f"{resume} takes from {capture.run.network.name}"
+            if capture.forward.network != resume.base.network:
+                yield f"{resume} takes from {capture.forward.network.name}"
 
 
 def _rows(plan: Plan) -> Iterator[str]:
@@ -91,8 +91,8 @@ def _rows(plan: Plan) -> Iterator[str]:
         n = plan.drawn[resume.base.draw].n
         for write in resume.writes:
             for capture in write.value.find(g.Capture):
-                if plan.drawn[capture.run.draw].n != n:
-                    yield f"{resume}: {capture} has {plan.drawn[capture.run.draw].n} rows, its base {n}"
+                if plan.drawn[capture.forward.draw].n != n:
+                    yield f"{resume}: {capture} has {plan.drawn[capture.forward.draw].n} rows, its base {n}"
 
 
 def _places(plan: Plan) -> Iterator[str]:

@@ -113,6 +113,11 @@ class ActionReader:
         places = replace(self.sites, diagnostics=quiet).places(placement.sites)
         return None if via is None or places is None else (via, places)  # reported where the alignment was read
 
+    def crosses(self, name: str) -> bool:
+        """Whether a placed variable is read at one place and written at another, through a transcoder or a crosscoder."""
+        via = self._via(name)
+        return via is not None and across_in(via[0]) is not None
+
     def features(self, name: str | None) -> tuple[FeatureRef, ...]:
         """The features of a variable, one for each place that is written; none where whole vectors are."""
         if name is None or self._via(name) is None:

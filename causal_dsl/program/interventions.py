@@ -12,6 +12,7 @@ from causal_dsl.program.circuit_actions import Circuits
 from causal_dsl.program.discovery import Searches
 from causal_dsl.program.draws import Draws
 from causal_dsl.program.encodings import encodes
+from causal_dsl.program.held_places import asks_of_alignment, read_held
 from causal_dsl.program.modules import Definition, Module
 from causal_dsl.program.parameters import read_parameters
 from causal_dsl.program.positions import PositionReader
@@ -35,16 +36,20 @@ def read_cells(
     words: frozenset[str],
     found: Diagnostics,
     networks: Mapping[Definition, NetworkRef],
+    metrics: Mapping[str, tree.Expr],
     searches: Searches | None = None,
 ) -> tuple[tuple[Cell, ...], list[dict[str, tree.Expr]]] | None:
     """Every cell of a test, ``fixed`` parameters left out of the sweep; None where a fault was reported. ``words``: those of the
-    places that are read. Beside the cells stands what all parameters are in each.
+    places that are read, ``metrics`` the spec's own. Beside the cells stands what all parameters are in each.
 
     Where the test is at fault already (not ``good``) only the first cell is looked at: the others would tell the same.
     """
     actions = actions_of(declaration)
     likened = frozenset(role for s in draws.statements if s.like for role in s.roles if role != s.like)
     circuits = Circuits(module, networks, likened, searches)
+    whole = asks_of_alignment(declaration.members, metrics)
+    if whole:  # every parameter decides where a variable is
+        words = words | frozenset(alignment.parameters)
     settings = settings_of(declaration, alignment, fixed, words, circuits, found)
     if settings is None:
         return None
@@ -65,7 +70,11 @@ def read_cells(
             return None
         quiet = SiteReader(alignment.network.facts, alignment.templates, Diagnostics(), environment, alignment.model)
         shown = tuple((name, _shown(value, alignment)) for name, value in zip(swept, values, strict=True))
-        cells.append(Cell(shown, tuple(interventions), _placed(alignment, quiet) if actions else ()))
+        placed = _placed(alignment, quiet) if actions else ()
+        held = read_held(reader, declaration.name.span) if whole else ()
+        if held is None:
+            return None
+        cells.append(Cell(shown, tuple(interventions), placed, held=held))
     return tuple(cells), settings[1]
 
 

@@ -14,6 +14,7 @@ from causal_dsl.measures.per_pair import Pair
 from causal_dsl.measures.quantities import ValueRef
 from causal_dsl.measures.units import NUMBER
 from causal_dsl.program.answers import value_tokens
+from causal_dsl.program.held_places import held_order
 from causal_dsl.program.program import Alignment, Cell, Readout, Test
 from causal_dsl.program.prompt_tokens import answered_prompt
 from causal_dsl.program.templates import show_value
@@ -100,6 +101,9 @@ def _context(
         readout.values if readout.kind == "logits" or readout.among else None,
         several,
         on_circuit(cells),
+        held_order(alignment.model, [i.variable for i in cells[0].held if i.variable], readout.variable)
+        if cells
+        else (),
         span,
     )
     if not readout.stated:

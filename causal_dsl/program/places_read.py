@@ -63,12 +63,18 @@ def with_looks(
     if not asked:
         return tuple(cells)
     made = []
+    known: dict[Place, Place] = {}
     for cell, environment in zip(cells, environments, strict=True):
         reader = LookReader(alignment, environment, found)
         looks = [reader.read(what, tuple(of)) for what, of in asked.items()]
         if any(look is None for look in looks):
             return None
-        made.append(replace(cell, looks=tuple(look for look in looks if look is not None)))
+        own = [
+            replace(look, places=tuple(known.setdefault(place, place) for place in look.places))
+            for look in looks
+            if look is not None
+        ]
+        made.append(replace(cell, looks=tuple(own)))
     return tuple(made)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from causal_dsl.vocabulary.locations import Place, Site
 
-Why = Literal["decided", "idle", "through"]
+Why = Literal["decided", "idle", "through", "alike"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,7 +19,8 @@ class Unmapped:
     ``cell``: of the test. ``site``: the layer's whole vector. ``units``: for each intervention the units it takes,
     coordinates of a vector or tokens of a prompt; the first takes all. ``placed``: the variables at that layer. ``varied``: the
     inputs of the causal model in which the other run may differ. ``why``: ``decided`` (the placed variables decide the answer), ``idle`` (the
-    answer does not depend on what is varied), or ``through`` (what is varied reaches the answer through the placed variables alone).
+    answer does not depend on what is varied), ``through`` (what is varied reaches the answer through the placed variables alone), or
+    ``alike`` (with the values of the placed variables in the first input, the model answers the second as the first).
     """
 
     cell: int
@@ -31,6 +32,8 @@ class Unmapped:
     tokens: bool
     #: whether the rows are all pairs of the test's inputs that differ in ``varied`` alone
     all_pairs: bool = False
+    #: units that the test writes beside its variables, by the number of the intervention
+    beside: tuple[tuple[int, tuple[int, ...]], ...] = ()
     #: whether a variable that it speaks of is placed at a later layer, too
     early: bool = False
     #: of many units: whether ``units`` are the sets of two, or of two and three, that run beside the others
@@ -78,3 +81,16 @@ class CircuitRuns:
 
     names: tuple[tuple[int, str], ...]
     sizes: tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True, eq=False)
+class AlignmentRuns:
+    """Runs in which the places of an alignment are set. ``names``: of each of its cells, of which cell of the test it is (None: of all),
+    and what it is called. ``row`` [m]: of which row of the test each of its rows is, ``weight`` [m] how much it counts there.
+    ``expected``: of each cell, the codes [m] that the causal model gives. ``exact``: these are all rows that can be drawn."""
+
+    names: tuple[tuple[int | None, str], ...]
+    row: np.ndarray
+    weight: np.ndarray
+    expected: tuple[np.ndarray, ...]
+    exact: bool

@@ -15,7 +15,7 @@ from causal_dsl.measures.context import TestScores
 from causal_dsl.measures.quantities import Asked
 from causal_dsl.program.ablations import Ablation
 from causal_dsl.program.identity import NetworkKey, Origin, origin
-from causal_dsl.program.probed import Apart, InParts, Replaced, Unmapped
+from causal_dsl.program.probed import AlignmentRuns, Apart, InParts, Replaced, Unmapped
 from causal_dsl.program.read_features import FeatureRef
 from causal_dsl.program.stated_ends import End
 from causal_dsl.program.templates import Template
@@ -118,6 +118,8 @@ class Cell:
     placed: tuple[Placed, ...] = field(default=(), compare=False)
     #: what is read at places
     looks: tuple[PlaceRead, ...] = ()
+    #: what would write each placed variable, where measures of the whole alignment are asked for
+    held: tuple[Intervention, ...] = field(default=(), compare=False)
 
     @property
     def settings(self) -> dict[str, int | float | str]:
@@ -291,7 +293,7 @@ class Test:
     controls: bool = True
     #: of such further interventions: their rows, which are chosen among those of their test, and what they ask
     given: Drawn | None = None
-    probe: Unmapped | Replaced | Apart | InParts | None = None
+    probe: Unmapped | Replaced | Apart | InParts | AlignmentRuns | None = None
     #: where the alignment reads several outputs: the test as it is for each by itself, which is what is planned and run
     parts: tuple[Test, ...] = ()
     #: the circuits that are found before it is run

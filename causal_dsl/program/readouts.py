@@ -64,6 +64,16 @@ def read_readout(
         return None
     if step.name in ("next_token", "mask"):
         return _token(member, step, values, aligned, terms, module, found)
+    facts = aligned.network.facts
+    if len(facts.labels) == 1:
+        found.report(
+            "E676",
+            f"`{aligned.network.name}` has one logit, which is a number and says no class",
+            step.span,
+            notes=(f"its one label is {facts.labels[0]}",),
+            help=f"read it as a number: output {member.name.name} : real(-10, 10) := …",
+        )
+        return None
     return _logits(member, step, values, aligned, found)
 
 

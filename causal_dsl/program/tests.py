@@ -67,7 +67,9 @@ def read_test(
     # An alignment that says nothing at all is one fault, not one for each variable that it does not place.
     if fixed is not None and draws.statements and (alignment.placements or alignment.readouts):
         words = words_of(declaration.members, known.metrics)
-        read = read_cells(declaration, module, alignment, fixed, draws, good, words, found, known.circuits, searches)
+        read = read_cells(
+            declaration, module, alignment, fixed, draws, good, words, found, known.circuits, known.metrics, searches
+        )
         cells, environments = (None, []) if read is None else read
     if not _asks(declaration, found) or not good or cells is None:
         return None
@@ -112,13 +114,35 @@ def read_test(
         controls=draws.controls,
         discoveries=tuple(dict.fromkeys(searches.asked)),
     )
-    if not check_split(test, draws.by_span, found) or not _numbers_fit(test, found) or not _unstated_fit(test, found):
+    if not check_split(test, draws.by_span, found) or not _numbers_fit(test, found):
+        return None
+    if not _unstated_fit(test, found) or not _held_fitted(test, found):
         return None
     if not check_discoveries(test, found):
         return None
     if len(readouts) == 1:
         return test
     return replace(test, parts=tuple(_part(test, readout) for readout in readouts))
+
+
+def _held_fitted(test: Test, found: Diagnostics) -> bool:
+    """Refuse measures of a whole alignment where a learned feature of it is not one that the test writes through (E855)."""
+    for cell in test.cells:
+        fitted = {feature.fitted for i in cell.interventions for feature in i.features}
+        for one in cell.held:
+            if any(feature.fitted not in fitted for feature in one.features):
+                others = ", ".join(f"{i.variable} <- source" for i in cell.held if i.features)
+                found.report(
+                    "E855",
+                    f"the feature of `{one.variable}` is learned, and this test does not interchange `{one.variable}`",
+                    test.span,
+                    notes=(
+                        "a feature is fitted for the interchanges of a test, and measures of the whole alignment write through it",
+                    ),
+                    help=f"write do({others}) in this test",
+                )
+                return False
+    return True
 
 
 def _numbers_fit(test: Test, found: Diagnostics) -> bool:

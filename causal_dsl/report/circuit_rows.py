@@ -14,6 +14,8 @@ from causal_dsl.score.format_numbers import show, show_cell
 from causal_dsl.score.results import TestResult
 
 _MOST_CELLS = 40
+#: More nodes or edges than these are not listed: they are in the JSON.
+_MOST_MEMBERS = 60
 
 
 def circuits(test: TestResult) -> Iterator[RenderableType]:
@@ -25,17 +27,15 @@ def circuits(test: TestResult) -> Iterator[RenderableType]:
     yield Text("")
     if len(cells) == 1:
         yield _indented(Text(f"circuit {first.name}: {_size(first)}"))
+        for line in _members(first):
+            yield _indented(Text(f"  {line}", style="dim"))
         for name, random in first.random.items():
             known = [value for value in random.values if value is not None]
             if random.range is not None and random.as_high is not None:
                 low, high = random.range
                 told = f"{show(low)} to {show(high)}" if low < high else show(low)
                 count = round(random.as_high * len(known))
-                yield _indented(
-                    Text(
-                        f"{len(known)} random circuits with as many nodes of each kind: {name} {told}, as high in {count}"
-                    )
-                )
+                yield _indented(Text(f"{len(known)} random circuits of its size: {name} {told}, as high in {count}"))
     else:
         yield _indented(_table(test))
         if len(cells) > _MOST_CELLS:
@@ -69,6 +69,18 @@ def _found(circuit: CircuitResult) -> Iterator[str]:
 def _size(circuit: CircuitResult) -> str:
     size = circuit.size
     return f"{size.nodes} of {size.of_nodes} nodes, {size.edges} of {size.of_edges} edges, {size.weighted:.1f} weighted"
+
+
+def _members(circuit: CircuitResult) -> Iterator[str]:
+    """Its nodes or its edges, while they are few: those of one sender in a line."""
+    grouped: dict[str, list[str]] = {}
+    for line in circuit.lines:
+        sender, arrow, receiver = line.partition(" -> ")
+        grouped.setdefault(sender if arrow else "", []).append(receiver if arrow else line)
+    if len(circuit.lines) > _MOST_MEMBERS:
+        return
+    for sender, others in grouped.items():
+        yield f"{sender} -> {', '.join(others)}" if sender else ", ".join(others)
 
 
 def _table(test: TestResult) -> Table:

@@ -13,6 +13,7 @@ from causal_dsl.measures.evaluation import CellData
 from causal_dsl.measures.per_pair import ANSWER
 from causal_dsl.measures.quantities import NO_ANSWERS, SAID, Columns
 from causal_dsl.program.templates import show_value
+from causal_dsl.report.circuit_picture import circuit_svg
 from causal_dsl.score.results import SpecResult
 from causal_dsl.score.wrong_answers import Speech
 from causal_dsl.store.out import SPEC, SpecFolder
@@ -49,6 +50,12 @@ def save(
     folder.write(SPEC, spec_text.encode("utf-8", "surrogatepass"))
     with folder.writing("pairs.parquet") as part:
         _table([test.name for test in result.tests], computed).to_parquet(part, index=False)
+    for test in result.tests:
+        for number, cell in enumerate(test.cells):
+            if cell.circuit is not None:
+                at = ", ".join(f"{name}={value}" for name, value in cell.cell.items())
+                title = f"{test.name}{f' at {at}' if at else ''}: {cell.circuit.name}"
+                folder.write(f"circuit-{test.name}-{number}.svg", circuit_svg(cell.circuit.members, title).encode())
     folder.write("results.json", json.dumps(document, indent=1).encode())
 
 

@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from causal_dsl.program.ablations import AblationChoices
+from causal_dsl.program.circuit_members import Members, listed
+from causal_dsl.program.circuit_members import name as name_of
 from causal_dsl.program.discovery import Kept
-from causal_dsl.program.nodes import Size
+from causal_dsl.program.edge_sets import EdgeSet
+from causal_dsl.program.nodes import EVERYWHERE, Size
 from causal_dsl.score.as_json import number
 from causal_dsl.score.format_numbers import show
 from causal_dsl.score.results import Finding
@@ -102,14 +105,27 @@ class CircuitResult:
     random: Mapping[str, RandomCircuits]
     #: the weighted edges of the random circuits
     sizes: tuple[float, ...] = ()
+    #: its nodes or its edges
+    members: Members = ()
     #: what of it was discovered, and how
     kept: tuple[Kept, ...] = ()
     found: tuple[Discovered, ...] = ()
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """Its nodes or its edges, one a line, as files name them; with their token where they are at one."""
+        told = []
+        for member in listed(self.members):
+            at = member[-1]
+            told.append(name_of(member) + ("" if at is None or at == EVERYWHERE else f" [{at}]"))
+        return tuple(told)
 
     def to_json(self) -> shapes.CircuitJson:
         size = self.size
         return {
             "name": self.name,
+            "kind": "edges" if isinstance(self.members, EdgeSet) else "nodes",
+            "members": list(self.lines),
             "size": {
                 "nodes": size.nodes,
                 "of_nodes": size.of_nodes,
@@ -146,7 +162,7 @@ class CircuitResult:
                     Finding(
                         "circuit_like_random",
                         f"`{name}` of `{self.name}` is no higher than that of {round(random.as_high * count)} of {count} random "
-                        "circuits with as many nodes of each kind.",
+                        "circuits of its size.",
                     )
                 )
         return tuple(found)

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from causal_dsl.measures.evaluation import CellData, Evaluation
+from causal_dsl.measures.of_alignments import Agreement, OfAlignment
 from causal_dsl.measures.per_cell import Best, CellScore, Chosen, OfOutput, Order, OverCells, PairMean, Star
 from causal_dsl.measures.units import SHARE
 from causal_dsl.score.intervals import (
@@ -59,7 +60,7 @@ class Estimator:
         with np.errstate(invalid="ignore", over="ignore"):
             for score in new:
                 self.points[score] = self.env.of(score)[0]
-            resampled = [score for score in new if not self.exhaustive and np.isfinite(self.points[score]).any()]
+            resampled = [score for score in new if not self.exact(score) and np.isfinite(self.points[score]).any()]
             if not resampled or self.resampling.clusters() < 2:
                 return
             blocks: dict[CellScore, list[np.ndarray]] = {score: [] for score in resampled}
@@ -69,6 +70,11 @@ class Estimator:
                     blocks[score].append(env.of(score))
         for score, found in blocks.items():
             self.replicates[score] = np.concatenate(found)
+
+    def exact(self, score: CellScore) -> bool:
+        """Whether a score is over all that can be drawn."""
+        runs = [part for part in score.walk() if isinstance(part, OfAlignment)]
+        return self.exhaustive and all(part.exact(self.env) for part in runs)
 
     def point(self, score: CellScore) -> np.ndarray:
         """The score in each cell, ``[C]`` (``[1]`` where it is over cells)."""
@@ -92,7 +98,7 @@ class Estimator:
         n = score.count(self.env, cell)
         if not np.isfinite(value):
             return Estimate(None, n=n)
-        if self.exhaustive:
+        if self.exact(score):
             return Estimate(value, n=n, method="exact")
         if isinstance(score, Star):
             return self._star(score, cell, value, n)
@@ -110,7 +116,7 @@ class Estimator:
             interval[0] == interval[1]
             and score.unit == SHARE
             and value in (0.0, 1.0)
-            and isinstance(score, OverCells | Best)
+            and isinstance(score, OverCells | Best | Agreement)
         ):
             rows = ~self.env.choosing if isinstance(score, Best) and self.env.choosing is not None else None
             slack = min(1.0, 3 / max(1, self.resampling.clusters(rows)))

@@ -39,18 +39,20 @@ class Taken:
 
 @dataclass(frozen=True)
 class Unclaimed:
-    """The unclaimed rest of a layer. ``natural``: the share of answers that may move without being said. ``judged``: for
-    each of ``taken``, whether it must not move the answer if the hypothesis is true."""
+    """The unclaimed rest of a layer. ``natural``: the share of inputs that the network answers wrong. ``judged``: for
+    each of ``taken``, whether it must not move the answer if the hypothesis is true. ``allowed``: the share of answers that may move
+    without being said."""
 
     site: str
     placed: tuple[str, ...]
     varied: tuple[str, ...]
-    why: Literal["decided", "idle", "through"]
+    why: Literal["decided", "idle", "through", "alike"]
     tokens: bool
     output: str
     taken: tuple[Taken, ...]
     natural: float
     judged: tuple[bool, ...]
+    allowed: float
 
     def to_json(self) -> shapes.UnclaimedJson:
         return {
@@ -118,7 +120,7 @@ def unmapped_findings(found: Unclaimed) -> list[Finding]:
     """`unmapped_moves`, where what no variable claims moves the answer that the hypothesis says it cannot: an alarm where the
     network's own errors do not explain it, else information."""
     judged = [one for one, must_stay in zip(found.taken, found.judged, strict=True) if must_stay and one.moved.value]
-    moving = [one for one in judged if moves(one, found.natural, 1 if one is found.taken[0] else len(found.taken))]
+    moving = [one for one in judged if moves(one, found.allowed, 1 if one is found.taken[0] else len(found.taken))]
     told_of = moving or judged
     if not told_of:
         return _unjudged(found)
@@ -132,8 +134,21 @@ def unmapped_findings(found: Unclaimed) -> list[Finding]:
     if moving:
         return [Finding("unmapped_moves", told)]
     wrong = f" (it answers {show(found.natural)} of these inputs wrong)" if found.natural else ""
+    if found.allowed > found.natural:
+        wrong = f" (iia is {show(1 - found.allowed)})"
     told += f" A network that is not exact may move that few answers by itself{wrong}."
     return [Finding("unmapped_moves", told, "info", False)]
+
+
+def one_of(told: Sequence[Finding], more: Sequence[Finding]) -> tuple[Finding, ...]:
+    """The findings of a cell and those of one more control of this kind: an alarm stands alone, and of others the first of a code."""
+    kinds = ("unmapped_moves", "unjudged_moves")
+    if any(one.code in kinds and one.severity == "alarm" for one in told):
+        return tuple(told)
+    if any(one.severity == "alarm" for one in more):
+        told = [one for one in told if one.code not in kinds]
+    known = {one.code for one in told}
+    return (*told, *(one for one in more if one.code not in known))
 
 
 def _unjudged(found: Unclaimed) -> list[Finding]:
@@ -141,7 +156,7 @@ def _unjudged(found: Unclaimed) -> list[Finding]:
     moving = [
         one
         for one, must_stay in zip(found.taken, found.judged, strict=True)
-        if not must_stay and moves(one, found.natural, len(found.taken))
+        if not must_stay and moves(one, found.allowed, len(found.taken))
     ]
     if not moving:
         return []
@@ -222,6 +237,8 @@ def _because(found: Unclaimed) -> str:
             return f"the inputs differ only in {_listed(found.varied)}, on which `{found.output}` of the causal model does not depend"
         case "through":
             return f"the inputs differ only in {_listed(found.varied)}, which in the causal model reach{'es' * (len(found.varied) == 1)} `{found.output}` only through {names}"
+        case "alike":
+            return f"the causal model answers both inputs alike, with the value{'s' * (len(found.placed) > 1)} of {names} in the first"
     raise AssertionError(found.why)
 
 
@@ -303,6 +320,7 @@ __all__ = [
     "early_finding",
     "moves",
     "of_pairs",
+    "one_of",
     "replacement_findings",
     "unheld_finding",
     "unmapped_findings",

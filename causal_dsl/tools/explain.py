@@ -63,11 +63,13 @@ _NEEDS = {
     "label": "a variable that is interchanged",
     "answer": "",
     "number": "an output that is a number",
+    "placed": "an alignment that places variables which lead to the output",
 }
 _INTERVALS = {
     "share": "that of a share",
     "mean": "that of a mean",
     "resampled": "by the bootstrap",
+    "runs": "by the bootstrap over the references",
 }
 
 

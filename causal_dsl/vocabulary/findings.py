@@ -222,7 +222,31 @@ _ALL = (
         "circuit_like_random",
         "beside",
         "alarm",
-        "more than one in twenty random circuits with as many nodes of each kind score at least as high",
+        "more than one in twenty random circuits of the same size score at least as high",
+    ),
+    FindingKind(
+        "differences_matter",
+        "beside",
+        "info",
+        "`scrubbed` lies below `carried`: the places hold more than the values of their variables, and the answer depends on it",
+    ),
+    FindingKind(
+        "rest_matters",
+        "beside",
+        "info",
+        "`carried` lies below `accuracy`: the answer depends on parts that the alignment does not place",
+    ),
+    FindingKind(
+        "scrubbing_blind",
+        "beside",
+        "info",
+        "`scrubbed` lies above 1 - `abstraction_error`: scrubbing writes no other values, and interventions with these are wrong",
+    ),
+    FindingKind(
+        "rest_interferes",
+        "beside",
+        "info",
+        "`abstraction_error` is larger where what is not placed comes from other inputs",
     ),
     FindingKind(
         "joint_only",

@@ -130,6 +130,17 @@ class Place:
     position: Position | None = None
     key: Position | None = None
 
+    def __hash__(self) -> int:
+        """Remembered: a sweep that reads all terms of the stream looks places up by the hundred thousand."""
+        found: int | None = self.__dict__.get("_hash")
+        if found is None:
+            found = hash((self.site, self.position, self.key))
+            object.__setattr__(self, "_hash", found)
+        return found
+
+    def __getstate__(self) -> dict[str, object]:
+        return {name: value for name, value in self.__dict__.items() if name != "_hash"}  # another process hashes anew
+
     def __str__(self) -> str:
         inside = [str(position) for position in (self.position, self.key) if position is not None]
         if self.site.dims is not None:

@@ -16,6 +16,7 @@ from tokenizers import Tokenizer
 
 import causal_dsl as cd
 from tests.engine.tiny import marked_words, word_pieces, words
+from tests.thinning import spread
 
 LABELS = {0: "neg", 1: "mid", 2: "pos"}
 _WIDE = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 40}
@@ -26,6 +27,27 @@ KINDS: dict[str, tuple[Any, dict[str, Any], str, bool]] = {
     "DistilBert": (word_pieces, _THIN, "distilbert.transformer.layer", True),
     "Roberta": (marked_words, {**_WIDE, "pad_token_id": 1}, "roberta.encoder.layer", True),
     "Llama": (words, {**_WIDE, "pad_token_id": 0}, "model.layers", False),
+    "GPT2": (
+        words,
+        {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_inner": 40, "pad_token_id": 0},
+        "transformer.h",
+        False,
+    ),
+    "GPTNeoX": (words, {**_WIDE, "pad_token_id": 0}, "gpt_neox.layers", False),
+    "Gemma2": (words, {**_WIDE, "pad_token_id": 0, "head_dim": 8}, "model.layers", False),
+    "Qwen3": (words, {**_WIDE, "num_key_value_heads": 2, "pad_token_id": 0, "head_dim": 8}, "model.layers", False),
+    "Mixtral": (
+        words,
+        {**_WIDE, "num_key_value_heads": 2, "pad_token_id": 0, "num_local_experts": 3},
+        "model.layers",
+        False,
+    ),
+    "StableLm": (
+        words,
+        {**_WIDE, "num_key_value_heads": 2, "pad_token_id": 0},
+        "model.layers",
+        False,
+    ),  # no record describes it
 }
 SPEC = """
 domain W = {"w10", "w11", "w12"}
@@ -74,11 +96,16 @@ def text_of(kind: str, place: str = "last", yes: str = '"pos"', no: str = '"neg"
     return text
 
 
-@pytest.mark.parametrize("kind", KINDS)
+CASES = [f"{kind} {side}" for kind in KINDS for side in ("right", "left") if side == "right" or not KINDS[kind][3]]
+
+
+@pytest.mark.parametrize("case", spread(CASES, 3))
 @torch.no_grad()
-def test_the_class_under_an_interchange_is_that_of_a_hook(kind: str) -> None:
+def test_the_class_under_an_interchange_is_that_of_a_hook(case: str) -> None:
+    kind, padding = case.split()
     first = KINDS[kind][3]
-    text = text_of(kind, "first" if first else "last")
+    text = text_of(kind, "first" if first else "last").replace('")\nalign', f'", padding={padding})\nalign')
+    assert f"padding={padding}" in text
     result = cd.run(cd.parse(text)).tests[0]
     plan = cd.check(cd.parse(text)).plan
     assert plan is not None
@@ -173,3 +200,55 @@ def test_classes_that_a_config_names_twice_are_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({**config, "id2label": {"0": "neg", "1": "neg"}}))
     text = text_of("Bert").replace(str(folder), str(tmp_path))
     assert {fault.code for fault in cd.check(cd.parse(text)).errors} == {"E632"}
+
+
+def test_one_logit_is_a_number_and_no_class(tmp_path: Path) -> None:
+    """A head of one logit, as of reward models: read as a real output it has the mean squared error of hooks."""
+    torch.manual_seed(1)
+    config = transformers.LlamaConfig(vocab_size=61, pad_token_id=0, num_labels=1, id2label={0: "good"}, **_WIDE)
+    model = transformers.LlamaForSequenceClassification(config).eval()
+    for parameter in model.parameters():
+        parameter.data += 0.2 * torch.randn_like(parameter)
+    model.save_pretrained(tmp_path)
+    words().save(str(tmp_path / "tokenizer.json"))
+    text = text_of("Llama", yes='"good"', no='"good"').replace(made("Llama")[0], str(tmp_path))
+    (told,) = cd.check(cd.parse(text)).errors
+    assert told.code == "E676" and "number" in told.title
+    number = text.replace(
+        'output c := if same then "good" else "good"', "output c : real(-9, 9) := if same then 1.0 else -1.0"
+    )
+    number = number.replace("report iia, moved, kl, logit(c), prob(label)", "report mse")
+    plan, (result,) = cd.check(cd.parse(number)).plan, cd.run(cd.parse(number)).tests
+    assert plan is not None
+    drawn, causal = plan.draw_of(plan.tests[0]), plan.tests[0].model
+    for layer, cell in enumerate(result.cells):
+        errors = []
+        for row in range(drawn.n):
+            ids, same = {}, {}
+            for role in ("base", "source"):
+                x, y = (causal.decode(v, [drawn.values[role][v][row]])[0] for v in "xy")
+                line = (f"w1 {x} w2 {y} w3", f"{x} {y}")[int(drawn.values[role]["template"][row])]
+                ids[role], same[role] = torch.tensor([words().encode(line).ids]), x == y
+            with torch.no_grad():
+                vector = model.model(ids["source"], output_hidden_states=True).hidden_states[layer + 1][0, -1]
+                vector = vector if layer == 0 else _last(model, ids["source"])
+                handle = model.model.layers[layer].register_forward_hook(lambda m, a, out, v=vector: _put(out, v))
+                said = float(model(input_ids=ids["base"]).logits[0, 0])
+                handle.remove()
+            errors.append((said - (1 if same["source"] else -1)) ** 2)
+        assert cell.scores["mse"].value == pytest.approx(np.mean(errors), rel=1e-4)
+
+
+def _put(out: torch.Tensor, vector: torch.Tensor) -> torch.Tensor:
+    out = out.clone()
+    out[0, -1] = vector
+    return out
+
+
+def _last(model: Any, ids: torch.Tensor) -> torch.Tensor:
+    """What leaves the last layer, before the norm."""
+    seen: list[torch.Tensor] = []
+    handle = model.model.layers[-1].register_forward_hook(lambda m, a, out: seen.append(out[0, -1].clone()))
+    model(input_ids=ids)
+    handle.remove()
+    return seen[0]

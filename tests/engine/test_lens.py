@@ -86,10 +86,12 @@ def lens(name: str, ids: list[int], vector: Tensor) -> Tensor:
     return logits.double()
 
 
-@pytest.mark.parametrize(("name", "reference"), spread(list(product(FAMILIES, (False, True))), 3))
-def test_the_lens_is_what_the_network_makes_of_the_vector(name: str, reference: bool) -> None:
+@pytest.mark.parametrize(
+    ("name", "reference", "padding"), spread(list(product(FAMILIES, (False, True), ("right", "left"))), 3)
+)
+def test_the_lens_is_what_the_network_makes_of_the_vector(name: str, reference: bool, padding: str) -> None:
     assert "resid_post" in PLACES[name]
-    text = spec_of(name, TESTS)
+    text = spec_of(name, TESTS, padding=padding)
     execution, checked = execution_of(text, **({"change": by_reference} if reference else {}))
     for _ in execution.run():
         pass

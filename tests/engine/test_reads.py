@@ -4,6 +4,7 @@ scores, norms and cosines. In runs that nothing is done to, and in runs that are
 from __future__ import annotations
 
 from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,11 @@ from causal_dsl.planning.lower import by_reference
 from tests.engine.test_lens import hooked
 from tests.engine.tiny import SPEC, execution_of, spec_of, words
 from tests.network.families import PLACES, model_of
+from tests.thinning import spread
 
 torch.set_num_threads(1)
 FAMILIES = ("llama", "gpt2", "gpt_neox", "gemma2", "qwen3", "phi", "granite")
+CASES = spread(list(product(FAMILIES, (False, True), ("right", "left"))), 5)
 ATTRIBUTED = """
 test plain on a {
   base ~ m(n=4, seed=1)
@@ -171,8 +174,7 @@ def runs_of(execution: Execution, test: Any, name: str, at: tuple[str, int]) -> 
                 yield cell, found, here, inputs, index
 
 
-@pytest.mark.parametrize(("reference", "padding"), [(False, "right"), (False, "left"), (True, "left")])
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize(("name", "reference", "padding"), CASES)
 def test_what_a_term_adds_to_a_logit_is_what_hooks_say(name: str, reference: bool, padding: str) -> None:
     execution, checked = ran(name, ATTRIBUTED, reference, padding)
     count = 0
@@ -206,8 +208,7 @@ def _base(execution: Execution, test: Any) -> Any:
     return next(run_ for run_ in execution.plan.rows if run_.draw == draw and run_.role == "base")
 
 
-@pytest.mark.parametrize(("reference", "padding"), [(False, "right"), (False, "left"), (True, "right")])
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize(("name", "reference", "padding"), CASES)
 def test_attention_norms_and_cosines_are_what_hooks_say(name: str, reference: bool, padding: str) -> None:
     execution, checked = ran(name, READ, reference, padding)
     count = 0

@@ -344,13 +344,6 @@ def test_a_backup_of_many_values(domain: str, last: str, tmp_path: Path) -> None
     assert "supported" in found and not ALARMS & set(found), found
 
 
-def test_where_nothing_may_be_taken_that_is_said(tmp_path: Path) -> None:
-    shutil.copy(HERE / "networks.py", tmp_path / "networks.py")
-    text = MODEL.replace("out := p != q", "out := (p != q) != (x + y + z + e > 99)").replace("NETWORK", "plain")
-    found = run(tmp_path, text.replace("PLACES", BOTH).replace("DRAW", PAIRS).replace("DO", "do(p <- source)"))
-    assert "by other paths than through" in found["not_tried"], found
-
-
 @pytest.mark.parametrize("place", ["layer[0].out[0] via standardize()", "layer[0].out[0:1] via pca(k=1)"])
 def test_a_feature_as_wide_as_its_place_is_not_held_against_itself(place: str, tmp_path: Path) -> None:
     found = codes(tmp_path, "plain", f"p @ {place}")

@@ -97,6 +97,7 @@ def test_its_score_has_its_unit_and_its_interval(name: str, ran: dict[bool, cd.R
         "share": {"binomial", "rule of three", "clustered"},
         "mean": {"clustered"},
         "resampled": {"bootstrap", "none"},
+        "runs": {"bootstrap", "rule of three"},
     }
     assert found.method in methods[record.interval]
     assert found.value is None or math.isfinite(found.value)

@@ -50,6 +50,8 @@ def test_the_components_of_the_language() -> None:
             "mlp_in",
             "mlp_out",
             "neurons",
+            "router",
+            "expert_out",
             "q",
             "k",
             "v",

@@ -99,7 +99,8 @@ class Acts:
                 elif phase == ANYWHERE:
                     points = Anywhere(self, rows, places)
                 else:
-                    points = self._points(self.plan.frames[level].at(rows, places), level)
+                    at = self.plan.frames[level].at if writing else partial(self._here, level)
+                    points = self._points(at(rows, places), level)
                 if COMPONENTS[access.site.component].compared:
                     assert isinstance(points, Points)
                     inside = Points(torch.zeros_like(points.rows), points.rows)  # heads come as [1, tokens, …]
@@ -163,7 +164,10 @@ class Acts:
         return found
 
     def _leaving(self, level: int, rows: np.ndarray, places: np.ndarray) -> np.ndarray:
-        return self.bottom(rows, places) if level == 0 else self.plan.frames[level - 1].at(rows, places)
+        if level == 0:
+            found = self.bottom(rows, places)
+            return np.where(found >= 0, found, self.bottom(self.plan.home[rows], places))
+        return self._here(level - 1, rows, places)
 
     def _index(self) -> None:
         """The index of every layer's frame, and of the attention in it."""

@@ -9,8 +9,8 @@ from typing import Any, Literal
 #: What a measure is computed from. ``token``: the logit of one token. ``distribution``: all logits that are read.
 #: ``patched``: an intervention, against the base run. ``label``: the causal model under an interchange.
 #: ``order``: how many logits are larger than the token's. ``answer``: what the network answers, and what the causal model does.
-#: ``number``: the same of an output that is a number.
-Need = Literal["token", "distribution", "order", "patched", "label", "answer", "number"]
+#: ``number``: the same of an output that is a number. ``placed``: runs beside the test, in which the places of an alignment are set.
+Need = Literal["token", "distribution", "order", "patched", "label", "answer", "number", "placed"]
 
 #: Quantities of a run that are no measure, or that several measures are made from.
 QUANTITIES = ("answer", "log_normalizer", "order", "said", "trace")
@@ -37,7 +37,7 @@ class Measure:
     needs: tuple[Need, ...]
     formula: str | Callable[..., Any]
     better: Literal["higher", "lower"] | None
-    interval: Literal["share", "mean", "resampled"]
+    interval: Literal["share", "mean", "resampled", "runs"]
 
     def __post_init__(self) -> None:
         if not self.name.isidentifier() or self.name in QUANTITIES:

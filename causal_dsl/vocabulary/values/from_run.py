@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from causal_dsl.vocabulary.locations import Place
 from causal_dsl.vocabulary.written import Example, Value, Written
@@ -10,11 +11,13 @@ from causal_dsl.vocabulary.written import Example, Value, Written
 
 @dataclass(frozen=True)
 class FromRun(Value):
-    """The values of ``places`` in the run of ``role``, row by row."""
+    """The values of ``places`` in the run of ``role``, row by row; ``under``: the interventions in that run
+    (:class:`~causal_dsl.program.program.Intervention`)."""
 
     given = False
     role: str
     places: tuple[Place, ...]
+    under: tuple[Any, ...] = ()
 
 
 FAMILY = (

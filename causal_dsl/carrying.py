@@ -1,0 +1,210 @@
+"""Which of the unclaimed units of a layer carry by themselves what the answer needs beside the placed variables.
+
+That some units tell a variable does not mean that the network reads it there. So they are taken from another input, in which
+something else is needed: they carry it where the answer becomes what the causal model says then, whatever else differs in that
+input. All other unclaimed units are then needed for nothing, and must not move the answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import combinations
+
+import numpy as np
+import torch
+
+from causal_dsl.causal.sampling import Columns
+from causal_dsl.counter import Stream
+from causal_dsl.diagnostics import SpecError
+from causal_dsl.engine.execute import Execution
+from causal_dsl.engine.readout import greedy
+from causal_dsl.network.forward import SiteRead, SiteWrite, forward
+from causal_dsl.planning.alike_pairs import told
+from causal_dsl.planning.graph import Forward
+from causal_dsl.planning.probe_rows import FREE, SEED, is_small
+from causal_dsl.program.probed import Unmapped
+from causal_dsl.program.program import Test
+from causal_dsl.score.numbered_values import decides, in_order, numbered
+
+#: Inputs that are paired; pairs in which units are tried, the same where rows cost more than next to nothing, and the fewest.
+_INPUTS, _MANY, _PAIRS, _FEWEST = 128, 256, 64, 4
+#: In so many of them the answer has to become the other one, and of a network with errors of its own in fewer.
+_FOLLOWED = 0.9
+#: Of the units, how many are looked at in pairs; how many candidates are tried; and decimals in which two numbers are one.
+_PAIRED, _TRIED, _DIGITS = 24, 24, 6
+
+
+@dataclass
+class Carrying:
+    """Of a probe of an ``execution``: what its units carry. ``natural``: the share of inputs that the network answers wrong."""
+
+    execution: Execution
+    test: Test
+    probe: Unmapped
+    natural: float
+    _followed: dict[tuple[int, ...], float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """``base`` and ``other`` [m] are pairs in whose inputs something else is needed, ``label`` what the model then answers."""
+        plan, key = self.execution.plan, self.test.network.key
+        self.decided = False
+        draw = plan.scores[self.test.name][0].label.draw
+        drawn, output = plan.draw_of(self.test), self.test.readout.variable
+        roles = [role for role in ("base", "other") if Forward(key, draw, role) in plan.rows]
+        index = np.concatenate([plan.rows[Forward(key, draw, role)] for role in roles])
+        values = {name: np.concatenate([drawn.values[r][name] for r in roles]) for name in drawn.values["base"]}
+        _, first = np.unique(index, return_index=True)
+        stream = Stream(SEED, len(first))
+        cheap = is_small(plan.inputs[key])
+        #: how many rows may be run for it
+        self.left = FREE if cheap else self._spared(drawn.n * len(self.probe.units))
+        self.base = self.other = np.empty(0, np.int64)
+        first = np.sort(stream.shuffled(first)[: _INPUTS if cheap else min(_INPUTS, self.left // 8)])
+        if len(first) < _FEWEST:
+            return
+        self.left -= 2 * len(first)
+        self.inputs = index[first]
+        self.values: Columns = {name: column[first] for name, column in values.items()}
+        self.answers = self._said(self.inputs)
+        right = self.test.model.accepted(output).right(self.answers, self.values[output])
+        base, other = (
+            grid.ravel() for grid in np.meshgrid(np.arange(len(first)), np.arange(len(first)), indexing="ij")
+        )
+        try:
+            label = told(
+                self.test.model,
+                output,
+                self.probe.placed,
+                {name: column[base] for name, column in self.values.items()},
+                {name: column[other] for name, column in self.values.items()},
+            )
+        except SpecError:
+            label = self.values[output][base]
+            self.unknown = True
+        else:
+            self.unknown = False
+        changes = label != self.values[output][base]
+        self.decided = not changes.any() and not self.unknown
+        found = np.flatnonzero(changes & right[base] & right[other])
+        chosen = stream.shuffled(found)[: _MANY if cheap else _PAIRS]
+        #: added to the pairs in which it is not carried, where not all were tried
+        self.unseen = int(len(chosen) < len(found) or len(first) < len(np.unique(index)))
+        self.base, self.other, self.label = base[chosen], other[chosen], label[chosen]
+        self.vectors = self._vectors()
+        self.held = np.round(self.vectors.double().cpu().numpy(), _DIGITS)
+        self.codes = {unit: numbered(self.held[:, [unit]]) for unit in self.probe.units[0]}
+        self.needed = None if self.unknown else needed(self.test, self.probe.placed, self.values)
+
+    def _spared(self, rows: int) -> int:
+        """How many whole rows cost half of ``rows`` that are run from the probe's layer on
+        (:mod:`causal_dsl.planning.unclaimed` leaves them room)."""
+        facts = self.test.network.facts
+        layers = facts.layers or max(1, len(facts.widths) - 1)
+        above = max(1, layers - (self.probe.site.layer or 0) - (self.probe.site.component in ("out", "resid_post")))
+        return rows * above // (2 * layers)
+
+    @torch.no_grad()
+    def _said(self, index: np.ndarray) -> np.ndarray:
+        """The codes of the answers [n] to some inputs."""
+        rows = self.execution.plan.inputs[self.test.network.key].rows(index)
+        network = self.execution.networks[self.test.network.key]
+        return self._codes(forward(network, rows, readout=torch.arange(len(rows))).logits)
+
+    def _codes(self, logits: torch.Tensor | None) -> np.ndarray:
+        answers = self.execution.answers[self.test.name]
+        assert logits is not None
+        among = None if answers.among is None else torch.tensor(answers.among, device=logits.device)
+        return answers.codes_of(greedy(logits, among).cpu().numpy()[:, None])
+
+    @torch.no_grad()
+    def _vectors(self) -> torch.Tensor:
+        """What the layer holds [n, width] in the inputs."""
+        plan, key = self.execution.plan, self.test.network.key
+        rows = plan.inputs[key].rows(self.inputs)
+        read = SiteRead(replace(self.probe.site, dims=None), torch.arange(len(rows)))
+        return forward(self.execution.networks[key], rows, [read]).reads[0]
+
+    @torch.no_grad()
+    def follows(self, units: tuple[int, ...]) -> float:
+        """In which share of the pairs the answer becomes the other input's if ``units`` alone are taken from it."""
+        if units not in self._followed:
+            if self.left < len(self.base):
+                return 0.0
+            self.left -= len(self.base)
+            plan, key = self.execution.plan, self.test.network.key
+            rows, network = plan.inputs[key].rows(self.inputs[self.base]), self.execution.networks[key]
+            taken = self.vectors[self.other][:, list(units)]
+            write = SiteWrite(
+                replace(self.probe.site, dims=units), torch.arange(len(rows)), None, lambda here: taken.to(here)
+            )
+            said = self._codes(forward(network, rows, writes=[write], readout=torch.arange(len(rows))).logits)
+            accepted = self.test.model.accepted(self.test.readout.variable)
+            self._followed[units] = float(accepted.right(said, self.label).mean())
+        return self._followed[units]
+
+    def missed(self, units: Sequence[int]) -> float | None:
+        """In which share of the pairs other unclaimed units than ``units`` do not carry all that is needed beside the placed
+        variables, as little as was found; None where they do not carry it at all."""
+        if self.decided:
+            return 0.0
+        if len(self.base) < _FEWEST:
+            return None
+        best = 0.0
+        for number, one in enumerate(self._candidates(units)):
+            best = max(best, self.follows(one))
+            if best == 1.0 or number + 1 == _TRIED:
+                break
+        if best < _FOLLOWED - 2 * self.natural:
+            return None
+        n = len(self.base)
+        return (n * (1 - best) + self.unseen) / (n + 2 * self.unseen)
+
+    def _candidates(self, units: Sequence[int]) -> Iterator[tuple[int, ...]]:
+        """Units that may carry it, none of ``units`` among them: the likeliest first."""
+        every = self.probe.units[0]
+        rest = [unit for unit in every if unit not in units]
+        if not rest:
+            return
+        codes, needed = self.codes, self.needed
+        # no copies of what was taken
+        same = numbered(self.held[:, list(units)])
+        seen: dict[tuple[int, ...], None] = {tuple(unit for unit in rest if not decides(same, codes[unit])): None}
+        if needed is not None:
+            # those that hold nothing but what is needed, and those that tell it
+            seen[tuple(unit for unit in rest if codes[unit].max() and decides(needed, codes[unit]))] = None
+            alone = [unit for unit in rest if decides(codes[unit], needed) or in_order(codes[unit], needed)]
+            seen[tuple(alone)] = None
+            seen |= {(unit,): None for unit in alone[: _TRIED // 3]}
+            some = [unit for unit in rest if 2 * (int(codes[unit].max()) + 1) <= len(needed)][:_PAIRED]
+            pairs = (pair for pair in combinations(some, 2) if not set(pair) & set(alone))
+            seen |= {pair: None for pair in pairs if decides(numbered(self.held[:, list(pair)]), needed)}
+        seen[tuple(rest)] = None
+        seen |= {one: None for one in self.probe.units if not set(one) & set(units)}
+        yield from (one for one in seen if one)
+
+
+#: Values of the placed variables, together, that are tabulated.
+_MOST_SETTINGS = 64
+
+
+def needed(test: Test, placed: tuple[str, ...], values: Columns) -> np.ndarray | None:
+    """What of each input [n] the answer needs beside the placed variables, numbered; None where it is too much to tabulate."""
+    settings = np.unique(np.stack([values[name] for name in placed], axis=1), axis=0)
+    if len(settings) > _MOST_SETTINGS:
+        return None
+    inputs = {name: values[name] for name in test.model.exogenous}
+    n, output = len(next(iter(inputs.values()))), test.readout.variable
+    try:
+        answers = [
+            test.model.evaluate(
+                inputs, {p: np.full(n, v, values[p].dtype) for p, v in zip(placed, row, strict=True)}, [output]
+            )[output]
+            for row in settings
+        ]
+    except SpecError:
+        return None
+    return np.unique(np.stack(answers, axis=1), axis=0, return_inverse=True)[1].reshape(-1)
+
+
+__all__ = ["Carrying", "needed"]

@@ -1,0 +1,144 @@
+"""Networks as formulas: s := a == b in unit 0, and beside it what the answer needs (w), what steps in for s, or both.
+
+`j` is an input that decides nothing, or little; where two units that hold it are unlike, s is taken to be true.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+Columns = Callable[[Tensor], Tensor]
+
+
+class Formula(nn.Module):
+    def __init__(self, formula: Columns):
+        super().__init__()
+        self.formula = formula
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.formula(x)
+
+
+class Network(nn.Module):
+    """``layer`` from the inputs a, b, j, w to a vector, ``answer`` from that to the number of the class [n]."""
+
+    def __init__(self, layer: Columns, answer: Columns, classes: int = 2, then: Columns | None = None):
+        super().__init__()
+        self.in_features = 4
+        self.scale = nn.Parameter(torch.ones(1, dtype=torch.float64))
+        self.layers = nn.ModuleList([Formula(layer), *([] if then is None else [Formula(then)])])
+        self.head = Formula(lambda h: -((answer(h)[:, None] - torch.arange(classes)) ** 2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.double() * self.scale
+        for layer in self.layers:
+            x = layer(x)
+        return self.head(x)
+
+
+def units(*columns: Tensor) -> Tensor:
+    return torch.stack([column.double() for column in columns], 1)
+
+
+def s(x: Tensor) -> Tensor:
+    return (x[:, 0] == x[:, 1]).double()
+
+
+def differ(a: Tensor, b: Tensor) -> Tensor:
+    return (a - b).abs()
+
+
+def stepped(h: Tensor, one: int = 1, other: int = 2) -> Tensor:
+    """s of unit 0; true where two units are unlike."""
+    return torch.maximum(h[:, 0], (h[:, one] != h[:, other]).double())
+
+
+# ── what steps in shows in no natural run ───────────────────────────────────────────────────────
+
+
+def by_j() -> Network:
+    return Network(lambda x: units(s(x), x[:, 2], x[:, 2], x[:, 3]), lambda h: differ(stepped(h), h[:, 3]))
+
+
+def by_j_twice() -> Network:
+    """The same, handed on by another layer."""
+    one = by_j()
+    return Network(one.layers[0].formula, lambda h: differ(stepped(h), h[:, 3]), then=lambda h: 1.0 * h)
+
+
+def by_parity() -> Network:
+    """Copies of j mod 2; w + (j >= 2) is needed, modulo 3."""
+    return Network(
+        lambda x: units(s(x), x[:, 2] % 2, x[:, 2] % 2, x[:, 3], x[:, 2] >= 2),
+        lambda h: (stepped(h) + h[:, 3] + h[:, 4]) % 3,
+        3,
+    )
+
+
+def by_w() -> Network:
+    """Copies of w, of which one is read."""
+    return Network(lambda x: units(s(x), x[:, 3], x[:, 3], x[:, 3]), lambda h: stepped(h) * h[:, 3])
+
+
+def by_j_and_thrice_w() -> Network:
+    return Network(
+        lambda x: units(s(x), x[:, 2], x[:, 2], x[:, 3], x[:, 3], x[:, 3]),
+        lambda h: differ(stepped(h), (h[:, 3:].sum(1) > 1.5).double()),
+    )
+
+
+def by_many_of_j() -> Network:
+    """Twelve copies of j, which have to be alike."""
+    return Network(
+        lambda x: torch.cat([units(s(x)), x[:, 2:3].expand(-1, 12), x[:, 3:]], 1),
+        lambda h: differ(torch.maximum(h[:, 0], (h[:, 1:13].amax(1) > h[:, 1:13].amin(1)).double()), h[:, 13]),
+    )
+
+
+# ── nothing steps in, and w is held in pieces ───────────────────────────────────────────────────
+
+
+def plain() -> Network:
+    return Network(lambda x: units(s(x), x[:, 3], x[:, 2], x[:, 2]), lambda h: differ(h[:, 0], h[:, 1]))
+
+
+def less_a() -> Network:
+    """w is half of u1 - u2; unit 3 is w as well, and unread."""
+    return Network(
+        lambda x: units(s(x), x[:, 0] + 2 * x[:, 3], x[:, 0], x[:, 3]),
+        lambda h: differ(h[:, 0], (h[:, 1] - h[:, 2]) / 2),
+    )
+
+
+def masked_by_j() -> Network:
+    """w is where u1 and u2 differ; unit 3 is w as well, and unread."""
+    return Network(
+        lambda x: units(s(x), differ(x[:, 3], x[:, 2] % 2), x[:, 2] % 2, x[:, 3]),
+        lambda h: differ(h[:, 0], differ(h[:, 1], h[:, 2])),
+    )
+
+
+def two_codes() -> Network:
+    """w is read from half of u1 - u2 and from unit 3, whichever is larger."""
+    return Network(
+        lambda x: units(s(x), x[:, 0] + 2 * x[:, 3], x[:, 0], x[:, 3]),
+        lambda h: differ(h[:, 0], torch.maximum((h[:, 1] - h[:, 2]) / 2, h[:, 3]).clamp(0, 1)),
+    )
+
+
+def turned() -> Network:
+    """Three inputs and their squares, turned."""
+    turn = torch.linalg.qr(torch.randn(6, 6, generator=torch.Generator().manual_seed(3), dtype=torch.float64))[0]
+    some = [0, 1, 3]
+    return Network(
+        lambda x: torch.cat([units(s(x)), torch.cat([x[:, some], x[:, some] ** 2], 1) @ turn], 1),
+        lambda h: differ(h[:, 0], (h[:, 1:] @ turn.T)[:, 2]),
+    )
+
+
+def counted() -> Network:
+    """a + 2 s, modulo 4, with s := a > 1."""
+    return Network(lambda x: units(x[:, 0] > 1.5, x[:, 0]), lambda h: (2 * h[:, 0] + h[:, 1]) % 4, 4)

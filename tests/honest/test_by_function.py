@@ -1,0 +1,166 @@
+"""What may be taken from another input beside a test is a matter of what the causal model computes, not of its graph."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+import causal_dsl as cd
+
+HERE = Path(__file__).parent
+MODEL = """
+causal numbers {
+  a, b ~ 0..2
+  j ~ 0..3
+  w ~ 0..1
+  s := if a == b then 1 else 0
+  VARIABLES
+}
+network net = torch("backups.py:NETWORK")
+align at : numbers -> net {
+  a @ input[0:1] via scalar()
+  b @ input[1:2] via scalar()
+  j @ input[2:3] via scalar()
+  w @ input[3:4] via scalar()
+  s @ layer[0].out[0]
+  PLACED
+  y @ logits
+}
+test claim on at {
+  base, source ~ numbers(DRAW)
+  DO
+  report accuracy
+}
+"""
+DRAWS = ["exhaustive=true", "n=333, seed=0"]
+DO = "do(s <- source)"
+PLAIN = "output y := (s == 1) != (w == 1)"
+
+
+def run(
+    folder: Path, network: str, variables: str = PLAIN, placed: str = "", do: str = DO, draw: str = DRAWS[1]
+) -> dict[str, cd.Finding]:
+    shutil.copy(HERE / "backups.py", folder / "backups.py")
+    text = MODEL
+    for word, by in {"NETWORK": network, "VARIABLES": variables, "PLACED": placed, "DO": do, "DRAW": draw}.items():
+        text = re.sub(rf"\b{word}\b", lambda _, by=by: by, text)
+    (folder / "claim.causal").write_text(text)
+    test = cd.run(cd.load(folder / "claim.causal"), cd.Options(trust=True))["claim"]
+    return {finding.code: finding for finding in (*test.findings, *test.cell().findings)}
+
+
+def is_named(found: dict[str, cd.Finding]) -> bool:
+    alarm = "unmapped_moves" in found and found["unmapped_moves"].severity == "alarm"
+    return alarm and not {"exact", "supported"} & set(found)
+
+
+FALSE = {
+    "an input that cancels": ("by_j", "output y := (s == 1) != (w + j - j == 1)"),
+    "an input times nothing": ("by_j", "z := 0 * j output y := (s == 1) != (w + z == 1)"),
+    "a remainder that is nothing": ("by_j", "z := (2 * j) mod 2 output y := (s == 1) != (w == 1) and z == 0"),
+    "branches that are one": ("by_j", "output y := if j == 1 then (s == 1) != (w == 1) else (s == 1) != (w == 1)"),
+    "a condition that always holds": ("by_j", "output y := (s == 1) != (w == 1) and (j < 2 or j > 1)"),
+    "some values are answered alike": (
+        "by_parity",
+        "k := if j >= 2 then 1 else 0 output y : 0..2 := (s + w + k) mod 3",
+    ),
+    "what is needed, where it is not": ("by_w", "output y := s == 1 and w == 1"),
+    "what is needed is held three times": ("by_j_and_thrice_w", "output y := (s == 1) != (w == 1) and j < 9"),
+    "many copies": ("by_many_of_j", "output y := (s == 1) != (w == 1) and j < 9"),
+}
+
+
+@pytest.mark.parametrize("case", FALSE)
+@pytest.mark.parametrize("draw", DRAWS)
+def test_an_edge_keeps_no_input_fixed(case: str, draw: str, tmp_path: Path) -> None:
+    assert is_named(run(tmp_path, *FALSE[case], draw=draw))
+
+
+CLAIMED = {
+    "nothing needs it": ("k := j == 1", "k @ layer[0].out[1:3]"),
+    "at two places": ("k := j == 1", "k @ layer[0].out[1], layer[0].out[2]"),
+    "two that nothing needs": ("k := j == 1 k2 := j == 0", "k @ layer[0].out[1] k2 @ layer[0].out[2]"),
+    "through a feature": ("k := j == 1", "k @ layer[0].out[1:3] via pca(k=1)"),
+    "an edge does nothing": ("k := j * 0", "k @ layer[0].out[1:3]"),
+}
+
+
+@pytest.mark.parametrize("case", CLAIMED)
+def test_what_is_claimed_for_an_idle_variable_is_tried(case: str, tmp_path: Path) -> None:
+    variables, placed = CLAIMED[case]
+    output = "output y := (s == 1) != (w == 1)" + (" and k == 0" if "edge" in case else "")
+    assert is_named(run(tmp_path, "by_j", f"{variables} {output}", placed))
+
+
+def test_what_is_claimed_for_a_variable_that_is_not_written_is_tried(tmp_path: Path) -> None:
+    variables, placed = "q := w == 1 output y := (s == 1) != q", "q @ layer[0].out[1:4]"
+    assert is_named(run(tmp_path, "by_j", variables, placed))
+    assert "exact" in run(tmp_path, "less_a", variables, placed, draw=DRAWS[0])
+
+
+SAME = [
+    "layer[0].out[1:4] <- base",
+    "layer[0].out[1:4] = scale(1)",
+    "layer[0].out[1:4] = clamp(-9, 9)",
+    "layer[0].out[1:4] = 1 * current",
+    "layer[0].out[1:4] += 0",
+    "layer[0].out[1] <- base.layer[0].out[2], layer[0].out[2] <- base.layer[0].out[1]",
+    "layer[0].out[1:3] <- source",
+    "layer[1].out[1:4] <- base",
+]
+
+
+@pytest.mark.parametrize("beside", SAME)
+def test_what_is_written_as_it_is_does_not_end_the_control(beside: str, tmp_path: Path) -> None:
+    assert is_named(run(tmp_path, "by_j_twice", do=f"do(s <- source, {beside})"))
+    found = run(tmp_path, "plain", do=f"do(s <- source, {beside})") if "[1]" not in beside.split(" ")[0] else {}
+    assert "unmapped_moves" not in found
+
+
+def test_what_the_test_takes_away_is_its_own(tmp_path: Path) -> None:
+    found = run(tmp_path, "by_j", do="do(s <- source, layer[0].out[1:3] = 0)")
+    assert "unmapped_moves" not in found and "supported" in found, found
+
+
+KEY = "output y := (s == 1) != (w == 1) and j < 9"
+
+
+@pytest.mark.parametrize(
+    ("network", "variables"),
+    [
+        ("plain", PLAIN),
+        ("plain", KEY),
+        ("less_a", PLAIN),
+        ("less_a", KEY),
+        ("masked_by_j", PLAIN),
+        ("masked_by_j", KEY),
+        ("two_codes", PLAIN),
+        ("turned", PLAIN),
+    ],
+)
+@pytest.mark.parametrize("draw", DRAWS)
+def test_units_that_tell_it_unread_raise_no_alarm(network: str, variables: str, draw: str, tmp_path: Path) -> None:
+    found = run(tmp_path, network, variables, draw=draw)
+    assert "unmapped_moves" not in found, found
+    assert {"exact", "supported"} & set(found)
+
+
+def test_where_no_two_inputs_are_answered_alike_that_is_said(tmp_path: Path) -> None:
+    shutil.copy(HERE / "backups.py", tmp_path / "backups.py")
+    text = """
+causal count { a ~ 0..3 s := if a > 1 then 1 else 0 output y : 0..3 := (2 * s + a) mod 4 }
+network net = torch("backups.py:counted")
+align at : count -> net {
+  a @ input[0:1] via scalar()
+  s @ layer[0].out[0]
+  y @ logits
+}
+test claim on at { base, source ~ count(n=64, seed=0) do(s <- source) report iia }
+"""
+    (tmp_path / "claim.causal").write_text(text)
+    test = cd.run(cd.load(tmp_path / "claim.causal"), cd.Options(trust=True))["claim"]
+    told = next(finding.text for finding in test.findings if finding.code == "not_tried")
+    assert "hardly any two inputs of the test have the same `y`" in told
