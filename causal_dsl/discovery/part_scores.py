@@ -245,19 +245,6 @@ class PartScorer:
                 summed = torch.zeros(len(found), count, len(read), dtype=torch.float64).index_add_(0, group, product)
                 found[:, here[:, None], numbers[None, :]] += summed
 
-    # ── one stage ───────────────────────────────────────────────────────────────────────────────
-
-    def effect(self, stage: Stage) -> np.ndarray:
-        """How much the metric of each pair falls [n] where a whole stage is given what it gives in the source."""
-        found = np.zeros(len(self.pairs))
-        for which in self.pairs.batches(self.network, self.budget, gradients=False):
-            base, source = self._plain(which)
-            patched = self._run(which, instead={stage: source.given[stage]})
-            found[which] = self.objective.values(base.logits, base.logits, which) - self.objective.values(
-                patched.logits, base.logits, which
-            )
-        return found
-
 
 def _means(ends: np.ndarray) -> tuple[float, float]:
     return float(ends[0].mean()), float(ends[1].mean())
