@@ -44,7 +44,7 @@ def with_runs(run: TestRun, execution: Execution) -> TestRun:
 
 
 def with_circuits(result: TestResult, run: TestRun, execution: Execution, kept: np.ndarray | None) -> TestResult:
-    """The result, its cells told of their circuits: sizes, choices, self-checks and random circuits. ``kept`` [n] are the pairs
+    """The result with the numbers of circuits in its cells: sizes, choices, self-checks and random circuits. ``kept`` [n] are the pairs
     that are scored (None: all)."""
     beside = _beside(run.test, execution)
     if beside is None:

@@ -37,6 +37,7 @@ from causal_dsl.building.operators import (
     node_of,
     value_node,
 )
+from causal_dsl.measures.names import FUNCTIONS
 from causal_dsl.syntax import tree
 from causal_dsl.vocabulary.layout_settings import PATHS
 from causal_dsl.vocabulary.measures import MEASURES
@@ -52,23 +53,18 @@ __all__ = [
     "add_to",
     "align",
     "all",
-    "argmax",
-    "argmin",
-    "best",
     "between",
     "bits",
     "bool_",
-    "change",
     "chat",
     "chosen",
     "circuit",
-    "completeness",
     "csv",
     "dataset",
+    "discover",
     "domain",
     "embed",
     "embedding",
-    "faithfulness",
     "final_norm",
     "first",
     "fit",
@@ -76,22 +72,17 @@ __all__ = [
     "if_",
     "import_",
     "input",
+    "json",
     "jsonl",
     "label",
     "last",
     "layer",
     "lines",
     "logits",
-    "max",
-    "mean",
-    "median",
     "metric",
-    "min",
-    "minimality",
     "module",
     "name",
     "nats",
-    "necessity",
     "next_token",
     "node_of",
     "noise",
@@ -103,12 +94,9 @@ __all__ = [
     "path",
     "percent",
     "real",
-    "recovered",
-    "recovered_per_pair",
     "scalar",
     "set_to",
     "solved",
-    "sufficiency",
     "swap",
     "table",
     "test",
@@ -118,7 +106,7 @@ __all__ = [
     "vector",
     "zoo",
 ]
-__all__ += MEASURES.own
+__all__ += [*MEASURES.own, *FUNCTIONS]
 
 # ── what scores are made of, beside the measures (`__getattr__`) ──
 label = name("label")
@@ -128,6 +116,7 @@ faithfulness, sufficiency, necessity = map(name, ("faithfulness", "sufficiency",
 completeness, minimality, cpr, cmd = map(name, ("completeness", "minimality", "cpr", "cmd"))
 recovered, recovered_per_pair, change = map(name, ("recovered", "recovered_per_pair", "change"))
 solved, outside, chat = map(name, ("solved", "outside", "chat"))
+discover, json = map(name, ("discover", "json"))
 
 # ── sites and positions ──
 layer, embed, final_norm, logits, input = map(name, ("layer", "embed", "final_norm", "logits", "input"))

@@ -1,8 +1,8 @@
 """Which of the unclaimed units of a layer carry by themselves what the answer needs beside the placed variables.
 
-That some units tell a variable does not mean that the network reads it there. So they are taken from another input, in which
-something else is needed: they carry it where the answer becomes what the causal model says then, whatever else differs in that
-input. All other unclaimed units are then needed for nothing, and must not move the answer.
+Units that determine a variable need not be where the network reads it. So these units are taken from another input whose answer
+needs another value. They carry the value if the answer becomes the one that the causal model gives, whatever else differs between
+the inputs. The answer then needs no other unclaimed units, and they must not move it.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _PAIRED, _TRIED, _DIGITS = 24, 24, 6
 
 @dataclass
 class Carrying:
-    """Of a probe of an ``execution``: what its units carry. ``natural``: the share of inputs that the network answers wrong."""
+    """Finds what the units of a probe carry. ``natural`` is the share of inputs that the network answers wrong."""
 
     execution: Execution
     test: Test
@@ -47,7 +47,7 @@ class Carrying:
     _followed: dict[tuple[int, ...], float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """``base`` and ``other`` [m] are pairs in whose inputs something else is needed, ``label`` what the model then answers."""
+        """``base`` and ``other`` [m] are pairs of inputs whose answers need different values; ``label`` is the model's answer for ``other``."""
         plan, key = self.execution.plan, self.test.network.key
         self.decided = False
         draw = plan.scores[self.test.name][0].label.draw
@@ -99,8 +99,8 @@ class Carrying:
         self.needed = None if self.unknown else needed(self.test, self.probe.placed, self.values)
 
     def _spared(self, rows: int) -> int:
-        """How many whole rows cost half of ``rows`` that are run from the probe's layer on
-        (:mod:`causal_dsl.planning.unclaimed` leaves them room)."""
+        """The number of whole rows that cost half as much as ``rows`` rows from the probe's layer on.
+        :mod:`causal_dsl.planning.unclaimed` leaves room for them."""
         facts = self.test.network.facts
         layers = facts.layers or max(1, len(facts.widths) - 1)
         above = max(1, layers - (self.probe.site.layer or 0) - (self.probe.site.component in ("out", "resid_post")))
@@ -121,7 +121,7 @@ class Carrying:
 
     @torch.no_grad()
     def _vectors(self) -> torch.Tensor:
-        """What the layer holds [n, width] in the inputs."""
+        """The vectors [n, width] of the layer for the inputs."""
         plan, key = self.execution.plan, self.test.network.key
         rows = plan.inputs[key].rows(self.inputs)
         read = SiteRead(replace(self.probe.site, dims=None), torch.arange(len(rows)))
@@ -129,7 +129,7 @@ class Carrying:
 
     @torch.no_grad()
     def follows(self, units: tuple[int, ...]) -> float:
-        """In which share of the pairs the answer becomes the other input's if ``units`` alone are taken from it."""
+        """The share of pairs whose answer becomes that of the other input when only ``units`` are taken from it."""
         if units not in self._followed:
             if self.left < len(self.base):
                 return 0.0
@@ -146,8 +146,8 @@ class Carrying:
         return self._followed[units]
 
     def missed(self, units: Sequence[int]) -> float | None:
-        """In which share of the pairs other unclaimed units than ``units`` do not carry all that is needed beside the placed
-        variables, as little as was found; None where they do not carry it at all."""
+        """The smallest share of pairs in which units outside ``units`` fail to carry what is needed beside the placed variables.
+        None if no such units carry it."""
         if self.decided:
             return 0.0
         if len(self.base) < _FEWEST:
@@ -163,7 +163,7 @@ class Carrying:
         return (n * (1 - best) + self.unseen) / (n + 2 * self.unseen)
 
     def _candidates(self, units: Sequence[int]) -> Iterator[tuple[int, ...]]:
-        """Units that may carry it, none of ``units`` among them: the likeliest first."""
+        """Sets of units outside ``units`` that may carry it, the likeliest first."""
         every = self.probe.units[0]
         rest = [unit for unit in every if unit not in units]
         if not rest:
@@ -191,7 +191,7 @@ _MOST_SETTINGS = 64
 
 
 def needed(test: Test, placed: tuple[str, ...], values: Columns) -> np.ndarray | None:
-    """What of each input [n] the answer needs beside the placed variables, numbered; None where it is too much to tabulate."""
+    """A number for each input [n]: equal where the answer needs the same beside the placed variables. None if the table is too large."""
     settings = np.unique(np.stack([values[name] for name in placed], axis=1), axis=0)
     if len(settings) > _MOST_SETTINGS:
         return None

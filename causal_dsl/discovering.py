@@ -25,6 +25,7 @@ from causal_dsl.score.circuit_results import Discovered
 from causal_dsl.score.results import TestResult
 from causal_dsl.score.targets import target_ids
 from causal_dsl.specs import Options
+from causal_dsl.vocabulary.discovery_methods import METHODS
 
 
 def discover(
@@ -69,11 +70,9 @@ def _found(discovery: Discovery, network: Network, pairs: Pairs, objective: Metr
         case unknown:
             raise OwnFault(f"no scores are computed by the method `{unknown}`")
     names = tuple(name_of(part) for part in scored.of)
-    looked = sample(scored.means)
-    if discovery.method == "exact":
-        effects = scored.means[list(looked)]
-    else:
-        effects = exact.effects([[scored.of[number]] for number in looked]).mean(axis=1)
+    # Scores that are exact effects themselves are held against none.
+    looked = sample(scored.means) if METHODS[discovery.method].gradient else ()
+    effects = exact.effects([[scored.of[number]] for number in looked]).mean(axis=1) if looked else np.zeros(0)
     return Found(discovery, names, scored, objective.metric.text, len(pairs), looked, tuple(effects.tolist()))
 
 

@@ -1,4 +1,4 @@
-"""A test's result with what rode beside it: what no variable claims, and an ablation's places taken away otherwise."""
+"""Adds the numbers of a test's controls to its result: units that no variable claims, and other values of its ablations."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ _PROMPTS, _ROUNDED = 64, 1e-4
 
 
 def with_probes(result: TestResult, test: Test, execution: Execution) -> TestResult:
-    """The result, its cells told of what was run beside them; as it is where nothing was."""
+    """The result with the numbers of the controls in its cells; unchanged where no control was run."""
     if not test.controls and test.intervenes:
         off = Finding("controls_off", "The test ran without its controls (`controls=none`).")
         return replace(result, findings=(*result.findings, off))

@@ -125,7 +125,7 @@ def _held(
     options = session.options
     with ExitStack() as held:
         held.enter_context(rehashing(options.rehash))
-        folder = held.enter_context(opened(options.out, spec.name)) if options.out is not None else None
+        folder = held.enter_context(opened(options.folder, spec.name)) if options.folder is not None else None
         try:
             return _run_spec(spec, checked, session, folder, notices, later, needed)
         except CannotWrite as error:
@@ -216,7 +216,7 @@ def _run_part(
     if checked.searches is not None:
         checked = _discovered(spec, checked, name, networks, used, options, folder)
     roots = [root for ref in used.values() if (root := code_of(ref)) is not None]
-    with later.watching(spec.folder, roots, () if options.out is None else (options.out,)):
+    with later.watching(spec.folder, roots, () if options.folder is None else (options.folder,)):
         return _run(spec, checked, name, networks, options, folder, notices, later)
 
 
@@ -446,9 +446,9 @@ def _unstored(result: SpecResult, error: OSError, folder: SpecFolder, options: O
 
 def _unwritable(error: CannotWrite, options: Options, spec: Spec) -> SpecError:
     """E653 for the cache, E708 for the folder of results."""
-    if options.out is None or error.path.is_relative_to(cache_root()):
+    if options.folder is None or error.path.is_relative_to(cache_root()):
         return no_cache(error, Span(Source(spec.name, ""), 0, 0))
-    return unwritable(options.out, spec.name, error)
+    return unwritable(options.folder, spec.name, error)
 
 
 def _folders(networks: Mapping[NetworkKey, Network]) -> list[Path]:

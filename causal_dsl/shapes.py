@@ -336,9 +336,9 @@ class DiscoveredJson(TypedDict):
     by: str
     "whether they are ranked by signed or by absolute score"
     scores: dict[str, float | None]
-    "the score of each: how much the metric falls, to first order, where it alone is as in the counterfactual run"
+    "the score of each: how much the metric falls where it alone is as in the counterfactual run, to first order if the method uses gradients"
     correlation: float | None
-    "Pearson's, of scores and exact effects"
+    "Pearson's, of scores and exact effects; null where the scores are exact effects"
     sampled: int
     "of how many it is"
     stability: float | None

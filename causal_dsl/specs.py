@@ -50,7 +50,7 @@ class Options:
     device: str | None = None
     dtype: str | None = None
     memory: int | None = None
-    out: Path | None = None
+    out: str | Path | None = None
     progress: bool = False
     compiled: bool = False
     reference: bool = False
@@ -59,6 +59,11 @@ class Options:
     rehash: bool = False
     command: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
+
+    @property
+    def folder(self) -> Path | None:
+        """``out`` as a path."""
+        return None if self.out is None else Path(self.out)
 
 
 def load(path: str | Path) -> Spec:

@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the checkout that it stands in, and no installed package
+
 from causal_dsl import shapes
 from causal_dsl.vocabulary.architectures import ARCHITECTURES, Architecture
 from causal_dsl.vocabulary.architectures.architecture import SIZES
@@ -61,6 +63,7 @@ CHAPTERS = (
     (785, "Words that packages add"),
     (790, "Written values"),
     (799, "Defects of causal_dsl"),
+    (800, "Circuits"),
     (830, "Measures at a place"),
     (850, "Measures of a whole alignment"),
 )

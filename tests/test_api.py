@@ -233,3 +233,9 @@ def test_a_seed_draws_other_pairs_and_the_same_ones_again(folder: Path, capsys: 
     first = values("--seed", "5")
     assert values("--seed", "5") == first
     assert values() != first
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+def test_the_folder_of_results_may_be_a_text_or_a_path(folder: Path, kind: type) -> None:
+    cd.run(cd.parse(TEXT), cd.Options(tests=("solves",), out=kind(folder / "kept")))
+    assert list((folder / "kept").rglob("results.json"))

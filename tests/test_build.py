@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import ast
 import math
+from pathlib import Path
 
 import pytest
 
+import causal_dsl
 from causal_dsl import build as cd
 from causal_dsl.building.operators import Expression
 from causal_dsl.diagnostics import Diagnostics, Source
+from causal_dsl.measures.names import FUNCTIONS, OF_CIRCUITS
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_tree
 from causal_dsl.syntax.parse import parse
+from causal_dsl.vocabulary.measures import MEASURES
 
 
 def read(text: str) -> tree.Tree:
@@ -442,3 +447,14 @@ def test_training() -> None:
             cd.train(halves, **wrong)
     with pytest.raises(TypeError, match="not an alignment"):
         cd.train(cd.spec(solves), name="net")  # type: ignore[call-overload]
+
+
+def test_python_has_every_word_of_the_language() -> None:
+    """What a spec can call is a name of the builder, and a name of the package for the reader, the editor and the type checker."""
+    words = {*FUNCTIONS, *OF_CIRCUITS, "discover", "json", "chat", "solved", "outside"}
+    assert words <= set(cd.__all__)
+    assert {*cd.__all__} - set(MEASURES.own) <= set(causal_dsl.__all__)
+    assert {word for word in words if not isinstance(getattr(causal_dsl, word), Expression)} == set()
+    parsed = ast.parse(Path(causal_dsl.__file__).read_text(encoding="utf-8"))
+    typed = {name.name for node in ast.walk(parsed) if isinstance(node, ast.ImportFrom) for name in node.names}
+    assert set(causal_dsl.__all__) <= typed

@@ -10,6 +10,8 @@ import re
 import runpy
 import shlex
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -171,6 +173,41 @@ def test_what_records_decide_is_as_they_say(generate: dict[str, Any], capsys: py
     """The tables of pages, the index of diagnostics, and the defaults of the installed transformers."""
     assert len(generate["FILES"]) == 6
     assert generate["main"](["--check"]) == 0, f"run docs/generate.py: {capsys.readouterr().out}"
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "chapter"),
+    [
+        (100, 199, "Syntax"),
+        (720, 729, "Features"),
+        (790, 798, "Written values"),
+        (799, 799, "Defects of causal_dsl"),
+        (800, 829, "Circuits"),
+        (830, 849, "Measures at a place"),
+        (850, 899, "Measures of a whole alignment"),
+    ],
+)
+def test_codes_stand_in_the_chapter_of_their_range(first: int, last: int, chapter: str) -> None:
+    index = (ROOT / "docs" / "diagnostics.md").read_text(encoding="utf-8")
+    (section,) = re.findall(rf"^## {chapter}\n\n(.*?)(?:\n\n|\Z)", index, re.M | re.S)
+    there = {int(number) for number in re.findall(r"^- \[[EWF](\d+)\]", section, re.M)}
+    pages = {int(path.stem[1:]) for path in (ROOT / "docs" / "diagnostics.d").glob("*.md")}
+    assert there == {number for number in pages if first <= number <= last} != set()
+
+
+@pytest.mark.slow
+def test_the_pages_are_of_the_checkout_in_which_the_script_stands(tmp_path: Path) -> None:
+    """Another installed package of the same name is not documented."""
+    other = tmp_path / "causal_dsl"
+    other.mkdir()
+    (other / "__init__.py").write_text("raise SystemExit('another package')", encoding="utf-8")
+    script = str(ROOT / "docs" / "generate.py")
+    code = f"import runpy; print(runpy.run_path({script!r})['shapes'].__file__)"
+    env = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    found = subprocess.run(
+        [sys.executable, "-c", code], env=env, cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert Path(found.stdout.strip()).is_relative_to(ROOT)
 
 
 def test_a_file_that_is_not_as_they_say_is_named_and_left(

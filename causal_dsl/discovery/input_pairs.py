@@ -69,8 +69,7 @@ def most_rows(network: Network, budget: Budget, tokens: int, gradients: bool) ->
     kept = layers * (8 * width) + layer
     alone = (heads + 3 * heads + 1) * width * 4
     whole = tokens * (kept + alone + (layers * layer if gradients else 0)) + 8 * (facts.outputs or 1)
-    most = budget.most_tokens if facts.has_tokens else 65_536
-    return max(1, min(int(budget.tensors // max(1, budget.size * whole)), most // max(1, tokens)))
+    return max(1, min(int(budget.tensors // max(1, budget.size * whole)), budget.most_tokens // max(1, tokens)))
 
 
 __all__ = ["Pairs", "most_rows"]

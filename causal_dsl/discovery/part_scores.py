@@ -9,7 +9,7 @@ or of each stage's own output (``activations``); the latter is integrated gradie
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -70,7 +70,7 @@ class Scored:
 
 @dataclass(eq=False)
 class PartScorer:
-    """Scores of the components of a network on some pairs; ``kinds`` of nodes are looked at. ``tick`` hears of passes."""
+    """Scores of the components of a network on some pairs: of the nodes of some ``kinds``."""
 
     network: Network
     pairs: Pairs
@@ -78,7 +78,6 @@ class PartScorer:
     budget: Budget
     kinds: tuple[str, ...]
     padding: str = "right"
-    tick: Callable[[float], None] = lambda passes: None
     forwards: float = field(default=0.0, init=False)
     backwards: float = field(default=0.0, init=False)
 
@@ -112,7 +111,6 @@ class PartScorer:
         share = rows / max(1, len(self.pairs))
         self.forwards += forwards * share
         self.backwards += backwards * share
-        self.tick(share * (forwards + 2 * backwards))
 
     def _traced(
         self, way: Way, which: np.ndarray, base: RunTrace | None, source: RunTrace, ports: bool
@@ -246,19 +244,6 @@ class PartScorer:
                 here = torch.tensor(self.at[stage])
                 summed = torch.zeros(len(found), count, len(read), dtype=torch.float64).index_add_(0, group, product)
                 found[:, here[:, None], numbers[None, :]] += summed
-
-    # ── one stage ───────────────────────────────────────────────────────────────────────────────
-
-    def effect(self, stage: Stage) -> np.ndarray:
-        """How much the metric of each pair falls [n] where a whole stage is given what it gives in the source."""
-        found = np.zeros(len(self.pairs))
-        for which in self.pairs.batches(self.network, self.budget, gradients=False):
-            base, source = self._plain(which)
-            patched = self._run(which, instead={stage: source.given[stage]})
-            found[which] = self.objective.values(base.logits, base.logits, which) - self.objective.values(
-                patched.logits, base.logits, which
-            )
-        return found
 
 
 def _means(ends: np.ndarray) -> tuple[float, float]:

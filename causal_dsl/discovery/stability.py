@@ -1,4 +1,4 @@
-"""What was found where a circuit is discovered: scores, how they compare with exact effects, and how the set holds on other pairs."""
+"""What discovering a circuit found: scores, their correlation with exact effects, and how stable the kept set is on resampled pairs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Interventions on edges by whole forward passes, with as many of them as rows of one pass as fit."""
+"""Interventions on edges by whole forward passes. Each pass has rows of as many interventions as fit."""
 
 from __future__ import annotations
 

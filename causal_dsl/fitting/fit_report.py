@@ -44,7 +44,7 @@ def with_controls(
     library: Library,
     kept: np.ndarray | None,
 ) -> TestResult:
-    """The result, its cells told of their features and controls; as it is where nothing is learned. ``kept`` are the pairs
+    """The result with features and controls in its cells; unchanged where nothing is learned. ``kept`` are the pairs
     that its filter keeps, [n] (None: there is none)."""
     if not learned(test):
         return result

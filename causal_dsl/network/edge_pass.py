@@ -29,7 +29,7 @@ from causal_dsl.vocabulary.ports import Port
 
 #: How many numbers the outputs of single heads may have at once; of more rows they are made part by part.
 _MOST = 1 << 20
-#: From how many heads and other senders on their terms are added.
+#: The number of heads and other senders from which their terms are added together.
 _TOGETHER = 32
 
 

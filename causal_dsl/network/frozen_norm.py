@@ -46,7 +46,7 @@ class FrozenNorm:
         return found[0].double()
 
     def scales(self, vectors: Tensor) -> Tensor:
-        """By what each vector [m, width] is multiplied beside the gain, [m]."""
+        """The factor [m] by which the norm multiplies each vector [m, width], without the gain."""
         vectors = vectors.to(self.device).double()
         moved = vectors - vectors.mean(dim=1, keepdim=True) if self.centred else vectors
         given, plain = self._of(vectors) - self.bias, moved * self.gain

@@ -1,4 +1,4 @@
-"""Recurrent modules by step: what is written at a token is what the module goes on with at the next.
+"""Recurrent modules, step by step: a module continues at the next token from the vector that was written.
 
 There are two kinds. A cell runs once for each token, and its n-th run is token n. An ``nn.RNN``, ``nn.GRU`` or ``nn.LSTM`` runs
 once for all tokens; where something is written at its output it is run token by token, and the written vector is its hidden

@@ -346,7 +346,7 @@ class _Inputs:
         return _Rows(row, weight, chosen, True)
 
     def _some(self, draw: _Draw, like: np.ndarray) -> np.ndarray:
-        """One input for each of those that it is to be ``like`` [m], each as likely as it is among its likes."""
+        """One input for each of the inputs ``like`` [m], drawn from those that are alike, in proportion to their weights."""
         order, start, count, total, mine = self._sorted(draw, like)
         running = np.cumsum(self.weights[order])
         before = np.where(start > 0, running[start - 1], 0.0)

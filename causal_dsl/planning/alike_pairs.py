@@ -145,8 +145,8 @@ def alike_pairs(
 
 
 def _chosen(apart: np.ndarray, m: int, stream: Stream) -> np.ndarray:
-    """``m`` of some pairs, of which it is given in which variables each differs [n, variables]: half of them those that differ in the
-    fewest, by turns in each variable."""
+    """``m`` of some pairs. ``apart`` [n, variables] says in which variables each pair differs. Half of the chosen pairs differ in as
+    few variables as possible, and the variables take turns."""
     order = stream.shuffled(np.arange(len(apart)))
     near = order[np.argsort(apart[order].sum(axis=1), kind="stable")]
     turns: list[np.ndarray] = [near[apart[near, k]] for k in range(apart.shape[1]) if apart[:, k].any()]

@@ -111,7 +111,7 @@ def _rows(plan: Plan, test: Test, variables: int, sets: Sequence[tuple[int, ...]
 
 
 def _runs(cell: Cell, parts: int) -> tuple[tuple[int, ...], ...]:
-    """The sets of parts that are written: of a test that writes more beside the variable also none."""
+    """The sets of parts that are written. The empty set is one of them where the test also writes other places."""
     return _sets(parts) if len(cell.interventions) == 1 else ((), *_sets(parts))
 
 

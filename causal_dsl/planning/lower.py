@@ -31,19 +31,12 @@ from causal_dsl.program.program import Cell, Intervention, PlaceRead, Program, T
 from causal_dsl.program.read_features import FeatureRef
 from causal_dsl.vocabulary.locations import Place
 from causal_dsl.vocabulary.readings import READINGS
-from causal_dsl.vocabulary.values.arithmetic import Combine
-from causal_dsl.vocabulary.values.clamp import Clamp
-from causal_dsl.vocabulary.values.current import Current
 from causal_dsl.vocabulary.values.from_run import FromRun
 from causal_dsl.vocabulary.values.mean import Mean
-from causal_dsl.vocabulary.values.number import Constant
-from causal_dsl.vocabulary.values.scale import Scale
 from causal_dsl.vocabulary.written import Value
 
 #: Read of every base and every patched run, asked for or not: what it says of all that it can say, and whether it moved.
 OF_ALL = (SAID, TRACE)
-#: Values of which each number is made from the numbers at its own place.
-ONE_BY_ONE = (Constant, FromRun, Current, Clamp, Scale, Combine)
 #: Faults of a position in a prompt that has it not, or not as often.
 UNPLACED = {"E465", "E502", "E503", "E504", "E505", "E506", "E507", "E513", "E539"}
 #: Draws the settings of a design; None where a fault was reported.
@@ -281,7 +274,7 @@ class _Lowering:
         if place.key is None:
             return
         counts = set(self.inputs.sizes(place.key, self.plan.rows[base], intervention.span or self.test.span).tolist())
-        if len(counts) > 1 and not all(isinstance(part, ONE_BY_ONE) for part in intervention.value.walk()):
+        if len(counts) > 1 and not all(part.one_by_one for part in intervention.value.walk()):
             raise fail(
                 "E467",
                 f"`{place.key}` is {min(counts)} to {max(counts)} tokens, and what is written is made from all of them",

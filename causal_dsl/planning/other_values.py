@@ -24,14 +24,10 @@ from causal_dsl.planning.rest_of_layer import named
 from causal_dsl.program.probed import Replaced
 from causal_dsl.program.program import Cell, Intervention, Test
 from causal_dsl.vocabulary.values.arithmetic import Combine
-from causal_dsl.vocabulary.values.clamp import Clamp
 from causal_dsl.vocabulary.values.current import Current
 from causal_dsl.vocabulary.values.from_run import FromRun
 from causal_dsl.vocabulary.values.mean import Mean
-from causal_dsl.vocabulary.values.noise import Noise
-from causal_dsl.vocabulary.values.number import Constant
 from causal_dsl.vocabulary.values.project_out import ProjectOut
-from causal_dsl.vocabulary.values.scale import Scale
 from causal_dsl.vocabulary.written import Value
 
 if TYPE_CHECKING:
@@ -136,26 +132,4 @@ def _kind(test: Test, intervention: Intervention) -> str:
         return ""
     if intervention.add:
         return "put"
-    return value.ablates or ("written" if _removes(value) else "put")
-
-
-def _removes(value: Value) -> bool:
-    """Whether a value takes away what is there, all of it or a part, and puts nothing of a file, or of chance, in its place."""
-    if any(isinstance(part, Noise) or part.files for part in value.walk()):
-        return False
-    if not value.changes:
-        return True
-    if isinstance(value, Scale):
-        return 0 <= value.by < 1
-    if not isinstance(value, Combine):
-        return isinstance(value, Clamp | ProjectOut)
-    left, right = value.left, value.right
-    if left.changes and right.changes:
-        return value.op == "-" and left == right
-    own, other = (left, right) if left.changes else (right, left)
-    if value.op in "+-":
-        return _removes(own)
-    if not isinstance(other, Constant) or (value.op == "/" and (own is right or not other.value)):
-        return False
-    by = 1 / other.value if value.op == "/" else other.value
-    return 0 <= by < 1 if isinstance(own, Current) else abs(by) <= 1 and _removes(own)
+    return value.ablates or ("written" if value.removes else "put")

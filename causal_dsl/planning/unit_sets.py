@@ -13,9 +13,9 @@ _ENOUGH, _MOST = 16, 512
 
 
 def small_sets(units: list[int], rows: int) -> list[tuple[int, ...]]:
-    """All units, and then each two of them, and each three where so many rows are enough; nothing where they are not for two.
+    """The set of all units, every pair of units, and every triple if there are rows enough. Nothing if the rows do not suffice for pairs.
 
-    What compares units may show only when just two are others than the rest. No random half and no group shows that.
+    A network that compares units may react only if exactly two of them change. No random half and no group shows that.
     """
     every, n = tuple(units), len(units)
     two, three = 1 + comb(n, 2), 1 + comb(n, 2) + comb(n, 3)
@@ -26,7 +26,7 @@ def small_sets(units: list[int], rows: int) -> list[tuple[int, ...]]:
 
 
 def tried_to(every: Sequence[int], sets: Sequence[tuple[int, ...]]) -> int:
-    """Up to which number of units all sets of so many are among ``sets``."""
+    """The largest size up to which ``sets`` has every set of units."""
     n, distinct = len(every), set(sets)
     counts = [sum(len(chosen) == size for chosen in distinct) for size in range(1, n + 1)]
     return next((size for size, count in enumerate(counts) if count < comb(n, size + 1)), n)

@@ -62,7 +62,7 @@ def _found(circuit: CircuitResult) -> Iterator[str]:
         if one.correlation is not None:
             told.append(f"correlation with the exact effects of {one.sampled}: {show(one.correlation)}")
         if one.stability is not None:
-            told.append(f"on resampled pairs the set keeps a Jaccard index of {show(one.stability)}")
+            told.append(f"mean Jaccard index with the sets of resampled pairs: {show(one.stability)}")
         yield "; ".join(told)
 
 

@@ -1,4 +1,4 @@
-"""Where the measures of one alignment part, and what that means: iia, scrubbing, carrying, consistency and abstraction error."""
+"""Where the measures of a whole alignment differ, and what that means: scrubbing, carrying, accuracy and abstraction errors."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from causal_dsl.score.results import Estimate, Finding, TestResult
 
 
 def with_agreement(result: TestResult) -> TestResult:
-    """The result, its cells told where their measures of the whole alignment part."""
+    """The result, with findings on cells whose measures of the whole alignment differ."""
     cells = [replace(cell, findings=(*cell.findings, *agreement_findings(cell.scores))) for cell in result.cells]
     return replace(result, cells=tuple(cells))
 
 
 def agreement_findings(scores: Mapping[str, Estimate]) -> Iterator[Finding]:
-    """A sentence for each two measures whose intervals lie apart in the way that tells something."""
+    """A finding for each two measures whose intervals do not overlap, where that says something about the alignment."""
     scrubbed, carried, accuracy = (scores.get(name) for name in ("scrubbed", "carried", "accuracy"))
     error, resampled = scores.get("abstraction_error"), scores.get("abstraction_error_resampled")
     if scrubbed and carried and _below(scrubbed, carried):
         yield Finding(
             "differences_matter",
-            f"`scrubbed` ({_value(scrubbed)}) is below `carried` ({_value(carried)}): the answer depends on more of what is at the "
-            "places than the values of their variables, for vectors of inputs with the same values do not serve as well.",
+            f"`scrubbed` ({_value(scrubbed)}) is below `carried` ({_value(carried)}): the places hold more that the answer depends on "
+            "than the values of their variables. Vectors from other inputs with the same values do not replace them.",
         )
     if carried and accuracy and _below(carried, accuracy):
         yield Finding(

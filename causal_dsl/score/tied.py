@@ -25,7 +25,7 @@ _FREE, _FIRST = 256, 64
 
 
 def with_ties(result: TestResult, test: Test, drawn: Drawn) -> TestResult:
-    """The result, its cells told of variables whose places the test cannot tell apart (`tied`)."""
+    """The result with a finding on each cell that has variables whose places the test cannot tell apart (`tied`)."""
     if not test.swaps or not any(_counts(cell) for cell in result.cells):
         return result
     told = tuple(_told(drawn, *pair) for pair in _ties(test, drawn))

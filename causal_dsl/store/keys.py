@@ -46,7 +46,7 @@ class NetworkInputs:
 class RunInputs:
     """All that decides the numbers of a run: blocks under ``--out`` belong to it. ``spec``: SHA-256 of its text and imports;
     ``files``: of every file that it reads, by path; ``features``: of the numbers of all fitted maps;
-    ``circuits``: of the nodes of all circuits that were discovered;
+    ``circuits``: of the nodes and edges of all circuits that were discovered;
     ``behaviour``: of the logits that networks made by code give for some of its inputs, by their names."""
 
     spec: str

@@ -178,13 +178,13 @@ def plan(arguments: Namespace, line: CommandLine) -> int:
 
 def run(arguments: Namespace, line: CommandLine) -> int:
     files, options = inputs(arguments, line)
-    if options.out is not None:
+    if options.folder is not None:
         try:
-            options.out.mkdir(parents=True, exist_ok=True)  # before the minutes of a run, not after
+            options.folder.mkdir(parents=True, exist_ok=True)  # before the minutes of a run, not after
         except OSError as error:
             why = error.strerror or str(error)
-            place = line.place(str(options.out))
-            raise fail("E708", f"cannot write into {options.out}", place, notes=(why,)) from error
+            place = line.place(str(options.folder))
+            raise fail("E708", f"cannot write into {options.folder}", place, notes=(why,)) from error
     try:
         results = api.run_files(files, options)
     except KeyboardInterrupt as stopped:
@@ -192,8 +192,8 @@ def run(arguments: Namespace, line: CommandLine) -> int:
         if finished is not None:
             _show(finished, arguments, line)
         kept = (
-            f"the finished part is in {options.out}; the same command continues from there"
-            if options.out
+            f"the finished part is in {options.folder}; the same command continues from there"
+            if options.folder
             else "with `--out DIR` the finished part is stored, and the same command continues from there"
         )
         tell(printable(f"stopped; {kept}"))

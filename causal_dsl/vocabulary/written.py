@@ -37,6 +37,8 @@ class Value:
     random: ClassVar[bool] = False
     #: comes from no run: the network may never be where it is written
     given: ClassVar[bool] = True
+    #: each of its numbers is made from the numbers at its own place: it may be as wide as each row has it
+    one_by_one: ClassVar[bool] = False
 
     #: where it is written in a spec
     span: Span | None = field(default=None, compare=False, repr=False, kw_only=True)
@@ -88,6 +90,18 @@ class Value:
     def ablates(self) -> str:
         """What is left of a place where it is written, ``zero`` or ``mean``; empty for all but ablations."""
         return ""
+
+    @property
+    def removes(self) -> bool:
+        """Whether it takes away all of what is there or a part, and puts nothing of a file, or of chance, in its place."""
+        if any(part.random or part.files for part in self.walk()):
+            return False
+        return not self.changes or self.lessens
+
+    @property
+    def lessens(self) -> bool:
+        """Of a value that is made from what is there: whether it is that with a part of it taken away."""
+        return False
 
     def told(self) -> str:
         """All that decides it, as text: what is read from files and from runs is told beside it."""

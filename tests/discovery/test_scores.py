@@ -83,7 +83,7 @@ def test_gradients_along_a_path_add_up_to_the_whole_effect(name: str) -> None:
     found = searched.of.score_nodes(Way(8, "activations"))
     for stage in searched.of.senders:
         whole = float(found.means[searched.of.at[stage]].sum())
-        exact = float(searched.of.effect(stage).mean())
+        exact = float(searched.exact.effects([[searched.of.nodes[number] for number in searched.of.at[stage]]]).mean())
         assert whole == pytest.approx(exact, rel=0.02, abs=5e-3), stage
     along = searched.of.score_nodes(Way(12))
     assert along.means[0] == pytest.approx(along.ends[0] - along.ends[1], rel=0.05, abs=5e-3)

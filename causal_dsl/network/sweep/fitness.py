@@ -34,8 +34,6 @@ Shake = Callable[[int], Callable[[Tensor], Tensor]]
 _LARGER = 1000.0
 #: Rows of a vector network in which something is written at one site, each on another input.
 _COPIES = 4
-#: Sites of which each has a row of its own that enters there.
-_INNER = ("q", "k", "v", "z", "attn_out", "router", "neurons", "expert_out", "mlp_out")
 
 
 @dataclass(frozen=True)
@@ -221,7 +219,8 @@ class _SweepTrial:
         middle = self.layers // 2
         few = sorted({0, min(1, self.layers - 1), middle, self.layers - 1})
         sites = [Site("resid_pre", layer) for layer in few if "resid_pre" in self.components]
-        return sites + [with_site(name, middle, self.network.facts) for name in _INNER if name in self.components]
+        inner = [name for name, about in COMPONENTS.items() if about.inner and name in self.components]
+        return sites + [with_site(name, middle, self.network.facts) for name in inner]
 
     def _every(self) -> list[Site]:
         """Each site of the table that the network has, in a layer in the middle. What leaves whole modules is left out,

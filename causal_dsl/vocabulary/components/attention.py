@@ -37,6 +37,7 @@ FAMILY = (
         1,
         1,
         acts="keys",
+        module_input=True,
         place=lambda architecture: architecture.attention + "<",
     ),
     Component(

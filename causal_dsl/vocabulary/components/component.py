@@ -81,6 +81,7 @@ class Component:
     one, in the model; None for what the engine finds by itself. ``scale``: the field of the architecture that names the
     factor. ``compared``: seen where attention is run apart. ``absent``: why an architecture does not have it, ``absent_in``: why
     one of its layers does not.
+    ``module_input``: it is what a module is given.
     ``identity``: what must hold of it in each layer of a loaded network, beside those of the sums in
     :mod:`causal_dsl.network.prove`.
     """
@@ -101,6 +102,7 @@ class Component:
     place: Callable[[Architecture], str | None] | None = None
     scale: str = ""
     compared: bool = False
+    module_input: bool = False
     absent: Callable[[Facts, Architecture], str | None] = lambda facts, architecture: None
     absent_in: Callable[[Facts, int], str | None] = lambda facts, layer: None
     identity: Callable[[Layer], Iterator[Identity]] | None = None
@@ -114,6 +116,13 @@ class Component:
     def shared(self) -> bool:
         """Whether it has as many heads as keys have."""
         return self.width is key_width
+
+    @property
+    def inner(self) -> bool:
+        """Whether it is made inside a layer: neither the stream, nor what a module is given, nor seen only where attention is
+        run apart."""
+        inside = self.layer and self.acts in ("keys", "point")
+        return inside and not self.compared and not self.module_input and self.logit != "stream"
 
     @property
     def level(self) -> float:

@@ -34,6 +34,7 @@ FAMILY = (
         "what the MLP reads, after its norm",
         11,
         11,
+        module_input=True,
         place=lambda architecture: architecture.mlp + "<",
         identity=_whole,
     ),

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from causal_dsl.vocabulary.values.current import Current
+from causal_dsl.vocabulary.values.number import Constant
 from causal_dsl.vocabulary.written import Example, Value, Written
 
 
@@ -14,12 +16,26 @@ class Combine(Value):
 
     function = "causal_dsl.engine.values:combined"
     given = False
+    one_by_one = True
     op: str
     left: Value
     right: Value
 
     def order(self, site: Any) -> object:
         return (self.op, self.left.order(site), self.right.order(site))
+
+    @property
+    def lessens(self) -> bool:
+        left, right = self.left, self.right
+        if left.changes and right.changes:
+            return self.op == "-" and left == right
+        own, other = (left, right) if left.changes else (right, left)
+        if self.op in "+-":
+            return own.removes
+        if not isinstance(other, Constant) or (self.op == "/" and (own is right or not other.value)):
+            return False
+        by = 1 / other.value if self.op == "/" else other.value
+        return 0 <= by < 1 if isinstance(own, Current) else abs(by) <= 1 and own.removes
 
     def __str__(self) -> str:
         return f"combine with {self.op}"

@@ -19,8 +19,13 @@ class Clamp(Value):
 
     function = f"{__name__}:edit"
     current = True
+    one_by_one = True
     low: float | None = None
     high: float | None = None
+
+    @property
+    def lessens(self) -> bool:
+        return True
 
     def __str__(self) -> str:
         bounds = (("low", self.low), ("high", self.high))

@@ -18,6 +18,7 @@ class Current(Value):
 
     function = f"{__name__}:edit"
     current = True
+    one_by_one = True
     given = False
 
     def __str__(self) -> str:

@@ -15,6 +15,7 @@ class FromRun(Value):
     (:class:`~causal_dsl.program.program.Intervention`)."""
 
     given = False
+    one_by_one = True
     role: str
     places: tuple[Place, ...]
     under: tuple[Any, ...] = ()

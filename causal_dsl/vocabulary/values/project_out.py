@@ -25,6 +25,10 @@ class ProjectOut(Value):
     current = True
     direction: Value
 
+    @property
+    def lessens(self) -> bool:
+        return True
+
     def __str__(self) -> str:
         return f"project_out({self.direction.text})"
 

@@ -19,7 +19,12 @@ class Scale(Value):
 
     function = f"{__name__}:edit"
     current = True
+    one_by_one = True
     by: float
+
+    @property
+    def lessens(self) -> bool:
+        return 0 <= self.by < 1
 
     def __str__(self) -> str:
         return f"scale({self.by:g})"
