@@ -10,6 +10,7 @@ import numpy as np
 
 from causal_dsl.checked import Checked
 from causal_dsl.discovery.exact_effects import Exact
+from causal_dsl.discovery.greedy_search import GreedySearch
 from causal_dsl.discovery.input_pairs import Pairs
 from causal_dsl.discovery.metric_gradient import MetricGradient
 from causal_dsl.discovery.part_scores import PartScorer, Scored, Way
@@ -24,6 +25,7 @@ from causal_dsl.score.circuit_results import Discovered
 from causal_dsl.score.results import TestResult
 from causal_dsl.score.targets import target_ids
 from causal_dsl.specs import Options
+from causal_dsl.vocabulary.discovery_methods import METHODS
 
 
 def discover(
@@ -59,6 +61,8 @@ def _found(discovery: Discovery, network: Network, pairs: Pairs, objective: Metr
     budget = budget_of(network, options.memory)
     of = PartScorer(network, pairs, objective, budget, discovery.kinds, network.padding)
     exact = Exact(network, pairs, objective, budget, network.padding)
+    if METHODS[discovery.method].decides:
+        return _searched(discovery, of, exact)
     if discovery.method == "exact":
         scored = _exactly(discovery, of, exact)
     else:
@@ -71,6 +75,14 @@ def _found(discovery: Discovery, network: Network, pairs: Pairs, objective: Metr
     else:
         effects = exact.effects([[scored.of[number]] for number in looked]).mean(axis=1)
     return Found(discovery, names, scored, objective.metric.text, len(pairs), looked, tuple(effects.tolist()))
+
+
+def _searched(discovery: Discovery, of: PartScorer, exact: Exact) -> Found:
+    """What a search keeps. It says how much each part is needed beside what is kept, which no effect of it alone tells."""
+    search = GreedySearch(exact, of.edges if discovery.what == "edges" else of.nodes, **dict(discovery.settings))
+    scored = search.search()
+    names = tuple(name_of(part) for part in scored.of)
+    return Found(discovery, names, scored, search.exact.objective.metric.text, len(of.pairs), (), ())
 
 
 def _exactly(discovery: Discovery, of: PartScorer, exact: Exact) -> Scored:

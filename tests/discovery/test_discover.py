@@ -24,7 +24,7 @@ TRUE = {
     "hist": (["embed", "layer[0].head[0]", "layer[0].mlp_out"], "hist", "base.answer != source.answer"),
 }
 TEST = """
-circuit found : program = discover({what}, method={method}, keep={keep}, by=absolute)
+circuit found : program = discover({what}, method={method}{keep})
 metric gained = logit(answer) - logit(source.answer)
 test judged on there {{
   base, source ~ {model}(n=64, seed=0) where {where}
@@ -34,13 +34,14 @@ test judged on there {{
 """
 
 
-def judged(name: str, what: str, method: str, keep: object) -> object:
+def judged(name: str, what: str, method: str, keep: int | None = None) -> object:
     """The one cell of a test of a circuit that is found in a compiled program."""
+    kept = "" if keep is None else f", keep={keep}, by=absolute"
     text = (ROOT / "specs" / "tracr" / f"{name}.causal").read_text()
     text = text[: text.index("\ntest ")]
     _, model, where = TRUE[name]
     (test,) = api.run(
-        api.parse(text + TEST.format(what=what, method=method, keep=keep, model=model, where=where))
+        api.parse(text + TEST.format(what=what, method=method, keep=kept, model=model, where=where))
     ).tests
     return test.cells[0]
 
