@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from causal_dsl import api
 from causal_dsl.api import Options
 from causal_dsl.discovery.greedy_search import GreedySearch
+from causal_dsl.discovery.stability import name_of
 from causal_dsl.program.discovery import pruned
 from causal_dsl.report.text import text
 from causal_dsl.vocabulary.network_facts import Facts
@@ -101,7 +102,7 @@ def test_the_search_is_the_loop_of_the_paper() -> None:
 
     search = GreedySearch(searched.exact, searched.of.edges, 0.002, "kl")
     found = search.search()
-    scores = {" -> ".join(map(str, edge)): score for edge, score in zip(found.of, found.means, strict=True)}  # type: ignore[arg-type]
+    scores = {name_of(edge): score for edge, score in zip(found.of, found.means, strict=True)}
     dropped: set[str] = set()
     tried, now = [], 0.0
     for receiver in receivers(len(network.layers), hand.heads):
@@ -119,7 +120,8 @@ def test_the_search_is_the_loop_of_the_paper() -> None:
 
 
 def _ends(search: GreedySearch) -> tuple[Tensor, Tensor, np.ndarray]:
-    (runs,) = search.held or ()
+    assert search.held is not None
+    (runs,) = search.held
     return runs.source, runs.base, runs.which
 
 
