@@ -18,6 +18,7 @@ from causal_dsl.discovery.part_scores import PartScorer, Scored, Way
 from causal_dsl.discovery.stability import Found, name_of, sample
 from causal_dsl.engine.execute import Execution, budget_of
 from causal_dsl.engine.readings import Targets
+from causal_dsl.faults import OwnFault
 from causal_dsl.network.network import Network
 from causal_dsl.planning import graph as g
 from causal_dsl.program.discovery import Discovery, Kept, metric_of, source_of
@@ -29,7 +30,6 @@ from causal_dsl.score.results import TestResult
 from causal_dsl.score.targets import target_ids
 from causal_dsl.score.truth import kept_of
 from causal_dsl.specs import Options
-from causal_dsl.vocabulary.discovery_methods import METHODS
 
 
 def discover(
@@ -92,13 +92,16 @@ def _found(discovery: Discovery, network: Network, pairs: Pairs, objective: Metr
     budget = budget_of(network, options.memory)
     of = PartScorer(network, pairs, objective, budget, discovery.kinds, network.padding)
     exact = Exact(network, pairs, objective, budget, network.padding)
-    if METHODS[discovery.method].decides:
-        return _searched(discovery, of, exact)
-    if discovery.method == "exact":
-        scored = _exactly(discovery, of, exact)
-    else:
-        way = Way(**dict(discovery.settings)) if discovery.method == "eap_ig" else Way()
-        scored = of.score_edges(way) if discovery.what == "edges" else of.score_nodes(way)
+    match discovery.method:
+        case "acdc":
+            return _searched(discovery, of, exact)
+        case "exact":
+            scored = _exactly(discovery, of, exact)
+        case "eap" | "eap_ig":  # without settings, gradients are those at the base run
+            way = Way(**dict(discovery.settings))
+            scored = of.score_edges(way) if discovery.what == "edges" else of.score_nodes(way)
+        case unknown:
+            raise OwnFault(f"no scores are computed by the method `{unknown}`")
     names = tuple(name_of(part) for part in scored.of)
     looked = sample(scored.means)
     if discovery.method == "exact":

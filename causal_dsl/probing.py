@@ -15,6 +15,7 @@ from causal_dsl.measures.quantities import TIED, Columns, Quantity
 from causal_dsl.network.forward import SiteRead, forward
 from causal_dsl.placing import InPartsRun, Vectors, read_parts, with_parts
 from causal_dsl.planning.graph import Forward
+from causal_dsl.planning.rest_of_layer import named, same_layer
 from causal_dsl.planning.unclaimed import part
 from causal_dsl.program.probed import AlignmentRuns, Apart, CircuitRuns, InParts, Replaced, Unmapped
 from causal_dsl.program.program import Test
@@ -182,7 +183,10 @@ def _unclaimed(cell: CellResult, probe: Unmapped, test: Test, own: CellRun, run:
     natural = 1 - float(right.mean())
     taken = tuple(
         Taken(
-            units, str(part(probe.site, units, probe.tokens)), of_pairs(_elsewhere(one.columns)[both], probe.all_pairs)
+            units,
+            str(part(probe.site, units, probe.tokens)),
+            of_pairs(_elsewhere(one.columns)[both], probe.all_pairs),
+            _unwritten(probe, seen.execution.runs[test.control[0]].test, units),
         )
         for units, one in zip(probe.units, run.cells, strict=True)
         if not away & set(units)
@@ -206,6 +210,18 @@ def _unclaimed(cell: CellResult, probe: Unmapped, test: Test, own: CellRun, run:
         allowed,
     )
     return replace(cell, unclaimed=(*cell.unclaimed, found), findings=one_of(cell.findings, unmapped_findings(found)))
+
+
+def _unwritten(probe: Unmapped, test: Test, units: Sequence[int]) -> tuple[str, ...]:
+    """The variables that a cell of ``test`` has at some of the units beside those that the probe speaks of."""
+    facts = test.network.facts
+    found = []
+    for p in test.cells[probe.cell].placed if not probe.tokens else ():
+        sites = [named(place, facts).site for place in p.places]
+        here = [site for site in sites if same_layer(site, probe.site)]
+        if p.variable not in probe.placed and any(s.dims is None or set(s.dims) & set(units) for s in here):
+            found.append(p.variable)
+    return tuple(found)
 
 
 def _judged(

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any
 
 from causal_dsl.causal.ceilings import Ceiling, ceilings
-from causal_dsl.causal.designs import Design, Drawn, draw
+from causal_dsl.causal.designs import Design, Drawn, DrawStatement, draw
+from causal_dsl.causal.model import CausalModel
 from causal_dsl.causal.number_ceilings import number_ceilings
 from causal_dsl.causal.predicates import Predicate
 from causal_dsl.causal.together import Outputs
 from causal_dsl.diagnostics import Diagnostics
+
+#: The fields of a draw that are no part of a key, each with the reason. Every other field is.
+UNTOLD = {"span": "rows are the same wherever the draw is written", "choose": "it follows from `strata` and `cover`"}
+#: The fields that decide which rows are drawn, and no exact ceiling.
+OF_ROWS = ("n", "seed", "strata")
 
 
 class Memo:
@@ -52,24 +59,29 @@ class Memo:
 
 
 def _key(design: Design, rows: bool) -> tuple[Any, ...]:
-    statements = tuple(
-        (
-            s.roles,
-            id(s.model),
-            (s.balance, s.cover, s.t),
-            s.exhaustive,
-            s.split,
-            _said(s.where),
-            (s.n, s.seed, s.strata) if rows else (),
-        )
-        for s in design.statements
-    )
-    return statements, tuple(_said(where) for where in design.templates)
+    """All that decides the ``rows`` of a design or, without them, its exact ceilings."""
+    return _told(design, frozenset(UNTOLD) | (frozenset() if rows else frozenset(OF_ROWS)))
 
 
-def _said(where: Predicate | None) -> Any:
+def _told(value: Any, untold: frozenset[str]) -> Any:
+    """A value as a part of a key: of a design and its statements every field that is not ``untold``."""
+    match value:
+        case Design() | DrawStatement():
+            told = ((f.name, getattr(value, f.name)) for f in fields(value) if f.name not in untold)
+            return tuple((name, _told(part, untold)) for name, part in told)
+        case tuple():
+            return tuple(_told(part, untold) for part in value)
+        case CausalModel():
+            return id(value)
+        case Predicate():
+            return _said(value)
+    return value
+
+
+def _said(where: Predicate) -> Any:
     """A condition by its text and by what it was compiled to: equal texts may be of other variables."""
-    if where is None:
-        return None
     condition = where.condition
     return where.span.source.path, where.said, condition.expr, condition.inputs, len(condition.guards)
+
+
+__all__ = ["OF_ROWS", "UNTOLD", "Memo"]

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from causal_dsl.faults import OwnFault
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.plan import Plan
 from causal_dsl.planning.probe_splits import control_task, halves, tasks_of
@@ -81,6 +82,8 @@ def probe_numbers(
     """What is made of the vectors [n, width] of a place: a number for each pair."""
     if look.kind == "save":
         return np.concatenate([np.linalg.norm(part.astype(np.float64), axis=1) for part in np.array_split(vectors, 64)])
+    if look.kind not in ("probe_accuracy", "probe_selectivity"):
+        raise OwnFault(f"nothing is made of the vectors of all pairs for `{look.kind}`")
     base = run.base if isinstance(run, g.Resume) else run
     inputs, rows = plan.inputs[base.network], plan.rows[base]
     classes, types = tasks_of(inputs, rows, plan.draw_of(test).values["base"], look)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean
+from causal_dsl.faults import OwnFault
 from causal_dsl.measures.context import TestContext
 from causal_dsl.measures.names import (
     AGGREGATIONS,
@@ -468,7 +469,9 @@ class CallReader:
                 return Necessity(text, RATIO, value, circuit.outside)
             case "completeness":
                 return Completeness(text, RATIO, value, circuit.outside)
-        return Minimality(text, RATIO, value, circuit.outside, max(1, min(circuit.nodes, MOST_NODES)))
+            case "minimality":
+                return Minimality(text, RATIO, value, circuit.outside, max(1, min(circuit.nodes, MOST_NODES)))
+        raise OwnFault(f"no score of circuits is made for `{name}`")
 
     def curve(self, expr: tree.Call, name: str, score: Faithfulness) -> CircuitCurve | None:
         """``cpr(m)`` and ``cmd(m)``, over the circuits of a sweep."""

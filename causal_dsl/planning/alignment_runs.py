@@ -18,11 +18,13 @@ import numpy as np
 from causal_dsl.causal.cover import cover_of, once
 from causal_dsl.causal.designs import Drawn
 from causal_dsl.counter import Stream
+from causal_dsl.faults import OwnFault
 from causal_dsl.measures.of_alignments import (
     ABSTRACT,
     CARRIED,
     CONSISTENT,
     RANDOM,
+    RESAMPLED,
     SCRUBBED,
     OfAlignment,
 )
@@ -156,11 +158,13 @@ def _trees(kind: str, test: Test, known: tuple[str, ...]) -> Iterator[_Tree]:
     elif kind == CONSISTENT:
         for variable in (*known, output):
             yield _consistent(test, known, variable)
-    else:
+    elif kind in (ABSTRACT, RESAMPLED):
         for chosen in _sets(known):
             for target in (*known, output):
                 if target not in chosen and (target == output or set(chosen) & _above(test, known, target)):
                     yield _abstract(kind, test, known, chosen, target)
+    else:
+        raise OwnFault(f"no runs are made for measures of the kind `{kind}`")
 
 
 @dataclass
@@ -237,6 +241,8 @@ def _abstract(kind: str, test: Test, known: tuple[str, ...], chosen: tuple[str, 
         draws = (_Draw(_BASE, ASKED, ()), *own)
         run = _TreeRun(_BASE, ((target, _TreeRun(ASKED, sets)),))
         return _Tree(name, draws, run, _BASE, ((target, _Told(ASKED, do)),))
+    if kind != RESAMPLED:
+        raise OwnFault(f"no interventions are made for measures of the kind `{kind}`")
     grow = _Growing(test, known, own)
     if output:
         run = grow.resampled(target, chosen, _BASE)

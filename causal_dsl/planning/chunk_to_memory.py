@@ -8,21 +8,57 @@ from dataclasses import replace
 import numpy as np
 
 from causal_dsl.planning.cost import MOST_COUNTED
+from causal_dsl.planning.graph import DrawNode, Forward
 from causal_dsl.planning.memory import Budget
 from causal_dsl.planning.peak import Peaks
 from causal_dsl.planning.plan import Plan
+from causal_dsl.planning.probe_rows import is_small
 from causal_dsl.planning.steps import Block, Step
 from causal_dsl.program.identity import NetworkKey
+
+#: A draw is short that has no more than this share of the pairs of the longest.
+_SHORT = 1 / 16
 
 
 def chunk_to_memory(plan: Plan, budgets: Mapping[NetworkKey, Budget]) -> Plan:
     """Steps with the blocks that keep them within the budget of their network; as few as that takes."""
     peaks = Peaks(plan)
-    return replace(plan, steps=tuple(_chunked(plan, step, budgets[step.network], peaks) for step in plan.steps))
+    steps: list[Step] = []
+    for step in plan.steps:
+        budget, apart = budgets[step.network], _by_length(plan, step)
+        whole = not apart or peaks.excess(step, Block(), budget) <= 1
+        steps += [_chunked(plan, one, budget, peaks) for one in ((step,) if whole else apart)]
+    return replace(plan, steps=tuple(steps))
+
+
+def _by_length(plan: Plan, step: Step) -> tuple[Step, ...]:
+    """The runs of the long draws and of the short ones as two steps, where rows cost next to nothing: there an intervention takes its
+    time in every block, however few of its pairs are in it. Nothing where all draws are of one kind."""
+    if not is_small(plan.inputs[step.network]):
+        return ()
+    most = max(plan.drawn[run.draw].n for run in _bases(step))
+
+    def is_short(draw: DrawNode) -> bool:
+        return plan.drawn[draw].n <= _SHORT * most
+
+    if not any(is_short(run.draw) for run in _bases(step)):
+        return ()
+    return tuple(
+        replace(
+            step,
+            forwards=tuple(run for run in step.forwards if is_short(run.draw) == short),
+            resumes=tuple(run for run in step.resumes if is_short(run.base.draw) == short),
+        )
+        for short in (False, True)
+    )
+
+
+def _bases(step: Step) -> tuple[Forward, ...]:
+    return (*step.forwards, *(resume.base for resume in step.resumes))
 
 
 def _chunked(plan: Plan, step: Step, budget: Budget, peaks: Peaks) -> Step:
-    draws = {run.draw for run in (*step.forwards, *(resume.base for resume in step.resumes))}
+    draws = {run.draw for run in _bases(step)}
     most = max((plan.drawn[draw].n for draw in draws), default=1)
     parts = 1
     while True:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from causal_dsl.faults import OwnFault
+
 
 def looked_for(score: str, ids: Sequence[int]) -> np.ndarray:
     """Of a prompt with these token ids, which weights ``[from, to]`` count for a score; rows without any are left out of its mean.
@@ -20,6 +22,8 @@ def looked_for(score: str, ids: Sequence[int]) -> np.ndarray:
     same = np.tril(own[:, None] == own[None, :], k=-1)
     if score == "duplicate_token":
         return same
+    if score != "induction":
+        raise OwnFault(f"no attention weights are looked for by the score `{score}`")
     behind = np.zeros_like(same)
     behind[:, 1:] = same[:, :-1]
     return np.tril(behind, k=-1)

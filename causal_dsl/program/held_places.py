@@ -11,6 +11,7 @@ from causal_dsl.measures.names import OF_ALIGNMENTS
 from causal_dsl.program.actions import ActionReader
 from causal_dsl.program.components import depth
 from causal_dsl.program.encodings import encodes
+from causal_dsl.program.places_read import nodes_read
 from causal_dsl.program.program import Alignment, Intervention
 from causal_dsl.syntax import tree
 from causal_dsl.vocabulary.values.from_run import FromRun
@@ -61,13 +62,8 @@ def held_order(model: CausalModel, placed: Iterable[str], output: str) -> tuple[
 
 
 def asks_of_alignment(members: Sequence[tree.Node], metrics: Mapping[str, tree.Expr]) -> bool:
-    """Whether the lines of a test ask for a measure of its whole alignment."""
-    return any(
-        isinstance(node, tree.Name) and node.name in OF_ALIGNMENTS and node.name not in metrics
-        for member in members
-        if isinstance(member, tree.Expect | tree.Report)
-        for node in member.walk()
-    )
+    """Whether the lines of a test, or the metrics that they name, ask for a measure of its whole alignment."""
+    return any(isinstance(node, tree.Name) and node.name in OF_ALIGNMENTS for node in nodes_read(members, metrics))
 
 
 def read_held(reader: ActionReader, span: Span) -> tuple[Intervention, ...] | None:

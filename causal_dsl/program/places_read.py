@@ -25,17 +25,21 @@ from causal_dsl.vocabulary.readings import READINGS, Reading
 Environment = Mapping[str, tree.Expr]
 
 
-def located(members: Sequence[tree.Node], metrics: Mapping[str, tree.Expr]) -> Iterator[tree.Located]:
-    """The measures at places in the lines of a test, and in the metrics that they name."""
+def nodes_read(members: Sequence[tree.Node], metrics: Mapping[str, tree.Expr]) -> Iterator[tree.Node]:
+    """Every node of the lines of a test that are measured, and of the metrics that they name, each metric once."""
     seen: set[str] = set()
     stack: list[tree.Node] = [m for m in members if isinstance(m, tree.Expect | tree.Report)]
     while stack:
         for node in stack.pop().walk():
-            if isinstance(node, tree.Located):
-                yield node
-            elif isinstance(node, tree.Name) and node.name in metrics and node.name not in seen:
+            yield node
+            if isinstance(node, tree.Name) and node.name in metrics and node.name not in seen:
                 seen.add(node.name)
                 stack.append(metrics[node.name])
+
+
+def located(members: Sequence[tree.Node], metrics: Mapping[str, tree.Expr]) -> Iterator[tree.Located]:
+    """The measures at places in the lines of a test, and in the metrics that they name."""
+    return (node for node in nodes_read(members, metrics) if isinstance(node, tree.Located))
 
 
 def words_of(members: Sequence[tree.Node], metrics: Mapping[str, tree.Expr]) -> frozenset[str]:
@@ -299,4 +303,4 @@ def _without_position(site: tree.Expr, place: Place) -> bool:
     return last.name == "head" or last.indices is None
 
 
-__all__ = ["LookReader", "located", "with_looks", "words_of"]
+__all__ = ["LookReader", "located", "nodes_read", "with_looks", "words_of"]

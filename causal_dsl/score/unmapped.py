@@ -27,11 +27,13 @@ _LUCK = 0.05
 
 @dataclass(frozen=True)
 class Taken:
-    """What moved when ``units`` were taken from another input: the share of the pairs in which the answer is another one."""
+    """What moved when ``units`` were taken from another input: the share of the pairs in which the answer is another one.
+    ``unwritten``: variables that the alignment puts there and the test does not write."""
 
     units: tuple[int, ...]
     told: str
     moved: Estimate
+    unwritten: tuple[str, ...] = ()
 
     def to_json(self) -> shapes.TakenJson:
         return {"units": list(self.units), "place": self.told, "moved": self.moved.to_json()}
@@ -130,7 +132,7 @@ def unmapped_findings(found: Unclaimed) -> list[Finding]:
     more = [f"{one.told} in {show(one.moved.value)}" for one in single[1:_NAMED]]
     if more:
         told += f" ({', '.join(more)}{', …' if len(single) > _NAMED else ''})"
-    told += f". No variable is placed there, and {_because(found)}."
+    told += f". {_placed(most)}, and {_because(found)}."
     if moving:
         return [Finding("unmapped_moves", told)]
     wrong = f" (it answers {show(found.natural)} of these inputs wrong)" if found.natural else ""
@@ -165,7 +167,7 @@ def _unjudged(found: Unclaimed) -> list[Finding]:
         Finding(
             "unjudged_moves",
             f"The answer moves in {show_estimate(most.moved)} of {counted(most.moved.n)} of inputs that the network answers right if "
-            f"{most.told} is taken from another input. No variable is placed there, and {_because(found)}. It was not decided whether "
+            f"{most.told} is taken from another input. {_placed(most)}, and {_because(found)}. It was not decided whether "
             f"{most.told} and the other unclaimed parts hold together what `{found.output}` needs beside {_listed(found.placed)}; if not, "
             "the network uses that place for what the alignment says is elsewhere.",
         )
@@ -226,6 +228,12 @@ def unplaced_finding(names: Sequence[str]) -> Finding:
         f"{', '.join(f'`{name}`' for name in names)} {'was' if len(names) == 1 else 'were'} not run beside this test: a place of the "
         "test is missing from a prompt that would be run, or has another number of tokens in the two prompts of a pair.",
     )
+
+
+def _placed(one: Taken) -> str:
+    if not one.unwritten:
+        return "No variable is placed there"
+    return f"{_listed(one.unwritten)} {'is' if len(one.unwritten) == 1 else 'are'} placed there and not written"
 
 
 def _because(found: Unclaimed) -> str:

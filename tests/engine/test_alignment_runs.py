@@ -376,3 +376,14 @@ test t on halves {
     )
     assert rows == len(np.unique(triples, axis=1).T)
     assert inputs <= 256
+
+
+def test_a_metric_may_be_made_of_measures_of_an_alignment() -> None:
+    """A spec may name their difference, and name what is made of that name: it is the same number as written out."""
+    lines = "metric gap = carried - scrubbed\nmetric half = gap / 2\n"
+    text = CHAIN.replace("FOLDER", folder_of("gpt2")).replace("PADDING", "left").replace("SITE", "layer[1].mlp_out[z]")
+    head, test = text[: text.index("test t on")], "test t on a {\n  base ~ m(n=20, seed=3)\n  report WHAT\n}\n"
+    asked = ("half * 2", "carried - scrubbed")
+    both = [api.run(api.parse(head + lines + test.replace("WHAT", what))) for what in asked]
+    one, other = (next(iter(result["t"].cell().scores.values())).value for result in both)
+    assert one == pytest.approx(other, abs=1e-12)

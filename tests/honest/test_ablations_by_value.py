@@ -31,7 +31,7 @@ NEAR_ZERO = [
 ]
 
 
-@pytest.mark.parametrize("value", NEAR_ZERO)
+@pytest.mark.parametrize("value", spread(NEAR_ZERO, 4))
 @pytest.mark.parametrize("draw", spread([BASE, "base ~ pair(exhaustive=true)"], 2))
 def test_a_place_for_which_another_steps_in(value: str, draw: str, tmp_path: Path) -> None:
     do = f"do(layer[0].out[0] {value})\n  expect moved <= 0%"
@@ -47,18 +47,21 @@ def test_wherever_and_beside_whatever_it_is_written(do: str, tmp_path: Path) -> 
 
 @pytest.mark.parametrize(
     ("network", "place", "value"),
-    [
-        ("halved", "0", "= scale(0.5)"),  # what is left is enough
-        ("halved", "0", "= clamp(0, 2)"),
-        ("halved", "0", "+= 0.5"),
-        ("halved", "0", "= current - 0.5"),
-        ("plain", "2", "= noise(std=1)"),  # read by nothing
-        ("plain", "0", "= [1]"),
-        ("plain", "0", "= noise(std=1)"),
-        ("on_two_units", "0:2", "= project_out([1, 1])"),  # p is along the other direction
-        ("on_two_units", "0:2", "= 0.9 * current"),
-        ("angle", "0:2", "= scale(0.9)"),
-    ],
+    spread(
+        [
+            ("halved", "0", "= scale(0.5)"),  # what is left is enough
+            ("halved", "0", "= clamp(0, 2)"),
+            ("halved", "0", "+= 0.5"),
+            ("halved", "0", "= current - 0.5"),
+            ("plain", "2", "= noise(std=1)"),  # read by nothing
+            ("plain", "0", "= [1]"),
+            ("plain", "0", "= noise(std=1)"),
+            ("on_two_units", "0:2", "= project_out([1, 1])"),  # p is along the other direction
+            ("on_two_units", "0:2", "= 0.9 * current"),
+            ("angle", "0:2", "= scale(0.9)"),
+        ],
+        4,
+    ),
 )
 def test_what_is_needed_all_the_same_or_not_at_all(network: str, place: str, value: str, tmp_path: Path) -> None:
     found = codes(tmp_path, network, "p @ layer[0].out[0]", f"do(layer[0].out[{place}] {value})", BASE)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import causal_dsl as cd
+from tests.thinning import spread
 
 HERE = Path(__file__).parent
 MODEL = """
@@ -35,13 +36,13 @@ test claim on at {
   report accuracy
 }
 """
-DRAWS = ["exhaustive=true", "n=333, seed=0"]
+DRAWS = ["n=333, seed=0", "exhaustive=true"]
 DO = "do(s <- source)"
 PLAIN = "output y := (s == 1) != (w == 1)"
 
 
 def run(
-    folder: Path, network: str, variables: str = PLAIN, placed: str = "", do: str = DO, draw: str = DRAWS[1]
+    folder: Path, network: str, variables: str = PLAIN, placed: str = "", do: str = DO, draw: str = DRAWS[0]
 ) -> dict[str, cd.Finding]:
     shutil.copy(HERE / "backups.py", folder / "backups.py")
     text = MODEL
@@ -73,8 +74,8 @@ FALSE = {
 }
 
 
-@pytest.mark.parametrize("case", FALSE)
-@pytest.mark.parametrize("draw", DRAWS)
+@pytest.mark.parametrize("case", spread(FALSE, 3))
+@pytest.mark.parametrize("draw", spread(DRAWS, 2))
 def test_an_edge_keeps_no_input_fixed(case: str, draw: str, tmp_path: Path) -> None:
     assert is_named(run(tmp_path, *FALSE[case], draw=draw))
 
@@ -88,7 +89,7 @@ CLAIMED = {
 }
 
 
-@pytest.mark.parametrize("case", CLAIMED)
+@pytest.mark.parametrize("case", spread(CLAIMED, 3))
 def test_what_is_claimed_for_an_idle_variable_is_tried(case: str, tmp_path: Path) -> None:
     variables, placed = CLAIMED[case]
     output = "output y := (s == 1) != (w == 1)" + (" and k == 0" if "edge" in case else "")
@@ -98,7 +99,7 @@ def test_what_is_claimed_for_an_idle_variable_is_tried(case: str, tmp_path: Path
 def test_what_is_claimed_for_a_variable_that_is_not_written_is_tried(tmp_path: Path) -> None:
     variables, placed = "q := w == 1 output y := (s == 1) != q", "q @ layer[0].out[1:4]"
     assert is_named(run(tmp_path, "by_j", variables, placed))
-    assert "exact" in run(tmp_path, "less_a", variables, placed, draw=DRAWS[0])
+    assert "exact" in run(tmp_path, "less_a", variables, placed, draw=DRAWS[1])
 
 
 SAME = [
@@ -113,7 +114,7 @@ SAME = [
 ]
 
 
-@pytest.mark.parametrize("beside", SAME)
+@pytest.mark.parametrize("beside", spread(SAME, 4))
 def test_what_is_written_as_it_is_does_not_end_the_control(beside: str, tmp_path: Path) -> None:
     assert is_named(run(tmp_path, "by_j_twice", do=f"do(s <- source, {beside})"))
     found = run(tmp_path, "plain", do=f"do(s <- source, {beside})") if "[1]" not in beside.split(" ")[0] else {}
@@ -130,18 +131,21 @@ KEY = "output y := (s == 1) != (w == 1) and j < 9"
 
 @pytest.mark.parametrize(
     ("network", "variables"),
-    [
-        ("plain", PLAIN),
-        ("plain", KEY),
-        ("less_a", PLAIN),
-        ("less_a", KEY),
-        ("masked_by_j", PLAIN),
-        ("masked_by_j", KEY),
-        ("two_codes", PLAIN),
-        ("turned", PLAIN),
-    ],
+    spread(
+        [
+            ("plain", PLAIN),
+            ("plain", KEY),
+            ("less_a", PLAIN),
+            ("less_a", KEY),
+            ("masked_by_j", PLAIN),
+            ("masked_by_j", KEY),
+            ("two_codes", PLAIN),
+            ("turned", PLAIN),
+        ],
+        3,
+    ),
 )
-@pytest.mark.parametrize("draw", DRAWS)
+@pytest.mark.parametrize("draw", spread(DRAWS, 2))
 def test_units_that_tell_it_unread_raise_no_alarm(network: str, variables: str, draw: str, tmp_path: Path) -> None:
     found = run(tmp_path, network, variables, draw=draw)
     assert "unmapped_moves" not in found, found

@@ -93,7 +93,7 @@ FALSE |= {
 }
 
 
-@pytest.mark.parametrize("case", FALSE)
+@pytest.mark.parametrize("case", spread(FALSE, 4))
 def test_what_is_false_is_named(case: str, tmp_path: Path) -> None:
     (network, places), code, told = FALSE[case]
     found = codes(tmp_path, network, places)
@@ -116,7 +116,7 @@ TRUE = {
 }
 
 
-@pytest.mark.parametrize("case", TRUE)
+@pytest.mark.parametrize("case", spread(TRUE, 3))
 @pytest.mark.parametrize("draw", spread([PAIRS, ALL], 2))
 def test_what_is_true_raises_no_alarm(case: str, draw: str, tmp_path: Path) -> None:
     found = codes(tmp_path, *TRUE[case], draw=draw)
@@ -205,7 +205,9 @@ def test_a_sum_is_a_linear_map_and_no_copy(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("network", ["rarely_hidden", "hidden_at_one_value"])
-@pytest.mark.parametrize("draw", [ALL, "base, source ~ pair(n=1024, seed=3)", "base, source ~ pair(n=64, seed=5)"])
+@pytest.mark.parametrize(
+    "draw", spread(["base, source ~ pair(n=64, seed=5)", ALL, "base, source ~ pair(n=1024, seed=3)"], 3)
+)
 def test_what_moves_rarely_leaves_no_full_verdict(network: str, draw: str, tmp_path: Path) -> None:
     assert not {"exact", "supported"} & set(codes(tmp_path, network, BOTH, draw=draw))
 
@@ -245,11 +247,14 @@ def test_what_is_right_together_only_is_named(network: str, places: str, told: s
 
 @pytest.mark.parametrize(
     ("do", "draw"),
-    [
-        (TOGETHER, PAIRS),
-        (TOGETHER, ALL),
-        ("do(p <- one, q <- two)", "base, one, two ~ pair(n=256, seed=0)"),
-    ],
+    spread(
+        [
+            (TOGETHER, PAIRS),
+            (TOGETHER, ALL),
+            ("do(p <- one, q <- two)", "base, one, two ~ pair(n=256, seed=0)"),
+        ],
+        2,
+    ),
 )
 def test_what_is_right_apart_raises_no_alarm(do: str, draw: str, tmp_path: Path) -> None:
     found = three_codes(tmp_path, "three", BOTH, do, draw)
@@ -278,14 +283,17 @@ MODULE = 'p @ module("layers.0")[0]\n  q @ layer[0].out[1]'
 
 @pytest.mark.parametrize(
     ("network", "places", "do"),
-    [
-        ("hidden_later", SPREAD, "do(p <- source)"),
-        ("hidden_by_idle", MODULE, "do(p <- source)"),
-        ("hidden_by_idle", BOTH, "do(p <- source, layer[0].out[2] = current)"),
-        ("hidden_later", BOTH, "do(p <- source, layer[1].out[1] = mean)"),
-        ("any_of_many", BOTH, "do(p <- source)"),
-        ("any_of_many", "p @ layer[0].out[0]", "do(p <- source)"),
-    ],
+    spread(
+        [
+            ("hidden_later", SPREAD, "do(p <- source)"),
+            ("hidden_by_idle", MODULE, "do(p <- source)"),
+            ("hidden_by_idle", BOTH, "do(p <- source, layer[0].out[2] = current)"),
+            ("hidden_later", BOTH, "do(p <- source, layer[1].out[1] = mean)"),
+            ("any_of_many", BOTH, "do(p <- source)"),
+            ("any_of_many", "p @ layer[0].out[0]", "do(p <- source)"),
+        ],
+        3,
+    ),
 )
 @pytest.mark.parametrize("draw", spread([PAIRS, ALL], 2))
 def test_no_way_of_writing_a_place_ends_the_control(
@@ -298,12 +306,15 @@ def test_no_way_of_writing_a_place_ends_the_control(
 
 @pytest.mark.parametrize(
     ("network", "places", "do"),
-    [
-        ("plain_twice", SPREAD, "do(p <- source)"),
-        ("plain_twice", "p @ layer[0].out[0]\n  q @ layer[1].out[1]", "do(p <- source)"),
-        ("plain", MODULE, "do(p <- source)"),
-        ("plain", BOTH, "do(p <- source, layer[0].out[2] = current)"),
-    ],
+    spread(
+        [
+            ("plain_twice", SPREAD, "do(p <- source)"),
+            ("plain_twice", "p @ layer[0].out[0]\n  q @ layer[1].out[1]", "do(p <- source)"),
+            ("plain", MODULE, "do(p <- source)"),
+            ("plain", BOTH, "do(p <- source, layer[0].out[2] = current)"),
+        ],
+        2,
+    ),
 )
 def test_no_way_of_writing_a_place_raises_an_alarm(network: str, places: str, do: str, tmp_path: Path) -> None:
     found = codes(tmp_path, network, places, do)
@@ -374,7 +385,7 @@ AWAY = [
 FOUR = "base ~ pair(n=256, seed=0) where base.x == base.y and base.x == 0 and base.z < 2"
 
 
-@pytest.mark.parametrize("value", AWAY)
+@pytest.mark.parametrize("value", spread(AWAY, 4))
 @pytest.mark.parametrize("draw", spread([BASE, FOUR, "base ~ pair(exhaustive=true)"], 3))
 def test_every_ablation_of_a_constant_is_named(value: str, draw: str, tmp_path: Path) -> None:
     do = f"do(layer[0].out[2] = {value})"
@@ -385,7 +396,7 @@ def test_every_ablation_of_a_constant_is_named(value: str, draw: str, tmp_path: 
     assert {"outside", "replacement_matters"} <= set(found), found
 
 
-@pytest.mark.parametrize("value", ["0.5", "clamp(0.4, 0.6)", "[0.5]", "0.2 * current + 0.4", "mean"])
+@pytest.mark.parametrize("value", spread(["0.5", "clamp(0.4, 0.6)", "[0.5]", "0.2 * current + 0.4", "mean"], 3))
 def test_a_number_between_the_values_of_a_unit(value: str, tmp_path: Path) -> None:
     found = codes(tmp_path, "split_in_two", BOTH, f"do(layer[0].out[2] = {value})", BASE)
     assert "replacement_matters" in found, found
@@ -393,14 +404,17 @@ def test_a_number_between_the_values_of_a_unit(value: str, tmp_path: Path) -> No
 
 @pytest.mark.parametrize(
     ("network", "place", "value"),
-    [
-        ("plain", 0, "scale(0)"),  # needed
-        ("plain", 2, "[0]"),  # read by nothing
-        ("halved", 0, "scale(0.5)"),  # less than all of it is taken away, and that much nothing needs
-        ("halved", 0, "clamp(0, 3)"),
-        ("plain", 0, "-1 * current"),
-        ("plain", 0, "2 * mean(base) - current"),
-    ],
+    spread(
+        [
+            ("plain", 0, "scale(0)"),  # needed
+            ("plain", 2, "[0]"),  # read by nothing
+            ("halved", 0, "scale(0.5)"),  # less than all of it is taken away, and that much nothing needs
+            ("halved", 0, "clamp(0, 3)"),
+            ("plain", 0, "-1 * current"),
+            ("plain", 0, "2 * mean(base) - current"),
+        ],
+        2,
+    ),
 )
 def test_ablations_of_any_kind_that_agree(network: str, place: int, value: str, tmp_path: Path) -> None:
     found = codes(tmp_path, network, BOTH, f"do(layer[0].out[{place}] = {value})", BASE)
@@ -466,14 +480,17 @@ test claim on at { base, source ~ equality(n=64, seed=1) do(left <- source) repo
 
 @pytest.mark.parametrize(
     ("place", "copied"),
-    [
-        ('module("transformer.wte")[{}]', True),
-        ('module("transformer.h.0.ln_1")[{}]', True),
-        ("layer[0].attn_in[{}]", True),
-        ("layer[0].v[{}]", True),
-        ("layer[0].mlp_in[{}]", False),
-        ('module("transformer.h.0.mlp")[{}]', False),
-    ],
+    spread(
+        [
+            ('module("transformer.wte")[{}]', True),
+            ('module("transformer.h.0.ln_1")[{}]', True),
+            ("layer[0].attn_in[{}]", True),
+            ("layer[0].v[{}]", True),
+            ("layer[0].mlp_in[{}]", False),
+            ('module("transformer.h.0.mlp")[{}]', False),
+        ],
+        4,
+    ),
 )
 def test_tokens_that_know_of_no_other(place: str, copied: bool, tmp_path: Path) -> None:
     text = SHAPES.replace("PLACES", f"{place.format('a')}, {place.format('b')}")

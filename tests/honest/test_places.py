@@ -17,15 +17,18 @@ IDLE = {*ALARMS, "idle_place"}
 @pytest.mark.parametrize("draw", spread([PAIRS, ALL], 2))
 @pytest.mark.parametrize(
     ("network", "places", "idle"),
-    [
-        ("plain", "p @ layer[0].out[0], layer[0].out[2]", "layer[0].out[2]"),  # an input that nobody reads
-        ("plain", "p @ layer[0].out[0], layer[0].out[3]", "layer[0].out[3]"),  # a constant
-        ("plain", "p @ layer[0].out[2], layer[0].out[0]\n  q @ layer[0].out[1]", "layer[0].out[2]"),
-        ("plain", "p @ layer[0].out[0], layer[0].out[2:4]", "layer[0].out[2:4]"),
-        ("plain_then_idle", "p @ layer[0].out[2], layer[1].out[0]", "layer[0].out[2]"),  # of another layer
-        ("plain_then_idle", "p @ layer[0].out[0], layer[1].out[2]", "layer[1].out[2]"),
-        ("idle_between", "p @ layer[0].out[0:2]", "layer[0].out[1]"),  # half of a slice
-    ],
+    spread(
+        [
+            ("plain", "p @ layer[0].out[0], layer[0].out[2]", "layer[0].out[2]"),  # an input that nobody reads
+            ("plain", "p @ layer[0].out[0], layer[0].out[3]", "layer[0].out[3]"),  # a constant
+            ("plain", "p @ layer[0].out[2], layer[0].out[0]\n  q @ layer[0].out[1]", "layer[0].out[2]"),
+            ("plain", "p @ layer[0].out[0], layer[0].out[2:4]", "layer[0].out[2:4]"),
+            ("plain_then_idle", "p @ layer[0].out[2], layer[1].out[0]", "layer[0].out[2]"),  # of another layer
+            ("plain_then_idle", "p @ layer[0].out[0], layer[1].out[2]", "layer[1].out[2]"),
+            ("idle_between", "p @ layer[0].out[0:2]", "layer[0].out[1]"),  # half of a slice
+        ],
+        3,
+    ),
 )
 def test_a_place_that_holds_nothing_is_named(network: str, places: str, idle: str, draw: str, tmp_path: Path) -> None:
     shutil.copy(HERE / "networks.py", tmp_path / "networks.py")
@@ -42,15 +45,18 @@ def test_a_place_that_holds_nothing_is_named(network: str, places: str, idle: st
 @pytest.mark.parametrize("draw", spread([PAIRS, ALL], 2))
 @pytest.mark.parametrize(
     ("network", "places"),
-    [
-        ("twice", "p @ layer[0].out[0], layer[0].out[1]\n  q @ layer[0].out[2]"),
-        ("on_two_units", "p @ layer[0].out[0:2]\n  q @ layer[0].out[2]"),
-        ("on_two_units", "p @ layer[0].out[0], layer[0].out[1]"),
-        ("plain_twice", "p @ layer[0].out[0], layer[1].out[0]"),
-        ("most_of_five", "p @ layer[0].out[0], layer[0].out[1], layer[0].out[2], layer[0].out[3], layer[0].out[4]"),
-        ("most_of_five", "p @ layer[0].out[0:5]\n  q @ layer[0].out[5]"),
-        ("most_of_three", "p @ layer[0].out[0:3]"),
-    ],
+    spread(
+        [
+            ("twice", "p @ layer[0].out[0], layer[0].out[1]\n  q @ layer[0].out[2]"),
+            ("on_two_units", "p @ layer[0].out[0:2]\n  q @ layer[0].out[2]"),
+            ("on_two_units", "p @ layer[0].out[0], layer[0].out[1]"),
+            ("plain_twice", "p @ layer[0].out[0], layer[1].out[0]"),
+            ("most_of_five", "p @ layer[0].out[0], layer[0].out[1], layer[0].out[2], layer[0].out[3], layer[0].out[4]"),
+            ("most_of_five", "p @ layer[0].out[0:5]\n  q @ layer[0].out[5]"),
+            ("most_of_three", "p @ layer[0].out[0:3]"),
+        ],
+        3,
+    ),
 )
 def test_places_that_count_together_raise_no_alarm(network: str, places: str, draw: str, tmp_path: Path) -> None:
     found = codes(tmp_path, network, places, draw=draw)
@@ -85,7 +91,8 @@ def test_the_rest_of_a_layer_whose_place_is_not_enough_is_said_not_to_be_judged(
 
 @pytest.mark.parametrize("draw", spread([PAIRS, ALL], 2))
 @pytest.mark.parametrize(
-    ("network", "units"), [("any_two_of_9", 9), ("any_two_of_17", 17), ("any_two_of_32", 32), ("any_three_of_9", 9)]
+    ("network", "units"),
+    spread([("any_two_of_9", 9), ("any_two_of_17", 17), ("any_two_of_32", 32), ("any_three_of_9", 9)], 3),
 )
 def test_any_two_and_any_three_of_many_units(network: str, units: int, draw: str, tmp_path: Path) -> None:
     found = codes(tmp_path, network, BOTH, draw=draw)
@@ -94,7 +101,10 @@ def test_any_two_and_any_three_of_many_units(network: str, units: int, draw: str
 
 @pytest.mark.parametrize(
     ("units", "told"),
-    [(9, "each three"), (17, "each two together, but not each three"), (60, "but not each two together")],
+    spread(
+        [(9, "each three"), (17, "each two together, but not each three"), (60, "but not each two together")],
+        3,
+    ),
 )
 def test_what_was_not_taken_together_is_said(units: int, told: str, tmp_path: Path) -> None:
     found = codes(tmp_path, f"unread_{units}", BOTH)

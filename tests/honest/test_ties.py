@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.honest.test_known_truths import ALARMS, PAIRS, three_codes
+from tests.thinning import spread
 
 EXCHANGED = "p @ layer[0].out[1]\n  q @ layer[0].out[0]"
 RIGHT = "p @ layer[0].out[0]\n  q @ layer[0].out[1]"
@@ -19,7 +20,7 @@ TIED = [
 ]
 
 
-@pytest.mark.parametrize("draw", TIED)
+@pytest.mark.parametrize("draw", spread(TIED, 3))
 def test_exchanged_places_of_tied_variables_are_named(draw: str, tmp_path: Path) -> None:
     found = three_codes(tmp_path, "three", EXCHANGED, "do(p <- source)", draw)
     assert "`p` and `q`" in found["tied"], found
@@ -34,16 +35,19 @@ def test_the_other_variable_need_not_be_placed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "draw",
-    [
-        PAIRS,
-        "base, source ~ pair(n=256, seed=0) where base.p != source.p",
-        "base, source ~ pair(n=256, seed=0) where base.p == base.q",  # the source tells them apart
-        "base, source ~ pair(n=256, seed=0) where base.out != source.out",
-        "base, source ~ pair(n=256, seed=0, like=base, vary=[x]) where source.p != base.p",
-        "base, source ~ pair(n=256, seed=0, balance=[base.p, source.p, base.q, source.q])",
-    ],
+    spread(
+        [
+            PAIRS,
+            "base, source ~ pair(n=256, seed=0) where base.p != source.p",
+            "base, source ~ pair(n=256, seed=0) where base.p == base.q",  # the source tells them apart
+            "base, source ~ pair(n=256, seed=0) where base.out != source.out",
+            "base, source ~ pair(n=256, seed=0, like=base, vary=[x]) where source.p != base.p",
+            "base, source ~ pair(n=256, seed=0, balance=[base.p, source.p, base.q, source.q])",
+        ],
+        2,
+    ),
 )
-@pytest.mark.parametrize("do", ["do(p <- source)", "do(p <- source, q <- source)"])
+@pytest.mark.parametrize("do", spread(["do(p <- source)", "do(p <- source, q <- source)"], 2))
 def test_what_is_not_tied_is_not_said_to_be(draw: str, do: str, tmp_path: Path) -> None:
     found = three_codes(tmp_path, "three", RIGHT, do, draw)
     assert "tied" not in found and not ALARMS & set(found), found

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from causal_dsl import check
+from causal_dsl import parse as parsed
 from causal_dsl.causal.ceilings import Ceiling
 from causal_dsl.diagnostics import Diagnostics, Source
 from causal_dsl.measures.compile import compile_metrics
@@ -17,6 +19,18 @@ from causal_dsl.syntax import tree
 from causal_dsl.syntax.parse import parse
 from tests.score.scoring import NAMES
 
+#: What the page's test of a whole alignment speaks of.
+EQUALITY = """
+domain Shape = 0..3
+causal equality { a, b, c, d ~ Shape left := a == b right := c == d output same := left == right }
+network net = zoo("equality-relu")
+align halves : equality -> net {
+  a @ input[0:4] via embedding(dim=4, seed=0) b @ input[4:8] via embedding(dim=4, seed=0)
+  c @ input[8:12] via embedding(dim=4, seed=0) d @ input[12:16] via embedding(dim=4, seed=0)
+  left @ layer[0].out[0:8] right @ layer[0].out[8:16]
+  same @ logits
+}
+"""
 CODES = [f"E{number}" for number in (*range(600, 611), 612)] + ["W600", "W620", "W621", "W622", "F701", "F702"]
 #: What the pages' expectation of 40% is passed by.
 CEILINGS = {"W620": ("noop",), "W621": ("source",), "W622": ("output_only",)}
@@ -61,9 +75,12 @@ def test_page(code: str) -> None:
 def test_the_page_of_measures() -> None:
     text = resource("docs", "measures.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```causal\n(.*?)```", text, re.DOTALL)
-    assert len(blocks) == 2
-    for block in blocks:
+    names, whole = [block for block in blocks if "ioi(" in block], [block for block in blocks if "equality(" in block]
+    assert len(names) == 2 and len(whole) == 1 and len(blocks) == 3
+    for block in names:
         assert faults(block, ()) == set()
+    found = check(parsed(EQUALITY + whole[0])).diagnostics
+    assert not [diagnostic for diagnostic in found if diagnostic.code.startswith("E")], found
 
 
 def test_the_page_of_measures_names_them_all() -> None:

@@ -32,5 +32,9 @@ class Reading:
     settings: tuple[str, ...] = ()
     paper: str = ""
 
+    def __post_init__(self) -> None:
+        if self.of == "weights" and self.arguments != ("position", "position"):
+            raise ValueError(f"`{self.name}` is read of attention weights: its arguments are two positions")
+
 
 __all__ = ["Reading"]

@@ -1,0 +1,85 @@
+"""Draws that are remembered: two designs share their rows just if nothing that decides the rows differs."""
+
+from __future__ import annotations
+
+from copy import copy
+from dataclasses import fields, replace
+from typing import Any
+
+import pytest
+
+from causal_dsl import api
+from causal_dsl.causal import memo
+from causal_dsl.causal.designs import Design, DrawStatement
+from causal_dsl.diagnostics import Diagnostics
+
+_TEXT = """
+causal one { a, b ~ 0..3  output same := a == b }
+causal two { a, b ~ 0..3  output same := a != b }
+network net = zoo("equality-relu")
+align first : one -> net { a @ input[0:4] via onehot()  same @ logits }
+test plain on first { base, source ~ one(n=8)  do(a <- source)  report iia }
+test apart on first { base, source ~ one(n=8) where base.a != source.a  do(a <- source)  report iia }
+"""
+
+
+def designs() -> tuple[Design, Design]:
+    """A draw without a condition, and one with a condition."""
+    checked = api.check(api.parse(_TEXT))
+    assert checked.program is not None, checked.text()
+    plain, apart = checked.program.tests
+    return plain.design, apart.design
+
+
+def others() -> dict[str, Any]:
+    """Another value for each field of a draw."""
+    plain, apart = designs()
+    condition = apart.statements[0].where
+    return {
+        "roles": ("base", "other"),
+        "model": copy(plain.statements[0].model),
+        "n": 9,
+        "seed": 5,
+        "balance": (("base", "a"),),
+        "exhaustive": True,
+        "where": condition,
+        "span": apart.statements[0].span,
+        "split": "test",
+        "like": "base",
+        "vary": ("a",),
+        "alike": condition,
+        "written": condition,
+        "strata": (("base", "a"),),
+        "cover": (("base", "a"),),
+        "t": 3,
+        "choose": lambda design, statement: None,
+    }
+
+
+def drawn_twice(monkeypatch: pytest.MonkeyPatch, one: Design, other: Design) -> bool:
+    """Whether a memo that knows one design draws the other one anew."""
+    monkeypatch.setattr(memo, "draw", lambda design, diagnostics: object())
+    known = memo.Memo()
+    return known.draw(one, Diagnostics()) is not known.draw(other, Diagnostics())
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(DrawStatement)])
+def test_a_draw_is_shared_unless_a_field_differs_that_decides_its_rows(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, _ = designs()
+    changed = replace(one.statements[0], **{name: others()[name]})
+    assert not drawn_twice(monkeypatch, one, replace(one))
+    other = replace(one, statements=(changed, *one.statements[1:]))
+    assert drawn_twice(monkeypatch, one, other) == (name not in memo.UNTOLD)
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(Design)])
+def test_a_design_is_shared_unless_a_field_differs(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, apart = designs()
+    other = {"statements": apart.statements, "templates": (apart.statements[0].where,), "by": ("a",)}[name]
+    assert drawn_twice(monkeypatch, one, replace(one, **{name: other}))
+
+
+def test_what_is_left_out_is_a_field() -> None:
+    assert {*memo.UNTOLD, *memo.OF_ROWS} <= {field.name for field in fields(DrawStatement)}
