@@ -9,21 +9,26 @@ from dataclasses import replace
 import numpy as np
 
 from causal_dsl.checked import Checked
+from causal_dsl.diagnostics import fail
 from causal_dsl.discovery.exact_effects import Exact
+from causal_dsl.discovery.greedy_search import GreedySearch
 from causal_dsl.discovery.input_pairs import Pairs
 from causal_dsl.discovery.metric_gradient import MetricGradient
 from causal_dsl.discovery.part_scores import PartScorer, Scored, Way
 from causal_dsl.discovery.stability import Found, name_of, sample
-from causal_dsl.engine.execute import budget_of
+from causal_dsl.engine.execute import Execution, budget_of
+from causal_dsl.engine.readings import Targets
 from causal_dsl.faults import OwnFault
 from causal_dsl.network.network import Network
 from causal_dsl.planning import graph as g
 from causal_dsl.program.discovery import Discovery, Kept, metric_of, source_of
 from causal_dsl.program.identity import NetworkKey
+from causal_dsl.program.program import Test
 from causal_dsl.report.progress import Progress
 from causal_dsl.score.circuit_results import Discovered
 from causal_dsl.score.results import TestResult
 from causal_dsl.score.targets import target_ids
+from causal_dsl.score.truth import kept_of
 from causal_dsl.specs import Options
 from causal_dsl.vocabulary.discovery_methods import METHODS
 
@@ -38,6 +43,12 @@ def discover(
     tests = {one.name: one for test in checked.program.tests for one in test.each}
     searches = {test.name: test for test in plan.tests}
     targets = target_ids(plan, checked.answers, networks)
+    run = None
+    if any(tests[discovery.test].solved for discovery in checked.searched):
+        memory = {key: options.memory for key in networks if options.memory}
+        run = Execution(plan, networks, checked.answers, targets, memory)
+        for said in run.run():
+            bar.say(said[:60])
     found: dict[Discovery, Found] = {}
     known: dict[object, Found] = {}
     for discovery, name in checked.searched.items():
@@ -46,15 +57,36 @@ def discover(
         assert metric is not None and source is not None
         draw = plan.scores[name][0].label.draw
         rows = [plan.rows[g.Forward(search.network.key, draw, role)] for role in ("base", source)]
-        same = (search.network.key, draw, source, metric, replace(discovery, test=""))
+        same = (search.network.key, draw, source, metric, test.solved, replace(discovery, test=""))
         if same in known:  # tests that draw alike and ask by one metric share what is found
             found[discovery] = replace(known[same], discovery=discovery)
             continue
         pairs = Pairs(plan.inputs[search.network.key], *rows)
         objective = MetricGradient(metric, search, checked.answers[name], targets)
+        if run is not None and test.solved:
+            pairs, objective = _solved(test, search, run, pairs, objective)
         bar.say(f"{test.name}: {discovery.text}"[:60])
         found[discovery] = known[same] = _found(discovery, network, pairs, objective, options)
     return found
+
+
+def _solved(
+    test: Test, search: Test, run: Execution, pairs: Pairs, objective: MetricGradient
+) -> tuple[Pairs, MetricGradient]:
+    """The pairs whose plain runs answer right, in the runs that `solved` of the test names."""
+    columns = {one.name: run.runs[one.name].cells[0].columns for one in search.each}
+    kept = kept_of(replace(search, solved=test.solved), run.plan, columns)
+    assert kept is not None
+    if not kept.any():
+        raise fail(
+            "E818",
+            f"`{search.network.name}` solves none of the {len(kept)} pairs on which a circuit of `{test.name}` is to be found",
+            test.discoveries[0].discovery.span,
+            others=((test.span, "keeps what is solved"),),
+            help="draw more pairs with n=…, or leave `solved` out",
+        )
+    left: Targets = lambda one, quantity: objective.targets(one, quantity)[kept]  # noqa: E731
+    return Pairs(pairs.inputs, pairs.base[kept], pairs.source[kept]), replace(objective, targets=left)
 
 
 def _found(discovery: Discovery, network: Network, pairs: Pairs, objective: MetricGradient, options: Options) -> Found:
@@ -62,6 +94,8 @@ def _found(discovery: Discovery, network: Network, pairs: Pairs, objective: Metr
     of = PartScorer(network, pairs, objective, budget, discovery.kinds, network.padding)
     exact = Exact(network, pairs, objective, budget, network.padding)
     match discovery.method:
+        case "acdc":
+            return _searched(discovery, of, exact)
         case "exact":
             scored = _exactly(discovery, of, exact)
         case "eap" | "eap_ig":  # without settings, gradients are those at the base run
@@ -74,6 +108,14 @@ def _found(discovery: Discovery, network: Network, pairs: Pairs, objective: Metr
     looked = sample(scored.means) if METHODS[discovery.method].gradient else ()
     effects = exact.effects([[scored.of[number]] for number in looked]).mean(axis=1) if looked else np.zeros(0)
     return Found(discovery, names, scored, objective.metric.text, len(pairs), looked, tuple(effects.tolist()))
+
+
+def _searched(discovery: Discovery, of: PartScorer, exact: Exact) -> Found:
+    """What a search keeps. It says how much each part is needed beside what is kept, which no effect of it alone tells."""
+    search = GreedySearch(exact, of.edges if discovery.what == "edges" else of.nodes, **dict(discovery.settings))
+    scored = search.search()
+    names = tuple(name_of(part) for part in scored.of)
+    return Found(discovery, names, scored, search.exact.objective.metric.text, len(of.pairs), (), ())
 
 
 def _exactly(discovery: Discovery, of: PartScorer, exact: Exact) -> Scored:

@@ -332,11 +332,11 @@ class DiscoveredJson(TypedDict):
     pairs: int
     "on which they were scored"
     keep: float
-    "the share, or the number, that is kept"
+    "the share, or the number, that is kept; if `by` is threshold, the least score of what is kept"
     by: str
-    "whether they are ranked by signed or by absolute score"
+    "whether they are ranked by signed or by absolute score; threshold: all are kept that score at least `keep`"
     scores: dict[str, float | None]
-    "the score of each: how much the metric falls where it alone is as in the counterfactual run, to first order if the method uses gradients"
+    "the score of each: how much the metric falls where it alone is as in the counterfactual run, to first order if the method uses gradients; of acdc how much the loss rises when it is dropped beside those dropped before it"
     correlation: float | None
     "Pearson's, of scores and exact effects; null where the scores are exact effects"
     sampled: int

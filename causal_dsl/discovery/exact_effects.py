@@ -3,7 +3,7 @@ pass for each, by the hooks of interventions."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -27,6 +27,16 @@ from causal_dsl.vocabulary.ports import Port, Reach
 Part = OutputNode | tuple[OutputNode, Port]
 
 
+@dataclass(frozen=True, eq=False)
+class PlainRuns:
+    """The runs of base and source of the pairs ``which``: their logits, and what some nodes give in the source."""
+
+    which: np.ndarray
+    base: Tensor
+    source: Tensor
+    values: dict[OutputNode, Tensor]
+
+
 @dataclass(eq=False)
 class Exact:
     """The effects of parts of a network on a metric."""
@@ -46,31 +56,48 @@ class Exact:
         found = np.full((len(parts), len(self.pairs)), np.nan)
         ends = np.zeros((2, len(self.pairs)))
         for which in self.pairs.batches(self.network, self.budget, gradients=False):
-            base = self._run(which, "base", (), {})[0]
-            plain = self.objective.values(base, base, which)
-            nodes = list(dict.fromkeys(_node(part) for group in parts for part in group))
-            other, values = self._run(which, "source", nodes, {})
-            ends[:, which] = plain, self.objective.values(other, base, which)
+            runs = self.plain(which, [part for group in parts for part in group])
+            plain = self.objective.values(runs.base, runs.base, which)
+            ends[:, which] = plain, self.objective.values(runs.source, runs.base, which)
             for number, group in enumerate(parts):
-                logits = self._run(which, "base", (), {part: values[_node(part)] for part in group})[0]
-                found[number, which] = plain - self.objective.values(logits, base, which)
+                found[number, which] = plain - self.objective.values(self.patched(runs, group), runs.base, which)
         self.ends = float(ends[0].mean()), float(ends[1].mean())
         return found
 
+    @torch.no_grad()
+    def plain(self, which: np.ndarray, parts: Sequence[Part]) -> PlainRuns:
+        """The two runs of some pairs, with what the senders of ``parts`` give in the source."""
+        base, _ = self._run(which, "base", (), {}, {})
+        source, values = self._run(which, "source", list(dict.fromkeys(map(_node, parts))), {}, {})
+        return PlainRuns(which, base, source, values)
+
+    @torch.no_grad()
+    def patched(self, runs: PlainRuns, parts: Sequence[Part]) -> Tensor:
+        """The logits [m, vocabulary] of the base where ``parts`` together are given what they give in the source."""
+        nodes = {part: runs.values[part] for part in parts if not isinstance(part, tuple)}
+        ports, masks = ports_of(self.network.facts), dict[OutputNode, int]()
+        for part in parts:
+            if isinstance(part, tuple):
+                masks[part[0]] = masks.get(part[0], 0) | 1 << ports.number(part[1])
+        edges = {node: (runs.values[node], Reach(ports, (mask,))) for node, mask in masks.items()}
+        return self._run(runs.which, "base", (), nodes, edges)[0]
+
     def _run(
-        self, which: np.ndarray, role: str, reads: Sequence[OutputNode], writes: dict[Part, Tensor]
+        self,
+        which: np.ndarray,
+        role: str,
+        reads: Sequence[OutputNode],
+        nodes: Mapping[OutputNode, Tensor],
+        senders: Mapping[OutputNode, tuple[Tensor, Reach]],
     ) -> tuple[Tensor, dict[OutputNode, Tensor]]:
         rows, positions = self._tokens(which)
         given = self.pairs.rows(role, which)
-        inner: list[SiteWrite] = []
-        edges: list[EdgeWrite] = []
-        ports = ports_of(self.network.facts)
-        for part, value in writes.items():
-            own = SiteWrite(_site(_node(part)), rows, positions, partial(_instead, value))
-            if isinstance(part, tuple):
-                edges.append(EdgeWrite(own, Reach(ports, (1 << ports.number(part[1]),))))
-            else:
-                inner.append(own)
+
+        def write(node: OutputNode, value: Tensor) -> SiteWrite:
+            return SiteWrite(_site(node), rows, positions, partial(_instead, value))
+
+        inner = [write(node, value) for node, value in nodes.items()]
+        edges = [EdgeWrite(write(node, value), reach) for node, (value, reach) in senders.items()]
         with ExitStack() as stack:
             if edges:
                 stack.enter_context(edges_patched(self.network, given, edges, self.padding))
@@ -109,4 +136,4 @@ def _site(node: OutputNode) -> Site:
     return places_of([(node, None)])[0].site
 
 
-__all__ = ["Exact", "Part"]
+__all__ = ["Exact", "Part", "PlainRuns"]

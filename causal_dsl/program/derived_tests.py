@@ -219,7 +219,8 @@ def search_of(test: Test, number: int, n: int | None, source: str) -> Test:
     made = without_lines(
         made, name=name, cells=(Cell(()),), solved=(), control=(test.name, "search"), parts=(), discoveries=()
     )
-    return replace(made, scores=replace(made.scores, needed=frozenset({(source, Quantity("answer"))})))
+    roles = dict.fromkeys((source, *test.solved))
+    return replace(made, scores=replace(made.scores, needed=frozenset((role, Quantity("answer")) for role in roles)))
 
 
 # ── controls ────────────────────────────────────────────────────────────────────────────────────

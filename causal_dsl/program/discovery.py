@@ -18,7 +18,7 @@ from causal_dsl.measures.of_circuits import OfCircuit
 from causal_dsl.measures.per_pair import Pair
 from causal_dsl.program.circuit_files import edge_of, node_of
 from causal_dsl.program.circuit_members import Members
-from causal_dsl.program.edge_sets import EdgeSet, edge_name, every_edge, ports_of
+from causal_dsl.program.edge_sets import SENDERS, EdgeSet, edge_name, every_edge, ports_of
 from causal_dsl.program.nodes import EVERYWHERE, OutputNode, universe
 from causal_dsl.program.program import Test
 from causal_dsl.program.read_settings import call_name, read_settings
@@ -32,8 +32,8 @@ from causal_dsl.vocabulary.values.from_run import FromRun
 _SETTINGS = {
     "what": Setting("word", positional=True, required=True, choices=("nodes", "edges")),
     "method": Setting("value", required=True),
-    "keep": Setting("number", required=True, low=0),
-    "by": Setting("word", required=True, choices=("signed", "absolute")),
+    "keep": Setting("number", low=0),
+    "by": Setting("word", choices=("signed", "absolute")),
     "among": Setting("names"),
     "n": Setting("int", low=1),
 }
@@ -61,7 +61,8 @@ class Discovery:
 
 @dataclass(frozen=True)
 class Kept:
-    """What of the scores is in a circuit: the share or the number that is kept, by ``signed`` or ``absolute`` score."""
+    """What of the scores is in a circuit: the share or the number that is kept, by ``signed`` or ``absolute`` score; by ``threshold``
+    all that score at least ``keep``."""
 
     discovery: Discovery
     keep: float
@@ -90,6 +91,9 @@ def read_discover(call: tree.Call, facts: Facts, searches: Searches | None, foun
     kinds = _kinds(settings["among"], settings["what"], facts, found)
     if method is None or kinds is None:
         return None
+    rule = _rule(method, settings, call, found)
+    if rule is None:
+        return None
     if settings["what"] == "edges" and not _has_edges(facts, call.span, found):
         return None
     every = universe(facts, kinds, [OutputNode("neuron", n, 0) for n in range(facts.layers or 0)] * ("neuron" in kinds))
@@ -107,8 +111,7 @@ def read_discover(call: tree.Call, facts: Facts, searches: Searches | None, foun
     test = "" if searches is None else searches.test
     kept = Kept(
         Discovery(test, settings["what"], method[0], method[1], kinds, settings["n"], call.span),
-        settings["keep"],
-        settings["by"],
+        *rule,
     )
     if searches is not None:
         searches.asked.append(kept)
@@ -117,10 +120,11 @@ def read_discover(call: tree.Call, facts: Facts, searches: Searches | None, foun
     if scores is None:  # nothing has run: as many of them as it will keep
         there = every_edge(facts, kinds) if edges else None
         parts = map(str, every) if there is None else (edge_name(node, port) for node, port, _ in there)
-        names = chosen(dict.fromkeys(parts, 0.0), kept, call.span, found)
+        every_name = dict.fromkeys(parts, kept.keep if kept.by == "threshold" else 0.0)
+        names = chosen(every_name, kept, call.span, found)
     else:
         names = chosen(scores, kept, call.span, found)
-        names = pruned(names, facts) if edges and names is not None else names
+        names = pruned(names, facts, kinds) if edges and names is not None else names
     if names is None:
         return None
     if edges:
@@ -133,6 +137,8 @@ def read_discover(call: tree.Call, facts: Facts, searches: Searches | None, foun
 def chosen(scores: Mapping[str, float], kept: Kept, span: Span, found: Diagnostics) -> list[str] | None:
     """The names with the highest scores; None where there are not as many (E829)."""
     keep, every = kept.keep, len(scores)
+    if kept.by == "threshold":
+        return sorted((name for name in scores if scores[name] >= keep), key=lambda name: (-scores[name], name))
     count = math.ceil(keep * every - 1e-9) if isinstance(keep, float) and keep <= 1 else keep
     if count != int(count) or count > every:
         found.report(
@@ -146,10 +152,13 @@ def chosen(scores: Mapping[str, float], kept: Kept, span: Span, found: Diagnosti
     return sorted(scores, key=lambda name: (-size(scores[name]), name))[: int(count)]
 
 
-def pruned(names: Iterable[str], facts: Facts) -> list[str]:
+def pruned(names: Iterable[str], facts: Facts, kinds: Iterable[str] = SENDERS) -> list[str]:
     """The edges that lie on a path from the embedding to the logits: an edge from a component that no kept edge reaches, and one to
-    a component that gives nothing on, is dropped, and so on until none is."""
-    edges = {name: (name.partition(" -> ")[2], nodes_at(name, facts)) for name in names}
+    a component that gives nothing on, is dropped, and so on until none is. Edges that begin at other ``kinds`` are all there."""
+    kept = list(names)
+    others = every_edge(facts, [kind for kind in SENDERS if kind not in kinds]) or ()
+    there = [*kept, *(edge_name(node, port) for node, port, _ in others)]
+    edges = {name: (name.partition(" -> ")[2], nodes_at(name, facts)) for name in there}
     while True:
         senders = {ends[0] for _, ends in edges.values()}
         reached = {node for _, ends in edges.values() for node in ends[1:]}
@@ -159,7 +168,7 @@ def pruned(names: Iterable[str], facts: Facts) -> list[str]:
             if (receiver == "logits" or senders & set(ends[1:])) and (ends[0].kind == "embed" or ends[0] in reached)
         }
         if len(left) == len(edges):
-            return list(left)
+            return [name for name in kept if name in left]
         edges = left
 
 
@@ -258,6 +267,28 @@ def _method(expr: tree.Expr, found: Diagnostics) -> tuple[str, tuple[tuple[str, 
     arguments = expr.arguments if isinstance(expr, tree.Call) else ()
     settings = read_settings(called[0], arguments, METHODS[called[0]].settings, found, expr.span)
     return None if settings is None else (called[0], tuple(settings.items()))
+
+
+def _rule(
+    method: tuple[str, tuple[tuple[str, Any], ...]], settings: Mapping[str, Any], call: tree.Call, found: Diagnostics
+) -> tuple[float, str] | None:
+    """How much is kept, and by what; None where it is not said, or said twice (E817)."""
+    given = [name for name in ("keep", "by") if settings[name] is not None]
+    if METHODS[method[0]].decides:
+        if not given:
+            return dict(method[1])["threshold"], "threshold"
+        place = next(a for a in call.arguments if a.name is not None and a.name.name == given[0])
+        found.report(
+            "E817",
+            f"`{method[0]}` keeps by its threshold, and not by `{given[0]}`",
+            place.span,
+            help=f"leave {' and '.join(f'`{name}`' for name in given)} out",
+        )
+        return None
+    for name, words in (("keep", "a share or a number, as in keep=10%"), ("by", "by=signed or by=absolute")):
+        if name not in given:
+            found.report("E214", f"`discover` needs `{name}`", call.span, help=f"write {words}")
+    return (settings["keep"], settings["by"]) if len(given) == 2 else None
 
 
 def _kinds(names: tuple[tree.Expr, ...] | None, what: str, facts: Facts, found: Diagnostics) -> tuple[str, ...] | None:

@@ -55,10 +55,11 @@ def _found(circuit: CircuitResult) -> Iterator[str]:
     """How a circuit was found, in words."""
     for one in circuit.found:
         kept = f"{one.keep:.3g}" if one.keep > 1 or isinstance(one.keep, int) else f"{100 * one.keep:.3g}%"
-        told = [
-            f"found by {one.method} of {one.metric} on {one.pairs} pairs of the fit part: {kept} of {len(one.scores)} {one.what}, "
-            f"the highest by {one.by} score"
-        ]
+        which = f"{kept} of {len(one.scores)} {one.what}, the highest by {one.by} score"
+        if one.by == "threshold":
+            count = sum(score >= one.keep for score in one.scores.values())
+            which = f"{count} of {len(one.scores)} {one.what} were not dropped"
+        told = [f"found by {one.method} of {one.metric} on {one.pairs} pairs of the fit part: {which}"]
         if one.correlation is not None:
             told.append(f"correlation with the exact effects of {one.sampled}: {show(one.correlation)}")
         if one.stability is not None:

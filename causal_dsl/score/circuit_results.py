@@ -59,7 +59,7 @@ class RandomCircuits:
 @dataclass(frozen=True)
 class Discovered:
     """How a circuit was found: by a ``method`` from a ``metric`` on ``pairs`` pairs of their own, the ``keep`` ``what`` with the highest
-    scores ``by`` signed or absolute score. ``correlation`` with the exact effects of ``sampled`` of them, ``stability`` of the kept set
+    scores ``by`` signed or absolute score (by threshold: all that score at least ``keep``). ``correlation`` with the exact effects of ``sampled`` of them, ``stability`` of the kept set
     (the mean Jaccard index with those of resampled pairs), ``passes`` forwards and backwards, ``ends`` of the metric."""
 
     what: str

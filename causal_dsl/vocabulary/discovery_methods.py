@@ -14,14 +14,22 @@ _STEPS = {
 }
 
 
+_SEARCH = {
+    "threshold": Setting("number", required=True, low=0),
+    "loss": Setting("word", default="kl", choices=("kl", "fall")),
+}
+
+
 @dataclass(frozen=True)
 class Method:
-    """``says`` is how it scores, ``gradient``: whether it needs that the metric has one."""
+    """``says`` is how it scores, ``gradient``: whether it needs that the metric has one. One that ``decides`` keeps what scores at least
+    its ``threshold``."""
 
     name: str
     says: str
     gradient: bool = True
     settings: Mapping[str, Setting] = field(default_factory=dict)
+    decides: bool = False
 
 
 METHODS = {
@@ -32,6 +40,9 @@ METHODS = {
             "eap_ig", "the same with the mean gradient along a path between the runs (Hanna et al. 2024)", True, _STEPS
         ),
         Method("exact", "a forward pass for each, with it alone taken from the counterfactual run", False),
+        Method(
+            "acdc", "dropped one by one from the logits backwards (Conmy et al. 2023)", False, _SEARCH, decides=True
+        ),
     )
 }
 

@@ -35,7 +35,7 @@ def test_integrated_gradients_are_those_of_captum(rule: str) -> None:
             def logit(given: Tensor) -> Tensor:
                 handle = place(given)
                 try:
-                    return model(ids.expand(len(given), -1)).logits[:, -1, answer]  # type: ignore[no-any-return]
+                    return model(ids.expand(len(given), -1)).logits[:, -1, answer]
                 finally:
                     handle.remove()
 

@@ -24,7 +24,7 @@ TRUE = {
     "hist": (["embed", "layer[0].head[0]", "layer[0].mlp_out"], "hist", "base.answer != source.answer"),
 }
 TEST = """
-circuit found : program = discover({what}, method={method}, keep={keep}, by=absolute)
+circuit found : program = discover({what}, method={method}{keep})
 metric gained = logit(answer) - logit(source.answer)
 test judged on there {{
   base, source ~ {model}(n=64, seed=0) where {where}
@@ -34,13 +34,14 @@ test judged on there {{
 """
 
 
-def judged(name: str, what: str, method: str, keep: object) -> object:
+def judged(name: str, what: str, method: str, keep: int | None = None) -> object:
     """The one cell of a test of a circuit that is found in a compiled program."""
+    kept = "" if keep is None else f", keep={keep}, by=absolute"
     text = (ROOT / "specs" / "tracr" / f"{name}.causal").read_text()
     text = text[: text.index("\ntest ")]
     _, model, where = TRUE[name]
     (test,) = api.run(
-        api.parse(text + TEST.format(what=what, method=method, keep=keep, model=model, where=where))
+        api.parse(text + TEST.format(what=what, method=method, keep=kept, model=model, where=where))
     ).tests
     return test.cells[0]
 
@@ -132,3 +133,32 @@ def test_edges_without_a_path_are_dropped() -> None:
     # of a key that query heads share each may give it on
     shared = ["embed -> layer[1].head[0].k", "layer[1].head[1] -> logits"]
     assert pruned(shared, facts) == shared
+
+
+@pytest.mark.parametrize("method", ["eap", pytest.param("acdc(threshold=0.001, loss=fall)", marks=pytest.mark.slow)])
+def test_edges_that_were_found_are_read_again_from_their_file(method: str, tmp_path: Path) -> None:
+    """The file has a score for each edge, of which those are kept that were, and of these the ones that lie on a path."""
+    rule = ", keep=12, by=signed" if method == "eap" else ""
+    more = """
+circuit found : net = FOUND
+metric gap = logit(o) - logit(source.o)
+test t on a(l=0, p=last) {
+  base, source ~ m(n=6, seed=3, split=test, controls=none) where base.template == source.template
+  do(outside(found) <- source)
+  report faithfulness(gap)
+}
+"""
+    spec = api.parse(spec_of("llama", more.replace("FOUND", f"discover(edges, method={method}{rule})")))
+    (mine,) = api.run(spec, Options(out=tmp_path)).tests[0].cells
+    (kept,) = tmp_path.rglob("circuits/*.json")
+    scores = json.loads(kept.read_text())["edges"]
+    count = 12 if method == "eap" else sum(score >= 0.001 for score in scores.values())
+    assert 0 < count < len(scores)
+    (tmp_path / kept.name).write_bytes(kept.read_bytes())
+    again = more.replace("FOUND", f'json("{kept.name}", keep={count}, by=signed)')
+    (theirs,) = api.run(api.parse(spec_of("llama", again), folder=tmp_path)).tests[0].cells
+    assert mine.circuit is not None and theirs.circuit is not None
+    best = sorted(scores, key=lambda name: (-scores[name], name))[:count]
+    assert set(theirs.circuit.lines) == set(best) >= set(mine.circuit.lines)
+    # what lies on no path carries nothing that the base run would not, so the scores are the same
+    assert theirs.scores["faithfulness(gap)"].value == pytest.approx(mine.scores["faithfulness(gap)"].value, abs=1e-4)
