@@ -50,7 +50,8 @@ class Value:
     @property
     def parts(self) -> tuple[Value, ...]:
         """The values that it is made from."""
-        every = (getattr(self, name) for name in _names(type(self)))
+        kind: Any = type(self)
+        every = (getattr(self, name) for name in _names(kind))
         return tuple(value for value in every if isinstance(value, Value))
 
     def walk(self) -> Iterator[Value]:
