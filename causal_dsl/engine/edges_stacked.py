@@ -12,10 +12,13 @@ from causal_dsl.engine.activation_cache import PassActivations
 from causal_dsl.engine.looks import Looks
 from causal_dsl.engine.reference import ReferenceExecutor
 from causal_dsl.inputs.protocol import InputRows
-from causal_dsl.network.edge_pass import edges_together
+from causal_dsl.network.edge_pass import KEPT, TOGETHER, edges_together
 from causal_dsl.network.edges import EdgeWrite
 from causal_dsl.network.forward import SiteWrite, forward
 from causal_dsl.planning.rows import Family, Layout
+
+#: So many tokens are run together, whatever is kept of them.
+_LEAST_TOKENS = 256
 
 
 class EdgeExecutor(ReferenceExecutor):
@@ -38,6 +41,13 @@ class EdgeExecutor(ReferenceExecutor):
             most = max(1, self._fit(int(lengths.max(initial=1))) // max(1, len(homes)))
             for start in range(0, len(families), most):
                 yield from self._together(layout, families[start : start + most], kept)
+
+    def _fit(self, tokens: int) -> int:
+        """As many as fit the budget, and no more than those whose senders' terms are kept for later receivers."""
+        facts = self.network.facts
+        senders = 1 + (facts.layers or 1) * ((facts.heads or 1) + 1)
+        kept = KEPT // ((senders + TOGETHER) * (facts.width or 1) * self.context.budget.size)
+        return min(super()._fit(tokens), max(1, max(kept, _LEAST_TOKENS) // max(1, tokens)))
 
     def _together(
         self, layout: Layout, families: Sequence[Family], kept: PassActivations

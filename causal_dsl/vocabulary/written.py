@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, TypeVar
 
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 V = TypeVar("V", bound="Value")
+
+
+@cache
+def _names(kind: Any) -> tuple[str, ...]:
+    return tuple(part.name for part in fields(kind))
 
 
 @dataclass(frozen=True)
@@ -46,7 +52,8 @@ class Value:
     @property
     def parts(self) -> tuple[Value, ...]:
         """The values that it is made from."""
-        every = (getattr(self, part.name) for part in fields(self))
+        kind: Any = type(self)
+        every = (getattr(self, name) for name in _names(kind))
         return tuple(value for value in every if isinstance(value, Value))
 
     def walk(self) -> Iterator[Value]:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from causal_dsl import api
 from causal_dsl.api import Options
+from causal_dsl.network import edge_pass
 from causal_dsl.program.edge_sets import EdgeSet, every_edge, receivers_of
 from causal_dsl.program.nodes import edges_among, universe
 from causal_dsl.vocabulary.network_facts import Facts
@@ -211,6 +212,20 @@ def test_both_executors_and_all_self_checks(name: str) -> None:
     assert len(one.circuit.checks) == 3
     assert set(one.circuit.sizes) == {one.circuit.size.weighted} and len(one.circuit.sizes) == 20
     assert one.circuit.choices.component == "edges from the embedding, heads, MLPs"
+
+
+@pytest.mark.parametrize("kept", [0, 1 << 28])
+def test_terms_that_are_kept_or_made_again_and_edges_at_some_tokens(kept: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tokens of a row have masks of their own here, and terms are made for each layer where none are kept."""
+    monkeypatch.setattr(edge_pass, "KEPT", kept)
+    text = spec("llama", "outside(c, at=[x, last]) <- source", "change(gap)").replace("n=6", "n=4, controls=none")
+    text += (
+        text[text.index("test t on a") :].replace("test t", "test u").replace("outside(c, at=[x, last])", "outside(c)")
+    )
+    fast, slow = api.run(api.parse(text)), api.run(api.parse(text), Options(reference=True))
+    for one, other in zip(fast.tests, slow.tests, strict=True):
+        value = one.cells[0].scores["change(gap)"].value
+        assert value == pytest.approx(other.cells[0].scores["change(gap)"].value, abs=1e-5) and abs(value or 0) > 1e-4
 
 
 @pytest.mark.parametrize("parallel", [False, True])
