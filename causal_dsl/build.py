@@ -16,7 +16,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
 from causal_dsl.building.declarations import (
-    Action,
     AlignmentWord,
     Causal,
     Circuit,
@@ -28,6 +27,7 @@ from causal_dsl.building.declarations import (
     collect,
 )
 from causal_dsl.building.operators import (
+    Action,
     Declared,
     Expression,
     checked,

@@ -220,11 +220,30 @@ def circuits() -> st.SearchStrategy[tree.CircuitDecl | tree.CircuitAs]:
 def actions() -> st.SearchStrategy[tree.Interchange | tree.PatchPath | tree.SetTo | tree.AddTo]:
     via = st.none() | calls()
     return st.one_of(
-        st.builds(tree.Interchange, paths(), paths(), via),
-        st.builds(tree.PatchPath, paths(), paths(), paths()),
-        st.builds(tree.SetTo, paths(), _values, via),
+        st.builds(tree.Interchange, paths(), paths() | unders(), via),
+        st.builds(tree.PatchPath, paths(), paths(), paths() | unders()),
+        st.builds(tree.SetTo, paths(), _values | unders(), via),
         st.builds(tree.AddTo, paths(), _values, via),
     )
+
+
+@cache
+@st.composite
+def unders(draw: st.DrawFn, depth: int = 1) -> tree.Expr:
+    """Runs in which something is written, and sites of them."""
+    via = st.none() | calls()
+    parts = st.builds(tree.Attribute, paths(), idents()) | st.builds(tree.Subscript, paths(), _tuples(_values, 1, 2))
+    source = paths() | unders(depth - 1) if depth > 0 else paths()
+    named = st.builds(tree.Interchange, st.builds(tree.Name, _NAMES), source)
+    writes = st.one_of(
+        named,
+        st.builds(tree.Interchange, parts, source, via),
+        st.builds(tree.SetTo, parts, _values, via),
+        st.builds(tree.AddTo, parts, _values, via),
+    )
+    given = (*_arguments(draw, 1), draw(writes), *_arguments(draw, 1))
+    made: tree.Expr = tree.Under(draw(paths()), given)
+    return tree.Attribute(made, draw(_IDENTS)) if draw(_NO_OR_YES) else made
 
 
 @cache

@@ -24,6 +24,8 @@ from causal_dsl.running import run_specs
 
 STUDIES = Path(__file__).parents[1] / "specs" / "studies"
 LAYERS, HEADS, WIDE = 30, 9, 4
+#: How many pairs those of circuits are run on here, whose controls are some hundred circuits; others are run on 16.
+FEW = {"circuit_of_ioi": 2, "path_patching": 4, "induction_heads": 4}
 REAL = sorted(path.stem for path in STUDIES.glob("*.causal") if "smollm" in path.read_text(encoding="utf-8"))
 
 
@@ -318,9 +320,10 @@ def _few(home: Path) -> list[cd.Spec]:
     """The studies of the real model, on few rows and in short fits."""
     shutil.copytree(STUDIES, home / "studies")
     shutil.copytree(STUDIES.parent, home, ignore=shutil.ignore_patterns("studies", "tracr"), dirs_exist_ok=True)
+    (home / "pyproject.toml").touch()  # one project, so that studies import the specs beside their folder
     for name in REAL:
         path = home / "studies" / f"{name}.causal"
-        text = re.sub(r"\bn=\d+", "n=16", path.read_text(encoding="utf-8"))
+        text = re.sub(r"\bn=\d+", f"n={FEW.get(name, 16)}", path.read_text(encoding="utf-8"))
         path.write_text(text.replace("epochs=12", "epochs=1"), encoding="utf-8")
     return [cd.load(home / "studies" / f"{name}.causal") for name in REAL]
 
@@ -353,3 +356,22 @@ def test_studies_of_the_real_model_find_what_they_say(tmp_path: Path) -> None:
     assert score("attributes_of_cities", "whole_vector", "cause", l=12) > 0.9
     assert score("attributes_of_cities", "whole_vector", "isolate", l=12) < 0.6
     assert score("function_vectors", "by_example", "accuracy") > 0.5
+    assert score("circuit_of_ioi", "on_other_inputs", "faithfulness(logit_diff)", k=120) > 0.8
+    assert score("circuit_of_ioi", "on_other_names", "faithfulness(logit_diff)") > 0.6
+    assert score("circuit_of_ioi", "on_another_sentence", "faithfulness(logit_diff)") > 0.6
+    told = {
+        n: score("path_patching", f"inhibit_to_{n}_of_mover", "change(logit_diff)")
+        for n in ("queries", "keys", "values")
+    }
+    assert told["queries"] < -0.4 and max(map(abs, (told["keys"], told["values"]))) < 0.3
+    heads: dict[Any, float] = {}
+    for cell in of["induction_heads", "scores"].cells:
+        (found,) = (told.value for name, told in cell.scores.items() if name.startswith("induction"))
+        heads[cell.cell["l"], cell.cell["h"]] = found or 0.0
+    assert set(sorted(heads, key=lambda at: -heads[at])[:4]) == {(17, 3), (17, 4), (17, 5), (18, 6)}
+    ablated = {
+        g: score("induction_heads", f"without{g}", "change(prob(next))") for g in ("", "_others_one", "_others_two")
+    }
+    assert min(ablated, key=lambda g: ablated[g]) == ""
+    assert score("steering_a_mood", "steered", "change(happier)", l=20, c=1) > 1.5
+    assert score("steering_a_mood", "steered", "change(happier)", l=20, c=-1) < -1.5

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from causal_dsl.building.operators import (
+    Action,
     Declared,
     Expression,
     Nameable,
@@ -265,13 +266,6 @@ class Circuit(_Block):
             return tree.CircuitAs(self.ident, self._made, of, self._parameters, doc=self.doc)
         assert of is not None
         return tree.CircuitDecl(self.ident, of, tuple(self._members), self._parameters, doc=self.doc)
-
-
-class Action:
-    """Something that ``do( )`` does; made by :func:`swap`, :func:`set_to`, :func:`add_to`, :func:`path`."""
-
-    def __init__(self, node: Any, needs: Iterable[Declared]):
-        self.node, self.needs = node, tuple(needs)
 
 
 class TestWord(_Block):

@@ -192,22 +192,43 @@ class Expression:
         return called(Expression(self._path(), self._needs), *positional, **named)
 
     def _path(self) -> Any:
-        if not isinstance(self._node, tree.Name | tree.Attribute | tree.Subscript | tree.Call):
+        if not isinstance(self._node, tree.Name | tree.Attribute | tree.Subscript | tree.Call | tree.Under):
             raise TypeError(f"`{self!r}` is a value: it has no parts and cannot be called")
         return self._node
 
 
+class Action:
+    """Something that ``do( )`` does; made by :func:`swap`, :func:`set_to`, :func:`add_to`, :func:`path`."""
+
+    def __init__(self, node: Any, needs: Iterable[Declared]):
+        self.node, self.needs = node, tuple(needs)
+
+
 def called(function: Expression, *positional: Any, **named: Any) -> Expression:
     """A call of a path; keyword arguments are its settings."""
-    arguments: list[tree.Argument] = []
+    arguments: list[Any] = []
     needs: list[Declared] = list(function._needs)
     for name, value in [*((None, value) for value in positional), *named.items()]:
+        if name is None and isinstance(value, Action):
+            arguments.append(_done_in(function, value.node))
+            needs += value.needs
+            continue
         # A setting may take a domain: among=between(0, 9), among=values("is", "are").
         plain = name and isinstance(value, Expression) and isinstance(value._node, tree.Range | tree.Set)
         node, more = (value._node, value._needs) if plain else value_node(value)
         arguments.append(tree.Argument(tree.Ident(checked(name)) if name else None, node))
         needs += more
-    return Expression(tree.Call(function._node, tuple(arguments)), needs)
+    plain = all(isinstance(argument, tree.Argument) for argument in arguments)
+    return Expression((tree.Call if plain else tree.Under)(function._node, tuple(arguments)), needs)
+
+
+def _done_in(run: Expression, action: Any) -> Any:
+    """What is done in a run that values are taken from: ``source(patch(site, other))``."""
+    if isinstance(action, tree.PatchPath):
+        raise TypeError(f"no edge is patched in `{run!r}`: name the site that is written there")
+    if isinstance(action.target, tree.Name) and not (isinstance(action, tree.Interchange) and action.via is None):
+        raise TypeError(f"name the part of `{action.target.name}` that is written in `{run!r}`, as in embed[all]")
+    return action
 
 
 def combine(make: Callable[..., Any], *parts: Any) -> Expression:

@@ -17,6 +17,7 @@ from causal_dsl.program.read_edges import read_edge
 from causal_dsl.program.read_features import FeatureRef, Via, check_width, family, join, read_via, share
 from causal_dsl.program.read_settings import constant
 from causal_dsl.program.read_sites import SITE_HEADS, SiteReader
+from causal_dsl.program.runs_under import refuse_argument, refuse_inside, refuse_taken
 from causal_dsl.program.written_values import ValueReader
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
@@ -42,7 +43,7 @@ class ActionReader:
         over = None
         if self.variable(target) is None:
             over = replace(self.sites, diagnostics=Diagnostics()).spread(target)  # faults of it are told by `target`
-        return ValueReader(self.roles, self.folder, self.sites, self.diagnostics, over)
+        return ValueReader(self.roles, self.folder, self.sites, self.diagnostics, over, writes=self.written_in)
 
     @property
     def sites(self) -> SiteReader:
@@ -62,6 +63,26 @@ class ActionReader:
                 return self._set(action, add=False)
             case tree.AddTo():
                 return self._set(action, add=True)
+
+    def written_in(self, under: tree.Under) -> tuple[Intervention, ...] | None:
+        """What is written in a run that values are taken from; None where a fault was reported."""
+        made = []
+        for action in under.given:
+            if isinstance(action, tree.Argument):
+                refuse_argument(action, under, self.diagnostics)
+                return None
+            if self.circuits.names(action.target):
+                refuse_inside(action.target.span, "a circuit", self.diagnostics)
+                return None
+            one = self.read(action)
+            if one is None:
+                return None
+            if one.features:
+                refuse_inside(action.target.span, "a learned feature", self.diagnostics)
+                return None
+            made.append(one)
+        apart = disjoint(made, self.alignment, self.diagnostics) and untouched(made, self.alignment, self.diagnostics)
+        return tuple(made) if apart else None
 
     # ── targets ─────────────────────────────────────────────────────────────────────────────────
 
@@ -182,6 +203,10 @@ class ActionReader:
         if value is None or inside is None or not self._read_where_it_reads(value, places, inside):
             return None
         variable = self.variable(action.target)
+        if value.under and (variable is not None or inside):
+            what = "a variable" if variable is not None else "a feature"
+            refuse_taken(what, action.source.span, value.role, self.diagnostics)
+            return None
         if variable is not None and value.places != places:
             self.diagnostics.report(
                 "E684",
@@ -269,6 +294,10 @@ class ActionReader:
             reader = replace(reader, size=size_of(inside[0]), through=str(inside[0]))
         value = reader.value(action.value, places or ())
         if places is None or value is None or inside is None or not self._read_where_it_reads(value, places, inside):
+            return None
+        taken = next((run for run in value.find(FromRun) if run.under), None)
+        if inside and taken is not None:
+            refuse_taken("a feature", action.value.span, taken.role, self.diagnostics)
             return None
         if add and value.changes:
             target, told = format_expr(action.target), format_expr(action.value)

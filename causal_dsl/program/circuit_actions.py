@@ -18,6 +18,7 @@ from causal_dsl.program.parameters import values_of
 from causal_dsl.program.paths import steps
 from causal_dsl.program.program import Intervention, NetworkRef
 from causal_dsl.program.read_settings import call_name
+from causal_dsl.program.runs_under import refuse_taken
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
 from causal_dsl.vocabulary.locations import Position
@@ -219,6 +220,9 @@ def _value(action: tree.Interchange | tree.SetTo | tree.AddTo, reader: ActionRea
     values = reader.values(action.target)
     if isinstance(action, tree.Interchange):
         value = values.source(action.source, ())
+        if value is not None and value.under:
+            refuse_taken("a circuit", action.source.span, value.role, reader.diagnostics)
+            return None
         if value is not None and not isinstance(action.source, tree.Name):
             reader.diagnostics.report(
                 "E803",
@@ -228,7 +232,12 @@ def _value(action: tree.Interchange | tree.SetTo | tree.AddTo, reader: ActionRea
             )
             return None
         return value
-    return values.value(action.value, ())
+    found = values.value(action.value, ())
+    taken = None if found is None else next((run for run in found.find(FromRun) if run.under), None)
+    if taken is not None:
+        refuse_taken("a circuit", action.value.span, taken.role, reader.diagnostics)
+        return None
+    return found
 
 
 def _told(action: tree.Interchange | tree.SetTo | tree.AddTo) -> str:

@@ -112,9 +112,11 @@ def settings_of(
 
 def _written_out(action: Action, cell: Mapping[str, tree.Expr]) -> Action:
     """An action with the numbers and texts that parameters stand for in the value that it writes."""
+    plain = {name: value for name, value in cell.items() if constant(value) is not None}
+    if isinstance(action, tree.Interchange) and any(isinstance(part, tree.Under) for part in action.source.walk()):
+        return replace(action, source=substitute(action.source, plain))
     if not isinstance(action, tree.SetTo | tree.AddTo):
         return action
-    plain = {name: value for name, value in cell.items() if constant(value) is not None}
     return replace(action, value=substitute(action.value, plain))
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from causal_dsl.diagnostics import Diagnostics, Source, Span, did_you_mean, nearest, real_path, shown_path
+from causal_dsl.program.runs_under import misplaced, refuse_misplaced
 from causal_dsl.reading import kind_of, may_read
 from causal_dsl.store import reads
 from causal_dsl.syntax import tree
@@ -184,6 +185,12 @@ class Loader:
     def tree(self, parsed: tree.Tree, source: Source, folder: Path) -> Module:
         module = Module(source, folder, parsed, faulty=set(parsed.broken))
         for declaration in parsed.declarations:
+            wrong = next(misplaced(declaration), None)
+            if wrong is not None:
+                refuse_misplaced(wrong, self.diagnostics)
+                if not isinstance(declaration, Import):
+                    module.faulty.add(declaration.name.name)
+                continue
             if isinstance(declaration, Import):
                 module.faulty |= {name.name for name in declaration.names}
                 for definition, name in self._imported(declaration, folder):

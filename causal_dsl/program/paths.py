@@ -40,6 +40,17 @@ def steps(expr: tree.Expr) -> list[SiteStep] | None:
     return None
 
 
+def run_of(expr: tree.Expr) -> tuple[tree.Expr, tree.Under | None]:
+    """A path whose head is `source(a <- b)` with `source` alone as its head, and that head; None where it has no such head."""
+    match expr:
+        case tree.Under(run=run):
+            return run, expr
+        case tree.Attribute(value=value) | tree.Subscript(value=value):
+            plain, under = run_of(value)
+            return replace(expr, value=plain), under
+    return expr, None
+
+
 def slice_text(index: tree.Slice) -> str:
     """A slice as it is written."""
     return ":".join("" if end is None else format_expr(end) for end in (index.start, index.stop))

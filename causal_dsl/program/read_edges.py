@@ -13,6 +13,7 @@ from causal_dsl.program.nodes import EVERYWHERE, Spot
 from causal_dsl.program.paths import steps
 from causal_dsl.program.program import Intervention
 from causal_dsl.program.read_sites import SITE_HEADS
+from causal_dsl.program.runs_under import refuse_taken
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
 from causal_dsl.vocabulary.locations import Position
@@ -38,6 +39,9 @@ def read_edge(action: tree.PatchPath, reader: ActionReader) -> Intervention | No
     received = _receivers(action.receiver, reader, circuits)
     value = reader.values(action.sender).source(action.source, ())
     if senders is None or received is None or value is None:
+        return None
+    if value.under:
+        refuse_taken("an edge", action.source.span, value.role, found)
         return None
     ports, position = received
     every = ports_of(network.facts)

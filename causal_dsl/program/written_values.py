@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean
 from causal_dsl.program.components import width
 from causal_dsl.program.indices import swept
-from causal_dsl.program.paths import steps, without_head
+from causal_dsl.program.paths import run_of, steps, without_head
 from causal_dsl.program.ranges import SiteRange
 from causal_dsl.program.read_settings import call_name, constant, read_settings
 from causal_dsl.program.read_sites import SiteReader
@@ -41,9 +43,16 @@ class ValueReader:
     size: int | None = None
     #: the feature in whose numbers the value is; empty for whole vectors
     through: str = ""
+    #: reads what is written in a run that values are taken from
+    writes: Callable[[tree.Under], tuple[Any, ...] | None] | None = None
 
     def source(self, expr: tree.Expr, places: tuple[Place, ...]) -> FromRun | None:
         """The vectors of a run, at its own sites where it names one, else at those that are written."""
+        expr, under = run_of(expr)
+        if under is not None:
+            taken = self.source(expr, places)
+            written = self.writes(under) if self.writes is not None else None
+            return None if taken is None or written is None else replace(taken, under=written)
         path = steps(expr)
         role = path[0].name if path else None
         if path is None or role not in self.roles or path[0].indices is not None or path[0].arguments is not None:
@@ -138,8 +147,8 @@ class ValueReader:
                 return self._word(expr, name, places)
             case tree.Call() if (called := call_name(expr)) and is_word(called[0]):
                 return self._word(expr, called[0], places)
-            case tree.Name() | tree.Attribute() | tree.Subscript() | tree.Call():
-                path = steps(expr)
+            case tree.Name() | tree.Attribute() | tree.Subscript() | tree.Call() | tree.Under():
+                path = steps(run_of(expr)[0])
                 if path and path[0].name in self.roles:
                     return self.source(expr, places)
                 self._no_value(expr)

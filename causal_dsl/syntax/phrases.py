@@ -86,6 +86,9 @@ class Phrases:
             case tree.Call():
                 function = self.expr(node.function, ATOM)
                 return self.bracketed((function, "("), [self.argument(a) for a in node.arguments], node, ")")
+            case tree.Under():
+                written = [self.argument(a) if isinstance(a, tree.Argument) else self.action(a) for a in node.given]
+                return self.bracketed((self.expr(node.run, ATOM), "("), written, node, ")")
             case tree.List():
                 return self.bracketed("[", [self.expr(item) for item in node.items], node, "]")
             case tree.Slice():

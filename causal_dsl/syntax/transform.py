@@ -169,6 +169,9 @@ class BuildTree(Transformer[Token, Any]):
     def interchange(self, c: list[Any]) -> tree.Interchange:
         return tree.Interchange(c[0], c[4], c[2], span=_span(c))
 
+    def interchange_of(self, c: list[Any]) -> tree.Interchange:
+        return tree.Interchange(self.name(c), c[2], span=_span(c))
+
     def patch_path(self, c: list[Any]) -> tree.PatchPath:
         return tree.PatchPath(c[0], c[2], c[4], span=_span(c))
 
@@ -250,8 +253,10 @@ class BuildTree(Transformer[Token, Any]):
     def subscript(self, c: list[Any]) -> tree.Subscript:
         return tree.Subscript(c[0], _nodes(c[1:]), span=_span(c))
 
-    def call(self, c: list[Any]) -> tree.Call:
-        return tree.Call(c[0], _nodes(c[1:]), span=_span(c))
+    def call(self, c: list[Any]) -> tree.Call | tree.Under:
+        given = _nodes(c[1:])
+        plain = all(isinstance(one, tree.Argument) for one in given)
+        return (tree.Call if plain else tree.Under)(c[0], given, span=_span(c))
 
     def argument(self, c: list[Any]) -> tree.Argument:
         value = tree.Name(c[2].text, span=c[2].span) if isinstance(c[2], Lexeme) else c[2]

@@ -131,6 +131,15 @@ class Call(Node):
 
 
 @dataclass(frozen=True)
+class Under(Node):
+    """``run(target <- source, …)``: a run in which something is written. At least one of ``given`` is no argument; those that
+    are arguments belong to no such run, and are refused where it is read."""
+
+    run: Expr
+    given: tuple[Interchange | SetTo | AddTo | Argument, ...]
+
+
+@dataclass(frozen=True)
 class List(Node):
     items: tuple[Expr, ...]
 
@@ -218,6 +227,7 @@ Expr = (
     | Attribute
     | Subscript
     | Call
+    | Under
     | List
     | Unary
     | Binary

@@ -1,0 +1,130 @@
+"""Values from runs in which something is written themselves, against forwards by hand, one after another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from causal_dsl.planning.lower import by_reference
+from tests.engine.tiny import execution_of, network_of, spec_of
+
+#: The projection after the heads, and the MLP, of a layer.
+FAMILIES = {"llama": ("self_attn.o_proj", "mlp"), "gpt2": ("attn.c_proj", "mlp")}
+TEST = """
+test t on a(l=0, p=last) {{
+  base, source, other ~ m(n=6, seed=3)
+  do({action})
+  report kl
+}}
+"""
+#: What is done, and by hand: the vector that is written after layer 1 at the last token.
+HEAD = "layer[0].head[1].z[last]"
+ACTIONS: dict[str, Callable[[ByHand, Tensor, Tensor], Tensor]] = {
+    f"layer[1].resid_post[last] <- source({HEAD} <- other)": lambda hand, source, other: hand.stream(
+        source, z=hand.z(other)
+    ),
+    f"layer[1].resid_post[last] <- source({HEAD} <- other).layer[0].resid_post[last]": lambda hand, source, other: (
+        hand.stream(source, layer=0, z=hand.z(other))
+    ),
+    "layer[1].resid_post[last] <- source(layer[0].mlp_out[last] = 0)": lambda hand, source, other: hand.stream(
+        source, mlp=torch.zeros(1)
+    ),
+    "layer[1].resid_post[last] <- source(layer[0].mlp_out[last] += other)": lambda hand, source, other: hand.stream(
+        source, mlp=hand.mlp(source) + hand.mlp(other)
+    ),
+    f"layer[1].resid_post[last] <- source({HEAD} <- other(layer[0].mlp_out[last] = 0), layer[0].mlp_out[last] = 0)": (
+        lambda hand, source, other: hand.stream(source, z=hand.z(other), mlp=torch.zeros(1))
+    ),
+    "layer[1].resid_post[last] <- source(layer[0].resid_post[last] <- other(layer[0].mlp_out[last] = 0))": (
+        lambda hand, source, other: hand.stream(source, whole=hand.stream(other, layer=0, mlp=torch.zeros(1)))
+    ),
+    f"layer[1].resid_post[last] = 2 * source({HEAD} <- other) - source": lambda hand, source, other: (
+        2 * hand.stream(source, z=hand.z(other)) - hand.stream(source)
+    ),
+}
+
+
+class ByHand:
+    """Single prompts through the model of transformers; everything is at the last token."""
+
+    def __init__(self, network: Any, name: str):
+        self.model, self.layers, size = network.model, list(network.layers), network.facts.head_dim
+        self.out, self.feed = (self.layers[0].get_submodule(path) for path in FAMILIES[name])
+        self.head = slice(size, 2 * size)
+
+    def run(
+        self, ids: Tensor, layer: int = 1, put: Tensor | None = None, **writes: Tensor | None
+    ) -> tuple[Tensor, ...]:
+        """The last token's logits, its heads and MLP in layer 0, and its stream after ``layer``; with some of them written."""
+        seen: dict[str, Tensor] = {}
+        whole, z, mlp = (writes.get(name) for name in ("whole", "z", "mlp"))
+
+        def heads(module: Any, args: Any) -> Any:
+            mixed = args[0].clone()
+            if z is not None:
+                mixed[0, -1, self.head] = z
+            seen["z"] = mixed[0, -1, self.head].clone()
+            return (mixed,)
+
+        def after(name: str, written: Tensor | None) -> Any:
+            def hook(module: Any, args: Any, output: Any) -> Any:
+                hidden = (output[0] if isinstance(output, tuple) else output).clone()
+                if written is not None:
+                    hidden[0, -1] = written
+                seen[name] = hidden[0, -1].clone()
+                return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
+
+            return hook
+
+        handles = [
+            self.out.register_forward_pre_hook(heads),
+            self.feed.register_forward_hook(after("mlp", mlp)),
+            self.layers[0].register_forward_hook(after("stream0", whole)),
+            self.layers[1].register_forward_hook(after("stream1", put)),
+        ]
+        logits = self.model(ids[None]).logits[0, -1]
+        for handle in handles:
+            handle.remove()
+        return logits, seen["z"], seen["mlp"], seen[f"stream{layer}"]
+
+    def z(self, ids: Tensor) -> Tensor:
+        return self.run(ids)[1]
+
+    def mlp(self, ids: Tensor) -> Tensor:
+        return self.run(ids)[2]
+
+    def stream(self, ids: Tensor, layer: int = 1, **writes: Tensor) -> Tensor:
+        return self.run(ids, layer, **writes)[3]
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+@torch.no_grad()
+def test_sources_that_are_intervened_on_are_those_of_forwards_by_hand(name: str) -> None:
+    text = spec_of(name, "".join(TEST.format(action=a).replace("test t", f"test t{i}") for i, a in enumerate(ACTIONS)))
+    network = network_of(text[: text.index("align ")])
+    hand = ByHand(network, name)
+    execution, _ = execution_of(text)
+    slow, _ = execution_of(text, change=by_reference)
+    found, told = execution.logits(), slow.logits()
+    inputs = next(iter(execution.plan.inputs.values()))
+    for test, make in zip(execution.plan.tests, ACTIONS.values(), strict=True):
+        score = execution.plan.scores[test.name][0]
+        resume = score.read("patched").run  # type: ignore[union-attr]
+        rows = {run.role: execution.plan.rows[run] for run in execution.plan.rows if run.draw == score.label.draw}
+        moved = 0.0
+        for pair in range(6):
+            base, source, other = (
+                torch.tensor(inputs.rows(np.array([rows[role][pair]]))[0]) for role in ("base", "source", "other")
+            )
+            vector = make(hand, source, other)
+            logits = hand.run(base, put=vector)[0]
+            for mine in (found[resume][pair], told[resume][pair]):
+                assert torch.allclose(torch.as_tensor(mine).to(logits), logits, atol=1e-4), test.name
+            plain = hand.run(base, put=hand.stream(source))[0]
+            moved = max(moved, float((logits - plain).abs().max()))
+        assert moved > 1e-3, test.name  # the source would do without what is written in it
