@@ -9,7 +9,7 @@ import numpy as np
 
 from causal_dsl.diagnostics import Span, fail
 from causal_dsl.inputs import Inputs
-from causal_dsl.program.actions import may_meet
+from causal_dsl.program.actions import edges_of, may_meet
 from causal_dsl.program.overlap import overlap
 from causal_dsl.program.program import Intervention
 from causal_dsl.vocabulary.locations import Place, Position
@@ -19,13 +19,16 @@ def refuse_meeting(interventions: Sequence[Intervention], inputs: Inputs, rows: 
     """Raise E461 where two of the written places are one token of a prompt of ``rows``, whatever they are called."""
     if not inputs.has_tokens:
         return
-    written = [(one, place) for one in interventions for place in one.places]
+    written = [(one, number) for one in interventions for number in range(len(one.places))]
     prompts: np.ndarray | None = None
-    for (one, a), (other, b) in combinations(written, 2):
+    for (one, first), (other, second) in combinations(written, 2):
+        a, b = one.places[first], other.places[second]
         if (a.position, a.key) == (b.position, b.key) or (one is not other and may_meet(one, other)):
             continue  # the same positions were looked at when the spec was read
         if not overlap(Place(a.site), Place(b.site), inputs.facts):
             continue
+        if one.to and other.to and not set(edges_of(one, first)) & set(edges_of(other, second)):
+            continue  # along other edges
         prompts = np.unique(rows) if prompts is None else prompts
         for index in prompts.tolist():
             if _meet(a.position, b.position, inputs, index, span) and (

@@ -392,11 +392,16 @@ def may_meet(one: Intervention, other: Intervention) -> bool:
 
 def _edges(one: Intervention) -> Iterator[tuple[object, ...]]:
     """The edges that an intervention writes along, each at each of its tokens."""
-    for place, reach in zip(one.places, one.to, strict=True):
-        site = place.site
-        for head, mask in zip(site.heads or (-1,), reach.masks, strict=True):
-            for port in reach.ports.of(mask):
-                yield site.component, site.layer, head, port
+    for number in range(len(one.places)):
+        yield from edges_of(one, number)
+
+
+def edges_of(one: Intervention, number: int) -> Iterator[tuple[object, ...]]:
+    """The edges that it writes along at one of its places."""
+    site, reach = one.places[number].site, one.to[number]
+    for head, mask in zip(site.heads or (-1,), reach.masks, strict=True):
+        for port in reach.ports.of(mask):
+            yield site.component, site.layer, head, port
 
 
 def subspaces(one: Intervention, other: Intervention) -> tuple[tuple[FeatureRef, FeatureRef], ...]:

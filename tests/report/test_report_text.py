@@ -225,7 +225,7 @@ def test_percent_is_never_all_or_none_unless_it_is() -> None:
 def test_long_places_cut_no_numbers(told: str, width: int) -> None:
     moved = Estimate(0.25, 0.125, 0.5, 12, "bootstrap")
     taken = (Taken((0,), told, Estimate(None)), Taken((0, 1), told, moved))
-    beside = Unclaimed("layer[1].out", ("left",), ("a", "b"), "decided", False, "y", taken, 0.0, (True, True))
+    beside = Unclaimed("layer[1].out", ("left",), ("a", "b"), "decided", False, "y", taken, 0.0, (True, True), 0.0)
     one = CellResult({}, {"iia": estimate(0.5), "js of " + told: estimate(0.25)}, unclaimed=(beside,))
     shown = text(Results((SpecResult("s", "", (TestResult("t", 1, 9, 9, {}, (one,)),)),)), width)
     assert "…" not in shown and all(len(line) <= width for line in shown.splitlines())

@@ -74,14 +74,22 @@ METRICS = _parts(
     logit(true) - logit(false) | prob(true) | prob(label) | log_prob | cross_entropy | kl | js | moved |
     logit(label) > 0 | change(logit(true)) | change(prob(label)) | recovered(logit(true)) |
     recovered_per_pair(prob(true)) | change(kl) | logit(true) / logit(false) | logit(left) | logit(source.same) | 1
-    / kl | logit(true) / 0 | prob(true) / prob(false) | gap
+    / kl | logit(true) / 0 | prob(true) / prob(false) | gap | rank(true) | normalized(logit(true)) |
+    logit(true) @ layer[0].resid_post[last] | logit(same) @ layer[l].resid_pre[last] | rank(same) @ layer[1].resid_post[a] |
+    kl @ layer[0].resid_post[last] | norm @ layer[l].resid_post[p] | cosine(layer[0].resid_pre[a]) @ layer[1].resid_post[a] |
+    attribution(logit(true)) @ layer[0].head[1] | attribution(gap) @ layer[0].mlp_out | attention(last, a) @ layer[1].head[0] |
+    attention(a, last) @ layer[0].head[0] | previous_token @ layer[0].head[1] | induction @ layer[1].head[3] |
+    probe_accuracy(left) @ layer[1].resid_post[last] | probe_selectivity(left, by=a) @ layer[0].resid_post[b] |
+    norm @ layer[0].out[0] | cosine(layer[0].out) @ layer[1].out | save @ layer[0].resid_post[last] | save @ layer[1].out
     """
 )
 SCORES = _parts(
     """
     accuracy | iia | iia_informative | iia_star | cause | isolate | disentangle | moved | max(iia) | min(iia) |
     best(iia) | median(iia) | mean(iia_star) | argmax(iia) | argmin(moved) | argmax(iia).l | best(moved) | max(kl) |
-    max(mean(kl))
+    max(mean(kl)) | scrubbed | scrubbed(gap) | carried | local_consistency | abstraction_error |
+    abstraction_error_resampled | faithfulness(gap) | completeness(gap) | minimality(gap) | cpr(gap) | cmd(gap) |
+    necessity(gap) | sufficiency(gap) | recovered(gap) | faithfulness(logit(true))
     """
 )
 BOUNDS = _words("0 1 95% 5% 0.5 0.05nats 1bits 100% -1 last")
@@ -138,6 +146,7 @@ MECHANISMS = _parts(
 
 def prepare(folder: Path) -> None:
     """Put the files that specs of the corpus read into the folder."""
+    shutil.copytree(ROOT / "specs" / "studies", folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.causal"))
     for file in MUTANTS.iterdir():
         if file.is_file():
             shutil.copy(file, folder / file.name)
@@ -150,12 +159,10 @@ def mutants() -> list[str]:
 
 
 def corpus() -> list[str]:
-    """Those, and the shipped specs, their draws made small."""
-    shipped = [file.read_text(encoding="utf-8") for file in sorted((ROOT / "specs").glob("*.causal"))]
-    return [
-        *mutants(),
-        *(re.sub(r"n=\d+", "n=8", text) for text in shipped if "smollm" not in text and "ioi" not in text),
-    ]
+    """Those, and the shipped specs, their draws made small; of a network that would have to be fetched, on another one."""
+    shipped = [file.read_text(encoding="utf-8") for file in sorted((ROOT / "specs").rglob("*.causal"))]
+    here = [re.sub(r'zoo\("smollm2[^"]*"', 'zoo("equality-gpt2"', text) for text in shipped]
+    return [*mutants(), *(re.sub(r"n=\d+", "n=8", text) for text in here)]
 
 
 def on_tokens(text: str) -> bool:
@@ -242,7 +249,18 @@ def _action(rng: random.Random, text: str) -> str:
             return f"{_site(rng, text)} += {rng.choice(VALUES)}"
         case 6:
             return rng.choice(
-                ("outside(path) = mean", "path.early -> path.late.v <- source", "early = 0", "path = mean")
+                (
+                    "outside(path) = mean",
+                    "path.early -> path.late.v <- source",
+                    "early = 0",
+                    "path = mean",
+                    "outside(known) <- source",
+                    "outside(found, among=[head]) = mean",
+                    "outside(wired, at=[b, last]) <- source",
+                    "known.early -> known.late.q <- source",
+                    "edges(known) = 0",
+                    "nodes(wired) <- source",
+                )
             )
     return f"{_site(rng, text)} = {rng.choice(VALUES)}"
 
