@@ -175,6 +175,22 @@ def test_restarts_keep_the_best_on_the_validation_inputs(tmp_path: Path, own_cac
     assert load_file(files[0])
 
 
+@pytest.mark.parametrize("feature", ["rotation(dim=1, rate=0.01", "lowrank(dim=1, rate=0.01", "mask(rate=0.01"])
+def test_a_fit_through_a_hard_step_is_refused(feature: str, tmp_path: Path) -> None:
+    text = ONE.replace("CELL", "3").replace("nets.py:build", "nets.py:stepped")
+    with pytest.raises(SpecError) as caught:
+        run(tmp_path, text.replace("rotation(dim=1, rate=0.01", feature))
+    (fault,) = caught.value.diagnostics
+    assert fault.code == "E766" and "mean_difference()" in (fault.help or "")
+
+
+def test_a_feature_without_gradients_is_made_through_a_hard_step(tmp_path: Path) -> None:
+    text = ONE.replace("CELL", "3").replace("nets.py:build", "nets.py:stepped")
+    a, b = text.index("rotation("), text.index("seed=s)") + len("seed=s")
+    found = run(tmp_path, text[:a] + "mean_difference(n=64, controls=none" + text[b:])
+    assert found["one"].cell().scores["iia"].value > 0.9
+
+
 def test_a_loss_that_is_no_number_ends_the_fit_at_once(tmp_path: Path) -> None:
     text = ONE.replace("CELL", "3").replace('nets.py:build", dtype=float64', 'nets.py:blown", dtype=float32')
     with pytest.raises(SpecError) as caught:
