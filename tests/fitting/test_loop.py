@@ -191,6 +191,17 @@ def test_a_feature_without_gradients_is_made_through_a_hard_step(tmp_path: Path)
     assert found["one"].cell().scores["iia"].value > 0.9
 
 
+@pytest.mark.parametrize("network", ["build", "kept"])
+def test_an_untrained_network_with_all_trained_weights_is_no_control(network: str, tmp_path: Path) -> None:
+    text = ONE.replace("CELL", "3").replace("nets.py:build", f"nets.py:{network}").replace(", controls=none", "")
+    test = run(tmp_path, text)["one"]
+    cell, same = test.cell(), network == "kept"
+    assert cell.learned is not None and ("untrained network" in cell.learned.controls) != same
+    assert any("untrained network" in f.text for f in test.findings if f.code == "not_tried") == same
+    if same:
+        assert not any("untrained" in f.text for f in cell.findings)
+
+
 def test_a_loss_that_is_no_number_ends_the_fit_at_once(tmp_path: Path) -> None:
     text = ONE.replace("CELL", "3").replace('nets.py:build", dtype=float64', 'nets.py:blown", dtype=float32')
     with pytest.raises(SpecError) as caught:

@@ -67,6 +67,20 @@ class Stepped(Rotated):
         return torch.stack([1 - both, both], 1)
 
 
+class Kept(nn.Linear):
+    """Weights that stay as they are when they are to be drawn anew."""
+
+    def reset_parameters(self):
+        pass
+
+
+def kept():
+    net = Rotated(torch.float64)
+    for layer in net.layers:
+        layer.__class__ = Kept
+    return net
+
+
 def stepped():
     return Stepped(torch.float64)
 
