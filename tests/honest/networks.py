@@ -95,6 +95,13 @@ def units_of_a_ladder() -> Network:
     )
 
 
+def inputs_beside_unread() -> Network:
+    """The inputs of p are compared after the layer; p itself is there, and nothing reads it."""
+    return Network(
+        lambda x: units(x[:, 0], x[:, 1], p(x), q(x)), lambda h: differ((h[:, 0] > h[:, 1]).double(), h[:, 3])
+    )
+
+
 def on_two_units() -> Network:
     """p is u0 - u1, beside z, which cancels."""
     return Network(

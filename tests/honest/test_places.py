@@ -110,6 +110,12 @@ def test_a_copy_that_nothing_reads_is_said_and_no_alarm(network: str, places: st
     assert told.severity == "info" and cell.verdict is not None and cell.verdict.code == "supported"
 
 
+@pytest.mark.parametrize("places", ["p @ layer[0].out[0:3]", "p @ layer[0].out[0:2], layer[0].out[2]"])
+def test_copies_of_the_inputs_are_named_beside_a_place_that_nothing_reads(places: str, tmp_path: Path) -> None:
+    found = codes(tmp_path, "inputs_beside_unread", places)
+    assert "not yet computed there" in found["input_copy"], found
+
+
 @pytest.mark.parametrize("draw", spread([PAIRS, ALL], 2))
 def test_the_rest_of_the_first_layer_is_judged_where_its_place_is_enough(draw: str, tmp_path: Path) -> None:
     places = "p @ layer[0].out[0], layer[1].out[0]"
