@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,7 +14,7 @@ from causal_dsl.planning.rest_of_layer import named, same_layer
 from causal_dsl.program.probed import InParts
 from causal_dsl.program.program import Test
 from causal_dsl.score.codes import FULL
-from causal_dsl.score.parts import WrittenPart, nearest, part_findings
+from causal_dsl.score.parts import WrittenPart, nearest, part_findings, varies_with
 from causal_dsl.score.results import CellResult
 from causal_dsl.score.truth import labels_of
 from causal_dsl.score.unmapped import of_pairs
@@ -62,27 +62,51 @@ def with_parts(cell: CellResult, found: InPartsRun, vectors: Vectors, pairs: int
     """The cell, told of each part whether it counts (`idle_place`), beside a full verdict; ``pairs``: how many the test has."""
     probe, count = found.probe, len(found.probe.parts)
     parts = []
+    counts = [_counts(found, number) for number in range(count)]
+    kept = [number for number in range(count) if counts[number].any()]
+    read = [vectors(place, probe.variable) for place in probe.parts] if 0 < len(kept) < count else [None] * count
     for number, place in enumerate(probe.parts):
-        counts = np.zeros(len(probe.rows), bool)
-        for some, said in found.answers.items():
-            if number not in some and (more := some | {number}) in found.answers:
-                counts |= said != found.answers[more]
         alone, without = frozenset({number}), frozenset(range(count)) - {number}
-        read = None if counts.any() else vectors(place, probe.variable)
+        own = None if number in kept else read[number]
         parts.append(
             WrittenPart(
                 probe.variable,
                 str(place),
                 of_pairs(found.right[alone], False),
                 of_pairs(found.right[without], False),
-                of_pairs(counts, False),
-                None if read is None else nearest(*read),
+                of_pairs(counts[number], False),
+                None if own is None else nearest(*own),
+                None if own is None else _beside([read[n] for n in kept], own),
+                own is not None and varies_with(*own),
             )
         )
     every = len(probe.rows) == pairs
     width = sum(len(place.site.dims or ()) for place in probe.parts) if probe.one else None
     told = part_findings(parts, width, every) if cell.verdict is not None and cell.verdict.code in FULL else []
     return replace(cell, parts=(*cell.parts, *parts), findings=(*cell.findings, *told))
+
+
+def _counts(found: InPartsRun, number: int) -> np.ndarray:
+    """In which pairs [m] a part changes the answer, written beside some of the others or none."""
+    counts = np.zeros(len(found.probe.rows), bool)
+    for some, said in found.answers.items():
+        if number not in some and (more := some | {number}) in found.answers:
+            counts |= said != found.answers[more]
+    return counts
+
+
+def _beside(
+    kept: Sequence[tuple[np.ndarray, np.ndarray] | None], own: tuple[np.ndarray, np.ndarray]
+) -> tuple[float, float] | None:
+    """How far the places that count tell a variable, and how far these and one more do."""
+    those = [one[0] for one in kept if one is not None]
+    if len(those) < len(kept):
+        return None
+    less, more = (
+        nearest(np.concatenate(those, axis=1), own[1]),
+        nearest(np.concatenate([*those, own[0]], axis=1), own[1]),
+    )
+    return None if less is None or more is None else (less[0], more[0])
 
 
 __all__ = ["InPartsRun", "Vectors", "read_parts", "with_parts"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -18,7 +18,7 @@ from causal_dsl.planning.graph import Forward
 from causal_dsl.planning.rest_of_layer import named, same_layer
 from causal_dsl.planning.unclaimed import part
 from causal_dsl.program.probed import AlignmentRuns, Apart, CircuitRuns, InParts, Replaced, Unmapped
-from causal_dsl.program.program import Test
+from causal_dsl.program.program import Intervention, Test
 from causal_dsl.program.read_features import FeatureRef
 from causal_dsl.score.apart import WrittenApart, apart_findings
 from causal_dsl.score.codes import FULL
@@ -60,12 +60,6 @@ def with_probes(result: TestResult, test: Test, execution: Execution) -> TestRes
         return replace(result, findings=(*result.findings, off))
     run, seen = execution.runs[test.name], _Seen(execution, test)
     cells = list(result.cells)
-    if test.swaps and test.intervenes:
-        for i, cell in enumerate(cells):
-            number = next(n for n, one in enumerate(run.cells) if dict(one.node.cell) == cell.cell)
-            cells[i] = replace(
-                cell, findings=(*cell.findings, *_copied(test, number, seen, cell.verdict.code if cell.verdict else ""))
-            )
     in_parts: dict[int, list[InPartsRun]] = {}
     early: list[tuple[int, Unmapped]] = []
     mine = [one for one in execution.plan.tests if one.control[0] == test.name]
@@ -94,6 +88,16 @@ def with_probes(result: TestResult, test: Test, execution: Execution) -> TestRes
             cells[at] = _replaced(
                 cells[at], probe, probe_test, run.cells[probe.cell], theirs, _cover(result, test, seen)
             )
+    if test.swaps and test.intervenes:
+        for i, cell in enumerate(cells):
+            number = next(n for n, one in enumerate(run.cells) if dict(one.node.cell) == cell.cell)
+            idle = {(part.variable, part.place) for part in cell.parts if part.idle}
+            probes = [one.probe for one in in_parts.get(number, ())]
+            used = {
+                p.variable: tuple(place for place in p.parts if (p.variable, str(place)) not in idle) for p in probes
+            }
+            beside = cell.verdict.code if cell.verdict else ""
+            cells[i] = replace(cell, findings=(*cell.findings, *_held(test, number, seen, beside, used)))
     untold = not_tried(test, execution, cells, early)
     return replace(result, cells=tuple(cells), findings=(*result.findings, *untold))
 
@@ -250,63 +254,67 @@ def _judged(
     return tuple(judged)
 
 
-def _copied(test: Test, number: int, seen: _Seen, beside: str) -> list[Finding]:
+def _held(test: Test, number: int, seen: _Seen, beside: str, used: Mapping[str, tuple[Place, ...]]) -> list[Finding]:
+    """What the places of a cell hold; and, where that is no alarm, whether it is one of those that change an answer alone, ``used``
+    by variable: a place that nothing reads may hold the variable beside one that holds its inputs."""
+    found = []
+    for i in test.cells[number].interventions:
+        told, fewer = _copied(test, i, i.places, seen, beside), used.get(i.variable or "", ())
+        if fewer and not any(finding.severity == "alarm" for finding in told):
+            told += [one for one in _copied(test, i, fewer, seen, beside) if one.severity == "alarm"]
+        found += told
+    return found
+
+
+def _copied(
+    test: Test, intervention: Intervention, written: tuple[Place, ...], seen: _Seen, beside: str
+) -> list[Finding]:
     """`input_copy`, where a variable is written at places that hold the inputs it is computed from, as they came in, and
     `holds_more`, where they hold them in a code; ``beside`` the cell's verdict."""
     plan = seen.plan
-    found = []
-    for intervention in test.cells[number].interventions:
-        name = intervention.variable
-        if name is None or not isinstance(intervention.value, FromRun) or intervention.inside:
-            continue
-        ancestors = test.model.ancestors(name)
-        above = [n for n in test.model.exogenous if n in ancestors]
-        places = ", ".join(map(str, intervention.places))
-        if plan.inputs[test.network.key].has_tokens:
-            if len(above) > 1 and all(_before_all(place.site) for place in intervention.places):
-                found.append(
-                    Finding("input_copy", f"`{name}` is not computed at {places}: no layer runs before that point.")
-                )
-            elif len(above) > 1 and all(_sees_its_own(place, test, seen) for place in intervention.places):
-                told = f"`{name}` is not computed at {places}: each vector there depends on its own token alone."
-                found.append(Finding("input_copy", told))
-            continue
-        drawn = plan.draw_of(test)
-        distinct, first = seen.inputs(test)
-        refs = intervention.features or (None,) * len(intervention.places)
-        held = np.concatenate(
-            [seen.written(p.site, ref, distinct) for p, ref in zip(intervention.places, refs, strict=False)], axis=1
-        )
-        if not np.isfinite(held).all():
-            continue  # they hold nothing, and `non_finite` says so
-        values = {n: column[first] for n, column in drawn.values["base"].items()}
-        read = np.asarray(plan.inputs[test.network.key].rows(distinct))
-        mine = {n: values[n] for n in above}
-        raw = copied_inputs(held, mine, values[name], read)
-        blend = () if raw else mixed(held, mine, values[name], read, _ROUNDED if intervention.features else SAME)
-        if intervention.features:
-            places += " via " + ", ".join(dict.fromkeys(ref.told for ref in intervention.features))
-        what, hold = " and ".join(f"`{n}`" for n in raw or blend), "hold" if len(intervention.places) > 1 else "holds"
-        if raw:
-            them = "them" if len(raw) > 1 else "it"
-            if as_read(held, read):
-                told = f"{places} {hold} {what} in the form in which the network reads {them}: `{name}` is not yet computed there."
-            else:
-                told = (
-                    f"Each number of {places} is a function of one of {what} alone: `{name}` is not yet computed there."
-                )
-        elif blend:
-            told = (
-                f"{places} {hold} a linear map of the network's input that distinguishes all values of {what}: "
-                f"`{name}` is not yet computed there."
-            )
-        elif intervention.features:
-            continue  # a fitted map is judged by its controls
+    name = intervention.variable
+    if name is None or not isinstance(intervention.value, FromRun) or intervention.inside:
+        return []
+    ancestors = test.model.ancestors(name)
+    above = [n for n in test.model.exogenous if n in ancestors]
+    places = ", ".join(map(str, written))
+    if plan.inputs[test.network.key].has_tokens:
+        if len(above) > 1 and all(_before_all(place.site) for place in written):
+            return [Finding("input_copy", f"`{name}` is not computed at {places}: no layer runs before that point.")]
+        if len(above) > 1 and all(_sees_its_own(place, test, seen) for place in written):
+            told = f"`{name}` is not computed at {places}: each vector there depends on its own token alone."
+            return [Finding("input_copy", told)]
+        return []
+    drawn = plan.draw_of(test)
+    distinct, first = seen.inputs(test)
+    refs = intervention.features or (None,) * len(written)
+    held = np.concatenate([seen.written(p.site, ref, distinct) for p, ref in zip(written, refs, strict=False)], axis=1)
+    if not np.isfinite(held).all():
+        return []  # they hold nothing, and `non_finite` says so
+    values = {n: column[first] for n, column in drawn.values["base"].items()}
+    read = np.asarray(plan.inputs[test.network.key].rows(distinct))
+    mine = {n: values[n] for n in above}
+    raw = copied_inputs(held, mine, values[name], read)
+    blend = () if raw else mixed(held, mine, values[name], read, _ROUNDED if intervention.features else SAME)
+    if intervention.features:
+        places += " via " + ", ".join(dict.fromkeys(ref.told for ref in intervention.features))
+    what, hold = " and ".join(f"`{n}`" for n in raw or blend), "hold" if len(written) > 1 else "holds"
+    if raw:
+        them = "them" if len(raw) > 1 else "it"
+        if as_read(held, read):
+            told = f"{places} {hold} {what} in the form in which the network reads {them}: `{name}` is not yet computed there."
         else:
-            found += held_findings(held_there(name, places, held, mine, values[name]), beside)
-            continue
-        found.append(Finding("input_copy", told))
-    return found
+            told = f"Each number of {places} is a function of one of {what} alone: `{name}` is not yet computed there."
+    elif blend:
+        told = (
+            f"{places} {hold} a linear map of the network's input that distinguishes all values of {what}: "
+            f"`{name}` is not yet computed there."
+        )
+    elif intervention.features:
+        return []  # a fitted map is judged by its controls
+    else:
+        return held_findings(held_there(name, places, held, mine, values[name]), beside)
+    return [Finding("input_copy", told)]
 
 
 def _sees_its_own(place: Place, test: Test, seen: _Seen) -> bool:

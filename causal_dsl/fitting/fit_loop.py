@@ -13,10 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from causal_dsl.diagnostics import NOWHERE, fail
+from causal_dsl.diagnostics import NOWHERE, SpecError, fail
 from causal_dsl.fitting.job import Job, Material
 from causal_dsl.fitting.labels import cross_entropy, right
 from causal_dsl.fitting.step_rows import Part, Stepper
+from causal_dsl.vocabulary.features import FEATURES
 
 T = TypeVar("T")
 #: Validation pairs of one job that are run together.
@@ -44,7 +45,7 @@ class FittingLoop:
         return all(job.done for job in self.jobs.values())
 
     def step(self) -> None:
-        """A step of every fit that goes on. Raises E728 for a loss that is not a number."""
+        """A step of every fit that goes on. Raises E728 for a loss that is not a number, E766 for one without gradients."""
         every = list(self.jobs.values())
         going = [job for job in every if not job.done]
         for group in _groups(((job, job.unit.fitting.batch) for job in going), self.most):
@@ -99,13 +100,19 @@ def _step(jobs: Sequence[Job], stepper: Stepper) -> None:
         means = {job: loss / counts[job] for job, loss in losses.items()}
         whole = []
         for job, mean in means.items():
+            if not mean.requires_grad and any(
+                stepper.reaches(part) for part, (own, _, _) in zip(parts, owners, strict=True) if own is job
+            ):
+                raise _without_gradient(job)
             penalty = job.penalty()
             whole.append(mean if penalty is None else mean + penalty.to(mean.device, mean.dtype))
             assert job.optimiser is not None
             job.optimiser.zero_grad(set_to_none=True)
-        torch.stack(
+        total = torch.stack(
             [loss.reshape(()).float() if loss.dtype != torch.float64 else loss.reshape(()) for loss in whole]
-        ).sum().backward()
+        ).sum()
+        if total.requires_grad:  # else no pair of the step is reached by a write
+            total.backward()
     values = torch.stack([losses[job].detach().double().cpu().reshape(()) for job in jobs]).tolist()
     for job, value in zip(jobs, values, strict=True):
         assert job.optimiser is not None
@@ -133,6 +140,21 @@ def _finite(job: Job, loss: float) -> None:
             "loss by epoch: " + (", ".join(f"{one:.3g}" for one in job.losses[-5:]) or "none yet"),
         ),
         help="use a smaller `rate`, or a dtype of more digits (--dtype float32)",
+    )
+
+
+def _without_gradient(job: Job) -> SpecError:
+    """E766: the answers are no differentiable function of what the maps of a fit write."""
+    others = [f"{name}()" for name, kind in FEATURES.items() if not kind.trained and kind.file is None]
+    return fail(
+        "E766",
+        "the answer has no gradient with respect to the place of a fit",
+        job.unit.maps[0].span or NOWHERE,
+        notes=(
+            f"fitted is {job.unit}",
+            "no gradient passes from the answer to this place, as through a comparison, an argmax or a detached tensor, so a fit cannot learn from it",
+        ),
+        help=f"use a feature that needs no gradient ({', '.join(others)}), or write the place without a feature",
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
 from causal_dsl.causal.designs import Drawn
 from causal_dsl.engine.execute import CellRun, Execution
@@ -28,7 +29,7 @@ from causal_dsl.score.controls import (
 )
 from causal_dsl.score.estimate import Estimator
 from causal_dsl.score.paired import difference
-from causal_dsl.score.results import Estimate, TestResult
+from causal_dsl.score.results import Estimate, Finding, TestResult
 from causal_dsl.score.truth import labels_of
 from causal_dsl.score.verdict import settled
 
@@ -55,6 +56,9 @@ def with_controls(
     rows = None if kept is None else np.flatnonzero(kept)
     noop = checked.ceilings.get(test.name, {}).get("noop")
     controls = [one for one in plan.tests if one.control[0] == test.name and one.probe is None]
+    as_trained = [one for one in controls if _as_trained(one, test, execution)]
+    controls = [one for one in controls if one not in as_trained]
+    untold = [_untold(test)] if as_trained else []
     cells = []
     numbers = {frozenset(one.node.cell): i for i, one in enumerate(run.cells)}
     for cell in result.cells:
@@ -95,7 +99,23 @@ def with_controls(
             else []
         )
         cells.append(settled(replace(cell, learned=told, findings=(*cell.findings, *more))))
-    return replace(result, cells=tuple(cells))
+    return replace(result, cells=tuple(cells), findings=(*result.findings, *untold))
+
+
+def _as_trained(control: Test, test: Test, execution: Execution) -> bool:
+    """Whether a control runs on an untrained network that has every weight of the trained one: drawing them anew changed none."""
+    if not control.network.key.untrained:
+        return False
+    theirs, mine = (list(execution.networks[one.network.key].model.parameters()) for one in (control, test))
+    return len(theirs) == len(mine) and all(map(torch.equal, theirs, mine))
+
+
+def _untold(test: Test) -> Finding:
+    return Finding(
+        "not_tried",
+        f"No feature is compared with the same fit on an untrained network: drawing the weights of `{test.network.name}` anew changes "
+        "none of them (the page of E714 says how a network draws them).",
+    )
 
 
 def _beside(

@@ -86,6 +86,10 @@ class Stepper:
             return self._replayed(parts)
         return self._apart(parts, reached)
 
+    def reaches(self, part: Part) -> bool:
+        """Whether what a part writes can reach the answer in any of its pairs."""
+        return bool(self._reached(part).any())
+
     def _reached(self, part: Part) -> np.ndarray:
         """In which pairs [k] of a part anything of what is written can reach the answer."""
         found = np.zeros(len(part.pairs), bool)

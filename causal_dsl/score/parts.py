@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 #: In how many pairs of a sample another part has to count; and up to how many numbers of one place are each claimed to count.
 LEAST, FEW = 8, 4
+#: By how much of the inputs a place has to tell more of its variable than what counts does alone.
+_MORE = 0.05
+#: Of the spread of a number, what is no change.
+_SAME = 1e-6
 
 
 @dataclass(frozen=True)
@@ -23,7 +27,8 @@ class WrittenPart:
     """One place of a variable that has several, or one of the numbers of its only place. ``alone`` and ``without``: iia where it alone is
     written, and where all but it are; ``counts``: the share of pairs whose answer it changes, written beside some of the others or
     none. ``nearest``: of the inputs whose variable is that of the input with the nearest vector there, the share, and that of the
-    commonest value; None where that was not looked at."""
+    commonest value; None where that was not looked at; ``beside``: that share of the places that count, and of these and this one
+    together. ``of_variable``: whether it has one vector for each value of the variable, and not one for all."""
 
     variable: str
     place: str
@@ -31,6 +36,8 @@ class WrittenPart:
     without: Estimate
     counts: Estimate
     nearest: tuple[float, float] | None = None
+    beside: tuple[float, float] | None = None
+    of_variable: bool = False
 
     def to_json(self) -> shapes.WrittenPartJson:
         return {
@@ -48,7 +55,11 @@ class WrittenPart:
 
     @property
     def tells(self) -> bool:
-        """Whether vectors that lie near each other there have the same value of the variable, for the most part."""
+        """Whether vectors that lie near each other there have the same value of the variable, for the most part; or whether the place is
+        a part of a code of it, of which the answer may need another part: it varies with the variable alone, or what counts tells
+        less of the variable without it."""
+        if self.of_variable or (self.beside is not None and self.beside[1] > self.beside[0] + _MORE):
+            return True
         return self.nearest is not None and self.nearest[0] >= (1 + self.nearest[1]) / 2
 
 
@@ -68,13 +79,30 @@ def part_findings(found: Sequence[WrittenPart], width: int | None, every: bool) 
         f"The answer is the same in each of {counted(told[0].counts.n)}, whether or not `{name}` is written at {names}, alone and beside "
         f"{'its other places' if width is None else 'other numbers of its place'}: the test does not show that `{name}` is there."
     )
-    if told[0].nearest is not None:
+    if told[0].of_variable:
+        text += f" {told[0].place} has one vector for each value of `{name}`, not the same for all."
+    elif told[0].nearest is not None:
         there = "there" if len(told) == 1 else f"at {told[0].place}"
         text += (
             f" An input and the one whose vector {there} is nearest to its own have the same value of `{name}` in {show(told[0].nearest[0])} "
             f"of the cases; {show(told[0].nearest[1])} of the inputs have the commonest value."
         )
     return [Finding("idle_place", text, None if alarm else "info")]
+
+
+def varies_with(vectors: np.ndarray, values: np.ndarray) -> bool:
+    """Whether vectors [n, width] are a function of the values [n] of a variable, several inputs having one of them, and not constant."""
+    if len(vectors) < 2 or not np.isfinite(vectors).all():
+        return False
+    spread = np.ptp(vectors, axis=0)
+    size = np.abs(vectors).max(axis=0)
+    some = spread > _SAME * np.maximum(size, 1e-300)
+    _, codes = np.unique(values, return_inverse=True)
+    if not some.any() or codes.max() + 1 == len(codes):
+        return False
+    return all(
+        (np.ptp(vectors[codes == code], axis=0) <= _SAME * spread)[some].all() for code in range(codes.max() + 1)
+    )
 
 
 def nearest(vectors: np.ndarray, values: np.ndarray) -> tuple[float, float] | None:
@@ -98,4 +126,4 @@ def _joined(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"
 
 
-__all__ = ["WrittenPart", "nearest", "part_findings"]
+__all__ = ["WrittenPart", "nearest", "part_findings", "varies_with"]

@@ -22,13 +22,17 @@ from causal_dsl.score.verdict import settled
 
 #: Pairs that are drawn without the conditions of a test; and of its own, those that are compared before all are.
 _FREE, _FIRST = 256, 64
+#: Fewer pairs may have values that determine each other by chance.
+_ENOUGH = 16
 
 
 def with_ties(result: TestResult, test: Test, drawn: Drawn) -> TestResult:
     """The result with a finding on each cell that has variables whose places the test cannot tell apart (`tied`)."""
     if not test.swaps or not any(_counts(cell) for cell in result.cells):
         return result
-    told = tuple(_told(drawn, *pair) for pair in _ties(test, drawn))
+    ties = _ties(test, drawn)
+    told = tuple(_told(drawn, *pair) for pair in ties)
+    told += tuple(_told_as_one(*pair) for pair in _as_one(test, drawn, {name for pair in ties for name in pair}))
     if not told:
         return result
     cells = [
@@ -56,6 +60,33 @@ def _ties(test: Test, drawn: Drawn) -> list[tuple[str, str]]:
                 found.append((name, other))
                 break
     return found
+
+
+def _as_one(test: Test, drawn: Drawn, known: set[str]) -> list[tuple[str, str]]:
+    """Each interchanged variable that is not ``known`` to be tied, with another whose value tells its own in every run of the test and
+    is told by it, which nothing does in pairs that no condition ties: the answer need not read the other one."""
+    found: list[tuple[str, str]] = []
+    free: list[Drawn] | None = None
+    for name, _ in test.swaps if drawn.n >= _ENOUGH else ():
+        for other in _others(test, name):
+            if name in known or (other, name) in found or not _one_to_one(drawn, name, other):
+                continue
+            free = _freely(test) if free is None else free
+            if any(not _one_to_one(one, name, other) for one in free):
+                found.append((name, other))
+                break
+    return found
+
+
+def _one_to_one(drawn: Drawn, name: str, other: str) -> bool:
+    """Whether two variables have values that determine each other in all runs, and not one value alone."""
+    runs = [values for values in drawn.values.values() if name in values and other in values]
+    if not runs:
+        return False
+    mine, theirs = (np.concatenate([values[each] for values in runs]) for each in (name, other))
+    mine, theirs = (np.unique(column, return_inverse=True)[1].reshape(-1) for column in (mine, theirs))
+    kinds = len(np.unique(np.stack([mine, theirs], axis=1), axis=0))
+    return 1 < kinds == int(mine.max()) + 1 == int(theirs.max()) + 1
 
 
 def _others(test: Test, name: str) -> list[str]:
@@ -156,6 +187,14 @@ def _told(drawn: Drawn, name: str, other: str) -> Finding:
         "tied",
         f"`{name}` and `{other}` {why}have the same counterfactual answers in {counted(drawn.n)}, whichever of them is interchanged. "
         f"With inputs that nothing ties to each other these differ. The test cannot tell a place of `{name}` from one of `{other}`.",
+    )
+
+
+def _told_as_one(name: str, other: str) -> Finding:
+    return Finding(
+        "tied",
+        f"The values of `{name}` and `{other}` determine each other in every run of the test. With inputs that nothing ties to each other "
+        f"they do not. The test cannot tell a place of `{name}` from one of `{other}`.",
     )
 
 

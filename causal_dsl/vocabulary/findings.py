@@ -203,7 +203,7 @@ _ALL = (
         "not_tried",
         "beside",
         "info",
-        "beside `exact` or `supported`: of which unclaimed units not all sets of one, two or three were tried, or that variables were not written apart, and why; beside any test: controls were not run because their prompts lack a place of the test, or an ablation was held against no other values, and why",
+        "beside `exact` or `supported`: of which unclaimed units not all sets of one, two or three were tried, or that variables were not written apart, and why; beside any test: controls were not run because their prompts lack a place of the test, an ablation was held against no other values, or a fit was not held against an untrained network, and why",
     ),
     FindingKind(
         "circuit_check",

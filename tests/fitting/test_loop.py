@@ -175,6 +175,33 @@ def test_restarts_keep_the_best_on_the_validation_inputs(tmp_path: Path, own_cac
     assert load_file(files[0])
 
 
+@pytest.mark.parametrize("feature", ["rotation(dim=1, rate=0.01", "lowrank(dim=1, rate=0.01", "mask(rate=0.01"])
+def test_a_fit_through_a_hard_step_is_refused(feature: str, tmp_path: Path) -> None:
+    text = ONE.replace("CELL", "3").replace("nets.py:build", "nets.py:stepped")
+    with pytest.raises(SpecError) as caught:
+        run(tmp_path, text.replace("rotation(dim=1, rate=0.01", feature))
+    (fault,) = caught.value.diagnostics
+    assert fault.code == "E766" and "mean_difference()" in (fault.help or "")
+
+
+def test_a_feature_without_gradients_is_made_through_a_hard_step(tmp_path: Path) -> None:
+    text = ONE.replace("CELL", "3").replace("nets.py:build", "nets.py:stepped")
+    a, b = text.index("rotation("), text.index("seed=s)") + len("seed=s")
+    found = run(tmp_path, text[:a] + "mean_difference(n=64, controls=none" + text[b:])
+    assert found["one"].cell().scores["iia"].value > 0.9
+
+
+@pytest.mark.parametrize("network", ["build", "kept"])
+def test_an_untrained_network_with_all_trained_weights_is_no_control(network: str, tmp_path: Path) -> None:
+    text = ONE.replace("CELL", "3").replace("nets.py:build", f"nets.py:{network}").replace(", controls=none", "")
+    test = run(tmp_path, text)["one"]
+    cell, same = test.cell(), network == "kept"
+    assert cell.learned is not None and ("untrained network" in cell.learned.controls) != same
+    assert any("untrained network" in f.text for f in test.findings if f.code == "not_tried") == same
+    if same:
+        assert not any("untrained" in f.text for f in cell.findings)
+
+
 def test_a_loss_that_is_no_number_ends_the_fit_at_once(tmp_path: Path) -> None:
     text = ONE.replace("CELL", "3").replace('nets.py:build", dtype=float64', 'nets.py:blown", dtype=float32')
     with pytest.raises(SpecError) as caught:

@@ -58,6 +58,33 @@ def blown():
     return net
 
 
+class Stepped(Rotated):
+    """The same, but the answer asks of each number, turned back, whether it is above 0."""
+
+    def forward(self, x):
+        x = self.layers[1](self.layers[0](x))
+        both = ((x @ self.layers[1].weight) > 0).all(dim=1).to(x.dtype)
+        return torch.stack([1 - both, both], 1)
+
+
+class Kept(nn.Linear):
+    """Weights that stay as they are when they are to be drawn anew."""
+
+    def reset_parameters(self):
+        pass
+
+
+def kept():
+    net = Rotated(torch.float64)
+    for layer in net.layers:
+        layer.__class__ = Kept
+    return net
+
+
+def stepped():
+    return Stepped(torch.float64)
+
+
 def toy():
     """h = (x, 0, x), read out by (0, 2, 1)."""
     net = nn.Sequential(nn.Linear(1, 3, dtype=torch.float64), nn.Linear(3, 2, dtype=torch.float64))

@@ -67,6 +67,41 @@ def negated() -> Network:
     return Network(lambda x: units(1 - p(x), 3 * q(x), x[:, 3]), lambda h: differ(1 - h[:, 0], h[:, 1] / 3))
 
 
+def total(x: Tensor) -> Tensor:
+    """A variable of four values, of which the answer needs only whether it is 2 or more."""
+    return (x[:, 0] + x[:, 1]) % 4
+
+
+def high_bit_read() -> Network:
+    """Two bits of the total, a sum of the low one with an input, an input and a constant: only the high one is read."""
+    low = lambda x: total(x) % 2  # noqa: E731
+    return Network(
+        lambda x: units((total(x) >= 2).double(), low(x), low(x) + 0.1 * x[:, 3], x[:, 2], 0 * x[:, 3], q(x)),
+        lambda h: differ(h[:, 0], h[:, 5]),
+    )
+
+
+def one_unit_a_value() -> Network:
+    return Network(
+        lambda x: units(*[(total(x) == value).double() for value in range(4)], q(x)),
+        lambda h: differ(h[:, 2] + h[:, 3], h[:, 4]),
+    )
+
+
+def units_of_a_ladder() -> Network:
+    return Network(
+        lambda x: units(*[(total(x) >= value).double() for value in (1, 2, 3)], q(x)),
+        lambda h: differ(h[:, 1], h[:, 3]),
+    )
+
+
+def inputs_beside_unread() -> Network:
+    """The inputs of p are compared after the layer; p itself is there, and nothing reads it."""
+    return Network(
+        lambda x: units(x[:, 0], x[:, 1], p(x), q(x)), lambda h: differ((h[:, 0] > h[:, 1]).double(), h[:, 3])
+    )
+
+
 def on_two_units() -> Network:
     """p is u0 - u1, beside z, which cancels."""
     return Network(

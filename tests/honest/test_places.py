@@ -42,6 +42,45 @@ def test_a_place_that_holds_nothing_is_named(network: str, places: str, idle: st
     assert (right.alone.value, right.counts.value) != (None, 0.0)
 
 
+OF_FOUR = MODEL.replace("p := x > y", "p := (x + y) mod 4").replace("out := p != q", "out := (p >= 2) != q")
+
+
+def cell_of_four(network: str, places: str, draw: str, folder: Path) -> cd.CellResult:
+    shutil.copy(HERE / "networks.py", folder / "networks.py")
+    text = OF_FOUR.replace("NETWORK", network).replace("PLACES", places).replace("DRAW", draw)
+    (folder / "claim.causal").write_text(text.replace("DO", "do(p <- source)"))
+    return cd.run(cd.load(folder / "claim.causal"), cd.Options(trust=True))["claim"].cell()
+
+
+@pytest.mark.parametrize("draw", spread([PAIRS, ALL], 2))
+@pytest.mark.parametrize(
+    ("network", "places"),
+    [
+        ("high_bit_read", "p @ layer[0].out[0:2]"),
+        ("high_bit_read", "p @ layer[0].out[0], layer[0].out[1]"),
+        (
+            "high_bit_read",
+            "p @ layer[0].out[0], layer[0].out[2]",
+        ),  # no function of p, but beside the high bit it tells p
+        ("one_unit_a_value", "p @ layer[0].out[0:4]"),
+        ("units_of_a_ladder", "p @ layer[0].out[0:3]"),
+    ],
+)
+def test_a_part_of_a_code_that_the_answer_does_not_need_is_no_alarm(
+    network: str, places: str, draw: str, tmp_path: Path
+) -> None:
+    cell = cell_of_four(network, places, draw, tmp_path)
+    assert {f.severity for f in cell.findings if f.code == "idle_place"} == {"info"}
+    assert cell.verdict is not None and cell.verdict.code in ("exact", "supported")
+
+
+@pytest.mark.parametrize("idle", [3, 4])
+def test_what_is_no_part_of_the_code_is_an_alarm_beside_it(idle: int, tmp_path: Path) -> None:
+    cell = cell_of_four("high_bit_read", f"p @ layer[0].out[0], layer[0].out[1], layer[0].out[{idle}]", ALL, tmp_path)
+    told = next(f for f in cell.findings if f.code == "idle_place")
+    assert told.severity == "alarm" and f"written at layer[0].out[{idle}]," in told.text
+
+
 @pytest.mark.parametrize("draw", spread([PAIRS, ALL], 2))
 @pytest.mark.parametrize(
     ("network", "places"),
@@ -75,6 +114,12 @@ def test_a_copy_that_nothing_reads_is_said_and_no_alarm(network: str, places: st
     cell = cd.run(cd.load(tmp_path / "claim.causal"), cd.Options(trust=True))["claim"].cell()
     told = next(f for f in cell.findings if f.code == "idle_place")
     assert told.severity == "info" and cell.verdict is not None and cell.verdict.code == "supported"
+
+
+@pytest.mark.parametrize("places", ["p @ layer[0].out[0:3]", "p @ layer[0].out[0:2], layer[0].out[2]"])
+def test_copies_of_the_inputs_are_named_beside_a_place_that_nothing_reads(places: str, tmp_path: Path) -> None:
+    found = codes(tmp_path, "inputs_beside_unread", places)
+    assert "not yet computed there" in found["input_copy"], found
 
 
 @pytest.mark.parametrize("draw", spread([PAIRS, ALL], 2))

@@ -220,7 +220,7 @@ def test_another_word_is_the_largest() -> None:
     assert "not_said" not in [finding.code for finding in unknown.findings]
 
 
-@pytest.mark.parametrize(("moved", "words"), [(0.0, "no compared logit changed"), (0.1, "the logits did move")])
+@pytest.mark.parametrize(("moved", "words"), [(0.0, "no compared logit changed"), (0.1, "logits did move")])
 def test_never_moved_says_whether_logits_did(moved: float, words: str) -> None:
     scores, _ = compiled("", parameters={})
     labels = np.zeros(N, int)
