@@ -33,7 +33,9 @@ def test_the_other_variable_need_not_be_placed(tmp_path: Path) -> None:
     assert "tied" in found or "unmapped_moves" in found, found
 
 
-@pytest.mark.parametrize("tie", ["(RUN.e == 1) == RUN.p", "(RUN.e == 1) != RUN.p"])
+@pytest.mark.parametrize(
+    "tie", ["(RUN.e == 1) == RUN.p", "(RUN.e == 1) != RUN.p", "(RUN.x + RUN.e) mod 2 == 0 and (RUN.e == 1) == RUN.p"]
+)
 def test_a_tie_to_an_input_that_no_answer_reads_is_named(tie: str, tmp_path: Path) -> None:
     draw = f"{PAIRS} where {tie.replace('RUN', 'base')} and {tie.replace('RUN', 'source')}"
     found = three_codes(tmp_path, "three", RIGHT, "do(p <- source)", draw)
