@@ -21,7 +21,7 @@ from torch import nn
 from causal_dsl.diagnostics import Span, SpecError, did_you_mean, fail, real_path, shown_path
 from causal_dsl.network.beside import given_tokens
 from causal_dsl.network.compare import told
-from causal_dsl.network.wrapped import vector_layers
+from causal_dsl.network.wrapped import in_eval_mode, vector_layers
 from causal_dsl.program.tokens import Tokens
 from causal_dsl.store import reads
 from causal_dsl.store.code import importing, run_file, watching
@@ -100,13 +100,8 @@ def vector_facts(model: nn.Module, span: Span) -> Facts:
 
     The width of its input is its attribute ``in_features``, else that of its first linear layer.
     """
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
+    with in_eval_mode(model):
         return _vector_facts(model, span)
-    finally:
-        for module, training in modes:
-            module.training = training
 
 
 def _vector_facts(model: nn.Module, span: Span) -> Facts:

@@ -24,7 +24,7 @@ from causal_dsl.network.forward import hook_tensor
 from causal_dsl.network.inferred.heads import HEADS, told_heads
 from causal_dsl.network.inferred.infer import inferred
 from causal_dsl.network.network import Network
-from causal_dsl.network.wrapped import wrap
+from causal_dsl.network.wrapped import in_eval_mode, wrap
 from causal_dsl.program.own_networks import layout_from
 from causal_dsl.program.tokens import Tokens
 from causal_dsl.vocabulary.architectures import Architecture
@@ -42,16 +42,16 @@ def sequence_network(model: nn.Module, tokens: Tokens, said: Mapping[str, Any], 
     Raises E752 (it takes no token ids), E796 (it gives no logits of tokens), E797 (a module that is not there), E794 (sizes
     that do not fit).
     """
-    was = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        return _sequence_network(model, tokens, said, name, span)
-    finally:
-        for module, training in was:
-            module.training = training
+    with in_eval_mode(model):
+        facts = _facts(model, tokens, said, span)
+    network = wrap(model, facts, tokens, name, span)  # which tells the mode that it came in, and leaves it in eval mode
+    record = facts.record
+    assert record is not None
+    return network if record.layers else _found(network, record)
 
 
-def _sequence_network(model: nn.Module, tokens: Tokens, said: Mapping[str, Any], name: str, span: Span) -> Network:
+def _facts(model: nn.Module, tokens: Tokens, said: Mapping[str, Any], span: Span) -> Facts:
+    """The shape of a network that reads token ids, and its layout as far as it is said."""
     run = _TokenRun(model)
     longest, vocabulary = _tried(run, len(tokens.words) or tokens.size, tokens, span)
     kind = type(model).__name__
@@ -71,8 +71,7 @@ def _sequence_network(model: nn.Module, tokens: Tokens, said: Mapping[str, Any],
     facts = replace(facts, both_ways=ahead, last=ahead, record=replace(layout, both_ways=ahead))
     if facts.heads is not None:
         facts = replace(facts, record=_with_proved_heads(run, facts, longest))
-    network = wrap(model, facts, tokens, name, span)
-    return network if layout.layers else _found(network, layout)
+    return facts
 
 
 def _found(network: Network, layout: Architecture) -> Network:
@@ -309,7 +308,7 @@ def _noise(like: Tensor, seed: int = 0) -> Tensor:
 
 def _with_proved_heads(run: _TokenRun, facts: Facts, longest: int) -> Architecture:
     """The record without what is no head: what is done to the columns of one head may show in the columns of z that are its
-    own, or of the query heads that share it, and in no others."""
+    own, or of the query heads that share it, and in no others. Queries, keys and values are told by the tokens that they reach."""
     layout = facts.record
     assert layout is not None
     if "z" in layout.absent or facts.heads == 1:
@@ -324,7 +323,11 @@ def _with_proved_heads(run: _TokenRun, facts: Facts, longest: int) -> Architectu
                 continue
             why = _mixed(run, ids, f"{path}.{place}", f"{path}.{layout.z}", name, layout, (heads, shared, size))
             if not why and name == "v":
-                why = _several(run, ids, f"{path}.{place}", f"{path}.{layout.z}", layout, (heads, shared, size))
+                why = _several(run, ids, f"{path}.{place}", f"{path}.{layout.z}", name, layout, (heads, shared, size))
+            elif not why and longest > 1:
+                why = _other_role(
+                    run, ids, f"{path}.{place}", f"{path}.{layout.z}", name, layout, (heads, shared, size)
+                )
             if why:
                 absent[name] = f"in layer {layer} {why}"
                 if name == "v":
@@ -366,13 +369,54 @@ def _mixed(
     return ""
 
 
+def _other_role(
+    run: _TokenRun, ids: Tensor, place: str, out: str, name: str, layout: Architecture, sizes: tuple[int, int, int]
+) -> str:
+    """Why q are no queries, or k no keys; empty where they are: a query shows in z at its own token alone, a key of the first
+    token at later ones, and it is no sum of keys that z is made of."""
+    heads, shared, size = sizes
+    start = 0 if layout.split == "apart" or name == "q" else heads * size
+    columns = slice(start, start + (heads if name == "q" else shared) * size)
+
+    def moved(token: int) -> Tensor:
+        """Whether each token of z changes with the columns of one token."""
+
+        def shaken(tensor: Tensor) -> Tensor:
+            changed = tensor.flatten(2).clone()
+            part = changed[:, token, columns]
+            changed[:, token, columns] = part + (1 + part.abs().mean()) * _noise(part)
+            return changed.view(tensor.shape)
+
+        with _kept(run.model, {"z": out}) as seen:
+            run(ids)
+            clean = seen["z"].flatten(2)
+            side = "in" if place.endswith("<") else "out"
+            handle = hook_tensor(run.model.get_submodule(place[:-1]), side, shaken)
+            try:
+                run(ids)
+            finally:
+                handle.remove()
+        return (seen["z"].flatten(2) - clean).abs().amax((0, 2)) > 1e-5 * float(clean.abs().max().clamp_min(1e-20))
+
+    later = bool(moved(0)[1:].any())
+    if name == "q":
+        if later:
+            return "what is done to `q` at the first token shows in `z` at later ones: a query shows at its own token alone"
+        return "" if moved(-1)[-1] else "what is done to `q` at the last token does not show in `z` there: a query does"
+    if not later:
+        return "what is done to `k` at the first token shows in `z` at no later one: a key does"
+    if size > 1 and not _several(run, ids, place, out, name, layout, sizes):
+        return "`k` with one number in all columns of a head gives a `z` that has one: these are values"
+    return ""
+
+
 def _several(
-    run: _TokenRun, ids: Tensor, place: str, out: str, layout: Architecture, sizes: tuple[int, int, int]
+    run: _TokenRun, ids: Tensor, place: str, out: str, name: str, layout: Architecture, sizes: tuple[int, int, int]
 ) -> str:
     """Why a head's columns of z are not one sum over its columns of v; empty where they are: of values with one number
     in all columns of a head they have one number, too."""
     heads, shared, size = sizes
-    start = 0 if layout.split == "apart" else (heads + shared) * size
+    start = 0 if layout.split == "apart" else {"k": heads, "v": heads + shared}[name] * size
     every = slice(start, start + shared * size)
 
     def even(tensor: Tensor) -> Tensor:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import torch
@@ -45,6 +47,18 @@ def wrap(model: nn.Module, facts: Facts, tokens: Tokens | None = None, name: str
         with quiet():
             return inferred(network)
     return network
+
+
+@contextmanager
+def in_eval_mode(model: nn.Module) -> Iterator[None]:
+    """Within it a module runs in eval mode; after it, each of its modules has its own mode again, which :func:`wrap` tells."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
 
 
 def _mode(model: nn.Module) -> tuple[str, ...]:

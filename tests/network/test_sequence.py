@@ -285,6 +285,25 @@ def test_a_wrong_layout_is_refused(tmp_path: Path, how: str) -> None:
     assert not (parts & network.proof.ok) or how == "values for queries"
 
 
+ROLES = {
+    "exchanged": ({"q": "attn.k", "k": "attn.q"}, {"q", "k"}),
+    "keys for both": ({"q": "attn.k"}, {"q"}),
+    "queries for both": ({"k": "attn.q"}, {"k"}),
+    "values for keys": ({"k": "attn.v"}, {"k"}),
+    "what comes after attention": ({"q": "attn.o"}, {"q"}),
+}
+
+
+@pytest.mark.parametrize("function", ["build", "ahead"])
+@pytest.mark.parametrize("how", ROLES)
+def test_queries_and_keys_are_told_from_each_other(tmp_path: Path, how: str, function: str) -> None:
+    said, wrong = ROLES[how]
+    network = own(tmp_path, function, **said)
+    assert network.proof is not None and network.facts.record is not None
+    assert {"q", "k", "v"} & network.facts.record.absent.keys() == wrong
+    assert {"q", "k", "v"} & network.proof.ok == {"q", "k", "v"} - wrong
+
+
 REFUSED = {
     "no such layers": ("build", {"layers": "block"}, "E797"),
     "layers that hold none": ("build", {"layers": "head"}, "E797"),
