@@ -213,7 +213,10 @@ def _unclaimed(cell: CellResult, probe: Unmapped, test: Test, own: CellRun, run:
         judged,
         allowed,
     )
-    return replace(cell, unclaimed=(*cell.unclaimed, found), findings=one_of(cell.findings, unmapped_findings(found)))
+    told = unmapped_findings(found)
+    if probe.why == "alike" and (cell.verdict is None or cell.verdict.code not in (*FULL, "partly")):
+        told = []  # where the claim does not hold, it is no news that the rest of the layer carries the answer
+    return replace(cell, unclaimed=(*cell.unclaimed, found), findings=one_of(cell.findings, told))
 
 
 def _unwritten(probe: Unmapped, test: Test, units: Sequence[int]) -> tuple[str, ...]:

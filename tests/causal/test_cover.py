@@ -31,7 +31,7 @@ align at : m -> net {
 def drawn_of(draws: str, model: str = MODEL) -> tuple[Design, Drawn]:
     checked = cd.check(cd.parse(f"{model}test t on at {{ {draws} report accuracy }}"))
     assert checked.plan is not None, checked.diagnostics
-    (test,) = checked.plan.tests
+    test = next(test for test in checked.plan.tests if test.name == "t")
     return test.design, checked.plan.draw_of(test)
 
 
@@ -177,7 +177,7 @@ def test_few_draws_do_not_cover() -> None:
         )
     )
     if checked.plan is not None:
-        (test,) = checked.plan.tests
+        test = next(test for test in checked.plan.tests if test.name == "t")
         assert not cover_of(test.design, checked.plan.draw_of(test)).seen
 
 
