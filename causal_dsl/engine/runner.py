@@ -123,9 +123,8 @@ class Gather:
             families.append(self.families[read.run])
             if read.against is not None:
                 forwards.append(read.against)
-            floor = self.context.floors.get(read.run)
-            if floor in self.families:
-                families.append(self.families[floor])
+            if (floor := self._floor_family(read.run)) is not None:
+                families.append(floor)
                 forwards.append(read.run.base)
         return list(dict.fromkeys(forwards)), list(dict.fromkeys(families))
 
@@ -176,13 +175,22 @@ class Gather:
                 patched.setdefault(quantity, []).append(values)
             block_result.fired[number] = fired[read.run]
             block_result.outside[number] = self.context.outside.take(read.run)
-            floor = self.context.floors.get(read.run)
-            if floor in self.families:
-                block_result.floors[number] = self._floor(self.families[floor], logits)
+            if (floor := self._floor_family(read.run)) is not None:
+                block_result.floors[number] = self._floor(floor, logits)
         block_result.patched = {quantity: np.stack(values) for quantity, values in patched.items()}
         if looks is not None:
             block_result.looked = looks.numbers(test, pairs)
         return block_result
+
+    def _floor_family(self, resume: g.Resume) -> Family | None:
+        """The floor of an intervention, where this block reads both it and its base. A floor that is an intervention of
+        its own is in later blocks, too, whose prompts need not be read."""
+        floor = self.context.floors.get(resume)
+        family = None if floor is None else self.families.get(floor)
+        if family is None or family.inner or (None, resume.base) not in self.layout.prompt:
+            return None
+        rows = self.layout.prompt_rows(resume.base, None, family.pairs)
+        return family if (self.layout.rows.read[rows] >= 0).all() else None
 
     def _floor(self, family: Family, logits: Logits) -> tuple[float, float]:
         """The largest change of a logit when the base is patched into itself at the written places, and that of a row

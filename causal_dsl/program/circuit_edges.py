@@ -177,6 +177,10 @@ def read_end(
             spread = reader.sites.spread(site, whole=True)
             if spread is None:
                 return None
+            if number == count - 1 and any(place.site.component == "mlp_out" for place in spread.places):
+                help = "an edge ends where the MLP reads: write mlp_in for mlp_out"
+                _refuse_end(site, "is what an MLP gives, and reads nothing", help, reader)
+                return None
             read = [(one, place.position) for place in spread.places for one in ports_of_place(place, ports)]
         if not read:
             help = "an edge ends at head[…].q, .k or .v, at a head, an MLP, or logits"

@@ -258,3 +258,11 @@ def test_a_file_of_edges_is_a_circuit_of_edges(tmp_path: Path) -> None:
         kept[by] = str(ablation.members)
     assert kept["signed"] == "embed -> layer[0].head[0].q; embed -> logits"
     assert kept["absolute"] == "embed -> layer[0].head[0].q; layer[0].mlp_out -> logits"
+
+
+@pytest.mark.parametrize("reference", [False, True])
+def test_floors_of_minimality_in_later_blocks(reference: bool) -> None:
+    """Runs of minimality hold interventions that are floors of others; blocks after the first read no base for them."""
+    text = spec("llama", "outside(c) <- source", "minimality(gap)").replace("n=6", "n=64")
+    cell = api.run(api.parse(text), Options(reference=reference)).tests[0].cells[0]
+    assert cell.scores["minimality(gap)"].value is not None
