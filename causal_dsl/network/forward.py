@@ -20,7 +20,7 @@ from causal_dsl.inputs.protocol import InputRows
 from causal_dsl.network.attention_weights import Wanted, on_heads, tapped, want
 from causal_dsl.network.expert_modules import EXPERT, ROUTER, hook_experts
 from causal_dsl.network.network import Network
-from causal_dsl.network.recurrent import Steps, a_step, by_step
+from causal_dsl.network.recurrent import Steps, a_step, by_step, refuse_steps
 from causal_dsl.network.site_tensors import LAST_READ, READ_FIRST
 from causal_dsl.network.site_tensors import tap as find_tap
 from causal_dsl.network.tap import Tap
@@ -256,7 +256,8 @@ def _path(network: Network, module: nn.Module) -> str:
 
 
 def _as_rows(tensor: Any, batch: Batch, network: Network, module: nn.Module) -> Tensor:
-    """A module's tensor as [rows, tokens, width] (or [rows, width]); raises E423 where it has no such form."""
+    """A module's tensor as [rows, tokens, width] (or [rows, width]); raises E423 where it has no such form, E777 where
+    tokens stand before rows because the module is recurrent without ``batch_first``."""
     shape = batch.shape
     if isinstance(tensor, Tensor) and tensor.is_floating_point():
         if tuple(tensor.shape[:-1]) == shape:
@@ -265,6 +266,8 @@ def _as_rows(tensor: Any, batch: Batch, network: Network, module: nn.Module) -> 
             return tensor.reshape(*shape, -1)
         if batch.has_tokens and tensor.ndim == 2 and tensor.shape[0] == batch.rows * batch.longest:
             return tensor.reshape(*shape, -1)
+    if isinstance(module, nn.RNNBase) and not module.batch_first and batch.has_tokens:
+        raise refuse_steps("batch_first is False", _path(network, module), network.span)
     found = list(tensor.shape) if isinstance(tensor, Tensor) else type(tensor).__name__
     each = "token" if batch.has_tokens else "row"
     raise fail(

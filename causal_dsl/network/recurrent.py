@@ -122,13 +122,18 @@ def by_step(module: nn.RNNBase, steps: Steps) -> Iterator[None]:
 
 
 def _refused(why: str, steps: Steps) -> Exception:
+    return refuse_steps(why, steps.path, steps.span)
+
+
+def refuse_steps(why: str, path: str, span: Span) -> Exception:
+    """E777: a recurrent module whose tokens cannot be read and written one by one."""
     return fail(
         "E777",
-        f"module {steps.path} cannot be written token by token: {why}",
-        steps.span,
+        f"module {path} cannot be read or written token by token: {why}",
+        span,
         notes=("what is written at a token is the hidden state that the next token finds",),
         help="call nn.GRU(…, batch_first=True) and its like, in one direction, on a tensor [rows, tokens, width]",
     )
 
 
-__all__ = ["Steps", "a_step", "by_step", "stepping"]
+__all__ = ["Steps", "a_step", "by_step", "refuse_steps", "stepping"]

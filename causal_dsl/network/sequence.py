@@ -33,6 +33,11 @@ from causal_dsl.vocabulary.network_facts import Facts
 
 #: Lengths that a network is tried on, the longest that it takes first: standard prompts are no longer.
 _LENGTHS = (5, 4, 3, 2, 1)
+#: How attention weights that are not found are said to be there.
+_PATTERN = (
+    'where a module gives them [rows, heads, tokens, tokens], name it: pattern="…", beside layers="…", attention="…", v="…" '
+    'and out="…"'
+)
 
 
 @torch.no_grad()
@@ -83,7 +88,11 @@ def _found(network: Network, layout: Architecture) -> Network:
         record = found.facts.record
         assert record is not None
         if "resid_pre" not in record.absent:
-            return found
+            if "pattern" not in record.absent:
+                return found
+            absent = {**record.absent, "pattern": f"{record.absent['pattern']}; {_PATTERN}"}
+            record = replace(record, absent=absent)
+            return replace(found, facts=replace(found.facts, record=record), layout=record)
         why = record.absent["resid_pre"]
     absent = {name: f"{said}; it was looked for, and {why}" for name, said in layout.absent.items()}
     record = network.facts.record

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -14,6 +14,7 @@ from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean
 from causal_dsl.program.definitions import find
 from causal_dsl.program.likeness import DRAW, Likeness, alike, conjunction, parted, read_likeness, weighted
 from causal_dsl.program.modules import Definition, Module
+from causal_dsl.program.parameters import values_of
 from causal_dsl.program.program import Alignment
 from causal_dsl.program.read_settings import call_name, constant, read_settings
 from causal_dsl.program.shown import shown_by
@@ -290,7 +291,7 @@ class DrawReader:
         found: dict[tuple[str, object], str] = {}
         base = next((s for s in statements if "base" in s.roles), None)
         actions = [a for member in self.declaration.members if isinstance(member, tree.Do) for a in member.actions]
-        for action in actions if base is not None else ():
+        for action in self._written_out(actions) if base is not None else ():
             if not isinstance(action, tree.SetTo) or not isinstance(action.target, tree.Name):
                 continue
             name = action.target.name
@@ -317,6 +318,20 @@ class DrawReader:
                 found[name, value] = role
                 statements.append(made)
         return found
+
+    def _written_out(self, actions: Sequence[tree.Node]) -> list[tree.Node]:
+        """Actions as they are in the cells of a sweep: one for each value of a parameter that is set."""
+        swept = dict(self.alignment.parameters)
+        for parameter in getattr(self.declaration, "parameters", ()):
+            swept[parameter.name.name] = values_of(parameter, Diagnostics()) or ()  # faults of it are told by the cells
+        made: list[tree.Node] = []
+        for action in actions:
+            if isinstance(action, tree.SetTo) and isinstance(action.value, tree.Name) and action.value.name in swept:
+                values = swept[action.value.name]
+                made += [replace(action, value=replace(value, span=action.value.span)) for value in values]
+            else:
+                made.append(action)
+        return made
 
 
 def _solved(part: tree.Expr) -> bool:

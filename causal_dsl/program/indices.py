@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean
 from causal_dsl.program.paths import slice_text
@@ -69,6 +70,8 @@ def integers(
     """Different whole numbers below ``count`` (None: it is not known), from numbers, slices and lists of them."""
     numbers: list[int] = []
     for index in indices:
+        if isinstance(index, tree.Name) and isinstance(cell.get(index.name), tree.List):
+            index = replace(cell[index.name], span=index.span)  # a group of them, as in `h in [0, [1, 2]]`
         if isinstance(index, tree.List):
             inner = integers(index.items, count, what, index.span, cell, found)
             if inner is None:

@@ -17,11 +17,12 @@ from causal_dsl.program.modules import Definition, Module
 from causal_dsl.program.parameters import read_parameters
 from causal_dsl.program.positions import PositionReader
 from causal_dsl.program.program import Alignment, Cell, Intervention, NetworkRef, Placed
-from causal_dsl.program.read_settings import constant
+from causal_dsl.program.read_settings import call_name, constant
 from causal_dsl.program.read_sites import SiteReader
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
 from causal_dsl.syntax.substitute import substitute
+from causal_dsl.vocabulary.values import is_word
 
 Action = tree.Interchange | tree.PatchPath | tree.SetTo | tree.AddTo
 
@@ -111,13 +112,20 @@ def settings_of(
 
 
 def _written_out(action: Action, cell: Mapping[str, tree.Expr]) -> Action:
-    """An action with the numbers and texts that parameters stand for in the value that it writes."""
-    plain = {name: value for name, value in cell.items() if constant(value) is not None}
+    """An action with the numbers, texts and words of values that parameters stand for in the value that it writes."""
     if isinstance(action, tree.Interchange) and any(isinstance(part, tree.Under) for part in action.source.walk()):
-        return replace(action, source=substitute(action.source, plain))
+        numbers = {name: value for name, value in cell.items() if constant(value) is not None}
+        return replace(action, source=substitute(action.source, numbers))
     if not isinstance(action, tree.SetTo | tree.AddTo):
         return action
+    alone = action.value.name if isinstance(action.value, tree.Name) else None
+    plain = {n: value for n, value in cell.items() if n == alone or constant(value) is not None or _is_word(value)}
     return replace(action, value=substitute(action.value, plain))
+
+
+def _is_word(value: tree.Expr) -> bool:
+    called = call_name(value) if isinstance(value, tree.Call | tree.Name) else None
+    return called is not None and is_word(called[0])
 
 
 def _placed(alignment: Alignment, sites: SiteReader) -> tuple[Placed, ...]:

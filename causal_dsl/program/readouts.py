@@ -15,7 +15,7 @@ from causal_dsl.program.modules import Module
 from causal_dsl.program.paths import SiteStep, steps
 from causal_dsl.program.positions import PositionReader
 from causal_dsl.program.program import Aligned, Readout
-from causal_dsl.program.read_settings import Setting, read_settings
+from causal_dsl.program.read_settings import Setting, constant, read_settings
 from causal_dsl.program.read_sites import SiteReader
 from causal_dsl.program.stated_ends import End
 from causal_dsl.program.templates import show_value
@@ -134,7 +134,8 @@ def _coordinate(member: tree.Placement, step: SiteStep, aligned: Aligned, found:
         if place is None:
             return None
     dims = None if place is None else place.site.dims
-    if dims is None and (facts.classes == 1 or len(facts.labels) == 1) and step.indices is None:
+    alone = facts.classes == 1 or len(facts.labels) == 1
+    if dims is None and alone and (step.indices is None or [constant(index) for index in step.indices] == [0]):
         dims = (0,)
     if dims is None or len(dims) != 1:
         found.report(
@@ -142,7 +143,7 @@ def _coordinate(member: tree.Placement, step: SiteStep, aligned: Aligned, found:
             f"`{member.name.name}` is a number, and is read from one",
             step.span,
             help=f"write `{member.name.name} @ logits[0]`, or a metric, as in `logit(1) - logit(0)`"
-            if facts.kind == "vector"
+            if facts.kind == "vector" or alone
             else f'write a metric, as in `{member.name.name} @ logit("yes") - logit("no")`',
         )
         return None

@@ -218,6 +218,8 @@ def test_one_logit_is_a_number_and_no_class(tmp_path: Path) -> None:
         'output c := if same then "good" else "good"', "output c : real(-9, 9) := if same then 1.0 else -1.0"
     )
     number = number.replace("report iia, moved, kl, logit(c), prob(label)", "report mse")
+    assert "c    @ logits\n" in number
+    number = number.replace("c    @ logits\n", "c    @ logits[0]\n")  # the same as without brackets
     plan, (result,) = cd.check(cd.parse(number)).plan, cd.run(cd.parse(number)).tests
     assert plan is not None
     drawn, causal = plan.draw_of(plan.tests[0]), plan.tests[0].model

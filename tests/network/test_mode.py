@@ -64,8 +64,8 @@ def vectors():
 
 
 """
-OF_WORDS = {"vocabulary": WORDS}
-WAYS = {
+OF_WORDS: dict[str, object] = {"vocabulary": WORDS}
+WAYS: dict[str, tuple[str, dict[str, object]]] = {
     "a layout that is said": ("tokens", {**OF_WORDS, "layers": "blocks"}),
     "no layout": ("tokens", OF_WORDS),
     "steps": ("recurrent", OF_WORDS),

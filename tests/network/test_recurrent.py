@@ -33,6 +33,11 @@ class Both(Own):
         return self.head(self.rnn(self.tokens(ids))[0][..., :6])
 
 
+class Turned(Own):
+    def forward(self, ids):
+        return self.head(self.rnn(self.tokens(ids).transpose(0, 1))[0].transpose(0, 1))
+
+
 class Cells(Own):
     def forward(self, ids):
         x, state, given = self.tokens(ids), None, []
@@ -62,6 +67,10 @@ def gru():
 
 def deep():
     return make(Own, nn.GRU, batch_first=True, num_layers=2)
+
+
+def turned():
+    return make(Turned, nn.RNN)
 
 
 def lstm():
@@ -169,7 +178,7 @@ def test_what_is_written_goes_on(function: str, tmp_path: Path, monkeypatch: pyt
         assert moved > 1e-3, "nothing is shown"
 
 
-@pytest.mark.parametrize(("function", "code"), [("half", "E424"), ("both", "E777")])
+@pytest.mark.parametrize(("function", "code"), [("half", "E424"), ("both", "E777"), ("turned", "E777")])
 def test_what_has_no_steps(function: str, code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "net.py").write_text(CODE, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
