@@ -72,7 +72,7 @@ def test_a_number_hangs_on_its_place_alone() -> None:
 
 def test_no_other_generator_is_used() -> None:
     """Those that must use torch's own: a model's own initialisation, and what watches what others draw."""
-    own = {"network/factory_audit.py", "network/steadiness.py", "network/untrained.py"}
+    own = {"network/adapted.py", "network/factory_audit.py", "network/steadiness.py", "network/untrained.py"}
     own |= {"network/zoo/perceptrons.py", "network/zoo/equality_gpt2.py"}
     words = (
         "Generator(",

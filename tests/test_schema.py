@@ -17,8 +17,8 @@ from causal_dsl.tools.cli import main
 ROOT = Path(__file__).parents[1]
 SCHEMA = json.loads(Path(resource("docs", "output.schema.json")).read_text(encoding="utf-8"))
 #: Those that are run in a few seconds, and those that are fitted or trained first.
-QUICK = ["equality_relu", "logic"]
-LONG = ["equality", "equality_mlp", "equality_mlp_das", "attributes", "rotated_and", "train"]
+QUICK = ["equality_relu"]
+LONG = ["logic", "equality", "equality_mlp", "equality_mlp_das", "attributes", "rotated_and", "train"]
 Captured = pytest.CaptureFixture[str]
 
 

@@ -53,6 +53,7 @@ def test_equality_with_weights_derived_by_hand() -> None:
     assert results["left_is_localised"].cells[0].scores["iia"].value == 1
 
 
+@pytest.mark.slow
 def test_two_networks_that_answer_alike_are_told_apart() -> None:
     results = cd.run(cd.load(SPECS / "logic.causal"))
     assert results.passed, results.diagnostics
