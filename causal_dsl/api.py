@@ -15,7 +15,7 @@ from causal_dsl.building.declarations import collect
 from causal_dsl.checked import Checked
 from causal_dsl.checking import check, planned
 from causal_dsl.planning.plan import Plan
-from causal_dsl.specs import Options, Spec, load, of_tree, parse
+from causal_dsl.specs import Options, Spec, load, of_tree, opened, parse
 
 if TYPE_CHECKING:
     from causal_dsl.score.results import Results
@@ -29,11 +29,12 @@ def spec(*objects: Any) -> Spec:
     return of_tree(collect(objects))
 
 
-def plan(spec: Spec, options: Options = Options()) -> Plan:
-    """The intervention graph of a spec, with its cost; raises :class:`SpecError` for a fault.
+def plan(spec: Spec | str | Path, options: Options = Options()) -> Plan:
+    """The intervention graph of a spec, or of a file's, with its cost; raises :class:`SpecError` for a fault.
 
     With ``options.load`` the networks are loaded, and the plan is the one that they are run by.
     """
+    spec = opened(spec)
     checked = check(spec, options)
     checked.raise_errors()
     if not options.load:
@@ -43,11 +44,11 @@ def plan(spec: Spec, options: Options = Options()) -> Plan:
     return loaded_plan(spec, checked, options)
 
 
-def run(spec: Spec, options: Options = Options()) -> Results:
-    """Run every test of a spec on its network and score it; raises :class:`SpecError` for a fault of spec or environment."""
+def run(spec: Spec | str | Path, options: Options = Options()) -> Results:
+    """Run every test of a spec, or of a file's, on its network and score it; raises :class:`SpecError` for a fault of spec or environment."""
     from causal_dsl.running import run_specs
 
-    return run_specs([spec], options)
+    return run_specs([opened(spec)], options)
 
 
 def run_files(paths: Iterable[str | Path], options: Options = Options()) -> Results:
@@ -57,8 +58,8 @@ def run_files(paths: Iterable[str | Path], options: Options = Options()) -> Resu
     return run_specs([load(path) for path in paths], options)
 
 
-def train(spec: Spec, options: Options = Options()) -> dict[str, TrainedNetwork]:
+def train(spec: Spec | str | Path, options: Options = Options()) -> dict[str, TrainedNetwork]:
     """Train every ``network … = train(…)`` of a spec, or find it in the cache; raises :class:`SpecError` for a fault."""
     from causal_dsl.session import train_spec
 
-    return train_spec(spec, options)
+    return train_spec(opened(spec), options)

@@ -57,7 +57,7 @@ from causal_dsl.program.tokens import Tokens
 from causal_dsl.program.variants import write_out
 from causal_dsl.reading import readable, within
 from causal_dsl.score.make_findings import no_room, vacuous_expectation
-from causal_dsl.specs import Options, Spec
+from causal_dsl.specs import Options, Spec, opened
 from causal_dsl.store.reads import note, recording
 from causal_dsl.vocabulary.network_facts import Facts
 
@@ -66,18 +66,19 @@ if TYPE_CHECKING:
 
 
 def check(
-    spec: Spec,
+    spec: Spec | str | Path,
     options: Options = Options(),
     networks: Mapping[NetworkKey, Network] | None = None,
     beside: bool = True,
     discovered: Scores = MappingProxyType({}),
 ) -> Checked:
-    """Judge a spec without its networks' weights; never raises for a fault of the spec.
+    """Judge a spec, or that of a file, without its networks' weights; never raises for a fault of the spec.
 
     ``networks`` are loaded networks, whose facts and tokenizers then stand for what the files say. ``beside``: whether the
     plan holds what rides beside its tests; a mere check needs none of it. ``discovered`` are the scores of what its circuits
     are found by.
     """
+    spec = opened(spec)
     with rarely_collected(), within(readable(spec.folder, options.trust, options.allow)), recording() as reads:
         checked = _check(spec, options, networks, beside, discovered)
     checked.reads = reads

@@ -78,6 +78,11 @@ def load(path: str | Path) -> Spec:
     return _parsed(source, real_path(path).parent, Path(path))
 
 
+def opened(spec: Spec | str | Path) -> Spec:
+    """The spec itself, or that of a file."""
+    return spec if isinstance(spec, Spec) else load(spec)
+
+
 def parse(text: str, path: str = "<text>", folder: Path | None = None) -> Spec:
     """Read a spec from a text; its relative paths start from ``folder``, the working directory if none is given."""
     return _parsed(Source(path, text), folder or Path.cwd())

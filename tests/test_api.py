@@ -153,6 +153,12 @@ def test_the_results_as_a_table(results: cd.Results) -> None:
     assert len(table) == cells
 
 
+def test_a_path_stands_for_the_spec_of_its_file(folder: Path, results: cd.Results) -> None:
+    assert cd.check("good.causal").text() == cd.check(cd.load("good.causal")).text()
+    assert len(cd.plan(folder / "good.causal").tests) == len(cd.plan(cd.load("good.causal")).tests)
+    assert timeless(cd.run("good.causal").to_json()) == timeless(results.to_json())
+
+
 def test_the_builder_gives_the_same_scores(results: cd.Results) -> None:
     shape = cd.domain("Shape", cd.between(0, 3))
     equality = cd.Causal("equality")
