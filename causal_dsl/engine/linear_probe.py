@@ -6,16 +6,16 @@ from tempfile import TemporaryFile
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from causal_dsl.faults import OwnFault
+from causal_dsl.features.probe import logistic
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.plan import Plan
 from causal_dsl.planning.probe_splits import control_task, halves, tasks_of
 from causal_dsl.program.program import PlaceRead, Test
 
-#: Weight of the squared norm of the weights beside the mean cross-entropy, on vectors of unit scale; and the most steps of L-BFGS.
-RIDGE, MOST_STEPS = 1e-3, 200
+#: The most steps of L-BFGS.
+MOST_STEPS = 200
 #: Bytes of vectors that are held in memory; more lie in a file that is removed with the run.
 _IN_MEMORY = 16 * 2**20
 
@@ -32,7 +32,7 @@ def rows_of(n: int, width: int) -> np.ndarray:
 def outcomes(vectors: np.ndarray, classes: np.ndarray, half: np.ndarray) -> np.ndarray:
     """Whether each pair's class [n] is read off its vector [n, width] by the probe of the other half, 1 or 0.
 
-    The probe is multinomial logistic regression (:data:`RIDGE`), on vectors that are centred and divided by one number, both
+    The probe is multinomial logistic regression (:func:`causal_dsl.features.probe.logistic`), on vectors that are centred and divided by one number, both
     of the half that it is fitted on; minimised by L-BFGS from zero in float64: the same data give the same probe.
     """
     known, codes = np.unique(classes, return_inverse=True)
@@ -52,28 +52,10 @@ def outcomes(vectors: np.ndarray, classes: np.ndarray, half: np.ndarray) -> np.n
             x, y = x @ basis, y @ basis
         if not bool(torch.isfinite(x).all()):
             continue
-        weights, bias = _fitted(x / scale, torch.from_numpy(codes[fitted]), len(known))
+        weights, bias = logistic(x / scale, torch.from_numpy(codes[fitted]), len(known), MOST_STEPS, 1e-7, 1e-10)
         said = (y / scale @ weights + bias).argmax(dim=1).numpy()
         found[~fitted] = said == codes[~fitted]
     return found
-
-
-def _fitted(x: Tensor, target: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    weights = torch.zeros((x.shape[1], count), dtype=torch.float64, requires_grad=True)
-    bias = torch.zeros(count, dtype=torch.float64, requires_grad=True)
-    optimiser = torch.optim.LBFGS(
-        [weights, bias], max_iter=MOST_STEPS, tolerance_grad=1e-7, tolerance_change=1e-10, line_search_fn="strong_wolfe"
-    )
-
-    def closure() -> Tensor:
-        optimiser.zero_grad()
-        loss = torch.nn.functional.cross_entropy(x @ weights + bias, target) + RIDGE / 2 * weights.square().sum()
-        loss.backward()
-        return loss
-
-    with torch.enable_grad():
-        optimiser.step(closure)
-    return weights.detach(), bias.detach()
 
 
 def probe_numbers(

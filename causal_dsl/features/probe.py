@@ -24,11 +24,22 @@ def probe_weights(data: Tensor, classes: Tensor) -> Tensor:
     scale = x.square().mean().sqrt()
     x = x / torch.where(scale > 0, scale, 1)
     target = classes.cpu()
-    count = int(target.max()) + 1
+    return logistic(x, target, int(target.max()) + 1, MOST_STEPS, 1e-9, 1e-12)[0]
+
+
+def logistic(
+    x: Tensor, target: Tensor, count: int, steps: int, least_gradient: float, least_change: float
+) -> tuple[Tensor, Tensor]:
+    """Weights [width, count] and biases [count] of multinomial logistic regression of ``target`` [n] on ``x`` [n, width], with a ridge
+    of :data:`RIDGE` on the weights, by at most ``steps`` of L-BFGS from zero, or until the gradient or the change is as small as is asked."""
     weights = torch.zeros((x.shape[1], count), dtype=torch.float64, requires_grad=True)
     bias = torch.zeros(count, dtype=torch.float64, requires_grad=True)
     optimiser = torch.optim.LBFGS(
-        [weights, bias], max_iter=MOST_STEPS, tolerance_grad=1e-9, tolerance_change=1e-12, line_search_fn="strong_wolfe"
+        [weights, bias],
+        max_iter=steps,
+        tolerance_grad=least_gradient,
+        tolerance_change=least_change,
+        line_search_fn="strong_wolfe",
     )
 
     def closure() -> Tensor:
@@ -39,7 +50,7 @@ def probe_weights(data: Tensor, classes: Tensor) -> Tensor:
 
     with torch.enable_grad():
         optimiser.step(closure)
-    return weights.detach()
+    return weights.detach(), bias.detach()
 
 
 def probe_directions(data: Tensor, classes: Tensor) -> Tensor:

@@ -64,7 +64,8 @@ def _chunked(plan: Plan, step: Step, budget: Budget, peaks: Peaks) -> Step:
     while True:
         over = max(peaks.excess(step, block, budget) for block in _largest(parts))
         if over <= 1 and parts < most:
-            over = max(peaks.excess(step, block, budget) for block in _some(parts))
+            rest = [block for block in _some(parts) if block not in _largest(parts)]
+            over = max((peaks.excess(step, block, budget) for block in rest), default=over)
         if over <= 1 or parts >= most:
             break
         parts = min(most, max(parts + 1, int(parts * over)))

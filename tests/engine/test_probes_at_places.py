@@ -12,7 +12,8 @@ from safetensors.torch import save_file
 from scipy.optimize import minimize
 
 from causal_dsl import api
-from causal_dsl.engine.linear_probe import RIDGE, outcomes
+from causal_dsl.engine.linear_probe import outcomes
+from causal_dsl.features.probe import RIDGE
 from causal_dsl.planning.lower import by_reference
 from causal_dsl.planning.probe_splits import control_task, halves
 from tests.engine.test_lens import lens, run
