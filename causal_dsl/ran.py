@@ -52,7 +52,14 @@ def joined(spec: Spec, checked: Checked, parts: Sequence[RanPart], options: Opti
     identity = identity_of(_inputs([part.inputs for part in parts]), options) if parts else {}
     versions = parts[0].result.versions if parts else {}
     cost = _cost([part.result.cost for part in parts])
-    return SpecResult(spec.name, checked.digest, tuple(tests), versions, networks, cost, tuple(warnings), identity)
+    machine = parts[0].result.machine if parts else {}
+    if parts:
+        used = dict.fromkeys(name for part in parts for name in part.result.machine["accelerators"])
+        machine = {**machine, "accelerators": list(used)}
+    finished = max((part.result.finished for part in parts), default="")
+    return SpecResult(
+        spec.name, checked.digest, tuple(tests), versions, networks, cost, tuple(warnings), identity, machine, finished
+    )
 
 
 def _inputs(parts: Sequence[RunInputs]) -> RunInputs:

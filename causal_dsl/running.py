@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping, Sequence, Set
 from contextlib import ExitStack
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ from causal_dsl.program.program import NetworkRef, Test
 from causal_dsl.program.prompt_tokens import answered_prompt
 from causal_dsl.program.templates import show_value
 from causal_dsl.program.tokens import MASK
-from causal_dsl.provenance import code_of, files_of, identity_of, inputs_of, names_of
+from causal_dsl.provenance import code_of, files_of, identity_of, inputs_of, machine_of, names_of
 from causal_dsl.ran import RanPart, joined, keep
 from causal_dsl.report.activations import refuse_nowhere, save_activations
 from causal_dsl.report.progress import Progress, progress
@@ -516,7 +517,10 @@ def _result(
                 shown[name]["blocks"] = len(steps[ref.key].blocks)
     warnings = tuple(checked.diagnostics) + (cautions(networks, execution) if execution is not None else ())
     warnings += tuple(dict.fromkeys(notices))
-    return SpecResult(spec.name, checked.digest, tuple(tests), _versions(), shown, cost, warnings, identity)
+    ended, ran_on = datetime.now(UTC).isoformat(timespec="seconds"), machine_of(networks.values())
+    return SpecResult(
+        spec.name, checked.digest, tuple(tests), _versions(), shown, cost, warnings, identity, ran_on, ended
+    )
 
 
 __all__ = ["Interrupted", "loaded_plan", "run_specs"]

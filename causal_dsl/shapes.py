@@ -773,6 +773,19 @@ class IdentityJson(TypedDict):
     "SHA-256 of the logits of networks made by code for some inputs, by name"
 
 
+class MachineJson(TypedDict):
+    """The machine that ran a spec."""
+
+    system: str
+    "its operating system"
+    processor: str
+    "its processor"
+    cores: int
+    "how many cores it has"
+    accelerators: list[str]
+    "the accelerators that networks ran on"
+
+
 class EmptyJson(TypedDict):
     """No fields."""
 
@@ -790,6 +803,10 @@ class SpecJson(TypedDict):
     "what the numbers belong to; empty where nothing was run"
     versions: dict[str, str]
     "the versions of all that computed"
+    machine: MachineJson | EmptyJson
+    "the machine that ran it; empty where nothing was run"
+    finished: str
+    "when it ended, in ISO 8601 and UTC; empty where nothing was run"
     networks: dict[str, NetworkJson]
     "the networks, by their names"
     tests: list[TestJson]

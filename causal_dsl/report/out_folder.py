@@ -15,6 +15,7 @@ from causal_dsl.measures.quantities import NO_ANSWERS, SAID, Columns
 from causal_dsl.program.templates import show_value
 from causal_dsl.report.circuit_picture import circuit_svg
 from causal_dsl.score.results import SpecResult
+from causal_dsl.score.truth import kept_of
 from causal_dsl.score.wrong_answers import Speech
 from causal_dsl.store.out import SPEC, SpecFolder
 
@@ -43,8 +44,8 @@ def save(
     """Write what was computed of one spec.
 
     pairs.parquet has one row a pair and cell: test, cell, pair, the text of base and sources, the causal model's label,
-    the network's answers, what it says of all that it can say (where it was looked at), and every per-pair metric that
-    the test speaks of. Raises OSError where it cannot be written.
+    the network's answers, what it says of all that it can say (where it was looked at), whether the pair is ``kept`` (in a test
+    with ``where solved(…)``), and every per-pair metric that the test speaks of. Raises OSError where it cannot be written.
     """
     document = {**result.to_json(), "interrupted": interrupted}
     folder.write(SPEC, spec_text.encode("utf-8", "surrogatepass"))
@@ -73,9 +74,11 @@ def _table(order: Sequence[str], computed: Sequence[Computed]) -> pandas.DataFra
     every = [(kept, test) for kept in computed for test in kept.plan.tests]
     every.sort(key=lambda one: places.get(parts.get(one[1].name, (one[1].name, ""))[0], len(places)))
     tables = []
+    filters = {test.name: rows for one in computed for test, rows in _filters(one)}
     for kept, test in every:
         drawn, labels = kept.plan.draw_of(test), kept.labels[test.name]
         shared = dict(_pair_columns(test, kept.plan, drawn, labels))
+        shared |= {"kept": filters[test.name]} if test.name in filters else {}
         for cell, columns in kept.cells.get(test.name, []):
             tables.append(
                 pandas.DataFrame(
@@ -92,9 +95,21 @@ def _table(order: Sequence[str], computed: Sequence[Computed]) -> pandas.DataFra
     for name in table.columns:
         if name.endswith("_id") or name == "pair":
             table[name] = table[name].astype("Int64")
+        elif name == "kept":
+            table[name] = table[name].astype("boolean")
         elif table[name].dtype == object:
             table[name] = table[name].map(lambda value: None if value is None or value != value else str(value))
     return table
+
+
+def _filters(computed: Computed) -> Iterator[tuple[Test, np.ndarray]]:
+    """Which pairs ``where solved(…)`` keeps, for the test of each output; nothing for tests without a filter."""
+    for whole in computed.plan.program.tests:
+        cells = {one.name: computed.cells.get(one.name, []) for one in whole.each}
+        if whole.solved and all(cells.values()):
+            kept = kept_of(whole, computed.plan, {name: found[0][1] for name, found in cells.items()})
+            assert kept is not None
+            yield from ((one, kept) for one in whole.each)
 
 
 def _named(test: Test, parts: Mapping[str, tuple[str, str]]) -> dict[str, str]:

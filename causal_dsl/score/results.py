@@ -387,6 +387,9 @@ class SpecResult:
     warnings: tuple[Diagnostic, ...] = field(default=(), compare=False)
     #: what identifies the run: its key, and every input that is part of it
     identity: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    #: the machine that ran it, and when it ended (ISO 8601, UTC); empty where nothing was run
+    machine: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    finished: str = field(default="", compare=False)
 
     @property
     def passed(self) -> bool:
@@ -405,6 +408,8 @@ class SpecResult:
             "digest": self.digest,
             "identity": dict(self.identity),
             "versions": dict(self.versions),
+            "machine": dict(self.machine),
+            "finished": self.finished,
             "networks": self.networks,
             "tests": [test.to_json() for test in self.tests],
             **({"families": families} if families else {}),
