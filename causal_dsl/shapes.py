@@ -351,6 +351,19 @@ class DiscoveredJson(TypedDict):
     "the mean of the metric in the base runs"
     source: float | None
     "the same in the counterfactual runs"
+    check: GradientCheckJson | None
+    "what gradients are held against; null where there is nothing"
+
+
+class GradientCheckJson(TypedDict):
+    """A number that scores by gradients have to give, whatever the network computes."""
+
+    says: str
+    "which number it is"
+    apart: float | None
+    "how far the scores are from it, at most"
+    scale: float | None
+    "the largest of the numbers that are compared"
 
 
 class CircuitJson(TypedDict):
