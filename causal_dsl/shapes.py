@@ -523,6 +523,8 @@ class TestJson(TypedDict):
     "where it begins, from 1"
     status: Literal["finished", "failed", "interrupted"]
     "`failed` where an expectation does not hold; `interrupted` where not all cells were measured"
+    fault: NotRequired[str]
+    "the code of the diagnostic that kept it from being run; its `status` is then `interrupted`"
     network: str
     "its name under `networks`"
     cell_count: int
