@@ -31,7 +31,6 @@ from causal_dsl.network.behaviour import behaviour_at_hand, of_code
 from causal_dsl.network.described import described
 from causal_dsl.network.network import Network
 from causal_dsl.network.zoo.cache import unwritable as no_cache
-from causal_dsl.planning.cost import cost_of
 from causal_dsl.planning.network_parts import of_tests, swept, weights_of
 from causal_dsl.planning.plan import Plan
 from causal_dsl.probing import with_probes
@@ -511,7 +510,7 @@ def _result(
     shown = {name: described(ref, networks[ref.key]) for name, ref in refs.items()}
     cost: dict[str, Any] = {"seconds": time.perf_counter() - started}
     if execution is not None:
-        cost |= cost_of(execution.plan).to_json()
+        cost |= execution.cost.to_json()
         steps = {step.network: step for step in execution.plan.steps}
         for name, ref in refs.items():
             if ref.key in steps:
