@@ -13,6 +13,7 @@ from causal_dsl.score.as_json import number
 from causal_dsl.score.codes import LADDER, Severity, severity
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas
 
     from causal_dsl import shapes
@@ -291,6 +292,8 @@ class TestResult:
     wrong: tuple[Wrong, ...] = ()
     #: whether every row that can be drawn occurs, so that scores are exact under the weights of the design
     covered: bool = False
+    #: of the kept pairs, where it is covered: what each counts [kept]; equal rows count once
+    weights: np.ndarray | None = field(default=None, compare=False, repr=False)
     #: whether the rows are drawn from a part of the inputs
     part: bool = False
     diagnostics: tuple[Diagnostic, ...] = field(default=(), compare=False)
