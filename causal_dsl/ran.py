@@ -40,13 +40,19 @@ class RanPart:
     interrupted: bool = False
 
 
-def joined(spec: Spec, checked: Checked, parts: Sequence[RanPart], options: Options) -> SpecResult:
-    """The result of a spec of those of its parts, in the order of its tests; those of no part were not run."""
+def joined(
+    spec: Spec, checked: Checked, parts: Sequence[RanPart], options: Options, failed: Mapping[str, str]
+) -> SpecResult:
+    """The result of a spec of those of its parts, in the order of its tests; those of no part were not run. ``failed``
+    has the code of the fault that kept a test from being run."""
     assert checked.program is not None
     if len(parts) == 1 and len(parts[0].result.tests) == len(checked.program.tests):
         return parts[0].result
     found = {test.name: test for part in parts for test in part.result.tests}
-    tests = [found.get(t.name) or not_measured(t, checked.ceilings.get(t.name, {})) for t in checked.program.tests]
+    tests = [
+        found.get(test.name) or not_measured(test, checked.ceilings.get(test.name, {}), failed.get(test.name, ""))
+        for test in checked.program.tests
+    ]
     networks = {name: told for part in parts for name, told in part.result.networks.items()}
     warnings = dict.fromkeys([*checked.diagnostics, *(one for part in parts for one in part.result.warnings)])
     identity = identity_of(_inputs([part.inputs for part in parts]), options) if parts else {}

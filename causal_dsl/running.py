@@ -98,7 +98,7 @@ def run_specs(specs: Sequence[Spec], options: Options) -> Results:
             except SpecError as error:
                 found = tuple(dict.fromkeys((*error.diagnostics, *notices)))
                 faults += found
-                unrun = _not_run(spec, checked)
+                unrun = _not_run(spec, checked, error.code)
                 result, interrupted = replace(unrun, warnings=(*unrun.warnings, *found)), False
         done.append(result)
         if interrupted:
@@ -149,6 +149,7 @@ def _run_spec(
     groups = swept(checked.program.tests)
     parts: list[RanPart] = []
     faults: list[Diagnostic] = []
+    failed: dict[str, str] = {}
     interrupted = False
     for number, tests in enumerate(groups):
         one = checked if len(groups) == 1 else _part_of(checked, tests)
@@ -164,12 +165,13 @@ def _run_spec(
             if len(groups) == 1:
                 raise
             faults += error.diagnostics
+            failed |= dict.fromkeys((test.name for test in tests), error.code)
         if interrupted:
             break
         session.keep({*needed, *(weights_of(test.network.key) for rest in groups[number + 1 :] for test in rest)})
     if not parts:
         raise SpecError(list(dict.fromkeys(faults)))
-    result = joined(spec, checked, parts, session.options)
+    result = joined(spec, checked, parts, session.options, failed)
     result = replace(result, warnings=tuple(dict.fromkeys((*result.warnings, *faults))))
     if folder is not None and any(part.plan is not None for part in parts):
         try:
@@ -246,10 +248,10 @@ def _discovered(
     return again
 
 
-def _not_run(spec: Spec, checked: Checked) -> SpecResult:
-    """A spec that was not come to: all of its tests stand there as interrupted."""
+def _not_run(spec: Spec, checked: Checked, fault: str = "") -> SpecResult:
+    """A spec that was not come to, or that a fault stopped: all of its tests stand there as not measured."""
     tests = checked.program.tests if checked.program is not None else []
-    unrun = tuple(not_measured(test, checked.ceilings.get(test.name, {})) for test in tests)
+    unrun = tuple(not_measured(test, checked.ceilings.get(test.name, {}), fault) for test in tests)
     return SpecResult(spec.name, checked.digest, unrun, _versions(), warnings=tuple(checked.diagnostics))
 
 

@@ -297,6 +297,8 @@ class TestResult:
     #: the network that it ran on, by its name in the results; and how many cells it has, measured or not (None: those here)
     network: str = ""
     cell_count: int | None = None
+    #: of a test that a fault kept from being run: the code of its diagnostic
+    fault: str = ""
     #: of a member of a family: what the family is called, and the parameters that make it this member
     family: str = ""
     variant: tuple[tuple[str, int | float | str], ...] = ()
@@ -309,11 +311,19 @@ class TestResult:
 
     @property
     def status(self) -> Status:
-        """``interrupted``: some of its cells were not measured, and nothing is judged. ``failed``: an expectation does not
+        """``interrupted``: some of its cells were not measured (``fault`` has the reason if it was not Ctrl-C), and
+        nothing is judged. ``failed``: an expectation does not
         hold. ``finished``: all else."""
         if self.cell_count is not None and len(self.cells) < self.cell_count:
             return "interrupted"
         return "finished" if all(expectation.passed for expectation in self.expectations) else "failed"
+
+    @property
+    def cut(self) -> str:
+        """Why not all of its cells were measured; "" where they were."""
+        if self.status != "interrupted":
+            return ""
+        return f"not run ({self.fault})" if self.fault else "interrupted"
 
     @property
     def passed(self) -> bool:
@@ -338,6 +348,7 @@ class TestResult:
             "name": self.name,
             "line": self.line,
             "status": self.status,
+            **({"fault": self.fault} if self.fault else {}),
             "network": self.network,
             **({"family": self.family, "variant": dict(self.variant)} if self.family else {}),
             "cell_count": len(self.cells) if self.cell_count is None else self.cell_count,
