@@ -46,6 +46,7 @@ ORDER = [
     "beside_circuits",
     "beside_alignments",
     "report",
+    "compare",
     "fitting",
     "specs",
     "checking",

@@ -29,7 +29,10 @@ def summary(results: Results) -> tuple[str, bool | None]:
     expectations = [e for test in results.tests for e in test.expectations]
     passed = sum(e.passed for e in expectations)
     tests = counted(len(results.tests), "test")
-    stopped = sum(test.status == "interrupted" for test in results.tests)
+    unrun = sum(bool(test.fault) for test in results.tests)
+    stopped = sum(test.status == "interrupted" for test in results.tests) - unrun
+    if unrun:
+        tests += f", {unrun} not run because of a fault"
     if stopped:
         tests += f", {stopped} interrupted and not judged"
     if not expectations:
@@ -48,7 +51,7 @@ def facts(test: TestResult) -> str:
     if test.ceilings_kept or test.kept != test.n:
         parts.append(f"kept {show_share(test.kept, test.n)}")
     if test.status == "interrupted":
-        parts.append(f"interrupted: {len(test.cells)} of {counted(test.cell_count or 0, 'cell')} measured")
+        parts.append(f"{test.cut}: {len(test.cells)} of {counted(test.cell_count or 0, 'cell')} measured")
     elif len(test.cells) != 1:
         parts.append(f"{len(test.cells)} cells")
     if test.seconds >= 0.05:
