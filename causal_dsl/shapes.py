@@ -351,6 +351,19 @@ class DiscoveredJson(TypedDict):
     "the mean of the metric in the base runs"
     source: float | None
     "the same in the counterfactual runs"
+    check: GradientCheckJson | None
+    "what gradients are held against; null where there is nothing"
+
+
+class GradientCheckJson(TypedDict):
+    """A number that scores by gradients have to give, whatever the network computes."""
+
+    says: str
+    "which number it is"
+    apart: float | None
+    "how far the scores are from it, at most"
+    scale: float | None
+    "the largest of the numbers that are compared"
 
 
 class CircuitJson(TypedDict):
@@ -510,6 +523,8 @@ class TestJson(TypedDict):
     "where it begins, from 1"
     status: Literal["finished", "failed", "interrupted"]
     "`failed` where an expectation does not hold; `interrupted` where not all cells were measured"
+    fault: NotRequired[str]
+    "the code of the diagnostic that kept it from being run; its `status` is then `interrupted`"
     network: str
     "its name under `networks`"
     cell_count: int
@@ -773,6 +788,19 @@ class IdentityJson(TypedDict):
     "SHA-256 of the logits of networks made by code for some inputs, by name"
 
 
+class MachineJson(TypedDict):
+    """The machine that ran a spec."""
+
+    system: str
+    "its operating system"
+    processor: str
+    "its processor"
+    cores: int
+    "how many cores it has"
+    accelerators: list[str]
+    "the accelerators that networks ran on"
+
+
 class EmptyJson(TypedDict):
     """No fields."""
 
@@ -790,6 +818,10 @@ class SpecJson(TypedDict):
     "what the numbers belong to; empty where nothing was run"
     versions: dict[str, str]
     "the versions of all that computed"
+    machine: MachineJson | EmptyJson
+    "the machine that ran it; empty where nothing was run"
+    finished: str
+    "when it ended, in ISO 8601 and UTC; empty where nothing was run"
     networks: dict[str, NetworkJson]
     "the networks, by their names"
     tests: list[TestJson]
