@@ -42,7 +42,9 @@ from causal_dsl.program.tokens import MASK
 from causal_dsl.provenance import code_of, files_of, identity_of, inputs_of, machine_of, names_of
 from causal_dsl.ran import RanPart, joined, keep
 from causal_dsl.report.activations import refuse_nowhere, save_activations
-from causal_dsl.report.progress import Progress, progress
+from causal_dsl.report.one_line import standing
+from causal_dsl.report.progress import Progress
+from causal_dsl.report.which_progress import progress
 from causal_dsl.score.agreement import with_agreement
 from causal_dsl.score.attribution_checks import with_attributions
 from causal_dsl.score.missing import as_far_as_measured, not_measured, refuse_missing
@@ -71,6 +73,10 @@ class Interrupted(KeyboardInterrupt):
     def __init__(self, results: Results):
         self.results = results
         super().__init__("interrupted")
+
+    def _render_traceback_(self) -> list[str]:
+        """What IPython and Jupyter show in place of a traceback."""
+        return [f"interrupted: {standing(self.results)}", "`sys.last_value.results` holds what was finished"]
 
 
 def run_specs(specs: Sequence[Spec], options: Options) -> Results:
@@ -233,7 +239,7 @@ def _discovered(
 ) -> Checked:
     """The spec checked again, with the circuits that its networks are found to have."""
     assert checked.program is not None
-    with progress() if options.progress else Progress() as bar:
+    with progress(asked=options.progress) as bar:
         found = discover(checked, networks, options, bar)
     own = replace(options, tests=tuple(test.name for test in checked.program.tests)) if name else options
     scores = {discovery: one.scores for discovery, one in found.items()}
@@ -296,7 +302,7 @@ def _run(
     noticed = _at_hand(plan, checked, networks)
     behaviour = _behaviour(plan, checked, networks)
     before_it = [before(networks[key], rows) for key, rows in plan.inputs.items()]
-    with progress() if options.progress else Progress() as bar:
+    with progress(asked=options.progress) as bar:
         targets = target_ids(plan, checked.answers, networks)
         refuse_slanted(plan.program.tests)
         library = fit_features(checked, networks, options, bar, folder)

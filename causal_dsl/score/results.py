@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal
 
 from causal_dsl.diagnostics import Diagnostic, did_you_mean
+from causal_dsl.displayed import Shown
 from causal_dsl.score.across_networks import FamilyResult, families_of
 from causal_dsl.score.as_json import number
 from causal_dsl.score.codes import LADDER, Severity, severity
@@ -131,8 +133,8 @@ class CellInfo:
     outside: tuple[int, int] = (0, 0)
 
 
-@dataclass(frozen=True)
-class CellResult:
+@dataclass(frozen=True, repr=False)
+class CellResult(Shown):
     """One cell of a test; ``cell`` is ``{}`` where the test is not a sweep."""
 
     cell: dict[str, Any]
@@ -263,8 +265,8 @@ class Wrong:
         return {"run": self.run, "said": self.said, "count": self.count, "of": self.of, "examples": examples}
 
 
-@dataclass(frozen=True)
-class TestResult:
+@dataclass(frozen=True, repr=False)
+class TestResult(Shown):
     """One test. ``n`` pairs were drawn, ``kept`` of them are scored; ``ceilings`` are those of the draws, and
     ``ceilings_kept`` those of the kept pairs (empty where there is no filter). ``distinct`` counts the distinct inputs
     of each role among the drawn pairs. ``asked`` (the names of
@@ -388,8 +390,8 @@ def of_test(cells: Sequence[CellResult]) -> Verdict | None:
     return Verdict("mixed", f"Of {len(found)} cells, {told}.")
 
 
-@dataclass(frozen=True)
-class SpecResult:
+@dataclass(frozen=True, repr=False)
+class SpecResult(Shown):
     """All tests of one file, with what is needed to repeat them, and what ``check`` warned of."""
 
     path: str
@@ -432,8 +434,8 @@ class SpecResult:
         }
 
 
-@dataclass(frozen=True)
-class Results:
+@dataclass(frozen=True, repr=False)
+class Results(Shown):
     """The results of one or more specs: ``results["test name"]``, or ``results["path", "test name"]``."""
 
     specs: tuple[SpecResult, ...]
@@ -481,6 +483,11 @@ class Results:
             known = did_you_mean(name, [family.name for family in every], "no test was written out to several")
             raise KeyError(f"{len(found)} families are called `{name}`: {known}")
         return found[0]
+
+    def text(self, width: int = 100) -> str:
+        """What ``causal-dsl run`` prints of them, in lines of at most ``width`` characters, without colours."""
+        text: str = import_module("causal_dsl.report.text").text(self, width)
+        return text
 
     def to_json(self) -> dict[str, Any]:
         """What ``run --json`` prints."""
