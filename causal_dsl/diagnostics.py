@@ -130,6 +130,11 @@ class SpecError(Exception):
         self.diagnostics = tuple(diagnostics)
         super().__init__(self.diagnostics)
 
+    @property
+    def code(self) -> str:
+        """The code of its first diagnostic."""
+        return self.diagnostics[0].code
+
     def __str__(self) -> str:
         return "\n\n".join(diagnostic.render() for diagnostic in self.diagnostics)
 

@@ -551,6 +551,8 @@ class TestJson(TypedDict):
     "where it begins, from 1"
     status: Literal["finished", "failed", "interrupted"]
     "`failed` where an expectation does not hold; `interrupted` where not all cells were measured"
+    fault: NotRequired[str]
+    "the code of the diagnostic that kept it from being run; its `status` is then `interrupted`"
     network: str
     "its name under `networks`"
     cell_count: int
@@ -816,6 +818,19 @@ class IdentityJson(TypedDict):
     "SHA-256 of the logits of networks made by code for some inputs, by name"
 
 
+class MachineJson(TypedDict):
+    """The machine that ran a spec."""
+
+    system: str
+    "its operating system"
+    processor: str
+    "its processor"
+    cores: int
+    "how many cores it has"
+    accelerators: list[str]
+    "the accelerators that networks ran on"
+
+
 class EmptyJson(TypedDict):
     """No fields."""
 
@@ -833,6 +848,10 @@ class SpecJson(TypedDict):
     "what the numbers belong to; empty where nothing was run"
     versions: dict[str, str]
     "the versions of all that computed"
+    machine: MachineJson | EmptyJson
+    "the machine that ran it; empty where nothing was run"
+    finished: str
+    "when it ended, in ISO 8601 and UTC; empty where nothing was run"
     networks: dict[str, NetworkJson]
     "the networks, by their names"
     tests: list[TestJson]

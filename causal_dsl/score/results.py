@@ -13,6 +13,7 @@ from causal_dsl.score.as_json import number
 from causal_dsl.score.codes import LADDER, Severity, severity
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas
 
     from causal_dsl import shapes
@@ -292,12 +293,16 @@ class TestResult:
     wrong: tuple[Wrong, ...] = ()
     #: whether every row that can be drawn occurs, so that scores are exact under the weights of the design
     covered: bool = False
+    #: of the kept pairs, where it is covered: what each counts [kept]; equal rows count once
+    weights: np.ndarray | None = field(default=None, compare=False, repr=False)
     #: whether the rows are drawn from a part of the inputs
     part: bool = False
     diagnostics: tuple[Diagnostic, ...] = field(default=(), compare=False)
     #: the network that it ran on, by its name in the results; and how many cells it has, measured or not (None: those here)
     network: str = ""
     cell_count: int | None = None
+    #: of a test that a fault kept from being run: the code of its diagnostic
+    fault: str = ""
     #: of a member of a family: what the family is called, and the parameters that make it this member
     family: str = ""
     variant: tuple[tuple[str, int | float | str], ...] = ()
@@ -311,11 +316,19 @@ class TestResult:
 
     @property
     def status(self) -> Status:
-        """``interrupted``: some of its cells were not measured, and nothing is judged. ``failed``: an expectation does not
+        """``interrupted``: some of its cells were not measured (``fault`` has the reason if it was not Ctrl-C), and
+        nothing is judged. ``failed``: an expectation does not
         hold. ``finished``: all else."""
         if self.cell_count is not None and len(self.cells) < self.cell_count:
             return "interrupted"
         return "finished" if all(expectation.passed for expectation in self.expectations) else "failed"
+
+    @property
+    def cut(self) -> str:
+        """Why not all of its cells were measured; "" where they were."""
+        if self.status != "interrupted":
+            return ""
+        return f"not run ({self.fault})" if self.fault else "interrupted"
 
     @property
     def passed(self) -> bool:
@@ -340,6 +353,7 @@ class TestResult:
             "name": self.name,
             "line": self.line,
             "status": self.status,
+            **({"fault": self.fault} if self.fault else {}),
             "network": self.network,
             **({"family": self.family, "variant": dict(self.variant)} if self.family else {}),
             "cell_count": len(self.cells) if self.cell_count is None else self.cell_count,
@@ -390,6 +404,9 @@ class SpecResult:
     warnings: tuple[Diagnostic, ...] = field(default=(), compare=False)
     #: what identifies the run: its key, and every input that is part of it
     identity: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    #: the machine that ran it, and when it ended (ISO 8601, UTC); empty where nothing was run
+    machine: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    finished: str = field(default="", compare=False)
 
     @property
     def passed(self) -> bool:
@@ -408,6 +425,8 @@ class SpecResult:
             "digest": self.digest,
             "identity": dict(self.identity),
             "versions": dict(self.versions),
+            "machine": dict(self.machine),
+            "finished": self.finished,
             "networks": self.networks,
             "tests": [test.to_json() for test in self.tests],
             **({"families": families} if families else {}),
