@@ -412,6 +412,34 @@ class AttributionJson(TypedDict):
     "whether what is apart is rounding"
 
 
+class GradientAtPlaceJson(TypedDict):
+    """What gradients say of one place, and what happens there."""
+
+    cell: dict[str, Any]
+    "its parameters; empty where the test is not a sweep"
+    score: float | None
+    "the mean score"
+    exact: float | None
+    "how much the mean of the metric falls where the baseline stands at the place; null where that was not computed"
+
+
+class GradientReadingJson(TypedDict):
+    """A reading of gradients at places, beside exact effects."""
+
+    of: str
+    "as the test writes it"
+    steps: int
+    "points of the way at which gradients were taken; 0: those of the base run alone"
+    correlation: float | None
+    "Pearson's, of scores and exact effects over the cells that have both; null of fewer than three"
+    apart: float | None
+    "the largest difference of a score from its exact effect"
+    scale: float | None
+    "the largest exact effect"
+    cells: list[GradientAtPlaceJson]
+    "each cell"
+
+
 class CellJson(TypedDict):
     """One cell of a test."""
 
@@ -555,6 +583,8 @@ class TestJson(TypedDict):
     "the network's wrong answers, the most common first"
     seconds: float
     "wall-clock time, in seconds"
+    gradients: NotRequired[list[GradientReadingJson]]
+    "where it asks for gradients at places: the exact effects of the same places"
     attributions: NotRequired[list[AttributionJson]]
     "where it asks for attributions: what all terms of the stream add up to"
     outputs: NotRequired[dict[str, TestJson]]

@@ -20,6 +20,7 @@ from causal_dsl.report.attribution_rows import attributions
 from causal_dsl.report.circuit_rows import circuits
 from causal_dsl.report.control_rows import beside, controls
 from causal_dsl.report.family_table import family
+from causal_dsl.report.gradient_rows import gradients
 from causal_dsl.report.heatmap import ColourScale, axes, heat_map, marks, scale
 from causal_dsl.report.report_lines import (
     ceiling_of,
@@ -121,6 +122,7 @@ def _test(test: TestResult, path: str, console: Console, several: bool = False) 
     yield from beside(test)
     yield from circuits(test)
     yield from attributions(test)
+    yield from gradients(test)
     if test.expectations:
         yield Text("")
         yield _expectations(test.expectations, console)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from causal_dsl.score.attribution_checks import AttributionCheck
     from causal_dsl.score.circuit_results import CircuitResult
     from causal_dsl.score.controls import Learned
+    from causal_dsl.score.gradient_checks import GradientCheck
     from causal_dsl.score.parts import WrittenPart
     from causal_dsl.score.unmapped import OtherValues, Unclaimed
 
@@ -311,6 +312,7 @@ class TestResult(Shown):
     outputs: Mapping[str, TestResult] = field(default_factory=dict)
     #: what the terms of the logits add up to whose attribution it asks for
     attributions: tuple[AttributionCheck, ...] = ()
+    gradients: tuple[GradientCheck, ...] = ()
     #: who its network is: equal for one network under two names
     who: str = field(default="", compare=False)
 
@@ -370,6 +372,7 @@ class TestResult(Shown):
             "findings": [finding.to_json() for finding in self.findings],
             "wrong_answers": [wrong.to_json() for wrong in self.wrong],
             "seconds": self.seconds,
+            **({"gradients": [check.to_json() for check in self.gradients]} if self.gradients else {}),
             **({"attributions": [check.to_json() for check in self.attributions]} if self.attributions else {}),
             **({"outputs": {name: one.to_json() for name, one in self.outputs.items()}} if self.outputs else {}),
         }
