@@ -185,7 +185,7 @@ def test_what_records_decide_is_as_they_say(generate: dict[str, Any], capsys: py
         (800, 829, "Circuits"),
         (830, 849, "Measures at a place"),
         (850, 859, "Measures of a whole alignment"),
-        (860, 869, "Reports and figures"),
+        (860, 869, "Pages and figures of results"),
         (870, 879, "Runs side by side, and the command line"),
         (880, 884, "Editors"),
         (885, 889, "Notebooks and agents"),

@@ -13,6 +13,7 @@ from causal_dsl.displayed import Shown
 from causal_dsl.score.across_networks import FamilyResult, families_of
 from causal_dsl.score.as_json import number
 from causal_dsl.score.codes import LADDER, Severity, severity
+from causal_dsl.vocabulary.plugins import made
 
 if TYPE_CHECKING:
     import numpy as np
@@ -347,6 +348,12 @@ class TestResult(Shown):
         if len(found) != 1:
             raise KeyError(f"{len(found)} cells of `{self.name}` have {parameters}")
         return found[0]
+
+    def plot(self, score: str | None = None) -> Any:
+        """The results as an Altair chart (`pip install 'causal-dsl[report]'`): the picture that the shape of the sweep asks for, of
+        one ``score``, or of those that the test speaks of. Raises SpecError where nothing can be drawn, KeyError for a score that
+        the test does not have."""
+        return made("causal_dsl.report.figures.charts:plot")(self, score)
 
     def to_json(self) -> dict[str, Any]:
         verdict = self.verdict
