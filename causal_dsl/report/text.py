@@ -183,6 +183,7 @@ def _scores(test: TestResult, console: Console) -> Iterator[RenderableType]:
         return
     if len(test.cells) == 1:
         yield _indented(_table_of_scores(test.cells[0].scores))
+        yield from _worst(test.cells[0])
     else:
         for i, score in enumerate(_mapped(test)):
             if i:
@@ -196,12 +197,31 @@ def _scores(test: TestResult, console: Console) -> Iterator[RenderableType]:
             yield _indented(Text(f"{report.text}: {shown}"))
 
 
+def _worst(cell: CellResult) -> Iterator[RenderableType]:
+    """The pairs in which ratios and changes are worst, a line for each score."""
+    for name, pairs in cell.worst.items():
+        told = [f"{show(one.value)} in pair {one.pair}" + (f" ({_cut(one.base)})" if one.base else "") for one in pairs]
+        yield _indented(Text(f"worst of {name}: {', '.join(told)}", style="dim"))
+
+
+def _cut(text: str) -> str:
+    text = " ".join(text.split())
+    return f'"{text}"' if len(text) <= 40 else f'"…{text[-38:]}"'
+
+
 def _mapped(test: TestResult) -> list[str]:
     """The scores of a sweep that are shown: those that the test speaks of, else iia, else accuracy."""
     known = test.cells[0].scores
     asked = [name for name in test.asked if name in known]
-    again = {name.replace("recovered(", "recovered_per_pair(", 1) for name in asked}
-    asked = [name for name in asked if not (name.startswith("recovered_per_pair(") and name in again)]
+    beside = {
+        name.replace(f"{ratio}(", f"{ratio}{other}(", 1)
+        for name in asked
+        for ratio in ("recovered", "relative_change", "faithfulness")
+        if name.startswith(f"{ratio}(")
+        for other in ("_per_pair", "_median")
+    }
+    beside |= {f"median({name})" for name in asked if name.startswith("change(")}
+    asked = [name for name in asked if name not in beside]
     return asked or [next(name for name in ("iia", "accuracy", "r2") if name in known)]
 
 
