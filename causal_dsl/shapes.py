@@ -268,6 +268,15 @@ class WrittenPartJson(TypedDict):
     "share of pairs whose answer it changes, written beside some of the others or none, in [0, 1]"
 
 
+class WorstPairJson(TypedDict):
+    """A pair in which a score is among the worst."""
+
+    pair: int
+    "its number"
+    value: float | None
+    "its ratio, or its change"
+
+
 class CircuitSizeJson(TypedDict):
     """How large a circuit is."""
 
@@ -318,6 +327,33 @@ class RandomCircuitsJson(TypedDict):
     "of each of them"
     as_high: float | None
     "the share of them that are at least as high as the circuit's, in [0, 1]"
+    as_good: float | None
+    "the share of them that are at least as good as the circuit's, in [0, 1]"
+    own: float | None
+    "that of the circuit, by as small a search"
+    better: str
+    "whether a score that is `high` or `low` speaks for a circuit"
+    searched: str
+    "over what of each circuit the score is searched here; empty if it is not searched"
+
+
+class HypothesisTestJson(TypedDict):
+    """A null hypothesis about a circuit."""
+
+    null: str
+    "what it says"
+    p: float | None
+    "the p-value; of several tests the smallest times their number, in [0, 1]"
+    rejected: bool | None
+    "whether it is rejected at 5%"
+    tests: int
+    "how many tests it is made of: one, or one for each member of the circuit"
+    statistic: float | None
+    "of one test, its statistic"
+    n: int
+    "over how many pairs, or comparisons with random members, each test is"
+    members: dict[str, float | None]
+    "of each member its p-value, times the number of members"
 
 
 class DiscoveredJson(TypedDict):
@@ -385,6 +421,8 @@ class CircuitJson(TypedDict):
     "random circuits of the same size, by score"
     random_weighted_edges: list[float]
     "the weighted edges of each random circuit"
+    tests: dict[str, HypothesisTestJson]
+    "null hypotheses about it, by score"
     found: NotRequired[list[DiscoveredJson]]
     "how it was found, where a run found it"
 
@@ -471,6 +509,8 @@ class CellJson(TypedDict):
     "an ablation beside other values"
     circuit: NotRequired[CircuitJson]
     "the circuit that it intervenes on, where a score of it is asked for"
+    worst: NotRequired[dict[str, list[WorstPairJson]]]
+    "of ratios and changes, the three pairs in which they are worst, by score"
 
 
 class MeasuredJson(EstimateJson):
@@ -587,6 +627,8 @@ class TestJson(TypedDict):
     "where it asks for gradients at places: the exact effects of the same places"
     attributions: NotRequired[list[AttributionJson]]
     "where it asks for attributions: what all terms of the stream add up to"
+    random_circuits: NotRequired[dict[str, RandomCircuitsJson]]
+    "where it asks for a score over a sweep of circuits: that of random circuits in the place of each"
     outputs: NotRequired[dict[str, TestJson]]
     "where it reads several outputs: the result of each by itself, by its name; all else is then of all of them together"
     verdict: NotRequired[VerdictJson]

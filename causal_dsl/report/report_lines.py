@@ -63,8 +63,15 @@ def mapped(test: TestResult) -> list[str]:
     """The scores of a sweep that are shown: those that the test speaks of, else iia, else accuracy."""
     known = test.cells[0].scores
     asked = [name for name in test.asked if name in known]
-    again = {name.replace("recovered(", "recovered_per_pair(", 1) for name in asked}
-    asked = [name for name in asked if not (name.startswith("recovered_per_pair(") and name in again)]
+    beside = {
+        name.replace(f"{ratio}(", f"{ratio}{other}(", 1)
+        for name in asked
+        for ratio in ("recovered", "relative_change", "faithfulness")
+        if name.startswith(f"{ratio}(")
+        for other in ("_per_pair", "_median")
+    }
+    beside |= {f"median({name})" for name in asked if name.startswith("change(")}
+    asked = [name for name in asked if name not in beside]
     return asked or [next(name for name in ("iia", "accuracy", "r2") if name in known)]
 
 

@@ -149,6 +149,7 @@ def _scores(test: TestResult, console: Console) -> Iterator[RenderableType]:
         return
     if len(test.cells) == 1:
         yield _indented(_table_of_scores(test.cells[0].scores))
+        yield from _worst(test.cells[0])
     else:
         for i, score in enumerate(mapped(test)):
             if i:
@@ -160,6 +161,18 @@ def _scores(test: TestResult, console: Console) -> Iterator[RenderableType]:
         for report in test.reports:
             shown = show_cell(report.cell) if report.cell is not None else show_estimate(report.estimate)
             yield _indented(Text(f"{report.text}: {shown}"))
+
+
+def _worst(cell: CellResult) -> Iterator[RenderableType]:
+    """The pairs in which ratios and changes are worst, a line for each score."""
+    for name, pairs in cell.worst.items():
+        told = [f"{show(one.value)} in pair {one.pair}" + (f" ({_cut(one.base)})" if one.base else "") for one in pairs]
+        yield _indented(Text(f"worst of {name}: {', '.join(told)}", style="dim"))
+
+
+def _cut(text: str) -> str:
+    text = " ".join(text.split())
+    return f'"{text}"' if len(text) <= 40 else f'"…{text[-38:]}"'
 
 
 def _table_of_scores(scores: dict[str, Estimate]) -> Table:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from causal_dsl.causal.ceilings import Ceiling
     from causal_dsl.score.apart import WrittenApart
     from causal_dsl.score.attribution_checks import AttributionCheck
-    from causal_dsl.score.circuit_results import CircuitResult
+    from causal_dsl.score.circuit_results import CircuitResult, RandomCircuits
     from causal_dsl.score.controls import Learned
     from causal_dsl.score.gradient_checks import GradientCheck
     from causal_dsl.score.parts import WrittenPart
@@ -135,6 +135,18 @@ class CellInfo:
     outside: tuple[int, int] = (0, 0)
 
 
+@dataclass(frozen=True)
+class WorstPair:
+    """A pair in which a score is among the worst: its number, its ratio or change, and what its base says."""
+
+    pair: int
+    value: float
+    base: str = ""
+
+    def to_json(self) -> shapes.WorstPairJson:
+        return {"pair": self.pair, "value": number(self.value)}
+
+
 @dataclass(frozen=True, repr=False)
 class CellResult(Shown):
     """One cell of a test; ``cell`` is ``{}`` where the test is not a sweep."""
@@ -164,6 +176,8 @@ class CellResult(Shown):
     replaced: OtherValues | None = None
     #: the circuit that it intervenes on, and what ran beside it; None where that was not run
     circuit: CircuitResult | None = None
+    #: of ratios and changes, the pairs in which they are worst, by score
+    worst: Mapping[str, tuple[WorstPair, ...]] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         more: dict[str, Any] = {} if self.learned is None else {"learned": self.learned.to_json()}
@@ -178,6 +192,7 @@ class CellResult(Shown):
         more |= {"parts": [one.to_json() for one in self.parts]} if self.parts else {}
         more |= {} if self.replaced is None else {"replaced": self.replaced.to_json()}
         more |= {} if self.circuit is None else {"circuit": self.circuit.to_json()}
+        more |= {"worst": {n: [pair.to_json() for pair in own] for n, own in self.worst.items()}} if self.worst else {}
         return {
             **more,
             "cell": number(self.cell),
@@ -314,6 +329,8 @@ class TestResult(Shown):
     #: what the terms of the logits add up to whose attribution it asks for
     attributions: tuple[AttributionCheck, ...] = ()
     gradients: tuple[GradientCheck, ...] = ()
+    #: scores over a sweep of circuits, of random circuits in the place of each
+    random: Mapping[str, RandomCircuits] = field(default_factory=dict)
     #: who its network is: equal for one network under two names
     who: str = field(default="", compare=False)
 
@@ -381,6 +398,7 @@ class TestResult(Shown):
             "seconds": self.seconds,
             **({"gradients": [check.to_json() for check in self.gradients]} if self.gradients else {}),
             **({"attributions": [check.to_json() for check in self.attributions]} if self.attributions else {}),
+            **({"random_circuits": {name: one.to_json() for name, one in self.random.items()}} if self.random else {}),
             **({"outputs": {name: one.to_json() for name, one in self.outputs.items()}} if self.outputs else {}),
         }
 
