@@ -372,9 +372,9 @@ class DiscoveredJson(TypedDict):
     by: str
     "whether they are ranked by signed or by absolute score; threshold: all are kept that score at least `keep`"
     scores: dict[str, float | None]
-    "the score of each: how much the metric falls where it alone is as in the counterfactual run, to first order if the method uses gradients; of acdc how much the loss rises when it is dropped beside those dropped before it"
+    "the score of each: how much the metric falls where it alone is as in the counterfactual run, to first order if the method uses gradients; of acdc how much the loss rises when it is dropped beside those dropped before it; of masks how likely its gate is to be open"
     correlation: float | None
-    "Pearson's, of scores and exact effects; null where the scores are exact effects"
+    "Pearson's, of scores and exact effects; null where the scores are exact effects, and of acdc and masks"
     sampled: int
     "of how many it is"
     stability: float | None
