@@ -37,7 +37,7 @@ class Session:
         self.options = options
         self._loaded: dict[NetworkKey, Network] = {} if beside is None else beside._loaded
         #: what its networks read while they run: one that is loaded may not read it again
-        self.later = Later() if beside is None else beside.later
+        self.later: Later = Later() if beside is None else beside.later
 
     def __len__(self) -> int:
         return len(self._loaded)
