@@ -11,6 +11,7 @@ from causal_dsl.tools import commands
 from causal_dsl.tools.command_line import CommandLine, folder_path, memory_size, seed_number
 from causal_dsl.tools.diff_command import add_diff, diff
 from causal_dsl.tools.explain import explain
+from causal_dsl.tools.report_output import add_report_options
 from causal_dsl.tools.zoo_command import zoo
 
 _ABOUT = """\
@@ -85,6 +86,7 @@ def parser() -> argparse.ArgumentParser:
         help="run every intervention by whole forward passes, cell by cell: slow; the reference for the one pass",
     )
     run.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
+    add_report_options(run)
 
     explained = _command(
         command,
