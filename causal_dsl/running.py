@@ -81,8 +81,12 @@ class Interrupted(KeyboardInterrupt):
         return [f"interrupted: {standing(self.results)}", "`sys.last_value.results` holds what was finished"]
 
 
-def run_specs(specs: Sequence[Spec], options: Options) -> Results:
+def run_specs(
+    specs: Sequence[Spec], options: Options, session: Session | None = None, still: Set[NetworkKey] = frozenset()
+) -> Results:
     """Check, load, plan, execute and score; raises :class:`SpecError`, or :class:`Interrupted` with what is finished.
+
+    ``session`` has networks that were loaded for other specs; those whose weights are ``still`` needed stay in it.
 
     A fault that shows only as one of several specs is run loses nothing of the others: its tests stand in the results as
     interrupted, its errors among the diagnostics of its spec (``Results.faults``). Where no spec was run, it is raised.
@@ -90,12 +94,12 @@ def run_specs(specs: Sequence[Spec], options: Options) -> Results:
     checks = [check(spec, options) for spec in specs]
     for checked in checks:
         checked.raise_errors()
-    session = Session(options)
-    later = Later()  # of all specs: they share networks, and what a network has read once it may not read again
+    session = Session(options, session)
+    later = session.later  # of all specs: they share networks, and what a network has read once it may not read again
     done: list[SpecResult] = []
     faults: list[Diagnostic] = []
     for number, (spec, checked) in enumerate(zip(specs, checks, strict=True)):
-        needed = {weights_of(key) for rest in checks[number + 1 :] for key in _keys(rest)}
+        needed = {*still, *(weights_of(key) for rest in checks[number + 1 :] for key in _keys(rest))}
         with collecting() as notices:
             try:
                 result, interrupted = _held(spec, checked, session, notices, later, needed)

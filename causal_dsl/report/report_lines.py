@@ -89,7 +89,10 @@ def is_share(score: str, test: TestResult) -> bool:
 
 
 def ceiling_of(score: str, test: TestResult) -> float | None:
-    """The output_only ceiling, for scores that are measured against it."""
+    """The ceiling that the verdicts of all cells go by, for scores that are measured against one; else that of output_only."""
+    tops = {cell.top for cell in test.cells}
+    if score == "iia" and len(tops) == 1 and None not in tops:
+        return tops.pop()
     ceiling = (test.ceilings_kept or test.ceilings).get("output_only")
     if ceiling is None or score not in ("iia", "iia_star"):
         return None

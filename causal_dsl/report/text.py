@@ -264,11 +264,12 @@ def _bars(
     at = None if ceiling is None else min(length - 1, _column(ceiling, low, high, length))
     if high > low:
         ends = show(low), show(high)
-        yield Text(f"  {name[:label].rjust(label)}  {ends[0]}{ends[1].rjust(length - len(ends[0]))}", style="dim")
+        axis = f"{ends[0]}{ends[1].rjust(length - len(ends[0]))}"
+        yield from _beside(name, label, Text(axis), "dim")
     for cell, key, number, around in zip(cells, labels, numbers, intervals, strict=True):
         estimate = cell.scores[score]
         end = zero if estimate.value is None else _column(estimate.value, low, high, length)
-        line = Text(f"  {key[:label].rjust(label)}  ")
+        line = Text()
         for i in range(length):
             on = min(zero, end) <= i < max(zero, end)
             if i == at:
@@ -277,12 +278,20 @@ def _bars(
                 line.append(full if on else empty, style=colours.colour(estimate.value) if on else "dim")
         line.append(f"  {number.rjust(widest)}{marks(cell, score, ceiling)} ")
         line.append(around, style="dim")
-        yield line
+        yield from _beside(key, label, line)
     told = marks_said(score, cells, ceiling)
     if told and ceiling is not None:
         told = f"{tick} the ceiling {show(ceiling)}: " + told.replace(f"the ceiling {show(ceiling)}", "it")
     if told:
         yield _indented(Text(told, style="dim"))
+
+
+def _beside(key: str, width: int, line: Text, style: str = "") -> Iterator[Text]:
+    """A line with its key at the left; a key that is too wide begins on lines above."""
+    parts = [key[i : i + width] for i in range(0, len(key), max(1, width))] or [""]
+    for part in parts[:-1]:
+        yield Text(f"  {part}", style=style)
+    yield Text.assemble(f"  {parts[-1].rjust(width)}  ", line, style=style)
 
 
 def _column(value: float, low: float, high: float, length: int) -> int:
