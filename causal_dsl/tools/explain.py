@@ -33,7 +33,7 @@ def page_of(written: str, line: CommandLine) -> str:
     A warning shares its number with an error, and its page too where it has none of its own. A measure and a finding have
     a page by their name. Raises SpecError (E707).
     """
-    found = _of_word(written)
+    found = page_of_word(written)
     if found:
         return found
     pages = codes()
@@ -73,7 +73,7 @@ _INTERVALS = {
 }
 
 
-def _of_word(word: str) -> str:
+def page_of_word(word: str) -> str:
     """The pages of a measure and of a finding of this name; empty where there is neither."""
     parts = []
     if word in MEASURES:
