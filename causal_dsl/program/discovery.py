@@ -29,7 +29,8 @@ from causal_dsl.vocabulary.network_facts import Facts
 from causal_dsl.vocabulary.settings import Setting
 from causal_dsl.vocabulary.values.from_run import FromRun
 
-_SETTINGS = {
+#: The settings of ``discover(…)``.
+DISCOVER = {
     "what": Setting("word", positional=True, required=True, choices=("nodes", "edges")),
     "method": Setting("value", required=True),
     "keep": Setting("number", low=0),
@@ -84,7 +85,7 @@ class Searches:
 
 def read_discover(call: tree.Call, facts: Facts, searches: Searches | None, found: Diagnostics) -> Members | None:
     """The nodes or the edges that a discovery keeps; None where a fault was reported."""
-    settings = read_settings("discover", call.arguments, _SETTINGS, found, call.span)
+    settings = read_settings("discover", call.arguments, DISCOVER, found, call.span)
     if settings is None:
         return None
     method = _method(settings["method"], found)
