@@ -68,6 +68,9 @@ CHAPTERS = (
     (850, "Measures of a whole alignment"),
     (860, "Pages and figures of results"),
     (870, "Runs side by side, and the command line"),
+    (880, "Editors"),
+    (885, "Notebooks and agents"),
+    (890, "More of circuits and readings"),
 )
 
 

@@ -22,6 +22,7 @@ ORDER = [
     "faults",
     "garbage",
     "resources",
+    "displayed",
     "store",
     "reading",
     "syntax",

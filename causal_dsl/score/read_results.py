@@ -10,13 +10,14 @@ from typing import Any
 
 from causal_dsl.causal.ceilings import Ceiling
 from causal_dsl.diagnostics import Diagnostic, Source, Span
+from causal_dsl.measures.hypothesis_tests import Tested
 from causal_dsl.program.ablations import AblationChoices
 from causal_dsl.program.circuit_members import Members
 from causal_dsl.program.edge_sets import EdgeSet
 from causal_dsl.program.nodes import EVERYWHERE, OutputNode, Size
 from causal_dsl.score.apart import WrittenApart
 from causal_dsl.score.attribution_checks import AttributionCheck
-from causal_dsl.score.circuit_results import CircuitResult, Discovered, RandomCircuits, SelfCheck
+from causal_dsl.score.circuit_results import CircuitResult, Discovered, HypothesisTest, RandomCircuits, SelfCheck
 from causal_dsl.score.controls import Control, FeatureInfo, Learned
 from causal_dsl.score.parts import WrittenPart
 from causal_dsl.score.results import (
@@ -237,7 +238,10 @@ def _circuit(one: Json) -> CircuitResult:
     for c in one["checks"]:
         apart = _number(c["apart"])
         checks.append(SelfCheck(c["says"], apart, math.inf if c["holds"] else 0.0))
-    random = {name: RandomCircuits(tuple(r["values"]), r["as_high"]) for name, r in one["random"].items()}
+    random = {
+        name: RandomCircuits(tuple(r["values"]), r["as_high"], r["as_good"], r["own"], r["better"], r["searched"])
+        for name, r in one["random"].items()
+    }
     return CircuitResult(
         one["name"],
         Size(size["nodes"], size["edges"], size["weighted_edges"], size["of_nodes"], size["of_edges"]),
@@ -247,7 +251,17 @@ def _circuit(one: Json) -> CircuitResult:
         tuple(one["random_weighted_edges"]),
         _members(one),
         found=tuple(map(_discovered, one.get("found", ()))),
+        tests={name: _hypothesis(test) for name, test in one["tests"].items()},
     )
+
+
+def _hypothesis(one: Json) -> HypothesisTest:
+    """A tested null hypothesis; the p-values of members are kept times their number."""
+    names, count = tuple(one["members"]), one["tests"]
+    if not names:
+        return HypothesisTest(one["null"], (Tested(_number(one["p"]), _number(one["statistic"]), one["n"]),) * count)
+    tested = tuple(Tested(_number(p) / count, math.nan, one["n"]) for p in one["members"].values())
+    return HypothesisTest(one["null"], tested, names)
 
 
 def _discovered(one: Json) -> Discovered:
@@ -257,7 +271,9 @@ def _discovered(one: Json) -> Discovered:
     }
     scores = {name: _number(score) for name, score in one["scores"].items()}
     passes, ends = (one["forwards"], one["backwards"]), (_number(one["base"]), _number(one["source"]))
-    return Discovered(**own, scores=scores, passes=passes, ends=ends)
+    held = one["check"]
+    against = None if held is None else (str(held["says"]), _number(held["apart"]), _number(held["scale"]))
+    return Discovered(**own, scores=scores, passes=passes, ends=ends, held=against)
 
 
 def _members(one: Json) -> Members:

@@ -11,6 +11,8 @@ from causal_dsl.tools import commands
 from causal_dsl.tools.command_line import CommandLine, folder_path, memory_size, seed_number
 from causal_dsl.tools.diff_command import add_diff, diff
 from causal_dsl.tools.explain import explain
+from causal_dsl.tools.lsp_command import ABOUT as LSP
+from causal_dsl.tools.lsp_command import lsp, lsp_options
 from causal_dsl.tools.report_command import add_report, report
 from causal_dsl.tools.report_output import add_report_options
 from causal_dsl.tools.zoo_command import zoo
@@ -114,6 +116,8 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("--seed", type=seed_number, default=0, metavar="N", help="default 0")
     fetch = action.add_parser("fetch", help="fetch a network now", description="Fetch a network before a run needs it.")
     fetch.add_argument("name", metavar="NAME", help="the network's name in the list")
+
+    lsp_options(_command(command, "lsp", LSP, lsp))
     return top
 
 
