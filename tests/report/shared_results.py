@@ -8,7 +8,12 @@ import causal_dsl as cd
 from tests.equality import gpt2, relu
 
 #: Values that would leave their place if a page took them as they are: markup, quotes, a mark that reorders a line, a control character.
-HOSTILE = ("</script><script>window.hacked=1</script>", "\"'><img src=x onerror=window.hacked=2>", "\u202eright", "a\u0007&amp;{{7*7}}")
+HOSTILE = (
+    "</script><script>window.hacked=1</script>",
+    "\"'><img src=x onerror=window.hacked=2>",
+    "\u202eright",
+    "a\u0007&amp;{{7*7}}",
+)
 
 SWEEPS = """
 test mapped on at {
@@ -43,5 +48,7 @@ def results() -> cd.Results:
     )
     values = ", ".join('"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"' for value in HOSTILE)
     hostile = relu("left @ layer[1].out[2:4]", tests=ONE).replace("domain Shape = 0..3", f"domain Shape = {{{values}}}")
-    runs = [cd.run(cd.parse(text, name)) for text, name in ((mapped, "sweeps.causal"), (hostile, "<b>hostile</b>.causal"))]
+    runs = [
+        cd.run(cd.parse(text, name)) for text, name in ((mapped, "sweeps.causal"), (hostile, "<b>hostile</b>.causal"))
+    ]
     return cd.Results(tuple(spec for run in runs for spec in run.specs))
