@@ -235,5 +235,15 @@ def _words(name: str) -> Any:
     return () if name.startswith("_") else import_module("causal_dsl.vocabulary.words").words()
 
 
+def load_ipython_extension(shell: Any) -> None:
+    """``%load_ext causal_dsl``: adds the magic ``%%causal`` to a notebook."""
+    import_module("causal_dsl.tools.notebook_magic").load(shell)
+
+
+def unload_ipython_extension(shell: Any) -> None:
+    """``%unload_ext causal_dsl``."""
+    import_module("causal_dsl.tools.notebook_magic").unload(shell)
+
+
 def __dir__() -> list[str]:
     return [*__all__, *_words("")]

@@ -387,6 +387,19 @@ class DiscoveredJson(TypedDict):
     "the mean of the metric in the base runs"
     source: float | None
     "the same in the counterfactual runs"
+    check: GradientCheckJson | None
+    "what gradients are held against; null where there is nothing"
+
+
+class GradientCheckJson(TypedDict):
+    """A number that scores by gradients have to give, whatever the network computes."""
+
+    says: str
+    "which number it is"
+    apart: float | None
+    "how far the scores are from it, at most"
+    scale: float | None
+    "the largest of the numbers that are compared"
 
 
 class CircuitJson(TypedDict):
@@ -550,6 +563,8 @@ class TestJson(TypedDict):
     "where it begins, from 1"
     status: Literal["finished", "failed", "interrupted"]
     "`failed` where an expectation does not hold; `interrupted` where not all cells were measured"
+    fault: NotRequired[str]
+    "the code of the diagnostic that kept it from being run; its `status` is then `interrupted`"
     network: str
     "its name under `networks`"
     cell_count: int
@@ -815,6 +830,19 @@ class IdentityJson(TypedDict):
     "SHA-256 of the logits of networks made by code for some inputs, by name"
 
 
+class MachineJson(TypedDict):
+    """The machine that ran a spec."""
+
+    system: str
+    "its operating system"
+    processor: str
+    "its processor"
+    cores: int
+    "how many cores it has"
+    accelerators: list[str]
+    "the accelerators that networks ran on"
+
+
 class EmptyJson(TypedDict):
     """No fields."""
 
@@ -832,6 +860,10 @@ class SpecJson(TypedDict):
     "what the numbers belong to; empty where nothing was run"
     versions: dict[str, str]
     "the versions of all that computed"
+    machine: MachineJson | EmptyJson
+    "the machine that ran it; empty where nothing was run"
+    finished: str
+    "when it ended, in ISO 8601 and UTC; empty where nothing was run"
     networks: dict[str, NetworkJson]
     "the networks, by their names"
     tests: list[TestJson]
@@ -962,3 +994,158 @@ class PlanJson(TypedDict):
 
     specs: list[PlannedSpecJson | CheckedSpecJson]
     "one entry a file"
+
+
+class DifferenceJson(TypedDict):
+    """The score of the second run less that of the first, in the unit of the score."""
+
+    value: float | None
+    "the difference; null if one of the scores is undefined"
+    low: float | None
+    "lower end of its 95% interval; null if there is none"
+    high: float | None
+    "upper end of its 95% interval; null if there is none"
+    method: Literal["paired score", "paired bootstrap", "unpaired", "exact", "none"]
+    "how the interval was made"
+    paired: bool
+    "whether it is over the same pairs, matched by their inputs"
+    why: str
+    "why it is not paired, or undefined; empty where it is paired or exact"
+
+
+class BothScoresJson(TypedDict):
+    """A score in both runs."""
+
+    a: EstimateJson
+    "in the first"
+    b: EstimateJson
+    "in the second"
+    difference: DifferenceJson
+    "how far they are apart"
+
+
+class TurnJson(TypedDict):
+    """A judgement in both runs."""
+
+    a: str | None
+    "in the first; null if it has none"
+    b: str | None
+    "in the second; null if it has none"
+    changed: bool
+    "whether they are not the same"
+
+
+class ExpectationTurnJson(TurnJson):
+    """Whether a line `expect` holds in both runs: `pass` or `FAIL`."""
+
+    text: str
+    "the line"
+    line: int
+    "its number in the second run, from 1"
+
+
+class CellComparisonJson(TypedDict):
+    """A cell that both runs measured."""
+
+    cell: dict[str, Any]
+    "its parameters; empty where the test is not a sweep"
+    verdict: TurnJson
+    "the verdict of the cell"
+    scores: dict[str, BothScoresJson]
+    "the scores that both have"
+
+
+class PairsMatchJson(TypedDict):
+    """Whether both runs of a test are over the same pairs, by their inputs."""
+
+    a: int
+    "pairs of the first run; 0 where they were not kept"
+    b: int
+    "pairs of the second run; 0 where they were not kept"
+    shared: int
+    "how many they share"
+    same: bool
+    "whether they share all"
+    why: str
+    "why they do not; empty where they do"
+
+
+class TestComparisonJson(TypedDict):
+    """A test that both runs have."""
+
+    name: str
+    "its name"
+    status: TurnJson
+    "finished, failed or interrupted"
+    verdict: TurnJson
+    "the verdict of all cells"
+    pairs: PairsMatchJson
+    "whether the pairs are the same"
+    ceiling: TurnJson
+    "the exact ceiling `output_only`"
+    cells: list[CellComparisonJson]
+    "the cells that both measured"
+    only_a: list[dict[str, Any]]
+    "cells that only the first measured"
+    only_b: list[dict[str, Any]]
+    "cells that only the second measured"
+    expectations: list[ExpectationTurnJson]
+    "the lines `expect` that both have"
+
+
+class ChangeJson(TypedDict):
+    """One difference of what identifies two runs."""
+
+    kind: str
+    "spec, settings, networks, files, features, circuits, behaviour, versions, machine, command or tests"
+    text: str
+    "the difference, in words"
+
+
+class SideJson(TypedDict):
+    """One of the two runs."""
+
+    results: str
+    "where its results are"
+    path: str
+    "the spec's file"
+    key: str
+    "the key of its identity"
+    finished: str
+    "when it ended; empty where that was not recorded"
+
+
+class SpecComparisonJson(TypedDict):
+    """Two runs of a spec."""
+
+    a: SideJson
+    "the first"
+    b: SideJson
+    "the second"
+    changes: list[ChangeJson]
+    "where what identifies them differs"
+    spec_lines: list[str]
+    "a unified diff of the two specs; empty where they are the same or were not kept"
+    tests: list[TestComparisonJson]
+    "the tests that both have"
+    only_a: list[str]
+    "the names of tests that only the first has"
+    only_b: list[str]
+    "the names of tests that only the second has"
+    verdict_changed: bool
+    "whether a verdict or an expectation changed, or a test of the first is not in the second"
+
+
+class DiffJson(TypedDict):
+    """The document of `diff --json`."""
+
+    schema: int
+    "as in the results"
+    specs: list[SpecComparisonJson]
+    "the specs that both have"
+    only_a: list[str]
+    "names of specs that only the first has"
+    only_b: list[str]
+    "names of specs that only the second has"
+    verdict_changed: bool
+    "whether a verdict or an expectation changed, or a test of the first is not in the second: the exit code is 1 then"

@@ -88,6 +88,9 @@ def _found(circuit: CircuitResult) -> Iterator[str]:
             told.append(f"correlation with the exact effects of {one.sampled}: {show(one.correlation)}")
         if one.stability is not None:
             told.append(f"mean Jaccard index with the sets of resampled pairs: {show(one.stability)}")
+        if one.held is not None:
+            says, apart, scale = one.held
+            told.append(f"self-check: {says} (at most {show(apart)} apart, of {show(scale)})")
         yield "; ".join(told)
 
 

@@ -127,6 +127,8 @@ class Discovered:
     stability: float | None
     passes: tuple[float, float]
     ends: tuple[float, float]
+    #: what its gradients are held against: in words, how far they are from it at most, and how large it is
+    held: tuple[str, float, float] | None = None
 
     def to_json(self) -> shapes.DiscoveredJson:
         return {
@@ -144,6 +146,9 @@ class Discovered:
             "backwards": self.passes[1],
             "base": number(self.ends[0]),
             "source": number(self.ends[1]),
+            "check": None
+            if self.held is None
+            else {"says": self.held[0], "apart": number(self.held[1]), "scale": number(self.held[2])},
         }
 
 
