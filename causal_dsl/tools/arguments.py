@@ -13,6 +13,7 @@ from causal_dsl.tools.diff_command import add_diff, diff
 from causal_dsl.tools.explain import explain
 from causal_dsl.tools.lsp_command import ABOUT as LSP
 from causal_dsl.tools.lsp_command import lsp, lsp_options
+from causal_dsl.tools.report_command import add_report, report
 from causal_dsl.tools.report_output import add_report_options
 from causal_dsl.tools.zoo_command import zoo
 
@@ -100,6 +101,7 @@ def parser() -> argparse.ArgumentParser:
         "code", nargs="*", metavar="WORD", help="such as E201, iia or vacuous; without a word, list all"
     )
 
+    add_report(_command(command, "report", "write kept results as a page, as figures, or as text", report))
     add_diff(_command(command, "diff", "compare two runs, cell by cell", diff))
 
     zoos = _command(command, "zoo", "list, train or fetch the networks of zoo(…)", zoo)
