@@ -6,7 +6,7 @@ import sys
 from typing import TextIO
 
 from causal_dsl.report.notebook_progress import NotebookProgress, in_notebook
-from causal_dsl.report.progress import Progress, TerminalProgress
+from causal_dsl.report.progress import LineProgress, Progress, TerminalProgress
 
 #: What shows its progress without being asked: work in a notebook, after `%load_ext causal_dsl`.
 _ALWAYS: list[bool] = []
@@ -17,6 +17,15 @@ def always_shown(wanted: bool) -> None:
     _ALWAYS[:] = [True] if wanted else []
 
 
+#: Whether progress is told in lines where it cannot be drawn.
+_LINES: list[bool] = []
+
+
+def in_lines(wanted: bool) -> None:
+    """From now on progress is told in lines where stderr is no terminal, or not."""
+    _LINES[:] = [True] if wanted else []
+
+
 def progress(stream: TextIO | None = None, asked: bool = True) -> Progress:
     """What shows how far work is; ``stream`` is stderr. Silence where it is not ``asked`` for."""
     if not (asked or _ALWAYS):
@@ -25,4 +34,6 @@ def progress(stream: TextIO | None = None, asked: bool = True) -> Progress:
         return NotebookProgress()
     stream = sys.stderr if stream is None else stream
     isatty = getattr(stream, "isatty", None)
-    return TerminalProgress(stream) if isatty is not None and isatty() else Progress()
+    if isatty is not None and isatty():
+        return TerminalProgress(stream)
+    return LineProgress(stream) if _LINES else Progress()
