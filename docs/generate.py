@@ -66,6 +66,7 @@ CHAPTERS = (
     (800, "Circuits"),
     (830, "Measures at a place"),
     (850, "Measures of a whole alignment"),
+    (880, "Editors"),
 )
 
 
