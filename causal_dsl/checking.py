@@ -54,6 +54,7 @@ from causal_dsl.program.prompt_tokens import answered_prompt
 from causal_dsl.program.prompt_warnings import caution, never_apart
 from causal_dsl.program.read import read_program
 from causal_dsl.program.tokens import Tokens
+from causal_dsl.program.unused import unused_parameters
 from causal_dsl.program.variants import write_out
 from causal_dsl.reading import readable, within
 from causal_dsl.score.make_findings import no_room, vacuous_expectation
@@ -99,6 +100,7 @@ def _check(
     loader = Loader(found)
     module = loader.tree(spec.tree, spec.source_text, spec.folder)
     facts: dict[NetworkKey, Facts] = {key: network.facts for key, network in loaded.items()}
+    unused = unused_parameters((module, *loader.modules.values()))
     write_out(module, loader.modules.values(), found)
     every = [module, *loader.modules.values()]
     others = overridden(module, every, options.networks)
@@ -113,7 +115,7 @@ def _check(
     except SpecError as error:
         found.extend(error.diagnostics)
     if not found.errors:
-        for warning in never_apart(program.tests):
+        for warning in (*unused, *never_apart(program.tests)):
             found.add(warning)
     for test in program.tests:
         room = no_room(checked.ceilings.get(test.name, {}), len(test.cells) > 1, test.span)

@@ -130,8 +130,17 @@ class SpecError(Exception):
         self.diagnostics = tuple(diagnostics)
         super().__init__(self.diagnostics)
 
+    @property
+    def code(self) -> str:
+        """The code of its first diagnostic."""
+        return self.diagnostics[0].code
+
     def __str__(self) -> str:
         return "\n\n".join(diagnostic.render() for diagnostic in self.diagnostics)
+
+    def _render_traceback_(self) -> list[str]:
+        """What IPython and Jupyter show in place of a traceback."""
+        return str(self).split("\n")
 
 
 class Diagnostics:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from causal_dsl.checked import Checked
 from causal_dsl.diagnostics import fail
-from causal_dsl.discovery.exact_effects import Exact
+from causal_dsl.discovery.exact_effects import Exact, is_straight
 from causal_dsl.discovery.greedy_search import GreedySearch
 from causal_dsl.discovery.input_pairs import Pairs
+from causal_dsl.discovery.learned_masks import LearnedMasks
 from causal_dsl.discovery.metric_gradient import MetricGradient
 from causal_dsl.discovery.part_scores import PartScorer, Scored, Way
-from causal_dsl.discovery.stability import Found, name_of, sample
+from causal_dsl.discovery.stability import Found, HeldAgainst, name_of, sample
 from causal_dsl.engine.execute import Execution, budget_of
 from causal_dsl.engine.readings import Targets
 from causal_dsl.faults import OwnFault
@@ -31,6 +32,9 @@ from causal_dsl.score.targets import target_ids
 from causal_dsl.score.truth import kept_of
 from causal_dsl.specs import Options
 from causal_dsl.vocabulary.discovery_methods import METHODS
+
+#: Of how many nodes or edges scores at the base run are held against finite differences.
+SLOPES = 4
 
 
 def discover(
@@ -66,7 +70,7 @@ def discover(
         if run is not None and test.solved:
             pairs, objective = _solved(test, search, run, pairs, objective)
         bar.say(f"{test.name}: {discovery.text}"[:60])
-        found[discovery] = known[same] = _found(discovery, network, pairs, objective, options)
+        found[discovery] = known[same] = _found(discovery, network, pairs, objective, options, bar)
     return found
 
 
@@ -89,13 +93,22 @@ def _solved(
     return Pairs(pairs.inputs, pairs.base[kept], pairs.source[kept]), replace(objective, targets=left)
 
 
-def _found(discovery: Discovery, network: Network, pairs: Pairs, objective: MetricGradient, options: Options) -> Found:
+def _found(
+    discovery: Discovery,
+    network: Network,
+    pairs: Pairs,
+    objective: MetricGradient,
+    options: Options,
+    bar: Progress,
+) -> Found:
     budget = budget_of(network, options.memory)
     of = PartScorer(network, pairs, objective, budget, discovery.kinds, network.padding)
     exact = Exact(network, pairs, objective, budget, network.padding)
     match discovery.method:
         case "acdc":
             return _searched(discovery, of, exact)
+        case "masks":
+            return _learned(discovery, of, bar)
         case "exact":
             scored = _exactly(discovery, of, exact)
         case "eap" | "eap_ig":  # without settings, gradients are those at the base run
@@ -107,7 +120,40 @@ def _found(discovery: Discovery, network: Network, pairs: Pairs, objective: Metr
     # Scores that are exact effects themselves are held against none.
     looked = sample(scored.means) if METHODS[discovery.method].gradient else ()
     effects = exact.effects([[scored.of[number]] for number in looked]).mean(axis=1) if looked else np.zeros(0)
-    return Found(discovery, names, scored, objective.metric.text, len(pairs), looked, tuple(effects.tolist()))
+    held = _held(discovery, of, exact, scored, looked) if looked else None
+    return Found(discovery, names, scored, objective.metric.text, len(pairs), looked, tuple(effects.tolist()), held)
+
+
+def _held(
+    discovery: Discovery, of: PartScorer, exact: Exact, scored: Scored, looked: Sequence[int]
+) -> HeldAgainst | None:
+    """What scores by gradients have to be, whatever the network computes: slopes at the base run; or, along a path, numbers that add up
+    to a difference of the metric. None where there is no such number."""
+    settings = dict(discovery.settings)
+    if discovery.method == "eap":
+        straight = [number for number in looked if is_straight(of.network, scored.of[number])]
+        some = sorted(straight, key=lambda number: -abs(scored.means[number]))
+        some = some[: SLOPES // 2] + some[-(SLOPES - len(some[: SLOPES // 2])) :] if len(some) > SLOPES else some
+        slopes = exact.slopes([scored.of[number] for number in some])
+        says = (
+            f"scores are finite differences, of {len(some)} {discovery.what if len(some) > 1 else discovery.what[:-1]}"
+        )
+        return _apart(says, scored.means[some], slopes) if some else None
+    if discovery.what == "edges":
+        return None
+    if settings["path"] == "inputs":
+        if of.start not in of.at:
+            return None
+        whole = scored.means[of.at[of.start]].sum(keepdims=True)
+        return _apart("the embedding's score is all that the metric falls by", whole, [scored.ends[0] - scored.ends[1]])
+    sums = [scored.means[of.at[stage]].sum() for stage in of.senders]
+    effects = exact.effects([[of.nodes[number] for number in of.at[stage]] for stage in of.senders]).mean(axis=1)
+    return _apart("scores of a layer's heads, and of its MLP, add up to their effect together", sums, effects)
+
+
+def _apart(says: str, own: Sequence[float] | np.ndarray, other: Sequence[float] | np.ndarray) -> HeldAgainst:
+    one, two = np.asarray(own), np.asarray(other)
+    return HeldAgainst(says, float(np.abs(one - two).max()), float(np.abs(two).max()))
 
 
 def _searched(discovery: Discovery, of: PartScorer, exact: Exact) -> Found:
@@ -116,6 +162,14 @@ def _searched(discovery: Discovery, of: PartScorer, exact: Exact) -> Found:
     scored = search.search()
     names = tuple(name_of(part) for part in scored.of)
     return Found(discovery, names, scored, search.exact.objective.metric.text, len(of.pairs), (), ())
+
+
+def _learned(discovery: Discovery, of: PartScorer, bar: Progress) -> Found:
+    """The gates of a mask that is learned. They belong to one fit, and to no effect of one part alone."""
+    settings = {name: value for name, value in discovery.settings if name != "threshold"}
+    scored = LearnedMasks(of, discovery.what == "edges", **settings, say=bar.say).learn()
+    names = tuple(name_of(part) for part in scored.of)
+    return Found(discovery, names, scored, "kl", len(of.pairs), (), ())
 
 
 def _exactly(discovery: Discovery, of: PartScorer, exact: Exact) -> Scored:
@@ -150,6 +204,7 @@ def _told(kept: Kept, one: Found) -> Discovered:
         one.stability(kept),
         one.scored.passes,
         one.scored.ends,
+        None if one.held is None else (one.held.says, one.held.apart, one.held.scale),
     )
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import platform
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -109,4 +111,29 @@ def identity_of(inputs: RunInputs, options: Options) -> dict[str, Any]:
     }
 
 
-__all__ = ["code_of", "files_of", "identity_of", "inputs_of", "names_of", "network_inputs", "say_made_of"]
+def machine_of(networks: Iterable[Network]) -> dict[str, Any]:
+    """The machine that runs networks, by its kind: nothing in it names the one machine or its user."""
+    import torch
+
+    devices = dict.fromkeys(str(network.device) for network in networks)
+    used = [torch.cuda.get_device_name(device) if device.startswith("cuda") else device for device in devices]
+    return {
+        "system": platform.platform(),
+        "processor": _processor(),
+        "cores": os.cpu_count() or 0,
+        "accelerators": list(dict.fromkeys(name for name in used if name != "cpu")),
+    }
+
+
+@cache
+def _processor() -> str:
+    """The model of the processor where the system tells it, else its kind."""
+    try:
+        told = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return platform.processor() or platform.machine()
+    models = [line.partition(":")[2].strip() for line in told.splitlines() if line.startswith("model name")]
+    return models[0] if models else platform.machine()
+
+
+__all__ = ["code_of", "files_of", "identity_of", "inputs_of", "machine_of", "names_of", "network_inputs", "say_made_of"]

@@ -40,19 +40,32 @@ class RanPart:
     interrupted: bool = False
 
 
-def joined(spec: Spec, checked: Checked, parts: Sequence[RanPart], options: Options) -> SpecResult:
-    """The result of a spec of those of its parts, in the order of its tests; those of no part were not run."""
+def joined(
+    spec: Spec, checked: Checked, parts: Sequence[RanPart], options: Options, failed: Mapping[str, str]
+) -> SpecResult:
+    """The result of a spec of those of its parts, in the order of its tests; those of no part were not run. ``failed``
+    has the code of the fault that kept a test from being run."""
     assert checked.program is not None
     if len(parts) == 1 and len(parts[0].result.tests) == len(checked.program.tests):
         return parts[0].result
     found = {test.name: test for part in parts for test in part.result.tests}
-    tests = [found.get(t.name) or not_measured(t, checked.ceilings.get(t.name, {})) for t in checked.program.tests]
+    tests = [
+        found.get(test.name) or not_measured(test, checked.ceilings.get(test.name, {}), failed.get(test.name, ""))
+        for test in checked.program.tests
+    ]
     networks = {name: told for part in parts for name, told in part.result.networks.items()}
     warnings = dict.fromkeys([*checked.diagnostics, *(one for part in parts for one in part.result.warnings)])
     identity = identity_of(_inputs([part.inputs for part in parts]), options) if parts else {}
     versions = parts[0].result.versions if parts else {}
     cost = _cost([part.result.cost for part in parts])
-    return SpecResult(spec.name, checked.digest, tuple(tests), versions, networks, cost, tuple(warnings), identity)
+    machine = parts[0].result.machine if parts else {}
+    if parts:
+        used = dict.fromkeys(name for part in parts for name in part.result.machine["accelerators"])
+        machine = {**machine, "accelerators": list(used)}
+    finished = max((part.result.finished for part in parts), default="")
+    return SpecResult(
+        spec.name, checked.digest, tuple(tests), versions, networks, cost, tuple(warnings), identity, machine, finished
+    )
 
 
 def _inputs(parts: Sequence[RunInputs]) -> RunInputs:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping, Sequence, Set
 from contextlib import ExitStack
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from causal_dsl.checked import Checked
 from causal_dsl.checking import check
 from causal_dsl.diagnostics import Diagnostic, Source, Span, SpecError
 from causal_dsl.discovering import discover, file_of, with_found
+from causal_dsl.discovery.place_gradients import with_gradients
 from causal_dsl.engine.cautions import cautions
 from causal_dsl.engine.execute import Execution, budget_of
 from causal_dsl.engine.stored_blocks import ChunkStore
@@ -30,7 +32,6 @@ from causal_dsl.network.behaviour import behaviour_at_hand, of_code
 from causal_dsl.network.described import described
 from causal_dsl.network.network import Network
 from causal_dsl.network.zoo.cache import unwritable as no_cache
-from causal_dsl.planning.cost import cost_of
 from causal_dsl.planning.network_parts import of_tests, swept, weights_of
 from causal_dsl.planning.plan import Plan
 from causal_dsl.probing import with_probes
@@ -39,12 +40,15 @@ from causal_dsl.program.program import NetworkRef, Test
 from causal_dsl.program.prompt_tokens import answered_prompt
 from causal_dsl.program.templates import show_value
 from causal_dsl.program.tokens import MASK
-from causal_dsl.provenance import code_of, files_of, identity_of, inputs_of, names_of
+from causal_dsl.provenance import code_of, files_of, identity_of, inputs_of, machine_of, names_of
 from causal_dsl.ran import RanPart, joined, keep
 from causal_dsl.report.activations import refuse_nowhere, save_activations
-from causal_dsl.report.progress import Progress, progress
+from causal_dsl.report.one_line import standing
+from causal_dsl.report.progress import Progress
+from causal_dsl.report.which_progress import progress
 from causal_dsl.score.agreement import with_agreement
 from causal_dsl.score.attribution_checks import with_attributions
+from causal_dsl.score.gradient_checks import with_gradient_checks
 from causal_dsl.score.missing import as_far_as_measured, not_measured, refuse_missing
 from causal_dsl.score.of_run import score_run
 from causal_dsl.score.rest_kept import with_rest_kept
@@ -72,9 +76,17 @@ class Interrupted(KeyboardInterrupt):
         self.results = results
         super().__init__("interrupted")
 
+    def _render_traceback_(self) -> list[str]:
+        """What IPython and Jupyter show in place of a traceback."""
+        return [f"interrupted: {standing(self.results)}", "`sys.last_value.results` holds what was finished"]
 
-def run_specs(specs: Sequence[Spec], options: Options) -> Results:
+
+def run_specs(
+    specs: Sequence[Spec], options: Options, session: Session | None = None, still: Set[NetworkKey] = frozenset()
+) -> Results:
     """Check, load, plan, execute and score; raises :class:`SpecError`, or :class:`Interrupted` with what is finished.
+
+    ``session`` has networks that were loaded for other specs; those whose weights are ``still`` needed stay in it.
 
     A fault that shows only as one of several specs is run loses nothing of the others: its tests stand in the results as
     interrupted, its errors among the diagnostics of its spec (``Results.faults``). Where no spec was run, it is raised.
@@ -82,12 +94,12 @@ def run_specs(specs: Sequence[Spec], options: Options) -> Results:
     checks = [check(spec, options) for spec in specs]
     for checked in checks:
         checked.raise_errors()
-    session = Session(options)
-    later = Later()  # of all specs: they share networks, and what a network has read once it may not read again
+    session = Session(options, session)
+    later = session.later  # of all specs: they share networks, and what a network has read once it may not read again
     done: list[SpecResult] = []
     faults: list[Diagnostic] = []
     for number, (spec, checked) in enumerate(zip(specs, checks, strict=True)):
-        needed = {weights_of(key) for rest in checks[number + 1 :] for key in _keys(rest)}
+        needed = {*still, *(weights_of(key) for rest in checks[number + 1 :] for key in _keys(rest))}
         with collecting() as notices:
             try:
                 result, interrupted = _held(spec, checked, session, notices, later, needed)
@@ -97,7 +109,7 @@ def run_specs(specs: Sequence[Spec], options: Options) -> Results:
             except SpecError as error:
                 found = tuple(dict.fromkeys((*error.diagnostics, *notices)))
                 faults += found
-                unrun = _not_run(spec, checked)
+                unrun = _not_run(spec, checked, error.code)
                 result, interrupted = replace(unrun, warnings=(*unrun.warnings, *found)), False
         done.append(result)
         if interrupted:
@@ -148,6 +160,7 @@ def _run_spec(
     groups = swept(checked.program.tests)
     parts: list[RanPart] = []
     faults: list[Diagnostic] = []
+    failed: dict[str, str] = {}
     interrupted = False
     for number, tests in enumerate(groups):
         one = checked if len(groups) == 1 else _part_of(checked, tests)
@@ -163,12 +176,13 @@ def _run_spec(
             if len(groups) == 1:
                 raise
             faults += error.diagnostics
+            failed |= dict.fromkeys((test.name for test in tests), error.code)
         if interrupted:
             break
         session.keep({*needed, *(weights_of(test.network.key) for rest in groups[number + 1 :] for test in rest)})
     if not parts:
         raise SpecError(list(dict.fromkeys(faults)))
-    result = joined(spec, checked, parts, session.options)
+    result = joined(spec, checked, parts, session.options, failed)
     result = replace(result, warnings=tuple(dict.fromkeys((*result.warnings, *faults))))
     if folder is not None and any(part.plan is not None for part in parts):
         try:
@@ -231,7 +245,7 @@ def _discovered(
 ) -> Checked:
     """The spec checked again, with the circuits that its networks are found to have."""
     assert checked.program is not None
-    with progress() if options.progress else Progress() as bar:
+    with progress(asked=options.progress) as bar:
         found = discover(checked, networks, options, bar)
     own = replace(options, tests=tuple(test.name for test in checked.program.tests)) if name else options
     scores = {discovery: one.scores for discovery, one in found.items()}
@@ -245,10 +259,10 @@ def _discovered(
     return again
 
 
-def _not_run(spec: Spec, checked: Checked) -> SpecResult:
-    """A spec that was not come to: all of its tests stand there as interrupted."""
+def _not_run(spec: Spec, checked: Checked, fault: str = "") -> SpecResult:
+    """A spec that was not come to, or that a fault stopped: all of its tests stand there as not measured."""
     tests = checked.program.tests if checked.program is not None else []
-    unrun = tuple(not_measured(test, checked.ceilings.get(test.name, {})) for test in tests)
+    unrun = tuple(not_measured(test, checked.ceilings.get(test.name, {}), fault) for test in tests)
     return SpecResult(spec.name, checked.digest, unrun, _versions(), warnings=tuple(checked.diagnostics))
 
 
@@ -294,7 +308,7 @@ def _run(
     noticed = _at_hand(plan, checked, networks)
     behaviour = _behaviour(plan, checked, networks)
     before_it = [before(networks[key], rows) for key, rows in plan.inputs.items()]
-    with progress() if options.progress else Progress() as bar:
+    with progress(asked=options.progress) as bar:
         targets = target_ids(plan, checked.answers, networks)
         refuse_slanted(plan.program.tests)
         library = fit_features(checked, networks, options, bar, folder)
@@ -308,6 +322,7 @@ def _run(
         try:
             for said in execution.run():
                 bar.say(f"{spec.name}: {said}"[:60])
+            with_gradients(execution, bar.say)
             _refuse_changed(before_it, store)
         except KeyboardInterrupt:
             interrupted = True
@@ -364,6 +379,7 @@ def _scored(
             scored = with_probes(scored, one, execution)
         scored = with_agreement(with_found(with_circuits(scored, run, execution, kept), checked.found))
         scored = with_attributions(scored, one, [cell.columns for cell in cells], kept)
+        scored = with_gradient_checks(scored, one, finished, [cell.columns for cell in cells], kept)
         if not test.parts:
             scored = with_ties(scored, test, plan.draw_of(one))
         scored = replace(scored, cells=tuple(map(settled, scored.cells)))
@@ -508,7 +524,7 @@ def _result(
     shown = {name: described(ref, networks[ref.key]) for name, ref in refs.items()}
     cost: dict[str, Any] = {"seconds": time.perf_counter() - started}
     if execution is not None:
-        cost |= cost_of(execution.plan).to_json()
+        cost |= execution.cost.to_json()
         steps = {step.network: step for step in execution.plan.steps}
         for name, ref in refs.items():
             if ref.key in steps:
@@ -516,7 +532,10 @@ def _result(
                 shown[name]["blocks"] = len(steps[ref.key].blocks)
     warnings = tuple(checked.diagnostics) + (cautions(networks, execution) if execution is not None else ())
     warnings += tuple(dict.fromkeys(notices))
-    return SpecResult(spec.name, checked.digest, tuple(tests), _versions(), shown, cost, warnings, identity)
+    ended, ran_on = datetime.now(UTC).isoformat(timespec="seconds"), machine_of(networks.values())
+    return SpecResult(
+        spec.name, checked.digest, tuple(tests), _versions(), shown, cost, warnings, identity, ran_on, ended
+    )
 
 
 __all__ = ["Interrupted", "loaded_plan", "run_specs"]

@@ -172,7 +172,8 @@ def test_a_fault_in_one_spec_loses_nothing_of_the_others(spec: str, capsys: Capt
     told = capsys.readouterr()
     assert faults[0]["code"] in told.err and "it has no weights" in told.err
     assert "one.causal:13" in told.out and "three.causal:13" in told.out
-    assert "2 interrupted and not judged" in told.out
+    assert "6 tests, 2 not run because of a fault" in told.out
+    assert f"not run ({faults[0]['code']}): 0 of 3 cells measured" in told.out
 
 
 def test_a_fault_in_every_spec_is_raised(spec: str, capsys: Captured) -> None:

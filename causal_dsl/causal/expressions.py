@@ -130,7 +130,9 @@ class Compiler:
                     "E306",
                     f"{what} is not a value of a causal model",
                     expr.span,
-                    help="a variable is a number, a text, true or false",
+                    help="declare a table outside the model: `table T = {…}`; then T[x] is a value"
+                    if isinstance(expr, tree.Subscript)
+                    else "a variable is a number, a text, true or false",
                 )
         return None
 
@@ -213,7 +215,7 @@ class Compiler:
         help = (
             "write `if x then 1 else 0`"
             if found.type == "bool"
-            else f"{_SEVERAL[found.type]} can be compared with == and !="
+            else f"{_SEVERAL[found.type]} can be compared with == and !=, or looked up in a table: `table T = {{…}}`, then T[x]"
         )
         self._fault("E301", f"`{op}` needs numbers", expr.span, label=f"this is {WORDS[found.type]}", help=help)
         return None

@@ -16,6 +16,15 @@ RESAMPLES, SAMPLED = 20, 24
 _SEED = 12_036
 
 
+@dataclass(frozen=True)
+class HeldAgainst:
+    """What scores by gradients have to be, in words, how far they are from it at most, and the largest of the numbers compared."""
+
+    says: str
+    apart: float
+    scale: float
+
+
 @dataclass(frozen=True, eq=False)
 class Found:
     """The outcome of a discovery on ``pairs`` pairs. ``metric`` is what it is found by, ``sampled`` the numbers of some parts and
@@ -28,6 +37,8 @@ class Found:
     pairs: int
     sampled: tuple[int, ...]
     exact: tuple[float, ...]
+    #: what gradients are held against
+    held: HeldAgainst | None = None
 
     @property
     def scores(self) -> dict[str, float]:
@@ -78,4 +89,4 @@ def name_of(part: object) -> str:
     return " -> ".join(map(str, part)) if isinstance(part, tuple) else str(part)
 
 
-__all__ = ["Found", "name_of", "sample"]
+__all__ = ["Found", "HeldAgainst", "name_of", "sample"]

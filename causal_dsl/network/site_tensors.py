@@ -16,6 +16,7 @@ from causal_dsl.network.tap import Tap
 from causal_dsl.program.components import full_width, head_count, lacking, missing, suggestion
 from causal_dsl.vocabulary.architectures import Architecture
 from causal_dsl.vocabulary.components import COMPONENTS
+from causal_dsl.vocabulary.layout_settings import PATHS
 from causal_dsl.vocabulary.locations import Site
 
 #: A named module is written before any site of the same tensor is touched, and read after all of them.
@@ -80,7 +81,10 @@ def refuse(network: Network, site: Site) -> None:
             f"`{site.component}` is not where it should be in `{network.name or 'the network'}`",
             network.span,
             notes=(network.proof.refused[site.component], "this was tested on the loaded model itself"),
-            help='name a module instead: module("…")',
+            help='name a module instead: module("…")'
+            if network.key.kind != "torch"
+            else 'name a module instead: module("…"); or say in torch(…) where its parts are: '
+            + ", ".join(f"{path}=" for path in PATHS),
         )
     if COMPONENTS[site.component].layer and not 0 <= (-1 if site.layer is None else site.layer) < len(network.layers):
         count = len(network.layers)

@@ -70,8 +70,7 @@ def _row(test: TestResult, scores: Sequence[str]) -> list[str]:
     verdict = "" if test.verdict is None else test.verdict.code
     passed = sum(expectation.passed for expectation in test.expectations)
     expected = f"{passed} of {len(test.expectations)}" if test.expectations else ""
-    if test.status == "interrupted":
-        expected = "interrupted"
+    expected = test.cut or expected
     return [*(str(value) for _, value in test.variant), *shown, verdict, expected]
 
 

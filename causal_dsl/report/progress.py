@@ -1,11 +1,7 @@
-"""Progress on stderr, and only to a terminal: a bar, and the time that is left."""
+"""How far work is: on a terminal a bar, and the time that is left."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
 from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
 
@@ -87,27 +83,3 @@ def _plain(text: str) -> str:
     from rich.markup import escape
 
     return escape(printable(text))
-
-
-#: What shows progress where no terminal does: an editor, say, that started the run.
-_SHOWN: ContextVar[Callable[[], Progress] | None] = ContextVar("progress", default=None)
-
-
-@contextmanager
-def progress_shown_by(make: Callable[[], Progress]) -> Iterator[None]:
-    """Within, progress is shown by what ``make`` gives, whatever standard error is."""
-    token = _SHOWN.set(make)
-    try:
-        yield
-    finally:
-        _SHOWN.reset(token)
-
-
-def progress(stream: TextIO | None = None) -> Progress:
-    """A bar where ``stream`` (stderr) is a terminal, else silence; or what :func:`progress_shown_by` says."""
-    make = _SHOWN.get()
-    if make is not None:
-        return make()
-    stream = sys.stderr if stream is None else stream
-    isatty = getattr(stream, "isatty", None)
-    return TerminalProgress(stream) if isatty is not None and isatty() else Progress()

@@ -1,4 +1,5 @@
-"""Nothing that was asked for is missing from the results: tests that were not run stand there as interrupted."""
+"""Nothing that was asked for is missing from the results: tests that were not run stand there as interrupted, or with
+the fault that stopped them."""
 
 from __future__ import annotations
 
@@ -13,8 +14,9 @@ if TYPE_CHECKING:
     from causal_dsl.program.program import Test
 
 
-def not_measured(test: Test, ceilings: Mapping[str, Ceiling]) -> TestResult:
-    """A test of which no cell was finished: nothing of it is judged. ``n`` is 0, for no pair of it was run to the end."""
+def not_measured(test: Test, ceilings: Mapping[str, Ceiling], fault: str = "") -> TestResult:
+    """A test of which no cell was finished: nothing of it is judged. ``n`` is 0, for no pair of it was run to the end. ``fault``: the
+    code of the diagnostic that stopped it."""
     known = {name: ceiling for name, ceiling in ceilings.items() if name != "informative"}
     parameters = tuple(name for name, _ in test.cells[0].values) if test.cells else ()
     return TestResult(
@@ -30,6 +32,7 @@ def not_measured(test: Test, ceilings: Mapping[str, Ceiling]) -> TestResult:
         family=test.family,
         variant=test.variant,
         who=str(test.network.key),
+        fault=fault,
     )
 
 

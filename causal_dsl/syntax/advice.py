@@ -61,6 +61,13 @@ ADVICE: tuple[tuple[str, str, str, str, str], ...] = (
     ),
     (
         ":",
+        "AND",
+        "E107",
+        "`:` does not belong here",
+        'keys and values make a table, outside the model: `table Next = {"a": "b"}`; then `Next[x]` is the value',
+    ),
+    (
+        ":",
         "IN",
         "E107",
         "`:` does not give values to a parameter",

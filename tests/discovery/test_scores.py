@@ -125,3 +125,57 @@ def test_the_exact_effects_of_edges_are_near_for_small_changes() -> None:
         with torch.no_grad():
             embed.copy_(before)
     assert np.corrcoef(exact, found.means)[0, 1] > 0.99
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+@torch.no_grad()
+def test_a_node_has_the_slope_of_writes_by_hand(name: str) -> None:
+    """What a node gives is moved by a small part of its change, by hooks of the test's own; and the self-check says the same."""
+    searched = Searched(name)
+    found = searched.of.score_nodes(Way())
+    hand, pairs = ByHand(searched.network, name), searched.pairs
+    sums = np.zeros((len(found.of), 2))
+    for pair, (one, other) in enumerate(zip(pairs.base, pairs.source, strict=True)):
+        ids, ids_ = (torch.tensor(pairs.inputs.rows(np.array([i]))[0]) for i in (one, other))
+        plain, base = hand.kept(ids)
+        _, source = hand.kept(ids_)
+        for number, node in enumerate(found.of):
+            falls = []
+            for step in (0.01, 0.02):
+                ends = [moved_by_hand(hand, name, ids, node, base, source, sign * step) for sign in (-1, 1)]
+                back, on = (
+                    float(searched.objective.values(logits[None], plain[None], np.array([pair]))[0]) for logits in ends
+                )
+                falls.append((back - on) / (2 * step))
+            sums[number, 0] += (4 * falls[0] - falls[1]) / 3 / len(pairs)
+            sums[number, 1] += float(found.groups[pair, number]) / len(pairs)
+    assert sums[:, 1] == pytest.approx(sums[:, 0], rel=3e-3, abs=2e-3 if name == "gemma2" else 3e-4)
+    assert np.abs(sums).max() > 1e-2
+    assert searched.exact.slopes(found.of) == pytest.approx(sums[:, 0], rel=3e-3, abs=3e-3)
+
+
+def moved_by_hand(
+    hand: ByHand,
+    name: str,
+    ids: Tensor,
+    node: OutputNode,
+    base: dict[Any, Tensor],
+    source: dict[Any, Tensor],
+    by: float,
+) -> Tensor:
+    """The logits where a node's output is moved by a part of its change."""
+    if node.kind == "head":
+        at = slice(node.index * hand.size, (node.index + 1) * hand.size)
+        given = base["z", node.layer].clone()
+        given[..., at] += by * (source["z", node.layer] - base["z", node.layer])[..., at]
+        module = hand.layers[node.layer].get_submodule(hand.out)
+        handle = module.register_forward_pre_hook(lambda m, a: (given, *a[1:]))
+    else:
+        key = "embed" if node.kind == "embed" else ("mlp", node.layer)
+        given = base[key] + by * (source[key] - base[key])
+        after = "post_feedforward_layernorm" if name == "gemma2" else hand.mlp
+        module = hand.embed if node.kind == "embed" else hand.layers[node.layer].get_submodule(after)
+        handle = module.register_forward_hook(lambda m, a, o: given)
+    logits: Tensor = hand.model(ids[None]).logits[0, -1]
+    handle.remove()
+    return logits

@@ -135,8 +135,10 @@ def test_a_network_at_fault_loses_nothing_of_the_others(home: Path, capsys: pyte
     (spec,) = json.loads(capsys.readouterr().out)["specs"]
     status = {test["name"]: test["status"] for test in spec["tests"]}
     assert {name for name, said in status.items() if said == "interrupted"} == {"held(seed=13)", "solves(seed=13)"}
+    assert {test["name"] for test in spec["tests"] if "fault" in test} == {"held(seed=13)", "solves(seed=13)"}
     (fault,) = [one for one in spec["diagnostics"] if one["code"].startswith("E")]
     assert "no such seed" in json.dumps(fault)
+    assert {test["fault"] for test in spec["tests"] if "fault" in test} == {fault["code"]}
     path = write(home, "[13]")
     assert main(["run", str(path), "--trust"]) == 2
 

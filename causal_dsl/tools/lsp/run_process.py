@@ -16,7 +16,8 @@ from typing import Any, TextIO
 
 from causal_dsl import api
 from causal_dsl.diagnostics import SpecError
-from causal_dsl.report.progress import Progress, progress_shown_by
+from causal_dsl.report.progress import Progress
+from causal_dsl.report.which_progress import progress_shown_by
 from causal_dsl.tools.unexpected import unexpected
 
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from lsprotocol import types
 
 from causal_dsl.diagnostics import Span, printable
+from causal_dsl.report.word_pages import of_word
 from causal_dsl.syntax import tree
-from causal_dsl.tools.explain import page_of_word
 from causal_dsl.tools.lsp.language_server import SpecServer
 from causal_dsl.tools.lsp.navigation import use_at
 from causal_dsl.tools.lsp.parsed_texts import ParsedText
@@ -131,7 +131,7 @@ def words_told(word: str, use: NameUse | None, network: NetworkSummary | None) -
             if word in table:
                 yield told_setting(word, table[word]) + f" (of `{use.of}`)"
                 return
-    page = page_of_word(word)
+    page = of_word(word)
     if page:
         yield page.strip()
     if word in COMPONENTS:
