@@ -10,6 +10,8 @@ from causal_dsl.planning.switches import SWITCHES
 from causal_dsl.tools import commands
 from causal_dsl.tools.command_line import CommandLine, folder_path, memory_size, seed_number
 from causal_dsl.tools.explain import explain
+from causal_dsl.tools.mcp_command import mcp, mcp_options
+from causal_dsl.tools.skill_command import skill
 from causal_dsl.tools.zoo_command import zoo
 
 _ABOUT = """\
@@ -94,6 +96,10 @@ def parser() -> argparse.ArgumentParser:
     explained.add_argument(
         "code", nargs="*", metavar="WORD", help="such as E201, iia or vacuous; without a word, list all"
     )
+
+    _command(command, "skill", "print a page that teaches the language to a coding agent", skill)
+
+    mcp_options(_command(command, "mcp", "serve check, plan and run to an agent, by the Model Context Protocol", mcp))
 
     zoos = _command(command, "zoo", "list, train or fetch the networks of zoo(…)", zoo)
     zoos.set_defaults(action="list")
