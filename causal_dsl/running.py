@@ -18,6 +18,7 @@ from causal_dsl.checked import Checked
 from causal_dsl.checking import check
 from causal_dsl.diagnostics import Diagnostic, Source, Span, SpecError
 from causal_dsl.discovering import discover, file_of, with_found
+from causal_dsl.discovery.place_gradients import with_gradients
 from causal_dsl.engine.cautions import cautions
 from causal_dsl.engine.execute import Execution, budget_of
 from causal_dsl.engine.stored_blocks import ChunkStore
@@ -47,6 +48,7 @@ from causal_dsl.report.progress import Progress
 from causal_dsl.report.which_progress import progress
 from causal_dsl.score.agreement import with_agreement
 from causal_dsl.score.attribution_checks import with_attributions
+from causal_dsl.score.gradient_checks import with_gradient_checks
 from causal_dsl.score.missing import as_far_as_measured, not_measured, refuse_missing
 from causal_dsl.score.of_run import score_run
 from causal_dsl.score.rest_kept import with_rest_kept
@@ -79,8 +81,12 @@ class Interrupted(KeyboardInterrupt):
         return [f"interrupted: {standing(self.results)}", "`sys.last_value.results` holds what was finished"]
 
 
-def run_specs(specs: Sequence[Spec], options: Options) -> Results:
+def run_specs(
+    specs: Sequence[Spec], options: Options, session: Session | None = None, still: Set[NetworkKey] = frozenset()
+) -> Results:
     """Check, load, plan, execute and score; raises :class:`SpecError`, or :class:`Interrupted` with what is finished.
+
+    ``session`` has networks that were loaded for other specs; those whose weights are ``still`` needed stay in it.
 
     A fault that shows only as one of several specs is run loses nothing of the others: its tests stand in the results as
     interrupted, its errors among the diagnostics of its spec (``Results.faults``). Where no spec was run, it is raised.
@@ -88,12 +94,12 @@ def run_specs(specs: Sequence[Spec], options: Options) -> Results:
     checks = [check(spec, options) for spec in specs]
     for checked in checks:
         checked.raise_errors()
-    session = Session(options)
-    later = Later()  # of all specs: they share networks, and what a network has read once it may not read again
+    session = Session(options, session)
+    later = session.later  # of all specs: they share networks, and what a network has read once it may not read again
     done: list[SpecResult] = []
     faults: list[Diagnostic] = []
     for number, (spec, checked) in enumerate(zip(specs, checks, strict=True)):
-        needed = {weights_of(key) for rest in checks[number + 1 :] for key in _keys(rest)}
+        needed = {*still, *(weights_of(key) for rest in checks[number + 1 :] for key in _keys(rest))}
         with collecting() as notices:
             try:
                 result, interrupted = _held(spec, checked, session, notices, later, needed)
@@ -316,6 +322,7 @@ def _run(
         try:
             for said in execution.run():
                 bar.say(f"{spec.name}: {said}"[:60])
+            with_gradients(execution, bar.say)
             _refuse_changed(before_it, store)
         except KeyboardInterrupt:
             interrupted = True
@@ -372,6 +379,7 @@ def _scored(
             scored = with_probes(scored, one, execution)
         scored = with_agreement(with_found(with_circuits(scored, run, execution, kept), checked.found))
         scored = with_attributions(scored, one, [cell.columns for cell in cells], kept)
+        scored = with_gradient_checks(scored, one, finished, [cell.columns for cell in cells], kept)
         if not test.parts:
             scored = with_ties(scored, test, plan.draw_of(one))
         scored = replace(scored, cells=tuple(map(settled, scored.cells)))

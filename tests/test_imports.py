@@ -47,6 +47,7 @@ ORDER = [
     "beside_circuits",
     "beside_alignments",
     "report",
+    "compare",
     "fitting",
     "specs",
     "checking",

@@ -29,7 +29,8 @@ from causal_dsl.vocabulary.network_facts import Facts
 from causal_dsl.vocabulary.settings import Setting
 from causal_dsl.vocabulary.values.from_run import FromRun
 
-_SETTINGS = {
+#: The settings of ``discover(…)``.
+DISCOVER = {
     "what": Setting("word", positional=True, required=True, choices=("nodes", "edges")),
     "method": Setting("value", required=True),
     "keep": Setting("number", low=0),
@@ -84,7 +85,7 @@ class Searches:
 
 def read_discover(call: tree.Call, facts: Facts, searches: Searches | None, found: Diagnostics) -> Members | None:
     """The nodes or the edges that a discovery keeps; None where a fault was reported."""
-    settings = read_settings("discover", call.arguments, _SETTINGS, found, call.span)
+    settings = read_settings("discover", call.arguments, DISCOVER, found, call.span)
     if settings is None:
         return None
     method = _method(settings["method"], found)
@@ -274,7 +275,10 @@ def _rule(
 ) -> tuple[float, str] | None:
     """How much is kept, and by what; None where it is not said, or said twice (E817)."""
     given = [name for name in ("keep", "by") if settings[name] is not None]
-    if METHODS[method[0]].decides:
+    if METHODS[method[0]].ranked and given == ["keep"]:
+        settings = {**settings, "by": "signed"}  # its scores have no sign
+        given = ["keep", "by"]
+    elif METHODS[method[0]].decides and not (METHODS[method[0]].ranked and given):
         if not given:
             return dict(method[1])["threshold"], "threshold"
         place = next(a for a in call.arguments if a.name is not None and a.name.name == given[0])

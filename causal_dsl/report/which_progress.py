@@ -3,30 +3,45 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TextIO
 
 from causal_dsl.report.notebook_progress import NotebookProgress, in_notebook
 from causal_dsl.report.progress import Progress, TerminalProgress
 
-#: What shows the progress of work in this process, if anything was chosen.
-_CHOSEN: list[Callable[[], Progress]] = []
+#: What shows its progress without being asked: work in a notebook, after `%load_ext causal_dsl`.
+_ALWAYS: list[bool] = []
 
 
-def use(made: Callable[[], Progress] | None) -> None:
-    """From now on progress is shown by what ``made`` makes, asked for or not; None: again by what fits the place."""
-    _CHOSEN[:] = [] if made is None else [made]
+def always_shown(wanted: bool) -> None:
+    """From now on progress is shown, or not, where nobody asks for it."""
+    _ALWAYS[:] = [True] if wanted else []
+
+
+#: What shows progress where neither a terminal nor a notebook does: an editor, say, that started the run.
+_SHOWN: ContextVar[Callable[[], Progress] | None] = ContextVar("progress", default=None)
+
+
+@contextmanager
+def progress_shown_by(make: Callable[[], Progress]) -> Iterator[None]:
+    """Within, progress is shown by what ``make`` gives, whatever standard error is."""
+    token = _SHOWN.set(make)
+    try:
+        yield
+    finally:
+        _SHOWN.reset(token)
 
 
 def progress(stream: TextIO | None = None, asked: bool = True) -> Progress:
-    """What shows how far work is, on ``stream`` (stderr) where that is a terminal. Silence where nobody asked for it."""
-    if _CHOSEN:
-        return _CHOSEN[0]()
-    return of_place(stream) if asked else Progress()
-
-
-def of_place(stream: TextIO | None = None) -> Progress:
-    """A widget or a line in a notebook, a bar on a terminal, else silence."""
+    """What shows how far work is; ``stream`` is stderr. Silence where it is not ``asked`` for,
+    unless :func:`progress_shown_by` says who shows it."""
+    shown = _SHOWN.get()
+    if shown is not None:
+        return shown()
+    if not (asked or _ALWAYS):
+        return Progress()
     if in_notebook():
         return NotebookProgress()
     stream = sys.stderr if stream is None else stream

@@ -13,6 +13,7 @@ from causal_dsl.displayed import Shown
 from causal_dsl.score.across_networks import FamilyResult, families_of
 from causal_dsl.score.as_json import number
 from causal_dsl.score.codes import LADDER, Severity, severity
+from causal_dsl.vocabulary.plugins import made
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,8 +23,9 @@ if TYPE_CHECKING:
     from causal_dsl.causal.ceilings import Ceiling
     from causal_dsl.score.apart import WrittenApart
     from causal_dsl.score.attribution_checks import AttributionCheck
-    from causal_dsl.score.circuit_results import CircuitResult
+    from causal_dsl.score.circuit_results import CircuitResult, RandomCircuits
     from causal_dsl.score.controls import Learned
+    from causal_dsl.score.gradient_checks import GradientCheck
     from causal_dsl.score.parts import WrittenPart
     from causal_dsl.score.unmapped import OtherValues, Unclaimed
 
@@ -133,6 +135,18 @@ class CellInfo:
     outside: tuple[int, int] = (0, 0)
 
 
+@dataclass(frozen=True)
+class WorstPair:
+    """A pair in which a score is among the worst: its number, its ratio or change, and what its base says."""
+
+    pair: int
+    value: float
+    base: str = ""
+
+    def to_json(self) -> shapes.WorstPairJson:
+        return {"pair": self.pair, "value": number(self.value)}
+
+
 @dataclass(frozen=True, repr=False)
 class CellResult(Shown):
     """One cell of a test; ``cell`` is ``{}`` where the test is not a sweep."""
@@ -162,6 +176,8 @@ class CellResult(Shown):
     replaced: OtherValues | None = None
     #: the circuit that it intervenes on, and what ran beside it; None where that was not run
     circuit: CircuitResult | None = None
+    #: of ratios and changes, the pairs in which they are worst, by score
+    worst: Mapping[str, tuple[WorstPair, ...]] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         more: dict[str, Any] = {} if self.learned is None else {"learned": self.learned.to_json()}
@@ -176,6 +192,7 @@ class CellResult(Shown):
         more |= {"parts": [one.to_json() for one in self.parts]} if self.parts else {}
         more |= {} if self.replaced is None else {"replaced": self.replaced.to_json()}
         more |= {} if self.circuit is None else {"circuit": self.circuit.to_json()}
+        more |= {"worst": {n: [pair.to_json() for pair in own] for n, own in self.worst.items()}} if self.worst else {}
         return {
             **more,
             "cell": number(self.cell),
@@ -311,6 +328,9 @@ class TestResult(Shown):
     outputs: Mapping[str, TestResult] = field(default_factory=dict)
     #: what the terms of the logits add up to whose attribution it asks for
     attributions: tuple[AttributionCheck, ...] = ()
+    gradients: tuple[GradientCheck, ...] = ()
+    #: scores over a sweep of circuits, of random circuits in the place of each
+    random: Mapping[str, RandomCircuits] = field(default_factory=dict)
     #: who its network is: equal for one network under two names
     who: str = field(default="", compare=False)
 
@@ -346,6 +366,12 @@ class TestResult(Shown):
             raise KeyError(f"{len(found)} cells of `{self.name}` have {parameters}")
         return found[0]
 
+    def plot(self, score: str | None = None) -> Any:
+        """The results as an Altair chart (`pip install 'causal-dsl[report]'`): the picture that the shape of the sweep asks for, of
+        one ``score``, or of those that the test speaks of. Raises SpecError where nothing can be drawn, KeyError for a score that
+        the test does not have."""
+        return made("causal_dsl.report.figures.charts:plot")(self, score)
+
     def to_json(self) -> dict[str, Any]:
         verdict = self.verdict
         return {
@@ -370,7 +396,9 @@ class TestResult(Shown):
             "findings": [finding.to_json() for finding in self.findings],
             "wrong_answers": [wrong.to_json() for wrong in self.wrong],
             "seconds": self.seconds,
+            **({"gradients": [check.to_json() for check in self.gradients]} if self.gradients else {}),
             **({"attributions": [check.to_json() for check in self.attributions]} if self.attributions else {}),
+            **({"random_circuits": {name: one.to_json() for name, one in self.random.items()}} if self.random else {}),
             **({"outputs": {name: one.to_json() for name, one in self.outputs.items()}} if self.outputs else {}),
         }
 

@@ -9,8 +9,12 @@ from importlib.metadata import PackageNotFoundError, version
 from causal_dsl.planning.switches import SWITCHES
 from causal_dsl.tools import commands
 from causal_dsl.tools.command_line import CommandLine, folder_path, memory_size, seed_number
+from causal_dsl.tools.diff_command import add_diff, diff
 from causal_dsl.tools.explain import explain
+from causal_dsl.tools.lsp_command import ABOUT as LSP
+from causal_dsl.tools.lsp_command import lsp, lsp_options
 from causal_dsl.tools.mcp_command import mcp, mcp_options
+from causal_dsl.tools.report_output import add_report_options
 from causal_dsl.tools.skill_command import skill
 from causal_dsl.tools.zoo_command import zoo
 
@@ -86,6 +90,7 @@ def parser() -> argparse.ArgumentParser:
         help="run every intervention by whole forward passes, cell by cell: slow; the reference for the one pass",
     )
     run.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
+    add_report_options(run)
 
     explained = _command(
         command,
@@ -100,6 +105,7 @@ def parser() -> argparse.ArgumentParser:
     _command(command, "skill", "print a page that teaches the language to a coding agent", skill)
 
     mcp_options(_command(command, "mcp", "serve check, plan and run to an agent, by the Model Context Protocol", mcp))
+    add_diff(_command(command, "diff", "compare two runs, cell by cell", diff))
 
     zoos = _command(command, "zoo", "list, train or fetch the networks of zoo(…)", zoo)
     zoos.set_defaults(action="list")
@@ -113,6 +119,8 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("--seed", type=seed_number, default=0, metavar="N", help="default 0")
     fetch = action.add_parser("fetch", help="fetch a network now", description="Fetch a network before a run needs it.")
     fetch.add_argument("name", metavar="NAME", help="the network's name in the list")
+
+    lsp_options(_command(command, "lsp", LSP, lsp))
     return top
 
 

@@ -165,7 +165,7 @@ def _run(spec: Any, options: Any, allowed: Any, full: bool, tell: Callable[[dict
     from causal_dsl import api
     from causal_dsl.checking import planned
     from causal_dsl.diagnostics import Source, Span, SpecError, render_all
-    from causal_dsl.report.which_progress import use
+    from causal_dsl.report.which_progress import progress_shown_by
     from causal_dsl.tools.budget import predicted, refused, with_seconds
 
     checked = api.check(spec, options)
@@ -178,10 +178,10 @@ def _run(spec: Any, options: Any, allowed: Any, full: bool, tell: Callable[[dict
         reply = faults(SpecError([over]))
         reply["document"] |= beside
         return reply
-    use(lambda: ToldProgress(tell))
     interrupted = False
     try:
-        results = api.run(spec, options)
+        with progress_shown_by(lambda: ToldProgress(tell)):
+            results = api.run(spec, options)
     except KeyboardInterrupt as stopped:
         if not hasattr(stopped, "results"):
             raise

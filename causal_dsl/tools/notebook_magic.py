@@ -20,7 +20,7 @@ from typing import Any
 
 from causal_dsl import api
 from causal_dsl.diagnostics import SpecError, fail, printable
-from causal_dsl.report.which_progress import of_place, use
+from causal_dsl.report.which_progress import always_shown
 from causal_dsl.tools.command_line import CommandLine
 from causal_dsl.tools.unexpected import unexpected
 
@@ -46,14 +46,14 @@ def load(shell: Any) -> None:
         return act(shell, line, cell)
 
     shell.register_magic_function(causal, "line_cell", "causal")
-    use(of_place)
+    always_shown(True)
 
 
 def unload(shell: Any) -> None:
     """Take the magics away again."""
     for kind in ("line", "cell"):
         shell.magics_manager.magics[kind].pop("causal", None)
-    use(None)
+    always_shown(False)
 
 
 def act(shell: Any, words: str, text: str | None) -> Any:
