@@ -43,7 +43,9 @@ from causal_dsl.program.tokens import MASK
 from causal_dsl.provenance import code_of, files_of, identity_of, inputs_of, machine_of, names_of
 from causal_dsl.ran import RanPart, joined, keep
 from causal_dsl.report.activations import refuse_nowhere, save_activations
-from causal_dsl.report.progress import Progress, progress
+from causal_dsl.report.one_line import standing
+from causal_dsl.report.progress import Progress
+from causal_dsl.report.which_progress import progress
 from causal_dsl.score.agreement import with_agreement
 from causal_dsl.score.attribution_checks import with_attributions
 from causal_dsl.score.gradient_checks import with_gradient_checks
@@ -74,9 +76,17 @@ class Interrupted(KeyboardInterrupt):
         self.results = results
         super().__init__("interrupted")
 
+    def _render_traceback_(self) -> list[str]:
+        """What IPython and Jupyter show in place of a traceback."""
+        return [f"interrupted: {standing(self.results)}", "`sys.last_value.results` holds what was finished"]
 
-def run_specs(specs: Sequence[Spec], options: Options) -> Results:
+
+def run_specs(
+    specs: Sequence[Spec], options: Options, session: Session | None = None, still: Set[NetworkKey] = frozenset()
+) -> Results:
     """Check, load, plan, execute and score; raises :class:`SpecError`, or :class:`Interrupted` with what is finished.
+
+    ``session`` has networks that were loaded for other specs; those whose weights are ``still`` needed stay in it.
 
     A fault that shows only as one of several specs is run loses nothing of the others: its tests stand in the results as
     interrupted, its errors among the diagnostics of its spec (``Results.faults``). Where no spec was run, it is raised.
@@ -84,12 +94,12 @@ def run_specs(specs: Sequence[Spec], options: Options) -> Results:
     checks = [check(spec, options) for spec in specs]
     for checked in checks:
         checked.raise_errors()
-    session = Session(options)
-    later = Later()  # of all specs: they share networks, and what a network has read once it may not read again
+    session = Session(options, session)
+    later = session.later  # of all specs: they share networks, and what a network has read once it may not read again
     done: list[SpecResult] = []
     faults: list[Diagnostic] = []
     for number, (spec, checked) in enumerate(zip(specs, checks, strict=True)):
-        needed = {weights_of(key) for rest in checks[number + 1 :] for key in _keys(rest)}
+        needed = {*still, *(weights_of(key) for rest in checks[number + 1 :] for key in _keys(rest))}
         with collecting() as notices:
             try:
                 result, interrupted = _held(spec, checked, session, notices, later, needed)
@@ -235,7 +245,7 @@ def _discovered(
 ) -> Checked:
     """The spec checked again, with the circuits that its networks are found to have."""
     assert checked.program is not None
-    with progress() if options.progress else Progress() as bar:
+    with progress(asked=options.progress) as bar:
         found = discover(checked, networks, options, bar)
     own = replace(options, tests=tuple(test.name for test in checked.program.tests)) if name else options
     scores = {discovery: one.scores for discovery, one in found.items()}
@@ -298,7 +308,7 @@ def _run(
     noticed = _at_hand(plan, checked, networks)
     behaviour = _behaviour(plan, checked, networks)
     before_it = [before(networks[key], rows) for key, rows in plan.inputs.items()]
-    with progress() if options.progress else Progress() as bar:
+    with progress(asked=options.progress) as bar:
         targets = target_ids(plan, checked.answers, networks)
         refuse_slanted(plan.program.tests)
         library = fit_features(checked, networks, options, bar, folder)

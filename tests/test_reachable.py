@@ -19,8 +19,16 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "causal_dsl"
 CODE = re.compile(r"[EWF]\d{3}")
 PAGES = sorted(path.stem for path in Path(resources.resource("docs", "diagnostics.d")).glob("*.md"))
-#: What users start: the command line, the plugin, and the names of the package (its own module runs when it is imported).
-ENTRIES = {"main", "pytest_collect_file", *re.findall(r"[A-Za-z_]\w*", (PACKAGE / "__init__.py").read_text("utf-8"))}
+#: What users start: the command line, the plugin, and the names of the package (its own module runs when it is imported); and
+#: what a notebook calls on what it shows.
+ENTRIES = {
+    "main",
+    "pytest_collect_file",
+    "runtest",
+    "_repr_html_",
+    "_render_traceback_",
+    *re.findall(r"[A-Za-z_]\w*", (PACKAGE / "__init__.py").read_text("utf-8")),
+}
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -110,7 +118,20 @@ def reached_codes() -> set[str]:
 #: what a user calls on an object that the package gave (docs/language.md).
 BY_OTHERS = {
     *re.findall(r"[a-z_]\w*", (ROOT / "grammar" / "causal.lark").read_text(encoding="utf-8")),
-    *("pytest_addoption", "setup", "runtest", "repr_failure", "reportinfo", "emit", "writable", "let"),
+    *(
+        "pytest_addoption",
+        "pytest_configure",
+        "pytest_ignore_collect",
+        "pytest_runtest_makereport",
+        "toterminal",
+        "setup",
+        "runtest",
+        "repr_failure",
+        "reportinfo",
+        "emit",
+        "writable",
+        "let",
+    ),
 }
 
 
