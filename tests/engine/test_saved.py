@@ -87,7 +87,7 @@ def test_all_tokens_are_saved_with_their_lengths(padding: str, tmp_path: Path) -
     more = """
 test kept on a(p=last) {
   base, source ~ m(n=9, seed=1)
-  do(layer[0].resid_post[x] <- source)
+  do(layer[1].resid_post[x] <- source)
   report save @ layer[l].resid_post[all], change(save @ layer[2].resid_post[first:last])
 }
 """
@@ -115,7 +115,7 @@ test kept on a(p=last) {
                 write = None
                 if about["run"] == "patched":
                     there = [inputs.where(x, int(rows[role][pair]))[0] for role in ("base", "source")]
-                    write = (there[0], run("llama", prompts["source"], 0, "out", None)[0][there[1]])
+                    write = (there[0], run("llama", prompts["source"], 1, "out", None)[0][there[1]])
                 expected = run("llama", prompts["base"], int(about["site"][6]), "out", write)[0][:length]
                 assert length == len(prompts["base"]) - ("[all]" not in about["site"])
                 assert tokens[start : start + length] == list(range(length))
