@@ -39,6 +39,8 @@ ORDER = [
     "discovery",
     "score",
     "carrying",
+    "interchanging",
+    "unclaiming",
     "checked",
     "untried",
     "placing",
