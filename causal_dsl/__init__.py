@@ -43,13 +43,17 @@ if TYPE_CHECKING:
         domain,
         embed,
         embedding,
+        equivalence_test,
         faithfulness,
+        faithfulness_median,
+        faithfulness_per_pair,
         final_norm,
         first,
         fit,
         hf,
         if_,
         import_,
+        independence_test,
         input,
         json,
         jsonl,
@@ -64,6 +68,7 @@ if TYPE_CHECKING:
         metric,
         min,
         minimality,
+        minimality_test,
         module,
         name,
         nats,
@@ -80,7 +85,11 @@ if TYPE_CHECKING:
         percent,
         real,
         recovered,
+        recovered_median,
         recovered_per_pair,
+        relative_change,
+        relative_change_median,
+        relative_change_per_pair,
         scalar,
         set_to,
         solved,
@@ -129,13 +138,17 @@ __all__ = [
     "domain",
     "embed",
     "embedding",
+    "equivalence_test",
     "faithfulness",
+    "faithfulness_median",
+    "faithfulness_per_pair",
     "final_norm",
     "first",
     "fit",
     "hf",
     "if_",
     "import_",
+    "independence_test",
     "input",
     "json",
     "jsonl",
@@ -151,6 +164,7 @@ __all__ = [
     "metric",
     "min",
     "minimality",
+    "minimality_test",
     "module",
     "name",
     "nats",
@@ -169,7 +183,11 @@ __all__ = [
     "plan",
     "real",
     "recovered",
+    "recovered_median",
     "recovered_per_pair",
+    "relative_change",
+    "relative_change_median",
+    "relative_change_per_pair",
     "run",
     "run_files",
     "scalar",
@@ -215,6 +233,16 @@ def __getattr__(name: str) -> Any:
 def _words(name: str) -> Any:
     """The words of features, written values (``cd.clamp(0, 8)``) and measures (``cd.iia``); none for names that no word can have."""
     return () if name.startswith("_") else import_module("causal_dsl.vocabulary.words").words()
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """``%load_ext causal_dsl``: adds the magic ``%%causal`` to a notebook."""
+    import_module("causal_dsl.tools.notebook_magic").load(shell)
+
+
+def unload_ipython_extension(shell: Any) -> None:
+    """``%unload_ext causal_dsl``."""
+    import_module("causal_dsl.tools.notebook_magic").unload(shell)
 
 
 def __dir__() -> list[str]:

@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from causal_dsl.engine.execute import CellRun, Execution, TestRun
+from causal_dsl.measures.circuit_run_names import EMPTY, FULL, HALVES, RANDOM
+from causal_dsl.measures.circuit_tests import CircuitTest, MinimalityTest
 from causal_dsl.measures.evaluation import CellData, Evaluation
-from causal_dsl.measures.of_circuits import EMPTY, FULL, HALVES, RANDOM, Faithfulness, random_run
+from causal_dsl.measures.of_circuits import CircuitCurve, OfCircuit
+from causal_dsl.measures.per_cell import CellScore
 from causal_dsl.measures.quantities import Columns, Quantity
 from causal_dsl.planning.circuit_runs import compared
+from causal_dsl.planning.random_circuits import nodes_tried
 from causal_dsl.program.ablations import Ablation
+from causal_dsl.program.circuit_members import name as name_of
 from causal_dsl.program.circuit_members import size
 from causal_dsl.program.nodes import kinds_of
 from causal_dsl.program.probed import CircuitRuns
 from causal_dsl.program.program import Test
-from causal_dsl.score.circuit_results import CircuitResult, SelfCheck, random_of
+from causal_dsl.score.circuit_results import (
+    CircuitResult,
+    HypothesisTest,
+    RandomCircuits,
+    SelfCheck,
+    like_random,
+    random_of,
+)
 from causal_dsl.score.results import TestResult
 from causal_dsl.vocabulary.values.from_run import FromRun
 
@@ -57,8 +69,11 @@ def with_circuits(result: TestResult, run: TestRun, execution: Execution, kept: 
         if at is None or ablation is None:
             continue
         told = _circuit(ablation, probe.sizes[number], test, own, execution, kept)
-        cells[at] = replace(cells[at], circuit=told, findings=(*cells[at].findings, *told.findings()))
-    return replace(result, cells=tuple(cells))
+        silent = tuple(one.text for one in cells[at].findings if one.code == "no_contrast")
+        cells[at] = replace(cells[at], circuit=told, findings=(*cells[at].findings, *told.findings(silent)))
+    curves = _curves(probe, test, run, execution, kept) if len(cells) == len(test.cells) else {}
+    found = [finding for name, random in curves.items() for finding in like_random(name, "the circuits", random)]
+    return replace(result, cells=tuple(cells), random=curves, findings=tuple(dict.fromkeys([*result.findings, *found])))
 
 
 def _beside(test: Test, execution: Execution) -> tuple[CircuitRuns, TestRun] | None:
@@ -71,18 +86,21 @@ def _beside(test: Test, execution: Execution) -> tuple[CircuitRuns, TestRun] | N
 def _circuit(
     ablation: Ablation, sizes: Sequence[float], test: Test, own: CellRun, execution: Execution, kept: np.ndarray | None
 ) -> CircuitResult:
-    drawn = execution.plan.draw_of(test)
-    rows = None if kept is None else np.flatnonzero(kept)
-    frame = CellData(own.columns, drawn.values["base"][test.readout.variable], rows=rows)
-    env = Evaluation([frame], [{}], np.ones((1, frame.n)))
+    frame, cell = _frame(test, own, execution, kept), dict(own.node.cell)
+    env = Evaluation([frame], [cell], np.ones((1, frame.n)))
+    asked = [*test.scores.cell_scores.values(), *test.scores.values]
+    scores = {part.text: part for value in asked for part in value.walk() if isinstance(part, OfCircuit)}
     random = {}
-    for score in dict.fromkeys(
-        part for value in test.scores.values for part in value.walk() if type(part) is Faithfulness
-    ):
-        there = [random_run(i) for i in range(RANDOM) if random_run(i) in own.columns.sources]
-        values = [_number(env, score.of(name)) for name in there]
-        if values:
-            random[score.text] = random_of(_number(env, score), values)
+    for text, score in scores.items():
+        others = [score.of_random(i) for i in range(RANDOM)] if score.beside else []
+        there = [other for other in others if set(other.runs) <= {"base", *own.columns.sources}]
+        if there:
+            narrow = score.narrowed()
+            values = [_number(env, other) for other in there]
+            random[text] = random_of(_number(env, narrow), values, score.better, score.searched)
+    tests = {
+        text: _tested(score, frame, cell, ablation) for text, score in scores.items() if isinstance(score, CircuitTest)
+    }
     return CircuitResult(
         ablation.name,
         size(ablation.members, test.network.facts),
@@ -92,10 +110,50 @@ def _circuit(
         tuple(sizes[1:]),
         ablation.members,
         ablation.found,
+        tests=tests,
     )
 
 
-def _number(env: Evaluation, score: Faithfulness) -> float | None:
+def _frame(test: Test, own: CellRun, execution: Execution, kept: np.ndarray | None) -> CellData:
+    """The columns of a cell, of the pairs that are scored."""
+    drawn = execution.plan.draw_of(test)
+    rows = None if kept is None else np.flatnonzero(kept)
+    return CellData(own.columns, drawn.values["base"][test.readout.variable], rows=rows)
+
+
+def _tested(score: CircuitTest, frame: CellData, cell: Mapping[str, object], ablation: Ablation) -> HypothesisTest:
+    """A null hypothesis about a circuit, with what it is tested by."""
+    tested = score.tested(frame, cell) if frame.n else ()
+    names = [name_of(member) for member in nodes_tried(ablation.members)] if isinstance(score, MinimalityTest) else []
+    return HypothesisTest(score.null, tuple(tested), tuple(names))
+
+
+def _curves(
+    probe: CircuitRuns, test: Test, run: TestRun, execution: Execution, kept: np.ndarray | None
+) -> dict[str, RandomCircuits]:
+    """Areas under the curves of random circuits, one in the place of each circuit of a sweep."""
+    parts = [part for value in test.scores.values for part in value.walk() if isinstance(part, CircuitCurve)]
+    curves = {part.text: part for part in parts}
+    count = min((len(sizes) - 1 for sizes in probe.sizes), default=0)
+    if not curves or not count:
+        return {}
+    frames = [_frame(test, own, execution, kept) for own in run.cells]
+    env = Evaluation(frames, [dict(own.node.cell) for own in run.cells], np.ones((1, frames[0].n)))
+    ablation = test.cells[0].interventions[0].circuit
+    assert ablation is not None
+    whole = size(ablation.members, test.network.facts).of_edges
+    shares = np.asarray([sizes[1 : count + 1] for sizes in probe.sizes]) / max(1, whole)
+    return {
+        text: random_of(
+            _number(env, curve),
+            [_number(env, curve.of_random(i, shares[:, i].tolist())) for i in range(count)],
+            curve.better,
+        )
+        for text, curve in curves.items()
+    }
+
+
+def _number(env: Evaluation, score: CellScore) -> float | None:
     value = float(env.of(score)[0, 0])
     return value if np.isfinite(value) else None
 

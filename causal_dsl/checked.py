@@ -9,6 +9,7 @@ from typing import Any
 from causal_dsl.causal.ceilings import RULES, Ceiling
 from causal_dsl.causal.number_ceilings import NUMBER_RULES
 from causal_dsl.diagnostics import Diagnostic, SpecError, render_all
+from causal_dsl.displayed import Shown
 from causal_dsl.planning.fit_plan import Fits
 from causal_dsl.planning.plan import Plan
 from causal_dsl.program.answers import Answers
@@ -18,8 +19,8 @@ from causal_dsl.score.chance import show_ceilings, show_distinct
 from causal_dsl.store.reads import Reads
 
 
-@dataclass
-class Checked:
+@dataclass(repr=False)
+class Checked(Shown):
     """What ``check`` found: every fault at once, and the chance level of every test."""
 
     path: str

@@ -138,6 +138,10 @@ class SpecError(Exception):
     def __str__(self) -> str:
         return "\n\n".join(diagnostic.render() for diagnostic in self.diagnostics)
 
+    def _render_traceback_(self) -> list[str]:
+        """What IPython and Jupyter show in place of a traceback."""
+        return str(self).split("\n")
+
 
 class Diagnostics:
     """Collects what the stages report; iterates sorted by place, each fault once."""

@@ -13,6 +13,7 @@ from causal_dsl.diagnostics import fail
 from causal_dsl.discovery.exact_effects import Exact, is_straight
 from causal_dsl.discovery.greedy_search import GreedySearch
 from causal_dsl.discovery.input_pairs import Pairs
+from causal_dsl.discovery.learned_masks import LearnedMasks
 from causal_dsl.discovery.metric_gradient import MetricGradient
 from causal_dsl.discovery.part_scores import PartScorer, Scored, Way
 from causal_dsl.discovery.stability import Found, HeldAgainst, name_of, sample
@@ -69,7 +70,7 @@ def discover(
         if run is not None and test.solved:
             pairs, objective = _solved(test, search, run, pairs, objective)
         bar.say(f"{test.name}: {discovery.text}"[:60])
-        found[discovery] = known[same] = _found(discovery, network, pairs, objective, options)
+        found[discovery] = known[same] = _found(discovery, network, pairs, objective, options, bar)
     return found
 
 
@@ -92,13 +93,22 @@ def _solved(
     return Pairs(pairs.inputs, pairs.base[kept], pairs.source[kept]), replace(objective, targets=left)
 
 
-def _found(discovery: Discovery, network: Network, pairs: Pairs, objective: MetricGradient, options: Options) -> Found:
+def _found(
+    discovery: Discovery,
+    network: Network,
+    pairs: Pairs,
+    objective: MetricGradient,
+    options: Options,
+    bar: Progress,
+) -> Found:
     budget = budget_of(network, options.memory)
     of = PartScorer(network, pairs, objective, budget, discovery.kinds, network.padding)
     exact = Exact(network, pairs, objective, budget, network.padding)
     match discovery.method:
         case "acdc":
             return _searched(discovery, of, exact)
+        case "masks":
+            return _learned(discovery, of, bar)
         case "exact":
             scored = _exactly(discovery, of, exact)
         case "eap" | "eap_ig":  # without settings, gradients are those at the base run
@@ -152,6 +162,14 @@ def _searched(discovery: Discovery, of: PartScorer, exact: Exact) -> Found:
     scored = search.search()
     names = tuple(name_of(part) for part in scored.of)
     return Found(discovery, names, scored, search.exact.objective.metric.text, len(of.pairs), (), ())
+
+
+def _learned(discovery: Discovery, of: PartScorer, bar: Progress) -> Found:
+    """The gates of a mask that is learned. They belong to one fit, and to no effect of one part alone."""
+    settings = {name: value for name, value in discovery.settings if name != "threshold"}
+    scored = LearnedMasks(of, discovery.what == "edges", **settings, say=bar.say).learn()
+    names = tuple(name_of(part) for part in scored.of)
+    return Found(discovery, names, scored, "kl", len(of.pairs), (), ())
 
 
 def _exactly(discovery: Discovery, of: PartScorer, exact: Exact) -> Scored:

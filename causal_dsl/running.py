@@ -18,6 +18,7 @@ from causal_dsl.checked import Checked
 from causal_dsl.checking import check
 from causal_dsl.diagnostics import Diagnostic, Source, Span, SpecError
 from causal_dsl.discovering import discover, file_of, with_found
+from causal_dsl.discovery.place_gradients import with_gradients
 from causal_dsl.engine.cautions import cautions
 from causal_dsl.engine.execute import Execution, budget_of
 from causal_dsl.engine.stored_blocks import ChunkStore
@@ -31,7 +32,6 @@ from causal_dsl.network.behaviour import behaviour_at_hand, of_code
 from causal_dsl.network.described import described
 from causal_dsl.network.network import Network
 from causal_dsl.network.zoo.cache import unwritable as no_cache
-from causal_dsl.planning.cost import cost_of
 from causal_dsl.planning.network_parts import of_tests, swept, weights_of
 from causal_dsl.planning.plan import Plan
 from causal_dsl.probing import with_probes
@@ -43,9 +43,12 @@ from causal_dsl.program.tokens import MASK
 from causal_dsl.provenance import code_of, files_of, identity_of, inputs_of, machine_of, names_of
 from causal_dsl.ran import RanPart, joined, keep
 from causal_dsl.report.activations import refuse_nowhere, save_activations
-from causal_dsl.report.progress import Progress, progress
+from causal_dsl.report.one_line import standing
+from causal_dsl.report.progress import Progress
+from causal_dsl.report.which_progress import progress
 from causal_dsl.score.agreement import with_agreement
 from causal_dsl.score.attribution_checks import with_attributions
+from causal_dsl.score.gradient_checks import with_gradient_checks
 from causal_dsl.score.missing import as_far_as_measured, not_measured, refuse_missing
 from causal_dsl.score.of_run import score_run
 from causal_dsl.score.rest_kept import with_rest_kept
@@ -72,6 +75,10 @@ class Interrupted(KeyboardInterrupt):
     def __init__(self, results: Results):
         self.results = results
         super().__init__("interrupted")
+
+    def _render_traceback_(self) -> list[str]:
+        """What IPython and Jupyter show in place of a traceback."""
+        return [f"interrupted: {standing(self.results)}", "`sys.last_value.results` holds what was finished"]
 
 
 def run_specs(specs: Sequence[Spec], options: Options) -> Results:
@@ -234,7 +241,7 @@ def _discovered(
 ) -> Checked:
     """The spec checked again, with the circuits that its networks are found to have."""
     assert checked.program is not None
-    with progress() if options.progress else Progress() as bar:
+    with progress(asked=options.progress) as bar:
         found = discover(checked, networks, options, bar)
     own = replace(options, tests=tuple(test.name for test in checked.program.tests)) if name else options
     scores = {discovery: one.scores for discovery, one in found.items()}
@@ -297,7 +304,7 @@ def _run(
     noticed = _at_hand(plan, checked, networks)
     behaviour = _behaviour(plan, checked, networks)
     before_it = [before(networks[key], rows) for key, rows in plan.inputs.items()]
-    with progress() if options.progress else Progress() as bar:
+    with progress(asked=options.progress) as bar:
         targets = target_ids(plan, checked.answers, networks)
         refuse_slanted(plan.program.tests)
         library = fit_features(checked, networks, options, bar, folder)
@@ -311,6 +318,7 @@ def _run(
         try:
             for said in execution.run():
                 bar.say(f"{spec.name}: {said}"[:60])
+            with_gradients(execution, bar.say)
             _refuse_changed(before_it, store)
         except KeyboardInterrupt:
             interrupted = True
@@ -367,6 +375,7 @@ def _scored(
             scored = with_probes(scored, one, execution)
         scored = with_agreement(with_found(with_circuits(scored, run, execution, kept), checked.found))
         scored = with_attributions(scored, one, [cell.columns for cell in cells], kept)
+        scored = with_gradient_checks(scored, one, finished, [cell.columns for cell in cells], kept)
         if not test.parts:
             scored = with_ties(scored, test, plan.draw_of(one))
         scored = replace(scored, cells=tuple(map(settled, scored.cells)))
@@ -511,7 +520,7 @@ def _result(
     shown = {name: described(ref, networks[ref.key]) for name, ref in refs.items()}
     cost: dict[str, Any] = {"seconds": time.perf_counter() - started}
     if execution is not None:
-        cost |= cost_of(execution.plan).to_json()
+        cost |= execution.cost.to_json()
         steps = {step.network: step for step in execution.plan.steps}
         for name, ref in refs.items():
             if ref.key in steps:

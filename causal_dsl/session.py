@@ -20,7 +20,7 @@ from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.program import NetworkRef
 from causal_dsl.program.tokens import Tokens
 from causal_dsl.provenance import code_of, say_made_of
-from causal_dsl.report.progress import Progress, progress
+from causal_dsl.report.which_progress import progress
 from causal_dsl.specs import Options, Spec
 from causal_dsl.store.code import watching
 from causal_dsl.store.reads import note_all, recording
@@ -69,7 +69,7 @@ class Session:
         start = ref.training.alignment.network
         blank = self._load(start, None if device == "auto" else device, ref.setting("dtype")).used_as(start)
         claim_to_train(blank.model, start.span)
-        with progress() if self.options.progress else Progress() as bar:
+        with progress(asked=self.options.progress) as bar:
             return trained(ref, blank, bar)
 
     def _load(self, ref: NetworkRef, device: str | None, dtype: str | None) -> Network:

@@ -277,6 +277,15 @@ class WrittenPartJson(TypedDict):
     "share of pairs whose answer it changes, written beside some of the others or none, in [0, 1]"
 
 
+class WorstPairJson(TypedDict):
+    """A pair in which a score is among the worst."""
+
+    pair: int
+    "its number"
+    value: float | None
+    "its ratio, or its change"
+
+
 class CircuitSizeJson(TypedDict):
     """How large a circuit is."""
 
@@ -327,6 +336,33 @@ class RandomCircuitsJson(TypedDict):
     "of each of them"
     as_high: float | None
     "the share of them that are at least as high as the circuit's, in [0, 1]"
+    as_good: float | None
+    "the share of them that are at least as good as the circuit's, in [0, 1]"
+    own: float | None
+    "that of the circuit, by as small a search"
+    better: str
+    "whether a score that is `high` or `low` speaks for a circuit"
+    searched: str
+    "over what of each circuit the score is searched here; empty if it is not searched"
+
+
+class HypothesisTestJson(TypedDict):
+    """A null hypothesis about a circuit."""
+
+    null: str
+    "what it says"
+    p: float | None
+    "the p-value; of several tests the smallest times their number, in [0, 1]"
+    rejected: bool | None
+    "whether it is rejected at 5%"
+    tests: int
+    "how many tests it is made of: one, or one for each member of the circuit"
+    statistic: float | None
+    "of one test, its statistic"
+    n: int
+    "over how many pairs, or comparisons with random members, each test is"
+    members: dict[str, float | None]
+    "of each member its p-value, times the number of members"
 
 
 class DiscoveredJson(TypedDict):
@@ -345,9 +381,9 @@ class DiscoveredJson(TypedDict):
     by: str
     "whether they are ranked by signed or by absolute score; threshold: all are kept that score at least `keep`"
     scores: dict[str, float | None]
-    "the score of each: how much the metric falls where it alone is as in the counterfactual run, to first order if the method uses gradients; of acdc how much the loss rises when it is dropped beside those dropped before it"
+    "the score of each: how much the metric falls where it alone is as in the counterfactual run, to first order if the method uses gradients; of acdc how much the loss rises when it is dropped beside those dropped before it; of masks how likely its gate is to be open"
     correlation: float | None
-    "Pearson's, of scores and exact effects; null where the scores are exact effects"
+    "Pearson's, of scores and exact effects; null where the scores are exact effects, and of acdc and masks"
     sampled: int
     "of how many it is"
     stability: float | None
@@ -394,6 +430,8 @@ class CircuitJson(TypedDict):
     "random circuits of the same size, by score"
     random_weighted_edges: list[float]
     "the weighted edges of each random circuit"
+    tests: dict[str, HypothesisTestJson]
+    "null hypotheses about it, by score"
     found: NotRequired[list[DiscoveredJson]]
     "how it was found, where a run found it"
 
@@ -419,6 +457,34 @@ class AttributionJson(TypedDict):
     "whether the test writes into the stream itself, so that the sum lacks that"
     holds: bool
     "whether what is apart is rounding"
+
+
+class GradientAtPlaceJson(TypedDict):
+    """What gradients say of one place, and what happens there."""
+
+    cell: dict[str, Any]
+    "its parameters; empty where the test is not a sweep"
+    score: float | None
+    "the mean score"
+    exact: float | None
+    "how much the mean of the metric falls where the baseline stands at the place; null where that was not computed"
+
+
+class GradientReadingJson(TypedDict):
+    """A reading of gradients at places, beside exact effects."""
+
+    of: str
+    "as the test writes it"
+    steps: int
+    "points of the way at which gradients were taken; 0: those of the base run alone"
+    correlation: float | None
+    "Pearson's, of scores and exact effects over the cells that have both; null of fewer than three"
+    apart: float | None
+    "the largest difference of a score from its exact effect"
+    scale: float | None
+    "the largest exact effect"
+    cells: list[GradientAtPlaceJson]
+    "each cell"
 
 
 class CellJson(TypedDict):
@@ -454,6 +520,8 @@ class CellJson(TypedDict):
     "an ablation beside other values"
     circuit: NotRequired[CircuitJson]
     "the circuit that it intervenes on, where a score of it is asked for"
+    worst: NotRequired[dict[str, list[WorstPairJson]]]
+    "of ratios and changes, the three pairs in which they are worst, by score"
 
 
 class MeasuredJson(EstimateJson):
@@ -566,8 +634,12 @@ class TestJson(TypedDict):
     "the network's wrong answers, the most common first"
     seconds: float
     "wall-clock time, in seconds"
+    gradients: NotRequired[list[GradientReadingJson]]
+    "where it asks for gradients at places: the exact effects of the same places"
     attributions: NotRequired[list[AttributionJson]]
     "where it asks for attributions: what all terms of the stream add up to"
+    random_circuits: NotRequired[dict[str, RandomCircuitsJson]]
+    "where it asks for a score over a sweep of circuits: that of random circuits in the place of each"
     outputs: NotRequired[dict[str, TestJson]]
     "where it reads several outputs: the result of each by itself, by its name; all else is then of all of them together"
     verdict: NotRequired[VerdictJson]
@@ -963,3 +1035,158 @@ class PlanJson(TypedDict):
 
     specs: list[PlannedSpecJson | CheckedSpecJson]
     "one entry a file"
+
+
+class DifferenceJson(TypedDict):
+    """The score of the second run less that of the first, in the unit of the score."""
+
+    value: float | None
+    "the difference; null if one of the scores is undefined"
+    low: float | None
+    "lower end of its 95% interval; null if there is none"
+    high: float | None
+    "upper end of its 95% interval; null if there is none"
+    method: Literal["paired score", "paired bootstrap", "unpaired", "exact", "none"]
+    "how the interval was made"
+    paired: bool
+    "whether it is over the same pairs, matched by their inputs"
+    why: str
+    "why it is not paired, or undefined; empty where it is paired or exact"
+
+
+class BothScoresJson(TypedDict):
+    """A score in both runs."""
+
+    a: EstimateJson
+    "in the first"
+    b: EstimateJson
+    "in the second"
+    difference: DifferenceJson
+    "how far they are apart"
+
+
+class TurnJson(TypedDict):
+    """A judgement in both runs."""
+
+    a: str | None
+    "in the first; null if it has none"
+    b: str | None
+    "in the second; null if it has none"
+    changed: bool
+    "whether they are not the same"
+
+
+class ExpectationTurnJson(TurnJson):
+    """Whether a line `expect` holds in both runs: `pass` or `FAIL`."""
+
+    text: str
+    "the line"
+    line: int
+    "its number in the second run, from 1"
+
+
+class CellComparisonJson(TypedDict):
+    """A cell that both runs measured."""
+
+    cell: dict[str, Any]
+    "its parameters; empty where the test is not a sweep"
+    verdict: TurnJson
+    "the verdict of the cell"
+    scores: dict[str, BothScoresJson]
+    "the scores that both have"
+
+
+class PairsMatchJson(TypedDict):
+    """Whether both runs of a test are over the same pairs, by their inputs."""
+
+    a: int
+    "pairs of the first run; 0 where they were not kept"
+    b: int
+    "pairs of the second run; 0 where they were not kept"
+    shared: int
+    "how many they share"
+    same: bool
+    "whether they share all"
+    why: str
+    "why they do not; empty where they do"
+
+
+class TestComparisonJson(TypedDict):
+    """A test that both runs have."""
+
+    name: str
+    "its name"
+    status: TurnJson
+    "finished, failed or interrupted"
+    verdict: TurnJson
+    "the verdict of all cells"
+    pairs: PairsMatchJson
+    "whether the pairs are the same"
+    ceiling: TurnJson
+    "the exact ceiling `output_only`"
+    cells: list[CellComparisonJson]
+    "the cells that both measured"
+    only_a: list[dict[str, Any]]
+    "cells that only the first measured"
+    only_b: list[dict[str, Any]]
+    "cells that only the second measured"
+    expectations: list[ExpectationTurnJson]
+    "the lines `expect` that both have"
+
+
+class ChangeJson(TypedDict):
+    """One difference of what identifies two runs."""
+
+    kind: str
+    "spec, settings, networks, files, features, circuits, behaviour, versions, machine, command or tests"
+    text: str
+    "the difference, in words"
+
+
+class SideJson(TypedDict):
+    """One of the two runs."""
+
+    results: str
+    "where its results are"
+    path: str
+    "the spec's file"
+    key: str
+    "the key of its identity"
+    finished: str
+    "when it ended; empty where that was not recorded"
+
+
+class SpecComparisonJson(TypedDict):
+    """Two runs of a spec."""
+
+    a: SideJson
+    "the first"
+    b: SideJson
+    "the second"
+    changes: list[ChangeJson]
+    "where what identifies them differs"
+    spec_lines: list[str]
+    "a unified diff of the two specs; empty where they are the same or were not kept"
+    tests: list[TestComparisonJson]
+    "the tests that both have"
+    only_a: list[str]
+    "the names of tests that only the first has"
+    only_b: list[str]
+    "the names of tests that only the second has"
+    verdict_changed: bool
+    "whether a verdict or an expectation changed, or a test of the first is not in the second"
+
+
+class DiffJson(TypedDict):
+    """The document of `diff --json`."""
+
+    schema: int
+    "as in the results"
+    specs: list[SpecComparisonJson]
+    "the specs that both have"
+    only_a: list[str]
+    "names of specs that only the first has"
+    only_b: list[str]
+    "names of specs that only the second has"
+    verdict_changed: bool
+    "whether a verdict or an expectation changed, or a test of the first is not in the second: the exit code is 1 then"

@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from causal_dsl.diagnostics import Diagnostics, Source, real_path, shown_path
+from causal_dsl.diagnostics import Diagnostics, Source, one_line, printable, real_path, shown_path
 from causal_dsl.garbage import rarely_collected
 from causal_dsl.program.modules import read_source
+from causal_dsl.score.format_numbers import counted
 from causal_dsl.store.out import kept_source
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_tree
 from causal_dsl.syntax.parse import parse as parse_text
 
+#: The declarations that the line of a spec counts.
+_KINDS: dict[type[tree.Node], str] = {
+    tree.CausalDecl: "causal model",
+    tree.NetworkDecl: "network",
+    tree.AlignDecl: "alignment",
+    tree.CircuitDecl: "circuit",
+    tree.FitDecl: "fit",
+    tree.TestDecl: "test",
+}
 
-@dataclass(eq=False)
+
+@dataclass(eq=False, repr=False)
 class Spec:
     """A spec: its tree, where it stands, and the folder that its relative paths start from."""
 
@@ -31,6 +43,17 @@ class Spec:
     @property
     def name(self) -> str:
         return self.source_text.path
+
+    def __repr__(self) -> str:
+        kinds: Counter[type[tree.Node]] = Counter(type(node) for node in self.tree.declarations)
+        told = [counted(kinds[kind], what) for kind, what in _KINDS.items() if kinds[kind]]
+        return f"<Spec {printable(one_line(self.name))}: {', '.join(told) or 'empty'}>"
+
+    def _repr_html_(self) -> str:
+        """Its text as HTML for a notebook, in the colours of the notebook's own editor."""
+        from causal_dsl.report.highlighted import highlighted
+
+        return highlighted(self.source_text.text)
 
 
 @dataclass(frozen=True)

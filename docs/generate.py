@@ -66,6 +66,11 @@ CHAPTERS = (
     (800, "Circuits"),
     (830, "Measures at a place"),
     (850, "Measures of a whole alignment"),
+    (860, "Pages and figures of results"),
+    (870, "Runs side by side, and the command line"),
+    (880, "Editors"),
+    (885, "Notebooks and agents"),
+    (890, "More of circuits and readings"),
 )
 
 
@@ -315,12 +320,12 @@ def definition(shape: type) -> dict[str, Any]:
 
 
 def schema() -> dict[str, Any]:
-    """The JSON Schema of `run --json`, `check --json` and `plan --json`, from causal_dsl/shapes.py."""
+    """The JSON Schema of what the commands print with `--json`, from causal_dsl/shapes.py."""
     every = [shape for shape in vars(shapes).values() if typing.is_typeddict(shape)]
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "The documents of causal-dsl run --json, check --json and plan --json",
-        "anyOf": [schema_of(shape) for shape in (shapes.RunJson, shapes.CheckJson, shapes.PlanJson)],
+        "title": "The documents that causal-dsl prints with --json",
+        "anyOf": [schema_of(shape) for shape in (shapes.RunJson, shapes.CheckJson, shapes.PlanJson, shapes.DiffJson)],
         "$defs": {shape.__name__.removesuffix("Json"): definition(shape) for shape in every},
     }
 

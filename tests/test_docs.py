@@ -184,7 +184,12 @@ def test_what_records_decide_is_as_they_say(generate: dict[str, Any], capsys: py
         (799, 799, "Defects of causal_dsl"),
         (800, 829, "Circuits"),
         (830, 849, "Measures at a place"),
-        (850, 899, "Measures of a whole alignment"),
+        (850, 859, "Measures of a whole alignment"),
+        (860, 869, "Pages and figures of results"),
+        (870, 879, "Runs side by side, and the command line"),
+        (880, 884, "Editors"),
+        (885, 889, "Notebooks and agents"),
+        (890, 899, "More of circuits and readings"),
     ],
 )
 def test_codes_stand_in_the_chapter_of_their_range(first: int, last: int, chapter: str) -> None:

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PRIVATE = re.compile(r"_(?!_)\w+")
+#: What IPython calls by name (``_repr_html_``) is public: it ends in an underscore, too.
+PRIVATE = re.compile(r"_(?!_)\w*[^\W_]")
 #: A private name at the end of a path, as `monkeypatch.setattr` takes it.
 DOTTED = re.compile(r"causal_dsl(\.\w+)*\._(?!_)\w+")
 #: Calls that take the name of an attribute.

@@ -19,8 +19,15 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "causal_dsl"
 CODE = re.compile(r"[EWF]\d{3}")
 PAGES = sorted(path.stem for path in Path(resources.resource("docs", "diagnostics.d")).glob("*.md"))
-#: What users start: the command line, the plugin, and the names of the package (its own module runs when it is imported).
-ENTRIES = {"main", "pytest_collect_file", *re.findall(r"[A-Za-z_]\w*", (PACKAGE / "__init__.py").read_text("utf-8"))}
+#: What users start: the command line, the plugin, and the names of the package (its own module runs when it is imported); and
+#: what a notebook calls on what it shows.
+ENTRIES = {
+    "main",
+    "pytest_collect_file",
+    "_repr_html_",
+    "_render_traceback_",
+    *re.findall(r"[A-Za-z_]\w*", (PACKAGE / "__init__.py").read_text("utf-8")),
+}
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 

@@ -100,14 +100,16 @@ class PartScorer:
 
     def _plain(self, which: np.ndarray) -> tuple[RunTrace, RunTrace]:
         """The runs of base and source of some pairs, without gradients."""
-        return self._run(which, "base"), self._run(which, "source")
+        return self.run(which, "base"), self.run(which, "source")
 
-    def _run(self, which: np.ndarray, role: str = "base", **more: object) -> RunTrace:
-        self._count(len(which), 1, 1 if more.get("start") is not None else 0)
+    def run(self, which: np.ndarray, role: str = "base", **more: object) -> RunTrace:
+        """A run of some pairs; ``more`` is what :meth:`Tracer.run` is given."""
+        self.count(len(which), 1, 1 if more.get("start") is not None else 0)
         read = self.pairs.read(which) if self.network.facts.has_tokens else None
         return self.tracer.run(self.pairs.rows(role, which), read, **more)  # type: ignore[arg-type]
 
-    def _count(self, rows: int, forwards: float, backwards: float) -> None:
+    def count(self, rows: int, forwards: float, backwards: float) -> None:
+        """Note that so many rows were run."""
         share = rows / max(1, len(self.pairs))
         self.forwards += forwards * share
         self.backwards += backwards * share
@@ -117,14 +119,14 @@ class PartScorer:
     ) -> Iterator[tuple[RunTrace, float, tuple[Stage, ...]]]:
         """The runs in which gradients are taken, each with its weight and the stages whose scores it gives."""
         if not way.steps:
-            yield self._run(which, start=self.start, ports=ports), 1.0, self.senders
+            yield self.run(which, start=self.start, ports=ports), 1.0, self.senders
             return
         assert base is not None
         for stage in [self.start] if way.path == "inputs" else self.senders:
             for point in way.points:
                 own, other = base.given[stage], source.given[stage]
                 mixed = other + point * (own - other)
-                trace = self._run(which, start=stage, instead={stage: mixed}, ports=ports)
+                trace = self.run(which, start=stage, instead={stage: mixed}, ports=ports)
                 yield trace, 1 / way.steps, self.senders if way.path == "inputs" else (stage,)
 
     # ── nodes ───────────────────────────────────────────────────────────────────────────────────
@@ -135,8 +137,8 @@ class PartScorer:
         found = np.zeros((len(self.pairs), len(self.nodes)))
         ends = np.zeros((2, len(self.pairs)))
         for which in self.pairs.batches(self.network, self.budget, gradients=True):
-            source = self._run(which, "source")
-            base = self._run(which) if way.steps else None
+            source = self.run(which, "source")
+            base = self.run(which) if way.steps else None
             for trace, weight, stages in self._traced(way, which, base, source, ports=False):
                 plain = base if base is not None else trace
                 total = self.objective.total(trace.logits, plain.logits.detach(), which)
@@ -186,8 +188,8 @@ class PartScorer:
         found = torch.zeros(groups, len(self.nodes), len(ports), dtype=torch.float64)
         ends = np.zeros((2, len(self.pairs)))
         for which in self.pairs.batches(self.network, self.budget, gradients=True):
-            source = self._run(which, "source")
-            base = self._run(which) if way.steps else None
+            source = self.run(which, "source")
+            base = self.run(which) if way.steps else None
             mine = group[torch.from_numpy(which.copy())]
             for trace, weight, stages in self._traced(way, which, base, source, ports=True):
                 plain = base if base is not None else trace

@@ -6,6 +6,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from types import MappingProxyType
 
 import numpy as np
@@ -33,7 +34,7 @@ from causal_dsl.network.network import Network
 from causal_dsl.network.steadiness import most_of_batch, refused_noise
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.chunk_to_memory import chunk_to_memory
-from causal_dsl.planning.cost import cost_of
+from causal_dsl.planning.cost import Cost, cost_of
 from causal_dsl.planning.floors import floors_of
 from causal_dsl.planning.lower import unfit_networks, whole_batches
 from causal_dsl.planning.memory import MOST_TOKENS_CPU, MOST_TOKENS_DEVICE, Budget, default_bytes
@@ -168,9 +169,14 @@ class Execution:
         others = {run: blank(read) for run, read in node.reads if run not in ("base", "patched")}
         return Columns(blank(node.read("base")), blank(node.read("patched")), others)
 
+    @cached_property
+    def cost(self) -> Cost:
+        """What its plan costs, as it stands before the run."""
+        return cost_of(self.plan)
+
     def total(self) -> int:
         """The number of layer-tokens that a run takes, for the progress bar."""
-        return cost_of(self.plan).layer_tokens
+        return self.cost.layer_tokens
 
     def executor(self, key: NetworkKey) -> str:
         """How a network's steps are run, in words."""

@@ -10,23 +10,28 @@ from typing import Any
 
 from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean
 from causal_dsl.faults import OwnFault
+from causal_dsl.measures.circuit_run_names import MOST_NODES
+from causal_dsl.measures.circuit_tests import EquivalenceTest, IndependenceTest, MinimalityTest
 from causal_dsl.measures.context import TestContext
+from causal_dsl.measures.gradients import no_gradient
 from causal_dsl.measures.names import (
     AGGREGATIONS,
     BETWEEN_RUNS,
     FUNCTIONS,
     OF_CIRCUITS,
     RESERVED,
+    TESTS_OF_CIRCUITS,
     WITH_METRIC,
     example,
     short,
 )
 from causal_dsl.measures.of_alignments import RecoveredMetric
 from causal_dsl.measures.of_circuits import (
-    MOST_NODES,
     CircuitCurve,
     Completeness,
     Faithfulness,
+    FaithfulnessMedian,
+    FaithfulnessPerPair,
     Minimality,
     Necessity,
     OfCircuit,
@@ -40,8 +45,6 @@ from causal_dsl.measures.per_cell import (
     Order,
     OverCells,
     PairMean,
-    Recovered,
-    RecoveredPerPair,
     asks,
 )
 from causal_dsl.measures.per_pair import (
@@ -57,7 +60,15 @@ from causal_dsl.measures.per_pair import (
     is_share,
     sums_logits,
 )
-from causal_dsl.measures.quantities import Asked
+from causal_dsl.measures.quantities import Asked, GradientOf
+from causal_dsl.measures.ratios import (
+    Recovered,
+    RecoveredMedian,
+    RecoveredPerPair,
+    RelativeChange,
+    RelativeChangeMedian,
+    RelativeChangePerPair,
+)
 from causal_dsl.measures.references import ReferenceReader
 from causal_dsl.measures.units import INDEX, RATIO, SHARE, TRUTH, UNITS
 from causal_dsl.syntax import tree
@@ -230,6 +241,8 @@ class CallReader:
             verb = "has" if other is not None else "takes"
             self.report("E602", f"`{name}` {verb} {has}", expr.span, help=f"write {written}")
             return None
+        if record.of == "gradients":
+            return self.by_gradients(expr, record, plain[0])
         if "metric" in record.arguments:
             return self.taken(expr, record, plain[record.arguments.index("metric")])
         if self.how is not None:
@@ -277,6 +290,44 @@ class CallReader:
             self.not_there(value.text, argument.span)
             return None
         return replace(value, text=format_expr(expr))
+
+    def by_gradients(self, expr: tree.Name | tree.Call, record: Reading, argument: tree.Expr) -> Pair | None:
+        """``integrated_gradients(logit(answer), baseline=source)``: what a place adds to a metric of the base run."""
+        if self.how is not None:
+            self.not_within(expr)
+            return None
+        assert self.site is not None
+        site, self.site = self.site, None
+        try:
+            value = self.value(argument, verdict=False)
+        finally:
+            self.site = site
+        if value is None:
+            return None
+        without = value.text if not isinstance(value, Pair) or value.two_runs else no_gradient(value)
+        if without is not None or not isinstance(value, Pair):
+            self.report(
+                "E895",
+                f"`{short(without or value.text)}` has no gradient at a place",
+                argument.span,
+                notes=(
+                    "gradients are of logits, probabilities and entropies of one run, and of what is computed from them",
+                ),
+                help=f"write `{record.written} @ {record.example}`",
+            )
+            return None
+        if self.context.intervened:
+            self.report(
+                "E895",
+                f"`{record.name}` is of the base run, and this test intervenes",
+                expr.span,
+                notes=("the effect of writing another value is what it tells by itself",),
+                help="write a test without `do(…)`",
+            )
+            return None
+        return Read(
+            format_expr(expr), value.unit, record.name, Asked(self.site, expr, GradientOf(value, self.context.sources))
+        )
 
     def not_summed(self, expr: tree.Expr) -> None:
         """Report E843: what is added to the stream adds to sums of logits alone."""
@@ -362,7 +413,8 @@ class CallReader:
                 help=did_you_mean(name, known, "the functions are listed in docs/measures.md"),
             )
             return None
-        plain = self.arguments(expr, name, 1, ("clean",) if name.startswith("recovered") else ())
+        settings = ("clean",) if name.startswith("recovered") else tuple(TESTS_OF_CIRCUITS.get(name, ()))
+        plain = self.arguments(expr, name, 1, settings)
         value = None if plain is None else self.value(plain[0], verdict=False)
         if value is None:
             return None
@@ -393,7 +445,7 @@ class CallReader:
         title = (
             f"`{name}` takes one argument, not {len(plain)}"
             if len(named) <= 1
-            else f"`{name}` has two settings `clean`"
+            else f"`{name}` has two settings `{settings[0]}`"
         )
         self.report("E602", title, expr.span, help=f"write `{name}({example(name)})`")
         return None
@@ -461,8 +513,9 @@ class CallReader:
                 return self.curve(
                     expr, name, Faithfulness(f"faithfulness({value.text})", RATIO, value, circuit.outside)
                 )
-            case "faithfulness":
-                return Faithfulness(text, RATIO, value, circuit.outside)
+            case "faithfulness" | "faithfulness_per_pair" | "faithfulness_median":
+                kind = {"faithfulness": Faithfulness, "faithfulness_median": FaithfulnessMedian}
+                return kind.get(name, FaithfulnessPerPair)(text, RATIO, value, circuit.outside)
             case "sufficiency":
                 return Sufficiency(text, RATIO, value, circuit.outside)
             case "necessity":
@@ -470,8 +523,36 @@ class CallReader:
             case "completeness":
                 return Completeness(text, RATIO, value, circuit.outside)
             case "minimality":
-                return Minimality(text, RATIO, value, circuit.outside, max(1, min(circuit.nodes, MOST_NODES)))
+                most = max(count for _, count in circuit.counts)
+                return Minimality(text, RATIO, value, circuit.outside, tuple(range(max(1, min(most, MOST_NODES)))))
+            case "equivalence_test" | "independence_test" | "minimality_test":
+                return self.circuit_test(expr, name, value)
         raise OwnFault(f"no score of circuits is made for `{name}`")
+
+    def circuit_test(self, expr: tree.Call, name: str, value: Pair) -> CellScore | None:
+        """``equivalence_test(m, epsilon=0.1)`` and its like: a p-value."""
+        circuit, text = self.context.circuit, format_expr(expr)
+        assert circuit is not None
+        given = next((argument for argument in expr.arguments if argument.name is not None), None)
+        number = next(iter(TESTS_OF_CIRCUITS[name].values()), 0.0)
+        if given is not None:
+            read = self.value(given.value, verdict=False)
+            most = 0.5 if name == "equivalence_test" else 1.0
+            if not isinstance(read, FixedNumber) or not 0 <= read.value < most:
+                which = "" if given.name is None else given.name.name
+                self.report(
+                    "E822",
+                    f"`{which}` of `{name}` is a number from 0 to below {most:g}",
+                    given.value.span,
+                    help=f"write {which}={number:g}",
+                )
+                return None
+            number = read.value
+        if name == "equivalence_test":
+            return EquivalenceTest(text, SHARE, value, circuit.outside, number)
+        if name == "independence_test":
+            return IndependenceTest(text, SHARE, value, circuit.outside)
+        return MinimalityTest(text, SHARE, value, circuit.outside, number, circuit.counts)
 
     def curve(self, expr: tree.Call, name: str, score: Faithfulness) -> CircuitCurve | None:
         """``cpr(m)`` and ``cmd(m)``, over the circuits of a sweep."""
@@ -499,7 +580,7 @@ class CallReader:
     def between_runs(
         self, expr: tree.Call, name: str, value: Pair | CellScore | FixedNumber, clean: tree.Argument | None
     ) -> Pair | CellScore | None:
-        """``recovered(m)``, ``recovered_per_pair(m)`` and ``change(m)``."""
+        """``recovered(m)``, ``change(m)``, ``relative_change(m)``, and the first and the last as other averages."""
         if not isinstance(value, Pair):
             what = f"`{name}` takes a metric, a number for each pair, not `{short(value.text)}`"
             self.report("E609", what, expr.span, help=f"write `{name}(logit_diff)`: the mean is taken for you")
@@ -515,6 +596,9 @@ class CallReader:
         text = format_expr(expr)
         if name == "change":
             return Change(text, RATIO if value.unit in (SHARE, TRUTH) else value.unit, value)
+        if name.startswith("relative_change"):
+            relative = {"relative_change": RelativeChange, "relative_change_median": RelativeChangeMedian}
+            return relative.get(name, RelativeChangePerPair)(text, RATIO, value)
         sources = self.context.sources
         if not sources:
             help = "draw one, `base, source ~ …`; or use `change(…)`"
@@ -531,7 +615,8 @@ class CallReader:
             help = f"say which: `{name}({short(value.text)}, clean={sources[0]})`"
             self.lacks(f"`{name}` {_RECOVERED}", f"there are {len(sources)} of them", expr.span, help)
             return None
-        return (Recovered if name == "recovered" else RecoveredPerPair)(text, RATIO, value, run)
+        kinds = {"recovered": Recovered, "recovered_median": RecoveredMedian}
+        return kinds.get(name, RecoveredPerPair)(text, RATIO, value, run)
 
     def aggregate(self, expr: tree.Call, name: str, value: Pair | CellScore | FixedNumber) -> CellScore | None:
         """``mean`` and its like, over pairs of a metric and over cells of a score; ``argmax``, ``argmin``, ``best``."""

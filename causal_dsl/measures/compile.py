@@ -23,10 +23,10 @@ from causal_dsl.measures.per_cell import (
     Order,
     OverCells,
     PairMean,
-    Recovered,
     ScoreOp,
 )
 from causal_dsl.measures.per_pair import FixedNumber, Pair, is_share
+from causal_dsl.measures.ratios import Ratio
 from causal_dsl.measures.units import SHARE, TRUTH
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
@@ -110,9 +110,7 @@ def _expectation(line: tree.Expect, reader: ExpressionReader) -> Expectation | N
 
 
 def _measured(value: CellScore) -> bool:
-    kinds = (
-        PairMean | Isolate | OfOutput | Order | Recovered | Chosen | OfCircuit | OfAlignment | Explained | Correlation
-    )
+    kinds = PairMean | Isolate | OfOutput | Order | Ratio | Chosen | OfCircuit | OfAlignment | Explained | Correlation
     return any(isinstance(part, kinds) for part in value.walk())
 
 

@@ -2,38 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from causal_dsl.diagnostics import NOWHERE, Span
+from causal_dsl.measures.circuit_run_names import EMPTY
 from causal_dsl.measures.evaluation import CellData
-from causal_dsl.measures.of_circuits import EMPTY, Faithfulness, FaithfulnessPerPair, OfCircuit
+from causal_dsl.measures.of_circuits import Faithfulness, FaithfulnessMedian, FaithfulnessPerPair, OfCircuit
 from causal_dsl.measures.per_cell import (
     CellScore,
     OfOutput,
     Order,
     PairMean,
-    Recovered,
-    RecoveredPerPair,
     ScoreOp,
     asks,
 )
-from causal_dsl.measures.per_pair import ANSWER, AtOutput, Need, Pair, at_outputs
+from causal_dsl.measures.per_pair import ANSWER, AtOutput, Change, Need, Pair, at_outputs
 from causal_dsl.measures.quantities import Quantity, ValueRef
+from causal_dsl.measures.ratios import (
+    Ratio,
+    Recovered,
+    RecoveredMedian,
+    RecoveredPerPair,
+    RelativeChange,
+    RelativeChangeMedian,
+    RelativeChangePerPair,
+)
 from causal_dsl.measures.units import RATIO, TRUTH
 from causal_dsl.syntax import tree
 
 
 @dataclass(frozen=True)
 class OnCircuit:
-    """What scores of a circuit need to know: whether what is ``outside`` of it is written, the most ``nodes`` that it has in a
-    cell, the choices of the ablation in which the cells ``differ``, and the run that values come from (empty: from none)."""
+    """What scores of a circuit need to know: whether what is ``outside`` of it is written, how many members it has in each
+    cell (``counts``), the choices of the ablation in which the cells ``differ``, and the run that values come from (empty: from none)."""
 
     outside: bool
-    nodes: int
+    counts: tuple[tuple[frozenset[tuple[str, Any]], int], ...]
     differ: tuple[str, ...] = ()
     source: str = ""
     #: of each cell, the weighted edges of its circuit as a share of all edges
@@ -160,7 +168,7 @@ class TestScores:
     def asked(self) -> dict[str, CellScore]:
         """The scores of a cell that the test's own lines speak of, by their text, in the order of the lines.
 
-        Beside a recovery or a faithfulness as a ratio of means stands the same as a mean of ratios, under its own name.
+        Beside a ratio of means stand the same as a mean of ratios and as their median, under their own names.
         """
         found: dict[str, CellScore] = {}
         stack: list[Any] = list(reversed(self.values[len(self.always) :]))
@@ -173,12 +181,8 @@ class TestScores:
                 continue
             found.setdefault(value.text, value)
             for part in value.walk():
-                if type(part) is Recovered:
-                    name = f"recovered_per_pair({part.pair.text})"
-                    found.setdefault(name, RecoveredPerPair(name, RATIO, part.pair, part.clean))
-                elif type(part) is Faithfulness:
-                    name = f"faithfulness_per_pair({part.pair.text})"
-                    found.setdefault(name, FaithfulnessPerPair(name, RATIO, part.pair, part.outside))
+                for other in beside(part):
+                    found.setdefault(other.text, other)
         return found
 
     @property
@@ -225,6 +229,29 @@ class TestScores:
             for part in score.walk():
                 if isinstance(part, PairMean | Order):
                     found.setdefault(part.pair.text, part.pair.of(frame, part.run))
-                elif isinstance(part, Recovered | OfCircuit):
+                elif isinstance(part, Ratio | OfCircuit):
                     found.setdefault(part.pair.text, part.pair.of(frame, self.context.main))
         return found
+
+
+def beside(score: CellScore) -> Iterator[CellScore]:
+    """The other averages of a ratio of means, or the median of a change, each under its own name."""
+    match score:
+        case Recovered() if type(score) is Recovered:
+            for name, kind in (("recovered_per_pair", RecoveredPerPair), ("recovered_median", RecoveredMedian)):
+                yield kind(f"{name}({score.pair.text})", RATIO, score.pair, score.clean)
+        case RelativeChange() if type(score) is RelativeChange:
+            for name, other in (
+                ("relative_change_per_pair", RelativeChangePerPair),
+                ("relative_change_median", RelativeChangeMedian),
+            ):
+                yield other(f"{name}({score.pair.text})", RATIO, score.pair)
+        case Faithfulness() if type(score) is Faithfulness:
+            for name, one in (
+                ("faithfulness_per_pair", FaithfulnessPerPair),
+                ("faithfulness_median", FaithfulnessMedian),
+            ):
+                yield one(f"{name}({score.pair.text})", RATIO, score.pair, score.outside)
+        case PairMean(pair=Change()):
+            text = f"median({score.pair.text})"
+            yield Order(text, score.unit, "median", score.pair, score.run)

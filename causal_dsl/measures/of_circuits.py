@@ -1,115 +1,123 @@
-"""Scores of circuits: how much of a metric a circuit carries, and whether it is all that does.
+"""Scores of a circuit that is intervened on: how much of a metric it carries, whether it is complete and minimal.
 
-Each is a ratio of means over the pairs (Miller et al. 2024: a mean of ratios is another number). ``B`` is the metric of the base
-run, ``A`` of the run in which every node is written, and ``F(K)`` of the run in which the nodes of K alone are left as they are.
-The runs beside the patched one (:mod:`causal_dsl.planning.circuit_runs`) are columns under names of their own, which begin with ``@``.
+Each is relative to how far the metric is from the base run, ``B``, to the run in which every node is written, ``A``. ``F(K)`` is the
+run in which the nodes of K alone are left as they are. The runs beside the patched one
+(:mod:`causal_dsl.planning.circuit_runs`) are columns under names of their own (:mod:`causal_dsl.measures.circuit_run_names`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import ClassVar, Literal, Self
 
 import numpy as np
 
+from causal_dsl.measures.circuit_run_names import (
+    CUT,
+    EMPTY,
+    KEEP,
+    RANDOM_NODES,
+    RANDOM_SUBSETS,
+    SUBSETS,
+    cut_subset,
+    half_without,
+    kept_without,
+    kept_without_node,
+    of_random,
+)
 from causal_dsl.measures.evaluation import Array, CellData, Evaluation, divide
 from causal_dsl.measures.per_cell import AcrossCells, CellScore
-from causal_dsl.measures.per_pair import FixedNumber, Need, Pair
-
-#: Runs beside a patched one: every node written; every node written as it is in the base; the circuit written and then
-#: all else; what is outside of the circuit written; the circuit written.
-EMPTY, FULL, HALVES, KEEP, CUT = "@empty", "@full", "@halves", "@keep", "@cut"
-#: How many random circuits of the same size stand beside each, and how many subsets K are tried for completeness.
-RANDOM, SUBSETS = 20, 12
-#: Of how many nodes of a circuit the effect is looked at, at the most.
-MOST_NODES = 64
-
-
-def random_run(number: int) -> str:
-    """The run with a random circuit in the place of the circuit."""
-    return f"@random {number}"
-
-
-def kept_without(number: int) -> str:
-    """The circuit alone, without the subset K of this number."""
-    return f"@keep without {number}"
-
-
-def cut_subset(number: int) -> str:
-    """The whole network without the subset K of this number."""
-    return f"@cut subset {number}"
-
-
-def kept_without_node(number: int) -> str:
-    """The circuit alone, without its node of this number."""
-    return f"@keep without node {number}"
-
-
-def half_without(number: int, node: bool) -> str:
-    """The circuit alone without a random half, and without a node as well."""
-    return f"@keep without half {number}" + (" and node" if node else "")
+from causal_dsl.measures.per_pair import FixedNumber, Need
+from causal_dsl.measures.ratios import MeanOfRatios, MedianOfRatios, Ratio, Relative
 
 
 @dataclass(frozen=True)
-class OfCircuit(CellScore):
-    """A score of a circuit for the metric ``pair``. ``outside``: the patched run writes what is outside of it."""
+class OfCircuit(Relative):
+    """A score of a circuit for the metric ``pair``. ``outside``: the patched run writes what is outside of it; ``random``: the number
+    of the random circuit that it is of."""
 
-    pair: Pair
     outside: bool
+    random: int | None = field(default=None, kw_only=True)
+
+    #: which of two values speaks more for a circuit
+    better: ClassVar[Literal["high", "low"]] = "high"
+    #: whether it is computed of random circuits, too
+    beside: ClassVar[bool] = True
+
+    @property
+    def own(self) -> tuple[str, ...]:
+        """The runs that it is made from, of the circuit itself."""
+        raise NotImplementedError
+
+    def run(self, name: str) -> str:
+        """The run of a random circuit that stands for one of the circuit."""
+        if self.random is None:
+            return name
+        return of_random(self.random, (KEEP if self.outside else CUT) if name == "patched" else name)
 
     @property
     def runs(self) -> tuple[str, ...]:
         """The runs that it is made from."""
-        raise NotImplementedError
+        return tuple(map(self.run, self.own))
+
+    def narrowed(self) -> Self:
+        """The same by as small a search as random circuits have."""
+        return self
+
+    @property
+    def searched(self) -> str:
+        """What the narrowed search looks at, in words; empty where nothing is searched."""
+        return ""
+
+    def of_random(self, number: int) -> Self:
+        """The same of a random circuit."""
+        return replace(self.narrowed(), random=number)
 
     def needs(self) -> Iterator[Need]:
-        for run in self.runs:
+        for run in dict.fromkeys(self.runs):
             yield from self.pair.needs(run)
+
+    def contrast(self, frame: CellData) -> Array:
+        return self.pair.of(frame, "base") - self.pair.of(frame, EMPTY)
+
+    @property
+    def between(self) -> str:
+        return "the mean difference between the base run and the empty circuit"
+
+    def gap(self, frame: CellData, one: str, other: str) -> Array:
+        """The metric in one run less that in another, for each pair [n]."""
+        return self.pair.of(frame, self.run(one)) - self.pair.of(frame, self.run(other))
 
     def change(self, env: Evaluation, one: str, other: str) -> Array:
         """The sum over the pairs of the metric in one run less that in another."""
-        return env.total(lambda f: self.pair.of(f, one) - self.pair.of(f, other))
+        return env.total(lambda f: self.gap(f, one, other))
 
 
 @dataclass(frozen=True)
-class Faithfulness(OfCircuit):
-    """``(F(C) - A) / (B - A)`` where what is outside of the circuit is written; where the circuit is, ``(P - B) / (A - B)``: how far
-    writing it alone goes. ``run`` stands in the place of the patched one."""
-
-    run: str = "patched"
+class Faithfulness(OfCircuit, Ratio):
+    """``(F(C) - A) / (B - A)`` where what is outside of the circuit is written; where the circuit is, ``(P - B) / (A - B)``, with P the
+    patched run: how far writing it alone goes."""
 
     @property
-    def runs(self) -> tuple[str, ...]:
-        return (self.run, "base", EMPTY)
+    def own(self) -> tuple[str, ...]:
+        return ("patched", "base", EMPTY)
 
-    def _ends(self) -> tuple[str, str]:
-        return (EMPTY, "base") if self.outside else ("base", EMPTY)
+    def gained(self, frame: CellData) -> Array:
+        return self.gap(frame, "patched", EMPTY if self.outside else "base")
 
-    def evaluate(self, env: Evaluation) -> Array:
-        start, end = self._ends()
-        return divide(self.change(env, self.run, start), self.change(env, end, start))
-
-    def of(self, run: str) -> Faithfulness:
-        """The same of another run."""
-        return replace(self, run=run)
+    def contrast(self, frame: CellData) -> Array:
+        return self.gap(frame, "base", EMPTY) if self.outside else self.gap(frame, EMPTY, "base")
 
 
 @dataclass(frozen=True)
-class FaithfulnessPerPair(Faithfulness):
+class FaithfulnessPerPair(MeanOfRatios, Faithfulness):
     """The same as a mean of ratios, over the pairs in which the metric differs between the two ends."""
 
-    def evaluate(self, env: Evaluation) -> Array:
-        defined = env.total(lambda f: self._ratios(f)[1])
-        return divide(env.total(lambda f: self._ratios(f)[0]), defined)
 
-    def _ratios(self, frame: CellData) -> tuple[Array, Array]:
-        start, end = self._ends()
-        first = self.pair.of(frame, start)
-        whole = self.pair.of(frame, end) - first
-        return np.where(whole == 0, 0.0, divide(self.pair.of(frame, self.run) - first, whole)), whole != 0
-
-    def count(self, env: Evaluation, cell: int) -> int:
-        return int(self._ratios(env.frames[cell])[1].sum())
+@dataclass(frozen=True)
+class FaithfulnessMedian(MedianOfRatios, Faithfulness):
+    """The same as the median of the ratios, over the pairs in which the metric differs between the two ends."""
 
 
 @dataclass(frozen=True)
@@ -123,8 +131,17 @@ class CircuitCurve(AcrossCells):
     shares: tuple[float, ...]
 
     @property
+    def better(self) -> Literal["high", "low"]:
+        """Which of two values speaks more for the circuits."""
+        return "high" if self.which == "cpr" else "low"
+
+    @property
     def parts(self) -> tuple[CellScore | FixedNumber, ...]:
         return (self.score,)
+
+    def of_random(self, number: int, shares: Sequence[float]) -> CircuitCurve:
+        """The same of one random circuit in the place of each."""
+        return replace(self, score=self.score.of_random(number), shares=tuple(shares))
 
     def evaluate(self, env: Evaluation) -> Array:
         found = env.of(self.score)
@@ -139,86 +156,101 @@ class CircuitCurve(AcrossCells):
 
 
 @dataclass(frozen=True)
-class Sufficiency(OfCircuit):
+class Sufficiency(OfCircuit, Ratio):
     """``(F(C) - A) / (B - A)``: what is left where all but the circuit is written."""
 
     @property
-    def runs(self) -> tuple[str, ...]:
+    def own(self) -> tuple[str, ...]:
         return (KEEP, "base", EMPTY)
 
-    def evaluate(self, env: Evaluation) -> Array:
-        return divide(self.change(env, KEEP, EMPTY), self.change(env, "base", EMPTY))
+    def gained(self, frame: CellData) -> Array:
+        return self.gap(frame, KEEP, EMPTY)
 
 
 @dataclass(frozen=True)
-class Necessity(OfCircuit):
+class Necessity(OfCircuit, Ratio):
     """``(B - F(M without C)) / (B - A)``: what is lost where the circuit alone is written."""
 
     @property
-    def runs(self) -> tuple[str, ...]:
+    def own(self) -> tuple[str, ...]:
         return (CUT, "base", EMPTY)
 
-    def evaluate(self, env: Evaluation) -> Array:
-        return divide(self.change(env, "base", CUT), self.change(env, "base", EMPTY))
+    def gained(self, frame: CellData) -> Array:
+        return self.gap(frame, "base", CUT)
 
 
 @dataclass(frozen=True)
 class Completeness(OfCircuit):
-    """The largest of ``|F(C without K) - F(M without K)| / |B - A|`` over the subsets K of the circuit that are tried (Wang et
-    al. 2023): 0 where the circuit is complete."""
+    """The largest of ``|F(C without K) - F(M without K)| / |B - A|`` over the first ``subsets`` of the subsets K of the circuit that are
+    tried (Wang et al. 2023): 0 where the circuit is complete."""
+
+    subsets: int = field(default=SUBSETS, kw_only=True)
+
+    better = "low"
 
     @property
-    def runs(self) -> tuple[str, ...]:
-        tried = (run(k) for k in range(SUBSETS) for run in (kept_without, cut_subset))
+    def own(self) -> tuple[str, ...]:
+        tried = (run(k) for k in range(self.subsets) for run in (kept_without, cut_subset))
         return ("base", EMPTY, *tried)
 
+    def narrowed(self) -> Self:
+        return replace(self, subsets=RANDOM_SUBSETS)
+
+    @property
+    def searched(self) -> str:
+        return "over K all of the circuit, and a random half"
+
     def evaluate(self, env: Evaluation) -> Array:
-        gaps = [self.change(env, kept_without(k), cut_subset(k)) for k in range(SUBSETS)]
-        return divide(np.abs(np.stack(gaps)).max(axis=0), np.abs(self.change(env, "base", EMPTY)))
+        gaps = [self.change(env, kept_without(k), cut_subset(k)) for k in range(self.subsets)]
+        return divide(np.abs(np.stack(gaps)).max(axis=0), np.abs(env.total(self.contrast)))
 
 
 @dataclass(frozen=True)
 class Minimality(OfCircuit):
     """The smallest effect of a node: ``|F(C without (K and v)) - F(C without K)| / |B - A|``, for each node v with the larger of K
-    empty and K a random half of the circuit (Wang et al. 2023): 0 where a node is not needed. ``nodes``: how many are looked at."""
+    empty and K a random half of the circuit (Wang et al. 2023): 0 where a node is not needed. ``nodes``: the numbers of those that are looked at;
+    without ``halves``, K is empty alone."""
 
-    nodes: int
+    nodes: tuple[int, ...]
+    halves: bool = field(default=True, kw_only=True)
 
     @property
-    def runs(self) -> tuple[str, ...]:
-        tried = [kept_without_node(n) for n in range(self.nodes)]
-        tried += [half_without(n, node) for n in range(self.nodes) for node in (False, True)]
+    def own(self) -> tuple[str, ...]:
+        tried = [kept_without_node(n) for n in self.nodes]
+        if self.halves:
+            tried += [half_without(n, node) for n in self.nodes for node in (False, True)]
         return (KEEP, "base", EMPTY, *tried)
+
+    def narrowed(self) -> Self:
+        spread = np.unique(np.linspace(0, len(self.nodes) - 1, RANDOM_NODES).astype(int)).tolist()
+        return replace(self, nodes=tuple(self.nodes[i] for i in spread), halves=False)
+
+    def of_random(self, number: int) -> Self:
+        return replace(self, nodes=tuple(range(min(RANDOM_NODES, len(self.nodes)))), halves=False, random=number)
+
+    @property
+    def searched(self) -> str:
+        count = len(self.narrowed().nodes)
+        return f"over {count} of its members, with K empty" if count > 1 else "over one of its members, with K empty"
 
     def evaluate(self, env: Evaluation) -> Array:
         effects = []
-        for n in range(self.nodes):
+        for n in self.nodes:
             alone = np.abs(self.change(env, kept_without_node(n), KEEP))
-            half = np.abs(self.change(env, half_without(n, True), half_without(n, False)))
-            effects.append(np.maximum(alone, half))
-        return divide(np.stack(effects).min(axis=0), np.abs(self.change(env, "base", EMPTY)))
+            if self.halves:
+                alone = np.maximum(alone, np.abs(self.change(env, half_without(n, True), half_without(n, False))))
+            effects.append(alone)
+        return divide(np.stack(effects).min(axis=0), np.abs(env.total(self.contrast)))
 
 
 __all__ = [
-    "CUT",
-    "EMPTY",
-    "FULL",
-    "HALVES",
-    "KEEP",
-    "MOST_NODES",
-    "RANDOM",
-    "SUBSETS",
     "CircuitCurve",
     "Completeness",
     "Faithfulness",
+    "FaithfulnessMedian",
     "FaithfulnessPerPair",
     "Minimality",
     "Necessity",
     "OfCircuit",
     "Sufficiency",
-    "cut_subset",
-    "half_without",
-    "kept_without",
-    "kept_without_node",
-    "random_run",
 ]

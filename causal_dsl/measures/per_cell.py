@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -21,6 +21,9 @@ from causal_dsl.measures.units import SHARE
 @dataclass(frozen=True)
 class CellScore(MeasuredValue):
     """``evaluate(env)`` is ``[R, C]``, or ``[R, 1]`` where ``over_cells``."""
+
+    #: whether resampled pairs say how far it is from its true value
+    resampled: ClassVar[bool] = True
 
     @property
     def over_cells(self) -> bool:
@@ -171,57 +174,16 @@ class Order(CellScore):
     def _weighted(self, numbers: Array, weights: Array) -> Array:
         if not len(numbers) or np.isnan(numbers).any():
             return np.full(len(weights), np.nan)
+        if self.which == "median":
+            return weighted_median(numbers, weights)
         order = np.argsort(numbers, kind="stable")
         ranked, running = numbers[order], np.cumsum(weights[:, order], axis=1)
         total = running[:, -1:]
-        if self.which == "median":
-            low = np.argmax(running >= total / 2, axis=1)
-            high = np.argmax(running > total / 2, axis=1)
-            found = (ranked[low] + ranked[high]) / 2
-        elif self.which == "min":
-            found = ranked[np.argmax(running > 0, axis=1)]
-        else:
-            found = ranked[np.argmax(running >= total, axis=1)]
+        found = ranked[np.argmax(running > 0 if self.which == "min" else running >= total, axis=1)]
         return np.where(total[:, 0] > 0, found, np.nan)
 
     def needs(self) -> Iterator[Need]:
         yield from self.pair.needs(self.run)
-
-
-@dataclass(frozen=True)
-class Recovered(CellScore):
-    """How far ``m`` goes from the base run (0) to the source run (1), as a ratio of means; never clipped."""
-
-    pair: Pair
-    clean: str
-
-    def evaluate(self, env: Evaluation) -> Array:
-        # Sums suffice: the common total weight cancels. A pair's differences are taken first, which loses least.
-        moved = env.total(lambda f: self.pair.of(f, "patched") - self.pair.of(f, "base"))
-        whole = env.total(lambda f: self.pair.of(f, self.clean) - self.pair.of(f, "base"))
-        return divide(moved, whole)
-
-    def needs(self) -> Iterator[Need]:
-        for run in ("patched", "base", self.clean):
-            yield from self.pair.needs(run)
-
-
-@dataclass(frozen=True)
-class RecoveredPerPair(Recovered):
-    """The same as a mean of ratios, over the pairs whose two runs differ in ``m``."""
-
-    def evaluate(self, env: Evaluation) -> Array:
-        defined = env.total(lambda f: self._ratios(f)[1])
-        return divide(env.total(lambda f: self._ratios(f)[0]), defined)
-
-    def _ratios(self, frame: CellData) -> tuple[Array, Array]:
-        base = self.pair.of(frame, "base")
-        whole = self.pair.of(frame, self.clean) - base
-        ratios = divide(self.pair.of(frame, "patched") - base, whole)
-        return np.where(whole == 0, 0.0, ratios), whole != 0
-
-    def count(self, env: Evaluation, cell: int) -> int:
-        return int(self._ratios(env.frames[cell])[1].sum())
 
 
 @dataclass(frozen=True)
@@ -396,3 +358,14 @@ class Best(AcrossCells):
 
     def assume(self, known: Mapping[str, float]) -> float:
         return self.score.assume(known)
+
+
+def weighted_median(numbers: Array, weights: Array) -> Array:
+    """The median of numbers [n] under each row of weights [R, n]; NaN where all weights are 0, or a number is NaN."""
+    if not len(numbers) or np.isnan(numbers).any():
+        return np.full(len(weights), np.nan)
+    order = np.argsort(numbers, kind="stable")
+    ranked, running = numbers[order], np.cumsum(weights[:, order], axis=1)
+    total = running[:, -1:]
+    low, high = np.argmax(running >= total / 2, axis=1), np.argmax(running > total / 2, axis=1)
+    return np.where(total[:, 0] > 0, (ranked[low] + ranked[high]) / 2, np.nan)

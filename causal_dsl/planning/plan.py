@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from causal_dsl.causal.designs import Drawn
+from causal_dsl.displayed import Shown
 from causal_dsl.inputs import Inputs
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.show import to_json, to_mermaid, to_text
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
     from causal_dsl.planning.fit_plan import Fits
 
 
-@dataclass
-class Plan:
+@dataclass(repr=False)
+class Plan(Shown):
     """All the work of one spec file.
 
     ``drawn`` and ``rows`` hold what its Draw and Forward nodes stand for: the

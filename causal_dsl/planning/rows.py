@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -126,12 +126,47 @@ class Layout:
         return schedule(self.rows, layers, step.rules, whole)
 
 
+class _Alike:
+    """What interventions of one block have in common, so that each is computed once: those of a sweep are on the same pairs
+    and mostly at the same tokens. The pairs of a run in a block are its first so many, so their number says which they are."""
+
+    def __init__(self) -> None:
+        self._pairs: dict[tuple[tuple[g.Forward, ...], int], tuple[np.ndarray, np.ndarray]] = {}
+        self._tokens: dict[tuple[Any, ...], tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
+
+    def pairs(self, plan: Plan, runs: tuple[g.Forward, ...], pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Of pairs whose inputs are equal in all of ``runs`` one, and which of these stands for each."""
+        key = (runs, len(pairs))
+        if key not in self._pairs:
+            keys = np.stack([plan.rows[run][pairs] for run in runs], axis=1)
+            _, at, back = np.unique(keys, axis=0, return_index=True, return_inverse=True)
+            self._pairs[key] = (pairs[at], back.reshape(-1))
+        return self._pairs[key]
+
+    def tokens(
+        self,
+        layouts: Layouts,
+        write: g.WriteNode,
+        base: g.Forward,
+        runs: tuple[g.Forward, ...] | None,
+        chosen: np.ndarray,
+        of: int,
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The tokens of a write in the chosen of the first ``of`` pairs of a block, and which of them reach the read-out."""
+        key = (write.place, base, runs, of)
+        if key not in self._tokens:
+            which, tokens = layouts.tokens(write.place, base, chosen)
+            self._tokens[key] = (which, tokens, layouts.live(write, base, chosen))
+        return self._tokens[key]
+
+
 class Layouts:
     """Makes the layouts of a plan's steps; what positions name in the rows of a run is looked up once."""
 
     def __init__(self, plan: Plan):
         self.plan = plan
         self._spans: dict[tuple[Position | None, g.Forward], tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
+        self._deciding: dict[g.Resume, tuple[g.Forward, ...] | None] = {}
 
     def spans(self, position: Position | None, forward: g.Forward) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """For all pairs of a run: where each pair's tokens begin [n + 1], and the tokens, pair after pair."""
@@ -220,10 +255,11 @@ class Layouts:
         further = [(resume, most) for resume, most in extra if resume not in resumes]
         outer = set(resumes)
         takes = {capture.run for run in runs for capture in captures(run)}
+        alike = _Alike()
         for resume, most in [*((r, None) for r in runs), *further]:
             pairs = draws[resume.base.draw] if resume.base.draw in draws else np.zeros(0, np.int64)
             if len(pairs):
-                family = self._family(layout, resume, pairs[:most], count, step.shared)
+                family = self._family(layout, resume, pairs[:most], count, step.shared, alike)
                 if most is None:
                     family = replace(family, taken=resume in takes, inner=resume not in outer)
                 layout.families.append(family)
@@ -238,20 +274,26 @@ class Layouts:
         layout.rows = self._rows(layout, inputs, layout.read_forwards, against)
         return layout
 
-    def _family(self, layout: Layout, resume: g.Resume, pairs: np.ndarray, first: int, distinct: bool) -> Family:
-        chosen, back = pairs, np.arange(len(pairs))
-        if distinct and not any(map(is_random, in_tree(resume))):
-            tree = list(in_tree(resume))
-            runs = [r.base for r in tree] + [capture.forward for r in tree for capture in captures(r)]
-            keys = np.stack([self.plan.rows[run][pairs] for run in dict.fromkeys(runs)], axis=1)
-            _, at, back = np.unique(keys, axis=0, return_index=True, return_inverse=True)
-            chosen, back = pairs[at], back.reshape(-1)
+    def _family(
+        self, layout: Layout, resume: g.Resume, pairs: np.ndarray, first: int, distinct: bool, alike: _Alike
+    ) -> Family:
+        runs = self._decided_by(resume) if distinct else None
+        chosen, back = (pairs, np.arange(len(pairs))) if runs is None else alike.pairs(self.plan, runs, pairs)
         rows = np.arange(first, first + len(chosen))
         spots = []
         for write in resume.writes:
-            which, tokens = self.tokens(write.place, resume.base, chosen)
-            spots.append(Spot(which, rows[which], tokens, self.live(write, resume.base, chosen)))
+            which, tokens, live = alike.tokens(self, write, resume.base, runs, chosen, len(pairs))
+            spots.append(Spot(which, rows[which], tokens, live))
         return Family(resume, chosen, back, rows, tuple(spots))
+
+    def _decided_by(self, resume: g.Resume) -> tuple[g.Forward, ...] | None:
+        """The plain runs whose inputs decide all that is written; None where what is written differs between equal rows."""
+        if resume not in self._deciding:
+            tree = list(in_tree(resume))
+            runs = dict.fromkeys(r.base for r in tree)
+            runs |= dict.fromkeys(capture.forward for r in tree for capture in captures(r))
+            self._deciding[resume] = None if any(map(is_random, tree)) else tuple(runs)
+        return self._deciding[resume]
 
     def _keep(self, layout: Layout, wanted: list[tuple[g.Resume | None, g.Capture]]) -> None:
         parts: dict[Site, list[tuple[np.ndarray, np.ndarray, int]]] = {}

@@ -24,6 +24,15 @@ def less(one: Members, other: Members) -> Members:
     return without(one, other)
 
 
+def joined(one: Members, other: Members) -> Members:
+    """The members of two sets of one kind."""
+    if isinstance(one, EdgeSet):
+        assert isinstance(other, EdgeSet)
+        return one + other
+    assert not isinstance(other, EdgeSet)
+    return (*one, *less(other, one))
+
+
 def listed(members: Members) -> tuple[Member, ...]:
     """Each member."""
     return tuple(members)
@@ -67,4 +76,17 @@ def weight_of(stems: Sequence[tuple[object, ...]], ports: Ports) -> float:
     return float(sum(ports.shared if 1 << ports.number(port) & shared else 1 for _, port in stems))  # type: ignore[arg-type, misc]
 
 
-__all__ = ["Member", "Members", "kind", "less", "listed", "moved", "name", "size", "some_of", "stem", "weight_of"]
+__all__ = [
+    "Member",
+    "Members",
+    "joined",
+    "kind",
+    "less",
+    "listed",
+    "moved",
+    "name",
+    "size",
+    "some_of",
+    "stem",
+    "weight_of",
+]

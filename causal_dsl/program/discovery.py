@@ -274,7 +274,10 @@ def _rule(
 ) -> tuple[float, str] | None:
     """How much is kept, and by what; None where it is not said, or said twice (E817)."""
     given = [name for name in ("keep", "by") if settings[name] is not None]
-    if METHODS[method[0]].decides:
+    if METHODS[method[0]].ranked and given == ["keep"]:
+        settings = {**settings, "by": "signed"}  # its scores have no sign
+        given = ["keep", "by"]
+    elif METHODS[method[0]].decides and not (METHODS[method[0]].ranked and given):
         if not given:
             return dict(method[1])["threshold"], "threshold"
         place = next(a for a in call.arguments if a.name is not None and a.name.name == given[0])

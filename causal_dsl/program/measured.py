@@ -124,7 +124,8 @@ def on_circuit(cells: Sequence[Cell]) -> OnCircuit | None:
     sources = {one.value.role if isinstance(one.value, FromRun) else "" for one in found}
     shares = tuple(one.share for one in found)
     source = sources.pop() if len(sources) == 1 else ""
-    return OnCircuit(found[0].outside, max(len(one.members) for one in found), tuple(differ), source, shares)
+    counts = {frozenset(cell.values): len(one.members) for cell, one in zip(cells, found, strict=True)}
+    return OnCircuit(found[0].outside, tuple(counts.items()), tuple(differ), source, shares)
 
 
 def without_lines(test: Test, **changes: Any) -> Test:

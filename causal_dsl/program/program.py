@@ -12,6 +12,7 @@ from causal_dsl.causal.model import CausalModel
 from causal_dsl.causal.predicates import Predicate
 from causal_dsl.diagnostics import NOWHERE, Span
 from causal_dsl.measures.context import TestScores
+from causal_dsl.measures.per_pair import Pair
 from causal_dsl.measures.quantities import Asked
 from causal_dsl.program.ablations import Ablation
 from causal_dsl.program.identity import NetworkKey, Origin, origin
@@ -93,6 +94,23 @@ class Placed:
     places: tuple[Place, ...]
     via: Via | None
     fixed: bool
+
+
+@dataclass(frozen=True)
+class GradientWay:
+    """How gradients of a ``metric`` are taken at a place of the base run: against what stands there in the run ``baseline`` (``0`` and ``mean``
+    are no runs), at ``steps`` points of the way by a ``rule`` (no steps: in the base run alone)."""
+
+    metric: Pair
+    baseline: str
+    steps: int = 0
+    rule: str = "midpoint"
+
+    @property
+    def points(self) -> tuple[float, ...]:
+        """Where on the way from the baseline (0) to the base run (1) gradients are taken."""
+        shift = 0.5 if self.rule == "midpoint" else 0.0
+        return tuple((k + shift) / self.steps for k in range(self.steps))
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from causal_dsl.score.circuit_results import CircuitResult
+from causal_dsl.score.circuit_results import CircuitResult, HypothesisTest, RandomCircuits
 from causal_dsl.score.format_numbers import show, show_cell
 from causal_dsl.score.results import TestResult
 
@@ -30,16 +30,15 @@ def circuits(test: TestResult) -> Iterator[RenderableType]:
         for line in _members(first):
             yield _indented(Text(f"  {line}", style="dim"))
         for name, random in first.random.items():
-            known = [value for value in random.values if value is not None]
-            if random.range is not None and random.as_high is not None:
-                low, high = random.range
-                told = f"{show(low)} to {show(high)}" if low < high else show(low)
-                count = round(random.as_high * len(known))
-                yield _indented(Text(f"{len(known)} random circuits of its size: {name} {told}, as high in {count}"))
+            yield from map(_indented, _random(name, random, "random circuits of its size"))
+        for name, one in first.tests.items():
+            yield from map(_indented, _hypothesis(name, one))
     else:
         yield _indented(_table(test))
         if len(cells) > _MOST_CELLS:
             yield _indented(Text(f"and {len(cells) - _MOST_CELLS} more cells", style="dim"))
+    for name, random in test.random.items():
+        yield from map(_indented, _random(name, random, "sweeps of random circuits of these sizes"))
     for found in dict.fromkeys(one for _, circuit in cells for one in _found(circuit)):
         yield _indented(Text(found, style="dim"))
     for choices in dict.fromkeys(circuit.choices for _, circuit in cells):
@@ -51,6 +50,31 @@ def circuits(test: TestResult) -> Iterator[RenderableType]:
         yield _indented(Text(f"self-checks: {'; '.join(says)} (at most {show(most)} apart in a logit)", style="dim"))
 
 
+def _random(name: str, random: RandomCircuits, what: str) -> Iterator[Text]:
+    """A score of random circuits in one line."""
+    known = [value for value in random.values if value is not None]
+    if random.range is None or random.as_good is None:
+        return
+    low, high = random.range
+    told = f"{show(low)} to {show(high)}" if low < high else show(low)
+    line = f"{len(known)} {what}: {name} {told}, as {random.better} in {round(random.as_good * len(known))}"
+    if random.searched:
+        line += f" ({random.searched}, where the circuit has {show(random.own)})"
+    yield Text(line)
+
+
+def _hypothesis(name: str, one: HypothesisTest) -> Iterator[Text]:
+    """A null hypothesis in one line, and the members that are told from random ones the least."""
+    if one.p is None:
+        return
+    count = f", the smallest of {len(one.tested)} times their number" if one.names else ""
+    said = "rejected at 5%" if one.rejected else "not rejected at 5%"
+    yield Text(f"{name}: H0 that {one.null} is {said} (p = {show(one.p)}{count})")
+    least = [f"{member} {show(p)}" for member, p in sorted(one.each.items(), key=lambda item: item[1]) if p <= 0.05][:5]
+    if least:
+        yield Text(f"  rejected of {', '.join(least)}", style="dim")
+
+
 def _found(circuit: CircuitResult) -> Iterator[str]:
     """How a circuit was found, in words."""
     for one in circuit.found:
@@ -58,7 +82,12 @@ def _found(circuit: CircuitResult) -> Iterator[str]:
         which = f"{kept} of {len(one.scores)} {one.what}, the highest by {one.by} score"
         if one.by == "threshold":
             count = sum(score >= one.keep for score in one.scores.values())
-            which = f"{count} of {len(one.scores)} {one.what} were not dropped"
+            which = f"{count} of {len(one.scores)} {one.what} "
+            which += (
+                "were not dropped"
+                if one.method.startswith("acdc")
+                else f"have gates that are open with {show(one.keep)} or more"
+            )
         told = [f"found by {one.method} of {one.metric} on {one.pairs} pairs of the fit part: {which}"]
         if one.correlation is not None:
             told.append(f"correlation with the exact effects of {one.sampled}: {show(one.correlation)}")

@@ -14,7 +14,7 @@ from causal_dsl.measures.per_pair import ANSWER
 from causal_dsl.measures.quantities import NO_ANSWERS, SAID, Columns
 from causal_dsl.program.templates import show_value
 from causal_dsl.report.circuit_picture import circuit_svg
-from causal_dsl.score.results import SpecResult
+from causal_dsl.score.results import SpecResult, TestResult
 from causal_dsl.score.truth import kept_of
 from causal_dsl.score.wrong_answers import Speech
 from causal_dsl.store.out import SPEC, SpecFolder
@@ -45,12 +45,12 @@ def save(
 
     pairs.parquet has one row a pair and cell: test, cell, pair, the text of base and sources, the causal model's label,
     the network's answers, what it says of all that it can say (where it was looked at), whether the pair is ``kept`` (in a test
-    with ``where solved(…)``), and every per-pair metric that the test speaks of. Raises OSError where it cannot be written.
+    with ``where solved(…)``), the ``weight`` of each pair where the draws include all rows that can be drawn, and every per-pair metric that the test speaks of. Raises OSError where it cannot be written.
     """
     document = {**result.to_json(), "interrupted": interrupted}
     folder.write(SPEC, spec_text.encode("utf-8", "surrogatepass"))
     with folder.writing("pairs.parquet") as part:
-        _table([test.name for test in result.tests], computed).to_parquet(part, index=False)
+        _table(result, computed).to_parquet(part, index=False)
     for test in result.tests:
         for number, cell in enumerate(test.cells):
             if cell.circuit is not None:
@@ -60,8 +60,8 @@ def save(
     folder.write("results.json", json.dumps(document, indent=1).encode())
 
 
-def _table(order: Sequence[str], computed: Sequence[Computed]) -> pandas.DataFrame:
-    """The rows of all tests, those that users declare in the ``order`` in which they stand."""
+def _table(result: SpecResult, computed: Sequence[Computed]) -> pandas.DataFrame:
+    """The rows of all tests, those that users declare in the order in which they stand."""
     import pandas
 
     parts = {
@@ -70,7 +70,8 @@ def _table(order: Sequence[str], computed: Sequence[Computed]) -> pandas.DataFra
         for whole in kept.plan.program.tests
         for part in whole.parts
     }
-    places = {name: place for place, name in enumerate(order)}
+    places = {test.name: place for place, test in enumerate(result.tests)}
+    results = {test.name: test for test in result.tests}
     every = [(kept, test) for kept in computed for test in kept.plan.tests]
     every.sort(key=lambda one: places.get(parts.get(one[1].name, (one[1].name, ""))[0], len(places)))
     tables = []
@@ -79,6 +80,10 @@ def _table(order: Sequence[str], computed: Sequence[Computed]) -> pandas.DataFra
         drawn, labels = kept.plan.draw_of(test), kept.labels[test.name]
         shared = dict(_pair_columns(test, kept.plan, drawn, labels))
         shared |= {"kept": filters[test.name]} if test.name in filters else {}
+        whole, output = parts.get(test.name, (test.name, ""))
+        told = results.get(whole)
+        weights = _weights(told.outputs.get(output, told) if told else None, drawn.n, filters.get(test.name))
+        shared |= {} if weights is None else {"weight": weights}
         for cell, columns in kept.cells.get(test.name, []):
             tables.append(
                 pandas.DataFrame(
@@ -100,6 +105,16 @@ def _table(order: Sequence[str], computed: Sequence[Computed]) -> pandas.DataFra
         elif table[name].dtype == object:
             table[name] = table[name].map(lambda value: None if value is None or value != value else str(value))
     return table
+
+
+def _weights(result: TestResult | None, n: int, kept: np.ndarray | None) -> np.ndarray | None:
+    """What each pair counts in the scores, as a share [n], where the draws include every row that can be drawn; NaN for pairs
+    that a filter leaves out. None where all pairs count alike."""
+    if result is None or result.weights is None:
+        return None
+    found = np.full(n, np.nan)
+    found[slice(None) if kept is None else kept] = result.weights / result.weights.sum()
+    return found
 
 
 def _filters(computed: Computed) -> Iterator[tuple[Test, np.ndarray]]:

@@ -1,8 +1,7 @@
-"""Progress on stderr, and only to a terminal: a bar, and the time that is left."""
+"""How far work is: on a terminal a bar, and the time that is left."""
 
 from __future__ import annotations
 
-import sys
 from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
 
@@ -84,10 +83,3 @@ def _plain(text: str) -> str:
     from rich.markup import escape
 
     return escape(printable(text))
-
-
-def progress(stream: TextIO | None = None) -> Progress:
-    """A bar where ``stream`` (stderr) is a terminal, else silence."""
-    stream = sys.stderr if stream is None else stream
-    isatty = getattr(stream, "isatty", None)
-    return TerminalProgress(stream) if isatty is not None and isatty() else Progress()

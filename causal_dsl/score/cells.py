@@ -14,6 +14,7 @@ from causal_dsl.measures.per_cell import CellScore, PairMean
 from causal_dsl.measures.per_pair import Moved
 from causal_dsl.measures.quantities import TRACE
 from causal_dsl.measures.units import SHARE
+from causal_dsl.score.contrasts import no_contrast, worst_pairs
 from causal_dsl.score.estimate import Estimator
 from causal_dsl.score.make_findings import STILL, STILL_WIDE, cell_findings
 from causal_dsl.score.results import CellInfo, CellResult, Estimate, Rise
@@ -40,7 +41,7 @@ def found_in(
     """A cell with its scores and findings, not yet judged."""
     frame, patched = estimator.frames[number], context.intervened
     if context.number is not None:
-        return _of_number(cell, number, scores, wanted, estimator, patched, info)
+        return _of_number(cell, number, scores, wanted, estimator, patched, info, speech)
     moved = float(estimator.point(_MOVED)[number]) if patched and frame.n else None
     informative = None
     if "iia_informative" in scores and frame.labels is not None:  # sets that differ may yet share answers
@@ -50,8 +51,10 @@ def found_in(
         *nothing_said(frame, patched),
         *elsewhere(frame, patched, speech),
         *effects(estimator, list(wanted.values()), number),
+        *no_contrast(estimator, wanted, number),
     ]
-    return CellResult(dict(cell), scores, tuple(findings), info.interventions, info.noise_floor)
+    worst = worst_pairs(wanted, frame, speech)
+    return CellResult(dict(cell), scores, tuple(findings), info.interventions, info.noise_floor, worst=worst)
 
 
 def _of_number(
@@ -62,6 +65,7 @@ def _of_number(
     estimator: Estimator,
     patched: bool,
     info: CellInfo,
+    speech: Speech,
 ) -> CellResult:
     """The same where the output is a number: it moves where any logit does."""
     frame = estimator.frames[number]
@@ -70,8 +74,10 @@ def _of_number(
     findings = [
         *cell_findings(frame.n, differ, info, 0.0 if still else None, still),
         *effects(estimator, list(wanted.values()), number),
+        *no_contrast(estimator, wanted, number),
     ]
-    return CellResult(dict(cell), scores, tuple(findings), info.interventions, info.noise_floor)
+    worst = worst_pairs(wanted, frame, speech)
+    return CellResult(dict(cell), scores, tuple(findings), info.interventions, info.noise_floor, worst=worst)
 
 
 def with_verdict(

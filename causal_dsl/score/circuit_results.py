@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
 
+from causal_dsl.measures.hypothesis_tests import Tested
 from causal_dsl.program.ablations import AblationChoices
 from causal_dsl.program.circuit_members import Members, listed
 from causal_dsl.program.circuit_members import name as name_of
@@ -42,10 +43,16 @@ class SelfCheck:
 
 @dataclass(frozen=True)
 class RandomCircuits:
-    """A score of random circuits: ``values`` of each, and the share of them that are at least as high as the circuit's."""
+    """A score of random circuits: ``values`` of each, and the share of them that are at least as high as the circuit's ``own``, and at
+    least as good (``better`` says whether a high or a low score is). Where circuits are searched, ``searched`` says how these are, and
+    ``own`` is of as small a search."""
 
     values: tuple[float | None, ...]
     as_high: float | None
+    as_good: float | None
+    own: float | None
+    better: Literal["high", "low"] = "high"
+    searched: str = ""
 
     @property
     def range(self) -> tuple[float, float] | None:
@@ -53,7 +60,53 @@ class RandomCircuits:
         return (min(known), max(known)) if known else None
 
     def to_json(self) -> shapes.RandomCircuitsJson:
-        return {"values": [number(value) for value in self.values], "as_high": number(self.as_high)}
+        return {
+            "values": [number(value) for value in self.values],
+            "as_high": number(self.as_high),
+            "as_good": number(self.as_good),
+            "own": number(self.own),
+            "better": self.better,
+            "searched": self.searched,
+        }
+
+
+@dataclass(frozen=True)
+class HypothesisTest:
+    """A ``null`` hypothesis about a circuit, and what it was tested by: once, or once for each of its members, whose ``names`` these are.
+    No test where the metric is not a number in all pairs."""
+
+    null: str
+    tested: tuple[Tested, ...]
+    names: tuple[str, ...] = ()
+
+    @property
+    def p(self) -> float | None:
+        """The p-value: of several tests the smallest times their number (Bonferroni)."""
+        if not self.tested:
+            return None
+        return min(1.0, len(self.tested) * min(one.p for one in self.tested))
+
+    @property
+    def rejected(self) -> bool | None:
+        """Whether it is rejected at 5%; None where it was not tested."""
+        return None if self.p is None else self.p <= 0.05
+
+    @property
+    def each(self) -> dict[str, float]:
+        """Of each member its p-value, corrected for their number."""
+        return {name: min(1.0, len(self.tested) * one.p) for name, one in zip(self.names, self.tested, strict=False)}
+
+    def to_json(self) -> shapes.HypothesisTestJson:
+        one = self.tested[0] if len(self.tested) == 1 and not self.names else None
+        return {
+            "null": self.null,
+            "p": number(self.p),
+            "rejected": self.rejected,
+            "tests": len(self.tested),
+            "statistic": None if one is None else number(one.statistic),
+            "n": self.tested[0].n if self.tested else 0,
+            "members": {name: number(p) for name, p in self.each.items()},
+        }
 
 
 @dataclass(frozen=True)
@@ -115,6 +168,8 @@ class CircuitResult:
     #: what of it was discovered, and how
     kept: tuple[Kept, ...] = ()
     found: tuple[Discovered, ...] = ()
+    #: the null hypotheses that were tested of it, by score
+    tests: Mapping[str, HypothesisTest] = field(default_factory=dict)
 
     @property
     def lines(self) -> tuple[str, ...]:
@@ -142,11 +197,12 @@ class CircuitResult:
             "checks": [check.to_json() for check in self.checks],
             "random": {name: one.to_json() for name, one in self.random.items()},
             "random_weighted_edges": list(self.sizes),
+            "tests": {name: one.to_json() for name, one in self.tests.items()},
             **({"found": [one.to_json() for one in self.found]} if self.found else {}),  # type: ignore[typeddict-item]
         }
 
-    def findings(self) -> tuple[Finding, ...]:
-        """What stands beside the numbers of the circuit."""
+    def findings(self, silent: Sequence[str] = ()) -> tuple[Finding, ...]:
+        """What stands beside the numbers of the circuit; nothing of scores that say nothing, which ``silent`` speaks of."""
         found = [
             Finding(
                 "circuit_check",
@@ -161,23 +217,40 @@ class CircuitResult:
             if not check.holds
         ]
         for name, random in self.random.items():
-            if random.as_high is not None and random.as_high > 0.05:
-                count = sum(value is not None for value in random.values)
-                found.append(
-                    Finding(
-                        "circuit_like_random",
-                        f"`{name}` of `{self.name}` is no higher than that of {round(random.as_high * count)} of {count} random "
-                        "circuits of its size.",
-                    )
-                )
+            if name not in self.tests and not any(f"`{name}`" in text for text in silent):
+                found += like_random(name, f"`{self.name}`", random)
         return tuple(found)
 
 
-def random_of(own: float | None, values: Sequence[float | None]) -> RandomCircuits:
+def like_random(name: str, circuit: str, random: RandomCircuits) -> list[Finding]:
+    """The finding that random circuits are as good by a score."""
+    if random.as_good is None or random.as_good <= 0.05:
+        return []
+    count = sum(value is not None for value in random.values)
+    which = f" ({random.searched})" if random.searched else ""
+    text = f"`{name}` of {circuit} is no {random.better}er than that of {round(random.as_good * count)} of {count} random circuits of its size{which}."
+    return [Finding("circuit_like_random", text)]
+
+
+def random_of(
+    own: float | None, values: Sequence[float | None], better: Literal["high", "low"] = "high", searched: str = ""
+) -> RandomCircuits:
     """Where a circuit's score stands among those of random circuits."""
     known = [value for value in values if value is not None]
-    high = None if own is None or not known else sum(value >= own - 1e-9 for value in known) / len(known)
-    return RandomCircuits(tuple(values), high)
+    high = good = None
+    if own is not None and known:
+        high = sum(value >= own - 1e-9 for value in known) / len(known)
+        good = high if better == "high" else sum(value <= own + 1e-9 for value in known) / len(known)
+    return RandomCircuits(tuple(values), high, good, own, better, searched)
 
 
-__all__ = ["CLOSE", "CircuitResult", "Discovered", "RandomCircuits", "SelfCheck", "random_of"]
+__all__ = [
+    "CLOSE",
+    "CircuitResult",
+    "Discovered",
+    "HypothesisTest",
+    "RandomCircuits",
+    "SelfCheck",
+    "like_random",
+    "random_of",
+]

@@ -60,7 +60,13 @@ class Estimator:
         with np.errstate(invalid="ignore", over="ignore"):
             for score in new:
                 self.points[score] = self.env.of(score)[0]
-            resampled = [score for score in new if not self.exact(score) and np.isfinite(self.points[score]).any()]
+            resampled = [
+                score
+                for score in new
+                if not self.exact(score)
+                and np.isfinite(self.points[score]).any()
+                and all(part.resampled for part in score.walk())
+            ]
             if not resampled or self.resampling.clusters() < 2:
                 return
             blocks: dict[CellScore, list[np.ndarray]] = {score: [] for score in resampled}

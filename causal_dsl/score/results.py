@@ -5,22 +5,27 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal
 
 from causal_dsl.diagnostics import Diagnostic, did_you_mean
+from causal_dsl.displayed import Shown
 from causal_dsl.score.across_networks import FamilyResult, families_of
 from causal_dsl.score.as_json import number
 from causal_dsl.score.codes import LADDER, Severity, severity
+from causal_dsl.vocabulary.plugins import made
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas
 
     from causal_dsl import shapes
     from causal_dsl.causal.ceilings import Ceiling
     from causal_dsl.score.apart import WrittenApart
     from causal_dsl.score.attribution_checks import AttributionCheck
-    from causal_dsl.score.circuit_results import CircuitResult
+    from causal_dsl.score.circuit_results import CircuitResult, RandomCircuits
     from causal_dsl.score.controls import Learned
+    from causal_dsl.score.gradient_checks import GradientCheck
     from causal_dsl.score.only_there import BeyondWhere
     from causal_dsl.score.parts import WrittenPart
     from causal_dsl.score.unmapped import OtherValues, Unclaimed
@@ -132,7 +137,19 @@ class CellInfo:
 
 
 @dataclass(frozen=True)
-class CellResult:
+class WorstPair:
+    """A pair in which a score is among the worst: its number, its ratio or change, and what its base says."""
+
+    pair: int
+    value: float
+    base: str = ""
+
+    def to_json(self) -> shapes.WorstPairJson:
+        return {"pair": self.pair, "value": number(self.value)}
+
+
+@dataclass(frozen=True, repr=False)
+class CellResult(Shown):
     """One cell of a test; ``cell`` is ``{}`` where the test is not a sweep."""
 
     cell: dict[str, Any]
@@ -162,6 +179,8 @@ class CellResult:
     replaced: OtherValues | None = None
     #: the circuit that it intervenes on, and what ran beside it; None where that was not run
     circuit: CircuitResult | None = None
+    #: of ratios and changes, the pairs in which they are worst, by score
+    worst: Mapping[str, tuple[WorstPair, ...]] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         more: dict[str, Any] = {} if self.learned is None else {"learned": self.learned.to_json()}
@@ -177,6 +196,7 @@ class CellResult:
         more |= {"parts": [one.to_json() for one in self.parts]} if self.parts else {}
         more |= {} if self.replaced is None else {"replaced": self.replaced.to_json()}
         more |= {} if self.circuit is None else {"circuit": self.circuit.to_json()}
+        more |= {"worst": {n: [pair.to_json() for pair in own] for n, own in self.worst.items()}} if self.worst else {}
         return {
             **more,
             "cell": number(self.cell),
@@ -266,8 +286,8 @@ class Wrong:
         return {"run": self.run, "said": self.said, "count": self.count, "of": self.of, "examples": examples}
 
 
-@dataclass(frozen=True)
-class TestResult:
+@dataclass(frozen=True, repr=False)
+class TestResult(Shown):
     """One test. ``n`` pairs were drawn, ``kept`` of them are scored; ``ceilings`` are those of the draws, and
     ``ceilings_kept`` those of the kept pairs (empty where there is no filter). ``distinct`` counts the distinct inputs
     of each role among the drawn pairs. ``asked`` (the names of
@@ -295,6 +315,8 @@ class TestResult:
     wrong: tuple[Wrong, ...] = ()
     #: whether every row that can be drawn occurs, so that scores are exact under the weights of the design
     covered: bool = False
+    #: of the kept pairs, where it is covered: what each counts [kept]; equal rows count once
+    weights: np.ndarray | None = field(default=None, compare=False, repr=False)
     #: whether the rows are drawn from a part of the inputs
     part: bool = False
     diagnostics: tuple[Diagnostic, ...] = field(default=(), compare=False)
@@ -310,6 +332,9 @@ class TestResult:
     outputs: Mapping[str, TestResult] = field(default_factory=dict)
     #: what the terms of the logits add up to whose attribution it asks for
     attributions: tuple[AttributionCheck, ...] = ()
+    gradients: tuple[GradientCheck, ...] = ()
+    #: scores over a sweep of circuits, of random circuits in the place of each
+    random: Mapping[str, RandomCircuits] = field(default_factory=dict)
     #: who its network is: equal for one network under two names
     who: str = field(default="", compare=False)
 
@@ -345,6 +370,12 @@ class TestResult:
             raise KeyError(f"{len(found)} cells of `{self.name}` have {parameters}")
         return found[0]
 
+    def plot(self, score: str | None = None) -> Any:
+        """The results as an Altair chart (`pip install 'causal-dsl[report]'`): the picture that the shape of the sweep asks for, of
+        one ``score``, or of those that the test speaks of. Raises SpecError where nothing can be drawn, KeyError for a score that
+        the test does not have."""
+        return made("causal_dsl.report.figures.charts:plot")(self, score)
+
     def to_json(self) -> dict[str, Any]:
         verdict = self.verdict
         return {
@@ -369,7 +400,9 @@ class TestResult:
             "findings": [finding.to_json() for finding in self.findings],
             "wrong_answers": [wrong.to_json() for wrong in self.wrong],
             "seconds": self.seconds,
+            **({"gradients": [check.to_json() for check in self.gradients]} if self.gradients else {}),
             **({"attributions": [check.to_json() for check in self.attributions]} if self.attributions else {}),
+            **({"random_circuits": {name: one.to_json() for name, one in self.random.items()}} if self.random else {}),
             **({"outputs": {name: one.to_json() for name, one in self.outputs.items()}} if self.outputs else {}),
         }
 
@@ -389,8 +422,8 @@ def of_test(cells: Sequence[CellResult]) -> Verdict | None:
     return Verdict("mixed", f"Of {len(found)} cells, {told}.")
 
 
-@dataclass(frozen=True)
-class SpecResult:
+@dataclass(frozen=True, repr=False)
+class SpecResult(Shown):
     """All tests of one file, with what is needed to repeat them, and what ``check`` warned of."""
 
     path: str
@@ -433,8 +466,8 @@ class SpecResult:
         }
 
 
-@dataclass(frozen=True)
-class Results:
+@dataclass(frozen=True, repr=False)
+class Results(Shown):
     """The results of one or more specs: ``results["test name"]``, or ``results["path", "test name"]``."""
 
     specs: tuple[SpecResult, ...]
@@ -482,6 +515,11 @@ class Results:
             known = did_you_mean(name, [family.name for family in every], "no test was written out to several")
             raise KeyError(f"{len(found)} families are called `{name}`: {known}")
         return found[0]
+
+    def text(self, width: int = 100) -> str:
+        """What ``causal-dsl run`` prints of them, in lines of at most ``width`` characters, without colours."""
+        text: str = import_module("causal_dsl.report.text").text(self, width)
+        return text
 
     def to_json(self) -> dict[str, Any]:
         """What ``run --json`` prints."""

@@ -184,6 +184,7 @@ def score_test(
         units={name: score.unit.name for name, score in wanted.items()},
         wrong=wrong,
         covered=weights is not None,
+        weights=weights,
         part=part,
         diagnostics=tuple(diagnostic for _, diagnostic in judged if diagnostic is not None),
     )

@@ -9,7 +9,9 @@ from importlib.metadata import PackageNotFoundError, version
 from causal_dsl.planning.switches import SWITCHES
 from causal_dsl.tools import commands
 from causal_dsl.tools.command_line import CommandLine, folder_path, memory_size, seed_number
+from causal_dsl.tools.diff_command import add_diff, diff
 from causal_dsl.tools.explain import explain
+from causal_dsl.tools.report_output import add_report_options
 from causal_dsl.tools.zoo_command import zoo
 
 _ABOUT = """\
@@ -84,6 +86,7 @@ def parser() -> argparse.ArgumentParser:
         help="run every intervention by whole forward passes, cell by cell: slow; the reference for the one pass",
     )
     run.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
+    add_report_options(run)
 
     explained = _command(
         command,
@@ -94,6 +97,8 @@ def parser() -> argparse.ArgumentParser:
     explained.add_argument(
         "code", nargs="*", metavar="WORD", help="such as E201, iia or vacuous; without a word, list all"
     )
+
+    add_diff(_command(command, "diff", "compare two runs, cell by cell", diff))
 
     zoos = _command(command, "zoo", "list, train or fetch the networks of zoo(…)", zoo)
     zoos.set_defaults(action="list")

@@ -25,13 +25,13 @@ _UNITS = {
 
 
 class CommandLine:
-    """The words after ``causal-dsl``; ``place(word)`` is where one of them stands. ``alone``: the process has no other work."""
+    """The words after ``causal-dsl`` (``program``); ``place(word)`` is where one of them stands. ``alone``: the process has no other work."""
 
-    def __init__(self, words: Sequence[str], alone: bool = False):
+    def __init__(self, words: Sequence[str], alone: bool = False, program: str = "causal-dsl"):
         self.words = list(words)
         self.alone = alone
         shown = [word if re.fullmatch(r"[\w./=:,@+-]+", word) else f'"{word}"' for word in self.words]
-        self.source = Source("<command line>", " ".join(["causal-dsl", *shown]).replace("\n", " "))
+        self.source = Source("<command line>", " ".join([program, *shown]).replace("\n", " "))
 
     def place(self, word: str) -> Span:
         """Where the word stands; all that was typed where it does not."""

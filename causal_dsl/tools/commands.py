@@ -24,6 +24,7 @@ from causal_dsl.diagnostics import (
 from causal_dsl.garbage import rarely_collected
 from causal_dsl.tools.command_line import CommandLine, named_networks, spec_files
 from causal_dsl.tools.output import OutputFault, rescue, say, say_json, tell, unwritten
+from causal_dsl.tools.report_output import refuse_early, write_reports
 from causal_dsl.tools.unexpected import unexpected
 
 if TYPE_CHECKING:
@@ -178,6 +179,7 @@ def plan(arguments: Namespace, line: CommandLine) -> int:
 
 def run(arguments: Namespace, line: CommandLine) -> int:
     files, options = inputs(arguments, line)
+    refuse_early(arguments, line)
     if options.folder is not None:
         try:
             options.folder.mkdir(parents=True, exist_ok=True)  # before the minutes of a run, not after
@@ -191,6 +193,7 @@ def run(arguments: Namespace, line: CommandLine) -> int:
         finished = getattr(stopped, "results", None)
         if finished is not None:
             _show(finished, arguments, line)
+            write_reports(finished, arguments, line)
         kept = (
             f"the finished part is in {options.folder}; the same command continues from there"
             if options.folder
@@ -199,6 +202,7 @@ def run(arguments: Namespace, line: CommandLine) -> int:
         tell(printable(f"stopped; {kept}"))
         return STOPPED
     shown = _show(results, arguments, line)
+    write_reports(results, arguments, line)
     if not shown or results.faults:
         return FAULT
     return FINE if results.passed else FAILED

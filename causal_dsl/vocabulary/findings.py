@@ -206,6 +206,13 @@ _ALL = (
         "beside `exact` or `supported`: of which unclaimed units not all sets of one, two or three were tried, or that variables were not written apart, and why; beside any test: controls were not run because their prompts lack a place of the test, an ablation was held against no other values, or a fit was not held against an untrained network, and why",
     ),
     FindingKind(
+        "no_contrast",
+        "cell",
+        "alarm",
+        "a ratio is relative to a mean difference (of base and source, of the clean run and the empty circuit, or of a metric and 0) that may be 0: its interval contains 0, or, without an interval, it is less than a twentieth of the mean size of the differences",
+        forbids=True,
+    ),
+    FindingKind(
         "circuit_check",
         "beside",
         "alarm",
@@ -222,7 +229,7 @@ _ALL = (
         "circuit_like_random",
         "beside",
         "alarm",
-        "more than one in twenty random circuits of the same size score at least as high",
+        "more than one in twenty random circuits of the same size score at least as well",
     ),
     FindingKind(
         "differences_matter",

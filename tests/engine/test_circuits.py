@@ -13,7 +13,7 @@ from torch import Tensor
 
 from causal_dsl import api, running
 from causal_dsl.api import Options
-from causal_dsl.measures.of_circuits import FULL
+from causal_dsl.measures.circuit_run_names import FULL
 from tests.engine.tiny import execution_of, folder_of, network_of, spec_of
 from tests.thinning import some, spread
 

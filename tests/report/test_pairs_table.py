@@ -79,3 +79,33 @@ def test_an_answer_that_is_missing_is_null(net: str, tmp_path: Path) -> None:
     assert (swap["network_answer"].isna() == missing).all()
     assert swap["network_base_answer"].isna().all() == (net == "always_broken")
     assert len(found.tests) == 2
+
+
+def test_the_weights_of_pairs_make_the_scores(tmp_path: Path) -> None:
+    """Where the draws include every row, unlike often, scores count each once: the table has what each counts."""
+    spec = """
+causal m { x ~ 0..3
+  output z := x > 1 }
+network net = torch("nets.py:net")
+align at : m -> net { x @ input[0:4] via onehot()
+  z @ logits }
+"""
+    spec += (
+        "test t on at { base, source ~ m(n=300, seed=3) do(layer[0].out[1:3] <- source) report kl report moved }\n"
+        "test all on at { base, source ~ m(exhaustive=true) do(layer[0].out[1:3] <- source) report kl }\n"
+    )
+    nets = (
+        "import torch\nfrom torch import nn\n\ndef net():\n    torch.manual_seed(0)\n"
+        "    made = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 2))\n    made.layers = [made[0]]\n    return made\n"
+    )
+    (tmp_path / "nets.py").write_text(nets, encoding="utf-8")
+    (tmp_path / "s.causal").write_text(spec, encoding="utf-8")
+    found = run_specs([cd.load(tmp_path / "s.causal")], Options(trust=True, out=tmp_path / "out"))
+    (path,) = (tmp_path / "out").glob("*/pairs.parquet")
+    pairs = pandas.read_parquet(path)
+    drawn, every = pairs[pairs["test"] == "t"], pairs[pairs["test"] == "all"]
+    assert found.tests[0].covered and abs(drawn["weight"].sum() - 1) < 1e-12
+    kl = found.tests[0].cells[0].scores["kl"].value
+    assert kl is not None and abs((drawn["weight"] * drawn["kl"]).sum() - kl) < 1e-9
+    assert abs(drawn["kl"].mean() - kl) > 1e-6
+    assert abs(every["kl"].mean() - kl) < 1e-6 and every["weight"].isna().all()

@@ -12,8 +12,9 @@ from rich.console import Console
 
 from causal_dsl.causal.ceilings import Ceiling
 from causal_dsl.report.heatmap import ColourScale, axes, mark, scale
-from causal_dsl.report.progress import Progress, TerminalProgress, progress
+from causal_dsl.report.progress import Progress, TerminalProgress
 from causal_dsl.report.text import print_results, text
+from causal_dsl.report.which_progress import progress
 from causal_dsl.score.format_numbers import show, show_share
 from causal_dsl.score.results import (
     CellResult,

@@ -177,11 +177,13 @@ def test_constant_scores_are_always_there() -> None:
     assert list(compiled("", **NO_INTERCHANGE)[0].always) == ["accuracy"]
 
 
-def test_both_recoveries_are_given() -> None:
+def test_all_averages_of_a_recovery_are_given() -> None:
     scores, _ = compiled("expect recovered(logit_diff) >= 80%")
-    assert list(scores.asked) == ["recovered(logit_diff)", "recovered_per_pair(logit_diff)"]
+    assert list(scores.asked) == [
+        f"{name}(logit_diff)" for name in ("recovered", "recovered_per_pair", "recovered_median")
+    ]
     aliased, _ = compiled("report r", METRICS + "metric r = recovered(logit_diff)\n")
-    assert list(aliased.asked) == ["r", "recovered_per_pair(logit_diff)"]
+    assert list(aliased.asked) == ["r", "recovered_per_pair(logit_diff)", "recovered_median(logit_diff)"]
 
 
 def test_a_choice_that_favours_the_expectation_is_warned_of() -> None:

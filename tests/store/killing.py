@@ -206,7 +206,9 @@ def results(home: Path, name: str) -> dict[str, object]:
 
     def plain(value: object) -> object:
         if isinstance(value, dict):
-            return {k: plain(v) for k, v in value.items() if k not in ("seconds", "finished", "path", "file", "diagnostics")}
+            return {
+                k: plain(v) for k, v in value.items() if k not in ("seconds", "finished", "path", "file", "diagnostics")
+            }
         return [plain(v) for v in value] if isinstance(value, list) else value
 
     said = plain(found)

@@ -1,0 +1,271 @@
+"""Two runs of specs, test by test and cell by cell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from causal_dsl.compare.differences import Difference, difference
+from causal_dsl.compare.pairing import Match, matched, rows_of
+from causal_dsl.compare.recorded import RecordedRun
+from causal_dsl.compare.run_changes import IdentityChange, run_changes, spec_changes
+from causal_dsl.score.as_json import number
+from causal_dsl.score.results import SCHEMA
+
+Setting = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A judgement in both runs; None where that run has none."""
+
+    a: str | None
+    b: str | None
+
+    @property
+    def changed(self) -> bool:
+        return self.a != self.b
+
+    def to_json(self) -> dict[str, Any]:
+        return {"a": self.a, "b": self.b, "changed": self.changed}
+
+
+@dataclass(frozen=True)
+class CellComparison:
+    """A cell that both runs measured: its verdict, and both scores with their difference."""
+
+    cell: Setting
+    verdict: Turn
+    scores: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any], Difference]]
+
+    def to_json(self) -> dict[str, Any]:
+        scores = {name: {"a": a, "b": b, "difference": d.to_json()} for name, (a, b, d) in self.scores.items()}
+        return {"cell": number(self.cell), "verdict": self.verdict.to_json(), "scores": scores}
+
+
+@dataclass(frozen=True)
+class ExpectationTurn:
+    """A line `expect` of both runs: whether it holds. ``line`` is where it stands in the second."""
+
+    text: str
+    line: int
+    held: Turn
+
+    def to_json(self) -> dict[str, Any]:
+        return {"text": self.text, "line": self.line, **self.held.to_json()}
+
+
+@dataclass(frozen=True)
+class TestComparison:
+    """A test that both runs have. ``only_a`` and ``only_b`` are cells that one of them measured; ``match`` says whether the pairs
+    are the same."""
+
+    __test__ = False  # not a pytest class
+
+    name: str
+    status: Turn
+    verdict: Turn
+    match: Match
+    cells: tuple[CellComparison, ...]
+    only_a: tuple[Setting, ...]
+    only_b: tuple[Setting, ...]
+    expectations: tuple[ExpectationTurn, ...]
+    ceiling: Turn
+
+    @property
+    def changed(self) -> bool:
+        """Whether a verdict, or what holds of the expectations, is another one. Of a test that was interrupted only its cells
+        are judged."""
+        turns = [cell.verdict for cell in self.cells]
+        if not self.interrupted:
+            turns += [self.status, self.verdict, *(one.held for one in self.expectations)]
+        return any(turn.changed for turn in turns)
+
+    @property
+    def interrupted(self) -> bool:
+        return "interrupted" in (self.status.a, self.status.b)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "status": self.status.to_json(),
+            "verdict": self.verdict.to_json(),
+            "pairs": self.match.to_json(),
+            "ceiling": self.ceiling.to_json(),
+            "cells": [cell.to_json() for cell in self.cells],
+            "only_a": [number(cell) for cell in self.only_a],
+            "only_b": [number(cell) for cell in self.only_b],
+            "expectations": [one.to_json() for one in self.expectations],
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class SpecComparison:
+    """Two runs of a spec. ``gone`` are tests that only the first has, ``new`` those that only the second has."""
+
+    a: RecordedRun
+    b: RecordedRun
+    changes: tuple[IdentityChange, ...]
+    spec_lines: tuple[str, ...]
+    tests: tuple[TestComparison, ...]
+    gone: tuple[str, ...]
+    new: tuple[str, ...]
+
+    @property
+    def changed(self) -> bool:
+        """Whether a verdict changed; one that the second run lacks has changed, too."""
+        return bool(self.gone) or any(test.changed for test in self.tests)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "a": _side(self.a),
+            "b": _side(self.b),
+            "changes": [change.to_json() for change in self.changes],
+            "spec_lines": list(self.spec_lines),
+            "tests": [test.to_json() for test in self.tests],
+            "only_a": list(self.gone),
+            "only_b": list(self.new),
+            "verdict_changed": self.changed,
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class RunComparison:
+    """All specs that two sets of results share. ``gone`` and ``new`` are the names of specs that one of them has."""
+
+    specs: tuple[SpecComparison, ...]
+    gone: tuple[str, ...] = ()
+    new: tuple[str, ...] = ()
+
+    @cached_property
+    def changed(self) -> bool:
+        return bool(self.gone) or any(spec.changed for spec in self.specs)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "schema": SCHEMA,
+            "specs": [spec.to_json() for spec in self.specs],
+            "only_a": list(self.gone),
+            "only_b": list(self.new),
+            "verdict_changed": self.changed,
+        }
+
+
+def _side(run: RecordedRun) -> dict[str, Any]:
+    return {
+        "results": run.name,
+        "path": str(run.document["path"]),
+        "key": str(run.document["identity"].get("key", "")),
+        "finished": str(run.document.get("finished", "")),
+    }
+
+
+def compare_runs(a: Sequence[RecordedRun], b: Sequence[RecordedRun]) -> RunComparison:
+    """Compare runs of the same specs: by the name of the spec's file, or the one with the one."""
+    if len(a) == len(b) == 1:
+        return RunComparison((compare_specs(a[0], b[0]),))
+    left, right = ({_key(run, runs): run for run in runs} for runs in (a, b))
+    both = tuple(compare_specs(left[name], right[name]) for name in left if name in right)
+    gone, new = ([run.spec for name, run in x.items() if name not in y] for x, y in ((left, right), (right, left)))
+    return RunComparison(both, tuple(gone), tuple(new))
+
+
+def _key(run: RecordedRun, among: Sequence[RecordedRun]) -> str:
+    """The name of a spec's file; its whole path where several have that name."""
+    return run.spec if sum(one.spec == run.spec for one in among) == 1 else str(run.document["path"])
+
+
+def compare_specs(a: RecordedRun, b: RecordedRun) -> SpecComparison:
+    """Compare two runs of a spec, or of two specs whose tests have the same names."""
+    own, other = a.tests, b.tests
+    return SpecComparison(
+        a,
+        b,
+        tuple(run_changes(a, b)),
+        tuple(spec_changes(a, b)),
+        tuple(_test(a, b, name) for name in own if name in other),
+        tuple(name for name in own if name not in other),
+        tuple(name for name in other if name not in own),
+    )
+
+
+def _test(a: RecordedRun, b: RecordedRun, name: str) -> TestComparison:
+    own, other = a.tests[name], b.tests[name]
+    cells = [{_cell_key(cell["cell"]): cell for cell in test["cells"]} for test in (own, other)]
+    tops = _ceiling(own), _ceiling(other)
+    found, match = [], Match(int(own.get("n", 0)), int(other.get("n", 0)), 0, "no cell was measured in both")
+    for key in (key for key in cells[0] if key in cells[1]):
+        made, match = _cell(a, b, name, cells[0][key], cells[1][key], tops)
+        found.append(made)
+    held = [{one["text"]: one for one in test["expectations"]} for test in (own, other)]
+    expectations = [
+        ExpectationTurn(text, int(held[1][text].get("line", 0)), Turn(_held(held[0][text]), _held(held[1][text])))
+        for text in held[0]
+        if text in held[1]
+    ]
+    return TestComparison(
+        name,
+        Turn(own["status"], other["status"]),
+        Turn(_verdict(own), _verdict(other)),
+        match,
+        tuple(found),
+        tuple(cell["cell"] for key, cell in cells[0].items() if key not in cells[1]),
+        tuple(cell["cell"] for key, cell in cells[1].items() if key not in cells[0]),
+        tuple(expectations),
+        Turn(*(None if top is None else f"{top:.6g}" for top in tops)),
+    )
+
+
+def _cell(
+    a: RecordedRun,
+    b: RecordedRun,
+    test: str,
+    own: Mapping[str, Any],
+    other: Mapping[str, Any],
+    tops: tuple[float | None, float | None],
+) -> tuple[CellComparison, Match]:
+    """A cell of both runs, and how the pairs of the test meet."""
+    scores, found = {}, {}
+    for score in (score for score in own["scores"] if score in other["scores"]):
+        output = _output(score)
+        if output not in found:
+            rows = (rows_of(run.pairs, test, one["cell"], output) for run, one in ((a, own), (b, other)))
+            found[output] = matched(*rows)
+        match, first, second = found[output]
+        both = None if first is None or second is None else (first, second)
+        estimates = own["scores"][score], other["scores"][score]
+        scores[score] = (*estimates, difference(score, *estimates, match, both, tops))
+    match = found[next(iter(found))][0] if found else Match(0, 0, 0, "the cells have no score in common")
+    return CellComparison(own["cell"], Turn(_verdict(own), _verdict(other)), scores), match
+
+
+def _output(score: str) -> str:
+    """The output that a score such as ``iia(same)`` is of; empty for others."""
+    name, bracket, rest = score.partition("(")
+    return rest[:-1] if bracket and name in ("iia", "moved", "accuracy") and rest[:-1].isidentifier() else ""
+
+
+def _cell_key(cell: Setting) -> tuple[tuple[str, str], ...]:
+    """A cell by its parameters: 3 and 3.0 are one number."""
+    shown = {name: f"{value:g}" if isinstance(value, float) else str(value) for name, value in cell.items()}
+    return tuple(sorted(shown.items()))
+
+
+def _verdict(one: Mapping[str, Any]) -> str | None:
+    found = one.get("verdict")
+    return None if found is None else str(found["code"])
+
+
+def _held(expectation: Mapping[str, Any]) -> str:
+    return "pass" if expectation["passed"] else "FAIL"
+
+
+def _ceiling(test: Mapping[str, Any]) -> float | None:
+    """The ceiling of output_only, where it is exact."""
+    found = (test.get("ceilings_kept") or test.get("ceilings") or {}).get("output_only")
+    return None if found is None or not found.get("exact") or found["value"] is None else float(found["value"])
+
+
+__all__ = ["CellComparison", "RunComparison", "SpecComparison", "TestComparison", "Turn", "compare_runs"]

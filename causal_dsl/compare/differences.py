@@ -1,0 +1,225 @@
+"""How far a score of one run is from that of another, with the interval of the difference.
+
+*Over the same pairs* the two scores rise and fall together, so what both share falls out. The difference of two shares has the
+score interval of Tango (1998), of as many independent pairs as would vary as much (Korn and Graubard 1998), where pairs share
+inputs. Other scores are resampled together: each resample of the inputs gives both scores (:mod:`causal_dsl.score.intervals`).
+
+*Over other pairs* the intervals of both scores are put together as independent ones (Zou and Donner 2008). The same is done
+where the numbers of the pairs do not make up the score, as in a score over cells.
+
+A score is taken from the pairs only if their numbers give back what both runs reported.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from causal_dsl.compare.pairing import CellRows, Match
+from causal_dsl.score.as_json import number
+from causal_dsl.score.intervals import LEVEL, Resampling, mean_variance, percentiles
+from causal_dsl.score.results import Estimate
+
+Way = Literal["paired score", "paired bootstrap", "unpaired", "exact", "none"]
+#: How far a score may be from that of its pairs: both are float64, and summed in another order.
+_ROUNDING = 1e-9
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The second run's score less the first's. ``low`` and ``high`` are its 95% interval, None where there is none; ``why``
+    says why it is not paired."""
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    way: Way = "none"
+    why: str = ""
+
+    @property
+    def paired(self) -> bool:
+        return self.way.startswith("paired")
+
+    @property
+    def apart(self) -> bool:
+        """Whether the interval lies on one side of 0, or the difference is exact and not 0."""
+        if self.way == "exact":
+            return bool(self.value)
+        return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
+
+    @property
+    def estimate(self) -> Estimate:
+        """As an estimate that maps and tables show."""
+        return Estimate(self.value, self.low, self.high, 0, "exact" if self.way == "exact" else "none")
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "value": number(self.value),
+            "low": number(self.low),
+            "high": number(self.high),
+            "method": self.way,
+            "paired": self.paired,
+            "why": self.why,
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class _OfPairs:
+    """A score as the mean of ``values`` [n] over the rows ``asked`` [n], on another scale: (mean - shift) * times."""
+
+    values: np.ndarray
+    asked: np.ndarray
+    shift: float = 0.0
+    times: float = 1.0
+
+    @property
+    def share(self) -> bool:
+        own = self.values[self.asked]
+        return bool(((own == 0) | (own == 1)).all())
+
+    def mean(self, weights: np.ndarray) -> np.ndarray:
+        """The score under rows of weights [R, n]: ``[R]``; NaN where none of the rows counts."""
+        values = np.where(self.asked, self.values, 0.0)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            found = (weights @ values) / (weights @ self.asked.astype(np.float64))
+        return (found - self.shift) * self.times
+
+    def is_that(self, value: float) -> bool:
+        if not self.asked.any() or not np.isfinite(self.values[self.asked]).all():
+            return False
+        own = float(self.mean(np.ones((1, len(self.values))))[0])
+        return math.isclose(own, value, rel_tol=_ROUNDING, abs_tol=_ROUNDING)
+
+
+def difference(
+    score: str,
+    first: Mapping[str, Any],
+    second: Mapping[str, Any],
+    match: Match,
+    rows: tuple[CellRows, CellRows] | None,
+    ceilings: tuple[float | None, float | None],
+) -> Difference:
+    """The difference of the ``score`` of one cell, from its estimates as JSON has them, and its ``rows`` where the pairs are the
+    same. ``ceilings`` are those of output_only in both runs, where they are exact."""
+    a, b = first["value"], second["value"]
+    if a is None or b is None:
+        return Difference(
+            None, why=f"it is undefined in {'both' if a is None and b is None else 'A' if a is None else 'B'}"
+        )
+    gap = float(b) - float(a)
+    if first.get("method") == second.get("method") == "exact":
+        return Difference(gap, way="exact")
+    why = match.why
+    if rows is not None and "exact" not in (first.get("method"), second.get("method")):
+        own = [_of_pairs(score, one, top) for one, top in zip(rows, ceilings, strict=True)]
+        if own[0] is not None and own[1] is not None and own[0].is_that(a) and own[1].is_that(b):
+            draws = first.get("about") == second.get("about") == "draws"
+            return _paired(gap, own[0], own[1], Resampling(rows[0].ids, draws))
+        why = "the stored pairs do not make up the score"
+    return _unpaired(gap, first, second, why)
+
+
+def _of_pairs(score: str, rows: CellRows, ceiling: float | None) -> _OfPairs | None:
+    """How the numbers of the pairs may make up a score; None where they do not."""
+    name, _, output = score.partition("(") if score.startswith(("iia(", "accuracy(", "moved(")) else (score, "", "")
+    kept = rows.kept()
+    if output:
+        score = name
+    if score.endswith("_unfiltered"):
+        kept, score = np.ones_like(kept), score.removesuffix("_unfiltered")
+    if score == "iia_informative":
+        values, differs = rows.numbers("iia"), rows.differs()
+        return None if values is None or differs is None else _OfPairs(values, kept & differs)
+    if score == "iia_star":
+        values = rows.numbers("iia")
+        return (
+            None
+            if values is None or ceiling is None or ceiling >= 1
+            else _OfPairs(values, kept, ceiling, 1 / (1 - ceiling))
+        )
+    values = rows.numbers(score)
+    return None if values is None else _OfPairs(values, kept)
+
+
+def _paired(gap: float, one: _OfPairs, other: _OfPairs, resampling: Resampling) -> Difference:
+    alike = bool((one.asked == other.asked).all()) and (one.shift, one.times) == (other.shift, other.times)
+    if alike and one.share and other.share:
+        low, high = share_difference(one.values, other.values, one.asked, resampling)
+        return Difference(gap, low * one.times, high * one.times, "paired score")
+    if resampling.clusters(one.asked) < 2:
+        return Difference(gap, why="there is one input")
+    apart = [other.mean(weights) - one.mean(weights) for weights in resampling.weights()]
+    found = percentiles(np.concatenate(apart))
+    if found is None:
+        return Difference(gap, why="too few resamples have the score")
+    return Difference(gap, *found, "paired bootstrap")
+
+
+def share_difference(
+    one: np.ndarray, other: np.ndarray, asked: np.ndarray, resampling: Resampling, level: float = LEVEL
+) -> tuple[float, float]:
+    """The interval of the share of ``other`` less that of ``one``, both 0 and 1 [n], over the pairs ``asked`` for [n]."""
+    from scipy.special import ndtri, stdtrit
+
+    gap = np.where(asked, other - one, 0.0)
+    n = int(asked.sum())
+    ups, downs = int((gap > 0).sum()), int((gap < 0).sum())
+    quantile = float(ndtri((1 + level) / 2))
+    counts: float = n
+    if not resampling.independent:
+        clusters = resampling.clusters(asked)
+        variance, least = mean_variance(gap, asked, resampling.inverses)
+        plain = (ups + downs - (ups - downs) ** 2 / n) / n**2
+        # no pair varies by itself: as if all pairs with one base, or one source, went together
+        counts = min(float(n), n * plain / variance) if variance > 0 and plain > 0 else float(min(n, clusters))
+        quantile = float(stdtrit(max(1, least - 1), (1 + level) / 2))
+    return paired_shares(ups * counts / n, downs * counts / n, counts, quantile)
+
+
+def paired_shares(ups: float, downs: float, n: float, z: float) -> tuple[float, float]:
+    """The score interval of the difference of two shares over the same n pairs (Tango 1998): ``ups`` pairs are right in the second
+    alone and ``downs`` in the first alone. ``z``: how many standard errors it is wide."""
+
+    def statistic(delta: float) -> float:
+        # the probability of the pairs that are right in the first alone, likeliest if the difference is delta
+        linear = -ups - downs + (2 * n - ups + downs) * delta
+        constant = -downs * delta * (1 - delta)
+        root = math.sqrt(max(0.0, linear * linear - 8 * n * constant))
+        likeliest = (root - linear) / (4 * n)
+        spread = n * (2 * likeliest + delta * (1 - delta))
+        return math.inf if spread <= 0 else (ups - downs - n * delta) / math.sqrt(spread)
+
+    gap = (ups - downs) / n
+    return _edge(statistic, gap, -1.0, z), _edge(statistic, gap, 1.0, -z)
+
+
+def _edge(statistic: Any, inner: float, outer: float, wanted: float) -> float:
+    """Where the statistic, which falls, has the wanted value between the estimate and an end of [-1, 1], by bisection."""
+    if inner == outer:
+        return outer
+    for _ in range(60):
+        middle = (inner + outer) / 2
+        found = statistic(middle)
+        within = found < wanted if wanted > 0 else found > wanted
+        inner, outer = (middle, outer) if within and math.isfinite(found) else (inner, middle)
+    return (inner + outer) / 2
+
+
+def _unpaired(gap: float, first: Mapping[str, Any], second: Mapping[str, Any], why: str) -> Difference:
+    """Both intervals put together as independent ones (Zou and Donner 2008)."""
+    ends = []
+    for one in (first, second):
+        exact = one.get("method") == "exact"
+        low, high = (one["value"], one["value"]) if exact else (one["low"], one["high"])
+        if low is None or high is None:
+            return Difference(gap, why=why or "a score has no interval")
+        ends.append((one["value"] - low, high - one["value"]))
+    (below_a, above_a), (below_b, above_b) = ends
+    return Difference(gap, gap - math.hypot(below_b, above_a), gap + math.hypot(above_b, below_a), "unpaired", why)
+
+
+__all__ = ["Difference", "difference", "paired_shares", "share_difference"]

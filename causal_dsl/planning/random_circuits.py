@@ -1,0 +1,143 @@
+"""What is drawn beside a circuit: random circuits of its size, random parts of it, and random paths beside it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+
+from causal_dsl.counter import Stream
+from causal_dsl.measures.circuit_run_names import INFLATED, MOST_NODES, RANDOM, SUBSETS
+from causal_dsl.program.ablations import Ablation
+from causal_dsl.program.circuit_members import Member, Members, kind, less, listed, moved, some_of, stem, weight_of
+from causal_dsl.program.edge_sets import EdgeSet, EdgeSpot, nodes_at, ports_at, receivers_of
+from causal_dsl.program.nodes import OutputNode, edges_among
+from causal_dsl.vocabulary.network_facts import Facts
+
+_SEED = 12_011
+#: How many circuits are drawn for each random one, of which that of the nearest size is taken.
+_TRIES = 40
+
+
+def subsets_of(circuit: Members) -> list[Members]:
+    """The subsets K that completeness tries: all of the circuit, a random half, each of its kinds while there is room, more halves."""
+    found: dict[Members, None] = {circuit: None, half_of(circuit, -1): None}
+    members = listed(circuit)
+    for one in dict.fromkeys(map(kind, members)):
+        found[some_of(circuit, (member for member in members if kind(member) == one))] = None
+    halves = [half_of(circuit, -1 - k) for k in range(SUBSETS)]
+    some = list(dict.fromkeys([*found, *halves]))[:SUBSETS]
+    return [some[k % len(some)] for k in range(SUBSETS)]
+
+
+def nodes_tried(circuit: Members) -> list[Member]:
+    """The nodes or edges whose effect is looked at by itself: all, or of many some, spread over them."""
+    members = listed(circuit)
+    if len(members) <= MOST_NODES:
+        return list(members)
+    return [members[i] for i in np.unique(np.linspace(0, len(members) - 1, MOST_NODES).astype(int)).tolist()]
+
+
+def half_of(circuit: Members, number: int) -> Members:
+    """A random half of a circuit."""
+    members = listed(circuit)
+    stream = Stream(_SEED, "half", number)
+    order = stream.shuffled(np.arange(len(members))).tolist()
+    chosen = set(order[: len(members) // 2])
+    return some_of(circuit, (member for i, member in enumerate(members) if i in chosen))
+
+
+def random_circuits(ablation: Ablation, facts: Facts, count: int = RANDOM) -> tuple[Members, ...]:
+    """Random circuits with as many nodes of each kind as a circuit, at its tokens, and about as many weighted edges; of a circuit
+    of edges with as many edges from each kind to each kind.
+
+    Of some draws each the one whose weighted size is nearest is taken; the circuit itself is none of them.
+    """
+    pools: dict[str, dict[tuple[object, ...], None]] = {}
+    for member in listed(ablation.every):
+        pools.setdefault(kind(member), {})[stem(member)] = None
+    drawn_from = {name: list(pool) for name, pool in pools.items()}
+    members = listed(ablation.members)
+    mine = {stem(member): kind(member) for member in members}
+    weigh = _weigher(ablation.members, facts)
+    size, kinds = weigh(list(mine)), Counter(mine.values())
+    stream, own = Stream(_SEED, "random", ablation.name), set(members)
+    found = []
+    for _ in range(count):
+        best: tuple[float, dict[tuple[object, ...], tuple[object, ...]]] | None = None
+        for _ in range(_TRIES):
+            drawn = {name: iter(_some(stream, drawn_from[name], n)) for name, n in kinds.items()}
+            others = {one: next(drawn[name]) for one, name in mine.items()}
+            if {moved(member, others[stem(member)]) for member in members} == own:
+                continue  # the circuit itself
+            gap = abs(weigh(list(others.values())) - size)
+            if best is None or gap < best[0]:
+                best = (gap, others)
+            if gap <= 0.02 * size:
+                break
+        if best is not None:
+            taken = best[1]
+            found.append(some_of(ablation.members, (moved(member, taken[stem(member)]) for member in members)))
+    return tuple(found)
+
+
+def _weigher(circuit: Members, facts: Facts) -> Callable[[list[tuple[object, ...]]], float]:
+    """Weighted edges, of members without their tokens."""
+    if isinstance(circuit, EdgeSet):
+        return lambda stems: weight_of(stems, circuit.ports)
+    return lambda stems: edges_among((one[0] for one in stems), facts)[1]  # type: ignore[misc]
+
+
+def _some(stream: Stream, pool: Sequence[tuple[object, ...]], n: int) -> list[tuple[object, ...]]:
+    return [pool[i] for i in stream.shuffled(np.arange(len(pool))).tolist()[:n]]
+
+
+def paths_beside(ablation: Ablation) -> Iterator[tuple[Members, Members]]:
+    """Random members outside of a circuit, each with what connects it to the circuit: of a node nothing, of an edge one from the
+    circuit to where it begins and one from where it ends, where these are not in the circuit (Shi et al. 2024: a circuit that is
+    inflated by a path). Each is there once, and there are :data:`INFLATED` at the most."""
+    circuit = ablation.members
+    outside = listed(less(ablation.every, circuit))
+    stream = Stream(_SEED, "inflated", ablation.name)
+    for i in stream.shuffled(np.arange(len(outside))).tolist()[:INFLATED]:
+        one = outside[i]
+        if len(one) == 2 or not isinstance(circuit, EdgeSet):
+            yield (some_of(circuit, (one,)),) * 2
+            continue
+        assert isinstance(ablation.every, EdgeSet)
+        path = [one, *_connected(one, circuit, ablation.every, stream)]
+        yield some_of(circuit, path), some_of(circuit, (one,))
+
+
+def _connected(edge: EdgeSpot, circuit: EdgeSet, every: EdgeSet, stream: Stream) -> Iterator[EdgeSpot]:
+    """The edges that make a path through a circuit of an edge beside it."""
+    sender, port, at = edge
+    nodes = set(circuit.nodes)
+    ports = circuit.ports
+    if sender.kind != "embed" and sender not in nodes:
+        own = ports.mask(ports_at(sender, ports))
+        before = [
+            (spot[0], mask & own)
+            for spot, mask in every.senders
+            if spot[1] == at and mask & own and (spot[0] in nodes or spot[0].kind == "embed")
+        ]
+        if before:
+            first, mask = before[_one(stream, len(before))]
+            into = list(ports.of(mask))
+            yield first, into[_one(stream, len(into))], at
+    readers = nodes_at(port, ports)
+    if readers and not nodes & set(readers):
+        reader: OutputNode = readers[_one(stream, len(readers))]
+        wanted = 1 << (len(ports) - 1)
+        for _, mask in circuit.senders:
+            wanted |= mask
+        onwards = list(ports.of(receivers_of(reader, ports) & wanted))
+        yield reader, onwards[_one(stream, len(onwards))], at
+
+
+def _one(stream: Stream, count: int) -> int:
+    return int(stream.below(count, 1)[0])
+
+
+__all__ = ["half_of", "nodes_tried", "paths_beside", "random_circuits", "subsets_of"]

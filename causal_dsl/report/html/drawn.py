@@ -1,0 +1,59 @@
+"""Charts as SVG within a page: in the colours of the page, with a text on each mark, and no name twice in one page."""
+
+from __future__ import annotations
+
+import re
+from itertools import count
+
+from markupsafe import Markup
+
+from causal_dsl.diagnostics import SpecError
+from causal_dsl.report.figures.charts import chart, charting
+from causal_dsl.report.figures.figure_style import CEILING, GRID, INK, LINE
+from causal_dsl.report.figures.pictures import Picture
+from causal_dsl.report.html.environment import made_of
+
+_NUMBERS = count(1)
+#: What of the colours of figures a page has its own for.
+_COLOURS = {INK: "currentColor", GRID: "var(--grid)", LINE: "var(--line)", CEILING: "var(--ceiling)"}
+
+
+def drawn(picture: Picture) -> Markup:
+    """The figure of a picture, with its numbers as a table. Without Altair the table alone."""
+    try:
+        charting()
+    except SpecError as error:
+        return made_of("picture.html.j2", picture=picture, svg=Markup(), missing=error.diagnostics[0].help)
+    return made_of("picture.html.j2", picture=picture, svg=Markup(page_svg(svg_of(picture, titled=False))), missing="")
+
+
+def svg_of(picture: Picture, titled: bool = True) -> str:
+    """A picture as SVG, made without a browser and without a network."""
+    import vl_convert
+
+    found: str = vl_convert.vegalite_to_svg(chart(picture, titled).to_dict())
+    return found
+
+
+def page_svg(svg: str) -> str:
+    """An SVG of Vega as a page has it: half as long, and its labels as titles, which are shown where a mark is pointed at."""
+    number = next(_NUMBERS)
+    svg = re.sub(r'<rect width="[\d.]+" height="[\d.]+" fill="(?:#ffffff|white)"/>', "", svg, count=1)
+    svg = re.sub(r' (?:role|aria-roledescription|aria-hidden|class|xmlns:xlink|version|font-family)="[^"]*"', "", svg)
+    svg = re.sub(r'(<g[^>]*?) aria-label="[^"]*"', r"\1", svg)
+    svg = re.sub(
+        r'<(path|rect|circle|line)((?: [\w:-]+="[^"]*")*?) aria-label="([^"]*)"((?: [\w:-]+="[^"]*")*)/>', _titled, svg
+    )
+    svg = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>p{number}-", svg)
+    svg = re.sub(r"<g>(?=<g>)<g></g></g>|<g></g>", "", svg)
+    for ours, theirs in _COLOURS.items():
+        svg = svg.replace(f'"{ours}"', f'"{theirs}"')
+    svg = re.sub(r"\d+\.\d{3,}", lambda found: f"{float(found[0]):.2f}", svg)
+    return svg.replace("<svg ", '<svg aria-hidden="true" focusable="false" ', 1)
+
+
+def _titled(found: re.Match[str]) -> str:
+    return f'<{found[1]}{found[2]}{found[4]} class="mark"><title>{found[3]}</title></{found[1]}>'
+
+
+__all__ = ["drawn", "page_svg", "svg_of"]

@@ -1,0 +1,209 @@
+"""What a report says of a test, whether it is printed, drawn, or a page: each sentence and each choice once."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+
+from causal_dsl.score.chance import show_ceilings, show_distinct
+from causal_dsl.score.codes import LADDER, severity
+from causal_dsl.score.format_numbers import counted, show, show_cell, show_estimate, show_share
+from causal_dsl.score.results import CellResult, Estimate, ExpectationResult, Finding, Results, TestResult
+
+_ORDER = (
+    *LADDER,
+    "empty",
+    "uninformative",
+    "never_moved",
+    "unmapped_moves",
+    "input_copy",
+    "replacement_matters",
+    "illusion_risk",
+    "not_above_controls",
+    "above_controls",
+)
+
+
+def summary(results: Results) -> tuple[str, bool | None]:
+    """How many expectations passed, in a line, and whether all did; None where there are none."""
+    expectations = [e for test in results.tests for e in test.expectations]
+    passed = sum(e.passed for e in expectations)
+    tests = counted(len(results.tests), "test")
+    unrun = sum(bool(test.fault) for test in results.tests)
+    stopped = sum(test.status == "interrupted" for test in results.tests) - unrun
+    if unrun:
+        tests += f", {unrun} not run because of a fault"
+    if stopped:
+        tests += f", {stopped} interrupted and not judged"
+    if not expectations:
+        return f"{tests}, no expectations", None
+    return f"{tests}, {passed} of {len(expectations)} expectations passed", passed == len(expectations)
+
+
+def facts(test: TestResult) -> str:
+    """The pairs, the cells and the time of a test, in a line."""
+    of = " in the part that is drawn from" if test.part else ""
+    whole = f", which are all there are{of}" if test.exhaustive else ""
+    whole = f", which include all that can be drawn{of}" if test.covered else whole
+    parts = [counted(test.n, "pair") + whole] if test.n else []
+    if test.distinct:
+        parts.append(show_distinct(test.distinct))
+    if test.ceilings_kept or test.kept != test.n:
+        parts.append(f"kept {show_share(test.kept, test.n)}")
+    if test.status == "interrupted":
+        parts.append(f"{test.cut}: {len(test.cells)} of {counted(test.cell_count or 0, 'cell')} measured")
+    elif len(test.cells) != 1:
+        parts.append(f"{len(test.cells)} cells")
+    if test.seconds >= 0.05:
+        parts.append(f"{test.seconds:.1f} s")
+    return "; ".join(parts)
+
+
+def mapped(test: TestResult) -> list[str]:
+    """The scores of a sweep that are shown: those that the test speaks of, else iia, else accuracy."""
+    known = test.cells[0].scores
+    asked = [name for name in test.asked if name in known]
+    beside = {
+        name.replace(f"{ratio}(", f"{ratio}{other}(", 1)
+        for name in asked
+        for ratio in ("recovered", "relative_change", "faithfulness")
+        if name.startswith(f"{ratio}(")
+        for other in ("_per_pair", "_median")
+    }
+    beside |= {f"median({name})" for name in asked if name.startswith("change(")}
+    asked = [name for name in asked if name not in beside]
+    return asked or [next(name for name in ("iia", "accuracy", "r2") if name in known)]
+
+
+def interval(estimate: Estimate) -> str:
+    """An interval as tables show it; in words where there is none."""
+    if estimate.low is None or estimate.high is None:
+        return "exact" if estimate.method == "exact" else "none" if estimate.value is not None else ""
+    return f"[{show(estimate.low)}, {show(estimate.high)}]"
+
+
+def is_share(score: str, test: TestResult) -> bool:
+    """Whether a score is a share, with a scale of its own; iia_star is one too, from its ceiling at 0 to 1."""
+    return test.units.get(score.removesuffix("_unfiltered")) == "share"
+
+
+def ceiling_of(score: str, test: TestResult) -> float | None:
+    """The output_only ceiling, for scores that are measured against it."""
+    ceiling = (test.ceilings_kept or test.ceilings).get("output_only")
+    if ceiling is None or score not in ("iia", "iia_star"):
+        return None
+    return 0.0 if score == "iia_star" else ceiling.value
+
+
+def extremes(score: str, cells: Sequence[CellResult]) -> str:
+    """The highest score of a sweep, and how wide its intervals are."""
+    known = [cell for cell in cells if cell.scores[score].value is not None]
+    if not known:
+        return "undefined in every cell"
+    best = max(known, key=lambda cell: cell.scores[score].value or 0.0)
+    parts = [f"highest: {show_estimate(best.scores[score])} at {show_cell(best.cell)}"]
+    widths = [e.high - e.low for cell in known if (e := cell.scores[score]).low is not None and e.high is not None]
+    if widths:
+        parts.append(f"95% intervals up to {show(max(widths))} wide")
+    return "; ".join(parts)
+
+
+def marks_said(score: str, cells: Sequence[CellResult], ceiling: float | None) -> str:
+    """What the marks say."""
+    if score == "iia" and any(cell.rise is not None for cell in cells):
+        below = any(cell.rise is not None and cell.rise.below is not None for cell in cells)
+        than = "the cell below it" if below else "the unpatched runs"
+        first = " (the lowest: than the unpatched runs)" if below else ""
+        return f"^ scores more than {than}{first} over the same pairs, v less; intervals hold for all cells together"
+    if ceiling is None:
+        return ""
+    jointly = ", for all cells together" if any(cell.together is not None for cell in cells) else ""
+    return f"+ interval above the ceiling {show(ceiling)}, - below it{jointly}"
+
+
+def measured(expectation: ExpectationResult) -> str:
+    """What an expectation was measured to be, or why it failed."""
+    if expectation.reason:
+        return expectation.reason
+    if not expectation.measured:
+        return ""
+    several = len(expectation.measured) > 1
+    parts = []
+    for one in expectation.measured:
+        where = f" at {show_cell(one.cell)}" if one.cell else ""
+        if one.estimate.value is None and one.cell:
+            parts.append(f"{one.name}: {show_cell(one.cell)}")
+            continue
+        number = show_estimate(one.estimate, one.bound, one.digits)
+        parts.append((f"{one.name} " if several else "") + number + where)
+    return "; ".join(parts)
+
+
+def chance(test: TestResult) -> Iterator[str]:
+    """The chance levels of a test, a line for each output and filter."""
+    for name, one in (("", test), *test.outputs.items()):
+        of = f", `{name}`" if name else ", all outputs together" if test.outputs else ""
+        of = f", r2{of}" if "constant" in one.ceilings else of
+        for title, ceilings in (("chance", one.ceilings), ("on the kept pairs", one.ceilings_kept)):
+            if ceilings:
+                yield f"{title}{of}: {show_ceilings(ceilings)}"
+
+
+def of_output(test: TestResult, score: str) -> tuple[TestResult, str]:
+    """Whose score it is, and what it is called there: the iia of one output is that of its own result."""
+    of = next((name for name in test.outputs if score.endswith(f"({name})")), "")
+    own = score.removesuffix(f"({of})")
+    alone = bool(of) and own == "iia"
+    return (test.outputs[of], own) if alone else (test, score)
+
+
+def varying(test: TestResult, cells: Sequence[CellResult]) -> list[str]:
+    """The parameters in which cells differ."""
+    return [name for name in test.parameters if len({cell.cell[name] for cell in cells}) > 1]
+
+
+def findings(test: TestResult) -> list[Finding]:
+    """The verdicts and findings of a test, in the order in which they are told; those of a sweep's cells are counted."""
+    found: list[Finding] = []
+    if len(test.cells) == 1:
+        found += test.cells[0].findings
+    elif test.cells:
+        found += tallied(test)
+    found += test.findings
+    if test.verdict is not None and len(test.cells) > 1:
+        found.insert(0, Finding("verdict", test.verdict.text, "info"))
+    for name, one in reversed(list(test.outputs.items())):
+        if one.verdict is not None:
+            found.insert(1, Finding(f"{name}: {one.verdict.code}", one.verdict.text, severity(one.verdict.code)))
+    return found
+
+
+def tallied(test: TestResult) -> Iterator[Finding]:
+    """The findings of the cells of a sweep, counted by their code."""
+    found = [(finding, cell) for cell in test.cells for finding in cell.findings]
+    order = {code: i for i, code in enumerate(_ORDER)}
+    found.sort(key=lambda pair: (order.get(pair[0].code, len(order)), pair[0].code))
+    for code, group in itertools.groupby(found, key=lambda pair: pair[0].code):
+        pairs = list(group)
+        cells = [cell for _, cell in pairs]
+        named = "; ".join(show_cell(cell.cell) for cell in cells[:4])
+        words = f"{len(cells)} of {len(test.cells)} cells" + (f": {named}" if len(cells) <= 4 else "")
+        yield Finding(code, words)
+
+
+__all__ = [
+    "ceiling_of",
+    "chance",
+    "extremes",
+    "facts",
+    "findings",
+    "interval",
+    "is_share",
+    "mapped",
+    "marks_said",
+    "measured",
+    "of_output",
+    "summary",
+    "tallied",
+    "varying",
+]

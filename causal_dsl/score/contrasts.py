@@ -1,0 +1,114 @@
+"""What stands beside ratios: whether what they divide by differs from 0, and the pairs in which they are worst."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from causal_dsl.measures.evaluation import CellData
+from causal_dsl.measures.per_cell import CellScore, PairMean
+from causal_dsl.measures.per_pair import Change
+from causal_dsl.measures.ratios import OverPairs, Ratio, Relative
+from causal_dsl.score.estimate import Estimator
+from causal_dsl.score.format_numbers import show
+from causal_dsl.score.intervals import LEVEL, mean_interval
+from causal_dsl.score.results import Finding, WorstPair
+from causal_dsl.score.wrong_answers import Speech
+
+#: How many pairs are told of.
+_MOST = 3
+#: A mean without an interval is hardly different from 0 where it is smaller than this share of the mean size of the numbers.
+_HARDLY = 0.05
+#: Numbers that differ by less than this share of the largest are alike: none of them is the worst.
+_ALIKE = 1e-6
+
+
+def no_contrast(estimator: Estimator, scores: Mapping[str, CellScore], cell: int) -> list[Finding]:
+    """A finding for scores that are relative to a mean that may be 0."""
+    frame = estimator.frames[cell]
+    grouped: dict[tuple[str, str], list[tuple[str, Relative]]] = {}
+    for name, score in scores.items():
+        for part in score.walk():
+            if isinstance(part, Relative) and part.relative:
+                grouped.setdefault((part.pair.text, part.between), []).append((name, part))
+    found = []
+    for (metric, between), own in grouped.items():
+        numbers = own[0][1].contrast(frame)
+        if not frame.n or not np.isfinite(numbers).all():
+            continue
+        mean, held = _mean(estimator, numbers)
+        if held is None:
+            continue
+        *names, last = [f"`{name}`" for name in dict.fromkeys(name for name, _ in own)]
+        told = f"{', '.join(names)} and {last}" if names else last
+        is_, says = ("are", "say") if names else ("is", "says")
+        where = between.replace("its mean", f"the mean of `{metric}`").replace(
+            "the mean difference", f"the mean difference of `{metric}`"
+        )
+        found.append(
+            Finding(
+                "no_contrast", f"{told} {is_} relative to {where}, which is {show(mean)}{held}, and so {says} nothing."
+            )
+        )
+    return found
+
+
+def _mean(estimator: Estimator, numbers: np.ndarray) -> tuple[float, str | None]:
+    """The mean of numbers, and in words that it may be 0; None where it is not."""
+    weights = estimator.env.weights[0]
+    if not weights.sum() > 0:
+        return np.nan, None
+    mean = float(np.average(numbers, weights=weights))
+    made = None
+    if not estimator.exhaustive:
+        made = mean_interval(numbers, np.ones(len(numbers), bool), False, estimator.resampling, LEVEL)
+    if made is not None:
+        (low, high), _ = made
+        return mean, f" [{show(low)}, {show(high)}]: its interval contains 0" if low <= 0 <= high else None
+    size = float(np.average(np.abs(numbers), weights=weights))
+    if abs(mean) > _HARDLY * size:
+        return mean, None
+    return (
+        mean,
+        ": there is no such difference" if size == 0 else f", of a mean size of {show(size)}: it hardly differs from 0",
+    )
+
+
+def worst_pairs(scores: Mapping[str, CellScore], frame: CellData, speech: Speech) -> dict[str, tuple[WorstPair, ...]]:
+    """The pairs in which ratios of means, and means of changes, are worst: the lowest ratios, and the changes furthest against the mean
+    change."""
+    found = {}
+    for name, score in scores.items():
+        numbers, there = _numbers(score, frame)
+        if numbers is None or not there.any():
+            continue
+        rows = np.flatnonzero(there & np.isfinite(numbers))
+        if not len(rows) or np.ptp(numbers[rows]) <= _ALIKE * np.abs(numbers[rows]).max():
+            continue
+        order = rows[np.argsort(numbers[rows], kind="stable")][:_MOST].tolist()
+        values = _shown(score, frame)
+        found[name] = tuple(_pair(i, float(values[i]), frame, speech) for i in order)
+    return found
+
+
+def _numbers(score: CellScore, frame: CellData) -> tuple[np.ndarray | None, np.ndarray]:
+    """By what the pairs are ordered, and which have it."""
+    if isinstance(score, Ratio) and not isinstance(score, OverPairs):
+        return score.ratios(frame)
+    if isinstance(score, PairMean) and isinstance(score.pair, Change) and frame.n:
+        changes = score.pair.of(frame, score.run)
+        return changes * (1.0 if np.nansum(changes) >= 0 else -1.0), np.ones(frame.n, bool)
+    return None, np.zeros(0, bool)
+
+
+def _shown(score: CellScore, frame: CellData) -> np.ndarray:
+    return score.ratios(frame)[0] if isinstance(score, Ratio) else score.pair.of(frame, score.run)  # type: ignore[attr-defined]
+
+
+def _pair(row: int, value: float, frame: CellData, speech: Speech) -> WorstPair:
+    pair = row if frame.rows is None else int(frame.rows[row])
+    return WorstPair(pair, value, "" if speech.base is None else speech.base(pair))
+
+
+__all__ = ["no_contrast", "worst_pairs"]

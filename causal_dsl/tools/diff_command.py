@@ -1,0 +1,47 @@
+"""``causal-dsl diff A B``: two runs side by side; exit code 1 where a verdict changed."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from argparse import Namespace
+from pathlib import Path
+
+from causal_dsl.diagnostics import fail
+from causal_dsl.tools.command_line import CommandLine
+from causal_dsl.tools.output import say, say_json
+from causal_dsl.tools.terminal import for_terminal
+
+
+def add_diff(command: argparse.ArgumentParser) -> None:
+    """The words of the command."""
+    command.add_argument("a", metavar="A", help="a folder of `run --out`, a results.json, or what `run --json` printed")
+    command.add_argument("b", metavar="B", help="the same of the run to compare with it")
+    command.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
+
+
+def diff(arguments: Namespace, line: CommandLine) -> int:
+    from causal_dsl.compare.comparison import compare_runs
+    from causal_dsl.compare.comparison_text import comparison_text, print_comparison
+    from causal_dsl.compare.recorded import read_runs
+
+    a, b = (read_runs(Path(path), line.place(path)) for path in (arguments.a, arguments.b))
+    found = compare_runs(a, b)
+    if not any(spec.tests for spec in found.specs):
+        named = [sorted({test for run in runs for test in run.tests}) for runs in (a, b)]
+        raise fail(
+            "E871",
+            "these results have no test in common",
+            line.place(arguments.b),
+            notes=tuple(
+                f"{which} has {', '.join(f'`{name}`' for name in names[:6]) or 'no test'}{' …' * (len(names) > 6)}"
+                for which, names in zip("AB", named, strict=True)
+            ),
+            help="compare two runs of one spec, or of specs whose tests have the same names",
+        )
+    if arguments.json:
+        say_json(found.to_json())
+    else:
+        shown = for_terminal(sys.stdout, lambda console: print_comparison(found, console))
+        say(comparison_text(found) if shown is None else shown, end="")
+    return 1 if found.changed else 0

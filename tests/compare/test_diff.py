@@ -1,0 +1,275 @@
+"""``causal-dsl diff``: differences of two runs, held against their pairs, and what each says of itself."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import numpy as np
+import pandas
+import pytest
+from scipy.optimize import minimize_scalar
+
+from causal_dsl.compare.differences import paired_shares, share_difference
+from causal_dsl.resources import resource
+from causal_dsl.score.intervals import Resampling
+from causal_dsl.tools.cli import main
+from tests.equality import gpt2
+
+ZOO = Path(__file__).parents[2] / "causal_dsl" / "zoo" / "equality-gpt2"
+SPEC = gpt2(
+    "left @ layer[l].resid_post[p]",
+    align="at(l in 0:2, p in [b, last])",
+    tests="""
+test solves on at(0, b) {
+  base ~ equality(n=80, seed=0)
+  expect accuracy >= 90%
+}
+test swept on at {
+  base, source ~ equality(n=96, seed=0)
+  do(left <- source)
+  report iia, kl
+}
+test filtered on at(0, b) {
+  base, source ~ equality(n=96, seed=3) where solved(base)
+  do(left <- source)
+  report iia, iia_informative, change(logit(same))
+}
+""",
+)
+Captured = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Folders of results: the spec as it is twice, with another seed, and on a checkpoint whose weights are noisy."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    home = tmp_path_factory.mktemp("runs")
+    shutil.copytree(ZOO, home / "noisy")
+    weights, generator = load_file(home / "noisy" / "model.safetensors"), torch.Generator().manual_seed(1)
+    noise = {
+        k: v + 0.25 * v.std() * torch.randn(v.shape, generator=generator) if v.ndim > 1 else v
+        for k, v in weights.items()
+    }
+    save_file(noise, home / "noisy" / "model.safetensors", {"format": "pt"})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(home)
+        Path("s.causal").write_text(SPEC, encoding="utf-8")
+        for name, more in (
+            ("a", []),
+            ("again", []),
+            ("seed", ["--seed", "1"]),
+            ("noisy_run", ["--network", "net=noisy"]),
+        ):
+            assert main(["run", "s.causal", "--out", name, *more]) in (0, 1)
+        yield home
+
+
+def diff(capsys: Captured, a: str, b: str) -> tuple[int, Any]:
+    capsys.readouterr()
+    code = main(["diff", a, b, "--json"])
+    found = json.loads(capsys.readouterr().out)
+    schema = json.loads(Path(resource("docs", "output.schema.json")).read_text(encoding="utf-8"))
+    jsonschema.Draft202012Validator({"$defs": schema["$defs"], "$ref": "#/$defs/Diff"}).validate(found)
+    return code, found
+
+
+def pairs(folder: str, test: str, **cell: Any) -> pandas.DataFrame:
+    found = pandas.read_parquet(f"{folder}/s/pairs.parquet")
+    found = found[found["test"] == test]
+    for name, value in cell.items():
+        found = found[found[name] == value]
+    return found.set_index("pair")
+
+
+def test_two_runs_that_are_the_same(runs: Path, capsys: Captured) -> None:
+    code, found = diff(capsys, "a", "again")
+    (spec,) = found["specs"]
+    assert code == 0 and not found["verdict_changed"]
+    assert {change["kind"] for change in spec["changes"]} == {"command"}
+    for test in spec["tests"]:
+        assert test["pairs"]["same"]
+        for cell in test["cells"]:
+            for score, sides in cell["scores"].items():
+                gap = sides["difference"]
+                assert gap["value"] == 0 and gap["low"] <= 0 <= gap["high"], score
+                assert gap["paired"] or (test["name"] == "filtered" and "star" in score), score
+
+
+def test_two_checkpoints_are_paired_by_what_their_rows_hold(runs: Path, capsys: Captured) -> None:
+    code, found = diff(capsys, "a/s/results.json", "noisy_run")
+    (spec,) = found["specs"]
+    assert code == 1 and any(c["kind"] == "networks" and "weights" in c["text"] for c in spec["changes"])
+    swept = {test["name"]: test for test in spec["tests"]}["swept"]
+    assert swept["pairs"] == {"a": 96, "b": 96, "shared": 96, "same": True, "why": ""}
+    moved = 0
+    for cell in swept["cells"]:
+        own, other = (pairs(folder, "swept", **cell["cell"]) for folder in ("a", "noisy_run"))
+        assert (own["base"] == other["base"]).all() and (own["source"] == other["source"]).all()
+        for score in ("iia", "kl"):
+            gap = cell["scores"][score]["difference"]
+            each = (other[score] - own[score]).to_numpy()
+            assert gap["value"] == pytest.approx(each.mean()) and gap["paired"]
+            moved += each.any()
+            if score == "kl" and each.any():  # a plain bootstrap of independent pairs says about the same
+                again = np.random.default_rng(0).choice(each, (4000, len(each))).mean(axis=1)
+                wide = gap["high"] - gap["low"]
+                assert 0.7 < wide / float(np.diff(np.quantile(again, [0.025, 0.975]))[0]) < 1.75
+    assert moved > 4
+
+
+def test_what_a_filter_keeps_may_differ(runs: Path, capsys: Captured) -> None:
+    _, found = diff(capsys, "a", "noisy_run")
+    test = {test["name"]: test for test in found["specs"][0]["tests"]}["filtered"]
+    own, other = (pairs(folder, "filtered") for folder in ("a", "noisy_run"))
+    assert 0 < other["kept"].sum() < own["kept"].sum() == 96
+    (cell,) = test["cells"]
+    for score in ("iia", "change(logit(same))", "accuracy_unfiltered"):
+        gap, name = cell["scores"][score]["difference"], score.removesuffix("_unfiltered")
+        means = [(x if "unfiltered" in score else x[x["kept"]])[name].mean() for x in (own, other)]
+        assert gap["value"] == pytest.approx(means[1] - means[0]), score
+        assert gap["paired"] and gap["low"] <= gap["value"] <= gap["high"]
+
+
+def test_other_pairs_are_not_paired(runs: Path, capsys: Captured) -> None:
+    _, found = diff(capsys, "a", "seed")
+    (spec,) = found["specs"]
+    assert {"kind": "settings", "text": "seed was 0, and is 1"} in spec["changes"]
+    for test in spec["tests"]:
+        assert not test["pairs"]["same"] and test["pairs"]["shared"] < test["pairs"]["a"]
+        for cell in test["cells"]:
+            for sides in cell["scores"].values():
+                gap, a, b = sides["difference"], sides["a"], sides["b"]
+                assert not gap["paired"] and gap["why"]
+                if gap["low"] is not None:
+                    below = ((b["value"] - b["low"]) ** 2 + (a["high"] - a["value"]) ** 2) ** 0.5
+                    assert gap["low"] == pytest.approx(gap["value"] - below)
+    main(["diff", "a", "seed"])
+    told = " ".join(capsys.readouterr().out.split())
+    assert "differences are not paired" in told and "unpaired" in told
+
+
+def copied(runs: Path, to: Path) -> Path:
+    shutil.copytree(runs / "a", to)
+    return to / "s"
+
+
+def test_the_order_of_rows_is_no_matter_and_changed_numbers_are_not_paired(
+    runs: Path, capsys: Captured, tmp_path: Path
+) -> None:
+    folder = copied(runs, tmp_path / "b")
+    table = pandas.read_parquet(folder / "pairs.parquet")
+    table.sample(frac=1, random_state=0).to_parquet(folder / "pairs.parquet")
+    code, found = diff(capsys, "a", str(tmp_path / "b"))
+    assert code == 0 and all(test["pairs"]["same"] for test in found["specs"][0]["tests"])
+    table["iia"] = 1 - table["iia"]
+    table.to_parquet(folder / "pairs.parquet")
+    _, found = diff(capsys, "a", str(tmp_path / "b"))
+    gaps = [c["scores"]["iia"]["difference"] for t in found["specs"][0]["tests"][1:] for c in t["cells"]]
+    assert gaps and not any(gap["paired"] for gap in gaps)
+    (folder / "pairs.parquet").write_bytes(b"torn")
+    _, found = diff(capsys, "a", str(tmp_path / "b"))
+    assert "were not kept" in found["specs"][0]["tests"][0]["pairs"]["why"]
+
+
+def test_what_only_one_run_has(runs: Path, capsys: Captured, tmp_path: Path) -> None:
+    folder = copied(runs, tmp_path / "b")
+    document = json.loads((folder / "results.json").read_text())
+    first, swept, filtered = document["tests"]
+    swept["cells"].pop()
+    first["expectations"][0]["passed"] = False
+    document["tests"] = [first, swept, {**filtered, "name": "other"}]
+    (folder / "results.json").write_text(json.dumps(document))
+    (folder / "spec.causal").write_text(SPEC.replace("n=80", "n=81"), encoding="utf-8")
+    code, found = diff(capsys, "a", str(tmp_path / "b"))
+    (spec,) = found["specs"]
+    assert code == 1 and spec["only_a"] == ["filtered"] and spec["only_b"] == ["other"]
+    assert spec["tests"][1]["only_a"] == [{"l": 1, "p": "last"}]
+    assert "+  base ~ equality(n=81, seed=0)" in spec["spec_lines"]
+    assert main(["diff", "a", str(tmp_path / "b")]) == 1
+    told = capsys.readouterr().out
+    assert "expect accuracy >= 90%: pass -> FAIL" in told and "1 cell only in A: l=1, p=last" in told
+    assert main(["diff", "a", "a"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "says"),
+    [
+        (None, "E870", "did you mean `b`?"),
+        ("{", "E870", "Expecting property name"),
+        ('{"specs": []}', "E870", "no spec"),
+        ('{"specs": [3]}', "E870", "not the result"),
+        ('{"a": 1}', "E870", "`path` is missing"),
+        ("TESTS", "E871", "A has `filtered`"),
+        ("SCHEMA", "E870", "its schema is 99"),
+        ("CELL", "E870", "`value` is missing"),
+    ],
+)
+def test_bad_input(runs: Path, capsys: Captured, tmp_path: Path, text: str | None, code: str, says: str) -> None:
+    document = json.loads(Path("a/s/results.json").read_text())
+    if text == "TESTS":
+        document["tests"] = [{**test, "name": f"{test['name']}_2"} for test in document["tests"]]
+    if text == "SCHEMA":
+        document["schema"] = 99
+    if text == "CELL":
+        document["tests"][0]["cells"][0]["scores"]["accuracy"]["value"] = "high"
+    (tmp_path / "b").mkdir()
+    if text is not None:
+        (tmp_path / "b" / "results.json").write_text(json.dumps(document) if text.isupper() else text)
+    path = tmp_path / ("b" if text is not None else "bb")
+    assert main(["diff", "a", str(path)]) == 2
+    told = capsys.readouterr()
+    assert f"error[{code}]" in told.err and says in told.err and "Traceback" not in told.err and not told.out
+
+
+def likeliest(delta: float, ups: int, downs: int, n: int) -> float:
+    """The probability of the pairs that are right in the first alone, by a search for the largest likelihood."""
+
+    def surprise(p: float) -> float:
+        chances = ((ups, p + delta), (downs, p), (n - ups - downs, 1 - 2 * p - delta))
+        return -sum(count * np.log(max(chance, 1e-300)) for count, chance in chances if count)
+
+    bounds = max(0.0, -delta), (1 - delta) / 2
+    return float(minimize_scalar(surprise, bounds=bounds, method="bounded", options={"xatol": 1e-13}).x)
+
+
+@pytest.mark.parametrize(("ups", "downs", "n"), [(21, 9, 91), (1, 1, 44), (0, 8, 30), (5, 2, 256), (3, 0, 40)])
+def test_the_interval_of_paired_shares_is_where_the_score_test_turns(ups: int, downs: int, n: int) -> None:
+    ends = paired_shares(ups, downs, n, 1.96)
+    for delta, wanted in zip(ends, (1.96, -1.96), strict=True):
+        spread = n * (2 * likeliest(delta, ups, downs, n) + delta * (1 - delta))
+        assert (ups - downs - n * delta) / np.sqrt(spread) == pytest.approx(wanted, abs=1e-3)
+    mirrored = paired_shares(downs, ups, n, 1.96)
+    assert mirrored == pytest.approx((-ends[1], -ends[0]))
+    assert paired_shares(0, 0, n, 1.96) == pytest.approx((-(1.96**2) / (n + 1.96**2), 1.96**2 / (n + 1.96**2)))
+
+
+@pytest.mark.parametrize("inputs", [1000, 30])
+def test_the_interval_of_paired_shares_holds_the_truth(inputs: int) -> None:
+    """In 19 of 20 samples, where pairs share inputs too: each input has a difficulty of its own in each run."""
+    random = np.random.default_rng(inputs)
+    held = 0
+    for _ in range(400):
+        base, source = random.integers(inputs, size=(2, 200))
+        hard = [random.normal(size=inputs) * 0.8 for _ in range(3)]
+        common = hard[0][base] + random.normal(size=200)
+        one = common + 0.5 > 0
+        other = common + 0.5 + 0.6 * (hard[1][base] + hard[2][source]) > 0
+        low, high = share_difference(one * 1.0, other * 1.0, np.ones(200, bool), Resampling({"b": base, "s": source}))
+        held += low <= TRUTH <= high
+    assert held / 400 > 0.92
+
+
+def _truth() -> float:
+    random = np.random.default_rng(7)
+    hard, noise, more = random.normal(size=(3, 2_000_000)) * np.array([[0.8], [1.0], [0.8 * 2**0.5 * 0.6]])
+    return float(((hard + noise + 0.5 + more > 0) * 1.0 - (hard + noise + 0.5 > 0)).mean())
+
+
+TRUTH = _truth()

@@ -1,0 +1,186 @@
+"""Hypothesis tests of circuits, random circuits beside every score, and ratios that say nothing, through runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from causal_dsl import api
+from causal_dsl.report.text import text as report_of
+from causal_dsl.score.results import CellResult
+from tests.engine.test_circuits import ByHand as HooksByHand
+from tests.engine.test_circuits import spec
+from tests.engine.tiny import execution_of, network_of
+from tests.measures.by_formula import equivalence_p, minimality_p
+
+PROGRAM = """
+domain Letter = {"a", "b", "c"}
+causal reversed {
+  a, b, c, d ~ Letter
+  output answer : Letter := a
+}
+network program = zoo("tracr-reverse")
+align there : reversed -> program {
+  prompt "BOS {a} {b} {c} {d}"
+  answer @ next_token
+}
+circuit planted : program {
+  parts = MEMBERS
+}
+metric gap = logit(answer) - logit(source.answer)
+test t on there {
+  base, source ~ reversed(n=64, seed=0) where base.answer != source.answer
+  do(outside(planted) <- source)
+  report equivalence_test(gap), minimality_test(gap), faithfulness(gap)
+}
+metric level = logit("a")
+test u on there {
+  base, source ~ reversed(n=64, seed=0)
+  do(outside(planted) <- source)
+  report independence_test(level)
+}
+"""
+
+
+def planted(members: str) -> tuple[CellResult, dict[str, float]]:
+    """The result of a circuit, and the p-value of each test."""
+    cells = [test.cells[0] for test in api.run(api.parse(PROGRAM.replace("MEMBERS", members))).tests]
+    found = {name.partition("_")[0]: one for cell in cells for name, one in cell.scores.items() if "_test(" in name}
+    assert all(one.value is not None and one.low is None for one in found.values())
+    return cells[0], {name: float(one.value or 0) for name, one in found.items()}
+
+
+def test_a_planted_circuit_is_rejected_by_none_and_each_fault_by_one() -> None:
+    """All sequences have one length: the letter is taken by a head of layer 3, and what stands before it is the same in all runs."""
+    _, true = planted("embed, layer[3].head[0]")
+    assert set(true) == {"equivalence", "independence", "minimality"} and all(p > 0.05 for p in true.values())
+    cell, more = planted("embed, layer[3].head[0], layer[1].mlp_out")
+    assert more["minimality"] < 0.05 < more["independence"]
+    assert cell.circuit is not None
+    each = cell.circuit.tests["minimality_test(gap)"].each
+    assert {name for name, p in each.items() if p <= 0.05} == {"layer[1].mlp_out"}
+    _, wrong = planted("layer[1].mlp_out")
+    assert all(p < 0.05 for p in wrong.values())
+
+
+def test_p_values_are_those_of_hooks_and_formulas_by_hand() -> None:
+    scores = "equivalence_test(gap, epsilon=0.2), minimality_test(gap, quantile=0.5)"
+    text = spec("llama", "outside(c) <- source", scores).replace("n=6", "n=24")
+    cell = api.run(api.parse(text)).tests[0].cells[0]
+    execution, _ = execution_of(text)
+    test = execution.plan.tests[0]
+    network = network_of(text[: text.index("align ")])
+    hand = HooksByHand(network)
+    base, written = hand_runs(execution, test, hand)
+    every = {("embed", -1, 0)} | {("mlp", layer, 0) for layer in range(len(network.layers))}
+    every |= {("z", layer, head) for layer in range(len(network.layers)) for head in range(network.facts.heads or 0)}
+    circuit = {("embed", -1, 0), ("z", 1, 1), ("z", 2, 0), ("mlp", 0, 0)}
+    keep = written(every - circuit)
+    assert cell.scores["equivalence_test(gap, epsilon=0.2)"].value == pytest.approx(
+        equivalence_p(keep - base, 0.2), abs=1e-9
+    )
+    effects = [float(np.abs(keep - written(every - circuit | {node})).mean()) for node in circuit]
+    others = [float(np.abs(written(every - circuit - {node}) - keep).mean()) for node in every - circuit]
+    assert len(others) == 12
+    assert cell.scores["minimality_test(gap, quantile=0.5)"].value == pytest.approx(
+        minimality_p(effects, others, 0.5), abs=1e-9
+    )
+
+
+def hand_runs(execution: Any, test: Any, hand: HooksByHand) -> Any:
+    """The metric of each pair in the base run, and where some nodes hold what they hold in the source run."""
+    import torch
+
+    inputs = execution.plan.inputs[test.network.key]
+    draw = execution.plan.scores["t"][0].label.draw
+    rows = {run.role: execution.plan.rows[run] for run in execution.plan.rows if run.draw == draw}
+    drawn = execution.plan.draw_of(test)
+    ids = {role: [torch.tensor(inputs.rows(np.array([i]))[0]) for i in rows[role]] for role in ("base", "source")}
+    seen = [hand.run(one, {})[1] for one in ids["source"]]
+
+    def written(nodes: set[tuple[str, int, int]]) -> np.ndarray:
+        found = []
+        for pair, own in enumerate(ids["base"]):
+            logits, _ = hand.run(own, {key: seen[pair][key[:2]] for key in nodes})
+            one, other = (10 + int(drawn.values[role]["o"][pair]) for role in ("base", "source"))
+            found.append(float(logits[one] - logits[other]))
+        return np.array(found)
+
+    return written(set()), written
+
+
+def test_every_score_has_random_circuits_and_controls_none_has_none() -> None:
+    names = ("faithfulness", "sufficiency", "necessity", "completeness", "minimality", "equivalence_test")
+    text = spec("llama", "c <- source", ", ".join(f"{name}(gap)" for name in names)).replace("n=6", "n=8")
+    cell = api.run(api.parse(text)).tests[0].cells[0]
+    assert cell.circuit is not None
+    for name in (*names, "faithfulness_per_pair", "faithfulness_median"):
+        random = cell.circuit.random[f"{name}(gap)"]
+        assert len(random.values) == 20 and random.as_good is not None, name
+        own = cell.scores[f"{name}(gap)"].value
+        if not random.searched:
+            assert random.own == pytest.approx(own)
+    complete = cell.circuit.random["completeness(gap)"]
+    assert complete.better == "low" and (complete.own or 0) <= (cell.scores["completeness(gap)"].value or 0)
+    minimal = cell.circuit.random["minimality(gap)"]
+    assert minimal.searched and minimal.better == "high"
+    without = api.run(api.parse(text.replace("n=8", "n=8, controls=none"))).tests[0].cells[0]
+    assert without.circuit is not None and not without.circuit.random
+    assert without.scores["completeness(gap)"] == cell.scores["completeness(gap)"]
+
+
+def test_random_sweeps_stand_beside_areas() -> None:
+    more = """
+circuit upto(k in [1, 2]) : net {
+  parts = layer[0:k].head[all], layer[0:k].mlp_out
+}
+test t on a {
+  base, source ~ m(n=6, seed=3) where base.o != source.o
+  do(outside(upto) <- source)
+  report cpr(gap)
+}
+"""
+    text = spec("llama", "outside(c) <- source", "faithfulness(gap)")
+    results = api.run(api.parse(text[: text.index("test t on")] + more))
+    test = results.tests[0]
+    assert set(test.random) == {"cpr(gap)", "cmd(gap)"} and len(test.random["cmd(gap)"].values) == 20
+    assert test.random["cmd(gap)"].better == "low" and test.random["cpr(gap)"].better == "high"
+    own = {report.text: report.estimate.value for report in test.reports}
+    assert test.random["cpr(gap)"].own == pytest.approx(own["cpr(gap)"])
+    # each is an area under the faithfulness of one random circuit at each size
+    points = [cell.circuit.random["faithfulness(gap)"].values[3] for cell in test.cells if cell.circuit]
+    sizes = [cell.circuit.sizes[3] / cell.circuit.size.of_edges for cell in test.cells if cell.circuit]
+    xs, ys = [0.0, *sizes, 1.0], [0.0, *(float(p or 0) for p in points), 1.0]
+    assert test.random["cpr(gap)"].values[3] == pytest.approx(float(np.trapezoid(ys, xs)), abs=1e-6)
+    assert "sweeps of random circuits of these sizes: cpr(gap)" in " ".join(report_of(results).split())
+
+
+def test_a_ratio_of_two_runs_that_hardly_differ_says_nothing() -> None:
+    """Where base and source may be exchanged, their mean difference is 0."""
+    text = spec("llama", "outside(c) <- source", "faithfulness(level), recovered(level)")
+    text = text.replace("metric gap", 'metric level = logit("w10")\nmetric gap').replace("n=6", "n=24")
+    (cell,) = api.run(api.parse(text)).tests[0].cells
+    told = [finding for finding in cell.findings if finding.code == "no_contrast"]
+    assert {finding.severity for finding in told} == {"alarm"} and len(told) == 2
+    assert any("faithfulness_median(level)" in finding.text for finding in told)
+    assert not [f for f in cell.findings if f.code == "circuit_like_random"]
+    scores = cell.scores["recovered(level)"]
+    assert scores.low is not None
+
+
+def test_medians_and_worst_pairs_stand_beside_ratios(tmp_path: Any) -> None:
+    text = spec("llama", "outside(c) <- source", "recovered(gap), change(gap), relative_change(gap)")
+    results = api.run(api.parse(text.replace("n=6", "n=16")))
+    (cell,) = results.tests[0].cells
+    ratio = {name: cell.scores[f"recovered{name}(gap)"] for name in ("", "_per_pair", "_median")}
+    assert len({one.value for one in ratio.values()}) == 3 and all(one.low is not None for one in ratio.values())
+    worst = cell.worst["recovered(gap)"]
+    assert [one.value for one in worst] == sorted(one.value for one in worst) and len(worst) == 3
+    assert worst[0].value <= (ratio["_median"].value or 0)
+    assert cell.scores["median(change(gap))"].value is not None
+    change = cell.scores["change(gap)"].value or 0
+    assert all(np.sign(change) * one.value <= abs(change) for one in cell.worst["change(gap)"])
+    shown = report_of(results)
+    assert "worst of recovered(gap)" in shown and "w1 " in shown
