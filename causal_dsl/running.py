@@ -42,7 +42,7 @@ from causal_dsl.program.templates import show_value
 from causal_dsl.program.tokens import MASK
 from causal_dsl.provenance import code_of, files_of, identity_of, inputs_of, machine_of, names_of
 from causal_dsl.ran import RanPart, joined, keep
-from causal_dsl.report.activations import refuse_nowhere, save_activations
+from causal_dsl.report.activations import refuse_nowhere, refuse_zarr, save_activations
 from causal_dsl.report.one_line import standing
 from causal_dsl.report.progress import Progress
 from causal_dsl.report.which_progress import progress
@@ -320,6 +320,7 @@ def _run(
             plan, networks, checked.answers, targets, memory, bar.advance, store, options.compiled, library.maps
         )
         refuse_nowhere(execution, folder)
+        refuse_zarr(execution)
         bar.begin(spec.name, execution.total())
         try:
             for said in execution.run():

@@ -253,6 +253,15 @@ class WrittenApartJson(TypedDict):
     "the number of pairs in which the causal model changes the answer"
 
 
+class BeyondJson(TypedDict):
+    """A test's interchange in pairs that do not pass its `where`."""
+
+    own: EstimateJson
+    "share of these pairs whose base the network answers right by itself, in [0, 1]"
+    right: EstimateJson
+    "share of these pairs with the causal model's answer, in [0, 1], over those whose inputs the network answers right"
+
+
 class WrittenPartJson(TypedDict):
     """One place of a variable that has several, or one of the numbers of its only place."""
 
@@ -507,6 +516,8 @@ class CellJson(TypedDict):
     "units that no variable claims, if that control was run"
     apart: NotRequired[list[WrittenApartJson]]
     "the variables that it writes together, each written by itself, if that control was run"
+    beyond: NotRequired[BeyondJson]
+    "the interchange in pairs that do not pass the `where` of the test"
     parts: NotRequired[list[WrittenPartJson]]
     "the places of a variable that has several, each written alone and left out, if that control was run"
     replaced: NotRequired[ReplacedJson]

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from causal_dsl.score.circuit_results import CircuitResult, RandomCircuits
     from causal_dsl.score.controls import Learned
     from causal_dsl.score.gradient_checks import GradientCheck
+    from causal_dsl.score.only_there import BeyondWhere
     from causal_dsl.score.parts import WrittenPart
     from causal_dsl.score.setting import FailedPair, ModelVariable, Setting
     from causal_dsl.score.unmapped import OtherValues, Unclaimed
@@ -171,6 +172,8 @@ class CellResult(Shown):
     unclaimed: tuple[Unclaimed, ...] = ()
     #: the variables that it writes together, written apart; empty where that was not run
     apart: tuple[WrittenApart, ...] = ()
+    #: its interchange in pairs that do not pass the `where` of the test; None where that was not run
+    beyond: BeyondWhere | None = None
     #: the places of a variable that has several, each written alone and left out; empty where that was not run
     parts: tuple[WrittenPart, ...] = ()
     #: an ablation beside other values at its places; None where there is none
@@ -192,6 +195,7 @@ class CellResult(Shown):
             more["rise"] = self.rise.to_json()
         more |= {"unclaimed": [one.to_json() for one in self.unclaimed]} if self.unclaimed else {}
         more |= {"apart": [one.to_json() for one in self.apart]} if self.apart else {}
+        more |= {} if self.beyond is None else {"beyond": self.beyond.to_json()}
         more |= {"parts": [one.to_json() for one in self.parts]} if self.parts else {}
         more |= {} if self.replaced is None else {"replaced": self.replaced.to_json()}
         more |= {} if self.circuit is None else {"circuit": self.circuit.to_json()}

@@ -128,6 +128,7 @@ def score_test(
     design = by_design(known) if labels is not None else ""
     risen = rises(estimator, iia) if iia is not None and design and len(cells) > 1 else []
     of = " in the part that is drawn from" if part else ""
+    passing = " that pass the `where`" if any(not one.value for one in scope) else ""
     all_of = all_of_them(weights is not None, rows is not None) + of
     # What is outside of a circuit that carries all moves nothing.
     outside = context.circuit is not None and context.circuit.outside
@@ -142,7 +143,7 @@ def score_test(
         if labels is not None and r2 is not None:
             cell = with_number_verdict(cell, known, of_numbers, c)
         elif labels is not None and iia is not None:
-            cell = with_verdict(cell, known, joint[c] if joint else None, risen[c] if risen else None, all_of)
+            cell = with_verdict(cell, known, joint[c] if joint else None, risen[c] if risen else None, all_of, passing)
         elif still:
             cell = at_rest(cell)
         results.append(cell)
