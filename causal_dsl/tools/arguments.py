@@ -12,6 +12,7 @@ from causal_dsl.tools.command_line import CommandLine, folder_path, memory_size,
 from causal_dsl.tools.completion_command import add_completion, completion
 from causal_dsl.tools.diff_command import add_diff, diff
 from causal_dsl.tools.explain import explain
+from causal_dsl.tools.init_command import add_init, init
 from causal_dsl.tools.output import say
 from causal_dsl.tools.report_output import add_report_options
 from causal_dsl.tools.verbose import add_voice
@@ -108,6 +109,8 @@ def parser() -> argparse.ArgumentParser:
     explained.add_argument(
         "code", nargs="*", metavar="WORD", help="such as E201, iia or vacuous; without a word, list all"
     )
+
+    add_init(_command(command, "init", "write a spec for a table of facts, a network and a prompt", init))
 
     add_completion(_command(command, "completion", "print a script of completions for a shell", completion), top)
 
