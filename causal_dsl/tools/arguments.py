@@ -13,8 +13,13 @@ from causal_dsl.tools.completion_command import add_completion, completion
 from causal_dsl.tools.diff_command import add_diff, diff
 from causal_dsl.tools.explain import explain
 from causal_dsl.tools.init_command import add_init, init
+from causal_dsl.tools.lsp_command import ABOUT as LSP
+from causal_dsl.tools.lsp_command import lsp, lsp_options
+from causal_dsl.tools.mcp_command import mcp, mcp_options
 from causal_dsl.tools.output import say
+from causal_dsl.tools.report_command import add_report, report
 from causal_dsl.tools.report_output import add_report_options
+from causal_dsl.tools.skill_command import skill
 from causal_dsl.tools.verbose import add_voice
 from causal_dsl.tools.zoo_command import zoo
 
@@ -112,8 +117,12 @@ def parser() -> argparse.ArgumentParser:
 
     add_init(_command(command, "init", "write a spec for a table of facts, a network and a prompt", init))
 
+    add_report(_command(command, "report", "write kept results as a page, as figures, or as text", report))
     add_completion(_command(command, "completion", "print a script of completions for a shell", completion), top)
 
+    _command(command, "skill", "print a page that teaches the language to a coding agent", skill)
+
+    mcp_options(_command(command, "mcp", "serve check, plan and run to an agent, by the Model Context Protocol", mcp))
     add_diff(_command(command, "diff", "compare two runs, cell by cell", diff))
 
     zoos = _command(command, "zoo", "list, train or fetch the networks of zoo(…)", zoo)
@@ -128,6 +137,8 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("--seed", type=seed_number, default=0, metavar="N", help="default 0")
     fetch = action.add_parser("fetch", help="fetch a network now", description="Fetch a network before a run needs it.")
     fetch.add_argument("name", metavar="NAME", help="the network's name in the list")
+
+    lsp_options(_command(command, "lsp", LSP, lsp))
     return top
 
 

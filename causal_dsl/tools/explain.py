@@ -60,14 +60,21 @@ def page_of(written: str, line: CommandLine) -> str:
     )
 
 
+def list_of_all() -> list[str]:
+    """A line for each code, and the names of measures, readings and findings."""
+    return [
+        *(f"{code}  {title(page)}" for code, page in codes().items()),
+        "measures: " + ", ".join(MEASURES),
+        "readings at places: " + ", ".join(READINGS),
+        "verdicts and findings: " + ", ".join(FINDINGS),
+    ]
+
+
 def explain(written: list[str], line: CommandLine) -> int:
     """Print the pages of the codes, or the list of all codes where none is given."""
     if not written:
-        for code, page in codes().items():
-            say(f"{code}  {title(page)}")
-        say("measures: " + ", ".join(MEASURES))
-        say("readings at places: " + ", ".join(READINGS))
-        say("verdicts and findings: " + ", ".join(FINDINGS))
+        for one in list_of_all():
+            say(one)
         return 0
     text = "\n".join(page_of(code, line) for code in written)
     shown = for_terminal(sys.stdout, lambda console: _print_page(text, console))

@@ -10,6 +10,7 @@ import re
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -90,10 +91,12 @@ def init(arguments: Namespace, line: CommandLine) -> int:
             line.place(str(arguments.file) if arguments.file is not None else "init"),
             help="name another file, or replace it with `--force`",
         )
-    text = _checked(lambda layers, readout: _spec(table, network, prompt, key, answer, file, layers, readout), file)
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text, encoding="utf-8")
+        with _folder(file.parent):
+            text = _checked(
+                lambda layers, readout: _spec(table, network, prompt, key, answer, file, layers, readout), file
+            )
+            file.write_text(text, encoding="utf-8")
     except OSError as error:
         why = error.strerror or str(error)
         raise fail("E708", f"cannot write {shown_path(file)}", line.place("init"), notes=(why,)) from error
