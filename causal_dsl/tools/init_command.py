@@ -104,6 +104,19 @@ def init(arguments: Namespace, line: CommandLine) -> int:
     return 0
 
 
+@contextmanager
+def _folder(folder: Path) -> Iterator[None]:
+    """The folder of the spec is there while the spec is checked; what was made for it goes if nothing is written."""
+    made = [above for above in (folder, *folder.parents) if not above.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        for above in made:
+            above.rmdir()
+        raise
+
+
 def _asked(given: str | None, question: str, option: str, line: CommandLine, read: Callable[[str], Answer]) -> Answer:
     """An answer from an option, or from whoever sits at the terminal, who is asked again where it will not do."""
     if given is not None:
