@@ -12,6 +12,7 @@ from causal_dsl.tools.command_line import CommandLine, folder_path, memory_size,
 from causal_dsl.tools.completion_command import add_completion, completion
 from causal_dsl.tools.diff_command import add_diff, diff
 from causal_dsl.tools.explain import explain
+from causal_dsl.tools.history_command import add_history, history
 from causal_dsl.tools.init_command import add_init, init
 from causal_dsl.tools.lsp_command import ABOUT as LSP
 from causal_dsl.tools.lsp_command import lsp, lsp_options
@@ -124,6 +125,7 @@ def parser() -> argparse.ArgumentParser:
 
     mcp_options(_command(command, "mcp", "serve check, plan and run to an agent, by the Model Context Protocol", mcp))
     add_diff(_command(command, "diff", "compare two runs, cell by cell", diff))
+    add_history(_command(command, "history", "show the scores of a spec over many runs", history))
 
     zoos = _command(command, "zoo", "list, train or fetch the networks of zoo(…)", zoo)
     zoos.set_defaults(action="list")

@@ -64,7 +64,7 @@ def test_what_it_writes_passes_check_and_runs(words: list[str], file: str, capsy
         (["--task", "t.csv", "--network", "equality-relu", *PROMPT], "E", "prompt"),
         (["there.causal", "--task", "t.csv", *NET, *PROMPT], "E874", "--force"),
         (["t.csv/x.causal", "--task", "t.csv", *NET, *PROMPT], "E708", "t.csv"),
-        (["new/x.causal", "--task", "t.csv", "--network", "equality-relu", *PROMPT], "E", "prompt"),
+        (["new/x.causal", "--task", "t.csv", *NET, *PROMPT], "E224", "lies outside"),
         (["--task", "t.csv", *NET], "E873", "--prompt"),
         ([], "E873", "--task"),
     ],
