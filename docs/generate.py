@@ -415,7 +415,10 @@ def schema() -> dict[str, Any]:
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "The documents that causal-dsl prints with --json",
-        "anyOf": [schema_of(shape) for shape in (shapes.RunJson, shapes.CheckJson, shapes.PlanJson, shapes.DiffJson)],
+        "anyOf": [
+            schema_of(shape)
+            for shape in (shapes.RunJson, shapes.CheckJson, shapes.PlanJson, shapes.DiffJson, shapes.HistoryJson)
+        ],
         "$defs": {shape.__name__.removesuffix("Json"): definition(shape) for shape in every},
     }
 
