@@ -77,7 +77,7 @@ def studies() -> list[Study]:
         lines = [line.removeprefix("#").removeprefix(" ").rstrip() for line in header[0].splitlines()]
         told = "\n".join(lines).strip()
         question, _, rest = told.partition("\n\n")
-        at = re.search(r"^Found\b", question, re.MULTILINE)
+        at = re.search(r"(?:^|(?<=[.?] ))Found\b", question, re.MULTILINE)
         if at is not None:
             question, rest = question[: at.start()].strip(), f"{question[at.start() :]}\n\n{rest}".strip()
         found.append(Study(path, " ".join(question.split()), rest, text[header.end() :].strip() + "\n"))
