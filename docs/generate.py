@@ -1,5 +1,5 @@
 """Write what the package's records decide: tables of the pages, the index of diagnostics, the defaults of configs,
-the schema of the JSON.
+the schema of the JSON, the colours of editors.
 
 Run it after a measure, a finding, a family of features, an architecture, a field of the JSON or a page of a diagnostic was added or changed:
 ``python docs/generate.py``. With ``--check`` it writes nothing, names the files that would change, and exits with 1.
@@ -21,6 +21,10 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the checkout that it stands in, and no installed package
 
+sys.path.insert(1, str(Path(__file__).resolve().parent))
+
+import editor_files
+
 from causal_dsl import shapes
 from causal_dsl.vocabulary.architectures import ARCHITECTURES, Architecture
 from causal_dsl.vocabulary.architectures.architecture import SIZES
@@ -32,6 +36,7 @@ from causal_dsl.vocabulary.settings import Setting
 from causal_dsl.vocabulary.values import VALUES
 
 DOCS = Path(__file__).parent
+EDITORS = DOCS.parent / "editors"
 DEFAULTS = DOCS.parent / "causal_dsl" / "vocabulary" / "architectures" / "defaults.json"
 DECODERS = DEFAULTS.with_name("decoders.json")
 TOKENS = ("pad_token_id", "bos_token_id", "eos_token_id")
@@ -433,6 +438,9 @@ FILES: dict[Path, Callable[[str], str]] = {
     DEFAULTS: lambda _: lines_of(defaults()),
     DECODERS: lambda _: lines_of(decoders()),
     DOCS / "output.schema.json": schema_text,
+    EDITORS / "vscode" / "syntaxes" / "causal.tmLanguage.json": editor_files.textmate,
+    EDITORS / "vim" / "syntax" / "causal.vim": editor_files.vim,
+    EDITORS / "emacs" / "causal-mode.el": editor_files.emacs,
 }
 
 

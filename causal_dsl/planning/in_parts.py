@@ -15,6 +15,7 @@ from causal_dsl.planning.probe_rows import FREE, LEAST, MANY, SEED, SHARE, is_sm
 from causal_dsl.planning.rest_of_layer import named
 from causal_dsl.program.probed import InParts
 from causal_dsl.program.program import Cell, Intervention, Test
+from causal_dsl.program.whole_maps import writes_all
 from causal_dsl.vocabulary.locations import Place
 from causal_dsl.vocabulary.values.from_run import FromRun
 
@@ -41,7 +42,7 @@ def in_parts(plan: Plan, test: Test, number: int, cell: Cell) -> Iterator[Test]:
         for k, some in enumerate(sets):
             places = tuple(parts[part] for part in some)
             told = f"{', '.join(map(str, places))} <- {role}"
-            new = replace(intervention, places=places, value=FromRun(role, places), text=told)
+            new = replace(intervention, places=places, value=FromRun(role, places), text=told, features=())
             mine = tuple(new if i is intervention else i for i in cell.interventions if places or i is not intervention)
             cells.append(Cell((("part", k + 1),), mine))
         values = {r: {name: column[chosen] for name, column in drawn.values[r].items()} for r in drawn.values}
@@ -66,7 +67,7 @@ def _parts_of(test: Test, intervention: Intervention) -> tuple[tuple[Place, ...]
     """The places of a variable that is interchanged, from the first layer up; of one place of a vector network its numbers, many of them
     in groups; and whether it is one."""
     value, places = intervention.value, intervention.places
-    plain = not (intervention.add or intervention.features or intervention.inside or intervention.to)
+    plain = writes_all(intervention, test.network.facts) and not (intervention.add or intervention.to)
     if not plain or not intervention.variable or not isinstance(value, FromRun) or value.places != places:
         return (), False
     if any(place.key is not None for place in places):

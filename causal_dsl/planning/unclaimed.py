@@ -63,9 +63,10 @@ def untried(plan: Plan, test: Test, number: int) -> str:
     return unclaimed(plan, test, number, test.cells[number])[1]
 
 
-def unclaimed(plan: Plan, test: Test, number: int, cell: Cell) -> tuple[list[Test], str]:
-    """The probes of a cell; and where there are none, why."""
-    claims = claims_of(plan, test, cell)
+def unclaimed(plan: Plan, test: Test, number: int, cell: Cell, other: Drawn | None = None) -> tuple[list[Test], str]:
+    """The probes of a cell; and where there are none, why. ``other``: inputs in place of the test's own."""
+    drawn = plan.draw_of(test) if other is None else other
+    claims = claims_of(plan, test, cell, drawn)
     reason = ""
     found: list[tuple[Cell, WrittenLayer, str]] = []
     for name, claim in claims:
@@ -74,7 +75,7 @@ def unclaimed(plan: Plan, test: Test, number: int, cell: Cell) -> tuple[list[Tes
         found += [(claim, one, _called(name, one.site if len(layers) > 1 else None)) for one in layers]
     made: list[Test] = []
     for claim, layer, what in found:
-        probes, why = _of_layer(plan, test, number, claim, layer, len(found), what)
+        probes, why = _of_layer(plan, test, number, claim, layer, len(found), what, drawn)
         made += probes
         reason = reason or why
     return made, "" if made else reason
@@ -85,14 +86,15 @@ def _called(beside: str, site: Site | None) -> str:
 
 
 def _of_layer(
-    plan: Plan, test: Test, number: int, cell: Cell, layer: WrittenLayer, of: int, what: str
+    plan: Plan, test: Test, number: int, cell: Cell, layer: WrittenLayer, of: int, what: str, drawn: Drawn
 ) -> tuple[list[Test], str]:
     site = layer.site
     here = _claimed(test, layer.placed)
     names = " and ".join(f"`{p.variable}`" for p in here)
     placed = tuple(p.variable for p in here)
     tokens = plan.inputs[test.network.key].has_tokens
-    drawn = plan.draw_of(test)
+    beyond = drawn is not plan.draw_of(test)
+    what += " beyond the `where`" if beyond else ""
     ways = ways_of(test, drawn, placed, tokens)
     if not ways:
         return (
@@ -128,7 +130,7 @@ def _of_layer(
             cells = tuple(Cell((("part", part + 1),), _taken(site, chosen, tokens)) for part, chosen in enumerate(sets))
             more = sets is small
             probe = Unmapped(
-                number, site, tuple(sets), placed, differ, why_, tokens, all_pairs, written, layer.early, more
+                number, site, tuple(sets), placed, differ, why_, tokens, all_pairs, written, layer.early, more, beyond
             )
             made.append(made_test(test, "unmapped", number, rows_of, cells, probe, f"{what}, few" if more else what))
     if few or [why_ for why_, _ in ways] != ["alike"]:

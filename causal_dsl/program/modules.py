@@ -133,6 +133,7 @@ def read_source(path: Path, diagnostics: Diagnostics, span: Span | None = None) 
     shown = shown_path(path)
     held = _UNSAVED.get()
     if held and (text := held.get(real_path(path))) is not None:
+        reads.note(path, text.encode("utf-8", "surrogatepass"))
         return Source(shown, text)
     place = span or Span(Source(shown, ""), 0, 0)
 

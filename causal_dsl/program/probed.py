@@ -38,6 +38,8 @@ class Unmapped:
     early: bool = False
     #: of many units: whether ``units`` are the sets of two, or of two and three, that run beside the others
     more: bool = False
+    #: whether its inputs need not pass the `where` of the test
+    beyond: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +61,13 @@ class Apart:
 
     cell: int
     swaps: tuple[tuple[tuple[str, str], ...], ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Beyond:
+    """The interchange of a cell in pairs that do not pass the `where` of its test."""
+
+    cell: int
 
 
 @dataclass(frozen=True, eq=False)

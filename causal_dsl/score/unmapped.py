@@ -216,6 +216,11 @@ def unwritten_finding(names: Sequence[str], how: str, why: str) -> Finding:
     return Finding("not_tried", f"{_listed(names)} were not taken {how} beside this test, because {why}.")
 
 
+def not_beyond_finding(why: str) -> Finding:
+    """`not_tried`: the claim was not tried in pairs that do not pass the `where`, and ``why``."""
+    return Finding("not_tried", f"The interchange was not tried in pairs that do not pass the `where`, because {why}.")
+
+
 def unparted_finding(name: str, why: str) -> Finding:
     """`not_tried`: the places of a variable were not written in parts, and ``why``."""
     return Finding("not_tried", f"The places of `{name}` were not written alone and left out, because {why}.")
@@ -327,6 +332,7 @@ __all__ = [
     "Unclaimed",
     "early_finding",
     "moves",
+    "not_beyond_finding",
     "of_pairs",
     "one_of",
     "replacement_findings",

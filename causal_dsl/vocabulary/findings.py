@@ -265,6 +265,13 @@ _ALL = (
         forbids_when="if it is an alarm; `exact` always",
     ),
     FindingKind(
+        "only_there",
+        "beside",
+        "alarm",
+        "beside `exact` or `supported`: what a test claims under its `where` is not so in pairs that do not pass it, or in other inputs; or what it writes beside its variables takes away units that move the answer",
+        graded="alarm; info if the network does not do the task there, and of what is taken away",
+    ),
+    FindingKind(
         "idle_place",
         "beside",
         "alarm",

@@ -528,3 +528,37 @@ def _unread(count: int) -> Network:
     return Network(
         lambda x: torch.cat([units(p(x), q(x)), x[:, 3:].expand(-1, count)], 1), lambda h: differ(h[:, 0], h[:, 1])
     )
+
+
+# ── where only a part of the inputs is drawn ────────────────────────────────────────────────────
+
+
+def p_and_an_input() -> Network:
+    """Unit 0 is p but where e is 1: there it is whether x is 3."""
+    return Network(
+        lambda x: units(torch.where(x[:, 3] > 0, differ(p(x), q(x)), p(x)), q(x), x[:, 3]),
+        lambda h: differ(torch.where(h[:, 2] > 0, differ(h[:, 0], h[:, 1]), h[:, 0]), h[:, 1]),
+    )
+
+
+def wrong_elsewhere() -> Network:
+    """p, but where e is 1 whether x is 3: there the answers are wrong."""
+    return Network(
+        lambda x: units(torch.where(x[:, 3] > 0, (x[:, 0] > 2.5).double(), p(x)), q(x)),
+        lambda h: differ(h[:, 0], h[:, 1]),
+    )
+
+
+def of_two_others() -> Network:
+    """Unit 0 is whether z and e are both there, which a test may tie to p."""
+    return Network(lambda x: units(differ(q(x), x[:, 3]), p(x), q(x)), lambda h: differ(h[:, 0], h[:, 2]))
+
+
+def one_code() -> Network:
+    """x and y in one number, no two settings near each other by their order; p is read off it."""
+
+    def answer(h: Tensor) -> Tensor:
+        both = h[:, 0].abs().pow(1 / 3).round()
+        return differ(((both % 4) > (both / 4).floor()).double(), h[:, 1])
+
+    return Network(lambda x: units((x[:, 0] + 4 * x[:, 1]) ** 3, q(x)), answer)

@@ -107,6 +107,14 @@ def test_what_check_says_is_told_and_faults_of_syntax_beside_it(tmp_path: Path) 
     edit(tmp_path, work)
 
 
+def readable(path: Path) -> bool:
+    """Whether an editor can open it as UTF-8."""
+    try:
+        return bool(path.read_bytes().decode("utf-8"))
+    except UnicodeDecodeError:
+        return False
+
+
 GOLDEN = sorted((ROOT / "tests" / "program" / "errors").rglob("*.causal")) + sorted(
     (ROOT / "tests" / "syntax" / "errors").rglob("*.causal")
 )
@@ -114,7 +122,7 @@ GOLDEN = sorted((ROOT / "tests" / "program" / "errors").rglob("*.causal")) + sor
 
 def test_faulty_specs_have_the_diagnostics_of_check(tmp_path: Path) -> None:
     """Those of the golden pairs, a part of them: as `check` has them, in the same places."""
-    some = random.Random(0).sample(GOLDEN, 25)
+    some = random.Random(0).sample([path for path in GOLDEN if readable(path)], 25)
 
     async def work(one: Editor) -> None:
         for path in some:
@@ -152,7 +160,7 @@ def test_positions_are_code_units_of_utf_16(tmp_path: Path) -> None:
 
     async def work(one: Editor) -> None:
         uri = one.open((tmp_path / "u.causal").as_uri(), text)
-        (told,) = [each for each in await one.checked(uri) if each.code == "E201"]
+        (told,) = [each for each in await one.checked(uri) if each.code == "E305"]
         assert one.part(uri, told.range) == "c"
         one.write(uri, '"🙂", "𝔘"', '"🙂🙂", "𝔘"')  # an edit behind such characters lands where it should
         assert (await one.command("causal-dsl.text", uri))["text"] == one.texts[uri]
@@ -172,7 +180,7 @@ def test_a_text_that_was_never_saved(uri: str, tmp_path: Path) -> None:
     async def work(one: Editor) -> None:
         one.open(uri, 'from "names.causal" import Name\ncausal m {\n  a ~ Name\n\n  output b := a == c\n}\n')
         found = await one.until(uri, bool)
-        assert [each.code for each in found] == ["E201"]
+        assert [each.code for each in found] == ["E305"]
         assert "m" in [each.name for each in await outlined(one, uri)]
         assert await one.command("causal-dsl.run", uri, "") is None
         assert "save" in one.client.messages[-1].message
@@ -304,15 +312,12 @@ def test_a_name_is_another_in_every_file(tmp_path: Path) -> None:
         }
         for word, new, why in [
             ("odd @", "a", "already a variable"),
-            ("odd @", "layer", ""),
             ("odd @", "test", "keyword"),
             ("odd @", "1st", "not a name"),
             ("parity(n", "net", "already has a network"),
-            ("places on" if "places on" in USER else "places :", "solves", "already has a test"),
+            ("places :", "solves", "already has a test"),
             ("accuracy", "iia", "word of the language"),
         ]:
-            if new == "layer":
-                continue
             with pytest.raises(JsonRpcException, match=why):
                 await renamed(one, uri, word, new)
 
@@ -326,7 +331,7 @@ def test_a_placeholder_is_renamed_with_its_variable(tmp_path: Path) -> None:
         uri = one.file(tmp_path / "s.causal")
         await one.checked(uri)
         (text,) = (await renamed(one, uri, "a, b, c, d ~", "one")).values()
-        assert 'prompt "{one} {b} {c} {d} ="' in text and "left        := one == b" in text and "p in [one, b" in text
+        assert 'prompt "{one} {b} {c} {d} ="' in text and "left  := one == b" in text and "p in [one, b" in text
         one.open((tmp_path / "t.causal").as_uri(), text)
         assert await one.checked((tmp_path / "t.causal").as_uri()) == []
 
@@ -347,7 +352,7 @@ def test_hovers(tmp_path: Path) -> None:
         assert COMPONENTS["resid_post"].meaning in site and "[tokens, 64]" in site and "3 layers" in site
         test = await hovered(one, uri, "where_is_left")
         assert "noop 0.500" in test and "to run it: " in test and "GFLOP" in test and "15 cells" in test
-        assert "`a == b`" in await hovered(one, uri, "left ") or "left" in await hovered(one, uri, "left ")
+        assert "left  := a == b" in await hovered(one, uri, "left  @")
         assert "at least 1" in await hovered(one, uri, "n=256")
         assert "layers 3" in await hovered(one, uri, "net =")
 
@@ -361,16 +366,16 @@ def test_completion(tmp_path: Path) -> None:
         uri = one.file(tmp_path / "s.causal")
         await one.checked(uri)
         assert {"causal", "align", "test", "network"} <= set(await completed(one, uri, "left == right\n}\n\n", "a"))
-        inside = await completed(one, uri, "left @ layer[l].", "")
+        inside = await completed(one, uri, "left  @ layer[l].", "")
         language = {name for name, c in COMPONENTS.items() if c.layer and "language" in c.kinds}
         assert {"resid_post", "mlp_out", "head"} <= set(inside) <= language | {"head", "expert", "out"}
         assert "router" not in inside  # this network has no experts
         assert {"a", "b", "c", "d", "last", "first", "all", "l", "p"} <= set(
-            await completed(one, uri, "left @ layer[l].resid_post[", "")
+            await completed(one, uri, "left  @ layer[l].resid_post[", "")
         )
-        via = await completed(one, uri, "left @ layer[l].resid_post[p]", " via ")
+        via = await completed(one, uri, "left  @ layer[l].resid_post[p]", " via ")
         assert set(FEATURES) <= set(via)
-        settings = await completed(one, uri, "left @ layer[l].resid_post[p]", " via rotation(")
+        settings = await completed(one, uri, "left  @ layer[l].resid_post[p]", " via rotation(")
         assert set(FEATURES["rotation"].settings) <= set(settings) and "epochs" in settings
         assert {"n", "seed", "balance", "split"} <= set(await completed(one, uri, "base, source ~ equality(", ""))
         assert await completed(one, uri, "base, source ~ equality(", "split=") == ["fit", "validation", "test"]
@@ -388,7 +393,7 @@ def test_completion(tmp_path: Path) -> None:
 
 
 def test_layout_outline_folds_and_colours(tmp_path: Path) -> None:
-    messy = EQUALITY.replace("  left        := a == b", "left:=a==b").replace("\n", "\r\n")
+    messy = EQUALITY.replace("  left  := a == b", "left:=a==b").replace("\n", "\r\n")
 
     async def work(one: Editor) -> None:
         uri = one.open((tmp_path / "s.causal").as_uri(), messy)
@@ -419,7 +424,7 @@ def test_layout_outline_folds_and_colours(tmp_path: Path) -> None:
         ("report iia", "report ia", "report iia"),
         ("a == b", "a === b", "a == b"),
         ("a == b", "a == b;", "a == b"),
-        ("left        := a", "left        = a", "left        := a"),
+        ("left  := a", "left  = a", "left  := a"),
         (", p in [a, b, c, d, last]", ", p in [a, b, c, d, last]", None),
         ("resid_post[p]", "resid_pos[p]", "resid_post[p]"),
         ("resid_post[p]", "resid_post", "resid_post[last]"),
@@ -520,21 +525,23 @@ async def scribble(one: Editor, uri: str, seed: int, edits: int) -> None:
         one.replace_anywhere(uri, start, max(start, end), new)
         if number % 10 == 0:
             at = one.position(uri, drawn.randrange(len(one.texts[uri]) + 1))
-            asked = drawn.choice(
+            client = one.client
+            ask, asked = drawn.choice(
                 [
-                    one.client.text_document_hover_async(types.HoverParams(place, at)),
-                    one.client.text_document_completion_async(types.CompletionParams(place, at)),
-                    one.client.text_document_definition_async(types.DefinitionParams(place, at)),
-                    one.client.text_document_document_symbol_async(types.DocumentSymbolParams(place)),
-                    one.client.text_document_semantic_tokens_full_async(types.SemanticTokensParams(place)),
-                    one.client.text_document_folding_range_async(types.FoldingRangeParams(place)),
-                    one.client.text_document_code_lens_async(types.CodeLensParams(place)),
-                    one.client.text_document_code_action_async(
-                        types.CodeActionParams(place, types.Range(at, at), types.CodeActionContext([]))
+                    (client.text_document_hover_async, types.HoverParams(place, at)),
+                    (client.text_document_completion_async, types.CompletionParams(place, at)),
+                    (client.text_document_definition_async, types.DefinitionParams(place, at)),
+                    (client.text_document_document_symbol_async, types.DocumentSymbolParams(place)),
+                    (client.text_document_semantic_tokens_full_async, types.SemanticTokensParams(place)),
+                    (client.text_document_folding_range_async, types.FoldingRangeParams(place)),
+                    (client.text_document_code_lens_async, types.CodeLensParams(place)),
+                    (
+                        client.text_document_code_action_async,
+                        types.CodeActionParams(place, types.Range(at, at), types.CodeActionContext([])),
                     ),
                 ]
             )
-            await asked
+            await ask(asked)
         if number % 25 == 0 or number == edits - 1:
             assert (await one.command("causal-dsl.text", uri))["text"] == one.texts[uri], number
 

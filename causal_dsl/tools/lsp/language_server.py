@@ -110,10 +110,7 @@ class SpecServer(LanguageServer):
         if state is not None and state.task is not None:
             state.task.cancel()
         self._edits += 1
-        self.files = SpecFiles(self.texts)
-        for text in self.texts.every():
-            if text.uri in self.states:
-                self.files.put(text, self.states[text.uri].parsed)
+        self.files.drop(uri)
         self.text_document_publish_diagnostics(types.PublishDiagnosticsParams(uri, []))
         self.check_users(file_of(uri))
 

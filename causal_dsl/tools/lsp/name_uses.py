@@ -151,7 +151,7 @@ class UseFinder:
         if isinstance(one, tree.TestDecl):
             self.parameters(one.parameters, symbol, _first(variables, self.top))
         parameters = self.meanings.parameters(symbol)
-        self.expr(one.on, _first(parameters, self.top))
+        self.expr(one.on, _first(parameters, self.top, variables))
         runs: dict[str, SpecSymbol] = {}
         models: dict[str, SpecSymbol | None] = {}
         for member in one.members:

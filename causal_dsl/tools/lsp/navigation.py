@@ -166,6 +166,12 @@ async def rename(server: SpecServer, symbol: SpecSymbol, new: str) -> types.Work
     if clash:
         raise Refused(clash)
     edits: dict[str, list[Span]] = {}
+    for file in dict.fromkeys(file for file, _ in found):
+        parsed = server.files.at(file)
+        if parsed is not None and parsed.faults:
+            raise Refused(
+                f"{Path(file).name} has faults of syntax (line {parsed.faults[0].span.line}): mend them first"
+            )
     for file, use in found:
         edits.setdefault(file, []).append(use.span)
     await _checked_edits(server, edits, new)

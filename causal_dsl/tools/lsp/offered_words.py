@@ -326,10 +326,9 @@ class Offers:
             return
         head = path[0] if path else ""
         runs = self._runs()
-        if head in runs:
-            yield from self.variables(runs[head])
+        yield from self.variables(runs.get(head))
         yield from (Offer(name, _KIND.Field, "a group") for name in self.meanings.groups(self.names.get(head)))
-        if self.at.bracket is not None and self.at.bracket.token.type == "LSQB":
+        if head not in runs and self.at.bracket is not None and self.at.bracket.token.type == "LSQB":
             yield from (Offer(part, _KIND.Field, "tokens of a placeholder") for part in PARTS_OF_PLACES)
 
     # ── by kind ──

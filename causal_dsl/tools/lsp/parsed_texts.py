@@ -79,7 +79,7 @@ class ParsedText:
         return replace(self.tree, declarations=tuple(kept), broken=tuple(broken))
 
 
-class Moved:
+class MovedPlaces:
     """Where the places of one text are in another: those of tokens before and behind all that differs."""
 
     def __init__(self, old: ParsedText, new: ParsedText):
@@ -127,4 +127,4 @@ class Moved:
         return replace(found, span=span, others=tuple(others))
 
 
-__all__ = ["Moved", "ParsedText"]
+__all__ = ["MovedPlaces", "ParsedText"]

@@ -9,7 +9,7 @@ from pathlib import Path
 from causal_dsl.diagnostics import Diagnostics, real_path, shown_path
 from causal_dsl.program.modules import read_source
 from causal_dsl.syntax import tree
-from causal_dsl.tools.lsp.open_texts import OpenText, OpenTexts
+from causal_dsl.tools.lsp.open_texts import OpenText, OpenTexts, file_of
 from causal_dsl.tools.lsp.parsed_texts import ParsedText
 
 SUFFIX = ".causal"
@@ -34,9 +34,10 @@ class SpecFiles:
         """An open text as it was parsed."""
         self._open[self.key(text)] = parsed
 
-    def drop(self, text: OpenText) -> None:
+    def drop(self, uri: str) -> None:
         """A text that was closed: its file is read again."""
-        self._open.pop(self.key(text), None)
+        file = file_of(uri)
+        self._open.pop(str(real_path(file)) if file is not None else uri, None)
 
     def at(self, key: str) -> ParsedText | None:
         """The text of a file; None where it cannot be read."""

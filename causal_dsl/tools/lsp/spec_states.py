@@ -11,7 +11,7 @@ from pathlib import Path
 from causal_dsl.diagnostics import Diagnostic, Source, Span, real_path
 from causal_dsl.syntax import tree
 from causal_dsl.tools.lsp.check_messages import CheckAnswer
-from causal_dsl.tools.lsp.parsed_texts import Moved, ParsedText
+from causal_dsl.tools.lsp.parsed_texts import MovedPlaces, ParsedText
 from causal_dsl.tools.lsp.spec_summary import Summary
 
 #: Seconds a check took from which on only the tests that were changed are checked first.
@@ -37,7 +37,7 @@ class SpecState:
 
     def edit(self, parsed: ParsedText) -> bool:
         """The text is now another; whether it has to be checked again."""
-        moved = Moved(self.parsed, parsed)
+        moved = MovedPlaces(self.parsed, parsed)
         self.found = tuple(new for old in self.found if (new := moved.diagnostic(old)) is not None)
         self.parsed, self.edited = parsed, time.monotonic()
         self.changes += 1

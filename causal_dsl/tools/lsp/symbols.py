@@ -43,7 +43,7 @@ class NameUse:
 
 
 @dataclass(eq=False)
-class Declared:
+class FileNames:
     """What a file declares or imports, by name, and the declaration of each of its own symbols."""
 
     file: str
@@ -56,13 +56,13 @@ class Meanings:
 
     def __init__(self, files: SpecFiles):
         self.files = files
-        self._declared: dict[str, Declared] = {}
+        self._declared: dict[str, FileNames] = {}
 
-    def declared(self, file: str) -> Declared:
+    def declared(self, file: str) -> FileNames:
         """The names of a file; those of a file that imports itself in a circle are its own alone."""
         if file in self._declared:
             return self._declared[file]
-        found = self._declared[file] = Declared(file)
+        found = self._declared[file] = FileNames(file)
         parsed = self.files.at(file)
         for one in parsed.tree.declarations if parsed is not None else ():
             if isinstance(one, tree.Import):
@@ -170,4 +170,4 @@ def called(expr: Any) -> str:
     return expr.name if isinstance(expr, tree.Name) else ""
 
 
-__all__ = ["Declared", "Meanings", "NameUse", "SpecSymbol", "called", "variable_names"]
+__all__ = ["FileNames", "Meanings", "NameUse", "SpecSymbol", "called", "variable_names"]
