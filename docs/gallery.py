@@ -113,18 +113,12 @@ def page_of(study: Study) -> str:
     if study.figures:
         parts.append("## Figures")
         for figure in study.figures:
-            what = figure.stem.partition("--")[2].replace("--", ", ")
-            parts.append(f"![{what}](../figures/{figure.name})\n\n{what}: {alternative(figure)}")
+            test, _, score = figure.stem.partition("--")[2].rpartition("-")
+            what = f"the scores of the test `{test}`" if score == "scores" else f"`{score}` of the test `{test}`"
+            parts.append(f"![{what.replace('`', '')}](../figures/{figure.name})\n\nFigure: {what}.")
     parts += ["## The spec", f"[{study.path.relative_to(SPECS.parent).as_posix()}]({study.source})"]
     parts.append(f"```causal\n{study.code}```")
     return "\n\n".join(parts) + "\n"
-
-
-def alternative(figure: Path) -> str:
-    """What a figure shows, as its title says."""
-    text = figure.read_text(encoding="utf-8")
-    subtitle = re.search(r"<desc>(.*?)</desc>", text)
-    return subtitle[1] if subtitle else "scores of its run"
 
 
 def index() -> str:
@@ -169,7 +163,9 @@ def write_figures(names: list[str]) -> None:
             results = cd.run(study.path, cd.Options(trust=True, progress=True))
             for old in FIGURES.glob(f"{study.name}--*.svg"):
                 old.unlink()
-            for name, picture in list(figures(results).items())[:MOST_FIGURES]:
+            every = figures(results)
+            sweeps = {name: picture for name, picture in every.items() if not name.endswith("-scores")}
+            for name, picture in list((sweeps or every).items())[:MOST_FIGURES]:
                 drawn = vl_convert.vegalite_to_svg(chart(picture).to_dict())
                 (FIGURES / f"{study.name}--{name}.svg").write_text(drawn, encoding="utf-8")
                 print(study.name, name)

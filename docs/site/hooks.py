@@ -44,7 +44,11 @@ for _handler in logging.getLogger("mkdocs").handlers:
 
 
 def on_config(config: Any) -> Any:
-    """Name the pages that mkdocs.yml does not name in the contents, too."""
+    """Name the pages that mkdocs.yml does not name in the contents, too; and let code blocks have the colours of the language,
+    whichever version of the package is installed."""
+    from pygments.lexers import LEXERS
+
+    LEXERS["CausalLexer"] = ("causal_dsl.tools.pygments_lexer", "causal", ("causal",), ("*.causal",), ())
     named = json.dumps(config.nav)
     more = sorted(page.name for page in DOCS.glob("*.md") if f'"{page.name}"' not in named)
     if more:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -100,6 +101,12 @@ def test_every_link_and_anchor_leads_somewhere(site: Path, pages: dict[Path, Lin
             if not there.is_file() or (anchor and there in pages and unquote(anchor) not in pages[there].ids):
                 wrong.append(f"{path.relative_to(site)}: {link}")
     assert checked > 5000 and not wrong, "\n".join(wrong[:20])
+
+
+def test_specs_have_the_colours_of_the_language(site: Path) -> None:
+    page = (site / "gallery" / "studies" / "equality.html").read_text(encoding="utf-8")
+    (block,) = re.findall(r'<div class="language-causal highlight">(.*?)</div>', page, re.DOTALL)
+    assert '<span class="kd">causal</span>' in block and '<span class="s2">&quot;arrow&quot;</span>' in block
 
 
 def test_nothing_is_fetched_from_elsewhere(site: Path, pages: dict[Path, Links]) -> None:
