@@ -28,10 +28,12 @@ PAGES = {
     "CONTRIBUTING.md": "contributing.md",
     "LICENSE": "licence.md",
     "benchmarks/README.md": "benchmarks.md",
+    "editors/README.md": "editor-files.md",
     "docs/notebook.ipynb": "notebook.md",
 }
+PAGES = {source: name for source, name in PAGES.items() if (ROOT / source).is_file()}
 #: Folders outside of docs/ whose files are copied where a page links to them.
-COPIED = ("specs/", "grammar/", "benchmarks/")
+COPIED = ("specs/", "grammar/", "benchmarks/", "editors/")
 
 
 def _sound(record: logging.LogRecord) -> bool:
