@@ -23,6 +23,7 @@ from causal_dsl.provenance import code_of, say_made_of
 from causal_dsl.report.which_progress import progress
 from causal_dsl.specs import Options, Spec
 from causal_dsl.store.code import watching
+from causal_dsl.store.later import Later
 from causal_dsl.store.reads import note_all, recording
 from causal_dsl.training.train import TrainedNetwork, trained
 from causal_dsl.vocabulary.layout_settings import SEQUENCE
@@ -31,9 +32,12 @@ from causal_dsl.vocabulary.layout_settings import SEQUENCE
 class Session:
     """Networks that are loaded, and kept by who they are."""
 
-    def __init__(self, options: Options = Options()):
+    def __init__(self, options: Options = Options(), beside: Session | None = None):
+        """``beside``: a session whose networks this one shares, and which shares those that are loaded here."""
         self.options = options
-        self._loaded: dict[NetworkKey, Network] = {}
+        self._loaded: dict[NetworkKey, Network] = {} if beside is None else beside._loaded
+        #: what its networks read while they run: one that is loaded may not read it again
+        self.later: Later = Later() if beside is None else beside.later
 
     def __len__(self) -> int:
         return len(self._loaded)
@@ -61,7 +65,8 @@ class Session:
 
     def keep(self, needed: Collection[NetworkKey]) -> None:
         """Let go of all networks but some, by whose weights they have; an untrained one goes with the one that it is made of."""
-        self._loaded = {key: network for key, network in self._loaded.items() if weights_of(key) in needed}
+        for key in [key for key in self._loaded if weights_of(key) not in needed]:
+            del self._loaded[key]
 
     def trained(self, ref: NetworkRef, device: str | None = None) -> TrainedNetwork:
         """The outcome of a declared training. It is trained in the dtype that is declared, whatever it then runs in."""

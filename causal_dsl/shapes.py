@@ -422,6 +422,8 @@ class CircuitJson(TypedDict):
     "`nodes` or `edges`: what it is a set of"
     members: list[str]
     "its nodes or its edges, with their token where they are at one"
+    ports: NotRequired[PortsJson]
+    "of a circuit of edges: what of the network reads the stream"
     size: CircuitSizeJson
     "how large it is"
     choices: ChoicesJson
@@ -506,6 +508,8 @@ class CellJson(TypedDict):
     "where a variable is interchanged"
     together: NotRequired[IntervalJson]
     "interval of iia that holds for all cells of the sweep together"
+    top: NotRequired[float | None]
+    "the ceiling that its verdict goes by"
     rise: NotRequired[RiseJson]
     "how much more it scores than the cell below"
     learned: NotRequired[LearnedJson]
@@ -580,6 +584,87 @@ class ExampleJson(TypedDict):
     "the right answer"
 
 
+class FailedPairJson(TypedDict):
+    """A pair whose answer is wrong."""
+
+    cell: dict[str, Any]
+    "parameters of the cell in which it is wrong"
+    pair: int
+    "its number, from 0"
+    inputs: dict[str, str]
+    "its inputs in words, by role"
+    wanted: str
+    "the right answer"
+    said: str
+    "what the network says"
+    before: str
+    "what it says in the unpatched run; empty where nothing is patched"
+
+
+class OccupiedJson(TypedDict):
+    """Where a variable is in one cell."""
+
+    cell: dict[str, Any]
+    "parameters of the cell"
+    variable: str
+    "the variable; empty where a site is written directly"
+    place: str
+    "the site and the position, as a spec has them"
+    layer: int | None
+    "its layer, from 0; null where it is in none"
+    tokens: list[int]
+    "which tokens of the example prompt, from 0; empty in a vector network"
+    written: bool
+    "whether the test writes it"
+    via: str
+    "the feature through which it is written; empty for the whole vector"
+
+
+class SettingJson(TypedDict):
+    """What a test was run on."""
+
+    model: str
+    "its causal model, a name under `models`"
+    tokens: list[str]
+    "the tokens of the base prompt of its first pair; empty in a vector network"
+    read: int | None
+    "the token at which the answer is read, from 0; null in a vector network"
+    layers: int | None
+    "layers of the network; null where they are not known"
+    places: list[OccupiedJson]
+    "where its variables are, cell by cell; at most 4000"
+
+
+class ModelVariableJson(TypedDict):
+    """A variable of a causal model."""
+
+    name: str
+    "its name"
+    kind: Literal["input", "mechanism", "template"]
+    "whether it is drawn, computed, or the choice of a prompt"
+    output: bool
+    "whether it is an output"
+    domain: str
+    "its values, in words"
+    parents: list[str]
+    "the variables that it is computed from, or that its set depends on"
+    text: str
+    "its statement, as the spec has it; empty where it has none"
+
+
+class PortsJson(TypedDict):
+    """What of a network reads the stream."""
+
+    layers: int
+    "layers"
+    heads: int
+    "query heads of a layer"
+    kv_heads: int
+    "key heads of a layer"
+    parallel: bool
+    "whether the MLP of a layer reads the same stream as its heads"
+
+
 class WrongJson(TypedDict):
     """A wrong answer of the network."""
 
@@ -634,6 +719,18 @@ class TestJson(TypedDict):
     "what its numbers say over all cells"
     wrong_answers: list[WrongJson]
     "the network's wrong answers, the most common first"
+    failures: list[FailedPairJson]
+    "pairs whose answer is wrong, at most 100 of a cell and 300 in all: in a sweep those of the cell of the highest iia, and of the cells that decided a failed expectation"
+    parameters: list[str]
+    "the parameters of its cells"
+    asked: list[str]
+    "the scores that the test speaks of"
+    units: dict[str, str]
+    "the unit of each score"
+    part: bool
+    "whether the pairs are drawn from a part of the inputs"
+    setting: NotRequired[SettingJson]
+    "what it was run on; left out where nothing was run"
     seconds: float
     "wall-clock time, in seconds"
     gradients: NotRequired[list[GradientReadingJson]]
@@ -903,6 +1000,10 @@ class SpecJson(TypedDict):
     "what the numbers belong to; empty where nothing was run"
     versions: dict[str, str]
     "the versions of all that computed"
+    text: str
+    "the spec as it was run"
+    models: dict[str, list[ModelVariableJson]]
+    "the causal models of the tests, by name: their variables in topological order"
     machine: MachineJson | EmptyJson
     "the machine that ran it; empty where nothing was run"
     finished: str

@@ -36,6 +36,7 @@ from causal_dsl.report.report_lines import (
     of_output,
     summary,
     varying,
+    worst_lines,
 )
 from causal_dsl.report.text_table import table_of
 from causal_dsl.score.codes import severity
@@ -149,7 +150,8 @@ def _scores(test: TestResult, console: Console) -> Iterator[RenderableType]:
         return
     if len(test.cells) == 1:
         yield _indented(_table_of_scores(test.cells[0].scores))
-        yield from _worst(test.cells[0])
+        for line in worst_lines(test.cells[0]):
+            yield _indented(Text(line, style="dim"))
     else:
         for i, score in enumerate(mapped(test)):
             if i:
@@ -161,18 +163,6 @@ def _scores(test: TestResult, console: Console) -> Iterator[RenderableType]:
         for report in test.reports:
             shown = show_cell(report.cell) if report.cell is not None else show_estimate(report.estimate)
             yield _indented(Text(f"{report.text}: {shown}"))
-
-
-def _worst(cell: CellResult) -> Iterator[RenderableType]:
-    """The pairs in which ratios and changes are worst, a line for each score."""
-    for name, pairs in cell.worst.items():
-        told = [f"{show(one.value)} in pair {one.pair}" + (f" ({_cut(one.base)})" if one.base else "") for one in pairs]
-        yield _indented(Text(f"worst of {name}: {', '.join(told)}", style="dim"))
-
-
-def _cut(text: str) -> str:
-    text = " ".join(text.split())
-    return f'"{text}"' if len(text) <= 40 else f'"…{text[-38:]}"'
 
 
 def _table_of_scores(scores: dict[str, Estimate]) -> Table:
@@ -264,11 +254,12 @@ def _bars(
     at = None if ceiling is None else min(length - 1, _column(ceiling, low, high, length))
     if high > low:
         ends = show(low), show(high)
-        yield Text(f"  {name[:label].rjust(label)}  {ends[0]}{ends[1].rjust(length - len(ends[0]))}", style="dim")
+        axis = f"{ends[0]}{ends[1].rjust(length - len(ends[0]))}"
+        yield from _beside(name, label, Text(axis), "dim")
     for cell, key, number, around in zip(cells, labels, numbers, intervals, strict=True):
         estimate = cell.scores[score]
         end = zero if estimate.value is None else _column(estimate.value, low, high, length)
-        line = Text(f"  {key[:label].rjust(label)}  ")
+        line = Text()
         for i in range(length):
             on = min(zero, end) <= i < max(zero, end)
             if i == at:
@@ -277,12 +268,20 @@ def _bars(
                 line.append(full if on else empty, style=colours.colour(estimate.value) if on else "dim")
         line.append(f"  {number.rjust(widest)}{marks(cell, score, ceiling)} ")
         line.append(around, style="dim")
-        yield line
+        yield from _beside(key, label, line)
     told = marks_said(score, cells, ceiling)
     if told and ceiling is not None:
         told = f"{tick} the ceiling {show(ceiling)}: " + told.replace(f"the ceiling {show(ceiling)}", "it")
     if told:
         yield _indented(Text(told, style="dim"))
+
+
+def _beside(key: str, width: int, line: Text, style: str = "") -> Iterator[Text]:
+    """A line with its key at the left; a key that is too wide begins on lines above."""
+    parts = [key[i : i + width] for i in range(0, len(key), max(1, width))] or [""]
+    for part in parts[:-1]:
+        yield Text(f"  {part}", style=style)
+    yield Text.assemble(f"  {parts[-1].rjust(width)}  ", line, style=style)
 
 
 def _column(value: float, low: float, high: float, length: int) -> int:

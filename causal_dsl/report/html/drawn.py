@@ -14,6 +14,8 @@ from causal_dsl.report.figures.pictures import Picture
 from causal_dsl.report.html.environment import made_of
 
 _NUMBERS = count(1)
+#: How much larger than on paper figures are.
+_LARGER = 1.3
 #: What of the colours of figures a page has its own for.
 _COLOURS = {INK: "currentColor", GRID: "var(--grid)", LINE: "var(--line)", CEILING: "var(--ceiling)"}
 
@@ -48,8 +50,19 @@ def page_svg(svg: str) -> str:
     svg = re.sub(r"<g>(?=<g>)<g></g></g>|<g></g>", "", svg)
     for ours, theirs in _COLOURS.items():
         svg = svg.replace(f'"{ours}"', f'"{theirs}"')
-    svg = re.sub(r"\d+\.\d{3,}", lambda found: f"{float(found[0]):.2f}", svg)
+    svg = re.sub(r' (?:d|transform|x|y|x1|x2|y1|y2)="[^"]*"', lambda one: re.sub(r"\d+\.\d{3,}", _short, one[0]), svg)
+    svg = re.sub(r'(<svg [^>]*?)width="([\d.]+)" height="([\d.]+)"', _larger, svg, count=1)
     return svg.replace("<svg ", '<svg aria-hidden="true" focusable="false" ', 1)
+
+
+def _short(found: re.Match[str]) -> str:
+    """A coordinate to a hundredth of a pixel. Numbers that are read stay as they are."""
+    return f"{float(found[0]):.2f}"
+
+
+def _larger(found: re.Match[str]) -> str:
+    """On a screen figures are larger than in the column of a paper."""
+    return f'{found[1]}width="{_LARGER * float(found[2]):.0f}" height="{_LARGER * float(found[3]):.0f}"'
 
 
 def _titled(found: re.Match[str]) -> str:
