@@ -171,6 +171,8 @@ class FeatureJson(TypedDict):
     "whether it bends"
     file: str
     "the file that it was saved in or read from; empty where there is none"
+    moved: bool
+    "false if the gradient of its loss was zero in every step of the fit"
 
 
 class ControlJson(TypedDict):
@@ -1291,3 +1293,69 @@ class DiffJson(TypedDict):
     "names of specs that only the second has"
     verdict_changed: bool
     "whether a verdict or an expectation changed, or a test of the first is not in the second: the exit code is 1 then"
+
+
+class HistoryRunJson(TypedDict):
+    """A run of a history."""
+
+    results: str
+    "where its results are"
+    finished: str
+    "when it ended; empty where that was not recorded"
+    key: str
+    "the key of its identity"
+    changes: list[ChangeJson]
+    "where what identifies it differs from the run before"
+
+
+class PointJson(EstimateJson):
+    """A score in one run."""
+
+    run: int
+    "the number of the run, from 0"
+    cell: dict[str, Any]
+    "the cell; of a sweep, the one that scores highest"
+
+
+class CurveJson(TypedDict):
+    """A score over the runs that have it."""
+
+    score: str
+    "its name"
+    cells: int
+    "how many cells it is the highest of"
+    points: list[PointJson]
+    "one for each run"
+
+
+class HistoryTestJson(TypedDict):
+    """A test over the runs."""
+
+    name: str
+    "its name"
+    verdicts: list[str | None]
+    "the verdict of each run, else the status of the test; null where the run lacks it"
+    curves: list[CurveJson]
+    "the scores that its report shows"
+
+
+class SeriesJson(TypedDict):
+    """The runs of one spec, in the order of time."""
+
+    spec: str
+    "the name of its file"
+    digest: str
+    "SHA-256 of the spec and its imports, which is the same in all of them"
+    runs: list[HistoryRunJson]
+    "the runs"
+    tests: list[HistoryTestJson]
+    "the tests"
+
+
+class HistoryJson(TypedDict):
+    """The document of `history --json`."""
+
+    schema: int
+    "as in the results"
+    series: list[SeriesJson]
+    "one for each text of a spec"

@@ -79,7 +79,7 @@ class TerminalProgress(Progress):
             self._bar.update(self._task, description=_plain(text))
 
 
-class LineProgress(Progress):
+class LogProgress(Progress):
     """A line for each piece of work, with the time since the first: for logs."""
 
     def __init__(self, stream: TextIO):

@@ -9,7 +9,7 @@ from contextvars import ContextVar
 from typing import TextIO
 
 from causal_dsl.report.notebook_progress import NotebookProgress, in_notebook
-from causal_dsl.report.progress import LineProgress, Progress, TerminalProgress
+from causal_dsl.report.progress import LogProgress, Progress, TerminalProgress
 
 #: What shows its progress without being asked: work in a notebook, after `%load_ext causal_dsl`.
 _ALWAYS: list[bool] = []
@@ -57,4 +57,4 @@ def progress(stream: TextIO | None = None, asked: bool = True) -> Progress:
     isatty = getattr(stream, "isatty", None)
     if isatty is not None and isatty():
         return TerminalProgress(stream)
-    return LineProgress(stream) if _LINES else Progress()
+    return LogProgress(stream) if _LINES else Progress()

@@ -12,6 +12,8 @@ from causal_dsl.tools.command_line import CommandLine, folder_path, memory_size,
 from causal_dsl.tools.completion_command import add_completion, completion
 from causal_dsl.tools.diff_command import add_diff, diff
 from causal_dsl.tools.explain import explain
+from causal_dsl.tools.history_command import add_history, history
+from causal_dsl.tools.init_command import add_init, init
 from causal_dsl.tools.lsp_command import ABOUT as LSP
 from causal_dsl.tools.lsp_command import lsp, lsp_options
 from causal_dsl.tools.mcp_command import mcp, mcp_options
@@ -114,6 +116,8 @@ def parser() -> argparse.ArgumentParser:
         "code", nargs="*", metavar="WORD", help="such as E201, iia or vacuous; without a word, list all"
     )
 
+    add_init(_command(command, "init", "write a spec for a table of facts, a network and a prompt", init))
+
     add_report(_command(command, "report", "write kept results as a page, as figures, or as text", report))
     add_completion(_command(command, "completion", "print a script of completions for a shell", completion), top)
 
@@ -121,6 +125,7 @@ def parser() -> argparse.ArgumentParser:
 
     mcp_options(_command(command, "mcp", "serve check, plan and run to an agent, by the Model Context Protocol", mcp))
     add_diff(_command(command, "diff", "compare two runs, cell by cell", diff))
+    add_history(_command(command, "history", "show the scores of a spec over many runs", history))
 
     zoos = _command(command, "zoo", "list, train or fetch the networks of zoo(…)", zoo)
     zoos.set_defaults(action="list")
