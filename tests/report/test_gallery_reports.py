@@ -38,7 +38,10 @@ def test_a_page_shows_what_its_spec_gives(name: str) -> None:
     """Words as they are; numbers nearly, since torch rounds otherwise on other machines."""
     kept, now = (
         read(text)
-        for text in ((ROOT / "docs" / "gallery" / "reports" / f"{name}.html").read_text(encoding="utf-8"), SCRIPT["made"](name))
+        for text in (
+            (ROOT / "docs" / "gallery" / "reports" / f"{name}.html").read_text(encoding="utf-8"),
+            SCRIPT["made"](name),
+        )
     )
     assert _NUMBER.sub("#", kept) == _NUMBER.sub("#", now), "run docs/reports.py"
     for one, other in zip(_NUMBER.findall(kept), _NUMBER.findall(now), strict=True):
