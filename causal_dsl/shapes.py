@@ -171,6 +171,8 @@ class FeatureJson(TypedDict):
     "whether it bends"
     file: str
     "the file that it was saved in or read from; empty where there is none"
+    moved: bool
+    "false if the gradient of its loss was zero in every step of the fit"
 
 
 class ControlJson(TypedDict):

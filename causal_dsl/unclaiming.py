@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
+import torch
 
-from causal_dsl.carrying import Carrying
+from causal_dsl.carrying import Carrying, codes_of
 from causal_dsl.engine.execute import CellRun, Execution, TestRun
 from causal_dsl.interchanging import moved
 from causal_dsl.measures.quantities import TIED, Columns, Quantity
+from causal_dsl.network.forward import SiteRead, SiteWrite, forward
+from causal_dsl.planning.graph import Forward
 from causal_dsl.planning.rest_of_layer import named, same_layer
 from causal_dsl.planning.unclaimed import part
 from causal_dsl.program.probed import Unmapped
@@ -24,6 +28,8 @@ from causal_dsl.vocabulary.locations import Place
 _ANSWER = Quantity("answer")
 #: Sets of units that move the answer, of which it is asked whether they may; and after how many that may not no more are.
 _JUDGED, _NAMED = 24, 4
+#: Rows that are run in one pass beside the plan.
+_AT_ONCE = 2**14
 
 
 def with_unclaimed(
@@ -57,6 +63,16 @@ def with_unclaimed(
         )
         for units, one in zip(probe.units, run.cells, strict=True)
     )
+    every += tuple(
+        Taken(
+            units,
+            str(part(probe.site, units, probe.tokens)),
+            of_pairs(hits, probe.all_pairs and len(hits) == int(both.sum())),
+            _unwritten(probe, mine, units),
+        )
+        for units, hits in _taken_together(probe, test, execution, both)
+        if units not in probe.units
+    )
 
     def told_of(taken: tuple[Taken, ...]) -> Unclaimed:
         judged = _judged(probe, test, execution, taken, allowed, moves(taken[0], allowed), cell)
@@ -79,6 +95,43 @@ def with_unclaimed(
         known = {one.code for one in cell.findings}
         cell = replace(cell, findings=(*cell.findings, *(one for one in hidden if one.code not in known)))
     return cell
+
+
+@torch.no_grad()
+def _taken_together(
+    probe: Unmapped, test: Test, execution: Execution, both: np.ndarray
+) -> Iterator[tuple[tuple[int, ...], np.ndarray]]:
+    """Each of the further sets of units of a probe, and in which of its rows that are ``both`` right [n] the answer moves when it is taken."""
+    if not probe.sets or probe.rows is None:
+        return
+    rows = probe.rows[both[probe.rows]]
+    if not len(rows):
+        return
+    plan, key = execution.plan, test.network.key
+    draw, network = plan.scores[test.name][0].label.draw, execution.networks[key]
+    inputs, index = plan.inputs[key], {role: plan.rows[Forward(key, draw, role)][rows] for role in ("base", "other")}
+    every = torch.arange(len(rows))
+    read = forward(network, inputs.rows(index["other"]), [SiteRead(probe.site, every)]).reads[0]
+    own = codes_of(execution, test, forward(network, inputs.rows(index["base"]), readout=every).logits)
+    at_once = max(1, _AT_ONCE // len(rows))
+    for start in range(0, len(probe.sets), at_once):
+        sets = probe.sets[start : start + at_once]
+        mask = torch.zeros((len(sets), read.shape[1]), dtype=torch.bool)
+        for k, units in enumerate(sets):
+            mask[k, list(units)] = True
+        mask = mask.repeat_interleave(len(rows), 0).to(read.device)
+        taken = read.repeat(len(sets), 1)
+        written = partial(_where, mask, taken)
+        runs = torch.arange(len(taken))
+        write = SiteWrite(probe.site, runs, None, written)
+        logits = forward(network, inputs.rows(np.tile(index["base"], len(sets))), writes=[write], readout=runs).logits
+        said = codes_of(execution, test, logits).reshape(len(sets), len(rows))
+        for units, answers in zip(sets, said, strict=True):
+            yield units, (answers != own) & (answers != TIED)
+
+
+def _where(mask: torch.Tensor, taken: torch.Tensor, here: torch.Tensor) -> torch.Tensor:
+    return torch.where(mask, taken.to(here), here)
 
 
 def _alarmed(cell: CellResult) -> bool:

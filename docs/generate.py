@@ -11,6 +11,7 @@ import ast
 import inspect
 import json
 import re
+import runpy
 import sys
 import types
 import typing
@@ -446,6 +447,15 @@ FILES: dict[Path, Callable[[str], str]] = {
 }
 
 
+def _of_gallery() -> None:
+    """The pages of the gallery, which docs/gallery.py makes of the specs."""
+    for path, text in runpy.run_path(str(DOCS / "gallery.py"))["pages"]().items():
+        FILES[path] = lambda _, text=text: text  # type: ignore[misc]
+
+
+_of_gallery()
+
+
 def stale() -> dict[Path, str]:
     """The files that are not as they would be written, and what they should hold."""
     found = {}
@@ -461,6 +471,7 @@ def main(words: list[str]) -> int:
     for path, text in changes.items():
         print(path.relative_to(DOCS.parent))
         if "--check" not in words:
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
     return 1 if changes and "--check" in words else 0
 

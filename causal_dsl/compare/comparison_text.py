@@ -31,7 +31,10 @@ def comparison_text(comparison: RunComparison, width: int = 100) -> str:
     """The comparison as plain text."""
     stream = io.StringIO()
     print_comparison(
-        comparison, Console(file=stream, width=width, color_system=None, force_terminal=False, highlight=False)
+        comparison,
+        Console(
+            file=stream, width=width, color_system=None, force_terminal=False, force_jupyter=False, highlight=False
+        ),
     )
     return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n"
 

@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 
 #: Of the cost of a test, what this may add.
 PARTED = 0.4 * SHARE
-#: Up to so many parts all sets of them are written; up to so many, each alone, left out, and with as many others as there are.
-_ALL, _SOME = 4, 8
+#: Up to so many parts all sets of them are written; of more, each with as many others as there are. Where rows do not suffice for that and
+#: there are more than so many, each is added to the others in some random orders.
+_ALL, _SOME, _ORDERS = 4, 8, 4
 
 
 def in_parts(plan: Plan, test: Test, number: int, cell: Cell) -> Iterator[Test]:
@@ -33,8 +34,8 @@ def in_parts(plan: Plan, test: Test, number: int, cell: Cell) -> Iterator[Test]:
     several = _several(test, cell)
     for intervention, parts, one in several:
         assert intervention.variable is not None and isinstance(intervention.value, FromRun)
-        role, drawn, sets = intervention.value.role, plan.draw_of(test), _runs(cell, len(parts))
-        m = _rows(plan, test, len(several), sets)
+        role, drawn = intervention.value.role, plan.draw_of(test)
+        sets, m = _runs(plan, test, cell, len(several), len(parts))
         if m < LEAST:
             continue
         chosen = _pairs(test, drawn, m, number)
@@ -56,9 +57,7 @@ def unparted(plan: Plan, test: Test, cell: Cell) -> tuple[str, str]:
     """A variable whose several places are not written in parts, and why; nothing where there is none."""
     parted = [(i.variable or "", *_parts_of(test, i)) for i in cell.interventions]
     for name, parts, one in parted:
-        if len(parts) > _SOME:
-            return name, f"they are more than {_SOME}"
-        if len(parts) > 1 and not one and _rows(plan, test, len(_several(test, cell)), _runs(cell, len(parts))) < LEAST:
+        if len(parts) > 1 and not one and _runs(plan, test, cell, len(_several(test, cell)), len(parts))[1] < LEAST:
             return name, f"fewer than {LEAST} pairs of inputs can be run for it at a fifth of the cost of the test"
     return "", ""
 
@@ -100,7 +99,7 @@ def parted(test: Test, cell: Cell) -> bool:
 
 def _several(test: Test, cell: Cell) -> list[tuple[Intervention, tuple[Place, ...], bool]]:
     parted = [(i, *_parts_of(test, i)) for i in cell.interventions]
-    return [(i, parts, one) for i, parts, one in parted if 1 < len(parts) <= _SOME]
+    return [(i, parts, one) for i, parts, one in parted if len(parts) > 1]
 
 
 def _rows(plan: Plan, test: Test, variables: int, sets: Sequence[tuple[int, ...]]) -> int:
@@ -111,9 +110,16 @@ def _rows(plan: Plan, test: Test, variables: int, sets: Sequence[tuple[int, ...]
     return min(rows // variables // len(sets), MANY, n)
 
 
-def _runs(cell: Cell, parts: int) -> tuple[tuple[int, ...], ...]:
-    """The sets of parts that are written. The empty set is one of them where the test also writes other places."""
-    return _sets(parts) if len(cell.interventions) == 1 else ((), *_sets(parts))
+def _runs(plan: Plan, test: Test, cell: Cell, variables: int, parts: int) -> tuple[tuple[tuple[int, ...], ...], int]:
+    """The sets of parts that are written, and in how many pairs: the richest choice for which there are ``LEAST``. The empty set is one of them
+    where the test also writes other places."""
+    alone: tuple[tuple[int, ...], ...] = ((),) if len(cell.interventions) > 1 else ()
+    for orders in (None, *range(_ORDERS, -1, -1)):
+        sets = (*alone, *_sets(parts, orders))
+        m = _rows(plan, test, variables, sets)
+        if m >= LEAST or parts <= _SOME:
+            break
+    return sets, m
 
 
 def _layer(place: Place) -> int:
@@ -127,11 +133,19 @@ def _tokens(place: Place) -> tuple[Place, ...]:
     return tuple(replace(place, position=part) for part in position.parts)
 
 
-def _sets(count: int) -> tuple[tuple[int, ...], ...]:
-    """The sets of parts that are written: all but the whole; of many, those that follow each other in a ring, so that each is added to
-    0, 1, 2, … of the others."""
+def _sets(count: int, orders: int | None) -> tuple[tuple[int, ...], ...]:
+    """The sets of parts that are written: all but the whole; of more, those that follow each other in a ring, so that each is added to
+    0, 1, 2, … of the others; of many, and not rows enough for that (``orders`` is None), each alone and all but each, and those that begin one of so many random ``orders``."""
     if count <= _ALL:
         return tuple(some for size in range(1, count) for some in combinations(range(count), size))
+    if orders is not None:
+        found: list[tuple[int, ...]] = [(part,) for part in range(count)]
+        found += [tuple(other for other in range(count) if other != part) for part in range(count)]
+        stream = Stream(SEED, count)
+        for _ in range(orders):
+            order = stream.shuffled(np.arange(count)).tolist()
+            found += [tuple(sorted(order[:size])) for size in range(1, count)]
+        return tuple(dict.fromkeys(found))
     return tuple(
         tuple(sorted((start + step) % count for step in range(size)))
         for size in range(1, count)

@@ -15,6 +15,7 @@ from causal_dsl.program.encodings import encodes
 from causal_dsl.program.held_places import asks_of_alignment, read_held
 from causal_dsl.program.modules import Definition, Module
 from causal_dsl.program.parameters import read_parameters
+from causal_dsl.program.path_patching import is_setting, read_setting, stands_alone
 from causal_dsl.program.positions import PositionReader
 from causal_dsl.program.program import Alignment, Cell, Intervention, NetworkRef, Placed
 from causal_dsl.program.read_features import read_via
@@ -61,13 +62,19 @@ def read_cells(
         values = [environment[name] for name in swept]
         reader = ActionReader(found, alignment, draws.roles, circuits, module.folder, draws.implicit, environment)
         interventions: list[Intervention] = []
-        for action in actions:
-            made = reader.read(_written_out(action, environment))
-            if made is not None:
-                good = not _set_twice(made, interventions, found) and good
-                interventions.append(made)
-            else:
-                good = False
+        written = [_written_out(action, environment) for action in actions]
+        said = [action for action in written if isinstance(action, tree.SetTo) and is_setting(action, reader)]
+        fine, mlps = read_setting(said, written, reader)
+        others = [action for action in written if not any(action is one for one in said)]
+        fine = fine and stands_alone(others, mlps, reader)
+        good = fine and good
+        for action in others if fine else ():
+            for made in reader.read_all(action, mlps):
+                if made is not None:
+                    good = not _set_twice(made, interventions, found) and good
+                    interventions.append(made)
+                else:
+                    good = False
         if not good or not (disjoint(interventions, alignment, found) and untouched(interventions, alignment, found)):
             return None
         quiet = SiteReader(alignment.network.facts, alignment.templates, Diagnostics(), environment, alignment.model)

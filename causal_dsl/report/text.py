@@ -91,7 +91,12 @@ class _Printable:
 def text(results: Results, width: int = 100) -> str:
     """The same as plain text."""
     stream = io.StringIO()
-    print_results(results, Console(file=stream, width=width, color_system=None, force_terminal=False, highlight=False))
+    print_results(
+        results,
+        Console(
+            file=stream, width=width, color_system=None, force_terminal=False, force_jupyter=False, highlight=False
+        ),
+    )
     return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n"
 
 

@@ -23,6 +23,8 @@ RARE = 0.005
 DIFFERENT, LESS = 0.1, 1 / 3
 _NAMED = 4
 _LUCK = 0.05
+#: Sets of more units than this are listed only if they move an answer: there may be thousands of them.
+_LISTED = 3
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,11 @@ class Unclaimed:
             "varied": list(self.varied),
             "why": self.why,
             "natural": self.natural,
-            "taken": [one.to_json() for one in self.taken],
+            "taken": [
+                one.to_json()
+                for one in self.taken
+                if len(one.units) <= _LISTED or one in self.taken[:1] or one.moved.value
+            ],
         }
 
 

@@ -171,6 +171,13 @@ _ALL = (
         forbids=True,
     ),
     FindingKind(
+        "unmoved_fit",
+        "feature",
+        "alarm",
+        "the gradient of the loss was zero in every step of the fit, so that the map is the one that it started from",
+        graded="alarm; info if every validation pair has its right answer",
+    ),
+    FindingKind(
         "undecided_gates",
         "feature",
         "alarm",

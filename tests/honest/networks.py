@@ -562,3 +562,34 @@ def one_code() -> Network:
         return differ(((both % 4) > (both / 4).floor()).double(), h[:, 1])
 
     return Network(lambda x: units((x[:, 0] + 4 * x[:, 1]) ** 3, q(x)), answer)
+
+
+def rounded() -> Network:
+    """p is rounded before it is read: no small change of unit 0 changes the answer."""
+    return Network(
+        lambda x: units(p(x) + 0.1 * x[:, 3], x[:, 3], q(x)), lambda h: differ(h[:, 0].clamp(0, 1).round(), h[:, 2])
+    )
+
+
+def any_three_of_16() -> Network:
+    return _just(3, 16)
+
+
+class TwoAnswers(Network):
+    """Two answers of two logits: p of unit 0, and q of unit 1."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda x: units(p(x), q(x)), lambda h: h[:, 0])
+        self.head = Formula(lambda h: torch.stack([1 - h[:, 0], h[:, 0], 1 - h[:, 1], h[:, 1]], 1))
+
+
+def two_answers() -> Network:
+    return TwoAnswers()
+
+
+def nine_votes() -> Network:
+    """p nine times, of which the most decide."""
+    return Network(
+        lambda x: torch.cat([p(x)[:, None].expand(-1, 9), units(q(x))], 1),
+        lambda h: differ((h[:, :9].sum(1) > 4.5).double(), h[:, 9]),
+    )

@@ -44,7 +44,7 @@ def article(test: TestResult, id: str = "") -> Markup:
         id=id or identifier(test.name),
         facts=facts(test),
         chance=list(chance(test)),
-        pictures=[drawn(picture) for picture in pictures(test)],
+        pictures=[drawn(picture, table=picture.beside) for picture in pictures(test)],
         scores=html_of(scores(test)),
         reports=[
             (one.text, show_cell(one.cell) if one.cell is not None else show_estimate(one.estimate))
