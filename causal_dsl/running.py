@@ -42,7 +42,7 @@ from causal_dsl.program.templates import show_value
 from causal_dsl.program.tokens import MASK
 from causal_dsl.provenance import code_of, files_of, identity_of, inputs_of, machine_of, names_of
 from causal_dsl.ran import RanPart, joined, keep
-from causal_dsl.report.activations import refuse_nowhere, save_activations
+from causal_dsl.report.activations import refuse_nowhere, refuse_zarr, save_activations
 from causal_dsl.report.one_line import standing
 from causal_dsl.report.progress import Progress
 from causal_dsl.report.which_progress import progress
@@ -53,6 +53,7 @@ from causal_dsl.score.missing import as_far_as_measured, not_measured, refuse_mi
 from causal_dsl.score.of_run import score_run
 from causal_dsl.score.rest_kept import with_rest_kept
 from causal_dsl.score.results import Results, SpecResult, TestResult
+from causal_dsl.score.setting_of_test import models_of, setting_of
 from causal_dsl.score.several import OneOutput, score_several
 from causal_dsl.score.speech import speech_of
 from causal_dsl.score.targets import target_ids
@@ -263,7 +264,8 @@ def _not_run(spec: Spec, checked: Checked, fault: str = "") -> SpecResult:
     """A spec that was not come to, or that a fault stopped: all of its tests stand there as not measured."""
     tests = checked.program.tests if checked.program is not None else []
     unrun = tuple(not_measured(test, checked.ceilings.get(test.name, {}), fault) for test in tests)
-    return SpecResult(spec.name, checked.digest, unrun, _versions(), warnings=tuple(checked.diagnostics))
+    text = spec.source_text.text
+    return SpecResult(spec.name, checked.digest, unrun, _versions(), warnings=tuple(checked.diagnostics), text=text)
 
 
 def loaded_plan(spec: Spec, checked: Checked, options: Options) -> Plan:
@@ -318,6 +320,7 @@ def _run(
             plan, networks, checked.answers, targets, memory, bar.advance, store, options.compiled, library.maps
         )
         refuse_nowhere(execution, folder)
+        refuse_zarr(execution)
         bar.begin(spec.name, execution.total())
         try:
             for said in execution.run():
@@ -328,7 +331,8 @@ def _run(
             interrupted = True
             execution.finish()
     assert checked.program is not None
-    tests = [_scored(test, execution, checked, networks, library) for test in checked.program.tests]
+    scored = [(_scored(test, execution, checked, networks, library), test) for test in checked.program.tests]
+    tests = [replace(one, setting=setting_of(test, plan)) if one.cells else one for one, test in scored]
     told = [*noticed, *notices]
     result = _result(spec, checked, networks, tests, started, identity_of(inputs, options), told, execution)
     if folder is None:
@@ -534,7 +538,9 @@ def _result(
     warnings += tuple(dict.fromkeys(notices))
     ended, ran_on = datetime.now(UTC).isoformat(timespec="seconds"), machine_of(networks.values())
     return SpecResult(
-        spec.name, checked.digest, tuple(tests), _versions(), shown, cost, warnings, identity, ran_on, ended
+        *(spec.name, checked.digest, tuple(tests), _versions(), shown, cost, warnings, identity, ran_on, ended),
+        text=spec.source_text.text,
+        models=models_of(checked.program.tests),
     )
 
 

@@ -8,7 +8,7 @@ minimised is the mean KL(base run ‖ masked run) plus ``sparsity`` times the sh
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -55,7 +55,7 @@ class LearnedMasks:
     def learn(self) -> Scored:
         """How likely each gate is to be open in the end."""
         of = self.of
-        parts: Sequence[Part] = of.edges if self.edges else of.nodes
+        parts: Sequence[Part] = of.parts(self.edges)
         batches = list(self._batches())
         logits = torch.full((len(parts),), BEGIN, requires_grad=True)
         optimizer = torch.optim.Adam([logits], lr=self.rate)
@@ -75,7 +75,7 @@ class LearnedMasks:
             loss.backward()
             optimizer.step()
         scores = opened(logits.detach()).double().numpy()
-        return Scored(tuple(parts), scores[None], np.ones(1), self._ends(batches), (of.forwards, of.backwards))  # type: ignore[arg-type]
+        return Scored(tuple(parts), scores[None], np.ones(1), self._ends(batches), (of.forwards, of.backwards))
 
     def _batches(self) -> Iterator[np.ndarray]:
         """The pairs in batches of one number that stay the same, those of like length together."""
@@ -86,7 +86,7 @@ class LearnedMasks:
         """The plain runs of a batch, of base and source."""
         if number in self.held:
             return self.held[number]
-        runs = self.of.run(which, "base"), self.of.run(which, "source")
+        runs = self.of.run(which), self.of.counterfactual(which)
         self.size += sum(one.numel() for run in runs for one in (run.logits, *run.given.values()))
         if self.size * self.of.budget.size <= self.of.budget.tensors / 4:
             self.held[number] = runs
@@ -140,11 +140,13 @@ def nodes_masked(of: PartScorer, pairs: Pairs, which: np.ndarray, source: RunTra
     """Within, what each node gives in a run is its gate's share of that, and for the rest what it gives in ``source``."""
 
     def masked(stage: Stage) -> Callable[[Tensor], Tensor]:
-        own = gates[of.at[stage]]
-
         def act(tensor: Tensor) -> Tensor:
-            share = _spread(of.network, stage, own, tensor.shape[-1]).to(tensor)
-            return tensor + (1 - share) * (source.given[stage] - tensor)
+            found = tensor
+            for turn, position in enumerate(of.tokens):
+                own = gates[torch.tensor(of.at[stage]) * len(of.tokens) + turn]
+                share = _spread(of.network, stage, own, tensor.shape[-1]).to(tensor)
+                found = found + (1 - share) * (of.otherwise(stage, position, tensor, source, which) - tensor)
+            return found
 
         return act
 
@@ -174,14 +176,14 @@ def _spread(network: Network, stage: Stage, gates: Tensor, width: int) -> Tensor
 def edges_masked(of: PartScorer, pairs: Pairs, which: np.ndarray, source: RunTrace, gates: Tensor) -> Iterator[None]:
     """Within, what each receiver reads of a sender is the gate's share of what it gives, and for the rest what it gives in ``source``."""
     batch = of.network.given.batch(of.network, pairs.rows("base", which), of.padding)  # type: ignore[arg-type]
-    with _SoftEdges(of, batch, source, gates).hooked():
+    with _SoftEdges(of, batch, source, which, gates).hooked():
         yield
 
 
 class _SoftEdges(Edges):
     """Every receiver reads what every sender gives through a gate of their own."""
 
-    def __init__(self, of: PartScorer, batch: Any, source: RunTrace, gates: Tensor):
+    def __init__(self, of: PartScorer, batch: Any, source: RunTrace, which: np.ndarray, gates: Tensor):
         ports = ports_of(of.network.facts)
         masks: dict[OutputNode, int] = {}
         for node, port in of.edges:
@@ -193,54 +195,65 @@ class _SoftEdges(Edges):
             write = SiteWrite(site, torch.zeros(0, dtype=torch.long), None, lambda old: old)
             writes.append(EdgeWrite(write, Reach(ports, tuple(heads))))
         super().__init__(of.network, batch, writes)
-        self.of, self.source = of, source
-        #: how far each edge is closed: [senders, receivers], 0 where there is none
-        self.closed = gates.new_zeros(len(of.nodes), len(ports))
-        index = {node: number for number, node in enumerate(of.nodes)}
-        rows = torch.tensor([index[node] for node, _ in of.edges])
-        columns = torch.tensor([ports.number(port) for _, port in of.edges])
-        self.closed = self.closed.index_put((rows, columns), 1 - gates)
-        self.terms: list[tuple[Stage, Tensor, Tensor | None]] = []
+        self.of, self.source, self.which = of, source, which
+        index, turns = {node: number for number, node in enumerate(of.nodes)}, range(len(of.tokens))
+        rows = torch.tensor([index[node] * len(turns) + turn for node, _ in of.edges for turn in turns])
+        columns = torch.tensor([ports.number(port) for _, port in of.edges for _ in turns])
+        #: how far each edge is closed: [senders at tokens, receivers], 0 where there is none
+        self.closed = gates.new_zeros(len(of.nodes) * len(turns), len(ports)).index_put((rows, columns), 1 - gates)
+        #: of each stage and tokens: what it gives, what it would give there, and the difference in the stream for each sender
+        self.terms: list[tuple[Stage, int, Tensor, Tensor, Tensor | None]] = []
 
     def note(self, component: str, layer: int | None, tensor: Tensor, mine: Sequence[int]) -> None:
         stage = (component, -1 if layer is None else layer)
-        terms = None
-        if stage[0] != "z" or is_straight(self.network, (OutputNode("head", stage[1], 0), Port("logits"))):
+        straight = stage[0] != "z" or is_straight(self.network, (OutputNode("head", stage[1], 0), Port("logits")))
+        for turn, position in enumerate(self.of.tokens):
+            other = self.of.otherwise(stage, position, tensor, self.source, self.which)
             self.inner = True
             try:
-                terms = sent(self.network, stage, tensor, self.source.given[stage])
+                terms = sent(self.network, stage, tensor, other) if straight else None
             finally:
                 self.inner = False
-        self.terms.append((stage, tensor, terms))
+            self.terms.append((stage, turn, tensor, other, terms))
 
     def deltas(self, ports: Sequence[Port]) -> Iterator[tuple[list[Port], Tensor]]:
         every = ports_of(self.network.facts)
         numbers = [every.number(port) for port in ports]
         sums: list[Tensor | None] = [None] * len(ports)
-        for stage, tensor, terms in self.terms:
-            closed = self.closed[self.of.at[stage]][:, numbers].to(tensor)
+        mixed: dict[Stage, list[tuple[Tensor, Tensor, Tensor]]] = {}
+        for stage, turn, tensor, other, terms in self.terms:
+            closed = self.closed[torch.tensor(self.of.at[stage]) * len(self.of.tokens) + turn][:, numbers].to(tensor)
             if not bool(closed.detach().any()):
                 continue
-            added = (
-                torch.einsum("bthw,hp->pbtw", terms, closed)
-                if terms is not None
-                else self._mixed(stage, tensor, closed)
-            )
-            sums = [one if total is None else total + one for total, one in zip(sums, added, strict=True)]
+            if terms is None:
+                mixed.setdefault(stage, []).append((tensor, other, closed))
+            else:
+                sums = _plus(sums, torch.einsum("bthw,hp->pbtw", terms, closed))
+        for stage, own in mixed.items():
+            sums = _plus(sums, self._mixed(stage, own))
         for port, total in zip(ports, sums, strict=True):
             if total is not None:
                 yield [port], total
 
-    def _mixed(self, stage: Stage, tensor: Tensor, closed: Tensor) -> list[Tensor]:
-        """Where a norm is behind the output projection, heads are mixed before it, for each receiver."""
-        tail, gap = self.tail("z", stage[1]), self.source.given[stage] - tensor
+    def _mixed(self, stage: Stage, own: Sequence[tuple[Tensor, Tensor, Tensor]]) -> list[Tensor]:
+        """Where a norm is behind the output projection, heads at all tokens are mixed before it, for each receiver."""
+        tail, tensor = self.tail("z", stage[1]), own[0][0]
         self.inner = True
         try:
-            plain = tail(tensor)
-            shares = [_spread(self.network, stage, one, tensor.shape[-1]) for one in closed.T]
-            return [tail(tensor + share * gap) - plain for share in shares]
+            plain, found = tail(tensor), []
+            for port in range(own[0][2].shape[1]):
+                given = tensor
+                for _, other, closed in own:
+                    share = _spread(self.network, stage, closed[:, port], tensor.shape[-1])
+                    given = given + share * (other - tensor)
+                found.append(tail(given) - plain)
+            return found
         finally:
             self.inner = False
+
+
+def _plus(sums: Sequence[Tensor | None], more: Iterable[Tensor]) -> list[Tensor | None]:
+    return [one if total is None else total + one for total, one in zip(sums, more, strict=True)]
 
 
 __all__ = ["LearnedMasks", "edges_masked", "nodes_masked", "opened", "stretched"]

@@ -185,7 +185,7 @@ class _Scorer:
             wanted,
             list(writes),
             readout=torch.arange(len(which)),
-            positions=self.pairs.read(which) if self.network.facts.has_tokens else None,
+            positions=self.pairs.read(which, role) if self.network.facts.has_tokens else None,
             stop=False,
             padding=self.network.padding,
         )

@@ -201,7 +201,7 @@ class _Lowering:
         of = READINGS[look.kind].of if look.kind in READINGS else ""
         if of == "pattern":
             self._scored(look, run)
-        if of == "pairs" and look.arguments:
+        if of == "pairs" and look.kind != "save":
             self._probed(look, run)
 
     def _by_gradients(self, look: PlaceRead, base: g.Forward) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean, shown_path
+from causal_dsl.diagnostics import Diagnostics, Source, Span, did_you_mean, shown_path
 from causal_dsl.program.circuit_edges import refuse_edges
 from causal_dsl.program.circuit_members import Members
 from causal_dsl.program.edge_sets import SENDERS, EdgeSet, EdgeSpot, edge_name, every_edge, ports_of
@@ -17,6 +18,8 @@ from causal_dsl.program.read_settings import read_settings
 from causal_dsl.reading import is_file, may_read
 from causal_dsl.store.reads import read_text
 from causal_dsl.syntax import tree
+from causal_dsl.syntax.parse import parse
+from causal_dsl.vocabulary.locations import Position
 from causal_dsl.vocabulary.network_facts import Facts
 from causal_dsl.vocabulary.ports import Port
 from causal_dsl.vocabulary.settings import Setting
@@ -31,10 +34,16 @@ _PORT = re.compile(r"logits|layer\[(\d+)\]\.(?:head\[(\d+)\]\.([qkv])|mlp(?:_in)
 _NODE = re.compile(r"embed|layer\[(\d+)\]\.(?:head\[(\d+)\]|(mlp_out)|neurons\[(\d+)\]|out\[(\d+)\])|input\[(\d+)\]")
 
 
-def read_file(call: tree.Call, folder: Path, facts: Facts, found: Diagnostics) -> Members | None:
+def read_file(
+    call: tree.Call,
+    folder: Path,
+    facts: Facts,
+    found: Diagnostics,
+    position: Callable[[tree.Expr], Position | None] = lambda expr: None,
+) -> Members | None:
     """The nodes of a file ``{"nodes": ["layer[3].head[1]", …]}``, or of ``{"nodes": {"layer[3].head[1]": 0.7, …}}`` the
     ``keep`` with the highest scores (a share of them, or a number from 1 on), ``by`` signed or absolute score; in the same way the
-    edges of ``{"edges": {"embed -> layer[3].head[1].q": 0.7, …}}``."""
+    edges of ``{"edges": {"embed -> layer[3].head[1].q": 0.7, …}}``. A name may end with tokens, `embed[subject]`, which ``position`` reads."""
     settings = read_settings("json", call.arguments, CIRCUIT_FILE, found, call.span)
     if settings is None:
         return None
@@ -67,8 +76,10 @@ def read_file(call: tree.Call, folder: Path, facts: Facts, found: Diagnostics) -
         _refuse(f"`{shown_path(path)}` names no nodes and no edges", help, call.span, found)
         return None
     if what == "edges":
-        return None if refuse_edges(facts, call.span, found) else _edges(chosen, path, facts, call.span, found)
-    return _known(chosen, path, facts, call.span, found)
+        return (
+            None if refuse_edges(facts, call.span, found) else _edges(chosen, path, facts, call.span, found, position)
+        )
+    return _known(chosen, path, facts, call.span, found, position)
 
 
 def _ranked(
@@ -96,11 +107,19 @@ def _ranked(
     return sorted(nodes, key=lambda name: (-size(nodes[name]), name))[: int(count)]
 
 
-def _known(names: list[str], path: Path, facts: Facts, span: Span, found: Diagnostics) -> tuple[Spot, ...] | None:
+def _known(
+    names: list[str],
+    path: Path,
+    facts: Facts,
+    span: Span,
+    found: Diagnostics,
+    position: Callable[[tree.Expr], Position | None],
+) -> tuple[Spot, ...] | None:
     spots: dict[Spot, None] = {}
     every: set[OutputNode] | None = None
-    for name in names:
-        node = node_of(name)
+    for whole in names:
+        name, at, good = _at_tokens(whole, span, position)
+        node = node_of(name) if good else None
         if every is None:
             every = set(universe(facts, kinds_of(facts)) or ())
         inside = node is not None and (
@@ -111,25 +130,54 @@ def _known(names: list[str], path: Path, facts: Facts, span: Span, found: Diagno
         )
         if node is None or not inside:
             close = did_you_mean(name, [str(one) for one in sorted(every)[:2000]], "a node is layer[3].head[1], say")
-            _refuse(f"`{shown_path(path)}` names `{name[:60]}`, which this network does not have", close, span, found)
+            _refuse(f"`{shown_path(path)}` names `{whole[:60]}`, which this network does not have", close, span, found)
             return None
-        spots[node, EVERYWHERE if facts.has_tokens else None] = None
+        spots[node, at or (EVERYWHERE if facts.has_tokens else None)] = None
     return tuple(spots)
 
 
-def _edges(names: list[str], path: Path, facts: Facts, span: Span, found: Diagnostics) -> EdgeSet | None:
+def _at_tokens(
+    name: str, span: Span, position: Callable[[tree.Expr], Position | None]
+) -> tuple[str, Position | None, bool]:
+    """A name without the tokens that it ends with, these, and whether they can be read."""
+    if node_of(name) is not None or edge_of(name) is not None:
+        return name, None, True
+    start = next((i for i, sign in enumerate(name) if sign == "[" and _whole(name[:i])), None)
+    if start is None or not name.endswith("]"):
+        return name, None, False
+    quiet = Diagnostics()
+    read = parse(Source(span.source.path, f"circuit c : n {{\n  g = embed{name[start:]}\n}}"), quiet)
+    site = next((node for node in read.walk() if isinstance(node, tree.Subscript)), None)
+    index = site.indices[0] if site is not None and not quiet.errors and len(site.indices) == 1 else None
+    found = None if index is None or isinstance(index, tree.Slice) else position(index)
+    return name[:start], found, found is not None
+
+
+def _whole(name: str) -> bool:
+    return node_of(name) is not None or edge_of(name) is not None
+
+
+def _edges(
+    names: list[str],
+    path: Path,
+    facts: Facts,
+    span: Span,
+    found: Diagnostics,
+    position: Callable[[tree.Expr], Position | None],
+) -> EdgeSet | None:
     every, ports = every_edge(facts, SENDERS), ports_of(facts)
     masks = {} if every is None else {node: mask for (node, _), mask in every.senders}
     made: list[EdgeSpot] = []
-    for name in names:
-        edge = edge_of(name)
+    for whole in names:
+        name, at, good = _at_tokens(whole, span, position)
+        edge = edge_of(name) if good else None
         bit = 0 if edge is None or not ports.has(edge[1]) else 1 << ports.number(edge[1])
         if edge is None or not masks.get(edge[0], 0) & bit:
             close = [edge_name(node, port) for node, port, _ in every or ()][:20_000]
             help = did_you_mean(name, close, "an edge is embed -> layer[3].head[1].q, say")
-            _refuse(f"`{shown_path(path)}` names `{name[:60]}`, which is no edge of this network", help, span, found)
+            _refuse(f"`{shown_path(path)}` names `{whole[:60]}`, which is no edge of this network", help, span, found)
             return None
-        made.append((*edge, EVERYWHERE))
+        made.append((*edge, at or EVERYWHERE))
     return EdgeSet.of(ports, made)
 
 

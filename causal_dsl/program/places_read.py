@@ -174,13 +174,14 @@ class LookReader:
             return self._of_head(asked, record, places[0], given)
         if record.of == "gradients":
             return self._gradients(asked, record, places)
+        if record.name == "save":
+            return self._saved(asked, record, places)
         if not self._single(places, span):
             return None
         if record.of == "logits":
             return self._attribution(asked, record, places[0], quantities)
         if record.of == "pairs":
-            if not isinstance(asked.reading, tree.Call) or not given:
-                return PlaceRead(asked, record.name, places, span=span)
+            assert isinstance(asked.reading, tree.Call)
             by = next((format_expr(a.value) for a in asked.reading.arguments if a.name is not None), "")
             return PlaceRead(asked, record.name, places, (format_expr(given[0]), by), span)
         for other in given:
@@ -195,6 +196,14 @@ class LookReader:
                 return None
             places = (*places, *more)
         return PlaceRead(asked, record.name, places, span=site.span)
+
+    def _saved(self, asked: Asked, record: Reading, places: tuple[Place, ...]) -> PlaceRead | None:
+        """Vectors that are kept, of one token or of several, in a file of a format."""
+        named = tuple(a for a in getattr(asked.reading, "arguments", ()) if a.name is not None)
+        settings = read_settings(record.name, named, record.options, self.found, asked.site.span)
+        return (
+            None if settings is None else PlaceRead(asked, record.name, places, (settings["format"],), asked.site.span)
+        )
 
     def _gradients(self, asked: Asked, record: Reading, places: tuple[Place, ...]) -> PlaceRead | None:
         """A reading of gradients, at one token or several."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
 
@@ -76,6 +77,23 @@ class TerminalProgress(Progress):
     def say(self, text: str) -> None:
         if self._task is not None:
             self._bar.update(self._task, description=_plain(text))
+
+
+class LogProgress(Progress):
+    """A line for each piece of work, with the time since the first: for logs."""
+
+    def __init__(self, stream: TextIO):
+        self._stream, self._start = stream, time.monotonic()
+
+    def begin(self, text: str, total: int) -> None:
+        self._write(f"{text} ({total})")
+
+    def say(self, text: str) -> None:
+        self._write(text)
+
+    def _write(self, text: str) -> None:
+        self._stream.write(f"{time.monotonic() - self._start:8.1f} s  {printable(text)}\n")
+        self._stream.flush()
 
 
 def _plain(text: str) -> str:

@@ -9,7 +9,7 @@ from contextvars import ContextVar
 from typing import TextIO
 
 from causal_dsl.report.notebook_progress import NotebookProgress, in_notebook
-from causal_dsl.report.progress import Progress, TerminalProgress
+from causal_dsl.report.progress import LogProgress, Progress, TerminalProgress
 
 #: What shows its progress without being asked: work in a notebook, after `%load_ext causal_dsl`.
 _ALWAYS: list[bool] = []
@@ -34,6 +34,15 @@ def progress_shown_by(make: Callable[[], Progress]) -> Iterator[None]:
         _SHOWN.reset(token)
 
 
+#: Whether progress is told in lines where it cannot be drawn.
+_LINES: list[bool] = []
+
+
+def in_lines(wanted: bool) -> None:
+    """From now on progress is told in lines where stderr is no terminal, or not."""
+    _LINES[:] = [True] if wanted else []
+
+
 def progress(stream: TextIO | None = None, asked: bool = True) -> Progress:
     """What shows how far work is; ``stream`` is stderr. Silence where it is not ``asked`` for,
     unless :func:`progress_shown_by` says who shows it."""
@@ -46,4 +55,6 @@ def progress(stream: TextIO | None = None, asked: bool = True) -> Progress:
         return NotebookProgress()
     stream = sys.stderr if stream is None else stream
     isatty = getattr(stream, "isatty", None)
-    return TerminalProgress(stream) if isatty is not None and isatty() else Progress()
+    if isatty is not None and isatty():
+        return TerminalProgress(stream)
+    return LogProgress(stream) if _LINES else Progress()

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import causal_dsl as cd
+from causal_dsl.report import notebook_tables
 from causal_dsl.score.results import CellResult, Estimate, ExpectationResult, Finding, SpecResult, TestResult, Verdict
 from causal_dsl.tools.cli import main
 
@@ -60,6 +61,12 @@ def seen(value: Any) -> Seen:
     }
     assert found.attributes <= {"style", "scope"}
     return found
+
+
+@pytest.fixture(autouse=True)
+def _without_charts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where Altair is not installed: charts have tests of their own."""
+    monkeypatch.setattr(notebook_tables, "charts_installed", lambda: False)
 
 
 @pytest.fixture(scope="module")

@@ -81,6 +81,8 @@ def test_the_notebook_of_the_docs_shows_what_it_computes() -> None:
         nbformat.write(again, NOTEBOOK)
         return
     assert len(there.cells) > 10
+    (printed,) = there.cells[-1].outputs  # in a notebook, too, the text is text
+    assert printed.name == "stdout" and printed.text.startswith("test solves")
     for before, after in zip(there.cells, again.cells, strict=True):
         assert shown(before) == shown(after), before.source
 
