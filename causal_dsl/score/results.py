@@ -340,6 +340,8 @@ class TestResult(Shown):
     random: Mapping[str, RandomCircuits] = field(default_factory=dict)
     #: who its network is: equal for one network under two names
     who: str = field(default="", compare=False)
+    #: whether all cells of a sweep write and read the same, so that their numbers are those of one
+    alike: bool = field(default=False, compare=False)
     #: pairs that fail: in a sweep those of the cell of the highest iia, and of the cells that decided a failed expectation
     failures: tuple[FailedPair, ...] = ()
     #: what it was run on; None where nothing was run
