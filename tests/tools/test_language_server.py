@@ -384,7 +384,7 @@ def test_completion(tmp_path: Path) -> None:
         assert set(MEASURES) <= set(await completed(one, uri, "report ", ""))
         assert "equality-gpt2" in await completed(one, uri, 'zoo("', "")
         assert set(await completed(one, uri, "balance=[base.", "")) == {"a", "b", "c", "d", "left", "right", "same"}
-        assert await completed(one, uri, "test where_is_left on ", "") == ["halves"]
+        assert await completed(one, uri, "test where_is_left on ", "") == ["halves", "both"]
 
     edit(tmp_path, work)
 

@@ -128,11 +128,12 @@ class SpecServer(LanguageServer):
 
     def take(self, text: OpenText) -> None:
         """A text is new: tell its faults of syntax now, and check it once the author pauses."""
-        parsed = ParsedText.of(self.texts.name_of(text), text.text.text)
-        self._edits += 1
         state = self.states.get(text.uri)
+        sound = set[str]() if state is None else state.sound
+        parsed = ParsedText.of(self.texts.name_of(text), text.text.text, sound)
+        self._edits += 1
         if state is None:
-            state = self.states[text.uri] = SpecState(parsed, edited=time.monotonic())
+            state = self.states[text.uri] = SpecState(parsed, sound=sound)
             check = True
         else:
             check = state.edit(parsed)
@@ -204,11 +205,17 @@ class SpecServer(LanguageServer):
                 return answer.cost
         return state.costs.get(test, "")
 
+    async def first_check(self, state: SpecState) -> None:
+        """Wait for the first check of a text, but not for long: before it nothing is known of its network."""
+        if state.task is not None and not state.summary.digest:
+            await asyncio.wait([state.task], timeout=LONGEST_WAIT)
+
     # ── telling ──
 
     def tell(self, text: OpenText, state: SpecState) -> None:
         """Publish what is known of a text."""
-        imports = state.imports(self.texts.folder_of(text))
+        own = all(one.span.source == state.parsed.source for one in state.diagnostics)
+        imports = {} if own else state.imports(self.texts.folder_of(text))
         found = [shown(one, text, self.texts, imports) for one in state.diagnostics]
         self.text_document_publish_diagnostics(types.PublishDiagnosticsParams(text.uri, found, text.version))
 

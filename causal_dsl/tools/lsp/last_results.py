@@ -136,7 +136,8 @@ def _said(test: Mapping[str, Any]) -> tuple[str, str, bool]:
     if verdict is not None:
         return verdict["code"], verdict["text"], passed
     if test["expectations"]:
-        return "passed", f"all {len(test['expectations'])} expectations hold", passed
+        number = len(test["expectations"])
+        return "passed", f"all {number} expectations hold" if number > 1 else "its expectation holds", passed
     return "finished", "it was run", passed
 
 

@@ -9,35 +9,37 @@ from functools import cached_property
 from causal_dsl.diagnostics import Diagnostic, Diagnostics, Source, Span
 from causal_dsl.garbage import rarely_collected
 from causal_dsl.syntax import tree
-from causal_dsl.syntax.lex import scan
-from causal_dsl.syntax.parse import parse
+from causal_dsl.syntax.parse import find_faults, parse
 from causal_dsl.syntax.transform import Lexeme
 from causal_dsl.syntax.tree import Tree
 
 
 @dataclass(frozen=True, eq=False)
 class ParsedText:
-    """A text, what could be read of it, and every fault of its syntax."""
+    """A text, every fault of its syntax, and its tokens. Its tree is made when it is first asked for."""
 
     source: Source
-    tree: tree.Tree
     faults: tuple[Diagnostic, ...]
+    tokens: tuple[Lexeme, ...]
 
     @classmethod
-    def of(cls, name: str, text: str) -> ParsedText:
+    def of(cls, name: str, text: str, sound: set[str] | None = None) -> ParsedText:
+        """A text as it is parsed. Declarations whose texts are in ``sound`` are known to have no fault; others that have none
+        are added to it."""
         source, found = Source(name, text), Diagnostics()
         with rarely_collected():
-            parsed = parse(source, found)
-        return cls(source, parsed, tuple(found))
+            scanned = find_faults(source, found, set() if sound is None else sound)
+        return cls(source, tuple(found), tuple(scanned.tokens))
+
+    @cached_property
+    def tree(self) -> Tree:
+        """What could be read of it."""
+        with rarely_collected():
+            return parse(self.source, Diagnostics())
 
     @property
     def text(self) -> str:
         return self.source.text
-
-    @cached_property
-    def tokens(self) -> tuple[Lexeme, ...]:
-        """The tokens, in the order of the text."""
-        return tuple(scan(self.source, Diagnostics()).tokens)
 
     @cached_property
     def starts(self) -> list[int]:

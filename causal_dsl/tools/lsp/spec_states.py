@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +15,8 @@ from causal_dsl.tools.lsp.spec_summary import Summary
 
 #: Seconds a check took from which on only the tests that were changed are checked first.
 SLOW = 0.4
+#: Texts of declarations that are remembered: each is kept as it was at every stop of the typing.
+MOST_SOUND = 2000
 
 
 @dataclass(eq=False)
@@ -33,13 +34,16 @@ class SpecState:
     #: counts the states of the text and of all that it imports: what was kept of an older one is not used
     changes: int = 0
     costs: dict[str, str] = field(default_factory=dict)
-    edited: float = 0.0
+    #: the texts of declarations that were found to have no fault of syntax
+    sound: set[str] = field(default_factory=set)
 
     def edit(self, parsed: ParsedText) -> bool:
         """The text is now another; whether it has to be checked again."""
         moved = MovedPlaces(self.parsed, parsed)
         self.found = tuple(new for old in self.found if (new := moved.diagnostic(old)) is not None)
-        self.parsed, self.edited = parsed, time.monotonic()
+        self.parsed = parsed
+        if len(self.sound) > MOST_SOUND:
+            self.sound.clear()
         self.changes += 1
         if not moved.same:
             self.costs.clear()

@@ -36,6 +36,7 @@ def register(server: SpecServer) -> None:
         if known is None:
             return None
         text, state = known
+        await server.first_check(state)
         use = use_at(server, params.text_document.uri, params.position)
         token = state.parsed.token_at(text.text.offset(params.position))
         span = use.span if use is not None else token.span if token is not None else None
