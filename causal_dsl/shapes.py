@@ -286,6 +286,8 @@ class WorstPairJson(TypedDict):
     "its number"
     value: float | None
     "its ratio, or its change"
+    base: str
+    "the input of its base, in words"
 
 
 class CircuitSizeJson(TypedDict):

@@ -179,7 +179,7 @@ def varying(test: TestResult, cells: Sequence[CellResult]) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Line:
+class ToldFinding:
     """A verdict or a finding, as it is told; ``level`` is its severity where that is not the one of its code."""
 
     code: str
@@ -191,27 +191,27 @@ class Line:
         return self.level or severity(self.code)
 
 
-def findings(test: TestResult) -> list[Line]:
+def findings(test: TestResult) -> list[ToldFinding]:
     """The verdicts and findings of a test, in the order in which they are told; those of a sweep's cells are counted."""
-    found: list[Line] = []
+    found: list[ToldFinding] = []
     if len(test.cells) == 1:
         found += map(_line, test.cells[0].findings)
     elif test.cells:
         found += tallied(test)
     found += map(_line, test.findings)
     if test.verdict is not None and len(test.cells) > 1:
-        found.insert(0, Line("verdict", test.verdict.text, "info"))
+        found.insert(0, ToldFinding("verdict", test.verdict.text, "info"))
     for name, one in reversed(list(test.outputs.items())):
         if one.verdict is not None:
-            found.insert(1, Line(f"{name}: {one.verdict.code}", one.verdict.text, severity(one.verdict.code)))
+            found.insert(1, ToldFinding(f"{name}: {one.verdict.code}", one.verdict.text, severity(one.verdict.code)))
     return found
 
 
-def _line(finding: Finding) -> Line:
-    return Line(finding.code, finding.text, finding.severity)
+def _line(finding: Finding) -> ToldFinding:
+    return ToldFinding(finding.code, finding.text, finding.severity)
 
 
-def tallied(test: TestResult) -> Iterator[Line]:
+def tallied(test: TestResult) -> Iterator[ToldFinding]:
     """The findings of the cells of a sweep, counted by their code."""
     found = [(finding, cell) for cell in test.cells for finding in cell.findings]
     order = {code: i for i, code in enumerate(_ORDER)}
@@ -221,11 +221,11 @@ def tallied(test: TestResult) -> Iterator[Line]:
         cells = [cell for _, cell in pairs]
         named = "; ".join(show_cell(cell.cell) for cell in cells[:4])
         words = f"{len(cells)} of {len(test.cells)} cells" + (f": {named}" if len(cells) <= 4 else "")
-        yield Line(code, words)
+        yield ToldFinding(code, words)
 
 
 __all__ = [
-    "Line",
+    "ToldFinding",
     "ceiling_of",
     "chance",
     "extremes",

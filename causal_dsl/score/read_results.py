@@ -19,6 +19,8 @@ from causal_dsl.score.apart import WrittenApart
 from causal_dsl.score.attribution_checks import AttributionCheck
 from causal_dsl.score.circuit_results import CircuitResult, Discovered, HypothesisTest, RandomCircuits, SelfCheck
 from causal_dsl.score.controls import Control, FeatureInfo, Learned
+from causal_dsl.score.gradient_checks import GradientCheck
+from causal_dsl.score.only_there import BeyondWhere
 from causal_dsl.score.parts import WrittenPart
 from causal_dsl.score.results import (
     CellResult,
@@ -32,6 +34,7 @@ from causal_dsl.score.results import (
     SpecResult,
     TestResult,
     Verdict,
+    WorstPair,
     Wrong,
 )
 from causal_dsl.score.setting import FailedPair, ModelVariable, Occupied, RunSetting
@@ -100,6 +103,8 @@ def _test(one: Json, who: Mapping[str, str]) -> TestResult:
         variant=tuple(one.get("variant", {}).items()),
         outputs={name: _test(output, who) for name, output in one.get("outputs", {}).items()},
         attributions=tuple(map(_attribution, one.get("attributions", ()))),
+        gradients=tuple(map(_gradients, one.get("gradients", ()))),
+        random=_random(one.get("random_circuits", {})),
         who=who.get(one["network"], ""),
         failures=tuple(FailedPair(**failed) for failed in one["failures"]),
         setting=_setting(one["setting"]) if "setting" in one else None,
@@ -150,6 +155,11 @@ def _cell(one: Json) -> CellResult:
         parts=tuple(map(_part, one.get("parts", ()))),
         replaced=_replaced(one["replaced"]) if "replaced" in one else None,
         circuit=_circuit(one["circuit"]) if "circuit" in one else None,
+        beyond=BeyondWhere(*(_estimate(one["beyond"][name]) for name in ("own", "right"))) if "beyond" in one else None,
+        worst={
+            name: tuple(WorstPair(pair["pair"], _number(pair["value"]), pair["base"]) for pair in pairs)
+            for name, pairs in one.get("worst", {}).items()
+        },
     )
 
 
@@ -172,6 +182,11 @@ def _attribution(one: Json) -> AttributionCheck:
     # Whether it holds was judged by a scale that is not kept: one that judges the same takes its place.
     scale = math.inf if one["holds"] else 0.0
     return AttributionCheck(one["run"], one["of"], parts, whole, logit, apart, heads, scale, one["written"])
+
+
+def _gradients(one: Json) -> GradientCheck:
+    cells = tuple((dict(cell["cell"]), _number(cell["score"]), cell["exact"]) for cell in one["cells"])
+    return GradientCheck(one["of"], one["steps"], cells)
 
 
 # ── what ran beside a cell ──────────────────────────────────────────────────────────────────────
@@ -238,10 +253,7 @@ def _circuit(one: Json) -> CircuitResult:
     for c in one["checks"]:
         apart = _number(c["apart"])
         checks.append(SelfCheck(c["says"], apart, math.inf if c["holds"] else 0.0))
-    random = {
-        name: RandomCircuits(tuple(r["values"]), r["as_high"], r["as_good"], r["own"], r["better"], r["searched"])
-        for name, r in one["random"].items()
-    }
+    random = _random(one["random"])
     return CircuitResult(
         one["name"],
         Size(size["nodes"], size["edges"], size["weighted_edges"], size["of_nodes"], size["of_edges"]),
@@ -253,6 +265,13 @@ def _circuit(one: Json) -> CircuitResult:
         found=tuple(map(_discovered, one.get("found", ()))),
         tests={name: _hypothesis(test) for name, test in one["tests"].items()},
     )
+
+
+def _random(found: Json) -> dict[str, RandomCircuits]:
+    return {
+        name: RandomCircuits(tuple(r["values"]), r["as_high"], r["as_good"], r["own"], r["better"], r["searched"])
+        for name, r in found.items()
+    }
 
 
 def _hypothesis(one: Json) -> HypothesisTest:

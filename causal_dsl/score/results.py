@@ -146,7 +146,7 @@ class WorstPair:
     base: str = ""
 
     def to_json(self) -> shapes.WorstPairJson:
-        return {"pair": self.pair, "value": number(self.value)}
+        return {"pair": self.pair, "value": number(self.value), "base": self.base}
 
 
 @dataclass(frozen=True, repr=False)

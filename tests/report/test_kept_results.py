@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import causal_dsl as cd
+from causal_dsl import shapes
 from causal_dsl.report.text import text
 from causal_dsl.score.document_shape import misfit
 from causal_dsl.score.read_results import spec_result
@@ -46,6 +47,22 @@ def test_results_of_shipped_specs_are_read_as_they_were_written(name: str) -> No
         read_back(cd.run(cd.parse(edges("llama", "outside(c) <- source", scores))))
     else:
         read_back(cd.run(ROOT / "specs" / f"{name}.causal"))
+
+
+def test_every_field_of_a_result_is_read() -> None:
+    """A new field of the JSON that the reader does not know would be missing from reports of kept results."""
+    reader = (ROOT / "causal_dsl" / "score" / "read_results.py").read_text(encoding="utf-8")
+    derived = {"schema", "status", "families", "interrupted"}
+    for shape in (
+        shapes.SpecJson,
+        shapes.TestJson,
+        shapes.CellJson,
+        shapes.CircuitJson,
+        shapes.LearnedJson,
+        shapes.DiscoveredJson,
+    ):
+        unread = {name for name in shape.__annotations__ if f'"{name}"' not in reader} - derived
+        assert not unread, f"{shape.__name__}: {unread}"
 
 
 @pytest.fixture

@@ -13,11 +13,12 @@ from causal_dsl.report.circuit_picture import circuit_svg
 from causal_dsl.report.circuit_rows import circuits
 from causal_dsl.report.control_rows import beside, controls
 from causal_dsl.report.figures.pictures import pictures
+from causal_dsl.report.gradient_rows import gradients
 from causal_dsl.report.html.drawn import drawn
 from causal_dsl.report.html.environment import made_of
 from causal_dsl.report.html.pages import styled as in_style
 from causal_dsl.report.html.rich_html import html_of
-from causal_dsl.report.report_lines import chance, facts, findings, interval, measured
+from causal_dsl.report.report_lines import chance, facts, findings, interval, measured, worst_lines
 from causal_dsl.report.text_table import table_of
 from causal_dsl.score.codes import FULL, LADDER, severity
 from causal_dsl.score.format_numbers import show, show_cell, show_estimate
@@ -47,13 +48,13 @@ def article(test: TestResult, id: str = "") -> Markup:
         facts=facts(test),
         chance=list(chance(test)),
         pictures=[drawn(picture, table=picture.beside) for picture in pictures(test)],
-        scores=html_of(scores(test)),
+        scores=html_of([*scores(test), *(worst_lines(test.cells[0]) if len(test.cells) == 1 else ())]),
         reports=[
             (one.text, show_cell(one.cell) if one.cell is not None else show_estimate(one.estimate))
             for one in test.reports
         ],
         controls=html_of([*controls(test), *beside(test)]),
-        circuits=html_of([*circuits(test), *attributions(test)]),
+        circuits=html_of([*circuits(test), *attributions(test), *gradients(test)]),
         circuit_pictures=list(_circuit_pictures(test)),
         measured=measured,
         findings=findings(test),
