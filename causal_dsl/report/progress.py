@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
 
@@ -101,3 +102,18 @@ def _plain(text: str) -> str:
     from rich.markup import escape
 
     return escape(printable(text))
+
+
+def in_bytes(bar: Progress, name: str) -> Callable[[str, int, int], None]:
+    """What tells ``bar`` how far a file called ``name`` is fetched: what is being done, how much of it is done, and of how much."""
+    begun, before = ("", -1), 0
+
+    def tell(what: str, done: int, total: int) -> None:
+        nonlocal begun, before
+        if (what, total) != begun:
+            begun, before = (what, total), 0
+            bar.begin(f"{what} {name}", total)
+        bar.advance(done - before)
+        before = done
+
+    return tell

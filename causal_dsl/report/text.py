@@ -153,10 +153,15 @@ def _scores(test: TestResult, console: Console) -> Iterator[RenderableType]:
         )
         yield _indented(Text(why))
         return
-    if len(test.cells) == 1:
+    if len(test.cells) == 1 or test.alike:
         yield _indented(_table_of_scores(test.cells[0].scores))
         for line in worst_lines(test.cells[0]):
             yield _indented(Text(line, style="dim"))
+        if test.alike:
+            names = " and ".join(f"`{name}`" for name in test.parameters)
+            change = "changes" if len(test.parameters) == 1 else "change"
+            told = f"the same in all {len(test.cells)} cells: {names} {change} nothing that the test writes or reads"
+            yield _indented(Text(told, style="dim"))
     else:
         for i, score in enumerate(mapped(test)):
             if i:

@@ -34,7 +34,7 @@ from causal_dsl.score.results import (
     Verdict,
     Wrong,
 )
-from causal_dsl.score.setting import FailedPair, ModelVariable, Occupied, Setting
+from causal_dsl.score.setting import FailedPair, ModelVariable, Occupied, RunSetting
 from causal_dsl.score.unmapped import OtherValues, Taken, Unclaimed
 from causal_dsl.vocabulary.locations import Position
 from causal_dsl.vocabulary.ports import Port, Ports
@@ -106,9 +106,9 @@ def _test(one: Json, who: Mapping[str, str]) -> TestResult:
     )
 
 
-def _setting(one: Json) -> Setting:
+def _setting(one: Json) -> RunSetting:
     places = tuple(Occupied(**{**place, "tokens": tuple(place["tokens"])}) for place in one["places"])
-    return Setting(one["model"], tuple(one["tokens"]), one["read"], one["layers"], places)
+    return RunSetting(one["model"], tuple(one["tokens"]), one["read"], one["layers"], places)
 
 
 def _ceilings(found: Json) -> dict[str, Ceiling]:

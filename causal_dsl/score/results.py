@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from causal_dsl.score.gradient_checks import GradientCheck
     from causal_dsl.score.only_there import BeyondWhere
     from causal_dsl.score.parts import WrittenPart
-    from causal_dsl.score.setting import FailedPair, ModelVariable, Setting
+    from causal_dsl.score.setting import FailedPair, ModelVariable, RunSetting
     from causal_dsl.score.unmapped import OtherValues, Unclaimed
 
 #: Counts up when a field of `results.json` or of `run --json` changes its meaning; new fields do not count.
@@ -340,10 +340,12 @@ class TestResult(Shown):
     random: Mapping[str, RandomCircuits] = field(default_factory=dict)
     #: who its network is: equal for one network under two names
     who: str = field(default="", compare=False)
+    #: whether all cells of a sweep write and read the same, so that their numbers are those of one
+    alike: bool = field(default=False, compare=False)
     #: pairs that fail: in a sweep those of the cell of the highest iia, and of the cells that decided a failed expectation
     failures: tuple[FailedPair, ...] = ()
     #: what it was run on; None where nothing was run
-    setting: Setting | None = None
+    setting: RunSetting | None = None
 
     @property
     def status(self) -> Status:

@@ -60,7 +60,7 @@ class Occupied:
 
 
 @dataclass(frozen=True)
-class Setting:
+class RunSetting:
     """What a test was run on: the name of its causal model, the prompt of its first pair as ``tokens`` (none in a vector
     network), the token at which the answer is ``read``, the ``layers`` of the network, and where its variables are."""
 
@@ -103,4 +103,4 @@ class FailedPair:
         }
 
 
-__all__ = ["FailedPair", "ModelVariable", "Occupied", "Setting"]
+__all__ = ["FailedPair", "ModelVariable", "Occupied", "RunSetting"]

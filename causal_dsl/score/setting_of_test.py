@@ -11,7 +11,7 @@ from causal_dsl.diagnostics import NOWHERE, Diagnostics, Source, SpecError
 from causal_dsl.inputs.prompts import PromptInputs
 from causal_dsl.planning.plan import Plan
 from causal_dsl.program.program import Cell, Test
-from causal_dsl.score.setting import ModelVariable, Occupied, Setting
+from causal_dsl.score.setting import ModelVariable, Occupied, RunSetting
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.parse import parse
 from causal_dsl.vocabulary.locations import Place, Position
@@ -23,21 +23,21 @@ if TYPE_CHECKING:
 _MOST_PLACES, _MOST_VALUES = 4000, 8
 
 
-def setting_of(test: Test, plan: Plan) -> Setting:
+def setting_of(test: Test, plan: Plan) -> RunSetting:
     """What a test was run on."""
     one = test.each[0]
     inputs = plan.inputs.get(one.network.key)
     first = _first_base(one, plan)
     layers = one.network.facts.layers
     if inputs is None or first is None:
-        return Setting(test.model.name, layers=layers)
+        return RunSetting(test.model.name, layers=layers)
     places = []
     for cell in one.cells:
         places += list(_occupied(cell, inputs, first))
         if len(places) >= _MOST_PLACES:
             break
     read = inputs.read(first) if inputs.has_tokens else None
-    return Setting(test.model.name, _tokens(inputs, first), read, layers, tuple(places[:_MOST_PLACES]))
+    return RunSetting(test.model.name, _tokens(inputs, first), read, layers, tuple(places[:_MOST_PLACES]))
 
 
 def _first_base(test: Test, plan: Plan) -> int | None:

@@ -136,6 +136,8 @@ def test_what_a_filter_keeps_may_differ(runs: Path, capsys: Captured) -> None:
         means = [(x if "unfiltered" in score else x[x["kept"]])[name].mean() for x in (own, other)]
         assert gap["value"] == pytest.approx(means[1] - means[0]), score
         assert gap["paired"] and gap["low"] <= gap["value"] <= gap["high"]
+    always = cell["scores"]["accuracy"]["difference"]  # 1 in both by the filter: no resample says how far it varies
+    assert always["value"] == 0 and not always["paired"] and always["low"] < 0 < always["high"]
 
 
 def test_other_pairs_are_not_paired(runs: Path, capsys: Captured) -> None:

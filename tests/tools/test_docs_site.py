@@ -106,7 +106,7 @@ def test_every_link_and_anchor_leads_somewhere(site: Path, pages: dict[Path, Lin
 def test_specs_have_the_colours_of_the_language(site: Path) -> None:
     page = (site / "gallery" / "studies" / "equality.html").read_text(encoding="utf-8")
     (block,) = re.findall(r'<div class="language-causal highlight">(.*?)</div>', page, re.DOTALL)
-    assert '<span class="kd">causal</span>' in block and '<span class="s2">&quot;arrow&quot;</span>' in block
+    assert '<span class="kd">causal</span>' in block and '<span class="s2">"arrow"</span>' in block
 
 
 def test_nothing_is_fetched_from_elsewhere(site: Path, pages: dict[Path, Links]) -> None:

@@ -22,6 +22,14 @@ def lasting(text: str) -> str:
     return re.sub(r"\[-?\d[-\d., ]*\]|up to [\d.]+ wide", "…", timeless)
 
 
+def words(text: str, kind: str) -> str:
+    """What is read: of HTML its text, which the numbers are in, without the style and the drawing."""
+    if kind != "text/html":
+        return text
+    text = re.sub(r"<(style|svg)\b.*?</\1>", " ", text, flags=re.DOTALL)
+    return " ".join(re.sub(r"<[^>]*>", " ", text).split())
+
+
 def shown(cell: Any) -> list[tuple[str, str]]:
     """What a cell shows, as kinds and texts."""
     found = []
@@ -31,7 +39,7 @@ def shown(cell: Any) -> list[tuple[str, str]]:
         elif output.output_type == "error":
             found.append((output.ename, lasting("\n".join(output.traceback))))
         else:
-            found += [(kind, lasting(str(value))) for kind, value in sorted(output.data.items())]
+            found += [(kind, lasting(words(str(value), kind))) for kind, value in sorted(output.data.items())]
     return [(kind, re.sub(r"<\w+ at 0x\w+>", "", text)) for kind, text in found if text]
 
 

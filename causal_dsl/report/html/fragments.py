@@ -23,6 +23,8 @@ from causal_dsl.score.codes import FULL, LADDER, severity
 from causal_dsl.score.format_numbers import show, show_cell, show_estimate
 from causal_dsl.score.results import CellResult, TestResult
 
+#: A finding of more cells is counted alone.
+_MOST_SAID = 12
 #: Of a sweep over circuits as many are drawn.
 _MOST_CIRCUITS = 6
 
@@ -55,9 +57,19 @@ def article(test: TestResult, id: str = "") -> Markup:
         circuit_pictures=list(_circuit_pictures(test)),
         measured=measured,
         findings=findings(test),
+        cells_say=_cells_say(test),
         failures=failures(test, id or identifier(test.name)),
         mood=mood,
     )
+
+
+def _cells_say(test: TestResult) -> dict[str, list[tuple[str, str]]]:
+    """What the findings of a sweep say cell by cell, where they are few enough to be read."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    for cell in test.cells if len(test.cells) > 1 else ():
+        for finding in cell.findings:
+            found.setdefault(finding.code, []).append((show_cell(cell.cell), finding.text))
+    return {code: told for code, told in found.items() if len(told) <= _MOST_SAID}
 
 
 def failures(test: TestResult, id: str) -> Markup:

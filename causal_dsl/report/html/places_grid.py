@@ -10,7 +10,7 @@ from markupsafe import Markup
 from causal_dsl.report.html.environment import made_of
 from causal_dsl.score.format_numbers import counted, show_cell
 from causal_dsl.score.results import TestResult
-from causal_dsl.score.setting import Occupied, Setting
+from causal_dsl.score.setting import Occupied, RunSetting
 
 #: More tokens are not drawn as columns.
 _MOST_COLUMNS = 80
@@ -21,7 +21,7 @@ class _Grid:
     """Tests that share a grid: their names, and what is at each layer and column."""
 
     names: list[str]
-    setting: Setting
+    setting: RunSetting
     columns: list[str]
     rows: list[tuple[str, list[tuple[list[str], str]]]]
     listed: list[tuple[str, str, str, str]]
@@ -29,7 +29,7 @@ class _Grid:
 
 def places_grids(tests: Sequence[TestResult]) -> Markup:
     """A grid for each set of places; tests that place their variables alike share one. Empty where no test has a place."""
-    kept: list[list[tuple[str, Setting]]] = []
+    kept: list[list[tuple[str, RunSetting]]] = []
     for test in tests:
         if test.setting is None or not test.setting.places:
             continue
@@ -51,14 +51,14 @@ def _folded(grids: Sequence[Markup]) -> Markup:
     )
 
 
-def _alike(one: Setting, other: Setting) -> bool:
-    def told(setting: Setting) -> set[tuple[object, ...]]:
+def _alike(one: RunSetting, other: RunSetting) -> bool:
+    def told(setting: RunSetting) -> set[tuple[object, ...]]:
         return {(p.variable, p.place, p.tokens) for p in setting.places}
 
     return (one.model, one.tokens, one.layers) == (other.model, other.tokens, other.layers) and told(one) == told(other)
 
 
-def _grid(group: Sequence[tuple[str, Setting]]) -> _Grid:
+def _grid(group: Sequence[tuple[str, RunSetting]]) -> _Grid:
     setting = group[0][1]
     places = [place for _, one in group for place in one.places]
     tokens = list(setting.tokens)[:_MOST_COLUMNS]
@@ -89,7 +89,7 @@ def _told(place: Occupied) -> str:
     return f"{what} at {place.place}" + (f" via {place.via}" if place.via else "") + (f" ({at})" if at else "")
 
 
-def _listed(group: Sequence[tuple[str, Setting]]) -> Iterator[tuple[str, str, str, str]]:
+def _listed(group: Sequence[tuple[str, RunSetting]]) -> Iterator[tuple[str, str, str, str]]:
     """Each variable with its places, those of a sweep counted, how it is written, and by which tests."""
     found: dict[str, list[tuple[str, Occupied]]] = {}
     for name, setting in group:
