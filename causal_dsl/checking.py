@@ -23,6 +23,8 @@ from causal_dsl.diagnostics import (
     fail,
 )
 from causal_dsl.garbage import rarely_collected
+from causal_dsl.inputs import lengths_agree
+from causal_dsl.planning import graph as g
 from causal_dsl.planning.answer_room import check_room
 from causal_dsl.planning.chunk_to_memory import chunk_to_memory
 from causal_dsl.planning.circuit_runs import circuit_runs
@@ -42,7 +44,7 @@ from causal_dsl.program.derived_tests import (
     fitted_variants,
     search_of,
 )
-from causal_dsl.program.discovery import Discovery, Scores, source_of
+from causal_dsl.program.discovery import Counterfactual, Discovery, Scores, source_of
 from causal_dsl.program.endings import check_endings
 from causal_dsl.program.fitted_files import judge_origins
 from causal_dsl.program.identity import NetworkKey
@@ -268,31 +270,48 @@ def _searches(
         for number, discovery in enumerate(wanted):
             source = source_of(test)
             assert source is not None
-            search = search_of(test, number, discovery.n, source)
+            search = search_of(test, number, discovery.n, source.role)
             checked.searched[discovery] = search.name
             made.append(_answered(search, tokenizers(test.network), checked))
     if not made:
         return None
     plan = make_plan(program, made, tokenizers, found, memo.draw)
+    by_name = {test.name: test for test in tests}
     for discovery, name in checked.searched.items():
-        _alike(discovery, next(test for test in made if test.name == name), plan)
+        search, source = next(test for test in made if test.name == name), source_of(by_name[discovery.test])
+        assert source is not None
+        _alike(discovery, search, source, plan)
     return plan
 
 
-def _alike(discovery: Discovery, search: Test, plan: Plan) -> None:
-    """Refuse a pair whose inputs differ in their number of tokens (E828): each token is compared with the one in its place."""
+def _alike(discovery: Discovery, search: Test, source: Counterfactual, plan: Plan) -> None:
+    """Refuse a pair whose inputs differ in their number of tokens (E828), since each token is compared with the one in its place; a mean token
+    by token of inputs that do (E538); and tokens of a position that are not as many (E539)."""
     draw, key, inputs = plan.scores[search.name][0].label.draw, search.network.key, plan.inputs[search.network.key]
-    rows = [plan.rows[run] for run in plan.rows if run.draw == draw and run.network == key]
-    for other in rows[1:]:
-        for pair in np.flatnonzero(inputs.lengths[rows[0]] != inputs.lengths[other])[:1].tolist():
-            base, source = int(rows[0][pair]), int(other[pair])
+    base, other = (plan.rows[g.Forward(key, draw, role)] for role in ("base", source.role))
+    for position in discovery.at:
+        lengths_agree(inputs, position, base, position, other, discovery.span)
+    if source.kind in ("pooled", "zero"):
+        return
+    if source.kind == "mean":
+        lengths = inputs.lengths[np.concatenate([base, other])]
+        if len(np.unique(lengths)) > 1:
             raise fail(
-                "E828",
-                f"the inputs of a pair have {inputs.length(base)} and {inputs.length(source)} tokens",
+                "E538",
+                f"the mean token by token is over inputs of {lengths.min()} to {lengths.max()} tokens",
                 discovery.span,
-                notes=(f"base {inputs.text(base)!r}", f"source {inputs.text(source)!r}"),
-                help="draw pairs of one length, say `where base.template == source.template`",
+                help="write mean(pooled=true), the mean over rows and tokens, or draw inputs of one length",
             )
+        return
+    for pair in np.flatnonzero(inputs.lengths[base] != inputs.lengths[other])[:1].tolist():
+        mine, theirs = int(base[pair]), int(other[pair])
+        raise fail(
+            "E828",
+            f"the inputs of a pair have {inputs.length(mine)} and {inputs.length(theirs)} tokens",
+            discovery.span,
+            notes=(f"base {inputs.text(mine)!r}", f"source {inputs.text(theirs)!r}"),
+            help="draw pairs of one length, say `where base.template == source.template`",
+        )
 
 
 def _digest(spec: Spec, loader: Loader) -> str:

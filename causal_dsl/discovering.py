@@ -13,6 +13,7 @@ from causal_dsl.diagnostics import fail
 from causal_dsl.discovery.exact_effects import Exact, is_straight
 from causal_dsl.discovery.greedy_search import GreedySearch
 from causal_dsl.discovery.input_pairs import Pairs
+from causal_dsl.discovery.learned_masks import LearnedMasks
 from causal_dsl.discovery.metric_gradient import MetricGradient
 from causal_dsl.discovery.part_scores import PartScorer, Scored, Way
 from causal_dsl.discovery.stability import Found, HeldAgainst, name_of, sample
@@ -59,17 +60,17 @@ def discover(
         network, metric, source = networks[search.network.key], metric_of(test), source_of(test)
         assert metric is not None and source is not None
         draw = plan.scores[name][0].label.draw
-        rows = [plan.rows[g.Forward(search.network.key, draw, role)] for role in ("base", source)]
+        rows = [plan.rows[g.Forward(search.network.key, draw, role)] for role in ("base", source.role)]
         same = (search.network.key, draw, source, metric, test.solved, replace(discovery, test=""))
         if same in known:  # tests that draw alike and ask by one metric share what is found
             found[discovery] = replace(known[same], discovery=discovery)
             continue
-        pairs = Pairs(plan.inputs[search.network.key], *rows)
+        pairs = Pairs(plan.inputs[search.network.key], rows[0], rows[1], source.kind)
         objective = MetricGradient(metric, search, checked.answers[name], targets)
         if run is not None and test.solved:
             pairs, objective = _solved(test, search, run, pairs, objective)
         bar.say(f"{test.name}: {discovery.text}"[:60])
-        found[discovery] = known[same] = _found(discovery, network, pairs, objective, options)
+        found[discovery] = known[same] = _found(discovery, network, pairs, objective, options, bar)
     return found
 
 
@@ -89,16 +90,25 @@ def _solved(
             help="draw more pairs with n=…, or leave `solved` out",
         )
     left: Targets = lambda one, quantity: objective.targets(one, quantity)[kept]  # noqa: E731
-    return Pairs(pairs.inputs, pairs.base[kept], pairs.source[kept]), replace(objective, targets=left)
+    return replace(pairs, base=pairs.base[kept], source=pairs.source[kept]), replace(objective, targets=left)
 
 
-def _found(discovery: Discovery, network: Network, pairs: Pairs, objective: MetricGradient, options: Options) -> Found:
+def _found(
+    discovery: Discovery,
+    network: Network,
+    pairs: Pairs,
+    objective: MetricGradient,
+    options: Options,
+    bar: Progress,
+) -> Found:
     budget = budget_of(network, options.memory)
-    of = PartScorer(network, pairs, objective, budget, discovery.kinds, network.padding)
+    of = PartScorer(network, pairs, objective, budget, discovery.kinds, network.padding, discovery.at)
     exact = Exact(network, pairs, objective, budget, network.padding)
     match discovery.method:
         case "acdc":
             return _searched(discovery, of, exact)
+        case "masks":
+            return _learned(discovery, of, bar)
         case "exact":
             scored = _exactly(discovery, of, exact)
         case "eap" | "eap_ig":  # without settings, gradients are those at the base run
@@ -134,8 +144,12 @@ def _held(
     if settings["path"] == "inputs":
         if of.start not in of.at:
             return None
+        if of.places:  # not all of the embedding is scored
+            return None
         whole = scored.means[of.at[of.start]].sum(keepdims=True)
         return _apart("the embedding's score is all that the metric falls by", whole, [scored.ends[0] - scored.ends[1]])
+    if of.places:  # gradients are those along the way of all tokens together
+        return None
     sums = [scored.means[of.at[stage]].sum() for stage in of.senders]
     effects = exact.effects([[of.nodes[number] for number in of.at[stage]] for stage in of.senders]).mean(axis=1)
     return _apart("scores of a layer's heads, and of its MLP, add up to their effect together", sums, effects)
@@ -148,15 +162,23 @@ def _apart(says: str, own: Sequence[float] | np.ndarray, other: Sequence[float] 
 
 def _searched(discovery: Discovery, of: PartScorer, exact: Exact) -> Found:
     """What a search keeps. It says how much each part is needed beside what is kept, which no effect of it alone tells."""
-    search = GreedySearch(exact, of.edges if discovery.what == "edges" else of.nodes, **dict(discovery.settings))
+    search = GreedySearch(exact, of.parts(discovery.what == "edges"), **dict(discovery.settings))
     scored = search.search()
     names = tuple(name_of(part) for part in scored.of)
     return Found(discovery, names, scored, search.exact.objective.metric.text, len(of.pairs), (), ())
 
 
+def _learned(discovery: Discovery, of: PartScorer, bar: Progress) -> Found:
+    """The gates of a mask that is learned. They belong to one fit, and to no effect of one part alone."""
+    settings = {name: value for name, value in discovery.settings if name != "threshold"}
+    scored = LearnedMasks(of, discovery.what == "edges", **settings, say=bar.say).learn()
+    names = tuple(name_of(part) for part in scored.of)
+    return Found(discovery, names, scored, "kl", len(of.pairs), (), ())
+
+
 def _exactly(discovery: Discovery, of: PartScorer, exact: Exact) -> Scored:
     """The effect of every node or edge, a forward pass for each."""
-    parts = of.edges if discovery.what == "edges" else of.nodes
+    parts = of.parts(discovery.what == "edges")
     effects = exact.effects([[part] for part in parts])
     return Scored(parts, effects.T, np.ones(len(of.pairs)), exact.ends, (exact.forwards, 0.0))
 

@@ -18,6 +18,7 @@ from causal_dsl.checked import Checked
 from causal_dsl.checking import check
 from causal_dsl.diagnostics import Diagnostic, Source, Span, SpecError
 from causal_dsl.discovering import discover, file_of, with_found
+from causal_dsl.discovery.place_gradients import with_gradients
 from causal_dsl.engine.cautions import cautions
 from causal_dsl.engine.execute import Execution, budget_of
 from causal_dsl.engine.stored_blocks import ChunkStore
@@ -41,16 +42,18 @@ from causal_dsl.program.templates import show_value
 from causal_dsl.program.tokens import MASK
 from causal_dsl.provenance import code_of, files_of, identity_of, inputs_of, machine_of, names_of
 from causal_dsl.ran import RanPart, joined, keep
-from causal_dsl.report.activations import refuse_nowhere, save_activations
+from causal_dsl.report.activations import refuse_nowhere, refuse_zarr, save_activations
 from causal_dsl.report.one_line import standing
 from causal_dsl.report.progress import Progress
 from causal_dsl.report.which_progress import progress
 from causal_dsl.score.agreement import with_agreement
 from causal_dsl.score.attribution_checks import with_attributions
+from causal_dsl.score.gradient_checks import with_gradient_checks
 from causal_dsl.score.missing import as_far_as_measured, not_measured, refuse_missing
 from causal_dsl.score.of_run import score_run
 from causal_dsl.score.rest_kept import with_rest_kept
 from causal_dsl.score.results import Results, SpecResult, TestResult
+from causal_dsl.score.setting_of_test import models_of, setting_of
 from causal_dsl.score.several import OneOutput, score_several
 from causal_dsl.score.speech import speech_of
 from causal_dsl.score.targets import target_ids
@@ -79,8 +82,12 @@ class Interrupted(KeyboardInterrupt):
         return [f"interrupted: {standing(self.results)}", "`sys.last_value.results` holds what was finished"]
 
 
-def run_specs(specs: Sequence[Spec], options: Options) -> Results:
+def run_specs(
+    specs: Sequence[Spec], options: Options, session: Session | None = None, still: Set[NetworkKey] = frozenset()
+) -> Results:
     """Check, load, plan, execute and score; raises :class:`SpecError`, or :class:`Interrupted` with what is finished.
+
+    ``session`` has networks that were loaded for other specs; those whose weights are ``still`` needed stay in it.
 
     A fault that shows only as one of several specs is run loses nothing of the others: its tests stand in the results as
     interrupted, its errors among the diagnostics of its spec (``Results.faults``). Where no spec was run, it is raised.
@@ -88,12 +95,12 @@ def run_specs(specs: Sequence[Spec], options: Options) -> Results:
     checks = [check(spec, options) for spec in specs]
     for checked in checks:
         checked.raise_errors()
-    session = Session(options)
-    later = Later()  # of all specs: they share networks, and what a network has read once it may not read again
+    session = Session(options, session)
+    later = session.later  # of all specs: they share networks, and what a network has read once it may not read again
     done: list[SpecResult] = []
     faults: list[Diagnostic] = []
     for number, (spec, checked) in enumerate(zip(specs, checks, strict=True)):
-        needed = {weights_of(key) for rest in checks[number + 1 :] for key in _keys(rest)}
+        needed = {*still, *(weights_of(key) for rest in checks[number + 1 :] for key in _keys(rest))}
         with collecting() as notices:
             try:
                 result, interrupted = _held(spec, checked, session, notices, later, needed)
@@ -257,7 +264,8 @@ def _not_run(spec: Spec, checked: Checked, fault: str = "") -> SpecResult:
     """A spec that was not come to, or that a fault stopped: all of its tests stand there as not measured."""
     tests = checked.program.tests if checked.program is not None else []
     unrun = tuple(not_measured(test, checked.ceilings.get(test.name, {}), fault) for test in tests)
-    return SpecResult(spec.name, checked.digest, unrun, _versions(), warnings=tuple(checked.diagnostics))
+    text = spec.source_text.text
+    return SpecResult(spec.name, checked.digest, unrun, _versions(), warnings=tuple(checked.diagnostics), text=text)
 
 
 def loaded_plan(spec: Spec, checked: Checked, options: Options) -> Plan:
@@ -312,16 +320,19 @@ def _run(
             plan, networks, checked.answers, targets, memory, bar.advance, store, options.compiled, library.maps
         )
         refuse_nowhere(execution, folder)
+        refuse_zarr(execution)
         bar.begin(spec.name, execution.total())
         try:
             for said in execution.run():
                 bar.say(f"{spec.name}: {said}"[:60])
+            with_gradients(execution, bar.say)
             _refuse_changed(before_it, store)
         except KeyboardInterrupt:
             interrupted = True
             execution.finish()
     assert checked.program is not None
-    tests = [_scored(test, execution, checked, networks, library) for test in checked.program.tests]
+    scored = [(_scored(test, execution, checked, networks, library), test) for test in checked.program.tests]
+    tests = [replace(one, setting=setting_of(test, plan)) if one.cells else one for one, test in scored]
     told = [*noticed, *notices]
     result = _result(spec, checked, networks, tests, started, identity_of(inputs, options), told, execution)
     if folder is None:
@@ -372,6 +383,7 @@ def _scored(
             scored = with_probes(scored, one, execution)
         scored = with_agreement(with_found(with_circuits(scored, run, execution, kept), checked.found))
         scored = with_attributions(scored, one, [cell.columns for cell in cells], kept)
+        scored = with_gradient_checks(scored, one, finished, [cell.columns for cell in cells], kept)
         if not test.parts:
             scored = with_ties(scored, test, plan.draw_of(one))
         scored = replace(scored, cells=tuple(map(settled, scored.cells)))
@@ -526,7 +538,9 @@ def _result(
     warnings += tuple(dict.fromkeys(notices))
     ended, ran_on = datetime.now(UTC).isoformat(timespec="seconds"), machine_of(networks.values())
     return SpecResult(
-        spec.name, checked.digest, tuple(tests), _versions(), shown, cost, warnings, identity, ran_on, ended
+        *(spec.name, checked.digest, tuple(tests), _versions(), shown, cost, warnings, identity, ran_on, ended),
+        text=spec.source_text.text,
+        models=models_of(checked.program.tests),
     )
 
 

@@ -20,9 +20,11 @@ from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.program import NetworkRef
 from causal_dsl.program.tokens import Tokens
 from causal_dsl.provenance import code_of, say_made_of
+from causal_dsl.report.progress import Progress, TerminalProgress, in_bytes
 from causal_dsl.report.which_progress import progress
 from causal_dsl.specs import Options, Spec
 from causal_dsl.store.code import watching
+from causal_dsl.store.later import Later
 from causal_dsl.store.reads import note_all, recording
 from causal_dsl.training.train import TrainedNetwork, trained
 from causal_dsl.vocabulary.layout_settings import SEQUENCE
@@ -31,9 +33,12 @@ from causal_dsl.vocabulary.layout_settings import SEQUENCE
 class Session:
     """Networks that are loaded, and kept by who they are."""
 
-    def __init__(self, options: Options = Options()):
+    def __init__(self, options: Options = Options(), beside: Session | None = None):
+        """``beside``: a session whose networks this one shares, and which shares those that are loaded here."""
         self.options = options
-        self._loaded: dict[NetworkKey, Network] = {}
+        self._loaded: dict[NetworkKey, Network] = {} if beside is None else beside._loaded
+        #: what its networks read while they run: one that is loaded may not read it again
+        self.later: Later = Later() if beside is None else beside.later
 
     def __len__(self) -> int:
         return len(self._loaded)
@@ -61,7 +66,8 @@ class Session:
 
     def keep(self, needed: Collection[NetworkKey]) -> None:
         """Let go of all networks but some, by whose weights they have; an untrained one goes with the one that it is made of."""
-        self._loaded = {key: network for key, network in self._loaded.items() if weights_of(key) in needed}
+        for key in [key for key in self._loaded if weights_of(key) not in needed]:
+            del self._loaded[key]
 
     def trained(self, ref: NetworkRef, device: str | None = None) -> TrainedNetwork:
         """The outcome of a declared training. It is trained in the dtype that is declared, whatever it then runs in."""
@@ -79,6 +85,14 @@ class Session:
             network = self._open(ref, device, dtype)  # it is proved there, too: what its passes read is noted
         return say_made_of(ref, network, reads)
 
+    def _of_zoo(self, ref: NetworkRef) -> nn.Module | Path:
+        """A network of the zoo, or its folder; fetching it shows how far it is. On a terminal it has a bar of its own."""
+        bar = progress(asked=self.options.progress)
+        if type(bar) in (Progress, TerminalProgress):
+            return open_zoo(ref.target, ref.span)
+        with bar:
+            return open_zoo(ref.target, ref.span, in_bytes(bar, ref.target))
+
     def _open(self, ref: NetworkRef, device: str | None, dtype: str | None) -> Network:
         if ref.training is not None:
             network = self.trained(ref, device).network
@@ -89,7 +103,7 @@ class Session:
             prove(network)
             return network
         if ref.kind == "zoo":
-            opened = open_zoo(ref.target, ref.span)
+            opened = self._of_zoo(ref)
             if isinstance(opened, nn.Module):
                 where, kind = device_of(device, ref.span), dtype_of(dtype, ref.span)
                 network = wrap(

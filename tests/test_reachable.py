@@ -24,6 +24,7 @@ PAGES = sorted(path.stem for path in Path(resources.resource("docs", "diagnostic
 ENTRIES = {
     "main",
     "pytest_collect_file",
+    "runtest",
     "_repr_html_",
     "_render_traceback_",
     *re.findall(r"[A-Za-z_]\w*", (PACKAGE / "__init__.py").read_text("utf-8")),
@@ -113,11 +114,27 @@ def reached_codes() -> set[str]:
     return codes_of(reached())
 
 
-#: Called by libraries, by their names: by the parser for each rule of the grammar, by pytest, sympy, `logging` and `io`; and
+#: Called by libraries, by their names: by the parser for each rule of the grammar, by pytest, sympy, pygls, Pygments, `logging` and `io`; and
 #: what a user calls on an object that the package gave (docs/language.md).
 BY_OTHERS = {
     *re.findall(r"[a-z_]\w*", (ROOT / "grammar" / "causal.lark").read_text(encoding="utf-8")),
-    *("pytest_addoption", "setup", "runtest", "repr_failure", "reportinfo", "emit", "writable", "let"),
+    *(
+        "pytest_addoption",
+        "pytest_configure",
+        "pytest_ignore_collect",
+        "pytest_runtest_makereport",
+        "toterminal",
+        "setup",
+        "runtest",
+        "repr_failure",
+        "reportinfo",
+        "emit",
+        "writable",
+        "let",
+        "apply_change",
+        "get_tokens_unprocessed",
+        "_create_text_document",
+    ),
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
@@ -19,12 +19,23 @@ from causal_dsl.network.forward import SiteRead, SiteWrite, forward
 from causal_dsl.network.network import Network
 from causal_dsl.planning.memory import Budget
 from causal_dsl.program.edge_sets import ports_of
-from causal_dsl.program.nodes import OutputNode, places_of
-from causal_dsl.vocabulary.locations import Site
+from causal_dsl.program.nodes import OutputNode, places_of, universe
+from causal_dsl.vocabulary.locations import Position, Site
 from causal_dsl.vocabulary.ports import Port, Reach
 
-#: A node, or an edge from it to a port.
-Part = OutputNode | tuple[OutputNode, Port]
+
+@dataclass(frozen=True)
+class AtToken:
+    """A node, or an edge, at the tokens of a position alone."""
+
+    part: OutputNode | tuple[OutputNode, Port]
+    position: Position
+
+
+#: A node, or an edge from it to a port; at all tokens or at some.
+Part = OutputNode | tuple[OutputNode, Port] | AtToken
+#: A node, and at which tokens it is meant (None: all).
+NodeAt = tuple[OutputNode, Position | None]
 #: How far, as a share of the whole change, a part is moved for a finite difference.
 _STEP = 0.02
 
@@ -36,17 +47,18 @@ class PlainRuns:
     which: np.ndarray
     base: Tensor
     source: Tensor
-    values: dict[OutputNode, Tensor]
+    values: dict[NodeAt, Tensor]
 
 
 def is_straight(network: Network, part: Part) -> bool:
     """Whether what a part gives to the stream moves along a straight line where it does itself: a norm behind the output projection
     bends what heads give along an edge."""
-    if not isinstance(part, tuple) or part[0].kind != "head":
+    bare = bare_of(part)
+    if not isinstance(bare, tuple) or bare[0].kind != "head":
         return True
     layout = network.layout
     assert layout is not None
-    own = layout.at(part[0].layer)
+    own = layout.at(bare[0].layer)
     return own.attn_out[:-1] in (own.attention, own.z[:-1])
 
 
@@ -62,6 +74,8 @@ class Exact:
     forwards: float = 0.0
     #: the means of the metric in the base and the counterfactual run
     ends: tuple[float, float] = (0.0, 0.0)
+    #: of nodes, where the counterfactual is a mean: a vector for each token, or one for all
+    means: dict[NodeAt, Tensor] = field(default_factory=dict)
 
     @torch.no_grad()
     def effects(self, parts: Sequence[Sequence[Part]]) -> np.ndarray:
@@ -86,7 +100,7 @@ class Exact:
         for which in self.pairs.batches(self.network, self.budget, gradients=False):
             nodes = list(dict.fromkeys(map(_node, parts)))
             base, own = self._run(which, "base", nodes, {}, {})
-            source, other = self._run(which, "source", nodes, {}, {})
+            source, other = self._otherwise(which, nodes)
             for number, part in enumerate(parts):
                 node = _node(part)
                 gap = other[node] - own[node]
@@ -105,33 +119,67 @@ class Exact:
     def plain(self, which: np.ndarray, parts: Sequence[Part]) -> PlainRuns:
         """The two runs of some pairs, with what the senders of ``parts`` give in the source."""
         base, _ = self._run(which, "base", (), {}, {})
-        source, values = self._run(which, "source", list(dict.fromkeys(map(_node, parts))), {}, {})
+        source, values = self._otherwise(which, list(dict.fromkeys(map(_node, parts))))
         return PlainRuns(which, base, source, values)
 
     @torch.no_grad()
     def patched(self, runs: PlainRuns, parts: Sequence[Part]) -> Tensor:
         """The logits [m, vocabulary] of the base where ``parts`` together are given what they give in the source."""
-        nodes = {part: runs.values[part] for part in parts if not isinstance(part, tuple)}
-        ports, masks = ports_of(self.network.facts), dict[OutputNode, int]()
-        for part in parts:
+        bare = [(bare_of(part), _node(part)) for part in parts]
+        nodes = {node: runs.values[node] for part, node in bare if not isinstance(part, tuple)}
+        ports, masks = ports_of(self.network.facts), dict[NodeAt, int]()
+        for part, node in bare:
             if isinstance(part, tuple):
-                masks[part[0]] = masks.get(part[0], 0) | 1 << ports.number(part[1])
+                masks[node] = masks.get(node, 0) | 1 << ports.number(part[1])
         edges = {node: (runs.values[node], Reach(ports, (mask,))) for node, mask in masks.items()}
         return self._run(runs.which, "base", (), nodes, edges)[0]
+
+    def _otherwise(self, which: np.ndarray, nodes: Sequence[NodeAt]) -> tuple[Tensor, dict[NodeAt, Tensor]]:
+        """What stands in the place of nodes that are taken away, and the logits of the run where all of them are: of one on the source, or
+        on the base with the embedding (of a vector network the input) replaced."""
+        if self.pairs.instead == "run":
+            return self._run(which, "source", nodes, {}, {})
+        whole = universe(self.network.facts, ["embed", "input"]) or ()
+        begin: list[NodeAt] = [(node, None) for node in whole]
+        self._average([*nodes, *begin])
+        values = {}
+        for node in dict.fromkeys((*nodes, *begin)):
+            rows, _ = self.pairs.spots("base", node[1], which)
+            mean, count = self.means[node], len(rows) // max(1, len(which))
+            values[node] = mean.expand(len(rows), -1) if len(mean) == 1 else mean[torch.arange(len(rows)) % count]
+        logits, _ = self._run(which, "base", (), {node: values[node] for node in begin}, {})
+        return logits, values
+
+    def _average(self, nodes: Sequence[NodeAt]) -> None:
+        """Note the means of nodes over all sources: a vector for each token, or one for all."""
+        new = [node for node in dict.fromkeys(nodes) if node not in self.means]
+        sums: dict[NodeAt, Tensor] = {}
+        counts: dict[NodeAt, int] = dict.fromkeys(new, 0)
+        for which in self.pairs.batches(self.network, self.budget, gradients=False) if new else ():
+            _, found = self._run(which, "source", new, {}, {})
+            for node, values in found.items():
+                if self.pairs.instead == "mean" and self.network.facts.has_tokens:
+                    total, count = values.double().view(len(which), -1, values.shape[-1]).sum(dim=0), len(which)
+                else:
+                    total, count = values.double().sum(dim=0, keepdim=True), len(values)
+                sums[node] = sums[node] + total if node in sums else total
+                counts[node] += count
+        for node, total in sums.items():
+            mean = total / counts[node] if self.pairs.instead != "zero" else torch.zeros_like(total[:1])
+            self.means[node] = mean.to(self.network.dtype)
 
     def _run(
         self,
         which: np.ndarray,
         role: str,
-        reads: Sequence[OutputNode],
-        nodes: Mapping[OutputNode, Tensor],
-        senders: Mapping[OutputNode, tuple[Tensor, Reach]],
-    ) -> tuple[Tensor, dict[OutputNode, Tensor]]:
-        rows, positions = self._tokens(which)
+        reads: Sequence[NodeAt],
+        nodes: Mapping[NodeAt, Tensor],
+        senders: Mapping[NodeAt, tuple[Tensor, Reach]],
+    ) -> tuple[Tensor, dict[NodeAt, Tensor]]:
         given = self.pairs.rows(role, which)
 
-        def write(node: OutputNode, value: Tensor) -> SiteWrite:
-            return SiteWrite(_site(node), rows, positions, partial(_instead, value))
+        def write(node: NodeAt, value: Tensor) -> SiteWrite:
+            return SiteWrite(_site(node[0]), *self.pairs.spots("base", node[1], which), partial(_instead, value))
 
         inner = [write(node, value) for node, value in nodes.items()]
         edges = [EdgeWrite(write(node, value), reach) for node, (value, reach) in senders.items()]
@@ -141,10 +189,10 @@ class Exact:
             outcome = forward(
                 self.network,
                 given,
-                [SiteRead(_site(node), rows, positions) for node in reads],
+                [SiteRead(_site(node), *self.pairs.spots(role, position, which)) for node, position in reads],
                 inner,
                 readout=torch.arange(len(which)),
-                positions=self.pairs.read(which) if self.network.facts.has_tokens else None,
+                positions=self.pairs.read(which, role) if self.network.facts.has_tokens else None,
                 stop=False,
                 padding=self.padding,  # type: ignore[arg-type]
             )
@@ -152,25 +200,23 @@ class Exact:
         assert outcome.logits is not None
         return outcome.logits, dict(zip(reads, outcome.reads, strict=True))
 
-    def _tokens(self, which: np.ndarray) -> tuple[Tensor, Tensor | None]:
-        """Every token of every row of a batch: its row, and its position."""
-        if not self.network.facts.has_tokens:
-            return torch.arange(len(which)), None
-        lengths = self.pairs.lengths[which]
-        rows = np.repeat(np.arange(len(which)), lengths)
-        return torch.from_numpy(rows), torch.from_numpy(np.concatenate([np.arange(n) for n in lengths.tolist()]))
-
 
 def _instead(value: Tensor, old: Tensor) -> Tensor:
     return value.to(old)
 
 
-def _node(part: Part) -> OutputNode:
-    return part[0] if isinstance(part, tuple) else part
+def bare_of(part: Part) -> OutputNode | tuple[OutputNode, Port]:
+    """A part, whatever its tokens."""
+    return part.part if isinstance(part, AtToken) else part
+
+
+def _node(part: Part) -> NodeAt:
+    bare = bare_of(part)
+    return bare[0] if isinstance(bare, tuple) else bare, part.position if isinstance(part, AtToken) else None
 
 
 def _site(node: OutputNode) -> Site:
     return places_of([(node, None)])[0].site
 
 
-__all__ = ["Exact", "Part", "PlainRuns", "is_straight"]
+__all__ = ["AtToken", "Exact", "NodeAt", "Part", "PlainRuns", "bare_of", "is_straight"]

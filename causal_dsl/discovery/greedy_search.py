@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from causal_dsl.discovery.exact_effects import Exact, Part, PlainRuns
+from causal_dsl.discovery.exact_effects import Exact, Part, PlainRuns, bare_of
 from causal_dsl.discovery.part_scores import Scored
 from causal_dsl.measures.per_pair import OfDistribution
 from causal_dsl.measures.units import NATS
@@ -45,7 +45,8 @@ class GreedySearch:
         rises = np.zeros(len(self.parts))
         ends = self._ends()
         dropped: list[Part] = []
-        left = Counter(part[0] for part in self.parts if isinstance(part, tuple))
+        bare = [bare_of(part) for part in self.parts]
+        left = Counter(part[0] for part in bare if isinstance(part, tuple))
         now = 0.0 if self.loss == "kl" else -ends[0]
         for number in order_of(self.parts, self.ports):
             part = self.parts[number]
@@ -59,13 +60,14 @@ class GreedySearch:
                 left[_sender(part)] -= 1
                 now = new
         of = tuple(self.parts)
-        return Scored(of, rises[None], np.ones(1), ends, (self.exact.forwards, 0.0))  # type: ignore[arg-type]
+        return Scored(of, rises[None], np.ones(1), ends, (self.exact.forwards, 0.0))
 
     def _silent(self, part: Part, left: Counter[OutputNode]) -> bool:
         """Whether all that reads by an edge is a component that gives nothing on: all its edges are dropped."""
-        if not isinstance(part, tuple) or part[1].kind == "logits":
+        bare = bare_of(part)
+        if not isinstance(bare, tuple) or bare[1].kind == "logits":
             return False
-        return all(left.get(node) == 0 for node in nodes_at(part[1], self.ports))
+        return all(left.get(node) == 0 for node in nodes_at(bare[1], self.ports))
 
     def _loss(self, parts: Sequence[Part]) -> float:
         total = 0.0
@@ -99,14 +101,15 @@ class GreedySearch:
 
 
 def _sender(part: Part) -> OutputNode:
-    return part[0] if isinstance(part, tuple) else part
+    bare = bare_of(part)
+    return bare[0] if isinstance(bare, tuple) else bare
 
 
 def order_of(parts: Sequence[Part], ports: Ports) -> list[int]:
     """The numbers of parts, from the logits backwards."""
 
     def place(number: int) -> tuple[int, int]:
-        part = parts[number]
+        part = bare_of(parts[number])
         return (-ports.number(part[1]) if isinstance(part, tuple) else 0, -number)
 
     return sorted(range(len(parts)), key=place)

@@ -14,15 +14,19 @@ from causal_dsl.inputs import Inputs
 from causal_dsl.inputs.protocol import InputRows
 from causal_dsl.network.network import Network
 from causal_dsl.planning.memory import Budget
+from causal_dsl.vocabulary.locations import Position
 
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """``base[i]`` and ``source[i]`` are the numbers of the inputs of pair i; the two have as many tokens."""
+    """``base[i]`` and ``source[i]`` are the numbers of the inputs of pair i. ``instead`` is what stands in the place of a part that is taken
+    away: what it gives in the ``run`` on the source, which has as many tokens as the base; its ``mean`` over the sources, token by token or
+    ``pooled`` over tokens; or ``zero``."""
 
     inputs: Inputs
     base: np.ndarray
     source: np.ndarray
+    instead: str = "run"
 
     def __len__(self) -> int:
         return len(self.base)
@@ -35,9 +39,32 @@ class Pairs:
         """The inputs of some pairs."""
         return self.inputs.rows((self.base if role == "base" else self.source)[which])
 
-    def read(self, which: np.ndarray) -> Tensor:
-        """The token of the base of each pair at which the answer is read."""
-        return torch.from_numpy(self.inputs.reads[self.base[which]])
+    def read(self, which: np.ndarray, role: str = "base") -> Tensor:
+        """The token of the base (or the source) of each pair at which the answer is read."""
+        return torch.from_numpy(self.inputs.reads[(self.base if role == "base" else self.source)[which]])
+
+    def spots(self, role: str, position: Position | None, which: np.ndarray) -> tuple[Tensor, Tensor | None]:
+        """The tokens of a position in some pairs, pair after pair (None: all tokens): which of the pairs, and the token without padding."""
+        rows = (self.base if role == "base" else self.source)[which]
+        if not self.inputs.has_tokens:
+            return torch.arange(len(which)), None
+        if position is not None:
+            found, tokens = self.inputs.spans(position, rows)
+            return torch.from_numpy(found), torch.from_numpy(tokens)
+        lengths = self.inputs.lengths[rows]
+        found = np.repeat(np.arange(len(which)), lengths)
+        return torch.from_numpy(found), torch.from_numpy(np.concatenate([np.arange(n) for n in lengths.tolist()]))
+
+    def columns(
+        self, role: str, spots: tuple[Tensor, Tensor | None], which: np.ndarray, padding: str
+    ) -> tuple[Tensor, ...]:
+        """Where tokens stand in a padded batch of some pairs: an index of its tensors."""
+        rows, tokens = spots
+        if tokens is None:
+            return (rows,)
+        lengths = torch.from_numpy(self.inputs.lengths[(self.base if role == "base" else self.source)[which]])
+        ahead = (lengths.max() - lengths) if padding == "left" else torch.zeros_like(lengths)
+        return rows, tokens + ahead[rows]
 
     def mask(self, which: np.ndarray, padding: str) -> Tensor | None:
         """Which tokens of a batch of some pairs are there [rows, tokens, 1]; None where there are no tokens."""

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from causal_dsl.discovery.exact_effects import AtToken, Part
 from causal_dsl.discovery.input_pairs import Pairs
 from causal_dsl.discovery.metric_gradient import MetricGradient
 from causal_dsl.discovery.traced_runs import RunTrace, Stage, Tracer, sent
@@ -25,7 +26,7 @@ from causal_dsl.network.site_tensors import tap as find_tap
 from causal_dsl.planning.memory import Budget
 from causal_dsl.program.edge_sets import every_edge
 from causal_dsl.program.nodes import OutputNode, universe
-from causal_dsl.vocabulary.locations import Site
+from causal_dsl.vocabulary.locations import Position, Site
 from causal_dsl.vocabulary.ports import Port
 
 _SITES = {"embed": "embed", "head": "z", "mlp": "mlp_out", "neuron": "neurons", "input": "input", "unit": "out"}
@@ -55,7 +56,7 @@ class Scored:
     ``weights`` [g] pairs. ``ends`` are the means of the metric in the base and the counterfactual run. ``passes``: how often all pairs
     were run forwards and backwards."""
 
-    of: tuple[OutputNode, ...] | tuple[tuple[OutputNode, Port], ...]
+    of: Sequence[Part]
     groups: np.ndarray
     weights: np.ndarray
     ends: tuple[float, float]
@@ -70,7 +71,8 @@ class Scored:
 
 @dataclass(eq=False)
 class PartScorer:
-    """Scores of the components of a network on some pairs: of the nodes of some ``kinds``."""
+    """Scores of the components of a network on some pairs: of the nodes of some ``kinds``; with ``places`` of each at these tokens by
+    itself."""
 
     network: Network
     pairs: Pairs
@@ -78,6 +80,7 @@ class PartScorer:
     budget: Budget
     kinds: tuple[str, ...]
     padding: str = "right"
+    places: tuple[Position, ...] = ()
     forwards: float = field(default=0.0, init=False)
     backwards: float = field(default=0.0, init=False)
 
@@ -95,19 +98,79 @@ class PartScorer:
         self.at: dict[Stage, list[int]] = {stage: [] for stage in order}
         for number, node in enumerate(self.nodes):
             self.at[_SITES[node.kind], node.layer].append(number)
+        #: the tokens at which parts are looked at: all together, or some
+        self.tokens: tuple[Position | None, ...] = self.places or (None,)
+        self._means: dict[tuple[Stage, Position | None], Tensor] = {}
 
     # ── runs ────────────────────────────────────────────────────────────────────────────────────
 
     def _plain(self, which: np.ndarray) -> tuple[RunTrace, RunTrace]:
         """The runs of base and source of some pairs, without gradients."""
-        return self._run(which, "base"), self._run(which, "source")
+        return self.run(which, "base"), self.run(which, "source")
 
-    def _run(self, which: np.ndarray, role: str = "base", **more: object) -> RunTrace:
-        self._count(len(which), 1, 1 if more.get("start") is not None else 0)
-        read = self.pairs.read(which) if self.network.facts.has_tokens else None
+    def run(self, which: np.ndarray, role: str = "base", **more: object) -> RunTrace:
+        """A run of some pairs; ``more`` is what :meth:`Tracer.run` is given."""
+        self.count(len(which), 1, 1 if more.get("start") is not None else 0)
+        read = self.pairs.read(which, role) if self.network.facts.has_tokens else None
         return self.tracer.run(self.pairs.rows(role, which), read, **more)  # type: ignore[arg-type]
 
-    def _count(self, rows: int, forwards: float, backwards: float) -> None:
+    def counterfactual(self, which: np.ndarray) -> RunTrace:
+        """What stands in the place of what is taken away: a run on the source, or means or zeros, with the logits of the base run whose first
+        stage is replaced by them."""
+        if self.pairs.instead == "run":
+            return self.run(which, "source")
+        given: dict[Stage, Tensor] = {}
+        shape = self.run(which).given
+        for stage, own in shape.items():
+            mean = self._mean(stage, None)
+            given[stage] = mean.expand_as(own) if len(mean) == 1 or own.dim() == 2 else mean[None].expand_as(own)
+        trace = self.run(which, instead={self.start: given[self.start]})
+        return RunTrace(trace.logits, given)
+
+    @torch.no_grad()
+    def _mean(self, stage: Stage, position: Position | None) -> Tensor:
+        """The mean of what a stage gives over all sources: a vector for each token, or one for all [k, width]."""
+        if (stage, position) not in self._means:
+            sums: dict[Stage, Tensor] = {}
+            count = 0
+            for which in self.pairs.batches(self.network, self.budget, gradients=False):
+                spots = self.pairs.spots("source", position, which)
+                index = self.pairs.columns("source", spots, which, self.padding)
+                each = self.pairs.instead == "mean" and self.network.facts.has_tokens
+                for one, values in self.run(which, "source").given.items():
+                    picked = values[tuple(i.to(values.device) for i in index)].double()
+                    rows = picked.view(len(which), -1, picked.shape[-1]) if each else picked[:, None]
+                    sums[one] = sums.get(one, 0) + rows.sum(dim=0)
+                count += len(which) if each else len(spots[0])
+            for one, total in sums.items():
+                mean = total / count if self.pairs.instead != "zero" else torch.zeros_like(total[:1])
+                self._means[one, position] = mean.to(self.network.dtype)
+        return self._means[stage, position]
+
+    def otherwise(
+        self, stage: Stage, position: Position | None, own: Tensor, source: RunTrace, which: np.ndarray
+    ) -> Tensor:
+        """``own``, with what stands otherwise at the tokens of a position (None: at all)."""
+        other = source.given[stage]
+        if position is None:
+            return other
+        here = self.pairs.columns("base", self.pairs.spots("base", position, which), which, self.padding)
+        if self.pairs.instead == "run":
+            there = self.pairs.columns("source", self.pairs.spots("source", position, which), which, self.padding)
+            values = other[tuple(i.to(other.device) for i in there)]
+        else:
+            mean = self._mean(stage, position)
+            each = len(here[0]) // max(1, len(which))
+            values = mean.expand(len(here[0]), -1) if len(mean) == 1 else mean[torch.arange(len(here[0])) % each]
+        return own.index_put(tuple(i.to(own.device) for i in here), values.to(own))
+
+    def parts(self, edges: bool) -> tuple[Part, ...]:
+        """All nodes, or all edges; of several tokens each at one after the other."""
+        bare: Sequence[OutputNode | tuple[OutputNode, Port]] = self.edges if edges else self.nodes
+        return tuple(part if at is None else AtToken(part, at) for part in bare for at in self.tokens)
+
+    def count(self, rows: int, forwards: float, backwards: float) -> None:
+        """Note that so many rows were run."""
         share = rows / max(1, len(self.pairs))
         self.forwards += forwards * share
         self.backwards += backwards * share
@@ -117,14 +180,14 @@ class PartScorer:
     ) -> Iterator[tuple[RunTrace, float, tuple[Stage, ...]]]:
         """The runs in which gradients are taken, each with its weight and the stages whose scores it gives."""
         if not way.steps:
-            yield self._run(which, start=self.start, ports=ports), 1.0, self.senders
+            yield self.run(which, start=self.start, ports=ports), 1.0, self.senders
             return
         assert base is not None
         for stage in [self.start] if way.path == "inputs" else self.senders:
             for point in way.points:
                 own, other = base.given[stage], source.given[stage]
                 mixed = other + point * (own - other)
-                trace = self._run(which, start=stage, instead={stage: mixed}, ports=ports)
+                trace = self.run(which, start=stage, instead={stage: mixed}, ports=ports)
                 yield trace, 1 / way.steps, self.senders if way.path == "inputs" else (stage,)
 
     # ── nodes ───────────────────────────────────────────────────────────────────────────────────
@@ -132,24 +195,26 @@ class PartScorer:
     @torch.enable_grad()
     def score_nodes(self, way: Way) -> Scored:
         """A score of every node, for each pair by itself."""
-        found = np.zeros((len(self.pairs), len(self.nodes)))
+        count = len(self.tokens)
+        found = np.zeros((len(self.pairs), len(self.nodes) * count))
         ends = np.zeros((2, len(self.pairs)))
         for which in self.pairs.batches(self.network, self.budget, gradients=True):
-            source = self._run(which, "source")
-            base = self._run(which) if way.steps else None
+            source = self.counterfactual(which)
+            base = self.run(which) if way.steps else None
             for trace, weight, stages in self._traced(way, which, base, source, ports=False):
                 plain = base if base is not None else trace
                 total = self.objective.total(trace.logits, plain.logits.detach(), which)
                 tensors = [trace.given[stage] for stage in stages]
                 grads = torch.autograd.grad(total, tensors, allow_unused=True)
                 for stage, grad in zip(stages, grads, strict=True):
-                    if grad is not None:
-                        change = plain.given[stage].detach() - source.given[stage]
-                        found[np.ix_(which, np.array(self.at[stage]))] += weight * self._node_scores(
-                            stage, change * grad, which
-                        )
+                    for turn, position in enumerate(self.tokens if grad is not None else ()):
+                        assert grad is not None
+                        own = plain.given[stage].detach()
+                        change = own - self.otherwise(stage, position, own, source, which)
+                        here = np.array(self.at[stage]) * count + turn
+                        found[np.ix_(which, here)] += weight * self._node_scores(stage, change * grad, which)
             ends[:, which] = self._ends(which, plain.logits.detach(), source.logits)
-        return Scored(self.nodes, found, np.ones(len(self.pairs)), _means(ends), (self.forwards, self.backwards))
+        return Scored(self.parts(False), found, np.ones(len(self.pairs)), _means(ends), (self.forwards, self.backwards))
 
     def _node_scores(self, stage: Stage, products: Tensor, which: np.ndarray) -> np.ndarray:
         """The sums of products [rows, tokens, width] that belong to each node of a stage [rows, nodes]."""
@@ -168,6 +233,10 @@ class PartScorer:
     def _ends(self, which: np.ndarray, base: Tensor, source: Tensor) -> np.ndarray:
         return np.stack([self.objective.values(one, base, which) for one in (base, source)])
 
+    @property
+    def _turns(self) -> range:
+        return range(len(self.tokens))
+
     @cached_property
     def edges(self) -> tuple[tuple[OutputNode, Port], ...]:
         """All edges that begin at these nodes."""
@@ -181,13 +250,13 @@ class PartScorer:
         """A score of every edge, for groups of pairs: of each layer that is read, one product of matrices with what each
         layer before it gives."""
         ports = {port: number for number, port in enumerate(self.tracer.ports)}
-        groups = max(1, min(len(self.pairs), _MOST // max(1, len(self.nodes) * len(ports))))
+        groups = max(1, min(len(self.pairs), _MOST // max(1, len(self.nodes) * len(self.tokens) * len(ports))))
         group = torch.arange(len(self.pairs)) * groups // max(1, len(self.pairs))
-        found = torch.zeros(groups, len(self.nodes), len(ports), dtype=torch.float64)
+        found = torch.zeros(groups, len(self.nodes) * len(self.tokens), len(ports), dtype=torch.float64)
         ends = np.zeros((2, len(self.pairs)))
         for which in self.pairs.batches(self.network, self.budget, gradients=True):
-            source = self._run(which, "source")
-            base = self._run(which) if way.steps else None
+            source = self.counterfactual(which)
+            base = self.run(which) if way.steps else None
             mine = group[torch.from_numpy(which.copy())]
             for trace, weight, stages in self._traced(way, which, base, source, ports=True):
                 plain = base if base is not None else trace
@@ -203,10 +272,12 @@ class PartScorer:
             ends[:, which] = self._ends(which, plain.logits.detach(), source.logits)
         counts = np.bincount(group.numpy(), minlength=groups).astype(float)
         numbers = {node: number for number, node in enumerate(self.nodes)}
-        named = self.edges
-        picked = found.numpy()[:, [numbers[node] for node, _ in named], [ports[port] for _, port in named]]
+        named = [
+            (numbers[node] * len(self.tokens) + turn, ports[port]) for node, port in self.edges for turn in self._turns
+        ]
+        picked = found.numpy()[:, [row for row, _ in named], [column for _, column in named]]
         picked = picked / counts[:, None]
-        return Scored(named, picked, counts, _means(ends), (self.forwards, self.backwards))
+        return Scored(self.parts(True), picked, counts, _means(ends), (self.forwards, self.backwards))
 
     @torch.no_grad()
     def _contract(
@@ -227,10 +298,11 @@ class PartScorer:
         mask = self.pairs.mask(which, self.padding)
         assert mask is not None
         last = max(100_000 if read[0].kind == "logits" else read[0].layer for read, _ in held)
-        for stage in stages:
+        for stage, turn in ((stage, turn) for stage in stages for turn in self._turns):
             if stage[1] > last:
                 continue
-            change = -sent(self.network, stage, plain.given[stage].detach(), source.given[stage])
+            own = plain.given[stage].detach()
+            change = -sent(self.network, stage, own, self.otherwise(stage, self.tokens[turn], own, source, which))
             change = torch.where(mask[..., None].to(change.device), change, 0)
             rows, tokens, count, width = change.shape
             left = change.transpose(1, 2).reshape(rows, count, tokens * width)
@@ -241,7 +313,7 @@ class PartScorer:
                 right = right.reshape(rows, len(read), tokens * width).to(left)
                 product = torch.bmm(left, right.transpose(1, 2)).double().cpu() * weight
                 numbers = torch.tensor([ports[port] for port in read])
-                here = torch.tensor(self.at[stage])
+                here = torch.tensor(self.at[stage]) * len(self.tokens) + turn
                 summed = torch.zeros(len(found), count, len(read), dtype=torch.float64).index_add_(0, group, product)
                 found[:, here[:, None], numbers[None, :]] += summed
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from causal_dsl.counter import Stream
 from causal_dsl.diagnostics import Diagnostics
+from causal_dsl.discovery.exact_effects import AtToken
 from causal_dsl.discovery.part_scores import Scored
 from causal_dsl.program.discovery import Discovery, Kept, chosen
 
@@ -85,7 +86,9 @@ def sample(means: np.ndarray) -> tuple[int, ...]:
 
 
 def name_of(part: object) -> str:
-    """A node, or an edge, as files and specs write it."""
+    """A node, or an edge, as files and specs write it; with its tokens where it is at some."""
+    if isinstance(part, AtToken):
+        return f"{name_of(part.part)}[{part.position}]"
     return " -> ".join(map(str, part)) if isinstance(part, tuple) else str(part)
 
 

@@ -19,7 +19,7 @@ from causal_dsl.engine.activation_cache import Means
 from causal_dsl.engine.block_results import BlockResult, BlockResults
 from causal_dsl.engine.edges_stacked import EdgeExecutor
 from causal_dsl.engine.heap import give_back
-from causal_dsl.engine.linear_probe import probe_numbers, rows_of
+from causal_dsl.engine.linear_probe import probe_numbers, rows_of, token_bounds
 from causal_dsl.engine.readings import Numbers, Targets
 from causal_dsl.engine.reference import ReferenceExecutor
 from causal_dsl.engine.runner import Context
@@ -373,9 +373,12 @@ class Execution:
                     continue
                 assert quantity.place is not None
                 vectors, key = run.cells[number].vectors, (role, quantity.place.site)
+                bounds, pairs = self._bounds(run.cells[number], role, quantity), block_result.pairs
                 if key not in vectors:
-                    vectors[key] = rows_of(run.n, values.shape[1])
-                vectors[key][block_result.pairs] = values
+                    vectors[key] = rows_of(run.n if bounds is None else int(bounds[-1]), values.shape[1])
+                if bounds is not None:
+                    pairs = np.concatenate([np.arange(bounds[pair], bounds[pair + 1]) for pair in pairs])
+                vectors[key][pairs] = values
         for place, number in enumerate(block_result.cells):
             cell = run.cells[number]
             for quantity, values in block_result.patched.items():
@@ -388,6 +391,13 @@ class Execution:
             out, of = block_result.outside.get(number, (0, 0))
             cell.outside = (cell.outside[0] + out, cell.outside[1] + of)
             cell.done[block_result.pairs] = True
+
+    def _bounds(self, cell: CellRun, role: str, quantity: Quantity) -> np.ndarray | None:
+        """Where the tokens of each pair begin among the vectors that are kept; None where each pair has one vector."""
+        read = cell.node.read(role)
+        assert read is not None
+        look = next(looked.look for looked in read.looks if looked.look.asked == quantity.place)
+        return token_bounds(self.plan, read.run, look)
 
     def _refuse_noise(self, test: Test, cell: CellRun, share: float) -> None:
         """Raise E664 where the base patched into itself is not itself, by more than rounding: its numbers are not its own.

@@ -58,12 +58,25 @@ def outcomes(vectors: np.ndarray, classes: np.ndarray, half: np.ndarray) -> np.n
     return found
 
 
+def token_bounds(plan: Plan, run: g.Forward | g.Resume, look: PlaceRead) -> np.ndarray | None:
+    """Where the tokens of each pair begin [n + 1] among those of all pairs; None where each pair has one."""
+    (position,) = (place.position for place in look.places[:1])
+    if position is None or position.single:
+        return None
+    base = run.base if isinstance(run, g.Resume) else run
+    sizes = plan.inputs[base.network].sizes(position, plan.rows[base])
+    return np.concatenate([[0], np.cumsum(sizes)])
+
+
 def probe_numbers(
     plan: Plan, test: Test, run: g.Forward | g.Resume, look: PlaceRead, vectors: np.ndarray
 ) -> np.ndarray:
-    """What is made of the vectors [n, width] of a place: a number for each pair."""
+    """What is made of the vectors [n, width] of a place (of several tokens [tokens of all pairs, width]): a number for each pair."""
     if look.kind == "save":
-        return np.concatenate([np.linalg.norm(part.astype(np.float64), axis=1) for part in np.array_split(vectors, 64)])
+        parts = np.array_split(vectors, 64)
+        norms = np.concatenate([np.linalg.norm(part.astype(np.float64), axis=1) for part in parts])
+        bounds = token_bounds(plan, run, look)
+        return norms if bounds is None else np.add.reduceat(norms, bounds[:-1]) / np.diff(bounds)
     if look.kind not in ("probe_accuracy", "probe_selectivity"):
         raise OwnFault(f"nothing is made of the vectors of all pairs for `{look.kind}`")
     base = run.base if isinstance(run, g.Resume) else run
@@ -78,4 +91,4 @@ def probe_numbers(
     return right - outcomes(vectors, control, half)
 
 
-__all__ = ["outcomes", "probe_numbers", "rows_of"]
+__all__ = ["outcomes", "probe_numbers", "rows_of", "token_bounds"]

@@ -98,7 +98,10 @@ class Looks:
             elif look.kind == "attribution":
                 self._done[key] = Attribution(self, test, run, pairs).numbers(looked)
             elif READINGS[look.kind].of == "pairs":
-                kept = vectors_at(self, run, look.places[0])[torch.from_numpy(self.back(run, pairs))]
+                watch, back = self.layout.watches[run, look.places[0]], self.back(run, pairs)
+                begins = np.searchsorted(watch.which, [back, back + 1])
+                tokens = np.concatenate([np.arange(start, end) for start, end in begins.T]) if len(back) else back
+                kept = vectors_at(self, run, look.places[0])[torch.from_numpy(tokens)]
                 self._done[key] = dict.fromkeys(looked.quantities, kept.float().cpu().numpy())
             else:
                 values = made(READINGS[look.kind].function)(self, run, look)[self.back(run, pairs)]

@@ -13,6 +13,7 @@ from causal_dsl.faults import OwnFault
 from causal_dsl.measures.circuit_run_names import MOST_NODES
 from causal_dsl.measures.circuit_tests import EquivalenceTest, IndependenceTest, MinimalityTest
 from causal_dsl.measures.context import TestContext
+from causal_dsl.measures.gradients import no_gradient
 from causal_dsl.measures.names import (
     AGGREGATIONS,
     BETWEEN_RUNS,
@@ -59,7 +60,7 @@ from causal_dsl.measures.per_pair import (
     is_share,
     sums_logits,
 )
-from causal_dsl.measures.quantities import Asked
+from causal_dsl.measures.quantities import Asked, GradientOf
 from causal_dsl.measures.ratios import (
     Recovered,
     RecoveredMedian,
@@ -240,6 +241,8 @@ class CallReader:
             verb = "has" if other is not None else "takes"
             self.report("E602", f"`{name}` {verb} {has}", expr.span, help=f"write {written}")
             return None
+        if record.of == "gradients":
+            return self.by_gradients(expr, record, plain[0])
         if "metric" in record.arguments:
             return self.taken(expr, record, plain[record.arguments.index("metric")])
         if self.how is not None:
@@ -287,6 +290,44 @@ class CallReader:
             self.not_there(value.text, argument.span)
             return None
         return replace(value, text=format_expr(expr))
+
+    def by_gradients(self, expr: tree.Name | tree.Call, record: Reading, argument: tree.Expr) -> Pair | None:
+        """``integrated_gradients(logit(answer), baseline=source)``: what a place adds to a metric of the base run."""
+        if self.how is not None:
+            self.not_within(expr)
+            return None
+        assert self.site is not None
+        site, self.site = self.site, None
+        try:
+            value = self.value(argument, verdict=False)
+        finally:
+            self.site = site
+        if value is None:
+            return None
+        without = value.text if not isinstance(value, Pair) or value.two_runs else no_gradient(value)
+        if without is not None or not isinstance(value, Pair):
+            self.report(
+                "E895",
+                f"`{short(without or value.text)}` has no gradient at a place",
+                argument.span,
+                notes=(
+                    "gradients are of logits, probabilities and entropies of one run, and of what is computed from them",
+                ),
+                help=f"write `{record.written} @ {record.example}`",
+            )
+            return None
+        if self.context.intervened:
+            self.report(
+                "E895",
+                f"`{record.name}` is of the base run, and this test intervenes",
+                expr.span,
+                notes=("the effect of writing another value is what it tells by itself",),
+                help="write a test without `do(…)`",
+            )
+            return None
+        return Read(
+            format_expr(expr), value.unit, record.name, Asked(self.site, expr, GradientOf(value, self.context.sources))
+        )
 
     def not_summed(self, expr: tree.Expr) -> None:
         """Report E843: what is added to the stream adds to sums of logits alone."""

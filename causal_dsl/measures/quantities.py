@@ -7,6 +7,7 @@ columns alone and knows no network.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -35,12 +36,23 @@ class ValueRef:
 
 
 @dataclass(frozen=True)
+class GradientOf:
+    """Whose gradients a reading takes: those of a ``metric`` (a :class:`~causal_dsl.measures.per_pair.Pair`) of the base run, in a test with
+    these ``sources``."""
+
+    metric: Any
+    sources: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Asked:
     """A place at which something is read: the ``site``, as the spec writes it. ``reading`` is what is computed from what is there
     (:mod:`causal_dsl.vocabulary.readings`); without one, logits are, those that the network would give from there."""
 
     site: tree.Expr
     reading: tree.Expr | None = None
+    #: of a reading of gradients: of which metric, and against what
+    gradient: GradientOf | None = None
 
     def __str__(self) -> str:
         return f"{'' if self.reading is None else ' ' + format_expr(self.reading)} @ {format_expr(self.site)}"
@@ -106,6 +118,8 @@ SAID, TRACE = Quantity("said"), Quantity("trace")
 #: far the heads of a layer and the biases behind them are from what attention adds there.
 PARTS = ("of_embeddings", "of_attention", "of_mlps", "of_biases")
 SUMS = (*PARTS, "of_all", "own_logit", "heads_apart")
+#: What is computed beside gradients at a place: how much the metric falls where the baseline stands there.
+EXACT = "exact_effect"
 
 
 @dataclass(frozen=True, eq=False)

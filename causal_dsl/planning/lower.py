@@ -183,7 +183,9 @@ class _Lowering:
         looks = []
         for look in cell.looks:
             mine = tuple(q for q in ordered if q.place == look.asked)
-            if mine:
+            if mine and look.kind in READINGS and READINGS[look.kind].of == "gradients":
+                self._by_gradients(look, base)  # it takes passes of its own
+            elif mine:
                 self._located(look, run.base if isinstance(run, g.Resume) else run)
                 if look.kind == "attribution":
                     mine += tuple(replace(q, kind=kind) for q in mine for kind in SUMS)
@@ -199,8 +201,28 @@ class _Lowering:
         of = READINGS[look.kind].of if look.kind in READINGS else ""
         if of == "pattern":
             self._scored(look, run)
-        if of == "pairs" and look.arguments:
+        if of == "pairs" and look.kind != "save":
             self._probed(look, run)
+
+    def _by_gradients(self, look: PlaceRead, base: g.Forward) -> None:
+        """Find the tokens of what gradients are taken by, in the base run and in the baseline's: as many in each (E539)."""
+        (way,), (place,) = look.arguments, look.places
+        rows, source = self.plan.rows[base], None
+        if way.baseline in self.test.roles:
+            source = self._forward(way.baseline, self._drawn())
+        if place.position is None:
+            return
+        self.inputs.sizes(place.position, rows, look.span)
+        if source is not None:
+            lengths_agree(self.inputs, place.position, rows, place.position, self.plan.rows[source], look.span)
+        which, tokens = self.inputs.spans(place.position, rows)
+        if not self.inputs.facts.both_ways and (tokens > self.inputs.reads[rows[which]]).all():
+            raise fail(
+                "E899",
+                f"`{place}` comes after the token at which the answer is read, so it adds nothing to it",
+                look.span,
+                help="name a token that comes before it, or that token itself",
+            )
 
     def _probed(self, look: PlaceRead, run: g.Forward) -> None:
         """Refuse a probe that cannot be fitted (E846), and a control task that asks nothing (E847)."""

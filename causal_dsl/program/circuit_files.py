@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean, shown_path
+from causal_dsl.diagnostics import Diagnostics, Source, Span, did_you_mean, shown_path
 from causal_dsl.program.circuit_edges import refuse_edges
 from causal_dsl.program.circuit_members import Members
 from causal_dsl.program.edge_sets import SENDERS, EdgeSet, EdgeSpot, edge_name, every_edge, ports_of
@@ -17,11 +18,14 @@ from causal_dsl.program.read_settings import read_settings
 from causal_dsl.reading import is_file, may_read
 from causal_dsl.store.reads import read_text
 from causal_dsl.syntax import tree
+from causal_dsl.syntax.parse import parse
+from causal_dsl.vocabulary.locations import Position
 from causal_dsl.vocabulary.network_facts import Facts
 from causal_dsl.vocabulary.ports import Port
 from causal_dsl.vocabulary.settings import Setting
 
-_SETTINGS = {
+#: The settings of ``json(…)``.
+CIRCUIT_FILE = {
     "path": Setting("string", positional=True, required=True),
     "keep": Setting("number", default=None),
     "by": Setting("word", default=None, choices=("signed", "absolute")),
@@ -30,11 +34,17 @@ _PORT = re.compile(r"logits|layer\[(\d+)\]\.(?:head\[(\d+)\]\.([qkv])|mlp(?:_in)
 _NODE = re.compile(r"embed|layer\[(\d+)\]\.(?:head\[(\d+)\]|(mlp_out)|neurons\[(\d+)\]|out\[(\d+)\])|input\[(\d+)\]")
 
 
-def read_file(call: tree.Call, folder: Path, facts: Facts, found: Diagnostics) -> Members | None:
+def read_file(
+    call: tree.Call,
+    folder: Path,
+    facts: Facts,
+    found: Diagnostics,
+    position: Callable[[tree.Expr], Position | None] = lambda expr: None,
+) -> Members | None:
     """The nodes of a file ``{"nodes": ["layer[3].head[1]", …]}``, or of ``{"nodes": {"layer[3].head[1]": 0.7, …}}`` the
     ``keep`` with the highest scores (a share of them, or a number from 1 on), ``by`` signed or absolute score; in the same way the
-    edges of ``{"edges": {"embed -> layer[3].head[1].q": 0.7, …}}``."""
-    settings = read_settings("json", call.arguments, _SETTINGS, found, call.span)
+    edges of ``{"edges": {"embed -> layer[3].head[1].q": 0.7, …}}``. A name may end with tokens, `embed[subject]`, which ``position`` reads."""
+    settings = read_settings("json", call.arguments, CIRCUIT_FILE, found, call.span)
     if settings is None:
         return None
     path = folder / settings["path"]
@@ -66,10 +76,12 @@ def read_file(call: tree.Call, folder: Path, facts: Facts, found: Diagnostics) -
         _refuse(f"`{shown_path(path)}` names no nodes and no edges", help, call.span, found)
         return None
     if facts.kind == "unknown":  # whether it has them is known once it is loaded
-        return _named(chosen, what, path, facts, call.span, found)
+        return _named(chosen, what, path, facts, call.span, found, position)
     if what == "edges":
-        return None if refuse_edges(facts, call.span, found) else _edges(chosen, path, facts, call.span, found)
-    return _known(chosen, path, facts, call.span, found)
+        return (
+            None if refuse_edges(facts, call.span, found) else _edges(chosen, path, facts, call.span, found, position)
+        )
+    return _known(chosen, path, facts, call.span, found, position)
 
 
 def _ranked(
@@ -97,10 +109,18 @@ def _ranked(
     return sorted(nodes, key=lambda name: (-size(nodes[name]), name))[: int(count)]
 
 
-def _named(names: list[str], what: str, path: Path, facts: Facts, span: Span, found: Diagnostics) -> Members | None:
+def _named(
+    names: list[str],
+    what: str,
+    path: Path,
+    facts: Facts,
+    span: Span,
+    found: Diagnostics,
+    position: Callable[[tree.Expr], Position | None],
+) -> Members | None:
     """No members yet: what the names of a network's components are is not known. Names that no network has are refused."""
     reads = edge_of if what == "edges" else node_of
-    wrong = next((name for name in names if reads(name) is None), None)
+    wrong = next((name for name in names if reads(_at_tokens(name, span, position)[0]) is None), None)
     if wrong is not None:
         help = "an edge is embed -> layer[3].head[1].q, say" if what == "edges" else "a node is layer[3].head[1], say"
         _refuse(f"`{shown_path(path)}` names `{wrong[:60]}`, which no network has", help, span, found)
@@ -108,11 +128,19 @@ def _named(names: list[str], what: str, path: Path, facts: Facts, span: Span, fo
     return EdgeSet(ports_of(facts)) if what == "edges" else ()
 
 
-def _known(names: list[str], path: Path, facts: Facts, span: Span, found: Diagnostics) -> tuple[Spot, ...] | None:
+def _known(
+    names: list[str],
+    path: Path,
+    facts: Facts,
+    span: Span,
+    found: Diagnostics,
+    position: Callable[[tree.Expr], Position | None],
+) -> tuple[Spot, ...] | None:
     spots: dict[Spot, None] = {}
     every: set[OutputNode] | None = None
-    for name in names:
-        node = node_of(name)
+    for whole in names:
+        name, at, good = _at_tokens(whole, span, position)
+        node = node_of(name) if good else None
         if every is None:
             every = set(universe(facts, kinds_of(facts)) or ())
         inside = node is not None and (
@@ -123,25 +151,54 @@ def _known(names: list[str], path: Path, facts: Facts, span: Span, found: Diagno
         )
         if node is None or not inside:
             close = did_you_mean(name, [str(one) for one in sorted(every)[:2000]], "a node is layer[3].head[1], say")
-            _refuse(f"`{shown_path(path)}` names `{name[:60]}`, which this network does not have", close, span, found)
+            _refuse(f"`{shown_path(path)}` names `{whole[:60]}`, which this network does not have", close, span, found)
             return None
-        spots[node, EVERYWHERE if facts.has_tokens else None] = None
+        spots[node, at or (EVERYWHERE if facts.has_tokens else None)] = None
     return tuple(spots)
 
 
-def _edges(names: list[str], path: Path, facts: Facts, span: Span, found: Diagnostics) -> EdgeSet | None:
+def _at_tokens(
+    name: str, span: Span, position: Callable[[tree.Expr], Position | None]
+) -> tuple[str, Position | None, bool]:
+    """A name without the tokens that it ends with, these, and whether they can be read."""
+    if node_of(name) is not None or edge_of(name) is not None:
+        return name, None, True
+    start = next((i for i, sign in enumerate(name) if sign == "[" and _whole(name[:i])), None)
+    if start is None or not name.endswith("]"):
+        return name, None, False
+    quiet = Diagnostics()
+    read = parse(Source(span.source.path, f"circuit c : n {{\n  g = embed{name[start:]}\n}}"), quiet)
+    site = next((node for node in read.walk() if isinstance(node, tree.Subscript)), None)
+    index = site.indices[0] if site is not None and not quiet.errors and len(site.indices) == 1 else None
+    found = None if index is None or isinstance(index, tree.Slice) else position(index)
+    return name[:start], found, found is not None
+
+
+def _whole(name: str) -> bool:
+    return node_of(name) is not None or edge_of(name) is not None
+
+
+def _edges(
+    names: list[str],
+    path: Path,
+    facts: Facts,
+    span: Span,
+    found: Diagnostics,
+    position: Callable[[tree.Expr], Position | None],
+) -> EdgeSet | None:
     every, ports = every_edge(facts, SENDERS), ports_of(facts)
     masks = {} if every is None else {node: mask for (node, _), mask in every.senders}
     made: list[EdgeSpot] = []
-    for name in names:
-        edge = edge_of(name)
+    for whole in names:
+        name, at, good = _at_tokens(whole, span, position)
+        edge = edge_of(name) if good else None
         bit = 0 if edge is None or not ports.has(edge[1]) else 1 << ports.number(edge[1])
         if edge is None or not masks.get(edge[0], 0) & bit:
             close = [edge_name(node, port) for node, port, _ in every or ()][:20_000]
             help = did_you_mean(name, close, "an edge is embed -> layer[3].head[1].q, say")
-            _refuse(f"`{shown_path(path)}` names `{name[:60]}`, which is no edge of this network", help, span, found)
+            _refuse(f"`{shown_path(path)}` names `{whole[:60]}`, which is no edge of this network", help, span, found)
             return None
-        made.append((*edge, EVERYWHERE))
+        made.append((*edge, at or EVERYWHERE))
     return EdgeSet.of(ports, made)
 
 

@@ -243,10 +243,11 @@ class CircuitReader:
         if called is not None and called[0] == "json" and "json" not in module.names:
             assert isinstance(declaration.value, tree.Call)
             call = substitute(declaration.value, self.cell)
-            found: Members | None = read_file(call, module.folder, self.facts, self.diagnostics)
+            found: Members | None = read_file(call, module.folder, self.facts, self.diagnostics, self.sites.position)
         elif called is not None and called[0] == "discover" and "discover" not in module.names:
             assert isinstance(declaration.value, tree.Call)
-            found = read_discover(substitute(declaration.value, self.cell), self.facts, self.searches, self.diagnostics)
+            call = substitute(declaration.value, self.cell)
+            found = read_discover(call, self.facts, self.searches, self.diagnostics, self.sites.position)
         else:
             found = self.members(declaration.value, module)
         if found is None:

@@ -8,9 +8,9 @@ take the first components in their place, as many as will be kept.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean
 from causal_dsl.measures.gradients import no_gradient
@@ -25,16 +25,21 @@ from causal_dsl.program.read_settings import call_name, read_settings
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
 from causal_dsl.vocabulary.discovery_methods import METHODS
+from causal_dsl.vocabulary.locations import Position
 from causal_dsl.vocabulary.network_facts import Facts
 from causal_dsl.vocabulary.settings import Setting
 from causal_dsl.vocabulary.values.from_run import FromRun
+from causal_dsl.vocabulary.values.mean import Mean
+from causal_dsl.vocabulary.values.number import Constant
 
-_SETTINGS = {
+#: The settings of ``discover(…)``.
+DISCOVER = {
     "what": Setting("word", positional=True, required=True, choices=("nodes", "edges")),
     "method": Setting("value", required=True),
     "keep": Setting("number", low=0),
     "by": Setting("word", choices=("signed", "absolute")),
     "among": Setting("names"),
+    "at": Setting("value"),
     "n": Setting("int", low=1),
 }
 
@@ -50,6 +55,8 @@ class Discovery:
     settings: tuple[tuple[str, Any], ...]
     kinds: tuple[str, ...]
     n: int | None
+    #: the tokens at which each is scored by itself; none: at all tokens together
+    at: tuple[Position, ...]
     span: Span = field(compare=False)
 
     @property
@@ -82,14 +89,21 @@ class Searches:
     asked: list[Kept] = field(default_factory=list)
 
 
-def read_discover(call: tree.Call, facts: Facts, searches: Searches | None, found: Diagnostics) -> Members | None:
-    """The nodes or the edges that a discovery keeps; None where a fault was reported."""
-    settings = read_settings("discover", call.arguments, _SETTINGS, found, call.span)
+def read_discover(
+    call: tree.Call,
+    facts: Facts,
+    searches: Searches | None,
+    found: Diagnostics,
+    position: Callable[[tree.Expr], Position | None],
+) -> Members | None:
+    """The nodes or the edges that a discovery keeps, at the tokens that ``position`` reads; None where a fault was reported."""
+    settings = read_settings("discover", call.arguments, DISCOVER, found, call.span)
     if settings is None:
         return None
     method = _method(settings["method"], found)
     kinds = _kinds(settings["among"], settings["what"], facts, found)
-    if method is None or kinds is None:
+    at = _positions(settings["at"], facts, position, found)
+    if method is None or kinds is None or at is None:
         return None
     rule = _rule(method, settings, call, found)
     if rule is None:
@@ -110,7 +124,7 @@ def read_discover(call: tree.Call, facts: Facts, searches: Searches | None, foun
         return None
     test = "" if searches is None else searches.test
     kept = Kept(
-        Discovery(test, settings["what"], method[0], method[1], kinds, settings["n"], call.span),
+        Discovery(test, settings["what"], method[0], method[1], kinds, settings["n"], at, call.span),
         *rule,
     )
     if searches is not None:
@@ -120,18 +134,34 @@ def read_discover(call: tree.Call, facts: Facts, searches: Searches | None, foun
     if scores is None:  # nothing has run: as many of them as it will keep
         there = every_edge(facts, kinds) if edges else None
         parts = map(str, every) if there is None else (edge_name(node, port) for node, port, _ in there)
-        every_name = dict.fromkeys(parts, kept.keep if kept.by == "threshold" else 0.0)
+        names_at = placed_names(parts, at)
+        every_name = dict.fromkeys(names_at, kept.keep if kept.by == "threshold" else 0.0)
         names = chosen(every_name, kept, call.span, found)
     else:
         names = chosen(scores, kept, call.span, found)
-        names = pruned(names, facts, kinds) if edges and names is not None else names
+        names = pruned(names, facts, kinds, at) if edges and names is not None else names
     if names is None:
         return None
+    parted = [parted_name(name, at) for name in names]
     if edges:
-        ends = (edge_of(name) for name in names)
-        return EdgeSet.of(ports_of(facts), [(*edge, EVERYWHERE) for edge in ends if edge is not None])
+        ends = ((edge_of(name), where) for name, where in parted)
+        return EdgeSet.of(ports_of(facts), [(*edge, where or EVERYWHERE) for edge, where in ends if edge is not None])
     place = EVERYWHERE if facts.has_tokens else None
-    return tuple((node, place) for name in names for node in nodes_at(name, facts))
+    return tuple((node, where or place) for name, where in parted for node in nodes_at(name, facts))
+
+
+def placed_names(names: Iterable[str], at: Sequence[Position]) -> list[str]:
+    """The names of parts at each of some tokens: `layer[3].head[1][subject]`."""
+    return [f"{name}[{position}]" for name in names for position in at] if at else list(names)
+
+
+def parted_name(name: str, at: Sequence[Position]) -> tuple[str, Position | None]:
+    """The name of a part, and the token at which it is."""
+    ends = [position for position in at if name.endswith(f"[{position}]")]
+    if not ends:
+        return name, None
+    own = max(ends, key=lambda position: len(str(position)))
+    return name[: -len(f"[{own}]")], own
 
 
 def chosen(scores: Mapping[str, float], kept: Kept, span: Span, found: Diagnostics) -> list[str] | None:
@@ -152,13 +182,16 @@ def chosen(scores: Mapping[str, float], kept: Kept, span: Span, found: Diagnosti
     return sorted(scores, key=lambda name: (-size(scores[name]), name))[: int(count)]
 
 
-def pruned(names: Iterable[str], facts: Facts, kinds: Iterable[str] = SENDERS) -> list[str]:
+def pruned(
+    names: Iterable[str], facts: Facts, kinds: Iterable[str] = SENDERS, at: Sequence[Position] = ()
+) -> list[str]:
     """The edges that lie on a path from the embedding to the logits: an edge from a component that no kept edge reaches, and one to
     a component that gives nothing on, is dropped, and so on until none is. Edges that begin at other ``kinds`` are all there."""
     kept = list(names)
     others = every_edge(facts, [kind for kind in SENDERS if kind not in kinds]) or ()
     there = [*kept, *(edge_name(node, port) for node, port, _ in others)]
-    edges = {name: (name.partition(" -> ")[2], nodes_at(name, facts)) for name in there}
+    bare = {name: parted_name(name, at)[0] for name in there}
+    edges = {name: (edge.partition(" -> ")[2], nodes_at(edge, facts)) for name, edge in bare.items()}
     while True:
         senders = {ends[0] for _, ends in edges.values()}
         reached = {node for _, ends in edges.values() for node in ends[1:]}
@@ -197,11 +230,26 @@ def metric_of(test: Test) -> Pair | None:
     return next((part.pair for part in parts if isinstance(part, OfCircuit)), None)
 
 
-def source_of(test: Test) -> str | None:
-    """The run that a test takes its values from; None where they are from no run."""
+@dataclass(frozen=True)
+class Counterfactual:
+    """What stands in the place of a part that is taken away: what it gives in the run of its pair (``run``), its ``mean`` over the runs of
+    ``role``, token by token or ``pooled`` over tokens, or ``zero``."""
+
+    role: str
+    kind: Literal["run", "mean", "pooled", "zero"] = "run"
+
+
+def source_of(test: Test) -> Counterfactual | None:
+    """What a test writes in the place of what is outside of a circuit; None where it is nothing of the kind."""
     circuits = [i.circuit for cell in test.cells for i in cell.interventions if i.circuit is not None]
-    value = circuits[0].value if circuits else None
-    return value.role if isinstance(value, FromRun) else None
+    match circuits[0].value if circuits else None:
+        case FromRun(role=role):
+            return Counterfactual(role)
+        case Mean(of=role, pooled=pooled):
+            return Counterfactual(role, "pooled" if pooled else "mean")
+        case Constant(value=0):
+            return Counterfactual("base", "zero")
+    return None
 
 
 def check_discoveries(test: Test, found: Diagnostics) -> bool:
@@ -231,10 +279,10 @@ def check_discoveries(test: Test, found: Diagnostics) -> bool:
         if source_of(test) is None:
             found.report(
                 "E826",
-                f"`{test.name}` takes its values from no run",
+                f"`{test.name}` writes neither what another run has, nor a mean, nor 0",
                 test.span,
-                others=((span, "found by what another run would change"),),
-                help="take them from a counterfactual: do(outside(c) <- source)",
+                others=((span, "found by what these would change"),),
+                help="take values from a counterfactual, do(outside(c) <- source), or write do(outside(c) = mean)",
             )
             return False
         same = next((s for s in test.design.statements if s.split in ("fit", "validation")), None)
@@ -274,7 +322,10 @@ def _rule(
 ) -> tuple[float, str] | None:
     """How much is kept, and by what; None where it is not said, or said twice (E817)."""
     given = [name for name in ("keep", "by") if settings[name] is not None]
-    if METHODS[method[0]].decides:
+    if METHODS[method[0]].ranked and given == ["keep"]:
+        settings = {**settings, "by": "signed"}  # its scores have no sign
+        given = ["keep", "by"]
+    elif METHODS[method[0]].decides and not (METHODS[method[0]].ranked and given):
         if not given:
             return dict(method[1])["threshold"], "threshold"
         place = next(a for a in call.arguments if a.name is not None and a.name.name == given[0])
@@ -313,6 +364,22 @@ def _kinds(names: tuple[tree.Expr, ...] | None, what: str, facts: Facts, found: 
     return tuple(dict.fromkeys(item.name for item in names if isinstance(item, tree.Name)))
 
 
+def _positions(
+    expr: tree.Expr | None, facts: Facts, position: Callable[[tree.Expr], Position | None], found: Diagnostics
+) -> tuple[Position, ...] | None:
+    """The tokens at which parts are scored by themselves; None where a fault was reported."""
+    if expr is None:
+        return ()
+    if facts.kind == "vector":
+        title = "an input of a vector network has no tokens"
+        found.report("E803", title, expr.span, help="leave `at` out")
+        return None
+    items = expr.items if isinstance(expr, tree.List) else (expr,)
+    read = [position(item) for item in items]
+    known = tuple(dict.fromkeys(one for one in read if one is not None))
+    return known if None not in read else None
+
+
 def _has_edges(facts: Facts, span: Span, found: Diagnostics) -> bool:
     if not facts.has_tokens:
         found.report(
@@ -336,6 +403,7 @@ def _has_edges(facts: Facts, span: Span, found: Diagnostics) -> bool:
 
 
 __all__ = [
+    "Counterfactual",
     "Discovery",
     "Kept",
     "Scores",
@@ -344,6 +412,8 @@ __all__ = [
     "chosen",
     "metric_of",
     "nodes_at",
+    "parted_name",
+    "placed_names",
     "pruned",
     "read_discover",
     "source_of",

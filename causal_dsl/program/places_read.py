@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from causal_dsl.diagnostics import Diagnostics, Span
+from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean
 from causal_dsl.measures.context import TestScores
 from causal_dsl.measures.quantities import Asked, Quantity
 from causal_dsl.program.components import missing, width
 from causal_dsl.program.facts import layout_of
 from causal_dsl.program.paths import steps
 from causal_dsl.program.positions import PositionReader
-from causal_dsl.program.program import Alignment, Cell, PlaceRead
+from causal_dsl.program.program import Alignment, Cell, GradientWay, PlaceRead
+from causal_dsl.program.read_settings import read_settings
 from causal_dsl.program.read_sites import SiteReader
 from causal_dsl.program.tuned_lens_files import translator_of
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
+from causal_dsl.syntax.substitute import substitute
 from causal_dsl.vocabulary.components import COMPONENTS
 from causal_dsl.vocabulary.locations import Place, Position, Site
 from causal_dsl.vocabulary.readings import READINGS, Reading
@@ -170,13 +172,16 @@ class LookReader:
             return None
         if record.of in ("weights", "pattern"):
             return self._of_head(asked, record, places[0], given)
+        if record.of == "gradients":
+            return self._gradients(asked, record, places)
+        if record.name == "save":
+            return self._saved(asked, record, places)
         if not self._single(places, span):
             return None
         if record.of == "logits":
             return self._attribution(asked, record, places[0], quantities)
         if record.of == "pairs":
-            if not isinstance(asked.reading, tree.Call) or not given:
-                return PlaceRead(asked, record.name, places, span=span)
+            assert isinstance(asked.reading, tree.Call)
             by = next((format_expr(a.value) for a in asked.reading.arguments if a.name is not None), "")
             return PlaceRead(asked, record.name, places, (format_expr(given[0]), by), span)
         for other in given:
@@ -191,6 +196,43 @@ class LookReader:
                 return None
             places = (*places, *more)
         return PlaceRead(asked, record.name, places, span=site.span)
+
+    def _saved(self, asked: Asked, record: Reading, places: tuple[Place, ...]) -> PlaceRead | None:
+        """Vectors that are kept, of one token or of several, in a file of a format."""
+        named = tuple(a for a in getattr(asked.reading, "arguments", ()) if a.name is not None)
+        settings = read_settings(record.name, named, record.options, self.found, asked.site.span)
+        return (
+            None if settings is None else PlaceRead(asked, record.name, places, (settings["format"],), asked.site.span)
+        )
+
+    def _gradients(self, asked: Asked, record: Reading, places: tuple[Place, ...]) -> PlaceRead | None:
+        """A reading of gradients, at one token or several."""
+        assert asked.gradient is not None
+        call = substitute(asked.reading, self.cell) if asked.reading is not None else None
+        named = tuple(a for a in getattr(call, "arguments", ()) if a.name is not None)
+        span = asked.site.span if asked.reading is None else asked.reading.span
+        settings = read_settings(record.name, named, record.options, self.found, span)
+        if settings is None:
+            return None
+        if places[0].site.component == "pattern":
+            help = "name what the head gives: layer[5].head[1].z[last]"
+            self._report("E895", "no gradients are taken by attention weights", asked.site.span, "", help)
+            return None
+        told, sources = format_expr(settings["baseline"]), asked.gradient.sources
+        if told not in (*sources, "0", "mean"):
+            known = [*sources, "mean", "0"]
+            why = "a baseline is another run of this test, `0`, or `mean`, the mean over the base runs"
+            help = did_you_mean(told, known, "write " + " or ".join(f"baseline={name}" for name in known))
+            self._report("E896", f"`{told[:60]}` is no baseline", settings["baseline"].span, why, help)
+            return None
+        position = places[0].position
+        if told == "mean" and position is not None and not position.single:
+            why = "the mean is that of the vectors at one token"
+            help = "name one token, or take another run as the baseline"
+            self._report("E896", f"`{position}` is not one token in every prompt", asked.site.span, why, help)
+            return None
+        way = GradientWay(asked.gradient.metric, told, settings.get("steps", 0), settings.get("rule", "midpoint"))
+        return PlaceRead(asked, record.name, places, (way,), asked.site.span)
 
     def _of_head(self, asked: Asked, record: Reading, place: Place, given: tuple[tree.Expr, ...]) -> PlaceRead | None:
         """A reading of the attention weights of the one head that is named (else E844)."""

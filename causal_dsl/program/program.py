@@ -12,11 +12,12 @@ from causal_dsl.causal.model import CausalModel
 from causal_dsl.causal.predicates import Predicate
 from causal_dsl.diagnostics import NOWHERE, Span
 from causal_dsl.measures.context import TestScores
+from causal_dsl.measures.per_pair import Pair
 from causal_dsl.measures.quantities import Asked
 from causal_dsl.program.ablations import Ablation
 from causal_dsl.program.identity import NetworkKey, Origin, origin
-from causal_dsl.program.probed import AlignmentRuns, Apart, InParts, Replaced, Unmapped
-from causal_dsl.program.read_features import FeatureRef
+from causal_dsl.program.probed import AlignmentRuns, Apart, Beyond, InParts, Replaced, Unmapped
+from causal_dsl.program.read_features import FeatureRef, Via
 from causal_dsl.program.stated_ends import End
 from causal_dsl.program.templates import Template
 from causal_dsl.syntax import tree
@@ -86,13 +87,30 @@ class Intervention:
 
 @dataclass(frozen=True)
 class Placed:
-    """Where an alignment puts a variable in one cell; ``whole``: as vectors or coordinates, through no feature; ``fixed``: its
-    sites are the same in every cell."""
+    """Where an alignment puts a variable in one cell, and ``via`` which features (None: as vectors or coordinates);
+    ``fixed``: its sites are the same in every cell."""
 
     variable: str
     places: tuple[Place, ...]
-    whole: bool
+    via: Via | None
     fixed: bool
+
+
+@dataclass(frozen=True)
+class GradientWay:
+    """How gradients of a ``metric`` are taken at a place of the base run: against what stands there in the run ``baseline`` (``0`` and ``mean``
+    are no runs), at ``steps`` points of the way by a ``rule`` (no steps: in the base run alone)."""
+
+    metric: Pair
+    baseline: str
+    steps: int = 0
+    rule: str = "midpoint"
+
+    @property
+    def points(self) -> tuple[float, ...]:
+        """Where on the way from the baseline (0) to the base run (1) gradients are taken."""
+        shift = 0.5 if self.rule == "midpoint" else 0.0
+        return tuple((k + shift) / self.steps for k in range(self.steps))
 
 
 @dataclass(frozen=True)
@@ -293,7 +311,7 @@ class Test:
     controls: bool = True
     #: of such further interventions: their rows, which are chosen among those of their test, and what they ask
     given: Drawn | None = None
-    probe: Unmapped | Replaced | Apart | InParts | AlignmentRuns | None = None
+    probe: Unmapped | Replaced | Apart | Beyond | InParts | AlignmentRuns | None = None
     #: where the alignment reads several outputs: the test as it is for each by itself, which is what is planned and run
     parts: tuple[Test, ...] = ()
     #: the circuits that are found before it is run

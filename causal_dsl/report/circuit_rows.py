@@ -82,7 +82,12 @@ def _found(circuit: CircuitResult) -> Iterator[str]:
         which = f"{kept} of {len(one.scores)} {one.what}, the highest by {one.by} score"
         if one.by == "threshold":
             count = sum(score >= one.keep for score in one.scores.values())
-            which = f"{count} of {len(one.scores)} {one.what} were not dropped"
+            which = f"{count} of {len(one.scores)} {one.what} "
+            which += (
+                "were not dropped"
+                if one.method.startswith("acdc")
+                else f"have gates that are open with {show(one.keep)} or more"
+            )
         told = [f"found by {one.method} of {one.metric} on {one.pairs} pairs of the fit part: {which}"]
         if one.correlation is not None:
             told.append(f"correlation with the exact effects of {one.sampled}: {show(one.correlation)}")

@@ -51,12 +51,13 @@ def _hex(colour: tuple[int, int, int]) -> str:
 
 
 def scale(estimates: Sequence[Estimate], share: bool, ceiling: float | None) -> ColourScale:
-    """Shares are anchored at the ceiling and at 1, other numbers at 0 or at their least and greatest."""
+    """Shares are anchored at the ceiling, so that colours say how far from chance they are; other numbers at 0 or at their least
+    and greatest."""
     values = [e.value for e in estimates if e.value is not None]
     if share and min(values, default=0.0) < 0:
         return ColourScale(-1.0, 0.0, 1.0)
     if share:
-        return ColourScale(0.0, ceiling if ceiling is not None and ceiling < 1 else 0.0, 1.0)
+        return ColourScale(0.0, 0.0 if ceiling is None else ceiling, 1.0)
     low, high = min(values, default=0.0), max(values, default=0.0)
     if low < 0 < high:
         reach = max(-low, high)

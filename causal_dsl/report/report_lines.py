@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from causal_dsl.score.chance import show_ceilings, show_distinct
-from causal_dsl.score.codes import LADDER, severity
+from causal_dsl.score.codes import LADDER, Severity, severity
 from causal_dsl.score.format_numbers import counted, show, show_cell, show_estimate, show_share
 from causal_dsl.score.results import CellResult, Estimate, ExpectationResult, Finding, Results, TestResult
 
@@ -100,7 +101,10 @@ def is_share(score: str, test: TestResult) -> bool:
 
 
 def ceiling_of(score: str, test: TestResult) -> float | None:
-    """The output_only ceiling, for scores that are measured against it."""
+    """The ceiling that the verdicts of all cells go by, for scores that are measured against one; else that of output_only."""
+    tops = {cell.top for cell in test.cells}
+    if score == "iia" and len(tops) == 1 and None not in tops:
+        return tops.pop()
     ceiling = (test.ceilings_kept or test.ceilings).get("output_only")
     if ceiling is None or score not in ("iia", "iia_star"):
         return None
@@ -174,23 +178,40 @@ def varying(test: TestResult, cells: Sequence[CellResult]) -> list[str]:
     return [name for name in test.parameters if len({cell.cell[name] for cell in cells}) > 1]
 
 
-def findings(test: TestResult) -> list[Finding]:
+@dataclass(frozen=True)
+class Line:
+    """A verdict or a finding, as it is told; ``level`` is its severity where that is not the one of its code."""
+
+    code: str
+    text: str
+    level: Severity | None = None
+
+    @property
+    def severity(self) -> Severity:
+        return self.level or severity(self.code)
+
+
+def findings(test: TestResult) -> list[Line]:
     """The verdicts and findings of a test, in the order in which they are told; those of a sweep's cells are counted."""
-    found: list[Finding] = []
+    found: list[Line] = []
     if len(test.cells) == 1:
-        found += test.cells[0].findings
+        found += map(_line, test.cells[0].findings)
     elif test.cells:
         found += tallied(test)
-    found += test.findings
+    found += map(_line, test.findings)
     if test.verdict is not None and len(test.cells) > 1:
-        found.insert(0, Finding("verdict", test.verdict.text, "info"))
+        found.insert(0, Line("verdict", test.verdict.text, "info"))
     for name, one in reversed(list(test.outputs.items())):
         if one.verdict is not None:
-            found.insert(1, Finding(f"{name}: {one.verdict.code}", one.verdict.text, severity(one.verdict.code)))
+            found.insert(1, Line(f"{name}: {one.verdict.code}", one.verdict.text, severity(one.verdict.code)))
     return found
 
 
-def tallied(test: TestResult) -> Iterator[Finding]:
+def _line(finding: Finding) -> Line:
+    return Line(finding.code, finding.text, finding.severity)
+
+
+def tallied(test: TestResult) -> Iterator[Line]:
     """The findings of the cells of a sweep, counted by their code."""
     found = [(finding, cell) for cell in test.cells for finding in cell.findings]
     order = {code: i for i, code in enumerate(_ORDER)}
@@ -200,10 +221,11 @@ def tallied(test: TestResult) -> Iterator[Finding]:
         cells = [cell for _, cell in pairs]
         named = "; ".join(show_cell(cell.cell) for cell in cells[:4])
         words = f"{len(cells)} of {len(test.cells)} cells" + (f": {named}" if len(cells) <= 4 else "")
-        yield Finding(code, words)
+        yield Line(code, words)
 
 
 __all__ = [
+    "Line",
     "ceiling_of",
     "chance",
     "extremes",

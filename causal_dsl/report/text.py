@@ -20,6 +20,7 @@ from causal_dsl.report.attribution_rows import attributions
 from causal_dsl.report.circuit_rows import circuits
 from causal_dsl.report.control_rows import beside, controls
 from causal_dsl.report.family_table import family
+from causal_dsl.report.gradient_rows import gradients
 from causal_dsl.report.heatmap import ColourScale, axes, heat_map, marks, scale
 from causal_dsl.report.report_lines import (
     ceiling_of,
@@ -90,7 +91,12 @@ class _Printable:
 def text(results: Results, width: int = 100) -> str:
     """The same as plain text."""
     stream = io.StringIO()
-    print_results(results, Console(file=stream, width=width, color_system=None, force_terminal=False, highlight=False))
+    print_results(
+        results,
+        Console(
+            file=stream, width=width, color_system=None, force_terminal=False, force_jupyter=False, highlight=False
+        ),
+    )
     return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n"
 
 
@@ -122,6 +128,7 @@ def _test(test: TestResult, path: str, console: Console, several: bool = False) 
     yield from beside(test)
     yield from circuits(test)
     yield from attributions(test)
+    yield from gradients(test)
     if test.expectations:
         yield Text("")
         yield _expectations(test.expectations, console)
@@ -146,10 +153,15 @@ def _scores(test: TestResult, console: Console) -> Iterator[RenderableType]:
         )
         yield _indented(Text(why))
         return
-    if len(test.cells) == 1:
+    if len(test.cells) == 1 or test.alike:
         yield _indented(_table_of_scores(test.cells[0].scores))
         for line in worst_lines(test.cells[0]):
             yield _indented(Text(line, style="dim"))
+        if test.alike:
+            names = " and ".join(f"`{name}`" for name in test.parameters)
+            change = "changes" if len(test.parameters) == 1 else "change"
+            told = f"the same in all {len(test.cells)} cells: {names} {change} nothing that the test writes or reads"
+            yield _indented(Text(told, style="dim"))
     else:
         for i, score in enumerate(mapped(test)):
             if i:
@@ -252,11 +264,12 @@ def _bars(
     at = None if ceiling is None else min(length - 1, _column(ceiling, low, high, length))
     if high > low:
         ends = show(low), show(high)
-        yield Text(f"  {name[:label].rjust(label)}  {ends[0]}{ends[1].rjust(length - len(ends[0]))}", style="dim")
+        axis = f"{ends[0]}{ends[1].rjust(length - len(ends[0]))}"
+        yield from _beside(name, label, Text(axis), "dim")
     for cell, key, number, around in zip(cells, labels, numbers, intervals, strict=True):
         estimate = cell.scores[score]
         end = zero if estimate.value is None else _column(estimate.value, low, high, length)
-        line = Text(f"  {key[:label].rjust(label)}  ")
+        line = Text()
         for i in range(length):
             on = min(zero, end) <= i < max(zero, end)
             if i == at:
@@ -265,12 +278,20 @@ def _bars(
                 line.append(full if on else empty, style=colours.colour(estimate.value) if on else "dim")
         line.append(f"  {number.rjust(widest)}{marks(cell, score, ceiling)} ")
         line.append(around, style="dim")
-        yield line
+        yield from _beside(key, label, line)
     told = marks_said(score, cells, ceiling)
     if told and ceiling is not None:
         told = f"{tick} the ceiling {show(ceiling)}: " + told.replace(f"the ceiling {show(ceiling)}", "it")
     if told:
         yield _indented(Text(told, style="dim"))
+
+
+def _beside(key: str, width: int, line: Text, style: str = "") -> Iterator[Text]:
+    """A line with its key at the left; a key that is too wide begins on lines above."""
+    parts = [key[i : i + width] for i in range(0, len(key), max(1, width))] or [""]
+    for part in parts[:-1]:
+        yield Text(f"  {part}", style=style)
+    yield Text.assemble(f"  {parts[-1].rjust(width)}  ", line, style=style)
 
 
 def _column(value: float, low: float, high: float, length: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -58,8 +59,9 @@ class Estimator:
         """Compute the scores and, unless the pairs are all there are, their bootstrap replicates."""
         new = list(dict.fromkeys(score for score in scores if score not in self.points))
         with np.errstate(invalid="ignore", over="ignore"):
+            own = self.env if self.weights is None else self.env.under(self._spread[None])
             for score in new:
-                self.points[score] = self.env.of(score)[0]
+                self.points[score] = (own if self._of_runs(score) else self.env).of(score)[0]
             resampled = [
                 score
                 for score in new
@@ -72,10 +74,25 @@ class Estimator:
             blocks: dict[CellScore, list[np.ndarray]] = {score: [] for score in resampled}
             for weights in self.resampling.weights():
                 env = self.env.under(weights)
+                own = env if self.weights is None else self.env.under(weights * self._spread)
                 for score in resampled:
-                    blocks[score].append(env.of(score))
+                    blocks[score].append((own if self._of_runs(score) else env).of(score))
         for score, found in blocks.items():
             self.replicates[score] = np.concatenate(found)
+
+    def _of_runs(self, score: CellScore) -> bool:
+        """Whether a score is made of runs that were drawn beside the test, though its rows are all that can be drawn."""
+        return self.exhaustive and not self.exact(score)
+
+    @cached_property
+    def _spread(self) -> np.ndarray:
+        """The weights of the rows [n], where each has runs of its own beside it: equal rows share theirs."""
+        assert self.weights is not None
+        columns = [np.asarray(column, dtype=np.float64) for column in self.ids.values()]
+        _, group = np.unique(np.stack(columns, axis=1), axis=0, return_inverse=True)
+        group = group.reshape(-1)
+        found: np.ndarray = (np.bincount(group, self.weights) / np.bincount(group))[group]
+        return found
 
     def exact(self, score: CellScore) -> bool:
         """Whether a score is over all that can be drawn."""

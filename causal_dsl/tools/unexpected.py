@@ -10,6 +10,8 @@ from pathlib import Path
 from causal_dsl.diagnostics import NOWHERE, Diagnostic, Span, real_path
 
 DEBUG = "CAUSAL_DSL_DEBUG"
+#: What :func:`origin` says of an exception that came from none of our lines.
+OUTSIDE = "outside the package"
 _PACKAGE = real_path(__file__).parents[1]
 
 
@@ -43,6 +45,6 @@ def origin(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if Path(frame.filename).is_relative_to(_PACKAGE)]
     if not own:
-        return "outside the package"
+        return OUTSIDE
     frame = own[-1]
     return f"in {Path(frame.filename).relative_to(_PACKAGE)}, line {frame.lineno} ({frame.name})"

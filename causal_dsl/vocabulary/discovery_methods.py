@@ -20,16 +20,27 @@ _SEARCH = {
 }
 
 
+_MASKS = {
+    "steps": Setting("int", default=200, low=1),
+    "rate": Setting("number", default=0.1, low=1e-9),
+    "sparsity": Setting("number", default=1.0, low=0),
+    "batch": Setting("int", default=16, low=1),
+    "seed": Setting("int", default=0, low=0),
+    "threshold": Setting("number", default=0.5, low=0, high=1),
+}
+
+
 @dataclass(frozen=True)
 class Method:
     """``says`` is how it scores, ``gradient``: whether it needs that the metric has one. One that ``decides`` keeps what scores at least
-    its ``threshold``."""
+    its ``threshold``; one that is ``ranked`` as well keeps the highest where the spec says how many."""
 
     name: str
     says: str
     gradient: bool = True
     settings: Mapping[str, Setting] = field(default_factory=dict)
     decides: bool = False
+    ranked: bool = False
 
 
 METHODS = {
@@ -42,6 +53,14 @@ METHODS = {
         Method("exact", "a forward pass for each, with it alone taken from the counterfactual run", False),
         Method(
             "acdc", "dropped one by one from the logits backwards (Conmy et al. 2023)", False, _SEARCH, decides=True
+        ),
+        Method(
+            "masks",
+            "gates between the two runs, learned with a penalty on those that are open (Cao et al. 2021; Bhaskar et al. 2024)",
+            False,
+            _MASKS,
+            decides=True,
+            ranked=True,
         ),
     )
 }

@@ -10,6 +10,7 @@ from causal_dsl.discovery.metric_gradient import MetricGradient
 from causal_dsl.discovery.part_scores import PartScorer
 from causal_dsl.measures.per_pair import Change
 from causal_dsl.planning.memory import Budget
+from causal_dsl.vocabulary.locations import Position
 from tests.engine.tiny import execution_of, spec_of
 
 TEST = """
@@ -32,6 +33,8 @@ class Searched:
         metric: str = "logit(o) - logit(source.o)",
         kinds: tuple[str, ...] = ("embed", "head", "mlp"),
         memory: int = 2**30,
+        places: tuple[Position, ...] = (),
+        instead: str = "run",
     ):
         text = spec_of(name, TEST.replace("METRIC", metric), padding=padding)
         if name != "gemma2":  # the scale of its embedding is a number in float32
@@ -46,7 +49,12 @@ class Searched:
         pair = change.pair  # type: ignore[attr-defined]
         pair = pair.metric if isinstance(pair, Change) else pair
         self.objective = MetricGradient(pair, test, execution.answers["t"], execution.targets)
-        self.pairs = Pairs(self.plan.inputs[test.network.key], rows["base"], rows["source"])
+        # a mean is that of the base runs, of one template where it is taken token by token
+        base, source = rows["base"], rows["source"] if instead == "run" else rows["base"]
+        if instead == "mean":
+            lengths = self.plan.inputs[test.network.key].lengths[base]
+            base = source = base[lengths == lengths[0]]
+        self.pairs = Pairs(self.plan.inputs[test.network.key], base, source, instead)
         budget = Budget(memory, 8)
-        self.of = PartScorer(self.network, self.pairs, self.objective, budget, kinds, padding)
+        self.of = PartScorer(self.network, self.pairs, self.objective, budget, kinds, padding, places)
         self.exact = Exact(self.network, self.pairs, self.objective, budget, padding)

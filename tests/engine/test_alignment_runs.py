@@ -387,3 +387,30 @@ def test_a_metric_may_be_made_of_measures_of_an_alignment() -> None:
     both = [api.run(api.parse(head + lines + test.replace("WHAT", what))) for what in asked]
     one, other = (next(iter(result["t"].cell().scores.values())).value for result in both)
     assert one == pytest.approx(other, abs=1e-12)
+
+
+def test_rows_that_are_all_there_are_share_their_runs() -> None:
+    """Where equal rows count once, each has runs of its own beside it: all of them count, and the interval is about these."""
+    text = (
+        CHAIN.replace("FOLDER", str(folder_of("llama")))
+        .replace("PADDING", "right")
+        .replace("SITE", "layer[1].mlp_out[z]")
+    )
+    text = text.replace("n=130", "n=1200")
+    (test,) = api.run(api.parse(text)).tests
+    columns, _, _ = beside(text, Options())
+    execution, _ = execution_of(text)
+    names = [
+        np.asarray(v) for k, v in execution.plan.draw_of(execution.plan.tests[0]).values["base"].items() if k in "xyz"
+    ]
+    _, group = np.unique(np.stack(names, axis=1), axis=0, return_inverse=True)
+    group = group.reshape(-1)
+    assert test.covered and group.max() + 1 == 125
+    for name in ("scrubbed", "carried"):
+        one = columns[name]
+        (said,) = (v for q, v in one.columns.items() if q.kind == "answer")
+        right = one.over_rows((said == one.expected).astype(float))
+        expected = (np.bincount(group, right) / np.bincount(group)).mean()
+        score = test.cells[0].scores[name]
+        assert score.value == pytest.approx(expected, abs=1e-12)
+        assert score.low is not None and score.high is not None and score.low <= score.value <= score.high

@@ -302,3 +302,43 @@ def test_progress_on_a_terminal() -> None:
         bar.begin("right", 2)
         bar.say("right, again")
     assert stream.getvalue()
+
+
+@pytest.mark.parametrize("width", [24, 40, 60])
+def test_no_head_and_no_number_is_cut(width: int) -> None:
+    """Names of parameters and scores stand whole, over lines where they must, in bars, maps and tables."""
+    long, score = "a_parameter_with_quite_a_long_name", "recovered(logit(answer) - logit(subject))"
+    cells = tuple(
+        CellResult({long: f"position_{i}_of_a_long_prompt"}, {"accuracy": estimate(1.0), score: estimate(0.5 + i / 50)})
+        for i in range(2)
+    )
+    bars = TestResult("t", 1, 9, 9, {}, cells, parameters=(long,), asked=(score,), units={score: "share"})
+    alone = TestResult("one", 2, 9, 9, {}, (CellResult({}, {score: estimate(123.456), "iia": estimate(0.25)}),))
+    shown = text(Results((SpecResult("s.causal", "", (bars, alone)),)), width)
+    whole_text = re.sub(r"\s", "", shown)
+    for name in (long, score, "position_0_of_a_long_prompt", "position_1_of_a_long_prompt", "95%interval"):
+        assert re.sub(r"\s", "", name) in whole_text, name
+    assert "123.456" in shown and "…" not in shown
+
+
+def test_bars_begin_at_zero_and_colours_at_the_ceiling() -> None:
+    """0.50 beside 0.52 are bars of nearly one length; a score at the ceiling is grey, above it blue, below it brown."""
+    cells = tuple(CellResult({"l": i}, {"iia": estimate(v)}, top=0.5) for i, v in enumerate((0.50, 0.52)))
+    shown = text(
+        Results(
+            (
+                SpecResult(
+                    "s", "", (TestResult("t", 1, 9, 9, CEILINGS, cells, parameters=("l",), units={"iia": "share"}),)
+                ),
+            )
+        )
+    )
+    axis, *bars = [line for line in shown.splitlines() if re.match(r" +[l01]  ", line)]
+    assert "0.000" in axis and "1.000" in axis
+    lengths = [line.count("█") + line.count("┃") for line in bars]
+    assert 0 < lengths[1] - lengths[0] + 1 <= 2 and min(lengths) > 15
+    for ceiling in (0.3, 0.82, 1.0):
+        colours = scale([estimate(0.9)], True, ceiling)
+        assert colours.style(ceiling).endswith("#ececec") and not colours.style(0.1).endswith("#ececec")
+        distance = [colours.style(ceiling - step) for step in (0.0, 0.1, 0.2)]
+        assert len(set(distance)) == 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from causal_dsl.vocabulary.readings.place_reading import Reading
+from causal_dsl.vocabulary.settings import Setting
 
 _PLACE = "layer[5].resid_post[last]"
 _PAPER = "Hewitt and Liang 2019"
@@ -10,12 +11,15 @@ _PAPER = "Hewitt and Liang 2019"
 FAMILY = (
     Reading(
         "save",
-        "the Euclidean norm of the vector; the vectors themselves are kept: with `--out DIR`, in `activations/TEST.safetensors` of the "
-        "folder of the spec, with the pairs and tokens that they belong to",
+        "the Euclidean norm of the vector, of several tokens the mean of theirs; the vectors themselves are kept: with `--out DIR`, in "
+        "`activations/TEST.safetensors` of the folder of the spec, with the pairs and tokens that they belong to; with `format=zarr` in "
+        "`activations/TEST.zarr.zip`",
         "number",
         "save",
         _PLACE,
         "pairs",
+        settings=("format",),
+        options={"format": Setting("word", default="safetensors", choices=("safetensors", "zarr"))},
     ),
     Reading(
         "probe_accuracy",

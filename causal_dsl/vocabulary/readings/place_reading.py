@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
+
+from causal_dsl.vocabulary.settings import Setting
 
 
 @dataclass(frozen=True)
@@ -14,9 +17,10 @@ class Reading:
     place at which it can be read. ``unit`` is the name of a unit of :mod:`causal_dsl.measures.units`; None: that of the metric in it.
 
     ``of`` is what it is read of: the ``vector`` at one token of any site, the attention weights of one head from one token
-    (``weights``) or from all (``pattern``), the logits of the token (``logits``), or the vectors of all pairs (``pairs``).
+    (``weights``) or from all (``pattern``), the logits of the token (``logits``), the vectors of all pairs (``pairs``), or the
+    ``gradients`` of a metric by what is there.
     ``arguments`` are the kinds of its arguments, in order: a ``position``, a ``site``, a ``metric``, a ``file`` or a ``variable``;
-    ``settings`` the names of those that are optional.
+    ``settings`` the names of those that are optional, and ``options`` what each of them takes, where they are more than names.
 
     ``function`` is the dotted name of what computes it; empty where it changes how a metric in it is taken.
     """
@@ -26,11 +30,12 @@ class Reading:
     unit: Literal["share", "ratio", "number"] | None
     written: str
     example: str
-    of: Literal["vector", "weights", "pattern", "logits", "pairs"]
+    of: Literal["vector", "weights", "pattern", "logits", "pairs", "gradients"]
     function: str = ""
     arguments: tuple[Literal["position", "site", "metric", "file", "variable"], ...] = ()
     settings: tuple[str, ...] = ()
     paper: str = ""
+    options: Mapping[str, Setting] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.of == "weights" and self.arguments != ("position", "position"):

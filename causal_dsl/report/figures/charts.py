@@ -1,0 +1,299 @@
+"""Pictures as Altair charts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from causal_dsl.diagnostics import NOWHERE, fail
+from causal_dsl.report.figures.figure_style import CEILING, CELL, HIGH, LINE, LINES, SMALL, WIDE, config
+from causal_dsl.report.figures.pictures import MOST_LINES, Picture, picture_of, pictures
+from causal_dsl.report.heatmap import scale
+from causal_dsl.score.results import Estimate, TestResult
+
+if TYPE_CHECKING:
+    import altair as alt
+
+
+def charting() -> Any:
+    """Altair. Raises SpecError (E860) where it is not installed."""
+    try:
+        import altair
+        import vl_convert  # noqa: F401  it makes files and pages of charts
+    except ImportError as error:
+        raise fail(
+            "E860",
+            "charts need packages that are not installed",
+            NOWHERE,
+            notes=(f"{error}",),
+            help="pip install 'causal-dsl[report]'",
+        ) from error
+    return altair
+
+
+def plot(test: TestResult, score: str | None = None) -> alt.TopLevelMixin:
+    """The chart of a test: the picture that the shape of its sweep asks for, of one ``score`` or of those that it speaks of.
+
+    A sweep over a number is a curve, over two parameters a map, and a test of one cell has its scores beside each other.
+    Raises SpecError where nothing can be drawn (E864) or Altair is missing (E860), KeyError for a score that it does not have.
+    """
+    charting()
+    found = pictures(test) if score is None else picture_of(test, score)
+    if not found:
+        raise fail(
+            "E864",
+            f"nothing of `{test.name}` can be drawn",
+            NOWHERE,
+            notes=(
+                "no cell of it was measured"
+                if not test.cells
+                else "its scores have units of their own, or its sweep has too many parameters",
+            ),
+            help="name a score: plot(score=…)" if test.cells else "run it to the end",
+        )
+    parts = [_bare(one, True) for one in found]
+    return _configured(parts[0] if len(parts) == 1 else charting().vconcat(*parts).resolve_scale(color="independent"))
+
+
+def chart(picture: Picture, titled: bool = True) -> alt.TopLevelMixin:
+    """One picture as a chart in the style of all figures."""
+    return _configured(_bare(picture, titled))
+
+
+def _configured(chart: Any) -> Any:
+    chart.config = config()
+    return chart
+
+
+def _bare(picture: Picture, titled: bool) -> Any:
+    made = {"map": _map, "curve": _curve, "points": _points}[picture.kind](picture)
+    title: dict[str, Any] = {"text": picture.title}
+    if picture.note and picture.kind == "map":
+        title["subtitle"] = _wrapped(picture.note, 70)
+    return made.properties(title=title) if titled else made
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    import textwrap
+
+    return textwrap.wrap(text, width)
+
+
+def _data(picture: Picture, **more: Sequence[Any]) -> Any:
+    alt = charting()
+    rows = []
+    for number, row in enumerate(picture.rows):
+        own = {key: value for key, value in row.items() if key not in ("cell", "which")}
+        rows.append({**own, **{name: values[number] for name, values in more.items()}})
+    return alt.Data(values=rows)
+
+
+def _order(picture: Picture, key: str) -> list[str]:
+    return list(dict.fromkeys(str(row[key]) for row in picture.rows))
+
+
+# ── kinds ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def _map(picture: Picture) -> Any:
+    """Rows upwards as layers are, columns across; blue above the ceiling and brown below it."""
+    alt = charting()
+    colours = scale(
+        [Estimate(row["value"]) for row in picture.rows],
+        picture.share,
+        None if picture.ceiling is None else picture.ceiling[1],
+    )
+    inks = [colours.style(row["value"]).partition(" on ")[0] or "#444444" for row in picture.rows]
+    words = [f"{row['shown']}{row['mark']}" for row in picture.rows]
+    across, down = _order(picture, "x"), _order(picture, "y")
+    numeric = all(isinstance(row["y"], int | float) for row in picture.rows)
+    wide = max(CELL[0], 6 * max(map(len, words)) + 8)
+    data = _data(
+        picture,
+        ink=inks,
+        words=words,
+        column=[str(row["x"]) for row in picture.rows],
+        row=[str(row["y"]) for row in picture.rows],
+    )
+    points = sorted({colours.bottom, colours.anchor, colours.top})
+    named = {colours.bottom: "#ba8c5c", colours.anchor: "#ececec", colours.top: "#1454a0"}
+    if len(points) == 1:
+        points = [points[0], points[0] + 1]
+        named[points[1]] = "#1454a0"
+    angle = 0 if max(map(len, across)) * 6 <= wide else -40
+    x = alt.X("column:N", sort=across, title=picture.x, axis=alt.Axis(labelAngle=angle, orient="bottom"))
+    y = alt.Y("row:N", sort=down[::-1] if numeric else down, title=picture.y)
+    top = None if picture.ceiling is None else picture.ceiling[1]
+    said = "" if top is None else f" + (abs(datum.value - {top!r}) < 1e-9 ? ' ceiling' : '')"
+    legend = alt.Legend(
+        title=None,
+        orient="bottom",
+        gradientLength=160,
+        gradientThickness=8,
+        values=points,
+        labelExpr=f"format(datum.value, '.3~f'){said}",
+    )
+    fill = alt.Color(
+        "value:Q", scale=alt.Scale(domain=points, range=[named[p] for p in points], clamp=True), legend=legend
+    )
+    several = len({row["part"] for row in picture.rows}) > 1
+    base = (alt.Chart() if several else alt.Chart(data)).encode(x=x, y=y)
+    cells = base.mark_rect(stroke="#ffffff", strokeWidth=1).encode(
+        color=alt.condition("isValid(datum.value)", fill, alt.value("#f3f3f3")),
+        tooltip=alt.Tooltip("told:N", title=" "),
+        description="told:N",
+    )
+    text = base.mark_text(fontSize=SMALL, aria=False).encode(text="words:N", color=alt.Color("ink:N", scale=None))
+    made = alt.layer(cells, text).resolve_scale(color="independent")
+    made = made.properties(width=wide * len(across), height=CELL[1] * len(down))
+    if several:
+        made = made.facet(
+            facet=alt.Facet("part:N", title=None, sort=_order(picture, "part")),
+            columns=3 if len(across) < 4 else 2,
+            data=data,
+        )
+    return made
+
+
+def _domain(picture: Picture) -> Any:
+    """The axis of a score: a share has all of [0, 1], another one what it takes."""
+    alt = charting()
+    known = [row[key] for row in picture.rows for key in ("value", "low", "high") if row[key] is not None]
+    if picture.share:
+        return alt.Scale(domain=[min(0.0, *known, 0.0), max(1.0, *known, 1.0)], nice=False)
+    return alt.Scale(zero=True, nice=True)
+
+
+def _ceiling_marks(picture: Picture, axis: str) -> list[Any]:
+    """What a rule without the hypothesis reaches, as a band from below, and its highest value as a line."""
+    alt = charting()
+    if picture.ceiling is None:
+        return []
+    low, high = picture.ceiling
+    bottom = min(0.0, *(row["value"] for row in picture.rows if row["value"] is not None), 0.0)
+    row = {
+        "from": bottom,
+        "low": low,
+        "high": high,
+        "told": f"the ceiling: a rule that knows the answers alone scores {high:.3f}",
+    }
+    row["words"] = f"ceiling {high:.3f}" if low == high else f"ceiling {low:.3f} to {high:.3f}"
+    base = alt.Chart(alt.Data(values=[row]))
+    one, two = (alt.Y, alt.Y2) if axis == "y" else (alt.X, alt.X2)
+    names = (axis, f"{axis}2")
+    marks = [
+        base.mark_rect(color=CEILING, opacity=0.13, aria=False).encode(
+            **{names[0]: one("from:Q"), names[1]: two("high:Q")}
+        ),
+        base.mark_rule(color=CEILING, strokeDash=[4, 3]).encode(**{names[0]: one("high:Q")}, description="told:N"),
+    ]
+    if low < high:
+        marks.insert(
+            1,
+            base.mark_rect(color=CEILING, opacity=0.2, aria=False).encode(
+                **{names[0]: one("low:Q"), names[1]: two("high:Q")}
+            ),
+        )
+    if axis == "y":
+        place = {"x": alt.value("width"), "y": alt.Y("high:Q")}
+        marks.append(
+            base.mark_text(color=CEILING, align="left", dx=4, fontSize=SMALL, aria=False).encode(
+                text="words:N", **place
+            )
+        )
+    else:
+        place = {"x": alt.X("high:Q"), "y": alt.value(0)}
+        marks.append(
+            base.mark_text(color=CEILING, align="left", dx=3, dy=-6, fontSize=SMALL, aria=False).encode(
+                text="words:N", **place
+            )
+        )
+    return marks
+
+
+def _curve(picture: Picture) -> Any:
+    """The score over a number: a line, its points, and the intervals as a band."""
+    alt = charting()
+    whole = all(float(row["x"]).is_integer() for row in picture.rows)
+    span = sorted({row["x"] for row in picture.rows})
+    axis = (
+        alt.Axis(values=span, format="d" if whole else "~g")
+        if len(span) <= 12
+        else alt.Axis(tickMinStep=1, format="d")
+        if whole
+        else alt.Axis()
+    )
+    x = alt.X(
+        "x:Q",
+        title=picture.x,
+        axis=axis,
+        scale=alt.Scale(zero=False, nice=False, domain=[span[0], span[-1]], padding=6),
+    )
+    y = alt.Y("value:Q", title=picture.y, scale=_domain(picture))
+    base = alt.Chart(_data(picture)).encode(x=x, y=y)
+    named = _order(picture, "line") if picture.line else []
+    colour: dict[str, Any] = {}
+    if 1 < len(named) <= MOST_LINES:
+        colours = [LINES[number % len(LINES)] for number in range(len(named))]
+        legend = alt.Legend(orient="bottom", columns=max(1, 56 // (6 + max(map(len, named)))), symbolType="stroke")
+        colour = {
+            "color": alt.Color(
+                "line:N", title=picture.line, sort=named, scale=alt.Scale(domain=named, range=colours), legend=legend
+            )
+        }
+    elif named:
+        colour = {"detail": "line:N"}
+    many = len(named) > MOST_LINES
+    layers = _ceiling_marks(picture, "y")
+    if len(named) < 2 and picture.joined:
+        layers.append(
+            base.mark_area(color=LINE, opacity=0.22, aria=False).encode(
+                y=alt.Y("low:Q", scale=_domain(picture)), y2="high:Q"
+            )
+        )
+    elif len(named) <= 4 or not picture.joined:
+        layers.append(
+            base.mark_rule(aria=False, color=LINE).encode(
+                y=alt.Y("low:Q", scale=_domain(picture)), y2="high:Q", **colour
+            )
+        )
+    if picture.joined:
+        layers.append(
+            base.mark_line(color=LINE, strokeWidth=1 if many else 1.6, aria=False, opacity=0.5 if many else 1).encode(
+                **colour
+            )
+        )
+    points = base.mark_circle(color=LINE, size=14 if many else 30, opacity=1)
+    layers.append(points.encode(tooltip=alt.Tooltip("told:N", title=" "), description="told:N", **colour))
+    return alt.layer(*layers).properties(width=WIDE, height=HIGH)
+
+
+def _points(picture: Picture) -> Any:
+    """Names one below the other, a point and its interval for each."""
+    alt = charting()
+    names = _order(picture, "y")
+    x = alt.X("value:Q", title=picture.x, scale=_domain(picture))
+    y = alt.Y("y:N", sort=names, title=picture.y or None, axis=alt.Axis(grid=True, ticks=False, labelPadding=8))
+    data = _data(picture)
+    several = len({row.get("part", "") for row in picture.rows}) > 1
+    base = (alt.Chart() if several else alt.Chart(data)).encode(x=x, y=y)
+    alike = len({row["ceiling"] for row in picture.rows}) == 1
+    ticks = base.mark_tick(color=CEILING, thickness=2, height=16, aria=False).encode(
+        x=alt.X("ceiling:Q", scale=_domain(picture))
+    )
+    layers = [
+        *(_ceiling_marks(picture, "x") if alike else [ticks] if picture.ceiling is not None else []),
+        base.mark_rule(color=LINE, strokeWidth=1.5, aria=False).encode(
+            x=alt.X("low:Q", scale=_domain(picture)), x2="high:Q"
+        ),
+        base.mark_circle(color=LINE, size=42, opacity=1).encode(
+            tooltip=alt.Tooltip("told:N", title=" "), description="told:N"
+        ),
+    ]
+    made = alt.layer(*layers).properties(width=200 if several else WIDE - 60, height=20 * len(names))
+    if several:
+        made = made.facet(facet=alt.Facet("part:N", title=None, sort=_order(picture, "part")), columns=3, data=data)
+    return made
+
+
+__all__ = ["chart", "charting", "plot"]

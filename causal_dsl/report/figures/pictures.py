@@ -1,0 +1,369 @@
+"""What is drawn of a test, as data: which picture the shape of its sweep asks for, and the rows behind it.
+
+Numbers that cannot be compared are never in one picture: scores have one each, and of circuits whose ablations make unlike
+choices (Miller et al. 2024) each kind of choices has its own.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from causal_dsl.report.heatmap import axes, marks
+from causal_dsl.report.report_lines import ceiling_of, interval, is_share, mapped, marks_said, of_output, varying
+from causal_dsl.score.across_networks import FamilyResult
+from causal_dsl.score.format_numbers import counted, show, show_cell
+from causal_dsl.score.results import CellResult, Estimate, TestResult
+
+#: A map over two parameters, a curve over a number, or points with their intervals beside names.
+Kind = Literal["map", "curve", "points"]
+#: Of more maps beside each other, and of more lines in one picture, none could be read.
+MOST_MAPS, MOST_LINES = 24, 8
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One figure. ``rows`` have ``value``, ``low``, ``high``, ``n``, ``ceiling`` and ``told`` (all of it in words), and under
+    ``x``, ``y``, ``part`` and ``line`` where they are drawn; ``columns`` names these four as the parameters that they are.
+
+    ``x``, ``y`` are the titles of the axes. ``ceiling`` (least and greatest value of the rule that knows the answers alone) is a
+    band, None where the score has none. ``share``: the score lies in [0, 1]. ``joined``: points of a line are joined."""
+
+    name: str
+    title: str
+    kind: Kind
+    rows: tuple[Mapping[str, Any], ...]
+    x: str
+    y: str
+    part: str = ""
+    line: str = ""
+    ceiling: tuple[float, float] | None = None
+    share: bool = False
+    joined: bool = True
+    note: str = ""
+    columns: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def beside(self) -> bool:
+        """Whether its numbers are no scores of the test's own cells, but of controls, fits or several tests."""
+        return bool({"control", "fit"} & set(self.columns.values()))
+
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        """The rows under the names of their parameters, as a CSV file has them."""
+        found = []
+        for row in self.rows:
+            own = {self.columns[key]: row[key] for key in ("part", "y", "x", "line") if key in self.columns}
+            found.append({**own, **{key: row[key] for key in ("value", "low", "high", "n", "ceiling")}})
+        return found
+
+
+def pictures(test: TestResult) -> list[Picture]:
+    """The figures of a test, the most telling first; none for a test of which no cell was measured."""
+    if not test.cells:
+        return []
+    found = list(_scores(test)) if len(test.cells) == 1 else [p for score in mapped(test) for p in _sweep(test, score)]
+    return [*found, *_controls(test), *_losses(test)]
+
+
+def picture_of(test: TestResult, score: str) -> list[Picture]:
+    """The figures of one score of a test. Raises KeyError for a score that it does not have."""
+    if not any(score in cell.scores for cell in test.cells):
+        raise KeyError(f"`{test.name}` has no score `{score}`; it has {', '.join(test.cells[0].scores) or 'none'}")
+    if len(test.cells) == 1:
+        return [_points(test, f"{test.name}-{score}", [(score, score)], test.name)]
+    return list(_sweep(test, score))
+
+
+# ── of one cell ─────────────────────────────────────────────────────────────────────────────────
+
+
+def _scores(test: TestResult) -> Iterator[Picture]:
+    """The shares of a test of one cell beside each other; its other numbers have units of their own."""
+    names = [name for name in test.cells[0].scores if is_share(name, test) and name != "iia_star"]
+    if len(names) > 1:
+        yield _points(test, f"{test.name}-scores", [(name, name) for name in names], test.name)
+
+
+def _points(test: TestResult, name: str, scores: Sequence[tuple[str, str]], title: str) -> Picture:
+    cell = test.cells[0]
+    ceiling = _band(test, "iia") if any(score == "iia" for score, _ in scores) else None
+    rows = []
+    for score, shown in scores:
+        at = ceiling_of(score, test)
+        rows.append({**_row(cell.scores[score], shown, at, ""), "y": shown})
+    share = all(is_share(score, test) for score, _ in scores)
+    columns = {"y": "score"}
+    return Picture(
+        _slug(name),
+        title,
+        "points",
+        tuple(rows),
+        "share of pairs" if share else scores[0][0],
+        "",
+        "",
+        "",
+        ceiling,
+        share,
+        False,
+        "",
+        columns,
+    )
+
+
+# ── of a sweep ──────────────────────────────────────────────────────────────────────────────────
+
+
+def _sweep(test: TestResult, score: str) -> Iterator[Picture]:
+    whose, own = of_output(test, score)
+    groups: dict[str, list[CellResult]] = {}
+    for cell in whose.cells:
+        if own in cell.scores:
+            groups.setdefault("" if cell.circuit is None else str(cell.circuit.choices), []).append(cell)
+    for number, (choices, cells) in enumerate(groups.items(), 1):
+        title = f"{test.name}: {score}"
+        name = f"{test.name}-{score}"
+        if len(groups) > 1:
+            title, name = f"{title} ({choices})", f"{name}-{number}"
+        names = varying(whose, cells) or list(whose.parameters)
+        if len(names) > 1:
+            yield from _map(whose, own, score, cells, names, name, title)
+        elif names:
+            yield _along(whose, own, score, cells, names[0], name, title)
+
+
+def _map(
+    test: TestResult, own: str, score: str, cells: list[CellResult], names: list[str], name: str, title: str
+) -> Iterator[Picture]:
+    down, across = axes(cells, names)
+    others = [one for one in names if one not in (down, across)]
+    settings = {tuple(cell.cell[other] for other in others) for cell in cells}
+    if len(settings) > MOST_MAPS:
+        return
+    at = ceiling_of(own, test)
+    rows = []
+    for cell in cells:
+        part = ", ".join(f"{other}={cell.cell[other]}" for other in others)
+        row = _row(cell.scores[own], score, at, show_cell(cell.cell), _jointly(cell, own))
+        rows.append(
+            {**row, "x": cell.cell[across], "y": cell.cell[down], "part": part, "mark": marks(cell, own, at).strip()}
+        )
+    columns = {"x": across, "y": down, **({"part": ", ".join(others)} if others else {})}
+    note = marks_said(own, cells, at)
+    yield Picture(
+        _slug(name),
+        title,
+        "map",
+        tuple(rows),
+        across,
+        down,
+        ", ".join(others),
+        "",
+        _band(test, own),
+        is_share(own, test),
+        False,
+        note,
+        columns,
+    )
+
+
+def _along(
+    test: TestResult, own: str, score: str, cells: list[CellResult], along: str, name: str, title: str
+) -> Picture:
+    at = ceiling_of(own, test)
+    rows = [
+        {
+            **_row(cell.scores[own], score, at, show_cell(cell.cell), _jointly(cell, own)),
+            "x": cell.cell[along],
+            "y": str(cell.cell[along]),
+        }
+        for cell in cells
+    ]
+    share, band = is_share(own, test), _band(test, own)
+    if all(isinstance(row["x"], int | float) for row in rows):
+        return Picture(
+            _slug(name), title, "curve", tuple(rows), along, score, "", "", band, share, True, "", {"x": along}
+        )
+    return Picture(
+        _slug(name), title, "points", tuple(rows), score, along, "", "", band, share, False, "", {"y": along}
+    )
+
+
+# ── what stands beside ──────────────────────────────────────────────────────────────────────────
+
+
+def _controls(test: TestResult) -> Iterator[Picture]:
+    """The iia of learned features beside that of their controls on the same pairs."""
+    cells = [cell for cell in test.cells if cell.learned is not None and cell.learned.controls and "iia" in cell.scores]
+    if not cells:
+        return
+    at, rows = ceiling_of("iia", test), []
+    names = varying(test, cells)
+    for cell in cells:
+        assert cell.learned is not None
+        beside = {"the feature": cell.scores["iia"]} | {n: c.iia for n, c in cell.learned.controls.items()}
+        for name, estimate in beside.items():
+            where = ", ".join(part for part in (name, show_cell(cell.cell)) if part)
+            rows.append({**_row(estimate, "iia", at, where), "cell": cell.cell, "which": name})
+    title, name, band = f"{test.name}: iia of the feature and its controls", f"{test.name}-controls", _band(test, "iia")
+    along = names[0] if len(names) == 1 else ""
+    if along and len(cells) > 6 and all(isinstance(cell.cell[along], int | float) for cell in cells):
+        curve = tuple({**row, "x": row["cell"][along], "line": row["which"]} for row in rows)
+        columns = {"x": along, "line": "control"}
+        yield Picture(_slug(name), title, "curve", curve, along, "iia", "", "control", band, True, True, "", columns)
+    elif len(cells) <= MOST_MAPS:
+        points = tuple({**row, "y": row["which"], "part": show_cell(row["cell"])} for row in rows)
+        part = ", ".join(names) or ("cell" if len(cells) > 1 else "")
+        columns = {"y": "control", **({"part": "cell"} if part else {})}
+        yield Picture(_slug(name), title, "points", points, "iia", "", part, "", band, True, False, "", columns)
+
+
+def _losses(test: TestResult) -> Iterator[Picture]:
+    """How the loss of each fit fell, epoch by epoch."""
+    rows = []
+    lines: set[str] = set()
+    for cell in test.cells:
+        for feature in cell.learned.features if cell.learned is not None else ():
+            line = ", ".join(part for part in (show_cell(cell.cell), feature.place) if part)
+            if len(feature.losses) < 2 or line in lines:
+                continue
+            lines.add(line)
+            for epoch, loss in enumerate(feature.losses, 1):
+                row = _row(Estimate(loss, n=feature.pairs), "loss", None, f"{line}, epoch {epoch}")
+                rows.append({**row, "x": epoch, "line": line})
+    if 0 < len(lines) <= MOST_LINES:
+        columns = {"x": "epoch", "line": "fit"}
+        title = f"{test.name}: loss of the fits"
+        yield Picture(
+            _slug(f"{test.name}-losses"),
+            title,
+            "curve",
+            tuple(rows),
+            "epoch",
+            "cross-entropy (nats)",
+            "",
+            "fit",
+            None,
+            False,
+            True,
+            "",
+            columns,
+        )
+
+
+def family_pictures(family: FamilyResult) -> list[Picture]:
+    """The scores of a family's tests: over what they sweep, a line for each test, or over what they differ in."""
+    tests = [test for test in family.tests if test.cells]
+    found: list[Picture] = []
+    for score in mapped(tests[0]) if tests else ():
+        if any(cell.circuit is not None for test in tests for cell in test.cells):
+            continue  # sizes and choices may differ from test to test
+        swept = {tuple(varying(test, test.cells)) for test in tests}
+        parameters = [n for n in family.parameters if len({dict(test.variant)[n] for test in tests}) > 1]
+        if len(swept) != 1 or not parameters or any(score not in cell.scores for t in tests for cell in t.cells):
+            continue
+        along = next(iter(swept))
+        ceilings = {ceiling_of(score, test) for test in tests}
+        band = _band(tests[0], score) if len(ceilings) == 1 else None
+        common = (band, is_share(score, tests[0]))
+        if len(along) == 1 and len(tests) > 1 and _numbers(c.cell[along[0]] for t in tests for c in t.cells):
+            found.append(_over_cells(family, tests, score, along[0], common))
+        elif not along and len(parameters) == 1:
+            found.append(_over_tests(family, tests, score, parameters[0], common))
+    return found
+
+
+def _over_cells(
+    family: FamilyResult,
+    tests: list[TestResult],
+    score: str,
+    along: str,
+    common: tuple[tuple[float, float] | None, bool],
+) -> Picture:
+    rows = []
+    for test in tests:
+        line = show_cell(dict(test.variant))
+        for cell in test.cells:
+            told = _row(cell.scores[score], score, ceiling_of(score, test), f"{line}, {show_cell(cell.cell)}")
+            rows.append({**told, "x": cell.cell[along], "line": line})
+    columns = {"x": along, "line": ", ".join(family.parameters)}
+    return Picture(
+        _slug(f"{family.name}-{score}"),
+        f"{family.name}: {score}",
+        "curve",
+        tuple(rows),
+        along,
+        score,
+        "",
+        ", ".join(family.parameters),
+        *common,
+        True,
+        "",
+        columns,
+    )
+
+
+def _over_tests(
+    family: FamilyResult,
+    tests: list[TestResult],
+    score: str,
+    along: str,
+    common: tuple[tuple[float, float] | None, bool],
+) -> Picture:
+    rows = []
+    for test in tests:
+        value = dict(test.variant)[along]
+        told = _row(test.cells[0].scores[score], score, ceiling_of(score, test), show_cell(dict(test.variant)))
+        rows.append({**told, "x": value, "y": str(value)})
+    name, title = _slug(f"{family.name}-{score}"), f"{family.name}: {score}"
+    if _numbers(row["x"] for row in rows):
+        joined = along not in family.over or "seed" not in along  # between two seeds there is nothing
+        return Picture(name, title, "curve", tuple(rows), along, score, "", "", *common, joined, "", {"x": along})
+    return Picture(name, title, "points", tuple(rows), score, along, "", "", *common, False, "", {"y": along})
+
+
+# ── rows ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _row(estimate: Estimate, score: str, ceiling: float | None, where: str, more: str = "") -> dict[str, Any]:
+    """A number with all that is told of it: where, value, interval, pairs, ceiling."""
+    around = interval(estimate)
+    parts = [
+        where,
+        f"{score} {show(estimate.value)}"
+        + (f", 95% interval {around}" if around.startswith("[") else f", {around}" if around == "exact" else ""),
+        more,
+        counted(estimate.n) if estimate.n else "",
+        f"ceiling {show(ceiling)}" if ceiling is not None else "",
+    ]
+    told = " · ".join(part for part in parts if part)
+    numbers = {"value": estimate.value, "low": estimate.low, "high": estimate.high, "n": estimate.n}
+    return {**numbers, "ceiling": ceiling, "told": told, "shown": show(estimate.value, missing="–")}
+
+
+def _jointly(cell: CellResult, score: str) -> str:
+    if score != "iia" or cell.together is None:
+        return ""
+    return f"for all cells together [{show(cell.together[0])}, {show(cell.together[1])}]"
+
+
+def _band(test: TestResult, score: str) -> tuple[float, float] | None:
+    at = ceiling_of(score, test)
+    ceiling = (test.ceilings_kept or test.ceilings).get("output_only")
+    if at is None or ceiling is None or at != at:
+        return None
+    return (0.0, 0.0) if score == "iia_star" else (ceiling.low, ceiling.high)
+
+
+def _numbers(values: Iterator[Any]) -> bool:
+    return all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+
+
+def _slug(name: str) -> str:
+    """A file name of a picture."""
+    return re.sub(r"[^\w.-]+", "_", name).strip("_.")[:120] or "figure"
+
+
+__all__ = ["MOST_LINES", "MOST_MAPS", "Picture", "family_pictures", "picture_of", "pictures"]

@@ -1,0 +1,161 @@
+"""One test's results as HTML."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from markupsafe import Markup
+from rich.table import Table
+
+from causal_dsl.report.attribution_rows import attributions
+from causal_dsl.report.circuit_picture import circuit_svg
+from causal_dsl.report.circuit_rows import circuits
+from causal_dsl.report.control_rows import beside, controls
+from causal_dsl.report.figures.pictures import pictures
+from causal_dsl.report.html.drawn import drawn
+from causal_dsl.report.html.environment import made_of
+from causal_dsl.report.html.pages import styled as in_style
+from causal_dsl.report.html.rich_html import html_of
+from causal_dsl.report.report_lines import chance, facts, findings, interval, measured
+from causal_dsl.report.text_table import table_of
+from causal_dsl.score.codes import FULL, LADDER, severity
+from causal_dsl.score.format_numbers import show, show_cell, show_estimate
+from causal_dsl.score.results import CellResult, TestResult
+
+#: A finding of more cells is counted alone.
+_MOST_SAID = 12
+#: Of a sweep over circuits as many are drawn.
+_MOST_CIRCUITS = 6
+
+
+def fragment(test: TestResult, styled: bool = False) -> str:
+    """The results of one test as an HTML fragment: its charts with their numbers as tables, verdicts, controls, circuits,
+    expectations, findings with what they mean, and the pairs that fail.
+
+    ``styled``: with the style sheet, for a place that has none, such as the output of a notebook's cell.
+    """
+    return in_style(article(test)) if styled else str(article(test))
+
+
+def article(test: TestResult, id: str = "") -> Markup:
+    """The same within a page that has the style sheet."""
+    return made_of(
+        "test.html.j2",
+        test=test,
+        id=id or identifier(test.name),
+        facts=facts(test),
+        chance=list(chance(test)),
+        pictures=[drawn(picture, table=picture.beside) for picture in pictures(test)],
+        scores=html_of(scores(test)),
+        reports=[
+            (one.text, show_cell(one.cell) if one.cell is not None else show_estimate(one.estimate))
+            for one in test.reports
+        ],
+        controls=html_of([*controls(test), *beside(test)]),
+        circuits=html_of([*circuits(test), *attributions(test)]),
+        circuit_pictures=list(_circuit_pictures(test)),
+        measured=measured,
+        findings=findings(test),
+        cells_say=_cells_say(test),
+        failures=failures(test, id or identifier(test.name)),
+        mood=mood,
+    )
+
+
+def _cells_say(test: TestResult) -> dict[str, list[tuple[str, str]]]:
+    """What the findings of a sweep say cell by cell, where they are few enough to be read."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    for cell in test.cells if len(test.cells) > 1 else ():
+        for finding in cell.findings:
+            found.setdefault(finding.code, []).append((show_cell(cell.cell), finding.text))
+    return {code: told for code, told in found.items() if len(told) <= _MOST_SAID}
+
+
+def failures(test: TestResult, id: str) -> Markup:
+    """The pairs that fail as a table; empty where none is told."""
+    rows = test.failures
+    if not rows:
+        return Markup()
+    cells = [name for name in test.parameters if len(test.cells) > 1]
+    roles = list(dict.fromkeys(role for one in rows for role in one.inputs))
+    one_cell = len({tuple(one.cell.items()) for one in rows}) == 1
+    whole = test.wrong[0].of if test.wrong and one_cell else len(rows)
+    return made_of(
+        "failures.html.j2",
+        rows=rows,
+        cells=cells,
+        roles=roles,
+        id=f"{id}-failures",
+        name=test.name,
+        count=len(rows),
+        of=max(whole, len(rows)),
+        before=any(one.before for one in rows),
+        open=False,
+    )
+
+
+def mood(code: str, level: str | None = None) -> str:
+    """The colour of a verdict or a finding: the class of its badge."""
+    if code in FULL or code == "above_controls":
+        return "good"
+    if code == "contradicted":
+        return "bad"
+    if code in LADDER:
+        return "warn"
+    if code in ("mixed", "verdict"):
+        return "info"
+    return "warn" if (level or severity(code)) == "alarm" else "info"
+
+
+def identifier(name: str) -> str:
+    """The id of a test's part of a page."""
+    return "test-" + (re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-") or "unnamed")
+
+
+def scores(test: TestResult) -> Iterator[Table]:
+    """Every score of every cell, with its interval and its pairs."""
+    if not test.cells:
+        return
+    if len(test.cells) == 1:
+        table = table_of("score", "value", "95% interval", "pairs")
+        for name, estimate in test.cells[0].scores.items():
+            table.add_row(name, show(estimate.value), interval(estimate), str(estimate.n))
+        yield table
+        return
+    yield _of_cells(test, test.cells)
+
+
+def _of_cells(test: TestResult, cells: tuple[CellResult, ...]) -> Table:
+    names = list(dict.fromkeys(name for cell in cells for name in cell.scores))
+    table = Table(title="all scores of all cells")
+    for parameter in test.parameters:
+        table.add_column(parameter)
+    if any(cell.verdict for cell in cells):
+        table.add_column("verdict")
+    for name in names:
+        table.add_column(name, justify="right")
+    table.add_column("pairs", justify="right")
+    for cell in cells:
+        row = [str(cell.cell.get(parameter, "")) for parameter in test.parameters]
+        if any(one.verdict for one in cells):
+            row.append(cell.verdict.code if cell.verdict else "")
+        row += [show_estimate(cell.scores[name]) if name in cell.scores else "" for name in names]
+        table.add_row(*row, str(max((estimate.n for estimate in cell.scores.values()), default=0)))
+    return table
+
+
+def _circuit_pictures(test: TestResult) -> Iterator[tuple[Markup, str]]:
+    """The circuits of its cells, each once."""
+    drawn_before: set[tuple[str, ...]] = set()
+    for cell in test.cells:
+        if cell.circuit is None or not cell.circuit.members or cell.circuit.lines in drawn_before:
+            continue
+        if len(drawn_before) == _MOST_CIRCUITS:
+            return
+        drawn_before.add(cell.circuit.lines)
+        at = show_cell(cell.cell)
+        yield Markup(circuit_svg(cell.circuit.members)), cell.circuit.name + (f" at {at}" if at else "")
+
+
+__all__ = ["article", "fragment", "identifier", "mood", "scores"]

@@ -1,0 +1,84 @@
+"""What `--html FILE` and `--figures DIR` of a command write, and what is refused before the work begins."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from causal_dsl.diagnostics import SpecError, fail, shown_path
+from causal_dsl.tools.command_line import CommandLine, folder_path
+from causal_dsl.tools.output import tell
+
+if TYPE_CHECKING:
+    from causal_dsl.score.results import Results
+
+
+def add_report_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--html", type=folder_path, metavar="FILE", help="write the results as one HTML file")
+    command.add_argument(
+        "--figures", type=folder_path, metavar="DIR", help="write each figure as SVG, PDF and PNG, with its data as CSV"
+    )
+
+
+def refuse_early(arguments: argparse.Namespace, line: CommandLine) -> None:
+    """Raise SpecError before the minutes of a run where its page or figures could not be made: without the packages that draw
+    (E860), or where they cannot be written (E708)."""
+    html, figures = arguments.html, arguments.figures
+    if html is None and figures is None:
+        return
+    from causal_dsl.report.figures.charts import charting
+
+    try:
+        charting()
+    except SpecError as error:
+        (told,) = error.diagnostics
+        option = "--html" if html is not None else "--figures"
+        raise fail(told.code, told.title, line.place(option), notes=told.notes, help=told.help) from error
+    if html is not None and html.is_dir():
+        raise _unwritten(html, line, "it is a folder")
+    for folder in (html.parent if html is not None else None, figures):
+        if folder is not None:
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise _unwritten(folder, line, error.strerror or str(error)) from error
+
+
+def write_reports(results: Results, arguments: argparse.Namespace, line: CommandLine) -> None:
+    """Write what was asked for. Raises SpecError (E708) where that is not possible."""
+    if arguments.html is not None:
+        from causal_dsl.report.html.results_page import results_page
+
+        write_page(arguments.html, results_page(results), line)
+    if arguments.figures is not None:
+        from causal_dsl.report.figures.figure_files import write_figures
+
+        try:
+            count = write_figures(results, arguments.figures)
+        except OSError as error:
+            raise _unwritten(arguments.figures, line, error.strerror or str(error)) from error
+        tell(
+            f"wrote {count} figures to {shown_path(arguments.figures)}"
+            if count != 1
+            else f"wrote 1 figure to {shown_path(arguments.figures)}"
+        )
+
+
+def write_page(file: Path, text: str, line: CommandLine) -> None:
+    """Write a page and say where it is. Raises SpecError (E708) where it cannot be written."""
+    from causal_dsl.store.files import write_atomic
+
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(file, text.encode("utf-8", "replace"))
+    except OSError as error:
+        raise _unwritten(file, line, error.strerror or str(error)) from error
+    tell(f"wrote {shown_path(file)}")
+
+
+def _unwritten(path: Path, line: CommandLine, why: str) -> SpecError:
+    return fail("E708", f"cannot write {shown_path(path)}", line.place(str(path)), notes=(why,))
+
+
+__all__ = ["add_report_options", "refuse_early", "write_page", "write_reports"]
